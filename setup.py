@@ -1,0 +1,236 @@
+"""Compile the C core into Python modules, one for each kind of processor.
+
+Everything declarative is in pyproject.toml; this file knows compilers, flags and object files, and nothing
+about what the sources do. The same sources are compiled several times with different flags, so that each
+module is an ordinary one from top to bottom: no function tables, no run-time dispatch in the core.
+`evoprune/_core.py` picks one at import.
+
+Environment:
+    EVOPRUNE_VARIANTS   names to build, as in "32_avx512,32_base"; "none" builds nothing. Default: all
+    EVOPRUNE_WERROR     1: warnings are errors
+    EVOPRUNE_DEBUG      1: -O1 -g and the core's own checks (EP_CHECK)
+    EVOPRUNE_SANITIZE   sanitizers, as in "address,undefined" (implies EVOPRUNE_DEBUG)
+    EVOPRUNE_COVERAGE   1: count lines for gcov
+    EVOPRUNE_HOSTILE    1: fail allocations, poison scratch, compact at every step (EP_HOSTILE)
+    EVOPRUNE_JOBS       compilers at a time. Default: the processors this process may use
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+MACHINE = sysconfig.get_platform().rpartition("-")[2]
+
+# name -> (flags that choose the processor, further macros); the order is that of rising demands.
+VARIANTS: dict[str, tuple[list[str], list[tuple[str, str]]]] = {
+    "32_base": ([], []),
+    "64_base": ([], [("EP_DOUBLE", "1")]),
+}
+if MACHINE in ("x86_64", "amd64"):
+    V3, V4 = ["-march=x86-64-v3"], ["-march=x86-64-v4", "-mprefer-vector-width=512"]
+    VARIANTS["32_avx2"] = (V3, [])
+    VARIANTS["64_avx2"] = (V3, [("EP_DOUBLE", "1")])
+    VARIANTS["32_avx512"] = (V4, [])
+
+# No -ffast-math: NaN and inf must be seen. Overflow of int is undefined (-fno-wrapv undoes what Python's own
+# flags bring along), which lets loops over int indices become vectors; the sanitizer build watches it.
+FLAGS = [
+    "-std=c11",
+    "-O3",
+    "-g0",
+    "-fno-wrapv",
+    "-fno-math-errno",
+    "-ffp-contract=fast",
+    "-fvisibility=hidden",
+    "-pthread",
+]
+WARNINGS = [
+    "-Wall",
+    "-Wextra",
+    "-Wshadow",
+    "-Wundef",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+    "-Wvla",
+    "-Wno-psabi",
+]
+
+# The free-threaded builds of CPython have no stable ABI yet; they get a module of their own version.
+LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+
+def switch(name: str) -> bool:
+    """Is the environment variable set to anything but "", "0" or "no"?"""
+    return os.environ.get(name, "").lower() not in ("", "0", "no")
+
+
+def chosen() -> list[str]:
+    """Names of the variants to build, checked against those that this machine knows."""
+    text = os.environ.get("EVOPRUNE_VARIANTS", "").strip()
+    if text == "none":
+        return []
+    names = [name.strip().removeprefix("_core") for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown:
+        known = ", ".join(VARIANTS)
+        sys.exit(f"EVOPRUNE_VARIANTS: expected names out of {known}, got {', '.join(unknown)}")
+    return names or list(VARIANTS)
+
+
+def sources() -> list[str]:
+    """Every C file of the core and of its Python face, relative to this file, in a fixed order."""
+    folders = ("csrc", "csrc/laws", "csrc/layers", "csrc/python")
+    return sorted(
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in (ROOT / folder).glob("*.c")
+    )
+
+
+def extension(name: str) -> Extension:
+    """The module evoprune._core<name>."""
+    cpu, macros = VARIANTS[name]
+    flags = FLAGS + WARNINGS + cpu
+    links = ["-pthread"]
+    if "EP_DOUBLE" not in dict(macros):
+        flags = [*flags, "-Wdouble-promotion"]  # a stray double literal would halve a float kernel
+    macros = [*macros, ("EP_MODULE", f"_core{name}")]
+    macros += [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
+    macros += [("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
+    if LIMITED:
+        macros += [("Py_LIMITED_API", "0x030B0000")]
+
+    sanitizers = os.environ.get("EVOPRUNE_SANITIZE", "").strip()
+    if switch("EVOPRUNE_DEBUG") or sanitizers:
+        flags += ["-O1", "-g", "-fno-omit-frame-pointer", "-UNDEBUG"]
+        macros += [("EP_CHECK", "1")]
+    if sanitizers:
+        flags += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+        links += [f"-fsanitize={sanitizers}"]
+    if switch("EVOPRUNE_COVERAGE"):
+        flags += ["-O1", "-g", "--coverage"]
+        links += ["--coverage"]
+    if switch("EVOPRUNE_HOSTILE"):
+        macros += [("EP_HOSTILE", "1")]
+    if switch("EVOPRUNE_WERROR"):
+        flags += ["-Werror"]
+    if sys.platform == "darwin":
+        flags += ["-Wno-unknown-warning-option"]
+
+    # System headers (-isystem wins over -I) keep their warnings to themselves.
+    import numpy
+
+    for folder in dict.fromkeys((numpy.get_include(), *map(sysconfig.get_path, ("include", "platinclude")))):
+        flags += ["-isystem", folder]
+    return Extension(
+        f"evoprune._core{name}",
+        sources(),
+        include_dirs=["csrc"],
+        define_macros=macros,
+        extra_compile_args=flags,
+        extra_link_args=links,
+        py_limited_api=LIMITED,
+    )
+
+
+class BuildCore(build_ext):
+    """build_ext with objects kept apart by flags, compiled in parallel, and reused while they are fresh."""
+
+    def build_extensions(self) -> None:
+        self.extensions = [ext for ext in self.extensions if self.compiler_accepts(ext)]
+        super().build_extensions()
+
+    def compiler_accepts(self, ext: Extension) -> bool:
+        """Does the compiler know the processor's flags? An old one builds the other variants, and says so."""
+        cpu, _ = VARIANTS[ext.name.rpartition("_core")[2]]
+        if not cpu:
+            return True
+        with tempfile.TemporaryDirectory() as folder:
+            probe = Path(folder, "probe.c")
+            probe.write_text("int probe;\n")
+            command = [*self.compiler.compiler_so, *cpu, "-c", str(probe), "-o", str(probe) + ".o"]
+            done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode:
+            self.warn(f"{ext.name} left out: the compiler does not know {' '.join(cpu)}")
+        return done.returncode == 0
+
+    def build_extension(self, ext: Extension) -> None:
+        if not ext.sources:
+            raise SystemExit(f"no C sources under {ROOT / 'csrc'}: is the checkout complete?")
+        macros = ext.define_macros
+        recipe = repr((self.compiler.compiler_so, macros, ext.extra_compile_args, ext.extra_link_args))
+        key = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+        folder = Path(self.build_temp, f"{ext.name}-{key}")
+        target = Path(self.get_ext_fullpath(ext.name))
+        linked = Path(self.build_temp, f"{ext.name}.linked")  # which recipe the module on disk is of
+
+        shared = [ROOT / "setup.py", *(ROOT / "csrc").rglob("*.h"), *(ROOT / "csrc").rglob("*.def")]
+        newest = max(path.stat().st_mtime_ns for path in shared)
+        objects = self.compiler.object_filenames(ext.sources, output_dir=str(folder))
+        stale = [
+            source
+            for source, object_ in zip(ext.sources, objects, strict=True)
+            if self.force or not fresh(Path(object_), max(newest, modified(Path(source))))
+        ]
+
+        def compile_one(source: str) -> None:
+            self.compiler.compile(
+                [source],
+                output_dir=str(folder),
+                macros=macros,
+                include_dirs=ext.include_dirs,
+                extra_postargs=ext.extra_compile_args,
+            )
+
+        # The big files first, so that none of them is alone at the end.
+        stale.sort(key=lambda source: -Path(source).stat().st_size)
+        jobs = int(os.environ.get("EVOPRUNE_JOBS") or processors())
+        with ThreadPoolExecutor(max(1, jobs)) as pool:
+            list(pool.map(compile_one, stale))
+
+        built_from = max(modified(Path(object_)) for object_ in objects)
+        if stale or not fresh(target, built_from) or not linked.exists() or linked.read_text() != key:
+            self.compiler.link_shared_object(
+                objects,
+                str(target),
+                libraries=self.get_libraries(ext),
+                extra_postargs=ext.extra_link_args,
+                build_temp=str(folder),
+                target_lang="c",
+            )
+            linked.write_text(key)
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def modified(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def fresh(path: Path, than: int) -> bool:
+    """Is there a file at `path`, younger than the time `than` (ns)? Equal times count as stale."""
+    return path.exists() and modified(path) > than
+
+
+if __name__ == "__main__":
+    setup(
+        ext_modules=[extension(name) for name in chosen()],
+        cmdclass={"build_ext": BuildCore},
+        options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
+    )
