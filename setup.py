@@ -1,12 +1,12 @@
 """Compile the C core into Python modules, one for each kind of processor.
 
-Everything declarative is in pyproject.toml; this file knows compilers, flags and object files, and nothing
-about what the sources do. The same sources are compiled several times with different flags, so that each
-module is an ordinary one from top to bottom: no function tables, no run-time dispatch in the core.
-`evoprune/_core.py` picks one at import.
+Everything declarative is in pyproject.toml; this file knows compilers, flags and object files, and
+nothing about what the sources do. The same sources are compiled several times with different flags,
+so that each module is an ordinary one from top to bottom: no function tables, no run-time dispatch
+in the core. `evoprune/_core.py` picks one at import.
 
 Environment:
-    EVOPRUNE_VARIANTS   names to build, as in "32_avx512,32_base"; "none" builds nothing. Default: all
+    EVOPRUNE_VARIANTS   names to build, as in "32_avx512,32_base", or "none". Default: all
     EVOPRUNE_WERROR     1: warnings are errors
     EVOPRUNE_DEBUG      1: -O1 -g and the core's own checks (EP_CHECK)
     EVOPRUNE_SANITIZE   sanitizers, as in "address,undefined" (implies EVOPRUNE_DEBUG)
@@ -43,8 +43,9 @@ if MACHINE in ("x86_64", "amd64"):
     VARIANTS["64_avx2"] = (V3, [("EP_DOUBLE", "1")])
     VARIANTS["32_avx512"] = (V4, [])
 
-# No -ffast-math: NaN and inf must be seen. Overflow of int is undefined (-fno-wrapv undoes what Python's own
-# flags bring along), which lets loops over int indices become vectors; the sanitizer build watches it.
+# No -ffast-math: NaN and inf must be seen. Overflow of int is undefined (-fno-wrapv undoes what
+# Python's own flags bring along), which lets loops over int indices become vectors; the sanitizer
+# build watches it.
 FLAGS = [
     "-std=c11",
     "-O3",
@@ -66,7 +67,7 @@ WARNINGS = [
     "-Wno-psabi",
 ]
 
-# The free-threaded builds of CPython have no stable ABI yet; they get a module of their own version.
+# The free-threaded builds of CPython have no stable ABI yet; they get modules of their own version.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
@@ -131,7 +132,8 @@ def extension(name: str) -> Extension:
     # System headers (-isystem wins over -I) keep their warnings to themselves.
     import numpy
 
-    for folder in dict.fromkeys((numpy.get_include(), *map(sysconfig.get_path, ("include", "platinclude")))):
+    python = map(sysconfig.get_path, ("include", "platinclude"))
+    for folder in dict.fromkeys((numpy.get_include(), *python)):
         flags += ["-isystem", folder]
     return Extension(
         f"evoprune._core{name}",
@@ -145,14 +147,14 @@ def extension(name: str) -> Extension:
 
 
 class BuildCore(build_ext):
-    """build_ext with objects kept apart by flags, compiled in parallel, and reused while they are fresh."""
+    """build_ext whose objects are kept apart by flags, made in parallel, and reused while fresh."""
 
     def build_extensions(self) -> None:
         self.extensions = [ext for ext in self.extensions if self.compiler_accepts(ext)]
         super().build_extensions()
 
     def compiler_accepts(self, ext: Extension) -> bool:
-        """Does the compiler know the processor's flags? An old one builds the other variants, and says so."""
+        """Does the compiler know the flags of this processor? An old one builds what it can."""
         cpu, _ = VARIANTS[ext.name.rpartition("_core")[2]]
         if not cpu:
             return True
@@ -168,12 +170,13 @@ class BuildCore(build_ext):
     def build_extension(self, ext: Extension) -> None:
         if not ext.sources:
             raise SystemExit(f"no C sources under {ROOT / 'csrc'}: is the checkout complete?")
-        macros = ext.define_macros
-        recipe = repr((self.compiler.compiler_so, macros, ext.extra_compile_args, ext.extra_link_args))
-        key = hashlib.sha256(recipe.encode()).hexdigest()[:12]
+        macros, flags = ext.define_macros, ext.extra_compile_args
+        recipe = (self.compiler.compiler_so, macros, flags, ext.extra_link_args)
+        key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
         folder = Path(self.build_temp, f"{ext.name}-{key}")
         target = Path(self.get_ext_fullpath(ext.name))
-        linked = Path(self.build_temp, f"{ext.name}.linked")  # which recipe the module on disk is of
+        # Holds the recipe that the module on disk was linked by.
+        linked = Path(self.build_temp, f"{ext.name}.linked")
 
         shared = [ROOT / "setup.py", *(ROOT / "csrc").rglob("*.h"), *(ROOT / "csrc").rglob("*.def")]
         newest = max(path.stat().st_mtime_ns for path in shared)
@@ -190,7 +193,7 @@ class BuildCore(build_ext):
                 output_dir=str(folder),
                 macros=macros,
                 include_dirs=ext.include_dirs,
-                extra_postargs=ext.extra_compile_args,
+                extra_postargs=flags,
             )
 
         # The big files first, so that none of them is alone at the end.
@@ -200,7 +203,8 @@ class BuildCore(build_ext):
             list(pool.map(compile_one, stale))
 
         built_from = max(modified(Path(object_)) for object_ in objects)
-        if stale or not fresh(target, built_from) or not linked.exists() or linked.read_text() != key:
+        same = linked.exists() and linked.read_text() == key
+        if stale or not same or not fresh(target, built_from):
             self.compiler.link_shared_object(
                 objects,
                 str(target),
