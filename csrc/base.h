@@ -1,0 +1,106 @@
+/* base: the words every room shares: the number type, errors, assertions and the description of
+ * a setting (ep_field). It knows nothing of networks. The core never prints and never exits: what
+ * goes wrong for a caller's reason is an ep_error that the boundary turns into an exception. */
+#ifndef EP_BASE_H
+#define EP_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef EP_DOUBLE
+typedef double ep_real;
+#else
+typedef float ep_real;
+#endif
+
+#define EP_ALIGN 64                            /* bytes: a cache line and the widest vector */
+#define EP_LINE (EP_ALIGN / sizeof(ep_real))   /* numbers to a cache line */
+#define EP_TEXT 512                            /* characters of an error's text */
+#define EP_NAME 64                             /* characters of a layer's or tensor's name */
+#define EP_COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+/* Our own mistakes, never the caller's. On in every test build. */
+#ifdef EP_CHECK
+#define EP_ASSERT(condition) ((condition) ? (void)0 : __builtin_trap())
+#else
+#define EP_ASSERT(condition) ((void)0)
+#endif
+
+#define EP_INLINE static inline __attribute__((always_inline))
+
+/* ---- errors ------------------------------------------------------------------------------- */
+typedef enum {
+    EP_OK = 0,
+    EP_BAD_VALUE,  /* the caller's: names the argument, what was expected, what came */
+    EP_BAD_TYPE,   /* the caller's: an object of the wrong kind */
+    EP_NO_MEMORY,  /* at build or compaction; the state is unchanged */
+    EP_DIVERGED,   /* the loss is not finite; the update was not applied */
+    EP_RAISED,     /* a law written in Python raised; the exception is the boundary's */
+} ep_code;
+
+typedef struct {
+    ep_code code;
+    char text[EP_TEXT];
+} ep_error;
+
+/* Fills `error` (printf rules) and returns false, so that a function can `return ep_fail(...)`. */
+bool ep_fail(ep_error *error, ep_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- settings -----------------------------------------------------------------------------
+ * A kind or a law describes its settings once, as a table of fields. Keyword, bounds check, error
+ * text, docstring, repr, stub and saved file are all read from that one row. Every setting takes
+ * one slot of a config struct: int64_t (EP_INT, EP_BOOL, EP_CHOICE: the index), double (EP_REAL)
+ * or ep_vector (EP_VECTOR, owned by the config). */
+typedef enum { EP_INT, EP_REAL, EP_BOOL, EP_CHOICE, EP_VECTOR } ep_type;
+
+typedef struct {
+    double *at;
+    int64_t n;
+} ep_vector;
+
+typedef struct {
+    const char *name;
+    ep_type type;
+    size_t offset;
+    double initial, low, high;   /* bounds inclusive, of each element for a vector */
+    const char *const *choices;  /* EP_CHOICE: names, NULL at the end */
+    const char *doc;
+    bool required;               /* has no default */
+} ep_field;
+
+#define EP_FIELDS_END {.name = NULL}
+
+/* Writes every field's default; vectors start empty. `config` may be NULL if there is no field. */
+void ep_fields_init(const ep_field *fields, void *config);
+/* Releases the vectors. */
+void ep_fields_free(const ep_field *fields, void *config);
+/* Makes `to` (uninitialised) a deep copy of `from`. False: out of memory, `to` holds defaults. */
+bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t size);
+const ep_field *ep_field_find(const ep_field *fields, const char *name);
+/* Set one field; `owner` names the layer or law in the error text. The vector is copied. */
+bool ep_field_set_number(const ep_field *field, void *config, double value, const char *owner,
+                         ep_error *error);
+bool ep_field_set_choice(const ep_field *field, void *config, const char *value,
+                         const char *owner, ep_error *error);
+bool ep_field_set_vector(const ep_field *field, void *config, const double *at, int64_t n,
+                         const char *owner, ep_error *error);
+EP_INLINE void *ep_field_slot(const ep_field *field, void *config) {
+    return (char *)config + field->offset;
+}
+
+EP_INLINE int64_t ep_min(int64_t a, int64_t b) { return a < b ? a : b; }
+EP_INLINE int64_t ep_max(int64_t a, int64_t b) { return a > b ? a : b; }
+/* a * b, or -1 when a factor is -1 or the product does not fit. */
+EP_INLINE int64_t ep_times(int64_t a, int64_t b) {
+    int64_t product;
+    if (a < 0 || b < 0 || __builtin_mul_overflow(a, b, &product)) {
+        return -1;
+    }
+    return product;
+}
+/* First index of part `part` when `n` things are dealt to `parts` as evenly as can be. */
+EP_INLINE int64_t ep_share(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
+
+#endif

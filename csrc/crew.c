@@ -1,0 +1,122 @@
+/* crew: see crew.h. */
+#define _GNU_SOURCE
+#include "crew.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+
+enum {
+    SPINS = 4000,  /* some 20-40 us of looking before giving the processor away */
+    YIELDS = 200,  /* then as many times giving it away before sleeping */
+    MOST = 1024,
+};
+
+struct ep_crew {
+    ep_work work;
+    void *context;
+    atomic_int parts; /* 0 until the number of workers is known */
+    _Alignas(EP_ALIGN) atomic_int arrived;
+    _Alignas(EP_ALIGN) atomic_int phase;
+    _Alignas(EP_ALIGN) atomic_int sleepers;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+};
+
+typedef struct {
+    ep_crew *crew;
+    int part;
+    pthread_t thread;
+} member;
+
+EP_INLINE void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Returns once *word differs from `old`. */
+static void await_change(ep_crew *crew, atomic_int *word, int old) {
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(word, memory_order_acquire) != old) {
+            return;
+        }
+        relax();
+    }
+    for (int i = 0; i < YIELDS; i++) {
+        if (atomic_load_explicit(word, memory_order_acquire) != old) {
+            return;
+        }
+        sched_yield();
+    }
+    pthread_mutex_lock(&crew->mutex);
+    atomic_fetch_add(&crew->sleepers, 1);
+    while (atomic_load(word) == old) {
+        pthread_cond_wait(&crew->changed, &crew->mutex);
+    }
+    atomic_fetch_sub(&crew->sleepers, 1);
+    pthread_mutex_unlock(&crew->mutex);
+}
+
+/* Sequentially consistent on purpose: either a sleeper sees the new value or we see the sleeper. */
+static void announce(ep_crew *crew, atomic_int *word, int value) {
+    atomic_store(word, value);
+    if (atomic_load(&crew->sleepers) > 0) {
+        pthread_mutex_lock(&crew->mutex);
+        pthread_cond_broadcast(&crew->changed);
+        pthread_mutex_unlock(&crew->mutex);
+    }
+}
+
+void ep_crew_wait(ep_crew *crew) {
+    int parts = atomic_load_explicit(&crew->parts, memory_order_relaxed);
+    if (parts == 1) {
+        return;
+    }
+    int phase = atomic_load_explicit(&crew->phase, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&crew->arrived, 1, memory_order_acq_rel) == parts - 1) {
+        atomic_store_explicit(&crew->arrived, 0, memory_order_relaxed);
+        announce(crew, &crew->phase, phase + 1);
+    } else {
+        await_change(crew, &crew->phase, phase);
+    }
+}
+
+static void *start(void *argument) {
+    member *self = argument;
+    await_change(self->crew, &self->crew->parts, 0);
+    int parts = atomic_load(&self->crew->parts);
+    self->crew->work(self->crew, self->part, parts, self->crew->context);
+    return NULL;
+}
+
+void ep_crew_run(int parts, ep_work work, void *context) {
+    parts = parts < 1 ? 1 : parts > MOST ? MOST : parts;
+    ep_crew crew = {.work = work, .context = context};
+    member *members = parts > 1 ? calloc((size_t)parts, sizeof *members) : NULL;
+    if (parts == 1 || !members) {
+        atomic_init(&crew.parts, 1);
+        work(&crew, 0, 1, context);
+        return;
+    }
+    pthread_mutex_init(&crew.mutex, NULL);
+    pthread_cond_init(&crew.changed, NULL);
+    int made = 1;
+    while (made < parts) {
+        members[made] = (member){.crew = &crew, .part = made};
+        if (pthread_create(&members[made].thread, NULL, start, &members[made]) != 0) {
+            break;
+        }
+        made++;
+    }
+    announce(&crew, &crew.parts, made);
+    work(&crew, 0, made, context);
+    for (int i = 1; i < made; i++) {
+        pthread_join(members[i].thread, NULL);
+    }
+    pthread_cond_destroy(&crew.changed);
+    pthread_mutex_destroy(&crew.mutex);
+    free(members);
+}

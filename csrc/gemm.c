@@ -1,0 +1,262 @@
+/* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of c in registers; b is packed
+ * into panels of that width (k-major, so that the tile streams it), a is read in place by
+ * broadcasts: at the widths met here packing it never paid. */
+#include "gemm.h"
+
+#include <string.h>
+
+#if defined(__AVX512F__)
+enum { BYTES = 64, ROWS = 14 };
+#elif defined(__AVX__)
+enum { BYTES = 32, ROWS = 6 };
+#elif defined(__aarch64__)
+enum { BYTES = 16, ROWS = 12 };
+#else
+enum { BYTES = 16, ROWS = 6 };
+#endif
+enum { LANES = BYTES / sizeof(ep_real), WIDE = 2 * LANES, DIRECT_ROWS = 3, DIRECT = 4 };
+
+typedef ep_real vector __attribute__((vector_size(BYTES)));
+typedef ep_real loose __attribute__((vector_size(BYTES), aligned(sizeof(ep_real)), may_alias));
+
+/* c[m][vectors of width LANES] over k numbers of packed b (panel) or of b in place (b_step). */
+EP_INLINE void tile(int m, int vectors, int64_t k, const ep_real *a, int64_t a_row, int64_t a_step,
+                    const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, bool add) {
+    vector sum[ROWS][DIRECT];
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) {
+            sum[i][j] = add ? (vector)*(const loose *)(c + i * c_row + j * LANES) : (vector){0};
+        }
+    }
+    for (int64_t step = 0; step < k; step++) {
+        vector row[DIRECT];
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) {
+            row[j] = *(const loose *)(b + j * LANES);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < m; i++) {
+            ep_real factor = a[i * a_row];
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++) {
+                sum[i][j] += factor * row[j];
+            }
+        }
+        a += a_step;
+        b += b_step;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) {
+            *(loose *)(c + i * c_row + j * LANES) = sum[i][j];
+        }
+    }
+}
+
+typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_step,
+                        const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, bool add);
+
+#define TILE(rows, vectors)                                                                    \
+    static void tile_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,            \
+                                        int64_t a_step, const ep_real *b, int64_t b_step,      \
+                                        ep_real *c, int64_t c_row, bool add) {                 \
+        tile(rows, vectors, k, a, a_row, a_step, b, b_step, c, c_row, add);                    \
+    }
+#define TILES(rows) TILE(rows, 1) TILE(rows, 2)
+#define PAIR(rows) {tile_##rows##_1, tile_##rows##_2}
+TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
+#if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
+TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
+#endif
+#if defined(__AVX512F__)
+TILES(13) TILES(14)
+#endif
+TILE(1, 4) TILE(2, 4) TILE(3, 4)
+
+static const tile_of packed_tiles[ROWS + 1][2] = {
+    {NULL, NULL}, PAIR(1), PAIR(2), PAIR(3), PAIR(4), PAIR(5), PAIR(6),
+#if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
+    PAIR(7), PAIR(8), PAIR(9), PAIR(10), PAIR(11), PAIR(12),
+#endif
+#if defined(__AVX512F__)
+    PAIR(13), PAIR(14),
+#endif
+};
+static const tile_of direct_tiles[DIRECT_ROWS + 1][3] = {
+    {NULL, NULL, NULL},
+    {tile_1_1, tile_1_2, tile_1_4},
+    {tile_2_1, tile_2_2, tile_2_4},
+    {tile_3_1, tile_3_2, tile_3_4},
+};
+
+/* `width` columns of c through a buffer, for tiles that would write past the last column. */
+static void edge_tile(tile_of run, int64_t m, int64_t width, int64_t k, const ep_real *a,
+                      int64_t a_row, int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c,
+                      int64_t c_row, bool add) {
+    ep_real buffer[ROWS * WIDE] __attribute__((aligned(EP_ALIGN)));
+    if (add) {
+        for (int64_t i = 0; i < m; i++) {
+            memcpy(buffer + i * WIDE, c + i * c_row, (size_t)width * sizeof *c);
+        }
+    }
+    run(k, a, a_row, a_step, b, b_step, buffer, WIDE, add);
+    for (int64_t i = 0; i < m; i++) {
+        memcpy(c + i * c_row, buffer + i * WIDE, (size_t)width * sizeof *c);
+    }
+}
+
+/* panel[k][wide] = b(k, j .. j + width), zeros behind. Rows of b are contiguous. */
+static void pack_rows(ep_real *panel, int64_t k, int64_t width, int64_t wide, const ep_real *b,
+                      int64_t b_step) {
+    if (wide == width) {
+        for (int64_t step = 0; step < k; step++, panel += wide, b += b_step) {
+            for (int64_t v = 0; v < wide; v += LANES) {
+                *(vector *)(panel + v) = *(const loose *)(b + v);
+            }
+        }
+        return;
+    }
+    for (int64_t step = 0; step < k; step++, panel += wide, b += b_step) {
+        for (int64_t j = 0; j < width; j++) {
+            panel[j] = b[j];
+        }
+        for (int64_t j = width; j < wide; j++) {
+            panel[j] = 0;
+        }
+    }
+}
+
+#define BLOCK 8
+typedef ep_real block_row __attribute__((vector_size(BLOCK * sizeof(ep_real))));
+typedef ep_real block_loose
+    __attribute__((vector_size(BLOCK * sizeof(ep_real)), aligned(sizeof(ep_real)), may_alias));
+#ifdef EP_DOUBLE
+typedef int64_t block_index __attribute__((vector_size(BLOCK * sizeof(ep_real))));
+#else
+typedef int32_t block_index __attribute__((vector_size(BLOCK * sizeof(ep_real))));
+#endif
+#ifdef __clang__
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (block_index){__VA_ARGS__})
+#endif
+
+/* An 8 x 8 block transposed in registers: to[k * to_row + j] = from[j * from_row + k]. */
+EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from,
+                               int64_t from_row) {
+    block_row r[BLOCK], s[BLOCK];
+#pragma GCC unroll 8
+    for (int i = 0; i < BLOCK; i++) {
+        r[i] = *(const block_loose *)(from + i * from_row);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < BLOCK; i += 2) {
+        s[i] = PICK(r[i], r[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        s[i + 1] = PICK(r[i], r[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < BLOCK; i += 4) {
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            r[i + j] = PICK(s[i + j], s[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            r[i + j + 2] = PICK(s[i + j], s[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        s[i] = PICK(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        s[i + 4] = PICK(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < BLOCK; i++) {
+        *(block_loose *)(to + i * to_row) = s[i];
+    }
+}
+
+/* The same panel from a b whose columns are contiguous (b_step is 1). */
+static void pack_columns(ep_real *panel, int64_t k, int64_t width, int64_t wide, const ep_real *b,
+                         int64_t b_col) {
+    int64_t whole_j = width / BLOCK * BLOCK, whole_k = k / BLOCK * BLOCK;
+    for (int64_t j = 0; j < whole_j; j += BLOCK) {
+        for (int64_t step = 0; step < whole_k; step += BLOCK) {
+            transpose_block(panel + step * wide + j, wide, b + j * b_col + step, b_col);
+        }
+        for (int64_t step = whole_k; step < k; step++) {
+            for (int64_t jj = j; jj < j + BLOCK; jj++) {
+                panel[step * wide + jj] = b[jj * b_col + step];
+            }
+        }
+    }
+    for (int64_t j = whole_j; j < wide; j++) {
+        for (int64_t step = 0; step < k; step++) {
+            panel[step * wide + j] = j < width ? b[j * b_col + step] : 0;
+        }
+    }
+}
+
+/* A few rows: packing b would cost as much as the product, so it is read where it lies. */
+static void direct(const ep_product *p) {
+    int64_t m = p->m;
+    for (int64_t j = 0; j < p->n;) {
+        int64_t left = p->n - j;
+        int which = left >= DIRECT * LANES ? 2 : left > LANES ? 1 : 0;
+        int64_t width = ep_min(left, (which == 2 ? DIRECT : which + 1) * LANES);
+        tile_of run = direct_tiles[m][which];
+        if (width == (which == 2 ? DIRECT : which + 1) * LANES) {
+            run(p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j, p->c_row, p->add);
+        } else {
+            edge_tile(run, m, width, p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step,
+                      p->c + j, p->c_row, p->add);
+        }
+        j += width;
+    }
+}
+
+static void clear(const ep_product *p) {
+    for (int64_t i = 0; i < p->m; i++) {
+        memset(p->c + i * p->c_row, 0, (size_t)p->n * sizeof *p->c);
+    }
+}
+
+void ep_gemm(const ep_product *p, ep_real *scratch) {
+    EP_ASSERT(p->b_step == 1 || p->b_col == 1);
+    if (p->k == 0 && !p->add) {
+        clear(p);
+    }
+    if (p->m <= 0 || p->n <= 0 || p->k <= 0) {
+        return;
+    }
+    if (p->m <= DIRECT_ROWS && p->b_col == 1) {
+        direct(p);
+        return;
+    }
+    int64_t tiles = (p->m + ROWS - 1) / ROWS;
+    for (int64_t k0 = 0; k0 < p->k; k0 += EP_GEMM_K) {
+        int64_t k = ep_min(EP_GEMM_K, p->k - k0);
+        bool add = p->add || k0 > 0;
+        for (int64_t j = 0; j < p->n; j += WIDE) {
+            int64_t width = ep_min(WIDE, p->n - j), wide = width > LANES ? WIDE : LANES;
+            const ep_real *b = p->b + k0 * p->b_step + j * p->b_col;
+            if (p->b_col == 1) {
+                pack_rows(scratch, k, width, wide, b, p->b_step);
+            } else {
+                pack_columns(scratch, k, width, wide, b, p->b_col);
+            }
+            for (int64_t t = 0; t < tiles; t++) {
+                int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;
+                const ep_real *a = p->a + i * p->a_row + k0 * p->a_step;
+                ep_real *c = p->c + i * p->c_row + j;
+                tile_of run = packed_tiles[m][wide == WIDE];
+                if (width == wide) {
+                    run(k, a, p->a_row, p->a_step, scratch, wide, c, p->c_row, add);
+                } else {
+                    edge_tile(run, m, width, k, a, p->a_row, p->a_step, scratch, wide, c,
+                              p->c_row, add);
+                }
+            }
+        }
+    }
+}

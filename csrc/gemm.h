@@ -1,0 +1,33 @@
+/* gemm: matrix products of small and middling size, serial; who calls it decides the threads.
+ * Written here and not taken from a BLAS for three reasons, each measured (benchmarks/bench_gemm.py):
+ * it is as fast as OpenBLAS on the shapes of a training step; every element is summed over k in ONE
+ * chain, c = fma(a, b, c) for k = 0, 1, ..., so the bits depend neither on how rows or columns are
+ * split among workers nor on zeros that compaction has removed; and finished tiles can be handed on
+ * while they are in the first-level cache. It knows nothing of layers. */
+#ifndef EP_GEMM_H
+#define EP_GEMM_H
+
+#include "base.h"
+
+/* c(i, j) = [c(i, j) +] sum_k a(i, k) b(k, j), i < m, j < n, k < k. Row i of c is contiguous. */
+typedef struct {
+    int64_t m, n, k;
+    const ep_real *a;
+    int64_t a_row, a_step; /* a(i, k) = a[i * a_row + k * a_step] */
+    const ep_real *b;
+    int64_t b_step, b_col; /* b(k, j) = b[k * b_step + j * b_col]; one of them is 1 */
+    ep_real *c;
+    int64_t c_row;
+    bool add;
+} ep_product;
+
+enum {
+    EP_GEMM_K = 512,                      /* k of one packed panel */
+    EP_GEMM_SCRATCH = EP_GEMM_K * 32 /* numbers of scratch a call needs, EP_ALIGN aligned */
+};
+
+/* Where b_col is 1, up to EP_LINE - 1 numbers behind a row's end may be read (never used): b must
+ * lie in a slab. m, n or k may be 0. */
+void ep_gemm(const ep_product *product, ep_real *scratch);
+
+#endif

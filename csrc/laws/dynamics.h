@@ -1,0 +1,51 @@
+/* dynamics: (mass, fitness) -> mass, one generation of a cohort. Each law is a stateless function
+ * over plain vectors, an exact multiplicative step where one exists, and states its equation and
+ * invariants beside its code. Who the populations are, and what becomes of one whose mass falls
+ * below the threshold, is not decided here. A mass of zero stays zero unless the law says "reborn". */
+#ifndef EP_DYNAMICS_H
+#define EP_DYNAMICS_H
+
+#include "base.h"
+#include "random.h"
+
+enum {
+    EP_NEEDS_ACTIVITY_OVERLAP = 16,  /* overlap[i*n+j]: cosine of two outputs over the batch, in [0, 1] */
+    EP_NEEDS_WEIGHT_OVERLAP = 32,    /* overlap[i*n+j]: <w_i, w_j> of the in-weights */
+    EP_NEEDS_WEIGHT_NORM = 64,       /* norm2[i]: |w_i|^2 of the in-weights */
+};
+
+/* The living populations of one niche at one generation. */
+typedef struct {
+    int64_t n;
+    ep_real *mass;           /* (n) in and out, >= 0 */
+    const ep_real *fitness;  /* (n) smoothed */
+    const ep_real *upkeep;   /* (n) >= 0, in units of fitness */
+    ep_real *state;          /* (states, n) memory of the law per population, zero at birth */
+    const int32_t *birth;    /* (n) birth ids, unique within the niche, < born */
+    int64_t born;
+    const ep_real *overlap;  /* (n, n) or NULL */
+    const ep_real *norm2;    /* (n) or NULL */
+    double threshold;        /* mass under which a population is extinct */
+    double strength;         /* eta: multiplies the law's step size (a schedule), 1 by default */
+    ep_noise noise;          /* of this generation and niche */
+} ep_cohort;
+
+typedef struct {
+    const char *name;
+    const char *doc;       /* the equation and its source */
+    const ep_field *fields;
+    size_t config_size;
+    int states;
+    unsigned needs;
+    bool conserves;        /* the niche's total mass is kept: upkeep does not enter by itself */
+    bool (*check)(const void *config, int64_t born, ep_error *error);  /* may be NULL */
+    void (*step)(const void *config, const ep_cohort *cohort);
+    /* numbers of scratch `step` needs: none; laws that must have some put them in `state` or use
+     * loops that need none (a cohort may hold thousands; the stack must not). */
+} ep_dynamics;
+
+#define EP_DYNAMICS(name) extern const ep_dynamics ep_dynamics_##name;
+#include "dynamics.def"
+#undef EP_DYNAMICS
+
+#endif

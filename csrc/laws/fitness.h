@@ -1,0 +1,40 @@
+/* fitness: local learning signals -> one number per population. Stateless functions over plain
+ * vectors; who measured the signals, and over which tensors, is not their concern. */
+#ifndef EP_FITNESS_H
+#define EP_FITNESS_H
+
+#include "base.h"
+
+/* What a fitness needs measured beyond mass and its gradient: sums over what a population owns
+ * (slice j of every decayed and free tensor naming its axis) and over its output. */
+enum {
+    EP_NEEDS_NORM = 1,      /* owned_norm2: sum w^2 */
+    EP_NEEDS_GRADIENT = 2,  /* owned_gradient2: sum dw^2 */
+    EP_NEEDS_PRODUCT = 4,   /* owned_product: sum w * dw */
+    EP_NEEDS_ACTIVITY = 8,  /* activity: mean over the batch of |output| */
+};
+
+typedef struct {
+    int64_t n;
+    const ep_real *mass;
+    const ep_real *mass_gradient;   /* dL/dm, mean over the batch */
+    const ep_real *owned_norm2;     /* NULL where not needed */
+    const ep_real *owned_gradient2;
+    const ep_real *owned_product;
+    const ep_real *activity;
+} ep_signals;
+
+typedef struct {
+    const char *name;
+    const char *doc;
+    const ep_field *fields;
+    size_t config_size;
+    unsigned needs;
+    void (*measure)(const void *config, const ep_signals *signals, ep_real *fitness);
+} ep_fitness;
+
+#define EP_FITNESS(name) extern const ep_fitness ep_fitness_##name;
+#include "fitness.def"
+#undef EP_FITNESS
+
+#endif

@@ -1,0 +1,35 @@
+/* losses: the loss of every row and its gradient with respect to the network's output. Stateless
+ * functions over plain rows; they know no layer, no shape, no batch beyond the rows they are given.
+ * A row is one prediction: a sample, or one position of a sequence. */
+#ifndef EP_LOSSES_H
+#define EP_LOSSES_H
+
+#include "base.h"
+
+typedef enum { EP_TARGET_CLASS, EP_TARGET_REAL } ep_target;
+
+/* One row's outputs y (n) against its target. EP_TARGET_CLASS: `target` is one int64_t, the class
+ * 0..n-1 or -1 for "ignored"; EP_TARGET_REAL: n ep_real. */
+typedef struct {
+    const char *name;
+    const char *doc;
+    const ep_field *fields;
+    size_t config_size;
+    ep_target target;
+    /* The weight of a row in the batch's mean: 1, a class weight, or 0 when ignored. */
+    double (*weight)(const void *config, const void *target);
+    /* Losses of `rows` rows into loss[rows] (weighted; not yet divided by the total weight) and
+     * hits into hit[rows] (1 if the prediction is right, else 0; ignored rows 0); if dy is not NULL,
+     * dy = d(sum of losses)/dy * scale, where scale = 1 / (total weight of the batch). y and dy are
+     * (rows, n) contiguous. hit may be NULL. */
+    void (*measure)(const void *config, int64_t rows, int64_t n, const ep_real *y,
+                    const void *targets, ep_real scale, ep_real *loss, ep_real *hit, ep_real *dy);
+    /* Checks a config against the number of outputs (class weights as many as classes). */
+    bool (*check)(const void *config, int64_t n, ep_error *error);
+} ep_loss;
+
+#define EP_LOSS(name) extern const ep_loss ep_loss_##name;
+#include "losses.def"
+#undef EP_LOSS
+
+#endif

@@ -1,0 +1,34 @@
+/* optimizers: one step over a flat range of numbers. Elementwise, so a range may be cut anywhere
+ * and the pieces done by any thread in any order with the same bits. Decay is decoupled
+ * (Loshchilov & Hutter 2019): value -= rate * decay * value. */
+#ifndef EP_OPTIMIZERS_H
+#define EP_OPTIMIZERS_H
+
+#include "base.h"
+
+/* What changes from step to step and from range to range. */
+typedef struct {
+    double rate;   /* learning rate of this step */
+    double decay;  /* weight decay of this range: the config's, or 0 outside DECAYED tensors */
+    double scale;  /* the gradient is multiplied by this first (clipping); 1 otherwise */
+    int64_t step;  /* 1 for the first update: bias correction */
+} ep_pace;
+
+typedef struct {
+    const char *name;
+    const char *doc;
+    const ep_field *fields;
+    size_t config_size;
+    int moments;  /* numbers remembered per parameter: 0, 1 or 2 */
+    double (*decay)(const void *config);
+    /* value[n] moves; first[n], second[n] are the moments (NULL where `moments` is smaller). */
+    void (*step)(const void *config, ep_pace pace, int64_t n, ep_real *restrict value,
+                 const ep_real *restrict gradient, ep_real *restrict first,
+                 ep_real *restrict second);
+} ep_optimizer;
+
+#define EP_OPTIMIZER(name) extern const ep_optimizer ep_optimizer_##name;
+#include "optimizers.def"
+#undef EP_OPTIMIZER
+
+#endif
