@@ -50,7 +50,8 @@ def _load(bits: int) -> ModuleType:
     return import_module(f"{__package__}._core{bits}_{_choose(bits)}")
 
 
-core32 = _load(32)
+core64: ModuleType
+core32: ModuleType = _load(32)
 variant: str = core32.__name__.rpartition("_")[2]
 """Level of the float32 core in use: "base", "avx2" or "avx512"."""
 

@@ -1,0 +1,154 @@
+"""Read the files that data sets come in: idx (packed or not) and CIFAR-10's records.
+
+Files are foreign: each is checked before it is believed, and an error names the file, what was
+expected and what was found. Unpacked files are mapped from disk, packed ones held in memory.
+Nothing here knows what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from math import prod
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+# Third byte of an idx file -> type of its numbers, big-endian.
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IDX_U1 = 0x08
+_CIFAR_RECORD = 1 + 3 * 32 * 32
+
+
+def read_idx(path: str | PathLike[str], expect: int | None = None) -> Array:
+    """Read one idx file; numbers of one byte are not copied, and the array is read-only.
+
+    Args:
+        path: the file; a name that ends in .gz is unpacked into memory, any other mapped from disk.
+        expect: the magic number it must start with, such as 0x00000803 (uint8, 3 dimensions).
+
+    Returns:
+        An array of the shape that the file states, in native byte order.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not gzip, truncated, another magic number, or a size unlike the shape.
+    """
+    file = Path(path)
+    content = _unpack(file) if file.suffix == ".gz" else _map(file)
+    head = bytes(content[:4])
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or head[3] == 0:
+        wanted = "an idx magic number (00 00 type dimensions)"
+        raise ValueError(f"{file}: expected {wanted}, got {head.hex(' ') or 'an empty file'}")
+    magic = int.from_bytes(head)
+    if expect is not None and magic != expect:
+        raise ValueError(f"{file}: expected magic number 0x{expect:08x}, got 0x{magic:08x}")
+    start = 4 + 4 * head[3]
+    if len(content) < start:
+        raise ValueError(f"{file}: expected a header of {start} bytes, got {len(content)} in all")
+    shape = tuple(int.from_bytes(bytes(content[at : at + 4])) for at in range(4, start, 4))
+    kind = np.dtype(_IDX_TYPES[head[2]])
+    size = start + prod(shape) * kind.itemsize
+    if len(content) != size:
+        sizes = " x ".join(map(str, shape))
+        raise ValueError(f"{file}: expected {size} bytes for {sizes}, got {len(content)}")
+    array = content[start:].view(kind).reshape(shape)
+    if kind.itemsize > 1:
+        array = array.astype(kind.newbyteorder("="))
+    array.flags.writeable = False
+    return array
+
+
+def idx_folder(folder: Path) -> list[tuple[Array, Array]]:
+    """Read images and labels of train and t10k from a folder laid out like MNIST.
+
+    Returns:
+        [(images (n, height, width) uint8, labels (n,) uint8)] for train, then for t10k.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: as `read_idx`; images and labels differ in number, or the parts in size.
+    """
+    parts = []
+    for part in ("train", "t10k"):
+        image_file = _find(folder, f"{part}-images", 3)
+        label_file = _find(folder, f"{part}-labels", 1)
+        images = read_idx(image_file, _IDX_U1 << 8 | 3)
+        labels = read_idx(label_file, _IDX_U1 << 8 | 1)
+        if len(images) == 0:
+            raise ValueError(f"{image_file}: expected images, got none")
+        if len(images) != len(labels):
+            raise ValueError(
+                f"{label_file}: expected {len(images)} labels, as many as images in "
+                f"{image_file.name}, got {len(labels)}"
+            )
+        parts.append((images, labels))
+    (train, _), (test, _) = parts
+    if train.shape[1:] != test.shape[1:]:
+        raise ValueError(
+            f"{folder}: expected test images of {train.shape[1:]} pixels as in training, "
+            f"got {test.shape[1:]}"
+        )
+    return parts
+
+
+def cifar_records(file: Path) -> tuple[Array, Array]:
+    """Read one file of CIFAR-10's binary version.
+
+    Returns:
+        Images (n, 32, 32, 3) uint8, labels (n,) uint8.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a whole number of records of 3,073 bytes, or a label above 9.
+    """
+    content = _map(file)
+    if len(content) == 0 or len(content) % _CIFAR_RECORD:
+        raise ValueError(
+            f"{file}: expected a whole number of records of {_CIFAR_RECORD} bytes, "
+            f"got {len(content)} bytes"
+        )
+    records = content.reshape(-1, _CIFAR_RECORD)
+    labels = records[:, 0].copy()
+    if labels.max() > 9:
+        raise ValueError(f"{file}: expected labels 0 to 9, got {labels.max()}: not CIFAR-10?")
+    # On disk a record is colour by colour; features go last here.
+    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), labels
+
+
+def _find(folder: Path, stem: str, dimensions: int) -> Path:
+    """The file of that name, in either of its usual spellings, unpacked before packed."""
+    spellings = [f"{stem}{sep}idx{dimensions}-ubyte" for sep in "-."]
+    names = [name + end for end in ("", ".gz") for name in spellings]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{folder}: expected one of {', '.join(names)}, found none")
+
+
+def _map(file: Path) -> NDArray[np.uint8]:
+    if file.stat().st_size == 0:
+        return np.empty(0, np.uint8)  # which cannot be mapped
+    return np.memmap(file, np.uint8, "r")
+
+
+def _unpack(file: Path) -> NDArray[np.uint8]:
+    packed = file.read_bytes()
+    if packed[:2] != b"\x1f\x8b":
+        raise ValueError(
+            f"{file}: expected a gzip file (magic 1f 8b), got {packed[:2].hex(' ') or 'nothing'}"
+        )
+    try:
+        return np.frombuffer(gzip.decompress(packed), np.uint8)
+    except EOFError as error:
+        raise ValueError(
+            f"{file}: the gzip stream ends too early, after {len(packed)} bytes; truncated?"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{file}: the gzip stream is damaged: {error}") from error

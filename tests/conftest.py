@@ -1,0 +1,44 @@
+"""What every test file gets: data that may be absent, a quiet matplotlib, steady examples."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+try:
+    from hypothesis import settings
+except ImportError:  # the files that need it say so themselves
+    pass
+else:
+    # The same examples on every run, and no verdict from a busy machine's clock.
+    settings.register_profile("steady", derandomize=True, deadline=None, print_blob=True)
+    settings.load_profile("steady")
+
+
+def find_data(name: str) -> Path:
+    """The folder of a data set that is not bundled; skips the test where there is none."""
+    named = os.environ.get("EVOPRUNE_DATA")
+    root = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not (root / name).is_dir():
+        pytest.skip(f"no data set {name} in {root} (EVOPRUNE_DATA names another place)")
+    return root / name
+
+
+@pytest.fixture(scope="session")
+def data_root():
+    """Call it with a name, such as "fashion-mnist", to get its folder or a skip."""
+    return find_data
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """(train, test) of the bundled MNIST."""
+    from evoprune import datasets
+
+    return datasets.mnist()
