@@ -1,0 +1,238 @@
+/* dynamics_drift: finite populations. The niche's mass is carried by a number of individuals, `size`
+ * to a unit of mass, and chance decides who has offspring: selection with genetic drift, M kept.
+ * Upkeep is subtracted from fitness, so only its differences count. Draws belong to a birth id and
+ * populations are visited by birth id, so neither their order nor the removal of the dead changes
+ * anybody's luck. What the individuals are, the network never knows. */
+#include "cohort.h"
+
+/* Populations by birth id, into order[n] (exact: n < 2^24). A niche keeps them sorted already, so
+ * that this is one pass; insertion serves whoever does not. */
+static void by_birth(const ep_cohort *cohort, ep_real *order) {
+    for (int64_t i = 0; i < cohort->n; i++) {
+        int64_t at = i;
+        while (at > 0 && cohort->birth[(int64_t)order[at - 1]] > cohort->birth[i]) {
+            order[at] = order[at - 1];
+            at--;
+        }
+        order[at] = (ep_real)i;
+    }
+}
+
+static double total_in_order(const ep_cohort *cohort, const ep_real *order) {
+    double total = 0;
+    for (int64_t rank = 0; rank < cohort->n; rank++) {
+        total += (double)cohort->mass[(int64_t)order[rank]];
+    }
+    return total;
+}
+
+static double individuals(double size, double total, double most) {
+    return fmin(fmax(nearbyint(size * total), 1), most);
+}
+
+/* ---- wright_fisher ------------------------------------------------------------------------- */
+/* All die, N offspring choose parents: counts ~ Multinomial(N, p), p = x w / wbar, w = e^{h (F-c)}.
+ * E x' = p, Cov = (p_i d_ij - p_i p_j) / N. A generation of length eta (cohort strength) has both
+ * selection and drift times eta: h eta and N / eta. */
+typedef struct {
+    double strength, size;
+} wright_fisher;
+
+static const ep_field wright_fisher_fields[] = {
+    {.name = "strength",
+     .type = EP_REAL,
+     .offset = offsetof(wright_fisher, strength),
+     .initial = 10,
+     .low = 0,
+     .high = 1e9,
+     .doc = "h, log-growth per generation and nat of F - c"},
+    /* Without selection a population of mass 1 is lost within T generations with probability
+     * e^(-2 size / T): 12 % in 20 epochs of 470. Chance is seen, and selection decides. */
+    {.name = "size",
+     .type = EP_REAL,
+     .offset = offsetof(wright_fisher, size),
+     .initial = 10000,
+     .low = 1e-6,
+     .high = 1e12,
+     .doc = "individuals to a unit of mass: N = size * total mass"},
+    EP_FIELDS_END,
+};
+
+static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
+    const wright_fisher *law = config;
+    if (ep_cohort_rests(cohort)) {
+        return;
+    }
+    ep_real *order = cohort->state;
+    by_birth(cohort, order);
+    double total = total_in_order(cohort, order), best = ep_cohort_best(cohort, law->strength);
+    double chance = 0;
+    int64_t last = -1; /* the last that can have offspring takes what is left */
+    for (int64_t rank = 0; rank < cohort->n; rank++) {
+        int64_t i = (int64_t)order[rank];
+        double weight = (double)cohort->mass[i] * ep_cohort_worth(cohort, i, law->strength, best);
+        chance += weight;
+        last = weight > 0 ? rank : last;
+    }
+    if (!(chance > 0 && isfinite(chance))) {
+        return; /* nobody lives */
+    }
+    double size = individuals(law->size / cohort->strength, total, 0x1p50);
+    int64_t left = (int64_t)size;
+    for (int64_t rank = 0; rank < cohort->n; rank++) {
+        int64_t i = (int64_t)order[rank];
+        double weight = (double)cohort->mass[i] * ep_cohort_worth(cohort, i, law->strength, best);
+        uint64_t draw = 0;
+        ep_noise own = ep_random_fork(cohort->noise, (uint64_t)cohort->birth[i]);
+        double share = weight < chance ? weight / chance : weight > 0;
+        int64_t count = rank == last ? left : ep_random_binomial(own, &draw, left, share);
+        left -= count;
+        chance -= weight;
+        cohort->mass[i] = ep_cohort_settle((double)count / size * total);
+    }
+}
+
+const ep_dynamics ep_dynamics_wright_fisher = {
+    .name = "wright_fisher",
+    .doc = "N x' ~ Multinomial(N, p), p = x w / wbar, w = e^{h (F - c)}: selection and drift in a "
+           "finite population with generations apart (Fisher 1930, Wright 1931).",
+    .fields = wright_fisher_fields,
+    .config_size = sizeof(wright_fisher),
+    .states = 1, /* populations by birth id */
+    .conserves = true,
+    .step = wright_fisher_step,
+};
+
+/* ---- moran --------------------------------------------------------------------------------- */
+/* Each generation E = turnover * N individuals die, whoever they are, and as many are born to
+ * parents chosen by fitness from those at its start: E = 1 is Moran's chain, E = N Wright-Fisher.
+ * An individual lives 1 / turnover generations and selection acts on its life, w = e^{h (F - c) /
+ * turnover}, so that h means growth per generation as in every law. Growth is bounded by E births.
+ * Cohort strength multiplies E. Neutral: E x' = x; two kinds with E = 1, w1 / w2 = r: fixation of
+ * k has probability (1 - r^-k) / (1 - r^-N). */
+typedef struct {
+    double strength, size, turnover;
+} moran;
+
+static const ep_field moran_fields[] = {
+    {.name = "strength",
+     .type = EP_REAL,
+     .offset = offsetof(moran, strength),
+     .initial = 10,
+     .low = 0,
+     .high = 1e9,
+     .doc = "h, log-growth per generation and nat of F - c"},
+    /* Neutral loss within T generations: e^(-size / (turnover T)), 12 % at T = 9400; an unfit
+     * population of 100 dies out in about ln(100) / turnover = 920 generations. */
+    {.name = "size",
+     .type = EP_REAL,
+     .offset = offsetof(moran, size),
+     .initial = 100,
+     .low = 1e-6,
+     .high = 1e7,
+     .doc = "individuals to a unit of mass: N = size * total mass, at most 2^24"},
+    {.name = "turnover",
+     .type = EP_REAL,
+     .offset = offsetof(moran, turnover),
+     .initial = 0.005,
+     .low = 1e-9,
+     .high = 1,
+     .doc = "share of the individuals replaced in a generation, at least one"},
+    EP_FIELDS_END,
+};
+
+/* The first rank whose running sum is above `at`, at most `last`. */
+static int64_t find(const ep_real *sums, int64_t last, double at) {
+    int64_t low = 0;
+    while (low < last) {
+        int64_t middle = low + (last - low) / 2;
+        if ((double)sums[middle] > at) {
+            last = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
+}
+
+/* Masses to whole numbers of individuals, left in mass, and their running sums by rank. Rounding
+ * the running sum loses nobody, and gives back exactly the counts a mass was made from. */
+static void count(const ep_cohort *cohort, const ep_real *order, ep_real *sums, double per_mass) {
+    double sum = 0, counted = 0;
+    for (int64_t rank = 0; rank < cohort->n; rank++) {
+        ep_real *mass = cohort->mass + (int64_t)order[rank];
+        sum += (double)*mass;
+        double upto = floor(sum * per_mass + 0.5);
+        *mass = (ep_real)(upto - counted);
+        sums[rank] = (ep_real)upto;
+        counted = upto;
+    }
+}
+
+/* `events` of the individuals die, none twice: strike any, and let it count as often as its kind
+ * has individuals left of those it began with. */
+static void bury(const ep_cohort *cohort, const ep_real *order, const ep_real *sums, int64_t events,
+                 ep_noise noise) {
+    int64_t last = cohort->n - 1;
+    double size = (double)sums[last];
+    uint64_t draw = 0;
+    for (int64_t dead = 0; dead < events;) {
+        int64_t rank = find(sums, last, ep_random_uniform(noise, draw) * size);
+        double began = (double)sums[rank] - (rank ? (double)sums[rank - 1] : 0);
+        ep_real *left = cohort->mass + (int64_t)order[rank];
+        if (ep_random_uniform(noise, draw + 1) * began < (double)*left) {
+            *left -= 1;
+            dead++;
+        }
+        draw += 2;
+    }
+}
+
+static void moran_step(const void *config, const ep_cohort *cohort) {
+    const moran *law = config;
+    int64_t n = cohort->n;
+    if (ep_cohort_rests(cohort)) {
+        return;
+    }
+    ep_real *order = cohort->state, *sums = order + n, *parents = sums + n;
+    by_birth(cohort, order);
+    double total = total_in_order(cohort, order);
+    if (!(total > 0 && isfinite(total))) {
+        return;
+    }
+    double size = individuals(law->size, total, 0x1p24);
+    int64_t events = (int64_t)individuals(law->turnover * cohort->strength, size, size);
+    count(cohort, order, sums, size / total);
+    /* Selection acts on a life, whatever the schedule does to the number of deaths. */
+    double strength = law->strength / (law->turnover * cohort->strength);
+    double best = ep_cohort_best(cohort, strength), chance = 0;
+    int64_t last = 0;
+    for (int64_t rank = 0; rank < n; rank++) {
+        int64_t i = (int64_t)order[rank];
+        double weight = (double)cohort->mass[i] * ep_cohort_worth(cohort, i, strength, best);
+        chance += weight;
+        parents[rank] = (ep_real)chance;
+        last = weight > 0 ? rank : last;
+    }
+    bury(cohort, order, sums, events, ep_random_fork(cohort->noise, 0));
+    ep_noise luck = ep_random_fork(cohort->noise, 1);
+    for (int64_t born = 0; born < events; born++) {
+        double at = ep_random_uniform(luck, (uint64_t)born) * (double)parents[last];
+        cohort->mass[(int64_t)order[find(parents, last, at)]] += 1;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] / size * total);
+    }
+}
+
+const ep_dynamics ep_dynamics_moran = {
+    .name = "moran",
+    .doc =
+        "deaths at random, births by fitness w = e^{h (F - c) / turnover}, turnover * N of each a "
+        "generation: selection and drift with generations that overlap (Moran 1958).",
+    .fields = moran_fields,
+    .config_size = sizeof(moran),
+    .states = 3, /* populations by birth id; running sums of individuals and of chances by rank */
+    .conserves = true,
+    .step = moran_step,
+};

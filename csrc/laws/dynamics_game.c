@@ -1,0 +1,89 @@
+/* dynamics_game: pruning as a game (Shah & Khan 2025, arXiv 2512.22106): every population is a player
+ * whose mass s in [0, 1] is its participation, and moves up its own utility
+ *     U = alpha (F - c) s - beta |w|^2 s^2 - gamma s - eta s sum_j s_j <w_i, w_j>.
+ * What benefit F means, and its sign, is the fitness's affair: `marginal` descends the loss, `pull`
+ * is the paper's. The one law under which the dead may be reborn while they are not yet removed. */
+#include "cohort.h"
+
+typedef struct {
+    double strength, alpha, beta, gamma, eta;
+} best_response;
+
+static const ep_field best_response_fields[] = {
+    {.name = "strength",
+     .type = EP_REAL,
+     .offset = offsetof(best_response, strength),
+     .initial = 1,
+     .low = 0,
+     .high = 1e9,
+     .doc = "h, step per generation and unit of dU/ds"},
+    {.name = "alpha",
+     .type = EP_REAL,
+     .offset = offsetof(best_response, alpha),
+     .initial = 1,
+     .low = 0,
+     .high = 1e9,
+     .doc = "weight of the benefit F - c"},
+    {.name = "beta",
+     .type = EP_REAL,
+     .offset = offsetof(best_response, beta),
+     .initial = 1e-4,
+     .low = 0,
+     .high = 1e9,
+     .doc = "cost of large weights, beta |w|^2 s^2"},
+    {.name = "gamma",
+     .type = EP_REAL,
+     .offset = offsetof(best_response, gamma),
+     .initial = 1e-3,
+     .low = 0,
+     .high = 1e9,
+     .doc = "cost of taking part, gamma s: without benefit, extinct in 1 / (h gamma) generations"},
+    {.name = "eta",
+     .type = EP_REAL,
+     .offset = offsetof(best_response, eta),
+     .initial = 0,
+     .low = 0,
+     .high = 1e9,
+     .doc = "cost of doing as the others do, eta s_i s_j <w_i, w_j>"},
+    EP_FIELDS_END,
+};
+
+/* dU/ds is a - d s along a player's own axis (d = 2 beta |w|^2), and that line is followed exactly
+ * for the time h with the others held: s += (1 - e^-dh) / d * dU/ds, the explicit step where d h is
+ * small, never past the player's best response where it is not. eta = 0: the point of rest is the
+ * soft threshold clip((alpha (F - c) - gamma) / (2 beta |w|^2), 0, 1). */
+static void best_response_step(const void *config, const ep_cohort *cohort) {
+    const best_response *law = config;
+    if (ep_cohort_rests(cohort)) {
+        return;
+    }
+    int64_t n = cohort->n;
+    double h = law->strength * cohort->strength;
+    for (int64_t i = 0; i < n; i++) {
+        double others = 0, mass = (double)cohort->mass[i];
+        for (int64_t j = 0; law->eta > 0 && cohort->overlap && j < n; j++) {
+            others += j == i ? 0 : (double)cohort->overlap[i * n + j] * (double)cohort->mass[j];
+        }
+        double stiff = 2 * law->beta * (cohort->norm2 ? (double)cohort->norm2[i] : 1);
+        double benefit = law->alpha * ((double)cohort->fitness[i] - (double)cohort->upkeep[i]);
+        double slope = benefit - stiff * mass - law->gamma - law->eta * others;
+        double time = stiff * h > 1e-12 ? -expm1(-stiff * h) / stiff : h;
+        double next = mass + time * slope;
+        next = next > 1 ? 1 : next;
+        cohort->state[i] = (ep_real)(next < 0 ? 0 : next); /* all move at once */
+    }
+    for (int64_t i = 0; i < n; i++) {
+        cohort->mass[i] = cohort->state[i];
+    }
+}
+
+const ep_dynamics ep_dynamics_best_response = {
+    .name = "best_response",
+    .doc = "s' = alpha (F - c) - 2 beta |w|^2 s - gamma - eta sum_{j != i} s_j <w_i, w_j>, s in "
+           "[0, 1]: each population climbs its own utility (arXiv 2512.22106).",
+    .fields = best_response_fields,
+    .config_size = sizeof(best_response),
+    .states = 1, /* the masses of the next generation */
+    .needs = EP_NEEDS_WEIGHT_NORM | EP_NEEDS_WEIGHT_OVERLAP,
+    .step = best_response_step,
+};

@@ -1,0 +1,320 @@
+/* dynamics_growth: laws under which mass is made and lost: populations grow by their own fitness
+ * less upkeep, alone (malthusian, noisy_growth) or against a carrying capacity (logistic,
+ * lotka_volterra). Every step is multiplicative: mass stays positive and zero stays zero at any
+ * step size. Rates are log-growth per generation; F and c are nats per unit of mass. */
+#include "cohort.h"
+
+/* ---- none ---------------------------------------------------------------------------------- */
+static void none_step(const void *config, const ep_cohort *cohort) {
+    (void)config;
+    (void)cohort;
+}
+
+static const ep_field no_fields[] = {EP_FIELDS_END};
+
+const ep_dynamics ep_dynamics_none = {
+    .name = "none",
+    .doc = "m' = 0: masses stay as they are, an ordinary network.",
+    .fields = no_fields,
+    .step = none_step,
+};
+
+/* ---- malthusian ---------------------------------------------------------------------------- */
+/* Malthus 1798; the replicator is its share of the total. Raw growth ties who survives to how
+ * fast: upkeep of a filter is 40 times a neuron's, and it would starve before it learned. So by
+ * default growth is the return on upkeep, in [-1, 1], paced so that no fitness at all means
+ * extinction after `lifespan` generations; F = c is the point of rest either way. */
+enum { GROWTH_BOUNDED, GROWTH_RAW };
+
+typedef struct {
+    int64_t growth;
+    double lifespan, strength, clip;
+} malthusian;
+
+static const ep_field malthusian_fields[] = {
+    {.name = "growth",
+     .type = EP_CHOICE,
+     .offset = offsetof(malthusian, growth),
+     .initial = GROWTH_BOUNDED,
+     .low = GROWTH_BOUNDED,
+     .high = GROWTH_RAW,
+     .choices = (const char *const[]){"bounded", "raw", NULL},
+     .doc = "bounded: growth is the return (F - c) / (|F| + c) paced by lifespan; raw: h (F - c)"},
+    {.name = "lifespan",
+     .type = EP_REAL,
+     .offset = offsetof(malthusian, lifespan),
+     .initial = 1000,
+     .low = 1,
+     .high = 1e12,
+     .doc = "bounded growth: generations in which a population without fitness falls from birth "
+            "mass 1 to the threshold"},
+    {.name = "strength",
+     .type = EP_REAL,
+     .offset = offsetof(malthusian, strength),
+     .initial = 10,
+     .low = 0,
+     .high = 1e9,
+     .doc = "raw growth: h, log-growth per generation and nat of F - c"},
+    {.name = "clip",
+     .type = EP_REAL,
+     .offset = offsetof(malthusian, clip),
+     .initial = 0.2,
+     .low = 0,
+     .high = 100,
+     .doc = "raw growth: bound on |log-growth| of one generation"},
+    EP_FIELDS_END,
+};
+
+/* (F - c) / (|F| + c): halves, so that no sum overflows; nothing earned, nothing spent is 0. */
+static double return_on_upkeep(double fitness, double upkeep) {
+    double turnover = 0.5 * fabs(fitness) + 0.5 * upkeep;
+    return turnover > 0 ? (0.5 * fitness - 0.5 * upkeep) / turnover : turnover;
+}
+
+static void malthusian_step(const void *config, const ep_cohort *cohort) {
+    const malthusian *law = config;
+    if (ep_cohort_rests(cohort)) {
+        return;
+    }
+    /* A threshold of 0 would make every life endless and one above birth mass turns the sign. */
+    double threshold = fmin(fmax(cohort->threshold, 1e-30), 0.5);
+    double pace = cohort->strength * -log(threshold) / law->lifespan;
+    for (int64_t i = 0; i < cohort->n; i++) {
+        double growth;
+        if (law->growth == GROWTH_BOUNDED) {
+            growth = pace * return_on_upkeep((double)cohort->fitness[i], (double)cohort->upkeep[i]);
+        } else {
+            growth = ep_cohort_growth(cohort, i, law->strength);
+            growth = growth > law->clip ? law->clip : growth;
+            growth = growth < -law->clip ? -law->clip : growth;
+        }
+        cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * exp(growth));
+    }
+}
+
+const ep_dynamics ep_dynamics_malthusian = {
+    .name = "malthusian",
+    .doc = "m' = m (F - c): mass grows with fitness less upkeep (Malthus 1798). bounded growth: "
+           "ln m += ln(1/threshold) / lifespan * (F - c) / (|F| + c); raw: m *= exp(h (F - c)).",
+    .fields = malthusian_fields,
+    .config_size = sizeof(malthusian),
+    .step = malthusian_step,
+};
+
+/* ---- noisy_growth -------------------------------------------------------------------------- */
+/* Geometric Brownian motion, exact (Ito): ln m ~ Normal((F - c - s^2/2) t, s^2 t), E m = e^(F-c)t. */
+typedef struct {
+    double strength, noise;
+} noisy_growth;
+
+static const ep_field noisy_growth_fields[] = {
+    {.name = "strength",
+     .type = EP_REAL,
+     .offset = offsetof(noisy_growth, strength),
+     .initial = 10,
+     .low = 0,
+     .high = 1e9,
+     .doc = "h, time per generation"},
+    /* 20 epochs of 470 generations: deviation of ln m 0.003 * sqrt(10 * 9400) = 0.9. Chance bends
+     * lives, but ln(1/threshold) = 6.9 is far: it kills nobody by itself. */
+    {.name = "noise",
+     .type = EP_REAL,
+     .offset = offsetof(noisy_growth, noise),
+     .initial = 0.003,
+     .low = 0,
+     .high = 100,
+     .doc = "s, deviation of ln m after one unit of time"},
+    EP_FIELDS_END,
+};
+
+static void noisy_growth_step(const void *config, const ep_cohort *cohort) {
+    const noisy_growth *law = config;
+    if (ep_cohort_rests(cohort)) {
+        return;
+    }
+    double h = law->strength * cohort->strength;
+    double deviation = law->noise * sqrt(h), drag = 0.5 * law->noise * law->noise * h;
+    for (int64_t i = 0; i < cohort->n; i++) {
+        if (cohort->mass[i] == 0) {
+            continue; /* 0 * e^inf */
+        }
+        double z = ep_random_normal(cohort->noise, (uint64_t)cohort->birth[i]);
+        double growth = ep_cohort_growth(cohort, i, law->strength) - drag + deviation * z;
+        cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * exp(growth));
+    }
+}
+
+const ep_dynamics ep_dynamics_noisy_growth = {
+    .name = "noisy_growth",
+    .doc = "dm = m ((F - c) dt + s dW): growth in a noisy environment (Ito), "
+           "m *= exp((F - c - s^2/2) h + s sqrt(h) z).",
+    .fields = noisy_growth_fields,
+    .config_size = sizeof(noisy_growth),
+    .step = noisy_growth_step,
+};
+
+/* ---- logistic ------------------------------------------------------------------------------ */
+/* m_i' = m_i (r_i - max(rbar, 0) M / K), r = h (F - c), rbar its mean by mass: the total obeys
+ * Verhulst's M' = rbar M (1 - M/K) while shares compete as in the replicator. (r_i (1 - M/K) would
+ * freeze selection at M = K, where a network is born, and feed the unfit beyond it.) The shares do
+ * not feel M, so with Z = sum m e^r / M the step is exact for constant F, at any size:
+ *     m <- m e^r / (1 + (M/K) (Z - 1)) if Z > 1, else m e^r.
+ * Equal r: M(t) = K / (1 + (K/M0 - 1) e^-rt). From below, M never passes K. */
+typedef struct {
+    double strength, capacity;
+} logistic;
+
+static const ep_field logistic_fields[] = {
+    {.name = "strength",
+     .type = EP_REAL,
+     .offset = offsetof(logistic, strength),
+     .initial = 10,
+     .low = 0,
+     .high = 1e9,
+     .doc = "h, log-growth per generation and nat of F - c"},
+    {.name = "capacity",
+     .type = EP_REAL,
+     .offset = offsetof(logistic, capacity),
+     .initial = 1,
+     .low = 1e-6,
+     .high = 1e9,
+     .doc = "mass the niche can carry, per founding population: K = capacity * born"},
+    EP_FIELDS_END,
+};
+
+static void logistic_step(const void *config, const ep_cohort *cohort) {
+    const logistic *law = config;
+    double total = ep_cohort_total(cohort);
+    if (ep_cohort_rests(cohort) || total == 0) {
+        return;
+    }
+    double filled = total / (law->capacity * (double)cohort->born);
+    double best = fmax(ep_cohort_best(cohort, law->strength), 0), grown = 0;
+    for (int64_t i = 0; i < cohort->n; i++) {
+        grown += (double)cohort->mass[i] * ep_cohort_worth(cohort, i, law->strength, best);
+    }
+    double one = exp(-best), gain = grown / total; /* both e^-best times what they stand for */
+    double crowding = gain > one ? one + filled * (gain - one) : one;
+    /* Far past the range of exp, `one` is 0 and a tiny niche may have no crowding to divide by. */
+    crowding = crowding < 1e-300 ? 1e-300 : crowding;
+    for (int64_t i = 0; i < cohort->n; i++) {
+        double worth = ep_cohort_worth(cohort, i, law->strength, best);
+        cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * worth / crowding);
+    }
+}
+
+const ep_dynamics ep_dynamics_logistic = {
+    .name = "logistic",
+    .doc = "m_i' = m_i (r_i - max(rbar, 0) M / K), r = h (F - c): the total grows to the carrying "
+           "capacity (Verhulst 1838) while populations compete for their shares of it.",
+    .fields = logistic_fields,
+    .config_size = sizeof(logistic),
+    .step = logistic_step,
+};
+
+/* ---- lotka_volterra ------------------------------------------------------------------------ */
+/* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, r_i m_i for r_i <= 0 (the textbook's sign would feed
+ * the unfit where it is crowded). Step of Leslie & Gower 1958: m e^r / (1 + (e^r - 1) crowd): the
+ * same points of rest and the same outcome of two species as the flow (Cushing et al. 2004), exact
+ * where crowd is m_i / K (logistic), and no oscillation at any step size.
+ * Given a: crowd_i = sum_j a_ij m_j / capacity, a_ii = 1 unless said. From the overlap of
+ * activities: a network is born with overlaps far from 0, so crowding is felt in proportion to
+ * them, (a m)_i / mean (a m) * M / (capacity * born), whose mean by mass is that of `logistic`:
+ * who is like the others pays for it. */
+typedef struct {
+    double strength, capacity;
+    ep_vector interaction;
+} lotka_volterra;
+
+static const ep_field lotka_volterra_fields[] = {
+    {.name = "strength",
+     .type = EP_REAL,
+     .offset = offsetof(lotka_volterra, strength),
+     .initial = 10,
+     .low = 0,
+     .high = 1e9,
+     .doc = "h, log-growth per generation and nat of F - c"},
+    {.name = "capacity",
+     .type = EP_REAL,
+     .offset = offsetof(lotka_volterra, capacity),
+     .initial = 1,
+     .low = 1e-6,
+     .high = 1e9,
+     .doc = "mass a population alone can reach (given interaction), or mass the niche carries per "
+            "founding population (interaction from overlap)"},
+    {.name = "interaction",
+     .type = EP_VECTOR,
+     .offset = offsetof(lotka_volterra, interaction),
+     .low = 0,
+     .high = 1e9,
+     .doc = "a_ij, what population i feels of j, born * born numbers by birth id, row by row; "
+            "empty: the overlap of activities"},
+    EP_FIELDS_END,
+};
+
+static bool lotka_volterra_check(const void *config, int64_t born, ep_error *error) {
+    int64_t given = ((const lotka_volterra *)config)->interaction.n;
+    return given == 0 || given == ep_times(born, born) ||
+           ep_fail(error, EP_BAD_VALUE,
+                   "lotka_volterra: interaction must be empty or have born * born = %lld * %lld "
+                   "numbers, got %lld",
+                   (long long)born, (long long)born, (long long)given);
+}
+
+/* sum_j a_ij m_j into state; without overlap measured all are alike. */
+static void feel(const lotka_volterra *law, const ep_cohort *cohort) {
+    int64_t n = cohort->n;
+    for (int64_t i = 0; i < n; i++) {
+        double felt = 0;
+        const double *given =
+            law->interaction.n ? law->interaction.at + cohort->birth[i] * cohort->born : NULL;
+        const ep_real *alike = cohort->overlap ? cohort->overlap + i * n : NULL;
+        for (int64_t j = 0; j < n; j++) {
+            double a = given ? given[cohort->birth[j]] : alike ? (double)alike[j] : 1;
+            felt += a * (double)cohort->mass[j];
+        }
+        cohort->state[i] = (ep_real)felt;
+    }
+}
+
+static void lotka_volterra_step(const void *config, const ep_cohort *cohort) {
+    const lotka_volterra *law = config;
+    double total = ep_cohort_total(cohort);
+    if (ep_cohort_rests(cohort) || total == 0) {
+        return;
+    }
+    feel(law, cohort);
+    double scale = 1 / law->capacity;
+    if (law->interaction.n == 0) {
+        double mean = 0;
+        for (int64_t i = 0; i < cohort->n; i++) {
+            mean += (double)cohort->mass[i] / total * (double)cohort->state[i];
+        }
+        double filled = total / (law->capacity * (double)cohort->born);
+        scale = mean > 0 ? filled / mean : 0;
+    }
+    for (int64_t i = 0; i < cohort->n; i++) {
+        double growth = ep_cohort_growth(cohort, i, law->strength), mass = (double)cohort->mass[i];
+        if (growth > 0) {
+            double crowding = exp(-growth) - expm1(-growth) * scale * (double)cohort->state[i];
+            mass /= crowding < 1e-300 ? 1e-300 : crowding;
+        } else {
+            mass *= exp(growth);
+        }
+        cohort->mass[i] = ep_cohort_settle(mass);
+    }
+}
+
+const ep_dynamics ep_dynamics_lotka_volterra = {
+    .name = "lotka_volterra",
+    .doc =
+        "m_i' = r_i m_i (1 - sum_j a_ij m_j / K), r = h (F - c) > 0; m_i' = r_i m_i where r <= 0: "
+        "competition with those that do the same (Lotka 1925, Volterra 1926; step of Leslie & "
+        "Gower 1958).",
+    .fields = lotka_volterra_fields,
+    .config_size = sizeof(lotka_volterra),
+    .states = 1, /* what each feels of the others */
+    .needs = EP_NEEDS_ACTIVITY_OVERLAP,
+    .check = lotka_volterra_check,
+    .step = lotka_volterra_step,
+};

@@ -1,0 +1,174 @@
+/* dynamics_simplex: laws on the shares x = m / M of a niche whose total mass M is kept: what one
+ * population gains the others lose. Only differences of fitness count (a constant added to every F
+ * changes nothing), and so of upkeep, which is subtracted from it: equal upkeep selects nobody. */
+#include "cohort.h"
+
+/* ---- replicator ---------------------------------------------------------------------------- */
+/* Taylor & Jonker 1978, solved exactly for constant F: x_i(t) = x_i(0) e^{F_i t} / sum. The mean
+ * fitness never falls; its speed is the variance (Fisher 1930); ln x_i/x_j grows at F_i - F_j. */
+typedef struct {
+    double strength;
+} replicator;
+
+static const ep_field replicator_fields[] = {
+    {.name = "strength",
+     .type = EP_REAL,
+     .offset = offsetof(replicator, strength),
+     .initial = 10,
+     .low = 0,
+     .high = 1e9,
+     .doc = "h, log-growth per generation and nat of F - c"},
+    EP_FIELDS_END,
+};
+
+static void replicator_step(const void *config, const ep_cohort *cohort) {
+    const replicator *law = config;
+    double total = ep_cohort_total(cohort);
+    if (ep_cohort_rests(cohort) || total == 0) {
+        return;
+    }
+    double best = ep_cohort_best(cohort, law->strength), sum = 0;
+    for (int64_t i = 0; i < cohort->n; i++) {
+        sum += (double)cohort->mass[i] * ep_cohort_worth(cohort, i, law->strength, best);
+    }
+    double scale = total / sum; /* the best has w = 1: sum > 0 */
+    for (int64_t i = 0; i < cohort->n; i++) {
+        double worth = ep_cohort_worth(cohort, i, law->strength, best);
+        cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * worth * scale);
+    }
+}
+
+const ep_dynamics ep_dynamics_replicator = {
+    .name = "replicator",
+    .doc = "x' = x (F - Fbar), x = m / sum m: shares of a kept total follow relative fitness "
+           "(Taylor & Jonker 1978); x <- x e^{hF} / sum.",
+    .fields = replicator_fields,
+    .config_size = sizeof(replicator),
+    .conserves = true,
+    .step = replicator_step,
+};
+
+/* ---- replicator_mutator -------------------------------------------------------------------- */
+/* Eigen & Schuster's quasispecies in discrete generations: offspring of j are of kind i with
+ * probability Q_ji. x <- W x / sum, W_ij = Q_ji e^{h F_j}: the simplex is kept, the limit for
+ * constant F is the Perron vector of W, Q = I is the replicator. Nobody is born into a dead kind:
+ * such offspring stay with their parent, so zero stays zero and removal changes nothing. */
+typedef struct {
+    double strength, mutation;
+    ep_vector kernel;
+} replicator_mutator;
+
+static const ep_field replicator_mutator_fields[] = {
+    {.name = "strength",
+     .type = EP_REAL,
+     .offset = offsetof(replicator_mutator, strength),
+     .initial = 10,
+     .low = 0,
+     .high = 1e9,
+     .doc = "h, log-growth per generation and nat of F - c"},
+    /* Mutants hold a population that loses s of its share a generation up at mutation / s of the
+     * mean mass. Among neurons s is about 1e-2, so 1e-6 lets the unfit fall to 1e-4, under the
+     * threshold; 1e-5 would already keep everybody alive. */
+    {.name = "mutation",
+     .type = EP_REAL,
+     .offset = offsetof(replicator_mutator, mutation),
+     .initial = 1e-6,
+     .low = 0,
+     .high = 1,
+     .doc = "mu, share of offspring spread evenly over the living: Q = (1 - mu) I + mu / n"},
+    {.name = "kernel",
+     .type = EP_VECTOR,
+     .offset = offsetof(replicator_mutator, kernel),
+     .low = 0,
+     .high = 1,
+     .doc = "Q_ji, probability that offspring of j is i, born * born numbers by birth id, row j by "
+            "row, each summing to 1; empty: even mutation"},
+    EP_FIELDS_END,
+};
+
+static bool replicator_mutator_check(const void *config, int64_t born, ep_error *error) {
+    const ep_vector *kernel = &((const replicator_mutator *)config)->kernel;
+    if (kernel->n == 0) {
+        return true;
+    }
+    if (kernel->n != ep_times(born, born)) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "replicator_mutator: kernel must be empty or have born * born = %lld * %lld "
+                       "numbers, got %lld",
+                       (long long)born, (long long)born, (long long)kernel->n);
+    }
+    for (int64_t j = 0; j < born; j++) {
+        double sum = 0;
+        for (int64_t i = 0; i < born; i++) {
+            sum += kernel->at[j * born + i];
+        }
+        if (!(fabs(sum - 1) <= 1e-6)) {
+            return ep_fail(error, EP_BAD_VALUE,
+                           "replicator_mutator: each row of kernel must sum to 1, row %lld has %g",
+                           (long long)j, sum);
+        }
+    }
+    return true;
+}
+
+/* Offspring before mutation, in state; -1 marks the dead. Returns their sum; counts the living. */
+static double breed(const ep_cohort *cohort, double strength, int64_t *living) {
+    double best = ep_cohort_best(cohort, strength), sum = 0;
+    *living = 0;
+    for (int64_t i = 0; i < cohort->n; i++) {
+        if (cohort->mass[i] == 0) {
+            cohort->state[i] = -1;
+            continue;
+        }
+        double worth = ep_cohort_worth(cohort, i, strength, best);
+        cohort->state[i] = (ep_real)((double)cohort->mass[i] * worth);
+        sum += (double)cohort->state[i];
+        ++*living;
+    }
+    return sum;
+}
+
+/* Offspring of kind i after mutation by the kernel, among the living. */
+static double mutated(const ep_vector *kernel, const ep_cohort *cohort, int64_t i) {
+    int64_t born = cohort->born, own = cohort->birth[i];
+    double leave = 0, arrive = 0;
+    for (int64_t j = 0; j < cohort->n; j++) {
+        if (j != i && cohort->state[j] >= 0) {
+            leave += kernel->at[own * born + cohort->birth[j]];
+            arrive += kernel->at[cohort->birth[j] * born + own] * (double)cohort->state[j];
+        }
+    }
+    return arrive + (1 - leave) * (double)cohort->state[i];
+}
+
+static void replicator_mutator_step(const void *config, const ep_cohort *cohort) {
+    const replicator_mutator *law = config;
+    double total = ep_cohort_total(cohort);
+    if (ep_cohort_rests(cohort) || total == 0) {
+        return;
+    }
+    int64_t living;
+    double sum = breed(cohort, law->strength, &living);
+    double arrive = law->mutation * sum / (double)living;
+    double scale = total / sum; /* the best has w = 1: sum > 0 */
+    for (int64_t i = 0; i < cohort->n; i++) {
+        if (cohort->state[i] < 0) {
+            continue;
+        }
+        double offspring = law->kernel.n ? mutated(&law->kernel, cohort, i)
+                                         : (1 - law->mutation) * (double)cohort->state[i] + arrive;
+        cohort->mass[i] = ep_cohort_settle(fmax(offspring, 0) * scale);
+    }
+}
+
+const ep_dynamics ep_dynamics_replicator_mutator = {
+    .name = "replicator_mutator",
+    .doc = "x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between the living "
+           "(Eigen & Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}.",
+    .fields = replicator_mutator_fields,
+    .config_size = sizeof(replicator_mutator),
+    .states = 1, /* offspring of this generation before mutation */
+    .conserves = true,
+    .check = replicator_mutator_check,
+    .step = replicator_mutator_step,
+};
