@@ -169,7 +169,9 @@ class BuildCore(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         if not ext.sources:
-            raise SystemExit(f"no C sources under {ROOT / 'csrc'}: is the checkout complete?")
+            sys.exit(f"no C sources under {ROOT / 'csrc'}: is the checkout complete?")
+        if not Path(sysconfig.get_path("include"), "Python.h").exists():
+            sys.exit("Python.h is missing: install Python's headers (Debian: python3-dev)")
         macros, flags = ext.define_macros, ext.extra_compile_args
         recipe = (self.compiler.compiler_so, macros, flags, ext.extra_link_args)
         key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
