@@ -1,0 +1,23 @@
+/* catalogue: name -> descriptor. The only place that knows every law and every kind of layer at
+ * once; it knows nothing of what they do. Add one by a line in a .def file. */
+#ifndef EP_CATALOGUE_H
+#define EP_CATALOGUE_H
+
+#include "laws/dynamics.h"
+#include "laws/fitness.h"
+#include "laws/losses.h"
+#include "laws/optimizers.h"
+
+/* By name; NULL where there is no such law. */
+const ep_loss *ep_catalogue_loss(const char *name);
+const ep_optimizer *ep_catalogue_optimizer(const char *name);
+const ep_fitness *ep_catalogue_fitness(const char *name);
+const ep_dynamics *ep_catalogue_dynamics(const char *name);
+
+/* By place, in the order of the .def file; NULL past the end. */
+const ep_loss *ep_catalogue_losses(int i);
+const ep_optimizer *ep_catalogue_optimizers(int i);
+const ep_fitness *ep_catalogue_fitnesses(int i);
+const ep_dynamics *ep_catalogue_all_dynamics(int i);
+
+#endif

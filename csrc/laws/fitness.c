@@ -1,0 +1,57 @@
+/* fitness: one number per population from what was measured of it. Every law is a line of
+ * mathematics over vectors; positive means "growing me lowers the loss" where the law has a sign.
+ * Nothing here knows where a signal came from or what will be done with the number. */
+#include "fitness.h"
+
+static const ep_field no_fields[] = {EP_FIELDS_END};
+
+EP_INLINE ep_real root(ep_real x) {
+#ifdef EP_DOUBLE
+    return __builtin_sqrt(x);
+#else
+    return __builtin_sqrtf(x);
+#endif
+}
+EP_INLINE ep_real size_of(ep_real x) { return x < 0 ? -x : x; }
+
+/* One law: its function and its descriptor. `expression` is population j's fitness from s. */
+#define LAW(law, need, text, expression)                                                          \
+    static void law(const void *config, const ep_signals *s, ep_real *restrict fitness) {         \
+        (void)config;                                                                             \
+        for (int64_t j = 0; j < s->n; j++) {                                                      \
+            fitness[j] = (expression);                                                            \
+        }                                                                                         \
+    }                                                                                             \
+    const ep_fitness ep_fitness_##law = {                                                         \
+        .name = #law, .doc = text, .fields = no_fields, .needs = (need), .measure = law};
+
+LAW(marginal, 0,
+    "F = -dL/dm: what the loss gains by a little more mass (nats per unit of mass). The loss is "
+    "then a potential that selection descends (Rotskoff et al. 2019).",
+    -s->mass_gradient[j])
+
+LAW(taylor, 0,
+    "F = |m dL/dm|: the first-order change of the loss if the population were removed, whatever "
+    "its sign (Molchanov et al. 2017; Michel et al. 2019).",
+    size_of(s->mass[j] * s->mass_gradient[j]))
+
+LAW(relative, 0,
+    "F = -m dL/dm: what the loss gains by a relative growth of mass (nats).",
+    -s->mass[j] * s->mass_gradient[j])
+
+LAW(gradient, EP_NEEDS_GRADIENT,
+    "F = |dL/dw|: the Euclidean norm of the gradient of the weights the population owns.",
+    root(s->owned_gradient2[j]))
+
+LAW(magnitude, EP_NEEDS_NORM,
+    "F = |w|: the Euclidean norm of the weights the population owns.",
+    root(s->owned_norm2[j]))
+
+LAW(activity, EP_NEEDS_ACTIVITY,
+    "F = mean |output|: the mean over the batch of the size of the population's output.",
+    s->activity[j])
+
+LAW(pull, EP_NEEDS_PRODUCT,
+    "F = -<w, dL/dw>: what the loss gains by a relative growth of the weights the population "
+    "owns (nats).",
+    -s->owned_product[j])

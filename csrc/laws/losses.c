@@ -1,0 +1,313 @@
+/* losses: how wrong a row of outputs is, and which way each output should move. Sums run over a
+ * fixed number of lanes, so that the compiler may use vectors and the same row gives the same bits
+ * wherever it stands. Work goes through a small tile on the stack; nothing is allocated. Batches,
+ * means over batches and how outputs came about are not known here. */
+#include "losses.h"
+
+#include "elementary.h"
+
+enum {
+    LANES = 8,
+    TILE = 1024, /* numbers: 4 KiB of stack, in cache beside the rows */
+};
+
+static const ep_field no_fields[] = {EP_FIELDS_END};
+
+/* Sum of x (n) over LANES partial sums; never skips a NaN. */
+static ep_real sum(int64_t n, const ep_real *x) {
+    ep_real lane[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int l = 0; l < LANES; l++) {
+            lane[l] += x[i + l];
+        }
+    }
+    for (int l = 0; i < n; i++, l++) {
+        lane[l] += x[i];
+    }
+    return ((lane[0] + lane[4]) + (lane[1] + lane[5])) +
+           ((lane[2] + lane[6]) + (lane[3] + lane[7]));
+}
+
+/* Largest of x (n >= 1). A NaN is passed over here, and seen in the sums that follow. */
+static ep_real largest(int64_t n, const ep_real *x) {
+    ep_real lane[LANES], most = x[0];
+    int64_t i = 0;
+    if (n >= LANES) {
+        for (int l = 0; l < LANES; l++) {
+            lane[l] = x[l];
+        }
+        for (i = LANES; i + LANES <= n; i += LANES) {
+            for (int l = 0; l < LANES; l++) {
+                lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
+            }
+        }
+        for (int l = 0; l < LANES; l++) {
+            most = lane[l] > most ? lane[l] : most;
+        }
+    }
+    for (; i < n; i++) {
+        most = x[i] > most ? x[i] : most;
+    }
+    return most;
+}
+
+/* ---- cross entropy -------------------------------------------------------------------------- */
+typedef struct {
+    double label_smoothing;
+    ep_vector class_weights;
+} cross_entropy_config;
+
+static const ep_field cross_entropy_fields[] = {
+    {.name = "label_smoothing", .type = EP_REAL,
+     .offset = offsetof(cross_entropy_config, label_smoothing), .initial = 0, .low = 0,
+     .high = 0.999,
+     .doc = "share of the target that is spread evenly over all classes (Szegedy et al. 2016)"},
+    {.name = "class_weights", .type = EP_VECTOR,
+     .offset = offsetof(cross_entropy_config, class_weights), .low = 0, .high = 1e9,
+     .doc = "weight of each class, as many as outputs; empty: all 1"},
+    EP_FIELDS_END,
+};
+
+static double class_weight(const cross_entropy_config *c, int64_t class) {
+    return c->class_weights.n > 0 ? c->class_weights.at[class] : 1;
+}
+
+static double cross_entropy_weight(const void *config, const void *target) {
+    int64_t class = *(const int64_t *)target;
+    return class < 0 ? 0 : class_weight(config, class);
+}
+
+static bool cross_entropy_check(const void *config, int64_t n, ep_error *error) {
+    const ep_vector *weights = &((const cross_entropy_config *)config)->class_weights;
+    double total = 0;
+    if (weights->n > 0 && weights->n != n) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "cross_entropy: class_weights must have one weight for each of the %lld "
+                       "outputs, got %lld",
+                       (long long)n, (long long)weights->n);
+    }
+    for (int64_t i = 0; i < weights->n; i++) {
+        total += weights->at[i];
+    }
+    if (weights->n > 0 && !(total > 0)) {
+        return ep_fail(error, EP_BAD_VALUE, "cross_entropy: class_weights must not all be 0");
+    }
+    return true;
+}
+
+/* Is class t the largest of y (n), the first one where several are? */
+static bool is_first_largest(const ep_real *y, int64_t t, ep_real most) {
+    bool right = y[t] == most;
+    for (int64_t k = 0; k < t && right; k++) {
+        right = y[k] != most;
+    }
+    return right;
+}
+
+/* e[r][k] = exp(y[r][k0 + k] - most[r]) for `rows` rows and `width` columns from k0 on. */
+static void exponentials(int64_t rows, int64_t n, int64_t k0, int64_t width, const ep_real *y,
+                         const ep_real *most, ep_real *e) {
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t k = 0; k < width; k++) {
+            e[r * width + k] = y[r * n + k0 + k] - most[r];
+        }
+    }
+    for (int64_t i = 0; i < rows * width; i++) { /* flat: long vectors however few the classes */
+        e[i] = ep_exp(e[i]);
+    }
+}
+
+/* With p = softmax(y), target class t, weights w and smoothing s, the target is spread over
+ * classes as q_k = (1 - s) w_t [k = t] + s w_k / n, of total Q, and
+ *     loss = -sum_k q_k log p_k,    d loss/dy_k = Q p_k - q_k.
+ * A tile holds the exponentials of many short rows, or a piece of one long row. */
+static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, const ep_real *y,
+                                  const void *targets, ep_real scale, ep_real *loss, ep_real *hit,
+                                  ep_real *dy) {
+    const cross_entropy_config *c = config;
+    const int64_t *target = targets;
+    const double smoothing = c->label_smoothing, spread = smoothing / (double)n;
+    ep_real e[TILE], most[TILE], total[TILE];
+    double weights = 0;
+    for (int64_t k = 0; k < n && smoothing > 0; k++) {
+        weights += class_weight(c, k);
+    }
+    const int64_t group = ep_max(1, TILE / ep_max(n, 1)); /* rows to a tile */
+    for (int64_t r0 = 0; r0 < rows; r0 += group) {
+        const int64_t count = ep_min(group, rows - r0);
+        const ep_real *at = y + r0 * n;
+        for (int64_t r = 0; r < count; r++) {
+            most[r] = largest(n, at + r * n);
+            total[r] = 0;
+        }
+        for (int64_t k0 = 0; k0 < n; k0 += TILE) {
+            const int64_t width = ep_min(TILE, n - k0);
+            exponentials(count, n, k0, width, at, most, e);
+            for (int64_t r = 0; r < count; r++) {
+                total[r] += sum(width, e + r * width);
+            }
+        }
+        for (int64_t r = 0; r < count; r++) {
+            const int64_t t = target[r0 + r];
+            const ep_real *row = at + r * n;
+            double value = 0;
+            if (t >= 0) {
+                const double whole = (double)most[r] + (double)ep_log(total[r]);
+                value = (1 - smoothing) * class_weight(c, t) * (whole - (double)row[t]);
+                for (int64_t k = 0; k < n && smoothing > 0; k++) {
+                    value += spread * class_weight(c, k) * (whole - (double)row[k]);
+                }
+            }
+            loss[r0 + r] = (ep_real)value;
+            if (hit != NULL) {
+                hit[r0 + r] = t >= 0 && is_first_largest(row, t, most[r]);
+            }
+        }
+        if (dy == NULL) {
+            continue;
+        }
+        for (int64_t k0 = 0; k0 < n; k0 += TILE) {
+            const int64_t width = ep_min(TILE, n - k0);
+            if (n > TILE) { /* the tile holds the row's last piece */
+                exponentials(count, n, k0, width, at, most, e);
+            }
+            for (int64_t r = 0; r < count; r++) {
+                const int64_t t = target[r0 + r];
+                ep_real *out = dy + (r0 + r) * n + k0;
+                double q = 0;
+                if (t >= 0) {
+                    q = (1 - smoothing) * class_weight(c, t) + spread * weights;
+                }
+                /* an ignored row: 0 whatever its outputs, even NaN */
+                const ep_real factor = (ep_real)(q * (double)scale) / total[r];
+                for (int64_t k = 0; k < width; k++) {
+                    out[k] = t < 0 ? 0 : factor * e[r * width + k];
+                }
+                for (int64_t k = 0; k < width && t >= 0 && smoothing > 0; k++) {
+                    out[k] -= (ep_real)(spread * class_weight(c, k0 + k)) * scale;
+                }
+                if (t >= k0 && t < k0 + width) {
+                    out[t - k0] -= (ep_real)((1 - smoothing) * class_weight(c, t)) * scale;
+                }
+            }
+        }
+    }
+}
+
+const ep_loss ep_loss_cross_entropy = {
+    .name = "cross_entropy",
+    .doc = "Cross entropy of the softmax of the outputs (nats) with a class, as PyTorch counts it: "
+           "the mean over rows is weighted by the class weights; rows of class -1 are ignored.",
+    .fields = cross_entropy_fields,
+    .config_size = sizeof(cross_entropy_config),
+    .target = EP_TARGET_CLASS,
+    .weight = cross_entropy_weight,
+    .measure = cross_entropy_measure,
+    .check = cross_entropy_check,
+};
+
+/* ---- losses of real targets ------------------------------------------------------------------ */
+static double always_one(const void *config, const void *target) {
+    (void)config;
+    (void)target;
+    return 1;
+}
+
+static bool always_right(const void *config, int64_t n, ep_error *error) {
+    (void)config;
+    (void)n;
+    (void)error;
+    return true;
+}
+
+/* term[k] = (y - t)^2 */
+static void squares(int64_t n, const ep_real *restrict y, const ep_real *restrict t, ep_real factor,
+                    ep_real *restrict term, ep_real *restrict dy) {
+    for (int64_t k = 0; k < n; k++) {
+        ep_real gap = y[k] - t[k];
+        term[k] = gap * gap;
+    }
+    for (int64_t k = 0; k < n && dy != NULL; k++) {
+        dy[k] = 2 * factor * (y[k] - t[k]);
+    }
+}
+
+/* term[k] = -t log s(y) - (1 - t) log(1 - s(y)) = max(y, 0) - y t + log(1 + e^-|y|), s the logistic
+ * function: neither overflows nor cancels. */
+static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *restrict t,
+                           ep_real factor, ep_real *restrict term, ep_real *restrict dy) {
+    for (int64_t k = 0; k < n; k++) {
+        ep_real size = y[k] < 0 ? -y[k] : y[k];
+        ep_real above = y[k] < 0 ? 0 : y[k];
+        term[k] = above - y[k] * t[k] + ep_log1p_unit(ep_exp(-size));
+    }
+    for (int64_t k = 0; k < n && dy != NULL; k++) {
+        dy[k] = factor * (ep_sigmoid(y[k]) - t[k]);
+    }
+}
+
+/* The mean over outputs of `terms`, row by row, in pieces of a tile. */
+EP_INLINE void mean_over_outputs(int64_t rows, int64_t n, const ep_real *y, const ep_real *target,
+                                 ep_real scale, ep_real *loss, ep_real *dy,
+                                 void (*terms)(int64_t, const ep_real *, const ep_real *, ep_real,
+                                               ep_real *, ep_real *)) {
+    ep_real tile[TILE];
+    const ep_real factor = scale / (ep_real)n;
+    for (int64_t r = 0; r < rows; r++) {
+        double total = 0;
+        for (int64_t k0 = 0; k0 < n; k0 += TILE) {
+            const int64_t width = ep_min(TILE, n - k0), at = r * n + k0;
+            terms(width, y + at, target + at, factor, tile, dy == NULL ? NULL : dy + at);
+            total += (double)sum(width, tile);
+        }
+        loss[r] = (ep_real)(total / (double)n);
+    }
+}
+
+static void mean_squared_error_measure(const void *config, int64_t rows, int64_t n,
+                                       const ep_real *y, const void *targets, ep_real scale,
+                                       ep_real *loss, ep_real *hit, ep_real *dy) {
+    (void)config;
+    mean_over_outputs(rows, n, y, targets, scale, loss, dy, squares);
+    for (int64_t r = 0; r < rows && hit != NULL; r++) {
+        hit[r] = 0;
+    }
+}
+
+const ep_loss ep_loss_mean_squared_error = {
+    .name = "mean_squared_error",
+    .doc = "Mean over the outputs of (y - target)^2, with no factor 1/2. No prediction is right or "
+           "wrong: hits are 0.",
+    .fields = no_fields,
+    .target = EP_TARGET_REAL,
+    .weight = always_one,
+    .measure = mean_squared_error_measure,
+    .check = always_right,
+};
+
+static void binary_cross_entropy_measure(const void *config, int64_t rows, int64_t n,
+                                         const ep_real *y, const void *targets, ep_real scale,
+                                         ep_real *loss, ep_real *hit, ep_real *dy) {
+    const ep_real *t = targets, half = (ep_real)0.5;
+    (void)config;
+    mean_over_outputs(rows, n, y, t, scale, loss, dy, logistic_terms);
+    for (int64_t r = 0; r < rows && hit != NULL; r++) {
+        int64_t wrong = 0;
+        for (int64_t i = r * n; i < (r + 1) * n; i++) { /* a NaN is on neither side */
+            wrong += t[i] > half ? !(y[i] > 0) : !(y[i] <= 0);
+        }
+        hit[r] = wrong == 0;
+    }
+}
+
+const ep_loss ep_loss_binary_cross_entropy = {
+    .name = "binary_cross_entropy",
+    .doc = "Mean over the outputs, which are logits, of the cross entropy (nats) of their logistic "
+           "with targets in [0, 1]. A row is right if every output is on its target's side of 1/2.",
+    .fields = no_fields,
+    .target = EP_TARGET_REAL,
+    .weight = always_one,
+    .measure = binary_cross_entropy_measure,
+    .check = always_right,
+};

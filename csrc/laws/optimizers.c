@@ -1,0 +1,124 @@
+/* optimizers: what becomes of a parameter given its gradient. Elementwise and stateless: who the
+ * numbers belong to, how the rate came about and who clips are not known here. These loops touch
+ * every parameter at every step and are bound by memory: one pass, no branch, constants hoisted,
+ * in double until the last cast. */
+#include "optimizers.h"
+
+#ifdef EP_DOUBLE
+#define TINY 1e-200
+EP_INLINE double root(double x) { return __builtin_sqrt(x); }
+#else
+#define TINY 1e-30f
+EP_INLINE float root(float x) { return __builtin_sqrtf(x); }
+#endif
+
+/* A moment whose gradients have stopped fades into subnormal numbers, which cost a hundred times
+ * as much to compute with; zero them long before. */
+EP_INLINE ep_real faded(ep_real x) { return x < TINY && x > -TINY ? 0 : x; }
+
+/* ---- sgd ------------------------------------------------------------------------------------ */
+typedef struct {
+    double momentum;
+    int64_t nesterov;
+    double decay;
+} sgd_config;
+
+static const ep_field sgd_fields[] = {
+    {.name = "momentum", .type = EP_REAL, .offset = offsetof(sgd_config, momentum),
+     .initial = 0.9, .low = 0, .high = 0.9999,
+     .doc = "share of the last step's direction that is kept"},
+    {.name = "nesterov", .type = EP_BOOL, .offset = offsetof(sgd_config, nesterov),
+     .initial = 0, .low = 0, .high = 1,
+     .doc = "step from where the momentum leads (Nesterov 1983)"},
+    {.name = "decay", .type = EP_REAL, .offset = offsetof(sgd_config, decay),
+     .initial = 0, .low = 0, .high = 1e6,
+     .doc = "decoupled weight decay: value -= rate * decay * value"},
+    EP_FIELDS_END,
+};
+
+static double sgd_decay(const void *config) { return ((const sgd_config *)config)->decay; }
+
+static void sgd_step(const void *config, ep_pace pace, int64_t n, ep_real *restrict value,
+                     const ep_real *restrict gradient, ep_real *restrict first,
+                     ep_real *restrict second) {
+    const sgd_config *c = config;
+    (void)second;
+    ep_real momentum = (ep_real)c->momentum, scale = (ep_real)pace.scale;
+    ep_real keep = (ep_real)(1 - pace.rate * pace.decay);
+    /* step = rate * (a g + b m): Nesterov looks one momentum ahead */
+    ep_real from_gradient = (ep_real)(c->nesterov ? pace.rate : 0);
+    ep_real from_moment = (ep_real)(c->nesterov ? pace.rate * c->momentum : pace.rate);
+    for (int64_t i = 0; i < n; i++) {
+        ep_real g = gradient[i] * scale;
+        ep_real m = faded(momentum * first[i] + g);
+        first[i] = m;
+        value[i] = value[i] * keep - (from_gradient * g + from_moment * m);
+    }
+}
+
+const ep_optimizer ep_optimizer_sgd = {
+    .name = "sgd",
+    .doc = "Stochastic gradient descent: m = momentum m + g; value -= rate m (with nesterov: rate "
+           "(g + momentum m)), and decoupled weight decay.",
+    .fields = sgd_fields,
+    .config_size = sizeof(sgd_config),
+    .moments = 1,
+    .decay = sgd_decay,
+    .step = sgd_step,
+};
+
+/* ---- adamw ---------------------------------------------------------------------------------- */
+typedef struct {
+    double beta1, beta2, epsilon, decay;
+} adamw_config;
+
+static const ep_field adamw_fields[] = {
+    {.name = "beta1", .type = EP_REAL, .offset = offsetof(adamw_config, beta1),
+     .initial = 0.9, .low = 0, .high = 0.999999,
+     .doc = "memory of the mean gradient"},
+    {.name = "beta2", .type = EP_REAL, .offset = offsetof(adamw_config, beta2),
+     .initial = 0.999, .low = 0, .high = 0.999999,
+     .doc = "memory of the mean squared gradient"},
+    {.name = "epsilon", .type = EP_REAL, .offset = offsetof(adamw_config, epsilon),
+     .initial = 1e-8, .low = 1e-20, .high = 1,
+     .doc = "added to the root of the mean squared gradient"},
+    {.name = "decay", .type = EP_REAL, .offset = offsetof(adamw_config, decay),
+     .initial = 0.01, .low = 0, .high = 1e6,
+     .doc = "decoupled weight decay: value -= rate * decay * value"},
+    EP_FIELDS_END,
+};
+
+static double adamw_decay(const void *config) { return ((const adamw_config *)config)->decay; }
+
+static void adamw_step(const void *config, ep_pace pace, int64_t n, ep_real *restrict value,
+                       const ep_real *restrict gradient, ep_real *restrict first,
+                       ep_real *restrict second) {
+    const adamw_config *c = config;
+    double t = (double)pace.step;
+    double bias1 = 1 - __builtin_pow(c->beta1, t), bias2 = 1 - __builtin_pow(c->beta2, t);
+    ep_real scale = (ep_real)pace.scale, keep = (ep_real)(1 - pace.rate * pace.decay);
+    ep_real stay1 = (ep_real)c->beta1, move1 = (ep_real)(1 - c->beta1);
+    ep_real stay2 = (ep_real)c->beta2, move2 = (ep_real)(1 - c->beta2);
+    ep_real rate = (ep_real)(pace.rate / bias1);
+    ep_real spread = (ep_real)(1 / __builtin_sqrt(bias2)), epsilon = (ep_real)c->epsilon;
+    for (int64_t i = 0; i < n; i++) {
+        ep_real g = gradient[i] * scale;
+        ep_real m = faded(stay1 * first[i] + move1 * g);
+        ep_real v = faded(stay2 * second[i] + move2 * g * g);
+        first[i] = m;
+        second[i] = v;
+        value[i] = value[i] * keep - rate * m / (root(v) * spread + epsilon);
+    }
+}
+
+const ep_optimizer ep_optimizer_adamw = {
+    .name = "adamw",
+    .doc = "Adam with decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019): m and v "
+           "remember g and g^2, both corrected for their start at zero; value -= rate (m / "
+           "(sqrt(v) + epsilon) + decay value).",
+    .fields = adamw_fields,
+    .config_size = sizeof(adamw_config),
+    .moments = 2,
+    .decay = adamw_decay,
+    .step = adamw_step,
+};

@@ -1,0 +1,43 @@
+/* module: what the files of csrc/python share: the Python and NumPy headers, included one way, the
+ * module's state, and the tables that module.c puts together. Only this folder may include Python.
+ * Everything keeps to the limited API of Python 3.11 and the C API of NumPy 2. */
+#ifndef EP_MODULE_H
+#define EP_MODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+/* module.c imports NumPy's function table (EP_IMPORT_ARRAY); the other files use it. */
+#define PY_ARRAY_UNIQUE_SYMBOL ep_array_api
+#ifndef EP_IMPORT_ARRAY
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+
+#include "base.h"
+
+#ifdef EP_DOUBLE
+#define EP_NPY_REAL NPY_FLOAT64
+#else
+#define EP_NPY_REAL NPY_FLOAT32
+#endif
+
+/* One per module object; nothing else outlives a call. */
+typedef struct {
+    PyObject *diverged;     /* class Diverged(ArithmeticError), attribute step */
+    PyObject *network_type; /* class Network, once there is one */
+} ep_state;
+
+EP_INLINE ep_state *ep_state_of(PyObject *module) { return PyModule_GetState(module); }
+
+/* The functions of each file, ended by an empty row. */
+extern PyMethodDef ep_laws_methods[];
+extern PyMethodDef ep_selection_methods[];
+extern PyMethodDef ep_numbers_methods[];
+
+/* Every function takes keywords; the cast is the one that Python's API asks for. */
+#define EP_METHOD(name, text)                                                                     \
+    {#name, (PyCFunction)(void (*)(void))name, METH_VARARGS | METH_KEYWORDS, text}
+#define EP_METHODS_END {NULL, NULL, 0, NULL}
+
+#endif
