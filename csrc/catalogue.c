@@ -5,7 +5,9 @@
 
 /* Both ways into one table: `item` by name, `items` by place. */
 #define EP_CATALOGUE(type, item, items)                                                           \
-    const type *items(int i) { return i >= 0 && i < EP_COUNT(type##_table) ? type##_table[i] : NULL; } \
+    const type *items(int i) {                                                                    \
+        return i >= 0 && i < EP_COUNT(type##_table) ? type##_table[i] : NULL;                     \
+    }                                                                                             \
     const type *item(const char *name) {                                                          \
         for (int i = 0; i < EP_COUNT(type##_table); i++) {                                        \
             if (strcmp(type##_table[i]->name, name) == 0) {                                       \
@@ -14,6 +16,12 @@
         }                                                                                         \
         return NULL;                                                                              \
     }
+
+#define EP_LAYER(name) &ep_kind_##name,
+static const ep_kind *const ep_kind_table[] = {
+#include "catalogue.def"
+};
+EP_CATALOGUE(ep_kind, ep_catalogue_kind, ep_catalogue_kinds)
 
 #define EP_LOSS(name) &ep_loss_##name,
 static const ep_loss *const ep_loss_table[] = {

@@ -7,14 +7,21 @@
 #include "laws/fitness.h"
 #include "laws/losses.h"
 #include "laws/optimizers.h"
+#include "layer.h"
 
-/* By name; NULL where there is no such law. */
+#define EP_LAYER(name) extern const ep_kind ep_kind_##name;
+#include "catalogue.def"
+#undef EP_LAYER
+
+/* By name; NULL where there is no such kind or law. */
+const ep_kind *ep_catalogue_kind(const char *name);
 const ep_loss *ep_catalogue_loss(const char *name);
 const ep_optimizer *ep_catalogue_optimizer(const char *name);
 const ep_fitness *ep_catalogue_fitness(const char *name);
 const ep_dynamics *ep_catalogue_dynamics(const char *name);
 
 /* By place, in the order of the .def file; NULL past the end. */
+const ep_kind *ep_catalogue_kinds(int i);
 const ep_loss *ep_catalogue_losses(int i);
 const ep_optimizer *ep_catalogue_optimizers(int i);
 const ep_fitness *ep_catalogue_fitnesses(int i);

@@ -129,6 +129,17 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
         if (object == Py_None) {
             return 0;
         }
+        if (PyFloat_Check(object) || (PyLong_Check(object) && !PyBool_Check(object))) {
+            double only; /* one number stands for a vector of one */
+            if (number_from(field, object, owner, &only) < 0) {
+                return -1;
+            }
+            if (!ep_field_set_vector(field, config, &only, 1, owner, &error)) {
+                ep_raise(&error, NULL);
+                return -1;
+            }
+            return 0;
+        }
         char name[2 * EP_NAME];
         PyOS_snprintf(name, sizeof name, "%s: %s", owner, field->name);
         const npy_intp any = -1;

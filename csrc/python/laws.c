@@ -98,8 +98,14 @@ static bool add_dynamics(PyObject *group) {
     return true;
 }
 
-static bool add_layers(PyObject *group) { /* kinds of layers, once the catalogue lists them */
-    (void)group;
+static bool add_layers(PyObject *group) {
+    const ep_kind *kind;
+    for (int i = 0; (kind = ep_catalogue_kinds(i)) != NULL; i++) {
+        PyObject *more = Py_BuildValue("{s:(ii)}", "inputs", kind->least_inputs, kind->most_inputs);
+        if (!add_entry(group, kind->name, kind->doc, kind->fields, more)) {
+            return false;
+        }
+    }
     return true;
 }
 
@@ -108,8 +114,8 @@ PyDoc_STRVAR(catalogue_doc,
              "Every kind of layer and every law: {\"layers\", \"losses\", \"optimizers\", "
              "\"fitness\", \"dynamics\": {name: {\"doc\", \"fields\": [{\"name\", \"type\", "
              "\"default\", \"low\", \"high\", \"choices\", \"doc\", \"required\"}], ...}}}, in the "
-             "order of the C tables. Losses have \"target\" (class or real), optimizers \"moments\" "
-             "(int), fitness \"needs\" (names of signals), dynamics \"needs\", \"conserves\" (bool) "
+             "order of the C tables. Layers have \"inputs\" (least, most), losses \"target\" "
+             "(class or real), optimizers \"moments\" (int), fitness \"needs\" (names of signals), dynamics \"needs\", \"conserves\" (bool) "
              "and \"states\" (int).");
 
 static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
