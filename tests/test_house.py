@@ -31,6 +31,7 @@ FLOORS = [
     ("shape.*", 3),
     ("layer.h", 4),
     ("net*", 5),
+    ("compact*", 6),
     ("evolve*", 6),
     ("catalogue*", 6),
     ("train*", 7),
@@ -136,7 +137,9 @@ def test_laws_see_vectors_not_shapes(path):
     assert not re.search(r"\bep_(axis|tensor|layer|net)\b", code(path))
 
 
-@pytest.mark.parametrize("path", sources("net*", "evolve*", "train*", "gather*"), ids=room)
+@pytest.mark.parametrize(
+    "path", sources("net*", "compact*", "evolve*", "train*", "gather*"), ids=room
+)
 def test_no_kind_is_named_above_its_own_file(path):
     kinds = "|".join(sorted(p.stem for p in sources("layers/*.c")))
     text = code(path)
