@@ -143,6 +143,54 @@ static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
     return all;
 }
 
+/* ---- settings ---------------------------------------------------------------------------------- */
+/* The fields and config size of a catalogue's row; false where there is no such row. */
+static bool row_of(const char *group, const char *name, const ep_field **fields, size_t *size) {
+#define ROW(type, what, find)                                                                     \
+    if (strcmp(group, what) == 0) {                                                               \
+        const type *row = find(name);                                                             \
+        *fields = row == NULL ? NULL : row->fields;                                               \
+        *size = row == NULL ? 0 : row->config_size;                                               \
+        return row != NULL;                                                                       \
+    }
+    ROW(ep_kind, "layers", ep_catalogue_kind)
+    ROW(ep_loss, "losses", ep_catalogue_loss)
+    ROW(ep_optimizer, "optimizers", ep_catalogue_optimizer)
+    ROW(ep_fitness, "fitness", ep_catalogue_fitness)
+    ROW(ep_dynamics, "dynamics", ep_catalogue_dynamics)
+#undef ROW
+    return false;
+}
+
+PyDoc_STRVAR(settings_doc,
+             "settings(group, name, config=None)\n--\n\n"
+             "The whole settings of a kind or law of the catalogue: those of the dict config, "
+             "checked, and defaults for the rest, as plain Python values.\n\n"
+             "TypeError for an unknown, missing or wrongly typed setting, ValueError for one out "
+             "of bounds.");
+
+static PyObject *settings(PyObject *module, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"group", "name", "config", NULL};
+    const char *group, *name;
+    PyObject *dict = Py_None;
+    ep_settings config;
+    const ep_field *fields;
+    size_t size;
+    (void)module;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "ss|O:settings", names, &group, &name, &dict)) {
+        return NULL;
+    }
+    if (!row_of(group, name, &fields, &size)) {
+        return PyErr_Format(PyExc_ValueError, "the catalogue has no '%s' under '%s'", name, group);
+    }
+    if (!ep_settings_open(&config, fields, size, dict, name)) {
+        return NULL;
+    }
+    PyObject *all = ep_config_as_dict(fields, config.at);
+    ep_settings_close(&config);
+    return all;
+}
+
 /* ---- losses ------------------------------------------------------------------------------------ */
 /* Are the targets ones that the loss may be given? Raises ValueError if not. */
 static bool targets_good(const ep_loss *law, int64_t rows, int64_t n, const void *targets) {
@@ -313,6 +361,7 @@ done:
 
 PyMethodDef ep_laws_methods[] = {
     EP_METHOD(catalogue, catalogue_doc),
+    EP_METHOD(settings, settings_doc),
     EP_METHOD(loss_measure, loss_measure_doc),
     EP_METHOD(optimizer_step, optimizer_step_doc),
     EP_METHODS_END,
