@@ -35,17 +35,24 @@ static double individuals(double size, double total, double most) {
  * E x' = p, Cov = (p_i d_ij - p_i p_j) / N. A generation of length eta (cohort strength) has both
  * selection and drift times eta: h eta and N / eta. */
 typedef struct {
-    double strength, size;
+    double strength, clip, size;
 } wright_fisher;
 
 static const ep_field wright_fisher_fields[] = {
     {.name = "strength",
      .type = EP_REAL,
      .offset = offsetof(wright_fisher, strength),
-     .initial = 10,
+     .initial = 50,
      .low = 0,
      .high = 1e9,
      .doc = "h, log-growth per generation and nat of F - c"},
+    {.name = "clip",
+     .type = EP_REAL,
+     .offset = offsetof(wright_fisher, clip),
+     .initial = 0.01,
+     .low = 0,
+     .high = 1e6,
+     .doc = "bound on |log-growth above the mean| of one generation"},
     /* Without selection a population of mass 1 is lost within T generations with probability
      * e^(-2 size / T): 12 % in 20 epochs of 470. Chance is seen, and selection decides. */
     {.name = "size",
@@ -65,12 +72,12 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     }
     ep_real *order = cohort->state;
     by_birth(cohort, order);
-    double total = total_in_order(cohort, order), best = ep_cohort_best(cohort, law->strength);
-    double chance = 0;
+    double total = total_in_order(cohort, order), chance = 0;
+    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, true);
     int64_t last = -1; /* the last that can have offspring takes what is left */
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         int64_t i = (int64_t)order[rank];
-        double weight = (double)cohort->mass[i] * ep_cohort_worth(cohort, i, law->strength, best);
+        double weight = (double)cohort->mass[i] * ep_growth_worth(&own, i);
         chance += weight;
         last = weight > 0 ? rank : last;
     }
@@ -81,11 +88,11 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     int64_t left = (int64_t)size;
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         int64_t i = (int64_t)order[rank];
-        double weight = (double)cohort->mass[i] * ep_cohort_worth(cohort, i, law->strength, best);
+        double weight = (double)cohort->mass[i] * ep_growth_worth(&own, i);
         uint64_t draw = 0;
-        ep_noise own = ep_random_fork(cohort->noise, (uint64_t)cohort->birth[i]);
+        ep_noise luck = ep_random_fork(cohort->noise, (uint64_t)cohort->birth[i]);
         double share = weight < chance ? weight / chance : weight > 0;
-        int64_t count = rank == last ? left : ep_random_binomial(own, &draw, left, share);
+        int64_t count = rank == last ? left : ep_random_binomial(luck, &draw, left, share);
         left -= count;
         chance -= weight;
         cohort->mass[i] = ep_cohort_settle((double)count / size * total);
@@ -111,17 +118,24 @@ const ep_dynamics ep_dynamics_wright_fisher = {
  * Cohort strength multiplies E. Neutral: E x' = x; two kinds with E = 1, w1 / w2 = r: fixation of
  * k has probability (1 - r^-k) / (1 - r^-N). */
 typedef struct {
-    double strength, size, turnover;
+    double strength, clip, size, turnover;
 } moran;
 
 static const ep_field moran_fields[] = {
     {.name = "strength",
      .type = EP_REAL,
      .offset = offsetof(moran, strength),
-     .initial = 10,
+     .initial = 50,
      .low = 0,
      .high = 1e9,
      .doc = "h, log-growth per generation and nat of F - c"},
+    {.name = "clip",
+     .type = EP_REAL,
+     .offset = offsetof(moran, clip),
+     .initial = 0.01,
+     .low = 0,
+     .high = 1e6,
+     .doc = "bound on |log-growth above the mean| of one generation"},
     /* Neutral loss within T generations: e^(-size / (turnover T)), 12 % at T = 9400; an unfit
      * population of 100 dies out in about ln(100) / turnover = 920 generations. */
     {.name = "size",
@@ -204,12 +218,13 @@ static void moran_step(const void *config, const ep_cohort *cohort) {
     int64_t events = (int64_t)individuals(law->turnover * cohort->strength, size, size);
     count(cohort, order, sums, size / total);
     /* Selection acts on a life, whatever the schedule does to the number of deaths. */
-    double strength = law->strength / (law->turnover * cohort->strength);
-    double best = ep_cohort_best(cohort, strength), chance = 0;
+    double lives = 1 / (law->turnover * cohort->strength);
+    ep_growth life = ep_growth_of(cohort, law->strength * lives, law->clip * lives, true);
+    double chance = 0;
     int64_t last = 0;
     for (int64_t rank = 0; rank < n; rank++) {
         int64_t i = (int64_t)order[rank];
-        double weight = (double)cohort->mass[i] * ep_cohort_worth(cohort, i, strength, best);
+        double weight = (double)cohort->mass[i] * ep_growth_worth(&life, i);
         chance += weight;
         parents[rank] = (ep_real)chance;
         last = weight > 0 ? rank : last;

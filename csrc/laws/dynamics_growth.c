@@ -79,14 +79,13 @@ static void malthusian_step(const void *config, const ep_cohort *cohort) {
     /* A threshold of 0 would make every life endless and one above birth mass turns the sign. */
     double threshold = fmin(fmax(cohort->threshold, 1e-30), 0.5);
     double pace = cohort->strength * -log(threshold) / law->lifespan;
+    ep_growth raw = ep_growth_of(cohort, law->strength, law->clip, false);
     for (int64_t i = 0; i < cohort->n; i++) {
         double growth;
         if (law->growth == GROWTH_BOUNDED) {
             growth = pace * return_on_upkeep((double)cohort->fitness[i], (double)cohort->upkeep[i]);
         } else {
-            growth = ep_cohort_growth(cohort, i, law->strength);
-            growth = growth > law->clip ? law->clip : growth;
-            growth = growth < -law->clip ? -law->clip : growth;
+            growth = ep_growth_at(&raw, i);
         }
         cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * exp(growth));
     }
@@ -104,17 +103,24 @@ const ep_dynamics ep_dynamics_malthusian = {
 /* ---- noisy_growth -------------------------------------------------------------------------- */
 /* Geometric Brownian motion, exact (Ito): ln m ~ Normal((F - c - s^2/2) t, s^2 t), E m = e^(F-c)t. */
 typedef struct {
-    double strength, noise;
+    double strength, clip, noise;
 } noisy_growth;
 
 static const ep_field noisy_growth_fields[] = {
     {.name = "strength",
      .type = EP_REAL,
      .offset = offsetof(noisy_growth, strength),
-     .initial = 10,
+     .initial = 20,
      .low = 0,
      .high = 1e9,
      .doc = "h, time per generation"},
+    {.name = "clip",
+     .type = EP_REAL,
+     .offset = offsetof(noisy_growth, clip),
+     .initial = 0.01,
+     .low = 0,
+     .high = 1e6,
+     .doc = "bound on |log-growth, noise apart,| of one generation"},
     /* 20 epochs of 470 generations: deviation of ln m 0.003 * sqrt(10 * 9400) = 0.9. Chance bends
      * lives, but ln(1/threshold) = 6.9 is far: it kills nobody by itself. */
     {.name = "noise",
@@ -134,12 +140,13 @@ static void noisy_growth_step(const void *config, const ep_cohort *cohort) {
     }
     double h = law->strength * cohort->strength;
     double deviation = law->noise * sqrt(h), drag = 0.5 * law->noise * law->noise * h;
+    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, false);
     for (int64_t i = 0; i < cohort->n; i++) {
         if (cohort->mass[i] == 0) {
             continue; /* 0 * e^inf */
         }
         double z = ep_random_normal(cohort->noise, (uint64_t)cohort->birth[i]);
-        double growth = ep_cohort_growth(cohort, i, law->strength) - drag + deviation * z;
+        double growth = ep_growth_at(&own, i) - drag + deviation * z;
         cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * exp(growth));
     }
 }
@@ -161,17 +168,24 @@ const ep_dynamics ep_dynamics_noisy_growth = {
  *     m <- m e^r / (1 + (M/K) (Z - 1)) if Z > 1, else m e^r.
  * Equal r: M(t) = K / (1 + (K/M0 - 1) e^-rt). From below, M never passes K. */
 typedef struct {
-    double strength, capacity;
+    double strength, clip, capacity;
 } logistic;
 
 static const ep_field logistic_fields[] = {
     {.name = "strength",
      .type = EP_REAL,
      .offset = offsetof(logistic, strength),
-     .initial = 10,
+     .initial = 20,
      .low = 0,
      .high = 1e9,
      .doc = "h, log-growth per generation and nat of F - c"},
+    {.name = "clip",
+     .type = EP_REAL,
+     .offset = offsetof(logistic, clip),
+     .initial = 0.01,
+     .low = 0,
+     .high = 1e6,
+     .doc = "bound on |log-growth| of one generation"},
     {.name = "capacity",
      .type = EP_REAL,
      .offset = offsetof(logistic, capacity),
@@ -189,16 +203,18 @@ static void logistic_step(const void *config, const ep_cohort *cohort) {
         return;
     }
     double filled = total / (law->capacity * (double)cohort->born);
-    double best = fmax(ep_cohort_best(cohort, law->strength), 0), grown = 0;
+    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, false);
+    own.best = fmax(own.best, 0);
+    double grown = 0;
     for (int64_t i = 0; i < cohort->n; i++) {
-        grown += (double)cohort->mass[i] * ep_cohort_worth(cohort, i, law->strength, best);
+        grown += (double)cohort->mass[i] * ep_growth_worth(&own, i);
     }
-    double one = exp(-best), gain = grown / total; /* both e^-best times what they stand for */
+    double one = exp(-own.best), gain = grown / total; /* both e^-best times what they stand for */
     double crowding = gain > one ? one + filled * (gain - one) : one;
     /* Far past the range of exp, `one` is 0 and a tiny niche may have no crowding to divide by. */
     crowding = crowding < 1e-300 ? 1e-300 : crowding;
     for (int64_t i = 0; i < cohort->n; i++) {
-        double worth = ep_cohort_worth(cohort, i, law->strength, best);
+        double worth = ep_growth_worth(&own, i);
         cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * worth / crowding);
     }
 }
@@ -222,7 +238,7 @@ const ep_dynamics ep_dynamics_logistic = {
  * them, (a m)_i / mean (a m) * M / (capacity * born), whose mean by mass is that of `logistic`:
  * who is like the others pays for it. */
 typedef struct {
-    double strength, capacity;
+    double strength, clip, capacity;
     ep_vector interaction;
 } lotka_volterra;
 
@@ -230,10 +246,17 @@ static const ep_field lotka_volterra_fields[] = {
     {.name = "strength",
      .type = EP_REAL,
      .offset = offsetof(lotka_volterra, strength),
-     .initial = 10,
+     .initial = 20,
      .low = 0,
      .high = 1e9,
      .doc = "h, log-growth per generation and nat of F - c"},
+    {.name = "clip",
+     .type = EP_REAL,
+     .offset = offsetof(lotka_volterra, clip),
+     .initial = 0.01,
+     .low = 0,
+     .high = 1e6,
+     .doc = "bound on |log-growth| of one generation"},
     {.name = "capacity",
      .type = EP_REAL,
      .offset = offsetof(lotka_volterra, capacity),
@@ -284,6 +307,7 @@ static void lotka_volterra_step(const void *config, const ep_cohort *cohort) {
         return;
     }
     feel(law, cohort);
+    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, false);
     double scale = 1 / law->capacity;
     if (law->interaction.n == 0) {
         double mean = 0;
@@ -294,7 +318,7 @@ static void lotka_volterra_step(const void *config, const ep_cohort *cohort) {
         scale = mean > 0 ? filled / mean : 0;
     }
     for (int64_t i = 0; i < cohort->n; i++) {
-        double growth = ep_cohort_growth(cohort, i, law->strength), mass = (double)cohort->mass[i];
+        double growth = ep_growth_at(&own, i), mass = (double)cohort->mass[i];
         if (growth > 0) {
             double crowding = exp(-growth) - expm1(-growth) * scale * (double)cohort->state[i];
             mass /= crowding < 1e-300 ? 1e-300 : crowding;

@@ -7,17 +7,24 @@
 /* Taylor & Jonker 1978, solved exactly for constant F: x_i(t) = x_i(0) e^{F_i t} / sum. The mean
  * fitness never falls; its speed is the variance (Fisher 1930); ln x_i/x_j grows at F_i - F_j. */
 typedef struct {
-    double strength;
+    double strength, clip;
 } replicator;
 
 static const ep_field replicator_fields[] = {
     {.name = "strength",
      .type = EP_REAL,
      .offset = offsetof(replicator, strength),
-     .initial = 10,
+     .initial = 50,
      .low = 0,
      .high = 1e9,
      .doc = "h, log-growth per generation and nat of F - c"},
+    {.name = "clip",
+     .type = EP_REAL,
+     .offset = offsetof(replicator, clip),
+     .initial = 0.01,
+     .low = 0,
+     .high = 1e6,
+     .doc = "bound on |log-growth above the mean| of one generation"},
     EP_FIELDS_END,
 };
 
@@ -27,13 +34,14 @@ static void replicator_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort) || total == 0) {
         return;
     }
-    double best = ep_cohort_best(cohort, law->strength), sum = 0;
+    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, true);
+    double sum = 0;
     for (int64_t i = 0; i < cohort->n; i++) {
-        sum += (double)cohort->mass[i] * ep_cohort_worth(cohort, i, law->strength, best);
+        sum += (double)cohort->mass[i] * ep_growth_worth(&own, i);
     }
     double scale = total / sum; /* the best has w = 1: sum > 0 */
     for (int64_t i = 0; i < cohort->n; i++) {
-        double worth = ep_cohort_worth(cohort, i, law->strength, best);
+        double worth = ep_growth_worth(&own, i);
         cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * worth * scale);
     }
 }
@@ -54,7 +62,7 @@ const ep_dynamics ep_dynamics_replicator = {
  * constant F is the Perron vector of W, Q = I is the replicator. Nobody is born into a dead kind:
  * such offspring stay with their parent, so zero stays zero and removal changes nothing. */
 typedef struct {
-    double strength, mutation;
+    double strength, clip, mutation;
     ep_vector kernel;
 } replicator_mutator;
 
@@ -62,10 +70,17 @@ static const ep_field replicator_mutator_fields[] = {
     {.name = "strength",
      .type = EP_REAL,
      .offset = offsetof(replicator_mutator, strength),
-     .initial = 10,
+     .initial = 50,
      .low = 0,
      .high = 1e9,
      .doc = "h, log-growth per generation and nat of F - c"},
+    {.name = "clip",
+     .type = EP_REAL,
+     .offset = offsetof(replicator_mutator, clip),
+     .initial = 0.01,
+     .low = 0,
+     .high = 1e6,
+     .doc = "bound on |log-growth above the mean| of one generation"},
     /* Mutants hold a population that loses s of its share a generation up at mutation / s of the
      * mean mass. Among neurons s is about 1e-2, so 1e-6 lets the unfit fall to 1e-4, under the
      * threshold; 1e-5 would already keep everybody alive. */
@@ -112,15 +127,15 @@ static bool replicator_mutator_check(const void *config, int64_t born, ep_error 
 }
 
 /* Offspring before mutation, in state; -1 marks the dead. Returns their sum; counts the living. */
-static double breed(const ep_cohort *cohort, double strength, int64_t *living) {
-    double best = ep_cohort_best(cohort, strength), sum = 0;
+static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *living) {
+    double sum = 0;
     *living = 0;
     for (int64_t i = 0; i < cohort->n; i++) {
         if (cohort->mass[i] == 0) {
             cohort->state[i] = -1;
             continue;
         }
-        double worth = ep_cohort_worth(cohort, i, strength, best);
+        double worth = ep_growth_worth(own, i);
         cohort->state[i] = (ep_real)((double)cohort->mass[i] * worth);
         sum += (double)cohort->state[i];
         ++*living;
@@ -147,8 +162,9 @@ static void replicator_mutator_step(const void *config, const ep_cohort *cohort)
     if (ep_cohort_rests(cohort) || total == 0) {
         return;
     }
+    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, true);
     int64_t living;
-    double sum = breed(cohort, law->strength, &living);
+    double sum = breed(cohort, &own, &living);
     double arrive = law->mutation * sum / (double)living;
     double scale = total / sum; /* the best has w = 1: sum > 0 */
     for (int64_t i = 0; i < cohort->n; i++) {
