@@ -1,0 +1,157 @@
+/* gather: see gather.h. */
+#include "gather.h"
+
+#include <string.h>
+
+int64_t ep_batches(int64_t rows, int64_t batch) { return (rows + batch - 1) / batch; }
+
+int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle, uint64_t seed,
+                       int64_t *order) {
+    int64_t batches = ep_batches(rows, batch), epoch = number / batches;
+    int64_t first = number % batches * batch, n = ep_min(batch, rows - first);
+    ep_noise noise = ep_random_fork((ep_noise){seed, EP_STREAM_SHUFFLE}, (uint64_t)epoch);
+    for (int64_t i = 0; i < n; i++) {
+        order[i] = shuffle ? ep_random_permute(noise, first + i, rows) : first + i;
+    }
+    return n;
+}
+
+/* CASE(enum, C type) for every number type. */
+#define EACH_TYPE(CASE)                                                                     \
+    CASE(EP_FLOAT32, float)                                                                 \
+    CASE(EP_FLOAT64, double)                                                                \
+    CASE(EP_UINT8, uint8_t)                                                                 \
+    CASE(EP_INT8, int8_t)                                                                   \
+    CASE(EP_UINT16, uint16_t)                                                               \
+    CASE(EP_INT16, int16_t)                                                                 \
+    CASE(EP_UINT32, uint32_t)                                                               \
+    CASE(EP_INT32, int32_t)                                                                 \
+    CASE(EP_INT64, int64_t)
+
+/* ---- one row, by type ------------------------------------------------------------------------ */
+
+#define DEFINE_ROW(tag, type)                                                                \
+    static void row_##tag(const void *from, const ep_intake *in, ep_real *restrict to) {     \
+        const type *restrict x = from;                                                       \
+        int64_t n = in->width;                                                               \
+        if (in->living && in->each) {                                                        \
+            for (int64_t j = 0; j < n; j++) {                                                \
+                int32_t f = in->living[j];                                                   \
+                to[j] = ((ep_real)x[f] - in->shift[f]) * in->scale[f];                       \
+            }                                                                                \
+        } else if (in->living) {                                                             \
+            for (int64_t j = 0; j < n; j++) {                                                \
+                to[j] = ((ep_real)x[in->living[j]] - in->shift[0]) * in->scale[0];           \
+            }                                                                                \
+        } else if (in->each) {                                                               \
+            for (int64_t j = 0; j < n; j++) {                                                \
+                to[j] = ((ep_real)x[j] - in->shift[j]) * in->scale[j];                       \
+            }                                                                                \
+        } else {                                                                             \
+            const ep_real shift = in->shift[0], scale = in->scale[0];                        \
+            for (int64_t j = 0; j < n; j++) {                                                \
+                to[j] = ((ep_real)x[j] - shift) * scale;                                     \
+            }                                                                                \
+        }                                                                                    \
+    }                                                                                        \
+    static ep_real number_##tag(const void *from, int64_t j) {                               \
+        return (ep_real)((const type *)from)[j];                                             \
+    }
+EACH_TYPE(DEFINE_ROW)
+
+typedef void (*row_of)(const void *from, const ep_intake *in, ep_real *restrict to);
+typedef ep_real (*number_of)(const void *from, int64_t j);
+#define ROW_ENTRY(tag, type) [tag] = row_##tag,
+#define NUMBER_ENTRY(tag, type) [tag] = number_##tag,
+static const row_of rows[EP_NUMBER_TYPES] = {EACH_TYPE(ROW_ENTRY)};
+static const number_of numbers[EP_NUMBER_TYPES] = {EACH_TYPE(NUMBER_ENTRY)};
+
+static const void *row_at(const ep_table *table, int64_t row) {
+    return (const char *)table->at + row * table->stride;
+}
+
+/* One image moved by (down, right) pixels, mirrored or not; what comes in from outside is 0. */
+static void moved_row(const ep_table *table, const ep_intake *in, const void *from, int64_t down,
+                      int64_t right, bool mirror, ep_real *to) {
+    number_of number = numbers[table->type];
+    for (int64_t j = 0; j < in->width; j++) {
+        int64_t f = in->living ? in->living[j] : j, c = f % in->channels;
+        int64_t w = f / in->channels % in->breadth, h = f / in->channels / in->breadth - down;
+        w = (mirror ? in->breadth - 1 - w : w) - right;
+        bool inside = h >= 0 && h < in->height && w >= 0 && w < in->breadth;
+        ep_real x = inside ? number(from, (h * in->breadth + w) * in->channels + c) : 0;
+        to[j] = (x - in->shift[in->each ? f : 0]) * in->scale[in->each ? f : 0];
+    }
+}
+
+void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int64_t *order,
+                      int64_t i0, int64_t i1, int64_t number, ep_real *to) {
+    row_of row = rows[table->type];
+    ep_noise noise = ep_random_fork(intake->noise, (uint64_t)number);
+    for (int64_t i = i0; i < i1; i++) {
+        const void *from = row_at(table, order ? order[i] : i);
+        ep_real *there = to + (i - i0) * intake->width;
+        if (intake->move || intake->flip) {
+            uint32_t words[4];
+            ep_random_words(noise, (uint64_t)i, words);
+            uint32_t span = (uint32_t)(2 * intake->move + 1);
+            moved_row(table, intake, from, (int64_t)(words[0] % span) - intake->move,
+                      (int64_t)(words[1] % span) - intake->move,
+                      intake->flip && (words[2] & 1), there);
+        } else {
+            if (order && i + 1 < i1) {
+                __builtin_prefetch(row_at(table, order[i + 1]));
+            }
+            row(from, intake, there);
+        }
+    }
+}
+
+/* ---- targets --------------------------------------------------------------------------------- */
+
+#define CLASS_CASE(tag, type)                                     \
+    case tag:                                                     \
+        for (int64_t j = 0; j < table->width; j++) {              \
+            to[j] = (int64_t)((const type *)from)[j];             \
+        }                                                         \
+        break;
+
+void ep_gather_classes(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
+                       int64_t *to) {
+    for (int64_t i = i0; i < i1; i++, to += table->width) {
+        const void *from = row_at(table, order ? order[i] : i);
+        switch (table->type) {
+            EACH_TYPE(CLASS_CASE)
+        case EP_NUMBER_TYPES: break;
+        }
+    }
+}
+
+void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
+                     ep_real *to) {
+    static const ep_real zero = 0, one = 1;
+    ep_intake plain = {.shift = &zero, .scale = &one, .width = table->width};
+    ep_gather_inputs(table, &plain, order, i0, i1, 0, to);
+}
+
+#define OUTSIDE_CASE(tag, type)                                                               \
+    case tag:                                                                                 \
+        for (int64_t j = 0; j < table->width; j++) {                                          \
+            int64_t value = (int64_t)((const type *)from)[j];                                 \
+            if (value < low || value > high) {                                                \
+                *found = value;                                                               \
+                return i;                                                                     \
+            }                                                                                 \
+        }                                                                                     \
+        break;
+
+int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found) {
+    for (int64_t i = 0; i < table->rows; i++) {
+        const void *from = row_at(table, i);
+        switch (table->type) {
+            EACH_TYPE(OUTSIDE_CASE)
+        case EP_NUMBER_TYPES: break;
+        }
+    }
+    return -1;
+}

@@ -1,0 +1,50 @@
+/* gather: rows of the user's arrays into a batch: any number type, any row stride (memory-mapped
+ * files, overlapping windows), shuffled, normalised, augmented; never a copy of the data set. It
+ * reads only living input features and knows nothing of what a network does with them. */
+#ifndef EP_GATHER_H
+#define EP_GATHER_H
+
+#include "net.h"
+
+typedef enum {
+    EP_FLOAT32, EP_FLOAT64, EP_UINT8, EP_INT8, EP_UINT16, EP_INT16, EP_UINT32, EP_INT32, EP_INT64,
+    EP_NUMBER_TYPES
+} ep_number;
+
+/* Rows of `width` numbers, contiguous within a row, `stride` bytes from row to row. */
+typedef struct {
+    const void *at;
+    ep_number type;
+    int64_t rows, width, stride;
+} ep_table;
+
+/* What is done to an input row on its way: x -> (x - shift) * scale, after moving an image. */
+typedef struct {
+    const ep_real *shift, *scale;      /* one number, or one per founding feature */
+    bool each;                         /* the latter */
+    const int32_t *living;             /* founding index of every living feature; NULL: all */
+    int64_t width;                     /* of living features */
+    int64_t move;                      /* images move by up to so many pixels; 0: not */
+    bool flip;                         /* and are mirrored left to right, half of the time */
+    int64_t height, breadth, channels; /* of the image, where it moves or flips */
+    ep_noise noise;                    /* of augmentation */
+} ep_intake;
+
+/* The order of batch `number` (counted from the beginning of the data, epoch after epoch; the last
+ * of an epoch may be short): fills order[<= batch] with row numbers and returns how many. */
+int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle, uint64_t seed,
+                       int64_t *order);
+int64_t ep_batches(int64_t rows, int64_t batch);
+
+/* to[i] (width numbers) = row order[i] of the table, i in i0 .. i1. `number` keys augmentation. */
+void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int64_t *order,
+                      int64_t i0, int64_t i1, int64_t number, ep_real *to);
+/* Targets as the losses take them: int64 classes (-1: ignored) or ep_real. */
+void ep_gather_classes(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
+                       int64_t *to);
+void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
+                     ep_real *to);
+/* First element of the table outside [low, high]: its row, else -1; `found` is its value. */
+int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found);
+
+#endif

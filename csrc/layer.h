@@ -1,0 +1,156 @@
+/* layer: all that a layer may see. A kind (ep_kind) is a table of functions, the same for every
+ * layer of that kind; a layer (ep_layer) is one occurrence in a network; a pass (ep_pass) is what
+ * one worker is doing now. A layer sees its own inputs, tensors and rows: no network, no threads,
+ * no laws, and never that anyone could die.
+ *
+ * Letters in kernels: x, y input and output, dx, dy their gradients, w, dw weights and theirs;
+ * rows, in, out, features last. An activation is (batch, axes ...), contiguous, at the living shape. */
+#ifndef EP_LAYER_H
+#define EP_LAYER_H
+
+#include "random.h"
+#include "shape.h"
+
+enum { EP_INPUTS = 4, EP_TENSORS = 6 };
+
+typedef struct ep_layer ep_layer;
+typedef struct ep_pass ep_pass;
+typedef struct ep_plan ep_plan; /* the network being built; seen only through the calls below */
+
+/* What a layer computes, for every sample: an activation or something kept for backward. */
+typedef struct {
+    char name[EP_NAME];
+    int rank;
+    int axis[EP_RANK];
+    int64_t width; /* living numbers per sample */
+    int64_t at;    /* place per sample of capacity: see ep_x */
+    bool wants_dx; /* some tensor upstream learns from its gradient */
+} ep_value;
+
+typedef struct {
+    const char *name;
+    const char *doc;
+    const ep_field *fields;
+    size_t config_size;
+    int least_inputs, most_inputs;
+    /* Checks config and inputs, declares output axes, tensors, saved and scratch. May fail, alone. */
+    bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);
+    /* Fills the values of its tensors from the noise: a function of nothing else. May be NULL. */
+    void (*init)(const ep_pass *pass, const ep_layer *layer, ep_noise noise);
+    /* Rows r0 .. r1 of the output: a pure function of inputs, values and counter-based noise. */
+    void (*forward)(const ep_pass *pass, const ep_layer *layer);
+    /* dx of the same rows from dy: written, or added where layer->adds says so; skipped where the
+     * input does not want it. Never touches parameter gradients. */
+    void (*backward)(const ep_pass *pass, const ep_layer *layer);
+    /* Share `part` of `parts` of the parameter gradients over ALL rows. Shares write disjoint
+     * memory; each finished range is passed to ep_ready. NULL: no parameters. */
+    void (*gradient)(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts);
+    /* TRACKED statistics after a training pass, by one worker. May be NULL. */
+    void (*track)(const ep_pass *pass, const ep_layer *layer);
+    /* Multiply-adds of one sample's forward pass at the shape of `axes`. */
+    double (*flops)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
+} ep_kind;
+
+struct ep_layer {
+    const ep_kind *kind;
+    char name[EP_NAME];
+    void *config;
+    int index;
+    int n_inputs, input[EP_INPUTS]; /* values read, */
+    int reads;                      /* the first `reads` of them; the rest only lend their axes */
+    bool adds[EP_INPUTS];           /* dx is added: a later layer has written it already */
+    int n_tensors, tensor[EP_TENSORS];
+    int out;                        /* value written */
+    int saved;                      /* value kept for backward, or -1 */
+    int64_t scratch;                /* numbers of scratch a worker needs */
+    int64_t row_block;              /* a kind that couples samples: workers' rows are cut at its multiples */
+    double work;                    /* flops, for sharing out the gradient */
+};
+
+struct ep_pass {
+    const ep_axis *axes;
+    const ep_value *value;
+    const ep_tensor *tensor;
+    ep_real *numbers;       /* values of all tensors */
+    ep_real *gradients;     /* theirs, same layout */
+    ep_real *x, *dx;        /* activations and their gradients; dx NULL outside training */
+    int64_t capacity;       /* rows there is room for: value v lies at x + at * capacity */
+    int64_t rows;           /* samples of the batch */
+    int64_t r0, r1;         /* samples of this worker */
+    bool training;
+    int64_t step;
+    ep_noise noise;
+    ep_real *scratch;       /* of this worker, EP_ALIGN aligned */
+    void (*ready)(const ep_pass *pass, int tensor, int64_t from, int64_t n);
+    void *ready_context;
+};
+
+/* ---- building (declare only) ---------------------------------------------------------------- */
+/* Index of a new axis of n living, or -1 (error filled: not positive, too many). */
+int ep_plan_axis(ep_plan *plan, const ep_layer *layer, const char *what, int64_t n,
+                 ep_error *error);
+/* Declares the layer's next tensor; its number within the layer is the order of the calls. */
+bool ep_plan_tensor(ep_plan *plan, ep_layer *layer, const char *what, ep_role role, int rank,
+                    const int *axis, ep_error *error);
+/* Sets the axes of the layer's output, and of what it saves for backward. */
+bool ep_plan_output(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
+bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
+const ep_value *ep_plan_value(const ep_plan *plan, int value);
+const ep_axis *ep_plan_axes(const ep_plan *plan);
+/* Marks an axis as one whose populations may die. */
+void ep_plan_mortal(ep_plan *plan, int axis);
+
+/* ---- running -------------------------------------------------------------------------------- */
+EP_INLINE const ep_value *ep_input(const ep_pass *pass, const ep_layer *layer, int i) {
+    return &pass->value[layer->input[i]];
+}
+/* Row 0 of input i; dx is NULL where it is not wanted. */
+EP_INLINE const ep_real *ep_x(const ep_pass *pass, const ep_layer *layer, int i) {
+    return pass->x + ep_input(pass, layer, i)->at * pass->capacity;
+}
+EP_INLINE ep_real *ep_dx(const ep_pass *pass, const ep_layer *layer, int i) {
+    const ep_value *value = ep_input(pass, layer, i);
+    return value->wants_dx ? pass->dx + value->at * pass->capacity : NULL;
+}
+EP_INLINE ep_real *ep_y(const ep_pass *pass, const ep_layer *layer) {
+    return pass->x + pass->value[layer->out].at * pass->capacity;
+}
+EP_INLINE const ep_real *ep_dy(const ep_pass *pass, const ep_layer *layer) {
+    return pass->dx + pass->value[layer->out].at * pass->capacity;
+}
+EP_INLINE ep_real *ep_saved(const ep_pass *pass, const ep_layer *layer) {
+    return pass->x + pass->value[layer->saved].at * pass->capacity;
+}
+/* The layer's i-th tensor: its values, its gradient, its number of numbers. */
+EP_INLINE ep_real *ep_w(const ep_pass *pass, const ep_layer *layer, int i) {
+    return pass->numbers + pass->tensor[layer->tensor[i]].at;
+}
+EP_INLINE ep_real *ep_dw(const ep_pass *pass, const ep_layer *layer, int i) {
+    return pass->gradients + pass->tensor[layer->tensor[i]].at;
+}
+EP_INLINE int64_t ep_w_size(const ep_pass *pass, const ep_layer *layer, int i) {
+    return pass->tensor[layer->tensor[i]].n;
+}
+/* Gradient numbers from .. from + n of the layer's i-th tensor are final: the optimizer may have
+ * them while they are in cache. Each number once in a pass. */
+EP_INLINE void ep_ready(const ep_pass *pass, const ep_layer *layer, int i, int64_t from,
+                        int64_t n) {
+    if (pass->ready && n > 0) {
+        pass->ready(pass, layer->tensor[i], from, n);
+    }
+}
+/* Product of the living sizes of a value's axes first .. last - 1. */
+EP_INLINE int64_t ep_extent(const ep_axis *axes, const ep_value *value, int first, int last) {
+    int64_t n = 1;
+    for (int d = first; d < last; d++) {
+        n *= axes[value->axis[d]].n;
+    }
+    return n;
+}
+/* First of the numbers of share `part`, of n cut at whole lines so that workers share none. */
+EP_INLINE int64_t ep_cut(int64_t n, int64_t part, int64_t parts) {
+    int64_t lines = (n + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE;
+    return ep_min(n, ep_share(lines, part, parts) * (int64_t)EP_LINE);
+}
+
+#endif

@@ -1,0 +1,499 @@
+/* net: see net.h. */
+#include "net.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- arrays that grow while a network is built ---------------------------------------------- */
+
+/* Room for one more `size`-byte item in *items of n; grows by doubling. */
+static bool grow(void *items, int n, size_t size, ep_error *error) {
+    void **at = items;
+    if (n >= EP_MOST) {
+        return ep_fail(error, EP_BAD_VALUE, "network: at most %d layers, axes and tensors, got more",
+                       EP_MOST);
+    }
+    if (n & (n - 1)) {
+        return true; /* between two powers of two there is room */
+    }
+    void *more = realloc(*at, (size_t)(n ? 2 * n : 1) * size);
+    if (!more) {
+        return ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");
+    }
+    *at = more;
+    return true;
+}
+
+static void join_name(char to[EP_NAME], const char *layer, const char *what) {
+    ep_format(to, EP_NAME, what[0] ? "%.40s.%.20s" : "%.40s%s", layer, what);
+}
+
+/* ---- declaring ------------------------------------------------------------------------------ */
+
+static int new_axis(ep_net *net, const char *layer, const char *what, int64_t n,
+                    ep_error *error) {
+    if (n < 1 || n > INT32_MAX - 1) {
+        ep_fail(error, EP_BAD_VALUE, "%s: an axis must have 1 to %d entries, got %lld", layer,
+                INT32_MAX - 1, (long long)n);
+        return -1;
+    }
+    if (!grow(&net->axes, net->n_axes, sizeof *net->axes, error)) {
+        return -1;
+    }
+    ep_axis *axis = &net->axes[net->n_axes];
+    *axis = (ep_axis){.n = n, .born = n};
+    join_name(axis->name, layer, what);
+    return net->n_axes++;
+}
+
+int ep_plan_axis(ep_plan *plan, const ep_layer *layer, const char *what, int64_t n,
+                 ep_error *error) {
+    return new_axis(plan, layer->name, what, n, error);
+}
+
+void ep_plan_mortal(ep_plan *plan, int axis) { plan->axes[axis].mortal = true; }
+
+static int new_tensor(ep_net *net, const char *layer, const char *what, ep_role role, int rank,
+                      const int *axis, ep_error *error) {
+    if (!grow(&net->tensors, net->n_tensors, sizeof *net->tensors, error)) {
+        return -1;
+    }
+    ep_tensor *tensor = &net->tensors[net->n_tensors];
+    *tensor = (ep_tensor){.role = role, .rank = rank};
+    memcpy(tensor->axis, axis, (size_t)rank * sizeof *axis);
+    join_name(tensor->name, layer, what);
+    return net->n_tensors++;
+}
+
+/* What selection keeps beside a mass. */
+static bool new_population(ep_net *net, const ep_layer *layer, int mass, int axis,
+                           ep_error *error) {
+    for (int i = 0; i < net->n_populations; i++) {
+        if (net->populations[i].axis == axis) {
+            return ep_fail(error, EP_BAD_VALUE,
+                           "%s: axis %s has masses already (layer %s); an axis has one mass per population",
+                           layer->name, net->axes[axis].name,
+                           net->layers[net->populations[i].layer].name);
+        }
+    }
+    if (!grow(&net->populations, net->n_populations, sizeof *net->populations, error)) {
+        return false;
+    }
+    int of_state[2] = {net->state_axis, axis};
+    ep_population p = {.axis = axis, .layer = layer->index, .mass = mass};
+    p.fitness = new_tensor(net, layer->name, "fitness", EP_TRACKED, 1, &axis, error);
+    p.alive = p.fitness < 0 ? -1 : new_tensor(net, layer->name, "alive", EP_TRACKED, 1, &axis, error);
+    p.state = p.alive < 0 ? -1 : new_tensor(net, layer->name, "state", EP_TRACKED, 2, of_state, error);
+    if (p.state < 0) {
+        return false;
+    }
+    net->populations[net->n_populations++] = p;
+    return true;
+}
+
+bool ep_plan_tensor(ep_plan *plan, ep_layer *layer, const char *what, ep_role role, int rank,
+                    const int *axis, ep_error *error) {
+    EP_ASSERT(layer->n_tensors < EP_TENSORS && rank <= EP_RANK);
+    int tensor = new_tensor(plan, layer->name, what, role, rank, axis, error);
+    if (tensor < 0) {
+        return false;
+    }
+    layer->tensor[layer->n_tensors++] = tensor;
+    return role != EP_EVOLVED || new_population(plan, layer, tensor, axis[0], error);
+}
+
+static int new_value(ep_net *net, const char *name, int rank, const int *axis, ep_error *error) {
+    if (!grow(&net->values, net->n_values, sizeof *net->values, error)) {
+        return -1;
+    }
+    ep_value *value = &net->values[net->n_values];
+    *value = (ep_value){.rank = rank};
+    memcpy(value->axis, axis, (size_t)rank * sizeof *axis);
+    ep_format(value->name, sizeof value->name, "%s", name);
+    return net->n_values++;
+}
+
+bool ep_plan_output(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error) {
+    layer->out = new_value(plan, layer->name, rank, axis, error);
+    return layer->out >= 0;
+}
+
+bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error) {
+    char name[EP_NAME];
+    join_name(name, layer->name, "saved");
+    layer->saved = new_value(plan, name, rank, axis, error);
+    return layer->saved >= 0;
+}
+
+const ep_value *ep_plan_value(const ep_plan *plan, int value) { return &plan->values[value]; }
+const ep_axis *ep_plan_axes(const ep_plan *plan) { return plan->axes; }
+
+/* ---- building ------------------------------------------------------------------------------- */
+
+ep_net *ep_net_new(uint64_t seed, int rank, const int64_t *size, ep_error *error) {
+    if (rank < 1 || rank > EP_RANK) {
+        ep_fail(error, EP_BAD_VALUE, "input: expected 1 to %d axes, got %d", EP_RANK, rank);
+        return NULL;
+    }
+    ep_net *net = calloc(1, sizeof *net);
+    if (!net) {
+        ep_fail(error, EP_NO_MEMORY, "network: out of memory");
+        return NULL;
+    }
+    net->seed = seed;
+    net->state_axis = new_axis(net, "states", "", EP_STATES, error);
+    int axis[EP_RANK];
+    bool ok = net->state_axis >= 0;
+    for (int d = 0; ok && d < rank; d++) {
+        char what[2] = {(char)(rank == 1 ? 0 : '0' + d), 0};
+        axis[d] = new_axis(net, "input", what, size[d], error);
+        ok = axis[d] >= 0;
+    }
+    if (!ok || new_value(net, "input", rank, axis, error) < 0) {
+        ep_net_free(net);
+        return NULL;
+    }
+    return net;
+}
+
+void ep_net_free(ep_net *net) {
+    if (!net) {
+        return;
+    }
+    for (int i = 0; i < net->n_layers; i++) {
+        ep_fields_free(net->layers[i].kind->fields, net->layers[i].config);
+        free(net->layers[i].config);
+    }
+    for (int i = 0; i < net->n_axes; i++) {
+        free(net->axes[i].birth);
+    }
+    ep_slab *slabs[] = {net->numbers, net->gradients, net->first, net->second,
+                        net->x,       net->dx,        net->workspace};
+    for (int i = 0; i < EP_COUNT(slabs); i++) {
+        ep_slab_drop(slabs[i]);
+    }
+    free(net->axes);
+    free(net->values);
+    free(net->layers);
+    free(net->tensors);
+    free(net->populations);
+    free(net);
+}
+
+int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs, const int *input,
+               const void *config, ep_error *error) {
+    EP_ASSERT(!net->built);
+    if (n_inputs < kind->least_inputs || n_inputs > kind->most_inputs) {
+        ep_fail(error, EP_BAD_VALUE, "%s: %s takes %d to %d inputs, got %d", name, kind->name,
+                kind->least_inputs, kind->most_inputs, n_inputs);
+        return -1;
+    }
+    if (!grow(&net->layers, net->n_layers, sizeof *net->layers, error)) {
+        return -1;
+    }
+    ep_layer *layer = &net->layers[net->n_layers];
+    *layer = (ep_layer){.kind = kind, .index = net->n_layers, .n_inputs = n_inputs,
+                        .reads = n_inputs, .saved = -1};
+    ep_format(layer->name, sizeof layer->name, "%.40s", name);
+    memcpy(layer->input, input, (size_t)n_inputs * sizeof *input);
+    layer->config = calloc(1, kind->config_size ? kind->config_size : 1);
+    if (!layer->config || !ep_fields_copy(kind->fields, layer->config, config, kind->config_size)) {
+        free(layer->config);
+        ep_fail(error, EP_NO_MEMORY, "%s: out of memory", name);
+        return -1;
+    }
+    net->n_layers++; /* from here on ep_net_free releases the config */
+    if (!kind->declare(net, layer, error)) {
+        return -1;
+    }
+    return layer->out;
+}
+
+static bool learns(const ep_net *net, const ep_layer *layer) {
+    for (int i = 0; i < layer->n_tensors; i++) {
+        if (net->tensors[layer->tensor[i]].role != EP_TRACKED) {
+            return true;
+        }
+    }
+    for (int i = 0; i < layer->reads; i++) {
+        if (net->values[layer->input[i]].wants_dx) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Who wants a gradient, and who of a value's readers writes it first (the last in order). */
+static bool plan_gradients(ep_net *net, ep_error *error) {
+    bool *read = calloc((size_t)net->n_values, sizeof *read);
+    if (!read) {
+        return ep_fail(error, EP_NO_MEMORY, "network: out of memory");
+    }
+    for (int i = 0; i < net->n_layers; i++) {
+        net->values[net->layers[i].out].wants_dx = learns(net, &net->layers[i]);
+    }
+    const ep_layer *unread = NULL;
+    for (int i = net->n_layers - 1; i >= 0; i--) {
+        ep_layer *layer = &net->layers[i];
+        if (i < net->n_layers - 1 && !read[layer->out]) {
+            unread = layer;
+        }
+        for (int j = 0; j < layer->reads; j++) {
+            layer->adds[j] = read[layer->input[j]];
+            read[layer->input[j]] = true;
+        }
+    }
+    free(read);
+    if (unread) {
+        return ep_fail(error, EP_BAD_VALUE, "%s: no later layer reads its output", unread->name);
+    }
+    return true;
+}
+
+int64_t ep_net_measure(ep_net *net) {
+    const int64_t most = INT64_MAX / 64;
+    int64_t size = ep_layout(net->axes, net->tensors, net->n_tensors, net->begin);
+    net->width = 0;
+    for (int i = 0; i < net->n_values; i++) {
+        ep_value *value = &net->values[i];
+        value->width = ep_axes_size(net->axes, value->rank, value->axis);
+        if (value->width < 0 || value->width > most || net->width > most) {
+            return -1;
+        }
+        value->at = net->width;
+        net->width += value->width;
+    }
+    net->scratch = EP_LINE;
+    net->row_block = 1;
+    for (int i = 0; i < net->n_layers; i++) {
+        ep_layer *layer = &net->layers[i];
+        layer->work = layer->kind->flops(layer, net->axes, net->values);
+        net->scratch = ep_max(net->scratch, layer->scratch);
+        net->row_block = ep_max(net->row_block, layer->row_block);
+    }
+    net->scratch = (net->scratch + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE * (int64_t)EP_LINE;
+    return size;
+}
+
+static bool fill(ep_net *net, ep_error *error) {
+    for (int i = 0; i < net->n_axes; i++) {
+        ep_axis *axis = &net->axes[i];
+        if (!axis->mortal) {
+            continue;
+        }
+        axis->birth = malloc((size_t)axis->n * sizeof *axis->birth);
+        if (!axis->birth) {
+            return ep_fail(error, EP_NO_MEMORY, "network: out of memory for axis %s", axis->name);
+        }
+        for (int64_t j = 0; j < axis->n; j++) {
+            axis->birth[j] = (int32_t)j;
+        }
+    }
+    ep_pass pass = ep_net_training_pass(net, 0, 1);
+    for (int i = 0; i < net->n_layers; i++) {
+        const ep_layer *layer = &net->layers[i];
+        if (layer->kind->init) {
+            layer->kind->init(&pass, layer,
+                              (ep_noise){net->seed, EP_STREAM_LAYERS + (uint64_t)layer->index});
+        }
+    }
+    for (int i = 0; i < net->n_populations; i++) {
+        ep_real *alive = ep_net_numbers(net, net->populations[i].alive);
+        for (int64_t j = 0; j < net->axes[net->populations[i].axis].n; j++) {
+            alive[j] = 1;
+        }
+    }
+    return true;
+}
+
+bool ep_net_build(ep_net *net, ep_error *error) {
+    EP_ASSERT(!net->built);
+    if (net->n_layers == 0) {
+        return ep_fail(error, EP_BAD_VALUE, "layers: expected at least one, got none");
+    }
+    if (!plan_gradients(net, error)) {
+        return false;
+    }
+    int64_t size = ep_net_measure(net);
+    if (size >= 0) {
+        net->numbers = ep_slab_new(size);
+        net->gradients = net->numbers ? ep_slab_new(size) : NULL;
+        net->first = net->gradients ? ep_slab_new(size) : NULL;
+        net->second = net->first ? ep_slab_new(size) : NULL;
+    }
+    if (!net->second) {
+        return ep_fail(error, EP_NO_MEMORY,
+                       "network: no memory for its parameters, gradients and moments (%.3g numbers each)",
+                       size < 0 ? 9.2e18 : (double)size);
+    }
+    net->founding_flops = ep_net_flops(net, net->axes);
+    net->founding_parameters = ep_net_parameters(net);
+    net->built = true;
+    return fill(net, error) && ep_net_reserve_workers(net, 1, error);
+}
+
+bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
+    int64_t line = (int64_t)EP_LINE, capacity = rows > INT32_MAX ? -1 : (rows + line - 1) / line * line;
+    if (rows <= net->capacity && net->x) {
+        return true;
+    }
+    int64_t n = ep_times(capacity, net->width);
+    ep_slab *x = n < 0 ? NULL : ep_slab_new(n), *dx = x ? ep_slab_new(n) : NULL;
+    if (!dx) {
+        ep_slab_drop(x);
+        return ep_fail(error, EP_NO_MEMORY, "network: no memory for the activations of %lld samples",
+                       (long long)rows);
+    }
+    ep_slab_drop(net->x);
+    ep_slab_drop(net->dx);
+    net->x = x;
+    net->dx = dx;
+    net->capacity = capacity;
+    net->rows = 0;
+    return true;
+}
+
+bool ep_net_reserve_workers(ep_net *net, int workers, ep_error *error) {
+    if (net->workspace && workers <= net->workers) {
+        return true;
+    }
+    int64_t each = net->scratch + ep_times(net->width, EP_INFER_ROWS) + (int64_t)EP_LINE;
+    int64_t n = net->width > INT64_MAX / 4096 ? -1 : ep_times(each, workers);
+    ep_slab *workspace = n < 0 ? NULL : ep_slab_new(n);
+    if (!workspace) {
+        return ep_fail(error, EP_NO_MEMORY, "network: no memory for the workspace of %d workers",
+                       workers);
+    }
+    ep_slab_drop(net->workspace);
+    net->workspace = workspace;
+    net->workers = workers;
+    return true;
+}
+
+int64_t ep_net_parameters(const ep_net *net) {
+    int64_t n = 0;
+    for (int i = 0; i < net->n_tensors; i++) {
+        n += ep_net_parameters_of(net, i);
+    }
+    return n;
+}
+
+double ep_net_flops(const ep_net *net, const ep_axis *axes) {
+    double sum = 0;
+    for (int i = 0; i < net->n_layers; i++) {
+        sum += net->layers[i].kind->flops(&net->layers[i], axes, net->values);
+    }
+    return sum;
+}
+
+int ep_net_tensor(const ep_net *net, const char *name) {
+    for (int i = 0; i < net->n_tensors; i++) {
+        if (strcmp(net->tensors[i].name, name) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* ---- walking -------------------------------------------------------------------------------- */
+
+static ep_real *workspace_of(const ep_net *net, int part) {
+    if (!net->workspace) {
+        return NULL;
+    }
+    int64_t each = net->workspace->n / net->workers / (int64_t)EP_LINE * (int64_t)EP_LINE;
+    return net->workspace->at + part * each;
+}
+
+/* First row of a worker: as even as whole blocks allow. */
+static int64_t first_row(const ep_net *net, int part, int parts) {
+    int64_t blocks = (net->rows + net->row_block - 1) / net->row_block;
+    return ep_min(net->rows, ep_share(blocks, part, parts) * net->row_block);
+}
+
+ep_pass ep_net_training_pass(const ep_net *net, int part, int parts) {
+    return (ep_pass){
+        .axes = net->axes, .value = net->values, .tensor = net->tensors,
+        .numbers = net->numbers->at, .gradients = net->gradients->at,
+        .x = net->x ? net->x->at : NULL, .dx = net->dx ? net->dx->at : NULL,
+        .capacity = net->capacity, .rows = net->rows,
+        .r0 = first_row(net, part, parts), .r1 = first_row(net, part + 1, parts),
+        .training = true, .step = net->step, .noise = {net->seed, 0},
+        .scratch = workspace_of(net, part),
+    };
+}
+
+ep_pass ep_net_inference_pass(const ep_net *net, int part) {
+    ep_real *workspace = workspace_of(net, part);
+    return (ep_pass){
+        .axes = net->axes, .value = net->values, .tensor = net->tensors,
+        .numbers = net->numbers->at, .gradients = net->gradients->at,
+        .x = workspace + net->scratch, .capacity = EP_INFER_ROWS,
+        .step = net->step, .noise = {net->seed, 0}, .scratch = workspace,
+    };
+}
+
+void ep_net_forward(const ep_net *net, const ep_pass *pass) {
+    if (pass->r0 < pass->r1) {
+        for (int i = 0; i < net->n_layers; i++) {
+            net->layers[i].kind->forward(pass, &net->layers[i]);
+        }
+    }
+}
+
+void ep_net_backward(const ep_net *net, const ep_pass *pass) {
+    if (pass->r0 < pass->r1) {
+        for (int i = net->n_layers - 1; i >= 0; i--) {
+            if (net->values[net->layers[i].out].wants_dx) {
+                net->layers[i].kind->backward(pass, &net->layers[i]);
+            }
+        }
+    }
+}
+
+/* A share that keeps a worker busy for some 50 us and whose numbers stay in its second-level cache;
+ * at least one a worker, so that no one idles. */
+static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers) {
+    const double enough = 4e6;
+    int64_t n = 0;
+    for (int i = 0; i < layer->n_tensors; i++) {
+        n += net->tensors[layer->tensor[i]].role == EP_TRACKED ? 0 : net->tensors[layer->tensor[i]].n;
+    }
+    double work = layer->work * (double)net->rows;
+    int64_t parts = (int64_t)(work / enough) + 1;
+    parts = ep_max(parts, n / 32768);
+    if (work > enough / 8) {
+        parts = ep_max(parts, 2 * workers);
+    }
+    return ep_max(1, ep_min(parts, 4096));
+}
+
+int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks) {
+    int64_t n = 0;
+    for (int i = net->n_layers - 1; i >= 0; i--) {
+        const ep_layer *layer = &net->layers[i];
+        if (!layer->kind->gradient || layer->n_tensors == 0) {
+            continue;
+        }
+        int64_t parts = parts_of(net, layer, workers);
+        for (int64_t part = 0; part < parts; part++, n++) {
+            if (tasks) {
+                tasks[n] = (ep_task){i, part, parts};
+            }
+        }
+    }
+    return n;
+}
+
+void ep_net_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task) {
+    const ep_layer *layer = &net->layers[task->layer];
+    layer->kind->gradient(pass, layer, task->part, task->parts);
+}
+
+void ep_net_track(const ep_net *net, const ep_pass *pass) {
+    for (int i = 0; i < net->n_layers; i++) {
+        if (net->layers[i].kind->track) {
+            net->layers[i].kind->track(pass, &net->layers[i]);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+/* signals: see signals.h. */
+#include "signals.h"
+
+#include "gemm.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A tensor seen from one of its axes: before x n x behind. */
+typedef struct {
+    int64_t before, n, behind;
+} view;
+
+static view view_of(const ep_net *net, const ep_tensor *tensor, int d) {
+    view v = {1, net->axes[tensor->axis[d]].n, 1};
+    for (int i = 0; i < tensor->rank; i++) {
+        v.before *= i < d ? net->axes[tensor->axis[i]].n : 1;
+        v.behind *= i > d ? net->axes[tensor->axis[i]].n : 1;
+    }
+    return v;
+}
+
+/* to[j] += sum of p q over slice j; lanes of the contiguous direction so that it vectorises. */
+static void add_slices(view v, const ep_real *p, const ep_real *q, ep_real *to) {
+    if (v.behind == 1) {
+        for (int64_t i = 0; i < v.before; i++, p += v.n, q += v.n) {
+            for (int64_t j = 0; j < v.n; j++) {
+                to[j] += p[j] * q[j];
+            }
+        }
+        return;
+    }
+    for (int64_t i = 0; i < v.before; i++) {
+        for (int64_t j = 0; j < v.n; j++, p += v.behind, q += v.behind) {
+            ep_real lane[EP_LINE] = {0};
+            int64_t whole = v.behind / (int64_t)EP_LINE * (int64_t)EP_LINE;
+            for (int64_t k = 0; k < whole; k += (int64_t)EP_LINE) {
+                for (int l = 0; l < (int)EP_LINE; l++) {
+                    lane[l] += p[k + l] * q[k + l];
+                }
+            }
+            for (int64_t k = whole; k < v.behind; k++) {
+                lane[k - whole] += p[k] * q[k];
+            }
+            for (int l = 0; l < (int)EP_LINE; l++) {
+                to[j] += lane[l];
+            }
+        }
+    }
+}
+
+static bool trained(const ep_tensor *tensor) {
+    return tensor->role == EP_DECAYED || tensor->role == EP_FREE;
+}
+
+void ep_signal_owned(const ep_net *net, int axis, const ep_slab *p, const ep_slab *q, ep_real *to) {
+    memset(to, 0, (size_t)net->axes[axis].n * sizeof *to);
+    for (int i = 0; i < net->n_tensors; i++) {
+        const ep_tensor *tensor = &net->tensors[i];
+        for (int d = 0; trained(tensor) && d < tensor->rank; d++) {
+            if (tensor->axis[d] == axis) {
+                add_slices(view_of(net, tensor, d), p->at + tensor->at, q->at + tensor->at, to);
+            }
+        }
+    }
+}
+
+/* The populations' output as (before x n x behind) for every row of the last batch. */
+static view output_view(const ep_net *net, const ep_population *population, const ep_real **h) {
+    const ep_value *value = &net->values[net->layers[population->layer].out];
+    view v = {net->rows, net->axes[population->axis].n, 1};
+    int d = 0;
+    while (value->axis[d] != population->axis) {
+        v.before *= net->axes[value->axis[d++]].n;
+    }
+    for (d++; d < value->rank; d++) {
+        v.behind *= net->axes[value->axis[d]].n;
+    }
+    *h = net->x ? net->x->at + value->at * net->capacity : NULL;
+    return v;
+}
+
+void ep_signal_activity(const ep_net *net, const ep_population *population, ep_real *to) {
+    const ep_real *h;
+    view v = output_view(net, population, &h);
+    memset(to, 0, (size_t)v.n * sizeof *to);
+    for (int64_t i = 0; h && i < v.before; i++) {
+        for (int64_t j = 0; j < v.n; j++) {
+            for (int64_t k = 0; k < v.behind; k++) {
+                ep_real a = *h++;
+                to[j] += a < 0 ? -a : a;
+            }
+        }
+    }
+    ep_real share = (ep_real)1 / (ep_real)ep_max(1, v.before * v.behind);
+    for (int64_t j = 0; j < v.n; j++) {
+        to[j] *= share;
+    }
+}
+
+/* to += A A' over what lies behind the n entries of one block. */
+static void add_gram(view v, const ep_real *at, ep_real *to, ep_real *scratch) {
+    if (v.behind == 1) { /* columns of a (before, n) matrix */
+        ep_gemm(&(ep_product){.m = v.n, .n = v.n, .k = v.before, .a = at, .a_row = 1,
+                              .a_step = v.n, .b = at, .b_step = v.n, .b_col = 1, .c = to,
+                              .c_row = v.n, .add = true},
+                scratch);
+        return;
+    }
+    for (int64_t i = 0; i < v.before; i++, at += v.n * v.behind) { /* rows of (n, behind) */
+        ep_gemm(&(ep_product){.m = v.n, .n = v.n, .k = v.behind, .a = at, .a_row = v.behind,
+                              .a_step = 1, .b = at, .b_step = 1, .b_col = v.behind, .c = to,
+                              .c_row = v.n, .add = true},
+                scratch);
+    }
+}
+
+void ep_signal_activity_overlap(const ep_net *net, const ep_population *population, ep_real *to,
+                                ep_real *scratch) {
+    const ep_real *h;
+    view v = output_view(net, population, &h);
+    memset(to, 0, (size_t)(v.n * v.n) * sizeof *to);
+    if (h) {
+        add_gram(v, h, to, scratch);
+    }
+    for (int64_t i = 0; i < v.n; i++) {
+        for (int64_t j = 0; j < v.n; j++) {
+            if (i != j) {
+                double square = (double)to[i * v.n + i] * (double)to[j * v.n + j];
+                double cosine = square > 0 ? (double)to[i * v.n + j] / sqrt(square) : 0;
+                to[i * v.n + j] = (ep_real)(cosine < 0 ? 0 : cosine > 1 ? 1 : cosine);
+            }
+        }
+    }
+    for (int64_t i = 0; i < v.n; i++) {
+        to[i * v.n + i] = 1;
+    }
+}
+
+/* The place of the population's axis in a tensor that leads into it, or -1: a weight of a layer that
+ * writes the axis, seen from the last place that names it. */
+static int into(const ep_net *net, const ep_layer *layer, int tensor, int axis) {
+    const ep_tensor *t = &net->tensors[tensor];
+    const ep_value *out = &net->values[layer->out];
+    bool writes = false;
+    for (int d = 0; d < out->rank; d++) {
+        writes = writes || out->axis[d] == axis;
+    }
+    for (int d = t->rank - 1; writes && t->role == EP_DECAYED && d > 0; d--) {
+        if (t->axis[d] == axis) {
+            return d;
+        }
+    }
+    return -1;
+}
+
+void ep_signal_weight_overlap(const ep_net *net, const ep_population *population, ep_real *to,
+                              ep_real *scratch) {
+    int64_t n = net->axes[population->axis].n;
+    memset(to, 0, (size_t)(n * n) * sizeof *to);
+    for (int i = 0; i < net->n_layers; i++) {
+        for (int j = 0; j < net->layers[i].n_tensors; j++) {
+            int tensor = net->layers[i].tensor[j];
+            int d = into(net, &net->layers[i], tensor, population->axis);
+            if (d > 0) {
+                const ep_tensor *t = &net->tensors[tensor];
+                add_gram(view_of(net, t, d), net->numbers->at + t->at, to, scratch);
+            }
+        }
+    }
+}
+
+void ep_signal_weight_norm(const ep_net *net, const ep_population *population, ep_real *to) {
+    memset(to, 0, (size_t)net->axes[population->axis].n * sizeof *to);
+    for (int i = 0; i < net->n_layers; i++) {
+        for (int j = 0; j < net->layers[i].n_tensors; j++) {
+            int tensor = net->layers[i].tensor[j];
+            int d = into(net, &net->layers[i], tensor, population->axis);
+            if (d > 0) {
+                const ep_tensor *t = &net->tensors[tensor];
+                const ep_real *w = net->numbers->at + t->at;
+                add_slices(view_of(net, t, d), w, w, to);
+            }
+        }
+    }
+}
