@@ -1,0 +1,101 @@
+/* dropout: in training every number is 0 with probability `rate`, else scaled by 1 / (1 - rate)
+ * (Srivastava et al. 2014, inverted); outside training the identity. Which numbers fall is a function
+ * of (seed, layer, step, sample, place in the sample): nothing is kept for backward, and no split
+ * of the batch changes it. Knows no masses: what drops here does not die. */
+#include "layer.h"
+
+#include <string.h>
+
+typedef struct {
+    double rate;
+} dropout;
+
+static const ep_field fields[] = {
+    {.name = "rate", .type = EP_REAL, .offset = offsetof(dropout, rate), .initial = 0.1, .low = 0,
+     .high = 0.999, .doc = "probability that a number is dropped in training"},
+    EP_FIELDS_END,
+};
+
+static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
+    const ep_value *x = ep_plan_value(plan, layer->input[0]);
+    int axis[EP_RANK];
+    memcpy(axis, x->axis, (size_t)x->rank * sizeof *axis); /* a new value may move the others */
+    return ep_plan_output(plan, layer, x->rank, axis, error);
+}
+
+/* 32 bits for place j of a row with these keys: two rounds of a 32-bit mixer (Wellons 2018,
+ * "lowbias32"). Philox costs some 3 ns a number; this is vector code, and its keys are Philox's. */
+EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
+    uint32_t x = j * 0x9E3779B9u + key0;
+    x = (x ^ x >> 16) * 0x7FEB352Du;
+    x = (x ^ x >> 15) * 0x846CA68Bu;
+    x = (x ^ x >> 16 ^ key1) * 0x7FEB352Du;
+    x = (x ^ x >> 15) * 0x846CA68Bu;
+    return x ^ x >> 16;
+}
+
+/* to [+]= mask * from over rows r0 .. r1. */
+static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *from, ep_real *to,
+                  bool add) {
+    const dropout *config = layer->config;
+    const int64_t n = ep_input(pass, layer, 0)->width;
+    const ep_real scale = (ep_real)(1 / (1 - config->rate));
+    const uint32_t below = (uint32_t)(config->rate * 4294967296.0);
+    ep_noise noise = ep_random_fork(pass->noise, (uint64_t)layer->index);
+    noise = ep_random_fork(noise, (uint64_t)pass->step);
+    for (int64_t r = pass->r0; r < pass->r1; r++) {
+        uint32_t key[4];
+        ep_random_words(noise, (uint64_t)r, key);
+        const uint32_t key0 = key[0], key1 = key[1];
+        const ep_real *restrict x = from + r * n;
+        ep_real *restrict y = to + r * n;
+        if (add) {
+            for (int64_t j = 0; j < n; j++) {
+                y[j] += bits_at((uint32_t)j, key0, key1) < below ? 0 : x[j] * scale;
+            }
+        } else {
+            for (int64_t j = 0; j < n; j++) {
+                y[j] = bits_at((uint32_t)j, key0, key1) < below ? 0 : x[j] * scale;
+            }
+        }
+    }
+}
+
+static void forward(const ep_pass *pass, const ep_layer *layer) {
+    const dropout *config = layer->config;
+    if (pass->training && config->rate > 0) {
+        apply(pass, layer, ep_x(pass, layer, 0), ep_y(pass, layer), false);
+        return;
+    }
+    int64_t n = ep_input(pass, layer, 0)->width;
+    memcpy(ep_y(pass, layer) + pass->r0 * n, ep_x(pass, layer, 0) + pass->r0 * n,
+           (size_t)((pass->r1 - pass->r0) * n) * sizeof(ep_real));
+}
+
+static void backward(const ep_pass *pass, const ep_layer *layer) {
+    ep_real *dx = ep_dx(pass, layer, 0);
+    if (dx) {
+        apply(pass, layer, ep_dy(pass, layer), dx, layer->adds[0]);
+    }
+}
+
+static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    (void)layer;
+    (void)axes;
+    (void)values;
+    return 0; /* nothing is left of it in an exported network */
+}
+
+const ep_kind ep_kind_dropout = {
+    .name = "dropout",
+    .doc = "In training, sets each number to 0 with probability rate and scales the others by\n"
+           "1 / (1 - rate); outside training, the identity.",
+    .fields = fields,
+    .config_size = sizeof(dropout),
+    .least_inputs = 1,
+    .most_inputs = 1,
+    .declare = declare,
+    .forward = forward,
+    .backward = backward,
+    .flops = flops,
+};
