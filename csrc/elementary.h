@@ -124,7 +124,7 @@ EP_INLINE float ep_erf(float x) {
     q = q * s - 1.68282697438203e-03f;
     q = q * s - 7.37332916720468e-03f;
     q = q * s - 1.42647390514189e-02f;
-    float y = c * p / q;
+    float y = c * (p / q);
     return ep_select(__builtin_fabsf(y) > 1.0f, __builtin_copysignf(1.0f, y), y);
 }
 #endif

@@ -32,7 +32,7 @@ int64_t ep_random_binomial(ep_noise noise, uint64_t *index, int64_t n, double p)
 typedef struct {
     int64_t n;
     uint32_t key[8], low, high; /* round keys; masks of the two halves of an item's bits */
-    int low_bits;
+    int low_bits, rounds;
 } ep_permutation;
 
 ep_permutation ep_random_permutation(ep_noise noise, int64_t n);

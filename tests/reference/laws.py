@@ -1,0 +1,98 @@
+"""Losses, optimizers and fitness as plain NumPy in float64: the oracle for the C laws.
+
+One function a law, named as in the catalogue. Losses take outputs (rows, n) and return the loss of
+each row (rows,), its weight in the mean (rows,), the hits (rows,), and the gradient of the sum of
+the losses (rows, n). These are the equations, without care for speed or overflow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# ---- losses -------------------------------------------------------------------------------------
+
+
+def log_softmax(y: np.ndarray) -> np.ndarray:
+    y = y - y.max(axis=1, keepdims=True)
+    return y - np.log(np.exp(y).sum(axis=1, keepdims=True))
+
+
+def cross_entropy(config: dict, y: np.ndarray, targets: np.ndarray):
+    rows, n = y.shape
+    weights = np.ones(n) if config["class_weights"] is None else np.array(config["class_weights"])
+    smoothing = config["label_smoothing"]
+    known = targets >= 0
+    one_hot = np.eye(n)[np.where(known, targets, 0)]
+    q = weights * ((1 - smoothing) * one_hot + smoothing / n) * known[:, None]
+    logp = log_softmax(y)
+    loss = -(q * logp).sum(axis=1)
+    dy = q.sum(axis=1, keepdims=True) * np.exp(logp) - q
+    hit = known & (y.argmax(axis=1) == targets)
+    return loss, np.where(known, weights[targets], 0), hit.astype(float), dy
+
+
+def mean_squared_error(config: dict, y: np.ndarray, targets: np.ndarray):
+    rows, n = y.shape
+    gap = y - targets
+    return (gap**2).mean(axis=1), np.ones(rows), np.zeros(rows), 2 * gap / n
+
+
+def binary_cross_entropy(config: dict, y: np.ndarray, targets: np.ndarray):
+    rows, n = y.shape
+    # log(1 + e^y) - t y
+    loss = (np.logaddexp(0, y) - targets * y).mean(axis=1)
+    hit = ((y > 0) == (targets > 0.5)).all(axis=1)
+    return loss, np.ones(rows), hit.astype(float), (1 / (1 + np.exp(-y)) - targets) / n
+
+
+# ---- optimizers ---------------------------------------------------------------------------------
+
+
+def sgd(config: dict, value, gradient, first, second, rate, decay, scale, step):
+    g = scale * gradient
+    first = config["momentum"] * first + g
+    move = g + config["momentum"] * first if config["nesterov"] else first
+    return value - rate * decay * value - rate * move, first, second
+
+
+def adamw(config: dict, value, gradient, first, second, rate, decay, scale, step):
+    g = scale * gradient
+    beta1, beta2 = config["beta1"], config["beta2"]
+    first = beta1 * first + (1 - beta1) * g
+    second = beta2 * second + (1 - beta2) * g**2
+    mean, square = first / (1 - beta1**step), second / (1 - beta2**step)
+    move = mean / (np.sqrt(square) + config["epsilon"])
+    return value - rate * decay * value - rate * move, first, second
+
+
+# ---- fitness ------------------------------------------------------------------------------------
+# Signals of n populations, each (n,): mass, mass_gradient, owned_norm2, owned_gradient2,
+# owned_product, activity.
+
+
+def marginal(config: dict, s: dict) -> np.ndarray:
+    return -s["mass_gradient"]
+
+
+def taylor(config: dict, s: dict) -> np.ndarray:
+    return np.abs(s["mass"] * s["mass_gradient"])
+
+
+def relative(config: dict, s: dict) -> np.ndarray:
+    return -s["mass"] * s["mass_gradient"]
+
+
+def gradient(config: dict, s: dict) -> np.ndarray:
+    return np.sqrt(s["owned_gradient2"])
+
+
+def magnitude(config: dict, s: dict) -> np.ndarray:
+    return np.sqrt(s["owned_norm2"])
+
+
+def activity(config: dict, s: dict) -> np.ndarray:
+    return s["activity"]
+
+
+def pull(config: dict, s: dict) -> np.ndarray:
+    return -s["owned_product"]
