@@ -1,8 +1,9 @@
-/* dynamics_drift: finite populations. The niche's mass is carried by a number of individuals, `size`
- * to a unit of mass, and chance decides who has offspring: selection with genetic drift, M kept.
+/* dynamics_drift: finite populations. A niche's mass is carried by individuals, `size` to a unit of
+ * mass, and chance decides who has offspring: selection with genetic drift, the total mass kept.
  * Upkeep is subtracted from fitness, so only its differences count. Draws belong to a birth id and
  * populations are visited by birth id, so neither their order nor the removal of the dead changes
- * anybody's luck. What the individuals are, the network never knows. */
+ * anybody's luck (but for a rounding error of a chance). What an individual is in a network, nobody
+ * need know. */
 #include "cohort.h"
 
 /* Populations by birth id, into order[n] (exact: n < 2^24). A niche keeps them sorted already, so
@@ -39,20 +40,7 @@ typedef struct {
 } wright_fisher;
 
 static const ep_field wright_fisher_fields[] = {
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(wright_fisher, strength),
-     .initial = 50,
-     .low = 0,
-     .high = 1e9,
-     .doc = "h, log-growth per generation and nat of F - c"},
-    {.name = "clip",
-     .type = EP_REAL,
-     .offset = offsetof(wright_fisher, clip),
-     .initial = 0.01,
-     .low = 0,
-     .high = 1e6,
-     .doc = "bound on |log-growth above the mean| of one generation"},
+    EP_GROWTH_FIELDS(wright_fisher, 50, "|log-growth above the mean|"),
     /* Without selection a population of mass 1 is lost within T generations with probability
      * e^(-2 size / T): 12 % in 20 epochs of 470. Chance is seen, and selection decides. */
     {.name = "size",
@@ -73,7 +61,8 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     ep_real *order = cohort->state;
     by_birth(cohort, order);
     double total = total_in_order(cohort, order), chance = 0;
-    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, true);
+    double eta = cohort->strength;
+    ep_growth own = ep_growth_of(cohort, law->strength * eta, law->clip * eta, true);
     int64_t last = -1; /* the last that can have offspring takes what is left */
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         int64_t i = (int64_t)order[rank];
@@ -84,7 +73,7 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     if (!(chance > 0 && isfinite(chance))) {
         return; /* nobody lives */
     }
-    double size = individuals(law->size / cohort->strength, total, 0x1p50);
+    double size = individuals(law->size / eta, total, 0x1p50);
     int64_t left = (int64_t)size;
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         int64_t i = (int64_t)order[rank];
@@ -101,8 +90,8 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
 
 const ep_dynamics ep_dynamics_wright_fisher = {
     .name = "wright_fisher",
-    .doc = "N x' ~ Multinomial(N, p), p = x w / wbar, w = e^{h (F - c)}: selection and drift in a "
-           "finite population with generations apart (Fisher 1930, Wright 1931).",
+    .doc = "N x' ~ Multinomial(N, p), p = x w / wbar, w = e^{h (F - c)}, h (F - Fbar) within clip: "
+           "selection and drift, generations apart (Fisher 1930, Wright 1931).",
     .fields = wright_fisher_fields,
     .config_size = sizeof(wright_fisher),
     .states = 1, /* populations by birth id */
@@ -122,20 +111,7 @@ typedef struct {
 } moran;
 
 static const ep_field moran_fields[] = {
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(moran, strength),
-     .initial = 50,
-     .low = 0,
-     .high = 1e9,
-     .doc = "h, log-growth per generation and nat of F - c"},
-    {.name = "clip",
-     .type = EP_REAL,
-     .offset = offsetof(moran, clip),
-     .initial = 0.01,
-     .low = 0,
-     .high = 1e6,
-     .doc = "bound on |log-growth above the mean| of one generation"},
+    EP_GROWTH_FIELDS(moran, 50, "|log-growth above the mean|"),
     /* Neutral loss within T generations: e^(-size / (turnover T)), 12 % at T = 9400; an unfit
      * population of 100 dies out in about ln(100) / turnover = 920 generations. */
     {.name = "size",
@@ -183,12 +159,21 @@ static void count(const ep_cohort *cohort, const ep_real *order, ep_real *sums, 
     }
 }
 
-/* `events` of the individuals die, none twice: strike any, and let it count as often as its kind
- * has individuals left of those it began with. */
+/* `events` of the individuals, none twice, leave mass: strike any, and let it count as often as its
+ * kind has individuals left of those it began with. More than half: choose who stays instead. */
 static void bury(const ep_cohort *cohort, const ep_real *order, const ep_real *sums, int64_t events,
                  ep_noise noise) {
     int64_t last = cohort->n - 1;
     double size = (double)sums[last];
+    if ((double)events > size / 2) {
+        bury(cohort, order, sums, (int64_t)size - events, noise);
+        for (int64_t rank = 0; rank <= last; rank++) {
+            double began = (double)sums[rank] - (rank ? (double)sums[rank - 1] : 0);
+            ep_real *left = cohort->mass + (int64_t)order[rank];
+            *left = (ep_real)(began - (double)*left);
+        }
+        return;
+    }
     uint64_t draw = 0;
     for (int64_t dead = 0; dead < events;) {
         int64_t rank = find(sums, last, ep_random_uniform(noise, draw) * size);
@@ -218,8 +203,8 @@ static void moran_step(const void *config, const ep_cohort *cohort) {
     int64_t events = (int64_t)individuals(law->turnover * cohort->strength, size, size);
     count(cohort, order, sums, size / total);
     /* Selection acts on a life, whatever the schedule does to the number of deaths. */
-    double lives = 1 / (law->turnover * cohort->strength);
-    ep_growth life = ep_growth_of(cohort, law->strength * lives, law->clip * lives, true);
+    double length = 1 / law->turnover;
+    ep_growth life = ep_growth_of(cohort, law->strength * length, law->clip * length, true);
     double chance = 0;
     int64_t last = 0;
     for (int64_t rank = 0; rank < n; rank++) {

@@ -4,6 +4,11 @@
  * step size. Rates are log-growth per generation; F and c are nats per unit of mass. */
 #include "cohort.h"
 
+/* Growth of each by itself over a generation of length `strength` (a schedule's). */
+static ep_growth alone(const ep_cohort *cohort, double h, double clip) {
+    return ep_growth_of(cohort, h * cohort->strength, clip * cohort->strength, false);
+}
+
 /* ---- none ---------------------------------------------------------------------------------- */
 static void none_step(const void *config, const ep_cohort *cohort) {
     (void)config;
@@ -23,7 +28,8 @@ const ep_dynamics ep_dynamics_none = {
 /* Malthus 1798; the replicator is its share of the total. Raw growth ties who survives to how
  * fast: upkeep of a filter is 40 times a neuron's, and it would starve before it learned. So by
  * default growth is the return on upkeep, in [-1, 1], paced so that no fitness at all means
- * extinction after `lifespan` generations; F = c is the point of rest either way. */
+ * extinction after `lifespan` generations; F = c is the point of rest either way. No ceiling is
+ * needed: what a population earns per unit of mass falls as its mass grows. */
 enum { GROWTH_BOUNDED, GROWTH_RAW };
 
 typedef struct {
@@ -60,7 +66,7 @@ static const ep_field malthusian_fields[] = {
      .offset = offsetof(malthusian, clip),
      .initial = 0.2,
      .low = 0,
-     .high = 100,
+     .high = 1e6,
      .doc = "raw growth: bound on |log-growth| of one generation"},
     EP_FIELDS_END,
 };
@@ -79,15 +85,15 @@ static void malthusian_step(const void *config, const ep_cohort *cohort) {
     /* A threshold of 0 would make every life endless and one above birth mass turns the sign. */
     double threshold = fmin(fmax(cohort->threshold, 1e-30), 0.5);
     double pace = cohort->strength * -log(threshold) / law->lifespan;
-    ep_growth raw = ep_growth_of(cohort, law->strength, law->clip, false);
+    bool bounded = law->growth == GROWTH_BOUNDED;
+    ep_growth raw = {.cohort = cohort};
+    if (!bounded) {
+        raw = alone(cohort, law->strength, law->clip);
+    }
     for (int64_t i = 0; i < cohort->n; i++) {
-        double growth;
-        if (law->growth == GROWTH_BOUNDED) {
-            growth = pace * return_on_upkeep((double)cohort->fitness[i], (double)cohort->upkeep[i]);
-        } else {
-            growth = ep_growth_at(&raw, i);
-        }
-        cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * exp(growth));
+        double fitness = (double)cohort->fitness[i], upkeep = (double)cohort->upkeep[i];
+        double growth = bounded ? pace * return_on_upkeep(fitness, upkeep) : ep_growth_at(&raw, i);
+        cohort->mass[i] = ep_cohort_settle(ep_cohort_grown(cohort, i, growth));
     }
 }
 
@@ -101,27 +107,15 @@ const ep_dynamics ep_dynamics_malthusian = {
 };
 
 /* ---- noisy_growth -------------------------------------------------------------------------- */
-/* Geometric Brownian motion, exact (Ito): ln m ~ Normal((F - c - s^2/2) t, s^2 t), E m = e^(F-c)t. */
+/* Geometric Brownian motion, exact (Ito): ln m ~ Normal((F - c - s^2/2) t, s^2 t), E m = e^(F-c)t,
+ * while clip does not bind. Time is h per generation. */
 typedef struct {
     double strength, clip, noise;
 } noisy_growth;
 
 static const ep_field noisy_growth_fields[] = {
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(noisy_growth, strength),
-     .initial = 20,
-     .low = 0,
-     .high = 1e9,
-     .doc = "h, time per generation"},
-    {.name = "clip",
-     .type = EP_REAL,
-     .offset = offsetof(noisy_growth, clip),
-     .initial = 0.01,
-     .low = 0,
-     .high = 1e6,
-     .doc = "bound on |log-growth, noise apart,| of one generation"},
-    /* 20 epochs of 470 generations: deviation of ln m 0.003 * sqrt(10 * 9400) = 0.9. Chance bends
+    EP_GROWTH_FIELDS(noisy_growth, 20, "|log-growth apart from noise|"),
+    /* 20 epochs of 470 generations: deviation of ln m 0.003 * sqrt(20 * 9400) = 1.3. Chance bends
      * lives, but ln(1/threshold) = 6.9 is far: it kills nobody by itself. */
     {.name = "noise",
      .type = EP_REAL,
@@ -140,21 +134,18 @@ static void noisy_growth_step(const void *config, const ep_cohort *cohort) {
     }
     double h = law->strength * cohort->strength;
     double deviation = law->noise * sqrt(h), drag = 0.5 * law->noise * law->noise * h;
-    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, false);
+    ep_growth own = alone(cohort, law->strength, law->clip);
     for (int64_t i = 0; i < cohort->n; i++) {
-        if (cohort->mass[i] == 0) {
-            continue; /* 0 * e^inf */
-        }
         double z = ep_random_normal(cohort->noise, (uint64_t)cohort->birth[i]);
         double growth = ep_growth_at(&own, i) - drag + deviation * z;
-        cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * exp(growth));
+        cohort->mass[i] = ep_cohort_settle(ep_cohort_grown(cohort, i, growth));
     }
 }
 
 const ep_dynamics ep_dynamics_noisy_growth = {
     .name = "noisy_growth",
     .doc = "dm = m ((F - c) dt + s dW): growth in a noisy environment (Ito), "
-           "m *= exp((F - c - s^2/2) h + s sqrt(h) z).",
+           "m *= exp((F - c - s^2/2) h + s sqrt(h) z), (F - c) h within clip.",
     .fields = noisy_growth_fields,
     .config_size = sizeof(noisy_growth),
     .step = noisy_growth_step,
@@ -172,20 +163,7 @@ typedef struct {
 } logistic;
 
 static const ep_field logistic_fields[] = {
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(logistic, strength),
-     .initial = 20,
-     .low = 0,
-     .high = 1e9,
-     .doc = "h, log-growth per generation and nat of F - c"},
-    {.name = "clip",
-     .type = EP_REAL,
-     .offset = offsetof(logistic, clip),
-     .initial = 0.01,
-     .low = 0,
-     .high = 1e6,
-     .doc = "bound on |log-growth| of one generation"},
+    EP_GROWTH_FIELDS(logistic, 20, "|log-growth|"),
     {.name = "capacity",
      .type = EP_REAL,
      .offset = offsetof(logistic, capacity),
@@ -203,7 +181,7 @@ static void logistic_step(const void *config, const ep_cohort *cohort) {
         return;
     }
     double filled = total / (law->capacity * (double)cohort->born);
-    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, false);
+    ep_growth own = alone(cohort, law->strength, law->clip);
     own.best = fmax(own.best, 0);
     double grown = 0;
     for (int64_t i = 0; i < cohort->n; i++) {
@@ -221,8 +199,9 @@ static void logistic_step(const void *config, const ep_cohort *cohort) {
 
 const ep_dynamics ep_dynamics_logistic = {
     .name = "logistic",
-    .doc = "m_i' = m_i (r_i - max(rbar, 0) M / K), r = h (F - c): the total grows to the carrying "
-           "capacity (Verhulst 1838) while populations compete for their shares of it.",
+    .doc =
+        "m_i' = m_i (r_i - max(rbar, 0) M / K), r = h (F - c): the total grows to the carrying "
+        "capacity (Verhulst 1838) while populations compete for their shares of it. r within clip.",
     .fields = logistic_fields,
     .config_size = sizeof(logistic),
     .step = logistic_step,
@@ -233,7 +212,7 @@ const ep_dynamics ep_dynamics_logistic = {
  * the unfit where it is crowded). Step of Leslie & Gower 1958: m e^r / (1 + (e^r - 1) crowd): the
  * same points of rest and the same outcome of two species as the flow (Cushing et al. 2004), exact
  * where crowd is m_i / K (logistic), and no oscillation at any step size.
- * Given a: crowd_i = sum_j a_ij m_j / capacity, a_ii = 1 unless said. From the overlap of
+ * Given a: crowd_i = sum_j a_ij m_j / capacity. From the overlap of
  * activities: a network is born with overlaps far from 0, so crowding is felt in proportion to
  * them, (a m)_i / mean (a m) * M / (capacity * born), whose mean by mass is that of `logistic`:
  * who is like the others pays for it. */
@@ -243,20 +222,7 @@ typedef struct {
 } lotka_volterra;
 
 static const ep_field lotka_volterra_fields[] = {
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(lotka_volterra, strength),
-     .initial = 20,
-     .low = 0,
-     .high = 1e9,
-     .doc = "h, log-growth per generation and nat of F - c"},
-    {.name = "clip",
-     .type = EP_REAL,
-     .offset = offsetof(lotka_volterra, clip),
-     .initial = 0.01,
-     .low = 0,
-     .high = 1e6,
-     .doc = "bound on |log-growth| of one generation"},
+    EP_GROWTH_FIELDS(lotka_volterra, 20, "|log-growth|"),
     {.name = "capacity",
      .type = EP_REAL,
      .offset = offsetof(lotka_volterra, capacity),
@@ -289,8 +255,9 @@ static void feel(const lotka_volterra *law, const ep_cohort *cohort) {
     int64_t n = cohort->n;
     for (int64_t i = 0; i < n; i++) {
         double felt = 0;
-        const double *given =
-            law->interaction.n ? law->interaction.at + cohort->birth[i] * cohort->born : NULL;
+        const double *given = law->interaction.n
+                                  ? law->interaction.at + cohort->birth[i] * cohort->born
+                                  : NULL;
         const ep_real *alike = cohort->overlap ? cohort->overlap + i * n : NULL;
         for (int64_t j = 0; j < n; j++) {
             double a = given ? given[cohort->birth[j]] : alike ? (double)alike[j] : 1;
@@ -307,7 +274,7 @@ static void lotka_volterra_step(const void *config, const ep_cohort *cohort) {
         return;
     }
     feel(law, cohort);
-    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, false);
+    ep_growth own = alone(cohort, law->strength, law->clip);
     double scale = 1 / law->capacity;
     if (law->interaction.n == 0) {
         double mean = 0;

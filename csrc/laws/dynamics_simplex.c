@@ -3,28 +3,21 @@
  * changes nothing), and so of upkeep, which is subtracted from it: equal upkeep selects nobody. */
 #include "cohort.h"
 
+/* Growth above the mean over a generation of length `strength` (a schedule's). */
+static ep_growth against_mean(const ep_cohort *cohort, double h, double clip) {
+    return ep_growth_of(cohort, h * cohort->strength, clip * cohort->strength, true);
+}
+
 /* ---- replicator ---------------------------------------------------------------------------- */
 /* Taylor & Jonker 1978, solved exactly for constant F: x_i(t) = x_i(0) e^{F_i t} / sum. The mean
- * fitness never falls; its speed is the variance (Fisher 1930); ln x_i/x_j grows at F_i - F_j. */
+ * fitness never falls; its speed is the variance (Fisher 1930); ln x_i/x_j grows at F_i - F_j.
+ * Where clip binds, the order of fitness and so the rise of its mean stay. */
 typedef struct {
     double strength, clip;
 } replicator;
 
 static const ep_field replicator_fields[] = {
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(replicator, strength),
-     .initial = 50,
-     .low = 0,
-     .high = 1e9,
-     .doc = "h, log-growth per generation and nat of F - c"},
-    {.name = "clip",
-     .type = EP_REAL,
-     .offset = offsetof(replicator, clip),
-     .initial = 0.01,
-     .low = 0,
-     .high = 1e6,
-     .doc = "bound on |log-growth above the mean| of one generation"},
+    EP_GROWTH_FIELDS(replicator, 50, "|log-growth above the mean|"),
     EP_FIELDS_END,
 };
 
@@ -34,7 +27,7 @@ static void replicator_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort) || total == 0) {
         return;
     }
-    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, true);
+    ep_growth own = against_mean(cohort, law->strength, law->clip);
     double sum = 0;
     for (int64_t i = 0; i < cohort->n; i++) {
         sum += (double)cohort->mass[i] * ep_growth_worth(&own, i);
@@ -49,7 +42,7 @@ static void replicator_step(const void *config, const ep_cohort *cohort) {
 const ep_dynamics ep_dynamics_replicator = {
     .name = "replicator",
     .doc = "x' = x (F - Fbar), x = m / sum m: shares of a kept total follow relative fitness "
-           "(Taylor & Jonker 1978); x <- x e^{hF} / sum.",
+           "(Taylor & Jonker 1978); x <- x e^{hF} / sum, h (F - Fbar) within clip.",
     .fields = replicator_fields,
     .config_size = sizeof(replicator),
     .conserves = true,
@@ -67,20 +60,7 @@ typedef struct {
 } replicator_mutator;
 
 static const ep_field replicator_mutator_fields[] = {
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(replicator_mutator, strength),
-     .initial = 50,
-     .low = 0,
-     .high = 1e9,
-     .doc = "h, log-growth per generation and nat of F - c"},
-    {.name = "clip",
-     .type = EP_REAL,
-     .offset = offsetof(replicator_mutator, clip),
-     .initial = 0.01,
-     .low = 0,
-     .high = 1e6,
-     .doc = "bound on |log-growth above the mean| of one generation"},
+    EP_GROWTH_FIELDS(replicator_mutator, 50, "|log-growth above the mean|"),
     /* Mutants hold a population that loses s of its share a generation up at mutation / s of the
      * mean mass. Among neurons s is about 1e-2, so 1e-6 lets the unfit fall to 1e-4, under the
      * threshold; 1e-5 would already keep everybody alive. */
@@ -162,7 +142,7 @@ static void replicator_mutator_step(const void *config, const ep_cohort *cohort)
     if (ep_cohort_rests(cohort) || total == 0) {
         return;
     }
-    ep_growth own = ep_growth_of(cohort, law->strength, law->clip, true);
+    ep_growth own = against_mean(cohort, law->strength, law->clip);
     int64_t living;
     double sum = breed(cohort, &own, &living);
     double arrive = law->mutation * sum / (double)living;
@@ -173,14 +153,15 @@ static void replicator_mutator_step(const void *config, const ep_cohort *cohort)
         }
         double offspring = law->kernel.n ? mutated(&law->kernel, cohort, i)
                                          : (1 - law->mutation) * (double)cohort->state[i] + arrive;
-        cohort->mass[i] = ep_cohort_settle(fmax(offspring, 0) * scale);
+        cohort->mass[i] = ep_cohort_settle((offspring < 0 ? 0 : offspring) * scale);
     }
 }
 
 const ep_dynamics ep_dynamics_replicator_mutator = {
     .name = "replicator_mutator",
-    .doc = "x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between the living "
-           "(Eigen & Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}.",
+    .doc =
+        "x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between the living "
+        "(Eigen & Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) within clip.",
     .fields = replicator_mutator_fields,
     .config_size = sizeof(replicator_mutator),
     .states = 1, /* offspring of this generation before mutation */

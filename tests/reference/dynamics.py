@@ -25,9 +25,13 @@ class Cohort:
     threshold: float = 1e-3
     strength: float = 1.0  # multiplies every step size
 
-    def growth(self, config: dict) -> np.ndarray:
-        """h (F - c): the log-growth a generation would bring by itself."""
-        return config["strength"] * self.strength * (self.fitness - self.upkeep)
+    def growth(self, config: dict, relative: bool = False) -> np.ndarray:
+        """h (F - c), or what of it is above the mean by mass, bounded by clip: log-growth."""
+        gain = self.fitness - self.upkeep
+        if relative:
+            gain = gain - self.mass @ gain / self.mass.sum()
+        clip = config["clip"]
+        return self.strength * np.clip(config["strength"] * gain, -clip, clip)
 
     def among(self, matrix: np.ndarray) -> np.ndarray:
         """The rows and columns of the living in a (born, born) matrix given flat."""
@@ -40,7 +44,7 @@ def none(config: dict, c: Cohort) -> np.ndarray:
 
 def malthusian(config: dict, c: Cohort) -> np.ndarray:
     if config["growth"] == "raw":
-        return c.mass * np.exp(np.clip(c.growth(config), -config["clip"], config["clip"]))
+        return c.mass * np.exp(c.growth(config))
     turnover = np.abs(c.fitness) + c.upkeep
     gain = np.divide(
         c.fitness - c.upkeep, turnover, out=np.zeros_like(turnover), where=turnover > 0
@@ -49,7 +53,7 @@ def malthusian(config: dict, c: Cohort) -> np.ndarray:
 
 
 def replicator(config: dict, c: Cohort) -> np.ndarray:
-    grown = c.mass * np.exp(c.growth(config))
+    grown = c.mass * np.exp(c.growth(config, relative=True))
     return grown * (c.mass.sum() / grown.sum())
 
 
@@ -61,7 +65,7 @@ def replicator_mutator(config: dict, c: Cohort) -> np.ndarray:
     else:
         q = np.eye(len(living)) * (1 - config["mutation"])
         q = q + config["mutation"] * np.outer(living, living) / max(living.sum(), 1)
-    bred = q.T @ (c.mass * np.exp(c.growth(config)))
+    bred = q.T @ (c.mass * np.exp(c.growth(config, relative=True)))
     return bred * (c.mass.sum() / bred.sum())
 
 
@@ -117,7 +121,8 @@ def moran(config: dict, c: Cohort) -> tuple[np.ndarray, np.ndarray]:
     size = max(1, round(config["size"] * total))
     events = min(size, max(1, round(config["turnover"] * c.strength * size)))
     x = c.mass / total
-    p = x * np.exp(config["strength"] * (c.fitness - c.upkeep) / config["turnover"])
+    life = c.growth(config, relative=True) / (c.strength * config["turnover"])
+    p = x * np.exp(life)
     p = p / p.sum()
     bred = np.diag(p) - np.outer(p, p)
     died = (np.diag(x) - np.outer(x, x)) * (size - events) / max(size - 1, 1)
