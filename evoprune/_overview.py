@@ -1,0 +1,134 @@
+"""What a network says of itself: the table of its layers, and who is about to die."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evoprune._dataset import Array
+from evoprune._surgery import living
+from evoprune._table import as_text, number, share
+from evoprune.laws import Dynamics
+
+if TYPE_CHECKING:
+    from evoprune.network import Network
+
+__all__ = ["outlook", "overview"]
+
+Overview = tuple[str, list[str], list[list[str]], list[str], str]
+
+
+def overview(network: Network) -> Overview:
+    """Title, head, rows, total and note of the table of layers."""
+    facts = network.describe()
+    counts = {p["layer"]: (int(p["alive"]), int(p["born"])) for p in facts["populations"]}
+    rows = []
+    held = 0
+    for layer in facts["layers"]:
+        name = layer["name"]
+        size = sum(network[tensor].nbytes for tensor in layer["tensors"])
+        held += size
+        alive = "{:,} / {:,}".format(*counts[name]) if name in counts else ""
+        costs = [number(n) if n else "" for n in (layer["flops"], layer["parameters"], size)]
+        rows.append([name, layer["kind"], alive, *costs])
+    alive_all, born_all = (sum(c[i] for c in counts.values()) for i in (0, 1))
+    flops, parameters = network.flops, network.parameters
+    total = [
+        "total",
+        "",
+        f"{alive_all:,} / {born_all:,}" if counts else "",
+        f"{number(flops)} ({share(flops, network.founding_flops)})",
+        f"{number(parameters)} ({share(parameters, network.founding_parameters)})",
+        number(held),
+    ]
+    spec = network.spec
+    sizes = " x ".join(map(str, spec["input"]))
+    out = np.prod([a["n"] for a in facts["axes"] if a["name"] in facts["layers"][-1]["output"]])
+    title = (
+        f"Network {sizes} -> {int(out)}, {network.dtype}, seed {spec['seed']}, "
+        f"{network.step:,} steps, {network.generation:,} generations"
+    )
+    note = ""
+    if network.timing is not None:
+        ms, batch = network.timing
+        note = f"{ms:.3g} ms a step of {batch} samples, {1000 * ms / batch:.3g} us a sample"
+    head = ["layer", "kind", "alive / born", "multiply-adds", "parameters", "bytes"]
+    return title, head, rows, total, note
+
+
+def outlook(network: Network, pressure: float | None) -> str:
+    """Fitness against upkeep by layer of populations; "" if there are none."""
+    facts = network.describe()
+    if not facts["populations"]:
+        return "no populations: nobody can die"
+    if pressure is None:
+        pressure = network.pressure
+    selection = network.selection
+    memory = selection.memory if selection else 0.9
+    if network.generation == 0:
+        return "not selected yet: fitness is not known"
+    corrected = 1 / (1 - memory**network.generation)
+    rows = []
+    for row in facts["populations"]:
+        places, _ = living(network, facts, row)
+        fitness = network[f"{row['layer']}.fitness"][places].astype(np.float64) * corrected
+        mass = network[f"{row['layer']}.mass"][places].astype(np.float64)
+        cells = [row["layer"], f"{len(places)} alive", f"{np.median(mass):.3g}"]
+        cells += [f"{np.quantile(fitness, q):.2e}" for q in (0.1, 0.5, 0.9)]
+        if pressure is None:
+            cells += ["", "", ""]
+        else:
+            upkeep = _upkeep(network, facts, row, pressure)
+            cells.append(f"{np.mean(upkeep):.2e}")
+            cells.append(f"{int(np.sum(fitness < upkeep)):,}")
+            cells.append(_next_death(network, mass, fitness, upkeep))
+        rows.append(cells)
+    head = ["populations", "", "mass", "fitness 10 %", "50 %", "90 %"]
+    head += ["upkeep", "below upkeep", "next extinction"]
+    return as_text(head, rows)
+
+
+def _upkeep(network: Network, facts: Any, row: Any, pressure: float) -> Array:
+    """Upkeep of a layer's living populations at a pressure, nats per unit of mass: (alive,)."""
+    places, births = living(network, facts, row)
+    unit = network.selection.upkeep if network.selection else "macs"
+    if unit == "uniform":
+        each = 1 / sum(int(p["born"]) for p in facts["populations"])
+    elif unit == "params":
+        sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
+        owned = sum(
+            np.prod([sizes.get(a, 1) for a in tensor["axes"]]) / sizes[row["axis"]]
+            for tensor in facts["tensors"]
+            if tensor["role"] != "tracked" and row["axis"] in tensor["axes"]
+        )
+        each = float(owned) / network.founding_parameters
+    elif unit == "macs":
+        each = float(row["share"])
+    else:
+        before = 0
+        for other in facts["populations"]:
+            if other["layer"] == row["layer"]:
+                break
+            before += int(other["born"])
+        return np.asarray(pressure * np.asarray(unit)[before + births])
+    return np.full(len(places), pressure * each)
+
+
+def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:
+    """When the first would be extinct if fitness and upkeep stayed, where the law says so."""
+    selection = network.selection
+    law = selection.dynamics if selection else None
+    if selection is None or not isinstance(law, Dynamics) or law.kind != "malthusian":
+        return ""
+    if law.growth == "bounded":
+        turnover = np.abs(fitness) + upkeep
+        gain = np.divide(fitness - upkeep, turnover, np.zeros_like(turnover), where=turnover > 0)
+        growth = -np.log(max(selection.threshold, 1e-30)) / law.lifespan * gain
+    else:
+        growth = np.clip(law.strength * (fitness - upkeep), -law.clip, law.clip)
+    falling = growth < 0
+    if not falling.any():
+        return "none"
+    left = np.log(mass[falling] / max(selection.threshold, 1e-30)) / -growth[falling]
+    return f"in {max(0, np.ceil(left.min())):,.0f} generations"

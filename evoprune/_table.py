@@ -1,0 +1,64 @@
+"""Tables for reading: the same rows as plain text and as HTML. It does not know what is in them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+__all__ = ["as_html", "as_text", "number", "share"]
+
+
+def number(value: float | None) -> str:
+    """A number with its thousands apart; "" for None."""
+    return "" if value is None else f"{value:,.0f}"
+
+
+def share(part: float, whole: float) -> str:
+    """How much of the whole a part is: "16.7 %"; "" of nothing."""
+    return f"{100 * part / whole:.3g} %" if whole > 0 else ""
+
+
+def as_text(
+    head: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None
+) -> str:
+    """Columns padded to one width: the first two to the left, numbers to the right."""
+    lines = [list(head), *map(list, rows), *([list(total)] if total else [])]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+
+    def fit(line: Sequence[str]) -> str:
+        cells = [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        return "  ".join(cells).rstrip()
+
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    text = [fit(head), rule, *map(fit, rows)]
+    return "\n".join([*text, rule, fit(total)] if total else text)
+
+
+def as_html(
+    caption: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str] | None = None,
+    note: str = "",
+) -> str:
+    """The same as a table of HTML, everything in it escaped; no scripts, no style sheets."""
+
+    def row(tag: str, cells: Sequence[str], bold: bool = False) -> str:
+        style = [f"text-align:{'left' if i < 2 else 'right'}" for i in range(len(cells))]
+        weight = ";font-weight:bold" if bold else ""
+        return "<tr>{}</tr>".format(
+            "".join(
+                f'<{tag} style="{s}{weight}">{html.escape(cell)}</{tag}>'
+                for s, cell in zip(style, cells, strict=True)
+            )
+        )
+
+    body = "".join(row("td", cells) for cells in rows) + (row("td", total, True) if total else "")
+    below = f"<div>{html.escape(note)}</div>" if note else ""
+    return (
+        f'<table><caption style="text-align:left">{html.escape(caption)}</caption>'
+        f"<thead>{row('th', head)}</thead><tbody>{body}</tbody></table>{below}"
+    )

@@ -1,0 +1,412 @@
+"""What happened in a run: columns by epoch, masses and fitness over time, every extinction.
+
+A history is filled by the trainer, read by people and plots, and saved as one .npz file of plain
+arrays (numpy.load reads it, no pickle). It knows no network beyond the arrays it copies.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from zipfile import BadZipFile
+
+import numpy as np
+
+from evoprune import _table
+from evoprune._dataset import Array
+from evoprune._modelfile import write_whole
+from evoprune.errors import FileFormatError
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+    from evoprune.network import Network
+
+__all__ = ["EXTINCTION", "History"]
+
+Quantity: TypeAlias = Literal["mass", "fitness"]
+
+EXTINCTION = np.dtype(
+    [
+        ("step", "i8"),
+        ("epoch", "f8"),
+        ("layer", "U40"),
+        ("birth", "i4"),
+        ("mass", "f8"),
+        ("fitness", "f8"),
+        ("loss_before", "f8"),
+        ("loss_after", "f8"),
+    ]
+)
+"""One row of `History.extinctions`."""
+
+FORMAT, VERSION = "evoprune history", 1
+RECORDS = 200  # about so many points in time are kept of a run, where nothing else is asked for
+MOST_BYTES = 64 << 20  # of masses and fitness; beyond it every second point in time is dropped
+
+
+class History(Mapping[str, Array]):
+    """The story of a run. `history["loss"]` is a column, one number an epoch.
+
+    Columns: epoch, step, loss and accuracy (of the training batches), validation_loss and
+    validation_accuracy (where there was validation), alive (populations), alive.NAME (of a layer),
+    upkeep (nats: pressure times the living share of the multiply-adds), macs and parameters (of the
+    living network), rate, pressure, ms_per_step, seconds (since the run began), held (times that a
+    layer's floor kept somebody alive).
+
+    Attributes:
+        layers: names of the layers of populations; born: how many were born in each.
+        steps: int64 (records,): after how many steps of the run masses and fitness were recorded.
+        per_epoch: steps of an epoch.
+        record_every: steps from one record to the next.
+        steps_done: steps of the run so far.
+        interrupted: the run was stopped by Ctrl-C.
+        settings: how the run was set up; plain values, for the file.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[str] = (),
+        born: Sequence[int] = (),
+        *,
+        per_epoch: int = 1,
+        record_every: int = 1,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.layers, self.born = tuple(layers), tuple(int(n) for n in born)
+        self.per_epoch, self.record_every = per_epoch, record_every
+        self.settings: dict[str, Any] = dict(settings or {})
+        self.interrupted = False
+        self._columns: dict[str, list[float]] = {}
+        self._steps: list[int] = []
+        self._mass: list[Array] = []
+        self._fitness: list[Array] = []
+        self._batches: list[Array] = []  # (3, steps) each: loss, hits, weight
+        self.steps_done = 0
+        self._extinctions: list[Array] = []
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._columns:
+            there = ", ".join(self._columns) or "none yet"
+            raise KeyError(f"no column {name!r}; there are {there}")
+        return np.array(self._columns[name], np.float64)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    @property
+    def epochs(self) -> int:
+        """Epochs with a row: whole ones, and the part of one that a run may have ended in."""
+        return len(self._columns.get("epoch", ()))
+
+    @property
+    def steps(self) -> Array:
+        """After how many steps of the run masses and fitness were recorded: int64 (records,)."""
+        return np.array(self._steps, np.int64)
+
+    @property
+    def losses(self) -> Array:
+        """Loss of every training batch: float64 (steps,)."""
+        losses: Array = self._joined()[0]
+        return losses
+
+    def _joined(self) -> Array:
+        return np.concatenate(self._batches, axis=1) if self._batches else np.empty((3, 0))
+
+    @property
+    def extinctions(self) -> Array:
+        """Who died: step, epoch, layer, birth, mass, fitness, loss_before, loss_after.
+
+        A structured array, one row a population, in the order of death. Losses are those of the
+        batch after whose update it died and of the next one; two batches differ more than one
+        population does, so look at means over many. mass * fitness is what the loss should rise
+        by, to first order.
+        """
+        if not self._extinctions:
+            return np.empty(0, EXTINCTION)
+        return np.concatenate(self._extinctions)
+
+    @property
+    def labels(self) -> list[tuple[str, int]]:
+        """Layer and birth id of every founding population, as columns of `trajectories`."""
+        return [
+            (layer, birth)
+            for layer, born in zip(self.layers, self.born, strict=True)
+            for birth in range(born)
+        ]
+
+    def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
+        """Mass or fitness over time: float32 (records, founding populations), NaN after death.
+
+        Args:
+            quantity: "mass", or "fitness" (smoothed over generations, nats per unit of mass).
+            layer: only the populations of a layer.
+
+        Raises:
+            ValueError: another quantity; KeyError: no such layer.
+        """
+        if quantity not in ("mass", "fitness"):
+            raise ValueError(f"quantity: expected mass or fitness, got {quantity!r}")
+        records = self._mass if quantity == "mass" else self._fitness
+        whole: Array = np.array(records, np.float32).reshape(len(records), sum(self.born))
+        return whole if layer is None else np.asarray(whole[:, self._columns_of(layer)])
+
+    def alive(self, layer: str | None = None) -> Array:
+        """Count the living at every record: int64 (records,)."""
+        return np.asarray(np.count_nonzero(~np.isnan(self.trajectories("mass", layer)), axis=1))
+
+    def _columns_of(self, layer: str) -> slice:
+        if layer not in self.layers:
+            raise KeyError(f"no populations in {layer!r}; there are {', '.join(self.layers)}")
+        at = self.layers.index(layer)
+        start = sum(self.born[:at])
+        return slice(start, start + self.born[at])
+
+    def to_frame(self, table: Literal["epochs", "extinctions"] = "epochs") -> pandas.DataFrame:
+        """One of the tables as a pandas DataFrame; pandas must be installed."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_frame() needs pandas: pip install pandas") from error
+        if table == "extinctions":
+            return pandas.DataFrame(self.extinctions)
+        frame = pandas.DataFrame({name: self[name] for name in self})
+        return frame.set_index("epoch") if "epoch" in frame else frame
+
+    def plot(self) -> Array:
+        """Draw loss, accuracy, living and upkeep; see `evoprune.plot.history`."""
+        from evoprune import plot
+
+        axes: Array = plot.history(self)
+        return axes
+
+    def plot_trajectories(self, **settings: Any) -> Axes:
+        """Draw a line a population; see `evoprune.plot.trajectories`."""
+        from evoprune import plot
+
+        return plot.trajectories(self, **settings)
+
+    # ---- filling -----------------------------------------------------------------------------
+
+    def record(self, step: int, network: Network, memory: float) -> None:
+        """Copy masses and fitness of the living, after `step` steps of the run.
+
+        `memory` is that of fitness, for the correction of its start at zero.
+        """
+        if self._steps and step <= self._steps[-1]:
+            return
+        if self._steps and self._steps[-1] % self.record_every:  # where the run stood still
+            for column in (self._steps, self._mass, self._fitness):
+                column.pop()
+        mass, fitness = (np.full(sum(self.born), np.nan, np.float32) for _ in range(2))
+        generation = network.generation
+        corrected = 1 / (1 - memory**generation) if generation else 1.0
+        for layer in self.layers:
+            births = network.births(layer)
+            living = network[f"{layer}.alive"] > 0
+            mass[self._columns_of(layer)][births] = network[f"{layer}.mass"][living]
+            smoothed = network[f"{layer}.fitness"][living] * corrected
+            fitness[self._columns_of(layer)][births] = smoothed
+        self._steps.append(int(step))
+        self._mass.append(mass)
+        self._fitness.append(fitness)
+        if len(self._steps) > 8 and 2 * mass.nbytes * len(self._steps) > MOST_BYTES:
+            self._thin()
+
+    def _thin(self) -> None:
+        """Keep the records of every second point in time, and record half as often from now on."""
+        self.record_every *= 2
+        keep = [i for i, step in enumerate(self._steps) if step % self.record_every == 0]
+        self._steps = [self._steps[i] for i in keep]
+        self._mass, self._fitness = (
+            [records[i] for i in keep] for records in (self._mass, self._fitness)
+        )
+
+    def add_steps(self, losses: Array, hits: Array, weights: Array) -> None:
+        """Append further steps: mean loss, right predictions and total weight of their batches."""
+        if len(losses) and self._extinctions:  # what came after the last deaths
+            rows: Any = self._extinctions[-1]
+            rows["loss_after"][rows["step"] == self.steps_done] = losses[0]
+        self._batches.append(np.array([losses, hits, weights], np.float64))
+        self.steps_done += len(losses)
+
+    def means(self, first: int) -> tuple[float, float]:
+        """Mean loss and accuracy of the training batches from step `first` on; NaN of none."""
+        kept, at = [], self.steps_done
+        for batch in reversed(self._batches):
+            at -= batch.shape[1]
+            kept.append(batch[:, max(0, first - at) :])
+            if at <= first:
+                break
+        losses, hits, weights = np.concatenate(kept[::-1], axis=1) if kept else np.empty((3, 0))
+        total = float(weights.sum())
+        if total <= 0:
+            return np.nan, np.nan
+        return float(losses @ weights) / total, float(hits.sum()) / total
+
+    def add_deaths(self, deaths: Array, layers: Sequence[str], start: int) -> Array:
+        """Append deaths as the core reports them, after `add_steps` of the same steps.
+
+        Args:
+            deaths: step, population, birth, mass, fitness.
+            layers: names of the layers of populations, in the core's order.
+            start: steps of the network before the run began.
+
+        Returns:
+            The new rows of `extinctions`.
+        """
+        rows = np.zeros(len(deaths), EXTINCTION)
+        if not len(deaths):
+            return rows
+        step = deaths["step"] - start
+        losses = np.append(self._batches[-1][0], np.nan)
+        at = step - (self.steps_done - len(losses) + 1)
+        rows["step"], rows["epoch"] = step, step / self.per_epoch
+        rows["layer"] = np.array(layers)[deaths["population"]]
+        for name in ("birth", "mass", "fitness"):
+            rows[name] = deaths[name]
+        rows["loss_before"], rows["loss_after"] = losses[at - 1], losses[at]
+        self._extinctions.append(rows)
+        return rows
+
+    def add_epoch(self, row: Mapping[str, float]) -> None:
+        """Append a row to the columns, in place of one that a stop has cut short."""
+        epochs = self._columns.get("epoch", [])
+        if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
+            for column in self._columns.values():
+                column.pop()
+        count = self.epochs
+        for name, value in row.items():
+            self._columns.setdefault(name, [np.nan] * count).append(float(value))
+        for column in self._columns.values():
+            column.extend([np.nan] * (count + 1 - len(column)))
+
+    # ---- files -------------------------------------------------------------------------------
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything to one .npz file of plain arrays, whole or not at all.
+
+        `numpy.load(path)` reads it: epochs.COLUMN, steps, mass, fitness, batches (loss, right
+        predictions and weight of every step), extinctions, and meta, a text in JSON.
+        """
+        content = self.to_bytes()
+
+        def write(draft: Path) -> None:
+            draft.write_bytes(content)
+
+        write_whole(path, write)
+
+    def to_bytes(self) -> bytes:
+        """Give the content of the file that `save` writes."""
+        names = ("layers", "born", "per_epoch", "record_every", "settings", "interrupted")
+        meta = {"format": FORMAT, "version": VERSION} | {n: getattr(self, n) for n in names}
+        arrays = {f"epochs.{name}": self[name] for name in self}
+        arrays |= {
+            "meta": np.array(json.dumps(meta)),
+            "steps": self.steps,
+            "mass": self.trajectories("mass"),
+            "fitness": self.trajectories("fitness"),
+            "batches": self._joined(),
+            "extinctions": self.extinctions,
+        }
+        file = io.BytesIO()
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> History:
+        """Read a history that `save` has written.
+
+        Raises:
+            FileNotFoundError: no such file.
+            FileFormatError: broken, truncated, or another kind of file; the file is named.
+        """
+        return cls.from_bytes(Path(path).read_bytes(), str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str = "history") -> History:
+        """Make a history of the content of such a file; `name` is for error texts."""
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise FileFormatError(f"{name}: no whole .npz file ({error})") from error
+        try:
+            return cls._of(arrays)
+        except (KeyError, ValueError, TypeError) as error:
+            raise FileFormatError(f"{name}: no history of evoprune ({error})") from error
+
+    @classmethod
+    def _of(cls, arrays: Mapping[str, Array]) -> History:
+        meta = json.loads(str(arrays["meta"]))
+        if meta["format"] != FORMAT or meta["version"] != VERSION:
+            raise ValueError(f"expected version {VERSION}, got {meta['version']}")
+        history = cls(
+            meta["layers"],
+            meta["born"],
+            per_epoch=meta["per_epoch"],
+            record_every=meta["record_every"],
+            settings=meta["settings"],
+        )
+        history.interrupted = bool(meta["interrupted"])
+        history._columns = {
+            key.removeprefix("epochs."): column.tolist()
+            for key, column in arrays.items()
+            if key.startswith("epochs.")
+        }
+        history._steps = arrays["steps"].tolist()
+        history._mass, history._fitness = list(arrays["mass"]), list(arrays["fitness"])
+        history._batches = [arrays["batches"]]
+        history.steps_done = arrays["batches"].shape[1]
+        history._extinctions = [arrays["extinctions"]] if len(arrays["extinctions"]) else []
+        return history
+
+    # ---- how it is shown ---------------------------------------------------------------------
+
+    def _facts(self) -> str:
+        if not self.epochs:
+            return "History: no epoch yet"
+        parts = [f"{self['epoch'][-1]:g} epochs", f"{self.steps_done:,} steps"]
+        parts.append(f"loss {self['loss'][-1]:.4f}")
+        for name, text in (
+            ("validation_accuracy", "validation accuracy"),
+            ("accuracy", "accuracy"),
+        ):
+            if name in self and not np.isnan(self[name][-1]):
+                parts.append(f"{text} {self[name][-1]:.2%}")
+                break
+        if self.layers:
+            parts.append(f"{self['alive'][-1]:,.0f} of {sum(self.born):,} alive")
+        if self.interrupted:
+            parts.append("interrupted")
+        return f"History: {', '.join(parts)}"
+
+    def __repr__(self) -> str:
+        return self._facts()
+
+    def _repr_html_(self) -> str:
+        names = ["epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "alive"]
+        shown = [n for n in (*names, "upkeep", "ms_per_step") if n in self]
+        rows = [
+            [
+                f"{v:.0f}" if n in ("epoch", "alive") else f"{v:.4g}"
+                for n, v in zip(shown, r, strict=True)
+            ]
+            for r in zip(*(self[n] for n in shown), strict=True)
+        ]
+        if len(rows) > 20:
+            rows = [*rows[:10], ["…"] * len(shown), *rows[-9:]]
+        return _table.as_html(self._facts(), [n.replace("_", " ") for n in shown], rows)

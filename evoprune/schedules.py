@@ -1,0 +1,132 @@
+"""Schedules: a number for every step of a run, as an array. The core knows no other kind.
+
+`AdamW(1e-3)` means `AdamW(cosine(1e-3))`; `Selection(0.3)` means a constant pressure. Nothing here
+knows what the numbers are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Schedule", "ScheduleLike", "constant", "cosine", "linear", "values", "warmup"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A way from `start` to `final` over a run, after a rise from 0 over the first `warmup`.
+
+    Attributes:
+        shape: "constant" (stays at start), "linear" or "cosine" (half a wave, steep in the middle).
+        start, final: the numbers at the ends; the last step is one step short of `final`.
+        warmup: share of the run, 0 to 1.
+    """
+
+    shape: Literal["constant", "linear", "cosine"]
+    start: float
+    final: float = 0.0
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("constant", "linear", "cosine"):
+            raise ValueError(f"shape: expected constant, linear or cosine, got {self.shape!r}")
+        for name in ("start", "final"):
+            number = getattr(self, name)
+            if not np.isfinite(number) or number < 0:
+                raise ValueError(f"{name}: expected a finite number of at least 0, got {number}")
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup: expected a share from 0 to 1, got {self.warmup}")
+
+    def __call__(self, steps: int) -> NDArray[np.float64]:
+        """Numbers of a run of `steps` steps: float64 (steps,)."""
+        rise = round(self.warmup * steps)
+        at = np.arange(steps, dtype=np.float64)
+        done = np.clip((at - rise) / max(1, steps - rise), 0, 1)  # of what follows the rise
+        if self.shape == "constant":
+            left = np.ones(steps)
+        elif self.shape == "linear":
+            left = 1 - done
+        else:
+            left = (1 + np.cos(np.pi * done)) / 2
+        numbers = self.final + (self.start - self.final) * left
+        if rise:
+            numbers[:rise] = self.start * (at[:rise] + 1) / rise
+        return numbers
+
+    def __repr__(self) -> str:
+        inner = f"{self.start:g}"
+        if self.shape != "constant" and self.final:
+            inner += f", {self.final:g}"
+        text = f"{self.shape}({inner})"
+        return f"warmup({text}, {self.warmup:g})" if self.warmup else text
+
+
+ScheduleLike: TypeAlias = (
+    float | Schedule | Callable[[int], ArrayLike] | Sequence[float] | NDArray[Any]
+)
+"""A number, a schedule, a function of the number of steps, or the numbers themselves."""
+
+
+def constant(value: float) -> Schedule:
+    """Make a schedule that stays at `value`."""
+    return Schedule("constant", float(value))
+
+
+def linear(start: float, final: float = 0.0) -> Schedule:
+    """Make a schedule that goes from `start` to `final` in a straight line."""
+    return Schedule("linear", float(start), float(final))
+
+
+def cosine(start: float, final: float = 0.0) -> Schedule:
+    """Make a schedule that goes from `start` to `final` along half a cosine wave.
+
+    Loshchilov & Hutter, 2017, without restarts.
+    """
+    return Schedule("cosine", float(start), float(final))
+
+
+def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
+    """Put a straight rise from 0 before a schedule; a number is taken as the start of a cosine.
+
+    Args:
+        schedule: what follows the rise; it takes the rest of the run.
+        share: how much of the run the rise takes, 0 to 1.
+    """
+    whole = schedule if isinstance(schedule, Schedule) else cosine(schedule)
+    return replace(whole, warmup=share)
+
+
+def values(
+    name: str, wish: ScheduleLike, steps: int, plain: Callable[[float], Schedule] = constant
+) -> NDArray[np.float64]:
+    """Numbers of a run: float64 (steps,), checked.
+
+    Args:
+        name: what the numbers are, for error texts.
+        wish: see `ScheduleLike`.
+        steps: steps of the run.
+        plain: what a plain number means.
+
+    Raises:
+        ValueError: not `steps` numbers, or one that is negative, infinite or NaN.
+        TypeError: `wish` is none of the above.
+    """
+    if isinstance(wish, bool | str | None):
+        raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}")
+    if isinstance(wish, int | float | np.integer | np.floating):
+        wish = plain(float(wish))
+    numbers = np.asarray(wish(steps) if callable(wish) else wish, np.float64)
+    if numbers.shape != (steps,):
+        raise ValueError(
+            f"{name}: expected {steps} numbers, one a step of the run, got shape {numbers.shape}"
+        )
+    bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
+    if len(bad):
+        raise ValueError(
+            f"{name}: expected finite numbers of at least 0, got {numbers[bad[0]]} at step {bad[0]}"
+        )
+    return np.ascontiguousarray(numbers)

@@ -1,0 +1,190 @@
+"""Selection: by which laws populations live and die, in one object that can be shown and compared.
+
+It holds settings and turns them into what the core takes; the laws are in laws.py and the core.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoprune._checks import number, one_of, whole
+from evoprune.laws import (
+    Dynamics,
+    DynamicsLike,
+    Fitness,
+    FitnessLike,
+    Malthusian,
+    PythonDynamics,
+    PythonFitness,
+    finite_upkeep,
+)
+from evoprune.schedules import ScheduleLike, values
+from evoprune.spec import resolve
+
+__all__ = ["Selection"]
+
+Upkeep: TypeAlias = Literal["macs", "params", "uniform"] | tuple[float, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Selection:
+    """How populations are selected while a network learns.
+
+    Attributes:
+        pressure: what it may cost, in nats of loss, to keep the whole founding network alive; a
+            number or a schedule over the run. A population's upkeep is pressure times its share.
+        dynamics: how masses follow fitness: a law (`Malthusian(lifespan=700)`), its name, or a
+            Python function, see `evoprune.dynamics`.
+        fitness: what a population is worth: a law, its name ("marginal": -dL/dmass, "taylor",
+            "relative", "gradient", "magnitude", "activity", "pull"), or a Python function, see
+            `evoprune.fitness`.
+        upkeep: what shares are counted in: "macs" (multiply-adds of the founding network), "params"
+            (its parameters), "uniform" (one over its populations), or a vector with a share for
+            every founding population, layer by layer.
+        niche: who competes with whom, where the dynamics compares: a "layer" or the "network".
+        memory: share of the fitness that is remembered from one generation to the next, 0 to 1.
+        threshold: a mass below it is extinct (at birth it is 1).
+        floor: so many populations of a layer are never let die.
+        min_age: generations in which nobody dies.
+        every: steps from one generation to the next.
+        rest: share of the run, at its end, in which masses stand still and weights settle.
+        removal: when arrays are made smaller: "auto" (when it pays), "always", "never" (dead
+            populations stay as zeros; for comparison).
+    """
+
+    pressure: ScheduleLike = 0.3
+    dynamics: DynamicsLike = Malthusian()  # noqa: RUF009 - cannot be changed
+    fitness: FitnessLike = "marginal"
+    upkeep: Upkeep = "macs"
+    niche: Literal["layer", "network"] = "layer"
+    memory: float = 0.9
+    threshold: float = 1e-3
+    floor: int = 1
+    min_age: int = 100
+    every: int = 1
+    rest: float = 0.0
+    removal: Literal["auto", "always", "never"] = "auto"
+
+    def __post_init__(self) -> None:
+        change = {
+            "dynamics": _law(Dynamics, PythonDynamics, self.dynamics),
+            "fitness": _law(Fitness, PythonFitness, self.fitness),
+        }
+        for name, value in change.items():
+            object.__setattr__(self, name, value)
+        pressure: Any = self.pressure
+        if np.ndim(pressure):
+            object.__setattr__(self, "pressure", tuple(np.ravel(pressure).tolist()))
+        elif not callable(pressure):
+            values("Selection: pressure", pressure, 1)
+        if isinstance(self.upkeep, str):
+            one_of("Selection: upkeep", self.upkeep, ("macs", "params", "uniform"))
+        else:
+            given = tuple(finite_upkeep(self.upkeep).tolist())
+            object.__setattr__(self, "upkeep", given)
+        one_of("Selection: niche", self.niche, ("layer", "network"))
+        one_of("Selection: removal", self.removal, ("auto", "always", "never"))
+        number("Selection: memory", self.memory, 0, 0.9999999)
+        number("Selection: threshold", self.threshold, 0, 1)
+        number("Selection: rest", self.rest, 0, 1)
+        for name, least in (("floor", 1), ("min_age", 0), ("every", 1)):
+            whole(f"Selection: {name}", getattr(self, name), least)
+
+    def replace(self, **changes: Any) -> Selection:
+        """Make another selection, with some settings changed."""
+        return replace(self, **changes)
+
+    def config(self) -> dict[str, Any]:
+        """Settings as the core takes them."""
+        config: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("niche", "memory", "threshold", "floor", "min_age", "every", "removal")
+        }
+        if isinstance(self.upkeep, str):
+            config["upkeep"] = self.upkeep
+        else:
+            config |= {"upkeep": "given", "given": np.array(self.upkeep, np.float64)}
+        for name in ("fitness", "dynamics"):
+            law = getattr(self, name)
+            named = isinstance(law, Fitness | Dynamics)
+            config[name] = law.kind if named else law
+            config[f"{name}_config"] = law.config() if named else {}
+        return config
+
+    def pressures(self, steps: int) -> NDArray[np.float64]:
+        """Pressure at every step of a run: float64 (steps,)."""
+        return values("Selection: pressure", self.pressure, steps)
+
+    def strengths(self, steps: int) -> NDArray[np.float64]:
+        """How strongly the dynamics acts at every step of a run: 1, and 0 at rest."""
+        strength = np.ones(steps)
+        strength[steps - round(self.rest * steps) :] = 0
+        return strength
+
+    def lifespan(self) -> float | None:
+        """Fewest generations from birth to extinction; None where the law sets no such bound."""
+        law = self.dynamics
+        if isinstance(law, Malthusian) and law.growth == "bounded":
+            return max(float(law.lifespan), self.min_age)
+        return None
+
+    def stands_still(self, steps: int) -> str:
+        """Why nobody can die in a run of so many steps; "" if somebody can."""
+        law = self.dynamics
+        if isinstance(law, Dynamics) and law.kind == "none":
+            return "its dynamics is none"
+        generations = int(np.count_nonzero(self.strengths(steps))) // self.every
+        if generations <= self.min_age:
+            return f"nobody dies before min_age ({self.min_age}) and the run has {generations} " \
+                   "generations"  # fmt: skip
+        lifespan = self.lifespan()
+        if lifespan is not None and generations < lifespan:
+            return (
+                f"a population without any fitness needs {lifespan:g} generations to die "
+                f"(lifespan), and the run has {generations}"
+            )
+        conserves = isinstance(law, Dynamics) and law.facts["conserves"]
+        if isinstance(law, Dynamics) and not conserves and not self.pressures(steps).any():
+            return "its pressure is 0, so that nothing costs upkeep"
+        return ""
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{f.name}={_show(getattr(self, f.name))}"
+            for f in fields(self)
+            if f.name in ("pressure", "dynamics") or getattr(self, f.name) != _default(f.name)
+        ]
+        return f"Selection({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{f.name}</th>"
+            f"<td style='text-align:left'>{html.escape(_show(getattr(self, f.name)))}</td></tr>"
+            for f in fields(self)
+        )
+        return f"<table><caption>Selection</caption>{rows}</table>"
+
+
+def _default(name: str) -> Any:
+    return _law(Fitness, PythonFitness, "marginal") if name == "fitness" else getattr(
+        Selection, name
+    )  # fmt: skip
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"{len(value)} numbers"
+    if isinstance(value, Fitness):
+        return repr(value.kind) if not value.settings else repr(value)
+    return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
+def _law(base: Any, python: Any, wish: Any) -> Any:
+    if callable(wish) and not isinstance(wish, type):
+        return wish if isinstance(wish, python) else python(wish)
+    return resolve(base, wish, "Selection")

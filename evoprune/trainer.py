@@ -1,0 +1,426 @@
+"""Training: runs of steps cut into stretches, and between them all that Python wants to see or do.
+
+A run is planned whole when `fit` begins: its schedules are arrays over all of its steps. It may
+stop anywhere (Ctrl-C, a callback, `until`) and be taken up by `resume`, here or in another process,
+and then ends with the same bits as if it had not stopped. What a step does is the core's business.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from evoprune import _modelfile
+from evoprune._checks import whole
+from evoprune._dataset import Array, Dataset
+from evoprune._feed import Data, Feed, Pair, Schedules, Score, arrays_of, feed_of
+from evoprune._run import Bar, Interrupt, Run, Watch
+from evoprune.callbacks import Callback
+from evoprune.errors import FileFormatError, NothingCanDie
+from evoprune.history import RECORDS, History
+from evoprune.laws import AdamW, Loss, Optimizer
+from evoprune.network import Network
+from evoprune.schedules import cosine, values
+from evoprune.selection import Selection
+from evoprune.settings import get_threads
+from evoprune.spec import resolve
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Trains a network under selection.
+
+    Args:
+        network: what to train; it is changed in place.
+        loss: a loss (`CrossEntropy(label_smoothing=0.1)`) or its name.
+        optimizer: `AdamW(rate, decay=...)`, `SGD(rate, ...)`, or a name.
+        selection: how populations live and die; None trains an ordinary network.
+
+    Attributes:
+        network, loss, optimizer, selection: as given.
+        history: of the latest run; None before the first.
+
+    Raises:
+        ValueError, TypeError: a law or setting that does not exist or does not fit the network.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        loss: str | Loss = "cross_entropy",
+        optimizer: str | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
+        selection: Selection | None = Selection(),  # noqa: B008 - cannot be changed
+    ) -> None:
+        if not isinstance(network, Network):
+            raise TypeError(f"network: expected a Network, got {type(network).__name__}")
+        if selection is not None and not isinstance(selection, Selection):
+            raise TypeError(f"selection: expected a Selection or None, got {selection!r}")
+        self.network = network
+        self.loss = resolve(Loss, loss, "Trainer")
+        self.optimizer = resolve(Optimizer, optimizer, "Trainer")
+        self.selection = selection
+        self.history: History | None = None
+        self._run: Run | None = None
+        self._batches = 0  # of earlier runs
+        self._stopping = False
+        self._configure()
+
+    def _configure(self) -> None:
+        """Tell the core what this trainer trains by; another one may have told it otherwise."""
+        self.network.configure(
+            loss=self.loss.kind,
+            loss_config=self.loss.config(),
+            optimizer=self.optimizer.kind,
+            optimizer_config=self.optimizer.config(),
+            clip=self.optimizer.clip,
+            selection=None if self.selection is None else self.selection.config(),
+        )
+
+    # ---- runs --------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Data,
+        epochs: int = 20,
+        batch: int = 128,
+        *,
+        validation: Dataset | Pair | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool = True,
+        shuffle: bool = True,
+        augment: dict[str, Any] | None = None,
+        until: float | None = None,
+        steps: int | None = None,
+        record_every: int | None = None,
+    ) -> History:
+        """Begin a run and train to its end.
+
+        Ctrl-C stops it between two steps: what was learned and recorded so far is kept, the history
+        says `interrupted`, and `resume` goes on. A second Ctrl-C raises KeyboardInterrupt.
+
+        Args:
+            data: a data set; arrays (x, y), x (samples, ...) of any real type, y class numbers or
+                values; or an iterable of batches (x, y), gone through once an epoch in its order.
+            epochs: length of the whole run, over which schedules stretch.
+            batch: samples of a step; the last batch of an epoch may be smaller.
+            validation: a data set or (x, y) to evaluate on after every epoch.
+            callbacks: see `Callback`.
+            progress: show a bar.
+            shuffle: draw samples in an order of the network's seed, another every epoch.
+            augment: {"shift": pixels, "flip": bool} for images.
+            until: stop after so many epochs (or a fraction) of the run; `resume` goes on.
+            steps: steps of an epoch, for an iterable that does not know its length.
+            record_every: steps from one record of masses and fitness to the next; about 200 records
+                a run if not given.
+
+        Returns:
+            The history, also at `history`.
+
+        Raises:
+            ValueError, TypeError: the data does not fit; nothing has changed.
+            Diverged: the loss is not finite; the network is as it was before that step.
+        """
+        epochs = whole("epochs", epochs, 0)
+        feed = feed_of(data, batch, shuffle, steps)
+        held_out = self._checked(feed, validation)
+        per_epoch = feed.per_epoch
+        batches = self._batches if self._run is None else self._run.first + self._run.done
+        first = -(-batches // per_epoch) * per_epoch
+        run = Run(epochs, per_epoch, int(batch), first, feed.shuffle and shuffle, augment)
+        pace = self._schedules(run)
+        if record_every is None:
+            record_every = max(1, run.total // RECORDS)
+        record_every = whole("record_every", record_every, 1)
+        self._warn(run)
+        born = self.network.born
+        self._run, self._batches = run, batches
+        self.history = History(
+            tuple(born),
+            tuple(born.values()),
+            per_epoch=per_epoch,
+            record_every=record_every,
+            settings=self._settings(run),
+        )
+        return self._go(feed, pace, held_out, callbacks, progress, until)
+
+    def resume(
+        self,
+        data: Data,
+        *,
+        validation: Dataset | Pair | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool = True,
+        until: float | None = None,
+    ) -> History:
+        """Go on with a run that has stopped before its end, on the same data.
+
+        Args:
+            data: what the run began with; it is not part of the state of a trainer.
+            validation, callbacks, progress, until: as for `fit`.
+
+        Returns:
+            The history of the whole run.
+
+        Raises:
+            ValueError: there is no run to go on with, or the data is of another length.
+        """
+        run, _ = self._running()
+        feed = feed_of(data, run.batch, run.shuffle, run.per_epoch)
+        if feed.per_epoch != run.per_epoch:
+            raise ValueError(
+                f"data: expected {run.per_epoch} batches an epoch, as the run began with, "
+                f"got {feed.per_epoch}"
+            )
+        held_out = self._checked(feed, validation)
+        return self._go(feed, self._schedules(run), held_out, callbacks, progress, until)
+
+    def _running(self) -> tuple[Run, History]:
+        if self._run is None or self.history is None:
+            raise ValueError("resume: there is no run to go on with; fit begins one")
+        return self._run, self.history
+
+    def stop(self) -> None:
+        """End the run before its next step; for callbacks."""
+        self._stopping = True
+
+    def _checked(self, feed: Feed, validation: Any) -> tuple[Array, Array] | None:
+        """Look at all data before the first step; the arrays to validate on."""
+        self._configure()
+        feed.check(self.network)
+        scaling = feed.scaling or self.network.input_scaling
+        if validation is None:
+            return None
+        held_out = arrays_of("validation", validation, scaling)
+        self.network.core.check_data(*held_out)
+        return held_out
+
+    def _schedules(self, run: Run) -> Schedules:
+        rate = values("optimizer: rate", self.optimizer.rate, run.total, cosine)
+        if self.selection is None:
+            still = np.zeros(run.total)
+            return Schedules(rate, still, still)
+        return Schedules(
+            rate, self.selection.pressures(run.total), self.selection.strengths(run.total)
+        )
+
+    def _settings(self, run: Run) -> dict[str, Any]:
+        return {
+            "network": self.network.spec,
+            "dtype": self.network.dtype,
+            "loss": repr(self.loss),
+            "optimizer": repr(self.optimizer),
+            "selection": repr(self.selection),
+            "run": asdict(run),
+        }
+
+    def _warn(self, run: Run) -> None:
+        if self.selection is None or not run.total:
+            return
+        why = self.selection.stands_still(run.total)
+        if not self.network.born:
+            why = "the network has no populations with a mass"
+        if why:
+            warnings.warn(
+                f"nobody can become extinct in this run: {why}", NothingCanDie, stacklevel=3
+            )
+
+    # ---- one way through a run ---------------------------------------------------------------
+
+    def _go(
+        self,
+        feed: Feed,
+        pace: Schedules,
+        held_out: tuple[Array, Array] | None,
+        callbacks: Iterable[Callback],
+        progress: bool,
+        until: float | None,
+    ) -> History:
+        network = self.network
+        run, history = self._running()
+        end = run.total if until is None else min(run.total, round(until * run.per_epoch))
+        network.loss, network.selection = self.loss, self.selection
+        if feed.scaling is not None:
+            network.scale_input(*feed.scaling)
+        listeners = list(callbacks)
+        self._stopping, history.interrupted = False, False
+        watch = Watch(run.done)
+        self._record()
+        for listener in listeners:
+            listener.on_fit_begin(self)
+        with Interrupt() as interrupt, Bar(run, progress) as bar:
+            while run.done < end and not self._stopping and not interrupt.seen:
+                stop = min(end, self._next_stop(run, history), run.done + watch.steps)
+                deaths = self._stretch(feed, pace.cut(run.done, stop), watch)
+                if len(deaths):
+                    for listener in listeners:
+                        listener.on_extinction(self, deaths)
+                if run.done % run.per_epoch == 0:
+                    self._end_epoch(pace, watch, held_out, listeners)
+                bar.show(history, run, watch, network)
+            history.interrupted = interrupt.seen and run.done < end
+            if run.done % run.per_epoch:
+                self._end_epoch(pace, watch, None, [])
+            self._record()
+            if self.selection is None or self.selection.removal != "never":
+                network.compact()
+            if history.interrupted:
+                bar.say(f"interrupted after {run.done:,} of {run.total:,} steps; resume() goes on")
+            for listener in listeners:
+                listener.on_fit_end(self, history)
+        return history
+
+    def _next_stop(self, run: Run, history: History) -> int:
+        """The next step count at which there is something to do: an epoch's end or a record."""
+        marks = (run.per_epoch, history.record_every)
+        return min((run.done // mark + 1) * mark for mark in marks)
+
+    def _stretch(self, feed: Feed, pace: Schedules, watch: Watch) -> Array:
+        """Run a stretch of steps and write it down; the deaths, as rows of the history."""
+        network = self.network
+        run, history = self._running()
+        before = network.step
+        begin = time.perf_counter()
+        try:
+            record = feed.run(network, run.first + run.done, pace, get_threads(), run.augment)
+        except BaseException:
+            # Steps before the one that failed have been made; their losses are not known.
+            made = network.step - before
+            history.add_steps(*np.full((3, made), np.nan))
+            run.done += made
+            self._record()
+            raise
+        watch.add(len(pace.rate), time.perf_counter() - begin)
+        history.add_steps(record["loss"], record["hits"], record["weight"])
+        deaths = history.add_deaths(record["deaths"], history.layers, before - run.done)
+        run.done += len(pace.rate)
+        watch.held += int(record["bound"])
+        network.timing = (1000 * watch.seconds_a_step, feed.batch)
+        network.pressure = float(pace.pressure[-1])
+        if run.done % history.record_every == 0 or run.done == run.total:
+            self._record()
+        return deaths
+
+    def _record(self) -> None:
+        run, history = self._running()
+        if history.layers:
+            memory = self.selection.memory if self.selection else 0.0
+            history.record(run.done, self.network, memory)
+
+    def _end_epoch(
+        self, pace: Schedules, watch: Watch, held_out: Any, listeners: list[Callback]
+    ) -> None:
+        """Add a row to the columns of the history, and tell who wants to know."""
+        network = self.network
+        run, history = self._running()
+        loss, accuracy = history.means((run.done - 1) // run.per_epoch * run.per_epoch)
+        if not _counts_hits(self.loss):
+            accuracy = np.nan
+        alive = network.alive
+        last = run.done - 1
+        row = {
+            "epoch": run.done / run.per_epoch,
+            "step": float(run.done),
+            "loss": loss,
+            "accuracy": accuracy,
+        }
+        if held_out is not None:
+            score = network.evaluate(held_out)
+            row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
+        row |= {
+            "alive": float(sum(alive.values())),
+            **{f"alive.{name}": float(n) for name, n in alive.items()},
+            "upkeep": float(pace.pressure[last]) * network.flops / network.founding_flops,
+            "macs": network.flops,
+            "parameters": float(network.parameters),
+            "rate": float(pace.rate[last]),
+            "pressure": float(pace.pressure[last]),
+            "ms_per_step": watch.lap(run.done),
+            "seconds": watch.elapsed(),
+            "held": float(watch.held),
+        }
+        history.add_epoch(row)
+        for listener in listeners:
+            listener.on_epoch_end(self, row)
+
+    # ---- results -----------------------------------------------------------------------------
+
+    def evaluate(self, data: Dataset | Pair) -> Score:
+        """Mean loss and accuracy of the network on a data set or (x, y)."""
+        self._configure()
+        return self.network.evaluate(data)
+
+    def predict(self, x: Dataset | ArrayLike) -> Array:
+        """Outputs (samples, ...) for a data set or x (samples, ...); logits, for classes."""
+        inputs = arrays_of("x", x, self.network.input_scaling)[0] if isinstance(x, Dataset) else x
+        return self.network.predict(inputs, threads=get_threads())
+
+    # ---- state -------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything that going on depends on, copied: network, run and history.
+
+        `restore` takes it, of this trainer or of another one with the same laws.
+        """
+        return {
+            "network": self.network.copy(),
+            "run": None if self._run is None else asdict(self._run),
+            "history": None if self.history is None else self.history.to_bytes(),
+            "batches": self._batches,
+        }
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the state to one file: a network as `Network.save` writes it, and the rest with it.
+
+        The laws are not in it: they are this trainer's, and may be Python functions.
+        """
+        run = None if self._run is None else asdict(self._run)
+        content = b"" if self.history is None else self.history.to_bytes()
+        _modelfile.save(
+            self.network,
+            path,
+            moments=True,
+            facts={"run": run, "batches": self._batches},
+            extra={"history": np.frombuffer(content, np.uint8)},
+        )
+
+    def restore(self, state: dict[str, Any] | str | PathLike[str]) -> None:
+        """Go back (or forward) to a state, or to that in a file which `save` or `Checkpoint` wrote.
+
+        Raises:
+            FileNotFoundError, FileFormatError: there is no such file, or not of that kind.
+            ValueError: it is of a network of another structure.
+        """
+        if not isinstance(state, dict):
+            network, facts, extra = _modelfile.read(state)
+            if "run" not in facts or "history" not in extra:
+                raise FileFormatError(
+                    f"{state}: a network, but without the state of a trainer; load() reads it"
+                )
+            content = extra["history"].tobytes()
+            state = {"network": network, **facts, "history": content or None}
+        self.network.become(state["network"])
+        self._batches = int(state["batches"])
+        self._run = None if state["run"] is None else Run(**state["run"])
+        content = state["history"]
+        self.history = None if content is None else History.from_bytes(content)
+        self._configure()
+
+    def __repr__(self) -> str:
+        return (
+            f"Trainer(loss={self.loss!r}, optimizer={self.optimizer!r}, "
+            f"selection={self.selection!r})\n{self.network!r}"
+        )
+
+
+def _counts_hits(loss: Loss) -> bool:
+    """Does the loss know right predictions from wrong ones?"""
+    return loss.kind != "mean_squared_error"

@@ -1,0 +1,243 @@
+"""Classes made from the catalogue, schedules, selection: what can be written, what is refused."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+
+import evoprune as ep
+from evoprune import laws, layers, schedules, spec
+from evoprune._core import core32
+
+BASES = [layers.Layer, laws.Loss, laws.Optimizer, laws.Fitness, laws.Dynamics]
+MADE = [made for base in BASES for made in spec.known(base).values()]
+
+
+@pytest.mark.parametrize("base", BASES[1:], ids=lambda base: base.group)
+def test_every_law_of_the_catalogue_has_a_class(base):
+    assert set(spec.known(base)) == set(core32.catalogue()[base.group])
+
+
+@pytest.mark.parametrize("made", MADE, ids=lambda made: made.__name__)
+def test_a_class_knows_its_settings(made):
+    signature = inspect.signature(made)
+    assert set(signature.parameters) == set(made.fields)
+    for name, field in made.fields.items():
+        assert f"    {name}: " in made.__doc__
+        if not field.required and field.default is not None:
+            assert signature.parameters[name].default == field.default
+    assert made.__module__ in ("evoprune.laws", "evoprune.layers")
+    if not any(field.required for field in made.fields.values()):
+        one, other = made(), made()
+        assert one == other
+        assert hash(one) == hash(other)
+        assert repr(one) == f"{made.__name__}()"
+        assert pickle.loads(pickle.dumps(one)) == one
+        assert core32.settings(made.group, made.kind, one.config()).keys() >= one.config().keys()
+
+
+def test_a_spec_is_shown_as_it_is_written():
+    for text in (
+        "Malthusian(lifespan=700)",
+        "AdamW(0.003, decay=0.5)",
+        "AdamW(clip=1)",
+        "Dense(512)",
+    ):
+        assert repr(eval(text, vars(ep))) == text
+    assert repr(ep.Dense([2, 3], name="a")) == "Dense([2, 3], name='a')"
+    assert repr(ep.AdamW(ep.warmup(ep.linear(1e-3, 1e-4)))) == (
+        "AdamW(warmup(linear(0.001, 0.0001), 0.05))"
+    )
+    assert len(repr(ep.LotkaVolterra(interaction=np.ones((9, 9))))) < 60
+
+
+def test_settings_are_attributes_that_cannot_be_set():
+    law = ep.Malthusian(lifespan=700)
+    assert law.lifespan == 700
+    assert "lifespan" in dir(law)
+    assert law != ep.Malthusian(lifespan=701)
+    assert ep.LotkaVolterra(interaction=[[1, 2], [3, 4]]).interaction == (1, 2, 3, 4)
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        law.lifespan = 1
+    with pytest.raises(AttributeError, match="no setting 'foo'"):
+        _ = law.foo
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (
+            lambda: ep.Malthusian(lifespam=1),
+            TypeError,
+            "no setting 'lifespam'; it has growth, life",
+        ),
+        (lambda: ep.Malthusian(lifespan=-1), ValueError, "lifespan must be from 1 to"),
+        (lambda: ep.Malthusian(lifespan="long"), TypeError, "lifespan must be a number"),
+        (lambda: ep.Malthusian(growth="fast"), ValueError, "growth"),
+        (lambda: ep.Malthusian(700), TypeError, r"at most 0 settings without a name \(none\)"),
+        (lambda: ep.Dense(3, units=3), TypeError, "units is given twice"),
+        (lambda: ep.Dense("many"), TypeError, "units"),
+        (lambda: ep.Dense(3, name=3), TypeError, "name: expected"),
+        (lambda: ep.AdamW("fast"), TypeError, "rate: expected a number or a schedule"),
+        (lambda: ep.AdamW(-1.0), ValueError, "rate|start"),
+        (lambda: ep.AdamW(clip=-1), ValueError, "clip|start"),
+        (lambda: ep.Chain(ep.Dense(3), ep.Dense), TypeError, r"layers\[1\]: expected Dense\(...\)"),
+        (lambda: ep.Chain(ep.Dense(3), "relu"), TypeError, r"layers\[1\]: expected a layer"),
+        (lambda: ep.neurons(3, "rleu"), ValueError, "activation"),
+    ],
+)
+def test_what_is_wrong_is_named(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_a_chain_is_its_nodes():
+    plan = layers.Plan()
+    last = ep.Chain(ep.Dense(3), [ep.Populations("relu"), [ep.Dense(2)]], ep.neurons(4)).build(
+        plan, "input"
+    )
+    assert [layer["name"] for layer in plan.layers] == [
+        "dense1", "populations1", "dense2", "dense3", "populations2"
+    ]  # fmt: skip
+    assert [layer["inputs"] for layer in plan.layers[:2]] == [["input"], ["dense1"]]
+    assert last == "populations2"
+    with pytest.raises(ValueError, match="'dense1' is taken"):
+        ep.Dense(3, name="dense1").build(plan, last)
+
+
+# ---- schedules -------------------------------------------------------------------------------
+
+
+def test_schedules_go_where_they_say():
+    assert np.array_equal(ep.constant(2.0)(3), [2, 2, 2])
+    assert np.allclose(ep.linear(1.0)(4), [1, 0.75, 0.5, 0.25])
+    assert np.allclose(ep.cosine(1.0)(4), (1 + np.cos(np.pi * np.arange(4) / 4)) / 2)
+    assert np.allclose(ep.cosine(1.0, 0.5)(100)[[0, 50]], [1, 0.75])
+    warm = ep.warmup(ep.constant(1.0), 0.2)(10)
+    assert np.allclose(warm, [0.5, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    assert np.array_equal(ep.warmup(1.0, 0)(5), ep.cosine(1.0)(5))
+    for schedule in (ep.constant(1), ep.linear(1), ep.cosine(1), ep.warmup(1)):
+        assert schedule(0).shape == (0,)
+        assert schedule(1).shape == (1,)
+
+
+def test_schedules_may_be_numbers_functions_and_arrays():
+    assert np.array_equal(schedules.values("x", 2, 3), [2, 2, 2])
+    assert np.array_equal(schedules.values("x", 1.0, 3, ep.cosine), ep.cosine(1.0)(3))
+    assert np.array_equal(schedules.values("x", np.arange, 3), [0, 1, 2])
+    assert np.array_equal(schedules.values("x", [3, 2, 1], 3), [3, 2, 1])
+    with pytest.raises(ValueError, match="expected 4 numbers, one a step"):
+        schedules.values("x", [3, 2, 1], 4)
+    with pytest.raises(ValueError, match="got nan at step 1"):
+        schedules.values("x", [3, np.nan], 2)
+    with pytest.raises(ValueError, match="got -1.0 at step 0"):
+        schedules.values("x", [-1, 0], 2)
+    for bad in (None, "1", True):
+        with pytest.raises(TypeError, match="x: expected a number or a schedule"):
+            schedules.values("x", bad, 2)
+    with pytest.raises(ValueError, match="warmup"):
+        ep.warmup(1.0, 2)
+
+
+# ---- selection -------------------------------------------------------------------------------
+
+
+def test_selection_is_shown_briefly_and_whole():
+    assert repr(ep.Selection()) == "Selection(pressure=0.3, dynamics=Malthusian())"
+    other = ep.Selection(1.0, dynamics="replicator", fitness="taylor", rest=0.1)
+    assert repr(other) == (
+        "Selection(pressure=1, dynamics=Replicator(), fitness='taylor', rest=0.1)"
+    )
+    assert other == other.replace(rest=0.1)
+    assert other != other.replace(rest=0.2)
+    html = ep.Selection(fitness=ep.fitness(_shy))._repr_html_()
+    assert "&lt;lambda&gt;" in html
+    assert "<lambda>" not in html
+
+
+_shy = lambda signals: signals["mass"]  # noqa: E731 - its name is <lambda>
+
+
+def test_selection_becomes_what_the_core_takes():
+    config = ep.Selection(dynamics=ep.Malthusian(lifespan=700), upkeep=[1, 2]).config()
+    assert (config["dynamics"], config["dynamics_config"]["lifespan"]) == ("malthusian", 700)
+    assert (config["fitness"], config["upkeep"]) == ("marginal", "given")
+    assert np.array_equal(config["given"], [1, 2])
+    rested = ep.Selection(rest=0.25).strengths(8)
+    assert np.array_equal(rested, [1, 1, 1, 1, 1, 1, 0, 0])
+    assert np.array_equal(ep.Selection(ep.linear(1.0)).pressures(2), [1, 0.5])
+    assert np.array_equal(ep.Selection([1, 2, 3]).pressures(3), [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "text"),
+    [
+        ({"dynamics": "darwin"}, ValueError, "no dynamics is called 'darwin'; known: malthusian"),
+        ({"dynamics": ep.Malthusian}, TypeError, r"expected Malthusian\(...\), got the class"),
+        ({"dynamics": 3}, TypeError, "expected a name or a Dynamics, got int"),
+        ({"fitness": "strength"}, ValueError, "no fitness is called 'strength'"),
+        ({"pressure": -1.0}, ValueError, "pressure|start"),
+        ({"pressure": "high"}, TypeError, "pressure"),
+        ({"upkeep": "watts"}, ValueError, "upkeep: expected one of macs, params, uniform"),
+        ({"upkeep": [-1.0]}, ValueError, "upkeep: expected"),
+        ({"niche": "pond"}, ValueError, "niche: expected one of layer, network"),
+        ({"memory": 1.0}, ValueError, "memory: expected a number from 0 to"),
+        ({"threshold": "low"}, TypeError, "threshold: expected a number"),
+        ({"floor": 0}, ValueError, "floor: expected a whole number from 1"),
+        ({"floor": 1.5}, TypeError, "floor: expected a whole number"),
+        ({"every": True}, TypeError, "every: expected a whole number"),
+        ({"fitness": lambda a, b, c: a}, TypeError, "must take 1 argument"),
+    ],
+)  # fmt: skip
+def test_selection_refuses(settings, error, text):
+    with pytest.raises(error, match=text):
+        ep.Selection(**settings)
+
+
+def test_selection_knows_when_nobody_can_die():
+    assert ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(1000) == ""
+    assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(150)
+    assert "min_age" in ep.Selection().stands_still(50)
+    assert "pressure" in ep.Selection(0.0).stands_still(5000)
+    assert "none" in ep.Selection(dynamics="none").stands_still(5000)
+    assert ep.Selection(0.0, dynamics="replicator").stands_still(5000) == ""
+    assert ep.Selection(0.0, dynamics=lambda mass, fitness: mass).stands_still(5000) == ""
+
+
+def test_python_laws_take_what_they_can():
+    two = ep.dynamics(lambda mass, fitness: mass * 2 + fitness)
+    three = ep.dynamics(lambda mass, fitness, upkeep: upkeep)
+    whole = ep.dynamics(lambda cohort: cohort["mass"])
+    cohort = {"mass": np.ones(2), "fitness": np.zeros(2), "upkeep": np.full(2, 3.0)}
+    assert [law(cohort)[0] for law in (two, three, whole)] == [2, 3, 1]
+    with pytest.raises(TypeError, match="must take 1 or 2 or 3 argument"):
+        ep.dynamics(lambda: 1)
+    with pytest.raises(TypeError, match="expected a function, got int"):
+        ep.fitness(3)
+
+
+# ---- threads ---------------------------------------------------------------------------------
+
+
+def test_threads_are_found_in_order(monkeypatch):
+    monkeypatch.delenv("EVOPRUNE_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
+    assert ep.get_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert ep.get_threads() >= 1
+    monkeypatch.setenv("EVOPRUNE_NUM_THREADS", "5")
+    assert ep.get_threads() == 5
+    ep.set_threads(7)
+    try:
+        assert ep.get_threads() == 7
+    finally:
+        ep.set_threads(None)
+    monkeypatch.setenv("EVOPRUNE_NUM_THREADS", "few")
+    with pytest.raises(ValueError, match="EVOPRUNE_NUM_THREADS"):
+        ep.get_threads()
+    for bad in (0, -1, 2.5, "2", True):
+        with pytest.raises((ValueError, TypeError), match="n: expected a whole number"):
+            ep.set_threads(bad)
