@@ -68,7 +68,7 @@ def save(
         facts: further plain values for the metadata, kept as JSON.
         extra: further arrays.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as serialised
 
     described = network.describe()
     arrays = {name: np.ascontiguousarray(array) for name, array in network.items()}
@@ -98,7 +98,12 @@ def save(
         "facts": dict(facts or {}),
     }
     text = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
-    write_whole(path, lambda draft: save_file(arrays, draft, text))
+    content = serialised(arrays, text)
+
+    def write(draft: Path) -> None:
+        draft.write_bytes(content)
+
+    write_whole(path, write)
 
 
 def load(path: str | PathLike[str]) -> Network:

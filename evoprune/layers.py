@@ -31,11 +31,14 @@ class Plan:
     ) -> str:
         """Add a layer and return its name: the given one, or kind and number ("dense2").
 
+        Only layers without a name of their own are counted.
+
         Raises:
             ValueError: the name is taken.
         """
-        self._count[kind] = self._count.get(kind, 0) + 1
-        name = name or f"{kind}{self._count[kind]}"
+        if name is None:
+            self._count[kind] = self._count.get(kind, 0) + 1
+            name = f"{kind}{self._count[kind]}"
         if name == "input" or any(layer["name"] == name for layer in self.layers):
             raise ValueError(f"layers: the name {name!r} is taken; names must differ")
         self.layers.append(

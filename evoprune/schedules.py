@@ -118,6 +118,8 @@ def values(
     if isinstance(wish, bool | str | None):
         raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}")
     if isinstance(wish, int | float | np.integer | np.floating):
+        if not (np.isfinite(wish) and wish >= 0):
+            raise ValueError(f"{name}: expected a finite number of at least 0, got {wish}")
         wish = plain(float(wish))
     numbers = np.asarray(wish(steps) if callable(wish) else wish, np.float64)
     if numbers.shape != (steps,):

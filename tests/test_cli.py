@@ -1,0 +1,178 @@
+"""The command line, tried as a user would: a folder of idx files in, a folder of results out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import evoprune as ep
+from evoprune import cli
+
+
+def write_idx(path, array):
+    head = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    path.write_bytes(head + array.tobytes())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A little MNIST: 600 images to train on and 200 to test on, of 6 x 6 pixels."""
+    root = tmp_path_factory.mktemp("little")
+    random = np.random.default_rng(0)
+    shapes = random.integers(0, 256, (10, 6, 6))
+    for part, n in (("train", 600), ("t10k", 200)):
+        labels = random.integers(0, 10, n).astype(np.uint8)
+        images = np.clip(shapes[labels] + random.normal(0, 60, (n, 6, 6)), 0, 255)
+        write_idx(root / f"{part}-images-idx3-ubyte", images.astype(np.uint8))
+        write_idx(root / f"{part}-labels-idx1-ubyte", labels)
+    return root
+
+
+def run(*arguments):
+    """The command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "evoprune", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+TRAIN = (
+    "--widths",
+    "24,16",
+    "--epochs",
+    "12",
+    "--batch",
+    "20",
+    "--pressure",
+    "1",
+    "--lifespan",
+    120,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """(what was printed, folder of results) of a training run."""
+    out = tmp_path_factory.mktemp("out") / "deep" / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        lines = []
+        patch.setattr("builtins.print", lambda *a, **k: lines.append(" ".join(map(str, a))))
+        status = cli.main(["train", str(folder), *map(str, TRAIN), "--out", str(out)])
+    assert status == 0
+    return "\n".join(lines), out
+
+
+def test_training_prints_a_table_as_it_goes(trained):
+    text, _ = trained
+    lines = text.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.split()[:2] == ["epoch", "loss"])
+    assert lines[head].split() == ["epoch", "loss", "test", "living", "upkeep", "ms/step"]
+    rows = lines[head + 1 : head + 13]
+    assert [int(row.split()[0]) for row in rows] == list(range(1, 13))
+    assert " 24 + 16 " in rows[0]
+    assert "%" in rows[-1]
+    assert "alive / born" in text
+    assert "600 samples to train on, 200 to test on" in text
+
+
+def test_training_leaves_files(trained, folder):
+    text, out = trained
+    files = ["model.safetensors", "history.npz", "trajectories.png", "history.png"]
+    assert sorted(p.name for p in out.iterdir()) == sorted(files)
+    for name in files:
+        assert str(out / name) in text
+    net, history = ep.load(out / "model.safetensors"), ep.History.load(out / "history.npz")
+    assert history.epochs == 12
+    assert sum(net.alive.values()) == history["alive"][-1] < 40
+    _, test = ep.datasets.idx(folder)
+    assert net.evaluate(test).accuracy == pytest.approx(history["validation_accuracy"][-1])
+    for name in files[2:]:
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_show(trained, capsys):
+    _, out = trained
+    assert cli.main(["show", str(out / "model.safetensors")]) == 0
+    assert "alive / born" in capsys.readouterr().out
+    assert cli.main(["show", str(out / "history.npz")]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("History: 12 epochs")
+    assert "selection: Selection(pressure=1, dynamics=Malthusian(lifespan=120))" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["train", "nowhere"], "data: expected mnist or a folder"),
+        (["train", "."], "No such file|no |expected"),
+        (["show", "nothing.safetensors"], "nothing.safetensors"),
+        (["show", "nothing.npz"], "nothing.npz"),
+        (["train", "FOLDER", "--widths", "0"], "."),
+        (["train", "FOLDER", "--pressure", "-1"], "pressure"),
+        (["train", "FOLDER", "--lifespan", "0"], "lifespan"),
+        (["train", "FOLDER", "--dynamics", "darwin"], "no dynamics is called 'darwin'"),
+        (["train", "FOLDER", "--dynamics", "moran", "--lifespan", "9"], "only the malthusian"),
+        (["train", "FOLDER", "--batch", "0"], "batch"),
+        (["train", "FOLDER", "--epochs", "-1"], "epochs"),
+        (["train", "FOLDER", "--threads", "0"], "n: expected"),
+    ],
+)
+def test_bad_requests_are_one_line_and_status_2(
+    arguments, text, folder, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(folder) if a == "FOLDER" else a for a in arguments]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evoprune: ")
+    assert error.count("\n") == 1
+    assert pytest.importorskip("re").search(text, error)
+
+
+@pytest.mark.parametrize("arguments", [[], ["grow"], ["train"], ["train", "x", "--widths", "a"]])
+def test_wrong_usage_is_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: evoprune" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_is_status_1(folder, tmp_path, capsys):
+    arguments = ["train", str(folder), *map(str, TRAIN), "--rate", "1e30", "--out", str(tmp_path)]
+    assert cli.main(arguments) == 1
+    assert "not finite" in capsys.readouterr().err
+
+
+def test_help_and_version():
+    assert "COMMAND" in run("--help").stdout
+    assert "--pressure" in run("train", "--help").stdout
+    assert run("--version").stdout.startswith("evoprune ")
+
+
+def test_ctrl_c_writes_what_there_is(folder, tmp_path):
+    command = [sys.executable, "-m", "evoprune", "train", str(folder), *map(str, TRAIN)]
+    command += ["--epochs", "100000", "--out", str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:  # until the first epochs are through
+            if line.split()[:1] == ["3"]:
+                break
+        os.kill(process.pid, signal.SIGINT)
+        begin = time.perf_counter()
+        rest = process.stdout.read()
+        status = process.wait(60)
+        took = time.perf_counter() - begin
+    assert status == 130
+    assert "interrupted after" in rest
+    assert took < 20
+    history = ep.History.load(tmp_path / "run" / "history.npz")
+    assert history.interrupted
+    assert ep.load(tmp_path / "run" / "model.safetensors").step == history.steps_done

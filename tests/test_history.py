@@ -1,0 +1,235 @@
+"""Histories: what is recorded of a run, files that outlive the package, and pictures of it."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+import evoprune as ep
+from evoprune import history as module
+from evoprune import plot
+
+
+@pytest.fixture(scope="module")
+def run():
+    """(network, history) of a short run in which many die."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((240, 12)).astype(np.float32)
+    y = (x @ random.standard_normal((12, 3))).argmax(1)
+    net = ep.mlp(12, 24, 16, 3)
+    selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=60), min_age=20)
+    trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3, decay=0.3))
+    history = trainer.fit((x, y), 30, 40, validation=(x, y), progress=False, record_every=10)
+    return net, history
+
+
+def test_columns_are_by_epoch(run):
+    net, history = run
+    assert history.epochs == 30
+    assert history["epoch"].tolist() == list(range(1, 31))
+    assert history["step"][-1] == history.steps_done == 180
+    assert {"loss", "accuracy", "validation_loss", "validation_accuracy"} < set(history)
+    assert all(history[name].shape == (30,) for name in history)
+    assert history["alive"][-1] == sum(net.alive.values())
+    assert history["alive.populations1"][-1] == net.alive["populations1"]
+    assert history["macs"][-1] == net.flops
+    assert history["upkeep"][-1] == pytest.approx(net.flops / net.founding_flops)
+    assert history["ms_per_step"].min() > 0
+    assert len(history.losses) == 180
+    assert history["loss"][0] == pytest.approx(history.losses[:6].mean())
+    with pytest.raises(KeyError, match="no column 'cost'; there are epoch, step, loss"):
+        history["cost"]
+
+
+def test_trajectories_end_with_death(run):
+    net, history = run
+    mass = history.trajectories("mass")
+    assert history.steps.tolist() == list(range(0, 181, 10))
+    assert mass.shape == (19, 40)
+    assert np.array_equal(mass[0], np.ones(40))
+    assert len(history.labels) == 40
+    assert history.labels[24] == ("populations2", 0)
+    living = ~np.isnan(mass[-1])
+    assert living.sum() == sum(net.alive.values())
+    births = np.flatnonzero(living[:24])
+    assert births.tolist() == net.births("populations1").tolist()
+    assert np.array_equal(mass[-1, :24][births], net["populations1.mass"])
+    for row in history.extinctions:
+        column = history.labels.index((row["layer"], row["birth"]))
+        dead = np.isnan(mass[:, column])
+        assert np.array_equal(dead, history.steps >= row["step"])
+    assert history.trajectories("fitness", "populations2").shape == (19, 16)
+    assert history.alive("populations1")[-1] == net.alive["populations1"]
+    with pytest.raises(ValueError, match="expected mass or fitness"):
+        history.trajectories("age")
+    with pytest.raises(KeyError, match="no populations in 'dense1'"):
+        history.trajectories(layer="dense1")
+
+
+def test_extinctions_are_all_there(run):
+    net, history = run
+    rows = history.extinctions
+    assert len(rows) == 40 - sum(net.alive.values()) > 10
+    assert (np.diff(rows["step"]) >= 0).all()
+    assert (rows["mass"] < 1e-3).all()
+    assert rows["step"].min() >= 60
+    assert np.allclose(rows["epoch"], rows["step"] / 6)
+    losses = history.losses
+    assert np.array_equal(rows["loss_before"], losses[rows["step"] - 1])
+    after = rows["step"] < len(losses)
+    assert np.array_equal(rows["loss_after"][after], losses[rows["step"][after]])
+    assert np.isnan(rows["loss_after"][~after]).all()
+
+
+def test_frames(run):
+    pandas = pytest.importorskip("pandas")
+    _, history = run
+    frame = history.to_frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.index.name == "epoch"
+    assert frame["loss"].iloc[-1] == history["loss"][-1]
+    assert len(history.to_frame("extinctions")) == len(history.extinctions)
+
+
+def same(a, b):
+    """All that two histories hold is equal."""
+    assert list(a) == list(b)
+    for name in a:
+        assert np.array_equal(a[name], b[name], equal_nan=True), name
+    for name in ("steps", "losses"):
+        assert np.array_equal(getattr(a, name), getattr(b, name))
+    for quantity in ("mass", "fitness"):
+        assert np.array_equal(a.trajectories(quantity), b.trajectories(quantity), equal_nan=True)
+    assert a.extinctions.tolist() == b.extinctions.tolist()
+    assert (a.layers, a.born, a.per_epoch, a.settings) == (
+        b.layers,
+        b.born,
+        b.per_epoch,
+        b.settings,
+    )
+
+
+def test_a_file_holds_everything(run, tmp_path):
+    _, history = run
+    history.save(tmp_path / "h.npz")
+    same(history, ep.History.load(tmp_path / "h.npz"))
+    assert [path.name for path in tmp_path.iterdir()] == ["h.npz"]
+
+
+def test_a_file_is_read_without_the_package(run, tmp_path):
+    _, history = run
+    history.save(tmp_path / "h.npz")
+    with np.load(tmp_path / "h.npz", allow_pickle=False) as file:
+        assert np.array_equal(file["epochs.loss"], history["loss"])
+        assert file["mass"].shape == (19, 40)
+        assert file["extinctions"].dtype.names[:4] == ("step", "epoch", "layer", "birth")
+        meta = json.loads(str(file["meta"]))
+    assert meta["layers"] == ["populations1", "populations2"]
+    assert "Malthusian(lifespan=60)" in meta["settings"]["selection"]
+
+
+@pytest.mark.parametrize("harm", [b"", b"PK\x03\x04 and no more", None, "other"])
+def test_bad_files_are_named(harm, run, tmp_path):
+    path = tmp_path / "h.npz"
+    run[1].save(path)
+    if harm == "other":
+        np.savez(path, x=np.arange(3))
+    else:
+        path.write_bytes(path.read_bytes()[:-300] if harm is None else harm)
+    with pytest.raises(ep.FileFormatError, match=r"h\.npz: no"):
+        ep.History.load(path)
+    with pytest.raises(FileNotFoundError):
+        ep.History.load(tmp_path / "nothing.npz")
+
+
+def test_records_are_thinned_beyond_a_limit(monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 16 * 2 * 4 * 20)
+    net = ep.mlp(4, 8, 8, 2)
+    history = ep.History(("populations1", "populations2"), (8, 8), record_every=1)
+    for step in range(200):
+        if step % history.record_every == 0:
+            history.record(step, net, 0.9)
+    assert 8 <= len(history.steps) <= 21
+    assert history.record_every == 16
+    assert (history.steps % history.record_every == 0).all()
+    assert history.trajectories().shape == (len(history.steps), 16)
+
+
+def test_an_empty_history_reads_well():
+    history = ep.History()
+    assert repr(history) == "History: no epoch yet"
+    assert history.losses.shape == (0,)
+    assert history.trajectories().shape == (0, 0)
+    assert len(history.extinctions) == 0
+    assert "no epoch yet" in history._repr_html_()
+
+
+def test_what_is_shown(run):
+    net, history = run
+    text = repr(history)
+    assert text.startswith("History: 30 epochs, 180 steps, loss ")
+    assert f"{sum(net.alive.values())} of 40 alive" in text
+    html = history._repr_html_()
+    assert html.count("<tr>") == 1 + 20  # the middle is left out
+    assert "validation accuracy" in html
+
+
+# ---- pictures --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def close():
+    yield
+    from matplotlib import pyplot
+
+    pyplot.close("all")
+
+
+def test_pictures_are_labelled(run, close):
+    _, history = run
+    axes = plot.history(history)
+    assert [ax.get_title("left") for ax in axes] == [
+        "Loss", "Accuracy", "Living populations", "Upkeep of the living"
+    ]  # fmt: skip
+    for ax in (*axes, plot.trajectories(history), plot.survival(history)):
+        assert ax.get_xlabel() == "epoch"
+        assert ax.get_ylabel()
+        ax.figure.canvas.draw()
+    ax = axes[2].figure.add_subplot()
+    assert plot.trajectories(history, "fitness", layer="populations2", ax=ax) is ax
+    with pytest.raises(ValueError, match="expected 4"):
+        plot.history(history, [ax])
+
+
+def test_trajectories_show_every_population(run, close):
+    net, history = run
+    ax = plot.trajectories(history)
+    survivors = [c for c in ax.collections if c.get_alpha() == 0.8]
+    assert sum(len(c.get_segments()) for c in survivors) == sum(net.alive.values())
+    dots = [c for c in ax.collections if hasattr(c, "get_sizes") and not hasattr(c, "get_segments")]
+    assert sum(len(c.get_offsets()) for c in dots) == len(history.extinctions)
+    assert "survive" in ax.get_legend().get_texts()[0].get_text()
+
+
+def test_empty_histories_can_be_drawn(close):
+    plot.history(ep.History())
+    plot.trajectories(ep.History(("a",), (3,)))
+    plot.survival(ep.History(("a",), (3,)))
+
+
+def test_many_populations_are_drawn_quickly(close):
+    net = ep.mlp(4, 512, 256, 2)
+    history = ep.History(tuple(net.born), tuple(net.born.values()), per_epoch=10)
+    random = np.random.default_rng(0)
+    for step in range(200):
+        for name in net.born:
+            net[f"{name}.mass"][...] *= np.exp(random.normal(0, 0.1, net.born[name]))
+        history.record(step, net, 0.9)
+    ax = plot.trajectories(history)
+    ax.figure.canvas.draw()  # the first one also loads fonts
+    begin = time.perf_counter()
+    plot.trajectories(history).figure.canvas.draw()
+    assert time.perf_counter() - begin < 3
