@@ -1,0 +1,265 @@
+/* batch_norm: every channel to mean 0 and variance 1 over a block of 32 rows of the batch and all
+ * positions (Ioffe & Szegedy 2015; blocks: Hoffer, Hubara & Soudry 2017). The blocks are fixed by
+ * the batch, and workers' rows are cut at their edges, so that a worker sees whole blocks and the
+ * bits do not depend on how many workers there are. Evaluation uses tracked statistics. */
+#include "layer.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BLOCK = 32 };
+enum { MEAN, SCALE, PULL, PULL_X, KEPT }; /* of a block, saved at its first row: KEPT x channels */
+
+typedef struct {
+    int64_t affine;
+    double epsilon, momentum;
+} batch_norm;
+
+static const ep_field fields[] = {
+    {.name = "affine", .type = EP_BOOL, .offset = offsetof(batch_norm, affine), .initial = 1,
+     .high = 1, .doc = "scale by a gain and add a bias per channel, learned"},
+    {.name = "epsilon", .type = EP_REAL, .offset = offsetof(batch_norm, epsilon), .initial = 1e-5,
+     .low = 0, .high = 1, .doc = "added to the variance under the root"},
+    {.name = "momentum", .type = EP_REAL, .offset = offsetof(batch_norm, momentum), .initial = 0.1,
+     .low = 0, .high = 1, .doc = "weight of the newest batch in the tracked mean and variance"},
+    EP_FIELDS_END,
+};
+
+static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
+    const batch_norm *config = layer->config;
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* the plan's may move */
+    int channels = x.axis[x.rank - 1];
+    int of_saved[2] = {ep_plan_axis(plan, layer, "moments", KEPT, error), channels};
+    layer->row_block = BLOCK;
+    layer->scratch = ep_times(2, ep_plan_axes(plan)[channels].n);
+    return of_saved[0] >= 0 && ep_plan_tensor(plan, layer, "mean", EP_TRACKED, 1, &channels, error) &&
+           ep_plan_tensor(plan, layer, "variance", EP_TRACKED, 1, &channels, error) &&
+           (!config->affine ||
+            (ep_plan_tensor(plan, layer, "gain", EP_FREE, 1, &channels, error) &&
+             ep_plan_tensor(plan, layer, "bias", EP_FREE, 1, &channels, error))) &&
+           ep_plan_output(plan, layer, x.rank, x.axis, error) &&
+           ep_plan_saved(plan, layer, 2, of_saved, error);
+}
+
+enum { OF_MEAN, OF_VARIANCE, OF_GAIN, OF_BIAS };
+
+static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
+    (void)noise;
+    for (int i = 0; i < layer->n_tensors; i++) {
+        ep_real *w = ep_w(pass, layer, i);
+        for (int64_t j = 0; j < ep_w_size(pass, layer, i); j++) {
+            w[j] = i == OF_VARIANCE || i == OF_GAIN ? 1 : 0;
+        }
+    }
+}
+
+typedef struct {
+    int64_t outer, n; /* positions of a sample, channels */
+    const ep_real *gain, *bias;
+} shape;
+
+static shape measure(const ep_pass *pass, const ep_layer *layer) {
+    const ep_value *x = ep_input(pass, layer, 0);
+    bool affine = layer->n_tensors > OF_GAIN;
+    return (shape){ep_extent(pass->axes, x, 0, x->rank - 1), pass->axes[x->axis[x->rank - 1]].n,
+                   affine ? ep_w(pass, layer, OF_GAIN) : NULL,
+                   affine ? ep_w(pass, layer, OF_BIAS) : NULL};
+}
+
+/* The last block takes what is left over, so that none is small. */
+static int64_t blocks(int64_t rows) { return ep_max(1, rows / BLOCK); }
+static int64_t end_of(int64_t block, int64_t rows) {
+    return block == blocks(rows) - 1 ? rows : (block + 1) * BLOCK;
+}
+
+/* y = (x - mean) scale gain + bias, over `rows` positions. */
+static void normalise(const shape *k, int64_t rows, const ep_real *mean, const ep_real *scale,
+                      const ep_real *restrict x, ep_real *restrict y) {
+    const ep_real *restrict gain = k->gain, *restrict bias = k->bias;
+    for (int64_t row = 0; row < rows; row++, x += k->n, y += k->n) {
+        if (gain) {
+            for (int64_t j = 0; j < k->n; j++) {
+                y[j] = (x[j] - mean[j]) * scale[j] * gain[j] + bias[j];
+            }
+        } else {
+            for (int64_t j = 0; j < k->n; j++) {
+                y[j] = (x[j] - mean[j]) * scale[j];
+            }
+        }
+    }
+}
+
+/* Mean and sum of squared deviations of `samples` samples: each sample's own in two passes, joined
+ * by the rule of Chan, Golub & LeVeque (1979). `own` has room for 2 x channels. */
+static void moments(const shape *k, int64_t samples, const ep_real *x, ep_real *restrict mean,
+                    ep_real *restrict squares, ep_real *own) {
+    ep_real *restrict m = own, *restrict s = own + k->n;
+    size_t bytes = (size_t)k->n * sizeof *mean;
+    memset(mean, 0, bytes);
+    memset(squares, 0, bytes);
+    ep_real share = (ep_real)(1.0 / (double)ep_max(1, k->outer));
+    for (int64_t i = 0; i < samples; i++, x += k->outer * k->n) {
+        memset(m, 0, bytes);
+        memset(s, 0, bytes);
+        for (int64_t row = 0; row < k->outer; row++) {
+            const ep_real *restrict of = x + row * k->n;
+            for (int64_t j = 0; j < k->n; j++) {
+                m[j] += of[j];
+            }
+        }
+        for (int64_t j = 0; j < k->n; j++) {
+            m[j] *= share;
+        }
+        for (int64_t row = 0; row < k->outer; row++) {
+            const ep_real *restrict of = x + row * k->n;
+            for (int64_t j = 0; j < k->n; j++) {
+                s[j] += (of[j] - m[j]) * (of[j] - m[j]);
+            }
+        }
+        ep_real weight = (ep_real)(1.0 / (double)(i + 1));
+        ep_real apart = (ep_real)((double)k->outer * (double)i / (double)(i + 1));
+        for (int64_t j = 0; j < k->n; j++) {
+            ep_real d = m[j] - mean[j];
+            squares[j] += s[j] + d * d * apart;
+            mean[j] += d * weight;
+        }
+    }
+}
+
+static void forward(const ep_pass *pass, const ep_layer *layer) {
+    const batch_norm *config = layer->config;
+    shape k = measure(pass, layer);
+    int64_t width = k.outer * k.n;
+    const ep_real *x = ep_x(pass, layer, 0);
+    ep_real *y = ep_y(pass, layer);
+    if (!pass->training) {
+        const ep_real *variance = ep_w(pass, layer, OF_VARIANCE);
+        ep_real *scale = pass->scratch;
+        for (int64_t j = 0; j < k.n; j++) {
+            scale[j] = (ep_real)(1 / sqrt((double)variance[j] + config->epsilon));
+        }
+        normalise(&k, (pass->r1 - pass->r0) * k.outer, ep_w(pass, layer, OF_MEAN), scale,
+                  x + pass->r0 * width, y + pass->r0 * width);
+        return;
+    }
+    for (int64_t b = pass->r0 / BLOCK; b < blocks(pass->rows) && b * BLOCK < pass->r1; b++) {
+        int64_t first = b * BLOCK, samples = end_of(b, pass->rows) - first;
+        double count = (double)samples * (double)ep_max(1, k.outer);
+        ep_real *kept = ep_saved(pass, layer) + first * KEPT * k.n;
+        ep_real *mean = kept + MEAN * k.n, *scale = kept + SCALE * k.n;
+        moments(&k, samples, x + first * width, mean, scale, pass->scratch);
+        for (int64_t j = 0; j < k.n; j++) {
+            scale[j] = (ep_real)(1 / sqrt((double)scale[j] / count + config->epsilon));
+        }
+        normalise(&k, samples * k.outer, mean, scale, x + first * width, y + first * width);
+    }
+}
+
+/* With u = (x - mean) scale: keeps the block's sums of dy and of dy u, which are also its part of
+ * the gradients of bias and gain; dx = scale gain (dy - mean of dy - u mean of dy u). */
+static void backward(const ep_pass *pass, const ep_layer *layer) {
+    shape k = measure(pass, layer);
+    ep_real *input_gradient = ep_dx(pass, layer, 0);
+    bool add = layer->adds[0];
+    for (int64_t b = pass->r0 / BLOCK; b < blocks(pass->rows) && b * BLOCK < pass->r1; b++) {
+        int64_t first = b * BLOCK, positions = (end_of(b, pass->rows) - first) * k.outer;
+        int64_t from = first * k.outer * k.n;
+        ep_real *restrict kept = ep_saved(pass, layer) + first * KEPT * k.n;
+        const ep_real *mean = kept + MEAN * k.n, *scale = kept + SCALE * k.n;
+        ep_real *pull = kept + PULL * k.n, *pull_x = kept + PULL_X * k.n;
+        const ep_real *restrict x = ep_x(pass, layer, 0) + from;
+        const ep_real *restrict dy = ep_dy(pass, layer) + from;
+        memset(pull, 0, (size_t)(2 * k.n) * sizeof *pull); /* and pull_x behind it */
+        for (int64_t row = 0; row < positions; row++) {
+            const ep_real *restrict of_x = x + row * k.n, *restrict of_dy = dy + row * k.n;
+            for (int64_t j = 0; j < k.n; j++) {
+                pull[j] += of_dy[j];
+                pull_x[j] += of_dy[j] * ((of_x[j] - mean[j]) * scale[j]);
+            }
+        }
+        if (!input_gradient) {
+            continue;
+        }
+        ep_real share = (ep_real)(1.0 / (double)ep_max(1, positions));
+        ep_real *restrict factor = pass->scratch;
+        for (int64_t j = 0; j < k.n; j++) {
+            factor[j] = k.gain ? scale[j] * k.gain[j] : scale[j];
+        }
+        for (int64_t row = 0; row < positions; row++) {
+            const ep_real *restrict of_x = x + row * k.n, *restrict of_dy = dy + row * k.n;
+            ep_real *restrict dx = input_gradient + from + row * k.n;
+            for (int64_t j = 0; j < k.n; j++) {
+                ep_real d = factor[j] * (of_dy[j] - share * (pull[j] + (of_x[j] - mean[j]) *
+                                                                           scale[j] * pull_x[j]));
+                dx[j] = add ? dx[j] + d : d;
+            }
+        }
+    }
+}
+
+/* Gain and bias: the blocks' sums, block after block. */
+static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
+    shape k = measure(pass, layer);
+    int64_t j0 = ep_cut(k.n, part, parts), n = ep_cut(k.n, part + 1, parts) - j0;
+    if (n <= 0 || !k.gain) {
+        return;
+    }
+    for (int i = OF_GAIN; i <= OF_BIAS; i++) {
+        ep_real *restrict dw = ep_dw(pass, layer, i) + j0;
+        memset(dw, 0, (size_t)n * sizeof *dw);
+        for (int64_t b = 0; pass->rows && b < blocks(pass->rows); b++) {
+            const ep_real *restrict sum = ep_saved(pass, layer) + b * BLOCK * KEPT * k.n +
+                                          (i == OF_GAIN ? PULL_X : PULL) * k.n + j0;
+            for (int64_t j = 0; j < n; j++) {
+                dw[j] += sum[j];
+            }
+        }
+        ep_ready(pass, layer, i, j0, n);
+    }
+}
+
+/* The tracked mean and variance move towards those of the batch: the mean over its blocks, each by
+ * its rows, of the block's mean and unbiased variance. */
+static void track(const ep_pass *pass, const ep_layer *layer) {
+    const batch_norm *config = layer->config;
+    shape k = measure(pass, layer);
+    ep_real *mean = ep_w(pass, layer, OF_MEAN), *variance = ep_w(pass, layer, OF_VARIANCE);
+    for (int64_t j = 0; j < k.n && pass->rows > 0; j++) {
+        double of_mean = 0, of_variance = 0;
+        for (int64_t b = 0; b < blocks(pass->rows); b++) {
+            int64_t rows = end_of(b, pass->rows) - b * BLOCK, count = rows * ep_max(1, k.outer);
+            const ep_real *kept = ep_saved(pass, layer) + b * BLOCK * KEPT * k.n;
+            double share = (double)rows / (double)pass->rows, scale = (double)kept[SCALE * k.n + j];
+            double biased = fmax(0, 1 / (scale * scale) - config->epsilon);
+            of_mean += share * (double)kept[MEAN * k.n + j];
+            of_variance += share * biased * (double)count / (double)ep_max(1, count - 1);
+        }
+        mean[j] += (ep_real)(config->momentum * (of_mean - (double)mean[j]));
+        variance[j] += (ep_real)(config->momentum * (of_variance - (double)variance[j]));
+    }
+}
+
+static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    (void)layer;
+    (void)axes;
+    (void)values;
+    return 0; /* elementwise: folded into the neighbouring product when the net is exported */
+}
+
+const ep_kind ep_kind_batch_norm = {
+    .name = "batch_norm",
+    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias, channel by channel (the last\n"
+           "axis). In training mean and variance are those of a block of 32 rows of the batch (the\n"
+           "last block takes what is left over), else those tracked. Output as the input.",
+    .fields = fields,
+    .config_size = sizeof(batch_norm),
+    .least_inputs = 1,
+    .most_inputs = 1,
+    .declare = declare,
+    .init = init,
+    .forward = forward,
+    .backward = backward,
+    .gradient = gradient,
+    .track = track,
+    .flops = flops,
+};
