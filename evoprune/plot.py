@@ -23,7 +23,7 @@ __all__ = ["COLOURS", "history", "survival", "trajectories"]
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 
 # A population on its way out is drawn the fainter the less it weighs: (mass above, opacity).
-FADING = ((0.3, 0.45), (0.03, 0.3), (0.0, 0.15))
+FADING = ((0.4, 0.5), (0.15, 0.38), (0.05, 0.28), (0.015, 0.2), (0.005, 0.15), (0.0, 0.12))
 
 
 def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Array:
@@ -130,10 +130,9 @@ def trajectories(
             handles=legend,
             frameon=False,
             fontsize="small",
-            borderaxespad=0,
-            loc="lower right",
-            bbox_to_anchor=(1, 1),
-            ncols=len(legend),
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.12),  # below: the lines need all of the room above
+            ncols=min(4, len(legend)),
         )
     return ax
 
