@@ -2,9 +2,9 @@
  * before it and one behind it make multi-head attention, and its heads axis is an axis like any
  * other, so it knows neither mass nor extinction.
  *
- * Work goes by (sample, head, LANES queries). Scores lie transposed, (keys, LANES), so that maximum,
- * sum and exp of a query run down a lane: no reduction within a vector, and q, k, v are read where
- * they are. Kept for backward is one number per query and head, the log of its softmax's
+ * Work goes by (sample, head, LANES queries). Scores lie transposed, (keys, LANES), so that the
+ * maximum, sum and exp of a query run down a lane: no reduction within a vector, and q, k, v are
+ * read where they are. Kept for backward is one number per query and head, the log of its softmax's
  * denominator; a (heads, positions, positions) block exists nowhere. */
 #include "elementary.h"
 #include "gemm.h"
@@ -62,9 +62,11 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 
 /* ---- softmax down the lanes ----------------------------------------------------------------- */
 
-/* One (keys, LANES) block: lane l is query i0 + l, which sees keys 0 .. i0 + l when causal. */
+/* One (keys, LANES) block: lane l is query i0 + l, which sees keys 0 .. i0 + l when causal. The
+ * last block of a long sequence begins early, so that every lane is a query and the products have
+ * no ragged edge; its first `done` lanes belong to the block before and are used no further. */
 typedef struct {
-    int64_t keys, i0;
+    int64_t keys, i0, lanes, done;
     bool causal;
     ep_real scale;
 } block;
@@ -148,37 +150,38 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
                      config->causal != 0, (ep_real)scale};
 }
 
-static block block_at(const extents *e, int64_t i0) {
+static block block_at(const extents *e, int64_t first) {
+    int64_t i0 = ep_max(0, ep_min(first, e->positions - LANES));
     int64_t keys = e->causal ? ep_min(e->positions, i0 + LANES) : e->positions;
-    return (block){keys, i0, e->causal, e->scale};
+    return (block){keys, i0, ep_min(LANES, e->positions - i0), first - i0, e->causal, e->scale};
 }
 
-/* to (keys, LANES) = keys_of (keys, dims) queries_of (queries, dims)' */
-static void outer(const extents *e, const block *b, int64_t queries, const ep_real *keys_of,
+/* Operands are those of a sample and head, at position 0. to (keys, lanes) = keys_of queries_of' */
+static void outer(const extents *e, const block *b, const ep_real *keys_of,
                   const ep_real *queries_of, ep_real *to, ep_real *scratch) {
-    ep_gemm(&(ep_product){.m = b->keys, .n = queries, .k = e->dims,
+    ep_gemm(&(ep_product){.m = b->keys, .n = b->lanes, .k = e->dims,
                           .a = keys_of, .a_row = e->row, .a_step = 1,
-                          .b = queries_of, .b_step = 1, .b_col = e->row,
+                          .b = queries_of + b->i0 * e->row, .b_step = 1, .b_col = e->row,
                           .c = to, .c_row = LANES},
             scratch);
 }
 
-/* to (queries, dims) [+]= p' (LANES, keys) from (keys, dims) */
-static void to_queries(const extents *e, const block *b, int64_t queries, const ep_real *p,
-                       const ep_real *from, ep_real *to, bool add, ep_real *scratch) {
-    ep_gemm(&(ep_product){.m = queries, .n = e->dims, .k = b->keys,
-                          .a = p, .a_row = 1, .a_step = LANES,
+/* to (queries, dims) [+]= p' (lanes, keys) from (keys, dims) */
+static void to_queries(const extents *e, const block *b, const ep_real *p, const ep_real *from,
+                       ep_real *to, bool add, ep_real *scratch) {
+    ep_gemm(&(ep_product){.m = b->lanes - b->done, .n = e->dims, .k = b->keys,
+                          .a = p + b->done, .a_row = 1, .a_step = LANES,
                           .b = from, .b_step = e->row, .b_col = 1,
-                          .c = to, .c_row = e->row, .add = add},
+                          .c = to + (b->i0 + b->done) * e->row, .c_row = e->row, .add = add},
             scratch);
 }
 
-/* to (keys, dims) += p (keys, LANES) from (queries, dims) */
-static void to_keys(const extents *e, const block *b, int64_t queries, const ep_real *p,
-                    const ep_real *from, ep_real *to, ep_real *scratch) {
-    ep_gemm(&(ep_product){.m = b->keys, .n = e->dims, .k = queries,
-                          .a = p, .a_row = LANES, .a_step = 1,
-                          .b = from, .b_step = e->row, .b_col = 1,
+/* to (keys, dims) += p (keys, lanes) from (queries, dims) */
+static void to_keys(const extents *e, const block *b, const ep_real *p, const ep_real *from,
+                    ep_real *to, ep_real *scratch) {
+    ep_gemm(&(ep_product){.m = b->keys, .n = e->dims, .k = b->lanes - b->done,
+                          .a = p + b->done, .a_row = LANES, .a_step = 1,
+                          .b = from + (b->i0 + b->done) * e->row, .b_step = e->row, .b_col = 1,
                           .c = to, .c_row = e->row, .add = true},
             scratch);
 }
@@ -192,15 +195,14 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
         int64_t r = at / e.heads, h = at % e.heads;
         int64_t base = r * e.positions * e.row + h * e.dims;
         ep_real *kept = saved + r * e.positions * e.heads + h;
-        for (int64_t i0 = 0; i0 < e.positions; i0 += LANES) {
-            block b = block_at(&e, i0);
-            int64_t queries = ep_min(LANES, e.positions - i0), here = base + i0 * e.row;
-            outer(&e, &b, queries, k + base, q + here, s, scratch);
+        for (int64_t first = 0; first < e.positions; first += LANES) {
+            block b = block_at(&e, first);
+            outer(&e, &b, k + base, q + base, s, scratch);
             mask(&b, s);
             softmax(&b, s, lse);
-            to_queries(&e, &b, queries, s, v + base, y + here, false, scratch);
-            for (int64_t l = 0; l < queries; l++) {
-                kept[(i0 + l) * e.heads] = lse[l];
+            to_queries(&e, &b, s, v + base, y + base, false, scratch);
+            for (int64_t l = b.done; l < b.lanes; l++) {
+                kept[(b.i0 + l) * e.heads] = lse[l];
             }
         }
     }
@@ -230,24 +232,23 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
         if (h == 0) {
             clear(pass, layer, r, e.positions * e.row);
         }
-        for (int64_t i0 = 0; i0 < e.positions; i0 += LANES) {
-            block b = block_at(&e, i0);
-            int64_t queries = ep_min(LANES, e.positions - i0), here = base + i0 * e.row;
-            for (int64_t l = 0; l < queries; l++) {
-                lse[l] = kept[(i0 + l) * e.heads];
+        for (int64_t first = 0; first < e.positions; first += LANES) {
+            block b = block_at(&e, first);
+            for (int64_t l = 0; l < b.lanes; l++) {
+                lse[l] = kept[(b.i0 + l) * e.heads];
             }
-            outer(&e, &b, queries, k + base, q + here, p, scratch);
-            outer(&e, &b, queries, v + base, dy + here, g, scratch);
+            outer(&e, &b, k + base, q + base, p, scratch);
+            outer(&e, &b, v + base, dy + base, g, scratch);
             mask(&b, p);
             softmax_back(&b, lse, p, g);
             if (dv) {
-                to_keys(&e, &b, queries, p, dy + here, dv + base, scratch);
+                to_keys(&e, &b, p, dy + base, dv + base, scratch);
             }
             if (dk) {
-                to_keys(&e, &b, queries, g, q + here, dk + base, scratch);
+                to_keys(&e, &b, g, q + base, dk + base, scratch);
             }
             if (dq) {
-                to_queries(&e, &b, queries, g, k + base, dq + here, true, scratch);
+                to_queries(&e, &b, g, k + base, dq + base, true, scratch);
             }
         }
     }
@@ -262,10 +263,10 @@ static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *
 
 const ep_kind ep_kind_attention = {
     .name = "attention",
-    .doc = "softmax(scale q k') v for every head; reads queries, keys and values, each (positions,\n"
-           "heads, dims) on the same axes, as dense layers give them: the first with units (heads,\n"
-           "dims), the others with the first as their second input. Behind it, populations along\n"
-           "axis -2 make the heads populations.",
+    .doc = "softmax(scale q k') v for every head; reads queries, keys and values, each\n"
+           "(positions, heads, dims) on the same axes, as dense layers give them: the first with\n"
+           "units (heads, dims), the others with the first as their second input. Behind it,\n"
+           "populations along axis -2 make the heads populations.",
     .fields = fields,
     .config_size = sizeof(attention),
     .least_inputs = 3,

@@ -1,7 +1,7 @@
 /* dropout: in training every number is 0 with probability `rate`, else scaled by 1 / (1 - rate)
- * (Srivastava et al. 2014, inverted); outside training the identity. Which numbers fall is a function
- * of (seed, layer, step, sample, place in the sample): nothing is kept for backward, and no split
- * of the batch changes it. Knows no masses: what drops here does not die. */
+ * (Srivastava et al. 2014, inverted); outside training the identity. Which numbers fall is a
+ * function of (seed, layer, step, sample, place in the sample): nothing is kept for backward, and
+ * no split of the batch changes it. Knows no masses: what drops here does not die. */
 #include "layer.h"
 
 #include <string.h>

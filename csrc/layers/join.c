@@ -51,8 +51,8 @@ static bool sum_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
             }
             if (d == x->rank - 1 || a->mortal || b->mortal) {
                 return ep_fail(error, EP_BAD_VALUE,
-                               "%s: %s must share axis %s of %s, got axis %s; give %s as the second "
-                               "input of the layer that made it",
+                               "%s: %s must share axis %s of %s, got axis %s; give %s as the "
+                               "second input of the layer that made it",
                                layer->name, other->name, a->name, x->name, b->name, x->name);
             }
         }
@@ -88,9 +88,9 @@ static void sum_backward(const ep_pass *pass, const ep_layer *layer) {
 
 const ep_kind ep_kind_sum = {
     .name = "sum",
-    .doc = "Adds two to four inputs on the same axes: a residual connection. A branch comes back to\n"
-           "the axes of its beginning when its last dense or convolution takes that as its second\n"
-           "input.",
+    .doc = "Adds two to four inputs on the same axes: a residual connection. A branch comes back\n"
+           "to the axes of its beginning when its last dense or convolution takes that as its\n"
+           "second input.",
     .least_inputs = 2,
     .most_inputs = EP_INPUTS,
     .declare = sum_declare,

@@ -59,7 +59,7 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
                      columns * pass->axes[x->axis[2]].n};
 }
 
-/* For every row of every patch of samples r0 .. r1: its place in the image and among the patches. */
+/* For every row of every patch of samples r0 .. r1: its places in the image and in the output. */
 #define FOR_RUNS(pass, e, image, patch)                                                           \
     for (int64_t r_ = (pass)->r0 * (e).down; r_ < (pass)->r1 * (e).down; r_++)                    \
         for (int64_t i_ = 0; i_ < (e).rows; i_++)                                                 \
@@ -82,7 +82,9 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
         return;
     }
     if (!layer->adds[0]) {
-        FOR_RUNS(pass, e, image, patch) { memcpy(dx + image, dy + patch, (size_t)e.run * sizeof *dx); }
+        FOR_RUNS(pass, e, image, patch) {
+            memcpy(dx + image, dy + patch, (size_t)e.run * sizeof *dx);
+        }
         return;
     }
     FOR_RUNS(pass, e, image, patch) {
