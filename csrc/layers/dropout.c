@@ -51,11 +51,13 @@ static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *fro
         ep_real *restrict y = to + r * n;
         if (add) {
             for (int64_t j = 0; j < n; j++) {
-                y[j] += bits_at((uint32_t)j, key0, key1) < below ? 0 : x[j] * scale;
+                ep_real keep = bits_at((uint32_t)j, key0, key1) < below ? 0 : scale;
+                y[j] += x[j] * keep;
             }
         } else {
             for (int64_t j = 0; j < n; j++) {
-                y[j] = bits_at((uint32_t)j, key0, key1) < below ? 0 : x[j] * scale;
+                ep_real keep = bits_at((uint32_t)j, key0, key1) < below ? 0 : scale;
+                y[j] = x[j] * keep;
             }
         }
     }

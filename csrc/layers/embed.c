@@ -142,8 +142,8 @@ static void embedding_gradient(const ep_pass *pass, const ep_layer *layer, int64
 const ep_kind ep_kind_embedding = {
     .name = "embedding",
     .doc = "Rows of a learned table (vocabulary, units) by id: (...) whole numbers ->\n"
-           "(..., units). An id outside the table gives NaN. A second input, if there is one, is not\n"
-           "read: it gives the last axis.",
+           "(..., units). An id outside the table gives NaN. A second input, if there is one, is\n"
+           "not read: it gives the last axis.",
     .fields = embedding_fields,
     .config_size = sizeof(embedding),
     .least_inputs = 1,
