@@ -16,12 +16,26 @@ typedef struct {
 } batch_norm;
 
 static const ep_field fields[] = {
-    {.name = "affine", .type = EP_BOOL, .offset = offsetof(batch_norm, affine), .initial = 1,
-     .high = 1, .doc = "scale by a gain and add a bias per channel, learned"},
-    {.name = "epsilon", .type = EP_REAL, .offset = offsetof(batch_norm, epsilon), .initial = 1e-5,
-     .low = 0, .high = 1, .doc = "added to the variance under the root"},
-    {.name = "momentum", .type = EP_REAL, .offset = offsetof(batch_norm, momentum), .initial = 0.1,
-     .low = 0, .high = 1, .doc = "weight of the newest batch in the tracked mean and variance"},
+    {.name = "affine",
+     .type = EP_BOOL,
+     .offset = offsetof(batch_norm, affine),
+     .initial = 1,
+     .high = 1,
+     .doc = "scale by a gain and add a bias per channel, learned"},
+    {.name = "epsilon",
+     .type = EP_REAL,
+     .offset = offsetof(batch_norm, epsilon),
+     .initial = 1e-5,
+     .low = 0,
+     .high = 1,
+     .doc = "added to the variance under the root"},
+    {.name = "momentum",
+     .type = EP_REAL,
+     .offset = offsetof(batch_norm, momentum),
+     .initial = 0.1,
+     .low = 0,
+     .high = 1,
+     .doc = "weight of the newest batch in the tracked mean and variance"},
     EP_FIELDS_END,
 };
 
@@ -32,7 +46,8 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     int of_saved[2] = {ep_plan_axis(plan, layer, "moments", KEPT, error), channels};
     layer->row_block = BLOCK;
     layer->scratch = ep_times(2, ep_plan_axes(plan)[channels].n);
-    return of_saved[0] >= 0 && ep_plan_tensor(plan, layer, "mean", EP_TRACKED, 1, &channels, error) &&
+    return of_saved[0] >= 0 &&
+           ep_plan_tensor(plan, layer, "mean", EP_TRACKED, 1, &channels, error) &&
            ep_plan_tensor(plan, layer, "variance", EP_TRACKED, 1, &channels, error) &&
            (!config->affine ||
             (ep_plan_tensor(plan, layer, "gain", EP_FREE, 1, &channels, error) &&
@@ -248,9 +263,10 @@ static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *
 
 const ep_kind ep_kind_batch_norm = {
     .name = "batch_norm",
-    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias, channel by channel (the last\n"
-           "axis). In training mean and variance are those of a block of 32 rows of the batch (the\n"
-           "last block takes what is left over), else those tracked. Output as the input.",
+    .doc =
+        "y = (x - mean) / sqrt(variance + epsilon) * gain + bias, channel by channel (the last\n"
+        "axis). In training mean and variance are those of a block of 32 rows of the batch (the\n"
+        "last block takes what is left over), else those tracked. Output as the input.",
     .fields = fields,
     .config_size = sizeof(batch_norm),
     .least_inputs = 1,

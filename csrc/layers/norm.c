@@ -13,10 +13,19 @@ typedef struct {
 } norm;
 
 static const ep_field fields[] = {
-    {.name = "affine", .type = EP_BOOL, .offset = offsetof(norm, affine), .initial = 1, .high = 1,
+    {.name = "affine",
+     .type = EP_BOOL,
+     .offset = offsetof(norm, affine),
+     .initial = 1,
+     .high = 1,
      .doc = "scale by a gain (layer norm: and add a bias) per feature, learned"},
-    {.name = "epsilon", .type = EP_REAL, .offset = offsetof(norm, epsilon), .initial = 1e-5,
-     .low = 0, .high = 1, .doc = "added to the variance under the root"},
+    {.name = "epsilon",
+     .type = EP_REAL,
+     .offset = offsetof(norm, epsilon),
+     .initial = 1e-5,
+     .low = 0,
+     .high = 1,
+     .doc = "added to the variance under the root"},
     EP_FIELDS_END,
 };
 
@@ -73,7 +82,7 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
     };
 }
 
-/* ---- sums over features, in lanes so that they vectorise --------------------------------------- */
+/* ---- sums over features, in lanes so that they vectorise ------------------------------------- */
 
 typedef ep_real lanes __attribute__((vector_size(EP_ALIGN), aligned(sizeof(ep_real)), may_alias));
 
@@ -183,15 +192,15 @@ EP_INLINE void backward(const ep_pass *pass, const ep_layer *layer, bool center)
         pulls_of(k.n, x, dy, gain, mean, scale, &of_g, &of_gx);
         of_g = center ? of_g * k.share : 0;
         of_gx *= k.share;
-#define EACH(to)                                                                                  \
-    if (gain) {                                                                                   \
-        for (int64_t j = 0; j < k.n; j++) {                                                       \
-            dx[j] to scale * (dy[j] * gain[j] - of_g - (x[j] - mean) * scale * of_gx);            \
-        }                                                                                         \
-    } else {                                                                                      \
-        for (int64_t j = 0; j < k.n; j++) {                                                       \
-            dx[j] to scale * (dy[j] - of_g - (x[j] - mean) * scale * of_gx);                      \
-        }                                                                                         \
+#define EACH(to)                                                                      \
+    if (gain) {                                                                       \
+        for (int64_t j = 0; j < k.n; j++) {                                           \
+            dx[j] to scale *(dy[j] * gain[j] - of_g - (x[j] - mean) * scale * of_gx); \
+        }                                                                             \
+    } else {                                                                          \
+        for (int64_t j = 0; j < k.n; j++) {                                           \
+            dx[j] to scale *(dy[j] - of_g - (x[j] - mean) * scale * of_gx);           \
+        }                                                                             \
     }
         if (add) {
             EACH(+=)
@@ -237,9 +246,7 @@ static void forward_layer(const ep_pass *pass, const ep_layer *layer) {
     forward(pass, layer, true);
 }
 
-static void forward_rms(const ep_pass *pass, const ep_layer *layer) {
-    forward(pass, layer, false);
-}
+static void forward_rms(const ep_pass *pass, const ep_layer *layer) { forward(pass, layer, false); }
 
 static void backward_layer(const ep_pass *pass, const ep_layer *layer) {
     if (ep_dx(pass, layer, 0)) {
@@ -262,8 +269,8 @@ static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *
 
 const ep_kind ep_kind_layer_norm = {
     .name = "layer_norm",
-    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output as the\n"
-           "input.",
+    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output\n"
+           "as the input.",
     .fields = fields,
     .config_size = sizeof(norm),
     .least_inputs = 1,

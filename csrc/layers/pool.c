@@ -10,19 +10,35 @@ typedef struct {
 } pool;
 
 static const ep_field fields[] = {
-    {.name = "size", .type = EP_VECTOR, .offset = offsetof(pool, size), .low = 1, .high = 1e6,
-     .doc = "of the window: one number, or height and width; left out: one window over everything,\n"
-            "and the output has no spatial axes"},
-    {.name = "stride", .type = EP_VECTOR, .offset = offsetof(pool, stride), .low = 1, .high = 1e6,
+    {.name = "size",
+     .type = EP_VECTOR,
+     .offset = offsetof(pool, size),
+     .low = 1,
+     .high = 1e6,
+     .doc =
+         "of the window: one number, or height and width; left out: one window over everything,\n"
+         "and the output has no spatial axes"},
+    {.name = "stride",
+     .type = EP_VECTOR,
+     .offset = offsetof(pool, stride),
+     .low = 1,
+     .high = 1e6,
      .doc = "steps between windows; left out: as the size"},
-    {.name = "padding", .type = EP_VECTOR, .offset = offsetof(pool, padding), .low = 0, .high = 1e6,
+    {.name = "padding",
+     .type = EP_VECTOR,
+     .offset = offsetof(pool, padding),
+     .low = 0,
+     .high = 1e6,
      .doc = "how far windows may reach beyond each edge, where nothing counts; left out: 0"},
     EP_FIELDS_END,
 };
 
 static ep_windowing windowing(const pool *config) {
-    return (ep_windowing){.size = &config->size, .stride = &config->stride,
-                          .pad = &config->padding, .size_is_stride = true};
+    return (ep_windowing){.name = "size",
+                          .size = &config->size,
+                          .stride = &config->stride,
+                          .pad = &config->padding,
+                          .size_is_stride = true};
 }
 
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
@@ -37,8 +53,9 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
         for (int d = 0; d < spatial; d++) {
             int64_t size = ep_window_setting(s.size, d, 1), pad = ep_window_setting(s.pad, d, 0);
             if (pad >= size) {
-                return ep_fail(error, EP_BAD_VALUE, "%s: padding must be under the size %lld, got %lld",
-                               layer->name, (long long)size, (long long)pad);
+                return ep_fail(error, EP_BAD_VALUE,
+                               "%s: padding must be under the size %lld, got %lld", layer->name,
+                               (long long)size, (long long)pad);
             }
         }
     } else if (config->stride.n || config->padding.n) {
@@ -47,9 +64,10 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     }
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
     if (x->rank < 2 || x->rank > 3) {
-        return ep_fail(error, EP_BAD_VALUE,
-                       "%s: the input must be (height, width, channels) or (length, channels), got %d axes",
-                       layer->name, x->rank);
+        return ep_fail(
+            error, EP_BAD_VALUE,
+            "%s: the input must be (height, width, channels) or (length, channels), got %d axes",
+            layer->name, x->rank);
     }
     axis[spatial] = x->axis[x->rank - 1];
     return ep_plan_output(plan, layer, spatial + 1, axis, error);
@@ -82,145 +100,146 @@ EP_INLINE window at(const ep_window *g, int64_t oy, int64_t ox) {
 }
 
 /* Does BODY for every number `from` (of channel 0) under the window k. */
-#define EACH_UNDER(g, k, from, ...)                                                               \
-    for (int64_t iy = (k)->h0; iy < (k)->h1; iy++) {                                              \
-        for (int64_t ix = (k)->w0; ix < (k)->w1; ix++) {                                          \
-            int64_t from = (iy * (g)->w.in + ix) * (g)->c;                                        \
-            __VA_ARGS__;                                                                          \
-        }                                                                                         \
+#define EACH_UNDER(g, k, from, ...)                        \
+    for (int64_t iy = (k)->h0; iy < (k)->h1; iy++) {       \
+        for (int64_t ix = (k)->w0; ix < (k)->w1; ix++) {   \
+            int64_t from = (iy * (g)->w.in + ix) * (g)->c; \
+            __VA_ARGS__;                                   \
+        }                                                  \
     }
 
-typedef void (*one_window)(const ep_window *g, const window *k, const ep_real *x, ep_real *y,
-                           const ep_real *dy, ep_real *dx);
+/* A few channels of one window: x and dx from the first of the channels on, y and dy at theirs. */
+typedef struct {
+    const ep_window *g;
+    window k;
+    const ep_real *x, *dy;
+    ep_real *y, *dx;
+    bool add; /* to dx; else written */
+} few;
 
-EP_INLINE void each_window(const ep_pass *pass, const ep_layer *layer, one_window work,
-                           bool backward) {
-    ep_window g = measure(pass, layer);
-    int64_t in = g.h.in * g.w.in * g.c, out = g.h.out * g.w.out * g.c;
-    const ep_real *x = ep_x(pass, layer, 0), *dy = backward ? ep_dy(pass, layer) : NULL;
-    ep_real *y = ep_y(pass, layer), *dx = backward ? ep_dx(pass, layer, 0) : NULL;
-    for (int64_t row = pass->r0; row < pass->r1; row++) {
-        if (backward && !layer->adds[0]) {
-            memset(dx + row * in, 0, (size_t)in * sizeof *dx);
-        }
-        for (int64_t oy = 0; oy < g.h.out; oy++) {
-            for (int64_t ox = 0; ox < g.w.out; ox++) {
-                window k = at(&g, oy, ox);
-                work(&g, &k, x + row * in, y + row * out, dy ? dy + row * out : NULL,
-                     dx ? dx + row * in : NULL);
-            }
-        }
-    }
+/* Windows that tile the input write every dx once. */
+static bool tiles(const ep_window *g) {
+    return g->h.pad == 0 && g->w.pad == 0 && g->h.size == g->h.stride && g->w.size == g->w.stride &&
+           g->h.out * g->h.size == g->h.in && g->w.out * g->w.size == g->w.in;
 }
 
-/* ---- max ------------------------------------------------------------------------------------ */
-
-static void max_forward_one(const ep_window *g, const window *k, const ep_real *x, ep_real *y,
-                               const ep_real *dy, ep_real *dx) {
-    (void)dy;
-    (void)dx;
-    ep_real *restrict to = y + k->at;
-    bool first = true;
-    if (k->h0 >= k->h1 || k->w0 >= k->w1) {
-        memset(to, 0, (size_t)g->c * sizeof *to);
+/* Does WORK for every window of this worker's rows, some channels at a time: a line of them, or
+ * four, while there are so many. */
+#define EACH_WINDOW(WORK, BACKWARD)                                                 \
+    ep_window g = measure(pass, layer);                                             \
+    int64_t in = g.h.in * g.w.in * g.c, out = g.h.out * g.w.out * g.c;              \
+    ep_real *dx = (BACKWARD) ? ep_dx(pass, layer, 0) : NULL;                        \
+    bool once = (BACKWARD) && !layer->adds[0] && tiles(&g);                         \
+    for (int64_t row = pass->r0; row < pass->r1; row++) {                           \
+        if ((BACKWARD) && !layer->adds[0] && !once) {                               \
+            memset(dx + row * in, 0, (size_t)in * sizeof *dx);                      \
+        }                                                                           \
+        for (int64_t oy = 0; oy < g.h.out; oy++) {                                  \
+            for (int64_t ox = 0; ox < g.w.out; ox++) {                              \
+                few f = {.g = &g, .k = at(&g, oy, ox), .add = !once};               \
+                f.x = ep_x(pass, layer, 0) + row * in;                              \
+                f.y = ep_y(pass, layer) + row * out + f.k.at;                       \
+                f.dy = (BACKWARD) ? ep_dy(pass, layer) + row * out + f.k.at : NULL; \
+                f.dx = (BACKWARD) ? dx + row * in : NULL;                           \
+                int64_t c = 0;                                                      \
+                for (; c + (int64_t)EP_LINE <= g.c; c += (int64_t)EP_LINE) {        \
+                    WORK##_line(&f);                                                \
+                    step(&f, (int)EP_LINE, BACKWARD);                               \
+                }                                                                   \
+                for (; c + 4 <= g.c; c += 4) {                                      \
+                    WORK##_four(&f);                                                \
+                    step(&f, 4, BACKWARD);                                          \
+                }                                                                   \
+                for (; c < g.c; c++) {                                              \
+                    WORK##_one(&f);                                                 \
+                    step(&f, 1, BACKWARD);                                          \
+                }                                                                   \
+            }                                                                       \
+        }                                                                           \
     }
-    EACH_UNDER(g, k, from, {
-        const ep_real *restrict of = x + from;
-        if (first) {
-            memcpy(to, of, (size_t)g->c * sizeof *to);
-            first = false;
-        } else {
-            for (int64_t c = 0; c < g->c; c++) { /* a NaN stays, wherever it comes */
-                to[c] = to[c] >= of[c] || to[c] != to[c] ? to[c] : of[c];
-            }
-        }
-    })
+
+EP_INLINE void step(few *f, int n, bool backward) {
+    f->x += n;
+    f->y += n;
+    f->dy = backward ? f->dy + n : NULL;
+    f->dx = backward ? f->dx + n : NULL;
 }
 
-/* A line of channels at a time: what is left of dy goes to the first number that equals y. */
-EP_INLINE void max_backward_line(const ep_window *g, const window *k, int64_t n,
-                                 const ep_real *restrict x, const ep_real *restrict y,
-                                 const ep_real *restrict dy, ep_real *restrict dx) {
-    ep_real left[EP_LINE] = {0};
-    for (int64_t c = 0; c < n; c++) {
-        left[c] = dy[c];
-    }
-    EACH_UNDER(g, k, from, {
-        for (int64_t c = 0; c < n; c++) {
-            ep_real taken = x[from + c] == y[c] ? left[c] : 0;
-            left[c] = x[from + c] == y[c] ? 0 : left[c];
-            dx[from + c] += taken;
-        }
-    })
-}
+/* ---- max and mean of a vector of channels --------------------------------------------------- */
 
-static void max_backward_one(const ep_window *g, const window *k, const ep_real *x, ep_real *y,
-                                const ep_real *dy, ep_real *dx) {
-    int64_t c = 0;
-    for (; c + (int64_t)EP_LINE <= g->c; c += (int64_t)EP_LINE) {
-        max_backward_line(g, k, (int64_t)EP_LINE, x + c, y + k->at + c, dy + k->at + c, dx + c);
-    }
-    if (c < g->c) {
-        max_backward_line(g, k, g->c - c, x + c, y + k->at + c, dy + k->at + c, dx + c);
-    }
-}
+#ifdef EP_DOUBLE
+typedef int64_t word;
+#else
+typedef int32_t word;
+#endif
 
-static void max_forward(const ep_pass *pass, const ep_layer *layer) {
-    each_window(pass, layer, max_forward_one, false);
-}
-
-static void max_backward(const ep_pass *pass, const ep_layer *layer) {
-    if (ep_dx(pass, layer, 0)) {
-        each_window(pass, layer, max_backward_one, true);
+/* Written with vectors, for loops with a choice in them stay scalar. `pick` is a where the mask is
+ * set, else b. Max: a NaN stays, wherever it comes; in backward what is left of dy goes to the
+ * first number that equals y. */
+#define FEW(name, n)                                                                              \
+    typedef ep_real name                                                                          \
+        __attribute__((vector_size((n) * sizeof(ep_real)), aligned(sizeof(ep_real)), may_alias)); \
+    typedef word name##_mask __attribute__((vector_size((n) * sizeof(ep_real))));                 \
+    EP_INLINE name name##_pick(name##_mask m, name a, name b) {                                   \
+        return (name)(((name##_mask)a & m) | ((name##_mask)b & ~m));                              \
+    }                                                                                             \
+    EP_INLINE void max_##name(const few *f) {                                                     \
+        name best = {0};                                                                          \
+        bool first = true;                                                                        \
+        EACH_UNDER(f->g, &f->k, from, {                                                           \
+            name x = *(const name *)(f->x + from);                                                \
+            best = first ? x : name##_pick((best >= x) | (best != best), best, x);                \
+            first = false;                                                                        \
+        })                                                                                        \
+        *(name *)f->y = best;                                                                     \
+    }                                                                                             \
+    EP_INLINE void max_back_##name(const few *f) {                                                \
+        name left = *(const name *)f->dy, best = *(const name *)f->y, none = {0};                 \
+        EACH_UNDER(f->g, &f->k, from, {                                                           \
+            name##_mask hit = *(const name *)(f->x + from) == best;                               \
+            name taken = name##_pick(hit, left, none);                                            \
+            left = name##_pick(hit, none, left);                                                  \
+            name *dx = (name *)(f->dx + from);                                                    \
+            *dx = (f->add ? *dx : none) + taken;                                                  \
+        })                                                                                        \
+    }                                                                                             \
+    EP_INLINE void mean_##name(const few *f) {                                                    \
+        name sum = {0};                                                                           \
+        EACH_UNDER(f->g, &f->k, from, sum += *(const name *)(f->x + from))                        \
+        *(name *)f->y = share_of(&f->k) * sum;                                                    \
+    }                                                                                             \
+    EP_INLINE void mean_back_##name(const few *f) {                                               \
+        name part = share_of(&f->k) * *(const name *)f->dy, none = {0};                           \
+        EACH_UNDER(f->g, &f->k, from, {                                                           \
+            name *dx = (name *)(f->dx + from);                                                    \
+            *dx = (f->add ? *dx : none) + part;                                                   \
+        })                                                                                        \
     }
-}
-
-/* ---- mean ----------------------------------------------------------------------------------- */
 
 EP_INLINE ep_real share_of(const window *k) {
     int64_t n = (k->h1 - k->h0) * (k->w1 - k->w0);
-    return n > 0 ? (ep_real)(1.0 / (double)n) : 0;
+    return k->h1 > k->h0 && n > 0 ? (ep_real)(1.0 / (double)n) : 0;
 }
 
-static void mean_forward_one(const ep_window *g, const window *k, const ep_real *x, ep_real *y,
-                                const ep_real *dy, ep_real *dx) {
-    (void)dy;
-    (void)dx;
-    ep_real *restrict to = y + k->at;
-    ep_real share = share_of(k);
-    memset(to, 0, (size_t)g->c * sizeof *to);
-    EACH_UNDER(g, k, from, {
-        const ep_real *restrict of = x + from;
-        for (int64_t c = 0; c < g->c; c++) {
-            to[c] += of[c];
-        }
-    })
-    for (int64_t c = 0; c < g->c; c++) {
-        to[c] *= share;
+FEW(line, (int)EP_LINE)
+FEW(four, 4)
+FEW(one, 1)
+
+/* ---- the layers ----------------------------------------------------------------------------- */
+
+static void max_forward(const ep_pass *pass, const ep_layer *layer) { EACH_WINDOW(max, false) }
+
+static void max_backward(const ep_pass *pass, const ep_layer *layer) {
+    if (ep_dx(pass, layer, 0)) {
+        EACH_WINDOW(max_back, true)
     }
 }
 
-static void mean_backward_one(const ep_window *g, const window *k, const ep_real *x, ep_real *y,
-                                 const ep_real *dy, ep_real *dx) {
-    (void)x;
-    (void)y;
-    const ep_real *restrict of = dy + k->at;
-    ep_real share = share_of(k);
-    EACH_UNDER(g, k, from, {
-        ep_real *restrict to = dx + from;
-        for (int64_t c = 0; c < g->c; c++) {
-            to[c] += share * of[c];
-        }
-    })
-}
-
-static void mean_forward(const ep_pass *pass, const ep_layer *layer) {
-    each_window(pass, layer, mean_forward_one, false);
-}
+static void mean_forward(const ep_pass *pass, const ep_layer *layer) { EACH_WINDOW(mean, false) }
 
 static void mean_backward(const ep_pass *pass, const ep_layer *layer) {
     if (ep_dx(pass, layer, 0)) {
-        each_window(pass, layer, mean_backward_one, true);
+        EACH_WINDOW(mean_back, true)
     }
 }
 
@@ -233,8 +252,8 @@ static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *
 
 const ep_kind ep_kind_max_pool = {
     .name = "max_pool",
-    .doc = "The largest number of every window. Input (height, width, channels) or (length, channels);\n"
-           "without a size the output is (channels).",
+    .doc = "The largest number of every window. Input (height, width, channels) or (length,\n"
+           "channels); without a size the output is (channels).",
     .fields = fields,
     .config_size = sizeof(pool),
     .least_inputs = 1,
@@ -247,8 +266,9 @@ const ep_kind ep_kind_max_pool = {
 
 const ep_kind ep_kind_mean_pool = {
     .name = "mean_pool",
-    .doc = "The mean of every window, of what lies inside the input. Input (height, width, channels)\n"
-           "or (length, channels); without a size the output is (channels).",
+    .doc =
+        "The mean of every window, of what lies inside the input. Input (height, width, channels)\n"
+        "or (length, channels); without a size the output is (channels).",
     .fields = fields,
     .config_size = sizeof(pool),
     .least_inputs = 1,

@@ -19,6 +19,7 @@ typedef struct {
 
 /* The settings of a kind, one number for every spatial axis or one each; empty is `missing`. */
 typedef struct {
+    const char *name; /* of the size */
     const ep_vector *size, *stride, *step, *pad;
     bool same;          /* an empty pad means: as much as keeps in / stride, rounded up */
     bool size_is_stride; /* an empty stride means: as the size */
@@ -48,9 +49,10 @@ EP_INLINE ep_span ep_window_span(const ep_windowing *s, int d, int64_t in) {
 static inline bool ep_window_check(const ep_layer *layer, const char *name, const ep_vector *v,
                                    int most, ep_error *error) {
     if (v->n > most) {
-        return ep_fail(error, EP_BAD_VALUE,
-                       "%s: %s must be one number, or one for each of the %d spatial axes, got %lld",
-                       layer->name, name, most, (long long)v->n);
+        return ep_fail(
+            error, EP_BAD_VALUE,
+            "%s: %s must be one number, or one for each of the %d spatial axes, got %lld",
+            layer->name, name, most, (long long)v->n);
     }
     for (int64_t i = 0; i < v->n; i++) {
         if (v->at[i] != (double)(int64_t)v->at[i]) {
@@ -68,13 +70,14 @@ static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_win
     const ep_value x = *ep_plan_value(plan, layer->input[0]); /* the plan's may move */
     int spatial = x.rank - 1;
     if (spatial < 1 || spatial > 2) {
-        ep_fail(error, EP_BAD_VALUE,
-                "%s: the input must be (height, width, channels) or (length, channels), got %d axes",
-                layer->name, x.rank);
+        ep_fail(
+            error, EP_BAD_VALUE,
+            "%s: the input must be (height, width, channels) or (length, channels), got %d axes",
+            layer->name, x.rank);
         return 0;
     }
     static const char *const names[] = {"height", "width"};
-    if (!ep_window_check(layer, "size", s->size, spatial, error) ||
+    if (!ep_window_check(layer, s->name, s->size, spatial, error) ||
         !ep_window_check(layer, "stride", s->stride, spatial, error) ||
         (s->step && !ep_window_check(layer, "dilation", s->step, spatial, error)) ||
         !ep_window_check(layer, "padding", s->pad, spatial, error)) {
@@ -85,14 +88,16 @@ static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_win
         ep_span a = ep_window_span(s, d, in);
         if (a.out < 1) {
             ep_fail(error, EP_BAD_VALUE,
-                    "%s: a window that reaches over %lld must fit in %s %lld with its padding of 2 x %lld",
+                    "%s: a window that reaches over %lld must fit in %s %lld with its padding "
+                    "of 2 x %lld",
                     layer->name, (long long)((a.size - 1) * a.step + 1),
                     spatial == 1 ? "length" : names[d], (long long)in, (long long)a.pad);
             return 0;
         }
         bool stays = a.stride == 1 && a.out == in;
-        axis[d] = stays ? x.axis[d]
-                        : ep_plan_axis(plan, layer, spatial == 1 ? "length" : names[d], a.out, error);
+        axis[d] = stays
+                      ? x.axis[d]
+                      : ep_plan_axis(plan, layer, spatial == 1 ? "length" : names[d], a.out, error);
         if (axis[d] < 0) {
             return 0;
         }

@@ -158,6 +158,8 @@ CASES: dict[str, list[dict[str, Any]]] = {
             "config": {"filters": 3, "kernel": [3], "dilation": [2, 3], "padding": [1]},
         },
         {"input": (7, 9, 17), "config": {"filters": 33, "kernel": [3], "dilation": [2]}},
+        {"input": (16, 13, 1), "config": {"filters": 3, "kernel": [7, 5], "dilation": [2]}},
+        {"input": (3, 33, 2), "config": {"filters": 3, "kernel": [1, 40], "padding": [0, 5]}},
         {"input": (5, 4, 6), "config": {"filters": 7, "kernel": [1]}},
         {"input": (5, 4, 6), "config": {"filters": 7, "kernel": [1], "stride": [2]}},
         {"input": (40, 3), "config": {"filters": 4, "kernel": [5], "stride": [3]}},

@@ -1,0 +1,186 @@
+/* unfold: between an image and the patches under its windows, for convolution. A patch is a row of
+ * numbers in the order (height, width, channels) of the window; any range of its columns can be had
+ * alone. Whole vectors are moved where that is safe, for the pieces are short: 5 numbers in the
+ * first layer of LeNet. It knows nothing of weights. */
+#ifndef EP_LAYERS_UNFOLD_H
+#define EP_LAYERS_UNFOLD_H
+
+#include "window.h"
+
+#include <string.h>
+
+typedef ep_real ep_quad
+    __attribute__((vector_size(4 * sizeof(ep_real)), aligned(sizeof(ep_real)), may_alias));
+typedef ep_real ep_lanes
+    __attribute__((vector_size(EP_ALIGN), aligned(sizeof(ep_real)), may_alias));
+
+/* Some columns of the patches of some positions (in order of the output) of one image. Rows of
+ * patches lie j1 - j0 apart. */
+typedef struct {
+    int64_t q0, q1;
+    int64_t j0, j1;
+} ep_unfold;
+
+/* Numbers of one row of the image that are neighbours in a patch: from = kh-th row of the window,
+ * `at` numbers behind the window's first; to = column. */
+typedef struct {
+    int64_t kh, at, n, to;
+} ep_piece;
+
+enum { EP_PIECES = 32 };
+
+/* to = from, or to += from: n numbers, exactly. Copies end with two vectors that overlap. */
+EP_INLINE void ep_unfold_move(bool add, int64_t n, ep_real *to, const ep_real *from) {
+    int64_t i = 0;
+    for (; i + (int64_t)EP_LINE <= n; i += (int64_t)EP_LINE) {
+        ep_lanes v = *(const ep_lanes *)(from + i);
+        if (add) {
+            v += *(const ep_lanes *)(to + i);
+        }
+        *(ep_lanes *)(to + i) = v;
+    }
+    for (; i + 4 <= n; i += 4) {
+        ep_quad v = *(const ep_quad *)(from + i);
+        if (add) {
+            v += *(const ep_quad *)(to + i);
+        }
+        *(ep_quad *)(to + i) = v;
+    }
+    if (!add && n >= 4) {
+        *(ep_quad *)(to + n - 4) = *(const ep_quad *)(from + n - 4);
+        return;
+    }
+    for (int k = 0; k < 3 && i < n; k++, i++) {
+        to[i] = add ? to[i] + from[i] : from[i];
+    }
+}
+
+/* The pieces of columns *j .. j1 of a patch, EP_PIECES at most; moves *j past them. `row` says that
+ * a piece is a whole row of the window where nothing lies between its taps. */
+static inline int ep_unfold_pieces(const ep_window *g, bool row, int64_t j0, int64_t j1, int64_t *j,
+                                   ep_piece piece[EP_PIECES]) {
+    row = row && g->w.step == 1;
+    int64_t length = row ? g->w.size * g->c : g->c, across = row ? 1 : g->w.size;
+    int n = 0;
+    for (; *j < j1 && n < EP_PIECES; n++) {
+        int64_t i = *j / length, at = *j - i * length;
+        piece[n] = (ep_piece){.kh = i / across,
+                              .at = i % across * g->w.step * g->c + at,
+                              .n = ep_min(length - at, j1 - *j),
+                              .to = *j - j0};
+        *j += piece[n].n;
+    }
+    return n;
+}
+
+/* One piece that may reach beyond the edges of the image: zeros there, or nothing to add to. The
+ * window begins at row y and at number x of the row. */
+EP_INLINE void ep_unfold_clipped(bool fold, const ep_window *g, const ep_piece *p, int64_t y,
+                                 int64_t x, ep_real *image, ep_real *to) {
+    int64_t limit = g->w.in * g->c, row = y + p->kh * g->h.step, from = x + p->at;
+    bool inside = row >= 0 && row < g->h.in;
+    int64_t low = inside ? ep_min(p->n, ep_max(0, -from)) : p->n;
+    int64_t high = inside ? ep_max(low, ep_min(p->n, limit - from)) : p->n;
+    if (!fold) {
+        memset(to, 0, (size_t)low * sizeof *to);
+        memset(to + high, 0, (size_t)(p->n - high) * sizeof *to);
+    }
+    if (high > low) {
+        ep_real *of = image + row * limit + from;
+        ep_unfold_move(fold, high - low, fold ? of + low : to + low, fold ? to + low : of + low);
+    }
+}
+
+/* The pieces of one patch that lies inside. `spill`: by whole vectors, up to a line too far. */
+EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *piece,
+                              const int64_t *from, const ep_real *window, ep_real *patch) {
+    for (int i = 0; i < n; i++) {
+        const ep_real *of = window + from[i];
+        ep_real *to = patch + piece[i].to;
+        if (!spill) {
+            ep_unfold_move(false, piece[i].n, to, of);
+        } else if (single) {
+            *(ep_lanes *)to = *(const ep_lanes *)of;
+        } else {
+            for (int64_t v = 0; v < piece[i].n; v += (int64_t)EP_LINE) {
+                *(ep_lanes *)(to + v) = *(const ep_lanes *)(of + v);
+            }
+        }
+    }
+}
+
+/* patches(q, j) = the number of the image under it, 0 beyond its edges. Where one go has all the
+ * pieces of a patch they are copied by whole vectors: what spills over a piece's end is written
+ * again by the next one; up to a line is read behind the image and written behind the patches. */
+static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, const ep_real *image,
+                                    ep_real *patches) {
+    int64_t width = u->j1 - u->j0, limit = g->w.in * g->c, step = g->w.stride * g->c;
+    ep_piece piece[EP_PIECES];
+    for (int64_t j = u->j0; j < u->j1 && u->q0 < u->q1;) {
+        int n = ep_unfold_pieces(g, true, u->j0, u->j1, &j, piece);
+        bool spill = piece[0].to == 0 && j == u->j1, single = true;
+        int64_t low = piece[0].at, high = 0, from[EP_PIECES];
+        for (int i = 0; i < n; i++) {
+            low = ep_min(low, piece[i].at);
+            high = ep_max(high, piece[i].at + piece[i].n);
+            single = single && piece[i].n <= (int64_t)EP_LINE;
+            from[i] = piece[i].kh * g->h.step * limit + piece[i].at;
+        }
+        int64_t oy = u->q0 / g->w.out, ox = u->q0 - oy * g->w.out;
+        ep_real *to = patches;
+        for (int64_t q = u->q0; q < u->q1; oy++, ox = 0) {
+            int64_t end = ep_min(u->q1, q + g->w.out - ox);
+            int64_t y = oy * g->h.stride - g->h.pad, x = ox * step - g->w.pad * g->c;
+            bool tall = y + piece[0].kh * g->h.step >= 0 &&
+                        y + piece[n - 1].kh * g->h.step < g->h.in;
+            for (; q < end; q++, x += step, to += width) {
+                const ep_real *window = image + (tall ? y * limit + x : 0);
+                if (!tall || x + low < 0 || x + high > limit) {
+                    for (int i = 0; i < n; i++) {
+                        ep_unfold_clipped(false, g, &piece[i], y, x, (ep_real *)(uintptr_t)image,
+                                          to + piece[i].to);
+                    }
+                } else if (spill && single) {
+                    ep_unfold_copy(true, true, n, piece, from, window, to);
+                } else {
+                    ep_unfold_copy(spill, false, n, piece, from, window, to);
+                }
+            }
+        }
+    }
+}
+
+/* The image += the patches. One tap at a time: neighbouring windows overlap, and numbers just
+ * written are slow to read back at another offset. */
+static inline void ep_unfold_scatter(const ep_window *g, const ep_unfold *u, ep_real *image,
+                                     ep_real *patches) {
+    int64_t width = u->j1 - u->j0, limit = g->w.in * g->c, step = g->w.stride * g->c;
+    ep_piece piece[EP_PIECES];
+    for (int64_t j = u->j0; j < u->j1 && u->q0 < u->q1;) {
+        int n = ep_unfold_pieces(g, false, u->j0, u->j1, &j, piece);
+        for (int i = 0; i < n; i++) {
+            const ep_piece *p = &piece[i];
+            int64_t oy = u->q0 / g->w.out, ox = u->q0 - oy * g->w.out;
+            ep_real *of = patches + p->to;
+            for (int64_t q = u->q0; q < u->q1; oy++, ox = 0) {
+                int64_t end = ep_min(u->q1, q + g->w.out - ox);
+                int64_t y = oy * g->h.stride - g->h.pad, row = y + p->kh * g->h.step;
+                int64_t x = (ox * g->w.stride - g->w.pad) * g->c;
+                if (row < 0 || row >= g->h.in) {
+                    of += (end - q) * width;
+                    q = end;
+                    continue;
+                }
+                for (; q < end; q++, x += step, of += width) {
+                    if (x + p->at < 0 || x + p->at + p->n > limit) {
+                        ep_unfold_clipped(true, g, p, y, x, image, of);
+                    } else {
+                        ep_unfold_move(true, p->n, image + row * limit + x + p->at, of);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#endif
