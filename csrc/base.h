@@ -47,6 +47,9 @@ typedef struct {
 /* Fills `error` (printf rules) and returns false, so that a function can `return ep_fail(...)`. */
 bool ep_fail(ep_error *error, ep_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* snprintf for names: the core includes <stdio.h> in base.c only. */
+void ep_format(char *to, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* ---- settings -----------------------------------------------------------------------------
  * A kind or a law describes its settings once, as a table of fields. Keyword, bounds check, error

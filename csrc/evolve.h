@@ -4,8 +4,8 @@
 #ifndef EP_EVOLVE_H
 #define EP_EVOLVE_H
 
-#include "dynamics.h"
-#include "fitness.h"
+#include "laws/dynamics.h"
+#include "laws/fitness.h"
 #include "net.h"
 
 typedef enum { EP_UPKEEP_MACS, EP_UPKEEP_PARAMS, EP_UPKEEP_UNIFORM, EP_UPKEEP_GIVEN } ep_upkeep;

@@ -99,6 +99,11 @@ static int number_from(const ep_field *field, PyObject *object, const char *owne
             return -1;
         }
         *value = PyFloat_AsDouble(object);
+        if (*value == -1 && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Clear(); /* complex, or another number that is no real one */
+            ep_raise_got(PyExc_TypeError, object, "%s: %s must be a number", owner, field->name);
+            return -1;
+        }
     }
     if (*value == -1 && PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_OverflowError)) { /* a huge int is out of any bounds */
@@ -109,6 +114,12 @@ static int number_from(const ep_field *field, PyObject *object, const char *owne
         return -1;
     }
     return 0;
+}
+
+/* A single number (or bool, which is then refused) of Python's or NumPy's; no text. */
+static bool is_scalar(PyObject *object) {
+    bool text = PyUnicode_Check(object) || PyBytes_Check(object);
+    return !text && (PyFloat_Check(object) || PyLong_Check(object) || PyArray_IsScalar(object, Generic));
 }
 
 static int set_field(const ep_field *field, void *config, PyObject *object, const char *owner) {
@@ -129,7 +140,7 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
         if (object == Py_None) {
             return 0;
         }
-        if (PyFloat_Check(object) || (PyLong_Check(object) && !PyBool_Check(object))) {
+        if (is_scalar(object)) {
             double only; /* one number stands for a vector of one */
             if (number_from(field, object, owner, &only) < 0) {
                 return -1;

@@ -1,0 +1,370 @@
+/* network: the type `Network`: its birth from a spec, its end, and what it says of itself. See
+ * network.h; arrays, runs and single steps are in the files beside. */
+#include "python/network.h"
+
+#include "catalogue.h"
+
+#include <string.h>
+
+bool ep_network_enter(ep_network *self) {
+    if (atomic_exchange(&self->busy, 1)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "network: another call is at work on it (a second thread, or a law that calls "
+                        "back into its own network)");
+        return false;
+    }
+    return true;
+}
+
+/* ---- from a spec ------------------------------------------------------------------------------ */
+
+/* Item `key` of a dict, borrowed; NULL with TypeError where it must be there and is not. */
+static PyObject *item(PyObject *dict, const char *key, bool needed, const char *owner) {
+    PyObject *value = PyDict_GetItemString(dict, key);
+    if (!value && needed) {
+        PyErr_Format(PyExc_TypeError, "%s: '%s' must be given", owner, key);
+    }
+    return value;
+}
+
+static const char *text_of(PyObject *object, const char *what) {
+    if (!PyUnicode_Check(object)) {
+        ep_raise_got(PyExc_TypeError, object, "%s must be a str", what);
+        return NULL;
+    }
+    Py_ssize_t size;
+    const char *text = PyUnicode_AsUTF8AndSize(object, &size);
+    if (text && (size == 0 || size > 40 || (Py_ssize_t)strlen(text) != size)) {
+        PyErr_Format(PyExc_ValueError, "%s: expected 1 to 40 bytes, got %R", what, object);
+        return NULL;
+    }
+    return text;
+}
+
+static ep_net *net_of_input(PyObject *spec) {
+    PyObject *input = item(spec, "input", true, "spec"), *seed = item(spec, "seed", false, "spec");
+    if (!input) {
+        return NULL;
+    }
+    uint64_t seed_value = 0;
+    if (seed && !ep_convert_u64(seed, &seed_value)) {
+        return NULL;
+    }
+    const npy_intp any = -1;
+    PyArrayObject *sizes = ep_array_in(input, "input", NPY_INT64, 1, &any);
+    if (!sizes) {
+        return NULL;
+    }
+    ep_error error = {EP_OK, ""};
+    npy_intp rank = PyArray_DIM(sizes, 0);
+    ep_net *net = ep_net_new(seed_value, (int)(rank > 1000 ? 1000 : rank), PyArray_DATA(sizes), &error);
+    ep_array_drop(sizes);
+    if (!net) {
+        ep_raise(&error, NULL);
+    }
+    return net;
+}
+
+/* The value that layer `name` (or "input") writes, or -1 with an exception. */
+static int value_named(const ep_net *net, const char *name, const char *reader) {
+    if (strcmp(name, "input") == 0) {
+        return 0;
+    }
+    for (int i = 0; i < net->n_layers; i++) {
+        if (strcmp(net->layers[i].name, name) == 0) {
+            return net->layers[i].out;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "%s: inputs names '%s', which is no earlier layer", reader, name);
+    return -1;
+}
+
+/* Indices of the values a layer reads; -1 with an exception. */
+static int inputs_of(const ep_net *net, PyObject *layer, const char *name, int *input) {
+    PyObject *names = item(layer, "inputs", false, name);
+    if (!names || names == Py_None) {
+        input[0] = net->n_layers ? net->layers[net->n_layers - 1].out : 0;
+        return 1;
+    }
+    PyObject *fast = PySequence_List(names);
+    Py_ssize_t n = fast ? PyList_Size(fast) : -1;
+    if (n > EP_INPUTS) {
+        PyErr_Format(PyExc_ValueError, "%s: at most %d inputs, got %zd", name, EP_INPUTS, n);
+        n = -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        const char *other = text_of(PyList_GetItem(fast, i), "inputs");
+        input[i] = other ? value_named(net, other, name) : -1;
+        if (input[i] < 0) {
+            n = -1;
+        }
+    }
+    Py_XDECREF(fast);
+    return (int)n;
+}
+
+static bool add_layer(ep_net *net, PyObject *layer) {
+    if (!PyDict_Check(layer)) {
+        ep_raise_got(PyExc_TypeError, layer, "spec: a layer must be a dict");
+        return false;
+    }
+    PyObject *kind_object = item(layer, "kind", true, "layer");
+    PyObject *name_object = kind_object ? item(layer, "name", true, "layer") : NULL;
+    const char *kind_name = name_object ? text_of(kind_object, "kind") : NULL;
+    const char *name = kind_name ? text_of(name_object, "name") : NULL;
+    if (!name) {
+        return false;
+    }
+    const ep_kind *kind = ep_catalogue_kind(kind_name);
+    if (!kind) {
+        PyErr_Format(PyExc_ValueError, "%s: no kind of layer is called '%s'", name, kind_name);
+        return false;
+    }
+    bool taken = strcmp(name, "input") == 0 || strchr(name, '.');
+    for (int i = 0; i < net->n_layers; i++) {
+        taken = taken || strcmp(net->layers[i].name, name) == 0;
+    }
+    if (taken) {
+        PyErr_Format(PyExc_ValueError, "name: '%s' is taken, or has a dot", name);
+        return false;
+    }
+    int input[EP_INPUTS], n = inputs_of(net, layer, name, input);
+    ep_settings config;
+    if (n < 0 || !ep_settings_open(&config, kind->fields, kind->config_size,
+                                   item(layer, "config", false, name), name)) {
+        return false;
+    }
+    ep_error error = {EP_OK, ""};
+    int value = ep_net_add(net, kind, name, n, input, config.at, &error);
+    ep_settings_close(&config);
+    if (value < 0) {
+        ep_raise(&error, NULL);
+    }
+    return value >= 0;
+}
+
+static const char *value_name(const ep_net *net, int value) { return net->values[value].name; }
+
+/* The spec as it is kept: every default filled in, every input named. */
+static PyObject *spec_of(const ep_net *net) {
+    PyObject *layers = PyList_New(0), *sizes = PyList_New(0);
+    const ep_value *in = &net->values[0];
+    for (int d = 0; sizes && d < in->rank; d++) {
+        PyObject *size = PyLong_FromLongLong(net->axes[in->axis[d]].born);
+        if (!size || PyList_Append(sizes, size) < 0) {
+            Py_CLEAR(sizes);
+        }
+        Py_XDECREF(size);
+    }
+    for (int i = 0; layers && i < net->n_layers; i++) {
+        const ep_layer *layer = &net->layers[i];
+        PyObject *names = PyList_New(0), *row = NULL;
+        for (int j = 0; names && j < layer->n_inputs; j++) {
+            PyObject *name = PyUnicode_FromString(value_name(net, layer->input[j]));
+            if (!name || PyList_Append(names, name) < 0) {
+                Py_CLEAR(names);
+            }
+            Py_XDECREF(name);
+        }
+        PyObject *config = ep_config_as_dict(layer->kind->fields, layer->config);
+        if (names && config) {
+            row = Py_BuildValue("{s:s,s:s,s:O,s:O}", "kind", layer->kind->name, "name", layer->name,
+                                "inputs", names, "config", config);
+        }
+        if (!row || PyList_Append(layers, row) < 0) {
+            Py_CLEAR(layers);
+        }
+        Py_XDECREF(row);
+        Py_XDECREF(names);
+        Py_XDECREF(config);
+    }
+    PyObject *spec = NULL;
+    if (layers && sizes) {
+        spec = Py_BuildValue("{s:K,s:O,s:O}", "seed", (unsigned long long)net->seed, "input", sizes,
+                             "layers", layers);
+    }
+    Py_XDECREF(layers);
+    Py_XDECREF(sizes);
+    return spec;
+}
+
+static bool build(ep_network *self, PyObject *spec) {
+    self->net = net_of_input(spec);
+    PyObject *layers = self->net ? item(spec, "layers", true, "spec") : NULL;
+    PyObject *list = layers ? PySequence_List(layers) : NULL;
+    bool ok = list != NULL;
+    for (Py_ssize_t i = 0; ok && i < PyList_Size(list); i++) {
+        ok = add_layer(self->net, PyList_GetItem(list, i));
+    }
+    Py_XDECREF(list);
+    ep_error error = {EP_OK, ""};
+    if (!ok || !ep_net_build(self->net, &error)) {
+        if (ok) {
+            ep_raise(&error, NULL);
+        }
+        return false;
+    }
+    self->input_width = self->net->values[0].width;
+    self->living = PyMem_Calloc((size_t)self->input_width, sizeof *self->living);
+    self->shift = PyMem_Calloc(1, sizeof *self->shift);
+    self->scale = PyMem_Calloc(1, sizeof *self->scale);
+    if (!self->living || !self->shift || !self->scale) {
+        PyErr_NoMemory();
+        return false;
+    }
+    self->scale[0] = 1;
+    self->n_scaling = 1;
+    self->all_living = true;
+    self->spec = spec_of(self->net);
+    return self->spec != NULL;
+}
+
+static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"spec", NULL};
+    PyObject *spec;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Network", names, &PyDict_Type, &spec)) {
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    ep_network *self = (ep_network *)allocate(type, 0);
+    if (!self) {
+        return NULL;
+    }
+    self->state = PyType_GetModuleState(type);
+    atomic_init(&self->busy, 0);
+    if (!build(self, spec)) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static int network_traverse(PyObject *object, visitproc visit, void *arg) {
+    ep_network *self = (ep_network *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->spec);
+    Py_VISIT(self->fitness_call);
+    Py_VISIT(self->dynamics_call);
+    return 0;
+}
+
+static int network_clear(PyObject *object) {
+    ep_network *self = (ep_network *)object;
+    Py_CLEAR(self->spec);
+    Py_CLEAR(self->fitness_call);
+    Py_CLEAR(self->dynamics_call);
+    return 0;
+}
+
+static void network_dealloc(PyObject *object) {
+    ep_network *self = (ep_network *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    network_clear(object);
+    if (self->regime.loss) {
+        ep_fields_free(self->regime.loss->fields, self->regime.loss_config);
+        ep_fields_free(self->regime.optimizer->fields, self->regime.optimizer_config);
+    }
+    PyMem_Free(self->regime.loss_config);
+    PyMem_Free(self->regime.optimizer_config);
+    ep_evolution_free(self->regime.evolution);
+    ep_net_free(self->net);
+    PyMem_Free(self->shift);
+    PyMem_Free(self->scale);
+    PyMem_Free(self->living);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+/* ---- numbers about itself --------------------------------------------------------------------- */
+
+static PyObject *get_spec(PyObject *self, void *closure) {
+    (void)closure;
+    return Py_NewRef(((ep_network *)self)->spec);
+}
+
+enum { STEP, GENERATION, FLOPS, FOUNDING_FLOPS, PARAMETERS, FOUNDING_PARAMETERS, NBYTES, ROWS };
+
+static PyObject *get_number(PyObject *object, void *closure) {
+    const ep_net *net = ((ep_network *)object)->net;
+    switch ((int)(intptr_t)closure) {
+    case STEP: return PyLong_FromLongLong(net->step);
+    case GENERATION: return PyLong_FromLongLong(net->generation);
+    case FLOPS: return PyFloat_FromDouble(ep_net_flops(net, net->axes));
+    case FOUNDING_FLOPS: return PyFloat_FromDouble(net->founding_flops);
+    case PARAMETERS: return PyLong_FromLongLong(ep_net_parameters(net));
+    case FOUNDING_PARAMETERS: return PyLong_FromLongLong(net->founding_parameters);
+    case ROWS: return PyLong_FromLongLong(net->rows);
+    default: break;
+    }
+    const ep_slab *slabs[] = {net->numbers, net->gradients, net->first, net->second,
+                              net->x,       net->dx,        net->workspace};
+    int64_t numbers = 0;
+    for (int i = 0; i < EP_COUNT(slabs); i++) {
+        numbers += slabs[i] ? slabs[i]->n : 0;
+    }
+    return PyLong_FromLongLong(numbers * (int64_t)sizeof(ep_real));
+}
+
+#define NUMBER(name, which, doc) {name, get_number, NULL, doc, (void *)(intptr_t)(which)}
+static PyGetSetDef getset[] = {
+    {"spec", get_spec, NULL, "The founding structure: a dict of plain Python objects.", NULL},
+    NUMBER("step", STEP, "Updates so far."),
+    NUMBER("generation", GENERATION, "Generations so far."),
+    NUMBER("flops", FLOPS, "Multiply-adds of one sample's forward pass at the present shape."),
+    NUMBER("founding_flops", FOUNDING_FLOPS, "The same at birth."),
+    NUMBER("parameters", PARAMETERS, "Weights, biases and masses at the present shape."),
+    NUMBER("founding_parameters", FOUNDING_PARAMETERS, "The same at birth."),
+    NUMBER("nbytes", NBYTES, "Bytes of all slabs: values, gradients, moments, activations, workspace."),
+    NUMBER("rows", ROWS, "Samples of the last training batch."),
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+/* ---- the type --------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(network_doc,
+             "Network(spec)\n--\n\n"
+             "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
+             "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
+             "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
+             "where it cannot be held.");
+
+static PyMethodDef *joined(void) {
+    static PyMethodDef all[40]; /* written once, the same every time, under the import lock */
+    PyMethodDef *tables[] = {ep_network_build_methods, ep_network_array_methods,
+                             ep_network_run_methods, ep_network_step_methods};
+    int n = 0;
+    for (int i = 0; i < EP_COUNT(tables); i++) {
+        for (PyMethodDef *m = tables[i]; m->ml_name; m++) {
+            all[n++] = *m;
+        }
+    }
+    return all;
+}
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)network_doc},
+    {Py_tp_new, network_new},
+    {Py_tp_traverse, network_traverse},
+    {Py_tp_clear, network_clear},
+    {Py_tp_dealloc, network_dealloc},
+    {Py_tp_getset, getset},
+    {Py_tp_methods, NULL},
+    {0, NULL},
+};
+
+PyType_Spec ep_network_spec = {
+    .name = "evoprune._core.Network",
+    .basicsize = sizeof(ep_network),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};
+
+int ep_network_add_type(PyObject *module, ep_state *state) {
+    slots[EP_COUNT(slots) - 2].pfunc = joined();
+    state->network_type = PyType_FromModuleAndSpec(module, &ep_network_spec, NULL);
+    if (!state->network_type) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, "Network", state->network_type);
+}

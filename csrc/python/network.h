@@ -1,0 +1,52 @@
+/* network: the one C type, `Network`: a net, how it is trained, and what Python must keep alive
+ * meanwhile. Shared by the files network*.c, each a group of its methods. */
+#ifndef EP_PYTHON_NETWORK_H
+#define EP_PYTHON_NETWORK_H
+
+#include "python/convert.h"
+
+#include "train.h"
+
+typedef struct {
+    PyObject_HEAD
+    ep_net *net;
+    ep_state *state;
+    PyObject *spec;            /* dict, the founding structure with defaults filled in */
+    ep_regime regime;          /* configs and evolution are owned here */
+    PyObject *fitness_call, *dynamics_call; /* laws written in Python, or NULL */
+    ep_real *shift, *scale;    /* input scaling, n_scaling numbers each */
+    int64_t n_scaling;         /* 1, or the founding width of the input */
+    int64_t input_width;       /* founding */
+    int32_t *living;           /* room for ep_living_inputs */
+    atomic_int busy;           /* a call is in work, perhaps without the GIL */
+    const void *checked_y;     /* labels of this table were found in range */
+    int64_t checked_rows, checked_outputs;
+    bool all_living;           /* no input feature has died */
+} ep_network;
+
+/* Raises RuntimeError when another call is in work; true: ours now, ep_network_leave gives it back. */
+bool ep_network_enter(ep_network *self);
+EP_INLINE void ep_network_leave(ep_network *self) { atomic_store(&self->busy, 0); }
+
+extern PyType_Spec ep_network_spec;
+/* Method tables of the files, joined by network.c. */
+extern PyMethodDef ep_network_build_methods[], ep_network_array_methods[], ep_network_run_methods[],
+    ep_network_step_methods[];
+
+/* ---- network_table.c: the user's arrays as tables -------------------------------------------- */
+/* Rows of numbers of `object`; `keep` receives a reference that must be held while the table is in
+ * use. Borrows any row-contiguous array of a known number type, converts once otherwise. */
+bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyObject **keep);
+/* Targets for the configured loss; labels are checked for range (once per array). */
+bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
+                         PyObject **keep);
+ep_intake ep_network_intake(const ep_network *self);
+
+/* ---- network_law.c: laws written in Python ---------------------------------------------------- */
+bool ep_call_fitness(void *network, const ep_signals *signals, ep_real *fitness, ep_error *error);
+bool ep_call_dynamics(void *network, const ep_cohort *cohort, ep_error *error);
+
+/* A structured array of deaths: step, population, birth, mass, fitness. */
+PyObject *ep_deaths_array(const ep_death *deaths, int64_t n);
+
+#endif

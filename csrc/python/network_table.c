@@ -1,0 +1,170 @@
+/* network_table: the user's arrays as tables of rows, borrowed where their rows are contiguous
+ * numbers of a known type (memory maps, overlapping windows, any row stride), converted once
+ * otherwise. What does not fit the network is said here, before anything runs. */
+#include "python/network.h"
+
+#include <string.h>
+
+static bool number_of(int type, ep_number *number) {
+    switch (type) {
+    case NPY_FLOAT32: *number = EP_FLOAT32; return true;
+    case NPY_FLOAT64: *number = EP_FLOAT64; return true;
+    case NPY_BOOL: /* bytes 0 and 1 */
+    case NPY_UINT8: *number = EP_UINT8; return true;
+    case NPY_INT8: *number = EP_INT8; return true;
+    case NPY_UINT16: *number = EP_UINT16; return true;
+    case NPY_INT16: *number = EP_INT16; return true;
+    case NPY_UINT32: *number = EP_UINT32; return true;
+    case NPY_INT32: *number = EP_INT32; return true;
+    default: break;
+    }
+    if (PyTypeNum_ISSIGNED(type) && (type == NPY_LONG || type == NPY_LONGLONG)) {
+        *number = EP_INT64; /* NPY_LONG is 8 bytes on the systems we build for; checked below */
+        return true;
+    }
+    return false;
+}
+
+/* True where one sample's numbers lie one after the other. */
+static bool rows_contiguous(PyArrayObject *array) {
+    npy_intp expected = PyArray_ITEMSIZE(array);
+    for (int d = PyArray_NDIM(array) - 1; d > 0; d--) {
+        if (PyArray_DIM(array, d) != 1 && PyArray_STRIDE(array, d) != expected) {
+            return false;
+        }
+        expected *= PyArray_DIM(array, d);
+    }
+    return true;
+}
+
+static bool as_table(PyObject *object, const char *name, int fallback, ep_table *table,
+                     PyObject **keep) {
+    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(object);
+    if (!array) {
+        return false;
+    }
+    *keep = (PyObject *)array;
+    int type = PyArray_TYPE(array);
+    if (!PyTypeNum_ISNUMBER(type) && type != NPY_BOOL) {
+        PyErr_Format(PyExc_TypeError, "%s: expected an array of real numbers, got dtype %R", name,
+                     (PyObject *)PyArray_DESCR(array));
+        return false;
+    }
+    if (PyTypeNum_ISCOMPLEX(type)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected real numbers, got complex ones", name);
+        return false;
+    }
+    if (PyArray_NDIM(array) < 1) {
+        PyErr_Format(PyExc_ValueError, "%s: expected an array of samples, got a single number", name);
+        return false;
+    }
+    ep_number number;
+    bool known = number_of(type, &number) && PyArray_ISBEHAVED_RO(array) && rows_contiguous(array) &&
+                 !(number == EP_INT64 && PyArray_ITEMSIZE(array) != 8);
+    if (!known) {
+        int wanted = number_of(type, &number) ? type : fallback;
+        PyObject *converted = PyArray_FROMANY((PyObject *)array, wanted, 0, 0,
+                                              NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+        if (!converted) {
+            return false;
+        }
+        Py_SETREF(*keep, converted);
+        array = (PyArrayObject *)converted;
+        number_of(PyArray_TYPE(array), &number);
+    }
+    int64_t width = 1;
+    for (int d = 1; d < PyArray_NDIM(array); d++) {
+        width = ep_times(width, PyArray_DIM(array, d));
+    }
+    *table = (ep_table){.at = PyArray_DATA(array), .type = number, .rows = PyArray_DIM(array, 0),
+                        .width = width, .stride = PyArray_STRIDE(array, 0)};
+    return true;
+}
+
+static PyObject *shape_of(PyObject *array) { return PyObject_GetAttrString(array, "shape"); }
+
+static void raise_shape(const char *format, PyObject *array, long long wanted) {
+    PyObject *shape = shape_of(array);
+    if (shape) {
+        PyErr_Format(PyExc_ValueError, format, wanted, shape);
+        Py_DECREF(shape);
+    }
+}
+
+bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyObject **keep) {
+    *keep = NULL;
+    if (!as_table(object, "x", EP_NPY_REAL, table, keep)) {
+        Py_CLEAR(*keep);
+        return false;
+    }
+    bool column = PyArray_NDIM((PyArrayObject *)*keep) == 1 && self->input_width == 1;
+    if (table->width != self->input_width ||
+        (PyArray_NDIM((PyArrayObject *)*keep) == 1 && !column)) {
+        raise_shape("x: expected (samples, ...) with %lld numbers to a sample (the network's input), got "
+                    "shape %S", *keep, (long long)self->input_width);
+        Py_CLEAR(*keep);
+        return false;
+    }
+    return true;
+}
+
+static bool check_labels(ep_network *self, const ep_table *table, int64_t outputs,
+                         int64_t positions) {
+    if (self->checked_y == table->at && self->checked_rows == table->rows &&
+        self->checked_outputs == outputs) {
+        return true;
+    }
+    int64_t low = positions > 1 ? -1 : 0, found = 0;
+    int64_t row = ep_table_outside(table, low, outputs - 1, &found);
+    if (row >= 0) {
+        PyErr_Format(PyExc_ValueError, "y: labels must be in [%lld, %lld], got %lld in row %lld",
+                     (long long)low, (long long)outputs - 1, (long long)found, (long long)row);
+        return false;
+    }
+    self->checked_y = table->at;
+    self->checked_rows = table->rows;
+    self->checked_outputs = outputs;
+    return true;
+}
+
+bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
+                         PyObject **keep) {
+    *keep = NULL;
+    if (!self->regime.loss) {
+        PyErr_SetString(PyExc_RuntimeError, "network: no loss is configured yet");
+        return false;
+    }
+    const ep_value *out = ep_net_output(self->net);
+    int64_t outputs = self->net->axes[out->axis[out->rank - 1]].n;
+    int64_t positions = outputs ? out->width / outputs : 0;
+    bool classes = self->regime.loss->target == EP_TARGET_CLASS;
+    if (!as_table(object, "y", classes ? NPY_INT64 : EP_NPY_REAL, table, keep)) {
+        Py_CLEAR(*keep);
+        return false;
+    }
+    int64_t wanted = classes ? positions : out->width;
+    bool ok = false;
+    if (classes && (table->type == EP_FLOAT32 || table->type == EP_FLOAT64)) {
+        PyErr_Format(PyExc_TypeError, "y: loss %s takes whole-number class labels, got dtype %R",
+                     self->regime.loss->name,
+                     (PyObject *)PyArray_DESCR((PyArrayObject *)*keep));
+    } else if (table->rows != rows) {
+        PyErr_Format(PyExc_ValueError, "y: expected as many rows as x (%lld), got %lld",
+                     (long long)rows, (long long)table->rows);
+    } else if (table->width != wanted) {
+        raise_shape("y: expected (samples, ...) with %lld numbers to a sample, got shape %S", *keep,
+                    (long long)wanted);
+    } else {
+        ok = !classes || check_labels(self, table, outputs, positions);
+    }
+    if (!ok) {
+        Py_CLEAR(*keep);
+    }
+    return ok;
+}
+
+ep_intake ep_network_intake(const ep_network *self) {
+    return (ep_intake){.shift = self->shift, .scale = self->scale, .each = self->n_scaling > 1,
+                       .living = self->all_living ? NULL : self->living,
+                       .width = self->net->values[0].width};
+}

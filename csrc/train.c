@@ -1,0 +1,408 @@
+/* train: see train.h. */
+#include "train.h"
+
+#include "crew.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NORM_BLOCK = 4096 }; /* numbers to one partial sum of the gradient's norm */
+
+/* The targets and row numbers of one batch, drawn while the batch before it is still in work. */
+typedef struct {
+    int64_t rows;
+    int64_t *order;
+    void *targets;
+    double weight; /* sum of the rows' weights in the loss */
+} draw;
+
+typedef struct {
+    ep_net *net;
+    const ep_regime *regime;
+    const ep_job *job;
+    ep_record *record;
+    ep_error *error;
+    int32_t *living;
+    ep_intake intake;
+    int64_t positions, outputs; /* predictions per sample, numbers per prediction */
+    size_t target_bytes;        /* per sample */
+    draw draws[2];
+    ep_real *loss, *hit;        /* per prediction of the batch */
+    ep_task *tasks;
+    int64_t n_tasks;
+    double *norms;              /* partial sums of the gradient's norm */
+    int64_t n_norms;
+    atomic_llong next_task, next_norm, next_update;
+    int64_t s;                  /* step of this job in work */
+    double scale;               /* of the gradient, by clipping */
+    bool stop;
+} run;
+
+/* ---- the loss -------------------------------------------------------------------------------- */
+
+static void shape_targets(const ep_net *net, const ep_regime *regime, int64_t *positions,
+                          int64_t *outputs, size_t *bytes) {
+    const ep_value *out = ep_net_output(net);
+    *outputs = net->axes[out->axis[out->rank - 1]].n;
+    *positions = *outputs ? out->width / *outputs : 0;
+    *bytes = (size_t)*positions * (regime->loss->target == EP_TARGET_CLASS
+                                       ? sizeof(int64_t)
+                                       : (size_t)*outputs * sizeof(ep_real));
+}
+
+static void draw_targets(const ep_regime *regime, const ep_table *y, const int64_t *order,
+                         int64_t i0, int64_t i1, void *to) {
+    if (regime->loss->target == EP_TARGET_CLASS) {
+        ep_gather_classes(y, order, i0, i1, to);
+    } else {
+        ep_gather_reals(y, order, i0, i1, to);
+    }
+}
+
+static double weigh(const ep_regime *regime, const void *targets, int64_t predictions,
+                    size_t bytes) {
+    double sum = 0;
+    for (int64_t i = 0; i < predictions; i++) {
+        sum += regime->loss->weight(regime->loss_config, (const char *)targets + (size_t)i * bytes);
+    }
+    return sum;
+}
+
+static double sum_of(const ep_real *at, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)at[i];
+    }
+    return sum;
+}
+
+/* ---- the optimizer --------------------------------------------------------------------------- */
+
+static ep_pace pace_of(const ep_net *net, const ep_regime *regime, ep_role role, double rate,
+                       double scale) {
+    double decay = role == EP_DECAYED ? regime->optimizer->decay(regime->optimizer_config) : 0;
+    return (ep_pace){.rate = rate, .decay = decay, .scale = scale, .step = net->step + 1};
+}
+
+static void update(const ep_net *net, const ep_regime *regime, ep_role role, double rate,
+                   double scale, int64_t at, int64_t n) {
+    int moments = regime->optimizer->moments;
+    regime->optimizer->step(regime->optimizer_config, pace_of(net, regime, role, rate, scale), n,
+                            net->numbers->at + at, net->gradients->at + at,
+                            moments > 0 ? net->first->at + at : NULL,
+                            moments > 1 ? net->second->at + at : NULL);
+}
+
+/* A finished range of the gradient, still in cache. */
+static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t n) {
+    const run *r = pass->ready_context;
+    const ep_tensor *t = &pass->tensor[tensor];
+    if (t->role == EP_DECAYED || t->role == EP_FREE) {
+        update(r->net, r->regime, t->role, r->job->rate[r->s], 1, t->at + from, n);
+    }
+}
+
+/* ---- clipping: norm over fixed blocks, so that its bits are the same for any crew ------------- */
+
+static int64_t trained_numbers(const ep_net *net) { return net->begin[EP_EVOLVED]; }
+
+static double norm2_of_block(const ep_net *net, int64_t block) {
+    int64_t a = block * NORM_BLOCK, n = ep_min(NORM_BLOCK, trained_numbers(net) - a);
+    const ep_real *g = net->gradients->at + a;
+    double lane[8] = {0};
+    int64_t whole = n / 8 * 8;
+    for (int64_t i = 0; i < whole; i += 8) {
+        for (int l = 0; l < 8; l++) {
+            lane[l] += (double)g[i + l] * (double)g[i + l];
+        }
+    }
+    for (int64_t i = whole; i < n; i++) {
+        lane[i - whole] += (double)g[i] * (double)g[i];
+    }
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+static double clip_scale(const run *r) {
+    double sum = 0;
+    for (int64_t i = 0; i < (trained_numbers(r->net) + NORM_BLOCK - 1) / NORM_BLOCK; i++) {
+        sum += r->norms[i];
+    }
+    double norm = sqrt(sum);
+    return norm > r->regime->clip ? r->regime->clip / norm : norm == norm ? 1 : NAN;
+}
+
+static void update_block(const run *r, int64_t block) {
+    const ep_net *net = r->net;
+    int64_t a = block * NORM_BLOCK, b = ep_min(a + NORM_BLOCK, trained_numbers(net));
+    for (int role = EP_DECAYED; role <= EP_FREE; role++) {
+        int64_t from = ep_max(a, net->begin[role]), to = ep_min(b, net->begin[role + 1]);
+        if (from < to) {
+            update(net, r->regime, (ep_role)role, r->job->rate[r->s], r->scale, from, to - from);
+        }
+    }
+}
+
+/* ---- one step -------------------------------------------------------------------------------- */
+
+static void draw_batch(run *r, int64_t s) {
+    draw *d = &r->draws[s & 1];
+    const ep_job *job = r->job;
+    d->rows = ep_batch_order(job->x.rows, job->batch, job->first + s, job->shuffle, job->seed,
+                             d->order);
+    draw_targets(r->regime, &job->y, d->order, 0, d->rows, d->targets);
+    d->weight = weigh(r->regime, d->targets, d->rows * r->positions,
+                      r->positions ? r->target_bytes / (size_t)r->positions : 0);
+}
+
+/* This worker's rows: gather, forward, loss, backward. */
+static void do_rows(run *r, ep_pass *pass) {
+    ep_net *net = r->net;
+    const draw *d = &r->draws[r->s & 1];
+    int64_t n = pass->r1 - pass->r0;
+    if (n <= 0) {
+        return;
+    }
+    const ep_value *in = &net->values[0], *out = ep_net_output(net);
+    ep_gather_inputs(&r->job->x, &r->intake, d->order, pass->r0, pass->r1, r->job->first + r->s,
+                     pass->x + in->at * pass->capacity + pass->r0 * in->width);
+    ep_net_forward(net, pass);
+    int64_t at = pass->r0 * r->positions, place = out->at * pass->capacity + pass->r0 * out->width;
+    ep_real scale = d->weight > 0 ? (ep_real)(1 / d->weight) : 0;
+    r->regime->loss->measure(r->regime->loss_config, n * r->positions, r->outputs, pass->x + place,
+                             (char *)d->targets + (size_t)pass->r0 * r->target_bytes, scale,
+                             r->loss + at, r->hit + at, pass->dx + place);
+    ep_net_backward(net, pass);
+}
+
+/* Every worker sums the same numbers in the same order and so decides alike. */
+static double mean_loss(const run *r) {
+    const draw *d = &r->draws[r->s & 1];
+    return d->weight > 0 ? sum_of(r->loss, d->rows * r->positions) / d->weight : 0;
+}
+
+static void do_gradients(run *r, ep_pass *pass) {
+    bool clips = r->regime->clip > 0;
+    pass->ready = clips ? NULL : ready;
+    pass->ready_context = r;
+    for (int64_t i; (i = ep_crew_claim(&r->next_task)) <= r->n_tasks;) {
+        if (i < r->n_tasks) {
+            ep_net_gradient(r->net, pass, &r->tasks[i]);
+        } else if (r->s + 1 < r->job->steps) {
+            draw_batch(r, r->s + 1);
+        }
+    }
+}
+
+/* Bookkeeping by one worker while the others wait: record, generation, removal, next batch. */
+static void finish_step(run *r, const ep_pass *pass, double loss) {
+    ep_net *net = r->net;
+    const ep_job *job = r->job;
+    const draw *d = &r->draws[r->s & 1];
+    r->record->loss[r->s] = loss;
+    r->record->weight[r->s] = d->weight;
+    r->record->hits[r->s] = sum_of(r->hit, d->rows * r->positions);
+    ep_net_track(net, pass);
+    net->step++;
+    r->record->steps = r->s + 1;
+    ep_evolution *e = r->regime->evolution;
+    if (e && net->n_populations && net->step % ep_evolution_selection(e)->every == 0) {
+        ep_chronicle *chronicle = &r->record->chronicle;
+        int64_t before = chronicle->compactions;
+        if (!ep_evolve(net, e, job->pressure[r->s], job->strength[r->s], pass->scratch, chronicle,
+                       r->error) ||
+            !ep_evolve_compact(net, e, false, chronicle, r->error)) {
+            r->stop = true;
+        } else if (chronicle->compactions != before) {
+            r->intake.living = ep_living_inputs(net, r->living) ? r->living : NULL;
+            r->intake.width = net->values[0].width;
+        }
+    }
+    if (++r->s >= job->steps || r->stop) {
+        r->stop = true;
+        return;
+    }
+    net->rows = r->draws[r->s & 1].rows;
+    r->n_tasks = ep_net_tasks(net, job->threads, r->tasks);
+    atomic_store(&r->next_task, 0);
+    atomic_store(&r->next_norm, 0);
+    atomic_store(&r->next_update, 0);
+}
+
+static void work(ep_crew *crew, int part, int parts, void *context) {
+    run *r = context;
+    while (!r->stop) {
+        ep_pass pass = ep_net_training_pass(r->net, part, parts);
+        do_rows(r, &pass);
+        ep_crew_wait(crew);
+        double loss = mean_loss(r);
+        if (!isfinite(loss)) {
+            if (part == 0) {
+                ep_fail(r->error, EP_DIVERGED,
+                        "the loss is not finite at step %lld; the update was not applied",
+                        (long long)r->net->step);
+            }
+            return;
+        }
+        do_gradients(r, &pass);
+        if (r->regime->clip > 0) {
+            int64_t blocks = (trained_numbers(r->net) + NORM_BLOCK - 1) / NORM_BLOCK;
+            ep_crew_wait(crew);
+            for (int64_t i; (i = ep_crew_claim(&r->next_norm)) < blocks;) {
+                r->norms[i] = norm2_of_block(r->net, i);
+            }
+            ep_crew_wait(crew);
+            double scale = clip_scale(r);
+            if (!isfinite(scale)) {
+                if (part == 0) {
+                    ep_fail(r->error, EP_DIVERGED,
+                            "the gradient is not finite at step %lld; the update was not applied",
+                            (long long)r->net->step);
+                }
+                return;
+            }
+            if (part == 0) {
+                r->scale = scale;
+            }
+            ep_crew_wait(crew);
+            for (int64_t i; (i = ep_crew_claim(&r->next_update)) < blocks;) {
+                update_block(r, i);
+            }
+        }
+        ep_crew_wait(crew);
+        if (part == 0) {
+            finish_step(r, &pass, loss);
+        }
+        ep_crew_wait(crew);
+    }
+}
+
+/* ---- many steps ------------------------------------------------------------------------------ */
+
+bool ep_living_inputs(const ep_net *net, int32_t *living) {
+    const ep_value *in = &net->values[0];
+    int64_t n = 1, born = 1;
+    living[0] = 0;
+    for (int d = 0; d < in->rank; d++) { /* living indices of the axes so far, times the next */
+        const ep_axis *axis = &net->axes[in->axis[d]];
+        for (int64_t i = n - 1; i >= 0; i--) {
+            int32_t base = living[i];
+            for (int64_t j = axis->n - 1; j >= 0; j--) {
+                living[i * axis->n + j] = base * (int32_t)axis->born + (int32_t)ep_birth(axis, j);
+            }
+        }
+        n *= axis->n;
+        born *= axis->born;
+    }
+    return n < born;
+}
+
+static bool reserve(run *r) {
+    ep_net *net = r->net;
+    const ep_job *job = r->job;
+    int64_t batch = ep_min(job->batch, job->x.rows);
+    if (!ep_net_reserve(net, batch, r->error) ||
+        !ep_net_reserve_workers(net, ep_max(1, job->threads), r->error)) {
+        return false;
+    }
+    net->rows = batch;
+    int64_t predictions = ep_max(1, batch * r->positions);
+    int64_t norms = trained_numbers(net) / NORM_BLOCK + 1;
+    bool ok = true;
+    for (int i = 0; i < 2; i++) {
+        r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));
+        r->draws[i].targets = malloc((size_t)batch * r->target_bytes + 1);
+        ok = ok && r->draws[i].order && r->draws[i].targets;
+    }
+    r->loss = malloc((size_t)predictions * sizeof *r->loss);
+    r->hit = malloc((size_t)predictions * sizeof *r->hit);
+    r->tasks = malloc((size_t)(ep_net_tasks(net, job->threads, NULL) + 1) * sizeof *r->tasks);
+    r->norms = malloc((size_t)norms * sizeof *r->norms);
+    return (ok && r->loss && r->hit && r->tasks && r->norms) ||
+           ep_fail(r->error, EP_NO_MEMORY, "train: no memory for a batch of %lld", (long long)batch);
+}
+
+static void release(run *r) {
+    for (int i = 0; i < 2; i++) {
+        free(r->draws[i].order);
+        free(r->draws[i].targets);
+    }
+    free(r->loss);
+    free(r->hit);
+    free(r->tasks);
+    free(r->norms);
+}
+
+bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *living,
+              ep_record *record, ep_error *error) {
+    run r = {.net = net, .regime = regime, .job = job, .record = record, .error = error,
+             .living = living, .intake = job->intake};
+    record->steps = 0;
+    if (job->steps <= 0) {
+        return true;
+    }
+    shape_targets(net, regime, &r.positions, &r.outputs, &r.target_bytes);
+    bool ok = reserve(&r);
+    if (ok) {
+        r.intake.living = ep_living_inputs(net, living) ? living : NULL;
+        r.intake.width = net->values[0].width;
+        draw_batch(&r, 0);
+        net->rows = r.draws[0].rows;
+        r.n_tasks = ep_net_tasks(net, job->threads, r.tasks);
+        error->code = EP_OK;
+        ep_crew_run(job->threads, work, &r);
+        ok = error->code == EP_OK;
+    }
+    release(&r);
+    return ok;
+}
+
+/* ---- piece by piece --------------------------------------------------------------------------- */
+
+void ep_step_forward(ep_net *net, bool training) {
+    ep_pass pass = ep_net_training_pass(net, 0, 1);
+    pass.training = training;
+    ep_net_forward(net, &pass);
+}
+
+double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, double *hits) {
+    int64_t positions, outputs;
+    size_t bytes;
+    shape_targets(net, regime, &positions, &outputs, &bytes);
+    int64_t n = net->rows * positions;
+    char *targets = malloc((size_t)net->rows * bytes + 1);
+    ep_real *loss = malloc((size_t)ep_max(1, 2 * n) * sizeof *loss);
+    double total = NAN;
+    if (targets && loss) {
+        draw_targets(regime, y, NULL, 0, net->rows, targets);
+        double weight = weigh(regime, targets, n, positions ? bytes / (size_t)positions : 0);
+        ep_pass pass = ep_net_training_pass(net, 0, 1);
+        int64_t place = ep_net_output(net)->at * pass.capacity;
+        regime->loss->measure(regime->loss_config, n, outputs, pass.x + place, targets,
+                              weight > 0 ? (ep_real)(1 / weight) : 0, loss, loss + n,
+                              pass.dx + place);
+        ep_net_backward(net, &pass);
+        total = weight > 0 ? sum_of(loss, n) / weight : 0;
+        *hits = sum_of(loss + n, n);
+    }
+    free(targets);
+    free(loss);
+    return total;
+}
+
+void ep_step_gradient(ep_net *net) {
+    ep_pass pass = ep_net_training_pass(net, 0, 1);
+    for (int i = 0; i < net->n_layers; i++) {
+        if (net->layers[i].kind->gradient && net->layers[i].n_tensors) {
+            ep_net_gradient(net, &pass, &(ep_task){i, 0, 1});
+        }
+    }
+}
+
+void ep_step_update(ep_net *net, const ep_regime *regime, double rate) {
+    for (int role = EP_DECAYED; role <= EP_FREE; role++) {
+        int64_t at = net->begin[role];
+        update(net, regime, (ep_role)role, rate, 1, at, net->begin[role + 1] - at);
+    }
+    net->step++;
+}

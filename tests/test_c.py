@@ -1,0 +1,81 @@
+"""The core without Python, under the address and undefined-behaviour sanitizers.
+
+Every tests/c/*.c is a program of its own, linked with all of the core outside csrc/python, in
+float32 and in float64; it returns 0 if all is well and says on stderr what is not.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CSRC = ROOT / "csrc"
+PROGRAMS = sorted((ROOT / "tests" / "c").glob("*.c"))
+SOURCES = sorted(p for p in CSRC.rglob("*.c") if p.parent != CSRC / "python")
+FLAGS = [
+    "-std=c11",
+    "-O1",
+    "-g",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-Wall",
+    "-Wextra",
+    "-Wno-psabi",
+    "-Werror",
+    "-pthread",
+    "-DEP_CHECK=1",
+    f"-I{CSRC}",
+]
+
+
+def compiler() -> list[str]:
+    command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[:1]
+    return command if shutil.which(command[0]) else ["cc"]
+
+
+def run(command: list[str], **more) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, **more)
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def core(request, tmp_path_factory) -> tuple[list[str], list[str], Path]:
+    """(compiler and flags, object files of the core, folder)."""
+    folder = tmp_path_factory.mktemp(request.param)
+    build = compiler() + FLAGS + ["-DEP_DOUBLE=1"] * (request.param == "float64")
+    probe = folder / "probe.c"
+    probe.write_text("int main(void) { return 0; }\n")
+    made = run([*build, str(probe), "-o", str(folder / "probe")])
+    if made.returncode or run([str(folder / "probe")]).returncode:
+        pytest.skip(f"no working sanitizers: {made.stderr.strip()[-200:]}")
+
+    def compile_one(source: Path) -> str:
+        target = folder / (source.relative_to(CSRC).as_posix().replace("/", "_") + ".o")
+        done = run([*build, "-c", str(source), "-o", str(target)])
+        assert done.returncode == 0, done.stderr
+        return str(target)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return build, list(pool.map(compile_one, SOURCES)), folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_program(core, program):
+    build, objects, folder = core
+    target = folder / program.stem
+    made = run([*build, str(program), *objects, "-o", str(target), "-lm"])
+    assert made.returncode == 0, made.stderr
+    options = {"ASAN_OPTIONS": "detect_stack_use_after_return=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    done = run([str(target)], env=os.environ | options, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
