@@ -38,15 +38,9 @@ void ep_fields_init(const ep_field *fields, void *config) {
         switch (field->type) {
         case EP_INT:
         case EP_BOOL:
-        case EP_CHOICE:
-            *(int64_t *)slot = (int64_t)field->initial;
-            break;
-        case EP_REAL:
-            *(double *)slot = field->initial;
-            break;
-        case EP_VECTOR:
-            *(ep_vector *)slot = (ep_vector){NULL, 0};
-            break;
+        case EP_CHOICE: *(int64_t *)slot = (int64_t)field->initial; break;
+        case EP_REAL: *(double *)slot = field->initial; break;
+        case EP_VECTOR: *(ep_vector *)slot = (ep_vector){NULL, 0}; break;
         }
     }
 }
@@ -161,15 +155,14 @@ bool ep_field_set_number(const ep_field *field, void *config, double value, cons
         *(int64_t *)slot = value != 0;
         return true;
     case EP_CHOICE:
-    case EP_VECTOR:
-        break;
+    case EP_VECTOR: break;
     }
     return ep_fail(error, EP_BAD_TYPE, "%s: %s must be %s, got a number", owner, field->name,
                    field->type == EP_CHOICE ? "a name" : "a list of numbers");
 }
 
-bool ep_field_set_choice(const ep_field *field, void *config, const char *value,
-                         const char *owner, ep_error *error) {
+bool ep_field_set_choice(const ep_field *field, void *config, const char *value, const char *owner,
+                         ep_error *error) {
     if (field->type != EP_CHOICE) {
         return ep_fail(error, EP_BAD_TYPE, "%s: %s must be a number, got the name '%.64s'", owner,
                        field->name, value);
@@ -187,15 +180,15 @@ bool ep_field_set_choice(const ep_field *field, void *config, const char *value,
                              field->choices[i]);
         used += wrote > 0 ? (size_t)wrote : 0;
     }
-    return ep_fail(error, EP_BAD_VALUE, "%s: %s must be one of %s, got '%.64s'", owner,
-                   field->name, known, value);
+    return ep_fail(error, EP_BAD_VALUE, "%s: %s must be one of %s, got '%.64s'", owner, field->name,
+                   known, value);
 }
 
 bool ep_field_set_vector(const ep_field *field, void *config, const double *at, int64_t n,
                          const char *owner, ep_error *error) {
     if (field->type != EP_VECTOR) {
-        return ep_fail(error, EP_BAD_TYPE, "%s: %s must be a single value, got %lld numbers",
-                       owner, field->name, (long long)n);
+        return ep_fail(error, EP_BAD_TYPE, "%s: %s must be a single value, got %lld numbers", owner,
+                       field->name, (long long)n);
     }
     for (int64_t i = 0; i < n; i++) {
         if (!within(field, at[i])) {

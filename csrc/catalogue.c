@@ -4,17 +4,17 @@
 #include <string.h>
 
 /* Both ways into one table: `item` by name, `items` by place. */
-#define EP_CATALOGUE(type, item, items)                                                           \
-    const type *items(int i) {                                                                    \
-        return i >= 0 && i < EP_COUNT(type##_table) ? type##_table[i] : NULL;                     \
-    }                                                                                             \
-    const type *item(const char *name) {                                                          \
-        for (int i = 0; i < EP_COUNT(type##_table); i++) {                                        \
-            if (strcmp(type##_table[i]->name, name) == 0) {                                       \
-                return type##_table[i];                                                           \
-            }                                                                                     \
-        }                                                                                         \
-        return NULL;                                                                              \
+#define EP_CATALOGUE(type, item, items)                                       \
+    const type *items(int i) {                                                \
+        return i >= 0 && i < EP_COUNT(type##_table) ? type##_table[i] : NULL; \
+    }                                                                         \
+    const type *item(const char *name) {                                      \
+        for (int i = 0; i < EP_COUNT(type##_table); i++) {                    \
+            if (strcmp(type##_table[i]->name, name) == 0) {                   \
+                return type##_table[i];                                       \
+            }                                                                 \
+        }                                                                     \
+        return NULL;                                                          \
     }
 
 #define EP_LAYER(name) &ep_kind_##name,

@@ -104,7 +104,7 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
         sum.weight += s.tallies[i].weight;
     }
     if (ok && y) {
-        *loss = sum.weight > 0 ? sum.loss / sum.weight : NAN;
+        *loss = sum.weight > 0 ? sum.loss / sum.weight : (double)NAN;
         *hits = sum.hits;
         *weight = sum.weight;
     }

@@ -103,12 +103,14 @@ bool ep_plan_tensor(ep_plan *plan, ep_layer *layer, const char *what, ep_role ro
 }
 
 static int new_value(ep_net *net, const char *name, int rank, const int *axis, ep_error *error) {
+    int own[EP_RANK]; /* axis may point into the array that grows */
+    memcpy(own, axis, (size_t)rank * sizeof *axis);
     if (!grow(&net->values, net->n_values, sizeof *net->values, error)) {
         return -1;
     }
     ep_value *value = &net->values[net->n_values];
     *value = (ep_value){.rank = rank};
-    memcpy(value->axis, axis, (size_t)rank * sizeof *axis);
+    memcpy(value->axis, own, (size_t)rank * sizeof *own);
     ep_format(value->name, sizeof value->name, "%s", name);
     return net->n_values++;
 }

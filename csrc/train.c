@@ -129,7 +129,7 @@ static double clip_scale(const run *r) {
         sum += r->norms[i];
     }
     double norm = sqrt(sum);
-    return norm > r->regime->clip ? r->regime->clip / norm : norm == norm ? 1 : NAN;
+    return norm > r->regime->clip ? r->regime->clip / norm : norm * 0 + 1; /* NaN and infinity stay visible */
 }
 
 static void update_block(const run *r, int64_t block) {

@@ -76,6 +76,9 @@ def test_program(core, program):
     target = folder / program.stem
     made = run([*build, str(program), *objects, "-o", str(target), "-lm"])
     assert made.returncode == 0, made.stderr
-    options = {"ASAN_OPTIONS": "detect_stack_use_after_return=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    options = {
+        "ASAN_OPTIONS": "detect_stack_use_after_return=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
     done = run([str(target)], env=os.environ | options, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

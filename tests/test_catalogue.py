@@ -82,7 +82,9 @@ def test_a_field_is_described_and_its_default_is_allowed(group, name, field):
     if field["type"] == "vector":
         assert field["default"] is None
     if not field["required"]:
-        whole = CORE32.settings(group, name, required(group, name) | {field["name"]: field["default"]})
+        whole = CORE32.settings(
+            group, name, required(group, name) | {field["name"]: field["default"]}
+        )
         assert whole[field["name"]] == field["default"]
 
 
@@ -115,7 +117,9 @@ def test_bounds_are_checked_and_printed(core, group, name, field):
         assert set_to(exact(high))
         outside.append(exact(high + max(1, abs(high))))
     for value in outside:
-        with pytest.raises(ValueError, match=rf"^{name}: {field['name']}.* must be .*, got ") as error:
+        with pytest.raises(
+            ValueError, match=rf"^{name}: {field['name']}.* must be .*, got "
+        ) as error:
             set_to(value)
         if math.isfinite(low):
             assert f"{low:.15g}" in str(error.value)

@@ -66,7 +66,9 @@ def test_bad_input_is_named(core):
         core.fitness_measure("luck", {}, [1], [1])
     with pytest.raises(ValueError, match=r"mass_gradient: expected an array of shape \(2,\)"):
         core.fitness_measure("marginal", {}, [1, 1], [1])
-    with pytest.raises(ValueError, match=r"activity: expected an array of shape \(2,\), got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"activity: expected an array of shape \(2,\), got \(3,\)"
+    ):
         core.fitness_measure("activity", {}, [1, 1], [1, 1], activity=[1, 2, 3])
     with pytest.raises(TypeError, match="marginal: no setting 'sign'; it has none"):
         core.fitness_measure("marginal", {"sign": 1}, [1], [1])

@@ -201,7 +201,11 @@ def test_inputs_of_every_kind_are_taken_and_left_alone():
 BAD = [
     ({"targets": [0, 3]}, ValueError, r"targets: row 1: expected a class from 0 to 2, or -1 .* 3"),
     ({"targets": [-2, 0]}, ValueError, r"targets: row 0: .* got -2"),
-    ({"targets": [0.0, 1.0]}, TypeError, "targets: expected an array of whole numbers, got .*float"),
+    (
+        {"targets": [0.0, 1.0]},
+        TypeError,
+        "targets: expected an array of whole numbers, got .*float",
+    ),
     ({"targets": [True, False]}, TypeError, "whole numbers, got dtype bool"),
     ({"targets": [0]}, ValueError, r"targets: expected an array of shape \(2,\), got \(1,\)"),
     ({"targets": np.array([2**64 - 1, 0], np.uint64)}, ValueError, r"above 2\^63 - 1"),
@@ -215,7 +219,11 @@ BAD = [
     ({"config": {"class_weights": [1, -1, 1]}}, ValueError, r"class_weights\[1\] must be from 0"),
     ({"config": {"class_weights": [1, math.nan, 1]}}, ValueError, r"\[1\] must be .* got nan"),
     ({"config": {"class_weights": "abc"}}, TypeError, "cross_entropy: class_weights: expected"),
-    ({"config": {"label_smoothing": 1}}, ValueError, "label_smoothing must be from 0 to 0.999, got"),
+    (
+        {"config": {"label_smoothing": 1}},
+        ValueError,
+        "label_smoothing must be from 0 to 0.999, got",
+    ),
     ({"scale": "1"}, TypeError, "real number"),
 ]
 

@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 import pytest
-from cores import EVERY, name_of
 from cores import CORE32 as core
+from cores import EVERY, name_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,7 +132,7 @@ def chi_square(counts, expected) -> float:
 @pytest.mark.parametrize("n", [2, 3, 4, 5])
 def test_all_permutations_of_a_few_come_equally_often(n):
     draws = 400 * math.factorial(n)
-    kinds = {p: 0 for p in itertools.permutations(range(n))}
+    kinds = dict.fromkeys(itertools.permutations(range(n)), 0)
     for seed in range(draws):
         kinds[tuple(core.random_permutation(seed, 3, n).tolist())] += 1
     assert chi_square(list(kinds.values()), [400] * len(kinds)) < 5

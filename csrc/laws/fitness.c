@@ -15,14 +15,14 @@ EP_INLINE ep_real root(ep_real x) {
 EP_INLINE ep_real size_of(ep_real x) { return x < 0 ? -x : x; }
 
 /* One law: its function and its descriptor. `expression` is population j's fitness from s. */
-#define LAW(law, need, text, expression)                                                          \
-    static void law(const void *config, const ep_signals *s, ep_real *restrict fitness) {         \
-        (void)config;                                                                             \
-        for (int64_t j = 0; j < s->n; j++) {                                                      \
-            fitness[j] = (expression);                                                            \
-        }                                                                                         \
-    }                                                                                             \
-    const ep_fitness ep_fitness_##law = {                                                         \
+#define LAW(law, need, text, expression)                                                  \
+    static void law(const void *config, const ep_signals *s, ep_real *restrict fitness) { \
+        (void)config;                                                                     \
+        for (int64_t j = 0; j < s->n; j++) {                                              \
+            fitness[j] = (expression);                                                    \
+        }                                                                                 \
+    }                                                                                     \
+    const ep_fitness ep_fitness_##law = {                                                 \
         .name = #law, .doc = text, .fields = no_fields, .needs = (need), .measure = law};
 
 LAW(marginal, 0,
@@ -35,16 +35,14 @@ LAW(taylor, 0,
     "its sign (Molchanov et al. 2017; Michel et al. 2019).",
     size_of(s->mass[j] * s->mass_gradient[j]))
 
-LAW(relative, 0,
-    "F = -m dL/dm: what the loss gains by a relative growth of mass (nats).",
+LAW(relative, 0, "F = -m dL/dm: what the loss gains by a relative growth of mass (nats).",
     -s->mass[j] * s->mass_gradient[j])
 
 LAW(gradient, EP_NEEDS_GRADIENT,
     "F = |dL/dw|: the Euclidean norm of the gradient of the weights the population owns.",
     root(s->owned_gradient2[j]))
 
-LAW(magnitude, EP_NEEDS_NORM,
-    "F = |w|: the Euclidean norm of the weights the population owns.",
+LAW(magnitude, EP_NEEDS_NORM, "F = |w|: the Euclidean norm of the weights the population owns.",
     root(s->owned_norm2[j]))
 
 LAW(activity, EP_NEEDS_ACTIVITY,

@@ -29,37 +29,29 @@ typedef struct {
 
 enum { EP_PIECES = 32 };
 
-/* to = from, or to += from: n numbers, exactly. Copies end with two vectors that overlap. */
-EP_INLINE void ep_unfold_move(bool add, int64_t n, ep_real *to, const ep_real *from) {
+/* to = from: n numbers, exactly. The last two vectors may overlap. */
+EP_INLINE void ep_unfold_move(int64_t n, ep_real *to, const ep_real *from) {
     int64_t i = 0;
     for (; i + (int64_t)EP_LINE <= n; i += (int64_t)EP_LINE) {
-        ep_lanes v = *(const ep_lanes *)(from + i);
-        if (add) {
-            v += *(const ep_lanes *)(to + i);
-        }
-        *(ep_lanes *)(to + i) = v;
+        *(ep_lanes *)(to + i) = *(const ep_lanes *)(from + i);
     }
     for (; i + 4 <= n; i += 4) {
-        ep_quad v = *(const ep_quad *)(from + i);
-        if (add) {
-            v += *(const ep_quad *)(to + i);
-        }
-        *(ep_quad *)(to + i) = v;
+        *(ep_quad *)(to + i) = *(const ep_quad *)(from + i);
     }
-    if (!add && n >= 4) {
+    if (n >= 4) {
         *(ep_quad *)(to + n - 4) = *(const ep_quad *)(from + n - 4);
         return;
     }
-    for (int k = 0; k < 3 && i < n; k++, i++) {
-        to[i] = add ? to[i] + from[i] : from[i];
+    for (; i < n; i++) {
+        to[i] = from[i];
     }
 }
 
-/* The pieces of columns *j .. j1 of a patch, EP_PIECES at most; moves *j past them. `row` says that
- * a piece is a whole row of the window where nothing lies between its taps. */
-static inline int ep_unfold_pieces(const ep_window *g, bool row, int64_t j0, int64_t j1, int64_t *j,
+/* The pieces of columns *j .. j1 of a patch, EP_PIECES at most; moves *j past them. A piece is a
+ * whole row of the window where nothing lies between its taps, else a tap. */
+static inline int ep_unfold_pieces(const ep_window *g, int64_t j0, int64_t j1, int64_t *j,
                                    ep_piece piece[EP_PIECES]) {
-    row = row && g->w.step == 1;
+    bool row = g->w.step == 1;
     int64_t length = row ? g->w.size * g->c : g->c, across = row ? 1 : g->w.size;
     int n = 0;
     for (; *j < j1 && n < EP_PIECES; n++) {
@@ -73,21 +65,18 @@ static inline int ep_unfold_pieces(const ep_window *g, bool row, int64_t j0, int
     return n;
 }
 
-/* One piece that may reach beyond the edges of the image: zeros there, or nothing to add to. The
- * window begins at row y and at number x of the row. */
-EP_INLINE void ep_unfold_clipped(bool fold, const ep_window *g, const ep_piece *p, int64_t y,
-                                 int64_t x, ep_real *image, ep_real *to) {
+/* One piece that may reach beyond the edges of the image: zeros there. The window begins at row y
+ * and at number x of the row. */
+EP_INLINE void ep_unfold_clipped(const ep_window *g, const ep_piece *p, int64_t y, int64_t x,
+                                 const ep_real *image, ep_real *to) {
     int64_t limit = g->w.in * g->c, row = y + p->kh * g->h.step, from = x + p->at;
     bool inside = row >= 0 && row < g->h.in;
     int64_t low = inside ? ep_min(p->n, ep_max(0, -from)) : p->n;
     int64_t high = inside ? ep_max(low, ep_min(p->n, limit - from)) : p->n;
-    if (!fold) {
-        memset(to, 0, (size_t)low * sizeof *to);
-        memset(to + high, 0, (size_t)(p->n - high) * sizeof *to);
-    }
+    memset(to, 0, (size_t)low * sizeof *to);
+    memset(to + high, 0, (size_t)(p->n - high) * sizeof *to);
     if (high > low) {
-        ep_real *of = image + row * limit + from;
-        ep_unfold_move(fold, high - low, fold ? of + low : to + low, fold ? to + low : of + low);
+        ep_unfold_move(high - low, to + low, image + row * limit + from + low);
     }
 }
 
@@ -98,7 +87,7 @@ EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *pi
         const ep_real *of = window + from[i];
         ep_real *to = patch + piece[i].to;
         if (!spill) {
-            ep_unfold_move(false, piece[i].n, to, of);
+            ep_unfold_move(piece[i].n, to, of);
         } else if (single) {
             *(ep_lanes *)to = *(const ep_lanes *)of;
         } else {
@@ -117,7 +106,7 @@ static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, cons
     int64_t width = u->j1 - u->j0, limit = g->w.in * g->c, step = g->w.stride * g->c;
     ep_piece piece[EP_PIECES];
     for (int64_t j = u->j0; j < u->j1 && u->q0 < u->q1;) {
-        int n = ep_unfold_pieces(g, true, u->j0, u->j1, &j, piece);
+        int n = ep_unfold_pieces(g, u->j0, u->j1, &j, piece);
         bool spill = piece[0].to == 0 && j == u->j1, single = true;
         int64_t low = piece[0].at, high = 0, from[EP_PIECES];
         for (int i = 0; i < n; i++) {
@@ -137,8 +126,7 @@ static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, cons
                 const ep_real *window = image + (tall ? y * limit + x : 0);
                 if (!tall || x + low < 0 || x + high > limit) {
                     for (int i = 0; i < n; i++) {
-                        ep_unfold_clipped(false, g, &piece[i], y, x, (ep_real *)(uintptr_t)image,
-                                          to + piece[i].to);
+                        ep_unfold_clipped(g, &piece[i], y, x, image, to + piece[i].to);
                     }
                 } else if (spill && single) {
                     ep_unfold_copy(true, true, n, piece, from, window, to);
@@ -150,35 +138,54 @@ static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, cons
     }
 }
 
+/* to += from: n numbers at each of `count` places, `step` apart in `to` and `width` in `from`. */
+EP_INLINE void ep_unfold_add(int64_t n, int64_t count, ep_real *to, int64_t step,
+                             const ep_real *from, int64_t width) {
+    int64_t i = 0;
+    for (; i + (int64_t)EP_LINE <= n; i += (int64_t)EP_LINE) {
+        for (int64_t q = 0; q < count; q++) {
+            *(ep_lanes *)(to + i + q * step) += *(const ep_lanes *)(from + i + q * width);
+        }
+    }
+    for (; i + 4 <= n; i += 4) {
+        for (int64_t q = 0; q < count; q++) {
+            *(ep_quad *)(to + i + q * step) += *(const ep_quad *)(from + i + q * width);
+        }
+    }
+    if (i < n) {
+        for (int64_t q = 0; q < count; q++) {
+            for (int64_t k = i; k < n; k++) {
+                to[k + q * step] += from[k + q * width];
+            }
+        }
+    }
+}
+
 /* The image += the patches. One tap at a time: neighbouring windows overlap, and numbers just
  * written are slow to read back at another offset. */
 static inline void ep_unfold_scatter(const ep_window *g, const ep_unfold *u, ep_real *image,
-                                     ep_real *patches) {
+                                     const ep_real *patches) {
     int64_t width = u->j1 - u->j0, limit = g->w.in * g->c, step = g->w.stride * g->c;
-    ep_piece piece[EP_PIECES];
-    for (int64_t j = u->j0; j < u->j1 && u->q0 < u->q1;) {
-        int n = ep_unfold_pieces(g, false, u->j0, u->j1, &j, piece);
-        for (int i = 0; i < n; i++) {
-            const ep_piece *p = &piece[i];
-            int64_t oy = u->q0 / g->w.out, ox = u->q0 - oy * g->w.out;
-            ep_real *of = patches + p->to;
-            for (int64_t q = u->q0; q < u->q1; oy++, ox = 0) {
-                int64_t end = ep_min(u->q1, q + g->w.out - ox);
-                int64_t y = oy * g->h.stride - g->h.pad, row = y + p->kh * g->h.step;
-                int64_t x = (ox * g->w.stride - g->w.pad) * g->c;
-                if (row < 0 || row >= g->h.in) {
-                    of += (end - q) * width;
-                    q = end;
-                    continue;
-                }
-                for (; q < end; q++, x += step, of += width) {
-                    if (x + p->at < 0 || x + p->at + p->n > limit) {
-                        ep_unfold_clipped(true, g, p, y, x, image, of);
-                    } else {
-                        ep_unfold_move(true, p->n, image + row * limit + x + p->at, of);
-                    }
-                }
+    int64_t y0 = u->q0 < u->q1 ? u->q0 / g->w.out : 0;
+    for (int64_t j = u->j0, n; j < u->j1 && u->q0 < u->q1; j += n) {
+        int64_t tap = j / g->c, at = j - tap * g->c;
+        n = ep_min(g->c - at, u->j1 - j);
+        int64_t right = tap % g->w.size * g->w.step - g->w.pad; /* of the first window's tap */
+        int64_t first = right < 0 ? (-right + g->w.stride - 1) / g->w.stride : 0;
+        int64_t past = right < g->w.in ? (g->w.in - 1 - right) / g->w.stride + 1 : 0;
+        int64_t row = y0 * g->h.stride - g->h.pad + tap / g->w.size * g->h.step;
+        ep_real *to = image + row * limit + right * g->c + at;
+        const ep_real *from = patches + (y0 * g->w.out - u->q0) * width + j - u->j0;
+        for (int64_t q = u->q0, line = y0 * g->w.out; q < u->q1; line += g->w.out) {
+            int64_t end = ep_min(u->q1, line + g->w.out);
+            int64_t o0 = ep_max(q - line, first), o1 = ep_min(end - line, past);
+            if (row >= 0 && row < g->h.in && o0 < o1) {
+                ep_unfold_add(n, o1 - o0, to + o0 * step, step, from + o0 * width, width);
             }
+            q = end;
+            row += g->h.stride;
+            to += g->h.stride * limit;
+            from += g->w.out * width;
         }
     }
 }

@@ -7,12 +7,8 @@
 /* ---- errors -------------------------------------------------------------------------------- */
 PyObject *ep_raise(const ep_error *error, const ep_state *state) {
     switch (error->code) {
-    case EP_BAD_TYPE:
-        PyErr_SetString(PyExc_TypeError, error->text);
-        return NULL;
-    case EP_NO_MEMORY:
-        PyErr_SetString(PyExc_MemoryError, error->text);
-        return NULL;
+    case EP_BAD_TYPE: PyErr_SetString(PyExc_TypeError, error->text); return NULL;
+    case EP_NO_MEMORY: PyErr_SetString(PyExc_MemoryError, error->text); return NULL;
     case EP_DIVERGED:
         PyErr_SetString(state != NULL ? state->diverged : PyExc_ArithmeticError, error->text);
         return NULL;
@@ -23,8 +19,7 @@ PyObject *ep_raise(const ep_error *error, const ep_state *state) {
         PyErr_SetString(PyExc_SystemError, "evoprune: an exception was announced but not set");
         return NULL;
     case EP_OK:
-    case EP_BAD_VALUE:
-        break;
+    case EP_BAD_VALUE: break;
     }
     PyErr_SetString(PyExc_ValueError, error->text);
     return NULL;
@@ -60,7 +55,7 @@ PyObject *ep_raise_got(PyObject *kind, PyObject *got, const char *format, ...) {
 static bool is_last(const ep_field *field) { return field == NULL || field->name == NULL; }
 
 static const char *const type_names[] = {
-    [EP_INT] = "int", [EP_REAL] = "real",     [EP_BOOL] = "bool",
+    [EP_INT] = "int",       [EP_REAL] = "real",     [EP_BOOL] = "bool",
     [EP_CHOICE] = "choice", [EP_VECTOR] = "vector",
 };
 
@@ -119,7 +114,8 @@ static int number_from(const ep_field *field, PyObject *object, const char *owne
 /* A single number (or bool, which is then refused) of Python's or NumPy's; no text. */
 static bool is_scalar(PyObject *object) {
     bool text = PyUnicode_Check(object) || PyBytes_Check(object);
-    return !text && (PyFloat_Check(object) || PyLong_Check(object) || PyArray_IsScalar(object, Generic));
+    return !text &&
+           (PyFloat_Check(object) || PyLong_Check(object) || PyArray_IsScalar(object, Generic));
 }
 
 static int set_field(const ep_field *field, void *config, PyObject *object, const char *owner) {
@@ -158,8 +154,8 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
         if (array == NULL) {
             return -1;
         }
-        done = ep_field_set_vector(field, config, PyArray_DATA(array), PyArray_DIM(array, 0),
-                                   owner, &error);
+        done = ep_field_set_vector(field, config, PyArray_DATA(array), PyArray_DIM(array, 0), owner,
+                                   &error);
         ep_array_drop(array);
     } else {
         double value;
@@ -178,8 +174,8 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
 static void raise_unknown(const ep_field *fields, PyObject *name, const char *owner) {
     PyObject *known = PyUnicode_FromString("");
     for (const ep_field *field = fields; known != NULL && !is_last(field); field++) {
-        PyObject *longer =
-            PyUnicode_FromFormat("%U%s%s", known, field == fields ? "" : ", ", field->name);
+        PyObject *longer = PyUnicode_FromFormat("%U%s%s", known, field == fields ? "" : ", ",
+                                                field->name);
         Py_DECREF(known);
         known = longer;
     }
@@ -271,16 +267,11 @@ static PyObject *value_of(const ep_field *field, const void *config) {
     const void *slot = config == NULL ? NULL : (const char *)config + field->offset;
     int64_t whole = slot == NULL ? (int64_t)field->initial : *(const int64_t *)slot;
     switch (field->type) {
-    case EP_INT:
-        return PyLong_FromLongLong(whole);
-    case EP_BOOL:
-        return PyBool_FromLong(whole != 0);
-    case EP_CHOICE:
-        return PyUnicode_FromString(field->choices[whole]);
-    case EP_REAL:
-        return PyFloat_FromDouble(slot == NULL ? field->initial : *(const double *)slot);
-    case EP_VECTOR:
-        break;
+    case EP_INT: return PyLong_FromLongLong(whole);
+    case EP_BOOL: return PyBool_FromLong(whole != 0);
+    case EP_CHOICE: return PyUnicode_FromString(field->choices[whole]);
+    case EP_REAL: return PyFloat_FromDouble(slot == NULL ? field->initial : *(const double *)slot);
+    case EP_VECTOR: break;
     }
     return slot == NULL ? Py_NewRef(Py_None) : list_of(slot);
 }
@@ -371,9 +362,9 @@ static PyObject *shape_text(int rank, const npy_intp *shape) {
     PyObject *text = PyUnicode_FromString("(");
     for (int i = 0; text != NULL && i < rank; i++) {
         const char *before = i ? ", " : "", *after = rank == 1 ? "," : "";
-        PyObject *longer =
-            shape[i] < 0 ? PyUnicode_FromFormat("%U%s?%s", text, before, after)
-                         : PyUnicode_FromFormat("%U%s%zd%s", text, before, shape[i], after);
+        PyObject *longer = shape[i] < 0
+                               ? PyUnicode_FromFormat("%U%s?%s", text, before, after)
+                               : PyUnicode_FromFormat("%U%s%zd%s", text, before, shape[i], after);
         Py_DECREF(text);
         text = longer;
     }
@@ -422,7 +413,8 @@ static PyArrayObject *array_as(PyObject *object, const char *name, int type, int
     }
     int from = PyArray_TYPE(array);
     bool whole = PyTypeNum_ISINTEGER(type);
-    bool good = PyTypeNum_ISINTEGER(from) || (!whole && (PyTypeNum_ISFLOAT(from) || PyTypeNum_ISBOOL(from)));
+    bool good = PyTypeNum_ISINTEGER(from) ||
+                (!whole && (PyTypeNum_ISFLOAT(from) || PyTypeNum_ISBOOL(from)));
     /* an empty list comes as float64, and is as good as an empty list of whole numbers */
     good = good || (whole && PyArray_SIZE(array) == 0 && PyTypeNum_ISFLOAT(from));
     if (!good) {
@@ -436,8 +428,9 @@ static PyArrayObject *array_as(PyObject *object, const char *name, int type, int
         ep_array_drop(array);
         return NULL;
     }
-    PyArrayObject *result = (PyArrayObject *)PyArray_FromArray(
-        array, PyArray_DescrFromType(type), flags | NPY_ARRAY_ENSUREARRAY | NPY_ARRAY_FORCECAST);
+    PyArrayObject *result = (PyArrayObject *)PyArray_FromArray(array, PyArray_DescrFromType(type),
+                                                               flags | NPY_ARRAY_ENSUREARRAY |
+                                                                   NPY_ARRAY_FORCECAST);
     if (result != NULL && overflows(array, result, type)) {
         PyErr_Format(PyExc_ValueError, "%s: a number is above 2^63 - 1", name);
         ep_array_drop(result);

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* ---- catalogue --------------------------------------------------------------------------------- */
+/* ---- catalogue ------------------------------------------------------------------------------- */
 typedef struct {
     unsigned bit;
     const char *name;
@@ -109,14 +109,15 @@ static bool add_layers(PyObject *group) {
     return true;
 }
 
-PyDoc_STRVAR(catalogue_doc,
-             "catalogue()\n--\n\n"
-             "Every kind of layer and every law: {\"layers\", \"losses\", \"optimizers\", "
-             "\"fitness\", \"dynamics\": {name: {\"doc\", \"fields\": [{\"name\", \"type\", "
-             "\"default\", \"low\", \"high\", \"choices\", \"doc\", \"required\"}], ...}}}, in the "
-             "order of the C tables. Layers have \"inputs\" (least, most), losses \"target\" "
-             "(class or real), optimizers \"moments\" (int), fitness \"needs\" (names of signals), dynamics \"needs\", \"conserves\" (bool) "
-             "and \"states\" (int).");
+PyDoc_STRVAR(
+    catalogue_doc,
+    "catalogue()\n--\n\n"
+    "Every kind of layer and every law: {\"layers\", \"losses\", \"optimizers\", "
+    "\"fitness\", \"dynamics\": {name: {\"doc\", \"fields\": [{\"name\", \"type\", "
+    "\"default\", \"low\", \"high\", \"choices\", \"doc\", \"required\"}], ...}}}, in the "
+    "order of the C tables. Layers have \"inputs\" (least, most), losses \"target\" "
+    "(class or real), optimizers \"moments\" (int), fitness \"needs\" (names of signals), "
+    "dynamics \"needs\", \"conserves\" (bool) and \"states\" (int).");
 
 static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {NULL};
@@ -143,15 +144,15 @@ static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
     return all;
 }
 
-/* ---- settings ---------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 /* The fields and config size of a catalogue's row; false where there is no such row. */
 static bool row_of(const char *group, const char *name, const ep_field **fields, size_t *size) {
-#define ROW(type, what, find)                                                                     \
-    if (strcmp(group, what) == 0) {                                                               \
-        const type *row = find(name);                                                             \
-        *fields = row == NULL ? NULL : row->fields;                                               \
-        *size = row == NULL ? 0 : row->config_size;                                               \
-        return row != NULL;                                                                       \
+#define ROW(type, what, find)                       \
+    if (strcmp(group, what) == 0) {                 \
+        const type *row = find(name);               \
+        *fields = row == NULL ? NULL : row->fields; \
+        *size = row == NULL ? 0 : row->config_size; \
+        return row != NULL;                         \
     }
     ROW(ep_kind, "layers", ep_catalogue_kind)
     ROW(ep_loss, "losses", ep_catalogue_loss)
@@ -191,7 +192,7 @@ static PyObject *settings(PyObject *module, PyObject *args, PyObject *kwargs) {
     return all;
 }
 
-/* ---- losses ------------------------------------------------------------------------------------ */
+/* ---- losses ---------------------------------------------------------------------------------- */
 /* Are the targets ones that the loss may be given? Raises ValueError if not. */
 static bool targets_good(const ep_loss *law, int64_t rows, int64_t n, const void *targets) {
     const int64_t *class = targets;
@@ -287,7 +288,7 @@ done:
     return result;
 }
 
-/* ---- optimizers -------------------------------------------------------------------------------- */
+/* ---- optimizers ------------------------------------------------------------------------------ */
 /* A copy of `object` as n numbers; zeros for None. */
 static PyArrayObject *vector_or_zeros(PyObject *object, const char *name, npy_intp n) {
     return object == Py_None ? ep_array_vector(n, EP_NPY_REAL)

@@ -33,12 +33,8 @@ static int add_exceptions(PyObject *module, ep_state *state) {
 }
 
 /* ---- types --------------------------------------------------------------------------------- */
-/* Types made from a spec (heap types of this module) are added here, and kept in the state:
- *     state->network_type = PyType_FromModuleAndSpec(module, &ep_network_spec, NULL); ... */
 static int add_types(PyObject *module, ep_state *state) {
-    (void)module;
-    (void)state;
-    return 0;
+    return ep_network_add_type(module, state);
 }
 
 /* ---- constants ----------------------------------------------------------------------------- */

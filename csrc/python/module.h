@@ -30,13 +30,16 @@ typedef struct {
 
 EP_INLINE ep_state *ep_state_of(PyObject *module) { return PyModule_GetState(module); }
 
+/* Makes the type Network and adds it to the module. 0, or -1 with an exception. */
+int ep_network_add_type(PyObject *module, ep_state *state);
+
 /* The functions of each file, ended by an empty row. */
 extern PyMethodDef ep_laws_methods[];
 extern PyMethodDef ep_selection_methods[];
 extern PyMethodDef ep_numbers_methods[];
 
 /* Every function takes keywords; the cast is the one that Python's API asks for. */
-#define EP_METHOD(name, text)                                                                     \
+#define EP_METHOD(name, text) \
     {#name, (PyCFunction)(void (*)(void))name, METH_VARARGS | METH_KEYWORDS, text}
 #define EP_METHODS_END {NULL, NULL, 0, NULL}
 

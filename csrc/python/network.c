@@ -244,6 +244,7 @@ static int network_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(self->spec);
     Py_VISIT(self->fitness_call);
     Py_VISIT(self->dynamics_call);
+    Py_VISIT(self->checked_y);
     return 0;
 }
 
@@ -252,6 +253,7 @@ static int network_clear(PyObject *object) {
     Py_CLEAR(self->spec);
     Py_CLEAR(self->fitness_call);
     Py_CLEAR(self->dynamics_call);
+    Py_CLEAR(self->checked_y);
     return 0;
 }
 
@@ -283,6 +285,28 @@ static PyObject *get_spec(PyObject *self, void *closure) {
     return Py_NewRef(((ep_network *)self)->spec);
 }
 
+static PyObject *scaling(const ep_real *from, int64_t n) {
+    if (n == 1) {
+        return PyFloat_FromDouble((double)from[0]);
+    }
+    PyArrayObject *array = ep_array_vector(n, EP_NPY_REAL);
+    if (array) {
+        memcpy(PyArray_DATA(array), from, (size_t)n * sizeof *from);
+    }
+    return (PyObject *)array;
+}
+
+static PyObject *get_input_scaling(PyObject *object, void *closure) {
+    (void)closure;
+    const ep_network *self = (ep_network *)object;
+    PyObject *shift = scaling(self->shift, self->n_scaling);
+    PyObject *scale = shift ? scaling(self->scale, self->n_scaling) : NULL;
+    PyObject *pair = scale ? Py_BuildValue("(OO)", shift, scale) : NULL;
+    Py_XDECREF(shift);
+    Py_XDECREF(scale);
+    return pair;
+}
+
 enum { STEP, GENERATION, FLOPS, FOUNDING_FLOPS, PARAMETERS, FOUNDING_PARAMETERS, NBYTES, ROWS };
 
 static PyObject *get_number(PyObject *object, void *closure) {
@@ -309,6 +333,7 @@ static PyObject *get_number(PyObject *object, void *closure) {
 #define NUMBER(name, which, doc) {name, get_number, NULL, doc, (void *)(intptr_t)(which)}
 static PyGetSetDef getset[] = {
     {"spec", get_spec, NULL, "The founding structure: a dict of plain Python objects.", NULL},
+    {"input_scaling", get_input_scaling, NULL, "(shift, scale) of scale_input.", NULL},
     NUMBER("step", STEP, "Updates so far."),
     NUMBER("generation", GENERATION, "Generations so far."),
     NUMBER("flops", FLOPS, "Multiply-adds of one sample's forward pass at the present shape."),

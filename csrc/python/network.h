@@ -19,8 +19,8 @@ typedef struct {
     int64_t input_width;       /* founding */
     int32_t *living;           /* room for ep_living_inputs */
     atomic_int busy;           /* a call is in work, perhaps without the GIL */
-    const void *checked_y;     /* labels of this table were found in range */
-    int64_t checked_rows, checked_outputs;
+    PyObject *checked_y;       /* labels of this array were found in range; held, so that it stays itself */
+    int64_t checked_outputs;
     bool all_living;           /* no input feature has died */
 } ep_network;
 

@@ -68,7 +68,8 @@ static bool as_table(PyObject *object, const char *name, int fallback, ep_table 
         if (!converted) {
             return false;
         }
-        Py_SETREF(*keep, converted);
+        Py_DECREF(array);
+        *keep = converted;
         array = (PyArrayObject *)converted;
         number_of(PyArray_TYPE(array), &number);
     }
@@ -108,11 +109,10 @@ bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyO
     return true;
 }
 
-static bool check_labels(ep_network *self, const ep_table *table, int64_t outputs,
+static bool check_labels(ep_network *self, PyObject *array, const ep_table *table, int64_t outputs,
                          int64_t positions) {
-    if (self->checked_y == table->at && self->checked_rows == table->rows &&
-        self->checked_outputs == outputs) {
-        return true;
+    if (self->checked_y == array && self->checked_outputs == outputs) {
+        return true; /* written to meanwhile? The losses guard their own reads */
     }
     int64_t low = positions > 1 ? -1 : 0, found = 0;
     int64_t row = ep_table_outside(table, low, outputs - 1, &found);
@@ -121,8 +121,8 @@ static bool check_labels(ep_network *self, const ep_table *table, int64_t output
                      (long long)low, (long long)outputs - 1, (long long)found, (long long)row);
         return false;
     }
-    self->checked_y = table->at;
-    self->checked_rows = table->rows;
+    Py_CLEAR(self->checked_y);
+    self->checked_y = Py_NewRef(array);
     self->checked_outputs = outputs;
     return true;
 }
@@ -155,7 +155,7 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
         raise_shape("y: expected (samples, ...) with %lld numbers to a sample, got shape %S", *keep,
                     (long long)wanted);
     } else {
-        ok = !classes || check_labels(self, table, outputs, positions);
+        ok = !classes || check_labels(self, *keep, table, outputs, positions);
     }
     if (!ok) {
         Py_CLEAR(*keep);

@@ -127,9 +127,9 @@ static PyObject *random_binomial(PyObject *module, PyObject *args, PyObject *kwa
     long long trials;
     double p;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&nLd:random_binomial", names,
-                                     ep_convert_u64, &noise.seed, ep_convert_u64, &noise.stream,
-                                     &size, &trials, &p)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&nLd:random_binomial", names, ep_convert_u64,
+                                     &noise.seed, ep_convert_u64, &noise.stream, &size, &trials,
+                                     &p)) {
         return NULL;
     }
     if (trials < 0 || !(p >= 0 && p <= 1)) {
@@ -150,9 +150,8 @@ static PyObject *random_binomial(PyObject *module, PyObject *args, PyObject *kwa
     return (PyObject *)array;
 }
 
-PyDoc_STRVAR(random_fork_doc,
-             "random_fork(seed, stream, branch)\n--\n\n"
-             "The (seed, stream) of a branch of a stream.");
+PyDoc_STRVAR(random_fork_doc, "random_fork(seed, stream, branch)\n--\n\n"
+                              "The (seed, stream) of a branch of a stream.");
 
 static PyObject *random_fork(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"seed", "stream", "branch", NULL};
@@ -170,11 +169,11 @@ static PyObject *random_fork(PyObject *module, PyObject *args, PyObject *kwargs)
 
 /* ---- elementary ------------------------------------------------------------------------------ */
 /* A loop of its own for each function, so that each is inlined and vectorised as in a kernel. */
-#define LOOP(function)                                                                            \
-    static void loop_##function(npy_intp n, const ep_real *restrict x, ep_real *restrict y) {     \
-        for (npy_intp i = 0; i < n; i++) {                                                        \
-            y[i] = ep_##function(x[i]);                                                           \
-        }                                                                                         \
+#define LOOP(function)                                                                        \
+    static void loop_##function(npy_intp n, const ep_real *restrict x, ep_real *restrict y) { \
+        for (npy_intp i = 0; i < n; i++) {                                                    \
+            y[i] = ep_##function(x[i]);                                                       \
+        }                                                                                     \
     }
 LOOP(exp)
 LOOP(log)
@@ -188,9 +187,8 @@ static const struct {
     const char *name;
     void (*loop)(npy_intp, const ep_real *, ep_real *);
 } functions[] = {
-    {"exp", loop_exp},         {"log", loop_log}, {"log1p_unit", loop_log1p_unit},
-    {"tanh", loop_tanh},       {"erf", loop_erf}, {"sqrt", loop_sqrt},
-    {"sigmoid", loop_sigmoid},
+    {"exp", loop_exp}, {"log", loop_log},   {"log1p_unit", loop_log1p_unit}, {"tanh", loop_tanh},
+    {"erf", loop_erf}, {"sqrt", loop_sqrt}, {"sigmoid", loop_sigmoid},
 };
 
 PyDoc_STRVAR(elementary_doc,

@@ -5,7 +5,7 @@
 
 #include "catalogue.h"
 
-/* ---- fitness ----------------------------------------------------------------------------------- */
+/* ---- fitness --------------------------------------------------------------------------------- */
 PyDoc_STRVAR(fitness_measure_doc,
              "fitness_measure(name, config, mass, mass_gradient, owned_norm2=None, "
              "owned_gradient2=None, owned_product=None, activity=None)\n--\n\n"
@@ -15,10 +15,11 @@ PyDoc_STRVAR(fitness_measure_doc,
 
 static PyObject *fitness_measure(PyObject *module, PyObject *args, PyObject *kwargs) {
     enum { SIGNALS = 6 };
-    static char *names[] = {"name", "config", "mass", "mass_gradient", "owned_norm2",
-                            "owned_gradient2", "owned_product", "activity", NULL};
-    static const unsigned need[SIGNALS] = {0, 0, EP_NEEDS_NORM, EP_NEEDS_GRADIENT,
-                                           EP_NEEDS_PRODUCT, EP_NEEDS_ACTIVITY};
+    static char *names[] = {"name",          "config",      "mass",
+                            "mass_gradient", "owned_norm2", "owned_gradient2",
+                            "owned_product", "activity",    NULL};
+    static const unsigned need[SIGNALS] = {
+        0, 0, EP_NEEDS_NORM, EP_NEEDS_GRADIENT, EP_NEEDS_PRODUCT, EP_NEEDS_ACTIVITY};
     const char *name;
     PyObject *dict, *object[SIGNALS] = {NULL};
     PyArrayObject *array[SIGNALS] = {NULL}, *fitness = NULL;
@@ -70,7 +71,7 @@ done:
     return (PyObject *)fitness;
 }
 
-/* ---- dynamics ---------------------------------------------------------------------------------- */
+/* ---- dynamics -------------------------------------------------------------------------------- */
 /* Birth ids (n,) as int32: the given ones, checked, or 0 .. n - 1. *born becomes their number if it
  * is negative. NULL with an exception. */
 static int32_t *births_from(PyObject *object, npy_intp n, int64_t *born) {
@@ -143,21 +144,22 @@ static bool all_positive(PyArrayObject *x, const char *name) {
     return true;
 }
 
-PyDoc_STRVAR(dynamics_step_doc,
-             "dynamics_step(name, config, mass, fitness, upkeep=None, state=None, birth=None, "
-             "born=None, overlap=None, norm2=None, threshold=0.001, strength=1.0, seed=0, "
-             "generation=0)\n--\n\n"
-             "One generation of n populations of one niche: the new mass (n,) and state "
-             "(states, n).\n\n"
-             "upkeep (n,) in units of fitness, None: 0. state: the law's memory, None: zeros. birth "
-             "(n,): unique ids below born; None: 0 .. n - 1, and born their number. overlap (n, n) "
-             "and norm2 (n,) where the dynamics needs them. The noise is that of (seed, "
-             "generation).");
+PyDoc_STRVAR(
+    dynamics_step_doc,
+    "dynamics_step(name, config, mass, fitness, upkeep=None, state=None, birth=None, "
+    "born=None, overlap=None, norm2=None, threshold=0.001, strength=1.0, seed=0, "
+    "generation=0)\n--\n\n"
+    "One generation of n populations of one niche: the new mass (n,) and state "
+    "(states, n).\n\n"
+    "upkeep (n,) in units of fitness, None: 0. state: the law's memory, None: zeros. birth "
+    "(n,): unique ids below born; None: 0 .. n - 1, and born their number. overlap (n, n) "
+    "and norm2 (n,) where the dynamics needs them. The noise is that of (seed, "
+    "generation).");
 
 static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"name", "config", "mass", "fitness", "upkeep", "state", "birth",
-                            "born", "overlap", "norm2", "threshold", "strength", "seed",
-                            "generation", NULL};
+    static char *names[] = {"name",      "config",   "mass", "fitness",    "upkeep",
+                            "state",     "birth",    "born", "overlap",    "norm2",
+                            "threshold", "strength", "seed", "generation", NULL};
     const char *name;
     PyObject *dict, *mass_object, *fitness_object, *upkeep_object = Py_None;
     PyObject *state_object = Py_None, *birth_object = Py_None, *born_object = Py_None;
@@ -170,11 +172,11 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
     uint64_t seed = 0, generation = 0;
     const npy_intp any = -1;
     ep_cohort cohort = {.born = -1, .threshold = 1e-3, .strength = 1};
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "sOOO|OOOOOOddO&O&:dynamics_step", names, &name, &dict, &mass_object,
-            &fitness_object, &upkeep_object, &state_object, &birth_object, &born_object,
-            &overlap_object, &norm2_object, &cohort.threshold, &cohort.strength, ep_convert_u64,
-            &seed, ep_convert_u64, &generation)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOOOOOddO&O&:dynamics_step", names, &name,
+                                     &dict, &mass_object, &fitness_object, &upkeep_object,
+                                     &state_object, &birth_object, &born_object, &overlap_object,
+                                     &norm2_object, &cohort.threshold, &cohort.strength,
+                                     ep_convert_u64, &seed, ep_convert_u64, &generation)) {
         return NULL;
     }
     const ep_dynamics *law = ep_found(ep_catalogue_dynamics(name), "dynamics", name);

@@ -10,12 +10,12 @@
 
 static int failures;
 
-#define CHECK(condition)                                                                          \
-    do {                                                                                          \
-        if (!(condition)) {                                                                       \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                       \
-            failures++;                                                                           \
-        }                                                                                         \
+#define CHECK(condition)                                                    \
+    do {                                                                    \
+        if (!(condition)) {                                                 \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+            failures++;                                                     \
+        }                                                                   \
     } while (0)
 
 /* ---- settings -------------------------------------------------------------------------------- */
@@ -29,16 +29,38 @@ typedef struct {
 
 static const char *const modes[] = {"slow", "fast", NULL};
 static const ep_field fields[] = {
-    {.name = "count", .type = EP_INT, .offset = offsetof(config, count), .initial = 3, .low = -5,
-     .high = INFINITY, .doc = "a whole number"},
-    {.name = "size", .type = EP_REAL, .offset = offsetof(config, size), .initial = 0.5, .low = 0,
-     .high = 1, .doc = "a number"},
-    {.name = "on", .type = EP_BOOL, .offset = offsetof(config, on), .initial = 1, .high = 1,
+    {.name = "count",
+     .type = EP_INT,
+     .offset = offsetof(config, count),
+     .initial = 3,
+     .low = -5,
+     .high = INFINITY,
+     .doc = "a whole number"},
+    {.name = "size",
+     .type = EP_REAL,
+     .offset = offsetof(config, size),
+     .initial = 0.5,
+     .low = 0,
+     .high = 1,
+     .doc = "a number"},
+    {.name = "on",
+     .type = EP_BOOL,
+     .offset = offsetof(config, on),
+     .initial = 1,
+     .high = 1,
      .doc = "a switch"},
-    {.name = "mode", .type = EP_CHOICE, .offset = offsetof(config, mode), .initial = 1,
-     .choices = modes, .doc = "a choice"},
-    {.name = "weights", .type = EP_VECTOR, .offset = offsetof(config, weights), .low = -INFINITY,
-     .high = 10, .doc = "numbers"},
+    {.name = "mode",
+     .type = EP_CHOICE,
+     .offset = offsetof(config, mode),
+     .initial = 1,
+     .choices = modes,
+     .doc = "a choice"},
+    {.name = "weights",
+     .type = EP_VECTOR,
+     .offset = offsetof(config, weights),
+     .low = -INFINITY,
+     .high = 10,
+     .doc = "numbers"},
     EP_FIELDS_END,
 };
 

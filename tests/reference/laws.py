@@ -18,7 +18,7 @@ def log_softmax(y: np.ndarray) -> np.ndarray:
 
 
 def cross_entropy(config: dict, y: np.ndarray, targets: np.ndarray):
-    rows, n = y.shape
+    n = y.shape[1]
     weights = np.ones(n) if config["class_weights"] is None else np.array(config["class_weights"])
     smoothing = config["label_smoothing"]
     known = targets >= 0

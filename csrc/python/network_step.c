@@ -1,0 +1,526 @@
+/* network_step: the glass box: how the network is trained, and every piece of a step by itself. */
+#include "python/network.h"
+
+#include "catalogue.h"
+
+#include <string.h>
+
+PyDoc_STRVAR(configure_doc, "configure(*, loss='cross_entropy', loss_config=None, optimizer='adamw', "
+             "optimizer_config=None, clip=0.0, selection=None)\n--\n\n"
+             "How the network is trained from now on. selection: None, or a dict of settings with fitness and "
+             "dynamics (names or callables of one dict) and their configs. All or nothing: on an error the "
+             "former settings stay.");
+
+typedef struct {
+    ep_settings loss, optimizer, fitness, dynamics, selection;
+    PyObject *fitness_call, *dynamics_call;
+    ep_evolution *evolution;
+} draft;
+
+static void discard(draft *d) {
+    ep_settings_close(&d->loss);
+    ep_settings_close(&d->optimizer);
+    ep_settings_close(&d->fitness);
+    ep_settings_close(&d->dynamics);
+    ep_settings_close(&d->selection);
+    Py_CLEAR(d->fitness_call);
+    Py_CLEAR(d->dynamics_call);
+    ep_evolution_free(d->evolution);
+}
+
+/* Takes `key` out of the dict: a new reference, or NULL. */
+static PyObject *take(PyObject *dict, const char *key) {
+    PyObject *value = PyDict_GetItemString(dict, key);
+    Py_XINCREF(value);
+    if (value && PyDict_DelItemString(dict, key) < 0) {
+        Py_CLEAR(value);
+    }
+    return value;
+}
+
+/* The name of a law, or the callable into *call and `fallback`. */
+static const char *law_name(PyObject *value, const char *what, const char *fallback, PyObject **call) {
+    if (!value) {
+        return fallback;
+    }
+    if (PyUnicode_Check(value)) {
+        return PyUnicode_AsUTF8AndSize(value, NULL);
+    }
+    if (!PyCallable_Check(value)) {
+        ep_raise_got(PyExc_TypeError, value, "selection: %s must be a name or a function", what);
+        return NULL;
+    }
+    *call = Py_NewRef(value);
+    return strcmp(what, "fitness") == 0 ? "marginal" : "none";
+}
+
+static bool draft_selection(ep_network *self, draft *d, PyObject *given) {
+    if (!PyDict_Check(given)) {
+        ep_raise_got(PyExc_TypeError, given, "selection must be a dict or None");
+        return false;
+    }
+    PyObject *dict = PyDict_Copy(given);
+    if (!dict) {
+        return false;
+    }
+    PyObject *fitness = take(dict, "fitness"), *fitness_config = take(dict, "fitness_config");
+    PyObject *dynamics = take(dict, "dynamics"), *dynamics_config = take(dict, "dynamics_config");
+    const char *fitness_name = law_name(fitness, "fitness", "marginal", &d->fitness_call);
+    const char *dynamics_name =
+        fitness_name ? law_name(dynamics, "dynamics", "malthusian", &d->dynamics_call) : NULL;
+    const ep_fitness *f = dynamics_name
+                              ? ep_found(ep_catalogue_fitness(fitness_name), "fitness", fitness_name)
+                              : NULL;
+    const ep_dynamics *m =
+        f ? ep_found(ep_catalogue_dynamics(dynamics_name), "dynamics", dynamics_name) : NULL;
+    ep_error error = {EP_OK, ""};
+    bool ok = m && ep_settings_open(&d->fitness, f->fields, f->config_size,
+                                    d->fitness_call ? NULL : fitness_config, fitness_name) &&
+              ep_settings_open(&d->dynamics, m->fields, m->config_size,
+                               d->dynamics_call ? NULL : dynamics_config, dynamics_name) &&
+              ep_settings_open(&d->selection, ep_selection_fields, sizeof(ep_selection), dict,
+                               "selection");
+    if (ok) {
+        d->evolution = ep_evolution_new(self->net, d->selection.at, f, d->fitness.at, m,
+                                        d->dynamics.at, &error);
+        if (!d->evolution) {
+            ep_raise(&error, NULL);
+            ok = false;
+        } else {
+            ep_evolution_call(d->evolution, d->fitness_call ? ep_call_fitness : NULL,
+                              d->dynamics_call ? ep_call_dynamics : NULL, self);
+        }
+    }
+    Py_XDECREF(fitness);
+    Py_XDECREF(fitness_config);
+    Py_XDECREF(dynamics);
+    Py_XDECREF(dynamics_config);
+    Py_DECREF(dict);
+    return ok;
+}
+
+static void swap_pointer(void *a, void *b) {
+    void *keep;
+    memcpy(&keep, a, sizeof keep);
+    memcpy(a, b, sizeof keep);
+    memcpy(b, &keep, sizeof keep);
+}
+
+static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"loss", "loss_config", "optimizer", "optimizer_config", "clip", "selection",
+                            NULL};
+    ep_network *self = (ep_network *)object;
+    const char *loss_name = "cross_entropy", *optimizer_name = "adamw";
+    PyObject *loss_config = NULL, *optimizer_config = NULL, *selection = NULL;
+    double clip = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sOsOdO:configure", names, &loss_name,
+                                     &loss_config, &optimizer_name, &optimizer_config, &clip,
+                                     &selection)) {
+        return NULL;
+    }
+    if (!(clip >= 0 && clip < 1e300)) {
+        PyErr_SetString(PyExc_ValueError, "clip: expected a finite number of at least 0 (0: no limit)");
+        return NULL;
+    }
+    const ep_loss *loss = ep_found(ep_catalogue_loss(loss_name), "loss", loss_name);
+    const ep_optimizer *optimizer =
+        loss ? ep_found(ep_catalogue_optimizer(optimizer_name), "optimizer", optimizer_name) : NULL;
+    if (!optimizer || !ep_network_enter(self)) {
+        return NULL;
+    }
+    draft d;
+    memset(&d, 0, sizeof d);
+    ep_error error = {EP_OK, ""};
+    const ep_value *out = ep_net_output(self->net);
+    int64_t outputs = self->net->axes[out->axis[out->rank - 1]].n;
+    bool ok = ep_settings_open(&d.loss, loss->fields, loss->config_size, loss_config, loss_name) &&
+              ep_settings_open(&d.optimizer, optimizer->fields, optimizer->config_size,
+                               optimizer_config, optimizer_name);
+    if (ok && loss->check && !loss->check(d.loss.at, outputs, &error)) {
+        ep_raise(&error, NULL);
+        ok = false;
+    }
+    ok = ok && (!selection || selection == Py_None || draft_selection(self, &d, selection));
+    if (ok) { /* the new in, the old out with the draft */
+        ep_regime *r = &self->regime;
+        const ep_field *old_loss = r->loss ? r->loss->fields : NULL;
+        const ep_field *old_optimizer = r->optimizer ? r->optimizer->fields : NULL;
+        swap_pointer(&r->loss_config, &d.loss.at);
+        swap_pointer(&r->optimizer_config, &d.optimizer.at);
+        swap_pointer(&r->evolution, &d.evolution);
+        swap_pointer(&self->fitness_call, &d.fitness_call);
+        swap_pointer(&self->dynamics_call, &d.dynamics_call);
+        d.loss.fields = old_loss;
+        d.optimizer.fields = old_optimizer;
+        r->loss = loss;
+        r->optimizer = optimizer;
+        r->clip = clip;
+        Py_CLEAR(self->checked_y);
+    }
+    discard(&d);
+    ep_network_leave(self);
+    return ok ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(scale_input_doc, "scale_input(shift, scale)\n--\n\n"
+             "Inputs become (x - shift) * scale from now on: numbers, or vectors of the founding width.");
+static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"shift", "scale", NULL};
+    ep_network *self = (ep_network *)object;
+    PyObject *objects[2];
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:scale_input", names, &objects[0], &objects[1])) {
+        return NULL;
+    }
+    PyArrayObject *arrays[2] = {NULL, NULL};
+    int64_t n = 1;
+    bool ok = true;
+    for (int i = 0; ok && i < 2; i++) {
+        PyObject *flat = PyArray_FROMANY(objects[i], EP_NPY_REAL, 0, 1,
+                                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+        arrays[i] = (PyArrayObject *)flat;
+        ok = flat != NULL;
+        if (ok && PyArray_NDIM(arrays[i]) == 1) {
+            n = self->input_width;
+            if (PyArray_DIM(arrays[i], 0) != n) {
+                PyErr_Format(PyExc_ValueError, "%s: expected a number or a vector of %lld, got %zd",
+                             names[i], (long long)n, PyArray_DIM(arrays[i], 0));
+                ok = false;
+            }
+        }
+    }
+    ep_real *made[2] = {NULL, NULL};
+    for (int i = 0; ok && i < 2; i++) {
+        made[i] = PyMem_Calloc((size_t)n, sizeof(ep_real));
+        ok = made[i] != NULL;
+        for (int64_t j = 0; ok && j < n; j++) {
+            const ep_real *from = PyArray_DATA(arrays[i]);
+            made[i][j] = from[PyArray_NDIM(arrays[i]) == 1 ? j : 0];
+        }
+        if (!made[i]) {
+            PyErr_NoMemory();
+        }
+    }
+    if (ok && ep_network_enter(self)) {
+        swap_pointer(&self->shift, &made[0]);
+        swap_pointer(&self->scale, &made[1]);
+        self->n_scaling = n;
+        ep_network_leave(self);
+    } else {
+        ok = false;
+    }
+    for (int i = 0; i < 2; i++) {
+        PyMem_Free(made[i]);
+        ep_array_drop(arrays[i]);
+    }
+    return ok ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(restore_doc, "restore(step, generation)\n--\n\nSets the counters of updates and generations.");
+static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"step", "generation", NULL};
+    ep_network *self = (ep_network *)object;
+    long long step, generation;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LL:restore", names, &step, &generation)) {
+        return NULL;
+    }
+    if (step < 0 || generation < 0) {
+        PyErr_Format(PyExc_ValueError, "restore: expected numbers of at least 0, got %lld and %lld", step,
+                     generation);
+        return NULL;
+    }
+    if (!ep_network_enter(self)) {
+        return NULL;
+    }
+    self->net->step = step;
+    self->net->generation = generation;
+    ep_network_leave(self);
+    return Py_NewRef(Py_None);
+}
+
+static void refresh(ep_network *self) {
+    self->all_living = !ep_living_inputs(self->net, self->living);
+}
+
+static PyObject *finished(ep_network *self, bool ok, const ep_error *error) {
+    refresh(self);
+    ep_network_leave(self);
+    return ok ? Py_NewRef(Py_None) : ep_raise(error, self->state);
+}
+
+PyDoc_STRVAR(forward_doc, "forward(x, training=False)\n--\n\n"
+                          "Puts x through as one batch and returns a copy of the outputs.");
+static PyObject *forward(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"x", "training", NULL};
+    ep_network *self = (ep_network *)object;
+    PyObject *x, *keep = NULL, *result = NULL;
+    int training = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|p:forward", names, &x, &training) ||
+        !ep_network_enter(self)) {
+        return NULL;
+    }
+    ep_table table;
+    ep_error error = {EP_OK, ""};
+    ep_net *net = self->net;
+    if (ep_table_of_inputs(self, x, &table, &keep)) {
+        if (!ep_net_reserve(net, table.rows, &error) || !ep_net_reserve_workers(net, 1, &error)) {
+            ep_raise(&error, NULL);
+        } else {
+            net->rows = table.rows;
+            ep_intake intake = ep_network_intake(self);
+            ep_gather_inputs(&table, &intake, NULL, 0, table.rows, 0,
+                             net->x->at + net->values[0].at * net->capacity);
+            ep_step_forward(net, training != 0);
+            const ep_value *out = ep_net_output(net);
+            npy_intp shape[EP_RANK + 1] = {net->rows};
+            for (int d = 0; d < out->rank; d++) {
+                shape[d + 1] = net->axes[out->axis[d]].n;
+            }
+            result = PyArray_SimpleNew(out->rank + 1, shape, EP_NPY_REAL);
+            if (result) {
+                memcpy(PyArray_DATA((PyArrayObject *)result),
+                       net->x->at + out->at * net->capacity,
+                       (size_t)(net->rows * out->width) * sizeof(ep_real));
+            }
+        }
+    }
+    Py_XDECREF(keep);
+    ep_network_leave(self);
+    return result;
+}
+
+PyDoc_STRVAR(backward_doc, "backward(y)\n--\n\n"
+                           "The loss of the last forward against y; its gradient goes back through all layers.");
+static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"y", NULL};
+    ep_network *self = (ep_network *)object;
+    PyObject *y, *keep = NULL, *result = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:backward", names, &y) || !ep_network_enter(self)) {
+        return NULL;
+    }
+    ep_table table;
+    double hits = 0;
+    if (!self->net->x) {
+        PyErr_SetString(PyExc_RuntimeError, "network: no batch has been through it yet");
+    } else if (ep_table_of_targets(self, y, self->net->rows, &table, &keep)) {
+        result = PyFloat_FromDouble(ep_step_backward(self->net, &self->regime, &table, &hits));
+    }
+    Py_XDECREF(keep);
+    ep_network_leave(self);
+    return result;
+}
+
+PyDoc_STRVAR(gradient_doc, "gradient()\n--\n\nParameter and mass gradients of the last backward.");
+static PyObject *gradient(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    ep_network *self = (ep_network *)object;
+    if (!ep_network_enter(self)) {
+        return NULL;
+    }
+    if (self->net->x) {
+        ep_step_gradient(self->net);
+    }
+    ep_network_leave(self);
+    return Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(update_doc, "update(rate)\n--\n\nOne step of the optimizer with the gradients as they are.");
+static PyObject *update(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"rate", NULL};
+    ep_network *self = (ep_network *)object;
+    double rate;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d:update", names, &rate) ||
+        !ep_network_enter(self)) {
+        return NULL;
+    }
+    bool ready = self->regime.optimizer != NULL;
+    if (ready) {
+        ep_step_update(self->net, &self->regime, rate);
+    } else {
+        PyErr_SetString(PyExc_RuntimeError, "network: no optimizer is configured yet");
+    }
+    ep_network_leave(self);
+    return ready ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(evolve_doc, "evolve(pressure, strength=1.0)\n--\n\n"
+                         "One generation from the gradients as they are; the dead are only marked. Returns them.");
+static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"pressure", "strength", NULL};
+    ep_network *self = (ep_network *)object;
+    double pressure, strength = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d|d:evolve", names, &pressure, &strength) ||
+        !ep_network_enter(self)) {
+        return NULL;
+    }
+    ep_net *net = self->net;
+    PyObject *result = NULL;
+    ep_error error = {EP_OK, ""};
+    if (!self->regime.evolution) {
+        PyErr_SetString(PyExc_RuntimeError, "network: no selection is configured yet");
+    } else {
+        ep_chronicle chronicle = {.room = 0};
+        for (int i = 0; i < net->n_populations; i++) {
+            chronicle.room += net->axes[net->populations[i].axis].n;
+        }
+        chronicle.deaths = PyMem_Calloc((size_t)chronicle.room + 1, sizeof(ep_death));
+        ep_pass pass = ep_net_training_pass(net, 0, 1);
+        if (!chronicle.deaths) {
+            PyErr_NoMemory();
+        } else if (!ep_evolve(net, self->regime.evolution, pressure, strength, pass.scratch, &chronicle,
+                              &error)) {
+            ep_raise(&error, self->state);
+        } else {
+            result = ep_deaths_array(chronicle.deaths, chronicle.n_deaths);
+        }
+        PyMem_Free(chronicle.deaths);
+    }
+    ep_network_leave(self);
+    return result;
+}
+
+PyDoc_STRVAR(compact_doc, "compact()\n--\n\nRemoves all that are marked dead from every array; True if there were any.");
+static PyObject *compact(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    ep_network *self = (ep_network *)object;
+    ep_error error = {EP_OK, ""};
+    if (!ep_network_enter(self)) {
+        return NULL;
+    }
+    int64_t before = ep_net_parameters(self->net);
+    PyObject *done = finished(self, ep_bury(self->net, &error), &error);
+    Py_XDECREF(done);
+    return done ? PyBool_FromLong(before != ep_net_parameters(self->net)) : NULL;
+}
+
+/* The populations of the layer of that name, or NULL with KeyError. */
+static const ep_population *populations_of(const ep_net *net, const char *layer) {
+    for (int i = 0; i < net->n_populations; i++) {
+        if (strcmp(net->layers[net->populations[i].layer].name, layer) == 0) {
+            return &net->populations[i];
+        }
+    }
+    PyErr_Format(PyExc_KeyError, "%s", layer);
+    return NULL;
+}
+
+static int64_t place_of(const ep_axis *axis, int64_t birth) {
+    int64_t low = 0, high = axis->n;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (ep_birth(axis, middle) < birth) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < axis->n && ep_birth(axis, low) == birth ? low : -1;
+}
+
+PyDoc_STRVAR(kill_doc, "kill(layer, births)\n--\n\n"
+                       "Marks populations dead (mass 0) by birth id; compact() removes them.");
+static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"layer", "births", NULL};
+    ep_network *self = (ep_network *)object;
+    const char *layer;
+    PyObject *births;
+    npy_intp any = -1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sO:kill", names, &layer, &births)) {
+        return NULL;
+    }
+    PyArrayObject *ids = ep_array_in(births, "births", NPY_INT64, 1, &any);
+    if (!ids || !ep_network_enter(self)) {
+        ep_array_drop(ids);
+        return NULL;
+    }
+    const ep_population *p = populations_of(self->net, layer);
+    const int64_t *id = PyArray_DATA(ids);
+    bool ok = p != NULL;
+    for (int pass = 0; ok && pass < 2; pass++) { /* look first, then act */
+        for (npy_intp i = 0; ok && i < PyArray_DIM(ids, 0); i++) {
+            int64_t j = place_of(&self->net->axes[p->axis], id[i]);
+            if (j < 0) {
+                PyErr_Format(PyExc_ValueError, "births: no population of %s has birth id %lld", layer,
+                             (long long)id[i]);
+                ok = false;
+            } else if (pass) {
+                ep_kill(self->net, p, j);
+            }
+        }
+    }
+    ep_array_drop(ids);
+    ep_network_leave(self);
+    return ok ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(shrink_doc, "shrink(axes)\n--\n\n"
+                         "Keeps, of each named axis, just the populations with these birth ids.");
+static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"axes", NULL};
+    ep_network *self = (ep_network *)object;
+    PyObject *dict, *key, *value;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:shrink", names, &PyDict_Type, &dict) ||
+        !ep_network_enter(self)) {
+        return NULL;
+    }
+    ep_net *net = self->net;
+    PyObject *items = PyDict_Copy(dict);
+    bool ok = items != NULL;
+    for (int act = 0; ok && act < 2; act++) {
+        Py_ssize_t at = 0;
+        while (ok && PyDict_Next(items, &at, &key, &value)) {
+            const char *name = PyUnicode_Check(key) ? PyUnicode_AsUTF8AndSize(key, NULL) : NULL;
+            const ep_population *p = NULL;
+            for (int i = 0; name && i < net->n_populations; i++) {
+                p = strcmp(net->axes[net->populations[i].axis].name, name) == 0 ? &net->populations[i] : p;
+            }
+            npy_intp any = -1;
+            if (!p) {
+                PyErr_Format(PyExc_ValueError, "axes: %R is no axis with populations", key);
+            }
+            PyArrayObject *ids = p ? ep_array_in(value, "axes", NPY_INT64, 1, &any) : NULL;
+            ok = ids != NULL;
+            for (npy_intp i = 0; ok && i < PyArray_DIM(ids, 0); i++) {
+                int64_t id = ((const int64_t *)PyArray_DATA(ids))[i];
+                if (place_of(&net->axes[p->axis], id) < 0) {
+                    PyErr_Format(PyExc_ValueError, "axes: %s has no birth id %lld", name, (long long)id);
+                    ok = false;
+                }
+            }
+            for (int64_t j = 0; ok && act && j < net->axes[p->axis].n; j++) {
+                bool kept = false;
+                for (npy_intp i = 0; !kept && i < PyArray_DIM(ids, 0); i++) {
+                    kept = ((const int64_t *)PyArray_DATA(ids))[i] == ep_birth(&net->axes[p->axis], j);
+                }
+                if (!kept) {
+                    ep_kill(net, p, j);
+                }
+            }
+            ep_array_drop(ids);
+        }
+    }
+    Py_XDECREF(items);
+    ep_error error = {EP_OK, ""};
+    if (!ok) {
+        ep_network_leave(self);
+        return NULL;
+    }
+    return finished(self, ep_bury(net, &error), &error);
+}
+
+PyMethodDef ep_network_build_methods[] = {
+    EP_METHOD(configure, configure_doc),
+    EP_METHOD(scale_input, scale_input_doc),
+    EP_METHOD(restore, restore_doc),
+    EP_METHODS_END,
+};
+PyMethodDef ep_network_step_methods[] = {
+    EP_METHOD(forward, forward_doc),
+    EP_METHOD(backward, backward_doc),
+    {"gradient", gradient, METH_NOARGS, gradient_doc},
+    EP_METHOD(update, update_doc),
+    EP_METHOD(evolve, evolve_doc),
+    {"compact", compact, METH_NOARGS, compact_doc},
+    EP_METHOD(kill, kill_doc),
+    EP_METHOD(shrink, shrink_doc),
+    EP_METHODS_END,
+};
