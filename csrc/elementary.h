@@ -21,8 +21,8 @@ EP_INLINE ep_real ep_log1p_unit(ep_real x) { return log1p(x); }
 #else
 EP_INLINE float ep_sqrt(float x) { return __builtin_sqrtf(x); }
 
-/* condition ? a : b, by bits. Written with ?: a compiler may leave out the arm that is not taken, or
- * work out the rest for a constant arm, and a branch keeps the loop around it scalar. */
+/* condition ? a : b, by bits. Written with ?: a compiler may leave out the arm that is not taken,
+ * or work out the rest for a constant arm, and a branch keeps the loop around it scalar. */
 EP_INLINE float ep_select(bool condition, float a, float b) {
     uint32_t mask = -(uint32_t)condition, p, q;
     memcpy(&p, &a, sizeof p);

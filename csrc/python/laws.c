@@ -38,7 +38,8 @@ static PyObject *names_of(unsigned needs) {
     return list;
 }
 
-/* Adds {name: {"doc", "fields", and what `more` holds}}; steals `more`, which may be NULL (failed).*/
+/* Adds {name: {"doc", "fields", and what `more` holds}}; steals `more`, which is NULL if that
+ * failed. */
 static bool add_entry(PyObject *group, const char *name, const char *doc, const ep_field *fields,
                       PyObject *more) {
     PyObject *list = more == NULL ? NULL : ep_fields_describe(fields);

@@ -226,7 +226,8 @@ PyDoc_STRVAR(cpu_level_doc,
              "(x86-64-v4) too.");
 
 /* Asks for the features that tell a level's processors apart from older ones; every processor with
- * these has the rest of the level. The builtin also asks the system whether it saves the registers. */
+ * these has the rest of the level. The builtin asks the system too, whether it saves the
+ * registers. */
 static PyObject *cpu_level(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {NULL};
     int level = 0;
