@@ -110,15 +110,14 @@ static bool add_layers(PyObject *group) {
     return true;
 }
 
-PyDoc_STRVAR(
-    catalogue_doc,
-    "catalogue()\n--\n\n"
-    "Every kind of layer and every law: {\"layers\", \"losses\", \"optimizers\", "
-    "\"fitness\", \"dynamics\": {name: {\"doc\", \"fields\": [{\"name\", \"type\", "
-    "\"default\", \"low\", \"high\", \"choices\", \"doc\", \"required\"}], ...}}}, in the "
-    "order of the C tables. Layers have \"inputs\" (least, most), losses \"target\" "
-    "(class or real), optimizers \"moments\" (int), fitness \"needs\" (names of signals), "
-    "dynamics \"needs\", \"conserves\" (bool) and \"states\" (int).");
+PyDoc_STRVAR(catalogue_doc,
+             "catalogue()\n--\n\n"
+             "Every kind of layer and every law: {\"layers\", \"losses\", \"optimizers\", "
+             "\"fitness\", \"dynamics\": {name: {\"doc\", \"fields\": [{\"name\", \"type\", "
+             "\"default\", \"low\", \"high\", \"choices\", \"doc\", \"required\"}], ...}}}, in the "
+             "order of the C tables. Layers have \"inputs\" (least, most), losses \"target\" "
+             "(class or real), optimizers \"moments\" (int), fitness \"needs\" (names of signals), "
+             "dynamics \"needs\", \"conserves\" (bool) and \"states\" (int).");
 
 static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {NULL};
