@@ -85,8 +85,8 @@ const ep_field *ep_field_find(const ep_field *fields, const char *name);
 /* Set one field; `owner` names the layer or law in the error text. The vector is copied. */
 bool ep_field_set_number(const ep_field *field, void *config, double value, const char *owner,
                          ep_error *error);
-bool ep_field_set_choice(const ep_field *field, void *config, const char *value,
-                         const char *owner, ep_error *error);
+bool ep_field_set_choice(const ep_field *field, void *config, const char *value, const char *owner,
+                         ep_error *error);
 bool ep_field_set_vector(const ep_field *field, void *config, const double *at, int64_t n,
                          const char *owner, ep_error *error);
 EP_INLINE void *ep_field_slot(const ep_field *field, void *config) {

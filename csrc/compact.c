@@ -32,7 +32,7 @@ static void *copied(const void *from, size_t bytes) {
 }
 
 static void drop(draft *d) {
-    ep_slab *slabs[] = {d->net.numbers, d->net.gradients, d->net.first, d->net.second,
+    ep_slab *slabs[] = {d->net.numbers, d->net.gradients, d->net.first,    d->net.second,
                         d->net.x,       d->net.dx,        d->net.workspace};
     for (int i = 0; i < EP_COUNT(slabs); i++) {
         ep_slab_drop(slabs[i]);
@@ -99,7 +99,8 @@ bool ep_compact(ep_net *net, const int32_t *const *keep, const int64_t *kept, ep
     draft d = prepare(net, keep, kept);
     if (!d.ok) {
         drop(&d);
-        return ep_fail(error, EP_NO_MEMORY, "network: no memory to remove the extinct; nothing changed");
+        return ep_fail(error, EP_NO_MEMORY,
+                       "network: no memory to remove the extinct; nothing changed");
     }
     for (int i = 0; i < net->n_tensors; i++) {
         const ep_tensor *old = &net->tensors[i], *now = &d.net.tensors[i];
@@ -115,8 +116,8 @@ bool ep_compact(ep_net *net, const int32_t *const *keep, const int64_t *kept, ep
         for (int s = 0; s < EP_COUNT(from); s++) {
             for (int64_t row = 0; row < net->rows; row++) {
                 move(net, to[s]->at + now->at * net->capacity + row * now->width,
-                     from[s]->at + old->at * net->capacity + row * old->width, old->rank,
-                     old->axis, keep, kept);
+                     from[s]->at + old->at * net->capacity + row * old->width, old->rank, old->axis,
+                     keep, kept);
             }
         }
     }

@@ -14,31 +14,68 @@ static const char *const niches[] = {"layer", "network", NULL};
 static const char *const removals[] = {"auto", "never", "always", NULL};
 
 const ep_field ep_selection_fields[] = {
-    {.name = "upkeep", .type = EP_CHOICE, .offset = offsetof(ep_selection, upkeep),
+    {.name = "upkeep",
+     .type = EP_CHOICE,
+     .offset = offsetof(ep_selection, upkeep),
      .choices = upkeeps,
-     .doc = "what mass costs: the share of the founding network's multiply-adds (macs) or parameters"
-            " (params) that one population causes now, one over the founding number of populations"
-            " (uniform), or the vector `given`"},
-    {.name = "niche", .type = EP_CHOICE, .offset = offsetof(ep_selection, niche), .choices = niches,
+     .doc =
+         "what mass costs: the share of the founding network's multiply-adds (macs) or parameters"
+         " (params) that one population causes now, one over the founding number of populations"
+         " (uniform), or the vector `given`"},
+    {.name = "niche",
+     .type = EP_CHOICE,
+     .offset = offsetof(ep_selection, niche),
+     .choices = niches,
      .doc = "who competes and is normalised together: the populations of a layer, or all"},
-    {.name = "removal", .type = EP_CHOICE, .offset = offsetof(ep_selection, removal),
+    {.name = "removal",
+     .type = EP_CHOICE,
+     .offset = offsetof(ep_selection, removal),
      .choices = removals,
-     .doc = "when the extinct are removed from every array: once the work they would cause repays the"
-            " copying (auto), never (they are only masked), or at once (always); the survivors' numbers"
-            " do not depend on it"},
-    {.name = "given", .type = EP_VECTOR, .offset = offsetof(ep_selection, given), .low = 0,
-     .high = 1e30, .doc = "upkeep share per founding population, populations layers in order"},
-    {.name = "memory", .type = EP_REAL, .offset = offsetof(ep_selection, memory), .initial = 0.9,
-     .low = 0, .high = 0.9999999,
+     .doc =
+         "when the extinct are removed from every array: once the work they would cause repays the"
+         " copying (auto), never (they are only masked), or at once (always); the survivors' numbers"
+         " do not depend on it"},
+    {.name = "given",
+     .type = EP_VECTOR,
+     .offset = offsetof(ep_selection, given),
+     .low = 0,
+     .high = 1e30,
+     .doc = "upkeep share per founding population, populations layers in order"},
+    {.name = "memory",
+     .type = EP_REAL,
+     .offset = offsetof(ep_selection, memory),
+     .initial = 0.9,
+     .low = 0,
+     .high = 0.9999999,
      .doc = "exponential memory of fitness from generation to generation, bias-corrected"},
-    {.name = "threshold", .type = EP_REAL, .offset = offsetof(ep_selection, threshold),
-     .initial = 1e-3, .low = 0, .high = 1, .doc = "mass under which a population is extinct (1 at birth)"},
-    {.name = "floor", .type = EP_INT, .offset = offsetof(ep_selection, floor), .initial = 1,
-     .low = 0, .high = 1e9, .doc = "populations of a layer that stay whatever happens"},
-    {.name = "min_age", .type = EP_INT, .offset = offsetof(ep_selection, min_age), .initial = 100,
-     .low = 0, .high = 1e15, .doc = "generations before which no one goes extinct"},
-    {.name = "every", .type = EP_INT, .offset = offsetof(ep_selection, every), .initial = 1,
-     .low = 1, .high = 1e9, .doc = "training steps to a generation"},
+    {.name = "threshold",
+     .type = EP_REAL,
+     .offset = offsetof(ep_selection, threshold),
+     .initial = 1e-3,
+     .low = 0,
+     .high = 1,
+     .doc = "mass under which a population is extinct (1 at birth)"},
+    {.name = "floor",
+     .type = EP_INT,
+     .offset = offsetof(ep_selection, floor),
+     .initial = 1,
+     .low = 0,
+     .high = 1e9,
+     .doc = "populations of a layer that stay whatever happens"},
+    {.name = "min_age",
+     .type = EP_INT,
+     .offset = offsetof(ep_selection, min_age),
+     .initial = 100,
+     .low = 0,
+     .high = 1e15,
+     .doc = "generations before which no one goes extinct"},
+    {.name = "every",
+     .type = EP_INT,
+     .offset = offsetof(ep_selection, every),
+     .initial = 1,
+     .low = 1,
+     .high = 1e9,
+     .doc = "training steps to a generation"},
     EP_FIELDS_END,
 };
 
@@ -101,9 +138,10 @@ static bool copy_config(const ep_field *fields, size_t size, const void *from, v
 static bool check(const ep_net *net, const ep_evolution *e, ep_error *error) {
     const ep_selection *s = &e->selection;
     if (s->upkeep == EP_UPKEEP_GIVEN && s->given.n != e->born) {
-        return ep_fail(error, EP_BAD_VALUE,
-                       "selection: given must hold an upkeep for each of %lld founding populations, got %lld",
-                       (long long)e->born, (long long)s->given.n);
+        return ep_fail(
+            error, EP_BAD_VALUE,
+            "selection: given must hold an upkeep for each of %lld founding populations, got %lld",
+            (long long)e->born, (long long)s->given.n);
     }
     if (e->dynamics->states > EP_STATES) {
         return ep_fail(error, EP_BAD_VALUE, "dynamics %s: wants %d states, there are %d",
@@ -135,8 +173,9 @@ static bool make_room(const ep_net *net, ep_evolution *e) {
     if (!e->room || !e->birth || !e->place || !e->member) {
         return false;
     }
-    ep_real **vectors[] = {&e->mass, &e->fit, &e->upkeep, &e->norm2, &e->owned_norm2,
-                           &e->owned_gradient2, &e->owned_product, &e->activity, &e->state};
+    ep_real **vectors[] = {&e->mass,          &e->fit,         &e->upkeep,
+                           &e->norm2,         &e->owned_norm2, &e->owned_gradient2,
+                           &e->owned_product, &e->activity,    &e->state};
     for (int i = 0; i < EP_COUNT(vectors); i++) {
         *vectors[i] = e->room->at + each * i;
     }
@@ -164,7 +203,8 @@ ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
         !copy_config(dynamics->fields, dynamics->config_size, dynamics_config,
                      &e->dynamics_config) ||
         !make_room(net, e)) {
-        ep_fail(error, EP_NO_MEMORY, "selection: no memory for %lld populations", (long long)e->born);
+        ep_fail(error, EP_NO_MEMORY, "selection: no memory for %lld populations",
+                (long long)e->born);
     } else if (check(net, e, error)) {
         return e;
     }
@@ -239,7 +279,8 @@ double ep_upkeep_share(const ep_net *net, int i, ep_upkeep unit) {
 static bool measure_fitness(ep_net *net, ep_evolution *e, const ep_population *p, ep_real *raw,
                             ep_error *error) {
     unsigned needs = e->call_fitness ? ~0u : e->fitness->needs;
-    ep_signals s = {.n = net->axes[p->axis].n, .mass = ep_net_numbers(net, p->mass),
+    ep_signals s = {.n = net->axes[p->axis].n,
+                    .mass = ep_net_numbers(net, p->mass),
                     .mass_gradient = net->gradients->at + net->tensors[p->mass].at};
     if (needs & EP_NEEDS_NORM) {
         ep_signal_owned(net, p->axis, net->numbers, net->numbers, e->owned_norm2);
@@ -288,13 +329,15 @@ static int64_t enrol(ep_net *net, ep_evolution *e, int i, int64_t n, int64_t fir
     const ep_real *fitness = ep_net_numbers(net, p->fitness);
     const ep_axis *axis = &net->axes[p->axis];
     bool given = e->selection.upkeep == EP_UPKEEP_GIVEN;
-    double share = pressure == 0 || given ? 0 : ep_upkeep_share(net, i, (ep_upkeep)e->selection.upkeep);
+    double share = pressure == 0 || given ? 0
+                                          : ep_upkeep_share(net, i, (ep_upkeep)e->selection.upkeep);
     for (int64_t j = 0; j < axis->n; j++) {
         if (alive[j] > 0) {
             int64_t birth = ep_birth(axis, j);
             e->mass[n] = mass[j];
             e->fit[n] = (ep_real)((double)fitness[j] * correction);
-            e->upkeep[n] = (ep_real)(pressure * (given ? e->selection.given.at[first_given + birth] : share));
+            e->upkeep[n] = (ep_real)(pressure *
+                                     (given ? e->selection.given.at[first_given + birth] : share));
             e->birth[n] = (int32_t)(first_birth + birth);
             e->place[n] = j;
             e->member[n++] = i;
@@ -329,7 +372,8 @@ static void measure_likeness(ep_net *net, ep_evolution *e, int64_t n, ep_real *s
     for (int64_t k0 = 0, k1; k0 < n; k0 = k1) {
         const ep_population *p = &net->populations[e->member[k0]];
         int64_t size = net->axes[p->axis].n;
-        for (k1 = k0; k1 < n && e->member[k1] == e->member[k0]; k1++) {}
+        for (k1 = k0; k1 < n && e->member[k1] == e->member[k0]; k1++) {
+        }
         if (needs & EP_NEEDS_ACTIVITY_OVERLAP) {
             ep_signal_activity_overlap(net, p, whole, scratch);
         } else if (needs & EP_NEEDS_WEIGHT_OVERLAP) {
@@ -398,9 +442,17 @@ static bool step_cohort(ep_net *net, ep_evolution *e, int first, int last, doubl
     measure_likeness(net, e, n, scratch);
     ep_noise stream = {net->seed, EP_STREAM_EVOLVE + (uint64_t)first};
     ep_cohort cohort = {
-        .n = n, .mass = e->mass, .fitness = e->fit, .upkeep = e->upkeep, .state = e->state,
-        .birth = e->birth, .born = births, .overlap = e->overlap, .norm2 = e->norm2,
-        .threshold = e->selection.threshold, .strength = strength,
+        .n = n,
+        .mass = e->mass,
+        .fitness = e->fit,
+        .upkeep = e->upkeep,
+        .state = e->state,
+        .birth = e->birth,
+        .born = births,
+        .overlap = e->overlap,
+        .norm2 = e->norm2,
+        .threshold = e->selection.threshold,
+        .strength = strength,
         .noise = ep_random_fork(stream, (uint64_t)net->generation),
     };
     if (e->call_dynamics) {

@@ -15,7 +15,7 @@ typedef enum { EP_REMOVE_AUTO, EP_REMOVE_NEVER, EP_REMOVE_ALWAYS } ep_removal;
 /* The settings of selection; ep_selection_fields describes them. */
 typedef struct {
     int64_t upkeep, niche, removal; /* the choices above */
-    ep_vector given;                /* upkeep per founding population, in order */
+    ep_vector given; /* upkeep per founding population, in order */
     double memory, threshold;
     int64_t floor, min_age, every;
 } ep_selection;
@@ -41,15 +41,15 @@ ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
                                const ep_dynamics *dynamics, const void *dynamics_config,
                                ep_error *error);
 void ep_evolution_free(ep_evolution *evolution);
-void ep_evolution_call(ep_evolution *evolution, ep_fitness_call fitness,
-                       ep_dynamics_call dynamics, void *context);
+void ep_evolution_call(ep_evolution *evolution, ep_fitness_call fitness, ep_dynamics_call dynamics,
+                       void *context);
 const ep_selection *ep_evolution_selection(const ep_evolution *evolution);
 
 /* What a generation did. `deaths` has room for every living population. */
 typedef struct {
     ep_death *deaths;
     int64_t n_deaths, room;
-    int64_t bound;       /* populations the floor held alive */
+    int64_t bound; /* populations the floor held alive */
     int64_t compactions;
 } ep_chronicle;
 

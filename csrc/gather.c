@@ -17,45 +17,45 @@ int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle
 }
 
 /* CASE(enum, C type) for every number type. */
-#define EACH_TYPE(CASE)                                                                     \
-    CASE(EP_FLOAT32, float)                                                                 \
-    CASE(EP_FLOAT64, double)                                                                \
-    CASE(EP_UINT8, uint8_t)                                                                 \
-    CASE(EP_INT8, int8_t)                                                                   \
-    CASE(EP_UINT16, uint16_t)                                                               \
-    CASE(EP_INT16, int16_t)                                                                 \
-    CASE(EP_UINT32, uint32_t)                                                               \
-    CASE(EP_INT32, int32_t)                                                                 \
+#define EACH_TYPE(CASE)       \
+    CASE(EP_FLOAT32, float)   \
+    CASE(EP_FLOAT64, double)  \
+    CASE(EP_UINT8, uint8_t)   \
+    CASE(EP_INT8, int8_t)     \
+    CASE(EP_UINT16, uint16_t) \
+    CASE(EP_INT16, int16_t)   \
+    CASE(EP_UINT32, uint32_t) \
+    CASE(EP_INT32, int32_t)   \
     CASE(EP_INT64, int64_t)
 
 /* ---- one row, by type ------------------------------------------------------------------------ */
 
-#define DEFINE_ROW(tag, type)                                                                \
-    static void row_##tag(const void *from, const ep_intake *in, ep_real *restrict to) {     \
-        const type *restrict x = from;                                                       \
-        int64_t n = in->width;                                                               \
-        if (in->living && in->each) {                                                        \
-            for (int64_t j = 0; j < n; j++) {                                                \
-                int32_t f = in->living[j];                                                   \
-                to[j] = ((ep_real)x[f] - in->shift[f]) * in->scale[f];                       \
-            }                                                                                \
-        } else if (in->living) {                                                             \
-            for (int64_t j = 0; j < n; j++) {                                                \
-                to[j] = ((ep_real)x[in->living[j]] - in->shift[0]) * in->scale[0];           \
-            }                                                                                \
-        } else if (in->each) {                                                               \
-            for (int64_t j = 0; j < n; j++) {                                                \
-                to[j] = ((ep_real)x[j] - in->shift[j]) * in->scale[j];                       \
-            }                                                                                \
-        } else {                                                                             \
-            const ep_real shift = in->shift[0], scale = in->scale[0];                        \
-            for (int64_t j = 0; j < n; j++) {                                                \
-                to[j] = ((ep_real)x[j] - shift) * scale;                                     \
-            }                                                                                \
-        }                                                                                    \
-    }                                                                                        \
-    static ep_real number_##tag(const void *from, int64_t j) {                               \
-        return (ep_real)((const type *)from)[j];                                             \
+#define DEFINE_ROW(tag, type)                                                            \
+    static void row_##tag(const void *from, const ep_intake *in, ep_real *restrict to) { \
+        const type *restrict x = from;                                                   \
+        int64_t n = in->width;                                                           \
+        if (in->living && in->each) {                                                    \
+            for (int64_t j = 0; j < n; j++) {                                            \
+                int32_t f = in->living[j];                                               \
+                to[j] = ((ep_real)x[f] - in->shift[f]) * in->scale[f];                   \
+            }                                                                            \
+        } else if (in->living) {                                                         \
+            for (int64_t j = 0; j < n; j++) {                                            \
+                to[j] = ((ep_real)x[in->living[j]] - in->shift[0]) * in->scale[0];       \
+            }                                                                            \
+        } else if (in->each) {                                                           \
+            for (int64_t j = 0; j < n; j++) {                                            \
+                to[j] = ((ep_real)x[j] - in->shift[j]) * in->scale[j];                   \
+            }                                                                            \
+        } else {                                                                         \
+            const ep_real shift = in->shift[0], scale = in->scale[0];                    \
+            for (int64_t j = 0; j < n; j++) {                                            \
+                to[j] = ((ep_real)x[j] - shift) * scale;                                 \
+            }                                                                            \
+        }                                                                                \
+    }                                                                                    \
+    static ep_real number_##tag(const void *from, int64_t j) {                           \
+        return (ep_real)((const type *)from)[j];                                         \
     }
 EACH_TYPE(DEFINE_ROW)
 
@@ -96,8 +96,8 @@ void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int6
             ep_random_words(noise, (uint64_t)i, words);
             uint32_t span = (uint32_t)(2 * intake->move + 1);
             moved_row(table, intake, from, (int64_t)(words[0] % span) - intake->move,
-                      (int64_t)(words[1] % span) - intake->move,
-                      intake->flip && (words[2] & 1), there);
+                      (int64_t)(words[1] % span) - intake->move, intake->flip && (words[2] & 1),
+                      there);
         } else {
             if (order && i + 1 < i1) {
                 __builtin_prefetch(row_at(table, order[i + 1]));
@@ -109,11 +109,11 @@ void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int6
 
 /* ---- targets --------------------------------------------------------------------------------- */
 
-#define CLASS_CASE(tag, type)                                     \
-    case tag:                                                     \
-        for (int64_t j = 0; j < table->width; j++) {              \
-            to[j] = (int64_t)((const type *)from)[j];             \
-        }                                                         \
+#define CLASS_CASE(tag, type)                         \
+    case tag:                                         \
+        for (int64_t j = 0; j < table->width; j++) {  \
+            to[j] = (int64_t)((const type *)from)[j]; \
+        }                                             \
         break;
 
 void ep_gather_classes(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
@@ -134,15 +134,15 @@ void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, in
     ep_gather_inputs(table, &plain, order, i0, i1, 0, to);
 }
 
-#define OUTSIDE_CASE(tag, type)                                                               \
-    case tag:                                                                                 \
-        for (int64_t j = 0; j < table->width; j++) {                                          \
-            int64_t value = (int64_t)((const type *)from)[j];                                 \
-            if (value < low || value > high) {                                                \
-                *found = value;                                                               \
-                return i;                                                                     \
-            }                                                                                 \
-        }                                                                                     \
+#define OUTSIDE_CASE(tag, type)                               \
+    case tag:                                                 \
+        for (int64_t j = 0; j < table->width; j++) {          \
+            int64_t value = (int64_t)((const type *)from)[j]; \
+            if (value < low || value > high) {                \
+                *found = value;                               \
+                return i;                                     \
+            }                                                 \
+        }                                                     \
         break;
 
 int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found) {

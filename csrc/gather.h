@@ -7,7 +7,15 @@
 #include "net.h"
 
 typedef enum {
-    EP_FLOAT32, EP_FLOAT64, EP_UINT8, EP_INT8, EP_UINT16, EP_INT16, EP_UINT32, EP_INT32, EP_INT64,
+    EP_FLOAT32,
+    EP_FLOAT64,
+    EP_UINT8,
+    EP_INT8,
+    EP_UINT16,
+    EP_INT16,
+    EP_UINT32,
+    EP_INT32,
+    EP_INT64,
     EP_NUMBER_TYPES
 } ep_number;
 

@@ -59,30 +59,32 @@ EP_INLINE void tile(int m, int vectors, int64_t k, const ep_real *a, int64_t a_r
 typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_step,
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, bool add);
 
-#define TILE(rows, vectors)                                                                    \
-    static void tile_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,            \
-                                        int64_t a_step, const ep_real *b, int64_t b_step,      \
-                                        ep_real *c, int64_t c_row, bool add) {                 \
-        tile(rows, vectors, k, a, a_row, a_step, b, b_step, c, c_row, add);                    \
+/* clang-format off: a table reads as a table */
+#define TILE(rows, vectors)                                                               \
+    static void tile_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,       \
+                                        int64_t a_step, const ep_real *b, int64_t b_step, \
+                                        ep_real *c, int64_t c_row, bool add) {            \
+        tile(rows, vectors, k, a, a_row, a_step, b, b_step, c, c_row, add);               \
     }
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2)
 #define PAIR(rows) {tile_##rows##_1, tile_##rows##_2}
-TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
+TILES(1)
+TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
-TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
+    TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #endif
 #if defined(__AVX512F__)
-TILES(13) TILES(14)
+        TILES(13) TILES(14)
 #endif
-TILE(1, 4) TILE(2, 4) TILE(3, 4)
+            TILE(1, 4) TILE(2, 4) TILE(3, 4)
 
-static const tile_of packed_tiles[ROWS + 1][2] = {
-    {NULL, NULL}, PAIR(1), PAIR(2), PAIR(3), PAIR(4), PAIR(5), PAIR(6),
+                static const tile_of packed_tiles[ROWS + 1][2] = {
+                    {NULL, NULL}, PAIR(1),  PAIR(2), PAIR(3),  PAIR(4),  PAIR(5),  PAIR(6),
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
-    PAIR(7), PAIR(8), PAIR(9), PAIR(10), PAIR(11), PAIR(12),
+                    PAIR(7),      PAIR(8),  PAIR(9), PAIR(10), PAIR(11), PAIR(12),
 #endif
 #if defined(__AVX512F__)
-    PAIR(13), PAIR(14),
+                    PAIR(13),     PAIR(14),
 #endif
 };
 static const tile_of direct_tiles[DIRECT_ROWS + 1][3] = {
@@ -91,6 +93,8 @@ static const tile_of direct_tiles[DIRECT_ROWS + 1][3] = {
     {tile_2_1, tile_2_2, tile_2_4},
     {tile_3_1, tile_3_2, tile_3_4},
 };
+
+/* clang-format on */
 
 /* `width` columns of c through a buffer, for tiles that would write past the last column. */
 static void edge_tile(tile_of run, int64_t m, int64_t width, int64_t k, const ep_real *a,
@@ -145,8 +149,7 @@ typedef int32_t block_index __attribute__((vector_size(BLOCK * sizeof(ep_real)))
 #endif
 
 /* An 8 x 8 block transposed in registers: to[k * to_row + j] = from[j * from_row + k]. */
-EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from,
-                               int64_t from_row) {
+EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from, int64_t from_row) {
     block_row r[BLOCK], s[BLOCK];
 #pragma GCC unroll 8
     for (int i = 0; i < BLOCK; i++) {
@@ -208,8 +211,8 @@ static void direct(const ep_product *p) {
         if (width == (which == 2 ? DIRECT : which + 1) * LANES) {
             run(p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j, p->c_row, p->add);
         } else {
-            edge_tile(run, m, width, p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step,
-                      p->c + j, p->c_row, p->add);
+            edge_tile(run, m, width, p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j,
+                      p->c_row, p->add);
         }
         j += width;
     }
@@ -253,8 +256,8 @@ void ep_gemm(const ep_product *p, ep_real *scratch) {
                 if (width == wide) {
                     run(k, a, p->a_row, p->a_step, scratch, wide, c, p->c_row, add);
                 } else {
-                    edge_tile(run, m, width, k, a, p->a_row, p->a_step, scratch, wide, c,
-                              p->c_row, add);
+                    edge_tile(run, m, width, k, a, p->a_row, p->a_step, scratch, wide, c, p->c_row,
+                              add);
                 }
             }
         }

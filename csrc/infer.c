@@ -20,8 +20,8 @@ typedef struct {
     ep_real *out;
     int64_t blocks, positions, outputs;
     size_t target_bytes;
-    tally *tallies;   /* one a block; NULL without targets */
-    char *targets;    /* room for one block a worker */
+    tally *tallies; /* one a block; NULL without targets */
+    char *targets; /* room for one block a worker */
     ep_real *losses;
     atomic_llong next;
 } sweep;
@@ -82,10 +82,9 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
         const ep_value *value = ep_net_output(net);
         s.outputs = net->axes[value->axis[value->rank - 1]].n;
         s.positions = s.outputs ? value->width / s.outputs : 0;
-        s.target_bytes = (size_t)s.positions *
-                         (regime->loss->target == EP_TARGET_CLASS
-                              ? sizeof(int64_t)
-                              : (size_t)s.outputs * sizeof(ep_real));
+        s.target_bytes = (size_t)s.positions * (regime->loss->target == EP_TARGET_CLASS
+                                                    ? sizeof(int64_t)
+                                                    : (size_t)s.outputs * sizeof(ep_real));
         size_t rows = (size_t)workers * EP_INFER_ROWS;
         s.tallies = calloc((size_t)ep_max(1, s.blocks), sizeof *s.tallies);
         s.targets = malloc(rows * s.target_bytes + 1);

@@ -63,24 +63,24 @@ struct ep_layer {
     int out;                        /* value written */
     int saved;                      /* value kept for backward, or -1 */
     int64_t scratch;                /* numbers of scratch a worker needs */
-    int64_t row_block;              /* a kind that couples samples: workers' rows are cut at its multiples */
-    double work;                    /* flops, for sharing out the gradient */
+    int64_t row_block; /* a kind that couples samples: workers' rows are cut at its multiples */
+    double work; /* flops, for sharing out the gradient */
 };
 
 struct ep_pass {
     const ep_axis *axes;
     const ep_value *value;
     const ep_tensor *tensor;
-    ep_real *numbers;       /* values of all tensors */
-    ep_real *gradients;     /* theirs, same layout */
-    ep_real *x, *dx;        /* activations and their gradients; dx NULL outside training */
-    int64_t capacity;       /* rows there is room for: value v lies at x + at * capacity */
-    int64_t rows;           /* samples of the batch */
-    int64_t r0, r1;         /* samples of this worker */
+    ep_real *numbers; /* values of all tensors */
+    ep_real *gradients; /* theirs, same layout */
+    ep_real *x, *dx; /* activations and their gradients; dx NULL outside training */
+    int64_t capacity; /* rows there is room for: value v lies at x + at * capacity */
+    int64_t rows; /* samples of the batch */
+    int64_t r0, r1; /* samples of this worker */
     bool training;
     int64_t step;
     ep_noise noise;
-    ep_real *scratch;       /* of this worker, EP_ALIGN aligned */
+    ep_real *scratch; /* of this worker, EP_ALIGN aligned */
     void (*ready)(const ep_pass *pass, int tensor, int64_t from, int64_t n);
     void *ready_context;
 };

@@ -10,8 +10,8 @@
 static bool grow(void *items, int n, size_t size, ep_error *error) {
     void **at = items;
     if (n >= EP_MOST) {
-        return ep_fail(error, EP_BAD_VALUE, "network: at most %d layers, axes and tensors, got more",
-                       EP_MOST);
+        return ep_fail(error, EP_BAD_VALUE,
+                       "network: at most %d layers, axes and tensors, got more", EP_MOST);
     }
     if (n & (n - 1)) {
         return true; /* between two powers of two there is room */
@@ -30,8 +30,7 @@ static void join_name(char to[EP_NAME], const char *layer, const char *what) {
 
 /* ---- declaring ------------------------------------------------------------------------------ */
 
-static int new_axis(ep_net *net, const char *layer, const char *what, int64_t n,
-                    ep_error *error) {
+static int new_axis(ep_net *net, const char *layer, const char *what, int64_t n, ep_error *error) {
     if (n < 1 || n > INT32_MAX - 1) {
         ep_fail(error, EP_BAD_VALUE, "%s: an axis must have 1 to %d entries, got %lld", layer,
                 INT32_MAX - 1, (long long)n);
@@ -70,10 +69,10 @@ static bool new_population(ep_net *net, const ep_layer *layer, int mass, int axi
                            ep_error *error) {
     for (int i = 0; i < net->n_populations; i++) {
         if (net->populations[i].axis == axis) {
-            return ep_fail(error, EP_BAD_VALUE,
-                           "%s: axis %s has masses already (layer %s); an axis has one mass per population",
-                           layer->name, net->axes[axis].name,
-                           net->layers[net->populations[i].layer].name);
+            return ep_fail(
+                error, EP_BAD_VALUE,
+                "%s: axis %s has masses already (layer %s); an axis has one mass per population",
+                layer->name, net->axes[axis].name, net->layers[net->populations[i].layer].name);
         }
     }
     if (!grow(&net->populations, net->n_populations, sizeof *net->populations, error)) {
@@ -82,8 +81,10 @@ static bool new_population(ep_net *net, const ep_layer *layer, int mass, int axi
     int of_state[2] = {net->state_axis, axis};
     ep_population p = {.axis = axis, .layer = layer->index, .mass = mass};
     p.fitness = new_tensor(net, layer->name, "fitness", EP_TRACKED, 1, &axis, error);
-    p.alive = p.fitness < 0 ? -1 : new_tensor(net, layer->name, "alive", EP_TRACKED, 1, &axis, error);
-    p.state = p.alive < 0 ? -1 : new_tensor(net, layer->name, "state", EP_TRACKED, 2, of_state, error);
+    p.alive = p.fitness < 0 ? -1
+                            : new_tensor(net, layer->name, "alive", EP_TRACKED, 1, &axis, error);
+    p.state = p.alive < 0 ? -1
+                          : new_tensor(net, layer->name, "state", EP_TRACKED, 2, of_state, error);
     if (p.state < 0) {
         return false;
     }
@@ -169,7 +170,7 @@ void ep_net_free(ep_net *net) {
     for (int i = 0; i < net->n_axes; i++) {
         free(net->axes[i].birth);
     }
-    ep_slab *slabs[] = {net->numbers, net->gradients, net->first, net->second,
+    ep_slab *slabs[] = {net->numbers, net->gradients, net->first,    net->second,
                         net->x,       net->dx,        net->workspace};
     for (int i = 0; i < EP_COUNT(slabs); i++) {
         ep_slab_drop(slabs[i]);
@@ -194,8 +195,8 @@ int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs,
         return -1;
     }
     ep_layer *layer = &net->layers[net->n_layers];
-    *layer = (ep_layer){.kind = kind, .index = net->n_layers, .n_inputs = n_inputs,
-                        .reads = n_inputs, .saved = -1};
+    *layer = (ep_layer){
+        .kind = kind, .index = net->n_layers, .n_inputs = n_inputs, .reads = n_inputs, .saved = -1};
     ep_format(layer->name, sizeof layer->name, "%.40s", name);
     memcpy(layer->input, input, (size_t)n_inputs * sizeof *input);
     layer->config = calloc(1, kind->config_size ? kind->config_size : 1);
@@ -324,9 +325,10 @@ bool ep_net_build(ep_net *net, ep_error *error) {
         net->second = net->first ? ep_slab_new(size) : NULL;
     }
     if (!net->second) {
-        return ep_fail(error, EP_NO_MEMORY,
-                       "network: no memory for its parameters, gradients and moments (%.3g numbers each)",
-                       size < 0 ? 9.2e18 : (double)size);
+        return ep_fail(
+            error, EP_NO_MEMORY,
+            "network: no memory for its parameters, gradients and moments (%.3g numbers each)",
+            size < 0 ? 9.2e18 : (double)size);
     }
     net->founding_flops = ep_net_flops(net, net->axes);
     net->founding_parameters = ep_net_parameters(net);
@@ -335,7 +337,8 @@ bool ep_net_build(ep_net *net, ep_error *error) {
 }
 
 bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
-    int64_t line = (int64_t)EP_LINE, capacity = rows > INT32_MAX ? -1 : (rows + line - 1) / line * line;
+    int64_t line = (int64_t)EP_LINE,
+            capacity = rows > INT32_MAX ? -1 : (rows + line - 1) / line * line;
     if (rows <= net->capacity && net->x) {
         return true;
     }
@@ -343,8 +346,8 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
     ep_slab *x = n < 0 ? NULL : ep_slab_new(n), *dx = x ? ep_slab_new(n) : NULL;
     if (!dx) {
         ep_slab_drop(x);
-        return ep_fail(error, EP_NO_MEMORY, "network: no memory for the activations of %lld samples",
-                       (long long)rows);
+        return ep_fail(error, EP_NO_MEMORY,
+                       "network: no memory for the activations of %lld samples", (long long)rows);
     }
     ep_slab_drop(net->x);
     ep_slab_drop(net->dx);
@@ -415,12 +418,20 @@ static int64_t first_row(const ep_net *net, int part, int parts) {
 
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts) {
     return (ep_pass){
-        .axes = net->axes, .value = net->values, .tensor = net->tensors,
-        .numbers = net->numbers->at, .gradients = net->gradients->at,
-        .x = net->x ? net->x->at : NULL, .dx = net->dx ? net->dx->at : NULL,
-        .capacity = net->capacity, .rows = net->rows,
-        .r0 = first_row(net, part, parts), .r1 = first_row(net, part + 1, parts),
-        .training = true, .step = net->step, .noise = {net->seed, 0},
+        .axes = net->axes,
+        .value = net->values,
+        .tensor = net->tensors,
+        .numbers = net->numbers->at,
+        .gradients = net->gradients->at,
+        .x = net->x ? net->x->at : NULL,
+        .dx = net->dx ? net->dx->at : NULL,
+        .capacity = net->capacity,
+        .rows = net->rows,
+        .r0 = first_row(net, part, parts),
+        .r1 = first_row(net, part + 1, parts),
+        .training = true,
+        .step = net->step,
+        .noise = {net->seed, 0},
         .scratch = workspace_of(net, part),
     };
 }
@@ -428,10 +439,16 @@ ep_pass ep_net_training_pass(const ep_net *net, int part, int parts) {
 ep_pass ep_net_inference_pass(const ep_net *net, int part) {
     ep_real *workspace = workspace_of(net, part);
     return (ep_pass){
-        .axes = net->axes, .value = net->values, .tensor = net->tensors,
-        .numbers = net->numbers->at, .gradients = net->gradients->at,
-        .x = workspace + net->scratch, .capacity = EP_INFER_ROWS,
-        .step = net->step, .noise = {net->seed, 0}, .scratch = workspace,
+        .axes = net->axes,
+        .value = net->values,
+        .tensor = net->tensors,
+        .numbers = net->numbers->at,
+        .gradients = net->gradients->at,
+        .x = workspace + net->scratch,
+        .capacity = EP_INFER_ROWS,
+        .step = net->step,
+        .noise = {net->seed, 0},
+        .scratch = workspace,
     };
 }
 
@@ -459,7 +476,8 @@ static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers) {
     const double enough = 4e6;
     int64_t n = 0;
     for (int i = 0; i < layer->n_tensors; i++) {
-        n += net->tensors[layer->tensor[i]].role == EP_TRACKED ? 0 : net->tensors[layer->tensor[i]].n;
+        n += net->tensors[layer->tensor[i]].role == EP_TRACKED ? 0
+                                                               : net->tensors[layer->tensor[i]].n;
     }
     double work = layer->work * (double)net->rows;
     int64_t parts = (int64_t)(work / enough) + 1;

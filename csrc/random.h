@@ -13,8 +13,13 @@ typedef struct {
 } ep_noise;
 
 /* Streams of a network; a layer's own are EP_STREAM_LAYERS + its index. */
-enum { EP_STREAM_SHUFFLE = 1, EP_STREAM_AUGMENT, EP_STREAM_PRUNE, EP_STREAM_EVOLVE = 1000,
-       EP_STREAM_LAYERS = 1000000 };
+enum {
+    EP_STREAM_SHUFFLE = 1,
+    EP_STREAM_AUGMENT,
+    EP_STREAM_PRUNE,
+    EP_STREAM_EVOLVE = 1000,
+    EP_STREAM_LAYERS = 1000000
+};
 
 /* 128 random bits: the four words of counter `index`. */
 void ep_random_words(ep_noise noise, uint64_t index, uint32_t out[4]);

@@ -101,16 +101,34 @@ void ep_signal_activity(const ep_net *net, const ep_population *population, ep_r
 /* to += A A' over what lies behind the n entries of one block. */
 static void add_gram(view v, const ep_real *at, ep_real *to, ep_real *scratch) {
     if (v.behind == 1) { /* columns of a (before, n) matrix */
-        ep_gemm(&(ep_product){.m = v.n, .n = v.n, .k = v.before, .a = at, .a_row = 1,
-                              .a_step = v.n, .b = at, .b_step = v.n, .b_col = 1, .c = to,
-                              .c_row = v.n, .add = true},
+        ep_gemm(&(ep_product){.m = v.n,
+                              .n = v.n,
+                              .k = v.before,
+                              .a = at,
+                              .a_row = 1,
+                              .a_step = v.n,
+                              .b = at,
+                              .b_step = v.n,
+                              .b_col = 1,
+                              .c = to,
+                              .c_row = v.n,
+                              .add = true},
                 scratch);
         return;
     }
     for (int64_t i = 0; i < v.before; i++, at += v.n * v.behind) { /* rows of (n, behind) */
-        ep_gemm(&(ep_product){.m = v.n, .n = v.n, .k = v.behind, .a = at, .a_row = v.behind,
-                              .a_step = 1, .b = at, .b_step = 1, .b_col = v.behind, .c = to,
-                              .c_row = v.n, .add = true},
+        ep_gemm(&(ep_product){.m = v.n,
+                              .n = v.n,
+                              .k = v.behind,
+                              .a = at,
+                              .a_row = v.behind,
+                              .a_step = 1,
+                              .b = at,
+                              .b_step = 1,
+                              .b_col = v.behind,
+                              .c = to,
+                              .c_row = v.n,
+                              .add = true},
                 scratch);
     }
 }

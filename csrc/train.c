@@ -120,7 +120,8 @@ static double norm2_of_block(const ep_net *net, int64_t block) {
     for (int64_t i = whole; i < n; i++) {
         lane[i - whole] += (double)g[i] * (double)g[i];
     }
-    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
 static double clip_scale(const run *r) {
@@ -129,7 +130,8 @@ static double clip_scale(const run *r) {
         sum += r->norms[i];
     }
     double norm = sqrt(sum);
-    return norm > r->regime->clip ? r->regime->clip / norm : norm * 0 + 1; /* NaN and infinity stay visible */
+    return norm > r->regime->clip ? r->regime->clip / norm
+                                  : norm * 0 + 1; /* NaN and infinity stay visible */
 }
 
 static void update_block(const run *r, int64_t block) {
@@ -319,7 +321,8 @@ static bool reserve(run *r) {
     r->tasks = malloc((size_t)(ep_net_tasks(net, job->threads, NULL) + 1) * sizeof *r->tasks);
     r->norms = malloc((size_t)norms * sizeof *r->norms);
     return (ok && r->loss && r->hit && r->tasks && r->norms) ||
-           ep_fail(r->error, EP_NO_MEMORY, "train: no memory for a batch of %lld", (long long)batch);
+           ep_fail(r->error, EP_NO_MEMORY, "train: no memory for a batch of %lld",
+                   (long long)batch);
 }
 
 static void release(run *r) {
@@ -335,8 +338,13 @@ static void release(run *r) {
 
 bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *living,
               ep_record *record, ep_error *error) {
-    run r = {.net = net, .regime = regime, .job = job, .record = record, .error = error,
-             .living = living, .intake = job->intake};
+    run r = {.net = net,
+             .regime = regime,
+             .job = job,
+             .record = record,
+             .error = error,
+             .living = living,
+             .intake = job->intake};
     record->steps = 0;
     if (job->steps <= 0) {
         return true;

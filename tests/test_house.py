@@ -36,6 +36,7 @@ FLOORS = [
     ("evolve*", 6),
     ("catalogue*", 6),
     ("train*", 7),
+    ("infer*", 7),
     ("gather*", 7),
 ]
 LINES = 650

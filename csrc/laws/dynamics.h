@@ -9,7 +9,8 @@
 #include "random.h"
 
 enum {
-    EP_NEEDS_ACTIVITY_OVERLAP = 16,  /* overlap[i*n+j]: cosine of two outputs over the batch, in [0, 1] */
+    EP_NEEDS_ACTIVITY_OVERLAP =
+        16,  /* overlap[i*n+j]: cosine of two outputs over the batch, in [0, 1] */
     EP_NEEDS_WEIGHT_OVERLAP = 32,    /* overlap[i*n+j]: <w_i, w_j> of the in-weights */
     EP_NEEDS_WEIGHT_NORM = 64,       /* norm2[i]: |w_i|^2 of the in-weights */
 };

@@ -21,9 +21,16 @@ typedef struct {
 enum { LANES = 2 * (int)EP_LINE }; /* queries at a time */
 
 static const ep_field fields[] = {
-    {.name = "causal", .type = EP_BOOL, .offset = offsetof(attention, causal), .high = 1,
+    {.name = "causal",
+     .type = EP_BOOL,
+     .offset = offsetof(attention, causal),
+     .high = 1,
      .doc = "a position attends to itself and to those before it only"},
-    {.name = "scale", .type = EP_REAL, .offset = offsetof(attention, scale), .low = 0, .high = 1e6,
+    {.name = "scale",
+     .type = EP_REAL,
+     .offset = offsetof(attention, scale),
+     .low = 0,
+     .high = 1e6,
      .doc = "factor on the scores; 0: 1 / sqrt(head dimensions at birth), whoever lives"},
     EP_FIELDS_END,
 };
@@ -146,7 +153,7 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
     const ep_axis *positions = &pass->axes[q->axis[0]], *heads = &pass->axes[q->axis[1]];
     const ep_axis *dims = &pass->axes[q->axis[2]];
     double scale = config->scale > 0 ? config->scale : 1 / sqrt((double)dims->born);
-    return (extents){positions->n,       heads->n,       dims->n, heads->n * dims->n,
+    return (extents){positions->n,        heads->n,      dims->n, heads->n * dims->n,
                      config->causal != 0, (ep_real)scale};
 }
 
@@ -159,30 +166,53 @@ static block block_at(const extents *e, int64_t first) {
 /* Operands are those of a sample and head, at position 0. to (keys, lanes) = keys_of queries_of' */
 static void outer(const extents *e, const block *b, const ep_real *keys_of,
                   const ep_real *queries_of, ep_real *to, ep_real *scratch) {
-    ep_gemm(&(ep_product){.m = b->keys, .n = b->lanes, .k = e->dims,
-                          .a = keys_of, .a_row = e->row, .a_step = 1,
-                          .b = queries_of + b->i0 * e->row, .b_step = 1, .b_col = e->row,
-                          .c = to, .c_row = LANES},
+    ep_gemm(&(ep_product){.m = b->keys,
+                          .n = b->lanes,
+                          .k = e->dims,
+                          .a = keys_of,
+                          .a_row = e->row,
+                          .a_step = 1,
+                          .b = queries_of + b->i0 * e->row,
+                          .b_step = 1,
+                          .b_col = e->row,
+                          .c = to,
+                          .c_row = LANES},
             scratch);
 }
 
 /* to (queries, dims) [+]= p' (lanes, keys) from (keys, dims) */
 static void to_queries(const extents *e, const block *b, const ep_real *p, const ep_real *from,
                        ep_real *to, bool add, ep_real *scratch) {
-    ep_gemm(&(ep_product){.m = b->lanes - b->done, .n = e->dims, .k = b->keys,
-                          .a = p + b->done, .a_row = 1, .a_step = LANES,
-                          .b = from, .b_step = e->row, .b_col = 1,
-                          .c = to + (b->i0 + b->done) * e->row, .c_row = e->row, .add = add},
+    ep_gemm(&(ep_product){.m = b->lanes - b->done,
+                          .n = e->dims,
+                          .k = b->keys,
+                          .a = p + b->done,
+                          .a_row = 1,
+                          .a_step = LANES,
+                          .b = from,
+                          .b_step = e->row,
+                          .b_col = 1,
+                          .c = to + (b->i0 + b->done) * e->row,
+                          .c_row = e->row,
+                          .add = add},
             scratch);
 }
 
 /* to (keys, dims) += p (keys, lanes) from (queries, dims) */
 static void to_keys(const extents *e, const block *b, const ep_real *p, const ep_real *from,
                     ep_real *to, ep_real *scratch) {
-    ep_gemm(&(ep_product){.m = b->keys, .n = e->dims, .k = b->lanes - b->done,
-                          .a = p + b->done, .a_row = LANES, .a_step = 1,
-                          .b = from + (b->i0 + b->done) * e->row, .b_step = e->row, .b_col = 1,
-                          .c = to, .c_row = e->row, .add = true},
+    ep_gemm(&(ep_product){.m = b->keys,
+                          .n = e->dims,
+                          .k = b->lanes - b->done,
+                          .a = p + b->done,
+                          .a_row = LANES,
+                          .a_step = 1,
+                          .b = from + (b->i0 + b->done) * e->row,
+                          .b_step = e->row,
+                          .b_col = 1,
+                          .c = to,
+                          .c_row = e->row,
+                          .add = true},
             scratch);
 }
 

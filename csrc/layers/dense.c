@@ -13,12 +13,25 @@ typedef struct {
 } dense;
 
 static const ep_field fields[] = {
-    {.name = "units", .type = EP_VECTOR, .offset = offsetof(dense, units), .low = 1, .high = 1e9,
+    {.name = "units",
+     .type = EP_VECTOR,
+     .offset = offsetof(dense, units),
+     .low = 1,
+     .high = 1e9,
      .doc = "sizes of the output axes, one to three; left out when a second input gives them"},
-    {.name = "contract", .type = EP_INT, .offset = offsetof(dense, contract), .initial = 1,
-     .low = 0, .high = EP_RANK, .doc = "how many trailing axes of the input are summed over; 0: all"},
-    {.name = "gain", .type = EP_REAL, .offset = offsetof(dense, gain), .initial = 1.4142135623730951,
-     .low = 0, .high = 100,
+    {.name = "contract",
+     .type = EP_INT,
+     .offset = offsetof(dense, contract),
+     .initial = 1,
+     .low = 0,
+     .high = EP_RANK,
+     .doc = "how many trailing axes of the input are summed over; 0: all"},
+    {.name = "gain",
+     .type = EP_REAL,
+     .offset = offsetof(dense, gain),
+     .initial = 1.4142135623730951,
+     .low = 0,
+     .high = 100,
      .doc = "initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu"},
     EP_FIELDS_END,
 };
@@ -33,8 +46,9 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
     int in = contracted(layer, x), outer = x->rank - in;
     if (in > x->rank) {
-        return ep_fail(error, EP_BAD_VALUE, "%s: contract must be at most the input's %d axes, got %d",
-                       layer->name, x->rank, in);
+        return ep_fail(error, EP_BAD_VALUE,
+                       "%s: contract must be at most the input's %d axes, got %d", layer->name,
+                       x->rank, in);
     }
     int out = (int)config->units.n, axis[EP_RANK];
     if (layer->n_inputs == 2) {
@@ -47,9 +61,10 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
         layer->reads = 1;
         out = like->rank - outer;
         if (out < 1) {
-            return ep_fail(error, EP_BAD_VALUE,
-                           "%s: the second input must have more than the %d axes the first keeps, got %d",
-                           layer->name, outer, like->rank);
+            return ep_fail(
+                error, EP_BAD_VALUE,
+                "%s: the second input must have more than the %d axes the first keeps, got %d",
+                layer->name, outer, like->rank);
         }
         for (int d = 0; d < out; d++) {
             axis[d] = like->axis[outer + d];
@@ -111,10 +126,17 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
 static void forward(const ep_pass *pass, const ep_layer *layer) {
     extents e = measure(layer, pass->axes, pass->value);
     int64_t from = pass->r0 * e.outer;
-    ep_gemm(&(ep_product){.m = (pass->r1 - pass->r0) * e.outer, .n = e.out, .k = e.in,
-                          .a = ep_x(pass, layer, 0) + from * e.in, .a_row = e.in, .a_step = 1,
-                          .b = ep_w(pass, layer, 0), .b_step = e.out, .b_col = 1,
-                          .c = ep_y(pass, layer) + from * e.out, .c_row = e.out},
+    ep_gemm(&(ep_product){.m = (pass->r1 - pass->r0) * e.outer,
+                          .n = e.out,
+                          .k = e.in,
+                          .a = ep_x(pass, layer, 0) + from * e.in,
+                          .a_row = e.in,
+                          .a_step = 1,
+                          .b = ep_w(pass, layer, 0),
+                          .b_step = e.out,
+                          .b_col = 1,
+                          .c = ep_y(pass, layer) + from * e.out,
+                          .c_row = e.out},
             pass->scratch);
 }
 
@@ -124,10 +146,18 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     ep_real *dx = ep_dx(pass, layer, 0);
     int64_t from = pass->r0 * e.outer;
     if (dx) {
-        ep_gemm(&(ep_product){.m = (pass->r1 - pass->r0) * e.outer, .n = e.in, .k = e.out,
-                              .a = ep_dy(pass, layer) + from * e.out, .a_row = e.out, .a_step = 1,
-                              .b = ep_w(pass, layer, 0), .b_step = 1, .b_col = e.out,
-                              .c = dx + from * e.in, .c_row = e.in, .add = layer->adds[0]},
+        ep_gemm(&(ep_product){.m = (pass->r1 - pass->r0) * e.outer,
+                              .n = e.in,
+                              .k = e.out,
+                              .a = ep_dy(pass, layer) + from * e.out,
+                              .a_row = e.out,
+                              .a_step = 1,
+                              .b = ep_w(pass, layer, 0),
+                              .b_step = 1,
+                              .b_col = e.out,
+                              .c = dx + from * e.in,
+                              .c_row = e.in,
+                              .add = layer->adds[0]},
                 pass->scratch);
     }
 }
@@ -136,10 +166,17 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     extents e = measure(layer, pass->axes, pass->value);
     int64_t i0 = ep_share(e.in, part, parts), i1 = ep_share(e.in, part + 1, parts);
-    ep_gemm(&(ep_product){.m = i1 - i0, .n = e.out, .k = pass->rows * e.outer,
-                          .a = ep_x(pass, layer, 0) + i0, .a_row = 1, .a_step = e.in,
-                          .b = ep_dy(pass, layer), .b_step = e.out, .b_col = 1,
-                          .c = ep_dw(pass, layer, 0) + i0 * e.out, .c_row = e.out},
+    ep_gemm(&(ep_product){.m = i1 - i0,
+                          .n = e.out,
+                          .k = pass->rows * e.outer,
+                          .a = ep_x(pass, layer, 0) + i0,
+                          .a_row = 1,
+                          .a_step = e.in,
+                          .b = ep_dy(pass, layer),
+                          .b_step = e.out,
+                          .b_col = 1,
+                          .c = ep_dw(pass, layer, 0) + i0 * e.out,
+                          .c_row = e.out},
             pass->scratch);
     ep_ready(pass, layer, 0, i0 * e.out, (i1 - i0) * e.out);
 }

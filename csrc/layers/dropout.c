@@ -11,8 +11,13 @@ typedef struct {
 } dropout;
 
 static const ep_field fields[] = {
-    {.name = "rate", .type = EP_REAL, .offset = offsetof(dropout, rate), .initial = 0.1, .low = 0,
-     .high = 0.999, .doc = "probability that a number is dropped in training"},
+    {.name = "rate",
+     .type = EP_REAL,
+     .offset = offsetof(dropout, rate),
+     .initial = 0.1,
+     .low = 0,
+     .high = 0.999,
+     .doc = "probability that a number is dropped in training"},
     EP_FIELDS_END,
 };
 

@@ -31,13 +31,26 @@ typedef struct {
 } embedding;
 
 static const ep_field embedding_fields[] = {
-    {.name = "vocabulary", .type = EP_INT, .offset = offsetof(embedding, vocabulary), .low = 1,
-     .high = 16777216, .required = true, /* a float counts no further */
+    {.name = "vocabulary",
+     .type = EP_INT,
+     .offset = offsetof(embedding, vocabulary),
+     .low = 1,
+     .high = 16777216,
+     .required = true, /* a float counts no further */
      .doc = "rows of the table; ids are 0 to vocabulary - 1"},
-    {.name = "units", .type = EP_INT, .offset = offsetof(embedding, units), .low = 0, .high = 1e9,
+    {.name = "units",
+     .type = EP_INT,
+     .offset = offsetof(embedding, units),
+     .low = 0,
+     .high = 1e9,
      .doc = "numbers per row; left out when a second input gives the axis"},
-    {.name = "deviation", .type = EP_REAL, .offset = offsetof(embedding, deviation),
-     .initial = 0.02, .low = 0, .high = 100, .doc = "deviation of the initial, normal values"},
+    {.name = "deviation",
+     .type = EP_REAL,
+     .offset = offsetof(embedding, deviation),
+     .initial = 0.02,
+     .low = 0,
+     .high = 100,
+     .doc = "deviation of the initial, normal values"},
     EP_FIELDS_END,
 };
 
@@ -69,8 +82,7 @@ static bool embedding_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
                       ? -1
                       : ep_plan_axis(plan, layer, "vocabulary", config->vocabulary, error);
     of_y[rank] = of_table[1];
-    return of_table[0] >= 0 &&
-           ep_plan_tensor(plan, layer, "table", EP_FREE, 2, of_table, error) &&
+    return of_table[0] >= 0 && ep_plan_tensor(plan, layer, "table", EP_FREE, 2, of_table, error) &&
            ep_plan_output(plan, layer, rank + 1, of_y, error);
 }
 
@@ -163,8 +175,13 @@ typedef struct {
 } positions;
 
 static const ep_field positions_fields[] = {
-    {.name = "deviation", .type = EP_REAL, .offset = offsetof(positions, deviation),
-     .initial = 0.02, .low = 0, .high = 100, .doc = "deviation of the initial, normal values"},
+    {.name = "deviation",
+     .type = EP_REAL,
+     .offset = offsetof(positions, deviation),
+     .initial = 0.02,
+     .low = 0,
+     .high = 100,
+     .doc = "deviation of the initial, normal values"},
     EP_FIELDS_END,
 };
 

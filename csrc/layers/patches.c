@@ -10,8 +10,13 @@ typedef struct {
 } patches;
 
 static const ep_field fields[] = {
-    {.name = "size", .type = EP_VECTOR, .offset = offsetof(patches, size), .low = 1, .high = 1e6,
-     .required = true, .doc = "rows and columns of a patch; one number for both"},
+    {.name = "size",
+     .type = EP_VECTOR,
+     .offset = offsetof(patches, size),
+     .low = 1,
+     .high = 1e6,
+     .required = true,
+     .doc = "rows and columns of a patch; one number for both"},
     EP_FIELDS_END,
 };
 
@@ -60,11 +65,11 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
 }
 
 /* For every row of every patch of samples r0 .. r1: its places in the image and in the output. */
-#define FOR_RUNS(pass, e, image, patch)                                                           \
-    for (int64_t r_ = (pass)->r0 * (e).down; r_ < (pass)->r1 * (e).down; r_++)                    \
-        for (int64_t i_ = 0; i_ < (e).rows; i_++)                                                 \
-            for (int64_t j_ = 0, image = (r_ * (e).rows + i_) * (e).across * (e).run,             \
-                         patch = (r_ * (e).across * (e).rows + i_) * (e).run;                     \
+#define FOR_RUNS(pass, e, image, patch)                                               \
+    for (int64_t r_ = (pass)->r0 * (e).down; r_ < (pass)->r1 * (e).down; r_++)        \
+        for (int64_t i_ = 0; i_ < (e).rows; i_++)                                     \
+            for (int64_t j_ = 0, image = (r_ * (e).rows + i_) * (e).across * (e).run, \
+                         patch = (r_ * (e).across * (e).rows + i_) * (e).run;         \
                  j_ < (e).across; j_++, image += (e).run, patch += (e).rows * (e).run)
 
 static void forward(const ep_pass *pass, const ep_layer *layer) {

@@ -17,17 +17,37 @@ typedef struct {
 static const char *const activations[] = {"identity", "relu", "leaky_relu", "gelu",
                                           "silu",     "tanh", "sigmoid",    NULL};
 static const ep_field fields[] = {
-    {.name = "activation", .type = EP_CHOICE, .offset = offsetof(populations, activation),
-     .choices = activations, .doc = "phi; gelu is the tanh form (Hendrycks & Gimpel 2016)"},
-    {.name = "axis", .type = EP_INT, .offset = offsetof(populations, axis), .initial = -1,
-     .low = -EP_RANK, .high = EP_RANK - 1,
+    {.name = "activation",
+     .type = EP_CHOICE,
+     .offset = offsetof(populations, activation),
+     .choices = activations,
+     .doc = "phi; gelu is the tanh form (Hendrycks & Gimpel 2016)"},
+    {.name = "axis",
+     .type = EP_INT,
+     .offset = offsetof(populations, axis),
+     .initial = -1,
+     .low = -EP_RANK,
+     .high = EP_RANK - 1,
      .doc = "the axis whose entries are populations, counted without the batch; -1: the last"},
-    {.name = "bias", .type = EP_BOOL, .offset = offsetof(populations, bias), .initial = 1,
-     .high = 1, .doc = "add a bias per population before phi"},
-    {.name = "mass", .type = EP_BOOL, .offset = offsetof(populations, mass), .initial = 1,
-     .high = 1, .doc = "scale by a mass under selection; false: an ordinary bias and activation"},
-    {.name = "slope", .type = EP_REAL, .offset = offsetof(populations, slope), .initial = 0.01,
-     .low = 0, .high = 1, .doc = "slope of leaky_relu below zero"},
+    {.name = "bias",
+     .type = EP_BOOL,
+     .offset = offsetof(populations, bias),
+     .initial = 1,
+     .high = 1,
+     .doc = "add a bias per population before phi"},
+    {.name = "mass",
+     .type = EP_BOOL,
+     .offset = offsetof(populations, mass),
+     .initial = 1,
+     .high = 1,
+     .doc = "scale by a mass under selection; false: an ordinary bias and activation"},
+    {.name = "slope",
+     .type = EP_REAL,
+     .offset = offsetof(populations, slope),
+     .initial = 0.01,
+     .low = 0,
+     .high = 1,
+     .doc = "slope of leaky_relu below zero"},
     EP_FIELDS_END,
 };
 
@@ -40,8 +60,9 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
     int d = axis_of(config, x->rank);
     if (d < 0 || d >= x->rank) {
-        return ep_fail(error, EP_BAD_VALUE, "%s: axis must be in [%d, %d] for an input of %d axes, got %d",
-                       layer->name, -x->rank, x->rank - 1, x->rank, (int)config->axis);
+        return ep_fail(error, EP_BAD_VALUE,
+                       "%s: axis must be in [%d, %d] for an input of %d axes, got %d", layer->name,
+                       -x->rank, x->rank - 1, x->rank, (int)config->axis);
     }
     int axis[1] = {x->axis[d]};
     if (config->mass) {
@@ -93,9 +114,7 @@ EP_INLINE ep_real phi_slope(activation kind, ep_real z, ep_real slope) {
     case GELU:
         s = ep_sigmoid(2 * GELU_A * (z + GELU_B * z * z * z));
         return s + z * s * (1 - s) * 2 * GELU_A * (1 + 3 * GELU_B * z * z);
-    case SILU:
-        s = ep_sigmoid(z);
-        return s + z * s * (1 - s);
+    case SILU: s = ep_sigmoid(z); return s + z * s * (1 - s);
     case TANH: u = ep_tanh(z); return 1 - u * u;
     case SIGMOID: s = ep_sigmoid(z); return s * (1 - s);
     case IDENTITY: break;
@@ -163,26 +182,26 @@ EP_INLINE void gradient_run(activation kind, bool bias, bool mass, bool each, co
 }
 
 /* Calls CALL(kind, bias, mass, each) with constants. */
-#define WITH_FLAGS(CALL, kind, bias, mass, each)                    \
-    switch ((bias) * 4 + (mass) * 2 + (each)) {                     \
-    case 0: CALL(kind, false, false, false); break;                 \
-    case 1: CALL(kind, false, false, true); break;                  \
-    case 2: CALL(kind, false, true, false); break;                  \
-    case 3: CALL(kind, false, true, true); break;                   \
-    case 4: CALL(kind, true, false, false); break;                  \
-    case 5: CALL(kind, true, false, true); break;                   \
-    case 6: CALL(kind, true, true, false); break;                   \
-    default: CALL(kind, true, true, true); break;                   \
+#define WITH_FLAGS(CALL, kind, bias, mass, each)    \
+    switch ((bias) * 4 + (mass) * 2 + (each)) {     \
+    case 0: CALL(kind, false, false, false); break; \
+    case 1: CALL(kind, false, false, true); break;  \
+    case 2: CALL(kind, false, true, false); break;  \
+    case 3: CALL(kind, false, true, true); break;   \
+    case 4: CALL(kind, true, false, false); break;  \
+    case 5: CALL(kind, true, false, true); break;   \
+    case 6: CALL(kind, true, true, false); break;   \
+    default: CALL(kind, true, true, true); break;   \
     }
-#define WITH_KIND(CALL, kind, bias, mass, each)                              \
-    switch ((activation)(kind)) {                                            \
-    case IDENTITY: WITH_FLAGS(CALL, IDENTITY, bias, mass, each) break;       \
-    case RELU: WITH_FLAGS(CALL, RELU, bias, mass, each) break;               \
-    case LEAKY_RELU: WITH_FLAGS(CALL, LEAKY_RELU, bias, mass, each) break;   \
-    case GELU: WITH_FLAGS(CALL, GELU, bias, mass, each) break;               \
-    case SILU: WITH_FLAGS(CALL, SILU, bias, mass, each) break;               \
-    case TANH: WITH_FLAGS(CALL, TANH, bias, mass, each) break;               \
-    case SIGMOID: WITH_FLAGS(CALL, SIGMOID, bias, mass, each) break;         \
+#define WITH_KIND(CALL, kind, bias, mass, each)                            \
+    switch ((activation)(kind)) {                                          \
+    case IDENTITY: WITH_FLAGS(CALL, IDENTITY, bias, mass, each) break;     \
+    case RELU: WITH_FLAGS(CALL, RELU, bias, mass, each) break;             \
+    case LEAKY_RELU: WITH_FLAGS(CALL, LEAKY_RELU, bias, mass, each) break; \
+    case GELU: WITH_FLAGS(CALL, GELU, bias, mass, each) break;             \
+    case SILU: WITH_FLAGS(CALL, SILU, bias, mass, each) break;             \
+    case TANH: WITH_FLAGS(CALL, TANH, bias, mass, each) break;             \
+    case SIGMOID: WITH_FLAGS(CALL, SIGMOID, bias, mass, each) break;       \
     }
 
 /* ---- the layer ------------------------------------------------------------------------------ */
@@ -329,9 +348,10 @@ static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *
 
 const ep_kind ep_kind_populations = {
     .name = "populations",
-    .doc = "h = m * phi(z + b) along one axis: every entry of the axis is a population with a mass\n"
-           "m >= 0 (1 at birth), an optional bias b and the activation phi. Right after the input it\n"
-           "makes populations of the input features.",
+    .doc =
+        "h = m * phi(z + b) along one axis: every entry of the axis is a population with a mass\n"
+        "m >= 0 (1 at birth), an optional bias b and the activation phi. Right after the input it\n"
+        "makes populations of the input features.",
     .fields = fields,
     .config_size = sizeof(populations),
     .least_inputs = 1,

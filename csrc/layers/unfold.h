@@ -152,11 +152,9 @@ EP_INLINE void ep_unfold_add(int64_t n, int64_t count, ep_real *to, int64_t step
             *(ep_quad *)(to + i + q * step) += *(const ep_quad *)(from + i + q * width);
         }
     }
-    if (i < n) {
+    for (; i < n; i++) {
         for (int64_t q = 0; q < count; q++) {
-            for (int64_t k = i; k < n; k++) {
-                to[k + q * step] += from[k + q * width];
-            }
+            to[i + q * step] += from[i + q * width];
         }
     }
 }
@@ -174,13 +172,14 @@ static inline void ep_unfold_scatter(const ep_window *g, const ep_unfold *u, ep_
         int64_t first = right < 0 ? (-right + g->w.stride - 1) / g->w.stride : 0;
         int64_t past = right < g->w.in ? (g->w.in - 1 - right) / g->w.stride + 1 : 0;
         int64_t row = y0 * g->h.stride - g->h.pad + tap / g->w.size * g->h.step;
-        ep_real *to = image + row * limit + right * g->c + at;
-        const ep_real *from = patches + (y0 * g->w.out - u->q0) * width + j - u->j0;
+        int64_t to = row * limit + right * g->c + at;
+        int64_t from = (y0 * g->w.out - u->q0) * width + j - u->j0;
         for (int64_t q = u->q0, line = y0 * g->w.out; q < u->q1; line += g->w.out) {
             int64_t end = ep_min(u->q1, line + g->w.out);
             int64_t o0 = ep_max(q - line, first), o1 = ep_min(end - line, past);
             if (row >= 0 && row < g->h.in && o0 < o1) {
-                ep_unfold_add(n, o1 - o0, to + o0 * step, step, from + o0 * width, width);
+                ep_unfold_add(n, o1 - o0, image + to + o0 * step, step, patches + from + o0 * width,
+                              width);
             }
             q = end;
             row += g->h.stride;

@@ -8,9 +8,10 @@
 
 bool ep_network_enter(ep_network *self) {
     if (atomic_exchange(&self->busy, 1)) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "network: another call is at work on it (a second thread, or a law that calls "
-                        "back into its own network)");
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "network: another call is at work on it (a second thread, or a law that calls "
+            "back into its own network)");
         return false;
     }
     return true;
@@ -57,7 +58,8 @@ static ep_net *net_of_input(PyObject *spec) {
     }
     ep_error error = {EP_OK, ""};
     npy_intp rank = PyArray_DIM(sizes, 0);
-    ep_net *net = ep_net_new(seed_value, (int)(rank > 1000 ? 1000 : rank), PyArray_DATA(sizes), &error);
+    ep_net *net = ep_net_new(seed_value, (int)(rank > 1000 ? 1000 : rank), PyArray_DATA(sizes),
+                             &error);
     ep_array_drop(sizes);
     if (!net) {
         ep_raise(&error, NULL);
@@ -75,7 +77,8 @@ static int value_named(const ep_net *net, const char *name, const char *reader) 
             return net->layers[i].out;
         }
     }
-    PyErr_Format(PyExc_ValueError, "%s: inputs names '%s', which is no earlier layer", reader, name);
+    PyErr_Format(PyExc_ValueError, "%s: inputs names '%s', which is no earlier layer", reader,
+                 name);
     return -1;
 }
 
@@ -321,7 +324,7 @@ static PyObject *get_number(PyObject *object, void *closure) {
     case ROWS: return PyLong_FromLongLong(net->rows);
     default: break;
     }
-    const ep_slab *slabs[] = {net->numbers, net->gradients, net->first, net->second,
+    const ep_slab *slabs[] = {net->numbers, net->gradients, net->first,    net->second,
                               net->x,       net->dx,        net->workspace};
     int64_t numbers = 0;
     for (int i = 0; i < EP_COUNT(slabs); i++) {
@@ -340,19 +343,21 @@ static PyGetSetDef getset[] = {
     NUMBER("founding_flops", FOUNDING_FLOPS, "The same at birth."),
     NUMBER("parameters", PARAMETERS, "Weights, biases and masses at the present shape."),
     NUMBER("founding_parameters", FOUNDING_PARAMETERS, "The same at birth."),
-    NUMBER("nbytes", NBYTES, "Bytes of all slabs: values, gradients, moments, activations, workspace."),
+    NUMBER("nbytes", NBYTES,
+           "Bytes of all slabs: values, gradients, moments, activations, workspace."),
     NUMBER("rows", ROWS, "Samples of the last training batch."),
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 /* ---- the type --------------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(network_doc,
-             "Network(spec)\n--\n\n"
-             "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
-             "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
-             "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
-             "where it cannot be held.");
+PyDoc_STRVAR(
+    network_doc,
+    "Network(spec)\n--\n\n"
+    "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
+    "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
+    "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
+    "where it cannot be held.");
 
 static PyMethodDef *joined(void) {
     static PyMethodDef all[40]; /* written once, the same every time, under the import lock */

@@ -19,9 +19,10 @@ typedef struct {
     int64_t input_width;       /* founding */
     int32_t *living;           /* room for ep_living_inputs */
     atomic_int busy;           /* a call is in work, perhaps without the GIL */
-    PyObject *checked_y;       /* labels of this array were found in range; held, so that it stays itself */
+    PyObject
+        *checked_y; /* labels of this array were found in range; held, so that it stays itself */
     int64_t checked_outputs;
-    bool all_living;           /* no input feature has died */
+    bool all_living; /* no input feature has died */
 } ep_network;
 
 /* Raises RuntimeError when another call is in work; true: ours now, ep_network_leave gives it back. */

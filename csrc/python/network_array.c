@@ -10,7 +10,8 @@ static void drop_slab(PyObject *capsule) {
 }
 
 static PyObject *view(ep_slab *slab, int64_t at, int rank, const npy_intp *shape) {
-    PyObject *array = PyArray_SimpleNewFromData(rank, (npy_intp *)shape, EP_NPY_REAL, slab->at + at);
+    PyObject *array = PyArray_SimpleNewFromData(rank, (npy_intp *)shape, EP_NPY_REAL,
+                                                slab->at + at);
     if (!array) {
         return NULL;
     }
@@ -26,9 +27,10 @@ static PyObject *view(ep_slab *slab, int64_t at, int rank, const npy_intp *shape
     return array;
 }
 
-PyDoc_STRVAR(array_doc, "array(name, of='value')\n--\n\n"
-                        "A tensor as a zero-copy view at the living shape. of: 'value', 'gradient', "
-                        "'first' or 'second' (moments). KeyError for an unknown name.");
+PyDoc_STRVAR(array_doc,
+             "array(name, of='value')\n--\n\n"
+             "A tensor as a zero-copy view at the living shape. of: 'value', 'gradient', "
+             "'first' or 'second' (moments). KeyError for an unknown name.");
 static PyObject *array(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "of", NULL};
     static const char *const kinds[] = {"value", "gradient", "first", "second"};
@@ -50,7 +52,8 @@ static PyObject *array(PyObject *object, PyObject *args, PyObject *kwargs) {
     if (tensor < 0) {
         PyErr_Format(PyExc_KeyError, "%s", name);
     } else if (which < 0) {
-        PyErr_Format(PyExc_ValueError, "of: expected value, gradient, first or second, got '%s'", of);
+        PyErr_Format(PyExc_ValueError, "of: expected value, gradient, first or second, got '%s'",
+                     of);
     } else {
         const ep_tensor *t = &self->net->tensors[tensor];
         npy_intp shape[EP_RANK];
@@ -63,9 +66,10 @@ static PyObject *array(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(activation_doc, "activation(name, of='value')\n--\n\n"
-                             "A layer's output ('input': the input) for the last training batch, (rows, "
-                             "axes ...), zero-copy; of='gradient': the loss's gradient by it.");
+PyDoc_STRVAR(activation_doc,
+             "activation(name, of='value')\n--\n\n"
+             "A layer's output ('input': the input) for the last training batch, (rows, "
+             "axes ...), zero-copy; of='gradient': the loss's gradient by it.");
 static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "of", NULL};
     ep_network *self = (ep_network *)object;
@@ -93,7 +97,8 @@ static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) 
         for (int d = 0; d < value->rank; d++) {
             shape[d + 1] = net->axes[value->axis[d]].n;
         }
-        result = view(gradient ? net->dx : net->x, value->at * net->capacity, value->rank + 1, shape);
+        result = view(gradient ? net->dx : net->x, value->at * net->capacity, value->rank + 1,
+                      shape);
     }
     ep_network_leave(self);
     return result;
@@ -163,11 +168,12 @@ static PyObject *describe_layers(const ep_net *net) {
         for (int j = 0; ok && j < layer->n_inputs; j++) {
             ok = append(inputs, PyUnicode_FromString(net->values[layer->input[j]].name));
         }
-        ok = ok && append(list, Py_BuildValue(
-            "{s:s,s:s,s:O,s:N,s:d,s:L,s:O}", "name", layer->name, "kind", layer->kind->name,
-            "inputs", inputs, "output", axis_names(net, out->rank, out->axis), "flops",
-            layer->kind->flops(layer, net->axes, net->values), "parameters", (long long)parameters,
-            "tensors", tensors));
+        ok = ok &&
+             append(list, Py_BuildValue("{s:s,s:s,s:O,s:N,s:d,s:L,s:O}", "name", layer->name,
+                                        "kind", layer->kind->name, "inputs", inputs, "output",
+                                        axis_names(net, out->rank, out->axis), "flops",
+                                        layer->kind->flops(layer, net->axes, net->values),
+                                        "parameters", (long long)parameters, "tensors", tensors));
         Py_XDECREF(tensors);
         Py_XDECREF(inputs);
         if (!ok) {
@@ -181,9 +187,9 @@ static PyObject *describe_populations(const ep_net *net) {
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < net->n_populations; i++) {
         const ep_population *p = &net->populations[i];
-        if (!append(list, Py_BuildValue("{s:s,s:s,s:L,s:L,s:d}", "layer", net->layers[p->layer].name,
-                                        "axis", net->axes[p->axis].name, "born",
-                                        (long long)net->axes[p->axis].born, "alive",
+        if (!append(list, Py_BuildValue("{s:s,s:s,s:L,s:L,s:d}", "layer",
+                                        net->layers[p->layer].name, "axis", net->axes[p->axis].name,
+                                        "born", (long long)net->axes[p->axis].born, "alive",
                                         (long long)ep_alive(net, p), "share",
                                         ep_upkeep_share(net, i, EP_UPKEEP_MACS)))) {
             Py_CLEAR(list);
@@ -205,7 +211,8 @@ static PyObject *describe_tensors(const ep_net *net) {
     return list;
 }
 
-PyDoc_STRVAR(describe_doc, "describe()\n--\n\nAxes, layers, populations and tensors as they are now.");
+PyDoc_STRVAR(describe_doc,
+             "describe()\n--\n\nAxes, layers, populations and tensors as they are now.");
 static PyObject *describe(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;

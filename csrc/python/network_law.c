@@ -38,8 +38,9 @@ static bool call(PyObject *law, PyObject *argument, const char *what, bool posit
     bool ok = true;
     for (npy_intp i = 0; ok && i < n; i++) {
         if (!isfinite(from[i]) || (positive && from[i] < 0)) {
-            PyErr_Format(PyExc_ValueError, "%s: expected finite numbers%s, got a bad one at index %zd",
-                         what, positive ? " of at least 0" : "", i);
+            PyErr_Format(PyExc_ValueError,
+                         "%s: expected finite numbers%s, got a bad one at index %zd", what,
+                         positive ? " of at least 0" : "", i);
             ok = false;
         }
     }

@@ -9,8 +9,8 @@ static void refresh_living(ep_network *self) {
 }
 
 PyObject *ep_deaths_array(const ep_death *deaths, int64_t n) {
-    PyObject *dtype_spec = Py_BuildValue("[(ss)(ss)(ss)(ss)(ss)]", "step", "<i8", "population", "<i4",
-                                         "birth", "<i4", "mass", "<f8", "fitness", "<f8");
+    PyObject *dtype_spec = Py_BuildValue("[(ss)(ss)(ss)(ss)(ss)]", "step", "<i8", "population",
+                                         "<i4", "birth", "<i4", "mass", "<f8", "fitness", "<f8");
     PyArray_Descr *dtype = NULL;
     if (!dtype_spec || !PyArray_DescrConverter(dtype_spec, &dtype)) {
         Py_XDECREF(dtype_spec);
@@ -38,7 +38,8 @@ static bool image_of(ep_network *self, PyObject *augment, ep_intake *intake) {
         return true;
     }
     if (!PyDict_Check(augment)) {
-        ep_raise_got(PyExc_TypeError, augment, "augment must be a dict(shift=, flip=, shape=) or None");
+        ep_raise_got(PyExc_TypeError, augment,
+                     "augment must be a dict(shift=, flip=, shape=) or None");
         return false;
     }
     PyObject *shift = PyDict_GetItemString(augment, "shift");
@@ -62,9 +63,11 @@ static bool image_of(ep_network *self, PyObject *augment, ep_intake *intake) {
         }
     }
     if (ep_times(ep_times(size[0], size[1]), size[2]) != self->input_width) {
-        PyErr_Format(PyExc_ValueError, "augment: expected an image shape (height, width[, channels]) of "
-                     "%lld numbers, got (%lld, %lld, %lld)", (long long)self->input_width,
-                     (long long)size[0], (long long)size[1], (long long)size[2]);
+        PyErr_Format(PyExc_ValueError,
+                     "augment: expected an image shape (height, width[, channels]) of "
+                     "%lld numbers, got (%lld, %lld, %lld)",
+                     (long long)self->input_width, (long long)size[0], (long long)size[1],
+                     (long long)size[2]);
         return false;
     }
     intake->move = shift && shift != Py_None ? PyLong_AsLongLong(shift) : 0;
@@ -90,8 +93,10 @@ static PyArrayObject *schedule(PyObject *object, const char *name, npy_intp *ste
     for (npy_intp i = 0; array && i < PyArray_DIM(array, 0); i++) {
         double v = ((const double *)PyArray_DATA(array))[i];
         if (!(v >= 0 && v < 1e300)) {
-            PyErr_Format(PyExc_ValueError, "%s: expected finite numbers of at least 0, got a bad one at "
-                         "step %zd", name, i);
+            PyErr_Format(PyExc_ValueError,
+                         "%s: expected finite numbers of at least 0, got a bad one at "
+                         "step %zd",
+                         name, i);
             Py_CLEAR(array);
         }
     }
@@ -112,20 +117,23 @@ static PyObject *result_of(const ep_record *record, PyArrayObject *const *column
                          (long long)record->chronicle.bound, "deaths", deaths);
 }
 
-PyDoc_STRVAR(train_doc, "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
-             "augment=None)\n--\n\n"
-             "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
-             "weight (one number a step), compactions, bound, deaths. Raises Diverged (attribute step) with "
-             "the network as it was before that step's update.");
+PyDoc_STRVAR(
+    train_doc,
+    "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
+    "augment=None)\n--\n\n"
+    "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
+    "weight (one number a step), compactions, bound, deaths. Raises Diverged (attribute step) with "
+    "the network as it was before that step's update.");
 static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x", "y", "batch", "first", "rate", "pressure", "strength", "shuffle",
-                            "threads", "augment", NULL};
+    static char *names[] = {"x",        "y",       "batch",   "first",   "rate", "pressure",
+                            "strength", "shuffle", "threads", "augment", NULL};
     ep_network *self = (ep_network *)object;
     PyObject *x, *y, *rate = NULL, *pressure = NULL, *strength = NULL, *augment = NULL;
     long long batch = 0, first = 0;
     int shuffle = 1, threads = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$LLOOOpiO:train", names, &x, &y, &batch, &first,
-                                     &rate, &pressure, &strength, &shuffle, &threads, &augment)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$LLOOOpiO:train", names, &x, &y, &batch,
+                                     &first, &rate, &pressure, &strength, &shuffle, &threads,
+                                     &augment)) {
         return NULL;
     }
     if (!rate || !pressure || !strength) {
@@ -133,15 +141,20 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     if (batch < 1 || first < 0) {
-        PyErr_Format(PyExc_ValueError, "train: expected batch of at least 1 and first of at least 0, got "
-                     "%lld and %lld", batch, first);
+        PyErr_Format(PyExc_ValueError,
+                     "train: expected batch of at least 1 and first of at least 0, got "
+                     "%lld and %lld",
+                     batch, first);
         return NULL;
     }
     if (!ep_network_enter(self)) {
         return NULL;
     }
-    ep_job job = {.batch = batch, .first = first, .shuffle = shuffle != 0,
-                  .seed = self->net->seed, .threads = threads < 1 ? 1 : threads};
+    ep_job job = {.batch = batch,
+                  .first = first,
+                  .shuffle = shuffle != 0,
+                  .seed = self->net->seed,
+                  .threads = threads < 1 ? 1 : threads};
     ep_record record = {0};
     ep_error error = {EP_OK, ""};
     PyObject *keep_x = NULL, *keep_y = NULL, *result = NULL;
@@ -247,9 +260,10 @@ static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
         ok = ep_infer(self->net, &self->regime, &of_x, &of_y, &intake, threads, NULL, &loss, &hits,
                       &weight, &error);
         Py_END_ALLOW_THREADS
-        int64_t predictions = of_x.rows * (self->regime.loss->target == EP_TARGET_CLASS ? of_y.width : 1);
-        result = ok ? Py_BuildValue("(ddd)", loss, predictions ? hits / (double)predictions : Py_NAN,
-                                    weight)
+        int64_t predictions = of_x.rows *
+                              (self->regime.loss->target == EP_TARGET_CLASS ? of_y.width : 1);
+        result = ok ? Py_BuildValue("(ddd)", loss,
+                                    predictions ? hits / (double)predictions : Py_NAN, weight)
                     : ep_raise(&error, self->state);
     }
     Py_XDECREF(keep_x);
@@ -258,8 +272,9 @@ static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(predict_doc, "predict(x, threads=1)\n--\n\n"
-                          "The outputs (samples, axes ...) for x of the founding input shape, any dtype.");
+PyDoc_STRVAR(predict_doc,
+             "predict(x, threads=1)\n--\n\n"
+             "The outputs (samples, axes ...) for x of the founding input shape, any dtype.");
 static PyObject *predict(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "threads", NULL};
     ep_network *self = (ep_network *)object;

@@ -5,11 +5,13 @@
 
 #include <string.h>
 
-PyDoc_STRVAR(configure_doc, "configure(*, loss='cross_entropy', loss_config=None, optimizer='adamw', "
-             "optimizer_config=None, clip=0.0, selection=None)\n--\n\n"
-             "How the network is trained from now on. selection: None, or a dict of settings with fitness and "
-             "dynamics (names or callables of one dict) and their configs. All or nothing: on an error the "
-             "former settings stay.");
+PyDoc_STRVAR(
+    configure_doc,
+    "configure(*, loss='cross_entropy', loss_config=None, optimizer='adamw', "
+    "optimizer_config=None, clip=0.0, selection=None)\n--\n\n"
+    "How the network is trained from now on. selection: None, or a dict of settings with fitness and "
+    "dynamics (names or callables of one dict) and their configs. All or nothing: on an error the "
+    "former settings stay.");
 
 typedef struct {
     ep_settings loss, optimizer, fitness, dynamics, selection;
@@ -39,7 +41,8 @@ static PyObject *take(PyObject *dict, const char *key) {
 }
 
 /* The name of a law, or the callable into *call and `fallback`. */
-static const char *law_name(PyObject *value, const char *what, const char *fallback, PyObject **call) {
+static const char *law_name(PyObject *value, const char *what, const char *fallback,
+                            PyObject **call) {
     if (!value) {
         return fallback;
     }
@@ -66,16 +69,19 @@ static bool draft_selection(ep_network *self, draft *d, PyObject *given) {
     PyObject *fitness = take(dict, "fitness"), *fitness_config = take(dict, "fitness_config");
     PyObject *dynamics = take(dict, "dynamics"), *dynamics_config = take(dict, "dynamics_config");
     const char *fitness_name = law_name(fitness, "fitness", "marginal", &d->fitness_call);
-    const char *dynamics_name =
-        fitness_name ? law_name(dynamics, "dynamics", "malthusian", &d->dynamics_call) : NULL;
-    const ep_fitness *f = dynamics_name
-                              ? ep_found(ep_catalogue_fitness(fitness_name), "fitness", fitness_name)
-                              : NULL;
-    const ep_dynamics *m =
-        f ? ep_found(ep_catalogue_dynamics(dynamics_name), "dynamics", dynamics_name) : NULL;
+    const char *dynamics_name = fitness_name ? law_name(dynamics, "dynamics", "malthusian",
+                                                        &d->dynamics_call)
+                                             : NULL;
+    const ep_fitness *f = dynamics_name ? ep_found(ep_catalogue_fitness(fitness_name), "fitness",
+                                                   fitness_name)
+                                        : NULL;
+    const ep_dynamics *m = f ? ep_found(ep_catalogue_dynamics(dynamics_name), "dynamics",
+                                        dynamics_name)
+                             : NULL;
     ep_error error = {EP_OK, ""};
-    bool ok = m && ep_settings_open(&d->fitness, f->fields, f->config_size,
-                                    d->fitness_call ? NULL : fitness_config, fitness_name) &&
+    bool ok = m &&
+              ep_settings_open(&d->fitness, f->fields, f->config_size,
+                               d->fitness_call ? NULL : fitness_config, fitness_name) &&
               ep_settings_open(&d->dynamics, m->fields, m->config_size,
                                d->dynamics_call ? NULL : dynamics_config, dynamics_name) &&
               ep_settings_open(&d->selection, ep_selection_fields, sizeof(ep_selection), dict,
@@ -107,8 +113,8 @@ static void swap_pointer(void *a, void *b) {
 }
 
 static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"loss", "loss_config", "optimizer", "optimizer_config", "clip", "selection",
-                            NULL};
+    static char *names[] = {"loss", "loss_config", "optimizer", "optimizer_config",
+                            "clip", "selection",   NULL};
     ep_network *self = (ep_network *)object;
     const char *loss_name = "cross_entropy", *optimizer_name = "adamw";
     PyObject *loss_config = NULL, *optimizer_config = NULL, *selection = NULL;
@@ -119,12 +125,14 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     if (!(clip >= 0 && clip < 1e300)) {
-        PyErr_SetString(PyExc_ValueError, "clip: expected a finite number of at least 0 (0: no limit)");
+        PyErr_SetString(PyExc_ValueError,
+                        "clip: expected a finite number of at least 0 (0: no limit)");
         return NULL;
     }
     const ep_loss *loss = ep_found(ep_catalogue_loss(loss_name), "loss", loss_name);
-    const ep_optimizer *optimizer =
-        loss ? ep_found(ep_catalogue_optimizer(optimizer_name), "optimizer", optimizer_name) : NULL;
+    const ep_optimizer *optimizer = loss ? ep_found(ep_catalogue_optimizer(optimizer_name),
+                                                    "optimizer", optimizer_name)
+                                         : NULL;
     if (!optimizer || !ep_network_enter(self)) {
         return NULL;
     }
@@ -162,13 +170,16 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
     return ok ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(scale_input_doc, "scale_input(shift, scale)\n--\n\n"
-             "Inputs become (x - shift) * scale from now on: numbers, or vectors of the founding width.");
+PyDoc_STRVAR(
+    scale_input_doc,
+    "scale_input(shift, scale)\n--\n\n"
+    "Inputs become (x - shift) * scale from now on: numbers, or vectors of the founding width.");
 static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"shift", "scale", NULL};
     ep_network *self = (ep_network *)object;
     PyObject *objects[2];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:scale_input", names, &objects[0], &objects[1])) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:scale_input", names, &objects[0],
+                                     &objects[1])) {
         return NULL;
     }
     PyArrayObject *arrays[2] = {NULL, NULL};
@@ -215,7 +226,8 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
     return ok ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(restore_doc, "restore(step, generation)\n--\n\nSets the counters of updates and generations.");
+PyDoc_STRVAR(restore_doc,
+             "restore(step, generation)\n--\n\nSets the counters of updates and generations.");
 static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"step", "generation", NULL};
     ep_network *self = (ep_network *)object;
@@ -224,8 +236,8 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     if (step < 0 || generation < 0) {
-        PyErr_Format(PyExc_ValueError, "restore: expected numbers of at least 0, got %lld and %lld", step,
-                     generation);
+        PyErr_Format(PyExc_ValueError, "restore: expected numbers of at least 0, got %lld and %lld",
+                     step, generation);
         return NULL;
     }
     if (!ep_network_enter(self)) {
@@ -277,8 +289,7 @@ static PyObject *forward(PyObject *object, PyObject *args, PyObject *kwargs) {
             }
             result = PyArray_SimpleNew(out->rank + 1, shape, EP_NPY_REAL);
             if (result) {
-                memcpy(PyArray_DATA((PyArrayObject *)result),
-                       net->x->at + out->at * net->capacity,
+                memcpy(PyArray_DATA((PyArrayObject *)result), net->x->at + out->at * net->capacity,
                        (size_t)(net->rows * out->width) * sizeof(ep_real));
             }
         }
@@ -288,13 +299,15 @@ static PyObject *forward(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(backward_doc, "backward(y)\n--\n\n"
-                           "The loss of the last forward against y; its gradient goes back through all layers.");
+PyDoc_STRVAR(backward_doc,
+             "backward(y)\n--\n\n"
+             "The loss of the last forward against y; its gradient goes back through all layers.");
 static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"y", NULL};
     ep_network *self = (ep_network *)object;
     PyObject *y, *keep = NULL, *result = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:backward", names, &y) || !ep_network_enter(self)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:backward", names, &y) ||
+        !ep_network_enter(self)) {
         return NULL;
     }
     ep_table table;
@@ -323,7 +336,8 @@ static PyObject *gradient(PyObject *object, PyObject *ignored) {
     return Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(update_doc, "update(rate)\n--\n\nOne step of the optimizer with the gradients as they are.");
+PyDoc_STRVAR(update_doc,
+             "update(rate)\n--\n\nOne step of the optimizer with the gradients as they are.");
 static PyObject *update(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"rate", NULL};
     ep_network *self = (ep_network *)object;
@@ -342,8 +356,10 @@ static PyObject *update(PyObject *object, PyObject *args, PyObject *kwargs) {
     return ready ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(evolve_doc, "evolve(pressure, strength=1.0)\n--\n\n"
-                         "One generation from the gradients as they are; the dead are only marked. Returns them.");
+PyDoc_STRVAR(
+    evolve_doc,
+    "evolve(pressure, strength=1.0)\n--\n\n"
+    "One generation from the gradients as they are; the dead are only marked. Returns them.");
 static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure", "strength", NULL};
     ep_network *self = (ep_network *)object;
@@ -366,8 +382,8 @@ static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
         ep_pass pass = ep_net_training_pass(net, 0, 1);
         if (!chronicle.deaths) {
             PyErr_NoMemory();
-        } else if (!ep_evolve(net, self->regime.evolution, pressure, strength, pass.scratch, &chronicle,
-                              &error)) {
+        } else if (!ep_evolve(net, self->regime.evolution, pressure, strength, pass.scratch,
+                              &chronicle, &error)) {
             ep_raise(&error, self->state);
         } else {
             result = ep_deaths_array(chronicle.deaths, chronicle.n_deaths);
@@ -378,7 +394,9 @@ static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(compact_doc, "compact()\n--\n\nRemoves all that are marked dead from every array; True if there were any.");
+PyDoc_STRVAR(
+    compact_doc,
+    "compact()\n--\n\nRemoves all that are marked dead from every array; True if there were any.");
 static PyObject *compact(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;
@@ -439,8 +457,8 @@ static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
         for (npy_intp i = 0; ok && i < PyArray_DIM(ids, 0); i++) {
             int64_t j = place_of(&self->net->axes[p->axis], id[i]);
             if (j < 0) {
-                PyErr_Format(PyExc_ValueError, "births: no population of %s has birth id %lld", layer,
-                             (long long)id[i]);
+                PyErr_Format(PyExc_ValueError, "births: no population of %s has birth id %lld",
+                             layer, (long long)id[i]);
                 ok = false;
             } else if (pass) {
                 ep_kill(self->net, p, j);
@@ -471,7 +489,9 @@ static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
             const char *name = PyUnicode_Check(key) ? PyUnicode_AsUTF8AndSize(key, NULL) : NULL;
             const ep_population *p = NULL;
             for (int i = 0; name && i < net->n_populations; i++) {
-                p = strcmp(net->axes[net->populations[i].axis].name, name) == 0 ? &net->populations[i] : p;
+                p = strcmp(net->axes[net->populations[i].axis].name, name) == 0
+                        ? &net->populations[i]
+                        : p;
             }
             npy_intp any = -1;
             if (!p) {
@@ -482,14 +502,16 @@ static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
             for (npy_intp i = 0; ok && i < PyArray_DIM(ids, 0); i++) {
                 int64_t id = ((const int64_t *)PyArray_DATA(ids))[i];
                 if (place_of(&net->axes[p->axis], id) < 0) {
-                    PyErr_Format(PyExc_ValueError, "axes: %s has no birth id %lld", name, (long long)id);
+                    PyErr_Format(PyExc_ValueError, "axes: %s has no birth id %lld", name,
+                                 (long long)id);
                     ok = false;
                 }
             }
             for (int64_t j = 0; ok && act && j < net->axes[p->axis].n; j++) {
                 bool kept = false;
                 for (npy_intp i = 0; !kept && i < PyArray_DIM(ids, 0); i++) {
-                    kept = ((const int64_t *)PyArray_DATA(ids))[i] == ep_birth(&net->axes[p->axis], j);
+                    kept = ((const int64_t *)PyArray_DATA(ids))[i] ==
+                           ep_birth(&net->axes[p->axis], j);
                 }
                 if (!kept) {
                     ep_kill(net, p, j);

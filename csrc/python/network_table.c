@@ -55,12 +55,13 @@ static bool as_table(PyObject *object, const char *name, int fallback, ep_table 
         return false;
     }
     if (PyArray_NDIM(array) < 1) {
-        PyErr_Format(PyExc_ValueError, "%s: expected an array of samples, got a single number", name);
+        PyErr_Format(PyExc_ValueError, "%s: expected an array of samples, got a single number",
+                     name);
         return false;
     }
     ep_number number;
-    bool known = number_of(type, &number) && PyArray_ISBEHAVED_RO(array) && rows_contiguous(array) &&
-                 !(number == EP_INT64 && PyArray_ITEMSIZE(array) != 8);
+    bool known = number_of(type, &number) && PyArray_ISBEHAVED_RO(array) &&
+                 rows_contiguous(array) && !(number == EP_INT64 && PyArray_ITEMSIZE(array) != 8);
     if (!known) {
         int wanted = number_of(type, &number) ? type : fallback;
         PyObject *converted = PyArray_FROMANY((PyObject *)array, wanted, 0, 0,
@@ -77,8 +78,11 @@ static bool as_table(PyObject *object, const char *name, int fallback, ep_table 
     for (int d = 1; d < PyArray_NDIM(array); d++) {
         width = ep_times(width, PyArray_DIM(array, d));
     }
-    *table = (ep_table){.at = PyArray_DATA(array), .type = number, .rows = PyArray_DIM(array, 0),
-                        .width = width, .stride = PyArray_STRIDE(array, 0)};
+    *table = (ep_table){.at = PyArray_DATA(array),
+                        .type = number,
+                        .rows = PyArray_DIM(array, 0),
+                        .width = width,
+                        .stride = PyArray_STRIDE(array, 0)};
     return true;
 }
 
@@ -101,8 +105,10 @@ bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyO
     bool column = PyArray_NDIM((PyArrayObject *)*keep) == 1 && self->input_width == 1;
     if (table->width != self->input_width ||
         (PyArray_NDIM((PyArrayObject *)*keep) == 1 && !column)) {
-        raise_shape("x: expected (samples, ...) with %lld numbers to a sample (the network's input), got "
-                    "shape %S", *keep, (long long)self->input_width);
+        raise_shape(
+            "x: expected (samples, ...) with %lld numbers to a sample (the network's input), got "
+            "shape %S",
+            *keep, (long long)self->input_width);
         Py_CLEAR(*keep);
         return false;
     }
@@ -146,8 +152,7 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
     bool ok = false;
     if (classes && (table->type == EP_FLOAT32 || table->type == EP_FLOAT64)) {
         PyErr_Format(PyExc_TypeError, "y: loss %s takes whole-number class labels, got dtype %R",
-                     self->regime.loss->name,
-                     (PyObject *)PyArray_DESCR((PyArrayObject *)*keep));
+                     self->regime.loss->name, (PyObject *)PyArray_DESCR((PyArrayObject *)*keep));
     } else if (table->rows != rows) {
         PyErr_Format(PyExc_ValueError, "y: expected as many rows as x (%lld), got %lld",
                      (long long)rows, (long long)table->rows);
@@ -164,7 +169,9 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
 }
 
 ep_intake ep_network_intake(const ep_network *self) {
-    return (ep_intake){.shift = self->shift, .scale = self->scale, .each = self->n_scaling > 1,
+    return (ep_intake){.shift = self->shift,
+                       .scale = self->scale,
+                       .each = self->n_scaling > 1,
                        .living = self->all_living ? NULL : self->living,
                        .width = self->net->values[0].width};
 }
