@@ -76,8 +76,9 @@ bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t s
     for (const ep_field *field = fields; !is_last(field); field++) {
         if (field->type == EP_VECTOR) { /* never leave `to` holding a vector of `from` */
             ep_vector *vector = slot_vector(field, to);
-            vector->at = copied(vector->at, vector->n);
-            whole = whole && (vector->at != NULL || vector->n == 0);
+            double *copy = copied(vector->at, vector->n);
+            whole = whole && (copy != NULL || vector->n == 0);
+            vector->at = copy;
         }
     }
     if (!whole) {

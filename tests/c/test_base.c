@@ -114,7 +114,7 @@ static void test_numbers(void) {
 }
 
 static void test_vectors(void) {
-    const double good[] = {1, -1e300, 10}, bad[] = {1, 11};
+    const double good[] = {1, -1e300, 10}, bad[] = {1, 11}, endless[] = {-(double)INFINITY};
     const ep_field *weights = ep_field_find(fields, "weights");
     config c, copy;
     ep_error error;
@@ -123,6 +123,7 @@ static void test_vectors(void) {
     CHECK(c.weights.n == 3 && c.weights.at != good && c.weights.at[1] == -1e300);
     CHECK(!ep_field_set_vector(weights, &c, bad, 2, "Thing", &error) && c.weights.n == 3);
     CHECK(strcmp(error.text, "Thing: weights[1] must be at most 10, got 11") == 0);
+    CHECK(!ep_field_set_vector(weights, &c, endless, 1, "Thing", &error)); /* no bound, no value */
     CHECK(!ep_field_set_vector(ep_field_find(fields, "size"), &c, good, 3, "Thing", &error));
 
     CHECK(ep_fields_copy(fields, &copy, &c, sizeof c));
