@@ -59,7 +59,7 @@ EP_INLINE void tile(int m, int vectors, int64_t k, const ep_real *a, int64_t a_r
 typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_step,
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, bool add);
 
-/* clang-format off: a table reads as a table */
+// clang-format off
 #define TILE(rows, vectors)                                                               \
     static void tile_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,       \
                                         int64_t a_step, const ep_real *b, int64_t b_step, \
@@ -69,7 +69,8 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2)
 #define PAIR(rows) {tile_##rows##_1, tile_##rows##_2}
 TILES(1)
-TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
+TILES(2)
+TILES(3) TILES(4) TILES(5) TILES(6)
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
     TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #endif
@@ -94,7 +95,7 @@ static const tile_of direct_tiles[DIRECT_ROWS + 1][3] = {
     {tile_3_1, tile_3_2, tile_3_4},
 };
 
-/* clang-format on */
+// clang-format on
 
 /* `width` columns of c through a buffer, for tiles that would write past the last column. */
 static void edge_tile(tile_of run, int64_t m, int64_t width, int64_t k, const ep_real *a,
