@@ -67,6 +67,9 @@ static double *copied(const double *at, int64_t n) {
     return copy;
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak" /* it loses sight of what `to` holds */
+#endif
 bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t size) {
     ep_error error;
     bool whole = true;
