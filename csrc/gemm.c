@@ -68,24 +68,22 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
     }
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2)
 #define PAIR(rows) {tile_##rows##_1, tile_##rows##_2}
-TILES(1)
-TILES(2)
-TILES(3) TILES(4) TILES(5) TILES(6)
+TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
-    TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
+TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #endif
 #if defined(__AVX512F__)
-        TILES(13) TILES(14)
+TILES(13) TILES(14)
 #endif
-            TILE(1, 4) TILE(2, 4) TILE(3, 4)
+TILE(1, 4) TILE(2, 4) TILE(3, 4)
 
-                static const tile_of packed_tiles[ROWS + 1][2] = {
-                    {NULL, NULL}, PAIR(1),  PAIR(2), PAIR(3),  PAIR(4),  PAIR(5),  PAIR(6),
+static const tile_of packed_tiles[ROWS + 1][2] = {
+    {NULL, NULL}, PAIR(1), PAIR(2), PAIR(3), PAIR(4), PAIR(5), PAIR(6),
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
-                    PAIR(7),      PAIR(8),  PAIR(9), PAIR(10), PAIR(11), PAIR(12),
+    PAIR(7), PAIR(8), PAIR(9), PAIR(10), PAIR(11), PAIR(12),
 #endif
 #if defined(__AVX512F__)
-                    PAIR(13),     PAIR(14),
+    PAIR(13), PAIR(14),
 #endif
 };
 static const tile_of direct_tiles[DIRECT_ROWS + 1][3] = {
