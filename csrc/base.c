@@ -71,7 +71,6 @@ static double *copied(const double *at, int64_t n) {
 #pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak" /* it loses sight of what `to` holds */
 #endif
 bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t size) {
-    ep_error error;
     bool whole = true;
     if (size == 0) {
         return true;
@@ -79,9 +78,9 @@ bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t s
     memcpy(to, from, size);
     for (const ep_field *field = fields; !is_last(field); field++) {
         if (field->type == EP_VECTOR) { /* never leave `to` holding a vector of `from` */
-            ep_vector *vector = slot_vector(field, to), theirs = *vector;
-            *vector = (ep_vector){NULL, 0};
-            whole &= ep_field_set_vector(field, to, theirs.at, theirs.n, "", &error);
+            ep_vector *vector = slot_vector(field, to);
+            vector->at = copied(vector->at, vector->n);
+            whole = whole && (vector->at != NULL || vector->n == 0);
         }
     }
     if (!whole) {
