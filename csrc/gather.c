@@ -62,8 +62,10 @@ EACH_TYPE(DEFINE_ROW)
 typedef void (*row_of)(const void *from, const ep_intake *in, ep_real *restrict to);
 typedef ep_real (*number_of)(const void *from, int64_t j);
 #define ROW_ENTRY(tag, type) [tag] = row_##tag,
+#define SIZE_ENTRY(tag, type) [tag] = sizeof(type),
 #define NUMBER_ENTRY(tag, type) [tag] = number_##tag,
 static const row_of rows[EP_NUMBER_TYPES] = {EACH_TYPE(ROW_ENTRY)};
+static const size_t sizes[EP_NUMBER_TYPES] = {EACH_TYPE(SIZE_ENTRY)};
 static const number_of numbers[EP_NUMBER_TYPES] = {EACH_TYPE(NUMBER_ENTRY)};
 
 static const void *row_at(const ep_table *table, int64_t row) {
@@ -87,6 +89,7 @@ static void moved_row(const ep_table *table, const ep_intake *in, const void *fr
 void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int64_t *order,
                       int64_t i0, int64_t i1, int64_t number, ep_real *to) {
     row_of row = rows[table->type];
+    int64_t bytes = ep_min(4096, table->width * (int64_t)sizes[table->type]);
     ep_noise noise = ep_random_fork(intake->noise, (uint64_t)number);
     for (int64_t i = i0; i < i1; i++) {
         const void *from = row_at(table, order ? order[i] : i);
@@ -99,8 +102,11 @@ void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int6
                       (int64_t)(words[1] % span) - intake->move, intake->flip && (words[2] & 1),
                       there);
         } else {
-            if (order && i + 1 < i1) {
-                __builtin_prefetch(row_at(table, order[i + 1]));
+            if (order && i + 1 < i1) { /* rows lie anywhere: the next one is on its way */
+                const char *next = row_at(table, order[i + 1]);
+                for (int64_t b = 0; b < bytes; b += EP_ALIGN) {
+                    __builtin_prefetch(next + b);
+                }
             }
             row(from, intake, there);
         }

@@ -4,6 +4,9 @@
 #include "gemm.h"
 
 #include <string.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 enum { BYTES = 64, ROWS = 14 };
@@ -19,15 +22,60 @@ enum { LANES = BYTES / sizeof(ep_real), WIDE = 2 * LANES, DIRECT_ROWS = 3, DIREC
 typedef ep_real vector __attribute__((vector_size(BYTES)));
 typedef ep_real loose __attribute__((vector_size(BYTES), aligned(sizeof(ep_real)), may_alias));
 
-/* c[m][vectors of width LANES] over k numbers of packed b (panel) or of b in place (b_step). */
+/* The first n of a vector's numbers, and no other memory: the last columns of c. */
+#if defined(__AVX512F__) && !defined(EP_DOUBLE)
+EP_INLINE vector get(const ep_real *from, int64_t n) {
+    return (vector)_mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (LANES - n)), from);
+}
+EP_INLINE void put(ep_real *to, vector v, int64_t n) {
+    _mm512_mask_storeu_ps(to, (__mmask16)(0xffffu >> (LANES - n)), (__m512)v);
+}
+#elif defined(__AVX512F__)
+EP_INLINE vector get(const ep_real *from, int64_t n) {
+    return (vector)_mm512_maskz_loadu_pd((__mmask8)(0xffu >> (LANES - n)), from);
+}
+EP_INLINE void put(ep_real *to, vector v, int64_t n) {
+    _mm512_mask_storeu_pd(to, (__mmask8)(0xffu >> (LANES - n)), (__m512d)v);
+}
+#else
+EP_INLINE vector get(const ep_real *from, int64_t n) {
+    if (n == LANES) {
+        return (vector)*(const loose *)from;
+    }
+    vector v = {0};
+    for (int i = 0; i < LANES - 1; i++) {
+        v[i] = i < n ? from[i] : 0;
+    }
+    return v;
+}
+EP_INLINE void put(ep_real *to, vector v, int64_t n) {
+    if (n == LANES) {
+        *(loose *)to = v;
+        return;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < LANES - 1; i++) {
+        if (i < n) {
+            to[i] = v[i];
+        }
+    }
+}
+#endif
+
+/* c[m][vectors of width LANES, of the last one `last` columns] over k numbers of packed b (panel)
+ * or of b in place (b_step). */
 EP_INLINE void tile(int m, int vectors, int64_t k, const ep_real *a, int64_t a_row, int64_t a_step,
-                    const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, bool add) {
+                    const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
+                    bool add) {
     vector sum[ROWS][DIRECT];
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            sum[i][j] = add ? (vector)*(const loose *)(c + i * c_row + j * LANES) : (vector){0};
+            const ep_real *from = c + i * c_row + j * LANES;
+            sum[i][j] = !add              ? (vector){0}
+                        : j < vectors - 1 ? (vector)*(const loose *)from
+                                          : get(from, last);
         }
     }
     for (int64_t step = 0; step < k; step++) {
@@ -51,20 +99,22 @@ EP_INLINE void tile(int m, int vectors, int64_t k, const ep_real *a, int64_t a_r
     for (int i = 0; i < m; i++) {
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            *(loose *)(c + i * c_row + j * LANES) = sum[i][j];
+            put(c + i * c_row + j * LANES, sum[i][j], j < vectors - 1 ? LANES : last);
         }
     }
 }
 
 typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_step,
-                        const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, bool add);
+                        const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
+                        bool add);
 
 // clang-format off
 #define TILE(rows, vectors)                                                               \
     static void tile_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,       \
                                         int64_t a_step, const ep_real *b, int64_t b_step, \
-                                        ep_real *c, int64_t c_row, bool add) {            \
-        tile(rows, vectors, k, a, a_row, a_step, b, b_step, c, c_row, add);               \
+                                        ep_real *c, int64_t c_row, int64_t last,    \
+                                        bool add) {                              \
+        tile(rows, vectors, k, a, a_row, a_step, b, b_step, c, c_row, last, add);         \
     }
 #define TILES(rows) TILE(rows, 1) TILE(rows, 2)
 #define PAIR(rows) {tile_##rows##_1, tile_##rows##_2}
@@ -95,39 +145,12 @@ static const tile_of direct_tiles[DIRECT_ROWS + 1][3] = {
 
 // clang-format on
 
-/* `width` columns of c through a buffer, for tiles that would write past the last column. */
-static void edge_tile(tile_of run, int64_t m, int64_t width, int64_t k, const ep_real *a,
-                      int64_t a_row, int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c,
-                      int64_t c_row, bool add) {
-    ep_real buffer[ROWS * WIDE] __attribute__((aligned(EP_ALIGN)));
-    if (add) {
-        for (int64_t i = 0; i < m; i++) {
-            memcpy(buffer + i * WIDE, c + i * c_row, (size_t)width * sizeof *c);
-        }
-    }
-    run(k, a, a_row, a_step, b, b_step, buffer, WIDE, add);
-    for (int64_t i = 0; i < m; i++) {
-        memcpy(c + i * c_row, buffer + i * WIDE, (size_t)width * sizeof *c);
-    }
-}
-
-/* panel[k][wide] = b(k, j .. j + width), zeros behind. Rows of b are contiguous. */
-static void pack_rows(ep_real *panel, int64_t k, int64_t width, int64_t wide, const ep_real *b,
-                      int64_t b_step) {
-    if (wide == width) {
-        for (int64_t step = 0; step < k; step++, panel += wide, b += b_step) {
-            for (int64_t v = 0; v < wide; v += LANES) {
-                *(vector *)(panel + v) = *(const loose *)(b + v);
-            }
-        }
-        return;
-    }
+/* panel[k][wide] = b(k, j .. j + wide): what lies behind the last column is read and never used.
+ * Rows of b are contiguous. */
+static void pack_rows(ep_real *panel, int64_t k, int64_t wide, const ep_real *b, int64_t b_step) {
     for (int64_t step = 0; step < k; step++, panel += wide, b += b_step) {
-        for (int64_t j = 0; j < width; j++) {
-            panel[j] = b[j];
-        }
-        for (int64_t j = width; j < wide; j++) {
-            panel[j] = 0;
+        for (int64_t v = 0; v < wide; v += LANES) {
+            *(vector *)(panel + v) = *(const loose *)(b + v);
         }
     }
 }
@@ -207,12 +230,8 @@ static void direct(const ep_product *p) {
         int which = left >= DIRECT * LANES ? 2 : left > LANES ? 1 : 0;
         int64_t width = ep_min(left, (which == 2 ? DIRECT : which + 1) * LANES);
         tile_of run = direct_tiles[m][which];
-        if (width == (which == 2 ? DIRECT : which + 1) * LANES) {
-            run(p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j, p->c_row, p->add);
-        } else {
-            edge_tile(run, m, width, p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j,
-                      p->c_row, p->add);
-        }
+        int64_t last = (width - 1) % LANES + 1;
+        run(p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j, p->c_row, last, p->add);
         j += width;
     }
 }
@@ -243,7 +262,7 @@ void ep_gemm(const ep_product *p, ep_real *scratch) {
             int64_t width = ep_min(WIDE, p->n - j), wide = width > LANES ? WIDE : LANES;
             const ep_real *b = p->b + k0 * p->b_step + j * p->b_col;
             if (p->b_col == 1) {
-                pack_rows(scratch, k, width, wide, b, p->b_step);
+                pack_rows(scratch, k, wide, b, p->b_step);
             } else {
                 pack_columns(scratch, k, width, wide, b, p->b_col);
             }
@@ -252,12 +271,8 @@ void ep_gemm(const ep_product *p, ep_real *scratch) {
                 const ep_real *a = p->a + i * p->a_row + k0 * p->a_step;
                 ep_real *c = p->c + i * p->c_row + j;
                 tile_of run = packed_tiles[m][wide == WIDE];
-                if (width == wide) {
-                    run(k, a, p->a_row, p->a_step, scratch, wide, c, p->c_row, add);
-                } else {
-                    edge_tile(run, m, width, k, a, p->a_row, p->a_step, scratch, wide, c, p->c_row,
-                              add);
-                }
+                run(k, a, p->a_row, p->a_step, scratch, wide, c, p->c_row, (width - 1) % LANES + 1,
+                    add);
             }
         }
     }

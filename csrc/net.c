@@ -410,10 +410,10 @@ static ep_real *workspace_of(const ep_net *net, int part) {
     return net->workspace->at + part * each;
 }
 
-/* First row of a worker: as even as whole blocks allow. */
+/* First row of a worker: as even as whole blocks allow; the last block takes what is left over. */
 static int64_t first_row(const ep_net *net, int part, int parts) {
-    int64_t blocks = (net->rows + net->row_block - 1) / net->row_block;
-    return ep_min(net->rows, ep_share(blocks, part, parts) * net->row_block);
+    int64_t blocks = ep_max(1, net->rows / net->row_block);
+    return part == parts ? net->rows : ep_share(blocks, part, parts) * net->row_block;
 }
 
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts) {
