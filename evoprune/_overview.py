@@ -14,7 +14,7 @@ from evoprune.laws import Dynamics
 if TYPE_CHECKING:
     from evoprune.network import Network
 
-__all__ = ["outlook", "overview"]
+__all__ = ["census", "outlook", "overview"]
 
 Overview = tuple[str, list[str], list[list[str]], list[str], str]
 
@@ -87,6 +87,27 @@ def outlook(network: Network, pressure: float | None) -> str:
     head = ["populations", "", "mass", "fitness 10 %", "50 %", "90 %"]
     head += ["upkeep", "below upkeep", "next extinction"]
     return as_text(head, rows)
+
+
+def census(network: Network, memory: float, pressure: float) -> dict[str, tuple[Array, ...]]:
+    """Everybody alive, by layer of populations: birth ids, mass, fitness and upkeep, (alive,) each.
+
+    Args:
+        network: it is only read.
+        memory: of fitness, for the correction of its start at zero.
+        pressure: what upkeep is counted at, nats.
+    """
+    facts = network.describe()
+    generation = network.generation
+    corrected = 1 / (1 - memory**generation) if generation else 1.0
+    found: dict[str, tuple[Array, ...]] = {}
+    for row in facts["populations"]:
+        name = row["layer"]
+        places, births = living(network, facts, row)
+        mass = network.core.array(f"{name}.mass")[places]
+        fitness = network.core.array(f"{name}.fitness")[places] * corrected
+        found[name] = (births, mass, fitness, _upkeep(network, facts, row, pressure))
+    return found
 
 
 def _upkeep(network: Network, facts: Any, row: Any, pressure: float) -> Array:

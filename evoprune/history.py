@@ -16,9 +16,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from evoprune import _table
+from evoprune import _demography, _table
 from evoprune._dataset import Array
+from evoprune._demography import Fisher, Price
 from evoprune._modelfile import write_whole
+from evoprune._overview import census
 from evoprune.errors import FileFormatError
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EXTINCTION", "History"]
 
-Quantity: TypeAlias = Literal["mass", "fitness"]
+Quantity: TypeAlias = Literal["mass", "fitness", "upkeep"]
+QUANTITIES: tuple[Quantity, ...] = ("mass", "fitness", "upkeep")
 
 EXTINCTION = np.dtype(
     [
@@ -47,7 +50,7 @@ EXTINCTION = np.dtype(
 
 FORMAT, VERSION = "evoprune history", 1
 RECORDS = 200  # about so many points in time are kept of a run, where nothing else is asked for
-MOST_BYTES = 64 << 20  # of masses and fitness; beyond it every second point in time is dropped
+MOST_BYTES = 64 << 20  # of records; beyond it every second point in time is dropped
 
 
 class History(Mapping[str, Array]):
@@ -56,14 +59,20 @@ class History(Mapping[str, Array]):
     Columns: epoch, step, loss and accuracy (of the training batches), validation_loss and
     validation_accuracy (where there was validation), alive (populations), alive.NAME (of a layer),
     upkeep (nats: pressure times the living share of the multiply-adds), macs and parameters (of the
-    living network), rate, pressure, ms_per_step, seconds (since the run began), held (times that a
-    layer's floor kept somebody alive).
+    living network), diversity (Hill number of order 1: so many populations of equal mass),
+    fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step, seconds (since
+    the run began), held (times that a layer's floor kept somebody alive).
+
+    Beside the columns there are records, about 200 a run: mass, fitness and upkeep of everybody,
+    see `trajectories`; and what follows from them, see `diversity`, `price` and `fisher`.
 
     Attributes:
         layers: names of the layers of populations; born: how many were born in each.
-        steps: int64 (records,): after how many steps of the run masses and fitness were recorded.
+        steps: int64 (records,): after how many steps of the run records were made.
         per_epoch: steps of an epoch.
         record_every: steps from one record to the next.
+        thinned: how often record_every has doubled, and every second record been dropped, for the
+            records not to outgrow their bytes (64 MiB).
         steps_done: steps of the run so far.
         interrupted: the run was stopped by Ctrl-C.
         settings: how the run was set up; plain values, for the file.
@@ -82,10 +91,10 @@ class History(Mapping[str, Array]):
         self.per_epoch, self.record_every = per_epoch, record_every
         self.settings: dict[str, Any] = dict(settings or {})
         self.interrupted = False
+        self.thinned = 0
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
-        self._mass: list[Array] = []
-        self._fitness: list[Array] = []
+        self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
         self._batches: list[Array] = []  # (3, steps) each: loss, hits, weight
         self.steps_done = 0
         self._extinctions: list[Array] = []
@@ -149,20 +158,60 @@ class History(Mapping[str, Array]):
         ]
 
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
-        """Mass or fitness over time: float32 (records, founding populations), NaN after death.
+        """One quantity over time: float32 (records, founding populations), NaN after death.
 
         Args:
-            quantity: "mass", or "fitness" (smoothed over generations, nats per unit of mass).
+            quantity: "mass" (1 at birth), "fitness" (smoothed over generations, nats per unit of
+                mass) or "upkeep" (nats per unit of mass).
             layer: only the populations of a layer.
 
         Raises:
             ValueError: another quantity; KeyError: no such layer.
         """
-        if quantity not in ("mass", "fitness"):
-            raise ValueError(f"quantity: expected mass or fitness, got {quantity!r}")
-        records = self._mass if quantity == "mass" else self._fitness
+        if quantity not in QUANTITIES:
+            raise ValueError(f"quantity: expected mass, fitness or upkeep, got {quantity!r}")
+        records = self._records[quantity]
         whole: Array = np.array(records, np.float32).reshape(len(records), sum(self.born))
         return whole if layer is None else np.asarray(whole[:, self._columns_of(layer)])
+
+    def diversity(self, order: float = 1.0, layer: str | None = None) -> Array:
+        """Hill number of the shares of mass at every record: float64 (records,).
+
+        So many populations of equal mass would be as diverse. Order 0 counts the living, 1 weighs
+        them by their share (e to the entropy), 2 heeds the common ones only (Hill 1973).
+        """
+        return _demography.hill(self.trajectories("mass", layer), order)
+
+    def mean_fitness(self, layer: str | None = None) -> Array:
+        """Fitness at every record, mean weighted by mass: float64 (records,), nats."""
+        return _demography.mean(*self._mass_and("fitness", layer))
+
+    def fitness_variance(self, layer: str | None = None) -> Array:
+        """Variance of fitness at every record, weighted by mass: float64 (records,), nats^2."""
+        return _demography.variance(*self._mass_and("fitness", layer))
+
+    def price(self, trait: Quantity = "fitness", layer: str | None = None) -> Price:
+        """Price's equation from each record to the next, for the mean of a trait.
+
+        The populations whose shares of mass count are those of a layer, or of the whole network.
+        An extinct population is one with no descendants, so the two terms add up to the change
+        exactly, whatever the dynamics (Price 1970).
+
+        Returns:
+            Price: steps, change, selection, transmission, each (records - 1,).
+        """
+        return _demography.price(self.steps, *self._mass_and(trait, layer))
+
+    def fisher(self, layer: str | None = None) -> Fisher:
+        """Fisher's theorem from each record to the next: what the variance of growth adds to it.
+
+        Returns:
+            Fisher: steps, change, variance, environment, each (records - 2,).
+        """
+        return _demography.fisher(self.steps, self.trajectories("mass", layer))
+
+    def _mass_and(self, trait: Quantity, layer: str | None) -> tuple[Array, Array]:
+        return self.trajectories("mass", layer), self.trajectories(trait, layer)
 
     def alive(self, layer: str | None = None) -> Array:
         """Count the living at every record: int64 (records,)."""
@@ -175,14 +224,36 @@ class History(Mapping[str, Array]):
         start = sum(self.born[:at])
         return slice(start, start + self.born[at])
 
-    def to_frame(self, table: Literal["epochs", "extinctions"] = "epochs") -> pandas.DataFrame:
-        """One of the tables as a pandas DataFrame; pandas must be installed."""
+    def to_frame(
+        self, table: Literal["epochs", "records", "extinctions"] = "epochs"
+    ) -> pandas.DataFrame:
+        """One of the tables as a pandas DataFrame; pandas must be installed.
+
+        Args:
+            table: "epochs" (the columns), "records" (the living, their diversity, mean fitness and
+                its variance, mass and upkeep in all, by record) or "extinctions".
+        """
         try:
             import pandas
         except ImportError as error:
             raise ImportError("to_frame() needs pandas: pip install pandas") from error
         if table == "extinctions":
             return pandas.DataFrame(self.extinctions)
+        if table == "records":
+            mass, upkeep = self._mass_and("upkeep", None)
+            columns = {
+                "step": self.steps,
+                "epoch": self.steps / self.per_epoch,
+                "alive": self.alive(),
+                "diversity": self.diversity(),
+                "mean_fitness": self.mean_fitness(),
+                "fitness_variance": self.fitness_variance(),
+                "mass": np.nansum(mass, axis=1),
+                "upkeep": np.nansum(mass * upkeep, axis=1),
+            }
+            return pandas.DataFrame(columns).set_index("step")
+        if table != "epochs":
+            raise ValueError(f"table: expected epochs, records or extinctions, got {table!r}")
         frame = pandas.DataFrame({name: self[name] for name in self})
         return frame.set_index("epoch") if "epoch" in frame else frame
 
@@ -201,39 +272,35 @@ class History(Mapping[str, Array]):
 
     # ---- filling -----------------------------------------------------------------------------
 
-    def record(self, step: int, network: Network, memory: float) -> None:
-        """Copy masses and fitness of the living, after `step` steps of the run.
+    def record(self, step: int, network: Network, memory: float, pressure: float = 0.0) -> None:
+        """Copy mass, fitness and upkeep of the living, after `step` steps of the run.
 
-        `memory` is that of fitness, for the correction of its start at zero.
+        `memory` is that of fitness, for the correction of its start at zero; `pressure` what upkeep
+        is counted at.
         """
         if self._steps and step <= self._steps[-1]:
             return
         if self._steps and self._steps[-1] % self.record_every:  # where the run stood still
-            for column in (self._steps, self._mass, self._fitness):
-                column.pop()
-        mass, fitness = (np.full(sum(self.born), np.nan, np.float32) for _ in range(2))
-        generation = network.generation
-        corrected = 1 / (1 - memory**generation) if generation else 1.0
-        for layer in self.layers:
-            births = network.births(layer)
-            living = network[f"{layer}.alive"] > 0
-            mass[self._columns_of(layer)][births] = network[f"{layer}.mass"][living]
-            smoothed = network[f"{layer}.fitness"][living] * corrected
-            fitness[self._columns_of(layer)][births] = smoothed
+            self._steps.pop()
+            for records in self._records.values():
+                records.pop()
+        rows = np.full((len(QUANTITIES), sum(self.born)), np.nan, np.float32)
+        for layer, (births, *quantities) in census(network, memory, pressure).items():
+            rows[:, self._columns_of(layer)][:, births] = quantities
         self._steps.append(int(step))
-        self._mass.append(mass)
-        self._fitness.append(fitness)
-        if len(self._steps) > 8 and 2 * mass.nbytes * len(self._steps) > MOST_BYTES:
+        for quantity, row in zip(QUANTITIES, rows, strict=True):
+            self._records[quantity].append(row)
+        if len(self._steps) > 8 and rows.nbytes * len(self._steps) > MOST_BYTES:
             self._thin()
 
     def _thin(self) -> None:
         """Keep the records of every second point in time, and record half as often from now on."""
         self.record_every *= 2
+        self.thinned += 1
         keep = [i for i, step in enumerate(self._steps) if step % self.record_every == 0]
         self._steps = [self._steps[i] for i in keep]
-        self._mass, self._fitness = (
-            [records[i] for i in keep] for records in (self._mass, self._fitness)
-        )
+        for quantity, records in self._records.items():
+            self._records[quantity] = [records[i] for i in keep]
 
     def add_steps(self, losses: Array, hits: Array, weights: Array) -> None:
         """Append further steps: mean loss, right predictions and total weight of their batches."""
@@ -299,8 +366,8 @@ class History(Mapping[str, Array]):
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one .npz file of plain arrays, whole or not at all.
 
-        `numpy.load(path)` reads it: epochs.COLUMN, steps, mass, fitness, batches (loss, right
-        predictions and weight of every step), extinctions, and meta, a text in JSON.
+        `numpy.load(path)` reads it: epochs.COLUMN, steps, mass, fitness, upkeep, batches (loss,
+        right predictions and weight of every step), extinctions, and meta, a text in JSON.
         """
         content = self.to_bytes()
 
@@ -311,14 +378,14 @@ class History(Mapping[str, Array]):
 
     def to_bytes(self) -> bytes:
         """Give the content of the file that `save` writes."""
-        names = ("layers", "born", "per_epoch", "record_every", "settings", "interrupted")
-        meta = {"format": FORMAT, "version": VERSION} | {n: getattr(self, n) for n in names}
+        names = ("layers", "born", "per_epoch", "record_every", "thinned", "settings")
+        meta = {n: getattr(self, n) for n in (*names, "interrupted")}
+        meta |= {"format": FORMAT, "version": VERSION}
         arrays = {f"epochs.{name}": self[name] for name in self}
         arrays |= {
             "meta": np.array(json.dumps(meta)),
             "steps": self.steps,
-            "mass": self.trajectories("mass"),
-            "fitness": self.trajectories("fitness"),
+            **{quantity: self.trajectories(quantity) for quantity in QUANTITIES},
             "batches": self._joined(),
             "extinctions": self.extinctions,
         }
@@ -368,7 +435,8 @@ class History(Mapping[str, Array]):
             if key.startswith("epochs.")
         }
         history._steps = arrays["steps"].tolist()
-        history._mass, history._fitness = list(arrays["mass"]), list(arrays["fitness"])
+        history.thinned = int(meta["thinned"])
+        history._records = {quantity: list(arrays[quantity]) for quantity in QUANTITIES}
         history._batches = [arrays["batches"]]
         history.steps_done = arrays["batches"].shape[1]
         history._extinctions = [arrays["extinctions"]] if len(arrays["extinctions"]) else []

@@ -20,7 +20,9 @@ from numpy.typing import ArrayLike
 from evoprune import _modelfile
 from evoprune._checks import whole
 from evoprune._dataset import Array, Dataset
+from evoprune._demography import hill, variance
 from evoprune._feed import Data, Feed, Pair, Schedules, Score, arrays_of, feed_of
+from evoprune._overview import census
 from evoprune._run import Bar, Interrupt, Run, Watch
 from evoprune.callbacks import Callback
 from evoprune.errors import FileFormatError, NothingCanDie
@@ -253,6 +255,8 @@ class Trainer:
         listeners = list(callbacks)
         self._stopping, history.interrupted = False, False
         watch = Watch(run.done)
+        if run.total:
+            network.pressure = float(pace.pressure[min(run.done, run.total - 1)])
         self._record()
         for listener in listeners:
             listener.on_fit_begin(self)
@@ -312,8 +316,11 @@ class Trainer:
     def _record(self) -> None:
         run, history = self._running()
         if history.layers:
-            memory = self.selection.memory if self.selection else 0.0
-            history.record(run.done, self.network, memory)
+            history.record(run.done, self.network, self._memory, self.network.pressure or 0.0)
+
+    @property
+    def _memory(self) -> float:
+        return self.selection.memory if self.selection else 0.0
 
     def _end_epoch(
         self, pace: Schedules, watch: Watch, held_out: Any, listeners: list[Callback]
@@ -341,6 +348,7 @@ class Trainer:
             "upkeep": float(pace.pressure[last]) * network.flops / network.founding_flops,
             "macs": network.flops,
             "parameters": float(network.parameters),
+            **self._spread(),
             "rate": float(pace.rate[last]),
             "pressure": float(pace.pressure[last]),
             "ms_per_step": watch.lap(run.done),
@@ -350,6 +358,17 @@ class Trainer:
         history.add_epoch(row)
         for listener in listeners:
             listener.on_epoch_end(self, row)
+
+    def _spread(self) -> dict[str, float]:
+        """Diversity of the living, and how their fitness varies."""
+        if not self.network.born:
+            return {}
+        people = census(self.network, self._memory, 0.0).values()
+        mass, fitness = (np.concatenate([layer[i] for layer in people]) for i in (1, 2))
+        return {
+            "diversity": float(hill(mass)),
+            "fitness_variance": float(variance(mass, fitness)),
+        }
 
     # ---- results -----------------------------------------------------------------------------
 

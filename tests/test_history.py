@@ -63,7 +63,7 @@ def test_trajectories_end_with_death(run):
         assert np.array_equal(dead, history.steps >= row["step"])
     assert history.trajectories("fitness", "populations2").shape == (19, 16)
     assert history.alive("populations1")[-1] == net.alive["populations1"]
-    with pytest.raises(ValueError, match="expected mass or fitness"):
+    with pytest.raises(ValueError, match="expected mass, fitness or upkeep"):
         history.trajectories("age")
     with pytest.raises(KeyError, match="no populations in 'dense1'"):
         history.trajectories(layer="dense1")
@@ -84,6 +84,49 @@ def test_extinctions_are_all_there(run):
     assert np.isnan(rows["loss_after"][~after]).all()
 
 
+def test_upkeep_is_recorded(run):
+    net, history = run
+    upkeep = history.trajectories("upkeep")
+    assert np.array_equal(np.isnan(upkeep), np.isnan(history.trajectories("mass")))
+    first = history.trajectories("upkeep", "populations1")[0]
+    assert np.allclose(first, (12 + 16) / (12 * 24 + 24 * 16 + 16 * 3))
+    shares = {p["layer"]: p["share"] for p in net.describe()["populations"]}
+    for layer, share in shares.items():
+        last = history.trajectories("upkeep", layer)[-1]
+        assert np.allclose(last[~np.isnan(last)], share)
+
+
+def test_diversity_is_a_number_of_populations(run):
+    _, history = run
+    mass = history.trajectories("mass", "populations1")
+    assert history.diversity(0, "populations1").tolist() == history.alive("populations1").tolist()
+    x = np.nan_to_num(mass[-1].astype(np.float64))
+    x = x[x > 0] / x.sum()
+    assert history.diversity(1, "populations1")[-1] == pytest.approx(np.exp(-(x * np.log(x)).sum()))
+    assert history.diversity(2, "populations1")[-1] == pytest.approx(1 / (x**2).sum())
+    assert history.diversity(np.inf, "populations1")[-1] == pytest.approx(1 / x.max())
+    orders = np.array([history.diversity(q) for q in (0, 0.5, 1, 2, np.inf)])
+    assert (np.diff(orders, axis=0) <= 1e-9).all()  # falls with its order
+    assert history["diversity"][-1] == pytest.approx(history.diversity()[-1])
+    assert history["fitness_variance"][-1] == pytest.approx(history.fitness_variance()[-1])
+
+
+@pytest.mark.parametrize("layer", [None, "populations2"])
+def test_terms_of_price_and_fisher_add_up(run, layer):
+    _, history = run
+    for trait in ("fitness", "mass", "upkeep"):
+        terms = history.price(trait, layer)
+        assert terms.steps.tolist() == history.steps[1:].tolist()
+        assert np.allclose(terms.change, terms.selection + terms.transmission, atol=1e-9)
+    terms = history.price("fitness", layer)
+    assert np.allclose(terms.change, np.diff(history.mean_fitness(layer)))
+    assert (history.price("mass", layer).selection >= -0.1).all()
+    terms = history.fisher(layer)
+    assert terms.steps.tolist() == history.steps[1:-1].tolist()
+    assert np.allclose(terms.change, terms.variance + terms.environment, atol=1e-9)
+    assert (terms.variance >= -1e-12).all()
+
+
 def test_frames(run):
     pandas = pytest.importorskip("pandas")
     _, history = run
@@ -92,6 +135,12 @@ def test_frames(run):
     assert frame.index.name == "epoch"
     assert frame["loss"].iloc[-1] == history["loss"][-1]
     assert len(history.to_frame("extinctions")) == len(history.extinctions)
+    records = history.to_frame("records")
+    assert records.index.name == "step"
+    assert records["alive"].tolist() == history.alive().tolist()
+    assert records["diversity"].iloc[0] == pytest.approx(40)
+    with pytest.raises(ValueError, match="table: expected epochs, records or extinctions"):
+        history.to_frame("deaths")
 
 
 def same(a, b):
@@ -101,7 +150,7 @@ def same(a, b):
         assert np.array_equal(a[name], b[name], equal_nan=True), name
     for name in ("steps", "losses"):
         assert np.array_equal(getattr(a, name), getattr(b, name))
-    for quantity in ("mass", "fitness"):
+    for quantity in ("mass", "fitness", "upkeep"):
         assert np.array_equal(a.trajectories(quantity), b.trajectories(quantity), equal_nan=True)
     assert a.extinctions.tolist() == b.extinctions.tolist()
     assert (a.layers, a.born, a.per_epoch, a.settings) == (
@@ -146,14 +195,14 @@ def test_bad_files_are_named(harm, run, tmp_path):
 
 
 def test_records_are_thinned_beyond_a_limit(monkeypatch):
-    monkeypatch.setattr(module, "MOST_BYTES", 16 * 2 * 4 * 20)
+    monkeypatch.setattr(module, "MOST_BYTES", 16 * 3 * 4 * 20)
     net = ep.mlp(4, 8, 8, 2)
     history = ep.History(("populations1", "populations2"), (8, 8), record_every=1)
     for step in range(200):
         if step % history.record_every == 0:
             history.record(step, net, 0.9)
     assert 8 <= len(history.steps) <= 21
-    assert history.record_every == 16
+    assert history.record_every == 2**history.thinned == 16
     assert (history.steps % history.record_every == 0).all()
     assert history.trajectories().shape == (len(history.steps), 16)
 
