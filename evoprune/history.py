@@ -382,10 +382,11 @@ class History(Mapping[str, Array]):
         meta = {n: getattr(self, n) for n in (*names, "interrupted")}
         meta |= {"format": FORMAT, "version": VERSION}
         arrays = {f"epochs.{name}": self[name] for name in self}
+        for quantity in QUANTITIES:
+            arrays[quantity] = self.trajectories(quantity)
         arrays |= {
             "meta": np.array(json.dumps(meta)),
             "steps": self.steps,
-            **{quantity: self.trajectories(quantity) for quantity in QUANTITIES},
             "batches": self._joined(),
             "extinctions": self.extinctions,
         }
