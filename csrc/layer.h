@@ -81,7 +81,8 @@ struct ep_pass {
     int64_t step;
     ep_noise noise;
     ep_real *scratch; /* of this worker, EP_ALIGN aligned */
-    void (*ready)(const ep_pass *pass, int tensor, int64_t from, int64_t n);
+    void (*ready)(const ep_pass *pass, int tensor, int64_t from, int64_t rows, int64_t n,
+                  int64_t stride);
     void *ready_context;
 };
 
@@ -136,7 +137,14 @@ EP_INLINE int64_t ep_w_size(const ep_pass *pass, const ep_layer *layer, int i) {
 EP_INLINE void ep_ready(const ep_pass *pass, const ep_layer *layer, int i, int64_t from,
                         int64_t n) {
     if (pass->ready && n > 0) {
-        pass->ready(pass, layer->tensor[i], from, n);
+        pass->ready(pass, layer->tensor[i], from, 1, n, n);
+    }
+}
+/* The same of `rows` runs of n numbers, `stride` apart: some columns of a matrix. */
+EP_INLINE void ep_ready_block(const ep_pass *pass, const ep_layer *layer, int i, int64_t from,
+                              int64_t rows, int64_t n, int64_t stride) {
+    if (pass->ready && rows > 0 && n > 0) {
+        pass->ready(pass, layer->tensor[i], from, rows, n, stride);
     }
 }
 /* Product of the living sizes of a value's axes first .. last - 1. */

@@ -470,10 +470,10 @@ void ep_net_backward(const ep_net *net, const ep_pass *pass) {
     }
 }
 
-/* A share that keeps a worker busy for some 50 us and whose numbers stay in its second-level cache;
+/* A share that keeps a worker busy for some 100 us and whose numbers stay in its second-level cache;
  * at least one a worker, so that no one idles. */
 static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers) {
-    const double enough = 4e6;
+    const double enough = 1.6e7;
     int64_t n = 0;
     for (int i = 0; i < layer->n_tensors; i++) {
         n += net->tensors[layer->tensor[i]].role == EP_TRACKED ? 0

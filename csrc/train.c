@@ -86,20 +86,22 @@ static ep_pace pace_of(const ep_net *net, const ep_regime *regime, ep_role role,
 }
 
 static void update(const ep_net *net, const ep_regime *regime, ep_role role, double rate,
-                   double scale, int64_t at, int64_t n) {
+                   double scale, int64_t at, ep_block block) {
     int moments = regime->optimizer->moments;
-    regime->optimizer->step(regime->optimizer_config, pace_of(net, regime, role, rate, scale), n,
-                            net->numbers->at + at, net->gradients->at + at,
+    regime->optimizer->step(regime->optimizer_config, pace_of(net, regime, role, rate, scale),
+                            block, net->numbers->at + at, net->gradients->at + at,
                             moments > 0 ? net->first->at + at : NULL,
                             moments > 1 ? net->second->at + at : NULL);
 }
 
 /* A finished range of the gradient, still in cache. */
-static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t n) {
+static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t rows, int64_t n,
+                  int64_t stride) {
     const run *r = pass->ready_context;
     const ep_tensor *t = &pass->tensor[tensor];
     if (t->role == EP_DECAYED || t->role == EP_FREE) {
-        update(r->net, r->regime, t->role, r->job->rate[r->s], 1, t->at + from, n);
+        update(r->net, r->regime, t->role, r->job->rate[r->s], 1, t->at + from,
+               (ep_block){rows, n, stride});
     }
 }
 
@@ -140,7 +142,8 @@ static void update_block(const run *r, int64_t block) {
     for (int role = EP_DECAYED; role <= EP_FREE; role++) {
         int64_t from = ep_max(a, net->begin[role]), to = ep_min(b, net->begin[role + 1]);
         if (from < to) {
-            update(net, r->regime, (ep_role)role, r->job->rate[r->s], r->scale, from, to - from);
+            update(net, r->regime, (ep_role)role, r->job->rate[r->s], r->scale, from,
+                   (ep_block){1, to - from, to - from});
         }
     }
 }
@@ -410,7 +413,8 @@ void ep_step_gradient(ep_net *net) {
 void ep_step_update(ep_net *net, const ep_regime *regime, double rate) {
     for (int role = EP_DECAYED; role <= EP_FREE; role++) {
         int64_t at = net->begin[role];
-        update(net, regime, (ep_role)role, rate, 1, at, net->begin[role + 1] - at);
+        int64_t n = net->begin[role + 1] - at;
+        update(net, regime, (ep_role)role, rate, 1, at, (ep_block){1, n, n});
     }
     net->step++;
 }

@@ -50,7 +50,7 @@ static const ep_field sgd_fields[] = {
 
 static double sgd_decay(const void *config) { return ((const sgd_config *)config)->decay; }
 
-static void sgd_step(const void *config, ep_pace pace, int64_t n, ep_real *restrict value,
+static void sgd_step(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                      const ep_real *restrict gradient, ep_real *restrict first,
                      ep_real *restrict second) {
     const sgd_config *c = config;
@@ -60,11 +60,14 @@ static void sgd_step(const void *config, ep_pace pace, int64_t n, ep_real *restr
     /* step = rate * (a g + b m): Nesterov looks one momentum ahead */
     ep_real from_gradient = (ep_real)(c->nesterov ? pace.rate : 0);
     ep_real from_moment = (ep_real)(c->nesterov ? pace.rate * c->momentum : pace.rate);
-    for (int64_t i = 0; i < n; i++) {
-        ep_real g = gradient[i] * scale;
-        ep_real m = faded(momentum * first[i] + g);
-        first[i] = m;
-        value[i] = value[i] * keep - (from_gradient * g + from_moment * m);
+    for (int64_t row = 0; row < block.rows; row++) {
+        for (int64_t i = 0; i < block.n; i++) {
+            ep_real g = gradient[i] * scale;
+            ep_real m = faded(momentum * first[i] + g);
+            first[i] = m;
+            value[i] = value[i] * keep - (from_gradient * g + from_moment * m);
+        }
+        value += block.stride, gradient += block.stride, first += block.stride;
     }
 }
 
@@ -118,7 +121,7 @@ static const ep_field adamw_fields[] = {
 
 static double adamw_decay(const void *config) { return ((const adamw_config *)config)->decay; }
 
-static void adamw_step(const void *config, ep_pace pace, int64_t n, ep_real *restrict value,
+static void adamw_step(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                        const ep_real *restrict gradient, ep_real *restrict first,
                        ep_real *restrict second) {
     const adamw_config *c = config;
@@ -129,13 +132,17 @@ static void adamw_step(const void *config, ep_pace pace, int64_t n, ep_real *res
     ep_real stay2 = (ep_real)c->beta2, move2 = (ep_real)(1 - c->beta2);
     ep_real rate = (ep_real)(pace.rate / bias1);
     ep_real spread = (ep_real)(1 / __builtin_sqrt(bias2)), epsilon = (ep_real)c->epsilon;
-    for (int64_t i = 0; i < n; i++) {
-        ep_real g = gradient[i] * scale;
-        ep_real m = faded(stay1 * first[i] + move1 * g);
-        ep_real v = faded(stay2 * second[i] + move2 * g * g);
-        first[i] = m;
-        second[i] = v;
-        value[i] = value[i] * keep - rate * m / (root(v) * spread + epsilon);
+    for (int64_t row = 0; row < block.rows; row++) {
+        for (int64_t i = 0; i < block.n; i++) {
+            ep_real g = gradient[i] * scale;
+            ep_real m = faded(stay1 * first[i] + move1 * g);
+            ep_real v = faded(stay2 * second[i] + move2 * g * g);
+            first[i] = m;
+            second[i] = v;
+            value[i] = value[i] * keep - rate * m / (root(v) * spread + epsilon);
+        }
+        value += block.stride, gradient += block.stride;
+        first += block.stride, second += block.stride;
     }
 }
 

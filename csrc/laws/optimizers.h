@@ -15,14 +15,19 @@ typedef struct {
 } ep_pace;
 
 typedef struct {
+    int64_t rows, n, stride;
+} ep_block;
+
+typedef struct {
     const char *name;
     const char *doc;
     const ep_field *fields;
     size_t config_size;
     int moments;  /* numbers remembered per parameter: 0, 1 or 2 */
     double (*decay)(const void *config);
-    /* value[n] moves; first[n], second[n] are the moments (NULL where `moments` is smaller). */
-    void (*step)(const void *config, ep_pace pace, int64_t n, ep_real *restrict value,
+    /* `rows` runs of n numbers, `stride` apart, move: a share of a matrix is some of its rows or
+     * some of its columns. first and second are the moments (NULL where `moments` is smaller). */
+    void (*step)(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                  const ep_real *restrict gradient, ep_real *restrict first,
                  ep_real *restrict second);
 } ep_optimizer;

@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+enum { PANEL = 32 }; /* columns of a panel of the matrix product */
+
 typedef struct {
     ep_vector units;
     int64_t contract;
@@ -162,23 +164,36 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* dw = x' dy, a share of the rows of w */
+/* dw = x' dy, a share of the columns of w where there are panels enough (dy is then packed once in
+ * all), else of its rows. Every element is one chain over the batch either way. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     extents e = measure(layer, pass->axes, pass->value);
-    int64_t i0 = ep_share(e.in, part, parts), i1 = ep_share(e.in, part + 1, parts);
+    int64_t panels = (e.out + PANEL - 1) / PANEL, i0 = 0, i1 = e.in, j0 = 0, j1 = e.out;
+    if (panels >= parts) {
+        j0 = ep_min(e.out, ep_share(panels, part, parts) * PANEL);
+        j1 = ep_min(e.out, ep_share(panels, part + 1, parts) * PANEL);
+    } else {
+        i0 = ep_share(e.in, part, parts);
+        i1 = ep_share(e.in, part + 1, parts);
+    }
+    int64_t at = i0 * e.out + j0;
     ep_gemm(&(ep_product){.m = i1 - i0,
-                          .n = e.out,
+                          .n = j1 - j0,
                           .k = pass->rows * e.outer,
                           .a = ep_x(pass, layer, 0) + i0,
                           .a_row = 1,
                           .a_step = e.in,
-                          .b = ep_dy(pass, layer),
+                          .b = ep_dy(pass, layer) + j0,
                           .b_step = e.out,
                           .b_col = 1,
-                          .c = ep_dw(pass, layer, 0) + i0 * e.out,
+                          .c = ep_dw(pass, layer, 0) + at,
                           .c_row = e.out},
             pass->scratch);
-    ep_ready(pass, layer, 0, i0 * e.out, (i1 - i0) * e.out);
+    if (j1 - j0 == e.out) {
+        ep_ready(pass, layer, 0, at, (i1 - i0) * e.out);
+    } else {
+        ep_ready_block(pass, layer, 0, at, i1 - i0, j1 - j0, e.out);
+    }
 }
 
 static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {

@@ -162,21 +162,51 @@ EP_INLINE void backward_run(activation kind, bool bias, bool mass, bool each, co
     }
 }
 
-/* Adds dy * phi to dm and dy * m * phi' to db; with !each into EP_LINE lanes of each. */
-EP_INLINE void gradient_run(activation kind, bool bias, bool mass, bool each, const run *r,
+/* Adds dy * phi to dm and dy * m * phi' to db, number by number. */
+EP_INLINE void gradient_run(activation kind, bool bias, bool mass, const run *r,
                             const ep_real *restrict x, const ep_real *restrict dy,
                             ep_real *restrict dm, ep_real *restrict db) {
     const ep_real *b = r->b, *m = r->m;
     const ep_real slope = r->slope;
     for (int64_t j = 0; j < r->n; j++) {
-        ep_real z = bias ? x[j] + b[each ? j : 0] : x[j];
-        int64_t to = each ? j : j % (int64_t)EP_LINE;
+        ep_real z = bias ? x[j] + b[j] : x[j];
         if (mass) {
-            dm[to] += dy[j] * phi(kind, z, slope);
+            dm[j] += dy[j] * phi(kind, z, slope);
         }
         if (bias) {
             ep_real d = dy[j] * phi_slope(kind, z, slope);
-            db[to] += mass ? m[each ? j : 0] * d : d;
+            db[j] += mass ? m[j] * d : d;
+        }
+    }
+}
+
+/* The same summed over runs of n numbers that one population owns, in lanes; rows are `stride`
+ * apart. */
+EP_INLINE void gradient_lanes(activation kind, bool bias, bool mass, const run *r, int64_t rows,
+                              int64_t stride, const ep_real *restrict x, const ep_real *restrict dy,
+                              ep_real *restrict dm, ep_real *restrict db) {
+    const ep_real b = bias ? *r->b : 0, m = mass ? *r->m : 1, slope = r->slope;
+    ep_real to_m[EP_LINE] = {0}, to_b[EP_LINE] = {0};
+    for (int64_t row = 0; row < rows; row++, x += stride, dy += stride) {
+        for (int64_t i = 0; i < r->n; i += (int64_t)EP_LINE) {
+            int lanes = (int)ep_min((int64_t)EP_LINE, r->n - i);
+            for (int l = 0; l < lanes; l++) {
+                ep_real z = x[i + l] + b;
+                if (mass) {
+                    to_m[l] += dy[i + l] * phi(kind, z, slope);
+                }
+                if (bias) {
+                    to_b[l] += m * dy[i + l] * phi_slope(kind, z, slope);
+                }
+            }
+        }
+    }
+    for (int l = 0; l < (int)EP_LINE; l++) {
+        if (mass) {
+            *dm += to_m[l];
+        }
+        if (bias) {
+            *db += to_b[l];
         }
     }
 }
@@ -270,40 +300,29 @@ static void gradient_rows(const ep_pass *pass, const ep_layer *layer, const bloc
     run r = {j1 - j0, k->b ? k->b + j0 : NULL, k->m ? k->m + j0 : NULL, (ep_real)config->slope};
     for (int64_t row = 0; row < pass->rows * k->outer; row++) {
         int64_t at = row * k->n + j0;
-#define CALL(kind, bias, mass, each) \
-    gradient_run(kind, bias, mass, each, &r, x + at, dy + at, dm, db)
+#define CALL(kind, bias, mass, each) gradient_run(kind, bias, mass, &r, x + at, dy + at, dm, db)
         WITH_KIND(CALL, config->activation, config->bias, config->mass, true)
 #undef CALL
     }
 }
 
-static ep_real sum_lanes(const ep_real *lane) {
-    ep_real sum = 0;
-    for (int i = 0; i < (int)EP_LINE; i++) {
-        sum += lane[i];
-    }
-    return sum;
-}
-
-/* Population j that owns runs of `inner` numbers: summed in lanes, so that it vectorises. */
+/* Population j that owns runs of `inner` numbers. */
 static void gradient_one(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t j,
                          ep_real *dm, ep_real *db) {
     const populations *config = layer->config;
-    const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
+    int64_t at = j * k->inner, stride = k->n * k->inner, rows = pass->rows * k->outer;
+    const ep_real *x = ep_x(pass, layer, 0) + at, *dy = ep_dy(pass, layer) + at;
     run r = {k->inner, k->b ? k->b + j : NULL, k->m ? k->m + j : NULL, (ep_real)config->slope};
-    ep_real mass_lanes[EP_LINE] = {0}, bias_lanes[EP_LINE] = {0};
-    for (int64_t row = 0; row < pass->rows * k->outer; row++) {
-        int64_t at = (row * k->n + j) * k->inner;
+    ep_real of_mass = 0, of_bias = 0;
 #define CALL(kind, bias, mass, each) \
-    gradient_run(kind, bias, mass, each, &r, x + at, dy + at, mass_lanes, bias_lanes)
-        WITH_KIND(CALL, config->activation, config->bias, config->mass, false)
+    gradient_lanes(kind, bias, mass, &r, rows, stride, x, dy, &of_mass, &of_bias)
+    WITH_KIND(CALL, config->activation, config->bias, config->mass, false)
 #undef CALL
-    }
     if (dm) {
-        dm[j] = sum_lanes(mass_lanes);
+        dm[j] = of_mass;
     }
     if (db) {
-        db[j] = sum_lanes(bias_lanes);
+        db[j] = of_bias;
     }
 }
 

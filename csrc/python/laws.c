@@ -345,7 +345,7 @@ static PyObject *optimizer_step(PyObject *module, PyObject *args, PyObject *kwar
     second = first == NULL ? NULL : vector_or_zeros(second_object, "second", n);
     if (gradient != NULL && first != NULL && second != NULL) {
         Py_BEGIN_ALLOW_THREADS
-        law->step(config.at, pace, n, PyArray_DATA(value), PyArray_DATA(gradient),
+        law->step(config.at, pace, (ep_block){1, n, n}, PyArray_DATA(value), PyArray_DATA(gradient),
                   law->moments > 0 ? PyArray_DATA(first) : NULL,
                   law->moments > 1 ? PyArray_DATA(second) : NULL);
         Py_END_ALLOW_THREADS
