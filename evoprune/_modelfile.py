@@ -95,6 +95,7 @@ def save(
         "step": network.step,
         "generation": network.generation,
         "loss": [network.loss.kind, network.loss.config()],
+        "notes": network.notes,
         "facts": dict(facts or {}),
     }
     text = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
@@ -170,6 +171,7 @@ def _rebuild(
     network.core.restore(int(json.loads(text["step"])), int(json.loads(text["generation"])))
     kind, config = json.loads(text["loss"])
     network.loss = known(Loss)[kind](**config)
+    network.notes = json.loads(text.get("notes", "{}"))
     extra = {name.removeprefix(EXTRA): a for name, a in arrays.items() if name.startswith(EXTRA)}
     unknown = [name for name in arrays if not name.startswith(EXTRA)]
     if unknown:

@@ -67,6 +67,7 @@ def _births(network: Network) -> dict[str, Array]:
 def _like(other: Network, network: Network) -> Network:
     other.scale_input(*network.input_scaling)
     other.loss, other.selection, other.pressure = network.loss, network.selection, network.pressure
+    other.notes = dict(network.notes)
     return other
 
 

@@ -20,13 +20,13 @@ from evoprune._feed import Score, arrays_of
 from evoprune._overview import outlook, overview
 from evoprune.errors import Diverged
 from evoprune.laws import CrossEntropy, Loss
-from evoprune.layers import Chain, Dense, Nodes, Plan, Populations, neurons
+from evoprune.layers import Chain, Nodes, Plan
 from evoprune.settings import get_threads
 
 if TYPE_CHECKING:
     from evoprune.selection import Selection
 
-__all__ = ["Arrays", "Network", "Sequential", "load", "mlp"]
+__all__ = ["Arrays", "Network", "Sequential", "load"]
 
 Dtype: TypeAlias = Literal["float32", "float64"]
 
@@ -79,6 +79,7 @@ class Network:
         loss: what it was last trained for, and is evaluated by; cross-entropy if never.
         selection, pressure: what it was last trained under; None if never.
         timing: (milliseconds, samples) of a training step, as last measured, or None.
+        notes: what shall be kept with it and in its file: plain values by name, JSON-able.
 
     Raises:
         ValueError, TypeError: names the layer, the setting, what was expected and what came.
@@ -96,6 +97,7 @@ class Network:
         self.selection: Selection | None = None
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
+        self.notes: dict[str, Any] = {}
         self._configured = False
         self._diverged: type[BaseException] = module.Diverged
 
@@ -314,6 +316,7 @@ class Network:
         twin = other.copy()
         self.core, self.predict, self._configured = twin.core, twin.predict, False
         self.loss, self.selection, self.pressure = other.loss, other.selection, other.pressure
+        self.notes = dict(other.notes)
 
     def folded(self) -> Network:
         """Make an ordinary network of equal outputs: masses folded into weights.
@@ -410,33 +413,6 @@ def Sequential(
     (layers if isinstance(layers, Chain) else Chain(layers)).build(plan, "input")
     sizes = [int(n) for n in np.ravel(np.asarray(input))]
     return Network({"seed": seed, "input": sizes, "layers": plan.layers}, dtype)
-
-
-def mlp(
-    *sizes: int,
-    activation: str = "relu",
-    inputs: bool = False,
-    seed: int = 0,
-    dtype: Dtype = "float32",
-) -> Network:
-    """Make a multilayer perceptron: mlp(784, 512, 256, 10) has two hidden layers of populations.
-
-    Args:
-        sizes: features of a sample, neurons of every hidden layer, outputs.
-        activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
-        inputs: let input features be populations too, to live and die.
-        seed, dtype: as for `Sequential`.
-
-    Raises:
-        ValueError, TypeError: fewer than two sizes, or one that is no size.
-    """
-    if len(sizes) < 2:
-        raise ValueError(f"sizes: expected at least features and outputs, got {sizes}")
-    features, *hidden, outputs = sizes
-    nodes: list[Nodes] = [Populations("identity", bias=False, name="features")] if inputs else []
-    nodes += [neurons(units, activation) for units in hidden]
-    nodes += [Dense(outputs, gain=1.0), Populations("identity", mass=False)]
-    return Sequential(nodes, input=features, seed=seed, dtype=dtype)
 
 
 def load(path: str | PathLike[str]) -> Network:

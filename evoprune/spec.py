@@ -237,7 +237,7 @@ def _frozen(value: Any) -> Any:
 def _plain(value: Any) -> str:
     """A setting as one would write it; the middle of a long one left out."""
     if isinstance(value, tuple):
-        text = [f"{x:g}" if isinstance(x, float) else str(x) for x in value]
+        text = [_plain(x) for x in value]
         if len(text) == 1:
             return text[0]
         return f"[{', '.join(text if len(text) <= 6 else [*text[:3], '…', *text[-2:]])}]"

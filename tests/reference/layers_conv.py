@@ -84,6 +84,17 @@ def mean_pool(inputs: Sequence[Array], weights: Mapping[str, Array], config: Con
     return _pool(inputs[0], config, np.nan, np.nanmean)
 
 
+def shortcut(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
+             training: bool = False, **extra: Any) -> Array:  # fmt: skip
+    """Every stride-th position; zeros around the channels until there are as many as wanted."""
+    x = inputs[0]
+    stride = _per_axis(config, "stride", x.ndim - 2, 1)
+    x = x[(slice(None), *(slice(None, None, s) for s in stride))]
+    missing = int(config["channels"]) - x.shape[-1]
+    around = [(0, 0)] * (x.ndim - 1) + [(missing // 2, missing - missing // 2)]
+    return np.pad(x, around)
+
+
 def layer_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
                training: bool = False, born: int | None = None, **extra: Any) -> Array:  # fmt: skip
     """Mean 0 and variance 1 over the last axis; the extinct of its `born` count as zeros."""
@@ -185,6 +196,12 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"input": (13, 4), "config": {"size": [3]}},
         {"input": (5, 4, 6), "config": {}},
     ],
+    "shortcut": [
+        {"input": (6, 8, 3), "config": {"channels": 3}},
+        {"input": (7, 6, 3), "config": {"channels": 8, "stride": [2]}},
+        {"input": (5, 7, 2), "config": {"channels": 4, "stride": [1, 3]}},
+        {"input": (9, 4), "config": {"channels": 5, "stride": [2]}},
+    ],
     "layer_norm": [
         {"input": (21,), "config": {}},
         {"input": (3, 40), "config": {"epsilon": 1e-3}},
@@ -206,6 +223,7 @@ FORWARD: dict[str, Callable[..., Array]] = {
     "conv2d": conv2d,
     "max_pool": max_pool,
     "mean_pool": mean_pool,
+    "shortcut": shortcut,
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
     "batch_norm": batch_norm,

@@ -1,0 +1,122 @@
+/* shortcut: what stands for x in a residual sum where the branch has more channels and fewer
+ * positions: every stride-th position, zeros for the channels that x has not, as many before as
+ * behind (He et al. 2015, section 4.1, option A). No parameters. Channels are matched by their
+ * numbers at birth, so whoever dies on either side leaves the others where they were. */
+#include "window.h"
+
+#include <string.h>
+
+typedef struct {
+    int64_t channels;
+    ep_vector stride;
+} shortcut;
+
+static const ep_field fields[] = {
+    {.name = "channels",
+     .type = EP_INT,
+     .offset = offsetof(shortcut, channels),
+     .low = 1,
+     .high = 1e9,
+     .required = true,
+     .doc = "channels of the output, at least as many as the input has"},
+    {.name = "stride",
+     .type = EP_VECTOR,
+     .offset = offsetof(shortcut, stride),
+     .low = 1,
+     .high = 1e6,
+     .doc = "steps between the positions that stay; left out: 1"},
+    EP_FIELDS_END,
+};
+
+static const ep_vector one = {.at = (double[]){1}, .n = 1}, zero = {.at = (double[]){0}, .n = 1};
+
+static ep_windowing windowing(const shortcut *config) {
+    return (ep_windowing){.name = "size", .size = &one, .stride = &config->stride, .pad = &zero};
+}
+
+static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
+    const shortcut *config = layer->config;
+    ep_windowing s = windowing(config);
+    int axis[3], spatial = ep_window_declare(plan, layer, &s, axis, error);
+    if (!spatial) {
+        return false;
+    }
+    const ep_value *x = ep_plan_value(plan, layer->input[0]);
+    int64_t channels = ep_plan_axes(plan)[x->axis[spatial]].born;
+    if (config->channels < channels) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "%s: channels must be at least the %lld of the input, got %lld", layer->name,
+                       (long long)channels, (long long)config->channels);
+    }
+    axis[spatial] = ep_plan_axis(plan, layer, "", config->channels, error);
+    return axis[spatial] >= 0 && ep_plan_output(plan, layer, spatial + 1, axis, error);
+}
+
+/* Calls BODY for every output number: `from` is the place of the input's, or -1 for a zero. */
+#define EACH(pass, layer, from, to, ...)                                                   \
+    ep_windowing s = windowing((layer)->config);                                           \
+    const ep_value *in = ep_input(pass, layer, 0), *out = &(pass)->value[(layer)->out];    \
+    const ep_axis *mine = &(pass)->axes[out->axis[out->rank - 1]];                         \
+    const ep_axis *theirs = &(pass)->axes[in->axis[in->rank - 1]];                         \
+    ep_window g = ep_window_measure(&s, (pass)->axes, in);                                 \
+    const int64_t before = (mine->born - theirs->born) / 2;                                \
+    int64_t to = (pass)->r0 * g.h.out * g.w.out * mine->n;                                 \
+    for (int64_t row = (pass)->r0; row < (pass)->r1; row++) {                              \
+        for (int64_t y = 0; y < g.h.out; y++) {                                            \
+            for (int64_t x = 0; x < g.w.out; x++) {                                        \
+                int64_t at = ((row * g.h.in + y * g.h.stride) * g.w.in + x * g.w.stride) * \
+                             theirs->n;                                                    \
+                for (int64_t j = 0, i = 0; j < mine->n; j++, to++) {                       \
+                    int64_t birth = ep_birth(mine, j) - before;                            \
+                    while (i < theirs->n && ep_birth(theirs, i) < birth) {                 \
+                        i++;                                                               \
+                    }                                                                      \
+                    bool has = i < theirs->n && ep_birth(theirs, i) == birth;              \
+                    int64_t from = has ? at + i : -1;                                      \
+                    __VA_ARGS__;                                                           \
+                }                                                                          \
+            }                                                                              \
+        }                                                                                  \
+    }
+
+static void forward(const ep_pass *pass, const ep_layer *layer) {
+    const ep_real *restrict read = ep_x(pass, layer, 0);
+    ep_real *restrict write = ep_y(pass, layer);
+    EACH(pass, layer, from, to, write[to] = from < 0 ? 0 : read[from])
+}
+
+static void backward(const ep_pass *pass, const ep_layer *layer) {
+    ep_real *restrict dx = ep_dx(pass, layer, 0);
+    const ep_real *restrict dy = ep_dy(pass, layer);
+    if (!dx) {
+        return;
+    }
+    if (!layer->adds[0]) {
+        int64_t width = ep_input(pass, layer, 0)->width;
+        memset(dx + pass->r0 * width, 0, (size_t)((pass->r1 - pass->r0) * width) * sizeof *dx);
+    }
+    EACH(pass, layer, from, to, if (from >= 0) { dx[from] += dy[to]; })
+}
+
+static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    (void)layer;
+    (void)axes;
+    (void)values;
+    return 0;
+}
+
+const ep_kind ep_kind_shortcut = {
+    .name = "shortcut",
+    .doc =
+        "Every stride-th position of (height, width, channels) or (length, channels), zeros for\n"
+        "the channels that the input has not, as many before as behind: a residual shortcut\n"
+        "without parameters.",
+    .fields = fields,
+    .config_size = sizeof(shortcut),
+    .least_inputs = 1,
+    .most_inputs = 1,
+    .declare = declare,
+    .forward = forward,
+    .backward = backward,
+    .flops = flops,
+};
