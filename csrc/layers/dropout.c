@@ -1,6 +1,6 @@
 /* dropout: in training every number is 0 with probability `rate`, else scaled by 1 / (1 - rate)
  * (Srivastava et al. 2014, inverted); outside training the identity. Which numbers fall is a
- * function of (seed, layer, step, sample, place in the sample): nothing is kept for backward, and
+ * function of (seed, layer, step, sample, place in the sample at birth): nothing is kept for backward, and
  * no split of the batch changes it. Knows no masses: what drops here does not die. */
 #include "layer.h"
 
@@ -39,11 +39,27 @@ EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     return x ^ x >> 16;
 }
 
-/* to [+]= mask * from over rows r0 .. r1. */
+/* Place at birth, within a sample, of the first number of run `run` of the last axis. */
+static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run) {
+    uint32_t place = 0, stride = (uint32_t)axes[x->axis[x->rank - 1]].born;
+    for (int d = x->rank - 2; d >= 0; d--) {
+        const ep_axis *axis = &axes[x->axis[d]];
+        place += (uint32_t)ep_birth(axis, run % axis->n) * stride;
+        run /= axis->n;
+        stride *= (uint32_t)axis->born;
+    }
+    return place;
+}
+
+/* to [+]= mask * from over rows r0 .. r1. Numbers are known by their place at birth, so that a
+ * removal elsewhere changes nobody's luck. */
 static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *from, ep_real *to,
                   bool add) {
     const dropout *config = layer->config;
-    const int64_t n = ep_input(pass, layer, 0)->width;
+    const ep_value *value = ep_input(pass, layer, 0);
+    const ep_axis *last = &pass->axes[value->axis[value->rank - 1]];
+    const int64_t n = last->n, runs = n ? value->width / n : 0;
+    const int32_t *birth = n < last->born ? last->birth : NULL;
     const ep_real scale = (ep_real)(1 / (1 - config->rate));
     const uint32_t below = (uint32_t)(config->rate * 4294967296.0);
     ep_noise noise = ep_random_fork(pass->noise, (uint64_t)layer->index);
@@ -52,17 +68,19 @@ static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *fro
         uint32_t key[4];
         ep_random_words(noise, (uint64_t)r, key);
         const uint32_t key0 = key[0], key1 = key[1];
-        const ep_real *restrict x = from + r * n;
-        ep_real *restrict y = to + r * n;
-        if (add) {
-            for (int64_t j = 0; j < n; j++) {
-                ep_real keep = bits_at((uint32_t)j, key0, key1) < below ? 0 : scale;
-                y[j] += x[j] * keep;
+        for (int64_t i = 0; i < runs; i++) {
+            const uint32_t place = run_at_birth(pass->axes, value, i);
+            const ep_real *restrict x = from + (r * runs + i) * n;
+            ep_real *restrict y = to + (r * runs + i) * n;
+            for (int64_t j = 0; j < n && birth; j++) {
+                uint32_t bits = bits_at(place + (uint32_t)birth[j], key0, key1);
+                ep_real kept = x[j] * (bits < below ? 0 : scale);
+                y[j] = add ? y[j] + kept : kept;
             }
-        } else {
-            for (int64_t j = 0; j < n; j++) {
-                ep_real keep = bits_at((uint32_t)j, key0, key1) < below ? 0 : scale;
-                y[j] = x[j] * keep;
+            for (int64_t j = 0; j < n && !birth; j++) {
+                ep_real kept = x[j] *
+                               (bits_at(place + (uint32_t)j, key0, key1) < below ? 0 : scale);
+                y[j] = add ? y[j] + kept : kept;
             }
         }
     }

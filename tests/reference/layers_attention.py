@@ -2,8 +2,9 @@
 
 Every function is `(inputs, weights, config, training, **extra) -> y`: inputs are arrays of shape
 (batch, axes ...), weights a dict by tensor name (without the layer's), config the settings by name.
-`extra` is what only chance needs: seed, layer (its index in the network), step. A second input that
-only lends its axes is never looked at.
+`extra` is what chance needs: seed, layer (its index in the network), step, places (of a sample's
+numbers at birth, if some have died); and what was at birth: born, dims_at_birth. A second input
+that only lends its axes is never looked at.
 """
 
 import numpy as np
@@ -44,11 +45,12 @@ def dropout(inputs, weights, config, training=False, **extra):
     return np.where(kept, x / (1 - rate), 0)
 
 
-def _bits(rows, width, seed, layer, step):
-    """32 random bits per number of a batch: two keys per row, mixed with the place in the row."""
+def _bits(rows, width, seed, layer, step, places=None, **extra):
+    """32 random bits per number of a batch: two keys per row, mixed with its place at birth."""
     seed, stream = _fork(*_fork(seed, 0, layer), step)
     keys = np.array([_philox(seed, stream, row)[:2] for row in range(rows)], np.uint32)
-    x = np.arange(width, dtype=np.uint32) * np.uint32(0x9E3779B9) + keys[:, :1]
+    places = np.arange(width) if places is None else places
+    x = np.asarray(places, np.uint32) * np.uint32(0x9E3779B9) + keys[:, :1]
     x = (x ^ x >> np.uint32(16)) * np.uint32(0x7FEB352D)
     x = (x ^ x >> np.uint32(15)) * np.uint32(0x846CA68B)
     x = (x ^ x >> np.uint32(16) ^ keys[:, 1:]) * np.uint32(0x7FEB352D)

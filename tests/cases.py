@@ -1,0 +1,140 @@
+"""Networks around one layer, for the tests that take every kind of layer through the same mill.
+
+A case of tests/reference becomes: front (an identity that learns, with masses where a dead entry
+stays a zero all the way), the layers before, the layer in question, called "it", back (masses on
+its axes of features), head (a dense layer). Nothing here knows a kind but by the tables on top.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from cores import real
+from reference import layers
+
+# Of a zero these make another number, so that masses stand behind them (or, where the layer
+# couples the features of a position, before a dense layer that feeds it).
+MAKE_SOMETHING = {"batch_norm", "positions", "token", "populations", "embedding"}
+COUPLE = {"layer_norm"}
+# Axes that get masses behind the layer; else the last one. The dimensions of a head are not among
+# them: they are axes of queries and keys too, where a mass behind does not make zeros of the dead.
+BEHIND = {"attention": (-2,)}
+LEARNING = [("populations", {"mass": False}, [0])]  # what front does anyway
+
+CASES = [(kind, i) for kind, cases in layers.CASES.items() for i in range(len(cases))]
+
+
+def name_of(value: Any) -> str | None:
+    return f"{value[0]}{value[1]}" if isinstance(value, tuple) else None
+
+
+def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None) -> dict:
+    ids = "ids" in case
+    before = case.get("before", [])
+    reads = case.get("inputs", [0])
+    if before == LEARNING:
+        before, reads = [], [0 for _ in reads]
+    if kind in COUPLE:
+        before, reads = [("dense", {"units": [case["input"][-1]]}, [0])], [1]
+    names = ["input" if ids else "front"] + [f"before{i}" for i in range(len(before))]
+    made = []
+    lent = kind == "dense" and len(reads) == 2  # its output is on the axis of the input
+    if not ids:
+        front = {"mass": kind not in MAKE_SOMETHING and not lent}
+        made.append({"kind": "populations", "name": "front", "inputs": ["input"], "config": front})
+    for i, (k, config, read) in enumerate(before):
+        inputs = [names[j] for j in read]
+        made.append({"kind": k, "name": f"before{i}", "inputs": inputs, "config": config})
+    inputs = [names[j] for j in reads]
+    if lent:
+        made.append({"kind": "populations", "name": "gate", "inputs": inputs[:1]})
+        inputs[0] = "gate"
+    made.append({"kind": kind, "name": "it", "inputs": inputs, "config": case["config"]})
+    whole = {"seed": 5, "input": list(case["input"]), "layers": made}
+    facts = core.Network(whole).describe()
+    mortal = {axis["name"] for axis in facts["axes"] if axis["mortal"]}
+    output = facts["layers"][-1]["output"]
+    for d in [] if lent or kind in COUPLE else behind or BEHIND.get(kind, (-1,)):
+        if output[d] not in mortal:
+            # No bias behind a mass: it would make something of the dead.
+            config = {"activation": "tanh", "axis": d, "bias": mortal.isdisjoint(output)}
+            made.append({"kind": "populations", "name": f"back{-d}", "config": config})
+            mortal.add(output[d])
+    if head:
+        config = {"units": [3], "contract": min(len(output), 3)}
+        made.append({"kind": "dense", "name": "head", "config": config})
+    return whole
+
+
+def network(core: ModuleType, kind: str, i: int, head: bool = False, behind: Any = None) -> Any:
+    return filled(core.Network(spec(core, kind, layers.CASES[kind][i], head, behind)))
+
+
+def filled(net: Any, seed: int = 3) -> Any:
+    """The network with random numbers where it was born with zeros and ones."""
+    random = np.random.default_rng(seed)
+    for tensor in net.describe()["tensors"]:
+        array = net.array(tensor["name"])
+        what = tensor["name"].rpartition(".")[2]
+        if what in ("mass", "gain", "variance"):
+            array[...] = random.uniform(0.5, 1.5, array.shape)
+        elif tensor["role"] == "free" or what == "mean":
+            array[...] = random.normal(0, 0.3, array.shape)
+    return net
+
+
+def inputs(core: ModuleType, kind: str, i: int, rows: int, seed: int = 0) -> np.ndarray:
+    case, random = layers.CASES[kind][i], np.random.default_rng(seed)
+    shape = (rows, *case["input"])
+    x = random.integers(0, case["ids"], shape) if "ids" in case else random.standard_normal(shape)
+    return x.astype(real(core))
+
+
+def targets(net: Any, x: np.ndarray, seed: int = 1) -> np.ndarray:
+    y = net.predict(x[:1])
+    return np.random.default_rng(seed).standard_normal((len(x), *y.shape[1:])).astype(y.dtype)
+
+
+def tensors(net: Any, *roles: str) -> list[str]:
+    return [t["name"] for t in net.describe()["tensors"] if not roles or t["role"] in roles]
+
+
+def clone(core: ModuleType, net: Any) -> Any:
+    """Another network, equal in every number."""
+    other = core.Network(net.spec)
+    other.shrink({a["name"]: a["birth"] for a in net.describe()["axes"] if a["mortal"]})
+    for name in tensors(net):
+        for of in ("value", "gradient", "first", "second"):
+            other.array(name, of)[...] = net.array(name, of)
+    other.restore(net.step, net.generation)
+    return other
+
+
+def kill_some(net: Any, share: float = 0.4, seed: int = 2) -> dict[str, np.ndarray]:
+    """Marks a random share of every layer's populations dead, at least one, never all."""
+    random, killed = np.random.default_rng(seed), {}
+    axes = {axis["name"]: axis for axis in net.describe()["axes"]}
+    for row in net.describe()["populations"]:
+        births = axes[row["axis"]]["birth"]
+        n = min(max(1, round(share * len(births))), len(births) - 1)
+        killed[row["layer"]] = np.sort(random.choice(births, n, replace=False))
+        net.kill(row["layer"], killed[row["layer"]])
+    return killed
+
+
+def places(net: Any, other: Any, axes: list[str]) -> tuple[np.ndarray, ...]:
+    """Where the entries of another network's axes stand along the same axes of `net`."""
+    births = [{a["name"]: a["birth"] for a in n.describe()["axes"]} for n in (net, other)]
+    return np.ix_(*(np.searchsorted(births[0][name], births[1][name]) for name in axes))
+
+
+def survivors(net: Any, other: Any, name: str, of: str = "value") -> np.ndarray:
+    """What of a tensor of `net` belongs to those that live in `other`."""
+    axes = next(t["axes"] for t in net.describe()["tensors"] if t["name"] == name)
+    return net.array(name, of)[places(net, other, axes)]
+
+
+def output_axes(net: Any, layer: str = "it") -> list[str]:
+    return next(row["output"] for row in net.describe()["layers"] if row["name"] == layer)

@@ -1,0 +1,410 @@
+"""Every kind of layer of the catalogue through one mill; a kind without a twin or a case fails.
+
+Gradients against differences in float64, outputs against the NumPy twin before and after a
+removal, survivors against a run that only masked, bits at any number of threads, and errors that
+name the layer.
+"""
+
+from __future__ import annotations
+
+import cases
+import numpy as np
+import pytest
+from cores import CORE32, CORE64, EVERY, close, name_of
+from reference import layers, layers_conv
+
+KINDS = list(CORE32.catalogue()["layers"])
+ROWS = {"batch_norm": 70}  # more than two of its blocks of rows
+every_case = pytest.mark.parametrize("case", cases.CASES, ids=cases.name_of)
+
+
+def rows_of(kind: str) -> int:
+    return ROWS.get(kind, 6)
+
+
+def axis_sizes(net, what="n") -> dict[str, int]:
+    return {axis["name"]: axis[what] for axis in net.describe()["axes"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_has_a_twin_and_cases(kind):
+    assert kind in layers.TWINS, f"write the twin of {kind} into tests/reference"
+    assert layers.CASES.get(kind), f"write cases of {kind} into tests/reference"
+    assert any(k == kind for k, *_ in MISFITS), f"show how {kind} can not fit, in {__name__}"
+    assert kind in LARGE, f"write a case of {kind} that is cut into shares, in {__name__}"
+
+
+def test_nothing_is_tested_that_is_not_there():
+    assert set(layers.CASES) == set(layers.TWINS) == set(KINDS)
+
+
+# ---- gradients -------------------------------------------------------------------------------
+
+
+def slope(net, x, y, change, h=1e-6) -> float:
+    """d loss / dt at 0 of a change of its arrays by t, by central difference."""
+    loss = []
+    for t in (h, -h):
+        change(t)
+        net.forward(x, training=True)
+        loss.append(net.backward(y))
+        change(-t)
+    return (loss[0] - loss[1]) / (2 * h)
+
+
+@every_case
+def test_gradients_are_slopes(case):
+    kind, i = case
+    net = cases.network(CORE64, kind, i)
+    net.configure(loss="mean_squared_error")
+    x, random = cases.inputs(CORE64, kind, i, rows_of(kind)), np.random.default_rng(7)
+    y = cases.targets(net, x)
+    net.forward(x, training=True)
+    net.backward(y)
+    net.gradient()
+    named = cases.tensors(net, "decayed", "free", "evolved")
+    assert any(name.startswith(("front.", "it.")) for name in named)
+    gradients = {name: net.array(name, "gradient").copy() for name in named}
+    if "ids" not in layers.CASES[kind][i]:
+        named = ["input", *named]
+        mass = net.array("front.mass") if "front.mass" in gradients else 1.0
+        gradients["input"] = mass * net.activation("front", of="gradient")  # front is an identity
+    for name in named:
+        array, g = x if name == "input" else net.array(name), gradients[name]
+        assert np.any(g), f"{name}: no gradient at all"
+        for _ in range(2):
+            direction = random.standard_normal(array.shape)
+            direction /= np.linalg.norm(direction)
+
+            def change(t, array=array, direction=direction):
+                array += t * direction
+
+            expected = np.sum(g * direction)
+            got = slope(net, x, y, change)
+            assert got == pytest.approx(expected, rel=1e-6, abs=1e-8 + 1e-7 * np.linalg.norm(g)), (
+                name
+            )
+
+
+@every_case
+def test_a_training_run_sees_the_same_gradients(case):
+    """Shares of the gradient, handed to the optimizer one by one, are those of single steps."""
+    kind, i = case
+    net = cases.network(CORE32, kind, i)
+    x = cases.inputs(CORE32, kind, i, rows_of(kind))
+    y = cases.targets(net, x)
+    net.configure(loss="mean_squared_error", optimizer="sgd")
+    other = cases.clone(CORE32, net)
+    other.configure(loss="mean_squared_error", optimizer="sgd")
+    train(net, x, y, 1, batch=len(x), shuffle=False, threads=3)
+    other.forward(x, training=True)
+    other.backward(y)
+    other.gradient()
+    other.update(RATE)
+    for name in cases.tensors(net, "decayed", "free", "evolved"):
+        assert np.array_equal(net.array(name, "gradient"), other.array(name, "gradient")), name
+        assert np.array_equal(net.array(name), other.array(name)), name
+
+
+# ---- the twin --------------------------------------------------------------------------------
+
+
+def settings_of(net) -> dict:
+    return next(layer["config"] for layer in net.spec["layers"] if layer["name"] == "it")
+
+
+def twin(net, kind, i, training) -> np.ndarray:
+    """What "it" must have made of its inputs in the last forward pass."""
+    row = next(row for row in net.describe()["layers"] if row["name"] == "it")
+    config = {name: value for name, value in settings_of(net).items() if value is not None}
+    weights = {n.partition(".")[2]: np.float64(net.array(n)) for n in row["tensors"]}
+    x = [np.float64(net.activation(name)) for name in row["inputs"]]
+    born = axis_sizes(net, "born")
+    births = {axis["name"]: axis["birth"] for axis in net.describe()["axes"]}
+    axes = ["input" if name == "input" else name for name in row["output"]]
+    extra = {
+        "born": born[axes[-1]],
+        "dims_at_birth": born[axes[-1]],
+        "seed": net.spec["seed"],
+        "layer": [layer["name"] for layer in net.spec["layers"]].index("it"),
+        "step": net.step,
+        "places": np.ravel_multi_index(
+            np.ix_(*(births[a] for a in axes)), [born[a] for a in axes]
+        ).ravel(),
+    }
+    return layers.TWINS[kind](x, weights, config, training, **extra)
+
+
+@pytest.mark.parametrize("core", EVERY, ids=name_of)
+@every_case
+def test_outputs_are_the_twin_s(core, case):
+    kind, i = case
+    net = cases.network(core, kind, i, behind=(-2, -1) if kind == "attention" else None)
+    x = cases.inputs(core, kind, i, rows_of(kind))
+    for removed in (False, True):
+        if removed:
+            cases.kill_some(net)
+            net.compact()
+        for training in (False, True):
+            net.forward(x, training=training)
+            expected = twin(net, kind, i, training)
+            close(core, net.activation("it"), expected, factor=8)
+    net.forward(x)
+    blocks = np.concatenate([net.predict(part) for part in (x[:1], x[1:])])
+    assert np.array_equal(net.predict(x), blocks)
+
+
+@pytest.mark.parametrize("i", range(len(layers.CASES["batch_norm"])))
+def test_batch_norm_tracks_what_it_saw(i):
+    net = cases.network(CORE64, "batch_norm", i)
+    x = cases.inputs(CORE64, "batch_norm", i, 70)
+    net.configure(loss="mean_squared_error", optimizer="sgd")
+    before = {name: net.array(f"it.{name}").copy() for name in ("mean", "variance")}
+    config = settings_of(net)
+    train(net, x, cases.targets(net, x), 1, batch=70, shuffle=False)
+    after = layers_conv.batch_norm_track(net.activation("front"), before, config)
+    for name in before:
+        close(CORE64, net.array(f"it.{name}"), after[name])
+
+
+def test_strangers_have_no_row_in_a_table():
+    net = cases.network(CORE32, "embedding", 0)
+    net.configure(loss="mean_squared_error")
+    for stranger in (-1, 11, 0.5, 1e30, -1e30, np.nan, np.inf):
+        x = np.array([[0, 1, stranger, 10, 3]], np.float32)
+        net.forward(x)
+        known = np.isfinite(net.activation("it")).all(axis=-1)
+        assert known.tolist() == [[True, True, False, True, True]]
+        with pytest.raises(CORE32.Diverged):
+            train(net, x, cases.targets(net, x), 1)
+
+
+# ---- removal ---------------------------------------------------------------------------------
+
+RATE = 1e-2
+SELECTION = {
+    "removal": "never",
+    "min_age": 10**6,
+    "dynamics": "malthusian",
+    "dynamics_config": {"lifespan": 50},
+}
+# Where sums along an axis that shrinks run in more than one chain, or are cut by its size: there a
+# removal changes roundings. Outputs: the norms. Gradients: also these kinds, and populations that
+# own runs of numbers.
+ROUNDED_OUTPUTS = {"rms_norm", "layer_norm"}
+ROUNDED = ROUNDED_OUTPUTS | {"attention", "conv2d"}
+
+
+def is_rounded(kind: str, i: int) -> bool:
+    axis = layers.CASES[kind][i]["config"].get("axis", -1)
+    return kind in ROUNDED or (kind == "populations" and axis != -1)
+
+
+def train(net, x, y, steps, **settings):
+    settings = {"batch": 40, "first": 0} | settings
+    level = np.ones(steps)
+    return net.train(x, y, rate=RATE * level, pressure=0.3 * level, strength=level, **settings)
+
+
+def equal(core, rounded, got, expected, message) -> None:
+    assert got.shape == expected.shape
+    if rounded:
+        size = np.max(np.abs(expected), initial=0)
+        tolerance = {"float32": 1e-4, "float64": 1e-12}[core.dtype]
+        assert np.allclose(got, expected, rtol=0, atol=tolerance * size + 1e-12), message
+    else:
+        assert np.array_equal(got, expected), message
+
+
+@pytest.mark.parametrize("core", [CORE32, CORE64], ids=name_of)
+@every_case
+def test_survivors_do_not_feel_a_removal(core, case):
+    """Outputs, the next ten steps and all moments equal those of a run that only masks."""
+    kind, i = case
+    rounded = is_rounded(kind, i)
+    masked = cases.network(core, kind, i, head=True)
+    masked.configure(loss="mean_squared_error", selection=SELECTION)
+    x = cases.inputs(core, kind, i, 96)
+    y = cases.targets(masked, x)
+    train(masked, x, y, 3)
+    killed = cases.kill_some(masked)
+    smaller = cases.clone(core, masked)
+    for layer, births in killed.items():
+        smaller.kill(layer, births)
+    smaller.configure(loss="mean_squared_error", selection=SELECTION)
+    assert smaller.compact() == any(map(len, killed.values()))  # some cases have one of each
+    assert not smaller.compact()
+    equal(core, kind in ROUNDED_OUTPUTS, smaller.predict(x), masked.predict(x), "outputs")
+
+    masses = cases.tensors(masked, "evolved")
+    before = {name: smaller.array(name).copy() for name in masses}
+    one, other = train(masked, x, y, 10, first=3), train(smaller, x, y, 10, first=3)
+    equal(core, rounded, other["loss"], one["loss"], "losses")
+    assert masked.step == smaller.step == 13
+    for name in cases.tensors(masked):
+        for of in ("value", "gradient", "first", "second"):
+            there = cases.survivors(masked, smaller, name, of)
+            equal(core, rounded, smaller.array(name, of), there, f"{of} of {name}")
+    assert all(not np.array_equal(before[name], smaller.array(name)) for name in masses)
+
+
+@every_case
+def test_a_removal_in_mid_run_moves_the_last_batch_too(case):
+    """The arrays of the last batch and the gradients follow, so that a glass box stays clear."""
+    kind, i = case
+    net = cases.network(CORE32, kind, i)
+    net.configure(loss="mean_squared_error")
+    x = cases.inputs(CORE32, kind, i, rows_of(kind))
+    net.forward(x, training=True)
+    net.backward(cases.targets(net, x))
+    net.gradient()
+    axes = {row["name"]: row["output"] for row in net.describe()["layers"]}
+    before = {
+        (name, of): net.activation(name, of=of).copy()
+        for name in axes
+        for of in ("value", "gradient")
+    }
+    gradients = {name: net.array(name, "gradient").copy() for name in cases.tensors(net)}
+    old = cases.clone(CORE32, net)
+    cases.kill_some(net)
+    net.compact()
+    for (name, of), array in before.items():
+        rows = np.arange(len(x))
+        inner = cases.places(old, net, axes[name])
+        picked = array[np.ix_(rows, *(index.ravel() for index in inner))]
+        assert np.array_equal(net.activation(name, of=of), picked), name
+    for name, array in gradients.items():
+        axes_of = next(t["axes"] for t in net.describe()["tensors"] if t["name"] == name)
+        assert np.array_equal(net.array(name, "gradient"), array[cases.places(old, net, axes_of)])
+
+
+@pytest.mark.parametrize("core", [CORE32, CORE64], ids=name_of)
+@every_case
+def test_a_layer_may_lose_everybody(core, case):
+    """An axis with nobody left costs nothing, and what is left still learns without a fault."""
+    kind, i = case
+    net = cases.network(core, kind, i, head=True)
+    net.configure(loss="mean_squared_error", selection=SELECTION)
+    x = cases.inputs(core, kind, i, 40)
+    y = cases.targets(net, x)
+    train(net, x, y, 1)
+    for row in net.describe()["populations"]:
+        net.kill(row["layer"], np.arange(row["born"]))
+    masked = net.predict(x)
+    net.compact()
+    assert all(axis["n"] == 0 for axis in net.describe()["axes"] if axis["mortal"])
+    assert np.array_equal(net.predict(x), masked)
+    record = train(net, x, y, 3, threads=2)
+    assert np.isfinite(record["loss"]).all()
+    assert np.isfinite(net.predict(x)).all()
+
+
+# ---- threads ---------------------------------------------------------------------------------
+
+# Large enough that a layer's gradient is cut into several shares.
+LARGE = {
+    "dense": {"input": (3, 40), "config": {"units": [96]}},
+    "populations": {"input": (70000,), "config": {"activation": "gelu"}, "rows": 9},
+    "attention": {"input": (40, 24), "config": {"causal": True}, "inputs": [1, 2, 3],
+                  "before": [("dense", {"units": [6, 8]}, [0]), ("dense", {}, [0, 1]),
+                             ("dense", {}, [0, 1])]},
+    "embedding": {"input": (9,), "config": {"vocabulary": 3000, "units": 24}, "ids": 3000},
+    "positions": {"input": (70, 1000), "config": {}, "rows": 5},
+    "dropout": {"input": (300,), "config": {"rate": 0.3}},
+    "sum": {"input": (40,), "config": {}, "inputs": [1, 2],
+            "before": [("dense", {"units": [90]}, [0]), ("dense", {}, [0, 1])]},
+    "token": {"input": (1, 70000), "config": {}, "rows": 5},
+    "take": {"input": (7, 90), "config": {"mean": True}},
+    "patches": {"input": (12, 12, 3), "config": {"size": [3]}},
+    "conv2d": {"input": (16, 13, 8), "config": {"filters": 24, "kernel": [3]}},
+    "max_pool": {"input": (12, 12, 20), "config": {"size": [3], "stride": [2]}},
+    "mean_pool": {"input": (12, 12, 20), "config": {"size": [3], "stride": [2]}},
+    "layer_norm": {"input": (70000,), "config": {}, "rows": 5},
+    "rms_norm": {"input": (70000,), "config": {}, "rows": 5},
+    "batch_norm": {"input": (3, 24000), "config": {}, "rows": 67},
+}  # fmt: skip
+
+
+def history(core, kind, case, threads, clip):
+    """Every number after some steps, a removal, and some more."""
+    plain = dict(case)
+    rows = plain.pop("rows", 43)
+    net = cases.filled(core.Network(cases.spec(core, kind, plain, True)))
+    net.configure(loss="mean_squared_error", clip=clip, selection=SELECTION | {"removal": "always"})
+    random = np.random.default_rng(0)
+    shape = (rows, *case["input"])
+    x = random.integers(0, case["ids"], shape) if "ids" in case else random.standard_normal(shape)
+    x = x.astype(core.dtype)
+    y = cases.targets(net, x)
+    loss = [train(net, x, y, 2, batch=rows - 1, threads=threads)["loss"]]
+    cases.kill_some(net, 0.2)
+    loss.append(train(net, x, y, 2, first=2, batch=rows - 1, threads=threads)["loss"])
+    numbers = [net.array(n, of) for n in cases.tensors(net) for of in ("value", "first", "second")]
+    return [*loss, *numbers, net.predict(x, threads=threads), *net.evaluate(x, y, threads=threads)]
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_bits_do_not_depend_on_threads(kind, clip, monkeypatch):
+    monkeypatch.setattr(cases, "COUPLE", set())  # a dense layer as wide would take too long
+    one, *others = (history(CORE32, kind, LARGE[kind], n, clip) for n in (1, 2, 4))
+    for other in others:
+        assert len(one) == len(other)
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+# ---- what does not fit -----------------------------------------------------------------------
+
+DENSE = ("dense", {"units": [6]}, [0])
+HEADS = ("dense", {"units": [3, 5]}, [0])
+MISFITS = [
+    ("dense", (4, 5), {}, [], [0], "units must give 1 to 3 output axes"),
+    ("dense", (4, 5), {"units": [3], "contract": 3}, [], [0], "contract must be at most .* 2 axes"),
+    ("dense", (4, 5), {"units": [2, 2], "contract": 0}, [], [0, 0], "units must be left out"),
+    ("dense", (4, 5), {"units": [2, 3, 4, 5]}, [], [0], "units must give 1 to"),
+    ("dense", (2, 4, 5), {}, [("take", {}, [0])], [0, 1], "second input must have more than"),
+    ("populations", (4, 5), {"axis": 2}, [], [0], r"axis must be in \[-2, 1\].*got 2"),
+    ("populations", (5,), {"axis": -2}, [], [0], r"axis must be in \[-1, 0\]"),
+    ("populations", (5,), {}, [("populations", {}, [0])], [1], "has masses already"),
+    ("attention", (7, 4), {}, [], [0, 0, 0], r"queries must have the axes .*got 2 axes"),
+    ("attention", (7, 4), {}, [HEADS, HEADS], [1, 2, 1],
+     "keys .* must share axis"),
+    ("embedding", (5,), {"vocabulary": 3}, [], [0], "units must be at least 1"),
+    ("embedding", (5,), {"vocabulary": 3, "units": 2}, [], [0, 0], "units must be left out"),
+    ("embedding", (1, 2, 3, 4), {"vocabulary": 3, "units": 2}, [], [0], "at most 3 axes, got 4"),
+    ("positions", (5,), {}, [], [0], r"must have the axes \(..., positions, features\), got 1"),
+    ("sum", (4, 3), {}, [DENSE], [0, 1], "must have the 3 entries of|must share axis"),
+    ("sum", (6, 6), {}, [DENSE], [0, 1], "must share axis"),
+    ("sum", (4, 6), {}, [("take", {}, [0])], [0, 1], "must have the 2 axes of"),
+    ("token", (5,), {}, [], [0], r"must have the axes \(positions, features\), got 1"),
+    ("take", (5,), {}, [], [0], "must have the axes"),
+    ("take", (5, 2), {"position": 5}, [], [0], r"position must be in \[-5, 4\], got 5"),
+    ("patches", (5, 2), {"size": [2]}, [], [0], "must have the axes .* got 2 axes"),
+    ("patches", (6, 4, 1), {"size": [4]}, [], [0], "size must divide the 6"),
+    ("patches", (6, 4, 1), {"size": [1, 1, 1]}, [], [0], "size must give 1 or 2 numbers, got 3"),
+    ("conv2d", (6,), {"filters": 2, "kernel": [3]}, [], [0], "the input must be"),
+    ("conv2d", (6, 6, 1), {"kernel": [3]}, [], [0], "filters must be at least 1"),
+    ("conv2d", (6, 6, 1), {"filters": 2, "kernel": [3, 3, 3]}, [], [0], "kernel must"),
+    ("conv2d", (6, 6, 1), {"filters": 2, "kernel": [7], "padding": [0]}, [], [0],
+     "a window that reaches over 7 must fit in height 6"),
+    ("conv2d", (6, 6, 1), {"filters": 2, "kernel": [3], "depthwise": True}, [], [0], "give one of"),
+    ("max_pool", (6,), {"size": [2]}, [], [0], "the input must be"),
+    ("max_pool", (6, 6, 1), {"size": [7]}, [], [0], "a window .* must fit in height 6"),
+    ("max_pool", (6, 6, 1), {"size": [2], "padding": [2]}, [], [0], "padding must be under"),
+    ("mean_pool", (6, 6, 1), {"stride": [2]}, [], [0], "need a size"),
+    ("mean_pool", (6, 6, 1), {"size": [2], "padding": [3]}, [], [0], "padding must be under"),
+    *((kind, (4, 5), {}, [], [0, 0], f"{kind} takes 1 to 1 inputs, got 2")
+      for kind in ("layer_norm", "rms_norm", "batch_norm", "dropout")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "shape", "config", "before", "reads", "text"), MISFITS)
+def test_what_does_not_fit_is_said_of_the_layer(kind, shape, config, before, reads, text):
+    names = ["input", *(f"before{i}" for i in range(len(before)))]
+    made = [
+        {"kind": k, "name": f"before{i}", "inputs": [names[j] for j in read], "config": c}
+        for i, (k, c, read) in enumerate(before)
+    ]
+    it = {"kind": kind, "name": "it", "inputs": [names[j] for j in reads], "config": config}
+    with pytest.raises(ValueError, match=f"^it: .*{text}|^it: {text}"):
+        CORE32.Network({"input": shape, "layers": [*made, it]})
