@@ -95,6 +95,10 @@ struct ep_evolution {
     int64_t *place;       /* index along its axis of every cohort member */
     int *member;          /* and its population */
     double waste;         /* steps' worth of work done for the dead since the last removal */
+    double *share;        /* upkeep share per population of every layer, for this census: */
+    uint64_t census;      /* 0: none yet */
+    int64_t living;
+    double living_flops;  /* of the same moment */
 };
 
 const ep_selection *ep_evolution_selection(const ep_evolution *e) { return &e->selection; }
@@ -122,6 +126,7 @@ void ep_evolution_free(ep_evolution *e) {
     free(e->birth);
     free(e->place);
     free(e->member);
+    free(e->share);
     ep_slab_drop(e->room);
     free(e);
 }
@@ -165,12 +170,12 @@ static bool make_room(const ep_net *net, ep_evolution *e) {
     if (square < 0) {
         return false;
     }
-    (void)net;
     e->room = ep_slab_new(each * (8 + EP_STATES) + 2 * square);
     e->birth = malloc((size_t)ep_max(1, n) * sizeof *e->birth);
     e->place = malloc((size_t)ep_max(1, n) * sizeof *e->place);
     e->member = malloc((size_t)ep_max(1, n) * sizeof *e->member);
-    if (!e->room || !e->birth || !e->place || !e->member) {
+    e->share = calloc((size_t)ep_max(1, net->n_populations), sizeof *e->share);
+    if (!e->room || !e->birth || !e->place || !e->member || !e->share) {
         return false;
     }
     ep_real **vectors[] = {&e->mass,          &e->fit,         &e->upkeep,
@@ -319,6 +324,33 @@ static bool remember_fitness(ep_net *net, ep_evolution *e, ep_error *error) {
         }
     }
     return true;
+}
+
+/* A number that tells one census of the living (how many on each axis) from another. */
+static uint64_t census_of(const ep_net *net, int64_t *living) {
+    uint64_t census = 1;
+    *living = 0;
+    for (int i = 0; i < net->n_populations; i++) {
+        int64_t alive = ep_alive(net, &net->populations[i]);
+        census = census * 0x9E3779B97F4A7C15u + (uint64_t)alive;
+        *living += alive;
+    }
+    return census;
+}
+
+/* Shares change when someone dies, and only then. */
+static void refresh_shares(const ep_net *net, ep_evolution *e) {
+    uint64_t census = census_of(net, &e->living);
+    if (census == e->census) {
+        return;
+    }
+    for (int i = 0; i < net->n_populations && e->selection.upkeep != EP_UPKEEP_GIVEN; i++) {
+        e->share[i] = ep_upkeep_share(net, i, (ep_upkeep)e->selection.upkeep);
+    }
+    set_living(net, net->axes, true);
+    e->living_flops = ep_net_flops(net, net->axes);
+    set_living(net, net->axes, false);
+    e->census = census;
 }
 
 /* Appends the living of population layer i to the cohort; birth ids follow `first_birth`. */
@@ -478,6 +510,7 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
     if (!remember_fitness(net, e, error)) {
         return false;
     }
+    refresh_shares(net, e);
     bool whole = e->selection.niche == EP_NICHE_NETWORK;
     int n = net->n_populations;
     for (int i = 0; i < n; i = whole ? n : i + 1) {
@@ -532,19 +565,16 @@ bool ep_evolve_compact(ep_net *net, ep_evolution *e, bool now, ep_chronicle *chr
      * (remove) once the rent (work done for the dead) has come to half a step. At most twice the
      * cost of the best moment, known only afterwards. */
     const double purchase = 0.5;
-    bool dead = false;
+    refresh_shares(net, e);
+    int64_t present = 0;
     for (int i = 0; i < net->n_populations; i++) {
-        const ep_population *p = &net->populations[i];
-        dead = dead || ep_alive(net, p) < net->axes[p->axis].n;
+        present += net->axes[net->populations[i].axis].n;
     }
-    if (!dead || (e->selection.removal == EP_REMOVE_NEVER && !now)) {
+    if (present == e->living || (e->selection.removal == EP_REMOVE_NEVER && !now)) {
         return true;
     }
-    double present = ep_net_flops(net, net->axes);
-    set_living(net, net->axes, true);
-    double living = ep_net_flops(net, net->axes);
-    set_living(net, net->axes, false);
-    e->waste += present > 0 ? 1 - living / present : 1;
+    double flops = ep_net_flops(net, net->axes);
+    e->waste += flops > 0 ? 1 - e->living_flops / flops : 1;
     if (!now && e->selection.removal == EP_REMOVE_AUTO && e->waste < purchase) {
         return true;
     }
