@@ -121,8 +121,12 @@ def twin(net, kind, i, training) -> np.ndarray:
     x = [np.float64(net.activation(name)) for name in row["inputs"]]
     born = axis_sizes(net, "born")
     births = {axis["name"]: axis["birth"] for axis in net.describe()["axes"]}
-    axes = ["input" if name == "input" else name for name in row["output"]]
+    axes = row["output"]
+    first = row["inputs"][0]
+    read = None if first == "input" else cases.output_axes(net, first)[-1]
     extra = {
+        "births": (births.get(read), births[axes[-1]]),
+        "born_in": born.get(read),
         "born": born[axes[-1]],
         "dims_at_birth": born[axes[-1]],
         "seed": net.spec["seed"],
@@ -316,6 +320,7 @@ LARGE = {
     "token": {"input": (1, 70000), "config": {}, "rows": 5},
     "take": {"input": (7, 90), "config": {"mean": True}},
     "patches": {"input": (12, 12, 3), "config": {"size": [3]}},
+    "shortcut": {"input": (12, 12, 20), "config": {"channels": 33, "stride": [2]}},
     "conv2d": {"input": (16, 13, 8), "config": {"filters": 24, "kernel": [3]}},
     "max_pool": {"input": (12, 12, 20), "config": {"size": [3], "stride": [2]}},
     "mean_pool": {"input": (12, 12, 20), "config": {"size": [3], "stride": [2]}},
@@ -388,6 +393,9 @@ MISFITS = [
     ("conv2d", (6, 6, 1), {"filters": 2, "kernel": [7], "padding": [0]}, [], [0],
      "a window that reaches over 7 must fit in height 6"),
     ("conv2d", (6, 6, 1), {"filters": 2, "kernel": [3], "depthwise": True}, [], [0], "give one of"),
+    ("shortcut", (6,), {"channels": 3}, [], [0], "the input must be"),
+    ("shortcut", (6, 6, 4), {"channels": 3}, [], [0], "channels must be at least the 4 .* got 3"),
+    ("shortcut", (6, 6, 4), {"channels": 4, "stride": [1, 1, 1]}, [], [0], "stride must"),
     ("max_pool", (6,), {"size": [2]}, [], [0], "the input must be"),
     ("max_pool", (6, 6, 1), {"size": [7]}, [], [0], "a window .* must fit in height 6"),
     ("max_pool", (6, 6, 1), {"size": [2], "padding": [2]}, [], [0], "padding must be under"),

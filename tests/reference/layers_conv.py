@@ -85,14 +85,20 @@ def mean_pool(inputs: Sequence[Array], weights: Mapping[str, Array], config: Con
 
 
 def shortcut(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
-             training: bool = False, **extra: Any) -> Array:  # fmt: skip
-    """Every stride-th position; zeros around the channels until there are as many as wanted."""
+             training: bool = False, births: Any = None, born_in: int = 0, **extra: Any
+             ) -> Array:  # fmt: skip
+    """Every stride-th position; zeros around the channels until there are as many as wanted.
+
+    `births` are the birth ids of the input's and the output's channels, of which some have died.
+    """
     x = inputs[0]
     stride = _per_axis(config, "stride", x.ndim - 2, 1)
     x = x[(slice(None), *(slice(None, None, s) for s in stride))]
-    missing = int(config["channels"]) - x.shape[-1]
-    around = [(0, 0)] * (x.ndim - 1) + [(missing // 2, missing - missing // 2)]
-    return np.pad(x, around)
+    of_x, of_y = births
+    before = (int(config["channels"]) - born_in) // 2
+    whole = np.zeros((*x.shape[:-1], int(config["channels"])))
+    whole[..., before + np.asarray(of_x)] = x
+    return whole[..., of_y]
 
 
 def layer_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
