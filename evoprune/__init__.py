@@ -69,6 +69,7 @@ from evoprune.sampling import generate
 from evoprune.schedules import constant, cosine, linear, warmup
 from evoprune.selection import Selection
 from evoprune.settings import get_threads, set_threads
+from evoprune.simulate import simulate
 from evoprune.trainer import Trainer
 
 try:
@@ -146,6 +147,7 @@ __all__ = [
     "plot",
     "resnet",
     "set_threads",
+    "simulate",
     "vit",
     "warmup",
 ]

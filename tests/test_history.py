@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 
 import numpy as np
 import pytest
 
 import evoprune as ep
 from evoprune import history as module
-from evoprune import plot
 
 
 @pytest.fixture(scope="module")
@@ -224,61 +222,3 @@ def test_what_is_shown(run):
     html = history._repr_html_()
     assert html.count("<tr>") == 1 + 20  # the middle is left out
     assert "validation accuracy" in html
-
-
-# ---- pictures --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def close():
-    yield
-    from matplotlib import pyplot
-
-    pyplot.close("all")
-
-
-def test_pictures_are_labelled(run, close):
-    _, history = run
-    axes = plot.history(history)
-    assert [ax.get_title("left") for ax in axes] == [
-        "Loss", "Accuracy", "Living populations", "Upkeep of the living"
-    ]  # fmt: skip
-    for ax in (*axes, plot.trajectories(history), plot.survival(history)):
-        assert ax.get_xlabel() == "epoch"
-        assert ax.get_ylabel()
-        ax.figure.canvas.draw()
-    ax = axes[2].figure.add_subplot()
-    assert plot.trajectories(history, "fitness", layer="populations2", ax=ax) is ax
-    with pytest.raises(ValueError, match="expected 4"):
-        plot.history(history, [ax])
-
-
-def test_trajectories_show_every_population(run, close):
-    net, history = run
-    ax = plot.trajectories(history)
-    survivors = [c for c in ax.collections if c.get_alpha() == 0.8]
-    assert sum(len(c.get_segments()) for c in survivors) == sum(net.alive.values())
-    dots = [c for c in ax.collections if hasattr(c, "get_sizes") and not hasattr(c, "get_segments")]
-    assert sum(len(c.get_offsets()) for c in dots) == len(history.extinctions)
-    assert "survive" in ax.get_legend().get_texts()[0].get_text()
-
-
-def test_empty_histories_can_be_drawn(close):
-    plot.history(ep.History())
-    plot.trajectories(ep.History(("a",), (3,)))
-    plot.survival(ep.History(("a",), (3,)))
-
-
-def test_many_populations_are_drawn_quickly(close):
-    net = ep.mlp(4, 512, 256, 2)
-    history = ep.History(tuple(net.born), tuple(net.born.values()), per_epoch=10)
-    random = np.random.default_rng(0)
-    for step in range(200):
-        for name in net.born:
-            net[f"{name}.mass"][...] *= np.exp(random.normal(0, 0.1, net.born[name]))
-        history.record(step, net, 0.9)
-    ax = plot.trajectories(history)
-    ax.figure.canvas.draw()  # the first one also loads fonts
-    begin = time.perf_counter()
-    plot.trajectories(history).figure.canvas.draw()
-    assert time.perf_counter() - begin < 3

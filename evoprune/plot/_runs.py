@@ -1,29 +1,29 @@
-"""Pictures: data in, matplotlib Axes out.
-
-Nothing is shown or saved here, and matplotlib is imported only when something is drawn. Colours are
-those of Okabe & Ito (2008), told apart by colour-blind eyes, on light and dark grounds.
-"""
+"""Pictures of a run over time: its columns, a line a population, how many live."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evoprune._dataset import Array
+from evoprune.plot._ground import calm, colours, figure, grey, label, legend, limits, one
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from evoprune.history import History, Quantity
 
-__all__ = ["COLOURS", "history", "survival", "trajectories"]
-
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+__all__ = ["history", "survival", "trajectories"]
 
 # A population on its way out is drawn the fainter the less it weighs: (mass above, opacity).
 FADING = ((0.4, 0.5), (0.15, 0.38), (0.05, 0.28), (0.015, 0.2), (0.005, 0.15), (0.0, 0.12))
+NAMES = {
+    "mass": ("Mass of every population", "mass (1 at birth)"),
+    "fitness": ("Fitness of every population", "nats per unit of mass"),
+    "upkeep": ("Upkeep of every population", "nats per unit of mass"),
+}
 
 
 def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Array:
@@ -35,28 +35,35 @@ def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Arr
 
     Returns:
         The four Axes, (4,).
+
+    Raises:
+        ValueError: not four Axes.
     """
-    four = _figure(2, 2, (9, 6)) if axes is None else np.asarray(axes).ravel()
+    four = figure(2, 2, (9, 6)) if axes is None else np.asarray(axes).ravel()
     if len(four) != 4:
         raise ValueError(f"axes: expected 4 of them, got {len(four)}")
     loss, accuracy, living, upkeep = four
     epochs = history["epoch"] if history.epochs else np.empty(0)
     for ax, name, title in ((loss, "loss", "Loss"), (accuracy, "accuracy", "Accuracy")):
-        for column, label, style in (
-            (name, "training", {"color": COLOURS[0]}),
-            (f"validation_{name}", "validation", {"color": COLOURS[1], "linestyle": "--"}),
+        train, held_out = colours(2, ax)
+        for column, text, colour, dashes in (
+            (name, "training", train, "-"),
+            (f"validation_{name}", "validation", held_out, "--"),
         ):
             if column in history and np.isfinite(history[column]).any():
-                ax.plot(epochs, history[column], label=label, **style)
-        _label(ax, title, "epoch", "nats" if name == "loss" else "share of right predictions")
-        _legend(ax)
+                ax.plot(epochs, history[column], label=text, color=colour, linestyle=dashes)
+        label(ax, title, "epoch", "nats" if name == "loss" else "share of right predictions")
+        legend(ax)
     survival(history, living)
     if "upkeep" in history:
-        upkeep.plot(epochs, history["upkeep"], color=COLOURS[2], label="pressure x living share")
-        upkeep.plot(epochs, history["pressure"], color=COLOURS[6], linestyle=":", label="pressure")
+        green = colours(3, upkeep)[2]
+        upkeep.plot(epochs, history["upkeep"], color=green, label="pressure x living share")
+        upkeep.plot(
+            epochs, history["pressure"], color=grey(upkeep, 0.6), linestyle=":", label="pressure"
+        )
         upkeep.set_ylim(bottom=0)
-    _label(upkeep, "Upkeep of the living", "epoch", "nats")
-    _legend(upkeep)
+    label(upkeep, "Upkeep of the living", "epoch", "nats")
+    legend(upkeep)
     return four
 
 
@@ -71,29 +78,35 @@ def trajectories(
 
     Args:
         history: of the run.
-        quantity: "mass" (on a scale of logarithms) or "fitness".
+        quantity: "mass" (on a scale of logarithms), "fitness" (noisy, so its mean over a twentieth
+            of the run, on a scale that is straight near 0) or "upkeep".
         layer: only the populations of this layer.
         ax: where to draw; a new figure if not given.
 
     Returns:
         The Axes.
+
+    Raises:
+        ValueError: another quantity; KeyError: no such layer.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
 
-    if ax is None:
-        ax = _figure(1, 1, (9, 5))[0]
+    ax = one(ax, (9, 5))
     layers = history.layers if layer is None else (layer,)
+    paint = dict(zip(history.layers, colours(len(history.layers), ax), strict=True))
     epochs = history.steps / history.per_epoch
-    legend = []
+    handles = []
     for name in layers:
-        colour = COLOURS[history.layers.index(name) % len(COLOURS)]
         values = history.trajectories(quantity, name).T.astype(np.float64)
         mass = history.trajectories("mass", name).T
+        colour = paint[name]
         if not values.size:
             continue
         if quantity == "mass":
             values = np.where(values > 0, values, np.nan)
+        elif quantity == "fitness":
+            values = calm(values.T, max(1, len(epochs) // 20)).T
         survives = ~np.isnan(mass[:, -1])
         lines = [(values[survives], 0.8, 3)]
         above = np.inf
@@ -111,29 +124,23 @@ def trajectories(
                     list(points), colors=colour, linewidths=0.7, alpha=opacity, zorder=order
                 )
             )
-        dead = _deaths(history, name)
-        if len(dead):
-            ends = dead[quantity]
-            ax.scatter(dead["epoch"], ends, s=4, color=colour, alpha=0.6, linewidths=0, zorder=4)
+        dead = deaths(history, name)
+        if len(dead) and quantity == "mass":
+            ax.scatter(
+                dead["epoch"], dead["mass"], s=4, color=colour, alpha=0.6, linewidths=0, zorder=4
+            )
         text = f"{name}: {int(survives.sum()):,} of {len(survives):,} survive"
-        legend.append(Line2D([], [], color=colour, label=text))
+        handles.append(Line2D([], [], color=colour, label=text))
     if quantity == "mass":
         ax.set_yscale("log")
+    elif quantity == "fitness":
+        level = np.nanmedian(np.abs(history.trajectories("fitness"))) if len(epochs) else 0
+        ax.set_yscale("symlog", linthresh=max(1e-9, float(np.nan_to_num(level))))
     ax.autoscale_view()
-    if len(epochs) > 1:
-        ax.set_xlim(epochs[0], epochs[-1])
-    name = "Mass" if quantity == "mass" else "Fitness"
-    unit = "mass (1 at birth)" if quantity == "mass" else "nats per unit of mass"
-    _label(ax, f"{name} of every population", "epoch", unit)
-    if legend:
-        ax.legend(
-            handles=legend,
-            frameon=False,
-            fontsize="small",
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.12),  # below: the lines need all of the room above
-            ncols=min(4, len(legend)),
-        )
+    limits(ax, epochs)
+    title, unit = NAMES[quantity]
+    label(ax, title, "epoch", unit)
+    legend(ax, handles, below=True)
     return ax
 
 
@@ -147,15 +154,14 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
     Returns:
         The Axes.
     """
-    if ax is None:
-        ax = _figure(1, 1, (8, 4.5))[0]
+    ax = one(ax, (8, 4.5))
     end = history.steps_done / history.per_epoch
-    for at, name in enumerate(history.layers):
-        colour = COLOURS[at % len(COLOURS)]
+    paint = colours(len(history.layers), ax)
+    for at, (name, colour) in enumerate(zip(history.layers, paint, strict=True)):
         alive = history.alive(name)
         if not len(alive):
             continue
-        when = np.sort(_deaths(history, name)["epoch"])
+        when = np.sort(deaths(history, name)["epoch"])
         count = alive[0] - np.arange(len(when) + 1)
         ax.step(
             [0, *when, end],
@@ -174,31 +180,14 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
             transform=ax.get_xaxis_transform(),
         )
     ax.set_ylim(bottom=0)
-    _label(ax, "Living populations", "epoch", "populations")
-    _legend(ax)
+    limits(ax, np.array([0, end]))
+    label(ax, "Living populations", "epoch", "populations")
+    legend(ax)
     return ax
 
 
-def _deaths(history: History, layer: str) -> Array:
+def deaths(history: History, layer: str) -> Array:
+    """Rows of `History.extinctions` of a layer."""
     rows = history.extinctions
     mine: Array = rows[rows["layer"] == layer]
     return mine
-
-
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> Array:
-    from matplotlib import pyplot
-
-    _, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    return np.asarray(axes).ravel()
-
-
-def _label(ax: Any, title: str, x: str, y: str) -> None:
-    ax.set_title(title, loc="left")
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _legend(ax: Any) -> None:
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize="small")

@@ -1,0 +1,29 @@
+"""Pictures: data in, matplotlib Axes out.
+
+Nothing is shown or saved here, and matplotlib is imported only when something is drawn. Every
+function takes the Axes to draw on, or makes a figure, and follows matplotlib's style, light or
+dark; `style` sets evoprune's own.
+"""
+
+from evoprune.plot._ground import COLOURS, style
+from evoprune.plot._insides import features, filters, heads
+from evoprune.plot._nets import fitness, pareto, structure
+from evoprune.plot._runs import history, survival, trajectories
+from evoprune.plot._shares import muller, phase, price
+
+__all__ = [
+    "COLOURS",
+    "features",
+    "filters",
+    "fitness",
+    "heads",
+    "history",
+    "muller",
+    "pareto",
+    "phase",
+    "price",
+    "structure",
+    "style",
+    "survival",
+    "trajectories",
+]

@@ -1,0 +1,166 @@
+"""What every picture stands on: figures, colours for light and dark grounds, titles and legends.
+
+It knows matplotlib and nothing of runs or networks. Colours are those of Okabe & Ito (2008), told
+apart by colour-blind eyes; on dark grounds the darker ones are lifted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from evoprune._dataset import Array
+
+__all__ = [
+    "COLOURS",
+    "CURVES",
+    "calm",
+    "colours",
+    "figure",
+    "grey",
+    "is_dark",
+    "label",
+    "legend",
+    "limits",
+    "one",
+    "style",
+]
+
+Colour: TypeAlias = tuple[float, float, float]
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+LIFTED = ("#3FA9F5", "#F0B429", "#1FC99A", "#E39AC6", "#9AD4F7", "#FF7F3F", "#A8A8A8")
+CURVES = "cividis"  # the colour map where there are more layers than colours
+
+DARK = "#15181C"
+LOOK: Any = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+}
+
+
+@contextmanager
+def style(dark: bool = False) -> Iterator[None]:
+    """Draw in the look of evoprune's own pages, within a with-block.
+
+    Without it pictures take whatever style matplotlib is set to, light or dark.
+
+        with ep.plot.style(dark=True):
+            ax = ep.plot.trajectories(history)
+
+    Args:
+        dark: light lines on a dark ground.
+    """
+    from matplotlib import pyplot
+
+    with pyplot.style.context("dark_background" if dark else "default"), pyplot.rc_context(LOOK):
+        if dark:
+            pyplot.rcParams["figure.facecolor"] = pyplot.rcParams["axes.facecolor"] = DARK
+            pyplot.rcParams["savefig.facecolor"] = DARK
+        yield
+
+
+def figure(rows: int, columns: int, size: tuple[float, float]) -> Array:
+    """Axes of a new figure: (rows * columns,)."""
+    from matplotlib import pyplot
+
+    _, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    return np.asarray(axes).ravel()
+
+
+def one(ax: Any, size: tuple[float, float]) -> Any:
+    """The Axes given, or those of a new figure of this size in inches."""
+    return figure(1, 1, size)[0] if ax is None else ax
+
+
+def is_dark(ax: Any) -> bool:
+    """Is the ground of the Axes darker than a middle grey?"""
+    from matplotlib.colors import to_rgba
+
+    red, green, blue, opacity = to_rgba(ax.get_facecolor())
+    if opacity < 0.5:
+        red, green, blue, _ = to_rgba(ax.figure.get_facecolor())
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.4
+
+
+def colours(n: int, ax: Any) -> list[Colour]:
+    """Choose n colours that can be told apart on the ground of the Axes."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    dark = is_dark(ax)
+    if n <= len(COLOURS):
+        return [to_rgb(colour) for colour in (LIFTED if dark else COLOURS)[:n]]
+    low, high = (0.25, 1.0) if dark else (0.0, 0.85)
+    return [to_rgb(colour) for colour in colormaps[CURVES](np.linspace(low, high, n))]
+
+
+def grey(ax: Any, strength: float = 0.5) -> Colour:
+    """Mix the ground of the Axes with what is written on it, by `strength` from 0 to 1."""
+    ground, ink = (0.09, 0.9) if is_dark(ax) else (1.0, 0.15)
+    level = ground + strength * (ink - ground)
+    return (level, level, level)
+
+
+def limits(ax: Any, values: Array) -> None:
+    """Let the x axis go from the first value to the last, and no further."""
+    if len(values) > 1 and values[-1] > values[0]:
+        ax.set_xlim(values[0], values[-1])
+
+
+def calm(values: Array, width: int) -> Array:
+    """Mean over up to `width` rows before each row, NaN where a population is dead."""
+    known = np.isfinite(values)
+    start = np.zeros((1, values.shape[1]))
+    sums = np.cumsum(np.vstack([start, np.where(known, values, 0)]), axis=0)
+    counts = np.cumsum(np.vstack([start, known]), axis=0)
+    at = np.arange(1, len(values) + 1)
+    before = np.maximum(0, at - width)
+    mean = (sums[at] - sums[before]) / np.maximum(1, counts[at] - counts[before])
+    return np.where(known, mean, np.nan)
+
+
+def label(ax: Any, title: str, x: str, y: str) -> None:
+    """Title and names of the axes, and no frame above and to the right."""
+    ax.set_title(title, loc="left")
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.spines[["top", "right"]].set_visible(False)
+    if x in ("epoch", "generation"):
+        from matplotlib.ticker import MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def legend(ax: Any, handles: Sequence[Any] | None = None, below: bool = False) -> None:
+    """Explain the colours, if there are any; below the picture where lines need all of the room."""
+    named = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
+    if not named:
+        return
+    if not below:
+        ax.legend(handles=named, frameon=False, fontsize="small")
+        return
+    columns = min(4, len(named))
+    ax.legend(
+        handles=named,
+        frameon=False,
+        fontsize="small" if len(named) <= 8 else "x-small",
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12),
+        ncols=columns,
+    )

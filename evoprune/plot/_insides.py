@@ -1,0 +1,270 @@
+"""Pictures of what the survivors look like: kernels, fields of neurons, attention, living pixels.
+
+They read arrays of a network by name and find layers by kind; nothing is trained or changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from evoprune._dataset import Array
+from evoprune._overview import census
+from evoprune.plot._ground import grey, is_dark, one
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from evoprune.network import Network
+
+__all__ = ["features", "filters", "heads"]
+
+
+def filters(
+    network: Network,
+    layer: str | None = None,
+    *,
+    shape: tuple[int, int] | None = None,
+    most: int = 120,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the weights of the survivors as pictures, the heaviest first.
+
+    A filter is drawn as its kernel (of several channels, their mean; of three that are an image's,
+    in colour), a neuron that reads an image as its weights, each at the place of its pixel. Red is
+    positive, blue negative, each picture on a scale of its own; places of extinct inputs are empty.
+
+    Args:
+        network: what to look into.
+        layer: a layer of populations; the first whose weights can be drawn if not given.
+        shape: rows and columns of the image that neurons read, if it is not square.
+        most: draw so many at most.
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: no such layer, or its weights are no pictures.
+    """
+    name, births, mass, pictures = _pictures(network, layer, shape)
+    order = np.argsort(-mass, kind="stable")[:most]
+    pictures, births = pictures[order], births[order]
+    n, high, wide = pictures.shape[:3]
+    columns = max(1, min(n, int(np.ceil(np.sqrt(1.6 * n * high / wide)))))
+    rows = -(-n // columns) if n else 1
+    gap = max(1, round(0.12 * high))
+    ground = np.asarray(grey(ax, 0.0)) if ax is not None else None
+    ax = one(ax, (8, min(9, 0.6 + 8 * rows * (high + gap) / (columns * (wide + gap)))))
+    ground = np.asarray(grey(ax, 0.0)) if ground is None else ground
+    sheet = np.tile(ground, (rows * (high + gap) - gap, columns * (wide + gap) - gap, 1))
+    for i, picture in enumerate(pictures):
+        r, c = i // columns * (high + gap), i % columns * (wide + gap)
+        sheet[r : r + high, c : c + wide] = _coloured(picture, ax)
+    ax.imshow(sheet, interpolation="nearest")
+    ax.set_axis_off()
+    left_out = f", the {n:,} heaviest" if n < len(mass) else ""
+    ax.set_title(f"What {name} reads: {len(mass):,} survivors{left_out}", loc="left")
+    return ax
+
+
+def _coloured(picture: Array, ax: Any) -> Array:
+    """A picture (high, wide) or (high, wide, 3) as colours: (high, wide, 3)."""
+    from matplotlib import colormaps
+
+    if picture.ndim == 3:
+        low, high = np.nanmin(picture), np.nanmax(picture)
+        image: Array = (picture - low) / max(1e-30, high - low)
+        return image
+    most = np.nanmax(np.abs(picture), initial=0) if np.isfinite(picture).any() else 0
+    scaled = 0.5 + 0.5 * picture / (most or 1)
+    painted = colormaps["managua" if is_dark(ax) and "managua" in colormaps else "RdBu_r"](scaled)
+    return np.where(np.isnan(picture)[..., None], grey(ax, 0.08), painted[..., :3])
+
+
+def _pictures(
+    network: Network, layer: str | None, shape: tuple[int, int] | None
+) -> tuple[str, Array, Array, Array]:
+    """A layer's name, the births and masses of its living, and a picture of each."""
+    facts = network.describe()
+    people = census(network, 0.0, 0.0)
+    if layer is not None and layer not in people:
+        raise ValueError(f"layer: expected one of {', '.join(people) or 'none'}, got {layer!r}")
+    sizes = {axis["name"]: axis for axis in facts["axes"]}
+    tensors = {tensor["name"]: tensor for tensor in facts["tensors"]}
+    axes = {row["layer"]: row["axis"] for row in facts["populations"]}
+    for name in people if layer is None else (layer,):
+        for reader in facts["layers"]:
+            weight = f"{reader['name']}.weight"
+            if reader["kind"] not in ("conv2d", "dense") or weight not in tensors:
+                continue
+            if axes[name] not in reader["output"]:
+                continue
+            values = np.asarray(network[weight], np.float64)
+            names = tensors[weight]["axes"]
+            births, mass, *_ = people[name]
+            if reader["kind"] == "conv2d" and values.ndim == 4 and values.shape[1] > 1:
+                places = _places(network, name, values.shape[-1])
+                kernels = np.moveaxis(values, -1, 0)[places]
+                colour = kernels.shape[-1] == 3 and reader["inputs"] == ["input"]
+                return name, births, mass, kernels if colour else kernels.mean(-1)
+            if (
+                reader["kind"] == "dense"
+                and names[0].startswith("input")
+                and names[-1] == axes[name]
+            ):
+                image = _image(network, values, [sizes[a] for a in names[:-1]], shape)
+                if image is not None:
+                    return name, births, mass, image[_places(network, name, len(image))]
+    asked = f"those of {layer}" if layer else "those of any layer"
+    raise ValueError(
+        "layer: expected weights that are pictures (a convolution's, or those of neurons that read "
+        f"an image), {asked} are none; shape=(rows, columns) helps where an image is not square"
+    )
+
+
+def _places(network: Network, name: str, size: int) -> Array:
+    alive = np.flatnonzero(network[f"{name}.alive"] > 0)
+    return alive[alive < size]
+
+
+def _image(
+    network: Network, values: Array, axes: list[dict[str, Any]], shape: tuple[int, int] | None
+) -> Array | None:
+    """Weights (inputs ..., neurons) laid out as images: (neurons, rows, columns), or None."""
+    sizes = [int(axis["born"]) for axis in axes]
+    if shape is None:
+        if len(sizes) >= 2:
+            shape = (sizes[0], sizes[1])
+        else:
+            side = round(np.sqrt(sizes[0]))
+            shape = (side, side)
+    if np.prod(shape) != np.prod(sizes[: max(1, min(2, len(sizes)))]):
+        return None
+    whole = np.full((*sizes, values.shape[-1]), np.nan)
+    whole[np.ix_(*(np.asarray(axis["birth"]) for axis in axes), np.arange(values.shape[-1]))] = (
+        values
+    )
+    if len(sizes) == 3:
+        whole = whole.mean(2)
+    return np.moveaxis(whole.reshape(*shape, -1), -1, 0)
+
+
+def features(
+    network: Network,
+    layer: str | None = None,
+    *,
+    shape: tuple[int, int] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw which input features live: an image of their masses, the extinct left empty.
+
+    Args:
+        network: one with populations right after the input, as mlp(..., inputs=True) makes it.
+        layer: the layer of those populations; the first of the network if not given.
+        shape: rows and columns of the image; square if not given.
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: no such populations, or they do not fill the shape.
+    """
+    from matplotlib import colormaps
+
+    people = census(network, 0.0, 0.0)
+    facts = network.describe()
+    reads = {row["name"]: row["inputs"] for row in facts["layers"]}
+    name = layer or next((n for n in people if reads[n] == ["input"]), None)
+    if name not in people:
+        raise ValueError("layer: the network has no populations on its input; mlp(inputs=True) has")
+    born = network.born[name]
+    if shape is None:
+        side = round(np.sqrt(born))
+        shape = (side, side)
+    if np.prod(shape) != born:
+        raise ValueError(f"shape: expected rows and columns of {born} features, got {shape}")
+    births, mass, *_ = people[name]
+    image = np.full(born, np.nan)
+    image[births] = mass
+    ax = one(ax, (5, 5))
+    scale = np.log(np.maximum(image, 1e-6))
+    low, high = (np.nanmin(scale), np.nanmax(scale)) if len(births) else (0.0, 1.0)
+    level = 0.25 + 0.75 * (scale - low) / max(1e-9, high - low)
+    painted = colormaps["cividis"](np.nan_to_num(level))[:, :3]
+    painted = np.where(np.isnan(image)[:, None], grey(ax, 0.06), painted)
+    ax.imshow(painted.reshape(*shape, 3), interpolation="nearest")
+    ax.set_axis_off()
+    ax.set_title(f"{len(births):,} of {born:,} input features live", loc="left")
+    return ax
+
+
+def heads(
+    network: Network,
+    x: ArrayLike,
+    layer: str | None = None,
+    *,
+    sample: int = 0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what every surviving head attends to: one map a head, queries down, keys across.
+
+    Args:
+        network: a network with attention; x goes through it once.
+        x: a batch of samples, as `Network.predict` takes it.
+        layer: one layer of attention; all of them, one a row, if not given.
+        sample: which sample of the batch.
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: there is no attention, or none of that name.
+    """
+    from matplotlib import colormaps
+
+    facts = network.describe()
+    found = [row for row in facts["layers"] if row["kind"] == "attention"]
+    wanted = [row for row in found if layer in (None, row["name"])]
+    if not wanted:
+        names = ", ".join(row["name"] for row in found) or "none"
+        raise ValueError(f"layer: expected a layer of attention ({names}), got {layer!r}")
+    network.forward(np.asarray(x)[: sample + 1])
+    configs = {row["name"]: row["config"] for row in network.spec["layers"]}
+    rows = [_maps(network, row, configs[row["name"]], sample) for row in wanted]
+    ids = {axis["name"]: axis for axis in facts["axes"]}
+    most = max(len(maps) for maps in rows)
+    ax = one(ax, (min(12, 1.2 + 1.6 * most), min(10, 0.8 + 1.6 * len(rows))))
+    cmap = colormaps["cividis"]
+    for r, (row, maps) in enumerate(zip(wanted, rows, strict=True)):
+        births = np.asarray(ids[row["output"][-2]]["birth"])
+        ax.text(-0.12, r + 0.5, row["name"], ha="right", va="center", fontsize="small")
+        for c, picture in enumerate(maps):
+            level = np.sqrt(picture / max(1e-30, picture.max()))
+            ax.imshow(cmap(level), extent=(c, c + 0.94, r + 0.94, r), interpolation="nearest")
+            ax.text(c, r - 0.02, f"head {births[c]}", fontsize="x-small", va="bottom")
+        if not len(maps):
+            ax.text(0, r + 0.5, "no head is left", va="center", color=grey(ax, 0.6))
+    ax.set_xlim(-0.1, most)
+    ax.set_ylim(len(rows), -0.15)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    ax.set_title("What the surviving heads attend to", loc="left", pad=14)
+    return ax
+
+
+def _maps(network: Network, row: dict[str, Any], config: dict[str, Any], sample: int) -> Array:
+    """Softmax of the scores of one sample: (heads, queries, keys)."""
+    q, k = (np.asarray(network.activations[name][sample], np.float64) for name in row["inputs"][:2])
+    scale = config.get("scale") or 1 / np.sqrt(q.shape[-1])
+    scores = np.einsum("qhd,khd->hqk", q, k) * scale
+    if config.get("causal"):
+        later = np.triu(np.ones(scores.shape[1:], bool), 1)
+        scores = np.where(later, -np.inf, scores)
+    weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
+    maps: Array = weights / weights.sum(-1, keepdims=True)
+    return maps

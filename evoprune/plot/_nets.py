@@ -1,0 +1,259 @@
+"""Pictures of a network as it is now: who is about to die, founding and living shape, many runs.
+
+They read networks and finished runs; nothing is trained or changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from evoprune._dataset import Array
+from evoprune._overview import census
+from evoprune._table import number, share
+from evoprune.plot._ground import colours, grey, label, legend, one
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from evoprune.history import History
+    from evoprune.network import Network
+
+__all__ = ["fitness", "pareto", "structure"]
+
+
+def fitness(
+    source: Network | History,
+    *,
+    pressure: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw fitness over upkeep against mass: who grows, who shrinks, and who is about to die.
+
+    Above the line at 1 a population earns more than it costs. Those below it are drawn hollow; the
+    nearer to the threshold on the left, the sooner they are extinct. Fitness is that of the last
+    generations, so a population may be below for a moment only.
+
+    Args:
+        source: a network, or a History: its last record.
+        pressure: what upkeep is counted at, nats; that of the last training if not given. Of a
+            history, it is known.
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The Axes.
+    """
+    ax = one(ax, (8, 5))
+    people, threshold = _people(source, pressure)
+    ratios = []
+    paint = colours(len(people), ax)
+    for (name, (mass, worth, upkeep)), colour in zip(people.items(), paint, strict=True):
+        ratio = np.divide(worth, upkeep, np.full(len(worth), np.nan), where=upkeep > 0)
+        ratios.append(ratio)
+        below = ratio < 1
+        for some, face, line in ((~below, colour, 0.0), (below, "none", 1.0)):
+            ax.scatter(
+                mass[some], ratio[some], s=22, facecolors=face, edgecolors=colour,
+                linewidths=line, alpha=0.8, zorder=3,
+            )  # fmt: skip
+        text = f"{name}: {len(mass):,} alive, {int(below.sum()):,} below upkeep"
+        ax.scatter([], [], s=22, color=colour, label=text)
+    ax.set_xscale("log")
+    ax.set_yscale("symlog", linthresh=2, linscale=1)
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.axhline(1, color=grey(ax, 0.7), linestyle="--", linewidth=1, zorder=2)
+    reach = np.concatenate(ratios) if ratios else np.zeros(0)
+    reach = reach[np.isfinite(reach)]
+    low, high = (reach.min(), reach.max()) if len(reach) else (0.0, 2.0)
+    low, high = min(1.4 * low, -1.0), max(1.4 * high, 2.0)
+    ax.axhspan(low, 1, color=grey(ax, 0.07), zorder=0, linewidth=0)
+    ax.set_ylim(low, high)
+    if threshold is not None:
+        ax.axvline(threshold, color=grey(ax, 0.7), linestyle=":", linewidth=1, zorder=2)
+        ax.annotate(
+            "extinct", (threshold, 1), (4, -4), xycoords=("data", "axes fraction"),
+            textcoords="offset points", va="top", color=grey(ax, 0.7), fontsize="small",
+        )  # fmt: skip
+    label(ax, "Fitness against upkeep", "mass (1 at birth)", "fitness / upkeep")
+    legend(ax)
+    return ax
+
+
+def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array, ...]], Any]:
+    """Mass, fitness and upkeep of the living by layer, and the threshold if it is known."""
+    if hasattr(source, "trajectories"):
+        found = {}
+        for name in source.layers if len(source.steps) else ():
+            mass = source.trajectories("mass", name)[-1]
+            lives = ~np.isnan(mass)
+            others = (source.trajectories(q, name)[-1][lives] for q in ("fitness", "upkeep"))
+            found[name] = (mass[lives], *others)
+        return found, None
+    selection = source.selection
+    if pressure is None:
+        pressure = source.pressure
+    if pressure is None:
+        raise ValueError("pressure: must be given for a network that was not trained under one")
+    memory = selection.memory if selection else 0.9
+    everybody = census(source, memory, pressure)
+    threshold = selection.threshold if selection else None
+    return {name: quantities[1:] for name, quantities in everybody.items()}, threshold
+
+
+def structure(network: Network, ax: Axes | None = None) -> Axes:
+    """Draw every founding population as a cell: the living in colour, the extinct as empty cells.
+
+    Layers stand from left to right, cells in the order of birth, coloured the stronger the greater
+    their share of the layer's mass. Under a layer: how many live, and the multiply-adds of what
+    leads to it, of those at birth.
+
+    Args:
+        network: what to draw; it is not changed.
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The Axes.
+    """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    people = census(network, 0.0, 0.0)
+    born = network.born
+    costs = _costs(network)
+    columns = [name for name, n in born.items() if n]
+    tall = 32 if max(born.values(), default=1) > 128 else 16
+    widths = [-(-born[name] // tall) for name in columns]
+    gap = max(4.0, 0.12 * sum(widths))
+    ax = one(ax, (min(14, max(7, 0.19 * (sum(widths) + gap * len(columns)))), 5))
+    left = 0.0
+    for name, wide, colour in zip(columns, widths, colours(len(columns), ax), strict=True):
+        births, mass, *_ = people[name]
+        n = born[name]
+        rows, start = min(tall, n), left + gap / 2
+        at = np.arange(n)
+        x, y = start + at // tall, (tall + rows) / 2 - 1 - at % tall
+        strength = np.zeros(n)
+        strength[births] = 0.45 + 0.55 * mass / max(1e-30, float(mass.max(initial=0)))
+        lives = np.zeros(n, bool)
+        lives[births] = True
+        cells = [Rectangle((a + 0.08, b + 0.08), 0.84, 0.84) for a, b in zip(x, y, strict=True)]
+        ground = np.asarray(grey(ax, 0.0))
+        paint = np.where(
+            lives[:, None],
+            ground + strength[:, None] * (np.asarray(colour) - ground),
+            np.asarray(grey(ax, 0.09)),
+        )
+        ax.add_collection(PatchCollection(cells, facecolors=paint, linewidths=0))
+        middle = start + wide / 2
+        ax.text(middle, tall + 0.8, name, ha="center", va="bottom", fontweight="bold")
+        now, once = costs.get(name, (0.0, 0.0))
+        text = f"{len(births):,} of {n:,} alive"
+        if once:
+            text += f"\n{number(now)} of {number(once)}\nmultiply-adds ({share(now, once)})"
+        ax.text(middle, -0.8, text, ha="center", va="top", fontsize="small")
+        left = start + wide + gap / 2
+    ax.update_datalim([(0, -0.2 * tall), (max(left, 1), tall * 1.1)])
+    ax.autoscale_view()
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_axis_off()
+    kept = share(network.flops, network.founding_flops)
+    ax.set_title(
+        f"{sum(len(p[0]) for p in people.values()):,} of {sum(born.values()):,} populations alive, "
+        f"{kept} of the multiply-adds",
+        loc="left",
+    )
+    return ax
+
+
+def _costs(network: Network) -> dict[str, tuple[float, float]]:
+    """Multiply-adds now and at birth of the layers up to each layer of populations."""
+    founding = type(network)(network.spec, network.dtype).describe()["layers"]
+    found = {}
+    now = once = 0.0
+    born = network.born
+    for layer, first in zip(network.describe()["layers"], founding, strict=True):
+        now, once = now + layer["flops"], once + first["flops"]
+        if layer["name"] in born:
+            found[layer["name"]] = (now, once)
+            now = once = 0.0
+    return found
+
+
+def pareto(
+    runs: Mapping[str, Any],
+    x: str = "macs",
+    y: str = "error",
+    *,
+    reference: Mapping[str, tuple[float, float]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw many runs, or several groups of them: how good they are against how big they are.
+
+    Args:
+        runs: by name: a History, a list of them, or (sizes, errors in per cent), two vectors. A
+            group's best points, none being both better and smaller, are joined.
+        x: the column of the histories that says how big: "macs", "parameters" or "alive".
+        y: "error" (per cent wrong) or "accuracy" (per cent right), of the validation data where
+            there was any; at the last epoch, never the best one.
+        reference: other results to compare with: name -> (size, error in per cent).
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: another x or y; KeyError: a history without that column.
+    """
+    if y not in ("error", "accuracy"):
+        raise ValueError(f"y: expected error or accuracy, got {y!r}")
+    sizes = {"macs": "multiply-adds", "parameters": "parameters", "alive": "living populations"}
+    if x not in sizes:
+        raise ValueError(f"x: expected macs, parameters or alive, got {x!r}")
+    ax = one(ax, (8, 5))
+    start, sign = (0.0, 1.0) if y == "error" else (100.0, -1.0)
+    for (name, group), colour in zip(runs.items(), colours(len(runs), ax), strict=True):
+        size, error = _points(group, x)
+        order = np.argsort(size, kind="stable")
+        size, error = size[order], error[order]
+        best = error <= np.minimum.accumulate(error)
+        ax.plot(size[best], start + sign * error[best], color=colour, linewidth=1, alpha=0.6)
+        ax.scatter(size, start + sign * error, color=colour, s=28, zorder=3, label=name)
+    for name, (across, up) in (reference or {}).items():
+        ink, at = grey(ax, 0.6), (across, start + sign * up)
+        ax.scatter(*at, marker="x", color=ink, s=26, linewidths=1.2, zorder=2)
+        ax.annotate(
+            name, at, (5, 3), textcoords="offset points",
+            fontsize="x-small", color=ink,
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.grid(color=grey(ax, 0.1), linewidth=0.7)
+    ax.set_axisbelow(True)
+    title = "Error against size" if y == "error" else "Accuracy against size"
+    label(ax, title, sizes[x], "% wrong" if y == "error" else "% right")
+    legend(ax)
+    return ax
+
+
+def _points(group: Any, x: str) -> tuple[Array, Array]:
+    """Sizes and errors in per cent of a History, several, or two vectors of numbers."""
+    if hasattr(group, "trajectories"):
+        group = [group]
+    if isinstance(group, Sequence) and all(hasattr(run, "trajectories") for run in group):
+        kept = [run for run in group if run.epochs]
+        held_out = "validation_accuracy"
+        scores = [run[held_out if held_out in run else "accuracy"][-1] for run in kept]
+        return np.array([run[x][-1] for run in kept]), 100 * (1 - np.array(scores))
+    sizes, errors = (np.atleast_1d(np.asarray(v, np.float64)) for v in _pair(group))
+    return sizes, errors
+
+
+def _pair(group: Any) -> tuple[ArrayLike, ArrayLike]:
+    if isinstance(group, Sequence) and len(group) == 2:
+        return group[0], group[1]
+    raise ValueError(f"runs: expected histories or (sizes, errors), got {type(group).__name__}")

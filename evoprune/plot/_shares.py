@@ -1,0 +1,274 @@
+"""Pictures of populations beside each other: shares of mass, mass against fitness, Price's terms.
+
+They take a History, or plain arrays as `evoprune.simulate` gives them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from evoprune._dataset import Array
+from evoprune._demography import shares
+from evoprune.history import History
+from evoprune.plot._ground import Colour, calm, colours, grey, is_dark, label, legend, limits, one
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Masses: TypeAlias = History | ArrayLike
+
+__all__ = ["muller", "phase", "price"]
+
+
+def muller(
+    history: Masses,
+    *,
+    layer: str | None = None,
+    labels: list[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a Muller plot: every population is a band as wide as its share of the mass.
+
+    Bands lie by birth id, layer above layer, and close up where a population dies. Those that
+    survive are drawn in strong shades of their layer's colour, those that will be extinct in pale
+    ones. A share is one of the layer's mass, and every layer is drawn equally high.
+
+    Args:
+        history: of a run; or masses (times, populations) as an array.
+        layer: only the populations of this layer.
+        labels: names of the populations, for an array of few of them.
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The Axes.
+    """
+    from matplotlib.collections import PolyCollection
+    from matplotlib.patches import Patch
+
+    ax = one(ax, (9, 5))
+    times, groups, x_name = _groups(history, layer)
+    handles = []
+    paint = colours(len(groups), ax)
+    width = 1 / max(1, len(groups))
+    for at, ((name, mass), colour) in enumerate(zip(groups, paint, strict=True)):
+        base = at * width
+        edges = np.zeros((len(mass), mass.shape[1] + 1))
+        np.cumsum(shares(mass), axis=1, out=edges[:, 1:])
+        edges = base + width * edges
+        survives = np.nan_to_num(mass[-1]) > 0 if len(mass) else np.zeros(0, bool)
+        few = len(groups) == 1 and mass.shape[1] <= 7
+        bands = colours(mass.shape[1], ax) if few else _shades(colour, survives, ax)
+        corners = np.empty((mass.shape[1], 2 * len(mass), 2))
+        corners[:, :, 0] = np.concatenate([times, times[::-1]])
+        corners[:, : len(mass), 1] = edges[:, :-1].T
+        corners[:, len(mass) :, 1] = edges[::-1, 1:].T
+        ax.add_collection(PolyCollection(list(corners), facecolors=bands, linewidths=0))
+        if few:
+            names = labels or [f"population {i}" for i in range(len(bands))]
+            handles += [Patch(color=b, label=n) for b, n in zip(bands, names, strict=True)][::-1]
+        else:
+            text = f"{name}: {int(survives.sum()):,} of {len(survives):,} survive"
+            handles.append(Patch(color=colour, label=text.removeprefix(": ")))
+        if at:
+            ax.axhline(base, color=ax.get_facecolor(), linewidth=1.5)
+    ax.set_ylim(0, 1)
+    limits(ax, times)
+    several = len(groups) > 1
+    label(
+        ax, "Shares of mass by birth", x_name, "share of the layer's mass" if several else "share"
+    )
+    if several:  # each layer has a stretch of the axis to itself
+        ax.set_yticks([(at + 0.5) * width for at in range(len(groups))], [n for n, _ in groups])
+        ax.tick_params(axis="y", length=0, labelrotation=90 if len(groups) <= 3 else 0)
+        for tick in ax.get_yticklabels():
+            tick.set_verticalalignment("center")
+    legend(ax, handles, below=True)
+    return ax
+
+
+def _groups(history: Masses, layer: str | None) -> tuple[Array, list[tuple[str, Array]], str]:
+    """Times, masses by layer, and what the times count."""
+    if isinstance(history, History):
+        names = history.layers if layer is None else (layer,)
+        groups = [(name, history.trajectories("mass", name)) for name in names]
+        return history.steps / history.per_epoch, groups, "epoch"
+    mass = np.asarray(history, np.float64)
+    if mass.ndim != 2:
+        raise ValueError(f"history: expected a History or (times, populations), got {mass.shape}")
+    return np.arange(len(mass), dtype=np.float64), [("", mass)], "generation"
+
+
+def _shades(colour: Colour, strong: Array, ax: Any) -> Array:
+    """Shades of a colour, neighbours unlike: (n, 3); weak ones near to the ground."""
+    ground = np.array([0.09] * 3 if is_dark(ax) else [1.0] * 3)
+    n = len(strong)
+    turn = (np.arange(n) * 0.618034) % 1  # the golden ratio: no two neighbours are alike
+    hue = np.asarray(colour)[None, :]
+    dark = 0.55 + 0.45 * turn[:, None]
+    vivid = np.clip(hue * dark + 0.18 * turn[:, None] * (1 - hue), 0, 1)
+    depth = 0.16 + 0.2 * turn[:, None]
+    pale = ground + depth * (hue - ground)
+    shades: Array = np.where(strong[:, None], vivid, pale)
+    return shades
+
+
+def phase(
+    history: Masses,
+    *,
+    layer: str | None = None,
+    labels: list[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the way of every population through the plane of mass and fitness.
+
+    Fitness is noisy: drawn is its mean over a sixth of the run. A dashed line is the layer's upkeep
+    at the end: above it mass grows, below it mass falls. Those that survive end in a dot.
+
+    Three populations alone, in a layer or an array, are drawn as one path of their shares through
+    a triangle: a corner is a population that has everything.
+
+    Args:
+        history: of a run; or masses (times, 3) as an array.
+        layer: only the populations of this layer.
+        labels: names of the three corners.
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: an array that is not (times, 3).
+    """
+    times, groups, _ = _groups(history, layer)
+    if sum(mass.shape[1] for _, mass in groups) == 3:
+        three = np.concatenate([mass for _, mass in groups], axis=1)
+        triangle: Axes = _triangle(three, labels, ax)
+        return triangle
+    if not isinstance(history, History):
+        raise ValueError(f"history: expected masses (times, 3), got {groups[0][1].shape}")
+    from matplotlib.collections import LineCollection
+    from matplotlib.lines import Line2D
+
+    ax = one(ax, (7, 5))
+    handles = []
+    every = []
+    paint = dict(zip(history.layers, colours(len(history.layers), ax), strict=True))
+    for name, mass in groups:
+        if not mass.size or len(times) < 2:
+            continue
+        fitness = history.trajectories("fitness", name)[1:]  # unknown at birth
+        fitness = calm(fitness, max(5, len(fitness) // 6))
+        path = np.stack([mass[1:], fitness], axis=-1).transpose(1, 0, 2)
+        survives = ~np.isnan(mass[-1])
+        every.append(fitness)
+        for some, opacity in ((survives, 0.5), (~survives, 0.16)):
+            ax.add_collection(
+                LineCollection(list(path[some]), colors=paint[name], linewidths=0.6, alpha=opacity)
+            )
+        ax.scatter(
+            mass[-1][survives], fitness[-1][survives], s=12, color=paint[name], zorder=4,
+            edgecolors=ax.get_facecolor(), linewidths=0.4,
+        )  # fmt: skip
+        cost = np.nanmean(history.trajectories("upkeep", name)[-1]) if survives.any() else np.nan
+        ax.axhline(cost, color=paint[name], linestyle="--", linewidth=1, zorder=1)
+        handles.append(Line2D([], [], color=paint[name], label=f"{name} (dashed: upkeep)"))
+    if every:
+        wide = np.concatenate([np.abs(f[np.isfinite(f)]) for f in every])
+        ax.set_yscale("symlog", linthresh=max(1e-9, float(np.quantile(wide, 0.5))), linscale=1)
+        ax.yaxis.set_minor_locator(_nowhere())
+    ax.set_xscale("log")
+    ax.autoscale_view()
+    label(ax, "Mass and fitness", "mass (1 at birth)", "fitness (nats per unit of mass)")
+    legend(ax, handles, below=True)
+    return ax
+
+
+def _nowhere() -> Any:
+    from matplotlib.ticker import NullLocator
+
+    return NullLocator()
+
+
+def _triangle(mass: Array, labels: list[str] | None, ax: Any) -> Any:
+    from matplotlib.collections import LineCollection
+
+    ax = one(ax, (5.5, 5))
+    corners = np.array([[0, 0], [1, 0], [0.5, np.sqrt(0.75)]])
+    path = shares(mass) @ corners
+    ax.plot(*corners[[0, 1, 2, 0]].T, color=grey(ax, 0.6), linewidth=1)
+    for i in range(3):  # a third of the way, and two: where a share is 1/4, 1/2, 3/4
+        a, b, c = corners[i], corners[(i + 1) % 3], corners[(i + 2) % 3]
+        for share in (0.25, 0.5, 0.75):
+            ends = np.array([share * a + (1 - share) * b, share * a + (1 - share) * c])
+            ax.plot(*ends.T, color=grey(ax, 0.15), linewidth=0.7, zorder=0)
+    names = labels or [f"population {i}" for i in range(3)]
+    for corner, name, (dx, dy), (ha, va) in zip(
+        corners, names, ((0, -6), (0, -6), (0, 6)),
+        (("center", "top"), ("center", "top"), ("center", "bottom")), strict=True,
+    ):  # fmt: skip
+        ax.annotate(name, corner, (dx, dy), textcoords="offset points", ha=ha, va=va)
+    pieces = np.stack([path[:-1], path[1:]], axis=1)
+    line = LineCollection(list(pieces), cmap="cividis", linewidths=1.8)
+    line.set_array(np.linspace(0.1, 1.0, len(pieces)) if is_dark(ax) else np.arange(len(pieces)))
+    ax.add_collection(line)
+    blue, orange = colours(2, ax)
+    ax.scatter(*path[0], s=30, color=blue, zorder=4, label="start")
+    ax.scatter(*path[-1], s=50, color=orange, zorder=5, marker="*", label="end")
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    ax.set_title("Shares of three populations", loc="left", pad=18)
+    legend(ax)
+    return ax
+
+
+def price(
+    history: History,
+    trait: str = "fitness",
+    *,
+    layer: str | None = None,
+    cumulative: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw Price's equation: how far selection, and how far transmission, has moved a mean.
+
+    Selection is mass moving to those with more of the trait; transmission is the trait of each
+    changing while the network learns. Their sum is the change of the mean, exactly.
+
+    Args:
+        history: of the run.
+        trait: "fitness", "mass" or "upkeep".
+        layer: only the populations of this layer; else of the whole network.
+        cumulative: add up from the beginning; otherwise by record, which is noisy.
+        ax: where to draw; a new figure if not given.
+
+    Returns:
+        The Axes.
+    """
+    ax = one(ax, (8, 4.5))
+    terms = history.price(trait, layer)  # type: ignore[arg-type]
+    # The first interval begins at birth, when fitness is not known yet.
+    epochs = (terms.steps / history.per_epoch)[1:]
+    blue, orange, _ = colours(3, ax)
+    for values, text, colour, order in (
+        (terms.selection, "selection: Cov(w, z)", blue, 3),
+        (terms.transmission, "transmission: E(w dz)", orange, 3),
+        (terms.change, "change of the mean", grey(ax, 0.8), 2),
+    ):
+        line = values[1:]
+        ax.plot(
+            epochs,
+            np.cumsum(line) if cumulative else line,
+            color=colour,
+            zorder=order,
+            linestyle=":" if text.startswith("change") else "-",
+            label=text,
+        )
+    ax.axhline(0, color=grey(ax, 0.3), linewidth=0.8, zorder=1)
+    what = f"Mean {trait}: selection and transmission"
+    unit = "1 at birth" if trait == "mass" else "nats per unit of mass"
+    label(ax, what, "epoch", f"{'summed change' if cumulative else 'change'} ({unit})")
+    legend(ax)
+    return ax
