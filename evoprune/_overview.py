@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["census", "outlook", "overview"]
 
+MANY = 20  # layers; more are shown together
+
 Overview = tuple[str, list[str], list[list[str]], list[str], str]
 
 
@@ -25,28 +28,29 @@ def overview(network: Network) -> Overview:
     counts = {p["layer"]: (int(p["alive"]), int(p["born"])) for p in facts["populations"]}
     rows = []
     held = 0
-    for layer in facts["layers"]:
-        name = layer["name"]
-        size = sum(network[tensor].nbytes for tensor in layer["tensors"])
+    for name, layers in _rows(facts["layers"], counts):
+        size = sum(network[tensor].nbytes for layer in layers for tensor in layer["tensors"])
         held += size
         alive = "{:,} / {:,}".format(*counts[name]) if name in counts else ""
-        costs = [number(n) if n else "" for n in (layer["flops"], layer["parameters"], size)]
-        rows.append([name, layer["kind"], alive, *costs])
+        flops, parameters = (sum(layer[key] for layer in layers) for key in ("flops", "parameters"))
+        costs = [number(n) if n else "" for n in (flops, parameters, size)]
+        rows.append([name, _kind(layers), alive, *costs])
     alive_all, born_all = (sum(c[i] for c in counts.values()) for i in (0, 1))
-    flops, parameters = network.flops, network.parameters
+    whole = network.flops, network.parameters
     total = [
         "total",
         "",
         f"{alive_all:,} / {born_all:,}" if counts else "",
-        f"{number(flops)} ({share(flops, network.founding_flops)})",
-        f"{number(parameters)} ({share(parameters, network.founding_parameters)})",
+        f"{number(whole[0])} ({share(whole[0], network.founding_flops)})",
+        f"{number(whole[1])} ({share(whole[1], network.founding_parameters)})",
         number(held),
     ]
     spec = network.spec
     sizes = " x ".join(map(str, spec["input"]))
-    out = np.prod([a["n"] for a in facts["axes"] if a["name"] in facts["layers"][-1]["output"]])
+    living = {axis["name"]: axis["n"] for axis in facts["axes"]}
+    out = " x ".join(str(living[axis]) for axis in facts["layers"][-1]["output"])
     title = (
-        f"Network {sizes} -> {int(out)}, {network.dtype}, seed {spec['seed']}, "
+        f"Network {sizes} -> {out}, {network.dtype}, seed {spec['seed']}, "
         f"{network.step:,} steps, {network.generation:,} generations"
     )
     note = ""
@@ -55,6 +59,29 @@ def overview(network: Network) -> Overview:
         note = f"{ms:.3g} ms a step of {batch} samples, {1000 * ms / batch:.3g} us a sample"
     head = ["layer", "kind", "alive / born", "multiply-adds", "parameters", "bytes"]
     return title, head, rows, total, note
+
+
+def _rows(layers: list[Any], populations: Iterable[str]) -> list[tuple[str, list[Any]]]:
+    """The layers by row: one each, or, where that were many, those of a population together.
+
+    What belongs to the populations "heads1" is called heads1_queries, heads1_out, ...
+    """
+    rows: dict[str, list[Any]] = {}
+    for layer in layers:
+        name = layer["name"]
+        owners = [p for p in populations if name == p or name.startswith(f"{p}_")]
+        key = max(owners, key=len) if owners and len(layers) > MANY else name
+        rows.setdefault(key, []).append(layer)
+    return list(rows.items())
+
+
+def _kind(layers: list[Any]) -> str:
+    """What a row is: the kind of its layer, or what its layers make populations of."""
+    kinds = [layer["kind"] for layer in layers]
+    if len(kinds) == 1:
+        return str(kinds[0])
+    made = "heads" if "attention" in kinds else "filters" if "conv2d" in kinds else "neurons"
+    return f"{made} ({len(kinds)} layers)"
 
 
 def outlook(network: Network, pressure: float | None) -> str:

@@ -1,7 +1,7 @@
 """Networks made of networks: copies, masses folded away, survivors back in place, cuts by rank.
 
-Everything is done on named arrays along named axes, as the core describes them; what a layer
-computes is known here only as far as a mass can be folded into it.
+Everything is done on named arrays along named axes, as the core describes them. What a layer
+computes is not known here; where its masses can be folded, _folding.py knows.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 
 from evoprune._dataset import Array
 from evoprune._feed import arrays_of
+from evoprune._folding import fold
 
 if TYPE_CHECKING:
     from evoprune.network import Network
 
 __all__ = ["copy", "expanded", "folded", "living", "population", "prune"]
 
-HOMOGENEOUS = ("identity", "relu", "leaky_relu")  # phi(m z) = m phi(z) for m >= 0
 BATCH = 1000  # samples at a time for signals that need data
 
 
@@ -92,92 +92,16 @@ def folded(network: Network) -> Network:
     """Fold masses into weights; see `Network.folded`."""
     old = copy(network)
     old.compact()
-    facts = old.describe()
-    sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
-    layers = {row["name"]: row for row in facts["layers"]}
-    spec = {**old.spec, "layers": [dict(layer) for layer in old.spec["layers"]]}
-    written = {layer["name"]: layer for layer in spec["layers"]}
-    owners: dict[str, list[str]] = {}
-    for row in facts["populations"]:
-        owners.setdefault(row["axis"], []).append(row["layer"])
-    stays = dict(_births(old))
-    for row in facts["populations"]:
-        name, axis = row["layer"], row["axis"]
-        if not (
-            _into_writer(old, written, layers, name) or _into_readers(old, written, layers, name)
-        ):
-            continue
-        old[f"{name}.mass"][...] = 1
-        source = written.get(written[name]["inputs"][0])
-        units = source["config"].get("units") if source else None
-        if source is None or not units or len(owners[axis]) > 1 or source["kind"] != "dense":
-            continue  # the axis is not this layer's alone to found anew: a mass of 1 stays
-        out = layers[source["name"]]["output"][-len(units) :]
-        if axis not in out:
-            continue
-        source["config"] = {**source["config"], "units": [sizes[a] for a in out]}
-        written[name]["config"] = {**written[name]["config"], "mass": False}
-        del stays[axis]
+    spec, stay = fold(old)
     other = type(network)(spec, network.dtype)
-    names = {axis["name"] for axis in other.describe()["axes"] if axis["mortal"]}
-    other.core.shrink({axis: ids for axis, ids in stays.items() if axis in names})
+    births = _births(old)
+    mortal = {axis["name"] for axis in other.describe()["axes"] if axis["mortal"]}
+    other.core.shrink({axis: births[axis] for axis in stay & mortal})
     for name in other:
         if name in old:
             other[name] = old[name]
     other.core.restore(network.step, network.generation)
     return _like(other, network)
-
-
-def _contract(layer: Mapping[str, Any], rank: int) -> int:
-    """How many trailing axes of its input a dense layer sums over."""
-    return int(layer["config"].get("contract", 1)) or rank
-
-
-def _scale(array: Array, at: int, mass: Array) -> None:
-    shape = [1] * array.ndim
-    shape[at] = len(mass)
-    array *= mass.reshape(shape)
-
-
-def _into_writer(
-    network: Network, written: Mapping[str, Any], layers: Mapping[str, Any], name: str
-) -> bool:
-    """m phi(w x + b) = phi(m w x + m b), where phi allows it and nobody else reads w x."""
-    config, source = written[name]["config"], written[name]["inputs"][0]
-    readers = [other for other in written.values() if source in other["inputs"]]
-    if config["activation"] not in HOMOGENEOUS or len(readers) > 1:
-        return False
-    if source == "input" or written[source]["kind"] != "dense":
-        return False
-    output = layers[name]["output"]
-    from_end = len(output) - int(config["axis"]) % len(output)  # 1: the last axis
-    weight, mass = network[f"{source}.weight"], network[f"{name}.mass"]
-    units = written[source]["config"].get("units") or ()
-    if from_end > len(units):
-        return False
-    _scale(weight, weight.ndim - from_end, mass)
-    if config["bias"]:
-        _scale(network[f"{name}.bias"], 0, mass)
-    return True
-
-
-def _into_readers(
-    network: Network, written: Mapping[str, Any], layers: Mapping[str, Any], name: str
-) -> bool:
-    """w (m h) = (w m) h, where all that read h are dense layers that sum over the axis."""
-    output = layers[name]["output"]
-    at = int(written[name]["config"]["axis"]) % len(output)
-    readers = [other for other in written.values() if name in other["inputs"]]
-    folds = []
-    for reader in readers:
-        contract = _contract(reader, len(output)) if reader["kind"] == "dense" else 0
-        place = at - (len(output) - contract)
-        if place < 0 or reader["inputs"][0] != name or name in reader["inputs"][1:]:
-            return False
-        folds.append((network[f"{reader['name']}.weight"], place))
-    for weight, place in folds:
-        _scale(weight, place, network[f"{name}.mass"])
-    return bool(folds)
 
 
 def prune(

@@ -257,9 +257,15 @@ class Network:
         self.core.configure(**settings)
         self._configured = True
 
-    def forward(self, x: ArrayLike) -> Array:
-        """Outputs of one training batch; fills `activations`."""
-        output: Array = self.core.forward(x)
+    def forward(self, x: ArrayLike, *, training: bool = True) -> Array:
+        """Outputs of one training batch; fills `activations`.
+
+        Args:
+            x: inputs (samples, ...).
+            training: with dropout, and batch norm by the batch's own statistics, as in a step of
+                training; else as in `predict`, which `backward` cannot follow through batch norm.
+        """
+        output: Array = self.core.forward(x, training=training)
         return output
 
     def backward(self, y: ArrayLike) -> float:
