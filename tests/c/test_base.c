@@ -247,7 +247,7 @@ static void test_optimizers(void) {
             ep_real *value = filled(n, 1), *g = filled(n, 1), *first = filled(n, 0);
             ep_real *second = filled(n, 0);
             ep_pace pace = {.rate = 0.1, .decay = law->decay(c), .scale = 1, .step = 1};
-            law->step(c, pace, n, value, g, law->moments > 0 ? first : NULL,
+            law->step(c, pace, (ep_block){1, n, n}, value, g, law->moments > 0 ? first : NULL,
                       law->moments > 1 ? second : NULL);
             for (int64_t k = 0; k < n; k++) {
                 CHECK(value[k] < 1 && value[k] == value[0]);
