@@ -69,7 +69,7 @@ static const size_t sizes[EP_NUMBER_TYPES] = {EACH_TYPE(SIZE_ENTRY)};
 static const number_of numbers[EP_NUMBER_TYPES] = {EACH_TYPE(NUMBER_ENTRY)};
 
 static const void *row_at(const ep_table *table, int64_t row) {
-    return (const char *)table->at + row * table->stride;
+    return (const char *)table->at + (table->map ? table->map[row] : row) * table->stride;
 }
 
 /* One image moved by (down, right) pixels, mirrored or not; what comes in from outside is 0. */

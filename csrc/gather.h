@@ -19,9 +19,11 @@ typedef enum {
     EP_NUMBER_TYPES
 } ep_number;
 
-/* Rows of `width` numbers, contiguous within a row, `stride` bytes from row to row. */
+/* Rows of `width` numbers, contiguous within a row, `stride` bytes from row to row; row i is the
+ * map[i]-th of them where there is a map. */
 typedef struct {
     const void *at;
+    const int64_t *map;
     ep_number type;
     int64_t rows, width, stride;
 } ep_table;

@@ -4,13 +4,8 @@
 #include "crew.h"
 #include "train.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct {
-    double loss, hits, weight;
-} tally;
 
 typedef struct {
     const ep_net *net;
@@ -20,13 +15,13 @@ typedef struct {
     ep_real *out;
     int64_t blocks, positions, outputs;
     size_t target_bytes;
-    tally *tallies; /* one a block; NULL without targets */
+    ep_tally *tallies; /* one a block; NULL without targets */
     char *targets; /* room for one block a worker */
     ep_real *losses;
     atomic_llong next;
 } sweep;
 
-static void score(sweep *s, const ep_pass *pass, int part, int64_t row, int64_t n, tally *t) {
+static void score(sweep *s, const ep_pass *pass, int part, int64_t row, int64_t n, ep_tally *t) {
     const ep_value *out = ep_net_output(s->net);
     char *targets = s->targets + (size_t)part * EP_INFER_ROWS * s->target_bytes;
     ep_real *loss = s->losses + 2 * part * EP_INFER_ROWS * s->positions;
@@ -43,7 +38,9 @@ static void score(sweep *s, const ep_pass *pass, int part, int64_t row, int64_t 
     for (int64_t i = 0; i < predictions; i++) {
         t->loss += (double)loss[i];
         t->hits += (double)hit[i];
-        t->weight += s->regime->loss->weight(s->regime->loss_config, targets + (size_t)i * each);
+        double weight = s->regime->loss->weight(s->regime->loss_config, targets + (size_t)i * each);
+        t->weight += weight;
+        t->counted += weight > 0;
     }
 }
 
@@ -69,8 +66,8 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
 }
 
 bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_table *y,
-              const ep_intake *intake, int threads, ep_real *out, double *loss, double *hits,
-              double *weight, ep_error *error) {
+              const ep_intake *intake, int threads, ep_real *out, ep_tally *tally,
+              ep_error *error) {
     sweep s = {.net = net, .regime = regime, .x = x, .y = y, .intake = *intake, .out = out};
     s.blocks = (x->rows + EP_INFER_ROWS - 1) / EP_INFER_ROWS;
     int workers = (int)ep_max(1, ep_min(threads, s.blocks));
@@ -96,16 +93,15 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
     } else {
         ep_fail(error, EP_NO_MEMORY, "evaluate: out of memory");
     }
-    tally sum = {0};
+    ep_tally sum = {0};
     for (int64_t i = 0; ok && y && i < s.blocks; i++) {
         sum.loss += s.tallies[i].loss;
         sum.hits += s.tallies[i].hits;
         sum.weight += s.tallies[i].weight;
+        sum.counted += s.tallies[i].counted;
     }
     if (ok && y) {
-        *loss = sum.weight > 0 ? sum.loss / sum.weight : (double)NAN;
-        *hits = sum.hits;
-        *weight = sum.weight;
+        *tally = sum;
     }
     free(s.tallies);
     free(s.targets);

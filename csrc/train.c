@@ -14,7 +14,7 @@ typedef struct {
     int64_t rows;
     int64_t *order;
     void *targets;
-    double weight; /* sum of the rows' weights in the loss */
+    double weight, counted; /* of the predictions' weights: their sum, and how many are not 0 */
 } draw;
 
 typedef struct {
@@ -60,11 +60,15 @@ static void draw_targets(const ep_regime *regime, const ep_table *y, const int64
     }
 }
 
-static double weigh(const ep_regime *regime, const void *targets, int64_t predictions,
-                    size_t bytes) {
+static double weigh(const ep_regime *regime, const void *targets, int64_t predictions, size_t bytes,
+                    double *counted) {
     double sum = 0;
+    *counted = 0;
     for (int64_t i = 0; i < predictions; i++) {
-        sum += regime->loss->weight(regime->loss_config, (const char *)targets + (size_t)i * bytes);
+        double weight = regime->loss->weight(regime->loss_config,
+                                             (const char *)targets + (size_t)i * bytes);
+        sum += weight;
+        *counted += weight > 0;
     }
     return sum;
 }
@@ -157,7 +161,7 @@ static void draw_batch(run *r, int64_t s) {
                              d->order);
     draw_targets(r->regime, &job->y, d->order, 0, d->rows, d->targets);
     d->weight = weigh(r->regime, d->targets, d->rows * r->positions,
-                      r->positions ? r->target_bytes / (size_t)r->positions : 0);
+                      r->positions ? r->target_bytes / (size_t)r->positions : 0, &d->counted);
 }
 
 /* This worker's rows: gather, forward, loss, backward. */
@@ -206,6 +210,7 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
     const draw *d = &r->draws[r->s & 1];
     r->record->loss[r->s] = loss;
     r->record->weight[r->s] = d->weight;
+    r->record->counted[r->s] = d->counted;
     r->record->hits[r->s] = sum_of(r->hit, d->rows * r->positions);
     ep_net_track(net, pass);
     net->step++;
@@ -386,7 +391,8 @@ double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
     double total = NAN;
     if (targets && loss) {
         draw_targets(regime, y, NULL, 0, net->rows, targets);
-        double weight = weigh(regime, targets, n, positions ? bytes / (size_t)positions : 0);
+        double counted,
+            weight = weigh(regime, targets, n, positions ? bytes / (size_t)positions : 0, &counted);
         ep_pass pass = ep_net_training_pass(net, 0, 1);
         int64_t place = ep_net_output(net)->at * pass.capacity;
         regime->loss->measure(regime->loss_config, n, outputs, pass.x + place, targets,

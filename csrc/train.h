@@ -34,7 +34,9 @@ typedef struct {
 
 typedef struct {
     int64_t steps;                /* done */
-    double *loss, *hits, *weight; /* steps numbers each, given by the caller */
+    /* steps numbers each, given by the caller: mean loss, right predictions, total weight, and
+     * predictions that count (weight above 0) */
+    double *loss, *hits, *weight, *counted;
     ep_chronicle chronicle;
 } ep_record;
 
@@ -45,10 +47,12 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
               ep_record *record, ep_error *error);
 
 /* Sums over all rows of the table without touching training state. out: (rows, output width) or
- * NULL; loss NULL when there are no targets. */
+ * NULL; y and tally NULL when there are no targets. */
+typedef struct {
+    double loss, hits, weight, counted; /* sums over rows */
+} ep_tally;
 bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_table *y,
-              const ep_intake *intake, int threads, ep_real *out, double *loss, double *hits,
-              double *weight, ep_error *error);
+              const ep_intake *intake, int threads, ep_real *out, ep_tally *tally, ep_error *error);
 
 /* The founding index of every living input feature, into living; false where all live. */
 bool ep_living_inputs(const ep_net *net, int32_t *living);

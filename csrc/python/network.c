@@ -248,6 +248,7 @@ static int network_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(self->fitness_call);
     Py_VISIT(self->dynamics_call);
     Py_VISIT(self->checked_y);
+    Py_VISIT(self->record);
     return 0;
 }
 
@@ -257,6 +258,7 @@ static int network_clear(PyObject *object) {
     Py_CLEAR(self->fitness_call);
     Py_CLEAR(self->dynamics_call);
     Py_CLEAR(self->checked_y);
+    Py_CLEAR(self->record);
     return 0;
 }
 
@@ -310,6 +312,12 @@ static PyObject *get_input_scaling(PyObject *object, void *closure) {
     return pair;
 }
 
+static PyObject *get_record(PyObject *object, void *closure) {
+    (void)closure;
+    PyObject *record = ((ep_network *)object)->record;
+    return Py_NewRef(record ? record : Py_None);
+}
+
 enum { STEP, GENERATION, FLOPS, FOUNDING_FLOPS, PARAMETERS, FOUNDING_PARAMETERS, NBYTES, ROWS };
 
 static PyObject *get_number(PyObject *object, void *closure) {
@@ -337,6 +345,8 @@ static PyObject *get_number(PyObject *object, void *closure) {
 static PyGetSetDef getset[] = {
     {"spec", get_spec, NULL, "The founding structure: a dict of plain Python objects.", NULL},
     {"input_scaling", get_input_scaling, NULL, "(shift, scale) of scale_input.", NULL},
+    {"record", get_record, NULL,
+     "What the last call of train did, also when it failed: its first `steps` rows count.", NULL},
     NUMBER("step", STEP, "Updates so far."),
     NUMBER("generation", GENERATION, "Generations so far."),
     NUMBER("flops", FLOPS, "Multiply-adds of one sample's forward pass at the present shape."),

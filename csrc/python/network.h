@@ -23,6 +23,7 @@ typedef struct {
         *checked_y; /* labels of this array were found in range; held, so that it stays itself */
     int64_t checked_outputs;
     bool all_living; /* no input feature has died */
+    PyObject *record; /* of the last call of train, whether it ended well or not */
 } ep_network;
 
 /* Raises RuntimeError when another call is in work; true: ours now, ep_network_leave gives it back. */
@@ -41,6 +42,13 @@ bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyO
 /* Targets for the configured loss; labels are checked for range (once per array). */
 bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
                          PyObject **keep);
+/* Both at once, with the rows that are meant (None: all, in order): sample i is row rows[i]. */
+typedef struct {
+    ep_table x, y;
+    PyObject *keep[3];
+} ep_feed;
+bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, ep_feed *feed);
+void ep_feed_close(ep_feed *feed);
 ep_intake ep_network_intake(const ep_network *self);
 
 /* ---- network_law.c: laws written in Python ---------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* network_run: training, evaluation and prediction over the user's arrays, without the GIL. */
 #include "python/network.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Refreshes which input features live; called after anything that may have removed some. */
@@ -111,32 +112,107 @@ static PyObject *result_of(const ep_record *record, PyArrayObject *const *column
     if (!deaths) {
         return NULL;
     }
-    return Py_BuildValue("{s:L,s:O,s:O,s:O,s:L,s:L,s:N}", "steps", (long long)record->steps, "loss",
-                         columns[0], "hits", columns[1], "weight", columns[2], "compactions",
-                         (long long)record->chronicle.compactions, "bound",
-                         (long long)record->chronicle.bound, "deaths", deaths);
+    return Py_BuildValue("{s:L,s:O,s:O,s:O,s:O,s:L,s:L,s:N}", "steps", (long long)record->steps,
+                         "loss", columns[0], "hits", columns[1], "weight", columns[2], "counted",
+                         columns[3], "compactions", (long long)record->chronicle.compactions,
+                         "bound", (long long)record->chronicle.bound, "deaths", deaths);
+}
+
+/* What one call of train holds; opened and closed as a whole. */
+typedef struct {
+    ep_job job;
+    ep_record record;
+    ep_feed feed;
+    PyArrayObject *plans[3], *columns[4];
+} errand;
+
+static void close_errand(errand *e) {
+    PyMem_Free(e->record.chronicle.deaths);
+    for (int i = 0; i < EP_COUNT(e->plans); i++) {
+        ep_array_drop(e->plans[i]);
+    }
+    for (int i = 0; i < EP_COUNT(e->columns); i++) {
+        ep_array_drop(e->columns[i]);
+    }
+    ep_feed_close(&e->feed);
+}
+
+/* The schedules, and room for what the run will have to tell. */
+static bool open_errand(ep_network *self, errand *e, PyObject *const *schedules) {
+    static const char *const names[] = {"rate", "pressure", "strength"};
+    npy_intp steps = -1;
+    for (int i = 0; i < EP_COUNT(e->plans); i++) {
+        e->plans[i] = schedule(schedules[i], names[i], &steps);
+        if (!e->plans[i]) {
+            return false;
+        }
+    }
+    for (int i = 0; i < EP_COUNT(e->columns); i++) {
+        e->columns[i] = ep_array_vector(steps, NPY_FLOAT64);
+        if (!e->columns[i]) {
+            return false;
+        }
+    }
+    e->job.steps = steps;
+    e->job.rate = PyArray_DATA(e->plans[0]);
+    e->job.pressure = PyArray_DATA(e->plans[1]);
+    e->job.strength = PyArray_DATA(e->plans[2]);
+    e->record.loss = PyArray_DATA(e->columns[0]);
+    e->record.hits = PyArray_DATA(e->columns[1]);
+    e->record.weight = PyArray_DATA(e->columns[2]);
+    e->record.counted = PyArray_DATA(e->columns[3]);
+    e->record.chronicle.room = living_populations(self->net);
+    e->record.chronicle.deaths = PyMem_Calloc((size_t)e->record.chronicle.room + 1,
+                                              sizeof(ep_death));
+    if (!e->record.chronicle.deaths) {
+        PyErr_NoMemory();
+    }
+    return e->record.chronicle.deaths != NULL;
+}
+
+/* Keeps the record on the network, so that a run that fails loses nothing; returns it or raises. */
+static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_error *error) {
+    PyObject *kind = NULL, *value = NULL, *trace = NULL;
+    PyErr_Fetch(&kind, &value, &trace); /* of a law written in Python */
+    PyObject *record = result_of(&e->record, e->columns), *before = self->record;
+    if (!record) {
+        Py_XDECREF(kind);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+        return NULL;
+    }
+    self->record = record;
+    Py_XDECREF(before);
+    PyErr_Restore(kind, value, trace);
+    if (ok) {
+        return Py_NewRef(record);
+    }
+    if (error->code == EP_DIVERGED) {
+        return ep_raise_diverged(self->state, self->net->step, error->text);
+    }
+    return ep_raise(error, self->state);
 }
 
 PyDoc_STRVAR(
     train_doc,
     "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
-    "augment=None)\n--\n\n"
+    "augment=None, rows=None)\n--\n\n"
     "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
     "weight (one number a step), compactions, bound, deaths. Raises Diverged (attribute step) with "
     "the network as it was before that step's update.");
 static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x",        "y",       "batch",   "first",   "rate", "pressure",
-                            "strength", "shuffle", "threads", "augment", NULL};
+                            "strength", "shuffle", "threads", "augment", "rows", NULL};
     ep_network *self = (ep_network *)object;
-    PyObject *x, *y, *rate = NULL, *pressure = NULL, *strength = NULL, *augment = NULL;
+    PyObject *x, *y, *schedules[3] = {NULL, NULL, NULL}, *augment = NULL, *rows = NULL;
     long long batch = 0, first = 0;
     int shuffle = 1, threads = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$LLOOOpiO:train", names, &x, &y, &batch,
-                                     &first, &rate, &pressure, &strength, &shuffle, &threads,
-                                     &augment)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$LLOOOpiOO:train", names, &x, &y, &batch,
+                                     &first, &schedules[0], &schedules[1], &schedules[2], &shuffle,
+                                     &threads, &augment, &rows)) {
         return NULL;
     }
-    if (!rate || !pressure || !strength) {
+    if (!schedules[0] || !schedules[1] || !schedules[2]) {
         PyErr_SetString(PyExc_TypeError, "train: rate, pressure and strength must be given");
         return NULL;
     }
@@ -150,131 +226,86 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     if (!ep_network_enter(self)) {
         return NULL;
     }
-    ep_job job = {.batch = batch,
-                  .first = first,
-                  .shuffle = shuffle != 0,
-                  .seed = self->net->seed,
-                  .threads = threads < 1 ? 1 : threads};
-    ep_record record = {0};
+    errand e;
+    memset(&e, 0, sizeof e);
     ep_error error = {EP_OK, ""};
-    PyObject *keep_x = NULL, *keep_y = NULL, *result = NULL;
-    PyArrayObject *plans[3] = {NULL}, *columns[3] = {NULL};
-    npy_intp steps = -1;
-    job.intake = ep_network_intake(self);
-    plans[0] = schedule(rate, "rate", &steps);
-    plans[1] = plans[0] ? schedule(pressure, "pressure", &steps) : NULL;
-    plans[2] = plans[1] ? schedule(strength, "strength", &steps) : NULL;
-    if (!plans[2] || !ep_table_of_inputs(self, x, &job.x, &keep_x) ||
-        !ep_table_of_targets(self, y, job.x.rows, &job.y, &keep_y) ||
-        !image_of(self, augment, &job.intake)) {
-        goto done;
+    PyObject *result = NULL;
+    e.job.intake = ep_network_intake(self);
+    if (open_errand(self, &e, schedules) && ep_feed_open(self, x, y, rows, &e.feed) &&
+        image_of(self, augment, &e.job.intake)) {
+        e.job.x = e.feed.x;
+        e.job.y = e.feed.y;
+        e.job.batch = batch;
+        e.job.first = first;
+        e.job.shuffle = shuffle != 0;
+        e.job.seed = self->net->seed;
+        e.job.threads = threads < 1 ? 1 : threads;
+        bool ok;
+        Py_BEGIN_ALLOW_THREADS
+        ok = ep_train(self->net, &self->regime, &e.job, self->living, &e.record, &error);
+        Py_END_ALLOW_THREADS
+        refresh_living(self);
+        result = conclude(self, &e, ok, &error);
     }
-    if (job.x.rows < 1) {
-        PyErr_SetString(PyExc_ValueError, "x: expected at least one sample, got none");
-        goto done;
-    }
-    for (int i = 0; i < 3; i++) {
-        columns[i] = ep_array_vector(steps, NPY_FLOAT64);
-        if (!columns[i]) {
-            goto done;
-        }
-    }
-    job.steps = steps;
-    job.rate = PyArray_DATA(plans[0]);
-    job.pressure = PyArray_DATA(plans[1]);
-    job.strength = PyArray_DATA(plans[2]);
-    record.loss = PyArray_DATA(columns[0]);
-    record.hits = PyArray_DATA(columns[1]);
-    record.weight = PyArray_DATA(columns[2]);
-    record.chronicle.room = living_populations(self->net);
-    record.chronicle.deaths = PyMem_Calloc((size_t)record.chronicle.room + 1, sizeof(ep_death));
-    if (!record.chronicle.deaths) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    bool ok;
-    Py_BEGIN_ALLOW_THREADS
-    ok = ep_train(self->net, &self->regime, &job, self->living, &record, &error);
-    Py_END_ALLOW_THREADS
-    refresh_living(self);
-    if (ok) {
-        result = result_of(&record, columns);
-    } else if (error.code == EP_DIVERGED) {
-        ep_raise_diverged(self->state, self->net->step, error.text);
-    } else {
-        ep_raise(&error, self->state);
-    }
-done:
-    PyMem_Free(record.chronicle.deaths);
-    for (int i = 0; i < 3; i++) {
-        ep_array_drop(plans[i]);
-        ep_array_drop(columns[i]);
-    }
-    Py_XDECREF(keep_x);
-    Py_XDECREF(keep_y);
+    close_errand(&e);
     ep_network_leave(self);
     return result;
 }
 
-PyDoc_STRVAR(check_data_doc, "check_data(x, y)\n--\n\nRaises what train would; reads every label.");
+PyDoc_STRVAR(check_data_doc,
+             "check_data(x, y, rows=None)\n--\n\nRaises what train would; reads every label.");
 static PyObject *check_data(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x", "y", NULL};
+    static char *names[] = {"x", "y", "rows", NULL};
     ep_network *self = (ep_network *)object;
-    PyObject *x, *y, *keep_x = NULL, *keep_y = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:check_data", names, &x, &y) ||
+    PyObject *x, *y, *rows = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O:check_data", names, &x, &y, &rows) ||
         !ep_network_enter(self)) {
         return NULL;
     }
-    ep_table of_x, of_y;
-    bool ok = ep_table_of_inputs(self, x, &of_x, &keep_x) &&
-              ep_table_of_targets(self, y, of_x.rows, &of_y, &keep_y);
-    if (ok && of_x.rows < 1) {
-        PyErr_SetString(PyExc_ValueError, "x: expected at least one sample, got none");
-        ok = false;
+    ep_feed feed;
+    bool ok = ep_feed_open(self, x, y, rows, &feed);
+    if (ok) {
+        ep_feed_close(&feed);
     }
-    Py_XDECREF(keep_x);
-    Py_XDECREF(keep_y);
     ep_network_leave(self);
     return ok ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(evaluate_doc, "evaluate(x, y, *, threads=1)\n--\n\n"
+PyDoc_STRVAR(evaluate_doc, "evaluate(x, y, *, threads=1, rows=None)\n--\n\n"
                            "(mean loss, share of predictions right, total weight) over all rows.");
 static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x", "y", "threads", NULL};
+    static char *names[] = {"x", "y", "threads", "rows", NULL};
     ep_network *self = (ep_network *)object;
-    PyObject *x, *y, *keep_x = NULL, *keep_y = NULL, *result = NULL;
+    PyObject *x, *y, *rows = NULL, *result = NULL;
     int threads = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$i:evaluate", names, &x, &y, &threads) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$iO:evaluate", names, &x, &y, &threads,
+                                     &rows) ||
         !ep_network_enter(self)) {
         return NULL;
     }
-    ep_table of_x, of_y;
+    ep_feed feed;
     ep_error error = {EP_OK, ""};
-    if (ep_table_of_inputs(self, x, &of_x, &keep_x) &&
-        ep_table_of_targets(self, y, of_x.rows, &of_y, &keep_y)) {
+    if (ep_feed_open(self, x, y, rows, &feed)) {
         ep_intake intake = ep_network_intake(self);
-        double loss = 0, hits = 0, weight = 0;
+        ep_tally sum = {0, 0, 0, 0};
         bool ok;
         Py_BEGIN_ALLOW_THREADS
-        ok = ep_infer(self->net, &self->regime, &of_x, &of_y, &intake, threads, NULL, &loss, &hits,
-                      &weight, &error);
+        ok = ep_infer(self->net, &self->regime, &feed.x, &feed.y, &intake, threads, NULL, &sum,
+                      &error);
         Py_END_ALLOW_THREADS
-        int64_t predictions = of_x.rows *
-                              (self->regime.loss->target == EP_TARGET_CLASS ? of_y.width : 1);
-        result = ok ? Py_BuildValue("(ddd)", loss,
-                                    predictions ? hits / (double)predictions : Py_NAN, weight)
+        result = ok ? Py_BuildValue("(ddd)", sum.weight > 0 ? sum.loss / sum.weight : (double)NAN,
+                                    sum.counted > 0 ? sum.hits / sum.counted : (double)NAN,
+                                    sum.weight)
                     : ep_raise(&error, self->state);
+        ep_feed_close(&feed);
     }
-    Py_XDECREF(keep_x);
-    Py_XDECREF(keep_y);
     ep_network_leave(self);
     return result;
 }
 
-PyDoc_STRVAR(predict_doc,
-             "predict(x, threads=1)\n--\n\n"
-             "The outputs (samples, axes ...) for x of the founding input shape, any dtype.");
+PyDoc_STRVAR(predict_doc, "predict(x, threads=1)\n--\n\n"
+                          "The outputs (samples, axes ...) for x of the founding input shape, any "
+                          "dtype.");
 static PyObject *predict(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "threads", NULL};
     ep_network *self = (ep_network *)object;
@@ -297,11 +328,10 @@ static PyObject *predict(PyObject *object, PyObject *args, PyObject *kwargs) {
             ep_intake intake = ep_network_intake(self);
             ep_error error = {EP_OK, ""};
             ep_real *to = PyArray_DATA((PyArrayObject *)result);
-            double ignored;
             bool ok;
             Py_BEGIN_ALLOW_THREADS
-            ok = ep_infer(self->net, &self->regime, &table, NULL, &intake, threads, to, &ignored,
-                          &ignored, &ignored, &error);
+            ok = ep_infer(self->net, &self->regime, &table, NULL, &intake, threads, to, NULL,
+                          &error);
             Py_END_ALLOW_THREADS
             if (!ok) {
                 Py_CLEAR(result);

@@ -168,6 +168,47 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
     return ok;
 }
 
+/* Row numbers, each within the table. */
+static bool map_rows(PyObject *rows, ep_feed *feed) {
+    npy_intp any = -1;
+    PyArrayObject *map = ep_array_in(rows, "rows", NPY_INT64, 1, &any);
+    feed->keep[2] = (PyObject *)map;
+    for (npy_intp i = 0; map && i < PyArray_DIM(map, 0); i++) {
+        int64_t row = ((const int64_t *)PyArray_DATA(map))[i];
+        if (row < 0 || row >= feed->x.rows) {
+            PyErr_Format(PyExc_ValueError, "rows: expected row numbers in [0, %lld), got %lld",
+                         (long long)feed->x.rows, (long long)row);
+            return false;
+        }
+    }
+    if (map) {
+        feed->x.map = feed->y.map = PyArray_DATA(map);
+        feed->x.rows = feed->y.rows = PyArray_DIM(map, 0);
+    }
+    return map != NULL;
+}
+
+bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, ep_feed *feed) {
+    *feed = (ep_feed){.keep = {NULL, NULL, NULL}};
+    bool ok = ep_table_of_inputs(self, x, &feed->x, &feed->keep[0]) &&
+              ep_table_of_targets(self, y, feed->x.rows, &feed->y, &feed->keep[1]) &&
+              (!rows || rows == Py_None || map_rows(rows, feed));
+    if (ok && feed->x.rows < 1) {
+        PyErr_SetString(PyExc_ValueError, "x: expected at least one sample, got none");
+        ok = false;
+    }
+    if (!ok) {
+        ep_feed_close(feed);
+    }
+    return ok;
+}
+
+void ep_feed_close(ep_feed *feed) {
+    for (int i = 0; i < EP_COUNT(feed->keep); i++) {
+        Py_CLEAR(feed->keep[i]);
+    }
+}
+
 ep_intake ep_network_intake(const ep_network *self) {
     return (ep_intake){.shift = self->shift,
                        .scale = self->scale,
