@@ -87,13 +87,20 @@ class ArrayFeed:
     """
 
     def __init__(
-        self, x: Array, y: Array, batch: int, shuffle: bool, scaling: Scaling | None = None
+        self,
+        x: Array,
+        y: Array,
+        batch: int,
+        shuffle: bool,
+        scaling: Scaling | None = None,
+        steps: int | None = None,
     ) -> None:
         if x.ndim < 1 or len(x) == 0:
             raise ValueError(f"data: expected at least one sample, got shape {x.shape}")
         self.x, self.y, self.shuffle, self.scaling = x, y, shuffle, scaling
         self.batch = min(batch, len(x))
-        self.per_epoch = -(-len(x) // self.batch)
+        # With steps given, the core's own rounds through the data go on across epochs of so many.
+        self.per_epoch = -(-len(x) // self.batch) if steps is None else whole("steps", steps, 1)
 
     def check(self, network: Network) -> None:
         """Raise what training would, before the first step; reads every label."""
@@ -193,9 +200,10 @@ def feed_of(data: Any, batch: int, shuffle: bool, steps: int | None) -> Feed:
     """
     batch = whole("batch", batch, 1)
     if isinstance(data, Dataset):
-        return ArrayFeed(*arrays_of("data", data), batch, shuffle, (data.shift, data.scale))
+        scaling = (data.shift, data.scale)
+        return ArrayFeed(*arrays_of("data", data), batch, shuffle, scaling, steps)
     if isinstance(data, tuple) and len(data) == 2:
-        return ArrayFeed(*arrays_of("data", data), batch, shuffle)
+        return ArrayFeed(*arrays_of("data", data), batch, shuffle, None, steps)
     if isinstance(data, str | bytes | dict | np.ndarray) or not isinstance(data, Iterable):
         raise TypeError(
             "data: expected a data set, (x, y), or an iterable of batches (x, y), got "

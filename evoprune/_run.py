@@ -33,6 +33,7 @@ class Run:
     shuffle: bool
     augment: dict[str, Any] | None
     done: int = 0
+    steps: int | None = None  # of an epoch, where the user said how many
 
     @property
     def total(self) -> int:

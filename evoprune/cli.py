@@ -1,4 +1,4 @@
-"""The command line: `evoprune train mnist --pressure 0.3 --out run/`, `evoprune show FILE`.
+"""The command line: `evoprune train mnist --pressure 0.3 --out run/`, `show FILE`, `generate FILE`.
 
 It puts together what the package has, prints and writes files; it computes nothing of its own.
 Exit status: 0 done, 1 the run failed, 2 the request cannot be met, 130 stopped by Ctrl-C (what
@@ -8,12 +8,14 @@ there is of the run is written).
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import evoprune as ep
-from evoprune._dataset import Array, Dataset
+from evoprune import _tasks as tasks
+from evoprune._dataset import Array
 from evoprune.callbacks import Callback, Row
 from evoprune.history import History
 from evoprune.trainer import Trainer
@@ -51,21 +53,36 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print what is in a file")
     show.add_argument("file", type=Path, help="a model (.safetensors) or a history (.npz)")
     show.set_defaults(command=_show)
+    _generate_parser(commands.add_parser("generate", help="let a language model go on with a text"))
     return parser
 
 
 def _train_parser(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("data", help="mnist, or a folder with four idx files like MNIST's")
+    add(
+        "name", metavar="DATA", help=f"{', '.join(tasks.DATA)}, or a folder of idx files as MNIST's"
+    )
+    add(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="where the data lies; mnist comes with the package",
+    )
     group = parser.add_argument_group("network")
+    group.add_argument(
+        "--net",
+        choices=tasks.NETS,
+        help="its kind (mlp; charlm for text, which nothing else reads)",
+    )
     group.add_argument(
         "--widths",
         type=_widths,
-        default=(512, 256),
         metavar="N,N",
-        help="neurons of the hidden layers (512,256)",
+        help="neurons of an mlp's layers (512,256), filters of a cnn's (32,64,128)",
     )
-    group.add_argument("--activation", default="relu", help="of the neurons (relu)")
+    for option, meaning in tasks.SHAPE.items():
+        group.add_argument(f"--{option}", type=int, metavar="N", help=meaning)
+    group.add_argument("--activation", help="of the neurons of an mlp, filters of a cnn (relu)")
     group.add_argument("--inputs", action="store_true", help="let input features live and die too")
     group = parser.add_argument_group("selection")
     group.add_argument(
@@ -94,11 +111,11 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the run, at its end, in which masses stand still (0)",
     )
-    group = parser.add_argument_group("training")
-    group.add_argument("--epochs", type=int, default=20, metavar="N", help="(20)")
-    group.add_argument(
-        "--batch", type=int, default=128, metavar="N", help="samples of a step (128)"
-    )
+    group = parser.add_argument_group("training", "(in brackets what an mlp takes; others differ)")
+    usual = tasks.USUAL["mlp"]
+    group.add_argument("--epochs", type=int, metavar="N", help=f"({usual.epochs})")
+    group.add_argument("--steps", type=int, metavar="N", help="of an epoch (once through the data)")
+    group.add_argument("--batch", type=int, metavar="N", help=f"samples of a step ({usual.batch})")
     group.add_argument(
         "--rate",
         type=float,
@@ -106,11 +123,21 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="learning rate of AdamW, falling to 0 along a cosine (0.001)",
     )
-    group.add_argument("--decay", type=float, default=0.5, metavar="X", help="weight decay (0.5)")
+    group.add_argument("--decay", type=float, metavar="X", help=f"weight decay ({usual.decay:g})")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
     group.add_argument("--threads", type=int, metavar="N", help="(all processors)")
     add("--out", type=Path, default=Path("run"), metavar="FOLDER", help="for the results (run/)")
     parser.set_defaults(command=_train)
+
+
+def _generate_parser(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", type=Path, help="a model that `evoprune train text` has written")
+    add("--prompt", default="\n", metavar="TEXT", help="what to go on from (a new line)")
+    add("--length", type=int, default=500, metavar="N", help="characters (500)")
+    add("--temperature", type=float, default=0.8, metavar="X", help="0: the likeliest always (0.8)")
+    add("--seed", type=int, default=0, metavar="N", help="(0)")
+    parser.set_defaults(command=_generate)
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -126,21 +153,14 @@ def _widths(text: str) -> tuple[int, ...]:
 def _train(options: argparse.Namespace) -> int:
     if options.threads is not None:
         ep.set_threads(options.threads)
-    train, test = _data(options.data)
-    network = ep.mlp(
-        train.features,
-        *options.widths,
-        len(train.classes or ()),
-        activation=options.activation,
-        inputs=options.inputs,
-        seed=options.seed,
-    )
+    task = tasks.task_of(options)
+    train, test, network, usual = task.train, task.test, task.network, task.usual
     if options.lifespan is not None and options.dynamics != "malthusian":
         raise ValueError("--lifespan: only the malthusian dynamics has one")
     lifespan = {} if options.lifespan is None else {"lifespan": options.lifespan}
     trainer = ep.Trainer(
         network,
-        optimizer=ep.AdamW(options.rate, decay=options.decay),
+        optimizer=ep.AdamW(options.rate, decay=usual.decay, clip=usual.clip),
         selection=ep.Selection(
             pressure=options.pressure,
             dynamics=ep.Malthusian(**lifespan) if lifespan else options.dynamics,
@@ -150,51 +170,60 @@ def _train(options: argparse.Namespace) -> int:
     )
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{train.name}: {len(train):,} samples to train on, {len(test):,} to test on")
-    table = _LiveTable(list(network.born))
     history = trainer.fit(
-        train, options.epochs, options.batch, validation=test, callbacks=[table], progress=False
+        train,
+        usual.epochs,
+        usual.batch,
+        validation=test,
+        callbacks=[_LiveTable(list(network.born), text=options.name == "text")],
+        progress=False,
+        steps=usual.steps,
     )
     if history.interrupted:
         print(f"interrupted after {history.steps_done:,} steps; writing what there is")
     print(f"\n{network!r}\n")
+    if "vocabulary" in network.notes:
+        print(f"{ep.generate(network, length=200, seed=options.seed).strip()}\n")
     for path in _write(trainer, history, options.out):
         print(path)
     return 130 if history.interrupted else 0
 
 
-def _data(name: str) -> tuple[Dataset, Dataset]:
-    if name == "mnist":
-        return ep.datasets.mnist()
-    folder = Path(name)
-    if not folder.is_dir():
-        raise ValueError(f"data: expected mnist or a folder with idx files, got {name!r}")
-    return ep.datasets.idx(folder)
-
-
 class _LiveTable(Callback):
     """Prints a row of the table an epoch, as it comes."""
 
-    def __init__(self, layers: list[str]) -> None:
-        self.layers = layers
-        self.widths = [5, 8, 8, max(16, 6 * len(layers)), 8, 8]
+    def __init__(self, layers: list[str], text: bool) -> None:
+        self.layers, self.text = layers, text
+        self.widths = [5, 8, 10 if text else 8, max(16, min(36, 6 * len(layers))), 8, 8]
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Print the head."""
-        self._line(["epoch", "loss", "test", "living", "upkeep", "ms/step"])
+        measure = "perplexity" if self.text else "test"
+        self._line(["epoch", "loss", measure, "living", "upkeep", "ms/step"])
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """Print a row: loss of the training batches, accuracy on the test data."""
-        living = " + ".join(f"{row[f'alive.{name}']:.0f}" for name in self.layers) or "-"
+        """Print a row: loss of the training batches, accuracy or perplexity on the test data."""
+        perplexity = f"{math.exp(min(700, row['validation_loss'])):.3f}"
         self._line(
             [
                 f"{row['epoch']:.0f}",
                 f"{row['loss']:.4f}",
-                f"{100 * row['validation_accuracy']:.2f} %",
-                living,
+                perplexity if self.text else f"{100 * row['validation_accuracy']:.2f} %",
+                self._living(row),
                 f"{row['upkeep']:.4f}",
                 f"{row['ms_per_step']:.2f}",
             ]
         )
+
+    def _living(self, row: Row) -> str:
+        """Populations by layer, or, of many layers, by what they are: "heads 13 + neurons 820"."""
+        if len(self.layers) <= 4:
+            return " + ".join(f"{row[f'alive.{name}']:.0f}" for name in self.layers) or "-"
+        sums: dict[str, float] = {}
+        for name in self.layers:
+            kind = name.rstrip("0123456789") if "_" not in name else "filters"
+            sums[kind] = sums.get(kind, 0) + row[f"alive.{name}"]
+        return " + ".join(f"{kind} {n:.0f}" for kind, n in sums.items())
 
     def _line(self, cells: list[str]) -> None:
         print("  ".join(c.rjust(w) for c, w in zip(cells, self.widths, strict=True)), flush=True)
@@ -222,7 +251,13 @@ def _write(trainer: Trainer, history: History, folder: Path) -> list[Path]:
     return paths
 
 
-# ---- show ------------------------------------------------------------------------------------
+# ---- show, generate --------------------------------------------------------------------------
+
+
+def _generate(options: argparse.Namespace) -> int:
+    settings = {"temperature": options.temperature, "seed": options.seed}
+    print(ep.generate(ep.load(options.file), options.prompt, options.length, **settings))
+    return 0
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -120,7 +120,9 @@ class Trainer:
             shuffle: draw samples in an order of the network's seed, another every epoch.
             augment: {"shift": pixels, "flip": bool} for images.
             until: stop after so many epochs (or a fraction) of the run; `resume` goes on.
-            steps: steps of an epoch, for an iterable that does not know its length.
+            steps: steps of an epoch, where an epoch is not once through the data, or for an
+                iterable that does not know its length. The order of samples goes on across epochs,
+                so that every sample is seen once before any is seen again.
             record_every: steps from one record of masses and fitness to the next; about 200 records
                 a run if not given.
 
@@ -137,7 +139,9 @@ class Trainer:
         per_epoch = feed.per_epoch
         batches = self._batches if self._run is None else self._run.first + self._run.done
         first = -(-batches // per_epoch) * per_epoch
-        run = Run(epochs, per_epoch, int(batch), first, feed.shuffle and shuffle, augment)
+        run = Run(
+            epochs, per_epoch, int(batch), first, feed.shuffle and shuffle, augment, steps=steps
+        )
         pace = self._schedules(run)
         if record_every is None:
             record_every = max(1, run.total // RECORDS)
@@ -176,7 +180,7 @@ class Trainer:
             ValueError: there is no run to go on with, or the data is of another length.
         """
         run, _ = self._running()
-        feed = feed_of(data, run.batch, run.shuffle, run.per_epoch)
+        feed = feed_of(data, run.batch, run.shuffle, run.steps)
         if feed.per_epoch != run.per_epoch:
             raise ValueError(
                 f"data: expected {run.per_epoch} batches an epoch, as the run began with, "

@@ -99,6 +99,50 @@ def test_training_leaves_files(trained, folder):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.filterwarnings("ignore::evoprune.NothingCanDie")
+@pytest.mark.parametrize(
+    ("net", "options", "living"),
+    [
+        ("cnn", ["--widths", "6,8"], "6 + 8"),
+        ("vit", ["--dim", "8", "--layers", "3", "--heads", "2"], "heads 6 + neurons 96"),
+    ],
+)
+def test_filters_and_heads_are_trained(net, options, living, folder, tmp_path, capsys):
+    folder = write_larger(folder, tmp_path)
+    arguments = ["train", str(folder), "--net", net, *options, *map(str, TRAIN[2:])]
+    assert cli.main([*arguments, "--epochs", "2", "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert f" {living} " in text
+    assert sum(ep.load(tmp_path / "out" / "model.safetensors").born.values()) > 10
+
+
+def write_larger(folder, to):
+    """The same images with a margin, 8 x 8 pixels."""
+    for part in ("train", "t10k"):
+        labels = f"{part}-labels-idx1-ubyte"
+        (to / labels).write_bytes((folder / labels).read_bytes())
+        images = ep.datasets.read_idx(folder / f"{part}-images-idx3-ubyte")
+        write_idx(to / f"{part}-images-idx3-ubyte", np.pad(images, ((0, 0), (1, 1), (1, 1))))
+    return to
+
+
+@pytest.mark.filterwarnings("ignore::evoprune.NothingCanDie")
+def test_a_text_is_trained_and_gone_on_with(tmp_path, capsys):
+    file, out = tmp_path / "text.txt", tmp_path / "out"
+    file.write_text("one and two and three\n" * 60)
+    small = ["--dim", "8", "--layers", "1", "--heads", "2", "--context", "8"]
+    arguments = ["train", "text", "--data", file, *small, "--epochs", 2, "--steps", 20]
+    assert cli.main([*map(str, arguments), "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "perplexity" in text
+    assert " 2 + 32 " in text
+    model = str(out / "model.safetensors")
+    assert cli.main(["generate", model, "--prompt", "two", "--length", "30"]) == 0
+    assert set(capsys.readouterr().out) <= set("one and two and three\n")
+    assert cli.main(["generate", model, "--prompt", "TWO"]) == 2
+    assert "'T' at 0 is not in the vocabulary" in capsys.readouterr().err
+
+
 def test_show(trained, capsys):
     _, out = trained
     assert cli.main(["show", str(out / "model.safetensors")]) == 0
@@ -112,7 +156,16 @@ def test_show(trained, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["train", "nowhere"], "data: expected mnist or a folder"),
+        (["train", "nowhere"], "data: expected mnist, .* or a folder"),
+        (["train", "text"], "--data: must be given, where text lies"),
+        (["train", "text", "--data", "FOLDER", "--net", "vit"], "vit does not read text"),
+        (["train", "text", "--data", "none.txt"], "none.txt"),
+        (["train", "fashion-mnist", "--data", "none"], "none"),
+        (["train", "FOLDER", "--net", "charlm"], "charlm reads text"),
+        (["train", "FOLDER", "--net", "lenet5"], "a window that reaches over 5"),
+        (["train", "FOLDER", "--net", "vit", "--inputs"], "vit has no such choice"),
+        (["train", "FOLDER", "--steps", "0"], "steps"),
+        (["generate", "nothing.safetensors"], "nothing.safetensors"),
         (["train", "."], "No such file|no |expected"),
         (["show", "nothing.safetensors"], "nothing.safetensors"),
         (["show", "nothing.npz"], "nothing.npz"),

@@ -249,6 +249,21 @@ def test_an_iterable_says_its_length_or_is_told():
         fit(make(), [])
 
 
+@quiet
+def test_an_epoch_can_be_given_a_length():
+    one, other = make(), make()
+    fit(one, epochs=3, batch=48)  # 5 batches go once through the data
+    history = fit(other, epochs=5, batch=48, steps=3)
+    assert (history.per_epoch, history.steps_done) == (3, 15)
+    assert np.array_equal(one.history.losses, history.losses)  # the same samples in the same order
+    third = make()
+    fit(third, epochs=5, batch=48, steps=3, until=2.5)
+    third.resume(data(), progress=False)
+    same(other, third)
+    with pytest.raises(ValueError, match="steps: expected a whole number from 1"):
+        fit(make(), steps=0)
+
+
 # ---- looking on ------------------------------------------------------------------------------
 
 
