@@ -216,7 +216,7 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
     net->step++;
     r->record->steps = r->s + 1;
     ep_evolution *e = r->regime->evolution;
-    if (e && net->n_populations && net->step % ep_evolution_selection(e)->every == 0) {
+    if (e && net->n_populations && net->step % e->selection.every == 0) {
         ep_chronicle *chronicle = &r->record->chronicle;
         int64_t before = chronicle->compactions;
         if (!ep_evolve(net, e, job->pressure[r->s], job->strength[r->s], pass->scratch, chronicle,
