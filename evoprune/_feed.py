@@ -18,7 +18,21 @@ from evoprune._dataset import Array, Dataset
 if TYPE_CHECKING:
     from evoprune.network import Network
 
-__all__ = ["ArrayFeed", "BatchFeed", "Data", "Feed", "Schedules", "Score", "arrays_of", "feed_of"]
+__all__ = [
+    "ArrayFeed",
+    "BatchFeed",
+    "Data",
+    "Feed",
+    "Schedules",
+    "Score",
+    "Table",
+    "arrays_of",
+    "feed_of",
+    "table_of",
+]
+
+PER_STEP = ("loss", "hits", "weight", "counted")  # of a record of the core
+TOTALS = ("steps", "compactions", "bound")
 
 Pair: TypeAlias = tuple[ArrayLike, ArrayLike]
 Data: TypeAlias = Dataset | Pair | Iterable[Pair]
@@ -48,8 +62,20 @@ class Schedules(NamedTuple):
         return Schedules(*(numbers[start:stop] for numbers in self))
 
 
-def arrays_of(name: str, data: Any, scaling: Scaling | None = None) -> tuple[Array, Array]:
-    """Inputs and targets of a data set or a pair, as the core takes them; copied only if they must.
+class Table(NamedTuple):
+    """Inputs and targets, as the core takes them; sample i is row rows[i], or row i."""
+
+    x: Array
+    y: Array
+    rows: Array | None
+
+    def copied(self) -> tuple[Array, Array]:
+        """Inputs and targets of the samples alone; copied where rows choose them."""
+        return (self.x, self.y) if self.rows is None else (self.x[self.rows], self.y[self.rows])
+
+
+def table_of(name: str, data: Any, scaling: Scaling | None = None) -> Table:
+    """Inputs and targets of a data set or a pair, without a copy.
 
     Args:
         name: the argument's, for error texts.
@@ -68,15 +94,18 @@ def arrays_of(name: str, data: Any, scaling: Scaling | None = None) -> tuple[Arr
                 f"{_brief(scaling[1])}; give both the same normalisation, or plain arrays"
             )
         rows = data.rows
-        if rows is None:
-            return data.x, data.y
-        if len(rows) == rows[-1] - rows[0] + 1 and bool((np.diff(rows) == 1).all()):
+        if rows is not None and bool((np.diff(rows) == 1).all()):
             stretch = slice(int(rows[0]), int(rows[-1]) + 1)
-            return data.x[stretch], data.y[stretch]
-        return data.x[rows], data.y[rows]
+            return Table(data.x[stretch], data.y[stretch], None)
+        return Table(data.x, data.y, rows)
     if isinstance(data, tuple | list) and len(data) == 2:
-        return np.asarray(data[0]), np.asarray(data[1])
+        return Table(np.asarray(data[0]), np.asarray(data[1]), None)
     raise TypeError(f"{name}: expected a data set or (x, y), got {type(data).__name__}")
+
+
+def arrays_of(name: str, data: Any, scaling: Scaling | None = None) -> tuple[Array, Array]:
+    """Inputs and targets as two arrays, see `table_of`; copied where they must be."""
+    return table_of(name, data, scaling).copied()
 
 
 class ArrayFeed:
@@ -88,31 +117,33 @@ class ArrayFeed:
 
     def __init__(
         self,
-        x: Array,
-        y: Array,
+        table: Table,
         batch: int,
         shuffle: bool,
         scaling: Scaling | None = None,
         steps: int | None = None,
     ) -> None:
+        x, _, rows = table
         if x.ndim < 1 or len(x) == 0:
             raise ValueError(f"data: expected at least one sample, got shape {x.shape}")
-        self.x, self.y, self.shuffle, self.scaling = x, y, shuffle, scaling
-        self.batch = min(batch, len(x))
+        self.table, self.shuffle, self.scaling = table, shuffle, scaling
+        samples = len(x if rows is None else rows)
+        self.batch = min(batch, samples)
         # With steps given, the core's own rounds through the data go on across epochs of so many.
-        self.per_epoch = -(-len(x) // self.batch) if steps is None else whole("steps", steps, 1)
+        self.per_epoch = -(-samples // self.batch) if steps is None else whole("steps", steps, 1)
 
     def check(self, network: Network) -> None:
         """Raise what training would, before the first step; reads every label."""
-        network.core.check_data(self.x, self.y)
+        network.core.check_data(*self.table)
 
     def run(
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any
     ) -> dict[str, Any]:
         """Run the steps of `pace`, from batch `first` of all epochs on; the core's record."""
         return network.train(
-            self.x,
-            self.y,
+            self.table.x,
+            self.table.y,
+            rows=self.table.rows,
             batch=self.batch,
             first=first,
             rate=pace.rate,
@@ -122,6 +153,10 @@ class ArrayFeed:
             threads=threads,
             augment=augment,
         )
+
+    def made(self, network: Network) -> dict[str, Any]:
+        """What the last call of `run` did, also if it failed: a record of the steps made."""
+        return _cut(network.core.record)
 
 
 class BatchFeed:
@@ -143,6 +178,8 @@ class BatchFeed:
         self.batches, self.per_epoch = batches, per_epoch
         self.batch = 0  # samples of the last one
         self._left: Iterator[Pair] | None = None
+        self._records: list[dict[str, Any]] = []
+        self._before = 0  # steps of the network before the last run
         self._at = -1  # the batch, counted over all epochs, that `_left` gives next
 
     def check(self, network: Network) -> None:
@@ -165,11 +202,11 @@ class BatchFeed:
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any
     ) -> dict[str, Any]:
         """Run the steps of `pace`, one call of the core each; records joined."""
-        records = []
+        self._records, self._before = [], network.step
         for i in range(len(pace.rate)):
             x, y = self._next(first + i)
             self.batch = len(x)
-            records.append(
+            self._records.append(
                 network.train(
                     x,
                     y,
@@ -183,10 +220,27 @@ class BatchFeed:
                     augment=augment,
                 )
             )
-        joined = {key: sum(r[key] for r in records) for key in ("steps", "compactions", "bound")}
-        for key in ("loss", "hits", "weight", "deaths"):
-            joined[key] = np.concatenate([r[key] for r in records])
-        return joined
+        return _joined(self._records)
+
+    def made(self, network: Network) -> dict[str, Any]:
+        """What the last call of `run` did, also if it failed: a record of the steps made."""
+        records = list(self._records)
+        if network.step > self._before + len(records):  # the call that failed had made its step
+            records.append(_cut(network.core.record))
+        return _joined(records)
+
+
+def _cut(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without the steps that were not made."""
+    steps = int(record["steps"])
+    return {key: record[key][:steps] if key in PER_STEP else record[key] for key in record}
+
+
+def _joined(records: list[dict[str, Any]]) -> dict[str, Any]:
+    joined: dict[str, Any] = {key: sum(r[key] for r in records) for key in TOTALS}
+    for key in (*PER_STEP, "deaths"):
+        joined[key] = np.concatenate([r[key] for r in records]) if records else np.empty(0)
+    return joined
 
 
 Feed: TypeAlias = ArrayFeed | BatchFeed
@@ -201,9 +255,9 @@ def feed_of(data: Any, batch: int, shuffle: bool, steps: int | None) -> Feed:
     batch = whole("batch", batch, 1)
     if isinstance(data, Dataset):
         scaling = (data.shift, data.scale)
-        return ArrayFeed(*arrays_of("data", data), batch, shuffle, scaling, steps)
+        return ArrayFeed(table_of("data", data), batch, shuffle, scaling, steps)
     if isinstance(data, tuple) and len(data) == 2:
-        return ArrayFeed(*arrays_of("data", data), batch, shuffle, None, steps)
+        return ArrayFeed(table_of("data", data), batch, shuffle, None, steps)
     if isinstance(data, str | bytes | dict | np.ndarray) or not isinstance(data, Iterable):
         raise TypeError(
             "data: expected a data set, (x, y), or an iterable of batches (x, y), got "

@@ -95,7 +95,7 @@ class History(Mapping[str, Array]):
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
-        self._batches: list[Array] = []  # (3, steps) each: loss, hits, weight
+        self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
         self.steps_done = 0
         self._extinctions: list[Array] = []
 
@@ -133,7 +133,7 @@ class History(Mapping[str, Array]):
         return losses
 
     def _joined(self) -> Array:
-        return np.concatenate(self._batches, axis=1) if self._batches else np.empty((3, 0))
+        return np.concatenate(self._batches, axis=1) if self._batches else np.empty((4, 0))
 
     @property
     def extinctions(self) -> Array:
@@ -302,12 +302,22 @@ class History(Mapping[str, Array]):
         for quantity, records in self._records.items():
             self._records[quantity] = [records[i] for i in keep]
 
-    def add_steps(self, losses: Array, hits: Array, weights: Array) -> None:
-        """Append further steps: mean loss, right predictions and total weight of their batches."""
+    def add_steps(
+        self, losses: Array, hits: Array, weights: Array, counted: Array | None = None
+    ) -> None:
+        """Append further steps, what their batches gave.
+
+        Args:
+            losses: mean loss (steps,).
+            hits: right predictions.
+            weights: total weight in the mean, by class weights.
+            counted: predictions that were judged, right or wrong; their weight if not given.
+        """
         if len(losses) and self._extinctions:  # what came after the last deaths
             rows: Any = self._extinctions[-1]
             rows["loss_after"][rows["step"] == self.steps_done] = losses[0]
-        self._batches.append(np.array([losses, hits, weights], np.float64))
+        counted = weights if counted is None else counted
+        self._batches.append(np.array([losses, hits, weights, counted], np.float64))
         self.steps_done += len(losses)
 
     def means(self, first: int) -> tuple[float, float]:
@@ -318,11 +328,13 @@ class History(Mapping[str, Array]):
             kept.append(batch[:, max(0, first - at) :])
             if at <= first:
                 break
-        losses, hits, weights = np.concatenate(kept[::-1], axis=1) if kept else np.empty((3, 0))
+        losses, hits, weights, counted = (
+            np.concatenate(kept[::-1], axis=1) if kept else np.empty((4, 0))
+        )
         total = float(weights.sum())
         if total <= 0:
             return np.nan, np.nan
-        return float(losses @ weights) / total, float(hits.sum()) / total
+        return float(losses @ weights) / total, float(hits.sum() / counted.sum())
 
     def add_deaths(self, deaths: Array, layers: Sequence[str], start: int) -> Array:
         """Append deaths as the core reports them, after `add_steps` of the same steps.
@@ -367,7 +379,7 @@ class History(Mapping[str, Array]):
         """Write everything to one .npz file of plain arrays, whole or not at all.
 
         `numpy.load(path)` reads it: epochs.COLUMN, steps, mass, fitness, upkeep, batches (loss,
-        right predictions and weight of every step), extinctions, and meta, a text in JSON.
+        right predictions, weight, number of them of every step), extinctions, and meta, in JSON.
         """
         content = self.to_bytes()
 
@@ -438,7 +450,9 @@ class History(Mapping[str, Array]):
         history._steps = arrays["steps"].tolist()
         history.thinned = int(meta["thinned"])
         history._records = {quantity: list(arrays[quantity]) for quantity in QUANTITIES}
-        history._batches = [arrays["batches"]]
+        batches = arrays["batches"]
+        # Files from before predictions were counted: their weight was their number.
+        history._batches = [batches if len(batches) == 4 else batches[[0, 1, 2, 2]]]
         history.steps_done = arrays["batches"].shape[1]
         history._extinctions = [arrays["extinctions"]] if len(arrays["extinctions"]) else []
         return history

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from evoprune import _core, _modelfile, _surgery, _table
 from evoprune._dataset import Array, Dataset
-from evoprune._feed import Score, arrays_of
+from evoprune._feed import Score, table_of
 from evoprune._overview import outlook, overview
 from evoprune.errors import Diverged
 from evoprune.laws import CrossEntropy, Loss
@@ -246,10 +246,12 @@ class Network:
         Raises:
             ValueError, TypeError: the data does not fit.
         """
-        x, y = arrays_of("x", x if y is None else (x, y), self.input_scaling)
+        table = table_of("x", x if y is None else (x, y), self.input_scaling)
         if not self._configured:
             self.configure(loss=self.loss.kind, loss_config=self.loss.config())
-        loss, accuracy, weight = self.core.evaluate(x, y, threads=get_threads())
+        loss, accuracy, weight = self.core.evaluate(
+            table.x, table.y, rows=table.rows, threads=get_threads()
+        )
         return Score(float(loss), float(accuracy), float(weight))
 
     def configure(self, **settings: Any) -> None:

@@ -21,7 +21,7 @@ from evoprune import _modelfile
 from evoprune._checks import whole
 from evoprune._dataset import Array, Dataset
 from evoprune._demography import hill, variance
-from evoprune._feed import Data, Feed, Pair, Schedules, Score, arrays_of, feed_of
+from evoprune._feed import Data, Feed, Pair, Schedules, Score, arrays_of, feed_of, table_of
 from evoprune._overview import census
 from evoprune._run import Bar, Interrupt, Run, Watch
 from evoprune.callbacks import Callback
@@ -198,16 +198,15 @@ class Trainer:
         """End the run before its next step; for callbacks."""
         self._stopping = True
 
-    def _checked(self, feed: Feed, validation: Any) -> tuple[Array, Array] | None:
-        """Look at all data before the first step; the arrays to validate on."""
+    def _checked(self, feed: Feed, validation: Any) -> Any:
+        """Look at all data before the first step; what to validate on."""
         self._configure()
         feed.check(self.network)
         scaling = feed.scaling or self.network.input_scaling
         if validation is None:
             return None
-        held_out = arrays_of("validation", validation, scaling)
-        self.network.core.check_data(*held_out)
-        return held_out
+        self.network.core.check_data(*table_of("validation", validation, scaling))
+        return validation
 
     def _schedules(self, run: Run) -> Schedules:
         rate = values("optimizer: rate", self.optimizer.rate, run.total, cosine)
@@ -245,7 +244,7 @@ class Trainer:
         self,
         feed: Feed,
         pace: Schedules,
-        held_out: tuple[Array, Array] | None,
+        held_out: Any,
         callbacks: Iterable[Callback],
         progress: bool,
         until: float | None,
@@ -300,21 +299,29 @@ class Trainer:
         try:
             record = feed.run(network, run.first + run.done, pace, get_threads(), run.augment)
         except BaseException:
-            # Steps before the one that failed have been made; their losses are not known.
-            made = network.step - before
-            history.add_steps(*np.full((3, made), np.nan))
-            run.done += made
+            self._write_down(feed.made(network), before)  # of the steps before the one that failed
             self._record()
             raise
         watch.add(len(pace.rate), time.perf_counter() - begin)
-        history.add_steps(record["loss"], record["hits"], record["weight"])
-        deaths = history.add_deaths(record["deaths"], history.layers, before - run.done)
-        run.done += len(pace.rate)
+        deaths = self._write_down(record, before)
         watch.held += int(record["bound"])
         network.timing = (1000 * watch.seconds_a_step, feed.batch)
         network.pressure = float(pace.pressure[-1])
         if run.done % history.record_every == 0 or run.done == run.total:
             self._record()
+        return deaths
+
+    def _write_down(self, record: dict[str, Any], before: int) -> Array:
+        """Take a record of the core into the history; the deaths, as rows of it.
+
+        Args:
+            record: of the steps just made.
+            before: steps of the network before them.
+        """
+        run, history = self._running()
+        history.add_steps(*(record[key] for key in ("loss", "hits", "weight", "counted")))
+        deaths = history.add_deaths(record["deaths"], history.layers, before - run.done)
+        run.done += len(record["loss"])
         return deaths
 
     def _record(self) -> None:

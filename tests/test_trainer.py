@@ -264,6 +264,54 @@ def test_an_epoch_can_be_given_a_length():
         fit(make(), steps=0)
 
 
+@quiet
+def test_accuracy_counts_predictions_whatever_their_weight():
+    x, y = data()
+    loss = ep.CrossEntropy(class_weights=[1, 5, 0.2])
+    trainer = make(loss=loss, selection=None, optimizer=ep.AdamW(1e-12))
+    right = float((trainer.network.predict(x).argmax(1) == y).mean())
+    history = fit(trainer, (x, y), epochs=1, validation=(x, y))
+    assert history["accuracy"][-1] == pytest.approx(right, abs=0.01)
+    assert history["validation_accuracy"][-1] == pytest.approx(right, abs=0.01)
+    assert trainer.evaluate((x, y)).accuracy == pytest.approx(right, abs=0.01)
+
+
+def test_ignored_positions_are_not_counted():
+    net = ep.charlm(4, 6, dim=8, layers=1, heads=2)
+    x = np.random.default_rng(0).integers(0, 4, (10, 6))
+    y = net.predict(x).argmax(-1)
+    y[:, :3] = -1
+    score = net.evaluate(x, y)
+    assert (score.accuracy, score.weight) == (1, 30)
+    trainer = ep.Trainer(net, selection=None, optimizer=ep.AdamW(1e-12))
+    assert fit(trainer, (x, y), epochs=1)["accuracy"][-1] == 1
+
+
+def test_chosen_rows_are_drawn_without_a_copy():
+    x, y = data(n=300)
+    whole = ep.datasets.arrays(x, y)
+    part, rest = whole.split(60, seed=4)
+    one, other = make(), make()
+    fit(one, part, validation=rest)
+    fit(other, part.batch(), validation=rest.batch())
+    same(one, other)
+    assert one.evaluate(rest) == other.evaluate(rest.batch())
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_losses_before_a_failure_are_kept(batches):
+    def failing(mass, fitness):
+        if trainer.network.generation == 7:
+            raise RuntimeError("enough")
+        return mass
+
+    trainer = make(selection=ep.Selection(dynamics=failing, min_age=0))
+    with pytest.raises(RuntimeError, match="enough"):
+        fit(trainer, Batches(data()) if batches else None)
+    assert trainer.network.step == trainer.history.steps_done == 7
+    assert np.isfinite(trainer.history.losses).all()
+
+
 # ---- looking on ------------------------------------------------------------------------------
 
 
