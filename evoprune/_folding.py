@@ -141,8 +141,8 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
         for array, dimension in places:
             _scale(network[array], dimension, mass)
         mass[...] = 1
-        if axis in fixed or axis not in founders:
-            continue
+        if axis in fixed or axis not in founders or not sizes[axis]:
+            continue  # none can be founded where nobody is left: the branch stays, empty
         founder, setting, which = founders[axis]
         if setting == "units":
             units = [int(n) for n in founder["config"]["units"]]

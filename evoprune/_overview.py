@@ -101,6 +101,9 @@ def outlook(network: Network, pressure: float | None) -> str:
         places, _ = living(network, facts, row)
         fitness = network[f"{row['layer']}.fitness"][places].astype(np.float64) * corrected
         mass = network[f"{row['layer']}.mass"][places].astype(np.float64)
+        if not len(places):
+            rows.append([row["layer"], "0 alive", *[""] * 7])
+            continue
         cells = [row["layer"], f"{len(places)} alive", f"{np.median(mass):.3g}"]
         cells += [f"{np.quantile(fitness, q):.2e}" for q in (0.1, 0.5, 0.9)]
         if pressure is None:

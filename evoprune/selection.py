@@ -49,7 +49,8 @@ class Selection:
         niche: who competes with whom, where the dynamics compares: a "layer" or the "network".
         memory: share of the fitness that is remembered from one generation to the next, 0 to 1.
         threshold: a mass below it is extinct (at birth it is 1).
-        floor: so many populations of a layer are never let die.
+        floor: so many populations of a layer are never let die; with 0 a residual branch can go
+            altogether, and any other layer, which leaves the network nothing to tell inputs by.
         min_age: generations in which nobody dies.
         every: steps from one generation to the next.
         rest: share of the run, at its end, in which masses stand still and weights settle.
@@ -92,7 +93,7 @@ class Selection:
         number("Selection: memory", self.memory, 0, 0.9999999)
         number("Selection: threshold", self.threshold, 0, 1)
         number("Selection: rest", self.rest, 0, 1)
-        for name, least in (("floor", 1), ("min_age", 0), ("every", 1)):
+        for name, least in (("floor", 0), ("min_age", 0), ("every", 1)):
             whole(f"Selection: {name}", getattr(self, name), least)
 
     def replace(self, **changes: Any) -> Selection:

@@ -141,7 +141,9 @@ def test_laws_see_vectors_not_shapes(path):
 
 
 @pytest.mark.parametrize(
-    "path", sources("net*", "compact*", "signals*", "evolve*", "evolution*", "train*", "gather*"), ids=room
+    "path",
+    sources("net*", "compact*", "signals*", "evolve*", "evolution*", "train*", "gather*"),
+    ids=room,
 )
 def test_no_kind_is_named_above_its_own_file(path):
     kinds = "|".join(sorted(p.stem for p in sources("layers/*.c")))

@@ -140,6 +140,29 @@ def test_gradients_are_those_of_the_loss(name):
     assert slope == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5, abs=1e-7)
 
 
+@pytest.mark.parametrize("name", ["charlm", "vit", "resnet"])
+def test_a_residual_branch_can_die_altogether(name, tmp_path):
+    net = NETS[name]()
+    x, y = data(net)
+    first = next(iter(net.born))
+    net.kill(first, net.births(first))
+    expected = net.predict(x)
+    net.compact()
+    assert np.allclose(net.predict(x), expected, atol=1e-6)
+    assert net.alive[first] == 0
+    own = {layer["name"]: layer["flops"] for layer in net.describe()["layers"]}
+    assert not any(flops for layer, flops in own.items() if layer.startswith(f"{first}_"))
+    trainer = ep.Trainer(net, selection=SELECTION.replace(floor=0), optimizer=ep.AdamW(1e-3))
+    history = trainer.fit((x, y), 20, 16, progress=False)
+    assert np.isfinite(history.losses).all()
+    for other in (net.copy(), net.expanded(), net.folded()):
+        assert np.allclose(other.predict(x), net.predict(x), atol=1e-5)
+    net.save(tmp_path / "net.safetensors")
+    assert np.array_equal(ep.load(tmp_path / "net.safetensors").predict(x), net.predict(x))
+    assert f" 0 / {net.born[first]}" in repr(net)
+    assert net.summary()
+
+
 # ---- what they are made of -------------------------------------------------------------------
 
 

@@ -186,7 +186,7 @@ def test_selection_becomes_what_the_core_takes():
         ({"niche": "pond"}, ValueError, "niche: expected one of layer, network"),
         ({"memory": 1.0}, ValueError, "memory: expected a number from 0 to"),
         ({"threshold": "low"}, TypeError, "threshold: expected a number"),
-        ({"floor": 0}, ValueError, "floor: expected a whole number from 1"),
+        ({"floor": -1}, ValueError, "floor: expected a whole number from 0"),
         ({"floor": 1.5}, TypeError, "floor: expected a whole number"),
         ({"every": True}, TypeError, "every: expected a whole number"),
         ({"fitness": lambda a, b, c: a}, TypeError, "must take 1 argument"),
