@@ -142,7 +142,7 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
             _scale(network[array], dimension, mass)
         mass[...] = 1
         if axis in fixed or axis not in founders or not sizes[axis]:
-            continue  # none can be founded where nobody is left: the branch stays, empty
+            continue  # none can be founded where nobody is left
         founder, setting, which = founders[axis]
         if setting == "units":
             units = [int(n) for n in founder["config"]["units"]]
@@ -152,7 +152,7 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
             founder["config"][setting] = sizes[axis]
         layer["config"]["mass"] = False
         stay.remove(axis)
-    return {**network.spec, "layers": list(structure.layers.values())}, stay
+    return {**network.spec, "layers": _without_zeros(structure, sizes)}, stay
 
 
 def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
@@ -164,6 +164,30 @@ def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
     if before is not None:
         return before + ([(f"{layer['name']}.bias", 0)] if config["bias"] else [])
     return structure.absorbers(layer["name"], axis)
+
+
+def _without_zeros(structure: _Structure, sizes: Mapping[str, int]) -> list[Layer]:
+    """The layers without branches that add nothing any more, since nobody lives in them."""
+    zero = {name for name, axes in structure.outputs.items() if not all(sizes[a] for a in axes)}
+    instead: dict[str, str] = {}
+    for name, layer in structure.layers.items():
+        layer["inputs"] = [instead.get(source, source) for source in layer["inputs"]]
+        kind, inputs = layer["kind"], layer["inputs"]
+        if kind == "sum":
+            left = [source for source in inputs if source not in zero]
+            if len(left) == 1:
+                instead[name] = left[0]
+            elif left:
+                layer["inputs"] = left
+            else:
+                zero.add(name)
+        elif kind in ("dense", "conv2d", *KEEP) and inputs[0] in zero:
+            zero.add(name)
+    needed = {instead.get(structure.last, structure.last)}
+    for name, layer in reversed(structure.layers.items()):
+        if name in needed:
+            needed |= set(layer["inputs"])
+    return [layer for name, layer in structure.layers.items() if name in needed]
 
 
 def _of_input(axis: str) -> bool:
