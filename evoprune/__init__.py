@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
 
 from evoprune import datasets, plot
+from evoprune.budget import Budget
 from evoprune.callbacks import Callback, Checkpoint, EarlyStopping, JSONLLogger
 from evoprune.errors import Diverged, FileFormatError, NothingCanDie
 from evoprune.history import History
@@ -84,6 +85,7 @@ __all__ = [
     "BatchNorm",
     "BestResponse",
     "BinaryCrossEntropy",
+    "Budget",
     "Callback",
     "Chain",
     "Checkpoint",

@@ -34,6 +34,8 @@ class Run:
     augment: dict[str, Any] | None
     done: int = 0
     steps: int | None = None  # of an epoch, where the user said how many
+    pressure: float | None = None  # the last that a budget has found
+    resting: bool = False  # the budget's size is reached: masses stand still
 
     @property
     def total(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoprune._checks import number, one_of, whole
+from evoprune.budget import Budget
 from evoprune.laws import (
     Dynamics,
     DynamicsLike,
@@ -37,7 +38,8 @@ class Selection:
 
     Attributes:
         pressure: what it may cost, in nats of loss, to keep the whole founding network alive; a
-            number or a schedule over the run. A population's upkeep is pressure times its share.
+            number, a schedule over the run, or a `Budget`, which finds it. A population's upkeep is
+            pressure times its share.
         dynamics: how masses follow fitness: a law (`Malthusian(lifespan=700)`), its name, or a
             Python function, see `evoprune.dynamics`.
         fitness: what a population is worth: a law, its name ("marginal": -dL/dmass, "taylor",
@@ -90,6 +92,12 @@ class Selection:
             object.__setattr__(self, "upkeep", given)
         one_of("Selection: niche", self.niche, ("layer", "network"))
         one_of("Selection: removal", self.removal, ("auto", "always", "never"))
+        counted = isinstance(pressure, Budget) and pressure.alive is None
+        if counted and self.removal == "never":
+            raise ValueError(
+                "Selection: removal: never leaves the arrays as they are, and a Budget of macs or "
+                "params counts them; give one of alive"
+            )
         number("Selection: memory", self.memory, 0, 0.9999999)
         number("Selection: threshold", self.threshold, 0, 1)
         number("Selection: rest", self.rest, 0, 1)

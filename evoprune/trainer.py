@@ -24,10 +24,12 @@ from evoprune._demography import hill, variance
 from evoprune._feed import Data, Feed, Pair, Schedules, Score, arrays_of, feed_of, table_of
 from evoprune._overview import census
 from evoprune._run import Bar, Interrupt, Run, Watch
+from evoprune.budget import MARKS, Budget
 from evoprune.callbacks import Callback
 from evoprune.errors import FileFormatError, NothingCanDie
 from evoprune.history import RECORDS, History
 from evoprune.laws import AdamW, Loss, Optimizer
+from evoprune.live import Live
 from evoprune.network import Network
 from evoprune.schedules import cosine, values
 from evoprune.selection import Selection
@@ -98,6 +100,7 @@ class Trainer:
         validation: Dataset | Pair | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool = True,
+        live: bool = False,
         shuffle: bool = True,
         augment: dict[str, Any] | None = None,
         until: float | None = None,
@@ -117,6 +120,8 @@ class Trainer:
             validation: a data set or (x, y) to evaluate on after every epoch.
             callbacks: see `Callback`.
             progress: show a bar.
+            live: in a notebook, show loss, accuracy, the living and their masses while it goes; in
+                a terminal, a table. In place of the bar.
             shuffle: draw samples in an order of the network's seed, another every epoch.
             augment: {"shift": pixels, "flip": bool} for images.
             until: stop after so many epochs (or a fraction) of the run; `resume` goes on.
@@ -156,7 +161,7 @@ class Trainer:
             record_every=record_every,
             settings=self._settings(run),
         )
-        return self._go(feed, pace, held_out, callbacks, progress, until)
+        return self._go(feed, pace, held_out, callbacks, _view(run, progress, live), until)
 
     def resume(
         self,
@@ -165,13 +170,14 @@ class Trainer:
         validation: Dataset | Pair | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool = True,
+        live: bool = False,
         until: float | None = None,
     ) -> History:
         """Go on with a run that has stopped before its end, on the same data.
 
         Args:
             data: what the run began with; it is not part of the state of a trainer.
-            validation, callbacks, progress, until: as for `fit`.
+            validation, callbacks, progress, live, until: as for `fit`.
 
         Returns:
             The history of the whole run.
@@ -187,7 +193,8 @@ class Trainer:
                 f"got {feed.per_epoch}"
             )
         held_out = self._checked(feed, validation)
-        return self._go(feed, self._schedules(run), held_out, callbacks, progress, until)
+        view = _view(run, progress, live)
+        return self._go(feed, self._schedules(run), held_out, callbacks, view, until)
 
     def _running(self) -> tuple[Run, History]:
         if self._run is None or self.history is None:
@@ -213,9 +220,14 @@ class Trainer:
         if self.selection is None:
             still = np.zeros(run.total)
             return Schedules(rate, still, still)
-        return Schedules(
-            rate, self.selection.pressures(run.total), self.selection.strengths(run.total)
-        )
+        pressure = self.selection.pressures(run.total)
+        strength = self.selection.strengths(run.total)
+        if self._budget is not None:
+            if run.pressure is None:
+                run.pressure = self._budget.first(self.network)
+            pressure[:] = run.pressure
+            strength[0 if run.resting else run.total :] = 0
+        return Schedules(rate, pressure, strength)
 
     def _settings(self, run: Run) -> dict[str, Any]:
         return {
@@ -246,7 +258,7 @@ class Trainer:
         pace: Schedules,
         held_out: Any,
         callbacks: Iterable[Callback],
-        progress: bool,
+        view: Bar | Live,
         until: float | None,
     ) -> History:
         network = self.network
@@ -263,8 +275,9 @@ class Trainer:
         self._record()
         for listener in listeners:
             listener.on_fit_begin(self)
-        with Interrupt() as interrupt, Bar(run, progress) as bar:
+        with Interrupt() as interrupt, view as bar:
             while run.done < end and not self._stopping and not interrupt.seen:
+                self._steer(pace)
                 stop = min(end, self._next_stop(run, history), run.done + watch.steps)
                 deaths = self._stretch(feed, pace.cut(run.done, stop), watch)
                 if len(deaths):
@@ -287,8 +300,36 @@ class Trainer:
 
     def _next_stop(self, run: Run, history: History) -> int:
         """The next step count at which there is something to do: an epoch's end or a record."""
-        marks = (run.per_epoch, history.record_every)
+        marks = [run.per_epoch, history.record_every]
+        if self._budget is not None:
+            marks.append(max(1, run.total // MARKS))
         return min((run.done // mark + 1) * mark for mark in marks)
+
+    @property
+    def _budget(self) -> Budget | None:
+        pressure = None if self.selection is None else self.selection.pressure
+        return pressure if isinstance(pressure, Budget) else None
+
+    def _steer(self, pace: Schedules) -> None:
+        """Let the budget, if there is one, say the pressure from here on; at fixed steps only."""
+        run, _ = self._running()
+        budget, selection = self._budget, self.selection
+        if budget is None or selection is None or run.pressure is None or run.resting:
+            return
+        if run.done and run.done % max(1, run.total // MARKS) == 0:
+            if selection.removal != "never":
+                self.network.compact()  # so that its size is that of the living
+            moving = max(1, round((1 - selection.rest) * run.total))
+            run.resting = budget.reached(self.network)
+            run.pressure = budget.steer(
+                self.network,
+                run.pressure,
+                done=min(1.0, run.done / moving),
+                lag=(selection.lifespan() or 0.0) * selection.every / moving,
+                threshold=selection.threshold,
+            )
+            pace.pressure[run.done :] = run.pressure
+            pace.strength[run.done if run.resting else run.total :] = 0
 
     def _stretch(self, feed: Feed, pace: Schedules, watch: Watch) -> Array:
         """Run a stretch of steps and write it down; the deaths, as rows of the history."""
@@ -449,6 +490,11 @@ class Trainer:
             f"Trainer(loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"selection={self.selection!r})\n{self.network!r}"
         )
+
+
+def _view(run: Run, progress: bool, live: bool) -> Bar | Live:
+    """What shows the run as it goes."""
+    return Live() if live else Bar(run, progress)
 
 
 def _counts_hits(loss: Loss) -> bool:
