@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from evoprune import _core
+
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 PROGRAMS = sorted((ROOT / "tests" / "c").glob("*.c"))
@@ -69,6 +71,15 @@ def core(request, tmp_path_factory) -> tuple[list[str], list[str], Path]:
         return build, list(pool.map(compile_one, SOURCES)), folder
 
 
+def run_program(target: Path) -> None:
+    options = {
+        "ASAN_OPTIONS": "detect_stack_use_after_return=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    done = run([str(target)], env=os.environ | options, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_program(core, program):
@@ -76,9 +87,21 @@ def test_program(core, program):
     target = folder / program.stem
     made = run([*build, str(program), *objects, "-o", str(target), "-lm"])
     assert made.returncode == 0, made.stderr
-    options = {
-        "ASAN_OPTIONS": "detect_stack_use_after_return=1",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
-    }
-    done = run([str(target)], env=os.environ | options, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_program(target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [1, 2])
+def test_products_on_wider_vectors(core, level, tmp_path):
+    """The matrix product is written for each kind of processor: its file once more for those."""
+    if _core.core32.cpu_level() < level:
+        pytest.skip("this processor has no vectors as wide")
+    build, _, _ = core
+    if "-DEP_DOUBLE=1" in build and level == 2:
+        pytest.skip("there is no such module")
+    program = ROOT / "tests" / "c" / "test_gemm.c"
+    flags = [f"-march=x86-64-v{level + 2}", "-O2"]  # -O2: with fused multiplies, as in the modules
+    target = tmp_path / "test_gemm"
+    made = run([*build, *flags, str(program), str(CSRC / "gemm.c"), "-o", str(target), "-lm"])
+    assert made.returncode == 0, made.stderr
+    run_program(target)

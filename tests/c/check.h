@@ -1,0 +1,34 @@
+/* check: what the test programs share: a CHECK that counts and names what failed, and exact memory. */
+#ifndef EP_TEST_CHECK_H
+#define EP_TEST_CHECK_H
+
+#include "base.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int failures;
+
+#define CHECK(condition)                                                    \
+    do {                                                                    \
+        if (!(condition) && failures++ < 20) {                              \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+        }                                                                   \
+    } while (0)
+
+/* Numbers that are small multiples of 1/64, never zero, so that signs and roundings both occur. */
+static inline ep_real any_number(uint64_t *state) {
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (ep_real)((int64_t)(*state >> 40) % 2000 * 2 - 1999) / (ep_real)190;
+}
+
+/* Exactly n numbers, so that the address sanitizer sees one number more. */
+static inline ep_real *numbers(int64_t n, uint64_t seed) {
+    ep_real *at = malloc((size_t)n * sizeof *at + (n == 0));
+    for (int64_t i = 0; i < n; i++) {
+        at[i] = any_number(&seed);
+    }
+    return at;
+}
+
+#endif
