@@ -235,6 +235,59 @@ def test_filters_need_something_that_is_a_picture():
         plot.filters(ep.mlp(16, 8, 2), "x")
 
 
+def test_what_heads_attend_to_sums_to_one():
+    net = ep.vit((8, 8, 1), 3, patch=4, dim=8, layers=2, heads=2)
+    net.kill("heads2", [0])
+    net.compact()
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 1)).astype(np.float32)
+    ax = plot.heads(net, x, sample=1)
+    assert len(ax.images) == 3
+    words = {text.get_text() for text in ax.texts}
+    assert {"heads1", "heads2", "head 0", "head 1"} <= words
+    assert len(plot.heads(net, x, "heads2").images) == 1
+    with pytest.raises(ValueError, match=r"expected a layer of attention \(heads1, heads2\)"):
+        plot.heads(net, x, "heads3")
+
+
+def test_attention_is_what_the_core_computes():
+    from evoprune.plot import _insides
+
+    net = ep.charlm(11, 6, dim=8, layers=1, heads=2)
+    x = np.arange(12).reshape(2, 6) % 11
+    net.forward(x)
+    row = next(r for r in net.describe()["layers"] if r["kind"] == "attention")
+    config = next(r["config"] for r in net.spec["layers"] if r["name"] == row["name"])
+    maps = _insides._maps(net, row, config, 1)
+    assert np.allclose(maps.sum(-1), 1)
+    assert np.allclose(np.triu(maps[0], 1), 0)  # it is causal
+    values = net.activations[row["inputs"][2]][1]
+    expected = np.einsum("hqk,khd->qhd", maps, values)
+    assert np.allclose(expected, net.activations[row["name"]][1], atol=1e-5)
+
+
+def test_filters_are_kernels():
+    net = ep.lenet5(filters=(4, 6), neurons=8)
+    ax = plot.filters(net)
+    assert "filters1" in ax.get_title("left")
+    assert plot.filters(net, "filters2").images[0].get_array().shape[2] == 3
+    plot.filters(ep.cnn((8, 8, 3), (4, 6), 3))  # of colours
+    plot.structure(net)
+
+
+def test_many_layers_are_told_apart_by_kind():
+    from matplotlib.figure import Figure
+
+    from evoprune.plot import _ground
+
+    ax = Figure().subplots()
+    layers = [f"{kind}{i}" for i in range(1, 6) for kind in ("heads", "neurons")]
+    hues = _ground.paint(layers, ax)
+    assert list(hues) == layers
+    assert len(set(hues.values())) == 10
+    assert max(hues["heads3"]) == hues["heads3"][2] > 0.5  # blue
+    assert len(set(_ground.paint([f"filters{i}" for i in range(20)], ax).values())) == 20
+
+
 def test_fronts_check_what_they_get(run):
     _, history = run
     for y in ("error", "accuracy"):

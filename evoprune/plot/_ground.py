@@ -26,6 +26,7 @@ __all__ = [
     "legend",
     "limits",
     "one",
+    "paint",
     "style",
 ]
 
@@ -110,6 +111,22 @@ def colours(n: int, ax: Any) -> list[Colour]:
     return [to_rgb(colour) for colour in colormaps[CURVES](np.linspace(low, high, n))]
 
 
+def paint(layers: Sequence[str], ax: Any) -> dict[str, Colour]:
+    """Choose a colour for every layer: of many, those of one kind in shades from first to last."""
+    kinds: dict[str, list[str]] = {}
+    for name in layers:
+        kinds.setdefault(name.rstrip("0123456789"), []).append(name)
+    if len(layers) <= len(COLOURS) or not 1 < len(kinds) <= len(COLOURS):
+        return dict(zip(layers, colours(len(layers), ax), strict=True))
+    chosen = {}
+    for names, hue in zip(kinds.values(), colours(len(kinds), ax), strict=True):
+        for name, level in zip(names, np.linspace(-0.4, 0.5, len(names)), strict=True):
+            end = 0.0 if level < 0 else 1.0
+            red, green, blue = (float(c + abs(level) * (end - c)) for c in hue)
+            chosen[name] = (red, green, blue)
+    return {name: chosen[name] for name in layers}
+
+
 def grey(ax: Any, strength: float = 0.5) -> Colour:
     """Mix the ground of the Axes with what is written on it, by `strength` from 0 to 1."""
     ground, ink = (0.09, 0.9) if is_dark(ax) else (1.0, 0.15)
@@ -155,7 +172,9 @@ def legend(ax: Any, handles: Sequence[Any] | None = None, below: bool = False) -
     if not below:
         ax.legend(handles=named, frameon=False, fontsize="small")
         return
-    columns = min(4, len(named))
+    longest = max(len(str(handle.get_label())) for handle in named)
+    fits = int(11 * ax.figure.get_size_inches()[0] / (longest + 7))
+    columns = max(1, min(4, len(named), fits))
     ax.legend(
         handles=named,
         frameon=False,

@@ -215,7 +215,7 @@ def heads(
     Args:
         network: a network with attention; x goes through it once.
         x: a batch of samples, as `Network.predict` takes it.
-        layer: one layer of attention; all of them, one a row, if not given.
+        layer: one layer of heads ("heads2"); all of them, one a row, if not given.
         sample: which sample of the batch.
         ax: where to draw; a new figure if not given.
 
@@ -229,20 +229,25 @@ def heads(
 
     facts = network.describe()
     found = [row for row in facts["layers"] if row["kind"] == "attention"]
-    wanted = [row for row in found if layer in (None, row["name"])]
+    # The populations that a layer of attention leads to are what its heads are called by.
+    mortal = {row["axis"]: row["layer"] for row in facts["populations"]}
+    names = {row["name"]: mortal.get(row["output"][-2], row["name"]) for row in found}
+    wanted = [row for row in found if layer in (None, row["name"], names[row["name"]])]
     if not wanted:
-        names = ", ".join(row["name"] for row in found) or "none"
-        raise ValueError(f"layer: expected a layer of attention ({names}), got {layer!r}")
+        known = ", ".join(names.values()) or "none"
+        raise ValueError(f"layer: expected a layer of attention ({known}), got {layer!r}")
     network.forward(np.asarray(x)[: sample + 1])
     configs = {row["name"]: row["config"] for row in network.spec["layers"]}
     rows = [_maps(network, row, configs[row["name"]], sample) for row in wanted]
     ids = {axis["name"]: axis for axis in facts["axes"]}
     most = max(len(maps) for maps in rows)
-    ax = one(ax, (min(12, 1.2 + 1.6 * most), min(10, 0.8 + 1.6 * len(rows))))
+    ax = one(ax, (min(12, 1.2 + 1.6 * most), min(10, 0.8 + 1.8 * len(rows))))
     cmap = colormaps["cividis"]
-    for r, (row, maps) in enumerate(zip(wanted, rows, strict=True)):
+    pitch = 1.14  # room for a name over each map
+    for at, (row, maps) in enumerate(zip(wanted, rows, strict=True)):
+        r = pitch * at
         births = np.asarray(ids[row["output"][-2]]["birth"])
-        ax.text(-0.12, r + 0.5, row["name"], ha="right", va="center", fontsize="small")
+        ax.text(-0.12, r + 0.5, names[row["name"]], ha="right", va="center", fontsize="small")
         for c, picture in enumerate(maps):
             level = np.sqrt(picture / max(1e-30, picture.max()))
             ax.imshow(cmap(level), extent=(c, c + 0.94, r + 0.94, r), interpolation="nearest")
@@ -250,7 +255,7 @@ def heads(
         if not len(maps):
             ax.text(0, r + 0.5, "no head is left", va="center", color=grey(ax, 0.6))
     ax.set_xlim(-0.1, most)
-    ax.set_ylim(len(rows), -0.15)
+    ax.set_ylim(pitch * len(rows) - 0.14, -0.15)
     ax.set_aspect("equal")
     ax.set_axis_off()
     ax.set_title("What the surviving heads attend to", loc="left", pad=14)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from evoprune._dataset import Array
 from evoprune._overview import census
 from evoprune._table import number, share
-from evoprune.plot._ground import colours, grey, label, legend, one
+from evoprune.plot._ground import colours, grey, label, legend, one, paint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,8 +49,9 @@ def fitness(
     ax = one(ax, (8, 5))
     people, threshold = _people(source, pressure)
     ratios = []
-    paint = colours(len(people), ax)
-    for (name, (mass, worth, upkeep)), colour in zip(people.items(), paint, strict=True):
+    hues = paint(list(people), ax)
+    for name, (mass, worth, upkeep) in people.items():
+        colour = hues[name]
         ratio = np.divide(worth, upkeep, np.full(len(worth), np.nan), where=upkeep > 0)
         ratios.append(ratio)
         below = ratio < 1
@@ -81,7 +82,7 @@ def fitness(
             textcoords="offset points", va="top", color=grey(ax, 0.7), fontsize="small",
         )  # fmt: skip
     label(ax, "Fitness against upkeep", "mass (1 at birth)", "fitness / upkeep")
-    legend(ax)
+    legend(ax, below=len(people) > 3)
     return ax
 
 
@@ -111,7 +112,7 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
 
     Layers stand from left to right, cells in the order of birth, coloured the stronger the greater
     their share of the layer's mass. Under a layer: how many live, and the multiply-adds of what
-    leads to it, of those at birth.
+    leads to it, of those at birth (of many layers, the share that is left).
 
     Args:
         network: what to draw; it is not changed.
@@ -129,13 +130,16 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
     columns = [name for name, n in born.items() if n]
     tall = 32 if max(born.values(), default=1) > 128 else 16
     widths = [-(-born[name] // tall) for name in columns]
-    gap = max(4.0, 0.12 * sum(widths))
-    ax = one(ax, (min(14, max(7, 0.19 * (sum(widths) + gap * len(columns)))), 5))
+    brief = len(columns) > 5
+    slots = [max(wide + 3, tall * (0.3 if brief else 0.46)) for wide in widths]
+    size = 4.2 * sum(slots) / (1.3 * tall) + 0.6
+    ax = one(ax, (min(16, max(7, size)), 5 if size <= 16 else max(3, 80 / size)))
+    hues = paint(columns, ax)
     left = 0.0
-    for name, wide, colour in zip(columns, widths, colours(len(columns), ax), strict=True):
+    for name, wide, slot in zip(columns, widths, slots, strict=True):
         births, mass, *_ = people[name]
         n = born[name]
-        rows, start = min(tall, n), left + gap / 2
+        rows, start = min(tall, n), left + (slot - wide) / 2
         at = np.arange(n)
         x, y = start + at // tall, (tall + rows) / 2 - 1 - at % tall
         strength = np.zeros(n)
@@ -144,21 +148,25 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
         lives[births] = True
         cells = [Rectangle((a + 0.08, b + 0.08), 0.84, 0.84) for a, b in zip(x, y, strict=True)]
         ground = np.asarray(grey(ax, 0.0))
-        paint = np.where(
+        shade = np.where(
             lives[:, None],
-            ground + strength[:, None] * (np.asarray(colour) - ground),
+            ground + strength[:, None] * (np.asarray(hues[name]) - ground),
             np.asarray(grey(ax, 0.09)),
         )
-        ax.add_collection(PatchCollection(cells, facecolors=paint, linewidths=0))
-        middle = start + wide / 2
-        ax.text(middle, tall + 0.8, name, ha="center", va="bottom", fontweight="bold")
+        ax.add_collection(PatchCollection(cells, facecolors=shade, linewidths=0))
+        middle = left + slot / 2
+        small = "small" if not brief else "x-small"
+        ax.text(
+            middle, tall + 0.8, name, ha="center", va="bottom", fontweight="bold", fontsize=small
+        )
         now, once = costs.get(name, (0.0, 0.0))
-        text = f"{len(births):,} of {n:,} alive"
+        text = f"{len(births):,} of {n:,}" + ("" if brief else " alive")
         if once:
-            text += f"\n{number(now)} of {number(once)}\nmultiply-adds ({share(now, once)})"
-        ax.text(middle, -0.8, text, ha="center", va="top", fontsize="small")
-        left = start + wide + gap / 2
-    ax.update_datalim([(0, -0.2 * tall), (max(left, 1), tall * 1.1)])
+            amount = f"\n{number(now)} of\n{number(once)}\nmultiply-adds\n"
+            text += ("\n" if brief else amount) + share(now, once)
+        ax.text(middle, -0.8, text, ha="center", va="top", fontsize=small)
+        left += slot
+    ax.update_datalim([(0, -0.28 * tall), (max(left, 1), tall * 1.1)])
     ax.autoscale_view()
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_axis_off()

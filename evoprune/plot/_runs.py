@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evoprune._dataset import Array
-from evoprune.plot._ground import calm, colours, figure, grey, label, legend, limits, one
+from evoprune.plot._ground import calm, colours, figure, grey, label, legend, limits, one, paint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,13 +94,13 @@ def trajectories(
 
     ax = one(ax, (9, 5))
     layers = history.layers if layer is None else (layer,)
-    paint = dict(zip(history.layers, colours(len(history.layers), ax), strict=True))
+    hues = paint(history.layers, ax)
     epochs = history.steps / history.per_epoch
     handles = []
     for name in layers:
         values = history.trajectories(quantity, name).T.astype(np.float64)
         mass = history.trajectories("mass", name).T
-        colour = paint[name]
+        colour = hues[name]
         if not values.size:
             continue
         if quantity == "mass":
@@ -156,8 +156,7 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
     """
     ax = one(ax, (8, 4.5))
     end = history.steps_done / history.per_epoch
-    paint = colours(len(history.layers), ax)
-    for at, (name, colour) in enumerate(zip(history.layers, paint, strict=True)):
+    for at, (name, colour) in enumerate(paint(history.layers, ax).items()):
         alive = history.alive(name)
         if not len(alive):
             continue
@@ -172,7 +171,7 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
         )
         ax.plot(
             when,
-            np.full(len(when), 0.01 + 0.025 * at),
+            np.full(len(when), 0.01 + min(0.025, 0.1 / len(history.layers)) * at),
             "|",
             color=colour,
             alpha=0.35,
@@ -182,7 +181,7 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
     ax.set_ylim(bottom=0)
     limits(ax, np.array([0, end]))
     label(ax, "Living populations", "epoch", "populations")
-    legend(ax)
+    legend(ax, below=len(history.layers) > 4)
     return ax
 
 

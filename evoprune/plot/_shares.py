@@ -13,7 +13,18 @@ from numpy.typing import ArrayLike
 from evoprune._dataset import Array
 from evoprune._demography import shares
 from evoprune.history import History
-from evoprune.plot._ground import Colour, calm, colours, grey, is_dark, label, legend, limits, one
+from evoprune.plot._ground import (
+    Colour,
+    calm,
+    colours,
+    grey,
+    is_dark,
+    label,
+    legend,
+    limits,
+    one,
+    paint,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,9 +62,10 @@ def muller(
     ax = one(ax, (9, 5))
     times, groups, x_name = _groups(history, layer)
     handles = []
-    paint = colours(len(groups), ax)
+    hues = paint([name for name, _ in groups], ax)
     width = 1 / max(1, len(groups))
-    for at, ((name, mass), colour) in enumerate(zip(groups, paint, strict=True)):
+    for at, (name, mass) in enumerate(groups):
+        colour = hues[name]
         base = at * width
         edges = np.zeros((len(mass), mass.shape[1] + 1))
         np.cumsum(shares(mass), axis=1, out=edges[:, 1:])
@@ -155,7 +167,7 @@ def phase(
     ax = one(ax, (7, 5))
     handles = []
     every = []
-    paint = dict(zip(history.layers, colours(len(history.layers), ax), strict=True))
+    hues = paint(history.layers, ax)
     for name, mass in groups:
         if not mass.size or len(times) < 2:
             continue
@@ -166,15 +178,15 @@ def phase(
         every.append(fitness)
         for some, opacity in ((survives, 0.5), (~survives, 0.16)):
             ax.add_collection(
-                LineCollection(list(path[some]), colors=paint[name], linewidths=0.6, alpha=opacity)
+                LineCollection(list(path[some]), colors=hues[name], linewidths=0.6, alpha=opacity)
             )
         ax.scatter(
-            mass[-1][survives], fitness[-1][survives], s=12, color=paint[name], zorder=4,
+            mass[-1][survives], fitness[-1][survives], s=12, color=hues[name], zorder=4,
             edgecolors=ax.get_facecolor(), linewidths=0.4,
         )  # fmt: skip
         cost = np.nanmean(history.trajectories("upkeep", name)[-1]) if survives.any() else np.nan
-        ax.axhline(cost, color=paint[name], linestyle="--", linewidth=1, zorder=1)
-        handles.append(Line2D([], [], color=paint[name], label=f"{name} (dashed: upkeep)"))
+        ax.axhline(cost, color=hues[name], linestyle="--", linewidth=1, zorder=1)
+        handles.append(Line2D([], [], color=hues[name], label=f"{name} (dashed: upkeep)"))
     if every:
         wide = np.concatenate([np.abs(f[np.isfinite(f)]) for f in every])
         ax.set_yscale("symlog", linthresh=max(1e-9, float(np.quantile(wide, 0.5))), linscale=1)
