@@ -76,7 +76,7 @@ static const ep_field cross_entropy_fields[] = {
 };
 
 static double class_weight(const cross_entropy_config *c, int64_t class) {
-    return c->class_weights.n > 0 ? c->class_weights.at[class] : 1;
+    return class < c->class_weights.n ? c->class_weights.at[class] : 1;
 }
 
 static double cross_entropy_weight(const void *config, const void *target) {
@@ -158,7 +158,9 @@ static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, c
             const int64_t t = target[r0 + r];
             const ep_real *row = at + r * n;
             double value = 0;
-            if (t >= 0) {
+            if (t >= n) { /* no such class: seen, and nothing read where nothing is */
+                value = (double)NAN;
+            } else if (t >= 0) {
                 const double whole = (double)most[r] + (double)ep_log(total[r]);
                 value = (1 - smoothing) * class_weight(c, t) * (whole - (double)row[t]);
                 for (int64_t k = 0; k < n && smoothing > 0; k++) {
@@ -167,7 +169,7 @@ static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, c
             }
             loss[r0 + r] = (ep_real)value;
             if (hit != NULL) {
-                hit[r0 + r] = t >= 0 && is_first_largest(row, t, most[r]);
+                hit[r0 + r] = t >= 0 && t < n && is_first_largest(row, t, most[r]);
             }
         }
         if (dy == NULL) {

@@ -54,6 +54,12 @@ static bool as_table(PyObject *object, const char *name, int fallback, ep_table 
         PyErr_Format(PyExc_TypeError, "%s: expected real numbers, got complex ones", name);
         return false;
     }
+    bool classes = fallback == NPY_INT64;
+    if (classes && PyTypeNum_ISFLOAT(type)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected whole-number class labels, got dtype %R", name,
+                     (PyObject *)PyArray_DESCR(array));
+        return false;
+    }
     if (PyArray_NDIM(array) < 1) {
         PyErr_Format(PyExc_ValueError, "%s: expected an array of samples, got a single number",
                      name);
@@ -73,6 +79,14 @@ static bool as_table(PyObject *object, const char *name, int fallback, ep_table 
         *keep = converted;
         array = (PyArrayObject *)converted;
         number_of(PyArray_TYPE(array), &number);
+        const int64_t *at = PyArray_DATA(array);
+        bool risky = classes && wanted == NPY_INT64 && PyTypeNum_ISUNSIGNED(type);
+        for (npy_intp i = 0; risky && i < PyArray_SIZE(array); i++) {
+            if (at[i] < 0) { /* or 2^64 - 1 would pass for "ignored" */
+                PyErr_Format(PyExc_ValueError, "%s: a label is above 2^63 - 1", name);
+                return false;
+            }
+        }
     }
     int64_t width = 1;
     for (int d = 1; d < PyArray_NDIM(array); d++) {
@@ -150,10 +164,7 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
     }
     int64_t wanted = classes ? positions : out->width;
     bool ok = false;
-    if (classes && (table->type == EP_FLOAT32 || table->type == EP_FLOAT64)) {
-        PyErr_Format(PyExc_TypeError, "y: loss %s takes whole-number class labels, got dtype %R",
-                     self->regime.loss->name, (PyObject *)PyArray_DESCR((PyArrayObject *)*keep));
-    } else if (table->rows != rows) {
+    if (table->rows != rows) {
         PyErr_Format(PyExc_ValueError, "y: expected as many rows as x (%lld), got %lld",
                      (long long)rows, (long long)table->rows);
     } else if (table->width != wanted) {
