@@ -10,13 +10,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/stamps
 CORE := $(shell find csrc -type f 2>/dev/null)
-C_FILES = $(shell find csrc tests/c -name '*.[ch]' 2>/dev/null)
+C_FILES = $(shell find csrc tests/c benchmarks -name '*.[ch]' 2>/dev/null)
 PY_DIRS = $(wildcard setup.py evoprune tests benchmarks notebooks docs)
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run build test check analyze bench docs fmt clean
+.PHONY: help run build test check analyze bench peers docs fmt clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,8 @@ bench: $(STAMPS)/build  ## every benchmark, into benchmarks/results/
 	    $(BIN)/python $$file $(ARGS) || exit 1; \
 	done
 
+peers: .peers/ready  ## what benchmarks compare with (PyTorch, JAX, ...), into .peers
+
 docs: $(STAMPS)/build $(STAMPS)/docs  ## the site, in docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
@@ -81,4 +83,9 @@ $(STAMPS)/build: $(STAMPS)/venv setup.py $(CORE)
 # Extras go onto the editable installation: one stamp for each.
 $(STAMPS)/test $(STAMPS)/dev $(STAMPS)/docs: $(STAMPS)/%: $(STAMPS)/venv
 	EVOPRUNE_VARIANTS=none $(PIP) install --no-build-isolation -e '.[$*]'
+	@touch $@
+
+.peers/ready: benchmarks/peers.txt
+	$(PYTHON) -m venv --clear .peers
+	.peers/bin/python -m pip --disable-pip-version-check --quiet install -r benchmarks/peers.txt
 	@touch $@

@@ -1,0 +1,114 @@
+"""How accurate and how small: MNIST by the defaults, several seeds, the last epoch.
+
+What `evoprune train mnist` does: 784-512-256-10, 20 epochs of batch 128, AdamW at 1e-3 along a
+cosine, decay 0.5, and the default selection. Beside it the same without selection, and hard pruning
+of that dense network to the same number of populations, by L2 norm and at random. Test data is read
+after the last epoch and decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import common
+import numpy as np
+from common import Result
+
+WIDTHS = (784, 512, 256, 10)
+BATCH, RATE, DECAY = 128, 1e-3, 0.5
+ASKED = {"accuracy": 0.983, "extinct": 0.75}  # means over the seeds
+
+
+def trained(train: Any, epochs: int, seed: int, pressure: float | None) -> tuple[Any, float]:
+    """A network and the seconds it took; pressure None: dense."""
+    import evoprune as ep
+
+    net = ep.mlp(*WIDTHS, seed=seed)
+    selection = None if pressure is None else ep.Selection(pressure=pressure)
+    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
+    begin = time.perf_counter()
+    trainer.fit(train, epochs, BATCH, progress=False)
+    return net, time.perf_counter() - begin
+
+
+def facts(net: Any, test: Any) -> dict[str, Any]:
+    """Accuracy and size of a network."""
+    return {
+        "accuracy": net.evaluate(test).accuracy,
+        "alive": list(net.alive.values()),
+        "macs": net.flops,
+        "parameters": net.parameters,
+    }
+
+
+def controls(net: Any, alive: list[int], test: Any) -> dict[str, dict[str, Any]]:
+    """The dense network, and cut to the survivors' number: by norm, at random, by their layers."""
+    found = {"dense": facts(net, test)}
+    for by in ("norm", "random"):
+        cut = net.copy()
+        cut.prune(keep=dict(zip(cut.alive, alive, strict=True)), by=by)
+        found[f"dense, cut by {by}"] = facts(cut, test)
+    return found
+
+
+def main() -> None:
+    parser = common.arguments(__doc__)
+    parser.add_argument("--seeds", type=int, help="5, or 1 with --quick")
+    parser.add_argument("--epochs", type=int, help="20, or 3 with --quick")
+    parser.add_argument("--pressure", type=float, default=None, help="the default selection's")
+    parser.add_argument("--no-controls", action="store_true", help="ours alone")
+    options = parser.parse_args()
+
+    import evoprune as ep
+
+    seeds = options.seeds or (1 if options.quick else 5)
+    epochs = options.epochs or (3 if options.quick else 20)
+    pressure = ep.Selection().pressure if options.pressure is None else options.pressure
+    train, test = ep.datasets.mnist()
+    born = sum(WIDTHS[1:-1])
+    result = Result("accuracy", options, epochs=epochs, selection=repr(ep.Selection(pressure)))
+    for seed in range(seeds):
+        net, seconds = trained(train, epochs, seed, pressure)
+        row: dict[str, Any] = {"ours": {**facts(net, test), "seconds": seconds}}
+        if not options.no_controls:
+            dense, seconds = trained(train, epochs, seed, None)
+            row |= controls(dense, row["ours"]["alive"], test)
+            row["dense"]["seconds"] = seconds
+        for name, of in row.items():
+            took = f", {of['seconds']:.1f} s" if "seconds" in of else ""
+            shape = "+".join(map(str, of["alive"]))
+            print(
+                f"seed {seed}  {name:22} {100 * of['accuracy']:.2f} %  {shape} of {born} alive, "
+                f"{of['macs'] / 1000:.0f} k MAC{took}",
+                flush=True,
+            )
+        result.add(seed=seed, **row)
+    rows = result.facts["rows"]
+    summary = {
+        name: {
+            "accuracy": float(np.mean([row[name]["accuracy"] for row in rows])),
+            "deviation": float(np.std([row[name]["accuracy"] for row in rows])),
+            "extinct": float(np.mean([1 - sum(row[name]["alive"]) / born for row in rows])),
+            "macs": float(np.mean([row[name]["macs"] for row in rows])),
+        }
+        for name in rows[0]
+        if name != "seed"
+    }
+    for name, of in summary.items():
+        print(
+            f"mean    {name:22} {100 * of['accuracy']:.2f} % (deviation "
+            f"{100 * of['deviation']:.2f}), {100 * of['extinct']:.1f} % extinct, "
+            f"{of['macs'] / 1000:.0f} k MAC"
+        )
+    met = all(summary["ours"][name] >= least for name, least in ASKED.items())
+    print(
+        f"asked: {100 * ASKED['accuracy']:.1f} % with {100 * ASKED['extinct']:.0f} % extinct: "
+        f"{'met' if met else 'NOT met'}"
+    )
+    result.write(summary=summary, asked=ASKED, met=met)
+    result.close()
+
+
+if __name__ == "__main__":
+    main()

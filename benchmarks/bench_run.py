@@ -1,0 +1,115 @@
+"""Time of a whole run: the paper's network on MNIST, ours under selection against PyTorch dense.
+
+784-512-256-10, batch 128, AdamW with a cosine, every image once an epoch, accuracy on the test set
+after every epoch. Ours is `Trainer.fit` as a user calls it, which records the history of every
+population; PyTorch is eager, with batches by index and the fused optimizer, and never gets smaller.
+They take turns: a round has a run of each, of one seed. Quick runs are of 2 epochs, in which nobody
+has the time to die: a look at whether it works, not at what is to be shown.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from common import Result, exported, ratio, spread
+from rounds import PAUSE, Peers
+
+WIDTHS = (784, 512, 256, 10)
+BATCH, RATE, DECAY = 128, 1e-3, 0.5
+
+
+def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[str, Any]:
+    """A whole run of ours; seconds, accuracy by epoch and what is left."""
+    import evoprune as ep
+
+    net = ep.mlp(*WIDTHS, seed=seed)
+    selection = ep.Selection() if selected else None
+    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
+    begin = time.perf_counter()
+    history = trainer.fit(train, epochs, BATCH, validation=test, progress=False)
+    seconds = time.perf_counter() - begin
+    return {
+        "seconds": seconds,
+        "accuracy": [float(a) for a in history["validation_accuracy"]],
+        "alive": net.alive,
+        "macs": net.flops,
+        "ms_per_step": [float(ms) for ms in history["ms_per_step"]],
+    }
+
+
+def main() -> None:
+    parser = common.arguments(__doc__)
+    parser.add_argument("--threads", type=common.threads_of, default=[2], metavar="N,N")
+    parser.add_argument("--epochs", type=int, help="20, or 2 with --quick")
+    parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
+    options = parser.parse_args()
+    epochs = options.epochs or (2 if options.quick else 20)
+    rounds = options.rounds or (1 if options.quick else 3)
+
+    import evoprune as ep
+
+    if options.quick:
+        import warnings
+
+        warnings.simplefilter("ignore", ep.NothingCanDie)
+    train, test = ep.datasets.mnist()
+    result = Result("run", options, epochs=epochs, rounds=rounds, batch=BATCH, widths=WIDTHS)
+    with Peers() as peers, tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "widths": WIDTHS,
+            "batch": BATCH,
+            "epochs": epochs,
+            "data": exported(train, Path(folder), "train"),
+            "test": exported(test, Path(folder), "test"),
+            "decay": DECAY,
+            "rate": RATE,
+        }
+        for threads in options.threads:
+            ep.set_threads(threads)
+            runs: dict[str, list[dict[str, Any]]] = {}
+            for seed in range(rounds):
+                for name in ("ours", "ours, dense", "PyTorch, dense"):
+                    time.sleep(PAUSE)
+                    if name == "PyTorch, dense":
+                        run = peers.ask(
+                            "torch",
+                            threads,
+                            do="call",
+                            call="torch_fit",
+                            settings={**settings, "seed": seed},
+                        )
+                    else:
+                        run = ours(train, test, epochs, seed, name == "ours")
+                    if run is None:
+                        continue
+                    runs.setdefault(name, []).append(run)
+                    alive = sum(run["alive"].values()) if "alive" in run else 768
+                    print(
+                        f"{threads} threads, seed {seed}, {name:15} {run['seconds']:7.2f} s, "
+                        f"accuracy {100 * run['accuracy'][-1]:.2f} %, {alive} alive",
+                        flush=True,
+                    )
+            seconds = {name: [run["seconds"] for run in of] for name, of in runs.items()}
+            against = {n: ratio(s, seconds["ours"]) for n, s in seconds.items() if n != "ours"}
+            for name, times in against.items():
+                print(f"{threads} threads: {name} takes {times:.2f} x the time of ours")
+            result.add(
+                threads=threads,
+                seconds={name: spread(s) for name, s in seconds.items()},
+                times_ours=against,
+                accuracy={
+                    n: float(np.mean([r["accuracy"][-1] for r in of])) for n, of in runs.items()
+                },
+                runs=runs,
+            )
+        result.write(peers=peers.versions)
+    result.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""What every benchmark shares: a clean environment, facts of the machine, statistics, results.
+
+Nothing here times anything: rounds.py does. A result is a JSON file that says where, when, by which
+sources and how it was measured; table.py turns it into tables. Import this before NumPy, see
+environment.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import environment  # noqa: F401 - must come before NumPy
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))  # a checkout that was built but not installed
+
+Facts = dict[str, Any]
+
+
+# ---- the machine and the sources ----------------------------------------------------------------
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def machine() -> Facts:
+    """Facts about the processor and the system that times depend on."""
+    return {
+        "cpu": _cpu_name(),
+        "processors": processors(),
+        "caches": _caches(),
+        "memory_gb": _memory_gb(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    family = f"family {fields.get('cpu family', '?')} model {fields.get('model', '?')}"
+    return f"{fields.get('model name', platform.machine())} ({family})"
+
+
+def _caches() -> dict[str, str]:
+    found = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = (
+            (index / name).read_text().strip() for name in ("level", "type", "size")
+        )
+        if kind != "Instruction":
+            found[f"L{level}"] = size
+    return found
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def commit() -> Facts:
+    """The commit of the sources, and whether they differ from it; unknown outside of git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        changed = git(
+            "status", "--porcelain", "--", "csrc", "evoprune", "setup.py", "benchmarks/*.*"
+        )
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(changed)}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "changed": None}
+
+
+def package() -> Facts:
+    """Version of the package and which of its compiled cores runs."""
+    import evoprune as ep
+    from evoprune import _core
+
+    return {"evoprune": ep.__version__, "core": _core.variant}
+
+
+def exported(data: Any, folder: Path, name: str) -> Facts:
+    """Write a data set as .npy files into a folder; what peers.load needs to read it."""
+    files = {part: str(folder / f"{name}_{part}.npy") for part in ("x", "y")}
+    np.save(files["x"], data.x)
+    np.save(files["y"], data.y)
+    return {**files, "shift": float(data.shift), "scale": float(data.scale)}
+
+
+# ---- statistics ---------------------------------------------------------------------------------
+
+
+def spread(samples: Sequence[float]) -> Facts:
+    """Median, quartiles and least of some samples, and how many there were."""
+    q1, median, q3 = np.percentile(samples, [25, 50, 75])
+    return {
+        "median": float(median),
+        "q1": float(q1),
+        "q3": float(q3),
+        "least": float(min(samples)),
+        "n": len(samples),
+    }
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """Median over the rounds of above / below, taken round by round: drift cancels."""
+    return float(np.median(np.asarray(above) / np.asarray(below)))
+
+
+# ---- arguments and results ----------------------------------------------------------------------
+
+
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    """The arguments that every benchmark takes."""
+    parser = argparse.ArgumentParser(description=(about or "").split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="short rounds: a look, not a result")
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="cases whose name has TEXT in it"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where the JSON goes")
+    return parser
+
+
+def threads_of(text: str) -> list[int]:
+    """Thread counts as in "2,1"."""
+    return [int(part) for part in text.split(",")]
+
+
+class Result:
+    """A benchmark's result in the making: header now, rows as they come, a file at every row.
+
+    Full runs go to benchmarks/results/NAME.json, which is kept with the sources; quick ones to
+    build/benchmarks/NAME.json.
+    """
+
+    def __init__(self, name: str, options: argparse.Namespace, **settings: Any) -> None:
+        folder = ROOT / "build" / "benchmarks" if options.quick else HERE / "results"
+        self.path: Path = options.out or folder / f"{name}.json"
+        self.facts: Facts = {
+            "benchmark": name,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "quick": options.quick,
+            **commit(),
+            **package(),
+            "machine": machine(),
+            "settings": settings,
+            "rows": [],
+        }
+
+    def add(self, **row: Any) -> None:
+        """Add a row and write what there is."""
+        self.facts["rows"].append(row)
+        self.write()
+
+    def write(self, **facts: Any) -> None:
+        """Write the file, with some more facts in its header."""
+        self.facts |= facts
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.facts, indent=1) + "\n")
+
+    def close(self) -> None:
+        """Say where it is."""
+        self.write()
+        shown = self.path.relative_to(ROOT) if self.path.is_relative_to(ROOT) else self.path
+        print(f"written: {shown}")

@@ -1,0 +1,150 @@
+/* floor: the matrix products of a training step and nothing else, as fast as a step could be that
+ * spent no time on anything but them. A list of products is run again and again by as many threads
+ * as asked for, by a BLAS's single-threaded cblas_sgemm or by our own ep_gemm; threads meet at a
+ * spinning barrier, and only where one reads what another wrote. It knows nothing of networks:
+ * floor.py makes the list, and chooses how each product is split. */
+#define _GNU_SOURCE
+#include "gemm.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+
+enum { ROW_MAJOR = 101, PLAIN = 111, TURNED = 112, MOST = 64, EDGE = 16 };
+enum { BY_ROWS, BY_COLUMNS, BY_ONE };
+
+typedef void (*sgemm)(int order, int turn_a, int turn_b, int m, int n, int k, float alpha,
+                      const float *a, int lda, const float *b, int ldb, float beta, float *c,
+                      int ldc);
+
+/* c (m, n) = a (m, k) b (k, n); a is stored (k, m) where it is turned, b (n, k). */
+typedef struct {
+    int32_t m, n, k, turn_a, turn_b;
+    int32_t split; /* BY_ROWS or BY_COLUMNS of c, or BY_ONE thread */
+    int32_t wait;  /* a barrier before it */
+    int32_t unused;
+    const float *a, *b;
+    float *c;
+} product;
+
+typedef struct {
+    const product *products;
+    int n, threads;
+    int64_t steps;
+    sgemm blas; /* NULL: ep_gemm */
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_int phase;
+} crowd;
+
+typedef struct {
+    crowd *crowd;
+    int part;
+} member;
+
+static void meet(crowd *crowd) {
+    if (crowd->threads == 1) {
+        return;
+    }
+    int phase = atomic_load_explicit(&crowd->phase, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&crowd->arrived, 1, memory_order_acq_rel) == crowd->threads - 1) {
+        atomic_store_explicit(&crowd->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&crowd->phase, phase + 1, memory_order_release);
+        return;
+    }
+    while (atomic_load_explicit(&crowd->phase, memory_order_acquire) == phase) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+    }
+}
+
+/* Where part `part` of n begins: at a full vector, if there are enough of them. */
+static int cut(int n, int part, int parts) {
+    int at = (int)ep_share(n, part, parts);
+    return part == parts || n < 2 * EDGE * parts ? at : at / EDGE * EDGE;
+}
+
+static void multiply(const crowd *crowd, const product *p, int part, float *scratch) {
+    int i0 = 0, i1 = p->m, j0 = 0, j1 = p->n;
+    if (p->split == BY_ROWS) {
+        i0 = cut(p->m, part, crowd->threads);
+        i1 = cut(p->m, part + 1, crowd->threads);
+    } else if (p->split == BY_COLUMNS) {
+        j0 = cut(p->n, part, crowd->threads);
+        j1 = cut(p->n, part + 1, crowd->threads);
+    } else if (part) {
+        return;
+    }
+    if (i1 <= i0 || j1 <= j0) {
+        return;
+    }
+    const float *a = p->a + (p->turn_a ? i0 : (int64_t)i0 * p->k);
+    const float *b = p->b + (p->turn_b ? (int64_t)j0 * p->k : j0);
+    float *c = p->c + (int64_t)i0 * p->n + j0;
+    if (crowd->blas) {
+        crowd->blas(ROW_MAJOR, p->turn_a ? TURNED : PLAIN, p->turn_b ? TURNED : PLAIN, i1 - i0,
+                    j1 - j0, p->k, 1, a, p->turn_a ? p->m : p->k, b, p->turn_b ? p->k : p->n, 0, c,
+                    p->n);
+    } else {
+        ep_gemm(&(ep_product){.m = i1 - i0,
+                              .n = j1 - j0,
+                              .k = p->k,
+                              .a = a,
+                              .a_row = p->turn_a ? 1 : p->k,
+                              .a_step = p->turn_a ? p->m : 1,
+                              .b = b,
+                              .b_step = p->turn_b ? 1 : p->n,
+                              .b_col = p->turn_b ? p->k : 1,
+                              .c = c,
+                              .c_row = p->n},
+                scratch);
+    }
+}
+
+static void *work(void *argument) {
+    const member *self = argument;
+    crowd *crowd = self->crowd;
+    _Alignas(EP_ALIGN) float scratch[EP_GEMM_SCRATCH];
+    meet(crowd);
+    for (int64_t step = 0; step < crowd->steps; step++) {
+        for (int i = 0; i < crowd->n; i++) {
+            if (crowd->products[i].wait) {
+                meet(crowd);
+            }
+            multiply(crowd, &crowd->products[i], self->part, scratch);
+        }
+        meet(crowd);
+    }
+    return NULL;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds that `steps` steps take; a negative number if the threads cannot be had. */
+double floor_run(const product *products, int n, int threads, int64_t steps, sgemm blas);
+double floor_run(const product *products, int n, int threads, int64_t steps, sgemm blas) {
+    if (threads < 1 || threads > MOST) {
+        return -1;
+    }
+    crowd crowd = {.products = products, .n = n, .threads = threads, .steps = steps, .blas = blas};
+    member members[MOST];
+    pthread_t handles[MOST];
+    for (int part = 0; part < threads; part++) {
+        members[part] = (member){&crowd, part};
+    }
+    double begin = now();
+    for (int part = 1; part < threads; part++) {
+        if (pthread_create(&handles[part], NULL, work, &members[part]) != 0) {
+            return -1; /* those made wait for ever: the process is of no more use */
+        }
+    }
+    work(&members[0]);
+    for (int part = 1; part < threads; part++) {
+        pthread_join(handles[part], NULL);
+    }
+    return now() - begin;
+}

@@ -1,0 +1,195 @@
+"""The floor under a training step: its matrix products alone, by hand, each split at its best.
+
+A step of an MLP has, for a layer of `inputs` x `outputs`, the products y = x w, dx = dy w' (not for
+the first layer, whose input needs no gradient) and dw = x' dy. The floor runs just these, on arrays
+that stay in cache, in as many threads as the step has: by OpenBLAS called single-threaded by every
+thread, or by our own product. Each product is split by rows or by columns of its result or done by
+one thread, weights are stored (in, out) or (out, in): whatever is faster, found by trial. Threads
+meet only where one reads what another wrote. floor.c does the work; it is compiled on first use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from common import HERE, ROOT
+
+BY_ROWS, BY_COLUMNS, BY_ONE = range(3)
+FLAGS = ["-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread"]
+CPU = {
+    "base": [],
+    "avx2": ["-march=x86-64-v3"],
+    "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
+
+
+class _Product(ctypes.Structure):
+    _fields_ = (
+        [(name, ctypes.c_int32) for name in ("m", "n", "k", "turn_a", "turn_b", "split", "wait")]
+        + [("unused", ctypes.c_int32)]
+        + [(name, ctypes.c_void_p) for name in ("a", "b", "c")]
+    )
+
+
+@dataclass(frozen=True)
+class Product:
+    """c (m, n) = a (m, k) b (k, n). a, b and c name arrays; a turned one is stored transposed."""
+
+    m: int
+    n: int
+    k: int
+    a: str
+    b: str
+    c: str
+    turn_a: bool = False
+    turn_b: bool = False
+    rows_are_samples: bool = False
+    split: int = BY_ROWS
+
+
+def layer(at: int, batch: int, inputs: int, outputs: int, *, out_in: bool) -> list[Product]:
+    """Forward, dx and dw of one layer, with weights (in, out) or (out, in)."""
+    x, y, dx, dy, w, dw = f"x{at}", f"x{at + 1}", f"dx{at}", f"dx{at + 1}", f"w{at}", f"dw{at}"
+    forward = Product(batch, outputs, inputs, x, w, y, turn_b=out_in, rows_are_samples=True)
+    back = Product(batch, inputs, outputs, dy, w, dx, turn_b=not out_in, rows_are_samples=True)
+    if out_in:
+        gradient = Product(outputs, inputs, batch, dy, x, dw, turn_a=True)
+    else:
+        gradient = Product(inputs, outputs, batch, x, dy, dw, turn_a=True)
+    return [forward, back, gradient]
+
+
+def library() -> ctypes.CDLL | None:
+    """floor.c and the product of csrc/ compiled together; None without a C compiler."""
+    from evoprune import _core
+
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        return None
+    sources = [HERE / "floor.c", ROOT / "csrc" / "gemm.c"]
+    command = [*compiler.split(), *FLAGS, *CPU[_core.variant], "-Wno-psabi", f"-I{ROOT / 'csrc'}"]
+    recipe = " ".join(command).encode() + b"".join(
+        path.read_bytes() for path in (*sources, *sorted((ROOT / "csrc").glob("*.h")))
+    )
+    target = ROOT / "build" / "benchmarks" / f"floor-{hashlib.sha256(recipe).hexdigest()[:12]}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_suffix(f".{os.getpid()}")
+        subprocess.run([*command, *map(str, sources), "-o", str(fresh)], check=True)
+        fresh.rename(target)
+    loaded = ctypes.CDLL(str(target))
+    loaded.floor_run.restype = ctypes.c_double
+    loaded.floor_run.argtypes = [
+        ctypes.POINTER(_Product),
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    ]
+    return loaded
+
+
+def openblas(path: Path | None) -> ctypes.c_void_p | None:
+    """Address of OpenBLAS's cblas_sgemm, the library set to one thread; None if it is not there."""
+    if path is None:
+        return None
+    blas = ctypes.CDLL(str(path))
+    blas.scipy_openblas_set_num_threads(1)
+    return ctypes.cast(blas.scipy_cblas_sgemm, ctypes.c_void_p)
+
+
+class Floor:
+    """Products of a step, run by `threads` threads.
+
+    Args:
+        loaded: from `library`.
+        blas: from `openblas`; None: our own product.
+        threads: how many.
+    """
+
+    def __init__(self, loaded: ctypes.CDLL, blas: ctypes.c_void_p | None, threads: int) -> None:
+        self._run, self._blas, self._threads = loaded.floor_run, blas, threads
+        self._arrays: dict[str, np.ndarray] = {}
+        self.plan: list[Product] = []
+        self._table: ctypes.Array[_Product] = (_Product * 0)()
+
+    def mlp(self, widths: Sequence[int], batch: int, seconds: float = 0.02) -> Floor:
+        """Plan an MLP's step: every choice is tried for about `seconds`, the fastest stays."""
+        rng = np.random.default_rng(0)
+        layers = list(enumerate(pairwise(widths)))
+        for at, (inputs, outputs) in layers:
+            for name, size in (
+                (f"x{at}", batch * inputs),
+                (f"dx{at}", batch * inputs),
+                (f"w{at}", inputs * outputs),
+                (f"dw{at}", inputs * outputs),
+                (f"x{at + 1}", batch * outputs),
+                (f"dx{at + 1}", batch * outputs),
+            ):
+                self._arrays[name] = _aligned(rng, size)
+        chosen = []
+        for at, (inputs, outputs) in layers:
+            ways = []
+            for out_in in (False, True):
+                products = layer(at, batch, inputs, outputs, out_in=out_in)
+                if at == 0:
+                    del products[1]
+                split = [self._best(product, seconds) for product in products]
+                ways.append((sum(ms for ms, _ in split), [product for _, product in split]))
+            chosen.append(min(ways, key=lambda way: way[0])[1])
+        forward = [products[0] for products in chosen]
+        back = [products[1] for products in reversed(chosen[1:])]
+        gradients = [products[-1] for products in chosen]
+        self.plan = forward + back + gradients
+        self._table = self._tabled(self.plan, len(forward) + len(back))
+        return self
+
+    def run(self, steps: int) -> None:
+        """Run so many steps."""
+        if self._run(self._table, len(self._table), self._threads, steps, self._blas) < 0:
+            raise RuntimeError("floor: no threads")
+
+    def _best(self, product: Product, seconds: float) -> tuple[float, Product]:
+        splits = (BY_ROWS, BY_COLUMNS, BY_ONE) if self._threads > 1 else (BY_ROWS,)
+        tried = []
+        for split in splits:
+            way = replace(product, split=split)
+            table = self._tabled([way], 1)
+            steps, spent = 8, 0.0
+            while spent < seconds:
+                spent = self._run(table, 1, self._threads, steps, self._blas)
+                if spent < 0:
+                    raise RuntimeError("floor: no threads")
+                steps *= 2
+            tried.append((spent / (steps // 2), way))
+        return min(tried, key=lambda pair: pair[0])
+
+    def _tabled(self, products: list[Product], chained: int) -> ctypes.Array[_Product]:
+        """The products as floor.c takes them; the first `chained` read each other's results."""
+        table = (_Product * len(products))()
+        for at, (row, p) in enumerate(zip(table, products, strict=True)):
+            row.m, row.n, row.k = p.m, p.n, p.k
+            row.turn_a, row.turn_b, row.split = p.turn_a, p.turn_b, p.split
+            by_sample = p.rows_are_samples and p.split == BY_ROWS
+            before = products[at - 1] if at else p
+            stays = by_sample and before.rows_are_samples and before.split == BY_ROWS
+            row.wait = bool(at) and at <= chained and not stays
+            row.a, row.b, row.c = (self._arrays[name].ctypes.data for name in (p.a, p.b, p.c))
+        return table
+
+
+def _aligned(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Small random numbers, aligned and with a spare line behind, as our product wants them."""
+    room = np.zeros(size + 32, np.float32)
+    start = -room.ctypes.data % 64 // 4
+    room[start : start + size] = 0.01 * rng.standard_normal(size, np.float32)
+    return room[start : start + size]

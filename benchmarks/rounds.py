@@ -1,0 +1,224 @@
+"""Timing in turn: A B C A B C ..., so that a machine that speeds up or slows down does so for all.
+
+One contestant runs at a time; the others are blocked: those of this process because nobody calls
+them, the peers because their process waits for a line on a pipe. Thread pools of libraries spin for
+a while after work (OpenMP, OpenBLAS: up to some 30 ms) and would take processors from whoever comes
+next, so there is a pause before every turn. Every turn begins with calls that are not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from common import HERE, ROOT
+from stopwatch import Turn, turn
+
+PAUSE = 0.06  # seconds before a turn
+QUIET = 0.1  # processors: a turn in which other work took more is tried again
+TRIES = 6
+
+
+class Contestant(Protocol):
+    """Something that can be timed."""
+
+    name: str
+
+    def time(self, seconds: float) -> Turn:
+        """Work for about so long."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class Local:
+    """A contestant of this process: run(n) does n calls."""
+
+    def __init__(self, name: str, run: Callable[[int], Any]) -> None:
+        self.name, self.run = name, run
+
+    def time(self, seconds: float) -> Turn:
+        return turn(self.run, seconds)
+
+    def close(self) -> None:
+        pass
+
+
+class Peers:
+    """The interpreter that has the peers, and one process of it for each library and thread count.
+
+    It is named by EVOPRUNE_PEERS, or is .peers/bin/python, which `make peers` makes. Without it
+    there are no peers, and benchmarks show what is ours alone.
+    """
+
+    def __init__(self) -> None:
+        named = os.environ.get("EVOPRUNE_PEERS", "")
+        python = Path(named) if named else ROOT / ".peers" / "bin" / "python"
+        self.python = python if python.exists() else None
+        self.absent: dict[str, str] = {}  # library -> why
+        self.versions: dict[str, str] = {}
+        self._processes: dict[tuple[str, int], _Process] = {}
+        if self.python is None:
+            print("no peers: `make peers` installs PyTorch, JAX and others to compare with")
+
+    def __enter__(self) -> Peers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes.values():
+            process.close()
+        self._processes.clear()
+
+    def ask(self, library: str, threads: int, **request: Any) -> dict[str, Any] | None:
+        """What the library's process answers; None if the library is not there or cannot."""
+        if self.python is None or library in self.absent:
+            return None
+        key = (library, threads)
+        if key not in self._processes:
+            process = _Process(self.python, library, threads)
+            answer = process.ask(do="hello")
+            if "error" in answer:
+                self.absent[library] = answer["error"]
+                print(f"without {library}: {answer['error']}")
+                process.close()
+                return None
+            self._processes[key] = process
+            self.versions[library] = answer["version"]
+        answer = self._processes[key].ask(**request)
+        if "error" in answer:
+            print(f"{library} cannot: {answer['error']}")
+            return None
+        return answer
+
+    def contestant(
+        self, name: str, library: str, threads: int, make: str, **settings: Any
+    ) -> list[Contestant]:
+        """A contestant made by peers.py, in a list; an empty list if the library is not there."""
+        answer = self.ask(library, threads, do="make", make=make, settings=settings)
+        if answer is None:
+            return []
+        return [_Remote(name, self._processes[library, threads], answer["id"])]
+
+    def openblas(self) -> Path | None:
+        """The shared library of scipy-openblas32, if the peers have it."""
+        if self.python is None:
+            return None
+        code = "import scipy_openblas32 as s; print(s.get_lib_dir())"
+        done = subprocess.run(
+            [self.python, "-c", code], capture_output=True, text=True, check=False
+        )
+        found = list(Path(done.stdout.strip()).glob("libscipy_openblas*")) if done.stdout else []
+        return found[0] if found else None
+
+
+class _Process:
+    """A process of peers.py: a line of JSON in, a line of JSON out."""
+
+    def __init__(self, python: Path, library: str, threads: int) -> None:
+        self.library = library
+        # OMP_WAIT_POLICY stays unset: passive would slow the peers down.
+        count = str(threads)
+        environment = os.environ | {
+            "OMP_NUM_THREADS": count,
+            "OPENBLAS_NUM_THREADS": count,
+            "MKL_NUM_THREADS": count,
+            "JAX_PLATFORMS": "cpu",
+        }
+        environment.pop("PYTHONPATH", None)
+        self.process = subprocess.Popen(
+            [python, str(HERE / "peers.py"), library, count],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            return {"error": f"its process ended with status {self.process.wait()}"}
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class _Remote:
+    """A contestant in a process of peers."""
+
+    def __init__(self, name: str, process: _Process, number: int) -> None:
+        self.name, self._process, self._number = name, process, number
+
+    def time(self, seconds: float) -> Turn:
+        answer = self._process.ask(do="time", id=self._number, seconds=seconds)
+        if "error" in answer:
+            raise RuntimeError(f"{self.name}: {answer['error']}")
+        return Turn(answer["ms"], answer["busy"], answer["others"])
+
+    def close(self) -> None:
+        self._process.ask(do="drop", id=self._number)
+
+
+class Times(dict[str, list[float]]):
+    """Milliseconds a call by contestant, one number a round.
+
+    Attributes:
+        busy: processors that each kept busy, mean.
+        others: processors that other work took meanwhile, mean over all turns: these times are good
+            if it is next to nothing.
+    """
+
+    busy: dict[str, float]
+    others: float
+
+
+def contest(contestants: Sequence[Contestant], rounds: int, seconds: float) -> Times:
+    """Time the contestants in turn, `rounds` times, each for about `seconds`, then close them.
+
+    One more round comes first and is not counted: libraries compile, caches and pages fill. Every
+    other round goes backwards. A turn that other work disturbed is tried again; if none of some
+    tries is left alone, the least disturbed counts.
+    """
+    turns: dict[str, list[Turn]] = {contestant.name: [] for contestant in contestants}
+    for at in range(rounds + 1):
+        for contestant in contestants if at % 2 else reversed(contestants):
+            tries: list[Turn] = []
+            while not tries or (tries[-1].others > QUIET and at and len(tries) < TRIES):
+                time.sleep(PAUSE * (1 + 2 * len(tries)))
+                tries.append(contestant.time(seconds))
+            if at:
+                turns[contestant.name].append(min(tries, key=lambda turn: turn.others))
+    for contestant in contestants:
+        contestant.close()
+    times = Times({name: [turn.ms for turn in of] for name, of in turns.items()})
+    times.busy = {name: _mean(turn.busy for turn in of) for name, of in turns.items()}
+    times.others = _mean(turn.others for of in turns.values() for turn in of)
+    if times.others > QUIET:
+        print(f"disturbed: other work took {times.others:.2f} processors all the while")
+    return times
+
+
+def _mean(numbers: Iterable[float]) -> float:
+    found = list(numbers)
+    return round(sum(found) / max(1, len(found)), 3)

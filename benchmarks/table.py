@@ -1,0 +1,212 @@
+"""Markdown tables, and the picture of step time against the living, of what benchmarks wrote.
+
+    python benchmarks/table.py                     every result in benchmarks/results
+    python benchmarks/table.py FILE ...            these
+    python benchmarks/table.py --plot FOLDER       also draw pictures there
+
+Numbers are medians over rounds; "x" is a median of ratios taken round by round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+Facts = dict[str, Any]
+
+TABLES: dict[str, Callable[[Facts], list[str]]] = {}
+
+
+def table(function: Callable[[Facts], list[str]]) -> Callable[[Facts], list[str]]:
+    """Make a function known as the table of the benchmark it is named after."""
+    TABLES[function.__name__.rpartition("_")[0]] = function
+    return function
+
+
+def markdown(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    """A table: first column to the left, the others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def shape(widths: list[int]) -> str:
+    """784-512-256-10."""
+    return "-".join(map(str, widths))
+
+
+def origin(facts: Facts) -> str:
+    """A line that says where, when and by which sources a result was measured."""
+    machine = facts["machine"]
+    commit = (facts["commit"] or "unknown")[:10] + (" with changes" if facts["changed"] else "")
+    peers = ", ".join(f"{name} {version}" for name, version in facts.get("peers", {}).items())
+    mode = "a quick look, no result; " if facts["quick"] else ""
+    return (
+        f"{mode}{machine['cpu']}, {machine['processors']} processors, {machine['system']}; "
+        f"core {facts['core']}, commit {commit}, {facts['date'][:10]}"
+        + (f"; {peers}" * bool(peers))
+    )
+
+
+def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
+    """The median of a contestant in units of 1 / unit ms, or a dash."""
+    if name not in row["ms"]:
+        return "-"
+    value = unit * row["ms"][name]["median"]
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def against(row: Facts, name: str, *, inverse: bool = False) -> str:
+    """How many times as long as ours a contestant takes; inverse: ours as it."""
+    if name not in row["times_ours"]:
+        return "-"
+    value = row["times_ours"][name]
+    return f"{1 / value if inverse else value:.2f} x"
+
+
+def best(row: Facts, library: str) -> str:
+    """The fastest way of a library among the contestants of a row."""
+    names = [n for n in row["ms"] if n.split(",")[0] == library and n != f"{library}, given batch"]
+    return min(names, key=lambda n: row["ms"][n]["median"], default=library)
+
+
+@table
+def step_table(facts: Facts) -> list[str]:
+    head = ["network", "batch", "threads", "ours, ms", "floor", "ours / floor", "own floor"]
+    head += ["selection costs", "PyTorch", "of ours", "JAX", "of ours", "scikit-learn"]
+    lines = []
+    for part in ("cases", "living"):
+        rows = [row for row in facts["rows"] if row["part"] == part]
+        if part == "living":
+            head = ["living", "network", "threads", "ours, ms", "floor", "ours / floor"]
+        cells = []
+        for row in rows:
+            costs = 100 * (1 / row["times_ours"]["ours, dense"] - 1)
+            common = [
+                milliseconds(row, "ours"),
+                milliseconds(row, "floor"),
+                against(row, "floor", inverse=True),
+            ]
+            if part == "living":
+                who = [str(row["living"]), shape(row["widths"]), str(row["threads"])]
+                cells.append([*who, *common])
+                continue
+            torch, jax = best(row, "PyTorch"), best(row, "JAX")
+            cells.append(
+                [
+                    *(shape(row["widths"]), str(row["batch"]), str(row["threads"]), *common),
+                    *(against(row, "floor, own product", inverse=True), f"{costs:+.1f} %"),
+                    *(milliseconds(row, torch), against(row, torch)),
+                    *(milliseconds(row, jax), against(row, jax)),
+                    milliseconds(row, "scikit-learn"),
+                ]
+            )
+        if cells:
+            lines += [*markdown(head, cells), ""]
+    return lines
+
+
+@table
+def predict_table(facts: Facts) -> list[str]:
+    names = ["ours", "NumPy", "ONNX Runtime", "PyTorch", "PyTorch, frozen", "JAX"]
+    names = [n for n in names if any(n in row["ms"] for row in facts["rows"])]
+    head = ["network", "batch", "threads", *(f"{n}, us" for n in names)]
+    return markdown(
+        head,
+        (
+            [shape(row["widths"]), str(row["batch"]), str(row["threads"])]
+            + [milliseconds(row, name, 1000) for name in names]
+            for row in facts["rows"]
+        ),
+    )
+
+
+@table
+def run_table(facts: Facts) -> list[str]:
+    head = ["run", "threads", "seconds", "of ours", "accuracy, last epoch"]
+    return markdown(
+        head,
+        (
+            [
+                *(name, str(row["threads"]), f"{of['median']:.1f}"),
+                f"{row['times_ours'].get(name, 1):.2f} x",
+                f"{100 * row['accuracy'][name]:.2f} %",
+            ]
+            for row in facts["rows"]
+            for name, of in row["seconds"].items()
+        ),
+    )
+
+
+@table
+def accuracy_table(facts: Facts) -> list[str]:
+    head = ["network", "accuracy, last epoch", "deviation", "extinct", "multiply-adds"]
+    return markdown(
+        head,
+        (
+            [
+                *(name, f"{100 * of['accuracy']:.2f} %", f"{100 * of['deviation']:.2f}"),
+                *(f"{100 * of['extinct']:.1f} %", f"{of['macs'] / 1000:.0f} k"),
+            ]
+            for name, of in facts.get("summary", {}).items()
+        ),
+    )
+
+
+def plot_living(facts: Facts, folder: Path) -> Path | None:
+    """Step time against the living populations, ours and floor, a line a thread count."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [row for row in facts["rows"] if row["part"] == "living"]
+    if not rows:
+        return None
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    styles = {"ours": "o-", "floor": "--"}
+    for at, threads in enumerate(sorted({row["threads"] for row in rows})):
+        of = [row for row in rows if row["threads"] == threads]
+        for name, style in styles.items():
+            ms = [row["ms"].get(name, {"median": float("nan")})["median"] for row in of]
+            label = f"{name}, {threads} thread{'s' * (threads > 1)}"
+            axes.plot([row["living"] for row in of], ms, style, color=f"C{at}", ms=4, label=label)
+    axes.set(
+        title="A training step gets faster as populations die",
+        xlabel="living populations of 768 (784-512-256-10, batch 128)",
+        ylabel="milliseconds a step",
+        xlim=(0, None),
+        ylim=(0, None),
+    )
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    path = folder / "step_living.svg"
+    figure.savefig(path)
+    pyplot.close(figure)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--plot", type=Path, metavar="FOLDER")
+    options = parser.parse_args()
+    for path in options.files or sorted((HERE / "results").glob("*.json")):
+        facts = json.loads(path.read_text())
+        name = facts["benchmark"]
+        if name not in TABLES:
+            continue
+        print(f"### {name}\n\n{origin(facts)}\n")
+        print("\n".join(TABLES[name](facts)).rstrip() + "\n")
+        if options.plot and name == "step":
+            options.plot.mkdir(parents=True, exist_ok=True)
+            picture = plot_living(facts, options.plot)
+            if picture:
+                print(f"![step time against the living]({picture})\n")
+
+
+if __name__ == "__main__":
+    main()
