@@ -169,7 +169,8 @@ static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, c
             }
             loss[r0 + r] = (ep_real)value;
             if (hit != NULL) {
-                hit[r0 + r] = t >= 0 && t < n && is_first_largest(row, t, most[r]);
+                hit[r0 + r] = t >= 0 && t < n && class_weight(c, t) > 0 &&
+                              is_first_largest(row, t, most[r]);
             }
         }
         if (dy == NULL) {

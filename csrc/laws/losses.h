@@ -19,7 +19,7 @@ typedef struct {
     /* The weight of a row in the batch's mean: 1, a class weight, or 0 when ignored. */
     double (*weight)(const void *config, const void *target);
     /* Losses of `rows` rows into loss[rows] (weighted; not yet divided by the total weight) and
-     * hits into hit[rows] (1 if the prediction is right, else 0; ignored rows 0); if dy is not NULL,
+     * hits into hit[rows] (1 if the prediction is right, else 0; rows of weight 0: 0); if dy is not NULL,
      * dy = d(sum of losses)/dy * scale, where scale = 1 / (total weight of the batch). y and dy are
      * (rows, n) contiguous. hit may be NULL. */
     void (*measure)(const void *config, int64_t rows, int64_t n, const ep_real *y,

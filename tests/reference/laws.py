@@ -27,8 +27,9 @@ def cross_entropy(config: dict, y: np.ndarray, targets: np.ndarray):
     logp = log_softmax(y)
     loss = -(q * logp).sum(axis=1)
     dy = q.sum(axis=1, keepdims=True) * np.exp(logp) - q
-    hit = known & (y.argmax(axis=1) == targets)
-    return loss, np.where(known, weights[targets], 0), hit.astype(float), dy
+    weight = np.where(known, weights[targets], 0)
+    hit = (weight > 0) & (y.argmax(axis=1) == targets)
+    return loss, weight, hit.astype(float), dy
 
 
 def mean_squared_error(config: dict, y: np.ndarray, targets: np.ndarray):
