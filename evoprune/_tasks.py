@@ -41,8 +41,8 @@ USUAL = {
     "mlp": Usual(20, 128, 0.5),
     "lenet5": Usual(10, 128, 0.5),
     "cnn": Usual(10, 128, 0.5),
-    "vit": Usual(10, 64, 0.1, clip=1.0),
-    "charlm": Usual(10, 16, 0.1, steps=500, clip=1.0),
+    "vit": Usual(10, 64, 0.5, clip=1.0),
+    "charlm": Usual(10, 16, 0.5, steps=500, clip=1.0),
 }
 NETS = tuple(USUAL)
 TRANSFORMER = ("dim", "layers", "heads")

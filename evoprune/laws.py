@@ -90,7 +90,8 @@ CrossEntropy = define(Loss, "cross_entropy")
 MeanSquaredError = define(Loss, "mean_squared_error")
 BinaryCrossEntropy = define(Loss, "binary_cross_entropy")
 
-AdamW = define(Optimizer, "adamw", "rate", name="AdamW")
+# Upkeep times decay decides who survives, so decay is part of the method and not the usual 0.01.
+AdamW = define(Optimizer, "adamw", "rate", name="AdamW", decay=0.5)
 SGD = define(Optimizer, "sgd", "rate", name="SGD", rate=0.1)
 
 Marginal = define(Fitness, "marginal")
