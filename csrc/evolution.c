@@ -200,9 +200,33 @@ int64_t ep_alive(const ep_net *net, const ep_population *population) {
     return n;
 }
 
+/* Zeros where tensor t names the axis at its place d with entry j: values, gradient, moments. */
+static void clear_slice(ep_net *net, const ep_tensor *t, int d, int64_t j) {
+    ep_slab *slabs[] = {net->numbers, net->gradients, net->first, net->second};
+    int64_t before = 1, n = net->axes[t->axis[d]].n, behind = 1;
+    for (int i = 0; i < t->rank; i++) {
+        before *= i < d ? net->axes[t->axis[i]].n : 1;
+        behind *= i > d ? net->axes[t->axis[i]].n : 1;
+    }
+    for (int s = 0; s < EP_COUNT(slabs); s++) {
+        ep_real *at = slabs[s]->at + t->at + j * behind;
+        for (int64_t i = 0; i < before; i++, at += n * behind) {
+            memset(at, 0, (size_t)behind * sizeof *at);
+        }
+    }
+}
+
 void ep_kill(ep_net *net, const ep_population *population, int64_t j) {
     ep_net_numbers(net, population->alive)[j] = 0;
     ep_net_numbers(net, population->mass)[j] = 0;
+    for (int i = 0; i < net->n_tensors; i++) {
+        const ep_tensor *t = &net->tensors[i];
+        for (int d = 0; d < t->rank && (t->role == EP_DECAYED || t->role == EP_FREE); d++) {
+            if (t->axis[d] == population->axis) {
+                clear_slice(net, t, d, j);
+            }
+        }
+    }
 }
 
 static double cost(const ep_net *net, const ep_axis *axes, ep_upkeep unit) {

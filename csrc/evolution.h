@@ -59,7 +59,8 @@ void ep_evolution_call(ep_evolution *evolution, ep_fitness_call fitness, ep_dyna
 
 /* Living populations of one axis' masses. */
 int64_t ep_alive(const ep_net *net, const ep_population *population);
-/* Marks a population dead: its mass is 0 from now on, its place goes at the next compaction. */
+/* Marks a population dead: its mass is 0 from now on, and so is all it owned, so that no one else's
+ * weights are counted with what led to or from it; its place goes at the next compaction. */
 void ep_kill(ep_net *net, const ep_population *population, int64_t j);
 /* Upkeep share per population of axis `i` at the living shape: d cost / d n over the founding cost. */
 double ep_upkeep_share(const ep_net *net, int i, ep_upkeep unit);

@@ -61,8 +61,8 @@ def test_arrays_are_the_core_s_own(net, x):
 
 def test_a_view_from_before_a_compaction_stays_as_it_was(net):
     view = net["dense2.weight"]
-    kept = view.copy()
     net.kill("populations2", [1])
+    kept = view.copy()
     net.compact()
     assert net["dense2.weight"].shape == (7, 6)
     assert np.array_equal(view, kept)

@@ -188,8 +188,9 @@ static int64_t place_of(const ep_axis *axis, int64_t birth) {
     return low < axis->n && ep_birth(axis, low) == birth ? low : -1;
 }
 
-PyDoc_STRVAR(kill_doc, "kill(layer, births)\n--\n\n"
-                       "Marks populations dead (mass 0) by birth id; compact() removes them.");
+PyDoc_STRVAR(kill_doc,
+             "kill(layer, births)\n--\n\n"
+             "Marks populations dead by birth id: mass 0, weights 0; compact() removes them.");
 static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"layer", "births", NULL};
     ep_network *self = (ep_network *)object;

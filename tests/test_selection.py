@@ -1,0 +1,397 @@
+"""Selection in a network: every fitness and every dynamics, upkeep, niches, floors and deaths.
+
+What a law does with vectors is tested elsewhere; here, that it gets the right ones, that the
+network does as it says, and that who dies is gone for good while the others are who they were.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import runs
+from cores import BOTH, CORE32, CORE64, name_of
+from reference import dynamics, laws
+
+CATALOGUE = CORE32.catalogue()
+FITNESS, DYNAMICS = list(CATALOGUE["fitness"]), list(CATALOGUE["dynamics"])
+LAYERS = {"h0": ("in0", "in1"), "h1": ("in1", "out")}  # populations: the layers into and out of
+
+
+def piecewise(net, xy) -> None:
+    net.forward(xy[0], training=True)
+    net.backward(xy[1])
+    net.gradient()
+
+
+def signals(net, layer: str) -> dict[str, np.ndarray]:
+    """What a fitness may ask about, from the arrays."""
+    into, out = (f"{name}.weight" for name in LAYERS[layer])
+
+    def owned(function):
+        into_, out_, bias = (
+            function(net.array(name), net.array(name, "gradient"))
+            for name in (into, out, f"{layer}.bias")
+        )
+        return into_.sum(0) + out_.sum(1) + bias
+
+    return {
+        "mass": net.array(f"{layer}.mass"),
+        "mass_gradient": net.array(f"{layer}.mass", "gradient"),
+        "owned_norm2": owned(lambda w, g: w * w),
+        "owned_gradient2": owned(lambda w, g: g * g),
+        "owned_product": owned(lambda w, g: w * g),
+        "activity": np.abs(net.activation(layer)).mean(0),
+    }
+
+
+def trained(core, selection, steps=20, **settings):
+    """A network under selection, some of whose populations are gone."""
+    net = runs.network(core, selection, **settings)
+    net.kill("h0", [0, 5, 11, 23])
+    net.kill("h1", [2, 3])
+    net.compact()
+    runs.train(net, runs.data(core), steps, strength=0)
+    return net
+
+
+# ---- laws in their place ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FITNESS)
+@pytest.mark.parametrize("core", BOTH, ids=name_of)
+def test_a_fitness_is_measured_of_the_right_things(core, name):
+    net = trained(core, {"fitness": name, "memory": 0.0, "dynamics": "none"})
+    piecewise(net, runs.data(core))
+    net.evolve(0.1)
+    for layer in LAYERS:
+        expected = getattr(laws, name)({}, signals(net, layer))
+        tolerance = 1e-4 if core is CORE32 else 1e-10
+        got = net.array(f"{layer}.fitness")
+        assert np.allclose(got, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+
+
+def overlaps(net, layer: str, what: str) -> np.ndarray | None:
+    if what == "activity_overlap":
+        h = np.float64(net.activation(layer))
+        norm = np.sqrt((h * h).sum(0))
+        cosine = (h.T @ h) / np.where(norm > 0, norm, 1) / np.where(norm > 0, norm, 1)[:, None]
+        np.fill_diagonal(cosine, 1)
+        return np.clip(cosine, 0, 1)
+    w = np.float64(net.array(f"{LAYERS[layer][0]}.weight"))
+    return w.T @ w
+
+
+@pytest.mark.parametrize("name", list(dynamics.EXACT))
+@pytest.mark.parametrize("niche", ["layer", "network"])
+def test_a_dynamics_gets_the_right_cohort(name, niche):
+    core, needs = CORE64, CATALOGUE["dynamics"][name]["needs"]
+    settings = {"dynamics": name, "niche": niche, "memory": 0.7, "min_age": 10**6}
+    net = trained(core, settings | {"threshold": 0.02})
+    piecewise(net, runs.data(core))
+    net.evolve(0.4, 0.8)
+    config = core.settings("dynamics", name, {})
+    config = {key: [] if value is None else value for key, value in config.items()}
+    piecewise(net, runs.data(core))
+    before = {layer: signals(net, layer)["mass"].copy() for layer in LAYERS}
+    likeness = [n for n in ("activity_overlap", "weight_overlap") if n in needs]
+    alike = {layer: overlaps(net, layer, likeness[0]) if likeness else None for layer in LAYERS}
+    facts = net.describe()
+    born = {row["layer"]: row["born"] for row in facts["populations"]}
+    share = {row["layer"]: row["share"] for row in facts["populations"]}
+    births = runs.births(net)
+    net.evolve(0.4, 0.8)
+    correction = 1 - 0.7**net.generation
+    for group in [list(LAYERS)] if niche == "network" else [["h0"], ["h1"]]:
+        sizes = [len(before[layer]) for layer in group]
+        block = np.zeros((sum(sizes), sum(sizes)))
+        at = np.cumsum([0, *sizes])
+        for layer, a, b in zip(group, at[:-1], at[1:], strict=True):
+            if alike[layer] is not None:
+                block[a:b, a:b] = alike[layer]
+        first = np.cumsum([0, *(born[layer] for layer in group)])
+        cohort = dynamics.Cohort(
+            mass=np.concatenate([before[layer] for layer in group]),
+            fitness=np.concatenate([net.array(f"{layer}.fitness") for layer in group]) / correction,
+            upkeep=0.4 * np.repeat([share[layer] for layer in group], sizes),
+            birth=np.concatenate(
+                [
+                    np.add(births[LAYERS[layer][0]], f)
+                    for layer, f in zip(group, first, strict=False)
+                ]
+            ),
+            born=int(first[-1]),
+            overlap=block if likeness else None,
+            norm2=np.diag(block) if "weight_norm" in needs else None,
+            threshold=0.02,
+            strength=0.8,
+        )
+        expected = dynamics.EXACT[name](config, cohort)
+        got = np.concatenate([net.array(f"{layer}.mass") for layer in group])
+        assert np.allclose(got, expected, rtol=1e-9, atol=1e-12)
+        assert name == "none" or not np.allclose(got, cohort.mass, rtol=1e-9)
+
+
+@pytest.mark.parametrize("fitness", FITNESS)
+@pytest.mark.parametrize("name", DYNAMICS)
+def test_every_law_keeps_its_promises(fitness, name):
+    """Masses stay numbers, the dead stay dead, floors hold, conserved mass is conserved.
+
+    And how arrays are made smaller shows in nothing.
+    """
+    settings = {"fitness": fitness, "dynamics": name, "min_age": 5, "floor": 3, "threshold": 0.3}
+    nets, records = {}, {}
+    for removal in ("auto", "always", "never"):
+        net = nets[removal] = runs.network(CORE32, settings | {"removal": removal})
+        dead, masses = {"h0": set(), "h1": set()}, {layer: net.array(f"{layer}.mass").sum()
+                                                    for layer in LAYERS}  # fmt: skip
+        rows = []
+        for _ in range(15):
+            record = runs.train(net, runs.data(), 4, strength=20)
+            rows.append(record)
+            for row in record["deaths"]:
+                layer = list(LAYERS)[row["population"]]
+                assert row["birth"] not in dead[layer]
+                dead[layer].add(int(row["birth"]))
+                assert 0 <= row["mass"] < np.float32(0.3)
+            for layer in LAYERS:
+                mass, alive = net.array(f"{layer}.mass"), net.array(f"{layer}.alive")
+                assert np.isfinite(mass).all()
+                assert (mass >= 0).all()
+                assert (mass[alive == 0] == 0).all()
+                assert runs.alive(net)[layer] == int(alive.sum()) >= 3
+                born = {"h0": 24, "h1": 16}[layer]
+                assert born - len(dead[layer]) == int(alive.sum())
+                if CATALOGUE["dynamics"][name]["conserves"] and not dead[layer]:
+                    assert mass.sum() == pytest.approx(masses[layer], rel=1e-4)
+        records[removal] = {
+            key: np.concatenate([r[key] for r in rows]) for key in ("loss", "deaths", "hits")
+        } | {"bound": sum(r["bound"] for r in rows)}
+        assert (name == "none") <= (not any(dead.values()))
+        net.compact()
+        states = runs.state(net, gradients=True)
+        if removal == "auto":
+            first = states
+        assert runs.same(states, first), removal
+    for other in records.values():
+        assert all(np.array_equal(other[key], records["auto"][key]) for key in other)
+
+
+# ---- laws written in Python see what the core sees -------------------------------------------
+
+
+class Watch:
+    """A dynamics that keeps what it is told, and does as `law` says (nothing, by default)."""
+
+    def __init__(self, law=None):
+        self.seen, self.law = [], law
+
+    def __call__(self, cohort):
+        self.seen.append({key: np.copy(value) for key, value in cohort.items()})
+        return cohort["mass"] if self.law is None else self.law(cohort)
+
+
+UPKEEP = {
+    "macs": ([(6 + 16) / 576], [(24 + 3) / 576]),
+    # in-weights, out-weights, a bias and a mass each; 576 weights, 43 biases, 40 masses in all
+    "params": ([(6 + 16 + 2) / 659], [(24 + 3 + 2) / 659]),
+    "uniform": ([1 / 40], [1 / 40]),
+    "given": (np.arange(24) / 100, np.arange(24, 40) / 100),
+}
+# After 4 of 24 and 2 of 16 have died: less to multiply for those who are left.
+LATER = {
+    "macs": ([(6 + 14) / 576], [(20 + 3) / 576]),
+    "params": ([(6 + 14 + 2) / 659], [(20 + 3 + 2) / 659]),
+    "uniform": ([1 / 40], [1 / 40]),
+    "given": (np.delete(np.arange(24), [0, 5, 11, 23]) / 100,
+              np.delete(np.arange(24, 40), [2, 3]) / 100),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", UPKEEP)
+@pytest.mark.parametrize("removed", [True, False])
+def test_upkeep_is_what_a_hand_computes(unit, removed):
+    watch = Watch()
+    given = {"given": np.arange(40) / 100} if unit == "given" else {}
+    net = runs.network(CORE64, {"upkeep": unit, "dynamics": watch, "removal": "never"} | given)
+    runs.train(net, runs.data(CORE64), 1, pressure=0.5)
+    net.kill("h0", [0, 5, 11, 23])
+    net.kill("h1", [2, 3])
+    if removed:
+        net.compact()
+    runs.train(net, runs.data(CORE64), 1, pressure=0.3)
+    for at, pressure, table in ((0, 0.5, UPKEEP), (2, 0.3, LATER)):
+        for seen, expected in zip(watch.seen[at : at + 2], table[unit], strict=True):
+            assert np.allclose(seen["upkeep"], pressure * np.asarray(expected), rtol=1e-12)
+    assert [len(seen["mass"]) for seen in watch.seen] == [24, 16, 20, 14]
+
+
+def test_a_niche_is_a_layer_or_the_network():
+    watch = Watch()
+    net = runs.network(CORE64, {"niche": "network", "dynamics": watch, "removal": "always"})
+    net.kill("h0", [0, 23])
+    net.kill("h1", [2])
+    runs.train(net, runs.data(CORE64), 1)
+    (seen,) = watch.seen
+    assert seen["born"] == 40
+    assert seen["birth"].tolist() == [*range(1, 23), 24, 25, *range(27, 40)]
+    totals = {}
+    for niche in ("layer", "network"):
+        settings = {"dynamics": "replicator", "niche": niche, "min_age": 10**6}
+        net = runs.network(CORE64, settings)
+        runs.train(net, runs.data(CORE64), 40, strength=50)
+        totals[niche] = [net.array(f"{layer}.mass").sum() for layer in LAYERS]
+    assert totals["layer"] == pytest.approx([24, 16])
+    assert sum(totals["network"]) == pytest.approx(40)
+    assert abs(totals["network"][0] - 24) > 0.1
+
+
+def test_memory_forgets_and_is_corrected_for_its_beginning():
+    for memory in (0.0, 0.5, 0.99):
+        raw, watch = [], Watch()
+
+        def fitness(signals, raw=raw):
+            raw.append(np.copy(signals["mass_gradient"]))
+            return -signals["mass_gradient"]
+
+        net = runs.network(
+            CORE64, {"memory": memory, "fitness": fitness, "dynamics": watch}, hidden=(24,)
+        )
+        runs.train(net, runs.data(CORE64), 12)
+        for t, seen in enumerate(watch.seen, 1):
+            weights = memory ** np.arange(t)[::-1]
+            mean = -(weights[:, None] * np.array(raw[:t])).sum(0) / weights.sum()
+            assert np.allclose(seen["fitness"], mean, rtol=1e-9, atol=1e-14)
+            assert seen["generation"] == t
+
+
+def test_generations_come_every_so_many_steps():
+    watch = Watch()
+    net = runs.network(CORE64, {"every": 7, "dynamics": watch}, hidden=(24,))
+    runs.train(net, runs.data(CORE64), 20)
+    runs.train(net, runs.data(CORE64), 1)
+    assert net.generation == 3
+    assert [int(seen["generation"]) for seen in watch.seen] == [1, 2, 3]
+    assert {float(seen["strength"]) for seen in watch.seen} == {1.0}
+
+
+# ---- death -----------------------------------------------------------------------------------
+
+
+def doom(births, mass=0.0, at=1):
+    """A dynamics under which those with these birth ids have some mass, from a generation on."""
+
+    def law(cohort):
+        doomed = np.isin(cohort["birth"], births) & (cohort["generation"] >= at)
+        return np.where(doomed, mass, cohort["mass"])
+
+    return law
+
+
+@pytest.mark.parametrize("removal", ["always", "auto", "never"])
+def test_the_doomed_die_and_the_others_are_who_they_were(removal):
+    doomed = [3, 4, 9, 15]
+    settings = {"dynamics": doom(doomed, 1e-4, 4), "min_age": 0, "removal": removal}
+    net = runs.network(CORE64, settings)
+    record = runs.train(net, runs.data(CORE64), 6)
+    deaths = record["deaths"]
+    assert {(int(d["population"]), int(d["birth"])) for d in deaths} == {
+        (layer, birth) for layer in (0, 1) for birth in doomed
+    }
+    assert set(deaths["step"]) == {4}
+    assert set(deaths["mass"]) == {1e-4}
+    assert np.isfinite(deaths["fitness"]).all()
+    net.compact()
+    assert runs.births(net) == {
+        "in0": [b for b in range(24) if b not in doomed],
+        "in1": [b for b in range(16) if b not in doomed],
+    }
+    assert net.array("in1.weight").shape == (20, 12)
+
+
+@pytest.mark.parametrize("min_age", [0, 1, 6])
+def test_nobody_dies_before_the_age(min_age):
+    net = runs.network(CORE32, {"dynamics": doom([1, 2], 1e-4), "min_age": min_age})
+    record = runs.train(net, runs.data(), 9)
+    assert set(record["deaths"]["step"]) == {max(1, min_age)}
+    assert len(record["deaths"]) == 4
+
+
+@pytest.mark.parametrize(("floor", "left"), [(0, 0), (1, 1), (5, 5), (16, 16), (100, 16)])
+def test_the_floor_holds_the_heaviest(floor, left):
+    def law(cohort):  # the higher the birth id, the heavier; all below the threshold
+        return 1e-3 * (1 + cohort["birth"]) / 100
+
+    net = runs.network(CORE64, {"dynamics": law, "floor": floor, "min_age": 3}, hidden=(16,))
+    record = runs.train(net, runs.data(CORE64), 5)
+    assert record["bound"] == 3 * left  # those that the floor held, each generation
+    net.compact()
+    assert runs.births(net)["in0"] == list(range(16 - left, 16))
+    assert np.array_equal(net.array("h0.mass"), np.full(left, 1e-3))
+    assert np.isfinite(runs.train(net, runs.data(CORE64), 3)["loss"]).all()
+
+
+def test_a_threshold_is_a_mass():
+    law = doom([4], 0.0999)
+    for threshold, dead in ((0.1, 1), (0.0999, 0), (0.0, 0)):
+        net = runs.network(CORE64, {"dynamics": law, "threshold": threshold, "min_age": 0},
+                           hidden=(16,))  # fmt: skip
+        assert len(runs.train(net, runs.data(CORE64), 3)["deaths"]) == dead
+
+
+def test_strength_zero_lets_masses_rest():
+    for name in DYNAMICS:
+        net = runs.network(CORE32, {"dynamics": name, "min_age": 0, "removal": "always"})
+        runs.train(net, runs.data(), 3)
+        before = {layer: net.array(f"{layer}.mass").copy() for layer in LAYERS}
+        runs.train(net, runs.data(), 5, strength=0)
+        assert all(np.array_equal(before[layer], net.array(f"{layer}.mass")) for layer in LAYERS)
+
+
+def test_views_from_before_a_removal_stay_as_they_were():
+    net = runs.network(CORE32, runs.QUICK | {"removal": "always"})
+    runs.train(net, runs.data(), 10)
+    views = {(n, of): net.array(n, of) for n in runs.names(net) for of in ("value", "first")}
+    views["h0"] = net.activation("h0")
+    copies = None
+    deaths = 0
+    while not deaths:
+        copies = {key: view.copy() for key, view in views.items()}
+        deaths = len(runs.train(net, runs.data(), 1)["deaths"])
+    frozen = {key: view.copy() for key, view in views.items()}
+    runs.train(net, runs.data(), 20)
+    assert all(np.array_equal(views[key], frozen[key]) for key in views)
+    changed = [key for key in views if not np.array_equal(frozen[key], copies[key])]
+    assert ("in0.weight", "value") in changed  # the last update before the removal is in it
+    name = ("in0.weight", "value")
+    assert net.array(*name).shape != views[name].shape
+    views[name][:] = 7  # nobody's memory but ours
+    assert not (net.array(*name) == 7).any()
+    del net
+    assert (views[name] == 7).all()
+
+
+def test_price_tells_what_selection_does_to_a_trait():
+    """Price's equation foretells how the mean of any trait changes, at every generation.
+
+    With raw malthusian growth w = e^(h (F - c)), and 0 for the extinct, in a run where many die.
+    """
+    h = 5.0
+    config = {"growth": "raw", "strength": h, "clip": 1e6}
+    watch = {"dynamics": "malthusian", "dynamics_config": config, "min_age": 0, "threshold": 0.5}
+    net = runs.network(CORE64, watch | {"removal": "never"}, hidden=(24,))
+    trait = np.random.default_rng(5).standard_normal(24)
+    deaths = 0
+    for _ in range(60):
+        x = net.array("h0.mass").copy()
+        share = net.describe()["populations"][0]["share"]
+        record = runs.train(net, runs.data(CORE64), 1)
+        fitness = net.array("h0.fitness") / (1 - 0.9**net.generation)
+        w = np.where(x > 0, np.exp(h * (fitness - share)), 0)
+        w[record["deaths"]["birth"]] = 0
+        deaths += len(record["deaths"])
+        p = x / x.sum()
+        covariance = (p * w * trait).sum() - (p * w).sum() * (p * trait).sum()
+        after = net.array("h0.mass")
+        change = (after * trait).sum() / after.sum() - (p * trait).sum()
+        assert change == pytest.approx(covariance / (p * w).sum(), rel=1e-9, abs=1e-12)
+    assert deaths > 5
