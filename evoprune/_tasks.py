@@ -32,17 +32,18 @@ class Usual:
 
     epochs: int
     batch: int
+    rate: float
     decay: float
     steps: int | None = None  # of an epoch; None: once through the data
     clip: float = 0.0
 
 
 USUAL = {
-    "mlp": Usual(20, 128, 0.5),
-    "lenet5": Usual(10, 128, 0.5),
-    "cnn": Usual(10, 128, 0.5),
-    "vit": Usual(10, 64, 0.5, clip=1.0),
-    "charlm": Usual(10, 16, 0.5, steps=500, clip=1.0),
+    "mlp": Usual(20, 128, 2e-3, 0.5),
+    "lenet5": Usual(10, 128, 1e-3, 0.5),
+    "cnn": Usual(10, 128, 1e-3, 0.5),
+    "vit": Usual(10, 64, 1e-3, 0.5, clip=1.0),
+    "charlm": Usual(10, 16, 1e-3, 0.5, steps=500, clip=1.0),
 }
 NETS = tuple(USUAL)
 TRANSFORMER = ("dim", "layers", "heads")
@@ -70,7 +71,7 @@ def task_of(options: argparse.Namespace) -> Task:
     if text != (kind == "charlm"):
         raise ValueError(f"--net: {kind} does not read {options.name}; charlm reads text")
     usual = USUAL[kind]
-    usual = replace(usual, **_given(options, "epochs", "batch", "decay", "steps"))
+    usual = replace(usual, **_given(options, "epochs", "batch", "rate", "decay", "steps"))
     if text:
         context = {} if options.context is None else {"context": options.context}
         book = ep.datasets.text(_place(options), **context)

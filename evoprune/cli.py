@@ -119,9 +119,8 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rate",
         type=float,
-        default=1e-3,
         metavar="X",
-        help="learning rate of AdamW, falling to 0 along a cosine (0.001)",
+        help=f"learning rate of AdamW, falling to 0 along a cosine ({usual.rate:g})",
     )
     group.add_argument("--decay", type=float, metavar="X", help=f"weight decay ({usual.decay:g})")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
@@ -160,7 +159,7 @@ def _train(options: argparse.Namespace) -> int:
     lifespan = {} if options.lifespan is None else {"lifespan": options.lifespan}
     trainer = ep.Trainer(
         network,
-        optimizer=ep.AdamW(options.rate, decay=usual.decay, clip=usual.clip),
+        optimizer=ep.AdamW(usual.rate, decay=usual.decay, clip=usual.clip),
         selection=ep.Selection(
             pressure=options.pressure,
             dynamics=ep.Malthusian(**lifespan) if lifespan else options.dynamics,
