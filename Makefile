@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/stamps
 CORE := $(shell find csrc -type f 2>/dev/null)
 C_FILES = $(shell find csrc tests/c benchmarks -name '*.[ch]' 2>/dev/null)
-PY_DIRS = $(wildcard setup.py evoprune tests benchmarks notebooks docs)
+PY_DIRS = $(wildcard setup.py evoprune tests benchmarks notebooks docs tools)
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -35,6 +35,7 @@ check: $(STAMPS)/dev  ## format, lint, types, and a build in which warnings are 
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	EVOPRUNE_WERROR=1 $(BIN)/python setup.py -q build_ext --inplace
 	@touch $(STAMPS)/build
+	$(BIN)/python tools/make_stubs.py --check
 	$(BIN)/mypy
 
 analyze: $(STAMPS)/dev  ## the compiler's path-sensitive analysis of the core; slow, so not in check

@@ -1,0 +1,57 @@
+"""The site: pages in Markdown, the API from docstrings. For `make docs`; warnings are errors."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import evoprune
+
+project = "evoprune"
+author = "evoprune contributors"
+copyright = "evoprune contributors"
+release = evoprune.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build", "figures/facts.md"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+html_theme = "furo"
+html_title = f"evoprune {release}"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # docstrings say it shorter
+autodoc_default_options = {"members": False}
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
+
+SECTION = re.compile(r"\w[\w ]*:$")
+
+
+def lines_of_docstring(
+    app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Docstrings are plain text: their signs are no markup, and what is indented is code."""
+    out: list[str] = []
+    section = code = False
+    for line in lines:
+        indented = line.startswith("    ")
+        if line.strip() and not indented:
+            section, code = bool(SECTION.match(line)), False
+        if indented and not section and not code and (not out or not out[-1].strip()):
+            out += [".. code-block:: python", ""]
+            code = True
+        if not code:
+            line = re.sub(r"`([^`]+)`", r"``\1``", line)
+            line = "".join(
+                part if part.startswith("``") else re.sub(r"([|*])", r"\\\1", part)
+                for part in re.split(r"(``[^`]+``)", line)
+            )
+            line = re.sub(r"(\w)_(?=\W|$)", r"\1\\_", line)
+        out.append(line)
+    lines[:] = out
+
+
+def setup(app: Any) -> None:
+    """Before napoleon sees a docstring, it is made safe."""
+    app.connect("autodoc-process-docstring", lines_of_docstring, priority=400)

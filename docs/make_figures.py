@@ -1,0 +1,138 @@
+"""Train what the documentation shows, and draw it: docs/figures/*.png and facts.md.
+
+    python docs/make_figures.py             # all, a few minutes on two processors
+    python docs/make_figures.py --quick     # the same on little data, to try the script
+
+Every figure is drawn twice, on light and on dark ground, and stored with a palette of colours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from matplotlib import pyplot
+from PIL import Image
+
+import evoprune as ep
+
+OUT = Path(__file__).with_name("figures")
+
+
+def save(name: str, draw: Callable[[], Any], width: int = 1000) -> None:
+    """Draw on light and dark ground; `draw` returns Axes."""
+    for dark in (False, True):
+        with ep.plot.style(dark):
+            figure = np.ravel(draw())[0].figure
+            content = io.BytesIO()
+            figure.savefig(content, dpi=width / figure.get_size_inches()[0])
+            pyplot.close(figure)
+        image = Image.open(content).convert("RGB")
+        most = Image.Quantize.MAXCOVERAGE  # keeps rare colours, such as that of the text
+        image = image.quantize(160, method=most, dither=Image.Dither.NONE)
+        path = OUT / f"{name}-{'dark' if dark else 'light'}.png"
+        image.save(path, optimize=True)
+        print(f"{path.name}: {path.stat().st_size // 1000} kB")
+
+
+def train(
+    net: Any, data: Any, epochs: int, lifespan: float, pressure: Any, **optimizer: Any
+) -> Any:
+    """A run under selection; the history."""
+    law = ep.Malthusian(lifespan=lifespan)
+    selection = ep.Selection(pressure, dynamics=law, min_age=min(100, int(lifespan / 5)))
+    trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(**optimizer))
+    return trainer.fit(data[0], epochs, validation=data[1], progress=False)
+
+
+def main() -> None:
+    """Everything, in the order of the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    globals()["OUT"] = options.out
+    options.out.mkdir(parents=True, exist_ok=True)
+    data = ep.datasets.mnist()
+    short = options.quick
+    if short:
+        data = data[0].subset(slice(3200)), data[1].subset(slice(500))
+
+    net = ep.mlp(784, 512, 256, 10)
+    life = 40 if short else 1000
+    history = train(net, data, 4 if short else 20, life, 0.3, rate=1e-3, decay=0.5)
+    plot = ep.plot
+    save("history", lambda: plot.history(history))
+    save("trajectories", lambda: plot.trajectories(history))
+    save("muller", lambda: plot.muller(history))
+    save("survival", lambda: plot.survival(history))
+    save("fitness", lambda: plot.fitness(net))
+    save("phase", lambda: plot.phase(history))
+    save("price", lambda: plot.price(history, layer="populations1"))
+    save("structure", lambda: plot.structure(net))
+    save("filters", lambda: plot.filters(net, most=60))
+    facts = [fact("784-512-256-10, pressure 0.3, 20 epochs", net, history)]
+
+    seeing = ep.mlp(784, 300, 100, 10, inputs=True)
+    story = train(seeing, data, 4 if short else 20, life, 0.5, rate=1e-3, decay=0.5)
+    save("features", lambda: plot.features(seeing), 600)
+    facts.append(
+        fact("784-300-100-10 with input populations, pressure 0.5, 20 epochs", seeing, story)
+    )
+
+    wins = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
+    game = ep.simulate(
+        ep.Replicator(strength=1, clip=1),
+        [1.2, 1, 0.8],
+        lambda mass: 0.05 * wins @ (mass / mass.sum()),
+        600,
+    )
+    save("triangle", lambda: plot.phase(game, labels=["rock", "paper", "scissors"]), 600)
+
+    lenet = ep.lenet5()
+    life = 8 if short else 500
+    story = train(lenet, data, 1 if short else 6, life, 0.3, rate=1e-3, decay=0.5)
+    save("lenet", lambda: plot.structure(lenet))
+    save("kernels", lambda: plot.filters(lenet, "filters1"), 600)
+    facts.append(fact("LeNet-5, pressure 0.3, 6 epochs", lenet, story))
+
+    vit = ep.vit((28, 28, 1), patch=7, dim=64, layers=3, heads=4)
+    life = 8 if short else 400
+    story = train(vit, data, 1 if short else 4, life, 1.0, rate=2e-3, decay=0.1)
+    x, _ = data[1].batch(slice(1))
+    save("heads", lambda: plot.heads(vit, x), 700)
+    save("vit", lambda: plot.survival(story))
+    facts.append(fact("vision transformer, patches of 7 x 7, pressure 1, 4 epochs", vit, story))
+
+    runs = []
+    for pressure in (0.1, 0.3, 1.0, 3.0):
+        small = ep.mlp(784, 512, 256, 10)
+        life = 40 if short else 1000
+        runs.append(train(small, data, 3 if short else 20, life, pressure, rate=1e-3, decay=0.5))
+    published = {"L0": (69_300, 1.4), "SBP": (48_600, 1.55), "VIBNet": (9_560, 1.6)}
+    save(
+        "pareto",
+        lambda: plot.pareto({"pressure 0.1, 0.3, 1 and 3": runs}, reference=published),
+    )
+    head = "| network | test accuracy | alive | multiply-adds |\n|---|---|---|---|\n"
+    (OUT / "facts.md").write_text(head + "".join(facts))
+
+
+def fact(what: str, net: Any, history: Any) -> str:
+    """A line of the table of the runs."""
+    alive = " + ".join(f"{n:,}" for n in net.alive.values())
+    share = net.flops / net.founding_flops
+    accuracy = history["validation_accuracy"][-1]
+    return f"| {what} | {accuracy:.2%} | {alive} | {net.flops:,.0f} ({share:.1%}) |\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What the README and the pages say is true: their code runs, their links and pictures exist.
+
+Blocks of ```python are run, page by page, in one namespace, on a thousand samples and for a few
+epochs; blocks that are only to be read are marked {code-block} python.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+import evoprune as ep
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)]
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(path):
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(), re.M | re.S)
+
+
+@pytest.fixture
+def little(monkeypatch, tmp_path):
+    """MNIST is small and runs are short, so that a page takes a second or two."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    whole, fit = ep.datasets.mnist, ep.Trainer.fit
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        ep.datasets, "mnist", lambda: tuple(part.subset(slice(1000)) for part in whole())
+    )
+    monkeypatch.setattr(
+        ep.Trainer,
+        "fit",
+        lambda self, data, epochs=20, *rest, **more: fit(self, data, min(epochs, 5), *rest, **more),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ep.NothingCanDie)
+        yield
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=name_of)
+def test_the_code_of_a_page_runs(page, little, capsys):
+    space = {"__name__": "page"}
+    for at, block in enumerate(blocks(page)):
+        exec(compile(block, f"{name_of(page)}, block {at + 1}", "exec"), space)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_and_pictures_exist(page):
+    text = page.read_text()
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", text)
+    targets += re.findall(r"\{(?:image|include)\} (\S+)", text)
+    targets += re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    for target in targets:
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{name_of(page)} points to {target}"
+
+
+def test_every_public_name_is_in_the_reference():
+    text = (DOCS / "api.md").read_text()
+    named = set(re.findall(r"auto(?:function|class|exception):: ([\w.]+)", text))
+    named = {name.rpartition(".")[2] for name in named}
+    modules = {"datasets", "plot", "__version__"}
+    missing = [n for n in ep.__all__ if n not in modules and n not in named]
+    missing += [n for n in ep.plot.__all__ if n != "COLOURS" and n not in named]
+    assert not missing, f"docs/api.md does not name {', '.join(missing)}"
+
+
+def test_every_public_name_has_a_docstring():
+    for module in (ep, ep.plot, ep.datasets):
+        for name in module.__all__:
+            if not name.startswith("__") and name != "COLOURS":
+                thing = getattr(module, name)
+                assert (thing.__doc__ or "").strip(), f"{module.__name__}.{name}"
+                if isinstance(thing, type):
+                    for member, value in vars(thing).items():
+                        if callable(value) and not member.startswith("_"):
+                            assert value.__doc__, f"{module.__name__}.{name}.{member}"
+
+
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("sphinx")
+    pytest.importorskip("myst_parser")
+    pytest.importorskip("furo")
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "dummy"]
+    done = subprocess.run(
+        [*command, "-d", tmp_path / "trees", DOCS, tmp_path / "out"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

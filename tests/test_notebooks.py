@@ -1,0 +1,49 @@
+"""Notebooks run from top to bottom in a clean kernel, quickly, and are stored with real outputs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
+pytest.importorskip("ipykernel")
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the kernel's libraries
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("EVOPRUNE_QUICK", "1")
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own shows pictures
+    book = read(path)
+    client = nbclient.NotebookClient(
+        book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    assert not [name for name in os.listdir(tmp_path) if not name.endswith(".safetensors")]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_as_it_ran(path):
+    book = read(path)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code" and cell.source]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    kinds = {output.output_type for cell in code for output in cell.outputs}
+    assert "error" not in kinds
+    assert "display_data" in kinds
+    assert path.stat().st_size < 1 << 20
+    text = path.read_text()
+    assert "stderr" not in text
+
+
+def test_they_are_all_there():
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]

@@ -1,0 +1,178 @@
+"""Write evoprune/_core.pyi: what the compiled core offers, out of its own text signatures.
+
+    python tools/make_stubs.py           # write it
+    python tools/make_stubs.py --check   # say whether it is fresh; a test does
+
+Names, order and defaults come from the compiled module; the types of arguments and results, which a
+text signature does not tell, from the tables below. Docstrings are left to help().
+"""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from evoprune import _core
+
+OUT = Path(__file__).resolve().parents[1] / "evoprune" / "_core.pyi"
+
+HEAD = '''"""What the compiled core offers. Made by tools/make_stubs.py of its text signatures."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_Array = NDArray[Any]
+
+__all__ = ["LEVELS", "core32", "core64", "variant"]
+
+LEVELS: tuple[str, ...]
+variant: str
+'''
+
+ARGUMENTS = {
+    "config": "dict[str, Any] | None",
+    "name": "str",
+    "group": "str",
+    "of": "str",
+    "loss": "str",
+    "optimizer": "str",
+    "layer": "str",
+    "threads": "int",
+    "batch": "int",
+    "first": "int",
+    "seed": "int",
+    "stream": "int",
+    "start": "int",
+    "n": "int",
+    "size": "int",
+    "trials": "int",
+    "step": "int",
+    "generation": "int",
+    "born": "int | None",
+    "training": "bool",
+    "shuffle": "bool",
+    "threshold": "float",
+    "strength": "float",
+    "pressure": "float",
+    "probability": "float",
+    "clip": "float",
+    "loss_config": "dict[str, Any] | None",
+    "optimizer_config": "dict[str, Any] | None",
+    "selection": "dict[str, Any] | None",
+    "augment": "dict[str, Any] | None",
+    "axes": "dict[str, ArrayLike]",
+    "spec": "dict[str, Any]",
+}
+# A schedule where it is a vector, a number where it is one step.
+VECTORS = {("train", "pressure"), ("train", "strength")}
+NUMBERS = {("update", "rate"), ("optimizer_step", "rate")}
+RESULTS = {
+    "activation": "_Array",
+    "array": "_Array",
+    "backward": "float",
+    "catalogue": "dict[str, Any]",
+    "compact": "bool",
+    "cpu_level": "int",
+    "describe": "dict[str, Any]",
+    "dynamics_step": "tuple[_Array, _Array]",
+    "elementary": "_Array",
+    "evaluate": "tuple[float, float, float]",
+    "evolve": "_Array",
+    "fitness_measure": "_Array",
+    "flops": "float",
+    "forward": "_Array",
+    "founding_flops": "float",
+    "founding_parameters": "int",
+    "generation": "int",
+    "input_scaling": "tuple[Any, Any]",
+    "nbytes": "int",
+    "parameters": "int",
+    "predict": "_Array",
+    "rows": "int",
+    "settings": "dict[str, Any]",
+    "spec": "dict[str, Any]",
+    "step": "int",
+    "train": "dict[str, Any]",
+}
+NOTHING = {
+    "check_data", "configure", "gradient", "kill", "restore", "scale_input", "shrink", "update"
+}  # fmt: skip
+
+
+def parameters(function: Any, method: bool) -> str:
+    """Parameters of a compiled function, with types where the table has them."""
+    text = ["self"]  # a function of a module is a method of the Protocol that stands for it
+    star = False
+    for p in inspect.signature(function).parameters.values():
+        if p.name in ("self", "module"):
+            continue
+        if p.kind is p.KEYWORD_ONLY and not star:
+            star = True
+            text.append("*")
+        kind = ARGUMENTS.get(p.name, "Any")
+        if method and (function.__name__, p.name) in VECTORS:
+            kind = "ArrayLike"
+        if (function.__name__, p.name) in NUMBERS:
+            kind = "float"
+        if p.default is None and "None" not in kind:
+            kind = "Any"
+        default = "" if p.default is p.empty else f" = {p.default!r}"
+        text.append(f"{p.name}: {kind}{default}")
+    return ", ".join(text)
+
+
+def function(thing: Any, indent: str, method: bool) -> str:
+    """A function or method of the stub."""
+    name = thing.__name__
+    result = "None" if name in NOTHING else RESULTS.get(name, "Any")
+    return f"{indent}def {name}({parameters(thing, method)}) -> {result}: ..."
+
+
+def stub() -> str:
+    """The whole file, formatted."""
+    core = _core.core32
+    parts = [HEAD, "class _Network(Protocol):"]
+    for name in sorted(vars(core.Network)):
+        thing = inspect.getattr_static(core.Network, name)
+        if name.startswith("_"):
+            continue
+        if callable(thing):
+            parts.append(function(thing, "    ", True))
+        else:
+            parts += [
+                "    @property",
+                f"    def {name}(self) -> {RESULTS.get(name, 'Any')}: ...",
+            ]
+    parts += [
+        "class _Core(Protocol):",
+        "    Diverged: type[ArithmeticError]",
+        "    dtype: str",
+        "    __name__: str",
+        "    def Network(self, spec: dict[str, Any]) -> _Network: ...",
+    ]
+    for name in sorted(vars(core)):
+        thing = getattr(core, name)
+        if not name.startswith("_") and callable(thing) and not isinstance(thing, type):
+            parts.append(function(thing, "    ", False))
+    parts.append("core32: _Core\ncore64: _Core")
+    text = "\n".join(parts) + "\n"
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (["format"], ["check", "--fix-only", "-q"], ["format"]):
+        done = subprocess.run(
+            [*ruff, *command, "--stdin-filename", str(OUT), "-"],
+            input=text, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        text = done.stdout
+    return text
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit(OUT.read_text() != stub() and f"{OUT.name} is stale: python tools/make_stubs.py")
+    OUT.write_text(stub())
