@@ -1,0 +1,36 @@
+"""Python programs of their own, for tests of what one process cannot do to itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import evoprune
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+
+
+def run(code: str, *arguments: str, timeout: float = 120, **environment: str) -> str:
+    """What a program prints; it finds the package and the modules of the tests. Fails if it fails.
+
+    Warnings are errors in it, as everywhere here.
+    """
+    return run_file(textwrap.dedent(code), "-c", *arguments, timeout=timeout, **environment)
+
+
+def run_file(code: str, how: str, *arguments: str, timeout: float = 120, **environment: str) -> str:
+    package = str(Path(evoprune.__file__).resolve().parents[1])
+    path = os.pathsep.join([package, str(TESTS)])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *([how] if how == "-c" else []), code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | {"PYTHONPATH": path} | environment,
+    )
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
