@@ -19,14 +19,19 @@ def run(code: str, *arguments: str, timeout: float = 120, **environment: str) ->
 
     Warnings are errors in it, as everywhere here.
     """
-    return run_file(textwrap.dedent(code), "-c", *arguments, timeout=timeout, **environment)
+    return _run(["-c", textwrap.dedent(code), *arguments], timeout, environment)
 
 
-def run_file(code: str, how: str, *arguments: str, timeout: float = 120, **environment: str) -> str:
+def run_file(path: Path, *arguments: str, timeout: float = 120, **environment: str) -> str:
+    """The same of a file, which other processes can import."""
+    return _run([str(path), *arguments], timeout, environment)
+
+
+def _run(command: list[str], timeout: float, environment: dict[str, str]) -> str:
     package = str(Path(evoprune.__file__).resolve().parents[1])
     path = os.pathsep.join([package, str(TESTS)])
     done = subprocess.run(
-        [sys.executable, "-W", "error", *([how] if how == "-c" else []), code, *arguments],
+        [sys.executable, "-W", "error", *command],
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -214,24 +214,20 @@ STRIKES = """
         at["time"] = time.perf_counter()
         os.kill(os.getpid(), signal.SIGINT)
 
-    while True:
-        done = struck.network.step
+    while struck.network.step < whole.network.step:
         thread = threading.Thread(target=strike)
-        at["time"] = None
-        thread.start()
-        if struck.history is None:
-            history = struck.fit((x, y), 4, 64, progress=False)
-        else:
-            history = struck.resume((x, y), progress=False)
-        end = time.perf_counter()
         try:
+            thread.start()
+            go_on = struck.fit if struck.history is None else struck.resume
+            length = (4, 64) if struck.history is None else ()
+            history = go_on((x, y), *length, progress=False)
+            end = time.perf_counter()
+            if history.interrupted:
+                waits.append(end - at["time"])
             thread.join()
             time.sleep(0.05)
-        except KeyboardInterrupt:  # it came when all was done
-            break
-        if not history.interrupted:
-            break
-        waits.append(end - at["time"])
+        except KeyboardInterrupt:  # it came before the first step, or after the last
+            thread.join()
         assert struck.predict(x[:3]).shape == (3, 10)
     assert struck.network.step == whole.network.step == 252
     for name in whole.network:
