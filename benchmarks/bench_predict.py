@@ -11,6 +11,7 @@ from typing import Any
 import common
 import numpy as np
 from common import Result, ratio, spread
+from floor import library
 from rounds import Contestant, Local, Peers, contest
 
 WIDTHS = [(784, 512, 256, 10), (784, 74, 16, 10)]
@@ -57,6 +58,7 @@ def main() -> None:
     rounds = options.rounds or (7 if options.quick else 31)
     seconds = options.seconds or (0.05 if options.quick else 0.2)
     result = Result("predict", options, rounds=rounds, seconds=seconds)
+    floors = library()
     with Peers() as peers:
         for widths in WIDTHS:
             for batch, threads in CASES:
@@ -67,7 +69,8 @@ def main() -> None:
                     ours(widths, batch, threads),
                     *others(peers, widths, batch, threads, options.quick),
                 ]
-                times = contest(contestants, rounds, seconds)
+                trip = floors.floor_trip if floors is not None and threads > 1 else None
+                times = contest(contestants, rounds, seconds, trip)
                 shown = ", ".join(f"{k} {1000 * np.median(ms):.1f}" for k, ms in times.items())
                 print(f"{name:40} us: {shown}", flush=True)
                 result.add(
@@ -76,8 +79,7 @@ def main() -> None:
                     threads=threads,
                     ms={k: spread(ms) for k, ms in times.items()},
                     times_ours={k: ratio(times[k], times["ours"]) for k in times if k != "ours"},
-                    busy=times.busy,
-                    others=times.others,
+                    **times.facts(),
                 )
         result.write(peers=peers.versions)
     result.close()

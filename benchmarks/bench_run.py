@@ -20,7 +20,7 @@ from common import Result, exported, ratio, spread
 from rounds import PAUSE, Peers
 
 WIDTHS = (784, 512, 256, 10)
-BATCH, RATE, DECAY = 128, 1e-3, 0.5
+BATCH, RATE, DECAY = 128, 2e-3, 0.5
 
 
 def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[str, Any]:

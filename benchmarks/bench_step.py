@@ -119,8 +119,9 @@ class Arena:
             found += add("scikit-learn", "sklearn", threads, "sklearn_step", **settings)
         return found
 
-    def time(self, contestants: list[Contestant]) -> Times:
-        return contest(contestants, self.options.rounds, self.options.seconds)
+    def time(self, contestants: list[Contestant], threads: int) -> Times:
+        trip = self.library.floor_trip if self.library is not None and threads > 1 else None
+        return contest(contestants, self.options.rounds, self.options.seconds, trip)
 
 
 def row_of(times: Times) -> dict[str, Any]:
@@ -129,14 +130,13 @@ def row_of(times: Times) -> dict[str, Any]:
     return {
         "ms": {name: spread(samples) for name, samples in times.items()},
         "times_ours": against,  # above 1: ours is faster
-        "busy": times.busy,
-        "others": times.others,
+        **times.facts(),
     }
 
 
 def say(name: str, times: Times) -> None:
     cells = [f"{label} {np.median(ms):.3f}" for label, ms in times.items()]
-    print(f"{name:40} ms: {', '.join(cells)}")
+    print(f"{name:40} ms: {', '.join(cells)}", flush=True)
     if "floor" in times:
         print(f"{'':40} ours is {1 / ratio(times['floor'], times['ours']):.2f} x floor", end="")
         print(f", selection {100 * (1 / ratio(times['ours, dense'], times['ours']) - 1):+.1f} %")
@@ -164,7 +164,7 @@ def main() -> None:
                     *arena.floors(widths, batch, threads),
                     *arena.others(widths, batch, threads),
                 ]
-                times = arena.time(contestants)
+                times = arena.time(contestants, threads)
                 say(name, times)
                 result.add(
                     part="cases", widths=widths, batch=batch, threads=threads, **row_of(times)
@@ -185,7 +185,7 @@ def shrink(arena: Arena, result: Result, threads: int) -> None:
             ours("ours, dense", widths, 128, threads, False),
             *arena.floors(widths, 128, threads),
         ]
-        times = arena.time(contestants)
+        times = arena.time(contestants, threads)
         say(f"living {sum(widths[1:-1])} of 768, {threads} threads", times)
         result.add(
             part="living",

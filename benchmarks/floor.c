@@ -2,7 +2,8 @@
  * spent no time on anything but them. A list of products is run again and again by as many threads
  * as asked for, by a BLAS's single-threaded cblas_sgemm or by our own ep_gemm; threads meet at a
  * spinning barrier, and only where one reads what another wrote. It knows nothing of networks:
- * floor.py makes the list, and chooses how each product is split. */
+ * floor.py makes the list, and chooses how each product is split. Beside it, how long processors
+ * take to tell each other something. */
 #define _GNU_SOURCE
 #include "gemm.h"
 
@@ -41,6 +42,12 @@ typedef struct {
     int part;
 } member;
 
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
 static void meet(crowd *crowd) {
     if (crowd->threads == 1) {
         return;
@@ -52,9 +59,7 @@ static void meet(crowd *crowd) {
         return;
     }
     while (atomic_load_explicit(&crowd->phase, memory_order_acquire) == phase) {
-#if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
-#endif
+        relax();
     }
 }
 
@@ -147,4 +152,45 @@ double floor_run(const product *products, int n, int threads, int64_t steps, sge
         pthread_join(handles[part], NULL);
     }
     return now() - begin;
+}
+
+/* ---- how far apart two processors are ------------------------------------------------------- */
+
+enum { TRIPS = 2000 };
+
+static void *echo(void *argument) {
+    atomic_int *flag = argument;
+    for (int i = 0; i < TRIPS; i++) {
+        while (atomic_load_explicit(flag, memory_order_acquire) != 2 * i + 1) {
+            relax();
+        }
+        atomic_store_explicit(flag, 2 * i + 2, memory_order_release);
+    }
+    return NULL;
+}
+
+/* Nanoseconds for a cache line to go to another thread and back. 50 or so where two processors
+ * share a cache; several hundred where they do not, and that may change while one looks: a
+ * virtual machine's processors are moved about by its host. */
+double floor_trip(void);
+double floor_trip(void) {
+    _Alignas(64) atomic_int flag;
+    pthread_t thread;
+    atomic_init(&flag, 0);
+    if (pthread_create(&thread, NULL, echo, &flag) != 0) {
+        return -1;
+    }
+    double begin = 0;
+    for (int i = 0; i < TRIPS; i++) {
+        atomic_store_explicit(&flag, 2 * i + 1, memory_order_release);
+        while (atomic_load_explicit(&flag, memory_order_acquire) != 2 * i + 2) {
+            relax();
+        }
+        if (i == 0) { /* the other one is there now */
+            begin = now();
+        }
+    }
+    double seconds = now() - begin;
+    pthread_join(thread, NULL);
+    return 1e9 * seconds / (TRIPS - 1);
 }

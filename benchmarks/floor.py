@@ -95,6 +95,7 @@ def library() -> ctypes.CDLL | None:
         ctypes.c_int64,
         ctypes.c_void_p,
     ]
+    loaded.floor_trip.restype = ctypes.c_double
     return loaded
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,8 @@ from stopwatch import Turn, turn
 PAUSE = 0.06  # seconds before a turn
 QUIET = 0.1  # processors: a turn in which other work took more is tried again
 TRIES = 6
+NEAR = 150  # ns there and back between processors that share a cache
+MORE = 3  # times as many rounds, while they do not
 
 
 class Contestant(Protocol):
@@ -187,38 +190,74 @@ class Times(dict[str, list[float]]):
         busy: processors that each kept busy, mean.
         others: processors that other work took meanwhile, mean over all turns: these times are good
             if it is next to nothing.
+        trip: nanoseconds from one processor to another and back, median; None if not looked at.
+        far: rounds that were left out because processors were far apart.
     """
 
     busy: dict[str, float]
     others: float
+    trip: float | None
+    far: int
+
+    def facts(self) -> dict[str, Any]:
+        """How good these times are, for a result."""
+        return {"busy": self.busy, "others": self.others, "trip_ns": self.trip, "far": self.far}
 
 
-def contest(contestants: Sequence[Contestant], rounds: int, seconds: float) -> Times:
+def contest(
+    contestants: Sequence[Contestant],
+    rounds: int,
+    seconds: float,
+    trip: Callable[[], float] | None = None,
+) -> Times:
     """Time the contestants in turn, `rounds` times, each for about `seconds`, then close them.
 
     One more round comes first and is not counted: libraries compile, caches and pages fill. Every
     other round goes backwards. A turn that other work disturbed is tried again; if none of some
     tries is left alone, the least disturbed counts.
+
+    Args:
+        trip: says how far processors are apart, in ns, for work of several threads. Some virtual
+            machines have processors that share a cache at one time and not at another, and a step
+            may take half as long again when they do not. Rounds in which they ever were apart are
+            then repeated, and used only if there are hardly any others.
     """
-    turns: dict[str, list[Turn]] = {contestant.name: [] for contestant in contestants}
-    for at in range(rounds + 1):
+    near: list[dict[str, Turn]] = []
+    far: list[dict[str, Turn]] = []
+    trips: dict[bool, list[float]] = {True: [], False: []}
+    at = 0
+    while len(near) < rounds and len(near) + len(far) < (MORE if trip else 1) * rounds:
+        turns: dict[str, Turn] = {}
+        told: list[float] = []
         for contestant in contestants if at % 2 else reversed(contestants):
             tries: list[Turn] = []
             while not tries or (tries[-1].others > QUIET and at and len(tries) < TRIES):
                 time.sleep(PAUSE * (1 + 2 * len(tries)))
+                told.append(trip() if trip else 0.0)
                 tries.append(contestant.time(seconds))
-            if at:
-                turns[contestant.name].append(min(tries, key=lambda turn: turn.others))
+            turns[contestant.name] = min(tries, key=lambda turn: turn.others)
+        if at:
+            together = max(told) < NEAR
+            (near if together else far).append(turns)
+            trips[together] += told
+        at += 1
     for contestant in contestants:
         contestant.close()
-    times = Times({name: [turn.ms for turn in of] for name, of in turns.items()})
-    times.busy = {name: _mean(turn.busy for turn in of) for name, of in turns.items()}
-    times.others = _mean(turn.others for of in turns.values() for turn in of)
+    enough = len(near) >= min(3, rounds)
+    used = near if enough else near + far
+    names = [contestant.name for contestant in contestants]
+    times = Times({name: [turns[name].ms for turns in used] for name in names})
+    times.busy = {name: _mean(turns[name].busy for turns in used) for name in names}
+    times.others = _mean(turn.others for turns in used for turn in turns.values())
+    seen = trips[True] if enough else trips[True] + trips[False]
+    times.trip = round(statistics.median(seen), 1) if trip else None
+    times.far = len(far) if enough else 0
     if times.others > QUIET:
         print(f"disturbed: other work took {times.others:.2f} processors all the while")
+    if far and not enough:
+        print(f"processors were far apart: {times.trip:.0f} ns there and back")
     return times
 
 
 def _mean(numbers: Iterable[float]) -> float:
-    found = list(numbers)
-    return round(sum(found) / max(1, len(found)), 3)
+    return round(statistics.fmean(numbers), 3)
