@@ -4,6 +4,9 @@
 
 #include "elementary.h"
 #include "random.h"
+#ifdef EP_HOSTILE
+#include "slab.h"
+#endif
 
 #include <string.h>
 
@@ -250,6 +253,24 @@ static PyObject *cpu_level(PyObject *module, PyObject *args, PyObject *kwargs) {
     return PyLong_FromLong(level);
 }
 
+/* ---- the hostile test build ------------------------------------------------------------------- */
+#ifdef EP_HOSTILE
+PyDoc_STRVAR(fail_after_doc,
+             "fail_after(n)\n--\n\n"
+             "Makes the n-th slab from now fail (0: the next one); negative: none does.");
+
+static PyObject *fail_after(PyObject *module, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"n", NULL};
+    int n;
+    (void)module;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i:fail_after", names, &n)) {
+        return NULL;
+    }
+    ep_slab_fail_after(n);
+    return Py_NewRef(Py_None);
+}
+#endif
+
 PyMethodDef ep_numbers_methods[] = {
     EP_METHOD(random_words, random_words_doc),
     EP_METHOD(random_uniform, random_uniform_doc),
@@ -259,5 +280,8 @@ PyMethodDef ep_numbers_methods[] = {
     EP_METHOD(random_fork, random_fork_doc),
     EP_METHOD(elementary, elementary_doc),
     EP_METHOD(cpu_level, cpu_level_doc),
+#ifdef EP_HOSTILE
+    EP_METHOD(fail_after, fail_after_doc),
+#endif
     EP_METHODS_END,
 };
