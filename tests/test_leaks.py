@@ -147,7 +147,7 @@ def test_nothing_grows(name):
     print(more_blocks - blocks, more_bytes - bytes_)
     """
     blocks, size = map(int, scripts.run(code).split())
-    assert blocks < rounds / 2
+    assert blocks < 400  # caches of Python take some
     assert size < 2**20, f"{size / rounds:.0f} bytes a round"
 
 
