@@ -290,7 +290,7 @@ def sklearn_step(
 
     def run(steps: int) -> None:
         for _ in range(max(1, round(steps / steps_a_call))):
-            net.partial_fit(x, y, classes)
+            net.partial_fit(x, y, classes=classes)
 
     run.multiple = steps_a_call  # type: ignore[attr-defined]
     return run

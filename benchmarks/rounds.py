@@ -105,11 +105,11 @@ class Peers:
     def contestant(
         self, name: str, library: str, threads: int, make: str, **settings: Any
     ) -> list[Contestant]:
-        """A contestant made by peers.py, in a list; an empty list if the library is not there."""
-        answer = self.ask(library, threads, do="make", make=make, settings=settings)
-        if answer is None:
+        """A contestant made by peers.py and tried once, in a list; an empty list if it cannot."""
+        made = self.ask(library, threads, do="make", make=make, settings=settings)
+        if made is None or not self.ask(library, threads, do="time", id=made["id"], seconds=0):
             return []
-        return [_Remote(name, self._processes[library, threads], answer["id"])]
+        return [_Remote(name, self._processes[library, threads], made["id"])]
 
     def openblas(self) -> Path | None:
         """The shared library of scipy-openblas32, if the peers have it."""
