@@ -62,11 +62,12 @@ EP_INLINE void put(ep_real *to, vector v, int64_t n) {
 }
 #endif
 
-/* c[m][vectors of width LANES, of the last one `last` columns] over k numbers of packed b (panel)
- * or of b in place (b_step). */
-EP_INLINE void tile(int m, int vectors, int64_t k, const ep_real *a, int64_t a_row, int64_t a_step,
-                    const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
-                    bool add) {
+/* c[m][vectors of width LANES, of the last one `last` columns] over k numbers of packed b (a panel)
+ * or of b in place (b_step). `packs`: b is copied into `panel` on the way, for the tiles to come:
+ * the stores fit between the multiply-adds, where packing by itself would wait for memory. */
+EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a, int64_t a_row,
+                    int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
+                    int64_t last, bool add, ep_real *panel) {
     vector sum[ROWS][DIRECT];
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
@@ -83,6 +84,9 @@ EP_INLINE void tile(int m, int vectors, int64_t k, const ep_real *a, int64_t a_r
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             row[j] = *(const loose *)(b + j * LANES);
+            if (packs) {
+                *(vector *)(panel + j * LANES) = row[j];
+            }
         }
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++) {
@@ -94,6 +98,7 @@ EP_INLINE void tile(int m, int vectors, int64_t k, const ep_real *a, int64_t a_r
         }
         a += a_step;
         b += b_step;
+        panel += packs ? vectors * LANES : 0;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
@@ -106,18 +111,21 @@ EP_INLINE void tile(int m, int vectors, int64_t k, const ep_real *a, int64_t a_r
 
 typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_step,
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
-                        bool add);
+                        bool add, ep_real *panel);
 
 // clang-format off
-#define TILE(rows, vectors)                                                               \
-    static void tile_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,       \
-                                        int64_t a_step, const ep_real *b, int64_t b_step, \
-                                        ep_real *c, int64_t c_row, int64_t last,    \
-                                        bool add) {                              \
-        tile(rows, vectors, k, a, a_row, a_step, b, b_step, c, c_row, last, add);         \
+#define TILE(name, rows, vectors, packs)                                                     \
+    static void name##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \
+                                          int64_t a_step, const ep_real *b, int64_t b_step,  \
+                                          ep_real *c, int64_t c_row, int64_t last, bool add, \
+                                          ep_real *panel) {                                  \
+        tile(rows, vectors, packs, k, a, a_row, a_step, b, b_step, c, c_row, last, add,      \
+             panel);                                                                         \
     }
-#define TILES(rows) TILE(rows, 1) TILE(rows, 2)
-#define PAIR(rows) {tile_##rows##_1, tile_##rows##_2}
+#define TILES(rows)                                                      \
+    TILE(plain, rows, 1, false) TILE(plain, rows, 2, false)              \
+    TILE(packing, rows, 1, true) TILE(packing, rows, 2, true)
+#define FOUR(rows) {{plain_##rows##_1, plain_##rows##_2}, {packing_##rows##_1, packing_##rows##_2}}
 TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
 TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
@@ -125,35 +133,26 @@ TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #if defined(__AVX512F__)
 TILES(13) TILES(14)
 #endif
-TILE(1, 4) TILE(2, 4) TILE(3, 4)
+TILE(plain, 1, 4, false) TILE(plain, 2, 4, false) TILE(plain, 3, 4, false)
 
-static const tile_of packed_tiles[ROWS + 1][2] = {
-    {NULL, NULL}, PAIR(1), PAIR(2), PAIR(3), PAIR(4), PAIR(5), PAIR(6),
+/* By rows, plain or packing, and vectors. */
+static const tile_of tiles_of[ROWS + 1][2][2] = {
+    {{NULL}}, FOUR(1), FOUR(2), FOUR(3), FOUR(4), FOUR(5), FOUR(6),
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
-    PAIR(7), PAIR(8), PAIR(9), PAIR(10), PAIR(11), PAIR(12),
+    FOUR(7), FOUR(8), FOUR(9), FOUR(10), FOUR(11), FOUR(12),
 #endif
 #if defined(__AVX512F__)
-    PAIR(13), PAIR(14),
+    FOUR(13), FOUR(14),
 #endif
 };
 static const tile_of direct_tiles[DIRECT_ROWS + 1][3] = {
     {NULL, NULL, NULL},
-    {tile_1_1, tile_1_2, tile_1_4},
-    {tile_2_1, tile_2_2, tile_2_4},
-    {tile_3_1, tile_3_2, tile_3_4},
+    {plain_1_1, plain_1_2, plain_1_4},
+    {plain_2_1, plain_2_2, plain_2_4},
+    {plain_3_1, plain_3_2, plain_3_4},
 };
 
 // clang-format on
-
-/* panel[k][wide] = b(k, j .. j + wide): what lies behind the last column is read and never used.
- * Rows of b are contiguous. */
-static void pack_rows(ep_real *panel, int64_t k, int64_t wide, const ep_real *b, int64_t b_step) {
-    for (int64_t step = 0; step < k; step++, panel += wide, b += b_step) {
-        for (int64_t v = 0; v < wide; v += LANES) {
-            *(vector *)(panel + v) = *(const loose *)(b + v);
-        }
-    }
-}
 
 #define BLOCK 8
 typedef ep_real block_row __attribute__((vector_size(BLOCK * sizeof(ep_real))));
@@ -201,7 +200,8 @@ EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from,
     }
 }
 
-/* The same panel from a b whose columns are contiguous (b_step is 1). */
+/* panel[k][wide] = b(k, j .. j + width), zeros behind, of a b whose columns are contiguous (b_step
+ * is 1). */
 static void pack_columns(ep_real *panel, int64_t k, int64_t width, int64_t wide, const ep_real *b,
                          int64_t b_col) {
     int64_t whole_j = width / BLOCK * BLOCK, whole_k = k / BLOCK * BLOCK;
@@ -231,7 +231,8 @@ static void direct(const ep_product *p) {
         int64_t width = ep_min(left, (which == 2 ? DIRECT : which + 1) * LANES);
         tile_of run = direct_tiles[m][which];
         int64_t last = (width - 1) % LANES + 1;
-        run(p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j, p->c_row, last, p->add);
+        run(p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j, p->c_row, last, p->add,
+            NULL);
         j += width;
     }
 }
@@ -261,18 +262,20 @@ void ep_gemm(const ep_product *p, ep_real *scratch) {
         for (int64_t j = 0; j < p->n; j += WIDE) {
             int64_t width = ep_min(WIDE, p->n - j), wide = width > LANES ? WIDE : LANES;
             const ep_real *b = p->b + k0 * p->b_step + j * p->b_col;
-            if (p->b_col == 1) {
-                pack_rows(scratch, k, wide, b, p->b_step);
-            } else {
+            bool in_place = p->b_col == 1;
+            if (!in_place) {
                 pack_columns(scratch, k, width, wide, b, p->b_col);
             }
-            for (int64_t t = 0; t < tiles; t++) {
+            for (int64_t t = 0; t < tiles; t++) { /* the first tile packs a b that lies in rows */
                 int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;
                 const ep_real *a = p->a + i * p->a_row + k0 * p->a_step;
-                ep_real *c = p->c + i * p->c_row + j;
-                tile_of run = packed_tiles[m][wide == WIDE];
-                run(k, a, p->a_row, p->a_step, scratch, wide, c, p->c_row, (width - 1) % LANES + 1,
-                    add);
+                bool first = in_place && t == 0;
+                tiles_of[m][first && tiles > 1][wide == WIDE](k, a, p->a_row, p->a_step,
+                                                              first ? b : scratch,
+                                                              first ? p->b_step : wide,
+                                                              p->c + i * p->c_row + j, p->c_row,
+                                                              (width - 1) % LANES + 1, add,
+                                                              scratch);
             }
         }
     }
