@@ -13,7 +13,8 @@ typedef struct {
     const ep_table *x, *y;
     ep_intake intake;
     ep_real *out;
-    int64_t blocks, positions, outputs;
+    const ep_real *input; /* the rows of x, where they can be read where they lie */
+    int64_t blocks, rows, positions, outputs; /* rows: of a block */
     size_t target_bytes;
     ep_tally *tallies; /* one a block; NULL without targets */
     char *targets; /* room for one block a worker */
@@ -23,8 +24,8 @@ typedef struct {
 
 static void score(sweep *s, const ep_pass *pass, int part, int64_t row, int64_t n, ep_tally *t) {
     const ep_value *out = ep_net_output(s->net);
-    char *targets = s->targets + (size_t)part * EP_INFER_ROWS * s->target_bytes;
-    ep_real *loss = s->losses + 2 * part * EP_INFER_ROWS * s->positions;
+    char *targets = s->targets + (size_t)(part * s->rows) * s->target_bytes;
+    ep_real *loss = s->losses + 2 * part * s->rows * s->positions;
     int64_t predictions = n * s->positions;
     ep_real *hit = loss + predictions;
     if (s->regime->loss->target == EP_TARGET_CLASS) {
@@ -51,9 +52,14 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
     const ep_value *in = &s->net->values[0], *out = ep_net_output(s->net);
     ep_pass pass = ep_net_inference_pass(s->net, part);
     for (int64_t block; (block = ep_crew_claim(&s->next)) < s->blocks;) {
-        int64_t row = block * EP_INFER_ROWS, n = ep_min(EP_INFER_ROWS, s->x->rows - row);
+        int64_t row = block * s->rows, n = ep_min(s->rows, s->x->rows - row);
         pass.rows = pass.r1 = n;
-        ep_gather_inputs(s->x, &s->intake, NULL, row, row + n, 0, pass.x + in->at * pass.capacity);
+        if (s->input) {
+            pass.input = s->input + row * in->width;
+        } else {
+            ep_gather_inputs(s->x, &s->intake, NULL, row, row + n, 0,
+                             pass.x + in->at * pass.capacity);
+        }
         ep_net_forward(s->net, &pass);
         if (s->out) {
             memcpy(s->out + row * out->width, pass.x + out->at * pass.capacity,
@@ -65,12 +71,40 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
     }
 }
 
+/* The table's own numbers, if nothing need be done to them and no layer reads past their end. */
+static const ep_real *readable(const ep_net *net, const ep_table *x, const ep_intake *in) {
+    bool same = x->type == (sizeof(ep_real) == sizeof(double) ? EP_FLOAT64 : EP_FLOAT32);
+    bool plain = !in->each && in->shift[0] == 0 && in->scale[0] == 1 && !in->living;
+    bool dense = !x->map && x->stride == x->width * (int64_t)sizeof(ep_real);
+    for (int i = 0; i < net->n_layers; i++) {
+        for (int j = 0; j < net->layers[i].n_inputs; j++) {
+            same = same && (net->layers[i].input[j] != 0 || net->layers[i].kind->exact);
+        }
+    }
+    return same && plain && dense ? x->at : NULL;
+}
+
+/* Workers for so many rows: a worker takes some 30 us to start, so it must have more than that to do. */
+static int workers_for(const ep_net *net, int64_t rows, int64_t block, int threads) {
+    const double enough = 1e7; /* multiply-adds: some 80 us */
+    double work = ep_net_flops(net, net->axes) * (double)rows;
+    int64_t most = ep_min((int64_t)(work / enough), (rows + block - 1) / block);
+    return (int)ep_max(1, ep_min(threads, most));
+}
+
 bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_table *y,
               const ep_intake *intake, int threads, ep_real *out, ep_tally *tally,
               ep_error *error) {
     sweep s = {.net = net, .regime = regime, .x = x, .y = y, .intake = *intake, .out = out};
-    s.blocks = (x->rows + EP_INFER_ROWS - 1) / EP_INFER_ROWS;
-    int workers = (int)ep_max(1, ep_min(threads, s.blocks));
+    s.rows = ep_net_infer_rows(net); /* what is summed block by block must not know the workers */
+    int workers = workers_for(net, x->rows, y ? s.rows : EP_INFER_LEAST, threads);
+    if (!y) {
+        int64_t share = (x->rows + workers - 1) / workers;
+        share = (share + EP_INFER_LEAST - 1) / EP_INFER_LEAST * EP_INFER_LEAST;
+        s.rows = ep_max(EP_INFER_LEAST, ep_min(s.rows, share));
+    }
+    s.blocks = (x->rows + s.rows - 1) / s.rows;
+    s.input = readable(net, x, intake);
     if (!ep_net_reserve_workers(net, workers, error)) {
         return false;
     }
@@ -82,7 +116,7 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
         s.target_bytes = (size_t)s.positions * (regime->loss->target == EP_TARGET_CLASS
                                                     ? sizeof(int64_t)
                                                     : (size_t)s.outputs * sizeof(ep_real));
-        size_t rows = (size_t)workers * EP_INFER_ROWS;
+        size_t rows = (size_t)(workers * s.rows);
         s.tallies = calloc((size_t)ep_max(1, s.blocks), sizeof *s.tallies);
         s.targets = malloc(rows * s.target_bytes + 1);
         s.losses = malloc(2 * rows * (size_t)ep_max(1, s.positions) * sizeof *s.losses);

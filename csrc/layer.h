@@ -33,6 +33,7 @@ typedef struct {
     const ep_field *fields;
     size_t config_size;
     int least_inputs, most_inputs;
+    bool exact; /* reads nothing behind the last number of its input: it may be the user's own */
     /* Checks config and inputs, declares output axes, tensors, saved and scratch. May fail, alone. */
     bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);
     /* Fills the values of its tensors from the noise: a function of nothing else. May be NULL. */
@@ -57,12 +58,12 @@ struct ep_layer {
     void *config;
     int index;
     int n_inputs, input[EP_INPUTS]; /* values read, */
-    int reads;                      /* the first `reads` of them; the rest only lend their axes */
-    bool adds[EP_INPUTS];           /* dx is added: a later layer has written it already */
+    int reads; /* the first `reads` of them; the rest only lend their axes */
+    bool adds[EP_INPUTS]; /* dx is added: a later layer has written it already */
     int n_tensors, tensor[EP_TENSORS];
-    int out;                        /* value written */
-    int saved;                      /* value kept for backward, or -1 */
-    int64_t scratch;                /* numbers of scratch a worker needs */
+    int out; /* value written */
+    int saved; /* value kept for backward, or -1 */
+    int64_t scratch; /* numbers of scratch a worker needs */
     int64_t row_block; /* a kind that couples samples: workers' rows are cut at its multiples */
     double work; /* flops, for sharing out the gradient */
 };
@@ -73,6 +74,7 @@ struct ep_pass {
     const ep_tensor *tensor;
     ep_real *numbers; /* values of all tensors */
     ep_real *gradients; /* theirs, same layout */
+    const ep_real *input; /* the user's own rows in place of value 0, or NULL */
     ep_real *x, *dx; /* activations and their gradients; dx NULL outside training */
     int64_t capacity; /* rows there is room for: value v lies at x + at * capacity */
     int64_t rows; /* samples of the batch */
@@ -107,7 +109,9 @@ EP_INLINE const ep_value *ep_input(const ep_pass *pass, const ep_layer *layer, i
 }
 /* Row 0 of input i; dx is NULL where it is not wanted. */
 EP_INLINE const ep_real *ep_x(const ep_pass *pass, const ep_layer *layer, int i) {
-    return pass->x + ep_input(pass, layer, i)->at * pass->capacity;
+    return layer->input[i] == 0 && pass->input
+               ? pass->input
+               : pass->x + ep_input(pass, layer, i)->at * pass->capacity;
 }
 EP_INLINE ep_real *ep_dx(const ep_pass *pass, const ep_layer *layer, int i) {
     const ep_value *value = ep_input(pass, layer, i);

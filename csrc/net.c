@@ -358,11 +358,16 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
     return true;
 }
 
+int64_t ep_net_infer_rows(const ep_net *net) {
+    int64_t rows = EP_INFER_NUMBERS / ep_max(1, net->width) / EP_INFER_LEAST * EP_INFER_LEAST;
+    return ep_max(EP_INFER_LEAST, ep_min(rows, EP_INFER_MOST));
+}
+
 bool ep_net_reserve_workers(ep_net *net, int workers, ep_error *error) {
     if (net->workspace && workers <= net->workers) {
         return true;
     }
-    int64_t each = net->scratch + ep_times(net->width, EP_INFER_ROWS) + (int64_t)EP_LINE;
+    int64_t each = net->scratch + ep_times(net->width, ep_net_infer_rows(net)) + (int64_t)EP_LINE;
     int64_t n = net->width > INT64_MAX / 4096 ? -1 : ep_times(each, workers);
     ep_slab *workspace = n < 0 ? NULL : ep_slab_new(n);
     if (!workspace) {
@@ -445,7 +450,7 @@ ep_pass ep_net_inference_pass(const ep_net *net, int part) {
         .numbers = net->numbers->at,
         .gradients = net->gradients->at,
         .x = workspace + net->scratch,
-        .capacity = EP_INFER_ROWS,
+        .capacity = ep_net_infer_rows(net),
         .step = net->step,
         .noise = {net->seed, 0},
         .scratch = workspace,

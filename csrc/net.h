@@ -9,17 +9,19 @@
 
 enum {
     EP_STATES = 4,         /* numbers a dynamics may remember per population */
-    EP_INFER_ROWS = 64,    /* rows a worker takes at a time outside training */
-    EP_MOST = 1 << 16,     /* layers, axes, tensors */
+    EP_INFER_LEAST = 16, /* rows a worker takes at a time outside training: as many as keep it */
+    EP_INFER_MOST = 256, /* within EP_INFER_NUMBERS, from least to most */
+    EP_INFER_NUMBERS = 1 << 20,
+    EP_MOST = 1 << 16, /* layers, axes, tensors */
 };
 
 /* The populations of one axis: a mass and what selection keeps beside it, all named tensors. */
 typedef struct {
     int axis, layer;
-    int mass;     /* EVOLVED */
-    int fitness;  /* TRACKED: smoothed fitness (before bias correction) */
-    int alive;    /* TRACKED: 1, or 0 from death until compaction */
-    int state;    /* TRACKED (EP_STATES, n): memory of the dynamics */
+    int mass; /* EVOLVED */
+    int fitness; /* TRACKED: smoothed fitness (before bias correction) */
+    int alive; /* TRACKED: 1, or 0 from death until compaction */
+    int state; /* TRACKED (EP_STATES, n): memory of the dynamics */
 } ep_population;
 
 struct ep_plan {
@@ -30,19 +32,19 @@ struct ep_plan {
     ep_layer *layers;
     ep_tensor *tensors;
     ep_population *populations;
-    int state_axis;             /* of size EP_STATES */
+    int state_axis; /* of size EP_STATES */
     int64_t begin[EP_ROLES + 1]; /* of each role in the slabs below */
     ep_slab *numbers, *gradients, *first, *second; /* one layout: values, gradients, moments */
-    int64_t width;              /* activation numbers per sample, all values together */
-    int64_t scratch;            /* numbers of scratch a worker needs */
-    int64_t row_block;          /* workers' rows are cut at multiples of it */
-    int64_t capacity;           /* samples x and dx have room for; 0: not reserved yet */
+    int64_t width; /* activation numbers per sample, all values together */
+    int64_t scratch; /* numbers of scratch a worker needs */
+    int64_t row_block; /* workers' rows are cut at multiples of it */
+    int64_t capacity; /* samples x and dx have room for; 0: not reserved yet */
     ep_slab *x, *dx;
-    ep_slab *workspace;         /* scratch of all workers, and their rows for inference */
-    int workers;                /* the workspace has room for */
-    int64_t rows;               /* of the last training batch */
-    int64_t step, generation;   /* updates and generations so far */
-    double founding_flops;      /* multiply-adds per sample at birth */
+    ep_slab *workspace; /* scratch of all workers, and their rows for inference */
+    int workers; /* the workspace has room for */
+    int64_t rows; /* of the last training batch */
+    int64_t step, generation; /* updates and generations so far */
+    double founding_flops; /* multiply-adds per sample at birth */
     int64_t founding_parameters;
     bool built;
 };
@@ -78,6 +80,7 @@ int ep_net_tensor(const ep_net *net, const char *name);
 /* What worker `part` needs to train (its rows of x and dx) or to infer (rows of its own). */
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts);
 ep_pass ep_net_inference_pass(const ep_net *net, int part);
+int64_t ep_net_infer_rows(const ep_net *net);
 void ep_net_forward(const ep_net *net, const ep_pass *pass);
 /* From dy of the output, which the caller has written. */
 void ep_net_backward(const ep_net *net, const ep_pass *pass);

@@ -7,7 +7,7 @@ stays below what its mass costs becomes extinct, and is removed from every array
 
     train, test = ep.datasets.mnist()
     net = ep.mlp(784, 512, 256, 10)
-    trainer = ep.Trainer(net, selection=ep.Selection(pressure=0.3))
+    trainer = ep.Trainer(net, selection=ep.Selection(pressure=0.15))
     history = trainer.fit(train, epochs=20, validation=test)
 """
 

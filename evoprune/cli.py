@@ -1,4 +1,4 @@
-"""The command line: `evoprune train mnist --pressure 0.3 --out run/`, `show FILE`, `generate FILE`.
+"""The command line: `evoprune train mnist --out run/`, `show FILE`, `generate FILE`.
 
 It puts together what the package has, prints and writes files; it computes nothing of its own.
 Exit status: 0 done, 1 the run failed, 2 the request cannot be met, 130 stopped by Ctrl-C (what
@@ -88,9 +88,9 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--pressure",
         type=float,
-        default=0.3,
+        default=0.15,
         metavar="NATS",
-        help="what it may cost in loss to keep the whole network alive (0.3)",
+        help="what it may cost in loss to keep the whole network alive (0.15)",
     )
     group.add_argument(
         "--dynamics", default="malthusian", help="how masses follow fitness (malthusian)"

@@ -60,7 +60,7 @@ class Selection:
             populations stay as zeros; for comparison).
     """
 
-    pressure: ScheduleLike = 0.3
+    pressure: ScheduleLike = 0.15
     dynamics: DynamicsLike = Malthusian()  # noqa: RUF009 - cannot be changed
     fitness: FitnessLike = "marginal"
     upkeep: Upkeep = "macs"

@@ -75,13 +75,14 @@ def step_and_predict():
     wanted, _ = failing(lambda: net.forward(x), state(net))
     assert wanted == 2
     net.backward(y)
-    many = np.repeat(x, 20, axis=0)
+    copies = int(5e7 / net.flops / len(x))  # work enough for four workers
+    many, labels = np.repeat(x, copies, axis=0), np.repeat(y, copies, axis=0)
     expected = net.predict(many)
     wanted, got = failing(lambda: net.predict(many, threads=4), state(net))
     assert wanted == 1
     assert np.array_equal(got, expected)
     net = network()
-    wanted, _ = failing(lambda: net.evaluate(x, y, threads=2), state(net))
+    wanted, _ = failing(lambda: net.evaluate(many, labels, threads=2), state(net))
     assert wanted == 1
 
 

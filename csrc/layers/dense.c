@@ -210,6 +210,7 @@ const ep_kind ep_kind_dense = {
     .config_size = sizeof(dense),
     .least_inputs = 1,
     .most_inputs = 2,
+    .exact = true,
     .declare = declare,
     .init = init,
     .forward = forward,

@@ -375,6 +375,7 @@ const ep_kind ep_kind_populations = {
     .config_size = sizeof(populations),
     .least_inputs = 1,
     .most_inputs = 1,
+    .exact = true,
     .declare = declare,
     .init = init,
     .forward = forward,
