@@ -9,7 +9,6 @@
 enum {
     SPINS = 4000,  /* some 20-40 us of looking before giving the processor away */
     YIELDS = 200,  /* then as many times giving it away before sleeping */
-    MOST = 1024,
 };
 
 struct ep_crew {
@@ -125,7 +124,7 @@ static void work_here(ep_crew *crew, int parts) {
 }
 
 void ep_crew_run(int parts, ep_work work, void *context) {
-    parts = parts < 1 ? 1 : parts > MOST ? MOST : parts;
+    parts = parts < 1 ? 1 : parts > EP_CREW_MOST ? EP_CREW_MOST : parts;
     ep_crew crew = {.work = work, .context = context};
     member *members = parts > 1 ? calloc((size_t)parts, sizeof *members) : NULL;
     if (parts == 1 || !members) {

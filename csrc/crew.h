@@ -9,6 +9,8 @@
 
 #include <stdatomic.h>
 
+enum { EP_CREW_MOST = 1024 }; /* workers */
+
 typedef struct ep_crew ep_crew;
 /* What every worker runs; part 0 is the calling thread. */
 typedef void (*ep_work)(ep_crew *crew, int part, int parts, void *context);

@@ -17,6 +17,11 @@ typedef struct {
     double weight, counted; /* of the predictions' weights: their sum, and how many are not 0 */
 } draw;
 
+/* How far a worker's own tasks are taken; on a line of its own. */
+typedef struct {
+    _Alignas(EP_ALIGN) atomic_llong next;
+} queue;
+
 typedef struct {
     ep_net *net;
     const ep_regime *regime;
@@ -29,11 +34,15 @@ typedef struct {
     size_t target_bytes;        /* per sample */
     draw draws[2];
     ep_real *loss, *hit;        /* per prediction of the batch */
-    ep_task *tasks;
-    int64_t n_tasks;
+    ep_task *found,
+        *tasks; /* by layer, and by owner: those of worker w from owned[w] to owned[w + 1] */
+    int64_t *owned;
+    int workers;
+    int64_t shared_rows; /* the rows the tasks were shared out for; -1: the shape has changed */
+    queue *queues; /* one a worker */
     double *norms;              /* partial sums of the gradient's norm */
     int64_t n_norms;
-    atomic_llong next_task, next_norm, next_update;
+    atomic_llong next_norm, next_update;
     int64_t s;                  /* step of this job in work */
     double scale;               /* of the gradient, by clipping */
     bool stop;
@@ -190,15 +199,41 @@ static double mean_loss(const run *r) {
     return d->weight > 0 ? sum_of(r->loss, d->rows * r->positions) / d->weight : 0;
 }
 
-static void do_gradients(run *r, ep_pass *pass) {
-    bool clips = r->regime->clip > 0;
-    pass->ready = clips ? NULL : ready;
+/* The gradient's tasks, each with an owner that is the same in every step: what a share's optimizer
+ * remembers stays in its owner's cache. */
+static void share_tasks(run *r) {
+    int workers = r->workers;
+    for (int w = 0; w < workers && r->shared_rows == r->net->rows; w++) {
+        atomic_store(&r->queues[w].next, r->owned[w]);
+    }
+    if (r->shared_rows == r->net->rows) {
+        return;
+    }
+    r->shared_rows = r->net->rows;
+    int64_t n = ep_net_tasks(r->net, workers, r->found), at = 0;
+    for (int w = 0; w < workers; w++) {
+        r->owned[w] = at;
+        for (int64_t i = 0; i < n; i++) {
+            if (r->found[i].part * workers / r->found[i].parts == w) {
+                r->tasks[at++] = r->found[i];
+            }
+        }
+        atomic_store(&r->queues[w].next, r->owned[w]);
+    }
+    r->owned[workers] = at;
+}
+
+/* Own tasks first, then what others have not come to. */
+static void do_gradients(run *r, ep_pass *pass, int part, int parts) {
+    pass->ready = r->regime->clip > 0 ? NULL : ready;
     pass->ready_context = r;
-    for (int64_t i; (i = ep_crew_claim(&r->next_task)) <= r->n_tasks;) {
-        if (i < r->n_tasks) {
+    if (part == parts - 1 && r->s + 1 < r->job->steps) {
+        draw_batch(r, r->s + 1);
+    }
+    for (int turn = 0; turn < r->workers; turn++) {
+        int owner = (part + turn) % r->workers;
+        for (int64_t i; (i = ep_crew_claim(&r->queues[owner].next)) < r->owned[owner + 1];) {
             ep_net_gradient(r->net, pass, &r->tasks[i]);
-        } else if (r->s + 1 < r->job->steps) {
-            draw_batch(r, r->s + 1);
         }
     }
 }
@@ -226,6 +261,7 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
         } else if (chronicle->compactions != before) {
             r->intake.living = ep_living_inputs(net, r->living) ? r->living : NULL;
             r->intake.width = net->values[0].width;
+            r->shared_rows = -1;
         }
     }
     if (++r->s >= job->steps || r->stop) {
@@ -233,8 +269,7 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
         return;
     }
     net->rows = r->draws[r->s & 1].rows;
-    r->n_tasks = ep_net_tasks(net, job->threads, r->tasks);
-    atomic_store(&r->next_task, 0);
+    share_tasks(r);
     atomic_store(&r->next_norm, 0);
     atomic_store(&r->next_update, 0);
 }
@@ -254,7 +289,7 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
             }
             return;
         }
-        do_gradients(r, &pass);
+        do_gradients(r, &pass, part, parts);
         if (r->regime->clip > 0) {
             int64_t blocks = (trained_numbers(r->net) + NORM_BLOCK - 1) / NORM_BLOCK;
             ep_crew_wait(crew);
@@ -312,7 +347,7 @@ static bool reserve(run *r) {
     const ep_job *job = r->job;
     int64_t batch = ep_min(job->batch, job->x.rows);
     if (!ep_net_reserve(net, batch, r->error) ||
-        !ep_net_reserve_workers(net, ep_max(1, job->threads), r->error)) {
+        !ep_net_reserve_workers(net, r->workers, r->error)) {
         return false;
     }
     net->rows = batch;
@@ -326,9 +361,13 @@ static bool reserve(run *r) {
     }
     r->loss = malloc((size_t)predictions * sizeof *r->loss);
     r->hit = malloc((size_t)predictions * sizeof *r->hit);
-    r->tasks = malloc((size_t)(ep_net_tasks(net, job->threads, NULL) + 1) * sizeof *r->tasks);
+    size_t tasks = (size_t)(ep_net_tasks(net, r->workers, NULL) + 1);
+    r->found = malloc(tasks * sizeof *r->found);
+    r->tasks = malloc(tasks * sizeof *r->tasks);
+    r->owned = malloc((size_t)(r->workers + 1) * sizeof *r->owned);
+    r->queues = aligned_alloc(EP_ALIGN, (size_t)r->workers * sizeof *r->queues);
     r->norms = malloc((size_t)norms * sizeof *r->norms);
-    return (ok && r->loss && r->hit && r->tasks && r->norms) ||
+    return (ok && r->loss && r->hit && r->found && r->tasks && r->owned && r->queues && r->norms) ||
            ep_fail(r->error, EP_NO_MEMORY, "train: no memory for a batch of %lld",
                    (long long)batch);
 }
@@ -340,7 +379,10 @@ static void release(run *r) {
     }
     free(r->loss);
     free(r->hit);
+    free(r->found);
     free(r->tasks);
+    free(r->owned);
+    free(r->queues);
     free(r->norms);
 }
 
@@ -352,7 +394,9 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
              .record = record,
              .error = error,
              .living = living,
-             .intake = job->intake};
+             .intake = job->intake,
+             .workers = (int)ep_max(1, ep_min(job->threads, EP_CREW_MOST)),
+             .shared_rows = -1};
     record->steps = 0;
     if (job->steps <= 0) {
         return true;
@@ -364,9 +408,9 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
         r.intake.width = net->values[0].width;
         draw_batch(&r, 0);
         net->rows = r.draws[0].rows;
-        r.n_tasks = ep_net_tasks(net, job->threads, r.tasks);
+        share_tasks(&r);
         error->code = EP_OK;
-        ep_crew_run(job->threads, work, &r);
+        ep_crew_run(r.workers, work, &r);
         ok = error->code == EP_OK;
     }
     release(&r);
