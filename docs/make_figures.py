@@ -79,7 +79,7 @@ def main() -> None:
     save("price", lambda: plot.price(history, layer="populations1"))
     save("structure", lambda: plot.structure(net))
     save("filters", lambda: plot.filters(net, most=60))
-    facts = [fact("784-512-256-10, pressure 0.3, 20 epochs", net, history)]
+    facts = [fact("784-512-256-10, pressure 0.15, 20 epochs", net, history)]
 
     seeing = ep.mlp(784, 300, 100, 10, inputs=True)
     story = train(seeing, data, 4 if short else 20, life, 0.5, rate=1e-3, decay=0.5)

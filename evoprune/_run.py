@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from evoprune.settings import get_threads
+
 if TYPE_CHECKING:
     from evoprune.history import History
     from evoprune.network import Network
 
-__all__ = ["Bar", "Interrupt", "Run", "Watch"]
+__all__ = ["Bar", "Crew", "Interrupt", "Run", "Watch"]
 
 STRETCH = 0.05  # seconds that a stretch of steps should take: how long Ctrl-C may have to wait
 
@@ -70,6 +72,61 @@ class Watch:
     def elapsed(self) -> float:
         """Seconds since the beginning."""
         return time.perf_counter() - self._began
+
+
+class Crew:
+    """How many threads a stretch of steps gets: as many as make it fast, at most `get_threads()`.
+
+    Their number changes no bit of a result, so it can be found by trial while a run goes on. A
+    network that has become small, or processors that share no cache, are served best by few. A
+    trial is a short stretch with half as many threads, or twice; the clearer it fails, the longer
+    until the next.
+    """
+
+    WAIT, PATIENCE = 8, 128  # stretches from a trial to the next, at first and at most
+    BRIEF = 0.004  # seconds of a stretch that is too short to judge by
+    SHORT = 4  # a trial is so many times shorter than a stretch
+
+    def __init__(self) -> None:
+        self._most = self._threads = 0
+        self._usual = 0.0  # seconds a step, of late, with `_threads`
+        self._tried = 0  # threads of the trial in work; 0: none is
+        self._up = False  # the next trial is with more
+        self._wait = self._left = self.WAIT
+
+    def hire(self) -> int:
+        """Threads of the next stretch."""
+        most = get_threads()
+        if most != self._most:
+            self._most = self._threads = most
+            self._usual, self._wait = 0.0, self.WAIT
+            self._left = self._wait
+        self._tried = 0
+        if self._left <= 0 and most > 1 and self._usual > 0:
+            half, twice = max(1, self._threads // 2), min(most, 2 * self._threads)
+            other = twice if self._up else half
+            self._tried = other if other != self._threads else half + twice - self._threads
+            self._up, self._left = not self._up, self._wait
+        return self._tried or self._threads
+
+    @property
+    def haste(self) -> int:
+        """So many times shorter the stretch just hired for is to be."""
+        return self.SHORT if self._tried else 1
+
+    def paid(self, steps: int, seconds_a_step: float) -> None:
+        """Take note of how long the stretch took; one cut short by an epoch's end says little."""
+        if steps * seconds_a_step < self.BRIEF:
+            self._left = 1 if self._tried else self._left
+        elif not self._tried:
+            mean = 0.7 * self._usual + 0.3 * seconds_a_step
+            self._usual = mean if self._usual else seconds_a_step
+            self._left -= 1
+        elif seconds_a_step < 0.97 * self._usual:
+            self._threads, self._usual, self._wait = self._tried, seconds_a_step, self.WAIT
+            self._left = self._wait
+        elif seconds_a_step > 1.2 * self._usual:
+            self._wait = min(self.PATIENCE, 2 * self._wait)
 
 
 class Interrupt:

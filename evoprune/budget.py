@@ -16,7 +16,10 @@ from evoprune._checks import number
 from evoprune._overview import census
 
 if TYPE_CHECKING:
+    from evoprune._feed import Schedules
+    from evoprune._run import Run
     from evoprune.network import Network
+    from evoprune.selection import Selection
 
 __all__ = ["MARKS", "Budget"]
 
@@ -102,6 +105,24 @@ class Budget:
         if self.start is not None:
             return self.start
         return float(np.clip(0.04 * self.target(network) ** -1.4, LOW, HIGH))
+
+    def move(self, network: Network, selection: Selection, run: Run, pace: Schedules) -> None:
+        """Say a run's pressure from here on, and let masses rest once the size is reached."""
+        if run.pressure is None:
+            raise ValueError("run: expected one that began with a budget's pressure")
+        if selection.removal != "never":
+            network.compact()  # so that its size is that of the living
+        moving = max(1, round((1 - selection.rest) * run.total))
+        run.resting = self.reached(network)
+        run.pressure = self.steer(
+            network,
+            run.pressure,
+            done=min(1.0, run.done / moving),
+            lag=(selection.lifespan() or 0.0) * selection.every / moving,
+            threshold=selection.threshold,
+        )
+        pace.pressure[run.done :] = run.pressure
+        pace.strength[run.done if run.resting else run.total :] = 0
 
     def steer(
         self, network: Network, pressure: float, *, done: float, lag: float, threshold: float

@@ -23,7 +23,7 @@ from evoprune._dataset import Array, Dataset
 from evoprune._demography import hill, variance
 from evoprune._feed import Data, Feed, Pair, Schedules, Score, arrays_of, feed_of, table_of
 from evoprune._overview import census
-from evoprune._run import Bar, Interrupt, Run, Watch
+from evoprune._run import Bar, Crew, Interrupt, Run, Watch
 from evoprune.budget import MARKS, Budget
 from evoprune.callbacks import Callback
 from evoprune.errors import FileFormatError, NothingCanDie
@@ -269,7 +269,7 @@ class Trainer:
             network.scale_input(*feed.scaling)
         listeners = list(callbacks)
         self._stopping, history.interrupted = False, False
-        watch = Watch(run.done)
+        watch, crew = Watch(run.done), Crew()
         if run.total:
             network.pressure = float(pace.pressure[min(run.done, run.total - 1)])
         self._record()
@@ -278,8 +278,10 @@ class Trainer:
         with Interrupt() as interrupt, view as bar:
             while run.done < end and not self._stopping and not interrupt.seen:
                 self._steer(pace)
-                stop = min(end, self._next_stop(run, history), run.done + watch.steps)
-                deaths = self._stretch(feed, pace.cut(run.done, stop), watch)
+                threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
+                before, stop = run.done, min(end, self._next_stop(run, history), run.done + steps)
+                deaths = self._stretch(feed, pace.cut(run.done, stop), watch, threads)
+                crew.paid(stop - before, watch.seconds_a_step)
                 if len(deaths):
                     for listener in listeners:
                         listener.on_extinction(self, deaths)
@@ -317,28 +319,16 @@ class Trainer:
         if budget is None or selection is None or run.pressure is None or run.resting:
             return
         if run.done and run.done % max(1, run.total // MARKS) == 0:
-            if selection.removal != "never":
-                self.network.compact()  # so that its size is that of the living
-            moving = max(1, round((1 - selection.rest) * run.total))
-            run.resting = budget.reached(self.network)
-            run.pressure = budget.steer(
-                self.network,
-                run.pressure,
-                done=min(1.0, run.done / moving),
-                lag=(selection.lifespan() or 0.0) * selection.every / moving,
-                threshold=selection.threshold,
-            )
-            pace.pressure[run.done :] = run.pressure
-            pace.strength[run.done if run.resting else run.total :] = 0
+            budget.move(self.network, selection, run, pace)
 
-    def _stretch(self, feed: Feed, pace: Schedules, watch: Watch) -> Array:
+    def _stretch(self, feed: Feed, pace: Schedules, watch: Watch, threads: int) -> Array:
         """Run a stretch of steps and write it down; the deaths, as rows of the history."""
         network = self.network
         run, history = self._running()
         before = network.step
         begin = time.perf_counter()
         try:
-            record = feed.run(network, run.first + run.done, pace, get_threads(), run.augment)
+            record = feed.run(network, run.first + run.done, pace, threads, run.augment)
         except BaseException:
             self._write_down(feed.made(network), before)  # of the steps before the one that failed
             self._record()

@@ -401,8 +401,13 @@ def test_absurd_batches_are_a_memory_error(net):
     for call in (net.predict, net.forward):
         with pytest.raises(MemoryError):
             call(many)
-    refuses(net, MemoryError, "workspace of 2000000000 workers",
-            lambda: runs.train(net, (x0, y0), 1, threads=2 * 10**9))  # fmt: skip
+
+
+def test_an_absurd_number_of_threads_is_as_many_as_there_may_be():
+    one, other = runs.network(), runs.network()
+    runs.train(one, (x0, y0), 3)
+    runs.train(other, (x0, y0), 3, threads=2 * 10**9)
+    assert runs.same(runs.state(one), runs.state(other))
 
 
 def test_a_batch_may_be_larger_than_the_data():

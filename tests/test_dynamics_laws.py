@@ -85,7 +85,7 @@ def test_fitness_equal_to_upkeep_is_rest_and_the_return_has_the_sign_of_the_surp
     less = step(core, "malthusian", mass, upkeep - 0.5, upkeep=upkeep)
     assert np.all(more > mass)
     assert np.all(less < mass)
-    bound = np.log(1000) / 1000 * (1 + eps(core, 100))  # |return| <= 1
+    bound = np.log(1000) / 700 * (1 + eps(core, 100))  # |return| <= 1
     assert np.all(np.abs(np.log(np.float64(more) / mass)) <= bound + eps(core))
 
 

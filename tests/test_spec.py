@@ -41,7 +41,7 @@ def test_a_class_knows_its_settings(made):
 
 def test_a_spec_is_shown_as_it_is_written():
     for text in (
-        "Malthusian(lifespan=700)",
+        "Malthusian(lifespan=900)",
         "AdamW(0.003, decay=0.1)",
         "AdamW(clip=1)",
         "Dense(512)",
@@ -146,7 +146,7 @@ def test_schedules_may_be_numbers_functions_and_arrays():
 
 
 def test_selection_is_shown_briefly_and_whole():
-    assert repr(ep.Selection()) == "Selection(pressure=0.3, dynamics=Malthusian())"
+    assert repr(ep.Selection()) == "Selection(pressure=0.15, dynamics=Malthusian())"
     other = ep.Selection(1.0, dynamics="replicator", fitness="taylor", rest=0.1)
     assert repr(other) == (
         "Selection(pressure=1, dynamics=Replicator(), fitness='taylor', rest=0.1)"
