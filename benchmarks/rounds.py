@@ -219,14 +219,14 @@ def contest(
     Args:
         trip: says how far processors are apart, in ns, for work of several threads. Some virtual
             machines have processors that share a cache at one time and not at another, and a step
-            may take half as long again when they do not. Rounds in which they ever were apart are
-            then repeated, and used only if there are hardly any others.
+            may take half as long again when they do not. Rounds in which they were apart are then
+            repeated, if there were others, and used only if those are hardly any.
     """
     near: list[dict[str, Turn]] = []
     far: list[dict[str, Turn]] = []
     trips: dict[bool, list[float]] = {True: [], False: []}
     at = 0
-    while len(near) < rounds and len(near) + len(far) < (MORE if trip else 1) * rounds:
+    while len(near) < rounds and len(near) + len(far) < (MORE if near else 1) * rounds:
         turns: dict[str, Turn] = {}
         told: list[float] = []
         for contestant in contestants if at % 2 else reversed(contestants):
