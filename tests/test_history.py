@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from trainers import data, fit, make, same_history
 
 import evoprune as ep
 from evoprune import history as module
@@ -14,14 +15,10 @@ from evoprune import history as module
 @pytest.fixture(scope="module")
 def run():
     """(network, history) of a short run in which many die."""
-    random = np.random.default_rng(0)
-    x = random.standard_normal((240, 12)).astype(np.float32)
-    y = (x @ random.standard_normal((12, 3))).argmax(1)
-    net = ep.mlp(12, 24, 16, 3)
     selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=60), min_age=20)
-    trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3, decay=0.3))
-    history = trainer.fit((x, y), 30, 40, validation=(x, y), progress=False, record_every=10)
-    return net, history
+    trainer = make(selection=selection)
+    history = fit(trainer, epochs=30, batch=40, validation=data(), record_every=10)
+    return trainer.network, history
 
 
 def test_columns_are_by_epoch(run):
@@ -141,28 +138,10 @@ def test_frames(run):
         history.to_frame("deaths")
 
 
-def same(a, b):
-    """All that two histories hold is equal."""
-    assert list(a) == list(b)
-    for name in a:
-        assert np.array_equal(a[name], b[name], equal_nan=True), name
-    for name in ("steps", "losses"):
-        assert np.array_equal(getattr(a, name), getattr(b, name))
-    for quantity in ("mass", "fitness", "upkeep"):
-        assert np.array_equal(a.trajectories(quantity), b.trajectories(quantity), equal_nan=True)
-    assert a.extinctions.tolist() == b.extinctions.tolist()
-    assert (a.layers, a.born, a.per_epoch, a.settings) == (
-        b.layers,
-        b.born,
-        b.per_epoch,
-        b.settings,
-    )
-
-
 def test_a_file_holds_everything(run, tmp_path):
     _, history = run
     history.save(tmp_path / "h.npz")
-    same(history, ep.History.load(tmp_path / "h.npz"))
+    same_history(history, ep.History.load(tmp_path / "h.npz"))
     assert [path.name for path in tmp_path.iterdir()] == ["h.npz"]
 
 

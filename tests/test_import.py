@@ -1,0 +1,19 @@
+"""Importing the package: quick, and nothing heavy comes with it."""
+
+from __future__ import annotations
+
+import scripts
+
+
+def test_importing_is_quick_and_light():
+    code = """
+        import sys, time
+        begin = time.perf_counter()
+        import evoprune
+        took = time.perf_counter() - begin
+        heavy = {"matplotlib", "tqdm", "safetensors", "pandas", "sklearn"} & set(sys.modules)
+        print(took, heavy)
+    """
+    took, heavy = scripts.run(code).split(maxsplit=1)
+    assert heavy.strip() == "set()"
+    assert float(took) < 1.5  # 0.3 s on a machine with nothing else to do
