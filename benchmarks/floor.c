@@ -12,18 +12,23 @@
 #include <time.h>
 
 enum { ROW_MAJOR = 101, PLAIN = 111, TURNED = 112, MOST = 64, EDGE = 16 };
-enum { BY_ROWS, BY_COLUMNS, BY_ONE };
+enum { BY_ROWS, BY_COLUMNS, BY_ONE, BY_TIMES };
 
 typedef void (*sgemm)(int order, int turn_a, int turn_b, int m, int n, int k, float alpha,
                       const float *a, int lda, const float *b, int ldb, float beta, float *c,
                       int ldc);
 
-/* c (m, n) = a (m, k) b (k, n); a is stored (k, m) where it is turned, b (n, k). */
+/* c (m, n) = [c +] a (m, k) b (k, n), `times` times; a is stored (k, m) where it is turned, b
+ * (n, k). Times stand for blocks of a large product, or for many small ones: a, b and c are the same
+ * each time, so that they stay in cache. */
 typedef struct {
     int32_t m, n, k, turn_a, turn_b;
-    int32_t split; /* BY_ROWS or BY_COLUMNS of c, or BY_ONE thread */
+    int32_t split; /* BY_ROWS or BY_COLUMNS of c, BY_ONE thread, or BY_TIMES, each thread some */
     int32_t wait;  /* a barrier before it */
+    int32_t times;
+    int32_t add;
     int32_t unused;
+    int64_t apart; /* numbers from one thread's c to the next one's, where split BY_TIMES */
     const float *a, *b;
     float *c;
 } product;
@@ -71,7 +76,11 @@ static int cut(int n, int part, int parts) {
 
 static void multiply(const crowd *crowd, const product *p, int part, float *scratch) {
     int i0 = 0, i1 = p->m, j0 = 0, j1 = p->n;
-    if (p->split == BY_ROWS) {
+    int64_t times = p->times, own = 0;
+    if (p->split == BY_TIMES) {
+        times = ep_share(times, part + 1, crowd->threads) - ep_share(times, part, crowd->threads);
+        own = part * p->apart;
+    } else if (p->split == BY_ROWS) {
         i0 = cut(p->m, part, crowd->threads);
         i1 = cut(p->m, part + 1, crowd->threads);
     } else if (p->split == BY_COLUMNS) {
@@ -85,24 +94,27 @@ static void multiply(const crowd *crowd, const product *p, int part, float *scra
     }
     const float *a = p->a + (p->turn_a ? i0 : (int64_t)i0 * p->k);
     const float *b = p->b + (p->turn_b ? (int64_t)j0 * p->k : j0);
-    float *c = p->c + (int64_t)i0 * p->n + j0;
-    if (crowd->blas) {
-        crowd->blas(ROW_MAJOR, p->turn_a ? TURNED : PLAIN, p->turn_b ? TURNED : PLAIN, i1 - i0,
-                    j1 - j0, p->k, 1, a, p->turn_a ? p->m : p->k, b, p->turn_b ? p->k : p->n, 0, c,
-                    p->n);
-    } else {
-        ep_gemm(&(ep_product){.m = i1 - i0,
-                              .n = j1 - j0,
-                              .k = p->k,
-                              .a = a,
-                              .a_row = p->turn_a ? 1 : p->k,
-                              .a_step = p->turn_a ? p->m : 1,
-                              .b = b,
-                              .b_step = p->turn_b ? 1 : p->n,
-                              .b_col = p->turn_b ? p->k : 1,
-                              .c = c,
-                              .c_row = p->n},
-                scratch);
+    float *c = p->c + own + (int64_t)i0 * p->n + j0;
+    ep_product ours = {.m = i1 - i0,
+                       .n = j1 - j0,
+                       .k = p->k,
+                       .a = a,
+                       .a_row = p->turn_a ? 1 : p->k,
+                       .a_step = p->turn_a ? p->m : 1,
+                       .b = b,
+                       .b_step = p->turn_b ? 1 : p->n,
+                       .b_col = p->turn_b ? p->k : 1,
+                       .c = c,
+                       .c_row = p->n,
+                       .add = p->add};
+    for (int64_t i = 0; i < times; i++) {
+        if (crowd->blas) {
+            crowd->blas(ROW_MAJOR, p->turn_a ? TURNED : PLAIN, p->turn_b ? TURNED : PLAIN, i1 - i0,
+                        j1 - j0, p->k, 1, a, p->turn_a ? p->m : p->k, b, p->turn_b ? p->k : p->n,
+                        (float)p->add, c, p->n);
+        } else {
+            ep_gemm(&ours, scratch);
+        }
     }
 }
 

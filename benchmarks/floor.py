@@ -6,6 +6,9 @@ that stay in cache, in as many threads as the step has: by OpenBLAS called singl
 thread, or by our own product. Each product is split by rows or by columns of its result or done by
 one thread, weights are stored (in, out) or (out, in): whatever is faster, found by trial. Threads
 meet only where one reads what another wrote. floor.c does the work; it is compiled on first use.
+
+Other networks have products that would not stay in cache, or very many small ones: products.py
+lists them and the ways to do each, block by block among others.
 """
 
 from __future__ import annotations
@@ -15,15 +18,15 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from common import HERE, ROOT
+from products import BY_COLUMNS, BY_ONE, BY_ROWS, BY_TIMES, Product, Stage, Work, every_way
 
-BY_ROWS, BY_COLUMNS, BY_ONE = range(3)
 FLAGS = ["-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread"]
 CPU = {
     "base": [],
@@ -35,25 +38,10 @@ CPU = {
 class _Product(ctypes.Structure):
     _fields_ = (
         [(name, ctypes.c_int32) for name in ("m", "n", "k", "turn_a", "turn_b", "split", "wait")]
-        + [("unused", ctypes.c_int32)]
+        + [(name, ctypes.c_int32) for name in ("times", "add", "unused")]
+        + [("apart", ctypes.c_int64)]
         + [(name, ctypes.c_void_p) for name in ("a", "b", "c")]
     )
-
-
-@dataclass(frozen=True)
-class Product:
-    """c (m, n) = a (m, k) b (k, n). a, b and c name arrays; a turned one is stored transposed."""
-
-    m: int
-    n: int
-    k: int
-    a: str
-    b: str
-    c: str
-    turn_a: bool = False
-    turn_b: bool = False
-    rows_are_samples: bool = False
-    split: int = BY_ROWS
 
 
 def layer(at: int, batch: int, inputs: int, outputs: int, *, out_in: bool) -> list[Product]:
@@ -159,20 +147,58 @@ class Floor:
         if self._run(self._table, len(self._table), self._threads, steps, self._blas) < 0:
             raise RuntimeError("floor: no threads")
 
+    def step(self, stages: Sequence[Stage], seconds: float = 0.005) -> Floor:
+        """Plan the step of any network: every way of every product is tried for about `seconds`."""
+        phases = [[stage[i] for stage in stages] for i in range(3)]
+        works = {work for phase in phases for ways in phase for way in ways for work in way}
+        tried = {work: list(every_way(work, self._threads)) for work in works}
+        for name, size in self._sizes(p for products in tried.values() for p in products).items():
+            self._arrays[name] = _aligned(np.random.default_rng(0), size)
+        best = {
+            work: min(((self._timed(p, seconds), p) for p in products), key=lambda pair: pair[0])
+            for work, products in tried.items()
+        }
+
+        def cheapest(ways: list[list[Work]]) -> list[Product]:
+            found = min(ways, key=lambda way: sum(best[work][0] for work in way))
+            return [best[work][1] for work in found]
+
+        forward, back, gradient = ([cheapest(ways) for ways in phase] for phase in phases)
+        chained = [p for products in (*forward, *reversed(back)) for p in products]
+        self.plan = chained + [p for products in gradient for p in products]
+        self._table = self._tabled(self.plan, len(chained))
+        return self
+
+    def square(self, n: int = 1024, seconds: float = 0.2) -> float:
+        """Multiply-adds a second of a large square product."""
+        for name in "abc":
+            self._arrays[name] = _aligned(np.random.default_rng(0), n * n)
+        return n**3 / self._best(Product(n, n, n, "a", "b", "c"), seconds)[0]
+
+    def _sizes(self, products: Iterable[Product]) -> dict[str, int]:
+        """Numbers that arrays need for any of these products."""
+        sizes: dict[str, int] = {}
+        for p in products:
+            own = self._threads if p.split == BY_TIMES else 1
+            for name, size in ((p.a, p.m * p.k), (p.b, p.k * p.n), (p.c, own * _apart(p))):
+                sizes[name] = max(sizes.get(name, 0), size)
+        return sizes
+
     def _best(self, product: Product, seconds: float) -> tuple[float, Product]:
         splits = (BY_ROWS, BY_COLUMNS, BY_ONE) if self._threads > 1 else (BY_ROWS,)
-        tried = []
-        for split in splits:
-            way = replace(product, split=split)
-            table = self._tabled([way], 1)
-            steps, spent = 8, 0.0
-            while spent < seconds:
-                spent = self._run(table, 1, self._threads, steps, self._blas)
-                if spent < 0:
-                    raise RuntimeError("floor: no threads")
-                steps *= 2
-            tried.append((spent / (steps // 2), way))
-        return min(tried, key=lambda pair: pair[0])
+        tried = [replace(product, split=split) for split in splits]
+        return min(((self._timed(p, seconds), p) for p in tried), key=lambda pair: pair[0])
+
+    def _timed(self, product: Product, seconds: float) -> float:
+        """Seconds that a product takes, tried for about `seconds`."""
+        table = self._tabled([product], 1)
+        steps, spent = 1, 0.0
+        while spent < seconds:
+            steps *= 2
+            spent = self._run(table, 1, self._threads, steps, self._blas)
+            if spent < 0:
+                raise RuntimeError("floor: no threads")
+        return spent / steps
 
     def _tabled(self, products: list[Product], chained: int) -> ctypes.Array[_Product]:
         """The products as floor.c takes them; the first `chained` read each other's results."""
@@ -180,12 +206,20 @@ class Floor:
         for at, (row, p) in enumerate(zip(table, products, strict=True)):
             row.m, row.n, row.k = p.m, p.n, p.k
             row.turn_a, row.turn_b, row.split = p.turn_a, p.turn_b, p.split
-            by_sample = p.rows_are_samples and p.split == BY_ROWS
-            before = products[at - 1] if at else p
-            stays = by_sample and before.rows_are_samples and before.split == BY_ROWS
+            row.times, row.add, row.apart = p.times, p.add, _apart(p)
+            stays = _by_sample(p) and _by_sample(products[at - 1] if at else p)
             row.wait = bool(at) and at <= chained and not stays
             row.a, row.b, row.c = (self._arrays[name].ctypes.data for name in (p.a, p.b, p.c))
         return table
+
+
+def _by_sample(p: Product) -> bool:
+    return p.rows_are_samples and p.split in (BY_ROWS, BY_TIMES)
+
+
+def _apart(p: Product) -> int:
+    """Numbers from one thread's result to the next one's: no cache line is shared."""
+    return -(-p.m * p.n // 32) * 32 + 32
 
 
 def _aligned(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -18,11 +18,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import peers_layers
 from stopwatch import turn
 
 Run = Callable[[int], Any]
 
-PEERS: dict[str, Callable[..., Any]] = {}
+PEERS: dict[str, Callable[..., Any]] = {**peers_layers.PEERS}
 THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 
 

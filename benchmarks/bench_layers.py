@@ -1,0 +1,320 @@
+"""Time of a training step of convolutional and attention networks: ours under selection, PyTorch.
+
+Equal work for all: the same network, batch, AdamW, float32, batches drawn by shuffled index. Ours
+also computes fitness and a generation of the dynamics at every step; masses are all but still
+(strength 1e-9), so that nobody dies while the clock runs. "ours, dense" is the same without
+selection. PyTorch is eager; convolutions are timed with both of its memory layouts.
+
+The floor is every matrix product of the step at its best rate and nothing else, see floor.py and
+products.py: patches of a convolution and blocks of a matrix come from cache, attention is counted
+in full. "ideal" is less than that: all multiply-adds of the step at the rate of a large square
+product.
+
+A second part has the same networks with a half and a tenth of their populations alive. What is
+asked of the first part, at two threads, stands in CASES; whether it is met, in the result.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import common
+import numpy as np
+from bench_step import row_of
+from common import Result, exported
+from floor import Floor, library, openblas
+from products import stages
+from rounds import Contestant, Local, Peers, Times, contest
+
+RATE, DECAY = 1e-4, 0.5
+CHUNK = 50  # steps of a call
+ASKED_THREADS = 2
+SHARES = (1.0, 0.5, 0.1)  # of the populations alive
+VOCABULARY, CONTEXT = 65, 64
+
+
+class Case(NamedTuple):
+    """A network, its data, and what is asked of it.
+
+    Attributes:
+        make: makes the network at birth.
+        kind: its name in peers_layers.py,
+        shape: and what that needs to know beside the living.
+        data: makes its training set.
+        floor: ours takes so many times the floor at most;
+        torch: PyTorch takes so many times as long as ours at least.
+    """
+
+    make: Callable[[], Any]
+    kind: str
+    shape: dict[str, Any]
+    data: Callable[[], Any]
+    batch: int
+    floor: float
+    torch: float
+
+
+def _mnist() -> Any:
+    import evoprune as ep
+
+    return ep.datasets.mnist()[0]
+
+
+def _colours() -> Any:
+    """Images of noise, 32 x 32 in three colours: time does not depend on what they show."""
+    import evoprune as ep
+
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (8192, 32, 32, 3), dtype=np.uint8)
+    return ep.datasets.arrays(x, rng.integers(0, 10, 8192), shift=127.5, scale=1 / 73.9)
+
+
+def _codes() -> Any:
+    """Windows of a text of random characters, and the character behind each."""
+    import evoprune as ep
+
+    text = np.random.default_rng(0).integers(0, VOCABULARY, 16384 + CONTEXT, dtype=np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(text, CONTEXT)
+    return ep.datasets.arrays(windows[:-1].copy(), windows[1:].astype(np.int64))
+
+
+def cases() -> dict[str, Case]:
+    import evoprune as ep
+
+    vit = {"input": (28, 28, 1), "patch": 4, "dim": 64, "dims": 16}
+    charlm = {"vocabulary": VOCABULARY, "context": CONTEXT, "dim": 128, "dims": 32}
+    colours = (32, 32, 3)
+    return {
+        "LeNet-5": Case(ep.lenet5, "lenet5", {"input": (28, 28, 1)}, _mnist, 128, 1.5, 1.4),
+        "CNN 32-64-128": Case(
+            lambda: ep.cnn(colours, (32, 64, 128), 10),
+            "cnn",
+            {"input": colours},
+            _colours,
+            128,
+            1.45,
+            1.0,
+        ),
+        "charLM": Case(
+            lambda: ep.charlm(VOCABULARY, CONTEXT), "charlm", charlm, _codes, 16, 1.45, 1.3
+        ),
+        "ViT": Case(ep.vit, "vit", vit, _mnist, 64, 1.7, 1.7),
+    }
+
+
+def living(case: Case, share: float) -> Any:
+    """The network with that share of the populations of every layer left, one at least."""
+    net = case.make()
+    if share < 1:
+        net.prune(keep={layer: max(1, round(share * n)) for layer, n in net.alive.items()})
+    return net
+
+
+def shape_of(case: Case, net: Any) -> dict[str, Any]:
+    """What PyTorch's side needs to make the same network at the living shape."""
+    by_kind: dict[str, list[int]] = {"filters": [], "heads": [], "neurons": []}
+    for layer, n in net.alive.items():
+        by_kind[layer.rstrip("0123456789")].append(n)
+    shape = case.shape | {"filters": by_kind["filters"], "heads": by_kind["heads"]}
+    if case.kind == "lenet5":
+        shape["neurons"] = by_kind["neurons"][0]
+    return shape | {"hidden": by_kind["neurons"]}
+
+
+def ours(
+    name: str, case: Case, share: float, data: Any, threads: int, selected: bool
+) -> Contestant:
+    """A contestant: our own training, a call of the core for every 50 steps."""
+    import evoprune as ep
+
+    net = living(case, share)
+    net.scale_input(data.shift, data.scale)
+    selection = ep.Selection()
+    net.configure(
+        optimizer="adamw",
+        optimizer_config={"decay": DECAY},
+        selection=selection.config() if selected else None,
+    )
+    done = 0
+
+    def run(steps: int) -> None:
+        nonlocal done
+        while steps > 0:
+            n = min(CHUNK, steps)
+            net.core.train(
+                data.x,
+                data.y,
+                batch=case.batch,
+                first=done,
+                rate=np.full(n, RATE),
+                pressure=selection.pressures(n),
+                strength=np.full(n, 1e-9),
+                threads=threads,
+            )
+            done += n
+            steps -= n
+
+    return Local(name, run)
+
+
+class Arena:
+    """What all cases share: the floor's library, the peers, data and the rates of processors."""
+
+    def __init__(self, peers: Peers, folder: Path, options: Any) -> None:
+        self.peers, self.folder, self.options = peers, folder, options
+        self.library, self.blas = library(), openblas(peers.openblas())
+        if self.library is None:
+            print("no C compiler: without the floor")
+        elif self.blas is None:
+            print("no scipy-openblas32 among the peers: without its floor")
+        self._data: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._rates: dict[int, float] = {}
+
+    def data(self, case: Case) -> tuple[Any, dict[str, Any]]:
+        """A case's training set, and where peers find it."""
+        name = case.data.__name__
+        if name not in self._data:
+            data = case.data()
+            self._data[name] = data, exported(data, self.folder, name)
+        return self._data[name]
+
+    def rate(self, threads: int) -> float | None:
+        """Multiply-adds a second of a large square product."""
+        if self.library is None or self.blas is None:
+            return None
+        if threads not in self._rates:
+            self._rates[threads] = Floor(self.library, self.blas, threads).square()
+        return self._rates[threads]
+
+    def floors(self, net: Any, batch: int, threads: int, own: bool) -> list[Contestant]:
+        """The products alone, by OpenBLAS and by our own product."""
+        found: list[Contestant] = []
+        parts = stages(net, batch)
+        if self.library is not None and self.blas is not None:
+            floor = Floor(self.library, self.blas, threads).step(parts)
+            found.append(Local("floor", floor.run))
+        if self.library is not None and own:
+            floor = Floor(self.library, None, threads).step(parts)
+            found.append(Local("floor, own product", floor.run))
+        return found
+
+    def others(self, case: Case, net: Any, threads: int) -> list[Contestant]:
+        """PyTorch, in every way that might be its best."""
+        settings: dict[str, Any] = {
+            "kind": case.kind,
+            "shape": shape_of(case, net),
+            "batch": case.batch,
+            "data": self.data(case)[1],
+            "decay": DECAY,
+            "rate": RATE,
+        }
+        add = self.peers.contestant
+        found = add("PyTorch", "torch", threads, "torch_layers", **settings)
+        if case.kind in ("lenet5", "cnn"):
+            found += add(
+                "PyTorch, channels last",
+                "torch",
+                threads,
+                "torch_layers",
+                channels_last=True,
+                **settings,
+            )
+        return found
+
+    def time(self, contestants: list[Contestant], threads: int) -> Times:
+        trip = self.library.floor_trip if self.library is not None and threads > 1 else None
+        return contest(contestants, self.options.rounds, self.options.seconds, trip)
+
+
+def verdict(case: Case, row: dict[str, Any]) -> dict[str, Any]:
+    """What was asked and whether it is met, by name of what ours is compared with."""
+    against = row["times_ours"]
+    ways = [name for name in against if name.split(",")[0] == "PyTorch"]
+    found: dict[str, Any] = {}
+    if "floor" in against:
+        times = 1 / against["floor"]
+        found["floor"] = {"at_most": case.floor, "is": times, "met": times <= case.floor}
+    if ways:
+        times = min(against[name] for name in ways)
+        met = times >= case.torch if case.torch > 1 else times > 1
+        found["PyTorch"] = {"at_least": case.torch, "is": times, "met": met}
+    return found
+
+
+def say(name: str, row: dict[str, Any]) -> None:
+    cells = [f"{label} {of['median']:.3f}" for label, of in row["ms"].items()]
+    if row["ideal_ms"]:
+        cells.append(f"ideal {row['ideal_ms']:.3f}")
+    print(f"{name}\n    ms: {', '.join(cells)}", flush=True)
+    against = row["times_ours"]
+    parts = [f"{1 / against['floor']:.2f} x floor"] if "floor" in against else []
+    parts += [f"{n} takes {x:.2f} x" for n, x in against.items() if n.startswith("PyTorch")]
+    print(f"    ours: {', '.join(parts)}", flush=True)
+    for other, of in row.get("asked", {}).items():
+        bound = f"at most {of['at_most']}" if "at_most" in of else f"at least {of['at_least']}"
+        print(f"    {other}: {bound} x asked, {of['is']:.2f}: {'met' if of['met'] else 'NOT met'}")
+
+
+def measure(arena: Arena, name: str, case: Case, share: float, threads: int) -> dict[str, Any]:
+    """Time one network at one share and thread count."""
+    net = living(case, share)
+    data, _ = arena.data(case)
+    contestants = [ours("ours", case, share, data, threads, True)]
+    if share == 1:
+        contestants.append(ours("ours, dense", case, share, data, threads, False))
+    contestants += arena.floors(net, case.batch, threads, own=share == 1)
+    contestants += arena.others(case, net, threads)
+    times = arena.time(contestants, threads)
+    macs = sum(
+        work.macs for stage in stages(net, case.batch) for phase in stage for work in phase[0]
+    )
+    rate = arena.rate(threads)
+    row = {
+        "part": "cases" if share == 1 else "survivors",
+        "network": name,
+        "share": share,
+        "batch": case.batch,
+        "threads": threads,
+        "alive": net.alive,
+        "macs": net.flops,
+        "step_macs": macs,
+        "square_macs_per_s": rate,
+        "ideal_ms": 1e3 * macs / rate if rate else None,
+        **row_of(times),
+    }
+    if share == 1 and threads == ASKED_THREADS:
+        row["asked"] = verdict(case, row)
+    return row
+
+
+def main() -> None:
+    parser = common.arguments(__doc__)
+    parser.add_argument("--threads", type=common.threads_of, default=[2, 1], metavar="N,N")
+    parser.add_argument("--rounds", type=int, help="11, or 3 with --quick")
+    parser.add_argument("--seconds", type=float, help="of a turn: 0.4, or 0.15 with --quick")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (3 if options.quick else 11)
+    options.seconds = options.seconds or (0.15 if options.quick else 0.4)
+    result = Result("layers", options, rounds=options.rounds, seconds=options.seconds)
+    with Peers() as peers, tempfile.TemporaryDirectory() as folder:
+        arena = Arena(peers, Path(folder), options)
+        for threads in options.threads:
+            for name, case in cases().items():
+                for share in SHARES if threads == ASKED_THREADS else SHARES[:1]:
+                    title = (
+                        f"{name}, {100 * share:g} % alive, batch {case.batch}, {threads} threads"
+                    )
+                    if options.only not in title:
+                        continue
+                    row = measure(arena, name, case, share, threads)
+                    say(title, row)
+                    result.add(**row)
+        result.write(peers=peers.versions)
+    result.close()
+
+
+if __name__ == "__main__":
+    main()

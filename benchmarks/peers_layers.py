@@ -1,0 +1,199 @@
+"""PyTorch's side of bench_layers.py and bench_memory.py: convolutions and attention, eager.
+
+The networks are those of evoprune's `lenet5`, `cnn`, `charlm` and `vit`, layer by layer, with as
+many filters, heads and neurons as told, so that survivors' shapes are the same too. peers.py serves
+what is here; PyTorch is imported when something is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import resident
+
+Run = Callable[[int], Any]
+
+
+def network(kind: str, shape: dict[str, Any]) -> Any:
+    """A torch module; `shape` is what bench_layers.py says of one of ours.
+
+    lenet5, cnn: input, filters, neurons; charlm: vocabulary, context, dim, heads, dims, hidden;
+    vit: input, patch, dim, heads, dims, hidden.
+    """
+    import torch
+    from torch import nn
+
+    functional = nn.functional
+
+    class Block(nn.Module):
+        """Attention and feed-forward part, norms first."""
+
+        def __init__(self, dim: int, heads: int, dims: int, hidden: int, causal: bool) -> None:
+            super().__init__()
+            self.heads, self.dims, self.causal = heads, dims, causal
+            self.norm, self.last_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+            self.reads = nn.Linear(dim, 3 * heads * dims, bias=False)
+            self.back = nn.Linear(heads * dims, dim, bias=False)
+            self.up, self.down = nn.Linear(dim, hidden), nn.Linear(hidden, dim, bias=False)
+
+        def forward(self, x: Any) -> Any:
+            samples, positions, _ = x.shape
+            read = self.reads(self.norm(x)).view(samples, positions, 3, self.heads, self.dims)
+            q, k, v = read.permute(2, 0, 3, 1, 4)
+            y = functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+            x = x + self.back(y.transpose(1, 2).reshape(samples, positions, -1))
+            y = functional.gelu(self.up(self.last_norm(x)), approximate="tanh")
+            return x + self.down(y)
+
+    def blocks(causal: bool) -> Any:
+        made = (
+            Block(shape["dim"], heads, shape["dims"], hidden, causal)
+            for heads, hidden in zip(shape["heads"], shape["hidden"], strict=True)
+        )
+        return nn.Sequential(*made, nn.LayerNorm(shape["dim"]))
+
+    class CharLM(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(shape["vocabulary"], shape["dim"])
+            self.positions = nn.Parameter(0.1 * torch.randn(shape["context"], shape["dim"]))
+            self.blocks = blocks(causal=True)
+            self.readout = nn.Linear(shape["dim"], shape["vocabulary"])
+
+        def forward(self, x: Any) -> Any:
+            return self.readout(self.blocks(self.table(x) + self.positions)).flatten(0, 1)
+
+    class ViT(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            height, width, channels = shape["input"]
+            size, dim = shape["patch"], shape["dim"]
+            self.grid = (height // size, size, width // size, size * channels)
+            patches = self.grid[0] * self.grid[2]
+            self.embed = nn.Linear(size * size * channels, dim, bias=False)
+            self.token = nn.Parameter(torch.zeros(1, 1, dim))
+            self.positions = nn.Parameter(0.02 * torch.randn(patches + 1, dim))
+            self.blocks = blocks(causal=False)
+            self.readout = nn.Linear(dim, 10)
+
+        def forward(self, x: Any) -> Any:
+            rows, size, columns, across = self.grid
+            x = x.view(len(x), rows, size, columns, across).transpose(2, 3)
+            x = self.embed(x.reshape(len(x), rows * columns, size * across))
+            x = torch.cat((self.token.expand(len(x), -1, -1), x), 1) + self.positions
+            return self.readout(self.blocks(x)[:, 0])
+
+    if kind == "charlm":
+        return CharLM()
+    if kind == "vit":
+        return ViT()
+    height, _, channels = shape["input"]
+    layers: list[Any] = []
+    for inputs, outputs in pairwise([channels, *shape["filters"]]):
+        if kind == "cnn":
+            convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(outputs)]
+        else:
+            layers.append(nn.Conv2d(inputs, outputs, 5))
+        layers += [nn.MaxPool2d(2), nn.ReLU()]
+        height = height // 2 if kind == "cnn" else (height - 4) // 2
+    if kind == "cnn":
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(outputs, 10)]
+    else:
+        flat = height * height * outputs
+        layers += [nn.Flatten(), nn.Linear(flat, shape["neurons"]), nn.ReLU()]
+        layers.append(nn.Linear(shape["neurons"], 10))
+    return nn.Sequential(*layers)
+
+
+def load(kind: str, shape: dict[str, Any], data: dict[str, Any], channels_last: bool) -> Any:
+    """Inputs and targets as tensors: float32 (n, channels, height, width) or int64 codes."""
+    import torch
+
+    x, y = np.load(data["x"]), torch.from_numpy(np.load(data["y"]).astype(np.int64))
+    if kind == "charlm":
+        return torch.from_numpy(x.astype(np.int64)), y
+    x = (x.astype(np.float32) - np.float32(data["shift"])) * np.float32(data["scale"])
+    if kind == "vit":
+        return torch.from_numpy(x), y
+    images = torch.from_numpy(x).view(len(x), *shape["input"]).permute(0, 3, 1, 2)
+    return images if channels_last else images.contiguous(), y
+
+
+def training(
+    kind: str,
+    shape: dict[str, Any],
+    batch: int,
+    data: tuple[Any, Any],
+    decay: float,
+    rate: float,
+    channels_last: bool,
+) -> Run:
+    """Training steps on data that `load` gave: batch by index, fused AdamW."""
+    import torch
+
+    torch.manual_seed(0)
+    x, y = data
+    net = network(kind, shape)
+    if channels_last:
+        net = net.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
+    n, state = len(x), {"at": len(x), "order": torch.arange(len(x))}
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            if state["at"] + batch > n:
+                state["at"], state["order"] = 0, torch.randperm(n)
+            rows = state["order"][state["at"] : state["at"] + batch]
+            state["at"] += batch
+            if channels_last:  # a row is one run of numbers: height, width, channels
+                xs = torch.index_select(x.permute(0, 2, 3, 1), 0, rows).permute(0, 3, 1, 2)
+            else:
+                xs = torch.index_select(x, 0, rows)
+            ys = torch.index_select(y, 0, rows).flatten()
+            optimizer.zero_grad(set_to_none=True)
+            torch.nn.functional.cross_entropy(net(xs), ys).backward()
+            optimizer.step()
+
+    return run
+
+
+def torch_layers(
+    kind: str,
+    shape: dict[str, Any],
+    batch: int,
+    data: dict[str, Any],
+    decay: float,
+    rate: float,
+    *,
+    channels_last: bool = False,
+) -> Run:
+    """Training steps, to be timed."""
+    tensors = load(kind, shape, data, channels_last)
+    return training(kind, shape, batch, tensors, decay, rate, channels_last)
+
+
+def torch_memory(
+    kind: str,
+    shape: dict[str, Any],
+    batch: int,
+    data: dict[str, Any],
+    steps: int,
+    *,
+    channels_last: bool = False,
+) -> dict[str, Any]:
+    """Bytes that a network and so many steps take at most, above PyTorch and the data loaded.
+
+    To be asked of a process that has done nothing yet.
+    """
+    tensors = load(kind, shape, data, channels_last)
+    resident.forget()
+    before = resident.resident()
+    training(kind, shape, batch, tensors, 0.01, 1e-4, channels_last)(steps)
+    return {"bytes": resident.peak() - before}
+
+
+PEERS = {function.__name__: function for function in (torch_layers, torch_memory)}

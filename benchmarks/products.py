@@ -1,0 +1,166 @@
+"""Which matrix products a training step of a network is made of, and the ways to do each.
+
+They are read off the network as it lives: for a dense layer or a convolution forward, input
+gradient and weight gradient, a convolution as the product of its patches with its weights; for
+attention two products a head and sample forward and four backward, in full, causal or not. Dense
+layers that read the same value (queries, keys, values) may be one product as well, and the input
+gradient of a convolution one of patches of dy. floor.py runs whichever way is the fastest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product as combinations
+from math import log, prod
+from typing import Any, NamedTuple
+
+BY_ROWS, BY_COLUMNS, BY_ONE, BY_TIMES = range(4)
+BLOCKS = (64, 128, 256, 512, 1024)  # rows of a block, or terms of a partial sum; about so many
+WHOLE = 1 << 21  # numbers of a product that is done in one piece: more would leave the cache
+
+
+@dataclass(frozen=True)
+class Product:
+    """c (m, n) = a (m, k) b (k, n). a, b and c name arrays; a turned one is stored transposed.
+
+    It is done `times` times on the same arrays, added up if `add`; split BY_TIMES, every thread
+    does some, with a c of its own.
+    """
+
+    m: int
+    n: int
+    k: int
+    a: str
+    b: str
+    c: str
+    turn_a: bool = False
+    turn_b: bool = False
+    rows_are_samples: bool = False
+    split: int = BY_ROWS
+    times: int = 1
+    add: bool = False
+
+
+class Work(NamedTuple):
+    """A product that is to be done, however: c (m, n) = a (m, k) b (k, n), `times` times.
+
+    cut: the side along which it may be done block by block, "m" or "k"; "" if along none.
+    """
+
+    m: int
+    n: int
+    k: int
+    times: int = 1
+    cut: str = ""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds."""
+        return self.m * self.n * self.k * self.times
+
+
+class Stage(NamedTuple):
+    """A layer's part of a step: for each phase some ways, each a list of products."""
+
+    forward: list[list[Work]]
+    back: list[list[Work]]
+    gradient: list[list[Work]]
+
+
+def stages(net: Any, batch: int) -> list[Stage]:
+    """Stages of a network at its living shape, in order."""
+    facts = net.describe()
+    sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
+    axes = {tensor["name"]: tensor["axes"] for tensor in facts["tensors"]}
+    learned: dict[str, bool] = {"input": False}  # does some layer up to here learn?
+    outputs = {layer["name"]: layer["output"] for layer in facts["layers"]}
+    dense: dict[tuple[str, int, int, int], list[str]] = {}  # alike, of one input
+    found: list[Stage] = []
+    for layer in facts["layers"]:
+        name, source = layer["name"], layer["inputs"][0]
+        learned[name] = bool(layer["tensors"]) or any(learned[i] for i in layer["inputs"])
+        if layer["kind"] == "attention":
+            positions, heads, dims = (sizes[axis] for axis in layer["output"])
+            found.append(_attention(positions, dims, batch * heads))
+        elif layer["kind"] in ("dense", "conv2d"):
+            of_w = axes[layer["tensors"][0]]
+            out = _shared_end(of_w, layer["output"]) if layer["kind"] == "dense" else 1
+            n = prod(sizes[axis] for axis in of_w[len(of_w) - out :])
+            k = prod(sizes[axis] for axis in of_w[: len(of_w) - out])
+            m = batch * round(layer["flops"] / (k * n))
+            stage = _linear(m, n, k, 1, learned[source])
+            if layer["kind"] == "dense":
+                dense.setdefault((source, m, n, k), []).append(name)
+            elif stage.back[0] and m == batch * prod(sizes[axis] for axis in outputs[source][:-1]):
+                c = sizes[of_w[-2]]  # as many windows over dy give dx: a convolution turned round
+                stage.back.append([Work(m, c, k // c * n, cut="m")])
+            found.append(stage)
+    places = [layer["name"] for layer in facts["layers"] if layer["flops"]]
+    for (source, m, n, k), names in dense.items():
+        if len(names) > 1:  # the first stands for all, the others for nothing
+            at = [places.index(name) for name in names]
+            found[at[0]] = _linear(m, n, k, len(names), learned[source])
+            for other in at[1:]:
+                found[other] = Stage([[]], [[]], [[]])
+    macs = sum(work.macs for stage in found for work in stage.forward[0])
+    assert macs == round(net.flops * batch), (macs, net.flops * batch)
+    return found
+
+
+def _shared_end(of_w: list[str], of_y: list[str]) -> int:
+    """How many axes the two end with in common, one of w at least left."""
+    most = min(len(of_w) - 1, len(of_y))
+    return next((i for i in range(most) if of_w[-1 - i] != of_y[-1 - i]), most)
+
+
+def _linear(m: int, n: int, k: int, layers: int, back: bool) -> Stage:
+    """y (m, n) = x (m, k) w (k, n) of so many layers that read one x."""
+    ways = [(layers, n), (1, layers * n)] if layers > 1 else [(1, n)]
+    return Stage(
+        forward=[[Work(m, n, k, cut="m")] * many for many, n in ways],
+        back=[[Work(m, k, n, cut="m")] * many for many, n in ways] if back else [[]],
+        gradient=[[Work(k, n, m, cut="k")] * many for many, n in ways],
+    )
+
+
+def _attention(positions: int, dims: int, times: int) -> Stage:
+    """Scores q k' and output p v; then dp = dy v', dv = p' dy, dq = ds k, dk = ds' q."""
+    outer = Work(positions, positions, dims, times)
+    inner = Work(positions, dims, positions, times)
+    return Stage([[outer, inner]], [[outer, inner, inner, inner]], [[]])
+
+
+def every_way(work: Work, threads: int) -> Iterator[Product]:
+    """Every way of doing it that floor.c knows and that may be the best."""
+    m, n, k, times, cut = work
+    turned = list(combinations((False, True), repeat=2)) if not cut else []
+    if cut:  # x is stored by sample; weights and sums may lie either way
+        turned = [(False, False), (False, True)] if cut == "m" else [(True, False)]
+    shapes = [(m, n, k)] if cut != "k" else [(m, n, k), (n, m, k)]
+    for (m, n, k), (turn_a, turn_b) in combinations(shapes, turned):
+        whole = Product(m, n, k, "a", "b", "c", turn_a, turn_b, cut != "k", times=times)
+        if not cut:
+            yield replace(whole, split=BY_TIMES)
+            continue
+        if m * k + k * n + m * n <= WHOLE:
+            yield from (replace(whole, split=split) for split in _splits(threads))
+        length = m if cut == "m" else k
+        for block in _blocks(length, threads):
+            part = {"m": block} if cut == "m" else {"k": block, "add": True}
+            blocks = replace(whole, times=length // block, **part)
+            yield replace(blocks, split=BY_TIMES)
+            if cut == "k" and threads > 1:
+                yield replace(blocks, split=BY_ROWS)
+                yield replace(blocks, split=BY_COLUMNS)
+
+
+def _splits(threads: int) -> tuple[int, ...]:
+    return (BY_ROWS, BY_COLUMNS, BY_ONE) if threads > 1 else (BY_ROWS,)
+
+
+def _blocks(length: int, threads: int) -> list[int]:
+    """Lengths near BLOCKS that cut a length evenly, and into as many blocks for every thread."""
+    fit = [b for b in range(16, length + 1) if length % b == 0 and length // b % threads == 0]
+    near = {min(fit, key=lambda b: abs(log(b / wish))) for wish in BLOCKS} if fit else set()
+    return sorted(near)
