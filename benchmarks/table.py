@@ -110,6 +110,102 @@ def step_table(facts: Facts) -> list[str]:
 
 
 @table
+def layers_table(facts: Facts) -> list[str]:
+    head = ["network", "batch", "threads", "ours, ms", "floor", "ours / floor", "own floor"]
+    head += ["ideal", "selection costs", "PyTorch", "of ours", "asked"]
+    lines = []
+    for part in ("cases", "survivors"):
+        cells = []
+        if part == "survivors":
+            head = ["network", "alive", "multiply-adds", "threads", "ours, ms", "of whole", "floor"]
+            head += ["ours / floor", "PyTorch", "of ours"]
+        for row in facts["rows"]:
+            if row["part"] != part and not (part == "survivors" and "asked" in row):
+                continue
+            torch = best(row, "PyTorch")
+            common = [milliseconds(row, "floor"), against(row, "floor", inverse=True)]
+            peers = [milliseconds(row, torch), against(row, torch)]
+            who = [str(row["threads"]), milliseconds(row, "ours")]
+            if part == "survivors":
+                whole = whole_of(facts, row)["ms"]["ours"]["median"]
+                share = f"{100 * row['ms']['ours']['median'] / whole:.0f} %"
+                size = [f"{100 * row['share']:g} %", f"{row['macs'] / 1e6:.3g} M"]
+                cells.append([row["network"], *size, *who, share, *common, *peers])
+                continue
+            costs = 100 * (1 / row["times_ours"]["ours, dense"] - 1)
+            ideal = f"{row['ideal_ms']:.3g}" if row["ideal_ms"] else "-"
+            own = against(row, "floor, own product", inverse=True)
+            asked = row.get("asked", {}).values()
+            met = ("met" if all(of["met"] for of in asked) else "NOT met") if asked else ""
+            first = [row["network"], str(row["batch"]), *who, *common, own, ideal]
+            cells.append([*first, f"{costs:+.1f} %", *peers, met])
+        if cells:
+            lines += [*markdown(head, cells), ""]
+    return lines
+
+
+def whole_of(facts: Facts, row: Facts) -> Facts:
+    """The row of the same network with everybody alive, at as many threads."""
+    same = (r for r in facts["rows"] if r["part"] == "cases" and r["network"] == row["network"])
+    return next((r for r in same if r["threads"] == row["threads"]), row)
+
+
+@table
+def memory_table(facts: Facts) -> list[str]:
+    rows: dict[str, list[Facts]] = {}
+    for row in facts["rows"]:
+        rows.setdefault(row["part"], []).append(row)
+    lines = []
+    head = ["network", "alive", "batch", "core, MB", "parameters", "activations", "a worker"]
+    head += ["peak, MB", "PyTorch"]
+    names = ("all", "parameters", "activations", "worker")
+    cells = []
+    for row in rows.get("networks", []):
+        arrays = [megabytes(row["arrays"][n]) for n in names]
+        torch = [size for name, size in row["peak"].items() if name != "ours"]
+        who = [row["network"], f"{100 * row['share']:g} %", str(row["batch"])]
+        peaks = [megabytes(row["peak"]["ours"]), megabytes(min(torch)) if torch else "-"]
+        cells.append([*who, *arrays, *peaks])
+    lines += [*markdown(head, cells), ""] if cells else []
+    cells = []
+    for row in rows.get("networks", []):
+        for kind, of in row["kinds"].items():
+            sizes = [megabytes(of["parameters"]), megabytes(of["activations"])]
+            cells.append([row["network"], f"{100 * row['share']:g} %", kind, *sizes])
+    head = ["network", "alive", "kind", "parameters, MB", "activations, MB"]
+    lines += [*markdown(head, cells), ""] if cells else []
+    head = ["kind", "sample", "a worker, MB", "activations, kB a sample", "peak grows, kB a sample"]
+    head += ["laid out for a batch, kB a sample"]
+    cells = [
+        [row["kind"], " x ".join(map(str, row["shape"])), megabytes(row["worker"])]
+        + [f"{row[n] / 1024:.0f}" for n in ("activations_a_sample", "peak_a_sample")]
+        + [f"+{row['naive_a_sample'] / 1024:.0f}" if row["naive_a_sample"] else ""]
+        for row in rows.get("kinds", [])
+    ]
+    lines += [*markdown(head, cells), ""] if cells else []
+    for row in rows.get("run", []):
+        lines += [
+            f"784-512-256-10 on MNIST, {row['epochs']} epochs: the process takes "
+            f"{megabytes(row['peak'])} MB above package and data at most; the core's arrays "
+            f"{megabytes(row['founding'])} MB at birth.",
+            "",
+        ]
+    for row in rows.get("compactions", []):
+        last = [megabytes(life[-1]) for life in row["process"]]
+        lines.append(
+            f"{row['compactions']} populations die one by one, three times over in one process, "
+            f"which ends with {', '.join(last)} MB: {row['bytes_a_compaction']:.0f} bytes a "
+            "compaction stay."
+        )
+    return lines
+
+
+def megabytes(size: float) -> str:
+    """Bytes in units of 2^20."""
+    return f"{size / 2**20:.3g}" if size < 100 * 2**20 else f"{size / 2**20:.0f}"
+
+
+@table
 def predict_table(facts: Facts) -> list[str]:
     names = ["ours", "NumPy", "ONNX Runtime", "PyTorch", "PyTorch, frozen", "JAX"]
     names = [n for n in names if any(n in row["ms"] for row in facts["rows"])]
