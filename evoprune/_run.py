@@ -6,9 +6,11 @@ Parts of the trainer that know nothing of laws or data.
 from __future__ import annotations
 
 import signal
+import statistics
 import sys
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -79,34 +81,35 @@ class Crew:
 
     Their number changes no bit of a result, so it can be found by trial while a run goes on. A
     network that has become small, or processors that share no cache, are served best by few. A
-    trial is a short stretch with half as many threads, or twice; the clearer it fails, the longer
-    until the next.
+    trial is a short stretch with half as many threads, or twice, and is judged by what stretches
+    took of late; as long as trials fail clearly, the time between them doubles.
     """
 
     WAIT, PATIENCE = 8, 128  # stretches from a trial to the next, at first and at most
-    BRIEF = 0.004  # seconds of a stretch that is too short to judge by
+    BRIEF = 0.004  # seconds of work that are too few to judge by
     SHORT = 4  # a trial is so many times shorter than a stretch
+    LATE = 5  # stretches "of late": their median, which one that was disturbed does not move
+    WON, LOST = 0.97, 1.2  # of the usual time of a step: a trial has won, has failed clearly
 
     def __init__(self) -> None:
-        self._most = self._threads = 0
-        self._usual = 0.0  # seconds a step, of late, with `_threads`
-        self._tried = 0  # threads of the trial in work; 0: none is
+        self._most = 0
         self._up = False  # the next trial is with more
-        self._wait = self._left = self.WAIT
+        self._settle(0, [])
+
+    def _settle(self, threads: int, usual: list[float]) -> None:
+        """Stay with so many threads; their steps of late took `usual` seconds."""
+        self._threads = threads
+        self._usual = deque(usual, self.LATE)
+        self._tried = 0  # threads of the trial in work; 0: none is
+        self._wait = self._left = float(self.WAIT)
+        self._steps, self._seconds = 0, 0.0  # not judged yet
 
     def hire(self) -> int:
         """Threads of the next stretch."""
         most = get_threads()
         if most != self._most:
-            self._most = self._threads = most
-            self._usual, self._wait = 0.0, self.WAIT
-            self._left = self._wait
-        self._tried = 0
-        if self._left <= 0 and most > 1 and self._usual > 0:
-            half, twice = max(1, self._threads // 2), min(most, 2 * self._threads)
-            other = twice if self._up else half
-            self._tried = other if other != self._threads else half + twice - self._threads
-            self._up, self._left = not self._up, self._wait
+            self._most = most
+            self._settle(most, [])
         return self._tried or self._threads
 
     @property
@@ -115,18 +118,33 @@ class Crew:
         return self.SHORT if self._tried else 1
 
     def paid(self, steps: int, seconds_a_step: float) -> None:
-        """Take note of how long the stretch took; one cut short by an epoch's end says little."""
-        if steps * seconds_a_step < self.BRIEF:
-            self._left = 1 if self._tried else self._left
-        elif not self._tried:
-            mean = 0.7 * self._usual + 0.3 * seconds_a_step
-            self._usual = mean if self._usual else seconds_a_step
-            self._left -= 1
-        elif seconds_a_step < 0.97 * self._usual:
-            self._threads, self._usual, self._wait = self._tried, seconds_a_step, self.WAIT
-            self._left = self._wait
-        elif seconds_a_step > 1.2 * self._usual:
-            self._wait = min(self.PATIENCE, 2 * self._wait)
+        """Take note of how long the stretch took; brief ones are judged together."""
+        self._steps += steps
+        self._seconds += steps * seconds_a_step
+        if self._seconds < self.BRIEF:
+            return
+        each, stretches = self._seconds / self._steps, min(1.0, self._seconds / STRETCH)
+        self._steps, self._seconds = 0, 0.0
+        if self._tried:
+            self._judge(each)
+            return
+        self._usual.append(each)
+        self._left -= stretches
+        if self._left <= 0 and self._most > 1:
+            half, twice = max(1, self._threads // 2), min(self._most, 2 * self._threads)
+            first, second = (twice, half) if self._up else (half, twice)
+            self._tried = first if first != self._threads else second
+
+    def _judge(self, each: float) -> None:
+        """Stay with the threads of the trial, or go back."""
+        usual = statistics.median(self._usual)
+        if each < self.WON * usual:
+            self._settle(self._tried, [each])  # the next trial goes on in this direction
+            return
+        if each > self.LOST * usual:
+            self._wait = min(float(self.PATIENCE), 2 * self._wait)
+        self._tried, self._left = 0, self._wait
+        self._up = not self._up
 
 
 class Interrupt:

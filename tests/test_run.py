@@ -1,0 +1,263 @@
+"""The clockwork of a run: stretches of steps, and how many threads each gets; on a clock of ours.
+
+Time passes only when steps are made, so nothing here depends on the machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from trainers import data, fit, make, same
+
+import evoprune as ep
+from evoprune import _run, trainer
+from evoprune._run import STRETCH, Crew, Watch
+
+
+class Machine:
+    """Makes stretches of steps as the trainer does, at a cost that a test sets.
+
+    Args:
+        cost: of (threads, now), seconds that a step takes.
+        cut: steps after which a stretch ends whatever it took.
+        most: what `get_threads` says.
+    """
+
+    def __init__(self, monkeypatch, cost, most=2, cut=10**9):
+        self.cost, self.most, self.cut = cost, most, cut
+        monkeypatch.setattr(_run, "get_threads", lambda: self.most)
+        self.watch, self.crew = Watch(0), Crew()
+        self.now, self.done = 0.0, 0
+        self.log: list[tuple[float, int, int]] = []  # (begin, threads, steps) of every stretch
+
+    def run(self, seconds):
+        """Train for so long; the threads of these stretches."""
+        end, first = self.now + seconds, len(self.log)
+        while self.now < end:
+            threads = self.crew.hire()
+            steps = max(1, self.watch.steps // self.crew.haste)
+            steps = min(steps, self.cut - self.done % self.cut)
+            took = steps * self.cost(threads, self.now)
+            self.log.append((self.now, threads, steps))
+            self.now, self.done = self.now + took, self.done + steps
+            self.watch.add(steps, took)
+            self.crew.paid(steps, self.watch.seconds_a_step)
+        return [threads for _, threads, _ in self.log[first:]]
+
+    def usual(self, seconds=10.0):
+        """The number of threads that most of the stretches of some more time got."""
+        return Counter(self.run(seconds)).most_common(1)[0][0]
+
+    def trials(self):
+        """When stretches began that did not get the usual threads: trials that failed."""
+        usual = Counter(threads for _, threads, _ in self.log).most_common(1)[0][0]
+        return [begin for begin, threads, _ in self.log if threads != usual]
+
+
+def fastest_with(best, step=1e-3, slope=0.5):
+    """Steps are fastest with `best` threads; every factor of two away costs `slope` of that."""
+    return lambda threads, now: step * (1 + slope * abs(np.log2(threads / best)))
+
+
+# ---- stretches -------------------------------------------------------------------------------
+
+
+def test_a_stretch_takes_a_twentieth_of_a_second():
+    watch, lengths = Watch(0), []
+    for _ in range(8):
+        lengths.append(watch.steps)
+        watch.add(watch.steps, 1e-4 * watch.steps)
+    assert lengths == [1, 8, 64, 500, 500, 500, 500, 500]
+    watch.add(500, 500 * 1e-2)  # a hundred times slower, all at once
+    assert watch.steps == round(STRETCH / 1e-2)
+    watch.add(5, 5 * 1.0)
+    assert watch.steps == 1
+    assert watch.seconds_a_step == 1.0
+
+
+def test_a_lap_is_a_mean_over_steps():
+    watch = Watch(0)
+    watch.add(10, 0.010)
+    watch.add(30, 0.090)
+    assert watch.lap(40) == pytest.approx(2.5)
+    assert watch.lap(40) == 0  # nothing since
+    watch.add(1, 0.004)
+    assert watch.lap(41) == pytest.approx(4)
+    assert watch.elapsed() >= 0
+
+
+def test_a_clock_that_stands_still_does_no_harm():
+    watch = Watch(0)
+    watch.add(1, 0.0)
+    assert watch.steps == 8
+
+
+# ---- threads ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("most", "best"), [(2, 1), (4, 2), (4, 1), (8, 4), (8, 2), (8, 1), (6, 3), (3, 1)]
+)
+def test_fewer_threads_are_found_where_they_are_faster(monkeypatch, most, best):
+    machine = Machine(monkeypatch, fastest_with(best), most)
+    machine.run(2.5)
+    assert machine.usual() == best
+
+
+@pytest.mark.parametrize("most", [2, 4, 8])
+def test_all_threads_stay_where_they_are_faster(monkeypatch, most):
+    machine = Machine(monkeypatch, lambda threads, now: 1e-3 / threads, most)
+    machine.run(60)
+    trials = machine.trials()
+    assert set(machine.run(1)) <= {most, most // 2}
+    gaps = np.diff([0, *trials]) / STRETCH
+    expected = [Crew.WAIT]
+    while len(expected) < len(gaps):  # trials become rarer, up to a point
+        expected.append(min(Crew.PATIENCE, 2 * expected[-1]))
+    assert len(gaps) > 8
+    assert gaps == pytest.approx(expected, abs=1.5)
+
+
+def test_one_thread_is_never_on_trial(monkeypatch):
+    machine = Machine(monkeypatch, lambda threads, now: 1e-3 / threads, most=1)
+    assert set(machine.run(10)) == {1}
+    lengths = {steps for _, _, steps in machine.log[5:]}
+    assert lengths == {50}
+
+
+def test_a_trial_is_short(monkeypatch):
+    machine = Machine(monkeypatch, lambda threads, now: 1e-3 / threads, most=2)
+    machine.run(3)
+    lengths = {threads: steps for _, threads, steps in machine.log}
+    assert lengths == {2: 100, 1: 25}
+
+
+@pytest.mark.parametrize("cost", [1e-5, 1e-4, 1e-3, 0.02, 0.3])
+@pytest.mark.parametrize("cut", [10**9, 47, 5, 1])
+def test_trials_cost_little(monkeypatch, cost, cut):
+    """Whatever a step takes, and however short stretches are cut."""
+    machine = Machine(monkeypatch, lambda threads, now: cost * 2 / threads, most=2, cut=cut)
+    machine.run(max(2, 500 * cost))
+    assert machine.now < 1.02 * cost * machine.done
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20])
+def test_brief_stretches_are_judged_together(monkeypatch, cut):
+    """Stretches that records or epochs cut short say little alone; a start-up is counted in."""
+    first = itertools.count()
+
+    def cost(threads, now):
+        begun = 5e-5 * (next(first) % 3) / cut  # now more, now less
+        return begun + 1e-4 * threads
+
+    machine = Machine(monkeypatch, cost, most=2, cut=cut)
+    machine.run(3)
+    assert machine.usual() == 1
+    pieces = [
+        len(list(same_)) for threads, same_ in itertools.groupby(machine.run(20)) if threads == 2
+    ]
+    assert min(pieces) * cut * 2e-4 > 0.7 * Crew.BRIEF
+
+
+def test_more_threads_are_taken_when_they_become_better(monkeypatch):
+    small = fastest_with(1)
+    large = fastest_with(8)
+    machine = Machine(monkeypatch, lambda t, now: small(t, now) if now < 20 else large(t, now), 8)
+    machine.run(20)
+    assert machine.log[-1][1] == 1
+    machine.run(2 * Crew.PATIENCE * STRETCH)  # so long it may take to notice
+    assert machine.usual() == 8
+
+
+def test_a_network_that_becomes_small_gets_fewer(monkeypatch):
+    def cost(threads, now):  # work falls, what threads cost does not
+        return 1e-3 * 2.0 ** -min(now, 8) / threads + 2e-5 * threads
+
+    machine = Machine(monkeypatch, cost, most=2)
+    assert set(machine.run(2)) == {1, 2}
+    assert Counter(threads for _, threads, _ in machine.log).most_common(1)[0][0] == 2
+    machine.run(20)
+    assert machine.usual() == 1
+
+
+def test_another_number_of_threads_begins_anew(monkeypatch):
+    machine = Machine(monkeypatch, fastest_with(1), most=2)
+    machine.run(5)
+    assert machine.log[-1][1] == 1
+    for machine.most in (8, 1, 4):  # set_threads, in a callback
+        assert machine.run(0.1)[0] == machine.most
+        assert set(machine.run(0.9 * Crew.WAIT * STRETCH - 0.1)) == {machine.most}
+        machine.run(3)
+        assert machine.usual() == 1
+
+
+def test_it_may_change_in_the_middle_of_a_trial(monkeypatch):
+    machine = Machine(monkeypatch, fastest_with(2), most=2)
+    while machine.crew.haste == 1:
+        machine.run(1e-9)
+    machine.most = 4
+    assert machine.crew.hire() == 4
+    assert machine.crew.haste == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_other_work_on_the_machine_misleads_nobody(monkeypatch, seed):
+    """Times scatter by a few per cent, and now and then a stretch takes three times as long."""
+    random = np.random.default_rng(seed)
+
+    def cost(threads, now):
+        slow = 3 if random.random() < 0.1 else 1
+        return 1e-3 * slow * np.exp(random.normal(0, 0.03)) / threads**0.5
+
+    machine = Machine(monkeypatch, cost, most=2)
+    threads = machine.run(100)
+    assert threads.count(2) > 0.95 * len(threads)
+
+
+# ---- bits ------------------------------------------------------------------------------------
+
+
+def test_the_crew_changes_no_bit(monkeypatch):
+    hired = []
+
+    class Whimsical(Crew):
+        """Another number of threads for every stretch, and stretches of any length."""
+
+        random = np.random.default_rng(0)
+
+        def hire(self):
+            hired.append(int(self.random.integers(1, 5)))
+            return hired[-1]
+
+        @property
+        def haste(self):
+            return int(self.random.integers(1, 9))
+
+    one, other = make(), make()
+    fit(one)
+    monkeypatch.setattr(trainer, "Crew", Whimsical)
+    fit(other, until=4.2)
+    other.resume(data(), progress=False)
+    assert set(hired) == {1, 2, 3, 4}
+    same(one, other)
+
+
+def test_a_run_gets_the_threads_that_were_set(monkeypatch):
+    hired = []
+
+    class Heard(Crew):
+        def hire(self):
+            hired.append(super().hire())
+            return hired[-1]
+
+    monkeypatch.setattr(trainer, "Crew", Heard)
+    ep.set_threads(3)
+    try:
+        fit(make(), until=1)
+    finally:
+        ep.set_threads(None)
+    assert hired[0] == 3
+    assert max(hired) == 3
