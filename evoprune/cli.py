@@ -8,7 +8,6 @@ there is of the run is written).
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +15,9 @@ from pathlib import Path
 import evoprune as ep
 from evoprune import _tasks as tasks
 from evoprune._dataset import Array
-from evoprune.callbacks import Callback, Row
 from evoprune.history import History
+from evoprune.live import Table
+from evoprune.spec import catalogue
 from evoprune.trainer import Trainer
 
 __all__ = ["main"]
@@ -40,39 +40,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+ABOUT = """\
+Trains neural networks whose neurons, filters and attention heads are populations
+under selection: the unfit go extinct, and the network gets smaller and faster while
+it learns."""
+
+EXAMPLES = """\
+examples:
+  evoprune train mnist --out run/           the paper's network; results in run/
+  evoprune train mnist --budget 0.1         down to a tenth of its multiply-adds
+  evoprune train cifar10 --data FOLDER --net cnn --widths 32,64,128
+  evoprune train text --data FILE           a language model of characters
+  evoprune show run/model.safetensors       layer by layer, who is alive
+  evoprune generate run/model.safetensors --prompt "Once"
+"""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="evoprune",
-        description="Neural networks whose neurons are populations under selection.",
+        description=ABOUT,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"evoprune {ep.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _train_parser(
-        commands.add_parser("train", help="train a network and write a folder of results")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    add = commands.add_parser
+    about = "train a network; write model, history and pictures into a folder"
+    _train_parser(add("train", help=about, description=f"{about.capitalize()}."))
+    about = "print what is in a file: layers of a model, or how a run went"
+    show = add("show", help=about, description=f"{about.capitalize()}.")
+    show.add_argument(
+        "file", type=Path, metavar="FILE", help="a model (.safetensors) or a history (.npz)"
     )
-    show = commands.add_parser("show", help="print what is in a file")
-    show.add_argument("file", type=Path, help="a model (.safetensors) or a history (.npz)")
     show.set_defaults(command=_show)
-    _generate_parser(commands.add_parser("generate", help="let a language model go on with a text"))
+    about = "let a language model go on with a text"
+    _generate_parser(add("generate", help=about, description=f"{about.capitalize()}."))
     return parser
 
 
 def _train_parser(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
-        "name", metavar="DATA", help=f"{', '.join(tasks.DATA)}, or a folder of idx files as MNIST's"
+        "name", metavar="DATA", help=f"{', '.join(tasks.DATA)}, or a folder with files like MNIST's"
     )
-    add(
-        "--data",
-        type=Path,
-        metavar="PATH",
-        help="where the data lies; mnist comes with the package",
-    )
+    add("--data", type=Path, metavar="PATH", help="where the data lies; mnist needs none")
+    add("--out", type=Path, default=Path("run"), metavar="FOLDER", help="for the results (run/)")
+
     group = parser.add_argument_group("network")
     group.add_argument(
         "--net",
         choices=tasks.NETS,
-        help="its kind (mlp; charlm for text, which nothing else reads)",
+        help="its kind (mlp; for text charlm, which reads nothing else)",
     )
     group.add_argument(
         "--widths",
@@ -82,60 +101,97 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
     )
     for option, meaning in tasks.SHAPE.items():
         group.add_argument(f"--{option}", type=int, metavar="N", help=meaning)
-    group.add_argument("--activation", help="of the neurons of an mlp, filters of a cnn (relu)")
-    group.add_argument("--inputs", action="store_true", help="let input features live and die too")
-    group = parser.add_argument_group("selection")
     group.add_argument(
+        "--activation", metavar="NAME", help="of an mlp's neurons or a cnn's filters (relu)"
+    )
+    group.add_argument("--inputs", action="store_true", help="let input features live and die too")
+
+    usual = ep.Selection()
+    group = parser.add_argument_group("selection")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument(
         "--pressure",
         type=float,
-        default=0.15,
+        default=usual.pressure,
         metavar="NATS",
-        help="what it may cost in loss to keep the whole network alive (0.15)",
+        help="what it may cost, in loss, to keep the whole network alive; more: fewer survive "
+        f"({usual.pressure:g})",
+    )
+    either.add_argument(
+        "--budget",
+        type=float,
+        metavar="MACS",
+        help="in its place: the multiply-adds to come down to, as a share of all, or above 1 "
+        "their number; the pressure is found",
     )
     group.add_argument(
-        "--dynamics", default="malthusian", help="how masses follow fitness (malthusian)"
+        "--dynamics",
+        default="malthusian",
+        metavar="NAME",
+        help=f"how masses follow fitness: {', '.join(catalogue('dynamics'))} (malthusian)",
     )
     group.add_argument(
-        "--fitness", default="marginal", help="what a population is worth (marginal)"
+        "--fitness",
+        default="marginal",
+        metavar="NAME",
+        help=f"what a population is worth: {', '.join(catalogue('fitness'))} (marginal)",
     )
     group.add_argument(
         "--lifespan",
         type=float,
         metavar="STEPS",
-        help="malthusian: in how many steps a population without fitness dies",
+        help="malthusian: in so many a population without any fitness dies "
+        f"({ep.Malthusian().lifespan:g})",
     )
     group.add_argument(
         "--rest",
         type=float,
-        default=0.0,
+        default=usual.rest,
         metavar="SHARE",
-        help="of the run, at its end, in which masses stand still (0)",
+        help=f"of the run, at its end, in which masses rest and weights settle ({usual.rest:g})",
     )
-    group = parser.add_argument_group("training", "(in brackets what an mlp takes; others differ)")
-    usual = tasks.USUAL["mlp"]
-    group.add_argument("--epochs", type=int, metavar="N", help=f"({usual.epochs})")
+
+    group = parser.add_argument_group(
+        "training", "In brackets is what an mlp takes; others differ."
+    )
+    mlp = tasks.USUAL["mlp"]
+    group.add_argument("--epochs", type=int, metavar="N", help=f"({mlp.epochs})")
     group.add_argument("--steps", type=int, metavar="N", help="of an epoch (once through the data)")
-    group.add_argument("--batch", type=int, metavar="N", help=f"samples of a step ({usual.batch})")
+    group.add_argument("--batch", type=int, metavar="N", help=f"samples of a step ({mlp.batch})")
     group.add_argument(
         "--rate",
         type=float,
         metavar="X",
-        help=f"learning rate of AdamW, falling to 0 along a cosine ({usual.rate:g})",
+        help=f"learning rate of AdamW, falling to 0 along a cosine ({mlp.rate:g})",
     )
-    group.add_argument("--decay", type=float, metavar="X", help=f"weight decay ({usual.decay:g})")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
-    group.add_argument("--threads", type=int, metavar="N", help="(all processors)")
-    add("--out", type=Path, default=Path("run"), metavar="FOLDER", help="for the results (run/)")
+    group.add_argument(
+        "--decay",
+        type=float,
+        metavar="X",
+        help=f"of weights; with upkeep it decides who survives ({mlp.decay:g})",
+    )
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same gives the same bits (0)"
+    )
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="at most; results do not depend on them (all)"
+    )
     parser.set_defaults(command=_train)
 
 
 def _generate_parser(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("file", type=Path, help="a model that `evoprune train text` has written")
+    add("file", type=Path, metavar="FILE", help="a model that `evoprune train text` has written")
     add("--prompt", default="\n", metavar="TEXT", help="what to go on from (a new line)")
-    add("--length", type=int, default=500, metavar="N", help="characters (500)")
-    add("--temperature", type=float, default=0.8, metavar="X", help="0: the likeliest always (0.8)")
-    add("--seed", type=int, default=0, metavar="N", help="(0)")
+    add("--length", type=int, default=500, metavar="N", help="characters to write (500)")
+    add(
+        "--temperature",
+        type=float,
+        default=0.8,
+        metavar="X",
+        help="how daring: 0 takes the likeliest character, 1 draws by what the model expects (0.8)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="another one writes another text (0)")
     parser.set_defaults(command=_generate)
 
 
@@ -161,7 +217,7 @@ def _train(options: argparse.Namespace) -> int:
         network,
         optimizer=ep.AdamW(usual.rate, decay=usual.decay, clip=usual.clip),
         selection=ep.Selection(
-            pressure=options.pressure,
+            pressure=options.pressure if options.budget is None else ep.Budget(options.budget),
             dynamics=ep.Malthusian(**lifespan) if lifespan else options.dynamics,
             fitness=options.fitness,
             rest=options.rest,
@@ -174,7 +230,7 @@ def _train(options: argparse.Namespace) -> int:
         usual.epochs,
         usual.batch,
         validation=test,
-        callbacks=[_LiveTable(list(network.born), text=options.name == "text")],
+        callbacks=[Table()],
         progress=False,
         steps=usual.steps,
     )
@@ -186,46 +242,6 @@ def _train(options: argparse.Namespace) -> int:
     for path in _write(trainer, history, options.out):
         print(path)
     return 130 if history.interrupted else 0
-
-
-class _LiveTable(Callback):
-    """Prints a row of the table an epoch, as it comes."""
-
-    def __init__(self, layers: list[str], text: bool) -> None:
-        self.layers, self.text = layers, text
-        self.widths = [5, 8, 10 if text else 8, max(16, min(36, 6 * len(layers))), 8, 8]
-
-    def on_fit_begin(self, trainer: Trainer) -> None:
-        """Print the head."""
-        measure = "perplexity" if self.text else "test"
-        self._line(["epoch", "loss", measure, "living", "upkeep", "ms/step"])
-
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """Print a row: loss of the training batches, accuracy or perplexity on the test data."""
-        perplexity = f"{math.exp(min(700, row['validation_loss'])):.3f}"
-        self._line(
-            [
-                f"{row['epoch']:.0f}",
-                f"{row['loss']:.4f}",
-                perplexity if self.text else f"{100 * row['validation_accuracy']:.2f} %",
-                self._living(row),
-                f"{row['upkeep']:.4f}",
-                f"{row['ms_per_step']:.2f}",
-            ]
-        )
-
-    def _living(self, row: Row) -> str:
-        """Populations by layer, or, of many layers, by what they are: "heads 13 + neurons 820"."""
-        if len(self.layers) <= 4:
-            return " + ".join(f"{row[f'alive.{name}']:.0f}" for name in self.layers) or "-"
-        sums: dict[str, float] = {}
-        for name in self.layers:
-            kind = name.rstrip("0123456789") if "_" not in name else "filters"
-            sums[kind] = sums.get(kind, 0) + row[f"alive.{name}"]
-        return " + ".join(f"{kind} {n:.0f}" for kind, n in sums.items())
-
-    def _line(self, cells: list[str]) -> None:
-        print("  ".join(c.rjust(w) for c, w in zip(cells, self.widths, strict=True)), flush=True)
 
 
 def _write(trainer: Trainer, history: History, folder: Path) -> list[Path]:

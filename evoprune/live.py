@@ -1,7 +1,8 @@
-"""A run watched while it goes: one display in a notebook, a table of text in a terminal.
+"""A run watched while it goes: one display in a notebook, a table in a terminal.
 
 The display is an SVG written by hand, some milliseconds of work, and is renewed only so often that
-it costs less than a fiftieth of the run. It reads the history; matplotlib is not needed.
+it costs less than a fiftieth of the run. It reads the history; matplotlib is not needed. The table
+is a callback, too: the command line prints it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import numpy as np
 
 from evoprune._dataset import Array
+from evoprune.callbacks import Callback, Row
 
 if TYPE_CHECKING:
     from evoprune._run import Run, Watch
     from evoprune.history import History
     from evoprune.network import Network
+    from evoprune.trainer import Trainer
 
-__all__ = ["Live", "picture"]
+__all__ = ["Live", "Table", "picture"]
 
 SHARE = 50  # the run may take so many times as long as drawing does
 LEAST = 0.2  # seconds between two drawings
@@ -53,9 +56,8 @@ class Live:
         self, display: Callable[[dict[str, str]], None] | None = None, out: TextIO | None = None
     ) -> None:
         self._display = display or _notebook()
-        self._out = out
+        self._table = Table(out)
         self._next = 0.0
-        self._rows = 0
         self._last: Any = None
         self.drawings, self.seconds = 0, 0.0
 
@@ -69,7 +71,7 @@ class Live:
     def show(self, history: History, run: Run, watch: Watch, network: Network) -> None:
         """Renew the display if it is time, or add what epochs have ended to the table."""
         if self._display is None:
-            self._table(history, network)
+            self._table.show(history, network)
             return
         self._last = (history, run, watch)
         if time.perf_counter() >= self._next:
@@ -78,7 +80,7 @@ class Live:
     def say(self, text: str) -> None:
         """Write a line under the table; the display says it itself."""
         if self._display is None:
-            print(text, file=self._out or sys.stdout, flush=True)
+            self._table.say(text)
 
     def _draw(self, history: History, run: Run, watch: Watch) -> None:
         begin = time.perf_counter()
@@ -96,30 +98,86 @@ class Live:
         self.seconds += cost
         self._next = time.perf_counter() + max(LEAST, SHARE * cost)
 
-    def _table(self, history: History, network: Network) -> None:
-        out = self._out or sys.stdout
-        names = list(history.layers)
-        widths = [5, 8, 8, 8, max(10, 6 * len(names)), 8]
+
+class Table(Callback):
+    """Writes a line an epoch: loss, how good, who lives, at what upkeep. Itself a callback.
+
+    What is held out is judged by its accuracy, that of a language model by its perplexity, and
+    where nothing can be right or wrong, by its loss.
+
+    Args:
+        out: where to; standard output if not given.
+    """
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out
+        self._rows = -1  # written; -1: not even the head
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Write the head."""
+        self.on_epoch_end(trainer, {})
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Write the epoch's line."""
+        if trainer.history is not None:
+            self.show(trainer.history, trainer.network)
+
+    def show(self, history: History, network: Network) -> None:
+        """Write a line for every epoch that has ended since the last call."""
+        names = history.layers
+        widths = (5, 8, 8, 10, max(16, min(36, 6 * len(names))), 8, 8)
+        speaks = "vocabulary" in network.notes
         lines = []
-        if self._rows == 0 and history.epochs:
-            lines.append(["epoch", "loss", "accuracy", "held out", "living", "ms/step"])
-        for at in range(self._rows, history.epochs):
-            row = {name: history[name][at] for name in history}
-            living = " + ".join(f"{row[f'alive.{name}']:.0f}" for name in names) or "-"
-            scores = (row.get(n, np.nan) for n in ("accuracy", "validation_accuracy"))
+        if self._rows < 0:
+            held_out = "perplexity" if speaks else "held out"
+            lines.append(["epoch", "loss", "accuracy", held_out, "living", "upkeep", "ms/step"])
+        ended = history.epochs
+        if ended and history["epoch"][-1] % 1:  # one that a stop has cut short will go on
+            ended -= 1
+        for at in range(max(0, self._rows), ended):
+            row = {name: float(history[name][at]) for name in history}
             lines.append(
                 [
                     f"{row['epoch']:g}",
                     f"{row['loss']:.4f}",
-                    *("-" if np.isnan(x) else f"{100 * x:.2f} %" for x in scores),
-                    living,
+                    _percent(row["accuracy"]),
+                    _held_out(row, speaks),
+                    _living(names, row),
+                    f"{row['upkeep']:.4f}",
                     f"{row['ms_per_step']:.2f}",
                 ]
             )
-        self._rows = history.epochs
+        self._rows = ended
         for cells in lines:
-            text = "  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True))
-            print(text, file=out, flush=True)
+            self.say("  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True)))
+
+    def say(self, text: str) -> None:
+        """Write a line of another kind."""
+        print(text, file=self._out or sys.stdout, flush=True)
+
+
+def _percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{100 * share:.2f} %"
+
+
+def _held_out(row: Row, speaks: bool) -> str:
+    loss = row.get(f"{HELD}loss", np.nan)
+    if np.isnan(loss):
+        return "-"
+    if speaks:
+        return f"{np.exp(min(700.0, loss)):.3f}"
+    return f"{loss:.4f}" if np.isnan(row["accuracy"]) else _percent(row[f"{HELD}accuracy"])
+
+
+def _living(layers: Sequence[str], row: Row) -> str:
+    """Populations by layer, or, of many layers, by what they are: "heads 13 + neurons 820"."""
+    if len(layers) <= 4:
+        return " + ".join(f"{row[f'alive.{name}']:.0f}" for name in layers) or "-"
+    sums: dict[str, float] = {}
+    for name in layers:
+        kind = name.rstrip("0123456789") if "_" not in name else "filters"
+        sums[kind] = sums.get(kind, 0) + row[f"alive.{name}"]
+    return " + ".join(f"{kind} {n:.0f}" for kind, n in sums.items())
 
 
 def _notebook() -> Callable[[dict[str, str]], None] | None:

@@ -45,6 +45,7 @@ def run(*arguments):
     )
 
 
+HEAD = ["epoch", "loss", "accuracy", "held", "out", "living", "upkeep", "ms/step"]
 TRAIN = (
     "--widths",
     "24,16",
@@ -75,13 +76,29 @@ def test_training_prints_a_table_as_it_goes(trained):
     text, _ = trained
     lines = text.splitlines()
     head = next(i for i, line in enumerate(lines) if line.split()[:2] == ["epoch", "loss"])
-    assert lines[head].split() == ["epoch", "loss", "test", "living", "upkeep", "ms/step"]
+    assert lines[head].split() == HEAD
     rows = lines[head + 1 : head + 13]
     assert [int(row.split()[0]) for row in rows] == list(range(1, 13))
     assert " 24 + 16 " in rows[0]
     assert "%" in rows[-1]
     assert "alive / born" in text
     assert "600 samples to train on, 200 to test on" in text
+
+
+def test_a_budget_takes_the_place_of_a_pressure(folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    options = TRAIN[: TRAIN.index("--pressure")] + TRAIN[TRAIN.index("--lifespan") :]
+    arguments = ["train", str(folder), *map(str, options), "--epochs", "40", "--budget", "0.4"]
+    assert cli.main([*arguments, "--out", str(out)]) == 0
+    capsys.readouterr()
+    history = ep.History.load(out / "history.npz")
+    assert "Budget(macs=0.4)" in history.settings["selection"]
+    assert len(np.unique(history["pressure"])) > 5
+    net = ep.load(out / "model.safetensors")
+    assert net.flops < 0.5 * net.founding_flops
+    with pytest.raises(SystemExit):
+        cli.main(["train", str(folder), "--budget", "0.4", "--pressure", "1"])
+    assert "--pressure: not allowed with argument --budget" in capsys.readouterr().err
 
 
 def test_training_leaves_files(trained, folder):
@@ -171,6 +188,7 @@ def test_show(trained, capsys):
         (["show", "nothing.npz"], "nothing.npz"),
         (["train", "FOLDER", "--widths", "0"], "."),
         (["train", "FOLDER", "--pressure", "-1"], "pressure"),
+        (["train", "FOLDER", "--budget", "0"], "Budget: macs: expected a number from"),
         (["train", "FOLDER", "--lifespan", "0"], "lifespan"),
         (["train", "FOLDER", "--dynamics", "darwin"], "no dynamics is called 'darwin'"),
         (["train", "FOLDER", "--dynamics", "moran", "--lifespan", "9"], "only the malthusian"),

@@ -10,21 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from trainers import data, fit, make, quiet
 
 import evoprune as ep
 from evoprune import live
-
-
-@pytest.fixture(scope="module")
-def data():
-    random = np.random.default_rng(0)
-    x = random.standard_normal((240, 12)).astype(np.float32)
-    return x, (x @ random.standard_normal((12, 3))).argmax(1)
-
-
-def trainer():
-    selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=60), min_age=20)
-    return ep.Trainer(ep.mlp(12, 24, 16, 3), selection=selection)
 
 
 class Notebook:
@@ -40,11 +29,11 @@ class Notebook:
         monkeypatch.setitem(sys.modules, "IPython", module)
 
 
-def test_one_display_is_replaced(data, monkeypatch, capsys):
+def test_one_display_is_replaced(monkeypatch, capsys):
     notebook = Notebook(monkeypatch)
     monkeypatch.setattr(live, "LEAST", 0.0)
     monkeypatch.setattr(live, "SHARE", 1)
-    history = trainer().fit(data, 30, 40, validation=data, live=True)
+    history = fit(make(), epochs=30, validation=data(), live=True)
     assert len(notebook.shown) > 2
     last = notebook.shown[-1]
     assert last["text/plain"] == repr(history)
@@ -57,20 +46,56 @@ def test_one_display_is_replaced(data, monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")  # no bar, no table
 
 
-def test_a_terminal_gets_a_table(data, capsys):
-    with pytest.warns(ep.NothingCanDie):
-        history = trainer().fit(data, 3, 40, validation=data, live=True)
+@quiet
+def test_a_terminal_gets_a_table(capsys):
+    history = fit(make(), epochs=3, validation=data(), live=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
-    assert lines[0].split() == ["epoch", "loss", "accuracy", "held", "out", "living", "ms/step"]
+    head = ["epoch", "loss", "accuracy", "held", "out", "living", "upkeep", "ms/step"]
+    assert lines[0].split() == head
     assert lines[-1].split()[:2] == ["3", f"{history['loss'][-1]:.4f}"]
     assert "24 + 16" in lines[-1]
 
 
 def test_a_network_without_populations_is_shown_too(capsys):
     x, y = np.zeros((20, 4), np.float32), np.zeros((20, 2), np.float32)
-    ep.Trainer(ep.mlp(4, 2), loss="mean_squared_error", selection=None).fit((x, y), 2, live=True)
+    trainer = ep.Trainer(ep.mlp(4, 2), loss="mean_squared_error", selection=None)
+    trainer.fit((x, y), 2, live=True)
     assert capsys.readouterr().out.splitlines()[1].split()[2:5] == ["-", "-", "-"]
+    trainer.fit((x, y), 1, validation=(x, y), live=True)
+    line = capsys.readouterr().out.splitlines()[1].split()
+    assert line[2:5] == ["-", f"{trainer.history['validation_loss'][0]:.4f}", "-"]
+
+
+@quiet
+def test_a_language_model_is_judged_by_its_perplexity(capsys):
+    book = ep.datasets.Text("one and two and three\n" * 60, context=8)
+    net = ep.charlm(book.vocabulary, book.context, dim=8, layers=3, heads=2)
+    history = ep.Trainer(net).fit(book.train, 1, 16, steps=3, validation=book.validation, live=True)
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split()[2:5] == ["accuracy", "perplexity", "living"]
+    assert line.split()[4] == f"{np.exp(history['validation_loss'][0]):.3f}"
+    assert " heads 6 + neurons 96 " in line  # of many layers, what they are
+
+
+@quiet
+def test_the_table_is_a_callback_too():
+    out = io.StringIO()
+    history = fit(make(), epochs=2, callbacks=[live.Table(out)])
+    head, *lines = out.getvalue().splitlines()
+    assert head.split()[0] == "epoch"
+    assert [float(line.split()[1]) for line in lines] == history["loss"].round(4).tolist()
+    assert len({len(line) for line in (head, *lines)}) == 1
+
+
+@quiet
+def test_the_table_goes_on_with_a_run(capsys):
+    trainer = make()
+    fit(trainer, epochs=4, until=2.5, live=True)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    trainer.resume(data(), live=True)
+    epochs = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert epochs == ["epoch", "1", "2", "3", "4"]  # the whole run: above it may be anything
 
 
 def test_drawing_is_held_back():
@@ -107,24 +132,14 @@ def test_a_big_run_is_drawn_quickly_and_small():
     assert len(svg) < 150_000
 
 
-def test_a_stop_keeps_what_there_is(data, capsys):
+def test_a_stop_keeps_what_there_is(capsys):
     class Stop(ep.Callback):
         def on_epoch_end(self, trainer, row):
             import signal
 
             signal.raise_signal(signal.SIGINT)
 
-    history = trainer().fit(data, 30, 40, live=True, callbacks=[Stop()])
+    history = fit(make(), epochs=30, live=True, callbacks=[Stop()])
     assert history.interrupted
     assert history.epochs == 1
-    assert "interrupted after 6 of 180 steps" in capsys.readouterr().out
-
-
-def test_the_table_may_go_elsewhere():
-    out = io.StringIO()
-    view = live.Live(out=out)
-    history = ep.History()
-    history.add_epoch({"epoch": 1, "loss": 0.5, "ms_per_step": 0.1})
-    view.show(history, None, None, None)
-    view.show(history, None, None, None)
-    assert out.getvalue().count("\n") == 2
+    assert "interrupted after 5 of 150 steps" in capsys.readouterr().out
