@@ -12,6 +12,7 @@ A second part times steps of the paper's network as it shrinks: step time agains
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from floor import Floor, library, openblas
 from rounds import Contestant, Local, Peers, Times, contest
 
 RATE, DECAY = 1e-4, 0.5
-CHUNK = 50  # steps of a call
 
 CASES = [  # widths, batch
     ((784, 512, 256, 10), 128),
@@ -36,8 +36,12 @@ LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of 512 an
 
 
 def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected: bool) -> Local:
-    """A contestant: our own training, a call of the core for every 50 steps."""
+    """A contestant: our own training, on as many threads, up to those given, as make it fast.
+
+    Stretches of steps and threads are chosen as `Trainer.fit` chooses them; nothing is recorded.
+    """
     import evoprune as ep
+    from evoprune._run import Crew, Watch
 
     train, _ = ep.datasets.mnist()
     net = ep.mlp(*widths)
@@ -48,12 +52,14 @@ def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected:
         optimizer_config={"decay": DECAY},
         selection=selection.config() if selection else None,
     )
-    done = 0
+    done, watch, crew = 0, Watch(0), Crew()
 
     def run(steps: int) -> None:
         nonlocal done
+        ep.set_threads(threads)
         while steps > 0:
-            n = min(CHUNK, steps)
+            hired, n = crew.hire(), min(steps, max(1, watch.steps // crew.haste))
+            begin = time.perf_counter()
             net.core.train(
                 train.x,
                 train.y,
@@ -62,8 +68,10 @@ def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected:
                 rate=np.full(n, RATE),
                 pressure=np.full(n, 0.3),
                 strength=np.full(n, 1e-9),
-                threads=threads,
+                threads=hired,
             )
+            watch.add(n, time.perf_counter() - begin)
+            crew.paid(n, watch.seconds_a_step)
             done += n
             steps -= n
 
