@@ -1,0 +1,165 @@
+"""The peers' side of clock.py: PyTorch runs, each with its time and accuracy after every epoch.
+
+Run in the peers' interpreter: `python clock_peer.py torch THREADS`, with a line of JSON on standard
+input that names the function and its arguments; one line of JSON comes back. It never imports
+evoprune: what is written by hand here is what a user without it would write.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import peers
+import torch
+from torch.nn import functional
+
+Facts = dict[str, Any]
+
+
+class Story:
+    """Seconds of training so far, and accuracy on the test set, after every epoch."""
+
+    def __init__(self, test: Facts) -> None:
+        self.x, self.y = (torch.from_numpy(array) for array in peers.load(test))
+        self.seconds: list[float] = []
+        self.accuracy: list[float] = []
+        self.begin, self.testing = time.perf_counter(), 0.0
+
+    def epoch(self, net: Callable[[Any], Any]) -> None:
+        pause = time.perf_counter()
+        self.seconds.append(pause - self.begin - self.testing)
+        with torch.inference_mode():
+            self.accuracy.append(float((net(self.x).argmax(1) == self.y).float().mean()))
+        self.testing += time.perf_counter() - pause
+
+
+def epochs(
+    net: Any,
+    x: Any,
+    y: Any,
+    story: Story,
+    n: int,
+    batch: int,
+    rate: float,
+    decay: float,
+    after: Any,
+) -> None:
+    """Train by fused AdamW along a cosine; `after` is called behind every step."""
+    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n * -(-len(x) // batch))
+    for _ in range(n):
+        order = torch.randperm(len(x))
+        for at in range(0, len(x), batch):
+            rows = order[at : at + batch]
+            optimizer.zero_grad(set_to_none=True)
+            output = net(torch.index_select(x, 0, rows))
+            functional.cross_entropy(output, torch.index_select(y, 0, rows)).backward()
+            optimizer.step()
+            schedule.step()
+            if after:
+                after()
+        story.epoch(net)
+
+
+def told(story: Story, alive: list[int]) -> Facts:
+    return {"seconds": story.seconds, "accuracy": story.accuracy, "alive": alive}
+
+
+def begun(settings: Facts) -> tuple[Any, Any, Any, Story]:
+    """A network, the data and an empty story."""
+    x, y = (torch.from_numpy(array) for array in peers.load(settings["data"]))
+    torch.manual_seed(settings["seed"])
+    net = peers.torch_mlp(settings["widths"])
+    return net, x, y, Story(settings["test"])
+
+
+def dense(settings: Facts) -> Facts:
+    """An ordinary network."""
+    net, x, y, story = begun(settings)
+    epochs(net, x, y, story, settings["epochs"], *_how(settings), None)
+    return told(story, settings["widths"][1:-1])
+
+
+def _how(settings: Facts) -> tuple[int, float, float]:
+    return settings["batch"], settings["rate"], settings["decay"]
+
+
+class Masked(torch.nn.Module):
+    """Linear layers with a mass for each neuron, which selection moves and nobody removes."""
+
+    def __init__(self, net: Any, pressure: float, lifespan: float) -> None:
+        super().__init__()
+        self.linears = torch.nn.ModuleList(m for m in net if isinstance(m, torch.nn.Linear))
+        self.mass = [torch.ones(m.out_features, requires_grad=True) for m in self.linears[:-1]]
+        self.fitness = [torch.zeros_like(m, requires_grad=False) for m in self.mass]
+        self.pressure, self.pace, self.step = pressure, 6.907755 / lifespan, 0
+        self.founding = float(sum(m.in_features * m.out_features for m in self.linears))
+
+    def forward(self, x: Any) -> Any:
+        for linear, mass in zip(self.linears[:-1], self.mass, strict=True):
+            x = torch.relu(linear(x)) * mass
+        return self.linears[-1](x)
+
+    @torch.no_grad()
+    def select(self) -> None:
+        """ln m += pace (F - c) / (|F| + c), F = -dL/dm remembered; extinct below 1e-3."""
+        self.step += 1
+        counts = [int((mass > 0).sum()) for mass in self.mass]
+        widths = [self.linears[0].in_features, *counts, self.linears[-1].out_features]
+        for i, (mass, fitness) in enumerate(zip(self.mass, self.fitness, strict=True)):
+            fitness.mul_(0.9).sub_(mass.grad, alpha=0.1)
+            now = fitness / (1 - 0.9**self.step)
+            upkeep = self.pressure * (widths[i] + widths[i + 2]) / self.founding
+            mass.mul_(torch.exp(self.pace * (now - upkeep) / (now.abs() + upkeep)))
+            if self.step > 100:
+                mass[mass < 1e-3] = 0
+            mass.grad = None
+
+
+def masks(settings: Facts) -> Facts:
+    """The same law on masks written by hand: the dead cost as much as the living."""
+    plain, x, y, story = begun(settings)
+    net = Masked(plain, settings["pressure"], settings["lifespan"])
+    epochs(net, x, y, story, settings["epochs"], *_how(settings), net.select)
+    return told(story, [int((mass > 0).sum()) for mass in net.mass])
+
+
+def pruned(settings: Facts) -> Facts:
+    """Train, prune to `keep` neurons by norm over both layers with torch-pruning, fine-tune."""
+    import torch_pruning as tp
+
+    net, x, y, story = begun(settings)
+    first = settings["epochs"] // 2
+    epochs(net, x, y, story, first, *_how(settings), None)
+    born = sum(settings["widths"][1:-1])
+    pruner = tp.pruner.MagnitudePruner(
+        net,
+        x[:1],
+        importance=tp.importance.MagnitudeImportance(p=2),
+        global_pruning=True,
+        pruning_ratio=1 - settings["keep"] / born,
+        ignored_layers=[net[-1]],
+    )
+    pruner.step()
+    epochs(net, x, y, story, settings["epochs"] - first, *_how(settings), None)
+    linears = [m for m in net if isinstance(m, torch.nn.Linear)]
+    return told(story, [linear.out_features for linear in linears[:-1]])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[2]))
+    request = json.loads(sys.stdin.readline())
+    answer = {"dense": dense, "masks": masks, "pruned": pruned}[request["run"]](request)
+    versions = {"torch": torch.__version__}
+    if request["run"] == "pruned":
+        import torch_pruning
+
+        versions["torch-pruning"] = torch_pruning.__version__
+    print(json.dumps({**answer, "versions": versions}))

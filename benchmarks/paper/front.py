@@ -1,0 +1,39 @@
+"""The front of structured sparsity: 784-300-100-10 whose input pixels are populations too.
+
+MNIST, five seeds: runs of 20 epochs by the defaults under pressures from 0.1 to 3, and long ones
+with the settings chosen in explore.py. Error against multiply-adds and against hidden units, with
+controls of the same sizes: the shape (the surviving pixels and neurons) trained from scratch, and a
+dense network cut by norm and at random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import lab
+from lab import Job, Lab
+
+SEEDS = 5
+NET = "seeing 784-300-100-10"
+SHORT = {
+    f"20 epochs, pressure {p:g}": Job(NET, selection={"pressure": p}) for p in (0.1, 0.3, 1, 3)
+}
+LONG: dict[str, Job] = {}
+
+
+def script(lab_: Lab) -> None:
+    jobs = SHORT | LONG
+    groups = []
+    for job in jobs.values():
+        seeds = [replace(job, seed=seed) for seed in lab_.seeds(SEEDS)]
+        groups.append(list(zip(seeds, lab_.run(seeds), strict=True)))
+    beside = lab.controls(lab_, groups)
+    told = [
+        {"settings": name, "ours": lab.summary([row for _, row in group]), **control}
+        for name, group, control in zip(jobs, groups, beside, strict=True)
+    ]
+    lab_.write(front=told)
+
+
+if __name__ == "__main__":
+    lab.main("front", __doc__, script)

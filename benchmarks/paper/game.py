@@ -1,0 +1,38 @@
+"""The game of the sister paper (arXiv 2512.22106): players climb their own utility, both signs.
+
+784-512-256-10 on MNIST, 20 epochs of batch 128, Adam at 1e-3 without decay. The benefit of taking
+part is what the loss gains by it (`marginal`, -dL/ds), or the paper's formula +<w, dL/dw>
+(`product`), which has the other sign: whoever's growth raises the loss earns. Costs are beta
+|w|^2 s^2 and gamma s; who falls below 0.01 is out. Three seeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import lab
+from lab import Job, Lab
+
+SEEDS = 3
+COSTS = ((1e-4, 0.0), (1e-2, 0.0), (0.0, 1e-3), (0.0, 1e-2), (1e-2, 1e-3))
+SIGNS = ("marginal", "product")
+
+
+def player(sign: str, beta: float, gamma: float, **changes: float) -> Job:
+    """A run of the game."""
+    law = ["BestResponse", {"beta": beta, "gamma": gamma}]
+    selection = {"pressure": 0.0, "dynamics": law, "fitness": sign, "threshold": 0.01}
+    return replace(Job(selection=selection, rate=1e-3, decay=0.0), **changes)
+
+
+def script(lab_: Lab) -> None:
+    told = []
+    for sign in SIGNS:
+        for beta, gamma in COSTS:
+            rows = lab_.run(player(sign, beta, gamma, seed=seed) for seed in lab_.seeds(SEEDS))
+            told.append({"sign": sign, "beta": beta, "gamma": gamma, **lab.summary(rows)})
+    lab_.write(game=told)
+
+
+if __name__ == "__main__":
+    lab.main("game", __doc__, script)

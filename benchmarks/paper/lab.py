@@ -1,0 +1,404 @@
+"""The laboratory of the paper's scripts: jobs, the process pool that runs them, and their results.
+
+A job says everything that decides a run: network, data, selection, optimizer, length, seed, and
+what is read at its end. Its row is what was read. Rows are kept in a JSON file under the job's
+description, so that a script can be stopped and goes on where it was, and a table can be drawn of
+what there is. Each run has one thread: bits do not depend on it, and several runs share a machine.
+
+Two kinds of reading: "held" trains on 55,000 images and reads the 5,000 held out (for choices);
+"test" trains on all of the training set and reads the test set, once, after the last epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+os.environ["EVOPRUNE_NUM_THREADS"] = "1"
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import common  # noqa: E402 - cleans the environment, finds the package
+import numpy as np  # noqa: E402
+
+import evoprune as ep  # noqa: E402
+
+Row = dict[str, Any]
+
+HELD = 5000  # images held out of the training set for choices
+SPLIT = 0  # seed of that split
+GOES_ON = 75  # exit status: time was up, the next call goes on
+
+
+# ---- jobs ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes:
+        net: "mlp 784-512-256-10", "seeing 784-300-100-10" (with input populations), or
+            "lenet5 20-50-500".
+        selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
+            (name of the class, settings), and "fitness" one of FITNESS.
+        read: "held" or "test".
+        cuts: ways ("mass", "norm", "taylor", "random") of cutting the trained network by rank.
+        keeps: sizes to cut to: how many of all populations, or how many by layer.
+        features: birth ids of the input populations that there are from the start; None: all.
+    """
+
+    net: str = "mlp 784-512-256-10"
+    data: str = "mnist"
+    selection: dict[str, Any] | None = field(default_factory=dict)
+    rate: float = 2e-3
+    decay: float = 0.5
+    smoothing: float = 0.0
+    epochs: int = 20
+    batch: int = 128
+    shift: int = 0
+    seed: int = 0
+    read: str = "test"
+    cuts: tuple[str, ...] = ()
+    keeps: tuple[Any, ...] = ()
+    features: tuple[int, ...] | None = None
+
+    def told(self) -> Row:
+        """What differs from an ordinary job, as JSON; `selection` as given."""
+        usual = Job()
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(usual, f.name)
+        }
+
+    @property
+    def key(self) -> str:
+        """One string for one job."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def dense(job: Job, **changes: Any) -> Job:
+    """The same run without selection."""
+    return replace(job, selection=None, **changes)
+
+
+@cache
+def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
+    """What to train on, and what to read."""
+    if name == "mnist":
+        train, test = ep.datasets.mnist()
+    else:
+        folder = os.environ.get("EVOPRUNE_DATA")
+        if not folder:
+            raise FileNotFoundError(f"{name}: EVOPRUNE_DATA must name the folder that has it")
+        train, test = ep.datasets.fashion_mnist(Path(folder) / name)
+    if read == "held":
+        train, test = train.split(HELD, SPLIT)
+    return (train.subset(slice(3200)), test.subset(slice(500))) if quick else (train, test)
+
+
+def network_of(job: Job) -> ep.Network:
+    """The network at birth."""
+    kind, _, text = job.net.partition(" ")
+    sizes = [int(part) for part in text.split("-")]
+    if kind == "lenet5":
+        return ep.lenet5(filters=sizes[:2], neurons=sizes[2], seed=job.seed)
+    if job.shift:  # which needs to know that the input is an image
+        hidden = [ep.neurons(width) for width in sizes[1:-1]]
+        last = [ep.Dense(sizes[-1], gain=1.0), ep.Populations("identity", mass=False)]
+        return ep.Sequential([ep.Flatten(), *hidden, *last], input=(28, 28, 1), seed=job.seed)
+    net = ep.mlp(*sizes, inputs=kind == "seeing", seed=job.seed)
+    if job.features is not None:
+        layer = next(iter(net.alive))
+        net.kill(layer, np.setdiff1d(np.arange(sizes[0]), job.features).astype(np.int32))
+        net.compact()
+        net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5  # as if born for these
+    return net
+
+
+@ep.fitness
+def against(signals: Any) -> Any:
+    """The sign turned: those whose growth would raise the loss are the fit."""
+    return signals["mass_gradient"]
+
+
+@ep.fitness
+def absolute(signals: Any) -> Any:
+    """No sign: whoever moves the loss, in whatever direction, is fit."""
+    return np.abs(signals["mass_gradient"])
+
+
+@ep.fitness
+def product(signals: Any) -> Any:
+    """+<w, dL/dw>, the benefit of arXiv 2512.22106: `pull` with the other sign."""
+    return signals["owned_product"]
+
+
+FITNESS = {"against": against, "absolute": absolute, "product": product}
+
+
+def selection_of(settings: dict[str, Any] | None) -> ep.Selection | None:
+    """The selection that a job's settings describe."""
+    if settings is None:
+        return None
+    known = dict(settings)
+    if isinstance(known.get("dynamics"), list | tuple):
+        name, law = known["dynamics"]
+        known["dynamics"] = getattr(ep, name)(**law)
+    if known.get("fitness") in FITNESS:
+        known["fitness"] = FITNESS[known["fitness"]]
+    return ep.Selection(**known)
+
+
+def work(job: Job, quick: bool) -> Row:
+    """Train and read; what a process of the pool does."""
+    warnings.simplefilter("ignore", ep.NothingCanDie)  # dense runs, quick ones, pressure 0
+    train, read = data_of(job.data, job.read, quick)
+    net = network_of(job)
+    trainer = ep.Trainer(
+        net,
+        loss=ep.CrossEntropy(label_smoothing=job.smoothing),
+        optimizer=ep.AdamW(job.rate, decay=job.decay),
+        selection=selection_of(job.selection),
+    )
+    augment = {"shift": job.shift} if job.shift else None
+    begin = time.perf_counter()
+    try:
+        trainer.fit(train, job.epochs, job.batch, progress=False, augment=augment)
+    except ep.Diverged as error:
+        return {"diverged": str(error)}
+    row = {"seconds": round(time.perf_counter() - begin, 2), **facts(net, read)}
+    if "seeing" in job.net and job.features is None and job.selection is not None:
+        row["features"] = [int(birth) for birth in net.births(next(iter(net.alive)))]
+    row["cuts"] = {
+        by: [cut(net, by, keep, train, read, job.seed) for keep in job.keeps] for by in job.cuts
+    }
+    return row
+
+
+def facts(net: ep.Network, read: Any) -> Row:
+    """What a trained network is."""
+    return {
+        "accuracy": net.evaluate(read).accuracy,
+        "alive": list(net.alive.values()),
+        "born": list(net.born.values()),
+        "macs": net.flops,
+        "founding_macs": net.founding_flops,
+        "parameters": net.parameters,
+    }
+
+
+def cut(net: ep.Network, by: str, keep: Any, train: Any, read: Any, seed: int) -> Row:
+    """A copy cut by rank to so many populations in all, or in each layer."""
+    less = net.copy()
+    by_layer = not isinstance(keep, int)
+    if by_layer:
+        keep = dict(zip(less.alive, keep, strict=True))
+    seen = train.subset(slice(2000)) if by == "taylor" else None
+    less.prune(keep=keep, by=by, seed=seed, data=seen)  # type: ignore[arg-type]
+    return facts(less, read) if by_layer else {"accuracy": less.evaluate(read).accuracy}
+
+
+# ---- the laboratory -----------------------------------------------------------------------------
+
+
+class TimeIsUp(Exception):
+    """The minutes of this call are spent; what is done is written."""
+
+
+class Lab:
+    """Runs jobs, each once, and keeps their rows in NAME.json.
+
+    Args:
+        name: of the result.
+        about: the script's docstring; its first line is the help.
+    """
+
+    def __init__(self, name: str, about: str | None) -> None:
+        parser = argparse.ArgumentParser(description=(about or "").split("\n", 1)[0])
+        parser.add_argument("--quick", action="store_true", help="tiny runs, to try the script")
+        parser.add_argument("--seeds", type=int, default=None, help="as many as the script says")
+        parser.add_argument("--workers", type=int, default=1, help="processes, of a thread each")
+        parser.add_argument("--minutes", type=float, default=1e9, help="stop then; call again")
+        parser.add_argument("--out", type=Path, default=None, help="folder of the JSON")
+        self.options = parser.parse_args()
+        usual = common.ROOT / "build" / "benchmarks" if self.options.quick else HERE / "results"
+        self.path = (self.options.out or usual) / f"{name}.json"
+        self.end = time.monotonic() + 60 * self.options.minutes
+        self.facts: Row = {"benchmark": name}
+        self.known: dict[str, Row] = {}
+        if self.path.exists():
+            self.facts = json.loads(self.path.read_text())
+            self.known = {row["key"]: row for row in self.facts.pop("rows")}
+        self.facts |= {
+            "benchmark": name,
+            "quick": self.options.quick,
+            **common.package(),
+            "machine": common.machine(),
+            "held_out": {"images": HELD, "seed of the split": SPLIT},
+        }
+        self.source = common.commit()
+
+    def seeds(self, usual: int) -> range:
+        """The seeds of a claim."""
+        return range(self.options.seeds or (1 if self.options.quick else usual))
+
+    def run(self, jobs: Iterable[Job]) -> list[Row]:
+        """Rows of jobs, in their order; those that are not known are run first."""
+        wanted = [self._fitted(job) for job in jobs]
+        missing = list({job.key: job for job in wanted if job.key not in self.known}.values())
+        if missing:
+            print(f"{len(missing)} of {len(wanted)} jobs to run", flush=True)
+            self._work(missing)
+        return [self.known[job.key] for job in wanted]
+
+    def _fitted(self, job: Job) -> Job:
+        """In a quick look every job is tiny."""
+        return replace(job, epochs=min(job.epochs, 2)) if self.options.quick else job
+
+    def _work(self, jobs: Sequence[Job]) -> None:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.options.workers, mp_context=context) as pool:
+            running: dict[Future[Row], Job] = {}
+            left = list(jobs)
+            while left or running:
+                while left and len(running) < self.options.workers and not self._late():
+                    job = left.pop(0)
+                    running[pool.submit(work, job, self.options.quick)] = job
+                if not running:
+                    raise TimeIsUp
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._keep(running.pop(done), done.result())
+
+    def _late(self) -> bool:
+        return time.monotonic() > self.end
+
+    def _keep(self, job: Job, found: Row) -> None:
+        row = {"key": job.key, "job": job.told(), "commit": self.source["commit"], **found}
+        self.known[job.key] = row
+        alive = "+".join(map(str, found.get("alive", ["diverged"])))
+        print(
+            f"{100 * found.get('accuracy', 0):.2f} %  {alive:14} {found.get('macs', 0):9.0f} MAC  "
+            f"{found.get('seconds', 0):5.1f} s  {json.dumps(job.told())[:150]}",
+            flush=True,
+        )
+        self.write()
+
+    def write(self, **more: Any) -> None:
+        """Write what there is, with some more facts in its header."""
+        self.facts |= {**more, **self.source}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        rows = ",\n".join(json.dumps(row) for row in self.known.values())
+        head = json.dumps(self.facts, indent=1)[:-2]
+        self.path.write_text(f'{head},\n "rows": [\n{rows}\n]}}\n')
+
+    def keep_only(self, rows: Iterable[Row]) -> None:
+        """Drop rows that no table asks for any more."""
+        keys = {row["key"] for row in rows}
+        self.known = {key: row for key, row in self.known.items() if key in keys}
+
+
+def main(name: str, about: str | None, script: Callable[[Lab], None]) -> None:
+    """Run a script to its end, or till its minutes are over."""
+    lab = Lab(name, about)
+    try:
+        script(lab)
+    except TimeIsUp:
+        print("time is up: call again to go on")
+        sys.exit(GOES_ON)
+    lab.write()
+    print(f"written: {lab.path}")
+
+
+# ---- statistics and controls ---------------------------------------------------------------------
+
+
+def mean(numbers: Iterable[float]) -> float:
+    """Arithmetic mean."""
+    return statistics.fmean(numbers)
+
+
+def deviation(numbers: Iterable[float]) -> float:
+    """Standard deviation over the seeds (n - 1); 0 for one."""
+    every = list(numbers)
+    return statistics.stdev(every) if len(every) > 1 else 0.0
+
+
+def summary(rows: Sequence[Row]) -> Row:
+    """Mean and deviation over seeds of what tables show; runs that diverged are counted apart."""
+    good = [row for row in rows if "accuracy" in row]
+    told: Row = {"seeds": len(rows), "diverged": len(rows) - len(good)}
+    if good:
+        told |= {
+            "accuracy": mean(row["accuracy"] for row in good),
+            "deviation": deviation(row["accuracy"] for row in good),
+            "alive": mean(sum(row["alive"]) for row in good),
+            "alive_deviation": deviation(sum(row["alive"]) for row in good),
+            "layers": [mean(part) for part in zip(*(row["alive"] for row in good), strict=True)],
+            "extinct": mean(1 - sum(row["alive"]) / sum(row["born"]) for row in good),
+            "macs": mean(row["macs"] for row in good),
+            "parameters": mean(row["parameters"] for row in good),
+            "seconds": mean(row.get("seconds", 0) for row in good),
+        }
+    return told
+
+
+def controls(lab: Lab, groups: Sequence[Sequence[tuple[Job, Row]]]) -> list[Row]:
+    """What the same sizes are worth without selection, for groups of runs (one a seed each).
+
+    For every run: its shape trained from scratch, as long and by the same optimizer; and a dense
+    network of the same seed, cut after training to as many in every layer, by norm and at random.
+
+    Returns:
+        A row a group: name of the control -> summary.
+    """
+    every = [pair for group in groups for pair in group]
+    scratch = lab.run(from_scratch(job, row) for job, row in every)
+    cuts: dict[str, list[tuple[int, ...]]] = {}
+    parents: dict[str, Job] = {}
+    for job, row in every:
+        parent = dense(job, cuts=("norm", "random"), keeps=())
+        parents[parent.key] = parent
+        sizes = cuts.setdefault(parent.key, [])
+        if (size := tuple(row["alive"])) not in sizes:
+            sizes.append(size)
+    trained = lab.run(
+        replace(parent, keeps=tuple(sorted(cuts[key]))) for key, parent in parents.items()
+    )
+    of_parent = dict(zip(parents, trained, strict=True))
+    told, at = [], iter(scratch)
+    for group in groups:
+        found: dict[str, list[Row]] = {"scratch": [next(at) for _ in group]}
+        for job, row in group:
+            parent = dense(job, cuts=("norm", "random"), keeps=())
+            place = sorted(cuts[parent.key]).index(tuple(row["alive"]))
+            for by in parent.cuts:
+                found.setdefault(by, []).append(of_parent[parent.key]["cuts"][by][place])
+            found.setdefault("dense", []).append(of_parent[parent.key])
+        told.append({name: summary(rows) for name, rows in found.items()})
+    return told
+
+
+def from_scratch(job: Job, row: Row) -> Job:
+    """The surviving shape, born so."""
+    kind, _, text = job.net.partition(" ")
+    sizes, alive = text.split("-"), row["alive"]
+    if kind == "lenet5":
+        return dense(job, net=f"lenet5 {'-'.join(map(str, alive))}", cuts=(), keeps=())
+    hidden = alive[1:] if kind == "seeing" else alive
+    shape = "-".join(map(str, [sizes[0], *hidden, sizes[-1]]))
+    born = tuple(row["features"]) if kind == "seeing" else None
+    return dense(job, net=f"{kind} {shape}", features=born, cuts=(), keeps=())

@@ -1,0 +1,402 @@
+"""The page docs/paper.md and its figures, of the JSON files that the scripts beside it wrote.
+
+    python benchmarks/paper/page.py             # from benchmarks/paper/results into docs
+
+Every number on the page is read from a file; what a script has not run yet is left out. Published
+numbers are those of PUBLISHED, with their sources.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs"), str(HERE)]
+
+import pictures  # noqa: E402
+from published import GAME, LENET, MACS, PAPER, UNITS  # noqa: E402
+
+Facts = dict[str, Any]
+
+
+def result(name: str) -> Facts | None:
+    """What a script wrote, if it has run."""
+    path = HERE / "results" / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+# ---- words --------------------------------------------------------------------------------------
+
+
+def percent(found: Facts, digits: int = 2) -> str:
+    """98.43 ± 0.05: mean and deviation over the seeds, in per cent."""
+    if "accuracy" not in found:
+        return "diverged"
+    spread = f" ± {100 * found['deviation']:.{digits}f}" if found.get("seeds", 1) > 1 else ""
+    return f"{100 * found['accuracy']:.{digits}f}{spread}"
+
+
+def shape(found: Facts) -> str:
+    """Means by layer: 151 + 28."""
+    return " + ".join(f"{n:.0f}" for n in found["layers"])
+
+
+def thousand(number: float) -> str:
+    return f"{number / 1000:.1f} k" if number < 1e6 else f"{number / 1e6:.2f} M"
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table, the first column to the left."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines] + [""]
+
+
+def figure(name: str, alt: str) -> list[str]:
+    """A figure, on light and dark ground."""
+    return [
+        line
+        for ground in ("light", "dark")
+        for line in (
+            f"```{{image}} figures/paper-{name}-{ground}.png",
+            f":class: only-{ground}",
+            f":alt: {alt}",
+            "```",
+        )
+    ] + [""]
+
+
+def verdict(asked: str, met: bool, got: str) -> str:
+    """A line that says whether what was asked for holds."""
+    return f"- {asked}: **{'met' if met else 'not met'}**, {got}."
+
+
+def origin(name: str, facts: Facts) -> str:
+    """Where a section's numbers come from."""
+    machine = facts["machine"]
+    commits = sorted({row["commit"][:10] for row in facts["rows"] if row.get("commit")})
+    commits = commits or [str(facts.get("commit"))[:10]]
+    return (
+        f"<small>`python benchmarks/paper/{name}.py`: {machine['cpu']}, {machine['processors']} "
+        f"processors, {machine['system']}; core {facts['core']}, commit "
+        f"{', '.join(commits)}.</small>\n"
+    )
+
+
+# ---- sections -----------------------------------------------------------------------------------
+
+
+def paper(facts: Facts) -> list[str]:
+    """The paper's experiment: laws, and pressure."""
+    laws, told = facts["laws"], facts["pressures"]
+    place = {fraction: i for i, fraction in enumerate(facts["fractions"])}
+    rows = []
+    for name, found in laws.items():
+        if "accuracy" not in found:
+            continue
+        cut = found["cut"]
+        cells = [
+            f"{100 * cut['accuracy'][place[f]]:.2f} ± {100 * cut['deviation'][place[f]]:.2f}"
+            for f in (0.35, 0.5, 0.7, 0.85)
+        ]
+        rows.append([name, percent(found), f"{found['alive']:.0f}", *cells])
+    published = [f"{100 * PAPER[0.35]:.1f}", "88.3 to 88.6", "-", "-"]
+    rows.append(["*the paper, all its dynamics*", "about 98", "768", *published])
+    ours = laws["Malthusian"]
+    least = min(ours["cut"]["accuracy"][place[f]] for f in (0.35, 0.5))
+    by_itself = [row["ours"] for row in told if row["ours"]["extinct"] >= 0.85]
+    best = max(by_itself, key=lambda found: found["accuracy"])
+    lines = [
+        "## The paper's experiment",
+        "",
+        "784-512-256-10 on MNIST, the defaults (20 epochs, batch 128, AdamW at 2e-3 with decay "
+        "0.5), last epoch, mean and standard deviation over five seeds. Test accuracy in per cent "
+        "after cutting a share of the 768 populations by rank when training is over; the extinct "
+        "count as cut. Selection costs nothing down to the number that live by themselves.",
+        "",
+        *table(["dynamics", "as trained", "alive", "35 %", "50 %", "70 %", "85 % cut"], rows),
+        *figure("curve", "Accuracy against the share of the populations that was cut"),
+        verdict(
+            "asked, hard pruning of 35 and 50 % at least 98.2 % for the default",
+            least >= 0.982,
+            f"{100 * least:.2f} % at the lower of the two",
+        ),
+        verdict(
+            "asked, at least 98.2 % with at least 85 % extinct by themselves",
+            best["accuracy"] >= 0.982,
+            f"{percent(best)} % with {100 * best['extinct']:.1f} % extinct",
+        ),
+        "",
+        "Extinct by themselves, against pressure, and what the same shape is worth otherwise: "
+        "trained from scratch, or cut from a dense network of the same seed in every layer to as "
+        "many, by norm or at random.",
+        "",
+    ]
+    rows = [
+        [
+            f"{row['pressure']:g}",
+            percent(row["ours"]),
+            f"{row['ours']['alive']:.0f} ± {row['ours']['alive_deviation']:.0f}",
+            f"{100 * row['ours']['extinct']:.1f} %",
+            thousand(row["ours"]["macs"]),
+            percent(row["scratch"]),
+            percent(row["norm"]),
+            percent(row["random"]),
+        ]
+        for row in told
+    ]
+    head = ["pressure", "accuracy", "alive", "extinct", "multiply-adds", "from scratch"]
+    lines += table([*head, "cut by norm", "at random"], rows)
+    lines += figure("extinct", "Accuracy against the living, with controls and published results")
+    pictures.curve(facts)
+    pictures.extinct(facts, result("goal"), UNITS)
+    return [*lines, origin("table", facts)]
+
+
+def goal(facts: Facts) -> list[str]:
+    """Longer runs, for fewer."""
+    rows = [
+        [
+            row["settings"],
+            percent(row["ours"]),
+            f"{row['ours']['alive']:.0f} ({shape(row['ours'])})",
+            f"{100 * row['ours']['extinct']:.1f} %",
+            thousand(row["ours"]["macs"]),
+            percent(row["scratch"]),
+            percent(row["norm"]),
+        ]
+        for row in facts["goal"]
+    ]
+    small = [row["ours"] for row in facts["goal"] if row["ours"]["extinct"] >= 0.9]
+    lines = [
+        "## Smaller still",
+        "",
+        "The same network, for longer; settings were chosen on held-out images (below).",
+        "",
+        *table(
+            ["settings", "accuracy", "alive", "extinct", "multiply-adds", "from scratch", "cut"],
+            rows,
+        ),
+    ]
+    if small:
+        best = max(small, key=lambda found: found["accuracy"])
+        lines.append(
+            verdict(
+                "goal, 98.4 % at 90 % extinct",
+                best["accuracy"] >= 0.984,
+                f"{percent(best)} % with {best['alive']:.0f} alive",
+            )
+        )
+    else:
+        fewest = min((row["ours"] for row in facts["goal"]), key=lambda found: found["alive"])
+        lines.append(f"- goal, 98.4 % at 90 % extinct: no run had so few; {fewest['alive']:.0f}.")
+    return [*lines, "", origin("goal", facts)]
+
+
+def explored(facts: Facts) -> list[str]:
+    """What was tried on held-out images."""
+    rows = [
+        [row["settings"], percent(row), f"{row['alive']:.0f} ({shape(row)})", thousand(row["macs"])]
+        for row in facts["held_out_accuracy"]
+    ]
+    return [
+        "### What was tried",
+        "",
+        f"Accuracy on the {facts['held_out']['images']:,} images held out of the training set.",
+        "",
+        *table(["settings", "held out", "alive", "multiply-adds"], rows),
+        origin("explore", facts),
+    ]
+
+
+def front(facts: Facts) -> list[str]:
+    """Inputs, too."""
+    told = facts["front"]
+    rows = [
+        [
+            row["settings"],
+            percent(row["ours"]),
+            shape(row["ours"]),
+            f"{sum(row['ours']['layers'][1:]):.0f}",
+            thousand(row["ours"]["macs"]),
+            percent(row["scratch"]),
+            percent(row["norm"]),
+            percent(row["random"]),
+        ]
+        for row in told
+    ]
+    good = [row["ours"] for row in told if row["ours"]["accuracy"] >= 0.984]
+    lines = [
+        "## The front of structured sparsity",
+        "",
+        "784-300-100-10 with populations on the pixels too. Controls have the same pixels or as "
+        "many.",
+        "",
+        *table(
+            ["settings", "accuracy", "alive", "hidden", "multiply-adds", "from scratch", "by norm",
+             "at random"],
+            rows,
+        ),
+        *figure("front", "Error against multiply-adds and against hidden units"),
+    ]  # fmt: skip
+    if good:
+        cheap = min(good, key=lambda found: found["macs"])
+        few = min(good, key=lambda found: sum(found["layers"][1:]))
+        cheapest, fewest = thousand(cheap["macs"]), f"{sum(few['layers'][1:]):.0f}"
+        met = cheap["macs"] <= 9500, sum(few["layers"][1:]) <= 56
+    else:
+        cheapest = fewest = "nothing"
+        met = False, False
+    best = max((row["ours"] for row in told), key=lambda found: found["accuracy"])
+    lines += [
+        verdict(
+            "goal, at most 1.6 % wrong at 9.5 k multiply-adds", met[0],
+            f"{cheapest} is the least at that error; the most accurate run is at {percent(best)} %",
+        ),
+        verdict("goal, at most 56 hidden units at 1.6 % wrong", met[1], f"{fewest} is the least"),
+        "",
+    ]  # fmt: skip
+    pictures.front(facts, MACS, UNITS)
+    return [*lines, origin("front", facts)]
+
+
+def lenet(facts: Facts) -> list[str]:
+    """Filters."""
+    told = facts["front"]
+    rows = [
+        [
+            row["settings"],
+            percent(row["ours"]),
+            shape(row["ours"]),
+            thousand(row["ours"]["macs"]),
+            percent(row["scratch"]) if "scratch" in row else "-",
+        ]
+        for row in told
+    ]
+    lines = [
+        "## LeNet-5",
+        "",
+        "20-50-800-500, 2.293 M multiply-adds at birth; three seeds.",
+        "",
+        *table(["settings", "accuracy", "alive", "multiply-adds", "from scratch"], rows),
+        *figure("lenet", "LeNet-5: error against multiply-adds, with published points"),
+    ]
+    for error, most in ((0.86, 213e3), (1.0, 111e3)):
+        good = [r["ours"]["macs"] for r in told if 100 * (1 - r["ours"]["accuracy"]) <= error]
+        got = f"{thousand(min(good))} is the least" if good else "no run is as accurate"
+        met = bool(good) and min(good) <= most
+        asked = f"goal, {most / 1000:.0f} k multiply-adds or fewer at {error} % wrong"
+        lines.append(verdict(asked, met, got))
+    pictures.lenet(facts, LENET)
+    return [*lines, "", origin("lenet", facts)]
+
+
+def game(facts: Facts) -> list[str]:
+    """The sister paper's."""
+    words = {"marginal": "-dL/ds", "product": "+<w, dL/dw>, the paper's"}
+    rows = [
+        [
+            words[row["sign"]],
+            f"{row['beta']:g}",
+            f"{row['gamma']:g}",
+            percent(row),
+            f"{row['alive']:.0f}" if "alive" in row else "-",
+        ]
+        for row in facts["game"]
+    ]
+    rows += [["*published*", "-", "-", f"{100 * a:.2f}", f"{n}"] for n, a in GAME]
+    lines = [
+        "## Pruning as a game",
+        "",
+        "The dynamics of [arXiv:2512.22106](https://arxiv.org/abs/2512.22106), with the benefit "
+        "that descends the loss and with the one in its formula; three seeds.",
+        "",
+        *table(["benefit", "beta", "gamma", "accuracy", "alive"], rows),
+        *figure("game", "Accuracy against the living for both signs of the benefit"),
+    ]
+    pictures.game(facts, GAME)
+    return [*lines, origin("game", facts)]
+
+
+def decides(facts: Facts) -> list[str]:
+    """Ablations."""
+    lines = [
+        "## What decides",
+        "",
+        "One setting changed at a time, three seeds, accuracy on the held-out images against the "
+        "living. The default is the first of each panel or the one in bold.",
+        "",
+        *figure("decides", "Held-out accuracy against the living, one panel a setting"),
+    ]
+    rows = [
+        [what, name, percent(found), f"{found['alive']:.0f}", f"{found['seconds']:.1f}"]
+        for what, settings in facts["ablations"].items()
+        for name, found in settings.items()
+        if "alive" in found
+    ]
+    lines += table(["", "", "held out", "alive", "seconds"], rows)
+    pictures.decides(facts)
+    return [*lines, origin("decides", facts)]
+
+
+def clock(facts: Facts) -> list[str]:
+    """Time."""
+    rows = [
+        [
+            row["name"],
+            f"{row['seconds']['median']:.1f}",
+            f"{row['times_ours']:.2f} x",
+            f"{100 * row['accuracy']:.2f}",
+            f"{row['alive']:.0f}",
+        ]
+        for row in facts["rows"]
+    ]
+    peers = ", ".join(f"{name} {version}" for name, version in facts.get("peers", {}).items())
+    pictures.clock(facts)
+    return [
+        "## Time",
+        "",
+        f"Seconds of training to the last epoch, {facts['threads']} threads, in turn; {peers}.",
+        "",
+        *table(["", "seconds", "of ours", "accuracy", "alive"], rows),
+        *figure("clock", "Test accuracy against seconds of training"),
+        origin("clock", facts),
+    ]
+
+
+SECTIONS: dict[str, Callable[[Facts], list[str]]] = {
+    "table": paper,
+    "goal": goal,
+    "explore": explored,
+    "front": front,
+    "lenet": lenet,
+    "game": game,
+    "decides": decides,
+    "clock": clock,
+}
+
+
+def main() -> None:
+    lines = [
+        "<!-- made by benchmarks/paper/page.py; change that, not this -->",
+        "# The paper's table, and past it",
+        "",
+        "What selection does to the networks of the literature, measured: the last epoch and never "
+        "the best one, mean and deviation over seeds, the test set read once. Whatever was chosen "
+        "was chosen on images held out of the training set. Each section says which script of "
+        "`benchmarks/paper/` made it.",
+        "",
+    ]
+    for name, section in SECTIONS.items():
+        facts = result(name)
+        if facts is not None:
+            lines += section(facts)
+    (ROOT / "docs" / "paper.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""The figures of docs/paper.md, of what the scripts wrote; each on light and on dark ground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import make_figures
+import numpy as np
+from matplotlib.ticker import ScalarFormatter
+
+import evoprune as ep
+from evoprune.plot import _ground as ground
+
+Facts = dict[str, Any]
+
+
+def save(name: str, draw: Callable[[], Any]) -> None:
+    """Into docs/figures, as paper-NAME-light.png and -dark.png."""
+    make_figures.save(f"paper-{name}", draw)
+
+
+def plain(axis: Any, ticks: Iterable[float]) -> None:
+    """Ticks of a logarithmic axis as plain numbers."""
+    axis.set_ticks(list(ticks))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(lambda *_: "")
+
+
+def curve(facts: Facts) -> None:
+    """Accuracy against the share that was cut, every dynamics and the dense network."""
+    x = 100 * np.array(facts["fractions"])
+    laws = {name: found for name, found in facts["laws"].items() if "cut" in found}
+
+    def draw() -> Any:
+        ax = ground.figure(1, 1, (9, 5.4))[0]
+        named = [n for n in laws if not n.startswith("dense") and "nobody" not in n]
+        others = [n for n in laws if n not in named]
+        palette = [*ground.colours(7, ax), *ground.colours(7, ax)]
+        for i, name in enumerate(named):
+            y = 100 * np.array(laws[name]["cut"]["accuracy"])
+            style = {"linewidth": 2.6} if name == "Malthusian" else {"alpha": 0.8}
+            ax.plot(x, y, color=palette[i], label=name, linestyle="--" if i > 6 else "-", **style)
+        shades = iter(np.linspace(0.35, 0.8, max(2, len(others))))
+        for name in others:
+            y = 100 * np.array(laws[name]["cut"]["accuracy"])
+            ax.plot(x, y, color=ground.grey(ax, next(shades)), linestyle=":", label=name)
+        ax.scatter([35, 50], [95.5, 88.45], marker="x", color=ground.grey(ax, 0.9), zorder=5)
+        for at, text in (((35, 95.5), "the paper"), ((50, 88.45), "the paper")):
+            ax.annotate(text, at, (-6, -13), textcoords="offset points", ha="right", fontsize=8)
+        ax.set_ylim(80, 99.2)
+        ax.grid(color=ground.grey(ax, 0.1), linewidth=0.7)
+        ground.label(ax, "Hard pruning after training", "% of the populations cut", "% right")
+        ax.legend(fontsize=8, ncols=2, loc="lower left")
+        return ax
+
+    save("curve", draw)
+
+
+def extinct(facts: Facts, goal: Facts | None, published: dict[str, Any]) -> None:
+    """Accuracy against the living: under pressure, longer runs, controls, published results."""
+    told = facts["pressures"]
+
+    def draw() -> Any:
+        ax = ground.figure(1, 1, (9, 5.4))[0]
+        blue, orange, green, pink, *_ = ground.colours(7, ax)
+        x = [row["ours"]["alive"] for row in told]
+        for key, name, colour in (
+            ("ours", "selection, 20 epochs", blue),
+            ("scratch", "the shape from scratch", orange),
+            ("norm", "dense, cut by norm", green),
+        ):
+            y = [100 * row[key]["accuracy"] for row in told]
+            bar = [100 * row[key]["deviation"] for row in told]
+            ax.errorbar(x, y, bar, color=colour, marker="o", markersize=4, capsize=2, label=name)
+        if goal:
+            points = [row["ours"] for row in goal["goal"]]
+            ax.errorbar(
+                [p["alive"] for p in points],
+                [100 * p["accuracy"] for p in points],
+                [100 * p["deviation"] for p in points],
+                color=pink,
+                linestyle="none",
+                marker="D",
+                markersize=5,
+                capsize=2,
+                label="selection, longer",
+            )
+        for name, (units, error) in published.items():
+            ax.scatter(units, 100 - error, marker="x", color=ground.grey(ax, 0.7), zorder=4)
+            ax.annotate(name, (units, 100 - error), (4, 4), textcoords="offset points", fontsize=8)
+        ax.set_xscale("log")
+        plain(ax.xaxis, (50, 75, 100, 150, 200, 300))
+        ax.set_ylim(96, 98.8)
+        ax.grid(color=ground.grey(ax, 0.1), linewidth=0.7)
+        ground.label(ax, "Accuracy against size", "living hidden units", "% right")
+        ax.legend(fontsize=9, loc="lower right")
+        return ax
+
+    save("extinct", draw)
+
+
+def points(told: list[Facts], key: str, x: Callable[[Facts], float]) -> tuple[Any, Any]:
+    """Sizes and errors in per cent of one contestant."""
+    found = [row[key] for row in told if key in row and "accuracy" in row[key]]
+    sizes = [x(f) for f in found]
+    return np.array(sizes), np.array([100 * (1 - f["accuracy"]) for f in found])
+
+
+def hidden(found: Facts) -> float:
+    """Units that live behind the pixels."""
+    return float(sum(found["layers"][1:]))
+
+
+def front(facts: Facts, macs: dict[str, Any], units: dict[str, Any]) -> None:
+    """Error against multiply-adds and hidden units."""
+    told = facts["front"]
+
+    def draw() -> Any:
+        axes = ground.figure(1, 2, (11, 4.8))
+        for ax, size, known, word in (
+            (axes[0], lambda f: f["macs"], macs, "multiply-adds"),
+            (axes[1], hidden, units, "living hidden units"),
+        ):
+            runs = {
+                name: points(told, key, size)
+                for name, key in (
+                    ("selection", "ours"),
+                    ("from scratch", "scratch"),
+                    ("cut by norm", "norm"),
+                )
+            }
+            ep.plot.pareto(runs, reference=known, ax=ax)
+            ax.set_ylim(1.2, 6)
+            ax.set_yscale("log")
+            plain(ax.yaxis, (1.2, 1.4, 1.6, 2, 3, 4, 6))
+            ax.set_xlabel(word)
+        return axes[0]
+
+    save("front", draw)
+
+
+def lenet(facts: Facts, known: dict[str, Any]) -> None:
+    """Error against multiply-adds."""
+
+    def draw() -> Any:
+        ax = ground.figure(1, 1, (8, 4.8))[0]
+        runs = {
+            name: points(facts["front"], key, lambda f: f["macs"])
+            for name, key in (("selection", "ours"), ("from scratch", "scratch"))
+        }
+        return ep.plot.pareto(
+            {name: p for name, p in runs.items() if len(p[0])}, reference=known, ax=ax
+        )
+
+    save("lenet", draw)
+
+
+def game(facts: Facts, known: Any) -> None:
+    """Accuracy against the living, by sign."""
+
+    def draw() -> Any:
+        ax = ground.figure(1, 1, (8, 4.8))[0]
+        words = {"marginal": "-dL/ds: descends the loss", "product": "+<w, dL/dw>: the formula"}
+        for (sign, word), colour in zip(words.items(), ground.colours(2, ax), strict=True):
+            rows = [r for r in facts["game"] if r["sign"] == sign and "alive" in r]
+            ax.scatter(
+                [max(r["alive"], 1) for r in rows],
+                [100 * r["accuracy"] for r in rows],
+                color=colour,
+                label=word,
+            )
+        x, y = zip(*known, strict=True)
+        ax.scatter(
+            x, [100 * a for a in y], marker="x", color=ground.grey(ax, 0.7), label="published"
+        )
+        ax.set_xscale("log")
+        plain(ax.xaxis, (2, 10, 30, 100, 300, 768))
+        ax.grid(color=ground.grey(ax, 0.1), linewidth=0.7)
+        ground.label(ax, "Pruning as a game", "living populations", "% right")
+        ax.legend(fontsize=9)
+        return ax
+
+    save("game", draw)
+
+
+def decides(facts: Facts) -> None:
+    """A panel a setting: held-out accuracy against the living."""
+    told = facts["ablations"]
+
+    def draw() -> Any:
+        columns = 3
+        axes = ground.figure(-(-len(told) // columns), columns, (11.5, 13))
+        for ax in axes[len(told) :]:
+            ax.axis("off")
+        for ax, (what, settings) in zip(axes, told.items(), strict=False):
+            blue, *_ = ground.colours(7, ax)
+            good = {n: f for n, f in settings.items() if f.get("accuracy", 0) > 0.9}
+            for name, found in good.items():
+                ax.errorbar(
+                    found["alive"],
+                    100 * found["accuracy"],
+                    100 * found["deviation"],
+                    found["alive_deviation"],
+                    color=blue,
+                    marker="o",
+                    markersize=4,
+                    linewidth=0.8,
+                )
+                at = (found["alive"], 100 * found["accuracy"])
+                ax.annotate(name, at, (4, 4), textcoords="offset points", fontsize=8)
+            ax.set_xscale("log")
+            plain(ax.xaxis, (30, 50, 100, 200, 400, 768))
+            left, right = ax.get_xlim()
+            ax.set_xlim(left / 1.2, right * 1.35)
+            ax.margins(y=0.2)
+            ax.grid(color=ground.grey(ax, 0.1), linewidth=0.7)
+            lost = [n for n in settings if n not in good]
+            note = f" (not shown: {', '.join(lost)})" if lost else ""
+            ground.label(ax, what + note, "alive", "% right, held out")
+        return axes[0]
+
+    save("decides", draw)
+
+
+def clock(facts: Facts) -> None:
+    """Accuracy against seconds, means over the rounds."""
+
+    def draw() -> Any:
+        ax = ground.figure(1, 1, (8, 4.8))[0]
+        rows = facts["rows"]
+        for row, colour in zip(rows, ground.colours(len(rows), ax), strict=True):
+            seconds = np.mean([run["seconds"] for run in row["runs"]], axis=0)
+            accuracy = 100 * np.mean([run["accuracy"] for run in row["runs"]], axis=0)
+            ax.plot(seconds, accuracy, color=colour, label=row["name"])
+            ax.scatter(seconds[-1:], accuracy[-1:], color=colour, s=30, zorder=3)
+        ax.set_ylim(96, 98.8)
+        ax.grid(color=ground.grey(ax, 0.1), linewidth=0.7)
+        ground.label(ax, "Time to an accuracy", "seconds of training", "% right, test")
+        ax.legend(fontsize=9, loc="lower right")
+        return ax
+
+    save("clock", draw)

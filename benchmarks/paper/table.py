@@ -1,0 +1,80 @@
+"""The paper's experiment: every dynamics hard pruned after training, and extinction by itself.
+
+784-512-256-10 on MNIST, the defaults, five seeds. First every dynamics with its default fitness:
+accuracy, and accuracy after hard pruning of 0 to 95 % of the 768 populations by mass. The extinct
+are removed while a network trains; two laws are also run as in the paper, where nobody dies until
+training is over. Then pressure from 0.03 to 3, with controls at every size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import lab
+from lab import Job, Lab
+
+LAWS = (
+    "Malthusian",
+    "Replicator",
+    "ReplicatorMutator",
+    "Logistic",
+    "LotkaVolterra",
+    "WrightFisher",
+    "Moran",
+    "NoisyGrowth",
+    "BestResponse",
+    "NoDynamics",
+)
+KEPT = ("Malthusian", "Replicator")  # also as the paper does it
+BORN = 768
+FRACTIONS = [i / 100 for i in range(0, 100, 5)]
+KEEPS = tuple(BORN - round(fraction * BORN) for fraction in FRACTIONS)
+PRESSURES = (0.03, 0.07, 0.15, 0.3, 0.6, 1.0, 3.0)
+SEEDS = 5
+NEVER = 10**9  # min_age: nobody dies
+
+
+def curve(rows: list[lab.Row], by: str) -> dict[str, list[float]]:
+    """Mean and deviation of accuracy at every fraction."""
+    at = [[row["cuts"][by][i]["accuracy"] for row in rows] for i in range(len(KEEPS))]
+    return {"accuracy": [lab.mean(a) for a in at], "deviation": [lab.deviation(a) for a in at]}
+
+
+def laws(lab_: Lab) -> dict[str, Any]:
+    """Every dynamics, hard pruned by mass."""
+    told: dict[str, Any] = {}
+    for name, age in [(law, None) for law in LAWS] + [(law, NEVER) for law in KEPT]:
+        kept = {} if age is None else {"min_age": age}
+        selection = None if name == "NoDynamics" else {"dynamics": [name, {}], **kept}
+        by = ("mass",) if selection else ("norm", "taylor", "random")
+        job = Job(selection=selection, cuts=by, keeps=KEEPS)
+        rows = lab_.run(replace(job, seed=seed) for seed in lab_.seeds(SEEDS if not age else 3))
+        for way in by:
+            shown = name if selection else f"dense, by {way}"
+            told[shown + (", nobody dies" if age else "")] = {
+                **lab.summary(rows),
+                "cut": curve(rows, way),
+            }
+    return told
+
+
+def pressures(lab_: Lab) -> list[dict[str, Any]]:
+    """Extinction by itself, against pressure; with controls."""
+    groups = []
+    for pressure in PRESSURES:
+        jobs = [Job(selection={"pressure": pressure}, seed=s) for s in lab_.seeds(SEEDS)]
+        groups.append(list(zip(jobs, lab_.run(jobs), strict=True)))
+    beside = lab.controls(lab_, groups)
+    return [
+        {"pressure": p, "ours": lab.summary([row for _, row in group]), **control}
+        for p, group, control in zip(PRESSURES, groups, beside, strict=True)
+    ]
+
+
+def script(lab_: Lab) -> None:
+    lab_.write(fractions=FRACTIONS, pressures=pressures(lab_), laws=laws(lab_))
+
+
+if __name__ == "__main__":
+    lab.main("table", __doc__, script)
