@@ -8,8 +8,6 @@ dense network cut by norm and at random.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import lab
 from lab import Job, Lab
 
@@ -23,10 +21,7 @@ LONG: dict[str, Job] = {}
 
 def script(lab_: Lab) -> None:
     jobs = SHORT | LONG
-    groups = []
-    for job in jobs.values():
-        seeds = [replace(job, seed=seed) for seed in lab_.seeds(SEEDS)]
-        groups.append(list(zip(seeds, lab_.run(seeds), strict=True)))
+    groups = lab.groups_of(lab_, jobs.values(), SEEDS)
     beside = lab.controls(lab_, groups)
     told = [
         {"settings": name, "ours": lab.summary([row for _, row in group]), **control}

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
@@ -116,7 +117,7 @@ def network_of(job: Job) -> ep.Network:
     sizes = [int(part) for part in text.split("-")]
     if kind == "lenet5":
         return ep.lenet5(filters=sizes[:2], neurons=sizes[2], seed=job.seed)
-    if job.shift:  # which needs to know that the input is an image
+    if job.shift and kind == "mlp":  # the input must be known to be an image
         hidden = [ep.neurons(width) for width in sizes[1:-1]]
         last = [ep.Dense(sizes[-1], gain=1.0), ep.Populations("identity", mass=False)]
         return ep.Sequential([ep.Flatten(), *hidden, *last], input=(28, 28, 1), seed=job.seed)
@@ -127,6 +128,31 @@ def network_of(job: Job) -> ep.Network:
         net.compact()
         net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5  # as if born for these
     return net
+
+
+class Moved:
+    """Shuffled batches of images of 28 x 28, each moved by up to `shift` pixels each way."""
+
+    def __init__(self, data: Any, job: Job) -> None:
+        rows = slice(None) if data.rows is None else data.rows
+        self.x, self.y = np.asarray(data.x[rows]).reshape(-1, 28, 28), np.asarray(data.y[rows])
+        self.batch, self.shift = job.batch, job.shift
+        self.random = np.random.default_rng(job.seed)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.x) / self.batch)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        order = self.random.permutation(len(self.x))
+        for at in range(0, len(order), self.batch):
+            rows = order[at : at + self.batch]
+            wide = np.pad(self.x[rows], ((0, 0), (self.shift,) * 2, (self.shift,) * 2))
+            moves = self.random.integers(0, 2 * self.shift + 1, (len(rows), 2))
+            moved = np.empty((len(rows), 28, 28), wide.dtype)
+            for down, right in np.unique(moves, axis=0):
+                those = (moves == (down, right)).all(1)
+                moved[those] = wide[those, down : down + 28, right : right + 28]
+            yield moved.reshape(len(rows), -1), self.y[rows]
 
 
 @ep.fitness
@@ -175,6 +201,9 @@ def work(job: Job, quick: bool) -> Row:
         selection=selection_of(job.selection),
     )
     augment = {"shift": job.shift} if job.shift else None
+    if job.shift and "seeing" in job.net:  # pixels are populations here, and no image
+        train, augment = Moved(train, job), None
+        net.scale_input(read.shift, read.scale)
     begin = time.perf_counter()
     try:
         trainer.fit(train, job.epochs, job.batch, progress=False, augment=augment)
@@ -356,17 +385,35 @@ def summary(rows: Sequence[Row]) -> Row:
     return told
 
 
-def controls(lab: Lab, groups: Sequence[Sequence[tuple[Job, Row]]]) -> list[Row]:
-    """What the same sizes are worth without selection, for groups of runs (one a seed each).
+Group = Sequence[tuple[Job, Row]]  # the runs of one setting, one a seed
 
-    For every run: its shape trained from scratch, as long and by the same optimizer; and a dense
-    network of the same seed, cut after training to as many in every layer, by norm and at random.
+
+def groups_of(lab: Lab, jobs: Iterable[Job], seeds: int) -> list[Group]:
+    """Every job with every seed."""
+    seeded = [[replace(job, seed=seed) for seed in lab.seeds(seeds)] for job in jobs]
+    return [list(zip(group, lab.run(group), strict=True)) for group in seeded]
+
+
+def scratch(lab: Lab, groups: Sequence[Group]) -> list[Row]:
+    """A control: the surviving shapes trained from scratch, as long, by the same optimizer.
+
+    Returns:
+        A summary a group.
+    """
+    return [summary(lab.run(from_scratch(job, row) for job, row in group)) for group in groups]
+
+
+def controls(lab: Lab, groups: Sequence[Group]) -> list[Row]:
+    """What the same sizes are worth without selection.
+
+    For every run: its shape from scratch, see `scratch`; and a dense network of the same seed, cut
+    after training to as many in every layer, by norm and at random.
 
     Returns:
         A row a group: name of the control -> summary.
     """
     every = [pair for group in groups for pair in group]
-    scratch = lab.run(from_scratch(job, row) for job, row in every)
+    born_so = scratch(lab, groups)
     cuts: dict[str, list[tuple[int, ...]]] = {}
     parents: dict[str, Job] = {}
     for job, row in every:
@@ -379,16 +426,16 @@ def controls(lab: Lab, groups: Sequence[Sequence[tuple[Job, Row]]]) -> list[Row]
         replace(parent, keeps=tuple(sorted(cuts[key]))) for key, parent in parents.items()
     )
     of_parent = dict(zip(parents, trained, strict=True))
-    told, at = [], iter(scratch)
-    for group in groups:
-        found: dict[str, list[Row]] = {"scratch": [next(at) for _ in group]}
+    told = []
+    for group, shape in zip(groups, born_so, strict=True):
+        found: dict[str, list[Row]] = {}
         for job, row in group:
             parent = dense(job, cuts=("norm", "random"), keeps=())
             place = sorted(cuts[parent.key]).index(tuple(row["alive"]))
             for by in parent.cuts:
                 found.setdefault(by, []).append(of_parent[parent.key]["cuts"][by][place])
             found.setdefault("dense", []).append(of_parent[parent.key])
-        told.append({name: summary(rows) for name, rows in found.items()})
+        told.append({"scratch": shape, **{name: summary(rows) for name, rows in found.items()}})
     return told
 
 

@@ -6,8 +6,6 @@ beside each the surviving shape trained from scratch, as long.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import lab
 from lab import Job, Lab
 
@@ -22,24 +20,13 @@ JOBS = {
 
 
 def script(lab_: Lab) -> None:
-    groups = []
-    for job in JOBS.values():
-        seeds = [replace(job, seed=seed) for seed in lab_.seeds(SEEDS)]
-        groups.append(list(zip(seeds, lab_.run(seeds), strict=True)))
-        lab_.write(front=[_told(name, done) for name, done in zip(JOBS, groups, strict=False)])
-    scratch = [lab_.run(lab.from_scratch(job, row) for job, row in group) for group in groups]
-    dense = lab_.run([lab.dense(job) for job, _ in groups[0][:1]])
-    lab_.write(
-        front=[
-            {**_told(name, group), "scratch": lab.summary(rows)}
-            for name, group, rows in zip(JOBS, groups, scratch, strict=True)
-        ],
-        dense=lab.summary(dense),
-    )
-
-
-def _told(name: str, group: list[tuple[Job, lab.Row]]) -> lab.Row:
-    return {"settings": name, "ours": lab.summary([row for _, row in group])}
+    groups = lab.groups_of(lab_, JOBS.values(), SEEDS)
+    ours = [lab.summary([row for _, row in group]) for group in groups]
+    told = [{"settings": name, "ours": found} for name, found in zip(JOBS, ours, strict=True)]
+    lab_.write(front=told)
+    for row, control in zip(told, lab.scratch(lab_, groups), strict=True):
+        row["scratch"] = control
+    lab_.write(front=told)
 
 
 if __name__ == "__main__":

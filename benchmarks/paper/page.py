@@ -167,7 +167,6 @@ def goal(facts: Facts) -> list[str]:
             f"{100 * row['ours']['extinct']:.1f} %",
             thousand(row["ours"]["macs"]),
             percent(row["scratch"]),
-            percent(row["norm"]),
         ]
         for row in facts["goal"]
     ]
@@ -178,7 +177,7 @@ def goal(facts: Facts) -> list[str]:
         "The same network, for longer; settings were chosen on held-out images (below).",
         "",
         *table(
-            ["settings", "accuracy", "alive", "extinct", "multiply-adds", "from scratch", "cut"],
+            ["settings", "accuracy", "alive", "extinct", "multiply-adds", "from scratch"],
             rows,
         ),
     ]

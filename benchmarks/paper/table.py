@@ -61,10 +61,7 @@ def laws(lab_: Lab) -> dict[str, Any]:
 
 def pressures(lab_: Lab) -> list[dict[str, Any]]:
     """Extinction by itself, against pressure; with controls."""
-    groups = []
-    for pressure in PRESSURES:
-        jobs = [Job(selection={"pressure": pressure}, seed=s) for s in lab_.seeds(SEEDS)]
-        groups.append(list(zip(jobs, lab_.run(jobs), strict=True)))
+    groups = lab.groups_of(lab_, (Job(selection={"pressure": p}) for p in PRESSURES), SEEDS)
     beside = lab.controls(lab_, groups)
     return [
         {"pressure": p, "ours": lab.summary([row for _, row in group]), **control}
