@@ -2,13 +2,14 @@
 
 MNIST, five seeds: runs of 20 epochs by the defaults under pressures from 0.1 to 3, and long ones
 with the settings chosen in explore.py. Error against multiply-adds and against hidden units, with
-controls of the same sizes: the shape (the surviving pixels and neurons) trained from scratch, and a
-dense network cut by norm and at random.
+controls of the same sizes: the shape (the surviving pixels and neurons) trained from scratch and,
+for the short ones, a dense network cut by norm and at random.
 """
 
 from __future__ import annotations
 
 import lab
+from explore import long
 from lab import Job, Lab
 
 SEEDS = 5
@@ -16,13 +17,17 @@ NET = "seeing 784-300-100-10"
 SHORT = {
     f"20 epochs, pressure {p:g}": Job(NET, selection={"pressure": p}) for p in (0.1, 0.3, 1, 3)
 }
-LONG: dict[str, Job] = {}
+LONG = {
+    "60 epochs, pressure 1": long(1, 2000, net=NET, read="test"),
+    "60 epochs, pressure 2, shift 1": long(2, 2000, net=NET, shift=1, read="test"),
+}
 
 
 def script(lab_: Lab) -> None:
     jobs = SHORT | LONG
     groups = lab.groups_of(lab_, jobs.values(), SEEDS)
-    beside = lab.controls(lab_, groups)
+    beside = lab.controls(lab_, groups[: len(SHORT)])
+    beside += [{"scratch": row} for row in lab.scratch(lab_, groups[len(SHORT) :])]
     told = [
         {"settings": name, "ours": lab.summary([row for _, row in group]), **control}
         for name, group, control in zip(jobs, groups, beside, strict=True)

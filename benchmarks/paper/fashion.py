@@ -1,0 +1,27 @@
+"""The same defaults on Fashion-MNIST: nothing is changed but pressure.
+
+784-512-256-10, 20 epochs, three seeds; beside each size the shape trained from scratch and a dense
+network cut by norm and at random. EVOPRUNE_DATA names the folder that has fashion-mnist/.
+"""
+
+from __future__ import annotations
+
+import lab
+from lab import Job, Lab
+
+SEEDS = 3
+PRESSURES = (0.15, 0.5, 1.5)
+
+
+def script(lab_: Lab) -> None:
+    jobs = [Job(data="fashion-mnist", selection={"pressure": p}) for p in PRESSURES]
+    groups = lab.groups_of(lab_, jobs, SEEDS)
+    told = [
+        {"pressure": p, "ours": lab.summary([row for _, row in group]), **control}
+        for p, group, control in zip(PRESSURES, groups, lab.controls(lab_, groups), strict=True)
+    ]
+    lab_.write(pressures=told)
+
+
+if __name__ == "__main__":
+    lab.main("fashion", __doc__, script)
