@@ -159,7 +159,7 @@ def fashion(facts: Facts) -> list[str]:
     return [
         "### On Fashion-MNIST",
         "",
-        f"By the same defaults, {dense['seeds']} seeds; the dense network is at {percent(dense)} %.",
+        f"By the same defaults, {dense['seeds']} seeds; dense: {percent(dense)} %.",
         "",
         *by_pressure(told),
         origin("fashion", facts),
@@ -337,7 +337,10 @@ def lenet(facts: Facts) -> list[str]:
 
 def game(facts: Facts) -> list[str]:
     """The sister paper's."""
-    words = {"marginal": "-dL/ds", "product": "+<w, dL/dw>, the paper's"}
+    words = {
+        "marginal": r"$-\partial L/\partial s$",
+        "product": r"$+\langle w, \partial L/\partial w\rangle$, the paper's",
+    }
     rows = [
         [
             words[row["sign"]],

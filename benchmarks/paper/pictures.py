@@ -134,6 +134,7 @@ def front(facts: Facts, macs: dict[str, Any], units: dict[str, Any]) -> None:
             ax.set_yscale("log")
             plain(ax.yaxis, (1.2, 1.4, 1.6, 2, 3, 4, 6))
             ax.set_xlabel(word)
+        plain(axes[1].xaxis, (50, 75, 100, 150, 200, 300))
         return axes[0]
 
     save("front", draw)
@@ -215,8 +216,9 @@ def decides(facts: Facts) -> None:
             ax.margins(y=0.2)
             ax.grid(color=ground.grey(ax, 0.1), linewidth=0.7)
             lost = [n for n in settings if n not in good]
-            note = f" (not shown: {', '.join(lost)})" if lost else ""
+            note = f" (fails: {', '.join(lost)})" if lost else ""
             ground.label(ax, what + note, "alive", "% right, held out")
+            ax.title.set_fontsize(9.5)
         return axes[0]
 
     save("decides", draw)
