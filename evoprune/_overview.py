@@ -98,7 +98,7 @@ def outlook(network: Network, pressure: float | None) -> str:
     corrected = 1 / (1 - memory**network.generation)
     rows = []
     for row in facts["populations"]:
-        places, _ = living(network, facts, row)
+        places, births = living(network, facts, row)
         fitness = network[f"{row['layer']}.fitness"][places].astype(np.float64) * corrected
         mass = network[f"{row['layer']}.mass"][places].astype(np.float64)
         if not len(places):
@@ -109,7 +109,7 @@ def outlook(network: Network, pressure: float | None) -> str:
         if pressure is None:
             cells += ["", "", ""]
         else:
-            upkeep = _upkeep(network, facts, row, pressure)
+            upkeep = _upkeep(network, facts, row, births, pressure)
             cells.append(f"{np.mean(upkeep):.2e}")
             cells.append(f"{int(np.sum(fitness < upkeep)):,}")
             cells.append(_next_death(network, mass, fitness, upkeep))
@@ -136,13 +136,12 @@ def census(network: Network, memory: float, pressure: float) -> dict[str, tuple[
         places, births = living(network, facts, row)
         mass = network.core.array(f"{name}.mass")[places]
         fitness = network.core.array(f"{name}.fitness")[places] * corrected
-        found[name] = (births, mass, fitness, _upkeep(network, facts, row, pressure))
+        found[name] = (births, mass, fitness, _upkeep(network, facts, row, births, pressure))
     return found
 
 
-def _upkeep(network: Network, facts: Any, row: Any, pressure: float) -> Array:
+def _upkeep(network: Network, facts: Any, row: Any, births: Array, pressure: float) -> Array:
     """Upkeep of a layer's living populations at a pressure, nats per unit of mass: (alive,)."""
-    places, births = living(network, facts, row)
     unit = network.selection.upkeep if network.selection else "macs"
     if unit == "uniform":
         each = 1 / sum(int(p["born"]) for p in facts["populations"])
@@ -163,7 +162,7 @@ def _upkeep(network: Network, facts: Any, row: Any, pressure: float) -> Array:
                 break
             before += int(other["born"])
         return np.asarray(pressure * np.asarray(unit)[before + births])
-    return np.full(len(places), pressure * each)
+    return np.full(len(births), pressure * each)
 
 
 def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:

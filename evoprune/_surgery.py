@@ -42,7 +42,7 @@ def living(
 ) -> tuple[Array, Array]:
     """Places along their axis and birth ids of a layer's living populations, (alive,) each."""
     axis = next(axis for axis in facts["axes"] if axis["name"] == row["axis"])
-    places = np.flatnonzero(network[f"{row['layer']}.alive"] > 0)
+    places = np.flatnonzero(network.core.array(f"{row['layer']}.alive") > 0)
     return places, np.asarray(axis["birth"], np.int32)[places]
 
 
