@@ -1,7 +1,7 @@
 """A run watched while it goes: one display in a notebook, a table in a terminal.
 
 The display is an SVG written by hand, some milliseconds of work, and is renewed only so often that
-it costs less than a fiftieth of the run. It reads the history; matplotlib is not needed. The table
+it costs a hundredth of the run. It reads the history; matplotlib is not needed. The table
 is a callback, too: the command line prints it.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Live", "Table", "picture"]
 
-SHARE = 50  # the run may take so many times as long as drawing does
+SHARE = 100  # a run takes so many times as long as drawing it does, if it is not over at once
 LEAST = 0.2  # seconds between two drawings
 HELD = "validation_"
 LINES, POINTS = 120, 60  # of trajectories, at most
@@ -57,7 +57,7 @@ class Live:
     ) -> None:
         self._display = display or _notebook()
         self._table = Table(out)
-        self._next = 0.0
+        self._begin, self._next = time.perf_counter(), 0.0
         self._last: Any = None
         self.drawings, self.seconds = 0, 0.0
 
@@ -96,7 +96,9 @@ class Live:
         cost = time.perf_counter() - begin
         self.drawings += 1
         self.seconds += cost
-        self._next = time.perf_counter() + max(LEAST, SHARE * cost)
+        # The next one may come when it can be paid for, and the last one, too.
+        due = self._begin + SHARE * (self.seconds + 2 * cost)
+        self._next = max(time.perf_counter() + LEAST, due)
 
 
 class Table(Callback):
