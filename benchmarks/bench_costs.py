@@ -1,0 +1,323 @@
+"""What comfort costs: recording, the live view, importing, drawing.
+
+Recording and the live view are shares of a run of the paper's network on MNIST, found by whole runs
+in turn: with the usual records, with none, and with records and the live view in IPython's own
+display machinery, whose messages are made into JSON as a notebook's kernel does. Beside that stands
+the time inside of the calls that record and draw, which is less noisy, and less: records also cut
+stretches of steps short. A run of few epochs is the hard case, there are about 200 records in any.
+Importing is timed in fresh processes, files being cached. Pictures are drawn and rendered from a
+run of that network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import common
+import floor
+import numpy as np
+from common import ROOT, Result, ratio, spread
+from rounds import Contestant, Peers, Times, contest
+from stopwatch import Turn, working
+
+WIDTHS = (784, 512, 256, 10)
+BATCH, RATE, DECAY = 128, 2e-3, 0.5
+NEVER = 10**9
+ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # shares; milliseconds
+
+
+class Once:
+    """A contestant whose turn is one call; it may return the milliseconds that count."""
+
+    def __init__(self, name: str, call: Callable[[], float | None]) -> None:
+        self.name, self._call = name, call
+
+    def time(self, seconds: float) -> Turn:
+        everybody, own, begin = working(), sum(os.times()[:4]), time.perf_counter()
+        ms = self._call()
+        wall = time.perf_counter() - begin
+        busy = sum(os.times()[:4]) - own
+        others = max(0.0, working() - everybody - busy)
+        return Turn(1000 * wall if ms is None else ms, busy / wall, others / wall)
+
+    def close(self) -> None:
+        pass
+
+
+# ---- runs ---------------------------------------------------------------------------------------
+
+
+class Runs:
+    """Runs of the network, and what each was seen to do.
+
+    Attributes:
+        inside: by contestant, seconds inside of recording and of drawing in every run.
+        records: of the last run that recorded.
+    """
+
+    def __init__(self, train: Any, epochs: int) -> None:
+        self.train, self.epochs = train, epochs
+        self.inside: dict[str, list[dict[str, float]]] = {}
+        self.records = 0
+
+    def contestant(self, name: str, **settings: Any) -> Once:
+        def call() -> None:
+            with clocked() as seconds:
+                history = self.fit(**{"progress": False, **settings})
+            self.inside.setdefault(name, []).append(seconds)
+            self.records = max(self.records, len(history.steps))
+
+        return Once(name, call)
+
+    def fit(self, **settings: Any) -> Any:
+        """A run by the defaults; its history."""
+        import evoprune as ep
+
+        net = ep.mlp(*WIDTHS, seed=0)
+        trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=ep.Selection())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ep.NothingCanDie)  # one epoch, with --quick
+            return trainer.fit(self.train, self.epochs, BATCH, **settings)
+
+    def share(self, name: str, what: str, ms: list[float]) -> float:
+        """How much of a contestant's runs was spent inside of recording or drawing, median."""
+        of_run = [1000 * seconds[what] for seconds in self.inside[name][-len(ms) :]]
+        return float(np.median(of_run) / np.median(ms))
+
+
+@contextmanager
+def clocked() -> Iterator[dict[str, float]]:
+    """Add up the seconds inside of recording and drawing, while it lasts."""
+    from evoprune.history import History
+    from evoprune.live import Live
+
+    seconds = {}
+
+    def timed(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        seconds[what] = 0.0
+
+        def method(*arguments: Any) -> None:
+            begin = time.perf_counter()
+            call(*arguments)
+            seconds[what] += time.perf_counter() - begin
+
+        return method
+
+    record, draw = History.record, Live._draw
+    History.record, Live._draw = timed("recording", record), timed("live", draw)
+    try:
+        yield seconds
+    finally:
+        History.record, Live._draw = record, draw
+
+
+@contextmanager
+def notebook() -> Iterator[list[int] | None]:
+    """IPython as in a notebook: the sizes of the messages that are shown; None: no IPython."""
+    try:
+        from IPython.core.displaypub import DisplayPublisher
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
+    except ImportError:
+        yield None
+        return
+    sizes: list[int] = []
+
+    class Publisher(DisplayPublisher):
+        def publish(self, data: Any, *_: Any, **more: Any) -> None:
+            sizes.append(len(json.dumps([data, more]).encode()))
+
+    config = Config()
+    config.HistoryManager.enabled = False
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["IPYTHONDIR"] = folder
+        shell = InteractiveShell.instance(config=config, display_pub_class=Publisher)
+        shell.kernel = None  # by which a notebook's shell is known
+        try:
+            yield sizes
+        finally:
+            InteractiveShell.clear_instance()
+
+
+def runs(result: Result, options: argparse.Namespace) -> None:
+    """Recording and the live view, in whole runs."""
+    import evoprune as ep
+
+    train, _ = ep.datasets.mnist()
+    library = floor.library()
+    for threads in options.threads:
+        ep.set_threads(threads)
+        trip = library.floor_trip if library is not None and threads > 1 else None
+        work = Runs(train, options.epochs)
+        contestants: list[Contestant] = [
+            work.contestant("records"),
+            work.contestant("no records", record_every=NEVER),
+        ]
+        with notebook() as sizes:
+            if sizes is None:
+                print("without IPython the live view is not timed")
+            else:
+                contestants.append(work.contestant("live", live=True))
+            times = contest(contestants, options.rounds, 0, trip)
+        facts: dict[str, Any] = {
+            "ms": {name: spread(ms) for name, ms in times.items()},
+            "threads": threads,
+            "epochs": options.epochs,
+            **times.facts(),
+        }
+        of = {"recording": ("records", "no records"), "live": ("live", "records")}
+        for part, (name, without) in of.items():
+            if name not in times:
+                continue
+            cost = ratio(times[name], times[without]) - 1
+            inside = work.share(name, part, times[name])
+            row = {"part": part, "cost": cost, "inside": inside, "records": work.records}
+            more = f"{work.records} records"
+            if part == "live":
+                row["drawings"] = len(sizes) / len(work.inside["live"])
+                row["bytes"] = float(np.median(sizes))
+                more = f"{row['drawings']:.1f} drawings of {row['bytes'] / 1000:.0f} kB"
+            result.add(**row, **facts)
+            print(
+                f"{part}, {threads} threads: {100 * cost:+.2f} %, {100 * inside:.2f} % inside of "
+                f"it (asked: < {100 * ASKED[part]:g} %), {more}",
+                flush=True,
+            )
+    ep.set_threads(None)
+
+
+# ---- importing ----------------------------------------------------------------------------------
+
+
+def importing(module: str, python: Path) -> Once:
+    """Import a module in a fresh process, and time that statement alone."""
+    code = (
+        "import time; begin = time.perf_counter(); "
+        f"import {module}; print(1000 * (time.perf_counter() - begin))"
+    )
+
+    def call() -> float:
+        done = subprocess.run(
+            [python, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
+
+    return Once(module, call)
+
+
+def imports(result: Result, options: argparse.Namespace) -> None:
+    """The package beside NumPy, which it needs, and the peers."""
+    contestants: list[Contestant] = [
+        importing(module, Path(sys.executable)) for module in ("evoprune", "numpy")
+    ]
+    with Peers() as peers:
+        if peers.python is not None:
+            for module in ("torch", "jax"):
+                found = importing(module, peers.python)
+                try:
+                    found.time(0)
+                except subprocess.CalledProcessError:
+                    print(f"no {module}")
+                    continue
+                contestants.append(found)
+    times = contest(contestants, 15 if not options.quick else 5, 0)
+    for name, ms in times.items():
+        result.add(part="import", module=name, ms=spread(ms), **times.facts())
+        print(f"import {name:17} {np.median(ms):.0f} ms")
+
+
+# ---- drawing ------------------------------------------------------------------------------------
+
+
+def pictures(quick: bool) -> dict[str, Callable[[], Any]]:
+    """Every function of evoprune.plot, on a run of 768 populations."""
+    import evoprune as ep
+
+    train, test = ep.datasets.mnist()
+    epochs = 2 if quick else 20
+    selection = ep.Selection(dynamics=ep.Malthusian(lifespan=300 if quick else 700))
+    net = ep.mlp(*WIDTHS)
+    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
+    history = trainer.fit(train, epochs, BATCH, validation=test, progress=False)
+    seeing = ep.mlp(784, 300, 100, 10, inputs=True)  # these two look into networks of other kinds
+    looking = ep.vit((28, 28, 1), 10)
+    images = test.x[:1].reshape(1, 28, 28, 1)
+    plot = ep.plot
+    return {
+        "features": lambda: plot.features(seeing),
+        "filters": lambda: plot.filters(net),
+        "fitness": lambda: plot.fitness(net),
+        "heads": lambda: plot.heads(looking, images),
+        "history": lambda: plot.history(history),
+        "muller": lambda: plot.muller(history),
+        "pareto": lambda: plot.pareto({"a run": [history]}),
+        "phase": lambda: plot.phase(history),
+        "price": lambda: plot.price(history),
+        "structure": lambda: plot.structure(net),
+        "survival": lambda: plot.survival(history),
+        "trajectories": lambda: plot.trajectories(history),
+    }
+
+
+def drawing(result: Result, options: argparse.Namespace) -> None:
+    """Draw and render every picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    import evoprune as ep
+
+    def drawn(draw: Callable[[], Any]) -> Callable[[], None]:
+        def call() -> None:
+            figure = np.ravel(draw())[0].figure
+            figure.canvas.draw()
+            pyplot.close(figure)
+
+        return call
+
+    draws = pictures(options.quick)
+    known = {name for name in ep.plot.__all__ if name[0].islower()} - {"style"}
+    assert set(draws) == known, f"not timed: {known - set(draws)}"
+    contestants: list[Contestant] = [Once(name, drawn(draw)) for name, draw in draws.items()]
+    times: Times = contest(contestants, 3 if options.quick else 5, 0)
+    for name, ms in times.items():
+        result.add(part="plot", function=name, ms=spread(ms), **times.facts())
+        late = " more than asked" * (float(np.median(ms)) > ASKED["plot"])
+        print(f"plot.{name:19} {np.median(ms):.0f} ms{late}")
+
+
+PARTS = {"runs": runs, "import": imports, "plot": drawing}
+
+
+def main() -> None:
+    parser = common.arguments(__doc__)
+    parser.add_argument("--threads", type=common.threads_of, default=[2, 1], metavar="N,N")
+    parser.add_argument("--epochs", type=int, help="3, or 1 with --quick")
+    parser.add_argument("--rounds", type=int, help="of runs: 11, or 3 with --quick")
+    options = parser.parse_args()
+    options.epochs = options.epochs or (1 if options.quick else 3)
+    options.rounds = options.rounds or (3 if options.quick else 11)
+    result = Result(
+        "costs", options, epochs=options.epochs, rounds=options.rounds, batch=BATCH, widths=WIDTHS
+    )
+    for name, part in PARTS.items():
+        if options.only in name:
+            part(result, options)
+    result.write(asked=ASKED)
+    result.close()
+
+
+if __name__ == "__main__":
+    main()
