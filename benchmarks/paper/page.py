@@ -207,7 +207,7 @@ def goal(facts: Facts) -> list[str]:
             f"{row['ours']['alive']:.0f} ({shape(row['ours'])})",
             f"{100 * row['ours']['extinct']:.1f} %",
             thousand(row["ours"]["macs"]),
-            percent(row["scratch"]),
+            percent(row["scratch"]) if "scratch" in row else "-",
         ]
         for row in facts["goal"]
     ]
