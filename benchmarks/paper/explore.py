@@ -36,10 +36,10 @@ JOBS = {
     "shift 1, pressure 5": long(5, 2000, shift=1),
     "shift 1, pressure 8": long(8, 2000, shift=1),
     "pressure 3": long(3, 2000),
+    "shift 1, smoothing .1, pressure 2": long(2, 2000, smoothing=0.1, shift=1),
     "pixels too, 60 epochs": long(1, 2000, net="seeing 784-300-100-10"),
     "pixels too, shift 1": long(1, 2000, net="seeing 784-300-100-10", shift=1),
     "pixels too, shift 1, pressure 3": long(3, 2000, net="seeing 784-300-100-10", shift=1),
-    "shift 1, smoothing .1, pressure 2": long(2, 2000, smoothing=0.1, shift=1),
 }
 
 
@@ -51,7 +51,7 @@ def script(lab_: Lab) -> None:
         told.append({"settings": name, "job": job.told(), **found})
         layers = "+".join(f"{n:.0f}" for n in found["layers"])
         print(f"{100 * found['accuracy']:.2f} % @ {found['alive']:.0f} ({layers})  {name}")
-    lab_.write(held_out_accuracy=told)
+        lab_.write(held_out_accuracy=told)
 
 
 if __name__ == "__main__":
