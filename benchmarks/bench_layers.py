@@ -17,6 +17,7 @@ asked of the first part, at two threads, stands in CASES; whether it is met, in 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +31,6 @@ from products import stages
 from rounds import Contestant, Local, Peers, Times, contest
 
 RATE, DECAY = 1e-4, 0.5
-CHUNK = 50  # steps of a call
 ASKED_THREADS = 2
 SHARES = (1.0, 0.5, 0.1)  # of the populations alive
 VOCABULARY, CONTEXT = 65, 64
@@ -127,8 +127,12 @@ def shape_of(case: Case, net: Any) -> dict[str, Any]:
 def ours(
     name: str, case: Case, share: float, data: Any, threads: int, selected: bool
 ) -> Contestant:
-    """A contestant: our own training, a call of the core for every 50 steps."""
+    """A contestant: our own training, on as many threads, up to those given, as make it fast.
+
+    Stretches of steps and threads are chosen as `Trainer.fit` chooses them; nothing is recorded.
+    """
     import evoprune as ep
+    from evoprune._run import Crew, Watch
 
     net = living(case, share)
     net.scale_input(data.shift, data.scale)
@@ -138,12 +142,14 @@ def ours(
         optimizer_config={"decay": DECAY},
         selection=selection.config() if selected else None,
     )
-    done = 0
+    done, watch, crew = 0, Watch(0), Crew()
 
     def run(steps: int) -> None:
         nonlocal done
+        ep.set_threads(threads)
         while steps > 0:
-            n = min(CHUNK, steps)
+            hired, n = crew.hire(), min(steps, max(1, watch.steps // crew.haste))
+            begin = time.perf_counter()
             net.core.train(
                 data.x,
                 data.y,
@@ -152,8 +158,10 @@ def ours(
                 rate=np.full(n, RATE),
                 pressure=selection.pressures(n),
                 strength=np.full(n, 1e-9),
-                threads=threads,
+                threads=hired,
             )
+            watch.add(n, time.perf_counter() - begin)
+            crew.paid(n, watch.seconds_a_step)
             done += n
             steps -= n
 
