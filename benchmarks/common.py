@@ -147,12 +147,22 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
         "--only", metavar="TEXT", default="", help="cases whose name has TEXT in it"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the JSON goes")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the rows there that are not measured again"
+    )
     return parser
 
 
 def threads_of(text: str) -> list[int]:
     """Thread counts as in "2,1"."""
     return [int(part) for part in text.split(",")]
+
+
+def _case(row: Facts) -> str:
+    """What was measured: the settings of a row, without what came out."""
+    names = ("part", "case", "kind", "shape", "network", "share", "widths", "batch", "threads")
+    names += ("seed", "selected")
+    return json.dumps([row.get(name) for name in names])
 
 
 class Result:
@@ -173,12 +183,24 @@ class Result:
             **package(),
             "machine": machine(),
             "settings": settings,
-            "rows": [],
+            "rows": self._kept() if options.keep else [],
         }
 
+    def _kept(self) -> list[Facts]:
+        """Rows of the result that is there."""
+        if not self.path.exists():
+            return []
+        kept: list[Facts] = json.loads(self.path.read_text())["rows"]
+        return kept
+
     def add(self, **row: Any) -> None:
-        """Add a row and write what there is."""
-        self.facts["rows"].append(row)
+        """Add a row, in place of the one of the same case if there is one; write what there is."""
+        rows = self.facts["rows"]
+        cases = [_case(other) for other in rows]
+        if _case(row) in cases:
+            rows[cases.index(_case(row))] = row
+        else:
+            rows.append(row)
         self.write()
 
     def write(self, **facts: Any) -> None:

@@ -252,6 +252,33 @@ def accuracy_table(facts: Facts) -> list[str]:
     )
 
 
+@table
+def selection_table(facts: Facts) -> list[str]:
+    head = [
+        "network",
+        "dense",
+        "selected",
+        "alive, last seed",
+        "multiply-adds",
+        "of dense",
+        "asked",
+    ]
+    cells = []
+    for name, mean in facts.get("summary", {}).items():
+        rows = [row for row in facts["rows"] if row["case"] == name and row["selected"]]
+        by_loss = "charlm" in name
+        shown = [
+            f"loss {mean[f'{who}loss']:.4f}" if by_loss else f"{100 * mean[f'{who}accuracy']:.2f} %"
+            for who in ("dense_", "")
+        ]
+        met = facts["met"][name]
+        said = "; ".join(f"{what}: {'met' if holds else 'NOT met'}" for what, holds in met.items())
+        alive = "-".join(map(str, rows[-1]["alive"].values()))
+        size = [f"{mean['macs'] / 1000:.0f} k", f"{100 * mean['macs_share']:.0f} %"]
+        cells.append([name, *shown, alive, *size, said])
+    return markdown(head, cells)
+
+
 def plot_living(facts: Facts, folder: Path) -> Path | None:
     """Step time against the living populations, ours and floor, a line a thread count."""
     import matplotlib

@@ -1,0 +1,278 @@
+"""How accurate and how small: filters and heads under selection, several seeds, the last epoch.
+
+LeNet-5 and a vision transformer on MNIST, a convolutional network on Fashion-MNIST, a language
+model of characters on tiny Shakespeare; each beside a dense run of its own: same steps, same rate,
+no selection. Test data is read after the last step and decides nothing.
+
+Fashion-MNIST (idx files) and tiny Shakespeare (input.txt) are looked for in the folders
+fashion-mnist and tiny-shakespeare of EVOPRUNE_DATA; cases without their data are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from common import Result
+
+Datasets = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its data, how it is trained, and what is asked of the mean over the seeds."""
+
+    net: Callable[[int], Any]
+    data: Callable[[], Datasets]
+    batch: int
+    rate: float
+    decay: float
+    pressure: float
+    lifespan: float
+    epochs: int
+    asked: Callable[[dict[str, float]], dict[str, bool]]
+    steps: int | None = None  # of an epoch; None: once through the data
+    clip: float = 0.0
+    rest: float = 0.0
+
+    def run(self, seed: int, selected: bool) -> dict[str, Any]:
+        """Train a network and test it."""
+        import evoprune as ep
+
+        ep.set_threads(1)  # bits do not depend on it, and two runs at a time keep two processors
+        train, test = self.data()
+        net = self.net(seed)
+        law = ep.Malthusian(lifespan=self.lifespan)
+        trainer = ep.Trainer(
+            net,
+            selection=ep.Selection(self.pressure, dynamics=law, rest=self.rest)
+            if selected
+            else None,
+            optimizer=ep.AdamW(self.rate, decay=self.decay, clip=self.clip),
+        )
+        begin = time.perf_counter()
+        trainer.fit(train, self.epochs, self.batch, steps=self.steps, progress=False)
+        seconds = time.perf_counter() - begin
+        score = net.evaluate(test)
+        return {
+            "loss": score.loss,
+            "accuracy": score.accuracy,
+            "alive": dict(net.alive),
+            "born": dict(net.born),
+            "macs": net.flops,
+            "founding_macs": net.founding_flops,
+            "parameters": net.parameters,
+            "seconds": seconds,
+        }
+
+
+# ---- data ---------------------------------------------------------------------------------------
+
+
+def place(name: str) -> Path:
+    """The folder of a data set that does not come with the package."""
+    return Path(os.environ.get("EVOPRUNE_DATA", common.ROOT.parent / "shared" / "data")) / name
+
+
+def mnist() -> Datasets:
+    """The bundled one."""
+    import evoprune as ep
+
+    return ep.datasets.mnist()
+
+
+def fashion() -> Datasets:
+    """Fashion-MNIST."""
+    import evoprune as ep
+
+    return ep.datasets.fashion_mnist(place("fashion-mnist"))
+
+
+def shakespeare() -> Datasets:
+    """Tiny Shakespeare: windows of 64 characters, the last tenth held out."""
+    import evoprune as ep
+
+    book = ep.datasets.text(place("tiny-shakespeare") / "input.txt")
+    return book.train, book.validation
+
+
+# ---- networks -----------------------------------------------------------------------------------
+
+
+def lenet(seed: int) -> Any:
+    import evoprune as ep
+
+    return ep.lenet5(seed=seed)
+
+
+def cnn(seed: int) -> Any:
+    import evoprune as ep
+
+    return ep.cnn((28, 28, 1), (32, 64, 128), 10, seed=seed)
+
+
+def vit(seed: int) -> Any:
+    import evoprune as ep
+
+    return ep.vit((28, 28, 1), patch=7, seed=seed)
+
+
+def charlm(seed: int) -> Any:
+    import evoprune as ep
+
+    book = ep.datasets.text(place("tiny-shakespeare") / "input.txt")
+    return ep.charlm(book.vocabulary, book.context, seed=seed)
+
+
+# ---- what is asked ------------------------------------------------------------------------------
+
+
+def lenet_asked(mean: dict[str, float]) -> dict[str, bool]:
+    return {
+        "accuracy at least 99.0 %": mean["accuracy"] >= 0.99,
+        "at most 300 k multiply-adds": mean["macs"] <= 300e3,
+    }
+
+
+def cnn_asked(mean: dict[str, float]) -> dict[str, bool]:
+    return {
+        "within 0.5 points of dense": mean["accuracy"] >= mean["dense_accuracy"] - 0.005,
+        "at least 70 % of the filters extinct": mean["extinct.filters"] >= 0.7,
+    }
+
+
+def vit_asked(mean: dict[str, float]) -> dict[str, bool]:
+    return {
+        "within 0.3 points of dense": mean["accuracy"] >= mean["dense_accuracy"] - 0.003,
+        **_halves(mean),
+    }
+
+
+def charlm_asked(mean: dict[str, float]) -> dict[str, bool]:
+    return {
+        "at most 1 % more loss than dense": mean["loss"] <= 1.01 * mean["dense_loss"],
+        **_halves(mean),
+    }
+
+
+def _halves(mean: dict[str, float]) -> dict[str, bool]:
+    return {
+        "at least half of the heads extinct": mean["extinct.heads"] >= 0.5,
+        "at least half of the neurons extinct": mean["extinct.neurons"] >= 0.5,
+    }
+
+
+CASES = {
+    "lenet5 mnist": Case(lenet, mnist, 128, 1e-3, 0.5, 0.5, 1500, 30, lenet_asked),
+    "cnn fashion-mnist": Case(cnn, fashion, 128, 1e-3, 0.5, 0.15, 700, 10, cnn_asked),
+    "vit mnist": Case(vit, mnist, 64, 1e-3, 0.5, 0.5, 1500, 10, vit_asked, clip=1.0),
+    "charlm shakespeare": Case(
+        charlm, shakespeare, 16, 1e-3, 0.5, 0.5, 1500, 1, charlm_asked, steps=6000, clip=1.0
+    ),
+}
+
+
+# ---- runs ---------------------------------------------------------------------------------------
+
+
+def job(name: str, seed: int, selected: bool) -> tuple[str, int, bool, dict[str, Any]]:
+    """A run in a process of its own."""
+    return name, seed, selected, CASES[name].run(seed, selected)
+
+
+def jobs(names: list[str], seeds: int, workers: int) -> Iterator[Any]:
+    """All runs, as they end."""
+    with ProcessPoolExecutor(workers) as pool:
+        asked = [
+            pool.submit(job, name, seed, selected)
+            for name in names
+            for seed in range(seeds)
+            for selected in (True, False)
+        ]
+        for one in asked:
+            yield one.result()
+
+
+def means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over the seeds: of what is left, and of the dense runs."""
+    ours = [row for row in rows if row["selected"]]
+    dense = [row for row in rows if not row["selected"]]
+    found = {
+        "accuracy": np.mean([row["accuracy"] for row in ours]),
+        "accuracy_deviation": np.std([row["accuracy"] for row in ours]),
+        "loss": np.mean([row["loss"] for row in ours]),
+        "loss_deviation": np.std([row["loss"] for row in ours]),
+        "macs": np.mean([row["macs"] for row in ours]),
+        "macs_share": np.mean([row["macs"] / row["founding_macs"] for row in ours]),
+        "seconds": np.mean([row["seconds"] for row in ours]),
+        "dense_accuracy": np.mean([row["accuracy"] for row in dense]),
+        "dense_loss": np.mean([row["loss"] for row in dense]),
+        "dense_seconds": np.mean([row["seconds"] for row in dense]),
+    }
+    for what in ("filters", "heads", "neurons"):
+        born = [sum(n for k, n in row["born"].items() if k.startswith(what)) for row in ours]
+        alive = [sum(n for k, n in row["alive"].items() if k.startswith(what)) for row in ours]
+        if born[0]:
+            found[f"extinct.{what}"] = 1 - np.sum(alive) / np.sum(born)
+    return {name: float(value) for name, value in found.items()}
+
+
+def main() -> None:
+    parser = common.arguments(__doc__)
+    parser.add_argument("--seeds", type=int, help="3, or 1 with --quick")
+    parser.add_argument("--workers", type=int, default=common.processors(), help="runs at a time")
+    options = parser.parse_args()
+    seeds = options.seeds or (1 if options.quick else 3)
+    needs = {"cnn fashion-mnist": "fashion-mnist", "charlm shakespeare": "tiny-shakespeare"}
+    names = [name for name in CASES if options.only in name]
+    for name in [n for n in names if n in needs and not place(needs[n]).is_dir()]:
+        print(f"without {name}: no {place(needs[name])}")
+        names.remove(name)
+    result = Result("selection", options, seeds=seeds)
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for name, seed, selected, found in jobs(names, seeds, options.workers):
+        case = CASES[name]
+        settings = {
+            key: getattr(case, key)
+            for key in ("batch", "rate", "decay", "pressure", "lifespan", "epochs", "steps", "rest")
+        }
+        row = {"case": name, "seed": seed, "selected": selected, "settings": settings, **found}
+        rows[name].append(row)
+        result.add(**row)
+        what = "selected" if selected else "dense"
+        print(
+            f"{name:20} seed {seed} {what:8} {100 * found['accuracy']:.2f} %, loss "
+            f"{found['loss']:.4f}, alive {'-'.join(map(str, found['alive'].values()))}, "
+            f"{found['macs'] / 1000:.0f} k MAC, {found['seconds']:.0f} s",
+            flush=True,
+        )
+    summary = {name: means(of) for name, of in rows.items() if of}
+    for name, mean in summary.items():
+        met = CASES[name].asked(mean)
+        extinct = ", ".join(
+            f"{100 * share:.0f} % of the {key[8:]} extinct"
+            for key, share in mean.items()
+            if key.startswith("extinct.")
+        )
+        print(
+            f"{name}: {100 * mean['accuracy']:.2f} % (dense {100 * mean['dense_accuracy']:.2f}), "
+            f"loss {mean['loss']:.4f} (dense {mean['dense_loss']:.4f}), "
+            f"{mean['macs'] / 1000:.0f} k MAC, {extinct}"
+        )
+        for what, holds in met.items():
+            print(f"    {what}: {'met' if holds else 'NOT met'}")
+    result.write(
+        summary=summary, met={name: CASES[name].asked(mean) for name, mean in summary.items()}
+    )
+    result.close()
+
+
+if __name__ == "__main__":
+    main()
