@@ -93,7 +93,14 @@ def commit() -> Facts:
 
     try:
         changed = git(
-            "status", "--porcelain", "--", "csrc", "evoprune", "setup.py", "benchmarks/*.*"
+            "status",
+            "--porcelain",
+            "--",
+            "csrc",
+            "evoprune",
+            "setup.py",
+            "benchmarks/*.py",
+            "benchmarks/*.c",
         )
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(changed)}
     except (OSError, subprocess.CalledProcessError):
