@@ -170,7 +170,7 @@ def _halves(mean: dict[str, float]) -> dict[str, bool]:
 
 
 CASES = {
-    "lenet5 mnist": Case(lenet, mnist, 128, 1e-3, 0.5, 0.5, 1500, 30, lenet_asked),
+    "lenet5 mnist": Case(lenet, mnist, 128, 1e-3, 0.5, 0.3, 3000, 30, lenet_asked),
     "cnn fashion-mnist": Case(cnn, fashion, 128, 1e-3, 0.5, 0.15, 700, 10, cnn_asked),
     "vit mnist": Case(vit, mnist, 64, 1e-3, 0.5, 0.5, 1500, 10, vit_asked, clip=1.0),
     "charlm shakespeare": Case(
