@@ -211,29 +211,39 @@ def goal(facts: Facts) -> list[str]:
         ]
         for row in facts["goal"]
     ]
-    small = [row["ours"] for row in facts["goal"] if row["ours"]["extinct"] >= 0.9]
+    small = [row for row in facts["goal"] if row["ours"]["extinct"] >= 0.9]
+    plain = [row for row in facts["goal"] if "shift" not in row["settings"]]
+    nearest = max(small or facts["goal"], key=lambda row: row["ours"]["accuracy"])
+    best, fewest = nearest["ours"], min(plain, key=lambda row: row["ours"]["alive"])["ours"]
+    met = best["accuracy"] >= 0.984 and best["extinct"] >= 0.9
     lines = [
         "## Smaller still",
         "",
-        "The same network, for longer; settings were chosen on held-out images (below).",
+        "The same network, for longer (lifespan 2000, or 4000 in 120 epochs), five seeds; settings "
+        "were chosen on held-out images (below). `shift 1`: every image is moved by up to a pixel "
+        "each way at random, which published results mostly do without.",
         "",
         *table(
             ["settings", "accuracy", "alive", "extinct", "multiply-adds", "from scratch"],
             rows,
         ),
+        verdict(
+            "goal, 98.4 % at 90 % extinct (77 alive)",
+            met,
+            f"{percent(best)} % with {best['alive']:.0f} alive, by {nearest['settings']}",
+        ),
+        "",
     ]
-    if small:
-        best = max(small, key=lambda found: found["accuracy"])
-        lines.append(
-            verdict(
-                "goal, 98.4 % at 90 % extinct",
-                best["accuracy"] >= 0.984,
-                f"{percent(best)} % with {best['alive']:.0f} alive",
-            )
-        )
-    else:
-        fewest = min((row["ours"] for row in facts["goal"]), key=lambda found: found["alive"])
-        lines.append(f"- goal, 98.4 % at 90 % extinct: no run had so few; {fewest['alive']:.0f}.")
+    if not met:
+        lines += [
+            "What stands in the way is size more than how it is found: in twenty epochs selection "
+            "is ahead of the same shape born small at every size, but after 120 epochs of moved "
+            "images both are at the same accuracy. Without moved images the fewest here, "
+            f"{fewest['alive']:.0f}, are at {percent(fewest)} %. On held-out images smoothed "
+            "labels, smaller batches, more decay and masses at rest for the last fifth of a run "
+            "lie on the same line of accuracy against size, or below it; moved images lie above.",
+            "",
+        ]
     return [*lines, "", origin("goal", facts)]
 
 
@@ -414,16 +424,17 @@ def clock(facts: Facts) -> list[str]:
     ]
 
 
-SECTIONS: dict[str, Callable[[Facts], list[str]]] = {
-    "table": paper,
-    "fashion": fashion,
-    "goal": goal,
-    "explore": explored,
-    "front": front,
-    "lenet": lenet,
-    "game": game,
-    "decides": decides,
-    "clock": clock,
+# Script -> what its file must have before there is a section, and the section.
+SECTIONS: dict[str, tuple[str, Callable[[Facts], list[str]]]] = {
+    "table": ("pressures", paper),
+    "fashion": ("pressures", fashion),
+    "goal": ("goal", goal),
+    "explore": ("held_out_accuracy", explored),
+    "front": ("front", front),
+    "lenet": ("front", lenet),
+    "game": ("game", game),
+    "decides": ("ablations", decides),
+    "clock": ("peers", clock),
 }
 
 
@@ -445,9 +456,9 @@ def main() -> None:
         "`benchmarks/paper/` made it.",
         "",
     ]
-    for name, section in SECTIONS.items():
+    for name, (needed, section) in SECTIONS.items():
         facts = result(name)
-        if facts is not None:
+        if facts is not None and needed in facts:
             lines += section(facts)
     (options.docs / "paper.md").write_text("\n".join(lines).rstrip() + "\n")
 
