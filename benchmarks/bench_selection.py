@@ -4,6 +4,8 @@ LeNet-5 and a vision transformer on MNIST, a convolutional network on Fashion-MN
 model of characters on tiny Shakespeare; each beside a dense run of its own: same steps, same rate,
 no selection. Test data is read after the last step and decides nothing.
 
+With --keep, runs whose row is there and has the same settings are not made again.
+
 Fashion-MNIST (idx files) and tiny Shakespeare (input.txt) are looked for in the folders
 fashion-mnist and tiny-shakespeare of EVOPRUNE_DATA; cases without their data are left out.
 """
@@ -170,7 +172,7 @@ def _halves(mean: dict[str, float]) -> dict[str, bool]:
 
 
 CASES = {
-    "lenet5 mnist": Case(lenet, mnist, 128, 1e-3, 0.5, 0.3, 3000, 30, lenet_asked),
+    "lenet5 mnist": Case(lenet, mnist, 128, 1e-3, 0.5, 0.5, 3000, 30, lenet_asked),
     "cnn fashion-mnist": Case(cnn, fashion, 128, 1e-3, 0.5, 0.15, 700, 10, cnn_asked),
     "vit mnist": Case(vit, mnist, 64, 1e-3, 0.5, 0.5, 1500, 10, vit_asked, clip=1.0),
     "charlm shakespeare": Case(
@@ -187,16 +189,17 @@ def job(name: str, seed: int, selected: bool) -> tuple[str, int, bool, dict[str,
     return name, seed, selected, CASES[name].run(seed, selected)
 
 
-def jobs(names: list[str], seeds: int, workers: int) -> Iterator[Any]:
-    """All runs, as they end."""
+def settings(case: Case, selected: bool) -> dict[str, Any]:
+    """What a run depends on, beside the seed and the sources."""
+    names = ["batch", "rate", "decay", "epochs", "steps", "clip"]
+    names += ["pressure", "lifespan", "rest"] * selected
+    return {"net": case.net.__name__, **{name: getattr(case, name) for name in names}}
+
+
+def jobs(asked: list[tuple[str, int, bool]], workers: int) -> Iterator[Any]:
+    """All runs, in order."""
     with ProcessPoolExecutor(workers) as pool:
-        asked = [
-            pool.submit(job, name, seed, selected)
-            for name in names
-            for seed in range(seeds)
-            for selected in (True, False)
-        ]
-        for one in asked:
+        for one in [pool.submit(job, *run) for run in asked]:
             yield one.result()
 
 
@@ -236,16 +239,17 @@ def main() -> None:
         print(f"without {name}: no {place(needs[name])}")
         names.remove(name)
     result = Result("selection", options, seeds=seeds)
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for name, seed, selected, found in jobs(names, seeds, options.workers):
-        case = CASES[name]
-        settings = {
-            key: getattr(case, key)
-            for key in ("batch", "rate", "decay", "pressure", "lifespan", "epochs", "steps", "rest")
-        }
-        row = {"case": name, "seed": seed, "selected": selected, "settings": settings, **found}
-        rows[name].append(row)
-        result.add(**row)
+    there = {(r["case"], r["seed"], r["selected"]): r["settings"] for r in result.facts["rows"]}
+    asked = [
+        (name, seed, selected)
+        for name in names
+        for seed in range(seeds)
+        for selected in (True, False)
+        if there.get((name, seed, selected)) != settings(CASES[name], selected)
+    ]
+    for name, seed, selected, found in jobs(asked, options.workers):
+        of = settings(CASES[name], selected)
+        result.add(case=name, seed=seed, selected=selected, settings=of, **found)
         what = "selected" if selected else "dense"
         print(
             f"{name:20} seed {seed} {what:8} {100 * found['accuracy']:.2f} %, loss "
@@ -253,6 +257,9 @@ def main() -> None:
             f"{found['macs'] / 1000:.0f} k MAC, {found['seconds']:.0f} s",
             flush=True,
         )
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in CASES}
+    for row in result.facts["rows"]:
+        rows[row["case"]].append(row)
     summary = {name: means(of) for name, of in rows.items() if of}
     for name, mean in summary.items():
         met = CASES[name].asked(mean)
