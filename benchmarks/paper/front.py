@@ -26,12 +26,14 @@ LONG = {
 def script(lab_: Lab) -> None:
     jobs = SHORT | LONG
     groups = lab.groups_of(lab_, jobs.values(), SEEDS)
-    beside = lab.controls(lab_, groups[: len(SHORT)])
-    beside += [{"scratch": row} for row in lab.scratch(lab_, groups[len(SHORT) :])]
-    told = [
-        {"settings": name, "ours": lab.summary([row for _, row in group]), **control}
-        for name, group, control in zip(jobs, groups, beside, strict=True)
-    ]
+    ours = [lab.summary([row for _, row in group]) for group in groups]
+    told = [{"settings": name, "ours": found} for name, found in zip(jobs, ours, strict=True)]
+    for row, control in zip(told, lab.controls(lab_, groups[: len(SHORT)]), strict=False):
+        row |= control
+    lab_.write(front=told)
+    born_so = lab.scratch(lab_, groups[len(SHORT) :])
+    for row, control in zip(told[len(SHORT) :], born_so, strict=True):
+        row["scratch"] = control
     lab_.write(front=told)
 
 

@@ -274,7 +274,7 @@ def front(facts: Facts) -> list[str]:
             shape(row["ours"]),
             f"{sum(row['ours']['layers'][1:]):.0f}",
             thousand(row["ours"]["macs"]),
-            percent(row["scratch"]),
+            percent(row["scratch"]) if "scratch" in row else "-",
             percent(row["norm"]) if "norm" in row else "-",
             percent(row["random"]) if "random" in row else "-",
         ]
