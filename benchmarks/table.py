@@ -253,6 +253,23 @@ def accuracy_table(facts: Facts) -> list[str]:
 
 
 @table
+def costs_table(facts: Facts) -> list[str]:
+    rows = facts["rows"]
+    cells = [
+        [row["part"], str(row["epochs"]), str(row["threads"])]
+        + [f"{100 * row[name]:+.1f} %" for name in ("cost", "inside")]
+        for row in rows
+        if row["part"] in ("recording", "live")
+    ]
+    head = ["", "epochs", "threads", "of a run", "inside of its calls"]
+    lines = [*markdown(head, cells), ""] if cells else []
+    for part, name, label in (("import", "module", "import"), ("plot", "function", "picture")):
+        cells = [[row[name], f"{row['ms']['median']:.0f}"] for row in rows if row["part"] == part]
+        lines += [*markdown([label, "ms"], cells), ""] if cells else []
+    return lines
+
+
+@table
 def selection_table(facts: Facts) -> list[str]:
     head = [
         "network",
@@ -275,7 +292,8 @@ def selection_table(facts: Facts) -> list[str]:
         said = "; ".join(f"{what}: {'met' if holds else 'NOT met'}" for what, holds in met.items())
         alive = "-".join(map(str, rows[-1]["alive"].values()))
         size = [f"{mean['macs'] / 1000:.0f} k", f"{100 * mean['macs_share']:.0f} %"]
-        cells.append([name, *shown, alive, *size, said])
+        seeds = len(rows)
+        cells.append([name, str(seeds), *shown, alive, *size, said])
     return markdown(head, cells)
 
 
