@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from evoprune.history import History
     from evoprune.network import Network
 
-__all__ = ["Bar", "Crew", "Interrupt", "Run", "Watch"]
+__all__ = ["Bar", "Crew", "Interrupt", "Run", "Watch", "spacing"]
 
 STRETCH = 0.05  # seconds that a stretch of steps should take: how long Ctrl-C may have to wait
+RECORDS = 150  # about so many points in time are kept of a run, where nothing else is asked for
+APART, OF_EPOCH = 50, 8  # in a run of few epochs fewer: so many steps apart, or so many an epoch
 
 
 @dataclass
@@ -45,6 +47,19 @@ class Run:
     def total(self) -> int:
         """Steps of the whole run."""
         return self.epochs * self.per_epoch
+
+
+def spacing(steps: int, per_epoch: int) -> int:
+    """Steps from one record to the next, where nothing else is asked for.
+
+    A record ends a call of the core, and the next one starts its threads anew: that may take half a
+    millisecond on a machine whose processors fall asleep at once.
+
+    Args:
+        steps: of the run.
+        per_epoch: steps of an epoch.
+    """
+    return max(1, steps // RECORDS, min(APART, per_epoch // OF_EPOCH))
 
 
 class Watch:

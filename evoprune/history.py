@@ -49,7 +49,6 @@ EXTINCTION = np.dtype(
 """One row of `History.extinctions`."""
 
 FORMAT, VERSION = "evoprune history", 1
-RECORDS = 200  # about so many points in time are kept of a run, where nothing else is asked for
 MOST_BYTES = 64 << 20  # of records; beyond it every second point in time is dropped
 
 
@@ -63,7 +62,7 @@ class History(Mapping[str, Array]):
     fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step, seconds (since
     the run began), held (times that a layer's floor kept somebody alive).
 
-    Beside the columns there are records, about 200 a run: mass, fitness and upkeep of everybody,
+    Beside the columns there are records, about 150 a run: mass, fitness and upkeep of everybody,
     see `trajectories`; and what follows from them, see `diversity`, `price` and `fisher`.
 
     Attributes:

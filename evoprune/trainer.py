@@ -23,11 +23,11 @@ from evoprune._dataset import Array, Dataset
 from evoprune._demography import hill, variance
 from evoprune._feed import Data, Feed, Pair, Schedules, Score, arrays_of, feed_of, table_of
 from evoprune._overview import census
-from evoprune._run import Bar, Crew, Interrupt, Run, Watch
+from evoprune._run import Bar, Crew, Interrupt, Run, Watch, spacing
 from evoprune.budget import MARKS, Budget
 from evoprune.callbacks import Callback
 from evoprune.errors import FileFormatError, NothingCanDie
-from evoprune.history import RECORDS, History
+from evoprune.history import History
 from evoprune.laws import AdamW, Loss, Optimizer
 from evoprune.live import Live
 from evoprune.network import Network
@@ -128,8 +128,8 @@ class Trainer:
             steps: steps of an epoch, where an epoch is not once through the data, or for an
                 iterable that does not know its length. The order of samples goes on across epochs,
                 so that every sample is seen once before any is seen again.
-            record_every: steps from one record of masses and fitness to the next; about 200 records
-                a run if not given.
+            record_every: steps from one record of masses and fitness to the next; about 150 records
+                a run if not given, fewer in one of few epochs.
 
         Returns:
             The history, also at `history`.
@@ -149,7 +149,7 @@ class Trainer:
         )
         pace = self._schedules(run)
         if record_every is None:
-            record_every = max(1, run.total // RECORDS)
+            record_every = spacing(run.total, per_epoch)
         record_every = whole("record_every", record_every, 1)
         self._warn(run)
         born = self.network.born

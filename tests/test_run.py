@@ -1,4 +1,4 @@
-"""The clockwork of a run: stretches of steps, and how many threads each gets; on a clock of ours.
+"""The clockwork of a run: stretches, records, and how many threads there are; on a clock of ours.
 
 Time passes only when steps are made, so nothing here depends on the machine.
 """
@@ -93,6 +93,17 @@ def test_a_clock_that_stands_still_does_no_harm():
     watch = Watch(0)
     watch.add(1, 0.0)
     assert watch.steps == 8
+
+
+# ---- records ---------------------------------------------------------------------------------
+
+
+def test_records_are_many_but_far_enough_apart():
+    assert _run.spacing(20 * 469, 469) == 62  # 150 of a run
+    assert _run.spacing(3 * 469, 469) == 50  # each is a call of the core more
+    assert _run.spacing(100_000, 100_000) == 666
+    assert _run.spacing(50, 5) == 1
+    assert _run.spacing(0, 5) == 1
 
 
 # ---- threads ---------------------------------------------------------------------------------
