@@ -4,14 +4,14 @@ Recording and the live view are shares of a run of the paper's network on MNIST,
 in turn: with the usual records, with none, and with records and the live view in IPython's own
 display machinery, whose messages are made into JSON as a notebook's kernel does. Beside that stands
 the time inside of the calls that record and draw, which is less noisy, and less: records also cut
-stretches of steps short. A run of few epochs is the hard case, there are about 200 records in any.
-Importing is timed in fresh processes, files being cached. Pictures are drawn and rendered from a
-run of that network.
+stretches of steps short, and every stretch starts its threads anew. Importing is timed in fresh
+processes, files being cached. Pictures are drawn and rendered from a run of that network.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -156,10 +156,10 @@ def runs(result: Result, options: argparse.Namespace) -> None:
 
     train, _ = ep.datasets.mnist()
     library = floor.library()
-    for threads in options.threads:
+    for threads, epochs in itertools.product(options.threads, options.epochs):
         ep.set_threads(threads)
         trip = library.floor_trip if library is not None and threads > 1 else None
-        work = Runs(train, options.epochs)
+        work = Runs(train, epochs)
         contestants: list[Contestant] = [
             work.contestant("records"),
             work.contestant("no records", record_every=NEVER),
@@ -173,7 +173,7 @@ def runs(result: Result, options: argparse.Namespace) -> None:
         facts: dict[str, Any] = {
             "ms": {name: spread(ms) for name, ms in times.items()},
             "threads": threads,
-            "epochs": options.epochs,
+            "epochs": epochs,
             **times.facts(),
         }
         of = {"recording": ("records", "no records"), "live": ("live", "records")}
@@ -190,8 +190,8 @@ def runs(result: Result, options: argparse.Namespace) -> None:
                 more = f"{row['drawings']:.1f} drawings of {row['bytes'] / 1000:.0f} kB"
             result.add(**row, **facts)
             print(
-                f"{part}, {threads} threads: {100 * cost:+.2f} %, {100 * inside:.2f} % inside of "
-                f"it (asked: < {100 * ASKED[part]:g} %), {more}",
+                f"{part}, {epochs} epochs, {threads} threads: {100 * cost:+.2f} %, "
+                f"{100 * inside:.2f} % inside of it (asked: < {100 * ASKED[part]:g} %), {more}",
                 flush=True,
             )
     ep.set_threads(None)
@@ -303,11 +303,13 @@ PARTS = {"runs": runs, "import": imports, "plot": drawing}
 
 def main() -> None:
     parser = common.arguments(__doc__)
-    parser.add_argument("--threads", type=common.threads_of, default=[2, 1], metavar="N,N")
-    parser.add_argument("--epochs", type=int, help="3, or 1 with --quick")
+    parser.add_argument("--threads", type=common.threads_of, default=[2], metavar="N,N")
+    parser.add_argument(
+        "--epochs", type=common.threads_of, metavar="N,N", help="20,3, or 1 with --quick"
+    )
     parser.add_argument("--rounds", type=int, help="of runs: 11, or 3 with --quick")
     options = parser.parse_args()
-    options.epochs = options.epochs or (1 if options.quick else 3)
+    options.epochs = options.epochs or ([1] if options.quick else [20, 3])
     options.rounds = options.rounds or (3 if options.quick else 11)
     result = Result(
         "costs", options, epochs=options.epochs, rounds=options.rounds, batch=BATCH, widths=WIDTHS
