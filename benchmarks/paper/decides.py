@@ -77,7 +77,7 @@ def script(lab_: Lab) -> None:
         for name, job in jobs.items():
             rows = lab_.run(replace(job, seed=seed) for seed in lab_.seeds(SEEDS))
             told[what][name] = lab.summary(rows)
-    lab_.write(ablations=told)
+        lab_.write(ablations=told)
 
 
 if __name__ == "__main__":

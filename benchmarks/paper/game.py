@@ -31,7 +31,7 @@ def script(lab_: Lab) -> None:
         for beta, gamma in COSTS:
             rows = lab_.run(player(sign, beta, gamma, seed=seed) for seed in lab_.seeds(SEEDS))
             told.append({"sign": sign, "beta": beta, "gamma": gamma, **lab.summary(rows)})
-    lab_.write(game=told)
+            lab_.write(game=told)
 
 
 if __name__ == "__main__":

@@ -190,7 +190,8 @@ def decides(facts: Facts) -> None:
 
     def draw() -> Any:
         columns = 3
-        axes = ground.figure(-(-len(told) // columns), columns, (11.5, 13))
+        rows = -(-len(told) // columns)
+        axes = ground.figure(rows, columns, (11.5, 0.6 + 3.2 * rows))
         for ax in axes[len(told) :]:
             ax.axis("off")
         for ax, (what, settings) in zip(axes, told.items(), strict=False):
@@ -216,7 +217,7 @@ def decides(facts: Facts) -> None:
             ax.margins(y=0.2)
             ax.grid(color=ground.grey(ax, 0.1), linewidth=0.7)
             lost = [n for n in settings if n not in good]
-            note = f" (fails: {', '.join(lost)})" if lost else ""
+            note = f" ({len(lost)} under 90 %)" if lost else ""
             ground.label(ax, what + note, "alive", "% right, held out")
             ax.title.set_fontsize(9.5)
         return axes[0]
