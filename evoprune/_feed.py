@@ -127,6 +127,7 @@ class ArrayFeed:
         if x.ndim < 1 or len(x) == 0:
             raise ValueError(f"data: expected at least one sample, got shape {x.shape}")
         self.table, self.shuffle, self.scaling = table, shuffle, scaling
+        self._before = 0  # steps of the network before the last call of `run`
         samples = len(x if rows is None else rows)
         self.batch = min(batch, samples)
         # With steps given, the core's own rounds through the data go on across epochs of so many.
@@ -140,6 +141,7 @@ class ArrayFeed:
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any
     ) -> dict[str, Any]:
         """Run the steps of `pace`, from batch `first` of all epochs on; the core's record."""
+        self._before = network.step
         return network.train(
             self.table.x,
             self.table.y,
@@ -156,6 +158,8 @@ class ArrayFeed:
 
     def made(self, network: Network) -> dict[str, Any]:
         """What the last call of `run` did, also if it failed: a record of the steps made."""
+        if network.step == self._before:  # refused: the core's record is of the call before
+            return _joined([])
         return _cut(network.core.record)
 
 

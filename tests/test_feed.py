@@ -130,3 +130,13 @@ def test_losses_before_a_failure_are_kept(batches):
         fit(trainer, Batches(data()) if batches else None)
     assert trainer.network.step == trainer.history.steps_done == 7
     assert np.isfinite(trainer.history.losses).all()
+
+
+def test_a_refusal_of_the_core_is_what_is_heard():
+    trainer = make()
+    with pytest.raises((TypeError, ValueError), match="augment"):
+        fit(trainer, augment={"shift": 1})  # samples that are no images
+    assert trainer.network.step == trainer.history.steps_done == 0
+    fit(trainer)
+    made = trainer.history.steps_done
+    assert made == len(trainer.history.losses) == trainer.network.step

@@ -1,8 +1,8 @@
 /* dynamics_game: pruning as a game (arXiv 2512.22106): every population is a player whose
  * mass s in [0, 1] is its participation, and moves up its own utility
  *     U = alpha (F - c) s - beta |w|^2 s^2 - gamma s - eta s sum_j s_j <w_i, w_j>.
- * What benefit F means, and its sign, is the fitness's affair: `marginal` descends the loss, `pull`
- * is the paper's. The one law under which the dead may be reborn while they are not yet removed. */
+ * What benefit F means, and its sign, is the fitness's affair: `marginal` descends the loss, the
+ * paper's is <w, dL/dw>, `pull` with the other sign. The one law under which the dead may be reborn while they are not yet removed. */
 #include "cohort.h"
 
 typedef struct {
