@@ -53,13 +53,18 @@ def spacing(steps: int, per_epoch: int) -> int:
     """Steps from one record to the next, where nothing else is asked for.
 
     A record ends a call of the core, and the next one starts its threads anew: that may take half a
-    millisecond on a machine whose processors fall asleep at once.
+    millisecond on a machine whose processors fall asleep at once. So they fall on the ends of
+    epochs, where calls end anyway, if a number near by makes them.
 
     Args:
         steps: of the run.
         per_epoch: steps of an epoch.
     """
-    return max(1, steps // RECORDS, min(APART, per_epoch // OF_EPOCH))
+    least = max(1, steps // RECORDS, min(APART, per_epoch // OF_EPOCH))
+    for near in range(least, least + least // 2 + 1):
+        if per_epoch % near == 0 or near % per_epoch == 0:
+            return near
+    return least
 
 
 class Watch:
