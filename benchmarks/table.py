@@ -271,15 +271,8 @@ def costs_table(facts: Facts) -> list[str]:
 
 @table
 def selection_table(facts: Facts) -> list[str]:
-    head = [
-        "network",
-        "dense",
-        "selected",
-        "alive, last seed",
-        "multiply-adds",
-        "of dense",
-        "asked",
-    ]
+    head = ["network", "seeds", "dense", "selected", "alive, last seed", "multiply-adds"]
+    head += ["of dense", "asked"]
     cells = []
     for name, mean in facts.get("summary", {}).items():
         rows = [row for row in facts["rows"] if row["case"] == name and row["selected"]]
