@@ -206,11 +206,11 @@ STRIKES = """
         return ep.Trainer(ep.mlp(784, 256, 128, 10, seed=1), selection=selection)
 
     whole = trainer()
-    whole.fit((x, y), 4, 64, progress=False)
+    whole.fit((x, y), 16, 64, progress=False)
     struck, waits, at = trainer(), [], {}
 
     def strike():
-        time.sleep(random.uniform(0.02, 0.1))
+        time.sleep(random.uniform(0.01, 0.06))
         at["time"] = time.perf_counter()
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -219,7 +219,7 @@ STRIKES = """
         try:
             thread.start()
             go_on = struck.fit if struck.history is None else struck.resume
-            length = (4, 64) if struck.history is None else ()
+            length = (16, 64) if struck.history is None else ()
             history = go_on((x, y), *length, progress=False)
             end = time.perf_counter()
             if history.interrupted:
@@ -229,7 +229,7 @@ STRIKES = """
         except KeyboardInterrupt:  # it came before the first step, or after the last
             thread.join()
         assert struck.predict(x[:3]).shape == (3, 10)
-    assert struck.network.step == whole.network.step == 252
+    assert struck.network.step == whole.network.step == 1008
     for name in whole.network:
         assert np.array_equal(whole.network[name], struck.network[name]), name
     print(len(waits), min(waits))
