@@ -17,8 +17,8 @@ asked of the first part, at two threads, stands in CASES; whether it is met, in 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +27,10 @@ import numpy as np
 from bench_step import row_of
 from common import Result, exported
 from floor import Floor, library, openblas
+from ours import DECAY, RATE, training
 from products import stages
 from rounds import Contestant, Local, Peers, Times, contest
 
-RATE, DECAY = 1e-4, 0.5
 ASKED_THREADS = 2
 SHARES = (1.0, 0.5, 0.1)  # of the populations alive
 VOCABULARY, CONTEXT = 65, 64
@@ -127,45 +127,9 @@ def shape_of(case: Case, net: Any) -> dict[str, Any]:
 def ours(
     name: str, case: Case, share: float, data: Any, threads: int, selected: bool
 ) -> Contestant:
-    """A contestant: our own training, on as many threads, up to those given, as make it fast.
-
-    Stretches of steps and threads are chosen as `Trainer.fit` chooses them; nothing is recorded.
-    """
-    import evoprune as ep
-    from evoprune._run import Crew, Watch
-
+    """A contestant: our own training."""
     net = living(case, share)
-    net.scale_input(data.shift, data.scale)
-    selection = ep.Selection()
-    net.configure(
-        optimizer="adamw",
-        optimizer_config={"decay": DECAY},
-        selection=selection.config() if selected else None,
-    )
-    done, watch, crew = 0, Watch(0), Crew()
-
-    def run(steps: int) -> None:
-        nonlocal done
-        ep.set_threads(threads)
-        while steps > 0:
-            hired, n = crew.hire(), min(steps, max(1, watch.steps // crew.haste))
-            begin = time.perf_counter()
-            net.core.train(
-                data.x,
-                data.y,
-                batch=case.batch,
-                first=done,
-                rate=np.full(n, RATE),
-                pressure=selection.pressures(n),
-                strength=np.full(n, 1e-9),
-                threads=hired,
-            )
-            watch.add(n, time.perf_counter() - begin)
-            crew.paid(n, watch.seconds_a_step)
-            done += n
-            steps -= n
-
-    return Local(name, run)
+    return training(name, net, data, case.batch, threads, selected=selected)
 
 
 class Arena:
@@ -210,7 +174,11 @@ class Arena:
         return found
 
     def others(self, case: Case, net: Any, threads: int) -> list[Contestant]:
-        """PyTorch, in every way that might be its best."""
+        """PyTorch, in every way that might be its best, each in a process of its own.
+
+        What a process did before shows: where it fetches memory from the system at every step,
+        having learned so from smaller needs, the step takes half as long again.
+        """
         settings: dict[str, Any] = {
             "kind": case.kind,
             "shape": shape_of(case, net),
@@ -219,7 +187,8 @@ class Arena:
             "decay": DECAY,
             "rate": RATE,
         }
-        add = self.peers.contestant
+        self.peers.close()
+        add = partial(self.peers.contestant, alone=True)
         found = add("PyTorch", "torch", threads, "torch_layers", **settings)
         if case.kind in ("lenet5", "cnn"):
             found += add(

@@ -12,7 +12,6 @@ A second part times steps of the paper's network as it shrinks: step time agains
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ import common
 import numpy as np
 from common import Result, exported, ratio, spread
 from floor import Floor, library, openblas
+from ours import DECAY, RATE, training
 from rounds import Contestant, Local, Peers, Times, contest
-
-RATE, DECAY = 1e-4, 0.5
 
 CASES = [  # widths, batch
     ((784, 512, 256, 10), 128),
@@ -36,46 +34,11 @@ LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of 512 an
 
 
 def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected: bool) -> Local:
-    """A contestant: our own training, on as many threads, up to those given, as make it fast.
-
-    Stretches of steps and threads are chosen as `Trainer.fit` chooses them; nothing is recorded.
-    """
+    """A contestant: our own training of an MLP on MNIST."""
     import evoprune as ep
-    from evoprune._run import Crew, Watch
 
     train, _ = ep.datasets.mnist()
-    net = ep.mlp(*widths)
-    net.scale_input(train.shift, train.scale)
-    selection = ep.Selection(pressure=0.3) if selected else None
-    net.configure(
-        optimizer="adamw",
-        optimizer_config={"decay": DECAY},
-        selection=selection.config() if selection else None,
-    )
-    done, watch, crew = 0, Watch(0), Crew()
-
-    def run(steps: int) -> None:
-        nonlocal done
-        ep.set_threads(threads)
-        while steps > 0:
-            hired, n = crew.hire(), min(steps, max(1, watch.steps // crew.haste))
-            begin = time.perf_counter()
-            net.core.train(
-                train.x,
-                train.y,
-                batch=batch,
-                first=done,
-                rate=np.full(n, RATE),
-                pressure=np.full(n, 0.3),
-                strength=np.full(n, 1e-9),
-                threads=hired,
-            )
-            watch.add(n, time.perf_counter() - begin)
-            crew.paid(n, watch.seconds_a_step)
-            done += n
-            steps -= n
-
-    return Local(name, run)
+    return training(name, ep.mlp(*widths), train, batch, threads, selected=selected)
 
 
 class Arena:

@@ -65,7 +65,7 @@ class Peers:
         self.python = python if python.exists() else None
         self.absent: dict[str, str] = {}  # library -> why
         self.versions: dict[str, str] = {}
-        self._processes: dict[tuple[str, int], _Process] = {}
+        self._processes: dict[tuple[str, int, str], _Process] = {}
         if self.python is None:
             print("no peers: `make peers` installs PyTorch, JAX and others to compare with")
 
@@ -81,11 +81,18 @@ class Peers:
             process.close()
         self._processes.clear()
 
-    def ask(self, library: str, threads: int, **request: Any) -> dict[str, Any] | None:
-        """What the library's process answers; None if the library is not there or cannot."""
+    def ask(
+        self, library: str, threads: int, whose: str = "", **request: Any
+    ) -> dict[str, Any] | None:
+        """What the library's process answers; None if the library is not there or cannot.
+
+        Args:
+            library, threads: which process, and
+            whose: one that nobody else uses.
+        """
         if self.python is None or library in self.absent:
             return None
-        key = (library, threads)
+        key = (library, threads, whose)
         if key not in self._processes:
             process = _Process(self.python, library, threads)
             answer = process.ask(do="hello")
@@ -103,13 +110,24 @@ class Peers:
         return answer
 
     def contestant(
-        self, name: str, library: str, threads: int, make: str, **settings: Any
+        self,
+        name: str,
+        library: str,
+        threads: int,
+        make: str,
+        *,
+        alone: bool = False,
+        **settings: Any,
     ) -> list[Contestant]:
-        """A contestant made by peers.py and tried once, in a list; an empty list if it cannot."""
-        made = self.ask(library, threads, do="make", make=make, settings=settings)
-        if made is None or not self.ask(library, threads, do="time", id=made["id"], seconds=0):
+        """A contestant made by peers.py and tried once, in a list; an empty list if it cannot.
+
+        Alone: in a process that the library's other contestants do not use.
+        """
+        key = (library, threads, name if alone else "")
+        made = self.ask(*key, do="make", make=make, settings=settings)
+        if made is None or not self.ask(*key, do="time", id=made["id"], seconds=0):
             return []
-        return [_Remote(name, self._processes[library, threads], made["id"])]
+        return [_Remote(name, self._processes[key], made["id"])]
 
     def openblas(self) -> Path | None:
         """The shared library of scipy-openblas32, if the peers have it."""

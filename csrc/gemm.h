@@ -1,5 +1,5 @@
 /* gemm: matrix products of small and middling size, serial; who calls it decides the threads.
- * Written here and not taken from a BLAS for three reasons, each measured (benchmarks/bench_gemm.py):
+ * Written here and not taken from a BLAS for three reasons (benchmarks/bench_step.py times both):
  * it is as fast as OpenBLAS on the shapes of a training step; every element is summed over k in ONE
  * chain, c = fma(a, b, c) for k = 0, 1, ..., so the bits depend neither on how rows or columns are
  * split among workers nor on zeros that compaction has removed; and finished tiles can be handed on

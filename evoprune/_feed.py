@@ -6,6 +6,7 @@ clock and no history.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -47,7 +48,8 @@ class Score(NamedTuple):
     weight: float
 
     def __repr__(self) -> str:
-        return f"Score(loss={self.loss:.4f}, accuracy={self.accuracy:.2%})"
+        accuracy = "" if math.isnan(self.accuracy) else f", accuracy={self.accuracy:.2%}"
+        return f"Score(loss={self.loss:.4f}{accuracy})"
 
 
 class Schedules(NamedTuple):

@@ -68,13 +68,18 @@ def spacing(steps: int, per_epoch: int) -> int:
 
 
 class Watch:
-    """How long steps take, and so how many make a stretch."""
+    """How long steps take, and so how many make a stretch; it goes on with the sums of a run.
 
-    def __init__(self, done: int) -> None:
+    Args:
+        seconds: that the run has taken so far.
+        held: times so far that a layer's floor kept somebody alive.
+    """
+
+    def __init__(self, seconds: float = 0.0, held: float = 0.0) -> None:
         self.steps = 1  # of the next stretch
         self.seconds_a_step = 0.0
-        self.held = 0
-        self._began = time.perf_counter()
+        self.held = held
+        self._began = time.perf_counter() - seconds
         self._lap_steps, self._lap_seconds = 0, 0.0
 
     def add(self, steps: int, seconds: float) -> None:
@@ -85,14 +90,14 @@ class Watch:
         self._lap_steps += steps
         self._lap_seconds += seconds
 
-    def lap(self, done: int) -> float:
+    def lap(self) -> float:
         """Milliseconds a step since the last lap, validation and callbacks left out."""
         ms = 1000 * self._lap_seconds / max(1, self._lap_steps)
         self._lap_steps, self._lap_seconds = 0, 0.0
         return ms
 
     def elapsed(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds that the run has taken."""
         return time.perf_counter() - self._began
 
 
@@ -221,9 +226,14 @@ class Bar:
         if self._bar is None:
             return
         loss, accuracy = history.means(max(0, run.done - 100))
-        text = f"loss {loss:.3f}, acc {accuracy:.1%}"
-        if "validation_accuracy" in history:
-            text += f", val {history['validation_accuracy'][-1]:.2%}"
+        hits, text = network.loss.counts_hits(network.loss.kind), f"loss {loss:.3f}"
+        text += f", acc {accuracy:.1%}" if hits else ""
+        if "validation_loss" in history:
+            text += (
+                f", val {history.last('validation_accuracy'):.2%}"
+                if hits
+                else (f", val {history.last('validation_loss'):.3f}")
+            )
         if history.layers:
             text += f", alive {sum(network.alive.values())}"
         self._bar.set_postfix_str(f"{text}, {1000 * watch.seconds_a_step:.2f} ms", refresh=False)

@@ -59,8 +59,8 @@ class History(Mapping[str, Array]):
     validation_accuracy (where there was validation), alive (populations), alive.NAME (of a layer),
     upkeep (nats: pressure times the living share of the multiply-adds), macs and parameters (of the
     living network), diversity (Hill number of order 1: so many populations of equal mass),
-    fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step, seconds (since
-    the run began), held (times that a layer's floor kept somebody alive).
+    fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step, seconds (that
+    the run has taken), held (times that a layer's floor kept somebody alive).
 
     Beside the columns there are records, about 150 a run: mass, fitness and upkeep of everybody,
     see `trajectories`; and what follows from them, see `diversity`, `price` and `fisher`.
@@ -371,6 +371,11 @@ class History(Mapping[str, Array]):
             self._columns.setdefault(name, [np.nan] * count).append(float(value))
         for column in self._columns.values():
             column.extend([np.nan] * (count + 1 - len(column)))
+
+    def last(self, column: str) -> float:
+        """The last number of a column; 0 where there is none."""
+        values = self._columns.get(column)
+        return values[-1] if values else 0.0
 
     # ---- files -------------------------------------------------------------------------------
 

@@ -49,6 +49,11 @@ class Loss(Spec):
 
     group = "losses"
 
+    @staticmethod
+    def counts_hits(kind: str) -> bool:
+        """Does a loss of that kind know right predictions from wrong ones?"""
+        return kind != "mean_squared_error"
+
 
 class Optimizer(Spec):
     """How parameters follow their gradients. `rate` may be a number or a schedule over the run."""

@@ -99,6 +99,7 @@ class Network:
         self.timing: tuple[float, int] | None = None
         self.notes: dict[str, Any] = {}
         self._configured = False
+        self._counts_hits = True  # the loss that the core is configured for
         self._diverged: type[BaseException] = module.Diverged
 
     # ---- what it is --------------------------------------------------------------------------
@@ -252,12 +253,13 @@ class Network:
         loss, accuracy, weight = self.core.evaluate(
             table.x, table.y, rows=table.rows, threads=get_threads()
         )
-        return Score(float(loss), float(accuracy), float(weight))
+        return Score(float(loss), float(accuracy) if self._counts_hits else np.nan, float(weight))
 
     def configure(self, **settings: Any) -> None:
         """Set loss, optimizer and selection for the single steps below; see `Trainer` for runs."""
         self.core.configure(**settings)
         self._configured = True
+        self._counts_hits = Loss.counts_hits(settings.get("loss", "cross_entropy"))
 
     def forward(self, x: ArrayLike, *, training: bool = True) -> Array:
         """Outputs of one training batch; fills `activations`.

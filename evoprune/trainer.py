@@ -269,7 +269,7 @@ class Trainer:
             network.scale_input(*feed.scaling)
         listeners = list(callbacks)
         self._stopping, history.interrupted = False, False
-        watch, crew = Watch(run.done), Crew()
+        watch, crew = Watch(*(history.last(name) for name in ("seconds", "held"))), Crew()
         if run.total:
             network.pressure = float(pace.pressure[min(run.done, run.total - 1)])
         self._record()
@@ -371,7 +371,7 @@ class Trainer:
         network = self.network
         run, history = self._running()
         loss, accuracy = history.means((run.done - 1) // run.per_epoch * run.per_epoch)
-        if not _counts_hits(self.loss):
+        if not self.loss.counts_hits(self.loss.kind):
             accuracy = np.nan
         alive = network.alive
         last = run.done - 1
@@ -393,7 +393,7 @@ class Trainer:
             **self._spread(),
             "rate": float(pace.rate[last]),
             "pressure": float(pace.pressure[last]),
-            "ms_per_step": watch.lap(run.done),
+            "ms_per_step": watch.lap(),
             "seconds": watch.elapsed(),
             "held": float(watch.held),
         }
@@ -485,8 +485,3 @@ class Trainer:
 def _view(run: Run, progress: bool, live: bool) -> Bar | Live:
     """What shows the run as it goes."""
     return Live() if live else Bar(run, progress)
-
-
-def _counts_hits(loss: Loss) -> bool:
-    """Does the loss know right predictions from wrong ones?"""
-    return loss.kind != "mean_squared_error"

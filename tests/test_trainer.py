@@ -119,6 +119,29 @@ def test_values_can_be_learned():
     history = fit(trainer, (x, x[:, :2]), epochs=20, validation=(x, x[:, :2]))
     assert history["validation_loss"][-1] < 0.5 * history["validation_loss"][0]
     assert np.isnan(history["accuracy"]).all()
+    assert np.isnan(history["validation_accuracy"]).all()
+    score = trainer.network.copy().evaluate(x, x[:, :2])
+    assert np.isnan(score.accuracy)
+    assert repr(score) == f"Score(loss={score.loss:.4f})"
+
+
+def test_the_bar_has_no_accuracy_where_there_is_none(capsys):
+    x, _ = data()
+    trainer = ep.Trainer(ep.mlp(12, 16, 2), loss="mean_squared_error", selection=None)
+    fit(trainer, (x, x[:, :2]), epochs=2, validation=(x, x[:, :2]), progress=True)
+    shown = capsys.readouterr().err
+    assert "val 0." in shown or "val 1." in shown
+    assert "acc" not in shown
+
+
+def test_the_time_of_a_run_goes_on_when_it_is_taken_up_again():
+    trainer = make()
+    fit(trainer, until=4)
+    before = trainer.history["seconds"][-1], trainer.history["held"][-1]
+    trainer.resume(data(), progress=False)
+    assert np.all(np.diff(trainer.history["seconds"]) > 0)
+    assert trainer.history["seconds"][4] > before[0] > 0
+    assert trainer.history["held"][4] >= before[1]
 
 
 # ---- what is refused ---------------------------------------------------------------------------
