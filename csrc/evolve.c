@@ -15,7 +15,8 @@ static bool measure_fitness(ep_net *net, ep_evolution *e, const ep_population *p
     unsigned needs = e->call_fitness ? ~0u : e->fitness->needs;
     ep_signals s = {.n = net->axes[p->axis].n,
                     .mass = ep_net_numbers(net, p->mass),
-                    .mass_gradient = net->gradients->at + net->tensors[p->mass].at};
+                    .mass_gradient = net->gradients->at + net->tensors[p->mass].at,
+                    .terms = net->terms};
     if (needs & EP_NEEDS_NORM) {
         ep_signal_owned(net, p->axis, net->numbers, net->numbers, e->owned_norm2);
         s.owned_norm2 = e->owned_norm2;

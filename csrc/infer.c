@@ -3,6 +3,7 @@
  * made block by block in order. See train.h. */
 #include "crew.h"
 #include "train.h"
+#include "walk.h"
 
 #include <stdlib.h>
 #include <string.h>

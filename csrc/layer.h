@@ -61,6 +61,8 @@ struct ep_layer {
     int reads; /* the first `reads` of them; the rest only lend their axes */
     bool adds[EP_INPUTS]; /* dx is added: a later layer has written it already */
     int n_tensors, tensor[EP_TENSORS];
+    bool shares; /* its mass is that of an earlier layer, to whose gradient it adds */
+    int partner; /* the next layer that shares its mass, or -1 */
     int out; /* value written */
     int saved; /* value kept for backward, or -1 */
     int64_t scratch; /* numbers of scratch a worker needs */
@@ -95,6 +97,9 @@ int ep_plan_axis(ep_plan *plan, const ep_layer *layer, const char *what, int64_t
 /* Declares the layer's next tensor; its number within the layer is the order of the calls. */
 bool ep_plan_tensor(ep_plan *plan, ep_layer *layer, const char *what, ep_role role, int rank,
                     const int *axis, ep_error *error);
+/* The layer's next tensor is the mass that `axis` has already; of its gradient the layer is a term
+ * (layer->shares). */
+bool ep_plan_share(ep_plan *plan, ep_layer *layer, int axis, ep_error *error);
 /* Sets the axes of the layer's output, and of what it saves for backward. */
 bool ep_plan_output(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
 bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);

@@ -103,6 +103,27 @@ bool ep_plan_tensor(ep_plan *plan, ep_layer *layer, const char *what, ep_role ro
     return role != EP_EVOLVED || new_population(plan, layer, tensor, axis[0], error);
 }
 
+bool ep_plan_share(ep_plan *plan, ep_layer *layer, int axis, ep_error *error) {
+    for (int i = 0; i < plan->n_populations; i++) {
+        const ep_population *p = &plan->populations[i];
+        if (p->axis != axis) {
+            continue;
+        }
+        EP_ASSERT(layer->n_tensors == 0);
+        layer->tensor[layer->n_tensors++] = p->mass;
+        layer->shares = true;
+        ep_layer *last = &plan->layers[p->layer];
+        while (last->partner >= 0) {
+            last = &plan->layers[last->partner];
+        }
+        last->partner = layer->index;
+        return true;
+    }
+    return ep_fail(error, EP_BAD_VALUE,
+                   "%s: shared: axis %s has no masses yet; expected populations on it before",
+                   layer->name, plan->axes[axis].name);
+}
+
 static int new_value(ep_net *net, const char *name, int rank, const int *axis, ep_error *error) {
     int own[EP_RANK]; /* axis may point into the array that grows */
     memcpy(own, axis, (size_t)rank * sizeof *axis);
@@ -195,8 +216,12 @@ int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs,
         return -1;
     }
     ep_layer *layer = &net->layers[net->n_layers];
-    *layer = (ep_layer){
-        .kind = kind, .index = net->n_layers, .n_inputs = n_inputs, .reads = n_inputs, .saved = -1};
+    *layer = (ep_layer){.kind = kind,
+                        .index = net->n_layers,
+                        .n_inputs = n_inputs,
+                        .reads = n_inputs,
+                        .saved = -1,
+                        .partner = -1};
     ep_format(layer->name, sizeof layer->name, "%.40s", name);
     memcpy(layer->input, input, (size_t)n_inputs * sizeof *input);
     layer->config = calloc(1, kind->config_size ? kind->config_size : 1);
@@ -405,7 +430,7 @@ int ep_net_tensor(const ep_net *net, const char *name) {
     return -1;
 }
 
-/* ---- walking -------------------------------------------------------------------------------- */
+/* ---- what a worker needs ----------------------------------------------------------------------- */
 
 static ep_real *workspace_of(const ep_net *net, int part) {
     if (!net->workspace) {
@@ -455,70 +480,4 @@ ep_pass ep_net_inference_pass(const ep_net *net, int part) {
         .noise = {net->seed, 0},
         .scratch = workspace,
     };
-}
-
-void ep_net_forward(const ep_net *net, const ep_pass *pass) {
-    if (pass->r0 < pass->r1) {
-        for (int i = 0; i < net->n_layers; i++) {
-            net->layers[i].kind->forward(pass, &net->layers[i]);
-        }
-    }
-}
-
-void ep_net_backward(const ep_net *net, const ep_pass *pass) {
-    if (pass->r0 < pass->r1) {
-        for (int i = net->n_layers - 1; i >= 0; i--) {
-            if (net->values[net->layers[i].out].wants_dx) {
-                net->layers[i].kind->backward(pass, &net->layers[i]);
-            }
-        }
-    }
-}
-
-/* A share that keeps a worker busy for some 100 us and whose numbers stay in its second-level cache;
- * at least one a worker, so that no one idles. */
-static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers) {
-    const double enough = 1.6e7;
-    int64_t n = 0;
-    for (int i = 0; i < layer->n_tensors; i++) {
-        n += net->tensors[layer->tensor[i]].role == EP_TRACKED ? 0
-                                                               : net->tensors[layer->tensor[i]].n;
-    }
-    double work = layer->work * (double)net->rows;
-    int64_t parts = (int64_t)(work / enough) + 1;
-    parts = ep_max(parts, n / 32768);
-    if (work > enough / 8) {
-        parts = ep_max(parts, 2 * workers);
-    }
-    return ep_max(1, ep_min(parts, 4096));
-}
-
-int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks) {
-    int64_t n = 0;
-    for (int i = net->n_layers - 1; i >= 0; i--) {
-        const ep_layer *layer = &net->layers[i];
-        if (!layer->kind->gradient || layer->n_tensors == 0) {
-            continue;
-        }
-        int64_t parts = parts_of(net, layer, workers);
-        for (int64_t part = 0; part < parts; part++, n++) {
-            if (tasks) {
-                tasks[n] = (ep_task){i, part, parts};
-            }
-        }
-    }
-    return n;
-}
-
-void ep_net_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task) {
-    const ep_layer *layer = &net->layers[task->layer];
-    layer->kind->gradient(pass, layer, task->part, task->parts);
-}
-
-void ep_net_track(const ep_net *net, const ep_pass *pass) {
-    for (int i = 0; i < net->n_layers; i++) {
-        if (net->layers[i].kind->track) {
-            net->layers[i].kind->track(pass, &net->layers[i]);
-        }
-    }
 }

@@ -1,6 +1,5 @@
 /* net: a network as data. Axes, values, layers in order and the slabs they live in; building one
- * (declare, lay out, fill) and walking the layers forward, backward and over the gradients. It
- * never asks what kind a layer is, decides nothing about threads, and knows no law. */
+ * (declare, lay out, fill). It never asks what kind a layer is and knows no law. */
 #ifndef EP_NET_H
 #define EP_NET_H
 
@@ -43,6 +42,7 @@ struct ep_plan {
     ep_slab *workspace; /* scratch of all workers, and their rows for inference */
     int workers; /* the workspace has room for */
     int64_t rows; /* of the last training batch */
+    double terms; /* in the mean that its loss is */
     int64_t step, generation; /* updates and generations so far */
     double founding_flops; /* multiply-adds per sample at birth */
     int64_t founding_parameters;
@@ -81,18 +81,5 @@ int ep_net_tensor(const ep_net *net, const char *name);
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts);
 ep_pass ep_net_inference_pass(const ep_net *net, int part);
 int64_t ep_net_infer_rows(const ep_net *net);
-void ep_net_forward(const ep_net *net, const ep_pass *pass);
-/* From dy of the output, which the caller has written. */
-void ep_net_backward(const ep_net *net, const ep_pass *pass);
-
-/* The gradient's tasks: (layer, part of parts), fixed once per run for `workers`. */
-typedef struct {
-    int layer;
-    int64_t part, parts;
-} ep_task;
-/* Number of tasks; fills `tasks` when it is not NULL. Largest layers first. */
-int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks);
-void ep_net_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task);
-void ep_net_track(const ep_net *net, const ep_pass *pass);
 
 #endif

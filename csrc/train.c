@@ -2,6 +2,7 @@
 #include "train.h"
 
 #include "crew.h"
+#include "walk.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -246,6 +247,7 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
     r->record->loss[r->s] = loss;
     r->record->weight[r->s] = d->weight;
     r->record->counted[r->s] = d->counted;
+    net->terms = d->counted;
     r->record->hits[r->s] = sum_of(r->hit, d->rows * r->positions);
     ep_net_track(net, pass);
     net->step++;
@@ -437,6 +439,7 @@ double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
         draw_targets(regime, y, NULL, 0, net->rows, targets);
         double counted,
             weight = weigh(regime, targets, n, positions ? bytes / (size_t)positions : 0, &counted);
+        net->terms = counted;
         ep_pass pass = ep_net_training_pass(net, 0, 1);
         int64_t place = ep_net_output(net)->at * pass.capacity;
         regime->loss->measure(regime->loss_config, n, outputs, pass.x + place, targets,
@@ -454,7 +457,8 @@ double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
 void ep_step_gradient(ep_net *net) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
     for (int i = 0; i < net->n_layers; i++) {
-        if (net->layers[i].kind->gradient && net->layers[i].n_tensors) {
+        const ep_layer *layer = &net->layers[i];
+        if (layer->kind->gradient && layer->n_tensors && !layer->shares) {
             ep_net_gradient(net, &pass, &(ep_task){i, 0, 1});
         }
     }

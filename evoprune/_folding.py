@@ -8,6 +8,7 @@ is all that is known of them here; arrays and axes are found by name.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evoprune._dataset import Array
@@ -98,6 +99,15 @@ class _Structure:
             return self.absorbers(name, axis) if self.readers(value).count(layer) == 1 else None
         return None
 
+    def sharers(self, axis: str) -> list[Layer]:
+        """Layers of populations that share the masses which an earlier layer gave an axis."""
+        found = []
+        for name, layer in self.layers.items():
+            if layer["kind"] == "populations" and layer["config"].get("shared"):
+                at = layer["config"].get("axis", -1)
+                found += [layer] if self.outputs[name][at] == axis else []
+        return found
+
     def founders(self) -> dict[str, tuple[Layer, str, int]]:
         """Axes that a layer's own setting gave a size: the layer, the setting, which number."""
         found = {}
@@ -133,12 +143,12 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
     stay = {axis["name"] for axis in facts["axes"] if axis["mortal"]}
     for row in facts["populations"]:
         name, axis = row["layer"], row["axis"]
-        layer = structure.layers[name]
-        places = _places(structure, layer, axis)
-        if places is None:
+        layers = [structure.layers[name], *structure.sharers(axis)]
+        places = [_places(structure, layer, axis) for layer in layers]
+        if None in places:
             continue
         mass = network[f"{name}.mass"]
-        for array, dimension in places:
+        for array, dimension in chain.from_iterable(filter(None, places)):
             _scale(network[array], dimension, mass)
         mass[...] = 1
         if axis in fixed or axis not in founders or not sizes[axis]:
@@ -150,7 +160,8 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
             founder["config"]["units"] = units
         else:
             founder["config"][setting] = sizes[axis]
-        layer["config"]["mass"] = False
+        for layer in layers:
+            layer["config"] |= {"mass": False, "shared": False}
         stay.remove(axis)
     return {**network.spec, "layers": _without_zeros(structure, sizes)}, stay
 

@@ -102,6 +102,7 @@ SGD = define(Optimizer, "sgd", "rate", name="SGD", rate=0.1)
 Marginal = define(Fitness, "marginal")
 Taylor = define(Fitness, "taylor")
 Relative = define(Fitness, "relative")
+Worth = define(Fitness, "worth")
 Gradient = define(Fitness, "gradient")
 Magnitude = define(Fitness, "magnitude")
 Activity = define(Fitness, "activity")
@@ -174,9 +175,10 @@ def fitness(function: Callable[[Any], ArrayLike]) -> PythonFitness:
 
     The function gets the signals of the n populations of a layer, a dict of copies (n,): mass,
     mass_gradient (dL/dmass), owned_norm2, owned_gradient2 and owned_product (sums of w^2, dw^2 and
-    w dw over the weights a population owns) and activity (mean |output|). It returns their fitness
-    (n,), finite, in nats per unit of mass if upkeep is to be compared with it. It is called once a
-    generation and layer; an exception in it ends the run.
+    w dw over the weights a population owns) and activity (mean |output|); and terms, the number
+    of them in the mean that the loss is. It returns their fitness (n,), finite, in nats if upkeep
+    is to be compared with it. It is called once a generation and layer; an exception in it ends
+    the run.
 
         @ep.fitness
         def usefulness(signals):

@@ -330,29 +330,44 @@ class _Heads:
     dims: int
     causal: bool
     gain: float
+    living_dims: bool
     name: str | None
 
     def build(self, plan: Plan, value: str) -> str:
         name = self.name or plan.number("heads")
         units = [self.number, self.dims]
         queries = Dense(units, gain=1.0).build(plan, value, f"{name}_queries")
+        if self.living_dims:
+            dims = Populations("identity", axis=-1, bias=False)
+            queries = dims.build(plan, queries, f"{name}_dims")
         keys, values = (
             Dense(gain=1.0, inputs=queries).build(plan, value, f"{name}_{part}")
             for part in ("keys", "values")
         )
         attention = Attention(causal=self.causal, inputs=(keys, values))
         read = attention.build(plan, queries, f"{name}_attention")
+        if self.living_dims:
+            dims = Populations("identity", axis=-1, bias=False, shared=True)
+            read = dims.build(plan, read, f"{name}_dims_read")
         living = Populations("identity", axis=-2, bias=False).build(plan, read, name)
         stream = plan.streams[-1] if plan.streams else value
         back = Dense(contract=2, gain=self.gain, inputs=stream)
         return back.build(plan, living, f"{name}_out")
 
     def __repr__(self) -> str:
-        return f"heads({self.number}, {self.dims}{', causal=True' if self.causal else ''})"
+        flags = {"causal": self.causal, "living_dims": self.living_dims}
+        given = "".join(f", {name}=True" for name, on in flags.items() if on)
+        return f"heads({self.number}, {self.dims}{given})"
 
 
 def heads(
-    number: int, dims: int, *, causal: bool = False, gain: float = 1.0, name: str | None = None
+    number: int,
+    dims: int,
+    *,
+    causal: bool = False,
+    gain: float = 1.0,
+    living_dims: bool = False,
+    name: str | None = None,
 ) -> Node:
     """Make multi-head attention, each head a population, coming back to the axes it reads.
 
@@ -364,10 +379,12 @@ def heads(
         dims: dimensions of a query, key and value.
         causal: a position sees itself and those before it only.
         gain: of the map back; its weights begin with deviation gain / sqrt(number * dims).
+        living_dims: let dimensions be populations too, each in all heads of the layer at once: of
+            queries, keys and values, with one mass.
         name: the populations' name (heads1, ... if not given); the others are called name_queries,
-            name_keys, name_values, name_attention and name_out.
+            name_keys, name_values, name_attention and name_out, and the dimensions name_dims.
     """
-    return _Heads(number, dims, causal, gain, name)
+    return _Heads(number, dims, causal, gain, living_dims, name)
 
 
 def _gain(activation: str) -> float:

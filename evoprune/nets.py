@@ -7,6 +7,7 @@ a width is free: neurons, filters, heads, the neurons of a transformer's feed-fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +67,7 @@ def mlp(
     if len(sizes) < 2:
         raise ValueError(f"sizes: expected at least features and outputs, got {sizes}")
     features, *hidden, outputs = sizes
-    nodes: list[Nodes] = [_living_inputs("features")] if inputs else []
+    nodes: list[Nodes] = [_living("features")] if inputs else []
     nodes += [neurons(units, activation) for units in hidden]
     nodes += _readout(outputs)
     return Sequential(nodes, input=features, seed=seed, dtype=dtype)
@@ -131,7 +132,7 @@ def cnn(
         inputs: let input channels be populations too.
         seed, dtype: as for `Sequential`.
     """
-    nodes: list[Nodes] = [_living_inputs("channels")] if inputs else []
+    nodes: list[Nodes] = [_living("channels")] if inputs else []
     nodes += [filters(width, kernel, activation, norm=norm, pool=2) for width in widths]
     nodes += [MeanPool(), *_readout(outputs)]
     return Sequential(nodes, input=input, seed=seed, dtype=dtype)
@@ -143,20 +144,23 @@ def resnet(
     *,
     input: Sequence[int] = (32, 32, 3),  # noqa: A002 - the word for it
     outputs: int = 10,
+    living_stream: bool = False,
     seed: int = 0,
     dtype: Dtype = "float32",
 ) -> Network:
     """Make a residual network for small images (He et al. 2015, section 4.2): resnet(20), (56), ...
 
     Three stages of (depth - 2) / 6 blocks with width, 2 width and 4 width channels; a block is two
-    3 x 3 convolutions with batch norm. Populations are the filters inside the blocks; channels of
-    the residual stream stay. Shortcuts between stages have no parameters (option A).
+    3 x 3 convolutions with batch norm. Populations are the filters inside the blocks. Shortcuts
+    between stages have no parameters (option A).
 
     Args:
         depth: layers with weights, 6 n + 2.
         width: channels of the first stage.
         input: height, width and channels of an image.
         outputs: classes.
+        living_stream: let channels of the residual stream be populations too, each with one mass
+            for all layers of its stage that write it.
         seed, dtype: as for `Sequential`.
 
     Raises:
@@ -167,19 +171,26 @@ def resnet(
     nodes: list[Nodes] = [
         Conv2d(width, 3, name="stem"),
         BatchNorm(name="stem_norm"),
-        Populations("relu", mass=False, bias=False, name="stem_relu"),
+        Populations(
+            "relu", mass=living_stream, bias=False, name="stage1" if living_stream else "stem_relu"
+        ),
     ]
     for stage in range(3):
         for block in range((depth - 2) // 6):
             name = f"stage{stage + 1}_block{block + 1}"
             down = 2 if stage and not block else 1
             inner = width << stage
-            branch = [
+            branch: list[Nodes] = [
                 filters(inner, 3, norm=True, stride=down, padding=1, name=name),
                 Conv2d(0, 3, name=f"{name}_out"),
                 BatchNorm(name=f"{name}_out_norm"),
             ]
-            skip = Shortcut(inner, stride=2, name=f"{name}_skip") if down == 2 else None
+            skip: Nodes | None = None
+            if down == 2:
+                skip = [Shortcut(inner, stride=2, name=f"{name}_skip")]
+                skip += [_living(f"stage{stage + 1}")] if living_stream else []
+            if living_stream:
+                branch.append(_living(f"{name}_written", shared=True))
             nodes += [
                 Residual(*branch, shortcut=skip, name=f"{name}_sum"),
                 Populations("relu", mass=False, bias=False, name=f"{name}_relu"),
@@ -257,6 +268,8 @@ def vit(
     heads: int = 4,
     hidden: int | None = None,
     dropout: float = 0.0,
+    living_dims: bool = False,
+    living_stream: bool = False,
     seed: int = 0,
     dtype: Dtype = "float32",
 ) -> Network:
@@ -273,18 +286,23 @@ def vit(
         heads: heads born in every block, of dim / heads dimensions each.
         hidden: neurons born in every block; 4 dim if not given.
         dropout: rate, on what a branch adds to the stream.
+        living_dims: let dimensions inside the heads be populations too.
+        living_stream: let features of the residual stream be populations too, each with one mass
+            for all layers that write it or read it.
         seed, dtype: as for `Sequential`.
 
     Raises:
         ValueError: heads do not divide dim, or patch the image.
     """
+    block = _Block(heads, hidden, dropout, living_dims, living_stream)
     nodes: list[Nodes] = [
         Patches(patch),
         Dense(dim, contract=3, gain=1.0, name="embed"),
         Token(),
         Positions(),
-        *_blocks(layers, dim, heads, hidden, dropout, causal=False),
-        LayerNorm(name="last_norm"),
+        *([_living("stream")] if living_stream else []),
+        *_blocks(layers, dim, block, causal=False),
+        *_normed("last_norm", living_stream),
         Take(0),
         *_readout(outputs),
     ]
@@ -300,6 +318,8 @@ def charlm(
     heads: int = 4,
     hidden: int | None = None,
     dropout: float = 0.0,
+    living_dims: bool = False,
+    living_stream: bool = False,
     seed: int = 0,
     dtype: Dtype = "float32",
 ) -> Network:
@@ -317,17 +337,22 @@ def charlm(
         heads: heads born in every block, of dim / heads dimensions each.
         hidden: neurons born in every block; 4 dim if not given.
         dropout: rate, on what a branch adds to the stream.
+        living_dims: let dimensions inside the heads be populations too.
+        living_stream: let features of the residual stream be populations too, each with one mass
+            for all layers that write it or read it.
         seed, dtype: as for `Sequential`.
 
     Raises:
         ValueError: heads do not divide dim.
     """
     size = len(vocabulary) if isinstance(vocabulary, str) else vocabulary
+    block = _Block(heads, hidden, dropout, living_dims, living_stream)
     nodes: list[Nodes] = [
         Embedding(size, dim, deviation=0.1),
         Positions(deviation=0.1),
-        *_blocks(layers, dim, heads, hidden, dropout, causal=True),
-        LayerNorm(name="last_norm"),
+        *([_living("stream")] if living_stream else []),
+        *_blocks(layers, dim, block, causal=True),
+        *_normed("last_norm", living_stream),
         *_readout(size),
     ]
     network = Sequential(nodes, input=context, seed=seed, dtype=dtype)
@@ -336,31 +361,53 @@ def charlm(
     return network
 
 
-def _blocks(
-    layers: int, dim: int, number: int, hidden: int | None, dropout: float, *, causal: bool
-) -> list[Nodes]:
+@dataclass(frozen=True)
+class _Block:
+    """How the blocks of a transformer are made, beside their number and width."""
+
+    heads: int
+    hidden: int | None
+    dropout: float
+    living_dims: bool
+    living_stream: bool
+
+
+def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes]:
     """Blocks of a transformer, norms first (Xiong et al. 2020).
 
     What the 2 `layers` branches add to the stream begins with 1 / (2 layers) of its variance.
     """
+    number = block.heads
     if number < 1 or dim % number:
         raise ValueError(f"heads: expected a number that divides dim ({dim}), got {number}")
     gain = (2 * max(1, layers)) ** -0.5
-    drop: list[Nodes] = [Dropout(dropout)] if dropout else []
+    drop: list[Nodes] = [Dropout(block.dropout)] if block.dropout else []
     blocks: list[Nodes] = []
     for i in range(1, layers + 1):
-        attention = heads(number, dim // number, causal=causal, gain=gain, name=f"heads{i}")
-        feed = neurons(hidden or 4 * dim, "gelu", name=f"neurons{i}")
+        attention = heads(
+            number, dim // number, causal=causal, gain=gain, living_dims=block.living_dims,
+            name=f"heads{i}",
+        )  # fmt: skip
+        feed = neurons(block.hidden or 4 * dim, "gelu", name=f"neurons{i}")
         back = Dense(gain=gain, name=f"neurons{i}_out")
-        blocks += [
-            Residual(LayerNorm(name=f"heads{i}_norm"), attention, drop, name=f"heads{i}_sum"),
-            Residual(LayerNorm(name=f"neurons{i}_norm"), feed, back, drop, name=f"neurons{i}_sum"),
-        ]
+        for name, branch in ((f"heads{i}", [attention]), (f"neurons{i}", [feed, back])):
+            written = [_living(f"{name}_written", shared=True)] if block.living_stream else []
+            nodes = [*_normed(f"{name}_norm", block.living_stream), *branch, *written, *drop]
+            blocks.append(Residual(*nodes, name=f"{name}_sum"))
     return blocks
 
 
-def _living_inputs(name: str) -> Layer:
-    return Populations("identity", bias=False, name=name)
+def _normed(name: str, living: bool) -> list[Nodes]:
+    """A norm of the stream; of living features what it reads is scaled by their mass too.
+
+    A norm makes something of a zero, and nothing shall be left to read of a feature that dies.
+    """
+    return [LayerNorm(name=name), *([_living(f"{name}_read", shared=True)] if living else [])]
+
+
+def _living(name: str, *, shared: bool = False) -> Layer:
+    """Features that are populations; shared: those that the axis has already."""
+    return Populations("identity", bias=False, shared=shared, name=name)
 
 
 def _readout(outputs: int) -> list[Nodes]:

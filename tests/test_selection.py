@@ -41,6 +41,7 @@ def signals(net, layer: str) -> dict[str, np.ndarray]:
         "owned_gradient2": owned(lambda w, g: g * g),
         "owned_product": owned(lambda w, g: w * g),
         "activity": np.abs(net.activation(layer)).mean(0),
+        "terms": len(net.activation(layer)),
     }
 
 

@@ -34,7 +34,7 @@ enum { GROWTH_BOUNDED, GROWTH_RAW };
 
 typedef struct {
     int64_t growth;
-    double lifespan, strength, clip;
+    double lifespan, ceiling, strength, clip;
 } malthusian;
 
 static const ep_field malthusian_fields[] = {
@@ -54,6 +54,15 @@ static const ep_field malthusian_fields[] = {
      .high = 1e12,
      .doc = "bounded growth: generations in which a population without fitness falls from birth "
             "mass 1 to the threshold"},
+    {.name = "ceiling",
+     .type = EP_REAL,
+     .offset = offsetof(malthusian, ceiling),
+     .initial = EP_MASS_MOST,
+     .low = 0,
+     .high = EP_MASS_MOST,
+     .doc =
+         "most mass a population can have; 1, that of birth, where fitness is what the loss would "
+         "rise by without it (worth), which does not fall as mass grows"},
     {.name = "strength",
      .type = EP_REAL,
      .offset = offsetof(malthusian, strength),
@@ -93,7 +102,8 @@ static void malthusian_step(const void *config, const ep_cohort *cohort) {
     for (int64_t i = 0; i < cohort->n; i++) {
         double fitness = (double)cohort->fitness[i], upkeep = (double)cohort->upkeep[i];
         double growth = bounded ? pace * return_on_upkeep(fitness, upkeep) : ep_growth_at(&raw, i);
-        cohort->mass[i] = ep_cohort_settle(ep_cohort_grown(cohort, i, growth));
+        double mass = ep_cohort_grown(cohort, i, growth);
+        cohort->mass[i] = ep_cohort_settle(mass > law->ceiling ? law->ceiling : mass);
     }
 }
 

@@ -14,6 +14,9 @@ EP_INLINE ep_real root(ep_real x) {
 }
 EP_INLINE ep_real size_of(ep_real x) { return x < 0 ? -x : x; }
 
+/* -x + n x^2 / 2 of x = m dL/dm: the loss at m = 0 less the loss at m, to second order. */
+EP_INLINE ep_real without(ep_real x, ep_real terms) { return x * (terms * x / 2 - 1); }
+
 /* One law: its function and its descriptor. `expression` is population j's fitness from s. */
 #define LAW(law, need, text, expression)                                                  \
     static void law(const void *config, const ep_signals *s, ep_real *restrict fitness) { \
@@ -37,6 +40,13 @@ LAW(taylor, 0,
 
 LAW(relative, 0, "F = -m dL/dm: what the loss gains by a relative growth of mass (nats).",
     -s->mass[j] * s->mass_gradient[j])
+
+LAW(worth, 0,
+    "F = -m dL/dm + n (m dL/dm)^2 / 2, n terms in the mean that the loss is: what the loss would "
+    "rise by without the population, to second order (nats). The curvature along its mass is the "
+    "variance of the gradient of a sample, n times that of the batch's (Fisher information; LeCun "
+    "et al. 1990, Theis et al. 2018).",
+    without(s->mass[j] * s->mass_gradient[j], (ep_real)s->terms))
 
 LAW(gradient, EP_NEEDS_GRADIENT,
     "F = |dL/dw|: the Euclidean norm of the gradient of the weights the population owns.",

@@ -22,6 +22,7 @@ typedef struct {
     const ep_real *owned_gradient2;
     const ep_real *owned_product;
     const ep_real *activity;
+    double terms; /* in the mean that the loss is: samples, or positions that count */
 } ep_signals;
 
 typedef struct {

@@ -10,7 +10,7 @@
 typedef enum { IDENTITY, RELU, LEAKY_RELU, GELU, SILU, TANH, SIGMOID } activation;
 
 typedef struct {
-    int64_t activation, axis, bias, mass;
+    int64_t activation, axis, bias, mass, shared;
     double slope;
 } populations;
 
@@ -41,6 +41,11 @@ static const ep_field fields[] = {
      .initial = 1,
      .high = 1,
      .doc = "scale by a mass under selection; false: an ordinary bias and activation"},
+    {.name = "shared",
+     .type = EP_BOOL,
+     .offset = offsetof(populations, shared),
+     .high = 1,
+     .doc = "the axis has masses already, of an earlier layer: these are they, one for all"},
     {.name = "slope",
      .type = EP_REAL,
      .offset = offsetof(populations, slope),
@@ -65,10 +70,16 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
                        -x->rank, x->rank - 1, x->rank, (int)config->axis);
     }
     int axis[1] = {x->axis[d]};
+    if (config->shared && !config->mass) {
+        return ep_fail(error, EP_BAD_VALUE, "%s: shared: expected mass=true beside it, got false",
+                       layer->name);
+    }
     if (config->mass) {
         ep_plan_mortal(plan, axis[0]);
     }
-    return (!config->mass || ep_plan_tensor(plan, layer, "mass", EP_EVOLVED, 1, axis, error)) &&
+    return (!config->mass || config->shared ||
+            ep_plan_tensor(plan, layer, "mass", EP_EVOLVED, 1, axis, error)) &&
+           (!config->shared || ep_plan_share(plan, layer, axis[0], error)) &&
            (!config->bias || ep_plan_tensor(plan, layer, "bias", EP_FREE, 1, axis, error)) &&
            ep_plan_output(plan, layer, x->rank, x->axis, error);
 }
@@ -76,7 +87,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
     (void)noise;
     const populations *config = layer->config;
-    if (config->mass) {
+    if (config->mass && !layer->shares) {
         ep_real *mass = ep_w(pass, layer, 0);
         for (int64_t j = 0; j < ep_w_size(pass, layer, 0); j++) {
             mass[j] = 1;
@@ -319,7 +330,7 @@ static void gradient_one(const ep_pass *pass, const ep_layer *layer, const block
     WITH_KIND(CALL, config->activation, config->bias, config->mass, false)
 #undef CALL
     if (dm) {
-        dm[j] = of_mass;
+        dm[j] = layer->shares ? dm[j] + of_mass : of_mass;
     }
     if (db) {
         db[j] = of_bias;
@@ -338,7 +349,7 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     ep_real *db = config->bias ? ep_dw(pass, layer, of_bias) : NULL;
     if (k.inner == 1) {
         size_t bytes = (size_t)(j1 - j0) * sizeof(ep_real);
-        if (dm) {
+        if (dm && !layer->shares) {
             memset(dm + j0, 0, bytes);
         }
         if (db) {

@@ -25,6 +25,13 @@ static bool put(PyObject *dict, const char *key, const ep_real *at, npy_intp n) 
     return ok;
 }
 
+static bool put_number(PyObject *dict, const char *key, double x) {
+    PyObject *number = PyFloat_FromDouble(x);
+    bool ok = number && PyDict_SetItemString(dict, key, number) == 0;
+    Py_XDECREF(number);
+    return ok;
+}
+
 /* Calls the law and copies its checked result. */
 static bool call(PyObject *law, PyObject *argument, const char *what, bool positive, npy_intp n,
                  ep_real *to) {
@@ -60,7 +67,7 @@ bool ep_call_fitness(void *network, const ep_signals *s, ep_real *fitness, ep_er
               put(dict, "owned_norm2", s->owned_norm2, s->n) &&
               put(dict, "owned_gradient2", s->owned_gradient2, s->n) &&
               put(dict, "owned_product", s->owned_product, s->n) &&
-              put(dict, "activity", s->activity, s->n) &&
+              put(dict, "activity", s->activity, s->n) && put_number(dict, "terms", s->terms) &&
               call(self->fitness_call, dict, "fitness", false, s->n, fitness);
     Py_XDECREF(dict);
     PyGILState_Release(gil);

@@ -1,6 +1,8 @@
 /* network_step: the glass box: every piece of a step by itself, on the calling thread. */
 #include "python/network.h"
 
+#include "walk.h"
+
 #include <string.h>
 
 static void refresh(ep_network *self) {

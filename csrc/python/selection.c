@@ -15,21 +15,24 @@ PyDoc_STRVAR(fitness_measure_doc,
 
 static PyObject *fitness_measure(PyObject *module, PyObject *args, PyObject *kwargs) {
     enum { SIGNALS = 6 };
-    static char *names[] = {"name",          "config",      "mass",
-                            "mass_gradient", "owned_norm2", "owned_gradient2",
-                            "owned_product", "activity",    NULL};
+    static char *names[] = {"name",          "config",
+                            "mass",          "mass_gradient",
+                            "owned_norm2",   "owned_gradient2",
+                            "owned_product", "activity",
+                            "terms",         NULL};
     static const unsigned need[SIGNALS] = {
         0, 0, EP_NEEDS_NORM, EP_NEEDS_GRADIENT, EP_NEEDS_PRODUCT, EP_NEEDS_ACTIVITY};
     const char *name;
+    double terms = 1;
     PyObject *dict, *object[SIGNALS] = {NULL};
     PyArrayObject *array[SIGNALS] = {NULL}, *fitness = NULL;
     const ep_real *at[SIGNALS] = {NULL};
     ep_settings config = {NULL, NULL};
     npy_intp n = -1;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOOO:fitness_measure", names, &name, &dict,
-                                     object, object + 1, object + 2, object + 3, object + 4,
-                                     object + 5)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOOOd:fitness_measure", names, &name,
+                                     &dict, object, object + 1, object + 2, object + 3, object + 4,
+                                     object + 5, &terms)) {
         return NULL;
     }
     const ep_fitness *law = ep_found(ep_catalogue_fitness(name), "fitness", name);
@@ -58,7 +61,8 @@ static PyObject *fitness_measure(PyObject *module, PyObject *args, PyObject *kwa
                                     .owned_norm2 = at[2],
                                     .owned_gradient2 = at[3],
                                     .owned_product = at[4],
-                                    .activity = at[5]};
+                                    .activity = at[5],
+                                    .terms = terms};
         Py_BEGIN_ALLOW_THREADS
         law->measure(config.at, &signals, PyArray_DATA(fitness));
         Py_END_ALLOW_THREADS

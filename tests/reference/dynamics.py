@@ -44,12 +44,13 @@ def none(config: dict, c: Cohort) -> np.ndarray:
 
 def malthusian(config: dict, c: Cohort) -> np.ndarray:
     if config["growth"] == "raw":
-        return c.mass * np.exp(c.growth(config))
+        return np.minimum(c.mass * np.exp(c.growth(config)), config["ceiling"])
     turnover = np.abs(c.fitness) + c.upkeep
     gain = np.divide(
         c.fitness - c.upkeep, turnover, out=np.zeros_like(turnover), where=turnover > 0
     )
-    return c.mass * np.exp(c.strength * np.log(1 / c.threshold) / config["lifespan"] * gain)
+    growth = c.strength * np.log(1 / c.threshold) / config["lifespan"] * gain
+    return np.minimum(c.mass * np.exp(growth), config["ceiling"])
 
 
 def replicator(config: dict, c: Cohort) -> np.ndarray:

@@ -75,6 +75,11 @@ def marginal(config: dict, s: dict) -> np.ndarray:
     return -s["mass_gradient"]
 
 
+def worth(config: dict, s: dict) -> np.ndarray:
+    x = s["mass"] * s["mass_gradient"]
+    return -x + s["terms"] * x**2 / 2
+
+
 def taylor(config: dict, s: dict) -> np.ndarray:
     return np.abs(s["mass"] * s["mass_gradient"])
 
