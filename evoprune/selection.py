@@ -43,8 +43,8 @@ class Selection:
         dynamics: how masses follow fitness: a law (`Malthusian(lifespan=700)`), its name, or a
             Python function, see `evoprune.dynamics`.
         fitness: what a population is worth: a law, its name ("marginal": -dL/dmass, "taylor",
-            "relative", "gradient", "magnitude", "activity", "pull"), or a Python function, see
-            `evoprune.fitness`.
+            "worth", "relative", "gradient", "magnitude", "activity", "pull"), or a Python function,
+            see `evoprune.fitness`.
         upkeep: what shares are counted in: "macs" (multiply-adds of the founding network), "params"
             (its parameters), "uniform" (one over its populations), or a vector with a share for
             every founding population, layer by layer.
