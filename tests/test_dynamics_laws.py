@@ -64,6 +64,16 @@ def test_raw_growth_is_clipped_and_strength_scales_the_step():
 
 
 @every_core
+@pytest.mark.parametrize("growth", ["bounded", "raw"])
+def test_nobody_grows_above_the_ceiling(core, growth):
+    config = {"growth": growth, "ceiling": 1.0}
+    free = step(core, "malthusian", [0.5, 1, 3], [5, 5, -5], {"growth": growth}, upkeep=[1, 1, 1])
+    mass = step(core, "malthusian", [0.5, 1, 3], [5, 5, -5], config, upkeep=[1, 1, 1])
+    assert free[1] > 1
+    assert np.array_equal(mass, [free[0], 1, 1])
+
+
+@every_core
 @pytest.mark.parametrize("upkeep", [1e-12, 1e-3, 40.0])
 @pytest.mark.parametrize("threshold", [1e-3, 1e-2])
 def test_without_fitness_a_life_lasts_exactly_lifespan_whatever_the_upkeep(core, upkeep, threshold):

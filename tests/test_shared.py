@@ -68,6 +68,28 @@ def test_the_gradient_is_the_sum_over_all_that_share():
         assert (loss[0] - loss[1]) / (2 * step) == pytest.approx(gradient[j], rel=1e-5, abs=1e-8)
 
 
+@pytest.mark.parametrize("axis", [0, -1])
+def test_so_it_is_along_any_axis(axis):
+    """Two in a row with one mass are one with its square, at m = 1: twice the gradient."""
+    gradients = []
+    for shared in (False, True):
+        config = {"activation": "tanh", "axis": axis, "bias": False}
+        layers = [layer("populations", "it", **config)]
+        if shared:
+            again = config | {"activation": "identity", "shared": True}
+            layers += [layer("populations", "again", **again)]
+        layers += [layer("dense", "head", units=[runs.CLASSES], contract=2)]
+        net = CORE64.Network({"seed": 4, "input": [5, 19], "layers": layers})
+        net.configure()
+        random = np.random.default_rng(5)
+        net.forward(random.normal(size=(ROWS, 5, 19)), training=True)
+        net.backward(random.integers(0, runs.CLASSES, ROWS))
+        net.gradient()
+        gradients.append(net.array("it.mass", "gradient").copy())
+    assert np.abs(gradients[0]).min() > 0
+    assert np.allclose(gradients[1], 2 * gradients[0], rtol=1e-12)
+
+
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 def test_a_run_gives_the_same_bits_with_any_number_of_threads(core):
     found = []
@@ -104,7 +126,7 @@ def test_they_die_in_training_and_survivors_go_on_alike():
         runs.train(net, runs.data(CORE64), 80, pressure=3.0)
         nets.append(net)
     removed, masked = nets
-    birth = runs.births(removed)["stream" if "stream" in runs.births(removed) else "in"]
+    birth = runs.births(removed)["in"]
     assert 0 < len(birth) < UNITS
     assert np.allclose(removed.array("stream.mass"), masked.array("stream.mass")[birth], rtol=1e-9)
     assert np.count_nonzero(masked.array("stream.mass")) == len(birth)
@@ -148,8 +170,8 @@ LIVING = [
 
 
 @pytest.mark.parametrize(("make", "living"), LIVING, ids=["charlm", "vit", "resnet"])
-def test_networks_with_a_living_stream(make, living):
-    """At birth they are the network without; what dies is removed; their files bring them back."""
+def test_networks_with_a_living_stream(make, living, tmp_path):
+    """At birth they are the network without; what dies is removed, and in their files too."""
     plain, (x, y) = small(make)
     net, _ = small(make, **living)
     shared = {name for name in net if name in plain}
@@ -164,7 +186,9 @@ def test_networks_with_a_living_stream(make, living):
     new = [name for name in net.alive if name not in plain.alive]
     assert any(net.alive[name] < net.born[name] for name in new)
     assert net.flops < plain.flops
+    net.save(tmp_path / "net.safetensors")
     before = net.predict(x)
+    assert np.array_equal(ep.load(tmp_path / "net.safetensors").predict(x), before)
     net.compact()
     assert np.allclose(net.predict(x), before, atol=1e-4)
     assert np.allclose(net.folded().predict(x), before, atol=1e-4)
