@@ -82,6 +82,7 @@ def test_so_it_is_along_any_axis(axis):
         net = CORE64.Network({"seed": 4, "input": [5, 19], "layers": layers})
         net.configure()
         random = np.random.default_rng(5)
+        net.array("head.weight")[:] = random.normal(size=(5, 19, runs.CLASSES))
         net.forward(random.normal(size=(ROWS, 5, 19)), training=True)
         net.backward(random.integers(0, runs.CLASSES, ROWS))
         net.gradient()
