@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const upkeeps[] = {"macs", "params", "uniform", "given", NULL};
+static const char *const upkeeps[] = {"macs", "params", "uniform", "given", "soft", NULL};
 static const char *const niches[] = {"layer", "network", NULL};
 static const char *const removals[] = {"auto", "never", "always", NULL};
 
@@ -17,7 +17,8 @@ const ep_field ep_selection_fields[] = {
      .doc =
          "what mass costs: the share of the founding network's multiply-adds (macs) or parameters"
          " (params) that one population causes now, one over the founding number of populations"
-         " (uniform), or the vector `given`"},
+         " (uniform), the vector `given`, or a founder's fair share, by multiply-adds, of the"
+         " fitness that there is in the niche now, never more than half of it (soft)"},
     {.name = "niche",
      .type = EP_CHOICE,
      .offset = offsetof(ep_selection, niche),
@@ -293,8 +294,10 @@ void ep_refresh_shares(const ep_net *net, ep_evolution *e) {
     if (census == e->census) {
         return;
     }
-    for (int i = 0; i < net->n_populations && e->selection.upkeep != EP_UPKEEP_GIVEN; i++) {
-        e->share[i] = ep_upkeep_share(net, i, (ep_upkeep)e->selection.upkeep);
+    ep_upkeep unit = (ep_upkeep)e->selection.upkeep;
+    unit = unit == EP_UPKEEP_SOFT ? EP_UPKEEP_MACS : unit; /* who costs more than the others */
+    for (int i = 0; i < net->n_populations && unit != EP_UPKEEP_GIVEN; i++) {
+        e->share[i] = ep_upkeep_share(net, i, unit);
     }
     ep_set_living(net, net->axes, true);
     e->living_flops = ep_net_flops(net, net->axes);

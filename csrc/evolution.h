@@ -7,7 +7,13 @@
 #include "laws/fitness.h"
 #include "net.h"
 
-typedef enum { EP_UPKEEP_MACS, EP_UPKEEP_PARAMS, EP_UPKEEP_UNIFORM, EP_UPKEEP_GIVEN } ep_upkeep;
+typedef enum {
+    EP_UPKEEP_MACS,
+    EP_UPKEEP_PARAMS,
+    EP_UPKEEP_UNIFORM,
+    EP_UPKEEP_GIVEN,
+    EP_UPKEEP_SOFT
+} ep_upkeep;
 typedef enum { EP_NICHE_LAYER, EP_NICHE_NETWORK } ep_niche_scope;
 typedef enum { EP_REMOVE_AUTO, EP_REMOVE_NEVER, EP_REMOVE_ALWAYS } ep_removal;
 

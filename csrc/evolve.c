@@ -64,21 +64,36 @@ static int64_t enrol(ep_net *net, ep_evolution *e, int i, int64_t n, int64_t fir
     const ep_real *fitness = ep_net_numbers(net, p->fitness);
     const ep_axis *axis = &net->axes[p->axis];
     bool given = e->selection.upkeep == EP_UPKEEP_GIVEN;
-    double share = pressure == 0 || given ? 0
-                                          : ep_upkeep_share(net, i, (ep_upkeep)e->selection.upkeep);
     for (int64_t j = 0; j < axis->n; j++) {
         if (alive[j] > 0) {
             int64_t birth = ep_birth(axis, j);
             e->mass[n] = mass[j];
             e->fit[n] = (ep_real)((double)fitness[j] * correction);
-            e->upkeep[n] = (ep_real)(pressure *
-                                     (given ? e->selection.given.at[first_given + birth] : share));
+            e->upkeep[n] = (ep_real)(pressure * (given ? e->selection.given.at[first_given + birth]
+                                                       : e->share[i]));
             e->birth[n] = (int32_t)(first_birth + birth);
             e->place[n] = j;
             e->member[n++] = i;
         }
     }
     return n;
+}
+
+/* Soft selection (Wallace 1975): a niche feeds so many, whatever they are worth elsewhere. What there
+ * is to earn is the niche's fitness; a founder's fair share of it is one over `born`, more for those
+ * that cost more than the mean of the living, and pressure says how many fair shares a population
+ * must earn to keep its mass. Nobody is asked for more than half, so that the last one lives. */
+static void soften_upkeep(ep_evolution *e, int64_t n, int64_t born, double pressure) {
+    double earned = 0, spent = 0;
+    for (int64_t k = 0; k < n; k++) {
+        earned += e->fit[k] > 0 ? (double)e->fit[k] : 0;
+        spent += (double)e->upkeep[k];
+    }
+    for (int64_t k = 0; k < n; k++) {
+        double cost = spent > 0 ? (double)e->upkeep[k] / spent * (double)n : 1;
+        double share = pressure * cost / (double)born;
+        e->upkeep[k] = (ep_real)(earned * (share < 0.5 ? share : 0.5));
+    }
 }
 
 /* Copies the laws' memory between the tensors and the (states, n) block of a cohort. */
@@ -172,6 +187,9 @@ static bool step_cohort(ep_net *net, ep_evolution *e, int first, int last, doubl
     for (int i = first; i < last; i++) {
         n = enrol(net, e, i, n, births, before + births, pressure, correction);
         births += net->axes[net->populations[i].axis].born;
+    }
+    if (e->selection.upkeep == EP_UPKEEP_SOFT) {
+        soften_upkeep(e, n, births, pressure);
     }
     exchange_state(net, e, n, false);
     measure_likeness(net, e, n, scratch);

@@ -95,21 +95,17 @@ def outlook(network: Network, pressure: float | None) -> str:
     memory = selection.memory if selection else 0.9
     if network.generation == 0:
         return "not selected yet: fitness is not known"
-    corrected = 1 / (1 - memory**network.generation)
     rows = []
-    for row in facts["populations"]:
-        places, births = living(network, facts, row)
-        fitness = network[f"{row['layer']}.fitness"][places].astype(np.float64) * corrected
-        mass = network[f"{row['layer']}.mass"][places].astype(np.float64)
-        if not len(places):
-            rows.append([row["layer"], "0 alive", *[""] * 7])
+    counted = census(network, memory, pressure or 0.0)
+    for name, (births, mass, fitness, upkeep) in counted.items():
+        if not len(births):
+            rows.append([name, "0 alive", *[""] * 7])
             continue
-        cells = [row["layer"], f"{len(places)} alive", f"{np.median(mass):.3g}"]
+        cells = [name, f"{len(births)} alive", f"{np.median(mass):.3g}"]
         cells += [f"{np.quantile(fitness, q):.2e}" for q in (0.1, 0.5, 0.9)]
         if pressure is None:
             cells += ["", "", ""]
         else:
-            upkeep = _upkeep(network, facts, row, births, pressure)
             cells.append(f"{np.mean(upkeep):.2e}")
             cells.append(f"{int(np.sum(fitness < upkeep)):,}")
             cells.append(_next_death(network, mass, fitness, upkeep))
@@ -130,19 +126,23 @@ def census(network: Network, memory: float, pressure: float) -> dict[str, tuple[
     facts = network.describe()
     generation = network.generation
     corrected = 1 / (1 - memory**generation) if generation else 1.0
+    unit = network.selection.upkeep if network.selection else "macs"
     found: dict[str, tuple[Array, ...]] = {}
     for row in facts["populations"]:
         name = row["layer"]
         places, births = living(network, facts, row)
-        mass = network.core.array(f"{name}.mass")[places]
-        fitness = network.core.array(f"{name}.fitness")[places] * corrected
-        found[name] = (births, mass, fitness, _upkeep(network, facts, row, births, pressure))
+        mass = network.core.array(f"{name}.mass")[places].astype(np.float64)
+        fitness = network.core.array(f"{name}.fitness")[places].astype(np.float64) * corrected
+        found[name] = (births, mass, fitness, pressure * _shares(network, facts, row, births, unit))
+    if unit == "soft":
+        whole = network.selection is not None and network.selection.niche == "network"
+        for names in [list(found)] if whole else [[name] for name in found]:
+            _soften(facts, found, names, pressure)
     return found
 
 
-def _upkeep(network: Network, facts: Any, row: Any, births: Array, pressure: float) -> Array:
-    """Upkeep of a layer's living populations at a pressure, nats per unit of mass: (alive,)."""
-    unit = network.selection.upkeep if network.selection else "macs"
+def _shares(network: Network, facts: Any, row: Any, births: Array, unit: Any) -> Array:
+    """The shares of all upkeep of a layer's living populations: (alive,)."""
     if unit == "uniform":
         each = 1 / sum(int(p["born"]) for p in facts["populations"])
     elif unit == "params":
@@ -153,7 +153,7 @@ def _upkeep(network: Network, facts: Any, row: Any, births: Array, pressure: flo
             if tensor["role"] != "tracked" and row["axis"] in tensor["axes"]
         )
         each = float(owned) / network.founding_parameters
-    elif unit == "macs":
+    elif unit in ("macs", "soft"):
         each = float(row["share"])
     else:
         before = 0
@@ -161,8 +161,22 @@ def _upkeep(network: Network, facts: Any, row: Any, births: Array, pressure: flo
             if other["layer"] == row["layer"]:
                 break
             before += int(other["born"])
-        return np.asarray(pressure * np.asarray(unit)[before + births])
-    return np.full(len(births), pressure * each)
+        return np.asarray(np.asarray(unit)[before + births])
+    return np.full(len(births), each)
+
+
+def _soften(
+    facts: Any, found: dict[str, tuple[Array, ...]], names: list[str], pressure: float
+) -> None:
+    """Count upkeep in fair shares of the fitness of a niche, the layers `names`; as the core does."""
+    born = sum(int(row["born"]) for row in facts["populations"] if row["layer"] in names)
+    earned = sum(np.maximum(found[name][2], 0).sum() for name in names)
+    spent = sum(found[name][3].sum() for name in names)
+    living = sum(len(found[name][0]) for name in names)
+    for name in names:
+        births, mass, fitness, upkeep = found[name]
+        cost = upkeep / spent * living if spent > 0 else np.ones(len(births))
+        found[name] = (births, mass, fitness, earned * np.minimum(pressure * cost / born, 0.5))
 
 
 def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:

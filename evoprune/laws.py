@@ -226,6 +226,6 @@ def finite_upkeep(upkeep: ArrayLike) -> Array:
     numbers = np.asarray(upkeep, np.float64)
     if numbers.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0)).all():
         raise ValueError(
-            "upkeep: expected macs, params, uniform, or a vector of numbers of at least 0"
+            "upkeep: expected soft, macs, params, uniform, or a vector of numbers of at least 0"
         )
     return numbers

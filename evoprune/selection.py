@@ -29,7 +29,7 @@ from evoprune.spec import resolve
 
 __all__ = ["Selection"]
 
-Upkeep: TypeAlias = Literal["macs", "params", "uniform"] | tuple[float, ...]
+Upkeep: TypeAlias = Literal["soft", "macs", "params", "uniform"] | tuple[float, ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +86,7 @@ class Selection:
         elif not callable(pressure):
             values("Selection: pressure", pressure, 1)
         if isinstance(self.upkeep, str):
-            one_of("Selection: upkeep", self.upkeep, ("macs", "params", "uniform"))
+            one_of("Selection: upkeep", self.upkeep, ("soft", "macs", "params", "uniform"))
         else:
             given = tuple(finite_upkeep(self.upkeep).tolist())
             object.__setattr__(self, "upkeep", given)

@@ -226,6 +226,58 @@ def test_upkeep_is_what_a_hand_computes(unit, removed):
     assert [len(seen["mass"]) for seen in watch.seen] == [24, 16, 20, 14]
 
 
+def soft(fitness, cost, born: int, pressure: float) -> np.ndarray:
+    """Upkeep by soft selection: fair shares of the niche's fitness, nobody asked for over half."""
+    share = pressure * cost / np.mean(cost) / born
+    return np.maximum(fitness, 0).sum() * np.minimum(share, 0.5)
+
+
+@pytest.mark.parametrize("niche", ["layer", "network"])
+@pytest.mark.parametrize("pressure", [0.0, 1.5, 9.0])
+@pytest.mark.parametrize("removed", [True, False])
+def test_soft_upkeep_is_a_fair_share_of_what_there_is_to_earn(niche, pressure, removed):
+    watch = Watch()
+    settings = {"upkeep": "soft", "niche": niche, "dynamics": watch, "removal": "never"}
+    net = runs.network(CORE64, settings | {"fitness": "relative"})  # which has both signs
+    runs.train(net, runs.data(CORE64), 1, pressure=pressure)
+    net.kill("h0", [0, 5, 11, 23])
+    net.kill("h1", [2, 3])
+    if removed:
+        net.compact()
+    runs.train(net, runs.data(CORE64), 1, pressure=pressure)
+    costs = np.repeat([22.0, 27.0], [24, 16]), np.repeat([20.0, 23.0], [20, 14])
+    cut = (24, 20) if niche == "layer" else (0, 0)
+    expected, at = [], 0
+    for cost, first in zip(costs, cut, strict=True):
+        for part in np.split(cost, [first]) if first else [cost]:
+            born = 40 if niche == "network" else 24 if len(expected) % 2 == 0 else 16
+            expected.append((part, born))
+    assert len(watch.seen) == len(expected)
+    for seen, (cost, born) in zip(watch.seen, expected, strict=True):
+        wanted = soft(seen["fitness"], cost, born, pressure)
+        assert np.allclose(seen["upkeep"], wanted, rtol=1e-9)
+        assert (seen["fitness"] < 0).any()
+    assert any(seen["upkeep"].any() for seen in watch.seen) == (pressure > 0)
+
+
+def test_soft_selection_leaves_at_most_born_over_pressure_and_the_last_one_thrives():
+    """Everybody who keeps his mass earns `pressure` fair shares, and shares add up to one."""
+
+    def fixed(signals):
+        return 1.0 + np.arange(len(signals["mass"]))
+
+    for pressure in (2.0, 3.0, 1000.0):
+        law = {"dynamics": "malthusian", "dynamics_config": {"lifespan": 30, "ceiling": 1.0}}
+        net = runs.network(CORE64, law | {"upkeep": "soft", "fitness": fixed, "min_age": 0})
+        for _ in range(40):
+            runs.train(net, runs.data(CORE64), 100, pressure=pressure)
+        for layer, born in (("h0", 24), ("h1", 16)):
+            alive = runs.alive(net)[layer]
+            assert 1 <= alive <= max(2, born / pressure)
+            assert (net.array(f"{layer}.mass") == 1).all()
+        assert pressure < 1000 or max(runs.alive(net).values()) <= 2
+
+
 def test_a_niche_is_a_layer_or_the_network():
     watch = Watch()
     net = runs.network(CORE64, {"niche": "network", "dynamics": watch, "removal": "always"})

@@ -181,7 +181,7 @@ def test_selection_becomes_what_the_core_takes():
         ({"fitness": "strength"}, ValueError, "no fitness is called 'strength'"),
         ({"pressure": -1.0}, ValueError, "pressure: expected a finite"),
         ({"pressure": "high"}, TypeError, "pressure"),
-        ({"upkeep": "watts"}, ValueError, "upkeep: expected one of macs, params, uniform"),
+        ({"upkeep": "watts"}, ValueError, "upkeep: expected one of soft, macs, params, uniform"),
         ({"upkeep": [-1.0]}, ValueError, "upkeep: expected"),
         ({"niche": "pond"}, ValueError, "niche: expected one of layer, network"),
         ({"memory": 1.0}, ValueError, "memory: expected a number from 0 to"),
