@@ -17,8 +17,8 @@ const ep_field ep_selection_fields[] = {
      .doc =
          "what mass costs: the share of the founding network's multiply-adds (macs) or parameters"
          " (params) that one population causes now, one over the founding number of populations"
-         " (uniform), the vector `given`, or a founder's fair share, by multiply-adds, of the"
-         " fitness that there is in the niche now, never more than half of it (soft)"},
+         " (uniform), the vector `given`, or what the others of the niche earn, by founder, times"
+         " the population's multiply-adds over the mean (soft)"},
     {.name = "niche",
      .type = EP_CHOICE,
      .offset = offsetof(ep_selection, niche),

@@ -79,10 +79,10 @@ static int64_t enrol(ep_net *net, ep_evolution *e, int i, int64_t n, int64_t fir
     return n;
 }
 
-/* Soft selection (Wallace 1975): a niche feeds so many, whatever they are worth elsewhere. What there
- * is to earn is the niche's fitness; a founder's fair share of it is one over `born`, more for those
- * that cost more than the mean of the living, and pressure says how many fair shares a population
- * must earn to keep its mass. Nobody is asked for more than half, so that the last one lives. */
+/* Soft selection (Wallace 1975): who lives is settled within a niche, by what its others earn. Upkeep
+ * is pressure times what they earn, by founder (the dead earn nothing, so there is room for about
+ * born / pressure, and the last one lives), more for those that cost more multiply-adds than the
+ * mean of the living. */
 static void soften_upkeep(ep_evolution *e, int64_t n, int64_t born, double pressure) {
     double earned = 0, spent = 0;
     for (int64_t k = 0; k < n; k++) {
@@ -90,9 +90,9 @@ static void soften_upkeep(ep_evolution *e, int64_t n, int64_t born, double press
         spent += (double)e->upkeep[k];
     }
     for (int64_t k = 0; k < n; k++) {
+        double own = e->fit[k] > 0 ? (double)e->fit[k] : 0, others = earned - own;
         double cost = spent > 0 ? (double)e->upkeep[k] / spent * (double)n : 1;
-        double share = pressure * cost / (double)born;
-        e->upkeep[k] = (ep_real)(earned * (share < 0.5 ? share : 0.5));
+        e->upkeep[k] = others > 0 ? (ep_real)(pressure * cost * others / (double)(born - 1)) : 0;
     }
 }
 

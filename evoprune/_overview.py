@@ -168,7 +168,7 @@ def _shares(network: Network, facts: Any, row: Any, births: Array, unit: Any) ->
 def _soften(
     facts: Any, found: dict[str, tuple[Array, ...]], names: list[str], pressure: float
 ) -> None:
-    """Count upkeep in fair shares of the fitness of a niche, the layers `names`; as the core does."""
+    """Count upkeep in what the others of a niche, the layers `names`, earn; as the core does."""
     born = sum(int(row["born"]) for row in facts["populations"] if row["layer"] in names)
     earned = sum(np.maximum(found[name][2], 0).sum() for name in names)
     spent = sum(found[name][3].sum() for name in names)
@@ -176,7 +176,8 @@ def _soften(
     for name in names:
         births, mass, fitness, upkeep = found[name]
         cost = upkeep / spent * living if spent > 0 else np.ones(len(births))
-        found[name] = (births, mass, fitness, earned * np.minimum(pressure * cost / born, 0.5))
+        others = np.maximum(earned - np.maximum(fitness, 0), 0)
+        found[name] = (births, mass, fitness, pressure * cost * others / max(1, born - 1))
 
 
 def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:
