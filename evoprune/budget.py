@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["MARKS", "Budget"]
 
 MARKS = 200  # times a run that the pressure is moved
-GAIN = 0.04  # log of pressure a mark, by the log of how much too big the network is
+GAIN = 0.1  # log of pressure a mark, by the log of how much too big the network is
 MOST = 0.02  # log of pressure a mark, at most: deaths come late, and haste starves everybody
-LOW, HIGH = 1e-6, 100.0  # nats
+LOW, HIGH = 1e-6, 100.0
 LIGHT = 0.03  # a population of less mass is counted in part: it may be on its way out
-BEND = 3.0  # how much faster than at its end the log of the size falls at first
+BEND = 8.0  # how much faster than at its end the log of the size falls at first
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,7 +47,7 @@ class Budget:
         macs: multiply-adds of a sample's forward pass.
         params: parameters.
         alive: living populations.
-        start: the pressure to begin with, nats; a guess by the size if not given.
+        start: the pressure to begin with; a guess by the size if not given.
         by: when the size should be reached, as a share of the run (without its rest). What is left
             of it is for weights to settle.
     """
@@ -96,15 +96,23 @@ class Budget:
         now, born = self.size(network)
         return now <= self.target(network) * born
 
-    def first(self, network: Network) -> float:
-        """The pressure to begin with, nats.
+    def first(self, network: Network, soft: bool = True) -> float:
+        """The pressure to begin with.
 
-        Where none is given: in trials with perceptrons the size that a constant pressure leads to
-        went with its power of -0.7.
+        Where none is given: in trials with perceptrons, multiply-adds that a constant pressure led
+        to went about as its inverse under soft upkeep (and the living as its power of -0.7), and as
+        its power of -0.7 otherwise.
+
+        Args:
+            network: it is only read.
+            soft: is upkeep soft?
         """
         if self.start is not None:
             return self.start
-        return float(np.clip(0.04 * self.target(network) ** -1.4, LOW, HIGH))
+        target = self.target(network)
+        power = 1.0 if self.alive is None else 1.4
+        guess = 0.27 * target**-power if soft else 0.04 * target**-1.4
+        return float(np.clip(guess, LOW, HIGH))
 
     def move(self, network: Network, selection: Selection, run: Run, pace: Schedules) -> None:
         """Say a run's pressure from here on, and let masses rest once the size is reached."""
@@ -135,7 +143,7 @@ class Budget:
 
         Args:
             network: as it is now; it is only read.
-            pressure: the last one, nats.
+            pressure: the last one.
             done: share of the run so far, 0 to 1.
             lag: share of the run that it takes to die.
             threshold: the mass below which a population is extinct.

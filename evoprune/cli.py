@@ -112,10 +112,10 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
     either.add_argument(
         "--pressure",
         type=float,
-        default=usual.pressure,
-        metavar="NATS",
-        help="what it may cost, in loss, to keep the whole network alive; more: fewer survive "
-        f"({usual.pressure:g})",
+        metavar="X",
+        help="how hard life is: at most about one population in X survives, or with --upkeep "
+        "other than soft, what it may cost, in nats of loss, to keep the whole network alive "
+        f"({usual.pressure:g}, or 0.15 nats)",
     )
     either.add_argument(
         "--budget",
@@ -132,9 +132,15 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--fitness",
-        default="marginal",
         metavar="NAME",
-        help=f"what a population is worth: {', '.join(catalogue('fitness'))} (marginal)",
+        help=f"what a population is worth: {', '.join(catalogue('fitness'))} (taylor where upkeep "
+        "is soft, else marginal)",
+    )
+    group.add_argument(
+        "--upkeep",
+        choices=("soft", "macs", "params", "uniform"),
+        help="what a population costs: soft, what the others of its layer earn; or its share of "
+        "the multiply-adds, of the parameters, of the populations (soft for malthusian, else macs)",
     )
     group.add_argument(
         "--lifespan",
@@ -220,6 +226,7 @@ def _train(options: argparse.Namespace) -> int:
             pressure=options.pressure if options.budget is None else ep.Budget(options.budget),
             dynamics=ep.Malthusian(**lifespan) if lifespan else options.dynamics,
             fitness=options.fitness,
+            upkeep=options.upkeep,
             rest=options.rest,
         ),
     )

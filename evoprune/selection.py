@@ -6,11 +6,12 @@ It holds settings and turns them into what the core takes; the laws are in laws.
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import Field, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from evoprune._checks import number, one_of, whole
 from evoprune.budget import Budget
@@ -37,17 +38,20 @@ class Selection:
     """How populations are selected while a network learns.
 
     Attributes:
-        pressure: what it may cost, in nats of loss, to keep the whole founding network alive; a
-            number, a schedule over the run, or a `Budget`, which finds it. A population's upkeep is
-            pressure times its share.
+        pressure: how hard life is; a number, a schedule over the run, or a `Budget`, which finds
+            it. Of soft upkeep: what a population must earn to keep its mass, by what the others of
+            its niche earn; at most about one in `pressure` survives. Of other upkeep: what it may
+            cost, in nats of loss, to keep the whole founding network alive. None: 1.5, or 0.15 nats.
         dynamics: how masses follow fitness: a law (`Malthusian(lifespan=700)`), its name, or a
             Python function, see `evoprune.dynamics`.
-        fitness: what a population is worth: a law, its name ("marginal": -dL/dmass, "taylor",
-            "worth", "relative", "gradient", "magnitude", "activity", "pull"), or a Python function,
-            see `evoprune.fitness`.
-        upkeep: what shares are counted in: "macs" (multiply-adds of the founding network), "params"
-            (its parameters), "uniform" (one over its populations), or a vector with a share for
-            every founding population, layer by layer.
+        fitness: what a population is worth: a law, its name ("taylor": |m dL/dm|, "marginal":
+            -dL/dm, "worth", "relative", "gradient", "magnitude", "activity", "pull"), or a Python
+            function, see `evoprune.fitness`. None: taylor where upkeep is soft, else marginal.
+        upkeep: what a population costs: "soft" (pressure times what the others of the niche earn,
+            by founder; times its multiply-adds over their mean), or pressure times its share in
+            "macs" (multiply-adds of the founding network), "params" (its parameters), "uniform"
+            (one over its populations), or a vector with a share for every founding population,
+            layer by layer. None: soft for bounded Malthusian growth, macs for every other dynamics.
         niche: who competes with whom, where the dynamics compares: a "layer" or the "network".
         memory: share of the fitness that is remembered from one generation to the next, 0 to 1.
         threshold: a mass below it is extinct (at birth it is 1).
@@ -56,14 +60,17 @@ class Selection:
         min_age: generations in which nobody dies.
         every: steps from one generation to the next.
         rest: share of the run, at its end, in which masses stand still and weights settle.
+        clock: what the dynamics counts time in: "rate", steps weighted by the learning rate over
+            its highest, so that masses move only as fast as weights can follow; or plain "steps".
         removal: when arrays are made smaller: "auto" (when it pays), "always", "never" (dead
             populations stay as zeros; for comparison).
     """
 
-    pressure: ScheduleLike = 0.15
+    # None is gone after __post_init__: what suits the others has taken its place.
+    pressure: ScheduleLike = None  # type: ignore[assignment]
     dynamics: DynamicsLike = Malthusian()  # noqa: RUF009 - cannot be changed
-    fitness: FitnessLike = "marginal"
-    upkeep: Upkeep = "macs"
+    fitness: FitnessLike = None  # type: ignore[assignment]
+    upkeep: Upkeep = None  # type: ignore[assignment]
     niche: Literal["layer", "network"] = "layer"
     memory: float = 0.9
     threshold: float = 1e-3
@@ -71,15 +78,15 @@ class Selection:
     min_age: int = 100
     every: int = 1
     rest: float = 0.0
+    clock: Literal["rate", "steps"] = "rate"
     removal: Literal["auto", "always", "never"] = "auto"
 
     def __post_init__(self) -> None:
-        change = {
-            "dynamics": _law(Dynamics, PythonDynamics, self.dynamics),
-            "fitness": _law(Fitness, PythonFitness, self.fitness),
-        }
-        for name, value in change.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "dynamics", _law(Dynamics, PythonDynamics, self.dynamics))
+        for name in NATURAL:  # in this order: each follows from those before it
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, NATURAL[name](self))
+        object.__setattr__(self, "fitness", _law(Fitness, PythonFitness, self.fitness))
         pressure: Any = self.pressure
         if np.ndim(pressure):
             object.__setattr__(self, "pressure", tuple(np.ravel(pressure).tolist()))
@@ -91,6 +98,7 @@ class Selection:
             given = tuple(finite_upkeep(self.upkeep).tolist())
             object.__setattr__(self, "upkeep", given)
         one_of("Selection: niche", self.niche, ("layer", "network"))
+        one_of("Selection: clock", self.clock, ("rate", "steps"))
         one_of("Selection: removal", self.removal, ("auto", "always", "never"))
         counted = isinstance(pressure, Budget) and pressure.alive is None
         if counted and self.removal == "never":
@@ -105,7 +113,13 @@ class Selection:
             whole(f"Selection: {name}", getattr(self, name), least)
 
     def replace(self, **changes: Any) -> Selection:
-        """Make another selection, with some settings changed."""
+        """Make another selection, with some settings changed.
+
+        Pressure, fitness and upkeep that are what suits the old settings become what suits the new.
+        """
+        for name in NATURAL:
+            if getattr(self, name) == _natural(self, name):
+                changes.setdefault(name, None)
         return replace(self, **changes)
 
     def config(self) -> dict[str, Any]:
@@ -129,9 +143,18 @@ class Selection:
         """Pressure at every step of a run: float64 (steps,)."""
         return values("Selection: pressure", self.pressure, steps)
 
-    def strengths(self, steps: int) -> NDArray[np.float64]:
-        """How strongly the dynamics acts at every step of a run: 1, and 0 at rest."""
+    def strengths(self, steps: int, rate: ArrayLike | None = None) -> NDArray[np.float64]:
+        """How strongly the dynamics acts at every step of a run: at most 1, and 0 at rest.
+
+        Args:
+            steps: of the run.
+            rate: the learning rate at every step (steps,), for the clock; constant if not given.
+        """
         strength = np.ones(steps)
+        if self.clock == "rate" and rate is not None:
+            rates = np.abs(np.asarray(rate, np.float64))
+            highest = rates.max(initial=0.0)
+            strength = rates / highest if highest > 0 else strength
         strength[steps - round(self.rest * steps) :] = 0
         return strength
 
@@ -142,12 +165,15 @@ class Selection:
             return max(float(law.lifespan), self.min_age)
         return None
 
-    def stands_still(self, steps: int) -> str:
-        """Why nobody can die in a run of so many steps; "" if somebody can."""
+    def stands_still(self, steps: int, rate: ArrayLike | None = None) -> str:
+        """Why nobody can die in a run of so many steps; "" if somebody can.
+
+        `rate` is that of learning at every step, see `strengths`.
+        """
         law = self.dynamics
         if isinstance(law, Dynamics) and law.kind == "none":
             return "its dynamics is none"
-        generations = int(np.count_nonzero(self.strengths(steps))) // self.every
+        generations = round(float(self.strengths(steps, rate).sum())) // self.every
         if generations <= self.min_age:
             return f"nobody dies before min_age ({self.min_age}) and the run has {generations} " \
                    "generations"  # fmt: skip
@@ -155,7 +181,7 @@ class Selection:
         if lifespan is not None and generations < lifespan:
             return (
                 f"a population without any fitness needs {lifespan:g} generations to die "
-                f"(lifespan), and the run has {generations}"
+                f"(lifespan), and the run has {generations} at full learning rate"
             )
         conserves = isinstance(law, Dynamics) and law.facts["conserves"]
         if isinstance(law, Dynamics) and not conserves and not self.pressures(steps).any():
@@ -166,9 +192,12 @@ class Selection:
         shown = [
             f"{f.name}={_show(getattr(self, f.name))}"
             for f in fields(self)
-            if f.name in ("pressure", "dynamics") or getattr(self, f.name) != _default(f.name)
+            if f.name in ("pressure", "dynamics") or getattr(self, f.name) != self._usual(f)
         ]
         return f"Selection({', '.join(shown)})"
+
+    def _usual(self, field: Field[Any]) -> Any:
+        return _natural(self, field.name) if field.name in NATURAL else field.default
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -179,10 +208,23 @@ class Selection:
         return f"<table><caption>Selection</caption>{rows}</table>"
 
 
-def _default(name: str) -> Any:
-    return _law(Fitness, PythonFitness, "marginal") if name == "fitness" else getattr(
-        Selection, name
-    )  # fmt: skip
+def _natural_upkeep(of: Selection) -> Upkeep:
+    law = of.dynamics
+    soft = isinstance(law, Malthusian) and law.growth == "bounded"
+    return "soft" if soft else "macs"
+
+
+# What suits the other settings, where a setting is None.
+NATURAL: dict[str, Callable[[Selection], Any]] = {
+    "upkeep": _natural_upkeep,
+    "fitness": lambda of: "taylor" if of.upkeep == "soft" else "marginal",
+    "pressure": lambda of: 1.5 if of.upkeep == "soft" else 0.15,
+}
+
+
+def _natural(of: Selection, name: str) -> Any:
+    wish = NATURAL[name](of)
+    return _law(Fitness, PythonFitness, wish) if name == "fitness" else wish
 
 
 def _show(value: Any) -> str:

@@ -221,10 +221,10 @@ class Trainer:
             still = np.zeros(run.total)
             return Schedules(rate, still, still)
         pressure = self.selection.pressures(run.total)
-        strength = self.selection.strengths(run.total)
+        strength = self.selection.strengths(run.total, rate)
         if self._budget is not None:
             if run.pressure is None:
-                run.pressure = self._budget.first(self.network)
+                run.pressure = self._budget.first(self.network, self.selection.upkeep == "soft")
             pressure[:] = run.pressure
             strength[0 if run.resting else run.total :] = 0
         return Schedules(rate, pressure, strength)
@@ -242,7 +242,8 @@ class Trainer:
     def _warn(self, run: Run) -> None:
         if self.selection is None or not run.total:
             return
-        why = self.selection.stands_still(run.total)
+        rate = values("optimizer: rate", self.optimizer.rate, run.total, cosine)
+        why = self.selection.stands_still(run.total, rate)
         if not self.network.born:
             why = "the network has no populations with a mass"
         if why:
@@ -387,10 +388,9 @@ class Trainer:
         row |= {
             "alive": float(sum(alive.values())),
             **{f"alive.{name}": float(n) for name, n in alive.items()},
-            "upkeep": float(pace.pressure[last]) * network.flops / network.founding_flops,
             "macs": network.flops,
             "parameters": float(network.parameters),
-            **self._spread(),
+            **self._people(float(pace.pressure[last])),
             "rate": float(pace.rate[last]),
             "pressure": float(pace.pressure[last]),
             "ms_per_step": watch.lap(),
@@ -401,13 +401,17 @@ class Trainer:
         for listener in listeners:
             listener.on_epoch_end(self, row)
 
-    def _spread(self) -> dict[str, float]:
-        """Diversity of the living, and how their fitness varies."""
-        if not self.network.born:
-            return {}
-        people = census(self.network, self._memory, 0.0).values()
-        mass, fitness = (np.concatenate([layer[i] for layer in people]) for i in (1, 2))
-        return {
+    def _people(self, pressure: float) -> dict[str, float]:
+        """Upkeep and diversity of the living, and how their fitness varies."""
+        network, selection = self.network, self.selection
+        told = {"upkeep": pressure * network.flops / network.founding_flops}
+        if not network.born:
+            return told
+        layers = census(network, self._memory, pressure).values()
+        mass, fitness, upkeep = (np.concatenate([layer[i] for layer in layers]) for i in (1, 2, 3))
+        if selection is not None and selection.upkeep == "soft":
+            told["upkeep"] = float(upkeep.sum())
+        return told | {
             "diversity": float(hill(mass)),
             "fitness_variance": float(variance(mass, fitness)),
         }

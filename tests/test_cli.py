@@ -93,7 +93,7 @@ def test_a_budget_takes_the_place_of_a_pressure(folder, tmp_path, capsys):
     capsys.readouterr()
     history = ep.History.load(out / "history.npz")
     assert "Budget(macs=0.4)" in history.settings["selection"]
-    assert len(np.unique(history["pressure"])) > 5
+    assert len(np.unique(history["pressure"])) > 2
     net = ep.load(out / "model.safetensors")
     assert net.flops < 0.5 * net.founding_flops
     with pytest.raises(SystemExit):

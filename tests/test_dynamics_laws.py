@@ -35,7 +35,7 @@ def shares(mass):
 
 # ---- malthusian --------------------------------------------------------------------------------
 
-RAW = {"growth": "raw", "strength": 1.0, **FREE}
+RAW = {"growth": "raw", "strength": 1.0, "ceiling": 1e30, **FREE}
 
 
 @every_core
@@ -67,7 +67,8 @@ def test_raw_growth_is_clipped_and_strength_scales_the_step():
 @pytest.mark.parametrize("growth", ["bounded", "raw"])
 def test_nobody_grows_above_the_ceiling(core, growth):
     config = {"growth": growth, "ceiling": 1.0}
-    free = step(core, "malthusian", [0.5, 1, 3], [5, 5, -5], {"growth": growth}, upkeep=[1, 1, 1])
+    wide = {"growth": growth, "ceiling": 1e30}
+    free = step(core, "malthusian", [0.5, 1, 3], [5, 5, -5], wide, upkeep=[1, 1, 1])
     mass = step(core, "malthusian", [0.5, 1, 3], [5, 5, -5], config, upkeep=[1, 1, 1])
     assert free[1] > 1
     assert np.array_equal(mass, [free[0], 1, 1])
@@ -90,9 +91,10 @@ def test_without_fitness_a_life_lasts_exactly_lifespan_whatever_the_upkeep(core,
 def test_fitness_equal_to_upkeep_is_rest_and_the_return_has_the_sign_of_the_surplus(core, m0, seed):
     upkeep = np.abs(fitnesses(core, len(m0), seed))
     mass = np.array(m0, real(core))
-    assert np.array_equal(step(core, "malthusian", mass, upkeep, upkeep=upkeep), mass)
-    more = step(core, "malthusian", mass, upkeep + 0.5, upkeep=upkeep)
-    less = step(core, "malthusian", mass, upkeep - 0.5, upkeep=upkeep)
+    free = {"ceiling": 1e30}
+    assert np.array_equal(step(core, "malthusian", mass, upkeep, free, upkeep=upkeep), mass)
+    more = step(core, "malthusian", mass, upkeep + 0.5, free, upkeep=upkeep)
+    less = step(core, "malthusian", mass, upkeep - 0.5, free, upkeep=upkeep)
     assert np.all(more > mass)
     assert np.all(less < mass)
     bound = np.log(1000) / 700 * (1 + eps(core, 100))  # |return| <= 1

@@ -15,7 +15,8 @@ from evoprune import history as module
 @pytest.fixture(scope="module")
 def run():
     """(network, history) of a short run in which many die."""
-    selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=60), min_age=20)
+    law = ep.Malthusian(lifespan=60)
+    selection = ep.Selection(1.0, dynamics=law, upkeep="macs", clock="steps", min_age=20)
     trainer = make(selection=selection)
     history = fit(trainer, epochs=30, batch=40, validation=data(), record_every=10)
     return trainer.network, history
@@ -89,6 +90,29 @@ def test_upkeep_is_recorded(run):
     for layer, share in shares.items():
         last = history.trajectories("upkeep", layer)[-1]
         assert np.allclose(last[~np.isnan(last)], share)
+
+
+@pytest.mark.parametrize("niche", ["layer", "network"])
+def test_soft_upkeep_is_recorded_as_the_core_counts_it(niche):
+    seen = []
+
+    def watch(cohort):
+        seen.append(cohort)
+        return cohort["mass"]
+
+    selection = ep.Selection(
+        1.5, dynamics=watch, upkeep="soft", fitness="relative", niche=niche, min_age=0
+    )
+    trainer = make(selection=selection)
+    history = fit(trainer, epochs=4, batch=40, record_every=10)
+    for record in (1, -1):
+        last = seen[: int(history.steps[record]) * (1 if niche == "network" else 2)]
+        last = last[-1:] if niche == "network" else last[-2:]
+        upkeep = history.trajectories("upkeep")[record]
+        expected = np.concatenate([cohort["upkeep"] for cohort in last])
+        assert np.allclose(upkeep, expected, rtol=1e-4)
+        assert expected.any()
+    assert history["upkeep"][-1] == pytest.approx(expected.sum(), rel=1e-4)
 
 
 def test_diversity_is_a_number_of_populations(run):

@@ -247,7 +247,7 @@ def test_soft_upkeep_is_what_the_others_of_the_niche_earn(niche, pressure, remov
     runs.train(net, runs.data(CORE64), 1, pressure=pressure)
     costs = np.repeat([22.0, 27.0], [24, 16]), np.repeat([20.0, 23.0], [20, 14])
     cut = (24, 20) if niche == "layer" else (0, 0)
-    expected, at = [], 0
+    expected = []
     for cost, first in zip(costs, cut, strict=True):
         for part in np.split(cost, [first]) if first else [cost]:
             born = 40 if niche == "network" else 24 if len(expected) % 2 == 0 else 16

@@ -146,7 +146,7 @@ def test_schedules_may_be_numbers_functions_and_arrays():
 
 
 def test_selection_is_shown_briefly_and_whole():
-    assert repr(ep.Selection()) == "Selection(pressure=0.15, dynamics=Malthusian())"
+    assert repr(ep.Selection()) == "Selection(pressure=1.5, dynamics=Malthusian())"
     other = ep.Selection(1.0, dynamics="replicator", fitness="taylor", rest=0.1)
     assert repr(other) == (
         "Selection(pressure=1, dynamics=Replicator(), fitness='taylor', rest=0.1)"
@@ -156,6 +156,27 @@ def test_selection_is_shown_briefly_and_whole():
     html = ep.Selection(fitness=ep.fitness(_shy))._repr_html_()
     assert "&lt;lambda&gt;" in html
     assert "<lambda>" not in html
+
+
+def test_what_is_not_said_follows_from_what_is():
+    def chosen(selection):
+        return selection.upkeep, selection.fitness.kind, selection.pressure
+
+    soft, hard = ("soft", "taylor", 1.5), ("macs", "marginal", 0.15)
+    assert chosen(ep.Selection()) == chosen(ep.Selection(dynamics="malthusian")) == soft
+    assert chosen(ep.Selection(upkeep="macs")) == hard
+    assert chosen(ep.Selection(dynamics="replicator")) == hard
+    assert chosen(ep.Selection(dynamics=ep.Malthusian(growth="raw"))) == hard
+    assert chosen(ep.Selection(dynamics=lambda mass: mass)) == hard
+    assert chosen(ep.Selection(dynamics="replicator", upkeep="soft")) == soft
+    assert chosen(ep.Selection(2.0, fitness="worth")) == ("soft", "worth", 2.0)
+    assert chosen(ep.Selection().replace(dynamics="moran")) == hard
+    assert chosen(ep.Selection(dynamics="moran").replace(dynamics="malthusian")) == soft
+    assert chosen(ep.Selection(2.0, fitness="worth").replace(dynamics="moran")) == (
+        "macs", "worth", 2.0
+    )  # fmt: skip
+    assert "upkeep='macs'" in repr(ep.Selection(upkeep="macs"))
+    assert "fitness" not in repr(ep.Selection(upkeep="macs"))
 
 
 _shy = lambda signals: signals["mass"]  # noqa: E731 - its name is <lambda>
@@ -168,6 +189,11 @@ def test_selection_becomes_what_the_core_takes():
     assert np.array_equal(config["given"], [1, 2])
     rested = ep.Selection(rest=0.25).strengths(8)
     assert np.array_equal(rested, [1, 1, 1, 1, 1, 1, 0, 0])
+    rates = [0.1, 0.4, 0.2, 0.1]
+    assert np.allclose(ep.Selection().strengths(4, rates), [0.25, 1, 0.5, 0.25])
+    assert np.allclose(ep.Selection(rest=0.5).strengths(4, rates), [0.25, 1, 0, 0])
+    assert np.array_equal(ep.Selection(clock="steps").strengths(4, rates), np.ones(4))
+    assert np.array_equal(ep.Selection().strengths(4, np.zeros(4)), np.ones(4))
     assert np.array_equal(ep.Selection(ep.linear(1.0)).pressures(2), [1, 0.5])
     assert np.array_equal(ep.Selection([1, 2, 3]).pressures(3), [1, 2, 3])
 
@@ -181,6 +207,7 @@ def test_selection_becomes_what_the_core_takes():
         ({"fitness": "strength"}, ValueError, "no fitness is called 'strength'"),
         ({"pressure": -1.0}, ValueError, "pressure: expected a finite"),
         ({"pressure": "high"}, TypeError, "pressure"),
+        ({"clock": "wall"}, ValueError, "clock: expected one of rate, steps"),
         ({"upkeep": "watts"}, ValueError, "upkeep: expected one of soft, macs, params, uniform"),
         ({"upkeep": [-1.0]}, ValueError, "upkeep: expected"),
         ({"niche": "pond"}, ValueError, "niche: expected one of layer, network"),
@@ -200,6 +227,10 @@ def test_selection_refuses(settings, error, text):
 def test_selection_knows_when_nobody_can_die():
     assert ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(1000) == ""
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(150)
+    falling = np.linspace(1, 0, 300)  # 150 steps' worth of learning
+    assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(
+        300, falling
+    )
     assert "min_age" in ep.Selection().stands_still(50)
     assert "pressure" in ep.Selection(0.0).stands_still(5000)
     assert "none" in ep.Selection(dynamics="none").stands_still(5000)

@@ -12,20 +12,20 @@ import evoprune as ep
 
 
 def test_a_network_learns_and_gets_smaller():
-    selection = ep.Selection(0.3, dynamics=ep.Malthusian(lifespan=100))
+    selection = ep.Selection(0.5, dynamics=ep.Malthusian(lifespan=100))
     trainer = make(selection=selection)
-    history = fit(trainer, epochs=60, validation=data())
+    history = fit(trainer, epochs=100, validation=data())
     net = trainer.network
     assert history is trainer.history
     assert history["validation_accuracy"][-1] > 0.9
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     assert sum(net.alive.values()) < 30
-    assert net.step == 60 * 5
+    assert net.step == 100 * 5
     assert net["dense2.weight"].shape == tuple(net.alive.values())
     assert net.timing[0] > 0
     assert net.timing[1] == 48
     assert net.selection == trainer.selection
-    assert net.pressure == 0.3
+    assert net.pressure == 0.5
     assert trainer.evaluate(data()) == net.evaluate(data())
     assert trainer.predict(data()[0]).shape == (240, 3)
     assert "Malthusian(lifespan=100)" in repr(trainer)

@@ -28,8 +28,9 @@ const ep_dynamics ep_dynamics_none = {
 /* Malthus 1798; the replicator is its share of the total. Raw growth ties who survives to how
  * fast: upkeep of a filter is 40 times a neuron's, and it would starve before it learned. So by
  * default growth is the return on upkeep, in [-1, 1], paced so that no fitness at all means
- * extinction after `lifespan` generations; F = c is the point of rest either way. No ceiling is
- * needed: what a population earns per unit of mass falls as its mass grows. */
+ * extinction after `lifespan` generations; F = c is the point of rest either way. Where fitness
+ * does not fall as mass grows, the fit grow up to the ceiling: they take over what the dead did.
+ * Without room to grow, small networks learn worse; far above 5 learning is no longer stable. */
 enum { GROWTH_BOUNDED, GROWTH_RAW };
 
 typedef struct {
@@ -57,12 +58,10 @@ static const ep_field malthusian_fields[] = {
     {.name = "ceiling",
      .type = EP_REAL,
      .offset = offsetof(malthusian, ceiling),
-     .initial = EP_MASS_MOST,
+     .initial = 5,
      .low = 0,
      .high = EP_MASS_MOST,
-     .doc =
-         "most mass a population can have; 1, that of birth, where fitness is what the loss would "
-         "rise by without it (worth), which does not fall as mass grows"},
+     .doc = "most mass a population can have"},
     {.name = "strength",
      .type = EP_REAL,
      .offset = offsetof(malthusian, strength),
