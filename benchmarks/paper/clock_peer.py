@@ -51,7 +51,7 @@ def epochs(
     decay: float,
     after: Any,
 ) -> None:
-    """Train by fused AdamW along a cosine; `after` is called behind every step."""
+    """Train by fused AdamW along a cosine; `after` gets, behind every step, its rate over all's."""
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n * -(-len(x) // batch))
     for _ in range(n):
@@ -62,9 +62,9 @@ def epochs(
             output = net(torch.index_select(x, 0, rows))
             functional.cross_entropy(output, torch.index_select(y, 0, rows)).backward()
             optimizer.step()
-            schedule.step()
             if after:
-                after()
+                after(schedule.get_last_lr()[0] / rate)
+            schedule.step()
         story.epoch(net)
 
 
@@ -100,7 +100,6 @@ class Masked(torch.nn.Module):
         self.mass = [torch.ones(m.out_features, requires_grad=True) for m in self.linears[:-1]]
         self.fitness = [torch.zeros_like(m, requires_grad=False) for m in self.mass]
         self.pressure, self.pace, self.step = pressure, 6.907755 / lifespan, 0
-        self.founding = float(sum(m.in_features * m.out_features for m in self.linears))
 
     def forward(self, x: Any) -> Any:
         for linear, mass in zip(self.linears[:-1], self.mass, strict=True):
@@ -108,16 +107,18 @@ class Masked(torch.nn.Module):
         return self.linears[-1](x)
 
     @torch.no_grad()
-    def select(self) -> None:
-        """ln m += pace (F - c) / (|F| + c), F = -dL/dm remembered; extinct below 1e-3."""
+    def select(self, share: float) -> None:
+        """ln m += pace (F - c) / (F + c), F = |m dL/dm| remembered, c by what others earn.
+
+        Masses are at most 5, and the extinct have fallen below 1e-3.
+        """
         self.step += 1
-        counts = [int((mass > 0).sum()) for mass in self.mass]
-        widths = [self.linears[0].in_features, *counts, self.linears[-1].out_features]
-        for i, (mass, fitness) in enumerate(zip(self.mass, self.fitness, strict=True)):
-            fitness.mul_(0.9).sub_(mass.grad, alpha=0.1)
-            now = fitness / (1 - 0.9**self.step)
-            upkeep = self.pressure * (widths[i] + widths[i + 2]) / self.founding
-            mass.mul_(torch.exp(self.pace * (now - upkeep) / (now.abs() + upkeep)))
+        for mass, fitness in zip(self.mass, self.fitness, strict=True):
+            fitness.mul_(0.9).add_((mass * mass.grad).abs(), alpha=0.1)
+            now = torch.where(mass > 0, fitness / (1 - 0.9**self.step), 0)
+            upkeep = self.pressure * (now.sum() - now) / (len(mass) - 1)
+            growth = (now - upkeep) / (now + upkeep).clamp_min(1e-30)
+            mass.mul_(torch.exp(self.pace * share * growth)).clamp_max_(5)
             if self.step > 100:
                 mass[mass < 1e-3] = 0
             mass.grad = None

@@ -1,8 +1,8 @@
 """What decides who survives, and how well: one setting changed at a time.
 
 784-512-256-10 on 55,000 images of MNIST, the defaults but for what is named, two seeds, read on
-the 5,000 images held out. A fitness other than the marginal one is not in nats per unit of mass, so
-that upkeep means something else for it: those are run under several pressures.
+the 5,000 images held out. Soft upkeep compares populations of a layer with one another, so that any
+fitness will do under the same pressure, whatever its unit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import lab
 from lab import Job, Lab
 
 SEEDS = 2
-PRESSURE = 0.15
 
 
 def under(**settings: Any) -> Job:
@@ -26,42 +25,33 @@ def law(name: str, **settings: Any) -> dict[str, Any]:
     return {"dynamics": [name, settings]}
 
 
-def signals() -> dict[str, Job]:
-    """Each fitness under pressures from the default to a thousand times as much."""
-    jobs = {"marginal, x 1": under()}
-    for name, factors in {
-        "relative": (0.1, 1),
-        "taylor": (1, 10),
-        "gradient": (1, 100),
-        "magnitude": (100, 1000),
-        "activity": (100, 1000),
-        "pull": (1, 10),
-    }.items():
-        for factor in factors:
-            jobs[f"{name}, x {factor}"] = under(fitness=name, pressure=PRESSURE * factor)
-    return jobs
-
+SIGNALS = (
+    "taylor", "worth", "marginal", "relative", "gradient", "magnitude", "activity", "pull"
+)  # fmt: skip
 
 ABLATIONS: dict[str, dict[str, Job]] = {
-    "sign of fitness": {
-        "-dL/dm": under(),
-        "|dL/dm|": under(fitness="absolute"),
-        "+dL/dm": under(fitness="against"),
+    "pressure": {f"{p:g}": under(pressure=p) for p in (0.5, 1, 1.5, 2, 3)},
+    "upkeep": {unit: under(upkeep=unit) for unit in ("soft", "macs", "params", "uniform")},
+    "fitness": {name: under(fitness=name) for name in SIGNALS},
+    "sign of fitness (macs)": {
+        "-dL/dm": under(upkeep="macs"),
+        "|dL/dm|": under(upkeep="macs", fitness="absolute"),
+        "+dL/dm": under(upkeep="macs", fitness="against"),
     },
-    "fitness": signals(),
+    "niche": {niche: under(niche=niche) for niche in ("layer", "network")},
     "niche (replicator)": {
-        "layer": under(**law("Replicator")),
-        "network": under(**law("Replicator"), niche="network"),
+        niche: under(**law("Replicator"), niche=niche) for niche in ("layer", "network")
     },
-    "upkeep": {unit: under(upkeep=unit) for unit in ("macs", "params", "uniform")},
-    "decay": {
-        f"{decay:g}": replace(under(), decay=decay) for decay in (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
-    },
+    "ceiling": {f"{most}": under(**law("Malthusian", ceiling=most)) for most in (1, 2, 5, 10, 30)},
     "lifespan": {
         f"{span}": under(**law("Malthusian", lifespan=span)) for span in (175, 350, 700, 1400, 2800)
     },
-    "raw growth, strength": {
+    "clock": {clock: under(clock=clock) for clock in ("rate", "steps")},
+    "raw growth (macs), strength": {
         f"{h}": under(**law("Malthusian", growth="raw", strength=h)) for h in (1, 10, 100)
+    },
+    "decay": {
+        f"{decay:g}": replace(under(), decay=decay) for decay in (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
     },
     "memory": {f"{memory:g}": under(memory=memory) for memory in (0.0, 0.5, 0.9, 0.99)},
     "threshold": {f"{at:g}": under(threshold=at) for at in (0.1, 1e-2, 1e-3, 1e-4)},

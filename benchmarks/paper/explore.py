@@ -16,30 +16,35 @@ SEEDS = 2
 
 
 def long(pressure: float, lifespan: float, epochs: int = 60, **changes: Any) -> Job:
-    """A long run under the default law."""
-    selection = {"pressure": pressure, "dynamics": ["Malthusian", {"lifespan": lifespan}]}
+    """A long run under the default law; `law` says more of its settings."""
+    settings = {"lifespan": lifespan, **changes.pop("law", {})}
+    selection = {"pressure": pressure, "dynamics": ["Malthusian", settings]}
     selection |= changes.pop("selection", {})
     return Job(**{"selection": selection, "epochs": epochs, "read": "held", **changes})
 
 
 JOBS = {
-    "60 epochs": long(1, 2000),
-    "smoothing .1": long(1, 2000, smoothing=0.1),
-    "smoothing .1, pressure 2": long(2, 2000, smoothing=0.1),
-    "smoothing .1, pressure 2, rest .2": long(2, 2000, smoothing=0.1, selection={"rest": 0.2}),
-    "smoothing .1, pressure 2, batch 64": long(2, 2000, batch=64, smoothing=0.1),
-    "smoothing .1, decay 1": long(1, 2000, decay=1.0, smoothing=0.1),
-    "batch 64": long(1, 2000, batch=64),
-    "shift 1": long(1, 2000, shift=1),
+    "60 epochs, pressure 1.5": long(1.5, 2000),
+    "pressure 2": long(2, 2000),
+    "pressure 3": long(3, 2000),
+    "pressure 3, lifespan 4000": long(3, 4000),
+    "pressure 4, lifespan 4000": long(4, 4000),
+    "pressure 3, ceiling 10": long(3, 2000, law={"ceiling": 10}),
+    "pressure 3, lifespan 4000, ceiling 10": long(3, 4000, law={"ceiling": 10}),
+    "pressure 3, smoothing .1": long(3, 2000, smoothing=0.1),
+    "pressure 3, decay .2": long(3, 2000, decay=0.2),
+    "pressure 3, decay 1": long(3, 2000, decay=1.0),
+    "pressure 3, batch 64": long(3, 4000, batch=64),
+    "pressure 3, worth": long(3, 2000, selection={"fitness": "worth"}),
     "shift 1, pressure 2": long(2, 2000, shift=1),
     "shift 1, pressure 3": long(3, 2000, shift=1),
-    "shift 1, pressure 5": long(5, 2000, shift=1),
-    "shift 1, pressure 8": long(8, 2000, shift=1),
-    "pressure 3": long(3, 2000),
-    "shift 1, smoothing .1, pressure 2": long(2, 2000, smoothing=0.1, shift=1),
-    "pixels too, 60 epochs": long(1, 2000, net="seeing 784-300-100-10"),
-    "pixels too, shift 1": long(1, 2000, net="seeing 784-300-100-10", shift=1),
-    "pixels too, shift 1, pressure 3": long(3, 2000, net="seeing 784-300-100-10", shift=1),
+    "shift 1, pressure 4": long(4, 2000, shift=1),
+    "shift 1, 120 epochs, pressure 3, lifespan 4000": long(3, 4000, 120, shift=1),
+    "shift 1, 120 epochs, pressure 4, lifespan 4000": long(4, 4000, 120, shift=1),
+    "pixels too, pressure 1.5": long(1.5, 2000, net="seeing 784-300-100-10"),
+    "pixels too, pressure 2": long(2, 2000, net="seeing 784-300-100-10"),
+    "pixels too, shift 1, pressure 1.5": long(1.5, 2000, net="seeing 784-300-100-10", shift=1),
+    "pixels too, shift 1, pressure 2": long(2, 2000, net="seeing 784-300-100-10", shift=1),
 }
 
 

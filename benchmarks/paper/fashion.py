@@ -10,7 +10,7 @@ import lab
 from lab import Job, Lab
 
 SEEDS = 3
-PRESSURES = (0.15, 0.5, 1.5)
+PRESSURES = (1.0, 1.5, 3.0)
 
 
 def script(lab_: Lab) -> None:

@@ -22,10 +22,11 @@ def under(pressure: float, epochs: int = 10, **changes: Any) -> Job:
 
 
 JOBS = {
-    "10 epochs, pressure 0.15": under(0.15),
-    "10 epochs, pressure 0.5": under(0.5),
-    "20 epochs, pressure 0.5, shift 1": under(0.5, 20, shift=1),
-    "20 epochs, pressure 1.5, shift 1": under(1.5, 20, shift=1),
+    "10 epochs, pressure 1.5": under(1.5),
+    "20 epochs, pressure 1.5": under(1.5, 20),
+    "20 epochs, pressure 2": under(2, 20),
+    "20 epochs, pressure 3": under(3, 20),
+    "20 epochs, pressure 2, shift 1": under(2, 20, shift=1),
 }
 
 

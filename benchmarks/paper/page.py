@@ -176,7 +176,8 @@ def pressures(facts: Facts) -> list[str]:
     return [
         "## Extinct by themselves",
         "",
-        "The same network and settings under pressures from 0.03 to 3, five seeds, and what the "
+        f"The same network and settings under pressures from {told[0]['pressure']:g} to "
+        f"{told[-1]['pressure']:g}, {told[0]['ours']['seeds']} seeds, and what the "
         "same shapes are worth otherwise: trained from scratch for as long, or cut from a dense "
         f"network of the same seed ({percent(told[0]['dense'])} %) to as many in every layer, by "
         "the norm of their weights or at random.",
@@ -257,7 +258,7 @@ def explored(facts: Facts) -> list[str]:
         "### What was tried",
         "",
         f"Accuracy on the {facts['held_out']['images']:,} images held out of the training set; the "
-        "test set is somewhat easier. 60 epochs, lifespan 2000, pressure 1 where no other is said.",
+        "test set is somewhat easier. 60 epochs, lifespan 2000 where no other is said.",
         "",
         *table(["settings", "held out", "alive", "multiply-adds"], rows),
         origin("explore", facts),
@@ -382,9 +383,11 @@ def decides(facts: Facts) -> list[str]:
         "## What decides",
         "",
         "One setting changed at a time: accuracy on the held-out images against the living. The "
-        "defaults are the marginal fitness, upkeep by multiply-adds, decay 0.5, lifespan 700, "
-        "memory 0.9, threshold 0.001, batch 128, pressure 0.15; a fitness of another unit is run "
-        "under some times that pressure (x 10). At 11 % a network has collapsed to guessing.",
+        "defaults are the fitness `taylor`, soft upkeep, pressure 1.5, Malthusian growth with "
+        "lifespan 700 and ceiling 5, decay 0.5, memory 0.9, threshold 0.001, batch 128, the clock "
+        "of the learning rate. Two panels are about upkeep in nats (`macs`, pressure 0.15, fitness "
+        "`marginal`): the sign of fitness, and raw growth. At 11 % a network has collapsed to "
+        "guessing.",
         "",
         *figure("decides", "Held-out accuracy against the living, one panel a setting"),
     ]
