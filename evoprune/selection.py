@@ -41,7 +41,7 @@ class Selection:
         pressure: how hard life is; a number, a schedule over the run, or a `Budget`, which finds
             it. Of soft upkeep: what a population must earn to keep its mass, by what the others of
             its niche earn; at most about one in `pressure` survives. Of other upkeep: what it may
-            cost, in nats of loss, to keep the whole founding network alive. None: 1.5, or 0.15 nats.
+            cost, in nats of loss, to keep the whole founding network alive. None: 1.5, or 0.15.
         dynamics: how masses follow fitness: a law (`Malthusian(lifespan=700)`), its name, or a
             Python function, see `evoprune.dynamics`.
         fitness: what a population is worth: a law, its name ("taylor": |m dL/dm|, "marginal":
