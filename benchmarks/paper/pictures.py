@@ -27,6 +27,29 @@ def plain(axis: Any, ticks: Iterable[float]) -> None:
     axis.set_minor_formatter(lambda *_: "")
 
 
+def beside(ax: Any, points: dict[str, tuple[float, float]], gap: float = 0.105) -> None:
+    """Names of points to the right of the axes, with a line to each and none over another."""
+    low, high = ax.get_ylim()
+    order = sorted(points, key=lambda name: points[name][1])
+    places = [(points[name][1] - low) / (high - low) for name in order]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    over = max(0.0, places[-1] - 1.0) if places else 0.0
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i] - over, places[i + 1] - gap if i + 1 < len(places) else 1.0)
+    for name, place in zip(order, places, strict=True):
+        ax.annotate(
+            name,
+            points[name],
+            (1.03, place),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": ground.grey(ax, 0.4)},
+        )
+
+
 def curve(facts: Facts) -> None:
     """Accuracy against the share that was cut, every dynamics and the dense network."""
     x = 100 * np.array(facts["fractions"])
@@ -208,13 +231,10 @@ def decides(facts: Facts) -> None:
                     markersize=4,
                     linewidth=0.8,
                 )
-                at = (found["alive"], 100 * found["accuracy"])
-                ax.annotate(name, at, (4, 4), textcoords="offset points", fontsize=8)
             ax.set_xscale("log")
-            plain(ax.xaxis, (30, 50, 100, 200, 400, 768))
-            left, right = ax.get_xlim()
-            ax.set_xlim(left / 1.2, right * 1.35)
-            ax.margins(y=0.2)
+            plain(ax.xaxis, (20, 30, 50, 70, 100, 150, 200, 300, 500, 768))
+            ax.margins(x=0.1, y=0.2)
+            beside(ax, {n: (f["alive"], 100 * f["accuracy"]) for n, f in good.items()})
             ax.grid(color=ground.grey(ax, 0.1), linewidth=0.7)
             lost = [n for n in settings if n not in good]
             note = f" ({len(lost)} under 90 %)" if lost else ""
