@@ -220,7 +220,7 @@ def decides(facts: Facts) -> None:
         for ax, (what, settings) in zip(axes, told.items(), strict=False):
             blue, *_ = ground.colours(7, ax)
             good = {n: f for n, f in settings.items() if f.get("accuracy", 0) > 0.9}
-            for name, found in good.items():
+            for found in good.values():
                 ax.errorbar(
                     found["alive"],
                     100 * found["accuracy"],
