@@ -69,6 +69,42 @@ def accuracy(facts: Facts) -> Iterator[str]:
     yield ""
 
 
+SHOWN = {
+    "lenet5 mnist": "LeNet-5, MNIST",
+    "cnn fashion-mnist": "32-64-128 filters, Fashion-MNIST",
+    "vit mnist": "vision transformer, MNIST",
+    "charlm shakespeare": "character transformer, Shakespeare",
+}
+
+
+def selection(facts: Facts) -> Iterator[str]:
+    """Filters and heads, in short."""
+    cells = []
+    for name, mean in facts["summary"].items():
+        what, unit, form, sign = (
+            ("loss", 1, ".3f", "") if "charlm" in name else ("accuracy", 100, ".2f", " %")
+        )
+        extinct = [
+            f"{100 * share:.0f} % of {key[8:]}"
+            for key, share in mean.items()
+            if key.startswith("extinct.")
+        ]
+        scores = [f"{unit * mean[f'{who}{what}']:{form}}{sign}" for who in ("", "dense_")]
+        cells.append(
+            [SHOWN[name], *scores, ", ".join(extinct), f"{100 * mean['macs_share']:.0f} %"]
+        )
+    seeds = max(sum(row["case"] == name and row["selected"] for row in facts["rows"])
+                for name in facts["summary"])  # fmt: skip
+    yield (
+        f"Filters and heads under the same law, mean of {seeds} seeds beside dense runs as long "
+        "(`benchmarks/bench_selection.py`):"
+    )
+    yield ""
+    head = ["", "accuracy or loss", "dense", "extinct", "multiply-adds left"]
+    yield from markdown(head, cells)
+    yield ""
+
+
 def steps(facts: Facts) -> Iterator[str]:
     """On two threads, selection on."""
     head = ["a training step, 2 threads, ms", "batch", "products alone", "evoprune"]
@@ -102,7 +138,8 @@ def runs(facts: Facts) -> Iterator[str]:
 def brief(found: dict[str, Facts]) -> list[str]:
     """The README's part."""
     lines: list[str] = []
-    for name, part in (("accuracy", accuracy), ("step", steps), ("run", runs)):
+    parts = {"accuracy": accuracy, "selection": selection, "step": steps, "run": runs}
+    for name, part in parts.items():
         if name in found:
             lines += part(found[name])
     said = found.get("step") or next(iter(found.values()))

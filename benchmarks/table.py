@@ -271,22 +271,29 @@ def costs_table(facts: Facts) -> list[str]:
 
 @table
 def selection_table(facts: Facts) -> list[str]:
-    head = ["network", "seeds", "dense", "selected", "alive, last seed", "multiply-adds"]
+    head = ["network", "run", "seeds", "dense", "selected", "extinct", "multiply-adds"]
     head += ["of dense", "asked"]
     cells = []
     for name, mean in facts.get("summary", {}).items():
         rows = [row for row in facts["rows"] if row["case"] == name and row["selected"]]
         by_loss = "charlm" in name
-        shown = [
-            f"loss {mean[f'{who}loss']:.4f}" if by_loss else f"{100 * mean[f'{who}accuracy']:.2f} %"
-            for who in ("dense_", "")
+        what, unit = ("loss", 1) if by_loss else ("accuracy", 100)
+        digits, sign = (4, "") if by_loss else (2, " %")
+        spread = f"{unit * mean[what]:.{digits}f} ± {unit * mean[f'{what}_deviation']:.{digits}f}"
+        dense = f"{unit * mean[f'dense_{what}']:.{digits}f}"
+        of = rows[-1]["settings"]
+        length = f"{of['steps']:,} steps" if of["steps"] else f"{of['epochs']} epochs"
+        run = f"{length}, pressure {of['pressure']:g}, lifespan {of['lifespan']:g}"
+        extinct = [
+            f"{100 * share:.0f} % of the {key[8:]}"
+            for key, share in mean.items()
+            if key.startswith("extinct.")
         ]
         met = facts["met"][name]
         said = "; ".join(f"{what}: {'met' if holds else 'NOT met'}" for what, holds in met.items())
-        alive = "-".join(map(str, rows[-1]["alive"].values()))
         size = [f"{mean['macs'] / 1000:.0f} k", f"{100 * mean['macs_share']:.0f} %"]
-        seeds = len(rows)
-        cells.append([name, str(seeds), *shown, alive, *size, said])
+        scores = [f"{what} {text}{sign}" for text in (dense, spread)]
+        cells.append([name, run, str(len(rows)), *scores, ", ".join(extinct), *size, said])
     return markdown(head, cells)
 
 
