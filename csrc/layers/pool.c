@@ -88,34 +88,23 @@ static ep_window measure(const ep_pass *pass, const ep_layer *layer) {
     return g;
 }
 
-/* One window: inputs (h0 .. h1, w0 .. w1) that lie inside, at `at` of the output. */
+/* A few channels of one window: x and dx from the first number under it on, y and dy at its place.
+ * What lies inside the input is `rows` of `cols` numbers, `across` and `c` apart. */
 typedef struct {
-    int64_t h0, h1, w0, w1, at;
-} window;
-
-EP_INLINE window at(const ep_window *g, int64_t oy, int64_t ox) {
-    int64_t y = oy * g->h.stride - g->h.pad, x = ox * g->w.stride - g->w.pad;
-    return (window){ep_max(0, y), ep_min(g->h.in, y + g->h.size), ep_max(0, x),
-                    ep_min(g->w.in, x + g->w.size), (oy * g->w.out + ox) * g->c};
-}
-
-/* Does BODY for every number `from` (of channel 0) under the window k. */
-#define EACH_UNDER(g, k, from, ...)                        \
-    for (int64_t iy = (k)->h0; iy < (k)->h1; iy++) {       \
-        for (int64_t ix = (k)->w0; ix < (k)->w1; ix++) {   \
-            int64_t from = (iy * (g)->w.in + ix) * (g)->c; \
-            __VA_ARGS__;                                   \
-        }                                                  \
-    }
-
-/* A few channels of one window: x and dx from the first of the channels on, y and dy at theirs. */
-typedef struct {
-    const ep_window *g;
-    window k;
+    int64_t rows, cols, across, c;
     const ep_real *x, *dy;
     ep_real *y, *dx;
     bool add; /* to dx; else written */
 } few;
+
+/* Does BODY for every number `from` (of the first channel) under the window. */
+#define EACH_UNDER(f, from, ...)                           \
+    for (int64_t iy = 0; iy < (f)->rows; iy++) {           \
+        for (int64_t ix = 0; ix < (f)->cols; ix++) {       \
+            int64_t from = iy * (f)->across + ix * (f)->c; \
+            __VA_ARGS__;                                   \
+        }                                                  \
+    }
 
 /* Windows that tile the input write every dx once. */
 static bool tiles(const ep_window *g) {
@@ -123,39 +112,65 @@ static bool tiles(const ep_window *g) {
            g->h.out * g->h.size == g->h.in && g->w.out * g->w.size == g->w.in;
 }
 
-/* Does WORK for every window of this worker's rows, some channels at a time: a line of them, or
- * four, while there are so many. */
-#define EACH_WINDOW(WORK, BACKWARD)                                                 \
-    ep_window g = measure(pass, layer);                                             \
-    int64_t in = g.h.in * g.w.in * g.c, out = g.h.out * g.w.out * g.c;              \
-    ep_real *dx = (BACKWARD) ? ep_dx(pass, layer, 0) : NULL;                        \
-    bool once = (BACKWARD) && !layer->adds[0] && tiles(&g);                         \
-    for (int64_t row = pass->r0; row < pass->r1; row++) {                           \
-        if ((BACKWARD) && !layer->adds[0] && !once) {                               \
-            memset(dx + row * in, 0, (size_t)in * sizeof *dx);                      \
+/* Is every window two by two, and inside? Nearly all are, and loops of known length cost less. */
+static bool two_by_two(const ep_window *g) {
+    const ep_span *spans[] = {&g->h, &g->w};
+    bool two = true;
+    for (int d = 0; d < 2; d++) {
+        const ep_span *a = spans[d];
+        two = two && a->size == 2 && a->pad == 0 && (a->out - 1) * a->stride + 2 <= a->in;
+    }
+    return two;
+}
+
+/* Does WORK for every window of a row of them, some channels at a time: a line, or four, while there
+ * are so many. */
+#define ROW_OF(WORK, BACKWARD, TWO)                                                 \
+    for (int64_t ox = 0; ox < g.w.out; ox++) {                                      \
+        int64_t x0 = ox * g.w.stride - g.w.pad, x1 = ep_min(g.w.in, x0 + g.w.size); \
+        x0 = ep_max(0, x0);                                                         \
+        int64_t from = row * in + y0 * across + x0 * g.c;                           \
+        int64_t to = row * out + (oy * g.w.out + ox) * g.c, c = 0;                  \
+        few f = {.across = across, .c = g.c, .add = !once};                         \
+        f.rows = (TWO) ? 2 : y1 - y0;                                               \
+        f.cols = (TWO) ? 2 : x1 - x0;                                               \
+        f.x = ep_x(pass, layer, 0) + from;                                          \
+        f.y = ep_y(pass, layer) + to;                                               \
+        f.dy = (BACKWARD) ? ep_dy(pass, layer) + to : NULL;                         \
+        f.dx = (BACKWARD) ? dx + from : NULL;                                       \
+        for (; c + (int64_t)EP_LINE <= g.c; c += (int64_t)EP_LINE) {                \
+            WORK##_line(&f);                                                        \
+            step(&f, (int)EP_LINE, BACKWARD);                                       \
         }                                                                           \
-        for (int64_t oy = 0; oy < g.h.out; oy++) {                                  \
-            for (int64_t ox = 0; ox < g.w.out; ox++) {                              \
-                few f = {.g = &g, .k = at(&g, oy, ox), .add = !once};               \
-                f.x = ep_x(pass, layer, 0) + row * in;                              \
-                f.y = ep_y(pass, layer) + row * out + f.k.at;                       \
-                f.dy = (BACKWARD) ? ep_dy(pass, layer) + row * out + f.k.at : NULL; \
-                f.dx = (BACKWARD) ? dx + row * in : NULL;                           \
-                int64_t c = 0;                                                      \
-                for (; c + (int64_t)EP_LINE <= g.c; c += (int64_t)EP_LINE) {        \
-                    WORK##_line(&f);                                                \
-                    step(&f, (int)EP_LINE, BACKWARD);                               \
-                }                                                                   \
-                for (; c + 4 <= g.c; c += 4) {                                      \
-                    WORK##_four(&f);                                                \
-                    step(&f, 4, BACKWARD);                                          \
-                }                                                                   \
-                for (; c < g.c; c++) {                                              \
-                    WORK##_one(&f);                                                 \
-                    step(&f, 1, BACKWARD);                                          \
-                }                                                                   \
-            }                                                                       \
+        for (; c + 4 <= g.c; c += 4) {                                              \
+            WORK##_four(&f);                                                        \
+            step(&f, 4, BACKWARD);                                                  \
         }                                                                           \
+        for (; c < g.c; c++) {                                                      \
+            WORK##_one(&f);                                                         \
+            step(&f, 1, BACKWARD);                                                  \
+        }                                                                           \
+    }
+
+/* Does WORK for every window of this worker's rows. */
+#define EACH_WINDOW(WORK, BACKWARD)                                                     \
+    ep_window g = measure(pass, layer);                                                 \
+    int64_t across = g.w.in * g.c, in = g.h.in * across, out = g.h.out * g.w.out * g.c; \
+    ep_real *dx = (BACKWARD) ? ep_dx(pass, layer, 0) : NULL;                            \
+    bool once = (BACKWARD) && !layer->adds[0] && tiles(&g), two = two_by_two(&g);       \
+    for (int64_t row = pass->r0; row < pass->r1; row++) {                               \
+        if ((BACKWARD) && !layer->adds[0] && !once) {                                   \
+            memset(dx + row * in, 0, (size_t)in * sizeof *dx);                          \
+        }                                                                               \
+        for (int64_t oy = 0; oy < g.h.out; oy++) {                                      \
+            int64_t y0 = oy * g.h.stride - g.h.pad, y1 = ep_min(g.h.in, y0 + g.h.size); \
+            y0 = ep_max(0, y0);                                                         \
+            if (two) {                                                                  \
+                ROW_OF(WORK, BACKWARD, true)                                            \
+            } else {                                                                    \
+                ROW_OF(WORK, BACKWARD, false)                                           \
+            }                                                                           \
+        }                                                                               \
     }
 
 EP_INLINE void step(few *f, int n, bool backward) {
@@ -186,7 +201,7 @@ typedef int32_t word;
     EP_INLINE void max_##name(const few *f) {                                                     \
         name best = {0};                                                                          \
         bool first = true;                                                                        \
-        EACH_UNDER(f->g, &f->k, from, {                                                           \
+        EACH_UNDER(f, from, {                                                                     \
             name x = *(const name *)(f->x + from);                                                \
             best = first ? x : name##_pick((best >= x) | (best != best), best, x);                \
             first = false;                                                                        \
@@ -195,7 +210,7 @@ typedef int32_t word;
     }                                                                                             \
     EP_INLINE void max_back_##name(const few *f) {                                                \
         name left = *(const name *)f->dy, best = *(const name *)f->y, none = {0};                 \
-        EACH_UNDER(f->g, &f->k, from, {                                                           \
+        EACH_UNDER(f, from, {                                                                     \
             name##_mask hit = *(const name *)(f->x + from) == best;                               \
             name taken = name##_pick(hit, left, none);                                            \
             left = name##_pick(hit, none, left);                                                  \
@@ -205,20 +220,20 @@ typedef int32_t word;
     }                                                                                             \
     EP_INLINE void mean_##name(const few *f) {                                                    \
         name sum = {0};                                                                           \
-        EACH_UNDER(f->g, &f->k, from, sum += *(const name *)(f->x + from))                        \
-        *(name *)f->y = share_of(&f->k) * sum;                                                    \
+        EACH_UNDER(f, from, sum += *(const name *)(f->x + from))                                  \
+        *(name *)f->y = share_of(f) * sum;                                                        \
     }                                                                                             \
     EP_INLINE void mean_back_##name(const few *f) {                                               \
-        name part = share_of(&f->k) * *(const name *)f->dy, none = {0};                           \
-        EACH_UNDER(f->g, &f->k, from, {                                                           \
+        name part = share_of(f) * *(const name *)f->dy, none = {0};                               \
+        EACH_UNDER(f, from, {                                                                     \
             name *dx = (name *)(f->dx + from);                                                    \
             *dx = (f->add ? *dx : none) + part;                                                   \
         })                                                                                        \
     }
 
-EP_INLINE ep_real share_of(const window *k) {
-    int64_t n = (k->h1 - k->h0) * (k->w1 - k->w0);
-    return k->h1 > k->h0 && n > 0 ? (ep_real)(1.0 / (double)n) : 0;
+EP_INLINE ep_real share_of(const few *f) {
+    int64_t n = f->rows * f->cols;
+    return f->rows > 0 && n > 0 ? (ep_real)(1.0 / (double)n) : 0;
 }
 
 FEW(line, (int)EP_LINE)
