@@ -1,13 +1,14 @@
 """Neural networks whose neurons, filters and attention heads are populations under selection.
 
-They get smaller and faster while they learn, with no pruning schedule: a population whose fitness
-stays below what its mass costs becomes extinct, and is removed from every array.
+They get smaller and faster while they learn, with no pruning schedule: a population that earns less
+than its mass costs, by what the others of its layer earn, becomes extinct, and is removed from
+every array.
 
     import evoprune as ep
 
     train, test = ep.datasets.mnist()
     net = ep.mlp(784, 512, 256, 10)
-    trainer = ep.Trainer(net, selection=ep.Selection(pressure=0.15))
+    trainer = ep.Trainer(net, selection=ep.Selection(pressure=1.5))
     history = trainer.fit(train, epochs=20, validation=test)
 """
 

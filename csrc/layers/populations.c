@@ -265,17 +265,47 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
     };
 }
 
+/* Rows of few populations, features last, are gone through several at a time, for loops over a few
+ * numbers are slow: b and m stand there as often as rows fit in. (Not for sums over rows, whose order
+ * would hang on how many are alive.) */
+enum { TILE = 128 };
+
+typedef struct {
+    int64_t rows; /* at a time */
+    ep_real b[TILE], m[TILE];
+} tile;
+
+static void repeat(ep_real *to, const ep_real *from, int64_t n, int64_t rows) {
+    for (int64_t row = 0; from && row < rows; row++) {
+        memcpy(to + row * n, from, (size_t)n * sizeof *to);
+    }
+}
+
+/* The block with its b and m repeated in t, which holds them; as it was where one row is enough. */
+static block tiled(block k, tile *t) {
+    t->rows = k.inner == 1 && k.n > 0 ? ep_max(1, TILE / k.n) : 1;
+    if (t->rows > 1) {
+        repeat(t->b, k.b, k.n, t->rows);
+        repeat(t->m, k.m, k.n, t->rows);
+        k.b = k.b ? t->b : NULL;
+        k.m = k.m ? t->m : NULL;
+    }
+    return k;
+}
+
 static void forward(const ep_pass *pass, const ep_layer *layer) {
     const populations *config = layer->config;
-    block k = measure(pass, layer);
+    tile t;
+    block k = tiled(measure(pass, layer), &t);
     bool each = k.inner == 1;
-    int64_t length = each ? k.n : k.inner, runs = each ? 1 : k.n;
+    int64_t runs = each ? 1 : k.n, end = pass->r1 * k.outer;
     const ep_real *x = ep_x(pass, layer, 0);
     ep_real *y = ep_y(pass, layer);
-    for (int64_t row = pass->r0 * k.outer; row < pass->r1 * k.outer; row++) {
+    for (int64_t row = pass->r0 * k.outer; row < end; row += t.rows) {
+        int64_t length = each ? ep_min(t.rows, end - row) * k.n : k.inner;
         for (int64_t j = 0; j < runs; j++) {
             run r = {length, k.b ? k.b + j : NULL, k.m ? k.m + j : NULL, (ep_real)config->slope};
-            int64_t at = (row * runs + j) * length;
+            int64_t at = row * k.n * k.inner + j * k.inner;
 #define CALL(kind, bias, mass, each) forward_run(kind, bias, mass, each, &r, x + at, y + at)
             WITH_KIND(CALL, config->activation, config->bias, config->mass, each)
 #undef CALL
@@ -285,16 +315,18 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
 
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     const populations *config = layer->config;
-    block k = measure(pass, layer);
+    tile t;
+    block k = tiled(measure(pass, layer), &t);
     bool each = k.inner == 1;
-    int64_t length = each ? k.n : k.inner, runs = each ? 1 : k.n;
+    int64_t runs = each ? 1 : k.n, end = pass->r1 * k.outer;
     const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
     ep_real *dx = ep_dx(pass, layer, 0);
     bool add = layer->adds[0];
-    for (int64_t row = pass->r0 * k.outer; dx && row < pass->r1 * k.outer; row++) {
+    for (int64_t row = pass->r0 * k.outer; dx && row < end; row += t.rows) {
+        int64_t length = each ? ep_min(t.rows, end - row) * k.n : k.inner;
         for (int64_t j = 0; j < runs; j++) {
             run r = {length, k.b ? k.b + j : NULL, k.m ? k.m + j : NULL, (ep_real)config->slope};
-            int64_t at = (row * runs + j) * length;
+            int64_t at = row * k.n * k.inner + j * k.inner;
 #define CALL(kind, bias, mass, each) \
     backward_run(kind, bias, mass, each, &r, x + at, dy + at, dx + at, add)
             WITH_KIND(CALL, config->activation, config->bias, config->mass, each)
