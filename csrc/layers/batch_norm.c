@@ -2,7 +2,7 @@
  * positions (Ioffe & Szegedy 2015; blocks: Hoffer, Hubara & Soudry 2017). The blocks are fixed by
  * the batch, and workers' rows are cut at their edges, so that a worker sees whole blocks and the
  * bits do not depend on how many workers there are. Evaluation uses tracked statistics. */
-#include "layer.h"
+#include "columns.h"
 
 #include <math.h>
 #include <string.h>
@@ -45,7 +45,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     int channels = x.axis[x.rank - 1];
     int of_saved[2] = {ep_plan_axis(plan, layer, "moments", KEPT, error), channels};
     layer->row_block = BLOCK;
-    layer->scratch = ep_times(2, ep_plan_axes(plan)[channels].n);
+    layer->scratch = ep_times(3, ep_plan_axes(plan)[channels].n);
     return of_saved[0] >= 0 &&
            ep_plan_tensor(plan, layer, "mean", EP_TRACKED, 1, &channels, error) &&
            ep_plan_tensor(plan, layer, "variance", EP_TRACKED, 1, &channels, error) &&
@@ -90,55 +90,48 @@ static int64_t end_of(int64_t block, int64_t rows) {
 /* y = (x - mean) scale gain + bias, over `rows` positions. */
 static void normalise(const shape *k, int64_t rows, const ep_real *mean, const ep_real *scale,
                       const ep_real *restrict x, ep_real *restrict y) {
-    const ep_real *restrict gain = k->gain, *restrict bias = k->bias;
-    for (int64_t row = 0; row < rows; row++, x += k->n, y += k->n) {
+    ep_real means[EP_TILE], scales[EP_TILE], gains[EP_TILE], biases[EP_TILE];
+    int64_t step = ep_tile_rows(k->n);
+    const ep_real *restrict m = ep_tile(means, mean, k->n, step);
+    const ep_real *restrict s = ep_tile(scales, scale, k->n, step);
+    const ep_real *restrict gain = ep_tile(gains, k->gain, k->n, step);
+    const ep_real *restrict bias = ep_tile(biases, k->bias, k->n, step);
+    for (int64_t row = 0, n; row < rows; row += step, x += n, y += n) {
+        n = ep_min(step, rows - row) * k->n;
         if (gain) {
-            for (int64_t j = 0; j < k->n; j++) {
-                y[j] = (x[j] - mean[j]) * scale[j] * gain[j] + bias[j];
+            for (int64_t j = 0; j < n; j++) {
+                y[j] = (x[j] - m[j]) * s[j] * gain[j] + bias[j];
             }
         } else {
-            for (int64_t j = 0; j < k->n; j++) {
-                y[j] = (x[j] - mean[j]) * scale[j];
+            for (int64_t j = 0; j < n; j++) {
+                y[j] = (x[j] - m[j]) * s[j];
             }
         }
     }
 }
 
-/* Mean and sum of squared deviations of `samples` samples: each sample's own in two passes, joined
- * by the rule of Chan, Golub & LeVeque (1979). `own` has room for 2 x channels. */
-static void moments(const shape *k, int64_t samples, const ep_real *x, ep_real *restrict mean,
-                    ep_real *restrict squares, ep_real *own) {
-    ep_real *restrict m = own, *restrict s = own + k->n;
-    size_t bytes = (size_t)k->n * sizeof *mean;
-    memset(mean, 0, bytes);
-    memset(squares, 0, bytes);
+/* Mean and sum of squared deviations of a line of channels, from channel `at` on, over `samples`
+ * samples: each sample's own in two passes, joined by the rule of Chan, Golub & LeVeque (1979). */
+static void moments(const shape *k, int64_t samples, int64_t at, const ep_real *x, ep_real *mean,
+                    ep_real *squares) {
+    int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
     ep_real share = (ep_real)(1.0 / (double)ep_max(1, k->outer));
-    for (int64_t i = 0; i < samples; i++, x += k->outer * k->n) {
-        memset(m, 0, bytes);
-        memset(s, 0, bytes);
-        for (int64_t row = 0; row < k->outer; row++) {
-            const ep_real *restrict of = x + row * k->n;
-            for (int64_t j = 0; j < k->n; j++) {
-                m[j] += of[j];
-            }
-        }
-        for (int64_t j = 0; j < k->n; j++) {
-            m[j] *= share;
-        }
-        for (int64_t row = 0; row < k->outer; row++) {
-            const ep_real *restrict of = x + row * k->n;
-            for (int64_t j = 0; j < k->n; j++) {
-                s[j] += (of[j] - m[j]) * (of[j] - m[j]);
-            }
-        }
-        ep_real weight = (ep_real)(1.0 / (double)(i + 1));
-        ep_real apart = (ep_real)((double)k->outer * (double)i / (double)(i + 1));
-        for (int64_t j = 0; j < k->n; j++) {
-            ep_real d = m[j] - mean[j];
-            squares[j] += s[j] + d * d * apart;
-            mean[j] += d * weight;
-        }
+    ep_column_line means = {0}, sums = {0}, m, s, none;
+    for (int64_t of = 0; of < samples; of++, x += k->outer * k->n) {
+#define NUMBER(READ, i) READ(x + (i))
+#define SQUARE(READ, i) ((READ(x + (i)) - m) * (READ(x + (i)) - m))
+        EP_SUM_COLUMNS(m, none, k->outer, k->n, at, NUMBER, EP_NO_TERM);
+        m *= share;
+        EP_SUM_COLUMNS(s, none, k->outer, k->n, at, SQUARE, EP_NO_TERM);
+#undef NUMBER
+#undef SQUARE
+        ep_column_line d = m - means;
+        sums += s + d * d * (ep_real)((double)k->outer * (double)of / (double)(of + 1));
+        means += d * (ep_real)(1.0 / (double)(of + 1));
     }
+    (void)none;
+    ep_line_write(mean + at, means, n);
+    ep_line_write(squares + at, sums, n);
 }
 
 static void forward(const ep_pass *pass, const ep_layer *layer) {
@@ -162,7 +155,9 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
         double count = (double)samples * (double)ep_max(1, k.outer);
         ep_real *kept = ep_saved(pass, layer) + first * KEPT * k.n;
         ep_real *mean = kept + MEAN * k.n, *scale = kept + SCALE * k.n;
-        moments(&k, samples, x + first * width, mean, scale, pass->scratch);
+        for (int64_t at = 0; at < k.n; at += (int64_t)EP_LINE) {
+            moments(&k, samples, at, x + first * width, mean, scale);
+        }
         for (int64_t j = 0; j < k.n; j++) {
             scale[j] = (ep_real)(1 / sqrt((double)scale[j] / count + config->epsilon));
         }
@@ -170,44 +165,67 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* With u = (x - mean) scale: keeps the block's sums of dy and of dy u, which are also its part of
- * the gradients of bias and gain; dx = scale gain (dy - mean of dy - u mean of dy u). */
+/* A block's sums of dy and of dy u, u = (x - mean) scale, for a line of channels from `at` on. */
+static void pulls(const shape *k, int64_t rows, int64_t at, const ep_real *x, const ep_real *dy,
+                  ep_real *kept) {
+    int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
+    ep_column_line mean = ep_line_some(kept + MEAN * k->n + at, n), pull, pull_x;
+    ep_column_line scale = ep_line_some(kept + SCALE * k->n + at, n);
+#define OF_DY(READ, i) READ(dy + (i))
+#define OF_DY_U(READ, i) (READ(dy + (i)) * ((READ(x + (i)) - mean) * scale))
+    EP_SUM_COLUMNS(pull, pull_x, rows, k->n, at, OF_DY, OF_DY_U);
+#undef OF_DY
+#undef OF_DY_U
+    ep_line_write(kept + PULL * k->n + at, pull, n);
+    ep_line_write(kept + PULL_X * k->n + at, pull_x, n);
+}
+
+/* dx = scale gain (dy - mean of dy - u mean of dy u) over the rows of a block. */
+static void back(const shape *k, int64_t rows, const ep_real *kept, ep_real *scratch,
+                 const ep_real *restrict x, const ep_real *restrict dy, ep_real *restrict dx,
+                 bool add) {
+    ep_real *factor = scratch, *slope = scratch + k->n, *level = scratch + 2 * k->n;
+    const ep_real *mean = kept + MEAN * k->n, *scale = kept + SCALE * k->n;
+    ep_real share = (ep_real)(1.0 / (double)ep_max(1, rows));
+    for (int64_t j = 0; j < k->n; j++) {
+        factor[j] = k->gain ? scale[j] * k->gain[j] : scale[j];
+        slope[j] = share * scale[j] * kept[PULL_X * k->n + j];
+        level[j] = share * kept[PULL * k->n + j];
+    }
+    ep_real means[EP_TILE], factors[EP_TILE], slopes[EP_TILE], levels[EP_TILE];
+    int64_t step = ep_tile_rows(k->n);
+    const ep_real *restrict m = ep_tile(means, mean, k->n, step);
+    const ep_real *restrict f = ep_tile(factors, factor, k->n, step);
+    const ep_real *restrict a = ep_tile(slopes, slope, k->n, step);
+    const ep_real *restrict b = ep_tile(levels, level, k->n, step);
+    for (int64_t row = 0, n; row < rows; row += step, x += n, dy += n, dx += n) {
+        n = ep_min(step, rows - row) * k->n;
+        if (add) {
+            for (int64_t j = 0; j < n; j++) {
+                dx[j] += f[j] * (dy[j] - b[j] - (x[j] - m[j]) * a[j]);
+            }
+        } else {
+            for (int64_t j = 0; j < n; j++) {
+                dx[j] = f[j] * (dy[j] - b[j] - (x[j] - m[j]) * a[j]);
+            }
+        }
+    }
+}
+
+/* Keeps the sums of every block, which are also its part of the gradients of bias and gain. */
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     shape k = measure(pass, layer);
-    ep_real *input_gradient = ep_dx(pass, layer, 0);
-    bool add = layer->adds[0];
+    ep_real *dx = ep_dx(pass, layer, 0);
     for (int64_t b = pass->r0 / BLOCK; b < blocks(pass->rows) && b * BLOCK < pass->r1; b++) {
-        int64_t first = b * BLOCK, positions = (end_of(b, pass->rows) - first) * k.outer;
+        int64_t first = b * BLOCK, rows = (end_of(b, pass->rows) - first) * k.outer;
         int64_t from = first * k.outer * k.n;
-        ep_real *restrict kept = ep_saved(pass, layer) + first * KEPT * k.n;
-        const ep_real *mean = kept + MEAN * k.n, *scale = kept + SCALE * k.n;
-        ep_real *pull = kept + PULL * k.n, *pull_x = kept + PULL_X * k.n;
-        const ep_real *restrict x = ep_x(pass, layer, 0) + from;
-        const ep_real *restrict dy = ep_dy(pass, layer) + from;
-        memset(pull, 0, (size_t)(2 * k.n) * sizeof *pull); /* and pull_x behind it */
-        for (int64_t row = 0; row < positions; row++) {
-            const ep_real *restrict of_x = x + row * k.n, *restrict of_dy = dy + row * k.n;
-            for (int64_t j = 0; j < k.n; j++) {
-                pull[j] += of_dy[j];
-                pull_x[j] += of_dy[j] * ((of_x[j] - mean[j]) * scale[j]);
-            }
+        ep_real *kept = ep_saved(pass, layer) + first * KEPT * k.n;
+        const ep_real *x = ep_x(pass, layer, 0) + from, *dy = ep_dy(pass, layer) + from;
+        for (int64_t at = 0; at < k.n; at += (int64_t)EP_LINE) {
+            pulls(&k, rows, at, x, dy, kept);
         }
-        if (!input_gradient) {
-            continue;
-        }
-        ep_real share = (ep_real)(1.0 / (double)ep_max(1, positions));
-        ep_real *restrict factor = pass->scratch;
-        for (int64_t j = 0; j < k.n; j++) {
-            factor[j] = k.gain ? scale[j] * k.gain[j] : scale[j];
-        }
-        for (int64_t row = 0; row < positions; row++) {
-            const ep_real *restrict of_x = x + row * k.n, *restrict of_dy = dy + row * k.n;
-            ep_real *restrict dx = input_gradient + from + row * k.n;
-            for (int64_t j = 0; j < k.n; j++) {
-                ep_real d = factor[j] * (of_dy[j] - share * (pull[j] + (of_x[j] - mean[j]) *
-                                                                           scale[j] * pull_x[j]));
-                dx[j] = add ? dx[j] + d : d;
-            }
+        if (dx) {
+            back(&k, rows, kept, pass->scratch, x, dy, dx + from, layer->adds[0]);
         }
     }
 }

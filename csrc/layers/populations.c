@@ -2,8 +2,8 @@
  * numbers a projection gives. Bias, activation and mass in one pass over an (outer, n, inner)
  * block. It measures what its populations are worth (dL/dm) like any other gradient and knows
  * nothing of who lives or dies. */
+#include "columns.h"
 #include "elementary.h"
-#include "layer.h"
 
 #include <string.h>
 
@@ -265,31 +265,16 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
     };
 }
 
-/* Rows of few populations, features last, are gone through several at a time, for loops over a few
- * numbers are slow: b and m stand there as often as rows fit in. (Not for sums over rows, whose order
- * would hang on how many are alive.) */
-enum { TILE = 128 };
-
+/* The block with its b and m repeated for rows of few populations; `rows` of them at a time. */
 typedef struct {
-    int64_t rows; /* at a time */
-    ep_real b[TILE], m[TILE];
+    int64_t rows;
+    ep_real b[EP_TILE], m[EP_TILE];
 } tile;
 
-static void repeat(ep_real *to, const ep_real *from, int64_t n, int64_t rows) {
-    for (int64_t row = 0; from && row < rows; row++) {
-        memcpy(to + row * n, from, (size_t)n * sizeof *to);
-    }
-}
-
-/* The block with its b and m repeated in t, which holds them; as it was where one row is enough. */
 static block tiled(block k, tile *t) {
-    t->rows = k.inner == 1 && k.n > 0 ? ep_max(1, TILE / k.n) : 1;
-    if (t->rows > 1) {
-        repeat(t->b, k.b, k.n, t->rows);
-        repeat(t->m, k.m, k.n, t->rows);
-        k.b = k.b ? t->b : NULL;
-        k.m = k.m ? t->m : NULL;
-    }
+    t->rows = k.inner == 1 ? ep_tile_rows(k.n) : 1;
+    k.b = ep_tile(t->b, k.b, k.n, t->rows);
+    k.m = ep_tile(t->m, k.m, k.n, t->rows);
     return k;
 }
 
