@@ -172,7 +172,7 @@ def _halves(mean: dict[str, float]) -> dict[str, bool]:
 
 CASES = {
     "lenet5 mnist": Case(lenet, mnist, 128, 1e-3, 0.5, 1.5, 20, lenet_asked),
-    "cnn fashion-mnist": Case(cnn, fashion, 128, 2e-3, 0.5, 1.25, 20, cnn_asked),
+    "cnn fashion-mnist": Case(cnn, fashion, 128, 2e-3, 0.5, 1.1, 20, cnn_asked),
     "vit mnist": Case(vit, mnist, 64, 1e-3, 0.5, 1.5, 10, vit_asked, clip=1.0),
     "charlm shakespeare": Case(
         charlm, shakespeare, 16, 1e-3, 0.5, 1.5, 1, charlm_asked, 30000, clip=1.0, lifespan=3000
