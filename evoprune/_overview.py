@@ -121,7 +121,7 @@ def census(network: Network, memory: float, pressure: float) -> dict[str, tuple[
     Args:
         network: it is only read.
         memory: of fitness, for the correction of its start at zero.
-        pressure: what upkeep is counted at, nats.
+        pressure: what upkeep is counted at.
     """
     facts = network.describe()
     generation = network.generation

@@ -131,13 +131,13 @@ def prune(
     cut: dict[str, list[int]] = {row["layer"]: [] for row in rows}
     for layers, count in wanted:
         ranked = sorted(
-            (float(scores[layer][place]), i, int(birth))
+            (*np.ravel(scores[layer][place]).tolist(), i, int(birth))
             for i, layer in enumerate(layers)
             for place, birth in zip(*alive[layer], strict=True)
         )
         left = {i: len(alive[layer][0]) for i, layer in enumerate(layers)}
         surplus = sum(left.values()) - count
-        for _, i, birth in ranked:
+        for *_, i, birth in ranked:
             if surplus > 0 and left[i] > 1:
                 left[i], surplus = left[i] - 1, surplus - 1
                 cut[layers[i]].append(birth)
@@ -173,10 +173,10 @@ def _wanted(
 def _scores(
     network: Network, facts: Mapping[str, Any], by: str, data: Any, seed: int
 ) -> dict[str, Array]:
-    """What ranks the populations of every layer: (n,) each, low goes first."""
+    """What ranks the populations of every layer: (n,) or (n, more) each, low goes first."""
     rows = facts["populations"]
     if by == "mass":
-        return {row["layer"]: network[f"{row['layer']}.mass"] for row in rows}
+        return {row["layer"]: _mass(network, row["layer"]) for row in rows}
     if by == "random":
         random = np.random.default_rng(seed)
         return {r["layer"]: random.random(len(network[f"{r['layer']}.mass"])) for r in rows}
@@ -187,6 +187,13 @@ def _scores(
     if data is None:
         raise ValueError("prune: data must be given, to rank by taylor")
     return _taylor(network, [row["layer"] for row in rows], *arrays_of("data", data))
+
+
+def _mass(network: Network, layer: str) -> Array:
+    """Mass, and for equals the share of the layer's fitness as it is remembered: (n, 2)."""
+    mass, fitness = (network[f"{layer}.{name}"].astype(np.float64) for name in ("mass", "fitness"))
+    whole = np.abs(fitness).sum()
+    return np.stack([mass, fitness / whole if whole > 0 else fitness], axis=1)
 
 
 def _owned_norm(network: Network, facts: Mapping[str, Any], axis: str) -> Array:

@@ -174,7 +174,7 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
         "--decay",
         type=float,
         metavar="X",
-        help=f"of weights; with upkeep it decides who survives ({mlp.decay:g})",
+        help=f"of weights ({mlp.decay:g})",
     )
     group.add_argument(
         "--seed", type=int, default=0, metavar="N", help="the same gives the same bits (0)"

@@ -57,8 +57,8 @@ class History(Mapping[str, Array]):
 
     Columns: epoch, step, loss and accuracy (of the training batches), validation_loss and
     validation_accuracy (where there was validation), alive (populations), alive.NAME (of a layer),
-    upkeep (nats: pressure times the living share of the multiply-adds), macs and parameters (of the
-    living network), diversity (Hill number of order 1: so many populations of equal mass),
+    upkeep (nats, of the living; if not soft: pressure times their share), macs and parameters (of
+    the living network), diversity (Hill number of order 1: so many populations of equal mass),
     fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step, seconds (that
     the run has taken), held (times that a layer's floor kept somebody alive).
 
@@ -160,8 +160,8 @@ class History(Mapping[str, Array]):
         """One quantity over time: float32 (records, founding populations), NaN after death.
 
         Args:
-            quantity: "mass" (1 at birth), "fitness" (smoothed over generations, nats per unit of
-                mass) or "upkeep" (nats per unit of mass).
+            quantity: "mass" (1 at birth), "fitness" (smoothed over generations, nats) or "upkeep"
+                (nats).
             layer: only the populations of a layer.
 
         Raises:

@@ -95,7 +95,8 @@ CrossEntropy = define(Loss, "cross_entropy")
 MeanSquaredError = define(Loss, "mean_squared_error")
 BinaryCrossEntropy = define(Loss, "binary_cross_entropy")
 
-# Upkeep times decay decides who survives, so decay is part of the method and not the usual 0.01.
+# Not the usual 0.01: small networks generalise by it, and where upkeep is in nats it decides, times
+# upkeep, who survives.
 AdamW = define(Optimizer, "adamw", "rate", name="AdamW", decay=0.5)
 SGD = define(Optimizer, "sgd", "rate", name="SGD", rate=0.1)
 
@@ -162,8 +163,14 @@ class PythonDynamics(_PythonLaw):
         """Masses (n,) of the next generation; see `dynamics`."""
         if self.takes == 1:
             return self.function(cohort)
+        before, strength = np.array(cohort["mass"]), float(cohort["strength"])
         vectors = (cohort["mass"], cohort["fitness"], cohort["upkeep"])
-        return self.function(*vectors[: self.takes])
+        after = self.function(*vectors[: self.takes])
+        if strength == 1 or np.shape(after) != before.shape or not np.all(np.asarray(after) >= 0):
+            return after  # as it is; what is no mass the core refuses
+        with np.errstate(all="ignore"):
+            grown = before * np.power(np.divide(after, before), strength)
+        return before if strength == 0 else np.where(before > 0, grown, after)
 
 
 FitnessLike: TypeAlias = str | Fitness | PythonFitness | Callable[[Any], ArrayLike]
@@ -191,9 +198,11 @@ def dynamics(function: Callable[..., ArrayLike]) -> PythonDynamics:
     """Make a dynamics of a Python function; use as a decorator.
 
     The function gets copies of mass (n,) and fitness (n,) of the n living populations of a niche
-    and, if it takes a third argument, their upkeep (n,). With one argument it gets a dict of these
-    and of birth (n,), born, threshold, strength and generation. It returns the masses (n,) of the
-    next generation, finite and at least 0. Who falls below the threshold is extinct.
+    and, if it takes a third argument, their upkeep (n,). It returns the masses (n,) of the next
+    generation, finite and at least 0. Who falls below the threshold is extinct. Where dynamics acts
+    at less than full strength (by the clock, or at rest), masses grow by that power of the factor
+    it says. With one argument it gets a dict of these and of birth (n,), born, threshold, strength
+    and generation, and what it returns is taken as it is.
 
         @ep.dynamics
         def growth(mass, fitness, upkeep):

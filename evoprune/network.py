@@ -357,8 +357,9 @@ class Network:
             fraction: share of the founding populations, 0 to 1, that shall be gone afterwards;
                 those extinct already count.
             keep: instead of it, how many shall be left: in all, or by layer ("populations1").
-            by: what ranks them: mass, norm (of the weights they own), taylor (|m dL/dm|, mean over
-                `data`), or random.
+            by: what ranks them: mass (among equals the fitness that is remembered, as a share of
+                the layer's), norm (of the weights they own), taylor (|m dL/dm|, mean over `data`),
+                or random.
             scope: rank over the whole network or in every layer alone. One at least stays in each.
             data: for taylor, as `evaluate` takes it.
             seed: for random.

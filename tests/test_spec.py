@@ -242,12 +242,32 @@ def test_python_laws_take_what_they_can():
     two = ep.dynamics(lambda mass, fitness: mass * 2 + fitness)
     three = ep.dynamics(lambda mass, fitness, upkeep: upkeep)
     whole = ep.dynamics(lambda cohort: cohort["mass"])
-    cohort = {"mass": np.ones(2), "fitness": np.zeros(2), "upkeep": np.full(2, 3.0)}
+    cohort = {
+        "mass": np.ones(2),
+        "fitness": np.zeros(2),
+        "upkeep": np.full(2, 3.0),
+        "strength": 1.0,
+    }
     assert [law(cohort)[0] for law in (two, three, whole)] == [2, 3, 1]
     with pytest.raises(TypeError, match="must take 1 or 2 or 3 argument"):
         ep.dynamics(lambda: 1)
     with pytest.raises(TypeError, match="expected a function, got int"):
         ep.fitness(3)
+
+
+def test_python_laws_keep_to_the_clock():
+    """By a power of the factor, so that two generations at half strength are one at full."""
+    law = ep.dynamics(lambda mass, fitness: mass * np.exp(fitness))
+    cohort = {"mass": np.array([1.0, 2, 0, 4]), "fitness": np.array([1.0, -1, 1, 0])}
+    cohort["upkeep"] = np.zeros(4)
+    full = law(cohort | {"strength": 1.0})
+    half = law(cohort | {"strength": 0.5})
+    assert np.allclose(law(cohort | {"mass": half, "strength": 0.5}), full)
+    assert np.array_equal(law(cohort | {"strength": 0.0}), cohort["mass"])
+    killing = ep.dynamics(lambda mass, fitness: 0 * mass)
+    assert np.array_equal(killing(cohort | {"strength": 0.5}), np.zeros(4))
+    broken = ep.dynamics(lambda mass, fitness: -mass)
+    assert np.array_equal(broken(cohort | {"strength": 0.5}), -cohort["mass"])
 
 
 # ---- threads ---------------------------------------------------------------------------------

@@ -240,7 +240,7 @@ def test_laws_may_be_python_functions():
         return mass * np.exp(np.clip(10 * (fitness - upkeep), -0.2, 0.2))
 
     trainer = make(selection=ep.Selection(1.0, dynamics=growth, fitness=usefulness, min_age=10))
-    history = fit(trainer)
+    history = fit(trainer, epochs=20)
     assert len(history.extinctions) > 0
     assert {"mass", "mass_gradient"} <= seen[0]
     assert repr(trainer.selection) == (

@@ -39,7 +39,7 @@ def fitness(
 
     Args:
         source: a network, or a History: its last record.
-        pressure: what upkeep is counted at, nats; that of the last training if not given. Of a
+        pressure: what upkeep is counted at; that of the last training if not given. Of a
             history, it is known.
         ax: where to draw; a new figure if not given.
 

@@ -21,8 +21,8 @@ __all__ = ["history", "survival", "trajectories"]
 FADING = ((0.4, 0.5), (0.15, 0.38), (0.05, 0.28), (0.015, 0.2), (0.005, 0.15), (0.0, 0.12))
 NAMES = {
     "mass": ("Mass of every population", "mass (1 at birth)"),
-    "fitness": ("Fitness of every population", "nats per unit of mass"),
-    "upkeep": ("Upkeep of every population", "nats per unit of mass"),
+    "fitness": ("Fitness of every population", "nats"),
+    "upkeep": ("Upkeep of every population", "nats"),
 }
 
 
@@ -57,11 +57,15 @@ def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Arr
     survival(history, living)
     if "upkeep" in history:
         green = colours(3, upkeep)[2]
-        upkeep.plot(epochs, history["upkeep"], color=green, label="pressure x living share")
-        upkeep.plot(
-            epochs, history["pressure"], color=grey(upkeep, 0.6), linestyle=":", label="pressure"
-        )
+        upkeep.plot(epochs, history["upkeep"], color=green, label="all together")
         upkeep.set_ylim(bottom=0)
+        if np.ptp(history["pressure"]) > 0:  # of a schedule or a budget
+            other = upkeep.twinx()
+            shade = grey(upkeep, 0.6)
+            other.plot(epochs, history["pressure"], color=shade, linestyle=":")
+            other.set_ylim(bottom=0)
+            other.set_ylabel("pressure (dotted)", color=shade)
+            other.tick_params(colors=shade)
     label(upkeep, "Upkeep of the living", "epoch", "nats")
     legend(upkeep)
     return four

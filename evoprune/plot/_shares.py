@@ -193,7 +193,7 @@ def phase(
         ax.yaxis.set_minor_locator(_nowhere())
     ax.set_xscale("log")
     ax.autoscale_view()
-    label(ax, "Mass and fitness", "mass (1 at birth)", "fitness (nats per unit of mass)")
+    label(ax, "Mass and fitness", "mass (1 at birth)", "fitness (nats)")
     legend(ax, handles, below=True)
     return ax
 
@@ -280,7 +280,7 @@ def price(
         )
     ax.axhline(0, color=grey(ax, 0.3), linewidth=0.8, zorder=1)
     what = f"Mean {trait}: selection and transmission"
-    unit = "1 at birth" if trait == "mass" else "nats per unit of mass"
+    unit = "1 at birth" if trait == "mass" else "nats"
     label(ax, what, "epoch", f"{'summed change' if cumulative else 'change'} ({unit})")
     legend(ax)
     return ax
