@@ -13,9 +13,10 @@ from lab import Lab
 
 SEEDS = 5
 JOBS = {
-    "60 epochs, pressure 1": long(1, 2000, read="test"),
+    "60 epochs, pressure 2": long(2, 2000, read="test"),
     "60 epochs, pressure 3": long(3, 2000, read="test"),
-    "120 epochs, pressure 6, lifespan 4000, shift 1": long(6, 4000, 120, shift=1, read="test"),
+    "60 epochs, pressure 3.5, lifespan 4000": long(3.5, 4000, read="test"),
+    "60 epochs, pressure 3.5, shift 1": long(3.5, 2000, shift=1, read="test"),
 }
 
 

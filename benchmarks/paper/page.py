@@ -220,7 +220,7 @@ def goal(facts: Facts) -> list[str]:
     lines = [
         "## Smaller still",
         "",
-        "The same network, for longer (lifespan 2000, or 4000 in 120 epochs), five seeds; settings "
+        "The same network, for longer (lifespan 2000 where no other is said), five seeds; settings "
         "were chosen on held-out images (below). `shift 1`: every image is moved by up to a pixel "
         "each way at random, which published results mostly do without.",
         "",
