@@ -212,11 +212,10 @@ def goal(facts: Facts) -> list[str]:
         ]
         for row in facts["goal"]
     ]
-    small = [row for row in facts["goal"] if row["ours"]["extinct"] >= 0.9]
-    plain = [row for row in facts["goal"] if "shift" not in row["settings"]]
-    nearest = max(small or facts["goal"], key=lambda row: row["ours"]["accuracy"])
-    best, fewest = nearest["ours"], min(plain, key=lambda row: row["ours"]["alive"])["ours"]
-    met = best["accuracy"] >= 0.984 and best["extinct"] >= 0.9
+    ways = {
+        "images as they are": [row for row in facts["goal"] if "shift" not in row["settings"]],
+        "images moved": [row for row in facts["goal"] if "shift" in row["settings"]],
+    }
     lines = [
         "## Smaller still",
         "",
@@ -228,23 +227,25 @@ def goal(facts: Facts) -> list[str]:
             ["settings", "accuracy", "alive", "extinct", "multiply-adds", "from scratch"],
             rows,
         ),
-        verdict(
-            "goal, 98.4 % at 90 % extinct (77 alive)",
-            met,
-            f"{percent(best)} % with {best['alive']:.0f} alive, by {nearest['settings']}",
-        ),
+    ]
+    for way, of in ways.items():
+        small = [row for row in of if row["ours"]["extinct"] >= 0.9] or of
+        if small:
+            nearest = max(small, key=lambda row: row["ours"]["accuracy"])
+            best = nearest["ours"]
+            lines.append(
+                verdict(
+                    f"goal, 98.4 % at 90 % extinct (77 alive), {way}",
+                    best["accuracy"] >= 0.984 and best["extinct"] >= 0.9,
+                    f"{percent(best)} % with {best['alive']:.0f} alive, by {nearest['settings']}",
+                )
+            )
+    lines += [
+        "",
+        "Pressure, lifespan, ceiling, smoothed labels, decay and the batch move a run along one "
+        "line of accuracy against size on held-out images, or below it; moved images lie above.",
         "",
     ]
-    if not met:
-        lines += [
-            "What stands in the way is size more than how it is found: in twenty epochs selection "
-            "is ahead of the same shape born small at every size, but after 120 epochs of moved "
-            "images both are at the same accuracy. Without moved images the fewest here, "
-            f"{fewest['alive']:.0f}, are at {percent(fewest)} %. On held-out images smoothed "
-            "labels, smaller batches, more decay and masses at rest for the last fifth of a run "
-            "lie on the same line of accuracy against size, or below it; moved images lie above.",
-            "",
-        ]
     return [*lines, "", origin("goal", facts)]
 
 
