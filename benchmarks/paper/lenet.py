@@ -25,6 +25,7 @@ JOBS = {
     "10 epochs, pressure 1.5": under(1.5),
     "20 epochs, pressure 1.5": under(1.5, 20),
     "20 epochs, pressure 2": under(2, 20),
+    "20 epochs, pressure 2.2": under(2.2, 20),
     "20 epochs, pressure 2.4": under(2.4, 20),
     "20 epochs, pressure 3": under(3, 20),
     "20 epochs, pressure 2, shift 1": under(2, 20, shift=1),
