@@ -168,7 +168,7 @@ def threads_of(text: str) -> list[int]:
 def _case(row: Facts) -> str:
     """What was measured: the settings of a row, without what came out."""
     names = ("part", "case", "kind", "shape", "network", "share", "widths", "batch", "threads")
-    names += ("seed", "selected", "epochs", "module", "function")
+    names += ("seed", "selected", "epochs", "module", "function", "name")
     return json.dumps([row.get(name) for name in names])
 
 
