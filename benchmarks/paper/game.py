@@ -3,7 +3,7 @@
 784-512-256-10 on MNIST, 20 epochs of batch 128, Adam at 1e-3 without decay. The benefit of taking
 part is what the loss gains by it (`marginal`, -dL/ds), or the paper's formula +<w, dL/dw>
 (`product`), which has the other sign: whoever's growth raises the loss earns. Costs are beta
-|w|^2 s^2 and gamma s; who falls below 0.01 is out. Two seeds.
+|w|^2 s^2 and gamma s; who falls below 0.01 is out. Five seeds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 import lab
 from lab import Job, Lab
 
-SEEDS = 2
+SEEDS = 5
 COSTS = ((1e-4, 0.0), (1e-2, 0.0), (0.0, 1e-3), (0.0, 1e-2))
 SIGNS = ("marginal", "product")
 

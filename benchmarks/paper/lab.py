@@ -271,7 +271,8 @@ class Lab:
         self.known: dict[str, Row] = {}
         if self.path.exists():
             self.facts = json.loads(self.path.read_text())
-            self.known = {row["key"]: row for row in self.facts.pop("rows")}
+            old = {"cpu": self.facts["machine"]["cpu"]}  # a row without its own is of that one
+            self.known = {row["key"]: old | row for row in self.facts.pop("rows")}
         self.facts |= {
             "benchmark": name,
             "quick": self.options.quick,
@@ -316,7 +317,8 @@ class Lab:
         return time.monotonic() > self.end
 
     def _keep(self, job: Job, found: Row) -> None:
-        row = {"key": job.key, "job": job.told(), "commit": self.source["commit"], **found}
+        made = {"commit": self.source["commit"], "cpu": self.facts["machine"]["cpu"]}
+        row = {"key": job.key, "job": job.told(), **made, **found}
         self.known[job.key] = row
         alive = "+".join(map(str, found.get("alive", ["diverged"])))
         print(

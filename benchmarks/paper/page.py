@@ -85,8 +85,9 @@ def origin(name: str, facts: Facts) -> str:
     machine = facts["machine"]
     commits = sorted({row["commit"][:10] for row in facts["rows"] if row.get("commit")})
     commits = commits or [str(facts.get("commit"))[:10]]
+    cpus = sorted({row.get("cpu", machine["cpu"]) for row in facts["rows"]})
     return (
-        f"<small>`python benchmarks/paper/{name}.py`: {machine['cpu']}, {machine['processors']} "
+        f"<small>`python benchmarks/paper/{name}.py`: {' and '.join(cpus)}, {machine['processors']} "
         f"processors, {machine['system']}; core {facts['core']}, commit "
         f"{', '.join(commits)}.</small>\n"
     )

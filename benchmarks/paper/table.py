@@ -33,7 +33,7 @@ BORN = 768
 FRACTIONS = [i / 100 for i in range(0, 100, 5)]
 KEEPS = tuple(BORN - round(fraction * BORN) for fraction in FRACTIONS)
 PRESSURES = (0.03, 0.3, 1.0, 1.5, 2.0, 3.0, 5.0)
-SEEDS, FEWER = 5, 3
+SEEDS = 5
 NEVER = 10**9  # min_age: nobody dies
 
 
@@ -52,8 +52,7 @@ def laws(lab_: Lab) -> None:
             selection = selection | {"min_age": age}
         by = ("mass",) if selection is not None else ("norm", "taylor", "random")
         job = Job(selection=selection, cuts=by, keeps=KEEPS)
-        seeds = lab_.seeds(SEEDS if name in KEPT and not age else FEWER)
-        rows = lab_.run(replace(job, seed=seed) for seed in seeds)
+        rows = lab_.run(replace(job, seed=seed) for seed in lab_.seeds(SEEDS))
         for way in by:
             shown = name if selection is not None else f"dense, by {way}"
             told[shown + (", nobody dies" if age else "")] = {
