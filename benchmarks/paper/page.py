@@ -87,8 +87,8 @@ def origin(name: str, facts: Facts) -> str:
     commits = commits or [str(facts.get("commit"))[:10]]
     cpus = sorted({row.get("cpu", machine["cpu"]) for row in facts["rows"]})
     return (
-        f"<small>`python benchmarks/paper/{name}.py`: {' and '.join(cpus)}, {machine['processors']} "
-        f"processors, {machine['system']}; core {facts['core']}, commit "
+        f"<small>`python benchmarks/paper/{name}.py`: {' and '.join(cpus)}, "
+        f"{machine['processors']} processors, {machine['system']}; core {facts['core']}, commit "
         f"{', '.join(commits)}.</small>\n"
     )
 
