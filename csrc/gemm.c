@@ -18,6 +18,7 @@ enum { BYTES = 16, ROWS = 12 };
 enum { BYTES = 16, ROWS = 6 };
 #endif
 enum { LANES = BYTES / sizeof(ep_real), WIDE = 2 * LANES, DIRECT_ROWS = 3, DIRECT = 4 };
+enum { AHEAD = 32 }; /* steps of k that memory is asked for what is not in a nearer cache */
 
 typedef ep_real vector __attribute__((vector_size(BYTES)));
 typedef ep_real loose __attribute__((vector_size(BYTES), aligned(sizeof(ep_real)), may_alias));
@@ -74,6 +75,9 @@ EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a,
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             const ep_real *from = c + i * c_row + j * LANES;
+            if (!add) {
+                __builtin_prefetch(from, 1);
+            }
             sum[i][j] = !add              ? (vector){0}
                         : j < vectors - 1 ? (vector)*(const loose *)from
                                           : get(from, last);
@@ -81,10 +85,12 @@ EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a,
     }
     for (int64_t step = 0; step < k; step++) {
         vector row[DIRECT];
+        __builtin_prefetch(a + AHEAD * a_step);
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             row[j] = *(const loose *)(b + j * LANES);
             if (packs) {
+                __builtin_prefetch(b + AHEAD * b_step + j * LANES);
                 *(vector *)(panel + j * LANES) = row[j];
             }
         }

@@ -22,7 +22,7 @@ typedef struct {
 } ep_product;
 
 enum {
-    EP_GEMM_K = 512,                      /* k of one packed panel */
+    EP_GEMM_K = 256,                 /* k of one packed panel: it fits a first-level cache */
     EP_GEMM_SCRATCH = EP_GEMM_K * 32 /* numbers of scratch a call needs, EP_ALIGN aligned */
 };
 
