@@ -27,6 +27,8 @@ typedef struct {
     bool wants_dx; /* some tensor upstream learns from its gradient */
 } ep_value;
 
+typedef enum { EP_FORWARD = 1, EP_BACKWARD = -1 } ep_way; /* through the layers */
+
 typedef struct {
     const char *name;
     const char *doc;
@@ -43,6 +45,11 @@ typedef struct {
     /* dx of the same rows from dy: written, or added where layer->adds says so; skipped where the
      * input does not want it. Never touches parameter gradients. */
     void (*backward)(const ep_pass *pass, const ep_layer *layer);
+    /* A kind that couples samples in training (layer->row_block) does so before it goes a way: `sum`
+     * keeps what each of rows r0 .. r1 gives, from x, or from x and dy; `join` then keeps what whole
+     * blocks of rows have in common. NULL elsewhere. */
+    void (*sum)(const ep_pass *pass, const ep_layer *layer, ep_way way);
+    void (*join)(const ep_pass *pass, const ep_layer *layer, ep_way way);
     /* Share `part` of `parts` of the parameter gradients over ALL rows. Shares write disjoint
      * memory; each finished range is passed to ep_ready. NULL: no parameters. */
     void (*gradient)(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts);

@@ -1,22 +1,91 @@
 /* walk: see walk.h. */
 #include "walk.h"
 
-void ep_net_forward(const ep_net *net, const ep_pass *pass) {
-    if (pass->r0 < pass->r1) {
-        for (int i = 0; i < net->n_layers; i++) {
-            net->layers[i].kind->forward(pass, &net->layers[i]);
+enum {
+    NEAR = 1 << 17, /* numbers that are still in a second-level cache when they are wanted */
+    WORTH = 4,      /* numbers of weights that may be read again for each that stays near */
+};
+
+/* Do the samples of `pass` have something in common that layer i needs to go this way? */
+static bool couples(const ep_net *net, const ep_pass *pass, int i, ep_way way) {
+    return pass->training && i >= 0 && i < net->n_layers && net->layers[i].kind->sum &&
+           (way == EP_FORWARD || net->values[net->layers[i].out].wants_dx);
+}
+
+/* Numbers a sample that the layer reads and writes, and how many samples are to share the reading of
+ * its weights. */
+static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
+    const ep_layer *layer = &net->layers[i];
+    int64_t weights = 0;
+    *width = ep_max(1, net->values[layer->out].width);
+    for (int k = 0; k < layer->reads; k++) {
+        *width += net->values[layer->input[k]].width;
+    }
+    for (int k = 0; k < layer->n_tensors; k++) {
+        weights += net->tensors[layer->tensor[k]].n;
+    }
+    *least = ep_max(1, weights / *width / WORTH);
+}
+
+/* The layers from `first` on that rows go through `*chunk` at a time, so that what one writes is
+ * near when the next one reads it; returns the layer behind them. A layer that couples samples
+ * begins a stretch, and so does one that more rows than that must go through together; alone it may
+ * have all of them. Which rows go together shows in no bit. */
+static int stretch(const ep_net *net, const ep_pass *pass, int first, ep_way way, int64_t *chunk) {
+    int64_t widest, most;
+    measure(net, first, &widest, &most);
+    *chunk = pass->r1 - pass->r0;
+    int i = first;
+    for (; i >= 0 && i < net->n_layers && (i == first || !couples(net, pass, i, way)); i += way) {
+        int64_t width, least;
+        measure(net, i, &width, &least);
+        widest = ep_max(widest, width);
+        most = ep_max(most, least);
+        if (most * widest > NEAR) {
+            return i == first ? first + (int)way : i;
+        }
+        *chunk = NEAR / widest;
+    }
+    return i;
+}
+
+static void go(const ep_net *net, const ep_pass *pass, int i, ep_way way) {
+    const ep_layer *layer = &net->layers[i];
+    if (way == EP_FORWARD) {
+        layer->kind->forward(pass, layer);
+    } else if (net->values[layer->out].wants_dx) {
+        layer->kind->backward(pass, layer);
+    }
+}
+
+static void walk(const ep_net *net, const ep_pass *pass, int first, ep_way way) {
+    if (pass->r0 < pass->r1 && couples(net, pass, first, way)) {
+        net->layers[first].kind->sum(pass, &net->layers[first], way);
+    }
+    for (int behind; pass->r0 < pass->r1 && first >= 0 && first < net->n_layers; first = behind) {
+        int64_t chunk;
+        behind = stretch(net, pass, first, way, &chunk);
+        if (couples(net, pass, first, way)) {
+            net->layers[first].kind->join(pass, &net->layers[first], way);
+        }
+        ep_pass some = *pass;
+        for (some.r1 = pass->r0; some.r1 < pass->r1;) {
+            some.r0 = some.r1;
+            some.r1 = ep_min(some.r0 + chunk, pass->r1);
+            for (int i = first; i != behind; i += way) {
+                go(net, &some, i, way);
+            }
+            if (couples(net, pass, behind, way)) {
+                net->layers[behind].kind->sum(&some, &net->layers[behind], way);
+            }
         }
     }
 }
 
+void ep_net_forward(const ep_net *net, const ep_pass *pass) { walk(net, pass, 0, EP_FORWARD); }
+
 void ep_net_backward(const ep_net *net, const ep_pass *pass) {
-    if (pass->r0 < pass->r1) {
-        for (int i = net->n_layers - 1; i >= 0; i--) {
-            if (net->values[net->layers[i].out].wants_dx) {
-                net->layers[i].kind->backward(pass, &net->layers[i]);
-            }
-        }
-    }
+    walk(net, pass, net->n_layers - 1, EP_BACKWARD);
 }
 
 /* A share that keeps a worker busy for some 100 us and whose numbers stay in its second-level cache;

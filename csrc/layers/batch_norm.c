@@ -8,7 +8,9 @@
 #include <string.h>
 
 enum { BLOCK = 32 };
-enum { MEAN, SCALE, PULL, PULL_X, KEPT }; /* of a block, saved at its first row: KEPT x channels */
+/* Saved: KEPT x channels, of every sample and then, at its first row, of the whole block. SCALE is
+ * the sum of squared deviations until samples are joined. */
+enum { MEAN, SCALE, PULL, PULL_X, KEPT };
 
 typedef struct {
     int64_t affine;
@@ -110,28 +112,112 @@ static void normalise(const shape *k, int64_t rows, const ep_real *mean, const e
     }
 }
 
-/* Mean and sum of squared deviations of a line of channels, from channel `at` on, over `samples`
- * samples: each sample's own in two passes, joined by the rule of Chan, Golub & LeVeque (1979). */
-static void moments(const shape *k, int64_t samples, int64_t at, const ep_real *x, ep_real *mean,
-                    ep_real *squares) {
-    int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
+/* What `row` has saved, and what the block that it lies in has. */
+static ep_real *kept_of(const ep_pass *pass, const ep_layer *layer, const shape *k, int64_t row) {
+    return ep_saved(pass, layer) + row * KEPT * k->n;
+}
+static const ep_real *kept_of_block(const ep_pass *pass, const ep_layer *layer, const shape *k,
+                                    int64_t row) {
+    return kept_of(pass, layer, k, ep_min(row / BLOCK, blocks(pass->rows) - 1) * BLOCK);
+}
+
+/* The first row behind `row` that another block has, or r1. */
+static int64_t end_at(const ep_pass *pass, int64_t row) {
+    return ep_min(pass->r1, end_of(ep_min(row / BLOCK, blocks(pass->rows) - 1), pass->rows));
+}
+
+/* Mean and sum of squared deviations of a sample, in two passes over it. */
+static void moments(const shape *k, const ep_real *x, ep_real *kept) {
     ep_real share = (ep_real)(1.0 / (double)ep_max(1, k->outer));
-    ep_column_line means = {0}, sums = {0}, m, s, none;
-    for (int64_t of = 0; of < samples; of++, x += k->outer * k->n) {
+    for (int64_t at = 0; at < k->n; at += (int64_t)EP_LINE) {
+        int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
+        ep_column_line mean, squares, none;
 #define NUMBER(READ, i) READ(x + (i))
-#define SQUARE(READ, i) ((READ(x + (i)) - m) * (READ(x + (i)) - m))
-        EP_SUM_COLUMNS(m, none, k->outer, k->n, at, NUMBER, EP_NO_TERM);
-        m *= share;
-        EP_SUM_COLUMNS(s, none, k->outer, k->n, at, SQUARE, EP_NO_TERM);
+#define SQUARE(READ, i) ((READ(x + (i)) - mean) * (READ(x + (i)) - mean))
+        EP_SUM_COLUMNS(mean, none, k->outer, k->n, at, NUMBER, EP_NO_TERM);
+        mean *= share;
+        EP_SUM_COLUMNS(squares, none, k->outer, k->n, at, SQUARE, EP_NO_TERM);
 #undef NUMBER
 #undef SQUARE
-        ep_column_line d = m - means;
-        sums += s + d * d * (ep_real)((double)k->outer * (double)of / (double)(of + 1));
-        means += d * (ep_real)(1.0 / (double)(of + 1));
+        (void)none;
+        ep_line_write(kept + MEAN * k->n + at, mean, n);
+        ep_line_write(kept + SCALE * k->n + at, squares, n);
     }
-    (void)none;
-    ep_line_write(mean + at, means, n);
-    ep_line_write(squares + at, sums, n);
+}
+
+/* A sample's sums of dy and of dy u, u = (x - mean) scale by the block's mean and scale. */
+static void pulls(const shape *k, const ep_real *block, const ep_real *x, const ep_real *dy,
+                  ep_real *kept) {
+    for (int64_t at = 0; at < k->n; at += (int64_t)EP_LINE) {
+        int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
+        ep_column_line mean = ep_line_some(block + MEAN * k->n + at, n), pull, pull_x;
+        ep_column_line scale = ep_line_some(block + SCALE * k->n + at, n);
+#define OF_DY(READ, i) READ(dy + (i))
+#define OF_DY_U(READ, i) (READ(dy + (i)) * ((READ(x + (i)) - mean) * scale))
+        EP_SUM_COLUMNS(pull, pull_x, k->outer, k->n, at, OF_DY, OF_DY_U);
+#undef OF_DY
+#undef OF_DY_U
+        ep_line_write(kept + PULL * k->n + at, pull, n);
+        ep_line_write(kept + PULL_X * k->n + at, pull_x, n);
+    }
+}
+
+static void sum(const ep_pass *pass, const ep_layer *layer, ep_way way) {
+    shape k = measure(pass, layer);
+    int64_t width = k.outer * k.n;
+    const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
+    for (int64_t row = pass->r0; row < pass->r1; row++) {
+        ep_real *kept = kept_of(pass, layer, &k, row);
+        if (way == EP_FORWARD) {
+            moments(&k, x + row * width, kept);
+        } else {
+            pulls(&k, kept_of_block(pass, layer, &k, row), x + row * width, dy + row * width, kept);
+        }
+    }
+}
+
+/* The block's mean, and 1 / its deviation, of what its samples have: by the rule of Chan, Golub &
+ * LeVeque (1979). */
+static void join_moments(const shape *k, int64_t samples, double epsilon, ep_real *kept) {
+    ep_real *mean = kept + MEAN * k->n, *scale = kept + SCALE * k->n;
+    for (int64_t of = 1; of < samples; of++) {
+        const ep_real *m = mean + of * KEPT * k->n, *s = scale + of * KEPT * k->n;
+        ep_real more = (ep_real)((double)k->outer * (double)of / (double)(of + 1));
+        ep_real share = (ep_real)(1.0 / (double)(of + 1));
+        for (int64_t j = 0; j < k->n; j++) {
+            ep_real d = m[j] - mean[j];
+            scale[j] += s[j] + d * d * more;
+            mean[j] += d * share;
+        }
+    }
+    double count = (double)samples * (double)ep_max(1, k->outer);
+    for (int64_t j = 0; j < k->n; j++) {
+        scale[j] = (ep_real)(1 / sqrt((double)scale[j] / count + epsilon));
+    }
+}
+
+/* The block's sums of dy and dy u, which are also its part of the gradients of bias and gain. */
+static void join_pulls(const shape *k, int64_t samples, ep_real *kept) {
+    ep_real *to = kept + PULL * k->n; /* PULL_X is behind it */
+    for (int64_t of = 1; of < samples; of++) {
+        const ep_real *from = to + of * KEPT * k->n;
+        for (int64_t j = 0; j < 2 * k->n; j++) {
+            to[j] += from[j];
+        }
+    }
+}
+
+static void join(const ep_pass *pass, const ep_layer *layer, ep_way way) {
+    const batch_norm *config = layer->config;
+    shape k = measure(pass, layer);
+    for (int64_t row = pass->r0, end; row < pass->r1; row = end) {
+        end = end_at(pass, row);
+        if (way == EP_FORWARD) {
+            join_moments(&k, end - row, config->epsilon, kept_of(pass, layer, &k, row));
+        } else {
+            join_pulls(&k, end - row, kept_of(pass, layer, &k, row));
+        }
+    }
 }
 
 static void forward(const ep_pass *pass, const ep_layer *layer) {
@@ -150,43 +236,21 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
                   x + pass->r0 * width, y + pass->r0 * width);
         return;
     }
-    for (int64_t b = pass->r0 / BLOCK; b < blocks(pass->rows) && b * BLOCK < pass->r1; b++) {
-        int64_t first = b * BLOCK, samples = end_of(b, pass->rows) - first;
-        double count = (double)samples * (double)ep_max(1, k.outer);
-        ep_real *kept = ep_saved(pass, layer) + first * KEPT * k.n;
-        ep_real *mean = kept + MEAN * k.n, *scale = kept + SCALE * k.n;
-        for (int64_t at = 0; at < k.n; at += (int64_t)EP_LINE) {
-            moments(&k, samples, at, x + first * width, mean, scale);
-        }
-        for (int64_t j = 0; j < k.n; j++) {
-            scale[j] = (ep_real)(1 / sqrt((double)scale[j] / count + config->epsilon));
-        }
-        normalise(&k, samples * k.outer, mean, scale, x + first * width, y + first * width);
+    for (int64_t row = pass->r0, end; row < pass->r1; row = end) {
+        end = end_at(pass, row);
+        const ep_real *block = kept_of_block(pass, layer, &k, row);
+        normalise(&k, (end - row) * k.outer, block + MEAN * k.n, block + SCALE * k.n,
+                  x + row * width, y + row * width);
     }
 }
 
-/* A block's sums of dy and of dy u, u = (x - mean) scale, for a line of channels from `at` on. */
-static void pulls(const shape *k, int64_t rows, int64_t at, const ep_real *x, const ep_real *dy,
-                  ep_real *kept) {
-    int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
-    ep_column_line mean = ep_line_some(kept + MEAN * k->n + at, n), pull, pull_x;
-    ep_column_line scale = ep_line_some(kept + SCALE * k->n + at, n);
-#define OF_DY(READ, i) READ(dy + (i))
-#define OF_DY_U(READ, i) (READ(dy + (i)) * ((READ(x + (i)) - mean) * scale))
-    EP_SUM_COLUMNS(pull, pull_x, rows, k->n, at, OF_DY, OF_DY_U);
-#undef OF_DY
-#undef OF_DY_U
-    ep_line_write(kept + PULL * k->n + at, pull, n);
-    ep_line_write(kept + PULL_X * k->n + at, pull_x, n);
-}
-
-/* dx = scale gain (dy - mean of dy - u mean of dy u) over the rows of a block. */
-static void back(const shape *k, int64_t rows, const ep_real *kept, ep_real *scratch,
+/* dx = scale gain (dy - mean of dy - u mean of dy u) over some positions of a block of `count`. */
+static void back(const shape *k, int64_t rows, int64_t count, const ep_real *kept, ep_real *scratch,
                  const ep_real *restrict x, const ep_real *restrict dy, ep_real *restrict dx,
                  bool add) {
     ep_real *factor = scratch, *slope = scratch + k->n, *level = scratch + 2 * k->n;
     const ep_real *mean = kept + MEAN * k->n, *scale = kept + SCALE * k->n;
-    ep_real share = (ep_real)(1.0 / (double)ep_max(1, rows));
+    ep_real share = (ep_real)(1.0 / (double)ep_max(1, count));
     for (int64_t j = 0; j < k->n; j++) {
         factor[j] = k->gain ? scale[j] * k->gain[j] : scale[j];
         slope[j] = share * scale[j] * kept[PULL_X * k->n + j];
@@ -212,21 +276,17 @@ static void back(const shape *k, int64_t rows, const ep_real *kept, ep_real *scr
     }
 }
 
-/* Keeps the sums of every block, which are also its part of the gradients of bias and gain. */
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     shape k = measure(pass, layer);
+    int64_t width = k.outer * k.n;
+    const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
     ep_real *dx = ep_dx(pass, layer, 0);
-    for (int64_t b = pass->r0 / BLOCK; b < blocks(pass->rows) && b * BLOCK < pass->r1; b++) {
-        int64_t first = b * BLOCK, rows = (end_of(b, pass->rows) - first) * k.outer;
-        int64_t from = first * k.outer * k.n;
-        ep_real *kept = ep_saved(pass, layer) + first * KEPT * k.n;
-        const ep_real *x = ep_x(pass, layer, 0) + from, *dy = ep_dy(pass, layer) + from;
-        for (int64_t at = 0; at < k.n; at += (int64_t)EP_LINE) {
-            pulls(&k, rows, at, x, dy, kept);
-        }
-        if (dx) {
-            back(&k, rows, kept, pass->scratch, x, dy, dx + from, layer->adds[0]);
-        }
+    for (int64_t row = pass->r0, end; dx && row < pass->r1; row = end) {
+        int64_t block = ep_min(row / BLOCK, blocks(pass->rows) - 1);
+        int64_t count = (end_of(block, pass->rows) - block * BLOCK) * k.outer;
+        end = end_at(pass, row);
+        back(&k, (end - row) * k.outer, count, kept_of_block(pass, layer, &k, row), pass->scratch,
+             x + row * width, dy + row * width, dx + row * width, layer->adds[0]);
     }
 }
 
@@ -291,6 +351,8 @@ const ep_kind ep_kind_batch_norm = {
     .most_inputs = 1,
     .declare = declare,
     .init = init,
+    .sum = sum,
+    .join = join,
     .forward = forward,
     .backward = backward,
     .gradient = gradient,
