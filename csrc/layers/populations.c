@@ -2,25 +2,21 @@
  * numbers a projection gives. Bias, activation and mass in one pass over an (outer, n, inner)
  * block. It measures what its populations are worth (dL/dm) like any other gradient and knows
  * nothing of who lives or dies. */
+#include "activation.h"
 #include "columns.h"
-#include "elementary.h"
 
 #include <string.h>
-
-typedef enum { IDENTITY, RELU, LEAKY_RELU, GELU, SILU, TANH, SIGMOID } activation;
 
 typedef struct {
     int64_t activation, axis, bias, mass, shared;
     double slope;
 } populations;
 
-static const char *const activations[] = {"identity", "relu", "leaky_relu", "gelu",
-                                          "silu",     "tanh", "sigmoid",    NULL};
 static const ep_field fields[] = {
     {.name = "activation",
      .type = EP_CHOICE,
      .offset = offsetof(populations, activation),
-     .choices = activations,
+     .choices = ep_activations,
      .doc = "phi; gelu is the tanh form (Hendrycks & Gimpel 2016)"},
     {.name = "axis",
      .type = EP_INT,
@@ -60,6 +56,21 @@ static int axis_of(const populations *config, int rank) {
     return (int)(config->axis < 0 ? config->axis + rank : config->axis);
 }
 
+/* The output; and where a sample has many rows of populations, room for its sums of dL/dm and dL/db,
+ * which backward makes on its way. */
+static bool keep_sums(ep_plan *plan, ep_layer *layer, int d, ep_error *error) {
+    const populations *config = layer->config;
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* the plan's may move */
+    int sums = (config->mass ? 1 : 0) + (config->bias ? 1 : 0);
+    if (sums && d > 0 && d == x.rank - 1) {
+        int of_saved[2] = {ep_plan_axis(plan, layer, "sums", sums, error), x.axis[d]};
+        if (of_saved[0] < 0 || !ep_plan_saved(plan, layer, 2, of_saved, error)) {
+            return false;
+        }
+    }
+    return ep_plan_output(plan, layer, x.rank, x.axis, error);
+}
+
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const populations *config = layer->config;
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
@@ -81,7 +92,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
             ep_plan_tensor(plan, layer, "mass", EP_EVOLVED, 1, axis, error)) &&
            (!config->shared || ep_plan_share(plan, layer, axis[0], error)) &&
            (!config->bias || ep_plan_tensor(plan, layer, "bias", EP_FREE, 1, axis, error)) &&
-           ep_plan_output(plan, layer, x->rank, x->axis, error);
+           keep_sums(plan, layer, d, error);
 }
 
 static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
@@ -97,40 +108,6 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
         int i = config->mass ? 1 : 0;
         memset(ep_w(pass, layer, i), 0, (size_t)ep_w_size(pass, layer, i) * sizeof(ep_real));
     }
-}
-
-/* ---- phi and its slope ---------------------------------------------------------------------- */
-
-#define GELU_A ((ep_real)0.7978845608028654) /* sqrt(2 / pi) */
-#define GELU_B ((ep_real)0.044715)
-
-EP_INLINE ep_real phi(activation kind, ep_real z, ep_real slope) {
-    switch (kind) {
-    case RELU: return z > 0 ? z : z != z ? z : 0;
-    case LEAKY_RELU: return z > 0 ? z : slope * z;
-    case GELU: return z * ep_sigmoid(2 * GELU_A * (z + GELU_B * z * z * z));
-    case SILU: return z * ep_sigmoid(z);
-    case TANH: return ep_tanh(z);
-    case SIGMOID: return ep_sigmoid(z);
-    case IDENTITY: break;
-    }
-    return z;
-}
-
-EP_INLINE ep_real phi_slope(activation kind, ep_real z, ep_real slope) {
-    ep_real s, u;
-    switch (kind) {
-    case RELU: return z > 0 ? 1 : 0;
-    case LEAKY_RELU: return z > 0 ? 1 : slope;
-    case GELU:
-        s = ep_sigmoid(2 * GELU_A * (z + GELU_B * z * z * z));
-        return s + z * s * (1 - s) * 2 * GELU_A * (1 + 3 * GELU_B * z * z);
-    case SILU: s = ep_sigmoid(z); return s + z * s * (1 - s);
-    case TANH: u = ep_tanh(z); return 1 - u * u;
-    case SIGMOID: s = ep_sigmoid(z); return s * (1 - s);
-    case IDENTITY: break;
-    }
-    return 1;
 }
 
 /* ---- one run of n numbers ------------------------------------------------------------------
@@ -173,25 +150,21 @@ EP_INLINE void backward_run(activation kind, bool bias, bool mass, bool each, co
     }
 }
 
-/* Adds dy * phi to dm and dy * m * phi' to db, number by number. */
-EP_INLINE void gradient_run(activation kind, bool bias, bool mass, const run *r,
-                            const ep_real *restrict x, const ep_real *restrict dy,
-                            ep_real *restrict dm, ep_real *restrict db) {
+/* Terms of dL/dm and dL/db: dy phi, and dy m phi', which is what dx is as well. */
+EP_INLINE void terms_run(activation kind, bool bias, bool mass, const run *r,
+                         const ep_real *restrict x, const ep_real *restrict dy,
+                         ep_real *restrict to_m, ep_real *restrict to_b) {
     const ep_real *b = r->b, *m = r->m;
     const ep_real slope = r->slope;
     for (int64_t j = 0; j < r->n; j++) {
         ep_real z = bias ? x[j] + b[j] : x[j];
-        if (mass) {
-            dm[j] += dy[j] * phi(kind, z, slope);
-        }
-        if (bias) {
-            ep_real d = dy[j] * phi_slope(kind, z, slope);
-            db[j] += mass ? m[j] * d : d;
-        }
+        ep_real d = dy[j] * phi_slope(kind, z, slope);
+        to_m[j] = mass ? dy[j] * phi(kind, z, slope) : 0;
+        to_b[j] = mass ? m[j] * d : d;
     }
 }
 
-/* The same summed over runs of n numbers that one population owns, in lanes; rows are `stride`
+/* The terms of every run of n numbers that one population owns summed, in lanes; rows are `stride`
  * apart. */
 EP_INLINE void gradient_lanes(activation kind, bool bias, bool mass, const run *r, int64_t rows,
                               int64_t stride, const ep_real *restrict x, const ep_real *restrict dy,
@@ -298,10 +271,99 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
+/* Terms of a few rows of populations, EP_TILE numbers at most, with a line to read beyond them. */
+typedef struct {
+    ep_real m[EP_TILE + EP_LINE], b[EP_TILE + EP_LINE];
+} terms;
+
+/* Those of `n` numbers whose populations are k's from `at` on. */
+static void make_terms(const populations *config, const block *k, int64_t at, int64_t n,
+                       const ep_real *x, const ep_real *dy, terms *t) {
+    run r = {n, k->b ? k->b + at : NULL, k->m ? k->m + at : NULL, (ep_real)config->slope};
+#define CALL(kind, bias, mass, each) terms_run(kind, bias, mass, &r, x, dy, t->m, t->b)
+    WITH_KIND(CALL, config->activation, config->bias, config->mass, true)
+#undef CALL
+}
+
+/* sum (n) += `rows` rows of terms, in their order, so that no bit depends on n or on the tile. */
+static void add_rows(int64_t rows, int64_t n, const ep_real *term, ep_real *sum) {
+    int64_t at = 0;
+    for (; at + (int64_t)EP_LINE <= n; at += (int64_t)EP_LINE) {
+        ep_column_line line = EP_FULL(sum + at);
+        for (int64_t row = 0; row < rows; row++) {
+            line += EP_FULL(term + row * n + at);
+        }
+        *(ep_column_line *)(sum + at) = line;
+    }
+    if (at < n) {
+        ep_column_line line = ep_line_some(sum + at, n - at);
+        for (int64_t row = 0; row < rows; row++) {
+            line += EP_FULL(term + row * n + at);
+        }
+        ep_line_write(sum + at, line, n - at);
+    }
+}
+
+static void give(int64_t n, const ep_real *restrict from, ep_real *restrict to, bool add) {
+    for (int64_t i = 0; to && add && i < n; i++) {
+        to[i] += from[i];
+    }
+    if (to && !add) {
+        memcpy(to, from, (size_t)n * sizeof *to);
+    }
+}
+
+/* Rows of populations, `stride` apart, of which those j0 .. j1 count: adds to their sums dm and db,
+ * which begin at j0, and writes dx where there is one. */
+static void sum_rows(const populations *config, const block *k, int64_t j0, int64_t j1,
+                     int64_t rows, const ep_real *x, const ep_real *dy, ep_real *dx, bool add,
+                     ep_real *dm, ep_real *db) {
+    tile t;
+    terms found = {{0}, {0}};
+    block some = {.n = j1 - j0, .inner = 1, .b = k->b ? k->b + j0 : NULL};
+    some.m = k->m ? k->m + j0 : NULL;
+    some = tiled(some, &t);
+    int64_t step = some.n == k->n ? t.rows : 1, most = ep_min(some.n, EP_TILE);
+    for (int64_t row = 0, n; row < rows; row += n) {
+        n = ep_min(step, rows - row);
+        for (int64_t j = 0; j < some.n; j += most) {
+            int64_t from = row * k->n + j0 + j, each = ep_min(most, some.n - j);
+            make_terms(config, &some, j, n * each, x + from, dy + from, &found);
+            give(n * each, found.b, dx ? dx + from : NULL, add);
+            if (dm) {
+                add_rows(n, each, found.m, dm + j);
+            }
+            if (db) {
+                add_rows(n, each, found.b, db + j);
+            }
+        }
+    }
+}
+
+/* dx, and every sample's sums. */
+static void backward_summing(const ep_pass *pass, const ep_layer *layer, const block *k) {
+    const populations *config = layer->config;
+    int64_t width = k->outer * k->n, of_bias = config->mass ? k->n : 0;
+    int64_t sums = of_bias + (config->bias ? k->n : 0);
+    ep_real *dx = ep_dx(pass, layer, 0);
+    for (int64_t r = pass->r0; r < pass->r1; r++) {
+        ep_real *kept = ep_saved(pass, layer) + r * sums;
+        memset(kept, 0, (size_t)sums * sizeof *kept);
+        sum_rows(config, k, 0, k->n, k->outer, ep_x(pass, layer, 0) + r * width,
+                 ep_dy(pass, layer) + r * width, dx ? dx + r * width : NULL, layer->adds[0],
+                 config->mass ? kept : NULL, config->bias ? kept + of_bias : NULL);
+    }
+}
+
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     const populations *config = layer->config;
     tile t;
-    block k = tiled(measure(pass, layer), &t);
+    block k = measure(pass, layer);
+    if (layer->saved >= 0) {
+        backward_summing(pass, layer, &k);
+        return;
+    }
+    k = tiled(k, &t);
     bool each = k.inner == 1;
     int64_t runs = each ? 1 : k.n, end = pass->r1 * k.outer;
     const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
@@ -320,17 +382,27 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* Populations j0 .. j1, features last: whole rows of the share at a time. dm and db begin at j0. */
+/* Populations j0 .. j1, features last: what samples have summed, or else every row's terms. dm and
+ * db begin at j0. */
 static void gradient_rows(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t j0,
                           int64_t j1, ep_real *dm, ep_real *db) {
     const populations *config = layer->config;
-    const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
-    run r = {j1 - j0, k->b ? k->b + j0 : NULL, k->m ? k->m + j0 : NULL, (ep_real)config->slope};
-    for (int64_t row = 0; row < pass->rows * k->outer; row++) {
-        int64_t at = row * k->n + j0;
-#define CALL(kind, bias, mass, each) gradient_run(kind, bias, mass, &r, x + at, dy + at, dm, db)
-        WITH_KIND(CALL, config->activation, config->bias, config->mass, true)
-#undef CALL
+    if (layer->saved < 0) {
+        sum_rows(config, k, j0, j1, pass->rows * k->outer, ep_x(pass, layer, 0), ep_dy(pass, layer),
+                 NULL, false, dm, db);
+        return;
+    }
+    int64_t of_bias = config->mass ? k->n : 0, sums = of_bias + (config->bias ? k->n : 0);
+    for (int64_t r = 0; r < pass->rows; r++) {
+        const ep_real *kept = ep_saved(pass, layer) + r * sums + j0;
+        for (int64_t j = 0; j < j1 - j0; j++) {
+            if (dm) {
+                dm[j] += kept[j];
+            }
+            if (db) {
+                db[j] += kept[of_bias + j];
+            }
+        }
     }
 }
 
