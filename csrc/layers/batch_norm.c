@@ -100,6 +100,7 @@ static void normalise(const shape *k, int64_t rows, const ep_real *mean, const e
     const ep_real *restrict bias = ep_tile(biases, k->bias, k->n, step);
     for (int64_t row = 0, n; row < rows; row += step, x += n, y += n) {
         n = ep_min(step, rows - row) * k->n;
+        ep_ask(y, n);
         if (gain) {
             for (int64_t j = 0; j < n; j++) {
                 y[j] = (x[j] - m[j]) * s[j] * gain[j] + bias[j];
@@ -264,6 +265,7 @@ static void back(const shape *k, int64_t rows, int64_t count, const ep_real *kep
     const ep_real *restrict b = ep_tile(levels, level, k->n, step);
     for (int64_t row = 0, n; row < rows; row += step, x += n, dy += n, dx += n) {
         n = ep_min(step, rows - row) * k->n;
+        ep_ask(dx, n);
         if (add) {
             for (int64_t j = 0; j < n; j++) {
                 dx[j] += f[j] * (dy[j] - b[j] - (x[j] - m[j]) * a[j]);

@@ -215,6 +215,7 @@ typedef int32_t word;
             name taken = name##_pick(hit, left, none);                                            \
             left = name##_pick(hit, none, left);                                                  \
             name *dx = (name *)(f->dx + from);                                                    \
+            __builtin_prefetch(f->dx + from + EP_AHEAD);                                          \
             *dx = (f->add ? *dx : none) + taken;                                                  \
         })                                                                                        \
     }                                                                                             \
@@ -227,6 +228,7 @@ typedef int32_t word;
         name part = share_of(f) * *(const name *)f->dy, none = {0};                               \
         EACH_UNDER(f, from, {                                                                     \
             name *dx = (name *)(f->dx + from);                                                    \
+            __builtin_prefetch(f->dx + from + EP_AHEAD);                                          \
             *dx = (f->add ? *dx : none) + part;                                                   \
         })                                                                                        \
     }
