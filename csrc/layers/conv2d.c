@@ -389,6 +389,10 @@ static void gradient_rows(const ep_pass *pass, const ep_layer *layer, const shap
             ep_unfold_gather(&k->g, &p, x + sample * k->image, patches + done * width);
             done += p.q1 - p.q0;
         }
+        int64_t soon = at + product.k, more = ep_min(total - soon, SUMMED) * k->filters;
+        for (int64_t i = 0; width > WIDE && i < more; i += (int64_t)EP_LINE) {
+            __builtin_prefetch(dy + soon * k->filters + i, 0, 2); /* the next product's */
+        }
         ep_gemm(&product, pass->scratch);
     }
     for (int64_t i = i0; i < i1; i++) {
