@@ -1,6 +1,6 @@
 /* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of c in registers; b is packed
  * into panels of that width (k-major, so that the tile streams it), a is read in place by
- * broadcasts: at the widths met here packing it never paid. */
+ * broadcasts: at the widths met here packing it pays only where a long sum runs over its rows. */
 #include "gemm.h"
 
 #include <string.h>
@@ -249,6 +249,66 @@ static void clear(const ep_product *p) {
     }
 }
 
+/* A tile's rows of a lie side by side for every k, PITCH numbers apart; so many tiles at a time. */
+enum { PITCH = (ROWS + 7) / 8 * 8, GROUP = EP_GEMM_ROWS / PITCH };
+
+/* to[tile][step][PITCH] = a of steps k0 .. k0 + k, whose columns are contiguous (a_row is 1). Up to
+ * PITCH - 1 numbers of the next step are copied along; nothing behind the last one is read. */
+static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles, ep_real *to) {
+    for (int64_t step = 0; step < k; step++) {
+        const ep_real *from = p->a + (k0 + step) * p->a_step;
+        bool last = k0 + step + 1 == p->k;
+        for (int64_t t = 0; t < tiles; t++) {
+            int64_t i = ep_share(p->m, t, tiles);
+            ep_real *row = to + (t * EP_GEMM_K + step) * PITCH;
+            __builtin_prefetch(from + AHEAD * p->a_step + i);
+            if (last) {
+                memcpy(row, from + i, (size_t)(ep_share(p->m, t + 1, tiles) - i) * sizeof *row);
+            } else {
+                memcpy(row, from + i, PITCH * sizeof *row);
+            }
+        }
+    }
+}
+
+/* Would tiles read a in pieces far apart, again and again, for so long a k that a and b have left
+ * the caches since they were written? Then it is packed. */
+static bool scattered(const ep_product *p) {
+    return p->a_row == 1 && p->a_step > LANES && p->m > ROWS && p->n > WIDE && p->k > EP_GEMM_K;
+}
+
+static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
+    int64_t tiles = (p->m + ROWS - 1) / ROWS;
+    ep_real *panel = scratch, *rows = scratch + EP_GEMM_K * EP_GEMM_COLUMNS;
+    for (int64_t k0 = 0; k0 < p->k; k0 += EP_GEMM_K) {
+        int64_t k = ep_min(EP_GEMM_K, p->k - k0);
+        bool add = p->add || k0 > 0;
+        if (packed) {
+            pack_rows(p, k0, k, tiles, rows);
+        }
+        for (int64_t j = 0; j < p->n; j += WIDE) {
+            int64_t width = ep_min(WIDE, p->n - j), wide = width > LANES ? WIDE : LANES;
+            const ep_real *b = p->b + k0 * p->b_step + j * p->b_col;
+            bool in_place = p->b_col == 1;
+            if (!in_place) {
+                pack_columns(panel, k, width, wide, b, p->b_col);
+            }
+            for (int64_t t = 0; t < tiles; t++) { /* the first tile packs a b that lies in rows */
+                int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;
+                const ep_real *a = packed ? rows + t * EP_GEMM_K * PITCH
+                                          : p->a + i * p->a_row + k0 * p->a_step;
+                bool first = in_place && t == 0;
+                tiles_of[m][first && tiles > 1][wide == WIDE](k, a, p->a_row,
+                                                              packed ? PITCH : p->a_step,
+                                                              first ? b : panel,
+                                                              first ? p->b_step : wide,
+                                                              p->c + i * p->c_row + j, p->c_row,
+                                                              (width - 1) % LANES + 1, add, panel);
+            }
+        }
+    }
+}
+
 void ep_gemm(const ep_product *p, ep_real *scratch) {
     EP_ASSERT(p->b_step == 1 || p->b_col == 1);
     if (p->k == 0 && !p->add) {
@@ -261,28 +321,17 @@ void ep_gemm(const ep_product *p, ep_real *scratch) {
         direct(p);
         return;
     }
-    int64_t tiles = (p->m + ROWS - 1) / ROWS;
-    for (int64_t k0 = 0; k0 < p->k; k0 += EP_GEMM_K) {
-        int64_t k = ep_min(EP_GEMM_K, p->k - k0);
-        bool add = p->add || k0 > 0;
-        for (int64_t j = 0; j < p->n; j += WIDE) {
-            int64_t width = ep_min(WIDE, p->n - j), wide = width > LANES ? WIDE : LANES;
-            const ep_real *b = p->b + k0 * p->b_step + j * p->b_col;
-            bool in_place = p->b_col == 1;
-            if (!in_place) {
-                pack_columns(scratch, k, width, wide, b, p->b_col);
-            }
-            for (int64_t t = 0; t < tiles; t++) { /* the first tile packs a b that lies in rows */
-                int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;
-                const ep_real *a = p->a + i * p->a_row + k0 * p->a_step;
-                bool first = in_place && t == 0;
-                tiles_of[m][first && tiles > 1][wide == WIDE](k, a, p->a_row, p->a_step,
-                                                              first ? b : scratch,
-                                                              first ? p->b_step : wide,
-                                                              p->c + i * p->c_row + j, p->c_row,
-                                                              (width - 1) % LANES + 1, add,
-                                                              scratch);
-            }
-        }
+    if (!scattered(p)) {
+        multiply(p, false, scratch);
+        return;
+    }
+    int64_t groups = (p->m + GROUP * ROWS - 1) / (GROUP * ROWS);
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t i = ep_share(p->m, g, groups);
+        ep_product some = *p;
+        some.m = ep_share(p->m, g + 1, groups) - i;
+        some.a += i;
+        some.c += i * p->c_row;
+        multiply(&some, true, scratch);
     }
 }

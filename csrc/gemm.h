@@ -22,8 +22,11 @@ typedef struct {
 } ep_product;
 
 enum {
-    EP_GEMM_K = 256,                 /* k of one packed panel: it fits a first-level cache */
-    EP_GEMM_SCRATCH = EP_GEMM_K * 32 /* numbers of scratch a call needs, EP_ALIGN aligned */
+    EP_GEMM_K = 256,      /* k of one packed panel: it fits a first-level cache */
+    EP_GEMM_COLUMNS = 32, /* of b in it */
+    EP_GEMM_ROWS = 128,   /* numbers of a that are packed for every k, where they are */
+    EP_GEMM_SCRATCH = EP_GEMM_K *
+        (EP_GEMM_COLUMNS + EP_GEMM_ROWS) /* numbers a call needs, EP_ALIGN aligned */
 };
 
 /* Where b_col is 1, up to EP_LINE - 1 numbers behind a row's end may be read (never used): b must
