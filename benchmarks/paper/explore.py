@@ -13,6 +13,7 @@ import lab
 from lab import Job, Lab
 
 SEEDS = 2
+ONE_NICHE = {"niche": "network"}
 
 
 def long(pressure: float, lifespan: float, epochs: int = 60, **changes: Any) -> Job:
@@ -45,6 +46,12 @@ JOBS = {
     "pixels too, pressure 2": long(2, 2000, net="seeing 784-300-100-10"),
     "pixels too, shift 1, pressure 1.5": long(1.5, 2000, net="seeing 784-300-100-10", shift=1),
     "pixels too, shift 1, pressure 2": long(2, 2000, net="seeing 784-300-100-10", shift=1),
+    **{
+        f"pixels too, shift 1, {epochs} epochs, one niche, pressure {p:g}, lifespan {span}": long(
+            p, span, epochs, selection=ONE_NICHE, net="seeing 784-300-100-10", shift=1
+        )
+        for p, span, epochs in ((2, 2000, 60), (2.2, 8000, 240), (2.4, 8000, 240))
+    },
 }
 
 

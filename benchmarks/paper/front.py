@@ -9,7 +9,7 @@ for the short ones, a dense network cut by norm and at random.
 from __future__ import annotations
 
 import lab
-from explore import long
+from explore import ONE_NICHE, long
 from lab import Job, Lab
 
 SEEDS = 5
@@ -21,6 +21,9 @@ LONG = {
     "60 epochs, pressure 1.5, shift 1": long(1.5, 2000, net=NET, shift=1, read="test"),
     "240 epochs, pressure 2.5, lifespan 8000, shift 1": long(
         2.5, 8000, 240, net=NET, shift=1, read="test"
+    ),
+    "240 epochs, pressure 2.25, one niche, lifespan 8000, shift 1": long(
+        2.25, 8000, 240, selection=ONE_NICHE, net=NET, shift=1, read="test"
     ),
 }
 
