@@ -313,8 +313,8 @@ static void give(int64_t n, const ep_real *restrict from, ep_real *restrict to, 
     }
 }
 
-/* Rows of populations, `stride` apart, of which those j0 .. j1 count: adds to their sums dm and db,
- * which begin at j0, and writes dx where there is one. */
+/* Populations j0 .. j1 of `rows` rows: adds to their sums dm and db, which begin at j0, and writes
+ * dx where there is one. */
 static void sum_rows(const populations *config, const block *k, int64_t j0, int64_t j1,
                      int64_t rows, const ep_real *x, const ep_real *dy, ep_real *dx, bool add,
                      ep_real *dm, ep_real *db) {
