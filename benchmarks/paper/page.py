@@ -393,8 +393,14 @@ def decides(facts: Facts) -> list[str]:
         "",
         *figure("decides", "Held-out accuracy against the living, one panel a setting"),
     ]
-    rows = [
-        [what, name, percent(found), f"{found['alive']:.0f}", f"{found['seconds']:.1f}"]
+    rows = [  # seconds where they were taken one after the other on one machine
+        [
+            what,
+            name,
+            percent(found),
+            f"{found['alive']:.0f}",
+            f"{found['seconds']:.1f}" if what == "removal" else "",
+        ]
         for what, settings in facts["ablations"].items()
         for name, found in settings.items()
         if "alive" in found  # else every run diverged
