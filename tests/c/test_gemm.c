@@ -94,6 +94,7 @@ static void test_the_edges_of_panels(void) {
             product(15, 33, about[i], how);
             product(3, 70, about[i], how);
             product(64, 1, about[i], how);
+            product(130, 70, about[i], how); /* of a turned: packed, more than a group of rows */
         }
     }
     product(17, 300, 40, 4);
