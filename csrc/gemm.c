@@ -85,7 +85,6 @@ EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a,
     }
     for (int64_t step = 0; step < k; step++) {
         vector row[DIRECT];
-        __builtin_prefetch(a + AHEAD * a_step);
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             row[j] = *(const loose *)(b + j * LANES);
