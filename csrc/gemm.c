@@ -3,65 +3,19 @@
  * broadcasts: at the widths met here packing it pays only where a long sum runs over its rows. */
 #include "gemm.h"
 
+#include "vector.h"
+
 #include <string.h>
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 #if defined(__AVX512F__)
-enum { BYTES = 64, ROWS = 14 };
-#elif defined(__AVX__)
-enum { BYTES = 32, ROWS = 6 };
-#elif defined(__aarch64__)
-enum { BYTES = 16, ROWS = 12 };
+enum { ROWS = 14 };
+#elif defined(__aarch64__) && !defined(__AVX__)
+enum { ROWS = 12 };
 #else
-enum { BYTES = 16, ROWS = 6 };
+enum { ROWS = 6 };
 #endif
-enum { LANES = BYTES / sizeof(ep_real), WIDE = 2 * LANES, DIRECT_ROWS = 3, DIRECT = 4 };
+enum { WIDE = 2 * LANES, DIRECT_ROWS = 3, DIRECT = 4 };
 enum { AHEAD = 32 }; /* steps of k that memory is asked for what is not in a nearer cache */
-
-typedef ep_real vector __attribute__((vector_size(BYTES)));
-typedef ep_real loose __attribute__((vector_size(BYTES), aligned(sizeof(ep_real)), may_alias));
-
-/* The first n of a vector's numbers, and no other memory: the last columns of c. */
-#if defined(__AVX512F__) && !defined(EP_DOUBLE)
-EP_INLINE vector get(const ep_real *from, int64_t n) {
-    return (vector)_mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (LANES - n)), from);
-}
-EP_INLINE void put(ep_real *to, vector v, int64_t n) {
-    _mm512_mask_storeu_ps(to, (__mmask16)(0xffffu >> (LANES - n)), (__m512)v);
-}
-#elif defined(__AVX512F__)
-EP_INLINE vector get(const ep_real *from, int64_t n) {
-    return (vector)_mm512_maskz_loadu_pd((__mmask8)(0xffu >> (LANES - n)), from);
-}
-EP_INLINE void put(ep_real *to, vector v, int64_t n) {
-    _mm512_mask_storeu_pd(to, (__mmask8)(0xffu >> (LANES - n)), (__m512d)v);
-}
-#else
-EP_INLINE vector get(const ep_real *from, int64_t n) {
-    if (n == LANES) {
-        return (vector)*(const loose *)from;
-    }
-    vector v = {0};
-    for (int i = 0; i < LANES - 1; i++) {
-        v[i] = i < n ? from[i] : 0;
-    }
-    return v;
-}
-EP_INLINE void put(ep_real *to, vector v, int64_t n) {
-    if (n == LANES) {
-        *(loose *)to = v;
-        return;
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < LANES - 1; i++) {
-        if (i < n) {
-            to[i] = v[i];
-        }
-    }
-}
-#endif
 
 /* c[m][vectors of width LANES, of the last one `last` columns] over k numbers of packed b (a panel)
  * or of b in place (b_step). `packs`: b is copied into `panel` on the way, for the tiles to come:
@@ -205,24 +159,22 @@ EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from,
     }
 }
 
-/* panel[k][wide] = b(k, j .. j + width), zeros behind, of a b whose columns are contiguous (b_step
- * is 1). */
-static void pack_columns(ep_real *panel, int64_t k, int64_t width, int64_t wide, const ep_real *b,
-                         int64_t b_col) {
-    int64_t whole_j = width / BLOCK * BLOCK, whole_k = k / BLOCK * BLOCK;
+void ep_transpose(ep_real *to, int64_t rows, int64_t columns, int64_t to_row, const ep_real *from,
+                  int64_t from_row) {
+    int64_t whole_j = columns / BLOCK * BLOCK, whole_i = rows / BLOCK * BLOCK;
     for (int64_t j = 0; j < whole_j; j += BLOCK) {
-        for (int64_t step = 0; step < whole_k; step += BLOCK) {
-            transpose_block(panel + step * wide + j, wide, b + j * b_col + step, b_col);
+        for (int64_t i = 0; i < whole_i; i += BLOCK) {
+            transpose_block(to + i * to_row + j, to_row, from + j * from_row + i, from_row);
         }
-        for (int64_t step = whole_k; step < k; step++) {
+        for (int64_t i = whole_i; i < rows; i++) {
             for (int64_t jj = j; jj < j + BLOCK; jj++) {
-                panel[step * wide + jj] = b[jj * b_col + step];
+                to[i * to_row + jj] = from[jj * from_row + i];
             }
         }
     }
-    for (int64_t j = whole_j; j < wide; j++) {
-        for (int64_t step = 0; step < k; step++) {
-            panel[step * wide + j] = j < width ? b[j * b_col + step] : 0;
+    for (int64_t j = whole_j; j < to_row; j++) {
+        for (int64_t i = 0; i < rows; i++) {
+            to[i * to_row + j] = j < columns ? from[j * from_row + i] : 0;
         }
     }
 }
@@ -290,7 +242,7 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
             const ep_real *b = p->b + k0 * p->b_step + j * p->b_col;
             bool in_place = p->b_col == 1;
             if (!in_place) {
-                pack_columns(panel, k, width, wide, b, p->b_col);
+                ep_transpose(panel, k, width, wide, b, p->b_col);
             }
             for (int64_t t = 0; t < tiles; t++) { /* the first tile packs a b that lies in rows */
                 int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;

@@ -33,4 +33,8 @@ enum {
  * lie in a slab. m, n or k may be 0. */
 void ep_gemm(const ep_product *product, ep_real *scratch);
 
+/* to(i, j) = from(j, i), i < rows, j < columns; zeros up to to_row. Rows lie to_row, from_row apart. */
+void ep_transpose(ep_real *to, int64_t rows, int64_t columns, int64_t to_row, const ep_real *from,
+                  int64_t from_row);
+
 #endif

@@ -26,6 +26,8 @@ FLOORS = [
     ("slab.*", 2),
     ("random.*", 2),
     ("gemm*", 2),
+    ("winograd*", 2),
+    ("vector.h", 2),
     ("crew.*", 2),
     ("elementary.*", 2),
     ("shape.*", 3),

@@ -195,10 +195,11 @@ SELECTION = {
     "dynamics_config": {"lifespan": 50},
 }
 # Where sums along an axis that shrinks run in more than one chain, or are cut by its size: there a
-# removal changes roundings. Outputs: the norms. Gradients: also these kinds, and populations that
-# own runs of numbers.
+# removal changes roundings. Outputs: the norms, and convolutions that go by tiles while there are
+# enough channels. Gradients: also these kinds, and populations that own runs of numbers.
 ROUNDED_OUTPUTS = {"rms_norm", "layer_norm"}
 ROUNDED = ROUNDED_OUTPUTS | {"attention", "conv2d"}
+TILED = [("conv2d", i) for i, case in enumerate(layers.CASES["conv2d"]) if case.get("tiled")]
 
 
 def is_rounded(kind: str, i: int) -> bool:
@@ -240,7 +241,8 @@ def test_survivors_do_not_feel_a_removal(core, case):
     smaller.configure(loss="mean_squared_error", selection=SELECTION)
     assert smaller.compact() == any(map(len, killed.values()))  # some cases have one of each
     assert not smaller.compact()
-    equal(core, kind in ROUNDED_OUTPUTS, smaller.predict(x), masked.predict(x), "outputs")
+    outputs_are = kind in ROUNDED_OUTPUTS or case in TILED
+    equal(core, outputs_are, smaller.predict(x), masked.predict(x), "outputs")
 
     masses = cases.tensors(masked, "evolved")
     before = {name: smaller.array(name).copy() for name in masses}
@@ -323,7 +325,9 @@ LARGE = {
     "take": {"input": (7, 90), "config": {"mean": True}},
     "patches": {"input": (12, 12, 3), "config": {"size": [3]}},
     "shortcut": {"input": (12, 12, 20), "config": {"channels": 33, "stride": [2]}},
-    "conv2d": {"input": (16, 13, 8), "config": {"filters": 24, "kernel": [3]}},
+    "conv2d": {"input": (16, 13, 8), "config": {"filters": 24, "kernel": [3, 4]}},
+    "conv2d by tiles of 4": {"input": (16, 13, 40), "config": {"filters": 80, "kernel": [3]}},
+    "conv2d by tiles of 6": {"input": (12, 13, 40), "config": {"filters": 80, "kernel": [5]}},
     "max_pool": {"input": (12, 12, 20), "config": {"size": [3], "stride": [2]}},
     "mean_pool": {"input": (12, 12, 20), "config": {"size": [3], "stride": [2]}},
     "layer_norm": {"input": (70000,), "config": {}, "rows": 5},
@@ -351,10 +355,11 @@ def history(core, kind, case, threads, clip):
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.1])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", list(LARGE))
 def test_bits_do_not_depend_on_threads(kind, clip, monkeypatch):
     monkeypatch.setattr(cases, "COUPLE", set())  # a dense layer as wide would take too long
-    one, *others = (history(CORE32, kind, LARGE[kind], n, clip) for n in (1, 2, 4))
+    name, case = kind.split()[0], LARGE[kind]
+    one, *others = (history(CORE32, name, case, n, clip) for n in (1, 2, 4))
     for other in others:
         assert len(one) == len(other)
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))

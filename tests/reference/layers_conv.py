@@ -176,6 +176,12 @@ CASES: dict[str, list[dict[str, Any]]] = {
         },
         {"input": (7, 9, 17), "config": {"filters": 33, "kernel": [3], "dilation": [2]}},
         {"input": (16, 13, 1), "config": {"filters": 3, "kernel": [7, 5], "dilation": [2]}},
+        {"input": (7, 6, 18), "config": {"filters": 21, "kernel": [3]}, "tiled": True},
+        {
+            "input": (8, 9, 20),
+            "config": {"filters": 17, "kernel": [5], "padding": [0]},
+            "tiled": True,
+        },
         {"input": (3, 33, 2), "config": {"filters": 3, "kernel": [1, 40], "padding": [0, 5]}},
         {"input": (5, 4, 6), "config": {"filters": 7, "kernel": [1]}},
         {"input": (5, 4, 6), "config": {"filters": 7, "kernel": [1], "stride": [2]}},
