@@ -50,6 +50,14 @@ def shape(found: Facts) -> str:
     return " + ".join(f"{n:.0f}" for n in found["layers"])
 
 
+CONTROLS = ("from scratch", "cut by norm", "at random")  # names of the columns
+
+
+def controls(row: Facts) -> list[str]:
+    """What the same sizes are worth without selection, for a table with CONTROLS at its end."""
+    return [percent(row[of]) if of in row else "-" for of in ("scratch", "norm", "random")]
+
+
 def thousand(number: float) -> str:
     return f"{number / 1000:.1f} k" if number < 1e6 else f"{number / 1e6:.2f} M"
 
@@ -143,14 +151,11 @@ def by_pressure(told: list[Facts]) -> list[str]:
             f"{row['ours']['alive']:.0f} ± {row['ours']['alive_deviation']:.0f}",
             f"{100 * row['ours']['extinct']:.1f} %",
             thousand(row["ours"]["macs"]),
-            percent(row["scratch"]),
-            percent(row["norm"]),
-            percent(row["random"]),
+            *controls(row),
         ]
         for row in told
     ]
-    head = ["pressure", "accuracy", "alive", "extinct", "multiply-adds", "from scratch"]
-    return table([*head, "cut by norm", "at random"], rows)
+    return table(["pressure", "accuracy", "alive", "extinct", "multiply-adds", *CONTROLS], rows)
 
 
 def fashion(facts: Facts) -> list[str]:
@@ -181,7 +186,8 @@ def pressures(facts: Facts) -> list[str]:
         f"{told[-1]['pressure']:g}, {told[0]['ours']['seeds']} seeds, and what the "
         "same shapes are worth otherwise: trained from scratch for as long, or cut from a dense "
         f"network of the same seed ({percent(told[0]['dense'])} %) to as many in every layer, by "
-        "the norm of their weights or at random.",
+        "the norm of their weights or at random, and trained no further. The controls of all "
+        "tables on this page are these.",
         "",
         *by_pressure(told),
         *figure("extinct", "Accuracy against the living, with controls and published results"),
@@ -209,7 +215,7 @@ def goal(facts: Facts) -> list[str]:
             f"{row['ours']['alive']:.0f} ({shape(row['ours'])})",
             f"{100 * row['ours']['extinct']:.1f} %",
             thousand(row["ours"]["macs"]),
-            percent(row["scratch"]) if "scratch" in row else "-",
+            *controls(row),
         ]
         for row in facts["goal"]
     ]
@@ -225,7 +231,7 @@ def goal(facts: Facts) -> list[str]:
         "each way at random, which published results mostly do without.",
         "",
         *table(
-            ["settings", "accuracy", "alive", "extinct", "multiply-adds", "from scratch"],
+            ["settings", "accuracy", "alive", "extinct", "multiply-adds", *CONTROLS],
             rows,
         ),
     ]
@@ -277,9 +283,7 @@ def front(facts: Facts) -> list[str]:
             shape(row["ours"]),
             f"{sum(row['ours']['layers'][1:]):.0f}",
             thousand(row["ours"]["macs"]),
-            percent(row["scratch"]) if "scratch" in row else "-",
-            percent(row["norm"]) if "norm" in row else "-",
-            percent(row["random"]) if "random" in row else "-",
+            *controls(row),
         ]
         for row in told
     ]
@@ -290,11 +294,7 @@ def front(facts: Facts) -> list[str]:
         "784-300-100-10 with populations on the pixels too. Controls have the same pixels or as "
         "many.",
         "",
-        *table(
-            ["settings", "accuracy", "alive", "hidden", "multiply-adds", "from scratch", "by norm",
-             "at random"],
-            rows,
-        ),
+        *table(["settings", "accuracy", "alive", "hidden", "multiply-adds", *CONTROLS], rows),
         *figure("front", "Error against multiply-adds and against hidden units"),
     ]  # fmt: skip
     if good:
@@ -327,7 +327,7 @@ def lenet(facts: Facts) -> list[str]:
             percent(row["ours"]),
             shape(row["ours"]),
             thousand(row["ours"]["macs"]),
-            percent(row["scratch"]) if "scratch" in row else "-",
+            *controls(row),
         ]
         for row in told
     ]
@@ -337,7 +337,7 @@ def lenet(facts: Facts) -> list[str]:
         f"20-50-800-500, 2.293 M multiply-adds at birth; {told[0]['ours']['seeds']} seeds. "
         "Pressures are a grid, not a choice; 2.2 and 2.4 joined it when the others had been read.",
         "",
-        *table(["settings", "accuracy", "alive", "multiply-adds", "from scratch"], rows),
+        *table(["settings", "accuracy", "alive", "multiply-adds", *CONTROLS], rows),
         *figure("lenet", "LeNet-5: error against multiply-adds, with published points"),
     ]
     for error, most in ((0.86, 213e3), (1.0, 111e3)):
