@@ -24,6 +24,22 @@ def long(pressure: float, lifespan: float, epochs: int = 60, **changes: Any) -> 
     return Job(**{"selection": selection, "epochs": epochs, "read": "held", **changes})
 
 
+def seeing(lifespan: float = 2000, shift: int = 1, **changes: Any) -> Job:
+    """Pixels and neurons in one niche, pressure 2."""
+    changes = {"selection": ONE_NICHE, "net": "seeing 784-300-100-10", "shift": shift, **changes}
+    return long(2, lifespan, **changes)
+
+
+SEEING = {
+    "shift 2": seeing(shift=2),
+    "rate 1e-3": seeing(4000, rate=1e-3),
+    "rate 4e-3": seeing(rate=4e-3),
+    "decay .1": seeing(decay=0.1),
+    "decay 1": seeing(decay=1.0),
+    "batch 64": seeing(4000, batch=64),
+    "smoothing .1": seeing(smoothing=0.1),
+    "ceiling 10": seeing(law={"ceiling": 10}),
+}
 JOBS = {
     "60 epochs, pressure 1.5": long(1.5, 2000),
     "pressure 2": long(2, 2000),
@@ -52,6 +68,7 @@ JOBS = {
         )
         for p, span, epochs in ((2, 2000, 60), (2.2, 8000, 240), (2.4, 8000, 240))
     },
+    **{f"the first of these, {name}": job for name, job in SEEING.items()},
 }
 
 
