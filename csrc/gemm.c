@@ -19,10 +19,11 @@ enum { AHEAD = 32 }; /* steps of k that memory is asked for what is not in a nea
 
 /* c[m][vectors of width LANES, of the last one `last` columns] over k numbers of packed b (a panel)
  * or of b in place (b_step). `packs`: b is copied into `panel` on the way, for the tiles to come:
- * the stores fit between the multiply-adds, where packing by itself would wait for memory. */
+ * the stores fit between the multiply-adds, where packing by itself would wait for memory. Memory is
+ * asked for a line of `soon` every step: what will be wanted later fits between them, too. */
 EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a, int64_t a_row,
                     int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
-                    int64_t last, bool add, ep_real *panel) {
+                    int64_t last, bool add, ep_real *panel, const ep_real *soon) {
     vector sum[ROWS][DIRECT];
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
@@ -39,6 +40,7 @@ EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a,
     }
     for (int64_t step = 0; step < k; step++) {
         vector row[DIRECT];
+        __builtin_prefetch(soon + step * (int64_t)EP_LINE, 0, 2);
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             row[j] = *(const loose *)(b + j * LANES);
@@ -70,16 +72,16 @@ EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a,
 
 typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_step,
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
-                        bool add, ep_real *panel);
+                        bool add, ep_real *panel, const ep_real *soon);
 
 // clang-format off
 #define TILE(name, rows, vectors, packs)                                                     \
     static void name##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \
                                           int64_t a_step, const ep_real *b, int64_t b_step,  \
                                           ep_real *c, int64_t c_row, int64_t last, bool add, \
-                                          ep_real *panel) {                                  \
+                                          ep_real *panel, const ep_real *soon) {             \
         tile(rows, vectors, packs, k, a, a_row, a_step, b, b_step, c, c_row, last, add,      \
-             panel);                                                                         \
+             panel, soon);                                                                   \
     }
 #define TILES(rows)                                                      \
     TILE(plain, rows, 1, false) TILE(plain, rows, 2, false)              \
@@ -189,7 +191,7 @@ static void direct(const ep_product *p) {
         tile_of run = direct_tiles[m][which];
         int64_t last = (width - 1) % LANES + 1;
         run(p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j, p->c_row, last, p->add,
-            NULL);
+            NULL, p->c);
         j += width;
     }
 }
@@ -222,10 +224,34 @@ static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles,
     }
 }
 
-/* Would tiles read a in pieces far apart, again and again, for so long a k that a and b have left
- * the caches since they were written? Then it is packed. */
+/* Would tiles read a in pieces so far apart, for so long a k, that they share a few sets of the
+ * nearest cache and are gone when the next panel of b wants them? Then it is packed. */
 static bool scattered(const ep_product *p) {
-    return p->a_row == 1 && p->a_step > LANES && p->m > ROWS && p->n > WIDE && p->k > EP_GEMM_K;
+    return p->a_row == 1 && p->a_step >= EP_GEMM_SPREAD && p->m > ROWS && p->n > WIDE &&
+           p->k > EP_GEMM_K;
+}
+
+/* Numbers side by side: steps k0 .. k1 of a matrix, `step` apart, of which a product reads `width`
+ * columns; none where they lie another way or the product reads few of them. */
+typedef struct {
+    const ep_real *at, *end;
+} stretch;
+
+static stretch stretch_of(const ep_real *matrix, int64_t step, int64_t column, int64_t width,
+                          int64_t k0, int64_t k1) {
+    const ep_real *from = matrix + k0 * step;
+    return (stretch){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
+}
+
+/* The next so many lines to ask for: of a, then of b; of c, which is near, where all is asked for. */
+static const ep_real *ask(stretch *a, stretch *b, const ep_real *c, int64_t lines) {
+    stretch *of = a->at < a->end ? a : b;
+    const ep_real *at = of->at;
+    if (at >= of->end) {
+        return c;
+    }
+    of->at += lines * (int64_t)EP_LINE;
+    return at;
 }
 
 static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
@@ -234,6 +260,9 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
     for (int64_t k0 = 0; k0 < p->k; k0 += EP_GEMM_K) {
         int64_t k = ep_min(EP_GEMM_K, p->k - k0);
         bool add = p->add || k0 > 0;
+        int64_t k1 = k0 + k, k2 = ep_min(p->k, k1 + EP_GEMM_K);
+        stretch next_a = stretch_of(p->a, p->a_step, p->a_row, p->m, k1, k2);
+        stretch next_b = stretch_of(p->b, p->b_step, p->b_col, p->n, k1, k2);
         if (packed) {
             pack_rows(p, k0, k, tiles, rows);
         }
@@ -249,12 +278,13 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
                 const ep_real *a = packed ? rows + t * EP_GEMM_K * PITCH
                                           : p->a + i * p->a_row + k0 * p->a_step;
                 bool first = in_place && t == 0;
+                ep_real *c = p->c + i * p->c_row + j;
                 tiles_of[m][first && tiles > 1][wide == WIDE](k, a, p->a_row,
                                                               packed ? PITCH : p->a_step,
                                                               first ? b : panel,
-                                                              first ? p->b_step : wide,
-                                                              p->c + i * p->c_row + j, p->c_row,
-                                                              (width - 1) % LANES + 1, add, panel);
+                                                              first ? p->b_step : wide, c, p->c_row,
+                                                              (width - 1) % LANES + 1, add, panel,
+                                                              ask(&next_a, &next_b, c, k));
             }
         }
     }

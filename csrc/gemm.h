@@ -24,6 +24,7 @@ typedef struct {
 enum {
     EP_GEMM_K = 256,      /* k of one packed panel: it fits a first-level cache */
     EP_GEMM_COLUMNS = 32, /* of b in it */
+    EP_GEMM_SPREAD = 512, /* numbers from one step of k to the next, of an a that is packed */
     EP_GEMM_ROWS = 128,   /* numbers of a that are packed for every k, where they are */
     EP_GEMM_SCRATCH = EP_GEMM_K *
         (EP_GEMM_COLUMNS + EP_GEMM_ROWS) /* numbers a call needs, EP_ALIGN aligned */

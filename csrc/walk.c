@@ -88,32 +88,33 @@ void ep_net_backward(const ep_net *net, const ep_pass *pass) {
     walk(net, pass, net->n_layers - 1, EP_BACKWARD);
 }
 
-/* A share that keeps a worker busy for some 100 us and whose numbers stay in its second-level cache;
- * at least one a worker, so that no one idles. */
-static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers) {
-    const double enough = 1.6e7;
+/* Shares of an eighth of what a worker has to do in all (each share reads x and dy anew), but of some
+ * 20 us at least, and with numbers that stay in a second-level cache. */
+static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
+    const double least = 2e6;
     int64_t n = 0;
     for (int i = 0; i < layer->n_tensors; i++) {
         n += net->tensors[layer->tensor[i]].role == EP_TRACKED ? 0
                                                                : net->tensors[layer->tensor[i]].n;
     }
-    double work = layer->work * (double)net->rows;
-    int64_t parts = (int64_t)(work / enough) + 1;
-    parts = ep_max(parts, n / 32768);
-    if (work > enough / 8) {
-        parts = ep_max(parts, 2 * workers);
-    }
-    return ep_max(1, ep_min(parts, 4096));
+    double share = all * (double)net->rows / (8.0 * workers);
+    int64_t parts = (int64_t)(layer->work * (double)net->rows / (share > least ? share : least)) +
+                    1;
+    return ep_max(1, ep_min(ep_max(parts, n / 32768), 4096));
 }
 
 int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks) {
     int64_t n = 0;
+    double all = 0; /* work of a sample */
+    for (int i = 0; i < net->n_layers; i++) {
+        all += net->layers[i].kind->gradient ? net->layers[i].work : 0;
+    }
     for (int i = net->n_layers - 1; i >= 0; i--) {
         const ep_layer *layer = &net->layers[i];
         if (!layer->kind->gradient || layer->n_tensors == 0 || layer->shares) {
             continue;
         }
-        int64_t parts = parts_of(net, layer, workers);
+        int64_t parts = parts_of(net, layer, workers, all);
         for (int64_t part = 0; part < parts; part++, n++) {
             if (tasks) {
                 tasks[n] = (ep_task){i, part, parts};

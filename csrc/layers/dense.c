@@ -164,12 +164,12 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* dw = x' dy, a share of the columns of w where there are panels enough (dy is then packed once in
- * all), else of its rows. Every element is one chain over the batch either way. */
+/* dw = x' dy, a share of the longer side of w, so that the shares read the least; columns are cut at
+ * panels. Every element is one chain over the batch. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     extents e = measure(layer, pass->axes, pass->value);
     int64_t panels = (e.out + PANEL - 1) / PANEL, i0 = 0, i1 = e.in, j0 = 0, j1 = e.out;
-    if (panels >= parts) {
+    if (e.out >= e.in && panels >= parts) {
         j0 = ep_min(e.out, ep_share(panels, part, parts) * PANEL);
         j1 = ep_min(e.out, ep_share(panels, part + 1, parts) * PANEL);
     } else {
