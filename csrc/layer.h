@@ -24,6 +24,8 @@ typedef struct {
     int axis[EP_RANK];
     int64_t width; /* living numbers per sample */
     int64_t at;    /* place per sample of capacity: see ep_x */
+    int lender;    /* the value in whose gradient's place its own may lie; itself: none */
+    int64_t lent;  /* that place */
     bool wants_dx; /* some tensor upstream learns from its gradient */
 } ep_value;
 
@@ -50,6 +52,9 @@ typedef struct {
      * blocks of rows have in common. NULL elsewhere. */
     void (*sum)(const ep_pass *pass, const ep_layer *layer, ep_way way);
     void (*join)(const ep_pass *pass, const ep_layer *layer, ep_way way);
+    /* May backward write its first dx in the place of dy, or leave it there, in a pass that lends?
+     * No one reads dy behind it then, nor does the layer's own gradient. NULL: no. */
+    bool (*lends)(const ep_layer *layer);
     /* Share `part` of `parts` of the parameter gradients over ALL rows. Shares write disjoint
      * memory; each finished range is passed to ep_ready. NULL: no parameters. */
     void (*gradient)(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts);
@@ -89,6 +94,7 @@ struct ep_pass {
     int64_t rows; /* samples of the batch */
     int64_t r0, r1; /* samples of this worker */
     bool training;
+    bool lends; /* gradients of activations may lie in each other's place: see ep_value */
     int64_t step;
     ep_noise noise;
     ep_real *scratch; /* of this worker, EP_ALIGN aligned */
@@ -125,15 +131,18 @@ EP_INLINE const ep_real *ep_x(const ep_pass *pass, const ep_layer *layer, int i)
                ? pass->input
                : pass->x + ep_input(pass, layer, i)->at * pass->capacity;
 }
+EP_INLINE ep_real *ep_gradient_of(const ep_pass *pass, const ep_value *value) {
+    return pass->dx + (pass->lends ? value->lent : value->at) * pass->capacity;
+}
 EP_INLINE ep_real *ep_dx(const ep_pass *pass, const ep_layer *layer, int i) {
     const ep_value *value = ep_input(pass, layer, i);
-    return value->wants_dx ? pass->dx + value->at * pass->capacity : NULL;
+    return value->wants_dx ? ep_gradient_of(pass, value) : NULL;
 }
 EP_INLINE ep_real *ep_y(const ep_pass *pass, const ep_layer *layer) {
     return pass->x + pass->value[layer->out].at * pass->capacity;
 }
 EP_INLINE const ep_real *ep_dy(const ep_pass *pass, const ep_layer *layer) {
-    return pass->dx + pass->value[layer->out].at * pass->capacity;
+    return ep_gradient_of(pass, &pass->value[layer->out]);
 }
 EP_INLINE ep_real *ep_saved(const ep_pass *pass, const ep_layer *layer) {
     return pass->x + pass->value[layer->saved].at * pass->capacity;

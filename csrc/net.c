@@ -252,17 +252,39 @@ static bool learns(const ep_net *net, const ep_layer *layer) {
 }
 
 /* Who wants a gradient, and who of a value's readers writes it first (the last in order). */
+/* The gradient of an input that no one else reads may lie in the place of the output's. */
+static void borrow(ep_net *net, const ep_layer *layer, const int *readers) {
+    for (int j = 0; layer->kind->lends && layer->kind->lends(layer) && j < layer->reads; j++) {
+        ep_value *x = &net->values[layer->input[j]];
+        if (x->wants_dx && readers[layer->input[j]] == 1) {
+            x->lender = net->values[layer->out].lender;
+            return;
+        }
+    }
+}
+
 static bool plan_gradients(ep_net *net, ep_error *error) {
     bool *read = calloc((size_t)net->n_values, sizeof *read);
-    if (!read) {
+    int *readers = calloc((size_t)net->n_values, sizeof *readers);
+    if (!read || !readers) {
+        free(read), free(readers);
         return ep_fail(error, EP_NO_MEMORY, "network: out of memory");
     }
     for (int i = 0; i < net->n_layers; i++) {
         net->values[net->layers[i].out].wants_dx = learns(net, &net->layers[i]);
     }
+    for (int i = 0; i < net->n_values; i++) {
+        net->values[i].lender = i;
+    }
+    for (int i = 0; i < net->n_layers; i++) {
+        for (int j = 0; j < net->layers[i].reads; j++) {
+            readers[net->layers[i].input[j]]++;
+        }
+    }
     const ep_layer *unread = NULL;
     for (int i = net->n_layers - 1; i >= 0; i--) {
         ep_layer *layer = &net->layers[i];
+        borrow(net, layer, readers);
         if (i < net->n_layers - 1 && !read[layer->out]) {
             unread = layer;
         }
@@ -271,7 +293,7 @@ static bool plan_gradients(ep_net *net, ep_error *error) {
             read[layer->input[j]] = true;
         }
     }
-    free(read);
+    free(read), free(readers);
     if (unread) {
         return ep_fail(error, EP_BAD_VALUE, "%s: no later layer reads its output", unread->name);
     }
@@ -290,6 +312,9 @@ int64_t ep_net_measure(ep_net *net) {
         }
         value->at = net->width;
         net->width += value->width;
+    }
+    for (int i = 0; i < net->n_values; i++) {
+        net->values[i].lent = net->values[net->values[i].lender].at;
     }
     net->scratch = EP_LINE;
     net->row_block = 1;

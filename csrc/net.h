@@ -42,6 +42,7 @@ struct ep_plan {
     ep_slab *workspace; /* scratch of all workers, and their rows for inference */
     int workers; /* the workspace has room for */
     int64_t rows; /* of the last training batch */
+    bool lent; /* gradients of its activations were written over by others: see ep_value */
     double terms; /* in the mean that its loss is */
     int64_t step, generation; /* updates and generations so far */
     double founding_flops; /* multiply-adds per sample at birth */

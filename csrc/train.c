@@ -280,6 +280,10 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
     run *r = context;
     while (!r->stop) {
         ep_pass pass = ep_net_training_pass(r->net, part, parts);
+        pass.lends = !r->job->keep || r->s + 1 < r->job->steps;
+        if (part == 0) {
+            r->net->lent = pass.lends;
+        }
         do_rows(r, &pass);
         ep_crew_wait(crew);
         double loss = mean_loss(r);
@@ -441,6 +445,7 @@ double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
             weight = weigh(regime, targets, n, positions ? bytes / (size_t)positions : 0, &counted);
         net->terms = counted;
         ep_pass pass = ep_net_training_pass(net, 0, 1);
+        net->lent = false;
         int64_t place = ep_net_output(net)->at * pass.capacity;
         regime->loss->measure(regime->loss_config, n, outputs, pass.x + place, targets,
                               weight > 0 ? (ep_real)(1 / weight) : 0, loss, loss + n,

@@ -30,6 +30,7 @@ typedef struct {
     int64_t steps;
     const double *rate, *pressure, *strength; /* steps numbers each */
     int threads;
+    bool keep; /* every gradient of an activation that the last step makes: see ep_net's lent */
 } ep_job;
 
 typedef struct {

@@ -140,9 +140,12 @@ class ArrayFeed:
         network.core.check_data(*self.table)
 
     def run(
-        self, network: Network, first: int, pace: Schedules, threads: int, augment: Any
+        self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
     ) -> dict[str, Any]:
-        """Run the steps of `pace`, from batch `first` of all epochs on; the core's record."""
+        """Run the steps of `pace`, from batch `first` of all epochs on; the core's record.
+
+        With `keep`, the last step keeps every gradient of an activation.
+        """
         self._before = network.step
         return network.train(
             self.table.x,
@@ -156,6 +159,7 @@ class ArrayFeed:
             shuffle=self.shuffle,
             threads=threads,
             augment=augment,
+            keep=keep,
         )
 
     def made(self, network: Network) -> dict[str, Any]:
@@ -205,7 +209,7 @@ class BatchFeed:
         return arrays_of("data", batch)
 
     def run(
-        self, network: Network, first: int, pace: Schedules, threads: int, augment: Any
+        self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
     ) -> dict[str, Any]:
         """Run the steps of `pace`, one call of the core each; records joined."""
         self._records, self._before = [], network.step
@@ -224,6 +228,7 @@ class BatchFeed:
                     shuffle=False,
                     threads=threads,
                     augment=augment,
+                    keep=keep and i + 1 == len(pace.rate),
                 )
             )
         return _joined(self._records)

@@ -211,7 +211,12 @@ class Network:
 
     @property
     def activation_gradients(self) -> Arrays:
-        """Gradients of the loss with respect to `activations`."""
+        """Gradients of the loss with respect to `activations`.
+
+        Raises:
+            RuntimeError: of one that the last step of training has written over. That happens only
+                where a run ended before its time: by Ctrl-C, or by an error.
+        """
         return Arrays(self._values, lambda name: self.core.activation(name, of="gradient"))
 
     def _values(self) -> list[str]:

@@ -280,8 +280,10 @@ class Trainer:
             while run.done < end and not self._stopping and not interrupt.seen:
                 self._steer(pace)
                 threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
-                before, stop = run.done, min(end, self._next_stop(run, history), run.done + steps)
-                deaths = self._stretch(feed, pace.cut(run.done, stop), watch, threads)
+                mark = min(end, self._next_stop(run, history))
+                before, stop = run.done, min(mark, run.done + steps)
+                seen = stop == mark or bool(listeners)  # someone may look at the last batch
+                deaths = self._stretch(feed, pace.cut(run.done, stop), watch, threads, seen)
                 crew.paid(stop - before, watch.seconds_a_step)
                 if len(deaths):
                     for listener in listeners:
@@ -322,14 +324,16 @@ class Trainer:
         if run.done and run.done % max(1, run.total // MARKS) == 0:
             budget.move(self.network, selection, run, pace)
 
-    def _stretch(self, feed: Feed, pace: Schedules, watch: Watch, threads: int) -> Array:
+    def _stretch(
+        self, feed: Feed, pace: Schedules, watch: Watch, threads: int, seen: bool
+    ) -> Array:
         """Run a stretch of steps and write it down; the deaths, as rows of the history."""
         network = self.network
         run, history = self._running()
         before = network.step
         begin = time.perf_counter()
         try:
-            record = feed.run(network, run.first + run.done, pace, threads, run.augment)
+            record = feed.run(network, run.first + run.done, pace, threads, run.augment, seen)
         except BaseException:
             self._write_down(feed.made(network), before)  # of the steps before the one that failed
             self._record()

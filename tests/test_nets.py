@@ -305,3 +305,68 @@ def test_what_cannot_be_gone_on_with_is_named():
         ep.generate(ep.charlm(8, 4, dim=8, layers=1), "a")
     with pytest.raises(ValueError, match=r"network: expected logits of shape \(12, 9\)"):
         ep.generate(net, "a", vocabulary="abcdefghi")
+
+
+# ---- gradients that lie in each other's place -------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_what_a_stretch_of_steps_writes_over_shows_in_no_bit(name):
+    """Steps one by one keep every gradient of an activation; a stretch only those of its last."""
+    whole, single = NETS[name](seed=3), NETS[name](seed=3)
+    for net in (whole, single):
+        net.configure(loss="cross_entropy", selection=SELECTION.config())
+    x, y = data(whole)
+    even = {"rate": 1e-3, "pressure": 2.0, "strength": 1.0}
+
+    def go(net, first, steps, **more):
+        pace = {key: np.full(steps, value) for key, value in even.items()}
+        net.train(x, y, batch=16, first=first, **pace, **more)
+
+    go(whole, 0, 5, threads=2)
+    for step in range(5):
+        go(single, step, 1)
+    assert all(np.array_equal(whole[key], single[key]) for key in single)
+    for layer in single.activation_gradients:
+        one, other = (net.activation_gradients[layer] for net in (whole, single))
+        assert np.array_equal(one, other), layer
+    go(whole, 5, 2, keep=False)
+    go(single, 5, 2)
+    assert all(np.array_equal(whole[key], single[key]) for key in single)
+
+
+def test_a_gradient_that_was_not_kept_is_not_shown():
+    net = NETS["vit"](seed=3)
+    net.configure(loss="cross_entropy")
+    x, y = data(net)
+    pace = {key: np.full(2, value) for key, value in (("rate", 1e-3), ("pressure", 0))}
+    net.train(x, y, batch=16, first=0, **pace, strength=np.ones(2), keep=False)
+    lost = {}
+    for layer in net.activation_gradients:
+        try:
+            assert np.isfinite(net.activation_gradients[layer]).all()
+        except RuntimeError as error:
+            lost[layer] = str(error)
+    assert len(lost) > 4
+    assert len(net.activation_gradients) - len(lost) > 10
+    assert all(f"{layer}: its gradient was not kept" in text for layer, text in lost.items())
+    net.forward(x[:16], training=True)
+    net.backward(y[:16])
+    for layer in lost:
+        assert np.isfinite(net.activation_gradients[layer]).all()
+
+
+def test_a_run_keeps_what_can_be_looked_at():
+    """After every stretch that a callback may see, and at the end of a run."""
+
+    class Look(ep.Callback):
+        seen = 0
+
+        def on_epoch_end(self, trainer, row):
+            self.seen += sum(np.abs(g).sum() > 0 for g in net.activation_gradients.values())
+
+    net, look = NETS["cnn"](seed=3), Look()
+    ep.Trainer(net, selection=None).fit(data(net), 2, 16, progress=False, callbacks=[look])
+    assert look.seen > 10
+    ep.Trainer(net, selection=None).fit(data(net), 2, 16, progress=False)
+    assert all(np.isfinite(gradient).all() for gradient in net.activation_gradients.values())

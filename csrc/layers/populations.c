@@ -131,8 +131,7 @@ EP_INLINE void forward_run(activation kind, bool bias, bool mass, bool each, con
 }
 
 EP_INLINE void backward_run(activation kind, bool bias, bool mass, bool each, const run *r,
-                            const ep_real *restrict x, const ep_real *restrict dy,
-                            ep_real *restrict dx, bool add) {
+                            const ep_real *restrict x, const ep_real *dy, ep_real *dx, bool add) {
     const ep_real *b = r->b, *m = r->m;
     const ep_real slope = r->slope;
     if (add) {
@@ -382,6 +381,9 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
+/* Where the sums are there, or there is nothing to sum, gradient does not read dy. */
+static bool lends(const ep_layer *layer) { return layer->saved >= 0 || layer->n_tensors == 0; }
+
 /* Populations j0 .. j1, features last: what samples have summed, or else every row's terms. dm and
  * db begin at j0. */
 static void gradient_rows(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t j0,
@@ -480,6 +482,7 @@ const ep_kind ep_kind_populations = {
     .init = init,
     .forward = forward,
     .backward = backward,
+    .lends = lends,
     .gradient = gradient,
     .flops = flops,
 };

@@ -91,6 +91,11 @@ static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) 
         PyErr_Format(PyExc_ValueError, "of: expected value or gradient, got '%s'", of);
     } else if (!net->x) {
         PyErr_SetString(PyExc_RuntimeError, "network: no batch has been through it yet");
+    } else if (gradient && net->lent && net->values[found].lender != found) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%s: its gradient was not kept, for the run ended early; forward and backward "
+                     "fill it",
+                     name);
     } else {
         const ep_value *value = &net->values[found];
         npy_intp shape[EP_RANK + 1] = {net->rows};

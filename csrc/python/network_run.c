@@ -196,20 +196,22 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
 PyDoc_STRVAR(
     train_doc,
     "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
-    "augment=None, rows=None)\n--\n\n"
+    "augment=None, rows=None, keep=True)\n--\n\n"
     "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
     "weight (one number a step), compactions, bound, deaths. Raises Diverged (attribute step) with "
-    "the network as it was before that step's update.");
+    "the network as it was before that step's update. keep: keep every gradient of an activation of "
+    "the last step; others are written over where no one needs them any more.");
 static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x",        "y",       "batch",   "first",   "rate", "pressure",
-                            "strength", "shuffle", "threads", "augment", "rows", NULL};
+    static char *names[] = {"x",        "y",        "batch",   "first",   "rate",
+                            "pressure", "strength", "shuffle", "threads", "augment",
+                            "rows",     "keep",     NULL};
     ep_network *self = (ep_network *)object;
     PyObject *x, *y, *schedules[3] = {NULL, NULL, NULL}, *augment = NULL, *rows = NULL;
     long long batch = 0, first = 0;
-    int shuffle = 1, threads = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$LLOOOpiOO:train", names, &x, &y, &batch,
+    int shuffle = 1, threads = 1, keep = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$LLOOOpiOOp:train", names, &x, &y, &batch,
                                      &first, &schedules[0], &schedules[1], &schedules[2], &shuffle,
-                                     &threads, &augment, &rows)) {
+                                     &threads, &augment, &rows, &keep)) {
         return NULL;
     }
     if (!schedules[0] || !schedules[1] || !schedules[2]) {
@@ -240,6 +242,7 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
         e.job.shuffle = shuffle != 0;
         e.job.seed = self->net->seed;
         e.job.threads = threads < 1 ? 1 : threads;
+        e.job.keep = keep != 0;
         bool ok;
         Py_BEGIN_ALLOW_THREADS
         ok = ep_train(self->net, &self->regime, &e.job, self->living, &e.record, &error);
