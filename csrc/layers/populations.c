@@ -62,7 +62,7 @@ static bool keep_sums(ep_plan *plan, ep_layer *layer, int d, ep_error *error) {
     const populations *config = layer->config;
     const ep_value x = *ep_plan_value(plan, layer->input[0]); /* the plan's may move */
     int sums = (config->mass ? 1 : 0) + (config->bias ? 1 : 0);
-    if (sums && d > 0 && d == x.rank - 1) {
+    if (sums && d > 0) {
         int of_saved[2] = {ep_plan_axis(plan, layer, "sums", sums, error), x.axis[d]};
         if (of_saved[0] < 0 || !ep_plan_saved(plan, layer, 2, of_saved, error)) {
             return false;
@@ -339,6 +339,20 @@ static void sum_rows(const populations *config, const block *k, int64_t j0, int6
     }
 }
 
+/* dL/dm and dL/db of population j that owns runs of `inner` numbers, the first at x and dy. */
+static void run_sums(const populations *config, const block *k, int64_t j, int64_t rows,
+                     const ep_real *x, const ep_real *dy, ep_real *dm, ep_real *db) {
+    run r = {k->inner, k->b ? k->b + j : NULL, k->m ? k->m + j : NULL, (ep_real)config->slope};
+    int64_t stride = k->n * k->inner;
+    ep_real of_mass = 0, of_bias = 0;
+#define CALL(kind, bias, mass, each) \
+    gradient_lanes(kind, bias, mass, &r, rows, stride, x, dy, &of_mass, &of_bias)
+    WITH_KIND(CALL, config->activation, config->bias, config->mass, false)
+#undef CALL
+    *dm = of_mass;
+    *db = of_bias;
+}
+
 /* dx, and every sample's sums. */
 static void backward_summing(const ep_pass *pass, const ep_layer *layer, const block *k) {
     const populations *config = layer->config;
@@ -354,13 +368,29 @@ static void backward_summing(const ep_pass *pass, const ep_layer *layer, const b
     }
 }
 
+/* A sample's sums where populations own runs of `inner` numbers. */
+static void sum_runs(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t sample) {
+    const populations *config = layer->config;
+    int64_t width = k->outer * k->n * k->inner, of_bias = config->mass ? k->n : 0;
+    ep_real *kept = ep_saved(pass, layer) + sample * (of_bias + (config->bias ? k->n : 0));
+    ep_real unused;
+    for (int64_t j = 0; j < k->n; j++) {
+        int64_t at = sample * width + j * k->inner;
+        run_sums(config, k, j, k->outer, ep_x(pass, layer, 0) + at, ep_dy(pass, layer) + at,
+                 config->mass ? kept + j : &unused, config->bias ? kept + of_bias + j : &unused);
+    }
+}
+
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     const populations *config = layer->config;
     tile t;
     block k = measure(pass, layer);
-    if (layer->saved >= 0) {
+    if (layer->saved >= 0 && k.inner == 1) {
         backward_summing(pass, layer, &k);
         return;
+    }
+    for (int64_t r = pass->r0; layer->saved >= 0 && r < pass->r1; r++) {
+        sum_runs(pass, layer, &k, r); /* before dx, which may take the place of dy */
     }
     k = tiled(k, &t);
     bool each = k.inner == 1;
@@ -408,18 +438,13 @@ static void gradient_rows(const ep_pass *pass, const ep_layer *layer, const bloc
     }
 }
 
-/* Population j that owns runs of `inner` numbers. */
+/* Population j that owns runs of `inner` numbers, where samples have not summed. */
 static void gradient_one(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t j,
                          ep_real *dm, ep_real *db) {
-    const populations *config = layer->config;
-    int64_t at = j * k->inner, stride = k->n * k->inner, rows = pass->rows * k->outer;
-    const ep_real *x = ep_x(pass, layer, 0) + at, *dy = ep_dy(pass, layer) + at;
-    run r = {k->inner, k->b ? k->b + j : NULL, k->m ? k->m + j : NULL, (ep_real)config->slope};
-    ep_real of_mass = 0, of_bias = 0;
-#define CALL(kind, bias, mass, each) \
-    gradient_lanes(kind, bias, mass, &r, rows, stride, x, dy, &of_mass, &of_bias)
-    WITH_KIND(CALL, config->activation, config->bias, config->mass, false)
-#undef CALL
+    int64_t at = j * k->inner;
+    ep_real of_mass, of_bias;
+    run_sums(layer->config, k, j, pass->rows * k->outer, ep_x(pass, layer, 0) + at,
+             ep_dy(pass, layer) + at, &of_mass, &of_bias);
     if (dm) {
         dm[j] = layer->shares ? dm[j] + of_mass : of_mass;
     }
@@ -438,7 +463,7 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     int of_bias = config->mass ? 1 : 0;
     ep_real *dm = config->mass ? ep_dw(pass, layer, 0) : NULL;
     ep_real *db = config->bias ? ep_dw(pass, layer, of_bias) : NULL;
-    if (k.inner == 1) {
+    if (k.inner == 1 || layer->saved >= 0) {
         size_t bytes = (size_t)(j1 - j0) * sizeof(ep_real);
         if (dm && !layer->shares) {
             memset(dm + j0, 0, bytes);
