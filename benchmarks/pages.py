@@ -156,9 +156,10 @@ def whole(found: dict[str, Facts]) -> str:
         "",
         "Written by `benchmarks/pages.py` from what `make bench` measured; `benchmarks/README.md` "
         "says how times are taken. *Floor*: the step's matrix products alone, by OpenBLAS, at "
-        'their best; *own floor*: by evoprune\'s own product. An "x" is a median of ratios taken '
-        "round by round. Peers are shown at their best: the faster of eager and compiled, of "
-        "memory layouts, of one step and a scan.",
+        "their best, with the multiply-adds that a convolution is defined by (ours does with fewer "
+        'where it goes by tiles); *own floor*: by evoprune\'s own product. An "x" is a median of '
+        "ratios taken round by round. Peers are shown at their best: the faster of eager and "
+        "compiled, of memory layouts, of one step and a scan.",
         "",
     ]
     for name, facts in found.items():

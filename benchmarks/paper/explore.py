@@ -39,6 +39,10 @@ SEEING = {
     "batch 64": seeing(4000, batch=64),
     "smoothing .1": seeing(smoothing=0.1),
     "ceiling 10": seeing(law={"ceiling": 10}),
+    "ceiling 20": seeing(law={"ceiling": 20}),
+    "ceiling 10, rate 4e-3": seeing(rate=4e-3, law={"ceiling": 10}),
+    "ceiling 10, 240 epochs": seeing(8000, epochs=240, law={"ceiling": 10}),
+    "ceiling 20, 240 epochs": seeing(8000, epochs=240, law={"ceiling": 20}),
 }
 JOBS = {
     "60 epochs, pressure 1.5": long(1.5, 2000),
