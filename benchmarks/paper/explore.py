@@ -24,10 +24,10 @@ def long(pressure: float, lifespan: float, epochs: int = 60, **changes: Any) -> 
     return Job(**{"selection": selection, "epochs": epochs, "read": "held", **changes})
 
 
-def seeing(lifespan: float = 2000, shift: int = 1, **changes: Any) -> Job:
-    """Pixels and neurons in one niche, pressure 2."""
+def seeing(lifespan: float = 2000, pressure: float = 2, shift: int = 1, **changes: Any) -> Job:
+    """Pixels and neurons in one niche, images moved."""
     changes = {"selection": ONE_NICHE, "net": "seeing 784-300-100-10", "shift": shift, **changes}
-    return long(2, lifespan, **changes)
+    return long(pressure, lifespan, **changes)
 
 
 SEEING = {
@@ -43,6 +43,10 @@ SEEING = {
     "ceiling 10, rate 4e-3": seeing(rate=4e-3, law={"ceiling": 10}),
     "ceiling 10, 240 epochs": seeing(8000, epochs=240, law={"ceiling": 10}),
     "ceiling 20, 240 epochs": seeing(8000, epochs=240, law={"ceiling": 20}),
+    "ceiling 10, 240 epochs, pressure 2.4": seeing(8000, 2.4, epochs=240, law={"ceiling": 10}),
+    "ceiling 10, 240 epochs, pressure 2.4, rate 4e-3": seeing(
+        8000, 2.4, epochs=240, rate=4e-3, law={"ceiling": 10}
+    ),
 }
 JOBS = {
     "60 epochs, pressure 1.5": long(1.5, 2000),
