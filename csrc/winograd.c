@@ -3,7 +3,6 @@
 #include "winograd.h"
 
 #include "gemm.h"
-
 #include "vector.h"
 
 #include <string.h>
@@ -11,8 +10,7 @@
 enum {
     PART = 2, /* side of a tile of outputs, */
     MOST_SIDE = 6, /* and of inputs at most */
-    MOST_PLANES = MOST_SIDE * MOST_SIDE,
-    WEIGHTS = 65536, /* numbers of weights at a time, */
+    WEIGHTS = 262144, /* numbers of weights at a time, */
     LEAST = 32, /* and so many filters at least */
     NUMBERS = 131072, /* of inputs and outputs at a time, */
     FEWEST = 16, /* and so many tiles at least */
@@ -264,7 +262,6 @@ EP_INLINE tile window(int taps, int64_t channels, int64_t filters, int64_t c, in
 
 /* What there is for windows of one size. */
 typedef struct {
-    int taps;
     void (*inputs)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1, const ep_real *x,
                    int64_t c0, int64_t c1, const ep_real *zeros, ep_real *planes, int64_t plane);
     /* Weights (taps, taps, c, filters), filters f0 .. f1, to planes of rows of `row`. */
@@ -322,8 +319,8 @@ typedef struct {
                   false);                                                                         \
         }                                                                                         \
     }                                                                                             \
-    static const scheme scheme_##TAPS = {TAPS,           inputs_##TAPS,    weights_##TAPS,        \
-                                         outputs_##TAPS, gradients_##TAPS, finish_##TAPS};
+    static const scheme scheme_##TAPS = {inputs_##TAPS, weights_##TAPS, outputs_##TAPS,           \
+                                         gradients_##TAPS, finish_##TAPS};
 
 SCHEME(3)
 SCHEME(5)
