@@ -1,6 +1,7 @@
 /* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of c in registers; b is packed
  * into panels of that width (k-major, so that the tile streams it), a is read in place by
- * broadcasts: at the widths met here packing it pays only where a long sum runs over its rows. */
+ * broadcasts: at the widths met here packing it pays only where a long sum runs over rows that are
+ * far apart. */
 #include "gemm.h"
 
 #include "vector.h"
@@ -15,7 +16,8 @@ enum { ROWS = 12 };
 enum { ROWS = 6 };
 #endif
 enum { WIDE = 2 * LANES, DIRECT_ROWS = 3, DIRECT = 4 };
-enum { AHEAD = 32 }; /* steps of k that memory is asked for what is not in a nearer cache */
+enum { AHEAD = 32 };   /* steps of k that memory is asked for what is not in a nearer cache */
+enum { SPREAD = 512 }; /* numbers from one step of k to the next, of an a that is packed */
 
 /* c[m][vectors of width LANES, of the last one `last` columns] over k numbers of packed b (a panel)
  * or of b in place (b_step). `packs`: b is copied into `panel` on the way, for the tiles to come:
@@ -227,8 +229,7 @@ static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles,
 /* Would tiles read a in pieces so far apart, for so long a k, that they share a few sets of the
  * nearest cache and are gone when the next panel of b wants them? Then it is packed. */
 static bool scattered(const ep_product *p) {
-    return p->a_row == 1 && p->a_step >= EP_GEMM_SPREAD && p->m > ROWS && p->n > WIDE &&
-           p->k > EP_GEMM_K;
+    return p->a_row == 1 && p->a_step >= SPREAD && p->m > ROWS && p->n > WIDE && p->k > EP_GEMM_K;
 }
 
 /* Numbers side by side: steps k0 .. k1 of a matrix, `step` apart, of which a product reads `width`
@@ -243,7 +244,7 @@ static stretch stretch_of(const ep_real *matrix, int64_t step, int64_t column, i
     return (stretch){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
 }
 
-/* The next so many lines to ask for: of a, then of b; of c, which is near, where all is asked for. */
+/* The next lines to ask for: of a, then of b; of c, which is near, where all is asked for. */
 static const ep_real *ask(stretch *a, stretch *b, const ep_real *c, int64_t lines) {
     stretch *of = a->at < a->end ? a : b;
     const ep_real *at = of->at;

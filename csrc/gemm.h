@@ -24,7 +24,6 @@ typedef struct {
 enum {
     EP_GEMM_K = 256,      /* k of one packed panel: it fits a first-level cache */
     EP_GEMM_COLUMNS = 32, /* of b in it */
-    EP_GEMM_SPREAD = 512, /* numbers from one step of k to the next, of an a that is packed */
     EP_GEMM_ROWS = 128,   /* numbers of a that are packed for every k, where they are */
     EP_GEMM_SCRATCH = EP_GEMM_K *
         (EP_GEMM_COLUMNS + EP_GEMM_ROWS) /* numbers a call needs, EP_ALIGN aligned */
@@ -34,7 +33,8 @@ enum {
  * lie in a slab. m, n or k may be 0. */
 void ep_gemm(const ep_product *product, ep_real *scratch);
 
-/* to(i, j) = from(j, i), i < rows, j < columns; zeros up to to_row. Rows lie to_row, from_row apart. */
+/* to(i, j) = from(j, i), i < rows, j < columns, and zeros up to to_row. Rows lie to_row and from_row
+ * numbers apart. */
 void ep_transpose(ep_real *to, int64_t rows, int64_t columns, int64_t to_row, const ep_real *from,
                   int64_t from_row);
 

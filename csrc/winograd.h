@@ -1,9 +1,11 @@
 /* winograd: convolutions by windows of 3 x 3 or 5 x 5 that step by one, with 4/9 and 9/25 of the
- * multiplications, serial. Outputs come in tiles of 2 x 2, each from 4 x 4 or 6 x 6 inputs: both are
- * sent to 16 or 36 planes, where the convolution is a product of matrices over channels, and back
+ * multiplications, serial. Outputs come in tiles of 2 x 2, each from 4 x 4 or 6 x 6 inputs: both
+ * are sent to 16 or 36 planes, where the convolution is a product of matrices over channels, and back
  * (S. Winograd 1980; A. Lavin and S. Gray, arXiv 1509.09308: F(2x2, 3x3) and F(2x2, 5x5)). A tile
  * depends on its own numbers only, and every sum runs in one order: bits show neither how images are
- * split among workers nor channels that compaction has removed. It knows nothing of layers. */
+ * split among workers nor channels that compaction has removed. Roundings are about those of a plain
+ * sum for 3 x 3, and up to some 30 times as large for 5 x 5 (tests/c/test_winograd.c). It knows
+ * nothing of layers. */
 #ifndef EP_WINOGRAD_H
 #define EP_WINOGRAD_H
 
@@ -23,9 +25,9 @@ double ep_winograd_cost(const ep_winograd *s);
 /* Numbers of scratch, EP_ALIGN aligned, that every call needs with so many channels or fewer. */
 int64_t ep_winograd_scratch(int taps, int64_t c, int64_t filters);
 
-/* y = [y +] the convolution of so many images. `turned`: the weights are those, (taps, taps, filters, c),
- * of the convolution the other way, turned round: y then is the gradient of its input. Up to a line
- * behind x and w may be read. */
+/* y = [y +] the convolution of so many images. `turned`: the weights (taps, taps, filters, c) are
+ * those of the convolution the other way, and y is the gradient of its input. Up to a line behind x
+ * and w may be read. */
 void ep_winograd_convolve(const ep_winograd *s, int64_t images, const ep_real *x, const ep_real *w,
                           bool turned, ep_real *y, bool add, ep_real *scratch);
 

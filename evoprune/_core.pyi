@@ -75,7 +75,7 @@ class _Network(Protocol):
         threads: int = 1,
         augment: dict[str, Any] | None = None,
         rows: Any = None,
-        keep: Any = True,
+        keep: bool = True,
     ) -> dict[str, Any]: ...
     def update(self, rate: float) -> None: ...
 

@@ -57,6 +57,7 @@ ARGUMENTS = {
     "born": "int | None",
     "training": "bool",
     "shuffle": "bool",
+    "keep": "bool",
     "threshold": "float",
     "strength": "float",
     "pressure": "float",

@@ -1,6 +1,6 @@
-/* conv2d: y = the sum over a window of x w, one window for every output position. Weights are stored
- * (height, width, in, out). What it is called and set to is here; convolve.h and depthwise.h compute. A
- * pure projection: bias, activation and mass belong to populations. */
+/* conv2d: y = the sum over a window of x w, one window for every output position. Weights are
+ * stored (height, width, in, out). What it is called and set to is here; convolve.h and depthwise.h
+ * compute. A pure projection: bias, activation and mass belong to populations. */
 #include "convolve.h"
 #include "depthwise.h"
 

@@ -27,8 +27,8 @@ static ep_real *spared(int64_t n, uint64_t seed) {
     return at;
 }
 
-/* Within some roundings of the largest: these sums of up to 1,700 terms were seen to be 27 (3 x 3) and
- * 460 (5 x 5) of them away. */
+/* Within some roundings of the largest: these sums of up to 1,700 terms were seen to be 27 (3 x 3)
+ * and 460 (5 x 5) of them away. */
 static bool near(int taps, const ep_real *got, const double *expected, int64_t n) {
     double largest = 0, furthest = 0;
     for (int64_t i = 0; i < n; i++) {
