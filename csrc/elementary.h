@@ -32,27 +32,28 @@ EP_INLINE float ep_select(bool condition, float a, float b) {
     return a;
 }
 
-/* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 7 (Cephes' scheme),
- * within 2 ulp. 0 below -87.69, where the result would be subnormal: what a mask sets to minus
- * infinity is gone. Infinity above 88.37, 0.35 before libm's. */
+/* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 6 (a minimax fit of what
+ * follows 1 + r, 3e-9 of e^r off), within 2 ulp. 0 below -87.69, where the result would be subnormal:
+ * what a mask sets to minus infinity is gone. Infinity above 88.37, 0.35 before libm's. */
 EP_INLINE float ep_exp(float x) {
     float clamped = ep_select(x < -88.0f, -88.0f, x); /* NaN is kept */
     clamped = ep_select(clamped > 89.0f, 89.0f, clamped);
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    /* 1.5 * 2^23, which rounds to an integer what it is added to, and an exponent's bias. */
+    const float magic = 12582912.0f + 127.0f;
     float shifted = clamped * 1.44269504088896341f + magic;
     float n = shifted - magic;
     float r = clamped - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
+    float p = 1.3814539415761828e-3f;
+    p = p * r + 8.36874544620514e-3f;
+    p = p * r + 4.166838899254799e-2f;
+    p = p * r + 1.666652113199234e-1f;
+    p = p * r + 4.999999403953552e-1f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
     uint32_t bits; /* unsigned: a NaN's bits may wrap */
     memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits - 0x4B400000u + 127u) << 23; /* n = -127: those of 0; n = 128: of infinity */
+    bits <<= 23; /* n = -127: the bits of 0; n = 128: of infinity */
     float power;
     memcpy(&power, &bits, sizeof power);
     return p * power;

@@ -15,24 +15,28 @@ enum { ROWS = 12 };
 #else
 enum { ROWS = 6 };
 #endif
-enum { WIDE = 2 * LANES, DIRECT_ROWS = 3, DIRECT = 4 };
-enum { AHEAD = 32 };   /* steps of k that memory is asked for what is not in a nearer cache */
+enum { WIDE = 2 * LANES, FEW = 3, FEW_WIDE = 4 * LANES };
+typedef enum { NEAR, PLAIN, PACKING } way; /* of a tile: how b comes */
+
+enum { AHEAD = 32 }; /* steps of k that memory is asked for what is not in a nearer cache */
+enum { FIRST = 64 }; /* steps of a long sum's first panel, for which no one has asked */
 enum { SPREAD = 512 }; /* numbers from one step of k to the next, of an a that is packed */
 
 /* c[m][vectors of width LANES, of the last one `last` columns] over k numbers of packed b (a panel)
- * or of b in place (b_step). `packs`: b is copied into `panel` on the way, for the tiles to come:
- * the stores fit between the multiply-adds, where packing by itself would wait for memory. Memory is
- * asked for a line of `soon` every step: what will be wanted later fits between them, too. */
-EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a, int64_t a_row,
+ * or of b in place (b_step). PACKING: b is copied into `panel` on the way, for the tiles to come: the
+ * stores fit between the multiply-adds, where packing by itself would wait for memory. Memory is
+ * asked for a line of `soon` every step: what will be wanted later fits between them, too. NEAR: all
+ * is in the nearest cache, and nothing is asked for. */
+EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, int64_t a_row,
                     int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
                     int64_t last, bool add, ep_real *panel, const ep_real *soon) {
-    vector sum[ROWS][DIRECT];
+    vector sum[ROWS][FEW_WIDE / LANES];
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             const ep_real *from = c + i * c_row + j * LANES;
-            if (!add) {
+            if (!add && how != NEAR) {
                 __builtin_prefetch(from, 1);
             }
             sum[i][j] = !add              ? (vector){0}
@@ -41,12 +45,14 @@ EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a,
         }
     }
     for (int64_t step = 0; step < k; step++) {
-        vector row[DIRECT];
-        __builtin_prefetch(soon + step * (int64_t)EP_LINE, 0, 2);
+        vector row[FEW_WIDE / LANES];
+        if (how != NEAR) {
+            __builtin_prefetch(soon + step * (int64_t)EP_LINE, 0, 2);
+        }
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             row[j] = *(const loose *)(b + j * LANES);
-            if (packs) {
+            if (how == PACKING) {
                 __builtin_prefetch(b + AHEAD * b_step + j * LANES);
                 *(vector *)(panel + j * LANES) = row[j];
             }
@@ -61,7 +67,7 @@ EP_INLINE void tile(int m, int vectors, bool packs, int64_t k, const ep_real *a,
         }
         a += a_step;
         b += b_step;
-        panel += packs ? vectors * LANES : 0;
+        panel += how == PACKING ? vectors * LANES : 0;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
@@ -77,18 +83,22 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
                         bool add, ep_real *panel, const ep_real *soon);
 
 // clang-format off
-#define TILE(name, rows, vectors, packs)                                                     \
-    static void name##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \
-                                          int64_t a_step, const ep_real *b, int64_t b_step,  \
-                                          ep_real *c, int64_t c_row, int64_t last, bool add, \
-                                          ep_real *panel, const ep_real *soon) {             \
-        tile(rows, vectors, packs, k, a, a_row, a_step, b, b_step, c, c_row, last, add,      \
-             panel, soon);                                                                   \
+#define TILE(how, rows, vectors)                                                            \
+    static void how##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \
+                                         int64_t a_step, const ep_real *b, int64_t b_step,  \
+                                         ep_real *c, int64_t c_row, int64_t last, bool add, \
+                                         ep_real *panel, const ep_real *soon) {             \
+        tile(rows, vectors, how, k, a, a_row, a_step, b, b_step, c, c_row, last, add,       \
+             panel, soon);                                                                  \
     }
-#define TILES(rows)                                                      \
-    TILE(plain, rows, 1, false) TILE(plain, rows, 2, false)              \
-    TILE(packing, rows, 1, true) TILE(packing, rows, 2, true)
-#define FOUR(rows) {{plain_##rows##_1, plain_##rows##_2}, {packing_##rows##_1, packing_##rows##_2}}
+#define TILES(rows)                          \
+    TILE(NEAR, rows, 1) TILE(NEAR, rows, 2)  \
+    TILE(PLAIN, rows, 1) TILE(PLAIN, rows, 2)\
+    TILE(PACKING, rows, 1) TILE(PACKING, rows, 2)
+#define SIX(rows)                            \
+    {{NEAR_##rows##_1, NEAR_##rows##_2},     \
+     {PLAIN_##rows##_1, PLAIN_##rows##_2},   \
+     {PACKING_##rows##_1, PACKING_##rows##_2}}
 TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
 TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
@@ -96,24 +106,19 @@ TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #if defined(__AVX512F__)
 TILES(13) TILES(14)
 #endif
-TILE(plain, 1, 4, false) TILE(plain, 2, 4, false) TILE(plain, 3, 4, false)
+TILE(NEAR, 1, 4) TILE(NEAR, 2, 4) TILE(NEAR, 3, 4)
 
-/* By rows, plain or packing, and vectors. */
-static const tile_of tiles_of[ROWS + 1][2][2] = {
-    {{NULL}}, FOUR(1), FOUR(2), FOUR(3), FOUR(4), FOUR(5), FOUR(6),
+/* By rows, how b comes, and vectors. */
+static const tile_of tiles_of[ROWS + 1][3][2] = {
+    {{NULL}}, SIX(1), SIX(2), SIX(3), SIX(4), SIX(5), SIX(6),
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
-    FOUR(7), FOUR(8), FOUR(9), FOUR(10), FOUR(11), FOUR(12),
+    SIX(7), SIX(8), SIX(9), SIX(10), SIX(11), SIX(12),
 #endif
 #if defined(__AVX512F__)
-    FOUR(13), FOUR(14),
+    SIX(13), SIX(14),
 #endif
 };
-static const tile_of direct_tiles[DIRECT_ROWS + 1][3] = {
-    {NULL, NULL, NULL},
-    {plain_1_1, plain_1_2, plain_1_4},
-    {plain_2_1, plain_2_2, plain_2_4},
-    {plain_3_1, plain_3_2, plain_3_4},
-};
+static const tile_of few_rows[FEW + 1] = {NULL, NEAR_1_4, NEAR_2_4, NEAR_3_4};
 
 // clang-format on
 
@@ -132,12 +137,14 @@ typedef int32_t block_index __attribute__((vector_size(BLOCK * sizeof(ep_real)))
 #define PICK(a, b, ...) __builtin_shuffle(a, b, (block_index){__VA_ARGS__})
 #endif
 
-/* An 8 x 8 block transposed in registers: to[k * to_row + j] = from[j * from_row + k]. */
-EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from, int64_t from_row) {
+/* An 8 x 8 block transposed in registers: to[k * to_row + j] = from[j * from_row + k]; from the
+ * `have`-th row on, zeros. */
+EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from, int64_t from_row,
+                               int64_t have) {
     block_row r[BLOCK], s[BLOCK];
 #pragma GCC unroll 8
     for (int i = 0; i < BLOCK; i++) {
-        r[i] = *(const block_loose *)(from + i * from_row);
+        r[i] = i < have ? (block_row) * (const block_loose *)(from + i * from_row) : (block_row){0};
     }
 #pragma GCC unroll 4
     for (int i = 0; i < BLOCK; i += 2) {
@@ -165,42 +172,54 @@ EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from,
 
 void ep_transpose(ep_real *to, int64_t rows, int64_t columns, int64_t to_row, const ep_real *from,
                   int64_t from_row) {
-    int64_t whole_j = columns / BLOCK * BLOCK, whole_i = rows / BLOCK * BLOCK;
-    for (int64_t j = 0; j < whole_j; j += BLOCK) {
-        for (int64_t i = 0; i < whole_i; i += BLOCK) {
-            transpose_block(to + i * to_row + j, to_row, from + j * from_row + i, from_row);
+    int64_t whole = rows / BLOCK * BLOCK, j = 0;
+    for (; j + BLOCK <= to_row; j += BLOCK) {
+        int64_t have = ep_max(0, ep_min(BLOCK, columns - j));
+        for (int64_t i = 0; i < whole; i += BLOCK) {
+            const ep_real *at = from + j * from_row + i;
+            if (have == BLOCK) {
+                transpose_block(to + i * to_row + j, to_row, at, from_row, BLOCK);
+            } else {
+                transpose_block(to + i * to_row + j, to_row, at, from_row, have);
+            }
         }
-        for (int64_t i = whole_i; i < rows; i++) {
-            for (int64_t jj = j; jj < j + BLOCK; jj++) {
-                to[i * to_row + jj] = from[jj * from_row + i];
+        for (int64_t i = whole; i < rows; i++) {
+            for (int64_t k = 0; k < BLOCK; k++) {
+                to[i * to_row + j + k] = k < have ? from[(j + k) * from_row + i] : 0;
             }
         }
     }
-    for (int64_t j = whole_j; j < to_row; j++) {
+    for (; j < to_row; j++) {
         for (int64_t i = 0; i < rows; i++) {
             to[i * to_row + j] = j < columns ? from[j * from_row + i] : 0;
         }
     }
 }
 
-/* A few rows: packing b would cost as much as the product, so it is read where it lies. */
-static void direct(const ep_product *p) {
-    int64_t m = p->m;
-    for (int64_t j = 0; j < p->n;) {
-        int64_t left = p->n - j;
-        int which = left >= DIRECT * LANES ? 2 : left > LANES ? 1 : 0;
-        int64_t width = ep_min(left, (which == 2 ? DIRECT : which + 1) * LANES);
-        tile_of run = direct_tiles[m][which];
-        int64_t last = (width - 1) % LANES + 1;
-        run(p->k, p->a, p->a_row, p->a_step, p->b + j, p->b_step, p->c + j, p->c_row, last, p->add,
-            NULL, p->c);
-        j += width;
-    }
-}
-
 static void clear(const ep_product *p) {
     for (int64_t i = 0; i < p->m; i++) {
         memset(p->c + i * p->c_row, 0, (size_t)p->n * sizeof *p->c);
+    }
+}
+
+void ep_gemm_near(const ep_product *p) {
+    EP_ASSERT(p->b_col == 1);
+    if (p->k <= 0 && !p->add) {
+        clear(p);
+    }
+    if (p->m <= 0 || p->k <= 0) {
+        return;
+    }
+    int64_t tiles = (p->m + ROWS - 1) / ROWS;
+    for (int64_t j = 0, width; j < p->n; j += width) {
+        bool few = p->m <= FEW && p->n - j >= FEW_WIDE;
+        width = ep_min(p->n - j, few ? FEW_WIDE : WIDE);
+        for (int64_t t = 0; t < tiles; t++) {
+            int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;
+            tile_of run = few ? few_rows[m] : tiles_of[m][NEAR][width > LANES];
+            run(p->k, p->a + i * p->a_row, p->a_row, p->a_step, p->b + j, p->b_step,
+                p->c + i * p->c_row + j, p->c_row, (width - 1) % LANES + 1, p->add, NULL, NULL);
+        }
     }
 }
 
@@ -258,8 +277,9 @@ static const ep_real *ask(stretch *a, stretch *b, const ep_real *c, int64_t line
 static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
     int64_t tiles = (p->m + ROWS - 1) / ROWS;
     ep_real *panel = scratch, *rows = scratch + EP_GEMM_K * EP_GEMM_COLUMNS;
-    for (int64_t k0 = 0; k0 < p->k; k0 += EP_GEMM_K) {
-        int64_t k = ep_min(EP_GEMM_K, p->k - k0);
+    int64_t k = p->k > EP_GEMM_K && p->a_row == 1 ? FIRST : EP_GEMM_K;
+    for (int64_t k0 = 0; k0 < p->k; k0 += k, k = EP_GEMM_K) {
+        k = ep_min(k, p->k - k0);
         bool add = p->add || k0 > 0;
         int64_t k1 = k0 + k, k2 = ep_min(p->k, k1 + EP_GEMM_K);
         stretch next_a = stretch_of(p->a, p->a_step, p->a_row, p->m, k1, k2);
@@ -280,12 +300,11 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
                                           : p->a + i * p->a_row + k0 * p->a_step;
                 bool first = in_place && t == 0;
                 ep_real *c = p->c + i * p->c_row + j;
-                tiles_of[m][first && tiles > 1][wide == WIDE](k, a, p->a_row,
-                                                              packed ? PITCH : p->a_step,
-                                                              first ? b : panel,
-                                                              first ? p->b_step : wide, c, p->c_row,
-                                                              (width - 1) % LANES + 1, add, panel,
-                                                              ask(&next_a, &next_b, c, k));
+                tiles_of[m][first && tiles > 1 ? PACKING : PLAIN]
+                        [wide == WIDE](k, a, p->a_row, packed ? PITCH : p->a_step,
+                                       first ? b : panel, first ? p->b_step : wide, c, p->c_row,
+                                       (width - 1) % LANES + 1, add, panel,
+                                       ask(&next_a, &next_b, c, k));
             }
         }
     }
@@ -299,8 +318,8 @@ void ep_gemm(const ep_product *p, ep_real *scratch) {
     if (p->m <= 0 || p->n <= 0 || p->k <= 0) {
         return;
     }
-    if (p->m <= DIRECT_ROWS && p->b_col == 1) {
-        direct(p);
+    if (p->m <= FEW && p->b_col == 1) { /* packing b would cost as much as the product */
+        ep_gemm_near(p);
         return;
     }
     if (!scattered(p)) {

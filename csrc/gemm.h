@@ -33,6 +33,10 @@ enum {
  * lie in a slab. m, n or k may be 0. */
 void ep_gemm(const ep_product *product, ep_real *scratch);
 
+/* The same bits where b_col is 1 and all operands are in the nearest cache, or m is small: b is read
+ * in place, memory is not asked for ahead. */
+void ep_gemm_near(const ep_product *product);
+
 /* to(i, j) = from(j, i), i < rows, j < columns, and zeros up to to_row. Rows lie to_row and from_row
  * numbers apart. */
 void ep_transpose(ep_real *to, int64_t rows, int64_t columns, int64_t to_row, const ep_real *from,

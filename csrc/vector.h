@@ -18,6 +18,20 @@ enum { LANES = BYTES / sizeof(ep_real) };
 typedef ep_real vector __attribute__((vector_size(BYTES)));
 typedef ep_real loose __attribute__((vector_size(BYTES), aligned(sizeof(ep_real)), may_alias));
 
+/* The larger number of each pair; b where one is NaN. */
+EP_INLINE vector larger(vector a, vector b) {
+#if defined(__AVX512F__) && !defined(EP_DOUBLE)
+    return (vector)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX512F__)
+    return (vector)_mm512_max_pd((__m512d)a, (__m512d)b);
+#else
+    for (int i = 0; i < LANES; i++) {
+        a[i] = a[i] > b[i] ? a[i] : b[i];
+    }
+    return a;
+#endif
+}
+
 /* The first n of a vector's numbers, n from 1 to LANES, and no other memory. */
 #if defined(__AVX512F__) && !defined(EP_DOUBLE)
 EP_INLINE vector get(const ep_real *from, int64_t n) {

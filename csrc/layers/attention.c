@@ -2,13 +2,15 @@
  * before it and one behind it make multi-head attention, and its heads axis is an axis like any
  * other, so it knows neither mass nor extinction.
  *
- * Work goes by (sample, head, LANES queries). Scores lie transposed, (keys, LANES), so that the
- * maximum, sum and exp of a query run down a lane: no reduction within a vector, and q, k, v are
- * read where they are. Kept for backward is one number per query and head, the log of its softmax's
- * denominator; a (heads, positions, positions) block exists nowhere. */
+ * Work goes by (sample, head, group of queries). Queries are turned once, to lie side by side, and
+ * scores lie as (keys, queries): the maximum, sum and exp of a query run down a lane, with no
+ * reduction within a vector, and k and v are read where they are. All of a group is in the nearest
+ * cache for a hundred positions or so. Kept for backward is one number per query and head, the log of
+ * its softmax's denominator; a (heads, positions, positions) block exists nowhere. */
 #include "elementary.h"
 #include "gemm.h"
 #include "layer.h"
+#include "vector.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,7 +20,7 @@ typedef struct {
     double scale;
 } attention;
 
-enum { LANES = 2 * (int)EP_LINE }; /* queries at a time */
+enum { LINE = (int)EP_LINE, GROUP = 4 * LINE }; /* queries of a line, and at a time */
 
 static const ep_field fields[] = {
     {.name = "causal",
@@ -56,90 +58,18 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
             }
         }
     }
-    int64_t scores = ep_times(axes[q->axis[0]].n, 2 * LANES);
-    if (scores < 0 || scores > INT64_MAX / 64) {
+    int64_t rows = axes[q->axis[0]].n + axes[q->axis[2]].n;
+    layer->scratch = ep_times(rows, 2 * GROUP);
+    if (layer->scratch < 0 || layer->scratch > INT64_MAX / 64) {
         return ep_fail(error, EP_BAD_VALUE, "%s: too many positions, got %lld", layer->name,
                        (long long)axes[q->axis[0]].n);
     }
-    layer->scratch = EP_GEMM_SCRATCH + scores;
     int axis[3] = {q->axis[0], q->axis[1], q->axis[2]}; /* a new value may move the others */
     return ep_plan_output(plan, layer, 3, axis, error) &&
            ep_plan_saved(plan, layer, 2, axis, error);
 }
 
-/* ---- softmax down the lanes ----------------------------------------------------------------- */
-
-/* One (keys, LANES) block: lane l is query i0 + l, which sees keys 0 .. i0 + l when causal. The
- * last block of a long sequence begins early, so that every lane is a query and the products have
- * no ragged edge; its first `done` lanes belong to the block before and are used no further. */
-typedef struct {
-    int64_t keys, i0, lanes, done;
-    bool causal;
-    ep_real scale;
-} block;
-
-/* Hides the keys that a query must not see. They are the last LANES of the block at most. */
-static void mask(const block *b, ep_real *restrict s) {
-    for (int64_t j = b->causal ? b->i0 + 1 : b->keys; j < b->keys; j++) {
-        for (int64_t l = 0; l < j - b->i0; l++) {
-            s[j * LANES + l] = -INFINITY;
-        }
-    }
-}
-
-/* s: scores -> probabilities; lse: log of the sum of the exponentials of the scaled scores. */
-static void softmax(const block *b, ep_real *restrict s, ep_real *restrict lse) {
-    const int64_t keys = b->keys;
-    const ep_real scale = b->scale;
-    ep_real most[LANES], sum[LANES];
-    for (int l = 0; l < LANES; l++) {
-        most[l] = -INFINITY;
-        sum[l] = 0;
-    }
-    for (int64_t j = 0; j < keys; j++) {
-        for (int l = 0; l < LANES; l++) {
-            most[l] = s[j * LANES + l] > most[l] ? s[j * LANES + l] : most[l];
-        }
-    }
-    for (int64_t j = 0; j < keys; j++) {
-        for (int l = 0; l < LANES; l++) {
-            ep_real e = ep_exp(scale * (s[j * LANES + l] - most[l]));
-            s[j * LANES + l] = e;
-            sum[l] += e;
-        }
-    }
-    for (int l = 0; l < LANES; l++) {
-        lse[l] = scale * most[l] + ep_log(sum[l]);
-        sum[l] = 1 / sum[l];
-    }
-    for (int64_t j = 0; j < keys; j++) {
-        for (int l = 0; l < LANES; l++) {
-            s[j * LANES + l] *= sum[l];
-        }
-    }
-}
-
-/* s: scores -> probabilities p; g: dp -> gradient of the raw scores, scale p (dp - sum_j p dp). */
-static void softmax_back(const block *b, const ep_real *restrict lse, ep_real *restrict s,
-                         ep_real *restrict g) {
-    const int64_t keys = b->keys;
-    const ep_real scale = b->scale;
-    ep_real mean[LANES] = {0};
-    for (int64_t j = 0; j < keys; j++) {
-        for (int l = 0; l < LANES; l++) {
-            ep_real p = ep_exp(scale * s[j * LANES + l] - lse[l]);
-            s[j * LANES + l] = p;
-            mean[l] += p * g[j * LANES + l];
-        }
-    }
-    for (int64_t j = 0; j < keys; j++) {
-        for (int l = 0; l < LANES; l++) {
-            g[j * LANES + l] = scale * s[j * LANES + l] * (g[j * LANES + l] - mean[l]);
-        }
-    }
-}
-
-/* ---- the layer ------------------------------------------------------------------------------ */
+/* ---- a head of a sample, and a group of its queries ------------------------------------------ */
 
 typedef struct {
     int64_t positions, heads, dims, row; /* row: numbers from a position to the next */
@@ -157,92 +87,213 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
                      config->causal != 0, (ep_real)scale};
 }
 
-static block block_at(const extents *e, int64_t first) {
-    int64_t i0 = ep_max(0, ep_min(first, e->positions - LANES));
-    int64_t keys = e->causal ? ep_min(e->positions, i0 + LANES) : e->positions;
-    return (block){keys, i0, ep_min(LANES, e->positions - i0), first - i0, e->causal, e->scale};
+/* Queries i0 .. i0 + n. Lanes are n in whole lines; those behind the queries are zeros, and idle. */
+typedef struct {
+    int64_t i0, n, lanes;
+} group;
+
+static group group_at(const extents *e, int64_t i0) {
+    int64_t n = ep_min(GROUP, e->positions - i0);
+    return (group){i0, n, (n + LINE - 1) / LINE * LINE};
 }
 
-/* Operands are those of a sample and head, at position 0. to (keys, lanes) = keys_of queries_of' */
-static void outer(const extents *e, const block *b, const ep_real *keys_of,
-                  const ep_real *queries_of, ep_real *to, ep_real *scratch) {
-    ep_gemm(&(ep_product){.m = b->keys,
-                          .n = b->lanes,
-                          .k = e->dims,
-                          .a = keys_of,
-                          .a_row = e->row,
-                          .a_step = 1,
-                          .b = queries_of + b->i0 * e->row,
-                          .b_step = 1,
-                          .b_col = e->row,
-                          .c = to,
-                          .c_row = LANES},
-            scratch);
+/* Queries that see the same keys, to a line: all of a group, or where attention is causal a line. */
+static int64_t stripe(const extents *e, const group *g) { return e->causal ? LINE : g->lanes; }
+
+/* How many keys the queries of the stripe that begins at lane l see. */
+static int64_t seen(const extents *e, const group *g, int64_t l) {
+    return e->causal ? ep_min(e->positions, g->i0 + l + LINE) : e->positions;
+}
+
+/* Operands of the products are those of a sample and head, at position 0. */
+
+/* to (dims, lanes) = from' */
+static void turn(const extents *e, const group *g, const ep_real *from, ep_real *to) {
+    ep_transpose(to, e->dims, g->n, g->lanes, from + g->i0 * e->row, e->row);
+}
+
+/* to (keys, lanes) = keys_of turned */
+static void outer(const extents *e, const group *g, const ep_real *keys_of, const ep_real *turned,
+                  ep_real *to) {
+    int64_t width = stripe(e, g);
+    for (int64_t l = 0; l < g->lanes; l += width) {
+        ep_gemm_near(&(ep_product){.m = seen(e, g, l),
+                                   .n = width,
+                                   .k = e->dims,
+                                   .a = keys_of,
+                                   .a_row = e->row,
+                                   .a_step = 1,
+                                   .b = turned + l,
+                                   .b_step = g->lanes,
+                                   .b_col = 1,
+                                   .c = to + l,
+                                   .c_row = g->lanes});
+    }
 }
 
 /* to (queries, dims) [+]= p' (lanes, keys) from (keys, dims) */
-static void to_queries(const extents *e, const block *b, const ep_real *p, const ep_real *from,
-                       ep_real *to, bool add, ep_real *scratch) {
-    ep_gemm(&(ep_product){.m = b->lanes - b->done,
-                          .n = e->dims,
-                          .k = b->keys,
-                          .a = p + b->done,
-                          .a_row = 1,
-                          .a_step = LANES,
-                          .b = from,
-                          .b_step = e->row,
-                          .b_col = 1,
-                          .c = to + (b->i0 + b->done) * e->row,
-                          .c_row = e->row,
-                          .add = add},
-            scratch);
+static void to_queries(const extents *e, const group *g, const ep_real *p, const ep_real *from,
+                       ep_real *to, bool add) {
+    int64_t width = stripe(e, g);
+    for (int64_t l = 0; l < g->n; l += width) {
+        ep_gemm_near(&(ep_product){.m = ep_min(width, g->n - l),
+                                   .n = e->dims,
+                                   .k = seen(e, g, l),
+                                   .a = p + l,
+                                   .a_row = 1,
+                                   .a_step = g->lanes,
+                                   .b = from,
+                                   .b_step = e->row,
+                                   .b_col = 1,
+                                   .c = to + (g->i0 + l) * e->row,
+                                   .c_row = e->row,
+                                   .add = add});
+    }
 }
 
-/* to (keys, dims) += p (keys, lanes) from (queries, dims) */
-static void to_keys(const extents *e, const block *b, const ep_real *p, const ep_real *from,
-                    ep_real *to, ep_real *scratch) {
-    ep_gemm(&(ep_product){.m = b->keys,
-                          .n = e->dims,
-                          .k = b->lanes - b->done,
-                          .a = p + b->done,
-                          .a_row = LANES,
-                          .a_step = 1,
-                          .b = from + (b->i0 + b->done) * e->row,
-                          .b_step = e->row,
-                          .b_col = 1,
-                          .c = to,
-                          .c_row = e->row,
-                          .add = true},
-            scratch);
+/* to [+]= p (keys, lanes) from (queries, dims), for keys j0 .. j1, which queries from lane l on see. */
+static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j1, int64_t l,
+                         const ep_real *p, const ep_real *from, ep_real *to, bool add) {
+    ep_gemm_near(&(ep_product){.m = j1 - j0,
+                               .n = e->dims,
+                               .k = g->n - l,
+                               .a = p + j0 * g->lanes + l,
+                               .a_row = g->lanes,
+                               .a_step = 1,
+                               .b = from + (g->i0 + l) * e->row,
+                               .b_step = e->row,
+                               .b_col = 1,
+                               .c = to + j0 * e->row,
+                               .c_row = e->row,
+                               .add = add});
 }
+
+/* The same for all keys; what no group has reached before is written, unless `add`. */
+static void to_keys(const extents *e, const group *g, const ep_real *p, const ep_real *from,
+                    ep_real *to, bool add) {
+    if (!e->causal) {
+        to_some_keys(e, g, 0, e->positions, 0, p, from, to, add || g->i0 > 0);
+        return;
+    }
+    to_some_keys(e, g, 0, g->i0, 0, p, from, to, true);
+    for (int64_t l = 0; l < g->n; l += LINE) {
+        to_some_keys(e, g, g->i0 + l, seen(e, g, l), l, p, from, to, add);
+    }
+}
+
+/* ---- softmax down the lanes ----------------------------------------------------------------- */
+
+/* Hides from a line of queries, whose first sees the keys up to j0, those that come later. */
+static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
+    for (int64_t j = j0 + 1; j < keys; j++) {
+        for (int64_t l = 0; l < j - j0; l++) {
+            s[j * lanes + l] = -INFINITY;
+        }
+    }
+}
+
+/* exp of every number; written out so that a compiler makes vectors of it. */
+EP_INLINE vector each_exp(vector v) {
+    ep_real x[LANES];
+    memcpy(x, &v, sizeof x);
+    for (int i = 0; i < LANES; i++) {
+        x[i] = ep_exp(x[i]);
+    }
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+
+EP_INLINE vector at(const ep_real *s) { return (vector)*(const loose *)s; }
+
+/* s: scores -> probabilities; lse: log of the sum of the exponentials of the scaled scores. */
+static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_real *lse) {
+    for (int l = 0; l < LINE; l += LANES, s += LANES) {
+        ep_real top[LANES], of[LANES];
+        vector m[4] = {at(s), at(s), at(s), at(s)}, sum = {0};
+        int64_t j = 1;
+        for (; j + 4 <= keys; j += 4) {
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                m[i] = larger(m[i], at(s + (j + i) * lanes));
+            }
+        }
+        for (; j < keys; j++) {
+            m[0] = larger(m[0], at(s + j * lanes));
+        }
+        vector most = scale * larger(larger(m[0], m[1]), larger(m[2], m[3]));
+        for (j = 0; j < keys; j++) {
+            vector e = each_exp(scale * at(s + j * lanes) - most);
+            *(loose *)(s + j * lanes) = e;
+            sum += e;
+        }
+        memcpy(top, &most, sizeof top);
+        memcpy(of, &sum, sizeof of);
+        for (int i = 0; i < LANES; i++) {
+            lse[l + i] = top[i] + ep_log(of[i]);
+        }
+        sum = 1 / sum;
+        for (j = 0; j < keys; j++) {
+            *(loose *)(s + j * lanes) = at(s + j * lanes) * sum;
+        }
+    }
+}
+
+/* s: scores -> probabilities p; g: dp -> gradient of the raw scores, scale p (dp - sum_j p dp). */
+static void softmax_back(int64_t keys, int64_t lanes, ep_real scale, const ep_real *lse, ep_real *s,
+                         ep_real *g) {
+    for (int l = 0; l < LINE; l += LANES, s += LANES, g += LANES) {
+        vector of = at(lse + l), mean = {0};
+        for (int64_t j = 0; j < keys; j++) {
+            vector p = each_exp(scale * at(s + j * lanes) - of);
+            *(loose *)(s + j * lanes) = p;
+            mean += p * at(g + j * lanes);
+        }
+        for (int64_t j = 0; j < keys; j++) {
+            vector p = at(s + j * lanes), d = at(g + j * lanes);
+            *(loose *)(g + j * lanes) = scale * p * (d - mean);
+        }
+    }
+}
+
+/* ---- the layer ------------------------------------------------------------------------------ */
 
 static void forward(const ep_pass *pass, const ep_layer *layer) {
     extents e = measure(pass, layer);
     const ep_real *q = ep_x(pass, layer, 0), *k = ep_x(pass, layer, 1), *v = ep_x(pass, layer, 2);
     ep_real *y = ep_y(pass, layer), *saved = ep_saved(pass, layer);
-    ep_real *scratch = pass->scratch, *s = scratch + EP_GEMM_SCRATCH, lse[LANES];
-    for (int64_t at = pass->r0 * e.heads; at < pass->r1 * e.heads; at++) {
-        int64_t r = at / e.heads, h = at % e.heads;
+    ep_real *turned = pass->scratch, *s = turned + e.dims * GROUP, lse[LINE];
+    for (int64_t i = pass->r0 * e.heads; i < pass->r1 * e.heads; i++) {
+        int64_t r = i / e.heads, h = i % e.heads;
         int64_t base = r * e.positions * e.row + h * e.dims;
         ep_real *kept = saved + r * e.positions * e.heads + h;
-        for (int64_t first = 0; first < e.positions; first += LANES) {
-            block b = block_at(&e, first);
-            outer(&e, &b, k + base, q + base, s, scratch);
-            mask(&b, s);
-            softmax(&b, s, lse);
-            to_queries(&e, &b, s, v + base, y + base, false, scratch);
-            for (int64_t l = b.done; l < b.lanes; l++) {
-                kept[(b.i0 + l) * e.heads] = lse[l];
+        for (int64_t first = 0; first < e.positions; first += GROUP) {
+            group g = group_at(&e, first);
+            turn(&e, &g, q + base, turned);
+            outer(&e, &g, k + base, turned, s);
+            for (int64_t l = 0; l < g.lanes; l += LINE) {
+                int64_t keys = seen(&e, &g, l);
+                mask(e.causal ? first + l : keys, keys, g.lanes, s + l);
+                softmax(keys, g.lanes, e.scale, s + l, lse);
+                for (int64_t n = l; n < ep_min(l + LINE, g.n); n++) {
+                    kept[(first + n) * e.heads] = lse[n - l];
+                }
             }
+            to_queries(&e, &g, s, v + base, y + base, false);
         }
     }
 }
 
-/* Every dx is a sum over blocks: it starts from zero where nobody has written before. */
+/* Is dx i written, and not added to? Where inputs are one value, each is a term of its gradient. */
+static bool fresh(const ep_layer *layer, int i) {
+    const int *in = layer->input;
+    return !layer->adds[i] && in[0] != in[1] && in[1] != in[2] && in[0] != in[2];
+}
+
+/* Where the terms come mixed they are added to zeros. */
 static void clear(const ep_pass *pass, const ep_layer *layer, int64_t r, int64_t width) {
     for (int i = 0; i < 3; i++) {
         ep_real *dx = ep_dx(pass, layer, i);
-        if (dx && !layer->adds[i]) {
+        if (dx && !layer->adds[i] && !fresh(layer, i)) {
             memset(dx + r * width, 0, (size_t)width * sizeof *dx);
         }
     }
@@ -253,32 +304,37 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     const ep_real *q = ep_x(pass, layer, 0), *k = ep_x(pass, layer, 1), *v = ep_x(pass, layer, 2);
     ep_real *dq = ep_dx(pass, layer, 0), *dk = ep_dx(pass, layer, 1), *dv = ep_dx(pass, layer, 2);
     const ep_real *dy = ep_dy(pass, layer), *saved = ep_saved(pass, layer);
-    ep_real *scratch = pass->scratch, *p = scratch + EP_GEMM_SCRATCH, lse[LANES] = {0};
-    ep_real *g = p + e.positions * LANES;
-    for (int64_t at = pass->r0 * e.heads; at < pass->r1 * e.heads; at++) {
-        int64_t r = at / e.heads, h = at % e.heads;
+    ep_real *turned = pass->scratch, *p = turned + e.dims * GROUP;
+    ep_real *dp = p + e.positions * GROUP, lse[LINE] = {0};
+    for (int64_t i = pass->r0 * e.heads; i < pass->r1 * e.heads; i++) {
+        int64_t r = i / e.heads, h = i % e.heads;
         int64_t base = r * e.positions * e.row + h * e.dims;
         const ep_real *kept = saved + r * e.positions * e.heads + h;
         if (h == 0) {
             clear(pass, layer, r, e.positions * e.row);
         }
-        for (int64_t first = 0; first < e.positions; first += LANES) {
-            block b = block_at(&e, first);
-            for (int64_t l = 0; l < b.lanes; l++) {
-                lse[l] = kept[(b.i0 + l) * e.heads];
+        for (int64_t first = 0; first < e.positions; first += GROUP) {
+            group g = group_at(&e, first);
+            turn(&e, &g, q + base, turned);
+            outer(&e, &g, k + base, turned, p);
+            turn(&e, &g, dy + base, turned);
+            outer(&e, &g, v + base, turned, dp);
+            for (int64_t l = 0; l < g.lanes; l += LINE) {
+                int64_t keys = seen(&e, &g, l);
+                for (int64_t n = l; n < ep_min(l + LINE, g.n); n++) {
+                    lse[n - l] = kept[(first + n) * e.heads];
+                }
+                mask(e.causal ? first + l : keys, keys, g.lanes, p + l);
+                softmax_back(keys, g.lanes, e.scale, lse, p + l, dp + l);
             }
-            outer(&e, &b, k + base, q + base, p, scratch);
-            outer(&e, &b, v + base, dy + base, g, scratch);
-            mask(&b, p);
-            softmax_back(&b, lse, p, g);
             if (dv) {
-                to_keys(&e, &b, p, dy + base, dv + base, scratch);
+                to_keys(&e, &g, p, dy + base, dv + base, !fresh(layer, 2));
             }
             if (dk) {
-                to_keys(&e, &b, g, q + base, dk + base, scratch);
+                to_keys(&e, &g, dp, q + base, dk + base, !fresh(layer, 1));
             }
             if (dq) {
-                to_queries(&e, &b, g, k + base, dq + base, true, scratch);
+                to_queries(&e, &g, dp, k + base, dq + base, !fresh(layer, 0));
             }
         }
     }
