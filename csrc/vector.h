@@ -1,5 +1,5 @@
 /* vector: the widest vector of this processor as the compiler has it, and the first few of its
- * numbers. Of the files that multiply and transform; it knows nothing of either. */
+ * numbers. Of the files that multiply, transform and attend; it knows nothing of these. */
 #ifndef EP_VECTOR_H
 #define EP_VECTOR_H
 

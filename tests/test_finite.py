@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import cases
 import numpy as np
 import pytest
 import runs
@@ -56,3 +57,13 @@ def test_a_run_that_blows_up_is_stopped_where_it_can_still_be_used():
         runs.train(net, (1e3 * x0, y0), 500, rate=1e4)
     assert 0 < caught.value.step == net.step < 500
     assert re.search(r"step \d+", str(caught.value))
+
+
+@pytest.mark.parametrize("core", BOTH, ids=name_of)
+def test_attention_stands_scores_of_any_size(core):
+    case = {"input": (70, 4), "config": {}, "inputs": [1, 1, 1],
+            "before": [("dense", {"units": [3, 5]}, [0])]}  # fmt: skip
+    net = cases.filled(core.Network(cases.spec(core, "attention", case, True)))
+    x = np.random.default_rng(0).standard_normal((3, 70, 4))
+    x = (3e7 * x / np.abs(x)).astype(core.dtype)  # products of 1e15, of which many are the largest
+    assert np.isfinite(net.predict(x)).all()

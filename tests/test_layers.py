@@ -313,7 +313,7 @@ def test_a_layer_may_lose_everybody(core, case):
 LARGE = {
     "dense": {"input": (3, 40), "config": {"units": [96]}},
     "populations": {"input": (70000,), "config": {"activation": "gelu"}, "rows": 9},
-    "attention": {"input": (40, 24), "config": {"causal": True}, "inputs": [1, 2, 3],
+    "attention": {"input": (70, 24), "config": {"causal": True}, "inputs": [1, 2, 3],
                   "before": [("dense", {"units": [6, 8]}, [0]), ("dense", {}, [0, 1]),
                              ("dense", {}, [0, 1])]},
     "embedding": {"input": (9,), "config": {"vocabulary": 3000, "units": 24}, "ids": 3000},

@@ -5,8 +5,9 @@
  * Work goes by (sample, head, group of queries). Queries are turned once, to lie side by side, and
  * scores lie as (keys, queries): the maximum, sum and exp of a query run down a lane, with no
  * reduction within a vector, and k and v are read where they are. All of a group is in the nearest
- * cache for a hundred positions or so. Kept for backward is one number per query and head, the log of
- * its softmax's denominator; a (heads, positions, positions) block exists nowhere. */
+ * cache for some eighty positions, and near for a thousand. Kept for backward is one number per
+ * query and head, the log of its softmax's denominator; a (heads, positions, positions) block
+ * exists nowhere. */
 #include "elementary.h"
 #include "gemm.h"
 #include "layer.h"
@@ -220,16 +221,16 @@ static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_r
         for (; j < keys; j++) {
             m[0] = larger(m[0], at(s + j * lanes));
         }
-        vector most = scale * larger(larger(m[0], m[1]), larger(m[2], m[3]));
+        vector most = larger(larger(m[0], m[1]), larger(m[2], m[3]));
         for (j = 0; j < keys; j++) {
-            vector e = each_exp(scale * at(s + j * lanes) - most);
+            vector e = each_exp(scale * (at(s + j * lanes) - most)); /* 0 at the largest */
             *(loose *)(s + j * lanes) = e;
             sum += e;
         }
         memcpy(top, &most, sizeof top);
         memcpy(of, &sum, sizeof of);
         for (int i = 0; i < LANES; i++) {
-            lse[l + i] = top[i] + ep_log(of[i]);
+            lse[l + i] = scale * top[i] + ep_log(of[i]);
         }
         sum = 1 / sum;
         for (j = 0; j < keys; j++) {

@@ -130,6 +130,8 @@ CASES = {
         {"input": (7, 4), "config": {"causal": True}, "before": _QKV, "inputs": [1, 2, 3]},
         {"input": (67, 4), "config": {"causal": True}, "before": _QKV, "inputs": [1, 2, 3]},
         {"input": (50, 4), "config": {"scale": 0.7}, "before": _QKV[:2], "inputs": [1, 2, 2]},
+        {"input": (70, 4), "config": {}, "before": _QKV, "inputs": [1, 2, 3]},
+        {"input": (70, 4), "config": {"causal": True}, "before": _QKV[:1], "inputs": [1, 1, 1]},
         {"input": (1, 4), "config": {}, "before": _QKV[:1], "inputs": [1, 1, 1]},
     ],
     "embedding": [
