@@ -1,25 +1,74 @@
-/* elementary: exp, log, tanh, erf and their kin as straight-line code that a compiler turns into
- * vector instructions (libm calls would keep loops scalar). Float build: bounds in ulp are stated
- * and tested at each function; double build: libm itself, since it is there to check gradients.
- * NaN stays NaN everywhere. Knows nothing of what the numbers mean. */
+/* elementary: exp and its kin as straight-line code. What networks spend their time on takes vectors
+ * side by side; the logarithms, taken once for a row, take a number, and a compiler makes vectors of
+ * them (libm calls would keep loops scalar). Float build: bounds in ulp are stated and tested at
+ * each function; double build: libm itself, since it is there to check gradients. NaN stays NaN
+ * everywhere. Knows nothing of what the numbers mean. */
 #ifndef EP_ELEMENTARY_H
 #define EP_ELEMENTARY_H
 
-#include "base.h"
+#include "vector.h"
 
 #include <math.h>
 #include <string.h>
 
+/* x[i] = f(x[i]) for n vectors, n at most SIDE and a constant. */
 #ifdef EP_DOUBLE
-EP_INLINE ep_real ep_exp(ep_real x) { return exp(x); }
-EP_INLINE ep_real ep_tanh(ep_real x) { return tanh(x); }
-EP_INLINE ep_real ep_sigmoid(ep_real x) { return 1 / (1 + exp(-x)); }
-EP_INLINE ep_real ep_erf(ep_real x) { return erf(x); }
-EP_INLINE ep_real ep_sqrt(ep_real x) { return sqrt(x); }
-EP_INLINE ep_real ep_log(ep_real x) { return log(x); }
-EP_INLINE ep_real ep_log1p_unit(ep_real x) { return log1p(x); }
+#define EP_BY_LANES(f)                        \
+    do {                                      \
+        EACH(n) {                             \
+            ep_real lane[LANES];              \
+            memcpy(lane, &x[i], sizeof lane); \
+            for (int l = 0; l < LANES; l++) { \
+                lane[l] = f(lane[l]);         \
+            }                                 \
+            memcpy(&x[i], lane, sizeof lane); \
+        }                                     \
+    } while (0)
+EP_INLINE void ep_exp(int n, vector *x) { EP_BY_LANES(exp); }
+EP_INLINE void ep_tanh(int n, vector *x) { EP_BY_LANES(tanh); }
+EP_INLINE double ep_log(double x) { return log(x); }
+EP_INLINE double ep_log1p_unit(double x) { return log1p(x); }
 #else
-EP_INLINE float ep_sqrt(float x) { return __builtin_sqrtf(x); }
+/* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 6 (a minimax fit of what
+ * follows 1 + r, 3e-9 of e^r off), within 2 ulp. 0 below -87.69, where the result would be subnormal:
+ * what a mask sets to minus infinity is gone. Infinity above 88.37, 0.35 before libm's. */
+EP_INLINE void ep_exp(int n, vector *x) {
+    /* 1.5 * 2^23, which rounds to an integer what it is added to, and an exponent's bias. */
+    const float magic = 12582912.0f + 127.0f;
+    vector power[SIDE], r[SIDE], p[SIDE];
+    EACH(n) { x[i] = larger(all(-88.0f), x[i]); } /* NaN is kept */
+    EACH(n) { x[i] = smaller(all(89.0f), x[i]); }
+    EACH(n) { power[i] = x[i] * 1.44269504088896341f + magic; }
+    EACH(n) { p[i] = power[i] - magic; }
+    EACH(n) { r[i] = x[i] - p[i] * 0.693359375f; }
+    EACH(n) { r[i] = r[i] + p[i] * 2.12194440e-4f; }
+    EACH(n) { p[i] = 1.3814539415761828e-3f * r[i] + 8.36874544620514e-3f; }
+    EACH(n) { p[i] = p[i] * r[i] + 4.166838899254799e-2f; }
+    EACH(n) { p[i] = p[i] * r[i] + 1.666652113199234e-1f; }
+    EACH(n) { p[i] = p[i] * r[i] + 4.999999403953552e-1f; }
+    EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
+    EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
+    EACH(n) { power[i] = (vector)((mask_of)power[i] << 23); } /* bits of 0 .. of infinity */
+    EACH(n) { x[i] = p[i] * power[i]; }
+}
+
+/* Small x by an odd polynomial (no cancellation), the rest by exp; within 2 ulp. */
+EP_INLINE void ep_tanh(int n, vector *x) {
+    const mask_of sign = (mask_of)all(-0.0f);
+    vector size[SIDE], e[SIDE], s[SIDE], p[SIDE];
+    EACH(n) { size[i] = (vector)(~sign & (mask_of)x[i]); }
+    EACH(n) { e[i] = 2.0f * size[i]; }
+    ep_exp(n, e);
+    EACH(n) { e[i] = 1.0f - 2.0f / (e[i] + 1.0f); }
+    EACH(n) { e[i] = (vector)((mask_of)e[i] | (sign & (mask_of)x[i])); }
+    EACH(n) { s[i] = x[i] * x[i]; }
+    EACH(n) { p[i] = -5.70498872745e-3f * s[i] + 2.06390887954e-2f; }
+    EACH(n) { p[i] = p[i] * s[i] - 5.37397155531e-2f; }
+    EACH(n) { p[i] = p[i] * s[i] + 1.33314422036e-1f; }
+    EACH(n) { p[i] = p[i] * s[i] - 3.33332819422e-1f; }
+    EACH(n) { p[i] = p[i] * s[i] * x[i] + x[i]; }
+    EACH(n) { x[i] = where_less(size[i], all(0.625f), p[i], e[i]); }
+}
 
 /* condition ? a : b, by bits. Written with ?: a compiler may leave out the arm that is not taken,
  * or work out the rest for a constant arm, and a branch keeps the loop around it scalar. */
@@ -30,50 +79,6 @@ EP_INLINE float ep_select(bool condition, float a, float b) {
     p = (p & mask) | (q & ~mask);
     memcpy(&a, &p, sizeof a);
     return a;
-}
-
-/* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 6 (a minimax fit of what
- * follows 1 + r, 3e-9 of e^r off), within 2 ulp. 0 below -87.69, where the result would be subnormal:
- * what a mask sets to minus infinity is gone. Infinity above 88.37, 0.35 before libm's. */
-EP_INLINE float ep_exp(float x) {
-    float clamped = ep_select(x < -88.0f, -88.0f, x); /* NaN is kept */
-    clamped = ep_select(clamped > 89.0f, 89.0f, clamped);
-    /* 1.5 * 2^23, which rounds to an integer what it is added to, and an exponent's bias. */
-    const float magic = 12582912.0f + 127.0f;
-    float shifted = clamped * 1.44269504088896341f + magic;
-    float n = shifted - magic;
-    float r = clamped - n * 0.693359375f;
-    r = r + n * 2.12194440e-4f;
-    float p = 1.3814539415761828e-3f;
-    p = p * r + 8.36874544620514e-3f;
-    p = p * r + 4.166838899254799e-2f;
-    p = p * r + 1.666652113199234e-1f;
-    p = p * r + 4.999999403953552e-1f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    uint32_t bits; /* unsigned: a NaN's bits may wrap */
-    memcpy(&bits, &shifted, sizeof bits);
-    bits <<= 23; /* n = -127: the bits of 0; n = 128: of infinity */
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
-}
-
-/* Within 3 ulp; 0 and 1 at the far ends. */
-EP_INLINE float ep_sigmoid(float x) { return 1.0f / (1.0f + ep_exp(-x)); }
-
-/* Small x by an odd polynomial (no cancellation), the rest by exp; within 2 ulp. */
-EP_INLINE float ep_tanh(float x) {
-    float a = __builtin_fabsf(x);
-    float big = __builtin_copysignf(1.0f - 2.0f / (ep_exp(2.0f * a) + 1.0f), x);
-    float s = x * x;
-    float p = -5.70498872745e-3f;
-    p = p * s + 2.06390887954e-2f;
-    p = p * s - 5.37397155531e-2f;
-    p = p * s + 1.33314422036e-1f;
-    p = p * s - 3.33332819422e-1f;
-    float small = p * s * x + x;
-    return ep_select(a < 0.625f, small, big);
 }
 
 /* log(m 2^e) = log m + e ln2 with m in [0.707, 1.414] (Cephes' scheme), within 2 ulp for normal
@@ -106,28 +111,31 @@ EP_INLINE float ep_log1p_unit(float x) {
     float whole = 1.0f + x;
     return ep_log(whole) + (x - (whole - 1.0f)) / whole;
 }
-
-/* erf(x) = x P(x^2) / Q(x^2), a minimax fit on [-4, 4] as in Eigen; beyond, its rounding to 1.
- * Within 8 ulp. */
-EP_INLINE float ep_erf(float x) {
-    float c = ep_select(x > 4.0f, 4.0f, x);
-    c = ep_select(c < -4.0f, -4.0f, c);
-    float s = c * c;
-    float p = -2.72614225801306e-10f;
-    p = p * s + 2.77068142495902e-08f;
-    p = p * s - 2.10102402082508e-06f;
-    p = p * s - 5.69250639462346e-05f;
-    p = p * s - 7.34990630326855e-04f;
-    p = p * s - 2.95459980854025e-03f;
-    p = p * s - 1.60960333262415e-02f;
-    float q = -1.45660718464996e-05f;
-    q = q * s - 2.13374055278905e-04f;
-    q = q * s - 1.68282697438203e-03f;
-    q = q * s - 7.37332916720468e-03f;
-    q = q * s - 1.42647390514189e-02f;
-    float y = c * (p / q);
-    return ep_select(__builtin_fabsf(y) > 1.0f, __builtin_copysignf(1.0f, y), y);
-}
 #endif
+
+/* Within 3 ulp; 0 and 1 at the far ends. */
+EP_INLINE void ep_sigmoid(int n, vector *x) {
+    EACH(n) { x[i] = -x[i]; }
+    ep_exp(n, x);
+    EACH(n) { x[i] = 1 + x[i]; }
+    EACH(n) { x[i] = 1 / x[i]; }
+}
+
+/* to[i] = f(from[i]) for n numbers in a row; `to` may be `from`. */
+EP_INLINE void ep_map(void (*f)(int n, vector *x), int64_t n, const ep_real *from, ep_real *to) {
+    vector x[SIDE];
+    int64_t j = 0;
+    for (; j + SIDE * LANES <= n; j += SIDE * LANES) {
+        EACH(SIDE) { x[i] = (vector)*(const loose *)(from + j + i * LANES); }
+        f(SIDE, x);
+        EACH(SIDE) { *(loose *)(to + j + i * LANES) = x[i]; }
+    }
+    for (; j < n; j += LANES) {
+        int64_t some = ep_min(LANES, n - j);
+        x[0] = get(from + j, some);
+        f(1, x);
+        put(to + j, x[0], some);
+    }
+}
 
 #endif

@@ -1,5 +1,5 @@
-/* vector: the widest vector of this processor as the compiler has it, and the first few of its
- * numbers. Of the files that multiply, transform and attend; it knows nothing of these. */
+/* vector: the widest vector of this processor as the compiler has it, the first few of its numbers,
+ * and several vectors side by side. It knows nothing of what is worked out. */
 #ifndef EP_VECTOR_H
 #define EP_VECTOR_H
 
@@ -18,19 +18,61 @@ enum { LANES = BYTES / sizeof(ep_real) };
 typedef ep_real vector __attribute__((vector_size(BYTES)));
 typedef ep_real loose __attribute__((vector_size(BYTES), aligned(sizeof(ep_real)), may_alias));
 
-/* The larger number of each pair; b where one is NaN. */
-EP_INLINE vector larger(vector a, vector b) {
-#if defined(__AVX512F__) && !defined(EP_DOUBLE)
-    return (vector)_mm512_max_ps((__m512)a, (__m512)b);
-#elif defined(__AVX512F__)
-    return (vector)_mm512_max_pd((__m512d)a, (__m512d)b);
+/* A long chain of operations keeps a processor waiting, which sees only so far ahead; so chains of
+ * several vectors are gone through side by side, each step for all of them. */
+enum { SIDE = 4 };
+#define EACH(n) _Pragma("GCC unroll 4") for (int i = 0; i < (n); i++)
+
+/* All bits of a number where a comparison holds, none where it does not, are a mask. */
+#ifdef EP_DOUBLE
+typedef int64_t mask_of __attribute__((vector_size(BYTES)));
 #else
+typedef int32_t mask_of __attribute__((vector_size(BYTES)));
+#endif
+
+EP_INLINE vector all(ep_real number) { return number - (vector){0}; }
+
+/* v as it is: the multiplication that made it is nowhere merged with an addition, which would round
+ * once for twice. For what is used in several ways, of which a compiler may find one alone. */
+EP_INLINE vector rounded(vector v) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#else
+    __asm__("" : "+m"(v));
+#endif
+    return v;
+}
+
+/* The larger, or smaller, number of each pair; b where one is NaN. Where a < b, x, elsewhere y. */
+#if defined(__AVX512F__) && !defined(EP_DOUBLE)
+EP_INLINE vector larger(vector a, vector b) { return (vector)_mm512_max_ps((__m512)a, (__m512)b); }
+EP_INLINE vector smaller(vector a, vector b) { return (vector)_mm512_min_ps((__m512)a, (__m512)b); }
+EP_INLINE vector where_less(vector a, vector b, vector x, vector y) {
+    __mmask16 less = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ);
+    return (vector)_mm512_mask_blend_ps(less, (__m512)y, (__m512)x);
+}
+#else
+EP_INLINE vector where_less(vector a, vector b, vector x, vector y) {
+    mask_of less = a < b;
+    return (vector)((less & (mask_of)x) | (~less & (mask_of)y));
+}
+EP_INLINE vector larger(vector a, vector b) {
     for (int i = 0; i < LANES; i++) {
         a[i] = a[i] > b[i] ? a[i] : b[i];
     }
     return a;
-#endif
 }
+EP_INLINE vector smaller(vector a, vector b) {
+    for (int i = 0; i < LANES; i++) {
+        a[i] = a[i] < b[i] ? a[i] : b[i];
+    }
+    return a;
+}
+#endif
 
 /* The first n of a vector's numbers, n from 1 to LANES, and no other memory. */
 #if defined(__AVX512F__) && !defined(EP_DOUBLE)

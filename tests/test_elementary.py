@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 from cores import CORE64, EVERY, EVERY32, name_of, real
 
-erf = np.vectorize(math.erf)
 EXACT = {
     "exp": np.exp,
     "log": np.log,
     "log1p_unit": np.log1p,
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "erf": erf,
-    "sqrt": np.sqrt,
 }
 # name: (last places that the float32 function may be off, where)
 BOUNDS = {
@@ -25,8 +22,6 @@ BOUNDS = {
     "log1p_unit": (3, (0, 1)),
     "tanh": (2, (-20, 20)),
     "sigmoid": (3, (-87, 88)),
-    "erf": (8, (-6, 6)),
-    "sqrt": (0.51, (0, 1e30)),
 }
 
 
@@ -72,10 +67,7 @@ def test_special_values(core):
     assert math.isnan(of("log", -inf)[0])
     assert of("tanh", -inf, -0.0, 0, 100, inf) == [-1, 0, 0, 1, 1]
     assert of("sigmoid", -inf, 0, inf) == [0, 0.5, 1]
-    assert of("erf", -inf, 0, 100, inf) == [-1, 0, 1, 1]
     assert of("log1p_unit", 0) == [0]
-    assert math.isnan(of("sqrt", -1)[0])
-    assert of("sqrt", 0, 4, inf) == [0, 2, inf]
 
 
 @pytest.mark.parametrize("core", EVERY32, ids=name_of)
@@ -86,12 +78,11 @@ def test_far_ends_of_exp_are_zero_and_infinity(core):
 
 
 @pytest.mark.parametrize("core", EVERY32, ids=name_of)
-def test_bounded_functions_keep_their_bounds_and_odd_ones_their_symmetry(core):
+def test_bounded_functions_keep_their_bounds_and_tanh_its_symmetry(core):
     x = np.linspace(0, 30, 30_001).astype(np.float32)
-    for name in ("tanh", "erf"):
-        y = core.elementary(name, x)
-        assert y.max() <= 1
-        assert np.array_equal(core.elementary(name, -x), -y)
+    y = core.elementary("tanh", x)
+    assert y.max() <= 1
+    assert np.array_equal(core.elementary("tanh", -x), -y)
     y = core.elementary("sigmoid", np.concatenate([-x, x]))
     assert y.min() > 0
     assert y.max() <= 1

@@ -7,18 +7,18 @@
 #include "elementary.h"
 
 enum {
-    LANES = 8,
+    CHAINS = 8,
     TILE = 1024, /* numbers: 4 KiB of stack, in cache beside the rows */
 };
 
 static const ep_field no_fields[] = {EP_FIELDS_END};
 
-/* Sum of x (n) over LANES partial sums; never skips a NaN. */
+/* Sum of x (n) over CHAINS partial sums; never skips a NaN. */
 static ep_real sum(int64_t n, const ep_real *x) {
-    ep_real lane[LANES] = {0};
+    ep_real lane[CHAINS] = {0};
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        for (int l = 0; l < LANES; l++) {
+    for (; i + CHAINS <= n; i += CHAINS) {
+        for (int l = 0; l < CHAINS; l++) {
             lane[l] += x[i + l];
         }
     }
@@ -31,18 +31,18 @@ static ep_real sum(int64_t n, const ep_real *x) {
 
 /* Largest of x (n >= 1). A NaN is passed over here, and seen in the sums that follow. */
 static ep_real largest(int64_t n, const ep_real *x) {
-    ep_real lane[LANES], most = x[0];
+    ep_real lane[CHAINS], most = x[0];
     int64_t i = 0;
-    if (n >= LANES) {
-        for (int l = 0; l < LANES; l++) {
+    if (n >= CHAINS) {
+        for (int l = 0; l < CHAINS; l++) {
             lane[l] = x[l];
         }
-        for (i = LANES; i + LANES <= n; i += LANES) {
-            for (int l = 0; l < LANES; l++) {
+        for (i = CHAINS; i + CHAINS <= n; i += CHAINS) {
+            for (int l = 0; l < CHAINS; l++) {
                 lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
             }
         }
-        for (int l = 0; l < LANES; l++) {
+        for (int l = 0; l < CHAINS; l++) {
             most = lane[l] > most ? lane[l] : most;
         }
     }
@@ -119,9 +119,7 @@ static void exponentials(int64_t rows, int64_t n, int64_t k0, int64_t width, con
             e[r * width + k] = y[r * n + k0 + k] - most[r];
         }
     }
-    for (int64_t i = 0; i < rows * width; i++) { /* flat: long vectors however few the classes */
-        e[i] = ep_exp(e[i]);
-    }
+    ep_map(ep_exp, rows * width, e, e); /* flat: long vectors however few the classes */
 }
 
 /* With p = softmax(y), target class t, weights w and smoothing s, the target is spread over
@@ -247,12 +245,18 @@ static void squares(int64_t n, const ep_real *restrict y, const ep_real *restric
 static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *restrict t,
                            ep_real factor, ep_real *restrict term, ep_real *restrict dy) {
     for (int64_t k = 0; k < n; k++) {
-        ep_real size = y[k] < 0 ? -y[k] : y[k];
+        term[k] = y[k] < 0 ? y[k] : -y[k];
+    }
+    ep_map(ep_exp, n, term, term);
+    for (int64_t k = 0; k < n; k++) {
         ep_real above = y[k] < 0 ? 0 : y[k];
-        term[k] = above - y[k] * t[k] + ep_log1p_unit(ep_exp(-size));
+        term[k] = above - y[k] * t[k] + ep_log1p_unit(term[k]);
+    }
+    if (dy != NULL) {
+        ep_map(ep_sigmoid, n, y, dy);
     }
     for (int64_t k = 0; k < n && dy != NULL; k++) {
-        dy[k] = factor * (ep_sigmoid(y[k]) - t[k]);
+        dy[k] = factor * (dy[k] - t[k]);
     }
 }
 

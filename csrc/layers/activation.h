@@ -1,5 +1,5 @@
-/* activation: the functions phi that populations may have, and their slopes, as straight-line code;
- * with a constant kind each is a plain vector loop. It knows neither mass nor layers. */
+/* activation: the functions phi that populations may have, and their slopes, of vectors side by side;
+ * with a constant kind each is straight-line code. It knows neither mass nor layers. */
 #ifndef EP_LAYERS_ACTIVATION_H
 #define EP_LAYERS_ACTIVATION_H
 
@@ -10,36 +10,55 @@ typedef enum { IDENTITY, RELU, LEAKY_RELU, GELU, SILU, TANH, SIGMOID } activatio
 static const char *const ep_activations[] = {"identity", "relu", "leaky_relu", "gelu",
                                              "silu",     "tanh", "sigmoid",    NULL};
 
-#define GELU_A ((ep_real)0.7978845608028654) /* sqrt(2 / pi) */
+#define GELU_A ((ep_real)1.5957691216057308) /* 2 sqrt(2 / pi) */
 #define GELU_B ((ep_real)0.044715)
 
-EP_INLINE ep_real phi(activation kind, ep_real z, ep_real slope) {
+/* f[i] = phi(z[i]) and d[i] = phi'(z[i]) for n vectors, n at most SIDE and a constant; what is not
+ * used of them is not worked out. `slope` is leaky_relu's below zero, at most 1. */
+EP_INLINE void ep_phi(activation kind, int n, ep_real slope, const vector *z, vector *f,
+                      vector *d) {
+    const vector zero = {0}, one = all(1);
+    vector s[SIDE], square[SIDE];
     switch (kind) {
-    case RELU: return z > 0 ? z : z != z ? z : 0;
-    case LEAKY_RELU: return z > 0 ? z : slope * z;
-    case GELU: return z * ep_sigmoid(2 * GELU_A * (z + GELU_B * z * z * z));
-    case SILU: return z * ep_sigmoid(z);
-    case TANH: return ep_tanh(z);
-    case SIGMOID: return ep_sigmoid(z);
-    case IDENTITY: break;
+    case IDENTITY: EACH(n) { f[i] = z[i];
+        }
+        EACH(n) { d[i] = one; }
+        break;
+    case RELU: EACH(n) { f[i] = larger(zero, z[i]);
+        } /* NaN is kept */
+        EACH(n) { d[i] = where_less(zero, z[i], one, zero); }
+        break;
+    case LEAKY_RELU: EACH(n) { f[i] = where_less(zero, z[i], z[i], slope * z[i]);
+        }
+        EACH(n) { d[i] = where_less(zero, z[i], one, all(slope)); }
+        break;
+    case GELU: EACH(n) { square[i] = z[i] * z[i];
+        }
+        EACH(n) { s[i] = GELU_A * GELU_B * square[i] + GELU_A; }
+        EACH(n) { s[i] = z[i] * s[i]; }
+        ep_sigmoid(n, s);
+        EACH(n) { f[i] = z[i] * s[i]; }
+        EACH(n) { square[i] = 3 * GELU_A * GELU_B * square[i] + GELU_A; }
+        EACH(n) { d[i] = f[i] - f[i] * s[i]; }
+        EACH(n) { d[i] = s[i] + d[i] * square[i]; }
+        break;
+    case SILU: EACH(n) { s[i] = z[i];
+        }
+        ep_sigmoid(n, s);
+        EACH(n) { f[i] = z[i] * s[i]; }
+        EACH(n) { d[i] = s[i] + (f[i] - f[i] * s[i]); }
+        break;
+    case TANH: EACH(n) { f[i] = z[i];
+        }
+        ep_tanh(n, f);
+        EACH(n) { d[i] = 1 - f[i] * f[i]; }
+        break;
+    case SIGMOID: EACH(n) { f[i] = z[i];
+        }
+        ep_sigmoid(n, f);
+        EACH(n) { d[i] = f[i] - f[i] * f[i]; }
+        break;
     }
-    return z;
-}
-
-EP_INLINE ep_real phi_slope(activation kind, ep_real z, ep_real slope) {
-    ep_real s, u;
-    switch (kind) {
-    case RELU: return z > 0 ? 1 : 0;
-    case LEAKY_RELU: return z > 0 ? 1 : slope;
-    case GELU:
-        s = ep_sigmoid(2 * GELU_A * (z + GELU_B * z * z * z));
-        return s + z * s * (1 - s) * 2 * GELU_A * (1 + 3 * GELU_B * z * z);
-    case SILU: s = ep_sigmoid(z); return s + z * s * (1 - s);
-    case TANH: u = ep_tanh(z); return 1 - u * u;
-    case SIGMOID: s = ep_sigmoid(z); return s * (1 - s);
-    case IDENTITY: break;
-    }
-    return 1;
 }
 
 #endif

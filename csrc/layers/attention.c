@@ -193,18 +193,19 @@ static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
     }
 }
 
-/* exp of every number; written out so that a compiler makes vectors of it. */
-EP_INLINE vector each_exp(vector v) {
-    ep_real x[LANES];
-    memcpy(x, &v, sizeof x);
-    for (int i = 0; i < LANES; i++) {
-        x[i] = ep_exp(x[i]);
-    }
-    memcpy(&v, x, sizeof v);
-    return v;
-}
-
 EP_INLINE vector at(const ep_real *s) { return (vector)*(const loose *)s; }
+
+/* n scores of a lane -> their exponentials, 1 for the largest, which are added to `sum` in order. */
+EP_INLINE void exponentials(int n, ep_real scale, vector most, int64_t lanes, ep_real *s,
+                            vector *sum) {
+    vector e[SIDE];
+    EACH(n) { e[i] = scale * (at(s + i * lanes) - most); }
+    ep_exp(n, e);
+    EACH(n) {
+        *(loose *)(s + i * lanes) = e[i];
+        *sum += e[i];
+    }
+}
 
 /* s: scores -> probabilities; lse: log of the sum of the exponentials of the scaled scores. */
 static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_real *lse) {
@@ -222,10 +223,11 @@ static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_r
             m[0] = larger(m[0], at(s + j * lanes));
         }
         vector most = larger(larger(m[0], m[1]), larger(m[2], m[3]));
-        for (j = 0; j < keys; j++) {
-            vector e = each_exp(scale * (at(s + j * lanes) - most)); /* 0 at the largest */
-            *(loose *)(s + j * lanes) = e;
-            sum += e;
+        for (j = 0; j + SIDE <= keys; j += SIDE) {
+            exponentials(SIDE, scale, most, lanes, s + j * lanes, &sum);
+        }
+        for (; j < keys; j++) {
+            exponentials(1, scale, most, lanes, s + j * lanes, &sum);
         }
         memcpy(top, &most, sizeof top);
         memcpy(of, &sum, sizeof of);
@@ -239,17 +241,31 @@ static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_r
     }
 }
 
+/* n scores of a lane -> p; p dp is added to `mean`. */
+EP_INLINE void probabilities(int n, ep_real scale, vector lse, int64_t lanes, ep_real *s,
+                             const ep_real *dp, vector *mean) {
+    vector p[SIDE];
+    EACH(n) { p[i] = scale * at(s + i * lanes) - lse; }
+    ep_exp(n, p);
+    EACH(n) {
+        *(loose *)(s + i * lanes) = p[i];
+        *mean += p[i] * at(dp + i * lanes);
+    }
+}
+
 /* s: scores -> probabilities p; g: dp -> gradient of the raw scores, scale p (dp - sum_j p dp). */
 static void softmax_back(int64_t keys, int64_t lanes, ep_real scale, const ep_real *lse, ep_real *s,
                          ep_real *g) {
     for (int l = 0; l < LINE; l += LANES, s += LANES, g += LANES) {
         vector of = at(lse + l), mean = {0};
-        for (int64_t j = 0; j < keys; j++) {
-            vector p = each_exp(scale * at(s + j * lanes) - of);
-            *(loose *)(s + j * lanes) = p;
-            mean += p * at(g + j * lanes);
+        int64_t j = 0;
+        for (; j + SIDE <= keys; j += SIDE) {
+            probabilities(SIDE, scale, of, lanes, s + j * lanes, g + j * lanes, &mean);
         }
-        for (int64_t j = 0; j < keys; j++) {
+        for (; j < keys; j++) {
+            probabilities(1, scale, of, lanes, s + j * lanes, g + j * lanes, &mean);
+        }
+        for (j = 0; j < keys; j++) {
             vector p = at(s + j * lanes), d = at(g + j * lanes);
             *(loose *)(g + j * lanes) = scale * p * (d - mean);
         }

@@ -3,7 +3,7 @@
  * block. It measures what its populations are worth (dL/dm) like any other gradient and knows
  * nothing of who lives or dies. */
 #include "activation.h"
-#include "columns.h"
+#include "layer.h"
 
 #include <string.h>
 
@@ -110,346 +110,325 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
     }
 }
 
-/* ---- one run of n numbers ------------------------------------------------------------------
- * b and m advance with the numbers (features last) or stand still (`each` false: one population
- * owns the run). The flags are constants in every instance, so each is a plain vector loop. */
+/* ---- a piece of the matrix -------------------------------------------------------------------
+ * The numbers are rows of n * inner columns. They are gone through in pieces of a few columns, row by
+ * row, so that what belongs to the columns stays in the nearest cache; the lines of some rows further
+ * are asked for meanwhile. */
+enum { PIECE = 128, FURTHER = 1024 };
+
 typedef struct {
-    int64_t n;
-    const ep_real *b, *m;
+    int64_t rows, columns, stride; /* stride: numbers from a row to the next */
+    const ep_real *b, *m;          /* of every column */
     ep_real slope;
-} run;
+    ep_real spread_b[PIECE], spread_m[PIECE];
+} piece;
 
-EP_INLINE void forward_run(activation kind, bool bias, bool mass, bool each, const run *r,
-                           const ep_real *restrict x, ep_real *restrict y) {
-    const ep_real *b = r->b, *m = r->m;
-    const ep_real slope = r->slope;
-    for (int64_t j = 0; j < r->n; j++) {
-        ep_real z = bias ? x[j] + b[each ? j : 0] : x[j];
-        ep_real f = phi(kind, z, slope);
-        y[j] = mass ? m[each ? j : 0] * f : f;
-    }
+/* n vectors side by side, or where n is 1 the first `some` numbers of one. */
+EP_INLINE void read(int n, int64_t some, const ep_real *from, vector *to) {
+    EACH(n) { to[i] = n == 1 ? get(from, some) : (vector)*(const loose *)(from + i * LANES); }
 }
-
-EP_INLINE void backward_run(activation kind, bool bias, bool mass, bool each, const run *r,
-                            const ep_real *restrict x, const ep_real *dy, ep_real *dx, bool add) {
-    const ep_real *b = r->b, *m = r->m;
-    const ep_real slope = r->slope;
-    if (add) {
-        for (int64_t j = 0; j < r->n; j++) {
-            ep_real z = bias ? x[j] + b[each ? j : 0] : x[j];
-            ep_real d = dy[j] * phi_slope(kind, z, slope);
-            dx[j] += mass ? m[each ? j : 0] * d : d;
-        }
-    } else {
-        for (int64_t j = 0; j < r->n; j++) {
-            ep_real z = bias ? x[j] + b[each ? j : 0] : x[j];
-            ep_real d = dy[j] * phi_slope(kind, z, slope);
-            dx[j] = mass ? m[each ? j : 0] * d : d;
+EP_INLINE void write(int n, int64_t some, const vector *from, ep_real *to) {
+    EACH(n) {
+        if (n == 1) {
+            put(to, from[0], some);
+        } else {
+            *(loose *)(to + i * LANES) = from[i];
         }
     }
 }
 
-/* Terms of dL/dm and dL/db: dy phi, and dy m phi', which is what dx is as well. */
-EP_INLINE void terms_run(activation kind, bool bias, bool mass, const run *r,
-                         const ep_real *restrict x, const ep_real *restrict dy,
-                         ep_real *restrict to_m, ep_real *restrict to_b) {
-    const ep_real *b = r->b, *m = r->m;
-    const ep_real slope = r->slope;
-    for (int64_t j = 0; j < r->n; j++) {
-        ep_real z = bias ? x[j] + b[j] : x[j];
-        ep_real d = dy[j] * phi_slope(kind, z, slope);
-        to_m[j] = mass ? dy[j] * phi(kind, z, slope) : 0;
-        to_b[j] = mass ? m[j] * d : d;
+/* Asks for the lines of SIDE vectors. */
+EP_INLINE void ask(const ep_real *at) {
+    for (int i = 0; i < SIDE * LANES; i += (int)EP_LINE) {
+        __builtin_prefetch(at + i);
+    }
+}
+static int64_t further(const piece *p) { return ep_max(1, FURTHER / p->stride) * p->stride; }
+
+EP_INLINE void forward_some(activation kind, int n, int64_t some, const piece *p, int64_t j,
+                            const ep_real *x, ep_real *y) {
+    vector z[SIDE], b[SIDE], m[SIDE], f[SIDE], unused[SIDE];
+    read(n, some, x + j, z);
+    read(n, some, p->b + j, b);
+    EACH(n) { z[i] += b[i]; }
+    ep_phi(kind, n, p->slope, z, f, unused);
+    read(n, some, p->m + j, m);
+    EACH(n) { f[i] = m[i] * f[i]; }
+    write(n, some, f, y + j);
+}
+
+EP_INLINE void forward_rows(activation kind, const piece *p, const ep_real *x, ep_real *y) {
+    const int64_t ahead = further(p);
+    for (int64_t row = 0; row < p->rows; row++, x += p->stride, y += p->stride) {
+        int64_t j = 0;
+        for (; j + SIDE * LANES <= p->columns; j += SIDE * LANES) {
+            ask(x + ahead + j);
+            ask(y + ahead + j);
+            forward_some(kind, SIDE, LANES, p, j, x, y);
+        }
+        for (; j < p->columns; j += LANES) {
+            forward_some(kind, 1, ep_min(LANES, p->columns - j), p, j, x, y);
+        }
     }
 }
 
-/* The terms of every run of n numbers that one population owns summed, in lanes; rows are `stride`
- * apart. */
-EP_INLINE void gradient_lanes(activation kind, bool bias, bool mass, const run *r, int64_t rows,
-                              int64_t stride, const ep_real *restrict x, const ep_real *restrict dy,
-                              ep_real *restrict dm, ep_real *restrict db) {
-    const ep_real b = bias ? *r->b : 0, m = mass ? *r->m : 1, slope = r->slope;
-    ep_real to_m[EP_LINE] = {0}, to_b[EP_LINE] = {0};
-    for (int64_t row = 0; row < rows; row++, x += stride, dy += stride) {
-        for (int64_t i = 0; i < r->n; i += (int64_t)EP_LINE) {
-            int lanes = (int)ep_min((int64_t)EP_LINE, r->n - i);
-            for (int l = 0; l < lanes; l++) {
-                ep_real z = x[i + l] + b;
-                if (mass) {
-                    to_m[l] += dy[i + l] * phi(kind, z, slope);
-                }
-                if (bias) {
-                    to_b[l] += m * dy[i + l] * phi_slope(kind, z, slope);
-                }
+/* Sums of the terms of dL/dm and dL/db of every column. */
+typedef struct {
+    ep_real m[PIECE], b[PIECE];
+} sums;
+
+/* dx from dy, in whose place it may lie, or NULL; `to`, unless NULL, gets the terms of this row: dy phi,
+ * and dy m phi', which is what dx is as well. */
+EP_INLINE void backward_some(activation kind, int n, int64_t some, const piece *p, int64_t j,
+                             const ep_real *x, const ep_real *dy, ep_real *dx, bool add, sums *to) {
+    vector z[SIDE], b[SIDE], m[SIDE], f[SIDE], d[SIDE], g[SIDE], sum[SIDE];
+    read(n, some, x + j, z);
+    read(n, some, p->b + j, b);
+    EACH(n) { z[i] += b[i]; }
+    ep_phi(kind, n, p->slope, z, f, d);
+    read(n, some, dy + j, g);
+    read(n, some, p->m + j, m);
+    if (to) {
+        read(n, some, to->m + j, sum);
+        EACH(n) { sum[i] += g[i] * f[i]; }
+        write(n, some, sum, to->m + j);
+    }
+    EACH(n) { g[i] = rounded(m[i] * (g[i] * d[i])); }
+    if (to) {
+        read(n, some, to->b + j, sum);
+        EACH(n) { sum[i] += g[i]; }
+        write(n, some, sum, to->b + j);
+    }
+    if (dx && add) {
+        read(n, some, dx + j, sum);
+        EACH(n) { g[i] += sum[i]; }
+    }
+    if (dx) {
+        write(n, some, g, dx + j);
+    }
+}
+
+EP_INLINE void backward_rows(activation kind, const piece *p, const ep_real *x, const ep_real *dy,
+                             ep_real *dx, bool add, sums *to) {
+    const int64_t ahead = further(p);
+    for (int64_t row = 0; row < p->rows; row++) {
+        int64_t at = row * p->stride, j = 0;
+        ep_real *here = dx ? dx + at : NULL;
+        for (; j + SIDE * LANES <= p->columns; j += SIDE * LANES) {
+            ask(x + at + ahead + j);
+            ask(dy + at + ahead + j);
+            if (dx && dx != dy) {
+                ask(dx + at + ahead + j);
             }
+            backward_some(kind, SIDE, LANES, p, j, x + at, dy + at, here, add, to);
         }
-    }
-    for (int l = 0; l < (int)EP_LINE; l++) {
-        if (mass) {
-            *dm += to_m[l];
-        }
-        if (bias) {
-            *db += to_b[l];
+        for (; j < p->columns; j += LANES) {
+            int64_t some = ep_min(LANES, p->columns - j);
+            backward_some(kind, 1, some, p, j, x + at, dy + at, here, add, to);
         }
     }
 }
 
-/* Calls CALL(kind, bias, mass, each) with constants. */
-#define WITH_FLAGS(CALL, kind, bias, mass, each)    \
-    switch ((bias) * 4 + (mass) * 2 + (each)) {     \
-    case 0: CALL(kind, false, false, false); break; \
-    case 1: CALL(kind, false, false, true); break;  \
-    case 2: CALL(kind, false, true, false); break;  \
-    case 3: CALL(kind, false, true, true); break;   \
-    case 4: CALL(kind, true, false, false); break;  \
-    case 5: CALL(kind, true, false, true); break;   \
-    case 6: CALL(kind, true, true, false); break;   \
-    default: CALL(kind, true, true, true); break;   \
+/* Calls CALL(kind) with a constant. */
+#define WITH_KIND(CALL, kind)                 \
+    switch ((activation)(kind)) {             \
+    case IDENTITY: CALL(IDENTITY); break;     \
+    case RELU: CALL(RELU); break;             \
+    case LEAKY_RELU: CALL(LEAKY_RELU); break; \
+    case GELU: CALL(GELU); break;             \
+    case SILU: CALL(SILU); break;             \
+    case TANH: CALL(TANH); break;             \
+    case SIGMOID: CALL(SIGMOID); break;       \
     }
-#define WITH_KIND(CALL, kind, bias, mass, each)                            \
-    switch ((activation)(kind)) {                                          \
-    case IDENTITY: WITH_FLAGS(CALL, IDENTITY, bias, mass, each) break;     \
-    case RELU: WITH_FLAGS(CALL, RELU, bias, mass, each) break;             \
-    case LEAKY_RELU: WITH_FLAGS(CALL, LEAKY_RELU, bias, mass, each) break; \
-    case GELU: WITH_FLAGS(CALL, GELU, bias, mass, each) break;             \
-    case SILU: WITH_FLAGS(CALL, SILU, bias, mass, each) break;             \
-    case TANH: WITH_FLAGS(CALL, TANH, bias, mass, each) break;             \
-    case SIGMOID: WITH_FLAGS(CALL, SIGMOID, bias, mass, each) break;       \
-    }
+
+static void forward_piece(const populations *config, const piece *p, const ep_real *x, ep_real *y) {
+#define CALL(kind) forward_rows(kind, p, x, y)
+    WITH_KIND(CALL, config->activation)
+#undef CALL
+}
+
+static void backward_piece(const populations *config, const piece *p, const ep_real *x,
+                           const ep_real *dy, ep_real *dx, bool add) {
+#define CALL(kind) backward_rows(kind, p, x, dy, dx, add, NULL)
+    WITH_KIND(CALL, config->activation)
+#undef CALL
+}
+
+static void summing_piece(const populations *config, const piece *p, const ep_real *x,
+                          const ep_real *dy, ep_real *dx, bool add, sums *to) {
+#define CALL(kind) backward_rows(kind, p, x, dy, dx, add, to)
+    WITH_KIND(CALL, config->activation)
+#undef CALL
+}
 
 /* ---- the layer ------------------------------------------------------------------------------ */
 
 typedef struct {
-    int64_t outer, n, inner;
-    const ep_real *b, *m; /* NULL where the layer has none */
+    int64_t outer, n, inner, width; /* width: n inner */
+    const ep_real *b, *m;           /* NULL where the layer has none */
 } block;
 
 static block measure(const ep_pass *pass, const ep_layer *layer) {
     const populations *config = layer->config;
     const ep_value *x = ep_input(pass, layer, 0);
     int d = axis_of(config, x->rank);
+    int64_t n = pass->axes[x->axis[d]].n, inner = ep_extent(pass->axes, x, d + 1, x->rank);
     return (block){
         .outer = ep_extent(pass->axes, x, 0, d),
-        .n = pass->axes[x->axis[d]].n,
-        .inner = ep_extent(pass->axes, x, d + 1, x->rank),
+        .n = n,
+        .inner = inner,
+        .width = n * inner,
         .m = config->mass ? ep_w(pass, layer, 0) : NULL,
         .b = config->bias ? ep_w(pass, layer, config->mass ? 1 : 0) : NULL,
     };
 }
 
-/* The block with its b and m repeated for rows of few populations; `rows` of them at a time. */
-typedef struct {
-    int64_t rows;
-    ep_real b[EP_TILE], m[EP_TILE];
-} tile;
+/* What columns c .. c + n have of `from` (one for each population, or `none` for all where it is
+ * NULL); behind the last column comes the first again. */
+static const ep_real *spread(const block *k, const ep_real *from, ep_real none, int64_t c,
+                             int64_t n, ep_real *to) {
+    if (from && k->inner == 1 && c + n <= k->n) {
+        return from + c;
+    }
+    for (int64_t i = 0; i < n;) {
+        int64_t left = k->inner - (c + i) % k->inner, end = ep_min(n, i + left);
+        ep_real value = from ? from[(c + i) / k->inner % k->n] : none;
+        for (; i < end; i++) {
+            to[i] = value;
+        }
+    }
+    return to;
+}
 
-static block tiled(block k, tile *t) {
-    t->rows = k.inner == 1 ? ep_tile_rows(k.n) : 1;
-    k.b = ep_tile(t->b, k.b, k.n, t->rows);
-    k.m = ep_tile(t->m, k.m, k.n, t->rows);
-    return k;
+/* The columns from c on, before `end`: whole populations where some fit in. */
+static void cut(const populations *config, const block *k, int64_t rows, int64_t c, int64_t end,
+                piece *p) {
+    int64_t most = k->inner <= PIECE ? PIECE / k->inner * k->inner
+                                     : ep_min(PIECE, k->inner - c % k->inner);
+    p->rows = rows;
+    p->columns = ep_min(most, end - c);
+    p->stride = k->width;
+    p->slope = (ep_real)config->slope;
+    p->b = spread(k, k->b, 0, c, p->columns, p->spread_b);
+    p->m = spread(k, k->m, 1, c, p->columns, p->spread_m);
+}
+
+/* `to` = y, or where there is dy dx, for some rows. */
+static void pass_piece(const populations *config, const piece *p, const ep_real *x,
+                       const ep_real *dy, ep_real *to, bool add) {
+    if (dy) {
+        backward_piece(config, p, x, dy, to, add);
+    } else {
+        forward_piece(config, p, x, to);
+    }
+}
+
+/* The same for `rows` rows and all columns. Short rows go several at a time, as one. */
+static void pass_rows(const populations *config, const block *k, int64_t rows, const ep_real *x,
+                      const ep_real *dy, ep_real *to, bool add) {
+    int64_t together = k->width > 0 ? ep_max(1, PIECE / k->width) : 1;
+    piece p;
+    for (int64_t c = 0; c < k->width; c += p.columns) {
+        cut(config, k, rows / together, c, k->width * together, &p);
+        p.stride *= together;
+        pass_piece(config, &p, x + c, dy ? dy + c : NULL, to + c, add);
+        if (rows % together > 0) {
+            int64_t at = p.rows * p.stride;
+            p.rows = 1;
+            p.columns = rows % together * k->width;
+            pass_piece(config, &p, x + at, dy ? dy + at : NULL, to + at, add);
+            return;
+        }
+    }
 }
 
 static void forward(const ep_pass *pass, const ep_layer *layer) {
-    const populations *config = layer->config;
-    tile t;
-    block k = tiled(measure(pass, layer), &t);
-    bool each = k.inner == 1;
-    int64_t runs = each ? 1 : k.n, end = pass->r1 * k.outer;
-    const ep_real *x = ep_x(pass, layer, 0);
-    ep_real *y = ep_y(pass, layer);
-    for (int64_t row = pass->r0 * k.outer; row < end; row += t.rows) {
-        int64_t length = each ? ep_min(t.rows, end - row) * k.n : k.inner;
-        for (int64_t j = 0; j < runs; j++) {
-            run r = {length, k.b ? k.b + j : NULL, k.m ? k.m + j : NULL, (ep_real)config->slope};
-            int64_t at = row * k.n * k.inner + j * k.inner;
-#define CALL(kind, bias, mass, each) forward_run(kind, bias, mass, each, &r, x + at, y + at)
-            WITH_KIND(CALL, config->activation, config->bias, config->mass, each)
-#undef CALL
+    block k = measure(pass, layer);
+    int64_t from = pass->r0 * k.outer * k.width;
+    pass_rows(layer->config, &k, (pass->r1 - pass->r0) * k.outer, ep_x(pass, layer, 0) + from, NULL,
+              ep_y(pass, layer) + from, false);
+}
+
+/* to[j] += the sums of population j's columns, of columns c .. c + n, in order. */
+static void gather(const block *k, int64_t c, int64_t n, const ep_real *column, ep_real *to) {
+    int64_t j = c / k->inner, left = (j + 1) * k->inner - c;
+    for (; n > 0; column += left, n -= left, left = k->inner, j++) {
+        ep_real sum = 0;
+        for (int64_t i = 0; i < ep_min(left, n); i++) {
+            sum += column[i];
         }
+        to[j] += sum;
     }
 }
 
-/* Terms of a few rows of populations, EP_TILE numbers at most, with a line to read beyond them. */
-typedef struct {
-    ep_real m[EP_TILE + EP_LINE], b[EP_TILE + EP_LINE];
-} terms;
-
-/* Those of `n` numbers whose populations are k's from `at` on. */
-static void make_terms(const populations *config, const block *k, int64_t at, int64_t n,
-                       const ep_real *x, const ep_real *dy, terms *t) {
-    run r = {n, k->b ? k->b + at : NULL, k->m ? k->m + at : NULL, (ep_real)config->slope};
-#define CALL(kind, bias, mass, each) terms_run(kind, bias, mass, &r, x, dy, t->m, t->b)
-    WITH_KIND(CALL, config->activation, config->bias, config->mass, true)
-#undef CALL
-}
-
-/* sum (n) += `rows` rows of terms, in their order, so that no bit depends on n or on the tile. */
-static void add_rows(int64_t rows, int64_t n, const ep_real *term, ep_real *sum) {
-    int64_t at = 0;
-    for (; at + (int64_t)EP_LINE <= n; at += (int64_t)EP_LINE) {
-        ep_column_line line = EP_FULL(sum + at);
-        for (int64_t row = 0; row < rows; row++) {
-            line += EP_FULL(term + row * n + at);
-        }
-        *(ep_column_line *)(sum + at) = line;
-    }
-    if (at < n) {
-        ep_column_line line = ep_line_some(sum + at, n - at);
-        for (int64_t row = 0; row < rows; row++) {
-            line += EP_FULL(term + row * n + at);
-        }
-        ep_line_write(sum + at, line, n - at);
-    }
-}
-
-static void give(int64_t n, const ep_real *restrict from, ep_real *restrict to, bool add) {
-    for (int64_t i = 0; to && add && i < n; i++) {
-        to[i] += from[i];
-    }
-    if (to && !add) {
-        memcpy(to, from, (size_t)n * sizeof *to);
-    }
-}
-
-/* Populations j0 .. j1 of `rows` rows: adds to their sums dm and db, which begin at j0, and writes
- * dx where there is one. */
-static void sum_rows(const populations *config, const block *k, int64_t j0, int64_t j1,
-                     int64_t rows, const ep_real *x, const ep_real *dy, ep_real *dx, bool add,
-                     ep_real *dm, ep_real *db) {
-    tile t;
-    terms found = {{0}, {0}};
-    block some = {.n = j1 - j0, .inner = 1, .b = k->b ? k->b + j0 : NULL};
-    some.m = k->m ? k->m + j0 : NULL;
-    some = tiled(some, &t);
-    int64_t step = some.n == k->n ? t.rows : 1, most = ep_min(some.n, EP_TILE);
-    for (int64_t row = 0, n; row < rows; row += n) {
-        n = ep_min(step, rows - row);
-        for (int64_t j = 0; j < some.n; j += most) {
-            int64_t from = row * k->n + j0 + j, each = ep_min(most, some.n - j);
-            make_terms(config, &some, j, n * each, x + from, dy + from, &found);
-            give(n * each, found.b, dx ? dx + from : NULL, add);
-            if (dm) {
-                add_rows(n, each, found.m, dm + j);
+/* The same of every sum that is wanted. */
+static void keep(const block *k, int64_t c, int64_t n, const sums *of, ep_real *dm, ep_real *db) {
+    const ep_real *from[2] = {of->m, of->b};
+    ep_real *to[2] = {dm, db};
+    for (int s = 0; s < 2; s++) {
+        if (to[s] && k->inner == 1) {
+            for (int64_t i = 0; i < n; i++) {
+                to[s][c + i] += from[s][i];
             }
-            if (db) {
-                add_rows(n, each, found.b, db + j);
-            }
+        } else if (to[s]) {
+            gather(k, c, n, from[s], to[s]);
         }
     }
 }
 
-/* dL/dm and dL/db of population j that owns runs of `inner` numbers, the first at x and dy. */
-static void run_sums(const populations *config, const block *k, int64_t j, int64_t rows,
-                     const ep_real *x, const ep_real *dy, ep_real *dm, ep_real *db) {
-    run r = {k->inner, k->b ? k->b + j : NULL, k->m ? k->m + j : NULL, (ep_real)config->slope};
-    int64_t stride = k->n * k->inner;
-    ep_real of_mass = 0, of_bias = 0;
-#define CALL(kind, bias, mass, each) \
-    gradient_lanes(kind, bias, mass, &r, rows, stride, x, dy, &of_mass, &of_bias)
-    WITH_KIND(CALL, config->activation, config->bias, config->mass, false)
-#undef CALL
-    *dm = of_mass;
-    *db = of_bias;
-}
-
-/* dx, and every sample's sums. */
-static void backward_summing(const ep_pass *pass, const ep_layer *layer, const block *k) {
-    const populations *config = layer->config;
-    int64_t width = k->outer * k->n, of_bias = config->mass ? k->n : 0;
-    int64_t sums = of_bias + (config->bias ? k->n : 0);
-    ep_real *dx = ep_dx(pass, layer, 0);
-    for (int64_t r = pass->r0; r < pass->r1; r++) {
-        ep_real *kept = ep_saved(pass, layer) + r * sums;
-        memset(kept, 0, (size_t)sums * sizeof *kept);
-        sum_rows(config, k, 0, k->n, k->outer, ep_x(pass, layer, 0) + r * width,
-                 ep_dy(pass, layer) + r * width, dx ? dx + r * width : NULL, layer->adds[0],
-                 config->mass ? kept : NULL, config->bias ? kept + of_bias : NULL);
-    }
-}
-
-/* A sample's sums where populations own runs of `inner` numbers. */
-static void sum_runs(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t sample) {
-    const populations *config = layer->config;
-    int64_t width = k->outer * k->n * k->inner, of_bias = config->mass ? k->n : 0;
-    ep_real *kept = ep_saved(pass, layer) + sample * (of_bias + (config->bias ? k->n : 0));
-    ep_real unused;
-    for (int64_t j = 0; j < k->n; j++) {
-        int64_t at = sample * width + j * k->inner;
-        run_sums(config, k, j, k->outer, ep_x(pass, layer, 0) + at, ep_dy(pass, layer) + at,
-                 config->mass ? kept + j : &unused, config->bias ? kept + of_bias + j : &unused);
+/* dx of columns c0 .. c1 for `samples` times `rows` rows, NULL if it is not wanted; for every sample its
+ * populations' sums are added to those at dm and db, `apart` from those of the next. */
+static void sum_rows(const populations *config, const block *k, int64_t samples, int64_t rows,
+                     int64_t c0, int64_t c1, const ep_real *x, const ep_real *dy, ep_real *dx,
+                     bool add, ep_real *dm, ep_real *db, int64_t apart) {
+    piece p;
+    sums of;
+    for (int64_t c = c0; c < c1; c += p.columns) {
+        cut(config, k, rows, c, c1, &p);
+        for (int64_t r = 0; r < samples; r++) {
+            int64_t at = r * rows * k->width + c;
+            memset(of.m, 0, (size_t)p.columns * sizeof *of.m);
+            memset(of.b, 0, (size_t)p.columns * sizeof *of.b);
+            summing_piece(config, &p, x + at, dy + at, dx ? dx + at : NULL, add, &of);
+            keep(k, c, p.columns, &of, dm ? dm + r * apart : NULL, db ? db + r * apart : NULL);
+        }
     }
 }
 
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     const populations *config = layer->config;
-    tile t;
     block k = measure(pass, layer);
-    if (layer->saved >= 0 && k.inner == 1) {
-        backward_summing(pass, layer, &k);
+    int64_t samples = pass->r1 - pass->r0, from = pass->r0 * k.outer * k.width;
+    const ep_real *x = ep_x(pass, layer, 0) + from, *dy = ep_dy(pass, layer) + from;
+    ep_real *dx = ep_dx(pass, layer, 0), *to = dx ? dx + from : NULL;
+    if (layer->saved < 0) {
+        if (dx) {
+            pass_rows(config, &k, samples * k.outer, x, dy, to, layer->adds[0]);
+        }
         return;
     }
-    for (int64_t r = pass->r0; layer->saved >= 0 && r < pass->r1; r++) {
-        sum_runs(pass, layer, &k, r); /* before dx, which may take the place of dy */
-    }
-    k = tiled(k, &t);
-    bool each = k.inner == 1;
-    int64_t runs = each ? 1 : k.n, end = pass->r1 * k.outer;
-    const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
-    ep_real *dx = ep_dx(pass, layer, 0);
-    bool add = layer->adds[0];
-    for (int64_t row = pass->r0 * k.outer; dx && row < end; row += t.rows) {
-        int64_t length = each ? ep_min(t.rows, end - row) * k.n : k.inner;
-        for (int64_t j = 0; j < runs; j++) {
-            run r = {length, k.b ? k.b + j : NULL, k.m ? k.m + j : NULL, (ep_real)config->slope};
-            int64_t at = row * k.n * k.inner + j * k.inner;
-#define CALL(kind, bias, mass, each) \
-    backward_run(kind, bias, mass, each, &r, x + at, dy + at, dx + at, add)
-            WITH_KIND(CALL, config->activation, config->bias, config->mass, each)
-#undef CALL
-        }
-    }
+    int64_t of_bias = config->mass ? k.n : 0, kept = of_bias + (config->bias ? k.n : 0);
+    ep_real *saved = ep_saved(pass, layer) + pass->r0 * kept;
+    memset(saved, 0, (size_t)(samples * kept) * sizeof *saved);
+    sum_rows(config, &k, samples, k.outer, 0, k.width, x, dy, to, layer->adds[0],
+             config->mass ? saved : NULL, config->bias ? saved + of_bias : NULL, kept);
 }
 
 /* Where the sums are there, or there is nothing to sum, gradient does not read dy. */
 static bool lends(const ep_layer *layer) { return layer->saved >= 0 || layer->n_tensors == 0; }
 
-/* Populations j0 .. j1, features last: what samples have summed, or else every row's terms. dm and
- * db begin at j0. */
-static void gradient_rows(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t j0,
-                          int64_t j1, ep_real *dm, ep_real *db) {
-    const populations *config = layer->config;
-    if (layer->saved < 0) {
-        sum_rows(config, k, j0, j1, pass->rows * k->outer, ep_x(pass, layer, 0), ep_dy(pass, layer),
-                 NULL, false, dm, db);
-        return;
-    }
-    int64_t of_bias = config->mass ? k->n : 0, sums = of_bias + (config->bias ? k->n : 0);
+/* What samples have summed for populations j0 .. j1. */
+static void add_kept(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t j0,
+                     int64_t j1, ep_real *dm, ep_real *db) {
+    int64_t of_bias = dm ? k->n : 0, kept = of_bias + (db ? k->n : 0);
     for (int64_t r = 0; r < pass->rows; r++) {
-        const ep_real *kept = ep_saved(pass, layer) + r * sums + j0;
-        for (int64_t j = 0; j < j1 - j0; j++) {
-            if (dm) {
-                dm[j] += kept[j];
-            }
-            if (db) {
-                db[j] += kept[of_bias + j];
-            }
+        const ep_real *from = ep_saved(pass, layer) + r * kept;
+        for (int64_t j = j0; dm && j < j1; j++) {
+            dm[j] += from[j];
         }
-    }
-}
-
-/* Population j that owns runs of `inner` numbers, where samples have not summed. */
-static void gradient_one(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t j,
-                         ep_real *dm, ep_real *db) {
-    int64_t at = j * k->inner;
-    ep_real of_mass, of_bias;
-    run_sums(layer->config, k, j, pass->rows * k->outer, ep_x(pass, layer, 0) + at,
-             ep_dy(pass, layer) + at, &of_mass, &of_bias);
-    if (dm) {
-        dm[j] = layer->shares ? dm[j] + of_mass : of_mass;
-    }
-    if (db) {
-        db[j] = of_bias;
+        for (int64_t j = j0; db && j < j1; j++) {
+            db[j] += from[of_bias + j];
+        }
     }
 }
 
@@ -461,21 +440,20 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
         return;
     }
     int of_bias = config->mass ? 1 : 0;
+    size_t bytes = (size_t)(j1 - j0) * sizeof(ep_real);
     ep_real *dm = config->mass ? ep_dw(pass, layer, 0) : NULL;
     ep_real *db = config->bias ? ep_dw(pass, layer, of_bias) : NULL;
-    if (k.inner == 1 || layer->saved >= 0) {
-        size_t bytes = (size_t)(j1 - j0) * sizeof(ep_real);
-        if (dm && !layer->shares) {
-            memset(dm + j0, 0, bytes);
-        }
-        if (db) {
-            memset(db + j0, 0, bytes);
-        }
-        gradient_rows(pass, layer, &k, j0, j1, dm ? dm + j0 : NULL, db ? db + j0 : NULL);
+    if (dm && !layer->shares) {
+        memset(dm + j0, 0, bytes);
+    }
+    if (db) {
+        memset(db + j0, 0, bytes);
+    }
+    if (layer->saved >= 0) {
+        add_kept(pass, layer, &k, j0, j1, dm, db);
     } else {
-        for (int64_t j = j0; j < j1; j++) {
-            gradient_one(pass, layer, &k, j, dm, db);
-        }
+        sum_rows(config, &k, 1, pass->rows * k.outer, j0 * k.inner, j1 * k.inner,
+                 ep_x(pass, layer, 0), ep_dy(pass, layer), NULL, false, dm, db, 0);
     }
     if (config->mass) {
         ep_ready(pass, layer, 0, j0, j1 - j0);
