@@ -114,7 +114,7 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
  * The numbers are rows of n * inner columns. They are gone through in pieces of a few columns, row by
  * row, so that what belongs to the columns stays in the nearest cache; the lines of some rows further
  * are asked for meanwhile. */
-enum { PIECE = 128, FURTHER = 1024 };
+enum { PIECE = 256, FURTHER = 2048 };
 
 typedef struct {
     int64_t rows, columns, stride; /* stride: numbers from a row to the next */
