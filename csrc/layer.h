@@ -77,6 +77,7 @@ struct ep_layer {
     int partner; /* the next layer that shares its mass, or -1 */
     int out; /* value written */
     int saved; /* value kept for backward, or -1 */
+    int sums; /* value: what backward has summed of a sample for gradient, or -1 */
     int64_t scratch; /* numbers of scratch a worker needs */
     int64_t row_block; /* a kind that couples samples: workers' rows are cut at its multiples */
     double work; /* flops, for sharing out the gradient */
@@ -116,6 +117,8 @@ bool ep_plan_share(ep_plan *plan, ep_layer *layer, int axis, ep_error *error);
 /* Sets the axes of the layer's output, and of what it saves for backward. */
 bool ep_plan_output(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
 bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
+/* Room for `n` sums of every sample for each entry of an axis. */
+bool ep_plan_sums(ep_plan *plan, ep_layer *layer, int64_t n, int axis, ep_error *error);
 const ep_value *ep_plan_value(const ep_plan *plan, int value);
 const ep_axis *ep_plan_axes(const ep_plan *plan);
 /* Marks an axis as one whose populations may die. */
@@ -146,6 +149,20 @@ EP_INLINE const ep_real *ep_dy(const ep_pass *pass, const ep_layer *layer) {
 }
 EP_INLINE ep_real *ep_saved(const ep_pass *pass, const ep_layer *layer) {
     return pass->x + pass->value[layer->saved].at * pass->capacity;
+}
+EP_INLINE ep_real *ep_sums(const ep_pass *pass, const ep_layer *layer) {
+    return pass->x + pass->value[layer->sums].at * pass->capacity;
+}
+/* to[j] += the sums `from` + j of all samples in order, j from j0 on and before j1. */
+EP_INLINE void ep_add_sums(const ep_pass *pass, const ep_layer *layer, int64_t from, int64_t j0,
+                           int64_t j1, ep_real *to) {
+    int64_t width = pass->value[layer->sums].width;
+    const ep_real *sums = ep_sums(pass, layer) + from;
+    for (int64_t r = 0; r < pass->rows; r++, sums += width) {
+        for (int64_t j = j0; j < j1; j++) {
+            to[j] += sums[j];
+        }
+    }
 }
 /* The layer's i-th tensor: its values, its gradient, its number of numbers. */
 EP_INLINE ep_real *ep_w(const ep_pass *pass, const ep_layer *layer, int i) {

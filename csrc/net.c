@@ -149,6 +149,14 @@ bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep
     return layer->saved >= 0;
 }
 
+bool ep_plan_sums(ep_plan *plan, ep_layer *layer, int64_t n, int axis, ep_error *error) {
+    char name[EP_NAME];
+    int axes[2] = {ep_plan_axis(plan, layer, "sums", n, error), axis};
+    join_name(name, layer->name, "sums");
+    layer->sums = axes[0] < 0 ? -1 : new_value(plan, name, 2, axes, error);
+    return layer->sums >= 0;
+}
+
 const ep_value *ep_plan_value(const ep_plan *plan, int value) { return &plan->values[value]; }
 const ep_axis *ep_plan_axes(const ep_plan *plan) { return plan->axes; }
 
@@ -221,6 +229,7 @@ int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs,
                         .n_inputs = n_inputs,
                         .reads = n_inputs,
                         .saved = -1,
+                        .sums = -1,
                         .partner = -1};
     ep_format(layer->name, sizeof layer->name, "%.40s", name);
     memcpy(layer->input, input, (size_t)n_inputs * sizeof *input);

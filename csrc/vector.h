@@ -5,6 +5,8 @@
 
 #include "base.h"
 
+#include <string.h>
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 enum { BYTES = 64 };
@@ -74,7 +76,25 @@ EP_INLINE vector smaller(vector a, vector b) {
 }
 #endif
 
-/* The first n of a vector's numbers, n from 1 to LANES, and no other memory. */
+/* The sum of all numbers, by halves. */
+EP_INLINE ep_real across(vector v) {
+#if defined(__AVX512F__) && !defined(EP_DOUBLE)
+    return _mm512_reduce_add_ps((__m512)v);
+#else
+    ep_real lane[LANES];
+    memcpy(lane, &v, sizeof lane);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int l = 0; l < half; l++) {
+            lane[l] += lane[l + half];
+        }
+    }
+    return lane[0];
+#endif
+}
+
+/* The first n of a vector's numbers, n from 1 to LANES: from and to memory, and no other memory; and
+ * with zeros behind them. */
 #if defined(__AVX512F__) && !defined(EP_DOUBLE)
 EP_INLINE vector get(const ep_real *from, int64_t n) {
     return (vector)_mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (LANES - n)), from);
@@ -82,12 +102,18 @@ EP_INLINE vector get(const ep_real *from, int64_t n) {
 EP_INLINE void put(ep_real *to, vector v, int64_t n) {
     _mm512_mask_storeu_ps(to, (__mmask16)(0xffffu >> (LANES - n)), (__m512)v);
 }
+EP_INLINE vector first(vector v, int64_t n) {
+    return (vector)_mm512_maskz_mov_ps((__mmask16)(0xffffu >> (LANES - n)), (__m512)v);
+}
 #elif defined(__AVX512F__)
 EP_INLINE vector get(const ep_real *from, int64_t n) {
     return (vector)_mm512_maskz_loadu_pd((__mmask8)(0xffu >> (LANES - n)), from);
 }
 EP_INLINE void put(ep_real *to, vector v, int64_t n) {
     _mm512_mask_storeu_pd(to, (__mmask8)(0xffu >> (LANES - n)), (__m512d)v);
+}
+EP_INLINE vector first(vector v, int64_t n) {
+    return (vector)_mm512_maskz_mov_pd((__mmask8)(0xffu >> (LANES - n)), (__m512d)v);
 }
 #else
 EP_INLINE vector get(const ep_real *from, int64_t n) {
@@ -111,6 +137,12 @@ EP_INLINE void put(ep_real *to, vector v, int64_t n) {
             to[i] = v[i];
         }
     }
+}
+EP_INLINE vector first(vector v, int64_t n) {
+    for (int i = 0; i < LANES; i++) {
+        v[i] = i < n ? v[i] : 0;
+    }
+    return v;
 }
 #endif
 

@@ -3,6 +3,7 @@
  * is not stored, so its removal changes no one else's output (rms), or what it added to the mean
  * only by its own going (layer). Batch norm couples samples and has a room of its own. */
 #include "layer.h"
+#include "vector.h"
 
 #include <math.h>
 #include <string.h>
@@ -38,6 +39,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, bool center, ep_error *error
     of_saved[last] = ep_plan_axis(plan, layer, "moments", 2, error);
     return of_saved[last] >= 0 && ep_plan_output(plan, layer, x.rank, x.axis, error) &&
            ep_plan_saved(plan, layer, x.rank, of_saved, error) &&
+           ep_plan_sums(plan, layer, 2, x.axis[last], error) &&
            (!config->affine ||
             (ep_plan_tensor(plan, layer, "gain", EP_FREE, 1, &x.axis[last], error) &&
              (!center || ep_plan_tensor(plan, layer, "bias", EP_FREE, 1, &x.axis[last], error))));
@@ -62,13 +64,15 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
 }
 
 typedef struct {
-    int64_t outer, n;      /* positions of a sample, features */
-    ep_real share;         /* 1 / born */
-    ep_real dead;          /* share of the extinct */
+    int64_t outer, n; /* positions of a sample, features */
+    ep_real share;    /* 1 / born */
+    ep_real dead;     /* share of the extinct */
+    double epsilon;
     const ep_real *gain, *bias;
 } block;
 
 static block measure(const ep_pass *pass, const ep_layer *layer) {
+    const norm *config = layer->config;
     const ep_value *x = ep_input(pass, layer, 0);
     const ep_axis *axis = &pass->axes[x->axis[x->rank - 1]];
     double born = (double)ep_max(1, axis->born);
@@ -77,223 +81,232 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
         .n = axis->n,
         .share = (ep_real)(1 / born),
         .dead = (ep_real)((double)(axis->born - axis->n) / born),
+        .epsilon = config->epsilon,
         .gain = layer->n_tensors > 0 ? ep_w(pass, layer, 0) : NULL,
         .bias = layer->n_tensors > 1 ? ep_w(pass, layer, 1) : NULL,
     };
 }
 
-/* ---- sums over features, in lanes so that they vectorise ------------------------------------- */
+/* ---- some rows side by side -------------------------------------------------------------------
+ * n rows at once, 1 or SIDE, hide each other's sums and roots; their features go by vectors, of the
+ * last of which `some` numbers are there. How many go together shows in no bit. */
 
-typedef ep_real lanes __attribute__((vector_size(EP_ALIGN), aligned(sizeof(ep_real)), may_alias));
-
-EP_INLINE ep_real across(lanes v) {
-    ep_real sum = 0;
-    for (int i = 0; i < (int)EP_LINE; i++) {
-        sum += v[i];
+EP_INLINE vector at(const ep_real *from, int64_t some) {
+    return some == LANES ? (vector)*(const loose *)from : get(from, some);
+}
+EP_INLINE void to(ep_real *where, vector v, int64_t some) {
+    if (some == LANES) {
+        *(loose *)where = v;
+    } else {
+        put(where, v, some);
     }
-    return sum;
 }
 
-EP_INLINE ep_real sum_of(int64_t n, const ep_real *x) {
-    lanes sum = {0};
-    ep_real rest = 0;
-    int64_t j = 0;
-    for (; j + (int64_t)EP_LINE <= n; j += (int64_t)EP_LINE) {
-        sum += *(const lanes *)(x + j);
-    }
-    for (; j < n; j++) {
-        rest += x[j];
-    }
-    return across(sum) + rest;
-}
+/* For each vector of n features: j, where it begins, and `some`; a constant but for the last. */
+#define VECTORS(n, ...)                        \
+    do {                                       \
+        int64_t j = 0;                         \
+        for (; j + LANES <= (n); j += LANES) { \
+            const int64_t some = LANES;        \
+            __VA_ARGS__                        \
+        }                                      \
+        if (j < (n)) {                         \
+            const int64_t some = (n) - j;      \
+            __VA_ARGS__                        \
+        }                                      \
+    } while (0)
 
-EP_INLINE ep_real squares_of(int64_t n, const ep_real *x, ep_real mean) {
-    lanes sum = {0};
-    ep_real rest = 0;
-    int64_t j = 0;
-    for (; j + (int64_t)EP_LINE <= n; j += (int64_t)EP_LINE) {
-        lanes d = *(const lanes *)(x + j) - mean;
-        sum += d * d;
+EP_INLINE void forward_rows(int n, bool center, const block *k, const ep_real *x, ep_real *y,
+                            ep_real *saved) {
+    vector sum[SIDE] = {{0}}, squares[SIDE] = {{0}}, scale[SIDE], mean[SIDE] = {{0}};
+    ep_real variance[SIDE];
+    if (center) {
+        VECTORS(k->n, { EACH(n) { sum[i] += at(x + i * k->n + j, some);
     }
-    for (; j < n; j++) {
-        rest += (x[j] - mean) * (x[j] - mean);
-    }
-    return across(sum) + rest;
+});
+EACH(n) { mean[i] = all(across(sum[i]) * k->share); }
 }
-
-/* The sums of g = dy gain and of g (x - mean) scale. */
-EP_INLINE void pulls_of(int64_t n, const ep_real *x, const ep_real *dy, const ep_real *gain,
-                        ep_real mean, ep_real scale, ep_real *of_g, ep_real *of_gx) {
-    lanes g_sum = {0}, gx_sum = {0};
-    ep_real g_rest = 0, gx_rest = 0;
-    int64_t j = 0;
-    for (; j + (int64_t)EP_LINE <= n; j += (int64_t)EP_LINE) {
-        lanes g = *(const lanes *)(dy + j);
-        if (gain) {
-            g *= *(const lanes *)(gain + j);
+    VECTORS(k->n, {
+        EACH(n) {
+            vector d = at(x + i * k->n + j, some) - mean[i];
+            d = some == LANES ? d : first(d, some);
+            squares[i] += d * d;
+    }
+    });
+    EACH(n) { variance[i] = across(squares[i]) * k->share + k->dead * mean[i][0] * mean[i][0]; }
+    EACH(n) {
+        ep_real root = (ep_real)(1 / sqrt((double)variance[i] + k->epsilon));
+        saved[2 * i] = mean[i][0];
+        saved[2 * i + 1] = root;
+        scale[i] = all(root);
+    }
+    VECTORS(k->n, {
+        vector gain = k->gain ? at(k->gain + j, some) : all(1);
+        vector bias = k->bias ? at(k->bias + j, some) : all(0);
+        EACH(n) {
+            vector u = (at(x + i * k->n + j, some) - mean[i]) * scale[i];
+            to(y + i * k->n + j, u * gain + bias, some);
         }
-        g_sum += g;
-        gx_sum += g * ((*(const lanes *)(x + j) - mean) * scale);
+    });
     }
-    for (; j < n; j++) {
-        ep_real g = gain ? dy[j] * gain[j] : dy[j];
-        g_rest += g;
-        gx_rest += g * ((x[j] - mean) * scale);
-    }
-    *of_g = across(g_sum) + g_rest;
-    *of_gx = across(gx_sum) + gx_rest;
-}
 
-/* ---- the layer ------------------------------------------------------------------------------ */
-
-EP_INLINE void forward(const ep_pass *pass, const ep_layer *layer, bool center) {
-    const norm *config = layer->config;
-    block k = measure(pass, layer);
-    ep_real *saved = ep_saved(pass, layer);
-    for (int64_t row = pass->r0 * k.outer; row < pass->r1 * k.outer; row++) {
-        const ep_real *restrict x = ep_x(pass, layer, 0) + row * k.n;
-        ep_real *restrict y = ep_y(pass, layer) + row * k.n;
-        const ep_real *restrict gain = k.gain, *restrict bias = k.bias;
-        ep_real mean = center ? sum_of(k.n, x) * k.share : 0;
-        ep_real variance = squares_of(k.n, x, mean) * k.share;
-        if (center) {
-            variance += k.dead * mean * mean;
+    /* With g = dy gain and u = (x - mean) scale: dx = scale (g - mean of g - u mean of g u), and the sums
+ * of dy u and of dy over rows go to `of`, for gain and bias. `more` is added to dx, unless NULL; dx,
+ * NULL if it is not wanted, may lie in the place of dy or of `more`. */
+    EP_INLINE void backward_rows(int n, bool center, const block *k, const ep_real *x,
+                                 const ep_real *dy, const ep_real *saved, ep_real *dx,
+                                 const ep_real *more, ep_real *of) {
+        vector mean[SIDE], scale[SIDE], of_g[SIDE] = {{0}}, of_gu[SIDE] = {{0}};
+        EACH(n) {
+            mean[i] = all(saved[2 * i]);
+            scale[i] = all(saved[2 * i + 1]);
         }
-        ep_real scale = (ep_real)(1 / sqrt((double)variance + config->epsilon));
-        saved[2 * row] = mean;
-        saved[2 * row + 1] = scale;
-        if (!gain) {
-            for (int64_t j = 0; j < k.n; j++) {
-                y[j] = (x[j] - mean) * scale;
+        VECTORS(k->n, {
+            vector gain = k->gain ? at(k->gain + j, some) : all(1);
+            vector dgain = at(of + j, some), dbias = at(of + k->n + j, some);
+            EACH(n) {
+                vector u = (at(x + i * k->n + j, some) - mean[i]) * scale[i];
+                vector d = at(dy + i * k->n + j, some), g = d * gain;
+                dgain += d * u;
+                dbias += d;
+                of_g[i] += g;
+                of_gu[i] += g * u;
             }
-        } else if (bias) {
-            for (int64_t j = 0; j < k.n; j++) {
-                y[j] = (x[j] - mean) * scale * gain[j] + bias[j];
+            to(of + j, dgain, some);
+            to(of + k->n + j, dbias, some);
+        });
+        if (!dx) {
+            return;
+        }
+        EACH(n) {
+            of_g[i] = all(center ? across(of_g[i]) * k->share : 0);
+            of_gu[i] = all(across(of_gu[i]) * k->share);
+        }
+        VECTORS(k->n, {
+            vector gain = k->gain ? at(k->gain + j, some) : all(1);
+            EACH(n) {
+                vector u = (at(x + i * k->n + j, some) - mean[i]) * scale[i];
+                vector d = at(dy + i * k->n + j, some) * gain - of_g[i] - u * of_gu[i];
+                vector other = more ? at(more + i * k->n + j, some) : all(0);
+                to(dx + i * k->n + j, scale[i] * d + other, some);
             }
-        } else {
-            for (int64_t j = 0; j < k.n; j++) {
-                y[j] = (x[j] - mean) * scale * gain[j];
+        });
+    }
+
+    /* ---- the layer ------------------------------------------------------------------------------ */
+
+    EP_INLINE void forward(const ep_pass *pass, const ep_layer *layer, bool center) {
+        const block k = measure(pass, layer);
+        int64_t row = pass->r0 * k.outer, end = pass->r1 * k.outer;
+        const ep_real *x = ep_x(pass, layer, 0);
+        ep_real *y = ep_y(pass, layer), *saved = ep_saved(pass, layer);
+        for (; row + SIDE <= end; row += SIDE) {
+            ep_ask(x + row * k.n, SIDE * k.n);
+            ep_ask(y + row * k.n, SIDE * k.n);
+            forward_rows(SIDE, center, &k, x + row * k.n, y + row * k.n, saved + 2 * row);
+        }
+        for (; row < end; row++) {
+            forward_rows(1, center, &k, x + row * k.n, y + row * k.n, saved + 2 * row);
+        }
+    }
+
+    EP_INLINE void backward(const ep_pass *pass, const ep_layer *layer, bool center) {
+        const block k = measure(pass, layer);
+        const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
+        const ep_real *saved = ep_saved(pass, layer);
+        ep_real *dx = ep_dx(pass, layer, 0), *of = ep_sums(pass, layer) + pass->r0 * 2 * k.n;
+        const ep_real *more = layer->adds[0] ? dx : NULL;
+        for (int64_t r = pass->r0; r < pass->r1; r++, of += 2 * k.n) {
+            int64_t row = r * k.outer, end = row + k.outer;
+            memset(of, 0, (size_t)(2 * k.n) * sizeof *of);
+            for (int64_t n; row < end; row += n) {
+                int64_t from = row * k.n;
+                const ep_real *extra = more ? more + from : NULL;
+                ep_real *where = dx ? dx + from : NULL;
+                n = row + SIDE <= end ? SIDE : 1;
+                if (n == SIDE) {
+                    ep_ask(x + from, SIDE * k.n);
+                    ep_ask(dy + from, SIDE * k.n);
+                    ep_ask(where, SIDE * k.n);
+                    backward_rows(SIDE, center, &k, x + from, dy + from, saved + 2 * row, where,
+                                  extra, of);
+                } else {
+                    backward_rows(1, center, &k, x + from, dy + from, saved + 2 * row, where, extra,
+                                  of);
+                }
             }
         }
     }
-}
 
-/* With g = dy gain and u = (x - mean) scale: dx = scale (g - mean of g - u mean of g u). */
-EP_INLINE void backward(const ep_pass *pass, const ep_layer *layer, bool center) {
-    block k = measure(pass, layer);
-    const ep_real *saved = ep_saved(pass, layer);
-    bool add = layer->adds[0];
-    for (int64_t row = pass->r0 * k.outer; row < pass->r1 * k.outer; row++) {
-        const ep_real *restrict x = ep_x(pass, layer, 0) + row * k.n;
-        const ep_real *restrict dy = ep_dy(pass, layer) + row * k.n;
-        ep_real *restrict dx = ep_dx(pass, layer, 0) + row * k.n;
-        const ep_real *restrict gain = k.gain;
-        ep_real mean = saved[2 * row], scale = saved[2 * row + 1], of_g, of_gx;
-        pulls_of(k.n, x, dy, gain, mean, scale, &of_g, &of_gx);
-        of_g = center ? of_g * k.share : 0;
-        of_gx *= k.share;
-#define EACH(to)                                                                      \
-    if (gain) {                                                                       \
-        for (int64_t j = 0; j < k.n; j++) {                                           \
-            dx[j] to scale *(dy[j] * gain[j] - of_g - (x[j] - mean) * scale * of_gx); \
-        }                                                                             \
-    } else {                                                                          \
-        for (int64_t j = 0; j < k.n; j++) {                                           \
-            dx[j] to scale *(dy[j] - of_g - (x[j] - mean) * scale * of_gx);           \
-        }                                                                             \
+    /* Everything that gradient needs was summed on the way. */
+    static bool lends(const ep_layer *layer) {
+        (void)layer;
+        return true;
     }
-        if (add) {
-            EACH(+=)
-        } else {
-            EACH(=)
-        }
-#undef EACH
-    }
-}
 
-/* Features j0 .. j1 of the gain and the bias, over all positions in order. */
-static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
-    block k = measure(pass, layer);
-    int64_t j0 = ep_cut(k.n, part, parts), n = ep_cut(k.n, part + 1, parts) - j0;
-    if (n <= 0 || !k.gain) {
-        return;
-    }
-    const ep_real *saved = ep_saved(pass, layer);
-    ep_real *restrict dgain = ep_dw(pass, layer, 0) + j0;
-    ep_real *restrict dbias = k.bias ? ep_dw(pass, layer, 1) + j0 : NULL;
-    memset(dgain, 0, (size_t)n * sizeof *dgain);
-    if (dbias) {
-        memset(dbias, 0, (size_t)n * sizeof *dbias);
-    }
-    for (int64_t row = 0; row < pass->rows * k.outer; row++) {
-        const ep_real *restrict x = ep_x(pass, layer, 0) + row * k.n + j0;
-        const ep_real *restrict dy = ep_dy(pass, layer) + row * k.n + j0;
-        ep_real mean = saved[2 * row], scale = saved[2 * row + 1];
-        for (int64_t j = 0; j < n; j++) {
-            dgain[j] += dy[j] * ((x[j] - mean) * scale);
-        }
-        for (int64_t j = 0; dbias && j < n; j++) {
-            dbias[j] += dy[j];
+    /* Features j0 .. j1 of the gain and the bias, over all samples in order. */
+    static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
+        int64_t n = layer->n_tensors > 0 ? ep_w_size(pass, layer, 0) : 0;
+        int64_t j0 = ep_cut(n, part, parts), j1 = ep_cut(n, part + 1, parts);
+        for (int i = 0; i < layer->n_tensors && j0 < j1; i++) {
+            ep_real *dw = ep_dw(pass, layer, i);
+            memset(dw + j0, 0, (size_t)(j1 - j0) * sizeof *dw);
+            ep_add_sums(pass, layer, i * n, j0, j1, dw);
+            ep_ready(pass, layer, i, j0, j1 - j0);
         }
     }
-    ep_ready(pass, layer, 0, j0, n);
-    if (dbias) {
-        ep_ready(pass, layer, 1, j0, n);
+
+    static void forward_layer(const ep_pass *pass, const ep_layer *layer) {
+        forward(pass, layer, true);
     }
-}
-
-static void forward_layer(const ep_pass *pass, const ep_layer *layer) {
-    forward(pass, layer, true);
-}
-
-static void forward_rms(const ep_pass *pass, const ep_layer *layer) { forward(pass, layer, false); }
-
-static void backward_layer(const ep_pass *pass, const ep_layer *layer) {
-    if (ep_dx(pass, layer, 0)) {
+    static void forward_rms(const ep_pass *pass, const ep_layer *layer) {
+        forward(pass, layer, false);
+    }
+    static void backward_layer(const ep_pass *pass, const ep_layer *layer) {
         backward(pass, layer, true);
     }
-}
-
-static void backward_rms(const ep_pass *pass, const ep_layer *layer) {
-    if (ep_dx(pass, layer, 0)) {
+    static void backward_rms(const ep_pass *pass, const ep_layer *layer) {
         backward(pass, layer, false);
     }
-}
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0; /* elementwise */
-}
+    static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+        (void)layer;
+        (void)axes;
+        (void)values;
+        return 0; /* elementwise */
+    }
 
-const ep_kind ep_kind_layer_norm = {
-    .name = "layer_norm",
-    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output\n"
-           "as the input.",
-    .fields = fields,
-    .config_size = sizeof(norm),
-    .least_inputs = 1,
-    .most_inputs = 1,
-    .declare = declare_layer,
-    .init = init,
-    .forward = forward_layer,
-    .backward = backward_layer,
-    .gradient = gradient,
-    .flops = flops,
-};
+    const ep_kind ep_kind_layer_norm = {
+        .name = "layer_norm",
+        .doc =
+            "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output\n"
+            "as the input.",
+        .fields = fields,
+        .config_size = sizeof(norm),
+        .least_inputs = 1,
+        .most_inputs = 1,
+        .declare = declare_layer,
+        .init = init,
+        .forward = forward_layer,
+        .backward = backward_layer,
+        .lends = lends,
+        .gradient = gradient,
+        .flops = flops,
+    };
 
-const ep_kind ep_kind_rms_norm = {
-    .name = "rms_norm",
-    .doc = "y = x / sqrt(mean square + epsilon) * gain over the last axis. Output as the input.",
-    .fields = fields,
-    .config_size = sizeof(norm),
-    .least_inputs = 1,
-    .most_inputs = 1,
-    .declare = declare_rms,
-    .init = init,
-    .forward = forward_rms,
-    .backward = backward_rms,
-    .gradient = gradient,
-    .flops = flops,
-};
+    const ep_kind ep_kind_rms_norm = {
+        .name = "rms_norm",
+        .doc =
+            "y = x / sqrt(mean square + epsilon) * gain over the last axis. Output as the input.",
+        .fields = fields,
+        .config_size = sizeof(norm),
+        .least_inputs = 1,
+        .most_inputs = 1,
+        .declare = declare_rms,
+        .init = init,
+        .forward = forward_rms,
+        .backward = backward_rms,
+        .lends = lends,
+        .gradient = gradient,
+        .flops = flops,
+    };

@@ -62,11 +62,8 @@ static bool keep_sums(ep_plan *plan, ep_layer *layer, int d, ep_error *error) {
     const populations *config = layer->config;
     const ep_value x = *ep_plan_value(plan, layer->input[0]); /* the plan's may move */
     int sums = (config->mass ? 1 : 0) + (config->bias ? 1 : 0);
-    if (sums && d > 0) {
-        int of_saved[2] = {ep_plan_axis(plan, layer, "sums", sums, error), x.axis[d]};
-        if (of_saved[0] < 0 || !ep_plan_saved(plan, layer, 2, of_saved, error)) {
-            return false;
-        }
+    if (sums && d > 0 && !ep_plan_sums(plan, layer, sums, x.axis[d], error)) {
+        return false;
     }
     return ep_plan_output(plan, layer, x.rank, x.axis, error);
 }
@@ -401,36 +398,21 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     int64_t samples = pass->r1 - pass->r0, from = pass->r0 * k.outer * k.width;
     const ep_real *x = ep_x(pass, layer, 0) + from, *dy = ep_dy(pass, layer) + from;
     ep_real *dx = ep_dx(pass, layer, 0), *to = dx ? dx + from : NULL;
-    if (layer->saved < 0) {
+    if (layer->sums < 0) {
         if (dx) {
             pass_rows(config, &k, samples * k.outer, x, dy, to, layer->adds[0]);
         }
         return;
     }
     int64_t of_bias = config->mass ? k.n : 0, kept = of_bias + (config->bias ? k.n : 0);
-    ep_real *saved = ep_saved(pass, layer) + pass->r0 * kept;
-    memset(saved, 0, (size_t)(samples * kept) * sizeof *saved);
+    ep_real *of = ep_sums(pass, layer) + pass->r0 * kept;
+    memset(of, 0, (size_t)(samples * kept) * sizeof *of);
     sum_rows(config, &k, samples, k.outer, 0, k.width, x, dy, to, layer->adds[0],
-             config->mass ? saved : NULL, config->bias ? saved + of_bias : NULL, kept);
+             config->mass ? of : NULL, config->bias ? of + of_bias : NULL, kept);
 }
 
 /* Where the sums are there, or there is nothing to sum, gradient does not read dy. */
-static bool lends(const ep_layer *layer) { return layer->saved >= 0 || layer->n_tensors == 0; }
-
-/* What samples have summed for populations j0 .. j1. */
-static void add_kept(const ep_pass *pass, const ep_layer *layer, const block *k, int64_t j0,
-                     int64_t j1, ep_real *dm, ep_real *db) {
-    int64_t of_bias = dm ? k->n : 0, kept = of_bias + (db ? k->n : 0);
-    for (int64_t r = 0; r < pass->rows; r++) {
-        const ep_real *from = ep_saved(pass, layer) + r * kept;
-        for (int64_t j = j0; dm && j < j1; j++) {
-            dm[j] += from[j];
-        }
-        for (int64_t j = j0; db && j < j1; j++) {
-            db[j] += from[of_bias + j];
-        }
-    }
-}
+static bool lends(const ep_layer *layer) { return layer->sums >= 0 || layer->n_tensors == 0; }
 
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     const populations *config = layer->config;
@@ -449,9 +431,13 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     if (db) {
         memset(db + j0, 0, bytes);
     }
-    if (layer->saved >= 0) {
-        add_kept(pass, layer, &k, j0, j1, dm, db);
-    } else {
+    if (layer->sums >= 0 && dm) {
+        ep_add_sums(pass, layer, 0, j0, j1, dm);
+    }
+    if (layer->sums >= 0 && db) {
+        ep_add_sums(pass, layer, of_bias * k.n, j0, j1, db);
+    }
+    if (layer->sums < 0) {
         sum_rows(config, &k, 1, pass->rows * k.outer, j0 * k.inner, j1 * k.inner,
                  ep_x(pass, layer, 0), ep_dy(pass, layer), NULL, false, dm, db, 0);
     }
