@@ -22,6 +22,10 @@ enum { AHEAD = 32 }; /* steps of k that memory is asked for what is not in a nea
 enum { FIRST = 64 }; /* steps of a long sum's first panel, for which no one has asked */
 enum { SPREAD = 512 }; /* numbers from one step of k to the next, of an a that is packed */
 
+/* A compiler takes p for new, and works out no more from it beforehand: to step from row to row costs
+ * nothing between multiply-adds, places of all rows would fill and overflow the registers. */
+#define OPAQUE(p) __asm__("" : "+r"(p))
+
 /* c[m][vectors of width LANES, of the last one `last` columns] over k numbers of packed b (a panel)
  * or of b in place (b_step). PACKING: b is copied into `panel` on the way, for the tiles to come: the
  * stores fit between the multiply-adds, where packing by itself would wait for memory. Memory is
@@ -31,11 +35,12 @@ EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, in
                     int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
                     int64_t last, bool add, ep_real *panel, const ep_real *soon) {
     vector sum[ROWS][FEW_WIDE / LANES];
+    ep_real *row_of_c = c;
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            const ep_real *from = c + i * c_row + j * LANES;
+            const ep_real *from = row_of_c + j * LANES;
             if (!add && how != NEAR) {
                 __builtin_prefetch(from, 1);
             }
@@ -43,6 +48,15 @@ EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, in
                         : j < vectors - 1 ? (vector)*(const loose *)from
                                           : get(from, last);
         }
+        row_of_c += c_row;
+        OPAQUE(row_of_c);
+    }
+    const ep_real *three[(ROWS + 2) / 3]; /* places of rows by threes: what an address can say */
+#pragma GCC unroll 5
+    for (int i = 0; i < (m + 2) / 3; i++) {
+        three[i] = a;
+        a += 3 * a_row;
+        OPAQUE(a);
     }
     for (int64_t step = 0; step < k; step++) {
         vector row[FEW_WIDE / LANES];
@@ -59,13 +73,16 @@ EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, in
         }
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++) {
-            ep_real factor = a[i * a_row];
+            ep_real factor = three[i / 3][i % 3 * a_row];
 #pragma GCC unroll 4
             for (int j = 0; j < vectors; j++) {
                 sum[i][j] += factor * row[j];
             }
         }
-        a += a_step;
+#pragma GCC unroll 5
+        for (int i = 0; i < (m + 2) / 3; i++) {
+            three[i] += a_step;
+        }
         b += b_step;
         panel += how == PACKING ? vectors * LANES : 0;
     }
@@ -73,8 +90,10 @@ EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, in
     for (int i = 0; i < m; i++) {
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            put(c + i * c_row + j * LANES, sum[i][j], j < vectors - 1 ? LANES : last);
+            put(c + j * LANES, sum[i][j], j < vectors - 1 ? LANES : last);
         }
+        c += c_row;
+        OPAQUE(c);
     }
 }
 
