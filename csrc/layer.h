@@ -55,6 +55,8 @@ typedef struct {
     /* May backward write its first dx in the place of dy, or leave it there, in a pass that lends?
      * No one reads dy behind it then, nor does the layer's own gradient. NULL: no. */
     bool (*lends)(const ep_layer *layer);
+    bool repeats; /* dx is dy: it may be left where dy is, see `leaves` */
+    bool fetches; /* what is added to dx of input 0 may lie elsewhere, see ep_more */
     /* Share `part` of `parts` of the parameter gradients over ALL rows. Shares write disjoint
      * memory; each finished range is passed to ep_ready. NULL: no parameters. */
     void (*gradient)(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts);
@@ -71,7 +73,9 @@ struct ep_layer {
     int index;
     int n_inputs, input[EP_INPUTS]; /* values read, */
     int reads; /* the first `reads` of them; the rest only lend their axes */
-    bool adds[EP_INPUTS]; /* dx is added: a later layer has written it already */
+    bool adds[EP_INPUTS]; /* dx is added: a later layer has written it already, or left it: */
+    bool leaves[EP_INPUTS]; /* dx is not written: the layer that adds to it fetches dy */
+    int more; /* value whose gradient is fetched to be added to dx of input 0, or -1 */
     int n_tensors, tensor[EP_TENSORS];
     bool shares; /* its mass is that of an earlier layer, to whose gradient it adds */
     int partner; /* the next layer that shares its mass, or -1 */
@@ -140,6 +144,11 @@ EP_INLINE ep_real *ep_gradient_of(const ep_pass *pass, const ep_value *value) {
 EP_INLINE ep_real *ep_dx(const ep_pass *pass, const ep_layer *layer, int i) {
     const ep_value *value = ep_input(pass, layer, i);
     return value->wants_dx ? ep_gradient_of(pass, value) : NULL;
+}
+/* What a kind that fetches adds to its dx of input 0, or NULL. */
+EP_INLINE const ep_real *ep_more(const ep_pass *pass, const ep_layer *layer) {
+    int from = layer->more >= 0 ? layer->more : layer->input[0];
+    return layer->adds[0] ? ep_gradient_of(pass, &pass->value[from]) : NULL;
 }
 EP_INLINE ep_real *ep_y(const ep_pass *pass, const ep_layer *layer) {
     return pass->x + pass->value[layer->out].at * pass->capacity;

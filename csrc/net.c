@@ -1,6 +1,8 @@
 /* net: see net.h. */
 #include "net.h"
 
+#include "lend.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -230,6 +232,7 @@ int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs,
                         .reads = n_inputs,
                         .saved = -1,
                         .sums = -1,
+                        .more = -1,
                         .partner = -1};
     ep_format(layer->name, sizeof layer->name, "%.40s", name);
     memcpy(layer->input, input, (size_t)n_inputs * sizeof *input);
@@ -244,69 +247,6 @@ int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs,
         return -1;
     }
     return layer->out;
-}
-
-static bool learns(const ep_net *net, const ep_layer *layer) {
-    for (int i = 0; i < layer->n_tensors; i++) {
-        if (net->tensors[layer->tensor[i]].role != EP_TRACKED) {
-            return true;
-        }
-    }
-    for (int i = 0; i < layer->reads; i++) {
-        if (net->values[layer->input[i]].wants_dx) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Who wants a gradient, and who of a value's readers writes it first (the last in order). */
-/* The gradient of an input that no one else reads may lie in the place of the output's. */
-static void borrow(ep_net *net, const ep_layer *layer, const int *readers) {
-    for (int j = 0; layer->kind->lends && layer->kind->lends(layer) && j < layer->reads; j++) {
-        ep_value *x = &net->values[layer->input[j]];
-        if (x->wants_dx && readers[layer->input[j]] == 1) {
-            x->lender = net->values[layer->out].lender;
-            return;
-        }
-    }
-}
-
-static bool plan_gradients(ep_net *net, ep_error *error) {
-    bool *read = calloc((size_t)net->n_values, sizeof *read);
-    int *readers = calloc((size_t)net->n_values, sizeof *readers);
-    if (!read || !readers) {
-        free(read), free(readers);
-        return ep_fail(error, EP_NO_MEMORY, "network: out of memory");
-    }
-    for (int i = 0; i < net->n_layers; i++) {
-        net->values[net->layers[i].out].wants_dx = learns(net, &net->layers[i]);
-    }
-    for (int i = 0; i < net->n_values; i++) {
-        net->values[i].lender = i;
-    }
-    for (int i = 0; i < net->n_layers; i++) {
-        for (int j = 0; j < net->layers[i].reads; j++) {
-            readers[net->layers[i].input[j]]++;
-        }
-    }
-    const ep_layer *unread = NULL;
-    for (int i = net->n_layers - 1; i >= 0; i--) {
-        ep_layer *layer = &net->layers[i];
-        borrow(net, layer, readers);
-        if (i < net->n_layers - 1 && !read[layer->out]) {
-            unread = layer;
-        }
-        for (int j = 0; j < layer->reads; j++) {
-            layer->adds[j] = read[layer->input[j]];
-            read[layer->input[j]] = true;
-        }
-    }
-    free(read), free(readers);
-    if (unread) {
-        return ep_fail(error, EP_BAD_VALUE, "%s: no later layer reads its output", unread->name);
-    }
-    return true;
 }
 
 int64_t ep_net_measure(ep_net *net) {
@@ -373,7 +313,7 @@ bool ep_net_build(ep_net *net, ep_error *error) {
     if (net->n_layers == 0) {
         return ep_fail(error, EP_BAD_VALUE, "layers: expected at least one, got none");
     }
-    if (!plan_gradients(net, error)) {
+    if (!ep_net_lend(net, error)) {
         return false;
     }
     int64_t size = ep_net_measure(net);

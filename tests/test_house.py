@@ -33,6 +33,7 @@ FLOORS = [
     ("shape.*", 3),
     ("layer.h", 4),
     ("net*", 5),
+    ("lend*", 5),
     ("walk*", 6),
     ("compact*", 6),
     ("signals*", 6),

@@ -310,10 +310,46 @@ def test_what_cannot_be_gone_on_with_is_named():
 # ---- gradients that lie in each other's place -------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NETS)
+def branches(norm, **settings):
+    """Residual branches; behind a norm or not, and some of their ends write over gradients."""
+    nodes = [
+        ep.Flatten(),
+        ep.Dense(12),
+        ep.Residual(norm(), ep.neurons(20), ep.Dense()),
+        ep.Residual(norm(), ep.Dense(), ep.Dropout(0.2)),
+        ep.Residual(norm(), ep.Residual(norm(), ep.Dense())),
+        ep.Residual(ep.neurons(7), ep.Dense()),
+        norm(),
+        ep.Dense(4),
+    ]
+    return ep.Sequential(nodes, input=(16, 16, 1), **settings)
+
+
+LENDING = {
+    **NETS,
+    "layer_norm": lambda **k: branches(ep.LayerNorm, **k),
+    "rms_norm": lambda **k: branches(ep.RMSNorm, **k),
+    "stream": lambda **k: ep.vit(
+        (16, 16, 1), 4, dim=16, layers=2, heads=4, dropout=0.1, living_stream=True, **k
+    ),
+    "written": lambda **k: ep.Sequential(
+        [
+            ep.Patches(4),
+            ep.Dense(8, contract=3),
+            ep.Residual(ep.LayerNorm(), ep.Dense(), ep.Populations("silu")),
+            ep.Take(mean=True),
+            ep.Dense(4),
+        ],
+        input=(16, 16, 1),
+        **k,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LENDING)
 def test_what_a_stretch_of_steps_writes_over_shows_in_no_bit(name):
     """Steps one by one keep every gradient of an activation; a stretch only those of its last."""
-    whole, single = NETS[name](seed=3), NETS[name](seed=3)
+    whole, single = LENDING[name](seed=3), LENDING[name](seed=3)
     for net in (whole, single):
         net.configure(loss="cross_entropy", selection=SELECTION.config())
     x, y = data(whole)

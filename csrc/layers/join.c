@@ -79,7 +79,7 @@ static void sum_backward(const ep_pass *pass, const ep_layer *layer) {
     int64_t from = pass->r0 * n, length = (pass->r1 - pass->r0) * n;
     const ep_real *dy = ep_dy(pass, layer) + from;
     for (int i = 0; i < layer->n_inputs; i++) {
-        ep_real *dx = ep_dx(pass, layer, i);
+        ep_real *dx = layer->leaves[i] ? NULL : ep_dx(pass, layer, i);
         if (dx && dx + from != dy) {
             put(dx + from, dy, length, layer->adds[i]);
         }
@@ -102,6 +102,7 @@ const ep_kind ep_kind_sum = {
     .forward = sum_forward,
     .backward = sum_backward,
     .lends = sum_lends,
+    .repeats = true,
     .flops = no_flops,
 };
 

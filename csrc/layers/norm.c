@@ -88,8 +88,10 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
 }
 
 /* ---- some rows side by side -------------------------------------------------------------------
- * n rows at once, 1 or SIDE, hide each other's sums and roots; their features go by vectors, of the
- * last of which `some` numbers are there. How many go together shows in no bit. */
+ * n rows at once, 1 or SIDE, hide each other's sums and roots. Features go by vectors, of the last of
+ * which `some` numbers are there; x, y and their like begin where the first row's vector does, gain
+ * and bias, of all ones and zeros where there are none, too. How many rows go together shows in no
+ * bit. */
 
 EP_INLINE vector at(const ep_real *from, int64_t some) {
     return some == LANES ? (vector)*(const loose *)from : get(from, some);
@@ -101,38 +103,58 @@ EP_INLINE void to(ep_real *where, vector v, int64_t some) {
         put(where, v, some);
     }
 }
+EP_INLINE vector gain_at(const block *k, int64_t j, int64_t some) {
+    return k->gain ? at(k->gain + j, some) : all(1);
+}
 
-/* For each vector of n features: j, where it begins, and `some`; a constant but for the last. */
-#define VECTORS(n, ...)                        \
+/* CALL(j, some) for the vectors of n features, with constants but for the last. */
+#define EACH_VECTOR(n, CALL)                   \
     do {                                       \
         int64_t j = 0;                         \
         for (; j + LANES <= (n); j += LANES) { \
-            const int64_t some = LANES;        \
-            __VA_ARGS__                        \
+            CALL(j, LANES);                    \
         }                                      \
         if (j < (n)) {                         \
-            const int64_t some = (n) - j;      \
-            __VA_ARGS__                        \
+            CALL(j, (n) - j);                  \
         }                                      \
     } while (0)
 
+EP_INLINE void add_numbers(int n, int64_t some, const block *k, const ep_real *x, vector *sum) {
+    EACH(n) { sum[i] += at(x + i * k->n, some); }
+}
+
+EP_INLINE void add_squares(int n, int64_t some, const block *k, const ep_real *x,
+                           const vector *mean, vector *sum) {
+    EACH(n) {
+        vector d = at(x + i * k->n, some) - mean[i];
+        d = some == LANES ? d : first(d, some);
+        sum[i] += d * d;
+    }
+}
+
+/* y = (x - mean) scale gain + bias */
+EP_INLINE void write_y(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
+                       const vector *mean, const vector *scale, ep_real *y) {
+    vector gain = gain_at(k, j, some), bias = k->bias ? at(k->bias + j, some) : all(0);
+    EACH(n) {
+        vector u = (at(x + i * k->n, some) - mean[i]) * scale[i];
+        to(y + i * k->n, u * gain + bias, some);
+    }
+}
+
 EP_INLINE void forward_rows(int n, bool center, const block *k, const ep_real *x, ep_real *y,
                             ep_real *saved) {
-    vector sum[SIDE] = {{0}}, squares[SIDE] = {{0}}, scale[SIDE], mean[SIDE] = {{0}};
+    vector sum[SIDE] = {{0}}, squares[SIDE] = {{0}}, mean[SIDE] = {{0}}, scale[SIDE];
     ep_real variance[SIDE];
     if (center) {
-        VECTORS(k->n, { EACH(n) { sum[i] += at(x + i * k->n + j, some);
+#define CALL(j, some) add_numbers(n, some, k, x + (j), sum)
+        EACH_VECTOR(k->n, CALL);
+#undef CALL
+        EACH(n) { mean[i] = all(across(sum[i]) * k->share); }
     }
-});
-EACH(n) { mean[i] = all(across(sum[i]) * k->share); }
-}
-    VECTORS(k->n, {
-        EACH(n) {
-            vector d = at(x + i * k->n + j, some) - mean[i];
-            d = some == LANES ? d : first(d, some);
-            squares[i] += d * d;
-    }
-    });
+#define CALL(j, some) add_squares(n, some, k, x + (j), mean, squares)
+    EACH_VECTOR(k->n, CALL);
+#undef CALL
     EACH(n) { variance[i] = across(squares[i]) * k->share + k->dead * mean[i][0] * mean[i][0]; }
     EACH(n) {
         ep_real root = (ep_real)(1 / sqrt((double)variance[i] + k->epsilon));
@@ -140,173 +162,177 @@ EACH(n) { mean[i] = all(across(sum[i]) * k->share); }
         saved[2 * i + 1] = root;
         scale[i] = all(root);
     }
-    VECTORS(k->n, {
-        vector gain = k->gain ? at(k->gain + j, some) : all(1);
-        vector bias = k->bias ? at(k->bias + j, some) : all(0);
-        EACH(n) {
-            vector u = (at(x + i * k->n + j, some) - mean[i]) * scale[i];
-            to(y + i * k->n + j, u * gain + bias, some);
-        }
-    });
-    }
+#define CALL(j, some) write_y(n, some, k, j, x + (j), mean, scale, y + (j))
+    EACH_VECTOR(k->n, CALL);
+#undef CALL
+}
 
-    /* With g = dy gain and u = (x - mean) scale: dx = scale (g - mean of g - u mean of g u), and the sums
- * of dy u and of dy over rows go to `of`, for gain and bias. `more` is added to dx, unless NULL; dx,
- * NULL if it is not wanted, may lie in the place of dy or of `more`. */
-    EP_INLINE void backward_rows(int n, bool center, const block *k, const ep_real *x,
-                                 const ep_real *dy, const ep_real *saved, ep_real *dx,
-                                 const ep_real *more, ep_real *of) {
-        vector mean[SIDE], scale[SIDE], of_g[SIDE] = {{0}}, of_gu[SIDE] = {{0}};
-        EACH(n) {
-            mean[i] = all(saved[2 * i]);
-            scale[i] = all(saved[2 * i + 1]);
-        }
-        VECTORS(k->n, {
-            vector gain = k->gain ? at(k->gain + j, some) : all(1);
-            vector dgain = at(of + j, some), dbias = at(of + k->n + j, some);
-            EACH(n) {
-                vector u = (at(x + i * k->n + j, some) - mean[i]) * scale[i];
-                vector d = at(dy + i * k->n + j, some), g = d * gain;
-                dgain += d * u;
-                dbias += d;
-                of_g[i] += g;
-                of_gu[i] += g * u;
+/* What backward knows of n rows: mean and scale, the sums of g = dy gain and of g u, where u is
+ * (x - mean) scale; later the means of these. */
+typedef struct {
+    vector mean[SIDE], scale[SIDE], of_g[SIDE], of_gu[SIDE];
+} moments;
+
+/* The sums over features; and over rows those of dy u and dy, for gain and bias. */
+EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
+                         const ep_real *dy, moments *m, ep_real *of_gain, ep_real *of_bias) {
+    vector gain = gain_at(k, j, some), dgain = at(of_gain, some), dbias = at(of_bias, some);
+    EACH(n) {
+        vector u = (at(x + i * k->n, some) - m->mean[i]) * m->scale[i];
+        vector d = at(dy + i * k->n, some), g = d * gain;
+        dgain += d * u;
+        dbias += d;
+        m->of_g[i] += g;
+        m->of_gu[i] += g * u;
+    }
+    to(of_gain, dgain, some);
+    to(of_bias, dbias, some);
+}
+
+/* dx = scale (g - mean of g - u mean of g u) + more, which is nothing where it is NULL. */
+EP_INLINE void write_dx(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
+                        const ep_real *dy, const moments *m, const ep_real *more, ep_real *dx) {
+    vector gain = gain_at(k, j, some);
+    EACH(n) {
+        vector u = (at(x + i * k->n, some) - m->mean[i]) * m->scale[i];
+        vector d = at(dy + i * k->n, some) * gain - m->of_g[i] - u * m->of_gu[i];
+        vector other = more ? at(more + j + i * k->n, some) : all(0);
+        to(dx + i * k->n, m->scale[i] * d + other, some);
+    }
+}
+
+/* dx, NULL if it is not wanted, may lie in the place of dy or of `more`; `of` are the sample's sums. */
+EP_INLINE void backward_rows(int n, bool center, const block *k, const ep_real *x,
+                             const ep_real *dy, const ep_real *saved, const ep_real *more,
+                             ep_real *dx, ep_real *of) {
+    moments m = {.of_g = {{0}}};
+    EACH(n) {
+        m.mean[i] = all(saved[2 * i]);
+        m.scale[i] = all(saved[2 * i + 1]);
+    }
+#define CALL(j, some) add_pulls(n, some, k, j, x + (j), dy + (j), &m, of + (j), of + k->n + (j))
+    EACH_VECTOR(k->n, CALL);
+#undef CALL
+    EACH(n) {
+        m.of_g[i] = all(center ? across(m.of_g[i]) * k->share : 0);
+        m.of_gu[i] = all(across(m.of_gu[i]) * k->share);
+    }
+    if (dx) {
+#define CALL(j, some) write_dx(n, some, k, j, x + (j), dy + (j), &m, more, dx + (j))
+        EACH_VECTOR(k->n, CALL);
+#undef CALL
+    }
+}
+
+/* ---- the layer ------------------------------------------------------------------------------ */
+
+EP_INLINE void forward(const ep_pass *pass, const ep_layer *layer, bool center) {
+    const block k = measure(pass, layer);
+    int64_t row = pass->r0 * k.outer, end = pass->r1 * k.outer;
+    const ep_real *x = ep_x(pass, layer, 0);
+    ep_real *y = ep_y(pass, layer), *saved = ep_saved(pass, layer);
+    for (; row + SIDE <= end; row += SIDE) {
+        ep_ask(x + row * k.n, SIDE * k.n);
+        ep_ask(y + row * k.n, SIDE * k.n);
+        forward_rows(SIDE, center, &k, x + row * k.n, y + row * k.n, saved + 2 * row);
+    }
+    for (; row < end; row++) {
+        forward_rows(1, center, &k, x + row * k.n, y + row * k.n, saved + 2 * row);
+    }
+}
+
+EP_INLINE void backward(const ep_pass *pass, const ep_layer *layer, bool center) {
+    const block k = measure(pass, layer);
+    const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
+    const ep_real *saved = ep_saved(pass, layer), *more = ep_more(pass, layer);
+    ep_real *dx = ep_dx(pass, layer, 0), *of = ep_sums(pass, layer) + pass->r0 * 2 * k.n;
+    for (int64_t r = pass->r0; r < pass->r1; r++, of += 2 * k.n) {
+        int64_t row = r * k.outer, end = row + k.outer;
+        memset(of, 0, (size_t)(2 * k.n) * sizeof *of);
+        for (int64_t n; row < end; row += n) {
+            int64_t from = row * k.n;
+            const ep_real *add = more ? more + from : NULL, *known = saved + 2 * row;
+            ep_real *there = dx ? dx + from : NULL;
+            n = row + SIDE <= end ? SIDE : 1;
+            if (n == 1) {
+                backward_rows(1, center, &k, x + from, dy + from, known, add, there, of);
+                continue;
             }
-            to(of + j, dgain, some);
-            to(of + k->n + j, dbias, some);
-        });
-        if (!dx) {
-            return;
-        }
-        EACH(n) {
-            of_g[i] = all(center ? across(of_g[i]) * k->share : 0);
-            of_gu[i] = all(across(of_gu[i]) * k->share);
-        }
-        VECTORS(k->n, {
-            vector gain = k->gain ? at(k->gain + j, some) : all(1);
-            EACH(n) {
-                vector u = (at(x + i * k->n + j, some) - mean[i]) * scale[i];
-                vector d = at(dy + i * k->n + j, some) * gain - of_g[i] - u * of_gu[i];
-                vector other = more ? at(more + i * k->n + j, some) : all(0);
-                to(dx + i * k->n + j, scale[i] * d + other, some);
-            }
-        });
-    }
-
-    /* ---- the layer ------------------------------------------------------------------------------ */
-
-    EP_INLINE void forward(const ep_pass *pass, const ep_layer *layer, bool center) {
-        const block k = measure(pass, layer);
-        int64_t row = pass->r0 * k.outer, end = pass->r1 * k.outer;
-        const ep_real *x = ep_x(pass, layer, 0);
-        ep_real *y = ep_y(pass, layer), *saved = ep_saved(pass, layer);
-        for (; row + SIDE <= end; row += SIDE) {
-            ep_ask(x + row * k.n, SIDE * k.n);
-            ep_ask(y + row * k.n, SIDE * k.n);
-            forward_rows(SIDE, center, &k, x + row * k.n, y + row * k.n, saved + 2 * row);
-        }
-        for (; row < end; row++) {
-            forward_rows(1, center, &k, x + row * k.n, y + row * k.n, saved + 2 * row);
+            ep_ask(x + from, SIDE * k.n);
+            ep_ask(dy + from, SIDE * k.n);
+            ep_ask(dx ? there : x + from, SIDE * k.n);
+            backward_rows(SIDE, center, &k, x + from, dy + from, known, add, there, of);
         }
     }
+}
 
-    EP_INLINE void backward(const ep_pass *pass, const ep_layer *layer, bool center) {
-        const block k = measure(pass, layer);
-        const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
-        const ep_real *saved = ep_saved(pass, layer);
-        ep_real *dx = ep_dx(pass, layer, 0), *of = ep_sums(pass, layer) + pass->r0 * 2 * k.n;
-        const ep_real *more = layer->adds[0] ? dx : NULL;
-        for (int64_t r = pass->r0; r < pass->r1; r++, of += 2 * k.n) {
-            int64_t row = r * k.outer, end = row + k.outer;
-            memset(of, 0, (size_t)(2 * k.n) * sizeof *of);
-            for (int64_t n; row < end; row += n) {
-                int64_t from = row * k.n;
-                const ep_real *extra = more ? more + from : NULL;
-                ep_real *where = dx ? dx + from : NULL;
-                n = row + SIDE <= end ? SIDE : 1;
-                if (n == SIDE) {
-                    ep_ask(x + from, SIDE * k.n);
-                    ep_ask(dy + from, SIDE * k.n);
-                    ep_ask(where, SIDE * k.n);
-                    backward_rows(SIDE, center, &k, x + from, dy + from, saved + 2 * row, where,
-                                  extra, of);
-                } else {
-                    backward_rows(1, center, &k, x + from, dy + from, saved + 2 * row, where, extra,
-                                  of);
-                }
-            }
-        }
-    }
+/* Everything that gradient needs is summed on the way. */
+static bool lends(const ep_layer *layer) {
+    (void)layer;
+    return true;
+}
 
-    /* Everything that gradient needs was summed on the way. */
-    static bool lends(const ep_layer *layer) {
-        (void)layer;
-        return true;
+/* Features j0 .. j1 of the gain and the bias, over all samples in order. */
+static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
+    int64_t n = layer->n_tensors > 0 ? ep_w_size(pass, layer, 0) : 0;
+    int64_t j0 = ep_cut(n, part, parts), j1 = ep_cut(n, part + 1, parts);
+    for (int i = 0; i < layer->n_tensors && j0 < j1; i++) {
+        ep_real *dw = ep_dw(pass, layer, i);
+        memset(dw + j0, 0, (size_t)(j1 - j0) * sizeof *dw);
+        ep_add_sums(pass, layer, i * n, j0, j1, dw);
+        ep_ready(pass, layer, i, j0, j1 - j0);
     }
+}
 
-    /* Features j0 .. j1 of the gain and the bias, over all samples in order. */
-    static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
-        int64_t n = layer->n_tensors > 0 ? ep_w_size(pass, layer, 0) : 0;
-        int64_t j0 = ep_cut(n, part, parts), j1 = ep_cut(n, part + 1, parts);
-        for (int i = 0; i < layer->n_tensors && j0 < j1; i++) {
-            ep_real *dw = ep_dw(pass, layer, i);
-            memset(dw + j0, 0, (size_t)(j1 - j0) * sizeof *dw);
-            ep_add_sums(pass, layer, i * n, j0, j1, dw);
-            ep_ready(pass, layer, i, j0, j1 - j0);
-        }
-    }
+static void forward_layer(const ep_pass *pass, const ep_layer *layer) {
+    forward(pass, layer, true);
+}
+static void forward_rms(const ep_pass *pass, const ep_layer *layer) { forward(pass, layer, false); }
+static void backward_layer(const ep_pass *pass, const ep_layer *layer) {
+    backward(pass, layer, true);
+}
+static void backward_rms(const ep_pass *pass, const ep_layer *layer) {
+    backward(pass, layer, false);
+}
 
-    static void forward_layer(const ep_pass *pass, const ep_layer *layer) {
-        forward(pass, layer, true);
-    }
-    static void forward_rms(const ep_pass *pass, const ep_layer *layer) {
-        forward(pass, layer, false);
-    }
-    static void backward_layer(const ep_pass *pass, const ep_layer *layer) {
-        backward(pass, layer, true);
-    }
-    static void backward_rms(const ep_pass *pass, const ep_layer *layer) {
-        backward(pass, layer, false);
-    }
+static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    (void)layer;
+    (void)axes;
+    (void)values;
+    return 0; /* elementwise */
+}
 
-    static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-        (void)layer;
-        (void)axes;
-        (void)values;
-        return 0; /* elementwise */
-    }
+const ep_kind ep_kind_layer_norm = {
+    .name = "layer_norm",
+    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output\n"
+           "as the input.",
+    .fields = fields,
+    .config_size = sizeof(norm),
+    .least_inputs = 1,
+    .most_inputs = 1,
+    .declare = declare_layer,
+    .init = init,
+    .forward = forward_layer,
+    .backward = backward_layer,
+    .lends = lends,
+    .fetches = true,
+    .gradient = gradient,
+    .flops = flops,
+};
 
-    const ep_kind ep_kind_layer_norm = {
-        .name = "layer_norm",
-        .doc =
-            "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output\n"
-            "as the input.",
-        .fields = fields,
-        .config_size = sizeof(norm),
-        .least_inputs = 1,
-        .most_inputs = 1,
-        .declare = declare_layer,
-        .init = init,
-        .forward = forward_layer,
-        .backward = backward_layer,
-        .lends = lends,
-        .gradient = gradient,
-        .flops = flops,
-    };
-
-    const ep_kind ep_kind_rms_norm = {
-        .name = "rms_norm",
-        .doc =
-            "y = x / sqrt(mean square + epsilon) * gain over the last axis. Output as the input.",
-        .fields = fields,
-        .config_size = sizeof(norm),
-        .least_inputs = 1,
-        .most_inputs = 1,
-        .declare = declare_rms,
-        .init = init,
-        .forward = forward_rms,
-        .backward = backward_rms,
-        .lends = lends,
-        .gradient = gradient,
-        .flops = flops,
-    };
+const ep_kind ep_kind_rms_norm = {
+    .name = "rms_norm",
+    .doc = "y = x / sqrt(mean square + epsilon) * gain over the last axis. Output as the input.",
+    .fields = fields,
+    .config_size = sizeof(norm),
+    .least_inputs = 1,
+    .most_inputs = 1,
+    .declare = declare_rms,
+    .init = init,
+    .forward = forward_rms,
+    .backward = backward_rms,
+    .lends = lends,
+    .fetches = true,
+    .gradient = gradient,
+    .flops = flops,
+};

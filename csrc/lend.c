@@ -1,0 +1,108 @@
+/* lend: see lend.h. Backward goes from the last layer to the first, so of a value's readers the last
+ * in order writes its gradient, and the others add. */
+#include "lend.h"
+
+#include <stdlib.h>
+
+static bool learns(const ep_net *net, const ep_layer *layer) {
+    for (int i = 0; i < layer->n_tensors; i++) {
+        if (net->tensors[layer->tensor[i]].role != EP_TRACKED) {
+            return true;
+        }
+    }
+    for (int i = 0; i < layer->reads; i++) {
+        if (net->values[layer->input[i]].wants_dx) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool may_lend(const ep_layer *layer) {
+    return layer->kind->lends && layer->kind->lends(layer);
+}
+
+/* The gradient of an input that no one else reads may lie in the place of the output's; the input, or
+ * -1. */
+static int borrow(ep_net *net, const ep_layer *layer, const int *readers) {
+    for (int j = 0; may_lend(layer) && j < layer->reads; j++) {
+        ep_value *x = &net->values[layer->input[j]];
+        if (x->wants_dx && readers[layer->input[j]] == 1) {
+            x->lender = net->values[layer->out].lender;
+            return layer->input[j];
+        }
+    }
+    return -1;
+}
+
+/* The layer before `end` that reads the value first and fetches what is added to it, or NULL. */
+static ep_layer *fetcher(const ep_net *net, int value, int end) {
+    for (int i = 0; i < end; i++) {
+        ep_layer *layer = &net->layers[i];
+        for (int j = 0; j < layer->reads; j++) {
+            if (layer->input[j] == value) {
+                return j == 0 && layer->kind->fetches ? layer : NULL;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Does the layer that makes the value leave its gradient as it is, to the end of the pass? */
+static bool stays(const ep_net *net, int value, int end) {
+    for (int i = 0; i < end; i++) {
+        if (net->layers[i].out == value) {
+            return !may_lend(&net->layers[i]);
+        }
+    }
+    return true;
+}
+
+/* A layer whose dx is its dy need not write it where one other layer will: that one finds dy where it
+ * is, if it stays there. `lent` is the value that has its gradient there too, or -1. */
+static void leave(const ep_net *net, ep_layer *layer, const int *readers, int lent) {
+    for (int j = 0; layer->kind->repeats && j < layer->reads; j++) {
+        int value = layer->input[j];
+        bool alone = readers[value] == 2 && net->values[value].wants_dx && !layer->adds[j];
+        ep_layer *other = alone ? fetcher(net, value, layer->index) : NULL;
+        if (other && (lent < 0 || stays(net, lent, layer->index))) {
+            layer->leaves[j] = true;
+            other->more = layer->out;
+        }
+    }
+}
+
+bool ep_net_lend(ep_net *net, ep_error *error) {
+    bool *read = calloc((size_t)net->n_values, sizeof *read);
+    int *readers = calloc((size_t)net->n_values, sizeof *readers);
+    if (!read || !readers) {
+        free(read), free(readers);
+        return ep_fail(error, EP_NO_MEMORY, "network: out of memory");
+    }
+    for (int i = 0; i < net->n_layers; i++) {
+        net->values[net->layers[i].out].wants_dx = learns(net, &net->layers[i]);
+        for (int j = 0; j < net->layers[i].reads; j++) {
+            readers[net->layers[i].input[j]]++;
+        }
+    }
+    for (int i = 0; i < net->n_values; i++) {
+        net->values[i].lender = i;
+    }
+    const ep_layer *unread = NULL;
+    for (int i = net->n_layers - 1; i >= 0; i--) {
+        ep_layer *layer = &net->layers[i];
+        if (i < net->n_layers - 1 && !read[layer->out]) {
+            unread = layer;
+        }
+        for (int j = 0; j < layer->reads; j++) {
+            layer->adds[j] = read[layer->input[j]];
+            read[layer->input[j]] = true;
+        }
+        leave(net, layer, readers, borrow(net, layer, readers));
+    }
+    free(read), free(readers);
+    if (unread) {
+        return ep_fail(error, EP_BAD_VALUE, "%s: no later layer reads its output", unread->name);
+    }
+    return true;
+}
