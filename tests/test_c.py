@@ -92,18 +92,20 @@ def test_program(core, program):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("level", [1, 2])
-@pytest.mark.parametrize("sources", [["gemm"], ["winograd", "gemm"]], ids=lambda names: names[0])
-def test_products_on_wider_vectors(core, sources, level, tmp_path):
-    """Products are written for each kind of processor: their files once more for those."""
+@pytest.mark.parametrize(
+    ("name", "sources"), [("vector", []), ("gemm", ["gemm"]), ("winograd", ["winograd", "gemm"])]
+)
+def test_wider_vectors(core, name, sources, level, tmp_path):
+    """Vectors and products are written for each kind of processor: once more for those."""
     if _core.core32.cpu_level() < level:
         pytest.skip("this processor has no vectors as wide")
     build, _, _ = core
     if "-DEP_DOUBLE=1" in build and level == 2:
         pytest.skip("there is no such module")
-    program = ROOT / "tests" / "c" / f"test_{sources[0]}.c"
+    program = ROOT / "tests" / "c" / f"test_{name}.c"
     flags = [f"-march=x86-64-v{level + 2}", "-O2"]  # -O2: with fused multiplies, as in the modules
     target = tmp_path / program.stem
-    parts = [str(CSRC / f"{name}.c") for name in sources]
+    parts = [str(CSRC / f"{source}.c") for source in sources]
     made = run([*build, *flags, str(program), *parts, "-o", str(target), "-lm"])
     assert made.returncode == 0, made.stderr
     run_program(target)

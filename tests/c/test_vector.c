@@ -1,0 +1,68 @@
+/* Vectors and elementary functions, of the compiler's processor, in memory that ends where they do. */
+#include "check.h"
+#include "elementary.h"
+
+#include <stdlib.h>
+
+/* The first n numbers of a vector and no others, whose memory ends there; and what goes by lanes. */
+static void test_lanes(void) {
+    for (int64_t n = 1; n <= LANES; n++) {
+        ep_real *exact = malloc((size_t)n * sizeof *exact), sum = 0;
+        for (int i = 0; i < n; i++) {
+            exact[i] = (ep_real)(i + 1);
+            sum += exact[i];
+        }
+        vector v = get(exact, n), less = where_less(v, all(3), all(-1), v), one = first(all(1), n);
+        CHECK(across(v) == sum);
+        CHECK(across(one) == (ep_real)n);
+        for (int i = 0; i < LANES; i++) {
+            ep_real number = i < n ? (ep_real)(i + 1) : 0;
+            CHECK(v[i] == number);
+            CHECK(less[i] == (number < 3 ? -1 : number));
+            CHECK(larger(v, all(2))[i] == (number > 2 ? number : 2));
+            CHECK(smaller(v, all(2))[i] == (number < 2 ? number : 2));
+            CHECK(rounded(v)[i] == number);
+        }
+        put(exact, 2 * v, n);
+        for (int i = 0; i < n; i++) {
+            CHECK(exact[i] == (ep_real)(2 * i + 2));
+        }
+        free(exact);
+    }
+    const vector nan = all((ep_real)NAN), one = all(1);
+    CHECK(larger(nan, one)[0] == 1 && larger(one, nan)[0] != larger(one, nan)[0]);
+    CHECK(smaller(nan, one)[0] == 1 && smaller(one, nan)[0] != smaller(one, nan)[0]);
+    CHECK(where_less(nan, one, one, nan)[0] != 1 && where_less(one, nan, one, nan)[0] != 1);
+}
+
+/* Every float there is, in strides, in vectors side by side and in their remainders: no sanitizer may
+ * object, NaN stays NaN. */
+static void test_elementary_everywhere(void) {
+    enum { MANY = 67 };
+    ep_real x[MANY], e[MANY], t[MANY], s[MANY];
+    for (uint64_t step = 0, n; step < (UINT64_C(1) << 32);) {
+        for (n = 0; n < MANY; n++, step += 65521) {
+            uint32_t bits = (uint32_t)step;
+            float number;
+            memcpy(&number, &bits, sizeof number);
+            x[n] = (ep_real)number;
+        }
+        ep_map(ep_exp, MANY, x, e);
+        ep_map(ep_tanh, MANY, x, t);
+        ep_map(ep_sigmoid, MANY, x, s);
+        for (n = 0; n < MANY; n++) {
+            bool number = x[n] == x[n];
+            CHECK(number == (e[n] >= 0));
+            CHECK(number == (t[n] >= -1 && t[n] <= 1));
+            CHECK(number == (s[n] >= 0 && s[n] <= 1));
+            CHECK(number || ep_log(x[n]) != ep_log(x[n]));
+            CHECK(!(x[n] >= 0) || ep_log(x[n]) <= (ep_real)INFINITY);
+        }
+    }
+}
+
+int main(void) {
+    test_lanes();
+    test_elementary_everywhere();
+    return failures != 0;
+}
