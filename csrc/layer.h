@@ -185,7 +185,7 @@ EP_INLINE int64_t ep_w_size(const ep_pass *pass, const ep_layer *layer, int i) {
 }
 /* Asks for the lines that are to be written EP_AHEAD numbers after these n: memory takes about twice
  * as much when it has been told where. Never faults, wherever that is. */
-enum { EP_AHEAD = 256 };
+enum { EP_AHEAD = 1024 };
 EP_INLINE void ep_ask(const ep_real *at, int64_t n) {
     for (int64_t i = EP_AHEAD; i < EP_AHEAD + n; i += (int64_t)EP_LINE) {
         __builtin_prefetch(at + i);

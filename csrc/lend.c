@@ -106,3 +106,11 @@ bool ep_net_lend(ep_net *net, ep_error *error) {
     }
     return true;
 }
+
+bool ep_net_shares(const ep_net *net, int value) {
+    bool shares = false;
+    for (int i = 0; i < net->n_values; i++) {
+        shares = shares || (i != value && net->values[i].lender == net->values[value].lender);
+    }
+    return shares;
+}

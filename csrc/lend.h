@@ -8,5 +8,7 @@
 /* Fills wants_dx and lender of every value, and adds, leaves and more of every layer. Fails where no
  * layer reads the output of one that is not the last. */
 bool ep_net_lend(ep_net *net, ep_error *error);
+/* May the gradient of a value have been written over in a pass that lends? */
+bool ep_net_shares(const ep_net *net, int value);
 
 #endif

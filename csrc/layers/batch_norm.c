@@ -100,6 +100,7 @@ static void normalise(const shape *k, int64_t rows, const ep_real *mean, const e
     const ep_real *restrict bias = ep_tile(biases, k->bias, k->n, step);
     for (int64_t row = 0, n; row < rows; row += step, x += n, y += n) {
         n = ep_min(step, rows - row) * k->n;
+        ep_ask(x, n);
         ep_ask(y, n);
         if (gain) {
             for (int64_t j = 0; j < n; j++) {
@@ -245,10 +246,10 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* dx = scale gain (dy - mean of dy - u mean of dy u) over some positions of a block of `count`. */
+/* dx = scale gain (dy - mean of dy - u mean of dy u) over some positions of a block of `count`; it may
+ * lie in the place of dy, which vectors do not mind. */
 static void back(const shape *k, int64_t rows, int64_t count, const ep_real *kept, ep_real *scratch,
-                 const ep_real *restrict x, const ep_real *restrict dy, ep_real *restrict dx,
-                 bool add) {
+                 const ep_real *restrict x, const ep_real *dy, ep_real *dx, bool add) {
     ep_real *factor = scratch, *slope = scratch + k->n, *level = scratch + 2 * k->n;
     const ep_real *mean = kept + MEAN * k->n, *scale = kept + SCALE * k->n;
     ep_real share = (ep_real)(1.0 / (double)ep_max(1, count));
@@ -265,12 +266,16 @@ static void back(const shape *k, int64_t rows, int64_t count, const ep_real *kep
     const ep_real *restrict b = ep_tile(levels, level, k->n, step);
     for (int64_t row = 0, n; row < rows; row += step, x += n, dy += n, dx += n) {
         n = ep_min(step, rows - row) * k->n;
+        ep_ask(x, n);
+        ep_ask(dy, n);
         ep_ask(dx, n);
         if (add) {
+#pragma GCC ivdep
             for (int64_t j = 0; j < n; j++) {
                 dx[j] += f[j] * (dy[j] - b[j] - (x[j] - m[j]) * a[j]);
             }
         } else {
+#pragma GCC ivdep
             for (int64_t j = 0; j < n; j++) {
                 dx[j] = f[j] * (dy[j] - b[j] - (x[j] - m[j]) * a[j]);
             }
@@ -290,6 +295,12 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
         back(&k, (end - row) * k.outer, count, kept_of_block(pass, layer, &k, row), pass->scratch,
              x + row * width, dy + row * width, dx + row * width, layer->adds[0]);
     }
+}
+
+/* What gradient needs was summed before. */
+static bool lends(const ep_layer *layer) {
+    (void)layer;
+    return true;
 }
 
 /* Gain and bias: the blocks' sums, block after block. */
@@ -357,6 +368,7 @@ const ep_kind ep_kind_batch_norm = {
     .join = join,
     .forward = forward,
     .backward = backward,
+    .lends = lends,
     .gradient = gradient,
     .track = track,
     .flops = flops,

@@ -3,6 +3,8 @@
  * valid memory, frozen at that moment. */
 #include "python/network.h"
 
+#include "lend.h"
+
 #include <string.h>
 
 static void drop_slab(PyObject *capsule) {
@@ -91,7 +93,7 @@ static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) 
         PyErr_Format(PyExc_ValueError, "of: expected value or gradient, got '%s'", of);
     } else if (!net->x) {
         PyErr_SetString(PyExc_RuntimeError, "network: no batch has been through it yet");
-    } else if (gradient && net->lent && net->values[found].lender != found) {
+    } else if (gradient && net->lent && ep_net_shares(net, found)) {
         PyErr_Format(PyExc_RuntimeError,
                      "%s: its gradient was not kept, for the run ended early; forward and backward "
                      "fill it",
