@@ -287,10 +287,10 @@ static const ep_real *spread(const block *k, const ep_real *from, ep_real none, 
     if (from && k->inner == 1 && c + n <= k->n) {
         return from + c;
     }
-    for (int64_t i = 0; i < n;) {
-        int64_t left = k->inner - (c + i) % k->inner, end = ep_min(n, i + left);
-        ep_real value = from ? from[(c + i) / k->inner % k->n] : none;
-        for (; i < end; i++) {
+    int64_t j = c / k->inner, left = (j + 1) * k->inner - c;
+    for (int64_t i = 0; i < n; left = k->inner, j = j + 1 < k->n ? j + 1 : 0) {
+        ep_real value = from ? from[j] : none;
+        for (int64_t end = ep_min(n, i + left); i < end; i++) {
             to[i] = value;
         }
     }
@@ -323,7 +323,7 @@ static void pass_piece(const populations *config, const piece *p, const ep_real 
 /* The same for `rows` rows and all columns. Short rows go several at a time, as one. */
 static void pass_rows(const populations *config, const block *k, int64_t rows, const ep_real *x,
                       const ep_real *dy, ep_real *to, bool add) {
-    int64_t together = k->width > 0 ? ep_max(1, PIECE / k->width) : 1;
+    int64_t together = k->width > 0 ? ep_max(1, ep_min(rows, PIECE / k->width)) : 1;
     piece p;
     for (int64_t c = 0; c < k->width; c += p.columns) {
         cut(config, k, rows / together, c, k->width * together, &p);
