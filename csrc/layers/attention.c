@@ -211,13 +211,11 @@ EP_INLINE void exponentials(int n, ep_real scale, vector most, int64_t lanes, ep
 static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_real *lse) {
     for (int l = 0; l < LINE; l += LANES, s += LANES) {
         ep_real top[LANES], of[LANES];
-        vector m[4] = {at(s), at(s), at(s), at(s)}, sum = {0};
+        vector m[SIDE], sum = {0};
         int64_t j = 1;
-        for (; j + 4 <= keys; j += 4) {
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) {
-                m[i] = larger(m[i], at(s + (j + i) * lanes));
-            }
+        EACH(SIDE) { m[i] = at(s); }
+        for (; j + SIDE <= keys; j += SIDE) {
+            EACH(SIDE) { m[i] = larger(m[i], at(s + (j + i) * lanes)); }
         }
         for (; j < keys; j++) {
             m[0] = larger(m[0], at(s + j * lanes));

@@ -89,9 +89,8 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
 
 /* ---- some rows side by side -------------------------------------------------------------------
  * n rows at once, 1 or SIDE, hide each other's sums and roots. Features go by vectors, of the last of
- * which `some` numbers are there; x, y and their like begin where the first row's vector does, gain
- * and bias, of all ones and zeros where there are none, too. How many rows go together shows in no
- * bit. */
+ * which `some` numbers are there; x, y and their like begin where the first row's vector does. How
+ * many rows go together shows in no bit. */
 
 EP_INLINE vector at(const ep_real *from, int64_t some) {
     return some == LANES ? (vector)*(const loose *)from : get(from, some);
