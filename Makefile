@@ -62,7 +62,7 @@ fmt: $(STAMPS)/dev  ## format everything
 	$(BIN)/clang-format -i $(C_FILES)
 
 clean:  ## remove what was built; .venv stays (rm -r .venv)
-	rm -rf build dist docs/_build *.egg-info evoprune/*.so
+	rm -rf build dist docs/_build *.egg-info evoprune/core/*.so
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	rm -f $(STAMPS)/build
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 Everything declarative is in pyproject.toml; this file knows compilers, flags and object files, and
 nothing about what the sources do. The same sources are compiled several times with different flags,
 so that each module is an ordinary one from top to bottom: no function tables, no run-time dispatch
-in the core. `evoprune/_core.py` picks one at import.
+in the core. `evoprune/core` picks one at import.
 
 Environment:
     EVOPRUNE_VARIANTS   names to build, as in "32_avx512,32_base", or "none". Default: all
@@ -100,7 +100,7 @@ def sources() -> list[str]:
 
 
 def extension(name: str) -> Extension:
-    """The module evoprune._core<name>."""
+    """The module evoprune.core._core<name>."""
     cpu, macros = VARIANTS[name]
     flags = FLAGS + WARNINGS + cpu
     links = ["-pthread"]
@@ -136,7 +136,7 @@ def extension(name: str) -> Extension:
     for folder in dict.fromkeys((numpy.get_include(), *python)):
         flags += ["-isystem", folder]
     return Extension(
-        f"evoprune._core{name}",
+        f"evoprune.core._core{name}",
         sources(),
         include_dirs=["csrc"],
         define_macros=macros,

@@ -99,8 +99,8 @@ class Runs:
 @contextmanager
 def clocked() -> Iterator[dict[str, float]]:
     """Add up the seconds inside of recording and drawing, while it lasts."""
-    from evoprune.history import History
-    from evoprune.live import Live
+    from evoprune.records.history import History
+    from evoprune.training.live import Live
 
     seconds = {}
 

@@ -110,9 +110,9 @@ def commit() -> Facts:
 def package() -> Facts:
     """Version of the package and which of its compiled cores runs."""
     import evoprune as ep
-    from evoprune import _core
+    from evoprune import core
 
-    return {"evoprune": ep.__version__, "core": _core.variant}
+    return {"evoprune": ep.__version__, "core": core.variant}
 
 
 def exported(data: Any, folder: Path, name: str) -> Facts:

@@ -58,13 +58,13 @@ def layer(at: int, batch: int, inputs: int, outputs: int, *, out_in: bool) -> li
 
 def library() -> ctypes.CDLL | None:
     """floor.c and the product of csrc/ compiled together; None without a C compiler."""
-    from evoprune import _core
+    from evoprune import core
 
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return None
     sources = [HERE / "floor.c", ROOT / "csrc" / "gemm.c"]
-    command = [*compiler.split(), *FLAGS, *CPU[_core.variant], "-Wno-psabi", f"-I{ROOT / 'csrc'}"]
+    command = [*compiler.split(), *FLAGS, *CPU[core.variant], "-Wno-psabi", f"-I{ROOT / 'csrc'}"]
     recipe = " ".join(command).encode() + b"".join(
         path.read_bytes() for path in (*sources, *sorted((ROOT / "csrc").glob("*.h")))
     )

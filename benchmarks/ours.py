@@ -21,7 +21,7 @@ def training(
     (strength 1e-9), so that nobody dies while the clock runs.
     """
     import evoprune as ep
-    from evoprune._run import Crew, Watch
+    from evoprune.training.run import Crew, Watch
 
     net.scale_input(data.shift, data.scale)
     selection = ep.Selection()

@@ -16,30 +16,9 @@ from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
 
 from evoprune import datasets, plot
-from evoprune.budget import Budget
-from evoprune.callbacks import Callback, Checkpoint, EarlyStopping, JSONLLogger
-from evoprune.errors import Diverged, FileFormatError, NothingCanDie
-from evoprune.history import History
-from evoprune.laws import (
-    SGD,
-    AdamW,
-    BestResponse,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    Logistic,
-    LotkaVolterra,
-    Malthusian,
-    MeanSquaredError,
-    Moran,
-    NoDynamics,
-    NoisyGrowth,
-    Replicator,
-    ReplicatorMutator,
-    WrightFisher,
-    dynamics,
-    fitness,
-)
-from evoprune.layers import (
+from evoprune.common.errors import Diverged, FileFormatError, NothingCanDie
+from evoprune.common.threads import get_threads, set_threads
+from evoprune.nets.layers import (
     Attention,
     BatchNorm,
     Chain,
@@ -65,14 +44,35 @@ from evoprune.layers import (
     heads,
     neurons,
 )
-from evoprune.nets import charlm, cnn, lenet5, load_resnet, mlp, resnet, vit
-from evoprune.network import Network, Sequential, load
-from evoprune.sampling import generate
-from evoprune.schedules import constant, cosine, linear, warmup
-from evoprune.selection import Selection
-from evoprune.settings import get_threads, set_threads
-from evoprune.simulate import simulate
-from evoprune.trainer import Trainer
+from evoprune.nets.network import Network, Sequential, load
+from evoprune.nets.sampling import generate
+from evoprune.nets.zoo import charlm, cnn, lenet5, load_resnet, mlp, resnet, vit
+from evoprune.records.history import History
+from evoprune.selection.budget import Budget
+from evoprune.selection.laws import (
+    SGD,
+    AdamW,
+    BestResponse,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Logistic,
+    LotkaVolterra,
+    Malthusian,
+    MeanSquaredError,
+    Moran,
+    NoDynamics,
+    NoisyGrowth,
+    Replicator,
+    ReplicatorMutator,
+    WrightFisher,
+    dynamics,
+    fitness,
+)
+from evoprune.selection.schedules import constant, cosine, linear, warmup
+from evoprune.selection.settings import Selection
+from evoprune.selection.simulate import simulate
+from evoprune.training.callbacks import Callback, Checkpoint, EarlyStopping, JSONLLogger
+from evoprune.training.trainer import Trainer
 
 try:
     __version__ = _version("evoprune")

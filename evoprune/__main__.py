@@ -2,7 +2,7 @@
 
 import sys
 
-from evoprune.cli import main
+from evoprune.shell.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,17 +8,17 @@ from types import ModuleType
 
 import numpy as np
 
-from evoprune import _core
+from evoprune import core
 
 
 def built(bits: int) -> list[ModuleType]:
-    names = [f"evoprune._core{bits}_{level}" for level in _core.LEVELS]
-    level = _core.core32.cpu_level()
+    names = [f"evoprune.core._core{bits}_{level}" for level in core.LEVELS]
+    level = core.core32.cpu_level()
     return [import_module(name) for name in names[: level + 1] if find_spec(name)]
 
 
-CORE32 = _core.core32
-CORE64 = _core.core64
+CORE32 = core.core32
+CORE64 = core.core64
 BOTH = [CORE32, CORE64]
 EVERY32 = built(32)
 EVERY = EVERY32 + built(64)

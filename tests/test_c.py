@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from evoprune import _core
+from evoprune.core import core32
 
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
@@ -97,7 +97,7 @@ def test_program(core, program):
 )
 def test_wider_vectors(core, name, sources, level, tmp_path):
     """Vectors and products are written for each kind of processor: once more for those."""
-    if _core.core32.cpu_level() < level:
+    if core32.cpu_level() < level:
         pytest.skip("this processor has no vectors as wide")
     build, _, _ = core
     if "-DEP_DOUBLE=1" in build and level == 2:

@@ -242,7 +242,7 @@ def test_diverged_is_an_arithmetic_error_with_a_step(core):
 LEAKS = """
 import gc, sys
 import numpy as np
-from evoprune._core import core32 as c
+from evoprune.core import core32 as c
 
 def use():
     c.catalogue()

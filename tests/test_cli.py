@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import evoprune as ep
-from evoprune import cli
+from evoprune.shell import cli
 
 
 def write_idx(path, array):

@@ -9,7 +9,7 @@ import pytest
 from trainers import data, fit, make, same_history
 
 import evoprune as ep
-from evoprune import history as module
+from evoprune.records import history as module
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,7 @@ def test_memory_may_give_out_anywhere(tmp_path):
         text=True,
     )
     assert made.returncode == 0, made.stdout + made.stderr
-    (module,) = (tmp_path / "evoprune").glob("_core32_base*")
+    (module,) = (tmp_path / "evoprune" / "core").glob("_core32_base*")
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     assert scripts.run_file(program, str(module)) == "done\n"

@@ -13,7 +13,7 @@ import pytest
 from trainers import data, fit, make, quiet
 
 import evoprune as ep
-from evoprune import live
+from evoprune.training import live
 
 
 class Notebook:

@@ -16,6 +16,7 @@ import pytest
 
 import evoprune as ep
 from evoprune import plot
+from evoprune.records.history import EXTINCTION
 
 THUMBNAILS = Path(__file__).with_name("pictures")
 TOLERANCE = 6.0
@@ -45,7 +46,7 @@ def made_up(born=(60, 30), records=60):
             gone = mass < 0.02
             if gone.any() and not gone.all():
                 net.kill(name, ids[gone])
-                rows = np.zeros(gone.sum(), ep.history.EXTINCTION)
+                rows = np.zeros(gone.sum(), EXTINCTION)
                 rows["step"], rows["epoch"], rows["layer"] = step, step / 10, name
                 rows["birth"], rows["mass"] = ids[gone], mass[gone]
                 dead.append(rows)

@@ -13,8 +13,9 @@ import pytest
 from trainers import data, fit, make, same
 
 import evoprune as ep
-from evoprune import _run, trainer
-from evoprune._run import STRETCH, Crew, Watch
+from evoprune.training import run as _run
+from evoprune.training import trainer
+from evoprune.training.run import STRETCH, Crew, Watch
 
 
 class Machine:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import evoprune as ep
+from evoprune.core.spec import known
+from evoprune.selection.laws import Dynamics
 
 
 def test_the_replicator_keeps_the_total_and_follows_its_closed_form():
@@ -53,7 +55,7 @@ def test_chance_goes_by_the_seed():
     assert not np.array_equal(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("name", list(ep.spec.known(ep.laws.Dynamics)))
+@pytest.mark.parametrize("name", list(known(Dynamics)))
 def test_every_law_can_be_simulated(name):
     masses = ep.simulate(name, [1.0, 0.5, 2.0], [0.1, 0.2, -0.1], 20, upkeep=0.05)
     assert np.isfinite(masses).all()

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import evoprune as ep
-from evoprune import laws, layers, schedules, spec
-from evoprune._core import core32
+from evoprune.core import core32, spec
+from evoprune.nets import layers
+from evoprune.selection import laws, schedules
 
 BASES = [layers.Layer, laws.Loss, laws.Optimizer, laws.Fitness, laws.Dynamics]
 MADE = [made for base in BASES for made in spec.known(base).values()]
@@ -29,7 +30,7 @@ def test_a_class_knows_its_settings(made):
         assert f"    {name}: " in made.__doc__
         if not field.required and field.default is not None:
             assert signature.parameters[name].default == field.default
-    assert made.__module__ in ("evoprune.laws", "evoprune.layers")
+    assert made.__module__ in ("evoprune.selection.laws", "evoprune.nets.layers")
     if not any(field.required for field in made.fields.values()):
         one, other = made(), made()
         assert one == other

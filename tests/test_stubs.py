@@ -21,7 +21,7 @@ def test_the_stub_is_fresh():
 def test_every_function_of_the_core_has_a_signature():
     import inspect
 
-    from evoprune._core import core32
+    from evoprune.core import core32
 
     for owner in (core32, core32.Network):
         for name, thing in vars(owner).items():

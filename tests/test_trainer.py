@@ -90,7 +90,7 @@ def test_a_second_run_begins_anew_and_shuffles_on():
 
 
 def test_chunks_do_not_show(monkeypatch):
-    from evoprune import _run
+    from evoprune.training import run as _run
 
     one, other = make(), make()
     fit(one)

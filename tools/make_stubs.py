@@ -1,4 +1,4 @@
-"""Write evoprune/_core.pyi: what the compiled core offers, out of its own text signatures.
+"""Write evoprune/core/__init__.pyi: what the compiled core offers, out of its own text signatures.
 
     python tools/make_stubs.py           # write it
     python tools/make_stubs.py --check   # say whether it is fresh; a test does
@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evoprune import _core
+from evoprune.core import core32
 
-OUT = Path(__file__).resolve().parents[1] / "evoprune" / "_core.pyi"
+OUT = Path(__file__).resolve().parents[1] / "evoprune" / "core" / "__init__.pyi"
 
 HEAD = '''"""What the compiled core offers. Made by tools/make_stubs.py of its text signatures."""
 
@@ -137,7 +137,7 @@ def function(thing: Any, indent: str, method: bool) -> str:
 
 def stub() -> str:
     """The whole file, formatted."""
-    core = _core.core32
+    core = core32
     parts = [HEAD, "class _Network(Protocol):"]
     for name in sorted(vars(core.Network)):
         thing = inspect.getattr_static(core.Network, name)

@@ -90,7 +90,7 @@ static PyModuleDef_Slot slots[] = {
 static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = NAME_TEXT(EP_MODULE),
-    .m_doc = "The compiled core of evoprune. evoprune._core picks the one for this processor.",
+    .m_doc = "The compiled core of evoprune. evoprune.core picks the one for this processor.",
     .m_size = sizeof(ep_state),
     .m_slots = slots,
     .m_traverse = module_traverse,

@@ -394,7 +394,7 @@ static PyType_Slot slots[] = {
 };
 
 PyType_Spec ep_network_spec = {
-    .name = "evoprune._core.Network",
+    .name = "evoprune.core.Network",
     .basicsize = sizeof(ep_network),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = slots,

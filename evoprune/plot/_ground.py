@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from evoprune._dataset import Array
+from evoprune.common.types import Array
 
 __all__ = [
     "COLOURS",

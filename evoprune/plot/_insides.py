@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evoprune._dataset import Array
-from evoprune._overview import census
+from evoprune.common.types import Array
+from evoprune.nets.overview import census
 from evoprune.plot._ground import grey, is_dark, one
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from evoprune.network import Network
+    from evoprune.nets.network import Network
 
 __all__ = ["features", "filters", "heads"]
 

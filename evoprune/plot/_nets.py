@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evoprune._dataset import Array
-from evoprune._overview import census
-from evoprune._table import number, share
+from evoprune.common.table import number, share
+from evoprune.common.types import Array
+from evoprune.nets.overview import census
 from evoprune.plot._ground import colours, grey, label, legend, one, paint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from evoprune.history import History
-    from evoprune.network import Network
+    from evoprune.nets.network import Network
+    from evoprune.records.history import History
 
 __all__ = ["fitness", "pareto", "structure"]
 

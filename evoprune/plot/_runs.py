@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evoprune._dataset import Array
+from evoprune.common.types import Array
 from evoprune.plot._ground import calm, colours, figure, grey, label, legend, limits, one, paint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from evoprune.history import History, Quantity
+    from evoprune.records.history import History, Quantity
 
 __all__ = ["history", "survival", "trajectories"]
 

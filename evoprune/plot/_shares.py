@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evoprune._dataset import Array
-from evoprune._demography import shares
-from evoprune.history import History
+from evoprune.common.types import Array
 from evoprune.plot._ground import (
     Colour,
     calm,
@@ -25,6 +23,8 @@ from evoprune.plot._ground import (
     one,
     paint,
 )
+from evoprune.records.demography import shares
+from evoprune.records.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,244 @@
+"""Classes made from the core's catalogue: one line of Python for a kind of layer or a law.
+
+A row of the catalogue (name, type, default, bounds, choices, text) becomes a keyword, its line in
+the docstring and its place in the repr; the core checks what is given. What a kind does is not
+known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from inspect import Parameter, Signature
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from evoprune import core
+
+__all__ = ["Field", "Spec", "catalogue", "define", "known", "resolve"]
+
+_CATALOGUE = core.core32.catalogue()
+
+
+def catalogue(group: str) -> dict[str, dict[str, Any]]:
+    """Kinds of a group of the core's catalogue, by name.
+
+    Args:
+        group: "layers", "losses", "optimizers", "fitness" or "dynamics".
+    """
+    rows: dict[str, dict[str, Any]] = _CATALOGUE[group]
+    return rows
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting of a kind, as the catalogue describes it."""
+
+    name: str
+    type: str  # int, real, bool, choice or vector; anything else is a setting of Python's own
+    default: Any
+    doc: str
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[str, ...] | None = None
+    required: bool = False
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Field:
+        """Make a field of a row of the catalogue."""
+        choices = row["choices"]
+        return cls(**{**row, "choices": tuple(choices) if choices else None})
+
+    def describe(self) -> str:
+        """One line of a docstring: text, choices or bounds, default."""
+        facts = []
+        if self.choices:
+            facts.append(", ".join(self.choices))
+        elif self.type in ("int", "real", "vector"):
+            facts.append(f"in [{self.low:g}, {self.high:g}]")
+        if not self.required and self.default is not None:
+            facts.append(f"default {_plain(self.default)}")
+        tail = f" ({'; '.join(facts)})" if facts else ""
+        return f"{self.name}: {self.doc}{tail}."
+
+
+class Spec:
+    """A kind with its settings: unchangeable, comparable, and shown as it would be written.
+
+    Settings are read as attributes: `Malthusian(lifespan=700).lifespan`.
+    """
+
+    group: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    fields: ClassVar[dict[str, Field]] = {}
+    facts: ClassVar[dict[str, Any]] = {}  # what else the catalogue says of the kind
+    extra: ClassVar[tuple[Field, ...]] = ()  # settings that are Python's, not the core's
+    positional: ClassVar[tuple[str, ...]] = ()
+    settings: dict[str, Any]
+
+    def __init__(self, *values: Any, **settings: Any) -> None:
+        owner = type(self).__name__
+        if len(values) > len(self.positional):
+            raise TypeError(
+                f"{owner}: at most {len(self.positional)} settings without a name "
+                f"({', '.join(self.positional) or 'none'}), got {len(values)}"
+            )
+        for name, value in zip(self.positional, values, strict=False):
+            if name in settings:
+                raise TypeError(f"{owner}: {name} is given twice")
+            settings[name] = value
+        for name in settings:
+            if name not in self.fields:
+                has = ", ".join(self.fields) or "none"
+                raise TypeError(f"{owner}: no setting {name!r}; it has {has}")
+        whole = {name: field.default for name, field in self.fields.items() if not field.required}
+        whole |= settings
+        own = {name: self._checked(name, whole.pop(name)) for name in self._own()}
+        for name, value in whole.items():
+            if self.fields[name].type == "vector" and value is not None:
+                whole[name] = np.ravel(value)  # a number is a vector of one, a matrix goes by rows
+        checked = core.core32.settings(self.group, self.kind, whole)
+        object.__setattr__(self, "settings", own | {n: _frozen(v) for n, v in checked.items()})
+
+    @classmethod
+    def _own(cls) -> list[str]:
+        return [field.name for field in cls.extra]
+
+    @staticmethod
+    def _checked(name: str, value: Any) -> Any:
+        """Check a setting of Python's own, and give the form in which it is kept."""
+        del name
+        return value
+
+    def config(self) -> dict[str, Any]:
+        """Settings for the core: plain Python, JSON-able."""
+        own = self._own()
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in self.settings.items()
+            if name not in own and value is not None
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        settings = self.__dict__.get("settings", {})
+        if name in settings:
+            return settings[name]
+        raise AttributeError(f"{type(self).__name__} has no setting {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} cannot be changed; make another one")
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*super().__dir__(), *self.settings})
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.settings == other.__dict__["settings"]
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(self.settings.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.settings)
+
+    def __repr__(self) -> str:
+        parts = []
+        named = False  # once one is left out, what follows needs its name
+        for name in (*self.positional, *(n for n in self.fields if n not in self.positional)):
+            value, field = self.settings[name], self.fields[name]
+            if not field.required and value == field.default:
+                named = True
+                continue
+            named = named or name not in self.positional
+            parts.append(f"{name}={_plain(value)}" if named else _plain(value))
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+S = TypeVar("S", bound=Spec)
+
+
+def define(base: type[S], kind: str, *positional: str, name: str = "", **defaults: Any) -> type[S]:
+    """Make the class of a kind of the catalogue.
+
+    Args:
+        base: Layer, Dynamics, Fitness, Loss or Optimizer; says the group, module and extras.
+        kind: its name in the catalogue.
+        positional: settings that may be given without their name, in this order.
+        name: name of the class; the kind's in camel case if not given.
+        defaults: other defaults than the catalogue's.
+    """
+    row = catalogue(base.group)[kind]
+    fields = {f.name: f for f in (*base.extra, *map(Field.of, row["fields"]))}
+    for setting, value in defaults.items():
+        fields[setting] = Field(**{**vars(fields[setting]), "default": value, "required": False})
+    order = [*positional, *(n for n in fields if n not in positional)]
+    title = name or "".join(part.capitalize() for part in kind.split("_"))
+    doc = row["doc"].strip()
+    if fields:
+        doc += "\n\nArgs:\n" + "\n".join(f"    {fields[n].describe()}" for n in order)
+    parameters = [
+        Parameter(
+            n,
+            Parameter.POSITIONAL_OR_KEYWORD if n in positional else Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if fields[n].required else fields[n].default,
+        )
+        for n in order
+    ]
+    body = {
+        "__doc__": doc,
+        "__module__": base.__module__,
+        "__qualname__": title,
+        "__signature__": Signature(parameters),
+        "kind": kind,
+        "facts": {key: row[key] for key in row if key not in ("doc", "fields")},
+        "fields": fields,
+        "positional": positional,
+    }
+    return type(title, (base,), body)
+
+
+def known(base: type[S]) -> dict[str, type[S]]:
+    """Classes made of `base` so far, by kind."""
+    return {made.kind: made for made in base.__subclasses__() if made.kind}
+
+
+def resolve(base: type[S], wish: Any, owner: str) -> S:
+    """Turn the name of a kind, or one that is made already, into one of `base`.
+
+    Raises:
+        ValueError: no such name; the known ones are listed.
+        TypeError: neither a name nor a `base`.
+    """
+    if isinstance(wish, base):
+        return wish
+    what = base.__name__
+    if isinstance(wish, str):
+        made = known(base)
+        if wish not in made:
+            names = ", ".join(made)
+            raise ValueError(f"{owner}: no {what.lower()} is called {wish!r}; known: {names}")
+        return made[wish]()
+    if isinstance(wish, type) and issubclass(wish, base):
+        raise TypeError(f"{owner}: expected {wish.__name__}(...), got the class itself")
+    raise TypeError(f"{owner}: expected a name or a {what}, got {type(wish).__name__}")
+
+
+def _again(cls: type[Spec], settings: dict[str, Any]) -> Spec:
+    return cls(**settings)
+
+
+def _frozen(value: Any) -> Any:
+    """A vector of the core as a tuple, whole numbers as int."""
+    if not isinstance(value, list):
+        return value
+    return tuple(int(x) if x.is_integer() else x for x in value)
+
+
+def _plain(value: Any) -> str:
+    """A setting as one would write it; the middle of a long one left out."""
+    if isinstance(value, tuple):
+        text = [_plain(x) for x in value]
+        if len(text) == 1:
+            return text[0]
+        return f"[{', '.join(text if len(text) <= 6 else [*text[:3], '…', *text[-2:]])}]"
+    return f"{value:g}" if isinstance(value, float) else repr(value)

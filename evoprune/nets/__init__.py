@@ -1,0 +1,1 @@
+"""Networks: layers, the zoo, saved files, surgery, folding, tables."""

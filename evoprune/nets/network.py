@@ -1,0 +1,444 @@
+"""A network: the core's arrays by name, what it costs, its files, and its parts one by one.
+
+The core (`core.Network`, in C) holds the numbers and computes; this file gives them Python's
+manners. How a network is trained and watched stands in trainer.py, how its file looks in
+file.py, how it is folded and cut in surgery.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from evoprune import core
+from evoprune.common import table
+from evoprune.common.errors import Diverged
+from evoprune.common.threads import get_threads
+from evoprune.common.types import Array
+from evoprune.data.dataset import Dataset
+from evoprune.data.table import Score, table_of
+from evoprune.nets import file, surgery
+from evoprune.nets.layers import Chain, Nodes, Plan
+from evoprune.nets.overview import outlook, overview
+from evoprune.selection.laws import CrossEntropy, Loss
+
+if TYPE_CHECKING:
+    from evoprune.selection.settings import Selection
+
+__all__ = ["Arrays", "Network", "Sequential", "load"]
+
+Dtype: TypeAlias = Literal["float32", "float64"]
+
+
+class Arrays(Mapping[str, Array]):
+    """Arrays of a network by name: views of the core's memory, at the living shape.
+
+    A view is made at every look. After a compaction the core's arrays are new ones: a view from
+    before stays valid, and shows that moment.
+    """
+
+    def __init__(self, names: Callable[[], Iterable[str]], get: Callable[[str], Array]) -> None:
+        self._names, self._get = names, get
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in (names := list(self._names())):
+            raise KeyError(f"no array {name!r}; there are {', '.join(names)}")
+        return self._get(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._names()))
+
+    def __len__(self) -> int:
+        return len(list(self._names()))
+
+    def __repr__(self) -> str:
+        lines = [f"{name}: {a.dtype} {a.shape}" for name, a in self.items()]
+        return "\n".join(lines) or "no arrays"
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+class Network:
+    """A network whose neurons, filters and heads are populations.
+
+    Made by `Sequential`, `mlp`, `load`, or from a spec. `net["dense1.weight"]` is an array of it,
+    to read and to write; `net.keys()` names them all.
+
+    Args:
+        spec: the founding structure, {"seed", "input": sizes, "layers": [{"kind", "name", "inputs",
+            "config"}, ...]}; plain Python, as `spec` of another network gives it.
+        dtype: "float32" or "float64".
+
+    Attributes:
+        core: the compiled network.
+        predict: outputs (samples, ...) for x (samples, ...) in the founding input shape, of any
+            real type, as predict(x, threads=1). For classes these are logits. A direct call of the
+            core.
+        loss: what it was last trained for, and is evaluated by; cross-entropy if never.
+        selection, pressure: what it was last trained under; None if never.
+        timing: (milliseconds, samples) of a training step, as last measured, or None.
+        notes: what shall be kept with it and in its file: plain values by name, JSON-able.
+
+    Raises:
+        ValueError, TypeError: names the layer, the setting, what was expected and what came.
+        MemoryError: it does not fit.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], dtype: Dtype = "float32") -> None:
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
+        module = core.core32 if dtype == "float32" else core.core64
+        self.core: Any = module.Network(dict(spec))
+        self.dtype: Dtype = dtype
+        self.predict: Callable[..., Array] = self.core.predict
+        self.loss: Loss = CrossEntropy()
+        self.selection: Selection | None = None
+        self.pressure: float | None = None
+        self.timing: tuple[float, int] | None = None
+        self.notes: dict[str, Any] = {}
+        self._configured = False
+        self._counts_hits = True  # the loss that the core is configured for
+        self._diverged: type[BaseException] = module.Diverged
+
+    # ---- what it is --------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The founding structure, with every default filled in; plain Python, JSON-able."""
+        spec: dict[str, Any] = self.core.spec
+        return spec
+
+    @property
+    def step(self) -> int:
+        """Updates so far."""
+        return int(self.core.step)
+
+    @property
+    def generation(self) -> int:
+        """Generations of selection so far."""
+        return int(self.core.generation)
+
+    @property
+    def flops(self) -> float:
+        """Multiply-adds of one sample's forward pass, at the living shape."""
+        return float(self.core.flops)
+
+    @property
+    def founding_flops(self) -> float:
+        """Multiply-adds of one sample's forward pass at birth."""
+        return float(self.core.founding_flops)
+
+    @property
+    def parameters(self) -> int:
+        """Weights, biases and masses, at the living shape."""
+        return int(self.core.parameters)
+
+    @property
+    def founding_parameters(self) -> int:
+        """Weights, biases and masses at birth."""
+        return int(self.core.founding_parameters)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the core holds now: values, gradients, moments, activations, scratch."""
+        return int(self.core.nbytes)
+
+    def describe(self) -> dict[str, Any]:
+        """Axes, layers, populations and tensors, as the core describes them; plain Python."""
+        facts: dict[str, Any] = self.core.describe()
+        return facts
+
+    @property
+    def alive(self) -> dict[str, int]:
+        """Living populations by layer of populations."""
+        return {p["layer"]: int(p["alive"]) for p in self.describe()["populations"]}
+
+    @property
+    def born(self) -> dict[str, int]:
+        """Founding populations by layer of populations."""
+        return {p["layer"]: int(p["born"]) for p in self.describe()["populations"]}
+
+    def births(self, layer: str) -> Array:
+        """Birth ids of the living populations of a layer, ascending: int32 (alive,).
+
+        Raises:
+            KeyError: no such layer of populations.
+        """
+        facts = self.describe()
+        return surgery.living(self, facts, surgery.population(facts, layer))[1]
+
+    # ---- its arrays --------------------------------------------------------------------------
+
+    def keys(self) -> list[str]:
+        """Names of the arrays: "dense1.weight", "populations1.mass", ..."""
+        return [tensor["name"] for tensor in self.describe()["tensors"]]
+
+    def items(self) -> list[tuple[str, Array]]:
+        """Names and arrays."""
+        return [(name, self.core.array(name)) for name in self.keys()]
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays("value")[name]
+
+    def __setitem__(self, name: str, values: ArrayLike) -> None:
+        self[name][...] = values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    @property
+    def gradients(self) -> Arrays:
+        """Gradients of the last backward pass, by the names of the arrays."""
+        return self._arrays("gradient")
+
+    @property
+    def moments(self) -> tuple[Arrays, Arrays]:
+        """The optimizer's first and second moments, by the names of the arrays."""
+        return self._arrays("first"), self._arrays("second")
+
+    @property
+    def activations(self) -> Arrays:
+        """Outputs of the last training batch, by layer, and "input": (samples, ...) each."""
+        return Arrays(self._values, self.core.activation)
+
+    @property
+    def activation_gradients(self) -> Arrays:
+        """Gradients of the loss with respect to `activations`.
+
+        Raises:
+            RuntimeError: of one that the last step of training has written over. That happens only
+                where a run ended before its time: by Ctrl-C, or by an error.
+        """
+        return Arrays(self._values, lambda name: self.core.activation(name, of="gradient"))
+
+    def _values(self) -> list[str]:
+        return ["input", *(layer["name"] for layer in self.spec["layers"])]
+
+    def _arrays(self, of: str) -> Arrays:
+        return Arrays(self.keys, lambda name: self.core.array(name, of=of))
+
+    # ---- using it ----------------------------------------------------------------------------
+
+    @property
+    def input_scaling(self) -> tuple[float | Array, float | Array]:
+        """(shift, scale): an input x is read as (x - shift) * scale; numbers, or by feature."""
+        shift, scale = self.core.input_scaling
+        return shift, scale
+
+    def scale_input(self, shift: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> None:
+        """Read every input x as (x - shift) * scale from now on: numbers, or one a feature."""
+        self.core.scale_input(shift, scale)
+
+    def evaluate(
+        self, x: Dataset | tuple[ArrayLike, ArrayLike] | ArrayLike, y: ArrayLike | None = None
+    ) -> Score:
+        """Mean loss and accuracy over data, by the loss it was last trained for (cross-entropy).
+
+        Args:
+            x: a data set, a pair (x, y), or inputs (samples, ...), with
+            y: targets, if x is inputs.
+
+        Returns:
+            Score: loss, accuracy (NaN where a loss has none) and the samples' total weight.
+
+        Raises:
+            ValueError, TypeError: the data does not fit.
+        """
+        table = table_of("x", x if y is None else (x, y), self.input_scaling)
+        if not self._configured:
+            self.configure(loss=self.loss.kind, loss_config=self.loss.config())
+        loss, accuracy, weight = self.core.evaluate(
+            table.x, table.y, rows=table.rows, threads=get_threads()
+        )
+        return Score(float(loss), float(accuracy) if self._counts_hits else np.nan, float(weight))
+
+    def configure(self, **settings: Any) -> None:
+        """Set loss, optimizer and selection for the single steps below; see `Trainer` for runs."""
+        self.core.configure(**settings)
+        self._configured = True
+        self._counts_hits = Loss.counts_hits(settings.get("loss", "cross_entropy"))
+
+    def forward(self, x: ArrayLike, *, training: bool = True) -> Array:
+        """Outputs of one training batch; fills `activations`.
+
+        Args:
+            x: inputs (samples, ...).
+            training: with dropout, and batch norm by the batch's own statistics, as in a step of
+                training; else as in `predict`, which `backward` cannot follow through batch norm.
+        """
+        output: Array = self.core.forward(x, training=training)
+        return output
+
+    def backward(self, y: ArrayLike) -> float:
+        """Loss of the last `forward` against targets; fills `activation_gradients`."""
+        return float(self.core.backward(y))
+
+    def gradient(self) -> None:
+        """Fill `gradients` from the last `backward`."""
+        self.core.gradient()
+
+    def update(self, rate: float) -> None:
+        """Apply one step of the optimizer at a learning rate."""
+        self.core.update(rate)
+
+    def evolve(self, pressure: float, strength: float = 1.0) -> Array:
+        """Apply one generation of selection; the deaths it caused."""
+        deaths: Array = self.core.evolve(pressure, strength)
+        return deaths
+
+    def compact(self) -> bool:
+        """Remove what died from every array now; False if there was nothing to remove."""
+        return bool(self.core.compact())
+
+    def kill(self, layer: str, births: ArrayLike) -> None:
+        """Let populations of a layer die, by birth id; their places go at the next compaction."""
+        self.core.kill(layer, births)
+
+    def train(self, *args: Any, **settings: Any) -> dict[str, Any]:
+        """Run many steps; the core's own call, which `Trainer` is made of.
+
+        Raises:
+            Diverged: the loss is not finite; the network is as it was before that step.
+        """
+        try:
+            record: dict[str, Any] = self.core.train(*args, **settings)
+        except self._diverged as error:
+            raise Diverged(str(error), getattr(error, "step", None)) from None
+        return record
+
+    # ---- others made of it -------------------------------------------------------------------
+
+    def copy(self) -> Network:
+        """Make another network, equal in every number that training depends on."""
+        return surgery.copy(self)
+
+    def become(self, other: Network) -> None:
+        """Take over every number of another network of the same founding structure.
+
+        Raises:
+            ValueError: its structure is another one.
+        """
+        if (other.spec, other.dtype) != (self.spec, self.dtype):
+            raise ValueError("other: expected a network of the same spec and dtype")
+        twin = other.copy()
+        self.core, self.predict, self._configured = twin.core, twin.predict, False
+        self.loss, self.selection, self.pressure = other.loss, other.selection, other.pressure
+        self.notes = dict(other.notes)
+
+    def folded(self) -> Network:
+        """Make an ordinary network of equal outputs: masses folded into weights.
+
+        Populations that are left have no mass and cannot die; they are born anew at the living
+        shape. Masses that no neighbour can take over stay: those of input features are folded into
+        what reads them and set to 1.
+        """
+        return surgery.folded(self)
+
+    def expanded(self) -> Network:
+        """Make a network of the founding shape: survivors in their places, zeros elsewhere."""
+        return surgery.expanded(self)
+
+    def prune(
+        self,
+        fraction: float | None = None,
+        *,
+        keep: int | Mapping[str, int] | None = None,
+        by: Literal["mass", "norm", "taylor", "random"] = "mass",
+        scope: Literal["network", "layer"] = "network",
+        data: Dataset | tuple[ArrayLike, ArrayLike] | None = None,
+        seed: int = 0,
+    ) -> dict[str, Array]:
+        """Cut populations by rank, at once and in place: the classical way, for comparison.
+
+        Args:
+            fraction: share of the founding populations, 0 to 1, that shall be gone afterwards;
+                those extinct already count.
+            keep: instead of it, how many shall be left: in all, or by layer ("populations1").
+            by: what ranks them: mass (among equals the fitness that is remembered, as a share of
+                the layer's), norm (of the weights they own), taylor (|m dL/dm|, mean over `data`),
+                or random.
+            scope: rank over the whole network or in every layer alone. One at least stays in each.
+            data: for taylor, as `evaluate` takes it.
+            seed: for random.
+
+        Returns:
+            Birth ids that were cut, by layer.
+        """
+        return surgery.prune(self, fraction, keep=keep, by=by, scope=scope, data=data, seed=seed)
+
+    def save(self, path: str | PathLike[str], *, moments: bool = False) -> None:
+        """Write structure and arrays to one safetensors file, whole or not at all.
+
+        Args:
+            path: the file; replaced if it is there.
+            moments: also the optimizer's, so that training can go on as if it had not stopped.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        file.save(self, path, moments=moments)
+
+    # ---- how it is shown ---------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        title, head, rows, total, note = overview(self)
+        parts = [title, table.as_text(head, rows, total), note]
+        return "\n".join(part for part in parts if part)
+
+    def _repr_html_(self) -> str:
+        title, head, rows, total, note = overview(self)
+        return table.as_html(title, head, rows, total, note)
+
+    def summary(self, pressure: float | None = None) -> str:
+        """The table, and under it fitness against upkeep, and generations to extinction, by layer.
+
+        Args:
+            pressure: what upkeep is counted at; that of the last training if not given.
+        """
+        parts = [repr(self), outlook(self, pressure)]
+        return "\n\n".join(part for part in parts if part)
+
+
+def Sequential(
+    layers: Nodes,
+    *,
+    input: int | Sequence[int],  # noqa: A002 - the word for it
+    seed: int = 0,
+    dtype: Dtype = "float32",
+) -> Network:
+    """Make a network of layers, one after the other.
+
+    Args:
+        layers: layers (`Dense(10)`), sugar (`neurons(512)`), or lists of them.
+        input: the shape of one sample, without the batch; features last.
+        seed: what the network is born with, and how data is shuffled.
+        dtype: "float32" or "float64".
+
+    Raises:
+        ValueError, TypeError: names the layer, the setting, what was expected and what came.
+    """
+    plan = Plan()
+    (layers if isinstance(layers, Chain) else Chain(layers)).build(plan, "input")
+    sizes = [int(n) for n in np.ravel(np.asarray(input))]
+    return Network({"seed": seed, "input": sizes, "layers": plan.layers}, dtype)
+
+
+def load(path: str | PathLike[str]) -> Network:
+    """Read a network that `Network.save` has written.
+
+    Raises:
+        FileNotFoundError: no such file.
+        FileFormatError: broken, truncated, or not a network of evoprune; the file is named.
+    """
+    return file.load(path)

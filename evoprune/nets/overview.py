@@ -1,0 +1,199 @@
+"""What a network says of itself: the table of its layers, and who is about to die."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evoprune.common.table import as_text, number, share
+from evoprune.common.types import Array
+from evoprune.nets.surgery import living
+from evoprune.selection.laws import Dynamics
+
+if TYPE_CHECKING:
+    from evoprune.nets.network import Network
+
+__all__ = ["census", "outlook", "overview"]
+
+MANY = 20  # layers; more are shown together
+
+Overview = tuple[str, list[str], list[list[str]], list[str], str]
+
+
+def overview(network: Network) -> Overview:
+    """Title, head, rows, total and note of the table of layers."""
+    facts = network.describe()
+    counts = {p["layer"]: (int(p["alive"]), int(p["born"])) for p in facts["populations"]}
+    rows = []
+    held = 0
+    for name, layers in _rows(facts["layers"], counts):
+        size = sum(network[tensor].nbytes for layer in layers for tensor in layer["tensors"])
+        held += size
+        alive = "{:,} / {:,}".format(*counts[name]) if name in counts else ""
+        flops, parameters = (sum(layer[key] for layer in layers) for key in ("flops", "parameters"))
+        costs = [number(n) if n else "" for n in (flops, parameters, size)]
+        rows.append([name, _kind(layers), alive, *costs])
+    alive_all, born_all = (sum(c[i] for c in counts.values()) for i in (0, 1))
+    whole = network.flops, network.parameters
+    total = [
+        "total",
+        "",
+        f"{alive_all:,} / {born_all:,}" if counts else "",
+        f"{number(whole[0])} ({share(whole[0], network.founding_flops)})",
+        f"{number(whole[1])} ({share(whole[1], network.founding_parameters)})",
+        number(held),
+    ]
+    spec = network.spec
+    sizes = " x ".join(map(str, spec["input"]))
+    living = {axis["name"]: axis["n"] for axis in facts["axes"]}
+    out = " x ".join(str(living[axis]) for axis in facts["layers"][-1]["output"])
+    title = (
+        f"Network {sizes} -> {out}, {network.dtype}, seed {spec['seed']}, "
+        f"{network.step:,} steps, {network.generation:,} generations"
+    )
+    note = ""
+    if network.timing is not None:
+        ms, batch = network.timing
+        note = f"{ms:.3g} ms a step of {batch} samples, {1000 * ms / batch:.3g} us a sample"
+    head = ["layer", "kind", "alive / born", "multiply-adds", "parameters", "bytes"]
+    return title, head, rows, total, note
+
+
+def _rows(layers: list[Any], populations: Iterable[str]) -> list[tuple[str, list[Any]]]:
+    """The layers by row: one each, or, where that were many, those of a population together.
+
+    What belongs to the populations "heads1" is called heads1_queries, heads1_out, ...
+    """
+    rows: dict[str, list[Any]] = {}
+    for layer in layers:
+        name = layer["name"]
+        owners = [p for p in populations if name == p or name.startswith(f"{p}_")]
+        key = max(owners, key=len) if owners and len(layers) > MANY else name
+        rows.setdefault(key, []).append(layer)
+    return list(rows.items())
+
+
+def _kind(layers: list[Any]) -> str:
+    """What a row is: the kind of its layer, or what its layers make populations of."""
+    kinds = [layer["kind"] for layer in layers]
+    if len(kinds) == 1:
+        return str(kinds[0])
+    made = "heads" if "attention" in kinds else "filters" if "conv2d" in kinds else "neurons"
+    return f"{made} ({len(kinds)} layers)"
+
+
+def outlook(network: Network, pressure: float | None) -> str:
+    """Fitness against upkeep by layer of populations; "" if there are none."""
+    facts = network.describe()
+    if not facts["populations"]:
+        return "no populations: nobody can die"
+    if pressure is None:
+        pressure = network.pressure
+    selection = network.selection
+    memory = selection.memory if selection else 0.9
+    if network.generation == 0:
+        return "not selected yet: fitness is not known"
+    rows = []
+    counted = census(network, memory, pressure or 0.0)
+    for name, (births, mass, fitness, upkeep) in counted.items():
+        if not len(births):
+            rows.append([name, "0 alive", *[""] * 7])
+            continue
+        cells = [name, f"{len(births)} alive", f"{np.median(mass):.3g}"]
+        cells += [f"{np.quantile(fitness, q):.2e}" for q in (0.1, 0.5, 0.9)]
+        if pressure is None:
+            cells += ["", "", ""]
+        else:
+            cells.append(f"{np.mean(upkeep):.2e}")
+            cells.append(f"{int(np.sum(fitness < upkeep)):,}")
+            cells.append(_next_death(network, mass, fitness, upkeep))
+        rows.append(cells)
+    head = ["populations", "", "mass", "fitness 10 %", "50 %", "90 %"]
+    head += ["upkeep", "below upkeep", "next extinction"]
+    return as_text(head, rows)
+
+
+def census(network: Network, memory: float, pressure: float) -> dict[str, tuple[Array, ...]]:
+    """Everybody alive, by layer of populations: birth ids, mass, fitness and upkeep, (alive,) each.
+
+    Args:
+        network: it is only read.
+        memory: of fitness, for the correction of its start at zero.
+        pressure: what upkeep is counted at.
+    """
+    facts = network.describe()
+    generation = network.generation
+    corrected = 1 / (1 - memory**generation) if generation else 1.0
+    unit = network.selection.upkeep if network.selection else "macs"
+    found: dict[str, tuple[Array, ...]] = {}
+    for row in facts["populations"]:
+        name = row["layer"]
+        places, births = living(network, facts, row)
+        mass = network.core.array(f"{name}.mass")[places].astype(np.float64)
+        fitness = network.core.array(f"{name}.fitness")[places].astype(np.float64) * corrected
+        found[name] = (births, mass, fitness, pressure * _shares(network, facts, row, births, unit))
+    if unit == "soft":
+        whole = network.selection is not None and network.selection.niche == "network"
+        for names in [list(found)] if whole else [[name] for name in found]:
+            _soften(facts, found, names, pressure)
+    return found
+
+
+def _shares(network: Network, facts: Any, row: Any, births: Array, unit: Any) -> Array:
+    """The shares of all upkeep of a layer's living populations: (alive,)."""
+    if unit == "uniform":
+        each = 1 / sum(int(p["born"]) for p in facts["populations"])
+    elif unit == "params":
+        sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
+        owned = sum(
+            np.prod([sizes.get(a, 1) for a in tensor["axes"]]) / sizes[row["axis"]]
+            for tensor in facts["tensors"]
+            if tensor["role"] != "tracked" and row["axis"] in tensor["axes"]
+        )
+        each = float(owned) / network.founding_parameters
+    elif unit in ("macs", "soft"):
+        each = float(row["share"])
+    else:
+        before = 0
+        for other in facts["populations"]:
+            if other["layer"] == row["layer"]:
+                break
+            before += int(other["born"])
+        return np.asarray(np.asarray(unit)[before + births])
+    return np.full(len(births), each)
+
+
+def _soften(
+    facts: Any, found: dict[str, tuple[Array, ...]], names: list[str], pressure: float
+) -> None:
+    """Count upkeep in what the others of a niche, the layers `names`, earn; as the core does."""
+    born = sum(int(row["born"]) for row in facts["populations"] if row["layer"] in names)
+    earned = sum(np.maximum(found[name][2], 0).sum() for name in names)
+    spent = sum(found[name][3].sum() for name in names)
+    living = sum(len(found[name][0]) for name in names)
+    for name in names:
+        births, mass, fitness, upkeep = found[name]
+        cost = upkeep / spent * living if spent > 0 else np.ones(len(births))
+        others = np.maximum(earned - np.maximum(fitness, 0), 0)
+        found[name] = (births, mass, fitness, pressure * cost * others / max(1, born - 1))
+
+
+def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:
+    """When the first would be extinct if fitness and upkeep stayed, where the law says so."""
+    selection = network.selection
+    law = selection.dynamics if selection else None
+    if selection is None or not isinstance(law, Dynamics) or law.kind != "malthusian":
+        return ""
+    if law.growth == "bounded":
+        turnover = np.abs(fitness) + upkeep
+        gain = np.divide(fitness - upkeep, turnover, np.zeros_like(turnover), where=turnover > 0)
+        growth = -np.log(max(selection.threshold, 1e-30)) / law.lifespan * gain
+    else:
+        growth = np.clip(law.strength * (fitness - upkeep), -law.clip, law.clip)
+    falling = growth < 0
+    if not falling.any():
+        return "none"
+    left = np.log(mass[falling] / max(selection.threshold, 1e-30)) / -growth[falling]
+    return f"in {max(0, np.ceil(left.min())):,.0f} generations"

@@ -1,0 +1,89 @@
+"""Text from a language model: character after character, each drawn from what the network gives.
+
+It knows codes and probabilities; which network gives them and how it was trained is not its affair.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evoprune.common.checks import number, whole
+
+if TYPE_CHECKING:
+    from evoprune.nets.network import Network
+
+__all__ = ["generate"]
+
+
+def generate(
+    network: Network,
+    prompt: str = "\n",
+    length: int = 500,
+    *,
+    temperature: float = 0.8,
+    top: int = 0,
+    seed: int = 0,
+    vocabulary: str | None = None,
+) -> str:
+    """Go on with a text as a language model would; the same seed gives the same text.
+
+    Args:
+        network: reads codes (context,), gives logits (context, vocabulary), as `charlm` does.
+        prompt: what to go on from, at least one character; the last `context` of them are read.
+        length: how many characters to add.
+        temperature: logits are divided by it; 0 takes the likeliest character always.
+        top: draw among so many likeliest characters only; 0: among all.
+        seed: of the draws.
+        vocabulary: characters in the order of their codes; those in `network.notes` if not given.
+
+    Returns:
+        The characters added, without the prompt.
+
+    Raises:
+        ValueError: an empty prompt, a character that the vocabulary lacks, or a network that does
+            not give a logit for each character at each position.
+    """
+    letters = vocabulary if vocabulary is not None else network.notes.get("vocabulary")
+    if not isinstance(letters, str) or not letters:
+        raise ValueError("vocabulary: must be given, for a network that has none in its notes")
+    length, top = whole("length", length, 0), whole("top", top, 0)
+    temperature = number("temperature", temperature, 0, 1e6)
+    context = int(np.prod(network.spec["input"]))
+    codes = []
+    for at, letter in enumerate(prompt):
+        if letter not in letters:
+            raise ValueError(f"prompt: character {letter!r} at {at} is not in the vocabulary")
+        codes.append(letters.index(letter))
+    if not codes:
+        raise ValueError("prompt: expected at least one character")
+    random = np.random.default_rng(seed)
+    start = len(codes)
+    window = np.zeros((1, context), np.int64)
+    for _ in range(length):
+        seen = codes[-context:]
+        window[0, : len(seen)] = seen  # what lies behind is not seen from there
+        logits = network.predict(window)
+        if logits.shape != (1, context, len(letters)):
+            raise ValueError(
+                f"network: expected logits of shape ({context}, {len(letters)}) for a sample, "
+                f"got {logits.shape[1:]}"
+            )
+        codes.append(_draw(logits[0, len(seen) - 1].astype(np.float64), temperature, top, random))
+    return "".join(letters[code] for code in codes[start:])
+
+
+def _draw(
+    logits: np.ndarray[tuple[int], np.dtype[np.float64]],
+    temperature: float,
+    top: int,
+    random: np.random.Generator,
+) -> int:
+    """One code, by its probability."""
+    if temperature == 0:
+        return int(logits.argmax())
+    if 0 < top < len(logits):
+        logits = np.where(logits < np.sort(logits)[-top], -np.inf, logits)
+    chances = np.exp((logits - logits.max()) / temperature)
+    return int(random.choice(len(chances), p=chances / chances.sum()))

@@ -1,0 +1,222 @@
+"""Networks made of networks: copies, masses folded away, survivors back in place, cuts by rank.
+
+Everything is done on named arrays along named axes, as the core describes them. What a layer
+computes is not known here; where its masses can be folded, _folding.py knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evoprune.common.types import Array
+from evoprune.data.table import arrays_of
+from evoprune.nets.folding import fold
+
+if TYPE_CHECKING:
+    from evoprune.nets.network import Network
+
+__all__ = ["copy", "expanded", "folded", "living", "population", "prune"]
+
+BATCH = 1000  # samples at a time for signals that need data
+
+
+def population(facts: Mapping[str, Any], layer: str) -> dict[str, Any]:
+    """The description of a layer's populations.
+
+    Raises:
+        KeyError: it has none; those that have are named.
+    """
+    rows: list[dict[str, Any]] = facts["populations"]
+    for row in rows:
+        if row["layer"] == layer:
+            return row
+    names = ", ".join(row["layer"] for row in rows) or "none"
+    raise KeyError(f"no populations in a layer {layer!r}; there are {names}")
+
+
+def living(
+    network: Network, facts: Mapping[str, Any], row: Mapping[str, Any]
+) -> tuple[Array, Array]:
+    """Places along their axis and birth ids of a layer's living populations, (alive,) each."""
+    axis = next(axis for axis in facts["axes"] if axis["name"] == row["axis"])
+    places = np.flatnonzero(network.core.array(f"{row['layer']}.alive") > 0)
+    return places, np.asarray(axis["birth"], np.int32)[places]
+
+
+def copy(network: Network) -> Network:
+    """Make another network, equal in every number."""
+    other = type(network)(network.spec, network.dtype)
+    other.core.shrink(_births(network))
+    for name, array in network.items():
+        other[name] = array
+    for mine, theirs in zip(network.moments, other.moments, strict=True):
+        for name in network:
+            theirs[name][...] = mine[name]
+    other.core.restore(network.step, network.generation)
+    return _like(other, network)
+
+
+def _births(network: Network) -> dict[str, Array]:
+    axes = network.describe()["axes"]
+    return {axis["name"]: np.array(axis["birth"], np.int32) for axis in axes if axis["mortal"]}
+
+
+def _like(other: Network, network: Network) -> Network:
+    other.scale_input(*network.input_scaling)
+    other.loss, other.selection, other.pressure = network.loss, network.selection, network.pressure
+    other.notes = dict(network.notes)
+    return other
+
+
+def expanded(network: Network) -> Network:
+    """Put survivors back into the founding shape, zeros elsewhere."""
+    other = type(network)(network.spec, network.dtype)
+    axes = {axis["name"]: axis for axis in network.describe()["axes"]}
+    for tensor in network.describe()["tensors"]:
+        name, target = tensor["name"], other[tensor["name"]]
+        places = []
+        for size, axis_name in zip(target.shape, tensor["axes"], strict=True):
+            axis = axes.get(axis_name)
+            mortal = axis is not None and axis["mortal"]
+            places.append(np.asarray(axis["birth"]) if axis and mortal else np.arange(size))
+        target[...] = 0
+        target[np.ix_(*places)] = network[name]
+    other.core.restore(network.step, network.generation)
+    return _like(other, network)
+
+
+def folded(network: Network) -> Network:
+    """Fold masses into weights; see `Network.folded`."""
+    old = copy(network)
+    old.compact()
+    spec, stay = fold(old)
+    other = type(network)(spec, network.dtype)
+    births = _births(old)
+    mortal = {axis["name"] for axis in other.describe()["axes"] if axis["mortal"]}
+    other.core.shrink({axis: births[axis] for axis in stay & mortal})
+    for name in other:
+        if name in old:
+            other[name] = old[name]
+    other.core.restore(network.step, network.generation)
+    return _like(other, network)
+
+
+def prune(
+    network: Network,
+    fraction: float | None,
+    *,
+    keep: int | Mapping[str, int] | None,
+    by: str,
+    scope: str,
+    data: Any,
+    seed: int,
+) -> dict[str, Array]:
+    """Cut populations by rank; see `Network.prune`."""
+    if (fraction is None) == (keep is None):
+        raise ValueError("prune: expected either fraction or keep")
+    if fraction is not None and not 0 <= fraction <= 1:
+        raise ValueError(f"prune: fraction must be in [0, 1], got {fraction}")
+    if scope not in ("network", "layer"):
+        raise ValueError(f"prune: scope must be network or layer, got {scope!r}")
+    facts = network.describe()
+    rows = facts["populations"]
+    if not rows:
+        raise ValueError("prune: the network has no populations")
+    scores = _scores(network, facts, by, data, seed)
+    alive = {row["layer"]: living(network, facts, row) for row in rows}
+    wanted = _wanted(rows, fraction, keep, scope)
+    cut: dict[str, list[int]] = {row["layer"]: [] for row in rows}
+    for layers, count in wanted:
+        ranked = sorted(
+            (*np.ravel(scores[layer][place]).tolist(), i, int(birth))
+            for i, layer in enumerate(layers)
+            for place, birth in zip(*alive[layer], strict=True)
+        )
+        left = {i: len(alive[layer][0]) for i, layer in enumerate(layers)}
+        surplus = sum(left.values()) - count
+        for *_, i, birth in ranked:
+            if surplus > 0 and left[i] > 1:
+                left[i], surplus = left[i] - 1, surplus - 1
+                cut[layers[i]].append(birth)
+    gone = {layer: np.sort(np.array(ids, np.int32)) for layer, ids in cut.items()}
+    for layer, ids in gone.items():
+        if len(ids):
+            network.kill(layer, ids)
+    network.compact()
+    return gone
+
+
+def _wanted(
+    rows: list[dict[str, Any]], fraction: float | None, keep: Any, scope: str
+) -> list[tuple[list[str], int]]:
+    """Groups of layers that are ranked together, and how many shall be left in each."""
+    born = {row["layer"]: int(row["born"]) for row in rows}
+    if isinstance(keep, Mapping):
+        for layer in keep:
+            if layer not in born:
+                raise KeyError(f"prune: no populations in {layer!r}; there are {', '.join(born)}")
+        return [([layer], int(n)) for layer, n in keep.items()]
+    groups = [list(born)] if scope == "network" or keep is not None else [[n] for n in born]
+    if keep is not None:
+        return [(groups[0], int(keep))]
+    assert fraction is not None
+    return [
+        (group, total - round(fraction * total))
+        for group in groups
+        for total in [sum(born[layer] for layer in group)]
+    ]
+
+
+def _scores(
+    network: Network, facts: Mapping[str, Any], by: str, data: Any, seed: int
+) -> dict[str, Array]:
+    """What ranks the populations of every layer: (n,) or (n, more) each, low goes first."""
+    rows = facts["populations"]
+    if by == "mass":
+        return {row["layer"]: _mass(network, row["layer"]) for row in rows}
+    if by == "random":
+        random = np.random.default_rng(seed)
+        return {r["layer"]: random.random(len(network[f"{r['layer']}.mass"])) for r in rows}
+    if by == "norm":
+        return {row["layer"]: _owned_norm(network, facts, row["axis"]) for row in rows}
+    if by != "taylor":
+        raise ValueError(f"prune: by must be mass, norm, taylor or random, got {by!r}")
+    if data is None:
+        raise ValueError("prune: data must be given, to rank by taylor")
+    return _taylor(network, [row["layer"] for row in rows], *arrays_of("data", data))
+
+
+def _mass(network: Network, layer: str) -> Array:
+    """Mass, and for equals the share of the layer's fitness as it is remembered: (n, 2)."""
+    mass, fitness = (network[f"{layer}.{name}"].astype(np.float64) for name in ("mass", "fitness"))
+    whole = np.abs(fitness).sum()
+    return np.stack([mass, fitness / whole if whole > 0 else fitness], axis=1)
+
+
+def _owned_norm(network: Network, facts: Mapping[str, Any], axis: str) -> Array:
+    """Euclidean norm of slice j of every weight and bias that names the axis: (n,)."""
+    total: Any = 0.0
+    for tensor in facts["tensors"]:
+        if tensor["role"] in ("decayed", "free") and axis in tensor["axes"]:
+            squares = np.square(network[tensor["name"]], dtype=np.float64)
+            for at in (d for d, name in enumerate(tensor["axes"]) if name == axis):
+                total = total + squares.sum(tuple(d for d in range(squares.ndim) if d != at))
+    return np.asarray(np.sqrt(total))
+
+
+def _taylor(network: Network, layers: list[str], x: Array, y: Array) -> dict[str, Array]:
+    """|m dL/dm| of every population, L the mean loss over the data."""
+    network.configure(loss=network.loss.kind, loss_config=network.loss.config())
+    totals: dict[str, Any] = dict.fromkeys(layers, 0.0)
+    for start in range(0, len(x), BATCH):
+        part = slice(start, start + BATCH)
+        network.forward(x[part])
+        network.backward(y[part])
+        network.gradient()
+        for layer in layers:
+            gradient = network.gradients[f"{layer}.mass"]
+            totals[layer] = totals[layer] + len(x[part]) * gradient.astype(np.float64)
+    return {n: np.abs(network[f"{n}.mass"] * totals[n]) / len(x) for n in layers}

@@ -1,0 +1,1 @@
+"""Records of a run: the history, and demography."""

@@ -1,0 +1,1 @@
+"""Laws, the settings of selection, schedules, budgets, and laws by themselves."""

@@ -1,0 +1,207 @@
+"""Where batches come from: arrays that the core draws from itself, or an iterable of batches.
+
+A feed knows how many steps make an epoch and how to run some of them; it knows no schedule, no
+clock and no history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoprune.common.checks import whole
+from evoprune.common.types import Array
+from evoprune.data.dataset import Dataset
+from evoprune.data.table import Pair, Scaling, Table, arrays_of, table_of
+
+if TYPE_CHECKING:
+    from evoprune.nets.network import Network
+
+__all__ = ["ArrayFeed", "BatchFeed", "Data", "Feed", "Schedules", "feed_of"]
+
+PER_STEP = ("loss", "hits", "weight", "counted")  # of a record of the core
+TOTALS = ("steps", "compactions", "bound")
+
+Data: TypeAlias = Dataset | Pair | Iterable[Pair]
+
+
+class Schedules(NamedTuple):
+    """Numbers for every step of a stretch: float64 (steps,) each."""
+
+    rate: NDArray[np.float64]
+    pressure: NDArray[np.float64]
+    strength: NDArray[np.float64]
+
+    def cut(self, start: int, stop: int) -> Schedules:
+        """Steps start to stop - 1 of it."""
+        return Schedules(*(numbers[start:stop] for numbers in self))
+
+
+class ArrayFeed:
+    """Batches drawn by the core from whole arrays: shuffled anew every epoch, by the seed.
+
+    Attributes:
+        scaling: (shift, scale) by which the numbers are to be read; None: as the network does.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        batch: int,
+        shuffle: bool,
+        scaling: Scaling | None = None,
+        steps: int | None = None,
+    ) -> None:
+        x, _, rows = table
+        if x.ndim < 1 or len(x) == 0:
+            raise ValueError(f"data: expected at least one sample, got shape {x.shape}")
+        self.table, self.shuffle, self.scaling = table, shuffle, scaling
+        self._before = 0  # steps of the network before the last call of `run`
+        samples = len(x if rows is None else rows)
+        self.batch = min(batch, samples)
+        # With steps given, the core's own rounds through the data go on across epochs of so many.
+        self.per_epoch = -(-samples // self.batch) if steps is None else whole("steps", steps, 1)
+
+    def check(self, network: Network) -> None:
+        """Raise what training would, before the first step; reads every label."""
+        network.core.check_data(*self.table)
+
+    def run(
+        self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
+    ) -> dict[str, Any]:
+        """Run the steps of `pace`, from batch `first` of all epochs on; the core's record.
+
+        With `keep`, the last step keeps every gradient of an activation.
+        """
+        self._before = network.step
+        return network.train(
+            self.table.x,
+            self.table.y,
+            rows=self.table.rows,
+            batch=self.batch,
+            first=first,
+            rate=pace.rate,
+            pressure=pace.pressure,
+            strength=pace.strength,
+            shuffle=self.shuffle,
+            threads=threads,
+            augment=augment,
+            keep=keep,
+        )
+
+    def made(self, network: Network) -> dict[str, Any]:
+        """What the last call of `run` did, also if it failed: a record of the steps made."""
+        if network.step == self._before:  # refused: the core's record is of the call before
+            return _joined([])
+        return _cut(network.core.record)
+
+
+class BatchFeed:
+    """Batches (x, y) that an iterable gives, in its order; it is begun anew every epoch."""
+
+    shuffle = False
+    scaling: Scaling | None = None
+
+    def __init__(self, batches: Iterable[Pair], per_epoch: int | None) -> None:
+        if per_epoch is None:
+            if not hasattr(batches, "__len__"):
+                raise ValueError(
+                    "steps: must be given, the number of batches of an epoch, for an iterable "
+                    f"without len(), got {type(batches).__name__}"
+                )
+            per_epoch = len(batches)  # type: ignore[arg-type]
+        if per_epoch < 1:
+            raise ValueError("data: expected at least one batch, got none")
+        self.batches, self.per_epoch = batches, per_epoch
+        self.batch = 0  # samples of the last one
+        self._left: Iterator[Pair] | None = None
+        self._records: list[dict[str, Any]] = []
+        self._before = 0  # steps of the network before the last run
+        self._at = -1  # the batch, counted over all epochs, that `_left` gives next
+
+    def check(self, network: Network) -> None:
+        """Nothing can be said before a batch is there; each is checked as it comes."""
+
+    def _next(self, at: int) -> tuple[Array, Array]:
+        if self._left is None or at != self._at or at % self.per_epoch == 0:
+            self._left = iter(self.batches)
+            for _ in range(at % self.per_epoch):  # going on in the middle of an epoch
+                next(self._left, None)
+        self._at = at + 1
+        batch = next(self._left, None)
+        if batch is None:
+            raise ValueError(
+                f"data: expected {self.per_epoch} batches an epoch, got {at % self.per_epoch}"
+            )
+        return arrays_of("data", batch)
+
+    def run(
+        self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
+    ) -> dict[str, Any]:
+        """Run the steps of `pace`, one call of the core each; records joined."""
+        self._records, self._before = [], network.step
+        for i in range(len(pace.rate)):
+            x, y = self._next(first + i)
+            self.batch = len(x)
+            self._records.append(
+                network.train(
+                    x,
+                    y,
+                    batch=len(x),
+                    first=first + i,
+                    rate=pace.rate[i : i + 1],
+                    pressure=pace.pressure[i : i + 1],
+                    strength=pace.strength[i : i + 1],
+                    shuffle=False,
+                    threads=threads,
+                    augment=augment,
+                    keep=keep and i + 1 == len(pace.rate),
+                )
+            )
+        return _joined(self._records)
+
+    def made(self, network: Network) -> dict[str, Any]:
+        """What the last call of `run` did, also if it failed: a record of the steps made."""
+        records = list(self._records)
+        if network.step > self._before + len(records):  # the call that failed had made its step
+            records.append(_cut(network.core.record))
+        return _joined(records)
+
+
+def _cut(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without the steps that were not made."""
+    steps = int(record["steps"])
+    return {key: record[key][:steps] if key in PER_STEP else record[key] for key in record}
+
+
+def _joined(records: list[dict[str, Any]]) -> dict[str, Any]:
+    joined: dict[str, Any] = {key: sum(r[key] for r in records) for key in TOTALS}
+    for key in (*PER_STEP, "deaths"):
+        joined[key] = np.concatenate([r[key] for r in records]) if records else np.empty(0)
+    return joined
+
+
+Feed: TypeAlias = ArrayFeed | BatchFeed
+
+
+def feed_of(data: Any, batch: int, shuffle: bool, steps: int | None) -> Feed:
+    """Make a feed of whatever `Trainer.fit` takes; a data set says how its numbers are to be read.
+
+    Raises:
+        TypeError, ValueError: it is nothing that batches can be drawn from.
+    """
+    batch = whole("batch", batch, 1)
+    if isinstance(data, Dataset):
+        scaling = (data.shift, data.scale)
+        return ArrayFeed(table_of("data", data), batch, shuffle, scaling, steps)
+    if isinstance(data, tuple) and len(data) == 2:
+        return ArrayFeed(table_of("data", data), batch, shuffle, None, steps)
+    if isinstance(data, str | bytes | dict | np.ndarray) or not isinstance(data, Iterable):
+        raise TypeError(
+            "data: expected a data set, (x, y), or an iterable of batches (x, y), got "
+            f"{type(data).__name__}"
+        )
+    return BatchFeed(data, steps)

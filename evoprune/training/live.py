@@ -1,0 +1,300 @@
+"""A run watched while it goes: one display in a notebook, a table in a terminal.
+
+The display is an SVG written by hand, some milliseconds of work, and is renewed only so often that
+it costs a hundredth of the run. It reads the history; matplotlib is not needed. The table
+is a callback, too: the command line prints it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+import numpy as np
+
+from evoprune.common.types import Array
+from evoprune.training.callbacks import Callback, Row
+
+if TYPE_CHECKING:
+    from evoprune.nets.network import Network
+    from evoprune.records.history import History
+    from evoprune.training.run import Run, Watch
+    from evoprune.training.trainer import Trainer
+
+__all__ = ["Live", "Table", "picture"]
+
+SHARE = 100  # a run takes so many times as long as drawing it does, if it is not over at once
+LEAST = 0.2  # seconds between two drawings
+HELD = "validation_"
+LINES, POINTS = 120, 60  # of trajectories, at most
+
+WIDE, HIGH = 250, 130  # of a panel's inside, pixels
+LEFT, TOP, GAP = 44, 46, 58
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+# A ground of its own, so that it can be read on pages of either kind; dark where readers want dark.
+LOOK = (
+    "<style>.g{fill:#fff}.t{fill:#222;font:12px sans-serif}.s{fill:#666;font:10px sans-serif}"
+    ".a{stroke:#bbb;fill:none}.l{fill:none;stroke-linejoin:round}"
+    "@media(prefers-color-scheme:dark){.g{fill:#15181c}.t{fill:#eee}.s{fill:#aaa}.a{stroke:#555}}"
+    "</style>"
+)
+
+
+class Live:
+    """Shows a run as it goes; made by Trainer.fit(live=True).
+
+    Args:
+        display: takes a mapping of MIME types and shows it, then is called again to replace it;
+            None: the notebook's, if this is one.
+        out: where the table goes if there is no display; standard output if not given.
+    """
+
+    def __init__(
+        self, display: Callable[[dict[str, str]], None] | None = None, out: TextIO | None = None
+    ) -> None:
+        self._display = display or _notebook()
+        self._table = Table(out)
+        self._begin, self._next = time.perf_counter(), 0.0
+        self._last: Any = None
+        self.drawings, self.seconds = 0, 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._last is not None:
+            self._draw(*self._last)
+
+    def show(self, history: History, run: Run, watch: Watch, network: Network) -> None:
+        """Renew the display if it is time, or add what epochs have ended to the table."""
+        if self._display is None:
+            self._table.show(history, network)
+            return
+        self._last = (history, run, watch)
+        if time.perf_counter() >= self._next:
+            self._draw(*self._last)
+
+    def say(self, text: str) -> None:
+        """Write a line under the table; the display says it itself."""
+        if self._display is None:
+            self._table.say(text)
+
+    def _draw(self, history: History, run: Run, watch: Watch) -> None:
+        begin = time.perf_counter()
+        left = (run.total - run.done) * watch.seconds_a_step
+        title = f"epoch {run.done / run.per_epoch:.1f} of {run.epochs}"
+        if history.interrupted:
+            title += ", interrupted"
+        elif left > 0:
+            title += f", about {left:.0f} s left"
+        assert self._display is not None
+        svg = picture(history, f"{title}, {1000 * watch.seconds_a_step:.2f} ms a step")
+        self._display({"image/svg+xml": svg, "text/plain": repr(history)})
+        cost = time.perf_counter() - begin
+        self.drawings += 1
+        self.seconds += cost
+        # The next one may come when it can be paid for, and the last one, too.
+        due = self._begin + SHARE * (self.seconds + 2 * cost)
+        self._next = max(time.perf_counter() + LEAST, due)
+
+
+class Table(Callback):
+    """Writes a line an epoch: loss, how good, who lives, at what upkeep. Itself a callback.
+
+    What is held out is judged by its accuracy, that of a language model by its perplexity, and
+    where nothing can be right or wrong, by its loss.
+
+    Args:
+        out: where to; standard output if not given.
+    """
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out
+        self._rows = -1  # written; -1: not even the head
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Write the head."""
+        self.on_epoch_end(trainer, {})
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Write the epoch's line."""
+        if trainer.history is not None:
+            self.show(trainer.history, trainer.network)
+
+    def show(self, history: History, network: Network) -> None:
+        """Write a line for every epoch that has ended since the last call."""
+        names = history.layers
+        widths = (5, 8, 8, 10, max(16, min(36, 6 * len(names))), 8, 8)
+        speaks = "vocabulary" in network.notes
+        lines = []
+        if self._rows < 0:
+            held_out = "perplexity" if speaks else "held out"
+            lines.append(["epoch", "loss", "accuracy", held_out, "living", "upkeep", "ms/step"])
+        ended = history.epochs
+        if ended and history["epoch"][-1] % 1:  # one that a stop has cut short will go on
+            ended -= 1
+        for at in range(max(0, self._rows), ended):
+            row = {name: float(history[name][at]) for name in history}
+            lines.append(
+                [
+                    f"{row['epoch']:g}",
+                    f"{row['loss']:.4f}",
+                    _percent(row["accuracy"]),
+                    _held_out(row, speaks),
+                    _living(names, row),
+                    f"{row['upkeep']:.4f}",
+                    f"{row['ms_per_step']:.2f}",
+                ]
+            )
+        self._rows = ended
+        for cells in lines:
+            self.say("  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True)))
+
+    def say(self, text: str) -> None:
+        """Write a line of another kind."""
+        print(text, file=self._out or sys.stdout, flush=True)
+
+
+def _percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{100 * share:.2f} %"
+
+
+def _held_out(row: Row, speaks: bool) -> str:
+    loss = row.get(f"{HELD}loss", np.nan)
+    if np.isnan(loss):
+        return "-"
+    if speaks:
+        return f"{np.exp(min(700.0, loss)):.3f}"
+    return f"{loss:.4f}" if np.isnan(row["accuracy"]) else _percent(row[f"{HELD}accuracy"])
+
+
+def _living(layers: Sequence[str], row: Row) -> str:
+    """Populations by layer, or, of many layers, by what they are: "heads 13 + neurons 820"."""
+    if len(layers) <= 4:
+        return " + ".join(f"{row[f'alive.{name}']:.0f}" for name in layers) or "-"
+    sums: dict[str, float] = {}
+    for name in layers:
+        kind = name.rstrip("0123456789") if "_" not in name else "filters"
+        sums[kind] = sums.get(kind, 0) + row[f"alive.{name}"]
+    return " + ".join(f"{kind} {n:.0f}" for kind, n in sums.items())
+
+
+def _notebook() -> Callable[[dict[str, str]], None] | None:
+    """A display of the notebook that this runs in, or None."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if not hasattr(shell, "kernel"):
+        return None
+    from IPython import display as ipython
+
+    display: Any = ipython.display
+    handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def show(content: dict[str, str]) -> None:
+        handle.update(content, raw=True)
+
+    return show
+
+
+# ---- the drawing -----------------------------------------------------------------------------
+
+
+def picture(history: History, title: str = "") -> str:
+    """An SVG of a history: loss, accuracy, the living and their masses; no scripts."""
+    end = max(1e-9, history.steps_done / history.per_epoch)
+    epochs = history["epoch"] if history.epochs else np.zeros(0)
+    losses = history.losses
+    block = max(1, len(losses) // 150)
+    means = losses[: len(losses) // block * block].reshape(-1, block).mean(1)
+    when = (np.arange(len(means)) + 0.5) * block / history.per_epoch
+
+    def column(name: str) -> Array:
+        return history[name] if name in history else np.full(len(epochs), np.nan)
+
+    train, held_out = COLOURS[0], COLOURS[1]
+    loss = [(when, means, train), (epochs, column("validation_loss"), held_out)]
+    right = [(epochs, column(f"{kind}accuracy"), c) for kind, c in (("", train), (HELD, held_out))]
+    panels = [_panel("Loss (nats)", end, loss, log=True), _panel("Accuracy", end, right)]
+    times = history.steps / history.per_epoch
+    paint = [COLOURS[i % len(COLOURS)] for i in range(len(history.layers))]
+    counts = [history.alive(layer) for layer in history.layers]
+    lines = [(times, count, c) for count, c in zip(counts, paint, strict=True)]
+    panels.append(_panel("Living", end, lines, low=0.0))
+    panels.append(_panel("Mass", end, _masses(history, times, paint), log=True, thin=True))
+    words = [history._facts().removeprefix("History: ")]
+    wide, high = 2 * (LEFT + WIDE) + 40, TOP + 2 * (HIGH + GAP) - 10
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" '
+        f'height="{high}">{LOOK}<rect class="g" width="{wide}" height="{high}" rx="6"/>',
+        f'<text class="t" x="12" y="18">{escape(title)}</text>',
+        f'<text class="s" x="12" y="33">{escape(", ".join(words))}</text>',
+    ]
+    for at, panel in enumerate(panels):
+        x, y = LEFT + at % 2 * (LEFT + WIDE + 4), TOP + 14 + at // 2 * (HIGH + GAP - 10)
+        parts.append(f'<g transform="translate({x} {y})">{panel}</g>')
+    return "".join(parts) + "</svg>"
+
+
+Line = tuple[Array, Array, str]
+
+
+def _masses(history: History, times: Array, paint: Sequence[str]) -> list[Line]:
+    """Some of the trajectories, at some of their points."""
+    step = max(1, -(-sum(history.born) // LINES))
+    skip = max(1, len(times) // POINTS)
+    keep = np.unique(np.append(np.arange(0, len(times), skip), len(times) - 1))
+    lines = []
+    for layer, colour in zip(history.layers, paint, strict=True):
+        mass = history.trajectories("mass", layer)[keep] if len(times) else np.zeros((0, 0))
+        lines += [(times[keep], values, colour) for values in mass.T[::step]]
+    return lines
+
+
+def _panel(
+    title: str,
+    end: float,
+    lines: Sequence[Line],
+    *,
+    log: bool = False,
+    low: float | None = None,
+    thin: bool = False,
+) -> str:
+    """One panel's content: frame, two numbers on either axis, polylines."""
+    every = np.concatenate([np.asarray(y, np.float64) for _, y, _ in lines] or [np.zeros(0)])
+    every = every[np.isfinite(every) & (every > 0 if log else True)]
+    floor = float(every.min()) if low is None and len(every) else (low or 0.0)
+    top = float(every.max()) if len(every) else 1.0
+
+    def scale(y: Array) -> Array:
+        if not log:
+            return np.asarray((y - floor) / max(1e-12, top - floor))
+        logs = np.log(np.maximum(y, 1e-30)) - np.log(max(floor, 1e-30))
+        return np.asarray(logs / max(1e-12, np.log(max(top, 1e-30) / max(floor, 1e-30))))
+
+    parts = [
+        f'<text class="t" x="0" y="-5">{escape(title)}</text>',
+        f'<path class="a" d="M0 0V{HIGH}H{WIDE}"/>',
+    ]
+    if len(every):
+        parts += [
+            f'<text class="s" x="-4" y="8" text-anchor="end">{top:.3g}</text>',
+            f'<text class="s" x="-4" y="{HIGH}" text-anchor="end">{floor:.3g}</text>',
+        ]
+    parts.append(f'<text class="s" x="{WIDE}" y="{HIGH + 13}" text-anchor="end">{end:.3g}</text>')
+    for x, y, colour in lines:
+        known = np.isfinite(y)
+        if not known.any():
+            continue
+        points = np.empty((int(known.sum()), 2), np.int64)
+        points[:, 0] = np.rint(10 * WIDE * x[known] / end)
+        points[:, 1] = np.rint(10 * HIGH * (1 - np.clip(scale(y[known]), 0, 1)))
+        alive = bool(known[-1])
+        style = f"{5 if thin else 16}" + (f'" opacity="{0.8 if alive else 0.3}' if thin else "")
+        way = " ".join(map(str, points.ravel().tolist()))
+        parts.append(
+            f'<polyline class="l" transform="scale(.1)" stroke="{colour}" '
+            f'stroke-width="{style}" points="{way}"/>'
+        )
+    return "".join(parts)
