@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := $(VENV)/stamps
 CORE := $(shell find csrc -type f 2>/dev/null)
 C_FILES = $(shell find csrc tests/c benchmarks -name '*.[ch]' 2>/dev/null)
-PY_DIRS = $(wildcard setup.py evoprune tests benchmarks notebooks docs tools)
+PY_DIRS = $(wildcard setup.py evoprune tests benchmarks experiments examples notebooks docs tools)
 ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -172,6 +172,30 @@ def _case(row: Facts) -> str:
     return json.dumps([row.get(name) for name in names])
 
 
+def rounded(value: Any) -> Any:
+    """Round every float of plain data to five significant digits: more is noise."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def as_json(facts: Facts) -> str:
+    """Return the text of a result file: one line for each fact, row or entry of a table."""
+
+    def entries(value: Any) -> str:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in value) + "\n ]"
+        if isinstance(value, dict) and any(isinstance(v, dict | list) for v in value.values()):
+            lines = (f"  {json.dumps(key)}: {json.dumps(of)}" for key, of in value.items())
+            return "{\n" + ",\n".join(lines) + "\n }"
+        return json.dumps(value)
+
+    lines = (f" {json.dumps(key)}: {entries(rounded(value))}" for key, value in facts.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 class Result:
     """A benchmark's result in the making: header now, rows as they come, a file at every row.
 
@@ -214,7 +238,7 @@ class Result:
         """Write the file, with some more facts in its header."""
         self.facts |= facts
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.facts, indent=1) + "\n")
+        self.path.write_text(as_json(self.facts))
 
     def close(self) -> None:
         """Say where it is."""

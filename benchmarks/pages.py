@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import table
-from table import Facts, markdown, origin
+from report import Facts, best, markdown, milliseconds, origin, shape
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- tables:", "<!-- end of tables -->"
@@ -66,7 +66,6 @@ def accuracy(facts: Facts) -> Iterator[str]:
     )
     yield ""
     yield from markdown(["", "accuracy", "extinct of 768", "multiply-adds"], cells)
-    yield ""
 
 
 SHOWN = {
@@ -102,7 +101,6 @@ def selection(facts: Facts) -> Iterator[str]:
     yield ""
     head = ["", "accuracy or loss", "dense", "extinct", "multiply-adds left"]
     yield from markdown(head, cells)
-    yield ""
 
 
 def steps(facts: Facts) -> Iterator[str]:
@@ -112,13 +110,12 @@ def steps(facts: Facts) -> Iterator[str]:
     cells = []
     for row in facts["rows"]:
         if row["part"] == "cases" and row["threads"] == 2:
-            names = ("floor", "ours", table.best(row, "PyTorch"), table.best(row, "JAX"))
+            names = ("floor", "ours", best(row, "PyTorch"), best(row, "JAX"))
             cells.append(
-                [table.shape(row["widths"]), str(row["batch"])]
-                + [table.milliseconds(row, name) for name in names]
+                [shape(row["widths"]), str(row["batch"])]
+                + [milliseconds(row, name) for name in names]
             )
     yield from markdown(head, cells)
-    yield ""
 
 
 def runs(facts: Facts) -> Iterator[str]:
@@ -164,7 +161,7 @@ def whole(found: dict[str, Facts]) -> str:
     ]
     for name, facts in found.items():
         if name in table.TABLES:
-            lines += [f"## {TITLES[name]}", "", *table.TABLES[name](facts), ""]
+            lines += [f"## {TITLES[name]}", "", *table.TABLES[name](facts)]
             lines += [f"`benchmarks/bench_{name}.py` on {origin(facts)}.", ""]
     text = "\n".join(lines)
     while "\n\n\n" in text:

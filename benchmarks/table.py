@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from report import Facts, against, best, markdown, megabytes, milliseconds, origin, shape
 
 HERE = Path(__file__).resolve().parent
-Facts = dict[str, Any]
 
 TABLES: dict[str, Callable[[Facts], list[str]]] = {}
 
@@ -25,52 +25,6 @@ def table(function: Callable[[Facts], list[str]]) -> Callable[[Facts], list[str]
     """Make a function known as the table of the benchmark it is named after."""
     TABLES[function.__name__.rpartition("_")[0]] = function
     return function
-
-
-def markdown(head: list[str], rows: Iterable[list[str]]) -> list[str]:
-    """A table: first column to the left, the others to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
-
-
-def shape(widths: list[int]) -> str:
-    """784-512-256-10."""
-    return "-".join(map(str, widths))
-
-
-def origin(facts: Facts) -> str:
-    """A line that says where, when and by which sources a result was measured."""
-    machine = facts["machine"]
-    commit = (facts["commit"] or "unknown")[:10] + (" with changes" if facts["changed"] else "")
-    peers = ", ".join(f"{name} {version}" for name, version in facts.get("peers", {}).items())
-    mode = "a quick look, no result; " if facts["quick"] else ""
-    return (
-        f"{mode}{machine['cpu']}, {machine['processors']} processors, {machine['system']}; "
-        f"core {facts['core']}, commit {commit}, {facts['date'][:10]}"
-        + (f"; {peers}" * bool(peers))
-    )
-
-
-def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
-    """The median of a contestant in units of 1 / unit ms, or a dash."""
-    if name not in row["ms"]:
-        return "-"
-    value = unit * row["ms"][name]["median"]
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def against(row: Facts, name: str, *, inverse: bool = False) -> str:
-    """How many times as long as ours a contestant takes; inverse: ours as it."""
-    if name not in row["times_ours"]:
-        return "-"
-    value = row["times_ours"][name]
-    return f"{1 / value if inverse else value:.2f} x"
-
-
-def best(row: Facts, library: str) -> str:
-    """The fastest way of a library among the contestants of a row."""
-    names = [n for n in row["ms"] if n.split(",")[0] == library and n != f"{library}, given batch"]
-    return min(names, key=lambda n: row["ms"][n]["median"], default=library)
 
 
 @table
@@ -105,7 +59,7 @@ def step_table(facts: Facts) -> list[str]:
                 ]
             )
         if cells:
-            lines += [*markdown(head, cells), ""]
+            lines += markdown(head, cells)
     return lines
 
 
@@ -140,7 +94,7 @@ def layers_table(facts: Facts) -> list[str]:
             first = [row["network"], str(row["batch"]), *who, *common, own, ideal]
             cells.append([*first, f"{costs:+.1f} %", *peers, met])
         if cells:
-            lines += [*markdown(head, cells), ""]
+            lines += markdown(head, cells)
     return lines
 
 
@@ -166,14 +120,14 @@ def memory_table(facts: Facts) -> list[str]:
         who = [row["network"], f"{100 * row['share']:g} %", str(row["batch"])]
         peaks = [megabytes(row["peak"]["ours"]), megabytes(min(torch)) if torch else "-"]
         cells.append([*who, *arrays, *peaks])
-    lines += [*markdown(head, cells), ""] if cells else []
+    lines += markdown(head, cells) if cells else []
     cells = []
     for row in rows.get("networks", []):
         for kind, of in row["kinds"].items():
             sizes = [megabytes(of["parameters"]), megabytes(of["activations"])]
             cells.append([row["network"], f"{100 * row['share']:g} %", kind, *sizes])
     head = ["network", "alive", "kind", "parameters, MB", "activations, MB"]
-    lines += [*markdown(head, cells), ""] if cells else []
+    lines += markdown(head, cells) if cells else []
     head = ["kind", "sample", "a worker, MB", "activations, kB a sample", "peak grows, kB a sample"]
     head += ["laid out for a batch, kB a sample"]
     cells = [
@@ -182,7 +136,7 @@ def memory_table(facts: Facts) -> list[str]:
         + [f"+{row['naive_a_sample'] / 1024:.0f}" if row["naive_a_sample"] else ""]
         for row in rows.get("kinds", [])
     ]
-    lines += [*markdown(head, cells), ""] if cells else []
+    lines += markdown(head, cells) if cells else []
     for row in rows.get("run", []):
         lines += [
             f"784-512-256-10 on MNIST, {row['epochs']} epochs: the process takes "
@@ -195,14 +149,9 @@ def memory_table(facts: Facts) -> list[str]:
         lines.append(
             f"{row['compactions']} populations die one by one, three times over in one process, "
             f"which ends with {', '.join(last)} MB: {row['bytes_a_compaction']:.0f} bytes a "
-            "compaction stay."
+            "compaction stay.\n"
         )
     return lines
-
-
-def megabytes(size: float) -> str:
-    """Bytes in units of 2^20."""
-    return f"{size / 2**20:.3g}" if size < 100 * 2**20 else f"{size / 2**20:.0f}"
 
 
 @table
@@ -262,10 +211,10 @@ def costs_table(facts: Facts) -> list[str]:
         if row["part"] in ("recording", "live")
     ]
     head = ["", "epochs", "threads", "of a run", "inside of its calls"]
-    lines = [*markdown(head, cells), ""] if cells else []
+    lines = markdown(head, cells) if cells else []
     for part, name, label in (("import", "module", "import"), ("plot", "function", "picture")):
         cells = [[row[name], f"{row['ms']['median']:.0f}"] for row in rows if row["part"] == part]
-        lines += [*markdown([label, "ms"], cells), ""] if cells else []
+        lines += markdown([label, "ms"], cells) if cells else []
     return lines
 
 

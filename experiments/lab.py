@@ -29,7 +29,7 @@ from typing import Any
 
 os.environ["EVOPRUNE_NUM_THREADS"] = "1"
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "benchmarks"))
 
 import common  # noqa: E402 - cleans the environment, finds the package
 import numpy as np  # noqa: E402
@@ -332,9 +332,7 @@ class Lab:
         """Write what there is, with some more facts in its header."""
         self.facts |= {**more, **self.source}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows = ",\n".join(json.dumps(row) for row in self.known.values())
-        head = json.dumps(self.facts, indent=1)[:-2]
-        self.path.write_text(f'{head},\n "rows": [\n{rows}\n]}}\n')
+        self.path.write_text(common.as_json({**self.facts, "rows": list(self.known.values())}))
 
     def keep_only(self, rows: Iterable[Row]) -> None:
         """Drop rows that no table asks for any more."""

@@ -1,6 +1,6 @@
 """The page docs/paper.md and its figures, of the JSON files that the scripts beside it wrote.
 
-    python benchmarks/paper/page.py             # from benchmarks/paper/results into docs
+    python experiments/page.py             # from experiments/results into docs
 
 Every number on the page is read from a file; what a script has not run yet is left out. Published
 numbers are those of PUBLISHED, with their sources.
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "docs"), str(HERE)]
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "docs"), str(ROOT / "benchmarks"), str(HERE)]
 
 import pictures  # noqa: E402
 from published import GAME, LENET, MACS, PAPER, UNITS  # noqa: E402
+from report import markdown  # noqa: E402
 
 Facts = dict[str, Any]
 
@@ -62,13 +63,6 @@ def thousand(number: float) -> str:
     return f"{number / 1000:.1f} k" if number < 1e6 else f"{number / 1e6:.2f} M"
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table, the first column to the left."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-    return [f"| {' | '.join(line)} |" for line in cells] + [""]
-
-
 def figure(name: str, alt: str) -> list[str]:
     """A figure, on light and dark ground."""
     return [
@@ -95,7 +89,7 @@ def origin(name: str, facts: Facts) -> str:
     commits = commits or [str(facts.get("commit"))[:10]]
     cpus = sorted({row.get("cpu", machine["cpu"]) for row in facts["rows"]})
     return (
-        f"<small>`python benchmarks/paper/{name}.py`: {' and '.join(cpus)}, "
+        f"<small>`python experiments/{name}.py`: {' and '.join(cpus)}, "
         f"{machine['processors']} processors, {machine['system']}; core {facts['core']}, commit "
         f"{', '.join(commits)}.</small>\n"
     )
@@ -131,7 +125,7 @@ def laws(facts: Facts) -> list[str]:
         "The extinct count as cut, so cutting is free down to the number that live by themselves; "
         '"nobody dies" keeps all 768 until then, as the paper does.',
         "",
-        *table(head, rows),
+        *markdown(head, rows),
         *figure("curve", "Accuracy against the share of the populations that was cut"),
         verdict(
             "asked, hard pruning of 35 and 50 % at least 98.2 % for the default",
@@ -155,7 +149,7 @@ def by_pressure(told: list[Facts]) -> list[str]:
         ]
         for row in told
     ]
-    return table(["pressure", "accuracy", "alive", "extinct", "multiply-adds", *CONTROLS], rows)
+    return markdown(["pressure", "accuracy", "alive", "extinct", "multiply-adds", *CONTROLS], rows)
 
 
 def fashion(facts: Facts) -> list[str]:
@@ -201,9 +195,9 @@ def pressures(facts: Facts) -> list[str]:
 
 
 def paper(facts: Facts) -> list[str]:
-    """Both tables of table.py."""
+    """Both tables of laws.py."""
     told = laws(facts) if "laws" in facts else []
-    return [*told, *pressures(facts), origin("table", facts)]
+    return [*told, *pressures(facts), origin("laws", facts)]
 
 
 def goal(facts: Facts) -> list[str]:
@@ -230,7 +224,7 @@ def goal(facts: Facts) -> list[str]:
         "were chosen on held-out images (below). `shift 1`: every image is moved by up to a pixel "
         "each way at random, which published results mostly do without.",
         "",
-        *table(
+        *markdown(
             ["settings", "accuracy", "alive", "extinct", "multiply-adds", *CONTROLS],
             rows,
         ),
@@ -268,7 +262,7 @@ def explored(facts: Facts) -> list[str]:
         f"Accuracy on the {facts['held_out']['images']:,} images held out of the training set; the "
         "test set is somewhat easier. 60 epochs, lifespan 2000 where no other is said.",
         "",
-        *table(["settings", "held out", "alive", "multiply-adds"], rows),
+        *markdown(["settings", "held out", "alive", "multiply-adds"], rows),
         origin("explore", facts),
     ]
 
@@ -294,7 +288,7 @@ def front(facts: Facts) -> list[str]:
         "784-300-100-10 with populations on the pixels too. Controls have the same pixels or as "
         "many.",
         "",
-        *table(["settings", "accuracy", "alive", "hidden", "multiply-adds", *CONTROLS], rows),
+        *markdown(["settings", "accuracy", "alive", "hidden", "multiply-adds", *CONTROLS], rows),
         *figure("front", "Error against multiply-adds and against hidden units"),
     ]  # fmt: skip
     if good:
@@ -358,7 +352,7 @@ def lenet(facts: Facts) -> list[str]:
         f"20-50-800-500, 2.293 M multiply-adds at birth; {told[0]['ours']['seeds']} seeds. "
         "Pressures are a grid, not a choice; 2.2 and 2.4 joined it when the others had been read.",
         "",
-        *table(["settings", "accuracy", "alive", "multiply-adds", *CONTROLS], rows),
+        *markdown(["settings", "accuracy", "alive", "multiply-adds", *CONTROLS], rows),
         *figure("lenet", "LeNet-5: error against multiply-adds, with published points"),
     ]
     for error, most in ((0.86, 213e3), (1.0, 111e3)):
@@ -394,7 +388,7 @@ def game(facts: Facts) -> list[str]:
         "The dynamics of [arXiv:2512.22106](https://arxiv.org/abs/2512.22106), with the benefit "
         "that descends the loss and with the one in its formula.",
         "",
-        *table(["benefit", "beta", "gamma", "accuracy", "alive"], rows),
+        *markdown(["benefit", "beta", "gamma", "accuracy", "alive"], rows),
         *figure("game", "Accuracy against the living for both signs of the benefit"),
     ]
     pictures.game(facts, GAME)
@@ -427,7 +421,7 @@ def decides(facts: Facts) -> list[str]:
         for name, found in settings.items()
         if "alive" in found  # else every run diverged
     ]
-    lines += table(["", "", "held out", "alive", "seconds"], rows)
+    lines += markdown(["", "", "held out", "alive", "seconds"], rows)
     pictures.decides(facts)
     return [*lines, origin("decides", facts)]
 
@@ -451,7 +445,7 @@ def clock(facts: Facts) -> list[str]:
         "",
         f"Seconds of training to the last epoch, {facts['threads']} threads, in turn; {peers}.",
         "",
-        *table(["", "seconds", "of ours", "accuracy", "alive"], rows),
+        *markdown(["", "seconds", "of ours", "accuracy", "alive"], rows),
         *figure("clock", "Test accuracy against seconds of training"),
         origin("clock", facts),
     ]
@@ -459,7 +453,7 @@ def clock(facts: Facts) -> list[str]:
 
 # Script -> what its file must have before there is a section, and the section.
 SECTIONS: dict[str, tuple[str, Callable[[Facts], list[str]]]] = {
-    "table": ("pressures", paper),
+    "laws": ("pressures", paper),
     "fashion": ("pressures", fashion),
     "goal": ("goal", goal),
     "explore": ("held_out_accuracy", explored),
@@ -480,13 +474,13 @@ def main() -> None:
     pictures.make_figures.OUT = options.docs / "figures"
     pictures.make_figures.OUT.mkdir(parents=True, exist_ok=True)
     lines = [
-        "<!-- made by benchmarks/paper/page.py; change that, not this -->",
+        "<!-- made by experiments/page.py; change that, not this -->",
         "# The paper's table, and past it",
         "",
         "What selection does to the networks of the literature, measured: the last epoch and never "
         "the best one, mean and deviation over seeds, the test set read once. Whatever was chosen "
         "was chosen on images held out of the training set. Each section says which script of "
-        "`benchmarks/paper/` made it.",
+        "`experiments/` made it.",
         "",
     ]
     for name, (needed, section) in SECTIONS.items():

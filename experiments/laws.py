@@ -78,4 +78,4 @@ def script(lab_: Lab) -> None:
 
 
 if __name__ == "__main__":
-    lab.main("table", __doc__, script)
+    lab.main("laws", __doc__, script)
