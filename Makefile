@@ -16,12 +16,12 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run build test check analyze bench peers docs fmt clean
+.PHONY: help run build test check analyze bench peers wheel docs fmt clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(STAMPS)/build  ## train the paper's network on MNIST; model, history and plots in run/
+run: $(STAMPS)/native  ## train the paper's network on MNIST; model, history and plots in run/
 	$(BIN)/evoprune train mnist --out run/ $(ARGS)
 
 build: $(STAMPS)/build  ## compile the core, install the package into .venv, editable
@@ -53,6 +53,15 @@ bench: $(STAMPS)/build  ## every benchmark, into benchmarks/results/
 
 peers: .peers/ready  ## what benchmarks compare with (PyTorch, JAX, ...), into .peers
 
+wheel: $(STAMPS)/wheel  ## a wheel that may be uploaded, in wheelhouse/, and its checks
+	rm -rf build/wheel && $(BIN)/python -m build --outdir build/wheel
+	case "$$(uname -s)" in \
+	Linux) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir wheelhouse build/wheel/*.whl ;; \
+	*) mkdir -p wheelhouse && cp build/wheel/*.whl wheelhouse/ ;; \
+	esac
+	$(BIN)/abi3audit --strict --summary wheelhouse/*.whl
+	$(BIN)/twine check --strict wheelhouse/*.whl build/wheel/*.tar.gz
+
 docs: $(STAMPS)/build $(STAMPS)/docs  ## the site, in docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 
@@ -64,7 +73,7 @@ fmt: $(STAMPS)/dev  ## format everything
 clean:  ## remove what was built; .venv stays (rm -r .venv)
 	rm -rf build dist docs/_build *.egg-info evoprune/core/*.so
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
-	rm -f $(STAMPS)/build
+	rm -f $(STAMPS)/build $(STAMPS)/native
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # The package is installed without its core, which pip would compile in a folder that it throws away;
@@ -79,10 +88,15 @@ $(STAMPS)/venv: pyproject.toml
 
 $(STAMPS)/build: $(STAMPS)/venv setup.py $(CORE)
 	$(BIN)/python setup.py -q build_ext --inplace
+	@touch $@ $(STAMPS)/native
+
+# What `make run` needs: only the variants that this processor uses.
+$(STAMPS)/native: $(STAMPS)/venv setup.py $(CORE)
+	EVOPRUNE_VARIANTS=native $(BIN)/python setup.py -q build_ext --inplace
 	@touch $@
 
 # Extras go onto the editable installation: one stamp for each.
-$(STAMPS)/test $(STAMPS)/dev $(STAMPS)/docs: $(STAMPS)/%: $(STAMPS)/venv
+$(STAMPS)/test $(STAMPS)/dev $(STAMPS)/docs $(STAMPS)/wheel: $(STAMPS)/%: $(STAMPS)/venv
 	EVOPRUNE_VARIANTS=none $(PIP) install --no-build-isolation -e '.[$*]'
 	@touch $@
 

@@ -6,19 +6,22 @@ so that each module is an ordinary one from top to bottom: no function tables, n
 in the core. `evoprune/core` picks one at import.
 
 Environment:
-    EVOPRUNE_VARIANTS   names to build, as in "32_avx512,32_base", or "none". Default: all
+    EVOPRUNE_VARIANTS   names to build, as in "32_avx512,32_base"; "native": only those that this
+                        processor uses; "none". Default: all
     EVOPRUNE_WERROR     1: warnings are errors
     EVOPRUNE_DEBUG      1: -O1 -g and the core's own checks (EP_CHECK)
     EVOPRUNE_SANITIZE   sanitizers, as in "address,undefined" (implies EVOPRUNE_DEBUG)
     EVOPRUNE_COVERAGE   1: count lines for gcov
     EVOPRUNE_HOSTILE    1: fail allocations, poison scratch, compact at every step (EP_HOSTILE)
-    EVOPRUNE_JOBS       compilers at a time. Default: the processors this process may use
+    EVOPRUNE_JOBS       number of compiler processes. Default: the processors this process may use
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -30,6 +33,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
+REPOSITORY = "https://github.com/evoprune/evoprune"
 MACHINE = sysconfig.get_platform().rpartition("-")[2]
 
 # name -> (flags that choose the processor, further macros); the order is that of rising demands.
@@ -81,12 +85,29 @@ def chosen() -> list[str]:
     text = os.environ.get("EVOPRUNE_VARIANTS", "").strip()
     if text == "none":
         return []
+    if text == "native":
+        return native()
     names = [name.strip().removeprefix("_core") for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
         known = ", ".join(VARIANTS)
         sys.exit(f"EVOPRUNE_VARIANTS: expected names out of {known}, got {', '.join(unknown)}")
     return names or list(VARIANTS)
+
+
+def native() -> list[str]:
+    """Variants that this processor uses: the base ones, and the highest it can run."""
+    try:
+        flags = set(
+            re.findall(r"^flags\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M)[0].split()
+        )
+    except (OSError, IndexError):
+        return [name for name in VARIANTS if name.endswith("base")]
+    avx2 = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"} <= flags
+    avx512 = avx2 and {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags
+    float32 = "32_avx512" if avx512 else "32_avx2" if avx2 else "32_base"
+    float64 = "64_avx2" if avx2 else "64_base"
+    return [name for name in VARIANTS if name in {"32_base", float32, float64}]
 
 
 def sources() -> list[str]:
@@ -150,6 +171,13 @@ class BuildCore(build_ext):
     """build_ext whose objects are kept apart by flags, made in parallel, and reused while fresh."""
 
     def build_extensions(self) -> None:
+        compiler = self.compiler.compiler_so[0]
+        if self.extensions and not shutil.which(compiler):
+            sys.exit(
+                f"evoprune: a C compiler is needed, and {compiler!r} was not found. Install one "
+                "(Debian, Ubuntu: apt install gcc libc6-dev python3-dev; Fedora: dnf install gcc "
+                "python3-devel; macOS: xcode-select --install), or name it: CC=clang pip install ."
+            )
         self.extensions = [ext for ext in self.extensions if self.compiler_accepts(ext)]
         super().build_extensions()
 
@@ -198,9 +226,17 @@ class BuildCore(build_ext):
                 extra_postargs=flags,
             )
 
-        # The big files first, so that none of them is alone at the end.
+        # Largest files first, so that no worker is left with one at the end.
         stale.sort(key=lambda source: -Path(source).stat().st_size)
         jobs = int(os.environ.get("EVOPRUNE_JOBS") or processors())
+        if stale:
+            name, of = ext.name.rpartition("_core")[2], len(self.extensions)
+            print(  # noqa: T201 - minutes without a word look like a hang
+                f"evoprune: compiling variant {name} of the core, "
+                f"{self.extensions.index(ext) + 1} of {of}: {len(stale)} files",
+                file=sys.stderr,
+                flush=True,
+            )
         with ThreadPoolExecutor(max(1, jobs)) as pool:
             list(pool.map(compile_one, stale))
 
@@ -234,8 +270,18 @@ def fresh(path: Path, than: int) -> bool:
     return path.exists() and modified(path) > than
 
 
+def description() -> str:
+    """The README with absolute links, as a package index shows it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    page, raw = (f"{REPOSITORY}/{kind}/main/" for kind in ("blob", "raw"))
+    text = re.sub(r"\]\((?!https?:|#|mailto:)([^)]+)\)", rf"]({page}\1)", text)
+    return re.sub(r'(src|srcset)="(?!https?:)([^"]+)"', rf'\1="{raw}\2"', text)
+
+
 if __name__ == "__main__":
     setup(
+        long_description=description(),
+        long_description_content_type="text/markdown",
         ext_modules=[extension(name) for name in chosen()],
         cmdclass={"build_ext": BuildCore},
         options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
