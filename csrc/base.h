@@ -73,6 +73,27 @@ typedef struct {
     bool required;               /* has no default */
 } ep_field;
 
+/* One row of a table of settings. The setting has the name of its member of `config`. */
+#define EP_FIELD(config, member, type_, initial_, low_, high_, ...) \
+    {.name = #member,                                               \
+     .type = type_,                                                 \
+     .offset = offsetof(config, member),                            \
+     .initial = initial_,                                           \
+     .low = low_,                                                   \
+     .high = high_,                                                 \
+     __VA_ARGS__}
+#define EP_FIELD_INT(config, member, initial, low, high, text) \
+    EP_FIELD(config, member, EP_INT, initial, low, high, .doc = text)
+#define EP_FIELD_REAL(config, member, initial, low, high, text) \
+    EP_FIELD(config, member, EP_REAL, initial, low, high, .doc = text)
+#define EP_FIELD_BOOL(config, member, initial, text) \
+    EP_FIELD(config, member, EP_BOOL, initial, 0, 1, .doc = text)
+#define EP_FIELD_CHOICE(config, member, initial, names, text) \
+    EP_FIELD(config, member, EP_CHOICE, initial, 0, 0, .choices = names, .doc = text)
+#define EP_FIELD_VECTOR(config, member, low, high, text) \
+    EP_FIELD(config, member, EP_VECTOR, 0, low, high, .doc = text)
+#define EP_FIELD_REQUIRED(type, config, member, low, high, text) \
+    EP_FIELD(config, member, type, 0, low, high, .required = true, .doc = text)
 #define EP_FIELDS_END {.name = NULL}
 
 /* Writes every field's default; vectors start empty. `config` may be NULL if there is no field. */

@@ -59,19 +59,11 @@ typedef struct {
 } cross_entropy_config;
 
 static const ep_field cross_entropy_fields[] = {
-    {.name = "label_smoothing",
-     .type = EP_REAL,
-     .offset = offsetof(cross_entropy_config, label_smoothing),
-     .initial = 0,
-     .low = 0,
-     .high = 0.999,
-     .doc = "share of the target that is spread evenly over all classes (Szegedy et al. 2016)"},
-    {.name = "class_weights",
-     .type = EP_VECTOR,
-     .offset = offsetof(cross_entropy_config, class_weights),
-     .low = 0,
-     .high = 1e9,
-     .doc = "weight of each class, as many as outputs; empty: all 1"},
+    EP_FIELD_REAL(
+        cross_entropy_config, label_smoothing, 0, 0, 0.999,
+        "share of the target that is spread evenly over all classes (Szegedy et al. 2016)"),
+    EP_FIELD_VECTOR(cross_entropy_config, class_weights, 0, 1e9,
+                    "weight of each class, as many as outputs; empty: all 1"),
     EP_FIELDS_END,
 };
 

@@ -24,17 +24,10 @@ typedef struct {
 enum { LINE = (int)EP_LINE, GROUP = 4 * LINE }; /* queries of a line, and at a time */
 
 static const ep_field fields[] = {
-    {.name = "causal",
-     .type = EP_BOOL,
-     .offset = offsetof(attention, causal),
-     .high = 1,
-     .doc = "a position attends to itself and to those before it only"},
-    {.name = "scale",
-     .type = EP_REAL,
-     .offset = offsetof(attention, scale),
-     .low = 0,
-     .high = 1e6,
-     .doc = "factor on the scores; 0: 1 / sqrt(head dimensions at birth), whoever lives"},
+    EP_FIELD_BOOL(attention, causal, false,
+                  "a position attends to itself and to those before it only"),
+    EP_FIELD_REAL(attention, scale, 0, 0, 1e6,
+                  "factor on the scores; 0: 1 / sqrt(head dimensions at birth), whoever lives"),
     EP_FIELDS_END,
 };
 

@@ -18,26 +18,10 @@ typedef struct {
 } batch_norm;
 
 static const ep_field fields[] = {
-    {.name = "affine",
-     .type = EP_BOOL,
-     .offset = offsetof(batch_norm, affine),
-     .initial = 1,
-     .high = 1,
-     .doc = "scale by a gain and add a bias per channel, learned"},
-    {.name = "epsilon",
-     .type = EP_REAL,
-     .offset = offsetof(batch_norm, epsilon),
-     .initial = 1e-5,
-     .low = 0,
-     .high = 1,
-     .doc = "added to the variance under the root"},
-    {.name = "momentum",
-     .type = EP_REAL,
-     .offset = offsetof(batch_norm, momentum),
-     .initial = 0.1,
-     .low = 0,
-     .high = 1,
-     .doc = "weight of the newest batch in the tracked mean and variance"},
+    EP_FIELD_BOOL(batch_norm, affine, true, "scale by a gain and add a bias per channel, learned"),
+    EP_FIELD_REAL(batch_norm, epsilon, 1e-5, 0, 1, "added to the variance under the root"),
+    EP_FIELD_REAL(batch_norm, momentum, 0.1, 0, 1,
+                  "weight of the newest batch in the tracked mean and variance"),
     EP_FIELDS_END,
 };
 

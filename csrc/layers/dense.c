@@ -15,26 +15,14 @@ typedef struct {
 } dense;
 
 static const ep_field fields[] = {
-    {.name = "units",
-     .type = EP_VECTOR,
-     .offset = offsetof(dense, units),
-     .low = 1,
-     .high = 1e9,
-     .doc = "sizes of the output axes, one to three; left out when a second input gives them"},
-    {.name = "contract",
-     .type = EP_INT,
-     .offset = offsetof(dense, contract),
-     .initial = 1,
-     .low = 0,
-     .high = EP_RANK,
-     .doc = "how many trailing axes of the input are summed over; 0: all"},
-    {.name = "gain",
-     .type = EP_REAL,
-     .offset = offsetof(dense, gain),
-     .initial = 1.4142135623730951,
-     .low = 0,
-     .high = 100,
-     .doc = "initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu"},
+    EP_FIELD_VECTOR(
+        dense, units, 1, 1e9,
+        "sizes of the output axes, one to three; left out when a second input gives them"),
+    EP_FIELD_INT(dense, contract, 1, 0, EP_RANK,
+                 "how many trailing axes of the input are summed over; 0: all"),
+    EP_FIELD_REAL(
+        dense, gain, 1.4142135623730951, 0, 100,
+        "initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu"),
     EP_FIELDS_END,
 };
 

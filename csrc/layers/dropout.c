@@ -11,13 +11,7 @@ typedef struct {
 } dropout;
 
 static const ep_field fields[] = {
-    {.name = "rate",
-     .type = EP_REAL,
-     .offset = offsetof(dropout, rate),
-     .initial = 0.1,
-     .low = 0,
-     .high = 0.999,
-     .doc = "probability that a number is dropped in training"},
+    EP_FIELD_REAL(dropout, rate, 0.1, 0, 0.999, "probability that a number is dropped in training"),
     EP_FIELDS_END,
 };
 

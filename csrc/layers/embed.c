@@ -31,26 +31,11 @@ typedef struct {
 } embedding;
 
 static const ep_field embedding_fields[] = {
-    {.name = "vocabulary",
-     .type = EP_INT,
-     .offset = offsetof(embedding, vocabulary),
-     .low = 1,
-     .high = 16777216,
-     .required = true, /* a float counts no further */
-     .doc = "rows of the table; ids are 0 to vocabulary - 1"},
-    {.name = "units",
-     .type = EP_INT,
-     .offset = offsetof(embedding, units),
-     .low = 0,
-     .high = 1e9,
-     .doc = "numbers per row; left out when a second input gives the axis"},
-    {.name = "deviation",
-     .type = EP_REAL,
-     .offset = offsetof(embedding, deviation),
-     .initial = 0.02,
-     .low = 0,
-     .high = 100,
-     .doc = "deviation of the initial, normal values"},
+    EP_FIELD_REQUIRED(EP_INT, embedding, vocabulary, 1, 16777216,
+                      "rows of the table; ids are 0 to vocabulary - 1"),
+    EP_FIELD_INT(embedding, units, 0, 0, 1e9,
+                 "numbers per row; left out when a second input gives the axis"),
+    EP_FIELD_REAL(embedding, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
     EP_FIELDS_END,
 };
 
@@ -175,13 +160,7 @@ typedef struct {
 } positions;
 
 static const ep_field positions_fields[] = {
-    {.name = "deviation",
-     .type = EP_REAL,
-     .offset = offsetof(positions, deviation),
-     .initial = 0.02,
-     .low = 0,
-     .high = 100,
-     .doc = "deviation of the initial, normal values"},
+    EP_FIELD_REAL(positions, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
     EP_FIELDS_END,
 };
 

@@ -113,13 +113,7 @@ typedef struct {
 } token;
 
 static const ep_field token_fields[] = {
-    {.name = "deviation",
-     .type = EP_REAL,
-     .offset = offsetof(token, deviation),
-     .initial = 0.02,
-     .low = 0,
-     .high = 100,
-     .doc = "deviation of the initial, normal values"},
+    EP_FIELD_REAL(token, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
     EP_FIELDS_END,
 };
 
@@ -205,17 +199,9 @@ typedef struct {
 } take;
 
 static const ep_field take_fields[] = {
-    {.name = "position",
-     .type = EP_INT,
-     .offset = offsetof(take, position),
-     .low = -1e9,
-     .high = 1e9,
-     .doc = "which position; a negative one counts from the end"},
-    {.name = "mean",
-     .type = EP_BOOL,
-     .offset = offsetof(take, mean),
-     .high = 1,
-     .doc = "the mean of all positions instead of one"},
+    EP_FIELD_INT(take, position, 0, -1e9, 1e9,
+                 "which position; a negative one counts from the end"),
+    EP_FIELD_BOOL(take, mean, false, "the mean of all positions instead of one"),
     EP_FIELDS_END,
 };
 

@@ -14,19 +14,9 @@ typedef struct {
 } norm;
 
 static const ep_field fields[] = {
-    {.name = "affine",
-     .type = EP_BOOL,
-     .offset = offsetof(norm, affine),
-     .initial = 1,
-     .high = 1,
-     .doc = "scale by a gain (layer norm: and add a bias) per feature, learned"},
-    {.name = "epsilon",
-     .type = EP_REAL,
-     .offset = offsetof(norm, epsilon),
-     .initial = 1e-5,
-     .low = 0,
-     .high = 1,
-     .doc = "added to the variance under the root"},
+    EP_FIELD_BOOL(norm, affine, true,
+                  "scale by a gain (layer norm: and add a bias) per feature, learned"),
+    EP_FIELD_REAL(norm, epsilon, 1e-5, 0, 1, "added to the variance under the root"),
     EP_FIELDS_END,
 };
 

@@ -10,13 +10,8 @@ typedef struct {
 } patches;
 
 static const ep_field fields[] = {
-    {.name = "size",
-     .type = EP_VECTOR,
-     .offset = offsetof(patches, size),
-     .low = 1,
-     .high = 1e6,
-     .required = true,
-     .doc = "rows and columns of a patch; one number for both"},
+    EP_FIELD_REQUIRED(EP_VECTOR, patches, size, 1, 1e6,
+                      "rows and columns of a patch; one number for both"),
     EP_FIELDS_END,
 };
 

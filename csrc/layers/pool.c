@@ -10,26 +10,14 @@ typedef struct {
 } pool;
 
 static const ep_field fields[] = {
-    {.name = "size",
-     .type = EP_VECTOR,
-     .offset = offsetof(pool, size),
-     .low = 1,
-     .high = 1e6,
-     .doc =
-         "of the window: one number, or height and width; left out: one window over everything,\n"
-         "and the output has no spatial axes"},
-    {.name = "stride",
-     .type = EP_VECTOR,
-     .offset = offsetof(pool, stride),
-     .low = 1,
-     .high = 1e6,
-     .doc = "steps between windows; left out: as the size"},
-    {.name = "padding",
-     .type = EP_VECTOR,
-     .offset = offsetof(pool, padding),
-     .low = 0,
-     .high = 1e6,
-     .doc = "how far windows may reach beyond each edge, where nothing counts; left out: 0"},
+    EP_FIELD_VECTOR(
+        pool, size, 1, 1e6,
+        "of the window: one number, or height and width; left out: one window over everything,\n"
+        "and the output has no spatial axes"),
+    EP_FIELD_VECTOR(pool, stride, 1, 1e6, "steps between windows; left out: as the size"),
+    EP_FIELD_VECTOR(
+        pool, padding, 0, 1e6,
+        "how far windows may reach beyond each edge, where nothing counts; left out: 0"),
     EP_FIELDS_END,
 };
 

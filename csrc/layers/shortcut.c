@@ -12,19 +12,9 @@ typedef struct {
 } shortcut;
 
 static const ep_field fields[] = {
-    {.name = "channels",
-     .type = EP_INT,
-     .offset = offsetof(shortcut, channels),
-     .low = 1,
-     .high = 1e9,
-     .required = true,
-     .doc = "channels of the output, at least as many as the input has"},
-    {.name = "stride",
-     .type = EP_VECTOR,
-     .offset = offsetof(shortcut, stride),
-     .low = 1,
-     .high = 1e6,
-     .doc = "steps between the positions that stay; left out: 1"},
+    EP_FIELD_REQUIRED(EP_INT, shortcut, channels, 1, 1e9,
+                      "channels of the output, at least as many as the input has"),
+    EP_FIELD_VECTOR(shortcut, stride, 1, 1e6, "steps between the positions that stay; left out: 1"),
     EP_FIELDS_END,
 };
 
