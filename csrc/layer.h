@@ -31,12 +31,27 @@ typedef struct {
 
 typedef enum { EP_FORWARD = 1, EP_BACKWARD = -1 } ep_way; /* through the layers */
 
+/* How a factor m >= 0 along one axis of an input reaches the output. Folding uses this to move
+ * masses into weights. */
+typedef enum {
+    EP_NOT_LINEAR,    /* it has no equivalent on the output */
+    EP_LINEAR_PASS,   /* f(m x) = m f(x) along every axis */
+    EP_LINEAR_WEIGHT, /* through "weight", which has the axis; other axes as EP_LINEAR_PASS */
+    EP_LINEAR_WINDOW, /* through "weight", which has the axis; along other axes not linear */
+    EP_LINEAR_GAIN,   /* not linear, but "gain" and "bias" can take a factor on the last axis */
+} ep_linearity;
+
 typedef struct {
     const char *name;
     const char *doc;
     const ep_field *fields;
     size_t config_size;
     int least_inputs, most_inputs;
+    ep_linearity linear;
+    int linear_input;     /* the input that `linear` speaks of */
+    const char *sizes;    /* the setting that gives output axes their founding size, or NULL */
+    int founding_axis;    /* 1 + the axis of input 0 whose founding size is part of what the layer
+                             computes; -1: the last one; 0: none */
     bool exact; /* reads nothing behind the last number of its input: it may be the user's own */
     /* Checks config and inputs, declares output axes, tensors, saved and scratch. May fail, alone. */
     bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);

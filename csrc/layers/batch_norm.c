@@ -346,6 +346,7 @@ const ep_kind ep_kind_batch_norm = {
     .config_size = sizeof(batch_norm),
     .least_inputs = 1,
     .most_inputs = 1,
+    .linear = EP_LINEAR_GAIN,
     .declare = declare,
     .init = init,
     .sum = sum,

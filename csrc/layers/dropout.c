@@ -113,6 +113,7 @@ const ep_kind ep_kind_dropout = {
     .config_size = sizeof(dropout),
     .least_inputs = 1,
     .most_inputs = 1,
+    .linear = EP_LINEAR_PASS,
     .declare = declare,
     .forward = forward,
     .backward = backward,

@@ -287,6 +287,7 @@ const ep_kind ep_kind_take = {
     .config_size = sizeof(take),
     .least_inputs = 1,
     .most_inputs = 1,
+    .linear = EP_LINEAR_PASS,
     .declare = take_declare,
     .forward = take_forward,
     .backward = take_backward,

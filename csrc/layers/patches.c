@@ -109,6 +109,7 @@ const ep_kind ep_kind_patches = {
     .config_size = sizeof(patches),
     .least_inputs = 1,
     .most_inputs = 1,
+    .linear = EP_LINEAR_PASS,
     .declare = declare,
     .forward = forward,
     .backward = backward,

@@ -105,6 +105,7 @@ const ep_kind ep_kind_shortcut = {
     .config_size = sizeof(shortcut),
     .least_inputs = 1,
     .most_inputs = 1,
+    .founding_axis = -1,
     .declare = declare,
     .forward = forward,
     .backward = backward,

@@ -56,8 +56,9 @@ static bool add_entry(PyObject *group, const char *name, const char *doc, const 
 static bool add_losses(PyObject *group) {
     const ep_loss *law;
     for (int i = 0; (law = ep_catalogue_losses(i)) != NULL; i++) {
-        PyObject *more = Py_BuildValue("{s:s}", "target",
-                                       law->target == EP_TARGET_CLASS ? "class" : "real");
+        PyObject *more = Py_BuildValue("{s:s,s:O}", "target",
+                                       law->target == EP_TARGET_CLASS ? "class" : "real", "judges",
+                                       law->judges ? Py_True : Py_False);
         if (!add_entry(group, law->name, law->doc, law->fields, more)) {
             return false;
         }
@@ -102,7 +103,14 @@ static bool add_dynamics(PyObject *group) {
 static bool add_layers(PyObject *group) {
     const ep_kind *kind;
     for (int i = 0; (kind = ep_catalogue_kinds(i)) != NULL; i++) {
-        PyObject *more = Py_BuildValue("{s:(ii)}", "inputs", kind->least_inputs, kind->most_inputs);
+        static const char *const linear[] = {NULL, "pass", "weight", "window", "gain"};
+        int axis = kind->founding_axis;
+        PyObject *more = Py_BuildValue("{s:(ii),s:z,s:i,s:z,s:N}", "inputs", kind->least_inputs,
+                                       kind->most_inputs, "linear", linear[kind->linear],
+                                       "linear_input", kind->linear_input, "sizes", kind->sizes,
+                                       "founding_axis",
+                                       axis == 0 ? Py_NewRef(Py_None)
+                                                 : PyLong_FromLong(axis > 0 ? axis - 1 : axis));
         if (!add_entry(group, kind->name, kind->doc, kind->fields, more)) {
             return false;
         }
@@ -110,14 +118,16 @@ static bool add_layers(PyObject *group) {
     return true;
 }
 
-PyDoc_STRVAR(catalogue_doc,
-             "catalogue()\n--\n\n"
-             "Every kind of layer and every law: {\"layers\", \"losses\", \"optimizers\", "
-             "\"fitness\", \"dynamics\": {name: {\"doc\", \"fields\": [{\"name\", \"type\", "
-             "\"default\", \"low\", \"high\", \"choices\", \"doc\", \"required\"}], ...}}}, in the "
-             "order of the C tables. Layers have \"inputs\" (least, most), losses \"target\" "
-             "(class or real), optimizers \"moments\" (int), fitness \"needs\" (names of signals), "
-             "dynamics \"needs\", \"conserves\" (bool) and \"states\" (int).");
+PyDoc_STRVAR(
+    catalogue_doc,
+    "catalogue()\n--\n\n"
+    "Every kind of layer and every law: {\"layers\", \"losses\", \"optimizers\", "
+    "\"fitness\", \"dynamics\": {name: {\"doc\", \"fields\": [{\"name\", \"type\", "
+    "\"default\", \"low\", \"high\", \"choices\", \"doc\", \"required\"}], ...}}}, in the "
+    "order of the C tables. Layers have \"inputs\" (least, most), \"linear\", "
+    "\"linear_input\", \"sizes\" and \"founding_axis\" (see ep_kind), losses \"target\" "
+    "(class or real) and \"judges\" (bool: right predictions are counted), optimizers \"moments\" (int), fitness \"needs\" (names of signals), "
+    "dynamics \"needs\", \"conserves\" (bool) and \"states\" (int).");
 
 static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {NULL};
@@ -206,7 +216,7 @@ static bool targets_good(const ep_loss *law, int64_t rows, int64_t n, const void
             return false;
         }
     }
-    for (int64_t i = 0; law == &ep_loss_binary_cross_entropy && i < rows * n; i++) {
+    for (int64_t i = 0; law->unit && i < rows * n; i++) {
         if (!(real[i] >= 0 && real[i] <= 1)) {
             PyErr_Format(PyExc_ValueError, "targets: row %lld: expected numbers from 0 to 1",
                          (long long)(i / n));

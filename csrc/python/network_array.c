@@ -176,11 +176,12 @@ static PyObject *describe_layers(const ep_net *net) {
             ok = append(inputs, PyUnicode_FromString(net->values[layer->input[j]].name));
         }
         ok = ok &&
-             append(list, Py_BuildValue("{s:s,s:s,s:O,s:N,s:d,s:L,s:O}", "name", layer->name,
-                                        "kind", layer->kind->name, "inputs", inputs, "output",
-                                        axis_names(net, out->rank, out->axis), "flops",
-                                        layer->kind->flops(layer, net->axes, net->values),
-                                        "parameters", (long long)parameters, "tensors", tensors));
+             append(list,
+                    Py_BuildValue("{s:s,s:s,s:O,s:i,s:N,s:d,s:L,s:O}", "name", layer->name, "kind",
+                                  layer->kind->name, "inputs", inputs, "reads", layer->reads,
+                                  "output", axis_names(net, out->rank, out->axis), "flops",
+                                  layer->kind->flops(layer, net->axes, net->values), "parameters",
+                                  (long long)parameters, "tensors", tensors));
         Py_XDECREF(tensors);
         Py_XDECREF(inputs);
         if (!ok) {

@@ -1,8 +1,8 @@
-"""Masses folded away: a network in which nobody can die, with the outputs of one where some did.
+"""Fold masses into weights: a network without masses that has the same outputs.
 
-A mass goes into whatever is linear along its axis and has weights there: the layers that write what
-the populations read, or else those that read what they write. Which layers are linear along an axis
-is all that is known of them here; arrays and axes are found by name.
+A mass goes into a layer that is linear along its axis and has weights there: the layers that write
+what the populations read, or else all layers that read what they write. Which layers these are is
+in the catalogue ("linear", "sizes", "founding_axis"); arrays and axes are found by name.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from evoprune.common.types import Array
+from evoprune.core.spec import catalogue
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["fold"]
 
 HOMOGENEOUS = ("identity", "relu", "leaky_relu")  # phi(m z) = m phi(z) for m >= 0
-KEEP = ("max_pool", "mean_pool", "dropout", "patches", "take")  # f(m z) = m f(z), along any axis
-LEND = ("dense", "conv2d", "embedding")  # of a second input they take the axes, not the numbers
-NORMS = ("layer_norm", "rms_norm")
 
 Layer: TypeAlias = dict[str, Any]
 Places: TypeAlias = list[tuple[str, int]]  # arrays and their dimension along which a mass goes
@@ -39,39 +37,37 @@ class _Structure:
         self.outputs: dict[str, list[str]] = {
             layer["name"]: list(layer["output"]) for layer in facts["layers"]
         }
+        self.reads = {layer["name"]: int(layer["reads"]) for layer in facts["layers"]}
         self.outputs["input"] = [a["name"] for a in facts["axes"] if _of_input(a["name"])]
         self.axes: dict[str, list[str]] = {t["name"]: list(t["axes"]) for t in facts["tensors"]}
         self.last = network.spec["layers"][-1]["name"]
 
     def readers(self, value: str) -> list[Layer]:
-        """The layers that read the numbers of a value, once for every time they do."""
+        """Return the layers that read the elements of a value, once for every time they do."""
         found = []
-        for layer in self.layers.values():
-            read = layer["inputs"][:1] if layer["kind"] in LEND else layer["inputs"]
-            found += [layer] * read.count(value)
+        for name, layer in self.layers.items():
+            found += [layer] * layer["inputs"][: self.reads[name]].count(value)
         return found
 
     def writers(self, value: str, axis: str) -> Places | None:
-        """Where a factor on `value` can go that only one layer reads; None: nowhere."""
+        """Return where a factor on `value` can go, which one layer reads; None: nowhere."""
         if value == "input" or len(self.readers(value)) != 1 or value == self.last:
             return None
         layer = self.layers[value]
-        kind = layer["kind"]
-        if kind in ("dense", "conv2d"):
+        facts = _facts(layer)
+        if facts["linear"] in ("weight", "window"):
             axes = self.axes[f"{value}.weight"]
             places = [d for d, name in enumerate(axes) if name == axis]
             return [(f"{value}.weight", places[-1])] if places else None  # outputs come last
-        if kind in ("batch_norm", *NORMS) and axis == self.outputs[value][-1]:
+        if facts["linear"] == "gain" and axis == self.outputs[value][-1]:
             arrays = [f"{value}.{part}" for part in ("gain", "bias")]
             return [(array, 0) for array in arrays if array in self.axes] or None
-        if kind in KEEP:
-            return self.writers(layer["inputs"][0], axis)
-        if kind == "attention":
-            return self.writers(layer["inputs"][2], axis)
+        if facts["linear"] == "pass":
+            return self.writers(layer["inputs"][facts["linear_input"]], axis)
         return None
 
     def absorbers(self, value: str, axis: str) -> Places | None:
-        """Where a factor on `value` can go in all that read it; None: not in all."""
+        """Return where a factor on `value` can go in all layers that read it; None: not in all."""
         readers = self.readers(value)
         if value == self.last or not readers:
             return None
@@ -84,20 +80,21 @@ class _Structure:
         return places
 
     def _absorber(self, layer: Layer, value: str, axis: str) -> Places | None:
-        name, kind = layer["name"], layer["kind"]
-        rank, at = len(self.outputs[value]), self.outputs[value].index(axis)
-        if kind == "dense":
-            contract = int(layer["config"].get("contract", 1)) or rank
-            if at < rank - contract:
-                return self.absorbers(name, axis)
-            return [(f"{name}.weight", at - (rank - contract))]
-        if kind == "conv2d" and at == rank - 1:
-            return [(f"{name}.weight", rank - 1)]
-        if kind in KEEP:
-            return self.absorbers(name, axis)
-        if kind == "attention" and layer["inputs"].index(value) == 2:
-            return self.absorbers(name, axis) if self.readers(value).count(layer) == 1 else None
-        return None
+        name, facts = layer["name"], _facts(layer)
+        linear, read = facts["linear"], layer["inputs"].index(value)
+        if linear is None or linear == "gain" or read != facts["linear_input"]:
+            return None
+        axes = self.outputs[value]
+        at = axes.index(axis)
+        if linear == "window":
+            return [(f"{name}.weight", at)] if at == len(axes) - 1 else None
+        if linear == "weight":
+            # Of the input the weight has the last axes, of the output all but those left over.
+            rank = len(self.axes[f"{name}.weight"])
+            first = len(axes) - (rank + len(axes) - len(self.outputs[name])) // 2
+            if at >= first:
+                return [(f"{name}.weight", at - first)]
+        return self.absorbers(name, axis) if self.readers(value).count(layer) == 1 else None
 
     def sharers(self, axis: str) -> list[Layer]:
         """Layers of populations that share the masses which an earlier layer gave an axis."""
@@ -109,32 +106,36 @@ class _Structure:
         return found
 
     def founders(self) -> dict[str, tuple[Layer, str, int]]:
-        """Axes that a layer's own setting gave a size: the layer, the setting, which number."""
+        """Return axes whose size a setting gives: the layer, the setting, which element of it."""
         found = {}
         for name, layer in self.layers.items():
-            config, kind = layer["config"], layer["kind"]
-            units = config.get("units") or () if kind == "dense" else ()
-            for i in range(len(units)):
-                found[name if len(units) == 1 else f"{name}.{i}"] = (layer, "units", i)
-            if kind == "conv2d" and config.get("filters"):
-                found[name] = (layer, "filters", 0)
+            setting = _facts(layer)["sizes"]
+            given = layer["config"].get(setting) if setting else None
+            if not given:
+                continue
+            if isinstance(given, list):
+                for i in range(len(given)):
+                    found[name if len(given) == 1 else f"{name}.{i}"] = (layer, setting, i)
+            else:
+                found[name] = (layer, setting, 0)
         return found
 
     def fixed(self) -> set[str]:
-        """Axes whose number at birth is part of what some layer computes."""
-        return {
-            self.outputs[layer["inputs"][0]][-1]
-            for layer in self.layers.values()
-            if layer["kind"] in (*NORMS, "shortcut")
-        } | {self.outputs[n][2] for n, x in self.layers.items() if x["kind"] == "attention"}
+        """Return axes whose founding size is part of what some layer computes."""
+        found = set()
+        for layer in self.layers.values():
+            at = _facts(layer)["founding_axis"]
+            if at is not None:
+                found.add(self.outputs[layer["inputs"][0]][at])
+        return found
 
 
 def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
     """Fold the masses of a compacted network into its weights, in place.
 
     Returns:
-        The spec of the network at the living shape, and the axes that had to stay as they were
-        founded: those of the input, and those whose mass or number at birth is still needed.
+        The spec of the network at the living shape, and the axes that keep their founding size:
+        those of the input, and those whose mass or founding size is still needed.
     """
     facts = network.describe()
     structure = _Structure(network)
@@ -152,12 +153,13 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
             _scale(network[array], dimension, mass)
         mass[...] = 1
         if axis in fixed or axis not in founders or not sizes[axis]:
-            continue  # none can be founded where nobody is left
+            continue  # an axis cannot be founded without populations
         founder, setting, which = founders[axis]
-        if setting == "units":
-            units = [int(n) for n in founder["config"]["units"]]
-            units[which] = sizes[axis]
-            founder["config"]["units"] = units
+        given = founder["config"][setting]
+        if isinstance(given, list):
+            founder["config"][setting] = [
+                sizes[axis] if i == which else int(n) for i, n in enumerate(given)
+            ]
         else:
             founder["config"][setting] = sizes[axis]
         for layer in layers:
@@ -167,7 +169,7 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
 
 
 def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
-    """Where the mass of a layer of populations goes: before it, or else behind it."""
+    """Return where the mass of a layer of populations goes: before it, or else after it."""
     config: Mapping[str, Any] = layer["config"]
     before = None
     if config["activation"] in HOMOGENEOUS:
@@ -178,7 +180,7 @@ def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
 
 
 def _without_zeros(structure: _Structure, sizes: Mapping[str, int]) -> list[Layer]:
-    """The layers without branches that add nothing any more, since nobody lives in them."""
+    """Return the layers without branches whose populations are all extinct, which add zero."""
     zero = {name for name, axes in structure.outputs.items() if not all(sizes[a] for a in axes)}
     instead: dict[str, str] = {}
     for name, layer in structure.layers.items():
@@ -192,13 +194,17 @@ def _without_zeros(structure: _Structure, sizes: Mapping[str, int]) -> list[Laye
                 layer["inputs"] = left
             else:
                 zero.add(name)
-        elif kind in ("dense", "conv2d", *KEEP) and inputs[0] in zero:
+        elif _facts(layer)["linear"] in ("weight", "window", "pass") and inputs[0] in zero:
             zero.add(name)
     needed = {instead.get(structure.last, structure.last)}
     for name, layer in reversed(structure.layers.items()):
         if name in needed:
             needed |= set(layer["inputs"])
     return [layer for name, layer in structure.layers.items() if name in needed]
+
+
+def _facts(layer: Layer) -> dict[str, Any]:
+    return catalogue("layers")[layer["kind"]]
 
 
 def _of_input(axis: str) -> bool:

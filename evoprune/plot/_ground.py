@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from evoprune.common.names import stem
 from evoprune.common.types import Array
 
 __all__ = [
@@ -115,7 +116,7 @@ def paint(layers: Sequence[str], ax: Any) -> dict[str, Colour]:
     """Choose a colour for every layer: of many, those of one kind in shades from first to last."""
     kinds: dict[str, list[str]] = {}
     for name in layers:
-        kinds.setdefault(name.rstrip("0123456789"), []).append(name)
+        kinds.setdefault(stem(name), []).append(name)
     if len(layers) <= len(COLOURS) or not 1 < len(kinds) <= len(COLOURS):
         return dict(zip(layers, colours(len(layers), ax), strict=True))
     chosen = {}

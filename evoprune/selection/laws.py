@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune.common.types import Array
-from evoprune.core.spec import Field, Spec, define
+from evoprune.core.spec import Field, Spec, catalogue, define
 from evoprune.selection.schedules import values
 
 __all__ = [
@@ -51,8 +51,8 @@ class Loss(Spec):
 
     @staticmethod
     def counts_hits(kind: str) -> bool:
-        """Does a loss of that kind know right predictions from wrong ones?"""
-        return kind != "mean_squared_error"
+        """True if a loss of that kind tells right predictions from wrong ones."""
+        return bool(catalogue("losses")[kind]["judges"])
 
 
 class Optimizer(Spec):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import numpy as np
 
+from evoprune.common.names import stem
 from evoprune.common.types import Array
 from evoprune.training.callbacks import Callback, Row
 
@@ -177,7 +178,7 @@ def _living(layers: Sequence[str], row: Row) -> str:
         return " + ".join(f"{row[f'alive.{name}']:.0f}" for name in layers) or "-"
     sums: dict[str, float] = {}
     for name in layers:
-        kind = name.rstrip("0123456789") if "_" not in name else "filters"
+        kind = stem(name) if "_" not in name else "filters"
         sums[kind] = sums.get(kind, 0) + row[f"alive.{name}"]
     return " + ".join(f"{kind} {n:.0f}" for kind, n in sums.items())
 
