@@ -4,6 +4,7 @@
 
 #include "catalogue.h"
 
+#include <math.h>
 #include <string.h>
 
 PyDoc_STRVAR(
@@ -205,6 +206,13 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
         for (int64_t j = 0; ok && j < n; j++) {
             const ep_real *from = PyArray_DATA(arrays[i]);
             made[i][j] = from[PyArray_NDIM(arrays[i]) == 1 ? j : 0];
+            if (!isfinite(made[i][j])) {
+                PyErr_Format(PyExc_ValueError,
+                             "%s: expected finite numbers, got a bad one at "
+                             "index %lld",
+                             names[i], (long long)j);
+                ok = false;
+            }
         }
         if (!made[i]) {
             PyErr_NoMemory();
