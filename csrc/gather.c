@@ -140,13 +140,40 @@ void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, in
     ep_gather_inputs(table, &plain, order, i0, i1, 0, to);
 }
 
+static bool inside(const ep_range *range, ep_real x) {
+    double v = (double)x;
+    return v >= range->low && v <= range->high && (!range->whole || v == __builtin_trunc(v));
+}
+
+bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
+                     ep_range range, ep_real *room, ep_misfit *misfit) {
+    const ep_real low = (ep_real)range.low, high = (ep_real)range.high;
+    for (int64_t i = i0; i < i1; i++) {
+        const void *from = row_at(table, i);
+        rows[table->type](from, intake, room);
+        int bad = 0; /* a NaN is on neither side */
+        for (int64_t j = 0; j < intake->width; j++) {
+            bad |= !(room[j] >= low) | !(room[j] <= high);
+        }
+        for (int64_t j = 0; (bad || range.whole) && j < intake->width; j++) {
+            if (!inside(&range, room[j])) {
+                int64_t f = intake->living ? intake->living[j] : j;
+                double value = (double)numbers[table->type](from, f);
+                *misfit = (ep_misfit){table->map ? table->map[i] : i, f, value};
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 #define OUTSIDE_CASE(tag, type)                               \
     case tag:                                                 \
         for (int64_t j = 0; j < table->width; j++) {          \
             int64_t value = (int64_t)((const type *)from)[j]; \
             if (value < low || value > high) {                \
                 *found = value;                               \
-                return i;                                     \
+                return table->map ? table->map[i] : i;        \
             }                                                 \
         }                                                     \
         break;

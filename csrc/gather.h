@@ -54,7 +54,22 @@ void ep_gather_classes(const ep_table *table, const int64_t *order, int64_t i0, 
                        int64_t *to);
 void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
                      ep_real *to);
-/* First element of the table outside [low, high]: its row, else -1; `found` is its value. */
+/* Values that a table may have once shifted and scaled: from low to high, whole numbers or any. */
+typedef struct {
+    double low, high;
+    bool whole;
+} ep_range;
+/* Where a table leaves its range: row i of the table, the column, and the value that stands there. */
+typedef struct {
+    int64_t row, column;
+    double value;
+} ep_misfit;
+/* True if rows i0 .. i1 of the table lie in the range; else *misfit is the first value that does
+ * not. Extinct features are not read. `room`: intake->width elements. */
+bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
+                     ep_range range, ep_real *room, ep_misfit *misfit);
+/* First element of the table outside [low, high]: its row, as
+ * numbered without the map, else -1; `found` is its value. */
 int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found);
 
 #endif

@@ -66,7 +66,12 @@ class ArrayFeed:
         self.per_epoch = -(-samples // self.batch) if steps is None else whole("steps", steps, 1)
 
     def check(self, network: Network) -> None:
-        """Raise what training would, before the first step; reads every label."""
+        """Raise what training would, before the first step; reads every value."""
+        if (least := network.core.least_rows) > self.batch:
+            raise ValueError(
+                f"batch: expected at least {least}, for a batch norm of one value in each channel "
+                f"of a sample, got {self.batch}"
+            )
         network.core.check_data(*self.table)
 
     def run(
