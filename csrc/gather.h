@@ -28,10 +28,14 @@ typedef struct {
     int64_t rows, width, stride;
 } ep_table;
 
-/* What is done to an input row on its way: x -> (x - shift) * scale, after moving an image. */
+/* What is done to an input row on its way: x -> (x - shift) * scale, after moving an image.
+ * The shift is subtracted in double wherever rounding x or the shift to ep_real first could lose
+ * digits that the difference needs; types of 8 bits use the rounded copies, which are faster. */
 typedef struct {
-    const ep_real *shift, *scale;      /* one number, or one per founding feature */
-    bool each;                         /* the latter */
+    const double *shift, *scale;         /* one number, or one per founding feature */
+    const ep_real *near_shift, *near_scale; /* the same, rounded */
+    bool each;                           /* one per feature */
+    bool exact;                          /* rounding changed no shift */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
     int64_t width;                     /* of living features */
     int64_t move;                      /* images move by up to so many pixels; 0: not */

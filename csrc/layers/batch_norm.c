@@ -330,7 +330,10 @@ static void track(const ep_pass *pass, const ep_layer *layer) {
     const batch_norm *config = layer->config;
     shape k = measure(pass, layer);
     ep_real *mean = ep_w(pass, layer, OF_MEAN), *variance = ep_w(pass, layer, OF_VARIANCE);
-    for (int64_t j = 0; j < k.n && pass->rows > 0; j++) {
+    if (pass->rows * ep_max(1, k.outer) < 2) {
+        return; /* one value has no variance: it says nothing about the data's */
+    }
+    for (int64_t j = 0; j < k.n; j++) {
         double of_mean = 0, of_variance = 0;
         for (int64_t b = 0; b < blocks(pass->rows); b++) {
             int64_t rows = end_of(b, pass->rows) - b * BLOCK, count = rows * ep_max(1, k.outer);

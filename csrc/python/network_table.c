@@ -223,6 +223,9 @@ void ep_feed_close(ep_feed *feed) {
 ep_intake ep_network_intake(const ep_network *self) {
     return (ep_intake){.shift = self->shift,
                        .scale = self->scale,
+                       .near_shift = self->near_shift,
+                       .near_scale = self->near_scale,
+                       .exact = self->exact_scaling,
                        .each = self->n_scaling > 1,
                        .living = self->all_living ? NULL : self->living,
                        .width = self->net->values[0].width};
