@@ -87,6 +87,10 @@ static bool needs_double(ep_number type, const ep_intake *in) {
     return !(small || (fits && in->exact));
 }
 
+static row_of row_for(ep_number type, const ep_intake *in) {
+    return (needs_double(type, in) ? wide_rows : near_rows)[type];
+}
+
 /* One image moved by (down, right) pixels, mirrored or not; what comes in from outside is 0. */
 static void moved_row(const ep_table *table, const ep_intake *in, const void *from, int64_t down,
                       int64_t right, bool mirror, bool wide, ep_real *to) {
@@ -106,7 +110,7 @@ static void moved_row(const ep_table *table, const ep_intake *in, const void *fr
 void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int64_t *order,
                       int64_t i0, int64_t i1, int64_t number, ep_real *to) {
     bool wide = needs_double(table->type, intake);
-    row_of row = (wide ? wide_rows : near_rows)[table->type];
+    row_of row = row_for(table->type, intake);
     int64_t bytes = ep_min(4096, table->width * (int64_t)sizes[table->type]);
     ep_noise noise = ep_random_fork(intake->noise, (uint64_t)number);
     for (int64_t i = i0; i < i1; i++) {
@@ -151,17 +155,50 @@ void ep_gather_classes(const ep_table *table, const int64_t *order, int64_t i0, 
     }
 }
 
+ep_intake ep_intake_plain(int64_t width) {
+    static const double shift = 0, scale = 1;
+    static const ep_real near_shift = 0, near_scale = 1;
+    return (ep_intake){.shift = &shift,
+                       .scale = &scale,
+                       .near_shift = &near_shift,
+                       .near_scale = &near_scale,
+                       .exact = true,
+                       .width = width};
+}
+
 void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
                      ep_real *to) {
-    static const ep_real zero = 0, one = 1;
-    static const double wide_zero = 0, wide_one = 1;
-    ep_intake plain = {.shift = &wide_zero,
-                       .scale = &wide_one,
-                       .near_shift = &zero,
-                       .near_scale = &one,
-                       .exact = true,
-                       .width = table->width};
+    ep_intake plain = ep_intake_plain(table->width);
     ep_gather_inputs(table, &plain, order, i0, i1, 0, to);
+}
+
+static bool inside(const ep_range *range, ep_real x) {
+    double v = (double)x;
+    return v >= range->low && v <= range->high && (!range->whole || v == __builtin_trunc(v));
+}
+
+bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
+                     ep_range range, ep_real *room, ep_misfit *misfit) {
+    ep_intake all = *intake;
+    all.living = NULL;
+    all.width = table->width;
+    const ep_real low = (ep_real)range.low, high = (ep_real)range.high;
+    row_of row = row_for(table->type, intake);
+    for (int64_t i = i0; i < i1; i++) {
+        row(row_at(table, i), &all, room);
+        int bad = 0; /* a NaN is on neither side */
+        for (int64_t j = 0; j < table->width; j++) {
+            bad |= !(room[j] >= low) | !(room[j] <= high);
+        }
+        for (int64_t j = 0; (bad || range.whole) && j < table->width; j++) {
+            if (!inside(&range, room[j])) {
+                double value = numbers[table->type](row_at(table, i), j);
+                *misfit = (ep_misfit){table->map ? table->map[i] : i, j, value};
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 #define OUTSIDE_CASE(tag, type)                               \
@@ -170,7 +207,7 @@ void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, in
             int64_t value = (int64_t)((const type *)from)[j]; \
             if (value < low || value > high) {                \
                 *found = value;                               \
-                return i;                                     \
+                return table->map ? table->map[i] : i;        \
             }                                                 \
         }                                                     \
         break;

@@ -44,6 +44,9 @@ typedef struct {
     ep_noise noise;                    /* of augmentation */
 } ep_intake;
 
+/* The intake that leaves elements as they are. */
+ep_intake ep_intake_plain(int64_t width);
+
 /* The order of batch `number` (counted from the beginning of the data, epoch after epoch; the last
  * of an epoch may be short): fills order[<= batch] with row numbers and returns how many. */
 int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle, uint64_t seed,
@@ -58,7 +61,22 @@ void ep_gather_classes(const ep_table *table, const int64_t *order, int64_t i0, 
                        int64_t *to);
 void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
                      ep_real *to);
-/* First element of the table outside [low, high]: its row, else -1; `found` is its value. */
+/* Values that a table may have once shifted and scaled: from low to high, whole numbers or any. */
+typedef struct {
+    double low, high;
+    bool whole;
+} ep_range;
+/* Where a table leaves its range: row i of the table, the column, and the value that stands there. */
+typedef struct {
+    int64_t row, column;
+    double value;
+} ep_misfit;
+/* True if rows i0 .. i1 of the table lie in the range; else *misfit is the first that does not.
+ * `living` of the intake is not read: all features count. `room`: table->width elements. */
+bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
+                     ep_range range, ep_real *room, ep_misfit *misfit);
+/* First element of the table outside [low, high]: its row, as
+ * numbered without the map, else -1; `found` is its value. */
 int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found);
 
 #endif

@@ -308,6 +308,28 @@ static bool fill(ep_net *net, ep_error *error) {
     return true;
 }
 
+static bool is_output(const ep_net *net, int axis) {
+    const ep_value *out = ep_net_output(net);
+    bool found = false;
+    for (int d = 0; d < out->rank; d++) {
+        found = found || out->axis[d] == axis;
+    }
+    return found;
+}
+
+/* Take the masses on the output's axes out of selection: a loss and its targets name outputs by
+ * place, so that none may go. Such a mass stays what it is, 1 at birth. */
+static void keep_outputs(ep_net *net) {
+    int left = 0;
+    for (int i = 0; i < net->n_populations; i++) {
+        const ep_population p = net->populations[i];
+        if (!is_output(net, p.axis)) {
+            net->populations[left++] = p;
+        }
+    }
+    net->n_populations = left;
+}
+
 bool ep_net_build(ep_net *net, ep_error *error) {
     EP_ASSERT(!net->built);
     if (net->n_layers == 0) {
@@ -316,8 +338,11 @@ bool ep_net_build(ep_net *net, ep_error *error) {
     if (!ep_net_lend(net, error)) {
         return false;
     }
+    for (int i = 0; i < net->n_axes; i++) {
+        net->axes[i].mortal = net->axes[i].mortal && !is_output(net, i);
+    }
     int64_t size = ep_net_measure(net);
-    if (size >= 0) {
+    if (ep_slab_fits(ep_times(4, size))) {
         net->numbers = ep_slab_new(size);
         net->gradients = net->numbers ? ep_slab_new(size) : NULL;
         net->first = net->gradients ? ep_slab_new(size) : NULL;
@@ -332,7 +357,11 @@ bool ep_net_build(ep_net *net, ep_error *error) {
     net->founding_flops = ep_net_flops(net, net->axes);
     net->founding_parameters = ep_net_parameters(net);
     net->built = true;
-    return fill(net, error) && ep_net_reserve_workers(net, 1, error);
+    if (!fill(net, error)) {
+        return false;
+    }
+    keep_outputs(net);
+    return ep_net_reserve_workers(net, 1, error);
 }
 
 bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
@@ -342,7 +371,9 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
         return true;
     }
     int64_t n = ep_times(capacity, net->width);
-    ep_slab *x = n < 0 ? NULL : ep_slab_new(n), *dx = x ? ep_slab_new(n) : NULL;
+    int64_t both = n > INT64_MAX / 4 ? -1 : ep_times(2, n);
+    bool fits = both >= 0 && ep_slab_fits(ep_net_held(net) + both);
+    ep_slab *x = fits ? ep_slab_new(n) : NULL, *dx = x ? ep_slab_new(n) : NULL;
     if (!dx) {
         ep_slab_drop(x);
         return ep_fail(error, EP_NO_MEMORY,
@@ -355,6 +386,39 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
     net->capacity = capacity;
     net->rows = 0;
     return true;
+}
+
+int64_t ep_net_ids(const ep_net *net) {
+    int64_t least = 0;
+    for (int i = 0; i < net->n_layers; i++) {
+        const ep_layer *layer = &net->layers[i];
+        if (layer->kind->ids && layer->input[0] == 0) {
+            int64_t ids = layer->kind->ids(layer);
+            least = least ? ep_min(least, ids) : ids;
+        }
+    }
+    return least;
+}
+
+int64_t ep_net_least_rows(const ep_net *net) {
+    int64_t most = 1;
+    for (int i = 0; i < net->n_layers; i++) {
+        const ep_layer *layer = &net->layers[i];
+        if (layer->kind->least_rows) {
+            most = ep_max(most, layer->kind->least_rows(layer, net->axes, net->values));
+        }
+    }
+    return most;
+}
+
+int64_t ep_net_held(const ep_net *net) {
+    const ep_slab *slabs[] = {net->numbers, net->gradients, net->first,    net->second,
+                              net->x,       net->dx,        net->workspace};
+    int64_t n = 0;
+    for (int i = 0; i < EP_COUNT(slabs); i++) {
+        n += slabs[i] ? slabs[i]->n : 0;
+    }
+    return n;
 }
 
 int64_t ep_net_infer_rows(const ep_net *net) {

@@ -25,7 +25,8 @@ typedef struct {
 
 struct ep_plan {
     uint64_t seed;
-    int n_axes, n_values, n_layers, n_tensors, n_populations;
+    int n_axes, n_values, n_layers, n_tensors;
+    int n_populations; /* that selection acts on: once built, none on an axis of the output */
     ep_axis *axes;
     ep_value *values; /* 0: the input; then outputs and saved, in order of declaration */
     ep_layer *layers;
@@ -74,6 +75,12 @@ EP_INLINE int64_t ep_net_parameters_of(const ep_net *net, int tensor) {
     return net->tensors[tensor].role <= EP_EVOLVED ? net->tensors[tensor].n : 0;
 }
 int64_t ep_net_parameters(const ep_net *net);
+/* The input is ids, whole numbers from 0 to one less than this; 0: any numbers. */
+int64_t ep_net_ids(const ep_net *net);
+/* Samples that a training batch must have for every layer to do anything. */
+int64_t ep_net_least_rows(const ep_net *net);
+/* Elements of all slabs that the network holds. */
+int64_t ep_net_held(const ep_net *net);
 double ep_net_flops(const ep_net *net, const ep_axis *axes);
 /* Index of a tensor by name, or -1. */
 int ep_net_tensor(const ep_net *net, const char *name);

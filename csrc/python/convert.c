@@ -457,22 +457,3 @@ PyArrayObject *ep_array_vector(npy_intp n, int type) {
     }
     return (PyArrayObject *)PyArray_ZEROS(1, &n, type, 0);
 }
-
-/* ---- arguments ----------------------------------------------------------------------------- */
-int ep_convert_u64(PyObject *object, void *to) {
-    PyObject *whole = is_bool(object) ? NULL : PyNumber_Index(object);
-    if (whole == NULL) {
-        PyErr_Clear();
-        ep_raise_got(PyExc_TypeError, object, "expected a whole number");
-        return 0;
-    }
-    *(uint64_t *)to = PyLong_AsUnsignedLongLong(whole);
-    Py_DECREF(whole);
-    if (PyErr_Occurred()) {
-        PyErr_Clear();
-        PyErr_Format(PyExc_ValueError, "expected a whole number from 0 to 2^64 - 1, got %R",
-                     object);
-        return 0;
-    }
-    return 1;
-}

@@ -57,7 +57,17 @@ EP_INLINE void ep_array_drop(PyArrayObject *array) { Py_XDECREF((PyObject *)arra
 PyArrayObject *ep_array_vector(npy_intp n, int type);
 
 /* ---- arguments ----------------------------------------------------------------------------- */
-/* For PyArg_Parse's "O&": a whole number from 0 to 2^64 - 1 into a uint64_t. */
+/* For PyArg_Parse's "O&": a whole number from 0 to 2^64 - 1 into a uint64_t, one of at least 0 into
+ * a Py_ssize_t, a real number into a double. ValueError where it does not fit. */
 int ep_convert_u64(PyObject *object, void *to);
+int ep_convert_count(PyObject *object, void *to);
+int ep_convert_real(PyObject *object, void *to);
+/* A whole number from low to high; TypeError or ValueError names the argument. */
+bool ep_whole(PyObject *object, const char *name, int64_t low, int64_t high, int64_t *to);
+/* True or False, as Python's or NumPy's bool. */
+bool ep_truth(PyObject *object, const char *name, bool *to);
+/* Item `key` of a dict into *value: a new reference, or NULL where there is none. False with an
+ * exception. A borrowed one would not outlive the next call of foreign code. */
+bool ep_item(PyObject *dict, const char *key, PyObject **value);
 
 #endif

@@ -31,14 +31,9 @@ static void discard(draft *d) {
     ep_evolution_free(d->evolution);
 }
 
-/* Takes `key` out of the dict: a new reference, or NULL. */
-static PyObject *take(PyObject *dict, const char *key) {
-    PyObject *value = PyDict_GetItemString(dict, key);
-    Py_XINCREF(value);
-    if (value && PyDict_DelItemString(dict, key) < 0) {
-        Py_CLEAR(value);
-    }
-    return value;
+/* Takes `key` out of the dict: a new reference, or NULL if there is none. False with an exception. */
+static bool take(PyObject *dict, const char *key, PyObject **value) {
+    return ep_item(dict, key, value) && (!*value || PyDict_DelItemString(dict, key) == 0);
 }
 
 /* The name of a law, or the callable into *call and `fallback`. */
@@ -67,9 +62,12 @@ static bool draft_selection(ep_network *self, draft *d, PyObject *given) {
     if (!dict) {
         return false;
     }
-    PyObject *fitness = take(dict, "fitness"), *fitness_config = take(dict, "fitness_config");
-    PyObject *dynamics = take(dict, "dynamics"), *dynamics_config = take(dict, "dynamics_config");
-    const char *fitness_name = law_name(fitness, "fitness", "marginal", &d->fitness_call);
+    PyObject *fitness = NULL, *fitness_config = NULL, *dynamics = NULL, *dynamics_config = NULL;
+    bool taken = take(dict, "fitness", &fitness) && take(dict, "dynamics", &dynamics) &&
+                 take(dict, "fitness_config", &fitness_config) &&
+                 take(dict, "dynamics_config", &dynamics_config);
+    const char *fitness_name = taken ? law_name(fitness, "fitness", "marginal", &d->fitness_call)
+                                     : NULL;
     const char *dynamics_name = fitness_name ? law_name(dynamics, "dynamics", "malthusian",
                                                         &d->dynamics_call)
                                              : NULL;
@@ -120,9 +118,9 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
     const char *loss_name = "cross_entropy", *optimizer_name = "adamw";
     PyObject *loss_config = NULL, *optimizer_config = NULL, *selection = NULL;
     double clip = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sOsOdO:configure", names, &loss_name,
-                                     &loss_config, &optimizer_name, &optimizer_config, &clip,
-                                     &selection)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sOsOO&O:configure", names, &loss_name,
+                                     &loss_config, &optimizer_name, &optimizer_config,
+                                     ep_convert_real, &clip, &selection)) {
         return NULL;
     }
     if (!(clip >= 0 && clip < 1e300)) {
@@ -164,8 +162,8 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
         r->loss = loss;
         r->optimizer = optimizer;
         r->clip = clip;
-        Py_CLEAR(self->checked_y);
     }
+    ep_forget_checked(self);
     discard(&d);
     ep_network_leave(self);
     return ok ? Py_NewRef(Py_None) : NULL;
@@ -224,6 +222,7 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
         swap_pointer(&self->near_scale, &near[1]);
         self->exact_scaling = exact;
         self->n_scaling = n;
+        ep_forget_checked(self);
         ep_network_leave(self);
     } else {
         ok = false;
@@ -241,16 +240,12 @@ PyDoc_STRVAR(restore_doc,
 static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"step", "generation", NULL};
     ep_network *self = (ep_network *)object;
-    long long step, generation;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LL:restore", names, &step, &generation)) {
-        return NULL;
-    }
-    if (step < 0 || generation < 0) {
-        PyErr_Format(PyExc_ValueError, "restore: expected numbers of at least 0, got %lld and %lld",
-                     step, generation);
-        return NULL;
-    }
-    if (!ep_network_enter(self)) {
+    PyObject *objects[2];
+    int64_t step, generation;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:restore", names, &objects[0], &objects[1]) ||
+        !ep_whole(objects[0], "restore: step", 0, EP_COUNT_MOST, &step) ||
+        !ep_whole(objects[1], "restore: generation", 0, EP_COUNT_MOST, &generation) ||
+        !ep_network_enter(self)) {
         return NULL;
     }
     self->net->step = step;

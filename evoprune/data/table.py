@@ -172,7 +172,7 @@ def _of_dataset(name: str, data: Dataset, form: Form, training: bool) -> Underst
 
 
 def _targets(y: Array, rows: Array | None, form: Form) -> Array:
-    """Return targets as the loss takes them: codes for labels, finite values otherwise."""
+    """Return targets as the loss takes them: codes for labels, values otherwise."""
     if form.labels:
         if y.shape[1:] == form.output and form.output[-1] > 1 and y.ndim > 1:
             hot = one_hot(y if rows is None else y[rows])
@@ -187,10 +187,6 @@ def _targets(y: Array, rows: Array | None, form: Form) -> Array:
             made[rows] = hot
             return made
         return whole_codes("y", y, rows)
-    meant = y if rows is None else y[rows]
-    if y.dtype.kind == "f" and not np.isfinite(meant).all():
-        at = tuple(np.argwhere(~np.isfinite(meant))[0])
-        raise ValueError(f"y: expected finite values, got {meant[at]} in row {int(at[0])}")
     return y
 
 

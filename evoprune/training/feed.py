@@ -64,9 +64,13 @@ class ArrayFeed:
         )
 
     def check(self, network: Network) -> None:
-        """Raise what training would, before the first step; reads every label."""
+        """Raise what training would, before the first step; reads every value."""
+        if (least := network.core.least_rows) > self.batch:
+            raise ValueError(
+                f"batch_size: expected at least {least}, for a batch norm of one value in each "
+                f"channel of a sample, got {self.batch}"
+            )
         network.core.check_data(*self.table)
-        _check_norms(network, self.batch)
 
     def run(
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
@@ -227,18 +231,3 @@ def feed_of(
 def _is_batch(part: Any) -> bool:
     """True for (x, y) with arrays in it, which no x and no y is."""
     return isinstance(part, tuple) and len(part) == 2 and getattr(part[0], "ndim", 0) > 1
-
-
-def _check_norms(network: Network, batch: int) -> None:
-    """Refuse batches of one sample for batch norm that has one value a channel in them."""
-    if batch > 1:
-        return
-    facts = network.describe()
-    sizes = {axis["name"]: int(axis["n"]) for axis in facts["axes"]}
-    for layer in facts["layers"]:
-        values = [sizes[axis] for axis in layer["output"][:-1]]
-        if layer["kind"] == "batch_norm" and int(np.prod(values)) == 1:
-            raise ValueError(
-                f"batch_size: expected at least 2 for {layer['name']}, which normalizes by the "
-                "variance of a batch, got 1 sample; LayerNorm does without"
-            )
