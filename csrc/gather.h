@@ -28,10 +28,14 @@ typedef struct {
     int64_t rows, width, stride;
 } ep_table;
 
-/* What is done to an input row on its way: x -> (x - shift) * scale, after moving an image. */
+/* What is done to an input row on its way: x -> (x - shift) * scale, after moving an image.
+ * The shift is subtracted in double wherever rounding x or the shift to ep_real first could lose
+ * digits that the difference needs; types of 8 bits use the rounded copies, which are faster. */
 typedef struct {
-    const ep_real *shift, *scale;      /* one number, or one per founding feature */
-    bool each;                         /* the latter */
+    const double *shift, *scale;         /* one number, or one per founding feature */
+    const ep_real *near_shift, *near_scale; /* the same, rounded */
+    bool each;                           /* one per feature */
+    bool exact;                          /* rounding changed no shift */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
     int64_t width;                     /* of living features */
     int64_t move;                      /* images move by up to so many pixels; 0: not */
@@ -39,6 +43,9 @@ typedef struct {
     int64_t height, breadth, channels; /* of the image, where it moves or flips */
     ep_noise noise;                    /* of augmentation */
 } ep_intake;
+
+/* The intake that leaves elements as they are. */
+ep_intake ep_intake_plain(int64_t width);
 
 /* The order of batch `number` (counted from the beginning of the data, epoch after epoch; the last
  * of an epoch may be short): fills order[<= batch] with row numbers and returns how many. */

@@ -50,7 +50,7 @@ def train(
     law = ep.Malthusian(lifespan=lifespan)
     selection = ep.Selection(pressure, dynamics=law, min_age=min(100, int(lifespan / 5)))
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(**optimizer))
-    return trainer.fit(data[0], epochs, validation=data[1], progress=False)
+    return trainer.fit(data[0], epochs=epochs, validation_data=data[1], progress=False)
 
 
 def main() -> None:
@@ -107,8 +107,7 @@ def main() -> None:
     vit = ep.vit((28, 28, 1), patch=7, dim=64, layers=3, heads=4)
     life = 2 if short else 350
     story = train(vit, data, 1 if short else 10, life, 1.5, rate=2e-3, decay=0.1)
-    x, _ = data[1].batch(slice(1))
-    save("heads", lambda: plot.heads(vit, x), 700)
+    save("heads", lambda: plot.heads(vit, data[1]), 700)
     save("vit", lambda: plot.survival(story))
     facts.append(fact("vision transformer, patches of 7 x 7, pressure 1.5, 10 epochs", vit, story))
 

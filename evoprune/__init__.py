@@ -9,7 +9,7 @@ every array.
     train, test = ep.datasets.mnist()
     net = ep.mlp(784, 512, 256, 10)
     trainer = ep.Trainer(net, selection=ep.Selection(pressure=1.5))
-    history = trainer.fit(train, epochs=20, validation=test)
+    history = trainer.fit(train, epochs=20, validation_data=test)
 """
 
 from importlib.metadata import PackageNotFoundError as _NotFound

@@ -39,7 +39,7 @@ def little(monkeypatch, tmp_path):
     monkeypatch.setattr(
         ep.Trainer,
         "fit",
-        lambda self, data, epochs=20, *rest, **more: fit(self, data, min(epochs, 5), *rest, **more),
+        lambda self, *data, epochs=20, **more: fit(self, *data, epochs=min(epochs, 5), **more),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ep.NothingCanDie)

@@ -18,7 +18,7 @@ def run():
     law = ep.Malthusian(lifespan=60)
     selection = ep.Selection(1.0, dynamics=law, upkeep="macs", clock="steps", min_age=20)
     trainer = make(selection=selection)
-    history = fit(trainer, epochs=30, batch=40, validation=data(), record_every=10)
+    history = fit(trainer, epochs=30, batch=40, validation_data=data(), record_every=10)
     return trainer.network, history
 
 

@@ -61,7 +61,9 @@ def test_what_is_loaded_learns_under_selection(images):
     net = ep.load_resnet(arrays(8, 4))
     selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=20), min_age=5)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(1e-4))
-    trainer.fit((np.repeat(images, 20, 0), np.arange(60) % 10), 15, 20, progress=False)
+    trainer.fit(
+        (np.repeat(images, 20, 0), np.arange(60) % 10), epochs=15, batch_size=20, progress=False
+    )
     assert 0 < sum(net.alive.values()) < sum(net.born.values())
     agree(net.folded().predict(images), net.predict(images))
 

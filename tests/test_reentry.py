@@ -340,7 +340,7 @@ STRIKES = """
         return ep.Trainer(ep.mlp(784, 256, 128, 10, seed=1), selection=selection)
 
     whole = trainer()
-    whole.fit((x, y), 16, 64, progress=False)
+    whole.fit((x, y), epochs=16, batch_size=64, progress=False)
     struck, waits, at = trainer(), [], {}
 
     def strike():

@@ -117,7 +117,7 @@ def test_a_log_of_lines(tmp_path):
 @quiet
 def test_the_bar_says_how_it_goes(capsys):
     trainer = make()
-    trainer.fit(data(), 4, 48, validation=data())
+    trainer.fit(data(), epochs=4, batch_size=48, validation_data=data())
     text = capsys.readouterr().err
     assert "loss" in text
     assert "alive" in text

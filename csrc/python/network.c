@@ -228,11 +228,14 @@ static bool build(ep_network *self, PyObject *spec) {
     self->living = PyMem_Calloc((size_t)self->input_width, sizeof *self->living);
     self->shift = PyMem_Calloc(1, sizeof *self->shift);
     self->scale = PyMem_Calloc(1, sizeof *self->scale);
-    if (!self->living || !self->shift || !self->scale) {
+    self->near_shift = PyMem_Calloc(1, sizeof *self->near_shift);
+    self->near_scale = PyMem_Calloc(1, sizeof *self->near_scale);
+    if (!self->living || !self->shift || !self->scale || !self->near_shift || !self->near_scale) {
         PyErr_NoMemory();
         return false;
     }
-    self->scale[0] = 1;
+    self->scale[0] = self->near_scale[0] = 1;
+    self->exact_scaling = true;
     self->n_scaling = 1;
     self->all_living = true;
     return true;
@@ -295,6 +298,8 @@ static void network_dealloc(PyObject *object) {
     ep_lock_free(&self->lock);
     PyMem_Free(self->shift);
     PyMem_Free(self->scale);
+    PyMem_Free(self->near_shift);
+    PyMem_Free(self->near_scale);
     PyMem_Free(self->living);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
@@ -318,11 +323,11 @@ static PyObject *get_spec(PyObject *object, void *closure) {
     return spec;
 }
 
-static PyObject *scaling(const ep_real *from, int64_t n) {
+static PyObject *scaling(const double *from, int64_t n) {
     if (n == 1) {
-        return PyFloat_FromDouble((double)from[0]);
+        return PyFloat_FromDouble(from[0]);
     }
-    PyArrayObject *array = ep_array_vector(n, EP_NPY_REAL);
+    PyArrayObject *array = ep_array_vector(n, NPY_FLOAT64);
     if (array) {
         memcpy(PyArray_DATA(array), from, (size_t)n * sizeof *from);
     }

@@ -39,7 +39,9 @@ typedef struct {
     ep_state *state;
     ep_regime regime; /* configs and evolution are owned here */
     PyObject *fitness_call, *dynamics_call; /* laws written in Python, or NULL */
-    ep_real *shift, *scale; /* input scaling, n_scaling numbers each */
+    double *shift, *scale; /* input scaling, n_scaling numbers each */
+    ep_real *near_shift, *near_scale; /* the same, rounded */
+    bool exact_scaling; /* rounding changed no shift */
     int64_t n_scaling; /* 1, or the founding width of the input */
     int64_t input_width; /* founding */
     int32_t *living; /* room for ep_living_inputs */

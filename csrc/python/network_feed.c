@@ -95,13 +95,12 @@ static bool check_classes(const ep_table *y, const ep_targets *of) {
 }
 
 bool ep_check_targets(ep_network *self, const ep_table *y) {
-    static const ep_real zero = 0, one = 1;
     const ep_loss *loss = self->regime.loss;
     ep_targets of = ep_targets_of(self->net, loss);
     if (loss->target == EP_TARGET_CLASS) {
         return check_classes(y, &of);
     }
-    ep_intake plain = {.shift = &zero, .scale = &one, .width = y->width};
+    ep_intake plain = ep_intake_plain(y->width);
     ep_misfit misfit;
     int good = within(y, &plain, (ep_range){loss->low, loss->high, false}, &misfit);
     if (good == 0) {
@@ -219,6 +218,9 @@ void ep_feed_close(ep_feed *feed) {
 ep_intake ep_network_intake(const ep_network *self) {
     return (ep_intake){.shift = self->shift,
                        .scale = self->scale,
+                       .near_shift = self->near_shift,
+                       .near_scale = self->near_scale,
+                       .exact = self->exact_scaling,
                        .each = self->n_scaling > 1,
                        .living = self->all_living ? NULL : self->living,
                        .width = self->net->values[0].width};

@@ -186,7 +186,7 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
     int64_t n = 1;
     bool ok = true;
     for (int i = 0; ok && i < 2; i++) {
-        PyObject *flat = PyArray_FROMANY(objects[i], EP_NPY_REAL, 0, 1,
+        PyObject *flat = PyArray_FROMANY(objects[i], NPY_FLOAT64, 0, 1,
                                          NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
         arrays[i] = (PyArrayObject *)flat;
         ok = flat != NULL;
@@ -199,28 +199,34 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
             }
         }
     }
-    ep_real *made[2] = {NULL, NULL};
+    double *made[2] = {NULL, NULL};
+    ep_real *near[2] = {NULL, NULL};
+    bool exact = true;
     for (int i = 0; ok && i < 2; i++) {
-        made[i] = PyMem_Calloc((size_t)n, sizeof(ep_real));
-        ok = made[i] != NULL;
+        made[i] = PyMem_Calloc((size_t)n, sizeof *made[i]);
+        near[i] = PyMem_Calloc((size_t)n, sizeof *near[i]);
+        if (!made[i] || !near[i]) {
+            PyErr_NoMemory();
+            ok = false;
+        }
         for (int64_t j = 0; ok && j < n; j++) {
-            const ep_real *from = PyArray_DATA(arrays[i]);
+            const double *from = PyArray_DATA(arrays[i]);
             made[i][j] = from[PyArray_NDIM(arrays[i]) == 1 ? j : 0];
-            if (!isfinite(made[i][j])) {
-                PyErr_Format(PyExc_ValueError,
-                             "%s: expected finite numbers, got a bad one at "
-                             "index %lld",
-                             names[i], (long long)j);
+            near[i][j] = (ep_real)made[i][j];
+            exact = exact && (i > 0 || (double)near[i][j] == made[i][j]);
+            if (!isfinite((double)near[i][j])) {
+                PyErr_Format(PyExc_ValueError, "%s: element %lld is not finite in %s", names[i],
+                             (long long)j, sizeof(ep_real) == 4 ? "float32" : "float64");
                 ok = false;
             }
-        }
-        if (!made[i]) {
-            PyErr_NoMemory();
         }
     }
     if (ok && ep_network_enter(self)) {
         swap_pointer(&self->shift, &made[0]);
         swap_pointer(&self->scale, &made[1]);
+        swap_pointer(&self->near_shift, &near[0]);
+        swap_pointer(&self->near_scale, &near[1]);
+        self->exact_scaling = exact;
         self->n_scaling = n;
         ep_forget_checked(self);
         ep_network_leave(self);
@@ -229,6 +235,7 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
     }
     for (int i = 0; i < 2; i++) {
         PyMem_Free(made[i]);
+        PyMem_Free(near[i]);
         ep_array_drop(arrays[i]);
     }
     return ok ? Py_NewRef(Py_None) : NULL;

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from evoprune import core
+from evoprune.common.checks import known_keys, meant
 
 __all__ = ["Field", "Spec", "catalogue", "define", "known", "resolve"]
 
@@ -88,10 +89,7 @@ class Spec:
             if name in settings:
                 raise TypeError(f"{owner}: {name} is given twice")
             settings[name] = value
-        for name in settings:
-            if name not in self.fields:
-                has = ", ".join(self.fields) or "none"
-                raise TypeError(f"{owner}: no setting {name!r}; it has {has}")
+        known_keys(owner, "setting", settings, self.fields)
         whole = {name: field.default for name, field in self.fields.items() if not field.required}
         whole |= settings
         own = {name: self._checked(name, whole.pop(name)) for name in self._own()}
@@ -216,7 +214,9 @@ def resolve(base: type[S], wish: Any, owner: str) -> S:
         made = known(base)
         if wish not in made:
             names = ", ".join(made)
-            raise ValueError(f"{owner}: no {what.lower()} is called {wish!r}; known: {names}")
+            raise ValueError(
+                f"{owner}: no {what.lower()} is called {wish!r}; known: {names}{meant(wish, made)}"
+            )
         return made[wish]()
     if isinstance(wish, type) and issubclass(wish, base):
         raise TypeError(f"{owner}: expected {wish.__name__}(...), got the class itself")

@@ -76,7 +76,7 @@ def _content(
                     arrays[f"{of}:{name}"] = np.ascontiguousarray(group[name])
     shift, scale = network.input_scaling
     for name, value in (("shift", shift), ("scale", scale)):
-        arrays[f"input:{name}"] = np.atleast_1d(np.asarray(value, network.dtype))
+        arrays[f"input:{name}"] = np.atleast_1d(np.asarray(value, np.float64))
     arrays |= {EXTRA + name: np.ascontiguousarray(a) for name, a in (extra or {}).items()}
     metadata = {
         "format": FORMAT,

@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike
 
 from evoprune import core
 from evoprune.common import table
+from evoprune.common.checks import whole
 from evoprune.common.errors import Diverged
-from evoprune.common.threads import get_threads
+from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
-from evoprune.data.table import Score, table_of
+from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, table_of
 from evoprune.nets import file, surgery
 from evoprune.nets.layers import Chain, Nodes, Plan
 from evoprune.nets.overview import outlook, overview
@@ -76,9 +77,6 @@ class Network:
 
     Attributes:
         core: the compiled network.
-        predict: outputs (samples, ...) for x (samples, ...) in the founding input shape, of any
-            real type, as predict(x, threads=1). For classes these are logits. A direct call of the
-            core.
         loss: what it was last trained for, and is evaluated by; cross-entropy if never.
         selection, pressure: what it was last trained under; None if never.
         timing: (milliseconds, samples) of a training step, as last measured, or None.
@@ -95,7 +93,6 @@ class Network:
         module = core.core32 if dtype == "float32" else core.core64
         self.core: Any = module.Network(dict(spec))
         self.dtype: Dtype = dtype
-        self.predict: Callable[..., Array] = self.core.predict
         self.loss: Loss = CrossEntropy()
         self.selection: Selection | None = None
         self.pressure: float | None = None
@@ -242,14 +239,132 @@ class Network:
         """Read every input x as (x - shift) * scale from now on: numbers, or one a feature."""
         self.core.scale_input(shift, scale)
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes in the order of the outputs, if it knows them; in its notes."""
+        names = self.notes.get("classes")
+        return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
+
+    @classes.setter
+    def classes(self, names: Sequence[str] | None) -> None:
+        _note(self.notes, "classes", None if names is None else [str(name) for name in names])
+
+    @property
+    def output_scaling(self) -> Scaling | None:
+        """(shift, scale) of targets: it learns (y - shift) * scale and predicts y; in its notes."""
+        kept = self.notes.get("output_scaling")
+        if not kept:
+            return None
+        shift, scale = (v if np.ndim(v) == 0 else np.asarray(v, np.float64) for v in kept)
+        return shift, scale
+
+    @output_scaling.setter
+    def output_scaling(self, scaling: Scaling | None) -> None:
+        plain = None if scaling is None else [np.asarray(part).tolist() for part in scaling]
+        _note(self.notes, "output_scaling", plain)
+
+    def form(self, loss: Loss | None = None) -> Form:
+        """How it reads data, for the loss it was last trained for or another one."""
+        facts = self.describe()
+        living = {axis["name"]: int(axis["n"]) for axis in facts["axes"]}
+        output = tuple(living[axis] for axis in facts["layers"][-1]["output"])
+        labels = (loss or self.loss).kind == "cross_entropy"
+        return self._reading()._replace(output=output, labels=labels)
+
+    def _reading(self) -> Form:
+        """How it reads inputs; without a look at every layer."""
+        shape = tuple(int(n) for n in self.spec["input"])
+        return Form(shape, (), False, self.classes, self.input_scaling, self.output_scaling)
+
+    def _inputs(self, data: Any) -> Inputs:
+        return inputs_of("x", data, self._reading())
+
+    def predict(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
+        """Return outputs for raw samples; for classes these are logits.
+
+        Inputs are scaled by `input_scaling`, outputs are in the units of the targets.
+
+        Args:
+            x: a data set; samples (samples, ...) in the founding input shape, or as flat rows, of
+                any real type; or one sample.
+            threads: `get_threads()` if not given; their number does not change the result.
+
+        Returns:
+            (samples, ...), or the output (...) of one sample.
+
+        Raises:
+            ValueError, TypeError: no numbers, or samples of another shape; both shapes are named.
+        """
+        inputs = self._inputs(x)
+        n = get_threads() if threads is None else whole("threads", threads, 1, MOST)
+        outputs: Array = self.core.predict(inputs.copied(), threads=n)
+        scaling = self.output_scaling
+        if scaling is not None:
+            rows = outputs.reshape(len(outputs), -1) / scaling[1] + scaling[0]
+            outputs = rows.reshape(outputs.shape).astype(outputs.dtype)
+        made: Array = outputs[0] if inputs.single else outputs
+        return made
+
+    __call__ = predict
+
+    def predict_proba(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
+        """Return probabilities of the classes: softmax of the outputs, or sigmoid of each output.
+
+        Args:
+            x, threads: as for `predict`.
+
+        Raises:
+            TypeError: the network was trained for values, by mean_squared_error.
+        """
+        logits = self.predict(x, threads).astype(np.float64)
+        chances: Array
+        if self.loss.kind == "cross_entropy":
+            powers = np.exp(logits - logits.max(-1, keepdims=True))
+            chances = powers / powers.sum(-1, keepdims=True)
+        elif self.loss.kind == "binary_cross_entropy":
+            chances = 0.5 * (1 + np.tanh(0.5 * logits))
+        else:
+            raise TypeError(f"predict_proba: expected a network for classes, got {self.loss!r}")
+        made: Array = chances.astype(self.dtype)
+        return made
+
+    def predict_classes(
+        self, x: Dataset | ArrayLike, threads: int | None = None, *, names: bool = False
+    ) -> Array:
+        """Return the likeliest class of every sample: its code, or its name.
+
+        Args:
+            x, threads: as for `predict`.
+            names: give names, of `classes`, instead of codes.
+
+        Raises:
+            TypeError: as `predict_proba`; ValueError: names, of a network that knows none.
+        """
+        chances = self.predict_proba(x, threads)
+        if self.loss.kind == "cross_entropy":
+            codes = np.asarray(chances.argmax(-1))
+        else:
+            codes = (chances > 0.5).astype(np.int64)
+            codes = codes[..., 0] if codes.shape[-1] == 1 else codes
+        if not names:
+            return codes
+        if self.classes is None:
+            raise ValueError(
+                "names: expected a network that knows its classes; set network.classes, or train "
+                "on a data set with classes"
+            )
+        known = [*self.classes, *map(str, range(len(self.classes), chances.shape[-1]))]
+        called: Array = np.asarray(known)[codes]
+        return called
+
     def evaluate(
         self, x: Dataset | tuple[ArrayLike, ArrayLike] | ArrayLike, y: ArrayLike | None = None
     ) -> Score:
         """Mean loss and accuracy over data, by the loss it was last trained for (cross-entropy).
 
         Args:
-            x: a data set, a pair (x, y), or inputs (samples, ...), with
-            y: targets, if x is inputs.
+            x: a data set, a pair (x, y), or raw inputs (samples, ...), or one sample, with
+            y: targets, if x is inputs: values, codes, or labels by name where it has `classes`.
 
         Returns:
             Score: loss, accuracy (NaN where a loss has none) and the samples' total weight.
@@ -257,7 +372,10 @@ class Network:
         Raises:
             ValueError, TypeError: the data does not fit.
         """
-        table = table_of("x", x if y is None else (x, y), self.input_scaling)
+        return self.score(table_of("x", x if y is None else (x, y), self.form()))
+
+    def score(self, table: Table) -> Score:
+        """Mean loss and accuracy over data in the form of the core; see `evaluate`."""
         if not self._configured:
             self.configure(loss=self.loss.kind, loss_config=self.loss.config())
         loss, accuracy, weight = self.core.evaluate(
@@ -271,15 +389,15 @@ class Network:
         self._configured = True
         self._counts_hits = Loss.counts_hits(settings.get("loss", "cross_entropy"))
 
-    def forward(self, x: ArrayLike, *, training: bool = True) -> Array:
-        """Outputs of one training batch; fills `activations`.
+    def forward(self, x: Dataset | ArrayLike, *, training: bool = True) -> Array:
+        """Return outputs of one training batch, as the loss sees them; fill `activations`.
 
         Args:
-            x: inputs (samples, ...).
+            x: raw inputs as for `predict`; one sample is a batch of one.
             training: with dropout, and batch norm by the batch's own statistics, as in a step of
                 training; else as in `predict`, which `backward` cannot follow through batch norm.
         """
-        output: Array = self.core.forward(x, training=training)
+        output: Array = self.core.forward(self._inputs(x).copied(), training=training)
         return output
 
     def backward(self, y: ArrayLike) -> float:
@@ -334,7 +452,7 @@ class Network:
         if (other.spec, other.dtype) != (self.spec, self.dtype):
             raise ValueError("other: expected a network of the same spec and dtype")
         twin = other.copy()
-        self.core, self.predict, self._configured = twin.core, twin.predict, False
+        self.core, self._configured = twin.core, False
         self.loss, self.selection, self.pressure = other.loss, other.selection, other.pressure
         self.notes = dict(other.notes)
 
@@ -417,6 +535,14 @@ class Network:
         return "\n\n".join(part for part in parts if part)
 
 
+def _note(notes: dict[str, Any], name: str, value: Any) -> None:
+    """Keep a value in the notes; None: keep none."""
+    if value is None:
+        notes.pop(name, None)
+    else:
+        notes[name] = value
+
+
 def Sequential(
     layers: Nodes,
     *,
@@ -437,7 +563,7 @@ def Sequential(
     """
     plan = Plan()
     (layers if isinstance(layers, Chain) else Chain(layers)).build(plan, "input")
-    sizes = [int(n) for n in np.ravel(np.asarray(input))]
+    sizes = [whole("input", n, 1) for n in (input if np.ndim(input) else [input])]  # type: ignore[union-attr]
     return Network({"seed": seed, "input": sizes, "layers": plan.layers}, dtype)
 
 

@@ -19,7 +19,7 @@ __all__ = ["generate"]
 
 def generate(
     network: Network,
-    prompt: str = "\n",
+    prompt: str | None = None,
     length: int = 500,
     *,
     temperature: float = 0.8,
@@ -31,12 +31,14 @@ def generate(
 
     Args:
         network: reads codes (context,), gives logits (context, vocabulary), as `charlm` does.
-        prompt: what to go on from, at least one character; the last `context` of them are read.
+        prompt: what to go on from, at least one character; the last `context` of them are read. A
+            line's end if not given, or the vocabulary's first character where it has none.
         length: how many characters to add.
         temperature: logits are divided by it; 0 takes the likeliest character always.
         top: draw among so many likeliest characters only; 0: among all.
         seed: of the draws.
-        vocabulary: characters in the order of their codes; those in `network.notes` if not given.
+        vocabulary: characters in the order of their codes; the network's `classes`, or those in its
+            notes, if not given.
 
     Returns:
         The characters added, without the prompt.
@@ -45,10 +47,13 @@ def generate(
         ValueError: an empty prompt, a character that the vocabulary lacks, or a network that does
             not give a logit for each character at each position.
     """
-    letters = vocabulary if vocabulary is not None else network.notes.get("vocabulary")
+    letters = vocabulary if vocabulary is not None else _vocabulary(network)
     if not isinstance(letters, str) or not letters:
         raise ValueError("vocabulary: must be given, for a network that has none in its notes")
     length, top = whole("length", length, 0), whole("top", top, 0)
+    seed = whole("seed", seed, 0, 2**64 - 1)
+    if prompt is None:
+        prompt = "\n" if "\n" in letters else letters[0]
     temperature = number("temperature", temperature, 0, 1e6)
     context = int(np.prod(network.spec["input"]))
     codes = []
@@ -74,6 +79,14 @@ def generate(
     return "".join(letters[code] for code in codes[start:])
 
 
+def _vocabulary(network: Network) -> str | None:
+    """The characters that a network was trained on, in the order of their codes."""
+    noted = network.notes.get("vocabulary")
+    if noted is None and network.classes and all(len(name) == 1 for name in network.classes):
+        return "".join(network.classes)
+    return noted
+
+
 def _draw(
     logits: np.ndarray[tuple[int], np.dtype[np.float64]],
     temperature: float,
@@ -81,6 +94,8 @@ def _draw(
     random: np.random.Generator,
 ) -> int:
     """One code, by its probability."""
+    if not np.isfinite(logits).all():
+        raise ValueError("network: expected finite logits, got NaN or infinity; it has diverged")
     if temperature == 0:
         return int(logits.argmax())
     if 0 < top < len(logits):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evoprune.common.types import Array
-from evoprune.data.table import arrays_of
+from evoprune.data.table import table_of
 from evoprune.nets.folding import fold
 
 if TYPE_CHECKING:
@@ -187,7 +187,9 @@ def _scores(
         raise ValueError(f"prune: by must be mass, norm, taylor or random, got {by!r}")
     if data is None:
         raise ValueError("prune: data must be given, to rank by taylor")
-    return _taylor(network, [row["layer"] for row in rows], *arrays_of("data", data))
+    return _taylor(
+        network, [row["layer"] for row in rows], *table_of("data", data, network.form()).copied()
+    )
 
 
 def _mass(network: Network, layer: str) -> Array:

@@ -234,9 +234,9 @@ def _train(options: argparse.Namespace) -> int:
     print(f"{train.name}: {len(train):,} samples to train on, {len(test):,} to test on")
     history = trainer.fit(
         train,
-        usual.epochs,
-        usual.batch,
-        validation=test,
+        epochs=usual.epochs,
+        batch_size=usual.batch,
+        validation_data=test,
         callbacks=[Table()],
         progress=False,
         steps=usual.steps,

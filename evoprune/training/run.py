@@ -41,6 +41,8 @@ class Run:
     done: int = 0
     steps: int | None = None  # of an epoch, where the user said how many
     pressure: float | None = None  # the last that a budget has found
+    samples: int | None = None  # of the training data, where it is known
+    validation_split: float | None = None  # share of the data that is held out
     resting: bool = False  # the budget's size is reached: masses stand still
 
     @property

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import whole
+from evoprune.common.checks import number, whole
 from evoprune.common.errors import FileFormatError, NothingCanDie
-from evoprune.common.threads import get_threads
+from evoprune.common.renames import renamed
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.data.dataset import Dataset
-from evoprune.data.table import Pair, Score, arrays_of, table_of
+from evoprune.data.table import Form, Pair, Score, Table, Understood, table_of, warn_of_scale
 from evoprune.nets import file
 from evoprune.nets.network import Network
 from evoprune.nets.overview import census
@@ -33,8 +33,15 @@ from evoprune.selection.budget import MARKS, Budget
 from evoprune.selection.laws import AdamW, Loss, Optimizer
 from evoprune.selection.schedules import cosine, values
 from evoprune.selection.settings import Selection
+from evoprune.training.arguments import (
+    augment_of,
+    checked_until,
+    former_places,
+    listeners_of,
+    split,
+)
 from evoprune.training.callbacks import Callback
-from evoprune.training.feed import Data, Feed, Schedules, feed_of
+from evoprune.training.feed import ArrayFeed, Data, Feed, Schedules, feed_of
 from evoprune.training.live import Live
 from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch, spacing
 
@@ -93,14 +100,17 @@ class Trainer:
 
     # ---- runs --------------------------------------------------------------------------------
 
+    @renamed(batch="batch_size", validation="validation_data")
     def fit(
         self,
-        data: Data,
+        data: Data | ArrayLike,
+        y: ArrayLike | None = None,
+        *former: Any,
         epochs: int = 20,
-        batch: int = 128,
-        *,
-        validation: Dataset | Pair | None = None,
-        callbacks: Iterable[Callback] = (),
+        batch_size: int = 128,
+        validation_data: Dataset | Pair | None = None,
+        validation_split: float | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
         progress: bool = True,
         live: bool = False,
         shuffle: bool = True,
@@ -109,18 +119,24 @@ class Trainer:
         steps: int | None = None,
         record_every: int | None = None,
     ) -> History:
-        """Begin a run and train to its end.
+        """Begin a run and train to its end: fit(data), fit(x, y) or fit((x, y)).
 
         Ctrl-C stops it between two steps: what was learned and recorded so far is kept, the history
         says `interrupted`, and `resume` goes on. A second Ctrl-C raises KeyboardInterrupt.
 
         Args:
-            data: a data set; arrays (x, y), x (samples, ...) of any real type, y class numbers or
-                values; or an iterable of batches (x, y), gone through once an epoch in its order.
+            data: a data set; arrays (x, y), x (samples, ...) of any real type, y labels or values;
+                x alone, with y; or an iterable of batches (x, y), gone through once an epoch in its
+                order. The network takes over scaling and class names of a data set.
+            y: targets, if data is x.
+            former: the former place of epochs and batch_size; give them by name.
             epochs: length of the whole run, over which schedules stretch.
-            batch: samples of a step; the last batch of an epoch may be smaller.
-            validation: a data set or (x, y) to evaluate on after every epoch.
-            callbacks: see `Callback`.
+            batch_size: samples of a step; the last batch of an epoch may be smaller.
+            validation_data: a data set or (x, y) to evaluate on after every epoch; labels are read
+                by the classes of the training data.
+            validation_split: instead of it, a share of the samples that is drawn by the network's
+                seed and not trained on.
+            callbacks: a `Callback`, or several.
             progress: show a bar.
             live: in a notebook, show loss, accuracy, the living and their masses while it goes; in
                 a terminal, a table. In place of the bar.
@@ -140,14 +156,26 @@ class Trainer:
             ValueError, TypeError: the data does not fit; nothing has changed.
             Diverged: the loss is not finite; the network is as it was before that step.
         """
+        y, epochs, batch_size = former_places(data, y, former, epochs, batch_size)
         epochs = whole("epochs", epochs, 0)
-        feed = feed_of(data, batch, shuffle, steps)
-        held_out = self._checked(feed, validation)
+        until = checked_until(until)
+        listeners = listeners_of(callbacks)
+        augment = augment_of(augment)
+        feed = feed_of(data, y, batch_size, shuffle, steps, self._form())
+        feed, held_out = self._checked(feed, validation_data, validation_split, batch_size, steps)
         per_epoch = feed.per_epoch
         batches = self._batches if self._run is None else self._run.first + self._run.done
         first = -(-batches // per_epoch) * per_epoch
         run = Run(
-            epochs, per_epoch, int(batch), first, feed.shuffle and shuffle, augment, steps=steps
+            epochs,
+            per_epoch,
+            int(batch_size),
+            first,
+            feed.shuffle and shuffle,
+            augment,
+            steps=steps,
+            samples=feed.samples,
+            validation_split=validation_split,
         )
         pace = self._schedules(run)
         if record_every is None:
@@ -163,14 +191,16 @@ class Trainer:
             record_every=record_every,
             settings=self._settings(run),
         )
-        return self._go(feed, pace, held_out, callbacks, _view(run, progress, live), until)
+        return self._go(feed, pace, held_out, listeners, _view(run, progress, live), until)
 
+    @renamed(validation="validation_data")
     def resume(
         self,
-        data: Data,
+        data: Data | ArrayLike,
+        y: ArrayLike | None = None,
         *,
-        validation: Dataset | Pair | None = None,
-        callbacks: Iterable[Callback] = (),
+        validation_data: Dataset | Pair | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
         progress: bool = True,
         live: bool = False,
         until: float | None = None,
@@ -178,8 +208,9 @@ class Trainer:
         """Go on with a run that has stopped before its end, on the same data.
 
         Args:
-            data: what the run began with; it is not part of the state of a trainer.
-            validation, callbacks, progress, live, until: as for `fit`.
+            data, y: what the run began with; it is not part of the state of a trainer. A share that
+                `validation_split` held out is held out again.
+            validation_data, callbacks, progress, live, until: as for `fit`.
 
         Returns:
             The history of the whole run.
@@ -188,15 +219,23 @@ class Trainer:
             ValueError: there is no run to go on with, or the data is of another length.
         """
         run, _ = self._running()
-        feed = feed_of(data, run.batch, run.shuffle, run.steps)
+        until = checked_until(until)
+        listeners = listeners_of(callbacks)
+        feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
+        feed, held_out = self._checked(
+            feed, validation_data, run.validation_split, run.batch, run.steps
+        )
         if feed.per_epoch != run.per_epoch:
             raise ValueError(
                 f"data: expected {run.per_epoch} batches an epoch, as the run began with, "
                 f"got {feed.per_epoch}"
             )
-        held_out = self._checked(feed, validation)
+        if run.samples is not None and feed.samples != run.samples:
+            raise ValueError(
+                f"data: expected {run.samples} samples, as the run began with, got {feed.samples}"
+            )
         view = _view(run, progress, live)
-        return self._go(feed, self._schedules(run), held_out, callbacks, view, until)
+        return self._go(feed, self._schedules(run), held_out, listeners, view, until)
 
     def _running(self) -> tuple[Run, History]:
         if self._run is None or self.history is None:
@@ -207,15 +246,49 @@ class Trainer:
         """End the run before its next step; for callbacks."""
         self._stopping = True
 
-    def _checked(self, feed: Feed, validation: Any) -> Any:
-        """Look at all data before the first step; what to validate on."""
+    def _form(self) -> Form:
+        """How the network reads data for this trainer's loss."""
         self._configure()
+        return self.network.form(self.loss)
+
+    def _checked(
+        self,
+        feed: Feed,
+        validation: Any,
+        share: float | None,
+        batch_size: int,
+        steps: int | None,
+    ) -> tuple[Feed, Table | None]:
+        """Look at all data before the first step; what to train on and what to validate on."""
+        held_out = None
+        if isinstance(validation, float | int) and not isinstance(validation, bool):
+            raise TypeError(
+                f"validation_data: expected a data set or (x, y), got {validation!r}; a share of "
+                f"the training data is held out by validation_split={validation!r}"
+            )
+        if share is not None:
+            if validation is not None:
+                raise ValueError("validation_split: expected None beside validation_data")
+            seed = int(self.network.spec["seed"])
+            rest, held_out = split(feed, number("validation_split", share, 0, 1), seed)
+            feed = ArrayFeed(rest, int(batch_size), feed.shuffle, steps)
         feed.check(self.network)
-        scaling = feed.scaling or self.network.input_scaling
-        if validation is None:
-            return None
-        self.network.core.check_data(*table_of("validation", validation, scaling))
-        return validation
+        taken = feed.data
+        values = self.loss.kind == "mean_squared_error"
+        if values and taken is not None and taken.target_scaling is None:
+            warn_of_scale(taken.table, stacklevel=5)
+        if validation is not None:
+            form = self._form()
+            if taken is not None:
+                form = form._replace(
+                    classes=taken.classes,
+                    scaling=taken.scaling,
+                    target_scaling=taken.target_scaling,
+                )
+            held_out = table_of("validation_data", validation, form)
+        if held_out is not None:
+            self.network.core.check_data(*held_out)
+        return feed, held_out
 
     def _schedules(self, run: Run) -> Schedules:
         rate = values("optimizer: rate", self.optimizer.rate, run.total, cosine)
@@ -238,7 +311,7 @@ class Trainer:
             "loss": repr(self.loss),
             "optimizer": repr(self.optimizer),
             "selection": repr(self.selection),
-            "run": asdict(run),
+            "run": {name: value for name, value in asdict(run).items() if name != "samples"},
         }
 
     def _warn(self, run: Run) -> None:
@@ -250,7 +323,7 @@ class Trainer:
             why = "the network has no populations with a mass"
         if why:
             warnings.warn(
-                f"nobody can become extinct in this run: {why}", NothingCanDie, stacklevel=3
+                f"nobody can become extinct in this run: {why}", NothingCanDie, stacklevel=4
             )
 
     # ---- one way through a run ---------------------------------------------------------------
@@ -259,8 +332,8 @@ class Trainer:
         self,
         feed: Feed,
         pace: Schedules,
-        held_out: Any,
-        callbacks: Iterable[Callback],
+        held_out: Table | None,
+        listeners: list[Callback],
         view: Bar | Live,
         until: float | None,
     ) -> History:
@@ -268,9 +341,8 @@ class Trainer:
         run, history = self._running()
         end = run.total if until is None else min(run.total, round(until * run.per_epoch))
         network.loss, network.selection = self.loss, self.selection
-        if feed.scaling is not None:
-            network.scale_input(*feed.scaling)
-        listeners = list(callbacks)
+        if feed.data is not None:
+            _take_over(network, feed.data)
         self._stopping, history.interrupted = False, False
         watch, crew = Watch(*(history.last(name) for name in ("seconds", "held"))), Crew()
         if run.total:
@@ -372,7 +444,7 @@ class Trainer:
         return self.selection.memory if self.selection else 0.0
 
     def _end_epoch(
-        self, pace: Schedules, watch: Watch, held_out: Any, listeners: list[Callback]
+        self, pace: Schedules, watch: Watch, held_out: Table | None, listeners: list[Callback]
     ) -> None:
         """Add a row to the columns of the history, and tell who wants to know."""
         network = self.network
@@ -389,7 +461,7 @@ class Trainer:
             "accuracy": accuracy,
         }
         if held_out is not None:
-            score = network.evaluate(held_out)
+            score = network.score(held_out)
             row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
         row |= {
             "alive": float(sum(alive.values())),
@@ -424,15 +496,14 @@ class Trainer:
 
     # ---- results -----------------------------------------------------------------------------
 
-    def evaluate(self, data: Dataset | Pair) -> Score:
-        """Mean loss and accuracy of the network on a data set or (x, y)."""
-        self._configure()
-        return self.network.evaluate(data)
+    def evaluate(self, data: Dataset | Pair | ArrayLike, y: ArrayLike | None = None) -> Score:
+        """Mean loss and accuracy of the network on a data set, on (x, y), or on x with y."""
+        pair = data if y is None else (data, y)
+        return self.network.score(table_of("data", pair, self._form()))
 
     def predict(self, x: Dataset | ArrayLike) -> Array:
-        """Outputs (samples, ...) for a data set or x (samples, ...); logits, for classes."""
-        inputs = arrays_of("x", x, self.network.input_scaling)[0] if isinstance(x, Dataset) else x
-        return self.network.predict(inputs, threads=get_threads())
+        """Outputs for a data set, samples or one sample; see `Network.predict`."""
+        return self.network.predict(x)
 
     # ---- state -------------------------------------------------------------------------------
 
@@ -490,6 +561,15 @@ class Trainer:
             f"Trainer(loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"selection={self.selection!r})\n{self.network!r}"
         )
+
+
+def _take_over(network: Network, data: Understood) -> None:
+    """Let a network read data as its training data says, from now on."""
+    network.scale_input(*data.scaling)
+    outputs = network.form().output[-1]
+    several = data.classes is not None and outputs > 1
+    network.classes = data.classes[:outputs] if several and data.classes else data.classes
+    network.output_scaling = data.target_scaling
 
 
 def _view(run: Run, progress: bool, live: bool) -> Bar | Live:
