@@ -189,7 +189,7 @@ def test_nobody_else_meets_it():
 ROUNDS = scripts.TESTS / "hostile.py"
 SANITIZERS = {
     "address,undefined": {"ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"},
-    "thread": {"TSAN_OPTIONS": f"halt_on_error=1:suppressions={scripts.TESTS / 'tsan.txt'}"},
+    "thread": {"TSAN_OPTIONS": "halt_on_error=1"},
 }
 
 

@@ -65,7 +65,7 @@ def test_outputs_that_are_asked_to_die_refuse():
 def test_a_run_whose_outputs_are_populations_is_one_like_any_other(tmp_path):
     net = ending_in_populations()
     x, y = data()
-    selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=40), min_age=5)
+    selection = ep.Selection(0.2, dynamics=ep.Malthusian(lifespan=80), min_age=5)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(1e-2))
     trainer.fit((x, y), epochs=20, batch=32, progress=False)
     assert net.alive["populations1"] < 8
