@@ -14,7 +14,7 @@ import numpy as np
 
 from evoprune.common.types import Array
 
-__all__ = ["as_array", "as_numbers", "laid_out", "missing"]
+__all__ = ["as_array", "as_numbers", "finite", "laid_out", "missing"]
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -119,6 +119,24 @@ def _of_objects(name: str, array: Array) -> Array:
                 "numbers first"
             ) from None
     return numbers
+
+
+def finite(name: str, x: Array) -> None:
+    """Check that samples hold neither NaN nor infinity.
+
+    Raises:
+        ValueError: one does; its row and column are named.
+    """
+    if x.dtype.kind != "f" or not x.size:
+        return
+    with np.errstate(all="ignore"):
+        if np.isfinite(x.sum(dtype=np.float64 if x.dtype.itemsize < 4 else None)):
+            return
+    rows = x.reshape(len(x), -1)
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        at = tuple(bad[0])
+        raise ValueError(f"{name}: expected finite numbers, got {rows[at]} in {_place(at)}")
 
 
 def missing(value: Any) -> bool:

@@ -21,6 +21,7 @@ from evoprune.common.renames import renamed
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset, Normalizer, Text, normalizer
 from evoprune.data.formats import cifar_records, idx_folder, read_idx
+from evoprune.data.inputs import finite
 from evoprune.data.labels import coded
 
 __all__ = [
@@ -270,7 +271,7 @@ def _moments(name: str, x: Array, by_feature: bool) -> tuple[Normalizer, Normali
             counts += np.bincount(x[chunk].ravel(), minlength=256)
         levels = np.arange(256)
         mean: Any = np.float64(counts @ levels) / x.size
-        variance: Any = counts @ (levels - mean) ** 2 / x.size
+        deviation: Any = np.sqrt(counts @ (levels - mean) ** 2 / x.size)
         constant: Any = np.count_nonzero(counts) == 1
     else:
         axis, n = (0, len(x)) if by_feature else (None, x.size)
@@ -284,19 +285,16 @@ def _moments(name: str, x: Array, by_feature: bool) -> tuple[Normalizer, Normali
                 part = x[chunk].astype(np.float64) - base
                 total = total + part.sum(axis)
                 low, high = np.minimum(low, part.min(axis)), np.maximum(high, part.max(axis))
-            middle = total / n
-            squares = (((x[c].astype(np.float64) - base - middle) ** 2).sum(axis) for c in chunks)
-            variance = sum(squares) / n
+            middle, span = total / n, np.where(high > low, high - low, 1.0)
+            # Squares of shares of the span neither overflow nor vanish.
+            shares = ((x[c].astype(np.float64) - base - middle) / span for c in chunks)
+            deviation = span * np.sqrt(sum((share**2).sum(axis) for share in shares) / n)
             size = np.maximum(np.abs(base + low), np.abs(base + high))
             mean = base + middle
         short = x.dtype.kind == "f" and x.dtype.itemsize < 8
         rounding = np.finfo(x.dtype).eps if short else 4 * np.finfo(np.float64).eps
         constant = high - low <= rounding * size
-    if not np.isfinite(variance).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
-        raise ValueError(
-            f"{name}: expected finite numbers to normalize by, got {x[row, column]} in row {row}, "
-            f"column {column}"
-        )
-    scale = 1 / np.sqrt(np.where(constant | (variance == 0), 1, variance))
+    if not np.isfinite(mean).all():
+        finite(name, x)
+    scale = 1 / np.where(constant, 1, deviation)
     return normalizer("shift", mean, x.shape[1]), normalizer("scale", scale, x.shape[1])

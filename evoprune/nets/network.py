@@ -295,7 +295,7 @@ class Network:
         """
         inputs = self._inputs(x)
         n = get_threads() if threads is None else whole("threads", threads, 1, MOST)
-        outputs: Array = self.core.predict(inputs.copied(), threads=n)
+        outputs: Array = self.core.predict(inputs.x, threads=n)
         scaling = self.output_scaling
         if scaling is not None:
             rows = outputs.reshape(len(outputs), -1) / scaling[1] + scaling[0]
@@ -395,7 +395,7 @@ class Network:
             training: with dropout, and batch norm by the batch's own statistics, as in a step of
                 training; else as in `predict`, which `backward` cannot follow through batch norm.
         """
-        output: Array = self.core.forward(self._inputs(x).copied(), training=training)
+        output: Array = self.core.forward(self._inputs(x).x, training=training)
         return output
 
     def backward(self, y: ArrayLike) -> float:
