@@ -209,7 +209,14 @@ def cifar10(root: StrPath) -> tuple[Dataset, Dataset]:
     return _pair("cifar10", [(train[0], train[1]), test], _CIFAR10.split(), **normal)
 
 
-def text(path: StrPath, context: int = 64, *, held_out: float = 0.1, stride: int = 1) -> Text:
+def text(
+    path: StrPath,
+    context: int = 64,
+    *,
+    held_out: float = 0.1,
+    stride: int = 1,
+    vocabulary: Sequence[str] | None = None,
+) -> Text:
     """Read a UTF-8 text for predicting the next character; a byte order mark is left out.
 
     Args:
@@ -217,17 +224,26 @@ def text(path: StrPath, context: int = 64, *, held_out: float = 0.1, stride: int
         context: characters in a sample.
         held_out: the share at the end that is for validation.
         stride: characters from one training sample to the next; 1 takes every position.
+        vocabulary: characters in the order of their codes, such as the `classes` of a network that
+            was trained on another text; those of this text if not given.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not UTF-8, or too short for `context`.
+        ValueError: not UTF-8, too short for `context`, or a character that `vocabulary` lacks.
     """
     file = Path(path)
     try:
         content = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: expected UTF-8 text, got {error}") from error
-    return Text(content, context=context, held_out=held_out, stride=stride, name=file.stem)
+    return Text(
+        content,
+        context=context,
+        held_out=held_out,
+        stride=stride,
+        name=file.stem,
+        vocabulary=vocabulary,
+    )
 
 
 @cache

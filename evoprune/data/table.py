@@ -84,6 +84,7 @@ def inputs_of(name: str, data: Any, form: Form) -> Inputs:
     """
     if isinstance(data, Dataset):
         _agree(name, data, form.scaling)
+        _same_characters(name, data, form.classes)
         laid_out(name, data.table.x, form.input, data.shape)
         x, single = data.x, False
     else:
@@ -152,6 +153,7 @@ def _of_dataset(name: str, data: Dataset, form: Form, training: bool) -> Underst
         scaling = (data.shift, data.scale)
     else:
         _agree(name, data, scaling)
+    _same_characters(name, data, classes)
     x, y, rows = data.table
     laid_out(name, x, form.input, data.shape)
     named = data.classes is not None and not data._numbered
@@ -224,6 +226,15 @@ def _agree(name: str, data: Dataset, scaling: Scaling) -> None:
             f"{name}: {data.name} is to be read as (x - {_brief(data.shift)}) * "
             f"{_brief(data.scale)}, the network reads (x - {_brief(scaling[0])}) * "
             f"{_brief(scaling[1])}; give both the same normalization, or plain arrays"
+        )
+
+
+def _same_characters(name: str, data: Dataset, classes: tuple[str, ...] | None) -> None:
+    """Check that the characters of a text have the codes that a network knows them by."""
+    if data._spelled and classes is not None and data.classes != classes:
+        raise ValueError(
+            f"{name}: {data.name} has other codes for its characters than the network; read it by "
+            "datasets.text(path, vocabulary=network.classes)"
         )
 
 

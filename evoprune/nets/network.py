@@ -239,12 +239,16 @@ class Network:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes in the order of the outputs, if it knows them; in its notes."""
-        names = self.notes.get("classes")
-        return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
+        """Names of the classes, or characters, by output, if it knows them; in its notes."""
+        names = self.notes.get("classes") or self.notes.get("vocabulary")
+        return tuple(map(str, names)) if isinstance(names, list | tuple | str) and names else None
 
     @classes.setter
     def classes(self, names: Sequence[str] | None) -> None:
+        if (None if names is None else tuple(names)) != self.classes:
+            self.notes.pop("vocabulary", None)
+        elif "vocabulary" in self.notes:
+            return
         _note(self.notes, "classes", None if names is None else [str(name) for name in names])
 
     @property
