@@ -7,6 +7,7 @@ told by what they can do; none of these libraries is imported.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -129,9 +130,9 @@ def finite(name: str, x: Array) -> None:
     """
     if x.dtype.kind != "f" or not x.size:
         return
-    with np.errstate(all="ignore"):
-        if np.isfinite(x.sum(dtype=np.float64 if x.dtype.itemsize < 4 else None)):
-            return
+    # The sum of squares is not finite if an element is not: one fast pass that rarely errs.
+    if x.dtype.itemsize > 2 and math.isfinite(np.vdot(x, x)):
+        return
     rows = x.reshape(len(x), -1)
     bad = np.argwhere(~np.isfinite(rows))
     if len(bad):

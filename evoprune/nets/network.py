@@ -21,6 +21,7 @@ from evoprune.common.errors import Diverged
 from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
+from evoprune.data.inputs import finite
 from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, table_of
 from evoprune.nets import file, surgery
 from evoprune.nets.layers import Chain, Nodes, Plan
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
 
 __all__ = ["Arrays", "Network", "Sequential", "load"]
+
+READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # inputs that need no conversion
 
 Dtype: TypeAlias = Literal["float32", "float64"]
 
@@ -98,6 +101,7 @@ class Network:
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
         self.notes: dict[str, Any] = {}
+        self._features = int(np.prod(self.spec["input"]))
         self._configured = False
         self._counts_hits = True  # the loss that the core is configured for
         self._diverged: type[BaseException] = module.Diverged
@@ -279,6 +283,10 @@ class Network:
         return Form(shape, (), False, self.classes, self.input_scaling, self.output_scaling)
 
     def _inputs(self, data: Any) -> Inputs:
+        rows = type(data) is np.ndarray and data.ndim == 2 and data.shape[1] == self._features
+        if rows and data.dtype in READ:  # rows as they shall be: the usual case, without a detour
+            finite("x", data)
+            return Inputs(data, False)
         return inputs_of("x", data, self._reading())
 
     def predict(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
@@ -298,10 +306,12 @@ class Network:
             ValueError, TypeError: no numbers, or samples of another shape; both shapes are named.
         """
         inputs = self._inputs(x)
-        n = get_threads() if threads is None else whole("threads", threads, 1, MOST)
+        if threads is None:
+            n = get_threads() if len(inputs.x) > 1 else 1
+        else:
+            n = whole("threads", threads, 1, MOST)
         outputs: Array = self.core.predict(inputs.x, threads=n)
-        scaling = self.output_scaling
-        if scaling is not None:
+        if scaling := self.output_scaling:
             rows = outputs.reshape(len(outputs), -1) / scaling[1] + scaling[0]
             outputs = rows.reshape(outputs.shape).astype(outputs.dtype)
         made: Array = outputs[0] if inputs.single else outputs
