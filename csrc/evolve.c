@@ -246,9 +246,14 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
 /* ---- removal ---------------------------------------------------------------------------------- */
 
 bool ep_bury(ep_net *net, ep_error *error) {
+    int64_t present = 0;
+    for (int i = 0; i < net->n_populations; i++) {
+        present += net->axes[net->populations[i].axis].n;
+    }
     const int32_t **keep = calloc((size_t)net->n_axes, sizeof *keep);
     int64_t *kept = calloc((size_t)net->n_axes, sizeof *kept);
-    bool ok = keep && kept, some = false;
+    int32_t *places = malloc((size_t)present * sizeof *places + 1), *next = places;
+    bool ok = keep && kept && places, some = false;
     for (int i = 0; ok && i < net->n_populations; i++) {
         const ep_population *p = &net->populations[i];
         const ep_real *alive = ep_net_numbers(net, p->alive);
@@ -256,15 +261,14 @@ bool ep_bury(ep_net *net, ep_error *error) {
         if (ep_alive(net, p) == n) {
             continue;
         }
-        int32_t *index = malloc((size_t)n * sizeof *index);
-        ok = index != NULL;
-        for (int64_t j = 0; ok && j < n; j++) {
+        for (int64_t j = 0; j < n; j++) {
             if (alive[j] > 0) {
-                index[left++] = (int32_t)j;
+                next[left++] = (int32_t)j;
             }
         }
-        keep[p->axis] = index;
+        keep[p->axis] = next;
         kept[p->axis] = left;
+        next += left;
         some = true;
     }
     if (!ok) {
@@ -272,9 +276,7 @@ bool ep_bury(ep_net *net, ep_error *error) {
     } else if (some) {
         ok = ep_compact(net, keep, kept, error);
     }
-    for (int i = 0; keep && i < net->n_axes; i++) {
-        free((void *)keep[i]);
-    }
+    free(places);
     free(keep);
     free(kept);
     return ok;

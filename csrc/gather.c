@@ -179,21 +179,20 @@ static bool inside(const ep_range *range, ep_real x) {
 
 bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
                      ep_range range, ep_real *room, ep_misfit *misfit) {
-    ep_intake all = *intake;
-    all.living = NULL;
-    all.width = table->width;
     const ep_real low = (ep_real)range.low, high = (ep_real)range.high;
     row_of row = row_for(table->type, intake);
     for (int64_t i = i0; i < i1; i++) {
-        row(row_at(table, i), &all, room);
+        const void *from = row_at(table, i);
+        row(from, intake, room);
         int bad = 0; /* a NaN is on neither side */
-        for (int64_t j = 0; j < table->width; j++) {
+        for (int64_t j = 0; j < intake->width; j++) {
             bad |= !(room[j] >= low) | !(room[j] <= high);
         }
-        for (int64_t j = 0; (bad || range.whole) && j < table->width; j++) {
+        for (int64_t j = 0; (bad || range.whole) && j < intake->width; j++) {
             if (!inside(&range, room[j])) {
-                double value = numbers[table->type](row_at(table, i), j);
-                *misfit = (ep_misfit){table->map ? table->map[i] : i, j, value};
+                int64_t f = intake->living ? intake->living[j] : j;
+                double value = numbers[table->type](from, f);
+                *misfit = (ep_misfit){table->map ? table->map[i] : i, f, value};
                 return false;
             }
         }

@@ -71,8 +71,8 @@ typedef struct {
     int64_t row, column;
     double value;
 } ep_misfit;
-/* True if rows i0 .. i1 of the table lie in the range; else *misfit is the first that does not.
- * `living` of the intake is not read: all features count. `room`: table->width elements. */
+/* True if rows i0 .. i1 of the table lie in the range; else *misfit is the first value that does
+ * not. Extinct features are not read. `room`: intake->width elements. */
 bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
                      ep_range range, ep_real *room, ep_misfit *misfit);
 /* First element of the table outside [low, high]: its row, as

@@ -8,22 +8,23 @@
 
 /* ---- arrays that grow while a network is built ---------------------------------------------- */
 
-/* Room for one more `size`-byte item in *items of n; grows by doubling. */
-static bool grow(void *items, int n, size_t size, ep_error *error) {
+/* The place of one more `size`-byte item in *items of n, which grows by doubling; NULL: error filled. */
+static void *grow(void *items, int n, size_t size, ep_error *error) {
     void **at = items;
     if (n >= EP_MOST) {
-        return ep_fail(error, EP_BAD_VALUE,
-                       "network: at most %d layers, axes and tensors, got more", EP_MOST);
+        ep_fail(error, EP_BAD_VALUE, "network: at most %d layers, axes and tensors, got more",
+                EP_MOST);
+        return NULL;
     }
-    if (n & (n - 1)) {
-        return true; /* between two powers of two there is room */
+    if (!*at || !(n & (n - 1))) { /* between two powers of two there is room */
+        void *more = realloc(*at, (size_t)(n ? 2 * n : 1) * size);
+        if (!more) {
+            ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");
+            return NULL;
+        }
+        *at = more;
     }
-    void *more = realloc(*at, (size_t)(n ? 2 * n : 1) * size);
-    if (!more) {
-        return ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");
-    }
-    *at = more;
-    return true;
+    return (char *)*at + (size_t)n * size;
 }
 
 static void join_name(char to[EP_NAME], const char *layer, const char *what) {
@@ -38,10 +39,10 @@ static int new_axis(ep_net *net, const char *layer, const char *what, int64_t n,
                 INT32_MAX - 1, (long long)n);
         return -1;
     }
-    if (!grow(&net->axes, net->n_axes, sizeof *net->axes, error)) {
+    ep_axis *axis = grow(&net->axes, net->n_axes, sizeof *net->axes, error);
+    if (!axis) {
         return -1;
     }
-    ep_axis *axis = &net->axes[net->n_axes];
     *axis = (ep_axis){.n = n, .born = n};
     join_name(axis->name, layer, what);
     return net->n_axes++;
@@ -56,10 +57,10 @@ void ep_plan_mortal(ep_plan *plan, int axis) { plan->axes[axis].mortal = true; }
 
 static int new_tensor(ep_net *net, const char *layer, const char *what, ep_role role, int rank,
                       const int *axis, ep_error *error) {
-    if (!grow(&net->tensors, net->n_tensors, sizeof *net->tensors, error)) {
+    ep_tensor *tensor = grow(&net->tensors, net->n_tensors, sizeof *net->tensors, error);
+    if (!tensor) {
         return -1;
     }
-    ep_tensor *tensor = &net->tensors[net->n_tensors];
     *tensor = (ep_tensor){.role = role, .rank = rank};
     memcpy(tensor->axis, axis, (size_t)rank * sizeof *axis);
     join_name(tensor->name, layer, what);
@@ -129,10 +130,10 @@ bool ep_plan_share(ep_plan *plan, ep_layer *layer, int axis, ep_error *error) {
 static int new_value(ep_net *net, const char *name, int rank, const int *axis, ep_error *error) {
     int own[EP_RANK]; /* axis may point into the array that grows */
     memcpy(own, axis, (size_t)rank * sizeof *axis);
-    if (!grow(&net->values, net->n_values, sizeof *net->values, error)) {
+    ep_value *value = grow(&net->values, net->n_values, sizeof *net->values, error);
+    if (!value) {
         return -1;
     }
-    ep_value *value = &net->values[net->n_values];
     *value = (ep_value){.rank = rank};
     memcpy(value->axis, own, (size_t)rank * sizeof *own);
     ep_format(value->name, sizeof value->name, "%s", name);
@@ -222,10 +223,10 @@ int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs,
                 kind->least_inputs, kind->most_inputs, n_inputs);
         return -1;
     }
-    if (!grow(&net->layers, net->n_layers, sizeof *net->layers, error)) {
+    ep_layer *layer = grow(&net->layers, net->n_layers, sizeof *net->layers, error);
+    if (!layer) {
         return -1;
     }
-    ep_layer *layer = &net->layers[net->n_layers];
     *layer = (ep_layer){.kind = kind,
                         .index = net->n_layers,
                         .n_inputs = n_inputs,
@@ -283,12 +284,8 @@ static bool fill(ep_net *net, ep_error *error) {
         if (!axis->mortal) {
             continue;
         }
-        axis->birth = malloc((size_t)axis->n * sizeof *axis->birth);
-        if (!axis->birth) {
+        if (!ep_axis_found(axis)) {
             return ep_fail(error, EP_NO_MEMORY, "network: out of memory for axis %s", axis->name);
-        }
-        for (int64_t j = 0; j < axis->n; j++) {
-            axis->birth[j] = (int32_t)j;
         }
     }
     ep_pass pass = ep_net_training_pass(net, 0, 1);

@@ -407,9 +407,9 @@ static bool reserve(run *r) {
     }
     r->loss = malloc((size_t)r->room.predictions * sizeof *r->loss);
     r->hit = malloc((size_t)r->room.predictions * sizeof *r->hit);
-    r->found = malloc((size_t)r->room.tasks * sizeof *r->found);
-    r->tasks = malloc((size_t)r->room.tasks * sizeof *r->tasks);
-    r->owned = malloc((size_t)(r->workers + 1) * sizeof *r->owned);
+    r->found = calloc((size_t)r->room.tasks, sizeof *r->found);
+    r->tasks = calloc((size_t)r->room.tasks, sizeof *r->tasks);
+    r->owned = calloc((size_t)r->workers + 1, sizeof *r->owned);
     r->queues = aligned_alloc(EP_ALIGN, (size_t)r->workers * sizeof *r->queues);
     r->norms = malloc((size_t)r->room.norms * sizeof *r->norms);
     return (ok && r->loss && r->hit && r->found && r->tasks && r->owned && r->queues && r->norms) ||

@@ -213,10 +213,14 @@ def test_it_is_said_aloud_when_there_is_nobody():
 
 def test_a_loss_that_is_not_finite_stops_the_run():
     x, y = data()
-    x[200:] = np.nan
     trainer = make()
+
+    class Spoil(ep.Callback):
+        def on_fit_begin(self, trainer):
+            x[200:] = np.nan  # after the data was looked at
+
     with pytest.raises(ep.Diverged, match="not finite") as caught:
-        fit(trainer, (x, y), shuffle=False)
+        fit(trainer, (x, y), shuffle=False, callbacks=[Spoil()])
     assert caught.value.step == trainer.network.step == 4
     assert all(np.isfinite(array).all() for _, array in trainer.network.items())
     assert trainer.history.steps_done == 4

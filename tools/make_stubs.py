@@ -92,6 +92,7 @@ RESULTS = {
     "founding_parameters": "int",
     "generation": "int",
     "input_scaling": "tuple[Any, Any]",
+    "least_rows": "int",
     "nbytes": "int",
     "parameters": "int",
     "predict": "_Array",

@@ -265,9 +265,9 @@ static int network_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(self->fitness_call);
     Py_VISIT(self->dynamics_call);
     for (int i = 0; i < EP_CHECKED; i++) {
-        Py_VISIT(self->checked[i].keep[0]);
-        Py_VISIT(self->checked[i].keep[1]);
-        Py_VISIT(self->checked[i].keep[2]);
+        Py_VISIT(self->checked[i].of[0]);
+        Py_VISIT(self->checked[i].of[1]);
+        Py_VISIT(self->checked[i].of[2]);
     }
     Py_VISIT(self->record);
     return 0;

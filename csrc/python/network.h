@@ -27,9 +27,9 @@ void ep_lock_free(ep_lock *lock);
 
 enum { EP_CHECKED = 2 }; /* sets of arrays that are known to fit: to train on, to evaluate on */
 
-/* Arrays that were found to hold no value that does not fit; held, so that they stay themselves. */
+/* Arrays that were found to hold no value that does not fit. */
 typedef struct {
-    PyObject *keep[3]; /* x, y, rows, as in an ep_feed */
+    PyObject *of[3]; /* weak references to x, y and rows as in an ep_feed, or NULL */
 } ep_checked;
 
 typedef struct {

@@ -19,7 +19,7 @@ enum { PIECE = 1 << 20 }; /* values between two looks for signals */
  * handler has raised, or there is no memory. Without the GIL. */
 static int within(const ep_table *table, const ep_intake *intake, ep_range range,
                   ep_misfit *misfit) {
-    ep_real *room = PyMem_Calloc((size_t)table->width + 1, sizeof *room);
+    ep_real *room = PyMem_Calloc((size_t)intake->width + 1, sizeof *room);
     int good = room ? 1 : -1;
     if (!room) {
         PyErr_NoMemory();
@@ -117,8 +117,8 @@ bool ep_check_targets(ep_network *self, const ep_table *y) {
 /* ---- sets of arrays that are known to fit ------------------------------------------------------ */
 
 static void forget(ep_checked *c) {
-    for (int i = 0; i < EP_COUNT(c->keep); i++) {
-        Py_CLEAR(c->keep[i]);
+    for (int i = 0; i < EP_COUNT(c->of); i++) {
+        Py_CLEAR(c->of[i]);
     }
 }
 
@@ -128,24 +128,40 @@ void ep_forget_checked(ep_network *self) {
     }
 }
 
+static bool is_of(const ep_checked *c, const ep_feed *feed) {
+    bool same = c->of[0] != NULL;
+    for (int i = 0; same && i < EP_COUNT(c->of); i++) {
+        same = (c->of[i] ? PyWeakref_GetObject(c->of[i]) : NULL) == feed->keep[i];
+    }
+    return same;
+}
+
 /* Written to meanwhile? The losses and the tables of ids guard their own reads. */
 static bool is_checked(const ep_network *self, const ep_feed *feed) {
     for (int i = 0; i < EP_CHECKED; i++) {
-        const ep_checked *c = &self->checked[i];
-        if (c->keep[0] && memcmp(c->keep, feed->keep, sizeof c->keep) == 0) {
+        if (is_of(&self->checked[i], feed)) {
             return true;
         }
     }
     return false;
 }
 
-static void remember(ep_network *self, const ep_feed *feed) {
-    ep_checked last = self->checked[EP_CHECKED - 1];
-    memmove(self->checked + 1, self->checked, (EP_CHECKED - 1) * sizeof *self->checked);
-    for (int i = 0; i < EP_COUNT(feed->keep); i++) {
-        self->checked[0].keep[i] = Py_XNewRef(feed->keep[i]);
+/* Weakly, so that a network keeps no data of its user. */
+static bool remember(ep_network *self, const ep_feed *feed) {
+    ep_checked now = {{NULL, NULL, NULL}};
+    bool ok = true;
+    for (int i = 0; ok && i < EP_COUNT(now.of); i++) {
+        now.of[i] = feed->keep[i] ? PyWeakref_NewRef(feed->keep[i], NULL) : NULL;
+        ok = !feed->keep[i] || now.of[i];
     }
-    forget(&last);
+    ep_checked *out = ok ? &self->checked[EP_CHECKED - 1] : &now;
+    ep_checked gone = *out;
+    if (ok) {
+        memmove(self->checked + 1, self->checked, (EP_CHECKED - 1) * sizeof *self->checked);
+        self->checked[0] = now;
+    }
+    forget(&gone);
+    return ok;
 }
 
 /* ---- both at once ----------------------------------------------------------------------------- */
@@ -174,11 +190,7 @@ static bool check_values(ep_network *self, const ep_feed *feed) {
     if (is_checked(self, feed)) {
         return true;
     }
-    bool ok = check_inputs(self, &feed->x) && ep_check_targets(self, &feed->y);
-    if (ok) {
-        remember(self, feed);
-    }
-    return ok;
+    return check_inputs(self, &feed->x) && ep_check_targets(self, &feed->y) && remember(self, feed);
 }
 
 bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, ep_feed *feed) {

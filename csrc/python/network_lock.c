@@ -83,9 +83,10 @@ bool ep_network_enter(ep_network *self) {
             return false;
         }
     } else if (lock->at_work) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "network: another call is at work on it: a law, or what an argument is "
-                        "made of, calls back into its own network");
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "network: another call is at work on it (a law that calls back into its own "
+            "network, or an argument that does)");
         return false;
     }
     lock->at_work = true;

@@ -4,6 +4,7 @@
 
 #include "catalogue.h"
 
+#include <math.h>
 #include <string.h>
 
 PyDoc_STRVAR(
@@ -210,8 +211,15 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
             made[i][j] = from[PyArray_NDIM(arrays[i]) == 1 ? j : 0];
             near[i][j] = (ep_real)made[i][j];
             exact = exact && (i > 0 || (double)near[i][j] == made[i][j]);
+            if (!isfinite(made[i][j])) {
+                PyErr_Format(PyExc_ValueError,
+                             "%s: expected finite numbers, got a bad one at "
+                             "index %lld",
+                             names[i], (long long)j);
+                ok = false;
+            }
         }
-        if (!ok) {
+        if (!made[i] || !near[i]) {
             PyErr_NoMemory();
         }
     }

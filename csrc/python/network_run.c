@@ -249,7 +249,7 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
                         "train: batch, first, rate, pressure and strength must be given");
         return NULL;
     }
-    if (!ep_whole(numbers[0], "train: batch", 1, INT32_MAX, &batch) ||
+    if (!ep_whole(numbers[0], "train: batch", 1, EP_COUNT_MOST, &batch) ||
         !ep_whole(numbers[1], "train: first", 0, EP_COUNT_MOST, &first) ||
         !threads_from(numbers[2], &threads) || !ep_network_enter(self)) {
         return NULL;
@@ -263,7 +263,7 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
         image_of(self, augment, &e.job.intake)) {
         e.job.x = e.feed.x;
         e.job.y = e.feed.y;
-        e.job.batch = batch;
+        e.job.batch = ep_min(batch, e.job.x.rows);
         e.job.first = first;
         e.job.shuffle = shuffle != 0;
         e.job.seed = self->net->seed;

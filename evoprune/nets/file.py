@@ -50,6 +50,22 @@ def save(
     """
     from safetensors.numpy import save as serialised
 
+    with network.core:  # all of one moment, also while another thread trains it
+        content = serialised(*_content(network, moments, facts, extra))
+
+    def write(draft: Path) -> None:
+        draft.write_bytes(content)
+
+    write_whole(path, write)
+
+
+def _content(
+    network: Network,
+    moments: bool,
+    facts: Mapping[str, Any] | None,
+    extra: Mapping[str, Array] | None,
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Arrays and metadata of a file."""
     described = network.describe()
     arrays = {name: np.ascontiguousarray(array) for name, array in network.items()}
     if moments:
@@ -79,12 +95,7 @@ def save(
         "facts": dict(facts or {}),
     }
     text = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
-    content = serialised(arrays, text)
-
-    def write(draft: Path) -> None:
-        draft.write_bytes(content)
-
-    write_whole(path, write)
+    return arrays, text
 
 
 def load(path: str | PathLike[str]) -> Network:

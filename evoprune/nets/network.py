@@ -170,8 +170,9 @@ class Network:
         Raises:
             KeyError: no such layer of populations.
         """
-        facts = self.describe()
-        return surgery.living(self, facts, surgery.population(facts, layer))[1]
+        with self.core:
+            facts = self.describe()
+            return surgery.living(self, facts, surgery.population(facts, layer))[1]
 
     # ---- its arrays --------------------------------------------------------------------------
 
@@ -181,7 +182,8 @@ class Network:
 
     def items(self) -> list[tuple[str, Array]]:
         """Names and arrays."""
-        return [(name, self.core.array(name)) for name in self.keys()]
+        with self.core:
+            return [(name, self.core.array(name)) for name in self.keys()]
 
     def __getitem__(self, name: str) -> Array:
         return self._arrays("value")[name]
@@ -479,7 +481,8 @@ class Network:
 
     def expanded(self) -> Network:
         """Make a network of the founding shape: survivors in their places, zeros elsewhere."""
-        return surgery.expanded(self)
+        with self.core:
+            return surgery.expanded(self)
 
     def prune(
         self,
@@ -507,7 +510,10 @@ class Network:
         Returns:
             Birth ids that were cut, by layer.
         """
-        return surgery.prune(self, fraction, keep=keep, by=by, scope=scope, data=data, seed=seed)
+        with self.core:
+            return surgery.prune(
+                self, fraction, keep=keep, by=by, scope=scope, data=data, seed=seed
+            )
 
     def save(self, path: str | PathLike[str], *, moments: bool = False) -> None:
         """Write structure and arrays to one safetensors file, whole or not at all.
@@ -538,7 +544,8 @@ class Network:
         Args:
             pressure: what upkeep is counted at; that of the last training if not given.
         """
-        parts = [repr(self), outlook(self, pressure)]
+        with self.core:
+            parts = [repr(self), outlook(self, pressure)]
         return "\n\n".join(part for part in parts if part)
 
 

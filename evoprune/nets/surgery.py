@@ -48,15 +48,16 @@ def living(
 
 def copy(network: Network) -> Network:
     """Make another network, equal in every number."""
-    other = type(network)(network.spec, network.dtype)
-    other.core.shrink(_births(network))
-    for name, array in network.items():
-        other[name] = array
-    for mine, theirs in zip(network.moments, other.moments, strict=True):
-        for name in network:
-            theirs[name][...] = mine[name]
-    other.core.restore(network.step, network.generation)
-    return _like(other, network)
+    with network.core:  # all of one moment, also while another thread trains it
+        other = type(network)(network.spec, network.dtype)
+        other.core.shrink(_births(network))
+        for name, array in network.items():
+            other[name] = array
+        for mine, theirs in zip(network.moments, other.moments, strict=True):
+            for name in network:
+                theirs[name][...] = mine[name]
+        other.core.restore(network.step, network.generation)
+        return _like(other, network)
 
 
 def _births(network: Network) -> dict[str, Array]:
