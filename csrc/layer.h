@@ -131,7 +131,7 @@ bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep
 bool ep_plan_sums(ep_plan *plan, ep_layer *layer, int64_t n, int axis, ep_error *error);
 const ep_value *ep_plan_value(const ep_plan *plan, int value);
 const ep_axis *ep_plan_axes(const ep_plan *plan);
-/* Marks an axis as one whose populations may die. */
+/* Marks an axis as one whose populations may die, unless it is the output's. */
 void ep_plan_mortal(ep_plan *plan, int axis);
 
 /* ---- running -------------------------------------------------------------------------------- */

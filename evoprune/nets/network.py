@@ -101,7 +101,8 @@ class Network:
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
         self.notes: dict[str, Any] = {}
-        self._features = int(np.prod(self.spec["input"]))
+        self._shape = tuple(int(n) for n in self.core.spec["input"])  # of one sample
+        self._features = int(np.prod(self._shape))
         self._configured = False
         self._counts_hits = True  # the loss that the core is configured for
         self._diverged: type[BaseException] = module.Diverged
@@ -281,8 +282,7 @@ class Network:
 
     def _reading(self) -> Form:
         """How it reads inputs; without a look at every layer."""
-        shape = tuple(int(n) for n in self.spec["input"])
-        return Form(shape, (), False, self.classes, self.input_scaling, self.output_scaling)
+        return Form(self._shape, (), False, self.classes, self.input_scaling, self.output_scaling)
 
     def _inputs(self, data: Any) -> Inputs:
         rows = type(data) is np.ndarray and data.ndim == 2 and data.shape[1] == self._features
