@@ -182,7 +182,8 @@ bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0,
     const ep_real low = (ep_real)range.low, high = (ep_real)range.high;
     row_of row = row_for(table->type, intake);
     for (int64_t i = i0; i < i1; i++) {
-        row(row_at(table, i), intake, room);
+        const void *from = row_at(table, i);
+        row(from, intake, room);
         int bad = 0; /* a NaN is on neither side */
         for (int64_t j = 0; j < intake->width; j++) {
             bad |= !(room[j] >= low) | !(room[j] <= high);
@@ -190,7 +191,7 @@ bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0,
         for (int64_t j = 0; (bad || range.whole) && j < intake->width; j++) {
             if (!inside(&range, room[j])) {
                 int64_t f = intake->living ? intake->living[j] : j;
-                double value = numbers[table->type](row_at(table, i), f);
+                double value = numbers[table->type](from, f);
                 *misfit = (ep_misfit){table->map ? table->map[i] : i, f, value};
                 return false;
             }

@@ -398,9 +398,7 @@ def test_normalize():
     assert inputs.mean() == pytest.approx(0, abs=1e-5)
     assert inputs.std() == pytest.approx(1, abs=1e-5)
     x[7, 1] = np.nan
-    with pytest.raises(
-        ValueError, match="to normalize by, got nan in row 7, column 1"
-    ):
+    with pytest.raises(ValueError, match="x: expected finite numbers, got nan in row 7, column 1"):
         datasets.arrays(x, x, normalize="feature")
     with pytest.raises(ValueError, match="expected one of none, global, feature, got 'unit'"):
         datasets.arrays(x, x, normalize="unit")

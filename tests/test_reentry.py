@@ -164,7 +164,7 @@ def test_readers_see_one_moment_and_do_not_stop_a_run():
 
     thread = threading.Thread(target=read)
     thread.start()
-    history = trainer.fit((x, y), epochs=12, batch=16, progress=False)
+    history = trainer.fit((x, y), epochs=12, batch_size=16, progress=False)
     done.set()
     thread.join()
     assert history.epochs == 12
@@ -172,7 +172,7 @@ def test_readers_see_one_moment_and_do_not_stop_a_run():
     assert len(seen) > 3
     assert seen == sorted(seen, key=lambda pair: (pair[0], -pair[1]))
     alone = ep.Trainer(ep.mlp(6, 40, 30, 3, seed=1), selection=selection)
-    alone.fit((x, y), epochs=12, batch=16, progress=False)
+    alone.fit((x, y), epochs=12, batch_size=16, progress=False)
     assert all(np.array_equal(net[name], alone.network[name]) for name in alone.network)
 
 
@@ -353,8 +353,9 @@ STRIKES = """
         try:
             thread.start()
             go_on = struck.fit if struck.history is None else struck.resume
-            length = (16, 64) if struck.history is None else ()
-            history = go_on((x, y), *length, progress=False)
+            first = struck.history is None
+            length = {"epochs": 16, "batch_size": 64} if first else {}
+            history = go_on((x, y), progress=False, **length)
             end = time.perf_counter()
             if history.interrupted:
                 waits.append(end - at["time"])

@@ -215,8 +215,9 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
             near[i][j] = (ep_real)made[i][j];
             exact = exact && (i > 0 || (double)near[i][j] == made[i][j]);
             if (!isfinite((double)near[i][j])) {
-                PyErr_Format(PyExc_ValueError, "%s: element %lld is not finite in %s", names[i],
-                             (long long)j, sizeof(ep_real) == 4 ? "float32" : "float64");
+                PyErr_Format(PyExc_ValueError,
+                             "%s: expected finite numbers, got one at %lld that is not in %s",
+                             names[i], (long long)j, sizeof(ep_real) == 4 ? "float32" : "float64");
                 ok = false;
             }
         }

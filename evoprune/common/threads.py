@@ -37,8 +37,11 @@ def get_threads() -> int:
         return _chosen
     own = os.environ.get("EVOPRUNE_NUM_THREADS", "").strip()
     if own:
-        n = int(own) if own.isdecimal() else -1
-        return whole("EVOPRUNE_NUM_THREADS", n, 1, MOST)
+        if not own.isdecimal() or not 1 <= int(own) <= MOST:
+            raise ValueError(
+                f"EVOPRUNE_NUM_THREADS: expected a whole number from 1 to {MOST}, got {own!r}"
+            )
+        return int(own)
     # OpenMP's variable may be a list, one number for each nesting level; it is not ours to reject.
     shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if shared.isdecimal() and 1 <= int(shared) <= MOST:

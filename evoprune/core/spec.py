@@ -95,7 +95,7 @@ class Spec:
         own = {name: self._checked(name, whole.pop(name)) for name in self._own()}
         for name, value in whole.items():
             if self.fields[name].type == "vector" and value is not None:
-                whole[name] = np.ravel(value)  # a number is a vector of one, a matrix goes by rows
+                whole[name] = self._vector(name, value)
         checked = core.core32.settings(self.group, self.kind, whole)
         object.__setattr__(self, "settings", own | {n: _frozen(v) for n, v in checked.items()})
 
@@ -108,6 +108,11 @@ class Spec:
         """Check a setting of Python's own, and give the form in which it is kept."""
         del name
         return value
+
+    def _vector(self, name: str, value: Any) -> Any:
+        """Return a setting that is a vector: a number is a vector of one, a matrix goes by rows."""
+        del name
+        return np.ravel(value)
 
     def config(self) -> dict[str, Any]:
         """Settings for the core: plain Python, JSON-able."""

@@ -112,6 +112,7 @@ class Dataset:
             inputs, targets, None if rows is None else _row_numbers(rows, len(inputs))
         )
         self._numbered = False  # the classes' names are only the numbers of their codes
+        self._spelled = False  # samples are codes of the classes too: a text
 
     @property
     def x(self) -> Array:
@@ -268,7 +269,8 @@ class Text:
 
     Attributes:
         codes: (characters,) uint8 (int32 for more than 256 different ones): places in `vocabulary`.
-        vocabulary: the different characters of the text, in order of code point.
+        vocabulary: the characters by code: those given, such as a network's `classes`, or the
+            different ones of the text in order of code point.
         context: characters in a sample.
         train, validation: samples x (n, context) and their targets y (n, context), y being x moved
             on by one character; both are views of `codes`, whose rows overlap.
@@ -283,15 +285,19 @@ class Text:
         held_out: float = 0.1,
         stride: int = 1,
         name: str = "text",
+        vocabulary: Sequence[str] | None = None,
     ) -> None:
         if context < 1 or stride < 1:
             raise ValueError(f"context, stride: expected 1 or more, got {context}, {stride}")
         if not 0 < held_out < 1:
             raise ValueError(f"held_out: expected a share between 0 and 1, got {held_out}")
-        points, codes = np.unique(_code_points(content), return_inverse=True)
+        points = np.unique(_code_points(content if vocabulary is None else "".join(vocabulary)))
         self.name, self.context = name, context
-        self.vocabulary = "".join(map(chr, points))
-        self.codes = codes.astype(np.uint8 if len(points) <= 256 else np.int32)
+        self.vocabulary = "".join(map(chr, points)) if vocabulary is None else "".join(vocabulary)
+        if len(points) != len(self.vocabulary):
+            raise ValueError("vocabulary: expected different characters, got one more than once")
+        codes = self.encode(content)
+        self.codes = codes
         self.codes.flags.writeable = False
         cut = int((1 - held_out) * len(codes))
         shortest = min(cut, len(codes) - cut)
@@ -306,7 +312,9 @@ class Text:
 
     def _windows(self, codes: Array, stride: int, part: str) -> Dataset:
         x, y = (sliding_window_view(c, self.context)[::stride] for c in (codes[:-1], codes[1:]))
-        return Dataset(x, y, name=f"{self.name}/{part}", classes=tuple(self.vocabulary))
+        made = Dataset(x, y, name=f"{self.name}/{part}", classes=tuple(self.vocabulary))
+        made._spelled = True
+        return made
 
     def __len__(self) -> int:
         """Count the characters."""
@@ -329,13 +337,14 @@ class Text:
         return iter((self.train, self.validation))
 
     def encode(self, content: str) -> Array:
-        """Turn a string into codes, (len(content),) of the type of `codes`.
+        """Turn a string into codes, (len(content),) uint8, or int32 for more than 256 characters.
 
         Raises:
             ValueError: a character that the vocabulary lacks.
         """
         known, points = _code_points(self.vocabulary), _code_points(content)
-        places = np.minimum(np.searchsorted(known, points), len(known) - 1)
+        order = np.argsort(known, kind="stable")
+        places = order[np.minimum(np.searchsorted(known, points, sorter=order), len(known) - 1)]
         strange = np.flatnonzero(known[places] != points)
         if len(strange):
             at = int(strange[0])
@@ -343,7 +352,7 @@ class Text:
                 f"content: character {content[at]!r} at {at} is not among the "
                 f"{len(self.vocabulary)} of the vocabulary"
             )
-        return places.astype(self.codes.dtype)
+        return places.astype(np.uint8 if len(known) <= 256 else np.int32)
 
     def decode(self, codes: ArrayLike) -> str:
         """Turn codes into the string they stand for.

@@ -16,7 +16,7 @@ import numpy as np
 from evoprune.common.types import Array
 from evoprune.data.inputs import as_array, missing
 
-__all__ = ["Labels", "coded", "is_named", "one_hot", "recoded", "whole_codes"]
+__all__ = ["Labels", "coded", "is_bool", "is_named", "one_hot", "recoded", "whole_codes"]
 
 MOST = 100_000  # classes that get names of their own, where targets are whole numbers
 
@@ -37,6 +37,16 @@ def is_named(y: Any) -> bool:
     kind = array.dtype.kind
     return kind in "UST" or (
         kind == "O" and any(isinstance(item, str | bytes) for item in array.flat)
+    )
+
+
+def is_bool(y: Any) -> bool:
+    """True if targets are booleans."""
+    array = y if isinstance(y, np.ndarray) else as_array("y", y)
+    return array.dtype.kind == "b" or (
+        array.dtype == object
+        and array.size > 0
+        and all(isinstance(item, bool | np.bool_) for item in array.flat)
     )
 
 
@@ -68,6 +78,8 @@ def coded(y: Any, classes: Sequence[Any] | None = None, name: str = "y") -> Labe
         return Labels(
             recoded(name, codes, names, tuple(map(str, classes))), tuple(map(str, classes)), False
         )
+    if isinstance(y, list | tuple) and any(isinstance(item, str) for item in y):
+        y = np.array(y, object)  # which keeps 1 and "1" apart
     array = as_array(name, y)
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "UOTS":
         array = array[:, 0]
@@ -198,7 +210,7 @@ def _categories(y: Any) -> tuple[Array, list[Any]] | None:
         if "Enum" not in str(getattr(y, "dtype", "")):
             return None
         codes = y.to_physical().fill_null(2**31 - 1).to_numpy().astype(np.int64)
-        return np.where(codes == 2**31 - 1, -1, codes), y.cat.get_categories().to_list()
+        return np.where(codes == 2**31 - 1, -1, codes), list(y.dtype.categories)
     if hasattr(values, "categories") and hasattr(values, "codes"):
         return np.asarray(values.codes, np.int64), list(values.categories)
     return None

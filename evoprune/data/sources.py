@@ -21,6 +21,7 @@ from evoprune.common.renames import renamed
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset, Normalizer, Text, normalizer
 from evoprune.data.formats import cifar_records, idx_folder, read_idx
+from evoprune.data.inputs import finite
 from evoprune.data.labels import coded
 
 __all__ = [
@@ -208,7 +209,14 @@ def cifar10(root: StrPath) -> tuple[Dataset, Dataset]:
     return _pair("cifar10", [(train[0], train[1]), test], _CIFAR10.split(), **normal)
 
 
-def text(path: StrPath, context: int = 64, *, held_out: float = 0.1, stride: int = 1) -> Text:
+def text(
+    path: StrPath,
+    context: int = 64,
+    *,
+    held_out: float = 0.1,
+    stride: int = 1,
+    vocabulary: Sequence[str] | None = None,
+) -> Text:
     """Read a UTF-8 text for predicting the next character; a byte order mark is left out.
 
     Args:
@@ -216,17 +224,26 @@ def text(path: StrPath, context: int = 64, *, held_out: float = 0.1, stride: int
         context: characters in a sample.
         held_out: the share at the end that is for validation.
         stride: characters from one training sample to the next; 1 takes every position.
+        vocabulary: characters in the order of their codes, such as the `classes` of a network that
+            was trained on another text; those of this text if not given.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not UTF-8, or too short for `context`.
+        ValueError: not UTF-8, too short for `context`, or a character that `vocabulary` lacks.
     """
     file = Path(path)
     try:
         content = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: expected UTF-8 text, got {error}") from error
-    return Text(content, context=context, held_out=held_out, stride=stride, name=file.stem)
+    return Text(
+        content,
+        context=context,
+        held_out=held_out,
+        stride=stride,
+        name=file.stem,
+        vocabulary=vocabulary,
+    )
 
 
 @cache
@@ -270,7 +287,7 @@ def _moments(name: str, x: Array, by_feature: bool) -> tuple[Normalizer, Normali
             counts += np.bincount(x[chunk].ravel(), minlength=256)
         levels = np.arange(256)
         mean: Any = np.float64(counts @ levels) / x.size
-        variance: Any = counts @ (levels - mean) ** 2 / x.size
+        deviation: Any = np.sqrt(counts @ (levels - mean) ** 2 / x.size)
         constant: Any = np.count_nonzero(counts) == 1
     else:
         axis, n = (0, len(x)) if by_feature else (None, x.size)
@@ -284,19 +301,16 @@ def _moments(name: str, x: Array, by_feature: bool) -> tuple[Normalizer, Normali
                 part = x[chunk].astype(np.float64) - base
                 total = total + part.sum(axis)
                 low, high = np.minimum(low, part.min(axis)), np.maximum(high, part.max(axis))
-            middle = total / n
-            squares = (((x[c].astype(np.float64) - base - middle) ** 2).sum(axis) for c in chunks)
-            variance = sum(squares) / n
+            middle, span = total / n, np.where(high > low, high - low, 1.0)
+            # Squares of shares of the span neither overflow nor vanish.
+            shares = ((x[c].astype(np.float64) - base - middle) / span for c in chunks)
+            deviation = span * np.sqrt(sum((share**2).sum(axis) for share in shares) / n)
             size = np.maximum(np.abs(base + low), np.abs(base + high))
             mean = base + middle
         short = x.dtype.kind == "f" and x.dtype.itemsize < 8
         rounding = np.finfo(x.dtype).eps if short else 4 * np.finfo(np.float64).eps
         constant = high - low <= rounding * size
-    if not np.isfinite(variance).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
-        raise ValueError(
-            f"{name}: expected finite numbers to normalize by, got {x[row, column]} in row {row}, "
-            f"column {column}"
-        )
-    scale = 1 / np.sqrt(np.where(constant | (variance == 0), 1, variance))
+    if not np.isfinite(mean).all():
+        finite(name, x)
+    scale = 1 / np.where(constant, 1, deviation)
     return normalizer("shift", mean, x.shape[1]), normalizer("scale", scale, x.shape[1])

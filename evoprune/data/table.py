@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset, Table
-from evoprune.data.inputs import as_numbers, laid_out
-from evoprune.data.labels import coded, is_named, one_hot, recoded, whole_codes
+from evoprune.data.inputs import as_numbers, finite, laid_out
+from evoprune.data.labels import coded, is_bool, is_named, one_hot, recoded, whole_codes
 
 __all__ = [
     "Form",
@@ -61,15 +61,10 @@ class Form(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Inputs as the core takes them, sample i being row rows[i]; and whether it is one sample."""
+    """Samples as the core takes them, and whether it was one sample that was given."""
 
     x: Array
-    rows: Array | None
     single: bool
-
-    def copied(self) -> Array:
-        """Return the samples alone; copied where rows choose them."""
-        return self.x if self.rows is None else self.x[self.rows]
 
 
 class Understood(NamedTuple):
@@ -89,11 +84,15 @@ def inputs_of(name: str, data: Any, form: Form) -> Inputs:
     """
     if isinstance(data, Dataset):
         _agree(name, data, form.scaling)
+        _same_characters(name, data, form.classes)
         laid_out(name, data.table.x, form.input, data.shape)
-        return Inputs(data.table.x if data.table.rows is None else data.x, None, False)
-    x = as_numbers(name, data)
-    single = laid_out(name, x, form.input)
-    return Inputs(x.reshape(1, -1) if single else x, None, single)
+        x, single = data.x, False
+    else:
+        x = as_numbers(name, data)
+        single = laid_out(name, x, form.input)
+    x = x.reshape(1, -1) if single else x
+    finite(name, x)
+    return Inputs(x, single)
 
 
 def understood(name: str, data: Any, form: Form, *, training: bool = False) -> Understood:
@@ -134,6 +133,9 @@ def understood(name: str, data: Any, form: Form, *, training: bool = False) -> U
         y, classes = labels.codes, labels.classes
     else:
         y = as_numbers("y", targets)
+        if form.labels and is_bool(targets):
+            labels = coded(targets, classes)
+            y, classes = labels.codes, labels.classes if training else classes
     table = Table(x, _targets(y, None, form), None)
     return Understood(
         _scaled(table, form.target_scaling), classes, form.scaling, form.target_scaling
@@ -151,6 +153,7 @@ def _of_dataset(name: str, data: Dataset, form: Form, training: bool) -> Underst
         scaling = (data.shift, data.scale)
     else:
         _agree(name, data, scaling)
+    _same_characters(name, data, classes)
     x, y, rows = data.table
     laid_out(name, x, form.input, data.shape)
     named = data.classes is not None and not data._numbered
@@ -223,6 +226,15 @@ def _agree(name: str, data: Dataset, scaling: Scaling) -> None:
             f"{name}: {data.name} is to be read as (x - {_brief(data.shift)}) * "
             f"{_brief(data.scale)}, the network reads (x - {_brief(scaling[0])}) * "
             f"{_brief(scaling[1])}; give both the same normalization, or plain arrays"
+        )
+
+
+def _same_characters(name: str, data: Dataset, classes: tuple[str, ...] | None) -> None:
+    """Check that the characters of a text have the codes that a network knows them by."""
+    if data._spelled and classes is not None and data.classes != classes:
+        raise ValueError(
+            f"{name}: {data.name} has other codes for its characters than the network; read it by "
+            "datasets.text(path, vocabulary=network.classes)"
         )
 
 

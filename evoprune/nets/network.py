@@ -21,6 +21,7 @@ from evoprune.common.errors import Diverged
 from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
+from evoprune.data.inputs import finite
 from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, table_of
 from evoprune.nets import file, surgery
 from evoprune.nets.layers import Chain, Nodes, Plan
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
 
 __all__ = ["Arrays", "Network", "Sequential", "load"]
+
+READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # inputs that need no conversion
 
 Dtype: TypeAlias = Literal["float32", "float64"]
 
@@ -98,6 +101,8 @@ class Network:
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
         self.notes: dict[str, Any] = {}
+        self._shape = tuple(int(n) for n in self.core.spec["input"])  # of one sample
+        self._features = int(np.prod(self._shape))
         self._configured = False
         self._counts_hits = True  # the loss that the core is configured for
         self._diverged: type[BaseException] = module.Diverged
@@ -241,12 +246,16 @@ class Network:
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes in the order of the outputs, if it knows them; in its notes."""
-        names = self.notes.get("classes")
-        return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
+        """Names of the classes, or characters, by output, if it knows them; in its notes."""
+        names = self.notes.get("classes") or self.notes.get("vocabulary")
+        return tuple(map(str, names)) if isinstance(names, list | tuple | str) and names else None
 
     @classes.setter
     def classes(self, names: Sequence[str] | None) -> None:
+        if (None if names is None else tuple(names)) != self.classes:
+            self.notes.pop("vocabulary", None)
+        elif "vocabulary" in self.notes:
+            return
         _note(self.notes, "classes", None if names is None else [str(name) for name in names])
 
     @property
@@ -273,10 +282,13 @@ class Network:
 
     def _reading(self) -> Form:
         """How it reads inputs; without a look at every layer."""
-        shape = tuple(int(n) for n in self.spec["input"])
-        return Form(shape, (), False, self.classes, self.input_scaling, self.output_scaling)
+        return Form(self._shape, (), False, self.classes, self.input_scaling, self.output_scaling)
 
     def _inputs(self, data: Any) -> Inputs:
+        rows = type(data) is np.ndarray and data.ndim == 2 and data.shape[1] == self._features
+        if rows and data.dtype in READ:  # rows as they shall be: the usual case, without a detour
+            finite("x", data)
+            return Inputs(data, False)
         return inputs_of("x", data, self._reading())
 
     def predict(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
@@ -296,10 +308,12 @@ class Network:
             ValueError, TypeError: no numbers, or samples of another shape; both shapes are named.
         """
         inputs = self._inputs(x)
-        n = get_threads() if threads is None else whole("threads", threads, 1, MOST)
-        outputs: Array = self.core.predict(inputs.copied(), threads=n)
-        scaling = self.output_scaling
-        if scaling is not None:
+        if threads is None:
+            n = get_threads() if len(inputs.x) > 1 else 1
+        else:
+            n = whole("threads", threads, 1, MOST)
+        outputs: Array = self.core.predict(inputs.x, threads=n)
+        if scaling := self.output_scaling:
             rows = outputs.reshape(len(outputs), -1) / scaling[1] + scaling[0]
             outputs = rows.reshape(outputs.shape).astype(outputs.dtype)
         made: Array = outputs[0] if inputs.single else outputs
@@ -397,7 +411,7 @@ class Network:
             training: with dropout, and batch norm by the batch's own statistics, as in a step of
                 training; else as in `predict`, which `backward` cannot follow through batch norm.
         """
-        output: Array = self.core.forward(self._inputs(x).copied(), training=training)
+        output: Array = self.core.forward(self._inputs(x).x, training=training)
         return output
 
     def backward(self, y: ArrayLike) -> float:

@@ -37,8 +37,7 @@ def generate(
         temperature: logits are divided by it; 0 takes the likeliest character always.
         top: draw among so many likeliest characters only; 0: among all.
         seed: of the draws.
-        vocabulary: characters in the order of their codes; the network's `classes`, or those in its
-            notes, if not given.
+        vocabulary: characters in the order of their codes; the network's `classes` if not given.
 
     Returns:
         The characters added, without the prompt.
@@ -49,7 +48,7 @@ def generate(
     """
     letters = vocabulary if vocabulary is not None else _vocabulary(network)
     if not isinstance(letters, str) or not letters:
-        raise ValueError("vocabulary: must be given, for a network that has none in its notes")
+        raise ValueError("vocabulary: must be given, for a network whose classes are no characters")
     length, top = whole("length", length, 0), whole("top", top, 0)
     seed = whole("seed", seed, 0, 2**64 - 1)
     if prompt is None:
@@ -81,10 +80,8 @@ def generate(
 
 def _vocabulary(network: Network) -> str | None:
     """The characters that a network was trained on, in the order of their codes."""
-    noted = network.notes.get("vocabulary")
-    if noted is None and network.classes and all(len(name) == 1 for name in network.classes):
-        return "".join(network.classes)
-    return noted
+    names = network.classes or ()
+    return "".join(names) if all(len(name) == 1 for name in names) else None
 
 
 def _draw(

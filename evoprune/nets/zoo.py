@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evoprune.common.checks import whole
 from evoprune.nets.layers import (
     BatchNorm,
     Conv2d,
@@ -66,7 +67,7 @@ def mlp(
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes: expected at least features and outputs, got {sizes}")
-    features, *hidden, outputs = sizes
+    features, *hidden, outputs = (whole("sizes", size, 1) for size in sizes)
     nodes: list[Nodes] = [_living("features")] if inputs else []
     nodes += [neurons(units, activation) for units in hidden]
     nodes += _readout(outputs)
@@ -329,8 +330,8 @@ def charlm(
     Populations are the heads and the neurons of the feed-forward parts.
 
     Args:
-        vocabulary: the characters, as `datasets.text(path).vocabulary`, kept in `network.notes` and
-            in its file for `generate`; or only how many.
+        vocabulary: the characters, as `datasets.text(path).vocabulary`, which are the network's
+            `classes`; or only their number.
         context: characters of a sample.
         dim: features of the residual stream.
         layers: blocks of attention and feed-forward part.
@@ -345,7 +346,8 @@ def charlm(
     Raises:
         ValueError: heads do not divide dim.
     """
-    size = len(vocabulary) if isinstance(vocabulary, str) else vocabulary
+    size = len(vocabulary) if isinstance(vocabulary, str) else whole("vocabulary", vocabulary, 1)
+    layers = whole("layers", layers, 1)
     block = _Block(heads, hidden, dropout, living_dims, living_stream)
     nodes: list[Nodes] = [
         Embedding(size, dim, deviation=0.1),

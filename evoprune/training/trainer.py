@@ -565,7 +565,9 @@ class Trainer:
 
 def _take_over(network: Network, data: Understood) -> None:
     """Let a network read data as its training data says, from now on."""
-    network.scale_input(*data.scaling)
+    before = network.input_scaling
+    if not all(map(np.array_equal, before, data.scaling)):  # the core checks data anew after it
+        network.scale_input(*data.scaling)
     outputs = network.form().output[-1]
     several = data.classes is not None and outputs > 1
     network.classes = data.classes[:outputs] if several and data.classes else data.classes
