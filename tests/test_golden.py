@@ -7,6 +7,8 @@ import json
 import pytest
 from golden import golden
 
+from evoprune.common import threads
+
 
 @pytest.mark.parametrize("level", golden.LEVELS)
 def test_training_gives_the_bits_it_gave_before(level):
@@ -30,10 +32,14 @@ def test_the_number_of_threads_does_not_change_a_hash():
 
 def test_populations_die_in_the_golden_runs():
     """A run in which no population dies would pin little."""
-    run = golden.trained
     table = golden.samples(120, 3, 12)
-    for law in [name for name in golden.DYNAMICS if name != "none"]:
-        network = golden.mlp()
-        by = golden.selection(1.5 if law == "malthusian" else 0.15, law)
-        run(network, table, by, epochs=12)
-        assert sum(network.alive.values()) < 40, law
+    before = threads.get_threads()
+    try:
+        for law in [name for name in golden.DYNAMICS if name != "none"]:
+            network = golden.mlp()
+            by = golden.selection(1.5 if law == "malthusian" else 0.15, law)
+            golden.trained(network, table, by, epochs=12)
+            assert sum(network.alive.values()) < 40, law
+    finally:
+        threads.set_threads(None)
+    assert threads.get_threads() == before

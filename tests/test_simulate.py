@@ -44,7 +44,7 @@ def test_python_laws_are_called_as_in_training():
 
     masses = ep.simulate(law, [1, 2], [0, 0], 3, threshold=0.3, upkeep=[0.1, 0.2])
     assert np.allclose(masses, [[1, 2], [0.5, 1], [0, 0.5], [0, 0]])
-    assert [c["generation"] for c in seen] == [0, 1, 2]
+    assert [c["generation"] for c in seen] == [1, 2, 3]
     assert seen[0]["upkeep"].tolist() == [0.1, 0.2]
     assert np.allclose(ep.simulate(lambda m, f: m + f, 1.0, 1.0, 2).ravel(), [1, 2, 3])
 

@@ -137,6 +137,8 @@ def function(thing: Any, indent: str, method: bool) -> str:
     """A function or method of the stub."""
     name = thing.__name__
     result = "None" if name in NOTHING else RESULTS.get(name, "Any")
+    if name == "step":  # of Community; a number of Network's
+        result = "tuple[_Array, int, int]"
     return f"{indent}def {name}({parameters(thing, method)}) -> {result}: ..."
 
 
@@ -166,7 +168,11 @@ def stub() -> str:
         "    __name__: str",
         "    def Network(self, spec: dict[str, Any]) -> _Network: ...",
         "    def Community(",
-        "        self, founded: ArrayLike, selection: dict[str, Any], seed: int = 0",
+        "        self,",
+        "        founded: ArrayLike,",
+        "        selection: dict[str, Any],",
+        "        seed: int = 0,",
+        "        threshold: float = -1.0,",
         "    ) -> _Community: ...",
     ]
     for name in sorted(vars(core)):

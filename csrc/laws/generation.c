@@ -8,9 +8,9 @@
 
 /* ---- settings --------------------------------------------------------------------------------- */
 
-static const char *const upkeeps[] = {"macs", "params", "uniform", "given", "soft", NULL};
+static const char *const upkeeps[] = {"soft", "macs", "params", "uniform", "given", NULL};
 static const char *const niches[] = {"layer", "network", NULL};
-static const char *const removals[] = {"auto", "never", "always", NULL};
+static const char *const removals[] = {"auto", "always", "never", NULL};
 
 const char ep_selection_doc[] = "How populations are selected while a network learns.";
 
@@ -26,8 +26,8 @@ const ep_field ep_selection_fields[] = {
                     "of the network"),
     EP_FIELD_CHOICE(ep_selection, removal, EP_REMOVE_AUTO, removals,
                     "when extinct populations are removed from every array: once the work that they "
-                    "cause repays the copying (auto), never (they stay as zeros), or at once "
-                    "(always)"),
+                    "cause repays the copying (auto), at once (always), or never (they stay "
+                    "as zeros)"),
     EP_FIELD_VECTOR(ep_selection, given, 0, 1e30,
                     "share of upkeep per founding population, layer by layer"),
     EP_FIELD_REAL(ep_selection, memory, 0.9, 0, 0.9999999,

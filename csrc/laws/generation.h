@@ -9,14 +9,14 @@
 #include "dynamics.h"
 
 typedef enum {
+    EP_UPKEEP_SOFT,
     EP_UPKEEP_MACS,
     EP_UPKEEP_PARAMS,
     EP_UPKEEP_UNIFORM,
-    EP_UPKEEP_GIVEN,
-    EP_UPKEEP_SOFT
+    EP_UPKEEP_GIVEN
 } ep_upkeep;
 typedef enum { EP_NICHE_LAYER, EP_NICHE_NETWORK } ep_niche_scope;
-typedef enum { EP_REMOVE_AUTO, EP_REMOVE_NEVER, EP_REMOVE_ALWAYS } ep_removal;
+typedef enum { EP_REMOVE_AUTO, EP_REMOVE_ALWAYS, EP_REMOVE_NEVER } ep_removal;
 
 /* The settings of selection; ep_selection_fields is their only declaration. */
 typedef struct {

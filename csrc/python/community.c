@@ -72,13 +72,14 @@ static bool make_groups(community *self, const int64_t *founded) {
 }
 
 static PyObject *community_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"founded", "selection", "seed", NULL};
+    static char *names[] = {"founded", "selection", "seed", "threshold", NULL};
     PyObject *sizes, *selection;
+    double threshold = -1;
     uint64_t seed = 0;
     npy_intp any = -1;
     ep_error error = {EP_OK, ""};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O&:Community", names, &sizes, &selection,
-                                     ep_convert_u64, &seed)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O&d:Community", names, &sizes, &selection,
+                                     ep_convert_u64, &seed, &threshold)) {
         return NULL;
     }
     PyArrayObject *founded = ep_array_in(sizes, "founded", NPY_INT64, 1, &any);
@@ -120,6 +121,9 @@ static PyObject *community_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         book.calls = (ep_calls){NULL, NULL};
         self->generation->call = self->calls.dynamics ? ep_call_dynamics : NULL;
         self->generation->context = &self->calls;
+        if (threshold >= 0) {
+            self->generation->settings.threshold = threshold;
+        }
     }
     ep_lawbook_close(&book);
     ep_array_drop(founded);

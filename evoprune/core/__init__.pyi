@@ -109,7 +109,7 @@ class _Community(Protocol):
         norm2: Any = None,
         overlap: Any = None,
         terms: float = 1.0,
-    ) -> int: ...
+    ) -> tuple[_Array, int, int]: ...
 
 class _Core(Protocol):
     Diverged: type[ArithmeticError]
@@ -117,7 +117,11 @@ class _Core(Protocol):
     __name__: str
     def Network(self, spec: dict[str, Any]) -> _Network: ...
     def Community(
-        self, founded: ArrayLike, selection: dict[str, Any], seed: int = 0
+        self,
+        founded: ArrayLike,
+        selection: dict[str, Any],
+        seed: int = 0,
+        threshold: float = -1.0,
     ) -> _Community: ...
     def catalogue(self) -> dict[str, Any]: ...
     def cpu_level(self) -> int: ...

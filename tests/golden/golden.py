@@ -266,13 +266,9 @@ def computed() -> dict[str, str]:
 
     import evoprune as ep
 
-    before = ep.get_threads()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ep.NothingCanDie)
-            return {name: run() for name, run in runs()}
-    finally:
-        ep.set_threads(before)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ep.NothingCanDie)
+        return {name: run() for name, run in runs()}
 
 
 def at_level(level: str) -> dict[str, str]:
