@@ -202,7 +202,7 @@ def test_records_are_thinned_beyond_a_limit(monkeypatch):
     history = ep.History(("populations1", "populations2"), (8, 8), record_every=1)
     for step in range(200):
         if step % history.record_every == 0:
-            history.record(step, net, 0.9)
+            history.record(step, net)
     assert 8 <= len(history.steps) <= 21
     assert history.record_every == 2**history.thinned == 16
     assert (history.steps % history.record_every == 0).all()
