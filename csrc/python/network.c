@@ -169,7 +169,7 @@ static PyObject *spec_of(const ep_net *net) {
     PyObject *layers = PyList_New(0), *sizes = PyList_New(0);
     const ep_value *in = &net->values[0];
     for (int d = 0; sizes && d < in->rank; d++) {
-        PyObject *size = PyLong_FromLongLong(net->axes[in->axis[d]].born);
+        PyObject *size = PyLong_FromLongLong(net->axes[in->axis[d]].founded);
         if (!size || PyList_Append(sizes, size) < 0) {
             Py_CLEAR(sizes);
         }
@@ -262,8 +262,8 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 static int network_traverse(PyObject *object, visitproc visit, void *arg) {
     ep_network *self = (ep_network *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->fitness_call);
-    Py_VISIT(self->dynamics_call);
+    Py_VISIT(self->calls.fitness);
+    Py_VISIT(self->calls.dynamics);
     for (int i = 0; i < EP_CHECKED; i++) {
         Py_VISIT(self->checked[i].of[0]);
         Py_VISIT(self->checked[i].of[1]);
@@ -275,8 +275,8 @@ static int network_traverse(PyObject *object, visitproc visit, void *arg) {
 
 static int network_clear(PyObject *object) {
     ep_network *self = (ep_network *)object;
-    Py_CLEAR(self->fitness_call);
-    Py_CLEAR(self->dynamics_call);
+    Py_CLEAR(self->calls.fitness);
+    Py_CLEAR(self->calls.dynamics);
     ep_forget_checked(self);
     Py_CLEAR(self->record);
     return 0;
@@ -358,6 +358,18 @@ static PyObject *get_record(PyObject *object, void *closure) {
     return Py_NewRef(record ? record : Py_None);
 }
 
+/* Multiply-adds or parameters of the living: extinct populations cost nothing, removed or not. */
+static PyObject *get_cost(const ep_net *net, bool macs) {
+    ep_census census;
+    if (!ep_census_open(&census, net)) {
+        return PyErr_NoMemory();
+    }
+    ep_census_take(&census, net, EP_UPKEEP_GIVEN);
+    PyObject *cost = macs ? PyFloat_FromDouble(census.macs) : PyLong_FromDouble(census.parameters);
+    ep_census_close(&census);
+    return cost;
+}
+
 enum {
     STEP,
     GENERATION,
@@ -367,18 +379,20 @@ enum {
     FOUNDING_PARAMETERS,
     NBYTES,
     ROWS,
-    LEAST_ROWS
+    LEAST_ROWS,
+    WASTE
 };
 
 static PyObject *number_of(const ep_net *net, int which) {
     switch (which) {
     case STEP: return PyLong_FromLongLong(net->step);
     case GENERATION: return PyLong_FromLongLong(net->generation);
-    case FLOPS: return PyFloat_FromDouble(ep_net_flops(net, net->axes));
+    case FLOPS: return get_cost(net, true);
     case FOUNDING_FLOPS: return PyFloat_FromDouble(net->founding_flops);
-    case PARAMETERS: return PyLong_FromLongLong(ep_net_parameters(net));
+    case PARAMETERS: return get_cost(net, false);
     case FOUNDING_PARAMETERS: return PyLong_FromLongLong(net->founding_parameters);
     case ROWS: return PyLong_FromLongLong(net->rows);
+    case WASTE: return PyFloat_FromDouble(net->waste);
     case LEAST_ROWS: return PyLong_FromLongLong(ep_net_least_rows(net));
     default: return PyLong_FromLongLong(ep_net_held(net) * (int64_t)sizeof(ep_real));
     }
@@ -405,10 +419,12 @@ static PyGetSetDef getset[] = {
      "What the last call of train did, also when it failed: its first `steps` rows count.", NULL},
     NUMBER("step", STEP, "Updates so far."),
     NUMBER("generation", GENERATION, "Generations so far."),
-    NUMBER("flops", FLOPS, "Multiply-adds of one sample's forward pass at the present shape."),
+    NUMBER("flops", FLOPS, "Multiply-adds of one sample's forward pass, at the living shape."),
     NUMBER("founding_flops", FOUNDING_FLOPS, "The same at birth."),
-    NUMBER("parameters", PARAMETERS, "Weights, biases and masses at the present shape."),
+    NUMBER("parameters", PARAMETERS, "Weights, biases and masses, at the living shape."),
     NUMBER("founding_parameters", FOUNDING_PARAMETERS, "The same at birth."),
+    NUMBER("waste", WASTE,
+           "Work done for extinct populations since the last removal, in steps; see restore."),
     NUMBER("nbytes", NBYTES,
            "Bytes of all slabs: values, gradients, moments, activations, workspace."),
     NUMBER("rows", ROWS, "Samples of the last training batch."),
@@ -429,10 +445,10 @@ PyDoc_STRVAR(
     "where it cannot be held.");
 
 static PyMethodDef *joined(void) {
-    static PyMethodDef all[40]; /* written once, the same every time, under the import lock */
+    static PyMethodDef all[48]; /* written once, the same every time, under the import lock */
     PyMethodDef *tables[] = {ep_network_build_methods, ep_network_array_methods,
-                             ep_network_run_methods, ep_network_step_methods,
-                             ep_network_lock_methods};
+                             ep_network_run_methods,   ep_network_step_methods,
+                             ep_network_lock_methods,  ep_network_census_methods};
     int n = 0;
     for (int i = 0; i < EP_COUNT(tables); i++) {
         for (PyMethodDef *m = tables[i]; m->ml_name; m++) {

@@ -3,7 +3,7 @@
 #ifndef EP_PYTHON_NETWORK_H
 #define EP_PYTHON_NETWORK_H
 
-#include "python/convert.h"
+#include "python/lawbook.h"
 
 #include "train.h"
 
@@ -38,7 +38,7 @@ typedef struct {
     ep_net *net;
     ep_state *state;
     ep_regime regime; /* configs and evolution are owned here */
-    PyObject *fitness_call, *dynamics_call; /* laws written in Python, or NULL */
+    ep_calls calls; /* laws written in Python */
     double *shift, *scale; /* input scaling, n_scaling numbers each */
     ep_real *near_shift, *near_scale; /* the same, rounded */
     bool exact_scaling; /* rounding changed no shift */
@@ -62,7 +62,7 @@ bool ep_network_look(ep_network *self, bool *entered);
 extern PyType_Spec ep_network_spec;
 /* Method tables of the files, joined by network.c. */
 extern PyMethodDef ep_network_build_methods[], ep_network_array_methods[], ep_network_run_methods[],
-    ep_network_step_methods[], ep_network_lock_methods[];
+    ep_network_step_methods[], ep_network_lock_methods[], ep_network_census_methods[];
 
 /* ---- network_table.c: the user's arrays as tables -------------------------------------------- */
 /* Rows of numbers of `object`; `keep` receives a reference that must be held while the table is in
@@ -87,12 +87,5 @@ void ep_feed_close(ep_feed *feed);
 /* What was checked may fit no longer: a loss or an input scaling was set. */
 void ep_forget_checked(ep_network *self);
 ep_intake ep_network_intake(const ep_network *self);
-
-/* ---- network_law.c: laws written in Python ---------------------------------------------------- */
-bool ep_call_fitness(void *network, const ep_signals *signals, ep_real *fitness, ep_error *error);
-bool ep_call_dynamics(void *network, const ep_cohort *cohort, ep_error *error);
-
-/* A structured array of deaths: step, population, birth, mass, fitness. */
-PyObject *ep_deaths_array(const ep_death *deaths, int64_t n);
 
 #endif

@@ -1,6 +1,8 @@
 /* network_step: the glass box: every piece of a step by itself, on the calling thread. */
 #include "python/network.h"
 
+#include "compact.h"
+
 #include "walk.h"
 
 #include <string.h>
@@ -172,7 +174,7 @@ static PyObject *compact(PyObject *object, PyObject *ignored) {
         return NULL;
     }
     int64_t before = ep_net_parameters(self->net);
-    PyObject *done = finished(self, ep_bury(self->net, &error), &error);
+    PyObject *done = finished(self, ep_compact_extinct(self->net, &error), &error);
     Py_XDECREF(done);
     return done ? PyBool_FromLong(before != ep_net_parameters(self->net)) : NULL;
 }
@@ -325,7 +327,7 @@ static census census_of(const ep_net *net) {
     return c;
 }
 
-static const ep_real LEAVING = -1; /* as good as dead to ep_bury, and told apart from it */
+static const ep_real LEAVING = -1; /* extinct for ep_compact_extinct, and told apart from it */
 
 /* Turns the mark `from` of every population that does not stay into `to`. */
 static void mark(ep_net *net, const census *c, ep_real from, ep_real to) {
@@ -358,7 +360,7 @@ static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
     ep_error error = {EP_OK, ""};
     if (ok) {
         mark(net, &c, 1, LEAVING);
-        ok = ep_bury(net, &error);
+        ok = ep_compact_extinct(net, &error);
         if (!ok) {
             mark(net, &c, LEAVING, 1);
         }

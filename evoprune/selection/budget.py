@@ -164,7 +164,7 @@ def _staying(network: Network, threshold: float) -> float:
     """About what share of the size will stay: the light ones count in part."""
     low = np.log(max(threshold, 1e-12))
     shares = [1.0]
-    for _, mass, *_ in census(network, 0.0, 0.0).values():
+    for _, mass, *_ in census(network, 0.0).values():
         logs = np.log(np.maximum(mass.astype(np.float64), 1e-12))
         weight = np.clip((logs - low) / max(1e-9, np.log(LIGHT) - low), 0, 1)
         shares.append(max(1e-3, float(weight.mean())) if len(weight) else 1.0)

@@ -1,0 +1,325 @@
+/* community: populations without a network: the type Community, which holds the vectors of a
+ * generation. They are flat, layer after layer, of founding size, indexed by birth id;
+ * evoprune.Community gives them names. */
+#include "python/community.h"
+
+#include <math.h>
+#include <string.h>
+
+bool ep_community_enter(ep_community *self) {
+    int idle = 0;
+    if (!atomic_compare_exchange_strong(&self->busy, &idle, 1)) {
+        PyErr_SetString(PyExc_RuntimeError, "community: another call is at work on it");
+        return false;
+    }
+    return true;
+}
+
+/* ---- made and freed --------------------------------------------------------------------------- */
+
+static bool make_groups(ep_community *self, const int64_t *founded) {
+    size_t n = (size_t)ep_max(1, self->founded);
+    self->group = PyMem_Calloc((size_t)ep_max(1, self->n_groups), sizeof *self->group);
+    self->column[0] = PyMem_Calloc(n * (EP_COLUMNS + EP_STATES), sizeof(ep_real));
+    self->costs = PyMem_Calloc(n, sizeof *self->costs);
+    if (!self->group || !self->column[0] || !self->costs) {
+        PyErr_NoMemory();
+        return false;
+    }
+    for (int c = 1; c < EP_COLUMNS; c++) {
+        self->column[c] = self->column[0] + (int64_t)n * c;
+    }
+    self->memory = self->column[0] + (int64_t)n * EP_COLUMNS;
+    for (int64_t j = 0; j < self->founded; j++) {
+        self->column[EP_MASS][j] = self->column[EP_ALIVE][j] = 1;
+        self->costs[j] = 1 / (double)self->founded;
+    }
+    int64_t at = 0;
+    for (int i = 0; i < self->n_groups; at += founded[i++]) {
+        self->group[i] = (ep_group){.n = founded[i],
+                                    .founded = founded[i],
+                                    .mass = self->column[EP_MASS] + at,
+                                    .fitness = self->column[EP_FITNESS_MEMORY] + at,
+                                    .alive = self->column[EP_ALIVE] + at,
+                                    .raw = self->column[EP_RAW] + at,
+                                    .state = self->memory + at * EP_STATES,
+                                    .costs = self->costs + at};
+    }
+    return true;
+}
+
+static PyObject *community_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"founded", "selection", "seed", "threshold", NULL};
+    PyObject *sizes, *selection;
+    double threshold = -1;
+    uint64_t seed = 0;
+    npy_intp any = -1;
+    ep_error error = {EP_OK, ""};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O&d:Community", names, &sizes, &selection,
+                                     ep_convert_u64, &seed, &threshold)) {
+        return NULL;
+    }
+    PyArrayObject *founded = ep_array_in(sizes, "founded", NPY_INT64, 1, &any);
+    allocfunc make = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    ep_community *self = founded ? (ep_community *)make(type, 0) : NULL;
+    ep_lawbook book = {0};
+    if (!self || !ep_lawbook_open(&book, selection)) {
+        ep_array_drop(founded);
+        Py_XDECREF((PyObject *)self);
+        return NULL;
+    }
+    const int64_t *n = PyArray_DATA(founded);
+    bool ok = true;
+    self->seed = seed;
+    self->n_groups = (int)PyArray_DIM(founded, 0);
+    for (int i = 0; ok && i < self->n_groups; i++) {
+        if (n[i] < 1 || n[i] > INT32_MAX || (self->founded += n[i]) > INT32_MAX) {
+            PyErr_Format(PyExc_ValueError,
+                         "founded: expected from 1 to 2^31 - 1 populations in all, got %lld",
+                         (long long)n[i]);
+            ok = false;
+        }
+    }
+    ok = ok && make_groups(self, n);
+    if (ok) {
+        self->generation = ep_generation_new(book.settings.at, book.dynamics,
+                                             book.dynamics_config.at, self->n_groups, n, &error);
+        self->fitness = book.fitness;
+        ok = self->generation && ep_config_copy(book.fitness->fields, book.fitness->config_size,
+                                                book.fitness_config.at, &self->fitness_config);
+        if (!ok && error.code == EP_OK) {
+            PyErr_NoMemory();
+        } else if (!ok) {
+            ep_raise(&error, NULL);
+        }
+    }
+    if (ok) {
+        self->calls = book.calls;
+        book.calls = (ep_calls){NULL, NULL};
+        self->generation->call = self->calls.dynamics ? ep_call_dynamics : NULL;
+        self->generation->context = &self->calls;
+        if (threshold >= 0) {
+            self->generation->settings.threshold = threshold;
+        }
+    }
+    ep_lawbook_close(&book);
+    ep_array_drop(founded);
+    if (!ok) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static int community_traverse(PyObject *object, visitproc visit, void *arg) {
+    ep_community *self = (ep_community *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->calls.fitness);
+    Py_VISIT(self->calls.dynamics);
+    return 0;
+}
+
+static int community_clear(PyObject *object) {
+    ep_community *self = (ep_community *)object;
+    Py_CLEAR(self->calls.fitness);
+    Py_CLEAR(self->calls.dynamics);
+    return 0;
+}
+
+static void community_dealloc(PyObject *object) {
+    ep_community *self = (ep_community *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    community_clear(object);
+    ep_generation_free(self->generation);
+    if (self->fitness) {
+        ep_config_free(self->fitness->fields, self->fitness_config);
+    }
+    PyMem_Free(self->group);
+    PyMem_Free(self->column[0]);
+    PyMem_Free(self->costs);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+/* ---- its vectors ------------------------------------------------------------------------------ */
+
+static PyObject *vector_of(const ep_real *from_, int64_t n) {
+    PyArrayObject *array = ep_array_vector(n, EP_NPY_REAL);
+    if (array && n) {
+        memcpy(PyArray_DATA(array), from_, (size_t)n * sizeof *from_);
+    }
+    return (PyObject *)array;
+}
+
+PyDoc_STRVAR(
+    state_doc,
+    "state()\n--\n\n"
+    "Copies of mass, fitness (its memory), alive, the dynamics' memory, costs, and the number "
+    "of generations: all that the next step depends on.");
+static PyObject *get_state(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    ep_community *self = (ep_community *)object;
+    if (!ep_community_enter(self)) {
+        return NULL;
+    }
+    PyArrayObject *costs = ep_array_vector(self->founded, NPY_FLOAT64);
+    PyObject *result = NULL;
+    if (costs) {
+        memcpy(PyArray_DATA(costs), self->costs, (size_t)self->founded * sizeof *self->costs);
+        result = Py_BuildValue("{s:N,s:N,s:N,s:N,s:O,s:L}", "mass",
+                               vector_of(self->column[EP_MASS], self->founded), "fitness",
+                               vector_of(self->column[EP_FITNESS_MEMORY], self->founded), "alive",
+                               vector_of(self->column[EP_ALIVE], self->founded), "memory",
+                               vector_of(self->memory, self->founded * EP_STATES), "costs", costs,
+                               "generation", (long long)self->number);
+        ep_array_drop(costs);
+    }
+    ep_community_leave(self);
+    return result;
+}
+
+static bool not_negative(PyArrayObject *array, const char *name) {
+    const ep_real *at = PyArray_DATA(array);
+    for (npy_intp i = 0; i < PyArray_SIZE(array); i++) {
+        if (!(at[i] >= 0 && isfinite(at[i]))) {
+            PyErr_Format(PyExc_ValueError, "%s: expected finite numbers of at least 0", name);
+            return false;
+        }
+    }
+    return true;
+}
+
+PyDoc_STRVAR(restore_doc,
+             "restore(mass=None, fitness=None, alive=None, memory=None, costs=None, "
+             "generation=None)\n--\n\nSets what `state` gives; None leaves it. All or nothing.");
+static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"mass", "fitness", "alive", "memory", "costs", "generation", NULL};
+    ep_community *self = (ep_community *)object;
+    PyObject *given[6] = {NULL, NULL, NULL, NULL, NULL, NULL};
+    PyArrayObject *array[5] = {NULL, NULL, NULL, NULL, NULL};
+    ep_real *to[] = {self->column[EP_MASS], self->column[EP_FITNESS_MEMORY], self->column[EP_ALIVE],
+                     self->memory};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OOOOOO:restore", names, &given[0], &given[1],
+                                     &given[2], &given[3], &given[4], &given[5]) ||
+        !ep_community_enter(self)) {
+        return NULL;
+    }
+    bool ok = true;
+    long long number = self->number;
+    for (int i = 0; ok && i < EP_COUNT(array); i++) {
+        if (!given[i] || given[i] == Py_None) {
+            continue;
+        }
+        npy_intp n = i == 3 ? self->founded * EP_STATES : self->founded;
+        array[i] = ep_array_in(given[i], names[i], i == 4 ? NPY_FLOAT64 : EP_NPY_REAL, 1, &n);
+        ok = array[i] && (i == 1 || i == 3 || i == 4 || not_negative(array[i], names[i]));
+        for (int64_t j = 0; ok && i == 4 && j < n; j++) {
+            double cost = ((const double *)PyArray_DATA(array[i]))[j];
+            if (!(cost >= 0 && cost < 1e300)) {
+                PyErr_SetString(PyExc_ValueError, "cost: expected finite numbers of at least 0");
+                ok = false;
+            }
+        }
+    }
+    if (ok && given[5] && given[5] != Py_None) {
+        number = PyLong_AsLongLong(given[5]);
+        if (number < 0 && !PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "generation: expected a number of at least 0");
+        }
+        ok = !PyErr_Occurred();
+    }
+    if (ok) {
+        for (int i = 0; i < EP_COUNT(to); i++) {
+            if (array[i]) {
+                memcpy(to[i], PyArray_DATA(array[i]), (size_t)PyArray_SIZE(array[i]) * sizeof **to);
+            }
+        }
+        if (array[4]) {
+            memcpy(self->costs, PyArray_DATA(array[4]),
+                   (size_t)self->founded * sizeof *self->costs);
+        }
+        self->number = number;
+    }
+    for (int i = 0; i < EP_COUNT(array); i++) {
+        ep_array_drop(array[i]);
+    }
+    ep_community_leave(self);
+    return ok ? Py_NewRef(Py_None) : NULL;
+}
+
+PyDoc_STRVAR(
+    price_doc,
+    "price(pressure)\n--\n\n"
+    "Fitness and upkeep (founded,) of populations as they are now, NaN of the extinct: "
+    "fitness corrected for its start at zero, upkeep what the next generation would take at "
+    "this pressure if fitness stayed.");
+static PyObject *price(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"pressure", NULL};
+    ep_community *self = (ep_community *)object;
+    double pressure;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d:price", names, &pressure) ||
+        !ep_community_enter(self)) {
+        return NULL;
+    }
+    PyArrayObject *fitness = ep_array_vector(self->founded, EP_NPY_REAL);
+    PyArrayObject *upkeep = ep_array_vector(self->founded, EP_NPY_REAL);
+    PyObject *result = NULL;
+    if (fitness && upkeep) {
+        const ep_generation *g = self->generation;
+        ep_real *f = PyArray_DATA(fitness), *c = PyArray_DATA(upkeep);
+        for (int64_t j = 0; j < self->founded; j++) {
+            f[j] = c[j] = (ep_real)NAN;
+        }
+        ep_generation_price(self->generation, self->group, self->number, pressure);
+        for (int64_t k = 0; k < g->n; k++) {
+            int64_t j = self->group[g->group[k]].mass - self->column[EP_MASS] + g->place[k];
+            f[j] = g->fitness[k];
+            c[j] = g->upkeep[k];
+        }
+        result = Py_BuildValue("(OO)", fitness, upkeep);
+    }
+    ep_array_drop(fitness);
+    ep_array_drop(upkeep);
+    ep_community_leave(self);
+    return result;
+}
+
+static PyMethodDef methods[] = {
+    {NULL, NULL, 0, NULL}, /* step, of community_step.c */
+    {"state", get_state, METH_NOARGS, state_doc},
+    EP_METHOD(restore, restore_doc),
+    EP_METHOD(price, price_doc),
+    EP_METHODS_END,
+};
+
+PyDoc_STRVAR(
+    community_doc,
+    "Community(founded, selection, seed=0)\n--\n\n"
+    "Populations without a network: founded gives the number of each layer, selection is a "
+    "dict as for Network.configure.");
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, (void *)community_doc},
+    {Py_tp_new, community_new},
+    {Py_tp_traverse, community_traverse},
+    {Py_tp_clear, community_clear},
+    {Py_tp_dealloc, community_dealloc},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "evoprune.core.Community",
+    .basicsize = sizeof(ep_community),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};
+
+int ep_community_add_type(PyObject *module) {
+    methods[0] = ep_community_step_methods[0]; /* the same every time, under the import lock */
+    PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
+    int failed = type ? PyModule_AddObjectRef(module, "Community", type) : -1;
+    Py_XDECREF(type);
+    return failed;
+}
