@@ -181,7 +181,9 @@ def _judge_state(path: Path) -> None:
     try:
         trainer.restore(path)
     except BaseException:
-        _accepted(lambda _: need(_digest(trainer) == before, "restore: not all or nothing"), None)
+        if _digest(trainer) != before:
+            _trainer.cache_clear()
+            _accepted(lambda _: need(False, "restore: not all or nothing"), None)
         raise
 
     def goes_on(_: Any) -> None:

@@ -56,6 +56,7 @@ class Scene:
 
     def __init__(self, random: Random, core: ModuleType | None = None) -> None:
         self.random, self.room = random, Room(random)
+        self.kept: dict[str, Any] = {}  # arrays of earlier calls
         self.core = core or random.choice(BOTH if random.random() < 0.7 else EVERY)
         self.spec = self._spec()
         self.net = self.core.Network(self.spec)
@@ -91,14 +92,33 @@ class Scene:
         return x.astype(self.core.dtype)
 
     def x(self) -> Any:
+        if "x" in self.kept and self.random.random() < 0.3:
+            return self._changed("x")
         x = self._plain_x(self.samples)
         if self.random.random() < 0.3:
             with np.errstate(all="ignore"):
                 x = x.astype(self.random.choice(hostile.DTYPES))
             x = hostile.laid_out(self.random, x)
+        self.kept["x"] = x
         return x
 
+    def _changed(self, name: str) -> Any:
+        """An array of an earlier call, perhaps with other numbers in it."""
+        array = self.kept[name]
+        writable = isinstance(array, np.ndarray) and array.flags.writeable and array.size
+        if writable and array.dtype.kind in "fiu" and self.random.random() < 0.5:
+            with np.errstate(all="ignore"):
+                value = self.random.choice([0, 1, 2, -1, 100, 2**31 - 1])
+                array.reshape(-1)[0] = np.array(value).astype(array.dtype)
+        return array
+
     def y(self) -> Any:
+        if "y" in self.kept and self.random.random() < 0.3:
+            return self._changed("y")
+        self.kept["y"] = self._new_y()
+        return self.kept["y"]
+
+    def _new_y(self) -> Any:
         random = np.random.default_rng(self.random.randrange(2**32))
         if self.loss == "cross_entropy":
             y = random.integers(0, max(1, self.outputs[-1]), (self.samples, *self.outputs[:-1]))
@@ -148,10 +168,22 @@ class Scene:
         }.items():
             if random.random() < 0.4:
                 made[name] = value
-        if random.random() < 0.1:
-            made["dynamics"] = lambda told: told["mass"] * np.float32(0.5)
+        if random.random() < 0.15:
+            made["dynamics"] = self._law
             made.pop("dynamics_config", None)
         return made
+
+    def _law(self, told: dict[str, Any]) -> Any:
+        """Dynamics in Python, which give what they should, or something else."""
+        chance = self.random.random()
+        if chance < 0.1:
+            self.room.act()
+        if chance < 0.8:
+            return told["mass"] * np.float32(0.5)
+        if chance < 0.9:
+            return hostile.spoiled(self.random, told["mass"])
+        told.clear()
+        return hostile.anything(self.random)
 
     def schedule(self, low: float, high: float) -> Any:
         return [self.random.uniform(low, high) for _ in range(self.steps)]
