@@ -54,7 +54,8 @@ class Runner:
             self._take(lines)
             if ended:
                 return cases
-            seed, _, call = log.read_bytes().rstrip(b"\0").decode().partition("\n")
+            last = log.read_bytes() if log.exists() else b""  # it may not even have begun
+            seed, _, call = last.rstrip(b"\0").decode(errors="replace").partition("\n")
             tail = errors.read_text(errors="replace")
         self._add(_death(seed, call, tail, done.returncode))
         return int(seed or first) - first + 1
