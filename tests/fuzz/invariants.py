@@ -17,8 +17,15 @@ def need(condition: Any, text: str) -> None:
         raise Broken(text)
 
 
-def check(net: Any, predict: bool = True, moments: bool = True) -> None:
-    """Raise Broken if a network of the core is inconsistent; `net` is not changed."""
+def check(net: Any, predict: bool = True, moments: bool = True, weights: bool = True) -> None:
+    """Raise Broken if a network of the core is inconsistent; `net` is not changed.
+
+    Args:
+        net: the network.
+        predict: try a prediction.
+        moments: look at the optimizer's arrays too.
+        weights: they must be finite; those of a file need not be, what was saved is loaded.
+    """
     facts = net.describe()
     axes = {axis["name"]: axis for axis in facts["axes"]}
     for name, axis in axes.items():
@@ -32,7 +39,7 @@ def check(net: Any, predict: bool = True, moments: bool = True) -> None:
         )
         need(0 <= axis["alive"] <= axis["n"], f"axis {name}: {axis['alive']} alive of {axis['n']}")
     for tensor in facts["tensors"]:
-        _check_tensor(net, tensor, axes, moments)
+        _check_tensor(net, tensor, axes, moments, weights)
     for row in facts["populations"]:
         alive = net.array(f"{row['layer']}.alive")
         living = int((alive > 0).sum())
@@ -52,14 +59,17 @@ def check(net: Any, predict: bool = True, moments: bool = True) -> None:
         need(len(net.predict(x)) == 2, "predict gives another number of rows")
 
 
-def _check_tensor(net: Any, tensor: dict[str, Any], axes: dict[str, Any], moments: bool) -> None:
+def _check_tensor(
+    net: Any, tensor: dict[str, Any], axes: dict[str, Any], moments: bool, weights: bool
+) -> None:
     name, role = tensor["name"], tensor["role"]
     shape = tuple(axes[axis]["n"] for axis in tensor["axes"])
     kinds = ("value", "first", "second") if moments else ("value",)
     for of in kinds:
         array = net.array(name, of)
         need(array.shape == shape, f"{name} {of}: shape {array.shape}, its axes say {shape}")
-        need(np.isfinite(array).all(), f"{name} {of}: not finite")
+        finite = weights or of != "value" or role not in ("decayed", "free")
+        need(not finite or np.isfinite(array).all(), f"{name} {of}: not finite")
     value = net.array(name)
     last = name.rpartition(".")[2]
     if role == "evolved":
