@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evoprune.common.checks import instance
 from evoprune.common.types import Array
+from evoprune.nets.network import Network
 from evoprune.nets.overview import census
 from evoprune.plot._ground import grey, is_dark, one
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from evoprune.nets.network import Network
 
 __all__ = ["features", "filters", "heads"]
 
@@ -49,6 +49,7 @@ def filters(
     Raises:
         ValueError: no such layer, or its weights are no pictures.
     """
+    instance("network", network, Network)
     name, births, mass, pictures = _pictures(network, layer, shape)
     order = np.argsort(-mass, kind="stable")[:most]
     pictures, births = pictures[order], births[order]
@@ -56,9 +57,8 @@ def filters(
     columns = max(1, min(n, int(np.ceil(np.sqrt(1.6 * n * high / wide)))))
     rows = -(-n // columns) if n else 1
     gap = max(1, round(0.12 * high))
-    ground = np.asarray(grey(ax, 0.0)) if ax is not None else None
     ax = one(ax, (8, min(9, 0.6 + 8 * rows * (high + gap) / (columns * (wide + gap)))))
-    ground = np.asarray(grey(ax, 0.0)) if ground is None else ground
+    ground = np.asarray(grey(ax, 0.0))
     sheet = np.tile(ground, (rows * (high + gap) - gap, columns * (wide + gap) - gap, 1))
     for i, picture in enumerate(pictures):
         r, c = i // columns * (high + gap), i % columns * (wide + gap)
@@ -175,6 +175,7 @@ def features(
     """
     from matplotlib import colormaps
 
+    instance("network", network, Network)
     people = census(network, 0.0, 0.0)
     facts = network.describe()
     reads = {row["name"]: row["inputs"] for row in facts["layers"]}
@@ -227,6 +228,7 @@ def heads(
     """
     from matplotlib import colormaps
 
+    instance("network", network, Network)
     facts = network.describe()
     found = [row for row in facts["layers"] if row["kind"] == "attention"]
     # The populations that a layer of attention leads to are what its heads are called by.
