@@ -55,7 +55,7 @@ def check(net: Any, predict: bool = True, moments: bool = True, weights: bool = 
         need(np.isfinite(value).all(), f"input {name} is not finite")
     embedded = any(layer["kind"] == "embedding" for layer in facts["layers"])
     if predict and not embedded:  # which takes codes, and input may be scaled
-        x = np.zeros((2, *net.spec["input"]), net.array(facts["tensors"][0]["name"]).dtype)
+        x = np.zeros((2, *net.spec["input"]), np.float32)
         need(len(net.predict(x)) == 2, "predict gives another number of rows")
 
 
