@@ -26,3 +26,20 @@ def test_what_a_picture_is_of(name, wrong):
 def test_where_a_picture_is_drawn(name, wrong):
     with pytest.raises(TypeError, match="ax: expected Axes, got"):
         DRAWN[name](ep.mlp(4, 4, 2), ax=wrong)
+
+
+def test_text():
+    with pytest.raises(TypeError, match="content: expected str, got int"):
+        ep.datasets.Text(3)
+    with pytest.raises(TypeError, match="content: expected str, got bytes"):
+        ep.datasets.Text("abcabcabc" * 9, context=2).encode(b"abc")
+    with pytest.raises(TypeError, match="network: expected Network, got str"):
+        ep.generate("a")
+
+
+@pytest.mark.parametrize("make", [ep.Chain, ep.Residual, lambda x: ep.Sequential(x, input=3)])
+def test_layers_in_a_list_that_holds_itself(make):
+    endless: list = [ep.Dense(3)]
+    endless.append(endless)
+    with pytest.raises(ValueError, match="layers.*: expected layers, got a list that holds itself"):
+        make(endless)

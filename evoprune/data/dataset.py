@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from evoprune.common.checks import instance
 from evoprune.common.types import Array
 
 Normaliser: TypeAlias = float | NDArray[np.float32]
@@ -311,4 +312,5 @@ def _thumbnails(data: Dataset, count: int = 10) -> str:
 
 
 def _code_points(content: str) -> NDArray[np.uint32]:
+    instance("content", content, str)
     return np.frombuffer(content.encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -43,6 +43,8 @@ def _argument(scene: Scene, method: str, parameter: str) -> Any:
         return scene.vector(-5, 5)
     if method == "loss_measure" and parameter == "y":
         return hostile.array(random, (scene.samples, *scene.outputs))
+    if method == "Network" and parameter == "births":
+        return scene.axes() if random.random() < 0.5 else {}
     return scene.valid(parameter)
 
 
