@@ -16,7 +16,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run build test check analyze bench peers wheel docs fmt clean
+.PHONY: help run build test fuzz check analyze bench peers wheel docs fmt clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ build: $(STAMPS)/build  ## compile the core, install the package into .venv, edi
 
 test: $(STAMPS)/build $(STAMPS)/test  ## the whole suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(STAMPS)/build $(STAMPS)/test  ## attack the core under sanitizers; ARGS="--hours 8", "--calls 1000000 --seed 7"
+	PYTHONPATH=.:tests $(BIN)/python -m fuzz --sanitize $(ARGS)
 
 check: $(STAMPS)/dev  ## format, lint, types, and a build in which warnings are errors
 	$(BIN)/ruff format --check $(PY_DIRS)

@@ -41,6 +41,10 @@ void ep_settings_close(ep_settings *settings);
 const void *ep_found(const void *row, const char *what, const char *name);
 
 /* ---- arrays -------------------------------------------------------------------------------- */
+/* `object` as NumPy makes an array of it; a new reference. Lists are copied first: NumPy reads them
+ * twice and believes their first length, while __index__ or __array__ of an element may change them
+ * in between. Raises ValueError for lists nested too deeply. */
+PyArrayObject *ep_array_of(PyObject *object, const char *name);
 /* `object` as a C-contiguous, aligned, native array of `type` (EP_NPY_REAL, NPY_INT64, ...): the
  * array itself where it is one already, else a copy. A new reference; to be read, not written.
  * shape[rank] is what is expected, -1 for any size. Raises TypeError where it is not made of real

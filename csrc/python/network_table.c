@@ -39,7 +39,7 @@ static bool rows_contiguous(PyArrayObject *array) {
 
 static bool as_table(PyObject *object, const char *name, int fallback, ep_table *table,
                      PyObject **keep) {
-    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(object);
+    PyArrayObject *array = ep_array_of(object, name);
     if (!array) {
         return false;
     }

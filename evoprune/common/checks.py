@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["known_keys", "meant", "number", "one_of", "whole"]
+__all__ = ["instance", "known_keys", "meant", "number", "one_of", "whole"]
 
 
 def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
@@ -44,6 +44,17 @@ def number(name: str, value: Any, low: float, high: float) -> float:
     if not low <= x <= high:
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
     return x
+
+
+def instance(name: str, value: Any, *kinds: type) -> None:
+    """Check that `value` is of one of some types.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:

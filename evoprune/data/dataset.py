@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import instance, number, whole
 from evoprune.common.types import Array
 from evoprune.data.inputs import as_numbers
 
@@ -419,4 +419,5 @@ def _thumbnails(data: Dataset, count: int = 10) -> str:
 
 
 def _code_points(content: str) -> NDArray[np.uint32]:
+    instance("content", content, str)
     return np.frombuffer(content.encode("utf-32-le", "surrogatepass"), np.uint32)

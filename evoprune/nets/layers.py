@@ -413,4 +413,7 @@ def _chain(nodes: Any, at: int) -> Chain:
         raise TypeError(f"layers[{at}]: expected {nodes.__name__}(...), got the class itself")
     if isinstance(nodes, str | bytes | dict) or not isinstance(nodes, Iterable):
         raise TypeError(f"layers[{at}]: expected a layer or a list of them, got {nodes!r}")
-    return Chain(*nodes)
+    try:
+        return Chain(*nodes)
+    except RecursionError:
+        raise ValueError(f"layers[{at}]: expected layers, got a list that holds itself") from None

@@ -5,14 +5,10 @@ It knows codes and probabilities; which network gives them and how it was traine
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from evoprune.common.checks import number, whole
-
-if TYPE_CHECKING:
-    from evoprune.nets.network import Network
+from evoprune.common.checks import instance, number, whole
+from evoprune.nets.network import Network
 
 __all__ = ["generate"]
 
@@ -46,6 +42,7 @@ def generate(
         ValueError: an empty prompt, a character that the vocabulary lacks, or a network that does
             not give a logit for each character at each position.
     """
+    instance("network", network, Network)
     letters = vocabulary if vocabulary is not None else _vocabulary(network)
     if not isinstance(letters, str) or not letters:
         raise ValueError("vocabulary: must be given, for a network whose classes are no characters")

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import whole
+from evoprune.common.checks import instance, whole
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
 from evoprune.data.table import inputs_of
+from evoprune.nets.network import Network
 from evoprune.nets.overview import census
 from evoprune.plot._ground import grey, is_dark, one
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from evoprune.nets.network import Network
 
 __all__ = ["features", "filters", "heads"]
 
@@ -53,6 +52,7 @@ def filters(
     Raises:
         ValueError: no such layer, or its weights are no pictures.
     """
+    instance("network", network, Network)
     name, births, mass, pictures = _pictures(network, layer, _rows_and_columns(network, shape))
     order = np.argsort(-mass, kind="stable")[:most]
     pictures, births = pictures[order], births[order]
@@ -60,9 +60,8 @@ def filters(
     columns = max(1, min(n, int(np.ceil(np.sqrt(1.6 * n * high / wide)))))
     rows = -(-n // columns) if n else 1
     gap = max(1, round(0.12 * high))
-    ground = np.asarray(grey(ax, 0.0)) if ax is not None else None
     ax = one(ax, (8, min(9, 0.6 + 8 * rows * (high + gap) / (columns * (wide + gap)))))
-    ground = np.asarray(grey(ax, 0.0)) if ground is None else ground
+    ground = np.asarray(grey(ax, 0.0))
     sheet = np.tile(ground, (rows * (high + gap) - gap, columns * (wide + gap) - gap, 1))
     for i, picture in enumerate(pictures):
         r, c = i // columns * (high + gap), i % columns * (wide + gap)
@@ -195,6 +194,7 @@ def features(
     """
     from matplotlib import colormaps
 
+    instance("network", network, Network)
     people = census(network, 0.0)
     facts = network.describe()
     reads = {row["name"]: row["inputs"] for row in facts["layers"]}
@@ -247,6 +247,7 @@ def heads(
     """
     from matplotlib import colormaps
 
+    instance("network", network, Network)
     facts = network.describe()
     found = [row for row in facts["layers"] if row["kind"] == "attention"]
     # The populations that a layer of attention leads to are what its heads are called by.

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evoprune.common.checks import instance
 from evoprune.common.table import number, share
 from evoprune.common.types import Array
+from evoprune.nets.network import Network
 from evoprune.nets.overview import census
 from evoprune.plot._ground import colours, grey, label, legend, one, paint
+from evoprune.records.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from evoprune.nets.network import Network
-    from evoprune.records.history import History
 
 __all__ = ["fitness", "pareto", "structure"]
 
@@ -46,6 +47,7 @@ def fitness(
     Returns:
         The Axes.
     """
+    instance("source", source, Network, History)
     ax = one(ax, (8, 5))
     people, threshold = _people(source, pressure)
     ratios = []
@@ -123,6 +125,7 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
+    instance("network", network, Network)
     people = census(network, 0.0)
     born = network.born
     costs = _costs(network)
