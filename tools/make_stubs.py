@@ -155,7 +155,7 @@ def stub() -> str:
         "    Diverged: type[ArithmeticError]",
         "    dtype: str",
         "    __name__: str",
-        "    def Network(self, spec: dict[str, Any]) -> _Network: ...",
+        "    def Network(\n        self, spec: dict[str, Any], births: dict[str, Any] = ..., most: int = ...\n    ) -> _Network: ...",
     ]
     for name in sorted(vars(core)):
         thing = getattr(core, name)

@@ -191,7 +191,53 @@ static PyObject *spec_of(const ep_net *net) {
     return spec;
 }
 
-static bool build(ep_network *self, PyObject *spec) {
+/* Narrows one axis to the populations whose birth ids are given. */
+static bool narrow(ep_net *net, PyObject *name, PyObject *births) {
+    const char *text = text_of(name, "births");
+    int axis = -1;
+    for (int i = 0; text && i < net->n_populations; i++) {
+        int of = net->populations[i].axis;
+        axis = strcmp(net->axes[of].name, text) == 0 ? of : axis;
+    }
+    if (axis < 0) {
+        if (text) {
+            PyErr_Format(PyExc_ValueError, "births: %R is no axis with populations", name);
+        }
+        return false;
+    }
+    npy_intp any = -1;
+    PyArrayObject *ids = ep_array_in(births, "births", NPY_INT64, 1, &any);
+    if (!ids) {
+        return false;
+    }
+    ep_error error = {EP_OK, ""};
+    bool ok = ep_net_narrow(net, axis, PyArray_DIM(ids, 0), PyArray_DATA(ids), &error);
+    ep_array_drop(ids);
+    if (!ok) {
+        ep_raise(&error, NULL);
+    }
+    return ok;
+}
+
+/* Sets the living shape, and checks that the tensors then have at most `most` elements. */
+static bool set_shape(ep_net *net, PyObject *births, long long most) {
+    PyObject *items = births ? PyMapping_Items(births) : PyList_New(0);
+    bool ok = items != NULL;
+    for (Py_ssize_t i = 0; ok && i < PyList_Size(items); i++) {
+        PyObject *pair = PyList_GetItem(items, i);
+        ok = narrow(net, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1));
+    }
+    Py_XDECREF(items);
+    int64_t n = ok ? ep_net_elements(net) : 0;
+    if (ok && most >= 0 && (n < 0 || n > most)) {
+        PyErr_Format(PyExc_ValueError,
+                     "spec: expected arrays of at most %lld elements in all, got more", most);
+        ok = false;
+    }
+    return ok;
+}
+
+static bool build(ep_network *self, PyObject *spec, PyObject *births, long long most) {
     self->net = net_of_input(spec);
     PyObject *layers = self->net ? item(spec, "layers", true, "spec") : NULL;
     PyObject *list = layers ? PySequence_List(layers) : NULL;
@@ -200,6 +246,7 @@ static bool build(ep_network *self, PyObject *spec) {
         ok = add_layer(self->net, PyList_GetItem(list, i));
     }
     Py_XDECREF(list);
+    ok = ok && set_shape(self->net, births, most);
     ep_error error = {EP_OK, ""};
     if (!ok || !ep_net_build(self->net, &error)) {
         if (ok) {
@@ -207,7 +254,7 @@ static bool build(ep_network *self, PyObject *spec) {
         }
         return false;
     }
-    self->input_width = self->net->values[0].width;
+    self->input_width = ep_net_founding_width(self->net);
     self->living = PyMem_Calloc((size_t)self->input_width, sizeof *self->living);
     self->shift = PyMem_Calloc(1, sizeof *self->shift);
     self->scale = PyMem_Calloc(1, sizeof *self->scale);
@@ -217,15 +264,17 @@ static bool build(ep_network *self, PyObject *spec) {
     }
     self->scale[0] = 1;
     self->n_scaling = 1;
-    self->all_living = true;
+    self->all_living = !ep_living_inputs(self->net, self->living);
     self->spec = spec_of(self->net);
     return self->spec != NULL;
 }
 
 static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"spec", NULL};
-    PyObject *spec;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Network", names, &PyDict_Type, &spec)) {
+    static char *names[] = {"spec", "births", "most", NULL};
+    PyObject *spec, *births = NULL;
+    long long most = -1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!L:Network", names, &PyDict_Type, &spec,
+                                     &PyDict_Type, &births, &most)) {
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -235,7 +284,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     }
     self->state = PyType_GetModuleState(type);
     atomic_init(&self->busy, 0);
-    if (!build(self, spec)) {
+    if (!build(self, spec, births, most)) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -363,11 +412,12 @@ static PyGetSetDef getset[] = {
 
 PyDoc_STRVAR(
     network_doc,
-    "Network(spec)\n--\n\n"
+    "Network(spec, births={}, most=-1)\n--\n\n"
     "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
     "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
     "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
-    "where it cannot be held.");
+    "where it cannot be held. births: birth ids, ascending, of the living populations of an axis; all "
+    "live where none are given. most: refuse a spec whose tensors have more elements in all.");
 
 static PyMethodDef *joined(void) {
     static PyMethodDef all[40]; /* written once, the same every time, under the import lock */

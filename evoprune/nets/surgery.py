@@ -7,6 +7,7 @@ computes is not known here; where its masses can be folded, _folding.py knows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,7 @@ def living(
 
 def copy(network: Network) -> Network:
     """Make another network, equal in every number."""
-    other = type(network)(network.spec, network.dtype)
-    other.core.shrink(_births(network))
+    other = type(network)(network.spec, network.dtype, births=_births(network))
     for name, array in network.items():
         other[name] = array
     for mine, theirs in zip(network.moments, other.moments, strict=True):
@@ -67,7 +67,7 @@ def _births(network: Network) -> dict[str, Array]:
 def _like(other: Network, network: Network) -> Network:
     other.scale_input(*network.input_scaling)
     other.loss, other.selection, other.pressure = network.loss, network.selection, network.pressure
-    other.notes = dict(network.notes)
+    other.notes = deepcopy(network.notes)
     return other
 
 
