@@ -155,7 +155,9 @@ def stub() -> str:
         "    Diverged: type[ArithmeticError]",
         "    dtype: str",
         "    __name__: str",
-        "    def Network(\n        self, spec: dict[str, Any], births: dict[str, Any] = ..., most: int = ...\n    ) -> _Network: ...",
+        "    def Network(",
+        "        self, spec: dict[str, Any], births: dict[str, Any] = ..., most: int = ...",
+        "    ) -> _Network: ...",
     ]
     for name in sorted(vars(core)):
         thing = getattr(core, name)

@@ -1,4 +1,4 @@
-"""Named plain arrays as the bytes of an .npz file, and back, with memory bounded by the file's size.
+"""Named plain arrays as the bytes of an .npz file, and back, in memory bounded by the file's size.
 
 NumPy's own reader believes every size that a file states and can unpickle objects. This one reads
 the zip directory first and refuses what would unpack to more memory than the file's size allows.
@@ -31,7 +31,7 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
     """Return the content of an .npz file: compressed, unless that is more than `unpack` takes."""
     for write in (np.savez_compressed, np.savez):
         file = io.BytesIO()
-        write(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        write(file, allow_pickle=False, **arrays)
         content = file.getvalue()
         if sum(a.nbytes for a in arrays.values()) <= _most(content):
             break

@@ -148,7 +148,7 @@ def _expect(name: str, good: bool, wanted: str) -> None:
 
 def _meta(text: Array) -> dict[str, Any]:
     _expect("meta", text.ndim == 0 and text.dtype.kind == "U", "a text")
-    meta = json.loads(str(text))
+    meta: dict[str, Any] = json.loads(str(text))
     _expect("meta", isinstance(meta, dict) and meta.get("format") == FORMAT, "that of a history")
     if meta.get("version") != VERSION:
         raise ValueError(f"version: expected {VERSION}, got {meta.get('version')!r}")
