@@ -168,4 +168,4 @@ def _unpack(file: Path) -> NDArray[np.uint8]:
         ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{file}: the gzip stream is damaged: {error}") from error
-    return np.frombuffer(bytes(content), np.uint8)
+    return np.frombuffer(content, np.uint8)

@@ -148,7 +148,7 @@ def _expect(name: str, good: bool, wanted: str) -> None:
 
 def _meta(text: Array) -> dict[str, Any]:
     _expect("meta", text.ndim == 0 and text.dtype.kind == "U", "a text")
-    meta: dict[str, Any] = json.loads(str(text))
+    meta: Any = json.loads(str(text))
     _expect("meta", isinstance(meta, dict) and meta.get("format") == FORMAT, "that of a history")
     if meta.get("version") != VERSION:
         raise ValueError(f"version: expected {VERSION}, got {meta.get('version')!r}")
@@ -163,7 +163,7 @@ def _meta(text: Array) -> dict[str, Any]:
     _expect("born", all(type(n) is int and 1 <= n < 2**31 for n in born), "counts")
     _expect("settings", isinstance(meta["settings"], dict), "a dict")
     _expect("interrupted", isinstance(meta["interrupted"], bool), "true or false")
-    return meta
+    return dict(meta)
 
 
 def _columns(columns: Mapping[str, Array]) -> None:

@@ -35,10 +35,6 @@ class Schedules(NamedTuple):
     pressure: NDArray[np.float64]
     strength: NDArray[np.float64]
 
-    def cut(self, start: int, stop: int) -> Schedules:
-        """Steps start to stop - 1 of it."""
-        return Schedules(*(numbers[start:stop] for numbers in self))
-
 
 class ArrayFeed:
     """Batches drawn by the core from whole arrays: shuffled anew every epoch, by the seed.
@@ -60,10 +56,12 @@ class ArrayFeed:
             raise ValueError(f"data: expected at least one sample, got shape {x.shape}")
         self.table, self.shuffle, self.scaling = table, shuffle, scaling
         self._before = 0  # steps of the network before the last call of `run`
-        samples = len(x if rows is None else rows)
-        self.batch = min(batch, samples)
+        self.samples: int | None = len(x if rows is None else rows)
+        self.batch = min(batch, self.samples)
         # With steps given, the core's own rounds through the data go on across epochs of so many.
-        self.per_epoch = -(-samples // self.batch) if steps is None else whole("steps", steps, 1)
+        self.per_epoch = (
+            -(-self.samples // self.batch) if steps is None else whole("steps", steps, 1)
+        )
 
     def check(self, network: Network) -> None:
         """Raise what training would, before the first step; reads every label."""
@@ -104,6 +102,7 @@ class BatchFeed:
 
     shuffle = False
     scaling: Scaling | None = None
+    samples: int | None = None  # unknown
 
     def __init__(self, batches: Iterable[Pair], per_epoch: int | None) -> None:
         if per_epoch is None:
