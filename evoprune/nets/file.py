@@ -242,8 +242,11 @@ def _loss(value: Any) -> Loss:
 
 
 def _scaling(part: str, array: Array) -> float | Array:
-    if array.ndim != 1 or array.size == 0 or array.dtype.kind != "f":
-        raise ValueError(f"input:{part}: expected one number, or one for each input feature")
+    good = array.ndim == 1 and array.size and array.dtype.kind == "f"
+    if not good or not np.isfinite(array).all():
+        raise ValueError(
+            f"input:{part}: expected finite numbers, one or one for each input feature"
+        )
     return array if array.size > 1 else float(array[0])
 
 

@@ -313,7 +313,13 @@ class Network:
         return bool(self.core.compact())
 
     def kill(self, layer: str, births: ArrayLike) -> None:
-        """Let populations of a layer die, by birth id; their places go at the next compaction."""
+        """Let populations of a layer die, by birth id; their places go at the next compaction.
+
+        Raises:
+            KeyError: no such layer of populations; those that there are, are listed.
+            ValueError: a birth id that is not among the living.
+        """
+        surgery.population(self.describe(), layer)
         self.core.kill(layer, births)
 
     def train(self, *args: Any, **settings: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ __all__ = ["generate"]
 
 def generate(
     network: Network,
-    prompt: str = "\n",
+    prompt: str | None = None,
     length: int = 500,
     *,
     temperature: float = 0.8,
@@ -31,7 +31,8 @@ def generate(
 
     Args:
         network: reads codes (context,), gives logits (context, vocabulary), as `charlm` does.
-        prompt: what to go on from, at least one character; the last `context` of them are read.
+        prompt: what to go on from, at least one character; the last `context` of them are read. A
+            new line if not given, or the vocabulary's first character if that has none.
         length: how many characters to add.
         temperature: logits are divided by it; 0 takes the likeliest character always.
         top: draw among so many likeliest characters only; 0: among all.
@@ -45,13 +46,20 @@ def generate(
         ValueError: an empty prompt, a character that the vocabulary lacks, or a network that does
             not give a logit for each character at each position.
     """
+    from evoprune.nets.network import Network
+
+    if not isinstance(network, Network):
+        raise TypeError(f"network: expected a Network, got {type(network).__name__}")
     letters = vocabulary if vocabulary is not None else network.notes.get("vocabulary")
     if not isinstance(letters, str) or not letters:
         raise ValueError("vocabulary: must be given, for a network that has none in its notes")
     length, top = whole("length", length, 0), whole("top", top, 0)
+    seed = whole("seed", seed, 0, 2**63 - 1)
     temperature = number("temperature", temperature, 0, 1e6)
     context = int(np.prod(network.spec["input"]))
     codes = []
+    if prompt is None:
+        prompt = "\n" if "\n" in letters else letters[0]
     for at, letter in enumerate(prompt):
         if letter not in letters:
             raise ValueError(f"prompt: character {letter!r} at {at} is not in the vocabulary")
@@ -63,13 +71,15 @@ def generate(
     window = np.zeros((1, context), np.int64)
     for _ in range(length):
         seen = codes[-context:]
-        window[0, : len(seen)] = seen  # what lies behind is not seen from there
+        window[0, : len(seen)] = seen  # the network does not read past its position
         logits = network.predict(window)
         if logits.shape != (1, context, len(letters)):
             raise ValueError(
                 f"network: expected logits of shape ({context}, {len(letters)}) for a sample, "
                 f"got {logits.shape[1:]}"
             )
+        if not np.isfinite(logits[0, len(seen) - 1]).all():
+            raise ValueError("network: expected finite logits, got NaN or infinity")
         codes.append(_draw(logits[0, len(seen) - 1].astype(np.float64), temperature, top, random))
     return "".join(letters[code] for code in codes[start:])
 

@@ -55,7 +55,7 @@ class Template:
                 )
         try:
             self.filled(dict.fromkeys(FIELDS, 1.0))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, LookupError) as error:
             raise ValueError(f"{name}: a format of {text!r} does not fit ({error})") from None
 
     def check(self, validates: bool) -> None:

@@ -91,7 +91,8 @@ def write(state: State, path: str | PathLike[str]) -> None:
     callbacks = []
     for i, (kind, memory) in enumerate(state.callbacks):
         networks = {k: v for k, v in memory.items() if isinstance(v, Network)}
-        extra |= {f"callback{i}.{k}": file.to_bytes(v) for k, v in networks.items()}
+        for name, network in networks.items():
+            extra[f"callback{i}.{name}"] = file.to_bytes(network, moments=True)
         rest = {k: v for k, v in memory.items() if k not in networks}
         callbacks.append({"kind": kind, "values": rest, "networks": sorted(networks)})
     file.save(
