@@ -101,13 +101,22 @@ def to_bytes(
         "facts": plain("facts", dict(facts or {})),
     }
     text = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
-    content = serialised(arrays, text)
-    header = struct.unpack("<Q", content[:8])[0]
-    if header > MOST_HEADER:
+    return _ordered(serialised(arrays, text))
+
+
+def _ordered(content: bytes) -> bytes:
+    """Return the same file with its metadata in alphabetical order: equal networks, equal bytes."""
+    size = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the arrays begin at a multiple of 8 bytes
+    if len(text) > MOST_HEADER:
         raise ValueError(
-            f"notes: expected names and notes of less than {MOST_HEADER} bytes in all, got {header}"
+            f"notes: expected names and notes of less than {MOST_HEADER} bytes in all, got "
+            f"{len(text)}"
         )
-    return content
+    return struct.pack("<Q", len(text)) + text + content[8 + size :]
 
 
 def load(path: str | PathLike[str]) -> Network:

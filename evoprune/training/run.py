@@ -10,6 +10,7 @@ import statistics
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from dataclasses import MISSING, dataclass, fields
 from types import FrameType, TracebackType
@@ -242,7 +243,9 @@ class Bar:
     def __init__(self, run: Run, wanted: bool) -> None:
         self._bar: Any = None
         if wanted and run.total:
-            from tqdm.auto import tqdm
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a plain bar
+                from tqdm.auto import tqdm
 
             self._bar = tqdm(total=run.total, initial=run.done, unit="step", dynamic_ncols=True)
 
