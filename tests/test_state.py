@@ -1,9 +1,10 @@
-"""The state of a trainer: callbacks, copies, pickle, files; resumed runs equal uninterrupted ones."""
+"""The state of a trainer: callbacks, copies, pickle, files; resumed equals uninterrupted."""
 
 from __future__ import annotations
 
 import copy
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -393,6 +394,6 @@ def test_a_schedule_by_blocks_is_the_whole_one(schedule, steps):
     whole, numbers = schedule(steps), Numbers("rate", schedule, steps)
     random = np.random.default_rng(0)
     cuts = sorted({0, steps, *random.integers(0, steps + 1, 5).tolist()})
-    parts = [numbers.cut(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [numbers.cut(a, b) for a, b in pairwise(cuts)]
     assert np.array_equal(np.concatenate(parts), whole)
     assert numbers.highest() == whole.max()

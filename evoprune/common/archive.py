@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from math import prod
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib import format as npy
@@ -23,8 +24,21 @@ __all__ = ["RATIO", "ROOM", "pack", "unpack"]
 ROOM = 64 << 20  # bytes that any file may unpack to
 RATIO = 64  # bytes beyond it that each byte of a file may unpack to
 
-BROKEN = (OSError, ValueError, TypeError, EOFError, KeyError, RuntimeError, OverflowError,
-          SyntaxError, zipfile.BadZipFile, zlib.error, struct.error)  # fmt: skip
+BROKEN = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,  # also RecursionError: a header of NumPy's is an expression of Python
+    SyntaxError,
+    TokenError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def pack(arrays: Mapping[str, Array]) -> bytes:

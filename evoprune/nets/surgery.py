@@ -184,7 +184,7 @@ def _scores(
     if by == "mass":
         return {row["layer"]: _mass(network, row["layer"]) for row in rows}
     if by == "random":
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(whole("prune: seed", seed, 0, 2**63 - 1))
         return {r["layer"]: random.random(len(network[f"{r['layer']}.mass"])) for r in rows}
     if by == "norm":
         return {row["layer"]: _owned_norm(network, facts, row["axis"]) for row in rows}

@@ -417,7 +417,8 @@ class History(Mapping[str, Array]):
         if not self.epochs:
             return "History: no epoch yet"
         parts = [f"{self['epoch'][-1]:g} epochs", f"{self.steps_done:,} steps"]
-        parts.append(f"loss {self['loss'][-1]:.4f}")
+        if "loss" in self:
+            parts.append(f"loss {self['loss'][-1]:.4f}")
         for name, text in (
             ("validation_accuracy", "validation accuracy"),
             ("accuracy", "accuracy"),
@@ -425,7 +426,7 @@ class History(Mapping[str, Array]):
             if name in self and not np.isnan(self[name][-1]):
                 parts.append(f"{text} {self[name][-1]:.2%}")
                 break
-        if self.layers:
+        if self.layers and "alive" in self:
             parts.append(f"{self['alive'][-1]:,.0f} of {sum(self.born):,} alive")
         if self.interrupted:
             parts.append("interrupted")

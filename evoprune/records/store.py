@@ -173,7 +173,8 @@ def _columns(columns: Mapping[str, Array]) -> None:
         lengths.add(len(column))
     _expect("epochs", len(lengths) <= 1, "columns of one length")
     if columns:
-        _expect("epochs", f"{COLUMN}epoch" in columns, "a column epoch")
+        for name in ("epoch", "loss"):
+            _expect("epochs", COLUMN + name in columns, f"a column {name}")
         epoch = columns[f"{COLUMN}epoch"]
         _expect("epochs.epoch", bool(np.isfinite(epoch).all()), "finite numbers")
         _expect("epochs.epoch", bool((np.diff(epoch) > 0).all()), "ascending numbers")

@@ -36,7 +36,7 @@ SHOWN = (
 )  # fmt: skip
 
 
-# ---- show ----------------------------------------------------------------------------------------
+# ---- show --------------------------------------------------------------------------------------
 
 
 def show(options: argparse.Namespace) -> int:
@@ -103,7 +103,7 @@ def _show_history(history: History, options: argparse.Namespace) -> None:
     print(f"\n{len(history.extinctions):,} extinctions")
 
 
-# ---- generate, predict, evaluate -----------------------------------------------------------------
+# ---- generate, predict, evaluate ---------------------------------------------------------------
 
 
 def generate(options: argparse.Namespace) -> int:
@@ -204,7 +204,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# ---- bench, data -----------------------------------------------------------------------------------
+# ---- bench, data -------------------------------------------------------------------------------
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -282,7 +282,7 @@ def data(options: argparse.Namespace) -> int:
     return 0
 
 
-# ---- what other parts of the package do ------------------------------------------------------------
+# ---- what other parts of the package do --------------------------------------------------------
 
 
 def export(options: argparse.Namespace) -> int:

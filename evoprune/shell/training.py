@@ -230,8 +230,8 @@ def _write(
         error = late
     if error is not None:
         raise Failed(
-            f"{error.filename}: {error.strerror}; the run has stopped. What is in {folder} is whole: "
-            f"make room, then `evoprune resume {folder}` goes on from its last state"
+            f"{error.filename}: {error.strerror}; the run has stopped. The files in {folder} are "
+            f"whole; make room, then `evoprune resume {folder}` goes on from the last state"
         )
 
 
