@@ -26,7 +26,7 @@ Array = NDArray[Any]
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _IDX_U1 = 0x08
 _CIFAR_RECORD = 1 + 3 * 32 * 32
-_ROOM, _RATIO = 16 << 20, 200  # bytes that any packed file may give, and for each byte of it
+_ROOM, _RATIO = 16 << 20, 64  # bytes that any packed file may give, and for each byte of it
 
 
 def read_idx(path: str | PathLike[str], expect: int | None = None) -> Array:

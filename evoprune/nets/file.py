@@ -202,31 +202,28 @@ def _rebuild(text: Mapping[str, str], arrays: dict[str, Array]) -> Parts:
 
 
 def check(network: Network) -> None:
-    """Check that a network's numbers are possible: what training never leads to is refused.
+    """Check that a network's numbers are possible.
 
     Raises:
-        ValueError: a mass or a variance that is negative or not finite, an `alive` that is neither
-            0 nor 1, an extinct population with a mass, a fitness that is not finite, or a second
-            moment that is negative; the array is named.
+        ValueError: a number that is not finite, a mass or a variance that is negative, an `alive`
+            that is neither 0 nor 1, an extinct population with a mass, or a second moment that is
+            negative; the array is named.
     """
+    first, second = network.moments
     for tensor in network.describe()["tensors"]:
         name, role = tensor["name"], tensor["role"]
-        part = name.rpartition(".")[2]
-        if role == "evolved" or (role == "tracked" and part == "variance"):
-            array = network[name]
-            if not (np.isfinite(array).all() and (array >= 0).all()):
-                raise ValueError(f"{name}: expected finite numbers of at least 0")
-        elif role == "tracked" and part == "alive":
-            array, mass = network[name], network[f"{name.removesuffix('alive')}mass"]
+        part, array = name.rpartition(".")[2], network[name]
+        if not (np.isfinite(array).all() and np.isfinite(first[name]).all()):
+            raise ValueError(f"{name}: expected finite numbers, also as first moments")
+        if not (second[name] >= 0).all():  # which may be infinite, after a gradient of 1e20
+            raise ValueError(f"{name}: expected second moments of at least 0")
+        if (role == "evolved" or (role == "tracked" and part == "variance")) and (array < 0).any():
+            raise ValueError(f"{name}: expected numbers of at least 0")
+        if role == "tracked" and part == "alive":
             if not ((array == 0) | (array == 1)).all():
                 raise ValueError(f"{name}: expected 0 or 1 for each population")
-            if (mass[array == 0] != 0).any():
+            if network[f"{name.removesuffix('alive')}mass"][array == 0].any():
                 raise ValueError(f"{name}: expected a mass of 0 for each extinct population")
-        elif role == "tracked":
-            if not np.isfinite(network[name]).all():
-                raise ValueError(f"{name}: expected finite numbers")
-        elif not (network.moments[1][name] >= 0).all():
-            raise ValueError(f"second:{name}: expected numbers of at least 0")
 
 
 def _dict(text: Mapping[str, str], key: str) -> dict[str, Any]:
