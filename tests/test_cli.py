@@ -545,3 +545,37 @@ def test_tables_fit_the_terminal(columns, trained, monkeypatch, capsys):
     if columns >= 80:
         Table(width=columns).show(history, ep.load(trained[1] / "model.safetensors"))
         assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
+
+
+def test_a_terminal_gets_a_bar_and_lines_that_fit(folder, tmp_path):
+    import pty
+    import termios
+
+    main, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 72))
+    command = [sys.executable, "-m", "evoprune", "train", str(folder), *map(str, TRAIN)]
+    process = subprocess.Popen(
+        [*command, "--out", "run"],
+        stdout=terminal,
+        stderr=terminal,
+        cwd=tmp_path,
+        env=env() | {"COLUMNS": "72", "TERM": "dumb"},
+    )
+    os.close(terminal)
+    text = b""
+    while True:
+        try:
+            part = os.read(main, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        text += part
+    assert process.wait(60) == 0
+    os.close(main)
+    pieces = text.decode().replace("\r", "\n").split("\n")
+    assert any("%|" in piece for piece in pieces)  # a bar
+    rows = [piece for piece in pieces if piece.split()[:1] == ["12"]]
+    assert len(rows) == 1
+    assert max(len(piece) for piece in pieces if "populations1" in piece) <= 72
+    assert len(rows[0]) <= 72

@@ -50,8 +50,8 @@ def as_text(
 def _narrowed(
     lines: list[list[str]], widths: list[int], most: int
 ) -> tuple[list[list[str]], list[int]]:
-    """Cut the first two columns to 8 characters at least, then leave out the last ones."""
-    for i in range(min(2, len(widths))):
+    """Cut the second and the first column to 8 characters at least, then leave out the last."""
+    for i in reversed(range(min(2, len(widths)))):
         excess = sum(widths) + 2 * (len(widths) - 1) - most
         if excess > 0:
             widths[i] = max(min(8, widths[i]), widths[i] - excess)

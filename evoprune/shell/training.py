@@ -48,7 +48,7 @@ RUN, STATE, MODEL, HISTORY, METRICS = (
     "metrics.json",
 )
 PICTURES = ("trajectories.png", "history.png")
-MINE = (RUN, STATE, MODEL, HISTORY, METRICS, *PICTURES)
+RESULTS = (STATE, MODEL, HISTORY, METRICS, *PICTURES)
 ASIDE = ("command", "verb", "completion", "config", "resume", "force", "out", "threads")
 FORMAT = "evoprune run"
 
@@ -58,7 +58,7 @@ def train(options: argparse.Namespace) -> int:
     folder = options.out or Path("run")
     if options.resume and (folder / RUN).exists():
         return _go_on(options, folder, _asked(options))
-    found = [name for name in MINE if (folder / name).exists()]
+    found = [name for name in RESULTS if (folder / name).exists()]
     if found and not options.force:
         raise ValueError(
             f"--out: {folder} holds a run already ({found[0]}); --resume goes on with it, --force "
