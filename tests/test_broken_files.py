@@ -173,14 +173,16 @@ def test_input_features_that_died_stay_dead_in_a_file(tmp_path):
 
 
 def test_a_branch_that_died_altogether_comes_back_dead(tmp_path):
-    branch = ep.Residual([ep.neurons(3), ep.Dense(4)])
-    net = ep.Sequential([ep.Dense(4), branch, ep.Dense(2)], input=5)
-    net.kill("populations1", np.arange(3))
+    net = ep.vit((4, 4, 1), 2, patch=2, dim=8, layers=1, heads=2)
+    for layer, n in net.born.items():
+        net.kill(layer, np.arange(n))
     net.compact()
+    assert set(net.alive.values()) == {0}
     net.save(tmp_path / "net.safetensors")
-    x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(4, 4, 4, 1)).astype(np.float32)
     for again in (ep.load(tmp_path / "net.safetensors"), net.copy()):
-        assert again.alive == {"populations1": 0}
+        assert again.alive == net.alive
+        assert again.born == net.born
         assert np.array_equal(again.predict(x), net.predict(x))
 
 
