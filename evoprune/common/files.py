@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -128,7 +127,7 @@ def _draft(folder: Path, wanted: Path) -> Iterator[tuple[int, Path]]:
     with suppress(OSError):
         _remove_stale(folder)
     while True:
-        draft = folder / f"{DRAFT}{secrets.token_hex(8)}{END}"
+        draft = folder / f"{DRAFT}{os.urandom(8).hex()}{END}"
         try:
             handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:

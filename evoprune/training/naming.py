@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from string import Formatter
@@ -48,6 +47,8 @@ class Template:
         self.fields = [str(field) for _, field, *_ in parts]
         for field in self.fields:
             if field not in FIELDS:
+                import difflib  # needed only here, and slow to import
+
                 close = difflib.get_close_matches(field, FIELDS, 1)
                 hint = f"; did you mean {close[0]}?" if close else ""
                 raise ValueError(
