@@ -22,7 +22,7 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(STAMPS)/native  ## train the paper's network on MNIST; model, history and plots in run/
-	$(BIN)/evoprune train mnist --out run/ $(ARGS)
+	$(BIN)/evoprune train mnist --out run/ --force $(ARGS)
 
 build: $(STAMPS)/build  ## compile the core, install the package into .venv, editable
 

@@ -278,10 +278,70 @@ int64_t ep_net_measure(ep_net *net) {
     return size;
 }
 
+bool ep_net_narrow(ep_net *net, int axis, int64_t n, const int64_t *id, ep_error *error) {
+    ep_axis *a = &net->axes[axis];
+    EP_ASSERT(!net->built && a->mortal && !a->birth);
+    for (int64_t j = 0; j < n; j++) {
+        if (id[j] < (j ? id[j - 1] + 1 : 0) || id[j] >= a->next_birth) {
+            return ep_fail(error, EP_BAD_VALUE,
+                           "births: expected ascending ids from 0 to %lld on axis %s, got %lld",
+                           (long long)a->next_birth - 1, a->name, (long long)id[j]);
+        }
+    }
+    a->birth = malloc((size_t)ep_max(1, n) * sizeof *a->birth);
+    if (!a->birth) {
+        return ep_fail(error, EP_NO_MEMORY, "network: out of memory for axis %s", a->name);
+    }
+    for (int64_t j = 0; j < n; j++) {
+        a->birth[j] = (int32_t)id[j];
+    }
+    a->n = n;
+    return true;
+}
+
+int64_t ep_net_elements(const ep_net *net) {
+    int64_t n = 0;
+    for (int i = 0; n >= 0 && i < net->n_tensors; i++) {
+        int64_t more = ep_axes_size(net->axes, net->tensors[i].rank, net->tensors[i].axis);
+        n = more < 0 || n > INT64_MAX / 2 || more > INT64_MAX / 2 ? -1 : n + more;
+    }
+    return n;
+}
+
+int64_t ep_net_founding_width(const ep_net *net) {
+    const ep_value *input = &net->values[0];
+    int64_t n = 1;
+    for (int d = 0; d < input->rank; d++) {
+        n = ep_times(n, net->axes[input->axis[d]].founded);
+    }
+    return n;
+}
+
+/* Multiply-adds and parameters at the founding shape, whatever the living one is. */
+static bool measure_founding(ep_net *net, ep_error *error) {
+    ep_axis *axes = malloc((size_t)net->n_axes * sizeof *axes);
+    if (!axes) {
+        return ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");
+    }
+    memcpy(axes, net->axes, (size_t)net->n_axes * sizeof *axes);
+    for (int i = 0; i < net->n_axes; i++) {
+        axes[i].n = axes[i].founded;
+    }
+    net->founding_flops = ep_net_flops(net, axes);
+    for (int i = 0; i < net->n_tensors; i++) {
+        const ep_tensor *tensor = &net->tensors[i];
+        if (tensor->role <= EP_EVOLVED) {
+            net->founding_parameters += ep_axes_size(axes, tensor->rank, tensor->axis);
+        }
+    }
+    free(axes);
+    return true;
+}
+
 static bool fill(ep_net *net, ep_error *error) {
     for (int i = 0; i < net->n_axes; i++) {
         ep_axis *axis = &net->axes[i];
-        if (!axis->mortal) {
+        if (!axis->mortal || axis->birth) {
             continue;
         }
         if (!ep_axis_found(axis)) {
@@ -351,8 +411,9 @@ bool ep_net_build(ep_net *net, ep_error *error) {
             "network: no memory for its parameters, gradients and moments (%.3g numbers each)",
             size < 0 ? 9.2e18 : (double)size);
     }
-    net->founding_flops = ep_net_flops(net, net->axes);
-    net->founding_parameters = ep_net_parameters(net);
+    if (!measure_founding(net, error)) {
+        return false;
+    }
     net->built = true;
     if (!fill(net, error)) {
         return false;

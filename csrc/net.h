@@ -57,6 +57,13 @@ void ep_net_free(ep_net *net);
 /* Adds a layer reading values `input`; takes a copy of `config`. Returns the value it writes or -1. */
 int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs, const int *input,
                const void *config, ep_error *error);
+/* Builds a mortal axis at a living shape: only its populations of these birth ids, ascending, which
+ * are copied. Called after the layers were added, before ep_net_build. */
+bool ep_net_narrow(ep_net *net, int axis, int64_t n, const int64_t *id, ep_error *error);
+/* Elements of all tensors at the living shape; -1: more than can be counted. */
+int64_t ep_net_elements(const ep_net *net);
+/* Elements of the input of one sample at the founding shape. */
+int64_t ep_net_founding_width(const ep_net *net);
 /* Lays out, allocates and fills. The last layer's output is the network's. */
 bool ep_net_build(ep_net *net, ep_error *error);
 /* Room for `rows` samples of training. Keeps what is there when it is enough. */

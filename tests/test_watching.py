@@ -72,12 +72,12 @@ def test_an_exception_in_a_callback_leaves_all_whole():
 
 
 def test_early_stopping():
-    stopping = ep.EarlyStopping("loss", patience=2, least=10.0)
+    stopping = ep.EarlyStopping("loss", patience=2, min_delta=10.0)
     trainer = make()
     history = fit(trainer, callbacks=[stopping])
     assert history.epochs == 3
     assert stopping.best_epoch == 1
-    restoring = ep.EarlyStopping("loss", patience=2, least=10.0, restore=True)
+    restoring = ep.EarlyStopping("loss", patience=2, min_delta=10.0, restore=True)
     trainer = make()
     fit(trainer, callbacks=[restoring])
     assert trainer.network.step == 5

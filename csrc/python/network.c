@@ -207,7 +207,54 @@ static PyObject *spec_of(const ep_net *net) {
     return spec;
 }
 
-static bool build(ep_network *self, PyObject *spec) {
+/* Narrows one axis to the populations whose birth ids are given. */
+static bool narrow(ep_net *net, PyObject *name, PyObject *births) {
+    char text[NAME + 1];
+    if (!text_of(name, "births", text)) {
+        return false;
+    }
+    int axis = -1;
+    for (int i = 0; i < net->n_populations; i++) {
+        int of = net->populations[i].axis;
+        axis = strcmp(net->axes[of].name, text) == 0 ? of : axis;
+    }
+    if (axis < 0) {
+        PyErr_Format(PyExc_ValueError, "births: %R is no axis with populations", name);
+        return false;
+    }
+    npy_intp any = -1;
+    PyArrayObject *ids = ep_array_in(births, "births", NPY_INT64, 1, &any);
+    if (!ids) {
+        return false;
+    }
+    ep_error error = {EP_OK, ""};
+    bool ok = ep_net_narrow(net, axis, PyArray_DIM(ids, 0), PyArray_DATA(ids), &error);
+    ep_array_drop(ids);
+    if (!ok) {
+        ep_raise(&error, NULL);
+    }
+    return ok;
+}
+
+/* Sets the living shape, and checks that the tensors then have at most `most` elements. */
+static bool set_shape(ep_net *net, PyObject *births, long long most) {
+    PyObject *items = births ? PyMapping_Items(births) : PyList_New(0);
+    bool ok = items != NULL;
+    for (Py_ssize_t i = 0; ok && i < PyList_Size(items); i++) {
+        PyObject *pair = PyList_GetItem(items, i);
+        ok = narrow(net, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1));
+    }
+    Py_XDECREF(items);
+    int64_t n = ok ? ep_net_elements(net) : 0;
+    if (ok && most >= 0 && (n < 0 || n > most)) {
+        PyErr_Format(PyExc_ValueError,
+                     "spec: expected arrays of at most %lld elements in all, got more", most);
+        ok = false;
+    }
+    return ok;
+}
+
+static bool build(ep_network *self, PyObject *spec, PyObject *births, long long most) {
     self->net = net_of_input(spec);
     PyObject *layers = self->net ? needed(spec, "layers", "spec") : NULL;
     PyObject *list = layers ? PySequence_List(layers) : NULL;
@@ -217,6 +264,7 @@ static bool build(ep_network *self, PyObject *spec) {
         ok = add_layer(self->net, PyList_GetItem(list, i));
     }
     Py_XDECREF(list);
+    ok = ok && set_shape(self->net, births, most);
     ep_error error = {EP_OK, ""};
     if (!ok || !ep_net_build(self->net, &error)) {
         if (ok) {
@@ -224,7 +272,7 @@ static bool build(ep_network *self, PyObject *spec) {
         }
         return false;
     }
-    self->input_width = self->net->values[0].width;
+    self->input_width = ep_net_founding_width(self->net);
     self->living = PyMem_Calloc((size_t)self->input_width, sizeof *self->living);
     self->shift = PyMem_Calloc(1, sizeof *self->shift);
     self->scale = PyMem_Calloc(1, sizeof *self->scale);
@@ -237,14 +285,16 @@ static bool build(ep_network *self, PyObject *spec) {
     self->scale[0] = self->near_scale[0] = 1;
     self->exact_scaling = true;
     self->n_scaling = 1;
-    self->all_living = true;
+    self->all_living = !ep_living_inputs(self->net, self->living);
     return true;
 }
 
 static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"spec", NULL};
-    PyObject *spec;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Network", names, &PyDict_Type, &spec)) {
+    static char *names[] = {"spec", "births", "most", NULL};
+    PyObject *spec, *births = NULL;
+    long long most = -1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!L:Network", names, &PyDict_Type, &spec,
+                                     &PyDict_Type, &births, &most)) {
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -253,7 +303,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return NULL;
     }
     self->state = PyType_GetModuleState(type);
-    if (!ep_lock_init(&self->lock) || !build(self, spec)) {
+    if (!ep_lock_init(&self->lock) || !build(self, spec, births, most)) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -438,11 +488,12 @@ static PyGetSetDef getset[] = {
 
 PyDoc_STRVAR(
     network_doc,
-    "Network(spec)\n--\n\n"
+    "Network(spec, births={}, most=-1)\n--\n\n"
     "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
     "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
     "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
-    "where it cannot be held.");
+    "where it cannot be held. births: birth ids, ascending, of the living populations of an axis; all "
+    "live where none are given. most: refuse a spec whose tensors have more elements in all.");
 
 static PyMethodDef *joined(void) {
     static PyMethodDef all[48]; /* written once, the same every time, under the import lock */

@@ -117,7 +117,9 @@ class _Core(Protocol):
     Diverged: type[ArithmeticError]
     dtype: str
     __name__: str
-    def Network(self, spec: dict[str, Any]) -> _Network: ...
+    def Network(
+        self, spec: dict[str, Any], births: dict[str, Any] = ..., most: int = ...
+    ) -> _Network: ...
     def Community(
         self,
         founded: ArrayLike,

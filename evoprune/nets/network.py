@@ -7,6 +7,7 @@ file.py, how it is folded and cut in surgery.py.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -77,6 +78,9 @@ class Network:
         spec: the founding structure, {"seed", "input": sizes, "layers": [{"kind", "name", "inputs",
             "config"}, ...]}; plain Python, as `spec` of another network gives it.
         dtype: "float32" or "float64".
+        births: birth ids of the living populations by axis, for a network that is born at another
+            shape than its founding one.
+        most: refuse a spec whose arrays have more elements in all.
 
     Attributes:
         core: the compiled network.
@@ -90,11 +94,18 @@ class Network:
         MemoryError: it does not fit.
     """
 
-    def __init__(self, spec: Mapping[str, Any], dtype: Dtype = "float32") -> None:
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        dtype: Dtype = "float32",
+        *,
+        births: Mapping[str, Array] | None = None,
+        most: int = -1,
+    ) -> None:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
         module = core.core32 if dtype == "float32" else core.core64
-        self.core: Any = module.Network(dict(spec))
+        self.core: Any = module.Network(dict(spec), dict(births or {}), most)
         self.dtype: Dtype = dtype
         self.loss: Loss = CrossEntropy()
         self.selection: Selection | None = None
@@ -111,8 +122,8 @@ class Network:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The founding structure, with every default filled in; plain Python, JSON-able."""
-        spec: dict[str, Any] = self.core.spec
+        """The founding structure, with every default filled in: a copy; plain Python, JSON-able."""
+        spec: dict[str, Any] = copy.deepcopy(self.core.spec)
         return spec
 
     @property
@@ -436,7 +447,13 @@ class Network:
         return bool(self.core.compact())
 
     def kill(self, layer: str, births: ArrayLike) -> None:
-        """Let populations of a layer die, by birth id; their places go at the next compaction."""
+        """Let populations of a layer die, by birth id; their places go at the next compaction.
+
+        Raises:
+            KeyError: no such layer of populations; those that there are, are listed.
+            ValueError: a birth id that is not among the living.
+        """
+        surgery.population(self.describe(), layer)
         self.core.kill(layer, births)
 
     def train(self, *args: Any, **settings: Any) -> dict[str, Any]:
@@ -457,18 +474,31 @@ class Network:
         """Make another network, equal in every number that training depends on."""
         return surgery.copy(self)
 
+    def __copy__(self) -> Network:
+        return surgery.copy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        return surgery.copy(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the bytes of a file with moments, and what no file holds beside them."""
+        kept = {name: getattr(self, name) for name in ("selection", "pressure")}
+        return file.from_bytes, (file.to_bytes(self, moments=True),), kept
+
     def become(self, other: Network) -> None:
         """Take over every number of another network of the same founding structure.
 
         Raises:
             ValueError: its structure is another one.
         """
+        if not isinstance(other, Network):
+            raise TypeError(f"other: expected a Network, got {type(other).__name__}")
         if (other.spec, other.dtype) != (self.spec, self.dtype):
             raise ValueError("other: expected a network of the same spec and dtype")
         twin = other.copy()
         self.core, self._configured = twin.core, False
         self.loss, self.selection, self.pressure = other.loss, other.selection, other.pressure
-        self.notes = dict(other.notes)
+        self.notes = twin.notes
 
     def folded(self) -> Network:
         """Make an ordinary network of equal outputs: masses folded into weights.

@@ -10,7 +10,7 @@ import numpy as np
 from evoprune.common.checks import instance, number, whole
 from evoprune.nets.network import Network
 
-__all__ = ["generate"]
+__all__ = ["generate", "vocabulary_of"]
 
 
 def generate(
@@ -28,7 +28,7 @@ def generate(
     Args:
         network: reads codes (context,), gives logits (context, vocabulary), as `charlm` does.
         prompt: what to go on from, at least one character; the last `context` of them are read. A
-            line's end if not given, or the vocabulary's first character where it has none.
+            new line if not given, or the vocabulary's first character if that has none.
         length: how many characters to add.
         temperature: logits are divided by it; 0 takes the likeliest character always.
         top: draw among so many likeliest characters only; 0: among all.
@@ -43,7 +43,7 @@ def generate(
             not give a logit for each character at each position.
     """
     instance("network", network, Network)
-    letters = vocabulary if vocabulary is not None else _vocabulary(network)
+    letters = vocabulary if vocabulary is not None else vocabulary_of(network)
     if not isinstance(letters, str) or not letters:
         raise ValueError("vocabulary: must be given, for a network whose classes are no characters")
     length, top = whole("length", length, 0), whole("top", top, 0)
@@ -64,21 +64,24 @@ def generate(
     window = np.zeros((1, context), np.int64)
     for _ in range(length):
         seen = codes[-context:]
-        window[0, : len(seen)] = seen  # what lies behind is not seen from there
+        window[0, : len(seen)] = seen  # the network does not read past its position
         logits = network.predict(window)
         if logits.shape != (1, context, len(letters)):
             raise ValueError(
                 f"network: expected logits of shape ({context}, {len(letters)}) for a sample, "
                 f"got {logits.shape[1:]}"
             )
+        if not np.isfinite(logits[0, len(seen) - 1]).all():
+            raise ValueError("network: expected finite logits, got NaN or infinity")
         codes.append(_draw(logits[0, len(seen) - 1].astype(np.float64), temperature, top, random))
     return "".join(letters[code] for code in codes[start:])
 
 
-def _vocabulary(network: Network) -> str | None:
-    """The characters that a network was trained on, in the order of their codes."""
+def vocabulary_of(network: Network) -> str | None:
+    """Return the characters of a language model, in the order of their codes; None for others."""
     names = network.classes or ()
-    return "".join(names) if all(len(name) == 1 for name in names) else None
+    speaks = len(network.form().output) > 1 and names and all(len(name) == 1 for name in names)
+    return "".join(names) if speaks else None
 
 
 def _draw(

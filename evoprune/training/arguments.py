@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from evoprune.common.checks import known_keys, number, whole
+from evoprune.common.checks import known_keys, whole
 from evoprune.data.dataset import Dataset, split_rows
 from evoprune.data.table import Table, Understood
-from evoprune.training.callbacks import Callback
+from evoprune.nets.network import Network
 from evoprune.training.feed import ArrayFeed, Feed
 
-__all__ = ["augment_of", "checked_until", "former_places", "listeners_of", "split"]
+__all__ = ["augment_of", "former_places", "split", "take_over"]
 
 
 def former_places(
@@ -37,30 +37,6 @@ def former_places(
     return None, int(y), former[0] if former else batch_size
 
 
-def checked_until(until: float | None) -> float | None:
-    """Check the epochs after which a run is to stop."""
-    return None if until is None else number("until", until, 0, 1e18)
-
-
-def listeners_of(callbacks: Any) -> list[Callback]:
-    """A callback, or several, as a list.
-
-    Raises:
-        TypeError: something else is among them.
-    """
-    given = [callbacks] if isinstance(callbacks, Callback | type) else callbacks
-    if not isinstance(given, Iterable):
-        raise TypeError(f"callbacks: expected callbacks, got {callbacks!r}")
-    listeners = list(given)
-    for listener in listeners:
-        if isinstance(listener, type):
-            name = listener.__name__
-            raise TypeError(f"callbacks: expected {name}(...), got the class {name} itself")
-        if not isinstance(listener, Callback):
-            raise TypeError(f"callbacks: expected callbacks, got {listener!r}")
-    return listeners
-
-
 def split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
     """Return the data of a feed without a share of its samples, and that share.
 
@@ -72,8 +48,9 @@ def split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
             "validation_split: expected a data set or (x, y) to split, got batches; give "
             "validation_data"
         )
-    mine = np.arange(feed.samples) if feed.table.rows is None else feed.table.rows
-    rest, part = split_rows("validation_split", share, feed.samples, seed)
+    samples = int(feed.samples or 0)
+    mine = np.arange(samples) if feed.table.rows is None else feed.table.rows
+    rest, part = split_rows("validation_split", share, samples, seed)
     table = feed.data.table
     return feed.data._replace(table=table._replace(rows=mine[rest])), table._replace(
         rows=mine[part]
@@ -100,3 +77,14 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
             raise TypeError(f"augment: flip: expected True or False, got {flip!r}")
         checked["flip"] = bool(flip)
     return checked
+
+
+def take_over(network: Network, data: Understood) -> None:
+    """Make a network scale inputs, name classes and scale targets as its training data says."""
+    before = network.input_scaling
+    if not all(map(np.array_equal, before, data.scaling)):  # the core checks data anew after it
+        network.scale_input(*data.scaling)
+    outputs = network.form().output[-1]
+    several = data.classes is not None and outputs > 1
+    network.classes = data.classes[:outputs] if several and data.classes else data.classes
+    network.output_scaling = data.target_scaling

@@ -35,10 +35,6 @@ class Schedules(NamedTuple):
     pressure: NDArray[np.float64]
     strength: NDArray[np.float64]
 
-    def cut(self, start: int, stop: int) -> Schedules:
-        """Steps start to stop - 1 of it."""
-        return Schedules(*(numbers[start:stop] for numbers in self))
-
 
 class ArrayFeed:
     """Batches drawn by the core from whole arrays: shuffled anew every epoch, by the seed.
@@ -56,7 +52,7 @@ class ArrayFeed:
             raise ValueError(f"data: expected at least one sample, got shape {x.shape}")
         self.data, self.table, self.shuffle = data, data.table, shuffle
         self._before = 0  # steps of the network before the last call of `run`
-        self.samples: int = len(x if rows is None else rows)
+        self.samples: int | None = len(x if rows is None else rows)
         self.batch = min(batch, self.samples)
         # With steps given, the core's own rounds through the data go on across epochs of so many.
         self.per_epoch = (
@@ -107,7 +103,7 @@ class BatchFeed:
 
     shuffle = False
     data: Understood | None = None
-    samples: int | None = None
+    samples: int | None = None  # unknown
 
     def __init__(self, batches: Iterable[Pair], per_epoch: int | None, form: Form) -> None:
         if per_epoch is None:
