@@ -51,12 +51,12 @@ def test_chosen_rows_are_drawn_without_a_copy():
 @quiet
 def test_an_epoch_can_be_given_a_length():
     one, other = make(), make()
-    fit(one, epochs=3, batch=48)  # 5 batches go once through the data
-    history = fit(other, epochs=5, batch=48, steps=3)
+    fit(one, epochs=3, batch_size=48)  # 5 batches go once through the data
+    history = fit(other, epochs=5, batch_size=48, steps=3)
     assert (history.per_epoch, history.steps_done) == (3, 15)
     assert np.array_equal(one.history.losses, history.losses)  # the same samples in the same order
     third = make()
-    fit(third, epochs=5, batch=48, steps=3, until=2.5)
+    fit(third, epochs=5, batch_size=48, steps=3, until=2.5)
     third.resume(data(), progress=False)
     same(other, third)
     with pytest.raises(ValueError, match="steps: expected a whole number from 1"):
@@ -122,7 +122,7 @@ def test_an_iterable_says_its_length_or_is_told():
 @pytest.mark.parametrize("batches", [False, True])
 def test_losses_before_a_failure_are_kept(batches):
     def failing(mass, fitness):
-        if trainer.network.generation == 7:
+        if trainer.network.generation == 6:
             raise RuntimeError("enough")
         return mass
 

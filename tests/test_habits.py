@@ -107,9 +107,9 @@ def test_one_callback_is_as_good_as_a_list():
     fit(make(), x, y, callbacks=[other])
     assert one.epochs == other.epochs == 4
     for callbacks, match in (
-        (ep.EarlyStopping, r"expected EarlyStopping\(...\), got the class EarlyStopping itself"),
+        (ep.EarlyStopping, r"expected EarlyStopping\(...\), got the class"),
         ([ep.EarlyStopping], r"expected EarlyStopping\(...\), got the class"),
-        ([None], "callbacks: expected callbacks, got None"),
+        ([None], "expected a Callback, got None"),
         (3, "callbacks: expected callbacks, got 3"),
         ("early", "callbacks: expected callbacks, got 'e'"),
     ):
@@ -191,7 +191,7 @@ def test_other_arguments_are_checked():
     with pytest.raises(TypeError, match="threads"):
         net.predict(x, threads=1.5)
     fit(trainer, x[:150], y[:150], until=2)
-    with pytest.raises(ValueError, match="expected 150 samples, as the run began with, got 170"):
+    with pytest.raises(ValueError, match="expected 150 samples .*as the run began with, got 170"):
         trainer.resume(x[:170], y[:170])
     for call in (
         lambda: ep.mlp(4, 8.7, 3),

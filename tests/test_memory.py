@@ -67,7 +67,7 @@ def test_a_run_whose_outputs_are_populations_is_one_like_any_other(tmp_path):
     x, y = data()
     selection = ep.Selection(0.2, dynamics=ep.Malthusian(lifespan=80), min_age=5)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(1e-2))
-    trainer.fit((x, y), epochs=20, batch=32, progress=False)
+    trainer.fit((x, y), epochs=20, batch_size=32, progress=False)
     assert net.alive["populations1"] < 8
     assert net.evaluate((x, y)).accuracy > 0.8
     net.save(tmp_path / "net.safetensors")

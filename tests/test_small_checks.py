@@ -94,7 +94,7 @@ def test_generate_checks_what_it_is_given():
     ):
         with pytest.raises(error, match=text):
             ep.generate(net, length=2, **bad)
-    with pytest.raises(TypeError, match="network: expected a Network, got str"):
+    with pytest.raises(TypeError, match="network: expected Network, got str"):
         ep.generate("net")
     for name in net:
         net[name] = np.nan

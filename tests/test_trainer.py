@@ -300,7 +300,7 @@ def test_a_run_in_parts_ends_as_a_whole_one_where_layout_decides(net, clip, tmp_
     x, y = data()
     if net is stream:
         x = x.reshape(-1, 12, 1, 1)
-    settings = {"epochs": 6, "batch": 48, "progress": False, "record_every": 3}
+    settings = {"epochs": 6, "batch_size": 48, "progress": False, "record_every": 3}
     whole, kept = eager(net(), clip), []
 
     class Keep(ep.Callback):

@@ -288,7 +288,7 @@ class Network:
         facts = self.describe()
         living = {axis["name"]: int(axis["n"]) for axis in facts["axes"]}
         output = tuple(living[axis] for axis in facts["layers"][-1]["output"])
-        labels = (loss or self.loss).kind == "cross_entropy"
+        labels = (loss or self.loss).facts["target"] == "class"
         return self._reading()._replace(output=output, labels=labels)
 
     def _reading(self) -> Form:
@@ -343,10 +343,10 @@ class Network:
         """
         logits = self.predict(x, threads).astype(np.float64)
         chances: Array
-        if self.loss.kind == "cross_entropy":
+        if self.loss.facts["target"] == "class":
             powers = np.exp(logits - logits.max(-1, keepdims=True))
             chances = powers / powers.sum(-1, keepdims=True)
-        elif self.loss.kind == "binary_cross_entropy":
+        elif self.loss.facts["judges"]:
             chances = 0.5 * (1 + np.tanh(0.5 * logits))
         else:
             raise TypeError(f"predict_proba: expected a network for classes, got {self.loss!r}")
@@ -366,7 +366,7 @@ class Network:
             TypeError: as `predict_proba`; ValueError: names, of a network that knows none.
         """
         chances = self.predict_proba(x, threads)
-        if self.loss.kind == "cross_entropy":
+        if self.loss.facts["target"] == "class":
             codes = np.asarray(chances.argmax(-1))
         else:
             codes = (chances > 0.5).astype(np.int64)

@@ -259,7 +259,7 @@ def data(options: argparse.Namespace) -> int:
         parts = tasks.data_of(options)
     rows = []
     for part in parts:
-        targets = np.asarray(part.y if part.rows is None else part.y[part.rows])
+        targets = np.asarray(part.y)
         classes = part.classes if targets.ndim == 1 else None
         counts = np.bincount(targets, minlength=len(classes)).tolist() if classes else None
         rows.append(

@@ -164,7 +164,7 @@ def _through(
     data, usual = task.train, task.usual
     screen.say(f"{data.name}: {len(data):,} samples to train on, {len(task.test):,} to test on")
     common: dict[str, Any] = {
-        "validation": task.test,
+        "validation_data": task.test,
         "callbacks": [Lines(screen, stopped), saver],
         "progress": sys.stderr.isatty() and sys.stdout.isatty(),
     }
@@ -173,7 +173,9 @@ def _through(
         if begun:
             history = trainer.resume(data, **common)
         else:
-            history = trainer.fit(data, usual.epochs, usual.batch, steps=usual.steps, **common)
+            history = trainer.fit(
+                data, epochs=usual.epochs, batch_size=usual.batch, steps=usual.steps, **common
+            )
     cut = bool(stopped.status or history.interrupted or screen.broken or saver.error)
     cut = cut and history.steps_done < usual.epochs * history.per_epoch
     history.interrupted = cut

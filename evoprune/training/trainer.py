@@ -289,7 +289,7 @@ class Trainer:
             feed = ArrayFeed(rest, int(batch_size), feed.shuffle, steps)
         feed.check(self.network)
         taken = feed.data
-        values = self.loss.kind == "mean_squared_error"
+        values = not self.loss.facts["judges"]
         if values and taken is not None and taken.target_scaling is None:
             warn_of_scale(taken.table, stacklevel=5)
         if validation is not None:
