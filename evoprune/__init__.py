@@ -16,6 +16,8 @@ from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
 
 from evoprune import datasets, plot
+from evoprune.bridges import export
+from evoprune.bridges.export import to_torch
 from evoprune.common.errors import Diverged, FileFormatError, NothingCanDie
 from evoprune.common.threads import get_threads, set_threads
 from evoprune.nets.layers import (
@@ -136,6 +138,7 @@ __all__ = [
     "cosine",
     "datasets",
     "dynamics",
+    "export",
     "filters",
     "fitness",
     "generate",
@@ -151,6 +154,7 @@ __all__ = [
     "resnet",
     "set_threads",
     "simulate",
+    "to_torch",
     "vit",
     "warmup",
 ]

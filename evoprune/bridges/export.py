@@ -1,0 +1,94 @@
+"""Networks for other programs: ONNX files, C files, PyTorch modules.
+
+Every function folds the network first, and what it makes takes raw inputs as `predict` does:
+input scaling is inside.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evoprune.bridges.c_source import c_source
+from evoprune.bridges.extras import require
+from evoprune.common.files import write_whole
+from evoprune.nets.network import Network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["c", "onnx", "to_torch"]
+
+
+def onnx(network: Network, path: str | PathLike[str]) -> None:
+    """Write a network as an ONNX model: opset 17, float32, any number of samples at a time.
+
+    The model has one input, "input", shaped like a sample of `predict` after the batch, and one
+    output, "output". A network that reads codes gets an int64 input. The model is checked and its
+    shapes are inferred before it is written.
+
+    Args:
+        network: it is only read.
+        path: the file; replaced if it is there.
+
+    Raises:
+        ImportError: onnx is not installed; the message says how to get it.
+        ValueError: the network has no ONNX form; the layer is named.
+        OSError: the file cannot be written.
+    """
+    require("onnx", "onnx", "export.onnx")
+    from evoprune.bridges.onnx_model import onnx_model
+
+    content = onnx_model(network).SerializeToString()
+
+    def write(draft: Path) -> None:
+        draft.write_bytes(content)
+
+    write_whole(path, write)
+
+
+def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
+    """Write a network as one C file: constant weights and `void predict(const float *x, float *y)`.
+
+    The file needs a C99 compiler and nothing else. It allocates nothing: its static scratch memory
+    has a size known when it is compiled. It computes in float32. A network that reads codes gets
+    `const int *x`.
+
+    Args:
+        network: it is only read.
+        path: the file; replaced if it is there.
+        prefix: of every name in the file: "digits" gives digits_predict and DIGITS_PREDICT_INPUTS.
+
+    Raises:
+        ValueError: the prefix is no C name, or the network has no C form; the layer is named.
+        OSError: the file cannot be written.
+    """
+    text = c_source(network, prefix).text
+
+    def write(draft: Path) -> None:
+        draft.write_text(text, encoding="utf-8")
+
+    write_whole(path, write)
+
+
+def to_torch(network: Network, *, channels_first: bool = True) -> nn.Module:
+    """Make an ordinary PyTorch module of a network, with equal outputs, in evaluation mode.
+
+    A chain of layers becomes an `nn.Sequential`, anything else a small module of named layers.
+    Layers are those of torch.nn where it has them, and all weights can be trained.
+
+    Args:
+        network: it is only read.
+        channels_first: let images come as (batch, channels, height, width), as PyTorch has them,
+            and sequences for convolutions as (batch, channels, length); outputs of that form too.
+            With False every value lies as for `predict`, features last.
+
+    Raises:
+        ImportError: torch is not installed; the message says how to get it.
+        ValueError: the network has no PyTorch form; the layer is named.
+    """
+    require("torch", "torch", "to_torch")
+    from evoprune.bridges.torch_writing import torch_module
+
+    return torch_module(network, channels_first)
