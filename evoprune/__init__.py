@@ -17,7 +17,7 @@ from importlib.metadata import version as _version
 
 from evoprune import datasets, plot
 from evoprune.bridges import export
-from evoprune.bridges.export import to_torch
+from evoprune.bridges.export import from_torch, to_torch
 from evoprune.common.errors import Diverged, FileFormatError, NothingCanDie
 from evoprune.common.threads import get_threads, set_threads
 from evoprune.nets.layers import (
@@ -141,6 +141,7 @@ __all__ = [
     "export",
     "filters",
     "fitness",
+    "from_torch",
     "generate",
     "get_threads",
     "heads",

@@ -6,6 +6,7 @@ input scaling is inside.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from evoprune.nets.network import Network
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["c", "onnx", "to_torch"]
+__all__ = ["c", "from_torch", "onnx", "to_torch"]
 
 
 def onnx(network: Network, path: str | PathLike[str]) -> None:
@@ -92,3 +93,39 @@ def to_torch(network: Network, *, channels_first: bool = True) -> nn.Module:
     from evoprune.bridges.torch_writing import torch_module
 
     return torch_module(network, channels_first)
+
+
+def from_torch(
+    module: nn.Module,
+    input: Sequence[int] | int | None = None,  # noqa: A002 - the word for it
+    *,
+    populations: bool = True,
+    seed: int = 0,
+) -> Network:
+    """Make a network of a PyTorch module, with equal outputs.
+
+    Modules are traced by torch.fx, so that a forward of one's own is understood as far as it is
+    made of what both have: linear maps, convolutions (also depthwise), batch, layer and RMS norm,
+    pools, relu, leaky_relu, tanh-form gelu, silu, tanh, sigmoid, dropout, embeddings, sums,
+    flattening, shortcuts without parameters, and whatever `to_torch` makes. The network reads
+    images as (height, width, channels). Both are run on random samples, and a network that would
+    give other outputs is refused.
+
+    Args:
+        module: it is only read, as it is in evaluation.
+        input: the shape of one sample as the module takes it, without the batch, (3, 32, 32);
+            may be left out if the module begins with a linear map of rows.
+        populations: let neurons, filters and heads be populations, where one layer writes them and
+            the activation is followed by nothing that makes something of a zero. Otherwise no
+            population can die.
+        seed: of the network.
+
+    Raises:
+        ImportError: torch is not installed; the message says how to get it.
+        ValueError: an operator that has no layer; it is named.
+    """
+    require("torch", "torch", "from_torch")
+    from evoprune.bridges.torch_reading import network_of
+
+    shape = (input,) if isinstance(input, int) else input
+    return network_of(module, None if shape is None else tuple(shape), populations, seed)
