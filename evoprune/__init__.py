@@ -47,8 +47,9 @@ from evoprune.nets.layers import (
     neurons,
 )
 from evoprune.nets.network import Network, Sequential, load
+from evoprune.nets.published import load_resnet
 from evoprune.nets.sampling import generate
-from evoprune.nets.zoo import charlm, cnn, lenet5, load_resnet, mlp, resnet, vit
+from evoprune.nets.zoo import charlm, cnn, lenet5, mlp, resnet, vit
 from evoprune.records.history import History
 from evoprune.selection.budget import Budget
 from evoprune.selection.laws import (

@@ -18,7 +18,6 @@ from evoprune.nets.network import Network
 
 __all__ = ["Graph", "Step", "Window", "graph"]
 
-READS_FIRST = ("dense", "conv2d", "embedding")  # a second input only names the output axes
 POOLS = ("max_pool", "mean_pool")
 
 
@@ -132,7 +131,10 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
     net = network.folded()
     facts = net.describe()
     axes = {axis["name"]: axis for axis in facts["axes"]}
-    tensors = {layer["name"]: layer["tensors"] for layer in facts["layers"]}
+    about = {layer["name"]: layer for layer in facts["layers"]}
+    # What selection tracks of populations is no part of what they compute.
+    living_layers = {row["layer"] for row in facts["populations"]}
+    roles = {tensor["name"]: tensor["role"] for tensor in facts["tensors"]}
     axes_of = {layer["name"]: layer["output"] for layer in facts["layers"]}
     last = facts["layers"][-1]["name"] if facts["layers"] else None
     if last is None or not all(int(axes[axis]["n"]) for axis in axes_of[last]):
@@ -148,11 +150,10 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
         name, kind, inputs = layer["name"], layer["kind"], list(layer["inputs"])
         arrays = {
             tensor.rpartition(".")[2]: _without_empty_axes(net[tensor], tensor, where)
-            for tensor in tensors[name]
-            if tensor.rpartition(".")[2] not in ("fitness", "alive", "state")
+            for tensor in about[name]["tensors"]
+            if not (name in living_layers and roles[tensor] == "tracked")
         }
-        read = inputs[:1] if kind in READS_FIRST else inputs
-        step = Step(kind, name, read, living[name], arrays)
+        step = Step(kind, name, inputs[: about[name]["reads"]], living[name], arrays)
         resolve = _RESOLVE.get(kind)
         if resolve:
             resolve(step, dict(layer["config"]), axes, [axes_of[i] for i in inputs], axes_of[name])
