@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import exported
 import numpy as np
@@ -86,6 +88,31 @@ def test_modules_pickle_copy_trace_and_export(name):
     torch.testing.assert_close(torch.export.export(module, (x,)).module()(x), expected)
 
 
+PROGRAM = """
+import sys
+import numpy as np, torch
+program = torch.export.load("net.pt2").module()
+np.save("y.npy", program(torch.tensor(np.load("x.npy"))).numpy(force=True))
+assert "evoprune" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("name", ["vit_stream", "charlm"])
+def test_a_program_runs_without_this_package(name, tmp_path):
+    net = exported.net(name)
+    x = exported.inputs(net)
+    ep.export.torch(net, tmp_path / "net.pt2")
+    np.save(tmp_path / "x.npy", np.moveaxis(x, -1, 1) if image(net) else x)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    exported.agree(np.load(tmp_path / "y.npy"), net.predict(x))
+
+
 @pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "vit", "charlm"])
 def test_every_parameter_gets_a_gradient(name):
     net = exported.net(name)
@@ -119,7 +146,7 @@ def test_dropout_and_batch_norm_stay_layers_of_their_own():
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"pip install 'evoprune\[torch\]'"):
         ep.to_torch(ep.mlp(3, 4, 2))
 

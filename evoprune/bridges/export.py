@@ -6,7 +6,7 @@ input scaling is inside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from evoprune.bridges.c_source import c_source
 from evoprune.bridges.extras import require
 from evoprune.common.files import write_whole
-from evoprune.nets.network import Network
+from evoprune.nets.network import Network, load
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["c", "from_torch", "onnx", "to_torch"]
+__all__ = ["TARGETS", "c", "export", "from_torch", "onnx", "to_torch", "torch"]
 
 
 def onnx(network: Network, path: str | PathLike[str]) -> None:
@@ -41,12 +41,7 @@ def onnx(network: Network, path: str | PathLike[str]) -> None:
     require("onnx", "onnx", "export.onnx")
     from evoprune.bridges.onnx_model import onnx_model
 
-    content = onnx_model(network).SerializeToString()
-
-    def write(draft: Path) -> None:
-        draft.write_bytes(content)
-
-    write_whole(path, write)
+    _write(path, onnx_model(network).SerializeToString())
 
 
 def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
@@ -65,12 +60,28 @@ def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
         ValueError: the prefix is no C name, or the network has no C form; the layer is named.
         OSError: the file cannot be written.
     """
-    text = c_source(network, prefix).text
+    _write(path, c_source(network, prefix).text.encode())
 
-    def write(draft: Path) -> None:
-        draft.write_text(text, encoding="utf-8")
 
-    write_whole(path, write)
+def torch(network: Network, path: str | PathLike[str]) -> None:
+    """Write a network as a program of torch.export (.pt2), for any number of samples at a time.
+
+    `torch.export.load(path).module()` runs it without this package. Values lie as `to_torch` has
+    them by default: images with channels first.
+
+    Args:
+        network: it is only read.
+        path: the file; replaced if it is there.
+
+    Raises:
+        ImportError: torch is not installed; the message says how to get it.
+        ValueError: the network has no PyTorch form; the layer is named.
+        OSError: the file cannot be written.
+    """
+    require("torch", "torch", "export.torch")
+    from evoprune.bridges.torch_writing import torch_program
+
+    _write(path, torch_program(network))
 
 
 def to_torch(network: Network, *, channels_first: bool = True) -> nn.Module:
@@ -129,3 +140,36 @@ def from_torch(
 
     shape = (input,) if isinstance(input, int) else input
     return network_of(module, None if shape is None else tuple(shape), populations, seed)
+
+
+def export(model: str | PathLike[str], to: str, path: str | PathLike[str]) -> str:
+    """Export the network of a file; what `evoprune export MODEL --to KIND OUT` does.
+
+    Args:
+        model: a file of `Network.save`.
+        to: onnx, c or torch.
+        path: the file to write.
+
+    Returns:
+        One line that says what was written.
+    """
+    if to not in TARGETS:
+        raise ValueError(f"export: expected --to {', '.join(TARGETS)}, got {to!r}")
+    TARGETS[to](load(model), path)
+    return f"{path}: {Path(path).stat().st_size:,} bytes"
+
+
+TARGETS: dict[str, Callable[[Network, str | PathLike[str]], None]] = {
+    "onnx": onnx,
+    "c": c,
+    "torch": torch,
+}
+
+
+def _write(path: str | PathLike[str], content: bytes) -> None:
+    """Write a file whole or not at all."""
+
+    def write(draft: Path) -> None:
+        draft.write_bytes(content)
+
+    write_whole(path, write)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from math import prod
 
 import numpy as np
@@ -21,7 +22,7 @@ from evoprune.bridges.graph import Graph, Step, graph
 from evoprune.common.types import Array
 from evoprune.nets.network import Network
 
-__all__ = ["KINDS", "torch_module"]
+__all__ = ["KINDS", "torch_module", "torch_program"]
 
 WHERE = "to_torch"
 SPATIAL = ("conv2d", "max_pool", "mean_pool", "shortcut")
@@ -329,6 +330,22 @@ def torch_module(network: Network, channels_first: bool) -> nn.Module:
     else:
         module = own.Wired(w.modules, dict(w.inputs), output)
     return module.eval()
+
+
+def torch_program(network: Network) -> bytes:
+    """Return the network as a program of torch.export; see `evoprune.export.torch`."""
+    module = torch_module(network, channels_first=True)
+    made = graph(network, where=WHERE)
+    shape = made.input_shape
+    if _is_image(made):
+        shape = (shape[-1], *shape[:-1])
+    dtype = torch.float64 if made.dtype == "float64" else torch.float32
+    example = torch.zeros((2, *shape), dtype=torch.long if made.codes else dtype)
+    rows = {0: torch.export.Dim("batch")}
+    program = torch.export.export(module, (example,), dynamic_shapes=(rows,))
+    content = BytesIO()
+    torch.export.save(program, content)
+    return content.getvalue()
 
 
 def _read_input(w: _Writer, channels_first: bool) -> None:
