@@ -15,8 +15,7 @@ every array.
 from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
 
-from evoprune import datasets, plot
-from evoprune.bridges import export
+from evoprune import datasets, export, plot
 from evoprune.bridges.export import from_torch, to_torch
 from evoprune.common.errors import Diverged, FileFormatError, NothingCanDie
 from evoprune.common.threads import get_threads, set_threads

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import exported
@@ -177,6 +179,21 @@ def test_a_layer_without_populations_left_counts_for_nothing(tmp_path):
     library = built("cc", tmp_path, {"net": net})
     x = np.random.default_rng(0).normal(size=(2, 3))
     exported.agree(predicted(library.net_predict, x, (3,), False), net.predict(x))
+
+
+def test_the_example_trains_exports_compiles_and_agrees(tmp_path):
+    example = Path(__file__).resolve().parents[1] / "examples" / "export_c.py"
+    done = subprocess.run(
+        [sys.executable, str(example)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(example.parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    accuracy, gap = re.search(r"file (0\.\d+)\n.* ([\d.e-]+) of the largest", done.stdout).groups()
+    assert float(accuracy) > 0.9
+    assert float(gap) < 1e-5
 
 
 def test_what_cannot_be_exported_is_named(tmp_path, monkeypatch):

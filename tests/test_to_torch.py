@@ -113,6 +113,11 @@ def test_a_program_runs_without_this_package(name, tmp_path):
     exported.agree(np.load(tmp_path / "y.npy"), net.predict(x))
 
 
+def test_a_program_needs_the_ending_that_torch_wants(tmp_path):
+    with pytest.raises(ValueError, match=r"ends in \.pt2, got .*net\.pt'"):
+        ep.export.torch(ep.mlp(3, 4, 2), tmp_path / "net.pt")
+
+
 @pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "vit", "charlm"])
 def test_every_parameter_gets_a_gradient(name):
     net = exported.net(name)

@@ -11,7 +11,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evoprune.bridges.c_source import c_source
 from evoprune.bridges.extras import require
 from evoprune.common.files import write_whole
 from evoprune.nets.network import Network, load
@@ -60,6 +59,8 @@ def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
         ValueError: the prefix is no C name, or the network has no C form; the layer is named.
         OSError: the file cannot be written.
     """
+    from evoprune.bridges.c_source import c_source
+
     _write(path, c_source(network, prefix).text.encode())
 
 
@@ -71,13 +72,15 @@ def torch(network: Network, path: str | PathLike[str]) -> None:
 
     Args:
         network: it is only read.
-        path: the file; replaced if it is there.
+        path: the file, NAME.pt2; replaced if it is there.
 
     Raises:
         ImportError: torch is not installed; the message says how to get it.
-        ValueError: the network has no PyTorch form; the layer is named.
+        ValueError: another ending, or the network has no PyTorch form; the layer is named.
         OSError: the file cannot be written.
     """
+    if Path(path).suffix != ".pt2":
+        raise ValueError(f"export.torch: expected a name that ends in .pt2, got {str(path)!r}")
     require("torch", "torch", "export.torch")
     from evoprune.bridges.torch_writing import torch_program
 
