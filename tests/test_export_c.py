@@ -17,6 +17,7 @@ import pytest
 import evoprune as ep
 from evoprune.bridges import c_source
 from evoprune.core.spec import catalogue
+from evoprune.shell import cli
 
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 
@@ -179,6 +180,16 @@ def test_a_layer_without_populations_left_counts_for_nothing(tmp_path):
     library = built("cc", tmp_path, {"net": net})
     x = np.random.default_rng(0).normal(size=(2, 3))
     exported.agree(predicted(library.net_predict, x, (3,), False), net.predict(x))
+
+
+def test_the_command_line_writes_what_the_call_writes(tmp_path, capsys):
+    net = exported.net("mlp")
+    net.save(tmp_path / "net.safetensors")
+    ep.export.c(net, tmp_path / "call.c")
+    arguments = [str(tmp_path / "net.safetensors"), "--to", "c", str(tmp_path / "shell.c")]
+    assert cli.main(["export", *arguments]) == 0
+    assert (tmp_path / "shell.c").read_text() == (tmp_path / "call.c").read_text()
+    assert re.search(r"shell\.c: [\d,]+ bytes", capsys.readouterr().out)
 
 
 def test_the_example_trains_exports_compiles_and_agrees(tmp_path):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import evoprune as ep
+from evoprune.bridges import export
 from evoprune.common.types import Array
 from evoprune.core.spec import catalogue
 from evoprune.records.history import History
@@ -52,6 +53,7 @@ examples:
   evoprune train cifar10 --data FOLDER --net cnn --widths 32,64,128
   evoprune train text --data FILE           a language model of characters
   evoprune show run/model.safetensors       layer by layer, who is alive
+  evoprune export run/model.safetensors --to c model.c
   evoprune generate run/model.safetensors --prompt "Once"
 """
 
@@ -74,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         "file", type=Path, metavar="FILE", help="a model (.safetensors) or a history (.npz)"
     )
     show.set_defaults(command=_show)
+    about = "write a model for other programs"
+    _export_parser(add("export", help=about, description=f"{about.capitalize()}."))
     about = "let a language model go on with a text"
     _generate_parser(add("generate", help=about, description=f"{about.capitalize()}."))
     return parser
@@ -185,6 +189,14 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_train)
 
 
+def _export_parser(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", type=Path, metavar="MODEL", help="a model (.safetensors)")
+    add("--to", choices=export.TARGETS, required=True, help="an ONNX model, a C file, or a .pt2")
+    add("out", type=Path, metavar="OUT", help="the file to write")
+    parser.set_defaults(command=_export)
+
+
 def _generate_parser(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="a model that `evoprune train text` has written")
@@ -279,6 +291,11 @@ def _write(trainer: Trainer, history: History, folder: Path) -> list[Path]:
 def _generate(options: argparse.Namespace) -> int:
     settings = {"temperature": options.temperature, "seed": options.seed}
     print(ep.generate(ep.load(options.file), options.prompt, options.length, **settings))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    print(export.export(options.file, options.to, options.out))
     return 0
 
 
