@@ -53,6 +53,15 @@ def of_kind(kind: str, extinct: bool) -> list[tuple[str, ep.Network, np.ndarray]
     return made
 
 
+def oddly_named() -> ep.Network:
+    """A network whose layers have names that other programs use themselves."""
+    names = ["output", "append", "training", "forward", "a b", "a_b", "float", "input_scaling", "x"]
+    layers = [ep.Dense(4, name=name) for name in names]
+    made = ep.Sequential([*layers, ep.neurons(3, name="scratch")], input=4)
+    made.scale_input(1.0, 2.0)
+    return made
+
+
 def inputs(made: ep.Network) -> np.ndarray:
     """Inputs of a network of NETS; codes for the language model."""
     random, shape = np.random.default_rng(5), (ROWS, *made.spec["input"])

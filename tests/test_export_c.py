@@ -19,7 +19,8 @@ from evoprune.bridges import c_source
 from evoprune.core.spec import catalogue
 from evoprune.shell import cli
 
-STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wshadow", "-Wconversion"]
+STRICT += ["-Wdouble-promotion", "-Wmissing-prototypes", "-Wstrict-prototypes", "-Wcast-qual"]
 
 
 @pytest.fixture(params=["gcc", "clang"])
@@ -171,6 +172,21 @@ def test_names_of_layers_that_are_no_c_names_are_replaced(tmp_path):
     library = built("cc", tmp_path, {"net": net})
     x = np.random.default_rng(0).normal(size=(2, 3))
     exported.agree(predicted(library.net_predict, x, (2,), False), net.predict(x))
+
+
+def test_names_of_layers_never_clash(tmp_path):
+    net = exported.oddly_named()
+    x = np.random.default_rng(0).normal(size=(2, 4))
+    for folder, prefix in (("named", "net"), ("plain", "")):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "net.c"
+        ep.export.c(net, file, prefix=prefix)
+        command = ["cc", *STRICT, "-shared", "-fPIC", str(file), "-o", str(file.with_suffix(".so"))]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        library = ctypes.CDLL(str(file.with_suffix(".so")))
+        call = library.net_predict if prefix else library.predict
+        exported.agree(predicted(call, x, (3,), False), net.predict(x))
 
 
 def test_a_layer_without_populations_left_counts_for_nothing(tmp_path):

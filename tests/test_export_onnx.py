@@ -71,6 +71,16 @@ def test_a_layer_without_populations_left_counts_for_nothing(tmp_path):
     check(tmp_path / "net.onnx", net, np.random.default_rng(0).normal(size=(2, 3)))
 
 
+def test_names_of_layers_never_clash(tmp_path):
+    net = exported.oddly_named()
+    check(tmp_path / "net.onnx", net, np.random.default_rng(0).normal(size=(2, 4)))
+
+
+def test_what_is_no_network_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"export\.onnx: expected a Network, got dict"):
+        ep.export.onnx({}, tmp_path / "net.onnx")
+
+
 def test_a_net_of_float64_is_exported_in_float32(tmp_path):
     net = ep.mlp(5, 8, 3, dtype="float64")
     check(tmp_path / "net.onnx", net, np.random.default_rng(0).normal(size=(2, 5)))

@@ -257,6 +257,15 @@ def test_published_weights_loaded_both_ways_give_equal_logits(depth, data_root):
     assert sum(net.born.values()) == sum(loaded.born.values())
 
 
+def test_a_state_dict_is_read_without_tracing():
+    twin = stirred(ResNet(1, 4, learned=True)).eval()
+    images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        expected = twin(((torch.tensor(images) / 255 - mean) / std).movedim(-1, 1)).numpy()
+    exported.agree(ep.load_resnet(twin.state_dict()).predict(images), expected)
+
+
 def test_what_is_made_learns_under_selection():
     module = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 2))
     net = ep.from_torch(module)

@@ -136,6 +136,12 @@ def test_input_scaling_is_no_parameter():
     exported.agree(outputs(module, x, False), net.predict(x))
 
 
+def test_names_of_layers_never_clash():
+    net = exported.oddly_named()
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    exported.agree(outputs(ep.to_torch(net), x, False), net.predict(x))
+
+
 def test_float64_stays_float64():
     net = ep.mlp(4, 3, 2, dtype="float64")
     x = np.random.default_rng(0).normal(size=(3, 4))

@@ -126,8 +126,11 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
         training: keep dropout and batch norm as layers; else they are merged or removed.
 
     Raises:
+        TypeError: it is no network.
         ValueError: it has no output any more, or weights that are not finite.
     """
+    if not isinstance(network, Network):
+        raise TypeError(f"{where}: expected a Network, got {type(network).__name__}")
     net = network.folded()
     facts = net.describe()
     axes = {axis["name"]: axis for axis in facts["axes"]}

@@ -1,4 +1,4 @@
-"""Which operators of a traced module share one axis of features, and who may have populations.
+"""Which operators of a traced module share one axis of features, and which can have populations.
 
 Operators that work feature by feature keep the axis of what they read, a projection makes a new
 one, and a sum joins the axes of what it adds. In the network all projections that write one axis

@@ -26,6 +26,7 @@ __all__ = ["KINDS", "torch_module", "torch_program"]
 
 WHERE = "to_torch"
 SPATIAL = ("conv2d", "max_pool", "mean_pool", "shortcut")
+TAKEN = {*dir(nn.Sequential()), *dir(nn.ModuleDict())}  # no names for modules inside these
 FOLLOW = ("populations", "batch_norm", "dropout", "sum")
 PHI: Mapping[str, Callable[[float], nn.Module]] = {
     "relu": lambda slope: nn.ReLU(),
@@ -62,7 +63,7 @@ class _Writer:
         """Add a module; the name of its value."""
         plain = re.sub(r"[.\s]", "_", name) or "_"
         number, found = 1, plain
-        while found in self.modules or found == "input" or hasattr(nn.ModuleDict, found):
+        while found in self.modules or found == "input" or found in TAKEN:
             number += 1
             found = f"{plain}_{number}"
         self.modules[found], self.inputs[found] = module, inputs

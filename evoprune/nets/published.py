@@ -39,7 +39,7 @@ def load_resnet(source: str | PathLike[str] | Mapping[str, Any]) -> Network:
         ValueError: the file is of another kind, an array is missing, has another shape than the
             depth calls for, or has no place in the network.
     """
-    arrays = source if isinstance(source, Mapping) else _read(Path(source))
+    arrays: Mapping[str, Any] = source if isinstance(source, Mapping) else _read(Path(source))
     if isinstance(arrays.get("state_dict"), Mapping):
         arrays = arrays["state_dict"]
     return _Loader(arrays).network()
