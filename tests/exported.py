@@ -53,6 +53,30 @@ def of_kind(kind: str, extinct: bool) -> list[tuple[str, ep.Network, np.ndarray]
     return made
 
 
+def mixed() -> ep.Network:
+    """A network whose input is read as codes and as numbers."""
+    return ep.Sequential(
+        [
+            ep.Embedding(5, 4),
+            ep.Flatten(),
+            ep.Dense(3, name="of_codes"),
+            ep.From("input"),
+            ep.Dense(inputs="of_codes"),
+            ep.Sum(inputs="of_codes"),
+        ],
+        input=2,
+    )
+
+
+def dying() -> ep.Network:
+    """A network with populations that are extinct but not removed yet."""
+    made = ep.mlp(4, 6, 5, 3)
+    cases.filled(made.core)
+    made.kill("populations1", [0, 3])
+    made.kill("populations2", [1])
+    return made
+
+
 def oddly_named() -> ep.Network:
     """A network whose layers have names that other programs use themselves."""
     names = ["output", "append", "training", "forward", "a b", "a_b", "float", "input_scaling", "x"]

@@ -174,6 +174,15 @@ def test_names_of_layers_that_are_no_c_names_are_replaced(tmp_path):
     exported.agree(predicted(library.net_predict, x, (2,), False), net.predict(x))
 
 
+def test_codes_and_numbers_may_be_one_input(tmp_path):
+    net = exported.mixed()
+    library = built("cc", tmp_path, {"net": net})
+    x = np.array([[0, 4], [2, 1]], np.float32)
+    exported.agree(predicted(library.net_predict, x, (3,), False), net.predict(x))
+    odd = predicted(library.net_predict, np.array([[0.5, 1], [1, 2]]), (3,), False)
+    assert np.isnan(odd).all(1).tolist() == [True, False]
+
+
 def test_names_of_layers_never_clash(tmp_path):
     net = exported.oddly_named()
     x = np.random.default_rng(0).normal(size=(2, 4))

@@ -76,6 +76,23 @@ def test_names_of_layers_never_clash(tmp_path):
     check(tmp_path / "net.onnx", net, np.random.default_rng(0).normal(size=(2, 4)))
 
 
+def test_codes_and_numbers_may_be_one_input(tmp_path):
+    check(tmp_path / "net.onnx", exported.mixed(), np.array([[0.0, 4.0], [2.0, 1.0]]))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("code", [-1, 5])
+def test_codes_outside_the_vocabulary_are_an_error(code, tmp_path):
+    net = ep.Sequential([ep.Embedding(5, 4), ep.Dense(3)], input=2)
+    ep.export.onnx(net, tmp_path / "net.onnx")
+    with pytest.raises(Exception, match="out of data bounds"):
+        outputs(tmp_path / "net.onnx", np.array([[1, code]]))
+
+
+def test_populations_that_are_extinct_but_not_removed_do_not_count(tmp_path):
+    check(tmp_path / "net.onnx", exported.dying(), np.random.default_rng(0).normal(size=(2, 4)))
+
+
 def test_what_is_no_network_is_refused(tmp_path):
     with pytest.raises(TypeError, match=r"export\.onnx: expected a Network, got dict"):
         ep.export.onnx({}, tmp_path / "net.onnx")

@@ -136,6 +136,11 @@ def test_input_scaling_is_no_parameter():
     exported.agree(outputs(module, x, False), net.predict(x))
 
 
+def test_codes_and_numbers_may_be_one_input():
+    net, x = exported.mixed(), np.array([[0, 4], [2, 1]], np.float32)
+    exported.agree(outputs(ep.to_torch(net), x, False), net.predict(x))
+
+
 def test_names_of_layers_never_clash():
     net = exported.oddly_named()
     x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)

@@ -265,6 +265,11 @@ def _embedding(w: _Writer, step: Step) -> Made:
     codes = w.read(step.inputs[0])
     if not (step.inputs[0] == "input" and w.graph.codes):
         codes = w.node("Cast", [codes], f"{step.name}.codes", to=TensorProto.INT64)
+    # Gather would read a negative code from the end of the table: make it one beyond the end, which
+    # is an error.
+    beyond = w.integers(f"{step.name}.size", len(step.arrays["table"]))
+    negative = w.node("Less", [codes, w.integers(f"{step.name}.zero", 0)], f"{step.name}.negative")
+    codes = w.node("Where", [negative, beyond, codes], f"{step.name}.checked")
     table = w.constant(f"{step.name}.table", step.arrays["table"])
     return w.node("Gather", [table, codes], step.name, axis=0), False
 
