@@ -28,7 +28,7 @@ ROWS = 4
 
 
 def net(name: str) -> ep.Network:
-    """A network of the zoo with random biases, masses and statistics, some populations extinct."""
+    """Return a network with random biases, masses and statistics, some populations extinct."""
     made = NETS[name]()
     cases.filled(made.core)
     cases.kill_some(made.core)
@@ -40,7 +40,7 @@ def net(name: str) -> ep.Network:
 
 
 def of_kind(kind: str, extinct: bool) -> list[tuple[str, ep.Network, np.ndarray]]:
-    """A name, a network and inputs for every case of a kind."""
+    """Return a name, a network and inputs for every case of a kind."""
     made = []
     for i, case in enumerate(layers.CASES[kind]):
         one = ep.Network(cases.spec(CORE32, kind, case, head=True))
@@ -54,7 +54,7 @@ def of_kind(kind: str, extinct: bool) -> list[tuple[str, ep.Network, np.ndarray]
 
 
 def mixed() -> ep.Network:
-    """A network whose input is read as codes and as numbers."""
+    """Return a network whose input is read as codes and as numbers."""
     return ep.Sequential(
         [
             ep.Embedding(5, 4),
@@ -69,7 +69,7 @@ def mixed() -> ep.Network:
 
 
 def dying() -> ep.Network:
-    """A network with populations that are extinct but not removed yet."""
+    """Return a network with populations that are extinct but not removed yet."""
     made = ep.mlp(4, 6, 5, 3)
     cases.filled(made.core)
     made.kill("populations1", [0, 3])
@@ -78,7 +78,7 @@ def dying() -> ep.Network:
 
 
 def oddly_named() -> ep.Network:
-    """A network whose layers have names that other programs use themselves."""
+    """Return a network whose layers have names that other programs use themselves."""
     names = ["output", "append", "training", "forward", "a b", "a_b", "float", "input_scaling", "x"]
     layers = [ep.Dense(4, name=name) for name in names]
     made = ep.Sequential([*layers, ep.neurons(3, name="scratch")], input=4)

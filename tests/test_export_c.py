@@ -247,5 +247,9 @@ def test_what_cannot_be_exported_is_named(tmp_path, monkeypatch):
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     net = ep.mlp(3, 4, 2)
     net["dense1.weight"][0, 0] = np.nan
-    with pytest.raises(ValueError, match=r"export\.c: expected finite values in dense1\.weight"):
+    with pytest.raises(ValueError, match=r"export\.c: expected finite values .* dense1\.weight"):
+        ep.export.c(net, tmp_path / "net.c")
+    net = ep.mlp(3, 4, 2, dtype="float64")
+    net["dense1.weight"][0, 0] = 1e300  # no float
+    with pytest.raises(ValueError, match=r"export\.c: expected finite values .* dense1\.weight"):
         ep.export.c(net, tmp_path / "net.c")

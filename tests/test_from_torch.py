@@ -28,7 +28,7 @@ def _seed():
 
 
 def stirred(module: nn.Module) -> nn.Module:
-    """The module with random biases, gains and statistics."""
+    """Return the module with random biases, gains and statistics."""
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):

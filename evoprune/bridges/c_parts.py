@@ -66,9 +66,9 @@ static void EP_add_products(const float *x, const float *w, int n, int m, float 
     }
 }
 """,
-    "begin": """\
+    "set_bias": """\
 /* y (n) = bias (n), or 0 without one. */
-static void EP_begin(const float *bias, int n, float *y)
+static void EP_set_bias(const float *bias, int n, float *y)
 {
     for (int i = 0; i < n; i++) {
         y[i] = bias ? bias[i] : 0.0f;
@@ -81,7 +81,7 @@ static void EP_dense(const float *x, const float *w, const float *bias, int rows
                      float *y)
 {
     for (int r = 0; r < rows; r++, x += n, y += m) {
-        EP_begin(bias, m, y);
+        EP_set_bias(bias, m, y);
         EP_add_products(x, w, n, m, y);
     }
 }
@@ -97,7 +97,7 @@ static void EP_conv2d(const EP_window *g, const float *x, const float *w, const 
             int y0, y1, x0, x1;
             EP_inside(top, g->dh, g->kh, g->h, &y0, &y1);
             EP_inside(left, g->dw, g->kw, g->w, &x0, &x1);
-            EP_begin(bias, g->f, y);
+            EP_set_bias(bias, g->f, y);
             for (int ky = y0; ky < y1; ky++) {
                 const int run = g->dw == 1 ? x1 - x0 : 1; /* adjacent positions go together */
                 for (int kx = x0; kx < x1; kx += run) {
@@ -121,7 +121,7 @@ static void EP_depthwise(const EP_window *g, const float *x, const float *w, con
             int y0, y1, x0, x1;
             EP_inside(top, g->dh, g->kh, g->h, &y0, &y1);
             EP_inside(left, g->dw, g->kw, g->w, &x0, &x1);
-            EP_begin(bias, g->c, y);
+            EP_set_bias(bias, g->c, y);
             for (int ky = y0; ky < y1; ky++) {
                 for (int kx = x0; kx < x1; kx++) {
                     const float *from = x + ((top + ky * g->dh) * g->w + left + kx * g->dw) * g->c;
@@ -398,15 +398,15 @@ static void EP_shortcut(const float *x, const int *source, int h, int w, int c, 
 }
 
 CALLS = {
-    "dense": ("begin", "add_products"),
-    "conv2d": ("window", "inside", "begin", "add_products"),
-    "depthwise": ("window", "inside", "begin"),
+    "dense": ("set_bias", "add_products"),
+    "conv2d": ("window", "inside", "set_bias", "add_products"),
+    "depthwise": ("window", "inside", "set_bias"),
     "pool": ("window", "inside"),
 }
 
 
 def needed(used: set[str]) -> str:
-    """The text of the parts that are used, and of those that they call."""
+    """Return the text of the parts that are used, and of those that they call."""
     whole = used | {called for part in used for called in CALLS.get(part, ())}
     return "\n".join(text for part, text in PARTS.items() if part in whole)
 

@@ -48,7 +48,7 @@ class _Writer:
         self.places = _Places(made)
 
     def name(self, layer: str) -> str:
-        """A C name for a layer, its own where that is one; two layers never share one."""
+        """Return a C name for a layer, its own where that is one; two layers never share one."""
         if layer not in self._names:
             plain = re.sub(r"[^A-Za-z0-9_]", "_", layer)
             taken = set(self._names.values())
@@ -73,13 +73,13 @@ class _Writer:
         return name
 
     def weight(self, step: Step, suffix: str) -> str:
-        """The name of an array of a step; NULL if it has none."""
+        """Return the name of an array of a step; NULL if it has none."""
         if suffix not in step.arrays:
             return "NULL"
         return self.array(f"{self.name(step.name)}_{suffix}", step.arrays[suffix])
 
     def value(self, name: str) -> str:
-        """The memory of a value."""
+        """Return the memory of a value."""
         return self.places.pointer(name, self.prefix)
 
     def call(self, part: str, *arguments: Any) -> None:
@@ -358,9 +358,7 @@ def _whole(w: _Writer) -> Source:
     of_x = "int" if made.codes else "float"
     largest = max(prod(step.shape) for step in made.steps)
     largest = max(largest, w.places.size, prod(made.input_shape), *_sizes(made))
-    reads = (
-        "codes" if made.codes else "values as the network was given them, which it scales itself"
-    )
+    reads = "codes" if made.codes else "raw values; the input scaling is part of this file"
     math = c_parts.uses_math(parts)
     headers = [
         "#include <limits.h>",
@@ -380,8 +378,8 @@ def _whole(w: _Writer) -> Source:
  * Values lie row by row, features last: an image is (height, width, channels).
  * Weights take {w.bytes:,} bytes of constant memory, scratch {scratch:,} bytes of static memory.
  * Nothing is allocated. Calls share the scratch: only one at a time.
- * Compile as C99 or later: cc -O2 -c FILE.c{link}. To be called from another file, repeat the line
- * above there. */
+ * Compile as C99 or later: cc -O2 -c FILE.c{link}. To call it from another file, declare it there
+ * as above. */
 {chr(10).join(headers)}
 
 #define {upper}_INPUTS {prod(made.input_shape)}

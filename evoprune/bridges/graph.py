@@ -31,11 +31,6 @@ class Window:
     before: tuple[int, ...]
     after: tuple[int, ...]
 
-    @property
-    def padded(self) -> bool:
-        """True if any window reaches beyond the input."""
-        return any(self.before) or any(self.after)
-
 
 @dataclass
 class Step:
@@ -75,33 +70,28 @@ class Graph:
 
     @property
     def picked_shape(self) -> tuple[int, ...]:
-        """The shape of a sample without the entries that no layer reads."""
+        """Return the shape of a sample without the entries that no layer reads."""
         shape = list(self.input_shape)
         for axis, indices in self.picked:
             shape[axis] = len(indices)
         return tuple(shape)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a value, without the batch."""
+        """Return the shape of a value, without the batch."""
         return self.picked_shape if name == "input" else self.step(name).shape
 
     def step(self, name: str) -> Step:
-        """The step of that name."""
+        """Return the step of that name."""
         return next(step for step in self.steps if step.name == name)
 
     def readers(self, name: str) -> list[Step]:
-        """The steps that read a value."""
+        """Return the steps that read a value."""
         return [step for step in self.steps if name in step.inputs]
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """The shape of the output of a sample."""
+        """Return the shape of the output of a sample."""
         return self.shape(self.output)
-
-    @property
-    def parameters(self) -> int:
-        """Number of values in the arrays of all steps."""
-        return sum(array.size for step in self.steps for array in step.arrays.values())
 
     def only_reader(self, name: str) -> bool:
         """True if one step reads the value and it is not the output."""
@@ -152,7 +142,7 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
     for layer in net.spec["layers"]:
         name, kind, inputs = layer["name"], layer["kind"], list(layer["inputs"])
         arrays = {
-            tensor.rpartition(".")[2]: _without_empty_axes(net[tensor], tensor, where)
+            tensor.rpartition(".")[2]: _without_empty_axes(net[tensor], tensor)
             for tensor in about[name]["tensors"]
             if not (name in living_layers and roles[tensor] == "tracked")
         }
@@ -178,13 +168,16 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
     for step in [step for step in made.steps if step.kind == "populations"]:
         _merge_bias(made, step)
     _drop(made, _does_nothing)
+    for step in made.steps:
+        for suffix, array in step.arrays.items():
+            if not (np.abs(array) <= np.finfo(np.float32).max).all():
+                name = f"{step.name}.{suffix}"
+                raise ValueError(f"{where}: expected finite values of float32 in {name}")
     return made
 
 
-def _without_empty_axes(array: Array, name: str, where: str) -> Array:
-    """The array, with one entry of zeros along every axis on which no population is left."""
-    if not np.isfinite(array).all():
-        raise ValueError(f"{where}: expected finite values in {name}, got NaN or infinity")
+def _without_empty_axes(array: Array, name: str) -> Array:
+    """Return the array, with one entry of zeros along every axis on which no population is left."""
     if array.size or not array.ndim:
         return np.array(array, np.float64)
     fill = 1.0 if name.endswith(".variance") else 0.0
@@ -365,7 +358,7 @@ def _merge_bias(made: Graph, step: Step) -> None:
 
 
 def _units(writer: Step) -> tuple[int, ...]:
-    """The shape of a projection's bias."""
+    """Return the shape of a projection's bias."""
     if writer.kind == "conv2d":
         return writer.shape[-1:]
     return writer.arrays["weight"].shape[writer.facts["contract"] :]

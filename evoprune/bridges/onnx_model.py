@@ -39,7 +39,7 @@ class _Writer:
         self._taken: set[str] = set()
 
     def name(self, wanted: str) -> str:
-        """A name that no other value of the model has."""
+        """Return a name that no other value of the model has."""
         found, number = wanted, 1
         while found in self._taken:
             number += 1
@@ -66,7 +66,7 @@ class _Writer:
         return name
 
     def read(self, value: str, first: bool = False) -> str:
-        """The name of a value, features last or channels first."""
+        """Return the name of a value, features last or channels first."""
         if (value, first) not in self.values:
             source = self.values[value, not first]
             rank = len(self.graph.shape(value)) + 1
@@ -93,7 +93,7 @@ Made = tuple[str, bool]
 
 
 def _along(values: Array, rank: int, axis: int, first: bool) -> Array:
-    """A vector along an axis (negative, features last) of samples, so shaped that it broadcasts."""
+    """Return a vector along an axis (negative, features last), shaped so that it broadcasts."""
     at = rank + axis
     if first:
         at = 0 if at == rank - 1 else at + 1

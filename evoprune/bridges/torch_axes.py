@@ -89,21 +89,21 @@ class Axes:
                 self._of[self.axis(source)] = self.axis(node)
 
     def module(self, node: fx.Node) -> Any:
-        """The module that a node calls, or None."""
+        """Return the module that a node calls, or None."""
         return self.traced.get_submodule(node.target) if node.op == "call_module" else None
 
     def reads(self, node: fx.Node) -> list[fx.Node]:
-        """The tensors that a node reads."""
+        """Return the tensors that a node reads."""
         return [n for n in node.all_input_nodes if n in self._of]
 
     def axis(self, node: fx.Node) -> fx.Node:
-        """The representative of the axis of a node's output."""
+        """Return the representative of the axis of a node's output."""
         while self._of[node] is not node:
             node = self._of[node]
         return node
 
     def phi(self, node: fx.Node) -> str | None:
-        """The activation that a node is, or None."""
+        """Return the activation that a node is, or None."""
         if node.op == "call_module":
             return PHI_MODULES.get(type(self.module(node)))
         if node.op == "call_method":
@@ -131,12 +131,12 @@ class Axes:
         return picks or node.target is functional.pad
 
     def members(self, node: fx.Node) -> Iterator[fx.Node]:
-        """The nodes that share the axis of a node."""
+        """Return the nodes that share the axis of a node."""
         axis = self.axis(node)
         return (other for other in self.nodes if self.axis(other) is axis)
 
     def founder(self, node: fx.Node) -> fx.Node | None:
-        """The node that makes the axis of a projection; None if that is the projection itself."""
+        """Return the node that makes the axis of a projection; None if the projection does."""
         members = [n for n in self.members(node) if n.op == "placeholder" or self.founds(n)]
         members = [n for n in members if not self._feeds_pad(n)]
         shortcuts = [n for n in members if n.op == "placeholder" or self.shortcut(n)]
@@ -149,7 +149,7 @@ class Axes:
         )
 
     def units(self, node: fx.Node) -> tuple[int, ...]:
-        """The sizes of the axes that a linear map writes: heads and dimensions, or one."""
+        """Return the sizes of the axes that a linear map writes: heads and dimensions, or one."""
         for member in self.members(node):
             module = self.module(member)
             if isinstance(module, own.Attention):
@@ -166,7 +166,7 @@ class Axes:
         return bool(self.seen[node].dim() == 4 if found is None else found)
 
     def _channels_first(self, node: fx.Node) -> bool | None:
-        """What reads a value takes its second axis for the channels, or its last; else None."""
+        """True if what reads a value has channels second, False if last; None if it has no say."""
         for user in node.users:
             module = self.module(user)
             if isinstance(module, IMAGES) or self.shortcut(user):
@@ -217,7 +217,7 @@ class Axes:
 
 
 def strided(node: fx.Node) -> tuple[int, ...] | None:
-    """The steps of x[:, :, ::a, ::b]; None if a node is something else."""
+    """Return the steps of x[:, :, ::a, ::b]; None if a node is something else."""
     index = node.args[1] if len(node.args) > 1 else None
     if not isinstance(index, tuple) or len(index) < 3:
         return None

@@ -26,7 +26,7 @@ def _source(node: fx.Node) -> fx.Node:
 
 
 def _argument(r: Reader, node: fx.Node, at: int, name: str, default: Any = None) -> Any:
-    """An argument of a function, with nodes replaced by what they give."""
+    """Return an argument of a function, with nodes replaced by what they give."""
     value = node.args[at] if len(node.args) > at else node.kwargs.get(name, default)
     return fx.node.map_arg(value, lambda n: r.seen[n])
 
@@ -356,7 +356,7 @@ def _shortcut_of(
 
 
 def _permuted(r: Reader, node: fx.Node) -> Value:
-    """Channels moved before or behind the positions."""
+    """Move channels before or after the positions."""
     x, rank = r.value(_source(node)), len(r.shape(node)) + 1
     order = list(range(rank))
     if "transpose" in str(getattr(node.target, "__name__", node.target)):

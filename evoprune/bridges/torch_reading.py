@@ -106,14 +106,14 @@ def _network_of(
 
 
 def _input(r: Reader, start: fx.Node) -> Value:
-    """The input: with channels first, or features last as for what reads it."""
+    """Return the input: with channels first, or features last as for what reads it."""
     shape = r.shape(start)
     first = len(shape) > 1 and r.axes.channels_first(start)
     return Value("input", (*shape[1:], shape[0]) if first else shape, first)
 
 
 def _codes(traced: fx.GraphModule) -> int:
-    """The vocabulary, if an embedding reads the input."""
+    """Return the vocabulary, if an embedding reads the input."""
     for node in traced.graph.nodes:
         if node.op == "call_module" and node.args and node.args[0].op == "placeholder":
             module = traced.get_submodule(node.target)

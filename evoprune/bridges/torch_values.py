@@ -72,15 +72,15 @@ class Reader:
         self._taken = {"input"}
 
     def module(self, node: fx.Node) -> nn.Module:
-        """The module that a node calls."""
+        """Return the module that a node calls."""
         return self.traced.get_submodule(str(node.target))
 
     def shape(self, node: fx.Node) -> tuple[int, ...]:
-        """The shape of a sample as the module has it."""
+        """Return the shape of a sample as the module has it."""
         return tuple(self.seen[node].shape[1:])
 
     def name(self, node: fx.Node, suffix: str = "") -> str:
-        """A name for a layer: the module's path, or the operator's."""
+        """Return a name for a layer: the module's path, or the operator's."""
         wanted = str(node.target if node.op == "call_module" else node.name)
         wanted = wanted.removeprefix("layers.").replace(".", "_")
         wanted = found = f"layer{wanted}{suffix}" if wanted.isdigit() else f"{wanted}{suffix}"
@@ -102,7 +102,7 @@ class Reader:
         return name
 
     def value(self, node: fx.Node) -> Value:
-        """The value of a node, with its bias added; made now if it is not there."""
+        """Return the value of a node, with its bias added; made now if it is not there."""
         value = self.pending(node)
         if value.bias is not None:
             config = {"activation": "identity", "mass": False}
@@ -111,7 +111,7 @@ class Reader:
         return value
 
     def pending(self, node: fx.Node) -> Value:
-        """The value of a node, its bias perhaps still to be added."""
+        """Return the value of a node, its bias perhaps still to be added."""
         if node not in self.values:
             read = self._operator(node)
             value = self.values[node] = read(self, node)
@@ -141,13 +141,13 @@ class Reader:
 
 
 def refused(node: fx.Node, why: str) -> ValueError:
-    """An error about one operator."""
+    """Return an error about one operator."""
     where = node.target if node.op == "call_module" else node.name
     return ValueError(f"{WHERE}: {where}: {why}")
 
 
 def _torch_shape(value: Value) -> tuple[int, ...]:
-    """The shape of a sample as the module has it."""
+    """Return the shape of a sample as the module has it."""
     shape = value.shape
     if value.whole:
         return (*shape, *[1] * value.whole)
@@ -158,5 +158,5 @@ def _torch_shape(value: Value) -> tuple[int, ...]:
 
 
 def array_of(tensor: Tensor | None) -> Array | None:
-    """A parameter as an array."""
+    """Return a parameter as an array."""
     return None if tensor is None else tensor.detach().cpu().numpy()

@@ -56,7 +56,7 @@ class _Writer:
         self.values: dict[str, dict[_Form, str]] = {}
 
     def tensor(self, values: Array) -> Tensor:
-        """A tensor of the module's dtype."""
+        """Return a tensor of the module's dtype."""
         return torch.tensor(np.ascontiguousarray(values), dtype=self.dtype)
 
     def add(self, name: str, module: nn.Module, *inputs: str) -> str:
@@ -70,11 +70,11 @@ class _Writer:
         return found
 
     def form(self, value: str) -> _Form:
-        """The form in which a value was made."""
+        """Return the form in which a value was made."""
         return next(iter(self.values[value]))
 
     def read(self, value: str, form: _Form) -> str:
-        """The module that gives a value in a form; added if there is none."""
+        """Return the module that gives a value in a form; added if there is none."""
         forms = self.values[value]
         if form not in forms:
             shape = self.graph.shape(value)
@@ -189,7 +189,7 @@ def _populations(w: _Writer, step: Step) -> Made:
 
 
 def _along(step: Step, values: Array, form: _Form) -> Array:
-    """A vector along the axis of a step, so shaped that it broadcasts against a value."""
+    """Return a vector along the axis of a step, shaped so that it broadcasts against a value."""
     rank, axis = len(step.shape), step.facts["axis"]
     array = values.reshape([-1 if d == rank + axis else 1 for d in range(rank)])
     if form.first:

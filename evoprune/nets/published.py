@@ -141,7 +141,7 @@ class _Loader:
             net[f"{norm}.mean"] -= self.get(f"{conv}.bias")
 
     def get(self, name: str) -> Array:
-        """An array of the file, from now on counted as read."""
+        """Return an array of the file, from now on counted as read."""
         if name not in self.arrays:
             raise ValueError(f"{WHERE}: no array {name!r}")
         self.read.add(name)
@@ -158,7 +158,7 @@ class _Loader:
 
 
 def _some(names: Iterable[str]) -> str:
-    """Up to five names, and how many more there are."""
+    """Return up to five names, and how many more there are."""
     every = list(names)
     more = f" and {len(every) - 5} more" if len(every) > 5 else ""
     return ", ".join(every[:5]) + more
