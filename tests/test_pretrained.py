@@ -80,6 +80,14 @@ def test_learned_shortcuts_and_biases_of_convolutions_count(learned, biases, ima
     agree(net.folded().predict(images), resnet.logits(made, images))
 
 
+def test_shortcuts_of_one_stage_may_be_learned(images):
+    made = arrays(8, 4, learned=True)
+    made = {name: a for name, a in made.items() if not name.startswith("layer3.0.shortcut")}
+    agree(ep.load_resnet(made).predict(images), resnet.logits(made, images))
+    with pytest.raises(ValueError, match=r"learned_shortcuts: expected stages 2, 3 or both, got"):
+        ep.resnet(8, 4, learned_shortcuts=[1])
+
+
 def renamed(made, **names):
     """The same arrays by other names."""
     for old, new in names.items():

@@ -93,14 +93,17 @@ class _Loader:
         Raises:
             ValueError: an array is missing, has another shape, or was not read.
         """
-        skip = next(
-            (s for s in ("shortcut", "downsample") if f"layer2.0.{s}.0.weight" in self.arrays), ""
-        )
+        skips = {
+            stage: name
+            for stage in (2, 3)
+            for name in ("shortcut", "downsample")
+            if f"layer{stage}.0.{name}.0.weight" in self.arrays
+        }
         last = "fc" if "fc.weight" in self.arrays else "linear"
         outputs = len(self.get(f"{last}.weight"))
         net = resnet(
             6 * self.blocks + 2, len(self.get("conv1.weight")), outputs=outputs,
-            learned_shortcuts=bool(skip),
+            learned_shortcuts=list(skips),
         )  # fmt: skip
         self.convolution(net, "stem", "stem_norm", "conv1", "bn1")
         for stage in (1, 2, 3):
@@ -110,9 +113,10 @@ class _Loader:
                 of_out = (f"{here}_out", f"{here}_out_norm", f"{there}conv2", f"{there}bn2")
                 self.convolution(net, *of_filters)
                 self.convolution(net, *of_out)
-                if skip and stage > 1 and not block:
-                    parts = (f"{there}{skip}.0", f"{there}{skip}.1")
-                    self.convolution(net, f"{here}_skip", f"{here}_skip_norm", *parts)
+                if stage in skips and not block:
+                    skip = f"{there}{skips[stage]}"
+                    here = f"{here}_skip"
+                    self.convolution(net, here, f"{here}_norm", f"{skip}.0", f"{skip}.1")
         self.put(net, "dense1.weight", f"{last}.weight")
         self.put(net, "populations1.bias", f"{last}.bias")
         unread = [

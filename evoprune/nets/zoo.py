@@ -134,7 +134,7 @@ def resnet(
     *,
     input: Sequence[int] = (32, 32, 3),  # noqa: A002 - the word for it
     outputs: int = 10,
-    learned_shortcuts: bool = False,
+    learned_shortcuts: bool | Sequence[int] = False,
     living_stream: bool = False,
     seed: int = 0,
     dtype: Dtype = "float32",
@@ -150,16 +150,20 @@ def resnet(
         width: channels of the first stage.
         input: height, width and channels of an image.
         outputs: classes.
-        learned_shortcuts: make shortcuts between stages 1 x 1 convolutions with batch norm.
+        learned_shortcuts: make shortcuts into stages 2 and 3 1 x 1 convolutions with batch norm;
+            a list of stages: only into these.
         living_stream: let channels of the residual stream be populations too, each with one mass
             for all layers of its stage that write it.
         seed, dtype: as for `Sequential`.
 
     Raises:
-        ValueError: a depth that is not 6 n + 2.
+        ValueError: a depth that is not 6 n + 2, or stages other than 2 and 3.
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"depth: expected 6 n + 2 (8, 14, 20, ...), got {depth}")
+    learned = (2, 3) if learned_shortcuts is True else tuple(learned_shortcuts or ())
+    if not set(learned) <= {2, 3}:
+        raise ValueError(f"learned_shortcuts: expected stages 2, 3 or both, got {learned}")
     nodes: list[Nodes] = [
         Conv2d(width, 3, name="stem"),
         BatchNorm(name="stem_norm"),
@@ -179,7 +183,7 @@ def resnet(
             ]
             skip: Nodes | None = None
             if down == 2:
-                if learned_shortcuts:
+                if stage + 1 in learned:
                     convolution = Conv2d(inner, 1, stride=2, padding=0, name=f"{name}_skip")
                     skip = [convolution, BatchNorm(name=f"{name}_skip_norm")]
                 else:
