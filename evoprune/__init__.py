@@ -15,7 +15,8 @@ every array.
 from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
 
-from evoprune import datasets, plot
+from evoprune import datasets, export, plot
+from evoprune.bridges.export import from_torch, to_torch
 from evoprune.common.errors import Diverged, FileFormatError, NothingCanDie
 from evoprune.common.threads import get_threads, set_threads
 from evoprune.nets.layers import (
@@ -45,8 +46,9 @@ from evoprune.nets.layers import (
     neurons,
 )
 from evoprune.nets.network import Network, Sequential, load
+from evoprune.nets.published import load_resnet
 from evoprune.nets.sampling import generate
-from evoprune.nets.zoo import charlm, cnn, lenet5, load_resnet, mlp, resnet, vit
+from evoprune.nets.zoo import charlm, cnn, lenet5, mlp, resnet, vit
 from evoprune.records.history import History
 from evoprune.selection.budget import Budget
 from evoprune.selection.community import Community
@@ -138,8 +140,10 @@ __all__ = [
     "cosine",
     "datasets",
     "dynamics",
+    "export",
     "filters",
     "fitness",
+    "from_torch",
     "generate",
     "get_threads",
     "heads",
@@ -153,6 +157,7 @@ __all__ = [
     "resnet",
     "set_threads",
     "simulate",
+    "to_torch",
     "vit",
     "warmup",
 ]

@@ -287,17 +287,14 @@ def data(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write a model for other programs."""
-    writers: Any = getattr(ep, "export", None)
-    kinds = {".onnx": "onnx", ".c": "c", ".pt": "torch"}
-    kind = kinds.get(options.out.suffix)
-    if kind is None:
+    kinds = {".onnx": ep.export.onnx, ".c": ep.export.c, ".pt2": ep.export.torch}
+    write = kinds.get(options.out.suffix)
+    if write is None:
         raise ValueError(f"{options.out}: expected a name that ends in {', '.join(kinds)}")
     if options.out.exists() and not options.force:
         raise ValueError(f"{options.out}: is there already; --force replaces it")
-    network = ep.load(options.file)
-    if not hasattr(writers, kind):
-        raise ImportError(f"export: this version cannot write {options.out.suffix} files")
-    getattr(writers, kind)(network, options.out)
+    write(ep.load(options.file), options.out)
+    print(f"{options.out}: {options.out.stat().st_size:,} bytes")
     return 0
 
 

@@ -316,7 +316,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
 def _export(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="a model (.safetensors)")
-    add("out", type=Path, metavar="OUT", help="the file to write: .onnx, .c or .pt")
+    add("out", type=Path, metavar="OUT", help="the file to write: .onnx, .c or .pt2")
     add("--force", action="store_true", help="replace it")
 
 
