@@ -12,7 +12,7 @@ import evoprune as ep
 DRAWN = {name: getattr(ep.plot, name) for name in ep.plot.__all__ if name.islower()}
 
 
-@pytest.mark.parametrize("name", [n for n in DRAWN if n not in ("style", "pareto")])
+@pytest.mark.parametrize("name", [n for n in DRAWN if n != "style"])
 @pytest.mark.parametrize("wrong", [3, "x", None, object()], ids=str)
 def test_what_a_picture_is_of(name, wrong):
     first, *_ = inspect.signature(DRAWN[name]).parameters

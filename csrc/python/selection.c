@@ -88,9 +88,14 @@ static int32_t *births_from(PyObject *object, npy_intp n, int64_t *born) {
     for (npy_intp i = 0; i < n; i++) {
         most = ep_max(most, id ? id[i] : i);
     }
-    *born = *born < 0 ? most + 1 : *born;
     int32_t *birth = NULL;
     char *taken = NULL;
+    if (most >= INT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "birth: expected ids from 0 to 2^31 - 2, got %lld",
+                     (long long)most);
+        goto done;
+    }
+    *born = *born < 0 ? most + 1 : *born;
     if (most >= *born || *born > INT32_MAX) {
         PyErr_Format(PyExc_ValueError, "born: expected from %lld to 2^31 - 1, got %lld",
                      (long long)most + 1, (long long)*born);

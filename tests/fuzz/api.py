@@ -207,6 +207,8 @@ def case(seed: int, watch: Watch) -> Iterator[Fault | None]:
             owner = random.choice(["net", "net", "trainer", "trainer", *player.objects])
             where, function = _method(player, owner)
         result, fault = call(player, function, where, player.fits, seed, watch)
+        if type(result).__module__.startswith("evoprune.") and not isinstance(result, ep.Network):
+            player.objects["made"] = result
         if fault is None:
             fault = _consistent(player, where, result, seed)
         yield fault

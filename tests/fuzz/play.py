@@ -166,7 +166,8 @@ def may(error: BaseException, where: str, opens_files: bool) -> bool:
     """True if an error of this type may come out of a call."""
     if isinstance(error, ALLOWED) or type(error).__name__ == "Diverged":
         return True
-    if where in INNER:
+    method = where.rpartition(".")[2]
+    if where in INNER or method == "build" or method.startswith("on_"):
         return isinstance(error, AttributeError | IndexError)
     if isinstance(error, IndexError) and where.endswith("__getitem__"):
         return True
