@@ -43,3 +43,16 @@ def test_layers_in_a_list_that_holds_itself(make):
     endless.append(endless)
     with pytest.raises(ValueError, match="layers.*: expected layers, got a list that holds itself"):
         make(endless)
+
+
+@pytest.mark.parametrize("seed", [[[]], 1.5, -1, 10**30, None, "1"], ids=str)
+def test_seeds(seed):
+    data = ep.datasets.arrays(np.eye(6), range(6))
+    with pytest.raises((TypeError, ValueError), match="seed: expected a whole number"):
+        data.split(2, seed=seed)
+
+
+def test_numbers_beyond_any_float():
+    for make in (ep.constant, ep.linear, ep.cosine, ep.warmup, ep.AdamW):
+        with pytest.raises(ValueError, match="expected a (finite )?number|must be"):
+            make(10**400)
