@@ -56,3 +56,18 @@ def test_numbers_beyond_any_float():
     for make in (ep.constant, ep.linear, ep.cosine, ep.warmup, ep.AdamW):
         with pytest.raises(ValueError, match="expected a (finite )?number|must be"):
             make(10**400)
+
+
+def test_a_target_that_is_no_array():
+    with pytest.raises((TypeError, ValueError), match="y: expected"):
+        ep.mlp(6, 4, 3).evaluate(np.zeros((5, 6), np.float32), 0.5)
+
+
+def test_broken_weights_of_a_resnet(tmp_path):
+    file = tmp_path / "weights.npz"
+    np.savez(file, a=np.zeros(3))
+    whole = file.read_bytes()
+    for content in (b"", b"PK", whole, whole[:-30], whole[:40] + b"x" + whole[41:]):
+        file.write_bytes(content)
+        with pytest.raises(ep.FileFormatError, match="weights.npz: no weights of a ResNet"):
+            ep.load_resnet(file)

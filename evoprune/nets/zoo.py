@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evoprune.common.archive import unpack
 from evoprune.common.checks import whole
+from evoprune.common.errors import FileFormatError
+from evoprune.common.files import existing
+from evoprune.nets.file import check
 from evoprune.nets.layers import (
     BatchNorm,
     Conv2d,
@@ -212,12 +216,18 @@ def load_resnet(source: str | PathLike[str] | Mapping[str, Array]) -> Network:
 
     Raises:
         FileNotFoundError: no such file.
+        FileFormatError: the file is broken, or its numbers are not possible ones.
         ValueError: an array is missing or has another shape than the depth calls for.
     """
     if isinstance(source, Mapping):
         return _load_resnet(source)
-    with np.load(source) as arrays:
-        return _load_resnet(dict(arrays))
+    file = existing(source)
+    try:
+        network = _load_resnet(unpack(file.read_bytes()))
+        check(network)
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(f"{file}: no weights of a ResNet ({error})") from error
+    return network
 
 
 def _load_resnet(arrays: Mapping[str, Array]) -> Network:

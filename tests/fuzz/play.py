@@ -33,6 +33,7 @@ INNER = {
         "History": ("add_deaths", "add_epoch", "add_steps", "record", "last", "fill", "means"),
         "Budget": ("first", "move", "reached", "size", "steer", "target"),
         "Selection": ("why_nobody_dies", "stands_still"),
+        "Network": ("score", "form"),
     }.items()
     for name in names
 }
