@@ -71,3 +71,18 @@ def test_broken_weights_of_a_resnet(tmp_path):
         file.write_bytes(content)
         with pytest.raises(ep.FileFormatError, match="weights.npz: no weights of a ResNet"):
             ep.load_resnet(file)
+
+
+def test_numbers_beyond_any_float_at_the_core():
+    net = ep.mlp(3, 4, 2)
+    for call in (
+        lambda x: net.core.scale_input(x, 1.0),
+        lambda x: net.core.update(x),
+        lambda x: net.core.evolve(0.5, x),
+        lambda x: net.core.configure(clip=x),
+        lambda x: ep.core.core32.random_normal(0, 0, 0, x),
+        lambda x: ep.core.core32.random_binomial(0, 0, 1, x, 0.5),
+        lambda x: ep.core.core32.optimizer_step("sgd", None, [1.0], [1.0], rate=x),
+    ):
+        with pytest.raises(ValueError, match="expected|must be"):
+            call(10**400)

@@ -130,9 +130,10 @@ static PyObject *random_binomial(PyObject *module, PyObject *args, PyObject *kwa
     Py_ssize_t trials;
     double p;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&O&O&d:random_binomial", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&O&O&O&:random_binomial", names,
                                      ep_convert_u64, &noise.seed, ep_convert_u64, &noise.stream,
-                                     ep_convert_count, &size, ep_convert_count, &trials, &p)) {
+                                     ep_convert_count, &size, ep_convert_count, &trials,
+                                     ep_convert_real, &p)) {
         return NULL;
     }
     if (!(p >= 0 && p <= 1)) {

@@ -234,6 +234,8 @@ def _load_resnet(arrays: Mapping[str, Array]) -> Network:
     blocks = sum(name.startswith("layer1.") and name.endswith("conv1.weight") for name in arrays)
     if "conv1.weight" not in arrays or not blocks:
         raise ValueError("source: expected the arrays of a ResNet, conv1.weight, layer1.0.…")
+    if np.ndim(arrays["conv1.weight"]) != 4:
+        raise ValueError("source: expected conv1.weight of shape (width, 3, 3, 3)")
     network = resnet(6 * blocks + 2, len(arrays["conv1.weight"]))
     parts = {"stem": ("conv1", "bn1"), "dense1": ("linear", "")}
     for stage in (1, 2, 3):

@@ -13,7 +13,7 @@ import numpy as np
 import evoprune as ep
 from fuzz import hostile
 from fuzz.invariants import Broken, check
-from fuzz.play import Watch, call, impatient
+from fuzz.play import INNER, Watch, call, impatient
 from fuzz.report import Fault
 from fuzz.scene import FOLDER, Scene
 
@@ -222,6 +222,7 @@ def _method(player: Player, owner: str) -> tuple[str, Any]:
         thing = player.trainer.history
     kind = type(thing)
     names = [n for n in dir(kind) if not n.startswith("_")]
+    names = [name for name in names if f"{kind.__name__}.{name}" not in INNER]
     names += [n for n in SPECIAL if hasattr(kind, n)]
     name = player.random.choice(names)
     where = f"{kind.__name__}.{name}"

@@ -25,7 +25,7 @@ DOCUMENTED = re.compile(
     "another call is at work|no batch has been through|is configured yet|written over|"
     "can't start new thread"
 )
-FILES = ("path", "root", "source", "state")  # parameters that name files: OSError may come out
+FILES = ("PathLike", "path", "root", "state")  # parameters that name files: OSError may come out
 # What a trainer calls with objects of its own, and does not check again.
 INNER = {
     f"{owner}.{name}"
