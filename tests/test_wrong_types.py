@@ -69,7 +69,7 @@ def test_broken_weights_of_a_resnet(tmp_path):
     whole = file.read_bytes()
     for content in (b"", b"PK", whole, whole[:-30], whole[:40] + b"x" + whole[41:]):
         file.write_bytes(content)
-        with pytest.raises(ep.FileFormatError, match="weights\.npz: expected an \.npz"):
+        with pytest.raises(ep.FileFormatError, match=r"weights\.npz: expected an \.npz"):
             ep.load_resnet(file)
 
 
