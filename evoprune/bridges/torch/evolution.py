@@ -188,7 +188,6 @@ class Evolution(Readings):
     def _after(self, k: int) -> Callable[..., None]:
         """Return the hook after the step of optimizer k: a generation, and from W to W m."""
 
-        @torch.no_grad()
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> None:
@@ -198,27 +197,34 @@ class Evolution(Readings):
             self._stepped.add(k)
             if len(self._stepped) < len(self._optimizers):
                 self._multiply(self._readers[k])
-                return
-            self._stepped.clear()
-            self._checked = True
-            before = self._laws.mass
-            self.steps += 1
-            moved = self.steps % self.selection.every == 0
-            if moved:
-                before = before.clone()
-                self._generation()
-            self._multiply(self._readers[k])
-            if moved and len(self._optimizers) > 1:
-                ratio = torch.where(before > 0, self._laws.mass / before.clamp_min(1e-30), 0.0)
-                others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]
-                self._multiply(others, ratio)
-            self._chronicle.step(np.nan)
-            if self.steps % self.check_every == 0:
-                self._look()
-            if self._pace.steers_at(self.steps):
-                self._pace.steer(self.steps, self._size(), self._masses)
+            else:
+                self._finish_step(k)
 
         return hook
+
+    @torch.no_grad()
+    def _finish_step(self, k: int) -> None:
+        """Let a generation live, bring weights back to W m, and look at what came of it.
+
+        Args:
+            k: the optimizer that stepped last; the weights of the others are W m already.
+        """
+        self._stepped.clear()
+        self._checked = True
+        self.steps += 1
+        if self.steps % self.selection.every == 0:
+            before = self._laws.mass.clone()
+            self._generation()
+            others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]
+            if others:
+                ratio = torch.where(before > 0, self._laws.mass / before.clamp_min(1e-30), 0.0)
+                self._multiply(others, ratio)
+        self._multiply(self._readers[k])
+        self._chronicle.step(np.nan)
+        if self.steps % self.check_every == 0:
+            self._look()
+        if self._pace.steers_at(self.steps):
+            self._pace.steer(self.steps, self._size(), self._masses)
 
     def _undo(self, k: int) -> None:
         """Bring the weights of optimizer k back to W m, after a step that failed."""

@@ -45,7 +45,7 @@ class Sizes:
             for places in vectors:
                 stay &= torch.where(places >= 0, alive[places], True)
             shape[dim] = int(stay.sum())
-        return math.prod(shape) * (piece.macs if unit == "macs" else 1.0)
+        return float(math.prod(shape)) * (piece.macs if unit == "macs" else 1.0)
 
     def total(self, unit: Unit, alive: torch.Tensor) -> float:
         """Return the multiply-adds of a sample, or the parameters, of the living model."""
