@@ -148,6 +148,9 @@ def convolution(t: Tracer, call: Call) -> bool | None:
     x, w, bias = call.args[:3]
     transposed, groups = bool(call.args[6]), int(call.args[8])
     y, why = call.outs[0], call.why
+    for d in range(2, w.ndim):
+        fix(t.of(w)[d], f"{why}: it is a position in a kernel")
+        t.role(w, d, "kernel", why)
     if groups == 1:
         read, written = (0, 1) if transposed else (1, 0)
         contract(t, x, 1, w, read, why)

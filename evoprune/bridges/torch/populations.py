@@ -130,6 +130,8 @@ def find_populations(
         writers = _writers(owns)
         first = (writers or owns)[0][0]
         reason = axis.fixed or _missing(readers, writers, axis)
+        if owns[0][0].roles[owns[0][1]] == {"kernel"}:
+            continue
         if reason:
             at = (writers or owns)[0][1]
             reasons.setdefault(f"{first.name}[{at}] ({axis.size})", reason)

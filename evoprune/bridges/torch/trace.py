@@ -32,7 +32,7 @@ class Slot:
         name: as in `model.named_parameters()`.
         dims: one axis a dimension.
         roles: a set a dimension: "read" (summed over in a product), "write" (the product has it),
-            "follow" (entry by entry).
+            "follow" (entry by entry), "kernel" (a position in one).
         macs: multiply-adds of a forward pass of the example, per element.
     """
 
