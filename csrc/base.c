@@ -90,6 +90,22 @@ bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t s
     return whole;
 }
 
+bool ep_config_copy(const ep_field *fields, size_t size, const void *from, void **to) {
+    *to = calloc(1, size ? size : 1);
+    if (*to && !ep_fields_copy(fields, *to, from, size)) {
+        free(*to);
+        *to = NULL;
+    }
+    return *to != NULL;
+}
+
+void ep_config_free(const ep_field *fields, void *config) {
+    if (config) {
+        ep_fields_free(fields, config);
+        free(config);
+    }
+}
+
 const ep_field *ep_field_find(const ep_field *fields, const char *name) {
     for (const ep_field *field = fields; !is_last(field); field++) {
         if (strcmp(field->name, name) == 0) {

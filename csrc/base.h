@@ -18,6 +18,7 @@ typedef float ep_real;
 #define EP_LINE (EP_ALIGN / sizeof(ep_real))   /* numbers to a cache line */
 #define EP_TEXT 512                            /* characters of an error's text */
 #define EP_NAME 64                             /* characters of a layer's or tensor's name */
+#define EP_STATES 4                            /* values a dynamics may remember per population */
 #define EP_COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
 /* Our own mistakes, never the caller's. On in every test build. */
@@ -102,6 +103,9 @@ void ep_fields_init(const ep_field *fields, void *config);
 void ep_fields_free(const ep_field *fields, void *config);
 /* Makes `to` (uninitialised) a deep copy of `from`. False: out of memory, `to` holds defaults. */
 bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t size);
+/* A copy of a config on the heap, vectors and all, for ep_config_free. False: out of memory. */
+bool ep_config_copy(const ep_field *fields, size_t size, const void *from, void **to);
+void ep_config_free(const ep_field *fields, void *config);
 const ep_field *ep_field_find(const ep_field *fields, const char *name);
 /* Set one field; `owner` names the layer or law in the error text. The vector is copied. */
 bool ep_field_set_number(const ep_field *field, void *config, double value, const char *owner,

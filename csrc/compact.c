@@ -126,3 +126,41 @@ bool ep_compact(ep_net *net, const int32_t *const *keep, const int64_t *kept, ep
     drop(&old);
     return true;
 }
+
+bool ep_compact_extinct(ep_net *net, ep_error *error) {
+    const int32_t **keep = calloc((size_t)net->n_axes, sizeof *keep);
+    int64_t *kept = calloc((size_t)net->n_axes, sizeof *kept);
+    bool ok = keep && kept, some = false;
+    for (int i = 0; ok && i < net->n_populations; i++) {
+        const ep_population *p = &net->populations[i];
+        const ep_real *alive = ep_net_numbers(net, p->alive);
+        int64_t n = net->axes[p->axis].n, left = 0;
+        if (ep_alive(net, p) == n) {
+            continue;
+        }
+        int32_t *index = malloc((size_t)n * sizeof *index);
+        ok = index != NULL;
+        for (int64_t j = 0; ok && j < n; j++) {
+            if (alive[j] > 0) {
+                index[left++] = (int32_t)j;
+            }
+        }
+        keep[p->axis] = index;
+        kept[p->axis] = left;
+        some = true;
+    }
+    if (!ok) {
+        ep_fail(error, EP_NO_MEMORY, "network: no memory to remove the extinct; nothing changed");
+    } else if (some) {
+        ok = ep_compact(net, keep, kept, error);
+    }
+    if (ok) {
+        net->waste = 0;
+    }
+    for (int i = 0; keep && i < net->n_axes; i++) {
+        free((void *)keep[i]);
+    }
+    free(keep);
+    free(kept);
+    return ok;
+}

@@ -4,11 +4,110 @@
 #include "compact.h"
 #include "signals.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- one cohort --------------------------------------------------------------------------------*/
+/* ---- making one ------------------------------------------------------------------------------- */
+
+/* Vectors for all populations; nothing is allocated in a generation. */
+static bool make_room(const ep_net *net, ep_evolution *e) {
+    const unsigned overlaps = EP_NEEDS_ACTIVITY_OVERLAP | EP_NEEDS_WEIGHT_OVERLAP;
+    int64_t n = e->founded, line = (int64_t)EP_LINE, each = (n + line - 1) / line * line;
+    int64_t square = e->generation->dynamics->needs & overlaps ? ep_times(n, n) : 0;
+    if (square < 0) {
+        return false;
+    }
+    ep_real **vectors[] = {&e->raw,           &e->norm2,    &e->owned_norm2, &e->owned_gradient2,
+                           &e->owned_product, &e->activity, &e->overlap};
+    e->room = ep_slab_new(each * EP_COUNT(vectors) + 2 * square);
+    e->group = calloc((size_t)ep_max(1, net->n_populations), sizeof *e->group);
+    if (!e->room || !e->group || !ep_census_open(&e->census, net)) {
+        return false;
+    }
+    for (int i = 0; i < EP_COUNT(vectors); i++) {
+        *vectors[i] = e->room->at + each * i;
+    }
+    e->overlap = square ? e->overlap : NULL;
+    return true;
+}
+
+ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
+                               const ep_fitness *fitness, const void *fitness_config,
+                               const ep_dynamics *dynamics, const void *dynamics_config,
+                               ep_error *error) {
+    ep_evolution *e = calloc(1, sizeof *e);
+    int64_t *founded = calloc((size_t)ep_max(1, net->n_populations), sizeof *founded);
+    if (!e || !founded) {
+        free(e);
+        free(founded);
+        ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
+        return NULL;
+    }
+    e->fitness = fitness;
+    for (int i = 0; i < net->n_populations; i++) {
+        founded[i] = net->axes[net->populations[i].axis].founded;
+        e->founded += founded[i];
+    }
+    e->generation = ep_generation_new(selection, dynamics, dynamics_config, net->n_populations,
+                                      founded, error);
+    free(founded);
+    if (e->generation &&
+        ep_config_copy(fitness->fields, fitness->config_size, fitness_config, &e->fitness_config) &&
+        make_room(net, e)) {
+        return e;
+    }
+    if (e->generation) {
+        ep_fail(error, EP_NO_MEMORY, "selection: no memory for %lld populations",
+                (long long)e->founded);
+    }
+    ep_evolution_free(e);
+    return NULL;
+}
+
+void ep_evolution_free(ep_evolution *e) {
+    if (!e) {
+        return;
+    }
+    ep_generation_free(e->generation);
+    ep_config_free(e->fitness->fields, e->fitness_config);
+    ep_census_close(&e->census);
+    free(e->group);
+    ep_slab_drop(e->room);
+    free(e);
+}
+
+/* ---- extinction ------------------------------------------------------------------------------- */
+
+/* Zeros where tensor t names the axis at its place d with entry j: values, gradient, moments. */
+static void clear_slice(ep_net *net, const ep_tensor *t, int d, int64_t j) {
+    ep_slab *slabs[] = {net->numbers, net->gradients, net->first, net->second};
+    int64_t before = 1, n = net->axes[t->axis[d]].n, after = 1;
+    for (int i = 0; i < t->rank; i++) {
+        before *= i < d ? net->axes[t->axis[i]].n : 1;
+        after *= i > d ? net->axes[t->axis[i]].n : 1;
+    }
+    for (int s = 0; s < EP_COUNT(slabs); s++) {
+        ep_real *at = slabs[s]->at + t->at + j * after;
+        for (int64_t i = 0; i < before; i++, at += n * after) {
+            memset(at, 0, (size_t)after * sizeof *at);
+        }
+    }
+}
+
+void ep_kill(ep_net *net, const ep_population *population, int64_t j) {
+    ep_net_numbers(net, population->alive)[j] = 0;
+    ep_net_numbers(net, population->mass)[j] = 0;
+    for (int i = 0; i < net->n_tensors; i++) {
+        const ep_tensor *t = &net->tensors[i];
+        for (int d = 0; d < t->rank && (t->role == EP_DECAYED || t->role == EP_FREE); d++) {
+            if (t->axis[d] == population->axis) {
+                clear_slice(net, t, d, j);
+            }
+        }
+    }
+}
+
+/* ---- one generation --------------------------------------------------------------------------- */
 
 static bool measure_fitness(ep_net *net, ep_evolution *e, const ep_population *p, ep_real *raw,
                             ep_error *error) {
@@ -40,269 +139,132 @@ static bool measure_fitness(ep_net *net, ep_evolution *e, const ep_population *p
     return true;
 }
 
-/* F <- memory F + (1 - memory) raw, for every population of the network. */
-static bool remember_fitness(ep_net *net, ep_evolution *e, ep_error *error) {
-    const ep_real keep = (ep_real)e->selection.memory, take = 1 - keep;
-    for (int i = 0; i < net->n_populations; i++) {
-        const ep_population *p = &net->populations[i];
-        if (!measure_fitness(net, e, p, e->fit, error)) {
-            return false;
-        }
-        ep_real *fitness = ep_net_numbers(net, p->fitness);
-        for (int64_t j = 0; j < net->axes[p->axis].n; j++) {
-            fitness[j] = keep * fitness[j] + take * e->fit[j];
-        }
-    }
-    return true;
-}
-
-/* Appends the living of population layer i to the cohort; birth ids follow `first_birth`. */
-static int64_t enrol(ep_net *net, ep_evolution *e, int i, int64_t n, int64_t first_birth,
-                     int64_t first_given, double pressure, double correction) {
-    const ep_population *p = &net->populations[i];
-    const ep_real *mass = ep_net_numbers(net, p->mass), *alive = ep_net_numbers(net, p->alive);
-    const ep_real *fitness = ep_net_numbers(net, p->fitness);
-    const ep_axis *axis = &net->axes[p->axis];
-    bool given = e->selection.upkeep == EP_UPKEEP_GIVEN;
-    for (int64_t j = 0; j < axis->n; j++) {
-        if (alive[j] > 0) {
-            int64_t birth = ep_birth(axis, j);
-            e->mass[n] = mass[j];
-            e->fit[n] = (ep_real)((double)fitness[j] * correction);
-            e->upkeep[n] = (ep_real)(pressure * (given ? e->selection.given.at[first_given + birth]
-                                                       : e->share[i]));
-            e->birth[n] = (int32_t)(first_birth + birth);
-            e->place[n] = j;
-            e->member[n++] = i;
-        }
-    }
-    return n;
-}
-
-/* Soft selection (Wallace 1975): who lives is settled within a niche, by what its others earn. Upkeep
- * is pressure times what they earn, by founder (the dead earn nothing, so there is room for about
- * born / pressure, and the last one lives), more for those that cost more multiply-adds than the
- * mean of the living. */
-static void soften_upkeep(ep_evolution *e, int64_t n, int64_t born, double pressure) {
-    double earned = 0, spent = 0;
-    for (int64_t k = 0; k < n; k++) {
-        earned += e->fit[k] > 0 ? (double)e->fit[k] : 0;
-        spent += (double)e->upkeep[k];
-    }
-    for (int64_t k = 0; k < n; k++) {
-        double own = e->fit[k] > 0 ? (double)e->fit[k] : 0, others = earned - own;
-        double cost = spent > 0 ? (double)e->upkeep[k] / spent * (double)n : 1;
-        e->upkeep[k] = others > 0 ? (ep_real)(pressure * cost * others / (double)(born - 1)) : 0;
-    }
-}
-
-/* Copies the laws' memory between the tensors and the (states, n) block of a cohort. */
-static void exchange_state(ep_net *net, ep_evolution *e, int64_t n, bool out) {
-    for (int64_t k = 0; k < n; k++) {
-        const ep_population *p = &net->populations[e->member[k]];
-        ep_real *state = ep_net_numbers(net, p->state);
-        for (int s = 0; s < e->dynamics->states; s++) {
-            ep_real *there = &state[s * net->axes[p->axis].n + e->place[k]];
-            ep_real *here = &e->state[s * n + k];
-            *(out ? there : here) = *(out ? here : there);
-        }
-    }
-}
-
-/* Overlaps of the living of layers first .. last, 0 between layers; norms beside them. */
-static void measure_likeness(ep_net *net, ep_evolution *e, int64_t n, ep_real *scratch) {
-    unsigned needs = e->dynamics->needs;
-    if (!(needs & (EP_NEEDS_ACTIVITY_OVERLAP | EP_NEEDS_WEIGHT_OVERLAP | EP_NEEDS_WEIGHT_NORM))) {
-        return;
-    }
+/* Overlaps of the living of a niche, 0 between layers, and norms: see ep_occasion. */
+static void measure_overlap(void *context, const ep_generation *g, int64_t first,
+                            ep_cohort *cohort) {
+    ep_evolution *e = context;
+    const ep_net *net = e->net;
+    unsigned needs = g->dynamics->needs;
+    int64_t n = cohort->n;
     if (e->overlap) {
         memset(e->overlap, 0, (size_t)(n * n) * sizeof *e->overlap);
     }
-    ep_real *whole = e->overlap ? e->overlap + e->born * e->born : NULL;
+    ep_real *whole = e->overlap ? e->overlap + e->founded * e->founded : NULL;
+    const int *group = g->group + first;
+    const int64_t *place = g->place + first;
     for (int64_t k0 = 0, k1; k0 < n; k0 = k1) {
-        const ep_population *p = &net->populations[e->member[k0]];
+        const ep_population *p = &net->populations[group[k0]];
         int64_t size = net->axes[p->axis].n;
-        for (k1 = k0; k1 < n && e->member[k1] == e->member[k0]; k1++) {
+        for (k1 = k0; k1 < n && group[k1] == group[k0]; k1++) {
         }
         if (needs & EP_NEEDS_ACTIVITY_OVERLAP) {
-            ep_signal_activity_overlap(net, p, whole, scratch);
+            ep_signal_activity_overlap(net, p, whole, e->scratch);
         } else if (needs & EP_NEEDS_WEIGHT_OVERLAP) {
-            ep_signal_weight_overlap(net, p, whole, scratch);
+            ep_signal_weight_overlap(net, p, whole, e->scratch);
         }
         for (int64_t k = k0; whole && k < k1; k++) {
             for (int64_t l = k0; l < k1; l++) {
-                e->overlap[k * n + l] = whole[e->place[k] * size + e->place[l]];
+                e->overlap[k * n + l] = whole[place[k] * size + place[l]];
             }
         }
         if (needs & EP_NEEDS_WEIGHT_NORM) {
             ep_signal_weight_norm(net, p, e->activity);
             for (int64_t k = k0; k < k1; k++) {
-                e->norm2[k] = e->activity[e->place[k]];
+                e->norm2[k] = e->activity[place[k]];
             }
         }
     }
+    cohort->overlap = e->overlap;
+    cohort->norm2 = needs & EP_NEEDS_WEIGHT_NORM ? e->norm2 : NULL;
 }
 
-/* The extinct of layer i among the cohort's members: the lightest first, never below the floor. */
-static void bury_extinct(ep_net *net, ep_evolution *e, int i, int64_t n, ep_chronicle *chronicle) {
-    const ep_population *p = &net->populations[i];
-    int64_t spare = ep_alive(net, p) - e->selection.floor;
-    const ep_real threshold = (ep_real)e->selection.threshold;
-    for (;;) {
-        int64_t lightest = -1;
-        for (int64_t k = 0; k < n; k++) {
-            if (e->member[k] == i && e->place[k] >= 0 && e->mass[k] < threshold &&
-                (lightest < 0 || e->mass[k] < e->mass[lightest])) {
-                lightest = k;
-            }
-        }
-        if (lightest < 0) {
-            return;
-        }
-        int64_t j = e->place[lightest];
-        e->place[lightest] = -1;
-        if (spare-- > 0) {
-            if (chronicle->n_deaths < chronicle->room) {
-                chronicle->deaths[chronicle->n_deaths++] = (ep_death){
-                    net->step, i, (int32_t)ep_birth(&net->axes[p->axis], j),
-                    (double)e->mass[lightest], (double)e->fit[lightest]};
-            }
-            ep_kill(net, p, j);
-        } else { /* the floor holds: it stays at the edge, ready to recover */
-            ep_net_numbers(net, p->mass)[j] = threshold;
-            chronicle->bound++;
-        }
-    }
-}
-
-static bool step_cohort(ep_net *net, ep_evolution *e, int first, int last, double pressure,
-                        double strength, ep_real *scratch, ep_chronicle *chronicle,
-                        ep_error *error) {
-    double memory = e->selection.memory;
-    double correction = 1 / (1 - pow(memory, (double)net->generation));
-    int64_t n = 0, births = 0, before = 0;
-    for (int i = 0; i < first; i++) {
-        before += net->axes[net->populations[i].axis].born;
-    }
-    for (int i = first; i < last; i++) {
-        n = enrol(net, e, i, n, births, before + births, pressure, correction);
-        births += net->axes[net->populations[i].axis].born;
-    }
-    if (e->selection.upkeep == EP_UPKEEP_SOFT) {
-        soften_upkeep(e, n, births, pressure);
-    }
-    exchange_state(net, e, n, false);
-    measure_likeness(net, e, n, scratch);
-    ep_noise stream = {net->seed, EP_STREAM_EVOLVE + (uint64_t)first};
-    ep_cohort cohort = {
-        .n = n,
-        .mass = e->mass,
-        .fitness = e->fit,
-        .upkeep = e->upkeep,
-        .state = e->state,
-        .birth = e->birth,
-        .born = births,
-        .overlap = e->overlap,
-        .norm2 = e->norm2,
-        .threshold = e->selection.threshold,
-        .strength = strength,
-        .noise = ep_random_fork(stream, (uint64_t)net->generation),
-    };
-    if (e->call_dynamics) {
-        if (!e->call_dynamics(e->context, &cohort, error)) {
-            return false;
-        }
-    } else {
-        e->dynamics->step(e->dynamics_config, &cohort);
-    }
-    exchange_state(net, e, n, true);
+/* An ep_occasion's bury: the extinct of a niche leave the network, and are written down. */
+static void bury(void *context, const ep_extinct *extinct, int64_t n) {
+    ep_evolution *e = context;
+    ep_chronicle *chronicle = e->chronicle;
     for (int64_t k = 0; k < n; k++) {
-        ep_net_numbers(net, net->populations[e->member[k]].mass)[e->place[k]] = e->mass[k];
+        const ep_extinct *gone = &extinct[k];
+        if (chronicle->n_deaths < chronicle->room) {
+            chronicle->deaths[chronicle->n_deaths++] = (ep_death){
+                e->net->step, gone->group, gone->birth, (double)gone->mass, (double)gone->fitness};
+        }
+        ep_kill(e->net, &e->net->populations[gone->group], gone->place);
     }
-    for (int i = first; i < last && net->generation >= e->selection.min_age; i++) {
-        bury_extinct(net, e, i, n, chronicle);
+}
+
+void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *groups) {
+    for (int i = 0; i < net->n_populations; i++) {
+        const ep_population *p = &net->populations[i];
+        const ep_axis *axis = &net->axes[p->axis];
+        groups[i] = (ep_group){.n = axis->n,
+                               .founded = axis->founded,
+                               .birth = axis->birth,
+                               .mass = ep_net_numbers(net, p->mass),
+                               .fitness = ep_net_numbers(net, p->fitness),
+                               .alive = ep_net_numbers(net, p->alive),
+                               .state = ep_net_numbers(net, p->state),
+                               .cost = census->share[i]};
     }
-    return true;
 }
 
 bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, ep_real *scratch,
                ep_chronicle *chronicle, ep_error *error) {
-    net->generation++;
-    if (!remember_fitness(net, e, error)) {
-        return false;
-    }
-    ep_refresh_shares(net, e);
-    bool whole = e->selection.niche == EP_NICHE_NETWORK;
-    int n = net->n_populations;
-    for (int i = 0; i < n; i = whole ? n : i + 1) {
-        if (!step_cohort(net, e, i, whole ? n : i + 1, pressure, strength, scratch, chronicle,
-                         error)) {
+    ep_generation *g = e->generation;
+    ep_census_take(&e->census, net, (ep_upkeep)g->settings.upkeep);
+    ep_evolve_groups(net, &e->census, e->group);
+    ep_real *raw = e->raw;
+    for (int i = 0; i < net->n_populations; raw += e->group[i++].n) {
+        if (!measure_fitness(net, e, &net->populations[i], raw, error)) {
             return false;
         }
+        e->group[i].raw = raw;
     }
+    e->net = net;
+    e->scratch = scratch;
+    e->chronicle = chronicle;
+    const unsigned measured = EP_NEEDS_ACTIVITY_OVERLAP | EP_NEEDS_WEIGHT_OVERLAP |
+                              EP_NEEDS_WEIGHT_NORM;
+    ep_occasion occasion = {.group = e->group,
+                            .number = net->generation + 1,
+                            .seed = net->seed,
+                            .pressure = pressure,
+                            .strength = strength,
+                            .measure = g->dynamics->needs & measured ? measure_overlap : NULL,
+                            .bury = bury,
+                            .context = e};
+    ep_outcome outcome;
+    if (!ep_generation_step(g, &occasion, &outcome, error)) {
+        return false;
+    }
+    net->generation++;
+    chronicle->floor_reached += outcome.floor_reached;
     return true;
 }
 
 /* ---- removal ---------------------------------------------------------------------------------- */
 
-bool ep_bury(ep_net *net, ep_error *error) {
-    const int32_t **keep = calloc((size_t)net->n_axes, sizeof *keep);
-    int64_t *kept = calloc((size_t)net->n_axes, sizeof *kept);
-    bool ok = keep && kept, some = false;
-    for (int i = 0; ok && i < net->n_populations; i++) {
-        const ep_population *p = &net->populations[i];
-        const ep_real *alive = ep_net_numbers(net, p->alive);
-        int64_t n = net->axes[p->axis].n, left = 0;
-        if (ep_alive(net, p) == n) {
-            continue;
-        }
-        int32_t *index = malloc((size_t)n * sizeof *index);
-        ok = index != NULL;
-        for (int64_t j = 0; ok && j < n; j++) {
-            if (alive[j] > 0) {
-                index[left++] = (int32_t)j;
-            }
-        }
-        keep[p->axis] = index;
-        kept[p->axis] = left;
-        some = true;
-    }
-    if (!ok) {
-        ep_fail(error, EP_NO_MEMORY, "network: no memory to remove the extinct; nothing changed");
-    } else if (some) {
-        ok = ep_compact(net, keep, kept, error);
-    }
-    for (int i = 0; keep && i < net->n_axes; i++) {
-        free((void *)keep[i]);
-    }
-    free(keep);
-    free(kept);
-    return ok;
-}
-
-bool ep_evolve_compact(ep_net *net, ep_evolution *e, bool now, ep_chronicle *chronicle,
-                       ep_error *error) {
-    /* Removing copies about what one step reads and writes, so it is rent against purchase: pay
-     * (remove) once the rent (work done for the dead) has come to half a step. At most twice the
-     * cost of the best moment, known only afterwards. */
+bool ep_evolve_compact(ep_net *net, ep_evolution *e, ep_chronicle *chronicle, ep_error *error) {
+    /* Removing copies about what one step reads and writes, so it is rent against purchase: remove
+     * once the rent (work done for the extinct) has come to half a step. At most twice the cost of
+     * the best moment, known only afterwards. */
     const double purchase = 0.5;
-    ep_refresh_shares(net, e);
+    const ep_selection *settings = &e->generation->settings;
+    ep_census_take(&e->census, net, (ep_upkeep)settings->upkeep);
     int64_t present = 0;
     for (int i = 0; i < net->n_populations; i++) {
         present += net->axes[net->populations[i].axis].n;
     }
-    if (present == e->living || (e->selection.removal == EP_REMOVE_NEVER && !now)) {
+    if (present == e->census.living || settings->removal == EP_REMOVE_NEVER) {
         return true;
     }
-    double flops = ep_net_flops(net, net->axes);
-    e->waste += flops > 0 ? 1 - e->living_flops / flops : 1;
-    if (!now && e->selection.removal == EP_REMOVE_AUTO && e->waste < purchase) {
+    double macs = ep_net_flops(net, net->axes);
+    net->waste += macs > 0 ? 1 - e->census.macs / macs : 1;
+    if (settings->removal == EP_REMOVE_AUTO && net->waste < purchase) {
         return true;
     }
-    if (!ep_bury(net, error)) {
+    if (!ep_compact_extinct(net, error)) {
         return false;
     }
-    e->waste = 0;
     chronicle->compactions++;
     return true;
 }

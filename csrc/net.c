@@ -42,7 +42,7 @@ static int new_axis(ep_net *net, const char *layer, const char *what, int64_t n,
         return -1;
     }
     ep_axis *axis = &net->axes[net->n_axes];
-    *axis = (ep_axis){.n = n, .born = n};
+    *axis = (ep_axis){.n = n, .founded = n, .next_birth = n};
     join_name(axis->name, layer, what);
     return net->n_axes++;
 }

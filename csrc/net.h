@@ -7,7 +7,6 @@
 #include "slab.h"
 
 enum {
-    EP_STATES = 4,         /* numbers a dynamics may remember per population */
     EP_INFER_LEAST = 16, /* rows a worker takes at a time outside training: as many as keep it */
     EP_INFER_MOST = 256, /* within EP_INFER_NUMBERS, from least to most */
     EP_INFER_NUMBERS = 1 << 20,
@@ -45,6 +44,7 @@ struct ep_plan {
     bool lent; /* gradients of its activations were written over by others: see ep_value */
     double terms; /* in the mean that its loss is */
     int64_t step, generation; /* updates and generations so far */
+    double waste; /* steps' worth of work done for the extinct since the last removal */
     double founding_flops; /* multiply-adds per sample at birth */
     int64_t founding_parameters;
     bool built;

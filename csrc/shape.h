@@ -11,10 +11,11 @@ enum { EP_RANK = 4 };
 
 typedef struct {
     char name[EP_NAME];
-    int64_t n;       /* rows present now (the living, and the dead not yet compacted) */
-    int64_t born;    /* at birth */
+    int64_t n;       /* entries now: living populations, and extinct ones not removed yet */
+    int64_t founded; /* at birth of the network */
+    int64_t next_birth; /* above every birth id so far */
     bool mortal;     /* its entries are populations that may die */
-    int32_t *birth;  /* n birth ids, ascending; NULL (not mortal): 0 .. born - 1 */
+    int32_t *birth;  /* n birth ids, ascending; NULL (not mortal): 0 .. n - 1 */
 } ep_axis;
 
 /* How a tensor changes, and where it lies: one role is one range of the slab. */

@@ -253,12 +253,12 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
     net->step++;
     r->record->steps = r->s + 1;
     ep_evolution *e = r->regime->evolution;
-    if (e && net->n_populations && net->step % e->selection.every == 0) {
+    if (e && net->n_populations && net->step % e->generation->settings.every == 0) {
         ep_chronicle *chronicle = &r->record->chronicle;
         int64_t before = chronicle->compactions;
         if (!ep_evolve(net, e, job->pressure[r->s], job->strength[r->s], pass->scratch, chronicle,
                        r->error) ||
-            !ep_evolve_compact(net, e, false, chronicle, r->error)) {
+            !ep_evolve_compact(net, e, chronicle, r->error)) {
             r->stop = true;
         } else if (chronicle->compactions != before) {
             r->intake.living = ep_living_inputs(net, r->living) ? r->living : NULL;
@@ -339,11 +339,12 @@ bool ep_living_inputs(const ep_net *net, int32_t *living) {
         for (int64_t i = n - 1; i >= 0; i--) {
             int32_t base = living[i];
             for (int64_t j = axis->n - 1; j >= 0; j--) {
-                living[i * axis->n + j] = base * (int32_t)axis->born + (int32_t)ep_birth(axis, j);
+                living[i * axis->n + j] = base * (int32_t)axis->founded +
+                                          (int32_t)ep_birth(axis, j);
             }
         }
         n *= axis->n;
-        born *= axis->born;
+        born *= axis->founded;
     }
     return n < born;
 }

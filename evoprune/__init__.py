@@ -50,6 +50,7 @@ from evoprune.nets.sampling import generate
 from evoprune.nets.zoo import charlm, cnn, lenet5, load_resnet, mlp, resnet, vit
 from evoprune.records.history import History
 from evoprune.selection.budget import Budget
+from evoprune.selection.community import Community
 from evoprune.selection.laws import (
     SGD,
     AdamW,
@@ -99,6 +100,7 @@ __all__ = [
     "Callback",
     "Chain",
     "Checkpoint",
+    "Community",
     "Conv2d",
     "CrossEntropy",
     "Dense",

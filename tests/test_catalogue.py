@@ -40,7 +40,8 @@ def required(group: str, name: str) -> dict:
 
 
 def test_every_group_has_entries():
-    assert list(CATALOGUE) == ["layers", "losses", "optimizers", "fitness", "dynamics"]
+    groups = ["layers", "losses", "optimizers", "fitness", "dynamics", "selection"]
+    assert list(CATALOGUE) == groups
     assert all(CATALOGUE.values())
 
 

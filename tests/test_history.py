@@ -32,7 +32,8 @@ def test_columns_are_by_epoch(run):
     assert history["alive"][-1] == sum(net.alive.values())
     assert history["alive.populations1"][-1] == net.alive["populations1"]
     assert history["macs"][-1] == net.flops
-    assert history["upkeep"][-1] == pytest.approx(net.flops / net.founding_flops)
+    own = [row["alive"] * row["share"] for row in net.describe()["populations"]]
+    assert history["upkeep"][-1] == pytest.approx(sum(own))
     assert history["ms_per_step"].min() > 0
     assert len(history.losses) == 180
     assert history["loss"][0] == pytest.approx(history.losses[:6].mean())
@@ -201,7 +202,7 @@ def test_records_are_thinned_beyond_a_limit(monkeypatch):
     history = ep.History(("populations1", "populations2"), (8, 8), record_every=1)
     for step in range(200):
         if step % history.record_every == 0:
-            history.record(step, net, 0.9)
+            history.record(step, net)
     assert 8 <= len(history.steps) <= 21
     assert history.record_every == 2**history.thinned == 16
     assert (history.steps % history.record_every == 0).all()

@@ -123,7 +123,7 @@ def test_a_big_run_is_drawn_quickly_and_small():
     net = ep.mlp(4, 512, 256, 2)
     history = ep.History(tuple(net.born), tuple(net.born.values()), per_epoch=10)
     for step in range(400):
-        history.record(step, net, 0.9)
+        history.record(step, net)
     history.add_steps(*np.ones((3, 400)))
     live.picture(history)
     begin = time.process_time()

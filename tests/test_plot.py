@@ -53,7 +53,7 @@ def made_up(born=(60, 30), records=60):
             lives = net[f"{name}.alive"] > 0
             net[f"{name}.mass"][lives] = mass[~gone] if not gone.all() else mass
             net[f"{name}.fitness"][lives] = drift[net.births(name)] / 100 + 0.001
-        history.record(step, net, 0.0, 0.3)
+        history.record(step, net, 0.3)
         loss = 2 * np.exp(-step / 20)
         history.add_steps(np.array([loss]), np.array([8.0]), np.array([10.0]))
         if (step + 1) % 10 == 0:

@@ -29,6 +29,7 @@ USES = {
     "update": lambda net: net.update(0.1),
     "evolve": lambda net: net.evolve(0.1),
     "compact": lambda net: net.compact(),
+    "census": lambda net: net.census(0.1),
     "kill": lambda net: net.kill("h0", [0]),
     "shrink": lambda net: net.shrink({"in0": [0]}),
 }

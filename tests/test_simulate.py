@@ -44,7 +44,7 @@ def test_python_laws_are_called_as_in_training():
 
     masses = ep.simulate(law, [1, 2], [0, 0], 3, threshold=0.3, upkeep=[0.1, 0.2])
     assert np.allclose(masses, [[1, 2], [0.5, 1], [0, 0.5], [0, 0]])
-    assert [c["generation"] for c in seen] == [0, 1, 2]
+    assert [c["generation"] for c in seen] == [1, 2, 3]
     assert seen[0]["upkeep"].tolist() == [0.1, 0.2]
     assert np.allclose(ep.simulate(lambda m, f: m + f, 1.0, 1.0, 2).ravel(), [1, 2, 3])
 
@@ -78,4 +78,75 @@ def test_every_law_can_be_simulated(name):
 def test_wrong_arguments_are_named(change, text):
     settings = {"dynamics": "malthusian", "mass": [1, 1], "fitness": [0, 0], "generations": 3}
     with pytest.raises(ValueError, match=text):
+        ep.simulate(**(settings | change))
+
+
+@pytest.mark.parametrize("name", list(known(Dynamics)))
+def test_memory_grows_with_the_number_of_populations_alone(name):
+    """10,000 populations: a matrix of their pairs would take 800 MB."""
+    import tracemalloc
+
+    n = 10_000
+    tracemalloc.start()
+    try:
+        masses = ep.simulate(name, np.ones(n), np.linspace(-1, 1, n), 1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert masses.shape == (2, n)
+    assert peak < 40e6
+
+
+@pytest.mark.parametrize("name", list(known(Dynamics)))
+def test_masses_below_the_normal_numbers_are_lived_with(name):
+    masses = ep.simulate(name, [1e-310, 3e-310], [1.0, 2.0], 5)
+    assert np.isfinite(masses).all()
+    if name in ("moran", "wright_fisher", "replicator"):
+        assert np.allclose(masses.sum(1) / 4e-310, 1, rtol=1e-6)
+
+
+def test_large_masses_keep_their_total():
+    masses = ep.simulate("replicator", [1e40, 3e40], [0.1, 0.2], 50)
+    assert np.allclose(masses.sum(1), 4e40)
+    assert masses[-1, 1] > 3e40
+
+
+def test_masses_that_reach_the_most_are_told():
+    law = ep.NoisyGrowth(strength=1, clip=700, noise=0)
+    with pytest.warns(RuntimeWarning, match="reached 1e\\+300"):
+        masses = ep.simulate(law, [1.0], [700.0], 2)
+    assert masses[-1, 0] == 1e300
+    with pytest.raises(ValueError, match="mass: expected numbers of at most 1e\\+300"):
+        ep.simulate(law, [1e305], [0.0], 1)
+
+
+def test_a_lifespan_without_a_threshold_is_the_usual_one():
+    masses = ep.simulate(ep.Malthusian(lifespan=50), [1.0, 1.0], [0.0, 1.0], 50, upkeep=0.5)
+    assert masses[-1, 0] == pytest.approx(1e-3)
+
+
+def test_the_extinct_do_not_come_back():
+    law = ep.BestResponse(strength=1, gamma=0.5, beta=0)
+    worth = iter(np.array([-1.0, 5, 5]) if at else np.array([-1.0, 0.4, 0.5]) for at in range(9))
+    masses = ep.simulate(law, [0.5, 1, 1], lambda mass: next(worth) + mass, 4, threshold=0.2)
+    assert (masses[1:, 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"fitness": [1.0, 2, 3]}, ValueError, r"fitness: expected one number or 2, .*\(3,\)"),
+        ({"fitness": lambda mass: mass[:1]}, ValueError, "fitness: expected one number or 2"),
+        ({"upkeep": [1.0, 2, 3]}, ValueError, "upkeep: expected one number or 2"),
+        ({"upkeep": [-1.0, 2]}, ValueError, "upkeep: expected numbers of at least 0"),
+        ({"strength": -1}, ValueError, "strength: expected a number from 0"),
+        ({"strength": np.nan}, ValueError, "strength: expected a number from 0"),
+        ({"dynamics": lambda m, f: m[:1]}, ValueError, "dynamics"),
+        ({"dynamics": lambda m, f: -m}, ValueError, "dynamics: expected finite .* at least 0"),
+        ({"dynamics": lambda m, f: m * np.nan}, ValueError, "dynamics: expected finite"),
+    ],
+)
+def test_what_training_refuses_is_refused(change, error, text):
+    settings = {"dynamics": "malthusian", "mass": [1, 1], "fitness": [0, 0], "generations": 3}
+    with pytest.raises(error, match=text):
         ep.simulate(**(settings | change))

@@ -293,3 +293,27 @@ def test_threads_are_found_in_order(monkeypatch):
     for bad in (0, -1, 2.5, "2", True):
         with pytest.raises((ValueError, TypeError), match="n: expected a whole number"):
             ep.set_threads(bad)
+
+
+def test_the_core_s_table_makes_the_selection():
+    from typing import get_args, get_type_hints
+
+    from evoprune.core import core32
+    from evoprune.selection.settings import CHOICES, SETTINGS
+
+    hints = get_type_hints(ep.Selection)
+    usual = ep.Selection()
+    for row in core32.catalogue()["selection"]["selection"]["fields"]:
+        name = row["name"]
+        if name in ("given", "upkeep"):  # upkeep follows from the dynamics
+            continue
+        assert getattr(usual, name) == row["default"]
+        assert row["doc"][:40] in " ".join(ep.Selection.__doc__.split())
+        if row["type"] in ("int", "real"):
+            with pytest.raises(ValueError, match=f"Selection: {name}: expected"):
+                ep.Selection(**{name: row["low"] - 1 if row["type"] == "real" else -1})
+            ep.Selection(**{name: type(row["default"])(row["low"])})
+    for name, choices in CHOICES.items():
+        wanted = hints[name] if name != "upkeep" else get_args(hints[name])[0]
+        assert get_args(wanted) == choices
+    assert set(SETTINGS) == set(hints)

@@ -23,7 +23,7 @@ def test_every_function_of_the_core_has_a_signature():
 
     from evoprune.core import core32
 
-    for owner in (core32, core32.Network):
+    for owner in (core32, core32.Network, core32.Community):
         for name, thing in vars(owner).items():
             if callable(thing) and not name.startswith("_") and not isinstance(thing, type):
                 assert inspect.signature(thing) is not None, name

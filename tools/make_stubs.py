@@ -58,6 +58,7 @@ ARGUMENTS = {
     "training": "bool",
     "shuffle": "bool",
     "keep": "bool",
+    "terms": "float",
     "threshold": "float",
     "strength": "float",
     "pressure": "float",
@@ -78,6 +79,7 @@ RESULTS = {
     "array": "_Array",
     "backward": "float",
     "catalogue": "dict[str, Any]",
+    "census": "dict[str, tuple[_Array, _Array, _Array, _Array]]",
     "compact": "bool",
     "cpu_level": "int",
     "describe": "dict[str, Any]",
@@ -94,12 +96,15 @@ RESULTS = {
     "input_scaling": "tuple[Any, Any]",
     "nbytes": "int",
     "parameters": "int",
+    "price": "tuple[_Array, _Array]",
     "predict": "_Array",
     "rows": "int",
     "settings": "dict[str, Any]",
     "spec": "dict[str, Any]",
     "step": "int",
+    "state": "dict[str, Any]",
     "train": "dict[str, Any]",
+    "waste": "float",
 }
 NOTHING = {
     "check_data", "configure", "gradient", "kill", "restore", "scale_input", "shrink", "update"
@@ -132,30 +137,43 @@ def function(thing: Any, indent: str, method: bool) -> str:
     """A function or method of the stub."""
     name = thing.__name__
     result = "None" if name in NOTHING else RESULTS.get(name, "Any")
+    if name == "step":  # of Community; a number of Network's
+        result = "tuple[_Array, int, int]"
     return f"{indent}def {name}({parameters(thing, method)}) -> {result}: ..."
+
+
+def protocol(kind: type) -> list[str]:
+    """The lines of a compiled type."""
+    lines = [f"class _{kind.__name__}(Protocol):"]
+    for name in sorted(vars(kind)):
+        thing = inspect.getattr_static(kind, name)
+        if name.startswith("_"):
+            continue
+        if callable(thing):
+            lines.append(function(thing, "    ", True))
+        else:
+            result = RESULTS.get(name, "Any")
+            lines += ["    @property", f"    def {name}(self) -> {result}: ..."]
+    return lines
 
 
 def stub() -> str:
     """The whole file, formatted."""
     core = core32
-    parts = [HEAD, "class _Network(Protocol):"]
-    for name in sorted(vars(core.Network)):
-        thing = inspect.getattr_static(core.Network, name)
-        if name.startswith("_"):
-            continue
-        if callable(thing):
-            parts.append(function(thing, "    ", True))
-        else:
-            parts += [
-                "    @property",
-                f"    def {name}(self) -> {RESULTS.get(name, 'Any')}: ...",
-            ]
+    parts = [HEAD, *protocol(core.Network), *protocol(core.Community)]
     parts += [
         "class _Core(Protocol):",
         "    Diverged: type[ArithmeticError]",
         "    dtype: str",
         "    __name__: str",
         "    def Network(self, spec: dict[str, Any]) -> _Network: ...",
+        "    def Community(",
+        "        self,",
+        "        founded: ArrayLike,",
+        "        selection: dict[str, Any],",
+        "        seed: int = 0,",
+        "        threshold: float = -1.0,",
+        "    ) -> _Community: ...",
     ]
     for name in sorted(vars(core)):
         thing = getattr(core, name)

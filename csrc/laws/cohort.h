@@ -9,8 +9,12 @@
 
 #include <math.h>
 
-#define EP_MASS_MOST \
-    1e30 /* a mass above it is lost already; kept finite so that the loss says so */
+/* Masses are cut at it, so that a loss can tell of a mass that grew without bound. */
+#ifdef EP_DOUBLE
+#define EP_MASS_MOST 1e300
+#else
+#define EP_MASS_MOST 1e30
+#endif
 
 /* Strength 0 puts the masses at rest: no law touches a bit of them. */
 EP_INLINE bool ep_cohort_rests(const ep_cohort *cohort) {

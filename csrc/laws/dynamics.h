@@ -1,6 +1,6 @@
 /* dynamics: (mass, fitness) -> mass, one generation of a cohort. Each law is a stateless function
  * over plain vectors, an exact multiplicative step where one exists, and states its equation and
- * invariants beside its code. Who the populations are, and what becomes of one whose mass falls
+ * invariants beside its code. What the populations are, and what becomes of one whose mass falls
  * below the threshold, is not decided here. A mass of zero stays zero unless the law says "reborn". */
 #ifndef EP_DYNAMICS_H
 #define EP_DYNAMICS_H
@@ -14,6 +14,7 @@ enum {
     EP_NEEDS_WEIGHT_OVERLAP = 32,    /* overlap[i*n+j]: <w_i, w_j> of the in-weights */
     EP_NEEDS_WEIGHT_NORM = 64,       /* norm2[i]: |w_i|^2 of the in-weights */
 };
+enum { EP_WORK = 2 }; /* values of scratch per population, of each type */
 
 /* The living populations of one niche at one generation. */
 typedef struct {
@@ -22,9 +23,12 @@ typedef struct {
     const ep_real *fitness;  /* (n) smoothed */
     const ep_real *upkeep;   /* (n) >= 0, in units of fitness */
     ep_real *state;          /* (states, n) memory of the law per population, zero at birth */
-    const int32_t *birth;    /* (n) birth ids, unique within the niche, < born */
-    int64_t born;
-    const ep_real *overlap;  /* (n, n) or NULL */
+    const int32_t *birth;    /* (n) birth ids, unique within the niche, < founded */
+    int64_t founded;         /* populations of the niche at birth of the network */
+    int64_t generation;      /* its number, from 1 */
+    ep_real *work;           /* (EP_WORK, n) scratch */
+    int32_t *order;          /* (EP_WORK, n) scratch */
+    const ep_real *overlap;  /* (n, n), or NULL: each population overlaps with itself only */
     const ep_real *norm2;    /* (n) or NULL */
     double threshold;        /* mass under which a population is extinct */
     double strength;         /* eta: multiplies the law's step size (a schedule), 1 by default */
@@ -36,13 +40,12 @@ typedef struct {
     const char *doc;       /* the equation and its source */
     const ep_field *fields;
     size_t config_size;
-    int states;
+    int states;            /* values per population that it remembers between generations */
     unsigned needs;
     bool conserves;        /* the niche's total mass is kept: upkeep does not enter by itself */
-    bool (*check)(const void *config, int64_t born, ep_error *error);  /* may be NULL */
+    bool (*check)(const void *config, int64_t founded, ep_error *error);  /* may be NULL */
+    /* Scratch is in the cohort: a cohort may hold thousands, which the stack must not. */
     void (*step)(const void *config, const ep_cohort *cohort);
-    /* numbers of scratch `step` needs: none; laws that must have some put them in `state` or use
-     * loops that need none (a cohort may hold thousands; the stack must not). */
 } ep_dynamics;
 
 #define EP_DYNAMICS(name) extern const ep_dynamics ep_dynamics_##name;

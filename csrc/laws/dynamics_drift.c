@@ -6,23 +6,23 @@
  * need know. */
 #include "cohort.h"
 
-/* Populations by birth id, into order[n] (exact: n < 2^24). A niche keeps them sorted already, so
- * that this is one pass; insertion serves whoever does not. */
-static void by_birth(const ep_cohort *cohort, ep_real *order) {
+/* Sort populations by birth id, into order[n]. A niche keeps them sorted already, so that this is one
+ * pass; other callers need not. */
+static void by_birth(const ep_cohort *cohort, int32_t *order) {
     for (int64_t i = 0; i < cohort->n; i++) {
         int64_t at = i;
-        while (at > 0 && cohort->birth[(int64_t)order[at - 1]] > cohort->birth[i]) {
+        while (at > 0 && cohort->birth[order[at - 1]] > cohort->birth[i]) {
             order[at] = order[at - 1];
             at--;
         }
-        order[at] = (ep_real)i;
+        order[at] = (int32_t)i;
     }
 }
 
-static double total_in_order(const ep_cohort *cohort, const ep_real *order) {
+static double total_in_order(const ep_cohort *cohort, const int32_t *order) {
     double total = 0;
     for (int64_t rank = 0; rank < cohort->n; rank++) {
-        total += (double)cohort->mass[(int64_t)order[rank]];
+        total += (double)cohort->mass[order[rank]];
     }
     return total;
 }
@@ -58,14 +58,14 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort)) {
         return;
     }
-    ep_real *order = cohort->state;
+    int32_t *order = cohort->order;
     by_birth(cohort, order);
     double total = total_in_order(cohort, order), chance = 0;
     double eta = cohort->strength;
     ep_growth own = ep_growth_of(cohort, law->strength * eta, law->clip * eta, true);
     int64_t last = -1; /* the last that can have offspring takes what is left */
     for (int64_t rank = 0; rank < cohort->n; rank++) {
-        int64_t i = (int64_t)order[rank];
+        int64_t i = order[rank];
         double weight = (double)cohort->mass[i] * ep_growth_worth(&own, i);
         chance += weight;
         last = weight > 0 ? rank : last;
@@ -76,7 +76,7 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     double size = individuals(law->size / eta, total, 0x1p50);
     int64_t left = (int64_t)size;
     for (int64_t rank = 0; rank < cohort->n; rank++) {
-        int64_t i = (int64_t)order[rank];
+        int64_t i = order[rank];
         double weight = (double)cohort->mass[i] * ep_growth_worth(&own, i);
         uint64_t draw = 0;
         ep_noise luck = ep_random_fork(cohort->noise, (uint64_t)cohort->birth[i]);
@@ -94,7 +94,6 @@ const ep_dynamics ep_dynamics_wright_fisher = {
            "selection and drift, generations apart (Fisher 1930, Wright 1931).",
     .fields = wright_fisher_fields,
     .config_size = sizeof(wright_fisher),
-    .states = 1, /* populations by birth id */
     .conserves = true,
     .step = wright_fisher_step,
 };
@@ -132,7 +131,7 @@ static const ep_field moran_fields[] = {
 };
 
 /* The first rank whose running sum is above `at`, at most `last`. */
-static int64_t find(const ep_real *sums, int64_t last, double at) {
+static int64_t find_count(const int32_t *sums, int64_t last, double at) {
     int64_t low = 0;
     while (low < last) {
         int64_t middle = low + (last - low) / 2;
@@ -145,40 +144,57 @@ static int64_t find(const ep_real *sums, int64_t last, double at) {
     return low;
 }
 
-/* Masses to whole numbers of individuals, left in mass, and their running sums by rank. Rounding
- * the running sum loses nobody, and gives back exactly the counts a mass was made from. */
-static void count(const ep_cohort *cohort, const ep_real *order, ep_real *sums, double per_mass) {
-    double sum = 0, counted = 0;
+/* The same for running sums of chances. */
+static int64_t find_chance(const ep_real *sums, int64_t last, double at) {
+    int64_t low = 0;
+    while (low < last) {
+        int64_t middle = low + (last - low) / 2;
+        if ((double)sums[middle] > at) {
+            last = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
+}
+
+/* Turn masses into whole numbers of individuals, `size` in all, left in mass, and their running sums
+ * by rank (exact: size <= 2^24). Rounding the running sum loses no individual, and gives back exactly
+ * the counts that a mass was made from. */
+static void count(const ep_cohort *cohort, const int32_t *order, int32_t *sums, double size,
+                  double total) {
+    double sum = 0, counted = 0, per_mass = size / total;
+    bool tiny = !isfinite(per_mass); /* total mass below the normal numbers */
     for (int64_t rank = 0; rank < cohort->n; rank++) {
-        ep_real *mass = cohort->mass + (int64_t)order[rank];
+        ep_real *mass = cohort->mass + order[rank];
         sum += (double)*mass;
-        double upto = floor(sum * per_mass + 0.5);
+        double upto = floor((tiny ? sum / total * size : sum * per_mass) + 0.5);
         *mass = (ep_real)(upto - counted);
-        sums[rank] = (ep_real)upto;
+        sums[rank] = (int32_t)upto;
         counted = upto;
     }
 }
 
 /* `events` of the individuals, none twice, leave mass: strike any, and let it count as often as its
  * kind has individuals left of those it began with. More than half: choose who stays instead. */
-static void bury(const ep_cohort *cohort, const ep_real *order, const ep_real *sums, int64_t events,
-                 ep_noise noise) {
+static void strike(const ep_cohort *cohort, const int32_t *order, const int32_t *sums,
+                   int64_t events, ep_noise noise) {
     int64_t last = cohort->n - 1;
     double size = (double)sums[last];
     if ((double)events > size / 2) {
-        bury(cohort, order, sums, (int64_t)size - events, noise);
+        strike(cohort, order, sums, (int64_t)size - events, noise);
         for (int64_t rank = 0; rank <= last; rank++) {
-            double began = (double)sums[rank] - (rank ? (double)sums[rank - 1] : 0);
-            ep_real *left = cohort->mass + (int64_t)order[rank];
+            double began = (double)(sums[rank] - (rank ? sums[rank - 1] : 0));
+            ep_real *left = cohort->mass + order[rank];
             *left = (ep_real)(began - (double)*left);
         }
         return;
     }
     uint64_t draw = 0;
     for (int64_t dead = 0; dead < events;) {
-        int64_t rank = find(sums, last, ep_random_uniform(noise, draw) * size);
-        double began = (double)sums[rank] - (rank ? (double)sums[rank - 1] : 0);
-        ep_real *left = cohort->mass + (int64_t)order[rank];
+        int64_t rank = find_count(sums, last, ep_random_uniform(noise, draw) * size);
+        double began = (double)(sums[rank] - (rank ? sums[rank - 1] : 0));
+        ep_real *left = cohort->mass + order[rank];
         if (ep_random_uniform(noise, draw + 1) * began < (double)*left) {
             *left -= 1;
             dead++;
@@ -193,7 +209,8 @@ static void moran_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort)) {
         return;
     }
-    ep_real *order = cohort->state, *sums = order + n, *parents = sums + n;
+    int32_t *order = cohort->order, *sums = order + n;
+    ep_real *parents = cohort->work;
     by_birth(cohort, order);
     double total = total_in_order(cohort, order);
     if (!(total > 0 && isfinite(total))) {
@@ -201,24 +218,24 @@ static void moran_step(const void *config, const ep_cohort *cohort) {
     }
     double size = individuals(law->size, total, 0x1p24);
     int64_t events = (int64_t)individuals(law->turnover * cohort->strength, size, size);
-    count(cohort, order, sums, size / total);
+    count(cohort, order, sums, size, total);
     /* Selection acts on a life, whatever the schedule does to the number of deaths. */
     double length = 1 / law->turnover;
     ep_growth life = ep_growth_of(cohort, law->strength * length, law->clip * length, true);
     double chance = 0;
     int64_t last = 0;
     for (int64_t rank = 0; rank < n; rank++) {
-        int64_t i = (int64_t)order[rank];
+        int64_t i = order[rank];
         double weight = (double)cohort->mass[i] * ep_growth_worth(&life, i);
         chance += weight;
         parents[rank] = (ep_real)chance;
         last = weight > 0 ? rank : last;
     }
-    bury(cohort, order, sums, events, ep_random_fork(cohort->noise, 0));
+    strike(cohort, order, sums, events, ep_random_fork(cohort->noise, 0));
     ep_noise luck = ep_random_fork(cohort->noise, 1);
     for (int64_t born = 0; born < events; born++) {
         double at = ep_random_uniform(luck, (uint64_t)born) * (double)parents[last];
-        cohort->mass[(int64_t)order[find(parents, last, at)]] += 1;
+        cohort->mass[order[find_chance(parents, last, at)]] += 1;
     }
     for (int64_t i = 0; i < n; i++) {
         cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] / size * total);
@@ -232,7 +249,6 @@ const ep_dynamics ep_dynamics_moran = {
         "generation: selection and drift with generations that overlap (Moran 1958).",
     .fields = moran_fields,
     .config_size = sizeof(moran),
-    .states = 3, /* populations by birth id; running sums of individuals and of chances by rank */
     .conserves = true,
     .step = moran_step,
 };

@@ -70,10 +70,10 @@ static void best_response_step(const void *config, const ep_cohort *cohort) {
         double time = stiff * h > 1e-12 ? -expm1(-stiff * h) / stiff : h;
         double next = mass + time * slope;
         next = next > 1 ? 1 : next;
-        cohort->state[i] = (ep_real)(next < 0 ? 0 : next); /* all move at once */
+        cohort->work[i] = (ep_real)(next < 0 ? 0 : next); /* all move at once */
     }
     for (int64_t i = 0; i < n; i++) {
-        cohort->mass[i] = cohort->state[i];
+        cohort->mass[i] = cohort->work[i];
     }
 }
 
@@ -83,7 +83,6 @@ const ep_dynamics ep_dynamics_best_response = {
            "[0, 1]: each population climbs its own utility (arXiv 2512.22106).",
     .fields = best_response_fields,
     .config_size = sizeof(best_response),
-    .states = 1, /* the masses of the next generation */
     .needs = EP_NEEDS_WEIGHT_NORM | EP_NEEDS_WEIGHT_OVERLAP,
     .step = best_response_step,
 };

@@ -32,6 +32,7 @@ const ep_dynamics ep_dynamics_none = {
  * does not fall as mass grows, the fit grow up to the ceiling: they take over what the dead did.
  * Without room to grow, small networks learn worse; far above 5 learning is no longer stable. */
 enum { GROWTH_BOUNDED, GROWTH_RAW };
+#define USUAL_THRESHOLD 1e-3
 
 typedef struct {
     int64_t growth;
@@ -54,13 +55,13 @@ static const ep_field malthusian_fields[] = {
      .low = 1,
      .high = 1e12,
      .doc = "bounded growth: generations in which a population without fitness falls from birth "
-            "mass 1 to the threshold"},
+            "mass 1 to the threshold (to 1e-3 where the threshold is 0)"},
     {.name = "ceiling",
      .type = EP_REAL,
      .offset = offsetof(malthusian, ceiling),
      .initial = 5,
      .low = 0,
-     .high = EP_MASS_MOST,
+     .high = 1e30,
      .doc = "most mass a population can have"},
     {.name = "strength",
      .type = EP_REAL,
@@ -90,8 +91,10 @@ static void malthusian_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort)) {
         return;
     }
-    /* A threshold of 0 would make every life endless and one above birth mass turns the sign. */
-    double threshold = fmin(fmax(cohort->threshold, 1e-30), 0.5);
+    /* Without a threshold a life is paced as with the usual one; one above birth mass would turn the
+     * sign. */
+    double threshold = cohort->threshold > 0 ? cohort->threshold : USUAL_THRESHOLD;
+    threshold = fmin(fmax(threshold, 1e-30), 0.5);
     double pace = cohort->strength * -log(threshold) / law->lifespan;
     bool bounded = law->growth == GROWTH_BOUNDED;
     ep_growth raw = {.cohort = cohort};
@@ -189,7 +192,7 @@ static void logistic_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort) || total == 0) {
         return;
     }
-    double filled = total / (law->capacity * (double)cohort->born);
+    double filled = total / (law->capacity * (double)cohort->founded);
     ep_growth own = alone(cohort, law->strength, law->clip);
     own.best = fmax(own.best, 0);
     double grown = 0;
@@ -250,29 +253,33 @@ static const ep_field lotka_volterra_fields[] = {
     EP_FIELDS_END,
 };
 
-static bool lotka_volterra_check(const void *config, int64_t born, ep_error *error) {
+static bool lotka_volterra_check(const void *config, int64_t founded, ep_error *error) {
     int64_t given = ((const lotka_volterra *)config)->interaction.n;
-    return given == 0 || given == ep_times(born, born) ||
+    return given == 0 || given == ep_times(founded, founded) ||
            ep_fail(error, EP_BAD_VALUE,
                    "lotka_volterra: interaction must be empty or have born * born = %lld * %lld "
                    "numbers, got %lld",
-                   (long long)born, (long long)born, (long long)given);
+                   (long long)founded, (long long)founded, (long long)given);
 }
 
-/* sum_j a_ij m_j into state; without overlap measured all are alike. */
+/* Write sum_j a_ij m_j to work: of given interactions, of overlap, or of each alone. */
 static void feel(const lotka_volterra *law, const ep_cohort *cohort) {
     int64_t n = cohort->n;
     for (int64_t i = 0; i < n; i++) {
         double felt = 0;
+        if (!law->interaction.n && !cohort->overlap) {
+            cohort->work[i] = cohort->mass[i];
+            continue;
+        }
         const double *given = law->interaction.n
-                                  ? law->interaction.at + cohort->birth[i] * cohort->born
+                                  ? law->interaction.at + cohort->birth[i] * cohort->founded
                                   : NULL;
-        const ep_real *alike = cohort->overlap ? cohort->overlap + i * n : NULL;
+        const ep_real *alike = given ? NULL : cohort->overlap + i * n;
         for (int64_t j = 0; j < n; j++) {
-            double a = given ? given[cohort->birth[j]] : alike ? (double)alike[j] : 1;
+            double a = given ? given[cohort->birth[j]] : (double)alike[j];
             felt += a * (double)cohort->mass[j];
         }
-        cohort->state[i] = (ep_real)felt;
+        cohort->work[i] = (ep_real)felt;
     }
 }
 
@@ -288,15 +295,15 @@ static void lotka_volterra_step(const void *config, const ep_cohort *cohort) {
     if (law->interaction.n == 0) {
         double mean = 0;
         for (int64_t i = 0; i < cohort->n; i++) {
-            mean += (double)cohort->mass[i] / total * (double)cohort->state[i];
+            mean += (double)cohort->mass[i] / total * (double)cohort->work[i];
         }
-        double filled = total / (law->capacity * (double)cohort->born);
+        double filled = total / (law->capacity * (double)cohort->founded);
         scale = mean > 0 ? filled / mean : 0;
     }
     for (int64_t i = 0; i < cohort->n; i++) {
         double growth = ep_growth_at(&own, i), mass = (double)cohort->mass[i];
         if (growth > 0) {
-            double crowding = exp(-growth) - expm1(-growth) * scale * (double)cohort->state[i];
+            double crowding = exp(-growth) - expm1(-growth) * scale * (double)cohort->work[i];
             mass /= crowding < 1e-300 ? 1e-300 : crowding;
         } else {
             mass *= exp(growth);
@@ -313,7 +320,6 @@ const ep_dynamics ep_dynamics_lotka_volterra = {
         "Gower 1958).",
     .fields = lotka_volterra_fields,
     .config_size = sizeof(lotka_volterra),
-    .states = 1, /* what each feels of the others */
     .needs = EP_NEEDS_ACTIVITY_OVERLAP,
     .check = lotka_volterra_check,
     .step = lotka_volterra_step,

@@ -81,21 +81,21 @@ static const ep_field replicator_mutator_fields[] = {
     EP_FIELDS_END,
 };
 
-static bool replicator_mutator_check(const void *config, int64_t born, ep_error *error) {
+static bool replicator_mutator_check(const void *config, int64_t founded, ep_error *error) {
     const ep_vector *kernel = &((const replicator_mutator *)config)->kernel;
     if (kernel->n == 0) {
         return true;
     }
-    if (kernel->n != ep_times(born, born)) {
+    if (kernel->n != ep_times(founded, founded)) {
         return ep_fail(error, EP_BAD_VALUE,
                        "replicator_mutator: kernel must be empty or have born * born = %lld * %lld "
                        "numbers, got %lld",
-                       (long long)born, (long long)born, (long long)kernel->n);
+                       (long long)founded, (long long)founded, (long long)kernel->n);
     }
-    for (int64_t j = 0; j < born; j++) {
+    for (int64_t j = 0; j < founded; j++) {
         double sum = 0;
-        for (int64_t i = 0; i < born; i++) {
-            sum += kernel->at[j * born + i];
+        for (int64_t i = 0; i < founded; i++) {
+            sum += kernel->at[j * founded + i];
         }
         if (!(fabs(sum - 1) <= 1e-6)) {
             return ep_fail(error, EP_BAD_VALUE,
@@ -106,18 +106,18 @@ static bool replicator_mutator_check(const void *config, int64_t born, ep_error 
     return true;
 }
 
-/* Offspring before mutation, in state; -1 marks the dead. Returns their sum; counts the living. */
+/* Offspring before mutation, in work; -1 marks the dead. Returns their sum; counts the living. */
 static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *living) {
     double sum = 0;
     *living = 0;
     for (int64_t i = 0; i < cohort->n; i++) {
         if (cohort->mass[i] == 0) {
-            cohort->state[i] = -1;
+            cohort->work[i] = -1;
             continue;
         }
         double worth = ep_growth_worth(own, i);
-        cohort->state[i] = (ep_real)((double)cohort->mass[i] * worth);
-        sum += (double)cohort->state[i];
+        cohort->work[i] = (ep_real)((double)cohort->mass[i] * worth);
+        sum += (double)cohort->work[i];
         ++*living;
     }
     return sum;
@@ -125,15 +125,15 @@ static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *livi
 
 /* Offspring of kind i after mutation by the kernel, among the living. */
 static double mutated(const ep_vector *kernel, const ep_cohort *cohort, int64_t i) {
-    int64_t born = cohort->born, own = cohort->birth[i];
+    int64_t founded = cohort->founded, own = cohort->birth[i];
     double leave = 0, arrive = 0;
     for (int64_t j = 0; j < cohort->n; j++) {
-        if (j != i && cohort->state[j] >= 0) {
-            leave += kernel->at[own * born + cohort->birth[j]];
-            arrive += kernel->at[cohort->birth[j] * born + own] * (double)cohort->state[j];
+        if (j != i && cohort->work[j] >= 0) {
+            leave += kernel->at[own * founded + cohort->birth[j]];
+            arrive += kernel->at[cohort->birth[j] * founded + own] * (double)cohort->work[j];
         }
     }
-    return arrive + (1 - leave) * (double)cohort->state[i];
+    return arrive + (1 - leave) * (double)cohort->work[i];
 }
 
 static void replicator_mutator_step(const void *config, const ep_cohort *cohort) {
@@ -148,11 +148,11 @@ static void replicator_mutator_step(const void *config, const ep_cohort *cohort)
     double arrive = law->mutation * sum / (double)living;
     double scale = total / sum; /* the best has w = 1: sum > 0 */
     for (int64_t i = 0; i < cohort->n; i++) {
-        if (cohort->state[i] < 0) {
+        if (cohort->work[i] < 0) {
             continue;
         }
         double offspring = law->kernel.n ? mutated(&law->kernel, cohort, i)
-                                         : (1 - law->mutation) * (double)cohort->state[i] + arrive;
+                                         : (1 - law->mutation) * (double)cohort->work[i] + arrive;
         cohort->mass[i] = ep_cohort_settle((offspring < 0 ? 0 : offspring) * scale);
     }
 }
@@ -164,7 +164,6 @@ const ep_dynamics ep_dynamics_replicator_mutator = {
         "(Eigen & Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) within clip.",
     .fields = replicator_mutator_fields,
     .config_size = sizeof(replicator_mutator),
-    .states = 1, /* offspring of this generation before mutation */
     .conserves = true,
     .check = replicator_mutator_check,
     .step = replicator_mutator_step,

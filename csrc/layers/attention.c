@@ -76,7 +76,7 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
     const ep_value *q = ep_input(pass, layer, 0);
     const ep_axis *positions = &pass->axes[q->axis[0]], *heads = &pass->axes[q->axis[1]];
     const ep_axis *dims = &pass->axes[q->axis[2]];
-    double scale = config->scale > 0 ? config->scale : 1 / sqrt((double)dims->born);
+    double scale = config->scale > 0 ? config->scale : 1 / sqrt((double)dims->founded);
     return (extents){positions->n,        heads->n,      dims->n, heads->n * dims->n,
                      config->causal != 0, (ep_real)scale};
 }

@@ -35,12 +35,12 @@ EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
 
 /* Place at birth, within a sample, of the first number of run `run` of the last axis. */
 static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run) {
-    uint32_t place = 0, stride = (uint32_t)axes[x->axis[x->rank - 1]].born;
+    uint32_t place = 0, stride = (uint32_t)axes[x->axis[x->rank - 1]].founded;
     for (int d = x->rank - 2; d >= 0; d--) {
         const ep_axis *axis = &axes[x->axis[d]];
         place += (uint32_t)ep_birth(axis, run % axis->n) * stride;
         run /= axis->n;
-        stride *= (uint32_t)axis->born;
+        stride *= (uint32_t)axis->founded;
     }
     return place;
 }
@@ -53,7 +53,7 @@ static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *fro
     const ep_value *value = ep_input(pass, layer, 0);
     const ep_axis *last = &pass->axes[value->axis[value->rank - 1]];
     const int64_t n = last->n, runs = n ? value->width / n : 0;
-    const int32_t *birth = n < last->born ? last->birth : NULL;
+    const int32_t *birth = n < last->founded ? last->birth : NULL;
     const ep_real scale = (ep_real)(1 / (1 - config->rate));
     const uint32_t below = (uint32_t)(config->rate * 4294967296.0);
     ep_noise noise = ep_random_fork(pass->noise, (uint64_t)layer->index);

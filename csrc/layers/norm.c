@@ -65,12 +65,12 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
     const norm *config = layer->config;
     const ep_value *x = ep_input(pass, layer, 0);
     const ep_axis *axis = &pass->axes[x->axis[x->rank - 1]];
-    double born = (double)ep_max(1, axis->born);
+    double born = (double)ep_max(1, axis->founded);
     return (block){
         .outer = ep_extent(pass->axes, x, 0, x->rank - 1),
         .n = axis->n,
         .share = (ep_real)(1 / born),
-        .dead = (ep_real)((double)(axis->born - axis->n) / born),
+        .dead = (ep_real)((double)(axis->founded - axis->n) / born),
         .epsilon = config->epsilon,
         .gain = layer->n_tensors > 0 ? ep_w(pass, layer, 0) : NULL,
         .bias = layer->n_tensors > 1 ? ep_w(pass, layer, 1) : NULL,

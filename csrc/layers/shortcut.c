@@ -32,7 +32,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
         return false;
     }
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
-    int64_t channels = ep_plan_axes(plan)[x->axis[spatial]].born;
+    int64_t channels = ep_plan_axes(plan)[x->axis[spatial]].founded;
     if (config->channels < channels) {
         return ep_fail(error, EP_BAD_VALUE,
                        "%s: channels must be at least the %lld of the input, got %lld", layer->name,
@@ -49,7 +49,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_axis *mine = &(pass)->axes[out->axis[out->rank - 1]];                         \
     const ep_axis *theirs = &(pass)->axes[in->axis[in->rank - 1]];                         \
     ep_window g = ep_window_measure(&s, (pass)->axes, in);                                 \
-    const int64_t before = (mine->born - theirs->born) / 2;                                \
+    const int64_t before = (mine->founded - theirs->founded) / 2;                                \
     int64_t to = (pass)->r0 * g.h.out * g.w.out * mine->n;                                 \
     for (int64_t row = (pass)->r0; row < (pass)->r1; row++) {                              \
         for (int64_t y = 0; y < g.h.out; y++) {                                            \

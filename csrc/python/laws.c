@@ -4,6 +4,7 @@
 #include "python/convert.h"
 
 #include "catalogue.h"
+#include "laws/generation.h"
 
 #include <string.h>
 
@@ -118,6 +119,10 @@ static bool add_layers(PyObject *group) {
     return true;
 }
 
+static bool add_selection(PyObject *group) {
+    return add_entry(group, "selection", ep_selection_doc, ep_selection_fields, PyDict_New());
+}
+
 PyDoc_STRVAR(
     catalogue_doc,
     "catalogue()\n--\n\n"
@@ -126,8 +131,9 @@ PyDoc_STRVAR(
     "\"default\", \"low\", \"high\", \"choices\", \"doc\", \"required\"}], ...}}}, in the "
     "order of the C tables. Layers have \"inputs\" (least, most), \"linear\", "
     "\"linear_input\", \"sizes\" and \"founding_axis\" (see ep_kind), losses \"target\" "
-    "(class or real) and \"judges\" (bool: right predictions are counted), optimizers \"moments\" (int), fitness \"needs\" (names of signals), "
-    "dynamics \"needs\", \"conserves\" (bool) and \"states\" (int).");
+    "(class or real) and \"judges\" (bool: right predictions are counted), optimizers \"moments\" "
+    "(int), fitness \"needs\" (names of signals), dynamics \"needs\", \"conserves\" (bool) and "
+    "\"states\" (int). The group \"selection\" has one row, the settings of selection.");
 
 static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {NULL};
@@ -136,7 +142,7 @@ static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
         bool (*add)(PyObject *);
     } groups[] = {
         {"layers", add_layers},   {"losses", add_losses},     {"optimizers", add_optimizers},
-        {"fitness", add_fitness}, {"dynamics", add_dynamics},
+        {"fitness", add_fitness}, {"dynamics", add_dynamics}, {"selection", add_selection},
     };
     (void)module;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":catalogue", names)) {
@@ -170,7 +176,9 @@ static bool row_of(const char *group, const char *name, const ep_field **fields,
     ROW(ep_fitness, "fitness", ep_catalogue_fitness)
     ROW(ep_dynamics, "dynamics", ep_catalogue_dynamics)
 #undef ROW
-    return false;
+    *fields = ep_selection_fields;
+    *size = sizeof(ep_selection);
+    return strcmp(group, "selection") == 0 && strcmp(name, "selection") == 0;
 }
 
 PyDoc_STRVAR(settings_doc,

@@ -34,7 +34,7 @@ static int add_exceptions(PyObject *module, ep_state *state) {
 
 /* ---- types --------------------------------------------------------------------------------- */
 static int add_types(PyObject *module, ep_state *state) {
-    return ep_network_add_type(module, state);
+    return ep_network_add_type(module, state) < 0 ? -1 : ep_community_add_type(module);
 }
 
 /* ---- constants ----------------------------------------------------------------------------- */

@@ -32,6 +32,8 @@ EP_INLINE ep_state *ep_state_of(PyObject *module) { return PyModule_GetState(mod
 
 /* Makes the type Network and adds it to the module. 0, or -1 with an exception. */
 int ep_network_add_type(PyObject *module, ep_state *state);
+/* The same for the type Community. */
+int ep_community_add_type(PyObject *module);
 
 /* The functions of each file, ended by an empty row. */
 extern PyMethodDef ep_laws_methods[];

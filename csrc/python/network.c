@@ -153,7 +153,7 @@ static PyObject *spec_of(const ep_net *net) {
     PyObject *layers = PyList_New(0), *sizes = PyList_New(0);
     const ep_value *in = &net->values[0];
     for (int d = 0; sizes && d < in->rank; d++) {
-        PyObject *size = PyLong_FromLongLong(net->axes[in->axis[d]].born);
+        PyObject *size = PyLong_FromLongLong(net->axes[in->axis[d]].founded);
         if (!size || PyList_Append(sizes, size) < 0) {
             Py_CLEAR(sizes);
         }
@@ -245,8 +245,8 @@ static int network_traverse(PyObject *object, visitproc visit, void *arg) {
     ep_network *self = (ep_network *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->spec);
-    Py_VISIT(self->fitness_call);
-    Py_VISIT(self->dynamics_call);
+    Py_VISIT(self->calls.fitness);
+    Py_VISIT(self->calls.dynamics);
     Py_VISIT(self->checked_y);
     Py_VISIT(self->record);
     return 0;
@@ -255,8 +255,8 @@ static int network_traverse(PyObject *object, visitproc visit, void *arg) {
 static int network_clear(PyObject *object) {
     ep_network *self = (ep_network *)object;
     Py_CLEAR(self->spec);
-    Py_CLEAR(self->fitness_call);
-    Py_CLEAR(self->dynamics_call);
+    Py_CLEAR(self->calls.fitness);
+    Py_CLEAR(self->calls.dynamics);
     Py_CLEAR(self->checked_y);
     Py_CLEAR(self->record);
     return 0;
@@ -318,16 +318,33 @@ static PyObject *get_record(PyObject *object, void *closure) {
     return Py_NewRef(record ? record : Py_None);
 }
 
+static PyObject *get_waste(PyObject *object, void *closure) {
+    (void)closure;
+    return PyFloat_FromDouble(((ep_network *)object)->net->waste);
+}
+
 enum { STEP, GENERATION, FLOPS, FOUNDING_FLOPS, PARAMETERS, FOUNDING_PARAMETERS, NBYTES, ROWS };
+
+/* Multiply-adds or parameters of the living: extinct populations cost nothing, removed or not. */
+static PyObject *get_cost(const ep_net *net, bool macs) {
+    ep_census census;
+    if (!ep_census_open(&census, net)) {
+        return PyErr_NoMemory();
+    }
+    ep_census_take(&census, net, EP_UPKEEP_GIVEN);
+    PyObject *cost = macs ? PyFloat_FromDouble(census.macs) : PyLong_FromDouble(census.parameters);
+    ep_census_close(&census);
+    return cost;
+}
 
 static PyObject *get_number(PyObject *object, void *closure) {
     const ep_net *net = ((ep_network *)object)->net;
     switch ((int)(intptr_t)closure) {
     case STEP: return PyLong_FromLongLong(net->step);
     case GENERATION: return PyLong_FromLongLong(net->generation);
-    case FLOPS: return PyFloat_FromDouble(ep_net_flops(net, net->axes));
+    case FLOPS: return get_cost(net, true);
     case FOUNDING_FLOPS: return PyFloat_FromDouble(net->founding_flops);
-    case PARAMETERS: return PyLong_FromLongLong(ep_net_parameters(net));
+    case PARAMETERS: return get_cost(net, false);
     case FOUNDING_PARAMETERS: return PyLong_FromLongLong(net->founding_parameters);
     case ROWS: return PyLong_FromLongLong(net->rows);
     default: break;
@@ -349,10 +366,12 @@ static PyGetSetDef getset[] = {
      "What the last call of train did, also when it failed: its first `steps` rows count.", NULL},
     NUMBER("step", STEP, "Updates so far."),
     NUMBER("generation", GENERATION, "Generations so far."),
-    NUMBER("flops", FLOPS, "Multiply-adds of one sample's forward pass at the present shape."),
+    NUMBER("flops", FLOPS, "Multiply-adds of one sample's forward pass, at the living shape."),
     NUMBER("founding_flops", FOUNDING_FLOPS, "The same at birth."),
-    NUMBER("parameters", PARAMETERS, "Weights, biases and masses at the present shape."),
+    NUMBER("parameters", PARAMETERS, "Weights, biases and masses, at the living shape."),
     NUMBER("founding_parameters", FOUNDING_PARAMETERS, "The same at birth."),
+    {"waste", get_waste, NULL,
+     "Work done for extinct populations since the last removal, in steps; see restore.", NULL},
     NUMBER("nbytes", NBYTES,
            "Bytes of all slabs: values, gradients, moments, activations, workspace."),
     NUMBER("rows", ROWS, "Samples of the last training batch."),
@@ -372,7 +391,8 @@ PyDoc_STRVAR(
 static PyMethodDef *joined(void) {
     static PyMethodDef all[40]; /* written once, the same every time, under the import lock */
     PyMethodDef *tables[] = {ep_network_build_methods, ep_network_array_methods,
-                             ep_network_run_methods, ep_network_step_methods};
+                             ep_network_run_methods, ep_network_step_methods,
+                             ep_network_census_methods};
     int n = 0;
     for (int i = 0; i < EP_COUNT(tables); i++) {
         for (PyMethodDef *m = tables[i]; m->ml_name; m++) {

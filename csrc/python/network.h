@@ -3,7 +3,7 @@
 #ifndef EP_PYTHON_NETWORK_H
 #define EP_PYTHON_NETWORK_H
 
-#include "python/convert.h"
+#include "python/lawbook.h"
 
 #include "train.h"
 
@@ -13,7 +13,7 @@ typedef struct {
     ep_state *state;
     PyObject *spec;            /* dict, the founding structure with defaults filled in */
     ep_regime regime;          /* configs and evolution are owned here */
-    PyObject *fitness_call, *dynamics_call; /* laws written in Python, or NULL */
+    ep_calls calls;            /* laws written in Python */
     ep_real *shift, *scale;    /* input scaling, n_scaling numbers each */
     int64_t n_scaling;         /* 1, or the founding width of the input */
     int64_t input_width;       /* founding */
@@ -33,7 +33,7 @@ EP_INLINE void ep_network_leave(ep_network *self) { atomic_store(&self->busy, 0)
 extern PyType_Spec ep_network_spec;
 /* Method tables of the files, joined by network.c. */
 extern PyMethodDef ep_network_build_methods[], ep_network_array_methods[], ep_network_run_methods[],
-    ep_network_step_methods[];
+    ep_network_step_methods[], ep_network_census_methods[];
 
 /* ---- network_table.c: the user's arrays as tables -------------------------------------------- */
 /* Rows of numbers of `object`; `keep` receives a reference that must be held while the table is in
@@ -50,12 +50,5 @@ typedef struct {
 bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, ep_feed *feed);
 void ep_feed_close(ep_feed *feed);
 ep_intake ep_network_intake(const ep_network *self);
-
-/* ---- network_law.c: laws written in Python ---------------------------------------------------- */
-bool ep_call_fitness(void *network, const ep_signals *signals, ep_real *fitness, ep_error *error);
-bool ep_call_dynamics(void *network, const ep_cohort *cohort, ep_error *error);
-
-/* A structured array of deaths: step, population, birth, mass, fitness. */
-PyObject *ep_deaths_array(const ep_death *deaths, int64_t n);
 
 #endif

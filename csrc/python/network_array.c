@@ -152,7 +152,7 @@ static PyObject *describe_axes(const ep_net *net) {
         const ep_axis *axis = &net->axes[i];
         if (!append(list, Py_BuildValue("{s:s,s:L,s:L,s:L,s:N,s:N}", "name", axis->name, "n",
                                         (long long)axis->n, "alive", (long long)alive_on(net, i),
-                                        "born", (long long)axis->born, "mortal",
+                                        "born", (long long)axis->founded, "mortal",
                                         PyBool_FromLong(axis->mortal), "birth", births_of(axis)))) {
             Py_CLEAR(list);
         }
@@ -160,7 +160,7 @@ static PyObject *describe_axes(const ep_net *net) {
     return list;
 }
 
-static PyObject *describe_layers(const ep_net *net) {
+static PyObject *describe_layers(const ep_net *net, const ep_census *census) {
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < net->n_layers; i++) {
         const ep_layer *layer = &net->layers[i];
@@ -169,7 +169,8 @@ static PyObject *describe_layers(const ep_net *net) {
         int64_t parameters = 0;
         bool ok = tensors && inputs;
         for (int j = 0; ok && j < layer->n_tensors; j++) {
-            parameters += ep_net_parameters_of(net, layer->tensor[j]);
+            const ep_tensor *t = &net->tensors[layer->tensor[j]];
+            parameters += t->role <= EP_EVOLVED ? ep_axes_size(census->axes, t->rank, t->axis) : 0;
             ok = append(tensors, PyUnicode_FromString(net->tensors[layer->tensor[j]].name));
         }
         for (int j = 0; ok && j < layer->n_inputs; j++) {
@@ -180,7 +181,7 @@ static PyObject *describe_layers(const ep_net *net) {
                     Py_BuildValue("{s:s,s:s,s:O,s:i,s:N,s:d,s:L,s:O}", "name", layer->name, "kind",
                                   layer->kind->name, "inputs", inputs, "reads", layer->reads,
                                   "output", axis_names(net, out->rank, out->axis), "flops",
-                                  layer->kind->flops(layer, net->axes, net->values), "parameters",
+                                  layer->kind->flops(layer, census->axes, net->values), "parameters",
                                   (long long)parameters, "tensors", tensors));
         Py_XDECREF(tensors);
         Py_XDECREF(inputs);
@@ -191,15 +192,14 @@ static PyObject *describe_layers(const ep_net *net) {
     return list;
 }
 
-static PyObject *describe_populations(const ep_net *net) {
+static PyObject *describe_populations(const ep_net *net, const ep_census *census) {
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < net->n_populations; i++) {
         const ep_population *p = &net->populations[i];
         if (!append(list, Py_BuildValue("{s:s,s:s,s:L,s:L,s:d}", "layer",
                                         net->layers[p->layer].name, "axis", net->axes[p->axis].name,
-                                        "born", (long long)net->axes[p->axis].born, "alive",
-                                        (long long)ep_alive(net, p), "share",
-                                        ep_upkeep_share(net, i, EP_UPKEEP_MACS)))) {
+                                        "born", (long long)net->axes[p->axis].founded, "alive",
+                                        (long long)ep_alive(net, p), "share", census->share[i]))) {
             Py_CLEAR(list);
         }
     }
@@ -228,8 +228,15 @@ static PyObject *describe(PyObject *object, PyObject *ignored) {
         return NULL;
     }
     const ep_net *net = self->net;
-    PyObject *parts[] = {describe_axes(net), describe_layers(net), describe_populations(net),
-                         describe_tensors(net)};
+    ep_census census;
+    if (!ep_census_open(&census, net)) {
+        ep_network_leave(self);
+        return PyErr_NoMemory();
+    }
+    ep_census_take(&census, net, EP_UPKEEP_MACS);
+    PyObject *parts[] = {describe_axes(net), describe_layers(net, &census),
+                         describe_populations(net, &census), describe_tensors(net)};
+    ep_census_close(&census);
     PyObject *result = NULL;
     if (parts[0] && parts[1] && parts[2] && parts[3]) {
         result = Py_BuildValue("{s:O,s:O,s:O,s:O}", "axes", parts[0], "layers", parts[1],

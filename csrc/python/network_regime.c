@@ -15,95 +15,41 @@ PyDoc_STRVAR(
     "former settings stay.");
 
 typedef struct {
-    ep_settings loss, optimizer, fitness, dynamics, selection;
-    PyObject *fitness_call, *dynamics_call;
+    ep_settings loss, optimizer;
+    ep_calls calls;
     ep_evolution *evolution;
 } draft;
 
 static void discard(draft *d) {
     ep_settings_close(&d->loss);
     ep_settings_close(&d->optimizer);
-    ep_settings_close(&d->fitness);
-    ep_settings_close(&d->dynamics);
-    ep_settings_close(&d->selection);
-    Py_CLEAR(d->fitness_call);
-    Py_CLEAR(d->dynamics_call);
+    Py_CLEAR(d->calls.fitness);
+    Py_CLEAR(d->calls.dynamics);
     ep_evolution_free(d->evolution);
 }
 
-/* Takes `key` out of the dict: a new reference, or NULL. */
-static PyObject *take(PyObject *dict, const char *key) {
-    PyObject *value = PyDict_GetItemString(dict, key);
-    Py_XINCREF(value);
-    if (value && PyDict_DelItemString(dict, key) < 0) {
-        Py_CLEAR(value);
-    }
-    return value;
-}
-
-/* The name of a law, or the callable into *call and `fallback`. */
-static const char *law_name(PyObject *value, const char *what, const char *fallback,
-                            PyObject **call) {
-    if (!value) {
-        return fallback;
-    }
-    if (PyUnicode_Check(value)) {
-        return PyUnicode_AsUTF8AndSize(value, NULL);
-    }
-    if (!PyCallable_Check(value)) {
-        ep_raise_got(PyExc_TypeError, value, "selection: %s must be a name or a function", what);
-        return NULL;
-    }
-    *call = Py_NewRef(value);
-    return strcmp(what, "fitness") == 0 ? "marginal" : "none";
-}
-
 static bool draft_selection(ep_network *self, draft *d, PyObject *given) {
-    if (!PyDict_Check(given)) {
-        ep_raise_got(PyExc_TypeError, given, "selection must be a dict or None");
-        return false;
-    }
-    PyObject *dict = PyDict_Copy(given);
-    if (!dict) {
-        return false;
-    }
-    PyObject *fitness = take(dict, "fitness"), *fitness_config = take(dict, "fitness_config");
-    PyObject *dynamics = take(dict, "dynamics"), *dynamics_config = take(dict, "dynamics_config");
-    const char *fitness_name = law_name(fitness, "fitness", "marginal", &d->fitness_call);
-    const char *dynamics_name = fitness_name ? law_name(dynamics, "dynamics", "malthusian",
-                                                        &d->dynamics_call)
-                                             : NULL;
-    const ep_fitness *f = dynamics_name ? ep_found(ep_catalogue_fitness(fitness_name), "fitness",
-                                                   fitness_name)
-                                        : NULL;
-    const ep_dynamics *m = f ? ep_found(ep_catalogue_dynamics(dynamics_name), "dynamics",
-                                        dynamics_name)
-                             : NULL;
+    ep_lawbook book;
     ep_error error = {EP_OK, ""};
-    bool ok = m &&
-              ep_settings_open(&d->fitness, f->fields, f->config_size,
-                               d->fitness_call ? NULL : fitness_config, fitness_name) &&
-              ep_settings_open(&d->dynamics, m->fields, m->config_size,
-                               d->dynamics_call ? NULL : dynamics_config, dynamics_name) &&
-              ep_settings_open(&d->selection, ep_selection_fields, sizeof(ep_selection), dict,
-                               "selection");
-    if (ok) {
-        d->evolution = ep_evolution_new(self->net, d->selection.at, f, d->fitness.at, m,
-                                        d->dynamics.at, &error);
-        if (!d->evolution) {
-            ep_raise(&error, NULL);
-            ok = false;
-        } else {
-            ep_evolution_call(d->evolution, d->fitness_call ? ep_call_fitness : NULL,
-                              d->dynamics_call ? ep_call_dynamics : NULL, self);
-        }
+    if (!ep_lawbook_open(&book, given)) {
+        return false;
     }
-    Py_XDECREF(fitness);
-    Py_XDECREF(fitness_config);
-    Py_XDECREF(dynamics);
-    Py_XDECREF(dynamics_config);
-    Py_DECREF(dict);
-    return ok;
+    ep_evolution *e = ep_evolution_new(self->net, book.settings.at, book.fitness,
+                                       book.fitness_config.at, book.dynamics,
+                                       book.dynamics_config.at, &error);
+    if (e) {
+        d->evolution = e;
+        d->calls = book.calls;
+        book.calls = (ep_calls){NULL, NULL};
+        e->call_fitness = d->calls.fitness ? ep_call_fitness : NULL;
+        e->context = &self->calls;
+        e->generation->call = d->calls.dynamics ? ep_call_dynamics : NULL;
+        e->generation->context = &self->calls;
+    } else {
+        ep_raise(&error, NULL);
+    }
+    ep_lawbook_close(&book);
+    return e != NULL;
 }
 
 static void swap_pointer(void *a, void *b) {
@@ -157,8 +103,8 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
         swap_pointer(&r->loss_config, &d.loss.at);
         swap_pointer(&r->optimizer_config, &d.optimizer.at);
         swap_pointer(&r->evolution, &d.evolution);
-        swap_pointer(&self->fitness_call, &d.fitness_call);
-        swap_pointer(&self->dynamics_call, &d.dynamics_call);
+        swap_pointer(&self->calls.fitness, &d.calls.fitness);
+        swap_pointer(&self->calls.dynamics, &d.calls.dynamics);
         d.loss.fields = old_loss;
         d.optimizer.fields = old_optimizer;
         r->loss = loss;
@@ -228,12 +174,20 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(restore_doc,
-             "restore(step, generation)\n--\n\nSets the counters of updates and generations.");
+             "restore(step, generation, waste=0.0)\n--\n\n"
+             "Sets the counters of updates and generations, and the work done for extinct "
+             "populations since the last removal, in steps.");
 static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"step", "generation", NULL};
+    static char *names[] = {"step", "generation", "waste", NULL};
     ep_network *self = (ep_network *)object;
     long long step, generation;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LL:restore", names, &step, &generation)) {
+    double waste = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LL|d:restore", names, &step, &generation,
+                                     &waste)) {
+        return NULL;
+    }
+    if (!(waste >= 0 && waste < 1e300)) {
+        PyErr_SetString(PyExc_ValueError, "restore: waste: expected a finite number of at least 0");
         return NULL;
     }
     if (step < 0 || generation < 0) {
@@ -246,6 +200,7 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     }
     self->net->step = step;
     self->net->generation = generation;
+    self->net->waste = waste;
     ep_network_leave(self);
     return Py_NewRef(Py_None);
 }

@@ -9,24 +9,8 @@ static void refresh_living(ep_network *self) {
     self->all_living = !ep_living_inputs(self->net, self->living);
 }
 
-PyObject *ep_deaths_array(const ep_death *deaths, int64_t n) {
-    PyObject *dtype_spec = Py_BuildValue("[(ss)(ss)(ss)(ss)(ss)]", "step", "<i8", "population",
-                                         "<i4", "birth", "<i4", "mass", "<f8", "fitness", "<f8");
-    PyArray_Descr *dtype = NULL;
-    if (!dtype_spec || !PyArray_DescrConverter(dtype_spec, &dtype)) {
-        Py_XDECREF(dtype_spec);
-        return NULL;
-    }
-    Py_DECREF(dtype_spec);
-    npy_intp size = n;
-    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, dtype, 1, &size, NULL, NULL, 0, NULL);
-    if (array && n) {
-        memcpy(PyArray_DATA((PyArrayObject *)array), deaths, (size_t)n * sizeof *deaths);
-    }
-    return array;
-}
-
-static int64_t living_populations(const ep_net *net) {
+/* Populations that are present: as many can die. */
+static int64_t present_populations(const ep_net *net) {
     int64_t n = 0;
     for (int i = 0; i < net->n_populations; i++) {
         n += net->axes[net->populations[i].axis].n;
@@ -60,7 +44,7 @@ static bool image_of(ep_network *self, PyObject *augment, ep_intake *intake) {
         ep_array_drop(sizes);
     } else {
         for (int d = 0; d < in->rank && d < 3; d++) {
-            size[d] = self->net->axes[in->axis[d]].born;
+            size[d] = self->net->axes[in->axis[d]].founded;
         }
     }
     if (ep_times(ep_times(size[0], size[1]), size[2]) != self->input_width) {
@@ -115,7 +99,7 @@ static PyObject *result_of(const ep_record *record, PyArrayObject *const *column
     return Py_BuildValue("{s:L,s:O,s:O,s:O,s:O,s:L,s:L,s:N}", "steps", (long long)record->steps,
                          "loss", columns[0], "hits", columns[1], "weight", columns[2], "counted",
                          columns[3], "compactions", (long long)record->chronicle.compactions,
-                         "bound", (long long)record->chronicle.bound, "deaths", deaths);
+                         "bound", (long long)record->chronicle.floor_reached, "deaths", deaths);
 }
 
 /* What one call of train holds; opened and closed as a whole. */
@@ -161,7 +145,7 @@ static bool open_errand(ep_network *self, errand *e, PyObject *const *schedules)
     e->record.hits = PyArray_DATA(e->columns[1]);
     e->record.weight = PyArray_DATA(e->columns[2]);
     e->record.counted = PyArray_DATA(e->columns[3]);
-    e->record.chronicle.room = living_populations(self->net);
+    e->record.chronicle.room = present_populations(self->net);
     e->record.chronicle.deaths = PyMem_Calloc((size_t)e->record.chronicle.room + 1,
                                               sizeof(ep_death));
     if (!e->record.chronicle.deaths) {

@@ -1,6 +1,8 @@
 /* network_step: the glass box: every piece of a step by itself, on the calling thread. */
 #include "python/network.h"
 
+#include "compact.h"
+
 #include "walk.h"
 
 #include <string.h>
@@ -161,7 +163,7 @@ static PyObject *compact(PyObject *object, PyObject *ignored) {
         return NULL;
     }
     int64_t before = ep_net_parameters(self->net);
-    PyObject *done = finished(self, ep_bury(self->net, &error), &error);
+    PyObject *done = finished(self, ep_compact_extinct(self->net, &error), &error);
     Py_XDECREF(done);
     return done ? PyBool_FromLong(before != ep_net_parameters(self->net)) : NULL;
 }
@@ -283,7 +285,7 @@ static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
         ep_network_leave(self);
         return NULL;
     }
-    return finished(self, ep_bury(net, &error), &error);
+    return finished(self, ep_compact_extinct(net, &error), &error);
 }
 
 PyMethodDef ep_network_step_methods[] = {

@@ -8,7 +8,7 @@
 /* ---- fitness --------------------------------------------------------------------------------- */
 PyDoc_STRVAR(fitness_measure_doc,
              "fitness_measure(name, config, mass, mass_gradient, owned_norm2=None, "
-             "owned_gradient2=None, owned_product=None, activity=None)\n--\n\n"
+             "owned_gradient2=None, owned_product=None, activity=None, terms=1.0)\n--\n\n"
              "The fitness (n,) of n populations from their mass, the loss's gradient with respect "
              "to it, and what else the fitness needs: the sums of w^2, dw^2 and w dw over what "
              "each owns, and its mean |output|.");
@@ -41,7 +41,7 @@ static PyObject *fitness_measure(PyObject *module, PyObject *args, PyObject *kwa
     }
     for (int i = 0; i < SIGNALS; i++) {
         if (object[i] == NULL || object[i] == Py_None) {
-            if (law->needs & need[i]) {
+            if (i < 2 || law->needs & need[i]) {
                 PyErr_Format(PyExc_ValueError, "%s: %s must be given", name, names[i + 2]);
                 goto done;
             }
@@ -175,7 +175,7 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
     int32_t *birth = NULL;
     uint64_t seed = 0, generation = 0;
     const npy_intp any = -1;
-    ep_cohort cohort = {.born = -1, .threshold = 1e-3, .strength = 1};
+    ep_cohort cohort = {.founded = -1, .threshold = 1e-3, .strength = 1};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOOOOOddO&O&:dynamics_step", names, &name,
                                      &dict, &mass_object, &fitness_object, &upkeep_object,
                                      &state_object, &birth_object, &born_object, &overlap_object,
@@ -202,21 +202,27 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
         goto done;
     }
     if (born_object != Py_None) {
-        cohort.born = PyLong_AsLongLong(born_object);
+        cohort.founded = PyLong_AsLongLong(born_object);
         if (PyErr_Occurred()) {
             goto done;
         }
-        cohort.born = ep_max(cohort.born, 0);
+        cohort.founded = ep_max(cohort.founded, 0);
+    }
+    cohort.work = PyMem_Calloc((size_t)n * EP_WORK + 1, sizeof *cohort.work);
+    cohort.order = PyMem_Calloc((size_t)n * EP_WORK + 1, sizeof *cohort.order);
+    if (cohort.work == NULL || cohort.order == NULL) {
+        PyErr_NoMemory();
+        goto done;
     }
     const bool by_overlap = law->needs & (EP_NEEDS_ACTIVITY_OVERLAP | EP_NEEDS_WEIGHT_OVERLAP);
     const bool by_norm = law->needs & EP_NEEDS_WEIGHT_NORM;
-    if ((birth = births_from(birth_object, n, &cohort.born)) == NULL ||
+    if ((birth = births_from(birth_object, n, &cohort.founded)) == NULL ||
         !optional(overlap_object, name, "overlap", by_overlap, 2, square, &overlap,
                   &cohort.overlap) ||
         !optional(norm2_object, name, "norm2", by_norm, 1, &n, &norm2, &cohort.norm2)) {
         goto done;
     }
-    if (law->check != NULL && !law->check(config.at, cohort.born, &error)) {
+    if (law->check != NULL && !law->check(config.at, cohort.founded, &error)) {
         ep_raise(&error, ep_state_of(module));
         goto done;
     }
@@ -226,6 +232,7 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
     cohort.upkeep = PyArray_DATA(upkeep);
     cohort.state = PyArray_DATA(state);
     cohort.birth = birth;
+    cohort.generation = (int64_t)generation;
     cohort.noise = ep_random_fork((ep_noise){seed, EP_STREAM_EVOLVE}, generation);
     Py_BEGIN_ALLOW_THREADS
     law->step(config.at, &cohort);
@@ -234,6 +241,8 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
 done:
     ep_settings_close(&config);
     PyMem_Free(birth);
+    PyMem_Free(cohort.work);
+    PyMem_Free(cohort.order);
     ep_array_drop(norm2);
     ep_array_drop(overlap);
     ep_array_drop(state);

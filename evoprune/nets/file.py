@@ -74,6 +74,7 @@ def save(
         },
         "step": network.step,
         "generation": network.generation,
+        "waste": network.core.waste,
         "loss": [network.loss.kind, network.loss.config()],
         "notes": network.notes,
         "facts": dict(facts or {}),
@@ -148,7 +149,11 @@ def _rebuild(
                 _copy(f"{of}:{name}", arrays.pop(f"{of}:{name}"), group[name])
     shift, scale = (np.asarray(arrays.pop(f"input:{part}")) for part in ("shift", "scale"))
     network.scale_input(*(a if a.size > 1 else float(a[0]) for a in (shift, scale)))
-    network.core.restore(int(json.loads(text["step"])), int(json.loads(text["generation"])))
+    network.core.restore(
+        int(json.loads(text["step"])),
+        int(json.loads(text["generation"])),
+        float(json.loads(text.get("waste", "0"))),  # files from before it was kept have none
+    )
     kind, config = json.loads(text["loss"])
     network.loss = known(Loss)[kind](**config)
     network.notes = json.loads(text.get("notes", "{}"))

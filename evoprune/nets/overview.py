@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evoprune import core
 from evoprune.common.table import as_text, number, share
 from evoprune.common.types import Array
-from evoprune.nets.surgery import living
-from evoprune.selection.laws import Dynamics
+from evoprune.selection.laws import Malthusian
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
@@ -91,12 +91,10 @@ def outlook(network: Network, pressure: float | None) -> str:
         return "no populations: nobody can die"
     if pressure is None:
         pressure = network.pressure
-    selection = network.selection
-    memory = selection.memory if selection else 0.9
     if network.generation == 0:
         return "not selected yet: fitness is not known"
     rows = []
-    counted = census(network, memory, pressure or 0.0)
+    counted = census(network, pressure or 0.0)
     for name, (births, mass, fitness, upkeep) in counted.items():
         if not len(births):
             rows.append([name, "0 alive", *[""] * 7])
@@ -115,83 +113,29 @@ def outlook(network: Network, pressure: float | None) -> str:
     return as_text(head, rows)
 
 
-def census(network: Network, memory: float, pressure: float) -> dict[str, tuple[Array, ...]]:
-    """Everybody alive, by layer of populations: birth ids, mass, fitness and upkeep, (alive,) each.
+def census(network: Network, pressure: float) -> dict[str, tuple[Array, ...]]:
+    """Living populations by layer: birth ids, mass, fitness and upkeep, (alive,) each.
 
-    Args:
-        network: it is only read.
-        memory: of fitness, for the correction of its start at zero.
-        pressure: what upkeep is counted at.
+    It is the core's own reckoning. Upkeep is what the next generation takes at this pressure if
+    fitness stays.
     """
-    facts = network.describe()
-    generation = network.generation
-    corrected = 1 / (1 - memory**generation) if generation else 1.0
-    unit = network.selection.upkeep if network.selection else "macs"
-    found: dict[str, tuple[Array, ...]] = {}
-    for row in facts["populations"]:
-        name = row["layer"]
-        places, births = living(network, facts, row)
-        mass = network.core.array(f"{name}.mass")[places].astype(np.float64)
-        fitness = network.core.array(f"{name}.fitness")[places].astype(np.float64) * corrected
-        found[name] = (births, mass, fitness, pressure * _shares(network, facts, row, births, unit))
-    if unit == "soft":
-        whole = network.selection is not None and network.selection.niche == "network"
-        for names in [list(found)] if whole else [[name] for name in found]:
-            _soften(facts, found, names, pressure)
+    by = network.selection
+    found: dict[str, tuple[Array, ...]] = network.core.census(
+        pressure, None if by is None else by.settings()
+    )
     return found
 
 
-def _shares(network: Network, facts: Any, row: Any, births: Array, unit: Any) -> Array:
-    """The shares of all upkeep of a layer's living populations: (alive,)."""
-    if unit == "uniform":
-        each = 1 / sum(int(p["born"]) for p in facts["populations"])
-    elif unit == "params":
-        sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
-        owned = sum(
-            np.prod([sizes.get(a, 1) for a in tensor["axes"]]) / sizes[row["axis"]]
-            for tensor in facts["tensors"]
-            if tensor["role"] != "tracked" and row["axis"] in tensor["axes"]
-        )
-        each = float(owned) / network.founding_parameters
-    elif unit in ("macs", "soft"):
-        each = float(row["share"])
-    else:
-        before = 0
-        for other in facts["populations"]:
-            if other["layer"] == row["layer"]:
-                break
-            before += int(other["born"])
-        return np.asarray(np.asarray(unit)[before + births])
-    return np.full(len(births), each)
-
-
-def _soften(
-    facts: Any, found: dict[str, tuple[Array, ...]], names: list[str], pressure: float
-) -> None:
-    """Count upkeep in what the others of a niche, the layers `names`, earn; as the core does."""
-    born = sum(int(row["born"]) for row in facts["populations"] if row["layer"] in names)
-    earned = sum(np.maximum(found[name][2], 0).sum() for name in names)
-    spent = sum(found[name][3].sum() for name in names)
-    living = sum(len(found[name][0]) for name in names)
-    for name in names:
-        births, mass, fitness, upkeep = found[name]
-        cost = upkeep / spent * living if spent > 0 else np.ones(len(births))
-        others = np.maximum(earned - np.maximum(fitness, 0), 0)
-        found[name] = (births, mass, fitness, pressure * cost * others / max(1, born - 1))
-
-
 def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:
-    """When the first would be extinct if fitness and upkeep stayed, where the law says so."""
+    """When the first is extinct if fitness and upkeep stay, where the law grows by them alone."""
     selection = network.selection
     law = selection.dynamics if selection else None
-    if selection is None or not isinstance(law, Dynamics) or law.kind != "malthusian":
+    if selection is None or not isinstance(law, Malthusian):
         return ""
-    if law.growth == "bounded":
-        turnover = np.abs(fitness) + upkeep
-        gain = np.divide(fitness - upkeep, turnover, np.zeros_like(turnover), where=turnover > 0)
-        growth = -np.log(max(selection.threshold, 1e-30)) / law.lifespan * gain
-    else:
-        growth = np.clip(law.strength * (fitness - upkeep), -law.clip, law.clip)
+    after, _ = core.core64.dynamics_step(
+        law.kind, law.config(), mass, fitness, upkeep, threshold=selection.threshold
+    )
+    growth = np.log(after / mass)
     falling = growth < 0
     if not falling.any():
         return "none"

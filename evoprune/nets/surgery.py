@@ -55,7 +55,7 @@ def copy(network: Network) -> Network:
     for mine, theirs in zip(network.moments, other.moments, strict=True):
         for name in network:
             theirs[name][...] = mine[name]
-    other.core.restore(network.step, network.generation)
+    other.core.restore(network.step, network.generation, network.core.waste)
     return _like(other, network)
 
 

@@ -89,7 +89,7 @@ def _pictures(
 ) -> tuple[str, Array, Array, Array]:
     """A layer's name, the births and masses of its living, and a picture of each."""
     facts = network.describe()
-    people = census(network, 0.0, 0.0)
+    people = census(network, 0.0)
     if layer is not None and layer not in people:
         raise ValueError(f"layer: expected one of {', '.join(people) or 'none'}, got {layer!r}")
     sizes = {axis["name"]: axis for axis in facts["axes"]}
@@ -175,7 +175,7 @@ def features(
     """
     from matplotlib import colormaps
 
-    people = census(network, 0.0, 0.0)
+    people = census(network, 0.0)
     facts = network.describe()
     reads = {row["name"]: row["inputs"] for row in facts["layers"]}
     name = layer or next((n for n in people if reads[n] == ["input"]), None)

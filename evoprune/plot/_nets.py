@@ -101,8 +101,7 @@ def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array,
         pressure = source.pressure
     if pressure is None:
         raise ValueError("pressure: must be given for a network that was not trained under one")
-    memory = selection.memory if selection else 0.9
-    everybody = census(source, memory, pressure)
+    everybody = census(source, pressure)
     threshold = selection.threshold if selection else None
     return {name: quantities[1:] for name, quantities in everybody.items()}, threshold
 
@@ -124,7 +123,7 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    people = census(network, 0.0, 0.0)
+    people = census(network, 0.0)
     born = network.born
     costs = _costs(network)
     columns = [name for name, n in born.items() if n]

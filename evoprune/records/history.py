@@ -58,8 +58,8 @@ class History(Mapping[str, Array]):
 
     Columns: epoch, step, loss and accuracy (of the training batches), validation_loss and
     validation_accuracy (where there was validation), alive (populations), alive.NAME (of a layer),
-    upkeep (nats, of the living; if not soft: pressure times their share), macs and parameters (of
-    the living network), diversity (Hill number of order 1: so many populations of equal mass),
+    upkeep (nats, of all living populations together, as the core counts it), macs and parameters
+    (of the living network), diversity (Hill number of order 1: so many populations of equal mass),
     fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step, seconds (that
     the run has taken), held (times that a layer's floor kept somebody alive).
 
@@ -272,13 +272,12 @@ class History(Mapping[str, Array]):
 
     # ---- filling -----------------------------------------------------------------------------
 
-    def record(self, step: int, network: Network, memory: float, pressure: float = 0.0) -> None:
+    def record(self, step: int, network: Network, pressure: float = 0.0) -> None:
         """Copy mass, fitness and upkeep of the living, after `step` steps of the run.
 
-        `memory` is that of fitness, for the correction of its start at zero; `pressure` what upkeep
-        is counted at.
+        Upkeep is what the core takes in the next generation at `pressure`, if fitness stays.
         """
-        self.add_record(step, census(network, memory, pressure))
+        self.add_record(step, census(network, pressure))
 
     def add_record(self, step: int, counted: Mapping[str, Sequence[Array]]) -> None:
         """Append mass, fitness and upkeep of the living, after `step` steps of the run.

@@ -158,7 +158,7 @@ class Budget:
             done=min(1.0, run.done / moving),
             lag=(selection.lifespan() or 0.0) * selection.every / moving,
             threshold=selection.threshold,
-            masses=[mass for _, mass, *_ in census(network, 0.0, 0.0).values()],
+            masses=[mass for _, mass, *_ in census(network, 0.0).values()],
         )
         pace.pressure[run.done :] = run.pressure
         pace.strength[run.done if run.resting else run.total :] = 0

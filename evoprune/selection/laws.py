@@ -224,17 +224,3 @@ def _takes(function: Callable[..., Any], n: int) -> bool:
     except ValueError:  # built-in functions may not say
         return True
     return True
-
-
-def finite_upkeep(upkeep: ArrayLike) -> Array:
-    """Upkeep given as numbers, one a founding population: float64 (n,), checked.
-
-    Raises:
-        ValueError: not one dimension, or a number that is negative or not finite.
-    """
-    numbers = np.asarray(upkeep, np.float64)
-    if numbers.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0)).all():
-        raise ValueError(
-            "upkeep: expected soft, macs, params, uniform, or a vector of numbers of at least 0"
-        )
-    return numbers

@@ -8,13 +8,16 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import Field, dataclass, fields, replace
+from textwrap import fill
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evoprune.common.checks import number, one_of, whole
-from evoprune.core.spec import resolve
+from evoprune.common.types import Array
+from evoprune.core.spec import Field as Row
+from evoprune.core.spec import catalogue, resolve
 from evoprune.selection.budget import Budget
 from evoprune.selection.laws import (
     Dynamics,
@@ -24,62 +27,92 @@ from evoprune.selection.laws import (
     Malthusian,
     PythonDynamics,
     PythonFitness,
-    finite_upkeep,
 )
 from evoprune.selection.schedules import ScheduleLike, values
 
-__all__ = ["Selection"]
+__all__ = ["CHOICES", "SETTINGS", "Selection"]
 
 Upkeep: TypeAlias = Literal["soft", "macs", "params", "uniform"] | tuple[float, ...]
+
+# The core's table of settings: defaults, bounds, choices and texts are declared there alone.
+_TABLE = [Row.of(row) for row in catalogue("selection")["selection"]["fields"]]
+_OWN = (
+    Row(
+        "pressure",
+        "schedule",
+        None,
+        "how hard life is; a number, a schedule over the run, or a `Budget`, which finds it. With "
+        "soft upkeep, a population keeps its mass only if its fitness exceeds `pressure` times the "
+        "mean fitness of the other founders of its niche; at most about 1 / pressure survive. With "
+        "other upkeep, the nats of loss that keeping the whole founding network alive may cost. "
+        "None: 1.5, or 0.15",
+    ),
+    Row(
+        "dynamics",
+        "law",
+        None,
+        "how masses follow fitness: a law (`Malthusian(lifespan=700)`), its name, or a Python "
+        "function, see `evoprune.dynamics`",
+    ),
+    Row(
+        "fitness",
+        "law",
+        None,
+        f"what a population is worth: a law, its name ({', '.join(catalogue('fitness'))}), or a "
+        "Python function, see `evoprune.fitness`. None: taylor where upkeep is soft, else marginal",
+    ),
+    Row(
+        "rest",
+        "real",
+        0.0,
+        "share of the run, at its end, in which masses stand still and weights settle",
+        0.0,
+        1.0,
+    ),
+    Row(
+        "clock",
+        "choice",
+        "rate",
+        "what the dynamics counts time in: steps weighted by the learning rate over its highest, "
+        "so that masses move only as fast as weights can follow (rate), or plain steps",
+        choices=("rate", "steps"),
+    ),
+)
+SETTINGS: dict[str, Row] = {row.name: row for row in (*_OWN, *_TABLE) if row.name != "given"}
+"""Every setting of a Selection by name: default, bounds, choices and text."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    name: tuple(choice for choice in row.choices if choice != "given")
+    for name, row in SETTINGS.items()
+    if row.choices
+}
+"""The names that settings take which are one of a few; upkeep may be a vector, too."""
+
+CORE = tuple(row.name for row in _TABLE if row.name in SETTINGS and row.name != "upkeep")
+
+
+def _default(name: str) -> Any:
+    return SETTINGS[name].default
 
 
 @dataclass(frozen=True, repr=False)
 class Selection:
-    """How populations are selected while a network learns.
-
-    Attributes:
-        pressure: how hard life is; a number, a schedule over the run, or a `Budget`, which finds
-            it. Of soft upkeep: what a population must earn to keep its mass, by what the others of
-            its niche earn; at most about one in `pressure` survives. Of other upkeep: what it may
-            cost, in nats of loss, to keep the whole founding network alive. None: 1.5, or 0.15.
-        dynamics: how masses follow fitness: a law (`Malthusian(lifespan=700)`), its name, or a
-            Python function, see `evoprune.dynamics`.
-        fitness: what a population is worth: a law, its name ("taylor": |m dL/dm|, "marginal":
-            -dL/dm, "worth", "relative", "gradient", "magnitude", "activity", "pull"), or a Python
-            function, see `evoprune.fitness`. None: taylor where upkeep is soft, else marginal.
-        upkeep: what a population costs: "soft" (pressure times what the others of the niche earn,
-            by founder; times its multiply-adds over their mean), or pressure times its share in
-            "macs" (multiply-adds of the founding network), "params" (its parameters), "uniform"
-            (one over its populations), or a vector with a share for every founding population,
-            layer by layer. None: soft for bounded Malthusian growth, macs for every other dynamics.
-        niche: who competes with whom, where the dynamics compares: a "layer" or the "network".
-        memory: share of the fitness that is remembered from one generation to the next, 0 to 1.
-        threshold: a mass below it is extinct (at birth it is 1).
-        floor: so many populations of a layer are never let die; with 0 a residual branch can go
-            altogether, and any other layer, which leaves the network nothing to tell inputs by.
-        min_age: generations in which nobody dies.
-        every: steps from one generation to the next.
-        rest: share of the run, at its end, in which masses stand still and weights settle.
-        clock: what the dynamics counts time in: "rate", steps weighted by the learning rate over
-            its highest, so that masses move only as fast as weights can follow; or plain "steps".
-        removal: when arrays are made smaller: "auto" (when it pays), "always", "never" (dead
-            populations stay as zeros; for comparison).
-    """
+    """How populations are selected while a network learns."""  # the table adds the settings
 
     # None is gone after __post_init__: what suits the others has taken its place.
     pressure: ScheduleLike = None  # type: ignore[assignment]
     dynamics: DynamicsLike = Malthusian()  # noqa: RUF009 - cannot be changed
     fitness: FitnessLike = None  # type: ignore[assignment]
     upkeep: Upkeep = None  # type: ignore[assignment]
-    niche: Literal["layer", "network"] = "layer"
-    memory: float = 0.9
-    threshold: float = 1e-3
-    floor: int = 1
-    min_age: int = 100
-    every: int = 1
-    rest: float = 0.0
-    clock: Literal["rate", "steps"] = "rate"
-    removal: Literal["auto", "always", "never"] = "auto"
+    niche: Literal["layer", "network"] = _default("niche")
+    memory: float = _default("memory")
+    threshold: float = _default("threshold")
+    floor: int = _default("floor")
+    min_age: int = _default("min_age")
+    every: int = _default("every")
+    rest: float = _default("rest")
+    clock: Literal["rate", "steps"] = _default("clock")
+    removal: Literal["auto", "always", "never"] = _default("removal")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dynamics", _law(Dynamics, PythonDynamics, self.dynamics))
@@ -92,25 +125,23 @@ class Selection:
             object.__setattr__(self, "pressure", tuple(np.ravel(pressure).tolist()))
         elif not callable(pressure):
             values("Selection: pressure", pressure, 1)
-        if isinstance(self.upkeep, str):
-            one_of("Selection: upkeep", self.upkeep, ("soft", "macs", "params", "uniform"))
-        else:
-            given = tuple(finite_upkeep(self.upkeep).tolist())
+        if not isinstance(self.upkeep, str):
+            given = tuple(_finite_upkeep(self.upkeep).tolist())
             object.__setattr__(self, "upkeep", given)
-        one_of("Selection: niche", self.niche, ("layer", "network"))
-        one_of("Selection: clock", self.clock, ("rate", "steps"))
-        one_of("Selection: removal", self.removal, ("auto", "always", "never"))
+        for name, row in SETTINGS.items():
+            value, owner = getattr(self, name), f"Selection: {name}"
+            if row.type == "choice" and not isinstance(value, tuple):
+                one_of(owner, value, CHOICES[name])
+            elif row.type == "real":
+                number(owner, value, row.low, row.high)
+            elif row.type == "int":
+                whole(owner, value, int(row.low), int(row.high))
         counted = isinstance(pressure, Budget) and pressure.alive is None
         if counted and self.removal == "never":
             raise ValueError(
                 "Selection: removal: never leaves the arrays as they are, and a Budget of macs or "
                 "params counts them; give one of alive"
             )
-        number("Selection: memory", self.memory, 0, 0.9999999)
-        number("Selection: threshold", self.threshold, 0, 1)
-        number("Selection: rest", self.rest, 0, 1)
-        for name, least in (("floor", 0), ("min_age", 0), ("every", 1)):
-            whole(f"Selection: {name}", getattr(self, name), least)
 
     def replace(self, **changes: Any) -> Selection:
         """Make another selection, with some settings changed.
@@ -122,16 +153,16 @@ class Selection:
                 changes.setdefault(name, None)
         return replace(self, **changes)
 
-    def config(self) -> dict[str, Any]:
-        """Settings as the core takes them."""
-        config: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ("niche", "memory", "threshold", "floor", "min_age", "every", "removal")
-        }
+    def settings(self) -> dict[str, Any]:
+        """Settings as the core takes them, without the laws."""
+        settings: dict[str, Any] = {name: getattr(self, name) for name in CORE}
         if isinstance(self.upkeep, str):
-            config["upkeep"] = self.upkeep
-        else:
-            config |= {"upkeep": "given", "given": np.array(self.upkeep, np.float64)}
+            return settings | {"upkeep": self.upkeep}
+        return settings | {"upkeep": "given", "given": np.array(self.upkeep, np.float64)}
+
+    def config(self) -> dict[str, Any]:
+        """Settings and laws as the core takes them."""
+        config = self.settings()
         for name in ("fitness", "dynamics"):
             law = getattr(self, name)
             named = isinstance(law, Fitness | Dynamics)
@@ -208,6 +239,30 @@ class Selection:
         return f"<table><caption>Selection</caption>{rows}</table>"
 
 
+def _finite_upkeep(upkeep: ArrayLike) -> Array:
+    """Upkeep given as numbers, one a founding population: float64 (n,), checked."""
+    numbers = np.asarray(upkeep, np.float64)
+    if numbers.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise ValueError(
+            f"Selection: upkeep: expected {', '.join(CHOICES['upkeep'])}, or a vector of numbers "
+            "of at least 0"
+        )
+    return numbers
+
+
+def _attribute(name: str) -> str:
+    """The line of the docstring about a setting."""
+    row = SETTINGS[name]
+    line = row.describe() if row.type in ("choice", "real", "int") else f"{name}: {row.doc}."
+    if name == "upkeep":
+        line = (
+            f"upkeep: {row.doc}. `given` is a vector with a share for every founding population, "
+            "layer by layer, in place of a name. None: soft for bounded Malthusian growth, macs "
+            "for every other dynamics."
+        )
+    return fill(line, 100, initial_indent=" " * 8, subsequent_indent=" " * 12)
+
+
 def _natural_upkeep(of: Selection) -> Upkeep:
     law = of.dynamics
     soft = isinstance(law, Malthusian) and law.growth == "bounded"
@@ -239,3 +294,9 @@ def _law(base: Any, python: Any, wish: Any) -> Any:
     if callable(wish) and not isinstance(wish, type):
         return wish if isinstance(wish, python) else python(wish)
     return resolve(base, wish, "Selection")
+
+
+Selection.__doc__ = "\n".join(
+    [str(Selection.__doc__), "", "    Attributes:"]
+    + [_attribute(field.name) for field in fields(Selection)]
+)

@@ -1,11 +1,12 @@
 """A dynamics by itself, on numbers of your own: no network, no data, a few populations.
 
-For learning what a law does, and for trying a new one before a network lives by it. The laws are
-the core's own, the same code that trains.
+For learning what a law does, and for trying a new one before training with it. The generations are
+those of a community, and so the core's own, the same code that trains.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from evoprune.selection.laws import Dynamics, DynamicsLike, PythonDynamics
 __all__ = ["simulate"]
 
 FitnessOf: TypeAlias = ArrayLike | Callable[[Array], ArrayLike]
+MOST = 1e300  # the most that a mass can be
 
 
 def simulate(
@@ -44,12 +46,14 @@ def simulate(
         dynamics: a law, its name, or a Python function, see `evoprune.dynamics`.
         mass: at the beginning: (n,), at least 0.
         fitness: of every population, nats per unit of mass: (n,); or a function of the masses
-            (n,) that gives it, where fitness depends on who else is there.
+            (n,) that gives it, where fitness depends on the others. That of extinct populations is
+            ignored.
         generations: how many.
         upkeep: of every population, nats per unit of mass: (n,), or one number; none if not given.
         overlap: how alike what two populations do is, for laws in which the alike compete: (n, n);
             if not given, each is like itself only.
-        threshold: a mass below it is extinct and set to 0; with 0 nobody is.
+        threshold: a population of less mass is extinct, and its mass 0 from then on; with 0 none
+            is.
         strength: factor on the step of a generation.
         seed: of the chance in laws that have some.
 
@@ -64,56 +68,66 @@ def simulate(
         raise ValueError(f"mass: expected a vector of at least one number, got {start.shape}")
     if not (np.isfinite(start).all() and (start >= 0).all()):
         raise ValueError("mass: expected finite numbers of at least 0")
+    if start.max() > MOST:
+        raise ValueError(f"mass: expected numbers of at most {MOST:g}, got {start.max():g}")
     generations = whole("generations", generations, 0)
     threshold = number("threshold", threshold, 0, 1e300)
+    strength = number("strength", strength, 0, 1e300)
     n = len(start)
     law: Dynamics | PythonDynamics
     if callable(dynamics) and not isinstance(dynamics, type):
         law = dynamics if isinstance(dynamics, PythonDynamics) else PythonDynamics(dynamics)
     else:
         law = resolve(Dynamics, dynamics, "simulate")
-    cost = np.broadcast_to(np.asarray(0 if upkeep is None else upkeep, np.float64), n)
-    alike = np.array(np.eye(n) if overlap is None else overlap, np.float64)
-    if alike.shape != (n, n):
+    cost = _vector("upkeep", 0 if upkeep is None else upkeep, n)
+    if (cost < 0).any():
+        raise ValueError("upkeep: expected numbers of at least 0")
+    alike = None if overlap is None else np.array(overlap, np.float64)
+    if alike is not None and alike.shape != (n, n):
         raise ValueError(f"overlap: expected ({n}, {n}) numbers, got {alike.shape}")
+    named: dict[str, Any] = {"dynamics": law}
+    if isinstance(law, Dynamics):
+        named = {"dynamics": law.kind, "dynamics_config": law.config()}
+    populations = core.core64.Community(
+        np.array([n]),
+        {
+            **named,
+            "upkeep": "given",
+            "given": cost,
+            "memory": 0.0,
+            "floor": 0,
+            "min_age": 0,
+        },
+        seed,
+        threshold,
+    )
+    populations.restore(mass=start)
     masses = np.empty((generations + 1, n))
     masses[0] = start
-    state: Array | None = None
+    capped = False
     for at in range(generations):
-        now = masses[at]
-        worth = _vector("fitness", fitness(now.copy()) if callable(fitness) else fitness, n)
-        if isinstance(law, Dynamics):
-            new, state = core.core64.dynamics_step(
-                law.kind,
-                law.config(),
-                now,
-                worth,
-                upkeep=cost.copy(),
-                state=state,
-                overlap=alike,
-                norm2=np.ones(n),
-                threshold=max(threshold, 1e-30),
-                strength=strength,
-                seed=seed,
-                generation=at,
-            )
-        else:
-            new = _vector("dynamics", law(_cohort(now, worth, cost, threshold, strength, at)), n)
-        masses[at + 1] = np.where(new < threshold, 0.0, new)
+        worth = _vector("fitness", fitness(masses[at].copy()) if callable(fitness) else fitness, n)
+        _, _, cut = populations.step(1.0, strength, fitness=worth, overlap=alike)
+        masses[at + 1] = populations.state()["mass"]
+        capped = capped or cut > 0
+    if capped:
+        warnings.warn(
+            f"masses have reached {MOST:g}, the most that a mass can be; they were cut there",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return masses
 
 
-def _cohort(
-    mass: Array, fitness: Array, upkeep: Array, threshold: float, strength: float, at: int
-) -> dict[str, Any]:
-    """What a dynamics in Python is called with, as in training."""
-    vectors = {"mass": mass.copy(), "fitness": fitness.copy(), "upkeep": upkeep.copy()}
-    more = {"threshold": threshold, "strength": strength, "generation": at, "born": len(mass)}
-    return {**vectors, **more, "birth": np.arange(len(mass), dtype=np.int32)}
-
-
 def _vector(name: str, values: ArrayLike, n: int) -> Array:
-    numbers = np.array(np.broadcast_to(np.asarray(values, np.float64), n))
+    """One number, or n, as float64 (n,)."""
+    try:
+        given = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected {n} numbers, got {values!r}") from None
+    if given.shape not in ((), (n,)):
+        raise ValueError(f"{name}: expected one number or {n}, got a shape of {given.shape}")
+    numbers = np.array(np.broadcast_to(given, n))
     if not np.isfinite(numbers).all():
         raise ValueError(f"{name}: expected {n} finite numbers, got {numbers}")
     return numbers

@@ -16,6 +16,7 @@ import evoprune as ep
 from evoprune.common.types import Array
 from evoprune.core.spec import catalogue
 from evoprune.records.history import History
+from evoprune.selection.settings import CHOICES
 from evoprune.shell import tasks
 from evoprune.training.live import Table
 from evoprune.training.trainer import Trainer
@@ -138,7 +139,7 @@ def _train_parser(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--upkeep",
-        choices=("soft", "macs", "params", "uniform"),
+        choices=CHOICES["upkeep"],
         help="what a population costs: soft, what the others of its layer earn; or its share of "
         "the multiply-adds, of the parameters, of the populations (soft for malthusian, else macs)",
     )

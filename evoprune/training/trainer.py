@@ -297,7 +297,11 @@ class Trainer:
             if run.done % run.per_epoch:
                 self._end_epoch(pace, watch, None, [])
             self._record()
-            if self.selection is None or self.selection.removal != "never":
+            # A run that has stopped before its end goes on with the arrays as they are: where sums
+            # are taken along populations, removal changes their order and so the last bits.
+            if run.done == run.total and (
+                self.selection is None or self.selection.removal != "never"
+            ):
                 network.compact()
             if history.interrupted:
                 bar.say(f"interrupted after {run.done:,} of {run.total:,} steps; resume() goes on")
@@ -365,11 +369,7 @@ class Trainer:
     def _record(self) -> None:
         run, history = self._running()
         if history.layers:
-            history.record(run.done, self.network, self._memory, self.network.pressure or 0.0)
-
-    @property
-    def _memory(self) -> float:
-        return self.selection.memory if self.selection else 0.0
+            history.record(run.done, self.network, self.network.pressure or 0.0)
 
     def _end_epoch(
         self, pace: Schedules, watch: Watch, held_out: Any, listeners: list[Callback]
@@ -409,15 +409,12 @@ class Trainer:
 
     def _people(self, pressure: float) -> dict[str, float]:
         """Upkeep and diversity of the living, and how their fitness varies."""
-        network, selection = self.network, self.selection
-        told = {"upkeep": pressure * network.flops / network.founding_flops}
-        if not network.born:
-            return told
-        layers = census(network, self._memory, pressure).values()
+        if not self.network.born:
+            return {"upkeep": 0.0}
+        layers = census(self.network, pressure).values()
         mass, fitness, upkeep = (np.concatenate([layer[i] for layer in layers]) for i in (1, 2, 3))
-        if selection is not None and selection.upkeep == "soft":
-            told["upkeep"] = float(upkeep.sum())
-        return told | {
+        return {
+            "upkeep": float(upkeep.sum()),
             "diversity": float(hill(mass)),
             "fitness_variance": float(variance(mass, fitness)),
         }

@@ -1,7 +1,7 @@
-/* network_law: a fitness or a dynamics written in Python, called between two steps with the GIL
+/* callback: a fitness or a dynamics written in Python, called between two steps with the GIL
  * taken. Its arrays are copies, its result is checked for shape and finiteness, and an exception
  * stops the run and reaches the caller. */
-#include "python/network.h"
+#include "python/lawbook.h"
 
 #include <math.h>
 #include <string.h>
@@ -58,8 +58,8 @@ static bool call(PyObject *law, PyObject *argument, const char *what, bool posit
     return ok;
 }
 
-bool ep_call_fitness(void *network, const ep_signals *s, ep_real *fitness, ep_error *error) {
-    ep_network *self = network;
+bool ep_call_fitness(void *context, const ep_signals *s, ep_real *fitness, ep_error *error) {
+    const ep_calls *calls = context;
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *dict = PyDict_New();
     bool ok = dict && put(dict, "mass", s->mass, s->n) &&
@@ -68,23 +68,23 @@ bool ep_call_fitness(void *network, const ep_signals *s, ep_real *fitness, ep_er
               put(dict, "owned_gradient2", s->owned_gradient2, s->n) &&
               put(dict, "owned_product", s->owned_product, s->n) &&
               put(dict, "activity", s->activity, s->n) && put_number(dict, "terms", s->terms) &&
-              call(self->fitness_call, dict, "fitness", false, s->n, fitness);
+              call(calls->fitness, dict, "fitness", false, s->n, fitness);
     Py_XDECREF(dict);
     PyGILState_Release(gil);
     return ok || ep_fail(error, EP_RAISED, "fitness");
 }
 
-bool ep_call_dynamics(void *network, const ep_cohort *c, ep_error *error) {
-    ep_network *self = network;
+bool ep_call_dynamics(void *context, const ep_cohort *c, ep_error *error) {
+    const ep_calls *calls = context;
     PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *dict = Py_BuildValue("{s:L,s:d,s:d,s:L}", "born", (long long)c->born, "threshold",
+    PyObject *dict = Py_BuildValue("{s:L,s:d,s:d,s:L}", "born", (long long)c->founded, "threshold",
                                    c->threshold, "strength", c->strength, "generation",
-                                   (long long)self->net->generation);
+                                   (long long)c->generation);
     PyObject *birth = vector(c->birth, c->n, NPY_INT32, sizeof *c->birth);
     bool ok = dict && birth && PyDict_SetItemString(dict, "birth", birth) == 0 &&
               put(dict, "mass", c->mass, c->n) && put(dict, "fitness", c->fitness, c->n) &&
               put(dict, "upkeep", c->upkeep, c->n) &&
-              call(self->dynamics_call, dict, "dynamics", true, c->n, c->mass);
+              call(calls->dynamics, dict, "dynamics", true, c->n, c->mass);
     Py_XDECREF(birth);
     Py_XDECREF(dict);
     PyGILState_Release(gil);

@@ -1,0 +1,376 @@
+/* generation: see generation.h. */
+#include "generation.h"
+
+#include "cohort.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- settings --------------------------------------------------------------------------------- */
+
+static const char *const upkeeps[] = {"soft", "macs", "params", "uniform", "given", NULL};
+static const char *const niches[] = {"layer", "network", NULL};
+static const char *const removals[] = {"auto", "always", "never", NULL};
+
+const char ep_selection_doc[] = "How populations are selected while a network learns.";
+
+const ep_field ep_selection_fields[] = {
+    EP_FIELD_CHOICE(ep_selection, upkeep, EP_UPKEEP_MACS, upkeeps,
+                    "what a population costs: pressure times its share of the founding network's "
+                    "multiply-adds (macs) or parameters (params), of one over the number of founding "
+                    "populations (uniform), or of `given`; or, if soft, pressure times the mean "
+                    "fitness of the other founders of its niche, times its multiply-adds over the "
+                    "mean of its niche"),
+    EP_FIELD_CHOICE(ep_selection, niche, EP_NICHE_LAYER, niches,
+                    "the populations that compete and are normalized together: those of a layer, or "
+                    "of the network"),
+    EP_FIELD_CHOICE(ep_selection, removal, EP_REMOVE_AUTO, removals,
+                    "when extinct populations are removed from every array: once the work that they "
+                    "cause repays the copying (auto), at once (always), or never (they stay "
+                    "as zeros)"),
+    EP_FIELD_VECTOR(ep_selection, given, 0, 1e30,
+                    "share of upkeep per founding population, layer by layer"),
+    EP_FIELD_REAL(ep_selection, memory, 0.9, 0, 0.9999999,
+                  "share of fitness remembered from one generation to the next, bias-corrected"),
+    EP_FIELD_REAL(ep_selection, threshold, 1e-3, 0, 1,
+                  "mass under which a population is extinct (1 at birth)"),
+    EP_FIELD_INT(ep_selection, floor, 1, 0, 1e9,
+                 "number of populations of a layer that always stay; with 0 a residual branch can go "
+                 "altogether, and so can any other layer, after which outputs no longer depend on "
+                 "inputs"),
+    EP_FIELD_INT(ep_selection, min_age, 100, 0, 1e15,
+                 "generations before which no population goes extinct"),
+    EP_FIELD_INT(ep_selection, every, 1, 1, 1e9, "training steps per generation"),
+    EP_FIELDS_END,
+};
+
+/* ---- making one ------------------------------------------------------------------------------- */
+
+static bool check(const ep_generation *g, const int64_t *founded, ep_error *error) {
+    const ep_selection *s = &g->settings;
+    const ep_dynamics *law = g->dynamics;
+    if (s->upkeep == EP_UPKEEP_GIVEN && s->given.n != g->room) {
+        return ep_fail(
+            error, EP_BAD_VALUE,
+            "selection: given must hold an upkeep for each of %lld founding populations, got %lld",
+            (long long)g->room, (long long)s->given.n);
+    }
+    if (law->states > EP_STATES) {
+        return ep_fail(error, EP_BAD_VALUE, "dynamics %s: wants %d states, there are %d", law->name,
+                       law->states, EP_STATES);
+    }
+    for (int i = 0; law->check && i < g->n_groups; i++) {
+        bool whole = s->niche == EP_NICHE_NETWORK;
+        if (!law->check(g->dynamics_config, whole ? g->room : founded[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Cuts one vector of n elements from the block, or only counts its bytes while there is none. */
+static void *cut(const ep_generation *g, size_t *used, size_t n, size_t size) {
+    size_t at = *used;
+    *used += (n * size + EP_ALIGN - 1) / EP_ALIGN * EP_ALIGN;
+    return g->block ? (char *)g->block + at : NULL;
+}
+
+static size_t lay_out(ep_generation *g) {
+    size_t n = (size_t)ep_max(1, g->room), used = 0;
+    g->mass = cut(g, &used, n, sizeof *g->mass);
+    g->fitness = cut(g, &used, n, sizeof *g->fitness);
+    g->upkeep = cut(g, &used, n, sizeof *g->upkeep);
+    g->memory = cut(g, &used, n, sizeof *g->memory);
+    g->state = cut(g, &used, n * EP_STATES, sizeof *g->state);
+    g->work = cut(g, &used, n * EP_WORK, sizeof *g->work);
+    g->order = cut(g, &used, n * EP_WORK, sizeof *g->order);
+    g->birth = cut(g, &used, n, sizeof *g->birth);
+    g->place = cut(g, &used, n, sizeof *g->place);
+    g->group = cut(g, &used, n, sizeof *g->group);
+    g->niche = cut(g, &used, (size_t)ep_max(1, g->n_groups), sizeof *g->niche);
+    g->extinct = cut(g, &used, n, sizeof *g->extinct);
+    return used;
+}
+
+static bool make_room(ep_generation *g) {
+    size_t bytes = lay_out(g);
+    g->block = aligned_alloc(EP_ALIGN, bytes);
+    if (g->block) {
+        memset(g->block, 0, bytes);
+        lay_out(g);
+    }
+    return g->block != NULL;
+}
+
+ep_generation *ep_generation_new(const ep_selection *settings, const ep_dynamics *dynamics,
+                                 const void *dynamics_config, int n_groups, const int64_t *founded,
+                                 ep_error *error) {
+    ep_generation *g = calloc(1, sizeof *g);
+    if (!g) {
+        ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
+        return NULL;
+    }
+    g->dynamics = dynamics;
+    g->n_groups = n_groups;
+    for (int i = 0; i < n_groups; i++) {
+        g->room += founded[i];
+    }
+    ep_fields_init(ep_selection_fields, &g->settings);
+    if (!ep_fields_copy(ep_selection_fields, &g->settings, settings, sizeof *settings) ||
+        !ep_config_copy(dynamics->fields, dynamics->config_size, dynamics_config,
+                        &g->dynamics_config) ||
+        !make_room(g)) {
+        ep_fail(error, EP_NO_MEMORY, "selection: no memory for %lld populations",
+                (long long)g->room);
+    } else if (check(g, founded, error)) {
+        return g;
+    }
+    ep_generation_free(g);
+    return NULL;
+}
+
+void ep_generation_free(ep_generation *g) {
+    if (!g) {
+        return;
+    }
+    ep_fields_free(ep_selection_fields, &g->settings);
+    ep_config_free(g->dynamics->fields, g->dynamics_config);
+    free(g->block);
+    free(g);
+}
+
+/* ---- one generation --------------------------------------------------------------------------- */
+
+/* F <- memory F + (1 - memory) raw, of all that are present. */
+static void remember_fitness(ep_generation *g, const ep_group *groups) {
+    const ep_real keep = (ep_real)g->settings.memory, take = 1 - keep;
+    ep_real *memory = g->memory;
+    for (int i = 0; i < g->n_groups; memory += groups[i++].n) {
+        const ep_real *fitness = groups[i].fitness, *raw = groups[i].raw;
+        for (int64_t j = 0; j < groups[i].n; j++) {
+            memory[j] = keep * fitness[j] + take * raw[j];
+        }
+    }
+}
+
+static double cost_of(const ep_generation *g, const ep_group *group, int64_t before,
+                      int64_t birth) {
+    if (g->settings.upkeep == EP_UPKEEP_GIVEN) {
+        return g->settings.given.at[before + birth];
+    }
+    return group->costs ? group->costs[birth] : group->cost;
+}
+
+/* Soft selection (Wallace 1975): survival is decided within a niche, relative to the others. Upkeep
+ * is pressure times the mean fitness of the other founders, extinct ones counting 0, so that there is
+ * room for about founded / pressure and the last one always lives; times the population's cost over
+ * the mean cost of the living. */
+static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t founded,
+                          double pressure) {
+    const ep_real *fitness = g->fitness;
+    double earned = 0, spent = 0, n = (double)(last - first);
+    for (int64_t k = first; k < last; k++) {
+        earned += fitness[k] > 0 ? (double)fitness[k] : 0;
+        spent += (double)g->upkeep[k];
+    }
+    for (int64_t k = first; k < last; k++) {
+        double own = fitness[k] > 0 ? (double)fitness[k] : 0, others = earned - own;
+        double cost = spent > 0 ? (double)g->upkeep[k] / spent * n : 1;
+        g->upkeep[k] = others > 0 ? (ep_real)(pressure * cost * others / (double)(founded - 1)) : 0;
+    }
+}
+
+/* Appends the living of the groups of a niche to the vectors; `before` founders and `present`
+ * populations precede them. */
+static ep_niche enrol(ep_generation *g, const ep_group *groups, int first_group, int64_t *before,
+                      const ep_real **memory, double pressure, double correction) {
+    bool whole = g->settings.niche == EP_NICHE_NETWORK, soft = g->settings.upkeep == EP_UPKEEP_SOFT;
+    ep_niche here = {first_group, whole ? g->n_groups : first_group + 1, g->n, g->n, 0};
+    int64_t k = g->n;
+    for (int i = first_group; i < here.last_group; i++) {
+        const ep_group *group = &groups[i];
+        for (int64_t j = 0; j < group->n; j++) {
+            if (!(group->alive[j] > 0)) {
+                continue;
+            }
+            int64_t birth = group->birth ? group->birth[j] : j;
+            double cost = cost_of(g, group, *before, birth);
+            const ep_real *fitness = *memory ? *memory : group->fitness;
+            g->mass[k] = group->mass[j];
+            g->fitness[k] = (ep_real)((double)fitness[j] * correction);
+            g->upkeep[k] = (ep_real)(soft ? cost : pressure * cost);
+            g->birth[k] = (int32_t)(here.founded + birth);
+            g->place[k] = j;
+            g->group[k++] = i;
+        }
+        *memory = *memory ? *memory + group->n : NULL;
+        *before += group->founded;
+        here.founded += group->founded;
+    }
+    here.last = g->n = k;
+    if (soft) {
+        soften_upkeep(g, here.first, here.last, here.founded, pressure);
+    }
+    return here;
+}
+
+static double correction_of(const ep_generation *g, int64_t number) {
+    return number > 0 ? 1 / (1 - pow(g->settings.memory, (double)number)) : 1;
+}
+
+void ep_generation_price(ep_generation *g, const ep_group *groups, int64_t number,
+                         double pressure) {
+    const ep_real *as_it_is = NULL;
+    int64_t before = 0;
+    g->n = 0;
+    for (int i = 0; i < g->n_groups;) {
+        i = enrol(g, groups, i, &before, &as_it_is, pressure, correction_of(g, number)).last_group;
+    }
+}
+
+/* Copies the laws' memory between the groups and the (states, n) block of a niche. */
+static void exchange_state(ep_generation *g, const ep_group *groups, ep_niche here, bool out) {
+    int64_t n = here.last - here.first;
+    ep_real *block = g->state + g->dynamics->states * here.first;
+    for (int64_t k = 0; k < n && g->dynamics->states; k++) {
+        const ep_group *group = &groups[g->group[here.first + k]];
+        for (int s = 0; s < g->dynamics->states; s++) {
+            ep_real *there = &group->state[s * group->n + g->place[here.first + k]];
+            ep_real *own = &block[s * n + k];
+            *(out ? there : own) = *(out ? own : there);
+        }
+    }
+}
+
+static bool apply_dynamics(ep_generation *g, const ep_occasion *occasion, ep_niche here,
+                           ep_error *error) {
+    ep_noise stream = {occasion->seed, EP_STREAM_EVOLVE + (uint64_t)here.first_group};
+    exchange_state(g, occasion->group, here, false);
+    ep_cohort cohort = {
+        .n = here.last - here.first,
+        .mass = g->mass + here.first,
+        .fitness = g->fitness + here.first,
+        .upkeep = g->upkeep + here.first,
+        .state = g->state + g->dynamics->states * here.first,
+        .birth = g->birth + here.first,
+        .founded = here.founded,
+        .generation = occasion->number,
+        .work = g->work,
+        .order = g->order,
+        .threshold = g->settings.threshold,
+        .strength = occasion->strength,
+        .noise = ep_random_fork(stream, (uint64_t)occasion->number),
+    };
+    if (occasion->measure) {
+        occasion->measure(occasion->context, g, here.first, &cohort);
+    }
+    if (g->call) {
+        return g->call(g->context, &cohort, error);
+    }
+    g->dynamics->step(g->dynamics_config, &cohort);
+    return true;
+}
+
+/* By group, then the lightest first; equal masses in the order of their places. */
+static int lighter(const void *a, const void *b) {
+    const ep_extinct *p = a, *q = b;
+    if (p->group != q->group) {
+        return p->group < q->group ? -1 : 1;
+    }
+    if (p->mass != q->mass) {
+        return p->mass < q->mass ? -1 : 1;
+    }
+    return p->place < q->place ? -1 : p->place > q->place;
+}
+
+/* Marks as extinct what is below the threshold, the lightest first; the floor keeps the heaviest of
+ * them at the threshold, ready to recover. Appends to g->extinct. */
+static void mark_extinct(ep_generation *g, const ep_occasion *occasion, ep_niche here,
+                         ep_outcome *outcome) {
+    const ep_real threshold = (ep_real)g->settings.threshold;
+    ep_extinct *extinct = g->extinct + outcome->n_extinct;
+    int64_t n = 0, spare = 0, gone = 0;
+    for (int64_t k = here.first; k < here.last; k++) {
+        if (g->mass[k] < threshold) {
+            const ep_group *group = &occasion->group[g->group[k]];
+            int64_t j = g->place[k];
+            extinct[n++] = (ep_extinct){.group = g->group[k],
+                                        .birth = group->birth ? group->birth[j] : (int32_t)j,
+                                        .place = j,
+                                        .mass = g->mass[k],
+                                        .fitness = g->fitness[k]};
+        }
+    }
+    if (n) {
+        qsort(extinct, (size_t)n, sizeof *extinct, lighter);
+    }
+    for (int64_t e = 0, last = -1; e < n; e++) {
+        ep_extinct this = extinct[e];
+        const ep_group *group = &occasion->group[this.group];
+        if (this.group != last) {
+            spare = ep_group_alive(group->alive, group->n) - g->settings.floor;
+            last = this.group;
+        }
+        if (spare-- > 0) {
+            group->alive[this.place] = 0;
+            group->mass[this.place] = 0;
+            extinct[gone++] = this;
+        } else {
+            group->mass[this.place] = threshold;
+            outcome->floor_reached++;
+        }
+    }
+    outcome->n_extinct += gone;
+    if (gone && occasion->bury) {
+        occasion->bury(occasion->context, extinct, gone);
+    }
+}
+
+static void write_memory(const ep_generation *g, const ep_group *groups) {
+    const ep_real *memory = g->memory;
+    for (int i = 0; i < g->n_groups; memory += groups[i++].n) {
+        memcpy(groups[i].fitness, memory, (size_t)groups[i].n * sizeof *memory);
+    }
+}
+
+/* Writes a niche back to its groups, and lets its extinct die. */
+static void finish(ep_generation *g, const ep_occasion *occasion, ep_niche here,
+                   ep_outcome *outcome) {
+    exchange_state(g, occasion->group, here, true);
+    for (int64_t k = here.first; k < here.last; k++) {
+        occasion->group[g->group[k]].mass[g->place[k]] = g->mass[k];
+        outcome->capped += g->mass[k] >= (ep_real)EP_MASS_MOST;
+    }
+    if (occasion->number >= g->settings.min_age) {
+        mark_extinct(g, occasion, here, outcome);
+    }
+}
+
+bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcome *outcome,
+                        ep_error *error) {
+    const ep_group *groups = occasion->group;
+    const ep_real *memory = g->memory;
+    double correction = correction_of(g, occasion->number);
+    int64_t before = 0;
+    int niches_done = 0;
+    *outcome = (ep_outcome){0};
+    g->n = 0;
+    remember_fitness(g, groups);
+    /* A law of the user may fail in any niche: then no niche has been written. The core's laws may
+     * measure what the extinction of the niche before has left: then each is written at once. */
+    for (int i = 0; i < g->n_groups; i = g->niche[niches_done++].last_group) {
+        ep_niche here = enrol(g, groups, i, &before, &memory, occasion->pressure, correction);
+        g->niche[niches_done] = here;
+        if (!apply_dynamics(g, occasion, here, error)) {
+            return false;
+        }
+        if (!g->call) {
+            finish(g, occasion, here, outcome);
+        }
+    }
+    for (int i = 0; g->call && i < niches_done; i++) {
+        finish(g, occasion, g->niche[i], outcome);
+    }
+    write_memory(g, groups);
+    return true;
+}

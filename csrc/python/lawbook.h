@@ -1,0 +1,34 @@
+/* lawbook: a selection as Python gives it (settings, and laws by name or as functions), turned into
+ * what the core takes, and the calls back into Python. Networks and communities both use it. */
+#ifndef EP_LAWBOOK_H
+#define EP_LAWBOOK_H
+
+#include "python/convert.h"
+
+#include "evolve.h"
+
+/* Laws written in Python, or NULL: the context of the two functions below. */
+typedef struct {
+    PyObject *fitness, *dynamics;
+} ep_calls;
+
+typedef struct {
+    const ep_fitness *fitness;
+    const ep_dynamics *dynamics;
+    ep_settings fitness_config, dynamics_config, settings; /* settings: an ep_selection */
+    ep_calls calls;
+} ep_lawbook;
+
+/* From a dict of settings with fitness and dynamics (names or functions) and their configs. False
+ * with an exception; then there is nothing to close. */
+bool ep_lawbook_open(ep_lawbook *book, PyObject *dict);
+void ep_lawbook_close(ep_lawbook *book);
+
+/* callback.c: an ep_fitness_call and an ep_dynamics_call; `calls` is an ep_calls. */
+bool ep_call_fitness(void *calls, const ep_signals *signals, ep_real *fitness, ep_error *error);
+bool ep_call_dynamics(void *calls, const ep_cohort *cohort, ep_error *error);
+
+/* A structured array of deaths: step, population, birth, mass, fitness. */
+PyObject *ep_deaths_array(const ep_death *deaths, int64_t n);
+
+#endif
