@@ -48,7 +48,7 @@ class Chronicle:
 
     def record(self, step: int, laws: Laws) -> None:
         """Copy mass, fitness and upkeep of the living."""
-        vectors = [laws.mass[:-1], laws.smoothed(), laws.upkeep]
+        vectors = [laws.mass[:-1], laws.smoothed(), laws.upkeep()]
         counted: dict[str, Sequence[Array]] = {}
         start = 0
         for name, born in zip(self.history.layers, self.history.born, strict=True):
@@ -66,7 +66,7 @@ class Chronicle:
         mass = laws.mass[:-1].double().cpu()
         shares = mass / mass.sum().clamp_min(1e-300)
         entropy = -(shares * shares.clamp_min(1e-300).log()).sum()
-        upkeep = float((mass * laws.upkeep.double().cpu()).sum())
+        upkeep = float((mass * laws.upkeep().double().cpu()).sum())
         history.add_epoch(
             {
                 "epoch": step / history.per_epoch,

@@ -24,7 +24,7 @@ from evoprune.bridges.torch.pace import Pace
 from evoprune.bridges.torch.placement import Placement
 from evoprune.bridges.torch.populations import Piece
 from evoprune.bridges.torch.readings import Readings
-from evoprune.bridges.torch.signals import check_fitness, raw_fitness
+from evoprune.bridges.torch.signals import check_laws, measure
 from evoprune.bridges.torch.sizes import Sizes
 from evoprune.bridges.torch.surgery import (
     check_optimizer_state,
@@ -32,6 +32,7 @@ from evoprune.bridges.torch.surgery import (
     remove,
     reset_compiled,
     set_sizes,
+    silence,
 )
 from evoprune.common.checks import number, whole
 from evoprune.records.history import History
@@ -108,7 +109,7 @@ class Evolution(Readings):
         self.patience = number("Evolution: patience", patience, 0, 1e12)
         self._wrap, self._terms = wrap, terms
         checks.parameters(model)
-        check_fitness(self.selection, terms)
+        check_laws(self.selection, terms, len(self._optimizers))
         device = next(self.model.parameters()).device
         if check_every is None:
             check_every = 1 if device.type == "cpu" else 20
@@ -243,16 +244,15 @@ class Evolution(Readings):
         """Measure fitness and let the laws act."""
         change = torch.stack(list(self._changes.values())).sum(0)
         self._changes.clear()
-        raw = raw_fitness(
-            self.selection, self._placement, change, self._laws.mass, self.born, self._terms
-        )
+        signals = measure(self.selection, self._placement, change, self._laws.mass)
         at = self.steps - 1
         self._laws.step(
-            raw,
+            signals,
             at=self.steps,
             strength=self._pace.strength_at(at),
             pressure=self._pace.pressure_at(at),
             cost=self._cost,
+            terms=self._terms or 1,
         )
 
     def _look(self) -> None:
@@ -261,6 +261,9 @@ class Evolution(Readings):
         self._chronicle.flush(deaths, self._laws, self.steps)
         if deaths:
             alive = self._alive()
+            extended = torch.cat([alive, torch.ones(1, dtype=torch.bool)])
+            for piece in self._placement.pieces:
+                silence(piece, piece.staying(extended), self._optimizers)
             self._price(alive)
             living = self._sizes.total("macs", alive)
             present = self._sizes.total("macs", self._present)

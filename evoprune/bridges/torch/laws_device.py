@@ -9,31 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evoprune.bridges.torch.laws import Death
-from evoprune.selection.laws import Dynamics
+from evoprune.bridges.torch.laws import Death, Number, Signals
+from evoprune.bridges.torch.signals import raw_fitness
+from evoprune.selection.laws import Dynamics, Fitness
 
 if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
 
 __all__ = ["DeviceLaws"]
 
-Number: TypeAlias = float | torch.Tensor
-
 
 class DeviceLaws:
     """Masses and fitness of all founders on the model's device, and one generation of them.
 
     Attributes:
-        mass: (founders + 1,): 1 at birth, 0 once extinct; the last is 1, for what is no
-            population's.
-        fitness: raw memory of fitness (founders,).
-        upkeep: of the last generation (founders,).
-        alive: bool (founders,).
+        mass, alive: see `Laws`.
+        fitness: memory of fitness, with the bias of its start (founders,).
         generations: generations so far, a number on the device.
+        held: how often a layer's floor kept a population alive, a number on the device.
     """
 
     @staticmethod
@@ -42,7 +39,8 @@ class DeviceLaws:
         law = selection.dynamics
         if not isinstance(law, Dynamics) or law.kind != "malthusian":
             return False
-        return bool(law.growth == "bounded" and selection.upkeep == "soft")
+        named = isinstance(selection.fitness, Fitness)
+        return bool(named and law.growth == "bounded" and selection.upkeep == "soft")
 
     def __init__(self, born: Mapping[str, int], selection: Selection, device: torch.device) -> None:
         self.selection = selection
@@ -55,7 +53,7 @@ class DeviceLaws:
         def vector(value: float, n: int = n) -> torch.Tensor:
             return torch.full((n,), value, dtype=self._real, device=device)
 
-        self.mass, self.fitness, self.upkeep = vector(1.0, n + 1), vector(0.0), vector(0.0)
+        self.mass, self.fitness, self._upkeep = vector(1.0, n + 1), vector(0.0), vector(0.0)
         self.alive = torch.ones(n, dtype=torch.bool, device=device)
         self.generations = torch.zeros((), dtype=self._real, device=device)
         self.held = torch.zeros((), dtype=torch.int64, device=device)
@@ -79,34 +77,27 @@ class DeviceLaws:
     @torch.no_grad()
     def step(
         self,
-        raw: torch.Tensor,
+        signals: Signals,
         *,
         at: int,
         strength: Number = 1.0,
         pressure: Number = 1.5,
         cost: torch.Tensor | None = None,
+        terms: int = 1,
     ) -> None:
-        """Let all populations live through a generation.
-
-        Where a raw fitness is not finite, the generation is left out: nothing changes.
-
-        Args:
-            raw: fitness of every founder, before memory (founders,).
-            at: the step of the run, for the record of deaths.
-            strength: of the generation, 0 to 1; 0: masses rest.
-            pressure: of upkeep.
-            cost: share of every founder in all multiply-adds (founders,); only compared.
-        """
+        """See `Laws.step`."""
         s = self.selection
         n = len(self.fitness)
-        raw = raw.to(self._real)
+        assert isinstance(s.fitness, Fitness)
+        raw = raw_fitness(s.fitness, signals, self.mass[:-1], terms).to(self._real)
+        raw = torch.where(self.alive, raw, 0.0)
         ok = torch.isfinite(raw).all()
         self.generations += ok
         remembered = s.memory * self.fitness + (1 - s.memory) * raw
         self.fitness = torch.where(ok, remembered, self.fitness)
         correction = 1 / (1 - s.memory ** self.generations.clamp_min(1))
         fitness = self.fitness * correction
-        self.upkeep = upkeep = self._upkeep(fitness, pressure, cost)
+        self._upkeep = upkeep = self._price(fitness, pressure, cost)
 
         law: Any = s.dynamics
         pace = strength * (-math.log(min(max(s.threshold, 1e-30), 0.5)) / law.lifespan)
@@ -120,7 +111,7 @@ class DeviceLaws:
             grown = torch.where(torch.as_tensor(strength, device=ok.device) == 0, mass, grown)
         self._settle(ok, grown, fitness, at)
 
-    def _upkeep(
+    def _price(
         self, fitness: torch.Tensor, pressure: Number, cost: torch.Tensor | None
     ) -> torch.Tensor:
         """Return pressure times what the others of the niche earn, by founder: (founders,)."""
@@ -184,10 +175,14 @@ class DeviceLaws:
         memory = self.selection.memory
         return self.fitness / (1 - memory ** self.generations.clamp_min(1))
 
+    def upkeep(self) -> torch.Tensor:
+        """Return the upkeep of the last generation: (founders,)."""
+        return self._upkeep
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that changes, as tensors."""
-        names = ("mass", "fitness", "upkeep", "alive", "generations", "held")
-        own = ("_died", "_last_mass", "_last_fitness")
+        names = ("mass", "fitness", "alive", "generations", "held")
+        own = ("_upkeep", "_died", "_last_mass", "_last_fitness")
         return {name: getattr(self, name).clone() for name in (*names, *own)}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:

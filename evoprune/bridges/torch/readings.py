@@ -109,7 +109,7 @@ class Readings:
 
     def upkeep(self, name: str) -> Array:
         """Return the upkeep of every founder of a population: (born,)."""
-        return self._part(name, self._laws.upkeep)
+        return self._part(name, self._laws.upkeep())
 
     def _size(self) -> LivingSize:
         return LivingSize(

@@ -28,6 +28,7 @@ __all__ = [
     "remove",
     "reset_compiled",
     "set_sizes",
+    "silence",
     "take",
 ]
 
@@ -118,6 +119,28 @@ def remove(
                 # A dimension of size 1 is a statistic over the whole of it.
                 kept = {d: index for d, index in staying.items() if value.shape[d] == shape[d]}
                 state[name] = take(value, kept)
+
+
+def silence(
+    piece: Piece,
+    staying: Mapping[int, torch.Tensor],
+    optimizers: Iterable[torch.optim.Optimizer] = (),
+) -> None:
+    """Set the entries that do not stay to 0: values, gradient, and optimizer state.
+
+    As the core does, so that what survivors own no longer counts connections with the extinct.
+    """
+    tensor = piece.tensor
+    arrays = [tensor.data] + ([] if tensor.grad is None else [tensor.grad])
+    for optimizer in optimizers:
+        state = optimizer.state.get(tensor, {}).values()
+        arrays += [v for v in state if isinstance(v, torch.Tensor) and v.shape == tensor.shape]
+    for dim, index in staying.items():
+        gone = torch.ones(tensor.shape[dim], dtype=torch.bool)
+        gone[index] = False
+        where = torch.nonzero(gone)[:, 0].to(tensor.device)
+        for array in arrays:
+            array.index_fill_(dim, where, 0)
 
 
 def _memory_format(tensor: torch.Tensor) -> torch.memory_format:

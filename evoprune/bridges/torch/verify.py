@@ -80,6 +80,8 @@ class _Trial:
         size = float(base.abs().max()) or 1.0
         effect = float((base - zeroed).abs().max()) / size
         error_size = float((removed - zeroed).abs().max()) / size
+        if not math.isfinite(size):
+            return "outputs are not finite with random weights"
         if not effect >= LEAST_EFFECT:
             return "it has too little effect on the output to tell"
         if error_size < max(TOLERANCE * effect, FLOOR):
@@ -230,6 +232,15 @@ def _sift(trial: _Trial) -> dict[int, str]:
         failed[i] = why
 
     def check(which: Sequence[int]) -> None:
+        extra = {
+            key: value
+            for i in which
+            for key, value in trial.candidates(i).items()
+            if trial.kind(key, value[1]) in helped
+        }
+        if extra and not trial.differs(which, extra):
+            trial.rules.update(extra)
+            return
         why = trial.differs(which)
         if why and len(which) > 1:
             half = len(which) // 2
@@ -240,15 +251,16 @@ def _sift(trial: _Trial) -> dict[int, str]:
 
     everyone = list(range(len(trial.populations)))
     check(everyone)
-    while True:  # the rest must go together, too
-        good = [i for i in everyone if i not in failed]
-        why = trial.differs(good) if good else ""
-        if not why:
-            return failed
-        worst = next((i for i in good if trial.differs([i])), None)
-        if worst is None:
-            raise Unsupported(f"removing from several populations at once changes the model: {why}")
-        failed[worst] = why
+    good = [i for i in everyone if i not in failed]
+    if good and trial.differs(good):  # the rest must go together, too
+        together: list[int] = []
+        for i in good:
+            why = trial.differs([*together, i])
+            if why:
+                failed[i] = f"together with others, {why}"
+            else:
+                together.append(i)
+    return failed
 
 
 @torch.no_grad()
