@@ -30,6 +30,8 @@ Attribute: TypeAlias = tuple[str, str]
 MOST_TRIED = 6  # attributes around a population that are tried, and their combinations
 TOLERANCE = 1e-2  # of what zeros change
 FLOOR = 3e-6  # of the size of the output: roundings
+ATTEMPTS = 4  # to kill some that have an effect
+LITTLE = "it has too little effect on the output to tell"
 LEAST_EFFECT = 1e-5  # of the size of the output: below it nothing can be told
 
 
@@ -50,7 +52,19 @@ class _Trial:
     def differs(
         self, which: Sequence[int], extra: Mapping[Attribute, tuple[int, int]] | None = None
     ) -> str:
-        """Kill 20 to 50 % of some populations; say how the outputs differ, "" if they agree."""
+        """Kill 20 to 50 % of some populations; say how the outputs differ, "" if they agree.
+
+        Where it has too little effect, others are killed: a ReLU may hide some.
+        """
+        why = LITTLE
+        for _ in range(ATTEMPTS):
+            if why == LITTLE:
+                why = self._differs(which, extra)
+        return why
+
+    def _differs(
+        self, which: Sequence[int], extra: Mapping[Attribute, tuple[int, int]] | None
+    ) -> str:
         alive = self._victims(which)
         undo: list[tuple[torch.Tensor, torch.Tensor]] = []
         numbers: list[tuple[nn.Module, str, int]] = []
@@ -83,7 +97,7 @@ class _Trial:
         if not math.isfinite(size):
             return "outputs are not finite with random weights"
         if not effect >= LEAST_EFFECT:
-            return "it has too little effect on the output to tell"
+            return LITTLE
         if error_size < max(TOLERANCE * effect, FLOOR):
             return ""
         return f"outputs differ by {error_size:.1g} of their size; zeros change {effect:.1g}"
