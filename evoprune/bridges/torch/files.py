@@ -56,7 +56,7 @@ def save(
     grouped = {
         f"{name}.groups".lstrip("."): module.groups
         for name, module in inner.named_modules()
-        if isinstance(module, _ConvNd) and module.groups != 1
+        if isinstance(module, _ConvNd)
     }
     recipe = {
         "format": FORMAT,
