@@ -6,8 +6,10 @@ is an ordinary module between steps: nothing is added to forward or backward.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -144,7 +146,7 @@ class Evolution(Readings):
         self._followers: list[nn.Module] = []
         self._pace.begin(self._size())
         self._changes: dict[int, torch.Tensor] = {}  # optimizer -> m dL/dm by its weights
-        self._open: set[int] = set()  # optimizers within their step
+        self._open: dict[int, FrameType] = {}  # optimizers within their step, and the call
         self._stepped: set[int] = set()  # since the last generation
         self._checked = False
         self._handles = []
@@ -167,8 +169,11 @@ class Evolution(Readings):
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-            if k in self._open:  # the last step raised within
-                self._multiply(self._readers[k])
+            frame = sys._getframe(1)
+            if k in self._open:
+                if _called_within(frame, self._open[k]):
+                    return None  # a step that calls the step of its base class
+                self._multiply(self._readers[k])  # the last step raised within
             changed = checks.call_closure(optimizer, args, kwargs, lambda: self._undo(k))
             with torch.no_grad():
                 if (self.steps + 1) % self.selection.every == 0:
@@ -181,7 +186,7 @@ class Evolution(Readings):
                     weight.div_(torch.where(scale > 0, scale, 1))
                     if weight.grad is not None:
                         weight.grad.mul_(scale)
-            self._open.add(k)
+            self._open[k] = frame
             return changed
 
         return hook
@@ -192,7 +197,9 @@ class Evolution(Readings):
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> None:
-            self._open.discard(k)
+            if self._open.get(k) is not sys._getframe(1):
+                return
+            del self._open[k]
             if not self._checked:
                 check_optimizer_state(optimizer)
             self._stepped.add(k)
@@ -230,7 +237,7 @@ class Evolution(Readings):
     def _undo(self, k: int) -> None:
         """Bring the weights of optimizer k back to W m, after a step that failed."""
         self._multiply(self._readers[k])
-        self._open.discard(k)
+        self._open.pop(k, None)
 
     @torch.no_grad()
     def _multiply(self, readers: Sequence[int], factors: torch.Tensor | None = None) -> None:
@@ -463,3 +470,10 @@ class Evolution(Readings):
         self.steps, self.compactions = state["counts"]
         self._waste, self._idle = state["waste"]
         self._price(self._alive())
+
+
+def _called_within(frame: FrameType | None, outer: FrameType) -> bool:
+    """True if a call was made, at any depth, by another one that has not returned."""
+    while frame is not None and frame is not outer:
+        frame = frame.f_back
+    return frame is not None
