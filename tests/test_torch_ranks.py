@@ -23,10 +23,10 @@ def launch(variant: str, folder: Path) -> list[dict]:
     """Run two ranks; return what each has written."""
     path = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "GLOO_SOCKET_IFNAME": "lo"}
+    script = str(HERE / "torch_ranks.py")
     ranks = [
         subprocess.Popen(
-            [sys.executable, HERE / "torch_ranks.py", str(rank), "2", folder / "meet", variant]
-            + [folder / str(rank)],
+            [sys.executable, script, str(rank), "2", folder / "meet", variant, folder / str(rank)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,7 @@
-"""One process of a test of DistributedDataParallel: rank, world, file to meet at, variant, output."""
+"""One process of a test of DistributedDataParallel.
+
+Arguments: rank, number of ranks, file to meet at, variant, file for the result.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +49,9 @@ def train(variant, rank, world):
         net = DistributedDataParallel(model, **settings)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=15), min_age=5)
-    evolution = ept.Evolution(net, optimizer, x[:2], selection, patience=1.0)
     if "disagree" in variant and rank == 1:
-        evolution._laws.alive[3] = False
-        evolution.compact()
+        selection = selection.replace(pressure=3.0)
+    evolution = ept.Evolution(net, optimizer, x[:2], selection, check_every=4, patience=1.0)
     losses = []
     for step in range(STEPS):
         at = step * BATCH % len(x)
@@ -65,7 +67,8 @@ def train(variant, rank, world):
         optimizer.step()
         losses.append(float(loss.detach()))
     evolution.close()
-    deaths = [(int(d["step"]), str(d["layer"]), int(d["birth"])) for d in evolution.history.extinctions]
+    found = evolution.history.extinctions
+    deaths = [(int(d["step"]), str(d["layer"]), int(d["birth"])) for d in found]
     return {
         "losses": losses,
         "deaths": deaths,

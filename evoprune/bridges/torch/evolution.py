@@ -96,7 +96,8 @@ class Evolution(Readings):
             steps: of the whole run; needed for schedules of pressure, a Budget, or rest.
             terms: samples in the loss of a step; needed for fitness "worth".
             check_every: steps from one look at the extinct to the next; a look waits for the
-                device. 1 on the CPU, 20 elsewhere, if not given.
+                device and for other processes. 1 for one process on the CPU, else 20, if not
+                given.
             patience: how many steps' work may be done for the extinct before they are removed.
             wrap: makes the DistributedDataParallel anew after a removal, for unusual settings.
             seed: of the chance in laws that have some.
@@ -114,7 +115,7 @@ class Evolution(Readings):
         check_laws(self.selection, terms, len(self._optimizers))
         device = next(self.model.parameters()).device
         if check_every is None:
-            check_every = 1 if device.type == "cpu" else 20
+            check_every = 1 if device.type == "cpu" and self._ddp is None else 20
         self.check_every = whole("Evolution: check_every", check_every, 1)
         if steps is not None:
             steps = whole("Evolution: steps", steps, 1)
@@ -266,8 +267,8 @@ class Evolution(Readings):
         """See who became extinct, write it down, and remove them once that pays."""
         deaths = self._laws.deaths()
         self._chronicle.flush(deaths, self._laws, self.steps)
+        alive = self._alive()
         if deaths:
-            alive = self._alive()
             extended = torch.cat([alive, torch.ones(1, dtype=torch.bool)])
             for piece in self._placement.pieces:
                 silence(piece, piece.staying(extended), self._optimizers)
@@ -275,12 +276,13 @@ class Evolution(Readings):
             living = self._sizes.total("macs", alive)
             present = self._sizes.total("macs", self._present)
             self._idle = 1 - living / present if present else 1.0
+        self._compare_ranks(alive)
         removal = self.selection.removal
-        if removal == "never" or torch.equal(self._present, self._alive()):
+        if removal == "never" or torch.equal(self._present, alive):
             return
         self._waste += self.check_every * self._idle
         if removal == "always" or self._waste >= self.patience:
-            self.compact()
+            self._remove(alive)
 
     def _price(self, alive: torch.Tensor) -> None:
         """Set the share of upkeep of every founder, where the law asks for it."""
@@ -311,11 +313,14 @@ class Evolution(Readings):
                 nothing was removed.
         """
         alive = self._alive()
-        if torch.equal(alive, self._present):
-            return
+        self._compare_ranks(alive)
+        if not torch.equal(alive, self._present):
+            self._remove(alive)
+
+    def _remove(self, alive: torch.Tensor) -> None:
+        """Remove all founders that are not alive, from DistributedDataParallel, too."""
         checks.same_parameters(self.model, self._pieces)
         if self._ddp is not None:
-            self._compare_ranks(alive)
             del self._ddp.reducer, self._ddp.logger
         self._cut(alive)
         if self._ddp is not None:
@@ -347,13 +352,12 @@ class Evolution(Readings):
 
     def _compare_ranks(self, alive: torch.Tensor) -> None:
         """Check that all processes have the same populations alive."""
-        assert self._ddp is not None
-        device = self._laws.mass.device
-        least, most = (alive.to(device=device, dtype=torch.int32) for _ in range(2))
+        if self._ddp is None:
+            return
+        seen = torch.stack([alive, ~alive]).to(device=self._laws.mass.device, dtype=torch.int32)
         group = self._ddp.process_group
-        distributed.all_reduce(least, distributed.ReduceOp.MIN, group=group)
-        distributed.all_reduce(most, distributed.ReduceOp.MAX, group=group)
-        differing = int((least != most).sum())
+        distributed.all_reduce(seen, distributed.ReduceOp.MAX, group=group)
+        differing = int(seen.all(0).sum())
         if differing:
             raise RanksDisagree(
                 f"ranks: expected the same populations alive, {differing} differ; all ranks need "
