@@ -9,9 +9,11 @@ from evoprune.bridges.torch import (
     RanksDisagree,
     Unsupported,
     inspect,
+    lightning_callback,
     load,
     save,
     survivors,
+    transformers_callback,
 )
 
 __all__ = [
@@ -20,7 +22,9 @@ __all__ = [
     "RanksDisagree",
     "Unsupported",
     "inspect",
+    "lightning_callback",
     "load",
     "save",
     "survivors",
+    "transformers_callback",
 ]

@@ -14,6 +14,7 @@ try:
 except ImportError as error:
     raise ImportError("evoprune.torch needs PyTorch: pip install 'evoprune[torch]'") from error
 
+from evoprune.bridges.torch.callbacks import lightning_callback, transformers_callback
 from evoprune.bridges.torch.errors import RanksDisagree, Unsupported
 from evoprune.bridges.torch.evolution import Evolution
 from evoprune.bridges.torch.files import load, save, survivors
@@ -25,7 +26,9 @@ __all__ = [
     "RanksDisagree",
     "Unsupported",
     "inspect",
+    "lightning_callback",
     "load",
     "save",
     "survivors",
+    "transformers_callback",
 ]

@@ -1,0 +1,32 @@
+"""Optional libraries: imported when a bridge needs one, or named with the extra to install."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__all__ = ["require"]
+
+
+def require(module: str, extra: str, user: str) -> Any:
+    """Import a module of an optional library.
+
+    Args:
+        module: its import name, "sklearn" or "optuna.trial".
+        extra: the extra of this package that installs it.
+        user: what needs it, for the error text.
+
+    Raises:
+        ImportError: it is not installed; the text says how to install it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        library = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != library:
+            raise  # the library is there, but one that it needs is not
+        raise ModuleNotFoundError(
+            f"{user}: expected {library} to be installed; "
+            f"install it by: pip install 'evoprune[{extra}]'",
+            name=error.name,
+        ) from error
