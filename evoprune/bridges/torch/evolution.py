@@ -21,7 +21,7 @@ from evoprune.bridges.torch.attention import free_heads
 from evoprune.bridges.torch.chronicle import Chronicle
 from evoprune.bridges.torch.errors import RanksDisagree, Unsupported
 from evoprune.bridges.torch.inspection import inspect
-from evoprune.bridges.torch.laws import Laws, make_laws
+from evoprune.bridges.torch.laws import Laws, Number, make_laws
 from evoprune.bridges.torch.pace import Pace
 from evoprune.bridges.torch.placement import Placement
 from evoprune.bridges.torch.populations import Piece
@@ -220,10 +220,11 @@ class Evolution(Readings):
         """
         self._stepped.clear()
         self._checked = True
+        strength = self._pace.strength_at(self.steps)  # at every step: it remembers the peak
         self.steps += 1
         if self.steps % self.selection.every == 0:
             before = self._laws.mass.clone()
-            self._generation()
+            self._generation(strength)
             others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]
             if others:
                 ratio = torch.where(before > 0, self._laws.mass / before.clamp_min(1e-30), 0.0)
@@ -248,17 +249,16 @@ class Evolution(Readings):
         for i, scale in zip(readers, scales, strict=True):
             self._placement.readers[i].tensor.mul_(scale)
 
-    def _generation(self) -> None:
+    def _generation(self, strength: Number) -> None:
         """Measure fitness and let the laws act."""
         change = torch.stack(list(self._changes.values())).sum(0)
         self._changes.clear()
         signals = measure(self.selection, self._placement, change, self._laws.mass)
-        at = self.steps - 1
         self._laws.step(
             signals,
             at=self.steps,
-            strength=self._pace.strength_at(at),
-            pressure=self._pace.pressure_at(at),
+            strength=strength,
+            pressure=self._pace.pressure_at(self.steps - 1),
             cost=self._cost,
             terms=self._terms or 1,
         )
