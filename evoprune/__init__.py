@@ -12,6 +12,7 @@ every array.
     history = trainer.fit(train, epochs=20, validation_data=test)
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
 
@@ -81,6 +82,14 @@ try:
     __version__ = _version("evoprune")
 except _NotFound:  # sources that were never installed
     __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> object:
+    """Import `evoprune.torch` when it is first used, so that evoprune does not need PyTorch."""
+    if name == "torch":
+        return _import_module("evoprune.torch")
+    raise AttributeError(f"module 'evoprune' has no attribute {name!r}")
+
 
 __all__ = [
     "SGD",

@@ -261,6 +261,17 @@ class History(Mapping[str, Array]):
 
         Upkeep is what the core takes in the next generation at `pressure`, if fitness stays.
         """
+        self.add_record(step, census(network, pressure))
+
+    def add_record(self, step: int, counted: Mapping[str, Sequence[Array]]) -> None:
+        """Append mass, fitness and upkeep of the living, after `step` steps of the run.
+
+        A step that has a record already is left out.
+
+        Args:
+            step: steps of the run so far.
+            counted: birth ids, mass, fitness and upkeep of the living, (alive,) each, by layer.
+        """
         if self._steps and step <= self._steps[-1]:
             return
         if self._steps and self._steps[-1] % self.record_every:  # where the run stood still
@@ -268,7 +279,7 @@ class History(Mapping[str, Array]):
             for records in self._records.values():
                 records.pop()
         rows = np.full((len(QUANTITIES), sum(self.born)), np.nan, np.float32)
-        for layer, (births, *quantities) in census(network, pressure).items():
+        for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):

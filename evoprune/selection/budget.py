@@ -6,13 +6,15 @@ the next pressure; who dies is still decided by fitness against upkeep alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evoprune.common.checks import number
+from evoprune.common.types import Array
 from evoprune.nets.overview import census
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
     from evoprune.training.run import Run
 
-__all__ = ["MARKS", "Budget"]
+__all__ = ["MARKS", "Budget", "Sized"]
 
 MARKS = 200  # times a run that the pressure is moved
 GAIN = 0.1  # log of pressure a mark, by the log of how much too big the network is
@@ -28,6 +30,34 @@ MOST = 0.02  # log of pressure a mark, at most: deaths come late, and haste star
 LOW, HIGH = 1e-6, 100.0
 LIGHT = 0.03  # a population of less mass is counted in part: it may be on its way out
 BEND = 8.0  # how much faster than at its end the log of the size falls at first
+
+
+class Sized(Protocol):
+    """What a budget must know of a network: its size now, and at birth."""
+
+    @property
+    def flops(self) -> float:
+        """Multiply-adds of a sample's forward pass."""
+
+    @property
+    def founding_flops(self) -> float:
+        """The same, at birth."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+
+    @property
+    def founding_parameters(self) -> int:
+        """The same, at birth."""
+
+    @property
+    def alive(self) -> Mapping[str, int]:
+        """Living populations, by layer."""
+
+    @property
+    def born(self) -> Mapping[str, int]:
+        """Founding populations, by layer."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +107,7 @@ class Budget:
         """Pressure before it is moved: float64 (steps,)."""
         return np.full(steps, self.start or 0.3)
 
-    def size(self, network: Network) -> tuple[float, float]:
+    def size(self, network: Sized) -> tuple[float, float]:
         """How big a network is now and was at birth, in what the budget counts."""
         if self.macs is not None:
             return network.flops, network.founding_flops
@@ -85,17 +115,17 @@ class Budget:
             return float(network.parameters), float(network.founding_parameters)
         return float(sum(network.alive.values())), float(sum(network.born.values()))
 
-    def target(self, network: Network) -> float:
+    def target(self, network: Sized) -> float:
         """The size to be reached, as a share of the founding one, at most 1."""
         wish = float(self.macs or self.params or self.alive or 1.0)
         return min(1.0, wish / max(1.0, self.size(network)[1]) if wish > 1 else wish)
 
-    def reached(self, network: Network) -> bool:
+    def reached(self, network: Sized) -> bool:
         """Is the network as small as it shall be? Then masses stand still until the end."""
         now, born = self.size(network)
         return now <= self.target(network) * born
 
-    def first(self, network: Network, soft: bool = True) -> float:
+    def first(self, network: Sized, soft: bool = True) -> float:
         """The pressure to begin with.
 
         Where none is given: in trials with perceptrons, multiply-adds that a constant pressure led
@@ -127,10 +157,18 @@ class Budget:
             done=min(1.0, run.done / moving),
             lag=(selection.lifespan() or 0.0) * selection.every / moving,
             threshold=selection.threshold,
+            masses=[mass for _, mass, *_ in census(network, 0.0).values()],
         )
 
     def steer(
-        self, network: Network, pressure: float, *, done: float, lag: float, threshold: float
+        self,
+        network: Sized,
+        pressure: float,
+        *,
+        done: float,
+        lag: float,
+        threshold: float,
+        masses: Iterable[Array],
     ) -> float:
         """Say the next pressure.
 
@@ -144,6 +182,7 @@ class Budget:
             done: share of the run so far, 0 to 1.
             lag: share of the run that it takes to die.
             threshold: the mass below which a population is extinct.
+            masses: of the living, (alive,) a layer.
         """
         now, born = self.size(network)
         if not min(now, born) > 0 or done < lag:  # nobody can have died yet
@@ -153,15 +192,15 @@ class Budget:
         target = self.target(network)
         at = min(1.0, (done - lag) / max(0.1, self.by - lag))
         path = target ** ((1 - np.exp(-BEND * at)) / (1 - np.exp(-BEND)))
-        excess = np.log(now / born * _staying(network, threshold) / path)
+        excess = np.log(now / born * _staying(masses, threshold) / path)
         return float(np.clip(pressure * np.exp(np.clip(GAIN * excess, -MOST, MOST)), LOW, HIGH))
 
 
-def _staying(network: Network, threshold: float) -> float:
-    """About what share of the size will stay: the light ones count in part."""
+def _staying(masses: Iterable[Array], threshold: float) -> float:
+    """Estimate what share of the size will stay: light populations count in part."""
     low = np.log(max(threshold, 1e-12))
     shares = [1.0]
-    for _, mass, *_ in census(network, 0.0).values():
+    for mass in masses:
         logs = np.log(np.maximum(mass.astype(np.float64), 1e-12))
         weight = np.clip((logs - low) / max(1e-9, np.log(LIGHT) - low), 0, 1)
         shares.append(max(1e-3, float(weight.mean())) if len(weight) else 1.0)

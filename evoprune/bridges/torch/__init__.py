@@ -1,0 +1,34 @@
+"""Selection on any PyTorch model, in the user's own training loop; public as `evoprune.torch`.
+
+    evolution = evoprune.torch.Evolution(model, optimizer, example, evoprune.Selection(1.5))
+    ...  # the loop as it was: loss.backward(); optimizer.step()
+    small = evolution.close()
+    evolution.save("small.safetensors")
+
+The module's populations (neurons, channels, heads) are found by one forward pass, their masses live
+in the weights that read them, and the extinct are removed from the module while it is trained.
+"""
+
+try:
+    import torch as _torch  # noqa: F401 - here for a clear error
+except ImportError as error:
+    raise ImportError("evoprune.torch needs PyTorch: pip install 'evoprune[torch]'") from error
+
+from evoprune.bridges.torch.callbacks import lightning_callback, transformers_callback
+from evoprune.bridges.torch.errors import RanksDisagree, Unsupported
+from evoprune.bridges.torch.evolution import Evolution
+from evoprune.bridges.torch.files import load, save, survivors
+from evoprune.bridges.torch.inspection import Inspection, inspect
+
+__all__ = [
+    "Evolution",
+    "Inspection",
+    "RanksDisagree",
+    "Unsupported",
+    "inspect",
+    "lightning_callback",
+    "load",
+    "save",
+    "survivors",
+    "transformers_callback",
+]

@@ -1,0 +1,483 @@
+"""Evolution: selection on a module that its user trains, in the user's own loop.
+
+A generation is part of `optimizer.step()`. The module holds weights that masses have scaled, so it
+is an ordinary module between steps: nothing is added to forward or backward.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed, nn
+
+from evoprune.bridges.torch import checks, files
+from evoprune.bridges.torch.attention import free_heads
+from evoprune.bridges.torch.chronicle import Chronicle
+from evoprune.bridges.torch.errors import RanksDisagree, Unsupported
+from evoprune.bridges.torch.inspection import inspect
+from evoprune.bridges.torch.laws import Laws, Number, make_laws
+from evoprune.bridges.torch.pace import Pace
+from evoprune.bridges.torch.placement import Placement
+from evoprune.bridges.torch.populations import Piece
+from evoprune.bridges.torch.readings import Readings
+from evoprune.bridges.torch.signals import check_laws, measure
+from evoprune.bridges.torch.sizes import Sizes
+from evoprune.bridges.torch.surgery import (
+    check_optimizer_state,
+    rebuild_ddp,
+    remove,
+    reset_compiled,
+    set_sizes,
+    silence,
+)
+from evoprune.common.checks import number, whole
+from evoprune.records.history import History
+from evoprune.selection.settings import Selection
+
+__all__ = ["Evolution"]
+
+FORMAT = 1  # of state_dict
+
+
+class Evolution(Readings):
+    """Selection on the neurons, channels and heads of a module while an optimizer trains it.
+
+        evolution = evoprune.torch.Evolution(model, optimizer, example)
+        ...  # the loop as it was: loss.backward(); optimizer.step(); optimizer.zero_grad()
+        small = evolution.close()
+
+    Attributes:
+        model: the module, without wrappers.
+        born: founders by population, in order; names are those of the modules that make them.
+        why: every dimension that cannot evolve, with the reason.
+        selection: by which laws.
+        history: an `evoprune.History` of deaths, masses, and what `log` was given.
+        steps: optimizer steps so far.
+        compactions: removals so far.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
+        example: Any,
+        selection: Selection | None = None,
+        *,
+        include: Iterable[str] | None = None,
+        fixed: Iterable[str] = (),
+        inner: bool = False,
+        steps: int | None = None,
+        terms: int | None = None,
+        check_every: int | None = None,
+        patience: float = 5.0,
+        wrap: Callable[[nn.Module], nn.Module] | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Find the populations of a model, check them by removal, and begin selection.
+
+        Args:
+            model: a module with float32 or float64 parameters; it may be wrapped in
+                DistributedDataParallel or compiled.
+            optimizer: that trains it, or several; a generation follows the step of the last one.
+            example: inputs of one forward pass: a tensor, a tuple of arguments or a dict of keyword
+                arguments; two samples or more. It is only looked at here.
+            selection: the laws; `Selection()` if not given.
+            include: names of modules whose populations may evolve, with all below; all if not
+                given.
+            fixed: names of modules whose populations may not.
+            inner: let several factors of one dimension evolve, such as heads and the dimensions in
+                a head; otherwise only the outermost does.
+            steps: of the whole run; needed for schedules of pressure, a Budget, or rest.
+            terms: samples in the loss of a step; needed for fitness "worth".
+            check_every: steps from one look at the extinct to the next; a look waits for the
+                device and for other processes. 1 for one process on the CPU, else 20, if not
+                given.
+            patience: how many steps' work may be done for the extinct before they are removed.
+            wrap: makes the DistributedDataParallel anew after a removal, for unusual settings.
+            seed: of the chance in laws that have some.
+
+        Raises:
+            Unsupported: nothing in the model can evolve (reasons are listed), or the model, the
+                optimizer or the selection is of a kind that selection cannot work with.
+        """
+        self.selection = selection or Selection()
+        self.model, self._ddp = checks.unwrap(model)
+        self._optimizers = checks.plain_optimizers(optimizer)
+        self.patience = number("Evolution: patience", patience, 0, 1e12)
+        self._wrap, self._terms = wrap, terms
+        checks.parameters(model)
+        check_laws(self.selection, terms, len(self._optimizers))
+        device = next(self.model.parameters()).device
+        if check_every is None:
+            check_every = 1 if device.type == "cpu" and self._ddp is None else 20
+        self.check_every = whole("Evolution: check_every", check_every, 1)
+        if steps is not None:
+            steps = whole("Evolution: steps", steps, 1)
+        self._pace = Pace(self.selection, self._optimizers, steps)
+
+        found = inspect(
+            self.model,
+            example,
+            include=include,
+            fixed=fixed,
+            inner=inner,
+            trained=checks.trained_parameters(self._optimizers),
+        )
+        if not found.born:
+            raise Unsupported(f"model: nothing can evolve{found.reasons()}")
+        self.why, self.born, self.kinds = found.why, found.born, found.kinds
+        self._pieces, self._attributes = found.pieces, found.attributes
+        self._starts = np.cumsum([0, *self.born.values()])
+        self._sizes = Sizes(self._pieces, self.born)
+        self._placement = Placement(self._pieces, int(self._starts[-1]), device)
+        self._laws: Laws = make_laws(self.born, self.selection, device, seed)
+        self._chronicle = Chronicle(self.born, steps, repr(self.selection))
+        self._cost: torch.Tensor | None = None
+        self._price(self._alive())
+
+        self.steps = self.compactions = 0
+        self._present = torch.ones(int(self._starts[-1]), dtype=torch.bool)
+        self._waste = self._idle = 0.0
+        self._followers: list[nn.Module] = []
+        self._pace.begin(self._size())
+        self._changes: dict[int, torch.Tensor] = {}  # optimizer -> m dL/dm by its weights
+        self._open: dict[int, FrameType] = {}  # optimizers within their step, and the call
+        self._stepped: set[int] = set()  # since the last generation
+        self._checked = False
+        self._handles = []
+        trained = [{id(p) for g in o.param_groups for p in g["params"]} for o in self._optimizers]
+        self._readers = [
+            [i for i, piece in enumerate(self._placement.readers) if id(piece.tensor) in ids]
+            for ids in trained
+        ]
+        for k, each in enumerate(self._optimizers):
+            self._handles += [
+                each.register_step_pre_hook(self._before(k)),
+                each.register_step_post_hook(self._after(k)),
+            ]
+
+    # ---- a generation, around the optimizer's step
+
+    def _before(self, k: int) -> Callable[..., Any]:
+        """Return the hook before the step of optimizer k: from W m to W."""
+
+        def hook(
+            optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+            frame = sys._getframe(1)
+            if k in self._open:
+                if _called_within(frame, self._open[k]):
+                    return None  # a step that calls the step of its base class
+                self._multiply(self._readers[k])  # the last step raised within
+            changed = checks.call_closure(optimizer, args, kwargs, lambda: self._undo(k))
+            with torch.no_grad():
+                if (self.steps + 1) % self.selection.every == 0:
+                    change = self._placement.measure(self._readers[k], self._laws.mass.dtype)
+                    scale = getattr(optimizer, "grad_scale", None)
+                    self._changes[k] = change if scale is None else change / scale
+                scales = self._placement.scales(self._laws.mass, self._readers[k])
+                for i, scale in zip(self._readers[k], scales, strict=True):
+                    weight = self._placement.readers[i].tensor
+                    weight.div_(torch.where(scale > 0, scale, 1))
+                    if weight.grad is not None:
+                        weight.grad.mul_(scale)
+            self._open[k] = frame
+            return changed
+
+        return hook
+
+    def _after(self, k: int) -> Callable[..., None]:
+        """Return the hook after the step of optimizer k: a generation, and from W to W m."""
+
+        def hook(
+            optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> None:
+            if self._open.get(k) is not sys._getframe(1):
+                return
+            del self._open[k]
+            if not self._checked:
+                check_optimizer_state(optimizer)
+            self._stepped.add(k)
+            if len(self._stepped) < len(self._optimizers):
+                self._multiply(self._readers[k])
+            else:
+                self._finish_step(k)
+
+        return hook
+
+    @torch.no_grad()
+    def _finish_step(self, k: int) -> None:
+        """Let a generation live, bring weights back to W m, and look at what came of it.
+
+        Args:
+            k: the optimizer that stepped last; the weights of the others are W m already.
+        """
+        self._stepped.clear()
+        self._checked = True
+        strength = self._pace.strength_at(self.steps)  # at every step: it remembers the peak
+        self.steps += 1
+        if self.steps % self.selection.every == 0:
+            before = self._laws.mass.clone()
+            self._generation(strength)
+            others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]
+            if others:
+                ratio = torch.where(before > 0, self._laws.mass / before.clamp_min(1e-30), 0.0)
+                self._multiply(others, ratio)
+        self._multiply(self._readers[k])
+        self._chronicle.step(np.nan)
+        if self.steps % self.check_every == 0:
+            self._look()
+        if self._pace.steers_at(self.steps):
+            self._pace.steer(self.steps, self._size(), self._masses)
+
+    def _undo(self, k: int) -> None:
+        """Bring the weights of optimizer k back to W m, after a step that failed."""
+        self._multiply(self._readers[k])
+        self._open.pop(k, None)
+
+    @torch.no_grad()
+    def _multiply(self, readers: Sequence[int], factors: torch.Tensor | None = None) -> None:
+        """Multiply columns by masses, or by other factors of founders."""
+        mass = self._laws.mass if factors is None else factors
+        scales = self._placement.scales(mass, readers)
+        for i, scale in zip(readers, scales, strict=True):
+            self._placement.readers[i].tensor.mul_(scale)
+
+    def _generation(self, strength: Number) -> None:
+        """Measure fitness and let the laws act."""
+        change = torch.stack(list(self._changes.values())).sum(0)
+        self._changes.clear()
+        signals = measure(self.selection, self._placement, change, self._laws.mass)
+        self._laws.step(
+            signals,
+            at=self.steps,
+            strength=strength,
+            pressure=self._pace.pressure_at(self.steps - 1),
+            cost=self._cost,
+            terms=self._terms or 1,
+        )
+
+    def _look(self) -> None:
+        """See who became extinct, write it down, and remove them once that pays."""
+        deaths = self._laws.deaths()
+        self._chronicle.flush(deaths, self._laws, self.steps)
+        alive = self._alive()
+        if deaths:
+            extended = torch.cat([alive, torch.ones(1, dtype=torch.bool)])
+            for piece in self._placement.pieces:
+                silence(piece, piece.staying(extended), self._optimizers)
+            self._price(alive)
+            living = self._sizes.total("macs", alive)
+            present = self._sizes.total("macs", self._present)
+            self._idle = 1 - living / present if present else 1.0
+        self._compare_ranks(alive)
+        removal = self.selection.removal
+        if removal == "never" or torch.equal(self._present, alive):
+            return
+        self._waste += self.check_every * self._idle
+        if removal == "always" or self._waste >= self.patience:
+            self._remove(alive)
+
+    def _price(self, alive: torch.Tensor) -> None:
+        """Set the share of upkeep of every founder, where the law asks for it."""
+        s = self.selection
+        total = int(self._starts[-1])
+        if not isinstance(s.upkeep, str):
+            if len(s.upkeep) != total:
+                raise Unsupported(
+                    f"selection: expected an upkeep for each of {total} populations, "
+                    f"got {len(s.upkeep)}"
+                )
+            self._cost = torch.tensor(s.upkeep, dtype=torch.float64)
+        elif s.upkeep == "uniform":
+            self._cost = torch.full((total,), 1 / total, dtype=torch.float64)
+        elif s.upkeep != "soft" or s.niche == "network":
+            self._cost = self._sizes.shares("params" if s.upkeep == "params" else "macs", alive)
+        if self._cost is not None:
+            self._cost = self._cost.to(self._laws.mass.device)
+
+    # ---- removal
+
+    @torch.no_grad()
+    def compact(self) -> None:
+        """Remove the extinct now: from parameters, gradients, buffers, optimizer state, followers.
+
+        Raises:
+            RanksDisagree: processes of a DistributedDataParallel found different ones alive;
+                nothing was removed.
+        """
+        alive = self._alive()
+        self._compare_ranks(alive)
+        if not torch.equal(alive, self._present):
+            self._remove(alive)
+
+    def _remove(self, alive: torch.Tensor) -> None:
+        """Remove all founders that are not alive, from DistributedDataParallel, too."""
+        checks.same_parameters(self.model, self._pieces)
+        if self._ddp is not None:
+            del self._ddp.reducer, self._ddp.logger
+        self._cut(alive)
+        if self._ddp is not None:
+            rebuild_ddp(self._ddp, self._wrap)
+        self.compactions += 1
+
+    def _cut(self, alive: torch.Tensor) -> None:
+        """Remove all founders that are not alive from arrays."""
+        extended = torch.cat([alive, torch.ones(1, dtype=torch.bool)])
+        for piece in self._pieces:
+            staying = piece.staying(extended)
+            if not staying:
+                continue
+            for follower in self._followers:
+                owner = follower.get_submodule(piece.name.rpartition(".")[0])
+                remove(Piece(piece.name, owner, piece.attribute, piece.trained, 0.0), staying)
+            remove(piece, staying, self._optimizers)
+            for dim, index in staying.items():
+                piece.places[dim] = [places[index] for places in piece.places[dim]]
+        for model in (self.model, *self._followers):
+            set_sizes(model)
+            for (path, name), (i, multiple) in self._attributes.items():
+                living = int(alive[self._starts[i] : self._starts[i + 1]].sum())
+                setattr(model.get_submodule(path), name, living * multiple)
+        self._placement.rebuild()
+        self._present = alive.clone()
+        self._waste = self._idle = 0.0
+        reset_compiled()
+
+    def _compare_ranks(self, alive: torch.Tensor) -> None:
+        """Check that all processes have the same populations alive."""
+        if self._ddp is None:
+            return
+        seen = torch.stack([alive, ~alive]).to(device=self._laws.mass.device, dtype=torch.int32)
+        group = self._ddp.process_group
+        distributed.all_reduce(seen, distributed.ReduceOp.MAX, group=group)
+        differing = int(seen.all(0).sum())
+        if differing:
+            raise RanksDisagree(
+                f"ranks: expected the same populations alive, {differing} differ; all ranks need "
+                "the same weights and selection at the start, and gradients averaged over ranks"
+            )
+
+    def follow(self, model: nn.Module) -> None:
+        """Let a copy of the model, such as an average of its weights, lose what the model loses.
+
+        Args:
+            model: a module with the same parameters, or torch.optim.swa_utils.AveragedModel.
+        """
+        inner = checks.unwrap(getattr(model, "module", model))[0]
+        for module in inner.modules():
+            free_heads(module)
+        checks.same_shapes(self.model, inner)
+        self._followers.append(inner)
+
+    def close(self) -> nn.Module:
+        """End selection: remove the extinct, take the hooks away; return the smaller module."""
+        if self._handles:
+            self._chronicle.flush(self._laws.deaths(), self._laws, self.steps)
+            self._chronicle.record(self.steps, self._laws)
+            if self.selection.removal != "never":
+                self.compact()
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        return self.model
+
+    # ---- the story
+
+    @property
+    def history(self) -> History:
+        """Deaths, masses over time, and what `log` was given."""
+        return self._chronicle.history
+
+    def log(self, **columns: float) -> None:
+        """Append a row to the columns of `history`, such as at the end of an epoch.
+
+        Beside what is given (loss, accuracy, validation_accuracy, ...) it has epoch, step, alive,
+        macs, parameters, rate, pressure and strength.
+        """
+        self._chronicle.flush(self._laws.deaths(), self._laws, self.steps)
+        rate = float(self._optimizers[0].param_groups[0]["lr"])
+        alive = self.alive
+        row = {
+            "loss": np.nan,
+            **columns,
+            "alive": float(sum(alive.values())),
+            **{f"alive.{name}": float(n) for name, n in alive.items()},
+            "macs": self.macs,
+            "parameters": float(self.parameters),
+            "rate": rate,
+            "pressure": self._pace.pressure_at(max(0, self.steps - 1)),
+        }
+        self._chronicle.row(self.steps, row, self._laws)
+
+    # ---- stop and go on
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Remove the extinct and write the model to one safetensors file; see `load`.
+
+        The file holds arrays, and in its header the shapes, the sizes that modules keep, and the
+        birth ids of the survivors. It is written whole or not at all.
+        """
+        self.compact()
+        survivors = {name: self.births(name).tolist() for name in self.born}
+        numbers = {
+            f"{module}.{name}".lstrip("."): getattr(self.model.get_submodule(module), name)
+            for module, name in self._attributes
+        }
+        files.save(self.model, path, survivors, numbers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that selection knows, as tensors and plain values.
+
+        torch.save writes it and torch.load(weights_only=True) reads it.
+        """
+        return {
+            "format": FORMAT,
+            "born": dict(self.born),
+            "present": self._present.clone(),
+            "laws": self._laws.state_dict(),
+            "pace": self._pace.state_dict(),
+            "history": self._chronicle.state_dict(),
+            "counts": [self.steps, self.compactions],
+            "waste": [self._waste, self._idle],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state: cut the model to its shape and set masses and fitness.
+
+        Called on an Evolution of a model of founding size. Load the states of the model and of the
+        optimizer afterwards, which have the smaller shapes.
+
+        Raises:
+            ValueError: the state is of another model; nothing has changed.
+        """
+        if state.get("format") != FORMAT:
+            got = state.get("format")
+            raise ValueError(f"state: expected format {FORMAT}, got {got!r}")
+        if dict(state["born"]) != self.born:
+            raise ValueError(f"state: expected populations {self.born}, got {state['born']}")
+        if not bool(self._present.all()):
+            raise ValueError("state: expected a model of founding size, got one that was cut")
+        self._laws.load_state_dict(state["laws"])
+        self._pace.load_state_dict(state["pace"])
+        self._chronicle.load_state_dict(state["history"])
+        self._cut(state["present"])
+        if self._ddp is not None:
+            del self._ddp.reducer, self._ddp.logger
+            rebuild_ddp(self._ddp, self._wrap)
+        self.steps, self.compactions = state["counts"]
+        self._waste, self._idle = state["waste"]
+        self._price(self._alive())
+
+
+def _called_within(frame: FrameType | None, outer: FrameType) -> bool:
+    """True if a call was made, at any depth, by another one that has not returned."""
+    while frame is not None and frame is not outer:
+        frame = frame.f_back
+    return frame is not None

@@ -1,0 +1,144 @@
+"""Files: a smaller model in one safetensors file, loaded into a freshly built module. No pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from evoprune.bridges.torch.attention import MultiheadAttention, free_heads
+from evoprune.bridges.torch.checks import unwrap
+from evoprune.bridges.torch.surgery import set_sizes
+from evoprune.common.errors import FileFormatError
+from evoprune.common.files import write_whole
+
+__all__ = ["load", "save", "survivors"]
+
+KEY, FORMAT, VERSION = "evoprune", "evoprune torch model", 1
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def save(
+    model: nn.Module,
+    path: str | PathLike[str],
+    survivors: Mapping[str, Sequence[int]] | None = None,
+    numbers: Mapping[str, int] | None = None,
+) -> None:
+    """Write a model that was made smaller to a safetensors file, whole or not at all.
+
+    Args:
+        model: its parameters and buffers, as in `state_dict()`, are written.
+        path: of the file.
+        survivors: birth ids by population.
+        numbers: integers that modules keep of their sizes, by "module.attribute"; those of torch's
+            own modules are found without.
+    """
+    from safetensors.torch import save_file
+
+    inner = unwrap(model)[0]
+    arrays: dict[str, torch.Tensor] = {}
+    shared: dict[str, str] = {}
+    first: dict[int, str] = {}
+    for name, tensor in inner.state_dict(keep_vars=True).items():
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        known = first.setdefault(id(tensor), name)
+        if known == name:
+            arrays[name] = tensor.detach().cpu().contiguous()
+        else:
+            shared[name] = known
+    grouped = {
+        f"{name}.groups".lstrip("."): module.groups
+        for name, module in inner.named_modules()
+        if isinstance(module, _ConvNd)
+    }
+    recipe = {
+        "format": FORMAT,
+        "version": VERSION,
+        "shapes": {name: list(tensor.shape) for name, tensor in arrays.items()},
+        "shared": shared,
+        "numbers": {**grouped, **(numbers or {})},
+        "attention": [n for n, m in inner.named_modules() if isinstance(m, MultiheadAttention)],
+        "survivors": {name: list(map(int, ids)) for name, ids in (survivors or {}).items()},
+    }
+    # Copies, for safetensors refuses tensors that share memory.
+    arrays = {name: tensor.clone() for name, tensor in arrays.items()}
+
+    def write(draft: Path) -> None:
+        save_file(arrays, fspath(draft), {KEY: json.dumps(recipe)})
+
+    write_whole(path, write)
+
+
+def _read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safe_open(fspath(path), "pt") as file:
+            recipe = json.loads((file.metadata() or {})[KEY])
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if recipe["format"] != FORMAT or recipe["version"] > VERSION:
+            raise ValueError(f"format {recipe['format']!r}, version {recipe['version']}")
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(
+            f"{path}: no model that evoprune.torch has saved ({error})"
+        ) from error
+    return recipe, arrays
+
+
+def survivors(path: str | PathLike[str]) -> dict[str, list[int]]:
+    """Return the birth ids of the survivors in a file, by population.
+
+    Raises:
+        FileNotFoundError: no such file.
+        FileFormatError: broken, or not written by `save`.
+    """
+    found: dict[str, list[int]] = _read(path)[0]["survivors"]
+    return found
+
+
+@torch.no_grad()
+def load(model: Module, path: str | PathLike[str]) -> Module:
+    """Give a freshly built module the shape and the weights of a saved one; return it.
+
+    Args:
+        model: as it was before selection. Where it does not fit, it is unchanged.
+        path: of a file that `Evolution.save` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        FileFormatError: broken, or not written by `save`.
+        ValueError: the module does not have the parameters of the file, or has smaller ones.
+    """
+    recipe, arrays = _read(path)
+    here = dict(model.state_dict(keep_vars=True))
+    shared: dict[str, str] = recipe["shared"]
+    for name, shape in recipe["shapes"].items():
+        if name not in here:
+            raise ValueError(f"{path}: the model has no parameter or buffer {name}")
+        now = list(here[name].shape)
+        if len(now) != len(shape) or any(n < m for n, m in zip(now, shape, strict=True)):
+            raise ValueError(f"{path}: expected {name} of at least {shape}, got {now}")
+    missing = [name for name in here if name not in recipe["shapes"] and name not in shared]
+    if missing:
+        raise ValueError(f"{path}: has no array for {missing[0]}")
+    for name in recipe["attention"]:
+        free_heads(model.get_submodule(name))
+    for name, shape in recipe["shapes"].items():
+        tensor = here[name]
+        if list(tensor.shape) != shape:
+            tensor.data = tensor.data.new_empty(shape)
+        tensor.copy_(arrays[name])
+    for name, value in recipe["numbers"].items():
+        module, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(module), attribute, value)
+    set_sizes(model)
+    return model

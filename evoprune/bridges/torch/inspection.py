@@ -1,0 +1,100 @@
+"""Inspection: what of a model can evolve, and why the rest cannot, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from evoprune.bridges.torch.attention import free_heads
+from evoprune.bridges.torch.checks import excluded, unwrap
+from evoprune.bridges.torch.populations import Piece, find_populations, pieces_of
+from evoprune.bridges.torch.trace import samples_of, trace
+from evoprune.bridges.torch.verify import Attribute, verify
+from evoprune.common import table
+
+__all__ = ["Inspection", "inspect"]
+
+
+@dataclass
+class Inspection:
+    """The populations of a model.
+
+    Attributes:
+        born: founders by population, named by the module that makes it.
+        kinds: what they are: neurons, filters or heads.
+        why: every dimension that cannot evolve, with the reason.
+        pieces: every parameter and buffer with the populations on its dimensions.
+        attributes: integers that modules keep of populations: (module, name) -> (index of the
+            population, multiple of its size).
+    """
+
+    born: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
+    pieces: list[Piece] = field(default_factory=list)
+    attributes: dict[Attribute, tuple[int, int]] = field(default_factory=dict)
+
+    def reasons(self) -> str:
+        """Return the reasons, a line each, after a line break."""
+        return "".join(f"\n  {name}: {why}" for name, why in self.why.items())
+
+    def __str__(self) -> str:
+        rows = [[name, self.kinds[name], f"{born:,}"] for name, born in self.born.items()]
+        return f"{table.as_text(['population', 'kind', 'born'], rows)}\nfixed:{self.reasons()}"
+
+
+def inspect(
+    model: nn.Module,
+    example: Any,
+    *,
+    include: Iterable[str] | None = None,
+    fixed: Iterable[str] = (),
+    inner: bool = False,
+    trained: Collection[int] | None = None,
+) -> Inspection:
+    """Find the populations of a model and check them by removal; the model stays as it is.
+
+    Plain nn.MultiheadAttention modules get a class whose heads can be removed, with the same
+    parameters and results.
+
+    Args:
+        model: a module.
+        example: inputs of one forward pass; two samples or more.
+        include: names of modules whose populations may evolve, with all below; all if not given.
+        fixed: names of modules whose populations may not.
+        inner: let several factors of one dimension evolve.
+        trained: ids of the parameters that an optimizer trains; all if not given.
+    """
+    model = unwrap(model)[0]
+    if trained is None:
+        trained = {id(p) for p in model.parameters() if p.requires_grad}
+    for module in model.modules():
+        free_heads(module)
+    tracer = trace(model, example)
+    populations, why = find_populations(tracer, inner=inner)
+    include = None if include is None else list(include)
+    fixed = list(fixed)
+    chosen = []
+    for population in populations:
+        reason = excluded(population, include, fixed, trained)
+        if reason:
+            why[population.name] = reason
+        else:
+            chosen.append(population)
+    slots = list(tracer.slots.values())
+    attributes: dict[Attribute, tuple[int, int]] = {}
+    if chosen:
+        pieces = pieces_of(model, slots, chosen)
+        good, attributes, failed = verify(model, example, chosen, pieces)
+        why |= failed
+        chosen = [chosen[i] for i in good]
+    return Inspection(
+        {population.name: population.size for population in chosen},
+        {population.name: population.kind for population in chosen},
+        why,
+        pieces_of(model, slots, chosen, samples_of(example)),
+        attributes,
+    )

@@ -1,0 +1,199 @@
+"""Laws: one interface to a generation, whichever code computes it.
+
+`make_laws` gives the core's laws (`evoprune.Community`) to a model on the CPU, and where only the
+core has the law; a model on another device has the default law in torch operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+
+from evoprune.selection.community import Community
+from evoprune.selection.settings import Selection
+
+__all__ = ["Death", "HostLaws", "Laws", "Number", "Signals", "make_laws"]
+
+Number: TypeAlias = float | torch.Tensor
+Signals: TypeAlias = Mapping[str, torch.Tensor]
+"""What is measured of every founder, (founders,) each; see signals.py."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """A population that became extinct.
+
+    Attributes:
+        step: the step of the run after which it did.
+        layer: index of its layer of populations.
+        birth: its index among the founders of the layer.
+        mass, fitness: its last ones.
+    """
+
+    step: int
+    layer: int
+    birth: int
+    mass: float
+    fitness: float
+
+
+class Laws(Protocol):
+    """Masses and fitness of all founders, and one generation of them.
+
+    Vectors have an entry for every founder, layer after layer.
+
+    Attributes:
+        mass: (founders + 1,): 1 at birth, 0 once extinct; the last is 1, for what is of no
+            population.
+        alive: bool (founders,).
+    """
+
+    mass: torch.Tensor
+    alive: torch.Tensor
+
+    def step(
+        self,
+        signals: Signals,
+        *,
+        at: int,
+        strength: Number = 1.0,
+        pressure: Number = 1.5,
+        cost: torch.Tensor | None = None,
+        terms: int = 1,
+    ) -> None:
+        """Let all populations live through a generation.
+
+        Where a signal is not finite, the generation is left out: nothing changes.
+
+        Args:
+            signals: of this step alone.
+            at: the step of the run, for the record of deaths.
+            strength: of the generation, 0 to 1; 0: masses rest.
+            pressure: of upkeep.
+            cost: share of every founder in what upkeep counts (founders,).
+            terms: samples in the loss of a step, for fitness "worth".
+        """
+
+    def deaths(self) -> list[Death]:
+        """Return the deaths since the last call."""
+
+    def smoothed(self) -> torch.Tensor:
+        """Return remembered fitness, without the bias of its start: (founders,)."""
+
+    def upkeep(self) -> torch.Tensor:
+        """Return the upkeep of every founder: (founders,)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes: tensors and plain values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set all that changes."""
+
+
+class HostLaws:
+    """The core's laws, in float64; masses are copied to the model's device after a generation."""
+
+    def __init__(
+        self, born: Mapping[str, int], selection: Selection, device: torch.device, seed: int = 0
+    ) -> None:
+        self._community = Community(born, selection, seed=seed, dtype="float64")
+        self._sizes = list(born.values())
+        self._device = device
+        self._real = torch.float32 if device.type == "mps" else torch.float64
+        self._cost: torch.Tensor | None = None
+        self._new: list[Death] = []
+        self.mass = torch.ones(sum(self._sizes) + 1, dtype=self._real, device=device)
+        self.alive = torch.ones(sum(self._sizes), dtype=torch.bool, device=device)
+
+    def step(
+        self,
+        signals: Signals,
+        *,
+        at: int,
+        strength: Number = 1.0,
+        pressure: Number = 1.5,
+        cost: torch.Tensor | None = None,
+        terms: int = 1,
+    ) -> None:
+        """See `Laws.step`."""
+        arrays = {name: vector.cpu().double().numpy() for name, vector in signals.items()}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            return
+        by_layer: dict[str, Any] = {n: self._by_layer(array) for n, array in arrays.items()}
+        changed = cost is not None and cost is not self._cost
+        self._cost = cost
+        deaths = self._community.step(
+            **by_layer,
+            strength=float(strength),
+            pressure=float(pressure),
+            cost=self._by_layer(cost.cpu().numpy()) if changed and cost is not None else None,
+            terms=terms,
+        )
+        self._copy()
+        layers = self._community.layers
+        self._new += [
+            Death(at, layers.index(str(d["layer"])), int(d["birth"]), d["mass"], d["fitness"])
+            for d in deaths
+        ]
+
+    def _by_layer(self, flat: Any) -> dict[str, Any]:
+        parts = np.split(flat, np.cumsum(self._sizes)[:-1])
+        return dict(zip(self._community.layers, parts, strict=True))
+
+    def _copy(self) -> None:
+        mass = np.concatenate(list(self._community.mass.values()))
+        self.mass[:-1] = torch.from_numpy(mass).to(self.mass)
+        alive = np.concatenate(list(self._community.alive.values()))
+        self.alive = torch.from_numpy(alive).to(self._device)
+
+    def deaths(self) -> list[Death]:
+        """See `Laws.deaths`."""
+        found, self._new = self._new, []
+        return found
+
+    def _vector(self, by_layer: Mapping[str, Any]) -> torch.Tensor:
+        return torch.from_numpy(np.nan_to_num(np.concatenate(list(by_layer.values()))))
+
+    def smoothed(self) -> torch.Tensor:
+        """See `Laws.smoothed`."""
+        return self._vector(self._community.fitness)
+
+    def upkeep(self) -> torch.Tensor:
+        """See `Laws.upkeep`."""
+        return self._vector(self._community.upkeep)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Laws.state_dict`."""
+        state = self._community.state_dict()
+        extinct = state.pop("extinct")
+        state["extinct"] = [row.tolist() for row in extinct]
+        return {
+            name: torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
+            for name, value in state.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `Laws.load_state_dict`."""
+        plain = {
+            name: value.cpu().numpy() if isinstance(value, torch.Tensor) else value
+            for name, value in state.items()
+        }
+        kind = self._community.extinct.dtype
+        plain["extinct"] = np.array([tuple(row) for row in state["extinct"]], kind)
+        self._community.load_state_dict(plain)
+        self._copy()
+
+
+def make_laws(
+    born: Mapping[str, int], selection: Selection, device: torch.device, seed: int
+) -> Laws:
+    """Return the laws of a selection for a model on a device."""
+    from evoprune.bridges.torch.laws_device import DeviceLaws
+
+    if device.type != "cpu" and DeviceLaws.serves(selection):
+        return DeviceLaws(born, selection, device)
+    return HostLaws(born, selection, device, seed)

@@ -1,0 +1,131 @@
+"""Pace: how strongly the dynamics acts at a step, and under which pressure.
+
+Reads learning rates and schedules, and lets a Budget move the pressure. It does not wait for the
+device: a learning rate that is a tensor there gives a strength that is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from evoprune.bridges.torch.errors import Unsupported
+from evoprune.common.types import Array
+from evoprune.selection.budget import MARKS, Budget, Sized
+from evoprune.selection.settings import Selection
+
+__all__ = ["LivingSize", "Pace"]
+
+
+class Pace:
+    """Pressure and strength of every step.
+
+    Attributes:
+        pressure: the one a Budget has found; None without a Budget.
+        resting: a Budget is reached, and masses stand still.
+        peak: highest learning rate so far.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        optimizers: Sequence[torch.optim.Optimizer],
+        steps: int | None,
+    ) -> None:
+        self.selection = selection
+        self.steps = steps
+        self.pressure: float | None = None
+        self.resting = False
+        self.peak: float | torch.Tensor = 0.0
+        self._optimizers = optimizers
+        given = selection.pressure
+        varies = callable(given) or bool(np.ndim(given))
+        if steps is None and (varies or selection.rest > 0):
+            what = "rest" if selection.rest > 0 else f"pressure {given!r}"
+            raise Unsupported(f"selection: {what} needs steps=, the number of steps of the run")
+        self.budget = given if isinstance(given, Budget) else None
+        self._pressures: Array = selection.pressures(1 if steps is None else steps)
+
+    def begin(self, sized: Sized) -> None:
+        """Say the first pressure of a Budget."""
+        if self.budget is not None and self.pressure is None:
+            self.pressure = self.budget.first(sized, self.selection.upkeep == "soft")
+
+    def pressure_at(self, step: int) -> float:
+        """Return the pressure of a step, counted from 0; the last one after the end of the run."""
+        if self.pressure is not None:
+            return self.pressure
+        return float(self._pressures[min(step, len(self._pressures) - 1)])
+
+    def strength_at(self, step: int) -> float | torch.Tensor:
+        """Return how strongly the dynamics acts at a step: 0 to 1."""
+        s = self.selection
+        rests = self.steps is not None and step >= self.steps - round(s.rest * self.steps)
+        if self.resting or rests:
+            return 0.0
+        if s.clock != "rate":
+            return 1.0
+        groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
+        group = max(groups, key=lambda group: len(group["params"]))
+        rates = [group[name] for name in ("lr", "max_lr", "initial_lr") if name in group]
+        if any(isinstance(rate, torch.Tensor) and rate.device.type != "cpu" for rate in rates):
+            return self._strength_on_device(rates)
+        rate, *others = (float(rate) for rate in rates)
+        self.peak = max(float(self.peak), rate, *others)
+        return rate / self.peak if self.peak > 0 else 1.0
+
+    def _strength_on_device(self, rates: Sequence[Any]) -> torch.Tensor:
+        """Return the strength as a tensor where the learning rate is one on a device."""
+        device = next(r.device for r in rates if isinstance(r, torch.Tensor))
+        known = [torch.as_tensor(rate, dtype=torch.float32, device=device) for rate in rates]
+        peak = torch.as_tensor(self.peak, dtype=torch.float32, device=device)
+        self.peak = torch.stack([peak, *known]).amax()
+        return torch.where(self.peak > 0, known[0] / self.peak.clamp_min(1e-30), 1.0)
+
+    def steers_at(self, step: int) -> bool:
+        """True if a Budget looks at the model after this many steps."""
+        if self.budget is None or self.steps is None:
+            return False
+        return step % max(1, self.steps // MARKS) == 0
+
+    def steer(self, step: int, sized: Sized, masses: Callable[[], list[Array]]) -> None:
+        """Let the Budget move the pressure."""
+        assert self.budget is not None
+        assert self.steps is not None
+        assert self.pressure is not None
+        s = self.selection
+        moving = max(1, round((1 - s.rest) * self.steps))
+        self.resting = self.budget.reached(sized)
+        self.pressure = self.budget.steer(
+            sized,
+            self.pressure,
+            done=min(1.0, step / moving),
+            lag=(s.lifespan() or 0.0) * s.every / moving,
+            threshold=s.threshold,
+            masses=masses(),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes."""
+        return {"pressure": self.pressure, "resting": self.resting, "peak": self.peak}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set all that changes."""
+        self.pressure, self.resting = state["pressure"], state["resting"]
+        self.peak = state["peak"]
+
+
+@dataclass(frozen=True)
+class LivingSize:
+    """A model's size as a Budget sees it."""
+
+    flops: float
+    founding_flops: float
+    parameters: int
+    founding_parameters: int
+    alive: dict[str, int]
+    born: dict[str, int]

@@ -1,0 +1,111 @@
+"""Placement: masses live in the weights that read a population.
+
+The module holds W m. Around an optimizer's step the columns are divided by m, and their gradients
+multiplied by it, so that the optimizer steps in W; afterwards columns are multiplied by the new m.
+Then sum(W m * dL/d(W m)) over the columns that read a population is m dL/dm, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import torch
+
+from evoprune.bridges.torch.populations import Piece
+
+__all__ = ["Placement"]
+
+
+class Placement:
+    """The columns that masses scale, and what is measured of them.
+
+    Indices on the device are made by `rebuild`, after every change of a parameter's shape.
+    """
+
+    def __init__(self, pieces: Sequence[Piece], founders: int, device: torch.device) -> None:
+        self.pieces = [piece for piece in pieces if piece.trained]
+        self.readers = [piece for piece in self.pieces if piece.reads is not None]
+        self.founders = founders
+        self.device = device
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Make indices anew from the places that pieces have now."""
+        self._reads = [self._founders_of(piece, piece.reads) for piece in self.readers]
+        self._owns: dict[tuple[str, int], torch.Tensor] = {}
+
+    def scales(self, mass: torch.Tensor, readers: Collection[int]) -> list[torch.Tensor]:
+        """Return the factor on the columns of readers, shaped to be multiplied with them.
+
+        Args:
+            mass: (founders + 1,), the last 1.
+            readers: indices of readers.
+        """
+        chosen = [self._reads[i] for i in readers]
+        if not chosen:
+            return []
+        deep = max(len(index) for index in chosen)
+        index = torch.cat([self._padded(index, deep) for index in chosen], dim=1)
+        factors = mass[index[0]] if deep == 1 else mass[index].prod(0)
+        out = []
+        for i, factor in zip(readers, factors.split([c.shape[1] for c in chosen]), strict=True):
+            weight = self.readers[i].tensor
+            dim = self.readers[i].reads
+            shape = [-1 if d == dim else 1 for d in range(weight.ndim)]
+            out.append(factor.to(device=weight.device, dtype=weight.dtype).view(shape))
+        return out
+
+    def measure(self, readers: Collection[int], dtype: torch.dtype) -> torch.Tensor:
+        """Return m dL/dm of every founder, as far as these readers give it: (founders,)."""
+        total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)
+        for i in readers:
+            weight = self.readers[i].tensor
+            if weight.grad is None:
+                continue
+            dims = [d for d in range(weight.ndim) if d != self.readers[i].reads]
+            product = weight.detach() * weight.grad
+            each = (product.sum(dims) if dims else product).to(device=self.device, dtype=dtype)
+            for index in self._reads[i]:
+                total.index_add_(0, index, each)
+        return total[:-1]
+
+    def owned(self, what: str, dtype: torch.dtype) -> torch.Tensor:
+        """Return sums over the weights that a population owns: (founders,).
+
+        Args:
+            what: "norm2" (of w^2), "gradient2" (of dw^2) or "product" (of w dw).
+            dtype: of the sums.
+        """
+        total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)
+        for piece in self.pieces:
+            weight = piece.tensor.detach()
+            gradient = piece.tensor.grad
+            if what != "norm2" and gradient is None:
+                continue
+            if what == "norm2":
+                values = weight * weight
+            else:
+                assert gradient is not None
+                values = gradient * (gradient if what == "gradient2" else weight)
+            for dim in piece.places:
+                dims = [d for d in range(values.ndim) if d != dim]
+                each = (values.sum(dims) if dims else values).to(device=self.device, dtype=dtype)
+                key = piece.name, dim
+                if key not in self._owns:
+                    self._owns[key] = self._founders_of(piece, dim)
+                for index in self._owns[key]:
+                    total.index_add_(0, index, each)
+        return total[:-1]
+
+    def _founders_of(self, piece: Piece, dim: int | None) -> torch.Tensor:
+        """Return the founder of every entry, one past the last for none: int64 (k, size)."""
+        assert dim is not None
+        index = torch.stack(piece.places[dim])
+        return torch.where(index < 0, self.founders, index).to(self.device)
+
+    def _padded(self, index: torch.Tensor, rows: int) -> torch.Tensor:
+        """Return an index matrix with rows for no population added: int64 (rows, size)."""
+        if len(index) == rows:
+            return index
+        more = index.new_full((rows - len(index), index.shape[1]), self.founders)
+        return torch.cat([index, more])

@@ -1,0 +1,122 @@
+"""Readings: what an evolution says of itself; nothing here changes anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from evoprune.bridges.torch import report
+from evoprune.bridges.torch.laws import Laws
+from evoprune.bridges.torch.pace import LivingSize
+from evoprune.bridges.torch.sizes import Sizes
+from evoprune.common.types import Array
+
+__all__ = ["Readings"]
+
+
+class Readings:
+    """Who is alive, masses and fitness, sizes and tables.
+
+    Attributes:
+        born: founders by population, in order.
+        kinds: what the members of every population are: neurons, filters or heads.
+        steps: optimizer steps so far.
+    """
+
+    model: torch.nn.Module
+    born: dict[str, int]
+    kinds: dict[str, str]
+    steps: int
+    _laws: Laws
+    _sizes: Sizes
+    _starts: Array
+
+    def _alive(self) -> torch.Tensor:
+        """Return who is alive, on the CPU: bool (founders,)."""
+        return self._laws.alive.cpu()
+
+    def _part(self, name: str, values: torch.Tensor) -> Array:
+        """Return the part of a vector over founders that belongs to a population."""
+        if name not in self.born:
+            raise KeyError(f"no population {name!r}; there are {', '.join(self.born)}")
+        i = list(self.born).index(name)
+        part: Array = values[self._starts[i] : self._starts[i + 1]].detach().cpu().numpy().copy()
+        return part
+
+    def births(self, name: str) -> Array:
+        """Return the birth ids of the living of a population: int64 (alive,)."""
+        return np.flatnonzero(self._part(name, self._laws.alive))
+
+    def masses(self, name: str) -> Array:
+        """Return the mass of every founder of a population, 0 if extinct: (born,)."""
+        return self._part(name, self._laws.mass[:-1])
+
+    def fitness(self, name: str) -> Array:
+        """Return the smoothed fitness of every founder of a population: (born,)."""
+        return self._part(name, self._laws.smoothed())
+
+    def _masses(self) -> list[Array]:
+        return [self.masses(name)[self.births(name)] for name in self.born]
+
+    @property
+    def alive(self) -> dict[str, int]:
+        """How many are alive, by population."""
+        return {name: len(self.births(name)) for name in self.born}
+
+    @property
+    def macs(self) -> float:
+        """Multiply-adds by weights of a sample's forward pass of the living model."""
+        return self._sizes.total("macs", self._alive())
+
+    @property
+    def founding_macs(self) -> float:
+        """The same, of the founding model."""
+        return self._sizes.founding_macs
+
+    @property
+    def macs_by_module(self) -> dict[str, float]:
+        """Multiply-adds of the living model, by the module that holds the weights."""
+        return self._sizes.by_module("macs", self._alive())
+
+    @property
+    def parameters_by_module(self) -> dict[str, float]:
+        """Parameters of the living model, by the module that holds them."""
+        return self._sizes.by_module("params", self._alive())
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the living model."""
+        return round(self._sizes.total("params", self._alive()))
+
+    @property
+    def founding_parameters(self) -> int:
+        """The same, of the founding model."""
+        return round(self._sizes.founding_parameters)
+
+    def __repr__(self) -> str:
+        living, born = sum(self.alive.values()), sum(self.born.values())
+        return f"Evolution: {living:,} of {born:,} alive after {self.steps:,} steps"
+
+    def __str__(self) -> str:
+        return report.as_text(self)
+
+    def _repr_html_(self) -> str:
+        return report.as_html(self)
+
+    def summary(self) -> str:
+        """Return fitness against upkeep by population, and who is next to become extinct."""
+        return report.outlook(self)
+
+    def upkeep(self, name: str) -> Array:
+        """Return the upkeep of every founder of a population: (born,)."""
+        return self._part(name, self._laws.upkeep())
+
+    def _size(self) -> LivingSize:
+        return LivingSize(
+            self.macs,
+            self.founding_macs,
+            self.parameters,
+            self.founding_parameters,
+            self.alive,
+            self.born,
+        )

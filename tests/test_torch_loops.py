@@ -1,0 +1,472 @@
+"""The bridge to PyTorch in loops as people write them: optimizers, precision, averages, compile."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch_models  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+import evoprune as ep  # noqa: E402
+import evoprune.torch as ept  # noqa: E402
+
+QUICK = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=20), min_age=8)
+ROWS = 320
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_seed():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+def task(dtype=torch.float64):
+    random = torch.Generator().manual_seed(5)
+    x = torch.randn(ROWS, 20, generator=random, dtype=torch.float64)
+    return x.to(dtype), (x @ torch.randn(20, 4, generator=random, dtype=torch.float64)).argmax(1)
+
+
+def batch(step, size=32):
+    return torch.arange(step * size, (step + 1) * size) % ROWS
+
+
+def plain(model, optimizer, steps=70, dtype=torch.float64):
+    """Train in the usual loop; return losses."""
+    x, y = task(dtype)
+    losses = []
+    for step in range(steps):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x[batch(step)]), y[batch(step)])
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+OPTIMIZERS = {
+    "AdamW": lambda p: torch.optim.AdamW(p, 2e-3),
+    "AdamW foreach": lambda p: torch.optim.AdamW(p, 2e-3, foreach=True),
+    "AdamW fused": lambda p: torch.optim.AdamW(p, 2e-3, fused=True),
+    "AdamW amsgrad": lambda p: torch.optim.AdamW(p, 2e-3, amsgrad=True),
+    "Adam": lambda p: torch.optim.Adam(p, 2e-3),
+    "SGD": lambda p: torch.optim.SGD(p, 2e-2),
+    "SGD Nesterov": lambda p: torch.optim.SGD(p, 2e-2, 0.9, nesterov=True, weight_decay=1e-3),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, 1e-3, momentum=0.9),
+    "Adagrad": lambda p: torch.optim.Adagrad(p, 2e-2),
+    "NAdam": lambda p: torch.optim.NAdam(p, 2e-3),
+    "RAdam": lambda p: torch.optim.RAdam(p, 2e-3),
+    "Adamax": lambda p: torch.optim.Adamax(p, 2e-3),
+    "Rprop": lambda p: torch.optim.Rprop(p, 1e-4),
+    "Adadelta": lambda p: torch.optim.Adadelta(p, 1.0),
+    "ASGD": lambda p: torch.optim.ASGD(p, 1e-2),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_any_optimizer_goes_on_as_if_nothing_was_removed(name):
+    """Losses and deaths of a run with removals equal those of one that only zeroes."""
+    losses, deaths = [], []
+    for removal in ("always", "never"):
+        torch.manual_seed(0)
+        model = torch_models.mlp().double()
+        optimizer = OPTIMIZERS[name](model.parameters())
+        x, _ = task()
+        evolution = ept.Evolution(model, optimizer, x[:2], QUICK.replace(removal=removal))
+        losses.append(plain(model, optimizer))
+        deaths.append([(int(d["step"]), int(d["birth"])) for d in evolution.history.extinctions])
+    assert deaths[0] == deaths[1]
+    assert deaths[0]
+    np.testing.assert_allclose(*losses, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["Adafactor", "Muon"])
+def test_optimizers_with_statistics_of_a_matrix_go_on(name):
+    if not hasattr(torch.optim, name):
+        pytest.skip(f"this torch has no {name}")
+    model = torch_models.mlp().double()
+    if name == "Muon":  # for matrices, with AdamW for the rest: two optimizers
+        optimizers = [
+            torch.optim.Muon([p for p in model.parameters() if p.ndim == 2], 1e-3),
+            torch.optim.AdamW([p for p in model.parameters() if p.ndim != 2], 1e-3),
+        ]
+    else:
+        optimizers = [torch.optim.Adafactor(model.parameters(), 1e-2)]
+    x, y = task()
+    evolution = ept.Evolution(model, optimizers, x[:2], QUICK)
+    losses = []
+    for step in range(100):
+        loss = F.cross_entropy(model(x[batch(step)]), y[batch(step)])
+        model.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        losses.append(float(loss.detach()))
+    assert evolution.compactions
+    assert np.isfinite(losses).all()
+    for optimizer in optimizers:
+        for p, state in optimizer.state.items():
+            for value in state.values():
+                assert value.ndim == 0 or all(
+                    n in (1, m) for n, m in zip(value.shape, p.shape, strict=True)
+                )
+
+
+def test_a_step_that_calls_that_of_its_base_class_is_one_step():
+    class Mine(torch.optim.AdamW):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    losses = []
+    for make in (torch.optim.AdamW, Mine):
+        torch.manual_seed(0)
+        model = torch_models.mlp().double()
+        optimizer = make(model.parameters(), 2e-3)
+        evolution = ept.Evolution(model, optimizer, task()[0][:2], QUICK)
+        losses.append(plain(model, optimizer))
+        assert evolution.steps == 70
+    np.testing.assert_allclose(*losses, rtol=1e-12)
+
+
+class Fails(torch.optim.SGD):
+    fail = False
+
+    def step(self, closure=None):
+        if self.fail:
+            raise KeyboardInterrupt
+        return super().step(closure)
+
+
+def test_the_step_after_one_that_failed_makes_the_module_whole():
+    model = torch_models.mlp().double()
+    optimizer = Fails(model.parameters(), 1e-2)
+    x, y = task()
+    selection = QUICK.replace(rest=0.5)  # masses stand still from step 15 on
+    evolution = ept.Evolution(model, optimizer, x[:2], selection, steps=30)
+    plain(model, optimizer, 15)
+    before = model(x).detach()
+    assert any(np.ptp(evolution.masses(name)) > 0.1 for name in evolution.born)
+    optimizer.param_groups[0]["lr"], optimizer.fail = 0.0, True
+    F.cross_entropy(model(x), y).backward()
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step()
+    assert not torch.allclose(model(x), before)
+    optimizer.fail = False
+    optimizer.step()
+    torch.testing.assert_close(model(x).detach(), before)
+
+
+def test_two_optimizers_do_what_one_does():
+    """Weights in one and biases in another: the same losses as all in one."""
+    losses = []
+    for split in (False, True):
+        torch.manual_seed(0)
+        model = torch_models.mlp().double()
+        x, y = task()
+        groups = [[p for p in model.parameters() if (p.ndim == 2) == k] for k in (True, False)]
+        if split:
+            first, last = list(model[4].parameters()), list(model[:4].parameters())
+            groups = [first, last]
+        groups = groups if split else [list(model.parameters())]
+        optimizers = [torch.optim.AdamW(group, 2e-3) for group in groups]
+        evolution = ept.Evolution(model, optimizers, x[:2], QUICK)
+        found = []
+        for step in range(60):
+            loss = F.cross_entropy(model(x[batch(step)]), y[batch(step)])
+            model.zero_grad()
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            found.append(float(loss.detach()))
+        losses.append(found)
+        assert evolution.compactions
+        assert evolution.steps == 60
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+
+
+def run(variant, model, optimizer, x, y, steps=70):
+    """Train as `variant` says; return losses."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0) if "scaler" in variant else None
+    schedule = None
+    if "schedule" in variant:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    losses = []
+    for step in range(steps):
+        optimizer.zero_grad(set_to_none="keep" not in variant)
+        parts = batch(step).chunk(4 if "accumulate" in variant else 1)
+        total = 0.0
+        for part in parts:
+            with torch.autocast("cpu", torch.bfloat16, enabled="autocast" in variant):
+                loss = F.cross_entropy(model(x[part]), y[part]) / len(parts)
+            (loss if scaler is None else scaler.scale(loss)).backward()
+            total += float(loss.detach())
+        if "clip" in variant:
+            if scaler is not None:
+                scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        if scaler is not None:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        losses.append(total)
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("variant", "tolerance"),
+    [
+        ("accumulate", 1e-9),
+        ("keep", 1e-9),
+        ("scaler", 1e-9),
+        ("accumulate scaler", 1e-9),
+    ],
+)
+def test_a_loop_that_computes_the_same_gives_the_same(variant, tolerance):
+    results = []
+    for kind in ("", variant):
+        torch.manual_seed(0)
+        model = torch_models.mlp().double()
+        x, y = task()
+        optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+        evolution = ept.Evolution(model, optimizer, x[:2], QUICK)
+        results.append(run(kind, model, optimizer, x, y))
+        assert evolution.compactions
+    np.testing.assert_allclose(*results, rtol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "variant", ["clip", "scaler clip", "schedule", "autocast", "autocast scaler clip accumulate"]
+)
+def test_other_loops_learn_and_select(variant):
+    model = torch_models.mlp()
+    x, y = task(torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    evolution = ept.Evolution(model, optimizer, x[:2], QUICK)
+    losses = run(variant, model, optimizer, x, y, 100)
+    assert evolution.history.extinctions.size
+    assert np.mean(losses[-10:]) < losses[0]
+
+
+def test_a_step_that_a_scaler_leaves_out_is_no_generation():
+    model = torch_models.mlp()
+    x, y = task(torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    evolution = ept.Evolution(model, optimizer, x[:2], QUICK)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1e38)
+    before = copy.deepcopy(model.state_dict())
+    scaler.scale(F.cross_entropy(model(x), y) * 1e5).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    assert evolution.steps == 0
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_between_steps_the_module_is_an_ordinary_one():
+    """Its outputs are those of W with masses on the outputs of every layer."""
+    model = torch_models.mlp().double()
+    x, _ = task()
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    evolution = ept.Evolution(model, optimizer, x[:2], QUICK.replace(removal="never"))
+    plain(model, optimizer, 12)
+    masses = {name: torch.from_numpy(evolution.masses(name)) for name in evolution.born}
+    got, h = model(x), F.relu(model[0](x)) * masses["0"]
+    h = F.relu(F.linear(h, model[2].weight / masses["0"], model[2].bias)) * masses["2"]
+    want = F.linear(h, model[4].weight / masses["2"], model[4].bias)
+    torch.testing.assert_close(got, want)
+    assert not model[0]._forward_hooks
+    assert not model[0]._forward_pre_hooks
+
+
+def test_a_closure_is_evaluated_with_the_module_as_it_is():
+    losses = []
+    for closures in (False, True):
+        torch.manual_seed(0)
+        model = torch_models.mlp().double()
+        optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+        ept.Evolution(model, optimizer, task()[0][:2], QUICK)
+        losses.append((by_closures if closures else plain)(model, optimizer))
+    np.testing.assert_allclose(*losses, rtol=1e-12)
+
+
+def by_closures(model, optimizer, steps=70):
+    x, y = task()
+    losses = []
+    for step in range(steps):
+
+        def closure(step=step):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x[batch(step)]), y[batch(step)])
+            loss.backward()
+            return loss
+
+        loss = optimizer.step(closure) if step % 2 else optimizer.step(closure=closure)
+        losses.append(float(loss.detach()))
+    return losses
+
+
+class Twice(torch.optim.SGD):
+    """Evaluates its closure twice within a step, as SAM does."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        with torch.enable_grad():
+            closure()
+        super().step()
+        with torch.enable_grad():
+            return closure()
+
+
+def test_an_optimizer_that_evaluates_the_loss_twice_is_refused_and_the_module_whole():
+    model = torch_models.mlp().double()
+    x, y = task()
+    optimizer = Twice(model.parameters(), 0.0)
+    evolution = ept.Evolution(model, optimizer, x[:2], QUICK)
+    before = model(x).detach()
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    with pytest.raises(ept.Unsupported, match="Twice: expected one evaluation"):
+        optimizer.step(closure)
+    torch.testing.assert_close(model(x).detach(), before)
+    assert evolution.steps == 0
+
+
+def test_an_average_of_weights_follows():
+    model = torch_models.ResNet()
+    x = torch_models.images()
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.5), use_buffers=True
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    evolution = ept.Evolution(model, optimizer, x, QUICK)
+    evolution.follow(average)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+        average.update_parameters(model)
+    assert evolution.compactions
+    evolution.close()
+    for mine, theirs in zip(model.parameters(), average.module.parameters(), strict=True):
+        assert mine.shape == theirs.shape
+    assert average.module.stem.out_channels == model.stem.out_channels
+    average.eval()
+    assert average(x).isfinite().all()
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = torch_models.mlp()
+
+    def forward(self, x):
+        from torch.utils.checkpoint import checkpoint
+
+        return checkpoint(self.net, x, use_reentrant=False)
+
+
+def test_checkpointing_gives_the_same():
+    losses = []
+    for make in (torch_models.mlp, Checkpointed):
+        torch.manual_seed(0)
+        model = make().double()
+        optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+        evolution = ept.Evolution(model, optimizer, task()[0][:2], QUICK)
+        losses.append(plain(model, optimizer))
+        assert evolution.compactions
+    np.testing.assert_allclose(*losses, rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_is_compiled_anew_at_removals_only():
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    counter = CompileCounterWithBackend("aot_eager")
+    losses = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        torch._dynamo.reset()
+        model = torch_models.mlp().double()
+        forward = torch.compile(model, backend=counter) if compiled else model
+        optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+        evolution = ept.Evolution(forward, optimizer, task()[0][:2], QUICK, patience=3.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            losses.append(plain(forward, optimizer))
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+    assert evolution.compactions
+    assert counter.frame_count == evolution.compactions + 1
+
+
+def test_a_budget_leads_to_its_size():
+    model = torch_models.mlp(20, (64, 48), 4)
+    x, _ = task(torch.float32)
+    steps = 500
+    selection = ep.Selection(ep.Budget(macs=0.3), dynamics=ep.Malthusian(lifespan=30), min_age=10)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    evolution = ept.Evolution(model, optimizer, x[:2], selection, steps=steps)
+    plain(model, optimizer, steps, torch.float32)
+    evolution.close()
+    share = evolution.macs / evolution.founding_macs
+    assert 0.15 < share <= 0.33, share
+
+
+def test_the_history_has_what_pictures_need(tmp_path):
+    import matplotlib.pyplot as plt
+
+    model = torch_models.mlp()
+    x, _ = task(torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    evolution = ept.Evolution(model, optimizer, x[:2], QUICK, steps=80)
+    for _ in range(4):
+        losses = plain(model, optimizer, 20, torch.float32)
+        evolution.log(loss=float(np.mean(losses)), validation_accuracy=0.5)
+    evolution.close()
+    history = evolution.history
+    assert history["alive"][-1] == sum(evolution.alive.values())
+    assert history["step"].tolist() == [20, 40, 60, 80]
+    assert history["macs"][-1] == evolution.macs
+    assert len(history.steps) == 80
+    last = history.trajectories("mass")[-1]
+    both = np.concatenate([evolution.masses(name) for name in evolution.born])
+    np.testing.assert_allclose(np.nan_to_num(last), both, rtol=1e-6)
+    history.plot(), history.plot_trajectories(), ep.plot.survival(history)
+    plt.close("all")
+    history.save(tmp_path / "history.npz")
+    assert ep.History.load(tmp_path / "history.npz").extinctions.size == history.extinctions.size
+    assert "alive" in repr(history)
+    assert "0" in evolution.summary()
+    assert f"{evolution.alive['0']} / 32" in str(evolution)
+    assert "<table>" in evolution._repr_html_()
+
+
+def test_evoprune_does_not_import_torch():
+    code = "import evoprune, sys; assert 'torch' not in sys.modules; evoprune.torch.Evolution"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_making_an_evolution_leaves_random_numbers_alone():
+    model = torch_models.ViT()
+    optimizer = torch.optim.AdamW(model.parameters())
+    x = torch_models.images()
+    state = torch.get_rng_state()
+    ept.Evolution(model, optimizer, x)
+    assert torch.equal(state, torch.get_rng_state())

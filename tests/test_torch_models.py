@@ -1,0 +1,246 @@
+"""What the bridge to PyTorch finds in a model, and that removal changes neither it nor training."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch_models  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+import evoprune as ep  # noqa: E402
+import evoprune.torch as ept  # noqa: E402
+from evoprune.bridges.torch.trace import outputs, run  # noqa: E402
+
+MODELS = torch_models.MODELS
+QUICK = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=12), min_age=5)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_seed():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+def doubled(example):
+    """Return an example with its real numbers in float64."""
+    if isinstance(example, dict):
+        return {key: doubled(value) for key, value in example.items()}
+    return example.double() if example.is_floating_point() else example
+
+
+def flat(model, example):
+    """Return all real outputs of a model in evaluation, one vector."""
+    model.eval()
+    with torch.no_grad():
+        found = [t.reshape(-1) for t in outputs(run(model, example)) if t.is_floating_point()]
+    model.train()
+    return torch.cat(found)
+
+
+def loss_of(model, example):
+    """Return a loss that every output counts in."""
+    found = [t for t in outputs(run(model, example)) if t.is_floating_point() and t.ndim]
+    return sum(
+        (t - torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view(t.shape)).square().mean()
+        for t in found
+    )
+
+
+def train(model, optimizer, example, steps):
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = loss_of(model, example)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_populations_of_a_model_are_found(name):
+    make, example, born = MODELS[name]
+    model = make()
+    before = copy.deepcopy(model.state_dict())
+    mode = [m.training for m in model.modules()]
+    found = ept.inspect(model, example())
+    assert found.born == born
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert mode == [m.training for m in model.modules()]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_removal_leaves_outputs_as_they_are(name):
+    make, example, _ = MODELS[name]
+    model, x = make().double(), doubled(example())
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    selection = QUICK.replace(removal="never")
+    evolution = ept.Evolution(model, optimizer, x, selection)
+    train(model, optimizer, x, 60)
+    assert sum(evolution.alive.values()) < sum(evolution.born.values())
+    before, count = flat(model, x), sum(p.numel() for p in model.parameters())
+    evolution.compact()
+    after = flat(model, x)
+    assert sum(p.numel() for p in model.parameters()) < count
+    assert float((after - before).abs().max()) <= 1e-12 * float(before.abs().max())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_survivors_go_on_as_in_a_run_that_removes_nothing(name):
+    make, example, _ = MODELS[name]
+    first = make().double()
+    second, x = copy.deepcopy(first), doubled(example())
+    losses = []
+    for model, removal in ((first, "always"), (second, "never")):
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        evolution = ept.Evolution(model, optimizer, x, QUICK.replace(removal=removal))
+        losses.append(train(model, optimizer, x, 70))
+        deaths = evolution.history.extinctions
+        assert (evolution.compactions > 0) == (removal == "always")
+    assert len(deaths) > 2
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9)
+
+
+def test_parameters_stay_the_same_objects_and_sizes_are_true():
+    model, x = torch_models.ResNet(), torch_models.images()
+    before = dict(model.named_parameters())
+    optimizer = torch.optim.SGD(model.parameters(), 1e-2, momentum=0.9)
+    evolution = ept.Evolution(model, optimizer, x, QUICK)
+    train(model, optimizer, x, 60)
+    small = evolution.close()
+    assert small is model
+    assert all(before[name] is p for name, p in model.named_parameters())
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            assert module.weight.shape[:2] == (module.out_channels, module.in_channels)
+        if isinstance(module, nn.BatchNorm2d):
+            assert len(module.running_mean) == len(module.weight) == module.num_features
+    for p in model.parameters():
+        assert optimizer.state[p]["momentum_buffer"].shape == p.shape
+
+
+def test_multiply_adds_are_those_of_the_layers():
+    model = torch_models.lenet(28)
+    optimizer = torch.optim.AdamW(model.parameters())
+    evolution = ept.Evolution(model, optimizer, torch.randn(3, 1, 28, 28))
+    by_hand = {
+        "0": 24 * 24 * 6 * 25,
+        "3": 8 * 8 * 16 * 6 * 25,
+        "7": 40 * 256,
+        "9": 10 * 40,
+    }
+    assert {k: v for k, v in evolution.macs_by_module.items() if v} == by_hand
+    assert evolution.macs == evolution.founding_macs == sum(by_hand.values())
+    assert evolution.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_multiply_adds_of_the_living_are_those_of_a_network_built_so_small():
+    model = torch_models.mlp()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    evolution = ept.Evolution(model, optimizer, torch.randn(4, 20), QUICK.replace(removal="never"))
+    train(model, optimizer, torch.randn(16, 20), 50)
+    a, b = evolution.alive.values()
+    assert a + b < 56
+    assert evolution.macs == 20 * a + a * b + b * 4
+    assert evolution.parameters == 21 * a + (a + 1) * b + (b + 1) * 4
+    evolution.compact()
+    assert evolution.parameters == sum(p.numel() for p in model.parameters())
+
+
+class Softmaxed(nn.Module):
+    """A softmax over neurons: removing one changes the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(5, 8), nn.Linear(8, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.c(F.relu(self.b(self.a(x).softmax(-1))))
+
+
+class Written(nn.Module):
+    """A split by sizes that are written in forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 12), nn.Linear(12, 6)
+        self.c = nn.Linear(3, 2)
+
+    def forward(self, x):
+        p, q = F.relu(self.b(F.relu(self.a(x)))).split([3, 3], -1)
+        return self.c(p * q)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.a, self.b = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(self.rnn(x)[0][:, -1])))
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "born", "reason"),
+    [
+        (Softmaxed, (4, 5), {"b": 6}, "taken together"),
+        (Written, (4, 5), {"a": 12}, "removing some of its 3 changes the model"),
+        (Recurrent, (4, 6, 4), {"a": 8}, "has no rule"),
+    ],
+)
+def test_what_cannot_evolve_is_named_with_the_operator(model, example, born, reason):
+    found = ept.inspect(model(), torch.randn(example))
+    assert found.born == born
+    assert any(reason in why for why in found.why.values()), found.why
+
+
+def test_a_wrong_rule_is_caught_by_removal(monkeypatch):
+    """A rule that takes softmax for a function of each entry must not pass the check."""
+    from evoprune.bridges.torch import operators
+
+    monkeypatch.setitem(operators.RULES, "_softmax", operators.pointwise)
+    found = ept.inspect(Softmaxed(), torch.randn(4, 5))
+    assert found.born == {"b": 6}
+    assert "changes the model" in found.why["a"]
+
+
+def test_attention_of_the_bridge_gives_what_that_of_torch_gives():
+    from evoprune.bridges.torch.attention import free_heads
+
+    ours = nn.MultiheadAttention(16, 4, batch_first=True)
+    theirs = copy.deepcopy(ours)
+    assert free_heads(ours)
+    x, y = torch.randn(3, 5, 16), torch.randn(3, 7, 16)
+    square, oblong = torch.randn(5, 5), torch.randn(12, 5, 7) > 1
+    pad = torch.zeros(3, 7, dtype=torch.bool)
+    pad[0, 5:] = True
+    calls = [
+        ((x, x, x), {}),
+        ((x, x, x), {"need_weights": False}),
+        ((x, x, x), {"attn_mask": square}),
+        ((x, y, y), {"key_padding_mask": pad}),
+        ((x, y, y), {"attn_mask": oblong, "key_padding_mask": pad, "average_attn_weights": False}),
+        ((x[0], x[0], x[0]), {}),
+        (
+            (x, x, x),
+            {
+                "attn_mask": nn.Transformer.generate_square_subsequent_mask(5),
+                "is_causal": True,
+                "need_weights": False,
+            },
+        ),
+    ]
+    for args, settings in calls:
+        for got, want in zip(ours(*args, **settings), theirs(*args, **settings), strict=True):
+            assert (got is None) == (want is None)
+            if want is not None:
+                torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
