@@ -88,7 +88,7 @@ static const ep_real *readable(const ep_net *net, const ep_table *x, const ep_in
 /* Workers for so many rows: a worker takes some 30 us to start, so it must have more than that to do. */
 static int workers_for(const ep_net *net, int64_t rows, int64_t block, int threads) {
     const double enough = 1e7; /* multiply-adds: some 80 us */
-    double work = ep_net_flops(net, net->axes) * (double)rows;
+    double work = ep_net_macs(net, net->axes) * (double)rows;
     int64_t most = ep_min((int64_t)(work / enough), (rows + block - 1) / block);
     return (int)ep_max(1, ep_min(threads, most));
 }

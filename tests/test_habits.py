@@ -110,8 +110,8 @@ def test_one_callback_is_as_good_as_a_list():
         (ep.EarlyStopping, r"expected EarlyStopping\(...\), got the class"),
         ([ep.EarlyStopping], r"expected EarlyStopping\(...\), got the class"),
         ([None], "expected a Callback, got None"),
-        (3, "callbacks: expected callbacks, got 3"),
-        ("early", "callbacks: expected callbacks, got 'e'"),
+        (3, "callbacks: expected a list of callbacks, got 3"),
+        ("early", "callbacks: expected a list of callbacks, got 'early'"),
     ):
         with pytest.raises(TypeError, match=match):
             fit(make(), x, y, callbacks=callbacks)

@@ -19,6 +19,7 @@ from evoprune import core
 from evoprune.common import table
 from evoprune.common.checks import whole
 from evoprune.common.errors import Diverged
+from evoprune.common.renames import current_name
 from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
@@ -137,14 +138,26 @@ class Network:
         return int(self.core.generation)
 
     @property
-    def flops(self) -> float:
+    def macs(self) -> float:
         """Multiply-adds of one sample's forward pass, at the living shape."""
-        return float(self.core.flops)
+        return float(self.core.macs)
+
+    @property
+    def founding_macs(self) -> float:
+        """Multiply-adds of one sample's forward pass at birth."""
+        return float(self.core.founding_macs)
+
+    @property
+    def flops(self) -> float:
+        """Former name of `macs`; multiply-adds, not floating-point operations (1 MAC = 2 FLOPs)."""
+        current_name("Network", {"flops": "macs"}, "flops")
+        return self.macs
 
     @property
     def founding_flops(self) -> float:
-        """Multiply-adds of one sample's forward pass at birth."""
-        return float(self.core.founding_flops)
+        """Former name of `founding_macs`."""
+        current_name("Network", {"founding_flops": "founding_macs"}, "founding_flops")
+        return self.founding_macs
 
     @property
     def parameters(self) -> int:

@@ -36,11 +36,11 @@ class Sized(Protocol):
     """What a budget must know of a network: its size now, and at birth."""
 
     @property
-    def flops(self) -> float:
+    def macs(self) -> float:
         """Multiply-adds of a sample's forward pass."""
 
     @property
-    def founding_flops(self) -> float:
+    def founding_macs(self) -> float:
         """The same, at birth."""
 
     @property
@@ -110,7 +110,7 @@ class Budget:
     def size(self, network: Sized) -> tuple[float, float]:
         """How big a network is now and was at birth, in what the budget counts."""
         if self.macs is not None:
-            return network.flops, network.founding_flops
+            return network.macs, network.founding_macs
         if self.params is not None:
             return float(network.parameters), float(network.founding_parameters)
         return float(sum(network.alive.values())), float(sum(network.born.values()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from inspect import signature
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -57,12 +57,13 @@ class Loss(Spec):
 
 
 class Optimizer(Spec):
-    """How parameters follow their gradients. `rate` may be a number or a schedule over the run."""
+    """How parameters follow their gradients. `learning_rate` is a number or a schedule."""
 
     group = "optimizers"
+    former: ClassVar[dict[str, str]] = {"rate": "learning_rate", "decay": "weight_decay"}
     extra = (
         Field(
-            "rate",
+            "learning_rate",
             "schedule",
             1e-3,
             "learning rate: a number, from which a cosine leads to 0, or a schedule, see "
@@ -73,9 +74,9 @@ class Optimizer(Spec):
 
     @staticmethod
     def _checked(name: str, value: Any) -> Any:
-        if name == "rate" and np.ndim(value):
+        if name == "learning_rate" and np.ndim(value):
             return tuple(np.ravel(value).tolist())
-        if name == "rate" and callable(value):
+        if name == "learning_rate" and callable(value):
             return value
         return float(values(name, value, 1)[0])
 
@@ -98,8 +99,8 @@ BinaryCrossEntropy = define(Loss, "binary_cross_entropy")
 
 # Not the usual 0.01: small networks generalise by it, and where upkeep is in nats it decides, times
 # upkeep, who survives.
-AdamW = define(Optimizer, "adamw", "rate", name="AdamW", decay=0.5)
-SGD = define(Optimizer, "sgd", "rate", name="SGD", rate=0.1)
+AdamW = define(Optimizer, "adamw", "learning_rate", name="AdamW", weight_decay=0.5)
+SGD = define(Optimizer, "sgd", "learning_rate", name="SGD", learning_rate=0.1)
 
 Marginal = define(Fitness, "marginal")
 Taylor = define(Fitness, "taylor")

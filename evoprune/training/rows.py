@@ -53,7 +53,7 @@ def row_of(
     return row | {
         "alive": float(sum(alive.values())),
         **{f"alive.{name}": float(n) for name, n in alive.items()},
-        "macs": network.flops,
+        "macs": network.macs,
         "parameters": float(network.parameters),
         **_populations(network, pressure),
         "rate": float(last.rate[0]),

@@ -47,7 +47,7 @@ class Trainer:
     Args:
         network: what to train; it is changed in place.
         loss: a loss (`CrossEntropy(label_smoothing=0.1)`) or its name.
-        optimizer: `AdamW(rate, decay=...)`, `SGD(rate, ...)`, or a name.
+        optimizer: `AdamW(rate, weight_decay=...)`, `SGD(rate, ...)`, or a name.
         selection: how populations live and die; None trains an ordinary network.
 
     Attributes:
