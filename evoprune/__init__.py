@@ -15,6 +15,7 @@ every array.
 from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from evoprune import datasets, export, plot
 from evoprune.bridges.export import from_torch, to_torch
@@ -77,6 +78,30 @@ from evoprune.selection.settings import Selection
 from evoprune.selection.simulate import simulate
 from evoprune.training.callbacks import Callback, Checkpoint, EarlyStopping, JSONLLogger
 from evoprune.training.trainer import Trainer
+
+if _TYPE_CHECKING:
+    from evoprune.bridges.sklearn import EvoPruneClassifier as EvoPruneClassifier
+    from evoprune.bridges.sklearn import EvoPruneRegressor as EvoPruneRegressor
+    from evoprune.bridges.sklearn import EvoPruneSelector as EvoPruneSelector
+
+# Public names that need an optional library: the module of each, imported when it is first used.
+_BRIDGES = {
+    "EvoPruneClassifier": "evoprune.bridges.sklearn",
+    "EvoPruneRegressor": "evoprune.bridges.sklearn",
+    "EvoPruneSelector": "evoprune.bridges.sklearn",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _BRIDGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = thing = getattr(_import_module(_BRIDGES[name]), name)
+    return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_BRIDGES})
+
 
 try:
     __version__ = _version("evoprune")
