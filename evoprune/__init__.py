@@ -80,15 +80,19 @@ from evoprune.training.callbacks import Callback, Checkpoint, EarlyStopping, JSO
 from evoprune.training.trainer import Trainer
 
 if _TYPE_CHECKING:
+    from evoprune.bridges.optuna import OptunaPruning as OptunaPruning
     from evoprune.bridges.sklearn import EvoPruneClassifier as EvoPruneClassifier
     from evoprune.bridges.sklearn import EvoPruneRegressor as EvoPruneRegressor
     from evoprune.bridges.sklearn import EvoPruneSelector as EvoPruneSelector
+    from evoprune.bridges.sweep import sweep as sweep
 
 # Public names that need an optional library: the module of each, imported when it is first used.
 _BRIDGES = {
     "EvoPruneClassifier": "evoprune.bridges.sklearn",
     "EvoPruneRegressor": "evoprune.bridges.sklearn",
     "EvoPruneSelector": "evoprune.bridges.sklearn",
+    "OptunaPruning": "evoprune.bridges.optuna",
+    "sweep": "evoprune.bridges.sweep",
 }
 
 

@@ -9,7 +9,11 @@ import pytest
 import scripts
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
-NEEDS = {"sklearn_grid": ["sklearn"]}
+NEEDS = {
+    "optuna_journal": ["optuna"],
+    "sklearn_grid": ["sklearn"],
+    "sweep_pressure": ["joblib", "pandas"],
+}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
