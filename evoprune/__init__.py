@@ -77,6 +77,7 @@ from evoprune.selection.schedules import constant, cosine, linear, warmup
 from evoprune.selection.settings import Selection
 from evoprune.selection.simulate import simulate
 from evoprune.training.callbacks import Callback, Checkpoint, EarlyStopping, JSONLLogger
+from evoprune.training.observers import CSVLogger, LambdaCallback
 from evoprune.training.trainer import Trainer
 
 if _TYPE_CHECKING:
@@ -85,13 +86,19 @@ if _TYPE_CHECKING:
     from evoprune.bridges.sklearn import EvoPruneRegressor as EvoPruneRegressor
     from evoprune.bridges.sklearn import EvoPruneSelector as EvoPruneSelector
     from evoprune.bridges.sweep import sweep as sweep
+    from evoprune.bridges.trackers import MLflow as MLflow
+    from evoprune.bridges.trackers import TensorBoard as TensorBoard
+    from evoprune.bridges.trackers import WandB as WandB
 
 # Public names that need an optional library: the module of each, imported when it is first used.
 _BRIDGES = {
     "EvoPruneClassifier": "evoprune.bridges.sklearn",
     "EvoPruneRegressor": "evoprune.bridges.sklearn",
     "EvoPruneSelector": "evoprune.bridges.sklearn",
+    "MLflow": "evoprune.bridges.trackers",
     "OptunaPruning": "evoprune.bridges.optuna",
+    "TensorBoard": "evoprune.bridges.trackers",
+    "WandB": "evoprune.bridges.trackers",
     "sweep": "evoprune.bridges.sweep",
 }
 
@@ -128,6 +135,7 @@ __all__ = [
     "BestResponse",
     "BinaryCrossEntropy",
     "Budget",
+    "CSVLogger",
     "Callback",
     "Chain",
     "Checkpoint",
@@ -144,6 +152,7 @@ __all__ = [
     "From",
     "History",
     "JSONLLogger",
+    "LambdaCallback",
     "LayerNorm",
     "Logistic",
     "LotkaVolterra",

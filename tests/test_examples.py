@@ -13,6 +13,7 @@ NEEDS = {
     "optuna_journal": ["optuna"],
     "sklearn_grid": ["sklearn"],
     "sweep_pressure": ["joblib", "pandas"],
+    "trackers": ["tensorboardX"],
 }
 
 
