@@ -1,4 +1,4 @@
-"""Train at three pressures and two seeds, two runs at a time; run it again and nothing is redone."""
+"""Train at three pressures and two seeds, two runs at a time; called again, nothing is redone."""
 
 import evoprune as ep
 
