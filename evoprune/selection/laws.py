@@ -26,19 +26,24 @@ __all__ = [
     "CrossEntropy",
     "Dynamics",
     "Fitness",
+    "Hinge",
+    "Huber",
     "Logistic",
     "Loss",
     "LotkaVolterra",
     "Malthusian",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Moran",
     "NoDynamics",
     "NoisyGrowth",
     "Optimizer",
+    "Poisson",
     "PythonDynamics",
     "PythonFitness",
     "Replicator",
     "ReplicatorMutator",
+    "SoftCrossEntropy",
     "WrightFisher",
     "dynamics",
     "fitness",
@@ -95,6 +100,11 @@ class Dynamics(Spec):
 CrossEntropy = define(Loss, "cross_entropy")
 MeanSquaredError = define(Loss, "mean_squared_error")
 BinaryCrossEntropy = define(Loss, "binary_cross_entropy")
+SoftCrossEntropy = define(Loss, "soft_cross_entropy")
+MeanAbsoluteError = define(Loss, "mean_absolute_error")
+Huber = define(Loss, "huber")
+Poisson = define(Loss, "poisson")
+Hinge = define(Loss, "hinge")
 
 # Not the usual 0.01: small networks generalise by it, and where upkeep is in nats it decides, times
 # upkeep, who survives.
