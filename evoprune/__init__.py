@@ -78,10 +78,11 @@ from evoprune.selection.laws import (
     dynamics,
     fitness,
 )
-from evoprune.selection.schedules import constant, cosine, linear, warmup
+from evoprune.selection.schedules import constant, cosine, linear, one_cycle, warmup
 from evoprune.selection.settings import Selection
 from evoprune.selection.simulate import simulate
 from evoprune.training.callbacks import Callback, Checkpoint, EarlyStopping, JSONLLogger
+from evoprune.training.finder import find_learning_rate
 from evoprune.training.observers import CSVLogger, LambdaCallback
 from evoprune.training.trainer import Trainer
 
@@ -165,8 +166,8 @@ __all__ = [
     "LotkaVolterra",
     "Malthusian",
     "MaxPool",
-    "MeanPool",
     "MeanAbsoluteError",
+    "MeanPool",
     "MeanSquaredError",
     "Moran",
     "Network",
@@ -199,6 +200,7 @@ __all__ = [
     "dynamics",
     "export",
     "filters",
+    "find_learning_rate",
     "fitness",
     "from_torch",
     "generate",
@@ -210,6 +212,7 @@ __all__ = [
     "load_resnet",
     "mlp",
     "neurons",
+    "one_cycle",
     "plot",
     "resnet",
     "set_threads",
