@@ -7,6 +7,7 @@ training set for both.
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from evoprune.data.csvfile import csv
 from evoprune.data.sources import (
     Dataset,
     Text,
@@ -28,6 +29,7 @@ __all__ = [
     "Text",
     "arrays",
     "cifar10",
+    "csv",
     "digits",
     "fashion_mnist",
     "idx",

@@ -76,7 +76,7 @@ def soft_cross_entropy(config: dict, y: np.ndarray, targets: np.ndarray):
 
 
 def hinge(config: dict, y: np.ndarray, targets: np.ndarray):
-    rows, n = y.shape
+    n = y.shape[1]
     known = targets >= 0
     class_ = np.where(known, targets, 0)[:, None]
     gap = config["margin"] - np.take_along_axis(y, class_, 1) + y
