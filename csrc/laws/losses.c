@@ -58,6 +58,21 @@ static ep_real largest(int64_t n, const ep_real *x) {
     return most;
 }
 
+void ep_loss_weigh(int64_t rows, int64_t n, const ep_real *w, int64_t each, ep_real *loss,
+                   ep_real *hit, ep_real *dy) {
+    for (int64_t r = 0; r < rows; r++) {
+        const ep_real weight = w[r / each];
+        if (weight == 1) {
+            continue;
+        }
+        loss[r] = weight > 0 ? weight * loss[r] : 0;
+        hit[r] = weight > 0 ? hit[r] : 0;
+        for (int64_t k = r * n; k < (r + 1) * n && dy != NULL; k++) {
+            dy[k] = weight > 0 ? weight * dy[k] : 0;
+        }
+    }
+}
+
 /* ---- cross entropy -------------------------------------------------------------------------- */
 typedef struct {
     double label_smoothing;
@@ -368,6 +383,8 @@ const ep_loss ep_loss_mean_absolute_error = {
            "less than in the squared error.",
     .fields = no_fields,
     .target = EP_TARGET_REAL,
+    .low = -MOST,
+    .high = MOST,
     .weight = always_one,
     .measure = mean_absolute_error_measure,
     .check = always_right,
@@ -413,6 +430,8 @@ const ep_loss ep_loss_huber = {
     .fields = huber_fields,
     .config_size = sizeof(huber_config),
     .target = EP_TARGET_REAL,
+    .low = -MOST,
+    .high = MOST,
     .weight = always_one,
     .measure = huber_measure,
     .check = always_right,
@@ -446,6 +465,8 @@ const ep_loss ep_loss_poisson = {
            "negative log-likelihood (nats) of a Poisson distribution, without log target!.",
     .fields = no_fields,
     .target = EP_TARGET_REAL,
+    .low = 0,
+    .high = MOST,
     .weight = always_one,
     .measure = poisson_measure,
     .check = always_right,

@@ -79,10 +79,15 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
  * values of these rows are checked, once per set of arrays: numbers of x are finite, ids and labels
  * in range, targets such as the loss takes. */
 typedef struct {
-    ep_table x, y;
-    PyObject *keep[3];
+    ep_table x, y, w; /* w: weights of samples; at NULL: all 1 */
+    PyObject *keep[3], *keep_weights;
 } ep_feed;
-bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, ep_feed *feed);
+bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, PyObject *weights,
+                  ep_feed *feed);
+/* Weights of `rows` samples, (rows,) or, where a sample has several predictions, (rows, positions):
+ * finite and at least 0. NULL or None leaves the table empty. */
+bool ep_table_of_weights(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
+                         PyObject **keep);
 void ep_feed_close(ep_feed *feed);
 /* What was checked may fit no longer: a loss or an input scaling was set. */
 void ep_forget_checked(ep_network *self);
