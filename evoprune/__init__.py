@@ -84,6 +84,7 @@ from evoprune.selection.simulate import simulate
 from evoprune.training.callbacks import Callback, Checkpoint, EarlyStopping, JSONLLogger
 from evoprune.training.finder import find_learning_rate
 from evoprune.training.observers import CSVLogger, LambdaCallback
+from evoprune.training.plateau import ReduceOnPlateau
 from evoprune.training.trainer import Trainer
 
 if _TYPE_CHECKING:
@@ -179,6 +180,7 @@ __all__ = [
     "Populations",
     "Positions",
     "RMSNorm",
+    "ReduceOnPlateau",
     "Replicator",
     "ReplicatorMutator",
     "Residual",

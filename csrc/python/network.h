@@ -79,7 +79,7 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
  * values of these rows are checked, once per set of arrays: numbers of x are finite, ids and labels
  * in range, targets such as the loss takes. */
 typedef struct {
-    ep_table x, y, w; /* w: weights of samples; at NULL: all 1 */
+    ep_table x, y, w; /* w: a weight for each of `rows`; at NULL: all 1 */
     PyObject *keep[3], *keep_weights;
 } ep_feed;
 bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, PyObject *weights,

@@ -182,8 +182,8 @@ static bool map_rows(PyObject *rows, ep_feed *feed) {
         }
     }
     if (map) {
-        feed->x.map = feed->y.map = feed->w.map = PyArray_DATA(map);
-        feed->x.rows = feed->y.rows = feed->w.rows = PyArray_DIM(map, 0);
+        feed->x.map = feed->y.map = PyArray_DATA(map);
+        feed->x.rows = feed->y.rows = PyArray_DIM(map, 0);
     }
     return map != NULL;
 }
@@ -238,8 +238,8 @@ bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, Py
     *feed = (ep_feed){.keep = {NULL, NULL, NULL}};
     bool ok = ep_table_of_inputs(self, x, &feed->x, &feed->keep[0]) &&
               ep_table_of_targets(self, y, feed->x.rows, &feed->y, &feed->keep[1]) &&
-              ep_table_of_weights(self, weights, feed->x.rows, &feed->w, &feed->keep_weights) &&
-              (!rows || rows == Py_None || map_rows(rows, feed));
+              (!rows || rows == Py_None || map_rows(rows, feed)) &&
+              ep_table_of_weights(self, weights, feed->x.rows, &feed->w, &feed->keep_weights);
     if (ok && feed->x.rows < 1) {
         PyErr_SetString(PyExc_ValueError, "x: expected at least one sample, got none");
         ok = false;

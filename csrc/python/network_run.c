@@ -212,8 +212,8 @@ PyDoc_STRVAR(
     "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
     "weight (one number a step), compactions, bound, deaths. Raises Diverged (attribute step) with "
     "the network as it was before that step's update. keep: keep every gradient of an activation of "
-    "the last step; others are written over where no one needs them any more. weights: of samples of x "
-    "(n,), or of their predictions (n, positions), by which losses are weighted.");
+    "the last step; others are written over where no one needs them any more. weights: of the "
+    "samples (n,), in the order of rows, or of their predictions (n, positions).");
 static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x",        "y",        "batch",   "first",   "rate",
                             "pressure", "strength", "shuffle", "threads", "augment",

@@ -13,10 +13,13 @@ import numpy as np
 
 from evoprune.common.types import Array
 
-__all__ = ["METRICS", "Metric", "named", "rises"]
+__all__ = ["METRICS", "Metric", "Metrics", "named", "rises"]
 
 Metric: TypeAlias = Callable[[Array, Array], float]
 """A function of targets (n,) or (n, outputs) and outputs (n, outputs)."""
+
+Metrics: TypeAlias = str | Metric | Iterable[str | Metric] | Mapping[str, "str | Metric"]
+"""Names or functions, or both by name."""
 
 
 def _classes(targets: Array, outputs: Array) -> tuple[Array, Array]:
@@ -131,7 +134,7 @@ METRICS: dict[str, Metric] = {
 FALLS = {"mae", "rmse"}
 
 
-def named(metrics: Iterable[str | Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
+def named(metrics: Metrics) -> dict[str, Metric]:
     """Metrics by name: names of METRICS, functions under their own names, or a dict.
 
     Raises:
