@@ -89,6 +89,7 @@ from evoprune.training.trainer import Trainer
 
 if _TYPE_CHECKING:
     from evoprune.bridges.optuna import OptunaPruning as OptunaPruning
+    from evoprune.bridges.scorer import scorer as scorer
     from evoprune.bridges.sklearn import EvoPruneClassifier as EvoPruneClassifier
     from evoprune.bridges.sklearn import EvoPruneRegressor as EvoPruneRegressor
     from evoprune.bridges.sklearn import EvoPruneSelector as EvoPruneSelector
@@ -106,6 +107,7 @@ _BRIDGES = {
     "OptunaPruning": "evoprune.bridges.optuna",
     "TensorBoard": "evoprune.bridges.trackers",
     "WandB": "evoprune.bridges.trackers",
+    "scorer": "evoprune.bridges.scorer",
     "sweep": "evoprune.bridges.sweep",
 }
 

@@ -173,6 +173,34 @@ def test_metrics_are_for_regressions_too(data):
     assert trainer.history["validation_off"][-1] == pytest.approx(right, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["balanced_accuracy", "neg_log_loss", "roc_auc"])
+def test_scorers_of_scikit_learn_are_metrics(data, name):
+    sk = pytest.importorskip("sklearn.metrics")
+    x, y = data
+    trainer = run(data, validation=data, metrics=[ep.scorer(name)])
+    outputs = trainer.predict(x)
+    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    chance = powers / powers.sum(axis=1, keepdims=True)
+    right = {
+        "balanced_accuracy": sk.balanced_accuracy_score(y, outputs.argmax(axis=1)),
+        "neg_log_loss": -sk.log_loss(y, chance),
+        "roc_auc": sk.roc_auc_score(y, chance[:, 1]),
+    }[name]
+    assert trainer.history[f"validation_accuracy_{name}"][-1] == pytest.approx(right, rel=1e-9)
+
+
+def test_a_scorer_of_values_is_a_metric(data):
+    sk = pytest.importorskip("sklearn.metrics")
+    x, _ = data
+    trainer = ep.Trainer(ep.mlp(5, 1), loss="huber", selection=None)
+    trainer.fit((x, x[:, :1]), epochs=1, validation=(x, x[:, :1]), metrics=[ep.scorer("r2")],
+                progress=False)  # fmt: skip
+    right = sk.r2_score(x[:, :1], trainer.predict(x))
+    assert trainer.history["validation_accuracy_r2"][-1] == pytest.approx(right)
+    with pytest.raises(ValueError, match="bogus"):
+        ep.scorer("bogus")
+
+
 def test_a_metric_decides_when_to_stop(data):
     values = iter([0.1, 0.5, 0.4, 0.3, 0.9])
 

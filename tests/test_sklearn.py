@@ -119,6 +119,20 @@ def test_a_whole_weight_counts_as_so_many_samples(iris):
     np.testing.assert_array_equal(weighted.predict_proba(x), repeated.predict_proba(x))
 
 
+def test_weights_that_are_no_whole_numbers_weigh_the_loss(iris):
+    x, y = iris
+    weights = np.where(y == 1, 0.3, 1.7)
+    model = ep.EvoPruneClassifier(max_iter=30, random_state=0).fit(x, y, sample_weight=weights)
+    np.testing.assert_allclose(
+        model.network_.input_scaling[0], np.average(x, axis=0, weights=weights), rtol=1e-6
+    )
+    plain = ep.EvoPruneClassifier(max_iter=30, random_state=0).fit(x, y)
+    doubled = ep.EvoPruneClassifier(max_iter=30, random_state=0)
+    doubled.fit(x, y, sample_weight=2.0 * weights)
+    assert (model.predict(x) == 1).sum() < (plain.predict(x) == 1).sum()
+    np.testing.assert_allclose(doubled.predict_proba(x), model.predict_proba(x), rtol=1e-5)
+
+
 def test_the_order_of_samples_does_not_matter(iris):
     x, y = iris
     order = np.random.default_rng(0).permutation(len(y))

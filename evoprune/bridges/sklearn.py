@@ -185,7 +185,9 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         if self.class_weight is None:
             return ep.CrossEntropy()
         labels, there = self.classes_[y], np.unique(y)
-        found = compute_class_weight(self.class_weight, classes=self.classes_[there], y=labels)
+        found = compute_class_weight(
+            self.class_weight, classes=self.classes_[there], y=labels, sample_weight=weights
+        )
         class_weights = np.ones(len(self.classes_))
         class_weights[there] = found
         return ep.CrossEntropy(class_weights=class_weights.tolist())
@@ -279,8 +281,8 @@ class EvoPruneRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     def _outputs(self) -> int:
         return int(self.n_outputs_)
 
-    def _scale_targets(self, y: Any) -> None:
-        self.target_mean_, inverse = moments(y)
+    def _scale_targets(self, y: Any, weights: Any) -> None:
+        self.target_mean_, inverse = moments(y, weights)
         self.target_scale_ = 1 / inverse
 
     def _scaled(self, y: Any) -> Any:

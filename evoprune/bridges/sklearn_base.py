@@ -26,6 +26,7 @@ __all__ = ["Estimator", "moments"]
 BATCH, SHARE = 32, 10  # samples of a step, at most; and batches of an epoch, at least
 GROWS = 100  # batches of an epoch from which a batch grows with the data
 DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; it falls as 1/samples where there are more
+MOST_REPEATS = 64  # of a row, on average, for whole weights
 LIVES = 6  # lifespans in a run: shorter lives are decided by noise, longer ones never end
 LIFESPAN, MIN_AGE = 700, 100  # generations, at most
 
@@ -80,7 +81,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     def _loss(self, y: Any, weights: Any) -> Any:
         raise NotImplementedError
 
-    def _scale_targets(self, y: Any) -> None:
+    def _scale_targets(self, y: Any, weights: Any) -> None:
         """Take note of the mean and deviation of the first targets."""
 
     def _scaled(self, y: Any) -> Any:
@@ -142,10 +143,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         rows, held_out = np.arange(len(X)), None
         if self.early_stopping and not one_epoch:
             rows, held_out = self._split(y, seed)
-        rows = _drawn(rows, None if weights is None else weights[order])
+        rows, weights = _drawn(rows, None if weights is None else weights[order])
         if first:
-            self._scale_targets(y[rows])
-            self._scaling = moments(X[rows])
+            self._scale_targets(y[rows], weights)
+            self._scaling = moments(X[rows], weights)
             self.network_ = ep.mlp(
                 X.shape[1],
                 *self._sizes(),
@@ -163,10 +164,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             None if held_out is None else data.subset(held_out),
             self._loss(y[rows], weights),
             one_epoch,
+            weights,
         )
         return self
 
-    def _train(self, data: Any, held_out: Any, loss: Any, one_epoch: bool) -> None:
+    def _train(self, data: Any, held_out: Any, loss: Any, one_epoch: bool, weights: Any) -> None:
         batch = _batch(len(data)) if self.batch_size == "auto" else self.batch_size
         batch = min(batch, len(data))
         per_epoch = -(-len(data) // batch)
@@ -194,6 +196,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
                 batch,
                 validation=held_out,
                 callbacks=callbacks,
+                sample_weight=weights,
                 progress=self.verbose,
             )
         self.n_iter_ = self.history_.epochs
@@ -294,26 +297,31 @@ def _order(X: Any, y: Any) -> Any:
     return np.argsort(keys, kind="stable")
 
 
-def _drawn(rows: Any, weights: Any) -> Any:
-    """Row numbers to draw batches from: each as often as its weight says.
+def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
+    """Row numbers to draw batches from, and weights of these; None where all are 1.
+
+    With whole weights each row is there as often as its weight says, so that a fit is the same as
+    with repeated samples, to the last bit. Other weights are those of the loss.
 
     Raises:
         ValueError: no weight is above 0.
     """
     if weights is None:
-        return rows
+        return rows, None
     weights = weights[rows]
-    if not weights.sum() > 0:
+    rows, weights = rows[weights > 0], weights[weights > 0]
+    if not len(rows):
         raise ValueError("sample_weight: expected at least one weight above 0, got none")
     times = np.round(weights)
-    if not np.array_equal(times, weights) or times.sum() > 64 * len(rows):
-        times = np.round(weights * (4 * len(rows) / weights.sum()))
-    return np.repeat(rows, times.astype(np.int64))
+    if np.array_equal(times, weights) and times.sum() <= MOST_REPEATS * len(rows):
+        return np.repeat(rows, times.astype(np.int64)), None
+    return rows, weights / weights.mean()
 
 
-def moments(numbers: Any) -> tuple[Any, Any]:
-    """Mean and 1 / deviation of every column; 1 where a column is constant."""
-    mean, deviation = numbers.mean(axis=0), numbers.std(axis=0)
+def moments(numbers: Any, weights: Any = None) -> tuple[Any, Any]:
+    """Weighted mean and 1 / deviation of every column; 1 where a column is constant."""
+    mean = np.average(numbers, axis=0, weights=weights)
+    deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=weights))
     tiny = 10 * np.finfo(np.float64).eps * np.abs(mean)
     return mean, 1 / np.where(deviation > tiny, deviation, 1.0)
 
