@@ -77,6 +77,7 @@ from evoprune.selection.laws import (
     WrightFisher,
     dynamics,
     fitness,
+    loss,
 )
 from evoprune.selection.schedules import constant, cosine, linear, one_cycle, warmup
 from evoprune.selection.settings import Selection
@@ -214,6 +215,7 @@ __all__ = [
     "linear",
     "load",
     "load_resnet",
+    "loss",
     "mlp",
     "neurons",
     "one_cycle",

@@ -140,6 +140,23 @@ def test_soft_labels_of_one_class_train_as_classes_do(data):
     np.testing.assert_allclose(soft.history["accuracy"], hard.history["accuracy"])
 
 
+def test_a_stratified_split_keeps_the_shares_of_classes():
+    y = np.repeat([0, 1, 2], [600, 90, 10])
+    data = ep.datasets.arrays(np.arange(700.0)[:, None], y)
+    rest, part = data.split(0.1, seed=3, stratify=True)
+    found = np.bincount(part.y[part.rows], minlength=3)
+    assert np.abs(found - [60, 9, 1]).max() <= 1
+    assert np.bincount(rest.y[rest.rows]).sum() == 630
+    both = np.concatenate([rest.rows, part.rows])
+    assert sorted(both) == list(range(700))
+    again = data.split(0.1, seed=3, stratify=True)[1]
+    other = data.split(0.1, seed=4, stratify=True)[1]
+    np.testing.assert_array_equal(again.rows, part.rows)
+    assert (other.rows != part.rows).any()
+    with pytest.raises(ValueError, match="stratify: expected class numbers"):
+        ep.datasets.arrays(y[:, None], y * 0.5).split(0.1, stratify=True)
+
+
 # ---- metrics -------------------------------------------------------------------------------------
 
 

@@ -39,6 +39,7 @@ typedef struct {
     ep_state *state;
     ep_regime regime; /* configs and evolution are owned here */
     ep_calls calls; /* laws written in Python */
+    PyObject *loss_call; /* a loss written in Python, or NULL */
     double *shift, *scale; /* input scaling, n_scaling numbers each */
     ep_real *near_shift, *near_scale; /* the same, rounded */
     bool exact_scaling; /* rounding changed no shift */
@@ -92,5 +93,10 @@ void ep_feed_close(ep_feed *feed);
 /* What was checked may fit no longer: a loss or an input scaling was set. */
 void ep_forget_checked(ep_network *self);
 ep_intake ep_network_intake(const ep_network *self);
+
+/* ---- loss_law.c: a loss written in Python ----------------------------------------------------- */
+/* The loss that calls a function, by its attribute `target`, "class" or "real"; NULL: raised. */
+const ep_loss *ep_python_loss(PyObject *function);
+void ep_python_loss_config(void *config, PyObject *function);
 
 #endif

@@ -199,6 +199,9 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
     if (ok) {
         return Py_NewRef(record);
     }
+    if (PyErr_Occurred()) { /* of a law: what else is wrong follows from it */
+        return NULL;
+    }
     if (error->code == EP_DIVERGED) {
         return ep_raise_diverged(self->state, self->net->step, error->text);
     }
@@ -254,7 +257,7 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
         e.job.first = first;
         e.job.shuffle = shuffle != 0;
         e.job.seed = self->net->seed;
-        e.job.threads = (int)threads;
+        e.job.threads = self->regime.loss->interpreted ? 1 : (int)threads;
         e.job.keep = keep != 0;
         bool ok;
         Py_BEGIN_ALLOW_THREADS
@@ -307,10 +310,16 @@ static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
         ep_intake intake = ep_network_intake(self);
         ep_tally sum = {0, 0, 0, 0};
         bool ok;
+        threads = self->regime.loss->interpreted ? 1 : threads;
         Py_BEGIN_ALLOW_THREADS
         ok = ep_infer(self->net, &self->regime, &feed.x, &feed.y, &feed.w, &intake, (int)threads,
                       NULL, &sum, &error);
         Py_END_ALLOW_THREADS
+        if (PyErr_Occurred()) { /* of a loss written in Python */
+            ep_feed_close(&feed);
+            ep_network_leave(self);
+            return NULL;
+        }
         result = ok ? Py_BuildValue("(ddd)", sum.weight > 0 ? sum.loss / sum.weight : (double)NAN,
                                     sum.counted > 0 ? sum.hits / sum.counted : (double)NAN,
                                     sum.weight)

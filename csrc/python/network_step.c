@@ -75,7 +75,8 @@ static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
     } else if (ep_table_of_targets(self, y, self->net->rows, &table, &keep) &&
                ep_check_targets(self, &table) &&
                ep_table_of_weights(self, weights, self->net->rows, &w, &keep_weights)) {
-        result = PyFloat_FromDouble(ep_step_backward(self->net, &self->regime, &table, &w, &hits));
+        double mean = ep_step_backward(self->net, &self->regime, &table, &w, &hits);
+        result = PyErr_Occurred() ? NULL : PyFloat_FromDouble(mean);
     }
     Py_XDECREF(keep);
     Py_XDECREF(keep_weights);

@@ -27,7 +27,7 @@ from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, 
 from evoprune.nets import file, surgery
 from evoprune.nets.layers import Chain, Nodes, Plan
 from evoprune.nets.overview import outlook, overview
-from evoprune.selection.laws import CrossEntropy, Loss
+from evoprune.selection.laws import CrossEntropy, Loss, PythonLoss
 
 if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
@@ -107,7 +107,7 @@ class Network:
         module = core.core32 if dtype == "float32" else core.core64
         self.core: Any = module.Network(dict(spec), dict(births or {}), most)
         self.dtype: Dtype = dtype
-        self.loss: Loss = CrossEntropy()
+        self.loss: Loss | PythonLoss = CrossEntropy()
         self.selection: Selection | None = None
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evoprune.common.checks import known_keys, whole
+from evoprune.common.checks import known_keys, number, whole
 from evoprune.data.dataset import Dataset, split_rows
 from evoprune.data.table import Table, Understood
 from evoprune.nets.network import Network

@@ -28,7 +28,7 @@ from evoprune.data.table import Form, Pair, Score, Table, table_of, warn_of_scal
 from evoprune.nets.network import Network
 from evoprune.records.history import History
 from evoprune.selection.budget import MARKS, Budget
-from evoprune.selection.laws import AdamW, Loss, Optimizer
+from evoprune.selection.laws import AdamW, Loss, Optimizer, PythonLoss
 from evoprune.selection.settings import Selection
 from evoprune.training.arguments import augment_of, former_places, limit_of, split, take_over
 from evoprune.training.callbacks import Callback, listed
@@ -49,7 +49,8 @@ class Trainer:
 
     Args:
         network: what to train; it is changed in place.
-        loss: a loss (`CrossEntropy(label_smoothing=0.1)`) or its name.
+        loss: a loss (`CrossEntropy(label_smoothing=0.1)`), its name, or a Python function, see
+            `evoprune.loss`.
         optimizer: `AdamW(rate, decay=...)`, `SGD(rate, ...)`, or a name.
         selection: how populations live and die; None trains an ordinary network.
 
@@ -66,7 +67,7 @@ class Trainer:
         self,
         network: Network,
         *,
-        loss: str | Loss = "cross_entropy",
+        loss: str | Loss | PythonLoss = "cross_entropy",
         optimizer: str | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
         selection: Selection | None = Selection(),  # noqa: B008 - cannot be changed
     ) -> None:
@@ -75,7 +76,8 @@ class Trainer:
         if selection is not None and not isinstance(selection, Selection):
             raise TypeError(f"selection: expected a Selection or None, got {selection!r}")
         self.network = network
-        self.loss = resolve(Loss, loss, "Trainer")
+        self.loss: Loss | PythonLoss
+        self.loss = loss if isinstance(loss, PythonLoss) else resolve(Loss, loss, "Trainer")
         self.optimizer = resolve(Optimizer, optimizer, "Trainer")
         self.selection = selection
         self.history: History | None = None
