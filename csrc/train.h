@@ -61,7 +61,8 @@ typedef struct {
     double loss, hits, weight, counted; /* sums over rows */
 } ep_tally;
 bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_table *y,
-              const ep_table *w, const ep_intake *intake, int threads, ep_real *out, ep_tally *tally, ep_error *error);
+              const ep_table *w, const ep_intake *intake, int threads, ep_real *out,
+              ep_tally *tally, ep_error *error);
 
 /* The founding index of every living input feature, into living; false where all live. */
 bool ep_living_inputs(const ep_net *net, int32_t *living);
@@ -70,8 +71,8 @@ bool ep_living_inputs(const ep_net *net, int32_t *living);
 /* Forward of the rows (net->rows) that the caller has put into the input's activation. */
 void ep_step_forward(ep_net *net, bool training);
 /* Loss of the last forward against targets, and backward. */
-double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
-                        const ep_table *w, double *hits);
+double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, const ep_table *w,
+                        double *hits);
 void ep_step_gradient(ep_net *net);
 void ep_step_update(ep_net *net, const ep_regime *regime, double rate);
 
