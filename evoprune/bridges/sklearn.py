@@ -184,12 +184,16 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
             return ep.BinaryCrossEntropy()
         if self.class_weight is None:
             return ep.CrossEntropy()
-        labels, there = self.classes_[y], np.unique(y)
-        found = compute_class_weight(
-            self.class_weight, classes=self.classes_[there], y=labels, sample_weight=weights
-        )
         class_weights = np.ones(len(self.classes_))
-        class_weights[there] = found
+        if isinstance(self.class_weight, str) and weights is not None:
+            totals = np.bincount(y, weights, len(self.classes_))
+            there = totals > 0
+            class_weights[there] = totals.sum() / (there.sum() * totals[there])
+        else:
+            there = np.unique(y)
+            class_weights[there] = compute_class_weight(
+                self.class_weight, classes=self.classes_[there], y=self.classes_[y]
+            )
         return ep.CrossEntropy(class_weights=class_weights.tolist())
 
     def __sklearn_tags__(self) -> Any:

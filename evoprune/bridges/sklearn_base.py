@@ -16,8 +16,13 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils import (
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    check_scalar,
+)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 import evoprune as ep
 
@@ -135,7 +140,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         y = self._targets(y, first, classes)
         weights = None
         if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+            weights = _checked_weights(sample_weight, X)
         random = check_random_state(self.random_state)
         seed = random.randint(2**31 - 1)
         order = _order(X, y)
@@ -297,6 +302,21 @@ def _order(X: Any, y: Any) -> Any:
     return np.argsort(keys, kind="stable")
 
 
+def _checked_weights(sample_weight: Any, X: Any) -> Any:
+    """Weights as float64 (n_samples,); a number is that of every sample."""
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(len(X), sample_weight, np.float64)
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weights.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got shape {weights.shape}")
+    check_consistent_length(X, weights)
+    if (weights < 0).any():
+        raise ValueError("Negative values in data passed to `sample_weight`.")
+    return weights
+
+
 def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
     """Row numbers to draw batches from, and weights of these; None where all are 1.
 
@@ -311,7 +331,7 @@ def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
     weights = weights[rows]
     rows, weights = rows[weights > 0], weights[weights > 0]
     if not len(rows):
-        raise ValueError("sample_weight: expected at least one weight above 0, got none")
+        raise ValueError("sample_weight: expected at least one weight above 0, got zero for all")
     times = np.round(weights)
     if np.array_equal(times, weights) and times.sum() <= MOST_REPEATS * len(rows):
         return np.repeat(rows, times.astype(np.int64)), None
