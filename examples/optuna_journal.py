@@ -19,7 +19,7 @@ def objective(trial):
     trainer.fit(
         train.subset(slice(4000)),
         epochs=4,
-        validation=test.subset(slice(1000)),
+        validation_data=test.subset(slice(1000)),
         callbacks=[pruning],
         progress=False,
     )

@@ -9,7 +9,7 @@ def make(*, seed, pressure):
     selection = ep.Selection(pressure=pressure, dynamics=ep.Malthusian(lifespan=30), min_age=10)
     trainer = ep.Trainer(ep.mlp(784, 64, 10, seed=seed), selection=selection)
     data = train.subset(slice(4000))
-    return trainer, {"data": data, "epochs": 4, "validation": test.subset(slice(1000))}
+    return trainer, {"data": data, "epochs": 4, "validation_data": test.subset(slice(1000))}
 
 
 if __name__ == "__main__":

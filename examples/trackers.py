@@ -12,7 +12,7 @@ first = []
 trainer.fit(
     train.subset(slice(6000)),
     epochs=4,
-    validation=test.subset(slice(1000)),
+    validation_data=test.subset(slice(1000)),
     callbacks=[
         ep.TensorBoard("logs/first"),
         ep.CSVLogger("run.csv"),

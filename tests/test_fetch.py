@@ -162,8 +162,7 @@ def test_openml_goes_by_scikit_learn(monkeypatch):
     train, test = ep.datasets.fetch(61)
     assert (len(train), len(test)) == (8, 2)
     assert train.classes == ("x", "y")
-    x, y = (getattr(train, name)[train.rows] for name in ("x", "y"))
-    np.testing.assert_array_equal(x[:, 0] % 2, y)
+    np.testing.assert_array_equal(train.x[:, 0] % 2, train.y)
     found.data = frame.assign(c=["red"] * 10)
     with pytest.raises(ValueError, match="columns of numbers, got c"):
         ep.datasets.fetch(61)

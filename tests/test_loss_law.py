@@ -47,7 +47,7 @@ def test_it_trains_as_the_same_loss_of_the_core(data, mine, core, weighted):
     more = {"sample_weight": np.arange(64.0)} if weighted else {}
     one, other = trainer_of(mine), trainer_of(core)
     for trainer in (one, other):
-        trainer.fit((x, y), epochs=4, batch=16, validation=(x, y), progress=False, **more)
+        trainer.fit((x, y), epochs=4, batch_size=16, validation_data=(x, y), progress=False, **more)
     np.testing.assert_allclose(one.history.losses, other.history.losses, rtol=1e-11)
     for column in ("accuracy", "validation_loss", "validation_accuracy"):
         np.testing.assert_allclose(one.history[column], other.history[column], rtol=1e-10)
@@ -79,7 +79,7 @@ def test_an_exception_ends_the_run_and_reaches_the_caller(data):
 
     trainer = trainer_of(fails)
     with pytest.raises(KeyError, match="mine"):
-        trainer.fit((x, values), epochs=2, batch=16, progress=False)
+        trainer.fit((x, values), epochs=2, batch_size=16, progress=False)
     assert trainer.network.step == 2
     assert len(trainer.history.losses) == 2
     trainer.loss = squared
@@ -111,7 +111,7 @@ def test_what_it_returns_is_checked(data, result, kind, text):
     x, values, _ = data
     trainer = trainer_of(ep.loss(lambda outputs, targets: result))
     with pytest.raises(kind, match=text):
-        trainer.fit((x, values), epochs=1, batch=16, progress=False)
+        trainer.fit((x, values), epochs=1, batch_size=16, progress=False)
     assert trainer.network.step == 0
 
 
@@ -139,7 +139,7 @@ def test_it_may_not_use_its_own_network_but_its_copies_are_its_own(data):
 
     one, other = trainer_of(spoils), trainer_of(squared)
     for trainer in (one, other):
-        trainer.fit((x, values), epochs=2, batch=16, progress=False)
+        trainer.fit((x, values), epochs=2, batch_size=16, progress=False)
     np.testing.assert_array_equal(one.history.losses, other.history.losses)
 
     @ep.loss

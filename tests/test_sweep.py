@@ -29,7 +29,7 @@ def make(*, seed, pressure, widths):
         pressure=pressure, dynamics=ep.Malthusian(lifespan=8), min_age=2, memory=0.5
     )
     trainer = ep.Trainer(ep.mlp(6, *widths, 2, seed=seed), selection=selection)
-    return trainer, {"data": (x, y), "epochs": 10, "batch": 32, "validation": (x, y)}
+    return trainer, {"data": (x, y), "epochs": 10, "batch_size": 32, "validation_data": (x, y)}
 
 
 def records(table):

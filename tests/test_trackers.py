@@ -26,7 +26,15 @@ def trainer_of(seed=0):
 
 def run(data, callback, epochs=6, **more):
     trainer = trainer_of()
-    trainer.fit(data, epochs, 16, validation=data, callbacks=[callback], progress=False, **more)
+    trainer.fit(
+        data,
+        epochs=epochs,
+        batch_size=16,
+        validation_data=data,
+        callbacks=[callback],
+        progress=False,
+        **more,
+    )
     return trainer
 
 
@@ -46,7 +54,9 @@ def test_a_csv_file_holds_the_columns_of_the_history(tmp_path, data):
 def test_a_csv_file_is_continued_by_resume_and_replaced_by_fit(tmp_path, data):
     logger = ep.CSVLogger(tmp_path / "run.csv")
     trainer = run(data, logger, until=2)
-    trainer.resume(data, validation=data, callbacks=[ep.CSVLogger(logger.path)], progress=False)
+    trainer.resume(
+        data, validation_data=data, callbacks=[ep.CSVLogger(logger.path)], progress=False
+    )
     lines = logger.path.read_text().splitlines()
     assert len(lines) == 1 + 6
     assert [float(line.split(",")[0]) for line in lines[1:]] == [1, 2, 3, 4, 5, 6]
@@ -67,7 +77,7 @@ def test_nan_is_an_empty_cell(tmp_path, data):
     x, _ = data
     trainer = ep.Trainer(ep.mlp(5, 4, 1), loss="mean_squared_error", selection=None)
     logger = ep.CSVLogger(tmp_path / "run.csv")
-    trainer.fit((x, x[:, :1]), 1, 16, callbacks=[logger], progress=False)
+    trainer.fit((x, x[:, :1]), epochs=1, batch_size=16, callbacks=[logger], progress=False)
     (row,) = csv.DictReader(logger.path.read_text().splitlines())
     assert row.get("accuracy", "") == ""
     assert float(row["loss"]) == trainer.history["loss"][0]
@@ -138,7 +148,7 @@ def test_mlflow_has_parameters_and_metrics(tmp_path, data, monkeypatch):
     assert found.data.params["selection"] == repr(trainer.selection)
     assert found.data.params["epochs"] == "6"
     again = ep.MLflow("masses", tracking_uri=uri, run_id=tracker.run_id)
-    history = trainer.resume(data, validation=data, callbacks=[again], progress=False)
+    history = trainer.resume(data, validation_data=data, callbacks=[again], progress=False)
     for column in ("loss", "validation_accuracy", "alive.populations1"):
         metrics = client.get_metric_history(tracker.run_id, column)
         assert [m.step for m in metrics] == history["step"].tolist()
@@ -157,7 +167,8 @@ def test_wandb_writes_a_run_offline(tmp_path):
         trainer = ep.Trainer(ep.mlp(5, 6, 2), selection=None)
         tracker = ep.WandB("tests", mode="offline", dir=sys.argv[1])
         history = trainer.fit(
-            (x, (x[:, 0] > 0).astype(int)), 3, 16, callbacks=[tracker], progress=False
+            (x, (x[:, 0] > 0).astype(int)), epochs=3, batch_size=16, callbacks=[tracker],
+            progress=False,
         )
         print(json.dumps([history["loss"].tolist(), tracker.run.config["epochs"]]))
     """

@@ -36,7 +36,7 @@ from evoprune.bridges.sklearn_base import Estimator, moments  # noqa: E402
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
 
 
-class EvoPruneClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
+class EvoPruneClassifier(ClassifierMixin, Estimator):
     """A multilayer perceptron whose neurons are under selection, as a scikit-learn classifier.
 
     Features are scaled inside. Targets may be class labels (n_samples,) of any type, or a matrix of
@@ -202,7 +202,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return tags
 
 
-class EvoPruneRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
+class EvoPruneRegressor(RegressorMixin, Estimator):
     """A multilayer perceptron whose neurons are under selection, as a scikit-learn regressor.
 
     Features and targets are scaled inside; targets may have several columns. The settings are those
@@ -301,7 +301,7 @@ class EvoPruneRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         return tags
 
 
-class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """Select features by letting them live or die: those extinct after training are left out.
 
     Args:

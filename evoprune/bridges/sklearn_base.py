@@ -6,11 +6,8 @@ lifespan that fits the run. What targets look like is the business of each estim
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -36,7 +33,7 @@ LIVES = 6  # lifespans in a run: shorter lives are decided by noise, longer ones
 LIFESPAN, MIN_AGE = 700, 100  # generations, at most
 
 
-class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class Estimator(BaseEstimator):
     """What the classifier and the regressor share."""
 
     def __init__(
@@ -197,9 +194,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
                 warnings.simplefilter("ignore", ep.NothingCanDie)
             self.history_ = trainer.fit(
                 data,
-                epochs,
-                batch,
-                validation=held_out,
+                epochs=epochs,
+                batch_size=batch,
+                validation_data=held_out,
                 callbacks=callbacks,
                 sample_weight=weights,
                 progress=self.verbose,
@@ -266,27 +263,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         outputs = self.network_.predict(X.astype(np.float32), threads=ep.get_threads())
         return np.asarray(outputs, np.float64).reshape(len(X), -1)
-
-    # ---- pickling: a network goes as the content of its file ---------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "network_" in state:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "network")
-                state["network_"].save(path, moments=True)
-                state["network_"] = path.read_bytes()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        content = state.get("network_")
-        if content is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "network")
-                path.write_bytes(content)
-                state["network_"] = ep.load(os.fspath(path))
-        super().__setstate__(state)
 
 
 def _order(X: Any, y: Any) -> Any:

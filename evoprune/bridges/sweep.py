@@ -51,7 +51,7 @@ def sweep(
 
     Args:
         make: a function make(seed=..., **settings) that returns a trainer and the arguments of its
-            `fit` as a dict: {"data": train, "epochs": 10, "validation": test}.
+            `fit` as a dict: {"data": train, "epochs": 10, "validation_data": test}.
         grid: values for every setting, {"pressure": [1, 2], "widths": [(64,), (128,)]}, of which
             all combinations are run; or a list of dicts, which are run as they are.
         seeds: a number of seeds, counted from 0, or the seeds.
@@ -315,4 +315,4 @@ def plain(
         optimizer=ep.AdamW(rate, decay=decay),
         selection=ep.Selection(**selection),
     )
-    return trainer, {"data": train, "epochs": epochs, "batch": batch, "validation": test}
+    return trainer, {"data": train, "epochs": epochs, "batch_size": batch, "validation_data": test}

@@ -283,7 +283,7 @@ class Network:
         plain = None if scaling is None else [np.asarray(part).tolist() for part in scaling]
         _note(self.notes, "output_scaling", plain)
 
-    def form(self, loss: Loss | None = None) -> Form:
+    def form(self, loss: Loss | PythonLoss | None = None) -> Form:
         """How it reads data, for the loss it was last trained for or another one."""
         facts = self.describe()
         living = {axis["name"]: int(axis["n"]) for axis in facts["axes"]}

@@ -90,7 +90,7 @@ def find_learning_rate(
     optimizer = type(trainer.optimizer)(**(trainer.optimizer.settings | {"rate": rates}))
     search = Trainer(trainer.network.copy(), loss=trainer.loss, optimizer=optimizer, selection=None)
     with suppress(Diverged):  # the losses before it are what is wanted
-        search.fit(data, epochs=1, batch=batch_size, steps=steps, progress=False)
+        search.fit(data, epochs=1, batch_size=batch_size, steps=steps, progress=False)
     losses = np.empty(0) if search.history is None else search.history.losses
     smoothed = _smoothed(losses)
     if len(smoothed):

@@ -83,9 +83,7 @@ def _populations(network: Network, pressure: float) -> dict[str, float]:
     }
 
 
-def measured(
-    network: Network, held_out: Table, metrics: Mapping[str, Metric]
-) -> dict[str, float]:
+def measured(network: Network, held_out: Table, metrics: Mapping[str, Metric]) -> dict[str, float]:
     """Return metrics on validation data, by column."""
     if not metrics:
         return {}

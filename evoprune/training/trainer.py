@@ -498,7 +498,9 @@ class Trainer:
         network = self.network
         run, history = self._running()
         before = network.step
-        pace = pace.slowed(run.slowed, self.selection is not None and self.selection.clock == "rate")
+        pace = pace.slowed(
+            run.slowed, self.selection is not None and self.selection.clock == "rate"
+        )
         begin = time.perf_counter()
         try:
             record = feed.run(network, run.first + run.done, pace, threads, run.augment, seen)

@@ -16,9 +16,7 @@ __all__ = ["ClassWeights", "weigh", "weights_of"]
 ClassWeights: TypeAlias = Literal["balanced"] | Mapping[Any, float]
 
 
-def weigh(
-    feed: Feed, sample_weight: Any, class_weights: ClassWeights | None, dtype: str
-) -> None:
+def weigh(feed: Feed, sample_weight: Any, class_weights: ClassWeights | None, dtype: str) -> None:
     """Give a feed the weights of its samples.
 
     Raises:
