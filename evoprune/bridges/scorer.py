@@ -45,7 +45,7 @@ def _estimators() -> tuple[Any, Any]:
     base = require("sklearn.base", "sklearn", "scorer")
     special = require("scipy.special", "sklearn", "scorer")
 
-    class Classifier(base.ClassifierMixin, base.BaseEstimator):
+    class Classifier(base.ClassifierMixin, base.BaseEstimator):  # type: ignore[name-defined]
         def __init__(self, outputs: int) -> None:
             self.outputs = outputs
             self.classes_ = np.arange(outputs)
@@ -59,7 +59,7 @@ def _estimators() -> tuple[Any, Any]:
         def decision_function(self, X: Any) -> Any:
             return X[:, 1] - X[:, 0] if self.outputs == 2 else X
 
-    class Regressor(base.RegressorMixin, base.BaseEstimator):
+    class Regressor(base.RegressorMixin, base.BaseEstimator):  # type: ignore[name-defined]
         def __init__(self, outputs: int) -> None:
             self.outputs = outputs
 
