@@ -165,6 +165,7 @@ def test_rows_of_another_make_are_used_with_a_warning(tmp_path):
         ep.sweep(other, grid, folder=tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:y. targets have mean")
 def test_a_run_that_diverges_has_a_row_with_the_error():
     def bad(*, seed, rate):
         trainer = ep.Trainer(
@@ -285,6 +286,6 @@ def test_optuna_prunes_a_bad_run_and_the_network_is_whole():
 def test_optuna_without_the_column_says_which_there_are():
     pytest.importorskip("optuna")
     trainer, arguments = make(seed=0, pressure=1.0, widths=(8,))
-    arguments.pop("validation")
+    arguments.pop("validation_data")
     with pytest.raises(KeyError, match="no validation data was given"):
         trainer.fit(**arguments, callbacks=[ep.OptunaPruning(None)], progress=False)
