@@ -114,6 +114,9 @@ _BRIDGES = {
 
 
 def __getattr__(name: str) -> object:
+    """Import what needs an optional library when it is first used."""
+    if name == "torch":
+        return _import_module("evoprune.torch")
     if name not in _BRIDGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = thing = getattr(_import_module(_BRIDGES[name]), name)
@@ -121,20 +124,13 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_BRIDGES})
+    return sorted({*globals(), *_BRIDGES, "torch"})
 
 
 try:
     __version__ = _version("evoprune")
 except _NotFound:  # sources that were never installed
     __version__ = "0+unknown"
-
-
-def __getattr__(name: str) -> object:
-    """Import `evoprune.torch` when it is first used, so that evoprune does not need PyTorch."""
-    if name == "torch":
-        return _import_module("evoprune.torch")
-    raise AttributeError(f"module 'evoprune' has no attribute {name!r}")
 
 
 __all__ = [
