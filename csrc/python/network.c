@@ -314,6 +314,7 @@ static int network_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->calls.fitness);
     Py_VISIT(self->calls.dynamics);
+    Py_VISIT(self->loss_call);
     for (int i = 0; i < EP_CHECKED; i++) {
         Py_VISIT(self->checked[i].of[0]);
         Py_VISIT(self->checked[i].of[1]);
@@ -327,6 +328,7 @@ static int network_clear(PyObject *object) {
     ep_network *self = (ep_network *)object;
     Py_CLEAR(self->calls.fitness);
     Py_CLEAR(self->calls.dynamics);
+    Py_CLEAR(self->loss_call);
     ep_forget_checked(self);
     Py_CLEAR(self->record);
     return 0;

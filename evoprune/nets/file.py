@@ -109,7 +109,7 @@ def _content(
         "step": network.step,
         "generation": network.generation,
         "waste": network.core.waste,
-        "loss": [network.loss.kind, network.loss.config()],
+        "loss": [network.loss.in_file().kind, network.loss.in_file().config()],
         "notes": plain("notes", network.notes),
         "facts": plain("facts", dict(facts or {})),
     }

@@ -28,7 +28,7 @@ from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, 
 from evoprune.nets import file, surgery
 from evoprune.nets.layers import Chain, Nodes, Plan
 from evoprune.nets.overview import outlook, overview
-from evoprune.selection.laws import CrossEntropy, Loss
+from evoprune.selection.laws import CrossEntropy, Loss, PythonLoss
 
 if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
@@ -108,7 +108,7 @@ class Network:
         module = core.core32 if dtype == "float32" else core.core64
         self.core: Any = module.Network(dict(spec), dict(births or {}), most)
         self.dtype: Dtype = dtype
-        self.loss: Loss = CrossEntropy()
+        self.loss: Loss | PythonLoss = CrossEntropy()
         self.selection: Selection | None = None
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
@@ -296,7 +296,7 @@ class Network:
         plain = None if scaling is None else [np.asarray(part).tolist() for part in scaling]
         _note(self.notes, "output_scaling", plain)
 
-    def form(self, loss: Loss | None = None) -> Form:
+    def form(self, loss: Loss | PythonLoss | None = None) -> Form:
         """How it reads data, for the loss it was last trained for or another one."""
         facts = self.describe()
         living = {axis["name"]: int(axis["n"]) for axis in facts["axes"]}
