@@ -124,7 +124,7 @@ def test_what_is_misspelt_is_recognized():
     for call, match in (
         (lambda: ep.Malthusian(lifespam=3), "no setting 'lifespam'; .*did you mean lifespan"),
         (lambda: ep.Dense(unts=3), "no setting 'unts'; .*did you mean units"),
-        (lambda: ep.AdamW(learning_rat=0.1), "no setting 'learning_rat'; .*did you mean learning_rate"),
+        (lambda: ep.AdamW(weight_deca=1), "no setting 'weight_deca'; .*did you mean weight_decay"),
         (lambda: fit(make(), x, y, epohcs=3), "no argument 'epohcs'; .*did you mean epochs"),
         (lambda: fit(make(), x, y, suffle=3), "no argument 'suffle'; .*did you mean shuffle"),
         (lambda: make().resume(x, y, util=3), "no argument 'util'; .*did you mean until"),

@@ -1,8 +1,8 @@
 """The rooms of the package: which may import which, and no circles among files.
 
-A file imports files of its own floor or lower ones, also for types only. Imports inside functions
-are for optional libraries and for public names that a bridge loads when asked. docs/architecture.md
-gives the reasons.
+A file imports files of its own floor or lower ones, also for types only. When the package is loaded
+there are no circles among files; two files of one room may name each other's types. Imports inside
+functions are for optional libraries. docs/architecture.md gives the reasons.
 """
 
 from __future__ import annotations
@@ -51,9 +51,18 @@ def room_of(module: str) -> str:
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-def imports_of(path: Path) -> list[tuple[str, bool]]:
-    """Modules of the package that a file imports, and whether inside a function."""
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imports_of(path: Path, types: bool = True) -> list[tuple[str, bool]]:
+    """Modules of the package that a file imports, and whether inside a function.
+
+    Without `types`, those that are only there for type checkers are left out.
+    """
     tree = ast.parse(path.read_text())
+    if not types:
+        tree.body = [node for node in tree.body if not is_for_types(node)]
     inside = {
         id(node)
         for function in ast.walk(tree)
@@ -87,7 +96,7 @@ def test_a_file_imports_its_own_floor_or_lower_ones(path):
 
 def test_files_import_each_other_without_circles():
     graph = {
-        module: {name for name, inside in imports_of(path) if not inside and name in MODULES}
+        module: {name for name, late in imports_of(path, types=False) if not late} & set(MODULES)
         for module, path in MODULES.items()
     }
     graph["evoprune"] = set()  # the public face imports all; bridges and the shell import it

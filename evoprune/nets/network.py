@@ -496,7 +496,7 @@ class Network:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the bytes of a file with moments, and what no file holds beside them."""
         kept = {name: getattr(self, name) for name in ("selection", "pressure")}
-        return file.from_bytes, (file.to_bytes(self, moments=True),), kept
+        return _from_bytes, (file.to_bytes(self, moments=True),), kept
 
     def become(self, other: Network) -> None:
         """Take over every number of another network of the same founding structure.
@@ -631,4 +631,9 @@ def load(path: str | PathLike[str]) -> Network:
         FileNotFoundError: no such file.
         FileFormatError: broken, truncated, or not a network of evoprune; the file is named.
     """
-    return file.load(path)
+    return file.load(path, Network)
+
+
+def _from_bytes(content: bytes) -> Network:
+    """Return the network of pickled bytes."""
+    return file.from_bytes(content, "network", Network)

@@ -87,7 +87,7 @@ def find_learning_rate(
         raise ValueError(f"highest: expected a rate above lowest ({low:g}), got {high:g}")
     steps = whole("steps", steps, 4 * SKIPPED, 10**7)
     rates = np.geomspace(low, high, steps)
-    optimizer = type(trainer.optimizer)(**(trainer.optimizer.settings | {"rate": rates}))
+    optimizer = type(trainer.optimizer)(**(trainer.optimizer.settings | {"learning_rate": rates}))
     search = Trainer(trainer.network.copy(), loss=trainer.loss, optimizer=optimizer, selection=None)
     with suppress(Diverged):  # the losses before it are what is wanted
         search.fit(data, epochs=1, batch_size=batch_size, steps=steps, progress=False)

@@ -39,6 +39,7 @@ from evoprune.training.pace import Pace
 from evoprune.training.rows import measured, row_of
 from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch, spacing
 from evoprune.training.state import Memory, State, matched, read, remembered, write
+from evoprune.training.steering import move
 from evoprune.training.weights import ClassWeights, weigh
 
 __all__ = ["Trainer"]
@@ -489,7 +490,7 @@ class Trainer:
         if budget is None or selection is None or run.pressure is None or run.resting:
             return
         if run.done and run.done % max(1, run.total // MARKS) == 0:
-            budget.move(self.network, selection, run)
+            move(budget, self.network, selection, run)
 
     def _stretch(
         self, feed: Feed, pace: Schedules, watch: Watch, threads: int, seen: bool
