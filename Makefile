@@ -16,18 +16,21 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run build test check analyze bench peers wheel docs fmt clean
+.PHONY: help run build test fuzz check analyze bench peers wheel docs fmt clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(STAMPS)/native  ## train the paper's network on MNIST; model, history and plots in run/
-	$(BIN)/evoprune train mnist --out run/ $(ARGS)
+	$(BIN)/evoprune train mnist --out run/ --force $(ARGS)
 
 build: $(STAMPS)/build  ## compile the core, install the package into .venv, editable
 
 test: $(STAMPS)/build $(STAMPS)/test  ## the whole suite
 	@$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(STAMPS)/build $(STAMPS)/test  ## attack the core under sanitizers; ARGS="--hours 8", "--calls 1000000 --seed 7"
+	PYTHONPATH=.:tests $(BIN)/python -m fuzz --sanitize $(ARGS)
 
 check: $(STAMPS)/dev  ## format, lint, types, and a build in which warnings are errors
 	$(BIN)/ruff format --check $(PY_DIRS)

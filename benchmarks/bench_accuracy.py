@@ -28,7 +28,7 @@ def trained(train: Any, epochs: int, seed: int, pressure: float | None) -> tuple
     selection = None if pressure is None else ep.Selection(pressure=pressure)
     trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
     begin = time.perf_counter()
-    trainer.fit(train, epochs, BATCH, progress=False)
+    trainer.fit(train, epochs=epochs, batch_size=BATCH, progress=False)
     return net, time.perf_counter() - begin
 
 

@@ -88,7 +88,7 @@ class Runs:
         trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=ep.Selection())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ep.NothingCanDie)  # one epoch, with --quick
-            return trainer.fit(self.train, self.epochs, BATCH, **settings)
+            return trainer.fit(self.train, epochs=self.epochs, batch_size=BATCH, **settings)
 
     def share(self, name: str, what: str, ms: list[float]) -> float:
         """How much of a contestant's runs was spent inside of recording or drawing, median."""
@@ -249,7 +249,9 @@ def pictures(quick: bool) -> dict[str, Callable[[], Any]]:
     selection = ep.Selection(dynamics=ep.Malthusian(lifespan=300 if quick else 700))
     net = ep.mlp(*WIDTHS)
     trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
-    history = trainer.fit(train, epochs, BATCH, validation=test, progress=False)
+    history = trainer.fit(
+        train, epochs=epochs, batch_size=BATCH, validation_data=test, progress=False
+    )
     seeing = ep.mlp(784, 300, 100, 10, inputs=True)  # these two look into networks of other kinds
     looking = ep.vit((28, 28, 1), 10)
     images = test.x[:1].reshape(1, 28, 28, 1)

@@ -247,7 +247,7 @@ def whole_run(epochs: int) -> dict[str, Any]:
     net = ep.mlp(784, 512, 256, 10)
     trainer = ep.Trainer(net, selection=ep.Selection(), optimizer=ep.AdamW(2e-3, decay=0.5))
     founding = net.nbytes
-    trainer.fit(data, epochs, 128, validation=test, progress=False)
+    trainer.fit(data, epochs=epochs, batch_size=128, validation_data=test, progress=False)
     return {
         "epochs": epochs,
         "peak": resident.peak() - before,

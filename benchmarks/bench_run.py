@@ -31,7 +31,9 @@ def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[
     selection = ep.Selection() if selected else None
     trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
     begin = time.perf_counter()
-    history = trainer.fit(train, epochs, BATCH, validation=test, progress=False)
+    history = trainer.fit(
+        train, epochs=epochs, batch_size=BATCH, validation_data=test, progress=False
+    )
     seconds = time.perf_counter() - begin
     return {
         "seconds": seconds,

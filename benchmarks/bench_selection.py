@@ -58,7 +58,9 @@ class Case:
             optimizer=ep.AdamW(self.rate, decay=self.decay, clip=self.clip),
         )
         begin = time.perf_counter()
-        trainer.fit(train, self.epochs, self.batch, steps=self.steps, progress=False)
+        trainer.fit(
+            train, epochs=self.epochs, batch_size=self.batch, steps=self.steps, progress=False
+        )
         seconds = time.perf_counter() - begin
         score = net.evaluate(test)
         return {

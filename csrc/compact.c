@@ -86,9 +86,11 @@ static draft prepare(const ep_net *net, const int32_t *const *keep, const int64_
     }
     int64_t size = ep_net_measure(&d.net);
     bool active = net->x != NULL;
+    int64_t more = 4 * size + (active ? 2 * d.net.width * net->capacity : 0);
     ep_error ignored;
-    d.ok = (d.net.numbers = ep_slab_new(size)) && (d.net.gradients = ep_slab_new(size)) &&
-           (d.net.first = ep_slab_new(size)) && (d.net.second = ep_slab_new(size)) &&
+    d.ok = ep_slab_fits(ep_net_held(net) + more) && (d.net.numbers = ep_slab_new(size)) &&
+           (d.net.gradients = ep_slab_new(size)) && (d.net.first = ep_slab_new(size)) &&
+           (d.net.second = ep_slab_new(size)) &&
            (!active || ((d.net.x = ep_slab_new(d.net.width * net->capacity)) &&
                         (d.net.dx = ep_slab_new(d.net.width * net->capacity)))) &&
            ep_net_reserve_workers(&d.net, (int)ep_max(1, net->workers), &ignored);

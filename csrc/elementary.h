@@ -29,6 +29,8 @@ EP_INLINE void ep_tanh(int n, vector *x) { EP_BY_LANES(tanh); }
 EP_INLINE double ep_log(double x) { return log(x); }
 EP_INLINE double ep_log1p_unit(double x) { return log1p(x); }
 #else
+typedef uint32_t bits_of __attribute__((vector_size(BYTES)));
+
 /* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 6 (a minimax fit of what
  * follows 1 + r, 3e-9 of e^r off), within 2 ulp. 0 below -87.69, where the result would be subnormal:
  * what a mask sets to minus infinity is gone. Infinity above 88.37, 0.35 before libm's. */
@@ -48,7 +50,8 @@ EP_INLINE void ep_exp(int n, vector *x) {
     EACH(n) { p[i] = p[i] * r[i] + 4.999999403953552e-1f; }
     EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
     EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
-    EACH(n) { power[i] = (vector)((mask_of)power[i] << 23); } /* bits of 0 .. of infinity */
+    /* By 2^23, which is a shift: bits of 0 .. of infinity. */
+    EACH(n) { power[i] = (vector)((bits_of)power[i] * 8388608u); }
     EACH(n) { x[i] = p[i] * power[i]; }
 }
 

@@ -30,41 +30,48 @@ int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle
 
 /* ---- one row, by type ------------------------------------------------------------------------ */
 
-#define DEFINE_ROW(tag, type)                                                            \
-    static void row_##tag(const void *from, const ep_intake *in, ep_real *restrict to) { \
-        const type *restrict x = from;                                                   \
-        int64_t n = in->width;                                                           \
-        if (in->living && in->each) {                                                    \
-            for (int64_t j = 0; j < n; j++) {                                            \
-                int32_t f = in->living[j];                                               \
-                to[j] = ((ep_real)x[f] - in->shift[f]) * in->scale[f];                   \
-            }                                                                            \
-        } else if (in->living) {                                                         \
-            for (int64_t j = 0; j < n; j++) {                                            \
-                to[j] = ((ep_real)x[in->living[j]] - in->shift[0]) * in->scale[0];       \
-            }                                                                            \
-        } else if (in->each) {                                                           \
-            for (int64_t j = 0; j < n; j++) {                                            \
-                to[j] = ((ep_real)x[j] - in->shift[j]) * in->scale[j];                   \
-            }                                                                            \
-        } else {                                                                         \
-            const ep_real shift = in->shift[0], scale = in->scale[0];                    \
-            for (int64_t j = 0; j < n; j++) {                                            \
-                to[j] = ((ep_real)x[j] - shift) * scale;                                 \
-            }                                                                            \
-        }                                                                                \
-    }                                                                                    \
-    static ep_real number_##tag(const void *from, int64_t j) {                           \
-        return (ep_real)((const type *)from)[j];                                         \
+/* to[j] = (x[f] - shift) * scale in the arithmetic of `real`. */
+#define DEFINE_ROW(name, type, real, shifts, scales)                                \
+    static void name(const void *from, const ep_intake *in, ep_real *restrict to) { \
+        const type *restrict x = from;                                              \
+        const real *shift = in->shifts, *scale = in->scales;                        \
+        int64_t n = in->width;                                                      \
+        if (in->living && in->each) {                                               \
+            for (int64_t j = 0; j < n; j++) {                                       \
+                int32_t f = in->living[j];                                          \
+                to[j] = (ep_real)(((real)x[f] - shift[f]) * scale[f]);              \
+            }                                                                       \
+        } else if (in->living) {                                                    \
+            for (int64_t j = 0; j < n; j++) {                                       \
+                to[j] = (ep_real)(((real)x[in->living[j]] - shift[0]) * scale[0]);  \
+            }                                                                       \
+        } else if (in->each) {                                                      \
+            for (int64_t j = 0; j < n; j++) {                                       \
+                to[j] = (ep_real)(((real)x[j] - shift[j]) * scale[j]);              \
+            }                                                                       \
+        } else {                                                                    \
+            const real one_shift = shift[0], one_scale = scale[0];                  \
+            for (int64_t j = 0; j < n; j++) {                                       \
+                to[j] = (ep_real)(((real)x[j] - one_shift) * one_scale);            \
+            }                                                                       \
+        }                                                                           \
     }
-EACH_TYPE(DEFINE_ROW)
+#define DEFINE_TYPE(tag, type)                                    \
+    DEFINE_ROW(near_##tag, type, ep_real, near_shift, near_scale) \
+    DEFINE_ROW(wide_##tag, type, double, shift, scale)            \
+    static double number_##tag(const void *from, int64_t j) {     \
+        return (double)((const type *)from)[j];                   \
+    }
+EACH_TYPE(DEFINE_TYPE)
 
 typedef void (*row_of)(const void *from, const ep_intake *in, ep_real *restrict to);
-typedef ep_real (*number_of)(const void *from, int64_t j);
-#define ROW_ENTRY(tag, type) [tag] = row_##tag,
+typedef double (*number_of)(const void *from, int64_t j);
+#define NEAR_ENTRY(tag, type) [tag] = near_##tag,
+#define WIDE_ENTRY(tag, type) [tag] = wide_##tag,
 #define SIZE_ENTRY(tag, type) [tag] = sizeof(type),
 #define NUMBER_ENTRY(tag, type) [tag] = number_##tag,
-static const row_of rows[EP_NUMBER_TYPES] = {EACH_TYPE(ROW_ENTRY)};
+static const row_of near_rows[EP_NUMBER_TYPES] = {EACH_TYPE(NEAR_ENTRY)};
+static const row_of wide_rows[EP_NUMBER_TYPES] = {EACH_TYPE(WIDE_ENTRY)};
 static const size_t sizes[EP_NUMBER_TYPES] = {EACH_TYPE(SIZE_ENTRY)};
 static const number_of numbers[EP_NUMBER_TYPES] = {EACH_TYPE(NUMBER_ENTRY)};
 
@@ -72,23 +79,38 @@ static const void *row_at(const ep_table *table, int64_t row) {
     return (const char *)table->at + (table->map ? table->map[row] : row) * table->stride;
 }
 
+/* True if (x - shift) * scale is to be computed in double: x or the shift may have more digits than
+ * an ep_real holds. */
+static bool needs_double(ep_number type, const ep_intake *in) {
+    bool small = type == EP_UINT8 || type == EP_INT8;
+    bool fits = small || type == EP_UINT16 || type == EP_INT16 || type == EP_FLOAT32;
+    return !(small || (fits && in->exact));
+}
+
+static row_of row_for(ep_number type, const ep_intake *in) {
+    return (needs_double(type, in) ? wide_rows : near_rows)[type];
+}
+
 /* One image moved by (down, right) pixels, mirrored or not; what comes in from outside is 0. */
 static void moved_row(const ep_table *table, const ep_intake *in, const void *from, int64_t down,
-                      int64_t right, bool mirror, ep_real *to) {
+                      int64_t right, bool mirror, bool wide, ep_real *to) {
     number_of number = numbers[table->type];
     for (int64_t j = 0; j < in->width; j++) {
         int64_t f = in->living ? in->living[j] : j, c = f % in->channels;
         int64_t w = f / in->channels % in->breadth, h = f / in->channels / in->breadth - down;
         w = (mirror ? in->breadth - 1 - w : w) - right;
         bool inside = h >= 0 && h < in->height && w >= 0 && w < in->breadth;
-        ep_real x = inside ? number(from, (h * in->breadth + w) * in->channels + c) : 0;
-        to[j] = (x - in->shift[in->each ? f : 0]) * in->scale[in->each ? f : 0];
+        double x = inside ? number(from, (h * in->breadth + w) * in->channels + c) : 0;
+        int64_t at = in->each ? f : 0;
+        to[j] = wide ? (ep_real)((x - in->shift[at]) * in->scale[at])
+                     : ((ep_real)x - in->near_shift[at]) * in->near_scale[at];
     }
 }
 
 void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int64_t *order,
                       int64_t i0, int64_t i1, int64_t number, ep_real *to) {
-    row_of row = rows[table->type];
+    bool wide = needs_double(table->type, intake);
+    row_of row = row_for(table->type, intake);
     int64_t bytes = ep_min(4096, table->width * (int64_t)sizes[table->type]);
     ep_noise noise = ep_random_fork(intake->noise, (uint64_t)number);
     for (int64_t i = i0; i < i1; i++) {
@@ -100,7 +122,7 @@ void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int6
             uint32_t span = (uint32_t)(2 * intake->move + 1);
             moved_row(table, intake, from, (int64_t)(words[0] % span) - intake->move,
                       (int64_t)(words[1] % span) - intake->move, intake->flip && (words[2] & 1),
-                      there);
+                      wide, there);
         } else {
             if (order && i + 1 < i1) { /* rows lie anywhere: the next one is on its way */
                 const char *next = row_at(table, order[i + 1]);
@@ -133,11 +155,49 @@ void ep_gather_classes(const ep_table *table, const int64_t *order, int64_t i0, 
     }
 }
 
+ep_intake ep_intake_plain(int64_t width) {
+    static const double shift = 0, scale = 1;
+    static const ep_real near_shift = 0, near_scale = 1;
+    return (ep_intake){.shift = &shift,
+                       .scale = &scale,
+                       .near_shift = &near_shift,
+                       .near_scale = &near_scale,
+                       .exact = true,
+                       .width = width};
+}
+
 void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
                      ep_real *to) {
-    static const ep_real zero = 0, one = 1;
-    ep_intake plain = {.shift = &zero, .scale = &one, .width = table->width};
+    ep_intake plain = ep_intake_plain(table->width);
     ep_gather_inputs(table, &plain, order, i0, i1, 0, to);
+}
+
+static bool inside(const ep_range *range, ep_real x) {
+    double v = (double)x;
+    return v >= range->low && v <= range->high && (!range->whole || v == __builtin_trunc(v));
+}
+
+bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
+                     ep_range range, ep_real *room, ep_misfit *misfit) {
+    const ep_real low = (ep_real)range.low, high = (ep_real)range.high;
+    row_of row = row_for(table->type, intake);
+    for (int64_t i = i0; i < i1; i++) {
+        const void *from = row_at(table, i);
+        row(from, intake, room);
+        int bad = 0; /* a NaN is on neither side */
+        for (int64_t j = 0; j < intake->width; j++) {
+            bad |= !(room[j] >= low) | !(room[j] <= high);
+        }
+        for (int64_t j = 0; (bad || range.whole) && j < intake->width; j++) {
+            if (!inside(&range, room[j])) {
+                int64_t f = intake->living ? intake->living[j] : j;
+                double value = numbers[table->type](from, f);
+                *misfit = (ep_misfit){table->map ? table->map[i] : i, f, value};
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 #define OUTSIDE_CASE(tag, type)                               \
@@ -146,7 +206,7 @@ void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, in
             int64_t value = (int64_t)((const type *)from)[j]; \
             if (value < low || value > high) {                \
                 *found = value;                               \
-                return i;                                     \
+                return table->map ? table->map[i] : i;        \
             }                                                 \
         }                                                     \
         break;

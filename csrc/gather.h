@@ -28,10 +28,14 @@ typedef struct {
     int64_t rows, width, stride;
 } ep_table;
 
-/* What is done to an input row on its way: x -> (x - shift) * scale, after moving an image. */
+/* What is done to an input row on its way: x -> (x - shift) * scale, after moving an image.
+ * The shift is subtracted in double wherever rounding x or the shift to ep_real first could lose
+ * digits that the difference needs; types of 8 bits use the rounded copies, which are faster. */
 typedef struct {
-    const ep_real *shift, *scale;      /* one number, or one per founding feature */
-    bool each;                         /* the latter */
+    const double *shift, *scale;         /* one number, or one per founding feature */
+    const ep_real *near_shift, *near_scale; /* the same, rounded */
+    bool each;                           /* one per feature */
+    bool exact;                          /* rounding changed no shift */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
     int64_t width;                     /* of living features */
     int64_t move;                      /* images move by up to so many pixels; 0: not */
@@ -39,6 +43,9 @@ typedef struct {
     int64_t height, breadth, channels; /* of the image, where it moves or flips */
     ep_noise noise;                    /* of augmentation */
 } ep_intake;
+
+/* The intake that leaves elements as they are. */
+ep_intake ep_intake_plain(int64_t width);
 
 /* The order of batch `number` (counted from the beginning of the data, epoch after epoch; the last
  * of an epoch may be short): fills order[<= batch] with row numbers and returns how many. */
@@ -54,7 +61,22 @@ void ep_gather_classes(const ep_table *table, const int64_t *order, int64_t i0, 
                        int64_t *to);
 void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
                      ep_real *to);
-/* First element of the table outside [low, high]: its row, else -1; `found` is its value. */
+/* Values that a table may have once shifted and scaled: from low to high, whole numbers or any. */
+typedef struct {
+    double low, high;
+    bool whole;
+} ep_range;
+/* Where a table leaves its range: row i of the table, the column, and the value that stands there. */
+typedef struct {
+    int64_t row, column;
+    double value;
+} ep_misfit;
+/* True if rows i0 .. i1 of the table lie in the range; else *misfit is the first value that does
+ * not. Extinct features are not read. `room`: intake->width elements. */
+bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
+                     ep_range range, ep_real *room, ep_misfit *misfit);
+/* First element of the table outside [low, high]: its row, as
+ * numbered without the map, else -1; `found` is its value. */
 int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found);
 
 #endif

@@ -160,7 +160,7 @@ typedef int32_t block_index __attribute__((vector_size(BLOCK * sizeof(ep_real)))
  * `have`-th row on, zeros. */
 EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from, int64_t from_row,
                                int64_t have) {
-    block_row r[BLOCK], s[BLOCK];
+    block_row r[BLOCK] = {{0}}, s[BLOCK] = {{0}};
 #pragma GCC unroll 8
     for (int i = 0; i < BLOCK; i++) {
         r[i] = i < have ? (block_row) * (const block_loose *)(from + i * from_row) : (block_row){0};
@@ -221,6 +221,18 @@ static void clear(const ep_product *p) {
     }
 }
 
+/* Copies columns j .. j + width of the last `steps` steps of b, with zeros up to `wide` of them. */
+static void copy_edge(const ep_product *p, int64_t j, int64_t width, int64_t steps, int64_t wide,
+                      ep_real *to) {
+    const ep_real *from = p->b + (p->k - steps) * p->b_step + j;
+    for (int64_t step = 0; step < steps; step++, from += p->b_step, to += wide) {
+        memcpy(to, from, (size_t)width * sizeof *to);
+        memset(to + width, 0, (size_t)(wide - width) * sizeof *to);
+    }
+}
+
+/* Tiles read whole vectors of b. In the last steps of k these would pass the end of the last row,
+ * where another worker may be writing: such steps read a copy. */
 void ep_gemm_near(const ep_product *p) {
     EP_ASSERT(p->b_col == 1);
     if (p->k <= 0 && !p->add) {
@@ -233,11 +245,24 @@ void ep_gemm_near(const ep_product *p) {
     for (int64_t j = 0, width; j < p->n; j += width) {
         bool few = p->m <= FEW && p->n - j >= FEW_WIDE;
         width = ep_min(p->n - j, few ? FEW_WIDE : WIDE);
+        int64_t wide = (width + LANES - 1) / LANES * LANES, over = j + wide - p->n;
+        int64_t edge = over > 0 ? ep_min(p->k, (over + p->b_step - 1) / p->b_step) : 0;
+        int64_t most = p->k - edge, last = (width - 1) % LANES + 1;
+        ep_real copy[LANES * WIDE];
+        copy_edge(p, j, width, edge, wide, copy);
         for (int64_t t = 0; t < tiles; t++) {
             int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;
             tile_of run = few ? few_rows[m] : tiles_of[m][NEAR][width > LANES];
-            run(p->k, p->a + i * p->a_row, p->a_row, p->a_step, p->b + j, p->b_step,
-                p->c + i * p->c_row + j, p->c_row, (width - 1) % LANES + 1, p->add, NULL, NULL);
+            const ep_real *a = p->a + i * p->a_row;
+            ep_real *c = p->c + i * p->c_row + j;
+            if (most > 0) {
+                run(most, a, p->a_row, p->a_step, p->b + j, p->b_step, c, p->c_row, last, p->add,
+                    NULL, NULL);
+            }
+            if (edge > 0) {
+                run(edge, a + most * p->a_step, p->a_row, p->a_step, copy, wide, c, p->c_row, last,
+                    p->add || most > 0, NULL, NULL);
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ enum {
 void ep_gemm(const ep_product *product, ep_real *scratch);
 
 /* The same bits where b_col is 1 and all operands are in the nearest cache, or m is small: b is read
- * in place, memory is not asked for ahead. */
+ * in place, memory is not prefetched. Reads no memory past the end of b's last row. */
 void ep_gemm_near(const ep_product *product);
 
 /* to(i, j) = from(j, i), i < rows, j < columns, and zeros up to to_row. Rows lie to_row and from_row

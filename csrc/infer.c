@@ -15,8 +15,8 @@ typedef struct {
     ep_intake intake;
     ep_real *out;
     const ep_real *input; /* the rows of x, where they can be read where they lie */
-    int64_t blocks, rows, positions, outputs; /* rows: of a block */
-    size_t target_bytes;
+    int64_t blocks, rows; /* rows: of a block */
+    ep_targets of;
     ep_tally *tallies; /* one a block; NULL without targets */
     char *targets; /* room for one block a worker */
     ep_real *losses;
@@ -25,18 +25,18 @@ typedef struct {
 
 static void score(sweep *s, const ep_pass *pass, int part, int64_t row, int64_t n, ep_tally *t) {
     const ep_value *out = ep_net_output(s->net);
-    char *targets = s->targets + (size_t)(part * s->rows) * s->target_bytes;
-    ep_real *loss = s->losses + 2 * part * s->rows * s->positions;
-    int64_t predictions = n * s->positions;
+    char *targets = s->targets + (size_t)(part * s->rows) * s->of.bytes;
+    ep_real *loss = s->losses + 2 * part * s->rows * s->of.positions;
+    int64_t predictions = n * s->of.positions;
     ep_real *hit = loss + predictions;
     if (s->regime->loss->target == EP_TARGET_CLASS) {
         ep_gather_classes(s->y, NULL, row, row + n, (int64_t *)(void *)targets);
     } else {
         ep_gather_reals(s->y, NULL, row, row + n, (ep_real *)(void *)targets);
     }
-    s->regime->loss->measure(s->regime->loss_config, predictions, s->outputs,
+    s->regime->loss->measure(s->regime->loss_config, predictions, s->of.outputs,
                              pass->x + out->at * pass->capacity, targets, 1, loss, hit, NULL);
-    size_t each = s->positions ? s->target_bytes / (size_t)s->positions : 0;
+    size_t each = s->of.positions ? s->of.bytes / (size_t)s->of.positions : 0;
     for (int64_t i = 0; i < predictions; i++) {
         t->loss += (double)loss[i];
         t->hits += (double)hit[i];
@@ -111,16 +111,11 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
     }
     bool ok = true;
     if (y) {
-        const ep_value *value = ep_net_output(net);
-        s.outputs = net->axes[value->axis[value->rank - 1]].n;
-        s.positions = s.outputs ? value->width / s.outputs : 0;
-        s.target_bytes = (size_t)s.positions * (regime->loss->target == EP_TARGET_CLASS
-                                                    ? sizeof(int64_t)
-                                                    : (size_t)s.outputs * sizeof(ep_real));
+        s.of = ep_targets_of(net, regime->loss);
         size_t rows = (size_t)(workers * s.rows);
         s.tallies = calloc((size_t)ep_max(1, s.blocks), sizeof *s.tallies);
-        s.targets = malloc(rows * s.target_bytes + 1);
-        s.losses = malloc(2 * rows * (size_t)ep_max(1, s.positions) * sizeof *s.losses);
+        s.targets = malloc(rows * s.of.bytes + 1);
+        s.losses = malloc(2 * rows * (size_t)ep_max(1, s.of.positions) * sizeof *s.losses);
         ok = s.tallies && s.targets && s.losses;
     }
     if (ok) {

@@ -77,6 +77,12 @@ typedef struct {
     void (*gradient)(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts);
     /* TRACKED statistics after a training pass, by one worker. May be NULL. */
     void (*track)(const ep_pass *pass, const ep_layer *layer);
+    /* True if what `track` will keep is finite. NULL where there is no `track`. */
+    bool (*sound)(const ep_pass *pass, const ep_layer *layer);
+    /* Samples that a training batch must have for the layer to do anything. NULL: one. */
+    int64_t (*least_rows)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
+    /* Input 0 is ids: whole numbers from 0 to one less than this. NULL: any numbers. */
+    int64_t (*ids)(const ep_layer *layer);
     /* Multiply-adds of one sample's forward pass at the shape of `axes`. */
     double (*flops)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
 } ep_kind;
@@ -140,7 +146,7 @@ bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep
 bool ep_plan_sums(ep_plan *plan, ep_layer *layer, int64_t n, int axis, ep_error *error);
 const ep_value *ep_plan_value(const ep_plan *plan, int value);
 const ep_axis *ep_plan_axes(const ep_plan *plan);
-/* Marks an axis as one whose populations may die. */
+/* Marks an axis as one whose populations may die, unless it is the output's. */
 void ep_plan_mortal(ep_plan *plan, int axis);
 
 /* ---- running -------------------------------------------------------------------------------- */

@@ -8,22 +8,23 @@
 
 /* ---- arrays that grow while a network is built ---------------------------------------------- */
 
-/* Room for one more `size`-byte item in *items of n; grows by doubling. */
-static bool grow(void *items, int n, size_t size, ep_error *error) {
+/* The place of one more `size`-byte item in *items of n, which grows by doubling; NULL: error filled. */
+static void *grow(void *items, int n, size_t size, ep_error *error) {
     void **at = items;
     if (n >= EP_MOST) {
-        return ep_fail(error, EP_BAD_VALUE,
-                       "network: at most %d layers, axes and tensors, got more", EP_MOST);
+        ep_fail(error, EP_BAD_VALUE, "network: at most %d layers, axes and tensors, got more",
+                EP_MOST);
+        return NULL;
     }
-    if (n & (n - 1)) {
-        return true; /* between two powers of two there is room */
+    if (!*at || !(n & (n - 1))) { /* between two powers of two there is room */
+        void *more = realloc(*at, (size_t)(n ? 2 * n : 1) * size);
+        if (!more) {
+            ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");
+            return NULL;
+        }
+        *at = more;
     }
-    void *more = realloc(*at, (size_t)(n ? 2 * n : 1) * size);
-    if (!more) {
-        return ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");
-    }
-    *at = more;
-    return true;
+    return (char *)*at + (size_t)n * size;
 }
 
 static void join_name(char to[EP_NAME], const char *layer, const char *what) {
@@ -38,10 +39,10 @@ static int new_axis(ep_net *net, const char *layer, const char *what, int64_t n,
                 INT32_MAX - 1, (long long)n);
         return -1;
     }
-    if (!grow(&net->axes, net->n_axes, sizeof *net->axes, error)) {
+    ep_axis *axis = grow(&net->axes, net->n_axes, sizeof *net->axes, error);
+    if (!axis) {
         return -1;
     }
-    ep_axis *axis = &net->axes[net->n_axes];
     *axis = (ep_axis){.n = n, .founded = n, .next_birth = n};
     join_name(axis->name, layer, what);
     return net->n_axes++;
@@ -56,10 +57,10 @@ void ep_plan_mortal(ep_plan *plan, int axis) { plan->axes[axis].mortal = true; }
 
 static int new_tensor(ep_net *net, const char *layer, const char *what, ep_role role, int rank,
                       const int *axis, ep_error *error) {
-    if (!grow(&net->tensors, net->n_tensors, sizeof *net->tensors, error)) {
+    ep_tensor *tensor = grow(&net->tensors, net->n_tensors, sizeof *net->tensors, error);
+    if (!tensor) {
         return -1;
     }
-    ep_tensor *tensor = &net->tensors[net->n_tensors];
     *tensor = (ep_tensor){.role = role, .rank = rank};
     memcpy(tensor->axis, axis, (size_t)rank * sizeof *axis);
     join_name(tensor->name, layer, what);
@@ -129,10 +130,10 @@ bool ep_plan_share(ep_plan *plan, ep_layer *layer, int axis, ep_error *error) {
 static int new_value(ep_net *net, const char *name, int rank, const int *axis, ep_error *error) {
     int own[EP_RANK]; /* axis may point into the array that grows */
     memcpy(own, axis, (size_t)rank * sizeof *axis);
-    if (!grow(&net->values, net->n_values, sizeof *net->values, error)) {
+    ep_value *value = grow(&net->values, net->n_values, sizeof *net->values, error);
+    if (!value) {
         return -1;
     }
-    ep_value *value = &net->values[net->n_values];
     *value = (ep_value){.rank = rank};
     memcpy(value->axis, own, (size_t)rank * sizeof *own);
     ep_format(value->name, sizeof value->name, "%s", name);
@@ -222,10 +223,10 @@ int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs,
                 kind->least_inputs, kind->most_inputs, n_inputs);
         return -1;
     }
-    if (!grow(&net->layers, net->n_layers, sizeof *net->layers, error)) {
+    ep_layer *layer = grow(&net->layers, net->n_layers, sizeof *net->layers, error);
+    if (!layer) {
         return -1;
     }
-    ep_layer *layer = &net->layers[net->n_layers];
     *layer = (ep_layer){.kind = kind,
                         .index = net->n_layers,
                         .n_inputs = n_inputs,
@@ -277,18 +278,74 @@ int64_t ep_net_measure(ep_net *net) {
     return size;
 }
 
+bool ep_net_narrow(ep_net *net, int axis, int64_t n, const int64_t *id, ep_error *error) {
+    ep_axis *a = &net->axes[axis];
+    EP_ASSERT(!net->built && a->mortal && !a->birth);
+    for (int64_t j = 0; j < n; j++) {
+        if (id[j] < (j ? id[j - 1] + 1 : 0) || id[j] >= a->next_birth) {
+            return ep_fail(error, EP_BAD_VALUE,
+                           "births: expected ascending ids from 0 to %lld on axis %s, got %lld",
+                           (long long)a->next_birth - 1, a->name, (long long)id[j]);
+        }
+    }
+    a->birth = malloc((size_t)ep_max(1, n) * sizeof *a->birth);
+    if (!a->birth) {
+        return ep_fail(error, EP_NO_MEMORY, "network: out of memory for axis %s", a->name);
+    }
+    for (int64_t j = 0; j < n; j++) {
+        a->birth[j] = (int32_t)id[j];
+    }
+    a->n = n;
+    return true;
+}
+
+int64_t ep_net_elements(const ep_net *net) {
+    int64_t n = 0;
+    for (int i = 0; n >= 0 && i < net->n_tensors; i++) {
+        int64_t more = ep_axes_size(net->axes, net->tensors[i].rank, net->tensors[i].axis);
+        n = more < 0 || n > INT64_MAX / 2 || more > INT64_MAX / 2 ? -1 : n + more;
+    }
+    return n;
+}
+
+int64_t ep_net_founding_width(const ep_net *net) {
+    const ep_value *input = &net->values[0];
+    int64_t n = 1;
+    for (int d = 0; d < input->rank; d++) {
+        n = ep_times(n, net->axes[input->axis[d]].founded);
+    }
+    return n;
+}
+
+/* Multiply-adds and parameters at the founding shape, whatever the living one is. */
+static bool measure_founding(ep_net *net, ep_error *error) {
+    ep_axis *axes = malloc((size_t)net->n_axes * sizeof *axes);
+    if (!axes) {
+        return ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");
+    }
+    memcpy(axes, net->axes, (size_t)net->n_axes * sizeof *axes);
+    for (int i = 0; i < net->n_axes; i++) {
+        axes[i].n = axes[i].founded;
+    }
+    net->founding_flops = ep_net_flops(net, axes);
+    for (int i = 0; i < net->n_tensors; i++) {
+        const ep_tensor *tensor = &net->tensors[i];
+        if (tensor->role <= EP_EVOLVED) {
+            net->founding_parameters += ep_axes_size(axes, tensor->rank, tensor->axis);
+        }
+    }
+    free(axes);
+    return true;
+}
+
 static bool fill(ep_net *net, ep_error *error) {
     for (int i = 0; i < net->n_axes; i++) {
         ep_axis *axis = &net->axes[i];
-        if (!axis->mortal) {
+        if (!axis->mortal || axis->birth) {
             continue;
         }
-        axis->birth = malloc((size_t)axis->n * sizeof *axis->birth);
-        if (!axis->birth) {
+        if (!ep_axis_found(axis)) {
             return ep_fail(error, EP_NO_MEMORY, "network: out of memory for axis %s", axis->name);
-        }
-        for (int64_t j = 0; j < axis->n; j++) {
-            axis->birth[j] = (int32_t)j;
         }
     }
     ep_pass pass = ep_net_training_pass(net, 0, 1);
@@ -308,6 +365,28 @@ static bool fill(ep_net *net, ep_error *error) {
     return true;
 }
 
+static bool is_output(const ep_net *net, int axis) {
+    const ep_value *out = ep_net_output(net);
+    bool found = false;
+    for (int d = 0; d < out->rank; d++) {
+        found = found || out->axis[d] == axis;
+    }
+    return found;
+}
+
+/* Take the masses on the output's axes out of selection: a loss and its targets name outputs by
+ * place, so that none may go. Such a mass stays what it is, 1 at birth. */
+static void keep_outputs(ep_net *net) {
+    int left = 0;
+    for (int i = 0; i < net->n_populations; i++) {
+        const ep_population p = net->populations[i];
+        if (!is_output(net, p.axis)) {
+            net->populations[left++] = p;
+        }
+    }
+    net->n_populations = left;
+}
+
 bool ep_net_build(ep_net *net, ep_error *error) {
     EP_ASSERT(!net->built);
     if (net->n_layers == 0) {
@@ -316,8 +395,11 @@ bool ep_net_build(ep_net *net, ep_error *error) {
     if (!ep_net_lend(net, error)) {
         return false;
     }
+    for (int i = 0; i < net->n_axes; i++) {
+        net->axes[i].mortal = net->axes[i].mortal && !is_output(net, i);
+    }
     int64_t size = ep_net_measure(net);
-    if (size >= 0) {
+    if (ep_slab_fits(ep_times(4, size))) {
         net->numbers = ep_slab_new(size);
         net->gradients = net->numbers ? ep_slab_new(size) : NULL;
         net->first = net->gradients ? ep_slab_new(size) : NULL;
@@ -329,10 +411,15 @@ bool ep_net_build(ep_net *net, ep_error *error) {
             "network: no memory for its parameters, gradients and moments (%.3g numbers each)",
             size < 0 ? 9.2e18 : (double)size);
     }
-    net->founding_flops = ep_net_flops(net, net->axes);
-    net->founding_parameters = ep_net_parameters(net);
+    if (!measure_founding(net, error)) {
+        return false;
+    }
     net->built = true;
-    return fill(net, error) && ep_net_reserve_workers(net, 1, error);
+    if (!fill(net, error)) {
+        return false;
+    }
+    keep_outputs(net);
+    return ep_net_reserve_workers(net, 1, error);
 }
 
 bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
@@ -342,7 +429,9 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
         return true;
     }
     int64_t n = ep_times(capacity, net->width);
-    ep_slab *x = n < 0 ? NULL : ep_slab_new(n), *dx = x ? ep_slab_new(n) : NULL;
+    int64_t both = n > INT64_MAX / 4 ? -1 : ep_times(2, n);
+    bool fits = both >= 0 && ep_slab_fits(ep_net_held(net) + both);
+    ep_slab *x = fits ? ep_slab_new(n) : NULL, *dx = x ? ep_slab_new(n) : NULL;
     if (!dx) {
         ep_slab_drop(x);
         return ep_fail(error, EP_NO_MEMORY,
@@ -355,6 +444,39 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
     net->capacity = capacity;
     net->rows = 0;
     return true;
+}
+
+int64_t ep_net_ids(const ep_net *net) {
+    int64_t least = 0;
+    for (int i = 0; i < net->n_layers; i++) {
+        const ep_layer *layer = &net->layers[i];
+        if (layer->kind->ids && layer->input[0] == 0) {
+            int64_t ids = layer->kind->ids(layer);
+            least = least ? ep_min(least, ids) : ids;
+        }
+    }
+    return least;
+}
+
+int64_t ep_net_least_rows(const ep_net *net) {
+    int64_t most = 1;
+    for (int i = 0; i < net->n_layers; i++) {
+        const ep_layer *layer = &net->layers[i];
+        if (layer->kind->least_rows) {
+            most = ep_max(most, layer->kind->least_rows(layer, net->axes, net->values));
+        }
+    }
+    return most;
+}
+
+int64_t ep_net_held(const ep_net *net) {
+    const ep_slab *slabs[] = {net->numbers, net->gradients, net->first,    net->second,
+                              net->x,       net->dx,        net->workspace};
+    int64_t n = 0;
+    for (int i = 0; i < EP_COUNT(slabs); i++) {
+        n += slabs[i] ? slabs[i]->n : 0;
+    }
+    return n;
 }
 
 int64_t ep_net_infer_rows(const ep_net *net) {

@@ -24,7 +24,8 @@ typedef struct {
 
 struct ep_plan {
     uint64_t seed;
-    int n_axes, n_values, n_layers, n_tensors, n_populations;
+    int n_axes, n_values, n_layers, n_tensors;
+    int n_populations; /* that selection acts on: once built, none on an axis of the output */
     ep_axis *axes;
     ep_value *values; /* 0: the input; then outputs and saved, in order of declaration */
     ep_layer *layers;
@@ -56,6 +57,13 @@ void ep_net_free(ep_net *net);
 /* Adds a layer reading values `input`; takes a copy of `config`. Returns the value it writes or -1. */
 int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs, const int *input,
                const void *config, ep_error *error);
+/* Builds a mortal axis at a living shape: only its populations of these birth ids, ascending, which
+ * are copied. Called after the layers were added, before ep_net_build. */
+bool ep_net_narrow(ep_net *net, int axis, int64_t n, const int64_t *id, ep_error *error);
+/* Elements of all tensors at the living shape; -1: more than can be counted. */
+int64_t ep_net_elements(const ep_net *net);
+/* Elements of the input of one sample at the founding shape. */
+int64_t ep_net_founding_width(const ep_net *net);
 /* Lays out, allocates and fills. The last layer's output is the network's. */
 bool ep_net_build(ep_net *net, ep_error *error);
 /* Room for `rows` samples of training. Keeps what is there when it is enough. */
@@ -74,6 +82,12 @@ EP_INLINE int64_t ep_net_parameters_of(const ep_net *net, int tensor) {
     return net->tensors[tensor].role <= EP_EVOLVED ? net->tensors[tensor].n : 0;
 }
 int64_t ep_net_parameters(const ep_net *net);
+/* The input is ids, whole numbers from 0 to one less than this; 0: any numbers. */
+int64_t ep_net_ids(const ep_net *net);
+/* Samples that a training batch must have for every layer to do anything. */
+int64_t ep_net_least_rows(const ep_net *net);
+/* Elements of all slabs that the network holds. */
+int64_t ep_net_held(const ep_net *net);
 double ep_net_flops(const ep_net *net, const ep_axis *axes);
 /* Index of a tensor by name, or -1. */
 int ep_net_tensor(const ep_net *net, const char *name);

@@ -1,6 +1,7 @@
 /* shape: see shape.h. */
 #include "shape.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 int64_t ep_axes_size(const ep_axis *axes, int rank, const int *axis) {
@@ -9,6 +10,14 @@ int64_t ep_axes_size(const ep_axis *axes, int rank, const int *axis) {
         n = ep_times(n, axes[axis[d]].n);
     }
     return n;
+}
+
+bool ep_axis_found(ep_axis *axis) {
+    axis->birth = malloc((size_t)ep_max(1, axis->n) * sizeof *axis->birth);
+    for (int64_t j = 0; axis->birth && j < axis->n; j++) {
+        axis->birth[j] = (int32_t)j;
+    }
+    return axis->birth != NULL;
 }
 
 int64_t ep_layout(const ep_axis *axes, ep_tensor *tensors, int n, int64_t begin[EP_ROLES + 1]) {

@@ -41,6 +41,9 @@ EP_INLINE int64_t ep_birth(const ep_axis *axis, int64_t j) {
     return axis->birth ? axis->birth[j] : j;
 }
 
+/* Gives an axis the birth ids 0 .. n - 1, in memory of its own. False: there is none. */
+bool ep_axis_found(ep_axis *axis);
+
 /* Sets `at` and `n` of every tensor for the axes as they are, role after role, each tensor on a
  * line of its own, and begin[role] .. begin[role + 1] of every role. Returns the numbers needed, or
  * -1 if they cannot be counted. */

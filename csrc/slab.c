@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <fcntl.h>
 #include <sys/mman.h>
 #endif
 
@@ -26,16 +27,92 @@ static bool told_to_fail(void) {
 }
 #endif
 
-/* More than the machine's memory can never be filled: refuse it here, where the caller can still
- * be told, and not where an optimistic kernel ends the process. */
+/* ---- how much memory there is ---------------------------------------------------------------- */
+
+#ifdef __linux__
+enum { TEXT = 4096, NAME = 64 };
+
+/* Read the start of a file as text; its length, or -1. */
+static int64_t read_text(const char *path, char text[TEXT]) {
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    int64_t n = file < 0 ? -1 : read(file, text, TEXT - 1);
+    if (file >= 0) {
+        close(file);
+    }
+    text[n < 0 ? 0 : n] = 0;
+    return n;
+}
+
+/* Return the smallest limit of a control group and of those it lies in, at most `least`. A limit
+ * that cannot be read, or is "max", is none. */
+static int64_t least_limit(const char *root, char *group, const char *file, int64_t least) {
+    for (;;) {
+        char path[TEXT + 2 * NAME], text[TEXT];
+        ep_format(path, sizeof path, "%s%s/%s", root, group, file);
+        if (read_text(path, text) > 0 && text[0] >= '0' && text[0] <= '9') {
+            long long limit = strtoll(text, NULL, 10);
+            least = limit > 0 && limit < least ? limit : least;
+        }
+        char *last = strrchr(group, '/');
+        if (!last) {
+            return least;
+        }
+        *last = 0;
+    }
+}
+
+/* /proc/self/cgroup has a line "number:controllers:/path" for every hierarchy. */
+static int64_t group_limit(int64_t least) {
+    char text[TEXT];
+    if (read_text("/proc/self/cgroup", text) <= 0) {
+        return least;
+    }
+    for (char *line = text, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next) {
+            *next++ = 0;
+        }
+        char *controllers = strchr(line, ':'),
+             *path = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!path) {
+            continue;
+        }
+        *path++ = 0;
+        if (strcmp(controllers, ":memory") == 0) {
+            least = least_limit("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes", least);
+        } else if (strcmp(controllers, ":") == 0) {
+            least = least_limit("/sys/fs/cgroup", path, "memory.max", least);
+        }
+    }
+    return least;
+}
+#endif
+
+/* What cannot be filled is refused here, where the caller can still be told, and not where an
+ * optimistic kernel ends the process. Small requests are not worth reading files for. */
 static bool exceeds_machine(int64_t bytes) {
+    const int64_t small = 64 << 20;
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page > 0 && bytes / page >= pages;
+    int64_t most = pages > 0 && page > 0 ? ep_times(pages, page) : -1;
+    most = most < 0 ? INT64_MAX : most;
+#ifdef __linux__
+    most = bytes > small ? group_limit(most) : most;
+#endif
+    return bytes > small && bytes >= most;
+}
+
+static int64_t bytes_of(int64_t n) {
+    int64_t padded = n < 0 || n > INT64_MAX / 16 ? -1 : n + 2 * (int64_t)EP_LINE;
+    return ep_times(padded, sizeof(ep_real));
+}
+
+bool ep_slab_fits(int64_t n) {
+    int64_t bytes = bytes_of(n);
+    return bytes >= 0 && !exceeds_machine(bytes);
 }
 
 ep_slab *ep_slab_new(int64_t n) {
-    int64_t padded = n < 0 || n > INT64_MAX / 16 ? -1 : n + 2 * (int64_t)EP_LINE;
-    int64_t bytes = ep_times(padded, sizeof(ep_real));
+    int64_t bytes = bytes_of(n);
     if (bytes < 0 || exceeds_machine(bytes)) {
         return NULL;
     }

@@ -14,6 +14,9 @@ typedef struct {
     atomic_int references;
 } ep_slab;
 
+/* True if slabs of n elements in all, those there are and those to come, fit into the memory that
+ * this process may use: the machine's, or less where a control group limits it. False for n < 0. */
+bool ep_slab_fits(int64_t n);
 /* A slab of n zeros with one reference, or NULL: no memory, or more than the machine has. */
 ep_slab *ep_slab_new(int64_t n);
 ep_slab *ep_slab_keep(ep_slab *slab);

@@ -31,8 +31,7 @@ typedef struct {
     ep_error *error;
     int32_t *living;
     ep_intake intake;
-    int64_t positions, outputs; /* predictions per sample, numbers per prediction */
-    size_t target_bytes;        /* per sample */
+    ep_targets targets;
     draw draws[2];
     ep_real *loss, *hit;        /* per prediction of the batch */
     ep_task *found,
@@ -42,7 +41,9 @@ typedef struct {
     int64_t shared_rows; /* the rows the tasks were shared out for; -1: the shape has changed */
     queue *queues; /* one a worker */
     double *norms;              /* partial sums of the gradient's norm */
-    int64_t n_norms;
+    struct {
+        int64_t batch, predictions, tasks, norms; /* elements allocated above */
+    } room;
     atomic_llong next_norm, next_update;
     int64_t s;                  /* step of this job in work */
     double scale;               /* of the gradient, by clipping */
@@ -51,14 +52,14 @@ typedef struct {
 
 /* ---- the loss -------------------------------------------------------------------------------- */
 
-static void shape_targets(const ep_net *net, const ep_regime *regime, int64_t *positions,
-                          int64_t *outputs, size_t *bytes) {
+ep_targets ep_targets_of(const ep_net *net, const ep_loss *loss) {
     const ep_value *out = ep_net_output(net);
-    *outputs = net->axes[out->axis[out->rank - 1]].n;
-    *positions = *outputs ? out->width / *outputs : 0;
-    *bytes = (size_t)*positions * (regime->loss->target == EP_TARGET_CLASS
-                                       ? sizeof(int64_t)
-                                       : (size_t)*outputs * sizeof(ep_real));
+    ep_targets t = {.outputs = net->axes[out->axis[out->rank - 1]].n};
+    t.positions = t.outputs ? out->width / t.outputs : 0;
+    t.bytes = (size_t)t.positions * (loss->target == EP_TARGET_CLASS
+                                         ? sizeof(int64_t)
+                                         : (size_t)t.outputs * sizeof(ep_real));
+    return t;
 }
 
 static void draw_targets(const ep_regime *regime, const ep_table *y, const int64_t *order,
@@ -70,11 +71,12 @@ static void draw_targets(const ep_regime *regime, const ep_table *y, const int64
     }
 }
 
-static double weigh(const ep_regime *regime, const void *targets, int64_t predictions, size_t bytes,
-                    double *counted) {
+static double weigh(const ep_regime *regime, const void *targets, int64_t rows,
+                    const ep_targets *of, double *counted) {
     double sum = 0;
+    size_t bytes = of->positions ? of->bytes / (size_t)of->positions : 0;
     *counted = 0;
-    for (int64_t i = 0; i < predictions; i++) {
+    for (int64_t i = 0; i < rows * of->positions; i++) {
         double weight = regime->loss->weight(regime->loss_config,
                                              (const char *)targets + (size_t)i * bytes);
         sum += weight;
@@ -122,6 +124,9 @@ static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t rows, i
 /* ---- clipping: norm over fixed blocks, so that its bits are the same for any crew ------------- */
 
 static int64_t trained_numbers(const ep_net *net) { return net->begin[EP_EVOLVED]; }
+static int64_t norm_blocks(const ep_net *net) {
+    return (trained_numbers(net) + NORM_BLOCK - 1) / NORM_BLOCK;
+}
 
 static double norm2_of_block(const ep_net *net, int64_t block) {
     int64_t a = block * NORM_BLOCK, n = ep_min(NORM_BLOCK, trained_numbers(net) - a);
@@ -142,7 +147,7 @@ static double norm2_of_block(const ep_net *net, int64_t block) {
 
 static double clip_scale(const run *r) {
     double sum = 0;
-    for (int64_t i = 0; i < (trained_numbers(r->net) + NORM_BLOCK - 1) / NORM_BLOCK; i++) {
+    for (int64_t i = 0; i < norm_blocks(r->net); i++) {
         sum += r->norms[i];
     }
     double norm = sqrt(sum);
@@ -170,8 +175,7 @@ static void draw_batch(run *r, int64_t s) {
     d->rows = ep_batch_order(job->x.rows, job->batch, job->first + s, job->shuffle, job->seed,
                              d->order);
     draw_targets(r->regime, &job->y, d->order, 0, d->rows, d->targets);
-    d->weight = weigh(r->regime, d->targets, d->rows * r->positions,
-                      r->positions ? r->target_bytes / (size_t)r->positions : 0, &d->counted);
+    d->weight = weigh(r->regime, d->targets, d->rows, &r->targets, &d->counted);
 }
 
 /* This worker's rows: gather, forward, loss, backward. */
@@ -186,10 +190,12 @@ static void do_rows(run *r, ep_pass *pass) {
     ep_gather_inputs(&r->job->x, &r->intake, d->order, pass->r0, pass->r1, r->job->first + r->s,
                      pass->x + in->at * pass->capacity + pass->r0 * in->width);
     ep_net_forward(net, pass);
-    int64_t at = pass->r0 * r->positions, place = out->at * pass->capacity + pass->r0 * out->width;
+    int64_t positions = r->targets.positions, at = pass->r0 * positions;
+    int64_t place = out->at * pass->capacity + pass->r0 * out->width;
     ep_real scale = d->weight > 0 ? (ep_real)(1 / d->weight) : 0;
-    r->regime->loss->measure(r->regime->loss_config, n * r->positions, r->outputs, pass->x + place,
-                             (char *)d->targets + (size_t)pass->r0 * r->target_bytes, scale,
+    r->regime->loss->measure(r->regime->loss_config, n * positions, r->targets.outputs,
+                             pass->x + place,
+                             (char *)d->targets + (size_t)pass->r0 * r->targets.bytes, scale,
                              r->loss + at, r->hit + at, pass->dx + place);
     ep_net_backward(net, pass);
 }
@@ -197,7 +203,28 @@ static void do_rows(run *r, ep_pass *pass) {
 /* Every worker sums the same numbers in the same order and so decides alike. */
 static double mean_loss(const run *r) {
     const draw *d = &r->draws[r->s & 1];
-    return d->weight > 0 ? sum_of(r->loss, d->rows * r->positions) / d->weight : 0;
+    return d->weight > 0 ? sum_of(r->loss, d->rows * r->targets.positions) / d->weight : 0;
+}
+
+/* Derive all that a step needs from the network's present shape: at the start of a call and after
+ * every removal. Nothing else here may keep a number that depends on the shape. */
+static void derive(run *r) {
+    const ep_net *net = r->net;
+    r->targets = ep_targets_of(net, r->regime->loss);
+    r->intake.living = ep_living_inputs(net, r->living) ? r->living : NULL;
+    r->intake.width = net->values[0].width;
+    r->shared_rows = -1;
+}
+
+/* True if what derive() gives fits into what was allocated for the founding shape of the call. A
+ * removal never changes the targets: the output's axes are not mortal (ep_net_build). */
+static bool fits(const run *r, const ep_targets *before) {
+    const ep_net *net = r->net;
+    return r->targets.positions == before->positions && r->targets.outputs == before->outputs &&
+           r->targets.bytes == before->bytes && net->capacity >= r->room.batch &&
+           r->room.batch * r->targets.positions <= r->room.predictions &&
+           norm_blocks(net) <= r->room.norms && net->workers >= r->workers &&
+           ep_net_tasks_most(net, r->workers) <= r->room.tasks;
 }
 
 /* The gradient's tasks, each with an owner that is the same in every step: what a share's optimizer
@@ -211,6 +238,7 @@ static void share_tasks(run *r) {
         return;
     }
     r->shared_rows = r->net->rows;
+    EP_ASSERT(ep_net_tasks(r->net, workers, NULL) <= r->room.tasks);
     int64_t n = ep_net_tasks(r->net, workers, r->found), at = 0;
     for (int w = 0; w < workers; w++) {
         r->owned[w] = at;
@@ -248,7 +276,7 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
     r->record->weight[r->s] = d->weight;
     r->record->counted[r->s] = d->counted;
     net->terms = d->counted;
-    r->record->hits[r->s] = sum_of(r->hit, d->rows * r->positions);
+    r->record->hits[r->s] = sum_of(r->hit, d->rows * r->targets.positions);
     ep_net_track(net, pass);
     net->step++;
     r->record->steps = r->s + 1;
@@ -261,9 +289,9 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
             !ep_evolve_compact(net, e, chronicle, r->error)) {
             r->stop = true;
         } else if (chronicle->compactions != before) {
-            r->intake.living = ep_living_inputs(net, r->living) ? r->living : NULL;
-            r->intake.width = net->values[0].width;
-            r->shared_rows = -1;
+            ep_targets targets = r->targets;
+            derive(r);
+            EP_ASSERT(fits(r, &targets));
         }
     }
     if (++r->s >= job->steps || r->stop) {
@@ -295,9 +323,19 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
             }
             return;
         }
+        const ep_layer *unsound = ep_net_unsound(r->net, &pass); /* every worker finds the same */
+        if (unsound) {
+            if (part == 0) {
+                ep_fail(r->error, EP_DIVERGED,
+                        "%s: the variance of the batch overflows at step %lld; the update was not "
+                        "applied; scale the input down",
+                        unsound->name, (long long)r->net->step);
+            }
+            return;
+        }
         do_gradients(r, &pass, part, parts);
         if (r->regime->clip > 0) {
-            int64_t blocks = (trained_numbers(r->net) + NORM_BLOCK - 1) / NORM_BLOCK;
+            int64_t blocks = norm_blocks(r->net);
             ep_crew_wait(crew);
             for (int64_t i; (i = ep_crew_claim(&r->next_norm)) < blocks;) {
                 r->norms[i] = norm2_of_block(r->net, i);
@@ -358,22 +396,23 @@ static bool reserve(run *r) {
         return false;
     }
     net->rows = batch;
-    int64_t predictions = ep_max(1, batch * r->positions);
-    int64_t norms = trained_numbers(net) / NORM_BLOCK + 1;
+    r->room.batch = batch;
+    r->room.predictions = ep_max(1, batch * r->targets.positions);
+    r->room.norms = norm_blocks(net) + 1;
+    r->room.tasks = ep_net_tasks_most(net, r->workers) + 1;
     bool ok = true;
     for (int i = 0; i < 2; i++) {
         r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));
-        r->draws[i].targets = malloc((size_t)batch * r->target_bytes + 1);
+        r->draws[i].targets = malloc((size_t)batch * r->targets.bytes + 1);
         ok = ok && r->draws[i].order && r->draws[i].targets;
     }
-    r->loss = malloc((size_t)predictions * sizeof *r->loss);
-    r->hit = malloc((size_t)predictions * sizeof *r->hit);
-    size_t tasks = (size_t)(ep_net_tasks(net, r->workers, NULL) + 1);
-    r->found = malloc(tasks * sizeof *r->found);
-    r->tasks = malloc(tasks * sizeof *r->tasks);
-    r->owned = malloc((size_t)(r->workers + 1) * sizeof *r->owned);
+    r->loss = malloc((size_t)r->room.predictions * sizeof *r->loss);
+    r->hit = malloc((size_t)r->room.predictions * sizeof *r->hit);
+    r->found = calloc((size_t)r->room.tasks, sizeof *r->found);
+    r->tasks = calloc((size_t)r->room.tasks, sizeof *r->tasks);
+    r->owned = calloc((size_t)r->workers + 1, sizeof *r->owned);
     r->queues = aligned_alloc(EP_ALIGN, (size_t)r->workers * sizeof *r->queues);
-    r->norms = malloc((size_t)norms * sizeof *r->norms);
+    r->norms = malloc((size_t)r->room.norms * sizeof *r->norms);
     return (ok && r->loss && r->hit && r->found && r->tasks && r->owned && r->queues && r->norms) ||
            ep_fail(r->error, EP_NO_MEMORY, "train: no memory for a batch of %lld",
                    (long long)batch);
@@ -408,11 +447,9 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
     if (job->steps <= 0) {
         return true;
     }
-    shape_targets(net, regime, &r.positions, &r.outputs, &r.target_bytes);
+    derive(&r);
     bool ok = reserve(&r);
     if (ok) {
-        r.intake.living = ep_living_inputs(net, living) ? living : NULL;
-        r.intake.width = net->values[0].width;
         draw_batch(&r, 0);
         net->rows = r.draws[0].rows;
         share_tasks(&r);
@@ -433,22 +470,19 @@ void ep_step_forward(ep_net *net, bool training) {
 }
 
 double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, double *hits) {
-    int64_t positions, outputs;
-    size_t bytes;
-    shape_targets(net, regime, &positions, &outputs, &bytes);
-    int64_t n = net->rows * positions;
-    char *targets = malloc((size_t)net->rows * bytes + 1);
+    ep_targets of = ep_targets_of(net, regime->loss);
+    int64_t n = net->rows * of.positions;
+    char *targets = malloc((size_t)net->rows * of.bytes + 1);
     ep_real *loss = malloc((size_t)ep_max(1, 2 * n) * sizeof *loss);
     double total = NAN;
     if (targets && loss) {
         draw_targets(regime, y, NULL, 0, net->rows, targets);
-        double counted,
-            weight = weigh(regime, targets, n, positions ? bytes / (size_t)positions : 0, &counted);
+        double counted, weight = weigh(regime, targets, net->rows, &of, &counted);
         net->terms = counted;
         ep_pass pass = ep_net_training_pass(net, 0, 1);
         net->lent = false;
         int64_t place = ep_net_output(net)->at * pass.capacity;
-        regime->loss->measure(regime->loss_config, n, outputs, pass.x + place, targets,
+        regime->loss->measure(regime->loss_config, n, of.outputs, pass.x + place, targets,
                               weight > 0 ? (ep_real)(1 / weight) : 0, loss, loss + n,
                               pass.dx + place);
         ep_net_backward(net, &pass);

@@ -20,6 +20,13 @@ typedef struct {
     ep_evolution *evolution;  /* NULL: nobody is selected */
 } ep_regime;
 
+/* The targets of one sample at the network's present shape. */
+typedef struct {
+    int64_t positions, outputs; /* predictions per sample, numbers per prediction */
+    size_t bytes;               /* of a sample's targets, as the loss takes them */
+} ep_targets;
+ep_targets ep_targets_of(const ep_net *net, const ep_loss *loss);
+
 typedef struct {
     ep_table x, y;
     ep_intake intake;

@@ -88,19 +88,41 @@ void ep_net_backward(const ep_net *net, const ep_pass *pass) {
     walk(net, pass, net->n_layers - 1, EP_BACKWARD);
 }
 
-/* Shares of an eighth of what a worker has to do in all (each share reads x and dy anew), but of some
- * 20 us at least, and with numbers that stay in a second-level cache. */
-static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
-    const double least = 2e6;
+/* SHARES parts of the gradient to a worker, each of NUMBERS weights or fewer, which stay in a
+ * second-level cache; at most MOST of a layer. */
+enum { SHARES = 8, NUMBERS = 32768, MOST = 4096 };
+
+static bool has_gradient(const ep_layer *layer) {
+    return layer->kind->gradient && layer->n_tensors > 0 && !layer->shares;
+}
+
+/* Parts of a layer so that each has at most NUMBERS weights. */
+static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
     int64_t n = 0;
     for (int i = 0; i < layer->n_tensors; i++) {
         n += net->tensors[layer->tensor[i]].role == EP_TRACKED ? 0
                                                                : net->tensors[layer->tensor[i]].n;
     }
-    double share = all * (double)net->rows / (8.0 * workers);
+    return n / NUMBERS;
+}
+
+/* Each share reads x and dy anew, so it has an eighth of a worker's work, and some 20 us at least. */
+static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
+    const double least = 2e6;
+    double share = all * (double)net->rows / ((double)SHARES * workers);
     int64_t parts = (int64_t)(layer->work * (double)net->rows / (share > least ? share : least)) +
                     1;
-    return ep_max(1, ep_min(ep_max(parts, n / 32768), 4096));
+    return ep_max(1, ep_min(ep_max(parts, parts_by_size(net, layer)), MOST));
+}
+
+/* A layer has at most 1 + floor(its work / share) parts, or as many as its size asks for. The works
+ * sum to at most SHARES * workers shares, whatever each of them is, and sizes only shrink. */
+int64_t ep_net_tasks_most(const ep_net *net, int workers) {
+    int64_t n = (int64_t)SHARES * workers;
+    for (int i = 0; i < net->n_layers; i++) {
+        n += has_gradient(&net->layers[i]) ? 1 + parts_by_size(net, &net->layers[i]) : 0;
+    }
+    return n;
 }
 
 int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks) {
@@ -111,7 +133,7 @@ int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks) {
     }
     for (int i = net->n_layers - 1; i >= 0; i--) {
         const ep_layer *layer = &net->layers[i];
-        if (!layer->kind->gradient || layer->n_tensors == 0 || layer->shares) {
+        if (!has_gradient(layer)) {
             continue;
         }
         int64_t parts = parts_of(net, layer, workers, all);
@@ -128,6 +150,16 @@ void ep_net_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task
     for (int i = task->layer; i >= 0; i = net->layers[i].partner) {
         net->layers[i].kind->gradient(pass, &net->layers[i], task->part, task->parts);
     }
+}
+
+const ep_layer *ep_net_unsound(const ep_net *net, const ep_pass *pass) {
+    for (int i = 0; i < net->n_layers; i++) {
+        const ep_layer *layer = &net->layers[i];
+        if (layer->kind->sound && !layer->kind->sound(pass, layer)) {
+            return layer;
+        }
+    }
+    return NULL;
 }
 
 void ep_net_track(const ep_net *net, const ep_pass *pass) {

@@ -16,8 +16,12 @@ typedef struct {
 } ep_task;
 /* Number of tasks; fills `tasks` when it is not NULL. Largest layers first. */
 int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks);
+/* No fewer than ep_net_tasks() gives for any number of rows, now or after any removal. */
+int64_t ep_net_tasks_most(const ep_net *net, int workers);
 /* The layer's, and of those that share its mass: one after the other, for they add up. */
 void ep_net_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task);
+/* The first layer whose statistics of this batch are not finite, or NULL; call before the update. */
+const ep_layer *ep_net_unsound(const ep_net *net, const ep_pass *pass);
 void ep_net_track(const ep_net *net, const ep_pass *pass);
 
 #endif

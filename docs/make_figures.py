@@ -1,6 +1,7 @@
 """Train what the documentation shows, and draw it: docs/figures/*.png and facts.md.
 
     python docs/make_figures.py             # all, a few minutes on two processors
+    python docs/make_figures.py vit lenet   # some of them
     python docs/make_figures.py --quick     # the same on little data, to try the script
 
 Every figure is drawn twice, on light and on dark ground, and stored with a palette of colours.
@@ -50,22 +51,11 @@ def train(
     law = ep.Malthusian(lifespan=lifespan)
     selection = ep.Selection(pressure, dynamics=law, min_age=min(100, int(lifespan / 5)))
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(**optimizer))
-    return trainer.fit(data[0], epochs, validation=data[1], progress=False)
+    return trainer.fit(data[0], epochs=epochs, validation_data=data[1], progress=False)
 
 
-def main() -> None:
-    """Everything, in the order of the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args()
-    globals()["OUT"] = options.out
-    options.out.mkdir(parents=True, exist_ok=True)
-    data = ep.datasets.mnist()
-    short = options.quick
-    if short:
-        data = data[0].subset(slice(3200)), data[1].subset(slice(500))
-
+def paper(data: Any, short: bool) -> list[str]:
+    """The network of the paper."""
     net = ep.mlp(784, 512, 256, 10)
     life = 8 if short else 700  # a cosine over n steps has n / 2 generations; 6 lifespans or more
     history = train(net, data, 4 if short else 20, life, 1.5, rate=2e-3, decay=0.5)
@@ -79,15 +69,20 @@ def main() -> None:
     save("price", lambda: plot.price(history, layer="populations1"))
     save("structure", lambda: plot.structure(net))
     save("filters", lambda: plot.filters(net, most=60))
-    facts = [fact("784-512-256-10, pressure 1.5, 20 epochs", net, history)]
+    return [fact("784-512-256-10, pressure 1.5, 20 epochs", net, history)]
 
-    seeing = ep.mlp(784, 300, 100, 10, inputs=True)
-    story = train(seeing, data, 4 if short else 20, life, 1.5, rate=1e-3, decay=0.5)
-    save("features", lambda: plot.features(seeing), 600)
-    facts.append(
-        fact("784-300-100-10 with input populations, pressure 1.5, 20 epochs", seeing, story)
-    )
 
+def features(data: Any, short: bool) -> list[str]:
+    """A network whose input features live and die."""
+    net = ep.mlp(784, 300, 100, 10, inputs=True)
+    life = 8 if short else 700
+    history = train(net, data, 4 if short else 20, life, 1.5, rate=1e-3, decay=0.5)
+    save("features", lambda: ep.plot.features(net), 600)
+    return [fact("784-300-100-10 with input populations, pressure 1.5, 20 epochs", net, history)]
+
+
+def triangle(data: Any, short: bool) -> list[str]:
+    """A game of three strategies; without a network."""
     wins = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     game = ep.simulate(
         ep.Replicator(strength=1, clip=1),
@@ -95,35 +90,76 @@ def main() -> None:
         lambda mass: 0.05 * wins @ (mass / mass.sum()),
         600,
     )
-    save("triangle", lambda: plot.phase(game, labels=["rock", "paper", "scissors"]), 600)
+    names = ["rock", "paper", "scissors"]
+    save("triangle", lambda: ep.plot.phase(game, labels=names), 600)
+    return []
 
-    lenet = ep.lenet5()
-    life = 2 if short else 350
-    story = train(lenet, data, 1 if short else 10, life, 1.5, rate=1e-3, decay=0.5)
-    save("lenet", lambda: plot.structure(lenet))
-    save("kernels", lambda: plot.filters(lenet, "filters1"), 600)
-    facts.append(fact("LeNet-5, pressure 1.5, 10 epochs", lenet, story))
 
-    vit = ep.vit((28, 28, 1), patch=7, dim=64, layers=3, heads=4)
-    life = 2 if short else 350
-    story = train(vit, data, 1 if short else 10, life, 1.5, rate=2e-3, decay=0.1)
-    x, _ = data[1].batch(slice(1))
-    save("heads", lambda: plot.heads(vit, x), 700)
-    save("vit", lambda: plot.survival(story))
-    facts.append(fact("vision transformer, patches of 7 x 7, pressure 1.5, 10 epochs", vit, story))
+def lenet(data: Any, short: bool) -> list[str]:
+    """LeNet-5 and its kernels."""
+    net = ep.lenet5()
+    history = train(net, data, 1 if short else 10, 2 if short else 350, 1.5, rate=1e-3, decay=0.5)
+    save("lenet", lambda: ep.plot.structure(net))
+    save("kernels", lambda: ep.plot.filters(net, "filters1"), 600)
+    return [fact("LeNet-5, pressure 1.5, 10 epochs", net, history)]
 
+
+def vit(data: Any, short: bool) -> list[str]:
+    """A vision transformer, and what its heads attend to in the first test image."""
+    net = ep.vit((28, 28, 1), patch=7, dim=64, layers=3, heads=4)
+    history = train(net, data, 1 if short else 10, 2 if short else 350, 1.5, rate=2e-3, decay=0.1)
+    save("heads", lambda: ep.plot.heads(net, data[1]), 700)
+    save("vit", lambda: ep.plot.survival(history))
+    return [fact("vision transformer, patches of 7 x 7, pressure 1.5, 10 epochs", net, history)]
+
+
+def pareto(data: Any, short: bool) -> list[str]:
+    """Accuracy and size under four pressures."""
     runs = []
     for pressure in (0.75, 1.5, 3, 6):
-        small = ep.mlp(784, 512, 256, 10)
+        net = ep.mlp(784, 512, 256, 10)
         life = 6 if short else 700
-        runs.append(train(small, data, 3 if short else 20, life, pressure, rate=2e-3, decay=0.5))
+        runs.append(train(net, data, 3 if short else 20, life, pressure, rate=2e-3, decay=0.5))
     published = {"L0": (69_300, 1.4), "SBP": (48_600, 1.55), "VIBNet": (9_560, 1.6)}
-    save(
-        "pareto",
-        lambda: plot.pareto({"pressure 0.75, 1.5, 3 and 6": runs}, reference=published),
-    )
+    title = "pressure 0.75, 1.5, 3 and 6"
+    save("pareto", lambda: ep.plot.pareto({title: runs}, reference=published))
+    return []
+
+
+PARTS = {part.__name__: part for part in (paper, features, triangle, lenet, vit, pareto)}
+
+
+def main() -> None:
+    """Everything, in the order of the page, or some of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"part: expected {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    globals()["OUT"] = options.out
+    options.out.mkdir(parents=True, exist_ok=True)
+    data = ep.datasets.mnist()
+    if options.quick:
+        data = data[0].subset(slice(3200)), data[1].subset(slice(500))
+    made = [
+        line
+        for name, part in PARTS.items()
+        if not options.parts or name in options.parts
+        for line in part(data, options.quick)
+    ]
+    write_facts(OUT / "facts.md", made)
+
+
+def write_facts(path: Path, made: list[str]) -> None:
+    """Write the table of the runs; rows of runs that were not made again stay."""
     head = "| network | test accuracy | alive | multiply-adds |\n|---|---|---|---|\n"
-    (OUT / "facts.md").write_text(head + "".join(facts))
+    kept = path.read_text().removeprefix(head).splitlines(True) if path.exists() else []
+    rows = {line.split("|")[1]: line for line in kept}
+    rows |= {line.split("|")[1]: line for line in made}
+    path.write_text(head + "".join(rows.values()))
 
 
 def fact(what: str, net: Any, history: Any) -> str:

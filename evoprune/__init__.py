@@ -9,14 +9,15 @@ every array.
     train, test = ep.datasets.mnist()
     net = ep.mlp(784, 512, 256, 10)
     trainer = ep.Trainer(net, selection=ep.Selection(pressure=1.5))
-    history = trainer.fit(train, epochs=20, validation=test)
+    history = trainer.fit(train, epochs=20, validation_data=test)
 """
 
 from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
 
-from evoprune import datasets, plot
+from evoprune import datasets, export, plot
+from evoprune.bridges.export import from_torch, to_torch
 from evoprune.common.errors import Diverged, FileFormatError, NothingCanDie
 from evoprune.common.threads import get_threads, set_threads
 from evoprune.nets.layers import (
@@ -46,8 +47,9 @@ from evoprune.nets.layers import (
     neurons,
 )
 from evoprune.nets.network import Network, Sequential, load
+from evoprune.nets.published import load_resnet
 from evoprune.nets.sampling import generate
-from evoprune.nets.zoo import charlm, cnn, lenet5, load_resnet, mlp, resnet, vit
+from evoprune.nets.zoo import charlm, cnn, lenet5, mlp, resnet, vit
 from evoprune.records.history import History
 from evoprune.selection.budget import Budget
 from evoprune.selection.community import Community
@@ -147,8 +149,10 @@ __all__ = [
     "cosine",
     "datasets",
     "dynamics",
+    "export",
     "filters",
     "fitness",
+    "from_torch",
     "generate",
     "get_threads",
     "heads",
@@ -162,6 +166,7 @@ __all__ = [
     "resnet",
     "set_threads",
     "simulate",
+    "to_torch",
     "vit",
     "warmup",
 ]

@@ -1,6 +1,6 @@
 """Data sets: MNIST comes with the package, others are read from files or from arrays.
 
-Each function gives `Dataset` objects, mostly a pair (train, test), with the normalisation of the
+Each function gives `Dataset` objects, mostly a pair (train, test), with the normalization of the
 training set for both.
 """
 

@@ -50,7 +50,7 @@ def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[
             accuracy.append(net.evaluate(test).accuracy)
             pauses += time.perf_counter() - pause
 
-    trainer.fit(train, epochs, BATCH, callbacks=[Story()], progress=False)
+    trainer.fit(train, epochs=epochs, batch_size=BATCH, callbacks=[Story()], progress=False)
     return {"seconds": seconds, "accuracy": accuracy, "alive": list(net.alive.values())}
 
 

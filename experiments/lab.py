@@ -134,8 +134,7 @@ class Moved:
     """Shuffled batches of images of 28 x 28, each moved by up to `shift` pixels each way."""
 
     def __init__(self, data: Any, job: Job) -> None:
-        rows = slice(None) if data.rows is None else data.rows
-        self.x, self.y = np.asarray(data.x[rows]).reshape(-1, 28, 28), np.asarray(data.y[rows])
+        self.x, self.y = data.x.reshape(-1, 28, 28), data.y
         self.batch, self.shift = job.batch, job.shift
         self.random = np.random.default_rng(job.seed)
 
@@ -206,7 +205,7 @@ def work(job: Job, quick: bool) -> Row:
         net.scale_input(read.shift, read.scale)
     begin = time.perf_counter()
     try:
-        trainer.fit(train, job.epochs, job.batch, progress=False, augment=augment)
+        trainer.fit(train, epochs=job.epochs, batch_size=job.batch, progress=False, augment=augment)
     except ep.Diverged as error:
         return {"diverged": str(error)}
     row = {"seconds": round(time.perf_counter() - begin, 2), **facts(net, read)}

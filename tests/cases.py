@@ -54,7 +54,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
     made.append({"kind": kind, "name": "it", "inputs": inputs, "config": case["config"]})
     whole = {"seed": 5, "input": list(case["input"]), "layers": made}
     facts = core.Network(whole).describe()
-    mortal = {axis["name"] for axis in facts["axes"] if axis["mortal"]}
+    mortal = {t["axes"][0] for t in facts["tensors"] if t["role"] == "evolved"}  # once headed
     output = facts["layers"][-1]["output"]
     for d in [] if lent or kind in COUPLE else behind or BEHIND.get(kind, (-1,)):
         if output[d] not in mortal:

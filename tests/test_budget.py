@@ -31,7 +31,7 @@ def trainer(**budget):
 )
 def test_a_size_is_reached(data, budget, size):
     one = trainer(**budget)
-    history = one.fit(data, 160, 60, progress=False)
+    history = one.fit(data, epochs=160, batch_size=60, progress=False)
     wish = next(iter(budget.values()))
     assert 0.85 * wish < size(one.network) < 1.1 * wish
     assert len(np.unique(history["pressure"])) > 5
@@ -63,7 +63,7 @@ def test_pressure_rises_while_the_network_is_too_big():
 
 def test_masses_rest_when_the_size_is_reached(data):
     one = trainer(alive=0.6)
-    history = one.fit(data, 160, 60, progress=False)
+    history = one.fit(data, epochs=160, batch_size=60, progress=False)
     assert sum(one.network.alive.values()) <= 0.6 * 112
     mass = history.trajectories()
     still = np.flatnonzero((mass[1:] == mass[:-1]).sum(1) == history.alive()[1:])
@@ -74,9 +74,9 @@ def test_masses_rest_when_the_size_is_reached(data):
 @pytest.mark.parametrize("at", [13.4, 30.0, 35.15])
 def test_a_stopped_run_goes_on_as_if_it_had_not(data, tmp_path, at):
     whole = trainer(macs=0.45)
-    expected = whole.fit(data, 40, 60, progress=False)
+    expected = whole.fit(data, epochs=40, batch_size=60, progress=False)
     first = trainer(macs=0.45)
-    first.fit(data, 40, 60, progress=False, until=at)
+    first.fit(data, epochs=40, batch_size=60, progress=False, until=at)
     first.save(tmp_path / "state")
     second = trainer(macs=0.45)
     second.restore(tmp_path / "state")

@@ -64,6 +64,7 @@ def test_an_entry_says_what_it_is(group, name):
         "optimizers": {"moments": int},
         "fitness": {"needs": list},
         "dynamics": {"needs": list, "conserves": bool, "states": int},
+        "selection": {},
     }[group]
     for key, kind in extra.items():
         assert isinstance(entry[key], kind)
@@ -209,8 +210,8 @@ def test_settings_survive_hostile_numbers():
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
 def test_every_law_has_its_twin(group, name):
-    if group == "layers":
-        pytest.skip("the twins of layers are checked with the layers")
+    if group in ("layers", "selection"):
+        pytest.skip("the twins of layers and of selection are checked with them")
     twins = dynamics if group == "dynamics" else laws
     assert callable(getattr(twins, name, None)), f"write {name} in {twins.__name__}"
 

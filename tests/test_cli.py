@@ -2,74 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import struct
+import csv
+import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from shells import HEAD, TRAIN, env, make_folder, make_run, run, write_idx
 
 import evoprune as ep
 from evoprune.shell import cli
-
-
-def write_idx(path, array):
-    head = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    path.write_bytes(head + array.tobytes())
+from evoprune.training.live import Table
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A little MNIST: 600 images to train on and 200 to test on, of 6 x 6 pixels."""
-    root = tmp_path_factory.mktemp("little")
-    random = np.random.default_rng(0)
-    shapes = random.integers(0, 256, (10, 6, 6))
-    for part, n in (("train", 600), ("t10k", 200)):
-        labels = random.integers(0, 10, n).astype(np.uint8)
-        images = np.clip(shapes[labels] + random.normal(0, 60, (n, 6, 6)), 0, 255)
-        write_idx(root / f"{part}-images-idx3-ubyte", images.astype(np.uint8))
-        write_idx(root / f"{part}-labels-idx1-ubyte", labels)
-    return root
-
-
-def run(*arguments):
-    """The command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "evoprune", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-HEAD = ["epoch", "loss", "accuracy", "held", "out", "living", "upkeep", "ms/step"]
-TRAIN = (
-    "--widths",
-    "24,16",
-    "--epochs",
-    "12",
-    "--batch",
-    "20",
-    "--pressure",
-    "1",
-    "--lifespan",
-    120,
-)
+    return make_folder(tmp_path_factory.mktemp("little"))
 
 
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
-    """(what was printed, folder of results) of a training run."""
-    out = tmp_path_factory.mktemp("out") / "deep" / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        lines = []
-        patch.setattr("builtins.print", lambda *a, **k: lines.append(" ".join(map(str, a))))
-        status = cli.main(["train", str(folder), *map(str, TRAIN), "--out", str(out)])
-    assert status == 0
-    return "\n".join(lines), out
+    return make_run(folder, tmp_path_factory.mktemp("out"))
 
 
 def test_training_prints_a_table_as_it_goes(trained):
@@ -104,7 +58,8 @@ def test_a_budget_takes_the_place_of_a_pressure(folder, tmp_path, capsys):
 def test_training_leaves_files(trained, folder):
     text, out = trained
     files = ["model.safetensors", "history.npz", "trajectories.png", "history.png"]
-    assert sorted(p.name for p in out.iterdir()) == sorted(files)
+    more = ["metrics.json", "state.safetensors", "run.json"]
+    assert sorted(p.name for p in out.iterdir()) == sorted(files + more)
     for name in files:
         assert str(out / name) in text
     net, history = ep.load(out / "model.safetensors"), ep.History.load(out / "history.npz")
@@ -194,7 +149,18 @@ def test_show(trained, capsys):
         (["train", "FOLDER", "--dynamics", "moran", "--lifespan", "9"], "only the malthusian"),
         (["train", "FOLDER", "--batch", "0"], "batch"),
         (["train", "FOLDER", "--epochs", "-1"], "epochs"),
-        (["train", "FOLDER", "--threads", "0"], "n: expected"),
+        (["train", "FOLDER", "--threads", "0"], "--threads: expected a whole number from 1"),
+        (["train", "FOLDER", "--seed", "-1"], "--seed: expected a whole number from 0"),
+        (["train", "FOLDER", "--widths", ","], "--widths: expected numbers"),
+        (["train", "FOLDER", "--rate", "nan"], "--rate: expected a number"),
+        (["train", "FOLDER", "--heads", "3"], "--heads: mlp has no such choice.*vit, charlm"),
+        (["train", "FOLDER", "--net", "lenet5", "--widths", "3"], "--widths: lenet5 has no such"),
+        (["train", "FOLDER", "--net", "vit", "--context", "3"], "--context: vit has no such"),
+        (["train", "FOLDER", "--data", "."], "--data: not with a folder"),
+        (["resume", "nowhere"], "nowhere/run.json: no such file"),
+        (["evaluate", "nothing.safetensors", "mnist"], "nothing.safetensors"),
+        (["export", "nothing.safetensors", "net.xyz"], "a name that ends in .onnx"),
+        (["sweep", "nothing.toml"], "nothing.toml: no such file"),
     ],
 )
 def test_bad_requests_are_one_line_and_status_2(
@@ -203,6 +169,7 @@ def test_bad_requests_are_one_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     arguments = [str(folder) if a == "FOLDER" else a for a in arguments]
     assert cli.main(arguments) == 2
+    assert not list(tmp_path.iterdir())  # no folder is made before all was looked at
     error = capsys.readouterr().err
     assert error.startswith("evoprune: ")
     assert error.count("\n") == 1
@@ -229,21 +196,170 @@ def test_help_and_version():
     assert run("--version").stdout.startswith("evoprune ")
 
 
-def test_ctrl_c_writes_what_there_is(folder, tmp_path):
-    command = [sys.executable, "-m", "evoprune", "train", str(folder), *map(str, TRAIN)]
-    command += ["--epochs", "100000", "--out", str(tmp_path / "run")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:  # until the first epochs are through
-            if line.split()[:1] == ["3"]:
-                break
-        os.kill(process.pid, signal.SIGINT)
-        begin = time.perf_counter()
-        rest = process.stdout.read()
-        status = process.wait(60)
-        took = time.perf_counter() - begin
-    assert status == 130
-    assert "interrupted after" in rest
-    assert took < 20
-    history = ep.History.load(tmp_path / "run" / "history.npz")
-    assert history.interrupted
-    assert ep.load(tmp_path / "run" / "model.safetensors").step == history.steps_done
+SMALL_TEXT = ["--steps", "20", "--dim", "16", "--layers", "1", "--heads", "1", "--context", "8"]
+
+
+@pytest.mark.parametrize("letters", ["abcdefgh ", "äöüß€ "])
+def test_a_text_without_new_lines_in_any_encoding(letters, tmp_path):
+    """The sample that is printed can be neither begun with a new line nor written in ASCII."""
+    file, out = tmp_path / "text.txt", tmp_path / "out"
+    file.write_text(letters * 80, encoding="utf-8")
+    command = [sys.executable, "-m", "evoprune", "train", "text", "--data", str(file)]
+    done = subprocess.run(
+        [*command, *SMALL_TEXT, "--epochs", "1", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=env() | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert ep.load(out / "model.safetensors").notes["vocabulary"] == "".join(sorted(set(letters)))
+    assert "Traceback" not in done.stderr
+    model = ep.load(out / "model.safetensors")
+    assert len(ep.generate(model, length=5)) == 5
+
+
+def test_a_short_run_says_plainly_that_nothing_can_die(folder, tmp_path):
+    done = run("train", folder, "--widths", "4", "--epochs", "1", "--out", tmp_path / "out")
+    assert done.returncode == 0
+    assert done.stderr.startswith("evoprune: nobody can become extinct in this run")
+    assert "give --lifespan a smaller number" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_options_in_a_file(folder, tmp_path, capsys):
+    config, out = tmp_path / "run.toml", tmp_path / "out"
+    lines = [f'dataset = "{folder}"', "widths = [6, 5]", "epochs = 3", "inputs = true"]
+    lines += ["budget = 0.5", "batch_size = 50", "lifespan = 20"]
+    config.write_text("\n".join(lines))
+    arguments = ["train", "--config", str(config), "--epochs", "2", "--out", str(out)]
+    assert cli.main(arguments) == 0
+    history = ep.History.load(out / "history.npz")
+    assert history.epochs == 2  # the command line wins
+    assert history.layers == ("features", "populations1", "populations2")
+    assert history.born == (36, 6, 5)
+    assert history.per_epoch == 12
+    assert "Budget(macs=0.5)" in history.settings["selection"]
+    config.write_text(f'dataset = "{folder}"\nepoch = 3\n')
+    capsys.readouterr()
+    assert cli.main(arguments) == 2
+    assert "no option 'epoch'; did you mean epochs?" in capsys.readouterr().err
+    config.write_text("epochs 3")
+    assert cli.main(arguments) == 2
+    assert "run.toml: no TOML" in capsys.readouterr().err
+
+
+def test_a_summary_and_its_metrics(trained):
+    text, out = trained
+    metrics = json.loads((out / "metrics.json").read_text())
+    net, history = ep.load(out / "model.safetensors"), ep.History.load(out / "history.npz")
+    assert metrics["alive"] == sum(net.alive.values())
+    assert metrics["born"] == 40
+    assert (metrics["macs"], metrics["founding_macs"]) == (net.flops, 36 * 24 + 24 * 16 + 16 * 10)
+    assert metrics["validation_accuracy"] == history["validation_accuracy"][-1]
+    ms = history["ms_per_step"]
+    assert metrics["speed_up"] == ms[0] / ms[-1]
+    assert f"populations  40 -> {metrics['alive']}" in text
+    assert f"accuracy     {100 * metrics['validation_accuracy']:.2f} %" in text
+    assert f"step         {ms[0]:.3g} -> {ms[-1]:.3g} ms" in text
+
+
+def test_a_history_as_a_table_json_and_csv(trained, capsys):
+    _, out = trained
+    history = ep.History.load(out / "history.npz")
+    assert cli.main(["show", str(out / "history.npz")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith("epoch"))
+    assert [line.split()[0] for line in lines[head + 2 : head + 14]] == [
+        str(i + 1) for i in range(12)
+    ]
+    assert f"{len(history.extinctions)} extinctions" in lines[-1]
+    assert cli.main(["show", str(out / "history.npz"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["epochs"]["loss"] == history["loss"].tolist()
+    assert cli.main(["show", str(out / "history.npz"), "--csv"]) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows[0] == list(history)
+    assert [float(row[rows[0].index("loss")]) for row in rows[1:]] == history["loss"].tolist()
+    assert cli.main(["show", str(out / "model.safetensors"), "--json"]) == 0
+    net = ep.load(out / "model.safetensors")
+    assert json.loads(capsys.readouterr().out)["alive"] == net.alive
+    assert cli.main(["show", str(out)]) == 0
+    both = capsys.readouterr().out
+    assert "alive / born" in both
+    assert "extinctions" in both
+
+
+def test_predicting_and_evaluating(trained, folder, tmp_path, capsys):
+    _, out = trained
+    model, net = str(out / "model.safetensors"), ep.load(out / "model.safetensors")
+    _, test = ep.datasets.idx(folder)
+    classes = net.predict(test.x).argmax(1)
+    assert cli.main(["evaluate", model, str(folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["accuracy"] == pytest.approx((classes == test.y).mean())
+    assert told["samples"] == 200
+    assert cli.main(["predict", model, str(folder)]) == 0
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert rows[0] == ["sample", "prediction"]
+    assert [int(row[1]) for row in rows[1:]] == classes.tolist()
+    np.save(tmp_path / "x.npy", test.x[:5])
+    to = tmp_path / "outputs.npy"
+    arguments = ["predict", model, str(tmp_path / "x.npy"), "--outputs", "--out", str(to)]
+    assert cli.main(arguments) == 0
+    assert np.array_equal(np.load(to), net.predict(test.x[:5]))
+    table = np.column_stack([test.x[:50], test.y[:50]])
+    names = ",".join(f"pixel{i}" for i in range(36)) + ",label"
+    np.savetxt(tmp_path / "t.csv", table, "%d", ",", header=names, comments="")
+    assert cli.main(["evaluate", model, str(tmp_path / "t.csv"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["accuracy"] == pytest.approx((classes[:50] == test.y[:50]).mean())
+    (tmp_path / "t.csv").write_text("1,2\n3,4\n")
+    assert cli.main(["evaluate", model, str(tmp_path / "t.csv")]) == 2
+    assert "expected 36 columns, and a target, got 2 columns" in capsys.readouterr().err
+
+
+def test_measuring_and_looking_at_data(trained, folder, capsys):
+    _, out = trained
+    model = str(out / "model.safetensors")
+    assert cli.main(["bench", model, "--seconds", "0", "--batch", "16", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["speed_up"] == told["founding_ms"] / told["ms"] > 0
+    assert told["founding_macs"] == 36 * 24 + 24 * 16 + 16 * 10
+    assert cli.main(["data", str(folder), "--json"]) == 0
+    train, test = json.loads(capsys.readouterr().out)
+    assert (train["samples"], test["samples"], train["shape"]) == (600, 200, [6, 6, 1])
+    labels = ep.datasets.idx(folder)[0].y
+    assert list(train["classes"].values()) == np.bincount(labels, minlength=10).tolist()
+
+
+def test_misspelt_options_are_named(capsys):
+    for arguments, meant in (
+        (["--verison"], "--version"),
+        (["train", "x", "--epoks=3"], "--epochs"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == 2
+        assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_completion_scripts(capsys):
+    pytest.importorskip("shtab")
+    assert cli.main(["--print-completion", "bash"]) == 0
+    assert "--lifespan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_tables_fit_the_terminal(columns, trained, monkeypatch, capsys):
+    from evoprune.common.table import as_text
+    from evoprune.nets.overview import overview
+
+    _, head, rows, total, _ = overview(ep.load(trained[1] / "model.safetensors"))
+    text = as_text(head, rows, total, columns)
+    assert max(map(len, text.splitlines())) <= columns
+    assert text.splitlines()[0].startswith("layer")
+    history = ep.History.load(trained[1] / "history.npz")
+    if columns >= 80:
+        Table(width=columns).show(history, ep.load(trained[1] / "model.safetensors"))
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= columns

@@ -18,7 +18,7 @@ def run():
     law = ep.Malthusian(lifespan=60)
     selection = ep.Selection(1.0, dynamics=law, upkeep="macs", clock="steps", min_age=20)
     trainer = make(selection=selection)
-    history = fit(trainer, epochs=30, batch=40, validation=data(), record_every=10)
+    history = fit(trainer, epochs=30, batch_size=40, validation_data=data(), record_every=10)
     return trainer.network, history
 
 
@@ -105,7 +105,7 @@ def test_soft_upkeep_is_recorded_as_the_core_counts_it(niche):
         1.5, dynamics=watch, upkeep="soft", fitness="relative", niche=niche, min_age=0
     )
     trainer = make(selection=selection)
-    history = fit(trainer, epochs=4, batch=40, record_every=10)
+    history = fit(trainer, epochs=4, batch_size=40, record_every=10)
     for record in (1, -1):
         last = seen[: int(history.steps[record]) * (1 if niche == "network" else 2)]
         last = last[-1:] if niche == "network" else last[-2:]

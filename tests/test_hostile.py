@@ -1,16 +1,21 @@
-"""Memory that gives out: in a build of the core where any slab can be made to fail, every one does.
+"""What must not break the core: memory that gives out, and removals at every step.
 
-MemoryError, everything as it was, and as soon as there is memory again the same bits as ever.
+In a build where any slab can be made to fail, every one does: MemoryError, all as it was, and
+as soon as there is memory again the same bits as ever. Populations die at random at every step
+of random networks, also under the sanitizers for memory and for threads.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import scripts
+from cores import EVERY, name_of
 
 PROGRAM = """
 import sys
@@ -149,19 +154,25 @@ print("done")
 """
 
 
-@pytest.mark.slow
-def test_memory_may_give_out_anywhere(tmp_path):
-    settings = {"EVOPRUNE_VARIANTS": "32_base", "EVOPRUNE_HOSTILE": "1", "EVOPRUNE_DEBUG": "1"}
-    folders = ["--build-lib", str(tmp_path), "--build-temp", str(tmp_path / "objects")]
+def built(folder: Path, **settings: str) -> Path:
+    """A core of a build of its own."""
+    environment = {"EVOPRUNE_VARIANTS": "32_base", "EVOPRUNE_DEBUG": "1"} | settings
+    folders = ["--build-lib", str(folder), "--build-temp", str(folder / "objects")]
     made = subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", *folders],
         cwd=scripts.ROOT,
-        env=os.environ | settings,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
     )
     assert made.returncode == 0, made.stdout + made.stderr
-    (module,) = (tmp_path / "evoprune" / "core").glob("_core32_base*")
+    (module,) = (folder / "evoprune" / "core").glob("_core32_base*")
+    return module
+
+
+@pytest.mark.slow
+def test_memory_may_give_out_anywhere(tmp_path):
+    module = built(tmp_path, EVOPRUNE_HOSTILE="1")
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     assert scripts.run_file(program, str(module)) == "done\n"
@@ -171,3 +182,64 @@ def test_nobody_else_meets_it():
     from cores import EVERY
 
     assert not any(hasattr(core, "fail_after") for core in EVERY)
+
+
+# ---- removals at every step ----------------------------------------------------------------------
+
+ROUNDS = scripts.TESTS / "hostile.py"
+SANITIZERS = {
+    "address,undefined": {"ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"},
+    "thread": {"TSAN_OPTIONS": "halt_on_error=1"},
+}
+
+
+@pytest.mark.parametrize("reader", [False, True], ids=["alone", "read meanwhile"])
+@pytest.mark.parametrize("core", EVERY, ids=name_of)
+def test_populations_may_die_at_every_step(core, reader):
+    """Networks of every kind end in the same bits on any number of threads, and living shapes."""
+    text = scripts.run_file(
+        ROUNDS, core.__file__, "0" if reader else "700", "25", *["threads"] * reader
+    )
+    assert text.endswith("done\n")
+
+
+def preload(sanitizer: str) -> str:
+    """The run-time libraries of a sanitizer, for a program that was not built with it."""
+    names = {"address": "libasan.so", "undefined": "libubsan.so", "thread": "libtsan.so"}
+    paths = []
+    for name in sanitizer.split(","):
+        found = subprocess.run(
+            ["gcc", f"-print-file-name={names[name]}"], capture_output=True, text=True, check=False
+        ).stdout.strip()
+        if not Path(found).is_absolute():
+            pytest.skip(f"no {names[name]} of gcc")
+        paths.append(found)
+    return ":".join(paths)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_removals_at_every_step_under_sanitizers(sanitizer, tmp_path):
+    """EVOPRUNE_ROUNDS makes it longer, EVOPRUNE_SEED begins elsewhere; a failure names the seed."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc")
+    settings = SANITIZERS[sanitizer] | {"LD_PRELOAD": preload(sanitizer)}
+    runner = ["setarch", "-R"] if sanitizer == "thread" else []  # gcc 12 knows no wider layouts
+    module = built(tmp_path, EVOPRUNE_SANITIZE=sanitizer, CC="gcc")
+    probe = [*runner, sys.executable, "-c", "import numpy"]
+    if subprocess.run(probe, env=os.environ | settings, capture_output=True).returncode:
+        pytest.skip(f"Python does not run under {sanitizer} here")
+    rounds = int(os.environ.get("EVOPRUNE_ROUNDS", "40"))
+    seed = os.environ.get("EVOPRUNE_SEED", "20000")
+    for more in ([], ["threads"]):
+        command = [*runner, sys.executable, str(ROUNDS), str(module), seed, str(rounds), *more]
+        path = os.pathsep.join([str(scripts.ROOT), str(scripts.TESTS)])
+        done = subprocess.run(
+            command,
+            env=os.environ | settings | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60 + 20 * rounds,
+        )
+        assert done.returncode == 0, done.stdout[-500:] + done.stderr[-6000:]
+        assert done.stdout.endswith("done\n")

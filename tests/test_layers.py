@@ -145,7 +145,7 @@ def twin(net, kind, i, training) -> np.ndarray:
 @every_case
 def test_outputs_are_the_twin_s(core, case):
     kind, i = case
-    net = cases.network(core, kind, i, behind=(-2, -1) if kind == "attention" else None)
+    net = cases.network(core, kind, i, True, (-2, -1) if kind == "attention" else None)
     x = cases.inputs(core, kind, i, rows_of(kind))
     for removed in (False, True):
         if removed:
@@ -173,16 +173,38 @@ def test_batch_norm_tracks_what_it_saw(i):
         close(CORE64, net.array(f"it.{name}"), after[name])
 
 
-def test_strangers_have_no_row_in_a_table():
+def test_an_unknown_id_is_named_with_row_and_column():
     net = cases.network(CORE32, "embedding", 0)
     net.configure(loss="mean_squared_error")
-    for stranger in (-1, 11, 0.5, 1e30, -1e30, np.nan, np.inf):
-        x = np.array([[0, 1, stranger, 10, 3]], np.float32)
-        net.forward(x)
-        known = np.isfinite(net.activation("it")).all(axis=-1)
-        assert known.tolist() == [[True, True, False, True, True]]
-        with pytest.raises(CORE32.Diverged):
-            train(net, x, cases.targets(net, x), 1)
+    good = np.array([[0, 1, 2, 10, 3]] * 4, np.float32)
+    y = cases.targets(net, good)
+    for unknown in (-1, 11, 0.5, 1e30, -1e30, np.nan, np.inf):
+        x = good.copy()
+        x[3, 2] = unknown
+        uses = [
+            lambda x=x: net.predict(x),
+            lambda x=x: net.forward(x),
+            lambda x=x: net.evaluate(x, y),
+            lambda x=x: net.check_data(x, y),
+            lambda x=x: train(net, x, y, 1),
+        ]
+        for use in uses:
+            with pytest.raises(ValueError, match=r"x: .*codes in \[0, 10\].* row 3, column 2"):
+                use()
+        train(net, x, y, 1, rows=[2, 0, 1], batch=3)  # only chosen rows are looked at
+        with pytest.raises(ValueError, match="row 3, column 2"):
+            train(net, x, y, 1, rows=[1, 3])
+    assert net.step == 7
+
+
+def test_an_unknown_id_that_another_layer_makes_is_not_a_number():
+    layers_ = [
+        {"kind": "populations", "name": "gate", "config": {"bias": False, "mass": False}},
+        {"kind": "embedding", "name": "it", "config": {"vocabulary": 11, "units": 3}},
+    ]
+    net = CORE32.Network({"seed": 1, "input": [5], "layers": layers_})
+    y = net.predict(np.array([[0, 1, 11, 10, 3]]))
+    assert np.isfinite(y).all(axis=-1).tolist() == [[True, True, False, True, True]]
 
 
 # ---- removal ---------------------------------------------------------------------------------
@@ -260,7 +282,7 @@ def test_survivors_do_not_feel_a_removal(core, case):
 def test_a_removal_in_mid_run_moves_the_last_batch_too(case):
     """The arrays of the last batch and the gradients follow, so that a glass box stays clear."""
     kind, i = case
-    net = cases.network(CORE32, kind, i)
+    net = cases.network(CORE32, kind, i, head=True)
     net.configure(loss="mean_squared_error")
     x = cases.inputs(CORE32, kind, i, rows_of(kind))
     net.forward(x, training=True)

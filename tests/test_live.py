@@ -33,7 +33,7 @@ def test_one_display_is_replaced(monkeypatch, capsys):
     notebook = Notebook(monkeypatch)
     monkeypatch.setattr(live, "LEAST", 0.0)
     monkeypatch.setattr(live, "SHARE", 1)
-    history = fit(make(), epochs=30, validation=data(), live=True)
+    history = fit(make(), epochs=30, validation_data=data(), live=True)
     assert len(notebook.shown) > 2
     last = notebook.shown[-1]
     assert last["text/plain"] == repr(history)
@@ -48,7 +48,7 @@ def test_one_display_is_replaced(monkeypatch, capsys):
 
 @quiet
 def test_a_terminal_gets_a_table(capsys):
-    history = fit(make(), epochs=3, validation=data(), live=True)
+    history = fit(make(), epochs=3, validation_data=data(), live=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     head = ["epoch", "loss", "accuracy", "held", "out", "living", "upkeep", "ms/step"]
@@ -60,9 +60,9 @@ def test_a_terminal_gets_a_table(capsys):
 def test_a_network_without_populations_is_shown_too(capsys):
     x, y = np.zeros((20, 4), np.float32), np.zeros((20, 2), np.float32)
     trainer = ep.Trainer(ep.mlp(4, 2), loss="mean_squared_error", selection=None)
-    trainer.fit((x, y), 2, live=True)
+    trainer.fit((x, y), epochs=2, live=True)
     assert capsys.readouterr().out.splitlines()[1].split()[2:5] == ["-", "-", "-"]
-    trainer.fit((x, y), 1, validation=(x, y), live=True)
+    trainer.fit((x, y), epochs=1, validation_data=(x, y), live=True)
     line = capsys.readouterr().out.splitlines()[1].split()
     assert line[2:5] == ["-", f"{trainer.history['validation_loss'][0]:.4f}", "-"]
 
@@ -71,7 +71,9 @@ def test_a_network_without_populations_is_shown_too(capsys):
 def test_a_language_model_is_judged_by_its_perplexity(capsys):
     book = ep.datasets.Text("one and two and three\n" * 60, context=8)
     net = ep.charlm(book.vocabulary, book.context, dim=8, layers=3, heads=2)
-    history = ep.Trainer(net).fit(book.train, 1, 16, steps=3, validation=book.validation, live=True)
+    history = ep.Trainer(net).fit(
+        book.train, epochs=1, batch_size=16, steps=3, validation_data=book.validation, live=True
+    )
     head, line = capsys.readouterr().out.splitlines()
     assert head.split()[2:5] == ["accuracy", "perplexity", "living"]
     assert line.split()[4] == f"{np.exp(history['validation_loss'][0]):.3f}"

@@ -54,7 +54,7 @@ def data(net, n=48, seed=0):
 def trained(make, **settings):
     net = make(**settings)
     trainer = ep.Trainer(net, selection=SELECTION, optimizer=ep.AdamW(1e-3, decay=0.1))
-    trainer.fit(data(net), 20, 16, progress=False)
+    trainer.fit(data(net), epochs=20, batch_size=16, progress=False)
     return net
 
 
@@ -155,7 +155,7 @@ def test_a_residual_branch_can_die_altogether(name, tmp_path):
     own = {layer["name"]: layer["flops"] for layer in net.describe()["layers"]}
     assert not any(flops for layer, flops in own.items() if layer.startswith(f"{first}_"))
     trainer = ep.Trainer(net, selection=SELECTION.replace(floor=0), optimizer=ep.AdamW(1e-3))
-    history = trainer.fit((x, y), 20, 16, progress=False)
+    history = trainer.fit((x, y), epochs=20, batch_size=16, progress=False)
     assert np.isfinite(history.losses).all()
     for other in (net.copy(), net.expanded(), net.folded()):
         assert np.allclose(other.predict(x), net.predict(x), atol=1e-5)
@@ -288,7 +288,7 @@ def test_what_does_not_fit_is_named(make, text):
 def test_a_model_that_learned_the_alphabet_goes_on_with_it():
     net = NETS["charlm"]()
     trainer = ep.Trainer(net, selection=None, optimizer=ep.AdamW(1e-2))
-    trainer.fit(data(net, 64), 30, 32, progress=False)
+    trainer.fit(data(net, 64), epochs=30, batch_size=32, progress=False)
     assert ep.generate(net, "bcd", 20, temperature=0) == "efghabcdefghabcdefgh"
     assert ep.generate(net, "bcd", 20, temperature=0.5, top=1) == "efghabcdefghabcdefgh"
     assert ep.generate(net, "h", 9, temperature=9, seed=1) == ep.generate(
@@ -405,7 +405,9 @@ def test_a_run_keeps_what_can_be_looked_at():
             self.seen += sum(np.abs(g).sum() > 0 for g in net.activation_gradients.values())
 
     net, look = NETS["cnn"](seed=3), Look()
-    ep.Trainer(net, selection=None).fit(data(net), 2, 16, progress=False, callbacks=[look])
+    ep.Trainer(net, selection=None).fit(
+        data(net), epochs=2, batch_size=16, progress=False, callbacks=[look]
+    )
     assert look.seen > 10
-    ep.Trainer(net, selection=None).fit(data(net), 2, 16, progress=False)
+    ep.Trainer(net, selection=None).fit(data(net), epochs=2, batch_size=16, progress=False)
     assert all(np.isfinite(gradient).all() for gradient in net.activation_gradients.values())

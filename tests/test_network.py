@@ -106,7 +106,7 @@ def test_evaluation_takes_what_fit_takes(net, x):
     assert 0 <= scores[0].accuracy <= 1
     assert "accuracy=" in repr(scores[0])
     with pytest.raises(ValueError, match="to be read as"):
-        net.evaluate(ep.datasets.arrays(x, y, normalise="feature"))
+        net.evaluate(ep.datasets.arrays(x, y, normalize="feature"))
     with pytest.raises(TypeError, match=r"x: expected a data set or \(x, y\), got str"):
         net.evaluate("mnist")
 

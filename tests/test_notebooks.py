@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,32 @@ def test_a_notebook_is_stored_as_it_ran(path):
     assert path.stat().st_size < 1 << 20
     text = path.read_text()
     assert "stderr" not in text
+
+
+def printed(path):
+    """Pairs of lines "predicted: ..." and "labels: ..." among the stored outputs."""
+    text = "\n".join(
+        "".join(output.get("text", ""))
+        for cell in read(path).cells
+        for output in cell.get("outputs", [])
+    )
+    return re.findall(r"^predicted: +(.*)\nlabels: +(.*)$", text, re.M)
+
+
+def test_predictions_are_the_labels_printed_beside_them():
+    count = 0
+    for path in NOTEBOOKS:
+        for predicted, labels in printed(path):
+            assert predicted == labels, path.name
+            count += 1
+    assert count >= 3
+
+
+def test_accuracies_are_those_of_a_network_that_learned():
+    for path in NOTEBOOKS:
+        text = path.read_text()
+        shares = [float(share) for share in re.findall(r"accuracy=(\d+\.\d+)%", text)]
+        assert all(share > 90 for share in shares), path.name
 
 
 def test_they_are_all_there():

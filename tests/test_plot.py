@@ -85,7 +85,9 @@ def run():
     net = ep.mlp(16, 24, 16, 3, inputs=True)
     selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=60), min_age=20)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3, decay=0.3))
-    history = trainer.fit((x, y), 30, 40, validation=(x, y), progress=False, record_every=10)
+    history = trainer.fit(
+        (x, y), epochs=30, batch_size=40, validation_data=(x, y), progress=False, record_every=10
+    )
     return net, history
 
 
@@ -258,12 +260,13 @@ def test_attention_is_what_the_core_computes():
     net.forward(x)
     row = next(r for r in net.describe()["layers"] if r["kind"] == "attention")
     config = next(r["config"] for r in net.spec["layers"] if r["name"] == row["name"])
-    maps = _insides._maps(net, row, config, 1)
+    net.forward(x[1])  # one sample is a batch of one
+    maps = _insides._maps(net, row, config)
     assert np.allclose(maps.sum(-1), 1)
     assert np.allclose(np.triu(maps[0], 1), 0)  # it is causal
-    values = net.activations[row["inputs"][2]][1]
+    values = net.activations[row["inputs"][2]][0]
     expected = np.einsum("hqk,khd->qhd", maps, values)
-    assert np.allclose(expected, net.activations[row["name"]][1], atol=1e-5)
+    assert np.allclose(expected, net.activations[row["name"]][0], atol=1e-5)
 
 
 def test_filters_are_kernels():

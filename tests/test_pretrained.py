@@ -1,4 +1,4 @@
-"""Networks that others trained: published ResNets give the logits they should, and still learn."""
+"""Networks with published weights: ResNets give the logits they should, and still learn."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from reference import resnet
 import evoprune as ep
 
 
-def arrays(depth, width=16, seed=0):
-    """Arrays of a ResNet nobody trained, by the published names."""
+def arrays(depth, width=16, seed=0, learned=False, biases=False):
+    """Arrays of an untrained ResNet, by the published names."""
     random, blocks = np.random.default_rng(seed), (depth - 2) // 6
     made = {}
 
-    def convolution(name, norm, out, into):
-        made[f"{name}.weight"] = random.normal(0, (9 * into) ** -0.5, (out, into, 3, 3))
+    def convolution(name, norm, out, into, size=3):
+        shape = (out, into, size, size)
+        made[f"{name}.weight"] = random.normal(0, (size * size * into) ** -0.5, shape)
+        if biases:
+            made[f"{name}.bias"] = random.normal(0, 1, out)
         made[f"{norm}.weight"], made[f"{norm}.bias"] = random.uniform(0.5, 1.5, (2, out))
         made[f"{norm}.running_mean"] = random.normal(0, 0.3, out)
         made[f"{norm}.running_var"] = random.uniform(0.5, 1.5, out)
@@ -27,6 +30,8 @@ def arrays(depth, width=16, seed=0):
             out, name = width << stage, f"layer{stage + 1}.{block}"
             convolution(f"{name}.conv1", f"{name}.bn1", out, into)
             convolution(f"{name}.conv2", f"{name}.bn2", out, out)
+            if learned and into < out:
+                convolution(f"{name}.shortcut.0", f"{name}.shortcut.1", out, into, 1)
             into = out
     made["linear.weight"] = random.normal(0, 0.1, (10, into))
     made["linear.bias"] = random.normal(0, 0.1, 10)
@@ -61,9 +66,79 @@ def test_what_is_loaded_learns_under_selection(images):
     net = ep.load_resnet(arrays(8, 4))
     selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=20), min_age=5)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(1e-4))
-    trainer.fit((np.repeat(images, 20, 0), np.arange(60) % 10), 15, 20, progress=False)
+    trainer.fit(
+        (np.repeat(images, 20, 0), np.arange(60) % 10), epochs=15, batch_size=20, progress=False
+    )
     assert 0 < sum(net.alive.values()) < sum(net.born.values())
     agree(net.folded().predict(images), net.predict(images))
+
+
+@pytest.mark.parametrize("learned", [False, True], ids=["zeros", "learned"])
+@pytest.mark.parametrize("biases", [False, True], ids=["plain", "biases"])
+def test_learned_shortcuts_and_biases_of_convolutions_count(learned, biases, images):
+    made = arrays(14, 4, learned=learned, biases=biases)
+    net = ep.load_resnet(made)
+    agree(net.predict(images), resnet.logits(made, images))
+    agree(net.folded().predict(images), resnet.logits(made, images))
+
+
+def test_shortcuts_of_one_stage_may_be_learned(images):
+    made = arrays(8, 4, learned=True)
+    made = {name: a for name, a in made.items() if not name.startswith("layer3.0.shortcut")}
+    agree(ep.load_resnet(made).predict(images), resnet.logits(made, images))
+    with pytest.raises(ValueError, match=r"learned_shortcuts: expected stages 2, 3 or both, got"):
+        ep.resnet(8, 4, learned_shortcuts=[1])
+
+
+def renamed(made, **names):
+    """The same arrays by other names."""
+    for old, new in names.items():
+        made = {name.replace(old, new): values for name, values in made.items()}
+    return made
+
+
+def test_other_names_of_the_same_arrays_are_understood(images):
+    made = arrays(8, 4, learned=True)
+    expected = ep.load_resnet(made).predict(images)
+    counted = made | {"bn1.num_batches_tracked": np.array(7)}
+    for others in (
+        {f"module.{name}": values for name, values in counted.items()},
+        renamed(made, linear="fc", shortcut="downsample"),
+        {"state_dict": made, "epoch": 3},
+    ):
+        assert np.array_equal(ep.load_resnet(others).predict(images), expected)
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["anything.else", "layer4.0.conv1.weight", "layer1.0.shortcut.0.weight", "bn1.gain"],
+)
+def test_arrays_without_a_place_are_refused_by_name(more):
+    with pytest.raises(ValueError, match=f"got {more}, which have no place in it"):
+        ep.load_resnet(arrays(8, 4) | {more: np.ones(7)})
+    others = {f"module.{name}": values for name, values in arrays(8, 4).items()}
+    with pytest.raises(ValueError, match=f"got {more}, which have no place in it"):
+        ep.load_resnet(others | {more: np.ones(7)})
+
+
+def test_files_of_other_kinds_are_read_or_refused(tmp_path, images):
+    from safetensors.numpy import save_file
+
+    made = arrays(8, 4)
+    expected = ep.load_resnet(made).predict(images)
+    np.savez(tmp_path / "a.npz", **made)
+    save_file(made, tmp_path / "a.safetensors")
+    for name in ("a.npz", "a.safetensors"):
+        assert np.array_equal(ep.load_resnet(tmp_path / name).predict(images), expected)
+    np.save(tmp_path / "one.npy", np.ones(3))
+    with pytest.raises(ValueError, match=r"one\.npy: expected an \.npz .* numpy\.savez"):
+        ep.load_resnet(tmp_path / "one.npy")
+    (tmp_path / "net.pth").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"net\.pth: expected an \.npz .* torch\.load"):
+        ep.load_resnet(tmp_path / "net.pth")
+    (tmp_path / "net.npz").write_bytes(b"PK and nothing more")
+    with pytest.raises(ValueError, match=r"net\.npz: expected an \.npz"):
+        ep.load_resnet(tmp_path / "net.npz")
 
 
 def test_what_is_no_resnet_is_refused(tmp_path):

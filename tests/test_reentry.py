@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import runs
 import scripts
 from cores import CORE32
+
+import evoprune as ep
 
 X, Y = runs.data()
 USES = {
@@ -60,19 +63,57 @@ def busy():
     thread.join()
 
 
-def test_a_second_thread_is_refused_and_does_no_harm(busy):
-    for name, use in USES.items():
-        with pytest.raises(RuntimeError, match="another call is at work on it"):
-            use(busy.net)
-        assert name
-    assert busy.net.step >= 0  # plain numbers can be asked for
-    assert busy.net.spec["input"] == [6]
+NUMBERS = ["step", "generation", "flops", "founding_flops", "parameters", "founding_parameters",
+           "nbytes", "rows", "least_rows", "spec", "input_scaling"]  # fmt: skip
+READS = {
+    "array": lambda net: net.array("h0.mass"),
+    "describe": lambda net: net.describe(),
+    "evaluate": lambda net: net.evaluate(X, Y),
+    "predict": lambda net: net.predict(X),
+    **{name: lambda net, name=name: getattr(net, name) for name in NUMBERS},
+}
+
+
+def test_a_second_thread_waits_for_the_first(busy):
+    """Whatever it reads: it is told nothing before the call has returned, and then the truth."""
+    told = {}
+
+    def read(name, use):
+        use(busy.net)
+        told[name] = busy.release.is_set()
+
+    readers = [threading.Thread(target=read, args=pair) for pair in READS.items()]
+    for reader in readers:
+        reader.start()
+    time.sleep(0.2)
+    assert not told
     busy.release.set()
-    busy.thread.join()
+    for thread in (busy.thread, *readers):
+        thread.join()
+    assert told == dict.fromkeys(READS, True)
     assert busy.record["steps"] == 2
+    assert (busy.net.step, busy.net.spec["input"]) == (2, [6])
     reference = runs.network(CORE32, {"dynamics": lambda cohort: cohort["mass"]})
     runs.train(reference, (X, Y), 2)
     assert runs.same(runs.state(busy.net), runs.state(reference))
+
+
+def test_a_law_may_ask_its_own_network_for_numbers():
+    told = []
+
+    def law(cohort):
+        told.append([getattr(net, name) for name in NUMBERS])
+        return cohort["mass"]
+
+    net = runs.network(CORE32, {"dynamics": law})
+    runs.train(net, (X, Y), 2)
+    assert [row[0] for row in told] == [1, 1, 2, 2]  # two layers of populations
+
+
+def test_a_spec_is_the_callers_own():
+    net = runs.network()
+    net.spec["layers"].clear()
+    assert len(net.spec["layers"]) == len(runs.spec()["layers"])
 
 
 def test_other_networks_work_meanwhile(busy):
@@ -80,27 +121,120 @@ def test_other_networks_work_meanwhile(busy):
     assert runs.train(other, (X, Y), 3)["steps"] == 3
 
 
-def test_the_core_works_without_the_lock():
-    """While one thread trains another one gets to run, is refused, and later is not."""
-    net = runs.network(hidden=(256, 256), features=100, selection=None)
-    xy = runs.data(rows=2000, features=100)
-    refused, done = 0, threading.Event()
+def test_a_waiting_thread_is_not_kept_from_its_turn():
+    """One thread trains call after call; another has its predictions in between, and both end."""
+    net = runs.network(hidden=(64, 64), features=20, selection=None)
+    xy = runs.data(rows=500, features=20)
+    done, calls = threading.Event(), [0]
 
-    def work():
-        runs.train(net, xy, 400, batch=128)
-        done.set()
+    def read():
+        while not done.is_set():
+            assert net.predict(xy[0][:5]).shape == (5, 3)
+            assert net.step >= 0
+            assert net.flops > 0
+            assert net.nbytes > 0
+            calls[0] += 1
 
-    thread = threading.Thread(target=work)
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(60):
+        runs.train(net, xy, 10, batch=128)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert net.step == 600
+    assert calls[0] >= 60  # a reader has its turn between two calls, at least
+
+
+def test_readers_see_one_moment_and_do_not_stop_a_run():
+    """Copies made while a trainer removes populations are whole networks, each of one moment."""
+    x, y = runs.data(rows=400)
+    selection = ep.Selection(3.0, dynamics=ep.Malthusian(lifespan=20), min_age=5)
+    trainer = ep.Trainer(ep.mlp(6, 40, 30, 3, seed=1), selection=selection)
+    net, done, seen = trainer.network, threading.Event(), []
+
+    def read():
+        while not done.is_set():
+            copy = net.copy()
+            alive = sum(copy.alive.values())
+            assert copy.predict(x[:3]).shape == (3, 3)
+            assert repr(net)
+            assert net.summary()
+            seen.append((copy.step, alive))
+
+    thread = threading.Thread(target=read)
     thread.start()
-    while not done.is_set():
-        try:
-            net.predict(xy[0][:1])
-        except RuntimeError:
-            refused += 1
+    history = trainer.fit((x, y), epochs=12, batch_size=16, progress=False)
+    done.set()
     thread.join()
-    assert refused > 10
-    assert net.step == 400
-    assert net.predict(xy[0][:1]).shape == (1, 3)
+    assert history.epochs == 12
+    assert net.step == 300
+    assert len(seen) > 3
+    assert seen == sorted(seen, key=lambda pair: (pair[0], -pair[1]))
+    alone = ep.Trainer(ep.mlp(6, 40, 30, 3, seed=1), selection=selection)
+    alone.fit((x, y), epochs=12, batch_size=16, progress=False)
+    assert all(np.array_equal(net[name], alone.network[name]) for name in alone.network)
+
+
+def test_a_network_that_is_held_is_the_holders():
+    net, order = runs.network(), []
+    with net:
+        with net:  # and again
+            net.predict(X)
+        thread = threading.Thread(target=lambda: (net.predict(X), order.append("other")))
+        thread.start()
+        time.sleep(0.15)
+        runs.train(net, (X, Y), 1)
+        order.append("holder")
+    thread.join()
+    assert order == ["holder", "other"]
+    with pytest.raises(RuntimeError, match="__exit__ without __enter__"):
+        net.__exit__(None, None, None)
+    with pytest.raises(KeyError), net:
+        raise KeyError
+    assert net.predict(X).shape == (100, 3)
+
+
+INTERRUPTED = """
+    import os, signal, threading, time
+    import runs
+
+    X, Y = runs.data()
+    entered, release = threading.Event(), threading.Event()
+
+    def law(cohort):
+        entered.set()
+        release.wait(60)
+        return cohort["mass"]
+
+    net = runs.network(selection={"dynamics": law})
+    thread = threading.Thread(target=runs.train, args=(net, (X, Y), 1))
+    thread.start()
+    entered.wait(60)
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    try:
+        net.predict(X)
+    except KeyboardInterrupt:
+        print("interrupted")
+    if os.fork() == 0:  # the thread that trains is not in the child
+        try:
+            net.predict(X)
+        except RuntimeError as error:
+            os.write(1, f"{error}\\n".encode())
+        os._exit(0)
+    os.wait()
+    release.set()
+    thread.join()
+    print(net.step)
+"""
+
+
+def test_waiting_ends_by_ctrl_c_and_is_refused_in_a_fork():
+    text = scripts.run(INTERRUPTED)
+    assert "interrupted" in text
+    assert "another thread was at work on it when this process was forked" in text
+    assert text.endswith("1\n")
 
 
 @pytest.mark.parametrize("kind", ["fitness", "dynamics"])
@@ -207,7 +341,7 @@ STRIKES = """
         return ep.Trainer(ep.mlp(784, 256, 128, 10, seed=1), selection=selection)
 
     whole = trainer()
-    whole.fit((x, y), 16, 64, progress=False)
+    whole.fit((x, y), epochs=16, batch_size=64, progress=False)
     struck, waits, at = trainer(), [], {}
 
     def strike():
@@ -220,8 +354,9 @@ STRIKES = """
         try:
             thread.start()
             go_on = struck.fit if struck.history is None else struck.resume
-            length = (16, 64) if struck.history is None else ()
-            history = go_on((x, y), *length, progress=False)
+            first = struck.history is None
+            length = {"epochs": 16, "batch_size": 64} if first else {}
+            history = go_on((x, y), progress=False, **length)
             end = time.perf_counter()
             if history.interrupted:
                 waits.append(end - at["time"])

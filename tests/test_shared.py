@@ -183,7 +183,7 @@ def test_networks_with_a_living_stream(make, living, tmp_path):
     law = ep.Selection(
         1.0, fitness="worth", min_age=5, dynamics=ep.Malthusian(lifespan=20, ceiling=1)
     )
-    ep.Trainer(net, selection=law).fit((x, y), 30, 16, progress=False)
+    ep.Trainer(net, selection=law).fit((x, y), epochs=30, batch_size=16, progress=False)
     new = [name for name in net.alive if name not in plain.alive]
     assert any(net.alive[name] < net.born[name] for name in new)
     assert net.flops < plain.flops

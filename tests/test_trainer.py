@@ -14,7 +14,7 @@ import evoprune as ep
 def test_a_network_learns_and_gets_smaller():
     selection = ep.Selection(0.5, dynamics=ep.Malthusian(lifespan=100))
     trainer = make(selection=selection)
-    history = fit(trainer, epochs=100, validation=data())
+    history = fit(trainer, epochs=100, validation_data=data())
     net = trainer.network
     assert history is trainer.history
     assert history["validation_accuracy"][-1] > 0.9
@@ -52,10 +52,10 @@ def test_the_same_seed_gives_the_same_bits():
 @pytest.mark.parametrize("until", [4, 3.4, 0])
 def test_stopping_and_going_on_changes_nothing(until):
     whole, parts = make(), make()
-    fit(whole, validation=data(60, seed=3))
-    fit(parts, validation=data(60, seed=3), until=until)
+    fit(whole, validation_data=data(60, seed=3))
+    fit(parts, validation_data=data(60, seed=3), until=until)
     assert parts.network.step == round(5 * until)
-    parts.resume(data(), validation=data(60, seed=3), progress=False)
+    parts.resume(data(), validation_data=data(60, seed=3), progress=False)
     same(whole, parts)
     parts.resume(data(), progress=False)  # there is nothing left to do
     assert parts.network.step == 50
@@ -116,7 +116,7 @@ def test_values_can_be_learned():
         optimizer=ep.SGD(0.05),
         selection=None,
     )
-    history = fit(trainer, (x, x[:, :2]), epochs=20, validation=(x, x[:, :2]))
+    history = fit(trainer, (x, x[:, :2]), epochs=20, validation_data=(x, x[:, :2]))
     assert history["validation_loss"][-1] < 0.5 * history["validation_loss"][0]
     assert np.isnan(history["accuracy"]).all()
     assert np.isnan(history["validation_accuracy"]).all()
@@ -128,7 +128,7 @@ def test_values_can_be_learned():
 def test_the_bar_has_no_accuracy_where_there_is_none(capsys):
     x, _ = data()
     trainer = ep.Trainer(ep.mlp(12, 16, 2), loss="mean_squared_error", selection=None)
-    fit(trainer, (x, x[:, :2]), epochs=2, validation=(x, x[:, :2]), progress=True)
+    fit(trainer, (x, x[:, :2]), epochs=2, validation_data=(x, x[:, :2]), progress=True)
     shown = capsys.readouterr().err
     assert "val 0." in shown or "val 1." in shown
     assert "acc" not in shown
@@ -152,15 +152,15 @@ def test_the_time_of_a_run_goes_on_when_it_is_taken_up_again():
     [
         ({"epochs": -1}, ValueError, "epochs: expected a whole number from 0"),
         ({"epochs": 2.5}, TypeError, "epochs: expected a whole number, got 2.5"),
-        ({"batch": 0}, ValueError, "batch: expected a whole number from 1"),
+        ({"batch": 0}, ValueError, "batch_size: expected a whole number from 1"),
         ({"record_every": 0}, ValueError, "record_every"),
         ({"xy": "mnist"}, TypeError, "data: expected a data set"),
         ({"xy": np.zeros((3, 12))}, TypeError, "data: expected a data set"),
         ({"xy": (np.zeros((0, 12)), np.zeros(0, int))}, ValueError, "data: expected at least one"),
         ({"xy": (data()[0][:9], data()[1])}, ValueError, "y: expected as many rows"),
         ({"xy": (data()[0], data()[1] + 1)}, ValueError, "y: labels must be in"),
-        ({"validation": (data()[0], data()[1] - 1)}, ValueError, "y: labels must be in"),
-        ({"validation": 3}, TypeError, "validation: expected a data set"),
+        ({"validation_data": (data()[0], data()[1] - 1)}, ValueError, "y: labels must be in"),
+        ({"validation_data": 3}, TypeError, "validation_data: expected a data set"),
     ],
 )
 def test_bad_requests_change_nothing(settings, error, text):
@@ -213,10 +213,14 @@ def test_it_is_said_aloud_when_there_is_nobody():
 
 def test_a_loss_that_is_not_finite_stops_the_run():
     x, y = data()
-    x[200:] = np.nan
     trainer = make()
+
+    class Spoil(ep.Callback):
+        def on_fit_begin(self, trainer):
+            x[200:] = np.nan  # after the data was looked at
+
     with pytest.raises(ep.Diverged, match="not finite") as caught:
-        fit(trainer, (x, y), shuffle=False)
+        fit(trainer, (x, y), shuffle=False, callbacks=[Spoil()])
     assert caught.value.step == trainer.network.step == 4
     assert all(np.isfinite(array).all() for _, array in trainer.network.items())
     assert trainer.history.steps_done == 4
@@ -296,7 +300,7 @@ def test_a_run_in_parts_ends_as_a_whole_one_where_layout_decides(net, clip, tmp_
     x, y = data()
     if net is stream:
         x = x.reshape(-1, 12, 1, 1)
-    settings = {"epochs": 6, "batch": 48, "progress": False, "record_every": 3}
+    settings = {"epochs": 6, "batch_size": 48, "progress": False, "record_every": 3}
     whole, kept = eager(net(), clip), []
 
     class Keep(ep.Callback):

@@ -72,12 +72,12 @@ def test_an_exception_in_a_callback_leaves_all_whole():
 
 
 def test_early_stopping():
-    stopping = ep.EarlyStopping("loss", patience=2, least=10.0)
+    stopping = ep.EarlyStopping("loss", patience=2, min_delta=10.0)
     trainer = make()
     history = fit(trainer, callbacks=[stopping])
     assert history.epochs == 3
     assert stopping.best_epoch == 1
-    restoring = ep.EarlyStopping("loss", patience=2, least=10.0, restore=True)
+    restoring = ep.EarlyStopping("loss", patience=2, min_delta=10.0, restore=True)
     trainer = make()
     fit(trainer, callbacks=[restoring])
     assert trainer.network.step == 5
@@ -117,7 +117,7 @@ def test_a_log_of_lines(tmp_path):
 @quiet
 def test_the_bar_says_how_it_goes(capsys):
     trainer = make()
-    trainer.fit(data(), 4, 48, validation=data())
+    trainer.fit(data(), epochs=4, batch_size=48, validation_data=data())
     text = capsys.readouterr().err
     assert "loss" in text
     assert "alive" in text

@@ -34,7 +34,8 @@ def make(seed=1, **settings):
 
 def fit(trainer, xy=None, epochs=10, batch=48, **settings):
     return trainer.fit(
-        data() if xy is None else xy, epochs, batch, **{"progress": False, **settings}
+        data() if xy is None else xy,
+        **{"epochs": epochs, "batch_size": batch, "progress": False, **settings},
     )
 
 

@@ -15,29 +15,33 @@ static const char *const removals[] = {"auto", "always", "never", NULL};
 const char ep_selection_doc[] = "How populations are selected while a network learns.";
 
 const ep_field ep_selection_fields[] = {
-    EP_FIELD_CHOICE(ep_selection, upkeep, EP_UPKEEP_MACS, upkeeps,
-                    "what a population costs: pressure times its share of the founding network's "
-                    "multiply-adds (macs) or parameters (params), of one over the number of founding "
-                    "populations (uniform), or of `given`; or, if soft, pressure times the mean "
-                    "fitness of the other founders of its niche, times its multiply-adds over the "
-                    "mean of its niche"),
-    EP_FIELD_CHOICE(ep_selection, niche, EP_NICHE_LAYER, niches,
-                    "the populations that compete and are normalized together: those of a layer, or "
-                    "of the network"),
-    EP_FIELD_CHOICE(ep_selection, removal, EP_REMOVE_AUTO, removals,
-                    "when extinct populations are removed from every array: once the work that they "
-                    "cause repays the copying (auto), at once (always), or never (they stay "
-                    "as zeros)"),
+    EP_FIELD_CHOICE(
+        ep_selection, upkeep, EP_UPKEEP_MACS, upkeeps,
+        "what a population costs: pressure times its share of the founding network's "
+        "multiply-adds (macs) or parameters (params), of one over the number of founding "
+        "populations (uniform), or of `given`; or, if soft, pressure times the mean "
+        "fitness of the other founders of its niche, times its multiply-adds over the "
+        "mean of its niche"),
+    EP_FIELD_CHOICE(
+        ep_selection, niche, EP_NICHE_LAYER, niches,
+        "the populations that compete and are normalized together: those of a layer, or "
+        "of the network"),
+    EP_FIELD_CHOICE(
+        ep_selection, removal, EP_REMOVE_AUTO, removals,
+        "when extinct populations are removed from every array: once the work that they "
+        "cause repays the copying (auto), at once (always), or never (they stay "
+        "as zeros)"),
     EP_FIELD_VECTOR(ep_selection, given, 0, 1e30,
                     "share of upkeep per founding population, layer by layer"),
     EP_FIELD_REAL(ep_selection, memory, 0.9, 0, 0.9999999,
                   "share of fitness remembered from one generation to the next, bias-corrected"),
     EP_FIELD_REAL(ep_selection, threshold, 1e-3, 0, 1,
                   "mass under which a population is extinct (1 at birth)"),
-    EP_FIELD_INT(ep_selection, floor, 1, 0, 1e9,
-                 "number of populations of a layer that always stay; with 0 a residual branch can go "
-                 "altogether, and so can any other layer, after which outputs no longer depend on "
-                 "inputs"),
+    EP_FIELD_INT(
+        ep_selection, floor, 1, 0, 1e9,
+        "number of populations of a layer that always stay; with 0 a residual branch can go "
+        "altogether, and so can any other layer, after which outputs no longer depend on "
+        "inputs"),
     EP_FIELD_INT(ep_selection, min_age, 100, 0, 1e15,
                  "generations before which no population goes extinct"),
     EP_FIELD_INT(ep_selection, every, 1, 1, 1e9, "training steps per generation"),

@@ -11,6 +11,12 @@ enum {
     TILE = 1024, /* numbers: 4 KiB of stack, in cache beside the rows */
 };
 
+#ifdef EP_DOUBLE
+#define MOST __DBL_MAX__
+#else
+#define MOST ((double)__FLT_MAX__)
+#endif
+
 static const ep_field no_fields[] = {EP_FIELDS_END};
 
 /* Sum of x (n) over CHAINS partial sums; never skips a NaN. */
@@ -287,6 +293,8 @@ const ep_loss ep_loss_mean_squared_error = {
            "wrong: hits are 0.",
     .fields = no_fields,
     .target = EP_TARGET_REAL,
+    .low = -MOST,
+    .high = MOST,
     .weight = always_one,
     .measure = mean_squared_error_measure,
     .check = always_right,
@@ -314,7 +322,8 @@ const ep_loss ep_loss_binary_cross_entropy = {
     .fields = no_fields,
     .target = EP_TARGET_REAL,
     .judges = true,
-    .unit = true,
+    .low = 0,
+    .high = 1,
     .weight = always_one,
     .measure = binary_cross_entropy_measure,
     .check = always_right,

@@ -17,7 +17,7 @@ typedef struct {
     size_t config_size;
     ep_target target;
     bool judges; /* tells right predictions from wrong ones: `hit` has a meaning */
-    bool unit;   /* EP_TARGET_REAL: targets are probabilities, 0 to 1 */
+    double low, high; /* EP_TARGET_REAL: targets lie in [low, high] */
     /* The weight of a row in the batch's mean: 1, a class weight, or 0 when ignored. */
     double (*weight)(const void *config, const void *target);
     /* Losses of `rows` rows into loss[rows] (weighted; not yet divided by the total weight) and

@@ -308,13 +308,33 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     }
 }
 
+/* One value has no variance: a batch of one sample at one position gives only the bias. */
+static int64_t least_rows(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    const ep_value *x = &values[layer->input[0]];
+    return ep_extent(axes, x, 0, x->rank - 1) > 1 ? 1 : 2;
+}
+
+/* A variance that overflows has a scale of 0, which hides it: outputs and loss stay finite. */
+static bool sound(const ep_pass *pass, const ep_layer *layer) {
+    shape k = measure(pass, layer);
+    bool good = true;
+    for (int64_t b = 0; pass->rows && b < blocks(pass->rows); b++) {
+        const ep_real *kept = kept_of(pass, layer, &k, b * BLOCK);
+        for (int64_t j = 0; j < k.n; j++) {
+            good &= kept[SCALE * k.n + j] > 0;
+        }
+    }
+    return good;
+}
+
 /* The tracked mean and variance move towards those of the batch: the mean over its blocks, each by
- * its rows, of the block's mean and unbiased variance. */
+ * its rows, of the block's mean and unbiased variance. A batch of one value a channel has no
+ * variance and is left out: zero would ruin what is tracked. */
 static void track(const ep_pass *pass, const ep_layer *layer) {
     const batch_norm *config = layer->config;
     shape k = measure(pass, layer);
     ep_real *mean = ep_w(pass, layer, OF_MEAN), *variance = ep_w(pass, layer, OF_VARIANCE);
-    for (int64_t j = 0; j < k.n && pass->rows > 0; j++) {
+    for (int64_t j = 0; j < k.n && pass->rows * k.outer > 1; j++) {
         double of_mean = 0, of_variance = 0;
         for (int64_t b = 0; b < blocks(pass->rows); b++) {
             int64_t rows = end_of(b, pass->rows) - b * BLOCK, count = rows * ep_max(1, k.outer);
@@ -356,5 +376,7 @@ const ep_kind ep_kind_batch_norm = {
     .lends = lends,
     .gradient = gradient,
     .track = track,
+    .sound = sound,
+    .least_rows = least_rows,
     .flops = flops,
 };

@@ -84,7 +84,8 @@ EP_INLINE int64_t row_of(ep_real id, int64_t vocabulary) {
     return (ep_real)row == id && row < vocabulary ? row : -1;
 }
 
-/* A stranger's row is NaN: the loss will not be finite, and the run stops with `Diverged`. */
+/* An unknown id gives NaN. The input's ids are checked before they come here; those that another
+ * layer makes are not. */
 static void embedding_forward(const ep_pass *pass, const ep_layer *layer) {
     const embedding *config = layer->config;
     int64_t ids = ep_input(pass, layer, 0)->width;
@@ -136,6 +137,10 @@ static void embedding_gradient(const ep_pass *pass, const ep_layer *layer, int64
     ep_ready(pass, layer, 0, first * n, (last - first) * n);
 }
 
+static int64_t embedding_ids(const ep_layer *layer) {
+    return ((const embedding *)layer->config)->vocabulary;
+}
+
 const ep_kind ep_kind_embedding = {
     .name = "embedding",
     .doc = "Rows of a learned table (vocabulary, units) by id: (...) whole numbers ->\n"
@@ -150,6 +155,7 @@ const ep_kind ep_kind_embedding = {
     .forward = embedding_forward,
     .backward = embedding_backward,
     .gradient = embedding_gradient,
+    .ids = embedding_ids,
     .flops = no_flops,
 };
 

@@ -100,7 +100,8 @@ EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *pi
 
 /* patches(q, j) = the number of the image under it, 0 beyond its edges. Where one go has all the
  * pieces of a patch they are copied by whole vectors: what spills over a piece's end is written
- * again by the next one; up to a line is read behind the image and written behind the patches. */
+ * again by the next one, and up to a line is written after the patches. Nothing is read after the
+ * image, where another worker may be writing. */
 static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, const ep_real *image,
                                     ep_real *patches) {
     int64_t width = u->j1 - u->j0, limit = g->w.in * g->c, step = g->w.stride * g->c;
@@ -108,12 +109,14 @@ static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, cons
     for (int64_t j = u->j0; j < u->j1 && u->q0 < u->q1;) {
         int n = ep_unfold_pieces(g, u->j0, u->j1, &j, piece);
         bool spill = piece[0].to == 0 && j == u->j1, single = true;
-        int64_t low = piece[0].at, high = 0, from[EP_PIECES];
+        int64_t low = piece[0].at, high = 0, reach = 0, from[EP_PIECES];
         for (int i = 0; i < n; i++) {
             low = ep_min(low, piece[i].at);
             high = ep_max(high, piece[i].at + piece[i].n);
             single = single && piece[i].n <= (int64_t)EP_LINE;
             from[i] = piece[i].kh * g->h.step * limit + piece[i].at;
+            int64_t lines = (piece[i].n + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE;
+            reach = ep_max(reach, from[i] + lines * (int64_t)EP_LINE);
         }
         int64_t oy = u->q0 / g->w.out, ox = u->q0 - oy * g->w.out;
         ep_real *to = patches;
@@ -128,10 +131,12 @@ static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, cons
                     for (int i = 0; i < n; i++) {
                         ep_unfold_clipped(g, &piece[i], y, x, image, to + piece[i].to);
                     }
-                } else if (spill && single) {
+                } else if (!spill || window - image + reach > g->h.in * limit) {
+                    ep_unfold_copy(false, false, n, piece, from, window, to);
+                } else if (single) {
                     ep_unfold_copy(true, true, n, piece, from, window, to);
                 } else {
-                    ep_unfold_copy(spill, false, n, piece, from, window, to);
+                    ep_unfold_copy(true, false, n, piece, from, window, to);
                 }
             }
         }

@@ -405,9 +405,45 @@ static bool overflows(PyArrayObject *from, PyArrayObject *to, int type) {
     return false;
 }
 
+enum { DEEPEST = 16 }; /* lists in lists; no array here has as many axes */
+
+/* `object`, where it is a list or tuple a copy of it, and of those in it; a new reference. */
+static PyObject *settled(PyObject *object, const char *name, int depth) {
+    if (!PyList_Check(object) && !PyTuple_Check(object)) {
+        return Py_NewRef(object);
+    }
+    int inside = depth < DEEPEST ? Py_ReprEnter(object) : 1;
+    if (inside != 0) {
+        if (inside > 0) {
+            PyErr_Format(PyExc_ValueError, "%s: expected an array, got a list that %s", name,
+                         depth < DEEPEST ? "holds itself" : "is nested too deeply");
+        }
+        return NULL;
+    }
+    PyObject *copy = PySequence_List(object);
+    for (Py_ssize_t i = 0; copy != NULL && i < PyList_Size(copy); i++) {
+        PyObject *item = PyList_GetItem(copy, i);
+        if (PyList_Check(item) || PyTuple_Check(item)) {
+            item = settled(item, name, depth + 1);
+            if (item == NULL || PyList_SetItem(copy, i, item) < 0) {
+                Py_CLEAR(copy);
+            }
+        }
+    }
+    Py_ReprLeave(object);
+    return copy;
+}
+
+PyArrayObject *ep_array_of(PyObject *object, const char *name) {
+    PyObject *source = settled(object, name, 0);
+    PyArrayObject *array = source == NULL ? NULL : (PyArrayObject *)PyArray_FROM_O(source);
+    Py_XDECREF(source);
+    return array;
+}
+
 static PyArrayObject *array_as(PyObject *object, const char *name, int type, int rank,
                                const npy_intp *shape, int flags) {
-    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(object);
+    PyArrayObject *array = ep_array_of(object, name);
     if (array == NULL) {
         return NULL;
     }
@@ -456,23 +492,4 @@ PyArrayObject *ep_array_vector(npy_intp n, int type) {
         return NULL;
     }
     return (PyArrayObject *)PyArray_ZEROS(1, &n, type, 0);
-}
-
-/* ---- arguments ----------------------------------------------------------------------------- */
-int ep_convert_u64(PyObject *object, void *to) {
-    PyObject *whole = is_bool(object) ? NULL : PyNumber_Index(object);
-    if (whole == NULL) {
-        PyErr_Clear();
-        ep_raise_got(PyExc_TypeError, object, "expected a whole number");
-        return 0;
-    }
-    *(uint64_t *)to = PyLong_AsUnsignedLongLong(whole);
-    Py_DECREF(whole);
-    if (PyErr_Occurred()) {
-        PyErr_Clear();
-        PyErr_Format(PyExc_ValueError, "expected a whole number from 0 to 2^64 - 1, got %R",
-                     object);
-        return 0;
-    }
-    return 1;
 }

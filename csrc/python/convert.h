@@ -41,6 +41,10 @@ void ep_settings_close(ep_settings *settings);
 const void *ep_found(const void *row, const char *what, const char *name);
 
 /* ---- arrays -------------------------------------------------------------------------------- */
+/* `object` as NumPy makes an array of it; a new reference. Lists are copied first: NumPy reads them
+ * twice and believes their first length, while __index__ or __array__ of an element may change them
+ * in between. Raises ValueError for lists nested too deeply. */
+PyArrayObject *ep_array_of(PyObject *object, const char *name);
 /* `object` as a C-contiguous, aligned, native array of `type` (EP_NPY_REAL, NPY_INT64, ...): the
  * array itself where it is one already, else a copy. A new reference; to be read, not written.
  * shape[rank] is what is expected, -1 for any size. Raises TypeError where it is not made of real
@@ -57,7 +61,17 @@ EP_INLINE void ep_array_drop(PyArrayObject *array) { Py_XDECREF((PyObject *)arra
 PyArrayObject *ep_array_vector(npy_intp n, int type);
 
 /* ---- arguments ----------------------------------------------------------------------------- */
-/* For PyArg_Parse's "O&": a whole number from 0 to 2^64 - 1 into a uint64_t. */
+/* For PyArg_Parse's "O&": a whole number from 0 to 2^64 - 1 into a uint64_t, one of at least 0 into
+ * a Py_ssize_t, a real number into a double. ValueError where it does not fit. */
 int ep_convert_u64(PyObject *object, void *to);
+int ep_convert_count(PyObject *object, void *to);
+int ep_convert_real(PyObject *object, void *to);
+/* A whole number from low to high; TypeError or ValueError names the argument. */
+bool ep_whole(PyObject *object, const char *name, int64_t low, int64_t high, int64_t *to);
+/* True or False, as Python's or NumPy's bool. */
+bool ep_truth(PyObject *object, const char *name, bool *to);
+/* Item `key` of a dict into *value: a new reference, or NULL where there is none. False with an
+ * exception. A borrowed one would not outlive the next call of foreign code. */
+bool ep_item(PyObject *dict, const char *key, PyObject **value);
 
 #endif

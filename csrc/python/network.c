@@ -6,53 +6,62 @@
 
 #include <string.h>
 
-bool ep_network_enter(ep_network *self) {
-    if (atomic_exchange(&self->busy, 1)) {
-        PyErr_SetString(
-            PyExc_RuntimeError,
-            "network: another call is at work on it (a second thread, or a law that calls "
-            "back into its own network)");
-        return false;
-    }
-    return true;
-}
-
 /* ---- from a spec ------------------------------------------------------------------------------ */
 
-/* Item `key` of a dict, borrowed; NULL with TypeError where it must be there and is not. */
-static PyObject *item(PyObject *dict, const char *key, bool needed, const char *owner) {
-    PyObject *value = PyDict_GetItemString(dict, key);
-    if (!value && needed) {
+/* Item `key` of a dict, a new reference; NULL with TypeError where there is none. */
+static PyObject *needed(PyObject *dict, const char *key, const char *owner) {
+    PyObject *value;
+    if (ep_item(dict, key, &value) && !value) {
         PyErr_Format(PyExc_TypeError, "%s: '%s' must be given", owner, key);
     }
     return value;
 }
 
-static const char *text_of(PyObject *object, const char *what) {
+enum { NAME = 40 }; /* bytes of a name */
+
+/* Copies a name: the object may be gone when other objects have been asked for something. */
+static bool text_of(PyObject *object, const char *what, char to[NAME + 1]) {
     if (!PyUnicode_Check(object)) {
         ep_raise_got(PyExc_TypeError, object, "%s must be a str", what);
-        return NULL;
+        return false;
     }
     Py_ssize_t size;
     const char *text = PyUnicode_AsUTF8AndSize(object, &size);
-    if (text && (size == 0 || size > 40 || (Py_ssize_t)strlen(text) != size)) {
+    if (text && (size == 0 || size > NAME || (Py_ssize_t)strlen(text) != size)) {
         PyErr_Format(PyExc_ValueError, "%s: expected 1 to 40 bytes, got %R", what, object);
+        return false;
+    }
+    if (text) {
+        memcpy(to, text, (size_t)size + 1);
+    }
+    return text != NULL;
+}
+
+/* The name that item `key` of a dict must be. */
+static bool needed_text(PyObject *dict, const char *key, const char *owner, char to[NAME + 1]) {
+    PyObject *object = needed(dict, key, owner);
+    bool ok = object && text_of(object, key, to);
+    Py_XDECREF(object);
+    return ok;
+}
+
+static PyArrayObject *input_sizes(PyObject *spec, uint64_t *seed) {
+    PyObject *number, *input = needed(spec, "input", "spec");
+    const npy_intp any = -1;
+    if (!input || !ep_item(spec, "seed", &number)) {
+        Py_XDECREF(input);
         return NULL;
     }
-    return text;
+    bool ok = !number || ep_convert_u64(number, seed);
+    PyArrayObject *sizes = ok ? ep_array_in(input, "input", NPY_INT64, 1, &any) : NULL;
+    Py_XDECREF(number);
+    Py_DECREF(input);
+    return sizes;
 }
 
 static ep_net *net_of_input(PyObject *spec) {
-    PyObject *input = item(spec, "input", true, "spec"), *seed = item(spec, "seed", false, "spec");
-    if (!input) {
-        return NULL;
-    }
     uint64_t seed_value = 0;
-    if (seed && !ep_convert_u64(seed, &seed_value)) {
-        return NULL;
-    }
-    const npy_intp any = -1;
-    PyArrayObject *sizes = ep_array_in(input, "input", NPY_INT64, 1, &any);
+    PyArrayObject *sizes = input_sizes(spec, &seed_value);
     if (!sizes) {
         return NULL;
     }
@@ -84,20 +93,26 @@ static int value_named(const ep_net *net, const char *name, const char *reader) 
 
 /* Indices of the values a layer reads; -1 with an exception. */
 static int inputs_of(const ep_net *net, PyObject *layer, const char *name, int *input) {
-    PyObject *names = item(layer, "inputs", false, name);
+    PyObject *names;
+    if (!ep_item(layer, "inputs", &names)) {
+        return -1;
+    }
     if (!names || names == Py_None) {
+        Py_XDECREF(names);
         input[0] = net->n_layers ? net->layers[net->n_layers - 1].out : 0;
         return 1;
     }
     PyObject *fast = PySequence_List(names);
+    Py_DECREF(names);
     Py_ssize_t n = fast ? PyList_Size(fast) : -1;
     if (n > EP_INPUTS) {
         PyErr_Format(PyExc_ValueError, "%s: at most %d inputs, got %zd", name, EP_INPUTS, n);
         n = -1;
     }
     for (Py_ssize_t i = 0; i < n; i++) {
-        const char *other = text_of(PyList_GetItem(fast, i), "inputs");
-        input[i] = other ? value_named(net, other, name) : -1;
+        char other[NAME + 1];
+        bool named = text_of(PyList_GetItem(fast, i), "inputs", other);
+        input[i] = named ? value_named(net, other, name) : -1;
         if (input[i] < 0) {
             n = -1;
         }
@@ -111,11 +126,9 @@ static bool add_layer(ep_net *net, PyObject *layer) {
         ep_raise_got(PyExc_TypeError, layer, "spec: a layer must be a dict");
         return false;
     }
-    PyObject *kind_object = item(layer, "kind", true, "layer");
-    PyObject *name_object = kind_object ? item(layer, "name", true, "layer") : NULL;
-    const char *kind_name = name_object ? text_of(kind_object, "kind") : NULL;
-    const char *name = kind_name ? text_of(name_object, "name") : NULL;
-    if (!name) {
+    char kind_name[NAME + 1], name[NAME + 1];
+    if (!needed_text(layer, "kind", "layer", kind_name) ||
+        !needed_text(layer, "name", "layer", name)) {
         return false;
     }
     const ep_kind *kind = ep_catalogue_kind(kind_name);
@@ -133,8 +146,11 @@ static bool add_layer(ep_net *net, PyObject *layer) {
     }
     int input[EP_INPUTS], n = inputs_of(net, layer, name, input);
     ep_settings config;
-    if (n < 0 || !ep_settings_open(&config, kind->fields, kind->config_size,
-                                   item(layer, "config", false, name), name)) {
+    PyObject *given = NULL;
+    bool open = n >= 0 && ep_item(layer, "config", &given) &&
+                ep_settings_open(&config, kind->fields, kind->config_size, given, name);
+    Py_XDECREF(given);
+    if (!open) {
         return false;
     }
     ep_error error = {EP_OK, ""};
@@ -191,15 +207,64 @@ static PyObject *spec_of(const ep_net *net) {
     return spec;
 }
 
-static bool build(ep_network *self, PyObject *spec) {
+/* Narrows one axis to the populations whose birth ids are given. */
+static bool narrow(ep_net *net, PyObject *name, PyObject *births) {
+    char text[NAME + 1];
+    if (!text_of(name, "births", text)) {
+        return false;
+    }
+    int axis = -1;
+    for (int i = 0; i < net->n_populations; i++) {
+        int of = net->populations[i].axis;
+        axis = strcmp(net->axes[of].name, text) == 0 ? of : axis;
+    }
+    if (axis < 0) {
+        PyErr_Format(PyExc_ValueError, "births: %R is no axis with populations", name);
+        return false;
+    }
+    npy_intp any = -1;
+    PyArrayObject *ids = ep_array_in(births, "births", NPY_INT64, 1, &any);
+    if (!ids) {
+        return false;
+    }
+    ep_error error = {EP_OK, ""};
+    bool ok = ep_net_narrow(net, axis, PyArray_DIM(ids, 0), PyArray_DATA(ids), &error);
+    ep_array_drop(ids);
+    if (!ok) {
+        ep_raise(&error, NULL);
+    }
+    return ok;
+}
+
+/* Sets the living shape, and checks that the tensors then have at most `most` elements. */
+static bool set_shape(ep_net *net, PyObject *births, long long most) {
+    PyObject *items = births ? PyMapping_Items(births) : PyList_New(0);
+    bool ok = items != NULL;
+    for (Py_ssize_t i = 0; ok && i < PyList_Size(items); i++) {
+        PyObject *pair = PyList_GetItem(items, i);
+        ok = narrow(net, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1));
+    }
+    Py_XDECREF(items);
+    int64_t n = ok ? ep_net_elements(net) : 0;
+    if (ok && most >= 0 && (n < 0 || n > most)) {
+        PyErr_Format(PyExc_ValueError,
+                     "spec: expected arrays of at most %lld elements in all, got more", most);
+        ok = false;
+    }
+    return ok;
+}
+
+static bool build(ep_network *self, PyObject *spec, PyObject *births, long long most) {
     self->net = net_of_input(spec);
-    PyObject *layers = self->net ? item(spec, "layers", true, "spec") : NULL;
+    PyObject *layers = self->net ? needed(spec, "layers", "spec") : NULL;
     PyObject *list = layers ? PySequence_List(layers) : NULL;
+    Py_XDECREF(layers);
     bool ok = list != NULL;
     for (Py_ssize_t i = 0; ok && i < PyList_Size(list); i++) {
         ok = add_layer(self->net, PyList_GetItem(list, i));
     }
     Py_XDECREF(list);
+    ok = ok && set_shape(self->net, births, most);
     ep_error error = {EP_OK, ""};
     if (!ok || !ep_net_build(self->net, &error)) {
         if (ok) {
@@ -207,25 +272,29 @@ static bool build(ep_network *self, PyObject *spec) {
         }
         return false;
     }
-    self->input_width = self->net->values[0].width;
+    self->input_width = ep_net_founding_width(self->net);
     self->living = PyMem_Calloc((size_t)self->input_width, sizeof *self->living);
     self->shift = PyMem_Calloc(1, sizeof *self->shift);
     self->scale = PyMem_Calloc(1, sizeof *self->scale);
-    if (!self->living || !self->shift || !self->scale) {
+    self->near_shift = PyMem_Calloc(1, sizeof *self->near_shift);
+    self->near_scale = PyMem_Calloc(1, sizeof *self->near_scale);
+    if (!self->living || !self->shift || !self->scale || !self->near_shift || !self->near_scale) {
         PyErr_NoMemory();
         return false;
     }
-    self->scale[0] = 1;
+    self->scale[0] = self->near_scale[0] = 1;
+    self->exact_scaling = true;
     self->n_scaling = 1;
-    self->all_living = true;
-    self->spec = spec_of(self->net);
-    return self->spec != NULL;
+    self->all_living = !ep_living_inputs(self->net, self->living);
+    return true;
 }
 
 static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"spec", NULL};
-    PyObject *spec;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Network", names, &PyDict_Type, &spec)) {
+    static char *names[] = {"spec", "births", "most", NULL};
+    PyObject *spec, *births = NULL;
+    long long most = -1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!L:Network", names, &PyDict_Type, &spec,
+                                     &PyDict_Type, &births, &most)) {
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -234,8 +303,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return NULL;
     }
     self->state = PyType_GetModuleState(type);
-    atomic_init(&self->busy, 0);
-    if (!build(self, spec)) {
+    if (!ep_lock_init(&self->lock) || !build(self, spec, births, most)) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -244,20 +312,22 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 static int network_traverse(PyObject *object, visitproc visit, void *arg) {
     ep_network *self = (ep_network *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(self->spec);
     Py_VISIT(self->calls.fitness);
     Py_VISIT(self->calls.dynamics);
-    Py_VISIT(self->checked_y);
+    for (int i = 0; i < EP_CHECKED; i++) {
+        Py_VISIT(self->checked[i].of[0]);
+        Py_VISIT(self->checked[i].of[1]);
+        Py_VISIT(self->checked[i].of[2]);
+    }
     Py_VISIT(self->record);
     return 0;
 }
 
 static int network_clear(PyObject *object) {
     ep_network *self = (ep_network *)object;
-    Py_CLEAR(self->spec);
     Py_CLEAR(self->calls.fitness);
     Py_CLEAR(self->calls.dynamics);
-    Py_CLEAR(self->checked_y);
+    ep_forget_checked(self);
     Py_CLEAR(self->record);
     return 0;
 }
@@ -275,8 +345,11 @@ static void network_dealloc(PyObject *object) {
     PyMem_Free(self->regime.optimizer_config);
     ep_evolution_free(self->regime.evolution);
     ep_net_free(self->net);
+    ep_lock_free(&self->lock);
     PyMem_Free(self->shift);
     PyMem_Free(self->scale);
+    PyMem_Free(self->near_shift);
+    PyMem_Free(self->near_scale);
     PyMem_Free(self->living);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
@@ -285,16 +358,26 @@ static void network_dealloc(PyObject *object) {
 
 /* ---- numbers about itself --------------------------------------------------------------------- */
 
-static PyObject *get_spec(PyObject *self, void *closure) {
+/* A new dict every time: what a caller does to it is the caller's. */
+static PyObject *get_spec(PyObject *object, void *closure) {
     (void)closure;
-    return Py_NewRef(((ep_network *)self)->spec);
+    ep_network *self = (ep_network *)object;
+    bool entered;
+    if (!ep_network_look(self, &entered)) {
+        return NULL;
+    }
+    PyObject *spec = spec_of(self->net);
+    if (entered) {
+        ep_network_leave(self);
+    }
+    return spec;
 }
 
-static PyObject *scaling(const ep_real *from, int64_t n) {
+static PyObject *scaling(const double *from, int64_t n) {
     if (n == 1) {
-        return PyFloat_FromDouble((double)from[0]);
+        return PyFloat_FromDouble(from[0]);
     }
-    PyArrayObject *array = ep_array_vector(n, EP_NPY_REAL);
+    PyArrayObject *array = ep_array_vector(n, NPY_FLOAT64);
     if (array) {
         memcpy(PyArray_DATA(array), from, (size_t)n * sizeof *from);
     }
@@ -303,10 +386,17 @@ static PyObject *scaling(const ep_real *from, int64_t n) {
 
 static PyObject *get_input_scaling(PyObject *object, void *closure) {
     (void)closure;
-    const ep_network *self = (ep_network *)object;
+    ep_network *self = (ep_network *)object;
+    bool entered;
+    if (!ep_network_look(self, &entered)) {
+        return NULL;
+    }
     PyObject *shift = scaling(self->shift, self->n_scaling);
     PyObject *scale = shift ? scaling(self->scale, self->n_scaling) : NULL;
     PyObject *pair = scale ? Py_BuildValue("(OO)", shift, scale) : NULL;
+    if (entered) {
+        ep_network_leave(self);
+    }
     Py_XDECREF(shift);
     Py_XDECREF(scale);
     return pair;
@@ -317,13 +407,6 @@ static PyObject *get_record(PyObject *object, void *closure) {
     PyObject *record = ((ep_network *)object)->record;
     return Py_NewRef(record ? record : Py_None);
 }
-
-static PyObject *get_waste(PyObject *object, void *closure) {
-    (void)closure;
-    return PyFloat_FromDouble(((ep_network *)object)->net->waste);
-}
-
-enum { STEP, GENERATION, FLOPS, FOUNDING_FLOPS, PARAMETERS, FOUNDING_PARAMETERS, NBYTES, ROWS };
 
 /* Multiply-adds or parameters of the living: extinct populations cost nothing, removed or not. */
 static PyObject *get_cost(const ep_net *net, bool macs) {
@@ -337,9 +420,21 @@ static PyObject *get_cost(const ep_net *net, bool macs) {
     return cost;
 }
 
-static PyObject *get_number(PyObject *object, void *closure) {
-    const ep_net *net = ((ep_network *)object)->net;
-    switch ((int)(intptr_t)closure) {
+enum {
+    STEP,
+    GENERATION,
+    FLOPS,
+    FOUNDING_FLOPS,
+    PARAMETERS,
+    FOUNDING_PARAMETERS,
+    NBYTES,
+    ROWS,
+    LEAST_ROWS,
+    WASTE
+};
+
+static PyObject *number_of(const ep_net *net, int which) {
+    switch (which) {
     case STEP: return PyLong_FromLongLong(net->step);
     case GENERATION: return PyLong_FromLongLong(net->generation);
     case FLOPS: return get_cost(net, true);
@@ -347,15 +442,23 @@ static PyObject *get_number(PyObject *object, void *closure) {
     case PARAMETERS: return get_cost(net, false);
     case FOUNDING_PARAMETERS: return PyLong_FromLongLong(net->founding_parameters);
     case ROWS: return PyLong_FromLongLong(net->rows);
-    default: break;
+    case WASTE: return PyFloat_FromDouble(net->waste);
+    case LEAST_ROWS: return PyLong_FromLongLong(ep_net_least_rows(net));
+    default: return PyLong_FromLongLong(ep_net_held(net) * (int64_t)sizeof(ep_real));
     }
-    const ep_slab *slabs[] = {net->numbers, net->gradients, net->first,    net->second,
-                              net->x,       net->dx,        net->workspace};
-    int64_t numbers = 0;
-    for (int i = 0; i < EP_COUNT(slabs); i++) {
-        numbers += slabs[i] ? slabs[i]->n : 0;
+}
+
+static PyObject *get_number(PyObject *object, void *closure) {
+    ep_network *self = (ep_network *)object;
+    bool entered;
+    if (!ep_network_look(self, &entered)) {
+        return NULL;
     }
-    return PyLong_FromLongLong(numbers * (int64_t)sizeof(ep_real));
+    PyObject *number = number_of(self->net, (int)(intptr_t)closure);
+    if (entered) {
+        ep_network_leave(self);
+    }
+    return number;
 }
 
 #define NUMBER(name, which, doc) {name, get_number, NULL, doc, (void *)(intptr_t)(which)}
@@ -370,11 +473,14 @@ static PyGetSetDef getset[] = {
     NUMBER("founding_flops", FOUNDING_FLOPS, "The same at birth."),
     NUMBER("parameters", PARAMETERS, "Weights, biases and masses, at the living shape."),
     NUMBER("founding_parameters", FOUNDING_PARAMETERS, "The same at birth."),
-    {"waste", get_waste, NULL,
-     "Work done for extinct populations since the last removal, in steps; see restore.", NULL},
+    NUMBER("waste", WASTE,
+           "Work done for extinct populations since the last removal, in steps; see restore."),
     NUMBER("nbytes", NBYTES,
            "Bytes of all slabs: values, gradients, moments, activations, workspace."),
     NUMBER("rows", ROWS, "Samples of the last training batch."),
+    NUMBER("least_rows", LEAST_ROWS,
+           "Samples that a training batch must have: two where a batch norm sees one value of a "
+           "channel in a sample, else one."),
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -382,17 +488,18 @@ static PyGetSetDef getset[] = {
 
 PyDoc_STRVAR(
     network_doc,
-    "Network(spec)\n--\n\n"
+    "Network(spec, births={}, most=-1)\n--\n\n"
     "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
     "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
     "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
-    "where it cannot be held.");
+    "where it cannot be held. births: birth ids, ascending, of the living populations of an axis; all "
+    "live where none are given. most: refuse a spec whose tensors have more elements in all.");
 
 static PyMethodDef *joined(void) {
-    static PyMethodDef all[40]; /* written once, the same every time, under the import lock */
+    static PyMethodDef all[48]; /* written once, the same every time, under the import lock */
     PyMethodDef *tables[] = {ep_network_build_methods, ep_network_array_methods,
-                             ep_network_run_methods, ep_network_step_methods,
-                             ep_network_census_methods};
+                             ep_network_run_methods,   ep_network_step_methods,
+                             ep_network_lock_methods,  ep_network_census_methods};
     int n = 0;
     for (int i = 0; i < EP_COUNT(tables); i++) {
         for (PyMethodDef *m = tables[i]; m->ml_name; m++) {

@@ -160,6 +160,12 @@ static PyObject *describe_axes(const ep_net *net) {
     return list;
 }
 
+/* True if the layer's masses are those of the network's outputs, which selection leaves alone. */
+static bool is_fixed(const ep_net *net, const ep_layer *layer) {
+    const ep_tensor *mass = layer->n_tensors ? &net->tensors[layer->tensor[0]] : NULL;
+    return mass && mass->role == EP_EVOLVED && !net->axes[mass->axis[0]].mortal;
+}
+
 static PyObject *describe_layers(const ep_net *net, const ep_census *census) {
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < net->n_layers; i++) {
@@ -178,11 +184,12 @@ static PyObject *describe_layers(const ep_net *net, const ep_census *census) {
         }
         ok = ok &&
              append(list,
-                    Py_BuildValue("{s:s,s:s,s:O,s:i,s:N,s:d,s:L,s:O}", "name", layer->name, "kind",
-                                  layer->kind->name, "inputs", inputs, "reads", layer->reads,
-                                  "output", axis_names(net, out->rank, out->axis), "flops",
-                                  layer->kind->flops(layer, census->axes, net->values), "parameters",
-                                  (long long)parameters, "tensors", tensors));
+                    Py_BuildValue("{s:s,s:s,s:O,s:i,s:N,s:d,s:L,s:O,s:N}", "name", layer->name,
+                                  "kind", layer->kind->name, "inputs", inputs, "reads",
+                                  layer->reads, "output", axis_names(net, out->rank, out->axis),
+                                  "flops", layer->kind->flops(layer, census->axes, net->values),
+                                  "parameters", (long long)parameters, "tensors", tensors, "fixed",
+                                  PyBool_FromLong(is_fixed(net, layer))));
         Py_XDECREF(tensors);
         Py_XDECREF(inputs);
         if (!ok) {

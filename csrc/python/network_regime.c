@@ -4,6 +4,7 @@
 
 #include "catalogue.h"
 
+#include <math.h>
 #include <string.h>
 
 PyDoc_STRVAR(
@@ -66,9 +67,9 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
     const char *loss_name = "cross_entropy", *optimizer_name = "adamw";
     PyObject *loss_config = NULL, *optimizer_config = NULL, *selection = NULL;
     double clip = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sOsOdO:configure", names, &loss_name,
-                                     &loss_config, &optimizer_name, &optimizer_config, &clip,
-                                     &selection)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sOsOO&O:configure", names, &loss_name,
+                                     &loss_config, &optimizer_name, &optimizer_config,
+                                     ep_convert_real, &clip, &selection)) {
         return NULL;
     }
     if (!(clip >= 0 && clip < 1e300)) {
@@ -110,8 +111,8 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
         r->loss = loss;
         r->optimizer = optimizer;
         r->clip = clip;
-        Py_CLEAR(self->checked_y);
     }
+    ep_forget_checked(self);
     discard(&d);
     ep_network_leave(self);
     return ok ? Py_NewRef(Py_None) : NULL;
@@ -133,7 +134,7 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
     int64_t n = 1;
     bool ok = true;
     for (int i = 0; ok && i < 2; i++) {
-        PyObject *flat = PyArray_FROMANY(objects[i], EP_NPY_REAL, 0, 1,
+        PyObject *flat = PyArray_FROMANY(objects[i], NPY_FLOAT64, 0, 1,
                                          NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
         arrays[i] = (PyArrayObject *)flat;
         ok = flat != NULL;
@@ -146,28 +147,44 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
             }
         }
     }
-    ep_real *made[2] = {NULL, NULL};
+    double *made[2] = {NULL, NULL};
+    ep_real *near[2] = {NULL, NULL};
+    bool exact = true;
     for (int i = 0; ok && i < 2; i++) {
-        made[i] = PyMem_Calloc((size_t)n, sizeof(ep_real));
-        ok = made[i] != NULL;
-        for (int64_t j = 0; ok && j < n; j++) {
-            const ep_real *from = PyArray_DATA(arrays[i]);
-            made[i][j] = from[PyArray_NDIM(arrays[i]) == 1 ? j : 0];
-        }
-        if (!made[i]) {
+        made[i] = PyMem_Calloc((size_t)n, sizeof *made[i]);
+        near[i] = PyMem_Calloc((size_t)n, sizeof *near[i]);
+        if (!made[i] || !near[i]) {
             PyErr_NoMemory();
+            ok = false;
+        }
+        for (int64_t j = 0; ok && j < n; j++) {
+            const double *from = PyArray_DATA(arrays[i]);
+            made[i][j] = from[PyArray_NDIM(arrays[i]) == 1 ? j : 0];
+            near[i][j] = (ep_real)made[i][j];
+            exact = exact && (i > 0 || (double)near[i][j] == made[i][j]);
+            if (!isfinite((double)near[i][j])) {
+                PyErr_Format(PyExc_ValueError,
+                             "%s: expected finite numbers, got one at %lld that is not in %s",
+                             names[i], (long long)j, sizeof(ep_real) == 4 ? "float32" : "float64");
+                ok = false;
+            }
         }
     }
     if (ok && ep_network_enter(self)) {
         swap_pointer(&self->shift, &made[0]);
         swap_pointer(&self->scale, &made[1]);
+        swap_pointer(&self->near_shift, &near[0]);
+        swap_pointer(&self->near_scale, &near[1]);
+        self->exact_scaling = exact;
         self->n_scaling = n;
+        ep_forget_checked(self);
         ep_network_leave(self);
     } else {
         ok = false;
     }
     for (int i = 0; i < 2; i++) {
         PyMem_Free(made[i]);
+        PyMem_Free(near[i]);
         ep_array_drop(arrays[i]);
     }
     return ok ? Py_NewRef(Py_None) : NULL;
@@ -180,19 +197,17 @@ PyDoc_STRVAR(restore_doc,
 static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"step", "generation", "waste", NULL};
     ep_network *self = (ep_network *)object;
-    long long step, generation;
+    PyObject *objects[2];
+    int64_t step, generation;
     double waste = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LL|d:restore", names, &step, &generation,
-                                     &waste)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|d:restore", names, &objects[0], &objects[1],
+                                     &waste) ||
+        !ep_whole(objects[0], "restore: step", 0, EP_COUNT_MOST, &step) ||
+        !ep_whole(objects[1], "restore: generation", 0, EP_COUNT_MOST, &generation)) {
         return NULL;
     }
     if (!(waste >= 0 && waste < 1e300)) {
         PyErr_SetString(PyExc_ValueError, "restore: waste: expected a finite number of at least 0");
-        return NULL;
-    }
-    if (step < 0 || generation < 0) {
-        PyErr_Format(PyExc_ValueError, "restore: expected numbers of at least 0, got %lld and %lld",
-                     step, generation);
         return NULL;
     }
     if (!ep_network_enter(self)) {

@@ -18,20 +18,12 @@ static int64_t present_populations(const ep_net *net) {
     return n;
 }
 
-static bool image_of(ep_network *self, PyObject *augment, ep_intake *intake) {
-    if (!augment || augment == Py_None) {
-        return true;
-    }
-    if (!PyDict_Check(augment)) {
-        ep_raise_got(PyExc_TypeError, augment,
-                     "augment must be a dict(shift=, flip=, shape=) or None");
-        return false;
-    }
-    PyObject *shift = PyDict_GetItemString(augment, "shift");
-    PyObject *flip = PyDict_GetItemString(augment, "flip");
-    PyObject *shape = PyDict_GetItemString(augment, "shape");
+enum { SHIFT, FLIP, SHAPE, AUGMENTS };
+
+/* Height, width and channels of the image that an input is, by the network or by augment["shape"]. */
+static bool image_size(ep_network *self, PyObject *shape, int64_t size[3]) {
     const ep_value *in = &self->net->values[0];
-    int64_t size[3] = {0, 0, 1};
+    size[2] = 1;
     if (shape && shape != Py_None) {
         npy_intp any = -1;
         PyArrayObject *sizes = ep_array_in(shape, "augment['shape']", NPY_INT64, 1, &any);
@@ -55,16 +47,18 @@ static bool image_of(ep_network *self, PyObject *augment, ep_intake *intake) {
                      (long long)size[2]);
         return false;
     }
-    intake->move = shift && shift != Py_None ? PyLong_AsLongLong(shift) : 0;
-    if (PyErr_Occurred()) {
+    return true;
+}
+
+static bool image_from(ep_network *self, PyObject *const *given, ep_intake *intake) {
+    PyObject *shift = given[SHIFT], *flip = given[FLIP];
+    int64_t size[3] = {0, 0, 1};
+    if (!image_size(self, given[SHAPE], size) ||
+        (shift && shift != Py_None &&
+         !ep_whole(shift, "augment['shift']", 0, ep_min(size[0], size[1]), &intake->move)) ||
+        (flip && flip != Py_None && !ep_truth(flip, "augment['flip']", &intake->flip))) {
         return false;
     }
-    if (intake->move < 0 || intake->move > ep_min(size[0], size[1])) {
-        PyErr_Format(PyExc_ValueError, "augment: shift must be in [0, %lld], got %lld",
-                     (long long)ep_min(size[0], size[1]), (long long)intake->move);
-        return false;
-    }
-    intake->flip = flip && PyObject_IsTrue(flip) == 1;
     intake->height = size[0];
     intake->breadth = size[1];
     intake->channels = size[2];
@@ -72,15 +66,44 @@ static bool image_of(ep_network *self, PyObject *augment, ep_intake *intake) {
     return true;
 }
 
-/* One of the schedules: a float64 vector of `steps` finite numbers of at least 0. */
+static bool image_of(ep_network *self, PyObject *augment, ep_intake *intake) {
+    static const char *const names[AUGMENTS] = {"shift", "flip", "shape"};
+    if (!augment || augment == Py_None) {
+        return true;
+    }
+    if (!PyDict_Check(augment)) {
+        ep_raise_got(PyExc_TypeError, augment,
+                     "augment must be a dict(shift=, flip=, shape=) or None");
+        return false;
+    }
+    PyObject *given[AUGMENTS] = {NULL};
+    Py_ssize_t known = 0;
+    bool ok = true;
+    for (int i = 0; ok && i < AUGMENTS; i++) {
+        ok = ep_item(augment, names[i], &given[i]);
+        known += given[i] != NULL;
+    }
+    if (ok && known != PyDict_Size(augment)) {
+        PyErr_Format(PyExc_ValueError, "augment: expected the keys shift, flip and shape, got %R",
+                     augment);
+        ok = false;
+    }
+    ok = ok && image_from(self, given, intake);
+    for (int i = 0; i < AUGMENTS; i++) {
+        Py_XDECREF(given[i]);
+    }
+    return ok;
+}
+
+/* One of the schedules: a float64 vector of `steps` numbers from 0 to EP_LEVEL_MOST. */
 static PyArrayObject *schedule(PyObject *object, const char *name, npy_intp *steps) {
     PyArrayObject *array = ep_array_in(object, name, NPY_FLOAT64, 1, steps);
     for (npy_intp i = 0; array && i < PyArray_DIM(array, 0); i++) {
         double v = ((const double *)PyArray_DATA(array))[i];
-        if (!(v >= 0 && v < 1e300)) {
+        if (!(v >= 0 && v <= EP_LEVEL_MOST)) {
             PyErr_Format(PyExc_ValueError,
-                         "%s: expected finite numbers of at least 0, got a bad one at "
-                         "step %zd",
+                         "%s: expected finite numbers of at least 0 and at most 1e30, got a bad "
+                         "one at step %zd",
                          name, i);
             Py_CLEAR(array);
         }
@@ -89,6 +112,11 @@ static PyArrayObject *schedule(PyObject *object, const char *name, npy_intp *ste
         *steps = PyArray_DIM(array, 0);
     }
     return array;
+}
+
+/* The number of threads that a caller asks for; not given: one. */
+static bool threads_from(PyObject *object, int64_t *threads) {
+    return !object || ep_whole(object, "threads", 1, INT32_MAX, threads);
 }
 
 static PyObject *result_of(const ep_record *record, PyArrayObject *const *columns) {
@@ -160,9 +188,9 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
     PyErr_Fetch(&kind, &value, &trace); /* of a law written in Python */
     PyObject *record = result_of(&e->record, e->columns), *before = self->record;
     if (!record) {
-        Py_XDECREF(kind);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
+        if (kind) { /* the law's own exception comes first */
+            PyErr_Restore(kind, value, trace);
+        }
         return NULL;
     }
     self->record = record;
@@ -191,25 +219,23 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
                             "rows",     "keep",     NULL};
     ep_network *self = (ep_network *)object;
     PyObject *x, *y, *schedules[3] = {NULL, NULL, NULL}, *augment = NULL, *rows = NULL;
-    long long batch = 0, first = 0;
-    int shuffle = 1, threads = 1, keep = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$LLOOOpiOOp:train", names, &x, &y, &batch,
-                                     &first, &schedules[0], &schedules[1], &schedules[2], &shuffle,
-                                     &threads, &augment, &rows, &keep)) {
+    PyObject *numbers[3] = {NULL, NULL, NULL};
+    int64_t batch = 0, first = 0, threads = 1;
+    int shuffle = 1, keep = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOOOOpOOOp:train", names, &x, &y,
+                                     &numbers[0], &numbers[1], &schedules[0], &schedules[1],
+                                     &schedules[2], &shuffle, &numbers[2], &augment, &rows,
+                                     &keep)) {
         return NULL;
     }
-    if (!schedules[0] || !schedules[1] || !schedules[2]) {
-        PyErr_SetString(PyExc_TypeError, "train: rate, pressure and strength must be given");
+    if (!numbers[0] || !numbers[1] || !schedules[0] || !schedules[1] || !schedules[2]) {
+        PyErr_SetString(PyExc_TypeError,
+                        "train: batch, first, rate, pressure and strength must be given");
         return NULL;
     }
-    if (batch < 1 || first < 0) {
-        PyErr_Format(PyExc_ValueError,
-                     "train: expected batch of at least 1 and first of at least 0, got "
-                     "%lld and %lld",
-                     batch, first);
-        return NULL;
-    }
-    if (!ep_network_enter(self)) {
+    if (!ep_whole(numbers[0], "train: batch", 1, EP_COUNT_MOST, &batch) ||
+        !ep_whole(numbers[1], "train: first", 0, EP_COUNT_MOST, &first) ||
+        !threads_from(numbers[2], &threads) || !ep_network_enter(self)) {
         return NULL;
     }
     errand e;
@@ -221,11 +247,11 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
         image_of(self, augment, &e.job.intake)) {
         e.job.x = e.feed.x;
         e.job.y = e.feed.y;
-        e.job.batch = batch;
+        e.job.batch = ep_min(batch, e.job.x.rows);
         e.job.first = first;
         e.job.shuffle = shuffle != 0;
         e.job.seed = self->net->seed;
-        e.job.threads = threads < 1 ? 1 : threads;
+        e.job.threads = (int)threads;
         e.job.keep = keep != 0;
         bool ok;
         Py_BEGIN_ALLOW_THREADS
@@ -240,7 +266,7 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
 }
 
 PyDoc_STRVAR(check_data_doc,
-             "check_data(x, y, rows=None)\n--\n\nRaises what train would; reads every label.");
+             "check_data(x, y, rows=None)\n--\n\nRaises what train would; reads every value.");
 static PyObject *check_data(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "y", "rows", NULL};
     ep_network *self = (ep_network *)object;
@@ -263,11 +289,11 @@ PyDoc_STRVAR(evaluate_doc, "evaluate(x, y, *, threads=1, rows=None)\n--\n\n"
 static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "y", "threads", "rows", NULL};
     ep_network *self = (ep_network *)object;
-    PyObject *x, *y, *rows = NULL, *result = NULL;
-    int threads = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$iO:evaluate", names, &x, &y, &threads,
+    PyObject *x, *y, *number = NULL, *rows = NULL, *result = NULL;
+    int64_t threads = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OO:evaluate", names, &x, &y, &number,
                                      &rows) ||
-        !ep_network_enter(self)) {
+        !threads_from(number, &threads) || !ep_network_enter(self)) {
         return NULL;
     }
     ep_feed feed;
@@ -277,7 +303,7 @@ static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
         ep_tally sum = {0, 0, 0, 0};
         bool ok;
         Py_BEGIN_ALLOW_THREADS
-        ok = ep_infer(self->net, &self->regime, &feed.x, &feed.y, &intake, threads, NULL, &sum,
+        ok = ep_infer(self->net, &self->regime, &feed.x, &feed.y, &intake, (int)threads, NULL, &sum,
                       &error);
         Py_END_ALLOW_THREADS
         result = ok ? Py_BuildValue("(ddd)", sum.weight > 0 ? sum.loss / sum.weight : (double)NAN,
@@ -296,14 +322,14 @@ PyDoc_STRVAR(predict_doc, "predict(x, threads=1)\n--\n\n"
 static PyObject *predict(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "threads", NULL};
     ep_network *self = (ep_network *)object;
-    PyObject *x, *keep = NULL, *result = NULL;
-    int threads = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|i:predict", names, &x, &threads) ||
-        !ep_network_enter(self)) {
+    PyObject *x, *number = NULL, *keep = NULL, *result = NULL;
+    int64_t threads = 1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:predict", names, &x, &number) ||
+        !threads_from(number, &threads) || !ep_network_enter(self)) {
         return NULL;
     }
     ep_table table;
-    if (ep_table_of_inputs(self, x, &table, &keep)) {
+    if (ep_table_of_inputs(self, x, &table, &keep) && ep_check_ids(self, &table)) {
         const ep_net *net = self->net;
         const ep_value *out = ep_net_output(net);
         npy_intp shape[EP_RANK + 1] = {table.rows};
@@ -317,7 +343,7 @@ static PyObject *predict(PyObject *object, PyObject *args, PyObject *kwargs) {
             ep_real *to = PyArray_DATA((PyArrayObject *)result);
             bool ok;
             Py_BEGIN_ALLOW_THREADS
-            ok = ep_infer(self->net, &self->regime, &table, NULL, &intake, threads, to, NULL,
+            ok = ep_infer(self->net, &self->regime, &table, NULL, &intake, (int)threads, to, NULL,
                           &error);
             Py_END_ALLOW_THREADS
             if (!ok) {

@@ -31,7 +31,7 @@ static PyObject *forward(PyObject *object, PyObject *args, PyObject *kwargs) {
     ep_table table;
     ep_error error = {EP_OK, ""};
     ep_net *net = self->net;
-    if (ep_table_of_inputs(self, x, &table, &keep)) {
+    if (ep_table_of_inputs(self, x, &table, &keep) && ep_check_ids(self, &table)) {
         if (!ep_net_reserve(net, table.rows, &error) || !ep_net_reserve_workers(net, 1, &error)) {
             ep_raise(&error, NULL);
         } else {
@@ -72,7 +72,8 @@ static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
     double hits = 0;
     if (!self->net->x) {
         PyErr_SetString(PyExc_RuntimeError, "network: no batch has been through it yet");
-    } else if (ep_table_of_targets(self, y, self->net->rows, &table, &keep)) {
+    } else if (ep_table_of_targets(self, y, self->net->rows, &table, &keep) &&
+               ep_check_targets(self, &table)) {
         result = PyFloat_FromDouble(ep_step_backward(self->net, &self->regime, &table, &hits));
     }
     Py_XDECREF(keep);
@@ -94,14 +95,23 @@ static PyObject *gradient(PyObject *object, PyObject *ignored) {
     return Py_NewRef(Py_None);
 }
 
+/* A rate, pressure or strength, as train() takes them. */
+static bool level(const char *name, double x) {
+    if (!(x >= 0 && x <= EP_LEVEL_MOST)) {
+        PyErr_Format(PyExc_ValueError, "%s: expected a number from 0 to 1e30", name);
+        return false;
+    }
+    return true;
+}
+
 PyDoc_STRVAR(update_doc,
              "update(rate)\n--\n\nOne step of the optimizer with the gradients as they are.");
 static PyObject *update(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"rate", NULL};
     ep_network *self = (ep_network *)object;
     double rate;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d:update", names, &rate) ||
-        !ep_network_enter(self)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:update", names, ep_convert_real, &rate) ||
+        !level("rate", rate) || !ep_network_enter(self)) {
         return NULL;
     }
     bool ready = self->regime.optimizer != NULL;
@@ -122,8 +132,9 @@ static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure", "strength", NULL};
     ep_network *self = (ep_network *)object;
     double pressure, strength = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d|d:evolve", names, &pressure, &strength) ||
-        !ep_network_enter(self)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O&:evolve", names, ep_convert_real,
+                                     &pressure, ep_convert_real, &strength) ||
+        !level("pressure", pressure) || !level("strength", strength) || !ep_network_enter(self)) {
         return NULL;
     }
     ep_net *net = self->net;
@@ -168,11 +179,27 @@ static PyObject *compact(PyObject *object, PyObject *ignored) {
     return done ? PyBool_FromLong(before != ep_net_parameters(self->net)) : NULL;
 }
 
-/* The populations of the layer of that name, or NULL with KeyError. */
+/* True if tensor t is a mass on an axis of the output: it is not in net->populations. */
+static bool is_output_mass(const ep_net *net, const ep_tensor *t) {
+    return t->role == EP_EVOLVED && !net->axes[t->axis[0]].mortal;
+}
+
+/* The populations of the layer of that name, or NULL with an exception. */
 static const ep_population *populations_of(const ep_net *net, const char *layer) {
     for (int i = 0; i < net->n_populations; i++) {
         if (strcmp(net->layers[net->populations[i].layer].name, layer) == 0) {
             return &net->populations[i];
+        }
+    }
+    for (int i = 0; i < net->n_layers; i++) {
+        const ep_layer *other = &net->layers[i];
+        if (strcmp(other->name, layer) == 0 && other->n_tensors > 0 &&
+            is_output_mass(net, &net->tensors[other->tensor[0]])) {
+            PyErr_Format(PyExc_ValueError,
+                         "%s: its populations are the network's outputs, which cannot die; put a "
+                         "layer without masses after it",
+                         layer);
+            return NULL;
         }
     }
     PyErr_Format(PyExc_KeyError, "%s", layer);
@@ -230,7 +257,90 @@ static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
 }
 
 PyDoc_STRVAR(shrink_doc, "shrink(axes)\n--\n\n"
-                         "Keeps, of each named axis, just the populations with these birth ids.");
+                         "Keeps, of each named axis, just the populations with these birth ids, "
+                         "and of the others those alive.");
+
+/* The axis of that name, which must be one that populations may leave; -1 with an exception. */
+static int mortal_axis(const ep_net *net, PyObject *name) {
+    const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
+    for (int i = 0; text && i < net->n_axes; i++) {
+        if (net->axes[i].mortal && strcmp(net->axes[i].name, text) == 0) {
+            return i;
+        }
+    }
+    if (!PyErr_Occurred()) {
+        PyErr_Format(PyExc_ValueError, "axes: %R is no axis whose populations may die", name);
+    }
+    return -1;
+}
+
+/* Clears stays[j] for every entry j of an axis whose birth id is not among `ids`. */
+static bool keep_listed(const ep_axis *axis, PyObject *ids, bool *stays) {
+    npy_intp any = -1;
+    PyArrayObject *array = ep_array_in(ids, "axes", NPY_INT64, 1, &any);
+    bool *listed = array ? PyMem_Calloc((size_t)axis->n + 1, sizeof *listed) : NULL;
+    bool ok = listed != NULL;
+    if (array && !ok) {
+        PyErr_NoMemory();
+    }
+    for (npy_intp i = 0; ok && i < PyArray_DIM(array, 0); i++) {
+        int64_t id = ((const int64_t *)PyArray_DATA(array))[i], j = place_of(axis, id);
+        if (j < 0) {
+            PyErr_Format(PyExc_ValueError, "axes: %s has no birth id %lld", axis->name,
+                         (long long)id);
+            ok = false;
+        } else {
+            listed[j] = true;
+        }
+    }
+    for (int64_t j = 0; ok && j < axis->n; j++) {
+        stays[j] = stays[j] && listed[j];
+    }
+    PyMem_Free(listed);
+    ep_array_drop(array);
+    return ok;
+}
+
+/* What stays of the axes: places first[i] .. first[i + 1] are those of axis i. */
+typedef struct {
+    int64_t *first;
+    bool *stays;
+} census;
+
+static census census_of(const ep_net *net) {
+    census c = {PyMem_Calloc((size_t)net->n_axes + 1, sizeof *c.first), NULL};
+    for (int i = 0; c.first && i < net->n_axes; i++) {
+        c.first[i + 1] = c.first[i] + (net->axes[i].mortal ? net->axes[i].n : 0);
+    }
+    c.stays = c.first ? PyMem_Calloc((size_t)c.first[net->n_axes] + 1, sizeof *c.stays) : NULL;
+    if (!c.stays) {
+        PyErr_NoMemory();
+        return c;
+    }
+    for (int i = 0; i < net->n_populations; i++) {
+        const ep_population *p = &net->populations[i];
+        const ep_real *alive = ep_net_numbers(net, p->alive);
+        for (int64_t j = 0; j < net->axes[p->axis].n; j++) {
+            c.stays[c.first[p->axis] + j] = alive[j] > 0;
+        }
+    }
+    return c;
+}
+
+static const ep_real LEAVING = -1; /* extinct for ep_compact_extinct, and told apart from it */
+
+/* Turns the mark `from` of every population that does not stay into `to`. */
+static void mark(ep_net *net, const census *c, ep_real from, ep_real to) {
+    for (int i = 0; i < net->n_populations; i++) {
+        const ep_population *p = &net->populations[i];
+        ep_real *alive = ep_net_numbers(net, p->alive);
+        for (int64_t j = 0; j < net->axes[p->axis].n; j++) {
+            bool leaves = alive[j] == from && !c->stays[c->first[p->axis] + j];
+            alive[j] = leaves ? to : alive[j];
+        }
+    }
+}
+
 static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"axes", NULL};
     ep_network *self = (ep_network *)object;
@@ -240,52 +350,29 @@ static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     ep_net *net = self->net;
-    PyObject *items = PyDict_Copy(dict);
-    bool ok = items != NULL;
-    for (int act = 0; ok && act < 2; act++) {
-        Py_ssize_t at = 0;
-        while (ok && PyDict_Next(items, &at, &key, &value)) {
-            const char *name = PyUnicode_Check(key) ? PyUnicode_AsUTF8AndSize(key, NULL) : NULL;
-            const ep_population *p = NULL;
-            for (int i = 0; name && i < net->n_populations; i++) {
-                p = strcmp(net->axes[net->populations[i].axis].name, name) == 0
-                        ? &net->populations[i]
-                        : p;
-            }
-            npy_intp any = -1;
-            if (!p) {
-                PyErr_Format(PyExc_ValueError, "axes: %R is no axis with populations", key);
-            }
-            PyArrayObject *ids = p ? ep_array_in(value, "axes", NPY_INT64, 1, &any) : NULL;
-            ok = ids != NULL;
-            for (npy_intp i = 0; ok && i < PyArray_DIM(ids, 0); i++) {
-                int64_t id = ((const int64_t *)PyArray_DATA(ids))[i];
-                if (place_of(&net->axes[p->axis], id) < 0) {
-                    PyErr_Format(PyExc_ValueError, "axes: %s has no birth id %lld", name,
-                                 (long long)id);
-                    ok = false;
-                }
-            }
-            for (int64_t j = 0; ok && act && j < net->axes[p->axis].n; j++) {
-                bool kept = false;
-                for (npy_intp i = 0; !kept && i < PyArray_DIM(ids, 0); i++) {
-                    kept = ((const int64_t *)PyArray_DATA(ids))[i] ==
-                           ep_birth(&net->axes[p->axis], j);
-                }
-                if (!kept) {
-                    ep_kill(net, p, j);
-                }
-            }
-            ep_array_drop(ids);
+    PyObject *items = PyDict_Copy(dict); /* ours: it does not change while foreign code runs */
+    census c = {NULL, NULL};
+    bool ok = items != NULL && (c = census_of(net)).stays != NULL;
+    for (Py_ssize_t at = 0; ok && PyDict_Next(items, &at, &key, &value);) {
+        int i = mortal_axis(net, key);
+        ok = i >= 0 && keep_listed(&net->axes[i], value, c.stays + c.first[i]);
+    }
+    ep_error error = {EP_OK, ""};
+    if (ok) {
+        mark(net, &c, 1, LEAVING);
+        ok = ep_compact_extinct(net, &error);
+        if (!ok) {
+            mark(net, &c, LEAVING, 1);
         }
     }
     Py_XDECREF(items);
-    ep_error error = {EP_OK, ""};
-    if (!ok) {
+    PyMem_Free(c.first);
+    PyMem_Free(c.stays);
+    if (!ok && error.code == EP_OK) { /* nothing has changed */
         ep_network_leave(self);
         return NULL;
     }
-    return finished(self, ep_compact_extinct(net, &error), &error);
+    return finished(self, ok, &error);
 }
 
 PyMethodDef ep_network_step_methods[] = {

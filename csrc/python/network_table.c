@@ -39,7 +39,7 @@ static bool rows_contiguous(PyArrayObject *array) {
 
 static bool as_table(PyObject *object, const char *name, int fallback, ep_table *table,
                      PyObject **keep) {
-    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_O(object);
+    PyArrayObject *array = ep_array_of(object, name);
     if (!array) {
         return false;
     }
@@ -129,24 +129,6 @@ bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyO
     return true;
 }
 
-static bool check_labels(ep_network *self, PyObject *array, const ep_table *table, int64_t outputs,
-                         int64_t positions) {
-    if (self->checked_y == array && self->checked_outputs == outputs) {
-        return true; /* written to meanwhile? The losses guard their own reads */
-    }
-    int64_t low = positions > 1 ? -1 : 0, found = 0;
-    int64_t row = ep_table_outside(table, low, outputs - 1, &found);
-    if (row >= 0) {
-        PyErr_Format(PyExc_ValueError, "y: labels must be in [%lld, %lld], got %lld in row %lld",
-                     (long long)low, (long long)outputs - 1, (long long)found, (long long)row);
-        return false;
-    }
-    Py_CLEAR(self->checked_y);
-    self->checked_y = Py_NewRef(array);
-    self->checked_outputs = outputs;
-    return true;
-}
-
 bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
                          PyObject **keep) {
     *keep = NULL;
@@ -154,15 +136,13 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
         PyErr_SetString(PyExc_RuntimeError, "network: no loss is configured yet");
         return false;
     }
-    const ep_value *out = ep_net_output(self->net);
-    int64_t outputs = self->net->axes[out->axis[out->rank - 1]].n;
-    int64_t positions = outputs ? out->width / outputs : 0;
+    ep_targets of = ep_targets_of(self->net, self->regime.loss);
     bool classes = self->regime.loss->target == EP_TARGET_CLASS;
     if (!as_table(object, "y", classes ? NPY_INT64 : EP_NPY_REAL, table, keep)) {
         Py_CLEAR(*keep);
         return false;
     }
-    int64_t wanted = classes ? positions : out->width;
+    int64_t wanted = classes ? of.positions : of.positions * of.outputs;
     bool ok = false;
     if (table->rows != rows) {
         PyErr_Format(PyExc_ValueError, "y: expected as many rows as x (%lld), got %lld",
@@ -171,59 +151,10 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
         raise_shape("y: expected (samples, ...) with %lld numbers to a sample, got shape %S", *keep,
                     (long long)wanted);
     } else {
-        ok = !classes || check_labels(self, *keep, table, outputs, positions);
+        ok = true;
     }
     if (!ok) {
         Py_CLEAR(*keep);
     }
     return ok;
-}
-
-/* Row numbers, each within the table. */
-static bool map_rows(PyObject *rows, ep_feed *feed) {
-    npy_intp any = -1;
-    PyArrayObject *map = ep_array_in(rows, "rows", NPY_INT64, 1, &any);
-    feed->keep[2] = (PyObject *)map;
-    for (npy_intp i = 0; map && i < PyArray_DIM(map, 0); i++) {
-        int64_t row = ((const int64_t *)PyArray_DATA(map))[i];
-        if (row < 0 || row >= feed->x.rows) {
-            PyErr_Format(PyExc_ValueError, "rows: expected row numbers in [0, %lld), got %lld",
-                         (long long)feed->x.rows, (long long)row);
-            return false;
-        }
-    }
-    if (map) {
-        feed->x.map = feed->y.map = PyArray_DATA(map);
-        feed->x.rows = feed->y.rows = PyArray_DIM(map, 0);
-    }
-    return map != NULL;
-}
-
-bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, ep_feed *feed) {
-    *feed = (ep_feed){.keep = {NULL, NULL, NULL}};
-    bool ok = ep_table_of_inputs(self, x, &feed->x, &feed->keep[0]) &&
-              ep_table_of_targets(self, y, feed->x.rows, &feed->y, &feed->keep[1]) &&
-              (!rows || rows == Py_None || map_rows(rows, feed));
-    if (ok && feed->x.rows < 1) {
-        PyErr_SetString(PyExc_ValueError, "x: expected at least one sample, got none");
-        ok = false;
-    }
-    if (!ok) {
-        ep_feed_close(feed);
-    }
-    return ok;
-}
-
-void ep_feed_close(ep_feed *feed) {
-    for (int i = 0; i < EP_COUNT(feed->keep); i++) {
-        Py_CLEAR(feed->keep[i]);
-    }
-}
-
-ep_intake ep_network_intake(const ep_network *self) {
-    return (ep_intake){.shift = self->shift,
-                       .scale = self->scale,
-                       .each = self->n_scaling > 1,
-                       .living = self->all_living ? NULL : self->living,
-                       .width = self->net->values[0].width};
 }

@@ -41,7 +41,7 @@ static PyObject *fitness_measure(PyObject *module, PyObject *args, PyObject *kwa
     }
     for (int i = 0; i < SIGNALS; i++) {
         if (object[i] == NULL || object[i] == Py_None) {
-            if (i < 2 || law->needs & need[i]) {
+            if (i < 2 || (law->needs & need[i])) { /* every law reads mass and its gradient */
                 PyErr_Format(PyExc_ValueError, "%s: %s must be given", name, names[i + 2]);
                 goto done;
             }

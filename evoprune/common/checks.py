@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from operator import index
 from typing import Any
 
-__all__ = ["number", "one_of", "whole"]
+import numpy as np
+
+__all__ = ["instance", "known_keys", "meant", "number", "one_of", "whole"]
 
 
 def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
-    """`value` as an int from low to high.
+    """Return `value` as an int from low to high.
 
     Raises:
         TypeError: no whole number; ValueError: out of bounds.
@@ -18,7 +22,7 @@ def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
         n = index(value)
     except TypeError:
         n = None
-    if n is None or isinstance(value, bool):
+    if n is None or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: expected a whole number, got {value!r}")
     if not low <= n <= high:
         raise ValueError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
@@ -26,7 +30,7 @@ def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:
-    """`value` as a float from low to high.
+    """Return `value` as a float from low to high.
 
     Raises:
         TypeError: no number; ValueError: out of bounds.
@@ -42,12 +46,51 @@ def number(name: str, value: Any, low: float, high: float) -> float:
     return x
 
 
+def instance(name: str, value: Any, *kinds: type) -> None:
+    """Check that `value` is of one of some types.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
+
+
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """`value`, if it is one of some names.
+    """Return `value` if it is one of some names.
 
     Raises:
         ValueError: it is not; they are listed.
     """
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(
+            f"{name}: expected one of {', '.join(choices)}, got {value!r}{meant(value, choices)}"
+        )
     return value
+
+
+def meant(given: Any, known: Iterable[str]) -> str:
+    """Return "; did you mean X?" for the known name closest to a misspelt one, or ""."""
+    names = {name.lower(): name for name in known}
+    near = get_close_matches(str(given).lower(), names, 1, 0.6)
+    return f"; did you mean {names[near[0]]}?" if near else ""
+
+
+def known_keys(where: str, what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Check that every name is known.
+
+    Args:
+        where: what the names were given to, for the error text: "augment", "Malthusian".
+        what: what a name stands for: "key", "setting", "argument".
+        given: names.
+        known: those there are.
+
+    Raises:
+        TypeError: one is not; the closest known name and all of them are listed.
+    """
+    names = list(known)
+    for name in given:
+        if name not in names:
+            has = ", ".join(names) or "none"
+            raise TypeError(f"{where}: no {what} {name!r}; it has {has}{meant(name, names)}")

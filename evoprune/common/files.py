@@ -1,30 +1,181 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and checks of files before they are read.
+
+A file is written as a draft in its own folder, forced to disk, and then renamed over its target, so
+a reader, a crash or a power cut sees the old file or the new one. What a file contains is not known
+here.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedWriter
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
-__all__ = ["write_whole"]
+__all__ = ["check_folder", "existing", "write_whole"]
+
+DRAFT, END = ".evoprune-", ".draft"  # short, so that every legal file name has a legal draft
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
-def write_whole(path: str | PathLike[str], write: Callable[[Path], None]) -> None:
-    """Let `write` make a file, and put it at `path` only when it is complete.
+def existing(path: str | PathLike[str]) -> Path:
+    """Return `path` if a regular file is there; opening anything else could block for ever.
 
     Raises:
-        OSError: it cannot be written; what was at `path` is still there.
+        FileNotFoundError: nothing is there, or a folder.
+        OSError: a FIFO, a socket or a device is there.
     """
-    target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"{target}: expected a file to write, got a folder")
-    draft = target.with_name(f".{target.name}.{os.getpid()}.draft{target.suffix}")
+    file = Path(path)
     try:
-        write(draft)
-        draft.replace(target)
-    except BaseException:
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise _named(error, file, "no such file") from None
+    if stat.S_ISDIR(mode):
+        raise FileNotFoundError(errno.ENOENT, "expected a file, got a folder", str(file))
+    if not stat.S_ISREG(mode):
+        _refuse(file, mode)
+    return file
+
+
+def check_folder(path: str | PathLike[str]) -> None:
+    """Check that a file can be made at `path`, without making it.
+
+    Raises:
+        OSError: its folder is missing or not writable, or `path` is no regular file.
+    """
+    final, _ = _target(Path(path))
+    with _draft(final.parent, Path(path)):
+        pass
+
+
+def write_whole(
+    path: str | PathLike[str], content: bytes | Callable[[BufferedWriter], object]
+) -> None:
+    """Write a file, and put it at `path` only when it is complete and on disk.
+
+    A link is kept and its target is written. The permissions of a file that is replaced are kept.
+    Drafts that a killed process left in the folder are removed.
+
+    Args:
+        path: the file.
+        content: its bytes, or a function that writes them to a binary file.
+
+    Raises:
+        OSError: it cannot be written; the file is named, and what was at `path` is still there.
+    """
+    wanted = Path(path)
+    final, before = _target(wanted)
+    with _draft(final.parent, wanted) as (handle, draft):
+        try:
+            with os.fdopen(os.dup(handle), "wb") as file:
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    content(file)
+            if before is not None:
+                with suppress(OSError):  # only root may give a file away
+                    os.fchown(handle, before.st_uid, before.st_gid)
+                os.fchmod(handle, stat.S_IMODE(before.st_mode))
+            os.fsync(handle)
+            draft.replace(final)
+            _sync_folder(final.parent)
+        except OSError as error:
+            raise _named(error, wanted) from error
+
+
+def _target(path: Path) -> tuple[Path, os.stat_result | None]:
+    """Return the file that `path` leads to, links followed, and its facts if it is there."""
+    final = Path(os.path.realpath(path))
+    try:
+        facts = final.stat()
+    except FileNotFoundError:
+        return final, None
+    except OSError as error:
+        raise _named(error, path) from None
+    if not stat.S_ISREG(facts.st_mode):
+        _refuse(path, facts.st_mode)
+    if not os.access(final, os.W_OK):
+        raise PermissionError(errno.EACCES, "the file is read-only", str(path))
+    return final, facts
+
+
+def _refuse(path: Path, mode: int) -> None:
+    kind = KINDS.get(stat.S_IFMT(mode), "something else")
+    number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+    raise OSError(number, f"expected a regular file, got {kind}", str(path))
+
+
+@contextmanager
+def _draft(folder: Path, wanted: Path) -> Iterator[tuple[int, Path]]:
+    """Open a new file of a name that nothing else uses; it is removed if it is still there after.
+
+    A lock marks the draft as in use for as long as its writer lives.
+    """
+    with suppress(OSError):
+        _remove_stale(folder)
+    while True:
+        draft = folder / f"{DRAFT}{os.urandom(8).hex()}{END}"
+        try:
+            handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            text = f"the folder {folder} does not exist"
+            raise FileNotFoundError(errno.ENOENT, text, str(wanted)) from None
+        except OSError as error:
+            raise _named(error, wanted) from None
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            break
+        os.close(handle)  # taken for a stale draft between its making and its lock
+    try:
+        yield handle, draft
+    finally:
+        # In this order: a draft without a lock may be removed by any other writer.
         with suppress(OSError):
             draft.unlink()
-        raise
+        os.close(handle)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove drafts that no process holds a lock on."""
+    with os.scandir(folder) as entries:
+        found = [e.path for e in entries if e.name.startswith(DRAFT) and e.name.endswith(END)]
+    for name in found:
+        with suppress(OSError):
+            handle = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(name).unlink()
+            finally:
+                os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force the rename itself to disk, where the file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _named(error: OSError, path: Path, absent: str = "") -> OSError:
+    """Return the same error with the user's file in place of a draft, or of no file at all."""
+    if isinstance(error, FileNotFoundError) and absent:
+        return FileNotFoundError(errno.ENOENT, absent, str(path))
+    text: Any = error.strerror or str(error)
+    return OSError(error.errno or errno.EIO, text, str(path))

@@ -19,11 +19,21 @@ def share(part: float, whole: float) -> str:
 
 
 def as_text(
-    head: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str] | None = None,
+    width: int | None = None,
 ) -> str:
-    """Columns padded to one width: the first two to the left, numbers to the right."""
+    """Pad columns to one width each: the first two to the left, numbers to the right.
+
+    Where that is more than `width` columns of text, the first two are cut, and then the last
+    columns left out.
+    """
     lines = [list(head), *map(list, rows), *([list(total)] if total else [])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    if width is not None:
+        lines, widths = _narrowed(lines, widths, width)
+        head, rows, total = lines[0], lines[1 : 1 + len(rows)], lines[-1] if total else None
 
     def fit(line: Sequence[str]) -> str:
         cells = [
@@ -35,6 +45,26 @@ def as_text(
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     text = [fit(head), rule, *map(fit, rows)]
     return "\n".join([*text, rule, fit(total)] if total else text)
+
+
+def _narrowed(
+    lines: list[list[str]], widths: list[int], most: int
+) -> tuple[list[list[str]], list[int]]:
+    """Cut the second and the first column to 8 characters at least, then leave out the last."""
+    for i in reversed(range(min(2, len(widths)))):
+        excess = sum(widths) + 2 * (len(widths) - 1) - most
+        if excess > 0:
+            widths[i] = max(min(8, widths[i]), widths[i] - excess)
+    while len(widths) > 2 and sum(widths) + 2 * (len(widths) - 1) > most:
+        widths.pop()
+    cut = [
+        [
+            cell if len(cell) <= size else cell[: size - 1] + "…"
+            for cell, size in zip(line, widths, strict=False)
+        ]
+        for line in lines
+    ]
+    return cut, widths
 
 
 def as_html(

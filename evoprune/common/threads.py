@@ -37,8 +37,12 @@ def get_threads() -> int:
         return _chosen
     own = os.environ.get("EVOPRUNE_NUM_THREADS", "").strip()
     if own:
-        n = int(own) if own.isdecimal() else -1
-        return whole("EVOPRUNE_NUM_THREADS", n, 1, MOST)
+        n = int(own) if own.isdecimal() else 0
+        if not 1 <= n <= MOST:
+            raise ValueError(
+                f"EVOPRUNE_NUM_THREADS: expected a whole number from 1 to {MOST}, got {own!r}"
+            )
+        return n
     # OpenMP's variable may be a list, one number for each nesting level; it is not ours to reject.
     shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if shared.isdecimal() and 1 <= int(shared) <= MOST:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from evoprune import core
+from evoprune.common.checks import known_keys, meant
 
 __all__ = ["Field", "Spec", "catalogue", "define", "known", "resolve"]
 
@@ -88,16 +89,13 @@ class Spec:
             if name in settings:
                 raise TypeError(f"{owner}: {name} is given twice")
             settings[name] = value
-        for name in settings:
-            if name not in self.fields:
-                has = ", ".join(self.fields) or "none"
-                raise TypeError(f"{owner}: no setting {name!r}; it has {has}")
+        known_keys(owner, "setting", settings, self.fields)
         whole = {name: field.default for name, field in self.fields.items() if not field.required}
         whole |= settings
         own = {name: self._checked(name, whole.pop(name)) for name in self._own()}
         for name, value in whole.items():
             if self.fields[name].type == "vector" and value is not None:
-                whole[name] = np.ravel(value)  # a number is a vector of one, a matrix goes by rows
+                whole[name] = self._vector(name, value)
         checked = core.core32.settings(self.group, self.kind, whole)
         object.__setattr__(self, "settings", own | {n: _frozen(v) for n, v in checked.items()})
 
@@ -110,6 +108,11 @@ class Spec:
         """Check a setting of Python's own, and give the form in which it is kept."""
         del name
         return value
+
+    def _vector(self, name: str, value: Any) -> Any:
+        """Return a setting that is a vector: a number is a vector of one, a matrix goes by rows."""
+        del name
+        return np.ravel(value)
 
     def config(self) -> dict[str, Any]:
         """Settings for the core: plain Python, JSON-able."""
@@ -216,7 +219,9 @@ def resolve(base: type[S], wish: Any, owner: str) -> S:
         made = known(base)
         if wish not in made:
             names = ", ".join(made)
-            raise ValueError(f"{owner}: no {what.lower()} is called {wish!r}; known: {names}")
+            raise ValueError(
+                f"{owner}: no {what.lower()} is called {wish!r}; known: {names}{meant(wish, made)}"
+            )
         return made[wish]()
     if isinstance(wish, type) and issubclass(wish, base):
         raise TypeError(f"{owner}: expected {wish.__name__}(...), got the class itself")

@@ -1,8 +1,9 @@
-"""What a data set is: arrays, which of their rows belong to it, and how inputs are made of them.
+"""What a data set is: raw samples, which rows of a table they are, and how a network reads them.
 
-The arrays are held as they are (uint8 stays uint8, a memory map stays on disk); an input is
-(x - shift) * scale, made batch by batch by whoever draws the batches, so `split` and `subset` cost
-an index, no copy. Nothing here reads files, shuffles or trains.
+The arrays are held as they are (uint8 stays uint8, a memory map stays on disk), so `split` and
+`subset` cost an index, no copy. A data set gives raw samples everywhere; the network that is
+trained on it takes its shift and scale over, and scales what it is given. Nothing here reads files,
+shuffles or trains.
 """
 
 from __future__ import annotations
@@ -13,34 +14,55 @@ import zlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from evoprune.common.checks import instance, number, whole
 from evoprune.common.types import Array
+from evoprune.data.inputs import as_numbers
 
-Normaliser: TypeAlias = float | NDArray[np.float32]
+Normalizer: TypeAlias = float | NDArray[np.float64]
+
+
+class Table(NamedTuple):
+    """Inputs and targets as the core takes them: sample i is row rows[i], or row i."""
+
+    x: Array
+    y: Array
+    rows: Array | None
+
+    def copied(self) -> tuple[Array, Array]:
+        """Return inputs and targets of the samples alone; copied where rows choose them."""
+        return (self.x, self.y) if self.rows is None else (self.x[self.rows], self.y[self.rows])
 
 
 class Dataset:
-    """Samples and targets, and how to make inputs of them.
+    """Raw samples and their targets, and how a network is to read them.
+
+    A sequence: `len(data)`, `data[i]` is (sample, target), the sample in its `shape`; `data[2:5]`
+    is a data set of three samples; `for x, y in data` goes through all of them; `np.asarray(data)`
+    is all samples, (n, *shape). Everything it gives is raw: the network takes `shift` and `scale`
+    over when it is trained on the data set, and applies them itself.
 
     Attributes:
-        x: (n, features), any real type; the rows that `rows` names are this set's samples.
-        y: (n,) class numbers or values, or (n, outputs), or (n, positions) for sequences.
-        rows: int64 row numbers into x and y, or None for all of them in order.
+        x: (n, features), any real type: this data set's own samples, also of a subset.
+        y: (n,) class codes or values, or (n, outputs), or (n, positions) for sequences.
         shape: the shape of one sample, features last: (28, 28, 1), (64,), ...
-        classes: names of the classes, in the order of their numbers; None for a regression.
-        shift, scale: an input is (x - shift) * scale; each a float, or float32 of (features,).
+        classes: names of the classes, in the order of their codes; None for a regression.
+        shift, scale: a network reads x as (x - shift) * scale; each a float, or (features,).
+        target_shift, target_scale: a network learns (y - target_shift) * target_scale, and gives
+            predictions in the units of y; None: it learns y itself.
         name: for tables and titles.
+        table: the whole arrays and the rows of them that are this data set's.
 
     Arrays are held, not copied (x of more than two dimensions is seen as (n, features)).
 
     Raises:
         ValueError: wrong ranks, lengths or shapes, no samples, rows out of range.
-        TypeError: x or y is not made of real numbers.
+        TypeError: x or y is not made of real numbers; `datasets.arrays` also takes labels by name.
     """
 
     def __init__(
@@ -53,32 +75,95 @@ class Dataset:
         classes: Sequence[str] | None = None,
         shift: ArrayLike = 0.0,
         scale: ArrayLike = 1.0,
+        target_shift: ArrayLike | None = None,
+        target_scale: ArrayLike | None = None,
         rows: ArrayLike | None = None,
     ) -> None:
-        self.x, self.y = _numbers("x", x), _numbers("y", y)
-        if self.x.ndim < 2:
-            raise ValueError(f"x: expected (samples, features...), got shape {self.x.shape}")
-        if self.y.ndim < 1 or len(self.y) != len(self.x):
+        inputs, targets = as_numbers("x", x), as_numbers("y", y)
+        if inputs.ndim < 2:
+            raise ValueError(f"x: expected (samples, features...), got shape {inputs.shape}")
+        if targets.ndim < 1 or len(targets) != len(inputs):
             raise ValueError(
-                f"y: expected {len(self.x)} targets, one a sample of x, got shape {self.y.shape}"
+                f"y: expected {len(inputs)} targets, one a sample of x, got shape {targets.shape}"
             )
-        if self.x.size == 0:
-            raise ValueError(f"x: expected at least one number, got shape {self.x.shape}")
-        self.shape = tuple(int(n) for n in (self.x.shape[1:] if shape is None else shape))
-        if self.x.ndim > 2:
-            self.x = self.x.reshape(len(self.x), -1)
-        self.features: int = self.x.shape[1]
+        if inputs.size == 0:
+            raise ValueError(f"x: expected at least one number, got shape {inputs.shape}")
+        self.shape = tuple(int(n) for n in (inputs.shape[1:] if shape is None else shape))
+        if inputs.ndim > 2:
+            inputs = inputs.reshape(len(inputs), -1)
+        self.features: int = inputs.shape[1]
         if prod(self.shape) != self.features:
             raise ValueError(f"shape: expected {self.features} features, got {self.shape}")
         self.name = name
         self.classes = None if classes is None else tuple(str(c) for c in classes)
-        self.shift = normaliser("shift", shift, self.features)
-        self.scale = normaliser("scale", scale, self.features)
-        self.rows = None if rows is None else _row_numbers(rows, len(self.x))
+        self.shift = normalizer("shift", shift, self.features)
+        self.scale = normalizer("scale", scale, self.features)
+        self.target_shift: Normalizer | None = None
+        self.target_scale: Normalizer | None = None
+        if target_shift is not None or target_scale is not None:
+            outputs = prod(targets.shape[1:])
+            self.target_shift = normalizer(
+                "target_shift", 0.0 if target_shift is None else target_shift, outputs
+            )
+            self.target_scale = normalizer(
+                "target_scale", 1.0 if target_scale is None else target_scale, outputs
+            )
+        self.table = Table(
+            inputs, targets, None if rows is None else _row_numbers(rows, len(inputs))
+        )
+        self._numbered = False  # the classes' names are only the numbers of their codes
+        self._spelled = False  # samples are codes of the classes too: a text
+
+    @property
+    def x(self) -> Array:
+        """Raw samples, (n, features); a copy where they are not one stretch of the table."""
+        return self.table.x if self.table.rows is None else self.table.x[self._stretch()]
+
+    @property
+    def y(self) -> Array:
+        """Targets, (n, ...); a copy where they are not one stretch of the table."""
+        return self.table.y if self.table.rows is None else self.table.y[self._stretch()]
+
+    def _stretch(self) -> Any:
+        """The rows as a slice where they follow one another, which needs no copy."""
+        rows = self.table.rows
+        if rows is not None and len(rows) and bool((np.diff(rows) == 1).all()):
+            return slice(int(rows[0]), int(rows[-1]) + 1)
+        return rows
 
     def __len__(self) -> int:
         """Count the samples."""
-        return len(self.x) if self.rows is None else len(self.rows)
+        return len(self.table.x if self.table.rows is None else self.table.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Array, Any]: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | Array) -> Dataset: ...
+    def __getitem__(self, index: Any) -> Any:
+        """Return (sample, target) for a number; a data set for a slice, numbers or a mask.
+
+        Raises:
+            IndexError: a number out of range; ValueError: as `subset`.
+        """
+        if isinstance(index, slice) or np.ndim(index):
+            return self.subset(index)
+        at = whole("index", index, -(2**63), 2**63 - 1)
+        if not -len(self) <= at < len(self):
+            raise IndexError(f"index: expected a number below {len(self)}, got {at}")
+        row = at % len(self) if self.table.rows is None else int(self.table.rows[at])
+        return self.table.x[row].reshape(self.shape), self.table.y[row]
+
+    def __iter__(self) -> Iterator[tuple[Array, Any]]:
+        """Go through (sample, target), in order."""
+        return (self[i] for i in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return all samples, raw, (n, *shape)."""
+        x = self.x.reshape(-1, *self.shape)
+        made = x if dtype is None else x.astype(dtype, copy=False)
+        if copy is False and not np.shares_memory(made, self.table.x):
+            raise ValueError("copy: expected True or None for chosen rows or another dtype")
+        return made.copy() if copy and np.shares_memory(made, self.table.x) else made
 
     def __repr__(self) -> str:
         """Name, samples x shape, type, classes."""
@@ -89,19 +174,20 @@ class Dataset:
         return f"<div><b>{html.escape(self.name)}</b> {facts}<br>{_thumbnails(self)}</div>"
 
     def _facts(self) -> list[str]:
-        kind = f"{len(self.classes)} classes" if self.classes else f"targets {self.y.shape[1:]}"
-        size = f"{len(self):,} x {' x '.join(map(str, self.shape))} {self.x.dtype}"
+        targets = self.table.y.shape[1:]
+        kind = f"{len(self.classes)} classes" if self.classes else f"targets {targets}"
+        size = f"{len(self):,} x {' x '.join(map(str, self.shape))} {self.table.x.dtype}"
         return [repr(self.name), size, kind]
 
     def subset(self, indices: ArrayLike | slice, name: str | None = None) -> Dataset:
         """Make a data set of some samples, by number within this one: a slice, numbers or a mask.
 
-        Only row numbers are stored (8 bytes a sample); x and y are shared.
+        Only row numbers are stored (8 bytes a sample); the table is shared.
 
         Raises:
             ValueError: a number out of range, a mask of another length, nothing chosen.
         """
-        mine = np.arange(len(self.x)) if self.rows is None else self.rows
+        mine = np.arange(len(self.table.x)) if self.table.rows is None else self.table.rows
         if not isinstance(indices, slice):
             indices = _row_numbers(indices, len(self))
         return self._with(mine[indices], name or self.name)
@@ -110,47 +196,72 @@ class Dataset:
         """Split at random into (the rest, `n` samples held out); both keep the order of this set.
 
         Args:
-            n: how many to hold out, or, below 1, what share of the samples.
+            n: the number of samples to hold out, a whole number, or a share of them below 1.
             seed: the same seed gives the same split.
 
         Raises:
             ValueError: either part would be empty.
         """
-        held = round(n * len(self)) if 0 < n < 1 else int(n)
-        if not 0 < held < len(self):
-            raise ValueError(f"n: expected to hold out 1 to {len(self) - 1} samples, got {n}")
-        order = np.random.default_rng(seed).permutation(len(self))
-        rest, part = np.sort(order[held:]), np.sort(order[:held])
+        rest, part = split_rows("n", n, len(self), seed)
         return self.subset(rest), self.subset(part, f"{self.name} (held out)")
 
     def batch(self, indices: ArrayLike | slice = slice(None)) -> tuple[Array, Array]:
-        """Copy out inputs and targets of some samples, as a network would get them.
+        """Copy out raw samples (count, features) and targets (count, ...), as x and y hold them.
 
-        Returns:
-            Inputs (count, features), float32 where they are shifted or scaled and of x's own type
-            otherwise; targets (count, ...) of y's type.
+        A network scales them itself: `net.predict(data.batch(slice(10))[0])`.
         """
+        rows = self._rows(indices)
+        return self.table.x[rows].copy(), self.table.y[rows].copy()
+
+    def scaled(self, indices: ArrayLike | slice = slice(None)) -> Array:
+        """Return (x - shift) * scale of some samples, float32 (count, features), to look at.
+
+        A network applies shift and scale itself: give it raw samples.
+        """
+        x = self.table.x[self._rows(indices)]
+        return np.asarray((x.astype(np.float64) - self.shift) * self.scale, np.float32)
+
+    def _rows(self, indices: ArrayLike | slice) -> Any:
         if not isinstance(indices, slice):
             indices = _row_numbers(indices, len(self))
-        chosen = indices if self.rows is None else self.rows[indices]
-        x, y = self.x[chosen].copy(), self.y[chosen].copy()
-        if np.any(self.shift != 0) or np.any(self.scale != 1):
-            x = (x.astype(np.float32) - np.float32(self.shift)) * np.float32(self.scale)
-        return x, y
+        return indices if self.table.rows is None else self.table.rows[indices]
 
     def _with(self, rows: Array, name: str) -> Dataset:
         if len(rows) == 0:
             raise ValueError("indices: expected at least one sample, got none")
-        return Dataset(
-            self.x,
-            self.y,
-            name=name,
-            shape=self.shape,
-            classes=self.classes,
-            shift=self.shift,
-            scale=self.scale,
-            rows=rows,
-        )
+        made = object.__new__(type(self))
+        vars(made).update(vars(self))
+        made.name, made.table = name, Table(self.table.x, self.table.y, rows)
+        return made
+
+
+def split_rows(name: str, n: Any, samples: int, seed: int) -> tuple[Array, Array]:
+    """Split sample numbers at random into (the rest, `n` or a share of them), each ascending.
+
+    Raises:
+        ValueError, TypeError: either part would be empty, or n is no number.
+    """
+    if isinstance(n, np.floating):
+        n = float(n)
+    if isinstance(n, float) and not n.is_integer():
+        share = number(name, n, 0, 1)
+        held = round(share * samples)
+        if not 0 < held < samples:
+            raise ValueError(
+                f"{name}: expected a share that leaves samples in both parts, got {n}, which of "
+                f"{samples} samples is {held}"
+            )
+    else:
+        if isinstance(n, float):
+            raise ValueError(
+                f"{name}: expected a share between 0 and 1, or a whole number of samples (to hold "
+                f"out 1 to {samples - 1} samples), got {n!r}"
+            )
+        held = whole(name, n, -(2**63), 2**63 - 1)
+        if not 0 < held < samples:
+            raise ValueError(f"{name}: expected to hold out 1 to {samples - 1} samples, got {n}")
+    order = np.random.default_rng(seed).permutation(samples)
+    return np.sort(order[held:]), np.sort(order[:held])
 
 
 class Text:
@@ -158,7 +269,8 @@ class Text:
 
     Attributes:
         codes: (characters,) uint8 (int32 for more than 256 different ones): places in `vocabulary`.
-        vocabulary: the different characters of the text, in order of code point.
+        vocabulary: the characters by code: those given, such as a network's `classes`, or the
+            different ones of the text in order of code point.
         context: characters in a sample.
         train, validation: samples x (n, context) and their targets y (n, context), y being x moved
             on by one character; both are views of `codes`, whose rows overlap.
@@ -173,15 +285,19 @@ class Text:
         held_out: float = 0.1,
         stride: int = 1,
         name: str = "text",
+        vocabulary: Sequence[str] | None = None,
     ) -> None:
         if context < 1 or stride < 1:
             raise ValueError(f"context, stride: expected 1 or more, got {context}, {stride}")
         if not 0 < held_out < 1:
             raise ValueError(f"held_out: expected a share between 0 and 1, got {held_out}")
-        points, codes = np.unique(_code_points(content), return_inverse=True)
+        points = np.unique(_code_points(content if vocabulary is None else "".join(vocabulary)))
         self.name, self.context = name, context
-        self.vocabulary = "".join(map(chr, points))
-        self.codes = codes.astype(np.uint8 if len(points) <= 256 else np.int32)
+        self.vocabulary = "".join(map(chr, points)) if vocabulary is None else "".join(vocabulary)
+        if len(points) != len(self.vocabulary):
+            raise ValueError("vocabulary: expected different characters, got one more than once")
+        codes = self.encode(content)
+        self.codes = codes
         self.codes.flags.writeable = False
         cut = int((1 - held_out) * len(codes))
         shortest = min(cut, len(codes) - cut)
@@ -196,7 +312,9 @@ class Text:
 
     def _windows(self, codes: Array, stride: int, part: str) -> Dataset:
         x, y = (sliding_window_view(c, self.context)[::stride] for c in (codes[:-1], codes[1:]))
-        return Dataset(x, y, name=f"{self.name}/{part}", classes=tuple(self.vocabulary))
+        made = Dataset(x, y, name=f"{self.name}/{part}", classes=tuple(self.vocabulary))
+        made._spelled = True
+        return made
 
     def __len__(self) -> int:
         """Count the characters."""
@@ -219,13 +337,14 @@ class Text:
         return iter((self.train, self.validation))
 
     def encode(self, content: str) -> Array:
-        """Turn a string into codes, (len(content),) of the type of `codes`.
+        """Turn a string into codes, (len(content),) uint8, or int32 for more than 256 characters.
 
         Raises:
             ValueError: a character that the vocabulary lacks.
         """
         known, points = _code_points(self.vocabulary), _code_points(content)
-        places = np.minimum(np.searchsorted(known, points), len(known) - 1)
+        order = np.argsort(known, kind="stable")
+        places = order[np.minimum(np.searchsorted(known, points, sorter=order), len(known) - 1)]
         strange = np.flatnonzero(known[places] != points)
         if len(strange):
             at = int(strange[0])
@@ -233,7 +352,7 @@ class Text:
                 f"content: character {content[at]!r} at {at} is not among the "
                 f"{len(self.vocabulary)} of the vocabulary"
             )
-        return places.astype(self.codes.dtype)
+        return places.astype(np.uint8 if len(known) <= 256 else np.int32)
 
     def decode(self, codes: ArrayLike) -> str:
         """Turn codes into the string they stand for.
@@ -243,16 +362,6 @@ class Text:
         """
         places = _row_numbers(codes, len(self.vocabulary), "codes")
         return "".join(self.vocabulary[i] for i in places)
-
-
-def _numbers(name: str, values: ArrayLike) -> Array:
-    """`values` as an array, itself if it is one; bool is seen as uint8."""
-    array = np.asarray(values)
-    if array.dtype == np.bool_:
-        return array.view(np.uint8)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
-    return array
 
 
 def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np.int64]:
@@ -274,14 +383,14 @@ def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np
     return (array % n if low < 0 else array).astype(np.int64, copy=False)
 
 
-def normaliser(name: str, value: ArrayLike, features: int) -> Normaliser:
-    """A finite number as float, or one for each feature as float32 (features,)."""
+def normalizer(name: str, value: ArrayLike, features: int) -> Normalizer:
+    """Return a finite number as float, or one for each feature as float64 (features,)."""
     array = np.asarray(value, np.float64)
     if array.shape not in ((), (features,)):
         raise ValueError(f"{name}: expected a number or shape ({features},), got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    return float(array) if array.ndim == 0 else np.ascontiguousarray(array, np.float32)
+    return float(array) if array.ndim == 0 else np.ascontiguousarray(array)
 
 
 def _thumbnails(data: Dataset, count: int = 10) -> str:
@@ -290,8 +399,7 @@ def _thumbnails(data: Dataset, count: int = 10) -> str:
         return ""
     height, width, channels = data.shape
     first = slice(0, min(count, len(data)))
-    rows = data.x[first] if data.rows is None else data.x[data.rows[first]]
-    pixels = rows.reshape(-1, height, width, channels).astype(np.float64)
+    pixels = data.batch(first)[0].reshape(-1, height, width, channels).astype(np.float64)
     low, high = pixels.min(), pixels.max()
     if not np.isfinite(high - low):
         return ""
@@ -311,4 +419,5 @@ def _thumbnails(data: Dataset, count: int = 10) -> str:
 
 
 def _code_points(content: str) -> NDArray[np.uint32]:
+    instance("content", content, str)
     return np.frombuffer(content.encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -1,13 +1,14 @@
 """Read the files that data sets come in: idx (packed or not) and CIFAR-10's records.
 
 Files are foreign: each is checked before it is believed, and an error names the file, what was
-expected and what was found. Unpacked files are mapped from disk, packed ones held in memory.
-Nothing here knows what the numbers mean.
+expected and what was found. Unpacked files are mapped from disk; packed ones are held in memory,
+which is bounded by the size of the file. Nothing here knows what the numbers mean.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from math import prod
 from os import PathLike
@@ -17,12 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoprune.common.files import existing
+
 Array = NDArray[Any]
 
 # Third byte of an idx file -> type of its numbers, big-endian.
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _IDX_U1 = 0x08
 _CIFAR_RECORD = 1 + 3 * 32 * 32
+_ROOM, _RATIO = 16 << 20, 64  # bytes that any packed file may give, and for each byte of it
 
 
 def read_idx(path: str | PathLike[str], expect: int | None = None) -> Array:
@@ -37,9 +41,10 @@ def read_idx(path: str | PathLike[str], expect: int | None = None) -> Array:
 
     Raises:
         FileNotFoundError: no such file.
+        OSError: it cannot be read, or is a device.
         ValueError: not gzip, truncated, another magic number, or a size unlike the shape.
     """
-    file = Path(path)
+    file = existing(path)
     content = _unpack(file) if file.suffix == ".gz" else _map(file)
     head = bytes(content[:4])
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or head[3] == 0:
@@ -105,6 +110,7 @@ def cifar_records(file: Path) -> tuple[Array, Array]:
 
     Raises:
         FileNotFoundError: no such file.
+        OSError: it cannot be read, or is a device.
         ValueError: not a whole number of records of 3,073 bytes, or a label above 9.
     """
     content = _map(file)
@@ -133,22 +139,33 @@ def _find(folder: Path, stem: str, dimensions: int) -> Path:
 
 
 def _map(file: Path) -> NDArray[np.uint8]:
-    if file.stat().st_size == 0:
+    if existing(file).stat().st_size == 0:
         return np.empty(0, np.uint8)  # which cannot be mapped
     return np.memmap(file, np.uint8, "r")
 
 
 def _unpack(file: Path) -> NDArray[np.uint8]:
+    """Return the content of a gzip file, read piece by piece and no further than the limit."""
     packed = file.read_bytes()
     if packed[:2] != b"\x1f\x8b":
         raise ValueError(
             f"{file}: expected a gzip file (magic 1f 8b), got {packed[:2].hex(' ') or 'nothing'}"
         )
+    most = _ROOM + _RATIO * len(packed)
+    content = bytearray()
     try:
-        return np.frombuffer(gzip.decompress(packed), np.uint8)
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
+            while piece := stream.read(1 << 20):
+                content += piece
+                if len(content) > most:
+                    raise ValueError(
+                        f"{file}: {len(packed)} bytes that unpack to more than {most}; if that is "
+                        f"right, unpack the file first: gunzip {file.name}"
+                    )
     except EOFError as error:
         raise ValueError(
             f"{file}: the gzip stream ends too early, after {len(packed)} bytes; truncated?"
         ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{file}: the gzip stream is damaged: {error}") from error
+    return np.frombuffer(content, np.uint8)

@@ -1,8 +1,8 @@
 """Data sets: MNIST comes with the package, others are read from files or arrays of yours.
 
-Each function gives `Dataset` objects, mostly a pair (train, test), with the normalisation of the
+Each function gives `Dataset` objects, mostly a pair (train, test), with the normalization of the
 training set for both. Nothing here downloads, and nothing here knows a network; what a data set is
-stands in _dataset.py, what files look like in _files.py.
+stands in dataset.py, what files look like in formats.py.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evoprune.common.checks import one_of
+from evoprune.common.renames import renamed
 from evoprune.common.types import Array
-from evoprune.data.dataset import Dataset, Normaliser, Text, normaliser
+from evoprune.data.dataset import Dataset, Normalizer, Text, normalizer
 from evoprune.data.formats import cifar_records, idx_folder, read_idx
+from evoprune.data.inputs import finite
+from evoprune.data.labels import coded
 
 __all__ = [
     "Dataset",
@@ -43,42 +47,57 @@ _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CHUNK = 1 << 20  # numbers looked at in one go; bounds what a pass over a memory map needs
 
 
+@renamed(normalise="normalize")
 def arrays(
-    x: ArrayLike,
-    y: ArrayLike,
+    x: Any,
+    y: Any,
     *,
     name: str = "data",
     shape: Sequence[int] | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[Any] | None = None,
     shift: ArrayLike = 0.0,
     scale: ArrayLike = 1.0,
-    normalise: Literal["none", "global", "feature"] = "none",
+    normalize: Literal["none", "global", "feature"] = "none",
+    normalize_target: bool = False,
 ) -> Dataset:
-    """Make a data set of arrays, lists or memory maps; arrays are not copied.
+    """Make a data set of arrays, lists, data frames, tensors or memory maps.
+
+    Arrays of numbers are not copied. Labels become codes, their places in `classes`; give a test
+    set the `classes`, shift and scale of its training set.
 
     Args:
         x: (samples, features...), real numbers.
-        y: targets, one a sample. Strings become class numbers, in alphabetical order.
-        name, shape, classes, shift, scale: see `Dataset`.
-        normalise: "global" and "feature" set shift and scale to the mean and 1 / standard deviation
-            of all of x or of each feature (1 where a feature is constant). Give a test set the
-            shift and scale of its training set instead.
+        y: targets, one a sample: values; or labels, which may be text, booleans, whole numbers,
+            categories, or rows of zeros and a one.
+        name, shape: see `Dataset`.
+        classes: the classes in the order of their codes. If not given: a categorical's categories
+            in their order, text in alphabetical order (text that is all whole numbers in numerical
+            order), False and True, or 0 to the largest whole number.
+        shift, scale: see `Dataset`.
+        normalize: "global" and "feature" set shift and scale to the mean and 1 / standard deviation
+            of all of x or of each feature (1 where a feature is constant up to rounding).
+        normalize_target: let networks learn (y - mean) / standard deviation of each output, for a
+            regression; their predictions are in the units of y.
 
     Raises:
-        ValueError, TypeError: as `Dataset`; or x holds NaN or infinity and is to be normalised.
+        ValueError: as `Dataset`; a label is missing or not among `classes` (its row is named); or
+            there is NaN or infinity in what is to be normalized.
+        TypeError: as `Dataset`; labels of several types, or a target that cannot be normalized.
     """
-    labels = np.asarray(y)
-    if labels.dtype.kind in "OUST" and labels.ndim == 1 and all(isinstance(v, str) for v in labels):
-        names, labels = np.unique(labels, return_inverse=True)
-        classes = tuple(map(str, names)) if classes is None else classes
-    elif classes is None and labels.dtype.kind in "iub" and labels.ndim == 1 and labels.size:
-        classes = tuple(map(str, range(int(labels.max()) + 1)))
-    data = Dataset(x, labels, name=name, shape=shape, classes=classes, shift=shift, scale=scale)
-    if normalise == "none":
-        return data
-    if normalise not in ("global", "feature"):
-        raise ValueError(f"normalise: expected none, global or feature, got {normalise!r}")
-    data.shift, data.scale = _moments(data.x, normalise == "feature")
+    one_of("normalize", normalize, ("none", "global", "feature"))
+    labels = coded(y, classes)
+    data = Dataset(
+        x, labels.codes, name=name, shape=shape, classes=labels.classes, shift=shift, scale=scale
+    )
+    data._numbered = labels.numbered
+    if normalize != "none":
+        data.shift, data.scale = _moments("x", data.table.x, normalize == "feature")
+    if normalize_target:
+        if labels.classes is not None and not labels.numbered:
+            raise TypeError("normalize_target: expected values, got class labels")
+        targets = data.table.y.reshape(len(data), -1)
+        data.target_shift, data.target_scale = _moments("y", targets, True)
+        data.classes = None
     return data
 
 
@@ -86,7 +105,7 @@ def mnist(root: StrPath | None = None) -> tuple[Dataset, Dataset]:
     """Handwritten digits: 60,000 to train, 10,000 to test, (28, 28, 1) uint8, 10 classes.
 
     Comes with the package; unpacked once a process (0.2 s) and kept in memory (55 MB), read-only.
-    Normalised by the mean and standard deviation of all training pixels.
+    Normalized by the mean and standard deviation of all training pixels.
 
     Args:
         root: a folder with the four idx files, to read them from there instead.
@@ -117,7 +136,7 @@ def idx(
 ) -> tuple[Dataset, Dataset]:
     """Read a folder laid out like MNIST: train and t10k, images and labels, in idx files.
 
-    Files that end in .gz are unpacked into memory, others are mapped from disk. Normalised by the
+    Files that end in .gz are unpacked into memory, others are mapped from disk. Normalized by the
     mean and standard deviation of all training pixels.
 
     Args:
@@ -136,7 +155,7 @@ def idx(
     parts = idx_folder(folder)
     if classes is None:
         classes = tuple(map(str, range(1 + max(int(labels.max()) for _, labels in parts))))
-    shift, scale = _moments(parts[0][0].reshape(len(parts[0][0]), -1), False)
+    shift, scale = _moments("x", parts[0][0].reshape(len(parts[0][0]), -1), False)
     return _pair(name or folder.resolve().name, parts, classes, shift=shift, scale=scale)
 
 
@@ -169,7 +188,7 @@ def digits(seed: int = 0) -> tuple[Dataset, Dataset]:
 def cifar10(root: StrPath) -> tuple[Dataset, Dataset]:
     """Small photographs: 50,000 to train, 10,000 to test, (32, 32, 3) uint8, 10 classes.
 
-    Normalised by the mean and standard deviation of each colour of the training set.
+    Normalized by the mean and standard deviation of each colour of the training set.
 
     Args:
         root: the folder with data_batch_1.bin to data_batch_5.bin and test_batch.bin (the "binary
@@ -184,31 +203,47 @@ def cifar10(root: StrPath) -> tuple[Dataset, Dataset]:
         folder /= "cifar-10-batches-bin"
     batches = [cifar_records(folder / f"data_batch_{i}.bin") for i in range(1, 6)]
     train = tuple(np.concatenate(part) for part in zip(*batches, strict=True))
-    shift, scale = _moments(train[0].reshape(-1, 3), True)
+    shift, scale = _moments("x", train[0].reshape(-1, 3), True)
     normal = {"shift": np.tile(shift, 1024), "scale": np.tile(scale, 1024)}
     test = cifar_records(folder / "test_batch.bin")
     return _pair("cifar10", [(train[0], train[1]), test], _CIFAR10.split(), **normal)
 
 
-def text(path: StrPath, context: int = 64, *, held_out: float = 0.1, stride: int = 1) -> Text:
-    """Read a UTF-8 text for predicting the next character.
+def text(
+    path: StrPath,
+    context: int = 64,
+    *,
+    held_out: float = 0.1,
+    stride: int = 1,
+    vocabulary: Sequence[str] | None = None,
+) -> Text:
+    """Read a UTF-8 text for predicting the next character; a byte order mark is left out.
 
     Args:
         path: the file.
         context: characters in a sample.
         held_out: the share at the end that is for validation.
         stride: characters from one training sample to the next; 1 takes every position.
+        vocabulary: characters in the order of their codes, such as the `classes` of a network that
+            was trained on another text; those of this text if not given.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not UTF-8, or too short for `context`.
+        ValueError: not UTF-8, too short for `context`, or a character that `vocabulary` lacks.
     """
     file = Path(path)
     try:
-        content = file.read_bytes().decode()
+        content = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: expected UTF-8 text, got {error}") from error
-    return Text(content, context=context, held_out=held_out, stride=stride, name=file.stem)
+    return Text(
+        content,
+        context=context,
+        held_out=held_out,
+        stride=stride,
+        name=file.stem,
+        vocabulary=vocabulary,
+    )
 
 
 @cache
@@ -223,7 +258,7 @@ def _pair(
     shift: ArrayLike,
     scale: ArrayLike,
 ) -> tuple[Dataset, Dataset]:
-    """Training and test set of two (images, labels), all with the same normalisation."""
+    """Training and test set of two (images, labels), all with the same normalization."""
     made = []
     for part, (x, y) in zip(("train", "test"), parts, strict=True):
         if int(y.max()) >= len(classes):
@@ -238,10 +273,11 @@ def _pair(
     return made[0], made[1]
 
 
-def _moments(x: Array, by_feature: bool) -> tuple[Normaliser, Normaliser]:
+def _moments(name: str, x: Array, by_feature: bool) -> tuple[Normalizer, Normalizer]:
     """Mean and 1 / standard deviation of x (n, features), over all of it or over its rows.
 
-    Chunk by chunk, so that a memory map need not fit into memory; exact for uint8 taken whole.
+    Computed in float64, chunk by chunk, so that a memory map need not fit into memory; exact for
+    uint8 taken whole. What is constant up to rounding has scale 1.
     """
     step = max(1, _CHUNK // x.shape[1])
     chunks = [slice(at, at + step) for at in range(0, len(x), step)]
@@ -250,15 +286,31 @@ def _moments(x: Array, by_feature: bool) -> tuple[Normaliser, Normaliser]:
         for chunk in chunks:
             counts += np.bincount(x[chunk].ravel(), minlength=256)
         levels = np.arange(256)
-        mean = np.float64(counts @ levels) / x.size
-        variance = counts @ (levels - mean) ** 2 / x.size
+        mean: Any = np.float64(counts @ levels) / x.size
+        deviation: Any = np.sqrt(counts @ (levels - mean) ** 2 / x.size)
+        constant: Any = np.count_nonzero(counts) == 1
     else:
         axis, n = (0, len(x)) if by_feature else (None, x.size)
-        total: Any = sum(x[chunk].sum(axis, np.float64) for chunk in chunks)
-        mean = total / n
-        total = sum(((x[chunk] - mean) ** 2).sum(axis) for chunk in chunks)
-        variance = total / n
-    if not np.isfinite(variance).all():
-        raise ValueError("x: expected finite numbers to normalise by, got NaN or infinity")
-    scale = 1 / np.sqrt(np.where(variance > 0, variance, 1))
-    return normaliser("shift", mean, x.shape[1]), normaliser("scale", scale, x.shape[1])
+        # Sums of differences from the first sample keep the digits that a large offset would cost.
+        base = x[0].astype(np.float64) if by_feature else np.float64(x[0, 0])
+        total: Any = 0.0
+        low: Any = np.inf
+        high: Any = -np.inf
+        with np.errstate(all="ignore"):  # NaN and infinity are refused below
+            for chunk in chunks:
+                part = x[chunk].astype(np.float64) - base
+                total = total + part.sum(axis)
+                low, high = np.minimum(low, part.min(axis)), np.maximum(high, part.max(axis))
+            middle, span = total / n, np.where(high > low, high - low, 1.0)
+            # Squares of shares of the span neither overflow nor vanish.
+            shares = ((x[c].astype(np.float64) - base - middle) / span for c in chunks)
+            deviation = span * np.sqrt(sum((share**2).sum(axis) for share in shares) / n)
+            size = np.maximum(np.abs(base + low), np.abs(base + high))
+            mean = base + middle
+        short = x.dtype.kind == "f" and x.dtype.itemsize < 8
+        rounding = np.finfo(x.dtype).eps if short else 4 * np.finfo(np.float64).eps
+        constant = high - low <= rounding * size
+    if not np.isfinite(mean).all():
+        finite(name, x)
+    scale = 1 / np.where(constant, 1, deviation)
+    return normalizer("shift", mean, x.shape[1]), normalizer("scale", scale, x.shape[1])

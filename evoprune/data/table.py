@@ -1,20 +1,40 @@
-"""Inputs and targets as the core takes them, from what a user gives; and scores on them."""
+"""Inputs and targets as the core takes them, from what a user gives; and scores on them.
+
+What a network reads (`Form`) decides how data is understood: the layout of its samples, whether
+targets are class codes or values, what the classes are called.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune.common.types import Array
-from evoprune.data.dataset import Dataset
+from evoprune.data.dataset import Dataset, Table
+from evoprune.data.inputs import as_numbers, finite, laid_out
+from evoprune.data.labels import coded, is_bool, is_named, one_hot, recoded, whole_codes
 
-__all__ = ["Pair", "Scaling", "Score", "Table", "arrays_of", "table_of"]
+__all__ = [
+    "Form",
+    "Inputs",
+    "Pair",
+    "Scaling",
+    "Score",
+    "Table",
+    "Understood",
+    "inputs_of",
+    "table_of",
+    "understood",
+]
 
 Pair: TypeAlias = tuple[ArrayLike, ArrayLike]
 Scaling: TypeAlias = tuple[float | Array, float | Array]
+
+LARGE = 10.0  # root mean square of targets above which a network learns them badly
 
 
 class Score(NamedTuple):
@@ -29,54 +49,197 @@ class Score(NamedTuple):
         return f"Score(loss={self.loss:.4f}{accuracy})"
 
 
-class Table(NamedTuple):
-    """Inputs and targets, as the core takes them; sample i is row rows[i], or row i."""
+class Form(NamedTuple):
+    """How a network reads data."""
+
+    input: tuple[int, ...]  # the shape of one sample
+    output: tuple[int, ...]  # the shape of one output
+    labels: bool  # targets are class codes, not values
+    classes: tuple[str, ...] | None  # their names, if it knows them
+    scaling: Scaling  # of inputs: (shift, scale)
+    target_scaling: Scaling | None  # of targets
+
+
+class Inputs(NamedTuple):
+    """Samples as the core takes them, and whether it was one sample that was given."""
 
     x: Array
-    y: Array
-    rows: Array | None
-
-    def copied(self) -> tuple[Array, Array]:
-        """Inputs and targets of the samples alone; copied where rows choose them."""
-        return (self.x, self.y) if self.rows is None else (self.x[self.rows], self.y[self.rows])
+    single: bool
 
 
-def table_of(name: str, data: Any, scaling: Scaling | None = None) -> Table:
-    """Inputs and targets of a data set or a pair, without a copy.
+class Understood(NamedTuple):
+    """Data as the core takes it, and what a network takes over from it when it is trained on it."""
+
+    table: Table
+    classes: tuple[str, ...] | None
+    scaling: Scaling
+    target_scaling: Scaling | None
+
+
+def inputs_of(name: str, data: Any, form: Form) -> Inputs:
+    """Return inputs from a data set, from samples, or from one sample.
+
+    Raises:
+        TypeError, ValueError: no numbers, or samples of another shape than the network reads.
+    """
+    if isinstance(data, Dataset):
+        _agree(name, data, form.scaling)
+        _same_characters(name, data, form.classes)
+        laid_out(name, data.table.x, form.input, data.shape)
+        x, single = data.x, False
+    else:
+        x = as_numbers(name, data)
+        single = laid_out(name, x, form.input)
+    x = x.reshape(1, -1) if single else x
+    finite(name, x)
+    return Inputs(x, single)
+
+
+def understood(name: str, data: Any, form: Form, *, training: bool = False) -> Understood:
+    """Return inputs and targets of a data set or a pair, as a network reads them.
 
     Args:
         name: the argument's, for error texts.
-        data: a Dataset or (x, y).
-        scaling: the network's (shift, scale), which a data set must agree with.
+        data: a Dataset or (x, y); x may be one sample, and y its target.
+        form: what the network reads. A data set must agree with its scaling or have none.
+        training: the network is to be trained on it: scaling and classes of the data set count,
+            not the network's.
 
     Raises:
-        TypeError: neither of them.
-        ValueError: the data set is to be read in another way than the network reads its inputs.
+        TypeError: neither of them, or labels of a wrong type.
+        ValueError: samples of another shape, unknown labels, another scaling.
     """
     if isinstance(data, Dataset):
-        if scaling is not None and not _same(scaling, (data.shift, data.scale)):
+        return _of_dataset(name, data, form, training)
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise TypeError(f"{name}: expected a data set or (x, y), got {type(data).__name__}")
+    inputs, targets = data
+    if isinstance(targets, Dataset):
+        raise TypeError(f"{name}: expected (x, y), got a data set for y")
+    x = as_numbers("x", inputs)
+    single = laid_out("x", x, form.input)
+    if single:
+        x, targets = x.reshape(1, -1), [targets]
+    classes = form.classes
+    if is_named(targets):
+        if not (form.labels or form.output == (1,)):
+            raise TypeError("y: expected numbers for this loss, got labels by name")
+        if classes is None and not training:
             raise ValueError(
-                f"{name}: {data.name} is to be read as (x - {_brief(data.shift)}) * "
-                f"{_brief(data.scale)}, the network reads (x - {_brief(scaling[0])}) * "
-                f"{_brief(scaling[1])}; give both the same normalisation, or plain arrays"
+                "y: expected class codes, got labels by name, and the network knows no names; "
+                "train it on a data set with classes, or give the codes"
             )
-        rows = data.rows
-        if rows is not None and bool((np.diff(rows) == 1).all()):
-            stretch = slice(int(rows[0]), int(rows[-1]) + 1)
-            return Table(data.x[stretch], data.y[stretch], None)
-        return Table(data.x, data.y, rows)
-    if isinstance(data, tuple | list) and len(data) == 2:
-        return Table(np.asarray(data[0]), np.asarray(data[1]), None)
-    raise TypeError(f"{name}: expected a data set or (x, y), got {type(data).__name__}")
+        labels = coded(targets, classes)
+        y, classes = labels.codes, labels.classes
+    else:
+        y = as_numbers("y", targets)
+        if form.labels and is_bool(targets):
+            labels = coded(targets, classes)
+            y, classes = labels.codes, labels.classes if training else classes
+    table = Table(x, _targets(y, None, form), None)
+    return Understood(
+        _scaled(table, form.target_scaling), classes, form.scaling, form.target_scaling
+    )
 
 
-def arrays_of(name: str, data: Any, scaling: Scaling | None = None) -> tuple[Array, Array]:
-    """Inputs and targets as two arrays, see `table_of`; copied where they must be."""
-    return table_of(name, data, scaling).copied()
+def table_of(name: str, data: Any, form: Form) -> Table:
+    """Return inputs and targets of a data set or a pair, see `understood`."""
+    return understood(name, data, form).table
+
+
+def _of_dataset(name: str, data: Dataset, form: Form, training: bool) -> Understood:
+    scaling, classes, target_scaling = form.scaling, form.classes, form.target_scaling
+    if training and not _plain(data):
+        scaling = (data.shift, data.scale)
+    else:
+        _agree(name, data, scaling)
+    _same_characters(name, data, classes)
+    x, y, rows = data.table
+    laid_out(name, x, form.input, data.shape)
+    named = data.classes is not None and not data._numbered
+    if training and named:
+        classes = data.classes
+    if training and data.target_shift is not None and data.target_scale is not None:
+        target_scaling = (data.target_shift, data.target_scale)
+    stretch = data._stretch()
+    if isinstance(stretch, slice):
+        x, y, rows = x[stretch], y[stretch], None
+    if named and classes is not None and data.classes is not None and y.dtype.kind in "iu":
+        y = recoded(name, y, data.classes, classes, rows)
+    return Understood(
+        _scaled(Table(x, _targets(y, rows, form), rows), target_scaling),
+        classes,
+        scaling,
+        target_scaling,
+    )
+
+
+def _targets(y: Array, rows: Array | None, form: Form) -> Array:
+    """Return targets as the loss takes them: codes for labels, values otherwise."""
+    if form.labels:
+        if y.shape[1:] == form.output and form.output[-1] > 1 and y.ndim > 1:
+            hot = one_hot(y if rows is None else y[rows])
+            if hot is None:
+                raise ValueError(
+                    f"y: expected class codes, or rows of zeros and a one, got shape {y.shape} "
+                    "with other values"
+                )
+            if rows is None:
+                return hot
+            made = np.zeros(y.shape[:-1], np.int64)
+            made[rows] = hot
+            return made
+        return whole_codes("y", y, rows)
+    return y
+
+
+def _scaled(table: Table, scaling: Scaling | None) -> Table:
+    """Return the table with targets as the network learns them."""
+    if scaling is None:
+        return table
+    y = table.y.reshape(len(table.y), -1).astype(np.float64)
+    return table._replace(y=((y - scaling[0]) * scaling[1]).reshape(table.y.shape))
+
+
+def warn_of_scale(table: Table, stacklevel: int = 4) -> None:
+    """Warn of values that a network learns badly because they are large."""
+    y = table.y if table.rows is None else table.y[table.rows]
+    size = float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
+    if size > LARGE:
+        warnings.warn(
+            f"y: targets have mean {np.mean(y):.3g} and standard deviation {np.std(y):.3g}; "
+            "networks learn values of about 1: datasets.arrays(x, y, normalize_target=True) scales "
+            "them, and predictions come in the units of y",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _plain(data: Dataset) -> bool:
+    return not np.any(np.asarray(data.shift) != 0) and not np.any(np.asarray(data.scale) != 1)
+
+
+def _agree(name: str, data: Dataset, scaling: Scaling) -> None:
+    """Check that a data set, if it says how it is to be read, says what the network does."""
+    if not _plain(data) and not _same(scaling, (data.shift, data.scale)):
+        raise ValueError(
+            f"{name}: {data.name} is to be read as (x - {_brief(data.shift)}) * "
+            f"{_brief(data.scale)}, the network reads (x - {_brief(scaling[0])}) * "
+            f"{_brief(scaling[1])}; give both the same normalization, or plain arrays"
+        )
+
+
+def _same_characters(name: str, data: Dataset, classes: tuple[str, ...] | None) -> None:
+    """Check that the characters of a text have the codes that a network knows them by."""
+    if data._spelled and classes is not None and data.classes != classes:
+        raise ValueError(
+            f"{name}: {data.name} has other codes for its characters than the network; read it by "
+            "datasets.text(path, vocabulary=network.classes)"
+        )
 
 
 def _same(a: Scaling, b: Scaling) -> bool:
-    """Equal as float32, which is as precise as the core may keep them; a number is one for all."""
+    """Equal as float32, as files of earlier releases keep them; a number is one for all."""
     return all(
         bool(np.all(np.asarray(p, np.float32) == np.asarray(q, np.float32)))
         for p, q in zip(a, b, strict=True)

@@ -1,22 +1,24 @@
 """A network as a file: safetensors, with the arrays under their own names and the rest as JSON.
 
 Any reader of safetensors sees the arrays; with the spec and the birth ids of the metadata the
-network is whole again, on no code but the core's. Files are written beside their place and then
-moved there, so that a reader never meets half of one.
+network is whole again, on no code but the core's. One validator looks at what is written and at
+what is read. Reading builds the network at its living shape, and only if the file holds the arrays
+for it, so the memory needed is bounded by the size of the file.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evoprune.common.errors import FileFormatError
-from evoprune.common.files import write_whole
+from evoprune.common.files import existing, write_whole
+from evoprune.common.plain import plain
 from evoprune.common.types import Array
 from evoprune.core.spec import known
 from evoprune.selection.laws import Loss
@@ -24,11 +26,16 @@ from evoprune.selection.laws import Loss
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
 
-__all__ = ["load", "read", "save"]
+__all__ = ["check", "from_bytes", "load", "parts_from_bytes", "read", "save", "to_bytes"]
 
 FORMAT, VERSION = "evoprune network", 1
 MOMENTS = ("first", "second")
 EXTRA = "extra:"  # before the names of arrays that are not the network's
+MOST = 2**53  # of steps and generations
+SMALL = 1 << 20  # elements that are believed whatever the size of the file
+MOST_HEADER = 100_000_000  # bytes; readers of safetensors refuse a longer header
+
+Parts = tuple["Network", dict[str, Any], dict[str, Array]]
 
 
 def save(
@@ -39,17 +46,44 @@ def save(
     facts: Mapping[str, Any] | None = None,
     extra: Mapping[str, Array] | None = None,
 ) -> None:
-    """Write a network, and what else belongs to it.
+    """Write a network, and what else belongs to it; see `to_bytes`."""
+    write_whole(path, to_bytes(network, moments=moments, facts=facts, extra=extra))
+
+
+def to_bytes(
+    network: Network,
+    *,
+    moments: bool = False,
+    facts: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Array] | None = None,
+) -> bytes:
+    """Return the content of a file.
 
     Args:
-        network: it.
-        path: the file.
-        moments: the optimizer's too.
+        network: the network.
+        moments: include the optimizer's moments.
         facts: further plain values for the metadata, kept as JSON.
         extra: further arrays.
+
+    Raises:
+        TypeError, ValueError: notes that are not plain values (the note is named), or arrays that
+            were changed by hand to what `check` refuses.
     """
     from safetensors.numpy import save as serialised
 
+    check(network)
+    with network.core:  # one consistent moment, also while another thread trains
+        arrays, text = _content(network, moments, facts, extra)
+        return _ordered(serialised(arrays, text))
+
+
+def _content(
+    network: Network,
+    moments: bool,
+    facts: Mapping[str, Any] | None,
+    extra: Mapping[str, Array] | None,
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return arrays and metadata of a file."""
     described = network.describe()
     arrays = {name: np.ascontiguousarray(array) for name, array in network.items()}
     if moments:
@@ -60,7 +94,7 @@ def save(
                     arrays[f"{of}:{name}"] = np.ascontiguousarray(group[name])
     shift, scale = network.input_scaling
     for name, value in (("shift", shift), ("scale", scale)):
-        arrays[f"input:{name}"] = np.atleast_1d(np.asarray(value, network.dtype))
+        arrays[f"input:{name}"] = np.atleast_1d(np.asarray(value, np.float64))
     arrays |= {EXTRA + name: np.ascontiguousarray(a) for name, a in (extra or {}).items()}
     metadata = {
         "format": FORMAT,
@@ -76,16 +110,26 @@ def save(
         "generation": network.generation,
         "waste": network.core.waste,
         "loss": [network.loss.kind, network.loss.config()],
-        "notes": network.notes,
-        "facts": dict(facts or {}),
+        "notes": plain("notes", network.notes),
+        "facts": plain("facts", dict(facts or {})),
     }
     text = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
-    content = serialised(arrays, text)
+    return arrays, text
 
-    def write(draft: Path) -> None:
-        draft.write_bytes(content)
 
-    write_whole(path, write)
+def _ordered(content: bytes) -> bytes:
+    """Return the same file with its metadata in alphabetical order: equal networks, equal bytes."""
+    size = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the arrays begin at a multiple of 8 bytes
+    if len(text) > MOST_HEADER:
+        raise ValueError(
+            f"notes: expected names and notes of less than {MOST_HEADER} bytes in all, got "
+            f"{len(text)}"
+        )
+    return struct.pack("<Q", len(text)) + text + content[8 + size :]
 
 
 def load(path: str | PathLike[str]) -> Network:
@@ -93,41 +137,44 @@ def load(path: str | PathLike[str]) -> Network:
     return read(path)[0]
 
 
-def read(path: str | PathLike[str]) -> tuple[Network, dict[str, Any], dict[str, Array]]:
+def read(path: str | PathLike[str]) -> Parts:
     """Read a network with the further facts and arrays that were saved with it.
 
     Raises:
         FileNotFoundError: no such file.
-        FileFormatError: it is not one, or not whole; the file and what is wrong are named.
+        OSError: it cannot be read, or is a device.
+        FileFormatError: damaged, inconsistent, or of another kind; the file and what is wrong are
+            named.
     """
-    from safetensors import SafetensorError, safe_open
+    return parts_from_bytes(existing(path).read_bytes(), str(path))
 
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{file}: no such file" if not file.exists() else f"{file}: a folder"
-        )
+
+def from_bytes(content: bytes, name: str = "network") -> Network:
+    """Return the network of the content of a file; `name` is for error texts."""
+    return parts_from_bytes(content, name)[0]
+
+
+def parts_from_bytes(content: bytes, name: str) -> Parts:
+    """Return network, facts and extra arrays of the content of a file, as `read` does."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as arrays_of
+
     try:
-        with safe_open(file, framework="numpy") as opened:
-            text = opened.metadata() or {}
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise FileFormatError(f"{file}: no whole safetensors file ({error})") from error
+        arrays = arrays_of(content)
+        size = struct.unpack("<Q", content[:8])[0]
+        text = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FileFormatError(f"{name}: no whole safetensors file ({error})") from error
     try:
         return _rebuild(text, arrays)
-    except (KeyError, ValueError, TypeError) as error:
-        raise FileFormatError(f"{file}: {_reason(error)}") from error
+    except KeyError as error:
+        what = f"no network of evoprune: {error.args[0]!r} is missing"
+        raise FileFormatError(f"{name}: {what}") from error
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise FileFormatError(f"{name}: {error}") from error
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, KeyError):
-        return f"no network of evoprune: {error.args[0]!r} is missing"
-    return str(error)
-
-
-def _rebuild(
-    text: Mapping[str, str], arrays: dict[str, Array]
-) -> tuple[Network, dict[str, Any], dict[str, Array]]:
+def _rebuild(text: Mapping[str, str], arrays: dict[str, Array]) -> Parts:
     from evoprune.nets.network import Network
 
     if text.get("format") != FORMAT:
@@ -138,30 +185,98 @@ def _rebuild(
     dtype = text["dtype"]
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
-    network = Network(json.loads(text["spec"]), "float32" if dtype == "float32" else "float64")
-    births = {name: np.array(ids, np.int32) for name, ids in json.loads(text["births"]).items()}
-    network.core.shrink(births)
+    births = {name: _births(name, ids) for name, ids in _dict(text, "births").items()}
+    network = Network(
+        _dict(text, "spec"),
+        "float32" if dtype == "float32" else "float64",
+        births=births,
+        most=max(SMALL, sum(a.size for a in arrays.values())),
+    )
     for name in network:
         _copy(name, arrays.pop(name), network[name])
+    mortal = {axis["name"] for axis in network.describe()["axes"] if axis["mortal"]}
+    if mortal != set(births):
+        raise ValueError(f"births: expected axes {sorted(mortal)}, got {sorted(births)}")
     for of, group in zip(MOMENTS, network.moments, strict=True):
         for name in network:
             if f"{of}:{name}" in arrays:
                 _copy(f"{of}:{name}", arrays.pop(f"{of}:{name}"), group[name])
-    shift, scale = (np.asarray(arrays.pop(f"input:{part}")) for part in ("shift", "scale"))
-    network.scale_input(*(a if a.size > 1 else float(a[0]) for a in (shift, scale)))
+    shift, scale = (_scaling(part, arrays.pop(f"input:{part}")) for part in ("shift", "scale"))
+    network.scale_input(shift, scale)
     network.core.restore(
-        int(json.loads(text["step"])),
-        int(json.loads(text["generation"])),
-        float(json.loads(text.get("waste", "0"))),  # files from before it was kept have none
+        _count(text, "step"), _count(text, "generation"), float(json.loads(text.get("waste", "0")))
     )
-    kind, config = json.loads(text["loss"])
-    network.loss = known(Loss)[kind](**config)
-    network.notes = json.loads(text.get("notes", "{}"))
+    network.loss = _loss(json.loads(text["loss"]))
+    network.notes = _dict(text, "notes") if "notes" in text else {}
+    check(network)
     extra = {name.removeprefix(EXTRA): a for name, a in arrays.items() if name.startswith(EXTRA)}
     unknown = [name for name in arrays if not name.startswith(EXTRA)]
     if unknown:
         raise ValueError(f"the network of its spec has no array {unknown[0]!r}")
-    return network, json.loads(text["facts"]), extra
+    return network, _dict(text, "facts"), extra
+
+
+def check(network: Network) -> None:
+    """Check that a network's numbers are possible.
+
+    Raises:
+        ValueError: a number that is not finite, a mass or a variance that is negative, an `alive`
+            that is neither 0 nor 1, an extinct population with a mass, or a second moment that is
+            negative; the array is named.
+    """
+    first, second = network.moments
+    for tensor in network.describe()["tensors"]:
+        name, role = tensor["name"], tensor["role"]
+        part, array = name.rpartition(".")[2], network[name]
+        if not (np.isfinite(array).all() and np.isfinite(first[name]).all()):
+            raise ValueError(f"{name}: expected finite numbers, also as first moments")
+        if not (second[name] >= 0).all():  # which may be infinite, after a gradient of 1e20
+            raise ValueError(f"{name}: expected second moments of at least 0")
+        if (role == "evolved" or (role == "tracked" and part == "variance")) and (array < 0).any():
+            raise ValueError(f"{name}: expected numbers of at least 0")
+        if role == "tracked" and part == "alive":
+            if not ((array == 0) | (array == 1)).all():
+                raise ValueError(f"{name}: expected 0 or 1 for each population")
+            if network[f"{name.removesuffix('alive')}mass"][array == 0].any():
+                raise ValueError(f"{name}: expected a mass of 0 for each extinct population")
+
+
+def _dict(text: Mapping[str, str], key: str) -> dict[str, Any]:
+    value = json.loads(text[key])
+    if not isinstance(value, dict):
+        raise ValueError(f"{key}: expected an object of JSON, got {type(value).__name__}")
+    return value
+
+
+def _count(text: Mapping[str, str], key: str) -> int:
+    value = json.loads(text[key])
+    if type(value) is not int or not 0 <= value <= MOST:
+        raise ValueError(f"{key}: expected a whole number from 0 to {MOST}, got {value!r}")
+    return value
+
+
+def _births(name: str, ids: Any) -> Array:
+    if not isinstance(ids, list) or not all(type(b) is int and 0 <= b < 2**31 for b in ids):
+        raise ValueError(f"births: expected a list of birth ids for axis {name}")
+    return np.array(ids, np.int64)
+
+
+def _loss(value: Any) -> Loss:
+    losses = known(Loss)
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], dict):
+        raise ValueError("loss: expected the name of a loss and its settings")
+    if not isinstance(value[0], str) or value[0] not in losses:
+        raise ValueError(f"loss: expected one of {', '.join(losses)}, got {value[0]!r}")
+    return losses[value[0]](**value[1])
+
+
+def _scaling(part: str, array: Array) -> float | Array:
+    good = array.ndim == 1 and array.size and array.dtype.kind == "f"
+    if not good or not np.isfinite(array).all():
+        raise ValueError(
+            f"input:{part}: expected finite numbers, one or one for each input feature"
+        )
+    return array if array.size > 1 else float(array[0])
 
 
 def _copy(name: str, source: Array, target: Array) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
+import numpy as np
+
+from evoprune.common.checks import whole
 from evoprune.core.spec import Field, Spec, define
 
 __all__ = [
@@ -118,7 +121,16 @@ class Layer(Spec):
             return names
         if value is not None and (not isinstance(value, str) or not value):
             raise TypeError(f"{name}: expected the layer's name (str), got {value!r}")
+        if value is not None and not value.isprintable():
+            raise ValueError(f"{name}: expected a name of printable characters, got {value!r}")
         return value
+
+    def _vector(self, name: str, value: Any) -> Any:
+        """Return sizes as whole numbers."""
+        field = self.fields[name]
+        where = f"{type(self).__name__}: {name}"
+        sizes = np.ravel(value).tolist()
+        return [whole(where, size, int(field.low), int(field.high)) for size in sizes]
 
     def build(self, plan: Plan, value: str, name: str | None = None) -> str:
         """Add this layer, reading `value`; `name` is for one that has none of its own."""
@@ -401,4 +413,7 @@ def _chain(nodes: Any, at: int) -> Chain:
         raise TypeError(f"layers[{at}]: expected {nodes.__name__}(...), got the class itself")
     if isinstance(nodes, str | bytes | dict) or not isinstance(nodes, Iterable):
         raise TypeError(f"layers[{at}]: expected a layer or a list of them, got {nodes!r}")
-    return Chain(*nodes)
+    try:
+        return Chain(*nodes)
+    except RecursionError:
+        raise ValueError(f"layers[{at}]: expected layers, got a list that holds itself") from None

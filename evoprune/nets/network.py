@@ -7,6 +7,7 @@ file.py, how it is folded and cut in surgery.py.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,11 +17,13 @@ from numpy.typing import ArrayLike
 
 from evoprune import core
 from evoprune.common import table
+from evoprune.common.checks import whole
 from evoprune.common.errors import Diverged
-from evoprune.common.threads import get_threads
+from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
-from evoprune.data.table import Score, table_of
+from evoprune.data.inputs import finite
+from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, table_of
 from evoprune.nets import file, surgery
 from evoprune.nets.layers import Chain, Nodes, Plan
 from evoprune.nets.overview import outlook, overview
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
 
 __all__ = ["Arrays", "Network", "Sequential", "load"]
+
+READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # inputs that need no conversion
 
 Dtype: TypeAlias = Literal["float32", "float64"]
 
@@ -73,12 +78,12 @@ class Network:
         spec: the founding structure, {"seed", "input": sizes, "layers": [{"kind", "name", "inputs",
             "config"}, ...]}; plain Python, as `spec` of another network gives it.
         dtype: "float32" or "float64".
+        births: birth ids of the living populations by axis, for a network that is born at another
+            shape than its founding one.
+        most: refuse a spec whose arrays have more elements in all.
 
     Attributes:
         core: the compiled network.
-        predict: outputs (samples, ...) for x (samples, ...) in the founding input shape, of any
-            real type, as predict(x, threads=1). For classes these are logits. A direct call of the
-            core.
         loss: what it was last trained for, and is evaluated by; cross-entropy if never.
         selection, pressure: what it was last trained under; None if never.
         timing: (milliseconds, samples) of a training step, as last measured, or None.
@@ -89,18 +94,26 @@ class Network:
         MemoryError: it does not fit.
     """
 
-    def __init__(self, spec: Mapping[str, Any], dtype: Dtype = "float32") -> None:
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        dtype: Dtype = "float32",
+        *,
+        births: Mapping[str, Array] | None = None,
+        most: int = -1,
+    ) -> None:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
         module = core.core32 if dtype == "float32" else core.core64
-        self.core: Any = module.Network(dict(spec))
+        self.core: Any = module.Network(dict(spec), dict(births or {}), most)
         self.dtype: Dtype = dtype
-        self.predict: Callable[..., Array] = self.core.predict
         self.loss: Loss = CrossEntropy()
         self.selection: Selection | None = None
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
         self.notes: dict[str, Any] = {}
+        self._shape = tuple(int(n) for n in self.core.spec["input"])  # of one sample
+        self._features = int(np.prod(self._shape))
         self._configured = False
         self._counts_hits = True  # the loss that the core is configured for
         self._diverged: type[BaseException] = module.Diverged
@@ -109,8 +122,8 @@ class Network:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The founding structure, with every default filled in; plain Python, JSON-able."""
-        spec: dict[str, Any] = self.core.spec
+        """The founding structure, with every default filled in: a copy; plain Python, JSON-able."""
+        spec: dict[str, Any] = copy.deepcopy(self.core.spec)
         return spec
 
     @property
@@ -169,8 +182,9 @@ class Network:
         Raises:
             KeyError: no such layer of populations.
         """
-        facts = self.describe()
-        return surgery.living(self, facts, surgery.population(facts, layer))[1]
+        with self.core:
+            facts = self.describe()
+            return surgery.living(self, facts, surgery.population(facts, layer))[1]
 
     # ---- its arrays --------------------------------------------------------------------------
 
@@ -180,7 +194,8 @@ class Network:
 
     def items(self) -> list[tuple[str, Array]]:
         """Names and arrays."""
-        return [(name, self.core.array(name)) for name in self.keys()]
+        with self.core:
+            return [(name, self.core.array(name)) for name in self.keys()]
 
     def __getitem__(self, name: str) -> Array:
         return self._arrays("value")[name]
@@ -240,14 +255,141 @@ class Network:
         """Read every input x as (x - shift) * scale from now on: numbers, or one a feature."""
         self.core.scale_input(shift, scale)
 
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, or characters, by output, if it knows them; in its notes."""
+        names = self.notes.get("classes") or self.notes.get("vocabulary")
+        return tuple(map(str, names)) if isinstance(names, list | tuple | str) and names else None
+
+    @classes.setter
+    def classes(self, names: Sequence[str] | None) -> None:
+        if (None if names is None else tuple(names)) != self.classes:
+            self.notes.pop("vocabulary", None)
+        elif "vocabulary" in self.notes:
+            return
+        _note(self.notes, "classes", None if names is None else [str(name) for name in names])
+
+    @property
+    def output_scaling(self) -> Scaling | None:
+        """(shift, scale) of targets: it learns (y - shift) * scale and predicts y; in its notes."""
+        kept = self.notes.get("output_scaling")
+        if not kept:
+            return None
+        shift, scale = (v if np.ndim(v) == 0 else np.asarray(v, np.float64) for v in kept)
+        return shift, scale
+
+    @output_scaling.setter
+    def output_scaling(self, scaling: Scaling | None) -> None:
+        plain = None if scaling is None else [np.asarray(part).tolist() for part in scaling]
+        _note(self.notes, "output_scaling", plain)
+
+    def form(self, loss: Loss | None = None) -> Form:
+        """How it reads data, for the loss it was last trained for or another one."""
+        facts = self.describe()
+        living = {axis["name"]: int(axis["n"]) for axis in facts["axes"]}
+        output = tuple(living[axis] for axis in facts["layers"][-1]["output"])
+        labels = (loss or self.loss).facts["target"] == "class"
+        return self._reading()._replace(output=output, labels=labels)
+
+    def _reading(self) -> Form:
+        """How it reads inputs; without a look at every layer."""
+        return Form(self._shape, (), False, self.classes, self.input_scaling, self.output_scaling)
+
+    def _inputs(self, data: Any) -> Inputs:
+        rows = type(data) is np.ndarray and data.ndim == 2 and data.shape[1] == self._features
+        if rows and data.dtype in READ:  # rows as they shall be: the usual case, without a detour
+            finite("x", data)
+            return Inputs(data, False)
+        return inputs_of("x", data, self._reading())
+
+    def predict(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
+        """Return outputs for raw samples; for classes these are logits.
+
+        Inputs are scaled by `input_scaling`, outputs are in the units of the targets.
+
+        Args:
+            x: a data set; samples (samples, ...) in the founding input shape, or as flat rows, of
+                any real type; or one sample.
+            threads: `get_threads()` if not given; their number does not change the result.
+
+        Returns:
+            (samples, ...), or the output (...) of one sample.
+
+        Raises:
+            ValueError, TypeError: no numbers, or samples of another shape; both shapes are named.
+        """
+        inputs = self._inputs(x)
+        if threads is None:
+            n = get_threads() if len(inputs.x) > 1 else 1
+        else:
+            n = whole("threads", threads, 1, MOST)
+        outputs: Array = self.core.predict(inputs.x, threads=n)
+        if scaling := self.output_scaling:
+            rows = outputs.reshape(len(outputs), -1) / scaling[1] + scaling[0]
+            outputs = rows.reshape(outputs.shape).astype(outputs.dtype)
+        made: Array = outputs[0] if inputs.single else outputs
+        return made
+
+    __call__ = predict
+
+    def predict_proba(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
+        """Return probabilities of the classes: softmax of the outputs, or sigmoid of each output.
+
+        Args:
+            x, threads: as for `predict`.
+
+        Raises:
+            TypeError: the network was trained for values, by mean_squared_error.
+        """
+        logits = self.predict(x, threads).astype(np.float64)
+        chances: Array
+        if self.loss.facts["target"] == "class":
+            powers = np.exp(logits - logits.max(-1, keepdims=True))
+            chances = powers / powers.sum(-1, keepdims=True)
+        elif self.loss.facts["judges"]:
+            chances = 0.5 * (1 + np.tanh(0.5 * logits))
+        else:
+            raise TypeError(f"predict_proba: expected a network for classes, got {self.loss!r}")
+        made: Array = chances.astype(self.dtype)
+        return made
+
+    def predict_classes(
+        self, x: Dataset | ArrayLike, threads: int | None = None, *, names: bool = False
+    ) -> Array:
+        """Return the likeliest class of every sample: its code, or its name.
+
+        Args:
+            x, threads: as for `predict`.
+            names: give names, of `classes`, instead of codes.
+
+        Raises:
+            TypeError: as `predict_proba`; ValueError: names, of a network that knows none.
+        """
+        chances = self.predict_proba(x, threads)
+        if self.loss.facts["target"] == "class":
+            codes = np.asarray(chances.argmax(-1))
+        else:
+            codes = (chances > 0.5).astype(np.int64)
+            codes = codes[..., 0] if codes.shape[-1] == 1 else codes
+        if not names:
+            return codes
+        if self.classes is None:
+            raise ValueError(
+                "names: expected a network that knows its classes; set network.classes, or train "
+                "on a data set with classes"
+            )
+        known = [*self.classes, *map(str, range(len(self.classes), chances.shape[-1]))]
+        called: Array = np.asarray(known)[codes]
+        return called
+
     def evaluate(
         self, x: Dataset | tuple[ArrayLike, ArrayLike] | ArrayLike, y: ArrayLike | None = None
     ) -> Score:
         """Mean loss and accuracy over data, by the loss it was last trained for (cross-entropy).
 
         Args:
-            x: a data set, a pair (x, y), or inputs (samples, ...), with
-            y: targets, if x is inputs.
+            x: a data set, a pair (x, y), or raw inputs (samples, ...), or one sample, with
+            y: targets, if x is inputs: values, codes, or labels by name where it has `classes`.
 
         Returns:
             Score: loss, accuracy (NaN where a loss has none) and the samples' total weight.
@@ -255,7 +397,10 @@ class Network:
         Raises:
             ValueError, TypeError: the data does not fit.
         """
-        table = table_of("x", x if y is None else (x, y), self.input_scaling)
+        return self.score(table_of("x", x if y is None else (x, y), self.form()))
+
+    def score(self, table: Table) -> Score:
+        """Mean loss and accuracy over data in the form of the core; see `evaluate`."""
         if not self._configured:
             self.configure(loss=self.loss.kind, loss_config=self.loss.config())
         loss, accuracy, weight = self.core.evaluate(
@@ -269,15 +414,15 @@ class Network:
         self._configured = True
         self._counts_hits = Loss.counts_hits(settings.get("loss", "cross_entropy"))
 
-    def forward(self, x: ArrayLike, *, training: bool = True) -> Array:
-        """Outputs of one training batch; fills `activations`.
+    def forward(self, x: Dataset | ArrayLike, *, training: bool = True) -> Array:
+        """Return outputs of one training batch, as the loss sees them; fill `activations`.
 
         Args:
-            x: inputs (samples, ...).
+            x: raw inputs as for `predict`; one sample is a batch of one.
             training: with dropout, and batch norm by the batch's own statistics, as in a step of
                 training; else as in `predict`, which `backward` cannot follow through batch norm.
         """
-        output: Array = self.core.forward(x, training=training)
+        output: Array = self.core.forward(self._inputs(x).x, training=training)
         return output
 
     def backward(self, y: ArrayLike) -> float:
@@ -302,7 +447,13 @@ class Network:
         return bool(self.core.compact())
 
     def kill(self, layer: str, births: ArrayLike) -> None:
-        """Let populations of a layer die, by birth id; their places go at the next compaction."""
+        """Let populations of a layer die, by birth id; their places go at the next compaction.
+
+        Raises:
+            KeyError: no such layer of populations; those that there are, are listed.
+            ValueError: a birth id that is not among the living.
+        """
+        surgery.population(self.describe(), layer)
         self.core.kill(layer, births)
 
     def train(self, *args: Any, **settings: Any) -> dict[str, Any]:
@@ -323,18 +474,31 @@ class Network:
         """Make another network, equal in every number that training depends on."""
         return surgery.copy(self)
 
+    def __copy__(self) -> Network:
+        return surgery.copy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        return surgery.copy(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the bytes of a file with moments, and what no file holds beside them."""
+        kept = {name: getattr(self, name) for name in ("selection", "pressure")}
+        return file.from_bytes, (file.to_bytes(self, moments=True),), kept
+
     def become(self, other: Network) -> None:
         """Take over every number of another network of the same founding structure.
 
         Raises:
             ValueError: its structure is another one.
         """
+        if not isinstance(other, Network):
+            raise TypeError(f"other: expected a Network, got {type(other).__name__}")
         if (other.spec, other.dtype) != (self.spec, self.dtype):
             raise ValueError("other: expected a network of the same spec and dtype")
         twin = other.copy()
-        self.core, self.predict, self._configured = twin.core, twin.predict, False
+        self.core, self._configured = twin.core, False
         self.loss, self.selection, self.pressure = other.loss, other.selection, other.pressure
-        self.notes = dict(other.notes)
+        self.notes = twin.notes
 
     def folded(self) -> Network:
         """Make an ordinary network of equal outputs: masses folded into weights.
@@ -347,7 +511,8 @@ class Network:
 
     def expanded(self) -> Network:
         """Make a network of the founding shape: survivors in their places, zeros elsewhere."""
-        return surgery.expanded(self)
+        with self.core:
+            return surgery.expanded(self)
 
     def prune(
         self,
@@ -375,7 +540,10 @@ class Network:
         Returns:
             Birth ids that were cut, by layer.
         """
-        return surgery.prune(self, fraction, keep=keep, by=by, scope=scope, data=data, seed=seed)
+        with self.core:
+            return surgery.prune(
+                self, fraction, keep=keep, by=by, scope=scope, data=data, seed=seed
+            )
 
     def save(self, path: str | PathLike[str], *, moments: bool = False) -> None:
         """Write structure and arrays to one safetensors file, whole or not at all.
@@ -406,8 +574,17 @@ class Network:
         Args:
             pressure: what upkeep is counted at; that of the last training if not given.
         """
-        parts = [repr(self), outlook(self, pressure)]
+        with self.core:
+            parts = [repr(self), outlook(self, pressure)]
         return "\n\n".join(part for part in parts if part)
+
+
+def _note(notes: dict[str, Any], name: str, value: Any) -> None:
+    """Keep a value in the notes; None: keep none."""
+    if value is None:
+        notes.pop(name, None)
+    else:
+        notes[name] = value
 
 
 def Sequential(
@@ -430,7 +607,7 @@ def Sequential(
     """
     plan = Plan()
     (layers if isinstance(layers, Chain) else Chain(layers)).build(plan, "input")
-    sizes = [int(n) for n in np.ravel(np.asarray(input))]
+    sizes = [whole("input", n, 1) for n in (input if np.ndim(input) else [input])]  # type: ignore[union-attr]
     return Network({"seed": seed, "input": sizes, "layers": plan.layers}, dtype)
 
 

@@ -23,7 +23,12 @@ Overview = tuple[str, list[str], list[list[str]], list[str], str]
 
 
 def overview(network: Network) -> Overview:
-    """Title, head, rows, total and note of the table of layers."""
+    """Title, head, rows, total and note of the table of layers; all of one moment."""
+    with network.core:
+        return _overview(network)
+
+
+def _overview(network: Network) -> Overview:
     facts = network.describe()
     counts = {p["layer"]: (int(p["alive"]), int(p["born"])) for p in facts["populations"]}
     rows = []
@@ -53,10 +58,14 @@ def overview(network: Network) -> Overview:
         f"Network {sizes} -> {out}, {network.dtype}, seed {spec['seed']}, "
         f"{network.step:,} steps, {network.generation:,} generations"
     )
-    note = ""
+    notes = []
+    if fixed := [layer["name"] for layer in facts["layers"] if layer["fixed"]]:
+        notes.append(f"{', '.join(fixed)}: outputs, which cannot die; their masses stay 1")
     if network.timing is not None:
         ms, batch = network.timing
-        note = f"{ms:.3g} ms a step of {batch} samples, {1000 * ms / batch:.3g} us a sample"
+        timing = f"{ms:.3g} ms a step of {batch} samples, {1000 * ms / batch:.3g} us a sample"
+        notes.append(timing)
+    note = "\n".join(notes)
     head = ["layer", "kind", "alive / born", "multiply-adds", "parameters", "bytes"]
     return title, head, rows, total, note
 

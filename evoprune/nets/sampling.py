@@ -5,21 +5,17 @@ It knows codes and probabilities; which network gives them and how it was traine
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import instance, number, whole
+from evoprune.nets.network import Network
 
-if TYPE_CHECKING:
-    from evoprune.nets.network import Network
-
-__all__ = ["generate"]
+__all__ = ["generate", "vocabulary_of"]
 
 
 def generate(
     network: Network,
-    prompt: str = "\n",
+    prompt: str | None = None,
     length: int = 500,
     *,
     temperature: float = 0.8,
@@ -31,12 +27,13 @@ def generate(
 
     Args:
         network: reads codes (context,), gives logits (context, vocabulary), as `charlm` does.
-        prompt: what to go on from, at least one character; the last `context` of them are read.
+        prompt: what to go on from, at least one character; the last `context` of them are read. A
+            new line if not given, or the vocabulary's first character if that has none.
         length: how many characters to add.
         temperature: logits are divided by it; 0 takes the likeliest character always.
         top: draw among so many likeliest characters only; 0: among all.
         seed: of the draws.
-        vocabulary: characters in the order of their codes; those in `network.notes` if not given.
+        vocabulary: characters in the order of their codes; the network's `classes` if not given.
 
     Returns:
         The characters added, without the prompt.
@@ -45,10 +42,14 @@ def generate(
         ValueError: an empty prompt, a character that the vocabulary lacks, or a network that does
             not give a logit for each character at each position.
     """
-    letters = vocabulary if vocabulary is not None else network.notes.get("vocabulary")
+    instance("network", network, Network)
+    letters = vocabulary if vocabulary is not None else vocabulary_of(network)
     if not isinstance(letters, str) or not letters:
-        raise ValueError("vocabulary: must be given, for a network that has none in its notes")
+        raise ValueError("vocabulary: must be given, for a network whose classes are no characters")
     length, top = whole("length", length, 0), whole("top", top, 0)
+    seed = whole("seed", seed, 0, 2**64 - 1)
+    if prompt is None:
+        prompt = "\n" if "\n" in letters else letters[0]
     temperature = number("temperature", temperature, 0, 1e6)
     context = int(np.prod(network.spec["input"]))
     codes = []
@@ -63,15 +64,24 @@ def generate(
     window = np.zeros((1, context), np.int64)
     for _ in range(length):
         seen = codes[-context:]
-        window[0, : len(seen)] = seen  # what lies behind is not seen from there
+        window[0, : len(seen)] = seen  # the network does not read past its position
         logits = network.predict(window)
         if logits.shape != (1, context, len(letters)):
             raise ValueError(
                 f"network: expected logits of shape ({context}, {len(letters)}) for a sample, "
                 f"got {logits.shape[1:]}"
             )
+        if not np.isfinite(logits[0, len(seen) - 1]).all():
+            raise ValueError("network: expected finite logits, got NaN or infinity")
         codes.append(_draw(logits[0, len(seen) - 1].astype(np.float64), temperature, top, random))
     return "".join(letters[code] for code in codes[start:])
+
+
+def vocabulary_of(network: Network) -> str | None:
+    """Return the characters of a language model, in the order of their codes; None for others."""
+    names = network.classes or ()
+    speaks = len(network.form().output) > 1 and names and all(len(name) == 1 for name in names)
+    return "".join(names) if speaks else None
 
 
 def _draw(
@@ -81,6 +91,8 @@ def _draw(
     random: np.random.Generator,
 ) -> int:
     """One code, by its probability."""
+    if not np.isfinite(logits).all():
+        raise ValueError("network: expected finite logits, got NaN or infinity; it has diverged")
     if temperature == 0:
         return int(logits.argmax())
     if 0 < top < len(logits):

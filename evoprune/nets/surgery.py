@@ -7,12 +7,14 @@ computes is not known here; where its masses can be folded, _folding.py knows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evoprune.common.checks import number, whole
 from evoprune.common.types import Array
-from evoprune.data.table import arrays_of
+from evoprune.data.table import table_of
 from evoprune.nets.folding import fold
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ def population(facts: Mapping[str, Any], layer: str) -> dict[str, Any]:
         if row["layer"] == layer:
             return row
     names = ", ".join(row["layer"] for row in rows) or "none"
+    if any(row["name"] == layer and row["fixed"] for row in facts["layers"]):
+        raise ValueError(f"{layer}: its populations are the network's outputs, which cannot die")
     raise KeyError(f"no populations in a layer {layer!r}; there are {names}")
 
 
@@ -48,15 +52,15 @@ def living(
 
 def copy(network: Network) -> Network:
     """Make another network, equal in every number."""
-    other = type(network)(network.spec, network.dtype)
-    other.core.shrink(_births(network))
-    for name, array in network.items():
-        other[name] = array
-    for mine, theirs in zip(network.moments, other.moments, strict=True):
-        for name in network:
-            theirs[name][...] = mine[name]
-    other.core.restore(network.step, network.generation, network.core.waste)
-    return _like(other, network)
+    with network.core:  # all of one moment, also while another thread trains it
+        other = type(network)(network.spec, network.dtype, births=_births(network))
+        for name, array in network.items():
+            other[name] = array
+        for mine, theirs in zip(network.moments, other.moments, strict=True):
+            for name in network:
+                theirs[name][...] = mine[name]
+        other.core.restore(network.step, network.generation, network.core.waste)
+        return _like(other, network)
 
 
 def _births(network: Network) -> dict[str, Array]:
@@ -67,7 +71,7 @@ def _births(network: Network) -> dict[str, Array]:
 def _like(other: Network, network: Network) -> Network:
     other.scale_input(*network.input_scaling)
     other.loss, other.selection, other.pressure = network.loss, network.selection, network.pressure
-    other.notes = dict(network.notes)
+    other.notes = deepcopy(network.notes)
     return other
 
 
@@ -117,17 +121,19 @@ def prune(
     """Cut populations by rank; see `Network.prune`."""
     if (fraction is None) == (keep is None):
         raise ValueError("prune: expected either fraction or keep")
-    if fraction is not None and not 0 <= fraction <= 1:
-        raise ValueError(f"prune: fraction must be in [0, 1], got {fraction}")
+    if fraction is not None:
+        fraction = number("prune: fraction", fraction, -np.inf, np.inf)
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"prune: fraction must be in [0, 1], got {fraction}")
     if scope not in ("network", "layer"):
         raise ValueError(f"prune: scope must be network or layer, got {scope!r}")
     facts = network.describe()
     rows = facts["populations"]
     if not rows:
         raise ValueError("prune: the network has no populations")
+    wanted = _wanted(rows, fraction, keep, scope)
     scores = _scores(network, facts, by, data, seed)
     alive = {row["layer"]: living(network, facts, row) for row in rows}
-    wanted = _wanted(rows, fraction, keep, scope)
     cut: dict[str, list[int]] = {row["layer"]: [] for row in rows}
     for layers, count in wanted:
         ranked = sorted(
@@ -158,10 +164,13 @@ def _wanted(
         for layer in keep:
             if layer not in born:
                 raise KeyError(f"prune: no populations in {layer!r}; there are {', '.join(born)}")
-        return [([layer], int(n)) for layer, n in keep.items()]
+        return [
+            ([layer], whole(f"prune: keep[{layer!r}]", n, 1, born[layer]))
+            for layer, n in keep.items()
+        ]
     groups = [list(born)] if scope == "network" or keep is not None else [[n] for n in born]
     if keep is not None:
-        return [(groups[0], int(keep))]
+        return [(groups[0], whole("prune: keep", keep, len(born), sum(born.values())))]
     assert fraction is not None
     return [
         (group, total - round(fraction * total))
@@ -178,7 +187,7 @@ def _scores(
     if by == "mass":
         return {row["layer"]: _mass(network, row["layer"]) for row in rows}
     if by == "random":
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(whole("prune: seed", seed, 0, 2**63 - 1))
         return {r["layer"]: random.random(len(network[f"{r['layer']}.mass"])) for r in rows}
     if by == "norm":
         return {row["layer"]: _owned_norm(network, facts, row["axis"]) for row in rows}
@@ -186,14 +195,16 @@ def _scores(
         raise ValueError(f"prune: by must be mass, norm, taylor or random, got {by!r}")
     if data is None:
         raise ValueError("prune: data must be given, to rank by taylor")
-    return _taylor(network, [row["layer"] for row in rows], *arrays_of("data", data))
+    return _taylor(
+        network, [row["layer"] for row in rows], *table_of("data", data, network.form()).copied()
+    )
 
 
 def _mass(network: Network, layer: str) -> Array:
     """Mass, and for equals the share of the layer's fitness as it is remembered: (n, 2)."""
     mass, fitness = (network[f"{layer}.{name}"].astype(np.float64) for name in ("mass", "fitness"))
-    whole = np.abs(fitness).sum()
-    return np.stack([mass, fitness / whole if whole > 0 else fitness], axis=1)
+    total = np.abs(fitness).sum()
+    return np.stack([mass, fitness / total if total > 0 else fitness], axis=1)
 
 
 def _owned_norm(network: Network, facts: Mapping[str, Any], axis: str) -> Array:

@@ -6,12 +6,10 @@ a width is free: neurons, filters, heads, the neurons of a transformer's feed-fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
-
+from evoprune.common.checks import whole
 from evoprune.nets.layers import (
     BatchNorm,
     Conv2d,
@@ -36,14 +34,7 @@ from evoprune.nets.layers import (
 )
 from evoprune.nets.network import Dtype, Network, Sequential
 
-if TYPE_CHECKING:
-    from os import PathLike
-
-    from evoprune.common.types import Array
-
-__all__ = ["charlm", "cnn", "lenet5", "load_resnet", "mlp", "resnet", "vit"]
-
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours, of 1
+__all__ = ["charlm", "cnn", "lenet5", "mlp", "resnet", "vit"]
 
 
 def mlp(
@@ -66,7 +57,7 @@ def mlp(
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes: expected at least features and outputs, got {sizes}")
-    features, *hidden, outputs = sizes
+    features, *hidden, outputs = (whole("sizes", size, 1) for size in sizes)
     nodes: list[Nodes] = [_living("features")] if inputs else []
     nodes += [neurons(units, activation) for units in hidden]
     nodes += _readout(outputs)
@@ -144,6 +135,7 @@ def resnet(
     *,
     input: Sequence[int] = (32, 32, 3),  # noqa: A002 - the word for it
     outputs: int = 10,
+    learned_shortcuts: bool | Sequence[int] = False,
     living_stream: bool = False,
     seed: int = 0,
     dtype: Dtype = "float32",
@@ -152,22 +144,27 @@ def resnet(
 
     Three stages of (depth - 2) / 6 blocks with width, 2 width and 4 width channels; a block is two
     3 x 3 convolutions with batch norm. Populations are the filters inside the blocks. Shortcuts
-    between stages have no parameters (option A).
+    between stages have no parameters (option A of the paper) or are learned (option B).
 
     Args:
         depth: layers with weights, 6 n + 2.
         width: channels of the first stage.
         input: height, width and channels of an image.
         outputs: classes.
+        learned_shortcuts: make shortcuts into stages 2 and 3 1 x 1 convolutions with batch norm;
+            a list of stages: only into these.
         living_stream: let channels of the residual stream be populations too, each with one mass
             for all layers of its stage that write it.
         seed, dtype: as for `Sequential`.
 
     Raises:
-        ValueError: a depth that is not 6 n + 2.
+        ValueError: a depth that is not 6 n + 2, or stages other than 2 and 3.
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"depth: expected 6 n + 2 (8, 14, 20, ...), got {depth}")
+    learned = (2, 3) if learned_shortcuts is True else tuple(learned_shortcuts or ())
+    if not set(learned) <= {2, 3}:
+        raise ValueError(f"learned_shortcuts: expected stages 2, 3 or both, got {learned}")
     nodes: list[Nodes] = [
         Conv2d(width, 3, name="stem"),
         BatchNorm(name="stem_norm"),
@@ -187,7 +184,11 @@ def resnet(
             ]
             skip: Nodes | None = None
             if down == 2:
-                skip = [Shortcut(inner, stride=2, name=f"{name}_skip")]
+                if stage + 1 in learned:
+                    convolution = Conv2d(inner, 1, stride=2, padding=0, name=f"{name}_skip")
+                    skip = [convolution, BatchNorm(name=f"{name}_skip_norm")]
+                else:
+                    skip = [Shortcut(inner, stride=2, name=f"{name}_skip")]
                 skip += [_living(f"stage{stage + 1}")] if living_stream else []
             if living_stream:
                 branch.append(_living(f"{name}_written", shared=True))
@@ -197,65 +198,6 @@ def resnet(
             ]
     nodes += [MeanPool(), *_readout(outputs)]
     return Sequential(nodes, input=input, seed=seed, dtype=dtype)
-
-
-def load_resnet(source: str | PathLike[str] | Mapping[str, Array]) -> Network:
-    """Make a `resnet` with the weights of a trained one, by the names PyTorch models give them.
-
-    The names are those of the ResNets for CIFAR-10 that are published in that form: conv1.weight,
-    bn1.weight, layer1.0.conv1.weight, ..., linear.bias. The network reads colours of 0 to 255 and
-    normalises them itself, by the usual mean and deviation of ImageNet.
-
-    Args:
-        source: an .npz file, or the arrays by name.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: an array is missing or has another shape than the depth calls for.
-    """
-    if isinstance(source, Mapping):
-        return _load_resnet(source)
-    with np.load(source) as arrays:
-        return _load_resnet(dict(arrays))
-
-
-def _load_resnet(arrays: Mapping[str, Array]) -> Network:
-    blocks = sum(name.startswith("layer1.") and name.endswith("conv1.weight") for name in arrays)
-    if "conv1.weight" not in arrays or not blocks:
-        raise ValueError("source: expected the arrays of a ResNet, conv1.weight, layer1.0.…")
-    network = resnet(6 * blocks + 2, len(arrays["conv1.weight"]))
-    parts = {"stem": ("conv1", "bn1"), "dense1": ("linear", "")}
-    for stage in (1, 2, 3):
-        for block in range(blocks):
-            here, there = f"stage{stage}_block{block + 1}", f"layer{stage}.{block}"
-            parts[f"{here}_in"] = (f"{there}.conv1", f"{there}.bn1")
-            parts[f"{here}_out"] = (f"{there}.conv2", f"{there}.bn2")
-    for here, (weight, norm) in parts.items():
-        _put(network, f"{here}.weight", arrays, f"{weight}.weight")
-        of_norm = f"{here.removesuffix('_in')}_norm"
-        pairs = {"gain": "weight", "bias": "bias", "mean": "running_mean",
-                 "variance": "running_var"}  # fmt: skip
-        for mine, theirs in pairs.items() if norm else ():
-            _put(network, f"{of_norm}.{mine}", arrays, f"{norm}.{theirs}")
-    _put(network, "populations1.bias", arrays, "linear.bias")
-    pixels = 32 * 32
-    network.scale_input(
-        np.tile(255 * np.array(_MEAN, np.float32), pixels),
-        np.tile(np.float32(1 / 255) / np.array(_STD, np.float32), pixels),
-    )
-    return network
-
-
-def _put(network: Network, name: str, arrays: Mapping[str, Array], source: str) -> None:
-    """Copy one array; weights come as (out, in, ...) and are kept as (..., in, out)."""
-    if source not in arrays:
-        raise ValueError(f"source: no array {source!r}")
-    values, target = np.asarray(arrays[source]), network[name]
-    if values.ndim > 1:
-        values = np.moveaxis(values, (0, 1), (-1, -2))
-    if values.shape != target.shape:
-        raise ValueError(f"source: expected {target.shape} in {source}, got {values.shape}")
-    target[...] = values
 
 
 def vit(
@@ -329,8 +271,8 @@ def charlm(
     Populations are the heads and the neurons of the feed-forward parts.
 
     Args:
-        vocabulary: the characters, as `datasets.text(path).vocabulary`, kept in `network.notes` and
-            in its file for `generate`; or only how many.
+        vocabulary: the characters, as `datasets.text(path).vocabulary`, which are the network's
+            `classes`; or only their number.
         context: characters of a sample.
         dim: features of the residual stream.
         layers: blocks of attention and feed-forward part.
@@ -345,7 +287,8 @@ def charlm(
     Raises:
         ValueError: heads do not divide dim.
     """
-    size = len(vocabulary) if isinstance(vocabulary, str) else vocabulary
+    size = len(vocabulary) if isinstance(vocabulary, str) else whole("vocabulary", vocabulary, 1)
+    layers = whole("layers", layers, 1)
     block = _Block(heads, hidden, dropout, living_dims, living_stream)
     nodes: list[Nodes] = [
         Embedding(size, dim, deviation=0.1),

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from evoprune.common.checks import instance
 from evoprune.common.names import stem
 from evoprune.common.types import Array
 
@@ -87,7 +88,12 @@ def figure(rows: int, columns: int, size: tuple[float, float]) -> Array:
 
 def one(ax: Any, size: tuple[float, float]) -> Any:
     """The Axes given, or those of a new figure of this size in inches."""
-    return figure(1, 1, size)[0] if ax is None else ax
+    if ax is None:
+        return figure(1, 1, size)[0]
+    from matplotlib.axes import Axes
+
+    instance("ax", ax, Axes)
+    return ax
 
 
 def is_dark(ax: Any) -> bool:

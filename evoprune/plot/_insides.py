@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evoprune.common.checks import instance, whole
 from evoprune.common.types import Array
+from evoprune.data.dataset import Dataset
+from evoprune.data.table import inputs_of
+from evoprune.nets.network import Network
 from evoprune.nets.overview import census
 from evoprune.plot._ground import grey, is_dark, one
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from evoprune.nets.network import Network
 
 __all__ = ["features", "filters", "heads"]
 
@@ -26,7 +28,7 @@ def filters(
     network: Network,
     layer: str | None = None,
     *,
-    shape: tuple[int, int] | None = None,
+    shape: tuple[int, int] | Dataset | Array | None = None,
     most: int = 120,
     ax: Axes | None = None,
 ) -> Axes:
@@ -39,7 +41,8 @@ def filters(
     Args:
         network: what to look into.
         layer: a layer of populations; the first whose weights can be drawn if not given.
-        shape: rows and columns of the image that neurons read, if it is not square.
+        shape: rows and columns of the image that neurons read, if it is not square; or what has
+            them: a data set of images, an array of images, or one image.
         most: draw so many at most.
         ax: where to draw; a new figure if not given.
 
@@ -49,16 +52,16 @@ def filters(
     Raises:
         ValueError: no such layer, or its weights are no pictures.
     """
-    name, births, mass, pictures = _pictures(network, layer, shape)
+    instance("network", network, Network)
+    name, births, mass, pictures = _pictures(network, layer, _rows_and_columns(network, shape))
     order = np.argsort(-mass, kind="stable")[:most]
     pictures, births = pictures[order], births[order]
     n, high, wide = pictures.shape[:3]
     columns = max(1, min(n, int(np.ceil(np.sqrt(1.6 * n * high / wide)))))
     rows = -(-n // columns) if n else 1
     gap = max(1, round(0.12 * high))
-    ground = np.asarray(grey(ax, 0.0)) if ax is not None else None
     ax = one(ax, (8, min(9, 0.6 + 8 * rows * (high + gap) / (columns * (wide + gap)))))
-    ground = np.asarray(grey(ax, 0.0)) if ground is None else ground
+    ground = np.asarray(grey(ax, 0.0))
     sheet = np.tile(ground, (rows * (high + gap) - gap, columns * (wide + gap) - gap, 1))
     for i, picture in enumerate(pictures):
         r, c = i // columns * (high + gap), i % columns * (wide + gap)
@@ -68,6 +71,22 @@ def filters(
     left_out = f", the {n:,} heaviest" if n < len(mass) else ""
     ax.set_title(f"What {name} reads: {len(mass):,} survivors{left_out}", loc="left")
     return ax
+
+
+def _rows_and_columns(network: Network, shape: Any) -> tuple[int, int] | None:
+    """Rows and columns of images, from data where they are not given as numbers.
+
+    Raises:
+        ValueError: the data is no images for this network.
+    """
+    if shape is None or (isinstance(shape, tuple) and len(shape) == 2):
+        return shape
+    size = int(np.prod(network.spec["input"]))
+    sizes = shape.shape if isinstance(shape, Dataset) else np.shape(shape)
+    for image in (sizes, sizes[1:]):
+        if len(image) in (2, 3) and int(np.prod(image)) == size:
+            return int(image[0]), int(image[1])
+    raise ValueError(f"shape: expected (rows, columns) or images of {size} numbers, got {sizes}")
 
 
 def _coloured(picture: Array, ax: Any) -> Array:
@@ -175,6 +194,7 @@ def features(
     """
     from matplotlib import colormaps
 
+    instance("network", network, Network)
     people = census(network, 0.0)
     facts = network.describe()
     reads = {row["name"]: row["inputs"] for row in facts["layers"]}
@@ -204,7 +224,7 @@ def features(
 
 def heads(
     network: Network,
-    x: ArrayLike,
+    x: Dataset | ArrayLike,
     layer: str | None = None,
     *,
     sample: int = 0,
@@ -214,9 +234,9 @@ def heads(
 
     Args:
         network: a network with attention; x goes through it once.
-        x: a batch of samples, as `Network.predict` takes it.
+        x: raw samples as `Network.predict` takes them: a data set, an array, or one sample.
         layer: one layer of heads ("heads2"); all of them, one a row, if not given.
-        sample: which sample of the batch.
+        sample: which of the samples.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -227,6 +247,7 @@ def heads(
     """
     from matplotlib import colormaps
 
+    instance("network", network, Network)
     facts = network.describe()
     found = [row for row in facts["layers"] if row["kind"] == "attention"]
     # The populations that a layer of attention leads to are what its heads are called by.
@@ -236,9 +257,9 @@ def heads(
     if not wanted:
         known = ", ".join(names.values()) or "none"
         raise ValueError(f"layer: expected a layer of attention ({known}), got {layer!r}")
-    network.forward(np.asarray(x)[: sample + 1])
+    network.forward(_sample(network, x, sample), training=False)
     configs = {row["name"]: row["config"] for row in network.spec["layers"]}
-    rows = [_maps(network, row, configs[row["name"]], sample) for row in wanted]
+    rows = [_maps(network, row, configs[row["name"]]) for row in wanted]
     ids = {axis["name"]: axis for axis in facts["axes"]}
     most = max(len(maps) for maps in rows)
     ax = one(ax, (min(12, 1.2 + 1.6 * most), min(10, 0.8 + 1.8 * len(rows))))
@@ -262,9 +283,18 @@ def heads(
     return ax
 
 
-def _maps(network: Network, row: dict[str, Any], config: dict[str, Any], sample: int) -> Array:
-    """Softmax of the scores of one sample: (heads, queries, keys)."""
-    q, k = (np.asarray(network.activations[name][sample], np.float64) for name in row["inputs"][:2])
+def _sample(network: Network, x: Any, sample: int) -> Array:
+    """One of some samples, as a batch of one."""
+    if isinstance(x, Dataset):
+        return np.asarray(x[whole("sample", sample, 0, len(x) - 1)][0])[None]
+    inputs = inputs_of("x", x, network.form())
+    at = whole("sample", sample, 0, len(inputs.x) - 1)
+    return inputs.x[at : at + 1]
+
+
+def _maps(network: Network, row: dict[str, Any], config: dict[str, Any]) -> Array:
+    """Softmax of the scores of the sample just seen: (heads, queries, keys)."""
+    q, k = (np.asarray(network.activations[name][0], np.float64) for name in row["inputs"][:2])
     scale = config.get("scale") or 1 / np.sqrt(q.shape[-1])
     scores = np.einsum("qhd,khd->hqk", q, k) * scale
     if config.get("causal"):

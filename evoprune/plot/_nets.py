@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evoprune.common.checks import instance
 from evoprune.common.table import number, share
 from evoprune.common.types import Array
+from evoprune.nets.network import Network
 from evoprune.nets.overview import census
 from evoprune.plot._ground import colours, grey, label, legend, one, paint
+from evoprune.records.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from evoprune.nets.network import Network
-    from evoprune.records.history import History
 
 __all__ = ["fitness", "pareto", "structure"]
 
@@ -46,6 +47,7 @@ def fitness(
     Returns:
         The Axes.
     """
+    instance("source", source, Network, History)
     ax = one(ax, (8, 5))
     people, threshold = _people(source, pressure)
     ratios = []
@@ -62,6 +64,13 @@ def fitness(
             )  # fmt: skip
         text = f"{name}: {len(mass):,} alive, {int(below.sum()):,} below upkeep"
         ax.scatter([], [], s=22, color=colour, label=text)
+    label(ax, "Fitness against upkeep", "mass (1 at birth)", "fitness / upkeep")
+    if not any(np.isfinite(ratio).any() for ratio in ratios):  # a log axis needs numbers
+        ax.text(
+            0.5, 0.5, "no living population has an upkeep",
+            transform=ax.transAxes, ha="center", va="center", color=grey(ax, 0.7),
+        )  # fmt: skip
+        return ax
     ax.set_xscale("log")
     ax.set_yscale("symlog", linthresh=2, linscale=1)
     from matplotlib.ticker import FuncFormatter, NullLocator
@@ -81,7 +90,6 @@ def fitness(
             "extinct", (threshold, 1), (4, -4), xycoords=("data", "axes fraction"),
             textcoords="offset points", va="top", color=grey(ax, 0.7), fontsize="small",
         )  # fmt: skip
-    label(ax, "Fitness against upkeep", "mass (1 at birth)", "fitness / upkeep")
     legend(ax, below=len(people) > 3)
     return ax
 
@@ -123,6 +131,7 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
+    instance("network", network, Network)
     people = census(network, 0.0)
     born = network.born
     costs = _costs(network)
@@ -224,8 +233,10 @@ def pareto(
         raise ValueError(f"x: expected macs, parameters or alive, got {x!r}")
     ax = one(ax, (8, 5))
     start, sign = (0.0, 1.0) if y == "error" else (100.0, -1.0)
+    drawn = bool(reference)
     for (name, group), colour in zip(runs.items(), colours(len(runs), ax), strict=True):
         size, error = _points(group, x)
+        drawn = drawn or bool((size > 0).any())
         order = np.argsort(size, kind="stable")
         size, error = size[order], error[order]
         best = error <= np.minimum.accumulate(error)
@@ -238,7 +249,13 @@ def pareto(
             name, at, (5, 3), textcoords="offset points",
             fontsize="x-small", color=ink,
         )  # fmt: skip
-    ax.set_xscale("log")
+    if drawn:
+        ax.set_xscale("log")
+    else:
+        ax.text(
+            0.5, 0.5, "no run with an epoch",
+            transform=ax.transAxes, ha="center", va="center", color=grey(ax, 0.7),
+        )  # fmt: skip
     ax.grid(color=grey(ax, 0.1), linewidth=0.7)
     ax.set_axisbelow(True)
     title = "Error against size" if y == "error" else "Accuracy against size"

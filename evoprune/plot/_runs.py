@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evoprune.common.checks import instance
 from evoprune.common.types import Array
 from evoprune.plot._ground import calm, colours, figure, grey, label, legend, limits, one, paint
+from evoprune.records.history import History, Quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from evoprune.records.history import History, Quantity
 
 __all__ = ["history", "survival", "trajectories"]
 
@@ -39,9 +40,11 @@ def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Arr
     Raises:
         ValueError: not four Axes.
     """
+    instance("history", history, History)
     four = figure(2, 2, (9, 6)) if axes is None else np.asarray(axes).ravel()
     if len(four) != 4:
         raise ValueError(f"axes: expected 4 of them, got {len(four)}")
+    four = np.array([one(ax, (9, 6)) for ax in four])
     loss, accuracy, living, upkeep = four
     epochs = history["epoch"] if history.epochs else np.empty(0)
     for ax, name, title in ((loss, "loss", "Loss"), (accuracy, "accuracy", "Accuracy")):
@@ -96,6 +99,7 @@ def trajectories(
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
 
+    instance("history", history, History)
     ax = one(ax, (9, 5))
     layers = history.layers if layer is None else (layer,)
     hues = paint(history.layers, ax)
@@ -158,6 +162,7 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
     Returns:
         The Axes.
     """
+    instance("history", history, History)
     ax = one(ax, (8, 4.5))
     end = history.steps_done / history.per_epoch
     for at, (name, colour) in enumerate(paint(history.layers, ax).items()):

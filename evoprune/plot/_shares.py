@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evoprune.common.checks import instance
 from evoprune.common.types import Array
 from evoprune.plot._ground import (
     Colour,
@@ -259,6 +260,7 @@ def price(
     Returns:
         The Axes.
     """
+    instance("history", history, History)
     ax = one(ax, (8, 4.5))
     terms = history.price(trait, layer)  # type: ignore[arg-type]
     # The first interval begins at birth, when fitness is not known yet.

@@ -6,23 +6,20 @@ arrays (numpy.load reads it, no pickle). It knows no network beyond the arrays i
 
 from __future__ import annotations
 
-import io
-import json
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 
 from evoprune.common import table
-from evoprune.common.errors import FileFormatError
-from evoprune.common.files import write_whole
+from evoprune.common.files import existing, write_whole
 from evoprune.common.types import Array
 from evoprune.nets.overview import census
-from evoprune.records import demography
+from evoprune.records import demography, store
 from evoprune.records.demography import Fisher, Price
+from evoprune.records.store import EXTINCTION
 
 if TYPE_CHECKING:
     import pandas
@@ -35,21 +32,6 @@ __all__ = ["EXTINCTION", "History"]
 Quantity: TypeAlias = Literal["mass", "fitness", "upkeep"]
 QUANTITIES: tuple[Quantity, ...] = ("mass", "fitness", "upkeep")
 
-EXTINCTION = np.dtype(
-    [
-        ("step", "i8"),
-        ("epoch", "f8"),
-        ("layer", "U40"),
-        ("birth", "i4"),
-        ("mass", "f8"),
-        ("fitness", "f8"),
-        ("loss_before", "f8"),
-        ("loss_after", "f8"),
-    ]
-)
-"""One row of `History.extinctions`."""
-
-FORMAT, VERSION = "evoprune history", 1
 MOST_BYTES = 64 << 20  # of records; beyond it every second point in time is dropped
 
 
@@ -129,10 +111,12 @@ class History(Mapping[str, Array]):
     @property
     def losses(self) -> Array:
         """Loss of every training batch: float64 (steps,)."""
-        losses: Array = self._joined()[0]
+        losses: Array = self.batches[0]
         return losses
 
-    def _joined(self) -> Array:
+    @property
+    def batches(self) -> Array:
+        """Loss, right predictions, weight and predictions of every batch: float64 (4, steps)."""
         return np.concatenate(self._batches, axis=1) if self._batches else np.empty((4, 0))
 
     @property
@@ -396,30 +380,11 @@ class History(Mapping[str, Array]):
         `numpy.load(path)` reads it: epochs.COLUMN, steps, mass, fitness, upkeep, batches (loss,
         right predictions, weight, number of them of every step), extinctions, and meta, in JSON.
         """
-        content = self.to_bytes()
-
-        def write(draft: Path) -> None:
-            draft.write_bytes(content)
-
-        write_whole(path, write)
+        write_whole(path, self.to_bytes())
 
     def to_bytes(self) -> bytes:
-        """Give the content of the file that `save` writes."""
-        names = ("layers", "born", "per_epoch", "record_every", "thinned", "settings")
-        meta = {n: getattr(self, n) for n in (*names, "interrupted")}
-        meta |= {"format": FORMAT, "version": VERSION}
-        arrays = {f"epochs.{name}": self[name] for name in self}
-        for quantity in QUANTITIES:
-            arrays[quantity] = self.trajectories(quantity)
-        arrays |= {
-            "meta": np.array(json.dumps(meta)),
-            "steps": self.steps,
-            "batches": self._joined(),
-            "extinctions": self.extinctions,
-        }
-        file = io.BytesIO()
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-        return file.getvalue()
+        """Return the content of the file that `save` writes."""
+        return store.to_bytes(self)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> History:
@@ -427,50 +392,34 @@ class History(Mapping[str, Array]):
 
         Raises:
             FileNotFoundError: no such file.
-            FileFormatError: broken, truncated, or another kind of file; the file is named.
+            OSError: it cannot be read, or is a folder or a device.
+            FileFormatError: damaged, inconsistent, or another kind of file; the file is named.
         """
-        return cls.from_bytes(Path(path).read_bytes(), str(path))
+        return cls.from_bytes(existing(path).read_bytes(), str(path))
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str = "history") -> History:
         """Make a history of the content of such a file; `name` is for error texts."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise FileFormatError(f"{name}: no whole .npz file ({error})") from error
-        try:
-            return cls._of(arrays)
-        except (KeyError, ValueError, TypeError) as error:
-            raise FileFormatError(f"{name}: no history of evoprune ({error})") from error
+        return store.from_bytes(cls, content, name)
 
-    @classmethod
-    def _of(cls, arrays: Mapping[str, Array]) -> History:
-        meta = json.loads(str(arrays["meta"]))
-        if meta["format"] != FORMAT or meta["version"] != VERSION:
-            raise ValueError(f"expected version {VERSION}, got {meta['version']}")
-        history = cls(
-            meta["layers"],
-            meta["born"],
-            per_epoch=meta["per_epoch"],
-            record_every=meta["record_every"],
-            settings=meta["settings"],
-        )
-        history.interrupted = bool(meta["interrupted"])
-        history._columns = {
-            key.removeprefix("epochs."): column.tolist()
-            for key, column in arrays.items()
-            if key.startswith("epochs.")
-        }
-        history._steps = arrays["steps"].tolist()
-        history.thinned = int(meta["thinned"])
-        history._records = {quantity: list(arrays[quantity]) for quantity in QUANTITIES}
-        batches = arrays["batches"]
-        # Files from before predictions were counted: their weight was their number.
-        history._batches = [batches if len(batches) == 4 else batches[[0, 1, 2, 2]]]
-        history.steps_done = arrays["batches"].shape[1]
-        history._extinctions = [arrays["extinctions"]] if len(arrays["extinctions"]) else []
-        return history
+    def fill(
+        self,
+        *,
+        columns: dict[str, list[float]],
+        steps: list[int],
+        records: Mapping[str, list[Array]],
+        batches: Array,
+        extinctions: Array,
+    ) -> None:
+        """Take over the content of a file, which `store.check` has checked."""
+        self._columns, self._steps = columns, steps
+        self._records = {quantity: records[quantity] for quantity in QUANTITIES}
+        self._batches = [batches]
+        self.steps_done = batches.shape[1]
+        self._extinctions = [extinctions] if len(extinctions) else []
+
+    def __copy__(self) -> History:
+        return copy.deepcopy(self)
 
     # ---- how it is shown ---------------------------------------------------------------------
 
@@ -478,7 +427,8 @@ class History(Mapping[str, Array]):
         if not self.epochs:
             return "History: no epoch yet"
         parts = [f"{self['epoch'][-1]:g} epochs", f"{self.steps_done:,} steps"]
-        parts.append(f"loss {self['loss'][-1]:.4f}")
+        if "loss" in self:
+            parts.append(f"loss {self['loss'][-1]:.4f}")
         for name, text in (
             ("validation_accuracy", "validation accuracy"),
             ("accuracy", "accuracy"),
@@ -486,7 +436,7 @@ class History(Mapping[str, Array]):
             if name in self and not np.isnan(self[name][-1]):
                 parts.append(f"{text} {self[name][-1]:.2%}")
                 break
-        if self.layers:
+        if self.layers and "alive" in self:
             parts.append(f"{self['alive'][-1]:,.0f} of {sum(self.born):,} alive")
         if self.interrupted:
             parts.append("interrupted")

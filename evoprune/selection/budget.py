@@ -20,7 +20,6 @@ from evoprune.nets.overview import census
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
     from evoprune.selection.settings import Selection
-    from evoprune.training.feed import Schedules
     from evoprune.training.run import Run
 
 __all__ = ["MARKS", "Budget", "Sized"]
@@ -144,8 +143,8 @@ class Budget:
         guess = 0.27 * target**-power if soft else 0.04 * target**-1.4
         return float(np.clip(guess, LOW, HIGH))
 
-    def move(self, network: Network, selection: Selection, run: Run, pace: Schedules) -> None:
-        """Say a run's pressure from here on, and let masses rest once the size is reached."""
+    def move(self, network: Network, selection: Selection, run: Run) -> None:
+        """Set a run's pressure from here on, and let masses rest once the size is reached."""
         if run.pressure is None:
             raise ValueError("run: expected one that began with a budget's pressure")
         if selection.removal != "never":
@@ -160,8 +159,6 @@ class Budget:
             threshold=selection.threshold,
             masses=[mass for _, mass, *_ in census(network, 0.0).values()],
         )
-        pace.pressure[run.done :] = run.pressure
-        pace.strength[run.done if run.resting else run.total :] = 0
 
     def steer(
         self,

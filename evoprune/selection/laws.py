@@ -6,6 +6,7 @@ A line a law; equations, settings, bounds and sources come from the core's catal
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any, TypeAlias
@@ -137,6 +138,27 @@ class _PythonLaw:
         self.function = function
         self.__name__ = _name(function)
         self.__doc__ = function.__doc__
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.function == vars(other)["function"]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.function))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as its function: by reference, or by value where the pickler can do that.
+
+        A decorator leaves the law under the function's own name. The function is then found as an
+        attribute of the law, and says so, for a pickler that looks it up.
+        """
+        function: Any = self.function
+        name = getattr(function, "__qualname__", "")
+        found: Any = sys.modules.get(getattr(function, "__module__", ""))
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            function.__qualname__ = f"{name}.function"
+        return type(self), (function,)
 
     def __repr__(self) -> str:
         return f"{self.what}({self.__name__})"

@@ -43,18 +43,27 @@ class Schedule:
 
     def __call__(self, steps: int) -> NDArray[np.float64]:
         """Numbers of a run of `steps` steps: float64 (steps,)."""
-        rise = round(self.warmup * steps)
-        at = np.arange(steps, dtype=np.float64)
+        return self.part(0, steps, steps)
+
+    def rise(self, steps: int) -> int:
+        """Steps of the warmup in a run of `steps` steps."""
+        return round(self.warmup * steps)
+
+    def part(self, start: int, stop: int, steps: int) -> NDArray[np.float64]:
+        """Numbers of the steps start to stop - 1 of such a run: float64 (stop - start,)."""
+        rise = self.rise(steps)
+        at = np.arange(start, stop, dtype=np.float64)
         done = np.clip((at - rise) / max(1, steps - rise), 0, 1)  # of what follows the rise
         if self.shape == "constant":
-            left = np.ones(steps)
+            left = np.ones(stop - start)
         elif self.shape == "linear":
             left = 1 - done
         else:
             left = (1 + np.cos(np.pi * done)) / 2
         numbers = self.final + (self.start - self.final) * left
-        if rise:
-            numbers[:rise] = self.start * (at[:rise] + 1) / rise
+        rising = max(0, rise - start)
+        if rising:
+            numbers[:rising] = self.start * (at[:rising] + 1) / rise
         return numbers
 
     def __repr__(self) -> str:
@@ -117,10 +126,14 @@ def values(
     """
     if isinstance(wish, bool | str | None):
         raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}")
-    if isinstance(wish, int | float | np.integer | np.floating):
-        if not (np.isfinite(wish) and wish >= 0):
+    if not callable(wish) and np.ndim(wish) == 0:  # also a Fraction, or an array of no dimension
+        try:
+            single = float(wish)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}") from None
+        if not (np.isfinite(single) and single >= 0):
             raise ValueError(f"{name}: expected a finite number of at least 0, got {wish}")
-        wish = plain(float(wish))
+        wish = plain(single)
     numbers = np.asarray(wish(steps) if callable(wish) else wish, np.float64)
     if numbers.shape != (steps,):
         raise ValueError(

@@ -6,7 +6,7 @@ It holds settings and turns them into what the core takes; the laws are in laws.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from textwrap import fill
 from typing import Any, Literal, TypeAlias
@@ -174,19 +174,28 @@ class Selection:
         """Pressure at every step of a run: float64 (steps,)."""
         return values("Selection: pressure", self.pressure, steps)
 
-    def strengths(self, steps: int, rate: ArrayLike | None = None) -> NDArray[np.float64]:
+    def strengths(
+        self,
+        steps: int,
+        rate: ArrayLike | None = None,
+        *,
+        start: int = 0,
+        highest: float | None = None,
+    ) -> NDArray[np.float64]:
         """How strongly the dynamics acts at every step of a run: at most 1, and 0 at rest.
 
         Args:
             steps: of the run.
             rate: the learning rate at every step (steps,), for the clock; constant if not given.
+            start: the first step to give; `rate` is that from there on.
+            highest: rate of the run; that of `rate` if not given.
         """
-        strength = np.ones(steps)
+        strength = np.ones(steps - start if rate is None else np.size(rate))
         if self.clock == "rate" and rate is not None:
             rates = np.abs(np.asarray(rate, np.float64))
-            highest = rates.max(initial=0.0)
-            strength = rates / highest if highest > 0 else strength
-        strength[steps - round(self.rest * steps) :] = 0
+            most = rates.max(initial=0.0) if highest is None else highest
+            strength = rates / most if most > 0 else strength
+        strength[max(0, steps - round(self.rest * steps) - start) :] = 0
         return strength
 
     def lifespan(self) -> float | None:
@@ -201,10 +210,23 @@ class Selection:
 
         `rate` is that of learning at every step, see `strengths`.
         """
+        total = float(self.strengths(steps, rate).sum())
+        return self.why_nobody_dies(total, bool(self.pressures(steps).any()), {})
+
+    def why_nobody_dies(self, strength: float, pressed: bool, born: Mapping[str, int]) -> str:
+        """Return why no population can die in a run; "" if one can.
+
+        Args:
+            strength: sum of `strengths` over the run.
+            pressed: the pressure is not always 0.
+            born: founding populations by layer.
+        """
         law = self.dynamics
         if isinstance(law, Dynamics) and law.kind == "none":
             return "its dynamics is none"
-        generations = round(float(self.strengths(steps, rate).sum())) // self.every
+        if born and all(n <= self.floor for n in born.values()):
+            return f"its floor ({self.floor}) is at least the size of every layer"
+        generations = round(strength) // self.every
         if generations <= self.min_age:
             return f"nobody dies before min_age ({self.min_age}) and the run has {generations} " \
                    "generations"  # fmt: skip
@@ -215,7 +237,7 @@ class Selection:
                 f"(lifespan), and the run has {generations} at full learning rate"
             )
         conserves = isinstance(law, Dynamics) and law.facts["conserves"]
-        if isinstance(law, Dynamics) and not conserves and not self.pressures(steps).any():
+        if isinstance(law, Dynamics) and not conserves and not pressed:
             return "its pressure is 0, so that nothing costs upkeep"
         return ""
 

@@ -12,10 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import evoprune as ep
+from evoprune.common.checks import number, whole
 from evoprune.data.dataset import Dataset
 from evoprune.nets.network import Network
 
-__all__ = ["DATA", "NETS", "SHAPE", "USUAL", "Task", "Usual", "task_of"]
+__all__ = [
+    "DATA",
+    "NETS",
+    "OPTIONS",
+    "SHAPE",
+    "USUAL",
+    "Task",
+    "Usual",
+    "check",
+    "checked",
+    "data_of",
+    "selection_of",
+    "task_of",
+]
 
 DATA = ("mnist", "fashion-mnist", "cifar10", "text")
 SHAPE = {
@@ -47,6 +61,19 @@ USUAL = {
 }
 NETS = tuple(USUAL)
 TRANSFORMER = ("dim", "layers", "heads")
+READS = {  # options of a network's shape, by its kind
+    "mlp": ("widths", "activation", "inputs"),
+    "cnn": ("widths", "activation", "inputs"),
+    "lenet5": (),
+    "vit": TRANSFORMER,
+    "charlm": (*TRANSFORMER, "context"),
+}
+COUNTS = {"epochs": 0, "steps": 1, "batch": 1, "seed": 0, **dict.fromkeys(SHAPE, 1)}
+NUMBERS = ("rate", "decay", "pressure", "budget", "lifespan", "rest")
+OPTIONS = (
+    "name", "data", "net", "widths", "activation", "inputs", "dynamics", "fitness", "upkeep",
+    *COUNTS, *NUMBERS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +86,57 @@ class Task:
     usual: Usual
 
 
+def checked(option: str, value: Any, low: int, high: int) -> int:
+    """Return a count that an option gives.
+
+    Raises:
+        ValueError: it is out of bounds; the option is named.
+    """
+    return whole(f"--{option}", value, low, high)
+
+
+def kind_of(options: argparse.Namespace) -> str:
+    """Return the kind of network that options ask for."""
+    return str(options.net or ("charlm" if options.name == "text" else "mlp"))
+
+
+def check(options: argparse.Namespace) -> None:
+    """Check every value, and that every option applies, before anything is read or made.
+
+    Raises:
+        ValueError: one does not; it is named.
+    """
+    for option, low in COUNTS.items():
+        if getattr(options, option) is not None:
+            high = 2**64 - 1 if option == "seed" else 2**31 - 1
+            checked(option, getattr(options, option), low, high)
+    for option in NUMBERS:
+        if getattr(options, option) is not None:
+            number(f"--{option}", getattr(options, option), 0, 1e30)
+    for width in options.widths or ():
+        checked("widths", width, 1, 2**31 - 1)
+    if options.widths == ():
+        raise ValueError("--widths: expected numbers like 512,256, got none")
+    kind = kind_of(options)
+    for option in sorted({o for names in READS.values() for o in names} - set(READS[kind])):
+        if getattr(options, option) is not None:
+            others = ", ".join(k for k, names in READS.items() if option in names)
+            raise ValueError(f"--{option}: {kind} has no such choice; it is one of {others}")
+    if options.lifespan is not None and options.dynamics not in (None, "malthusian"):
+        raise ValueError("--lifespan: only the malthusian dynamics has one")
+    if options.data is not None and options.name not in DATA:
+        raise ValueError("--data: not with a folder as DATA, which says where the data lies")
+
+
+def selection_of(options: argparse.Namespace) -> ep.Selection:
+    """Make the selection that options ask for."""
+    life = _given(options, "lifespan")
+    wanted = _given(options, "pressure", "dynamics", "fitness", "upkeep", "rest")
+    if options.budget is not None:
+        wanted["pressure"] = ep.Budget(options.budget)
+    return ep.Selection(**wanted | ({"dynamics": ep.Malthusian(**life)} if life else {}))
+
+
 def task_of(options: argparse.Namespace) -> Task:
     """Make data and network.
 
@@ -66,8 +144,8 @@ def task_of(options: argparse.Namespace) -> Task:
         FileNotFoundError: the data is not there.
         ValueError: options that do not go together.
     """
-    text = options.name == "text"
-    kind = options.net or ("charlm" if text else "mlp")
+    text, kind = options.name == "text", kind_of(options)
+    seed = options.seed or 0
     if text != (kind == "charlm"):
         raise ValueError(f"--net: {kind} does not read {options.name}; charlm reads text")
     usual = USUAL[kind]
@@ -76,14 +154,15 @@ def task_of(options: argparse.Namespace) -> Task:
         context = {} if options.context is None else {"context": options.context}
         book = ep.datasets.text(_place(options), **context)
         network = ep.charlm(
-            book.vocabulary, book.context, seed=options.seed, **_given(options, *TRANSFORMER)
+            book.vocabulary, book.context, seed=seed, **_given(options, *TRANSFORMER)
         )
         return Task(book.train, book.validation, network, usual)
-    train, test = _images(options)
+    train, test = data_of(options)
     return Task(train, test, _network(kind, options, train), usual)
 
 
-def _images(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
+def data_of(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
+    """Read the training set and the test set that options name, but for texts."""
     readers: dict[str, Callable[[Path], tuple[Dataset, Dataset]]] = {
         "fashion-mnist": ep.datasets.fashion_mnist,
         "cifar10": ep.datasets.cifar10,
@@ -103,11 +182,9 @@ def _images(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
 
 def _network(kind: str, options: argparse.Namespace, train: Dataset) -> Network:
     outputs = len(train.classes or ())
-    more: dict[str, Any] = {"seed": options.seed}
+    more: dict[str, Any] = {"seed": options.seed or 0}
     if kind in ("mlp", "cnn"):
-        more |= {"activation": options.activation or "relu", "inputs": options.inputs}
-    elif options.inputs or options.activation:
-        raise ValueError(f"--inputs, --activation: {kind} has no such choice")
+        more |= {"activation": options.activation or "relu", "inputs": bool(options.inputs)}
     if kind == "mlp":
         return ep.mlp(train.features, *(options.widths or (512, 256)), outputs, **more)
     if len(train.shape) != 3:

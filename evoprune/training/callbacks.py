@@ -1,34 +1,43 @@
-"""What looks on while a network is trained, and may stop it. Called between steps, never within.
+"""Callbacks: code that runs between the steps of training, and may stop it.
 
-The trainer calls; a callback reads trainer, network and history, and asks for a stop by
-`trainer.stop()`. An exception in a callback ends the run and reaches the caller, network and
-history being whole.
+The trainer calls; a callback reads trainer, network and history, and ends the run with
+`trainer.stop()`. An exception in a callback ends the run and reaches the caller; network and
+history are whole then.
+
+Callbacks are called in the order in which they are given. The order does not affect results: at
+the end of an epoch every callback sees the epoch (`on_epoch_end`) before any of them writes files
+(`on_epoch_saved`), and a network that a callback puts in place of the trained one (`trainer.keep`)
+takes its place after the last `on_fit_end`. What a callback remembers is part of the trainer's
+state (`state`, `restore`), so that a run that was resumed ends like one that was not stopped.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evoprune.common.checks import number, whole
 from evoprune.common.types import Array
+from evoprune.training.naming import Template
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
     from evoprune.records.history import History
     from evoprune.training.trainer import Trainer
 
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "JSONLLogger"]
+__all__ = ["Callback", "Checkpoint", "EarlyStopping", "JSONLLogger", "Row", "listed"]
 
 Row = Mapping[str, float]
 
 
 class Callback:
-    """Does nothing; a callback overrides what it wants to hear of."""
+    """Does nothing; a callback overrides the events that it needs."""
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Before the first step of `fit` or `resume`."""
@@ -36,86 +45,225 @@ class Callback:
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         """After an epoch; `row` holds the columns of the history for it."""
 
+    def on_epoch_saved(self, trainer: Trainer, row: Row) -> None:
+        """After every callback has seen the epoch: the moment to write the trainer's state."""
+
     def on_extinction(self, trainer: Trainer, deaths: Array) -> None:
         """After a stretch of steps in which populations died: rows of `History.extinctions`."""
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """After the last step, however the run ended, but for an exception."""
+        """After the last step, unless an exception ended the run."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what the callback remembers of the run: plain values, and networks, by name."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over such a state before a run begins or is resumed; an empty one begins anew."""
 
 
-class EarlyStopping(Callback):
-    """Stop when a column of the history has not got better for a while.
+def listed(callbacks: Any) -> list[Callback]:
+    """Return one callback, or several, as a list.
 
-    Args:
-        monitor: the column; one with "accuracy" in its name shall rise, others fall.
-        patience: so many epochs without a better value are borne.
-        least: a value is better if it is so by more than this.
-        restore: put the network back to where it was at its best.
+    Raises:
+        TypeError: anything in it is not a callback.
+    """
+    if isinstance(callbacks, Callback):
+        return [callbacks]
+    if isinstance(callbacks, type) and issubclass(callbacks, Callback):
+        name = callbacks.__name__
+        raise TypeError(f"callbacks: expected {name}(...), got the class itself")
+    if isinstance(callbacks, str | bytes | Mapping) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks: expected a list of callbacks, got {callbacks!r}")
+    made = list(callbacks)
+    for i, callback in enumerate(made):
+        if isinstance(callback, type) and issubclass(callback, Callback):
+            name = callback.__name__
+            raise TypeError(f"callbacks[{i}]: expected {name}(...), got the class itself")
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks[{i}]: expected a Callback, got {callback!r}")
+    return made
+
+
+class _Monitor(Callback):
+    """Follows a column of the history and remembers its best value.
 
     Attributes:
-        best, best_epoch: the best value, and when it was.
+        monitor: the column.
+        best, best_epoch: the best value so far, NaN if there is none; and its epoch, or 0.
+    """
+
+    def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
+        owner = type(self).__name__
+        if not isinstance(monitor, str):
+            raise TypeError(f"{owner}: monitor: expected the name of a column, got {monitor!r}")
+        self.monitor = monitor
+        self.min_delta = number(f"{owner}: min_delta", min_delta, 0, 1e300)
+        self.best, self.best_epoch = np.nan, 0.0
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Check that the run will have the column, where that is known before it."""
+        if self.monitor.startswith("validation_") and not trainer.validates:
+            raise KeyError(
+                f"{type(self).__name__}: no column {self.monitor!r} (no validation data was given)"
+            )
+
+    def improves(self, row: Row) -> bool:
+        """True if the epoch is the best so far, which is then remembered. NaN is never better."""
+        if self.monitor not in row:
+            raise KeyError(
+                f"{type(self).__name__}: no column {self.monitor!r}; there are {', '.join(row)}"
+            )
+        value = row[self.monitor]
+        sign = -1.0 if "accuracy" in self.monitor else 1.0
+        better = np.isnan(self.best) or sign * (self.best - value) > self.min_delta
+        if not (better and np.isfinite(value)):
+            return False
+        self.best, self.best_epoch = float(value), float(row["epoch"])
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Return column, best value and its epoch."""
+        best = None if np.isnan(self.best) else self.best
+        return {"monitor": self.monitor, "best": best, "best_epoch": self.best_epoch}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a best value, if it is of the same column."""
+        known = state if state.get("monitor") == self.monitor else {}
+        best = known.get("best")
+        self.best = np.nan if best is None else float(best)
+        self.best_epoch = float(known.get("best_epoch", 0.0))
+
+
+class EarlyStopping(_Monitor):
+    """Stop when a column of the history has not improved for some epochs.
+
+    Its best value, and the network of that epoch, are part of the trainer's state: a run that was
+    stopped and resumed with it ends like one that was not.
+
+    Args:
+        monitor: the column; one with "accuracy" in its name should rise, others fall.
+        patience: epochs without improvement before training stops. A value that is NaN or infinite
+            is no improvement.
+        min_delta: least change that counts as an improvement.
+        restore: after the run, put the network of the best epoch in place of the last one; `resume`
+            goes on from the last one nevertheless.
+        least: former name of `min_delta`.
+
+    Attributes:
+        best, best_epoch: the best value, and its epoch.
+        best_network: with `restore`, the network of that epoch; None before the first.
     """
 
     def __init__(
         self,
         monitor: str = "validation_loss",
         patience: int = 5,
-        least: float = 0.0,
+        min_delta: float = 0.0,
         restore: bool = False,
+        *,
+        least: float | None = None,
     ) -> None:
-        if patience < 1:
-            raise ValueError(f"patience: expected at least 1 epoch, got {patience}")
-        self.monitor, self.patience, self.least, self.restore = monitor, patience, least, restore
-        self.best, self.best_epoch = np.nan, 0.0
-        self._kept: Network | None = None
+        if least is not None:
+            text = "EarlyStopping: least is now called min_delta"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            min_delta = least
+        super().__init__(monitor, min_delta)
+        self.patience = whole("EarlyStopping: patience", patience, 1)
+        self.keeps = bool(restore)
+        self.best_network: Network | None = None
+        self._stopped = False
+
+    def state(self) -> dict[str, Any]:
+        """Return best value, epoch and network, and whether patience has run out."""
+        more = {"network": self.best_network, "stopped": self._stopped}
+        return super().state() | more
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state."""
+        super().restore(state)
+        known = state if state.get("monitor") == self.monitor else {}
+        network = known.get("network") if self.keeps else None
+        self.best_network = None if network is None else network.copy()
+        self._stopped = bool(known.get("stopped", False))
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Forget what an earlier run has reached."""
-        self.best, self.best_epoch, self._kept = np.nan, 0.0, None
-
-    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """Compare, and stop the run if patience is at its end."""
-        if self.monitor not in row:
-            raise KeyError(
-                f"EarlyStopping: no column {self.monitor!r}; there are {', '.join(row)}"
-                + (" (no validation data was given)" if "validation" in self.monitor else "")
-            )
-        value, epoch = row[self.monitor], row["epoch"]
-        sign = -1.0 if "accuracy" in self.monitor else 1.0
-        if np.isnan(self.best) or sign * (self.best - value) > self.least:
-            self.best, self.best_epoch = value, epoch
-            self._kept = trainer.network.copy() if self.restore else None
-        elif epoch - self.best_epoch >= self.patience:
+        """Stop at once if the run had run out of patience before it was saved."""
+        super().on_fit_begin(trainer)
+        if self._stopped:
             trainer.stop()
 
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Compare, and stop the run if there was no improvement for `patience` epochs."""
+        if self.improves(row):
+            self.best_network = trainer.network.copy() if self.keeps else None
+        elif row["epoch"] - self.best_epoch >= self.patience:
+            self._stopped = True
+            trainer.stop()
+            if np.isnan(self.best):
+                warnings.warn(
+                    f"EarlyStopping: {self.monitor} was never a finite number in {self.patience} "
+                    "epochs; monitor another column",
+                    UserWarning,
+                    stacklevel=2,
+                )
+
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """Put the best network back, if that is wanted."""
-        if self._kept is not None:
-            trainer.network.become(self._kept)
+        """Put the best network in place, if `restore` was set."""
+        if self.best_network is not None:
+            trainer.keep(self.best_network)
 
 
-class Checkpoint(Callback):
+class Checkpoint(_Monitor):
     """Write the whole state of training to a file every few epochs; `Trainer.restore` reads it.
 
+    A file is replaced only by a complete one, so that a loadable state is there at any moment.
+
     Args:
-        path: the file; "{epoch}" in it is replaced by the number of the epoch.
-        every: epochs from one to the next; the end of the run is written too.
+        path: the file. Columns of the history in braces are replaced by their values, with a format
+            if one is given: "run/{epoch:03d}-{validation_loss:.3f}.safetensors". They are checked
+            at once, and the folder when the run begins.
+        every: epochs from one file to the next; the end of the run is written too.
+        monitor: the column that `best_only` compares, as for `EarlyStopping`.
+        best_only: write only when the column is better than at every earlier checkpoint.
     """
 
-    def __init__(self, path: str | PathLike[str], every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"every: expected at least 1 epoch, got {every}")
-        self.path, self.every = str(path), every
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        every: int = 1,
+        *,
+        monitor: str = "validation_loss",
+        best_only: bool = False,
+    ) -> None:
+        super().__init__(monitor)
+        self.path, self.every = str(path), whole("Checkpoint: every", every, 1)
+        self.best_only = bool(best_only)
+        self._template = Template("Checkpoint: path", self.path)
+        self._due = False
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Check folder and columns before the first step."""
+        if self.best_only:
+            super().on_fit_begin(trainer)
+        self._template.check(trainer.validates)
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Find out whether to write."""
+        self._due = int(row["epoch"]) % self.every == 0
+        if self._due and self.best_only:
+            self._due = self.improves(row)
+
+    def on_epoch_saved(self, trainer: Trainer, row: Row) -> None:
         """Write, if it is time."""
-        if int(row["epoch"]) % self.every == 0:
-            trainer.save(self.path.replace("{epoch}", f"{int(row['epoch'])}"))
+        if self._due:
+            trainer.save(self._template.filled(row))
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """Write what the run has come to."""
-        epoch = history["epoch"][-1] if history.epochs else 0
-        trainer.save(self.path.replace("{epoch}", f"{epoch:g}"))
+        """Write the state at the end of the run."""
+        if not self.best_only:
+            row = {name: float(history[name][-1]) for name in history} if history.epochs else {}
+            trainer.save(self._template.filled(row))
 
 
 class JSONLLogger(Callback):
@@ -132,12 +280,16 @@ class JSONLLogger(Callback):
     def __init__(self, path: str | PathLike[str], extinctions: bool = True) -> None:
         self.path, self.extinctions = Path(path), extinctions
 
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Open the file once, so that a wrong path is an error before the first step."""
+        self._write([])
+
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         """Write a line."""
         self._write([{"event": "epoch"} | {name: _plain(value) for name, value in row.items()}])
 
     def on_extinction(self, trainer: Trainer, deaths: Array) -> None:
-        """Write a line a population."""
+        """Write a line for each population."""
         if self.extinctions:
             names = deaths.dtype.names or ()
             self._write(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evoprune.common.checks import whole
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
-from evoprune.data.table import Pair, Scaling, Table, arrays_of, table_of
+from evoprune.data.table import Form, Pair, Understood, understood
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
@@ -35,38 +35,37 @@ class Schedules(NamedTuple):
     pressure: NDArray[np.float64]
     strength: NDArray[np.float64]
 
-    def cut(self, start: int, stop: int) -> Schedules:
-        """Steps start to stop - 1 of it."""
-        return Schedules(*(numbers[start:stop] for numbers in self))
-
 
 class ArrayFeed:
     """Batches drawn by the core from whole arrays: shuffled anew every epoch, by the seed.
 
     Attributes:
-        scaling: (shift, scale) by which the numbers are to be read; None: as the network does.
+        data: the arrays, and what the network takes over from them.
+        samples: the number of samples.
     """
 
     def __init__(
-        self,
-        table: Table,
-        batch: int,
-        shuffle: bool,
-        scaling: Scaling | None = None,
-        steps: int | None = None,
+        self, data: Understood, batch: int, shuffle: bool, steps: int | None = None
     ) -> None:
-        x, _, rows = table
+        x, _, rows = data.table
         if x.ndim < 1 or len(x) == 0:
             raise ValueError(f"data: expected at least one sample, got shape {x.shape}")
-        self.table, self.shuffle, self.scaling = table, shuffle, scaling
+        self.data, self.table, self.shuffle = data, data.table, shuffle
         self._before = 0  # steps of the network before the last call of `run`
-        samples = len(x if rows is None else rows)
-        self.batch = min(batch, samples)
+        self.samples: int | None = len(x if rows is None else rows)
+        self.batch = min(batch, self.samples)
         # With steps given, the core's own rounds through the data go on across epochs of so many.
-        self.per_epoch = -(-samples // self.batch) if steps is None else whole("steps", steps, 1)
+        self.per_epoch = (
+            -(-self.samples // self.batch) if steps is None else whole("steps", steps, 1)
+        )
 
     def check(self, network: Network) -> None:
-        """Raise what training would, before the first step; reads every label."""
+        """Raise what training would, before the first step; reads every value."""
+        if (least := network.core.least_rows) > self.batch:
+            raise ValueError(
+                f"batch_size: expected at least {least}, for a batch norm of one value in each "
+                f"channel of a sample, got {self.batch}"
+            )
         network.core.check_data(*self.table)
 
     def run(
@@ -103,9 +102,10 @@ class BatchFeed:
     """Batches (x, y) that an iterable gives, in its order; it is begun anew every epoch."""
 
     shuffle = False
-    scaling: Scaling | None = None
+    data: Understood | None = None
+    samples: int | None = None  # unknown
 
-    def __init__(self, batches: Iterable[Pair], per_epoch: int | None) -> None:
+    def __init__(self, batches: Iterable[Pair], per_epoch: int | None, form: Form) -> None:
         if per_epoch is None:
             if not hasattr(batches, "__len__"):
                 raise ValueError(
@@ -115,7 +115,7 @@ class BatchFeed:
             per_epoch = len(batches)  # type: ignore[arg-type]
         if per_epoch < 1:
             raise ValueError("data: expected at least one batch, got none")
-        self.batches, self.per_epoch = batches, per_epoch
+        self.batches, self.per_epoch, self.form = batches, per_epoch, form
         self.batch = 0  # samples of the last one
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
@@ -136,7 +136,14 @@ class BatchFeed:
             raise ValueError(
                 f"data: expected {self.per_epoch} batches an epoch, got {at % self.per_epoch}"
             )
-        return arrays_of("data", batch)
+        where = f"data: batch {at % self.per_epoch}"
+        given: Any = batch
+        if not (isinstance(given, tuple | list) and len(given) == 2):
+            raise TypeError(f"{where}: expected (x, y), got {type(given).__name__}")
+        x, y = understood(where, given, self.form).table.copied()
+        if len(x) == 0:
+            raise ValueError(f"{where}: expected at least one sample, got none")
+        return x, y
 
     def run(
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
@@ -187,21 +194,36 @@ def _joined(records: list[dict[str, Any]]) -> dict[str, Any]:
 Feed: TypeAlias = ArrayFeed | BatchFeed
 
 
-def feed_of(data: Any, batch: int, shuffle: bool, steps: int | None) -> Feed:
-    """Make a feed of whatever `Trainer.fit` takes; a data set says how its numbers are to be read.
+def feed_of(
+    data: Any, y: Any, batch_size: int, shuffle: bool, steps: int | None, form: Form
+) -> Feed:
+    """Make a feed of whatever `Trainer.fit` takes.
 
     Raises:
-        TypeError, ValueError: it is nothing that batches can be drawn from.
+        TypeError, ValueError: it is nothing that batches can be drawn from, or does not fit.
     """
-    batch = whole("batch", batch, 1)
-    if isinstance(data, Dataset):
-        scaling = (data.shift, data.scale)
-        return ArrayFeed(table_of("data", data), batch, shuffle, scaling, steps)
-    if isinstance(data, tuple) and len(data) == 2:
-        return ArrayFeed(table_of("data", data), batch, shuffle, None, steps)
-    if isinstance(data, str | bytes | dict | np.ndarray) or not isinstance(data, Iterable):
+    batch = whole("batch_size", batch_size, 1)
+    if y is not None:
+        if isinstance(data, Dataset):
+            raise TypeError("y: expected no targets beside a data set, which has its own")
+        data = (data, y)
+    elif isinstance(data, tuple) and len(data) == 2 and all(map(_is_batch, data)):
+        raise TypeError("data: expected (x, y), got a tuple of two batches; give batches in a list")
+    if isinstance(data, Dataset) or (isinstance(data, tuple) and len(data) == 2):
+        return ArrayFeed(understood("data", data, form, training=True), batch, shuffle, steps)
+    if hasattr(data, "shape") or isinstance(data, str | bytes | dict):
+        raise TypeError(
+            "data: expected a data set, (x, y), or an iterable of batches (x, y), got "
+            f"{type(data).__name__} without targets; give fit(x, y)"
+        )
+    if not isinstance(data, Iterable):
         raise TypeError(
             "data: expected a data set, (x, y), or an iterable of batches (x, y), got "
             f"{type(data).__name__}"
         )
-    return BatchFeed(data, steps)
+    return BatchFeed(data, steps, form)
+
+
+def _is_batch(part: Any) -> bool:
+    """True for (x, y) with arrays in it, which no x and no y is."""
+    return isinstance(part, tuple) and len(part) == 2 and getattr(part[0], "ndim", 0) > 1

@@ -17,6 +17,7 @@ import numpy as np
 
 from evoprune.common.names import stem
 from evoprune.common.types import Array
+from evoprune.nets.sampling import vocabulary_of
 from evoprune.training.callbacks import Callback, Row
 
 if TYPE_CHECKING:
@@ -110,10 +111,11 @@ class Table(Callback):
 
     Args:
         out: where to; standard output if not given.
+        width: columns that a line may take; any number if not given.
     """
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out
+    def __init__(self, out: TextIO | None = None, width: int | None = None) -> None:
+        self._out, self._width = out, width
         self._rows = -1  # written; -1: not even the head
 
     def on_fit_begin(self, trainer: Trainer) -> None:
@@ -128,8 +130,11 @@ class Table(Callback):
     def show(self, history: History, network: Network) -> None:
         """Write a line for every epoch that has ended since the last call."""
         names = history.layers
-        widths = (5, 8, 8, 10, max(16, min(36, 6 * len(names))), 8, 8)
-        speaks = "vocabulary" in network.notes
+        living = max(16, min(36, 6 * len(names)))
+        if self._width is not None:
+            living = max(6, min(living, self._width - 59))
+        widths = (5, 8, 8, 10, living, 8, 8)
+        speaks = vocabulary_of(network) is not None
         lines = []
         if self._rows < 0:
             held_out = "perplexity" if speaks else "held out"
@@ -145,7 +150,7 @@ class Table(Callback):
                     f"{row['loss']:.4f}",
                     _percent(row["accuracy"]),
                     _held_out(row, speaks),
-                    _living(names, row),
+                    _shortened(_living(names, row), row, living),
                     f"{row['upkeep']:.4f}",
                     f"{row['ms_per_step']:.2f}",
                 ]
@@ -170,6 +175,11 @@ def _held_out(row: Row, speaks: bool) -> str:
     if speaks:
         return f"{np.exp(min(700.0, loss)):.3f}"
     return f"{loss:.4f}" if np.isnan(row["accuracy"]) else _percent(row[f"{HELD}accuracy"])
+
+
+def _shortened(text: str, row: Row, most: int) -> str:
+    """The living by layer, or all of them where that is too long for its column."""
+    return text if len(text) <= most else f"{row['alive']:.0f}"
 
 
 def _living(layers: Sequence[str], row: Row) -> str:

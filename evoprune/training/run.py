@@ -10,11 +10,13 @@ import statistics
 import sys
 import threading
 import time
+import warnings
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from evoprune.common.checks import number, whole
 from evoprune.common.threads import get_threads
 
 if TYPE_CHECKING:
@@ -41,7 +43,39 @@ class Run:
     done: int = 0
     steps: int | None = None  # of an epoch, where the user said how many
     pressure: float | None = None  # the last that a budget has found
+    samples: int | None = None  # of the training data, where it is known
+    validation_split: float | None = None  # share of the data that is held out
     resting: bool = False  # the budget's size is reached: masses stand still
+
+    @classmethod
+    def of(cls, facts: Any) -> Run:
+        """Return the run of such values, checked.
+
+        Raises:
+            ValueError, TypeError: one is missing, unknown, or not possible; it is named.
+        """
+        if not isinstance(facts, dict):
+            raise TypeError(f"run: expected a dict, got {facts!r}")
+        known = {field.name: field for field in fields(cls)}
+        missing = [n for n, f in known.items() if f.default is MISSING and n not in facts]
+        unknown = [n for n in facts if n not in known]
+        if missing or unknown:
+            raise ValueError(f"run: {(missing or unknown)[0]} is {'missing' if missing else 'odd'}")
+        run = cls(**facts)
+        for name, least in (("epochs", 0), ("per_epoch", 1), ("batch", 1), ("first", 0)):
+            whole(f"run: {name}", getattr(run, name), least, 2**62)
+        for name in ("steps", "samples"):
+            if getattr(run, name) is not None:
+                whole(f"run: {name}", getattr(run, name), 1, 2**62)
+        whole("run: done", run.done, 0, run.total)
+        if run.pressure is not None:
+            number("run: pressure", run.pressure, 0, 1e300)
+        for name in ("shuffle", "resting"):
+            if not isinstance(getattr(run, name), bool):
+                raise TypeError(f"run: {name}: expected true or false, got {getattr(run, name)!r}")
+        if run.augment is not None and not isinstance(run.augment, dict):
+            raise TypeError(f"run: augment: expected a dict, got {run.augment!r}")
+        return run
 
     @property
     def total(self) -> int:
@@ -210,7 +244,9 @@ class Bar:
     def __init__(self, run: Run, wanted: bool) -> None:
         self._bar: Any = None
         if wanted and run.total:
-            from tqdm.auto import tqdm
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a plain bar
+                from tqdm.auto import tqdm
 
             self._bar = tqdm(total=run.total, initial=run.done, unit="step", dynamic_ncols=True)
 

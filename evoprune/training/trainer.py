@@ -7,6 +7,7 @@ and then ends with the same bits as if it had not stopped. What a step does is t
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Iterable
@@ -14,29 +15,28 @@ from dataclasses import asdict
 from os import PathLike
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import whole
-from evoprune.common.errors import FileFormatError, NothingCanDie
-from evoprune.common.threads import get_threads
+from evoprune.common.checks import number, whole
+from evoprune.common.errors import NothingCanDie
+from evoprune.common.renames import renamed
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.data.dataset import Dataset
-from evoprune.data.table import Pair, Score, arrays_of, table_of
-from evoprune.nets import file
+from evoprune.data.table import Form, Pair, Score, Table, table_of, warn_of_scale
 from evoprune.nets.network import Network
-from evoprune.nets.overview import census
-from evoprune.records.demography import hill, variance
 from evoprune.records.history import History
 from evoprune.selection.budget import MARKS, Budget
 from evoprune.selection.laws import AdamW, Loss, Optimizer
-from evoprune.selection.schedules import cosine, values
 from evoprune.selection.settings import Selection
-from evoprune.training.callbacks import Callback
-from evoprune.training.feed import Data, Feed, Schedules, feed_of
+from evoprune.training.arguments import augment_of, former_places, split, take_over
+from evoprune.training.callbacks import Callback, listed
+from evoprune.training.feed import ArrayFeed, Data, Feed, Schedules, feed_of
 from evoprune.training.live import Live
+from evoprune.training.pace import Pace
+from evoprune.training.rows import row_of
 from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch, spacing
+from evoprune.training.state import Memory, State, matched, read, remembered, write
 
 __all__ = ["Trainer"]
 
@@ -53,6 +53,7 @@ class Trainer:
     Attributes:
         network, loss, optimizer, selection: as given.
         history: of the latest run; None before the first.
+        validates: True if the run that is going on evaluates on validation data.
 
     Raises:
         ValueError, TypeError: a law or setting that does not exist or does not fit the network.
@@ -78,10 +79,16 @@ class Trainer:
         self._run: Run | None = None
         self._batches = 0  # of earlier runs
         self._stopping = False
+        self.validates = False
+        self._callbacks: list[Callback] | None = None  # of the run that is going on
+        self._memories: list[Memory] = []  # what callbacks of the last run remember
+        self._standing: Network | None = None  # as the run left it, where another took its place
+        self._result: Network | None = None
         self._configure()
 
     def _configure(self) -> None:
-        """Tell the core what this trainer trains by; another one may have told it otherwise."""
+        """Configure the core for this trainer; another one may have configured it otherwise."""
+        self._core = self.network.core
         self.network.configure(
             loss=self.loss.kind,
             loss_config=self.loss.config(),
@@ -93,14 +100,17 @@ class Trainer:
 
     # ---- runs --------------------------------------------------------------------------------
 
+    @renamed(batch="batch_size", validation="validation_data")
     def fit(
         self,
-        data: Data,
+        data: Data | ArrayLike,
+        y: ArrayLike | None = None,
+        *former: Any,
         epochs: int = 20,
-        batch: int = 128,
-        *,
-        validation: Dataset | Pair | None = None,
-        callbacks: Iterable[Callback] = (),
+        batch_size: int = 128,
+        validation_data: Dataset | Pair | None = None,
+        validation_split: float | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
         progress: bool = True,
         live: bool = False,
         shuffle: bool = True,
@@ -109,18 +119,24 @@ class Trainer:
         steps: int | None = None,
         record_every: int | None = None,
     ) -> History:
-        """Begin a run and train to its end.
+        """Begin a run and train to its end: fit(data), fit(x, y) or fit((x, y)).
 
         Ctrl-C stops it between two steps: what was learned and recorded so far is kept, the history
         says `interrupted`, and `resume` goes on. A second Ctrl-C raises KeyboardInterrupt.
 
         Args:
-            data: a data set; arrays (x, y), x (samples, ...) of any real type, y class numbers or
-                values; or an iterable of batches (x, y), gone through once an epoch in its order.
+            data: a data set; arrays (x, y), x (samples, ...) of any real type, y labels or values;
+                x alone, with y; or an iterable of batches (x, y), gone through once an epoch in its
+                order. The network takes over scaling and class names of a data set.
+            y: targets, if data is x.
+            former: the former place of epochs and batch_size; give them by name.
             epochs: length of the whole run, over which schedules stretch.
-            batch: samples of a step; the last batch of an epoch may be smaller.
-            validation: a data set or (x, y) to evaluate on after every epoch.
-            callbacks: see `Callback`.
+            batch_size: samples of a step; the last batch of an epoch may be smaller.
+            validation_data: a data set or (x, y) to evaluate on after every epoch; labels are read
+                by the classes of the training data.
+            validation_split: instead of it, a share of the samples that is drawn by the network's
+                seed and not trained on.
+            callbacks: a `Callback`, or several.
             progress: show a bar.
             live: in a notebook, show loss, accuracy, the living and their masses while it goes; in
                 a terminal, a table. In place of the bar.
@@ -140,22 +156,34 @@ class Trainer:
             ValueError, TypeError: the data does not fit; nothing has changed.
             Diverged: the loss is not finite; the network is as it was before that step.
         """
-        epochs = whole("epochs", epochs, 0)
-        feed = feed_of(data, batch, shuffle, steps)
-        held_out = self._checked(feed, validation)
+        self._idle("fit")
+        y, epochs, batch_size = former_places(data, y, former, epochs, batch_size)
+        epochs, listeners = whole("epochs", epochs, 0), listed(callbacks)
+        augment = augment_of(augment)
+        feed = feed_of(data, y, batch_size, shuffle, steps, self._form())
+        feed, held_out = self._checked(feed, validation_data, validation_split, batch_size, steps)
         per_epoch = feed.per_epoch
         batches = self._batches if self._run is None else self._run.first + self._run.done
         first = -(-batches // per_epoch) * per_epoch
         run = Run(
-            epochs, per_epoch, int(batch), first, feed.shuffle and shuffle, augment, steps=steps
+            epochs,
+            per_epoch,
+            int(batch_size),
+            first,
+            feed.shuffle and shuffle,
+            augment,
+            steps=steps,
+            samples=feed.samples,
+            validation_split=validation_split,
         )
-        pace = self._schedules(run)
+        pace, end = self._pace(run), _end(run, until)
         if record_every is None:
             record_every = spacing(run.total, per_epoch)
         record_every = whole("record_every", record_every, 1)
-        self._warn(run)
         born = self.network.born
+        self._warn(pace, run, born)
         self._run, self._batches = run, batches
+        self._memories, self._standing = [], None
         self.history = History(
             tuple(born),
             tuple(born.values()),
@@ -163,14 +191,16 @@ class Trainer:
             record_every=record_every,
             settings=self._settings(run),
         )
-        return self._go(feed, pace, held_out, callbacks, _view(run, progress, live), until)
+        return self._go(feed, pace, held_out, listeners, _view(run, progress, live), end)
 
+    @renamed(validation="validation_data")
     def resume(
         self,
-        data: Data,
+        data: Data | ArrayLike,
+        y: ArrayLike | None = None,
         *,
-        validation: Dataset | Pair | None = None,
-        callbacks: Iterable[Callback] = (),
+        validation_data: Dataset | Pair | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
         progress: bool = True,
         live: bool = False,
         until: float | None = None,
@@ -178,8 +208,9 @@ class Trainer:
         """Go on with a run that has stopped before its end, on the same data.
 
         Args:
-            data: what the run began with; it is not part of the state of a trainer.
-            validation, callbacks, progress, live, until: as for `fit`.
+            data, y: what the run began with; it is not part of the state of a trainer. A share that
+                `validation_split` held out is held out again.
+            validation_data, callbacks, progress, live, until: as for `fit`.
 
         Returns:
             The history of the whole run.
@@ -187,49 +218,97 @@ class Trainer:
         Raises:
             ValueError: there is no run to go on with, or the data is of another length.
         """
+        self._idle("resume")
         run, _ = self._running()
-        feed = feed_of(data, run.batch, run.shuffle, run.steps)
+        listeners, end = listed(callbacks), _end(run, until)
+        feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
+        feed, held_out = self._checked(
+            feed, validation_data, run.validation_split, run.batch, run.steps
+        )
         if feed.per_epoch != run.per_epoch:
             raise ValueError(
                 f"data: expected {run.per_epoch} batches an epoch, as the run began with, "
                 f"got {feed.per_epoch}"
             )
-        held_out = self._checked(feed, validation)
+        if run.samples is not None and feed.samples not in (None, run.samples):
+            raise ValueError(
+                f"data: expected {run.samples} samples ({run.per_epoch} batches an epoch), as the "
+                f"run began with, got {feed.samples}"
+            )
         view = _view(run, progress, live)
-        return self._go(feed, self._schedules(run), held_out, callbacks, view, until)
+        return self._go(feed, self._pace(run), held_out, listeners, view, end)
 
     def _running(self) -> tuple[Run, History]:
         if self._run is None or self.history is None:
             raise ValueError("resume: there is no run to go on with; fit begins one")
         return self._run, self.history
 
+    def _idle(self, what: str) -> None:
+        if self._callbacks is not None:
+            raise RuntimeError(
+                f"{what}: a run is going on; a callback may read, save and stop it, "
+                "and use another trainer for anything else"
+            )
+
     def stop(self) -> None:
         """End the run before its next step; for callbacks."""
         self._stopping = True
 
-    def _checked(self, feed: Feed, validation: Any) -> Any:
-        """Look at all data before the first step; what to validate on."""
-        self._configure()
-        feed.check(self.network)
-        scaling = feed.scaling or self.network.input_scaling
-        if validation is None:
-            return None
-        self.network.core.check_data(*table_of("validation", validation, scaling))
-        return validation
+    def keep(self, network: Network) -> None:
+        """Put a network in place of the trained one once the run has ended; for callbacks.
 
-    def _schedules(self, run: Run) -> Schedules:
-        rate = values("optimizer: rate", self.optimizer.rate, run.total, cosine)
-        if self.selection is None:
-            still = np.zeros(run.total)
-            return Schedules(rate, still, still)
-        pressure = self.selection.pressures(run.total)
-        strength = self.selection.strengths(run.total, rate)
-        if self._budget is not None:
-            if run.pressure is None:
-                run.pressure = self._budget.first(self.network, self.selection.upkeep == "soft")
-            pressure[:] = run.pressure
-            strength[0 if run.resting else run.total :] = 0
-        return Schedules(rate, pressure, strength)
+        `resume` goes on from where the run stood nevertheless.
+        """
+        self._result = network
+
+    def _form(self) -> Form:
+        """How the network reads data for this trainer's loss."""
+        self._configure()
+        return self.network.form(self.loss)
+
+    def _checked(
+        self,
+        feed: Feed,
+        validation: Any,
+        share: float | None,
+        batch_size: int,
+        steps: int | None,
+    ) -> tuple[Feed, Table | None]:
+        """Look at all data before the first step; what to train on and what to validate on."""
+        held_out = None
+        if isinstance(validation, float | int) and not isinstance(validation, bool):
+            raise TypeError(
+                f"validation_data: expected a data set or (x, y), got {validation!r}; a share of "
+                f"the training data is held out by validation_split={validation!r}"
+            )
+        if share is not None:
+            if validation is not None:
+                raise ValueError("validation_split: expected None beside validation_data")
+            seed = int(self.network.spec["seed"])
+            rest, held_out = split(feed, number("validation_split", share, 0, 1), seed)
+            feed = ArrayFeed(rest, int(batch_size), feed.shuffle, steps)
+        feed.check(self.network)
+        taken = feed.data
+        values = not self.loss.facts["judges"]
+        if values and taken is not None and taken.target_scaling is None:
+            warn_of_scale(taken.table, stacklevel=5)
+        if validation is not None:
+            form = self._form()
+            if taken is not None:
+                form = form._replace(
+                    classes=taken.classes,
+                    scaling=taken.scaling,
+                    target_scaling=taken.target_scaling,
+                )
+            held_out = table_of("validation_data", validation, form)
+        if held_out is not None:
+            self.network.core.check_data(*held_out)
+        return feed, held_out
+
+    def _pace(self, run: Run) -> Pace:
+        if self._budget is not None and run.pressure is None and self.selection is not None:
+            run.pressure = self._budget.first(self.network, self.selection.upkeep == "soft")
+        return Pace(self.optimizer, self.selection, run)
 
     def _settings(self, run: Run) -> dict[str, Any]:
         return {
@@ -238,19 +317,16 @@ class Trainer:
             "loss": repr(self.loss),
             "optimizer": repr(self.optimizer),
             "selection": repr(self.selection),
-            "run": asdict(run),
+            "run": {name: value for name, value in asdict(run).items() if name != "samples"},
         }
 
-    def _warn(self, run: Run) -> None:
+    def _warn(self, pace: Pace, run: Run, born: dict[str, int]) -> None:
         if self.selection is None or not run.total:
             return
-        rate = values("optimizer: rate", self.optimizer.rate, run.total, cosine)
-        why = self.selection.stands_still(run.total, rate)
-        if not self.network.born:
-            why = "the network has no populations with a mass"
+        why = pace.stands_still(born) if born else "the network has no populations with a mass"
         if why:
             warnings.warn(
-                f"nobody can become extinct in this run: {why}", NothingCanDie, stacklevel=3
+                f"nobody can become extinct in this run: {why}", NothingCanDie, stacklevel=4
             )
 
     # ---- one way through a run ---------------------------------------------------------------
@@ -258,29 +334,53 @@ class Trainer:
     def _go(
         self,
         feed: Feed,
-        pace: Schedules,
-        held_out: Any,
-        callbacks: Iterable[Callback],
+        pace: Pace,
+        held_out: Table | None,
+        listeners: list[Callback],
         view: Bar | Live,
-        until: float | None,
+        end: int,
+    ) -> History:
+        memories = matched(listeners, self._memories)
+        self._callbacks, self._result, self.validates = listeners, None, held_out is not None
+        try:
+            if self._standing is not None:
+                self.network.become(self._standing)
+                self._standing = None
+                self._configure()
+            for listener, memory in zip(listeners, memories, strict=True):
+                listener.restore(memory)
+            return self._through(feed, pace, held_out, listeners, view, end)
+        finally:
+            self._memories = remembered(listeners, self._memories)
+            self._callbacks = None
+
+    def _through(
+        self,
+        feed: Feed,
+        pace: Pace,
+        held_out: Table | None,
+        listeners: list[Callback],
+        view: Bar | Live,
+        end: int,
     ) -> History:
         network = self.network
         run, history = self._running()
-        end = run.total if until is None else min(run.total, round(until * run.per_epoch))
         network.loss, network.selection = self.loss, self.selection
-        if feed.scaling is not None:
-            network.scale_input(*feed.scaling)
-        listeners = list(callbacks)
+        if feed.data is not None:
+            take_over(network, feed.data)
         self._stopping, history.interrupted = False, False
         watch, crew = Watch(*(history.last(name) for name in ("seconds", "held"))), Crew()
         if run.total:
-            network.pressure = float(pace.pressure[min(run.done, run.total - 1)])
+            at = min(run.done, run.total - 1)
+            network.pressure = float(pace.cut(at, at + 1).pressure[0])
         self._record()
         for listener in listeners:
             listener.on_fit_begin(self)
         with Interrupt() as interrupt, view as bar:
             while run.done < end and not self._stopping and not interrupt.seen:
-                self._steer(pace)
+                if network.core is not self._core:  # a callback made it become another
+                    self._configure()
+                self._steer()
                 threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
                 mark = min(end, self._next_stop(run, history))
                 before, stop = run.done, min(mark, run.done + steps)
@@ -291,11 +391,15 @@ class Trainer:
                     for listener in listeners:
                         listener.on_extinction(self, deaths)
                 if run.done % run.per_epoch == 0:
-                    self._end_epoch(pace, watch, held_out, listeners)
+                    row = self._end_epoch(pace, watch, held_out)
+                    for listener in listeners:
+                        listener.on_epoch_end(self, row)
+                    for listener in listeners:
+                        listener.on_epoch_saved(self, row)
                 bar.show(history, run, watch, network)
             history.interrupted = interrupt.seen and run.done < end
             if run.done % run.per_epoch:
-                self._end_epoch(pace, watch, None, [])
+                self._end_epoch(pace, watch, None)
             self._record()
             # A run that has stopped before its end goes on with the arrays as they are: where sums
             # are taken along populations, removal changes their order and so the last bits.
@@ -307,6 +411,10 @@ class Trainer:
                 bar.say(f"interrupted after {run.done:,} of {run.total:,} steps; resume() goes on")
             for listener in listeners:
                 listener.on_fit_end(self, history)
+            if self._result is not None:
+                self._standing = network.copy()
+                network.become(self._result)
+                self._configure()
         return history
 
     def _next_stop(self, run: Run, history: History) -> int:
@@ -321,14 +429,14 @@ class Trainer:
         pressure = None if self.selection is None else self.selection.pressure
         return pressure if isinstance(pressure, Budget) else None
 
-    def _steer(self, pace: Schedules) -> None:
-        """Let the budget, if there is one, say the pressure from here on; at fixed steps only."""
+    def _steer(self) -> None:
+        """Let the budget, if there is one, set the pressure from here on; at fixed steps only."""
         run, _ = self._running()
         budget, selection = self._budget, self.selection
         if budget is None or selection is None or run.pressure is None or run.resting:
             return
         if run.done and run.done % max(1, run.total // MARKS) == 0:
-            budget.move(self.network, selection, run, pace)
+            budget.move(self.network, selection, run)
 
     def _stretch(
         self, feed: Feed, pace: Schedules, watch: Watch, threads: int, seen: bool
@@ -371,116 +479,71 @@ class Trainer:
         if history.layers:
             history.record(run.done, self.network, self.network.pressure or 0.0)
 
-    def _end_epoch(
-        self, pace: Schedules, watch: Watch, held_out: Any, listeners: list[Callback]
-    ) -> None:
-        """Add a row to the columns of the history, and tell who wants to know."""
-        network = self.network
+    def _end_epoch(self, pace: Pace, watch: Watch, held_out: Table | None) -> dict[str, float]:
+        """Add a row to the columns of the history, and return it."""
         run, history = self._running()
-        loss, accuracy = history.means((run.done - 1) // run.per_epoch * run.per_epoch)
-        if not self.loss.counts_hits(self.loss.kind):
-            accuracy = np.nan
-        alive = network.alive
-        last = run.done - 1
-        row = {
-            "epoch": run.done / run.per_epoch,
-            "step": float(run.done),
-            "loss": loss,
-            "accuracy": accuracy,
-        }
-        if held_out is not None:
-            score = network.evaluate(held_out)
-            row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
-        row |= {
-            "alive": float(sum(alive.values())),
-            **{f"alive.{name}": float(n) for name, n in alive.items()},
-            "macs": network.flops,
-            "parameters": float(network.parameters),
-            **self._people(float(pace.pressure[last])),
-            "rate": float(pace.rate[last]),
-            "pressure": float(pace.pressure[last]),
-            "ms_per_step": watch.lap(),
-            "seconds": watch.elapsed(),
-            "held": float(watch.held),
-        }
+        score = None if held_out is None else self.network.score(held_out)
+        last = pace.cut(run.done - 1, run.done)
+        row = row_of(self.network, history, run, watch, last, score)
         history.add_epoch(row)
-        for listener in listeners:
-            listener.on_epoch_end(self, row)
-
-    def _people(self, pressure: float) -> dict[str, float]:
-        """Upkeep and diversity of the living, and how their fitness varies."""
-        if not self.network.born:
-            return {"upkeep": 0.0}
-        layers = census(self.network, pressure).values()
-        mass, fitness, upkeep = (np.concatenate([layer[i] for layer in layers]) for i in (1, 2, 3))
-        return {
-            "upkeep": float(upkeep.sum()),
-            "diversity": float(hill(mass)),
-            "fitness_variance": float(variance(mass, fitness)),
-        }
+        return row
 
     # ---- results -----------------------------------------------------------------------------
 
-    def evaluate(self, data: Dataset | Pair) -> Score:
-        """Mean loss and accuracy of the network on a data set or (x, y)."""
-        self._configure()
-        return self.network.evaluate(data)
+    def evaluate(self, data: Dataset | Pair | ArrayLike, y: ArrayLike | None = None) -> Score:
+        """Mean loss and accuracy of the network on a data set, on (x, y), or on x with y."""
+        pair = data if y is None else (data, y)
+        return self.network.score(table_of("data", pair, self._form()))
 
     def predict(self, x: Dataset | ArrayLike) -> Array:
-        """Outputs (samples, ...) for a data set or x (samples, ...); logits, for classes."""
-        inputs = arrays_of("x", x, self.network.input_scaling)[0] if isinstance(x, Dataset) else x
-        return self.network.predict(inputs, threads=get_threads())
+        """Outputs for a data set, samples or one sample; see `Network.predict`."""
+        return self.network.predict(x)
 
     # ---- state -------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything that going on depends on, copied: network, run and history.
+        """Everything that going on depends on, copied: network, run, history, callbacks.
 
         `restore` takes it, of this trainer or of another one with the same laws.
         """
-        return {
-            "network": self.network.copy(),
-            "run": None if self._run is None else asdict(self._run),
-            "history": None if self.history is None else self.history.to_bytes(),
-            "batches": self._batches,
-        }
+        return self._state().as_dict()
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the state to one file: a network as `Network.save` writes it, and the rest with it.
 
         The laws are not in it: they are this trainer's, and may be Python functions.
         """
-        run = None if self._run is None else asdict(self._run)
-        content = b"" if self.history is None else self.history.to_bytes()
-        file.save(
-            self.network,
-            path,
-            moments=True,
-            facts={"run": run, "batches": self._batches},
-            extra={"history": np.frombuffer(content, np.uint8)},
-        )
+        write(self._state(), path)
 
-    def restore(self, state: dict[str, Any] | str | PathLike[str]) -> None:
+    def _state(self) -> State:
+        going = self._callbacks is not None
+        memories = remembered(self._callbacks or (), self._memories) if going else self._memories
+        return State(self.network, self._run, self.history, self._batches, self._standing, memories)
+
+    def restore(self, saved: dict[str, Any] | str | PathLike[str]) -> None:
         """Go back (or forward) to a state, or to that in a file which `save` or `Checkpoint` wrote.
+
+        The whole state is read and checked first; where it is refused, nothing has changed.
 
         Raises:
             FileNotFoundError, FileFormatError: there is no such file, or not of that kind.
             ValueError: it is of a network of another structure.
         """
-        if not isinstance(state, dict):
-            network, facts, extra = file.read(state)
-            if "run" not in facts or "history" not in extra:
-                raise FileFormatError(
-                    f"{state}: a network, but without the state of a trainer; load() reads it"
-                )
-            content = extra["history"].tobytes()
-            state = {"network": network, **facts, "history": content or None}
-        self.network.become(state["network"])
-        self._batches = int(state["batches"])
-        self._run = None if state["run"] is None else Run(**state["run"])
-        content = state["history"]
-        self.history = None if content is None else History.from_bytes(content)
+        self._idle("restore")
+        new = State.of(saved) if isinstance(saved, dict) else read(saved)
+        self.network.become(new.network)
+        self._run, self.history, self._batches = new.run, new.history, new.batches
+        self._memories = new.callbacks
+        self._standing = None if new.standing is None else new.standing.copy()
         self._configure()
+
+    def __copy__(self) -> Trainer:
+        return copy.deepcopy(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle laws and state; the run that is going on, if any, is one that was stopped."""
+        laws = {"loss": self.loss, "optimizer": self.optimizer, "selection": self.selection}
+        return _again, (laws, self.state())
 
     def __repr__(self) -> str:
         return (
@@ -492,3 +555,17 @@ class Trainer:
 def _view(run: Run, progress: bool, live: bool) -> Bar | Live:
     """What shows the run as it goes."""
     return Live() if live else Bar(run, progress)
+
+
+def _end(run: Run, until: float | None) -> int:
+    """Return the step at which to stop."""
+    if until is None:
+        return run.total
+    return min(run.total, round(number("until", until, 0, 1e15) * run.per_epoch))
+
+
+def _again(laws: dict[str, Any], saved: dict[str, Any]) -> Trainer:
+    """Make a trainer of its laws and its state; for pickle."""
+    trainer = Trainer(saved["network"], **laws)
+    trainer.restore(saved)
+    return trainer

@@ -1,0 +1,37 @@
+/* community: the type Community, populations without a network: its vectors, and what its two files
+ * share: community.c makes it and gives its vectors, community_step.c steps it. */
+#ifndef EP_PYTHON_COMMUNITY_H
+#define EP_PYTHON_COMMUNITY_H
+
+#include "python/lawbook.h"
+
+#include <stdatomic.h>
+
+enum { EP_MASS, EP_FITNESS_MEMORY, EP_ALIVE, EP_RAW, EP_COLUMNS };
+
+typedef struct {
+    PyObject_HEAD
+    ep_state *state;
+    ep_generation *generation;
+    const ep_fitness *fitness;
+    void *fitness_config;
+    ep_calls calls;
+    ep_group *group;
+    int n_groups;
+    int64_t founded; /* populations of all layers */
+    ep_real *column[EP_COLUMNS]; /* (founded) each */
+    ep_real *memory; /* (EP_STATES, n) of each layer, one after the other */
+    double *costs; /* (founded) */
+    uint64_t seed;
+    int64_t number; /* generations so far */
+    atomic_int busy;
+} ep_community;
+
+/* Raises RuntimeError when another call is in work; true: ours now, ep_community_leave gives it back. */
+bool ep_community_enter(ep_community *self);
+EP_INLINE void ep_community_leave(ep_community *self) { atomic_store(&self->busy, 0); }
+
+/* The methods of community_step.c, ended by an empty row. */
+extern PyMethodDef ep_community_step_methods[];
+
+#endif

@@ -1,0 +1,144 @@
+/* network_lock: one thread at a time works on a network; the others wait for it. A thread that asks
+ * for its own network again, from a law written in Python, would wait for itself: it is refused.
+ *
+ * Two locks: a thread waits for `work` while it holds `turn`, so that one which works again and
+ * again (a run, a loop of predictions) cannot keep the next in line from its turn. Waiting is done
+ * without the GIL, in slices, and ends when a signal handler raises. */
+#include "python/network.h"
+
+#include <unistd.h>
+
+enum { SLICE = 50000 }; /* microseconds between two looks for signals */
+
+bool ep_lock_init(ep_lock *lock) {
+    lock->turn = PyThread_allocate_lock();
+    lock->work = PyThread_allocate_lock();
+    atomic_init(&lock->owner, 0);
+    if (!lock->turn || !lock->work) {
+        PyErr_NoMemory();
+    }
+    return lock->turn && lock->work;
+}
+
+void ep_lock_free(ep_lock *lock) {
+    if (lock->turn) {
+        PyThread_free_lock(lock->turn);
+    }
+    if (lock->work) {
+        PyThread_free_lock(lock->work);
+    }
+}
+
+static bool is_mine(const ep_lock *lock) {
+    return atomic_load(&lock->owner) == PyThread_get_thread_ident();
+}
+
+/* True if the thread that holds the lock was not copied by the fork that made this process. */
+static bool is_orphan(const ep_lock *lock) {
+    return atomic_load(&lock->owner) != 0 && atomic_load(&lock->process) != (long)getpid();
+}
+
+/* False with an exception: a signal handler has raised, or the lock will never be given back. */
+static bool wait_for(const ep_lock *lock, PyThread_type_lock which) {
+    for (PyLockStatus status = PyThread_acquire_lock_timed(which, 0, 0);
+         status != PY_LOCK_ACQUIRED;) {
+        if (is_orphan(lock)) {
+            PyErr_SetString(PyExc_RuntimeError,
+                            "network: another thread was at work on it when this process was "
+                            "forked; read it from a file, or fork between two calls");
+            return false;
+        }
+        Py_BEGIN_ALLOW_THREADS
+        status = PyThread_acquire_lock_timed(which, SLICE, 1);
+        Py_END_ALLOW_THREADS
+        if (status != PY_LOCK_ACQUIRED && PyErr_CheckSignals() < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool take(ep_lock *lock) {
+    if (!wait_for(lock, lock->turn)) {
+        return false;
+    }
+    bool taken = wait_for(lock, lock->work);
+    PyThread_release_lock(lock->turn);
+    if (taken) {
+        atomic_store(&lock->process, (long)getpid());
+        atomic_store(&lock->owner, PyThread_get_thread_ident());
+    }
+    return taken;
+}
+
+static void give_back(ep_lock *lock) {
+    atomic_store(&lock->owner, 0);
+    PyThread_release_lock(lock->work);
+}
+
+bool ep_network_enter(ep_network *self) {
+    ep_lock *lock = &self->lock;
+    if (!is_mine(lock)) {
+        if (!take(lock)) {
+            return false;
+        }
+    } else if (lock->at_work) {
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "network: another call is at work on it (a law that calls back into its own "
+            "network, or an argument that does)");
+        return false;
+    }
+    lock->at_work = true;
+    return true;
+}
+
+void ep_network_leave(ep_network *self) {
+    self->lock.at_work = false;
+    if (self->lock.holds == 0) {
+        give_back(&self->lock);
+    }
+}
+
+bool ep_network_look(ep_network *self, bool *entered) {
+    *entered = !(is_mine(&self->lock) && self->lock.at_work);
+    return !*entered || ep_network_enter(self);
+}
+
+/* ---- held from Python ------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(enter_doc,
+             "__enter__()\n--\n\n"
+             "Hold the network: until __exit__, calls by other threads wait. What several calls "
+             "read within is of one moment.");
+static PyObject *enter(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    ep_network *self = (ep_network *)object;
+    if (!ep_network_enter(self)) {
+        return NULL;
+    }
+    self->lock.at_work = false;
+    self->lock.holds++;
+    return Py_NewRef(object);
+}
+
+PyDoc_STRVAR(exit_doc, "__exit__(*error)\n--\n\nEnd what __enter__ began.");
+static PyObject *leave(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    ep_lock *lock = &((ep_network *)object)->lock;
+    if (!is_mine(lock) || lock->at_work || lock->holds == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "network: __exit__ without __enter__ in this thread");
+        return NULL;
+    }
+    lock->holds--;
+    if (lock->holds == 0) {
+        give_back(lock);
+    }
+    return Py_NewRef(Py_None);
+}
+
+PyMethodDef ep_network_lock_methods[] = {
+    {"__enter__", enter, METH_NOARGS, enter_doc},
+    {"__exit__", leave, METH_VARARGS, exit_doc},
+    EP_METHODS_END,
+};

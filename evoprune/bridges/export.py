@@ -1,0 +1,145 @@
+"""Networks for other programs: ONNX files, C files, PyTorch modules.
+
+Every function folds the network first, and what it makes takes raw inputs as `predict` does:
+input scaling is inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evoprune.bridges.extras import require
+from evoprune.common.files import write_whole
+from evoprune.nets.network import Network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["c", "from_torch", "onnx", "to_torch", "torch"]
+
+
+def onnx(network: Network, path: str | PathLike[str]) -> None:
+    """Write a network as an ONNX model: opset 17, float32, any number of samples at a time.
+
+    The model has one input, "input", shaped like a sample of `predict` after the batch, and one
+    output, "output". A network that reads codes gets an int64 input. The model is checked and its
+    shapes are inferred before it is written.
+
+    Args:
+        network: it is only read.
+        path: the file; replaced if it is there.
+
+    Raises:
+        ImportError: onnx is not installed; the message says how to get it.
+        ValueError: the network has no ONNX form; the layer is named.
+        OSError: the file cannot be written.
+    """
+    require("onnx", "onnx", "export.onnx")
+    from evoprune.bridges.onnx_model import onnx_model
+
+    write_whole(path, onnx_model(network).SerializeToString())
+
+
+def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
+    """Write a network as one C file: constant weights and `void predict(const float *x, float *y)`.
+
+    The file needs a C99 compiler and nothing else. It allocates nothing: its static scratch memory
+    has a size known when it is compiled. It computes in float32. A network that reads codes gets
+    `const int *x`.
+
+    Args:
+        network: it is only read.
+        path: the file; replaced if it is there.
+        prefix: of every name in the file: "digits" gives digits_predict and DIGITS_PREDICT_INPUTS.
+
+    Raises:
+        ValueError: the prefix is no C name, or the network has no C form; the layer is named.
+        OSError: the file cannot be written.
+    """
+    from evoprune.bridges.c_source import c_source
+
+    write_whole(path, c_source(network, prefix).text.encode())
+
+
+def torch(network: Network, path: str | PathLike[str]) -> None:
+    """Write a network as a program of torch.export (.pt2), for any number of samples at a time.
+
+    `torch.export.load(path).module()` runs it without this package. Values lie as `to_torch` has
+    them by default: images with channels first.
+
+    Args:
+        network: it is only read.
+        path: the file, NAME.pt2; replaced if it is there.
+
+    Raises:
+        ImportError: torch is not installed; the message says how to get it.
+        ValueError: another ending, or the network has no PyTorch form; the layer is named.
+        OSError: the file cannot be written.
+    """
+    if Path(path).suffix != ".pt2":
+        raise ValueError(f"export.torch: expected a name that ends in .pt2, got {str(path)!r}")
+    require("torch", "torch", "export.torch")
+    from evoprune.bridges.torch_writing import torch_program
+
+    write_whole(path, torch_program(network))
+
+
+def to_torch(network: Network, *, channels_first: bool = True) -> nn.Module:
+    """Make an ordinary PyTorch module of a network, with equal outputs, in evaluation mode.
+
+    A chain of layers becomes an `nn.Sequential`, anything else a small module of named layers.
+    Layers are those of torch.nn where it has them, and all weights can be trained.
+
+    Args:
+        network: it is only read.
+        channels_first: let images come as (batch, channels, height, width), as PyTorch has them,
+            and sequences for convolutions as (batch, channels, length); outputs of that form too.
+            With False every value lies as for `predict`, features last.
+
+    Raises:
+        ImportError: torch is not installed; the message says how to get it.
+        ValueError: the network has no PyTorch form; the layer is named.
+    """
+    require("torch", "torch", "to_torch")
+    from evoprune.bridges.torch_writing import torch_module
+
+    return torch_module(network, channels_first)
+
+
+def from_torch(
+    module: nn.Module,
+    input: Sequence[int] | int | None = None,  # noqa: A002 - the word for it
+    *,
+    populations: bool = True,
+    seed: int = 0,
+) -> Network:
+    """Make a network of a PyTorch module, with equal outputs.
+
+    Modules are traced by torch.fx, so that a forward of one's own is understood as far as it is
+    made of what both have: linear maps, convolutions (also depthwise), batch, layer and RMS norm,
+    pools, relu, leaky_relu, tanh-form gelu, silu, tanh, sigmoid, dropout, embeddings, sums,
+    flattening, shortcuts without parameters, and whatever `to_torch` makes. The network reads
+    images as (height, width, channels). Both are run on random samples, and a network that would
+    give other outputs is refused.
+
+    Args:
+        module: it is only read, as it is in evaluation.
+        input: the shape of one sample as the module takes it, without the batch, (3, 32, 32);
+            may be left out if the module begins with a linear map of rows.
+        populations: let neurons, filters and heads be populations, where one layer writes them and
+            the activation is followed by nothing that makes something of a zero. Otherwise no
+            population can die.
+        seed: of the network.
+
+    Raises:
+        ImportError: torch is not installed; the message says how to get it.
+        ValueError: an operator that has no layer; it is named.
+    """
+    require("torch", "torch", "from_torch")
+    from evoprune.bridges.torch_reading import network_of
+
+    shape = (input,) if isinstance(input, int) else input
+    return network_of(module, None if shape is None else tuple(shape), populations, seed)

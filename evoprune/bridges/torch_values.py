@@ -1,0 +1,162 @@
+"""Values of a network that is made from a traced PyTorch module, and the layers made so far.
+
+What an operator becomes is not known here: tables of functions are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, TypeAlias
+
+from torch import Tensor, fx, nn
+
+from evoprune.bridges.torch_axes import Axes
+from evoprune.common.types import Array
+
+__all__ = ["WHERE", "Read", "Reader", "Tables", "Value", "array_of", "refused"]
+
+WHERE = "from_torch"
+
+
+@dataclass(frozen=True)
+class Value:
+    """The output of an operator as a value of the network.
+
+    Attributes:
+        name: of the layer that makes it.
+        shape: of a sample, (axes ...), features last.
+        first: the module has its channels first.
+        merged: how many last axes of the network's value the module has as one.
+        order: the module merged them with channels first.
+        bias: of the projection that made it, not added yet.
+        whole: the module keeps positions of size 1 that the network's value has not.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    first: bool = False
+    merged: int = 1
+    order: bool = False
+    bias: Array | None = None
+    whole: int = 0
+
+
+Read: TypeAlias = "Callable[[Reader, fx.Node], Value]"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """How modules, functions and methods are read."""
+
+    modules: Mapping[type[nn.Module], Read]
+    functions: Mapping[Any, Read]
+    methods: Mapping[str, Read]
+
+
+class Reader:
+    """The network being made: layers, arrays to put into them, and values by node."""
+
+    def __init__(
+        self, traced: fx.GraphModule, seen: dict[fx.Node, Any], populations: bool, tables: Tables
+    ) -> None:
+        self.traced, self.seen, self.tables = traced, seen, tables
+        self.layers: list[dict[str, Any]] = []
+        self.arrays: dict[str, Array] = {}
+        self.scaling: tuple[Array, Array] | None = None
+        self.input: Value | None = None
+        self.values: dict[fx.Node, Value] = {}
+        self.axes = Axes(traced, seen)
+        self.populations = populations
+        self._taken = {"input"}
+
+    def module(self, node: fx.Node) -> nn.Module:
+        """Return the module that a node calls."""
+        return self.traced.get_submodule(str(node.target))
+
+    def shape(self, node: fx.Node) -> tuple[int, ...]:
+        """Return the shape of a sample as the module has it."""
+        return tuple(self.seen[node].shape[1:])
+
+    def name(self, node: fx.Node, suffix: str = "") -> str:
+        """Return a name for a layer: the module's path, or the operator's."""
+        wanted = str(node.target if node.op == "call_module" else node.name)
+        wanted = wanted.removeprefix("layers.").replace(".", "_")
+        wanted = found = f"layer{wanted}{suffix}" if wanted.isdigit() else f"{wanted}{suffix}"
+        number = 1
+        while found in self._taken:
+            number += 1
+            found = f"{wanted}_{number}"
+        self._taken.add(found)
+        return found
+
+    def add(
+        self, node: fx.Node, kind: str, inputs: list[str], config: dict[str, Any], suffix: str = "",
+        **arrays: Array | None,
+    ) -> str:  # fmt: skip
+        """Add a layer; its name."""
+        name = self.name(node, suffix)
+        self.layers.append({"kind": kind, "name": name, "inputs": inputs, "config": config})
+        self.arrays |= {f"{name}.{key}": a for key, a in arrays.items() if a is not None}
+        return name
+
+    def value(self, node: fx.Node) -> Value:
+        """Return the value of a node, with its bias added; made now if it is not there."""
+        value = self.pending(node)
+        if value.bias is not None:
+            config = {"activation": "identity", "mass": False}
+            name = self.add(node, "populations", [value.name], config, "_bias", bias=value.bias)
+            value = self.values[node] = replace(value, name=name, bias=None)
+        return value
+
+    def pending(self, node: fx.Node) -> Value:
+        """Return the value of a node, its bias perhaps still to be added."""
+        if node not in self.values:
+            read = self._operator(node)
+            value = self.values[node] = read(self, node)
+            if _torch_shape(value) != self.shape(node):
+                raise refused(
+                    node, f"gives {self.shape(node)} where {_torch_shape(value)} is known"
+                )
+            if value.bias is not None and len(node.users) > 1:
+                value = self.value(node)
+        return self.values[node]
+
+    def _operator(self, node: fx.Node) -> Read:
+        found: Any = None
+        if node.op == "call_module":
+            module = self.module(node)
+            found = self.tables.modules.get(type(module))
+            if found is None:
+                raise refused(node, f"no layer for {type(module).__name__}")
+        elif node.op == "call_function":
+            found = self.tables.functions.get(node.target)
+        elif node.op == "call_method":
+            found = self.tables.methods.get(str(node.target))
+        if found is None:
+            raise refused(node, f"no layer for {node.op} of {node.target}")
+        reader: Read = found
+        return reader
+
+
+def refused(node: fx.Node, why: str) -> ValueError:
+    """Return an error about one operator."""
+    where = node.target if node.op == "call_module" else node.name
+    return ValueError(f"{WHERE}: {where}: {why}")
+
+
+def _torch_shape(value: Value) -> tuple[int, ...]:
+    """Return the shape of a sample as the module has it."""
+    shape = value.shape
+    if value.whole:
+        return (*shape, *[1] * value.whole)
+    if value.first:
+        return (shape[-1], *shape[:-1])
+    lead = len(shape) - value.merged
+    return (*shape[:lead], prod(shape[lead:]))
+
+
+def array_of(tensor: Tensor | None) -> Array | None:
+    """Return a parameter as an array."""
+    return None if tensor is None else tensor.detach().cpu().numpy()

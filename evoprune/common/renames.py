@@ -1,0 +1,62 @@
+"""Former names of keyword arguments: accepted for one release, with a DeprecationWarning."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, MutableMapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from evoprune.common.checks import known_keys
+
+__all__ = ["current_names", "renamed"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def current_names(
+    where: str, names: dict[str, str], given: MutableMapping[str, Any], depth: int = 3
+) -> None:
+    """Replace former names in `given` by the current ones, in place.
+
+    Args:
+        where: what the arguments were given to, for texts: "Trainer.fit".
+        names: current name by former name.
+        given: keyword arguments.
+        depth: frames from here to the caller that the warning is about.
+
+    Raises:
+        TypeError: an argument is given by both of its names.
+    """
+    for former in [name for name in given if name in names]:
+        name = names[former]
+        if name in given:
+            raise TypeError(f"{where}: {name} is given twice, also by its former name {former}")
+        warnings.warn(
+            f"{where}: {former} is now called {name}", DeprecationWarning, stacklevel=depth
+        )
+        given[name] = given.pop(former)
+
+
+def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function also take keyword arguments by former names: @renamed(batch="batch_size").
+
+    A name that is neither is a TypeError that lists what there is and suggests the closest.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        kinds = inspect.signature(function).parameters
+        known = [name for name in kinds if name != "self"]
+        where = function.__qualname__.removesuffix(".__init__")
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            current_names(where, names, kwargs)
+            known_keys(where, "argument", kwargs, known)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate

@@ -1,0 +1,194 @@
+"""Turn what users give as data into NumPy arrays of numbers: lists, frames, tensors, memory maps.
+
+A table is converted only where it must be: arrays of numbers pass as they are. What cannot be read
+as numbers is refused with the row and column of the first such value. Other libraries' types are
+told by what they can do; none of these libraries is imported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from evoprune.common.types import Array
+
+__all__ = ["as_array", "as_numbers", "finite", "laid_out", "missing"]
+
+
+def as_array(name: str, value: Any) -> Array:
+    """Return `value` as an array of whatever it holds, itself if it is one.
+
+    Raises:
+        TypeError: a sparse matrix, or what NumPy makes no array of.
+        ValueError: a masked array with masked values, or rows of different lengths.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        hidden = np.argwhere(np.ma.getmaskarray(value))
+        if len(hidden):
+            at = _place(tuple(hidden[0]))
+            raise ValueError(f"{name}: expected no masked values, got one in {at}; fill or drop it")
+        return np.asarray(value.data)
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if hasattr(value, "toarray") and hasattr(value, "tocsr"):
+        kind = type(value).__name__
+        raise TypeError(f"{name}: expected a dense array, got a sparse {kind}; give .toarray()")
+    try:
+        if hasattr(value, "detach") and hasattr(value, "cpu"):
+            value = value.detach().cpu()  # a tensor of PyTorch
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        array = np.asarray(value)
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        ragged = "inhomogeneous" in str(error)
+        why = "its rows have different lengths" if ragged else str(error)
+        kind = type(value).__name__
+        raise (ValueError if ragged else TypeError)(
+            f"{name}: expected an array of numbers, got a {kind} that NumPy cannot turn into one "
+            f"({why})"
+        ) from error
+    if array.dtype == object and array.ndim == 0 and value is not None:
+        raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}")
+    return array
+
+
+def as_numbers(name: str, value: Any) -> Array:
+    """Return `value` as an array of real numbers of a type that the core reads.
+
+    Numbers pass as they are; bool becomes uint8, and types without a match in the core (float128,
+    uint64, Python's numbers, nullable columns) float64.
+
+    Raises:
+        TypeError: it holds something else (text, dates, complex numbers), with its row and column.
+        ValueError: a value is missing or masked, or rows have different lengths.
+    """
+    columns = _columns(value)
+    if columns is not None:
+        read = [_real(f"{name}: column {label!r}", as_array(name, c)) for label, c in columns]
+        if not read:
+            raise ValueError(f"{name}: expected at least one column, got none")
+        return read[0][:, None] if len(read) == 1 else np.column_stack(read)
+    return _real(name, as_array(name, value))
+
+
+def _columns(value: Any) -> list[tuple[Any, Any]] | None:
+    """Return labels and columns of a data frame of pandas or polars, None for anything else."""
+    if isinstance(value, np.ndarray):
+        return None
+    if hasattr(value, "iter_columns") and hasattr(value, "columns"):
+        return [(column.name, column) for column in value.iter_columns()]
+    if hasattr(value, "iloc") and hasattr(value, "columns"):
+        return [(label, value.iloc[:, i]) for i, label in enumerate(value.columns)]
+    return None
+
+
+def _real(name: str, array: Array) -> Array:
+    kind = array.dtype.kind
+    if kind == "b":
+        return array.view(np.uint8)
+    if kind in "iuf":
+        wide = array.dtype.itemsize > 8 or (kind == "u" and array.dtype.itemsize == 8)
+        return array.astype(np.float64) if wide else array
+    if kind == "O":
+        return _of_objects(name, array)
+    texts = {"U": "text", "S": "bytes", "T": "text", "M": "dates", "m": "durations"}
+    what = texts.get(kind, "complex numbers" if kind == "c" else f"dtype {array.dtype}")
+    hint = "; encode it as numbers first" if kind in "UST" else ""
+    raise TypeError(f"{name}: expected real numbers, got {what}{hint}")
+
+
+def _of_objects(name: str, array: Array) -> Array:
+    """Cast Python objects that are numbers to float64, or name the first that is none."""
+    numbers = np.empty(array.shape, np.float64)
+    flat = numbers.reshape(-1)
+    for i, item in enumerate(array.flat):
+        at = tuple(int(n) for n in np.unravel_index(i, array.shape))
+        if missing(item) and not isinstance(item, float):
+            raise ValueError(
+                f"{name}: expected numbers, got a missing value ({item}) in {_place(at)}"
+            )
+        try:
+            if isinstance(item, str | bytes | complex):
+                raise TypeError
+            flat[i] = float(item)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{name}: expected real numbers, got {item!r} in {_place(at)}; encode it as "
+                "numbers first"
+            ) from None
+    return numbers
+
+
+def finite(name: str, x: Array) -> None:
+    """Check that samples hold neither NaN nor infinity.
+
+    Raises:
+        ValueError: one does; its row and column are named.
+    """
+    if x.dtype.kind != "f" or not x.size:
+        return
+    # The sum of squares is not finite if an element is not: one fast pass that rarely errs.
+    if x.dtype.itemsize > 2 and math.isfinite(np.vdot(x, x)):
+        return
+    rows = x.reshape(len(x), -1)
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        at = tuple(bad[0])
+        raise ValueError(f"{name}: expected finite numbers, got {rows[at]} in {_place(at)}")
+
+
+def missing(value: Any) -> bool:
+    """True for None, NaN, and pandas' NA and NaT."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _place(at: Iterable[int]) -> str:
+    names = ("row", "column")
+    parts = [f"{names[i] if i < 2 else 'axis ' + str(i)} {int(n)}" for i, n in enumerate(at)]
+    return ", ".join(parts) or "a single value"
+
+
+def laid_out(
+    name: str, x: Array, shape: tuple[int, ...], sample: tuple[int, ...] | None = None
+) -> bool:
+    """Check that the samples of x are laid out as a network reads them; True if x is one sample.
+
+    Axes of length 1 do not matter, rows may be flat, and a network that reads flat rows takes
+    samples of any shape with that many numbers.
+
+    Args:
+        name: the argument's, for error texts.
+        x: samples, or one sample.
+        shape: the network's input.
+        sample: the shape that a data set states for the rows of x; that of x if not given.
+
+    Raises:
+        ValueError: neither; both shapes are named.
+    """
+    size = int(np.prod(shape))
+    if sample is None and x.ndim == 1 and size == 1:
+        return False  # a column of samples with one number each
+    stated = x.shape[1:] if sample is None else sample
+    if x.ndim and (sample is not None or x.ndim > 1) and _fits(stated, shape):
+        return False
+    if sample is None and x.ndim and _fits(x.shape, shape):
+        return True
+    numbers = " x ".join(map(str, shape))
+    raise ValueError(
+        f"{name}: expected samples of shape {shape} ({numbers} numbers, the network's input) or "
+        f"flat rows of {size}, got "
+        + (f"an array of shape {x.shape}" if sample is None else f"samples of shape {sample}")
+    )
+
+
+def _fits(stated: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    size = int(np.prod(shape))
+    if int(np.prod(stated)) != size:
+        return False
+    flat = len(stated) == 1 or len(shape) == 1
+    return flat or [n for n in stated if n != 1] == [n for n in shape if n != 1]

@@ -1,0 +1,168 @@
+"""Networks with weights that others trained, read by the names PyTorch models give their arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evoprune.common.types import Array
+from evoprune.nets.network import Network
+from evoprune.nets.zoo import resnet
+
+__all__ = ["load_resnet"]
+
+WHERE = "load_resnet"
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colors, of 1
+_NORM = {"gain": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
+_COUNTER = "num_batches_tracked"  # of a batch norm: no part of what it computes
+_BY_TORCH = (".pth", ".pt", ".th", ".ckpt", ".bin")
+
+
+def load_resnet(source: str | PathLike[str] | Mapping[str, Any]) -> Network:
+    """Make a `resnet` with the weights of a trained one, by the names PyTorch models give them.
+
+    The names are those of the ResNets for CIFAR-10 that are published in that form: conv1.weight,
+    bn1.weight, layer1.0.conv1.weight, ..., linear.bias. Learned shortcuts (shortcut.0, shortcut.1,
+    or downsample.), biases of convolutions, fc instead of linear, and a prefix of all names
+    ("module.") are understood. The network reads colors of 0 to 255 and normalizes them itself, by
+    the usual mean and deviation of ImageNet.
+
+    Args:
+        source: an .npz or .safetensors file, or the arrays by name (a state_dict also).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is of another kind, an array is missing, has another shape than the
+            depth calls for, or has no place in the network.
+    """
+    arrays: Mapping[str, Any] = source if isinstance(source, Mapping) else _read(Path(source))
+    if isinstance(arrays.get("state_dict"), Mapping):
+        arrays = arrays["state_dict"]
+    return _Loader(arrays).network()
+
+
+def _read(path: Path) -> dict[str, Array]:
+    """Read the arrays of a file by name."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{WHERE}: {path}: no such file")
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        return load_file(path)
+    wanted = f"{WHERE}: {path.name}: expected an .npz or .safetensors file"
+    if path.suffix in _BY_TORCH:
+        raise ValueError(
+            f"{wanted}, got one of PyTorch; read it by torch.load(path, weights_only=True) and "
+            "give what that returns"
+        )
+    try:
+        found = np.load(path)
+        if isinstance(found, np.ndarray):
+            raise ValueError("got one array; write all by numpy.savez(path, **arrays)")
+        with found as arrays:
+            return dict(arrays)
+    except Exception as error:
+        raise ValueError(f"{wanted} ({error})") from error
+
+
+class _Loader:
+    """The arrays of a file, and which of them have been read."""
+
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
+        stems = [n for n in arrays if n.endswith("conv1.weight") and "layer" not in n]
+        prefix = stems[0].removesuffix("conv1.weight") if stems else ""
+        # Names without the prefix, to the names in the file.
+        self.names = {n.removeprefix(prefix): n for n in arrays if n.startswith(prefix)}
+        self.arrays = {short: np.asarray(arrays[n]) for short, n in self.names.items()}
+        self.others = [n for n in arrays if not n.startswith(prefix)]
+        self.blocks = len({n.split(".")[1] for n in self.names if n.startswith("layer1.")})
+        if not stems or not self.blocks:
+            raise ValueError(
+                f"{WHERE}: expected the arrays of a ResNet, conv1.weight, layer1.0.conv1.weight, "
+                f"..., got {_some(arrays) or 'none'}"
+            )
+        self.read: set[str] = set()
+
+    def network(self) -> Network:
+        """Make the network.
+
+        Raises:
+            ValueError: an array is missing, has another shape, or was not read.
+        """
+        skips = {
+            stage: name
+            for stage in (2, 3)
+            for name in ("shortcut", "downsample")
+            if f"layer{stage}.0.{name}.0.weight" in self.arrays
+        }
+        last = "fc" if "fc.weight" in self.arrays else "linear"
+        outputs = len(self.get(f"{last}.weight"))
+        net = resnet(
+            6 * self.blocks + 2, len(self.get("conv1.weight")), outputs=outputs,
+            learned_shortcuts=list(skips),
+        )  # fmt: skip
+        self.convolution(net, "stem", "stem_norm", "conv1", "bn1")
+        for stage in (1, 2, 3):
+            for block in range(self.blocks):
+                here, there = f"stage{stage}_block{block + 1}", f"layer{stage}.{block}."
+                of_filters = (f"{here}_in", f"{here}_norm", f"{there}conv1", f"{there}bn1")
+                of_out = (f"{here}_out", f"{here}_out_norm", f"{there}conv2", f"{there}bn2")
+                self.convolution(net, *of_filters)
+                self.convolution(net, *of_out)
+                if stage in skips and not block:
+                    skip = f"{there}{skips[stage]}"
+                    here = f"{here}_skip"
+                    self.convolution(net, here, f"{here}_norm", f"{skip}.0", f"{skip}.1")
+        self.put(net, "dense1.weight", f"{last}.weight")
+        self.put(net, "populations1.bias", f"{last}.bias")
+        unread = [
+            full
+            for short, full in self.names.items()
+            if short not in self.read and not short.endswith(f".{_COUNTER}")
+        ]
+        if unread or self.others:
+            raise ValueError(
+                f"{WHERE}: expected the arrays of a ResNet for small images alone, got "
+                f"{_some([*unread, *self.others])}, which have no place in it"
+            )
+        pixels = 32 * 32
+        net.scale_input(
+            np.tile(255 * np.array(_MEAN, np.float32), pixels),
+            np.tile(np.float32(1 / 255) / np.array(_STD, np.float32), pixels),
+        )
+        return net
+
+    def convolution(self, net: Network, here: str, norm: str, conv: str, bn: str) -> None:
+        """Copy a convolution and its batch norm; a bias of the first goes into the mean."""
+        self.put(net, f"{here}.weight", f"{conv}.weight")
+        for mine, theirs in _NORM.items():
+            self.put(net, f"{norm}.{mine}", f"{bn}.{theirs}")
+        if f"{conv}.bias" in self.arrays:
+            net[f"{norm}.mean"] -= self.get(f"{conv}.bias")
+
+    def get(self, name: str) -> Array:
+        """Return an array of the file, from now on counted as read."""
+        if name not in self.arrays:
+            raise ValueError(f"{WHERE}: no array {name!r}")
+        self.read.add(name)
+        return self.arrays[name]
+
+    def put(self, net: Network, name: str, source: str) -> None:
+        """Copy one array; weights come as (out, in, ...) and are kept as (..., in, out)."""
+        values, target = self.get(source), net[name]
+        if values.ndim > 1:
+            values = np.moveaxis(values, (0, 1), (-1, -2))
+        if values.shape != target.shape:
+            raise ValueError(f"{WHERE}: expected {target.shape} in {source}, got {values.shape}")
+        target[...] = values
+
+
+def _some(names: Iterable[str]) -> str:
+    """Return up to five names, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - 5} more" if len(every) > 5 else ""
+    return ", ".join(every[:5]) + more

@@ -1,0 +1,206 @@
+"""A history as bytes: an .npz file of plain arrays, checked as a whole before any of it is used.
+
+One validator looks at what is written and at what is read, so that every file that was saved can be
+loaded, and an inconsistent one is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evoprune.common.archive import pack, unpack
+from evoprune.common.errors import FileFormatError
+from evoprune.common.types import Array
+
+if TYPE_CHECKING:
+    from evoprune.records.history import History
+
+__all__ = ["EXTINCTION", "check", "from_bytes", "to_bytes"]
+
+EXTINCTION = np.dtype(
+    [
+        ("step", "i8"),
+        ("epoch", "f8"),
+        ("layer", "U40"),
+        ("birth", "i4"),
+        ("mass", "f8"),
+        ("fitness", "f8"),
+        ("loss_before", "f8"),
+        ("loss_after", "f8"),
+    ]
+)
+"""One row of `History.extinctions`."""
+
+FORMAT, VERSION = "evoprune history", 1
+COLUMN = "epochs."
+QUANTITIES = ("mass", "fitness", "upkeep")
+PARTS = ("meta", "steps", "batches", "extinctions", *QUANTITIES)
+COUNTS = ("per_epoch", "record_every", "thinned")
+MOST = 2**62  # of counts, so that sums of two stay whole numbers of 64 bits
+PEOPLE = 1 << 24  # populations that are believed without a record of them
+
+
+def to_bytes(history: History) -> bytes:
+    """Return the content of the file that `History.save` writes.
+
+    Raises:
+        TypeError, ValueError: the history was changed by hand to what no file can hold.
+    """
+    names = ("layers", "born", *COUNTS, "settings", "interrupted")
+    meta = {name: getattr(history, name) for name in names}
+    meta |= {"format": FORMAT, "version": VERSION}
+    arrays = {COLUMN + name: history[name] for name in history}
+    arrays |= {quantity: history.trajectories(quantity) for quantity in QUANTITIES}  # type: ignore[arg-type]
+    arrays |= {
+        "meta": np.array(json.dumps(meta)),
+        "steps": history.steps,
+        "batches": history.batches,
+        "extinctions": history.extinctions,
+    }
+    check(arrays)
+    return pack(arrays)
+
+
+def from_bytes(history: type[History], content: bytes, name: str) -> History:
+    """Make a history of the content of a file.
+
+    Args:
+        history: the class to make.
+        content: of the file.
+        name: of the file, for error texts.
+
+    Raises:
+        FileFormatError: damaged, of another kind, or inconsistent.
+    """
+    try:
+        arrays = unpack(content)
+    except ValueError as error:
+        raise FileFormatError(f"{name}: no whole .npz file ({error})") from error
+    try:
+        return _filled(history, check(arrays), arrays)
+    except (KeyError, ValueError, TypeError, RecursionError, OverflowError, IndexError) as error:
+        raise FileFormatError(f"{name}: no history of evoprune ({error})") from error
+
+
+def _filled(kind: type[History], meta: dict[str, Any], arrays: Mapping[str, Array]) -> History:
+    made = kind(
+        meta["layers"],
+        meta["born"],
+        per_epoch=meta["per_epoch"],
+        record_every=meta["record_every"],
+        settings=meta["settings"],
+    )
+    columns = {
+        key.removeprefix(COLUMN): column.tolist()
+        for key, column in arrays.items()
+        if key.startswith(COLUMN)
+    }
+    batches = arrays["batches"]
+    if (
+        len(batches) == 3
+    ):  # files from before predictions were counted: their weight was their count
+        batches = batches[[0, 1, 2, 2]]
+    made.fill(
+        columns=columns,
+        steps=arrays["steps"].tolist(),
+        records={quantity: list(arrays[quantity].copy()) for quantity in QUANTITIES},
+        batches=batches.copy(),
+        extinctions=arrays["extinctions"].copy(),
+    )
+    made.interrupted, made.thinned = meta["interrupted"], meta["thinned"]
+    return made
+
+
+# ---- the validator -------------------------------------------------------------------------------
+
+
+def check(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Check that the arrays of a history agree with each other; return its `meta`.
+
+    Raises:
+        ValueError: they do not; says which and how.
+        TypeError: `meta` holds a value of another type.
+    """
+    missing = [name for name in PARTS if name not in arrays]
+    unknown = [name for name in arrays if name not in PARTS and not name.startswith(COLUMN)]
+    if missing or unknown:
+        what = f"{missing[0]} is missing" if missing else f"{unknown[0]!r} is unknown"
+        raise ValueError(what)
+    meta = _meta(arrays["meta"])
+    _columns({k: a for k, a in arrays.items() if k.startswith(COLUMN)})
+    _records(arrays, sum(meta["born"]))
+    batches = arrays["batches"]
+    _expect("batches", batches.ndim == 2 and batches.dtype == np.float64, "float64 (4, steps)")
+    _expect("batches", len(batches) in (3, 4), "4 rows")
+    _extinctions(arrays["extinctions"], meta)
+    return meta
+
+
+def _expect(name: str, good: bool, wanted: str) -> None:
+    if not good:
+        raise ValueError(f"{name}: expected {wanted}")
+
+
+def _meta(text: Array) -> dict[str, Any]:
+    _expect("meta", text.ndim == 0 and text.dtype.kind == "U", "a text")
+    meta: Any = json.loads(str(text))
+    _expect("meta", isinstance(meta, dict) and meta.get("format") == FORMAT, "that of a history")
+    if meta.get("version") != VERSION:
+        raise ValueError(f"version: expected {VERSION}, got {meta.get('version')!r}")
+    for name in COUNTS:
+        least = 0 if name == "thinned" else 1
+        _expect(name, type(meta[name]) is int and least <= meta[name] < MOST, "a count")
+    layers, born = meta["layers"], meta["born"]
+    _expect("layers", isinstance(layers, list | tuple), "a list")
+    _expect("layers", all(isinstance(n, str) and 0 < len(n) <= 40 for n in layers), "names")
+    _expect("layers", len(set(layers)) == len(layers), "different names")
+    _expect("born", isinstance(born, list | tuple) and len(born) == len(layers), "one a layer")
+    _expect("born", all(type(n) is int and 1 <= n < 2**31 for n in born), "counts")
+    _expect("settings", isinstance(meta["settings"], dict), "a dict")
+    _expect("interrupted", isinstance(meta["interrupted"], bool), "true or false")
+    return dict(meta)
+
+
+def _columns(columns: Mapping[str, Array]) -> None:
+    lengths = set()
+    for name, column in columns.items():
+        _expect(name, column.ndim == 1 and column.dtype == np.float64, "float64 (epochs,)")
+        lengths.add(len(column))
+    _expect("epochs", len(lengths) <= 1, "columns of one length")
+    if columns:
+        for name in ("epoch", "loss"):
+            _expect("epochs", COLUMN + name in columns, f"a column {name}")
+        epoch = columns[f"{COLUMN}epoch"]
+        _expect("epochs.epoch", bool(np.isfinite(epoch).all()), "finite numbers")
+        _expect("epochs.epoch", bool((np.diff(epoch) > 0).all()), "ascending numbers")
+
+
+def _records(arrays: Mapping[str, Array], people: int) -> None:
+    steps = arrays["steps"]
+    _expect("steps", steps.ndim == 1 and steps.dtype == np.int64, "int64 (records,)")
+    numbers = steps.tolist()
+    _expect("steps", all(0 <= n < MOST for n in numbers), "step counts")
+    _expect("steps", all(a < b for a, b in pairwise(numbers)), "ascending step counts")
+    _expect("born", bool(numbers) or people <= PEOPLE, "records of so many populations")
+    for name in QUANTITIES:
+        array = arrays[name]
+        good = array.dtype == np.float32 and array.shape == (len(numbers), people)
+        _expect(name, good, f"float32 {(len(numbers), people)}, got {array.dtype} {array.shape}")
+    mass = arrays["mass"]
+    _expect("mass", bool((np.isnan(mass) | (np.isfinite(mass) & (mass >= 0))).all()), "masses")
+
+
+def _extinctions(rows: Array, meta: Mapping[str, Any]) -> None:
+    _expect("extinctions", rows.ndim == 1 and rows.dtype == EXTINCTION, f"rows of {EXTINCTION}")
+    born = dict(zip(meta["layers"], meta["born"], strict=True))
+    for layer in np.unique(rows["layer"]).tolist():
+        _expect("extinctions", layer in born, f"layers out of {', '.join(born) or 'none'}")
+        birth = rows["birth"][rows["layer"] == layer]
+        _expect("extinctions", bool(((birth >= 0) & (birth < born[layer])).all()), "birth ids")
+    step = rows["step"]
+    _expect("extinctions", bool(((step >= 0) & (step < MOST)).all()), "step counts")

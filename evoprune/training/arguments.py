@@ -1,0 +1,90 @@
+"""Arguments of `Trainer.fit` and `resume`, checked before anything changes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from evoprune.common.checks import known_keys, whole
+from evoprune.data.dataset import Dataset, split_rows
+from evoprune.data.table import Table, Understood
+from evoprune.nets.network import Network
+from evoprune.training.feed import ArrayFeed, Feed
+
+__all__ = ["augment_of", "former_places", "split", "take_over"]
+
+
+def former_places(
+    data: Any, y: Any, former: tuple[Any, ...], epochs: int, batch_size: int
+) -> tuple[Any, int, int]:
+    """Read fit(data, epochs, batch_size), as it was called before y could be given."""
+    whole_data = isinstance(data, Dataset) or not hasattr(data, "shape")
+    if not former and not (whole_data and isinstance(y, int | np.integer)):
+        return y, epochs, batch_size
+    if len(former) > 1 or not isinstance(y, int | np.integer):
+        raise TypeError(
+            f"Trainer.fit: expected fit(data) or fit(x, y) and the rest by name, got "
+            f"{2 + len(former)} arguments without one"
+        )
+    warnings.warn(
+        "Trainer.fit: give epochs and batch_size by name; the second argument is y",
+        DeprecationWarning,
+        stacklevel=4,
+    )
+    return None, int(y), former[0] if former else batch_size
+
+
+def split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
+    """Return the data of a feed without a share of its samples, and that share.
+
+    Raises:
+        ValueError: a part would be empty; TypeError: the data comes in batches.
+    """
+    if not isinstance(feed, ArrayFeed):
+        raise TypeError(
+            "validation_split: expected a data set or (x, y) to split, got batches; give "
+            "validation_data"
+        )
+    samples = int(feed.samples or 0)
+    mine = np.arange(samples) if feed.table.rows is None else feed.table.rows
+    rest, part = split_rows("validation_split", share, samples, seed)
+    table = feed.data.table
+    return feed.data._replace(table=table._replace(rows=mine[rest])), table._replace(
+        rows=mine[part]
+    )
+
+
+def augment_of(augment: Any) -> dict[str, Any] | None:
+    """Check what images are changed by: {"shift": pixels, "flip": bool, "shape": sizes}.
+
+    Raises:
+        TypeError: an unknown key, or a value of a wrong type; ValueError: out of bounds.
+    """
+    if augment is None:
+        return None
+    if not isinstance(augment, Mapping):
+        raise TypeError(f"augment: expected a dict or None, got {augment!r}")
+    known_keys("augment", "key", map(str, augment), ("shift", "flip", "shape"))
+    checked = dict(augment)
+    if checked.get("shift") is not None:
+        checked["shift"] = whole("augment: shift", checked["shift"], 0)
+    flip = checked.get("flip")
+    if flip is not None:
+        if not isinstance(flip, bool | np.bool_):
+            raise TypeError(f"augment: flip: expected True or False, got {flip!r}")
+        checked["flip"] = bool(flip)
+    return checked
+
+
+def take_over(network: Network, data: Understood) -> None:
+    """Make a network scale inputs, name classes and scale targets as its training data says."""
+    before = network.input_scaling
+    if not all(map(np.array_equal, before, data.scaling)):  # the core checks data anew after it
+        network.scale_input(*data.scaling)
+    outputs = network.form().output[-1]
+    several = data.classes is not None and outputs > 1
+    network.classes = data.classes[:outputs] if several and data.classes else data.classes
+    network.output_scaling = data.target_scaling

@@ -1,0 +1,87 @@
+"""File names made of the columns of a history: "{epoch:03d}-{validation_loss:.3f}.safetensors"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from string import Formatter
+
+from evoprune.common.files import check_folder
+
+__all__ = ["Template"]
+
+COUNTS = ("epoch", "step", "alive", "macs", "parameters", "held")  # given as whole numbers
+OTHERS = (
+    "loss",
+    "accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "upkeep",
+    "diversity",
+    "fitness_variance",
+    "rate",
+    "pressure",
+    "ms_per_step",
+    "seconds",
+)
+FIELDS = COUNTS + OTHERS
+
+
+class Template:
+    """A path with columns of the history in braces.
+
+    Args:
+        name: the argument's, for error texts.
+        text: the path.
+
+    Raises:
+        ValueError: unbalanced braces, a field that is no column, or a format that does not fit.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name, self.text = name, text
+        try:
+            parts = [part for part in Formatter().parse(text) if part[1] is not None]
+        except ValueError as error:
+            raise ValueError(f"{name}: {error} in {text!r}; write {{{{ for a brace") from None
+        self.fields = [str(field) for _, field, *_ in parts]
+        for field in self.fields:
+            if field not in FIELDS:
+                import difflib  # needed only here, and slow to import
+
+                close = difflib.get_close_matches(field, FIELDS, 1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise ValueError(
+                    f"{name}: expected fields out of {', '.join(FIELDS)}, got {{{field}}}{hint}"
+                )
+        try:
+            self.filled(dict.fromkeys(FIELDS, 1.0))
+        except (ValueError, TypeError, LookupError) as error:
+            raise ValueError(f"{name}: a format of {text!r} does not fit ({error})") from None
+
+    def check(self, validates: bool) -> None:
+        """Check, before a run, that its columns will be there and the file can be written.
+
+        Raises:
+            ValueError: a column of validation data in a run without any.
+            OSError: the folder is missing or not writable.
+        """
+        missing = [f for f in self.fields if f.startswith("validation_")]
+        if missing and not validates:
+            raise ValueError(f"{self.name}: {{{missing[0]}}} needs validation data; none was given")
+        check_folder(self.filled({}))
+
+    def filled(self, row: Mapping[str, float]) -> str:
+        """Return the path for an epoch; columns that it lacks are 0.
+
+        The epoch that a run was stopped in counts as a whole one where the format wants that.
+        """
+        values: dict[str, float | int] = {name: row.get(name, 0.0) for name in FIELDS}
+        for name in COUNTS:
+            value = values[name]
+            if value == int(value):
+                values[name] = int(value)
+        try:
+            return self.text.format(**values)
+        except ValueError:
+            return self.text.format(**{**values, "epoch": math.ceil(values["epoch"])})

@@ -1,0 +1,77 @@
+"""The row that an epoch adds to the columns of a history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evoprune.nets.overview import census
+from evoprune.records.demography import hill, variance
+
+if TYPE_CHECKING:
+    from evoprune.data.table import Score
+    from evoprune.nets.network import Network
+    from evoprune.records.history import History
+    from evoprune.training.feed import Schedules
+    from evoprune.training.run import Run, Watch
+
+__all__ = ["row_of"]
+
+
+def row_of(
+    network: Network,
+    history: History,
+    run: Run,
+    watch: Watch,
+    last: Schedules,
+    score: Score | None,
+) -> dict[str, float]:
+    """Return the columns of the history for the epoch that ends now.
+
+    Args:
+        network: it is only read.
+        history: losses of the epoch's batches are in it.
+        run: how far it has come.
+        watch: its clock; begins a new lap.
+        last: rate and pressure of the last step.
+        score: on validation data, if there is any.
+    """
+    loss, accuracy = history.means((run.done - 1) // run.per_epoch * run.per_epoch)
+    if not network.loss.counts_hits(network.loss.kind):
+        accuracy = np.nan
+    alive = network.alive
+    row = {
+        "epoch": run.done / run.per_epoch,
+        "step": float(run.done),
+        "loss": loss,
+        "accuracy": accuracy,
+    }
+    if score is not None:
+        row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
+    pressure = float(last.pressure[0])
+    return row | {
+        "alive": float(sum(alive.values())),
+        **{f"alive.{name}": float(n) for name, n in alive.items()},
+        "macs": network.flops,
+        "parameters": float(network.parameters),
+        **_populations(network, pressure),
+        "rate": float(last.rate[0]),
+        "pressure": pressure,
+        "ms_per_step": watch.lap(),
+        "seconds": watch.elapsed(),
+        "held": float(watch.held),
+    }
+
+
+def _populations(network: Network, pressure: float) -> dict[str, float]:
+    """Return upkeep and diversity of living populations, and the variance of their fitness."""
+    if not network.born:
+        return {"upkeep": 0.0}
+    layers = census(network, pressure).values()
+    mass, fitness, upkeep = (np.concatenate([layer[i] for layer in layers]) for i in (1, 2, 3))
+    return {
+        "upkeep": float(upkeep.sum()),
+        "diversity": float(hill(mass)),
+        "fitness_variance": float(variance(mass, fitness)),
+    }

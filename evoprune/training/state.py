@@ -1,0 +1,200 @@
+"""The state of a trainer: everything that going on depends on, copied, and as one file.
+
+A state is read and checked as a whole before anything of it is used. Laws are not part of it: they
+are the trainer's, and may be Python functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from os import PathLike
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from evoprune.common.errors import FileFormatError
+from evoprune.nets import file
+from evoprune.nets.network import Network
+from evoprune.records.history import History
+from evoprune.training.run import Run
+
+if TYPE_CHECKING:
+    from evoprune.training.callbacks import Callback
+
+__all__ = ["State", "matched", "read", "remembered", "write"]
+
+Memory = tuple[str, dict[str, Any]]  # a callback's class and what it remembers
+
+
+class State(NamedTuple):
+    """Where a trainer stands.
+
+    Attributes:
+        network: the network.
+        run, history: of the last run; None before the first.
+        batches: drawn in earlier runs.
+        standing: the network as the run left it, where a callback has put another in its place.
+        callbacks: what callbacks remember.
+    """
+
+    network: Network
+    run: Run | None
+    history: History | None
+    batches: int
+    standing: Network | None
+    callbacks: list[Memory]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, bytes and copies of networks, as `Trainer.state` gives them."""
+        return {
+            "network": self.network.copy(),
+            "run": None if self.run is None else asdict(self.run),
+            "history": None if self.history is None else self.history.to_bytes(),
+            "batches": self.batches,
+            "standing": None if self.standing is None else self.standing.copy(),
+            "callbacks": [(kind, _copied(state)) for kind, state in self.callbacks],
+        }
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], name: str = "state") -> State:
+        """Return the state of such a dict, checked.
+
+        Raises:
+            ValueError: something is missing, or does not fit the rest.
+        """
+        network = given.get("network")
+        if not isinstance(network, Network):
+            raise ValueError(f"{name}: expected what Trainer.state() gives, with a network")
+        standing = given.get("standing")
+        if standing is not None and _kind(standing) != _kind(network):
+            raise ValueError(f"{name}: standing: expected a network of the same spec and dtype")
+        run = None if given.get("run") is None else Run.of(given["run"])
+        content = given.get("history")
+        history = None if content is None else History.from_bytes(content, f"{name}: history")
+        batches = given.get("batches")
+        if type(batches) is not int or batches < 0:
+            raise ValueError(f"{name}: batches: expected a count, got {batches!r}")
+        if (run is None) != (history is None):
+            raise ValueError(f"{name}: expected a run and its history, got only one of them")
+        if run is not None and history is not None:
+            _agree(name, network, run, history)
+        callbacks = [(str(k), dict(memory)) for k, memory in given.get("callbacks", ())]
+        return cls(network, run, history, batches, standing, callbacks)
+
+
+def write(state: State, path: str | PathLike[str]) -> None:
+    """Write a state as the file of its network, with the rest in it."""
+    extra = {"history": b"" if state.history is None else state.history.to_bytes()}
+    if state.standing is not None:
+        extra["standing"] = file.to_bytes(state.standing, moments=True)
+    callbacks = []
+    for i, (kind, memory) in enumerate(state.callbacks):
+        networks = {k: v for k, v in memory.items() if isinstance(v, Network)}
+        for name, network in networks.items():
+            extra[f"callback{i}.{name}"] = file.to_bytes(network, moments=True)
+        rest = {k: v for k, v in memory.items() if k not in networks}
+        callbacks.append({"kind": kind, "values": rest, "networks": sorted(networks)})
+    file.save(
+        state.network,
+        path,
+        moments=True,
+        facts={
+            "run": None if state.run is None else asdict(state.run),
+            "batches": state.batches,
+            "callbacks": callbacks,
+        },
+        extra={name: np.frombuffer(content, np.uint8) for name, content in extra.items()},
+    )
+
+
+def read(path: str | PathLike[str]) -> State:
+    """Read the state in a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        FileFormatError: damaged, inconsistent, or without a state; the file is named.
+    """
+    network, facts, extra = file.read(path)
+    if "run" not in facts or "history" not in extra:
+        raise FileFormatError(
+            f"{path}: a network, but without the state of a trainer; load() reads it"
+        )
+    try:
+        content = {name: _bytes(name, array) for name, array in extra.items()}
+        standing = content.get("standing")
+        return State.of(
+            {
+                "network": network,
+                "run": facts["run"],
+                "history": content["history"] or None,
+                "batches": facts.get("batches"),
+                "standing": standing and file.from_bytes(standing, f"{path}: standing"),
+                "callbacks": [
+                    _memory(i, row, content, str(path))
+                    for i, row in enumerate(facts.get("callbacks", ()))
+                ],
+            },
+            str(path),
+        )
+    except FileFormatError:
+        raise
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise FileFormatError(f"{path}: no state of a trainer ({error})") from error
+
+
+def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[Memory]:
+    """Return what callbacks remember now, and what others did that are not among them."""
+    now = [(type(callback).__name__, callback.state()) for callback in callbacks]
+    left = list(before)
+    for kind, _ in now:
+        index = next((i for i, (k, _) in enumerate(left) if k == kind), None)
+        if index is not None:
+            del left[index]
+    return now + left
+
+
+def matched(callbacks: Sequence[Callback], memories: Sequence[Memory]) -> list[dict[str, Any]]:
+    """Return what each callback shall remember: the first memory of its class that is left."""
+    left, found = list(memories), []
+    for callback in callbacks:
+        kind = type(callback).__name__
+        index = next((i for i, (k, _) in enumerate(left) if k == kind), None)
+        found.append({} if index is None else left.pop(index)[1])
+    return found
+
+
+def _agree(name: str, network: Network, run: Run, history: History) -> None:
+    born = network.born
+    pairs = {
+        "steps of an epoch": (run.per_epoch, history.per_epoch),
+        "steps made": (run.done, history.steps_done),
+        "layers": (tuple(born), history.layers),
+        "populations born": (tuple(born.values()), history.born),
+    }
+    for what, (one, other) in pairs.items():
+        if one != other:
+            raise ValueError(f"{name}: {what}: {one} in the run, {other} in its history")
+
+
+def _kind(network: Network) -> tuple[Any, ...]:
+    return network.spec, network.dtype
+
+
+def _copied(memory: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v.copy() if isinstance(v, Network) else v for k, v in memory.items()}
+
+
+def _bytes(name: str, array: Any) -> bytes:
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise ValueError(f"{name}: expected bytes, got {array.dtype} {array.shape}")
+    content: bytes = array.tobytes()
+    return content
+
+
+def _memory(i: int, row: Any, content: Mapping[str, bytes], path: str) -> Memory:
+    networks = {
+        name: file.from_bytes(content[f"callback{i}.{name}"], f"{path}: callback{i}.{name}")
+        for name in row["networks"]
+    }
+    return str(row["kind"]), {**row["values"], **networks}

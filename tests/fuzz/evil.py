@@ -1,0 +1,215 @@
+"""Objects whose special methods run code while a call reads them: they change what is being read.
+
+`evil(random, value, room)` wraps a value that would be accepted, so that a call gets past its
+checks and meets the change in the middle of its work.
+"""
+
+from __future__ import annotations
+
+import gc
+from random import Random
+from typing import Any
+
+import numpy as np
+
+
+class Marked(Exception):
+    """Raised by evil objects only: a call may let it through."""
+
+
+class Room:
+    """What an evil object can reach: the containers of the call, and the network it is made on."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.containers: list[Any] = []
+        self.network: Any = None
+        self.budget = 0  # effects left in this call; bounds recursion
+
+    def collect(self, value: Any, depth: int = 0) -> None:
+        """Remember the dicts and lists in an argument."""
+        if depth < 4 and type(value) in (dict, list):
+            self.containers.append(value)
+            for item in value.values() if type(value) is dict else value[:20]:
+                self.collect(item, depth + 1)
+
+    def act(self) -> None:
+        """Change something, once in a while fail."""
+        if self.budget <= 0:
+            return
+        self.budget -= 1
+        choice = self.random.randrange(10)
+        if choice < 5 and self.containers:
+            self._change(self.random.choice(self.containers))
+        elif choice < 8 and self.network is not None:
+            self._call(self.network)
+        elif choice == 8:
+            gc.collect()
+        else:
+            raise Marked
+
+    def _change(self, container: Any) -> None:
+        junk = [bytearray(64) for _ in range(4)]  # takes the memory that was just freed
+        if not container:
+            return
+        if type(container) is dict:
+            keys = list(container)
+            key = keys[self.random.randrange(len(keys))]
+            match self.random.randrange(4):
+                case 0:
+                    container.clear()
+                case 1:
+                    del container[key]
+                case 2:
+                    container[key] = junk
+                case _:
+                    container.update({f"new{i}": i for i in range(50)})
+        else:
+            match self.random.randrange(3):
+                case 0:
+                    container.clear()
+                case 1:
+                    container[self.random.randrange(len(container))] = junk
+                case _:
+                    container.extend(range(50))
+
+    def _call(self, network: Any) -> None:
+        core = getattr(network, "core", network)
+        names = [t["name"] for t in core.describe()["tensors"]]
+        layers = [p["layer"] for p in core.describe()["populations"]]
+        match self.random.randrange(7):
+            case 0:
+                core.compact()
+            case 1 if layers:
+                core.kill(self.random.choice(layers), [0])
+                core.compact()
+            case 2:
+                core.configure(selection={})
+            case 3 if names:
+                core.array(self.random.choice(names))
+            case 4:
+                core.scale_input(0.0, 1.0)
+            case 5:
+                core.restore(3, 3)
+            case _:
+                core.forward(np.zeros((1, *core.spec["input"]), np.float32), training=True)
+
+
+class Evil:
+    """Gives a value by every way there is to ask for it, and acts each time."""
+
+    def __init__(self, value: Any, room: Room) -> None:
+        self.value, self.room = value, room
+
+    def _give(self) -> Any:
+        self.room.act()
+        return self.value
+
+    def __index__(self) -> int:
+        return self._give()
+
+    def __int__(self) -> int:
+        return self._give()
+
+    def __float__(self) -> float:
+        return self._give()
+
+    def __bool__(self) -> bool:
+        return bool(self._give())
+
+    def __len__(self) -> int:
+        return len(self._give())
+
+    def __iter__(self) -> Any:
+        for item in self._give():
+            self.room.act()
+            yield item
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._give()[key]
+
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        return self._give()
+
+    def __hash__(self) -> int:
+        return hash(self._give())
+
+    def __eq__(self, other: object) -> bool:
+        return self._give() == other
+
+
+class EvilArray(Evil):
+    """An array by protocol."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array(self._give(), dtype)
+
+
+class EvilPath(Evil):
+    """A path by protocol."""
+
+    def __fspath__(self) -> str:
+        return self._give()
+
+
+class EvilText(str):
+    """A str that acts when it is hashed or compared."""
+
+    room: Room
+
+    def __hash__(self) -> int:
+        self.room.act()
+        return str.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        self.room.act()
+        return str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __str__(self) -> str:
+        self.room.act()
+        return str.__str__(self)
+
+
+class EvilDict(dict[Any, Any]):
+    """A dict that acts when it is read by its methods."""
+
+    room: Room
+
+    def __getitem__(self, key: Any) -> Any:
+        self.room.act()
+        return dict.__getitem__(self, key)
+
+    def keys(self) -> Any:
+        self.room.act()
+        return dict.keys(self)
+
+    def items(self) -> Any:
+        self.room.act()
+        return dict.items(self)
+
+    def __iter__(self) -> Any:
+        for key in dict.__iter__(self):
+            self.room.act()
+            yield key
+
+
+def evil(random: Random, value: Any, room: Room) -> Any:
+    """Wrap a value that would be accepted."""
+    if isinstance(value, str):
+        text = EvilText(value)
+        text.room = room
+        return text if random.random() < 0.5 else EvilPath(value, room)
+    if isinstance(value, dict):
+        if random.random() < 0.5:
+            made = EvilDict(value)
+            made.room = room
+            return made
+        return {k: evil(random, v, room) if random.random() < 0.4 else v for k, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        if isinstance(value, list | tuple) and random.random() < 0.4:
+            return [evil(random, v, room) if random.random() < 0.4 else v for v in value]
+        return EvilArray(value, room)
+    return (EvilArray if random.random() < 0.3 else Evil)(value, room)

@@ -1,0 +1,82 @@
+"""What holds of a network after every call, whatever the call was given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Broken(AssertionError):
+    """A network that a call has left, or a file has made, is not consistent."""
+
+
+def need(condition: Any, text: str) -> None:
+    """Raise Broken with a text unless a condition holds."""
+    if not condition:
+        raise Broken(text)
+
+
+def check(net: Any, predict: bool = True, moments: bool = True, weights: bool = True) -> None:
+    """Raise Broken if a network of the core is inconsistent; `net` is not changed.
+
+    Args:
+        net: the network.
+        predict: try a prediction.
+        moments: look at the optimizer's arrays too.
+        weights: they must be finite; those of a file need not be, what was saved is loaded.
+    """
+    facts = net.describe()
+    axes = {axis["name"]: axis for axis in facts["axes"]}
+    for name, axis in axes.items():
+        birth = axis["birth"]
+        need(len(birth) == axis["n"] >= 0, f"axis {name}: n {axis['n']}, {len(birth)} ids")
+        need(axis["n"] <= axis["born"], f"axis {name}: {axis['n']} of {axis['born']} born")
+        need((np.diff(birth) > 0).all(), f"axis {name}: ids not ascending: {birth}")
+        need(
+            not len(birth) or (birth[0] >= 0 and (birth[-1] < axis["born"] or axis.get("next"))),
+            f"axis {name}: ids out of range: {birth}",
+        )
+        need(0 <= axis["alive"] <= axis["n"], f"axis {name}: {axis['alive']} alive of {axis['n']}")
+    for tensor in facts["tensors"]:
+        _check_tensor(net, tensor, axes, moments, weights)
+    for row in facts["populations"]:
+        alive = net.array(f"{row['layer']}.alive")
+        living = int((alive > 0).sum())
+        need(row["alive"] == living, f"{row['layer']}: alive {row['alive']}, flags say {living}")
+        mass = net.array(f"{row['layer']}.mass")
+        need(not mass[alive == 0].any(), f"{row['layer']}: a mass of an extinct population")
+    need(net.step >= 0 and net.generation >= 0, f"step {net.step}, generation {net.generation}")
+    for name in ("flops", "parameters", "founding_flops", "founding_parameters", "nbytes"):
+        value = getattr(net, name)
+        need(np.isfinite(value) and value >= 0, f"{name} is {value}")
+    need(net.parameters <= net.founding_parameters, "more parameters than at birth")
+    for name, value in zip(("shift", "scale"), net.input_scaling, strict=True):
+        need(np.isfinite(value).all(), f"input {name} is not finite")
+    embedded = any(layer["kind"] == "embedding" for layer in facts["layers"])
+    if predict and not embedded:  # which takes codes, and input may be scaled
+        x = np.zeros((2, *net.spec["input"]), np.float32)
+        need(len(net.predict(x)) == 2, "predict gives another number of rows")
+
+
+def _check_tensor(
+    net: Any, tensor: dict[str, Any], axes: dict[str, Any], moments: bool, weights: bool
+) -> None:
+    name, role = tensor["name"], tensor["role"]
+    shape = tuple(axes[axis]["n"] for axis in tensor["axes"])
+    kinds = ("value", "first", "second") if moments else ("value",)
+    for of in kinds:
+        array = net.array(name, of)
+        need(array.shape == shape, f"{name} {of}: shape {array.shape}, its axes say {shape}")
+        finite = weights or of != "value" or role not in ("decayed", "free")
+        need(not finite or np.isfinite(array).all(), f"{name} {of}: not finite")
+    value = net.array(name)
+    last = name.rpartition(".")[2]
+    if role == "evolved":
+        need((value >= 0).all(), f"{name}: a negative mass: {np.min(value, initial=0)}")
+    if last == "alive":
+        need(((value == 0) | (value == 1)).all(), f"{name}: neither 0 nor 1")
+    if last == "variance":
+        need((value >= 0).all(), f"{name}: a negative variance: {np.min(value, initial=0)}")
+    if moments:
+        need((net.array(name, "second") >= 0).all(), f"{name}: a negative second moment")

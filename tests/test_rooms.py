@@ -1,0 +1,114 @@
+"""The rooms of the package: which may import which, and no circles among files.
+
+A file imports files of its own floor or lower ones, also for types only. Imports inside functions
+are for optional libraries and for public names that a bridge loads when asked. docs/architecture.md
+gives the reasons.
+"""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "evoprune"
+
+FLOORS = {
+    "common": 1,
+    "core": 1,
+    "data": 2,
+    "selection": 2,
+    "nets": 3,
+    "records": 4,
+    "training": 5,
+    "plot": 5,
+    "bridges": 6,
+    "shell": 7,
+    "datasets": 8,  # public faces
+    "__init__": 8,
+    "__main__": 8,
+}
+# Names of the package that rooms below may load when called: they would close a circle otherwise.
+LATE = {"plot"}
+FILES = sorted(p for p in PACKAGE.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """Modules of the package that a file imports, and whether inside a function."""
+    tree = ast.parse(path.read_text())
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    found = []
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in full]
+        found += [(n, id(node) in inside) for n in names if n.split(".")[0] == "evoprune"]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_a_file_imports_its_own_floor_or_lower_ones(path):
+    mine = room_of(module_of(path))
+    assert mine in FLOORS, f"{mine} has no floor: name it in FLOORS of {__file__}"
+    for module, inside in imports_of(path):
+        other = room_of(module)
+        if mine in ("bridges", "shell") and module == "evoprune":
+            continue  # they use the public face
+        if inside and other in LATE:
+            continue
+        assert FLOORS[other] <= FLOORS[mine], f"{module_of(path)} looks up to {module}"
+
+
+def test_files_import_each_other_without_circles():
+    graph = {
+        module: {name for name, inside in imports_of(path) if not inside and name in MODULES}
+        for module, path in MODULES.items()
+    }
+    graph["evoprune"] = set()  # the public face imports all; bridges and the shell import it
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_nothing_of_the_package_is_imported_inside_a_function(path):
+    inside = [name for name, late in imports_of(path) if late and room_of(name) not in LATE]
+    assert not inside, f"{module_of(path)} imports {inside} when called"
+
+
+def test_no_private_file_stands_beside_a_public_one_of_its_name():
+    for path in FILES:
+        twin = path.with_name(path.name.removeprefix("_"))
+        assert not (path.name.startswith("_") and path.name[1] != "_" and twin.exists()), path
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "bridges" in p.parts], ids=lambda p: p.name)
+def test_a_bridge_uses_the_public_face_only(path):
+    own = room_of(module_of(path))
+    for module, _ in imports_of(path):
+        assert module == "evoprune" or room_of(module) == own, f"{path.name} imports {module}"
