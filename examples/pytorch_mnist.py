@@ -7,8 +7,8 @@ from torch import nn
 import evoprune as ep
 
 train, test = ep.datasets.mnist()
-x, u = (torch.from_numpy(np.asarray(part.x)).float() / 255 for part in (train, test))
-y, v = (torch.from_numpy(np.asarray(part.y)).long() for part in (train, test))
+x, u = (torch.from_numpy(np.array(part.x)).float() / 255 for part in (train, test))
+y, v = (torch.from_numpy(np.array(part.y)).long() for part in (train, test))
 model = nn.Sequential(
     nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10)
 )

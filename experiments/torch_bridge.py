@@ -178,7 +178,7 @@ def data(quick: bool) -> tuple[Any, Any]:
 
 def tensors(part: Any, images: bool) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.from_numpy(part.scaled()).reshape((-1, 1, 28, 28) if images else (-1, 784))
-    return x, torch.from_numpy(np.asarray(part.y, np.int64))
+    return x, torch.from_numpy(np.array(part.y, np.int64))
 
 
 def accuracy(seeds: int, quick: bool) -> None:
