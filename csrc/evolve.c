@@ -4,6 +4,7 @@
 #include "compact.h"
 #include "signals.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -207,6 +208,16 @@ void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *grou
     }
 }
 
+/* True if every living population has a finite fitness: of a NaN, masses would be NaN for ever. */
+static bool all_finite(const ep_group *group) {
+    for (int64_t k = 0; k < group->n; k++) {
+        if (group->alive[k] > 0 && !isfinite(group->raw[k])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, ep_real *scratch,
                ep_chronicle *chronicle, ep_error *error) {
     ep_generation *g = e->generation;
@@ -218,6 +229,10 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
             return false;
         }
         e->group[i].raw = raw;
+        if (!all_finite(&e->group[i])) {
+            return ep_fail(error, EP_DIVERGED, "the fitness of '%s' is not finite; no mass changed",
+                           net->layers[net->populations[i].layer].name);
+        }
     }
     e->net = net;
     e->scratch = scratch;

@@ -175,3 +175,17 @@ def test_a_batch_of_one_value_is_left_out_of_what_is_tracked(core):
         assert np.allclose(net.array("norm.mean"), mean, rtol=1e-4)
         assert np.allclose(net.array("norm.variance"), variance, rtol=1e-4)
     assert (net.least_rows, runs.network(core).least_rows) == (2, 1)
+
+
+@pytest.mark.parametrize("law", CORE32.catalogue()["dynamics"])
+def test_a_generation_of_a_fitness_that_is_no_number_changes_no_mass(law):
+    x, y = runs.data()
+    net = runs.network(selection={"dynamics": law})
+    before = runs.state(net)
+    x[0, 0] = np.nan
+    net.forward(x, training=True)
+    net.backward(y)
+    net.gradient()
+    with pytest.raises(CORE32.Diverged, match="fitness of 'h0' is not finite; no mass changed"):
+        net.evolve(1.5)
+    assert runs.same(before, runs.state(net))

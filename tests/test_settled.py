@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 import scripts
 
+import evoprune as ep
+
 PROGRAM = """
     import gc
     import numpy as np
     import runs
+
+    import evoprune as ep
 
     class Changing:
         '''A number that empties the list it stands in when it is read.'''
@@ -41,6 +45,9 @@ PROGRAM = """
         assert one == net.evaluate(x, y, rows=rows)
         got = net.predict([changing(row) for row in x.tolist()])
         assert np.array_equal(got, net.predict(x)), n
+        data = ep.datasets.arrays([changing(row) for row in x.tolist()], changing(y.tolist()))
+        assert np.array_equal(data.x, x) and np.array_equal(data.y, y)
+        assert np.array_equal(data.subset(changing(rows)).batch()[0], x[:n])
         net.kill("h0", changing(range(min(n, 20))))
         assert net.array("h0.alive").sum() == 24 - min(n, 20)
     print("done")
@@ -60,5 +67,8 @@ def test_a_list_without_end_is_refused(make, what):
     deep: list = []
     for _ in range(make):
         deep = [deep]
+    given = endless if make == 1 else deep
     with pytest.raises(ValueError, match=f"x: expected an array, got a list that .*{what}"):
-        runs.network().predict(endless if make == 1 else deep)
+        runs.network().predict(given)
+    with pytest.raises(ValueError, match="x: expected an array, got a list that holds itself or"):
+        ep.datasets.arrays(given, [1])

@@ -258,7 +258,7 @@ static PyObject *price(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure", NULL};
     ep_community *self = (ep_community *)object;
     double pressure;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d:price", names, &pressure) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&:price", names, ep_convert_real, &pressure) ||
         !ep_community_enter(self)) {
         return NULL;
     }

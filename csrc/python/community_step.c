@@ -177,9 +177,10 @@ static PyObject *step(PyObject *object, PyObject *args, PyObject *kwargs) {
     for (int i = 0; i < EP_COUNT(objects); i++) {
         objects[i] = Py_None;
     }
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "dd|OOOOOOOOd:step", names, &pressure, &strength,
-                                     &objects[0], &objects[1], &objects[2], &objects[3],
-                                     &objects[4], &objects[5], &objects[6], &objects[7],
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&|OOOOOOOOO&:step", names, ep_convert_real,
+                                     &pressure, ep_convert_real, &strength, &objects[0],
+                                     &objects[1], &objects[2], &objects[3], &objects[4],
+                                     &objects[5], &objects[6], &objects[7], ep_convert_real,
                                      &s.terms)) {
         return NULL;
     }

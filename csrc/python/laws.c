@@ -281,8 +281,7 @@ static PyObject *loss_measure(PyObject *module, PyObject *args, PyObject *kwargs
         }
         scale = total > 0 ? 1 / total : 0;
     } else {
-        scale = PyFloat_AsDouble(scale_object);
-        if (scale == -1 && PyErr_Occurred()) {
+        if (!ep_convert_real(scale_object, &scale)) {
             goto done;
         }
     }
@@ -328,14 +327,14 @@ static PyObject *optimizer_step(PyObject *module, PyObject *args, PyObject *kwar
     PyObject *second_object = Py_None, *decay_object = Py_None, *result = NULL;
     PyArrayObject *value = NULL, *gradient = NULL, *first = NULL, *second = NULL;
     ep_settings config = {NULL, NULL};
-    long long step = 1;
+    Py_ssize_t step = 1;
     const npy_intp any = -1;
     ep_pace pace = {.rate = 1e-3, .scale = 1};
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOdOdL:optimizer_step", names, &name,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOO&OO&O&:optimizer_step", names, &name,
                                      &dict, &value_object, &gradient_object, &first_object,
-                                     &second_object, &pace.rate, &decay_object, &pace.scale,
-                                     &step)) {
+                                     &second_object, ep_convert_real, &pace.rate, &decay_object,
+                                     ep_convert_real, &pace.scale, ep_convert_count, &step)) {
         return NULL;
     }
     const ep_optimizer *law = ep_found(ep_catalogue_optimizer(name), "optimizer", name);
@@ -343,14 +342,13 @@ static PyObject *optimizer_step(PyObject *module, PyObject *args, PyObject *kwar
         return NULL;
     }
     if (step < 1) {
-        PyErr_Format(PyExc_ValueError, "step: expected at least 1, got %lld", step);
+        PyErr_Format(PyExc_ValueError, "step: expected at least 1, got %zd", step);
         goto done;
     }
     pace.step = step;
     pace.decay = law->decay(config.at);
     if (decay_object != Py_None) {
-        pace.decay = PyFloat_AsDouble(decay_object);
-        if (pace.decay == -1 && PyErr_Occurred()) {
+        if (!ep_convert_real(decay_object, &pace.decay)) {
             goto done;
         }
     }

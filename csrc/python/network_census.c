@@ -86,7 +86,8 @@ static PyObject *census(PyObject *object, PyObject *args, PyObject *kwargs) {
     ep_network *self = (ep_network *)object;
     double pressure;
     PyObject *selection = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d|O:census", names, &pressure, &selection)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&|O:census", names, ep_convert_real, &pressure,
+                                     &selection)) {
         return NULL;
     }
     ep_settings settings;

@@ -134,8 +134,14 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
     int64_t n = 1;
     bool ok = true;
     for (int i = 0; ok && i < 2; i++) {
-        PyObject *flat = PyArray_FROMANY(objects[i], NPY_FLOAT64, 0, 1,
-                                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+        PyObject *given = (PyObject *)ep_array_of(objects[i], names[i]);
+        PyObject *flat = !given ? NULL
+                                : PyArray_FROMANY(given, NPY_FLOAT64, 0, 1,
+                                                  NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST);
+        Py_XDECREF(given);
+        if (!flat && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            PyErr_Format(PyExc_ValueError, "%s: expected finite numbers", names[i]);
+        }
         arrays[i] = (PyArrayObject *)flat;
         ok = flat != NULL;
         if (ok && PyArray_NDIM(arrays[i]) == 1) {
@@ -200,8 +206,8 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     PyObject *objects[2];
     int64_t step, generation;
     double waste = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|d:restore", names, &objects[0], &objects[1],
-                                     &waste) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O&:restore", names, &objects[0], &objects[1],
+                                     ep_convert_real, &waste) ||
         !ep_whole(objects[0], "restore: step", 0, EP_COUNT_MOST, &step) ||
         !ep_whole(objects[1], "restore: generation", 0, EP_COUNT_MOST, &generation)) {
         return NULL;

@@ -21,7 +21,7 @@ static bool parse_range(PyObject *args, PyObject *kwargs, const char *format, ra
     static char *names[] = {"seed", "stream", "start", "n", NULL};
     return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, ep_convert_u64, &r->seed,
                                        ep_convert_u64, &r->stream, ep_convert_u64, &r->start,
-                                       &r->n);
+                                       ep_convert_count, &r->n);
 }
 
 PyDoc_STRVAR(random_words_doc,
@@ -31,7 +31,7 @@ PyDoc_STRVAR(random_words_doc,
 static PyObject *random_words(PyObject *module, PyObject *args, PyObject *kwargs) {
     range r;
     (void)module;
-    if (!parse_range(args, kwargs, "O&O&O&n:random_words", &r)) {
+    if (!parse_range(args, kwargs, "O&O&O&O&:random_words", &r)) {
         return NULL;
     }
     npy_intp shape[2] = {r.n, 4};
@@ -78,7 +78,7 @@ PyDoc_STRVAR(random_uniform_doc,
 
 static PyObject *random_uniform(PyObject *module, PyObject *args, PyObject *kwargs) {
     (void)module;
-    return fill(args, kwargs, "O&O&O&n:random_uniform", ep_random_uniform);
+    return fill(args, kwargs, "O&O&O&O&:random_uniform", ep_random_uniform);
 }
 
 PyDoc_STRVAR(random_normal_doc,
@@ -87,7 +87,7 @@ PyDoc_STRVAR(random_normal_doc,
 
 static PyObject *random_normal(PyObject *module, PyObject *args, PyObject *kwargs) {
     (void)module;
-    return fill(args, kwargs, "O&O&O&n:random_normal", ep_random_normal);
+    return fill(args, kwargs, "O&O&O&O&:random_normal", ep_random_normal);
 }
 
 PyDoc_STRVAR(random_permutation_doc,
@@ -100,9 +100,9 @@ static PyObject *random_permutation(PyObject *module, PyObject *args, PyObject *
     ep_noise noise;
     Py_ssize_t n;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&n:random_permutation", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&O&:random_permutation", names,
                                      ep_convert_u64, &noise.seed, ep_convert_u64, &noise.stream,
-                                     &n)) {
+                                     ep_convert_count, &n)) {
         return NULL;
     }
     PyArrayObject *array = ep_array_vector(n, NPY_INT64);
@@ -127,16 +127,17 @@ static PyObject *random_binomial(PyObject *module, PyObject *args, PyObject *kwa
     static char *names[] = {"seed", "stream", "size", "trials", "p", NULL};
     ep_noise noise;
     Py_ssize_t size;
-    long long trials;
+    Py_ssize_t trials;
     double p;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&nLd:random_binomial", names, ep_convert_u64,
-                                     &noise.seed, ep_convert_u64, &noise.stream, &size, &trials,
-                                     &p)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O&O&O&O&O&:random_binomial", names,
+                                     ep_convert_u64, &noise.seed, ep_convert_u64, &noise.stream,
+                                     ep_convert_count, &size, ep_convert_count, &trials,
+                                     ep_convert_real, &p)) {
         return NULL;
     }
-    if (trials < 0 || !(p >= 0 && p <= 1)) {
-        PyErr_SetString(PyExc_ValueError, "expected trials of at least 0 and p from 0 to 1");
+    if (!(p >= 0 && p <= 1)) {
+        PyErr_SetString(PyExc_ValueError, "p: expected a number from 0 to 1");
         return NULL;
     }
     PyArrayObject *array = ep_array_vector(size, NPY_INT64);

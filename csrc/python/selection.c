@@ -30,9 +30,9 @@ static PyObject *fitness_measure(PyObject *module, PyObject *args, PyObject *kwa
     ep_settings config = {NULL, NULL};
     npy_intp n = -1;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOOOd:fitness_measure", names, &name,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOOOO&:fitness_measure", names, &name,
                                      &dict, object, object + 1, object + 2, object + 3, object + 4,
-                                     object + 5, &terms)) {
+                                     object + 5, ep_convert_real, &terms)) {
         return NULL;
     }
     const ep_fitness *law = ep_found(ep_catalogue_fitness(name), "fitness", name);
@@ -88,9 +88,14 @@ static int32_t *births_from(PyObject *object, npy_intp n, int64_t *born) {
     for (npy_intp i = 0; i < n; i++) {
         most = ep_max(most, id ? id[i] : i);
     }
-    *born = *born < 0 ? most + 1 : *born;
     int32_t *birth = NULL;
     char *taken = NULL;
+    if (most >= INT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "birth: expected ids from 0 to 2^31 - 2, got %lld",
+                     (long long)most);
+        goto done;
+    }
+    *born = *born < 0 ? most + 1 : *born;
     if (most >= *born || *born > INT32_MAX) {
         PyErr_Format(PyExc_ValueError, "born: expected from %lld to 2^31 - 1, got %lld",
                      (long long)most + 1, (long long)*born);
@@ -176,11 +181,12 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
     uint64_t seed = 0, generation = 0;
     const npy_intp any = -1;
     ep_cohort cohort = {.founded = -1, .threshold = 1e-3, .strength = 1};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOOOOOddO&O&:dynamics_step", names, &name,
-                                     &dict, &mass_object, &fitness_object, &upkeep_object,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "sOOO|OOOOOOO&O&O&O&:dynamics_step", names,
+                                     &name, &dict, &mass_object, &fitness_object, &upkeep_object,
                                      &state_object, &birth_object, &born_object, &overlap_object,
-                                     &norm2_object, &cohort.threshold, &cohort.strength,
-                                     ep_convert_u64, &seed, ep_convert_u64, &generation)) {
+                                     &norm2_object, ep_convert_real, &cohort.threshold,
+                                     ep_convert_real, &cohort.strength, ep_convert_u64, &seed,
+                                     ep_convert_u64, &generation)) {
         return NULL;
     }
     const ep_dynamics *law = ep_found(ep_catalogue_dynamics(name), "dynamics", name);

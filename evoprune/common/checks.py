@@ -41,6 +41,8 @@ def number(name: str, value: Any, low: float, high: float) -> float:
         x = float(value)
     except TypeError:
         raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    except OverflowError:  # an int beyond any float
+        raise ValueError(f"{name}: expected a number from {low:g} to {high:g}") from None
     if not low <= x <= high:
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
     return x

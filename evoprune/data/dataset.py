@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evoprune.common.checks import instance, number, whole
 from evoprune.common.types import Array
-from evoprune.data.inputs import as_numbers
+from evoprune.data.inputs import as_array, as_numbers
 
 Normalizer: TypeAlias = float | NDArray[np.float64]
 
@@ -88,7 +88,8 @@ class Dataset:
             )
         if inputs.size == 0:
             raise ValueError(f"x: expected at least one number, got shape {inputs.shape}")
-        self.shape = tuple(int(n) for n in (inputs.shape[1:] if shape is None else shape))
+        sizes = inputs.shape[1:] if shape is None else shape
+        self.shape = tuple(whole("shape", n, 0, 2**63 - 1) for n in sizes)
         if inputs.ndim > 2:
             inputs = inputs.reshape(len(inputs), -1)
         self.features: int = inputs.shape[1]
@@ -260,7 +261,7 @@ def split_rows(name: str, n: Any, samples: int, seed: int) -> tuple[Array, Array
         held = whole(name, n, -(2**63), 2**63 - 1)
         if not 0 < held < samples:
             raise ValueError(f"{name}: expected to hold out 1 to {samples - 1} samples, got {n}")
-    order = np.random.default_rng(seed).permutation(samples)
+    order = np.random.default_rng(whole("seed", seed, 0, 2**63 - 1)).permutation(samples)
     return np.sort(order[held:]), np.sort(order[:held])
 
 
@@ -366,7 +367,7 @@ class Text:
 
 def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np.int64]:
     """Integers 0 to n - 1, or a mask of n, as int64; negative ones count from the end."""
-    array = np.asarray(values)
+    array = as_array(name, values)
     if array.dtype == np.bool_:
         if array.shape != (n,):
             raise ValueError(f"{name}: expected a mask of shape ({n},), got {array.shape}")

@@ -15,6 +15,8 @@ import numpy as np
 
 from evoprune.common.types import Array
 
+DEEPEST = 16  # lists in lists; no array here has as many axes
+
 __all__ = ["as_array", "as_numbers", "finite", "laid_out", "missing"]
 
 
@@ -36,6 +38,7 @@ def as_array(name: str, value: Any) -> Array:
     if hasattr(value, "toarray") and hasattr(value, "tocsr"):
         kind = type(value).__name__
         raise TypeError(f"{name}: expected a dense array, got a sparse {kind}; give .toarray()")
+    value = _settled(name, value)
     try:
         if hasattr(value, "detach") and hasattr(value, "cpu"):
             value = value.detach().cpu()  # a tensor of PyTorch
@@ -53,6 +56,22 @@ def as_array(name: str, value: Any) -> Array:
     if array.dtype == object and array.ndim == 0 and value is not None:
         raise TypeError(f"{name}: expected an array of numbers, got {type(value).__name__}")
     return array
+
+
+def _settled(name: str, value: Any, inside: tuple[int, ...] = ()) -> Any:
+    """Return `value`, lists and tuples in it copied: NumPy reads a list twice.
+
+    __index__ or __array__ of an element may change the list in between, and NumPy reads past its
+    end. The core copies what it is given in the same way.
+    """
+    if not isinstance(value, list | tuple):
+        return value
+    if id(value) in inside or len(inside) == DEEPEST:
+        raise ValueError(f"{name}: expected an array, got a list that holds itself or many others")
+    items = [*value]
+    if not any(issubclass(kind, list | tuple) for kind in set(map(type, items))):
+        return items
+    return [_settled(name, item, (*inside, id(value))) for item in items]
 
 
 def as_numbers(name: str, value: Any) -> Array:

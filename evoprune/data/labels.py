@@ -185,7 +185,7 @@ def whole_codes(name: str, array: Array, rows: Any = None) -> Array:
         return array.view(np.uint8)
     if array.dtype.kind != "f":
         return array
-    meant = array if rows is None else array[rows]
+    meant = np.atleast_1d(array if rows is None else array[rows])
     _no_missing(name, np.isnan(meant), "a missing label (nan)")
     wrong = np.argwhere((meant != np.floor(meant)) | (np.abs(meant) > 2**53))
     if len(wrong):

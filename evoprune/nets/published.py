@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from evoprune.common.archive import unpack
+from evoprune.common.errors import FileFormatError
 from evoprune.common.types import Array
+from evoprune.nets.file import check
 from evoprune.nets.network import Network
 from evoprune.nets.zoo import resnet
 
@@ -36,13 +39,24 @@ def load_resnet(source: str | PathLike[str] | Mapping[str, Any]) -> Network:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is of another kind, an array is missing, has another shape than the
+        FileFormatError: a file is broken, of another kind, or its values are not possible ones.
+        ValueError: an array is missing, has another shape than the
             depth calls for, or has no place in the network.
     """
-    arrays: Mapping[str, Any] = source if isinstance(source, Mapping) else _read(Path(source))
-    if isinstance(arrays.get("state_dict"), Mapping):
-        arrays = arrays["state_dict"]
-    return _Loader(arrays).network()
+    if not isinstance(source, Mapping):
+        arrays = _read(Path(source))
+        try:
+            return _loaded(arrays)
+        except (TypeError, ValueError) as error:
+            raise FileFormatError(str(error)) from error
+    inner = source.get("state_dict")
+    return _loaded(inner if isinstance(inner, Mapping) else source)
+
+
+def _loaded(arrays: Mapping[str, Any]) -> Network:
+    network = _Loader(arrays).network()
+    check(network)
+    return network
 
 
 def _read(path: Path) -> dict[str, Array]:
@@ -50,23 +64,25 @@ def _read(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise FileNotFoundError(f"{WHERE}: {path}: no such file")
     if path.suffix == ".safetensors":
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
 
-        return load_file(path)
+        try:
+            return load(path.read_bytes())
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise FileFormatError(f"{WHERE}: {path.name}: broken ({error})") from error
     wanted = f"{WHERE}: {path.name}: expected an .npz or .safetensors file"
     if path.suffix in _BY_TORCH:
-        raise ValueError(
+        raise FileFormatError(
             f"{wanted}, got one of PyTorch; read it by torch.load(path, weights_only=True) and "
             "give what that returns"
         )
+    if path.suffix == ".npy":
+        raise FileFormatError(f"{wanted}; write all arrays by numpy.savez(path, **arrays)")
     try:
-        found = np.load(path)
-        if isinstance(found, np.ndarray):
-            raise ValueError("got one array; write all by numpy.savez(path, **arrays)")
-        with found as arrays:
-            return dict(arrays)
-    except Exception as error:
-        raise ValueError(f"{wanted} ({error})") from error
+        return unpack(path.read_bytes())
+    except ValueError as error:
+        raise FileFormatError(f"{wanted} ({error})") from error
 
 
 class _Loader:

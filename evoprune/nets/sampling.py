@@ -59,7 +59,7 @@ def generate(
         codes.append(letters.index(letter))
     if not codes:
         raise ValueError("prompt: expected at least one character")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(whole("seed", seed, 0, 2**63 - 1))
     start = len(codes)
     window = np.zeros((1, context), np.int64)
     for _ in range(length):

@@ -226,6 +226,7 @@ def pareto(
     Raises:
         ValueError: another x or y; KeyError: a history without that column.
     """
+    instance("runs", runs, Mapping)
     if y not in ("error", "accuracy"):
         raise ValueError(f"y: expected error or accuracy, got {y!r}")
     sizes = {"macs": "multiply-adds", "parameters": "parameters", "alive": "living populations"}

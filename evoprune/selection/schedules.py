@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from evoprune.common.checks import number
+
 __all__ = ["Schedule", "ScheduleLike", "constant", "cosine", "linear", "values", "warmup"]
 
 
@@ -80,14 +82,19 @@ ScheduleLike: TypeAlias = (
 """A number, a schedule, a function of the number of steps, or the numbers themselves."""
 
 
+def _level(name: str, value: Any) -> float:
+    """Return a finite number of at least 0 as a float."""
+    return number(name, value, 0, float(np.finfo(np.float64).max))
+
+
 def constant(value: float) -> Schedule:
     """Make a schedule that stays at `value`."""
-    return Schedule("constant", float(value))
+    return Schedule("constant", _level("value", value))
 
 
 def linear(start: float, final: float = 0.0) -> Schedule:
     """Make a schedule that goes from `start` to `final` in a straight line."""
-    return Schedule("linear", float(start), float(final))
+    return Schedule("linear", _level("start", start), _level("final", final))
 
 
 def cosine(start: float, final: float = 0.0) -> Schedule:
@@ -95,7 +102,7 @@ def cosine(start: float, final: float = 0.0) -> Schedule:
 
     Loshchilov & Hutter, 2017, without restarts.
     """
-    return Schedule("cosine", float(start), float(final))
+    return Schedule("cosine", _level("start", start), _level("final", final))
 
 
 def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
@@ -129,6 +136,8 @@ def values(
     if not callable(wish) and np.ndim(wish) == 0:  # also a Fraction, or an array of no dimension
         try:
             single = float(wish)  # type: ignore[arg-type]
+        except OverflowError:  # an int beyond any float
+            single = float("inf")
         except (TypeError, ValueError):
             raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}") from None
         if not (np.isfinite(single) and single >= 0):

@@ -13,7 +13,7 @@ import numpy as np
 import evoprune as ep
 from fuzz import hostile
 from fuzz.invariants import Broken, check
-from fuzz.play import Watch, call, impatient
+from fuzz.play import INNER, Watch, call, impatient
 from fuzz.report import Fault
 from fuzz.scene import FOLDER, Scene
 
@@ -207,6 +207,8 @@ def case(seed: int, watch: Watch) -> Iterator[Fault | None]:
             owner = random.choice(["net", "net", "trainer", "trainer", *player.objects])
             where, function = _method(player, owner)
         result, fault = call(player, function, where, player.fits, seed, watch)
+        if type(result).__module__.startswith("evoprune.") and not isinstance(result, ep.Network):
+            player.objects["made"] = result
         if fault is None:
             fault = _consistent(player, where, result, seed)
         yield fault
@@ -220,6 +222,7 @@ def _method(player: Player, owner: str) -> tuple[str, Any]:
         thing = player.trainer.history
     kind = type(thing)
     names = [n for n in dir(kind) if not n.startswith("_")]
+    names = [name for name in names if f"{kind.__name__}.{name}" not in INNER]
     names += [n for n in SPECIAL if hasattr(kind, n)]
     name = player.random.choice(names)
     where = f"{kind.__name__}.{name}"

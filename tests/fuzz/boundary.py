@@ -48,39 +48,54 @@ def _argument(scene: Scene, method: str, parameter: str) -> Any:
     return scene.valid(parameter)
 
 
+def _target(scene: Scene, others: list[Any]) -> tuple[Any, str, str]:
+    """What a method is called on, its name, and how the call is shown."""
+    random = scene.random
+    if others and random.random() < 0.3:
+        owner = random.choice(others)
+        name = random.choice(methods(type(owner)))
+        return owner, name, f"{type(owner).__name__}.{name}"
+    if random.random() < 0.2:
+        name = random.choice([n for n in methods(scene.core) if callable(getattr(scene.core, n))])
+        return scene.core, name, f"core.{name}"
+    names = methods(scene.core.Network)
+    if random.random() < 0.4:
+        names = [name for name in HEAVY if name in names]
+    name = random.choice(names)
+    return scene.net, name, f"Network.{name}"
+
+
 def case(seed: int, watch: Watch) -> Iterator[Fault | None]:
     """Play one case: None for each call that went well, then perhaps a fault."""
     random = Random(seed)
     watch(seed, "a network is made")
     scene = Scene(random)
-    of_network = methods(scene.core.Network)
-    of_module = [n for n in methods(scene.core) if callable(getattr(scene.core, n))]
+    others: list[Any] = []  # objects of further classes of the core
     for _ in range(CALLS):
-        on_network = random.random() < 0.8
-        name = random.choice(of_network if on_network else of_module)
-        if on_network and random.random() < 0.4:
-            name = random.choice([n for n in HEAVY if n in of_network])
+        owner, name, where = _target(scene, others)
         if name in ("fail_after", "Diverged"):
             continue
-        yield from _one(scene, on_network, name, seed, watch)
+        result, fault = _one(scene, owner, name, where, seed, watch)
+        if isinstance(result, scene.core.Network):
+            check(result)
+        elif type(result).__module__ == scene.core.__name__:
+            others.append(result)
+        yield fault
 
 
 def _one(
-    scene: Scene, on_network: bool, name: str, seed: int, watch: Watch
-) -> Iterator[Fault | None]:
-    owner = scene.net if on_network else scene.core
-    if on_network and not callable(getattr(scene.core.Network, name)):
-        function, where = lambda: getattr(owner, name), f"Network.{name}"
+    scene: Scene, owner: Any, name: str, where: str, seed: int, watch: Watch
+) -> tuple[Any, Fault | None]:
+    if owner is scene.core or callable(getattr(type(owner), name)):
+        function = getattr(owner, name)
     else:
-        function, where = getattr(owner, name), ("Network." if on_network else "core.") + name
+        function = lambda: getattr(owner, name)  # noqa: E731 - read as a call
     result, fault = call(
         scene, function, where, lambda parameter: _argument(scene, name, parameter), seed, watch
     )
-    if name == "Network" and result is not None:
-        check(result)
     if fault is None:
         try:
             check(scene.net, predict=scene.random.random() < 0.3)
         except Broken as error:
             fault = Fault("inconsistent", where, str(error), seed)
-    yield fault
+    return result, fault

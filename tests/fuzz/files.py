@@ -125,7 +125,7 @@ def _resnet() -> bytes:
 
 
 def _judge_network(network: ep.Network) -> None:
-    check(network.core, moments=False, weights=False)
+    check(network.core, moments=False)
     repr(network), network.summary()
     other = network.copy()
     again = FOLDER / "again.safetensors"
@@ -137,7 +137,7 @@ def _judge_network(network: ep.Network) -> None:
     with suppress(ep.Diverged):
         trainer = ep.Trainer(loaded, loss=network.loss, selection=ep.Selection(1.0))
         trainer.fit(_pair(loaded), 1, 2, progress=False)
-        check(loaded.core, moments=False, weights=False)
+        check(loaded.core, moments=False)
 
 
 def _judge_model(path: Path) -> None:
@@ -187,13 +187,13 @@ def _judge_state(path: Path) -> None:
         raise
 
     def goes_on(_: Any) -> None:
-        check(trainer.network.core, weights=False)
+        check(trainer.network.core)
         if trainer.history is not None:
             _read_history(trainer.history)
         trainer.save(FOLDER / "again.safetensors")
         with suppress(ValueError, ep.Diverged):  # no run, or one on other data
             trainer.resume(_data(), progress=False, until=3.7)
-        check(trainer.network.core, weights=False)
+        check(trainer.network.core)
 
     try:
         _accepted(goes_on, None)

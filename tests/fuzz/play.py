@@ -25,7 +25,7 @@ DOCUMENTED = re.compile(
     "another call is at work|no batch has been through|is configured yet|written over|"
     "can't start new thread"
 )
-FILES = ("path", "root", "source", "state")  # parameters that name files: OSError may come out
+FILES = ("PathLike", "path", "root", "state")  # parameters that name files: OSError may come out
 # What a trainer calls with objects of its own, and does not check again.
 INNER = {
     f"{owner}.{name}"
@@ -33,6 +33,7 @@ INNER = {
         "History": ("add_deaths", "add_epoch", "add_steps", "record", "last", "fill", "means"),
         "Budget": ("first", "move", "reached", "size", "steer", "target"),
         "Selection": ("why_nobody_dies", "stands_still"),
+        "Network": ("score", "form"),
     }.items()
     for name in names
 }
@@ -166,7 +167,8 @@ def may(error: BaseException, where: str, opens_files: bool) -> bool:
     """True if an error of this type may come out of a call."""
     if isinstance(error, ALLOWED) or type(error).__name__ == "Diverged":
         return True
-    if where in INNER:
+    method = where.rpartition(".")[2]
+    if where in INNER or method == "build" or method.startswith("on_"):
         return isinstance(error, AttributeError | IndexError)
     if isinstance(error, IndexError) and where.endswith("__getitem__"):
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -81,7 +82,8 @@ class Scene:
                 spec["layers"][-1]["config"] = {}
             return spec
         kind, i = random.choice(cases.CASES)
-        return cases.spec(self.core, kind, cases.layers.CASES[kind][i], random.random() < 0.8)
+        spec = cases.spec(self.core, kind, cases.layers.CASES[kind][i], random.random() < 0.8)
+        return deepcopy(spec)  # evil objects may change it
 
     # ---- arguments that fit --------------------------------------------------------------------
 

@@ -138,7 +138,14 @@ def trained(
     ep.set_threads(threads)
     run = trainer(network)
     history = run.fit(
-        data, epochs=epochs, batch_size=batch, shuffle=True, augment=None, progress=False, until=stop, record_every=7
+        data,
+        epochs=epochs,
+        batch_size=batch,
+        shuffle=True,
+        augment=None,
+        progress=False,
+        until=stop,
+        record_every=7,
     )
     if stop is not None:
         again = trainer(network)
