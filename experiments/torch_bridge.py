@@ -128,7 +128,7 @@ def by_core(name: str, seed: int, quick: bool) -> dict[str, Any]:
         net, optimizer=ep.AdamW(rate, weight_decay=0.5), selection=selection(lifespan)
     )
     begin = time.process_time()
-    trainer.fit(train, 1 if quick else epochs, BATCH, progress=False)
+    trainer.fit(train, epochs=1 if quick else epochs, batch_size=BATCH, progress=False)
     return {
         "accuracy": net.evaluate(test).accuracy,
         "alive": list(net.alive.values()),
@@ -179,10 +179,8 @@ def data(quick: bool) -> tuple[Any, Any]:
 
 
 def tensors(part: Any, images: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = slice(None) if part.rows is None else part.rows
-    x = torch.from_numpy((np.asarray(part.x[rows], np.float32) - part.shift) * part.scale)
-    x = x.float().reshape((-1, 1, 28, 28) if images else (-1, 784))
-    return x, torch.from_numpy(np.asarray(part.y[rows], np.int64))
+    x = torch.from_numpy(part.scaled()).reshape((-1, 1, 28, 28) if images else (-1, 784))
+    return x, torch.from_numpy(np.array(part.y, np.int64))
 
 
 def accuracy(seeds: int, quick: bool) -> None:

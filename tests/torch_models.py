@@ -167,6 +167,22 @@ class Decoder(nn.Module):
         return self.head(self.n3(x))
 
 
+class Queries(nn.Module):
+    """Grouped-query attention by the argument of torch's operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.kv = nn.Linear(12, 24), nn.Linear(12, 24)
+        self.o = nn.Linear(24, 5)
+
+    def forward(self, x):
+        b, t, _ = x.shape
+        q = self.q(x).view(b, t, -1, 4).transpose(1, 2)
+        k, v = self.kv(x).view(b, t, 2, -1, 4).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        return self.o(y.transpose(1, 2).flatten(2))
+
+
 class Tied(nn.Module):
     """The table of embeddings is the weight of the output, as in GPT-2."""
 
@@ -261,6 +277,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], object], dict[str,
         {"blocks.0.qkv": 4, "blocks.0.fc1": 64, "blocks.1.qkv": 4, "blocks.1.fc1": 64},
     ),
     "decoder": (Decoder, lambda: torch.randint(0, 30, (3, 7)), {"q": 2, "gate": 24}),
+    "queries": (Queries, lambda: torch.randn(3, 5, 12), {"q": 3}),
     "tied": (Tied, lambda: torch.randint(0, 20, (3, 7)), {"fc1": 32}),
     "two inputs": (
         TwoInputs,

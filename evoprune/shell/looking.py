@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import evoprune as ep
+from evoprune.bridges.sweep import sweep_file
 from evoprune.common import table
 from evoprune.common.checks import number
 from evoprune.common.files import existing, write_whole
@@ -300,11 +301,7 @@ def export(options: argparse.Namespace) -> int:
 
 def sweep(options: argparse.Namespace) -> int:
     """Train many networks, as a file says."""
-    run: Any = getattr(ep, "sweep", None)
-    file = existing(options.file)
-    if not hasattr(run, "from_toml"):
-        raise ImportError("sweep: this version cannot read sweeps from a file")
-    print(run.from_toml(file))
+    print(sweep_file(existing(options.file), verbose=1))
     return 0
 
 

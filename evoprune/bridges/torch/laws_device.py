@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceLaws"]
 
+USUAL_THRESHOLD = 1e-3  # paces a life where the threshold is 0
+
 
 class DeviceLaws:
     """Masses and fitness of all founders on the model's device, and one generation of them.
@@ -100,7 +102,8 @@ class DeviceLaws:
         self._upkeep = upkeep = self._price(fitness, pressure, cost)
 
         law: Any = s.dynamics
-        pace = strength * (-math.log(min(max(s.threshold, 1e-30), 0.5)) / law.lifespan)
+        threshold = min(max(s.threshold or USUAL_THRESHOLD, 1e-30), 0.5)
+        pace = strength * (-math.log(threshold) / law.lifespan)
         turnover = 0.5 * fitness.abs() + 0.5 * upkeep
         gain = 0.5 * fitness - 0.5 * upkeep
         growth = torch.where(turnover > 0, gain / turnover.clamp_min(1e-300), 0.0)

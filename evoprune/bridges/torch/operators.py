@@ -192,10 +192,11 @@ def attention(t: Tracer, call: Call) -> None:
         fix(dims[-1], f"{call.why}: queries meet keys")
     same(dims_q[-1], dims_k[-1], call.why)
     for d in range(q.ndim - 2):
-        if q.shape[d] != k.shape[d]:
-            raise ValueError("queries and keys with different heads")
-        same(dims_q[d], dims_k[d], call.why)
-        same(dims_q[d], dims_v[d], call.why)
+        shared: Dim = []
+        if q.shape[d] != k.shape[d]:  # several heads of queries have one of keys
+            shared = [Axis(q.shape[d] // k.shape[d], f"{call.why}: queries that share keys")]
+        same(dims_q[d], [*dims_k[d], *shared], call.why)
+        same(dims_k[d], dims_v[d], call.why)
     fix(dims_k[-2], f"{call.why}: softmax over keys")
     same(dims_k[-2], dims_v[-2], call.why)
     for mask in call.ins[3:]:

@@ -1,0 +1,146 @@
+"""Models of torchvision, timm and transformers: found, verified, removed without a change.
+
+For an environment that has these libraries (`pip install torchvision timm transformers`); the
+models are built with random weights, nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import evoprune as ep  # noqa: E402
+import evoprune.torch as ept  # noqa: E402
+from evoprune.bridges.torch.trace import evaluating, outputs, run  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.zoo, pytest.mark.filterwarnings("ignore")]
+
+# library's name: populations that are found at least
+TORCHVISION = {
+    "resnet18": 12, "resnet50": 37, "vgg11": 10, "alexnet": 7, "densenet121": 120,
+    "squeezenet1_0": 25, "mobilenet_v2": 25, "mobilenet_v3_small": 27, "efficientnet_b0": 40,
+    "regnet_y_400mf": 37, "resnext50_32x4d": 21, "shufflenet_v2_x1_0": 18, "googlenet": 57,
+    "inception_v3": 94, "convnext_tiny": 18, "mnasnet0_5": 25, "vit_b_32": 24, "swin_t": 12,
+}  # fmt: skip
+TIMM = {
+    "hrnet_w18_small": 45, "ghostnet_100": 31, "mobilevit_s": 41, "botnet26t_256": 23,
+    "repvgg_a0": 5, "mixer_s32_224": 16, "deit_tiny_patch16_224": 24, "levit_128s": 17,
+    "vit_tiny_patch16_224": 24, "skresnet18": 20, "dla34": 25, "convmixer_768_32": 33,
+    "tf_efficientnetv2_b0": 20, "cspresnet50": 10, "fbnetc_100": 10, "selecsls42b": 10,
+    "rexnet_100": 10, "poolformer_s12": 10, "edgenext_xx_small": 5, "visformer_tiny": 5,
+    "pit_ti_224": 10, "cait_xxs24_224": 10, "xcit_nano_12_p16_224": 5, "gmlp_s16_224": 10,
+}  # fmt: skip
+
+
+# Without a ceiling of 1, masses that grow in dozens of layers at once overflow.
+LIFE = ep.Malthusian(lifespan=2, ceiling=1)
+
+
+@ep.fitness
+def half(signals):
+    """Every second population of a layer is worth nothing."""
+    return (np.arange(len(signals["mass"])) % 2).astype(float)
+
+
+def removed_without_a_change(model, example, least):
+    """Select for some steps, remove the extinct, compare outputs in float64."""
+    found = ept.inspect(model, example)
+    assert len(found.born) >= least, found
+    model = model.double()
+    example = _double(example)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-4)
+    selection = ep.Selection(1.5, dynamics=LIFE, min_age=1, removal="never", fitness=half)
+    evolution = ept.Evolution(model, optimizer, example, selection)
+    for _ in range(4):
+        optimizer.zero_grad()
+        sum(t.square().mean() for t in _real(run(model, example))).backward()
+        optimizer.step()
+    assert sum(evolution.alive.values()) < sum(evolution.born.values())
+    with torch.no_grad(), evaluating(model):
+        before = torch.cat([t.reshape(-1) for t in _real(run(model, example))])
+        evolution.compact()
+        after = torch.cat([t.reshape(-1) for t in _real(run(model, example))])
+    assert evolution.parameters == sum(p.numel() for p in model.parameters())
+    assert before.isfinite().all()
+    assert float((after - before).abs().max()) <= 1e-5 * float(before.abs().max())
+
+
+def _double(example):
+    if isinstance(example, dict):
+        return {key: _double(value) for key, value in example.items()}
+    return example.double() if example.is_floating_point() else example
+
+
+def _real(result):
+    return [t for t in outputs(result) if t.is_floating_point()]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision(name):
+    models = pytest.importorskip("torchvision.models")
+    size = 299 if name == "inception_v3" else 224 if name in ("vit_b_32", "swin_t") else 96
+    removed_without_a_change(
+        getattr(models, name)(), torch.randn(2, 3, size, size), TORCHVISION[name]
+    )
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timm(name):
+    timm = pytest.importorskip("timm")
+    model = timm.create_model(name, pretrained=False)
+    size = model.default_cfg.get("input_size", (3, 224, 224))
+    removed_without_a_change(model, torch.randn(2, *size), TIMM[name])
+
+
+SMALL = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def _bert(t):
+    config = t.BertConfig(**SMALL, intermediate_size=64, max_position_embeddings=32)
+    return t.BertForSequenceClassification(config), 4
+
+
+def _distilbert(t):
+    config = t.DistilBertConfig(vocab_size=100, n_layers=2, n_heads=4, dim=32, hidden_dim=64)
+    return t.DistilBertForSequenceClassification(config), 4
+
+
+def _gpt2(t):
+    return t.GPT2LMHeadModel(t.GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=4)), 2
+
+
+def _llama(t):
+    config = t.LlamaConfig(**SMALL, intermediate_size=64, num_key_value_heads=2)
+    return t.LlamaForCausalLM(config), 4
+
+
+def _t5(t):
+    config = t.T5Config(
+        vocab_size=100, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    return t.T5ForConditionalGeneration(config), 4
+
+
+def _vit(t):
+    shape = {key: value for key, value in SMALL.items() if key != "vocab_size"}
+    config = t.ViTConfig(**shape, intermediate_size=64, image_size=32, patch_size=8)
+    return t.ViTForImageClassification(config), 4
+
+
+@pytest.mark.parametrize("make", [_bert, _distilbert, _gpt2, _llama, _t5, _vit])
+def test_transformers(make):
+    model, least = make(pytest.importorskip("transformers"))
+    example = {"input_ids": torch.randint(0, 100, (2, 9))}
+    if make is _vit:
+        example = {"pixel_values": torch.randn(2, 3, 32, 32)}
+    if make is _t5:
+        example["decoder_input_ids"] = torch.randint(0, 100, (2, 5))
+    removed_without_a_change(model, example, least)
