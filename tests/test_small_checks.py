@@ -144,3 +144,22 @@ def test_data_is_as_it_was_after_a_refusal():
     with pytest.raises(TypeError, match="callbacks"):
         fit(trainer, data(), callbacks=[object()])
     assert trainer.history is None
+
+
+@pytest.mark.parametrize("mass", [0.0, -1.0, float("nan")])
+def test_a_mass_set_by_hand_that_no_law_could_move_is_refused(mass):
+    net = ep.mlp(5, 8, 2)
+    net.kill("populations1", [0])
+    net["populations1.mass"][2] = mass
+    x = np.random.default_rng(0).normal(size=(40, 5))
+    trainer = ep.Trainer(net)
+    with pytest.raises(ValueError, match=r"populations1\.mass: .* birth id 2; net\.kill"):
+        trainer.fit(x, (x[:, 0] > 0).astype(int), epochs=1, progress=False)
+    assert net.step == 0
+
+
+def test_a_file_with_a_fitness_that_overflows_is_refused(tmp_path):
+    net = ep.mlp(5, 8, 2)
+    net["populations1.fitness"][1] = 3e38
+    with pytest.raises(ValueError, match=r"populations1\.fitness: expected fitness of at most"):
+        net.save(tmp_path / "net.safetensors")

@@ -30,6 +30,7 @@ __all__ = ["check", "from_bytes", "load", "parts_from_bytes", "read", "save", "t
 
 FORMAT, VERSION = "evoprune network", 1
 MOMENTS = ("first", "second")
+MOST_FITNESS = 1e30  # the correction of its memory multiplies it by up to 1e7
 EXTRA = "extra:"  # before the names of arrays that are not the network's
 MOST = 2**53  # of steps and generations
 SMALL = 1 << 20  # elements that are believed whatever the size of the file
@@ -232,6 +233,8 @@ def check(network: Network) -> None:
             raise ValueError(f"{name}: expected second moments of at least 0")
         if (role == "evolved" or (role == "tracked" and part == "variance")) and (array < 0).any():
             raise ValueError(f"{name}: expected numbers of at least 0")
+        if role == "tracked" and part == "fitness" and (np.abs(array) > MOST_FITNESS).any():
+            raise ValueError(f"{name}: expected fitness of at most {MOST_FITNESS:g}")
         if role == "tracked" and part == "alive":
             if not ((array == 0) | (array == 1)).all():
                 raise ValueError(f"{name}: expected 0 or 1 for each population")

@@ -14,7 +14,7 @@ from evoprune.data.table import Table, Understood
 from evoprune.nets.network import Network
 from evoprune.training.feed import ArrayFeed, Feed
 
-__all__ = ["augment_of", "former_places", "split", "take_over"]
+__all__ = ["augment_of", "check_masses", "former_places", "split", "take_over"]
 
 
 def former_places(
@@ -96,3 +96,21 @@ def take_over(network: Network, data: Understood) -> None:
     several = data.classes is not None and outputs > 1
     network.classes = data.classes[:outputs] if several and data.classes else data.classes
     network.output_scaling = data.target_scaling
+
+
+def check_masses(network: Network) -> None:
+    """Check that living populations have a mass: a law multiplies it and could not move 0.
+
+    Raises:
+        ValueError: one has none, or a negative one; it is named.
+    """
+    for layer in network.born:
+        alive = network[f"{layer}.alive"] > 0
+        wrong = np.flatnonzero(alive & ~(network[f"{layer}.mass"] > 0))
+        if len(wrong):
+            birth = int(network.births(layer)[alive[: wrong[0]].sum()])
+            mass = network[f"{layer}.mass"][wrong[0]]
+            raise ValueError(
+                f"{layer}.mass: expected masses above 0, got {mass:g} "
+                f"for birth id {birth}; net.kill({layer!r}, [{birth}]) makes it extinct"
+            )

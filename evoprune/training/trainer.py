@@ -30,7 +30,14 @@ from evoprune.records.history import History
 from evoprune.selection.budget import MARKS, Budget
 from evoprune.selection.laws import AdamW, Loss, Optimizer, PythonLoss
 from evoprune.selection.settings import Selection
-from evoprune.training.arguments import augment_of, former_places, limit_of, split, take_over
+from evoprune.training.arguments import (
+    augment_of,
+    check_masses,
+    former_places,
+    limit_of,
+    split,
+    take_over,
+)
 from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import ArrayFeed, Data, Feed, Schedules, feed_of
 from evoprune.training.live import Live
@@ -337,6 +344,7 @@ class Trainer:
             feed.weights = weights
         if self._metrics and validation is None and held_out is None:
             raise ValueError("metrics: expected validation data to compute them on, got none")
+        check_masses(self.network)
         feed.check(self.network)
         taken = feed.data
         values = not self.loss.facts["judges"]
