@@ -26,7 +26,7 @@ def trained(train: Any, epochs: int, seed: int, pressure: float | None) -> tuple
 
     net = ep.mlp(*WIDTHS, seed=seed)
     selection = None if pressure is None else ep.Selection(pressure=pressure)
-    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
+    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, weight_decay=DECAY), selection=selection)
     begin = time.perf_counter()
     trainer.fit(train, epochs=epochs, batch_size=BATCH, progress=False)
     return net, time.perf_counter() - begin
@@ -37,7 +37,7 @@ def facts(net: Any, test: Any) -> dict[str, Any]:
     return {
         "accuracy": net.evaluate(test).accuracy,
         "alive": list(net.alive.values()),
-        "macs": net.flops,
+        "macs": net.macs,
         "parameters": net.parameters,
     }
 

@@ -85,7 +85,9 @@ class Runs:
         import evoprune as ep
 
         net = ep.mlp(*WIDTHS, seed=0)
-        trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=ep.Selection())
+        trainer = ep.Trainer(
+            net, optimizer=ep.AdamW(RATE, weight_decay=DECAY), selection=ep.Selection()
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ep.NothingCanDie)  # one epoch, with --quick
             return trainer.fit(self.train, epochs=self.epochs, batch_size=BATCH, **settings)
@@ -248,7 +250,7 @@ def pictures(quick: bool) -> dict[str, Callable[[], Any]]:
     epochs = 2 if quick else 20
     selection = ep.Selection(dynamics=ep.Malthusian(lifespan=300 if quick else 700))
     net = ep.mlp(*WIDTHS)
-    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
+    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, weight_decay=DECAY), selection=selection)
     history = trainer.fit(
         train, epochs=epochs, batch_size=BATCH, validation_data=test, progress=False
     )

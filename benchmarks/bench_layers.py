@@ -256,7 +256,7 @@ def measure(arena: Arena, name: str, case: Case, share: float, threads: int) -> 
         "batch": case.batch,
         "threads": threads,
         "alive": net.alive,
-        "macs": net.flops,
+        "macs": net.macs,
         "step_macs": macs,
         "square_macs_per_s": rate,
         "ideal_ms": 1e3 * macs / rate if rate else None,

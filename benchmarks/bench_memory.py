@@ -245,7 +245,7 @@ def whole_run(epochs: int) -> dict[str, Any]:
     resident.forget()
     before = resident.resident()
     net = ep.mlp(784, 512, 256, 10)
-    trainer = ep.Trainer(net, selection=ep.Selection(), optimizer=ep.AdamW(2e-3, decay=0.5))
+    trainer = ep.Trainer(net, selection=ep.Selection(), optimizer=ep.AdamW(2e-3, weight_decay=0.5))
     founding = net.nbytes
     trainer.fit(data, epochs=epochs, batch_size=128, validation_data=test, progress=False)
     return {

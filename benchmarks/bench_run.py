@@ -29,7 +29,7 @@ def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[
 
     net = ep.mlp(*WIDTHS, seed=seed)
     selection = ep.Selection() if selected else None
-    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
+    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, weight_decay=DECAY), selection=selection)
     begin = time.perf_counter()
     history = trainer.fit(
         train, epochs=epochs, batch_size=BATCH, validation_data=test, progress=False
@@ -39,7 +39,7 @@ def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[
         "seconds": seconds,
         "accuracy": [float(a) for a in history["validation_accuracy"]],
         "alive": net.alive,
-        "macs": net.flops,
+        "macs": net.macs,
         "ms_per_step": [float(ms) for ms in history["ms_per_step"]],
     }
 

@@ -55,7 +55,7 @@ class Case:
         trainer = ep.Trainer(
             net,
             selection=ep.Selection(self.pressure, dynamics=law) if selected else None,
-            optimizer=ep.AdamW(self.rate, decay=self.decay, clip=self.clip),
+            optimizer=ep.AdamW(self.rate, weight_decay=self.decay, clip=self.clip),
         )
         begin = time.perf_counter()
         trainer.fit(
@@ -68,8 +68,8 @@ class Case:
             "accuracy": score.accuracy,
             "alive": dict(net.alive),
             "born": dict(net.born),
-            "macs": net.flops,
-            "founding_macs": net.founding_flops,
+            "macs": net.macs,
+            "founding_macs": net.founding_macs,
             "parameters": net.parameters,
             "seconds": seconds,
         }

@@ -88,7 +88,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
             out = _shared_end(of_w, layer["output"]) if layer["kind"] == "dense" else 1
             n = prod(sizes[axis] for axis in of_w[len(of_w) - out :])
             k = prod(sizes[axis] for axis in of_w[: len(of_w) - out])
-            m = batch * round(layer["flops"] / (k * n))
+            m = batch * round(layer["macs"] / (k * n))
             stage = _linear(m, n, k, 1, learned[source])
             if layer["kind"] == "dense":
                 dense.setdefault((source, m, n, k), []).append(name)
@@ -96,7 +96,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
                 c = sizes[of_w[-2]]  # as many windows over dy give dx: a convolution turned round
                 stage.back.append([Work(m, c, k // c * n, cut="m")])
             found.append(stage)
-    places = [layer["name"] for layer in facts["layers"] if layer["flops"]]
+    places = [layer["name"] for layer in facts["layers"] if layer["macs"]]
     for (source, m, n, k), names in dense.items():
         if len(names) > 1:  # the first stands for all, the others for nothing
             at = [places.index(name) for name in names]
@@ -104,7 +104,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
             for other in at[1:]:
                 found[other] = Stage([[]], [[]], [[]])
     macs = sum(work.macs for stage in found for work in stage.forward[0])
-    assert macs == round(net.flops * batch), (macs, net.flops * batch)
+    assert macs == round(net.macs * batch), (macs, net.macs * batch)
     return found
 
 

@@ -55,13 +55,13 @@ static double parameters_of(const ep_net *net, const ep_axis *axes) {
 /* d cost / d n of one layer's populations at the living shape, over the founding cost. */
 static double share_of(ep_census *census, const ep_net *net, int i, ep_upkeep unit) {
     bool macs = unit == EP_UPKEEP_MACS;
-    double founding = macs ? net->founding_flops : (double)net->founding_parameters;
+    double founding = macs ? net->founding_macs : (double)net->founding_parameters;
     ep_axis *axis = &census->axes[net->populations[i].axis];
     if (axis->n <= 0 || !(founding > 0)) {
         return 0;
     }
     axis->n--;
-    double less = macs ? ep_net_flops(net, census->axes) : parameters_of(net, census->axes);
+    double less = macs ? ep_net_macs(net, census->axes) : parameters_of(net, census->axes);
     axis->n++;
     return ((macs ? census->macs : census->parameters) - less) / founding;
 }
@@ -70,7 +70,7 @@ void ep_census_take(ep_census *census, const ep_net *net, ep_upkeep upkeep) {
     if (!ep_census_count(census, net)) {
         return;
     }
-    census->macs = ep_net_flops(net, census->axes);
+    census->macs = ep_net_macs(net, census->axes);
     census->parameters = parameters_of(net, census->axes);
     int64_t founded = 0;
     for (int i = 0; i < net->n_populations; i++) {

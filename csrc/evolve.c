@@ -272,7 +272,7 @@ bool ep_evolve_compact(ep_net *net, ep_evolution *e, ep_chronicle *chronicle, ep
     if (present == e->census.living || settings->removal == EP_REMOVE_NEVER) {
         return true;
     }
-    double macs = ep_net_flops(net, net->axes);
+    double macs = ep_net_macs(net, net->axes);
     net->waste += macs > 0 ? 1 - e->census.macs / macs : 1;
     if (settings->removal == EP_REMOVE_AUTO && net->waste < purchase) {
         return true;

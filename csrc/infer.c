@@ -11,7 +11,7 @@
 typedef struct {
     const ep_net *net;
     const ep_regime *regime;
-    const ep_table *x, *y;
+    const ep_table *x, *y, *w;
     ep_intake intake;
     ep_real *out;
     const ep_real *input; /* the rows of x, where they can be read where they lie */
@@ -19,7 +19,7 @@ typedef struct {
     ep_targets of;
     ep_tally *tallies; /* one a block; NULL without targets */
     char *targets; /* room for one block a worker */
-    ep_real *losses;
+    ep_real *losses, *weights; /* weights: NULL where all are 1 */
     atomic_llong next;
 } sweep;
 
@@ -36,11 +36,19 @@ static void score(sweep *s, const ep_pass *pass, int part, int64_t row, int64_t 
     }
     s->regime->loss->measure(s->regime->loss_config, predictions, s->of.outputs,
                              pass->x + out->at * pass->capacity, targets, 1, loss, hit, NULL);
+    const int64_t width = s->weights ? s->w->width : 1;
+    const int64_t shared = ep_max(1, s->of.positions / width); /* predictions to a weight */
+    ep_real *w = s->weights ? s->weights + part * s->rows * width : NULL;
+    if (w) {
+        ep_gather_reals(s->w, NULL, row, row + n, w);
+        ep_loss_weigh(predictions, s->of.outputs, w, shared, loss, hit, NULL);
+    }
     size_t each = s->of.positions ? s->of.bytes / (size_t)s->of.positions : 0;
     for (int64_t i = 0; i < predictions; i++) {
         t->loss += (double)loss[i];
         t->hits += (double)hit[i];
         double weight = s->regime->loss->weight(s->regime->loss_config, targets + (size_t)i * each);
+        weight *= w ? (double)w[i / shared] : 1;
         t->weight += weight;
         t->counted += weight > 0;
     }
@@ -88,15 +96,15 @@ static const ep_real *readable(const ep_net *net, const ep_table *x, const ep_in
 /* Workers for so many rows: a worker takes some 30 us to start, so it must have more than that to do. */
 static int workers_for(const ep_net *net, int64_t rows, int64_t block, int threads) {
     const double enough = 1e7; /* multiply-adds: some 80 us */
-    double work = ep_net_flops(net, net->axes) * (double)rows;
+    double work = ep_net_macs(net, net->axes) * (double)rows;
     int64_t most = ep_min((int64_t)(work / enough), (rows + block - 1) / block);
     return (int)ep_max(1, ep_min(threads, most));
 }
 
 bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_table *y,
-              const ep_intake *intake, int threads, ep_real *out, ep_tally *tally,
-              ep_error *error) {
-    sweep s = {.net = net, .regime = regime, .x = x, .y = y, .intake = *intake, .out = out};
+              const ep_table *w, const ep_intake *intake, int threads, ep_real *out,
+              ep_tally *tally, ep_error *error) {
+    sweep s = {.net = net, .regime = regime, .x = x, .y = y, .w = w, .intake = *intake, .out = out};
     s.rows = ep_net_infer_rows(net); /* what is summed block by block must not know the workers */
     int workers = workers_for(net, x->rows, y ? s.rows : EP_INFER_LEAST, threads);
     if (!y) {
@@ -117,6 +125,10 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
         s.targets = malloc(rows * s.of.bytes + 1);
         s.losses = malloc(2 * rows * (size_t)ep_max(1, s.of.positions) * sizeof *s.losses);
         ok = s.tallies && s.targets && s.losses;
+        if (w && w->at) {
+            s.weights = malloc(rows * (size_t)w->width * sizeof *s.weights);
+            ok = ok && s.weights;
+        }
     }
     if (ok) {
         ep_crew_run(workers, work, &s);
@@ -136,5 +148,6 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
     free(s.tallies);
     free(s.targets);
     free(s.losses);
+    free(s.weights);
     return ok;
 }

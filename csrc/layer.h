@@ -83,8 +83,8 @@ typedef struct {
     int64_t (*least_rows)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
     /* Input 0 is ids: whole numbers from 0 to one less than this. NULL: any numbers. */
     int64_t (*ids)(const ep_layer *layer);
-    /* Multiply-adds of one sample's forward pass at the shape of `axes`. */
-    double (*flops)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
+    /* Multiply-adds of one sample's forward pass at the shape of `axes`. NULL: none. */
+    double (*macs)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
 } ep_kind;
 
 struct ep_layer {
@@ -105,7 +105,7 @@ struct ep_layer {
     int sums; /* value: what backward has summed of a sample for gradient, or -1 */
     int64_t scratch; /* numbers of scratch a worker needs */
     int64_t row_block; /* a kind that couples samples: workers' rows are cut at its multiples */
-    double work; /* flops, for sharing out the gradient */
+    double work; /* macs, for sharing out the gradient */
 };
 
 struct ep_pass {
@@ -148,6 +148,10 @@ const ep_value *ep_plan_value(const ep_plan *plan, int value);
 const ep_axis *ep_plan_axes(const ep_plan *plan);
 /* Marks an axis as one whose populations may die, unless it is the output's. */
 void ep_plan_mortal(ep_plan *plan, int axis);
+
+EP_INLINE double ep_layer_macs(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    return layer->kind->macs ? layer->kind->macs(layer, axes, values) : 0;
+}
 
 /* ---- running -------------------------------------------------------------------------------- */
 EP_INLINE const ep_value *ep_input(const ep_pass *pass, const ep_layer *layer, int i) {

@@ -270,7 +270,7 @@ int64_t ep_net_measure(ep_net *net) {
     net->row_block = 1;
     for (int i = 0; i < net->n_layers; i++) {
         ep_layer *layer = &net->layers[i];
-        layer->work = layer->kind->flops(layer, net->axes, net->values);
+        layer->work = ep_layer_macs(layer, net->axes, net->values);
         net->scratch = ep_max(net->scratch, layer->scratch);
         net->row_block = ep_max(net->row_block, layer->row_block);
     }
@@ -327,7 +327,7 @@ static bool measure_founding(ep_net *net, ep_error *error) {
     for (int i = 0; i < net->n_axes; i++) {
         axes[i].n = axes[i].founded;
     }
-    net->founding_flops = ep_net_flops(net, axes);
+    net->founding_macs = ep_net_macs(net, axes);
     for (int i = 0; i < net->n_tensors; i++) {
         const ep_tensor *tensor = &net->tensors[i];
         if (tensor->role <= EP_EVOLVED) {
@@ -509,10 +509,10 @@ int64_t ep_net_parameters(const ep_net *net) {
     return n;
 }
 
-double ep_net_flops(const ep_net *net, const ep_axis *axes) {
+double ep_net_macs(const ep_net *net, const ep_axis *axes) {
     double sum = 0;
     for (int i = 0; i < net->n_layers; i++) {
-        sum += net->layers[i].kind->flops(&net->layers[i], axes, net->values);
+        sum += ep_layer_macs(&net->layers[i], axes, net->values);
     }
     return sum;
 }

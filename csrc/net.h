@@ -46,7 +46,7 @@ struct ep_plan {
     double terms; /* in the mean that its loss is */
     int64_t step, generation; /* updates and generations so far */
     double waste; /* steps' worth of work done for the extinct since the last removal */
-    double founding_flops; /* multiply-adds per sample at birth */
+    double founding_macs; /* multiply-adds per sample at birth */
     int64_t founding_parameters;
     bool built;
 };
@@ -88,7 +88,7 @@ int64_t ep_net_ids(const ep_net *net);
 int64_t ep_net_least_rows(const ep_net *net);
 /* Elements of all slabs that the network holds. */
 int64_t ep_net_held(const ep_net *net);
-double ep_net_flops(const ep_net *net, const ep_axis *axes);
+double ep_net_macs(const ep_net *net, const ep_axis *axes);
 /* Index of a tensor by name, or -1. */
 int ep_net_tensor(const ep_net *net, const char *name);
 

@@ -15,6 +15,7 @@ typedef struct {
     int64_t rows;
     int64_t *order;
     void *targets;
+    ep_real *weights; /* of the samples, or of the predictions; NULL: 1 */
     double weight, counted; /* of the predictions' weights: their sum, and how many are not 0 */
 } draw;
 
@@ -71,14 +72,21 @@ static void draw_targets(const ep_regime *regime, const ep_table *y, const int64
     }
 }
 
+/* Predictions to one weight of the table w. */
+static int64_t to_a_weight(const ep_targets *of, const ep_table *w) {
+    return ep_max(1, of->positions / ep_max(1, w->width));
+}
+
+/* The total weight of a batch's predictions; `w`: weights of samples, each for `each` predictions. */
 static double weigh(const ep_regime *regime, const void *targets, int64_t rows,
-                    const ep_targets *of, double *counted) {
+                    const ep_targets *of, const ep_real *w, int64_t each, double *counted) {
     double sum = 0;
     size_t bytes = of->positions ? of->bytes / (size_t)of->positions : 0;
     *counted = 0;
     for (int64_t i = 0; i < rows * of->positions; i++) {
         double weight = regime->loss->weight(regime->loss_config,
                                              (const char *)targets + (size_t)i * bytes);
+        weight *= w ? (double)w[i / each] : 1;
         sum += weight;
         *counted += weight > 0;
     }
@@ -175,7 +183,11 @@ static void draw_batch(run *r, int64_t s) {
     d->rows = ep_batch_order(job->x.rows, job->batch, job->first + s, job->shuffle, job->seed,
                              d->order);
     draw_targets(r->regime, &job->y, d->order, 0, d->rows, d->targets);
-    d->weight = weigh(r->regime, d->targets, d->rows, &r->targets, &d->counted);
+    if (d->weights) {
+        ep_gather_reals(&job->w, d->order, 0, d->rows, d->weights);
+    }
+    d->weight = weigh(r->regime, d->targets, d->rows, &r->targets, d->weights,
+                      to_a_weight(&r->targets, &job->w), &d->counted);
 }
 
 /* This worker's rows: gather, forward, loss, backward. */
@@ -197,6 +209,11 @@ static void do_rows(run *r, ep_pass *pass) {
                              pass->x + place,
                              (char *)d->targets + (size_t)pass->r0 * r->targets.bytes, scale,
                              r->loss + at, r->hit + at, pass->dx + place);
+    if (d->weights) {
+        ep_loss_weigh(n * positions, r->targets.outputs, d->weights + pass->r0 * r->job->w.width,
+                      to_a_weight(&r->targets, &r->job->w), r->loss + at, r->hit + at,
+                      pass->dx + place);
+    }
     ep_net_backward(net, pass);
 }
 
@@ -405,6 +422,10 @@ static bool reserve(run *r) {
         r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));
         r->draws[i].targets = malloc((size_t)batch * r->targets.bytes + 1);
         ok = ok && r->draws[i].order && r->draws[i].targets;
+        if (job->w.at) {
+            r->draws[i].weights = malloc((size_t)(batch * job->w.width) * sizeof(ep_real));
+            ok = ok && r->draws[i].weights;
+        }
     }
     r->loss = malloc((size_t)r->room.predictions * sizeof *r->loss);
     r->hit = malloc((size_t)r->room.predictions * sizeof *r->hit);
@@ -422,6 +443,7 @@ static void release(run *r) {
     for (int i = 0; i < 2; i++) {
         free(r->draws[i].order);
         free(r->draws[i].targets);
+        free(r->draws[i].weights);
     }
     free(r->loss);
     free(r->hit);
@@ -469,15 +491,21 @@ void ep_step_forward(ep_net *net, bool training) {
     ep_net_forward(net, &pass);
 }
 
-double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, double *hits) {
+double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, const ep_table *w,
+                        double *hits) {
     ep_targets of = ep_targets_of(net, regime->loss);
     int64_t n = net->rows * of.positions;
     char *targets = malloc((size_t)net->rows * of.bytes + 1);
     ep_real *loss = malloc((size_t)ep_max(1, 2 * n) * sizeof *loss);
+    ep_real *weights = w->at ? malloc((size_t)(net->rows * w->width) * sizeof *weights) : NULL;
+    const int64_t each = to_a_weight(&of, w);
     double total = NAN;
-    if (targets && loss) {
+    if (targets && loss && (weights || !w->at)) {
         draw_targets(regime, y, NULL, 0, net->rows, targets);
-        double counted, weight = weigh(regime, targets, net->rows, &of, &counted);
+        if (weights) {
+            ep_gather_reals(w, NULL, 0, net->rows, weights);
+        }
+        double counted, weight = weigh(regime, targets, net->rows, &of, weights, each, &counted);
         net->terms = counted;
         ep_pass pass = ep_net_training_pass(net, 0, 1);
         net->lent = false;
@@ -485,12 +513,16 @@ double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
         regime->loss->measure(regime->loss_config, n, of.outputs, pass.x + place, targets,
                               weight > 0 ? (ep_real)(1 / weight) : 0, loss, loss + n,
                               pass.dx + place);
+        if (weights) {
+            ep_loss_weigh(n, of.outputs, weights, each, loss, loss + n, pass.dx + place);
+        }
         ep_net_backward(net, &pass);
         total = weight > 0 ? sum_of(loss, n) / weight : 0;
         *hits = sum_of(loss + n, n);
     }
     free(targets);
     free(loss);
+    free(weights);
     return total;
 }
 

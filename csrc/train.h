@@ -29,6 +29,7 @@ ep_targets ep_targets_of(const ep_net *net, const ep_loss *loss);
 
 typedef struct {
     ep_table x, y;
+    ep_table w; /* weights of samples (rows, 1) or of predictions (rows, positions); at NULL: 1 */
     ep_intake intake;
     int64_t batch;
     int64_t first;       /* number of the first batch since the beginning of the data */
@@ -55,12 +56,13 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
               ep_record *record, ep_error *error);
 
 /* Sums over all rows of the table without touching training state. out: (rows, output width) or
- * NULL; y and tally NULL when there are no targets. */
+ * NULL; y and tally NULL when there are no targets, w as in ep_job. */
 typedef struct {
     double loss, hits, weight, counted; /* sums over rows */
 } ep_tally;
 bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_table *y,
-              const ep_intake *intake, int threads, ep_real *out, ep_tally *tally, ep_error *error);
+              const ep_table *w, const ep_intake *intake, int threads, ep_real *out,
+              ep_tally *tally, ep_error *error);
 
 /* The founding index of every living input feature, into living; false where all live. */
 bool ep_living_inputs(const ep_net *net, int32_t *living);
@@ -69,7 +71,8 @@ bool ep_living_inputs(const ep_net *net, int32_t *living);
 /* Forward of the rows (net->rows) that the caller has put into the input's activation. */
 void ep_step_forward(ep_net *net, bool training);
 /* Loss of the last forward against targets, and backward. */
-double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, double *hits);
+double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, const ep_table *w,
+                        double *hits);
 void ep_step_gradient(ep_net *net);
 void ep_step_update(ep_net *net, const ep_regime *regime, double rate);
 

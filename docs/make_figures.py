@@ -165,9 +165,9 @@ def write_facts(path: Path, made: list[str]) -> None:
 def fact(what: str, net: Any, history: Any) -> str:
     """A line of the table of the runs."""
     alive = " + ".join(f"{n:,}" for n in net.alive.values())
-    share = net.flops / net.founding_flops
+    share = net.macs / net.founding_macs
     accuracy = history["validation_accuracy"][-1]
-    return f"| {what} | {accuracy:.2%} | {alive} | {net.flops:,.0f} ({share:.1%}) |\n"
+    return f"| {what} | {accuracy:.2%} | {alive} | {net.macs:,.0f} ({share:.1%}) |\n"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ every array.
 from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from evoprune import datasets, export, plot
 from evoprune.bridges.export import from_torch, to_torch
@@ -59,36 +60,77 @@ from evoprune.selection.laws import (
     BestResponse,
     BinaryCrossEntropy,
     CrossEntropy,
+    Hinge,
+    Huber,
     Logistic,
     LotkaVolterra,
     Malthusian,
+    MeanAbsoluteError,
     MeanSquaredError,
     Moran,
     NoDynamics,
     NoisyGrowth,
+    Poisson,
     Replicator,
     ReplicatorMutator,
+    SoftCrossEntropy,
     WrightFisher,
     dynamics,
     fitness,
+    loss,
 )
-from evoprune.selection.schedules import constant, cosine, linear, warmup
+from evoprune.selection.schedules import constant, cosine, linear, one_cycle, warmup
 from evoprune.selection.settings import Selection
 from evoprune.selection.simulate import simulate
 from evoprune.training.callbacks import Callback, Checkpoint, EarlyStopping, JSONLLogger
+from evoprune.training.finder import find_learning_rate
+from evoprune.training.observers import CSVLogger, LambdaCallback
+from evoprune.training.plateau import ReduceOnPlateau
 from evoprune.training.trainer import Trainer
+
+if _TYPE_CHECKING:
+    from evoprune.bridges.optuna import OptunaPruning as OptunaPruning
+    from evoprune.bridges.scorer import scorer as scorer
+    from evoprune.bridges.sklearn import EvoPruneClassifier as EvoPruneClassifier
+    from evoprune.bridges.sklearn import EvoPruneRegressor as EvoPruneRegressor
+    from evoprune.bridges.sklearn import EvoPruneSelector as EvoPruneSelector
+    from evoprune.bridges.sweep import sweep as sweep
+    from evoprune.bridges.trackers import MLflow as MLflow
+    from evoprune.bridges.trackers import TensorBoard as TensorBoard
+    from evoprune.bridges.trackers import WandB as WandB
+
+# Public names that need an optional library: the module of each, imported when it is first used.
+_BRIDGES = {
+    "EvoPruneClassifier": "evoprune.bridges.sklearn",
+    "EvoPruneRegressor": "evoprune.bridges.sklearn",
+    "EvoPruneSelector": "evoprune.bridges.sklearn",
+    "MLflow": "evoprune.bridges.trackers",
+    "OptunaPruning": "evoprune.bridges.optuna",
+    "TensorBoard": "evoprune.bridges.trackers",
+    "WandB": "evoprune.bridges.trackers",
+    "scorer": "evoprune.bridges.scorer",
+    "sweep": "evoprune.bridges.sweep",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs an optional library when it is first used."""
+    if name == "torch":
+        return _import_module("evoprune.torch")
+    if name not in _BRIDGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = thing = getattr(_import_module(_BRIDGES[name]), name)
+    return thing
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_BRIDGES, "torch"})
+
 
 try:
     __version__ = _version("evoprune")
 except _NotFound:  # sources that were never installed
     __version__ = "0+unknown"
-
-
-def __getattr__(name: str) -> object:
-    """Import `evoprune.torch` when it is first used, so that evoprune does not need PyTorch."""
-    if name == "torch":
-        return _import_module("evoprune.torch")
-    raise AttributeError(f"module 'evoprune' has no attribute {name!r}")
 
 
 __all__ = [
@@ -99,6 +141,7 @@ __all__ = [
     "BestResponse",
     "BinaryCrossEntropy",
     "Budget",
+    "CSVLogger",
     "Callback",
     "Chain",
     "Checkpoint",
@@ -113,13 +156,17 @@ __all__ = [
     "FileFormatError",
     "Flatten",
     "From",
+    "Hinge",
     "History",
+    "Huber",
     "JSONLLogger",
+    "LambdaCallback",
     "LayerNorm",
     "Logistic",
     "LotkaVolterra",
     "Malthusian",
     "MaxPool",
+    "MeanAbsoluteError",
     "MeanPool",
     "MeanSquaredError",
     "Moran",
@@ -128,15 +175,18 @@ __all__ = [
     "NoisyGrowth",
     "NothingCanDie",
     "Patches",
+    "Poisson",
     "Populations",
     "Positions",
     "RMSNorm",
+    "ReduceOnPlateau",
     "Replicator",
     "ReplicatorMutator",
     "Residual",
     "Selection",
     "Sequential",
     "Shortcut",
+    "SoftCrossEntropy",
     "Sum",
     "Take",
     "Token",
@@ -151,6 +201,7 @@ __all__ = [
     "dynamics",
     "export",
     "filters",
+    "find_learning_rate",
     "fitness",
     "from_torch",
     "generate",
@@ -160,8 +211,10 @@ __all__ = [
     "linear",
     "load",
     "load_resnet",
+    "loss",
     "mlp",
     "neurons",
+    "one_cycle",
     "plot",
     "resnet",
     "set_threads",

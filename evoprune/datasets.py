@@ -4,6 +4,10 @@ Each function gives `Dataset` objects, mostly a pair (train, test), with the nor
 training set for both.
 """
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from evoprune.data.csvfile import csv
 from evoprune.data.sources import (
     Dataset,
     Text,
@@ -17,11 +21,15 @@ from evoprune.data.sources import (
     text,
 )
 
+if _TYPE_CHECKING:
+    from evoprune.bridges.fetch import fetch as fetch
+
 __all__ = [
     "Dataset",
     "Text",
     "arrays",
     "cifar10",
+    "csv",
     "digits",
     "fashion_mnist",
     "idx",
@@ -29,3 +37,9 @@ __all__ = [
     "read_idx",
     "text",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name != "fetch":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _import_module("evoprune.bridges.fetch").fetch

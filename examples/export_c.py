@@ -9,7 +9,8 @@ import evoprune as ep
 
 train, test = ep.datasets.mnist()
 net = ep.mlp(784, 64, 32, 10)
-ep.Trainer(net, optimizer=ep.AdamW(2e-3)).fit(train, epochs=2, progress=False)
+selection = ep.Selection(dynamics=ep.Malthusian(lifespan=60), min_age=20)
+ep.Trainer(net, optimizer=ep.AdamW(2e-3), selection=selection).fit(train, epochs=2, progress=False)
 ep.export.c(net, "digits.c", prefix="digits")
 command = ["cc", "-O2", "-shared", "-fPIC", "digits.c", "-o", "digits.so", "-lm"]
 subprocess.run(command, check=True)

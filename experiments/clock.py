@@ -36,7 +36,7 @@ def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[
 
     net = ep.mlp(*WIDTHS, seed=seed)
     selection = ep.Selection() if selected else None
-    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, decay=DECAY), selection=selection)
+    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, weight_decay=DECAY), selection=selection)
     seconds: list[float] = []
     accuracy: list[float] = []
     begin = time.perf_counter()

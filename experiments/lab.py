@@ -196,7 +196,7 @@ def work(job: Job, quick: bool) -> Row:
     trainer = ep.Trainer(
         net,
         loss=ep.CrossEntropy(label_smoothing=job.smoothing),
-        optimizer=ep.AdamW(job.rate, decay=job.decay),
+        optimizer=ep.AdamW(job.rate, weight_decay=job.decay),
         selection=selection_of(job.selection),
     )
     augment = {"shift": job.shift} if job.shift else None
@@ -223,8 +223,8 @@ def facts(net: ep.Network, read: Any) -> Row:
         "accuracy": net.evaluate(read).accuracy,
         "alive": list(net.alive.values()),
         "born": list(net.born.values()),
-        "macs": net.flops,
-        "founding_macs": net.founding_flops,
+        "macs": net.macs,
+        "founding_macs": net.founding_macs,
         "parameters": net.parameters,
     }
 

@@ -124,13 +124,15 @@ def by_core(name: str, seed: int, quick: bool) -> dict[str, Any]:
     epochs, rate, lifespan = RUNS[name]
     train, test = data(quick)
     net = ep.lenet5(seed=seed) if name == "lenet5" else ep.mlp(784, 512, 256, 10, seed=seed)
-    trainer = ep.Trainer(net, optimizer=ep.AdamW(rate, decay=0.5), selection=selection(lifespan))
+    trainer = ep.Trainer(
+        net, optimizer=ep.AdamW(rate, weight_decay=0.5), selection=selection(lifespan)
+    )
     begin = time.process_time()
     trainer.fit(train, epochs=1 if quick else epochs, batch_size=BATCH, progress=False)
     return {
         "accuracy": net.evaluate(test).accuracy,
         "alive": list(net.alive.values()),
-        "macs": net.flops / net.founding_flops,
+        "macs": net.macs / net.founding_macs,
         "cpu_seconds": time.process_time() - begin,
     }
 

@@ -69,7 +69,7 @@ def read(net: Any, x: Any, done: threading.Event, errors: list[BaseException]) -
                 facts = {a["name"]: a["n"] for a in net.describe()["axes"]}
                 for t in net.describe()["tensors"]:
                     assert net.array(t["name"]).shape == tuple(facts.get(a, 4) for a in t["axes"])
-            assert net.flops >= 0
+            assert net.macs >= 0
             assert net.parameters >= 0
             assert net.nbytes > 0
             assert net.predict(x[:2]).shape[0] == 2

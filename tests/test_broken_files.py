@@ -151,7 +151,7 @@ def test_a_network_of_few_survivors_needs_the_memory_of_few(tmp_path):
         net = ep.load(sys.argv[1])
         assert net.alive == {"populations1": 3} and net.born == {"populations1": 4000}
         assert net.founding_parameters == 2000 * 4000 + 2 * 4000 + 4000 * 2 + 2
-        assert net.founding_flops == 2000 * 4000 + 4000 * 2
+        assert net.founding_macs == 2000 * 4000 + 4000 * 2
         assert net.births("populations1").tolist() == [3997, 3998, 3999]
         assert net.copy().expanded().alive == net.born
         """.replace("assert net.copy().expanded().alive == net.born\n", "")

@@ -18,14 +18,14 @@ def data():
 def trainer(**budget):
     selection = ep.Selection(ep.Budget(**budget), dynamics=ep.Malthusian(lifespan=80), min_age=20)
     net = ep.mlp(16, 64, 48, 4)
-    return ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3, decay=0.3))
+    return ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3, weight_decay=0.3))
 
 
 @pytest.mark.parametrize(
     ("budget", "size"),
     [
         ({"alive": 0.4}, lambda net: sum(net.alive.values()) / 112),
-        ({"macs": 0.3}, lambda net: net.flops / net.founding_flops),
+        ({"macs": 0.3}, lambda net: net.macs / net.founding_macs),
         ({"params": 0.3}, lambda net: net.parameters / net.founding_parameters),
     ],
 )
@@ -40,7 +40,7 @@ def test_a_size_is_reached(data, budget, size):
 
 def test_a_number_is_a_size_too():
     net = ep.mlp(16, 64, 48, 4)
-    assert ep.Budget(macs=net.founding_flops / 4).target(net) == pytest.approx(0.25)
+    assert ep.Budget(macs=net.founding_macs / 4).target(net) == pytest.approx(0.25)
     assert ep.Budget(alive=28).target(net) == pytest.approx(0.25)
     assert ep.Budget(alive=1.0).target(net) == 1
     assert ep.Budget(params=1e12).target(net) == 1

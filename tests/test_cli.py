@@ -49,7 +49,7 @@ def test_a_budget_takes_the_place_of_a_pressure(folder, tmp_path, capsys):
     assert "Budget(macs=0.4)" in history.settings["selection"]
     assert len(np.unique(history["pressure"])) > 2
     net = ep.load(out / "model.safetensors")
-    assert net.flops < 0.5 * net.founding_flops
+    assert net.macs < 0.5 * net.founding_macs
     with pytest.raises(SystemExit):
         cli.main(["train", str(folder), "--budget", "0.4", "--pressure", "1"])
     assert "--pressure: not allowed with argument --budget" in capsys.readouterr().err
@@ -255,7 +255,7 @@ def test_a_summary_and_its_metrics(trained):
     net, history = ep.load(out / "model.safetensors"), ep.History.load(out / "history.npz")
     assert metrics["alive"] == sum(net.alive.values())
     assert metrics["born"] == 40
-    assert (metrics["macs"], metrics["founding_macs"]) == (net.flops, 36 * 24 + 24 * 16 + 16 * 10)
+    assert (metrics["macs"], metrics["founding_macs"]) == (net.macs, 36 * 24 + 24 * 16 + 16 * 10)
     assert metrics["validation_accuracy"] == history["validation_accuracy"][-1]
     ms = history["ms_per_step"]
     assert metrics["speed_up"] == ms[0] / ms[-1]

@@ -274,7 +274,7 @@ def test_what_is_made_learns_under_selection():
     y = (x[:, 0] > 0).astype(int)
     selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=50), min_age=5)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(1e-2))
-    trainer.fit((x, y), epochs=20, batch=40, progress=False)
+    trainer.fit((x, y), epochs=20, batch_size=40, progress=False)
     assert 0 < sum(net.alive.values()) < 32
     assert net.evaluate(x, y).accuracy > 0.9
 

@@ -110,8 +110,8 @@ def test_one_callback_is_as_good_as_a_list():
         (ep.EarlyStopping, r"expected EarlyStopping\(...\), got the class"),
         ([ep.EarlyStopping], r"expected EarlyStopping\(...\), got the class"),
         ([None], "expected a Callback, got None"),
-        (3, "callbacks: expected callbacks, got 3"),
-        ("early", "callbacks: expected callbacks, got 'e'"),
+        (3, "callbacks: expected a list of callbacks, got 3"),
+        ("early", "callbacks: expected a list of callbacks, got 'early'"),
     ):
         with pytest.raises(TypeError, match=match):
             fit(make(), x, y, callbacks=callbacks)
@@ -124,7 +124,7 @@ def test_what_is_misspelt_is_recognized():
     for call, match in (
         (lambda: ep.Malthusian(lifespam=3), "no setting 'lifespam'; .*did you mean lifespan"),
         (lambda: ep.Dense(unts=3), "no setting 'unts'; .*did you mean units"),
-        (lambda: ep.AdamW(rte=0.1), "no setting 'rte'; .*did you mean rate"),
+        (lambda: ep.AdamW(weight_deca=1), "no setting 'weight_deca'; .*did you mean weight_decay"),
         (lambda: fit(make(), x, y, epohcs=3), "no argument 'epohcs'; .*did you mean epochs"),
         (lambda: fit(make(), x, y, suffle=3), "no argument 'suffle'; .*did you mean shuffle"),
         (lambda: make().resume(x, y, util=3), "no argument 'util'; .*did you mean until"),

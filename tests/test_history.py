@@ -31,7 +31,7 @@ def test_columns_are_by_epoch(run):
     assert all(history[name].shape == (30,) for name in history)
     assert history["alive"][-1] == sum(net.alive.values())
     assert history["alive.populations1"][-1] == net.alive["populations1"]
-    assert history["macs"][-1] == net.flops
+    assert history["macs"][-1] == net.macs
     own = [row["alive"] * row["share"] for row in net.describe()["populations"]]
     assert history["upkeep"][-1] == pytest.approx(sum(own))
     assert history["ms_per_step"].min() > 0

@@ -80,7 +80,7 @@ def step_and_predict():
     wanted, _ = failing(lambda: net.forward(x), state(net))
     assert wanted == 2
     net.backward(y)
-    copies = int(5e7 / net.flops / len(x))  # work enough for four workers
+    copies = int(5e7 / net.macs / len(x))  # work enough for four workers
     many, labels = np.repeat(x, copies, axis=0), np.repeat(y, copies, axis=0)
     expected = net.predict(many)
     wanted, got = failing(lambda: net.predict(many, threads=4), state(net))

@@ -18,7 +18,21 @@ CONFIGS = [
     ("cross_entropy", {"class_weights": "some", "label_smoothing": 0.3}),
     ("mean_squared_error", {}),
     ("binary_cross_entropy", {}),
+    ("soft_cross_entropy", {}),
+    ("mean_absolute_error", {}),
+    ("huber", {}),
+    ("huber", {"delta": 0.25}),
+    ("poisson", {}),
+    ("hinge", {}),
+    ("hinge", {"margin": 3.0}),
 ]
+CLASSES = ("cross_entropy", "hinge")  # the losses whose targets are class numbers
+
+
+def test_every_loss_of_the_catalogue_is_tested():
+    assert {name for name, _ in CONFIGS} == set(CORE64.catalogue()["losses"])
+
+
 # a tile holds 1024 numbers: rows shorter, as long, longer, several tiles long
 SHAPES = [(1, 1), (3, 2), (128, 10), (9, 65), (5, 1023), (2, 1024), (3, 1025), (2, 3001)]
 
@@ -30,9 +44,14 @@ def example(name: str, config: dict, rows: int, n: int, seed: int = 0):
     if config.get("class_weights") == "some":
         config["class_weights"] = (rng.random(n) + 0.1).tolist()
     y = rng.normal(size=(rows, n)) * 3
-    if name == "cross_entropy":
+    if name in CLASSES:
         targets = rng.integers(0, n, rows)
         targets[1::4] = -1
+    elif name == "soft_cross_entropy":
+        targets = rng.dirichlet(np.ones(n), rows)
+        targets[::3] = np.eye(n)[rng.integers(0, n, len(targets[::3]))]
+    elif name == "poisson":
+        targets = rng.poisson(2, (rows, n)).astype(float)
     elif name == "binary_cross_entropy":
         targets = rng.random((rows, n)).round(2)
     else:
@@ -46,7 +65,7 @@ def example(name: str, config: dict, rows: int, n: int, seed: int = 0):
 def test_equals_the_twin(core, name, config, rows, n):
     config, y, targets = example(name, config, rows, n)
     y = y.astype(core.dtype)
-    if name != "cross_entropy":
+    if name not in CLASSES:
         targets = targets.astype(core.dtype)
     loss, hit, dy = core.loss_measure(name, config, y, targets, 0.25)
     twin = getattr(laws, name)(config, y.astype(float), targets)
@@ -96,6 +115,33 @@ def test_a_row_has_the_same_bits_wherever_it_stands(core, name, config, n):
             assert np.array_equal(a[r : r + 1], b)
 
 
+@pytest.mark.parametrize(
+    ("name", "config", "call"),
+    [
+        ("cross_entropy", {"label_smoothing": 0.1}, "cross_entropy(y, t, label_smoothing=0.1)"),
+        ("soft_cross_entropy", {}, "cross_entropy(y, t)"),
+        ("binary_cross_entropy", {}, "binary_cross_entropy_with_logits(y, t)"),
+        ("mean_squared_error", {}, "mse_loss(y, t)"),
+        ("mean_absolute_error", {}, "l1_loss(y, t)"),
+        ("huber", {"delta": 0.7}, "huber_loss(y, t, delta=0.7)"),
+        ("poisson", {}, "poisson_nll_loss(y, t)"),
+        ("hinge", {"margin": 2.0}, "multi_margin_loss(y, t, margin=2.0)"),
+    ],
+)
+def test_equals_pytorch(name, config, call):
+    torch = pytest.importorskip("torch")
+    config, y, targets = example(name, config, 12, 7)
+    if name in CLASSES:
+        targets = np.abs(targets)
+    leaf = torch.tensor(y, requires_grad=True)
+    space = {"y": leaf, "t": torch.tensor(targets)} | vars(torch.nn.functional)
+    right = eval(call, space)
+    right.backward()
+    loss, _, dy = CORE64.loss_measure(name, config, y, targets)
+    np.testing.assert_allclose(loss.mean(), right.item(), rtol=1e-12)
+    np.testing.assert_allclose(dy, leaf.grad.numpy(), rtol=1e-11, atol=1e-14)
+
+
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 def test_ignored_rows_count_for_nothing_even_when_not_finite(core):
     y = np.array([[1.0, 2, 3], [math.nan, 0, math.inf], [3, 2, 1]])
@@ -118,9 +164,11 @@ def test_ignored_rows_count_for_nothing_even_when_not_finite(core):
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("at", [0, 1, -1])
 def test_what_is_not_finite_is_seen_in_its_row_alone(core, n, bad, at):
-    for name in ("cross_entropy", "mean_squared_error", "binary_cross_entropy"):
+    for name in sorted({name for name, _ in CONFIGS}):
+        if name == "hinge" and bad == math.inf and at == 0:
+            continue  # the right class leads by an infinite margin: no error
         config, y, targets = example(name, {}, 4, n)
-        targets = np.zeros(4, int) if name == "cross_entropy" else np.zeros((4, n))
+        targets = np.zeros(4, int) if name in CLASSES else np.zeros((4, n))
         y[2, at] = bad
         loss, hit, dy = core.loss_measure(name, config, y, targets)
         assert not np.isfinite(loss[2])
@@ -212,7 +260,7 @@ BAD = [
     ({"y": [1, 2]}, ValueError, r"y: expected an array of shape \(\?, \?\), got \(2,\)"),
     ({"y": [["a", "b"]]}, TypeError, "y: expected an array of real numbers"),
     ({"y": None}, TypeError, "y: expected an array of real numbers"),
-    ({"name": "hinge"}, ValueError, "no loss is called 'hinge'"),
+    ({"name": "bogus"}, ValueError, "no loss is called 'bogus'"),
     ({"config": []}, TypeError, "cross_entropy: settings must be a dict, got list"),
     ({"config": {"class_weights": [1, 2]}}, ValueError, "each of the 3 outputs, got 2"),
     ({"config": {"class_weights": [0, 0, 0]}}, ValueError, "must not all be 0"),

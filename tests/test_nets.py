@@ -53,7 +53,7 @@ def data(net, n=48, seed=0):
 
 def trained(make, **settings):
     net = make(**settings)
-    trainer = ep.Trainer(net, selection=SELECTION, optimizer=ep.AdamW(1e-3, decay=0.1))
+    trainer = ep.Trainer(net, selection=SELECTION, optimizer=ep.AdamW(1e-3, weight_decay=0.1))
     trainer.fit(data(net), epochs=20, batch_size=16, progress=False)
     return net
 
@@ -67,7 +67,7 @@ def net(request):
 def test_populations_die_and_are_gone_from_every_array(net):
     assert net.alive.keys() == net.born.keys()
     assert sum(net.alive.values()) < sum(net.born.values())
-    assert net.flops < net.founding_flops
+    assert net.macs < net.founding_macs
     sizes = {axis["name"]: axis["n"] for axis in net.describe()["axes"]}
     assert {p["layer"]: sizes[p["axis"]] for p in net.describe()["populations"]} == net.alive
     for tensor in net.describe()["tensors"]:
@@ -79,8 +79,8 @@ def test_a_folded_network_has_no_masses_and_the_same_outputs(net):
     folded = net.folded()
     assert np.abs(folded.predict(x) - net.predict(x)).max() < 3e-5
     assert not folded.born
-    assert folded.flops == net.flops
-    assert folded.founding_flops == net.flops
+    assert folded.macs == net.macs
+    assert folded.founding_macs == net.macs
 
 
 def test_expanded_copied_saved_networks_have_the_same_outputs(net, tmp_path):
@@ -90,7 +90,7 @@ def test_expanded_copied_saved_networks_have_the_same_outputs(net, tmp_path):
     assert np.allclose(expanded.predict(x), expected, atol=1e-5)
     founding = type(net)(net.spec, net.dtype)
     assert [a.shape for _, a in expanded.items()] == [a.shape for _, a in founding.items()]
-    assert expanded.flops == net.flops  # the extinct cost nothing
+    assert expanded.macs == net.macs  # the extinct cost nothing
     assert np.array_equal(net.copy().predict(x), expected)
     net.save(tmp_path / "net.safetensors")
     loaded = ep.load(tmp_path / "net.safetensors")
@@ -152,8 +152,8 @@ def test_a_residual_branch_can_die_altogether(name, tmp_path):
     net.compact()
     assert np.allclose(net.predict(x), expected, atol=1e-6)
     assert net.alive[first] == 0
-    own = {layer["name"]: layer["flops"] for layer in net.describe()["layers"]}
-    assert not any(flops for layer, flops in own.items() if layer.startswith(f"{first}_"))
+    own = {layer["name"]: layer["macs"] for layer in net.describe()["layers"]}
+    assert not any(macs for layer, macs in own.items() if layer.startswith(f"{first}_"))
     trainer = ep.Trainer(net, selection=SELECTION.replace(floor=0), optimizer=ep.AdamW(1e-3))
     history = trainer.fit((x, y), epochs=20, batch_size=16, progress=False)
     assert np.isfinite(history.losses).all()
@@ -173,7 +173,7 @@ def test_a_residual_branch_can_die_altogether(name, tmp_path):
 def test_lenet5_is_caffe_s():
     net = ep.lenet5()
     assert net.born == {"filters1": 20, "filters2": 50, "neurons1": 500}
-    assert net.flops == 2_293_000
+    assert net.macs == 2_293_000
 
 
 def test_transformers_have_heads_and_neurons():

@@ -149,7 +149,7 @@ def test_folded_masses_leave_the_outputs(activation, inputs, x):
     masses = [name for name in folded if name.endswith(".mass")]
     assert masses == (["features.mass"] if inputs else [])
     assert all((folded[name] == 1).all() for name in masses)
-    assert folded.flops == net.folded().flops
+    assert folded.macs == net.folded().macs
     assert folded["dense2.weight"].shape == (7, 7)
     assert folded["dense1.weight"].shape == (10 if inputs else 12, 7)
 
@@ -257,7 +257,7 @@ def test_a_file_holds_everything(net, x, tmp_path):
     assert (other.step, other.generation, other.dtype) == (17, 16, "float32")
     assert other.births("populations1").tolist() == net.births("populations1").tolist()
     assert other.loss == net.loss
-    assert other.flops == net.flops
+    assert other.macs == net.macs
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
     other.save(path)  # replaces
     assert ep.load(path).alive == net.alive
@@ -354,7 +354,7 @@ def test_the_table_adds_up(net):
     row = next(line for line in text.splitlines() if line.startswith("populations1"))
     assert "7 / 10" in row
     total = 12 * 7 + 7 * 7 + 7 * 3
-    assert net.flops == total
+    assert net.macs == total
     assert f"{total} ({100 * total / (12 * 10 + 10 * 8 + 8 * 3):.3g} %)" in text
     assert "14 / 18" in text
     counted = sum(net[name].size for name in net if name.endswith(("weight", "bias", "mass")))

@@ -14,9 +14,9 @@ from reference import laws
 CONFIGS = [
     ("sgd", {}),
     ("sgd", {"momentum": 0}),
-    ("sgd", {"momentum": 0.5, "nesterov": True, "decay": 0.1}),
+    ("sgd", {"momentum": 0.5, "nesterov": True, "weight_decay": 0.1}),
     ("adamw", {}),
-    ("adamw", {"beta1": 0, "beta2": 0.5, "epsilon": 1e-3, "decay": 0.3}),
+    ("adamw", {"beta1": 0, "beta2": 0.5, "epsilon": 1e-3, "weight_decay": 0.3}),
 ]
 
 
@@ -33,7 +33,7 @@ def test_twenty_steps_equal_the_twin(core, name, config, n):
         g = (rng.normal(size=n) * 10 ** rng.uniform(-3, 0)).astype(core.dtype)
         rate, scale = 0.1 / step, 0.5 + step / 20
         c = core.optimizer_step(name, config, c[0], g, c[1], c[2], rate, None, scale, step)
-        args = (g.astype(float), twin[1], twin[2], rate, config["decay"], scale, step)
+        args = (g.astype(float), twin[1], twin[2], rate, config["weight_decay"], scale, step)
         twin = getattr(laws, name)(config, twin[0], *args)
         for got, expected in zip(c[: 1 + moments], twin, strict=False):
             close(core, got, expected, factor=4)
@@ -77,9 +77,11 @@ def test_decay_is_decoupled_from_the_gradient(core, name):
     moved = core.optimizer_step(name, {}, value, np.zeros(3), rate=0.1, decay=0.25)
     np.testing.assert_allclose(moved[0], value * (1 - 0.1 * 0.25), rtol=1e-6)
     assert not moved[1].any()
-    still = core.optimizer_step(name, {"decay": 0.25}, value, np.zeros(3), rate=0.1, decay=0.0)
+    still = core.optimizer_step(
+        name, {"weight_decay": 0.25}, value, np.zeros(3), rate=0.1, decay=0.0
+    )
     assert np.array_equal(still[0], value.astype(core.dtype))
-    own = core.optimizer_step(name, {"decay": 0.25}, value, np.zeros(3), rate=0.1)
+    own = core.optimizer_step(name, {"weight_decay": 0.25}, value, np.zeros(3), rate=0.1)
     assert np.array_equal(own[0], moved[0])
 
 
@@ -151,9 +153,10 @@ BAD = [
     ({"value": 1.0}, ValueError, r"value: expected an array of shape \(\?,\), got \(\)"),
     ({"step": 0}, ValueError, "step: expected at least 1, got 0"),
     ({"config": {"beta1": 1}}, ValueError, "adamw: beta1 must be from 0 to 0.999999, got 1"),
-    ({"config": {"decay": -1}}, ValueError, "adamw: decay must be from 0 to 1000000, got -1"),
+    ({"config": {"weight_decay": -1}}, ValueError,
+     "adamw: weight_decay must be from 0 to 1000000, got -1"),
     ({"config": {"momentum": 0.9}}, TypeError,
-     "adamw: no setting 'momentum'; it has beta1, beta2, epsilon, decay"),
+     "adamw: no setting 'momentum'; it has beta1, beta2, epsilon, weight_decay"),
     ({"config": {3: 0.9}}, TypeError, "adamw: no setting 3; it has beta1"),
     ({"config": {"beta2": "big"}}, TypeError, "adamw: beta2 must be a number, got str"),
     ({"config": {"beta2": None}}, TypeError, "adamw: beta2 must be a number, got NoneType"),

@@ -84,7 +84,7 @@ def run():
     y = (x @ random.standard_normal((16, 3))).argmax(1)
     net = ep.mlp(16, 24, 16, 3, inputs=True)
     selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=60), min_age=20)
-    trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3, decay=0.3))
+    trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3, weight_decay=0.3))
     history = trainer.fit(
         (x, y), epochs=30, batch_size=40, validation_data=(x, y), progress=False, record_every=10
     )

@@ -63,7 +63,7 @@ def busy():
     thread.join()
 
 
-NUMBERS = ["step", "generation", "flops", "founding_flops", "parameters", "founding_parameters",
+NUMBERS = ["step", "generation", "macs", "founding_macs", "parameters", "founding_parameters",
            "nbytes", "rows", "least_rows", "spec", "input_scaling"]  # fmt: skip
 READS = {
     "array": lambda net: net.array("h0.mass"),
@@ -131,7 +131,7 @@ def test_a_waiting_thread_is_not_kept_from_its_turn():
         while not done.is_set():
             assert net.predict(xy[0][:5]).shape == (5, 3)
             assert net.step >= 0
-            assert net.flops > 0
+            assert net.macs > 0
             assert net.nbytes > 0
             calls[0] += 1
 

@@ -179,14 +179,14 @@ def test_networks_with_a_living_stream(make, living, tmp_path):
     for name in shared:
         net[name][...] = plain[name]
     assert np.allclose(net.predict(x), plain.predict(x), atol=1e-5)
-    assert net.founding_flops == plain.founding_flops
+    assert net.founding_macs == plain.founding_macs
     law = ep.Selection(
         1.0, fitness="worth", min_age=5, dynamics=ep.Malthusian(lifespan=20, ceiling=1)
     )
     ep.Trainer(net, selection=law).fit((x, y), epochs=30, batch_size=16, progress=False)
     new = [name for name in net.alive if name not in plain.alive]
     assert any(net.alive[name] < net.born[name] for name in new)
-    assert net.flops < plain.flops
+    assert net.macs < plain.macs
     net.save(tmp_path / "net.safetensors")
     before = net.predict(x)
     assert np.array_equal(ep.load(tmp_path / "net.safetensors").predict(x), before)

@@ -17,8 +17,8 @@ def test_a_network_without_multiply_adds_is_trained():
     """Counts of pairs: the logits of letter b after a go to log p(b | a)."""
     codes = np.random.default_rng(0).integers(0, 3, (64, 8))
     net = ep.Sequential([ep.Embedding(3, 3)], input=8)
-    assert net.founding_flops == 0
-    trainer = ep.Trainer(net, selection=None, optimizer=ep.AdamW(0.3, decay=0))
+    assert net.founding_macs == 0
+    trainer = ep.Trainer(net, selection=None, optimizer=ep.AdamW(0.3, weight_decay=0))
     history = trainer.fit((codes, codes), epochs=150, progress=False)
     assert (history["upkeep"] == 0).all()
     assert history["loss"][-1] < 1e-2

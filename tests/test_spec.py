@@ -43,7 +43,7 @@ def test_a_class_knows_its_settings(made):
 def test_a_spec_is_shown_as_it_is_written():
     for text in (
         "Malthusian(lifespan=900)",
-        "AdamW(0.003, decay=0.1)",
+        "AdamW(0.003, weight_decay=0.1)",
         "AdamW(clip=1)",
         "Dense(512)",
     ):

@@ -370,8 +370,8 @@ def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
     assert trainer.network.step == 10
     # The first steps of so long a run have the rate it starts with: as at a constant rate.
-    rate = trainer.optimizer.rate
-    other.optimizer = ep.AdamW(ep.constant(rate), decay=trainer.optimizer.decay)
+    rate = trainer.optimizer.learning_rate
+    other.optimizer = ep.AdamW(ep.constant(rate), weight_decay=trainer.optimizer.weight_decay)
     other._configure()
     fit(other, epochs=2)
     assert np.array_equal(trainer.history.losses, other.history.losses)

@@ -89,9 +89,10 @@ def test_the_bridge_lives_the_life_of_the_core(settings):
             weight = torch.from_numpy(np.array(net[f"dense{i}.weight"]))
             model[layer].weight.copy_(weight.T)
             model[layer].bias.copy_(torch.from_numpy(np.array(net[f"populations{i}.bias"])))
-    trainer = ep.Trainer(net, optimizer=ep.AdamW(2e-3, decay=0.5), selection=selection)
-    epochs = STEPS * BATCH // ROWS
-    history = trainer.fit(Batches(x, y), epochs=epochs, batch_size=BATCH, progress=False)
+    trainer = ep.Trainer(net, optimizer=ep.AdamW(2e-3, weight_decay=0.5), selection=selection)
+    history = trainer.fit(
+        Batches(x, y), epochs=STEPS * BATCH // ROWS, batch_size=BATCH, progress=False
+    )
 
     optimizer = decayed(model, 2e-3, 0.5)
     example = torch.zeros(2, 20, dtype=torch.float64)

@@ -279,7 +279,7 @@ def eager(network, clip=0.0, removal="auto"):
     """A trainer under which many die, of a network in which sums run along populations."""
     law = ep.Malthusian(lifespan=5)
     selection = ep.Selection(2.0, dynamics=law, min_age=5, removal=removal)
-    optimizer = ep.AdamW(3e-3, decay=0.3, clip=clip)
+    optimizer = ep.AdamW(3e-3, weight_decay=0.3, clip=clip)
     return ep.Trainer(network, selection=selection, optimizer=optimizer)
 
 

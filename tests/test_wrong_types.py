@@ -69,7 +69,7 @@ def test_broken_weights_of_a_resnet(tmp_path):
     whole = file.read_bytes()
     for content in (b"", b"PK", whole, whole[:-30], whole[:40] + b"x" + whole[41:]):
         file.write_bytes(content)
-        with pytest.raises(ep.FileFormatError, match=r"weights\.npz: expected an \.npz"):
+        with pytest.raises(ep.FileFormatError, match="load_resnet: "):
             ep.load_resnet(file)
 
 
@@ -77,7 +77,7 @@ def test_numbers_beyond_any_float_at_the_core():
     net = ep.mlp(3, 4, 2)
     for call in (
         lambda x: net.core.scale_input(x, 1.0),
-        lambda x: net.core.update(x),
+        net.core.update,
         lambda x: net.core.evolve(0.5, x),
         lambda x: net.core.configure(clip=x),
         lambda x: ep.core.core32.random_normal(0, 0, 0, x),

@@ -28,7 +28,7 @@ def data(n=240, features=12, classes=3, seed=0):
 def make(seed=1, **settings):
     """A trainer under which many die within 100 steps."""
     selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=20), min_age=10)
-    settings = {"selection": selection, "optimizer": ep.AdamW(3e-3, decay=0.3)} | settings
+    settings = {"selection": selection, "optimizer": ep.AdamW(3e-3, weight_decay=0.3)} | settings
     return ep.Trainer(ep.mlp(12, 24, 16, 3, seed=seed), **settings)
 
 

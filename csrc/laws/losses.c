@@ -58,6 +58,21 @@ static ep_real largest(int64_t n, const ep_real *x) {
     return most;
 }
 
+void ep_loss_weigh(int64_t rows, int64_t n, const ep_real *w, int64_t each, ep_real *loss,
+                   ep_real *hit, ep_real *dy) {
+    for (int64_t r = 0; r < rows; r++) {
+        const ep_real weight = w[r / each];
+        if (weight == 1) {
+            continue;
+        }
+        loss[r] = weight > 0 ? weight * loss[r] : 0;
+        hit[r] = weight > 0 ? hit[r] : 0;
+        for (int64_t k = r * n; k < (r + 1) * n && dy != NULL; k++) {
+            dy[k] = weight > 0 ? weight * dy[k] : 0;
+        }
+    }
+}
+
 /* ---- cross entropy -------------------------------------------------------------------------- */
 typedef struct {
     double label_smoothing;
@@ -228,8 +243,9 @@ static bool always_right(const void *config, int64_t n, ep_error *error) {
 }
 
 /* term[k] = (y - t)^2 */
-static void squares(int64_t n, const ep_real *restrict y, const ep_real *restrict t, ep_real factor,
-                    ep_real *restrict term, ep_real *restrict dy) {
+static void squares(int64_t n, const ep_real *restrict y, const ep_real *restrict t, ep_real p,
+                    ep_real factor, ep_real *restrict term, ep_real *restrict dy) {
+    (void)p;
     for (int64_t k = 0; k < n; k++) {
         ep_real gap = y[k] - t[k];
         term[k] = gap * gap;
@@ -242,7 +258,9 @@ static void squares(int64_t n, const ep_real *restrict y, const ep_real *restric
 /* term[k] = -t log s(y) - (1 - t) log(1 - s(y)) = max(y, 0) - y t + log(1 + e^-|y|), s the logistic
  * function: neither overflows nor cancels. */
 static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *restrict t,
-                           ep_real factor, ep_real *restrict term, ep_real *restrict dy) {
+                           ep_real p, ep_real factor, ep_real *restrict term,
+                           ep_real *restrict dy) {
+    (void)p;
     for (int64_t k = 0; k < n; k++) {
         term[k] = y[k] < 0 ? y[k] : -y[k];
     }
@@ -259,21 +277,31 @@ static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *
     }
 }
 
+/* Losses that are a mean over outputs: `terms` of outputs y and targets t (n), with a parameter p
+ * of the loss, go into term[n]; factor times their derivatives into dy[n], unless it is NULL. */
+typedef void terms_of(int64_t n, const ep_real *y, const ep_real *t, ep_real p, ep_real factor,
+                      ep_real *term, ep_real *dy);
+
 /* The mean over outputs of `terms`, row by row, in pieces of a tile. */
 EP_INLINE void mean_over_outputs(int64_t rows, int64_t n, const ep_real *y, const ep_real *target,
-                                 ep_real scale, ep_real *loss, ep_real *dy,
-                                 void (*terms)(int64_t, const ep_real *, const ep_real *, ep_real,
-                                               ep_real *, ep_real *)) {
+                                 ep_real p, ep_real scale, ep_real *loss, ep_real *dy,
+                                 terms_of *terms) {
     ep_real tile[TILE];
     const ep_real factor = scale / (ep_real)n;
     for (int64_t r = 0; r < rows; r++) {
         double total = 0;
         for (int64_t k0 = 0; k0 < n; k0 += TILE) {
             const int64_t width = ep_min(TILE, n - k0), at = r * n + k0;
-            terms(width, y + at, target + at, factor, tile, dy == NULL ? NULL : dy + at);
+            terms(width, y + at, target + at, p, factor, tile, dy == NULL ? NULL : dy + at);
             total += (double)sum(width, tile);
         }
         loss[r] = (ep_real)(total / (double)n);
+    }
+}
+
+static void no_hits(int64_t rows, ep_real *hit) {
+    for (int64_t r = 0; r < rows && hit != NULL; r++) {
+        hit[r] = 0;
     }
 }
 
@@ -281,10 +309,8 @@ static void mean_squared_error_measure(const void *config, int64_t rows, int64_t
                                        const ep_real *y, const void *targets, ep_real scale,
                                        ep_real *loss, ep_real *hit, ep_real *dy) {
     (void)config;
-    mean_over_outputs(rows, n, y, targets, scale, loss, dy, squares);
-    for (int64_t r = 0; r < rows && hit != NULL; r++) {
-        hit[r] = 0;
-    }
+    mean_over_outputs(rows, n, y, targets, 0, scale, loss, dy, squares);
+    no_hits(rows, hit);
 }
 
 const ep_loss ep_loss_mean_squared_error = {
@@ -305,7 +331,7 @@ static void binary_cross_entropy_measure(const void *config, int64_t rows, int64
                                          ep_real *loss, ep_real *hit, ep_real *dy) {
     const ep_real *t = targets, half = (ep_real)0.5;
     (void)config;
-    mean_over_outputs(rows, n, y, t, scale, loss, dy, logistic_terms);
+    mean_over_outputs(rows, n, y, t, 0, scale, loss, dy, logistic_terms);
     for (int64_t r = 0; r < rows && hit != NULL; r++) {
         int64_t wrong = 0;
         for (int64_t i = r * n; i < (r + 1) * n; i++) { /* a NaN is on neither side */
@@ -326,5 +352,122 @@ const ep_loss ep_loss_binary_cross_entropy = {
     .high = 1,
     .weight = always_one,
     .measure = binary_cross_entropy_measure,
+    .check = always_right,
+};
+
+/* term[k] = |y - t|; the derivative at 0 is taken as 0. */
+static void distances(int64_t n, const ep_real *restrict y, const ep_real *restrict t, ep_real p,
+                      ep_real factor, ep_real *restrict term, ep_real *restrict dy) {
+    (void)p;
+    for (int64_t k = 0; k < n; k++) {
+        ep_real gap = y[k] - t[k];
+        term[k] = gap < 0 ? -gap : gap;
+    }
+    for (int64_t k = 0; k < n && dy != NULL; k++) {
+        ep_real gap = y[k] - t[k];
+        dy[k] = gap > 0 ? factor : gap < 0 ? -factor : 0 * gap; /* NaN stays NaN */
+    }
+}
+
+static void mean_absolute_error_measure(const void *config, int64_t rows, int64_t n,
+                                        const ep_real *y, const void *targets, ep_real scale,
+                                        ep_real *loss, ep_real *hit, ep_real *dy) {
+    (void)config;
+    mean_over_outputs(rows, n, y, targets, 0, scale, loss, dy, distances);
+    no_hits(rows, hit);
+}
+
+const ep_loss ep_loss_mean_absolute_error = {
+    .name = "mean_absolute_error",
+    .doc = "Mean over the outputs of |y - target|. It estimates medians, and large errors count "
+           "less than in the squared error.",
+    .fields = no_fields,
+    .target = EP_TARGET_REAL,
+    .low = -MOST,
+    .high = MOST,
+    .weight = always_one,
+    .measure = mean_absolute_error_measure,
+    .check = always_right,
+};
+
+typedef struct {
+    double delta;
+} huber_config;
+
+static const ep_field huber_fields[] = {
+    EP_FIELD_REAL(huber_config, delta, 1, 1e-9, 1e9,
+                  "error from which on the loss grows in proportion to it, not to its square"),
+    EP_FIELDS_END,
+};
+
+/* With r = y - t: term[k] = r^2 / 2 where |r| <= delta, else delta (|r| - delta / 2). */
+static void huber_terms(int64_t n, const ep_real *restrict y, const ep_real *restrict t,
+                        ep_real delta, ep_real factor, ep_real *restrict term,
+                        ep_real *restrict dy) {
+    for (int64_t k = 0; k < n; k++) {
+        ep_real gap = y[k] - t[k], size = gap < 0 ? -gap : gap;
+        term[k] = size > delta ? delta * (size - delta / 2) : gap * gap / 2;
+    }
+    for (int64_t k = 0; k < n && dy != NULL; k++) {
+        ep_real gap = y[k] - t[k];
+        gap = gap > delta ? delta : gap;
+        dy[k] = factor * (gap < -delta ? -delta : gap);
+    }
+}
+
+static void huber_measure(const void *config, int64_t rows, int64_t n, const ep_real *y,
+                          const void *targets, ep_real scale, ep_real *loss, ep_real *hit,
+                          ep_real *dy) {
+    const huber_config *c = config;
+    mean_over_outputs(rows, n, y, targets, (ep_real)c->delta, scale, loss, dy, huber_terms);
+    no_hits(rows, hit);
+}
+
+const ep_loss ep_loss_huber = {
+    .name = "huber",
+    .doc = "Mean over the outputs of half the squared error where it is at most delta, and of "
+           "delta (|y - target| - delta / 2) beyond (Huber 1964).",
+    .fields = huber_fields,
+    .config_size = sizeof(huber_config),
+    .target = EP_TARGET_REAL,
+    .low = -MOST,
+    .high = MOST,
+    .weight = always_one,
+    .measure = huber_measure,
+    .check = always_right,
+};
+
+/* term[k] = e^y - t y: minus the logarithm of the Poisson distribution of mean e^y at t, without
+ * log t!, which depends on no output. */
+static void poisson_terms(int64_t n, const ep_real *restrict y, const ep_real *restrict t,
+                          ep_real p, ep_real factor, ep_real *restrict term, ep_real *restrict dy) {
+    (void)p;
+    ep_map(ep_exp, n, y, term);
+    for (int64_t k = 0; k < n && dy != NULL; k++) {
+        dy[k] = factor * (term[k] - t[k]);
+    }
+    for (int64_t k = 0; k < n; k++) {
+        term[k] -= t[k] * y[k];
+    }
+}
+
+static void poisson_measure(const void *config, int64_t rows, int64_t n, const ep_real *y,
+                            const void *targets, ep_real scale, ep_real *loss, ep_real *hit,
+                            ep_real *dy) {
+    (void)config;
+    mean_over_outputs(rows, n, y, targets, 0, scale, loss, dy, poisson_terms);
+    no_hits(rows, hit);
+}
+
+const ep_loss ep_loss_poisson = {
+    .name = "poisson",
+    .doc = "Mean over the outputs, which are logarithms of expected counts, of e^y - target y: the "
+           "negative log-likelihood (nats) of a Poisson distribution, without log target!.",
+    .fields = no_fields,
+    .target = EP_TARGET_REAL,
+    .low = 0,
+    .high = MOST,
+    .weight = always_one,
+    .measure = poisson_measure,
     .check = always_right,
 };

@@ -17,6 +17,7 @@ typedef struct {
     size_t config_size;
     ep_target target;
     bool judges; /* tells right predictions from wrong ones: `hit` has a meaning */
+    bool interpreted; /* a function of the user's: on the calling thread only */
     double low, high; /* EP_TARGET_REAL: targets lie in [low, high] */
     /* The weight of a row in the batch's mean: 1, a class weight, or 0 when ignored. */
     double (*weight)(const void *config, const void *target);
@@ -29,6 +30,12 @@ typedef struct {
     /* Checks a config against the number of outputs (class weights as many as classes). */
     bool (*check)(const void *config, int64_t n, ep_error *error);
 } ep_loss;
+
+/* Weights of samples, after ep_loss.measure: prediction i of `rows` has weight w[i / each]. Losses and
+ * gradients dy (rows, n; NULL: there is none) are multiplied by it; a prediction of weight 0 counts
+ * for nothing, whatever its outputs and its loss. */
+void ep_loss_weigh(int64_t rows, int64_t n, const ep_real *w, int64_t each, ep_real *loss,
+                   ep_real *hit, ep_real *dy);
 
 #define EP_LOSS(name) extern const ep_loss ep_loss_##name;
 #include "losses.def"

@@ -20,7 +20,7 @@ EP_INLINE ep_real faded(ep_real x) { return x < TINY && x > -TINY ? 0 : x; }
 typedef struct {
     double momentum;
     int64_t nesterov;
-    double decay;
+    double weight_decay;
 } sgd_config;
 
 static const ep_field sgd_fields[] = {
@@ -28,12 +28,12 @@ static const ep_field sgd_fields[] = {
                   "share of the last step's direction that is kept"),
     EP_FIELD_BOOL(sgd_config, nesterov, false,
                   "step from where the momentum leads (Nesterov 1983)"),
-    EP_FIELD_REAL(sgd_config, decay, 0, 0, 1e6,
+    EP_FIELD_REAL(sgd_config, weight_decay, 0, 0, 1e6,
                   "decoupled weight decay: value -= rate * decay * value"),
     EP_FIELDS_END,
 };
 
-static double sgd_decay(const void *config) { return ((const sgd_config *)config)->decay; }
+static double sgd_decay(const void *config) { return ((const sgd_config *)config)->weight_decay; }
 
 static void sgd_step(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                      const ep_real *restrict gradient, ep_real *restrict first,
@@ -69,7 +69,7 @@ const ep_optimizer ep_optimizer_sgd = {
 
 /* ---- adamw ---------------------------------------------------------------------------------- */
 typedef struct {
-    double beta1, beta2, epsilon, decay;
+    double beta1, beta2, epsilon, weight_decay;
 } adamw_config;
 
 static const ep_field adamw_fields[] = {
@@ -77,12 +77,14 @@ static const ep_field adamw_fields[] = {
     EP_FIELD_REAL(adamw_config, beta2, 0.999, 0, 0.999999, "memory of the mean squared gradient"),
     EP_FIELD_REAL(adamw_config, epsilon, 1e-8, 1e-20, 1,
                   "added to the root of the mean squared gradient"),
-    EP_FIELD_REAL(adamw_config, decay, 0.01, 0, 1e6,
+    EP_FIELD_REAL(adamw_config, weight_decay, 0.01, 0, 1e6,
                   "decoupled weight decay: value -= rate * decay * value"),
     EP_FIELDS_END,
 };
 
-static double adamw_decay(const void *config) { return ((const adamw_config *)config)->decay; }
+static double adamw_decay(const void *config) {
+    return ((const adamw_config *)config)->weight_decay;
+}
 
 static void adamw_step(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                        const ep_real *restrict gradient, ep_real *restrict first,

@@ -349,7 +349,7 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
 }
 
 /* Counted in full, causal or not, as is usual. */
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+static double macs(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
     const ep_value *q = &values[layer->input[0]];
     double positions = (double)axes[q->axis[0]].n;
     return 2 * positions * positions * (double)ep_extent(axes, q, 1, 3);
@@ -371,5 +371,5 @@ const ep_kind ep_kind_attention = {
     .declare = declare,
     .forward = forward,
     .backward = backward,
-    .flops = flops,
+    .macs = macs,
 };

@@ -349,13 +349,6 @@ static void track(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0; /* elementwise: folded into the neighbouring product when the net is exported */
-}
-
 const ep_kind ep_kind_batch_norm = {
     .name = "batch_norm",
     .doc =
@@ -378,5 +371,4 @@ const ep_kind ep_kind_batch_norm = {
     .track = track,
     .sound = sound,
     .least_rows = least_rows,
-    .flops = flops,
 };

@@ -179,7 +179,7 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     }
 }
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+static double macs(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
     const conv2d *config = layer->config;
     int64_t filters;
     ep_window g = measure(layer, axes, values, &filters);
@@ -205,5 +205,5 @@ const ep_kind ep_kind_conv2d = {
     .forward = forward,
     .backward = backward,
     .gradient = gradient,
-    .flops = flops,
+    .macs = macs,
 };

@@ -184,7 +184,7 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     }
 }
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+static double macs(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
     extents e = measure(layer, axes, values);
     return (double)e.outer * (double)e.in * (double)e.out;
 }
@@ -206,5 +206,5 @@ const ep_kind ep_kind_dense = {
     .forward = forward,
     .backward = backward,
     .gradient = gradient,
-    .flops = flops,
+    .macs = macs,
 };

@@ -98,13 +98,6 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0; /* nothing is left of it in an exported network */
-}
-
 const ep_kind ep_kind_dropout = {
     .name = "dropout",
     .doc = "In training, sets each number to 0 with probability rate and scales the others by\n"
@@ -117,5 +110,4 @@ const ep_kind ep_kind_dropout = {
     .declare = declare,
     .forward = forward,
     .backward = backward,
-    .flops = flops,
 };

@@ -16,13 +16,6 @@ static void init_table(const ep_pass *pass, const ep_layer *layer, double deviat
     }
 }
 
-static double no_flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0;
-}
-
 /* ---- embedding ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -156,7 +149,6 @@ const ep_kind ep_kind_embedding = {
     .backward = embedding_backward,
     .gradient = embedding_gradient,
     .ids = embedding_ids,
-    .flops = no_flops,
 };
 
 /* ---- positions ------------------------------------------------------------------------------ */
@@ -249,5 +241,4 @@ const ep_kind ep_kind_positions = {
     .forward = positions_forward,
     .backward = positions_backward,
     .gradient = positions_gradient,
-    .flops = no_flops,
 };

@@ -5,13 +5,6 @@
 
 #include <string.h>
 
-static double no_flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0;
-}
-
 /* to[i] = from[i] or to[i] += from[i], i < n. */
 static void put(ep_real *restrict to, const ep_real *restrict from, int64_t n, bool add) {
     if (!add) {
@@ -103,7 +96,6 @@ const ep_kind ep_kind_sum = {
     .backward = sum_backward,
     .lends = sum_lends,
     .repeats = true,
-    .flops = no_flops,
 };
 
 /* ---- token ---------------------------------------------------------------------------------- */
@@ -189,7 +181,6 @@ const ep_kind ep_kind_token = {
     .forward = token_forward,
     .backward = token_backward,
     .gradient = token_gradient,
-    .flops = no_flops,
 };
 
 /* ---- take ----------------------------------------------------------------------------------- */
@@ -291,5 +282,4 @@ const ep_kind ep_kind_take = {
     .declare = take_declare,
     .forward = take_forward,
     .backward = take_backward,
-    .flops = no_flops,
 };

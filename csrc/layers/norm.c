@@ -284,13 +284,6 @@ static void backward_rms(const ep_pass *pass, const ep_layer *layer) {
     backward(pass, layer, false);
 }
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0; /* elementwise */
-}
-
 const ep_kind ep_kind_layer_norm = {
     .name = "layer_norm",
     .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output\n"
@@ -308,7 +301,6 @@ const ep_kind ep_kind_layer_norm = {
     .lends = lends,
     .fetches = true,
     .gradient = gradient,
-    .flops = flops,
 };
 
 const ep_kind ep_kind_rms_norm = {
@@ -327,5 +319,4 @@ const ep_kind ep_kind_rms_norm = {
     .lends = lends,
     .fetches = true,
     .gradient = gradient,
-    .flops = flops,
 };

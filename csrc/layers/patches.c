@@ -94,13 +94,6 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0;
-}
-
 const ep_kind ep_kind_patches = {
     .name = "patches",
     .doc = "Cuts an image (height, width, channels) into patches without overlap: (patches, rows,\n"
@@ -113,5 +106,4 @@ const ep_kind ep_kind_patches = {
     .declare = declare,
     .forward = forward,
     .backward = backward,
-    .flops = flops,
 };

@@ -248,13 +248,6 @@ static void mean_backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0; /* no multiply-adds with weights */
-}
-
 const ep_kind ep_kind_max_pool = {
     .name = "max_pool",
     .doc = "The largest number of every window. Input (height, width, channels) or (length,\n"
@@ -267,7 +260,6 @@ const ep_kind ep_kind_max_pool = {
     .declare = declare,
     .forward = max_forward,
     .backward = max_backward,
-    .flops = flops,
 };
 
 const ep_kind ep_kind_mean_pool = {
@@ -283,5 +275,4 @@ const ep_kind ep_kind_mean_pool = {
     .declare = declare,
     .forward = mean_forward,
     .backward = mean_backward,
-    .flops = flops,
 };

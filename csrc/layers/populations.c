@@ -423,13 +423,6 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     }
 }
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0; /* elementwise: folded into the neighbouring product when the net is exported */
-}
-
 const ep_kind ep_kind_populations = {
     .name = "populations",
     .doc =
@@ -447,5 +440,4 @@ const ep_kind ep_kind_populations = {
     .backward = backward,
     .lends = lends,
     .gradient = gradient,
-    .flops = flops,
 };

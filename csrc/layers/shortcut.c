@@ -49,7 +49,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_axis *mine = &(pass)->axes[out->axis[out->rank - 1]];                         \
     const ep_axis *theirs = &(pass)->axes[in->axis[in->rank - 1]];                         \
     ep_window g = ep_window_measure(&s, (pass)->axes, in);                                 \
-    const int64_t before = (mine->founded - theirs->founded) / 2;                                \
+    const int64_t before = (mine->founded - theirs->founded) / 2;                          \
     int64_t to = (pass)->r0 * g.h.out * g.w.out * mine->n;                                 \
     for (int64_t row = (pass)->r0; row < (pass)->r1; row++) {                              \
         for (int64_t y = 0; y < g.h.out; y++) {                                            \
@@ -88,13 +88,6 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     EACH(pass, layer, from, to, if (from >= 0) { dx[from] += dy[to]; })
 }
 
-static double flops(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
-    (void)layer;
-    (void)axes;
-    (void)values;
-    return 0;
-}
-
 const ep_kind ep_kind_shortcut = {
     .name = "shortcut",
     .doc =
@@ -109,5 +102,4 @@ const ep_kind ep_kind_shortcut = {
     .declare = declare,
     .forward = forward,
     .backward = backward,
-    .flops = flops,
 };

@@ -224,10 +224,10 @@ static bool targets_good(const ep_loss *law, int64_t rows, int64_t n, const void
             return false;
         }
     }
-    for (int64_t i = 0; law->target == EP_TARGET_REAL && law->high == 1 && i < rows * n; i++) {
+    for (int64_t i = 0; law->target == EP_TARGET_REAL && law->low >= 0 && i < rows * n; i++) {
         if (!((double)real[i] >= law->low && (double)real[i] <= law->high)) {
-            PyErr_Format(PyExc_ValueError, "targets: row %lld: expected numbers from %d to %d",
-                         (long long)(i / n), (int)law->low, (int)law->high);
+            PyErr_Format(PyExc_ValueError, "targets: row %lld: expected numbers %s",
+                         (long long)(i / n), law->high == 1 ? "from 0 to 1" : "of at least 0");
             return false;
         }
     }

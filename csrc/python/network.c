@@ -314,6 +314,7 @@ static int network_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->calls.fitness);
     Py_VISIT(self->calls.dynamics);
+    Py_VISIT(self->loss_call);
     for (int i = 0; i < EP_CHECKED; i++) {
         Py_VISIT(self->checked[i].of[0]);
         Py_VISIT(self->checked[i].of[1]);
@@ -327,6 +328,7 @@ static int network_clear(PyObject *object) {
     ep_network *self = (ep_network *)object;
     Py_CLEAR(self->calls.fitness);
     Py_CLEAR(self->calls.dynamics);
+    Py_CLEAR(self->loss_call);
     ep_forget_checked(self);
     Py_CLEAR(self->record);
     return 0;
@@ -423,8 +425,8 @@ static PyObject *get_cost(const ep_net *net, bool macs) {
 enum {
     STEP,
     GENERATION,
-    FLOPS,
-    FOUNDING_FLOPS,
+    MACS,
+    FOUNDING_MACS,
     PARAMETERS,
     FOUNDING_PARAMETERS,
     NBYTES,
@@ -437,8 +439,8 @@ static PyObject *number_of(const ep_net *net, int which) {
     switch (which) {
     case STEP: return PyLong_FromLongLong(net->step);
     case GENERATION: return PyLong_FromLongLong(net->generation);
-    case FLOPS: return get_cost(net, true);
-    case FOUNDING_FLOPS: return PyFloat_FromDouble(net->founding_flops);
+    case MACS: return get_cost(net, true);
+    case FOUNDING_MACS: return PyFloat_FromDouble(net->founding_macs);
     case PARAMETERS: return get_cost(net, false);
     case FOUNDING_PARAMETERS: return PyLong_FromLongLong(net->founding_parameters);
     case ROWS: return PyLong_FromLongLong(net->rows);
@@ -469,8 +471,8 @@ static PyGetSetDef getset[] = {
      "What the last call of train did, also when it failed: its first `steps` rows count.", NULL},
     NUMBER("step", STEP, "Updates so far."),
     NUMBER("generation", GENERATION, "Generations so far."),
-    NUMBER("flops", FLOPS, "Multiply-adds of one sample's forward pass, at the living shape."),
-    NUMBER("founding_flops", FOUNDING_FLOPS, "The same at birth."),
+    NUMBER("macs", MACS, "Multiply-adds of one sample's forward pass, at the living shape."),
+    NUMBER("founding_macs", FOUNDING_MACS, "The same at birth."),
     NUMBER("parameters", PARAMETERS, "Weights, biases and masses, at the living shape."),
     NUMBER("founding_parameters", FOUNDING_PARAMETERS, "The same at birth."),
     NUMBER("waste", WASTE,

@@ -39,6 +39,7 @@ typedef struct {
     ep_state *state;
     ep_regime regime; /* configs and evolution are owned here */
     ep_calls calls; /* laws written in Python */
+    PyObject *loss_call; /* a loss written in Python, or NULL */
     double *shift, *scale; /* input scaling, n_scaling numbers each */
     ep_real *near_shift, *near_scale; /* the same, rounded */
     bool exact_scaling; /* rounding changed no shift */
@@ -79,13 +80,23 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
  * values of these rows are checked, once per set of arrays: numbers of x are finite, ids and labels
  * in range, targets such as the loss takes. */
 typedef struct {
-    ep_table x, y;
-    PyObject *keep[3];
+    ep_table x, y, w; /* w: a weight for each of `rows`; at NULL: all 1 */
+    PyObject *keep[3], *keep_weights;
 } ep_feed;
-bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, ep_feed *feed);
+bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, PyObject *weights,
+                  ep_feed *feed);
+/* Weights of `rows` samples, (rows,) or, where a sample has several predictions, (rows, positions):
+ * finite and at least 0. NULL or None leaves the table empty. */
+bool ep_table_of_weights(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
+                         PyObject **keep);
 void ep_feed_close(ep_feed *feed);
 /* What was checked may fit no longer: a loss or an input scaling was set. */
 void ep_forget_checked(ep_network *self);
 ep_intake ep_network_intake(const ep_network *self);
+
+/* ---- loss_law.c: a loss written in Python ----------------------------------------------------- */
+/* The loss that calls a function, by its attribute `target`, "class" or "real"; NULL: raised. */
+const ep_loss *ep_python_loss(PyObject *function);
+void ep_python_loss_config(void *config, PyObject *function);
 
 #endif

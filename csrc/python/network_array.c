@@ -187,7 +187,7 @@ static PyObject *describe_layers(const ep_net *net, const ep_census *census) {
                     Py_BuildValue("{s:s,s:s,s:O,s:i,s:N,s:d,s:L,s:O,s:N}", "name", layer->name,
                                   "kind", layer->kind->name, "inputs", inputs, "reads",
                                   layer->reads, "output", axis_names(net, out->rank, out->axis),
-                                  "flops", layer->kind->flops(layer, census->axes, net->values),
+                                  "macs", ep_layer_macs(layer, census->axes, net->values),
                                   "parameters", (long long)parameters, "tensors", tensors, "fixed",
                                   PyBool_FromLong(is_fixed(net, layer))));
         Py_XDECREF(tensors);

@@ -105,7 +105,9 @@ bool ep_check_targets(ep_network *self, const ep_table *y) {
     int good = within(y, &plain, (ep_range){loss->low, loss->high, false}, &misfit);
     if (good == 0) {
         char what[160] = "finite numbers";
-        if (loss->high < FINITE) {
+        if (loss->low >= 0 && loss->high >= FINITE) {
+            PyOS_snprintf(what, sizeof what, "targets of %s of at least %g", loss->name, loss->low);
+        } else if (loss->high < FINITE) {
             PyOS_snprintf(what, sizeof what, "targets of %s in [%g, %g]", loss->name, loss->low,
                           loss->high);
         }
@@ -193,11 +195,51 @@ static bool check_values(ep_network *self, const ep_feed *feed) {
     return check_inputs(self, &feed->x) && ep_check_targets(self, &feed->y) && remember(self, feed);
 }
 
-bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, ep_feed *feed) {
+bool ep_table_of_weights(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
+                         PyObject **keep) {
+    *table = (ep_table){.rows = rows};
+    if (!object || object == Py_None) {
+        return true;
+    }
+    const ep_targets of = ep_targets_of(self->net, self->regime.loss);
+    npy_intp shape[2] = {rows, of.positions};
+    bool each = PyArray_Check(object) && PyArray_NDIM((PyArrayObject *)object) == 2;
+    PyArrayObject *array = ep_array_in(object, "weights", EP_NPY_REAL, each ? 2 : 1, shape);
+    *keep = (PyObject *)array;
+    if (!array) {
+        return false;
+    }
+    const int64_t width = each ? of.positions : 1;
+    const ep_real *at = PyArray_DATA(array);
+    double sum = 0;
+    for (int64_t i = 0; i < rows * width; i++) {
+        if (!(at[i] >= 0 && (double)at[i] <= EP_LEVEL_MOST)) {
+            PyErr_Format(PyExc_ValueError,
+                         "weights: expected finite numbers of at least 0 and at most 1e30, got a "
+                         "bad one in row %lld",
+                         (long long)(i / ep_max(1, width)));
+            return false;
+        }
+        sum += (double)at[i];
+    }
+    if (rows > 0 && !(sum > 0)) {
+        PyErr_SetString(PyExc_ValueError, "weights: expected at least one above 0, got none");
+        return false;
+    }
+    table->at = at;
+    table->type = sizeof(ep_real) == sizeof(double) ? EP_FLOAT64 : EP_FLOAT32;
+    table->width = width;
+    table->stride = width * (int64_t)sizeof(ep_real);
+    return true;
+}
+
+bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, PyObject *weights,
+                  ep_feed *feed) {
     *feed = (ep_feed){.keep = {NULL, NULL, NULL}};
     bool ok = ep_table_of_inputs(self, x, &feed->x, &feed->keep[0]) &&
               ep_table_of_targets(self, y, feed->x.rows, &feed->y, &feed->keep[1]) &&
-              (!rows || rows == Py_None || map_rows(rows, feed));
+              (!rows || rows == Py_None || map_rows(rows, feed)) &&
+              ep_table_of_weights(self, weights, feed->x.rows, &feed->w, &feed->keep_weights);
     if (ok && feed->x.rows < 1) {
         PyErr_SetString(PyExc_ValueError, "x: expected at least one sample, got none");
         ok = false;
@@ -213,6 +255,7 @@ void ep_feed_close(ep_feed *feed) {
     for (int i = 0; i < EP_COUNT(feed->keep); i++) {
         Py_CLEAR(feed->keep[i]);
     }
+    Py_CLEAR(feed->keep_weights);
 }
 
 ep_intake ep_network_intake(const ep_network *self) {

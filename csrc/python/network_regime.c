@@ -11,13 +11,15 @@ PyDoc_STRVAR(
     configure_doc,
     "configure(*, loss='cross_entropy', loss_config=None, optimizer='adamw', "
     "optimizer_config=None, clip=0.0, selection=None)\n--\n\n"
-    "How the network is trained from now on. selection: None, or a dict of settings with fitness and "
+    "How the network is trained from now on. loss: a name, or a function of outputs and targets with "
+    "the attribute target. selection: None, or a dict of settings with fitness and "
     "dynamics (names or callables of one dict) and their configs. All or nothing: on an error the "
     "former settings stay.");
 
 typedef struct {
     ep_settings loss, optimizer;
     ep_calls calls;
+    PyObject *loss_call;
     ep_evolution *evolution;
 } draft;
 
@@ -26,6 +28,7 @@ static void discard(draft *d) {
     ep_settings_close(&d->optimizer);
     Py_CLEAR(d->calls.fitness);
     Py_CLEAR(d->calls.dynamics);
+    Py_CLEAR(d->loss_call);
     ep_evolution_free(d->evolution);
 }
 
@@ -64,10 +67,11 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"loss", "loss_config", "optimizer", "optimizer_config",
                             "clip", "selection",   NULL};
     ep_network *self = (ep_network *)object;
+    PyObject *loss_given = NULL;
     const char *loss_name = "cross_entropy", *optimizer_name = "adamw";
     PyObject *loss_config = NULL, *optimizer_config = NULL, *selection = NULL;
     double clip = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$sOsOO&O:configure", names, &loss_name,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOsOO&O:configure", names, &loss_given,
                                      &loss_config, &optimizer_name, &optimizer_config,
                                      ep_convert_real, &clip, &selection)) {
         return NULL;
@@ -77,7 +81,12 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
                         "clip: expected a finite number of at least 0 (0: no limit)");
         return NULL;
     }
-    const ep_loss *loss = ep_found(ep_catalogue_loss(loss_name), "loss", loss_name);
+    bool calls = loss_given && !PyUnicode_Check(loss_given) && PyCallable_Check(loss_given);
+    if (loss_given && !calls && !(loss_name = PyUnicode_AsUTF8AndSize(loss_given, NULL))) {
+        return NULL;
+    }
+    const ep_loss *loss = calls ? ep_python_loss(loss_given)
+                                : ep_found(ep_catalogue_loss(loss_name), "loss", loss_name);
     const ep_optimizer *optimizer = loss ? ep_found(ep_catalogue_optimizer(optimizer_name),
                                                     "optimizer", optimizer_name)
                                          : NULL;
@@ -92,6 +101,10 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
     bool ok = ep_settings_open(&d.loss, loss->fields, loss->config_size, loss_config, loss_name) &&
               ep_settings_open(&d.optimizer, optimizer->fields, optimizer->config_size,
                                optimizer_config, optimizer_name);
+    if (ok && calls) {
+        d.loss_call = Py_NewRef(loss_given);
+        ep_python_loss_config(d.loss.at, loss_given);
+    }
     if (ok && loss->check && !loss->check(d.loss.at, outputs, &error)) {
         ep_raise(&error, NULL);
         ok = false;
@@ -106,6 +119,7 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
         swap_pointer(&r->evolution, &d.evolution);
         swap_pointer(&self->calls.fitness, &d.calls.fitness);
         swap_pointer(&self->calls.dynamics, &d.calls.dynamics);
+        swap_pointer(&self->loss_call, &d.loss_call);
         d.loss.fields = old_loss;
         d.optimizer.fields = old_optimizer;
         r->loss = loss;

@@ -199,6 +199,9 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
     if (ok) {
         return Py_NewRef(record);
     }
+    if (PyErr_Occurred()) { /* of a law: what else is wrong follows from it */
+        return NULL;
+    }
     if (error->code == EP_DIVERGED) {
         return ep_raise_diverged(self->state, self->net->step, error->text);
     }
@@ -208,24 +211,26 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
 PyDoc_STRVAR(
     train_doc,
     "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
-    "augment=None, rows=None, keep=True)\n--\n\n"
+    "augment=None, rows=None, weights=None, keep=True)\n--\n\n"
     "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
     "weight (one number a step), compactions, bound, deaths. Raises Diverged (attribute step) with "
     "the network as it was before that step's update. keep: keep every gradient of an activation of "
-    "the last step; others are written over where no one needs them any more.");
+    "the last step; others are written over where no one needs them any more. weights: of the "
+    "samples (n,), in the order of rows, or of their predictions (n, positions).");
 static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x",        "y",        "batch",   "first",   "rate",
                             "pressure", "strength", "shuffle", "threads", "augment",
-                            "rows",     "keep",     NULL};
+                            "rows",     "weights",  "keep",    NULL};
     ep_network *self = (ep_network *)object;
     PyObject *x, *y, *schedules[3] = {NULL, NULL, NULL}, *augment = NULL, *rows = NULL;
+    PyObject *weights = NULL;
     PyObject *numbers[3] = {NULL, NULL, NULL};
     int64_t batch = 0, first = 0, threads = 1;
     int shuffle = 1, keep = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOOOOpOOOp:train", names, &x, &y,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOOOOpOOOOp:train", names, &x, &y,
                                      &numbers[0], &numbers[1], &schedules[0], &schedules[1],
                                      &schedules[2], &shuffle, &numbers[2], &augment, &rows,
-                                     &keep)) {
+                                     &weights, &keep)) {
         return NULL;
     }
     if (!numbers[0] || !numbers[1] || !schedules[0] || !schedules[1] || !schedules[2]) {
@@ -243,15 +248,16 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     ep_error error = {EP_OK, ""};
     PyObject *result = NULL;
     e.job.intake = ep_network_intake(self);
-    if (open_errand(self, &e, schedules) && ep_feed_open(self, x, y, rows, &e.feed) &&
+    if (open_errand(self, &e, schedules) && ep_feed_open(self, x, y, rows, weights, &e.feed) &&
         image_of(self, augment, &e.job.intake)) {
         e.job.x = e.feed.x;
         e.job.y = e.feed.y;
+        e.job.w = e.feed.w;
         e.job.batch = ep_min(batch, e.job.x.rows);
         e.job.first = first;
         e.job.shuffle = shuffle != 0;
         e.job.seed = self->net->seed;
-        e.job.threads = (int)threads;
+        e.job.threads = self->regime.loss->interpreted ? 1 : (int)threads;
         e.job.keep = keep != 0;
         bool ok;
         Py_BEGIN_ALLOW_THREADS
@@ -265,18 +271,20 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(check_data_doc,
-             "check_data(x, y, rows=None)\n--\n\nRaises what train would; reads every value.");
+PyDoc_STRVAR(
+    check_data_doc,
+    "check_data(x, y, rows=None, weights=None)\n--\n\nRaises what train would; reads every value.");
 static PyObject *check_data(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x", "y", "rows", NULL};
+    static char *names[] = {"x", "y", "rows", "weights", NULL};
     ep_network *self = (ep_network *)object;
-    PyObject *x, *y, *rows = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O:check_data", names, &x, &y, &rows) ||
+    PyObject *x, *y, *rows = NULL, *weights = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:check_data", names, &x, &y, &rows,
+                                     &weights) ||
         !ep_network_enter(self)) {
         return NULL;
     }
     ep_feed feed;
-    bool ok = ep_feed_open(self, x, y, rows, &feed);
+    bool ok = ep_feed_open(self, x, y, rows, weights, &feed);
     if (ok) {
         ep_feed_close(&feed);
     }
@@ -284,28 +292,34 @@ static PyObject *check_data(PyObject *object, PyObject *args, PyObject *kwargs) 
     return ok ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(evaluate_doc, "evaluate(x, y, *, threads=1, rows=None)\n--\n\n"
+PyDoc_STRVAR(evaluate_doc, "evaluate(x, y, *, threads=1, rows=None, weights=None)\n--\n\n"
                            "(mean loss, share of predictions right, total weight) over all rows.");
 static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x", "y", "threads", "rows", NULL};
+    static char *names[] = {"x", "y", "threads", "rows", "weights", NULL};
     ep_network *self = (ep_network *)object;
-    PyObject *x, *y, *number = NULL, *rows = NULL, *result = NULL;
+    PyObject *x, *y, *number = NULL, *rows = NULL, *weights = NULL, *result = NULL;
     int64_t threads = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OO:evaluate", names, &x, &y, &number,
-                                     &rows) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOO:evaluate", names, &x, &y, &number,
+                                     &rows, &weights) ||
         !threads_from(number, &threads) || !ep_network_enter(self)) {
         return NULL;
     }
     ep_feed feed;
     ep_error error = {EP_OK, ""};
-    if (ep_feed_open(self, x, y, rows, &feed)) {
+    if (ep_feed_open(self, x, y, rows, weights, &feed)) {
         ep_intake intake = ep_network_intake(self);
         ep_tally sum = {0, 0, 0, 0};
         bool ok;
+        threads = self->regime.loss->interpreted ? 1 : threads;
         Py_BEGIN_ALLOW_THREADS
-        ok = ep_infer(self->net, &self->regime, &feed.x, &feed.y, &intake, (int)threads, NULL, &sum,
-                      &error);
+        ok = ep_infer(self->net, &self->regime, &feed.x, &feed.y, &feed.w, &intake, (int)threads,
+                      NULL, &sum, &error);
         Py_END_ALLOW_THREADS
+        if (PyErr_Occurred()) { /* of a loss written in Python */
+            ep_feed_close(&feed);
+            ep_network_leave(self);
+            return NULL;
+        }
         result = ok ? Py_BuildValue("(ddd)", sum.weight > 0 ? sum.loss / sum.weight : (double)NAN,
                                     sum.counted > 0 ? sum.hits / sum.counted : (double)NAN,
                                     sum.weight)
@@ -343,8 +357,8 @@ static PyObject *predict(PyObject *object, PyObject *args, PyObject *kwargs) {
             ep_real *to = PyArray_DATA((PyArrayObject *)result);
             bool ok;
             Py_BEGIN_ALLOW_THREADS
-            ok = ep_infer(self->net, &self->regime, &table, NULL, &intake, (int)threads, to, NULL,
-                          &error);
+            ok = ep_infer(self->net, &self->regime, &table, NULL, NULL, &intake, (int)threads, to,
+                          NULL, &error);
             Py_END_ALLOW_THREADS
             if (!ok) {
                 Py_CLEAR(result);

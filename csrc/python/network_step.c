@@ -58,25 +58,28 @@ static PyObject *forward(PyObject *object, PyObject *args, PyObject *kwargs) {
 }
 
 PyDoc_STRVAR(backward_doc,
-             "backward(y)\n--\n\n"
+             "backward(y, weights=None)\n--\n\n"
              "The loss of the last forward against y; its gradient goes back through all layers.");
 static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"y", NULL};
+    static char *names[] = {"y", "weights", NULL};
     ep_network *self = (ep_network *)object;
-    PyObject *y, *keep = NULL, *result = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:backward", names, &y) ||
+    PyObject *y, *weights = NULL, *keep = NULL, *keep_weights = NULL, *result = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:backward", names, &y, &weights) ||
         !ep_network_enter(self)) {
         return NULL;
     }
-    ep_table table;
+    ep_table table, w;
     double hits = 0;
     if (!self->net->x) {
         PyErr_SetString(PyExc_RuntimeError, "network: no batch has been through it yet");
     } else if (ep_table_of_targets(self, y, self->net->rows, &table, &keep) &&
-               ep_check_targets(self, &table)) {
-        result = PyFloat_FromDouble(ep_step_backward(self->net, &self->regime, &table, &hits));
+               ep_check_targets(self, &table) &&
+               ep_table_of_weights(self, weights, self->net->rows, &w, &keep_weights)) {
+        double mean = ep_step_backward(self->net, &self->regime, &table, &w, &hits);
+        result = PyErr_Occurred() ? NULL : PyFloat_FromDouble(mean);
     }
     Py_XDECREF(keep);
+    Py_XDECREF(keep_weights);
     ep_network_leave(self);
     return result;
 }

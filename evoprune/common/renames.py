@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from evoprune.common.checks import known_keys
 
-__all__ = ["current_names", "renamed"]
+__all__ = ["current_name", "current_names", "renamed"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +38,14 @@ def current_names(
             f"{where}: {former} is now called {name}", DeprecationWarning, stacklevel=depth
         )
         given[name] = given.pop(former)
+
+
+def current_name(where: str, names: dict[str, str], former: str, depth: int = 3) -> str:
+    """Return the current name of an attribute that was read by its former one; warns."""
+    warnings.warn(
+        f"{where}: {former} is now called {names[former]}", DeprecationWarning, stacklevel=depth
+    )
+    return names[former]
 
 
 def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from evoprune import core
 from evoprune.common.checks import known_keys, meant
+from evoprune.common.renames import current_name, current_names
 
 __all__ = ["Field", "Spec", "catalogue", "define", "known", "resolve"]
 
@@ -74,6 +75,7 @@ class Spec:
     kind: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
     facts: ClassVar[dict[str, Any]] = {}  # what else the catalogue says of the kind
+    former: ClassVar[dict[str, str]] = {}  # current names of settings by former ones
     extra: ClassVar[tuple[Field, ...]] = ()  # settings that are Python's, not the core's
     positional: ClassVar[tuple[str, ...]] = ()
     settings: dict[str, Any]
@@ -89,6 +91,7 @@ class Spec:
             if name in settings:
                 raise TypeError(f"{owner}: {name} is given twice")
             settings[name] = value
+        current_names(owner, self.former, settings)
         known_keys(owner, "setting", settings, self.fields)
         whole = {name: field.default for name, field in self.fields.items() if not field.required}
         whole |= settings
@@ -126,6 +129,9 @@ class Spec:
     def __getattr__(self, name: str) -> Any:
         settings = self.__dict__.get("settings", {})
         if name in settings:
+            return settings[name]
+        if name in self.former:
+            name = current_name(type(self).__name__, self.former, name)
             return settings[name]
         raise AttributeError(f"{type(self).__name__} has no setting {name!r}")
 

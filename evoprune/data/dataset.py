@@ -193,17 +193,18 @@ class Dataset:
             indices = _row_numbers(indices, len(self))
         return self._with(mine[indices], name or self.name)
 
-    def split(self, n: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+    def split(self, n: float, seed: int = 0, *, stratify: bool = False) -> tuple[Dataset, Dataset]:
         """Split at random into (the rest, `n` samples held out); both keep the order of this set.
 
         Args:
             n: the number of samples to hold out, a whole number, or a share of them below 1.
             seed: the same seed gives the same split.
+            stratify: hold out of every class as large a share as of all, to a sample.
 
         Raises:
-            ValueError: either part would be empty.
+            ValueError: either part would be empty; or stratify, and targets that are no classes.
         """
-        rest, part = split_rows("n", n, len(self), seed)
+        rest, part = split_rows("n", n, len(self), seed, self.y if stratify else None)
         return self.subset(rest), self.subset(part, f"{self.name} (held out)")
 
     def batch(self, indices: ArrayLike | slice = slice(None)) -> tuple[Array, Array]:
@@ -236,8 +237,12 @@ class Dataset:
         return made
 
 
-def split_rows(name: str, n: Any, samples: int, seed: int) -> tuple[Array, Array]:
+def split_rows(
+    name: str, n: Any, samples: int, seed: int, classes: Array | None = None
+) -> tuple[Array, Array]:
     """Split sample numbers at random into (the rest, `n` or a share of them), each ascending.
+
+    With class numbers, the shares of classes are nearly the same in both parts.
 
     Raises:
         ValueError, TypeError: either part would be empty, or n is no number.
@@ -262,6 +267,8 @@ def split_rows(name: str, n: Any, samples: int, seed: int) -> tuple[Array, Array
         if not 0 < held < samples:
             raise ValueError(f"{name}: expected to hold out 1 to {samples - 1} samples, got {n}")
     order = np.random.default_rng(whole("seed", seed, 0, 2**63 - 1)).permutation(samples)
+    if classes is not None:
+        order = stratified(classes, order)
     return np.sort(order[held:]), np.sort(order[:held])
 
 
@@ -363,6 +370,30 @@ class Text:
         """
         places = _row_numbers(codes, len(self.vocabulary), "codes")
         return "".join(self.vocabulary[i] for i in places)
+
+
+def stratified(y: Array, order: Array) -> Array:
+    """Reorder sample numbers so that every stretch of them has nearly the shares of the whole.
+
+    Args:
+        y: class numbers (n,).
+        order: the numbers 0 to n - 1, in an order that decides among samples of a class.
+
+    Raises:
+        ValueError: y is not made of class numbers, one a sample.
+    """
+    if y.ndim != 1 or y.dtype.kind not in "iub":
+        raise ValueError(
+            f"stratify: expected class numbers, one a sample, got {y.dtype} of shape {y.shape}"
+        )
+    place = np.empty(len(y))  # of each sample within its class, 0 to 1
+    shuffled = y[order]
+    by_class = np.argsort(shuffled, kind="stable")
+    counts = np.unique(shuffled, return_counts=True)[1]
+    within = np.concatenate([(np.arange(n) + 0.5) / n for n in counts])
+    place[by_class] = within
+    spread: Array = order[np.argsort(place, kind="stable")]
+    return spread
 
 
 def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Read the files that data sets come in: idx (packed or not) and CIFAR-10's records.
+"""Read the files that data sets come in: idx (packed or not), CIFAR-10's records and pickles.
 
 Files are foreign: each is checked before it is believed, and an error names the file, what was
 expected and what was found. Unpacked files are mapped from disk; packed ones are held in memory,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import pickle
 import zlib
 from math import prod
 from os import PathLike
@@ -73,7 +74,8 @@ def idx_folder(folder: Path) -> list[tuple[Array, Array]]:
     """Read images and labels of train and t10k from a folder laid out like MNIST.
 
     Returns:
-        [(images (n, height, width) uint8, labels (n,) uint8)] for train, then for t10k.
+        [(images (n, height, width) or, of several colors, (n, height, width, colors) uint8,
+        labels (n,) uint8)] for train, then for t10k.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -81,9 +83,9 @@ def idx_folder(folder: Path) -> list[tuple[Array, Array]]:
     """
     parts = []
     for part in ("train", "t10k"):
-        image_file = _find(folder, f"{part}-images", 3)
+        image_file = _find(folder, f"{part}-images", 3, 4)
         label_file = _find(folder, f"{part}-labels", 1)
-        images = read_idx(image_file, _IDX_U1 << 8 | 3)
+        images = read_idx(image_file, _IDX_U1 << 8 | (4 if "idx4" in image_file.name else 3))
         labels = read_idx(label_file, _IDX_U1 << 8 | 1)
         if len(images) == 0:
             raise ValueError(f"{image_file}: expected images, got none")
@@ -128,9 +130,50 @@ def cifar_records(file: Path) -> tuple[Array, Array]:
     return np.ascontiguousarray(images), labels
 
 
-def _find(folder: Path, stem: str, dimensions: int) -> Path:
-    """The file of that name, in either of its usual spellings, unpacked before packed."""
-    spellings = [f"{stem}{sep}idx{dimensions}-ubyte" for sep in "-."]
+class _Arrays(pickle.Unpickler):
+    """Reads NumPy's arrays and plain values, and refuses everything else that a pickle can name."""
+
+    _KNOWN = frozenset({"_reconstruct", "ndarray", "dtype", "encode"})
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Look a name up, if it is one that arrays are made of."""
+        numpy = module.split(".")[0] == "numpy" or module == "_codecs"
+        if not numpy or name not in self._KNOWN:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def cifar_pickle(file: Path) -> tuple[Array, Array]:
+    """Read one file of CIFAR-10's Python version; only arrays and plain values are unpickled.
+
+    Returns:
+        Images (n, 32, 32, 3) uint8, labels (n,) uint8.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a pickle, or a label outside 0 to 9.
+    """
+    try:
+        with file.open("rb") as opened:
+            content = _Arrays(opened, encoding="bytes").load()
+        pixels, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{file}: no batch of CIFAR-10 in Python's format ({error})") from error
+    if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072) or labels.ndim != 1:
+        raise ValueError(
+            f"{file}: expected uint8 of {len(labels)} x 3072, got {pixels.dtype} {pixels.shape}"
+        )
+    if len(labels) == 0 or labels.min() < 0 or labels.max() > 9:
+        raise ValueError(f"{file}: expected labels 0 to 9: not CIFAR-10?")
+    images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), labels.astype(np.uint8)
+
+
+def _find(folder: Path, stem: str, *dimensions: int) -> Path:
+    """Return the file of that name, in any of its usual spellings, unpacked before packed."""
+    spellings = [f"{stem}{sep}idx{n}-ubyte" for n in dimensions for sep in "-."]
     names = [name + end for end in ("", ".gz") for name in spellings]
     for name in names:
         if (folder / name).is_file():

@@ -20,7 +20,7 @@ from evoprune.common.checks import one_of
 from evoprune.common.renames import renamed
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset, Normalizer, Text, normalizer
-from evoprune.data.formats import cifar_records, idx_folder, read_idx
+from evoprune.data.formats import cifar_pickle, cifar_records, idx_folder, read_idx
 from evoprune.data.inputs import finite
 from evoprune.data.labels import coded
 
@@ -192,20 +192,24 @@ def cifar10(root: StrPath) -> tuple[Dataset, Dataset]:
 
     Args:
         root: the folder with data_batch_1.bin to data_batch_5.bin and test_batch.bin (the "binary
-            version"), or one above it.
+            version"), or the same without .bin (the "Python version"), or one above it.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is not a whole number of records, or holds a label above 9.
+        ValueError: a file is not whole, or holds a label outside 0 to 9.
     """
     folder = Path(root)
-    if (folder / "cifar-10-batches-bin").is_dir():
-        folder /= "cifar-10-batches-bin"
-    batches = [cifar_records(folder / f"data_batch_{i}.bin") for i in range(1, 6)]
+    for part in ("cifar-10-batches-bin", "cifar-10-batches-py"):
+        if (folder / part).is_dir():
+            folder /= part
+            break
+    pickled = (folder / "test_batch").is_file()
+    read, end = (cifar_pickle, "") if pickled else (cifar_records, ".bin")
+    batches = [read(folder / f"data_batch_{i}{end}") for i in range(1, 6)]
     train = tuple(np.concatenate(part) for part in zip(*batches, strict=True))
     shift, scale = _moments("x", train[0].reshape(-1, 3), True)
     normal = {"shift": np.tile(shift, 1024), "scale": np.tile(scale, 1024)}
-    test = cifar_records(folder / "test_batch.bin")
+    test = read(folder / f"test_batch{end}")
     return _pair("cifar10", [(train[0], train[1]), test], _CIFAR10.split(), **normal)
 
 

@@ -109,7 +109,7 @@ def _content(
         "step": network.step,
         "generation": network.generation,
         "waste": network.core.waste,
-        "loss": [network.loss.kind, network.loss.config()],
+        "loss": [network.loss.in_file().kind, network.loss.in_file().config()],
         "notes": plain("notes", network.notes),
         "facts": plain("facts", dict(facts or {})),
     }
@@ -132,13 +132,13 @@ def _ordered(content: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + content[8 + size :]
 
 
-def load(path: str | PathLike[str]) -> Network:
-    """Read a network; see `evoprune.load`."""
-    return read(path)[0]
+def load(path: str | PathLike[str], kind: type[Network]) -> Network:
+    """Read a network of class `kind`; see `evoprune.load`."""
+    return read(path, kind)[0]
 
 
-def read(path: str | PathLike[str]) -> Parts:
-    """Read a network with the further facts and arrays that were saved with it.
+def read(path: str | PathLike[str], kind: type[Network]) -> Parts:
+    """Read a network of class `kind` with the further facts and arrays that were saved with it.
 
     Raises:
         FileNotFoundError: no such file.
@@ -146,15 +146,15 @@ def read(path: str | PathLike[str]) -> Parts:
         FileFormatError: damaged, inconsistent, or of another kind; the file and what is wrong are
             named.
     """
-    return parts_from_bytes(existing(path).read_bytes(), str(path))
+    return parts_from_bytes(existing(path).read_bytes(), str(path), kind)
 
 
-def from_bytes(content: bytes, name: str = "network") -> Network:
+def from_bytes(content: bytes, name: str, kind: type[Network]) -> Network:
     """Return the network of the content of a file; `name` is for error texts."""
-    return parts_from_bytes(content, name)[0]
+    return parts_from_bytes(content, name, kind)[0]
 
 
-def parts_from_bytes(content: bytes, name: str) -> Parts:
+def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
     """Return network, facts and extra arrays of the content of a file, as `read` does."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as arrays_of
@@ -166,7 +166,7 @@ def parts_from_bytes(content: bytes, name: str) -> Parts:
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise FileFormatError(f"{name}: no whole safetensors file ({error})") from error
     try:
-        return _rebuild(text, arrays)
+        return _rebuild(text, arrays, kind)
     except KeyError as error:
         what = f"no network of evoprune: {error.args[0]!r} is missing"
         raise FileFormatError(f"{name}: {what}") from error
@@ -174,9 +174,7 @@ def parts_from_bytes(content: bytes, name: str) -> Parts:
         raise FileFormatError(f"{name}: {error}") from error
 
 
-def _rebuild(text: Mapping[str, str], arrays: dict[str, Array]) -> Parts:
-    from evoprune.nets.network import Network
-
+def _rebuild(text: Mapping[str, str], arrays: dict[str, Array], kind: type[Network]) -> Parts:
     if text.get("format") != FORMAT:
         raise ValueError("a safetensors file, but no network of evoprune")
     version = json.loads(text["version"])
@@ -186,7 +184,7 @@ def _rebuild(text: Mapping[str, str], arrays: dict[str, Array]) -> Parts:
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
     births = {name: _births(name, ids) for name, ids in _dict(text, "births").items()}
-    network = Network(
+    network = kind(
         _dict(text, "spec"),
         "float32" if dtype == "float32" else "float64",
         births=births,

@@ -19,6 +19,7 @@ from evoprune import core
 from evoprune.common import table
 from evoprune.common.checks import whole
 from evoprune.common.errors import Diverged
+from evoprune.common.renames import current_name
 from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
@@ -27,7 +28,7 @@ from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, 
 from evoprune.nets import file, surgery
 from evoprune.nets.layers import Chain, Nodes, Plan
 from evoprune.nets.overview import outlook, overview
-from evoprune.selection.laws import CrossEntropy, Loss
+from evoprune.selection.laws import CrossEntropy, Loss, PythonLoss
 
 if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
@@ -107,7 +108,7 @@ class Network:
         module = core.core32 if dtype == "float32" else core.core64
         self.core: Any = module.Network(dict(spec), dict(births or {}), most)
         self.dtype: Dtype = dtype
-        self.loss: Loss = CrossEntropy()
+        self.loss: Loss | PythonLoss = CrossEntropy()
         self.selection: Selection | None = None
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
@@ -137,14 +138,26 @@ class Network:
         return int(self.core.generation)
 
     @property
-    def flops(self) -> float:
+    def macs(self) -> float:
         """Multiply-adds of one sample's forward pass, at the living shape."""
-        return float(self.core.flops)
+        return float(self.core.macs)
+
+    @property
+    def founding_macs(self) -> float:
+        """Multiply-adds of one sample's forward pass at birth."""
+        return float(self.core.founding_macs)
+
+    @property
+    def flops(self) -> float:
+        """Former name of `macs`; multiply-adds, not floating-point operations (1 MAC = 2 FLOPs)."""
+        current_name("Network", {"flops": "macs"}, "flops")
+        return self.macs
 
     @property
     def founding_flops(self) -> float:
-        """Multiply-adds of one sample's forward pass at birth."""
-        return float(self.core.founding_flops)
+        """Former name of `founding_macs`."""
+        current_name("Network", {"founding_flops": "founding_macs"}, "founding_flops")
+        return self.founding_macs
 
     @property
     def parameters(self) -> int:
@@ -283,7 +296,7 @@ class Network:
         plain = None if scaling is None else [np.asarray(part).tolist() for part in scaling]
         _note(self.notes, "output_scaling", plain)
 
-    def form(self, loss: Loss | None = None) -> Form:
+    def form(self, loss: Loss | PythonLoss | None = None) -> Form:
         """How it reads data, for the loss it was last trained for or another one."""
         facts = self.describe()
         living = {axis["name"]: int(axis["n"]) for axis in facts["axes"]}
@@ -483,7 +496,7 @@ class Network:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the bytes of a file with moments, and what no file holds beside them."""
         kept = {name: getattr(self, name) for name in ("selection", "pressure")}
-        return file.from_bytes, (file.to_bytes(self, moments=True),), kept
+        return _from_bytes, (file.to_bytes(self, moments=True),), kept
 
     def become(self, other: Network) -> None:
         """Take over every number of another network of the same founding structure.
@@ -618,4 +631,9 @@ def load(path: str | PathLike[str]) -> Network:
         FileNotFoundError: no such file.
         FileFormatError: broken, truncated, or not a network of evoprune; the file is named.
     """
-    return file.load(path)
+    return file.load(path, Network)
+
+
+def _from_bytes(content: bytes) -> Network:
+    """Return the network of pickled bytes."""
+    return file.from_bytes(content, "network", Network)

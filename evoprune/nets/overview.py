@@ -37,16 +37,16 @@ def _overview(network: Network) -> Overview:
         size = sum(network[tensor].nbytes for layer in layers for tensor in layer["tensors"])
         held += size
         alive = "{:,} / {:,}".format(*counts[name]) if name in counts else ""
-        flops, parameters = (sum(layer[key] for layer in layers) for key in ("flops", "parameters"))
-        costs = [number(n) if n else "" for n in (flops, parameters, size)]
+        macs, parameters = (sum(layer[key] for layer in layers) for key in ("macs", "parameters"))
+        costs = [number(n) if n else "" for n in (macs, parameters, size)]
         rows.append([name, _kind(layers), alive, *costs])
     alive_all, born_all = (sum(c[i] for c in counts.values()) for i in (0, 1))
-    whole = network.flops, network.parameters
+    whole = network.macs, network.parameters
     total = [
         "total",
         "",
         f"{alive_all:,} / {born_all:,}" if counts else "",
-        f"{number(whole[0])} ({share(whole[0], network.founding_flops)})",
+        f"{number(whole[0])} ({share(whole[0], network.founding_macs)})",
         f"{number(whole[1])} ({share(whole[1], network.founding_parameters)})",
         number(held),
     ]

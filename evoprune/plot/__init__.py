@@ -8,6 +8,7 @@ dark; `style` sets evoprune's own.
 from evoprune.plot._ground import COLOURS, style
 from evoprune.plot._insides import features, filters, heads
 from evoprune.plot._nets import fitness, pareto, structure
+from evoprune.plot._rates import learning_rate
 from evoprune.plot._runs import history, survival, trajectories
 from evoprune.plot._shares import muller, phase, price
 
@@ -18,6 +19,7 @@ __all__ = [
     "fitness",
     "heads",
     "history",
+    "learning_rate",
     "muller",
     "pareto",
     "phase",

@@ -178,7 +178,7 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
     ax.autoscale_view()
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_axis_off()
-    kept = share(network.flops, network.founding_flops)
+    kept = share(network.macs, network.founding_macs)
     ax.set_title(
         f"{sum(len(p[0]) for p in people.values()):,} of {sum(born.values()):,} populations alive, "
         f"{kept} of the multiply-adds",
@@ -194,7 +194,7 @@ def _costs(network: Network) -> dict[str, tuple[float, float]]:
     now = once = 0.0
     born = network.born
     for layer, first in zip(network.describe()["layers"], founding, strict=True):
-        now, once = now + layer["flops"], once + first["flops"]
+        now, once = now + layer["macs"], once + first["macs"]
         if layer["name"] in born:
             found[layer["name"]] = (now, once)
             now = once = 0.0

@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evoprune.common.checks import number
 from evoprune.common.types import Array
-from evoprune.nets.overview import census
-
-if TYPE_CHECKING:
-    from evoprune.nets.network import Network
-    from evoprune.selection.settings import Selection
-    from evoprune.training.run import Run
 
 __all__ = ["MARKS", "Budget", "Sized"]
 
@@ -36,11 +30,11 @@ class Sized(Protocol):
     """What a budget must know of a network: its size now, and at birth."""
 
     @property
-    def flops(self) -> float:
+    def macs(self) -> float:
         """Multiply-adds of a sample's forward pass."""
 
     @property
-    def founding_flops(self) -> float:
+    def founding_macs(self) -> float:
         """The same, at birth."""
 
     @property
@@ -110,7 +104,7 @@ class Budget:
     def size(self, network: Sized) -> tuple[float, float]:
         """How big a network is now and was at birth, in what the budget counts."""
         if self.macs is not None:
-            return network.flops, network.founding_flops
+            return network.macs, network.founding_macs
         if self.params is not None:
             return float(network.parameters), float(network.founding_parameters)
         return float(sum(network.alive.values())), float(sum(network.born.values()))
@@ -142,23 +136,6 @@ class Budget:
         power = 1.0 if self.alive is None else 1.4
         guess = 0.27 * target**-power if soft else 0.04 * target**-1.4
         return float(np.clip(guess, LOW, HIGH))
-
-    def move(self, network: Network, selection: Selection, run: Run) -> None:
-        """Set a run's pressure from here on, and let masses rest once the size is reached."""
-        if run.pressure is None:
-            raise ValueError("run: expected one that began with a budget's pressure")
-        if selection.removal != "never":
-            network.compact()  # so that its size is that of the living
-        moving = max(1, round((1 - selection.rest) * run.total))
-        run.resting = self.reached(network)
-        run.pressure = self.steer(
-            network,
-            run.pressure,
-            done=min(1.0, run.done / moving),
-            lag=(selection.lifespan() or 0.0) * selection.every / moving,
-            threshold=selection.threshold,
-            masses=[mass for _, mass, *_ in census(network, 0.0).values()],
-        )
 
     def steer(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from inspect import signature
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,22 +26,29 @@ __all__ = [
     "CrossEntropy",
     "Dynamics",
     "Fitness",
+    "Hinge",
+    "Huber",
     "Logistic",
     "Loss",
     "LotkaVolterra",
     "Malthusian",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Moran",
     "NoDynamics",
     "NoisyGrowth",
     "Optimizer",
+    "Poisson",
     "PythonDynamics",
     "PythonFitness",
+    "PythonLoss",
     "Replicator",
     "ReplicatorMutator",
+    "SoftCrossEntropy",
     "WrightFisher",
     "dynamics",
     "fitness",
+    "loss",
 ]
 
 
@@ -51,18 +58,25 @@ class Loss(Spec):
     group = "losses"
 
     @staticmethod
-    def counts_hits(kind: str) -> bool:
+    def counts_hits(kind: str | PythonLoss) -> bool:
         """True if a loss of that kind tells right predictions from wrong ones."""
+        if isinstance(kind, PythonLoss):
+            return kind.target == "class"
         return bool(catalogue("losses")[kind]["judges"])
+
+    def in_file(self) -> Loss:
+        """Return the loss that a file names: this one."""
+        return self
 
 
 class Optimizer(Spec):
-    """How parameters follow their gradients. `rate` may be a number or a schedule over the run."""
+    """How parameters follow their gradients. `learning_rate` is a number or a schedule."""
 
     group = "optimizers"
+    former: ClassVar[dict[str, str]] = {"rate": "learning_rate", "decay": "weight_decay"}
     extra = (
         Field(
-            "rate",
+            "learning_rate",
             "schedule",
             1e-3,
             "learning rate: a number, from which a cosine leads to 0, or a schedule, see "
@@ -73,9 +87,9 @@ class Optimizer(Spec):
 
     @staticmethod
     def _checked(name: str, value: Any) -> Any:
-        if name == "rate" and np.ndim(value):
+        if name == "learning_rate" and np.ndim(value):
             return tuple(np.ravel(value).tolist())
-        if name == "rate" and callable(value):
+        if name == "learning_rate" and callable(value):
             return value
         return float(values(name, value, 1)[0])
 
@@ -95,11 +109,16 @@ class Dynamics(Spec):
 CrossEntropy = define(Loss, "cross_entropy")
 MeanSquaredError = define(Loss, "mean_squared_error")
 BinaryCrossEntropy = define(Loss, "binary_cross_entropy")
+SoftCrossEntropy = define(Loss, "soft_cross_entropy")
+MeanAbsoluteError = define(Loss, "mean_absolute_error")
+Huber = define(Loss, "huber")
+Poisson = define(Loss, "poisson")
+Hinge = define(Loss, "hinge")
 
 # Not the usual 0.01: small networks generalise by it, and where upkeep is in nats it decides, times
 # upkeep, who survives.
-AdamW = define(Optimizer, "adamw", "rate", name="AdamW", decay=0.5)
-SGD = define(Optimizer, "sgd", "rate", name="SGD", rate=0.1)
+AdamW = define(Optimizer, "adamw", "learning_rate", name="AdamW", weight_decay=0.5)
+SGD = define(Optimizer, "sgd", "learning_rate", name="SGD", learning_rate=0.1)
 
 Marginal = define(Fitness, "marginal")
 Taylor = define(Fitness, "taylor")
@@ -195,6 +214,48 @@ class PythonDynamics(_PythonLaw):
         return before if strength == 0 else np.where(before > 0, grown, after)
 
 
+class PythonLoss(_PythonLaw):
+    """A loss written in Python; made by @loss."""
+
+    what = "loss"
+    arguments = (2,)
+
+    def __init__(
+        self, function: Callable[..., Any], target: Literal["class", "real"] = "real"
+    ) -> None:
+        super().__init__(function)
+        if target not in ("class", "real"):
+            raise ValueError(f"@loss: target: expected class or real, got {target!r}")
+        self.target = target
+
+    def __call__(self, outputs: Array, targets: Array) -> Any:
+        """Losses (rows,) and their gradient (rows, n); see `loss`."""
+        return self.function(outputs, targets)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what the catalogue says of losses of the core."""
+        return {"target": self.target, "judges": self.target == "class"}
+
+    @property
+    def kind(self) -> PythonLoss:
+        """Return itself: what the core is configured with."""
+        return self
+
+    def config(self) -> dict[str, Any]:
+        """Return no settings."""
+        return {}
+
+    @staticmethod
+    def counts_hits(kind: str | PythonLoss) -> bool:
+        """As for other losses."""
+        return Loss.counts_hits(kind)
+
+    def in_file(self) -> Loss:
+        """Return the loss that a file names in place of the function."""
+        return CrossEntropy() if self.target == "class" else MeanSquaredError()
+
+
 FitnessLike: TypeAlias = str | Fitness | PythonFitness | Callable[[Any], ArrayLike]
 DynamicsLike: TypeAlias = str | Dynamics | PythonDynamics | Callable[..., ArrayLike]
 
@@ -231,6 +292,28 @@ def dynamics(function: Callable[..., ArrayLike]) -> PythonDynamics:
             return mass * np.exp(np.clip(10 * (fitness - upkeep), -0.2, 0.2))
     """
     return PythonDynamics(function)
+
+
+def loss(
+    function: Callable[..., Any] | None = None, *, target: Literal["class", "real"] = "real"
+) -> Any:
+    """Make a loss of a Python function; use as a decorator.
+
+    The function gets copies of outputs (rows, n) and of targets: class numbers (rows,) int64, with
+    target="class", where the outputs are logits, or values (rows, n). It returns the losses (rows,)
+    and their gradient by the outputs (rows, n), each of its row alone; the mean over rows, and
+    weights, are not its business. It is called once a step, with one thread; an exception in it
+    ends the run. Files of a network name cross-entropy or the mean squared error instead.
+
+        @ep.loss
+        def quantile(outputs, targets):
+            below = targets > outputs
+            gap = np.where(below, 0.9, -0.1) * (targets - outputs)
+            return gap.mean(axis=1), np.where(below, -0.9, 0.1) / outputs.shape[1]
+    """
+    if function is None:
+        return lambda given: PythonLoss(given, target)
+    return PythonLoss(function, target)
 
 
 def _name(function: Callable[..., Any]) -> str:

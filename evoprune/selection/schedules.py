@@ -15,7 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from evoprune.common.checks import number
 
-__all__ = ["Schedule", "ScheduleLike", "constant", "cosine", "linear", "values", "warmup"]
+__all__ = [
+    "Schedule",
+    "ScheduleLike",
+    "constant",
+    "cosine",
+    "linear",
+    "one_cycle",
+    "values",
+    "warmup",
+]
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,63 @@ def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
     """
     whole = schedule if isinstance(schedule, Schedule) else cosine(schedule)
     return replace(whole, warmup=share)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """A rise from `start` to `peak` over the first `share` of a run, and a fall to `final`.
+
+    Both go along half a cosine wave (Smith and Topin, 2018).
+    """
+
+    peak: float
+    share: float
+    start: float
+    final: float
+
+    def __post_init__(self) -> None:
+        for name in ("peak", "start", "final"):
+            value = getattr(self, name)
+            if not np.isfinite(value) or value < 0:
+                raise ValueError(f"{name}: expected a finite number of at least 0, got {value}")
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share: expected a share from 0 to 1, got {self.share}")
+
+    def __call__(self, steps: int) -> NDArray[np.float64]:
+        """Numbers of a run of `steps` steps: float64 (steps,)."""
+        top = round(self.share * steps)
+        ends = [(self.start, self.peak, top), (self.peak, self.final, steps - top)]
+        parts = []
+        for begin, end, n in ends:
+            gone = (1 - np.cos(np.pi * np.arange(n) / max(1, n))) / 2
+            parts.append(begin + (end - begin) * gone)
+        return np.concatenate(parts)
+
+    def __repr__(self) -> str:
+        text = f"one_cycle({self.peak:g}"
+        usual = one_cycle(self.peak)
+        for name in ("share", "start", "final"):
+            if getattr(self, name) != getattr(usual, name):
+                text += f", {name}={getattr(self, name):g}"
+        return text + ")"
+
+
+def one_cycle(
+    peak: float, share: float = 0.3, *, start: float | None = None, final: float | None = None
+) -> OneCycle:
+    """Make a schedule that rises to a peak and then falls almost to 0, in one cycle.
+
+    Smith and Topin, 2018.
+
+    Args:
+        peak: the highest number.
+        share: how much of the run the rise takes, 0 to 1.
+        start: the first number; peak / 25 if not given.
+        final: what the last step comes near to; peak / 10,000 if not given.
+    """
+    top = float(peak)
+    low = top / 25 if start is None else float(start)
+    return OneCycle(top, float(share), low, top / 1e4 if final is None else float(final))
 
 
 def values(

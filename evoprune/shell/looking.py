@@ -68,8 +68,8 @@ def _show_network(network: Network, options: argparse.Namespace) -> None:
             "spec": network.spec,
             "alive": network.alive,
             "born": network.born,
-            "macs": network.flops,
-            "founding_macs": network.founding_flops,
+            "macs": network.macs,
+            "founding_macs": network.founding_macs,
             "parameters": network.parameters,
             "founding_parameters": network.founding_parameters,
             "step": network.step,
@@ -221,16 +221,16 @@ def bench(options: argparse.Namespace) -> int:
         "ms": times["now"],
         "founding_ms": times["born"],
         "speed_up": times["born"] / times["now"],
-        "macs": network.flops,
-        "founding_macs": network.founding_flops,
+        "macs": network.macs,
+        "founding_macs": network.founding_macs,
     }
     if options.json:
         print(json.dumps(facts))
         return 0
     head = ["network", "", "multiply-adds", f"ms for {batch:,} samples"]
     rows = [
-        ["as it was born", "", table.number(born.flops), f"{times['born']:.3g}"],
-        ["as it is now", "", table.number(network.flops), f"{times['now']:.3g}"],
+        ["as it was born", "", table.number(born.macs), f"{times['born']:.3g}"],
+        ["as it is now", "", table.number(network.macs), f"{times['now']:.3g}"],
     ]
     print(table.as_text(head, rows, None, width()))
     print(f"\n{facts['speed_up']:.3g} times as fast, {facts['threads']} threads at most")

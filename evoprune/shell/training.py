@@ -128,7 +128,7 @@ def _made(options: argparse.Namespace) -> tuple[tasks.Task, Trainer]:
     tasks.check(options)
     task = tasks.task_of(options)
     usual = task.usual
-    rate = ep.AdamW(usual.rate, decay=usual.decay, clip=usual.clip)
+    rate = ep.AdamW(usual.rate, weight_decay=usual.decay, clip=usual.clip)
     return task, ep.Trainer(task.network, optimizer=rate, selection=tasks.selection_of(options))
 
 
@@ -276,8 +276,8 @@ def _metrics(network: Network, history: History) -> dict[str, Any]:
         "validation_accuracy": last("validation_accuracy"),
         "alive": sum(network.alive.values()),
         "born": sum(network.born.values()),
-        "macs": network.flops,
-        "founding_macs": network.founding_flops,
+        "macs": network.macs,
+        "founding_macs": network.founding_macs,
         "parameters": network.parameters,
         "founding_parameters": network.founding_parameters,
         "ms_per_step": now,

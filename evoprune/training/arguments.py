@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evoprune.common.checks import known_keys, whole
+from evoprune.common.checks import known_keys, number, whole
 from evoprune.data.dataset import Dataset, split_rows
 from evoprune.data.table import Table, Understood
 from evoprune.nets.network import Network
@@ -40,6 +40,8 @@ def former_places(
 def split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
     """Return the data of a feed without a share of its samples, and that share.
 
+    The feed keeps the weights of the samples that are left.
+
     Raises:
         ValueError: a part would be empty; TypeError: the data comes in batches.
     """
@@ -52,9 +54,15 @@ def split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
     mine = np.arange(samples) if feed.table.rows is None else feed.table.rows
     rest, part = split_rows("validation_split", share, samples, seed)
     table = feed.data.table
+    feed.weights = None if feed.weights is None else feed.weights[rest]
     return feed.data._replace(table=table._replace(rows=mine[rest])), table._replace(
         rows=mine[part]
     )
+
+
+def limit_of(seconds: float | None) -> float:
+    """Return the seconds that a run may take."""
+    return np.inf if seconds is None else number("seconds", seconds, 0, np.inf)
 
 
 def augment_of(augment: Any) -> dict[str, Any] | None:

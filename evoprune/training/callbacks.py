@@ -24,6 +24,7 @@ import numpy as np
 
 from evoprune.common.checks import number, whole
 from evoprune.common.types import Array
+from evoprune.training.metrics import rises
 from evoprune.training.naming import Template
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class _Monitor(Callback):
                 f"{type(self).__name__}: no column {self.monitor!r}; there are {', '.join(row)}"
             )
         value = row[self.monitor]
-        sign = -1.0 if "accuracy" in self.monitor else 1.0
+        sign = -1.0 if rises(self.monitor) else 1.0
         better = np.isnan(self.best) or sign * (self.best - value) > self.min_delta
         if not (better and np.isfinite(value)):
             return False
@@ -142,7 +143,7 @@ class EarlyStopping(_Monitor):
     stopped and resumed with it ends like one that was not.
 
     Args:
-        monitor: the column; one with "accuracy" in its name should rise, others fall.
+        monitor: the column; an accuracy, r2, f1, auc or top5 should rise, others fall.
         patience: epochs without improvement before training stops. A value that is NaN or infinite
             is no improvement.
         min_delta: least change that counts as an improvement.

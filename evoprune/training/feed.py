@@ -35,6 +35,13 @@ class Schedules(NamedTuple):
     pressure: NDArray[np.float64]
     strength: NDArray[np.float64]
 
+    def slowed(self, factor: float, masses: bool) -> Schedules:
+        """The same with lower rates; with `masses`, selection slows down with them."""
+        if factor == 1:
+            return self
+        strength = self.strength * factor if masses else self.strength
+        return Schedules(self.rate * factor, self.pressure, strength)
+
 
 class ArrayFeed:
     """Batches drawn by the core from whole arrays: shuffled anew every epoch, by the seed.
@@ -42,6 +49,7 @@ class ArrayFeed:
     Attributes:
         data: the arrays, and what the network takes over from them.
         samples: the number of samples.
+        weights: of the samples, in their order; None: all 1.
     """
 
     def __init__(
@@ -51,6 +59,7 @@ class ArrayFeed:
         if x.ndim < 1 or len(x) == 0:
             raise ValueError(f"data: expected at least one sample, got shape {x.shape}")
         self.data, self.table, self.shuffle = data, data.table, shuffle
+        self.weights: Array | None = None
         self._before = 0  # steps of the network before the last call of `run`
         self.samples: int | None = len(x if rows is None else rows)
         self.batch = min(batch, self.samples)
@@ -66,7 +75,12 @@ class ArrayFeed:
                 f"batch_size: expected at least {least}, for a batch norm of one value in each "
                 f"channel of a sample, got {self.batch}"
             )
-        network.core.check_data(*self.table)
+        network.core.check_data(*self.table, weights=self.weights)
+
+    @property
+    def targets(self) -> Array:
+        """Targets of the samples, in their order."""
+        return self.table.y if self.table.rows is None else self.table.y[self.table.rows]
 
     def run(
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
@@ -80,6 +94,7 @@ class ArrayFeed:
             self.table.x,
             self.table.y,
             rows=self.table.rows,
+            weights=self.weights,
             batch=self.batch,
             first=first,
             rate=pace.rate,
@@ -99,7 +114,7 @@ class ArrayFeed:
 
 
 class BatchFeed:
-    """Batches (x, y) that an iterable gives, in its order; it is begun anew every epoch."""
+    """Batches (x, y) or (x, y, weights) of an iterable, in its order; begun anew every epoch."""
 
     shuffle = False
     data: Understood | None = None
@@ -125,7 +140,7 @@ class BatchFeed:
     def check(self, network: Network) -> None:
         """Nothing can be said before a batch is there; each is checked as it comes."""
 
-    def _next(self, at: int) -> tuple[Array, Array]:
+    def _next(self, at: int) -> tuple[Array, Array, Any]:
         if self._left is None or at != self._at or at % self.per_epoch == 0:
             self._left = iter(self.batches)
             for _ in range(at % self.per_epoch):  # going on in the middle of an epoch
@@ -138,12 +153,15 @@ class BatchFeed:
             )
         where = f"data: batch {at % self.per_epoch}"
         given: Any = batch
+        weights = None
+        if isinstance(given, tuple | list) and len(given) == 3:
+            given, weights = given[:2], np.asarray(given[2])
         if not (isinstance(given, tuple | list) and len(given) == 2):
             raise TypeError(f"{where}: expected (x, y), got {type(given).__name__}")
         x, y = understood(where, given, self.form).table.copied()
         if len(x) == 0:
             raise ValueError(f"{where}: expected at least one sample, got none")
-        return x, y
+        return x, y, weights
 
     def run(
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
@@ -151,12 +169,13 @@ class BatchFeed:
         """Run the steps of `pace`, one call of the core each; records joined."""
         self._records, self._before = [], network.step
         for i in range(len(pace.rate)):
-            x, y = self._next(first + i)
+            x, y, weights = self._next(first + i)
             self.batch = len(x)
             self._records.append(
                 network.train(
                     x,
                     y,
+                    weights=weights,
                     batch=len(x),
                     first=first + i,
                     rate=pace.rate[i : i + 1],

@@ -81,7 +81,7 @@ class Pace:
 
     def __init__(self, optimizer: Optimizer, selection: Selection | None, run: Run) -> None:
         self._run, self._selection = run, selection
-        self._rate = Numbers("optimizer: rate", optimizer.rate, run.total, cosine)
+        self._rate = Numbers("optimizer: learning_rate", optimizer.learning_rate, run.total, cosine)
         self._highest = self._rate.highest()
         self._pressure: Numbers | None = None
         if selection is not None and not isinstance(selection.pressure, Budget):

@@ -10,13 +10,16 @@ from evoprune.nets.overview import census
 from evoprune.records.demography import hill, variance
 
 if TYPE_CHECKING:
-    from evoprune.data.table import Score
+    from collections.abc import Mapping
+
+    from evoprune.data.table import Score, Table
     from evoprune.nets.network import Network
     from evoprune.records.history import History
     from evoprune.training.feed import Schedules
+    from evoprune.training.metrics import Metric
     from evoprune.training.run import Run, Watch
 
-__all__ = ["row_of"]
+__all__ = ["measured", "row_of"]
 
 
 def row_of(
@@ -26,6 +29,7 @@ def row_of(
     watch: Watch,
     last: Schedules,
     score: Score | None,
+    metrics: Mapping[str, float],
 ) -> dict[str, float]:
     """Return the columns of the history for the epoch that ends now.
 
@@ -36,6 +40,7 @@ def row_of(
         watch: its clock; begins a new lap.
         last: rate and pressure of the last step.
         score: on validation data, if there is any.
+        metrics: further columns of validation data.
     """
     loss, accuracy = history.means((run.done - 1) // run.per_epoch * run.per_epoch)
     if not network.loss.counts_hits(network.loss.kind):
@@ -49,14 +54,15 @@ def row_of(
     }
     if score is not None:
         row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
+    row |= metrics
     pressure = float(last.pressure[0])
     return row | {
         "alive": float(sum(alive.values())),
         **{f"alive.{name}": float(n) for name, n in alive.items()},
-        "macs": network.flops,
+        "macs": network.macs,
         "parameters": float(network.parameters),
         **_populations(network, pressure),
-        "rate": float(last.rate[0]),
+        "rate": float(last.rate[0]) * run.slowed,
         "pressure": pressure,
         "ms_per_step": watch.lap(),
         "seconds": watch.elapsed(),
@@ -75,3 +81,19 @@ def _populations(network: Network, pressure: float) -> dict[str, float]:
         "diversity": float(hill(mass)),
         "fitness_variance": float(variance(mass, fitness)),
     }
+
+
+def measured(network: Network, held_out: Table, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Return metrics on validation data, by column."""
+    if not metrics:
+        return {}
+    x, y = held_out.copied()
+    outputs = network.predict(x)
+    columns = {}
+    for name, metric in metrics.items():
+        value = metric(y, outputs)
+        try:
+            columns[f"validation_{name}"] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"metrics: expected a number of {name}, got {value!r}") from None
+    return columns

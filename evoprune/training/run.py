@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bar", "Crew", "Interrupt", "Run", "Watch", "spacing"]
 
+SHOWN = ("validation_loss", "validation_accuracy")  # in the bar already, beside other metrics
 STRETCH = 0.05  # seconds that a stretch of steps should take: how long Ctrl-C may have to wait
 RECORDS = 150  # about so many points in time are kept of a run, where nothing else is asked for
 APART, OF_EPOCH = 50, 8  # in a run of few epochs fewer: so many steps apart, or so many an epoch
@@ -45,6 +46,7 @@ class Run:
     pressure: float | None = None  # the last that a budget has found
     samples: int | None = None  # of the training data, where it is known
     validation_split: float | None = None  # share of the data that is held out
+    slowed: float = 1.0  # of the planned learning rates, from here on
     resting: bool = False  # the budget's size is reached: masses stand still
 
     @classmethod
@@ -68,6 +70,7 @@ class Run:
             if getattr(run, name) is not None:
                 whole(f"run: {name}", getattr(run, name), 1, 2**62)
         whole("run: done", run.done, 0, run.total)
+        number("run: slowed", run.slowed, 0, 1e300)
         if run.pressure is not None:
             number("run: pressure", run.pressure, 0, 1e300)
         for name in ("shuffle", "resting"):
@@ -270,6 +273,9 @@ class Bar:
                 if hits
                 else (f", val {history.last('validation_loss'):.3f}")
             )
+        for name in history:
+            if name.startswith("validation_") and name not in SHOWN:
+                text += f", {name.removeprefix('validation_')} {history.last(name):.3f}"
         if history.layers:
             text += f", alive {sum(network.alive.values())}"
         self._bar.set_postfix_str(f"{text}, {1000 * watch.seconds_a_step:.2f} ms", refresh=False)

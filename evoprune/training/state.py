@@ -115,7 +115,7 @@ def read(path: str | PathLike[str]) -> State:
         FileNotFoundError: no such file.
         FileFormatError: damaged, inconsistent, or without a state; the file is named.
     """
-    network, facts, extra = file.read(path)
+    network, facts, extra = file.read(path, Network)
     if "run" not in facts or "history" not in extra:
         raise FileFormatError(
             f"{path}: a network, but without the state of a trainer; load() reads it"
@@ -129,7 +129,7 @@ def read(path: str | PathLike[str]) -> State:
                 "run": facts["run"],
                 "history": content["history"] or None,
                 "batches": facts.get("batches"),
-                "standing": standing and file.from_bytes(standing, f"{path}: standing"),
+                "standing": standing and file.from_bytes(standing, f"{path}: standing", Network),
                 "callbacks": [
                     _memory(i, row, content, str(path))
                     for i, row in enumerate(facts.get("callbacks", ()))
@@ -194,7 +194,9 @@ def _bytes(name: str, array: Any) -> bytes:
 
 def _memory(i: int, row: Any, content: Mapping[str, bytes], path: str) -> Memory:
     networks = {
-        name: file.from_bytes(content[f"callback{i}.{name}"], f"{path}: callback{i}.{name}")
+        name: file.from_bytes(
+            content[f"callback{i}.{name}"], f"{path}: callback{i}.{name}", Network
+        )
         for name in row["networks"]
     }
     return str(row["kind"]), {**row["values"], **networks}

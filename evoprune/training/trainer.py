@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
+from math import inf
 from os import PathLike
 from typing import Any
 
@@ -27,16 +28,19 @@ from evoprune.data.table import Form, Pair, Score, Table, table_of, warn_of_scal
 from evoprune.nets.network import Network
 from evoprune.records.history import History
 from evoprune.selection.budget import MARKS, Budget
-from evoprune.selection.laws import AdamW, Loss, Optimizer
+from evoprune.selection.laws import AdamW, Loss, Optimizer, PythonLoss
 from evoprune.selection.settings import Selection
-from evoprune.training.arguments import augment_of, former_places, split, take_over
+from evoprune.training.arguments import augment_of, former_places, limit_of, split, take_over
 from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import ArrayFeed, Data, Feed, Schedules, feed_of
 from evoprune.training.live import Live
+from evoprune.training.metrics import Metric, Metrics, named
 from evoprune.training.pace import Pace
-from evoprune.training.rows import row_of
+from evoprune.training.rows import measured, row_of
 from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch, spacing
 from evoprune.training.state import Memory, State, matched, read, remembered, write
+from evoprune.training.steering import move
+from evoprune.training.weights import ClassWeights, weigh
 
 __all__ = ["Trainer"]
 
@@ -46,8 +50,9 @@ class Trainer:
 
     Args:
         network: what to train; it is changed in place.
-        loss: a loss (`CrossEntropy(label_smoothing=0.1)`) or its name.
-        optimizer: `AdamW(rate, decay=...)`, `SGD(rate, ...)`, or a name.
+        loss: a loss (`CrossEntropy(label_smoothing=0.1)`), its name, or a Python function, see
+            `evoprune.loss`.
+        optimizer: `AdamW(learning_rate, weight_decay=...)`, `SGD(...)`, or a name.
         selection: how populations live and die; None trains an ordinary network.
 
     Attributes:
@@ -63,7 +68,7 @@ class Trainer:
         self,
         network: Network,
         *,
-        loss: str | Loss = "cross_entropy",
+        loss: str | Loss | PythonLoss = "cross_entropy",
         optimizer: str | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
         selection: Selection | None = Selection(),  # noqa: B008 - cannot be changed
     ) -> None:
@@ -72,13 +77,15 @@ class Trainer:
         if selection is not None and not isinstance(selection, Selection):
             raise TypeError(f"selection: expected a Selection or None, got {selection!r}")
         self.network = network
-        self.loss = resolve(Loss, loss, "Trainer")
+        self.loss: Loss | PythonLoss
+        self.loss = loss if isinstance(loss, PythonLoss) else resolve(Loss, loss, "Trainer")
         self.optimizer = resolve(Optimizer, optimizer, "Trainer")
         self.selection = selection
         self.history: History | None = None
         self._run: Run | None = None
         self._batches = 0  # of earlier runs
         self._stopping = False
+        self._metrics: dict[str, Metric] = {}
         self.validates = False
         self._callbacks: list[Callback] | None = None  # of the run that is going on
         self._memories: list[Memory] = []  # what callbacks of the last run remember
@@ -118,6 +125,10 @@ class Trainer:
         until: float | None = None,
         steps: int | None = None,
         record_every: int | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weights: ClassWeights | None = None,
+        metrics: Metrics = (),
+        seconds: float | None = None,
     ) -> History:
         """Begin a run and train to its end: fit(data), fit(x, y) or fit((x, y)).
 
@@ -148,6 +159,15 @@ class Trainer:
                 so that every sample is seen once before any is seen again.
             record_every: steps from one record of masses and fitness to the next; about 150 records
                 a run if not given, fewer in one of few epochs.
+            sample_weight: weights of the samples (samples,), or of the predictions of sequences
+                (samples, positions): finite, at least 0. A batch's loss is a weighted mean. An
+                iterable gives batches (x, y, weights) instead.
+            class_weights: weights by class number or name, 1 for those left out; or "balanced":
+                samples / (classes * samples of the class). With sample_weight, their product.
+            metrics: further columns, computed on the validation data after every epoch: names
+                (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse), functions of targets
+                and outputs, or a dict of them by name; the column is "validation_" and the name.
+            seconds: stop when the run has taken so long, also within an epoch; `resume` goes on.
 
         Returns:
             The history, also at `history`.
@@ -160,7 +180,9 @@ class Trainer:
         y, epochs, batch_size = former_places(data, y, former, epochs, batch_size)
         epochs, listeners = whole("epochs", epochs, 0), listed(callbacks)
         augment = augment_of(augment)
+        self._metrics, limit = named(metrics), limit_of(seconds)
         feed = feed_of(data, y, batch_size, shuffle, steps, self._form())
+        weigh(feed, sample_weight, class_weights, self.network.dtype)
         feed, held_out = self._checked(feed, validation_data, validation_split, batch_size, steps)
         per_epoch = feed.per_epoch
         batches = self._batches if self._run is None else self._run.first + self._run.done
@@ -191,7 +213,8 @@ class Trainer:
             record_every=record_every,
             settings=self._settings(run),
         )
-        return self._go(feed, pace, held_out, listeners, _view(run, progress, live), end)
+        view = _view(run, progress, live)
+        return self._go(feed, pace, held_out, listeners, view, end, limit)
 
     @renamed(validation="validation_data")
     def resume(
@@ -204,13 +227,19 @@ class Trainer:
         progress: bool = True,
         live: bool = False,
         until: float | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weights: ClassWeights | None = None,
+        metrics: Metrics = (),
+        seconds: float | None = None,
     ) -> History:
         """Go on with a run that has stopped before its end, on the same data.
 
         Args:
             data, y: what the run began with; it is not part of the state of a trainer. A share that
                 `validation_split` held out is held out again.
-            validation_data, callbacks, progress, live, until: as for `fit`.
+            validation_data, callbacks, progress, live, until, sample_weight, class_weights,
+                metrics: as for `fit`.
+            seconds: as for `fit`, of the whole run, what it took before the stop included.
 
         Returns:
             The history of the whole run.
@@ -221,7 +250,9 @@ class Trainer:
         self._idle("resume")
         run, _ = self._running()
         listeners, end = listed(callbacks), _end(run, until)
+        self._metrics, limit = named(metrics), limit_of(seconds)
         feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
+        weigh(feed, sample_weight, class_weights, self.network.dtype)
         feed, held_out = self._checked(
             feed, validation_data, run.validation_split, run.batch, run.steps
         )
@@ -236,7 +267,7 @@ class Trainer:
                 f"run began with, got {feed.samples}"
             )
         view = _view(run, progress, live)
-        return self._go(feed, self._pace(run), held_out, listeners, view, end)
+        return self._go(feed, self._pace(run), held_out, listeners, view, end, limit)
 
     def _running(self) -> tuple[Run, History]:
         if self._run is None or self.history is None:
@@ -253,6 +284,21 @@ class Trainer:
     def stop(self) -> None:
         """End the run before its next step; for callbacks."""
         self._stopping = True
+
+    @property
+    def slowed(self) -> float:
+        """What the planned learning rates are multiplied by from here on; 1 if never slowed."""
+        return 1.0 if self._run is None else self._run.slowed
+
+    def slow(self, factor: float) -> None:
+        """Multiply the learning rates that are left of the run; for callbacks.
+
+        Raises:
+            ValueError: a factor that is not above 0, or no run.
+        """
+        if not 0 < factor < inf:
+            raise ValueError(f"slow: factor: expected a number above 0, got {factor!r}")
+        self._running()[0].slowed *= factor
 
     def keep(self, network: Network) -> None:
         """Put a network in place of the trained one once the run has ended; for callbacks.
@@ -286,7 +332,11 @@ class Trainer:
                 raise ValueError("validation_split: expected None beside validation_data")
             seed = int(self.network.spec["seed"])
             rest, held_out = split(feed, number("validation_split", share, 0, 1), seed)
+            weights = feed.weights if isinstance(feed, ArrayFeed) else None
             feed = ArrayFeed(rest, int(batch_size), feed.shuffle, steps)
+            feed.weights = weights
+        if self._metrics and validation is None and held_out is None:
+            raise ValueError("metrics: expected validation data to compute them on, got none")
         feed.check(self.network)
         taken = feed.data
         values = not self.loss.facts["judges"]
@@ -339,6 +389,7 @@ class Trainer:
         listeners: list[Callback],
         view: Bar | Live,
         end: int,
+        limit: float,
     ) -> History:
         memories = matched(listeners, self._memories)
         self._callbacks, self._result, self.validates = listeners, None, held_out is not None
@@ -349,7 +400,7 @@ class Trainer:
                 self._configure()
             for listener, memory in zip(listeners, memories, strict=True):
                 listener.restore(memory)
-            return self._through(feed, pace, held_out, listeners, view, end)
+            return self._through(feed, pace, held_out, listeners, view, end, limit)
         finally:
             self._memories = remembered(listeners, self._memories)
             self._callbacks = None
@@ -362,6 +413,7 @@ class Trainer:
         listeners: list[Callback],
         view: Bar | Live,
         end: int,
+        limit: float,
     ) -> History:
         network = self.network
         run, history = self._running()
@@ -378,6 +430,8 @@ class Trainer:
             listener.on_fit_begin(self)
         with Interrupt() as interrupt, view as bar:
             while run.done < end and not self._stopping and not interrupt.seen:
+                if watch.elapsed() >= limit:
+                    break
                 if network.core is not self._core:  # a callback made it become another
                     self._configure()
                 self._steer()
@@ -436,7 +490,7 @@ class Trainer:
         if budget is None or selection is None or run.pressure is None or run.resting:
             return
         if run.done and run.done % max(1, run.total // MARKS) == 0:
-            budget.move(self.network, selection, run)
+            move(budget, self.network, selection, run)
 
     def _stretch(
         self, feed: Feed, pace: Schedules, watch: Watch, threads: int, seen: bool
@@ -445,6 +499,9 @@ class Trainer:
         network = self.network
         run, history = self._running()
         before = network.step
+        pace = pace.slowed(
+            run.slowed, self.selection is not None and self.selection.clock == "rate"
+        )
         begin = time.perf_counter()
         try:
             record = feed.run(network, run.first + run.done, pace, threads, run.augment, seen)
@@ -484,7 +541,8 @@ class Trainer:
         run, history = self._running()
         score = None if held_out is None else self.network.score(held_out)
         last = pace.cut(run.done - 1, run.done)
-        row = row_of(self.network, history, run, watch, last, score)
+        more = {} if held_out is None else measured(self.network, held_out, self._metrics)
+        row = row_of(self.network, history, run, watch, last, score, more)
         history.add_epoch(row)
         return row
 

@@ -49,7 +49,7 @@ def check(net: Any, predict: bool = True, moments: bool = True) -> None:
         mass = net.array(f"{row['layer']}.mass")
         need(not mass[alive == 0].any(), f"{row['layer']}: a mass of an extinct population")
     need(net.step >= 0 and net.generation >= 0, f"step {net.step}, generation {net.generation}")
-    for name in ("flops", "parameters", "founding_flops", "founding_parameters", "nbytes"):
+    for name in ("macs", "parameters", "founding_macs", "founding_parameters", "nbytes"):
         value = getattr(net, name)
         need(np.isfinite(value) and value >= 0, f"{name} is {value}")
     need(net.parameters <= net.founding_parameters, "more parameters than at birth")

@@ -140,7 +140,7 @@ def company(scene: Scene, values: list[Any]) -> Iterator[None]:
 
     def read() -> None:
         while not end.is_set():
-            for name in ("flops", "parameters", "nbytes", "step", "generation", "rows", "spec"):
+            for name in ("macs", "parameters", "nbytes", "step", "generation", "rows", "spec"):
                 getattr(core, name, None)
             for call in (core.describe, lambda: core.predict(x)):
                 with contextlib.suppress(RuntimeError):

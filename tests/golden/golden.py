@@ -131,7 +131,7 @@ def trained(
         config = {"label_smoothing": 0.0, "class_weights": None} if loss == "cross_entropy" else {}
         optimizer = ep.AdamW(
             Schedule("cosine", 4e-3, 0.0, 0.0),
-            clip=clip, decay=0.3, beta1=0.9, beta2=0.999, epsilon=1e-8,
+            clip=clip, weight_decay=0.3, beta1=0.9, beta2=0.999, epsilon=1e-8,
         )  # fmt: skip
         return ep.Trainer(of, loss=known(Loss)[loss](**config), optimizer=optimizer, selection=by)
 

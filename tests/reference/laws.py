@@ -46,6 +46,48 @@ def binary_cross_entropy(config: dict, y: np.ndarray, targets: np.ndarray):
     return loss, np.ones(rows), hit.astype(float), (1 / (1 + np.exp(-y)) - targets) / n
 
 
+def mean_absolute_error(config: dict, y: np.ndarray, targets: np.ndarray):
+    rows, n = y.shape
+    gap = y - targets
+    return np.abs(gap).mean(axis=1), np.ones(rows), np.zeros(rows), np.sign(gap) / n
+
+
+def huber(config: dict, y: np.ndarray, targets: np.ndarray):
+    rows, n = y.shape
+    gap, delta = y - targets, config["delta"]
+    near = np.abs(gap) <= delta
+    loss = np.where(near, gap**2 / 2, delta * (np.abs(gap) - delta / 2)).mean(axis=1)
+    return loss, np.ones(rows), np.zeros(rows), np.clip(gap, -delta, delta) / n
+
+
+def poisson(config: dict, y: np.ndarray, targets: np.ndarray):
+    rows, n = y.shape
+    # -log of the Poisson distribution with mean e^y, without log t!
+    loss = (np.exp(y) - targets * y).mean(axis=1)
+    return loss, np.ones(rows), np.zeros(rows), (np.exp(y) - targets) / n
+
+
+def soft_cross_entropy(config: dict, y: np.ndarray, targets: np.ndarray):
+    logp = log_softmax(y)
+    loss = -(targets * logp).sum(axis=1)
+    dy = targets.sum(axis=1, keepdims=True) * np.exp(logp) - targets
+    hit = y.argmax(axis=1) == targets.argmax(axis=1)
+    return loss, np.ones(len(y)), hit.astype(float), dy
+
+
+def hinge(config: dict, y: np.ndarray, targets: np.ndarray):
+    n = y.shape[1]
+    known = targets >= 0
+    class_ = np.where(known, targets, 0)[:, None]
+    gap = config["margin"] - np.take_along_axis(y, class_, 1) + y
+    over = (gap > 0) & (np.arange(n) != class_) & known[:, None]
+    loss = np.where(over, gap, 0).sum(axis=1) / n
+    dy = over / n
+    np.put_along_axis(dy, class_, -dy.sum(axis=1, keepdims=True), 1)
+    hit = known & (y.argmax(axis=1) == targets)
+    return loss, known.astype(float), hit.astype(float), dy
+
+
 # ---- optimizers ---------------------------------------------------------------------------------
 
 

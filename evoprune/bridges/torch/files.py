@@ -39,7 +39,7 @@ def save(
         numbers: integers that modules keep of their sizes, by "module.attribute"; those of torch's
             own modules are found without.
     """
-    from safetensors.torch import save as to_bytes
+    from safetensors.torch import save as serialised
 
     inner = unwrap(model)[0]
     arrays: dict[str, torch.Tensor] = {}
@@ -70,7 +70,7 @@ def save(
     # Copies, for safetensors refuses tensors that share memory.
     arrays = {name: tensor.clone() for name, tensor in arrays.items()}
 
-    write_whole(path, to_bytes(arrays, {KEY: json.dumps(recipe)}))
+    write_whole(path, serialised(arrays, {KEY: json.dumps(recipe)}))
 
 
 def _read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

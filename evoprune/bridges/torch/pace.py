@@ -123,8 +123,8 @@ class Pace:
 class LivingSize:
     """A model's size as a Budget sees it."""
 
-    flops: float
-    founding_flops: float
+    macs: float
+    founding_macs: float
     parameters: int
     founding_parameters: int
     alive: dict[str, int]

@@ -1,0 +1,158 @@
+/* losses_classes: the losses of classes beside the cross entropy of losses.c: shares of classes as
+ * targets, and margins. Rows are independent, and nothing is allocated. */
+#include "losses.h"
+
+#include "elementary.h"
+
+#include <math.h>
+
+enum { TILE = 1024 }; /* numbers of a row that are in work at a time */
+
+/* Index of the largest of x (n >= 1), the first one where several are; a NaN is passed over. */
+static int64_t first_largest(int64_t n, const ep_real *x) {
+    int64_t best = 0;
+    for (int64_t k = 1; k < n; k++) {
+        best = x[k] > x[best] || isnan(x[best]) ? k : best;
+    }
+    return best;
+}
+
+static double always_one(const void *config, const void *target) {
+    (void)config;
+    (void)target;
+    return 1;
+}
+
+static bool always_right(const void *config, int64_t n, ep_error *error) {
+    (void)config;
+    (void)n;
+    (void)error;
+    return true;
+}
+
+/* ---- soft cross entropy ---------------------------------------------------------------------- */
+/* e[k] = exp(y[k] - most), in pieces of a tile; their sum. */
+static double exponentials(int64_t n, const ep_real *y, ep_real most, ep_real *e) {
+    double sum = 0;
+    for (int64_t k0 = 0; k0 < n; k0 += TILE) {
+        ep_real tile[TILE];
+        const int64_t width = ep_min(TILE, n - k0);
+        for (int64_t k = 0; k < width; k++) {
+            tile[k] = y[k0 + k] - most;
+        }
+        ep_map(ep_exp, width, tile, tile);
+        for (int64_t k = 0; k < width; k++) {
+            sum += (double)tile[k];
+        }
+        for (int64_t k = 0; k < width && e != NULL; k++) {
+            e[k0 + k] = tile[k];
+        }
+    }
+    return sum;
+}
+
+/* With p = softmax(y) and targets t of sum T: loss = -sum t log p, d loss/dy = T p - t. */
+static void soft_cross_entropy_measure(const void *config, int64_t rows, int64_t n,
+                                       const ep_real *y, const void *targets, ep_real scale,
+                                       ep_real *loss, ep_real *hit, ep_real *dy) {
+    (void)config;
+    for (int64_t r = 0; r < rows; r++) {
+        const ep_real *row = y + r * n, *t = (const ep_real *)targets + r * n;
+        ep_real *out = dy == NULL ? NULL : dy + r * n;
+        const int64_t top = first_largest(n, row);
+        const double sum = exponentials(n, row, row[top], out);
+        const double whole = (double)row[top] + log(sum);
+        double value = 0, total = 0;
+        for (int64_t k = 0; k < n; k++) {
+            value += t[k] == 0 ? 0 * (whole - whole) : (double)t[k] * (whole - (double)row[k]);
+            total += (double)t[k];
+        }
+        loss[r] = (ep_real)value;
+        if (hit != NULL) {
+            hit[r] = top == first_largest(n, t) && isfinite(whole);
+        }
+        const double factor = total / sum;
+        for (int64_t k = 0; k < n && out != NULL; k++) {
+            out[k] = scale * (ep_real)(factor * (double)out[k] - (double)t[k]);
+        }
+    }
+}
+
+static const ep_field no_fields[] = {EP_FIELDS_END};
+
+const ep_loss ep_loss_soft_cross_entropy = {
+    .name = "soft_cross_entropy",
+    .doc = "Cross entropy (nats) of the softmax of the outputs with shares of the classes, 0 to 1, "
+           "one for each output: soft labels, mixed samples, the outputs of another network. A row "
+           "is right if its largest output is where its largest share is.",
+    .fields = no_fields,
+    .target = EP_TARGET_REAL,
+    .judges = true,
+    .low = 0,
+    .high = 1,
+    .weight = always_one,
+    .measure = soft_cross_entropy_measure,
+    .check = always_right,
+};
+
+/* ---- hinge ----------------------------------------------------------------------------------- */
+typedef struct {
+    double margin;
+} hinge_config;
+
+static const ep_field hinge_fields[] = {
+    EP_FIELD_REAL(hinge_config, margin, 1, 1e-9, 1e9,
+                  "by how much the output of the right class should lead every other"),
+    EP_FIELDS_END,
+};
+
+static double hinge_weight(const void *config, const void *target) {
+    (void)config;
+    return *(const int64_t *)target >= 0;
+}
+
+/* loss = sum over k != t of max(0, margin - y_t + y_k) / n. */
+static void hinge_measure(const void *config, int64_t rows, int64_t n, const ep_real *y,
+                          const void *targets, ep_real scale, ep_real *loss, ep_real *hit,
+                          ep_real *dy) {
+    const ep_real margin = (ep_real)((const hinge_config *)config)->margin;
+    const int64_t *target = targets;
+    const ep_real step = scale / (ep_real)n;
+    for (int64_t r = 0; r < rows; r++) {
+        const ep_real *row = y + r * n;
+        ep_real *out = dy == NULL ? NULL : dy + r * n;
+        const int64_t t = target[r];
+        double value = t >= n ? (double)NAN : 0; /* no such class: seen */
+        int64_t over = 0;
+        for (int64_t k = 0; k < n; k++) {
+            const ep_real gap = t >= 0 && t < n ? margin - row[t] + row[k] : 0;
+            const bool counts = k != t && !(gap <= 0); /* a NaN does, and is seen */
+            value += counts ? (double)gap : 0;
+            over += counts;
+            if (out != NULL) {
+                out[k] = counts ? step : 0;
+            }
+        }
+        loss[r] = (ep_real)(value / (double)n);
+        if (out != NULL && t >= 0 && t < n) {
+            out[t] = -step * (ep_real)over;
+        }
+        if (hit != NULL) {
+            hit[r] = t >= 0 && t < n && isfinite(row[t]) && first_largest(n, row) == t;
+        }
+    }
+}
+
+const ep_loss ep_loss_hinge = {
+    .name = "hinge",
+    .doc = "Mean over the outputs of max(0, margin - y of the class + y of the output), the class "
+           "itself left out (Crammer and Singer 2001, summed as PyTorch does); rows of class -1 "
+           "are ignored.",
+    .fields = hinge_fields,
+    .config_size = sizeof(hinge_config),
+    .target = EP_TARGET_CLASS,
+    .judges = true,
+    .weight = hinge_weight,
+    .measure = hinge_measure,
+    .check = always_right,
+};

@@ -1,0 +1,353 @@
+"""Estimators for scikit-learn: networks under selection in pipelines, grids and cross-validation.
+
+The module is imported when one of them is first used. How they train stands in sklearn_base.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+
+import evoprune as ep
+from evoprune.bridges.extras import require
+
+require("sklearn", "sklearn", "EvoPruneClassifier, EvoPruneRegressor and EvoPruneSelector")
+
+from scipy.special import expit, log_softmax, softmax  # noqa: E402
+from sklearn.base import (  # noqa: E402
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    RegressorMixin,
+    clone,
+)
+from sklearn.feature_selection import SelectorMixin  # noqa: E402
+from sklearn.utils import compute_class_weight  # noqa: E402
+from sklearn.utils.multiclass import (  # noqa: E402
+    check_classification_targets,
+    type_of_target,
+    unique_labels,
+)
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data  # noqa: E402
+
+from evoprune.bridges.sklearn_base import Estimator, moments  # noqa: E402
+
+__all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
+
+
+class EvoPruneClassifier(ClassifierMixin, Estimator):
+    """A multilayer perceptron whose neurons are under selection, as a scikit-learn classifier.
+
+    Features are scaled inside. Targets may be class labels (n_samples,) of any type, or a matrix of
+    0 and 1 (n_samples, n_labels) for several labels a sample.
+
+    Args:
+        hidden_layer_sizes: neurons born in every hidden layer.
+        activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
+        pressure: how much a neuron must earn to live on, as a share of the mean of its layer: a
+            number, a schedule or a `Budget`. Higher values leave fewer neurons.
+        lifespan: generations from birth to extinction of a neuron that earns nothing; "auto": a
+            sixth of the run, at most 700.
+        select_features: let input features be populations too, which can become extinct.
+        learning_rate_init: rate of AdamW, which falls to 0 along a cosine.
+        weight_decay: of AdamW; "auto": 0.6, and less for more than 3,000 samples.
+        batch_size: samples of a step; "auto": a tenth of the samples, at most 32, and more for
+            many samples.
+        max_iter: epochs.
+        early_stopping: hold out some samples, stop when the loss on them no longer falls, and go
+            back to where it was lowest.
+        validation_fraction: share of the samples held out, with early_stopping.
+        n_iter_no_change: epochs without a lower loss before training stops, with early_stopping.
+        warm_start: let `fit` train the network of the last call further.
+        random_state: a seed, a generator or None.
+        verbose: show a progress bar.
+        class_weight: a dict of weights by class, "balanced" or None.
+
+    Attributes:
+        network_: the trained `Network`; it scales raw features itself.
+        history_: the `History` of the last run.
+        classes_: class labels, or label numbers.
+        loss_curve_: mean training loss of every epoch.
+        n_iter_: epochs of the last run.
+        n_features_in_, feature_names_in_: features of X, and their names if X had names.
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        pressure: Any = 0.8,
+        lifespan: Any = "auto",
+        select_features: bool = False,
+        learning_rate_init: float = 4e-3,
+        weight_decay: Any = "auto",
+        batch_size: Any = "auto",
+        max_iter: int = 120,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+        class_weight: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            pressure=pressure,
+            lifespan=lifespan,
+            select_features=select_features,
+            learning_rate_init=learning_rate_init,
+            weight_decay=weight_decay,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Go through X and y once, at a constant learning rate.
+
+        The first call decides how features are scaled.
+
+        Args:
+            X: (n_samples, n_features).
+            y: targets.
+            classes: all labels that any call will see; needed in the first call.
+            sample_weight: as for `fit`.
+
+        Returns:
+            The estimator itself.
+        """
+        first = not self._is_fitted()
+        if first and classes is None and type_of_target(y) != "multilabel-indicator":
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        return self._fit(X, y, sample_weight, first=first, one_epoch=True, classes=classes)
+
+    def predict(self, X: Any) -> Any:
+        """Predict labels: (n_samples,), or (n_samples, n_labels) of 0 and 1."""
+        outputs = self._raw(X)
+        if self._multilabel:
+            return (outputs > 0).astype(int)
+        return self.classes_[outputs.argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> Any:
+        """Predict probabilities: (n_samples, n_classes), or of every label by itself."""
+        outputs = self._raw(X)
+        return expit(outputs) if self._multilabel else softmax(outputs, axis=1)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Predict logarithms of probabilities: (n_samples, n_classes)."""
+        outputs = self._raw(X)
+        return -np.logaddexp(0, -outputs) if self._multilabel else log_softmax(outputs, axis=1)
+
+    def _targets(self, y: Any, first: bool, classes: Any = None) -> Any:
+        check_classification_targets(y)
+        multilabel = type_of_target(y) == "multilabel-indicator"
+        if y.ndim == 2 and y.shape[1] > 1 and not multilabel:
+            raise ValueError(
+                "y: expected labels (n_samples,) or 0 and 1 (n_samples, n_labels), "
+                f"got several columns of classes, shape {y.shape}"
+            )
+        y = y if multilabel else column_or_1d(y, warn=True)
+        labels = np.arange(y.shape[1]) if multilabel else unique_labels(y)
+        if first:
+            self._multilabel = multilabel
+            self.classes_ = labels if classes is None else unique_labels(classes)
+        unknown = np.setdiff1d(labels, self.classes_)
+        if multilabel != self._multilabel or len(unknown):
+            raise ValueError(
+                f"y: expected labels among {self.classes_.tolist()}, as in the first call, "
+                f"got {unknown.tolist() or type_of_target(y)}"
+            )
+        if multilabel:
+            return np.ascontiguousarray(y, np.float32)
+        return np.searchsorted(self.classes_, y).astype(np.int64)
+
+    def _outputs(self) -> int:
+        return len(self.classes_)
+
+    def _strata(self, y: Any) -> Any:
+        return None if self._multilabel else y
+
+    def _loss(self, y: Any, weights: Any) -> Any:
+        if self._multilabel:
+            if self.class_weight is not None:
+                raise ValueError("class_weight: expected None for several labels a sample")
+            return ep.BinaryCrossEntropy()
+        if self.class_weight is None:
+            return ep.CrossEntropy()
+        class_weights = np.ones(len(self.classes_))
+        if isinstance(self.class_weight, str) and weights is not None:
+            totals = np.bincount(y, weights, len(self.classes_))
+            there = totals > 0
+            class_weights[there] = totals.sum() / (there.sum() * totals[there])
+        else:
+            there = np.unique(y)
+            class_weights[there] = compute_class_weight(
+                self.class_weight, classes=self.classes_[there], y=self.classes_[y]
+            )
+        return ep.CrossEntropy(class_weights=class_weights.tolist())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class EvoPruneRegressor(RegressorMixin, Estimator):
+    """A multilayer perceptron whose neurons are under selection, as a scikit-learn regressor.
+
+    Features and targets are scaled inside; targets may have several columns. The settings are those
+    of `EvoPruneClassifier`, without class_weight; the pressure is lower, since a regression needs
+    more neurons.
+
+    Attributes:
+        network_: the trained `Network`; it scales raw features itself, and gives scaled targets.
+        target_mean_, target_scale_: a prediction is the network's output * scale + mean.
+        history_, loss_curve_, n_iter_, n_features_in_, feature_names_in_: as for the classifier.
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        pressure: Any = 0.5,
+        lifespan: Any = "auto",
+        select_features: bool = False,
+        learning_rate_init: float = 4e-3,
+        weight_decay: Any = "auto",
+        batch_size: Any = "auto",
+        max_iter: int = 120,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            pressure=pressure,
+            lifespan=lifespan,
+            select_features=select_features,
+            learning_rate_init=learning_rate_init,
+            weight_decay=weight_decay,
+            batch_size=batch_size,
+            max_iter=max_iter,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            random_state=random_state,
+            verbose=verbose,
+        )
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Go through X and y once, at a constant learning rate.
+
+        The first call decides how features and targets are scaled.
+
+        Args:
+            X: (n_samples, n_features).
+            y: targets.
+            sample_weight: as for `fit`.
+
+        Returns:
+            The estimator itself.
+        """
+        return self._fit(X, y, sample_weight, first=not self._is_fitted(), one_epoch=True)
+
+    def predict(self, X: Any) -> Any:
+        """Predict targets: (n_samples,) or (n_samples, n_outputs), as y was."""
+        outputs = self._raw(X) * self.target_scale_ + self.target_mean_
+        return outputs[:, 0] if self._flat else outputs
+
+    def _targets(self, y: Any, first: bool, classes: Any = None) -> Any:
+        flat, y = y.ndim == 1, np.asarray(y, np.float64).reshape(len(y), -1)
+        if first:
+            self._flat, self.n_outputs_ = flat, y.shape[1]
+        if y.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"y: expected {self.n_outputs_} outputs, as in the first call, got {y.shape[1]}"
+            )
+        return y
+
+    def _outputs(self) -> int:
+        return int(self.n_outputs_)
+
+    def _scale_targets(self, y: Any, weights: Any) -> None:
+        self.target_mean_, inverse = moments(y, weights)
+        self.target_scale_ = 1 / inverse
+
+    def _scaled(self, y: Any) -> Any:
+        return ((y - self.target_mean_) / self.target_scale_).astype(np.float32)
+
+    def _loss(self, y: Any, weights: Any) -> Any:
+        return ep.MeanSquaredError()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
+    """Select features by letting them live or die: those extinct after training are left out.
+
+    Args:
+        estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input
+            features as populations; None: the one that suits y, with its defaults.
+        random_state: of the estimator, where none is given.
+
+    Attributes:
+        estimator_: the trained estimator; its network still takes all features.
+        masses_: mass of every feature (n_features,), 0 for one that is extinct.
+    """
+
+    def __init__(self, estimator: Any = None, *, random_state: Any = None) -> None:
+        self.estimator = estimator
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train the estimator; the features that live on are selected.
+
+        Args:
+            X: (n_samples, n_features).
+            y: targets.
+            sample_weight: as for the estimator.
+
+        Returns:
+            The selector itself.
+        """
+        X, y = validate_data(self, X, y, multi_output=True, dtype=[np.float64, np.float32])
+        if self.estimator is None:
+            continuous = type_of_target(y).startswith("continuous")
+            kind = EvoPruneRegressor if continuous else EvoPruneClassifier
+            estimator = kind(random_state=self.random_state)
+        else:
+            estimator = clone(self.estimator)
+        self.estimator_ = estimator.set_params(select_features=True)
+        self.estimator_.fit(X, y, sample_weight=sample_weight)
+        network = self.estimator_.network_
+        self.masses_ = np.zeros(X.shape[1])
+        self.masses_[network.births("features")] = network["features.mass"]
+        return self
+
+    def _get_support_mask(self) -> Any:
+        check_is_fitted(self, "estimator_")
+        return self.masses_ > 0
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags

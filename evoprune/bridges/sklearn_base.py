@@ -1,0 +1,327 @@
+"""What the estimators for scikit-learn share: from X and y to a trained network.
+
+Settings that a trainer leaves open are chosen here: the order of samples, scaling, batch, and a
+lifespan that fits the run. What targets look like is the business of each estimator.
+"""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.model_selection import train_test_split
+from sklearn.utils import (
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    check_scalar,
+)
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+import evoprune as ep
+
+__all__ = ["Estimator", "moments"]
+
+BATCH, SHARE = 32, 10  # samples of a step, at most; and batches of an epoch, at least
+GROWS = 100  # batches of an epoch from which a batch grows with the data
+DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; it falls as 1/samples where there are more
+MOST_REPEATS = 64  # of a row, on average, for whole weights
+LIVES = 6  # lifespans in a run: shorter lives are decided by noise, longer ones never end
+LIFESPAN, MIN_AGE = 700, 100  # generations, at most
+
+
+class Estimator(BaseEstimator):
+    """What the classifier and the regressor share."""
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any,
+        activation: str,
+        *,
+        pressure: Any,
+        lifespan: Any,
+        select_features: bool,
+        learning_rate_init: float,
+        weight_decay: Any,
+        batch_size: Any,
+        max_iter: int,
+        early_stopping: bool,
+        validation_fraction: float,
+        n_iter_no_change: int,
+        warm_start: bool,
+        random_state: Any,
+        verbose: bool,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.pressure = pressure
+        self.lifespan = lifespan
+        self.select_features = select_features
+        self.learning_rate_init = learning_rate_init
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ---- what a kind of estimator says of its targets ----------------------------------------
+
+    def _targets(self, y: Any, first: bool, classes: Any = None) -> Any:
+        """Targets as the network takes them; `first` if none were seen before."""
+        raise NotImplementedError
+
+    def _outputs(self) -> int:
+        raise NotImplementedError
+
+    def _loss(self, y: Any, weights: Any) -> Any:
+        raise NotImplementedError
+
+    def _scale_targets(self, y: Any, weights: Any) -> None:
+        """Take note of the mean and deviation of the first targets."""
+
+    def _scaled(self, y: Any) -> Any:
+        return y
+
+    def _strata(self, y: Any) -> Any:
+        """Return what a split for validation keeps the shares of; None if it keeps none."""
+        return None
+
+    # ---- training ----------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train a network on X and y.
+
+        The order of the samples does not affect the result: they are sorted first, and then drawn
+        in an order of `random_state`.
+
+        Args:
+            X: (n_samples, n_features).
+            y: targets (n_samples,) or (n_samples, n_outputs).
+            sample_weight: (n_samples,), at least 0; a whole number n counts as n samples.
+
+        Returns:
+            The estimator itself.
+        """
+        return self._fit(X, y, sample_weight, first=not (self.warm_start and self._is_fitted()))
+
+    def _is_fitted(self) -> bool:
+        return hasattr(self, "network_")
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        first: bool,
+        one_epoch: bool = False,
+        classes: Any = None,
+    ) -> Self:
+        self._check_settings()
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            reset=first,
+            multi_output=True,
+            y_numeric=not is_classifier(self),
+            dtype=[np.float64, np.float32],
+        )
+        y = self._targets(y, first, classes)
+        weights = None
+        if sample_weight is not None:
+            weights = _checked_weights(sample_weight, X)
+        random = check_random_state(self.random_state)
+        seed = random.randint(2**31 - 1)
+        order = _order(X, y)
+        X, y = np.asarray(X[order], np.float64), y[order]
+        rows, held_out = np.arange(len(X)), None
+        if self.early_stopping and not one_epoch:
+            rows, held_out = self._split(y, seed)
+        rows, weights = _drawn(rows, None if weights is None else weights[order])
+        if first:
+            self._scale_targets(y[rows], weights)
+            self._scaling = moments(X[rows], weights)
+            self.network_ = ep.mlp(
+                X.shape[1],
+                *self._sizes(),
+                self._outputs(),
+                activation=self.activation,
+                inputs=self.select_features,
+                seed=seed,
+            )
+            self.loss_curve_: list[float] = []
+        data = ep.datasets.Dataset(
+            X.astype(np.float32), self._scaled(y), shift=self._scaling[0], scale=self._scaling[1]
+        )
+        self._train(
+            data.subset(rows),
+            None if held_out is None else data.subset(held_out),
+            self._loss(y[rows], weights),
+            one_epoch,
+            weights,
+        )
+        return self
+
+    def _train(self, data: Any, held_out: Any, loss: Any, one_epoch: bool, weights: Any) -> None:
+        batch = _batch(len(data)) if self.batch_size == "auto" else self.batch_size
+        batch = min(batch, len(data))
+        per_epoch = -(-len(data) // batch)
+        epochs = 1 if one_epoch else self.max_iter
+        decay = self.weight_decay
+        if decay == "auto":
+            decay = DECAY * min(1.0, DECAY_SAMPLES / len(data))
+        schedule = ep.constant if one_epoch else ep.cosine
+        rate = schedule(self.learning_rate_init)
+        trainer = ep.Trainer(
+            self.network_,
+            loss=loss,
+            optimizer=ep.AdamW(rate, weight_decay=decay),
+            selection=self._selection(epochs * per_epoch, rate, one_epoch),
+        )
+        callbacks = []
+        if held_out is not None:
+            callbacks = [ep.EarlyStopping(patience=self.n_iter_no_change, restore=True)]
+        with warnings.catch_warnings():
+            if one_epoch:  # a part of a run that has no planned end
+                warnings.simplefilter("ignore", ep.NothingCanDie)
+            self.history_ = trainer.fit(
+                data,
+                epochs=epochs,
+                batch_size=batch,
+                validation_data=held_out,
+                callbacks=callbacks,
+                sample_weight=weights,
+                progress=self.verbose,
+            )
+        self.n_iter_ = self.history_.epochs
+        self.loss_curve_ = [*self.loss_curve_, *self.history_["loss"].tolist()]
+        self.loss_ = self.loss_curve_[-1]
+
+    def _selection(self, steps: int, rate: Any, one_epoch: bool) -> Any:
+        """Return laws whose clock fits the run: about a sixth of it is a lifespan."""
+        generations = ep.Selection().strengths(steps, rate(steps)).sum()
+        longest = LIFESPAN if one_epoch else max(1.0, min(LIFESPAN, generations / LIVES))
+        lifespan = longest if self.lifespan == "auto" else self.lifespan
+        return ep.Selection(
+            pressure=self.pressure,
+            dynamics=ep.Malthusian(lifespan=lifespan),
+            min_age=min(MIN_AGE, int(lifespan)),
+        )
+
+    def _split(self, y: Any, seed: int) -> Any:
+        """Split row numbers into those to train on and those to validate on."""
+        rows, strata = np.arange(len(y)), self._strata(y)
+        try:
+            parts = train_test_split(
+                rows, test_size=self.validation_fraction, random_state=seed, stratify=strata
+            )
+        except ValueError:  # a class with too few samples
+            parts = train_test_split(rows, test_size=self.validation_fraction, random_state=seed)
+        return [np.sort(part) for part in parts]
+
+    def _sizes(self) -> list[int]:
+        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes))
+        if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or (sizes < 1).any():
+            raise ValueError(
+                "hidden_layer_sizes: expected whole numbers of at least 1, "
+                f"got {self.hidden_layer_sizes!r}"
+            )
+        return [int(n) for n in sizes]
+
+    def _check_settings(self) -> None:
+        self._sizes()
+        for name in ("max_iter", "n_iter_no_change"):
+            check_scalar(getattr(self, name), name, Integral, min_val=1)
+        if self.batch_size != "auto":
+            check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        for name, low in (("weight_decay", 0), ("lifespan", 1)):
+            if getattr(self, name) != "auto":
+                check_scalar(getattr(self, name), name, Real, min_val=low)
+        check_scalar(self.learning_rate_init, "learning_rate_init", Real, min_val=0)
+        check_scalar(
+            self.validation_fraction,
+            "validation_fraction",
+            Real,
+            min_val=0,
+            max_val=1,
+            include_boundaries="neither",
+        )
+
+    # ---- prediction --------------------------------------------------------------------------
+
+    def _raw(self, X: Any) -> Any:
+        """Outputs of the network (n_samples, n_outputs), float64."""
+        check_is_fitted(self, "network_")
+        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        outputs = self.network_.predict(X.astype(np.float32), threads=ep.get_threads())
+        return np.asarray(outputs, np.float64).reshape(len(X), -1)
+
+
+def _order(X: Any, y: Any) -> Any:
+    """Row numbers in an order that depends on what the rows hold, not on where they stand.
+
+    Rows are sorted by a hash of their bits, so that a fit is the same for samples in any order.
+    """
+    numbers = np.column_stack([X, y]).astype(np.float64) + 0.0  # -0 becomes 0
+    words = numbers.view(np.uint64)
+    words ^= words >> np.uint64(32)
+    mix = np.random.default_rng(0).integers(2**63, size=words.shape[1], dtype=np.uint64)
+    keys = words @ (2 * mix + np.uint64(1))
+    return np.argsort(keys, kind="stable")
+
+
+def _checked_weights(sample_weight: Any, X: Any) -> Any:
+    """Weights as float64 (n_samples,); a number is that of every sample."""
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(len(X), sample_weight, np.float64)
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weights.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got shape {weights.shape}")
+    check_consistent_length(X, weights)
+    if (weights < 0).any():
+        raise ValueError("Negative values in data passed to `sample_weight`.")
+    return weights
+
+
+def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
+    """Row numbers to draw batches from, and weights of these; None where all are 1.
+
+    With whole weights each row is there as often as its weight says, so that a fit is the same as
+    with repeated samples, to the last bit. Other weights are those of the loss.
+
+    Raises:
+        ValueError: no weight is above 0.
+    """
+    if weights is None:
+        return rows, None
+    weights = weights[rows]
+    rows, weights = rows[weights > 0], weights[weights > 0]
+    if not len(rows):
+        raise ValueError("sample_weight: expected at least one weight above 0, got zero for all")
+    times = np.round(weights)
+    if np.array_equal(times, weights) and times.sum() <= MOST_REPEATS * len(rows):
+        return np.repeat(rows, times.astype(np.int64)), None
+    return rows, weights / weights.mean()
+
+
+def moments(numbers: Any, weights: Any = None) -> tuple[Any, Any]:
+    """Weighted mean and 1 / deviation of every column; 1 where a column is constant."""
+    mean = np.average(numbers, axis=0, weights=weights)
+    deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=weights))
+    tiny = 10 * np.finfo(np.float64).eps * np.abs(mean)
+    return mean, 1 / np.where(deviation > tiny, deviation, 1.0)
+
+
+def _batch(samples: int) -> int:
+    """Samples of a step: few for few samples, so that there are steps; more for many."""
+    return max(1, min(BATCH, samples // SHARE), min(8 * BATCH, samples // GROWS))

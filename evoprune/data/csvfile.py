@@ -1,0 +1,163 @@
+"""Read a CSV file as a data set: columns of numbers, and one that is to be predicted.
+
+Scaling and class names come from the file, or from the data set of another one, such as the
+training set. Every error names the row and the column as the file has them.
+"""
+
+from __future__ import annotations
+
+import csv as reader
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoprune.common.types import Array
+from evoprune.data.dataset import Dataset
+
+__all__ = ["csv"]
+
+
+def csv(
+    path: str | PathLike[str],
+    target: str | int = -1,
+    *,
+    regression: bool | None = None,
+    like: Dataset | None = None,
+    delimiter: str = ",",
+) -> Dataset:
+    """Read a CSV file: every column but the target is a feature.
+
+    Features are normalized, each by its mean and standard deviation. A first line that holds
+    anything but numbers is a header.
+
+    Args:
+        path: the file, in UTF-8.
+        target: the column to predict: its name, or its place, from the end if negative.
+        regression: True: the target is a value; False: a class label; None: a label if it is text
+            or all whole numbers.
+        like: a data set, such as the training set, whose normalization and classes are taken.
+        delimiter: between columns.
+
+    Returns:
+        Features (n, columns - 1) float32; class numbers (n,), whose names are `classes`, in
+        alphabetical or numerical order, or values (n, 1) float32.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no rows, rows of several lengths, a cell that is no number or is empty, no such
+            column, or a label that `like` does not have.
+    """
+    file = Path(path)
+    first, header, rows = _cells(file, delimiter)
+    place = _place(file, target, header, len(rows[0]))
+    names = header or [str(i) for i in range(len(rows[0]))]
+    x = np.empty((len(rows), len(names) - 1), np.float64)
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row[:place] + row[place + 1 :]):
+            column = names[j if j < place else j + 1]
+            x[i, j] = _number(cell, f"{file}: line {first + i}, column {column!r}")
+    words = [row[place].strip() for row in rows]
+    where = [f"{file}: line {first + i}, column {names[place]!r}" for i in range(len(rows))]
+    if like is not None:
+        regression = like.classes is None
+    elif regression is None:
+        regression = all(map(_is_number, words)) and not all(map(_is_whole, words))
+    if like is None:
+        mean, deviation = x.mean(axis=0), x.std(axis=0)
+        varies = deviation > 1e-12 * np.abs(mean)
+        shift, scale = mean, 1 / np.where(varies, deviation, 1.0)
+    else:
+        shift, scale = np.asarray(like.shift), np.asarray(like.scale)
+        if x.shape[1] != like.features:
+            raise ValueError(f"{file}: expected {like.features} features, got {x.shape[1]}")
+    classes = None
+    if regression:
+        y: Array = np.array(
+            [[_number(w, at)] for w, at in zip(words, where, strict=True)], np.float32
+        )
+    else:
+        known = _classes(words, where) if like is None or like.classes is None else like.classes
+        classes, y = known, _codes(words, known, where)
+    return Dataset(
+        x.astype(np.float32), y, name=file.stem, classes=classes, shift=shift, scale=scale
+    )
+
+
+def _cells(file: Path, delimiter: str) -> tuple[int, list[str], list[list[str]]]:
+    """Line number of the first row, the header (empty if there is none), and the rows."""
+    with file.open(newline="", encoding="utf-8-sig") as opened:
+        rows = [row for row in reader.reader(opened, delimiter=delimiter) if row]
+    header: list[str] = []
+    if rows and not all(_is_number(cell) for cell in rows[0]):
+        later = rows[1] if len(rows) > 1 else rows[0]
+        # Text in a column of text (a label) is no header; text over a number is.
+        if any(_is_number(b) and not _is_number(a) for a, b in zip(rows[0], later, strict=False)):
+            header = [name.strip() for name in rows.pop(0)]
+    if not rows:
+        raise ValueError(f"{file}: expected at least one row, got none")
+    first = 2 if header else 1
+    width = len(header or rows[0])
+    if width < 2:
+        raise ValueError(
+            f"{file}: expected a feature and a target, got {width} column; another delimiter?"
+        )
+    for i, row in enumerate(rows):
+        if len(row) != width:
+            raise ValueError(f"{file}: line {first + i}: expected {width} cells, got {len(row)}")
+    return first, header, rows
+
+
+def _place(file: Path, target: str | int, header: list[str], width: int) -> int:
+    if isinstance(target, str):
+        if target not in header:
+            known = ", ".join(header) or "no header, give its place"
+            raise ValueError(f"{file}: target: expected one of {known}, got {target!r}")
+        return header.index(target)
+    if not -width <= target < width:
+        raise ValueError(f"{file}: target: expected a column below {width}, got {target}")
+    return target % width
+
+
+def _number(cell: str, where: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        got = repr(cell) if cell.strip() else "an empty cell"
+        raise ValueError(f"{where}: expected a number, got {got}") from None
+    if not np.isfinite(value):
+        raise ValueError(f"{where}: expected a finite number, got {cell!r}")
+    return value
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_whole(cell: str) -> bool:
+    return _is_number(cell) and float(cell).is_integer()
+
+
+def _classes(words: list[str], where: list[str]) -> tuple[str, ...]:
+    for word, at in zip(words, where, strict=True):
+        if not word:
+            raise ValueError(f"{at}: expected a label, got an empty cell")
+    if all(map(_is_whole, words)):
+        return tuple(str(n) for n in sorted({int(float(word)) for word in words}))
+    return tuple(sorted(set(words)))
+
+
+def _codes(words: list[str], classes: tuple[str, ...], where: list[str]) -> NDArray[np.int64]:
+    places = {name: i for i, name in enumerate(classes)}
+    codes = np.empty(len(words), np.int64)
+    for i, word in enumerate(words):
+        name = word if word in places or not _is_whole(word) else str(int(float(word)))
+        if name not in places:
+            raise ValueError(f"{where[i]}: expected one of {', '.join(classes)}, got {word!r}")
+        codes[i] = places[name]
+    return codes

@@ -1,0 +1,167 @@
+"""Metrics: how good predictions are, as numbers by name, from targets and outputs.
+
+They are computed in NumPy, over all samples of a set at once. A metric is a function of targets and
+outputs as a network gives them (logits, for classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from evoprune.common.types import Array
+
+__all__ = ["METRICS", "Metric", "Metrics", "named", "rises"]
+
+Metric: TypeAlias = Callable[[Array, Array], float]
+"""A function of targets (n,) or (n, outputs) and outputs (n, outputs)."""
+
+Metrics: TypeAlias = str | Metric | Iterable[str | Metric] | Mapping[str, "str | Metric"]
+"""Names or functions, or both by name."""
+
+
+def _classes(targets: Array, outputs: Array) -> tuple[Array, Array]:
+    """Class numbers of targets and outputs, samples and positions in one row; -1 is left out."""
+    if outputs.ndim < 2 or targets.shape != outputs.shape[:-1]:
+        if targets.shape != outputs.shape or outputs.shape[-1] < 2:
+            raise ValueError(
+                f"expected class numbers for outputs of shape {outputs.shape}, "
+                f"got targets of shape {targets.shape}"
+            )
+        targets = targets.argmax(axis=-1)  # shares of classes
+    targets, found = targets.ravel(), outputs.argmax(axis=-1).ravel()
+    known = targets >= 0
+    return targets[known].astype(np.int64), found[known]
+
+
+def accuracy(targets: Array, outputs: Array) -> float:
+    """Share of predictions that are right."""
+    right, found = _classes(targets, outputs)
+    return float((right == found).mean())
+
+
+def top5(targets: Array, outputs: Array) -> float:
+    """Share of samples whose class is among the 5 largest outputs; lower classes go first."""
+    right, _ = _classes(targets, outputs)
+    rows = outputs.reshape(-1, outputs.shape[-1])[targets.ravel() >= 0]
+    chosen = np.argsort(-rows, axis=1, kind="stable")[:, :5]
+    return float((chosen == right[:, None]).any(axis=1).mean())
+
+
+def balanced_accuracy(targets: Array, outputs: Array) -> float:
+    """Mean over the classes that occur of the share of right predictions."""
+    right, found = _classes(targets, outputs)
+    hits = np.bincount(right, right == found)
+    counts = np.bincount(right)
+    return float((hits[counts > 0] / counts[counts > 0]).mean())
+
+
+def f1(targets: Array, outputs: Array) -> float:
+    """Mean over the classes, of those that occur or are predicted, of F1."""
+    right, found = _classes(targets, outputs)
+    n = outputs.shape[-1]
+    both = np.bincount(right[right == found], minlength=n)
+    either = np.bincount(right, minlength=n) + np.bincount(found, minlength=n)
+    return float((2 * both[either > 0] / either[either > 0]).mean())
+
+
+def auc(targets: Array, outputs: Array) -> float:
+    """Area under the ROC curve: two classes, or one output; else the mean of each against the rest.
+
+    NaN where a class does not occur.
+    """
+    if targets.shape == outputs.shape:
+        columns = [(targets[:, k] > 0.5, outputs[:, k]) for k in range(outputs.shape[1])]
+    elif outputs.shape[-1] == 2:
+        columns = [(targets == 1, outputs[:, 1] - outputs[:, 0])]
+    else:
+        powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        chances = powers / powers.sum(axis=1, keepdims=True)
+        columns = [(targets == k, chances[:, k]) for k in range(outputs.shape[1])]
+    return float(np.mean([_area(positive, score) for positive, score in columns]))
+
+
+def _area(positive: Array, score: Array) -> float:
+    """Share of pairs in which a positive scores higher than a negative; ties count half."""
+    _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks = (last - (counts - 1) / 2)[place.ravel()]
+    ones = int(positive.sum())
+    others = len(positive) - ones
+    if not ones or not others:
+        return float("nan")
+    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * others))
+
+
+def _values(targets: Array, outputs: Array) -> tuple[Array, Array]:
+    right = targets.astype(np.float64).reshape(len(targets), -1)
+    found = outputs.astype(np.float64).reshape(len(outputs), -1)
+    if right.shape != found.shape:
+        raise ValueError(
+            f"expected values for outputs of shape {found.shape}, got targets of shape "
+            f"{right.shape}"
+        )
+    return right, found
+
+
+def r2(targets: Array, outputs: Array) -> float:
+    """Mean over outputs of 1 - squared errors / squared deviations from the mean."""
+    right, found = _values(targets, outputs)
+    errors = ((right - found) ** 2).sum(axis=0)
+    spread = ((right - right.mean(axis=0)) ** 2).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(spread > 0, 1 - errors / spread, np.where(errors > 0, 0.0, 1.0))
+    return float(shares.mean())
+
+
+def mae(targets: Array, outputs: Array) -> float:
+    """Mean absolute error."""
+    right, found = _values(targets, outputs)
+    return float(np.abs(right - found).mean())
+
+
+def rmse(targets: Array, outputs: Array) -> float:
+    """Root of the mean squared error."""
+    right, found = _values(targets, outputs)
+    return float(np.sqrt(((right - found) ** 2).mean()))
+
+
+METRICS: dict[str, Metric] = {
+    m.__name__: m for m in (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse)
+}
+FALLS = {"mae", "rmse"}
+
+
+def named(metrics: Metrics) -> dict[str, Metric]:
+    """Metrics by name: names of METRICS, functions under their own names, or a dict.
+
+    Raises:
+        ValueError: no metric of that name; they are listed.
+        TypeError: neither a name nor a function.
+    """
+    if isinstance(metrics, str) or callable(metrics):
+        metrics = [metrics]
+    pairs: Iterable[tuple[Any, Any]]
+    pairs = metrics.items() if isinstance(metrics, Mapping) else ((None, m) for m in metrics)
+    found: dict[str, Metric] = {}
+    for name, metric in pairs:
+        if isinstance(metric, str):
+            if metric not in METRICS:
+                raise ValueError(
+                    f"metrics: expected one of {', '.join(METRICS)}, or a function of targets and "
+                    f"outputs, got {metric!r}"
+                )
+            found[name or metric] = METRICS[metric]
+        elif callable(metric):
+            found[name or getattr(metric, "__name__", type(metric).__name__)] = metric
+        else:
+            raise TypeError(f"metrics: expected names or functions, got {metric!r}")
+    return found
+
+
+def rises(column: str) -> bool:
+    """True if a higher value of a column of the history is better, by its name."""
+    name = column.removeprefix("validation_")
+    return "accuracy" in name or (name in METRICS and name not in FALLS)

@@ -1,0 +1,29 @@
+"""A budget at work in a run: the network's size is measured, and the pressure moved."""
+
+from __future__ import annotations
+
+from evoprune.nets.network import Network
+from evoprune.nets.overview import census
+from evoprune.selection.budget import Budget
+from evoprune.selection.settings import Selection
+from evoprune.training.run import Run
+
+__all__ = ["move"]
+
+
+def move(budget: Budget, network: Network, selection: Selection, run: Run) -> None:
+    """Set a run's pressure from here on, and let masses rest once the size is reached."""
+    if run.pressure is None:
+        raise ValueError("run: expected one that began with a budget's pressure")
+    if selection.removal != "never":
+        network.compact()  # so that its size is that of the living populations
+    moving = max(1, round((1 - selection.rest) * run.total))
+    run.resting = budget.reached(network)
+    run.pressure = budget.steer(
+        network,
+        run.pressure,
+        done=min(1.0, run.done / moving),
+        lag=(selection.lifespan() or 0.0) * selection.every / moving,
+        threshold=selection.threshold,
+        masses=[mass for _, mass, *_ in census(network, 0.0).values()],
+    )

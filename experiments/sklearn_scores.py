@@ -1,0 +1,190 @@
+"""Scores of the scikit-learn estimators with their defaults, beside scikit-learn's own networks.
+
+Five folds, the same for both, features scaled for both, one thread. The defaults were chosen on the
+sets of `tuning()`, with other seeds; those of `reported()` were looked at afterwards only.
+
+    python experiments/sklearn_scores.py             # the reported sets, into results/
+    python experiments/sklearn_scores.py --tuning    # the others, printed only
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn import datasets
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import evoprune as ep
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "sklearn_scores.json"
+PAGE = HERE.parent / "docs" / "figures" / "sklearn_scores.md"
+
+
+def california(samples, seed):
+    """Make a synthetic set like the houses of California: 8 skewed features, a rough target."""
+    rng = np.random.default_rng(seed)
+    income = rng.lognormal(1.2, 0.45, samples)
+    age = rng.uniform(1, 52, samples)
+    rooms = rng.lognormal(1.6, 0.3, samples)
+    bedrooms = rng.lognormal(0.05, 0.15, samples)
+    population = rng.lognormal(7, 0.7, samples)
+    household = rng.lognormal(1.05, 0.25, samples)
+    latitude, longitude = rng.uniform(32.5, 42, samples), rng.uniform(-124.3, -114.3, samples)
+    coast = np.exp(-np.abs(longitude + 124 - (42 - latitude) * 0.75) / 1.5)
+    value = (
+        0.45 * income
+        + 1.6 * coast
+        + 0.01 * age
+        + 0.12 * rooms * coast
+        - 0.35 * np.log(household)
+        + 0.4 * np.sin(latitude) * np.cos(longitude / 2)
+    )
+    value = np.clip(value + rng.normal(0, 0.35, samples), 0.15, 5)
+    x = np.column_stack([income, age, rooms, bedrooms, population, household, latitude, longitude])
+    return x, value
+
+
+def reported():
+    """Give the sets whose scores the documentation shows."""
+    for name in ("iris", "wine", "breast_cancer", "digits"):
+        yield name, *getattr(datasets, f"load_{name}")(return_X_y=True), True
+    yield "diabetes", *datasets.load_diabetes(return_X_y=True), False
+    yield "california-like", *california(20_000, 1), False
+
+
+def tuning():
+    """Give the sets that the defaults were chosen on."""
+    for n, features, informative, classes, noise in (
+        (150, 6, 4, 3, 0.02),
+        (200, 20, 5, 2, 0.05),
+        (600, 30, 12, 4, 0.05),
+        (2500, 40, 20, 5, 0.02),
+        (10000, 20, 12, 3, 0.02),
+    ):
+        x, y = datasets.make_classification(
+            n,
+            features,
+            n_informative=informative,
+            n_classes=classes,
+            n_clusters_per_class=2,
+            flip_y=noise,
+            class_sep=1.5,
+            random_state=77,
+        )
+        yield f"classes-{n}", x, y, True
+    yield "moons", *datasets.make_moons(400, noise=0.2, random_state=7), True
+    blobs = datasets.make_blobs(160, 5, centers=4, cluster_std=3.0, random_state=7)
+    yield "blobs", *blobs, True
+    digits = ep.datasets.mnist()[0].subset(slice(2000))
+    x, y = digits.x[digits.rows], digits.y[digits.rows]
+    yield "mnist-2000", x.reshape(-1, 14, 2, 14, 2).mean((2, 4)).reshape(len(x), -1), y, True
+    yield "friedman1-300", *datasets.make_friedman1(300, noise=1.0, random_state=7), False
+    yield "friedman2-400", *datasets.make_friedman2(400, noise=100.0, random_state=7), False
+    yield "friedman1-8000", *datasets.make_friedman1(8000, noise=1.0, random_state=7), False
+    x = np.random.default_rng(7).normal(size=(15000, 6))
+    y = np.sin(2 * x[:, 0]) * x[:, 1] + np.cos(3 * x[:, 2]) + np.abs(x[:, 3])
+    yield "waves-15000", x, y + np.random.default_rng(8).normal(0, 0.4, len(x)), False
+    x, y = datasets.make_regression(400, 15, n_informative=6, noise=90.0, random_state=7)
+    yield "linear-400", x, y, False
+
+
+def pair(is_classifier, seed):
+    """Give our estimator and scikit-learn's, each with its defaults."""
+    if is_classifier:
+        return (
+            ep.EvoPruneClassifier(random_state=seed),
+            make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
+        )
+    peer = make_pipeline(StandardScaler(), MLPRegressor(random_state=seed))
+    return (
+        ep.EvoPruneRegressor(random_state=seed),
+        TransformedTargetRegressor(peer, transformer=StandardScaler()),
+    )
+
+
+def measured(name, x, y, is_classifier, seeds):
+    """Mean score, seconds and living neurons over five folds and some seeds."""
+    rows = {"evoprune": [], "scikit-learn": []}
+    for seed in seeds:
+        kind = StratifiedKFold if is_classifier else KFold
+        for train, test in kind(5, shuffle=True, random_state=seed).split(x, y):
+            for who, estimator in zip(rows, pair(is_classifier, seed), strict=True):
+                model = clone(estimator)
+                begin = time.perf_counter()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    model.fit(x[train], y[train])
+                seconds = time.perf_counter() - begin
+                alive = sum(model.network_.alive.values()) if who == "evoprune" else 100
+                rows[who].append((model.score(x[test], y[test]), seconds, alive))
+    result = {"data": name, "samples": len(x), "features": x.shape[1]}
+    for who, folds in rows.items():
+        scores, seconds, alive = zip(*folds, strict=True)
+        result[who] = {
+            "score": statistics.mean(scores),
+            "seconds": statistics.median(seconds),
+            "alive": statistics.mean(alive),
+        }
+    return result
+
+
+def page(results):
+    """Write the table of the documentation."""
+    lines = [
+        "| data | samples x features | score | scikit-learn's | seconds | scikit-learn's | alive |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        ours, theirs = r["evoprune"], r["scikit-learn"]
+        lines.append(
+            f"| {r['data']} | {r['samples']:,} x {r['features']} | {ours['score']:.3f} | "
+            f"{theirs['score']:.3f} | {ours['seconds']:.2f} | {theirs['seconds']:.2f} | "
+            f"{ours['alive']:.0f} of 100 |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tuning", action="store_true", help="the sets that defaults come from")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--only", default="")
+    args = parser.parse_args()
+    ep.set_threads(1)
+    first = 1000 if args.tuning else 0
+    results = []
+    for name, x, y, is_classifier in tuning() if args.tuning else reported():
+        if args.only and args.only not in name:
+            continue
+        r = measured(name, x, y, is_classifier, range(first, first + args.seeds))
+        results.append(r)
+        ours, theirs = r["evoprune"], r["scikit-learn"]
+        print(
+            f"{name:16} {ours['score']:.4f} against {theirs['score']:.4f} "
+            f"({100 * (ours['score'] - theirs['score']):+5.2f}), {ours['seconds']:.2f} s against "
+            f"{theirs['seconds']:.2f} s, {ours['alive']:.1f} of 100 alive",
+            flush=True,
+        )
+    if not args.tuning and not args.only:
+        machine = {"python": platform.python_version(), "processor": platform.machine()}
+        facts = {"machine": machine, "seeds": args.seeds, "results": results}
+        RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
+        PAGE.write_text(page(results))
+
+
+if __name__ == "__main__":
+    main()
