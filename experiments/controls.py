@@ -41,15 +41,11 @@ def in_stretches(
     """Train a dense network and call `act(i, net)` at each of the epochs `at`, ascending."""
     net = lab.network_of(job)
     trainer = dense_trainer(job, net)
-    start = True
-    for i, epoch in enumerate(at):
-        if start:
-            trainer.fit(train, epochs=job.epochs, batch_size=job.batch, until=epoch, progress=False)
-        else:
-            trainer.resume(train, until=epoch, progress=False)
-        start = False
+    first = at[0] if at else None
+    trainer.fit(train, epochs=job.epochs, batch_size=job.batch, until=first, progress=False)
+    for i in range(len(at)):
         act(i, net)
-    trainer.resume(train, progress=False)
+        trainer.resume(train, until=at[i + 1] if i + 1 < len(at) else None, progress=False)
     return net
 
 
@@ -82,7 +78,7 @@ def replay(job: Job, train: Any, shape: list[int], deaths: Any) -> Any:
     """Remove as many populations of each layer, at the same steps as ours, chosen at random."""
     per_epoch = -(-len(train) // job.batch)
     steps = sorted({int(step) for step in deaths["step"]})
-    chunks = np.array_split(np.array(steps), min(len(steps), 4 * job.epochs))
+    chunks = np.array_split(np.array(steps), max(1, min(len(steps), 4 * job.epochs)))
     chance = np.random.default_rng(job.seed)
 
     def act(i: int, net: ep.Network) -> None:
