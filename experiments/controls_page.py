@@ -49,9 +49,9 @@ def main() -> None:
         f"{BEGIN} made by experiments/controls_page.py from experiments/results/controls.json -->",
         "",
         *markdown(head, rows),
-        f"Mean and standard deviation over {seeds} seeds, last epoch; differences are paired by seed, "
-        "with their standard error. Learning rate and weight decay of every row were chosen from "
-        "the same six settings by accuracy on 5,000 held-out training images, one seed. Every "
+        f"Mean and standard deviation over {seeds} seeds, last epoch; differences are paired by "
+        "seed, with their standard error. Learning rate and weight decay of every row were chosen "
+        "from the same six settings by accuracy on 5,000 held-out training images, one seed. Every "
         "control has the shape that selection found with the same seed.",
         "",
         f"<small>`python experiments/controls.py`: {origin(facts)}.</small>",
