@@ -24,7 +24,7 @@ typedef struct {
 enum {
     EP_GEMM_K = 256,      /* steps of k in one packed panel, which fits the L1 cache */
     EP_GEMM_COLUMNS = 32, /* columns of b in it */
-    EP_GEMM_ROWS = 128,   /* rows of a per step of k when a is packed */
+    EP_GEMM_ROWS = 128,   /* elements of a packed per step of k */
     EP_GEMM_SCRATCH = EP_GEMM_K *
         (EP_GEMM_COLUMNS + EP_GEMM_ROWS) /* elements of scratch, EP_ALIGN aligned */
 };
