@@ -1,6 +1,6 @@
-/* base: errors as text, and settings read and written through their table of fields. Everything a
- * kind or a law can be told passes through here, so bounds are checked, and their errors worded,
- * in one place. <stdio.h> is here for vsnprintf alone: the core prints nothing. */
+/* base: errors as text, and settings read and written through their table of fields. All settings
+ * of kinds and laws are set here, so bounds are checked and errors worded in one place. <stdio.h>
+ * is included for vsnprintf alone: the core prints nothing. */
 #include "base.h"
 
 #include <math.h>
@@ -55,7 +55,7 @@ void ep_fields_free(const ep_field *fields, void *config) {
     }
 }
 
-/* A copy of n numbers; NULL when n is 0 or memory is short. */
+/* Returns a copy of n elements; NULL if n is 0 or memory is insufficient. */
 static double *copied(const double *at, int64_t n) {
     if (n <= 0 || (uint64_t)n > SIZE_MAX / sizeof(double)) {
         return NULL;
@@ -68,7 +68,7 @@ static double *copied(const double *at, int64_t n) {
 }
 
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak" /* it loses sight of what `to` holds */
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak" /* it does not track what `to` owns */
 #endif
 bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t size) {
     bool whole = true;
@@ -77,7 +77,7 @@ bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t s
     }
     memcpy(to, from, size);
     for (const ep_field *field = fields; !is_last(field); field++) {
-        if (field->type == EP_VECTOR) { /* never leave `to` holding a vector of `from` */
+        if (field->type == EP_VECTOR) { /* `to` must never own a vector of `from` */
             ep_vector *vector = slot_vector(field, to);
             vector->at = copied(vector->at, vector->n);
             whole = whole && (vector->at != NULL || vector->n == 0);
@@ -132,7 +132,7 @@ static void bounds_text(const ep_field *field, char text[BOUNDS_TEXT]) {
     }
 }
 
-/* False for NaN and infinities too: an infinite bound is "no bound", not a value. */
+/* Also false for NaN and infinities: an infinite bound means no bound and is not a valid value. */
 static bool within(const ep_field *field, double value) {
     return isfinite(value) && value >= field->low && value <= field->high;
 }
@@ -147,7 +147,7 @@ static bool fail_bounds(const ep_field *field, const char *owner, double value, 
 /* ---- setting ------------------------------------------------------------------------------- */
 bool ep_field_set_number(const ep_field *field, void *config, double value, const char *owner,
                          ep_error *error) {
-    const double end = 9223372036854775808.0; /* 2^63: the first number an int64_t cannot hold */
+    const double end = 9223372036854775808.0; /* 2^63: the least value that overflows int64_t */
     void *slot = ep_field_slot(field, config);
     switch (field->type) {
     case EP_REAL:

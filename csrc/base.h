@@ -1,6 +1,6 @@
-/* base: the words every room shares: the number type, errors, assertions and the description of
- * a setting (ep_field). It knows nothing of networks. The core never prints and never exits: what
- * goes wrong for a caller's reason is an ep_error that the boundary turns into an exception. */
+/* base: definitions shared by all files: the number type, errors, assertions and the description of
+ * a setting (ep_field). Independent of networks. The core never prints and never exits: errors of
+ * the caller are reported as an ep_error, which the Python boundary turns into an exception. */
 #ifndef EP_BASE_H
 #define EP_BASE_H
 
@@ -14,14 +14,14 @@ typedef double ep_real;
 typedef float ep_real;
 #endif
 
-#define EP_ALIGN 64                            /* bytes: a cache line and the widest vector */
-#define EP_LINE (EP_ALIGN / sizeof(ep_real))   /* numbers to a cache line */
-#define EP_TEXT 512                            /* characters of an error's text */
-#define EP_NAME 64                             /* characters of a layer's or tensor's name */
-#define EP_STATES 4                            /* values a dynamics may remember per population */
+#define EP_ALIGN 64 /* bytes: a cache line and the widest vector */
+#define EP_LINE (EP_ALIGN / sizeof(ep_real)) /* elements per cache line */
+#define EP_TEXT 512 /* characters in an error text */
+#define EP_NAME 64 /* characters in a layer's or tensor's name */
+#define EP_STATES 4 /* values a dynamics may store per population */
 #define EP_COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
-/* Our own mistakes, never the caller's. On in every test build. */
+/* Checks for bugs in the core, never for errors of the caller. Enabled in every test build. */
 #ifdef EP_CHECK
 #define EP_ASSERT(condition) ((condition) ? (void)0 : __builtin_trap())
 #else
@@ -33,11 +33,11 @@ typedef float ep_real;
 /* ---- errors ------------------------------------------------------------------------------- */
 typedef enum {
     EP_OK = 0,
-    EP_BAD_VALUE,  /* the caller's: names the argument, what was expected, what came */
-    EP_BAD_TYPE,   /* the caller's: an object of the wrong kind */
-    EP_NO_MEMORY,  /* at build or compaction; the state is unchanged */
-    EP_DIVERGED,   /* the loss is not finite; the update was not applied */
-    EP_RAISED,     /* a law written in Python raised; the exception is the boundary's */
+    EP_BAD_VALUE, /* caller's error: names the argument, what was expected and what was given */
+    EP_BAD_TYPE, /* caller's error: an object of the wrong type */
+    EP_NO_MEMORY, /* at build or compaction; the state is unchanged */
+    EP_DIVERGED, /* a loss, gradient or fitness is not finite; it was not applied */
+    EP_RAISED, /* a law written in Python raised; the boundary holds the exception */
 } ep_code;
 
 typedef struct {
@@ -45,18 +45,18 @@ typedef struct {
     char text[EP_TEXT];
 } ep_error;
 
-/* Fills `error` (printf rules) and returns false, so that a function can `return ep_fail(...)`. */
+/* Sets `error` (printf format) and returns false, so that a function can `return ep_fail(...)`. */
 bool ep_fail(ep_error *error, ep_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* snprintf for names: the core includes <stdio.h> in base.c only. */
+/* snprintf for names. The core includes <stdio.h> in base.c only. */
 void ep_format(char *to, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* ---- settings -----------------------------------------------------------------------------
  * A kind or a law describes its settings once, as a table of fields. Keyword, bounds check, error
- * text, docstring, repr, stub and saved file are all read from that one row. Every setting takes
- * one slot of a config struct: int64_t (EP_INT, EP_BOOL, EP_CHOICE: the index), double (EP_REAL)
- * or ep_vector (EP_VECTOR, owned by the config). */
+ * text, docstring, repr, stub and saved file are derived from that row. Every setting is one member
+ * of a config struct: int64_t (EP_INT, EP_BOOL, EP_CHOICE: the index), double (EP_REAL) or
+ * ep_vector (EP_VECTOR, owned by the config). */
 typedef enum { EP_INT, EP_REAL, EP_BOOL, EP_CHOICE, EP_VECTOR } ep_type;
 
 typedef struct {
@@ -68,13 +68,13 @@ typedef struct {
     const char *name;
     ep_type type;
     size_t offset;
-    double initial, low, high;   /* bounds inclusive, of each element for a vector */
-    const char *const *choices;  /* EP_CHOICE: names, NULL at the end */
+    double initial, low, high; /* bounds are inclusive; of each element of a vector */
+    const char *const *choices; /* EP_CHOICE: names, NULL-terminated */
     const char *doc;
-    bool required;               /* has no default */
+    bool required; /* has no default */
 } ep_field;
 
-/* One row of a table of settings. The setting has the name of its member of `config`. */
+/* One row of a table of settings. The setting is named after its member of `config`. */
 #define EP_FIELD(config, member, type_, initial_, low_, high_, ...) \
     {.name = #member,                                               \
      .type = type_,                                                 \
@@ -97,13 +97,13 @@ typedef struct {
     EP_FIELD(config, member, type, 0, low, high, .required = true, .doc = text)
 #define EP_FIELDS_END {.name = NULL}
 
-/* Writes every field's default; vectors start empty. `config` may be NULL if there is no field. */
+/* Sets every field to its default; vectors are empty. `config` may be NULL if there is no field. */
 void ep_fields_init(const ep_field *fields, void *config);
-/* Releases the vectors. */
+/* Frees the vectors. */
 void ep_fields_free(const ep_field *fields, void *config);
-/* Makes `to` (uninitialised) a deep copy of `from`. False: out of memory, `to` holds defaults. */
+/* Makes `to` (uninitialized) a deep copy of `from`. False: out of memory, `to` holds defaults. */
 bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t size);
-/* A copy of a config on the heap, vectors and all, for ep_config_free. False: out of memory. */
+/* Allocates a deep copy of a config; free it with ep_config_free. False: out of memory. */
 bool ep_config_copy(const ep_field *fields, size_t size, const void *from, void **to);
 void ep_config_free(const ep_field *fields, void *config);
 const ep_field *ep_field_find(const ep_field *fields, const char *name);
@@ -120,7 +120,7 @@ EP_INLINE void *ep_field_slot(const ep_field *field, void *config) {
 
 EP_INLINE int64_t ep_min(int64_t a, int64_t b) { return a < b ? a : b; }
 EP_INLINE int64_t ep_max(int64_t a, int64_t b) { return a > b ? a : b; }
-/* a * b, or -1 when a factor is -1 or the product does not fit. */
+/* a * b, or -1 if a factor is negative or the product overflows. */
 EP_INLINE int64_t ep_times(int64_t a, int64_t b) {
     int64_t product;
     if (a < 0 || b < 0 || __builtin_mul_overflow(a, b, &product)) {
@@ -128,7 +128,7 @@ EP_INLINE int64_t ep_times(int64_t a, int64_t b) {
     }
     return product;
 }
-/* First index of part `part` when `n` things are dealt to `parts` as evenly as can be. */
+/* First index of part `part` when n items are split into `parts` as evenly as possible. */
 EP_INLINE int64_t ep_share(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
 
 #endif

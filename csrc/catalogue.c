@@ -1,9 +1,9 @@
-/* catalogue: the tables behind catalogue.h, each made of its .def file. */
+/* catalogue: the tables of catalogue.h, each generated from its .def file. */
 #include "catalogue.h"
 
 #include <string.h>
 
-/* Both ways into one table: `item` by name, `items` by place. */
+/* Defines both lookups of a table: `item` by name, `items` by index. */
 #define EP_CATALOGUE(type, item, items)                                       \
     const type *items(int i) {                                                \
         return i >= 0 && i < EP_COUNT(type##_table) ? type##_table[i] : NULL; \

@@ -1,5 +1,5 @@
-/* catalogue: name -> descriptor. The only place that knows every law and every kind of layer at
- * once; it knows nothing of what they do. Add one by a line in a .def file. */
+/* catalogue: maps names to descriptors of laws and kinds of layers. The only file that lists them
+ * all. To add one, add a line to a .def file. */
 #ifndef EP_CATALOGUE_H
 #define EP_CATALOGUE_H
 
@@ -13,14 +13,14 @@
 #include "catalogue.def"
 #undef EP_LAYER
 
-/* By name; NULL where there is no such kind or law. */
+/* Look up by name; NULL if there is no such kind or law. */
 const ep_kind *ep_catalogue_kind(const char *name);
 const ep_loss *ep_catalogue_loss(const char *name);
 const ep_optimizer *ep_catalogue_optimizer(const char *name);
 const ep_fitness *ep_catalogue_fitness(const char *name);
 const ep_dynamics *ep_catalogue_dynamics(const char *name);
 
-/* By place, in the order of the .def file; NULL past the end. */
+/* Look up by index, in the order of the .def file; NULL past the end. */
 const ep_kind *ep_catalogue_kinds(int i);
 const ep_loss *ep_catalogue_losses(int i);
 const ep_optimizer *ep_catalogue_optimizers(int i);

@@ -52,7 +52,7 @@ static double parameters_of(const ep_net *net, const ep_axis *axes) {
     return n;
 }
 
-/* d cost / d n of one layer's populations at the living shape, over the founding cost. */
+/* The cost of one population of a layer at the living shape, divided by the founding cost. */
 static double share_of(ep_census *census, const ep_net *net, int i, ep_upkeep unit) {
     bool macs = unit == EP_UPKEEP_MACS;
     double founding = macs ? net->founding_macs : (double)net->founding_parameters;

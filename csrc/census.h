@@ -1,5 +1,5 @@
-/* census: how many populations of each layer live, and what they cost. It reads a network and
- * changes nothing in it: costs at the living shape are counted on a copy of the axes. */
+/* census: counts living populations of each layer and their costs. It does not modify the network:
+ * costs at the living shape are computed on a copy of the axes. */
 #ifndef EP_CENSUS_H
 #define EP_CENSUS_H
 
@@ -7,19 +7,19 @@
 #include "net.h"
 
 typedef struct {
-    ep_axis *axes; /* (n_axes) the network's, n = living populations; without birth ids */
-    int64_t living; /* populations */
-    double macs, parameters; /* of the living network: multiply-adds of a sample, and values */
-    double *share; /* (n_populations) cost of one population of a layer over the founding cost */
+    ep_axis *axes; /* (n_axes) the network's axes, n = living populations; without birth ids */
+    int64_t living; /* living populations in all */
+    double macs, parameters; /* of the living network: multiply-adds per sample, parameters */
+    double *share; /* (n_populations) cost of one population of a layer / founding cost */
 } ep_census;
 
 /* False: out of memory. */
 bool ep_census_open(ep_census *census, const ep_net *net);
 void ep_census_close(ep_census *census);
-/* Counts the living; true if their numbers have changed since the last count. */
+/* Counts living populations; true if any count has changed since the last call. */
 bool ep_census_count(ep_census *census, const ep_net *net);
-/* Counts the living, and fills what they cost if that can have changed: shares in `upkeep` (macs
- * where it is soft; 0 where it is given). */
+/* Counts living populations and, if a count has changed, recomputes costs. `upkeep` is the unit of
+ * the shares (macs if upkeep is soft; all shares are 0 if it is given). */
 void ep_census_take(ep_census *census, const ep_net *net, ep_upkeep upkeep);
 
 /* Number of living populations of a layer. */

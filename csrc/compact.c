@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Gathers one array of `rank` axes from its old to its new place. `axes` are the old ones. */
+/* Gathers one array of `rank` axes from `from`, at the sizes in `net`, to `to`. */
 static void move(const ep_net *net, ep_real *to, const ep_real *from, int rank, const int *axis,
                  const int32_t *const *keep, const int64_t *kept) {
     int64_t size[EP_RANK], left[EP_RANK];
@@ -17,7 +17,7 @@ static void move(const ep_net *net, ep_real *to, const ep_real *from, int rank, 
     ep_gather(to, from, rank, size, which, left);
 }
 
-/* The network as it will be: its own copies of what changes, sharing the rest with `net`. */
+/* The network after the removal: owns copies of all that changes, shares the rest with `net`. */
 typedef struct {
     ep_net net;
     bool ok;
@@ -76,7 +76,7 @@ static draft prepare(const ep_net *net, const int32_t *const *keep, const int64_
     d.net.layers = copied(net->layers, (size_t)net->n_layers * sizeof *net->layers);
     d.net.tensors = copied(net->tensors, (size_t)net->n_tensors * sizeof *net->tensors);
     for (int i = 0; d.net.axes && i < net->n_axes; i++) {
-        d.net.axes[i].birth = NULL; /* the old network's, until shrink_axes makes its own */
+        d.net.axes[i].birth = NULL; /* owned by the old network; shrink_axes allocates new ids */
     }
     if (!d.net.axes) {
         return d;
@@ -123,7 +123,7 @@ bool ep_compact(ep_net *net, const int32_t *const *keep, const int64_t *kept, ep
             }
         }
     }
-    draft old = {.net = *net}; /* what the draft did not take over goes */
+    draft old = {.net = *net}; /* releases all that the draft replaces */
     *net = d.net;
     drop(&old);
     return true;

@@ -1,15 +1,15 @@
-/* compact: the physical removal of the extinct. Every array that names a shrunken axis is gathered
- * along it into NEW slabs; the old ones are dropped, so a view taken earlier stays valid memory,
- * frozen at that moment. No layer and no law takes part: shapes are lists of axes. */
+/* compact: removes extinct populations from memory. Every array along a shrunken axis is gathered
+ * into NEW slabs and the old slabs are released, so earlier views stay valid and keep their old
+ * contents. Independent of layers and laws, because shapes are lists of axes. */
 #ifndef EP_COMPACT_H
 #define EP_COMPACT_H
 
 #include "census.h"
 
-/* Keeps, of every mortal axis a with keep[a] not NULL, the kept[a] ascending indices keep[a]. What
- * survives is bit for bit what it was. False: out of memory, the network unchanged. */
+/* Reduces every mortal axis a with keep[a] not NULL to the kept[a] ascending indices keep[a]. Kept
+ * elements are copied bit for bit. False: out of memory, the network is unchanged. */
 bool ep_compact(ep_net *net, const int32_t *const *keep, const int64_t *kept, ep_error *error);
-/* Removes all populations that are marked extinct. False: out of memory, the network unchanged. */
+/* Removes all populations marked extinct. False: out of memory, the network is unchanged. */
 bool ep_compact_extinct(ep_net *net, ep_error *error);
 
 #endif

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 enum {
-    SPINS = 4000,  /* some 20-40 us of looking before giving the processor away */
-    YIELDS = 200,  /* then as many times giving it away before sleeping */
+    SPINS = 4000,  /* about 20-40 us of spinning before the first yield */
+    YIELDS = 200,  /* yields before sleeping */
 };
 
 struct ep_crew {
@@ -59,7 +59,7 @@ static void await_change(ep_crew *crew, atomic_int *word, int old) {
     pthread_mutex_unlock(&crew->mutex);
 }
 
-/* Sequentially consistent on purpose: either a sleeper sees the new value or we see the sleeper. */
+/* Sequentially consistent on purpose: a sleeper sees the new value, or we see the sleeper. */
 static void announce(ep_crew *crew, atomic_int *word, int value) {
     atomic_store(word, value);
     if (atomic_load(&crew->sleepers) > 0) {
@@ -83,9 +83,9 @@ void ep_crew_wait(ep_crew *crew) {
     }
 }
 
-/* Subnormal numbers, a hundred times slower than others on many processors, count as zero while a
- * worker works: dying masses and forgotten moments pass through them. The caller's own setting is
- * put back. */
+/* Flush subnormal numbers to zero while a worker runs: they are up to 100 times slower on many
+ * processors, and decaying masses and moments pass through them. The calling thread's setting is
+ * restored afterwards. */
 #if defined(__SSE2__)
 static unsigned flush_subnormals(void) {
     unsigned before = __builtin_ia32_stmxcsr();
@@ -110,7 +110,7 @@ static void restore_subnormals(int before) { (void)before; }
 
 static void *start(void *argument) {
     member *self = argument;
-    (void)flush_subnormals(); /* the thread ends with its work */
+    (void)flush_subnormals(); /* not restored: the thread ends after its work */
     await_change(self->crew, &self->crew->parts, 0);
     int parts = atomic_load(&self->crew->parts);
     self->crew->work(self->crew, self->part, parts, self->crew->context);

@@ -1,7 +1,7 @@
-/* crew: the workers of one call, and the barrier between its phases. The only file that knows
- * threads. Workers are made when a call starts and are gone when it returns: no idle threads, no
- * state between calls, and nothing that a fork could break. A call is a chunk of many steps, so
- * making them is noise (some 15 us a worker). */
+/* crew: the worker threads of one call, and the barrier between its phases. The only file that
+ * uses threads. Threads are created when a call starts and joined before it returns: no idle
+ * threads, no state between calls, nothing that a fork could break. A call runs many steps, so the
+ * cost of creation (about 15 us per thread) is negligible. */
 #ifndef EP_CREW_H
 #define EP_CREW_H
 
@@ -9,18 +9,18 @@
 
 #include <stdatomic.h>
 
-enum { EP_CREW_MOST = 1024 }; /* workers */
+enum { EP_CREW_MOST = 1024 }; /* most workers */
 
 typedef struct ep_crew ep_crew;
-/* What every worker runs; part 0 is the calling thread. */
+/* The function that every worker runs; part 0 is the calling thread. */
 typedef void (*ep_work)(ep_crew *crew, int part, int parts, void *context);
 
-/* Runs `work` in up to `parts` workers (fewer if the system gives fewer: results must not depend
- * on it) and returns when all have. */
+/* Runs `work` on up to `parts` workers (fewer if threads cannot be created: results must not depend
+ * on their number) and returns when all have finished. */
 void ep_crew_run(int parts, ep_work work, void *context);
-/* Returns when every worker has come here. All writes before it are seen by all after it. */
+/* Barrier: returns when all workers have called it. Earlier writes are visible to all after it. */
 void ep_crew_wait(ep_crew *crew);
-/* Deals out tasks: returns *next and moves it on. Reset it between two barriers. */
+/* Claims a task: returns *next and increments it atomically. Reset it between two barriers. */
 EP_INLINE int64_t ep_crew_claim(atomic_llong *next) {
     return atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
 }

@@ -1,8 +1,8 @@
-/* elementary: exp and its kin as straight-line code. What networks spend their time on takes vectors
- * side by side; the logarithms, taken once for a row, take a number, and a compiler makes vectors of
- * them (libm calls would keep loops scalar). Float build: bounds in ulp are stated and tested at
- * each function; double build: libm itself, since it is there to check gradients. NaN stays NaN
- * everywhere. Knows nothing of what the numbers mean. */
+/* elementary: exp, tanh, log and sigmoid as straight-line code. The functions that dominate run
+ * time take several interleaved vectors. The logarithms, computed once per row, take a scalar; the
+ * compiler vectorizes them (libm calls would keep loops scalar). Float build: error bounds in ulp
+ * are stated at each function and tested. Double build: libm, since it serves to check gradients.
+ * NaN is propagated. */
 #ifndef EP_ELEMENTARY_H
 #define EP_ELEMENTARY_H
 
@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-/* x[i] = f(x[i]) for n vectors, n at most SIDE and a constant. */
+/* x[i] = f(x[i]) for n vectors; n is a constant and at most SIDE. */
 #ifdef EP_DOUBLE
 #define EP_BY_LANES(f)                        \
     do {                                      \
@@ -31,11 +31,11 @@ EP_INLINE double ep_log1p_unit(double x) { return log1p(x); }
 #else
 typedef uint32_t bits_of __attribute__((vector_size(BYTES)));
 
-/* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 6 (a minimax fit of what
- * follows 1 + r, 3e-9 of e^r off), within 2 ulp. 0 below -87.69, where the result would be subnormal:
- * what a mask sets to minus infinity is gone. Infinity above 88.37, 0.35 before libm's. */
+/* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 6 (minimax fit of the
+ * terms after 1 + r, relative error 3e-9), within 2 ulp. 0 below -87.69, where the result would be
+ * subnormal, so masked inputs (minus infinity) give 0. Infinity above 88.37, 0.35 before libm. */
 EP_INLINE void ep_exp(int n, vector *x) {
-    /* 1.5 * 2^23, which rounds to an integer what it is added to, and an exponent's bias. */
+    /* Adding 1.5 * 2^23 rounds to an integer; 127 is the exponent bias. */
     const float magic = 12582912.0f + 127.0f;
     vector power[SIDE], r[SIDE], p[SIDE];
     EACH(n) { x[i] = larger(all(-88.0f), x[i]); } /* NaN is kept */
@@ -50,12 +50,12 @@ EP_INLINE void ep_exp(int n, vector *x) {
     EACH(n) { p[i] = p[i] * r[i] + 4.999999403953552e-1f; }
     EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
     EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
-    /* By 2^23, which is a shift: bits of 0 .. of infinity. */
+    /* Shift by 23 bits into the exponent: from the bits of 0 to those of infinity. */
     EACH(n) { power[i] = (vector)((bits_of)power[i] * 8388608u); }
     EACH(n) { x[i] = p[i] * power[i]; }
 }
 
-/* Small x by an odd polynomial (no cancellation), the rest by exp; within 2 ulp. */
+/* An odd polynomial for small |x| (no cancellation), exp otherwise; within 2 ulp. */
 EP_INLINE void ep_tanh(int n, vector *x) {
     const mask_of sign = (mask_of)all(-0.0f);
     vector size[SIDE], e[SIDE], s[SIDE], p[SIDE];
@@ -73,8 +73,8 @@ EP_INLINE void ep_tanh(int n, vector *x) {
     EACH(n) { x[i] = where_less(size[i], all(0.625f), p[i], e[i]); }
 }
 
-/* condition ? a : b, by bits. Written with ?: a compiler may leave out the arm that is not taken,
- * or work out the rest for a constant arm, and a branch keeps the loop around it scalar. */
+/* condition ? a : b, by bit operations. With ?: the compiler may branch around one arm, or
+ * specialize the code for a constant arm, and a branch keeps the surrounding loop scalar. */
 EP_INLINE float ep_select(bool condition, float a, float b) {
     uint32_t mask = -(uint32_t)condition, p, q;
     memcpy(&p, &a, sizeof p);
@@ -106,17 +106,17 @@ EP_INLINE float ep_log(float x) {
     float result = r + (p * r * s - 0.5f * s + n * -2.12194440e-4f) + n * 0.693359375f;
     result = ep_select(x < 1.17549435e-38f, -INFINITY, result);
     result = ep_select(x < 0, NAN, result);
-    return ep_select(x <= 3.40282347e+38f, result, x); /* infinity and NaN as they are */
+    return ep_select(x <= 3.40282347e+38f, result, x); /* infinity and NaN are returned as is */
 }
 
-/* log(1 + x) for x in [0, 1]: what rounding took from 1 + x is given back; within 3 ulp. */
+/* log(1 + x) for x in [0, 1], corrected for the rounding error of 1 + x; within 3 ulp. */
 EP_INLINE float ep_log1p_unit(float x) {
     float whole = 1.0f + x;
     return ep_log(whole) + (x - (whole - 1.0f)) / whole;
 }
 #endif
 
-/* Within 3 ulp; 0 and 1 at the far ends. */
+/* Within 3 ulp; saturates at 0 and 1. */
 EP_INLINE void ep_sigmoid(int n, vector *x) {
     EACH(n) { x[i] = -x[i]; }
     ep_exp(n, x);
@@ -124,7 +124,7 @@ EP_INLINE void ep_sigmoid(int n, vector *x) {
     EACH(n) { x[i] = 1 / x[i]; }
 }
 
-/* to[i] = f(from[i]) for n numbers in a row; `to` may be `from`. */
+/* to[i] = f(from[i]) for n contiguous elements; `to` may be `from`. */
 EP_INLINE void ep_map(void (*f)(int n, vector *x), int64_t n, const ep_real *from, ep_real *to) {
     vector x[SIDE];
     int64_t j = 0;

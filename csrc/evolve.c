@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- making one ------------------------------------------------------------------------------- */
+/* ---- construction ---------------------------------------------------------------------------- */
 
-/* Vectors for all populations; nothing is allocated in a generation. */
+/* Allocates vectors for all populations, since a generation allocates nothing. */
 static bool make_room(const ep_net *net, ep_evolution *e) {
     const unsigned overlaps = EP_NEEDS_ACTIVITY_OVERLAP | EP_NEEDS_WEIGHT_OVERLAP;
     int64_t n = e->founded, line = (int64_t)EP_LINE, each = (n + line - 1) / line * line;
@@ -77,9 +77,9 @@ void ep_evolution_free(ep_evolution *e) {
     free(e);
 }
 
-/* ---- extinction ------------------------------------------------------------------------------- */
+/* ---- extinction ------------------------------------------------------------------------------ */
 
-/* Zeros where tensor t names the axis at its place d with entry j: values, gradient, moments. */
+/* Sets slice j along dimension d of tensor t to 0: values, gradient and moments. */
 static void clear_slice(ep_net *net, const ep_tensor *t, int d, int64_t j) {
     ep_slab *slabs[] = {net->numbers, net->gradients, net->first, net->second};
     int64_t before = 1, n = net->axes[t->axis[d]].n, after = 1;
@@ -108,7 +108,7 @@ void ep_kill(ep_net *net, const ep_population *population, int64_t j) {
     }
 }
 
-/* ---- one generation --------------------------------------------------------------------------- */
+/* ---- one generation -------------------------------------------------------------------------- */
 
 static bool measure_fitness(ep_net *net, ep_evolution *e, const ep_population *p, ep_real *raw,
                             ep_error *error) {
@@ -140,7 +140,8 @@ static bool measure_fitness(ep_net *net, ep_evolution *e, const ep_population *p
     return true;
 }
 
-/* Overlaps of the living of a niche, 0 between layers, and norms: see ep_occasion. */
+/* Measures norms and overlaps of the living populations of a niche: see ep_occasion. Overlaps
+ * between layers are 0. */
 static void measure_overlap(void *context, const ep_generation *g, int64_t first,
                             ep_cohort *cohort) {
     ep_evolution *e = context;
@@ -179,7 +180,7 @@ static void measure_overlap(void *context, const ep_generation *g, int64_t first
     cohort->norm2 = needs & EP_NEEDS_WEIGHT_NORM ? e->norm2 : NULL;
 }
 
-/* An ep_occasion's bury: the extinct of a niche leave the network, and are written down. */
+/* The `bury` callback of ep_occasion: records and zeroes the extinct populations of a niche. */
 static void bury(void *context, const ep_extinct *extinct, int64_t n) {
     ep_evolution *e = context;
     ep_chronicle *chronicle = e->chronicle;
@@ -208,7 +209,7 @@ void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *grou
     }
 }
 
-/* True if every living population has a finite fitness: of a NaN, masses would be NaN for ever. */
+/* True if every living population has a finite fitness. A NaN would make its mass NaN for good. */
 static bool all_finite(const ep_group *group) {
     for (int64_t k = 0; k < group->n; k++) {
         if (group->alive[k] > 0 && !isfinite(group->raw[k])) {
@@ -256,12 +257,12 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
     return true;
 }
 
-/* ---- removal ---------------------------------------------------------------------------------- */
+/* ---- removal --------------------------------------------------------------------------------- */
 
 bool ep_evolve_compact(ep_net *net, ep_evolution *e, ep_chronicle *chronicle, ep_error *error) {
-    /* Removing copies about what one step reads and writes, so it is rent against purchase: remove
-     * once the rent (work done for the extinct) has come to half a step. At most twice the cost of
-     * the best moment, known only afterwards. */
+    /* A removal copies about as much as one step reads and writes. As in the ski rental problem,
+     * remove once the rent (work done for extinct populations) reaches half a step: at most twice
+     * the cost of the best moment in hindsight. */
     const double purchase = 0.5;
     const ep_selection *settings = &e->generation->settings;
     ep_census_take(&e->census, net, (ep_upkeep)settings->upkeep);

@@ -79,8 +79,8 @@ static const void *row_at(const ep_table *table, int64_t row) {
     return (const char *)table->at + (table->map ? table->map[row] : row) * table->stride;
 }
 
-/* True if (x - shift) * scale is to be computed in double: x or the shift may have more digits than
- * an ep_real holds. */
+/* True if (x - shift) * scale must be computed in double, because x or the shift may have more
+ * digits than an ep_real. */
 static bool needs_double(ep_number type, const ep_intake *in) {
     bool small = type == EP_UINT8 || type == EP_INT8;
     bool fits = small || type == EP_UINT16 || type == EP_INT16 || type == EP_FLOAT32;
@@ -91,7 +91,7 @@ static row_of row_for(ep_number type, const ep_intake *in) {
     return (needs_double(type, in) ? wide_rows : near_rows)[type];
 }
 
-/* One image moved by (down, right) pixels, mirrored or not; what comes in from outside is 0. */
+/* Copies one image, moved by (down, right) pixels and optionally mirrored; pads with 0. */
 static void moved_row(const ep_table *table, const ep_intake *in, const void *from, int64_t down,
                       int64_t right, bool mirror, bool wide, ep_real *to) {
     number_of number = numbers[table->type];
@@ -124,7 +124,7 @@ void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int6
                       (int64_t)(words[1] % span) - intake->move, intake->flip && (words[2] & 1),
                       wide, there);
         } else {
-            if (order && i + 1 < i1) { /* rows lie anywhere: the next one is on its way */
+            if (order && i + 1 < i1) { /* rows are scattered: prefetch the next one */
                 const char *next = row_at(table, order[i + 1]);
                 for (int64_t b = 0; b < bytes; b += EP_ALIGN) {
                     __builtin_prefetch(next + b);
@@ -184,7 +184,7 @@ bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0,
     for (int64_t i = i0; i < i1; i++) {
         const void *from = row_at(table, i);
         row(from, intake, room);
-        int bad = 0; /* a NaN is on neither side */
+        int bad = 0; /* written so that NaN counts as bad */
         for (int64_t j = 0; j < intake->width; j++) {
             bad |= !(room[j] >= low) | !(room[j] <= high);
         }

@@ -1,6 +1,6 @@
-/* gather: rows of the user's arrays into a batch: any number type, any row stride (memory-mapped
- * files, overlapping windows), shuffled, normalised, augmented; never a copy of the data set. It
- * reads only living input features and knows nothing of what a network does with them. */
+/* gather: copies rows of the user's arrays into a batch: any number type, any row stride
+ * (memory-mapped files, overlapping windows), shuffled, normalized, augmented. Never copies the
+ * whole data set; reads only living input features. */
 #ifndef EP_GATHER_H
 #define EP_GATHER_H
 
@@ -19,8 +19,8 @@ typedef enum {
     EP_NUMBER_TYPES
 } ep_number;
 
-/* Rows of `width` numbers, contiguous within a row, `stride` bytes from row to row; row i is the
- * map[i]-th of them where there is a map. */
+/* A table with rows of `width` contiguous elements and a row stride of `stride` bytes. If map is
+ * not NULL, row i of the table is stored row map[i]. */
 typedef struct {
     const void *at;
     const int64_t *map;
@@ -28,55 +28,56 @@ typedef struct {
     int64_t rows, width, stride;
 } ep_table;
 
-/* What is done to an input row on its way: x -> (x - shift) * scale, after moving an image.
- * The shift is subtracted in double wherever rounding x or the shift to ep_real first could lose
- * digits that the difference needs; types of 8 bits use the rounded copies, which are faster. */
+/* The transformation of an input row: x -> (x - shift) * scale, after augmenting an image.
+ * The shift is subtracted in double if rounding x or the shift to ep_real first could lose digits
+ * of the difference; 8-bit types use the rounded copies, which are faster. */
 typedef struct {
-    const double *shift, *scale;         /* one number, or one per founding feature */
+    const double *shift, *scale;         /* one value, or one per founding feature */
     const ep_real *near_shift, *near_scale; /* the same, rounded */
-    bool each;                           /* one per feature */
-    bool exact;                          /* rounding changed no shift */
+    bool each;                           /* one value per feature */
+    bool exact;                          /* no shift was changed by rounding */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
-    int64_t width;                     /* of living features */
-    int64_t move;                      /* images move by up to so many pixels; 0: not */
-    bool flip;                         /* and are mirrored left to right, half of the time */
-    int64_t height, breadth, channels; /* of the image, where it moves or flips */
-    ep_noise noise;                    /* of augmentation */
+    int64_t width;                     /* number of living features */
+    int64_t move;                      /* largest shift of an image in pixels; 0: none */
+    bool flip;                         /* mirror images left to right with probability 1/2 */
+    int64_t height, breadth, channels; /* image shape, used if it moves or flips */
+    ep_noise noise;                    /* random stream of augmentation */
 } ep_intake;
 
-/* The intake that leaves elements as they are. */
+/* The intake that does not change elements. */
 ep_intake ep_intake_plain(int64_t width);
 
-/* The order of batch `number` (counted from the beginning of the data, epoch after epoch; the last
- * of an epoch may be short): fills order[<= batch] with row numbers and returns how many. */
+/* Fills order[<= batch] with the row numbers of batch `number` and returns their count. Batches are
+ * counted over all epochs; the last one of an epoch may be short. */
 int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle, uint64_t seed,
                        int64_t *order);
 int64_t ep_batches(int64_t rows, int64_t batch);
 
-/* to[i] (width numbers) = row order[i] of the table, i in i0 .. i1. `number` keys augmentation. */
+/* Copies rows order[i0] .. order[i1 - 1] of the table to `to` (i1 - i0, width), transformed. The
+ * batch number `number` selects the random numbers of augmentation. */
 void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int64_t *order,
                       int64_t i0, int64_t i1, int64_t number, ep_real *to);
-/* Targets as the losses take them: int64 classes (-1: ignored) or ep_real. */
+/* Copy targets as the losses read them: int64 classes (-1: ignored) or ep_real. */
 void ep_gather_classes(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
                        int64_t *to);
 void ep_gather_reals(const ep_table *table, const int64_t *order, int64_t i0, int64_t i1,
                      ep_real *to);
-/* Values that a table may have once shifted and scaled: from low to high, whole numbers or any. */
+/* Allowed values of a table after shifting and scaling: low to high, only integers if `whole`. */
 typedef struct {
     double low, high;
     bool whole;
 } ep_range;
-/* Where a table leaves its range: row i of the table, the column, and the value that stands there. */
+/* The position and value of an element outside the range. */
 typedef struct {
     int64_t row, column;
     double value;
 } ep_misfit;
-/* True if rows i0 .. i1 of the table lie in the range; else *misfit is the first value that does
- * not. Extinct features are not read. `room`: intake->width elements. */
+/* True if rows i0 .. i1 of the table lie in the range; else sets *misfit to the first element that
+ * does not. Extinct features are not read. `room`: buffer (intake->width). */
 bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
                      ep_range range, ep_real *room, ep_misfit *misfit);
-/* First element of the table outside [low, high]: its row, as
- * numbered without the map, else -1; `found` is its value. */
+/* Returns the stored row (ignoring the map) of the first element outside [low, high] and sets
+ * *found to its value; -1 if there is none. */
 int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found);
 
 #endif

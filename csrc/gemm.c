@@ -1,7 +1,6 @@
 /* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of c in registers; b is packed
- * into panels of that width (k-major, so that the tile streams it), a is read in place by
- * broadcasts: at the widths met here packing it pays only where a long sum runs over rows that are
- * far apart. */
+ * into panels of that width (k-major, so that the tile streams it). a is read in place by
+ * broadcasts: at these widths, packing it pays only for long sums over rows that are far apart. */
 #include "gemm.h"
 
 #include "vector.h"
@@ -16,21 +15,20 @@ enum { ROWS = 12 };
 enum { ROWS = 6 };
 #endif
 enum { WIDE = 2 * LANES, FEW = 3, FEW_WIDE = 4 * LANES };
-typedef enum { NEAR, PLAIN, PACKING } way; /* of a tile: how b comes */
+typedef enum { NEAR, PLAIN, PACKING } way; /* how a tile reads b */
 
-enum { AHEAD = 32 }; /* steps of k that memory is asked for what is not in a nearer cache */
-enum { FIRST = 64 }; /* steps of a long sum's first panel, for which no one has asked */
-enum { SPREAD = 512 }; /* numbers from one step of k to the next, of an a that is packed */
+enum { AHEAD = 32 }; /* prefetch distance in steps of k */
+enum { FIRST = 64 }; /* steps in the first panel of a long sum, which is not prefetched */
+enum { SPREAD = 512 }; /* least stride of k, in elements, for which a is packed */
 
-/* A compiler takes p for new, and works out no more from it beforehand: to step from row to row costs
- * nothing between multiply-adds, places of all rows would fill and overflow the registers. */
+/* Hides p's value so that the compiler does not precompute every row pointer and spill registers;
+ * incrementing one pointer is free between multiply-adds. */
 #define OPAQUE(p) __asm__("" : "+r"(p))
 
-/* c[m][vectors of width LANES, of the last one `last` columns] over k numbers of packed b (a panel)
- * or of b in place (b_step). PACKING: b is copied into `panel` on the way, for the tiles to come: the
- * stores fit between the multiply-adds, where packing by itself would wait for memory. Memory is
- * asked for a line of `soon` every step: what will be wanted later fits between them, too. NEAR: all
- * is in the nearest cache, and nothing is asked for. */
+/* Computes a tile of c, m rows by `vectors` vectors, the last one with `last` columns, over k steps
+ * of b, packed in a panel or in place (b_step). PACKING also copies b into `panel` for later
+ * tiles: the stores fit between the multiply-adds, whereas a separate pass would wait for memory.
+ * Every step prefetches one cache line of `soon`. NEAR: all operands are in L1, no prefetching. */
 EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, int64_t a_row,
                     int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
                     int64_t last, bool add, ep_real *panel, const ep_real *soon) {
@@ -51,7 +49,7 @@ EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, in
         row_of_c += c_row;
         OPAQUE(row_of_c);
     }
-    const ep_real *three[(ROWS + 2) / 3]; /* places of rows by threes: what an address can say */
+    const ep_real *three[(ROWS + 2) / 3]; /* every third row: addressing modes reach the others */
 #pragma GCC unroll 5
     for (int i = 0; i < (m + 2) / 3; i++) {
         three[i] = a;
@@ -127,7 +125,7 @@ TILES(13) TILES(14)
 #endif
 TILE(NEAR, 1, 4) TILE(NEAR, 2, 4) TILE(NEAR, 3, 4)
 
-/* By rows, how b comes, and vectors. */
+/* Indexed by rows, by how b is read, and by vectors - 1. */
 static const tile_of tiles_of[ROWS + 1][3][2] = {
     {{NULL}}, SIX(1), SIX(2), SIX(3), SIX(4), SIX(5), SIX(6),
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
@@ -156,8 +154,8 @@ typedef int32_t block_index __attribute__((vector_size(BLOCK * sizeof(ep_real)))
 #define PICK(a, b, ...) __builtin_shuffle(a, b, (block_index){__VA_ARGS__})
 #endif
 
-/* An 8 x 8 block transposed in registers: to[k * to_row + j] = from[j * from_row + k]; from the
- * `have`-th row on, zeros. */
+/* Transposes an 8 x 8 block in registers: to[k * to_row + j] = from[j * from_row + k], and 0 for
+ * j >= have. */
 EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from, int64_t from_row,
                                int64_t have) {
     block_row r[BLOCK] = {{0}}, s[BLOCK] = {{0}};
@@ -221,7 +219,7 @@ static void clear(const ep_product *p) {
     }
 }
 
-/* Copies columns j .. j + width of the last `steps` steps of b, with zeros up to `wide` of them. */
+/* Copies columns j .. j + width of the last `steps` steps of b, padded with zeros to `wide`. */
 static void copy_edge(const ep_product *p, int64_t j, int64_t width, int64_t steps, int64_t wide,
                       ep_real *to) {
     const ep_real *from = p->b + (p->k - steps) * p->b_step + j;
@@ -231,8 +229,8 @@ static void copy_edge(const ep_product *p, int64_t j, int64_t width, int64_t ste
     }
 }
 
-/* Tiles read whole vectors of b. In the last steps of k these would pass the end of the last row,
- * where another worker may be writing: such steps read a copy. */
+/* Tiles read whole vectors of b. In the last steps of k these would cross the end of the last row,
+ * where another worker may be writing, so these steps read a copy. */
 void ep_gemm_near(const ep_product *p) {
     EP_ASSERT(p->b_col == 1);
     if (p->k <= 0 && !p->add) {
@@ -267,11 +265,11 @@ void ep_gemm_near(const ep_product *p) {
     }
 }
 
-/* A tile's rows of a lie side by side for every k, PITCH numbers apart; so many tiles at a time. */
+/* Packed a: for each k a tile has PITCH contiguous elements; GROUP tiles are packed at a time. */
 enum { PITCH = (ROWS + 7) / 8 * 8, GROUP = EP_GEMM_ROWS / PITCH };
 
-/* to[tile][step][PITCH] = a of steps k0 .. k0 + k, whose columns are contiguous (a_row is 1). Up to
- * PITCH - 1 numbers of the next step are copied along; nothing behind the last one is read. */
+/* Packs steps k0 .. k0 + k of a (a_row is 1) into to[tile][step][PITCH]. Copies up to PITCH - 1
+ * excess elements per step, but none past the end of the last step. */
 static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles, ep_real *to) {
     for (int64_t step = 0; step < k; step++) {
         const ep_real *from = p->a + (k0 + step) * p->a_step;
@@ -289,14 +287,14 @@ static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles,
     }
 }
 
-/* Would tiles read a in pieces so far apart, for so long a k, that they share a few sets of the
- * nearest cache and are gone when the next panel of b wants them? Then it is packed. */
+/* True if a must be packed: its stride and k are so large that its cache lines map to few sets of
+ * L1 and are evicted before the next panel of b reads them. */
 static bool scattered(const ep_product *p) {
     return p->a_row == 1 && p->a_step >= SPREAD && p->m > ROWS && p->n > WIDE && p->k > EP_GEMM_K;
 }
 
-/* Numbers side by side: steps k0 .. k1 of a matrix, `step` apart, of which a product reads `width`
- * columns; none where they lie another way or the product reads few of them. */
+/* A contiguous range to prefetch: steps k0 .. k1 of a matrix with stride `step`. Empty if columns
+ * are not contiguous or the product reads less than half of each row. */
 typedef struct {
     const ep_real *at, *end;
 } stretch;
@@ -307,7 +305,7 @@ static stretch stretch_of(const ep_real *matrix, int64_t step, int64_t column, i
     return (stretch){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
 }
 
-/* The next lines to ask for: of a, then of b; of c, which is near, where all is asked for. */
+/* The next cache lines to prefetch: of a, then of b, then of c, which is cached already. */
 static const ep_real *ask(stretch *a, stretch *b, const ep_real *c, int64_t lines) {
     stretch *of = a->at < a->end ? a : b;
     const ep_real *at = of->at;
@@ -338,7 +336,7 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
             if (!in_place) {
                 ep_transpose(panel, k, width, wide, b, p->b_col);
             }
-            for (int64_t t = 0; t < tiles; t++) { /* the first tile packs a b that lies in rows */
+            for (int64_t t = 0; t < tiles; t++) { /* the first tile packs b if b_col is 1 */
                 int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;
                 const ep_real *a = packed ? rows + t * EP_GEMM_K * PITCH
                                           : p->a + i * p->a_row + k0 * p->a_step;

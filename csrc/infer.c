@@ -1,6 +1,5 @@
-/* infer: the network over rows of data outside training: predictions and losses. Rows go through in
- * blocks that the workers claim; what a block gives does not depend on who takes it, and sums are
- * made block by block in order. See train.h. */
+/* infer: predictions and losses outside training. Workers claim blocks of rows; the result of a
+ * block does not depend on the worker, and sums are added block by block in order. See train.h. */
 #include "crew.h"
 #include "train.h"
 #include "walk.h"
@@ -14,12 +13,12 @@ typedef struct {
     const ep_table *x, *y, *w;
     ep_intake intake;
     ep_real *out;
-    const ep_real *input; /* the rows of x, where they can be read where they lie */
-    int64_t blocks, rows; /* rows: of a block */
+    const ep_real *input; /* the rows of x if they can be read in place, or NULL */
+    int64_t blocks, rows; /* number of blocks, rows per block */
     ep_targets of;
-    ep_tally *tallies; /* one a block; NULL without targets */
-    char *targets; /* room for one block a worker */
-    ep_real *losses, *weights; /* weights: NULL where all are 1 */
+    ep_tally *tallies; /* (blocks); NULL without targets */
+    char *targets; /* one block per worker */
+    ep_real *losses, *weights; /* weights: NULL if all are 1 */
     atomic_llong next;
 } sweep;
 
@@ -37,7 +36,7 @@ static void score(sweep *s, const ep_pass *pass, int part, int64_t row, int64_t 
     s->regime->loss->measure(s->regime->loss_config, predictions, s->of.outputs,
                              pass->x + out->at * pass->capacity, targets, 1, loss, hit, NULL);
     const int64_t width = s->weights ? s->w->width : 1;
-    const int64_t shared = ep_max(1, s->of.positions / width); /* predictions to a weight */
+    const int64_t shared = ep_max(1, s->of.positions / width); /* predictions per weight */
     ep_real *w = s->weights ? s->weights + part * s->rows * width : NULL;
     if (w) {
         ep_gather_reals(s->w, NULL, row, row + n, w);
@@ -80,7 +79,7 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
     }
 }
 
-/* The table's own numbers, if nothing need be done to them and no layer reads past their end. */
+/* The table's elements if they need no transformation and no layer reads past their end. */
 static const ep_real *readable(const ep_net *net, const ep_table *x, const ep_intake *in) {
     bool same = x->type == (sizeof(ep_real) == sizeof(double) ? EP_FLOAT64 : EP_FLOAT32);
     bool plain = !in->each && in->shift[0] == 0 && in->scale[0] == 1 && !in->living;
@@ -93,9 +92,9 @@ static const ep_real *readable(const ep_net *net, const ep_table *x, const ep_in
     return same && plain && dense ? x->at : NULL;
 }
 
-/* Workers for so many rows: a worker takes some 30 us to start, so it must have more than that to do. */
+/* Number of workers for n rows: starting one takes about 30 us, so it needs more work than that. */
 static int workers_for(const ep_net *net, int64_t rows, int64_t block, int threads) {
-    const double enough = 1e7; /* multiply-adds: some 80 us */
+    const double enough = 1e7; /* multiply-adds: about 80 us */
     double work = ep_net_macs(net, net->axes) * (double)rows;
     int64_t most = ep_min((int64_t)(work / enough), (rows + block - 1) / block);
     return (int)ep_max(1, ep_min(threads, most));
@@ -105,7 +104,7 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
               const ep_table *w, const ep_intake *intake, int threads, ep_real *out,
               ep_tally *tally, ep_error *error) {
     sweep s = {.net = net, .regime = regime, .x = x, .y = y, .w = w, .intake = *intake, .out = out};
-    s.rows = ep_net_infer_rows(net); /* what is summed block by block must not know the workers */
+    s.rows = ep_net_infer_rows(net); /* sums by block must not depend on the number of workers */
     int workers = workers_for(net, x->rows, y ? s.rows : EP_INFER_LEAST, threads);
     if (!y) {
         int64_t share = (x->rows + workers - 1) / workers;

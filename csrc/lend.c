@@ -1,5 +1,5 @@
-/* lend: see lend.h. Backward goes from the last layer to the first, so of a value's readers the last
- * in order writes its gradient, and the others add. */
+/* lend: see lend.h. Backward runs from the last layer to the first, so the last reader of a value
+ * writes its gradient, and earlier readers add to it. */
 #include "lend.h"
 
 #include <stdlib.h>
@@ -22,8 +22,8 @@ static bool may_lend(const ep_layer *layer) {
     return layer->kind->lends && layer->kind->lends(layer);
 }
 
-/* The gradient of an input that no one else reads may lie in the place of the output's; the input, or
- * -1. */
+/* Aliases the gradient of the first input that has no other reader to the gradient of the output.
+ * Returns that input's value, or -1. */
 static int borrow(ep_net *net, const ep_layer *layer, const int *readers) {
     for (int j = 0; may_lend(layer) && j < layer->reads; j++) {
         ep_value *x = &net->values[layer->input[j]];
@@ -35,7 +35,8 @@ static int borrow(ep_net *net, const ep_layer *layer, const int *readers) {
     return -1;
 }
 
-/* The layer before `end` that reads the value first and fetches what is added to it, or NULL. */
+/* The first layer before `end` that reads the value, if it can read the added term elsewhere (kind
+ * `fetches`, value is input 0); else NULL. */
 static ep_layer *fetcher(const ep_net *net, int value, int end) {
     for (int i = 0; i < end; i++) {
         ep_layer *layer = &net->layers[i];
@@ -48,7 +49,7 @@ static ep_layer *fetcher(const ep_net *net, int value, int end) {
     return NULL;
 }
 
-/* Does the layer that makes the value leave its gradient as it is, to the end of the pass? */
+/* True if the layer that computes the value never overwrites its gradient. */
 static bool stays(const ep_net *net, int value, int end) {
     for (int i = 0; i < end; i++) {
         if (net->layers[i].out == value) {
@@ -58,8 +59,8 @@ static bool stays(const ep_net *net, int value, int end) {
     return true;
 }
 
-/* A layer whose dx is its dy need not write it where one other layer will: that one finds dy where it
- * is, if it stays there. `lent` is the value that has its gradient there too, or -1. */
+/* If dx equals dy and exactly one other layer adds to dx, skip the copy: that layer reads dy in
+ * place, unless dy is overwritten first. `lent` is the value whose gradient aliases dy, or -1. */
 static void leave(const ep_net *net, ep_layer *layer, const int *readers, int lent) {
     for (int j = 0; layer->kind->repeats && j < layer->reads; j++) {
         int value = layer->input[j];

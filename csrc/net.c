@@ -8,7 +8,7 @@
 
 /* ---- arrays that grow while a network is built ---------------------------------------------- */
 
-/* The place of one more `size`-byte item in *items of n, which grows by doubling; NULL: error filled. */
+/* Returns the address of a new item after n items of `size` bytes, or NULL. Doubles the array. */
 static void *grow(void *items, int n, size_t size, ep_error *error) {
     void **at = items;
     if (n >= EP_MOST) {
@@ -16,7 +16,7 @@ static void *grow(void *items, int n, size_t size, ep_error *error) {
                 EP_MOST);
         return NULL;
     }
-    if (!*at || !(n & (n - 1))) { /* between two powers of two there is room */
+    if (!*at || !(n & (n - 1))) { /* the capacity is the next power of two */
         void *more = realloc(*at, (size_t)(n ? 2 * n : 1) * size);
         if (!more) {
             ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");
@@ -67,7 +67,7 @@ static int new_tensor(ep_net *net, const char *layer, const char *what, ep_role 
     return net->n_tensors++;
 }
 
-/* What selection keeps beside a mass. */
+/* Declares the tensors that selection keeps for a mass. */
 static bool new_population(ep_net *net, const ep_layer *layer, int mass, int axis,
                            ep_error *error) {
     for (int i = 0; i < net->n_populations; i++) {
@@ -128,7 +128,7 @@ bool ep_plan_share(ep_plan *plan, ep_layer *layer, int axis, ep_error *error) {
 }
 
 static int new_value(ep_net *net, const char *name, int rank, const int *axis, ep_error *error) {
-    int own[EP_RANK]; /* axis may point into the array that grows */
+    int own[EP_RANK]; /* a copy, because axis may point into the array that grows */
     memcpy(own, axis, (size_t)rank * sizeof *axis);
     ep_value *value = grow(&net->values, net->n_values, sizeof *net->values, error);
     if (!value) {
@@ -317,7 +317,7 @@ int64_t ep_net_founding_width(const ep_net *net) {
     return n;
 }
 
-/* Multiply-adds and parameters at the founding shape, whatever the living one is. */
+/* Computes multiply-adds and parameters at the founding shape. */
 static bool measure_founding(ep_net *net, ep_error *error) {
     ep_axis *axes = malloc((size_t)net->n_axes * sizeof *axes);
     if (!axes) {
@@ -374,8 +374,8 @@ static bool is_output(const ep_net *net, int axis) {
     return found;
 }
 
-/* Take the masses on the output's axes out of selection: a loss and its targets name outputs by
- * place, so that none may go. Such a mass stays what it is, 1 at birth. */
+/* Excludes masses on the output's axes from selection: losses and targets refer to outputs by
+ * index, so none may be removed. Such a mass keeps its initial value, 1. */
 static void keep_outputs(ep_net *net) {
     int left = 0;
     for (int i = 0; i < net->n_populations; i++) {
@@ -526,7 +526,7 @@ int ep_net_tensor(const ep_net *net, const char *name) {
     return -1;
 }
 
-/* ---- what a worker needs ----------------------------------------------------------------------- */
+/* ---- passes of workers ---------------------------------------------------------------------- */
 
 static ep_real *workspace_of(const ep_net *net, int part) {
     if (!net->workspace) {
@@ -536,7 +536,7 @@ static ep_real *workspace_of(const ep_net *net, int part) {
     return net->workspace->at + part * each;
 }
 
-/* First row of a worker: as even as whole blocks allow; the last block takes what is left over. */
+/* First row of a worker. Whole row blocks are split evenly; the last one takes the remainder. */
 static int64_t first_row(const ep_net *net, int part, int parts) {
     int64_t blocks = ep_max(1, net->rows / net->row_block);
     return part == parts ? net->rows : ep_share(blocks, part, parts) * net->row_block;

@@ -1,6 +1,6 @@
 /* random: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as
- * 1, 2, 3") and the draws made of it. The key is the seed, the counter is (index, stream): every
- * draw is a pure function, nothing is remembered, and no draw knows what it is for. */
+ * 1, 2, 3") and distributions based on it. The key is the seed and the counter is (index, stream),
+ * so every draw is a pure function without state. */
 #include "random.h"
 
 #include <math.h>
@@ -28,7 +28,7 @@ void ep_random_words(ep_noise noise, uint64_t index, uint32_t out[4]) {
 
 static uint64_t joined(uint32_t low, uint32_t high) { return (uint64_t)high << 32 | low; }
 
-/* The middle of one of 2^52 equal cells of (0, 1): neither end can come out, and 1 - u is exact. */
+/* The midpoint of one of 2^52 equal cells of (0, 1): never 0 or 1, and 1 - u is exact. */
 static double unit(uint64_t bits) { return ((double)(bits >> 12) + 0.5) * 0x1p-52; }
 
 uint64_t ep_random_bits(ep_noise noise, uint64_t index) {
@@ -38,7 +38,7 @@ uint64_t ep_random_bits(ep_noise noise, uint64_t index) {
 }
 
 ep_noise ep_random_fork(ep_noise noise, uint64_t branch) {
-    /* Another key than the draws of `noise` itself, so that no child is a number already drawn. */
+    /* Uses another key than draws of `noise` itself, so that no fork equals a number drawn. */
     uint32_t words[4];
     noise.seed ^= UINT64_C(0x6A09E667F3BCC908);
     ep_random_words(noise, branch, words);
@@ -59,7 +59,7 @@ double ep_random_normal(ep_noise noise, uint64_t index) {
 }
 
 /* ---- binomial ------------------------------------------------------------------------------ */
-/* Inversion by walking up the distribution from 0: for n p < 10, where the walk is short. */
+/* Inversion: walks up the distribution from 0. For n p < 10, where the walk is short. */
 static int64_t binomial_walk(ep_noise noise, uint64_t *index, int64_t n, double p) {
     double odds = p / (1 - p), first = exp((double)n * log1p(-p));
     for (;;) {
@@ -71,10 +71,10 @@ static int64_t binomial_walk(ep_noise noise, uint64_t *index, int64_t n, double 
             u -= mass;
             mass *= odds * (double)(n - k) / (double)(k + 1);
         }
-    } /* u fell into the rounding error past the last k: draw again */
+    } /* u exceeds the rounded sum of all probabilities: draw again */
 }
 
-/* log k! less Stirling's leading terms. */
+/* log k! minus the leading terms of Stirling's formula. */
 static double stirling_tail(double k) {
     static const double small[] = {0.08106146679532726, 0.04134069595540929, 0.02767792568499834,
                                    0.02079067210376509, 0.01664469118982119, 0.01387612882307075,
@@ -141,20 +141,20 @@ ep_permutation ep_random_permutation(ep_noise noise, int64_t n) {
     permutation.low_bits = (bits + 1) / 2;
     permutation.low = (uint32_t)((UINT64_C(1) << permutation.low_bits) - 1);
     permutation.high = (uint32_t)((UINT64_C(1) << (bits / 2)) - 1);
-    permutation.rounds = bits < 12 ? 48 : 8; /* tiny halves mix slowly: 8 favour some orders */
+    permutation.rounds = bits < 12 ? 48 : 8; /* small halves mix slowly: 8 rounds are biased */
     return permutation;
 }
 
-/* 32 bits to 32 well-mixed bits (Wellons 2018, "lowbias32"). */
+/* Mixes 32 bits (Wellons 2018, "lowbias32"). */
 static uint32_t mixed(uint32_t x) {
     x = (x ^ (x >> 16)) * 0x7FEB352Du;
     x = (x ^ (x >> 15)) * 0x846CA68Bu;
     return x ^ (x >> 16);
 }
 
-/* A Feistel network on the smallest power of two that holds n: each round moves one half by a
- * function of the other, so it is a bijection whatever the function. A place past n is followed
- * on until it falls below n (cycle walking), less than two turns on average. */
+/* A Feistel network on the smallest power of two >= n: each round changes one half by a function
+ * of the other, which is a bijection for any function. Positions >= n are mapped again until they
+ * fall below n (cycle walking), less than two iterations on average. */
 int64_t ep_permutation_place(const ep_permutation *permutation, int64_t i) {
     const uint32_t *key = permutation->key;
     uint32_t low = (uint32_t)i & permutation->low;

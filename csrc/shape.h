@@ -1,7 +1,7 @@
-/* shape: a shape is a list of axes, not of numbers. An axis is a feature dimension with its living
- * populations and their birth ids; a tensor names axes, and so does every layer that reads or
- * writes along one. That is why extinction needs no code in any layer: shrink the axis, gather
- * every tensor that names it. This room lays tensors out in a slab and gathers; it computes nothing. */
+/* shape: a shape is a list of axes, not of sizes. An axis is a feature dimension with its
+ * populations and their birth ids; tensors and layers refer to axes by index. Therefore
+ * extinction needs no code in layers: shrink the axis and gather every tensor that has it. This
+ * file lays out tensors in a slab and gathers them. */
 #ifndef EP_SHAPE_H
 #define EP_SHAPE_H
 
@@ -11,19 +11,19 @@ enum { EP_RANK = 4 };
 
 typedef struct {
     char name[EP_NAME];
-    int64_t n;       /* entries now: living populations, and extinct ones not removed yet */
-    int64_t founded; /* at birth of the network */
-    int64_t next_birth; /* above every birth id so far */
-    bool mortal;     /* its entries are populations that may die */
+    int64_t n;       /* current size: living populations and extinct ones not yet removed */
+    int64_t founded; /* size when the network was built */
+    int64_t next_birth; /* greater than all birth ids so far */
+    bool mortal;     /* its populations may become extinct */
     int32_t *birth;  /* n birth ids, ascending; NULL (not mortal): 0 .. n - 1 */
 } ep_axis;
 
-/* How a tensor changes, and where it lies: one role is one range of the slab. */
+/* How a tensor is updated. The tensors of one role are one range of the slab. */
 typedef enum {
-    EP_DECAYED, /* weights: optimizer, with weight decay */
-    EP_FREE,    /* biases and gains: optimizer, no decay */
-    EP_EVOLVED, /* masses: the dynamics */
-    EP_TRACKED, /* statistics kept by their owner */
+    EP_DECAYED, /* weights: by the optimizer, with weight decay */
+    EP_FREE,    /* biases and gains: by the optimizer, without decay */
+    EP_EVOLVED, /* masses: by the dynamics */
+    EP_TRACKED, /* statistics: by their layer or by selection */
 } ep_role;
 enum { EP_ROLES = 4 };
 
@@ -32,7 +32,7 @@ typedef struct {
     ep_role role;
     int rank;
     int axis[EP_RANK];
-    int64_t at, n; /* place in the slab and living size, set by ep_layout */
+    int64_t at, n; /* offset in the slab and living size, set by ep_layout */
 } ep_tensor;
 
 /* Product of the living sizes of `rank` axes; -1 if it does not fit. */
@@ -41,16 +41,16 @@ EP_INLINE int64_t ep_birth(const ep_axis *axis, int64_t j) {
     return axis->birth ? axis->birth[j] : j;
 }
 
-/* Gives an axis the birth ids 0 .. n - 1, in memory of its own. False: there is none. */
+/* Allocates and sets the birth ids 0 .. n - 1 of an axis. False: out of memory. */
 bool ep_axis_found(ep_axis *axis);
 
-/* Sets `at` and `n` of every tensor for the axes as they are, role after role, each tensor on a
- * line of its own, and begin[role] .. begin[role + 1] of every role. Returns the numbers needed, or
- * -1 if they cannot be counted. */
+/* Sets `at` and `n` of every tensor from the current axes, ordered by role and aligned to cache
+ * lines; role r gets the range begin[r] .. begin[r + 1]. Returns the number of elements, or -1 on
+ * overflow. */
 int64_t ep_layout(const ep_axis *axes, ep_tensor *tensors, int n, int64_t begin[EP_ROLES + 1]);
 
-/* to[i, j, ...] = from[keep0[i], keep1[j], ...]: sizes are those of `from`; keep[d] is NULL for
- * "all", else kept[d] ascending indices. Both are contiguous. */
+/* to[i, j, ...] = from[keep0[i], keep1[j], ...]. `size` is the shape of `from`; keep[d] holds
+ * kept[d] ascending indices, or is NULL for all. Both arrays are contiguous. */
 void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
                const int32_t *const *keep, const int64_t *kept);
 

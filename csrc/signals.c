@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-/* A tensor seen from one of its axes: before x n x behind. */
+/* A tensor reshaped around one of its axes: (before, n, behind). */
 typedef struct {
     int64_t before, n, behind;
 } view;
@@ -20,7 +20,7 @@ static view view_of(const ep_net *net, const ep_tensor *tensor, int d) {
     return v;
 }
 
-/* to[j] += sum of p q over slice j; lanes of the contiguous direction so that it vectorises. */
+/* to[j] += sum of p q over slice j, in lanes along the contiguous axis so that it vectorizes. */
 static void add_slices(view v, const ep_real *p, const ep_real *q, ep_real *to) {
     if (v.behind == 1) {
         for (int64_t i = 0; i < v.before; i++, p += v.n, q += v.n) {
@@ -65,7 +65,7 @@ void ep_signal_owned(const ep_net *net, int axis, const ep_slab *p, const ep_sla
     }
 }
 
-/* The populations' output as (before x n x behind) for every row of the last batch. */
+/* The populations' output over the last batch, reshaped to (before, n, behind). */
 static view output_view(const ep_net *net, const ep_population *population, const ep_real **h) {
     const ep_value *value = &net->values[net->layers[population->layer].out];
     view v = {net->rows, net->axes[population->axis].n, 1};
@@ -98,7 +98,7 @@ void ep_signal_activity(const ep_net *net, const ep_population *population, ep_r
     }
 }
 
-/* to += A A' over what lies behind the n entries of one block. */
+/* to (n, n) += the Gram matrix of the n slices of v. */
 static void add_gram(view v, const ep_real *at, ep_real *to, ep_real *scratch) {
     if (v.behind == 1) { /* columns of a (before, n) matrix */
         ep_gemm(&(ep_product){.m = v.n,
@@ -155,8 +155,8 @@ void ep_signal_activity_overlap(const ep_net *net, const ep_population *populati
     }
 }
 
-/* The place of the population's axis in a tensor that leads into it, or -1: a weight of a layer that
- * writes the axis, seen from the last place that names it. */
+/* The last dimension of a weight tensor that is the population's axis, if the layer's output has
+ * this axis, so that the weights lead into it; else -1. */
 static int into(const ep_net *net, const ep_layer *layer, int tensor, int axis) {
     const ep_tensor *t = &net->tensors[tensor];
     const ep_value *out = &net->values[layer->out];

@@ -10,10 +10,10 @@
 #include <sys/mman.h>
 #endif
 
-enum { EP_HUGE = 2 << 20 }; /* bytes of a huge page; slabs larger than this ask for them */
+enum { EP_HUGE = 2 << 20 }; /* bytes of a huge page; larger slabs request huge pages */
 
 #ifdef EP_HOSTILE
-static atomic_int fail_after = -1; /* the hostile test build's one piece of global state */
+static atomic_int fail_after = -1; /* the only global state, in the hostile test build only */
 
 void ep_slab_fail_after(int n) { atomic_store(&fail_after, n); }
 
@@ -27,12 +27,12 @@ static bool told_to_fail(void) {
 }
 #endif
 
-/* ---- how much memory there is ---------------------------------------------------------------- */
+/* ---- available memory ------------------------------------------------------------------------ */
 
 #ifdef __linux__
 enum { TEXT = 4096, NAME = 64 };
 
-/* Read the start of a file as text; its length, or -1. */
+/* Reads the start of a file as text. Returns its length, or -1. */
 static int64_t read_text(const char *path, char text[TEXT]) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     int64_t n = file < 0 ? -1 : read(file, text, TEXT - 1);
@@ -43,8 +43,8 @@ static int64_t read_text(const char *path, char text[TEXT]) {
     return n;
 }
 
-/* Return the smallest limit of a control group and of those it lies in, at most `least`. A limit
- * that cannot be read, or is "max", is none. */
+/* Returns the smallest limit of a control group and its ancestors, at most `least`. Limits that
+ * cannot be read, or are "max", are ignored. */
 static int64_t least_limit(const char *root, char *group, const char *file, int64_t least) {
     for (;;) {
         char path[TEXT + 2 * NAME], text[TEXT];
@@ -88,8 +88,8 @@ static int64_t group_limit(int64_t least) {
 }
 #endif
 
-/* What cannot be filled is refused here, where the caller can still be told, and not where an
- * optimistic kernel ends the process. Small requests are not worth reading files for. */
+/* Refuses requests larger than memory, so that the caller gets an error instead of being killed by
+ * an overcommitting kernel. Small requests skip reading the limits from files. */
 static bool exceeds_machine(int64_t bytes) {
     const int64_t small = 64 << 20;
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -131,7 +131,7 @@ ep_slab *ep_slab_new(int64_t n) {
     }
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (align == EP_HUGE) {
-        (void)madvise(at, whole, MADV_HUGEPAGE); /* a wish: fewer TLB misses */
+        (void)madvise(at, whole, MADV_HUGEPAGE); /* fewer TLB misses; failure is harmless */
     }
 #endif
     memset(at, 0, whole);

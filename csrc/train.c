@@ -8,18 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NORM_BLOCK = 4096 }; /* numbers to one partial sum of the gradient's norm */
+enum { NORM_BLOCK = 4096 }; /* elements per partial sum of the gradient's norm */
 
-/* The targets and row numbers of one batch, drawn while the batch before it is still in work. */
+/* The targets and row numbers of one batch, drawn while the previous batch is processed. */
 typedef struct {
     int64_t rows;
     int64_t *order;
     void *targets;
     ep_real *weights; /* of the samples, or of the predictions; NULL: 1 */
-    double weight, counted; /* of the predictions' weights: their sum, and how many are not 0 */
+    double weight, counted; /* sum of the predictions' weights, and number of nonzero ones */
 } draw;
 
-/* How far a worker's own tasks are taken; on a line of its own. */
+/* The next of a worker's own tasks; on its own cache line. */
 typedef struct {
     _Alignas(EP_ALIGN) atomic_llong next;
 } queue;
@@ -36,18 +36,18 @@ typedef struct {
     draw draws[2];
     ep_real *loss, *hit;        /* per prediction of the batch */
     ep_task *found,
-        *tasks; /* by layer, and by owner: those of worker w from owned[w] to owned[w + 1] */
+        *tasks; /* by layer, and by owner: tasks owned[w] to owned[w + 1] belong to worker w */
     int64_t *owned;
     int workers;
-    int64_t shared_rows; /* the rows the tasks were shared out for; -1: the shape has changed */
-    queue *queues; /* one a worker */
+    int64_t shared_rows; /* rows for which tasks were assigned; -1: the shape has changed */
+    queue *queues; /* (workers) */
     double *norms;              /* partial sums of the gradient's norm */
     struct {
         int64_t batch, predictions, tasks, norms; /* elements allocated above */
     } room;
     atomic_llong next_norm, next_update;
-    int64_t s;                  /* step of this job in work */
-    double scale;               /* of the gradient, by clipping */
+    int64_t s;                  /* current step of this job */
+    double scale;               /* factor on the gradient, from clipping */
     bool stop;
 } run;
 
@@ -72,12 +72,12 @@ static void draw_targets(const ep_regime *regime, const ep_table *y, const int64
     }
 }
 
-/* Predictions to one weight of the table w. */
+/* Predictions per weight of the table w. */
 static int64_t to_a_weight(const ep_targets *of, const ep_table *w) {
     return ep_max(1, of->positions / ep_max(1, w->width));
 }
 
-/* The total weight of a batch's predictions; `w`: weights of samples, each for `each` predictions. */
+/* The total weight of a batch's predictions. `w`: weights, each of `each` predictions, or NULL. */
 static double weigh(const ep_regime *regime, const void *targets, int64_t rows,
                     const ep_targets *of, const ep_real *w, int64_t each, double *counted) {
     double sum = 0;
@@ -118,7 +118,7 @@ static void update(const ep_net *net, const ep_regime *regime, ep_role role, dou
                             moments > 1 ? net->second->at + at : NULL);
 }
 
-/* A finished range of the gradient, still in cache. */
+/* Updates the parameters of a finished range of the gradient while it is cached. */
 static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t rows, int64_t n,
                   int64_t stride) {
     const run *r = pass->ready_context;
@@ -129,7 +129,7 @@ static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t rows, i
     }
 }
 
-/* ---- clipping: norm over fixed blocks, so that its bits are the same for any crew ------------- */
+/* ---- clipping: norm over fixed blocks, bit-identical for any number of workers --------------- */
 
 static int64_t trained_numbers(const ep_net *net) { return net->begin[EP_EVOLVED]; }
 static int64_t norm_blocks(const ep_net *net) {
@@ -160,7 +160,7 @@ static double clip_scale(const run *r) {
     }
     double norm = sqrt(sum);
     return norm > r->regime->clip ? r->regime->clip / norm
-                                  : norm * 0 + 1; /* NaN and infinity stay visible */
+                                  : norm * 0 + 1; /* NaN and infinity propagate */
 }
 
 static void update_block(const run *r, int64_t block) {
@@ -190,7 +190,7 @@ static void draw_batch(run *r, int64_t s) {
                       to_a_weight(&r->targets, &job->w), &d->counted);
 }
 
-/* This worker's rows: gather, forward, loss, backward. */
+/* Processes this worker's rows: gather, forward, loss, backward. */
 static void do_rows(run *r, ep_pass *pass) {
     ep_net *net = r->net;
     const draw *d = &r->draws[r->s & 1];
@@ -217,14 +217,14 @@ static void do_rows(run *r, ep_pass *pass) {
     ep_net_backward(net, pass);
 }
 
-/* Every worker sums the same numbers in the same order and so decides alike. */
+/* Every worker sums the same values in the same order and so takes the same decision. */
 static double mean_loss(const run *r) {
     const draw *d = &r->draws[r->s & 1];
     return d->weight > 0 ? sum_of(r->loss, d->rows * r->targets.positions) / d->weight : 0;
 }
 
-/* Derive all that a step needs from the network's present shape: at the start of a call and after
- * every removal. Nothing else here may keep a number that depends on the shape. */
+/* Derives all that depends on the network's current shape: at the start of a call and after every
+ * removal. Nothing else in this file may store a value that depends on the shape. */
 static void derive(run *r) {
     const ep_net *net = r->net;
     r->targets = ep_targets_of(net, r->regime->loss);
@@ -233,8 +233,8 @@ static void derive(run *r) {
     r->shared_rows = -1;
 }
 
-/* True if what derive() gives fits into what was allocated for the founding shape of the call. A
- * removal never changes the targets: the output's axes are not mortal (ep_net_build). */
+/* True if what derive() computed fits into the memory allocated at the start of the call. A removal
+ * never changes the targets: the output's axes are not mortal (ep_net_build). */
 static bool fits(const run *r, const ep_targets *before) {
     const ep_net *net = r->net;
     return r->targets.positions == before->positions && r->targets.outputs == before->outputs &&
@@ -244,8 +244,8 @@ static bool fits(const run *r, const ep_targets *before) {
            ep_net_tasks_most(net, r->workers) <= r->room.tasks;
 }
 
-/* The gradient's tasks, each with an owner that is the same in every step: what a share's optimizer
- * remembers stays in its owner's cache. */
+/* Assigns the gradient tasks. The owner of a task is the same in every step, so that the optimizer
+ * state of its parameters stays in the owner's cache. */
 static void share_tasks(run *r) {
     int workers = r->workers;
     for (int w = 0; w < workers && r->shared_rows == r->net->rows; w++) {
@@ -269,7 +269,7 @@ static void share_tasks(run *r) {
     r->owned[workers] = at;
 }
 
-/* Own tasks first, then what others have not come to. */
+/* Runs the worker's own tasks, then tasks that others have not started. */
 static void do_gradients(run *r, ep_pass *pass, int part, int parts) {
     pass->ready = r->regime->clip > 0 ? NULL : ready;
     pass->ready_context = r;
@@ -284,7 +284,7 @@ static void do_gradients(run *r, ep_pass *pass, int part, int parts) {
     }
 }
 
-/* Bookkeeping by one worker while the others wait: record, generation, removal, next batch. */
+/* Runs on one worker while the others wait: record, generation, removal, next batch. */
 static void finish_step(run *r, const ep_pass *pass, double loss) {
     ep_net *net = r->net;
     const ep_job *job = r->job;
@@ -389,7 +389,7 @@ bool ep_living_inputs(const ep_net *net, int32_t *living) {
     const ep_value *in = &net->values[0];
     int64_t n = 1, born = 1;
     living[0] = 0;
-    for (int d = 0; d < in->rank; d++) { /* living indices of the axes so far, times the next */
+    for (int d = 0; d < in->rank; d++) { /* combine indices of the axes so far with the next axis */
         const ep_axis *axis = &net->axes[in->axis[d]];
         for (int64_t i = n - 1; i >= 0; i--) {
             int32_t base = living[i];
@@ -483,7 +483,7 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
     return ok;
 }
 
-/* ---- piece by piece --------------------------------------------------------------------------- */
+/* ---- single phases of a step ----------------------------------------------------------------- */
 
 void ep_step_forward(ep_net *net, bool training) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);

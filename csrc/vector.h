@@ -1,5 +1,5 @@
-/* vector: the widest vector of this processor as the compiler has it, the first few of its numbers,
- * and several vectors side by side. It knows nothing of what is worked out. */
+/* vector: the widest vector type that the compiler targets, partial loads and stores, and loops
+ * over several interleaved vectors. */
 #ifndef EP_VECTOR_H
 #define EP_VECTOR_H
 
@@ -20,12 +20,12 @@ enum { LANES = BYTES / sizeof(ep_real) };
 typedef ep_real vector __attribute__((vector_size(BYTES)));
 typedef ep_real loose __attribute__((vector_size(BYTES), aligned(sizeof(ep_real)), may_alias));
 
-/* A long chain of operations keeps a processor waiting, which sees only so far ahead; so chains of
- * several vectors are gone through side by side, each step for all of them. */
+/* Interleave the dependency chains of up to SIDE vectors, one step of each in turn, because the
+ * out-of-order window is too short to overlap long chains. */
 enum { SIDE = 4 };
 #define EACH(n) _Pragma("GCC unroll 4") for (int i = 0; i < (n); i++)
 
-/* All bits of a number where a comparison holds, none where it does not, are a mask. */
+/* A mask as comparisons return it: all bits of an element are set where the comparison holds. */
 #ifdef EP_DOUBLE
 typedef int64_t mask_of __attribute__((vector_size(BYTES)));
 #else
@@ -34,8 +34,8 @@ typedef int32_t mask_of __attribute__((vector_size(BYTES)));
 
 EP_INLINE vector all(ep_real number) { return number - (vector){0}; }
 
-/* v as it is: the multiplication that made it is nowhere merged with an addition, which would round
- * once for twice. For what is used in several ways, of which a compiler may find one alone. */
+/* Optimization barrier that returns v: keeps the compiler from fusing the multiply that produced v
+ * into a later add, so that every use of v sees the same rounding. */
 EP_INLINE vector rounded(vector v) {
 #if defined(__AVX512F__)
     __asm__("" : "+v"(v));
@@ -49,7 +49,7 @@ EP_INLINE vector rounded(vector v) {
     return v;
 }
 
-/* The larger, or smaller, number of each pair; b where one is NaN. Where a < b, x, elsewhere y. */
+/* Elementwise maximum and minimum, b if either is NaN. where_less: x where a < b, else y. */
 #if defined(__AVX512F__) && !defined(EP_DOUBLE)
 EP_INLINE vector larger(vector a, vector b) { return (vector)_mm512_max_ps((__m512)a, (__m512)b); }
 EP_INLINE vector smaller(vector a, vector b) { return (vector)_mm512_min_ps((__m512)a, (__m512)b); }
@@ -76,7 +76,7 @@ EP_INLINE vector smaller(vector a, vector b) {
 }
 #endif
 
-/* The sum of all numbers, by halves. */
+/* Sum of all elements, by pairwise halving. */
 EP_INLINE ep_real across(vector v) {
 #if defined(__AVX512F__) && !defined(EP_DOUBLE)
     return _mm512_reduce_add_ps((__m512)v);
@@ -93,8 +93,8 @@ EP_INLINE ep_real across(vector v) {
 #endif
 }
 
-/* The first n of a vector's numbers, n from 1 to LANES: from and to memory, and no other memory; and
- * with zeros behind them. */
+/* Load, store or keep the first n elements of a vector, 1 <= n <= LANES. get and put access no
+ * other memory; get and first set the remaining elements to 0. */
 #if defined(__AVX512F__) && !defined(EP_DOUBLE)
 EP_INLINE vector get(const ep_real *from, int64_t n) {
     return (vector)_mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (LANES - n)), from);

@@ -2,18 +2,18 @@
 #include "walk.h"
 
 enum {
-    NEAR = 1 << 17, /* numbers that are still in a second-level cache when they are wanted */
-    WORTH = 4,      /* numbers of weights that may be read again for each that stays near */
+    NEAR = 1 << 17, /* elements that stay in the L2 cache until they are read */
+    WORTH = 4,      /* weights that may be reread per activation element that stays in L2 */
 };
 
-/* Do the samples of `pass` have something in common that layer i needs to go this way? */
+/* True if layer i couples the samples of `pass` in this direction. */
 static bool couples(const ep_net *net, const ep_pass *pass, int i, ep_way way) {
     return pass->training && i >= 0 && i < net->n_layers && net->layers[i].kind->sum &&
            (way == EP_FORWARD || net->values[net->layers[i].out].wants_dx);
 }
 
-/* Numbers a sample that the layer reads and writes, and how many samples are to share the reading of
- * its weights. */
+/* Sets *width to the elements that the layer reads and writes per sample, *least to the number of
+ * samples over which one read of its weights should be amortized. */
 static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
     const ep_layer *layer = &net->layers[i];
     int64_t weights = 0;
@@ -27,10 +27,10 @@ static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
     *least = ep_max(1, weights / *width / WORTH);
 }
 
-/* The layers from `first` on that rows go through `*chunk` at a time, so that what one writes is
- * near when the next one reads it; returns the layer behind them. A layer that couples samples
- * begins a stretch, and so does one that more rows than that must go through together; alone it may
- * have all of them. Which rows go together shows in no bit. */
+/* Returns the end of the run of layers starting at `first` that is processed *chunk rows at a time,
+ * so that intermediate results stay in L2. A layer that couples samples starts a new run, and so
+ * does one that needs more rows at a time; alone, it takes all rows. Results do not depend on
+ * the chunk size. */
 static int stretch(const ep_net *net, const ep_pass *pass, int first, ep_way way, int64_t *chunk) {
     int64_t widest, most;
     measure(net, first, &widest, &most);
@@ -88,15 +88,15 @@ void ep_net_backward(const ep_net *net, const ep_pass *pass) {
     walk(net, pass, net->n_layers - 1, EP_BACKWARD);
 }
 
-/* SHARES parts of the gradient to a worker, each of NUMBERS weights or fewer, which stay in a
- * second-level cache; at most MOST of a layer. */
+/* The gradient has about SHARES parts per worker, each with at most about NUMBERS weights, so that
+ * they stay in L2, and at most MOST parts per layer. */
 enum { SHARES = 8, NUMBERS = 32768, MOST = 4096 };
 
 static bool has_gradient(const ep_layer *layer) {
     return layer->kind->gradient && layer->n_tensors > 0 && !layer->shares;
 }
 
-/* Parts of a layer so that each has at most NUMBERS weights. */
+/* Number of parts of about NUMBERS weights in a layer. */
 static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
     int64_t n = 0;
     for (int i = 0; i < layer->n_tensors; i++) {
@@ -106,7 +106,7 @@ static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
     return n / NUMBERS;
 }
 
-/* Each share reads x and dy anew, so it has an eighth of a worker's work, and some 20 us at least. */
+/* Each part rereads x and dy, so it gets 1/8 of a worker's work, and at least about 20 us. */
 static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
     const double least = 2e6;
     double share = all * (double)net->rows / ((double)SHARES * workers);
@@ -115,8 +115,8 @@ static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, d
     return ep_max(1, ep_min(ep_max(parts, parts_by_size(net, layer)), MOST));
 }
 
-/* A layer has at most 1 + floor(its work / share) parts, or as many as its size asks for. The works
- * sum to at most SHARES * workers shares, whatever each of them is, and sizes only shrink. */
+/* A layer has at most 1 + floor(work / share) or parts_by_size() parts. The work of all layers sums
+ * to at most SHARES * workers shares, and sizes only shrink. */
 int64_t ep_net_tasks_most(const ep_net *net, int workers) {
     int64_t n = (int64_t)SHARES * workers;
     for (int i = 0; i < net->n_layers; i++) {
@@ -127,7 +127,7 @@ int64_t ep_net_tasks_most(const ep_net *net, int workers) {
 
 int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks) {
     int64_t n = 0;
-    double all = 0; /* work of a sample */
+    double all = 0; /* work per sample */
     for (int i = 0; i < net->n_layers; i++) {
         all += net->layers[i].kind->gradient ? net->layers[i].work : 0;
     }

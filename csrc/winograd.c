@@ -1,5 +1,5 @@
-/* winograd: see winograd.h. A transform is a line of 4 (or 3, or 2) vectors to another, done to the
- * columns of a tile and then to its rows; channels are the lanes. */
+/* winograd: see winograd.h. A 1-D transform maps up to 6 vectors to up to 6 others. It is applied
+ * to the columns of a tile and then to its rows; the lanes of a vector are channels. */
 #include "winograd.h"
 
 #include "gemm.h"
@@ -8,46 +8,46 @@
 #include <string.h>
 
 enum {
-    PART = 2, /* side of a tile of outputs, */
-    MOST_SIDE = 6, /* and of inputs at most */
-    WEIGHTS = 262144, /* numbers of weights at a time, */
-    LEAST = 32, /* and so many filters at least */
-    NUMBERS = 131072, /* of inputs and outputs at a time, */
-    FEWEST = 16, /* and so many tiles at least */
-    MOST = 256,
+    PART = 2, /* side of an output tile */
+    MOST_SIDE = 6, /* largest side of an input tile */
+    WEIGHTS = 262144, /* transformed weights per block */
+    LEAST = 32, /* least filters per block */
+    NUMBERS = 131072, /* transformed inputs and outputs per block */
+    FEWEST = 16, /* least tiles per block */
+    MOST = 256, /* most tiles per block */
 };
 
-/* ---- lines, in place ------------------------------------------------------------------------ */
+/* ---- 1-D transforms, in place --------------------------------------------------------------- */
 
 typedef void (*line)(vector v[MOST_SIDE]);
 
-/* Windows of 3: the points 0, 1, -1 and infinity. Inputs to planes, */
+/* 3 x 3 windows: the points 0, 1, -1 and infinity. Transforms inputs to planes. */
 EP_INLINE void of_input_3(vector v[MOST_SIDE]) {
     vector first = v[0] - v[2], sum = v[1] + v[2], difference = v[2] - v[1], last = v[1] - v[3];
     v[0] = first, v[1] = sum, v[2] = difference, v[3] = last;
 }
-/* weights to planes, */
+/* Transforms weights to planes. */
 EP_INLINE void of_weights_3(vector v[MOST_SIDE]) {
     vector outer = (v[0] + v[2]) * (ep_real)0.5, inner = v[1] * (ep_real)0.5, last = v[2];
     v[1] = outer + inner, v[2] = outer - inner, v[3] = last;
 }
-/* planes to outputs; */
+/* Transforms planes to outputs. */
 EP_INLINE void to_output_3(vector v[MOST_SIDE]) {
     vector first = v[0] + v[1] + v[2], second = v[1] - v[2] - v[3];
     v[0] = first, v[1] = second;
 }
-/* and for gradients those of outputs to planes, */
+/* Transforms gradients of outputs to planes. */
 EP_INLINE void of_output_3(vector v[MOST_SIDE]) {
     vector sum = v[0] + v[1], difference = v[0] - v[1], last = -v[1];
     v[1] = sum, v[2] = difference, v[3] = last;
 }
-/* and planes to weights. */
+/* Transforms planes to gradients of weights. */
 EP_INLINE void to_weights_3(vector v[MOST_SIDE]) {
     vector sum = (v[1] + v[2]) * (ep_real)0.5, difference = (v[1] - v[2]) * (ep_real)0.5;
     v[0] += sum, v[1] = difference, v[2] = sum + v[3];
 }
 
-/* Windows of 5: the points 0, 1, -1, 2, -2 and infinity. */
+/* 5 x 5 windows: the points 0, 1, -1, 2, -2 and infinity. */
 EP_INLINE void of_input_5(vector v[MOST_SIDE]) {
     const ep_real four = 4, five = 5, two = 2;
     vector first = four * v[0] - five * v[2] + v[4], last = four * v[1] - five * v[3] + v[5];
@@ -86,7 +86,7 @@ EP_INLINE void to_weights_5(vector v[MOST_SIDE]) {
     v[4] = sum + four * four * sum2 + v[5];
 }
 
-/* A tile of from x from vectors to one of to x to. */
+/* Transforms a from x from tile of vectors to a to x to tile, in place. */
 EP_INLINE void both_ways(vector t[MOST_SIDE][MOST_SIDE], int from, int to, line transform) {
 #pragma GCC unroll 6
     for (int j = 0; j < from; j++) {
@@ -109,13 +109,13 @@ EP_INLINE void both_ways(vector t[MOST_SIDE][MOST_SIDE], int from, int to, line 
 
 /* ---- between a tile and the planes ---------------------------------------------------------- */
 
-/* Tiles lie in an array: number (i, j) of one begins at `at[i][j]` and has n channels; negative
- * where there is none. Planes lie `apart` numbers from each other. */
+/* A tile of an array: element (i, j) starts at offset at[i][j] and has n channels; the offset is
+ * negative outside the image. Planes lie `apart` elements from each other. */
 typedef struct {
     int64_t at[MOST_SIDE][MOST_SIDE];
 } tile;
 
-/* side x side planes = the transform of a tile of from x from. Reads and writes whole vectors. */
+/* Transforms a from x from tile to side x side planes. Reads and writes whole vectors. */
 EP_INLINE void send(int from, int side, line transform, const ep_real *array, const tile *where,
                     int64_t n, const ep_real *zeros, ep_real *planes, int64_t apart) {
     const ep_real *of[MOST_SIDE][MOST_SIDE];
@@ -146,7 +146,7 @@ EP_INLINE void send(int from, int side, line transform, const ep_real *array, co
     }
 }
 
-/* A tile of to x to = [itself +] the transform of side x side planes; exactly n channels of it. */
+/* Transforms side x side planes to a to x to tile, written or added; writes exactly n channels. */
 EP_INLINE void bring(int side, int to, line transform, ep_real *array, const tile *where, int64_t n,
                      const ep_real *planes, int64_t apart, bool add) {
     for (int64_t k = 0; k < n; k += LANES) {
@@ -173,7 +173,7 @@ EP_INLINE void bring(int side, int to, line transform, ep_real *array, const til
     }
 }
 
-/* The tile of side x side whose first number is (y, x) of an image that begins at `image`. */
+/* Sets *where to the side x side tile whose first element is (y, x) of the image at `image`. */
 EP_INLINE void place(tile *where, int side, int64_t image, int64_t h, int64_t w, int64_t n,
                      int64_t y, int64_t x) {
     int64_t first = image + (y * w + x) * n;
@@ -192,13 +192,13 @@ EP_INLINE void place(tile *where, int side, int64_t image, int64_t h, int64_t w,
 
 /* ---- many tiles ----------------------------------------------------------------------------- */
 
-/* Numbers from one plane of rows x columns to the next: a line more, for planes that lie a power of
- * two apart would share a few sets of the cache. */
+/* Elements from one rows x columns plane to the next, padded by one cache line: planes a power of
+ * two apart would map to few sets of the cache. */
 EP_INLINE int64_t apart(int64_t rows, int64_t columns) { return rows * columns + (int64_t)EP_LINE; }
 EP_INLINE int64_t whole(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 
 typedef struct {
-    int64_t high, wide, all; /* tiles to an image, in all */
+    int64_t high, wide, all; /* tiles per column and row of an image, and of all images */
 } tiles;
 
 static tiles tiles_of(const ep_winograd *s, int64_t images) {
@@ -207,7 +207,7 @@ static tiles tiles_of(const ep_winograd *s, int64_t images) {
     return t;
 }
 
-/* Where a tile is: its image, and its first output. */
+/* The position of a tile: its image and its first output. */
 typedef struct {
     int64_t image, y, x;
 } spot;
@@ -226,7 +226,7 @@ EP_INLINE void move_on(spot *at, const tiles *t) {
     }
 }
 
-/* Inputs of tiles q0 .. q1, channels c0 .. c1, to planes of rows of whole(c1 - c0). */
+/* Transforms inputs of tiles q0 .. q1, channels c0 .. c1, to planes with rows of whole(c1 - c0). */
 EP_INLINE void inputs(int taps, line transform, const ep_winograd *s, const tiles *t, int64_t q0,
                       int64_t q1, const ep_real *x, int64_t c0, int64_t c1, const ep_real *zeros,
                       ep_real *planes, int64_t plane) {
@@ -239,7 +239,7 @@ EP_INLINE void inputs(int taps, line transform, const ep_winograd *s, const tile
     }
 }
 
-/* Where the outputs of a tile are, filters from f0 on. */
+/* The offsets of a tile's outputs, starting at filter f0. */
 EP_INLINE tile outputs(const ep_winograd *s, spot at, int64_t f0) {
     tile where;
     place(&where, PART, at.image * s->out_h * s->out_w * s->filters + f0, s->out_h, s->out_w,
@@ -247,7 +247,8 @@ EP_INLINE tile outputs(const ep_winograd *s, spot at, int64_t f0) {
     return where;
 }
 
-/* The weights of (c, f), f a lane, in an array (taps, taps, channels, filters). */
+/* The offsets of the weights of channel c and filters from f on, in an array (taps, taps, channels,
+ * filters). */
 EP_INLINE tile window(int taps, int64_t channels, int64_t filters, int64_t c, int64_t f) {
     tile where;
 #pragma GCC unroll 5
@@ -260,21 +261,21 @@ EP_INLINE tile window(int taps, int64_t channels, int64_t filters, int64_t c, in
     return where;
 }
 
-/* What there is for windows of one size. */
+/* The transforms for one window size. */
 typedef struct {
     void (*inputs)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1, const ep_real *x,
                    int64_t c0, int64_t c1, const ep_real *zeros, ep_real *planes, int64_t plane);
-    /* Weights (taps, taps, c, filters), filters f0 .. f1, to planes of rows of `row`. */
+    /* Transforms filters f0 .. f1 of w (taps, taps, c, filters) to planes with rows of `row`. */
     void (*weights)(int64_t c, int64_t filters, const ep_real *w, int64_t f0, int64_t f1,
                     ep_real *planes, int64_t row, int64_t plane);
-    /* y = [y +] the outputs of tiles q0 .. q1, filters f0 .. f1, from planes; */
+    /* y = [y +] the outputs of tiles q0 .. q1, filters f0 .. f1, from planes. */
     void (*outputs)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1, ep_real *y,
                     int64_t f0, int64_t f1, const ep_real *planes, int64_t plane, bool add);
-    /* their gradients to planes; */
+    /* Transforms the gradients of these outputs to planes. */
     void (*gradients)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1,
                       const ep_real *dy, int64_t f0, int64_t f1, const ep_real *zeros,
                       ep_real *planes, int64_t plane);
-    /* and dw, channels from c0 and filters from f0 on, c of the one and f of the other. */
+    /* Transforms planes to dw of c channels from c0 on and f filters from f0 on. */
     void (*finish)(const ep_winograd *s, ep_real *dw, int64_t c0, int64_t c, int64_t f0, int64_t f,
                    const ep_real *planes, int64_t plane);
 } scheme;
