@@ -1,7 +1,7 @@
 /* dynamics_growth: laws that do not conserve mass. Populations grow by their fitness less upkeep,
  * alone (malthusian, noisy_growth) or against a carrying capacity (logistic, lotka_volterra). Every
- * step is multiplicative: mass stays positive and zero stays zero at any step size. Rates are log-
- * growth per generation; F and c are nats per unit of mass. */
+ * step is multiplicative: mass stays positive and zero stays zero at any step size. Rates are
+ * log-growth per generation; F and c are nats per unit of mass. */
 #include "cohort.h"
 
 /* Growth of each alone over a generation of length `strength` (from a schedule). */
@@ -168,9 +168,9 @@ const ep_dynamics ep_dynamics_noisy_growth = {
 /* m_i' = m_i (r_i - max(rbar, 0) M / K), r = h (F - c), rbar its mean by mass: the total obeys
  * Verhulst's M' = rbar M (1 - M/K) while shares compete as in the replicator. (r_i (1 - M/K) would
  * stop selection at M = K, where a network is founded, and favor the unfit beyond it.) The shares
- * do not depend on M, so with Z = sum m e^r / M the step is exact for constant F, at any size: m <-
- * m e^r / (1 + (M/K) (Z - 1)) if Z > 1, else m e^r. Equal r: M(t) = K / (1 + (K/M0 - 1) e^-rt).
- * From below, M never exceeds K. */
+ * do not depend on M, so with Z = sum m e^r / M the step is exact for constant F, at any size:
+ *     m <- m e^r / (1 + (M/K) (Z - 1)) if Z > 1, else m e^r.
+ * Equal r: M(t) = K / (1 + (K/M0 - 1) e^-rt). From below, M never exceeds K. */
 typedef struct {
     double strength, clip, capacity;
 } logistic;
@@ -202,7 +202,8 @@ static void logistic_step(const void *config, const ep_cohort *cohort) {
     }
     double one = exp(-own.best), gain = grown / total; /* both scaled by e^-best */
     double crowding = gain > one ? one + filled * (gain - one) : one;
-    /* Far beyond the range of exp, `one` is 0 and crowding in a tiny niche may be 0. */
+    /* Far beyond the range of exp, `one` is 0 and the crowding of a tiny niche may be 0: avoid
+     * dividing by it. */
     crowding = crowding < 1e-300 ? 1e-300 : crowding;
     for (int64_t i = 0; i < cohort->n; i++) {
         double worth = ep_growth_worth(&own, i);
@@ -224,10 +225,10 @@ const ep_dynamics ep_dynamics_logistic = {
 /* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, r_i m_i for r_i <= 0 (the textbook's sign would favor
  * the unfit where it is crowded). Step of Leslie & Gower 1958: m e^r / (1 + (e^r - 1) crowd). It
  * has the fixed points of the flow and the same outcome for two species (Cushing et al. 2004), is
- * exact if crowd is m_i / K (logistic), and does not oscillate at any step size. Given a: crowd_i =
- * sum_j a_ij m_j / capacity. From the overlap of activities: overlaps are far from 0 at founding,
- * so crowding is relative to them, (a m)_i / mean (a m) * M / (capacity * born), whose mean by mass
- * is that of `logistic`: populations similar to the others pay for it. */
+ * exact if crowd is m_i / K (logistic), and does not oscillate at any step size.
+ * Given a: crowd_i = sum_j a_ij m_j / capacity. From the overlap of activities: overlaps are far
+ * from 0 at founding, so crowding is relative to them, (a m)_i / mean (a m) * M / (capacity *
+ * born), whose mean by mass is that of `logistic`: populations similar to the others pay for it. */
 typedef struct {
     double strength, clip, capacity;
     ep_vector interaction;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- settings --------------------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------------------------- */
 
 static const char *const upkeeps[] = {"soft", "macs", "params", "uniform", "given", NULL};
 static const char *const niches[] = {"layer", "network", NULL};
@@ -48,7 +48,7 @@ const ep_field ep_selection_fields[] = {
     EP_FIELDS_END,
 };
 
-/* ---- making one ------------------------------------------------------------------------------- */
+/* ---- making one ----------------------------------------------------------------------------- */
 
 static bool check(const ep_generation *g, const int64_t *founded, ep_error *error) {
     const ep_selection *s = &g->settings;
@@ -143,7 +143,7 @@ void ep_generation_free(ep_generation *g) {
     free(g);
 }
 
-/* ---- one generation --------------------------------------------------------------------------- */
+/* ---- one generation ------------------------------------------------------------------------- */
 
 /* F <- memory F + (1 - memory) raw, for all populations present. */
 static void remember_fitness(ep_generation *g, const ep_group *groups) {

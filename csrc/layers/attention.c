@@ -1,11 +1,12 @@
 /* attention: y = softmax(scale q k') v for every head. It has no parameters: three projections
  * before it and one after it make multi-head attention. Its heads axis is an ordinary axis, so
- * masses and extinction are not handled here. Work is divided by (sample, head, group of queries).
- * Queries are transposed once, and scores are stored as (keys, queries), so that the maximum, sum
- * and exp of a query run down a lane without a reduction within a vector; k and v are read in
- * place. A group fits in the L1 cache for about 80 positions, in L2 for about 1000. Only the log of
- * the softmax denominator is saved for backward(), one value per query and head; no (heads,
- * positions, positions) block is ever stored. */
+ * masses and extinction are not handled here.
+ *
+ * Work is divided by (sample, head, group of queries). Queries are transposed once, and scores are
+ * stored as (keys, queries), so that the maximum, sum and exp of a query run down a lane without a
+ * reduction within a vector; k and v are read in place. A group fits in the L1 cache for about 80
+ * positions, in L2 for about 1000. Only the log of the softmax denominator is saved for backward(),
+ * one value per query and head; no (heads, positions, positions) block is ever stored. */
 #include "elementary.h"
 #include "gemm.h"
 #include "layer.h"
