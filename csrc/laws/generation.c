@@ -48,7 +48,7 @@ const ep_field ep_selection_fields[] = {
     EP_FIELDS_END,
 };
 
-/* ---- making one ----------------------------------------------------------------------------- */
+/* ---- create and free ------------------------------------------------------------------------ */
 
 static bool check(const ep_generation *g, const int64_t *founded, ep_error *error) {
     const ep_selection *s = &g->settings;

@@ -77,7 +77,7 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
     };
 }
 
-/* ---- some rows side by side -------------------------------------------------------------------
+/* ---- several rows at once ---------------------------------------------------------------------
  * Process n rows at once, 1 or SIDE, to hide the latency of sums and square roots. Features are
  * processed in vectors; the last one has `some` valid elements. x, y and similar pointers address
  * the current vector of the first row. Results do not depend on n. */
