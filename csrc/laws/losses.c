@@ -277,9 +277,9 @@ static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *
     }
 }
 
-/* Terms of a loss that is a mean over outputs. Writes `terms` of outputs y and targets t (n),
- * with a parameter p of the loss, to term[n], and factor times their derivatives to dy[n] if not
- * NULL. */
+/* Terms of a loss that is a mean over outputs. Writes `terms` of outputs y and targets t (n), with
+ * a parameter p of the loss, to term[n]; if dy is not NULL, also factor times their derivatives to
+ * dy[n]. */
 typedef void terms_of(int64_t n, const ep_real *y, const ep_real *t, ep_real p, ep_real factor,
                       ep_real *term, ep_real *dy);
 

@@ -1,5 +1,4 @@
-/* arguments: check single numbers and dict items passed by a caller, with named errors. See
- * convert.h. */
+/* arguments: check single numbers and dict items passed by a caller. See convert.h. */
 #include "python/convert.h"
 
 static bool is_bool(PyObject *object) {

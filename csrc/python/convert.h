@@ -20,8 +20,8 @@ PyObject *ep_raise_got(PyObject *kind, PyObject *got, const char *format, ...);
 /* Fill `config` (as large as the fields need; may be uninitialized) from a dict of settings, or
  * from None: defaults first, then each item. `owner` begins every error message. Returns 0, or -1
  * with an exception: TypeError for an unknown name (the known ones are listed), a missing required
- * one or a wrong type; ValueError if out of bounds (which are printed). On failure nothing is
- * allocated. */
+ * one or a wrong type; ValueError if out of bounds (which are printed). After a failure, nothing
+ * needs to be freed. */
 int ep_config_from_dict(const ep_field *fields, void *config, PyObject *dict, const char *owner);
 /* Return all settings as Python objects: int, float, bool, str, list of floats (None if empty). */
 PyObject *ep_config_as_dict(const ep_field *fields, const void *config);

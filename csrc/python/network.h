@@ -95,8 +95,8 @@ void ep_forget_checked(ep_network *self);
 ep_intake ep_network_intake(const ep_network *self);
 
 /* ---- loss_law.c: a loss written in Python ---------------------------------------------------- */
-/* Return the loss that calls a function, by its attribute `target`, "class" or "real"; NULL with an
- * exception. */
+/* Return the loss that calls a function, by its attribute `target`, "class" or "real"; or NULL with
+ * an exception. */
 const ep_loss *ep_python_loss(PyObject *function);
 void ep_python_loss_config(void *config, PyObject *function);
 

@@ -1,4 +1,4 @@
-/* network_census: the living populations of a network as selection sees them now: mass, fitness and
+/* network_census: the living populations of a network as selection sees them: mass, fitness,
  * upkeep. */
 #include "python/network.h"
 

@@ -353,8 +353,7 @@ static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     ep_net *net = self->net;
-    PyObject *items = PyDict_Copy(dict); /* a private copy: it cannot change while foreign code
-                                          * runs */
+    PyObject *items = PyDict_Copy(dict); /* private copy: foreign code cannot change it */
     census c = {NULL, NULL};
     bool ok = items != NULL && (c = census_of(net)).stays != NULL;
     for (Py_ssize_t at = 0; ok && PyDict_Next(items, &at, &key, &value);) {
