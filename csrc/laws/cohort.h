@@ -1,7 +1,7 @@
-/* cohort: what every dynamics asks of a cohort: whether it moves at all, how fast a population
- * would grow by itself, how much mass there is. Arithmetic is in double in both builds: a few
- * hundred exponentials a generation cost microseconds, and sums over a niche keep their digits.
- * It knows no law. */
+/* cohort: what all dynamics compute from a cohort: whether it moves at all, the growth rate of each
+ * population alone, and the total mass. Arithmetic is in double in both builds: a few hundred
+ * exponentials per generation take microseconds, and sums over a niche stay accurate. Does not
+ * depend on any law. */
 #ifndef EP_COHORT_H
 #define EP_COHORT_H
 
@@ -9,14 +9,14 @@
 
 #include <math.h>
 
-/* Masses are cut at it, so that a loss can tell of a mass that grew without bound. */
+/* Masses are capped at this value, so that a loss can report a mass that grew without bound. */
 #ifdef EP_DOUBLE
 #define EP_MASS_MOST 1e300
 #else
 #define EP_MASS_MOST 1e30
 #endif
 
-/* Strength 0 puts the masses at rest: no law touches a bit of them. */
+/* Strength 0 puts the masses at rest: no law changes them. */
 EP_INLINE bool ep_cohort_rests(const ep_cohort *cohort) {
     return cohort->n < 1 || cohort->strength == 0;
 }
@@ -29,11 +29,11 @@ EP_INLINE double ep_cohort_total(const ep_cohort *cohort) {
     return total;
 }
 
-/* How fast populations grow by themselves: h (F - c - centre), bounded to [-clip, clip], each
- * generation. The bound keeps selection slower than learning: mass that grows makes gradients, and
- * so fitness, larger, and a law strong enough to select runs away without it: on MNIST, h = 50 left
- * one population with all the mass within 50 generations. A hundredth leaves a network the time
- * (ln 1000 / 0.01 = 690 generations) to do without those that go. */
+/* Growth of populations on their own, per generation: h (F - c - centre), bounded to [-clip, clip].
+ * The bound keeps selection slower than learning. Growing mass makes gradients, and so fitness,
+ * larger, and without the bound a strong law runs away: on MNIST, h = 50 left one population with
+ * all the mass within 50 generations. At 0.01, a network has (ln 1000 / 0.01 = 690) generations to
+ * adapt to an extinction. */
 typedef struct {
     const ep_cohort *cohort;
     double twice, clip, centre, best;
@@ -55,7 +55,7 @@ typedef struct {
          .high = 1e6,                                                       \
          .doc = "bound on " of " of one generation"}
 
-/* F - c - centre, by halves, so that finite numbers give a finite one. */
+/* (F - c) / 2: halves, so that the difference of finite numbers is finite. */
 EP_INLINE double ep_growth_half(const ep_cohort *cohort, int64_t i) {
     return 0.5 * (double)cohort->fitness[i] - 0.5 * (double)cohort->upkeep[i];
 }
@@ -66,8 +66,8 @@ EP_INLINE double ep_growth_at(const ep_growth *growth, int64_t i) {
     return r < -growth->clip ? -growth->clip : r;
 }
 
-/* `relative`: from the mean by mass, as the laws that keep the total mass want it. `best` is the
- * largest growth among those with mass: subtracted before exp, so that nothing overflows. */
+/* `relative`: growth relative to the mean by mass, for laws that conserve total mass. `best` is the
+ * largest growth among populations with mass; it is subtracted before exp to prevent overflow. */
 EP_INLINE ep_growth ep_growth_of(const ep_cohort *cohort, double h, double clip, bool relative) {
     ep_growth growth = {.cohort = cohort, .twice = 2 * h, .clip = clip, .best = -INFINITY};
     double total = ep_cohort_total(cohort);
@@ -82,18 +82,19 @@ EP_INLINE ep_growth ep_growth_of(const ep_cohort *cohort, double h, double clip,
     return growth;
 }
 
-/* w = e^(growth - best), at most 1. The dead may be fitter than the best alive. NaN passes. */
+/* w = e^(growth - best), at most 1, because an extinct population may be fitter than the best
+ * living one. NaN passes. */
 EP_INLINE double ep_growth_worth(const ep_growth *growth, int64_t i) {
     double behind = ep_growth_at(growth, i) - growth->best;
     return exp(behind > 0 ? 0 : behind);
 }
 
-/* The mass of a population, kept finite. */
+/* Return the mass, capped to a finite value. */
 EP_INLINE ep_real ep_cohort_settle(double mass) {
     return (ep_real)(mass > EP_MASS_MOST ? EP_MASS_MOST : mass);
 }
 
-/* mass e^growth; nothing grows to nothing, even where e^growth is infinite. */
+/* Return mass e^growth. Zero mass stays zero, even if e^growth is infinite. */
 EP_INLINE double ep_cohort_grown(const ep_cohort *cohort, int64_t i, double growth) {
     double mass = (double)cohort->mass[i];
     return mass == 0 ? 0 : mass * exp(growth);

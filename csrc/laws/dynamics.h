@@ -1,7 +1,7 @@
 /* dynamics: (mass, fitness) -> mass, one generation of a cohort. Each law is a stateless function
  * over plain vectors, an exact multiplicative step where one exists, and states its equation and
- * invariants beside its code. What the populations are, and what becomes of one whose mass falls
- * below the threshold, is not decided here. A mass of zero stays zero unless the law says "reborn". */
+ * invariants next to its code. What a population is, and what happens when its mass falls below the
+ * threshold, is decided elsewhere. Zero mass stays zero unless the law says "reborn". */
 #ifndef EP_DYNAMICS_H
 #define EP_DYNAMICS_H
 
@@ -24,13 +24,13 @@ typedef struct {
     const ep_real *upkeep;   /* (n) >= 0, in units of fitness */
     ep_real *state;          /* (states, n) memory of the law per population, zero at birth */
     const int32_t *birth;    /* (n) birth ids, unique within the niche, < founded */
-    int64_t founded;         /* populations of the niche at birth of the network */
-    int64_t generation;      /* its number, from 1 */
+    int64_t founded;         /* populations of the niche at the founding of the network */
+    int64_t generation;      /* index, from 1 */
     ep_real *work;           /* (EP_WORK, n) scratch */
     int32_t *order;          /* (EP_WORK, n) scratch */
     const ep_real *overlap;  /* (n, n), or NULL: each population overlaps with itself only */
     const ep_real *norm2;    /* (n) or NULL */
-    double threshold;        /* mass under which a population is extinct */
+    double threshold;        /* a population with less mass is extinct */
     double strength;         /* eta: multiplies the law's step size (a schedule), 1 by default */
     ep_noise noise;          /* of this generation and niche */
 } ep_cohort;
@@ -40,11 +40,11 @@ typedef struct {
     const char *doc;       /* the equation and its source */
     const ep_field *fields;
     size_t config_size;
-    int states;            /* values per population that it remembers between generations */
+    int states;            /* values per population remembered between generations */
     unsigned needs;
-    bool conserves;        /* the niche's total mass is kept: upkeep does not enter by itself */
+    bool conserves;        /* keeps the niche's total mass: only differences of upkeep count */
     bool (*check)(const void *config, int64_t founded, ep_error *error);  /* may be NULL */
-    /* Scratch is in the cohort: a cohort may hold thousands, which the stack must not. */
+    /* Scratch is in the cohort: thousands of populations would overflow the stack. */
     void (*step)(const void *config, const ep_cohort *cohort);
 } ep_dynamics;
 

@@ -1,12 +1,11 @@
-/* dynamics_drift: finite populations. A niche's mass is carried by individuals, `size` to a unit of
- * mass, and chance decides who has offspring: selection with genetic drift, the total mass kept.
- * Upkeep is subtracted from fitness, so only its differences count. Draws belong to a birth id and
- * populations are visited by birth id, so neither their order nor the removal of the dead changes
- * anybody's luck (but for a rounding error of a chance). What an individual is in a network, nobody
- * need know. */
+/* dynamics_drift: finite populations. A niche's mass is carried by individuals, `size` per unit of
+ * mass, and offspring are drawn at random: selection with genetic drift at constant total mass.
+ * Upkeep is subtracted from fitness, so only differences count. Random draws belong to a birth id
+ * and populations are visited by birth id, so results depend neither on their order nor on the
+ * removal of extinct populations (except for rounding of a probability). */
 #include "cohort.h"
 
-/* Sort populations by birth id, into order[n]. A niche keeps them sorted already, so that this is one
+/* Sort populations by birth id, into order[n]. A niche keeps them sorted, so this is usually one
  * pass; other callers need not. */
 static void by_birth(const ep_cohort *cohort, int32_t *order) {
     for (int64_t i = 0; i < cohort->n; i++) {
@@ -32,17 +31,17 @@ static double individuals(double size, double total, double most) {
 }
 
 /* ---- wright_fisher ------------------------------------------------------------------------- */
-/* All die, N offspring choose parents: counts ~ Multinomial(N, p), p = x w / wbar, w = e^{h (F-c)}.
- * E x' = p, Cov = (p_i d_ij - p_i p_j) / N. A generation of length eta (cohort strength) has both
- * selection and drift times eta: h eta and N / eta. */
+/* All individuals die; N offspring choose parents: counts ~ Multinomial(N, p), p = x w / wbar, w =
+ * e^{h (F-c)}. E x' = p, Cov = (p_i d_ij - p_i p_j) / N. A generation of length eta (cohort
+ * strength) multiplies both selection and drift by eta: h eta and N / eta. */
 typedef struct {
     double strength, clip, size;
 } wright_fisher;
 
 static const ep_field wright_fisher_fields[] = {
     EP_GROWTH_FIELDS(wright_fisher, 50, "|log-growth above the mean|"),
-    /* Without selection a population of mass 1 is lost within T generations with probability
-     * e^(-2 size / T): 12 % in 20 epochs of 470. Chance is seen, and selection decides. */
+    /* Without selection, a population of mass 1 is lost within T generations with probability e^(-2
+     * size / T): 12 % in 20 epochs of 470. Drift is visible, but selection dominates. */
     {.name = "size",
      .type = EP_REAL,
      .offset = offsetof(wright_fisher, size),
@@ -63,7 +62,7 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     double total = total_in_order(cohort, order), chance = 0;
     double eta = cohort->strength;
     ep_growth own = ep_growth_of(cohort, law->strength * eta, law->clip * eta, true);
-    int64_t last = -1; /* the last that can have offspring takes what is left */
+    int64_t last = -1; /* the last that can have offspring takes the rest */
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         int64_t i = order[rank];
         double weight = (double)cohort->mass[i] * ep_growth_worth(&own, i);
@@ -71,7 +70,7 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
         last = weight > 0 ? rank : last;
     }
     if (!(chance > 0 && isfinite(chance))) {
-        return; /* nobody lives */
+        return; /* no population has offspring */
     }
     double size = individuals(law->size / eta, total, 0x1p50);
     int64_t left = (int64_t)size;
@@ -99,20 +98,20 @@ const ep_dynamics ep_dynamics_wright_fisher = {
 };
 
 /* ---- moran --------------------------------------------------------------------------------- */
-/* Each generation E = turnover * N individuals die, whoever they are, and as many are born to
- * parents chosen by fitness from those at its start: E = 1 is Moran's chain, E = N Wright-Fisher.
- * An individual lives 1 / turnover generations and selection acts on its life, w = e^{h (F - c) /
+/* Each generation, E = turnover * N individuals die at random, and as many are born to parents
+ * chosen by fitness from those at its start: E = 1 is Moran's chain, E = N Wright-Fisher. An
+ * individual lives 1 / turnover generations, and selection acts once per life: w = e^{h (F - c) /
  * turnover}, so that h means growth per generation as in every law. Growth is bounded by E births.
- * Cohort strength multiplies E. Neutral: E x' = x; two kinds with E = 1, w1 / w2 = r: fixation of
- * k has probability (1 - r^-k) / (1 - r^-N). */
+ * Cohort strength multiplies E. Neutral: E x' = x; two kinds with E = 1, w1 / w2 = r: fixation of k
+ * has probability (1 - r^-k) / (1 - r^-N). */
 typedef struct {
     double strength, clip, size, turnover;
 } moran;
 
 static const ep_field moran_fields[] = {
     EP_GROWTH_FIELDS(moran, 50, "|log-growth above the mean|"),
-    /* Neutral loss within T generations: e^(-size / (turnover T)), 12 % at T = 9400; an unfit
-     * population of 100 dies out in about ln(100) / turnover = 920 generations. */
+    /* Neutral loss within T generations: e^(-size / (turnover T)), 12 % at T = 9400. An unfit
+     * population of 100 becomes extinct in about ln(100) / turnover = 920 generations. */
     {.name = "size",
      .type = EP_REAL,
      .offset = offsetof(moran, size),
@@ -130,7 +129,7 @@ static const ep_field moran_fields[] = {
     EP_FIELDS_END,
 };
 
-/* The first rank whose running sum is above `at`, at most `last`. */
+/* Return the first rank whose running sum is above `at`, at most `last`. */
 static int64_t find_count(const int32_t *sums, int64_t last, double at) {
     int64_t low = 0;
     while (low < last) {
@@ -144,7 +143,7 @@ static int64_t find_count(const int32_t *sums, int64_t last, double at) {
     return low;
 }
 
-/* The same for running sums of chances. */
+/* The same for running sums of probabilities. */
 static int64_t find_chance(const ep_real *sums, int64_t last, double at) {
     int64_t low = 0;
     while (low < last) {
@@ -158,13 +157,13 @@ static int64_t find_chance(const ep_real *sums, int64_t last, double at) {
     return low;
 }
 
-/* Turn masses into whole numbers of individuals, `size` in all, left in mass, and their running sums
- * by rank (exact: size <= 2^24). Rounding the running sum loses no individual, and gives back exactly
- * the counts that a mass was made from. */
+/* Turn masses into whole numbers of individuals, `size` in total, stored in mass, and their running
+ * sums by rank (exact: size <= 2^24). Rounding the running sum loses no individual and reproduces
+ * exactly the counts that a mass was made from. */
 static void count(const ep_cohort *cohort, const int32_t *order, int32_t *sums, double size,
                   double total) {
     double sum = 0, counted = 0, per_mass = size / total;
-    bool tiny = !isfinite(per_mass); /* total mass below the normal numbers */
+    bool tiny = !isfinite(per_mass); /* total mass is subnormal */
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         ep_real *mass = cohort->mass + order[rank];
         sum += (double)*mass;
@@ -175,8 +174,8 @@ static void count(const ep_cohort *cohort, const int32_t *order, int32_t *sums, 
     }
 }
 
-/* `events` of the individuals, none twice, leave mass: strike any, and let it count as often as its
- * kind has individuals left of those it began with. More than half: choose who stays instead. */
+/* Remove `events` individuals from mass, without replacement: draw a kind by its initial count and
+ * accept with probability left / initial. If more than half leave, draw those that stay instead. */
 static void strike(const ep_cohort *cohort, const int32_t *order, const int32_t *sums,
                    int64_t events, ep_noise noise) {
     int64_t last = cohort->n - 1;
@@ -219,7 +218,7 @@ static void moran_step(const void *config, const ep_cohort *cohort) {
     double size = individuals(law->size, total, 0x1p24);
     int64_t events = (int64_t)individuals(law->turnover * cohort->strength, size, size);
     count(cohort, order, sums, size, total);
-    /* Selection acts on a life, whatever the schedule does to the number of deaths. */
+    /* Selection acts once per life, whatever the schedule does to the number of deaths. */
     double length = 1 / law->turnover;
     ep_growth life = ep_growth_of(cohort, law->strength * length, law->clip * length, true);
     double chance = 0;

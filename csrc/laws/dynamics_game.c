@@ -1,8 +1,9 @@
-/* dynamics_game: pruning as a game (arXiv 2512.22106): every population is a player whose
- * mass s in [0, 1] is its participation, and moves up its own utility
+/* dynamics_game: pruning as a game (arXiv 2512.22106). Every population is a player whose mass s in
+ * [0, 1] is its participation and follows the gradient of its own utility
  *     U = alpha (F - c) s - beta |w|^2 s^2 - gamma s - eta s sum_j s_j <w_i, w_j>.
- * What benefit F means, and its sign, is the fitness's affair: `marginal` descends the loss, the
- * paper's is <w, dL/dw>, `pull` with the other sign. The one law under which the dead may be reborn while they are not yet removed. */
+ * The fitness law decides what the benefit F means, and its sign: `marginal` descends the loss; the
+ * paper's is <w, dL/dw>, `pull` with the other sign. The only law under which extinct populations
+ * can be reborn until they are removed. */
 #include "cohort.h"
 
 typedef struct {
@@ -48,10 +49,10 @@ static const ep_field best_response_fields[] = {
     EP_FIELDS_END,
 };
 
-/* dU/ds is a - d s along a player's own axis (d = 2 beta |w|^2), and that line is followed exactly
- * for the time h with the others held: s += (1 - e^-dh) / d * dU/ds, the explicit step where d h is
- * small, never past the player's best response where it is not. eta = 0: the point of rest is the
- * soft threshold clip((alpha (F - c) - gamma) / (2 beta |w|^2), 0, 1). */
+/* Along a player's own axis, dU/ds is a - d s (d = 2 beta |w|^2). Follow it exactly for the time h
+ * with the others fixed: s += (1 - e^-dh) / d * dU/ds. This is the explicit step if d h is small,
+ * and never passes the player's best response. For eta = 0 the fixed point is the soft threshold
+ * clip((alpha (F - c) - gamma) / (2 beta |w|^2), 0, 1). */
 static void best_response_step(const void *config, const ep_cohort *cohort) {
     const best_response *law = config;
     if (ep_cohort_rests(cohort)) {
@@ -70,7 +71,7 @@ static void best_response_step(const void *config, const ep_cohort *cohort) {
         double time = stiff * h > 1e-12 ? -expm1(-stiff * h) / stiff : h;
         double next = mass + time * slope;
         next = next > 1 ? 1 : next;
-        cohort->work[i] = (ep_real)(next < 0 ? 0 : next); /* all move at once */
+        cohort->work[i] = (ep_real)(next < 0 ? 0 : next); /* all move simultaneously */
     }
     for (int64_t i = 0; i < n; i++) {
         cohort->mass[i] = cohort->work[i];

@@ -1,10 +1,10 @@
-/* dynamics_growth: laws under which mass is made and lost: populations grow by their own fitness
- * less upkeep, alone (malthusian, noisy_growth) or against a carrying capacity (logistic,
- * lotka_volterra). Every step is multiplicative: mass stays positive and zero stays zero at any
- * step size. Rates are log-growth per generation; F and c are nats per unit of mass. */
+/* dynamics_growth: laws that do not conserve mass. Populations grow by their fitness less upkeep,
+ * alone (malthusian, noisy_growth) or against a carrying capacity (logistic, lotka_volterra). Every
+ * step is multiplicative: mass stays positive and zero stays zero at any step size. Rates are
+ * log-growth per generation; F and c are nats per unit of mass. */
 #include "cohort.h"
 
-/* Growth of each by itself over a generation of length `strength` (a schedule's). */
+/* Growth of each alone over a generation of length `strength` (from a schedule). */
 static ep_growth alone(const ep_cohort *cohort, double h, double clip) {
     return ep_growth_of(cohort, h * cohort->strength, clip * cohort->strength, false);
 }
@@ -25,12 +25,13 @@ const ep_dynamics ep_dynamics_none = {
 };
 
 /* ---- malthusian ---------------------------------------------------------------------------- */
-/* Malthus 1798; the replicator is its share of the total. Raw growth ties who survives to how
- * fast: upkeep of a filter is 40 times a neuron's, and it would starve before it learned. So by
- * default growth is the return on upkeep, in [-1, 1], paced so that no fitness at all means
- * extinction after `lifespan` generations; F = c is the point of rest either way. Where fitness
- * does not fall as mass grows, the fit grow up to the ceiling: they take over what the dead did.
- * Without room to grow, small networks learn worse; far above 5 learning is no longer stable. */
+/* Malthus 1798; the replicator is its share of the total. Raw growth couples which populations
+ * survive to how fast: upkeep of a filter is 40 times a neuron's, so it would starve before it
+ * learned. By default growth is therefore the return on upkeep, in [-1, 1], paced so that zero
+ * fitness means extinction after `lifespan` generations; F = c is the fixed point either way. If
+ * fitness does not fall as mass grows, fit populations grow up to the ceiling and take over the
+ * work of extinct ones. Without room to grow, small networks learn worse; far above 5, learning is
+ * unstable. */
 enum { GROWTH_BOUNDED, GROWTH_RAW };
 #define USUAL_THRESHOLD 1e-3
 
@@ -80,7 +81,7 @@ static const ep_field malthusian_fields[] = {
     EP_FIELDS_END,
 };
 
-/* (F - c) / (|F| + c): halves, so that no sum overflows; nothing earned, nothing spent is 0. */
+/* (F - c) / (|F| + c), with halves so that no sum overflows; 0 if both are 0. */
 static double return_on_upkeep(double fitness, double upkeep) {
     double turnover = 0.5 * fabs(fitness) + 0.5 * upkeep;
     return turnover > 0 ? (0.5 * fitness - 0.5 * upkeep) / turnover : turnover;
@@ -91,8 +92,8 @@ static void malthusian_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort)) {
         return;
     }
-    /* Without a threshold a life is paced as with the usual one; one above birth mass would turn the
-     * sign. */
+    /* Without a threshold, use the pace of the usual one. A threshold above birth mass would flip
+     * the sign. */
     double threshold = cohort->threshold > 0 ? cohort->threshold : USUAL_THRESHOLD;
     threshold = fmin(fmax(threshold, 1e-30), 0.5);
     double pace = cohort->strength * -log(threshold) / law->lifespan;
@@ -120,15 +121,15 @@ const ep_dynamics ep_dynamics_malthusian = {
 
 /* ---- noisy_growth -------------------------------------------------------------------------- */
 /* Geometric Brownian motion, exact (Ito): ln m ~ Normal((F - c - s^2/2) t, s^2 t), E m = e^(F-c)t,
- * while clip does not bind. Time is h per generation. */
+ * unless clip binds. Time is h per generation. */
 typedef struct {
     double strength, clip, noise;
 } noisy_growth;
 
 static const ep_field noisy_growth_fields[] = {
     EP_GROWTH_FIELDS(noisy_growth, 20, "|log-growth apart from noise|"),
-    /* 20 epochs of 470 generations: deviation of ln m 0.003 * sqrt(20 * 9400) = 1.3. Chance bends
-     * lives, but ln(1/threshold) = 6.9 is far: it kills nobody by itself. */
+    /* 20 epochs of 470 generations: deviation of ln m 0.003 * sqrt(20 * 9400) = 1.3. Noise matters,
+     * but is far from ln(1/threshold) = 6.9: alone it makes no population extinct. */
     {.name = "noise",
      .type = EP_REAL,
      .offset = offsetof(noisy_growth, noise),
@@ -166,10 +167,10 @@ const ep_dynamics ep_dynamics_noisy_growth = {
 /* ---- logistic ------------------------------------------------------------------------------ */
 /* m_i' = m_i (r_i - max(rbar, 0) M / K), r = h (F - c), rbar its mean by mass: the total obeys
  * Verhulst's M' = rbar M (1 - M/K) while shares compete as in the replicator. (r_i (1 - M/K) would
- * freeze selection at M = K, where a network is born, and feed the unfit beyond it.) The shares do
- * not feel M, so with Z = sum m e^r / M the step is exact for constant F, at any size:
+ * stop selection at M = K, where a network is founded, and favor the unfit beyond it.) The shares
+ * do not depend on M, so with Z = sum m e^r / M the step is exact for constant F, at any size:
  *     m <- m e^r / (1 + (M/K) (Z - 1)) if Z > 1, else m e^r.
- * Equal r: M(t) = K / (1 + (K/M0 - 1) e^-rt). From below, M never passes K. */
+ * Equal r: M(t) = K / (1 + (K/M0 - 1) e^-rt). From below, M never exceeds K. */
 typedef struct {
     double strength, clip, capacity;
 } logistic;
@@ -199,9 +200,10 @@ static void logistic_step(const void *config, const ep_cohort *cohort) {
     for (int64_t i = 0; i < cohort->n; i++) {
         grown += (double)cohort->mass[i] * ep_growth_worth(&own, i);
     }
-    double one = exp(-own.best), gain = grown / total; /* both e^-best times what they stand for */
+    double one = exp(-own.best), gain = grown / total; /* both scaled by e^-best */
     double crowding = gain > one ? one + filled * (gain - one) : one;
-    /* Far past the range of exp, `one` is 0 and a tiny niche may have no crowding to divide by. */
+    /* Far beyond the range of exp, `one` is 0 and the crowding of a tiny niche may be 0: avoid
+     * dividing by it. */
     crowding = crowding < 1e-300 ? 1e-300 : crowding;
     for (int64_t i = 0; i < cohort->n; i++) {
         double worth = ep_growth_worth(&own, i);
@@ -220,14 +222,13 @@ const ep_dynamics ep_dynamics_logistic = {
 };
 
 /* ---- lotka_volterra ------------------------------------------------------------------------ */
-/* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, r_i m_i for r_i <= 0 (the textbook's sign would feed
- * the unfit where it is crowded). Step of Leslie & Gower 1958: m e^r / (1 + (e^r - 1) crowd): the
- * same points of rest and the same outcome of two species as the flow (Cushing et al. 2004), exact
- * where crowd is m_i / K (logistic), and no oscillation at any step size.
- * Given a: crowd_i = sum_j a_ij m_j / capacity. From the overlap of
- * activities: a network is born with overlaps far from 0, so crowding is felt in proportion to
- * them, (a m)_i / mean (a m) * M / (capacity * born), whose mean by mass is that of `logistic`:
- * who is like the others pays for it. */
+/* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, r_i m_i for r_i <= 0 (the textbook's sign would favor
+ * the unfit where it is crowded). Step of Leslie & Gower 1958: m e^r / (1 + (e^r - 1) crowd). It
+ * has the fixed points of the flow and the same outcome for two species (Cushing et al. 2004), is
+ * exact if crowd is m_i / K (logistic), and does not oscillate at any step size.
+ * Given a: crowd_i = sum_j a_ij m_j / capacity. From the overlap of activities: overlaps are far
+ * from 0 at founding, so crowding is relative to them, (a m)_i / mean (a m) * M / (capacity *
+ * born), whose mean by mass is that of `logistic`: populations similar to the others pay for it. */
 typedef struct {
     double strength, clip, capacity;
     ep_vector interaction;
@@ -262,7 +263,7 @@ static bool lotka_volterra_check(const void *config, int64_t founded, ep_error *
                    (long long)founded, (long long)founded, (long long)given);
 }
 
-/* Write sum_j a_ij m_j to work: of given interactions, of overlap, or of each alone. */
+/* Write sum_j a_ij m_j to work: from given interactions, from overlap, or from itself only. */
 static void feel(const lotka_volterra *law, const ep_cohort *cohort) {
     int64_t n = cohort->n;
     for (int64_t i = 0; i < n; i++) {

@@ -1,17 +1,17 @@
-/* dynamics_simplex: laws on the shares x = m / M of a niche whose total mass M is kept: what one
- * population gains the others lose. Only differences of fitness count (a constant added to every F
- * changes nothing), and so of upkeep, which is subtracted from it: equal upkeep selects nobody. */
+/* dynamics_simplex: laws on the shares x = m / M of a niche whose total mass M is constant: what
+ * one population gains the others lose. Only differences of fitness count (adding a constant to
+ * every F changes nothing). Upkeep is subtracted from fitness, so equal upkeep has no effect. */
 #include "cohort.h"
 
-/* Growth above the mean over a generation of length `strength` (a schedule's). */
+/* Growth above the mean over a generation of length `strength` (from a schedule). */
 static ep_growth against_mean(const ep_cohort *cohort, double h, double clip) {
     return ep_growth_of(cohort, h * cohort->strength, clip * cohort->strength, true);
 }
 
 /* ---- replicator ---------------------------------------------------------------------------- */
 /* Taylor & Jonker 1978, solved exactly for constant F: x_i(t) = x_i(0) e^{F_i t} / sum. The mean
- * fitness never falls; its speed is the variance (Fisher 1930); ln x_i/x_j grows at F_i - F_j.
- * Where clip binds, the order of fitness and so the rise of its mean stay. */
+ * fitness never falls; its speed is the variance (Fisher 1930); ln x_i/x_j grows at F_i - F_j. If
+ * clip binds, the order of growth is kept, so mean fitness still never falls. */
 typedef struct {
     double strength, clip;
 } replicator;
@@ -51,9 +51,9 @@ const ep_dynamics ep_dynamics_replicator = {
 
 /* ---- replicator_mutator -------------------------------------------------------------------- */
 /* Eigen & Schuster's quasispecies in discrete generations: offspring of j are of kind i with
- * probability Q_ji. x <- W x / sum, W_ij = Q_ji e^{h F_j}: the simplex is kept, the limit for
- * constant F is the Perron vector of W, Q = I is the replicator. Nobody is born into a dead kind:
- * such offspring stay with their parent, so zero stays zero and removal changes nothing. */
+ * probability Q_ji. x <- W x / sum, W_ij = Q_ji e^{h F_j}. The simplex is kept, the limit for
+ * constant F is the Perron vector of W, and Q = I is the replicator. Offspring that would mutate
+ * into an extinct kind stay with their parent, so zero stays zero and removal has no effect. */
 typedef struct {
     double strength, clip, mutation;
     ep_vector kernel;
@@ -61,9 +61,9 @@ typedef struct {
 
 static const ep_field replicator_mutator_fields[] = {
     EP_GROWTH_FIELDS(replicator_mutator, 50, "|log-growth above the mean|"),
-    /* Mutants hold a population that loses s of its share a generation up at mutation / s of the
-     * mean mass. Among neurons s is about 1e-2, so 1e-6 lets the unfit fall to 1e-4, under the
-     * threshold; 1e-5 would already keep everybody alive. */
+    /* Mutants keep a population that loses s of its share per generation at mutation / s of the
+     * mean mass. For neurons s is about 1e-2: 1e-6 lets the unfit fall to 1e-4, below the
+     * threshold; 1e-5 would keep all populations alive. */
     {.name = "mutation",
      .type = EP_REAL,
      .offset = offsetof(replicator_mutator, mutation),
@@ -106,7 +106,8 @@ static bool replicator_mutator_check(const void *config, int64_t founded, ep_err
     return true;
 }
 
-/* Offspring before mutation, in work; -1 marks the dead. Returns their sum; counts the living. */
+/* Write offspring before mutation to work, -1 for extinct populations. Return their sum; count the
+ * living. */
 static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *living) {
     double sum = 0;
     *living = 0;
@@ -123,7 +124,7 @@ static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *livi
     return sum;
 }
 
-/* Offspring of kind i after mutation by the kernel, among the living. */
+/* Return the offspring of kind i after mutation by the kernel, among the living. */
 static double mutated(const ep_vector *kernel, const ep_cohort *cohort, int64_t i) {
     int64_t founded = cohort->founded, own = cohort->birth[i];
     double leave = 0, arrive = 0;

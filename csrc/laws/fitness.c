@@ -1,6 +1,6 @@
-/* fitness: one number per population from what was measured of it. Every law is a line of
- * mathematics over vectors; positive means "growing me lowers the loss" where the law has a sign.
- * Nothing here knows where a signal came from or what will be done with the number. */
+/* fitness: one number per population from its measured signals. Every law is one formula over
+ * vectors; if the law has a sign, positive means "more mass lowers the loss". Does not depend on
+ * the source of the signals or the use of the result. */
 #include "fitness.h"
 
 static const ep_field no_fields[] = {EP_FIELDS_END};
@@ -14,10 +14,10 @@ EP_INLINE ep_real root(ep_real x) {
 }
 EP_INLINE ep_real size_of(ep_real x) { return x < 0 ? -x : x; }
 
-/* -x + n x^2 / 2 of x = m dL/dm: the loss at m = 0 less the loss at m, to second order. */
+/* -x + n x^2 / 2 for x = m dL/dm: the loss at m = 0 less the loss at m, to second order. */
 EP_INLINE ep_real without(ep_real x, ep_real terms) { return x * (terms * x / 2 - 1); }
 
-/* One law: its function and its descriptor. `expression` is population j's fitness from s. */
+/* Define one law: its function and its descriptor. `expression` is the fitness of population j. */
 #define LAW(law, need, text, expression)                                                  \
     static void law(const void *config, const ep_signals *s, ep_real *restrict fitness) { \
         (void)config;                                                                     \

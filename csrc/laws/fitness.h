@@ -1,12 +1,12 @@
 /* fitness: local learning signals -> one number per population. Stateless functions over plain
- * vectors; who measured the signals, and over which tensors, is not their concern. */
+ * vectors; they do not depend on how, or over which tensors, signals were measured. */
 #ifndef EP_FITNESS_H
 #define EP_FITNESS_H
 
 #include "base.h"
 
-/* What a fitness needs measured beyond mass and its gradient: sums over what a population owns
- * (slice j of every decayed and free tensor naming its axis) and over its output. */
+/* What a fitness needs besides mass and its gradient: sums over what a population owns (slice j of
+ * every decayed and free tensor with its axis) and over its output. */
 enum {
     EP_NEEDS_NORM = 1,      /* owned_norm2: sum w^2 */
     EP_NEEDS_GRADIENT = 2,  /* owned_gradient2: sum dw^2 */
@@ -18,11 +18,11 @@ typedef struct {
     int64_t n;
     const ep_real *mass;
     const ep_real *mass_gradient;   /* dL/dm, mean over the batch */
-    const ep_real *owned_norm2;     /* NULL where not needed */
+    const ep_real *owned_norm2;     /* NULL if not needed */
     const ep_real *owned_gradient2;
     const ep_real *owned_product;
     const ep_real *activity;
-    double terms; /* in the mean that the loss is: samples, or positions that count */
+    double terms; /* terms of the loss's mean: samples, or positions that count */
 } ep_signals;
 
 typedef struct {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- settings --------------------------------------------------------------------------------- */
+/* ---- settings ------------------------------------------------------------------------------- */
 
 static const char *const upkeeps[] = {"soft", "macs", "params", "uniform", "given", NULL};
 static const char *const niches[] = {"layer", "network", NULL};
@@ -48,7 +48,7 @@ const ep_field ep_selection_fields[] = {
     EP_FIELDS_END,
 };
 
-/* ---- making one ------------------------------------------------------------------------------- */
+/* ---- create and free ------------------------------------------------------------------------ */
 
 static bool check(const ep_generation *g, const int64_t *founded, ep_error *error) {
     const ep_selection *s = &g->settings;
@@ -72,7 +72,7 @@ static bool check(const ep_generation *g, const int64_t *founded, ep_error *erro
     return true;
 }
 
-/* Cuts one vector of n elements from the block, or only counts its bytes while there is none. */
+/* Cut a vector of n elements from the block, or only count its bytes while there is no block. */
 static void *cut(const ep_generation *g, size_t *used, size_t n, size_t size) {
     size_t at = *used;
     *used += (n * size + EP_ALIGN - 1) / EP_ALIGN * EP_ALIGN;
@@ -143,9 +143,9 @@ void ep_generation_free(ep_generation *g) {
     free(g);
 }
 
-/* ---- one generation --------------------------------------------------------------------------- */
+/* ---- one generation ------------------------------------------------------------------------- */
 
-/* F <- memory F + (1 - memory) raw, of all that are present. */
+/* F <- memory F + (1 - memory) raw, for all populations present. */
 static void remember_fitness(ep_generation *g, const ep_group *groups) {
     const ep_real keep = (ep_real)g->settings.memory, take = 1 - keep;
     ep_real *memory = g->memory;
@@ -166,9 +166,9 @@ static double cost_of(const ep_generation *g, const ep_group *group, int64_t bef
 }
 
 /* Soft selection (Wallace 1975): survival is decided within a niche, relative to the others. Upkeep
- * is pressure times the mean fitness of the other founders, extinct ones counting 0, so that there is
- * room for about founded / pressure and the last one always lives; times the population's cost over
- * the mean cost of the living. */
+ * is pressure times the mean fitness of the other founders, extinct ones counting 0, so that about
+ * founded / pressure survive and the last one always lives. It is scaled by the population's cost
+ * over the mean cost of the living. */
 static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t founded,
                           double pressure) {
     const ep_real *fitness = g->fitness;
@@ -184,7 +184,7 @@ static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t
     }
 }
 
-/* Appends the living of the groups of a niche to the vectors; `before` founders and `present`
+/* Append the living populations of a niche's groups to the vectors. `before` founders and `present`
  * populations precede them. */
 static ep_niche enrol(ep_generation *g, const ep_group *groups, int first_group, int64_t *before,
                       const ep_real **memory, double pressure, double correction) {
@@ -232,7 +232,7 @@ void ep_generation_price(ep_generation *g, const ep_group *groups, int64_t numbe
     }
 }
 
-/* Copies the laws' memory between the groups and the (states, n) block of a niche. */
+/* Copy the memory of the dynamics between the groups and the (states, n) block of a niche. */
 static void exchange_state(ep_generation *g, const ep_group *groups, ep_niche here, bool out) {
     int64_t n = here.last - here.first;
     ep_real *block = g->state + g->dynamics->states * here.first;
@@ -275,7 +275,7 @@ static bool apply_dynamics(ep_generation *g, const ep_occasion *occasion, ep_nic
     return true;
 }
 
-/* By group, then the lightest first; equal masses in the order of their places. */
+/* Order by group, then by mass, lightest first; equal masses by place. */
 static int lighter(const void *a, const void *b) {
     const ep_extinct *p = a, *q = b;
     if (p->group != q->group) {
@@ -287,8 +287,8 @@ static int lighter(const void *a, const void *b) {
     return p->place < q->place ? -1 : p->place > q->place;
 }
 
-/* Marks as extinct what is below the threshold, the lightest first; the floor keeps the heaviest of
- * them at the threshold, ready to recover. Appends to g->extinct. */
+/* Mark populations below the threshold extinct, lightest first. The floor keeps the heaviest of
+ * them at the threshold, so that they can recover. Appends to g->extinct. */
 static void mark_extinct(ep_generation *g, const ep_occasion *occasion, ep_niche here,
                          ep_outcome *outcome) {
     const ep_real threshold = (ep_real)g->settings.threshold;
@@ -337,7 +337,7 @@ static void write_memory(const ep_generation *g, const ep_group *groups) {
     }
 }
 
-/* Writes a niche back to its groups, and lets its extinct die. */
+/* Write a niche back to its groups, and mark its extinct populations. */
 static void finish(ep_generation *g, const ep_occasion *occasion, ep_niche here,
                    ep_outcome *outcome) {
     exchange_state(g, occasion->group, here, true);
@@ -360,8 +360,9 @@ bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcom
     *outcome = (ep_outcome){0};
     g->n = 0;
     remember_fitness(g, groups);
-    /* A law of the user may fail in any niche: then no niche has been written. The core's laws may
-     * measure what the extinction of the niche before has left: then each is written at once. */
+    /* A user's law may fail in any niche, so no niche is written until all have succeeded. The
+     * core's laws may measure the network as the extinctions in the niche before left it, so each
+     * niche is written at once. */
     for (int i = 0; i < g->n_groups; i = g->niche[niches_done++].last_group) {
         ep_niche here = enrol(g, groups, i, &before, &memory, occasion->pressure, correction);
         g->niche[niches_done] = here;

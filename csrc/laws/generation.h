@@ -1,8 +1,7 @@
-/* generation: one generation of populations, as vectors. It remembers fitness, counts upkeep, applies
- * the dynamics and decides which populations are extinct. It knows neither networks nor layers of
- * computation: the trainer, the communities of Python and the history of a run all call this code.
- *
- * A group is the populations of one layer; a niche, the groups that compete: one, or all. */
+/* generation: one generation of populations, as vectors. Remembers fitness, computes upkeep,
+ * applies the dynamics and marks populations extinct. Does not depend on networks or layers: the
+ * trainer, Python's communities and the history of a run all call this code. A group is the
+ * populations of one layer; a niche is the groups that compete: one, or all. */
 #ifndef EP_GENERATION_H
 #define EP_GENERATION_H
 
@@ -20,7 +19,7 @@ typedef enum { EP_REMOVE_AUTO, EP_REMOVE_ALWAYS, EP_REMOVE_NEVER } ep_removal;
 
 /* The settings of selection; ep_selection_fields is their only declaration. */
 typedef struct {
-    int64_t upkeep, niche, removal; /* the choices above */
+    int64_t upkeep, niche, removal; /* the enums above */
     ep_vector given; /* upkeep per founding population, groups in order */
     double memory, threshold;
     int64_t floor, min_age, every;
@@ -28,20 +27,20 @@ typedef struct {
 extern const ep_field ep_selection_fields[];
 extern const char ep_selection_doc[];
 
-/* A dynamics written by the user. False: it failed, error filled with EP_RAISED. */
+/* A dynamics written by the user. Returns false if it failed, with error set to EP_RAISED. */
 typedef bool (*ep_dynamics_call)(void *context, const ep_cohort *cohort, ep_error *error);
 
-/* The populations of one layer: the living, and the extinct that are not removed yet. */
+/* The populations of one layer: living ones, and extinct ones that are not removed yet. */
 typedef struct {
     int64_t n; /* present */
-    int64_t founded; /* at birth of the network */
+    int64_t founded; /* at the founding of the network */
     const int32_t *birth; /* (n) ids, ascending; NULL: 0 .. n - 1 */
     ep_real *mass; /* (n) */
     ep_real *fitness; /* (n) memory of fitness, before the correction of its start at zero */
-    ep_real *alive; /* (n) 1, or 0 of an extinct population */
+    ep_real *alive; /* (n) 1, or 0 if extinct */
     ep_real *state; /* (EP_STATES, n) memory of the dynamics */
     const ep_real *raw; /* (n) fitness as measured now */
-    double cost; /* of each population, as a share of all: see upkeep */
+    double cost; /* of each population, as a share of the total: see upkeep */
     const double *costs; /* (founded) by birth id in place of cost, or NULL */
 } ep_group;
 
@@ -52,21 +51,21 @@ typedef struct {
     ep_real mass, fitness; /* mass before it was set to 0; fitness after memory and correction */
 } ep_extinct;
 
-/* What a generation did. */
+/* The result of a generation. */
 typedef struct {
     int64_t n_extinct;
-    int64_t floor_reached; /* populations that the floor kept alive */
-    int64_t capped; /* masses that stand at EP_MASS_MOST */
+    int64_t floor_reached; /* populations kept alive by the floor */
+    int64_t capped; /* masses capped at EP_MASS_MOST */
 } ep_outcome;
 
-/* A niche: its groups, its members in the generation's vectors, and the number of its founders. */
+/* A niche: its groups, its members in the generation's vectors, and its number of founders. */
 typedef struct {
     int first_group, last_group;
     int64_t first, last, founded;
 } ep_niche;
 
-/* Settings, a law, and room for all populations; nothing is allocated in a generation. Its vectors
- * describe the populations of the last call, living ones only, niche after niche. */
+/* Settings, a law, and room for all populations; a generation allocates nothing. The vectors
+ * describe the living populations of the last call, niche after niche. */
 typedef struct {
     ep_selection settings;
     const ep_dynamics *dynamics;
@@ -89,12 +88,12 @@ typedef struct {
     void *block; /* all of the above */
 } ep_generation;
 
-/* What happens around a generation. `measure` fills overlap and norm2 of a niche's cohort, whose
- * members are first .. first + n of the generation's vectors; NULL: nothing is known of them. `bury`
- * is told of the extinct of a niche before the next niche is measured; NULL: it is not needed. */
+/* The context of a generation. `measure` fills overlap and norm2 of a niche's cohort, members first
+ * .. first + n of the generation's vectors; NULL if unknown. `bury` is called with the extinct
+ * populations of a niche before the next niche is measured; NULL if not needed. */
 typedef struct {
     const ep_group *group; /* n_groups */
-    int64_t number; /* of this generation, from 1 */
+    int64_t number; /* index of this generation, from 1 */
     uint64_t seed;
     double pressure, strength;
     void (*measure)(void *context, const ep_generation *generation, int64_t first,
@@ -103,21 +102,21 @@ typedef struct {
     void *context;
 } ep_occasion;
 
-/* Takes copies of settings and config. NULL: error filled. */
+/* Create a generation from copies of settings and config. Returns NULL with error filled. */
 ep_generation *ep_generation_new(const ep_selection *settings, const ep_dynamics *dynamics,
                                  const void *dynamics_config, int n_groups, const int64_t *founded,
                                  ep_error *error);
 void ep_generation_free(ep_generation *generation);
-/* One generation: writes mass, fitness, alive and state of the groups, and generation->extinct.
- * False: a law of the user failed, and nothing has changed. */
+/* Run one generation: write mass, fitness, alive and state of the groups, and generation->extinct.
+ * Returns false, with nothing changed, if a user's law failed. */
 bool ep_generation_step(ep_generation *generation, const ep_occasion *occasion, ep_outcome *outcome,
                         ep_error *error);
-/* Fitness and upkeep of the living as they are after `number` generations, into the generation's
- * vectors; changes no group. */
+/* Write fitness and upkeep of the living populations, as they are after `number` generations, to
+ * the generation's vectors. Changes no group. */
 void ep_generation_price(ep_generation *generation, const ep_group *groups, int64_t number,
                          double pressure);
 
-/* Number of living populations of a group. */
+/* Return the number of living populations of a group. */
 EP_INLINE int64_t ep_group_alive(const ep_real *alive, int64_t n) {
     int64_t living = 0;
     for (int64_t j = 0; j < n; j++) {

@@ -1,14 +1,14 @@
-/* losses: how wrong a row of outputs is, and which way each output should move. Sums run over a
- * fixed number of lanes, so that the compiler may use vectors and the same row gives the same bits
- * wherever it stands. Work goes through a small tile on the stack; nothing is allocated. Batches,
- * means over batches and how outputs came about are not known here. */
+/* losses: the loss of a row of outputs and its gradient. Sums use a fixed number of lanes, so that
+ * the compiler may vectorize and a row gives bit-identical results wherever it stands. Work goes
+ * through a small tile on the stack; nothing is allocated. Does not depend on batches, means over
+ * batches or the source of the outputs. */
 #include "losses.h"
 
 #include "elementary.h"
 
 enum {
     CHAINS = 8,
-    TILE = 1024, /* numbers: 4 KiB of stack, in cache beside the rows */
+    TILE = 1024, /* elements: 4 KiB of stack, in cache with the rows */
 };
 
 #ifdef EP_DOUBLE
@@ -19,7 +19,7 @@ enum {
 
 static const ep_field no_fields[] = {EP_FIELDS_END};
 
-/* Sum of x (n) over CHAINS partial sums; never skips a NaN. */
+/* Sum x (n) over CHAINS partial sums; never skips a NaN. */
 static ep_real sum(int64_t n, const ep_real *x) {
     ep_real lane[CHAINS] = {0};
     int64_t i = 0;
@@ -35,7 +35,7 @@ static ep_real sum(int64_t n, const ep_real *x) {
            ((lane[2] + lane[6]) + (lane[3] + lane[7]));
 }
 
-/* Largest of x (n >= 1). A NaN is passed over here, and seen in the sums that follow. */
+/* Return the largest of x (n >= 1). Skips NaN; the sums that follow propagate it. */
 static ep_real largest(int64_t n, const ep_real *x) {
     ep_real lane[CHAINS], most = x[0];
     int64_t i = 0;
@@ -115,7 +115,7 @@ static bool cross_entropy_check(const void *config, int64_t n, ep_error *error) 
     return true;
 }
 
-/* Is class t the largest of y (n), the first one where several are? */
+/* True if class t is the largest of y (n), the first if several are equal. */
 static bool is_first_largest(const ep_real *y, int64_t t, ep_real most) {
     bool right = y[t] == most;
     for (int64_t k = 0; k < t && right; k++) {
@@ -124,7 +124,7 @@ static bool is_first_largest(const ep_real *y, int64_t t, ep_real most) {
     return right;
 }
 
-/* e[r][k] = exp(y[r][k0 + k] - most[r]) for `rows` rows and `width` columns from k0 on. */
+/* e[r][k] = exp(y[r][k0 + k] - most[r]) for `rows` rows and `width` columns starting at k0. */
 static void exponentials(int64_t rows, int64_t n, int64_t k0, int64_t width, const ep_real *y,
                          const ep_real *most, ep_real *e) {
     for (int64_t r = 0; r < rows; r++) {
@@ -132,10 +132,10 @@ static void exponentials(int64_t rows, int64_t n, int64_t k0, int64_t width, con
             e[r * width + k] = y[r * n + k0 + k] - most[r];
         }
     }
-    ep_map(ep_exp, rows * width, e, e); /* flat: long vectors however few the classes */
+    ep_map(ep_exp, rows * width, e, e); /* flat: long vectors even for few classes */
 }
 
-/* With p = softmax(y), target class t, weights w and smoothing s, the target is spread over
+/* Let p = softmax(y), target class t, weights w and smoothing s. The target is spread over
  * classes as q_k = (1 - s) w_t [k = t] + s w_k / n, of total Q, and
  *     loss = -sum_k q_k log p_k,    d loss/dy_k = Q p_k - q_k.
  * A tile holds the exponentials of many short rows, or a piece of one long row. */
@@ -150,7 +150,7 @@ static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, c
     for (int64_t k = 0; k < n && smoothing > 0; k++) {
         weights += class_weight(c, k);
     }
-    const int64_t group = ep_max(1, TILE / ep_max(n, 1)); /* rows to a tile */
+    const int64_t group = ep_max(1, TILE / ep_max(n, 1)); /* rows per tile */
     for (int64_t r0 = 0; r0 < rows; r0 += group) {
         const int64_t count = ep_min(group, rows - r0);
         const ep_real *at = y + r0 * n;
@@ -169,7 +169,7 @@ static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, c
             const int64_t t = target[r0 + r];
             const ep_real *row = at + r * n;
             double value = 0;
-            if (t >= n) { /* no such class: seen, and nothing read where nothing is */
+            if (t >= n) { /* no such class: give NaN, and read nothing */
                 value = (double)NAN;
             } else if (t >= 0) {
                 const double whole = (double)most[r] + (double)ep_log(total[r]);
@@ -199,7 +199,7 @@ static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, c
                 if (t >= 0) {
                     q = (1 - smoothing) * class_weight(c, t) + spread * weights;
                 }
-                /* an ignored row: 0 whatever its outputs, even NaN */
+                /* ignored rows: 0 whatever the outputs, even NaN */
                 const ep_real factor = (ep_real)(q * (double)scale) / total[r];
                 for (int64_t k = 0; k < width; k++) {
                     out[k] = t < 0 ? 0 : factor * e[r * width + k];
@@ -255,8 +255,8 @@ static void squares(int64_t n, const ep_real *restrict y, const ep_real *restric
     }
 }
 
-/* term[k] = -t log s(y) - (1 - t) log(1 - s(y)) = max(y, 0) - y t + log(1 + e^-|y|), s the logistic
- * function: neither overflows nor cancels. */
+/* term[k] = -t log s(y) - (1 - t) log(1 - s(y)) = max(y, 0) - y t + log(1 + e^-|y|), with s the
+ * logistic function. Neither overflows nor cancels. */
 static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *restrict t,
                            ep_real p, ep_real factor, ep_real *restrict term,
                            ep_real *restrict dy) {
@@ -277,12 +277,13 @@ static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *
     }
 }
 
-/* Losses that are a mean over outputs: `terms` of outputs y and targets t (n), with a parameter p
- * of the loss, go into term[n]; factor times their derivatives into dy[n], unless it is NULL. */
+/* Terms of a loss that is a mean over outputs. Writes `terms` of outputs y and targets t (n), with
+ * a parameter p of the loss, to term[n]; if dy is not NULL, also factor times their derivatives to
+ * dy[n]. */
 typedef void terms_of(int64_t n, const ep_real *y, const ep_real *t, ep_real p, ep_real factor,
                       ep_real *term, ep_real *dy);
 
-/* The mean over outputs of `terms`, row by row, in pieces of a tile. */
+/* Compute the mean over outputs of `terms`, row by row, one tile at a time. */
 EP_INLINE void mean_over_outputs(int64_t rows, int64_t n, const ep_real *y, const ep_real *target,
                                  ep_real p, ep_real scale, ep_real *loss, ep_real *dy,
                                  terms_of *terms) {
@@ -334,7 +335,7 @@ static void binary_cross_entropy_measure(const void *config, int64_t rows, int64
     mean_over_outputs(rows, n, y, t, 0, scale, loss, dy, logistic_terms);
     for (int64_t r = 0; r < rows && hit != NULL; r++) {
         int64_t wrong = 0;
-        for (int64_t i = r * n; i < (r + 1) * n; i++) { /* a NaN is on neither side */
+        for (int64_t i = r * n; i < (r + 1) * n; i++) { /* NaN is on neither side */
             wrong += t[i] > half ? !(y[i] > 0) : !(y[i] <= 0);
         }
         hit[r] = wrong == 0;
@@ -400,7 +401,7 @@ static const ep_field huber_fields[] = {
     EP_FIELDS_END,
 };
 
-/* With r = y - t: term[k] = r^2 / 2 where |r| <= delta, else delta (|r| - delta / 2). */
+/* Let r = y - t: term[k] = r^2 / 2 if |r| <= delta, else delta (|r| - delta / 2). */
 static void huber_terms(int64_t n, const ep_real *restrict y, const ep_real *restrict t,
                         ep_real delta, ep_real factor, ep_real *restrict term,
                         ep_real *restrict dy) {
@@ -437,8 +438,8 @@ const ep_loss ep_loss_huber = {
     .check = always_right,
 };
 
-/* term[k] = e^y - t y: minus the logarithm of the Poisson distribution of mean e^y at t, without
- * log t!, which depends on no output. */
+/* term[k] = e^y - t y: minus the log-likelihood of t under a Poisson distribution of mean e^y,
+ * without log t!, which depends on no output. */
 static void poisson_terms(int64_t n, const ep_real *restrict y, const ep_real *restrict t,
                           ep_real p, ep_real factor, ep_real *restrict term, ep_real *restrict dy) {
     (void)p;

@@ -1,6 +1,6 @@
 /* losses: the loss of every row and its gradient with respect to the network's output. Stateless
- * functions over plain rows; they know no layer, no shape, no batch beyond the rows they are given.
- * A row is one prediction: a sample, or one position of a sequence. */
+ * functions over plain rows; they depend on no layer, shape or batch beyond those rows. A row is
+ * one prediction: a sample, or one position of a sequence. */
 #ifndef EP_LOSSES_H
 #define EP_LOSSES_H
 
@@ -16,24 +16,24 @@ typedef struct {
     const ep_field *fields;
     size_t config_size;
     ep_target target;
-    bool judges; /* tells right predictions from wrong ones: `hit` has a meaning */
-    bool interpreted; /* a function of the user's: on the calling thread only */
+    bool judges; /* tells right predictions from wrong ones: `hit` is meaningful */
+    bool interpreted; /* a user's function: on the calling thread only */
     double low, high; /* EP_TARGET_REAL: targets lie in [low, high] */
-    /* The weight of a row in the batch's mean: 1, a class weight, or 0 when ignored. */
+    /* Return the weight of a row in the batch's mean: 1, a class weight, or 0 if ignored. */
     double (*weight)(const void *config, const void *target);
-    /* Losses of `rows` rows into loss[rows] (weighted; not yet divided by the total weight) and
-     * hits into hit[rows] (1 if the prediction is right, else 0; rows of weight 0: 0); if dy is not NULL,
-     * dy = d(sum of losses)/dy * scale, where scale = 1 / (total weight of the batch). y and dy are
-     * (rows, n) contiguous. hit may be NULL. */
+    /* Write the losses of `rows` rows to loss[rows] (weighted; not yet divided by the total weight)
+     * and hits to hit[rows] (1 if the prediction is right, else 0; 0 for rows of weight 0). If dy
+     * is not NULL, dy = d(sum of losses)/dy * scale, where scale = 1 / (total weight of the batch).
+     * y and dy are (rows, n), contiguous. hit may be NULL. */
     void (*measure)(const void *config, int64_t rows, int64_t n, const ep_real *y,
                     const void *targets, ep_real scale, ep_real *loss, ep_real *hit, ep_real *dy);
-    /* Checks a config against the number of outputs (class weights as many as classes). */
+    /* Check a config against the number of outputs (one class weight per class). */
     bool (*check)(const void *config, int64_t n, ep_error *error);
 } ep_loss;
 
-/* Weights of samples, after ep_loss.measure: prediction i of `rows` has weight w[i / each]. Losses and
- * gradients dy (rows, n; NULL: there is none) are multiplied by it; a prediction of weight 0 counts
- * for nothing, whatever its outputs and its loss. */
+/* Apply sample weights after ep_loss.measure: prediction i of `rows` has weight w[i / each].
+ * Multiplies losses and gradients dy (rows, n; or NULL). A prediction of weight 0 counts for
+ * nothing, whatever its outputs and its loss. */
 void ep_loss_weigh(int64_t rows, int64_t n, const ep_real *w, int64_t each, ep_real *loss,
                    ep_real *hit, ep_real *dy);
 

@@ -1,4 +1,4 @@
-/* losses_classes: the losses of classes beside the cross entropy of losses.c: shares of classes as
+/* losses_classes: class losses other than the cross entropy of losses.c: class probabilities as
  * targets, and margins. Rows are independent, and nothing is allocated. */
 #include "losses.h"
 
@@ -6,9 +6,9 @@
 
 #include <math.h>
 
-enum { TILE = 1024 }; /* numbers of a row that are in work at a time */
+enum { TILE = 1024 }; /* elements of a row processed at a time */
 
-/* Index of the largest of x (n >= 1), the first one where several are; a NaN is passed over. */
+/* Return the index of the largest of x (n >= 1), the first if several are equal; skips NaN. */
 static int64_t first_largest(int64_t n, const ep_real *x) {
     int64_t best = 0;
     for (int64_t k = 1; k < n; k++) {
@@ -31,7 +31,7 @@ static bool always_right(const void *config, int64_t n, ep_error *error) {
 }
 
 /* ---- soft cross entropy ---------------------------------------------------------------------- */
-/* e[k] = exp(y[k] - most), in pieces of a tile; their sum. */
+/* e[k] = exp(y[k] - most), one tile at a time; returns their sum. */
 static double exponentials(int64_t n, const ep_real *y, ep_real most, ep_real *e) {
     double sum = 0;
     for (int64_t k0 = 0; k0 < n; k0 += TILE) {
@@ -51,7 +51,7 @@ static double exponentials(int64_t n, const ep_real *y, ep_real most, ep_real *e
     return sum;
 }
 
-/* With p = softmax(y) and targets t of sum T: loss = -sum t log p, d loss/dy = T p - t. */
+/* Let p = softmax(y) and targets t of sum T: loss = -sum t log p, d loss/dy = T p - t. */
 static void soft_cross_entropy_measure(const void *config, int64_t rows, int64_t n,
                                        const ep_real *y, const void *targets, ep_real scale,
                                        ep_real *loss, ep_real *hit, ep_real *dy) {
@@ -122,11 +122,11 @@ static void hinge_measure(const void *config, int64_t rows, int64_t n, const ep_
         const ep_real *row = y + r * n;
         ep_real *out = dy == NULL ? NULL : dy + r * n;
         const int64_t t = target[r];
-        double value = t >= n ? (double)NAN : 0; /* no such class: seen */
+        double value = t >= n ? (double)NAN : 0; /* no such class: give NaN */
         int64_t over = 0;
         for (int64_t k = 0; k < n; k++) {
             const ep_real gap = t >= 0 && t < n ? margin - row[t] + row[k] : 0;
-            const bool counts = k != t && !(gap <= 0); /* a NaN does, and is seen */
+            const bool counts = k != t && !(gap <= 0); /* true for NaN, to propagate it */
             value += counts ? (double)gap : 0;
             over += counts;
             if (out != NULL) {

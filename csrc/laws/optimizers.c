@@ -1,7 +1,6 @@
-/* optimizers: what becomes of a parameter given its gradient. Elementwise and stateless: who the
- * numbers belong to, how the rate came about and who clips are not known here. These loops touch
- * every parameter at every step and are bound by memory: one pass, no branch, constants hoisted,
- * in double until the last cast. */
+/* optimizers: update parameters from gradients. Elementwise and stateless: tensors, learning rate
+ * schedules and clipping are handled elsewhere. These loops touch every parameter at every step and
+ * are memory-bound: one pass, no branches, hoisted constants, in double until the last cast. */
 #include "optimizers.h"
 
 #ifdef EP_DOUBLE
@@ -12,8 +11,8 @@ EP_INLINE double root(double x) { return __builtin_sqrt(x); }
 EP_INLINE float root(float x) { return __builtin_sqrtf(x); }
 #endif
 
-/* A moment whose gradients have stopped fades into subnormal numbers, which cost a hundred times
- * as much to compute with; zero them long before. */
+/* Zero a moment long before it becomes subnormal when its gradients have stopped: subnormal numbers
+ * are about a hundred times slower to compute with. */
 EP_INLINE ep_real faded(ep_real x) { return x < TINY && x > -TINY ? 0 : x; }
 
 /* ---- sgd ------------------------------------------------------------------------------------ */

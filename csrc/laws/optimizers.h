@@ -1,17 +1,17 @@
-/* optimizers: one step over a flat range of numbers. Elementwise, so a range may be cut anywhere
- * and the pieces done by any thread in any order with the same bits. Decay is decoupled
+/* optimizers: one step over a flat range of parameters. Elementwise, so a range may be cut anywhere
+ * and the pieces updated by any thread in any order with bit-identical results. Decay is decoupled
  * (Loshchilov & Hutter 2019): value -= rate * decay * value. */
 #ifndef EP_OPTIMIZERS_H
 #define EP_OPTIMIZERS_H
 
 #include "base.h"
 
-/* What changes from step to step and from range to range. */
+/* Values that differ between steps and ranges. */
 typedef struct {
-    double rate;   /* learning rate of this step */
-    double decay;  /* weight decay of this range: the config's, or 0 outside DECAYED tensors */
-    double scale;  /* the gradient is multiplied by this first (clipping); 1 otherwise */
-    int64_t step;  /* 1 for the first update: bias correction */
+    double rate; /* learning rate of this step */
+    double decay; /* weight decay of this range: from the config, or 0 outside DECAYED tensors */
+    double scale; /* the gradient is multiplied by this first (clipping); 1 otherwise */
+    int64_t step; /* 1 for the first update: bias correction */
 } ep_pace;
 
 typedef struct {
@@ -23,10 +23,10 @@ typedef struct {
     const char *doc;
     const ep_field *fields;
     size_t config_size;
-    int moments;  /* numbers remembered per parameter: 0, 1 or 2 */
+    int moments; /* values remembered per parameter: 0, 1 or 2 */
     double (*decay)(const void *config);
-    /* `rows` runs of n numbers, `stride` apart, move: a share of a matrix is some of its rows or
-     * some of its columns. first and second are the moments (NULL where `moments` is smaller). */
+    /* Update `rows` runs of n elements, `stride` apart: a share of a matrix is some of its rows or
+     * some of its columns. first and second are the moments (NULL if `moments` is smaller). */
     void (*step)(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                  const ep_real *restrict gradient, ep_real *restrict first,
                  ep_real *restrict second);

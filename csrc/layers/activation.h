@@ -1,5 +1,5 @@
-/* activation: the functions phi that populations may have, and their slopes, of vectors side by side;
- * with a constant kind each is straight-line code. It knows neither mass nor layers. */
+/* activation: the activation functions phi and their derivatives, on several vectors at once. With
+ * a constant kind, each compiles to straight-line code. Does not depend on masses or layers. */
 #ifndef EP_LAYERS_ACTIVATION_H
 #define EP_LAYERS_ACTIVATION_H
 
@@ -13,8 +13,8 @@ static const char *const ep_activations[] = {"identity", "relu", "leaky_relu", "
 #define GELU_A ((ep_real)1.5957691216057308) /* 2 sqrt(2 / pi) */
 #define GELU_B ((ep_real)0.044715)
 
-/* f[i] = phi(z[i]) and d[i] = phi'(z[i]) for n vectors, n at most SIDE and a constant; what is not
- * used of them is not worked out. `slope` is leaky_relu's below zero, at most 1. */
+/* Compute f[i] = phi(z[i]) and d[i] = phi'(z[i]) for n vectors; n is a constant, at most SIDE.
+ * Unused results are optimized away. `slope` is leaky_relu's slope below zero, at most 1. */
 EP_INLINE void ep_phi(activation kind, int n, ep_real slope, const vector *z, vector *f,
                       vector *d) {
     const vector zero = {0}, one = all(1);

@@ -1,13 +1,12 @@
-/* attention: y = softmax(scale q k') v for every head. No parameters of its own: three projections
- * before it and one behind it make multi-head attention, and its heads axis is an axis like any
- * other, so it knows neither mass nor extinction.
+/* attention: y = softmax(scale q k') v for every head. It has no parameters: three projections
+ * before it and one after it make multi-head attention. Its heads axis is an ordinary axis, so
+ * masses and extinction are not handled here.
  *
- * Work goes by (sample, head, group of queries). Queries are turned once, to lie side by side, and
- * scores lie as (keys, queries): the maximum, sum and exp of a query run down a lane, with no
- * reduction within a vector, and k and v are read where they are. All of a group is in the nearest
- * cache for some eighty positions, and near for a thousand. Kept for backward is one number per
- * query and head, the log of its softmax's denominator; a (heads, positions, positions) block
- * exists nowhere. */
+ * Work is divided by (sample, head, group of queries). Queries are transposed once, and scores are
+ * stored as (keys, queries), so that the maximum, sum and exp of a query run down a lane without a
+ * reduction within a vector; k and v are read in place. A group fits in the L1 cache for about 80
+ * positions, in L2 for about 1000. Only the log of the softmax denominator is saved for backward(),
+ * one value per query and head; no (heads, positions, positions) block is ever stored. */
 #include "elementary.h"
 #include "gemm.h"
 #include "layer.h"
@@ -21,7 +20,7 @@ typedef struct {
     double scale;
 } attention;
 
-enum { LINE = (int)EP_LINE, GROUP = 4 * LINE }; /* queries of a line, and at a time */
+enum { LINE = (int)EP_LINE, GROUP = 4 * LINE }; /* queries per cache line, per group */
 
 static const ep_field fields[] = {
     EP_FIELD_BOOL(attention, causal, false,
@@ -66,7 +65,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 /* ---- a head of a sample, and a group of its queries ------------------------------------------ */
 
 typedef struct {
-    int64_t positions, heads, dims, row; /* row: numbers from a position to the next */
+    int64_t positions, heads, dims, row; /* row: elements from one position to the next */
     bool causal;
     ep_real scale;
 } extents;
@@ -81,7 +80,7 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
                      config->causal != 0, (ep_real)scale};
 }
 
-/* Queries i0 .. i0 + n. Lanes are n in whole lines; those behind the queries are zeros, and idle. */
+/* Queries i0 .. i0 + n. `lanes` is n rounded up to whole cache lines; the extra lanes are zero. */
 typedef struct {
     int64_t i0, n, lanes;
 } group;
@@ -91,15 +90,15 @@ static group group_at(const extents *e, int64_t i0) {
     return (group){i0, n, (n + LINE - 1) / LINE * LINE};
 }
 
-/* Queries that see the same keys, to a line: all of a group, or where attention is causal a line. */
+/* Width of a stripe, the queries that see the same keys: a group, or a cache line if causal. */
 static int64_t stripe(const extents *e, const group *g) { return e->causal ? LINE : g->lanes; }
 
-/* How many keys the queries of the stripe that begins at lane l see. */
+/* Return the number of keys that the queries of the stripe starting at lane l see. */
 static int64_t seen(const extents *e, const group *g, int64_t l) {
     return e->causal ? ep_min(e->positions, g->i0 + l + LINE) : e->positions;
 }
 
-/* Operands of the products are those of a sample and head, at position 0. */
+/* Operands of the products below belong to one sample and head, at position 0. */
 
 /* to (dims, lanes) = from' */
 static void turn(const extents *e, const group *g, const ep_real *from, ep_real *to) {
@@ -145,7 +144,7 @@ static void to_queries(const extents *e, const group *g, const ep_real *p, const
     }
 }
 
-/* to [+]= p (keys, lanes) from (queries, dims), for keys j0 .. j1, which queries from lane l on see. */
+/* to [+]= p (keys, lanes) from (queries, dims), for keys j0 .. j1 and queries from lane l on. */
 static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j1, int64_t l,
                          const ep_real *p, const ep_real *from, ep_real *to, bool add) {
     ep_gemm_near(&(ep_product){.m = j1 - j0,
@@ -162,7 +161,7 @@ static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j
                                .add = add});
 }
 
-/* The same for all keys; what no group has reached before is written, unless `add`. */
+/* The same for all keys. Keys that no earlier group has reached are written, unless `add`. */
 static void to_keys(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                     ep_real *to, bool add) {
     if (!e->causal) {
@@ -177,7 +176,7 @@ static void to_keys(const extents *e, const group *g, const ep_real *p, const ep
 
 /* ---- softmax down the lanes ----------------------------------------------------------------- */
 
-/* Hides from a line of queries, whose first sees the keys up to j0, those that come later. */
+/* Mask later keys for a cache line of queries, the first of which sees keys up to j0. */
 static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
     for (int64_t j = j0 + 1; j < keys; j++) {
         for (int64_t l = 0; l < j - j0; l++) {
@@ -188,7 +187,7 @@ static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
 
 EP_INLINE vector at(const ep_real *s) { return (vector)*(const loose *)s; }
 
-/* n scores of a lane -> their exponentials, 1 for the largest, which are added to `sum` in order. */
+/* Replace n scores of a lane by exponentials, 1 for the largest; add them to `sum` in order. */
 EP_INLINE void exponentials(int n, ep_real scale, vector most, int64_t lanes, ep_real *s,
                             vector *sum) {
     vector e[SIDE];
@@ -232,7 +231,7 @@ static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_r
     }
 }
 
-/* n scores of a lane -> p; p dp is added to `mean`. */
+/* Replace n scores of a lane by probabilities p; add p dp to `mean`. */
 EP_INLINE void probabilities(int n, ep_real scale, vector lse, int64_t lanes, ep_real *s,
                              const ep_real *dp, vector *mean) {
     vector p[SIDE];
@@ -291,13 +290,13 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* Is dx i written, and not added to? Where inputs are one value, each is a term of its gradient. */
+/* True if dx i is written, not added to. If two inputs are the same value, both add to its dx. */
 static bool fresh(const ep_layer *layer, int i) {
     const int *in = layer->input;
     return !layer->adds[i] && in[0] != in[1] && in[1] != in[2] && in[0] != in[2];
 }
 
-/* Where the terms come mixed they are added to zeros. */
+/* Zero the gradients to which several terms are added. */
 static void clear(const ep_pass *pass, const ep_layer *layer, int64_t r, int64_t width) {
     for (int i = 0; i < 3; i++) {
         ep_real *dx = ep_dx(pass, layer, i);
@@ -348,7 +347,7 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* Counted in full, causal or not, as is usual. */
+/* Count all pairs, causal or not, as is usual. */
 static double macs(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
     const ep_value *q = &values[layer->input[0]];
     double positions = (double)axes[q->axis[0]].n;

@@ -1,15 +1,16 @@
-/* batch_norm: every channel to mean 0 and variance 1 over a block of 32 rows of the batch and all
- * positions (Ioffe & Szegedy 2015; blocks: Hoffer, Hubara & Soudry 2017). The blocks are fixed by
- * the batch, and workers' rows are cut at their edges, so that a worker sees whole blocks and the
- * bits do not depend on how many workers there are. Evaluation uses tracked statistics. */
+/* batch_norm: normalize every channel to mean 0 and variance 1 over a block of 32 rows of the
+ * batch and all positions (Ioffe & Szegedy 2015; blocks: Hoffer, Hubara & Soudry 2017). Blocks
+ * depend only on the batch, and workers' rows are cut at block edges. Each worker therefore sees
+ * whole blocks, and results do not depend on the number of workers. Evaluation uses tracked
+ * statistics. */
 #include "columns.h"
 
 #include <math.h>
 #include <string.h>
 
 enum { BLOCK = 32 };
-/* Saved: KEPT x channels, of every sample and then, at its first row, of the whole block. SCALE is
- * the sum of squared deviations until samples are joined. */
+/* Saved values: KEPT x channels for every sample; after joining, the first row of a block holds
+ * those of the whole block. SCALE holds the sum of squared deviations until samples are joined. */
 enum { MEAN, SCALE, PULL, PULL_X, KEPT };
 
 typedef struct {
@@ -27,7 +28,7 @@ static const ep_field fields[] = {
 
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const batch_norm *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
     int channels = x.axis[x.rank - 1];
     int of_saved[2] = {ep_plan_axis(plan, layer, "moments", KEPT, error), channels};
     layer->row_block = BLOCK;
@@ -55,7 +56,7 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
 }
 
 typedef struct {
-    int64_t outer, n; /* positions of a sample, channels */
+    int64_t outer, n; /* positions per sample, channels */
     const ep_real *gain, *bias;
 } shape;
 
@@ -67,13 +68,13 @@ static shape measure(const ep_pass *pass, const ep_layer *layer) {
                    affine ? ep_w(pass, layer, OF_BIAS) : NULL};
 }
 
-/* The last block takes what is left over, so that none is small. */
+/* The last block takes the remaining rows, so that no block is small. */
 static int64_t blocks(int64_t rows) { return ep_max(1, rows / BLOCK); }
 static int64_t end_of(int64_t block, int64_t rows) {
     return block == blocks(rows) - 1 ? rows : (block + 1) * BLOCK;
 }
 
-/* y = (x - mean) scale gain + bias, over `rows` positions. */
+/* y = (x - mean) scale gain + bias, for `rows` positions. */
 static void normalise(const shape *k, int64_t rows, const ep_real *mean, const ep_real *scale,
                       const ep_real *restrict x, ep_real *restrict y) {
     ep_real means[EP_TILE], scales[EP_TILE], gains[EP_TILE], biases[EP_TILE];
@@ -98,7 +99,7 @@ static void normalise(const shape *k, int64_t rows, const ep_real *mean, const e
     }
 }
 
-/* What `row` has saved, and what the block that it lies in has. */
+/* Return the saved values of `row`, or those of the block that contains it. */
 static ep_real *kept_of(const ep_pass *pass, const ep_layer *layer, const shape *k, int64_t row) {
     return ep_saved(pass, layer) + row * KEPT * k->n;
 }
@@ -107,12 +108,12 @@ static const ep_real *kept_of_block(const ep_pass *pass, const ep_layer *layer, 
     return kept_of(pass, layer, k, ep_min(row / BLOCK, blocks(pass->rows) - 1) * BLOCK);
 }
 
-/* The first row behind `row` that another block has, or r1. */
+/* Return the end of the block that contains `row`, at most r1. */
 static int64_t end_at(const ep_pass *pass, int64_t row) {
     return ep_min(pass->r1, end_of(ep_min(row / BLOCK, blocks(pass->rows) - 1), pass->rows));
 }
 
-/* Mean and sum of squared deviations of a sample, in two passes over it. */
+/* Compute the mean and sum of squared deviations of a sample, in two passes. */
 static void moments(const shape *k, const ep_real *x, ep_real *kept) {
     ep_real share = (ep_real)(1.0 / (double)ep_max(1, k->outer));
     for (int64_t at = 0; at < k->n; at += (int64_t)EP_LINE) {
@@ -131,7 +132,7 @@ static void moments(const shape *k, const ep_real *x, ep_real *kept) {
     }
 }
 
-/* A sample's sums of dy and of dy u, u = (x - mean) scale by the block's mean and scale. */
+/* Sum dy and dy u of a sample, where u = (x - mean) scale with the block's mean and scale. */
 static void pulls(const shape *k, const ep_real *block, const ep_real *x, const ep_real *dy,
                   ep_real *kept) {
     for (int64_t at = 0; at < k->n; at += (int64_t)EP_LINE) {
@@ -162,8 +163,8 @@ static void sum(const ep_pass *pass, const ep_layer *layer, ep_way way) {
     }
 }
 
-/* The block's mean, and 1 / its deviation, of what its samples have: by the rule of Chan, Golub &
- * LeVeque (1979). */
+/* Combine the samples' moments into the block's mean and 1 / deviation, by the rule of Chan, Golub
+ * & LeVeque (1979). */
 static void join_moments(const shape *k, int64_t samples, double epsilon, ep_real *kept) {
     ep_real *mean = kept + MEAN * k->n, *scale = kept + SCALE * k->n;
     for (int64_t of = 1; of < samples; of++) {
@@ -182,9 +183,9 @@ static void join_moments(const shape *k, int64_t samples, double epsilon, ep_rea
     }
 }
 
-/* The block's sums of dy and dy u, which are also its part of the gradients of bias and gain. */
+/* Sum dy and dy u over the block; these are also its terms of the gradients of bias and gain. */
 static void join_pulls(const shape *k, int64_t samples, ep_real *kept) {
-    ep_real *to = kept + PULL * k->n; /* PULL_X is behind it */
+    ep_real *to = kept + PULL * k->n; /* PULL_X follows */
     for (int64_t of = 1; of < samples; of++) {
         const ep_real *from = to + of * KEPT * k->n;
         for (int64_t j = 0; j < 2 * k->n; j++) {
@@ -230,8 +231,8 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* dx = scale gain (dy - mean of dy - u mean of dy u) over some positions of a block of `count`; it may
- * lie in the place of dy, which vectors do not mind. */
+/* dx = scale gain (dy - mean of dy - u mean of dy u) for some positions of a block of `count`. dx
+ * may alias dy: each element is read before it is written. */
 static void back(const shape *k, int64_t rows, int64_t count, const ep_real *kept, ep_real *scratch,
                  const ep_real *restrict x, const ep_real *dy, ep_real *dx, bool add) {
     ep_real *factor = scratch, *slope = scratch + k->n, *level = scratch + 2 * k->n;
@@ -281,13 +282,13 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* What gradient needs was summed before. */
+/* The sums that gradient() needs are already computed. */
 static bool lends(const ep_layer *layer) {
     (void)layer;
     return true;
 }
 
-/* Gain and bias: the blocks' sums, block after block. */
+/* Sum the gradients of gain and bias over the blocks, in order. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     shape k = measure(pass, layer);
     int64_t j0 = ep_cut(k.n, part, parts), n = ep_cut(k.n, part + 1, parts) - j0;
@@ -308,13 +309,13 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     }
 }
 
-/* One value has no variance: a batch of one sample at one position gives only the bias. */
+/* One value has no variance: for a batch of one sample at one position, only the bias learns. */
 static int64_t least_rows(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
     const ep_value *x = &values[layer->input[0]];
     return ep_extent(axes, x, 0, x->rank - 1) > 1 ? 1 : 2;
 }
 
-/* A variance that overflows has a scale of 0, which hides it: outputs and loss stay finite. */
+/* If the variance overflows, the scale is 0 and hides it: outputs and loss stay finite. */
 static bool sound(const ep_pass *pass, const ep_layer *layer) {
     shape k = measure(pass, layer);
     bool good = true;
@@ -327,9 +328,9 @@ static bool sound(const ep_pass *pass, const ep_layer *layer) {
     return good;
 }
 
-/* The tracked mean and variance move towards those of the batch: the mean over its blocks, each by
- * its rows, of the block's mean and unbiased variance. A batch of one value a channel has no
- * variance and is left out: zero would ruin what is tracked. */
+/* Move the tracked mean and variance towards those of the batch: the block means and unbiased
+ * variances, weighted by the rows of each block. Skip a batch with one value per channel: it has no
+ * variance, and zero would spoil the tracked one. */
 static void track(const ep_pass *pass, const ep_layer *layer) {
     const batch_norm *config = layer->config;
     shape k = measure(pass, layer);

@@ -1,8 +1,7 @@
-/* columns: a matrix of numbers, of few columns or many, gone through fast: sums down the columns, a
- * line of them at a time in registers, and what belongs to columns repeated for several short rows.
- * Four chains of additions hide their latency; which chain a row goes to depends on its number
- * alone, so that neither threads nor the removal of other columns show in a bit. It knows no
- * layer. */
+/* columns: fast loops over a (rows, n) matrix with few or many columns. Sums columns one vector of
+ * columns at a time in registers, and repeats per-column values for several short rows. Four chains
+ * of additions hide latency; the chain of a row depends only on its index, so results do not depend
+ * on the number of threads or on the removal of other columns. Does not depend on any layer. */
 #ifndef EP_LAYERS_COLUMNS_H
 #define EP_LAYERS_COLUMNS_H
 
@@ -13,7 +12,8 @@
 typedef ep_real ep_column_line
     __attribute__((vector_size(EP_ALIGN), aligned(sizeof(ep_real)), may_alias));
 
-/* A line of numbers, or the first `n` of one and zeros: exactly these are read, or written. */
+/* Load or store the first `n` elements of a vector; the rest of a loaded vector is zero. Accesses
+ * exactly n elements. */
 EP_INLINE ep_column_line ep_line_some(const ep_real *from, int64_t n) {
     ep_column_line line = {0};
     memcpy(&line, from, (size_t)n * sizeof *from);
@@ -23,14 +23,14 @@ EP_INLINE void ep_line_write(ep_real *to, ep_column_line line, int64_t n) {
     memcpy(to, &line, (size_t)n * sizeof *to);
 }
 
-/* How to read the numbers of one row in a TERM: EP_FULL where whole lines may be read. */
+/* Load macros for the elements of one row in a TERM. EP_FULL reads a whole vector. */
 #define EP_FULL(from) (*(const ep_column_line *)(from))
 #define EP_SOME(from) ep_line_some(from, some)
 
-/* A term that is not there. */
+/* An absent term. */
 #define EP_NO_TERM(READ, i) ((ep_column_line){0})
 
-/* One row to its chain; written out, for terms are to be rounded as where rows come in fours. */
+/* Add one row to its chain. Written out so that terms round as in the loop over four rows. */
 #define EP_SUM_ROW(READ, P, Q)                          \
     switch (row & 3) {                                  \
     case 0: p0 += P(READ, i), q0 += Q(READ, i); break;  \
@@ -39,9 +39,9 @@ EP_INLINE void ep_line_write(ep_real *to, ep_column_line line, int64_t n) {
     default: p3 += P(READ, i), q3 += Q(READ, i); break; \
     }
 
-/* For `rows` rows of n columns, of which those from `at` on, a line at most, are summed: p and q (two
- * ep_column_line) = the sums of P(READ, i) and Q(READ, i), terms of the row that begins i numbers
- * after the first, where READ reads. The last rows, behind which a line would reach beyond the
+/* Sum two terms P and Q over `rows` rows of n columns, for up to EP_LINE columns starting at `at`,
+ * into p and q (each an ep_column_line). P and Q are macros called with a load macro and the offset
+ * of the row's first element. The last rows, where a whole vector would reach past the end of the
  * matrix, are read exactly. */
 #define EP_SUM_COLUMNS(p, q, rows, n, at, P, Q)                                                  \
     do {                                                                                         \
@@ -70,14 +70,14 @@ EP_INLINE void ep_line_write(ep_real *to, ep_column_line line, int64_t n) {
         (q) = (q0 + q1) + (q2 + q3);                                                             \
     } while (0)
 
-/* Rows of few columns are gone through several at a time where nothing is summed, for loops over a
- * few numbers are slow: what belongs to the columns is repeated as often as rows fit in. */
+/* If nothing is summed, process several short rows at a time, because loops over few elements are
+ * slow: per-column values are repeated for as many rows as fit. */
 enum { EP_TILE = 128 };
 
-/* So many rows of n at a time; 1 where one is long enough. */
+/* Number of rows of n processed at a time; 1 if a row is long enough. */
 EP_INLINE int64_t ep_tile_rows(int64_t n) { return n > 0 ? ep_max(1, EP_TILE / n) : 1; }
 
-/* `from` (n), `rows` times over in `to` (EP_TILE); itself where one row is enough or it is NULL. */
+/* Repeat `from` (n) `rows` times in `to` (EP_TILE). Return `from` if it is NULL or rows is 1. */
 EP_INLINE const ep_real *ep_tile(ep_real *to, const ep_real *from, int64_t n, int64_t rows) {
     for (int64_t row = 0; from && rows > 1 && row < rows; row++) {
         memcpy(to + row * n, from, (size_t)n * sizeof *to);

@@ -1,6 +1,6 @@
-/* conv2d: y = the sum over a window of x w, one window for every output position. Weights are
- * stored (height, width, in, out). What it is called and set to is here; convolve.h and depthwise.h
- * compute. A pure projection: bias, activation and mass belong to populations. */
+/* conv2d: y = the sum over a window of x w, at every output position. Weights are stored (height,
+ * width, in, out). This file has the settings and the interface; convolve.h and depthwise.h
+ * compute. A pure projection: bias, activation and mass are in populations. */
 #include "convolve.h"
 #include "depthwise.h"
 
@@ -41,7 +41,7 @@ static ep_windowing windowing(const conv2d *config) {
                           .same = true};
 }
 
-/* The axis of the output's channels, or -1. */
+/* Return the axis of the output's channels, or -1. */
 static int channels(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const conv2d *config = layer->config;
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
@@ -81,7 +81,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     if (out < 0) {
         return false;
     }
-    if (layer->n_inputs == 2) { /* sizes that agree are the same axis, so that branches can join */
+    if (layer->n_inputs == 2) { /* share axes of equal size, so that branches can be added */
         const ep_value *like = ep_plan_value(plan, layer->input[1]);
         for (int d = 0; d < spatial && like->rank == spatial + 1; d++) {
             const ep_axis *axes = ep_plan_axes(plan);
@@ -117,13 +117,13 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 
 /* ---- the living shape ----------------------------------------------------------------------- */
 
-/* The window at the living shape; *filters = channels of the output. */
+/* Return the window at the living shape; *filters = number of output channels. */
 static ep_window measure(const ep_layer *layer, const ep_axis *axes, const ep_value *values,
                          int64_t *filters) {
     const ep_value *x = &values[layer->input[0]], *y = &values[layer->out];
     ep_windowing s = windowing(layer->config);
     ep_window g = ep_window_measure(&s, axes, x);
-    if (x->rank == 3) { /* where the axes of y are another's, they have the last word */
+    if (x->rank == 3) { /* if y has another value's axes, these decide */
         g.h.out = axes[y->axis[0]].n;
     }
     g.w.out = axes[y->axis[y->rank - 2]].n;

@@ -1,8 +1,8 @@
-/* convolve: convolution over all channels, by products of matrices. Windows of 3 x 3 and 5 x 5 go
- * tile by tile (winograd.h) where that is less work, others as the product of the patches under the
- * windows with the weights. Patches are never laid out for a batch: a few hundred at a time go
- * through a buffer that stays in the second-level cache. Weights are (height, width, in, out). The
- * geometry is window.h's; what the layer is called and set to is conv2d's. */
+/* convolve: convolution over all channels, by matrix products. Windows of 3 x 3 and 5 x 5 use
+ * Winograd tiles (winograd.h) if that is cheaper; others multiply the patches under the windows by
+ * the weights. Patches are never stored for a whole batch: a few hundred at a time go through a
+ * buffer that stays in L2. Weights are (height, width, in, out). Geometry is in window.h, settings
+ * and interface in conv2d.c. */
 #ifndef EP_LAYERS_CONVOLVE_H
 #define EP_LAYERS_CONVOLVE_H
 
@@ -13,21 +13,21 @@
 #include <string.h>
 
 enum {
-    EP_CONV_BUFFER = 65536, /* numbers of patches at a time */
-    EP_CONV_LEAST = 14,     /* and never fewer than so many patches */
+    EP_CONV_BUFFER = 65536, /* elements of the patch buffer */
+    EP_CONV_LEAST = 14,     /* least patches at a time */
     EP_CONV_MOST = 512,
-    EP_CONV_FLIPPED = 32768, /* weights that backward turns round, at most */
-    EP_CONV_COLUMNS = 256,   /* of the patches that backward computes at a time */
-    EP_CONV_SUMMED = 256,    /* patches that gradient sums over at a time, */
-    EP_CONV_ROWS = 128,      /* for so many rows of w */
-    EP_CONV_FILTERS = 256,   /* and so many filters: SUMMED ROWS + ROWS FILTERS is BUFFER */
+    EP_CONV_FLIPPED = 32768, /* most weights that backward flips */
+    EP_CONV_COLUMNS = 256,   /* patch columns per step of backward */
+    EP_CONV_SUMMED = 256,    /* patches per step of gradient, */
+    EP_CONV_ROWS = 128,      /* rows of w, */
+    EP_CONV_FILTERS = 256,   /* filters: SUMMED ROWS + ROWS FILTERS is BUFFER */
     EP_CONV_WIDE = 32,       /* columns of a tile of the product */
 };
 
-/* Numbers under a window, at most: so many that scratch can be counted. */
+/* Most elements under a window, so that the size of scratch does not overflow. */
 #define EP_CONV_PATCH (INT64_MAX / 64 / EP_CONV_LEAST)
 
-/* Square windows of 3 or 5 in steps of one: those that winograd.h knows. */
+/* True for windows of 3 x 3 or 5 x 5 with stride and dilation 1, which winograd.h supports. */
 static inline bool ep_conv_stepwise(const ep_window *g) {
     return (g->h.size == 3 || g->h.size == 5) && g->w.size == g->h.size && g->h.stride == 1 &&
            g->w.stride == 1 && g->h.step == 1 && g->w.step == 1;
@@ -36,9 +36,9 @@ static inline bool ep_conv_stepwise(const ep_window *g) {
 /* A layer at its living shape. */
 typedef struct {
     ep_window g;
-    int64_t taps, patch; /* numbers under a window: of one channel, of all */
-    int64_t filters, positions; /* outputs of one sample */
-    int64_t image; /* numbers of one input sample */
+    int64_t taps, patch; /* elements under a window: per channel, in all */
+    int64_t filters, positions; /* output positions per sample */
+    int64_t image; /* elements of one input sample */
     bool plain; /* the patches are x itself */
 } ep_conv;
 
@@ -53,7 +53,7 @@ static inline ep_conv ep_conv_measure(const ep_window *g, int64_t filters) {
     return k;
 }
 
-/* Numbers of scratch; `g` and `filters` at founding. */
+/* Return the elements of scratch needed; `g` and `filters` are at the founding shape. */
 static inline int64_t ep_conv_scratch(const ep_window *g, int64_t filters) {
     int64_t patches = g->h.size * g->w.size * g->c * EP_CONV_LEAST;
     int64_t unfolded = EP_GEMM_SCRATCH + EP_CONV_FLIPPED + ep_max(EP_CONV_BUFFER, patches) +
@@ -63,7 +63,7 @@ static inline int64_t ep_conv_scratch(const ep_window *g, int64_t filters) {
                : unfolded;
 }
 
-/* The window of the convolution the other way: over dy, for dx. */
+/* Return the window of the transposed convolution, over dy, that gives dx. */
 static inline ep_window ep_conv_back(const ep_conv *k) {
     ep_window g = {.h = k->g.h, .w = k->g.w, .c = k->filters};
     ep_span *spans[] = {&g.h, &g.w};
@@ -89,7 +89,7 @@ static inline ep_winograd ep_conv_tiles(const ep_window *g, int64_t filters) {
                          .pad_w = g->w.pad};
 }
 
-/* What the patches of an image cost, in multiply-adds of lines: measured, as all costs here. */
+/* Return the cost of one image by patches, in vector multiply-adds. Constants are measured. */
 static inline double ep_conv_cost(const ep_window *g, int64_t filters) {
     double lines = (double)((filters + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE);
     double patch = (double)(g->h.size * g->w.size) * (double)g->c;
@@ -101,10 +101,10 @@ static inline bool ep_conv_tiled(const ep_conv *k, ep_winograd *tiles) {
     return ep_conv_stepwise(&k->g) && ep_winograd_cost(tiles) < ep_conv_cost(&k->g, k->filters);
 }
 
-/* The next chunk of at most `most` positions of samples up to `end`: whole samples, or a part of
- * one, so that the cuts within a sample are the same wherever a worker begins. */
+/* The next chunk of at most `most` positions of samples before `end`: whole samples, or part of
+ * one. Cuts within a sample do not depend on where a worker begins. */
 typedef struct {
-    int64_t sample, samples; /* first, how many */
+    int64_t sample, samples; /* first, count */
     int64_t q0, q1;
 } ep_conv_chunk;
 
@@ -124,7 +124,7 @@ static inline int64_t ep_conv_at_a_time(int64_t numbers) {
     return ep_max(EP_CONV_LEAST, ep_min(EP_CONV_MOST, EP_CONV_BUFFER / ep_max(1, numbers)));
 }
 
-/* y = [y +] the sum over windows of x w, rows r0 .. r1 of the batch; `filters` outputs each. */
+/* y = [y +] the sum over windows of x w, for rows r0 .. r1 of the batch, `filters` outputs each. */
 static inline void ep_conv_correlate(const ep_pass *pass, const ep_window *g, int64_t filters,
                                      const ep_real *x, const ep_real *w, ep_real *y, bool add) {
     ep_real *patches = pass->scratch + EP_GEMM_SCRATCH + EP_CONV_FLIPPED;
@@ -183,7 +183,7 @@ static inline void ep_conv_forward(const ep_pass *pass, const ep_layer *layer, c
 
 /* ---- dx ------------------------------------------------------------------------------------- */
 
-/* By windows over dy and the weights flipped. */
+/* Compute dx by windows over dy and the flipped weights. */
 static inline void ep_conv_turned(const ep_pass *pass, const ep_layer *layer, const ep_conv *k) {
     const ep_real *w = ep_w(pass, layer, 0);
     ep_real *flipped = pass->scratch + EP_GEMM_SCRATCH;
@@ -196,7 +196,7 @@ static inline void ep_conv_turned(const ep_pass *pass, const ep_layer *layer, co
                       layer->adds[0]);
 }
 
-/* dx += the patches dy w', some columns at a time */
+/* dx += the patches dy w', some columns at a time. */
 static inline void ep_conv_scattered(const ep_pass *pass, const ep_layer *layer, const ep_conv *k) {
     ep_real *dx = ep_dx(pass, layer, 0);
     ep_real *patches = pass->scratch + EP_GEMM_SCRATCH + EP_CONV_FLIPPED;
@@ -228,7 +228,7 @@ static inline void ep_conv_scattered(const ep_pass *pass, const ep_layer *layer,
     }
 }
 
-/* dx in the cheapest of three ways; the two that go the other way are for steps of one. */
+/* Compute dx in the cheapest of three ways. Winograd and flipped weights need stride 1. */
 static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, const ep_window *g,
                                     int64_t filters) {
     ep_conv k = ep_conv_measure(g, filters);
@@ -272,8 +272,8 @@ static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, 
 
 /* ---- dw ------------------------------------------------------------------------------------- */
 
-/* Rows i0 .. i1 of dw = patches' dy, over all positions in order, EP_CONV_SUMMED at a time. It is
- * computed transposed: few filters then waste no lanes, and dy need not be packed for every share. */
+/* Rows i0 .. i1 of dw = patches' dy, over all positions in order, EP_CONV_SUMMED at a time. dw is
+ * computed transposed: few filters then waste no lanes, and dy is not packed for every share. */
 static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *layer,
                                          const ep_conv *k, int64_t i0, int64_t i1, int64_t f0,
                                          int64_t f1) {
@@ -309,7 +309,7 @@ static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *la
         }
         int64_t soon = at + product.k, more = ep_min(total - soon, EP_CONV_SUMMED) * k->filters;
         for (int64_t i = 0; width > EP_CONV_WIDE && i < more; i += (int64_t)EP_LINE) {
-            __builtin_prefetch(dy + soon * k->filters + i, 0, 2); /* the next product's */
+            __builtin_prefetch(dy + soon * k->filters + i, 0, 2); /* for the next product */
         }
         ep_gemm(&product, pass->scratch);
     }
@@ -321,7 +321,7 @@ static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *la
     }
 }
 
-/* The same by tiles: a share is some blocks of channels and filters. */
+/* The same with Winograd tiles: a share is some blocks of channels and filters. */
 static inline void ep_conv_gradient_tiled(const ep_pass *pass, const ep_layer *layer,
                                           const ep_winograd *tiles, int64_t part, int64_t parts) {
     int64_t c = tiles->c, f = tiles->filters;
@@ -340,7 +340,7 @@ static inline void ep_conv_gradient_tiled(const ep_pass *pass, const ep_layer *l
     }
 }
 
-/* A share is some rows of w, a few vectors of them: beyond a point further shares are empty. */
+/* A share is some rows of w, a few vectors of them. Excess shares are empty. */
 static inline void ep_conv_gradient(const ep_pass *pass, const ep_layer *layer, const ep_window *g,
                                     int64_t filters, int64_t part, int64_t parts) {
     ep_conv k = ep_conv_measure(g, filters);

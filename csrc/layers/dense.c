@@ -1,6 +1,6 @@
-/* dense: y = x w over the last axes of x. A pure projection: bias, activation and mass belong to
+/* dense: y = x w over the last axes of x. A pure projection: bias, activation and mass are in
  * populations. Weights are stored (in ..., out ...): measured 1-9 % faster than (out, in), and the
- * rows of a share of the gradient are contiguous. It knows no mass and no threads. */
+ * rows of a gradient share are contiguous. Does not depend on masses or threads. */
 #include "gemm.h"
 #include "layer.h"
 
@@ -152,8 +152,8 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* dw = x' dy, a share of the longer side of w, so that the shares read the least; columns are cut at
- * panels. Every element is one chain over the batch. */
+/* dw = x' dy. A share is part of the longer side of w, so that shares read the least; columns are
+ * cut at panels. Every element is one chain of additions over the batch. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     extents e = measure(layer, pass->axes, pass->value);
     int64_t panels = (e.out + PANEL - 1) / PANEL, i0 = 0, i1 = e.in, j0 = 0, j1 = e.out;

@@ -1,19 +1,19 @@
-/* depthwise: convolution with one filter to each channel: no product of matrices, but lines of
- * channels multiplied and added tap by tap. Weights are (height, width, channels). The geometry is
- * window.h's; what the layer is called and set to is conv2d's. */
+/* depthwise: convolution with one filter per channel. Uses no matrix product, but multiplies and
+ * adds vectors of channels tap by tap. Weights are (height, width, channels). Geometry is in
+ * window.h, settings and interface in conv2d.c. */
 #ifndef EP_LAYERS_DEPTHWISE_H
 #define EP_LAYERS_DEPTHWISE_H
 
 #include "unfold.h"
 
-/* The taps of one axis that lie inside for output o: t0 .. t1. */
+/* Set t0 .. t1 to the taps of one axis that lie inside the input for output o. */
 EP_INLINE void ep_depthwise_inside(const ep_span *a, int64_t o, int64_t *t0, int64_t *t1) {
     int64_t from = o * a->stride - a->pad;
     *t0 = from >= 0 ? 0 : (-from + a->step - 1) / a->step;
     *t1 = from >= a->in ? 0 : ep_min(a->size, (a->in - 1 - from) / a->step + 1);
 }
 
-/* fma over n channels: z += u v */
+/* z += u v over n channels. */
 EP_INLINE void ep_depthwise_weigh(int64_t n, ep_real *restrict z, const ep_real *restrict u,
                                   const ep_real *restrict v) {
     int64_t i = 0;
@@ -25,7 +25,7 @@ EP_INLINE void ep_depthwise_weigh(int64_t n, ep_real *restrict z, const ep_real 
     }
 }
 
-/* Calls for every output position of one sample and every tap inside: y(at), x(from), w(tap). */
+/* Run the body for every output position of a sample and tap inside: y(at), x(from), w(tap). */
 #define EP_EACH_TAP(g, at, from, tap, ...)                                           \
     for (int64_t oy = 0, at = 0; oy < (g)->h.out; oy++) {                            \
         int64_t h0, h1;                                                              \

@@ -1,7 +1,7 @@
-/* dropout: in training every number is 0 with probability `rate`, else scaled by 1 / (1 - rate)
- * (Srivastava et al. 2014, inverted); outside training the identity. Which numbers fall is a
- * function of (seed, layer, step, sample, place in the sample at birth): nothing is kept for backward, and
- * no split of the batch changes it. Knows no masses: what drops here does not die. */
+/* dropout: in training, every element is 0 with probability `rate`, else scaled by 1 / (1 - rate)
+ * (Srivastava et al. 2014, inverted); outside training, the identity. The mask is a function of
+ * (seed, layer, step, sample, founding index in the sample): nothing is saved for backward(), and
+ * results do not depend on how the batch is split. Does not affect masses. */
 #include "layer.h"
 
 #include <string.h>
@@ -22,8 +22,8 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return ep_plan_output(plan, layer, x->rank, axis, error);
 }
 
-/* 32 bits for place j of a row with these keys: two rounds of a 32-bit mixer (Wellons 2018,
- * "lowbias32"). Philox costs some 3 ns a number; this is vector code, and its keys are Philox's. */
+/* Return 32 bits for index j of a row with these keys: two rounds of a 32-bit mixer (Wellons 2018,
+ * "lowbias32"). Philox takes about 3 ns per value; this vectorizes, with keys from Philox. */
 EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     uint32_t x = j * 0x9E3779B9u + key0;
     x = (x ^ x >> 16) * 0x7FEB352Du;
@@ -33,7 +33,7 @@ EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     return x ^ x >> 16;
 }
 
-/* Place at birth, within a sample, of the first number of run `run` of the last axis. */
+/* Return the founding index, in a sample, of the first element of run `run` of the last axis. */
 static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run) {
     uint32_t place = 0, stride = (uint32_t)axes[x->axis[x->rank - 1]].founded;
     for (int d = x->rank - 2; d >= 0; d--) {
@@ -45,8 +45,8 @@ static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run
     return place;
 }
 
-/* to [+]= mask * from over rows r0 .. r1. Numbers are known by their place at birth, so that a
- * removal elsewhere changes nobody's luck. */
+/* to [+]= mask * from over rows r0 .. r1. Elements are identified by their founding index, so that
+ * a removal elsewhere does not change their mask. */
 static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *from, ep_real *to,
                   bool add) {
     const dropout *config = layer->config;

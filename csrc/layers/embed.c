@@ -1,13 +1,12 @@
-/* embed: two tables of learned vectors. `embedding` looks rows up by the ids it reads, `positions`
- * adds row t at position t. Both tables are FREE, not DECAYED: a row of the first learns only when
- * its id occurs while decay acts at every step and would wear the rare ones away; the second is a
- * bias per position. Knows no text. */
+/* embed: two tables of learned vectors. `embedding` looks up rows by id; `positions` adds row t at
+ * position t. Both tables are FREE, not DECAYED: a row of the first learns only when its id occurs,
+ * while decay at every step would shrink rare rows; the second is a bias per position. */
 #include "layer.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Fills tensor 0 with normal noise. */
+/* Fill tensor 0 with normal noise. */
 static void init_table(const ep_pass *pass, const ep_layer *layer, double deviation,
                        ep_noise noise) {
     ep_real *w = ep_w(pass, layer, 0);
@@ -68,7 +67,7 @@ static void embedding_init(const ep_pass *pass, const ep_layer *layer, ep_noise 
     init_table(pass, layer, ((const embedding *)layer->config)->deviation, noise);
 }
 
-/* The row that an id names, or -1. */
+/* Return the row of an id, or -1. */
 EP_INLINE int64_t row_of(ep_real id, int64_t vocabulary) {
     if (!(id >= 0 && id < (ep_real)vocabulary)) {
         return -1;
@@ -77,8 +76,8 @@ EP_INLINE int64_t row_of(ep_real id, int64_t vocabulary) {
     return (ep_real)row == id && row < vocabulary ? row : -1;
 }
 
-/* An unknown id gives NaN. The input's ids are checked before they come here; those that another
- * layer makes are not. */
+/* An unknown id gives NaN. The network's own input is checked earlier; ids that another layer
+ * computes are not. */
 static void embedding_forward(const ep_pass *pass, const ep_layer *layer) {
     const embedding *config = layer->config;
     int64_t ids = ep_input(pass, layer, 0)->width;
@@ -97,7 +96,7 @@ static void embedding_forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* An id has no slope. */
+/* An id has no gradient. */
 static void embedding_backward(const ep_pass *pass, const ep_layer *layer) {
     int64_t ids = ep_input(pass, layer, 0)->width;
     ep_real *dx = ep_dx(pass, layer, 0);
@@ -106,7 +105,7 @@ static void embedding_backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* A share owns whole rows of the table and meets the ids in the order of the batch. */
+/* A share owns whole rows of the table and adds the ids' gradients in batch order. */
 static void embedding_gradient(const ep_pass *pass, const ep_layer *layer, int64_t part,
                                int64_t parts) {
     const embedding *config = layer->config;
@@ -179,7 +178,7 @@ static void positions_init(const ep_pass *pass, const ep_layer *layer, ep_noise 
     init_table(pass, layer, ((const positions *)layer->config)->deviation, noise);
 }
 
-/* Tables' worth of numbers in a sample. */
+/* Return the number of tables' worth of elements in a sample. */
 static int64_t copies(const ep_pass *pass, const ep_layer *layer) {
     const ep_value *x = ep_input(pass, layer, 0);
     return ep_extent(pass->axes, x, 0, x->rank - 2);

@@ -1,6 +1,6 @@
-/* join: `sum` adds branches, which makes residual networks; `token` puts a learned position before
- * the first, `take` picks one position or the mean of all. Additions and copies; what the positions
- * and branches mean is not known here. */
+/* join: `sum` adds branches, for residual networks; `token` puts a learned position before the
+ * first; `take` picks one position or the mean of all. Only additions and copies; the meaning of
+ * positions and branches does not matter here. */
 #include "layer.h"
 
 #include <string.h>
@@ -18,8 +18,8 @@ static void put(ep_real *restrict to, const ep_real *restrict from, int64_t n, b
 
 /* ---- sum ------------------------------------------------------------------------------------ */
 
-/* The last axis is where branches live and die together, so it must be one and the same. Other axes
- * may be two of one size (the heights that two convolutions made) as long as nobody dies there. */
+/* Branches lose populations along the last axis together, so it must be the same axis. Other axes
+ * may be two of one size (such as the heights of two convolutions) if neither is mortal. */
 static bool sum_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_axis *axes = ep_plan_axes(plan);
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
@@ -219,7 +219,7 @@ static bool take_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return ep_plan_output(plan, layer, rank - 1, axis + 1, error);
 }
 
-/* Positions first .. last - 1 of `positions`, each of n numbers, are read. */
+/* Reads positions first .. last - 1 of `positions`, each of n elements. */
 typedef struct {
     int64_t positions, n, first, last;
 } range;

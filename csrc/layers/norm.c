@@ -1,7 +1,7 @@
-/* norm: layer norm and rms norm over the last axis, position by position (Ba, Kiros & Hinton 2016;
- * Zhang & Sennrich 2019). Means divide by the number of the born: an extinct entry is a zero that
- * is not stored, so its removal changes no one else's output (rms), or what it added to the mean
- * only by its own going (layer). Batch norm couples samples and has a room of its own. */
+/* norm: layer norm and RMS norm over the last axis, for each position (Ba, Kiros & Hinton 2016;
+ * Zhang & Sennrich 2019). Means divide by the founding number of features: an extinct entry counts
+ * as a zero that is not stored, so removing it does not change the other outputs (rms), or only
+ * through its share of the mean (layer). Batch norm couples samples: see batch_norm.c. */
 #include "layer.h"
 #include "vector.h"
 
@@ -20,10 +20,10 @@ static const ep_field fields[] = {
     EP_FIELDS_END,
 };
 
-/* Saved for backward at every position: the mean (0 for rms) and the reciprocal deviation. */
+/* Declare. backward() needs, for every position, the mean (0 for rms) and 1 / deviation. */
 static bool declare(ep_plan *plan, ep_layer *layer, bool center, ep_error *error) {
     const norm *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
     int of_saved[EP_RANK], last = x.rank - 1;
     memcpy(of_saved, x.axis, sizeof of_saved);
     of_saved[last] = ep_plan_axis(plan, layer, "moments", 2, error);
@@ -54,9 +54,9 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
 }
 
 typedef struct {
-    int64_t outer, n; /* positions of a sample, features */
+    int64_t outer, n; /* positions per sample, features */
     ep_real share;    /* 1 / born */
-    ep_real dead;     /* share of the extinct */
+    ep_real dead;     /* share of extinct features */
     double epsilon;
     const ep_real *gain, *bias;
 } block;
@@ -77,10 +77,10 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
     };
 }
 
-/* ---- some rows side by side -------------------------------------------------------------------
- * n rows at once, 1 or SIDE, hide each other's sums and roots. Features go by vectors, of the last of
- * which `some` numbers are there; x, y and their like begin where the first row's vector does. How
- * many rows go together shows in no bit. */
+/* ---- several rows at once ---------------------------------------------------------------------
+ * Process n rows at once, 1 or SIDE, to hide the latency of sums and square roots. Features are
+ * processed in vectors; the last one has `some` valid elements. x, y and similar pointers address
+ * the current vector of the first row. Results do not depend on n. */
 
 EP_INLINE vector at(const ep_real *from, int64_t some) {
     return some == LANES ? (vector)*(const loose *)from : get(from, some);
@@ -96,7 +96,7 @@ EP_INLINE vector gain_at(const block *k, int64_t j, int64_t some) {
     return k->gain ? at(k->gain + j, some) : all(1);
 }
 
-/* CALL(j, some) for the vectors of n features, with constants but for the last. */
+/* Expand CALL(j, some) for each vector of n features; `some` is constant except for the last. */
 #define EACH_VECTOR(n, CALL)                   \
     do {                                       \
         int64_t j = 0;                         \
@@ -156,13 +156,13 @@ EP_INLINE void forward_rows(int n, bool center, const block *k, const ep_real *x
 #undef CALL
 }
 
-/* What backward knows of n rows: mean and scale, the sums of g = dy gain and of g u, where u is
- * (x - mean) scale; later the means of these. */
+/* Statistics of n rows for backward(): mean and scale, and the sums, later the means, of g = dy
+ * gain and of g u, where u = (x - mean) scale. */
 typedef struct {
     vector mean[SIDE], scale[SIDE], of_g[SIDE], of_gu[SIDE];
 } moments;
 
-/* The sums over features; and over rows those of dy u and dy, for gain and bias. */
+/* Add to the sums over features, and to the sums over rows of dy u and dy, for gain and bias. */
 EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                          const ep_real *dy, moments *m, ep_real *of_gain, ep_real *of_bias) {
     vector gain = gain_at(k, j, some), dgain = at(of_gain, some), dbias = at(of_bias, some);
@@ -178,7 +178,7 @@ EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const e
     to(of_bias, dbias, some);
 }
 
-/* dx = scale (g - mean of g - u mean of g u) + more, which is nothing where it is NULL. */
+/* dx = scale (g - mean of g - u mean of g u) + more; `more` may be NULL. */
 EP_INLINE void write_dx(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                         const ep_real *dy, const moments *m, const ep_real *more, ep_real *dx) {
     vector gain = gain_at(k, j, some);
@@ -190,7 +190,7 @@ EP_INLINE void write_dx(int n, int64_t some, const block *k, int64_t j, const ep
     }
 }
 
-/* dx, NULL if it is not wanted, may lie in the place of dy or of `more`; `of` are the sample's sums. */
+/* Compute dx, which may be NULL or alias dy or `more`. `of` receives the sample's sums. */
 EP_INLINE void backward_rows(int n, bool center, const block *k, const ep_real *x,
                              const ep_real *dy, const ep_real *saved, const ep_real *more,
                              ep_real *dx, ep_real *of) {
@@ -255,13 +255,13 @@ EP_INLINE void backward(const ep_pass *pass, const ep_layer *layer, bool center)
     }
 }
 
-/* Everything that gradient needs is summed on the way. */
+/* backward() has already summed everything gradient() needs. */
 static bool lends(const ep_layer *layer) {
     (void)layer;
     return true;
 }
 
-/* Features j0 .. j1 of the gain and the bias, over all samples in order. */
+/* Write features j0 .. j1 of the gradients of gain and bias, summed over all samples in order. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     int64_t n = layer->n_tensors > 0 ? ep_w_size(pass, layer, 0) : 0;
     int64_t j0 = ep_cut(n, part, parts), j1 = ep_cut(n, part + 1, parts);

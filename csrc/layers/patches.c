@@ -1,6 +1,6 @@
-/* patches: an image (height, width, channels) as a sequence of patches (patches, rows, columns,
- * channels), row by row, for a vision transformer: a dense layer that contracts 3 axes embeds them.
- * A pure copy. Channels stay the axis they were, so that what happens to it happens here too. */
+/* patches: turn an image (height, width, channels) into a sequence of patches (patches, rows,
+ * columns, channels), row by row, for a vision transformer: a dense layer that contracts 3 axes
+ * embeds them. A pure copy. The channels axis is the input's own, so removals apply to both. */
 #include "layer.h"
 
 #include <string.h>
@@ -49,7 +49,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 }
 
 typedef struct {
-    int64_t down, across, rows, run; /* patches down and across, rows of one, numbers in a row */
+    int64_t down, across, rows, run; /* patches down and across, rows per patch, elements per row */
 } extents;
 
 static extents measure(const ep_pass *pass, const ep_layer *layer) {
@@ -59,7 +59,7 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
                      columns * pass->axes[x->axis[2]].n};
 }
 
-/* For every row of every patch of samples r0 .. r1: its places in the image and in the output. */
+/* For every row of every patch of samples r0 .. r1: its offsets in the image and in the output. */
 #define FOR_RUNS(pass, e, image, patch)                                               \
     for (int64_t r_ = (pass)->r0 * (e).down; r_ < (pass)->r1 * (e).down; r_++)        \
         for (int64_t i_ = 0; i_ < (e).rows; i_++)                                     \

@@ -1,6 +1,6 @@
-/* pool: the largest number or the mean of every window, channel by channel; without a size one
- * window over everything. Which number was the largest is found again in backward, the first of
- * equals: nothing is saved. It has no parameters. */
+/* pool: the maximum or mean of every window, channel by channel; without a size, one window covers
+ * everything. backward() finds the maximum again, the first of equals, so nothing is saved. It has
+ * no parameters. */
 #include "window.h"
 
 #include <string.h>
@@ -76,16 +76,16 @@ static ep_window measure(const ep_pass *pass, const ep_layer *layer) {
     return g;
 }
 
-/* A few channels of one window: x and dx from the first number under it on, y and dy at its place.
- * What lies inside the input is `rows` of `cols` numbers, `across` and `c` apart. */
+/* Some channels of one window: x and dx at its first element, y and dy at its position. The part
+ * inside the input has `rows` rows of `cols` elements, spaced by `across` and `c`. */
 typedef struct {
     int64_t rows, cols, across, c;
     const ep_real *x, *dy;
     ep_real *y, *dx;
-    bool add; /* to dx; else written */
+    bool add; /* add to dx; else write */
 } few;
 
-/* Does BODY for every number `from` (of the first channel) under the window. */
+/* Run the body for every element `from` (of the first channel) under the window. */
 #define EACH_UNDER(f, from, ...)                           \
     for (int64_t iy = 0; iy < (f)->rows; iy++) {           \
         for (int64_t ix = 0; ix < (f)->cols; ix++) {       \
@@ -94,13 +94,13 @@ typedef struct {
         }                                                  \
     }
 
-/* Windows that tile the input write every dx once. */
+/* True if windows tile the input exactly, so that every dx is written once. */
 static bool tiles(const ep_window *g) {
     return g->h.pad == 0 && g->w.pad == 0 && g->h.size == g->h.stride && g->w.size == g->w.stride &&
            g->h.out * g->h.size == g->h.in && g->w.out * g->w.size == g->w.in;
 }
 
-/* Is every window two by two, and inside? Nearly all are, and loops of known length cost less. */
+/* True if every window is 2 x 2 and inside, the usual case: loops of known length are faster. */
 static bool two_by_two(const ep_window *g) {
     const ep_span *spans[] = {&g->h, &g->w};
     bool two = true;
@@ -111,8 +111,7 @@ static bool two_by_two(const ep_window *g) {
     return two;
 }
 
-/* Does WORK for every window of a row of them, some channels at a time: a line, or four, while there
- * are so many. */
+/* Run WORK for a row of windows, some channels at a time: EP_LINE, then four, then one. */
 #define ROW_OF(WORK, BACKWARD, TWO)                                                 \
     for (int64_t ox = 0; ox < g.w.out; ox++) {                                      \
         int64_t x0 = ox * g.w.stride - g.w.pad, x1 = ep_min(g.w.in, x0 + g.w.size); \
@@ -140,7 +139,7 @@ static bool two_by_two(const ep_window *g) {
         }                                                                           \
     }
 
-/* Does WORK for every window of this worker's rows. */
+/* Run WORK for every window of this worker's rows. */
 #define EACH_WINDOW(WORK, BACKWARD)                                                     \
     ep_window g = measure(pass, layer);                                                 \
     int64_t across = g.w.in * g.c, in = g.h.in * across, out = g.h.out * g.w.out * g.c; \
@@ -176,9 +175,9 @@ typedef int64_t word;
 typedef int32_t word;
 #endif
 
-/* Written with vectors, for loops with a choice in them stay scalar. `pick` is a where the mask is
- * set, else b. Max: a NaN stays, wherever it comes; in backward what is left of dy goes to the
- * first number that equals y. */
+/* Written with vectors, because compilers leave loops with a select scalar. `pick` is a where the
+ * mask is set, else b. Max keeps a NaN anywhere; in backward, dy goes to the first element that
+ * equals y. */
 #define FEW(name, n)                                                                              \
     typedef ep_real name                                                                          \
         __attribute__((vector_size((n) * sizeof(ep_real)), aligned(sizeof(ep_real)), may_alias)); \

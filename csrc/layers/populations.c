@@ -1,7 +1,7 @@
-/* populations: h = m * phi(z + b) along one axis: what makes neurons, filters and heads of the
- * numbers a projection gives. Bias, activation and mass in one pass over an (outer, n, inner)
- * block. It measures what its populations are worth (dL/dm) like any other gradient and knows
- * nothing of who lives or dies. */
+/* populations: h = m * phi(z + b) along one axis. Turns the values of a projection into neurons,
+ * filters or heads. Bias, activation and mass are applied in one pass over an (outer, n, inner)
+ * block. The gradient with respect to the masses (dL/dm) is computed like any other; extinction is
+ * not handled here. */
 #include "activation.h"
 #include "layer.h"
 
@@ -30,11 +30,11 @@ static int axis_of(const populations *config, int rank) {
     return (int)(config->axis < 0 ? config->axis + rank : config->axis);
 }
 
-/* The output; and where a sample has many rows of populations, room for its sums of dL/dm and dL/db,
- * which backward makes on its way. */
+/* Declare the output. If a sample has several rows of populations, also reserve room for its sums
+ * of dL/dm and dL/db, which backward() computes on the way. */
 static bool keep_sums(ep_plan *plan, ep_layer *layer, int d, ep_error *error) {
     const populations *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
     int sums = (config->mass ? 1 : 0) + (config->bias ? 1 : 0);
     if (sums && d > 0 && !ep_plan_sums(plan, layer, sums, x.axis[d], error)) {
         return false;
@@ -82,19 +82,18 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
 }
 
 /* ---- a piece of the matrix -------------------------------------------------------------------
- * The numbers are rows of n * inner columns. They are gone through in pieces of a few columns, row by
- * row, so that what belongs to the columns stays in the nearest cache; the lines of some rows further
- * are asked for meanwhile. */
+ * The matrix has rows of n * inner columns. Process it in pieces of a few columns, row by row, so
+ * that the values that belong to the columns stay in the L1 cache; prefetch a few rows ahead. */
 enum { PIECE = 256, FURTHER = 2048 };
 
 typedef struct {
-    int64_t rows, columns, stride; /* stride: numbers from a row to the next */
-    const ep_real *b, *m;          /* of every column */
+    int64_t rows, columns, stride; /* stride: elements from one row to the next */
+    const ep_real *b, *m;          /* per column */
     ep_real slope;
     ep_real spread_b[PIECE], spread_m[PIECE];
 } piece;
 
-/* n vectors side by side, or where n is 1 the first `some` numbers of one. */
+/* Load or store n consecutive vectors; if n is 1, only the first `some` elements of one vector. */
 EP_INLINE void read(int n, int64_t some, const ep_real *from, vector *to) {
     EACH(n) { to[i] = n == 1 ? get(from, some) : (vector)*(const loose *)(from + i * LANES); }
 }
@@ -108,7 +107,7 @@ EP_INLINE void write(int n, int64_t some, const vector *from, ep_real *to) {
     }
 }
 
-/* Asks for the lines of SIDE vectors. */
+/* Prefetch SIDE vectors. */
 EP_INLINE void ask(const ep_real *at) {
     for (int i = 0; i < SIDE * LANES; i += (int)EP_LINE) {
         __builtin_prefetch(at + i);
@@ -143,13 +142,13 @@ EP_INLINE void forward_rows(activation kind, const piece *p, const ep_real *x, e
     }
 }
 
-/* Sums of the terms of dL/dm and dL/db of every column. */
+/* Per-column sums of the terms of dL/dm and dL/db. */
 typedef struct {
     ep_real m[PIECE], b[PIECE];
 } sums;
 
-/* dx from dy, in whose place it may lie, or NULL; `to`, unless NULL, gets the terms of this row: dy phi,
- * and dy m phi', which is what dx is as well. */
+/* Compute dx from dy; dx may alias dy or be NULL. If `to` is not NULL, add the terms of this row to
+ * it: dy phi for dL/dm, and dy m phi' for dL/db, which equals dx. */
 EP_INLINE void backward_some(activation kind, int n, int64_t some, const piece *p, int64_t j,
                              const ep_real *x, const ep_real *dy, ep_real *dx, bool add, sums *to) {
     vector z[SIDE], b[SIDE], m[SIDE], f[SIDE], d[SIDE], g[SIDE], sum[SIDE];
@@ -200,7 +199,7 @@ EP_INLINE void backward_rows(activation kind, const piece *p, const ep_real *x, 
     }
 }
 
-/* Calls CALL(kind) with a constant. */
+/* Expand CALL(kind) with a compile-time constant. */
 #define WITH_KIND(CALL, kind)                 \
     switch ((activation)(kind)) {             \
     case IDENTITY: CALL(IDENTITY); break;     \
@@ -235,8 +234,8 @@ static void summing_piece(const populations *config, const piece *p, const ep_re
 /* ---- the layer ------------------------------------------------------------------------------ */
 
 typedef struct {
-    int64_t outer, n, inner, width; /* width: n inner */
-    const ep_real *b, *m;           /* NULL where the layer has none */
+    int64_t outer, n, inner, width; /* width: n * inner */
+    const ep_real *b, *m;           /* NULL if the layer has none */
 } block;
 
 static block measure(const ep_pass *pass, const ep_layer *layer) {
@@ -254,8 +253,8 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
     };
 }
 
-/* What columns c .. c + n have of `from` (one for each population, or `none` for all where it is
- * NULL); behind the last column comes the first again. */
+/* Return the values of `from` for columns c .. c + n: one value per population, or `none` for every
+ * column if `from` is NULL. After the last column, start again at the first. */
 static const ep_real *spread(const block *k, const ep_real *from, ep_real none, int64_t c,
                              int64_t n, ep_real *to) {
     if (from && k->inner == 1 && c + n <= k->n) {
@@ -271,7 +270,7 @@ static const ep_real *spread(const block *k, const ep_real *from, ep_real none, 
     return to;
 }
 
-/* The columns from c on, before `end`: whole populations where some fit in. */
+/* Cut a piece that starts at column c and ends by `end`: whole populations if at least one fits. */
 static void cut(const populations *config, const block *k, int64_t rows, int64_t c, int64_t end,
                 piece *p) {
     int64_t most = k->inner <= PIECE ? PIECE / k->inner * k->inner
@@ -284,7 +283,7 @@ static void cut(const populations *config, const block *k, int64_t rows, int64_t
     p->m = spread(k, k->m, 1, c, p->columns, p->spread_m);
 }
 
-/* `to` = y, or where there is dy dx, for some rows. */
+/* Process some rows: compute dx into `to` if dy is given, else y. */
 static void pass_piece(const populations *config, const piece *p, const ep_real *x,
                        const ep_real *dy, ep_real *to, bool add) {
     if (dy) {
@@ -294,7 +293,7 @@ static void pass_piece(const populations *config, const piece *p, const ep_real 
     }
 }
 
-/* The same for `rows` rows and all columns. Short rows go several at a time, as one. */
+/* Process `rows` rows and all columns. Several short rows are processed together as one. */
 static void pass_rows(const populations *config, const block *k, int64_t rows, const ep_real *x,
                       const ep_real *dy, ep_real *to, bool add) {
     int64_t together = k->width > 0 ? ep_max(1, ep_min(rows, PIECE / k->width)) : 1;
@@ -320,7 +319,7 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
               ep_y(pass, layer) + from, false);
 }
 
-/* to[j] += the sums of population j's columns, of columns c .. c + n, in order. */
+/* to[j] += the sum of population j's columns among c .. c + n, in order. */
 static void gather(const block *k, int64_t c, int64_t n, const ep_real *column, ep_real *to) {
     int64_t j = c / k->inner, left = (j + 1) * k->inner - c;
     for (; n > 0; column += left, n -= left, left = k->inner, j++) {
@@ -332,7 +331,7 @@ static void gather(const block *k, int64_t c, int64_t n, const ep_real *column, 
     }
 }
 
-/* The same of every sum that is wanted. */
+/* Add the column sums to every gradient that is wanted. */
 static void keep(const block *k, int64_t c, int64_t n, const sums *of, ep_real *dm, ep_real *db) {
     const ep_real *from[2] = {of->m, of->b};
     ep_real *to[2] = {dm, db};
@@ -347,8 +346,8 @@ static void keep(const block *k, int64_t c, int64_t n, const sums *of, ep_real *
     }
 }
 
-/* dx of columns c0 .. c1 for `samples` times `rows` rows, NULL if it is not wanted; for every sample its
- * populations' sums are added to those at dm and db, `apart` from those of the next. */
+/* Compute dx (may be NULL) of columns c0 .. c1 for `samples` * `rows` rows. Add each sample's sums
+ * per population to dm and db; successive samples are `apart` elements apart. */
 static void sum_rows(const populations *config, const block *k, int64_t samples, int64_t rows,
                      int64_t c0, int64_t c1, const ep_real *x, const ep_real *dy, ep_real *dx,
                      bool add, ep_real *dm, ep_real *db, int64_t apart) {
@@ -385,7 +384,7 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
              config->mass ? of : NULL, config->bias ? of + of_bias : NULL, kept);
 }
 
-/* Where the sums are there, or there is nothing to sum, gradient does not read dy. */
+/* If backward() has stored the sums, or nothing is to be summed, gradient() does not read dy. */
 static bool lends(const ep_layer *layer) { return layer->sums >= 0 || layer->n_tensors == 0; }
 
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {

@@ -1,7 +1,7 @@
-/* shortcut: what stands for x in a residual sum where the branch has more channels and fewer
- * positions: every stride-th position, zeros for the channels that x has not, as many before as
- * behind (He et al. 2015, section 4.1, option A). No parameters. Channels are matched by their
- * numbers at birth, so whoever dies on either side leaves the others where they were. */
+/* shortcut: stands for x in a residual sum if the branch has more channels and fewer positions.
+ * Takes every stride-th position, with zeros for the missing channels, as many before as after (He
+ * et al. 2015, section 4.1, option A). No parameters. Channels are matched by birth id, so an
+ * extinction on either side leaves the other channels in place. */
 #include "window.h"
 
 #include <string.h>
@@ -42,7 +42,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return axis[spatial] >= 0 && ep_plan_output(plan, layer, spatial + 1, axis, error);
 }
 
-/* Calls BODY for every output number: `from` is the place of the input's, or -1 for a zero. */
+/* Run the body for every output element: `from` is the index of its input, or -1 for a zero. */
 #define EACH(pass, layer, from, to, ...)                                                   \
     ep_windowing s = windowing((layer)->config);                                           \
     const ep_value *in = ep_input(pass, layer, 0), *out = &(pass)->value[(layer)->out];    \

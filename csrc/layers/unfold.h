@@ -1,7 +1,7 @@
-/* unfold: between an image and the patches under its windows, for convolution. A patch is a row of
- * numbers in the order (height, width, channels) of the window; any range of its columns can be had
- * alone. Whole vectors are moved where that is safe, for the pieces are short: 5 numbers in the
- * first layer of LeNet. It knows nothing of weights. */
+/* unfold: copy between an image and the patches under its windows, for convolution. A patch is a
+ * row of elements in the order (height, width, channels) of the window; any range of its columns
+ * can be copied. Whole vectors are copied if that is safe, because pieces are short: 5 elements in
+ * the first layer of LeNet. Does not depend on weights. */
 #ifndef EP_LAYERS_UNFOLD_H
 #define EP_LAYERS_UNFOLD_H
 
@@ -14,22 +14,22 @@ typedef ep_real ep_quad
 typedef ep_real ep_lanes
     __attribute__((vector_size(EP_ALIGN), aligned(sizeof(ep_real)), may_alias));
 
-/* Some columns of the patches of some positions (in order of the output) of one image. Rows of
- * patches lie j1 - j0 apart. */
+/* Columns j0 .. j1 of the patches at positions q0 .. q1 (in output order) of one image. Rows of
+ * patches are j1 - j0 apart. */
 typedef struct {
     int64_t q0, q1;
     int64_t j0, j1;
 } ep_unfold;
 
-/* Numbers of one row of the image that are neighbours in a patch: from = kh-th row of the window,
- * `at` numbers behind the window's first; to = column. */
+/* Elements contiguous both in an image row and in a patch: from row kh of the window, `at` elements
+ * after the window's first; to column `to`. */
 typedef struct {
     int64_t kh, at, n, to;
 } ep_piece;
 
 enum { EP_PIECES = 32 };
 
-/* to = from: n numbers, exactly. The last two vectors may overlap. */
+/* Copy exactly n elements. The last two vectors may overlap. */
 EP_INLINE void ep_unfold_move(int64_t n, ep_real *to, const ep_real *from) {
     int64_t i = 0;
     for (; i + (int64_t)EP_LINE <= n; i += (int64_t)EP_LINE) {
@@ -47,8 +47,8 @@ EP_INLINE void ep_unfold_move(int64_t n, ep_real *to, const ep_real *from) {
     }
 }
 
-/* The pieces of columns *j .. j1 of a patch, EP_PIECES at most; moves *j past them. A piece is a
- * whole row of the window where nothing lies between its taps, else a tap. */
+/* List the pieces of columns *j .. j1 of a patch, at most EP_PIECES, and advance *j past them. A
+ * piece is a whole row of the window if its taps are contiguous, else one tap. */
 static inline int ep_unfold_pieces(const ep_window *g, int64_t j0, int64_t j1, int64_t *j,
                                    ep_piece piece[EP_PIECES]) {
     bool row = g->w.step == 1;
@@ -65,8 +65,8 @@ static inline int ep_unfold_pieces(const ep_window *g, int64_t j0, int64_t j1, i
     return n;
 }
 
-/* One piece that may reach beyond the edges of the image: zeros there. The window begins at row y
- * and at number x of the row. */
+/* Copy a piece that may cross the edges of the image, with zeros outside. The window begins at row
+ * y, element x of the row. */
 EP_INLINE void ep_unfold_clipped(const ep_window *g, const ep_piece *p, int64_t y, int64_t x,
                                  const ep_real *image, ep_real *to) {
     int64_t limit = g->w.in * g->c, row = y + p->kh * g->h.step, from = x + p->at;
@@ -80,7 +80,7 @@ EP_INLINE void ep_unfold_clipped(const ep_window *g, const ep_piece *p, int64_t 
     }
 }
 
-/* The pieces of one patch that lies inside. `spill`: by whole vectors, up to a line too far. */
+/* Copy the pieces of a patch inside the image. `spill`: whole vectors, possibly past the end. */
 EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *piece,
                               const int64_t *from, const ep_real *window, ep_real *patch) {
     for (int i = 0; i < n; i++) {
@@ -98,9 +98,9 @@ EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *pi
     }
 }
 
-/* patches(q, j) = the number of the image under it, 0 beyond its edges. Where one go has all the
- * pieces of a patch they are copied by whole vectors: what spills over a piece's end is written
- * again by the next one, and up to a line is written after the patches. Nothing is read after the
+/* patches(q, j) = the element of the image under it, 0 outside the image. If all the pieces of a
+ * patch are copied at once, whole vectors are used: the next piece overwrites what spills past a
+ * piece's end, and up to one vector is written after the patches. Never reads past the end of the
  * image, where another worker may be writing. */
 static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, const ep_real *image,
                                     ep_real *patches) {
@@ -143,7 +143,7 @@ static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, cons
     }
 }
 
-/* to += from: n numbers at each of `count` places, `step` apart in `to` and `width` in `from`. */
+/* to += from: n elements at `count` places, `step` apart in `to` and `width` apart in `from`. */
 EP_INLINE void ep_unfold_add(int64_t n, int64_t count, ep_real *to, int64_t step,
                              const ep_real *from, int64_t width) {
     int64_t i = 0;
@@ -164,8 +164,8 @@ EP_INLINE void ep_unfold_add(int64_t n, int64_t count, ep_real *to, int64_t step
     }
 }
 
-/* The image += the patches. One tap at a time: neighbouring windows overlap, and numbers just
- * written are slow to read back at another offset. */
+/* Add the patches to the image, one tap at a time: neighboring windows overlap, and reading back
+ * elements just written at another offset is slow. */
 static inline void ep_unfold_scatter(const ep_window *g, const ep_unfold *u, ep_real *image,
                                      const ep_real *patches) {
     int64_t width = u->j1 - u->j0, limit = g->w.in * g->c, step = g->w.stride * g->c;

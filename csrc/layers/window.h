@@ -1,13 +1,12 @@
-/* window: the geometry that convolution and pooling share: windows of some size that step over one
- * or two spatial axes, channels last. An input (length, channels) is an image of height 1. Sizes
- * are read from the axes whenever they are needed; nothing is kept. It knows neither weights nor
- * what is done with the numbers of a window. */
+/* window: geometry shared by convolution and pooling: windows that step over one or two spatial
+ * axes, channels last. An input (length, channels) is an image of height 1. Sizes are read from the
+ * axes on every use; nothing is cached. Does not depend on weights or on the operation. */
 #ifndef EP_LAYERS_WINDOW_H
 #define EP_LAYERS_WINDOW_H
 
 #include "layer.h"
 
-/* Along one spatial axis: output o covers the inputs o * stride - pad + t * step, t < size. */
+/* One spatial axis: output o covers the inputs o * stride - pad + t * step, t < size. */
 typedef struct {
     int64_t in, out, size, stride, step, pad;
 } ep_span;
@@ -17,12 +16,12 @@ typedef struct {
     int64_t c;
 } ep_window;
 
-/* The settings of a kind, one number for every spatial axis or one each; empty is `missing`. */
+/* The settings of a kind: one number for all spatial axes or one each; empty means `missing`. */
 typedef struct {
     const char *name; /* of the size */
     const ep_vector *size, *stride, *step, *pad;
-    bool same;          /* an empty pad means: as much as keeps in / stride, rounded up */
-    bool size_is_stride; /* an empty stride means: as the size */
+    bool same;          /* an empty pad means: keep in / stride, rounded up */
+    bool size_is_stride; /* an empty stride means: the size */
 } ep_windowing;
 
 EP_INLINE int64_t ep_window_setting(const ep_vector *v, int d, int64_t missing) {
@@ -45,7 +44,7 @@ EP_INLINE ep_span ep_window_span(const ep_windowing *s, int d, int64_t in) {
     return a;
 }
 
-/* Checks that a vector setting holds at most `most` whole numbers. */
+/* Check that a vector setting holds at most `most` whole numbers. */
 static inline bool ep_window_check(const ep_layer *layer, const char *name, const ep_vector *v,
                                    int most, ep_error *error) {
     if (v->n > most) {
@@ -63,11 +62,11 @@ static inline bool ep_window_check(const ep_layer *layer, const char *name, cons
     return true;
 }
 
-/* Checks the input and the settings of a layer and gives the spatial axes of its output: the
- * input's own where every position stays. Returns their number, 1 or 2, or 0 (error filled). */
+/* Check the input and settings of a layer and set the spatial axes of its output: the input's own
+ * if all positions are kept. Return their number, 1 or 2, or 0 (error filled). */
 static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_windowing *s,
                                     int axis[2], ep_error *error) {
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
     int spatial = x.rank - 1;
     if (spatial < 1 || spatial > 2) {
         ep_fail(
@@ -105,7 +104,7 @@ static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_win
     return spatial;
 }
 
-/* At the living shape. */
+/* Return the window at the living shape. */
 static inline ep_window ep_window_measure(const ep_windowing *s, const ep_axis *axes,
                                           const ep_value *x) {
     ep_window g = {.c = axes[x->axis[x->rank - 1]].n};

@@ -1,12 +1,12 @@
-/* arguments: single numbers and dict items that a caller passes, checked and named. See convert.h. */
+/* arguments: check single numbers and dict items passed by a caller. See convert.h. */
 #include "python/convert.h"
 
 static bool is_bool(PyObject *object) {
     return PyBool_Check(object) || PyArray_IsScalar(object, Bool);
 }
 
-/* `object` as a Python int, a new reference. Only a TypeError gets a text of ours: what else
- * __index__ raises is passed on. */
+/* Return `object` as a Python int, a new reference. Only a TypeError gets our message; other
+ * exceptions from __index__ propagate. */
 static PyObject *whole_of(PyObject *object, const char *name) {
     PyObject *whole = is_bool(object) ? NULL : PyNumber_Index(object);
     if (whole == NULL && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError))) {

@@ -1,6 +1,6 @@
-/* callback: a fitness or a dynamics written in Python, called between two steps with the GIL
- * taken. Its arrays are copies, its result is checked for shape and finiteness, and an exception
- * stops the run and reaches the caller. */
+/* callback: call a fitness or a dynamics written in Python, between two steps and with the GIL
+ * held. Its arrays are copies, its result is checked for shape and finiteness, and an exception
+ * stops the run and propagates to the caller. */
 #include "python/lawbook.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ static PyObject *vector(const void *at, npy_intp n, int type, size_t size) {
     return (PyObject *)array;
 }
 
-/* Puts a copy of a vector under `key`; at NULL: nothing. Steals nothing. */
+/* Store a copy of a vector under `key`; do nothing if `at` is NULL. Steals no reference. */
 static bool put(PyObject *dict, const char *key, const ep_real *at, npy_intp n) {
     if (!at) {
         return true;
@@ -32,7 +32,7 @@ static bool put_number(PyObject *dict, const char *key, double x) {
     return ok;
 }
 
-/* Calls the law and copies its checked result. */
+/* Call the law, check its result and copy it. */
 static bool call(PyObject *law, PyObject *argument, const char *what, bool positive, npy_intp n,
                  ep_real *to) {
     PyObject *result = PyObject_CallFunctionObjArgs(law, argument, NULL);

@@ -1,6 +1,6 @@
 /* community: populations without a network: the type Community, which holds the vectors of a
- * generation. They are flat, layer after layer, of founding size, indexed by birth id;
- * evoprune.Community gives them names. */
+ * generation. They are flat, one layer after the other, of founding size, indexed by birth id;
+ * evoprune.Community adds names. */
 #include "python/community.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ bool ep_community_enter(ep_community *self) {
     return true;
 }
 
-/* ---- made and freed --------------------------------------------------------------------------- */
+/* ---- create and free ------------------------------------------------------------------------- */
 
 static bool make_groups(ep_community *self, const int64_t *founded) {
     size_t n = (size_t)ep_max(1, self->founded);
@@ -142,7 +142,7 @@ static void community_dealloc(PyObject *object) {
     Py_DECREF(type);
 }
 
-/* ---- its vectors ------------------------------------------------------------------------------ */
+/* ---- vectors --------------------------------------------------------------------------------- */
 
 static PyObject *vector_of(const ep_real *from_, int64_t n) {
     PyArrayObject *array = ep_array_vector(n, EP_NPY_REAL);
@@ -286,7 +286,7 @@ static PyObject *price(PyObject *object, PyObject *args, PyObject *kwargs) {
 }
 
 static PyMethodDef methods[] = {
-    {NULL, NULL, 0, NULL}, /* step, of community_step.c */
+    {NULL, NULL, 0, NULL}, /* step, from community_step.c */
     {"state", get_state, METH_NOARGS, state_doc},
     EP_METHOD(restore, restore_doc),
     EP_METHOD(price, price_doc),
@@ -317,7 +317,7 @@ static PyType_Spec spec = {
 };
 
 int ep_community_add_type(PyObject *module) {
-    methods[0] = ep_community_step_methods[0]; /* the same every time, under the import lock */
+    methods[0] = ep_community_step_methods[0]; /* always the same value, under the import lock */
     PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
     int failed = type ? PyModule_AddObjectRef(module, "Community", type) : -1;
     Py_XDECREF(type);

@@ -1,5 +1,5 @@
 /* community: the type Community, populations without a network: its vectors, and what its two files
- * share: community.c makes it and gives its vectors, community_step.c steps it. */
+ * share. community.c creates it and exposes its vectors; community_step.c steps it. */
 #ifndef EP_PYTHON_COMMUNITY_H
 #define EP_PYTHON_COMMUNITY_H
 
@@ -27,11 +27,11 @@ typedef struct {
     atomic_int busy;
 } ep_community;
 
-/* Raises RuntimeError when another call is in work; true: ours now, ep_community_leave gives it back. */
+/* Raise RuntimeError if another call is running. True: locked until ep_community_leave(). */
 bool ep_community_enter(ep_community *self);
 EP_INLINE void ep_community_leave(ep_community *self) { atomic_store(&self->busy, 0); }
 
-/* The methods of community_step.c, ended by an empty row. */
+/* The methods of community_step.c, terminated by an empty row. */
 extern PyMethodDef ep_community_step_methods[];
 
 #endif

@@ -1,14 +1,14 @@
-/* community_step: one generation of a community: signals of Python checked, measured and stepped. */
+/* community_step: one generation of a community: check the signals from Python, measure, step. */
 #include "python/community.h"
 
 #include <math.h>
 #include <string.h>
 
-/* What a step is called with: flat vectors by name, NULL where they are not given. */
+/* The arguments of a step: flat vectors by name, NULL if not given. */
 typedef struct {
     PyArrayObject *raw, *gradient, *owned[3], *activity, *norm2, *overlap;
     double terms;
-    ep_real *alike; /* overlaps of the living of a niche */
+    ep_real *alike; /* overlaps of a niche's living populations */
     ep_community *self;
 } signals;
 
@@ -25,7 +25,7 @@ static const ep_real *from(PyArrayObject *array, int64_t at) {
     return array ? (const ep_real *)PyArray_DATA(array) + at : NULL;
 }
 
-/* The flat place of birth id 0 of a niche's first group, and its number of founders. */
+/* Return the flat place of birth id 0 of a niche's first group; sets its number of founders. */
 static int64_t niche_at(const ep_community *self, int group, int64_t *founded) {
     if (self->generation->settings.niche == EP_NICHE_NETWORK) {
         *founded = self->founded;
@@ -35,7 +35,7 @@ static int64_t niche_at(const ep_community *self, int group, int64_t *founded) {
     return self->group[group].mass - self->column[EP_MASS];
 }
 
-/* An ep_occasion's measure: rows of the given overlaps and norms for the living. */
+/* Implement ep_occasion's measure: copy the given overlaps and norms of the living populations. */
 static void pick(void *context, const ep_generation *g, int64_t first, ep_cohort *cohort) {
     const signals *s = context;
     const ep_community *self = s->self;
@@ -52,7 +52,7 @@ static void pick(void *context, const ep_generation *g, int64_t first, ep_cohort
     cohort->norm2 = s->norm2 ? norm2 : NULL;
 }
 
-/* Fitness of this generation, into the column EP_RAW. False with an exception, or error filled. */
+/* Write this generation's fitness to the column EP_RAW. False: an exception, or error is filled. */
 static bool measure(ep_community *self, const signals *s, ep_error *error) {
     ep_real *raw = self->column[EP_RAW];
     if (s->raw) {
@@ -80,7 +80,7 @@ static bool measure(ep_community *self, const signals *s, ep_error *error) {
     return true;
 }
 
-/* Extinct populations may have any fitness; living ones a finite one. */
+/* Check that living populations have a finite fitness; extinct ones may have any. */
 static bool check_fitness(ep_community *self) {
     for (int64_t j = 0; j < self->founded; j++) {
         ep_real *raw = &self->column[EP_RAW][j];
@@ -97,7 +97,7 @@ static bool check_fitness(ep_community *self) {
     return true;
 }
 
-/* The signals that the step's law needs, or what was given: false with an exception. */
+/* Open the given signals, and check those that the law needs. False with an exception. */
 static bool open_signals(ep_community *self, signals *s, PyObject *const *objects) {
     static const char *const names[] = {
         "fitness",       "mass_gradient", "owned_norm2", "owned_gradient2",

@@ -63,7 +63,7 @@ static bool is_bool(PyObject *object) {
     return PyBool_Check(object) || PyArray_IsScalar(object, Bool);
 }
 
-/* The number in `object` into *value. 0, or -1 with an exception. */
+/* Write the number in `object` to *value. Returns 0, or -1 with an exception. */
 static int number_from(const ep_field *field, PyObject *object, const char *owner, double *value) {
     if (field->type == EP_BOOL) {
         if (!is_bool(object)) {
@@ -95,13 +95,13 @@ static int number_from(const ep_field *field, PyObject *object, const char *owne
         }
         *value = PyFloat_AsDouble(object);
         if (*value == -1 && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError)) {
-            PyErr_Clear(); /* complex, or another number that is no real one */
+            PyErr_Clear(); /* complex, or another number that is not real */
             ep_raise_got(PyExc_TypeError, object, "%s: %s must be a number", owner, field->name);
             return -1;
         }
     }
     if (*value == -1 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_OverflowError)) { /* a huge int is out of any bounds */
+        if (PyErr_ExceptionMatches(PyExc_OverflowError)) { /* a huge int exceeds any bounds */
             PyErr_Clear();
             *value = Py_HUGE_VAL;
             return 0;
@@ -111,7 +111,7 @@ static int number_from(const ep_field *field, PyObject *object, const char *owne
     return 0;
 }
 
-/* A single number (or bool, which is then refused) of Python's or NumPy's; no text. */
+/* True for a single number (or bool, refused later) of Python or NumPy; false for text. */
 static bool is_scalar(PyObject *object) {
     bool text = PyUnicode_Check(object) || PyBytes_Check(object);
     return !text &&
@@ -137,7 +137,7 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
             return 0;
         }
         if (is_scalar(object)) {
-            double only; /* one number stands for a vector of one */
+            double only; /* double only; a single number stands for a vector of one */
             if (number_from(field, object, owner, &only) < 0) {
                 return -1;
             }
@@ -186,7 +186,7 @@ static void raise_unknown(const ep_field *fields, PyObject *name, const char *ow
     }
 }
 
-/* Sets every item of `dict`; marks in `seen` (one per field) which were there. */
+/* Set every item of `dict`; mark the fields present in `seen` (one per field). */
 static int set_items(const ep_field *fields, void *config, PyObject *dict, const char *owner) {
     PyObject *key, *value;
     Py_ssize_t at = 0;
@@ -230,7 +230,7 @@ int ep_config_from_dict(const ep_field *fields, void *config, PyObject *dict, co
     if (dict == Py_None || dict == NULL) {
         items = PyDict_New();
     } else if (PyDict_Check(dict)) {
-        items = PyDict_Copy(dict); /* ours: nobody changes it while it is read */
+        items = PyDict_Copy(dict); /* a private copy: it cannot change while it is read */
     } else {
         ep_raise_got(PyExc_TypeError, dict, "%s: settings must be a dict", owner);
         return -1;
@@ -247,7 +247,7 @@ int ep_config_from_dict(const ep_field *fields, void *config, PyObject *dict, co
     return failed;
 }
 
-/* A vector as a list of floats, None if empty. */
+/* Return a vector as a list of floats, or None if empty. */
 static PyObject *list_of(const ep_vector *vector) {
     if (vector->n == 0) {
         return Py_NewRef(Py_None);
@@ -262,7 +262,7 @@ static PyObject *list_of(const ep_vector *vector) {
     return list;
 }
 
-/* The value of a field: the one in `config`, or the default where config is NULL. */
+/* Return the value of a field: the one in `config`, or the default if config is NULL. */
 static PyObject *value_of(const ep_field *field, const void *config) {
     const void *slot = config == NULL ? NULL : (const char *)config + field->offset;
     int64_t whole = slot == NULL ? (int64_t)field->initial : *(const int64_t *)slot;
@@ -392,7 +392,7 @@ static void raise_shape(PyArrayObject *array, const char *name, int rank, const 
     Py_XDECREF(got);
 }
 
-/* Unsigned numbers that int64 cannot hold would come out negative. */
+/* True if unsigned numbers exceed int64 and would turn negative. */
 static bool overflows(PyArrayObject *from, PyArrayObject *to, int type) {
     bool risky = type == NPY_INT64 && PyTypeNum_ISUNSIGNED(PyArray_TYPE(from)) &&
                  PyArray_ITEMSIZE(from) >= (npy_intp)sizeof(int64_t);
@@ -405,9 +405,9 @@ static bool overflows(PyArrayObject *from, PyArrayObject *to, int type) {
     return false;
 }
 
-enum { DEEPEST = 16 }; /* lists in lists; no array here has as many axes */
+enum { DEEPEST = 16 }; /* nested lists; no array here has as many axes */
 
-/* `object`, where it is a list or tuple a copy of it, and of those in it; a new reference. */
+/* Return `object`, or a deep copy if it is a list or tuple; a new reference. */
 static PyObject *settled(PyObject *object, const char *name, int depth) {
     if (!PyList_Check(object) && !PyTuple_Check(object)) {
         return Py_NewRef(object);
@@ -451,7 +451,7 @@ static PyArrayObject *array_as(PyObject *object, const char *name, int type, int
     bool whole = PyTypeNum_ISINTEGER(type);
     bool good = PyTypeNum_ISINTEGER(from) ||
                 (!whole && (PyTypeNum_ISFLOAT(from) || PyTypeNum_ISBOOL(from)));
-    /* an empty list comes as float64, and is as good as an empty list of whole numbers */
+    /* an empty list arrives as float64, and is also a valid empty list of whole numbers */
     good = good || (whole && PyArray_SIZE(array) == 0 && PyTypeNum_ISFLOAT(from));
     if (!good) {
         PyErr_Format(PyExc_TypeError, "%s: expected an array of %s numbers, got dtype %S", name,

@@ -13,7 +13,7 @@ void ep_lawbook_close(ep_lawbook *book) {
     Py_CLEAR(book->calls.dynamics);
 }
 
-/* Takes `key` out of the dict: a new reference, or NULL. */
+/* Remove `key` from the dict and return its value: a new reference, or NULL. */
 static PyObject *take(PyObject *dict, const char *key) {
     PyObject *value = PyDict_GetItemString(dict, key);
     Py_XINCREF(value);
@@ -23,7 +23,7 @@ static PyObject *take(PyObject *dict, const char *key) {
     return value;
 }
 
-/* The name of a law, or the callable into *call and `fallback`. */
+/* Return the name of a law; for a callable, store it in *call and return `fallback`. */
 static const char *law_name(PyObject *value, const char *what, const char *usual,
                             const char *fallback, PyObject **call) {
     if (!value) {

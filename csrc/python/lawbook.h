@@ -1,5 +1,5 @@
-/* lawbook: a selection as Python gives it (settings, and laws by name or as functions), turned into
- * what the core takes, and the calls back into Python. Networks and communities both use it. */
+/* lawbook: convert a selection given in Python (settings, and laws by name or as functions) to the
+ * core's types, and call back into Python. Used by networks and communities. */
 #ifndef EP_LAWBOOK_H
 #define EP_LAWBOOK_H
 
@@ -19,8 +19,8 @@ typedef struct {
     ep_calls calls;
 } ep_lawbook;
 
-/* From a dict of settings with fitness and dynamics (names or functions) and their configs. False
- * with an exception; then there is nothing to close. */
+/* Open from a dict of settings with fitness and dynamics (names or functions) and their configs.
+ * False with an exception; then there is nothing to close. */
 bool ep_lawbook_open(ep_lawbook *book, PyObject *dict);
 void ep_lawbook_close(ep_lawbook *book);
 
@@ -28,7 +28,7 @@ void ep_lawbook_close(ep_lawbook *book);
 bool ep_call_fitness(void *calls, const ep_signals *signals, ep_real *fitness, ep_error *error);
 bool ep_call_dynamics(void *calls, const ep_cohort *cohort, ep_error *error);
 
-/* A structured array of deaths: step, population, birth, mass, fitness. */
+/* Return a structured array of deaths: step, population, birth, mass, fitness. */
 PyObject *ep_deaths_array(const ep_death *deaths, int64_t n);
 
 #endif

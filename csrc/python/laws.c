@@ -1,6 +1,6 @@
 /* laws: the catalogue as a dict, and its losses and optimizers as Python functions over plain
  * arrays (selection.c has fitness and dynamics). Inputs are never modified; results are new arrays.
- * Networks are not known here: these are the laws alone, for tests and for study. */
+ * Uses no networks: these functions are for tests and study. */
 #include "python/convert.h"
 
 #include "catalogue.h"
@@ -39,8 +39,7 @@ static PyObject *names_of(unsigned needs) {
     return list;
 }
 
-/* Adds {name: {"doc", "fields", and what `more` holds}}; steals `more`, which is NULL if that
- * failed. */
+/* Add {name: {"doc", "fields", and the items of `more`}}. Steals `more`; NULL means it failed. */
 static bool add_entry(PyObject *group, const char *name, const char *doc, const ep_field *fields,
                       PyObject *more) {
     PyObject *list = more == NULL ? NULL : ep_fields_describe(fields);
@@ -161,7 +160,7 @@ static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
 }
 
 /* ---- settings -------------------------------------------------------------------------------- */
-/* The fields and config size of a catalogue's row; false where there is no such row. */
+/* Get the fields and config size of a catalogue's row; false if there is no such row. */
 static bool row_of(const char *group, const char *name, const ep_field **fields, size_t *size) {
 #define ROW(type, what, find)                       \
     if (strcmp(group, what) == 0) {                 \
@@ -211,7 +210,7 @@ static PyObject *settings(PyObject *module, PyObject *args, PyObject *kwargs) {
 }
 
 /* ---- losses ---------------------------------------------------------------------------------- */
-/* Are the targets ones that the loss may be given? Raises ValueError if not. */
+/* Check that the targets are valid for the loss. Raises ValueError if not. */
 static bool targets_good(const ep_loss *law, int64_t rows, int64_t n, const void *targets) {
     const int64_t *class = targets;
     const ep_real *real = targets;
@@ -306,7 +305,7 @@ done:
 }
 
 /* ---- optimizers ------------------------------------------------------------------------------ */
-/* A copy of `object` as n numbers; zeros for None. */
+/* Return a copy of `object` as n numbers; zeros for None. */
 static PyArrayObject *vector_or_zeros(PyObject *object, const char *name, npy_intp n) {
     return object == Py_None ? ep_array_vector(n, EP_NPY_REAL)
                              : ep_array_copy(object, name, EP_NPY_REAL, 1, &n);

@@ -1,13 +1,13 @@
-/* loss_law: a loss written in Python. The function gets copies of outputs and targets of some rows,
- * with the GIL taken, and returns the loss and the gradient of every row. It is called on the thread
- * that made the call (ep_loss.interpreted), so an exception stays pending there: the rows it should
- * have measured get NaN, the run stops, and the caller finds the exception. */
+/* loss_law: a loss written in Python. The function is called with copies of outputs and targets of
+ * some rows, with the GIL held, and returns the loss and the gradient of every row. It runs on the
+ * calling thread (ep_loss.interpreted), so an exception stays pending there: unmeasured rows get
+ * NaN, the run stops, and the caller sees the exception. */
 #include "python/network.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The config of these losses. The network holds the reference. */
+/* The config of these losses. The network owns the reference. */
 typedef struct {
     PyObject *function;
 } python_config;
@@ -25,7 +25,7 @@ static PyObject *copied(const void *from, int nd, npy_intp rows, npy_intp n, int
     return array;
 }
 
-/* Calls the function and takes (value (rows,), gradient (rows, n)) from it. */
+/* Call the function, and copy its result (value (rows,), gradient (rows, n)). */
 static bool call(PyObject *function, PyObject *y, PyObject *targets, npy_intp rows, npy_intp n,
                  ep_real scale, ep_real *loss, ep_real *dy) {
     PyObject *result = PyObject_CallFunctionObjArgs(function, y, targets, NULL);
@@ -60,7 +60,7 @@ static bool call(PyObject *function, PyObject *y, PyObject *targets, npy_intp ro
 static void measure(const void *config, ep_target kind, int64_t rows, int64_t n, const ep_real *y,
                     const void *targets, ep_real scale, ep_real *loss, ep_real *dy) {
     PyGILState_STATE gil = PyGILState_Ensure();
-    bool ok = !PyErr_Occurred(); /* of rows before these */
+    bool ok = !PyErr_Occurred(); /* from earlier rows */
     PyObject *outputs = ok ? copied(y, 2, rows, n, EP_NPY_REAL, sizeof *y) : NULL;
     PyObject *right = NULL;
     if (outputs && kind == EP_TARGET_CLASS) {
@@ -94,7 +94,7 @@ static void measure_classes(const void *config, int64_t rows, int64_t n, const e
         if (hit) {
             hit[r] = best == class[r];
         }
-        if (class[r] < 0) { /* ignored, whatever the function makes of it */
+        if (class[r] < 0) { /* ignored, whatever the function returns */
             loss[r] = 0;
             for (int64_t k = r * n; dy && k < (r + 1) * n; k++) {
                 dy[k] = 0;

@@ -1,6 +1,6 @@
-/* module: puts the pieces of the extension together: exceptions, types, functions, constants. The
- * same sources become several modules (float32 or float64, one per kind of processor), named by
- * -DEP_MODULE; each has a state of its own and no global one. */
+/* module: assemble the extension: exceptions, types, functions, constants. The same sources are
+ * built as several modules (float32 or float64, one per kind of processor), named by -DEP_MODULE.
+ * Each has its own state and no global state. */
 #define EP_IMPORT_ARRAY
 #include "python/module.h"
 
@@ -43,7 +43,7 @@ static int add_constants(PyObject *module) {
                                       sizeof(ep_real) == sizeof(double) ? "float64" : "float32");
 }
 
-/* ---- life and death ------------------------------------------------------------------------ */
+/* ---- load and free ------------------------------------------------------------------------- */
 static int module_exec(PyObject *module) {
     ep_state *state = ep_state_of(module);
     if (PyArray_ImportNumPyAPI() < 0) {

@@ -1,6 +1,6 @@
-/* module: what the files of csrc/python share: the Python and NumPy headers, included one way, the
- * module's state, and the tables that module.c puts together. Only this folder may include Python.
- * Everything keeps to the limited API of Python 3.11 and the C API of NumPy 2. */
+/* module: shared by the files of csrc/python: the Python and NumPy headers, included one way, the
+ * module's state, and the tables that module.c assembles. Only this folder may include Python. All
+ * code uses the limited API of Python 3.11 and the C API of NumPy 2. */
 #ifndef EP_MODULE_H
 #define EP_MODULE_H
 
@@ -22,25 +22,25 @@
 #define EP_NPY_REAL NPY_FLOAT32
 #endif
 
-/* One per module object; nothing else outlives a call. */
+/* One per module object; nothing else persists between calls. */
 typedef struct {
     PyObject *diverged;     /* class Diverged(ArithmeticError), attribute step */
-    PyObject *network_type; /* class Network, once there is one */
+    PyObject *network_type; /* class Network, once it exists */
 } ep_state;
 
 EP_INLINE ep_state *ep_state_of(PyObject *module) { return PyModule_GetState(module); }
 
-/* Makes the type Network and adds it to the module. 0, or -1 with an exception. */
+/* Create the type Network and add it to the module. Returns 0, or -1 with an exception. */
 int ep_network_add_type(PyObject *module, ep_state *state);
 /* The same for the type Community. */
 int ep_community_add_type(PyObject *module);
 
-/* The functions of each file, ended by an empty row. */
+/* The functions of each file, terminated by an empty row. */
 extern PyMethodDef ep_laws_methods[];
 extern PyMethodDef ep_selection_methods[];
 extern PyMethodDef ep_numbers_methods[];
 
-/* Every function takes keywords; the cast is the one that Python's API asks for. */
+/* Every function takes keywords; Python's API requires the cast. */
 #define EP_METHOD(name, text) \
     {#name, (PyCFunction)(void (*)(void))name, METH_VARARGS | METH_KEYWORDS, text}
 #define EP_METHODS_END {NULL, NULL, 0, NULL}

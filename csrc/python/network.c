@@ -1,14 +1,14 @@
-/* network: the type `Network`: its birth from a spec, its end, and what it says of itself. See
- * network.h; arrays, runs and single steps are in the files beside. */
+/* network: the type `Network`: created from a spec, freed, and its properties. See network.h;
+ * arrays, runs and single steps are in the other network_*.c files. */
 #include "python/network.h"
 
 #include "catalogue.h"
 
 #include <string.h>
 
-/* ---- from a spec ------------------------------------------------------------------------------ */
+/* ---- from a spec ----------------------------------------------------------------------------- */
 
-/* Item `key` of a dict, a new reference; NULL with TypeError where there is none. */
+/* Return item `key` of a dict, a new reference; NULL with TypeError if missing. */
 static PyObject *needed(PyObject *dict, const char *key, const char *owner) {
     PyObject *value;
     if (ep_item(dict, key, &value) && !value) {
@@ -19,7 +19,7 @@ static PyObject *needed(PyObject *dict, const char *key, const char *owner) {
 
 enum { NAME = 40 }; /* bytes of a name */
 
-/* Copies a name: the object may be gone when other objects have been asked for something. */
+/* Copy a name: the object may be freed when foreign code runs. */
 static bool text_of(PyObject *object, const char *what, char to[NAME + 1]) {
     if (!PyUnicode_Check(object)) {
         ep_raise_got(PyExc_TypeError, object, "%s must be a str", what);
@@ -37,7 +37,7 @@ static bool text_of(PyObject *object, const char *what, char to[NAME + 1]) {
     return text != NULL;
 }
 
-/* The name that item `key` of a dict must be. */
+/* Copy the name in item `key` of a dict. */
 static bool needed_text(PyObject *dict, const char *key, const char *owner, char to[NAME + 1]) {
     PyObject *object = needed(dict, key, owner);
     bool ok = object && text_of(object, key, to);
@@ -76,7 +76,7 @@ static ep_net *net_of_input(PyObject *spec) {
     return net;
 }
 
-/* The value that layer `name` (or "input") writes, or -1 with an exception. */
+/* Return the value that layer `name` (or "input") writes, or -1 with an exception. */
 static int value_named(const ep_net *net, const char *name, const char *reader) {
     if (strcmp(name, "input") == 0) {
         return 0;
@@ -91,7 +91,7 @@ static int value_named(const ep_net *net, const char *name, const char *reader) 
     return -1;
 }
 
-/* Indices of the values a layer reads; -1 with an exception. */
+/* Get the indices of the values a layer reads; -1 with an exception. */
 static int inputs_of(const ep_net *net, PyObject *layer, const char *name, int *input) {
     PyObject *names;
     if (!ep_item(layer, "inputs", &names)) {
@@ -164,7 +164,7 @@ static bool add_layer(ep_net *net, PyObject *layer) {
 
 static const char *value_name(const ep_net *net, int value) { return net->values[value].name; }
 
-/* The spec as it is kept: every default filled in, every input named. */
+/* Return the spec as stored: every default filled in, every input named. */
 static PyObject *spec_of(const ep_net *net) {
     PyObject *layers = PyList_New(0), *sizes = PyList_New(0);
     const ep_value *in = &net->values[0];
@@ -207,7 +207,7 @@ static PyObject *spec_of(const ep_net *net) {
     return spec;
 }
 
-/* Narrows one axis to the populations whose birth ids are given. */
+/* Restrict one axis to the populations with the given birth ids. */
 static bool narrow(ep_net *net, PyObject *name, PyObject *births) {
     char text[NAME + 1];
     if (!text_of(name, "births", text)) {
@@ -236,7 +236,7 @@ static bool narrow(ep_net *net, PyObject *name, PyObject *births) {
     return ok;
 }
 
-/* Sets the living shape, and checks that the tensors then have at most `most` elements. */
+/* Set the living shape, and check that the tensors then have at most `most` elements. */
 static bool set_shape(ep_net *net, PyObject *births, long long most) {
     PyObject *items = births ? PyMapping_Items(births) : PyList_New(0);
     bool ok = items != NULL;
@@ -358,9 +358,9 @@ static void network_dealloc(PyObject *object) {
     Py_DECREF(type);
 }
 
-/* ---- numbers about itself --------------------------------------------------------------------- */
+/* ---- properties ------------------------------------------------------------------------------ */
 
-/* A new dict every time: what a caller does to it is the caller's. */
+/* Returns a new dict every time, so that a caller may change it. */
 static PyObject *get_spec(PyObject *object, void *closure) {
     (void)closure;
     ep_network *self = (ep_network *)object;
@@ -410,7 +410,7 @@ static PyObject *get_record(PyObject *object, void *closure) {
     return Py_NewRef(record ? record : Py_None);
 }
 
-/* Multiply-adds or parameters of the living: extinct populations cost nothing, removed or not. */
+/* Return multiply-adds or parameters of living populations. Extinct ones cost nothing. */
 static PyObject *get_cost(const ep_net *net, bool macs) {
     ep_census census;
     if (!ep_census_open(&census, net)) {
@@ -486,7 +486,7 @@ static PyGetSetDef getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-/* ---- the type --------------------------------------------------------------------------------- */
+/* ---- the type -------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(
     network_doc,
@@ -498,7 +498,7 @@ PyDoc_STRVAR(
     "live where none are given. most: refuse a spec whose tensors have more elements in all.");
 
 static PyMethodDef *joined(void) {
-    static PyMethodDef all[48]; /* written once, the same every time, under the import lock */
+    static PyMethodDef all[48]; /* written once, always the same, under the import lock */
     PyMethodDef *tables[] = {ep_network_build_methods, ep_network_array_methods,
                              ep_network_run_methods,   ep_network_step_methods,
                              ep_network_lock_methods,  ep_network_census_methods};

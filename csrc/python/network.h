@@ -1,5 +1,5 @@
-/* network: the one C type, `Network`: a net, how it is trained, and what Python must keep alive
- * meanwhile. Shared by the files network*.c, each a group of its methods. */
+/* network: the one C type, `Network`: a net, its training setup, and the Python objects it keeps
+ * alive. Shared by the files network*.c, each with a group of its methods. */
 #ifndef EP_PYTHON_NETWORK_H
 #define EP_PYTHON_NETWORK_H
 
@@ -9,25 +9,25 @@
 
 #include <pythread.h>
 
-/* Who works on a network; see network_lock.c. */
+/* The lock of a network; see network_lock.c. */
 typedef struct {
     PyThread_type_lock turn, work;
-    atomic_ulong owner;  /* the thread that has `work`; 0: none */
-    atomic_long process; /* and its process */
-    bool at_work;        /* a call of the core is in work: the owner must not come again */
+    atomic_ulong owner;  /* thread that holds `work`; 0: none */
+    atomic_long process; /* the owner's process */
+    bool at_work;        /* a core call is running: the owner must not re-enter */
     int holds;           /* `with` blocks of the owner */
 } ep_lock;
 bool ep_lock_init(ep_lock *lock); /* false with an exception */
 void ep_lock_free(ep_lock *lock);
 
-/* Most that a rate, pressure or strength may be: far below where float32 overflows. */
+/* Largest rate, pressure or strength: far below where float32 overflows. */
 #define EP_LEVEL_MOST 1e30
-/* Most that a counter (step, generation, batch) may be: whole as a double, and years from overflow. */
+/* Largest counter (step, generation, batch): exact as a double, and years from overflow. */
 #define EP_COUNT_MOST (INT64_C(1) << 53)
 
-enum { EP_CHECKED = 2 }; /* sets of arrays that are known to fit: to train on, to evaluate on */
+enum { EP_CHECKED = 2 }; /* sets of arrays already checked: for training, for evaluation */
 
-/* Arrays that were found to hold no value that does not fit. */
+/* Arrays in which every value was found valid. */
 typedef struct {
     PyObject *of[3]; /* weak references to x, y and rows as in an ep_feed, or NULL */
 } ep_checked;
@@ -46,18 +46,18 @@ typedef struct {
     int64_t n_scaling; /* 1, or the founding width of the input */
     int64_t input_width; /* founding */
     int32_t *living; /* room for ep_living_inputs */
-    ep_checked checked[EP_CHECKED]; /* the last ones first */
-    bool all_living; /* no input feature has died */
-    PyObject *record; /* of the last call of train, whether it ended well or not */
+    ep_checked checked[EP_CHECKED]; /* most recent first */
+    bool all_living; /* all input features are living */
+    PyObject *record; /* of the last call of train, even if it failed */
 } ep_network;
 
-/* Waits until no other thread works on the network, without the GIL. True: ours now, until
- * ep_network_leave. False with an exception: RuntimeError where this thread is at work on it already
- * (a law that calls back), or what a signal handler raised. */
+/* Wait, without the GIL, until no other thread uses the network. True: locked until
+ * ep_network_leave(). False with an exception: RuntimeError if this thread is already using it (a
+ * law that calls back), or what a signal handler raised. */
 bool ep_network_enter(ep_network *self);
 void ep_network_leave(ep_network *self);
-/* The same for plain numbers, which a law may also ask of its own network: then *entered is false,
- * and there is nothing to leave. */
+/* The same for plain numbers, which a law may also read from its own network: then *entered is
+ * false, and there is nothing to leave. */
 bool ep_network_look(ep_network *self, bool *entered);
 
 extern PyType_Spec ep_network_spec;
@@ -66,36 +66,37 @@ extern PyMethodDef ep_network_build_methods[], ep_network_array_methods[], ep_ne
     ep_network_step_methods[], ep_network_lock_methods[], ep_network_census_methods[];
 
 /* ---- network_table.c: the user's arrays as tables -------------------------------------------- */
-/* Rows of numbers of `object`; `keep` receives a reference that must be held while the table is in
- * use. Borrows any row-contiguous array of a known number type, converts once otherwise. */
+/* Read `object` as a table of rows; `keep` receives a reference that must be held while the table
+ * is in use. Borrows any row-contiguous array of a known number type, else converts once. */
 bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyObject **keep);
-/* Raises ValueError with row and column where the network takes ids and a value of x is none. */
+/* Raise ValueError with row and column if the network takes ids and a value of x is not one. */
 bool ep_check_ids(ep_network *self, const ep_table *x);
-/* The same for targets that the configured loss cannot take. */
+/* The same for targets that the configured loss does not accept. */
 bool ep_check_targets(ep_network *self, const ep_table *y);
-/* Targets for the configured loss, of the right shape; their values are not looked at. */
+/* Read targets for the configured loss, of the right shape; does not check their values. */
 bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
                          PyObject **keep);
-/* Both at once, with the rows that are meant (None: all, in order): sample i is row rows[i]. The
- * values of these rows are checked, once per set of arrays: numbers of x are finite, ids and labels
- * in range, targets such as the loss takes. */
+/* x and y together, with the selected rows (None: all, in order): sample i is row rows[i]. The
+ * values of these rows are checked, once per set of arrays: x is finite, ids and labels are in
+ * range, and the loss accepts the targets. */
 typedef struct {
-    ep_table x, y, w; /* w: a weight for each of `rows`; at NULL: all 1 */
+    ep_table x, y, w; /* w: a weight for each of `rows`; NULL data: all 1 */
     PyObject *keep[3], *keep_weights;
 } ep_feed;
 bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, PyObject *weights,
                   ep_feed *feed);
-/* Weights of `rows` samples, (rows,) or, where a sample has several predictions, (rows, positions):
- * finite and at least 0. NULL or None leaves the table empty. */
+/* Read weights of `rows` samples, (rows,) or, if a sample has several predictions, (rows,
+ * positions): finite and at least 0. NULL or None leaves the table empty. */
 bool ep_table_of_weights(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
                          PyObject **keep);
 void ep_feed_close(ep_feed *feed);
-/* What was checked may fit no longer: a loss or an input scaling was set. */
+/* Discard checks that may no longer hold: a loss or an input scaling was set. */
 void ep_forget_checked(ep_network *self);
 ep_intake ep_network_intake(const ep_network *self);
 
-/* ---- loss_law.c: a loss written in Python ----------------------------------------------------- */
-/* The loss that calls a function, by its attribute `target`, "class" or "real"; NULL: raised. */
+/* ---- loss_law.c: a loss written in Python ---------------------------------------------------- */
+/* Return the loss that calls a function, by its attribute `target`, "class" or "real"; or NULL with
+ * an exception. */
 const ep_loss *ep_python_loss(PyObject *function);
 void ep_python_loss_config(void *config, PyObject *function);
 

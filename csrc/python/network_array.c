@@ -1,6 +1,6 @@
-/* network_array: every tensor and activation of a network as a zero-copy NumPy array, and the
- * network described in plain Python objects. A view holds its slab: after a compaction it is still
- * valid memory, frozen at that moment. */
+/* network_array: every tensor and activation of a network as a zero-copy NumPy array, and a
+ * description of the network in Python objects. A view holds a reference to its memory slab: after
+ * a compaction it stays valid, with the values of that moment. */
 #include "python/network.h"
 
 #include "lend.h"
@@ -111,7 +111,7 @@ static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) 
     return result;
 }
 
-/* ---- describe --------------------------------------------------------------------------------- */
+/* ---- describe -------------------------------------------------------------------------------- */
 
 static bool append(PyObject *list, PyObject *item) {
     bool ok = item && PyList_Append(list, item) == 0;
@@ -160,7 +160,7 @@ static PyObject *describe_axes(const ep_net *net) {
     return list;
 }
 
-/* True if the layer's masses are those of the network's outputs, which selection leaves alone. */
+/* True if the layer's masses belong to the network's outputs, which selection does not change. */
 static bool is_fixed(const ep_net *net, const ep_layer *layer) {
     const ep_tensor *mass = layer->n_tensors ? &net->tensors[layer->tensor[0]] : NULL;
     return mass && mass->role == EP_EVOLVED && !net->axes[mass->axis[0]].mortal;

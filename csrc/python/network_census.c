@@ -1,10 +1,10 @@
-/* network_census: the populations of a network as the core would select them now: which live, their
- * mass, fitness and upkeep. */
+/* network_census: the living populations of a network as selection sees them: mass, fitness,
+ * upkeep. */
 #include "python/network.h"
 
 #include <string.h>
 
-/* births (int32), mass, fitness and upkeep (float64) of the members first .. last of a generation. */
+/* births (int32), mass, fitness and upkeep (float64) of members first .. last of a generation. */
 static PyObject *rows_of(const ep_generation *g, const ep_group *group, int64_t first,
                          int64_t last) {
     npy_intp n = last - first;
@@ -30,7 +30,7 @@ static PyObject *rows_of(const ep_generation *g, const ep_group *group, int64_t 
     return rows;
 }
 
-/* Prices the living of the network by `settings`; a dict by layer, in the order of layers. */
+/* Compute upkeep of the living populations by `settings`; returns a dict by layer, in order. */
 static PyObject *census_of(const ep_net *net, const ep_selection *settings, double pressure) {
     ep_error error = {EP_OK, ""};
     ep_census census = {0};

@@ -1,6 +1,5 @@
-/* network_feed: inputs and targets of one call together, with the rows that are meant, and a look at
- * every value of these rows before anything is computed: what does not fit is named by row and
- * column. */
+/* network_feed: inputs and targets of one call, with the selected rows. Every value of these rows
+ * is checked before anything is computed; an invalid value is reported by row and column. */
 #include "python/network.h"
 
 #include <string.h>
@@ -11,12 +10,12 @@ static const double FINITE = __DBL_MAX__;
 static const double FINITE = (double)__FLT_MAX__;
 #endif
 
-/* ---- values ----------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
-enum { PIECE = 1 << 20 }; /* values between two looks for signals */
+enum { PIECE = 1 << 20 }; /* values between two checks for signals */
 
-/* True if every value of the table is in range; 0: *misfit is the first that is not; -1: a signal
- * handler has raised, or there is no memory. Without the GIL. */
+/* Return 1 if every value of the table is in range; 0 with the first misfit in *misfit; -1 if a
+ * signal handler has raised or memory ran out. Works without the GIL. */
 static int within(const ep_table *table, const ep_intake *intake, ep_range range,
                   ep_misfit *misfit) {
     ep_real *room = PyMem_Calloc((size_t)intake->width + 1, sizeof *room);
@@ -41,7 +40,7 @@ static int within(const ep_table *table, const ep_intake *intake, ep_range range
 /* "x: expected <what>, got 7 in row 3, column 2" */
 static bool refuse(const char *name, const char *what, const ep_misfit *at) {
     PyObject *value = PyFloat_FromDouble(at->value);
-    if (value && at->value == (double)(int64_t)at->value) { /* 5 and not 5.0: a code */
+    if (value && at->value == (double)(int64_t)at->value) { /* print 5, not 5.0: a code */
         Py_DECREF(value);
         value = PyLong_FromDouble(at->value);
     }
@@ -71,7 +70,7 @@ static bool check_inputs(ep_network *self, const ep_table *x) {
         return ep_check_ids(self, x);
     }
     if (x->type != EP_FLOAT32 && x->type != EP_FLOAT64) {
-        return true; /* scaling is finite, and so is what it makes of whole numbers */
+        return true; /* scaling is finite, and so are scaled whole numbers */
     }
     ep_intake intake = ep_network_intake(self);
     ep_misfit misfit;
@@ -116,7 +115,7 @@ bool ep_check_targets(ep_network *self, const ep_table *y) {
     return good == 1;
 }
 
-/* ---- sets of arrays that are known to fit ------------------------------------------------------ */
+/* ---- checked arrays -------------------------------------------------------------------------- */
 
 static void forget(ep_checked *c) {
     for (int i = 0; i < EP_COUNT(c->of); i++) {
@@ -138,7 +137,7 @@ static bool is_of(const ep_checked *c, const ep_feed *feed) {
     return same;
 }
 
-/* Written to meanwhile? The losses and the tables of ids guard their own reads. */
+/* Contents may have changed since: the losses and the tables of ids check their own reads. */
 static bool is_checked(const ep_network *self, const ep_feed *feed) {
     for (int i = 0; i < EP_CHECKED; i++) {
         if (is_of(&self->checked[i], feed)) {
@@ -148,7 +147,7 @@ static bool is_checked(const ep_network *self, const ep_feed *feed) {
     return false;
 }
 
-/* Weakly, so that a network keeps no data of its user. */
+/* Keep weak references, so that a network does not hold its user's data. */
 static bool remember(ep_network *self, const ep_feed *feed) {
     ep_checked now = {{NULL, NULL, NULL}};
     bool ok = true;
@@ -166,9 +165,9 @@ static bool remember(ep_network *self, const ep_feed *feed) {
     return ok;
 }
 
-/* ---- both at once ----------------------------------------------------------------------------- */
+/* ---- feeds ----------------------------------------------------------------------------------- */
 
-/* Row numbers, each within the table. */
+/* Read row numbers, each within the table. */
 static bool map_rows(PyObject *rows, ep_feed *feed) {
     npy_intp any = -1;
     PyArrayObject *map = ep_array_in(rows, "rows", NPY_INT64, 1, &any);

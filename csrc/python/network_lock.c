@@ -1,14 +1,14 @@
-/* network_lock: one thread at a time works on a network; the others wait for it. A thread that asks
- * for its own network again, from a law written in Python, would wait for itself: it is refused.
+/* network_lock: one thread at a time uses a network; the others wait. A thread that re-enters its
+ * own network, from a law written in Python, would deadlock, so it is refused.
  *
- * Two locks: a thread waits for `work` while it holds `turn`, so that one which works again and
- * again (a run, a loop of predictions) cannot keep the next in line from its turn. Waiting is done
- * without the GIL, in slices, and ends when a signal handler raises. */
+ * There are two locks: a thread waits for `work` while it holds `turn`, so that a thread that takes
+ * the network again and again (a run, a loop of predictions) cannot starve the next in line.
+ * Waiting is done without the GIL, in slices, and ends when a signal handler raises. */
 #include "python/network.h"
 
 #include <unistd.h>
 
-enum { SLICE = 50000 }; /* microseconds between two looks for signals */
+enum { SLICE = 50000 }; /* microseconds between two checks for signals */
 
 bool ep_lock_init(ep_lock *lock) {
     lock->turn = PyThread_allocate_lock();
@@ -33,12 +33,12 @@ static bool is_mine(const ep_lock *lock) {
     return atomic_load(&lock->owner) == PyThread_get_thread_ident();
 }
 
-/* True if the thread that holds the lock was not copied by the fork that made this process. */
+/* True if the thread that holds the lock does not exist in this process, because of a fork. */
 static bool is_orphan(const ep_lock *lock) {
     return atomic_load(&lock->owner) != 0 && atomic_load(&lock->process) != (long)getpid();
 }
 
-/* False with an exception: a signal handler has raised, or the lock will never be given back. */
+/* Acquire a lock. False with an exception: a signal handler has raised, or the lock is orphaned. */
 static bool wait_for(const ep_lock *lock, PyThread_type_lock which) {
     for (PyLockStatus status = PyThread_acquire_lock_timed(which, 0, 0);
          status != PY_LOCK_ACQUIRED;) {
@@ -105,7 +105,7 @@ bool ep_network_look(ep_network *self, bool *entered) {
     return !*entered || ep_network_enter(self);
 }
 
-/* ---- held from Python ------------------------------------------------------------------------- */
+/* ---- with blocks ----------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(enter_doc,
              "__enter__()\n--\n\n"

@@ -1,5 +1,5 @@
-/* network_regime: how a network is trained from now on (losses, optimizers, selection), how its input
- * is scaled, and its counters. All or nothing: on an error what was set before stays. */
+/* network_regime: set how a network is trained (losses, optimizers, selection), its input scaling
+ * and its counters. Every call is all or nothing: on an error the previous settings stay. */
 #include "python/network.h"
 
 #include "catalogue.h"
@@ -110,7 +110,7 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
         ok = false;
     }
     ok = ok && (!selection || selection == Py_None || draft_selection(self, &d, selection));
-    if (ok) { /* the new in, the old out with the draft */
+    if (ok) { /* swap; the draft now holds the old one */
         ep_regime *r = &self->regime;
         const ep_field *old_loss = r->loss ? r->loss->fields : NULL;
         const ep_field *old_optimizer = r->optimizer ? r->optimizer->fields : NULL;

@@ -1,15 +1,15 @@
-/* network_run: training, evaluation and prediction over the user's arrays, without the GIL. */
+/* network_run: train, evaluate and predict on the user's arrays, without the GIL. */
 #include "python/network.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Refreshes which input features live; called after anything that may have removed some. */
+/* Refresh the list of living input features; called after anything that may have removed some. */
 static void refresh_living(ep_network *self) {
     self->all_living = !ep_living_inputs(self->net, self->living);
 }
 
-/* Populations that are present: as many can die. */
+/* Return the number of populations present, the most that can become extinct. */
 static int64_t present_populations(const ep_net *net) {
     int64_t n = 0;
     for (int i = 0; i < net->n_populations; i++) {
@@ -20,7 +20,7 @@ static int64_t present_populations(const ep_net *net) {
 
 enum { SHIFT, FLIP, SHAPE, AUGMENTS };
 
-/* Height, width and channels of the image that an input is, by the network or by augment["shape"]. */
+/* Get height, width and channels of the input image, from the network or from augment["shape"]. */
 static bool image_size(ep_network *self, PyObject *shape, int64_t size[3]) {
     const ep_value *in = &self->net->values[0];
     size[2] = 1;
@@ -95,7 +95,7 @@ static bool image_of(ep_network *self, PyObject *augment, ep_intake *intake) {
     return ok;
 }
 
-/* One of the schedules: a float64 vector of `steps` numbers from 0 to EP_LEVEL_MOST. */
+/* Read one schedule: a float64 vector of `steps` values from 0 to EP_LEVEL_MOST. */
 static PyArrayObject *schedule(PyObject *object, const char *name, npy_intp *steps) {
     PyArrayObject *array = ep_array_in(object, name, NPY_FLOAT64, 1, steps);
     for (npy_intp i = 0; array && i < PyArray_DIM(array, 0); i++) {
@@ -114,7 +114,7 @@ static PyArrayObject *schedule(PyObject *object, const char *name, npy_intp *ste
     return array;
 }
 
-/* The number of threads that a caller asks for; not given: one. */
+/* Read the requested number of threads; 1 if not given. */
 static bool threads_from(PyObject *object, int64_t *threads) {
     return !object || ep_whole(object, "threads", 1, INT32_MAX, threads);
 }
@@ -130,7 +130,7 @@ static PyObject *result_of(const ep_record *record, PyArrayObject *const *column
                          "bound", (long long)record->chronicle.floor_reached, "deaths", deaths);
 }
 
-/* What one call of train holds; opened and closed as a whole. */
+/* The resources of one call of train; opened and closed as a whole. */
 typedef struct {
     ep_job job;
     ep_record record;
@@ -149,7 +149,7 @@ static void close_errand(errand *e) {
     ep_feed_close(&e->feed);
 }
 
-/* The schedules, and room for what the run will have to tell. */
+/* Open the schedules and allocate the record of the run. */
 static bool open_errand(ep_network *self, errand *e, PyObject *const *schedules) {
     static const char *const names[] = {"rate", "pressure", "strength"};
     npy_intp steps = -1;
@@ -182,13 +182,13 @@ static bool open_errand(ep_network *self, errand *e, PyObject *const *schedules)
     return e->record.chronicle.deaths != NULL;
 }
 
-/* Keeps the record on the network, so that a run that fails loses nothing; returns it or raises. */
+/* Store the record on the network, so that a failed run loses nothing; return it or raise. */
 static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_error *error) {
     PyObject *kind = NULL, *value = NULL, *trace = NULL;
-    PyErr_Fetch(&kind, &value, &trace); /* of a law written in Python */
+    PyErr_Fetch(&kind, &value, &trace); /* raised by a law written in Python */
     PyObject *record = result_of(&e->record, e->columns), *before = self->record;
     if (!record) {
-        if (kind) { /* the law's own exception comes first */
+        if (kind) { /* the law's own exception takes precedence */
             PyErr_Restore(kind, value, trace);
         }
         return NULL;
@@ -199,7 +199,7 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
     if (ok) {
         return Py_NewRef(record);
     }
-    if (PyErr_Occurred()) { /* of a law: what else is wrong follows from it */
+    if (PyErr_Occurred()) { /* of a law: other errors follow from it */
         return NULL;
     }
     if (error->code == EP_DIVERGED) {
@@ -315,7 +315,7 @@ static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
         ok = ep_infer(self->net, &self->regime, &feed.x, &feed.y, &feed.w, &intake, (int)threads,
                       NULL, &sum, &error);
         Py_END_ALLOW_THREADS
-        if (PyErr_Occurred()) { /* of a loss written in Python */
+        if (PyErr_Occurred()) { /* raised by a loss written in Python */
             ep_feed_close(&feed);
             ep_network_leave(self);
             return NULL;

@@ -1,4 +1,4 @@
-/* network_step: the glass box: every piece of a step by itself, on the calling thread. */
+/* network_step: every piece of a step as a call of its own, on the calling thread. */
 #include "python/network.h"
 
 #include "compact.h"
@@ -98,7 +98,7 @@ static PyObject *gradient(PyObject *object, PyObject *ignored) {
     return Py_NewRef(Py_None);
 }
 
-/* A rate, pressure or strength, as train() takes them. */
+/* Check a rate, pressure or strength, as train() does. */
 static bool level(const char *name, double x) {
     if (!(x >= 0 && x <= EP_LEVEL_MOST)) {
         PyErr_Format(PyExc_ValueError, "%s: expected a number from 0 to 1e30", name);
@@ -182,12 +182,12 @@ static PyObject *compact(PyObject *object, PyObject *ignored) {
     return done ? PyBool_FromLong(before != ep_net_parameters(self->net)) : NULL;
 }
 
-/* True if tensor t is a mass on an axis of the output: it is not in net->populations. */
+/* True if tensor t is a mass on an axis of the output; these are not in net->populations. */
 static bool is_output_mass(const ep_net *net, const ep_tensor *t) {
     return t->role == EP_EVOLVED && !net->axes[t->axis[0]].mortal;
 }
 
-/* The populations of the layer of that name, or NULL with an exception. */
+/* Return the populations of the named layer, or NULL with an exception. */
 static const ep_population *populations_of(const ep_net *net, const char *layer) {
     for (int i = 0; i < net->n_populations; i++) {
         if (strcmp(net->layers[net->populations[i].layer].name, layer) == 0) {
@@ -242,7 +242,7 @@ static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
     const ep_population *p = populations_of(self->net, layer);
     const int64_t *id = PyArray_DATA(ids);
     bool ok = p != NULL;
-    for (int pass = 0; ok && pass < 2; pass++) { /* look first, then act */
+    for (int pass = 0; ok && pass < 2; pass++) { /* check first, then act */
         for (npy_intp i = 0; ok && i < PyArray_DIM(ids, 0); i++) {
             int64_t j = place_of(&self->net->axes[p->axis], id[i]);
             if (j < 0) {
@@ -263,7 +263,7 @@ PyDoc_STRVAR(shrink_doc, "shrink(axes)\n--\n\n"
                          "Keeps, of each named axis, just the populations with these birth ids, "
                          "and of the others those alive.");
 
-/* The axis of that name, which must be one that populations may leave; -1 with an exception. */
+/* Return the named axis, which must be mortal; -1 with an exception. */
 static int mortal_axis(const ep_net *net, PyObject *name) {
     const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
     for (int i = 0; text && i < net->n_axes; i++) {
@@ -277,7 +277,7 @@ static int mortal_axis(const ep_net *net, PyObject *name) {
     return -1;
 }
 
-/* Clears stays[j] for every entry j of an axis whose birth id is not among `ids`. */
+/* Clear stays[j] for every entry j of an axis whose birth id is not in `ids`. */
 static bool keep_listed(const ep_axis *axis, PyObject *ids, bool *stays) {
     npy_intp any = -1;
     PyArrayObject *array = ep_array_in(ids, "axes", NPY_INT64, 1, &any);
@@ -304,7 +304,7 @@ static bool keep_listed(const ep_axis *axis, PyObject *ids, bool *stays) {
     return ok;
 }
 
-/* What stays of the axes: places first[i] .. first[i + 1] are those of axis i. */
+/* The entries of the axes that stay: places first[i] .. first[i + 1] belong to axis i. */
 typedef struct {
     int64_t *first;
     bool *stays;
@@ -330,9 +330,9 @@ static census census_of(const ep_net *net) {
     return c;
 }
 
-static const ep_real LEAVING = -1; /* extinct for ep_compact_extinct, and told apart from it */
+static const ep_real LEAVING = -1; /* removed like extinct ones, but told apart from them */
 
-/* Turns the mark `from` of every population that does not stay into `to`. */
+/* Change the mark of every population that does not stay from `from` to `to`. */
 static void mark(ep_net *net, const census *c, ep_real from, ep_real to) {
     for (int i = 0; i < net->n_populations; i++) {
         const ep_population *p = &net->populations[i];
@@ -353,7 +353,7 @@ static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     ep_net *net = self->net;
-    PyObject *items = PyDict_Copy(dict); /* ours: it does not change while foreign code runs */
+    PyObject *items = PyDict_Copy(dict); /* private copy: foreign code cannot change it */
     census c = {NULL, NULL};
     bool ok = items != NULL && (c = census_of(net)).stays != NULL;
     for (Py_ssize_t at = 0; ok && PyDict_Next(items, &at, &key, &value);) {

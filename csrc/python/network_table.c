@@ -1,6 +1,6 @@
-/* network_table: the user's arrays as tables of rows, borrowed where their rows are contiguous
- * numbers of a known type (memory maps, overlapping windows, any row stride), converted once
- * otherwise. What does not fit the network is said here, before anything runs. */
+/* network_table: the user's arrays as tables of rows. Borrowed if their rows are contiguous numbers
+ * of a known type (memory maps, overlapping windows, any row stride), else converted once. Shapes
+ * and types that do not fit the network are reported here, before anything runs. */
 #include "python/network.h"
 
 #include <string.h>
@@ -19,13 +19,13 @@ static bool number_of(int type, ep_number *number) {
     default: break;
     }
     if (PyTypeNum_ISSIGNED(type) && (type == NPY_LONG || type == NPY_LONGLONG)) {
-        *number = EP_INT64; /* NPY_LONG is 8 bytes on the systems we build for; checked below */
+        *number = EP_INT64; /* NPY_LONG has 8 bytes on supported systems; checked below */
         return true;
     }
     return false;
 }
 
-/* True where one sample's numbers lie one after the other. */
+/* True if the elements of each sample are contiguous. */
 static bool rows_contiguous(PyArrayObject *array) {
     npy_intp expected = PyArray_ITEMSIZE(array);
     for (int d = PyArray_NDIM(array) - 1; d > 0; d--) {
@@ -82,7 +82,7 @@ static bool as_table(PyObject *object, const char *name, int fallback, ep_table 
         const int64_t *at = PyArray_DATA(array);
         bool risky = classes && wanted == NPY_INT64 && PyTypeNum_ISUNSIGNED(type);
         for (npy_intp i = 0; risky && i < PyArray_SIZE(array); i++) {
-            if (at[i] < 0) { /* or 2^64 - 1 would pass for "ignored" */
+            if (at[i] < 0) { /* 2^64 - 1 would pass for "ignored" */
                 PyErr_Format(PyExc_ValueError, "%s: a label is above 2^63 - 1", name);
                 return false;
             }

@@ -1,5 +1,5 @@
-/* numbers: random numbers and elementary functions as Python functions over arrays, for tests, for
- * initial values made in a notebook, and for the curious; and what processor this is. */
+/* numbers: random numbers and elementary functions as Python functions over arrays, for tests and
+ * for initial values made in a notebook; and the processor's level. */
 #include "python/convert.h"
 
 #include "elementary.h"
@@ -16,7 +16,7 @@ typedef struct {
     Py_ssize_t n;
 } range;
 
-/* Arguments (seed, stream, start, n). */
+/* Parse the arguments (seed, stream, start, n). */
 static bool parse_range(PyObject *args, PyObject *kwargs, const char *format, range *r) {
     static char *names[] = {"seed", "stream", "start", "n", NULL};
     return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, ep_convert_u64, &r->seed,
@@ -172,7 +172,7 @@ static PyObject *random_fork(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 /* ---- elementary ------------------------------------------------------------------------------ */
-/* A loop of its own for each function, so that each is inlined and in vectors as in a kernel. */
+/* One loop per function, so that each is inlined and vectorized as in a kernel. */
 #define MAP(function)                                                                         \
     static void loop_##function(npy_intp n, const ep_real *restrict x, ep_real *restrict y) { \
         ep_map(ep_##function, n, x, y);                                                       \
@@ -231,9 +231,8 @@ PyDoc_STRVAR(cpu_level_doc,
              "What this processor can run: 0 the base variant, 1 avx2 (x86-64-v3) too, 2 avx512 "
              "(x86-64-v4) too.");
 
-/* Asks for the features that tell a level's processors apart from older ones; every processor with
- * these has the rest of the level. The builtin asks the system too, whether it saves the
- * registers. */
+/* Check the features that tell a level's processors from older ones; every processor with these has
+ * the rest of the level. The builtin also checks that the system saves the registers. */
 static PyObject *cpu_level(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {NULL};
     int level = 0;
@@ -256,7 +255,7 @@ static PyObject *cpu_level(PyObject *module, PyObject *args, PyObject *kwargs) {
     return PyLong_FromLong(level);
 }
 
-/* ---- the hostile test build ------------------------------------------------------------------- */
+/* ---- the hostile test build ------------------------------------------------------------------ */
 #ifdef EP_HOSTILE
 PyDoc_STRVAR(fail_after_doc,
              "fail_after(n)\n--\n\n"

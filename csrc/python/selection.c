@@ -1,6 +1,6 @@
 /* selection: the catalogue's fitness and dynamics as Python functions over plain arrays, one
- * generation at a time. Inputs are never modified; results are new arrays. Networks, niches,
- * memory and extinction are not known here: these are the laws alone, for tests and for study. */
+ * generation at a time. Inputs are never modified; results are new arrays. Uses no networks,
+ * niches, memory or extinction: these functions are for tests and study. */
 #include "python/convert.h"
 
 #include "catalogue.h"
@@ -76,8 +76,8 @@ done:
 }
 
 /* ---- dynamics -------------------------------------------------------------------------------- */
-/* Birth ids (n,) as int32: the given ones, checked, or 0 .. n - 1. *born becomes their number if it
- * is negative. NULL with an exception. */
+/* Return birth ids (n,) as int32: the given ones, checked, or 0 .. n - 1. If *born is negative it
+ * becomes their number. NULL with an exception. */
 static int32_t *births_from(PyObject *object, npy_intp n, int64_t *born) {
     PyArrayObject *given = NULL;
     if (object != Py_None && (given = ep_array_in(object, "birth", NPY_INT64, 1, &n)) == NULL) {
@@ -127,7 +127,7 @@ done:
     return birth;
 }
 
-/* `object` as an array, into *array and *at; None leaves both NULL if `needed` is false. */
+/* Read `object` into *array and *at; None leaves both NULL if `needed` is false. */
 static bool optional(PyObject *object, const char *owner, const char *name, bool needed, int rank,
                      const npy_intp *shape, PyArrayObject **array, const ep_real **at) {
     if (object == Py_None) {
@@ -141,7 +141,7 @@ static bool optional(PyObject *object, const char *owner, const char *name, bool
     return *array != NULL;
 }
 
-/* Raises ValueError if a number of x is negative or NaN. */
+/* Raise ValueError if an element of x is negative or NaN. */
 static bool all_positive(PyArrayObject *x, const char *name) {
     const ep_real *at = PyArray_DATA(x);
     for (npy_intp i = 0; i < PyArray_SIZE(x); i++) {
