@@ -148,12 +148,13 @@ static void *filled(ep_number type, int64_t stride) {
 
 static void test_rows_of_every_type(void) {
     const int64_t order[] = {4, 0, 3, 3}, map[ROWS] = {2, 4, 4, 0, 1}, same[] = {0, 1, 2, 3, 4};
-    ep_real shift[WIDTH], scale[WIDTH];
+    double shift[WIDTH], scale[WIDTH];
+    ep_real near_shift[WIDTH], near_scale[WIDTH];
     int64_t width;
     int32_t *living = some(WIDTH, 3, 6, &width);
     for (int j = 0; j < WIDTH; j++) {
-        shift[j] = (ep_real)j / 4;
-        scale[j] = (ep_real)(j + 1) / 2;
+        shift[j] = near_shift[j] = (ep_real)j / 4;
+        scale[j] = near_scale[j] = (ep_real)(j + 1) / 2;
     }
     for (int type = 0; type < EP_NUMBER_TYPES; type++) {
         for (int how = 0; how < 8; how++) {
@@ -166,10 +167,14 @@ static void test_rows_of_every_type(void) {
                               .rows = ROWS,
                               .width = WIDTH,
                               .stride = stride};
-            ep_intake intake = {.shift = shift + 5, .scale = scale + 5, .width = n};
-            if (each) {
-                intake.shift = shift, intake.scale = scale, intake.each = true;
-            }
+            int first = each ? 0 : 5; /* the scaling of all features, or of the sixth for all */
+            ep_intake intake = {.shift = shift + first,
+                                .scale = scale + first,
+                                .near_shift = near_shift + first,
+                                .near_scale = near_scale + first,
+                                .exact = true,
+                                .each = each,
+                                .width = n};
             intake.living = fewer ? living : NULL;
             const int64_t *row = chosen ? map : same;
             ep_real *to = numbers(3 * n, 1);
@@ -177,7 +182,8 @@ static void test_rows_of_every_type(void) {
             for (int64_t i = 0; i < 3; i++) {
                 for (int64_t j = 0; j < n; j++) {
                     int64_t f = fewer ? living[j] : j, s = each ? f : 5;
-                    ep_real x = ((ep_real)datum(row[order[1 + i]], f) - shift[s]) * scale[s];
+                    ep_real x = ((ep_real)datum(row[order[1 + i]], f) - near_shift[s]) *
+                                near_scale[s];
                     CHECK(to[i * n + j] == x);
                 }
             }
@@ -202,9 +208,13 @@ static void test_rows_of_every_type(void) {
 static void test_moved_images(void) {
     void *at = filled(EP_UINT8, WIDTH);
     ep_table table = {.at = at, .type = EP_UINT8, .rows = ROWS, .width = WIDTH, .stride = WIDTH};
-    const ep_real shift = 1, scale = 2;
+    const double shift = 1, scale = 2;
+    const ep_real near_shift = 1, near_scale = 2;
     ep_intake intake = {.shift = &shift,
                         .scale = &scale,
+                        .near_shift = &near_shift,
+                        .near_scale = &near_scale,
+                        .exact = true,
                         .width = WIDTH,
                         .move = 1,
                         .flip = true,
@@ -300,7 +310,7 @@ static void test_survivors_keep_their_numbers(void) {
         const int in_axis = net->populations[0].axis;
         const ep_tensor *now = &net->tensors[first];
         const int64_t n = net->axes[hidden].n, m = net->axes[in_axis].n;
-        CHECK(n == kept[hidden] && now->n == m * n && net->axes[hidden].born == 21);
+        CHECK(n == kept[hidden] && now->n == m * n && net->axes[hidden].founded == 21);
         for (int64_t j = 0; j < n; j++) {
             CHECK(net->axes[hidden].birth[j] == births[keep[hidden][j]]);
             for (int64_t i = 0; i < m; i++) {
