@@ -32,7 +32,7 @@ from evoprune.selection.settings import Selection
 __all__ = ["DEATH", "Community"]
 
 ByLayer: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
-"""An array if the community was created with one number; else a mapping from layers to arrays."""
+"""An array where the community has one layer given as a number; else arrays by layer."""
 
 DEATH = np.dtype(
     [("generation", "i8"), ("layer", "U64"), ("birth", "i4"), ("mass", "f8"), ("fitness", "f8")]
@@ -50,7 +50,7 @@ class Community:
         born: number of populations; or numbers by layer name, in the order of the layers.
         selection: its memory, upkeep, dynamics, threshold, floor, min_age and niche are used.
             `every`, `rest`, `clock` and `removal` only affect training. Its pressure is the default
-            of `step`; with a schedule or a Budget, every `step` needs a pressure.
+            of `step`; with a schedule or a Budget, `step` must be called with a pressure.
         seed: seed of stochastic dynamics.
         cost: relative costs of populations, for upkeep that is not a vector: a number by layer, or
             an array by birth id. By default all costs are equal and sum to 1. In a network, a cost

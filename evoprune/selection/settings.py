@@ -86,7 +86,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     for name, row in SETTINGS.items()
     if row.choices
 }
-"""Allowed names by setting, for settings that take a name; upkeep may also be a vector."""
+"""The names that settings take which are one of a few; upkeep may be a vector, too."""
 
 CORE = tuple(row.name for row in _TABLE if row.name in SETTINGS and row.name != "upkeep")
 
