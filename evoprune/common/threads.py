@@ -43,7 +43,7 @@ def get_threads() -> int:
                 f"EVOPRUNE_NUM_THREADS: expected a whole number from 1 to {MOST}, got {own!r}"
             )
         return n
-    # OpenMP's variable may be a list, one number per nesting level, or valid only for OpenMP.
+    # OpenMP's variable may be a list, one number per nesting level. Ignore other values.
     shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if shared.isdecimal() and 1 <= int(shared) <= MOST:
         return int(shared)

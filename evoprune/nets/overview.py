@@ -136,7 +136,7 @@ def census(network: Network, pressure: float) -> dict[str, tuple[Array, ...]]:
 
 
 def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:
-    """Return the time to the first extinction under a Malthusian law if nothing else changes."""
+    """Return the time to the first extinction at constant fitness and upkeep; "" if unknown."""
     selection = network.selection
     law = selection.dynamics if selection else None
     if selection is None or not isinstance(law, Malthusian):
