@@ -230,7 +230,7 @@ class BuildCore(build_ext):
         jobs = int(os.environ.get("EVOPRUNE_JOBS") or processors())
         if stale:
             name, of = ext.name.rpartition("_core")[2], len(self.extensions)
-            print(  # noqa: T201 - minutes without a word look like a hang
+            print(  # noqa: T201 - minutes without output look like a hang
                 f"evoprune: compiling variant {name} of the core, "
                 f"{self.extensions.index(ext) + 1} of {of}: {len(stale)} files",
                 file=sys.stderr,

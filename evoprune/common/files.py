@@ -20,7 +20,10 @@ from typing import Any
 
 __all__ = ["check_folder", "existing", "write_whole"]
 
-DRAFT, END = ".evoprune-", ".draft"  # short, so that every legal file name has a legal draft
+DRAFT, END = (
+    ".evoprune-",
+    ".draft",
+)  # independent of the file name, which may have the maximum length
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -135,7 +138,7 @@ def _draft(folder: Path, wanted: Path) -> Iterator[tuple[int, Path]]:
             raise FileNotFoundError(errno.ENOENT, text, str(wanted)) from None
         except OSError as error:
             raise _named(error, wanted) from None
-        with suppress(OSError):  # a file system without locks
+        with suppress(OSError):  # the file system may have no locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             break

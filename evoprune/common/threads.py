@@ -23,7 +23,7 @@ def set_threads(n: int | None) -> None:
     Raises:
         TypeError, ValueError: n is not an integer from 1 to 1024.
     """
-    global _chosen  # noqa: PLW0603 - the one process-wide setting there is
+    global _chosen  # noqa: PLW0603 - the only process-wide setting
     _chosen = None if n is None else whole("n", n, 1, MOST)
 
 

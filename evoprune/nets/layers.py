@@ -110,7 +110,7 @@ class Layer(Spec):
         Field("name", "name", None, "name of the layer; kind and number if not given"),
         Field("inputs", "names", (), "names of earlier layers to read too, behind the one before"),
     )
-    sized_by: str | None = None  # without this setting, output axes are those of the stream
+    sized_by: str | None = None  # if this setting is absent, output axes are the stream's
 
     @staticmethod
     def _checked(name: str, value: Any) -> Any:
@@ -163,7 +163,7 @@ Take = define(Layer, "take", "position")
 Patches = define(Layer, "patches", "size")
 
 
-# ---- nodes that arrange others ---------------------------------------------------------------
+# ---- arrangements of nodes -------------------------------------------------------------------
 
 
 class Chain:
@@ -260,7 +260,7 @@ class From:
         return self.name
 
 
-# ---- sugar -----------------------------------------------------------------------------------
+# ---- shorthands ------------------------------------------------------------------------------
 
 
 def neurons(units: int, activation: str = "relu", *, name: str | None = None) -> Chain:

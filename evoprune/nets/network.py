@@ -80,7 +80,7 @@ class Network:
         dtype: "float32" or "float64".
         births: birth ids of the living populations by axis, to create a network at a shape smaller
             than its founding one.
-        most: the largest total number of elements in all arrays; a larger spec is rejected.
+        most: limit of the total number of elements in all arrays; a negative one means no limit.
 
     Attributes:
         core: the compiled network.
@@ -116,10 +116,10 @@ class Network:
         self._shape = tuple(int(n) for n in self.core.spec["input"])  # of one sample
         self._features = int(np.prod(self._shape))
         self._configured = False
-        self._counts_hits = True  # the loss that the core is configured for
+        self._counts_hits = True  # True if the configured loss defines an accuracy
         self._diverged: type[BaseException] = module.Diverged
 
-    # ---- what it is --------------------------------------------------------------------------
+    # ---- description -------------------------------------------------------------------------
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class Network:
             facts = self.describe()
             return surgery.living(self, facts, surgery.population(facts, layer))[1]
 
-    # ---- its arrays --------------------------------------------------------------------------
+    # ---- arrays ------------------------------------------------------------------------------
 
     def keys(self) -> list[str]:
         """Return the names of the arrays: "dense1.weight", "populations1.mass", ..."""
@@ -256,7 +256,7 @@ class Network:
     def _arrays(self, of: str) -> Arrays:
         return Arrays(self.keys, lambda name: self.core.array(name, of=of))
 
-    # ---- using it ----------------------------------------------------------------------------
+    # ---- use ---------------------------------------------------------------------------------
 
     @property
     def input_scaling(self) -> tuple[float | Array, float | Array]:
@@ -483,7 +483,7 @@ class Network:
             raise Diverged(str(error), getattr(error, "step", None)) from None
         return record
 
-    # ---- others made of it -------------------------------------------------------------------
+    # ---- derived networks --------------------------------------------------------------------
 
     def copy(self) -> Network:
         """Return an independent copy, with all state that training depends on."""
@@ -572,7 +572,7 @@ class Network:
         """
         file.save(self, path, moments=moments)
 
-    # ---- how it is shown ---------------------------------------------------------------------
+    # ---- display -----------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         title, head, rows, total, note = overview(self)
@@ -605,7 +605,7 @@ def _note(notes: dict[str, Any], name: str, value: Any) -> None:
 def Sequential(
     layers: Nodes,
     *,
-    input: int | Sequence[int],  # noqa: A002 - the word for it
+    input: int | Sequence[int],  # noqa: A002 - the common name
     seed: int = 0,
     dtype: Dtype = "float32",
 ) -> Network:

@@ -65,7 +65,7 @@ def mlp(
 
 
 def lenet5(
-    input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the word for it
+    input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the common name
     outputs: int = 10,
     *,
     filters: Sequence[int] = (20, 50),
@@ -97,7 +97,7 @@ def lenet5(
 
 
 def cnn(
-    input: Sequence[int],  # noqa: A002 - the word for it
+    input: Sequence[int],  # noqa: A002 - the common name
     widths: Sequence[int],
     outputs: int,
     *,
@@ -133,7 +133,7 @@ def resnet(
     depth: int = 20,
     width: int = 16,
     *,
-    input: Sequence[int] = (32, 32, 3),  # noqa: A002 - the word for it
+    input: Sequence[int] = (32, 32, 3),  # noqa: A002 - the common name
     outputs: int = 10,
     learned_shortcuts: bool | Sequence[int] = False,
     living_stream: bool = False,
@@ -201,7 +201,7 @@ def resnet(
 
 
 def vit(
-    input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the word for it
+    input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the common name
     outputs: int = 10,
     *,
     patch: int | Sequence[int] = 4,

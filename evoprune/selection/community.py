@@ -70,7 +70,7 @@ class Community:
     def __init__(
         self,
         born: int | Mapping[str, int],
-        selection: Selection = Selection(),  # noqa: B008 - cannot be changed
+        selection: Selection = Selection(),  # noqa: B008 - immutable
         *,
         seed: int = 0,
         cost: ByLayer | None = None,
@@ -212,7 +212,7 @@ class Community:
         """The largest possible mass; larger ones are clipped."""
         return 1e30 if self.dtype == "float32" else 1e300
 
-    # ---- how it is now -----------------------------------------------------------------------
+    # ---- current state -----------------------------------------------------------------------
 
     @property
     def generation(self) -> int:
@@ -317,7 +317,7 @@ class Community:
         counts = ", ".join(f"{n}: {int(a.sum())} of {len(a)}" for n, a in living.items())
         return f"Community({counts} alive, {self.generation} generations, {self.selection!r})"
 
-    # ---- between arrays by layer and one flat array --------------------------------------------
+    # ---- arrays by layer and flat arrays -------------------------------------------------------
 
     def _living(self) -> Array:
         return np.asarray(self._core.state()["alive"] > 0)

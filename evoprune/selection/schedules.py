@@ -199,10 +199,10 @@ def values(
     """
     if isinstance(wish, bool | str | None):
         raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}")
-    if not callable(wish) and np.ndim(wish) == 0:  # also a Fraction, or an array of no dimension
+    if not callable(wish) and np.ndim(wish) == 0:  # also a Fraction or a 0-d array
         try:
             single = float(wish)  # type: ignore[arg-type]
-        except OverflowError:  # an int beyond any float
+        except OverflowError:  # an int too large for a float
             single = float("inf")
         except (TypeError, ValueError):
             raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}") from None

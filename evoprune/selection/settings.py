@@ -97,11 +97,11 @@ def _default(name: str) -> Any:
 
 @dataclass(frozen=True, repr=False)
 class Selection:
-    """How populations are selected while a network learns."""  # the table adds the settings
+    """How populations are selected while a network learns."""  # settings are appended below
 
     # __post_init__ replaces None by a default that depends on the other settings.
     pressure: ScheduleLike = None  # type: ignore[assignment]
-    dynamics: DynamicsLike = Malthusian()  # noqa: RUF009 - cannot be changed
+    dynamics: DynamicsLike = Malthusian()  # noqa: RUF009 - immutable
     fitness: FitnessLike = None  # type: ignore[assignment]
     upkeep: Upkeep = None  # type: ignore[assignment]
     niche: Literal["layer", "network"] = _default("niche")
