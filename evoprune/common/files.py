@@ -20,10 +20,7 @@ from typing import Any
 
 __all__ = ["check_folder", "existing", "write_whole"]
 
-DRAFT, END = (
-    ".evoprune-",
-    ".draft",
-)  # independent of the file name, which may have the maximum length
+DRAFT, END = ".evoprune-", ".draft"  # short, so that every legal file name has a legal draft
 
 KINDS = {
     stat.S_IFDIR: "a folder",
