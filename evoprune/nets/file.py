@@ -218,8 +218,9 @@ def check(network: Network) -> None:
     """Check that a network's arrays have valid values.
 
     Raises:
-        ValueError: a value is not finite, a mass, variance or second moment is negative, `alive` is
-            neither 0 nor 1, or an extinct population has a mass; the message names the array.
+        ValueError: a value is not finite, a mass, variance or second moment is negative, a fitness
+            is too large, `alive` is neither 0 nor 1, or an extinct population has a mass; the
+            message names the array.
     """
     first, second = network.moments
     for tensor in network.describe()["tensors"]:

@@ -183,7 +183,7 @@ def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
 
 
 def _without_zeros(structure: _Structure, sizes: Mapping[str, int]) -> list[Layer]:
-    """Return the layers without branches whose output is zero after their extinction."""
+    """Return the layers, omitting branches that add zero because their populations are extinct."""
     zero = {name for name, axes in structure.outputs.items() if not all(sizes[a] for a in axes)}
     instead: dict[str, str] = {}
     for name, layer in structure.layers.items():
