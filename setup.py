@@ -1,17 +1,16 @@
-"""Compile the C core into Python modules, one for each kind of processor.
+"""Compile the C core into Python modules, one for each processor level and precision.
 
-Everything declarative is in pyproject.toml; this file knows compilers, flags and object files, and
-nothing about what the sources do. The same sources are compiled several times with different flags,
-so that each module is an ordinary one from top to bottom: no function tables, no run-time dispatch
-in the core. `evoprune/core` picks one at import.
+Declarative settings are in pyproject.toml; this file handles compilers, flags and object files. The
+same sources are compiled several times with different flags, so that the core needs no function
+tables and no run-time dispatch. `evoprune/core` chooses a module at import.
 
 Environment:
     EVOPRUNE_VARIANTS   names to build, as in "32_avx512,32_base"; "native": only those that this
                         processor uses; "none". Default: all
-    EVOPRUNE_WERROR     1: warnings are errors
-    EVOPRUNE_DEBUG      1: -O1 -g and the core's own checks (EP_CHECK)
+    EVOPRUNE_WERROR     1: treat warnings as errors
+    EVOPRUNE_DEBUG      1: -O1 -g and the core's internal checks (EP_CHECK)
     EVOPRUNE_SANITIZE   sanitizers, as in "address,undefined" (implies EVOPRUNE_DEBUG)
-    EVOPRUNE_COVERAGE   1: count lines for gcov
+    EVOPRUNE_COVERAGE   1: record line coverage for gcov
     EVOPRUNE_HOSTILE    1: fail allocations, poison scratch, compact at every step (EP_HOSTILE)
     EVOPRUNE_JOBS       number of compiler processes. Default: the processors this process may use
 """
@@ -36,7 +35,7 @@ ROOT = Path(__file__).resolve().parent
 REPOSITORY = "https://github.com/evoprune/evoprune"
 MACHINE = sysconfig.get_platform().rpartition("-")[2]
 
-# name -> (flags that choose the processor, further macros); the order is that of rising demands.
+# name -> (flags for the processor level, further macros), in ascending order of levels.
 VARIANTS: dict[str, tuple[list[str], list[tuple[str, str]]]] = {
     "32_base": ([], []),
     "64_base": ([], [("EP_DOUBLE", "1")]),
@@ -47,9 +46,9 @@ if MACHINE in ("x86_64", "amd64"):
     VARIANTS["64_avx2"] = (V3, [("EP_DOUBLE", "1")])
     VARIANTS["32_avx512"] = (V4, [])
 
-# No -ffast-math: NaN and inf must be seen. Overflow of int is undefined (-fno-wrapv undoes what
-# Python's own flags bring along), which lets loops over int indices become vectors; the sanitizer
-# build watches it.
+# No -ffast-math: NaN and inf must be detected. -fno-wrapv overrides Python's flags and makes int
+# overflow undefined, so that loops over int indices vectorize; the sanitizer build checks for
+# overflow.
 FLAGS = [
     "-std=c11",
     "-O3",
@@ -71,17 +70,17 @@ WARNINGS = [
     "-Wno-psabi",
 ]
 
-# The free-threaded builds of CPython have no stable ABI yet; they get modules of their own version.
+# Free-threaded builds of CPython have no stable ABI yet and need version-specific modules.
 LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 def switch(name: str) -> bool:
-    """Is the environment variable set to anything but "", "0" or "no"?"""
+    """Return True if the environment variable is set to a value other than "", "0" or "no"."""
     return os.environ.get(name, "").lower() not in ("", "0", "no")
 
 
 def chosen() -> list[str]:
-    """Names of the variants to build, checked against those that this machine knows."""
+    """Return the names of the variants to build; exit if a name is unknown on this machine."""
     text = os.environ.get("EVOPRUNE_VARIANTS", "").strip()
     if text == "none":
         return []
@@ -96,7 +95,7 @@ def chosen() -> list[str]:
 
 
 def native() -> list[str]:
-    """Variants that this processor uses: the base ones, and the highest it can run."""
+    """Return 32_base and the highest variant of each precision that this processor can run."""
     try:
         flags = set(
             re.findall(r"^flags\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M)[0].split()
@@ -111,7 +110,7 @@ def native() -> list[str]:
 
 
 def sources() -> list[str]:
-    """Every C file of the core and of its Python face, relative to this file, in a fixed order."""
+    """Return all C files of the core and its Python binding, relative to this file, sorted."""
     folders = ("csrc", "csrc/laws", "csrc/layers", "csrc/python")
     return sorted(
         path.relative_to(ROOT).as_posix()
@@ -121,12 +120,12 @@ def sources() -> list[str]:
 
 
 def extension(name: str) -> Extension:
-    """The module evoprune.core._core<name>."""
+    """Return the extension module evoprune.core._core<name>."""
     cpu, macros = VARIANTS[name]
     flags = FLAGS + WARNINGS + cpu
     links = ["-pthread"]
     if "EP_DOUBLE" not in dict(macros):
-        flags = [*flags, "-Wdouble-promotion"]  # a stray double literal would halve a float kernel
+        flags = [*flags, "-Wdouble-promotion"]  # a double literal would halve a kernel's speed
     macros = [*macros, ("EP_MODULE", f"_core{name}")]
     macros += [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
     macros += [("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")]
@@ -150,7 +149,7 @@ def extension(name: str) -> Extension:
     if sys.platform == "darwin":
         flags += ["-Wno-unknown-warning-option"]
 
-    # System headers (-isystem wins over -I) keep their warnings to themselves.
+    # -isystem takes precedence over -I and suppresses warnings from these headers.
     import numpy
 
     python = map(sysconfig.get_path, ("include", "platinclude"))
@@ -168,7 +167,7 @@ def extension(name: str) -> Extension:
 
 
 class BuildCore(build_ext):
-    """build_ext whose objects are kept apart by flags, made in parallel, and reused while fresh."""
+    """build_ext with separate objects per set of flags, compiled in parallel, reused if fresh."""
 
     def build_extensions(self) -> None:
         compiler = self.compiler.compiler_so[0]
@@ -182,7 +181,7 @@ class BuildCore(build_ext):
         super().build_extensions()
 
     def compiler_accepts(self, ext: Extension) -> bool:
-        """Does the compiler know the flags of this processor? An old one builds what it can."""
+        """Return True if the compiler supports the flags; with an old one, skip the variant."""
         cpu, _ = VARIANTS[ext.name.rpartition("_core")[2]]
         if not cpu:
             return True
@@ -205,7 +204,7 @@ class BuildCore(build_ext):
         key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
         folder = Path(self.build_temp, f"{ext.name}-{key}")
         target = Path(self.get_ext_fullpath(ext.name))
-        # Holds the recipe that the module on disk was linked by.
+        # Stores the recipe with which the module on disk was linked.
         linked = Path(self.build_temp, f"{ext.name}.linked")
 
         shared = [ROOT / "setup.py", *(ROOT / "csrc").rglob("*.h"), *(ROOT / "csrc").rglob("*.def")]
@@ -226,12 +225,12 @@ class BuildCore(build_ext):
                 extra_postargs=flags,
             )
 
-        # Largest files first, so that no worker is left with one at the end.
+        # Largest files first, so that all workers finish at about the same time.
         stale.sort(key=lambda source: -Path(source).stat().st_size)
         jobs = int(os.environ.get("EVOPRUNE_JOBS") or processors())
         if stale:
             name, of = ext.name.rpartition("_core")[2], len(self.extensions)
-            print(  # noqa: T201 - minutes without a word look like a hang
+            print(  # noqa: T201 - minutes without output look like a hang
                 f"evoprune: compiling variant {name} of the core, "
                 f"{self.extensions.index(ext) + 1} of {of}: {len(stale)} files",
                 file=sys.stderr,
@@ -255,7 +254,7 @@ class BuildCore(build_ext):
 
 
 def processors() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -266,12 +265,12 @@ def modified(path: Path) -> int:
 
 
 def fresh(path: Path, than: int) -> bool:
-    """Is there a file at `path`, younger than the time `than` (ns)? Equal times count as stale."""
+    """Return True if `path` exists and is newer than the time `than` (ns)."""
     return path.exists() and modified(path) > than
 
 
 def description() -> str:
-    """The README with absolute links, as a package index shows it."""
+    """Return the README with absolute links, for a package index."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     page, raw = (f"{REPOSITORY}/{kind}/main/" for kind in ("blob", "raw"))
     text = re.sub(r"\]\((?!https?:|#|mailto:)([^)]+)\)", rf"]({page}\1)", text)

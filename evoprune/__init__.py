@@ -1,8 +1,8 @@
 """Neural networks whose neurons, filters and attention heads are populations under selection.
 
-They get smaller and faster while they learn, with no pruning schedule: a population that earns less
-than its mass costs, by what the others of its layer earn, becomes extinct, and is removed from
-every array.
+They get smaller and faster while they learn, without a pruning schedule: a population whose fitness
+stays below its upkeep loses mass, goes extinct, and is removed from every array. By default, upkeep
+depends on the fitness of the other populations of its layer.
 
     import evoprune as ep
 
@@ -99,7 +99,7 @@ if _TYPE_CHECKING:
     from evoprune.bridges.trackers import TensorBoard as TensorBoard
     from evoprune.bridges.trackers import WandB as WandB
 
-# Public names that need an optional library: the module of each, imported when it is first used.
+# Public names that need an optional library, with their modules, which are imported on first use.
 _BRIDGES = {
     "EvoPruneClassifier": "evoprune.bridges.sklearn",
     "EvoPruneRegressor": "evoprune.bridges.sklearn",
@@ -114,7 +114,7 @@ _BRIDGES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what needs an optional library when it is first used."""
+    """Import names that need an optional library on first use (PEP 562)."""
     if name == "torch":
         return _import_module("evoprune.torch")
     if name not in _BRIDGES:

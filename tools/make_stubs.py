@@ -1,10 +1,10 @@
-"""Write evoprune/core/__init__.pyi: what the compiled core offers, out of its own text signatures.
+"""Write evoprune/core/__init__.pyi, the stub of the compiled core, from its text signatures.
 
     python tools/make_stubs.py           # write it
-    python tools/make_stubs.py --check   # say whether it is fresh; a test does
+    python tools/make_stubs.py --check   # check that it is up to date; a test runs this
 
-Names, order and defaults come from the compiled module; the types of arguments and results, which a
-text signature does not tell, from the tables below. Docstrings are left to help().
+Names, order and defaults come from the compiled module. Types of arguments and results, which text
+signatures lack, come from the tables below. The stub has no docstrings; help() shows them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ ARGUMENTS = {
     "axes": "dict[str, ArrayLike]",
     "spec": "dict[str, Any]",
 }
-# A schedule where it is a vector, a number where it is one step.
+# Schedules are vectors; the same arguments of single steps are numbers.
 VECTORS = {("train", "pressure"), ("train", "strength")}
 NUMBERS = {("update", "rate"), ("optimizer_step", "rate")}
 RESULTS = {
@@ -113,8 +113,8 @@ NOTHING = {
 
 
 def parameters(function: Any, method: bool) -> str:
-    """Parameters of a compiled function, with types where the table has them."""
-    text = ["self"]  # a function of a module is a method of the Protocol that stands for it
+    """Return the parameters of a compiled function, with types from the table."""
+    text = ["self"]  # functions of a module are methods of its Protocol
     star = False
     for p in inspect.signature(function).parameters.values():
         if p.name in ("self", "module"):
@@ -135,16 +135,16 @@ def parameters(function: Any, method: bool) -> str:
 
 
 def function(thing: Any, indent: str, method: bool) -> str:
-    """A function or method of the stub."""
+    """Return the stub of a function or method."""
     name = thing.__name__
     result = "None" if name in NOTHING else RESULTS.get(name, "Any")
-    if name == "step":  # of Community; a number of Network's
+    if name == "step":  # of Community; Network's step is a number
         result = "tuple[_Array, int, int]"
     return f"{indent}def {name}({parameters(thing, method)}) -> {result}: ..."
 
 
 def protocol(kind: type) -> list[str]:
-    """The lines of a compiled type."""
+    """Return the lines of the stub of a compiled type."""
     lines = [f"class _{kind.__name__}(Protocol):"]
     for name in sorted(vars(kind)):
         thing = inspect.getattr_static(kind, name)
@@ -159,7 +159,7 @@ def protocol(kind: type) -> list[str]:
 
 
 def stub() -> str:
-    """The whole file, formatted."""
+    """Return the whole stub file, formatted."""
     core = core32
     parts = [HEAD, *protocol(core.Network), *protocol(core.Community)]
     parts += [

@@ -3,8 +3,8 @@
     python tools/run_notebooks.py                    all of notebooks/
     python tools/run_notebooks.py notebooks/01*      some
 
-Pictures are stored with at most 128 colours, which lines and bands do not notice, so that a
-notebook stays under a megabyte.
+Images are stored with at most 128 colors, which is enough for plots and keeps a notebook under a
+megabyte.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLOURS = 128
 
 
 def smaller(png: str) -> str:
-    """A picture in base64, with fewer colours."""
+    """Return a base64 image with fewer colors."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     to = io.BytesIO()
     few = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -49,7 +49,7 @@ def run(path: Path) -> None:
 
 
 def store(book: Any, path: Path) -> None:
-    """Write a notebook with small pictures and without the times of its cells."""
+    """Write a notebook with small images and without the execution times of its cells."""
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
@@ -60,12 +60,12 @@ def store(book: Any, path: Path) -> None:
 
 
 def main() -> None:
-    """Run and store what is asked for."""
+    """Run and store the notebooks given on the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--store", action="store_true", help="as they are, without running them")
     options = parser.parse_args()
-    os.environ.pop("MPLBACKEND", None)  # the kernel's own shows pictures
+    os.environ.pop("MPLBACKEND", None)  # the kernel's default backend stores images
     os.environ.pop("EVOPRUNE_QUICK", None)
     for path in options.files or sorted(FOLDER.glob("*.ipynb")):
         if options.store:

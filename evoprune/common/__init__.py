@@ -1,1 +1,1 @@
-"""What every room uses: types, checks, errors, files, tables, threads."""
+"""Shared by all packages: types, checks, errors, files, tables and threads."""

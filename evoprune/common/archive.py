@@ -1,7 +1,7 @@
-"""Named plain arrays as the bytes of an .npz file, and back, in memory bounded by the file's size.
+"""Convert named plain arrays to .npz bytes and back, in memory bounded by the file's size.
 
-NumPy's own reader believes every size that a file states and can unpickle objects. This one reads
-the zip directory first and refuses what would unpack to more memory than the file's size allows.
+NumPy's reader trusts all sizes stated in a file and can unpickle objects. This one reads the zip
+directory first and rejects files that would unpack to more memory than their size allows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evoprune.common.types import Array
 __all__ = ["RATIO", "ROOM", "pack", "unpack"]
 
 ROOM = 64 << 20  # bytes that any file may unpack to
-RATIO = 64  # bytes beyond it that each byte of a file may unpack to
+RATIO = 64  # additional unpacked bytes allowed per byte of a file
 
 BROKEN = (
     ArithmeticError,
@@ -30,7 +30,7 @@ BROKEN = (
     EOFError,
     LookupError,
     OSError,
-    RuntimeError,  # also RecursionError: a header of NumPy's is an expression of Python
+    RuntimeError,  # includes RecursionError: NumPy parses a header as a Python expression
     SyntaxError,
     TokenError,
     TypeError,
@@ -42,7 +42,7 @@ BROKEN = (
 
 
 def pack(arrays: Mapping[str, Array]) -> bytes:
-    """Return the content of an .npz file: compressed, unless that is more than `unpack` takes."""
+    """Return .npz bytes: compressed, unless `unpack` would reject the compression ratio."""
     for write in (np.savez_compressed, np.savez):
         file = io.BytesIO()
         write(file, allow_pickle=False, **arrays)
@@ -56,8 +56,8 @@ def unpack(content: bytes) -> dict[str, Array]:
     """Return the arrays of an .npz file by name, read-only.
 
     Raises:
-        ValueError: it is damaged, holds anything but plain arrays, or would unpack to more than
-            64 MiB and 64 times its size.
+        ValueError: the file is damaged, has objects other than plain arrays, or would unpack to
+            more than 64 MiB plus 64 times its size.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -80,7 +80,7 @@ def _most(content: bytes) -> int:
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
-    """Return one array; its header is believed only if it gives the number of bytes there are."""
+    """Return one array; reject a header that does not match the number of bytes."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{member.filename}: expected stored or deflated data")
     with archive.open(member) as file:

@@ -1,4 +1,4 @@
-"""Checks of arguments that the core never sees, with the core's manner of saying what is wrong."""
+"""Checks of arguments that do not reach the core, with error messages in the core's style."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
     """Return `value` as an int from low to high.
 
     Raises:
-        TypeError: no whole number; ValueError: out of bounds.
+        TypeError: it is not an integer; ValueError: it is out of bounds.
     """
     try:
         n = index(value)
@@ -33,7 +33,7 @@ def number(name: str, value: Any, low: float, high: float) -> float:
     """Return `value` as a float from low to high.
 
     Raises:
-        TypeError: no number; ValueError: out of bounds.
+        TypeError: it is not a number; ValueError: it is out of bounds.
     """
     if isinstance(value, bool | str | bytes):
         raise TypeError(f"{name}: expected a number, got {value!r}")
@@ -41,7 +41,7 @@ def number(name: str, value: Any, low: float, high: float) -> float:
         x = float(value)
     except TypeError:
         raise TypeError(f"{name}: expected a number, got {value!r}") from None
-    except OverflowError:  # an int beyond any float
+    except OverflowError:  # an int too large for a float
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}") from None
     if not low <= x <= high:
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
@@ -49,7 +49,7 @@ def number(name: str, value: Any, low: float, high: float) -> float:
 
 
 def instance(name: str, value: Any, *kinds: type) -> None:
-    """Check that `value` is of one of some types.
+    """Check that `value` is an instance of one of `kinds`.
 
     Raises:
         TypeError: it is not.
@@ -60,10 +60,10 @@ def instance(name: str, value: Any, *kinds: type) -> None:
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """Return `value` if it is one of some names.
+    """Return `value` if it is one of `choices`.
 
     Raises:
-        ValueError: it is not; they are listed.
+        ValueError: it is not; the message lists them.
     """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(
@@ -73,7 +73,7 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
 
 
 def meant(given: Any, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" for the known name closest to a misspelt one, or ""."""
+    """Return "; did you mean X?" for the known name closest to a misspelled one, or ""."""
     names = {name.lower(): name for name in known}
     near = get_close_matches(str(given).lower(), names, 1, 0.6)
     return f"; did you mean {names[near[0]]}?" if near else ""
@@ -83,13 +83,13 @@ def known_keys(where: str, what: str, given: Iterable[str], known: Iterable[str]
     """Check that every name is known.
 
     Args:
-        where: what the names were given to, for the error text: "augment", "Malthusian".
+        where: owner of the names, for the error message: "augment", "Malthusian".
         what: what a name stands for: "key", "setting", "argument".
-        given: names.
-        known: those there are.
+        given: names to check.
+        known: all known names.
 
     Raises:
-        TypeError: one is not; the closest known name and all of them are listed.
+        TypeError: a name is unknown; the message lists all known names and suggests the closest.
     """
     names = list(known)
     for name in given:

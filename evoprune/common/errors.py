@@ -1,6 +1,6 @@
-"""What can go wrong that has no name of its own in Python, and what deserves a warning.
+"""Exceptions and warnings of the package.
 
-Wrong arguments are ValueError and TypeError, as everywhere; nothing here decides when to raise.
+Invalid arguments raise ValueError and TypeError instead.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ __all__ = ["Diverged", "FileFormatError", "NothingCanDie"]
 class Diverged(ArithmeticError):
     """The loss is not finite.
 
-    The step that found it was not applied: the network is as it was before.
+    The step in question was not applied: the network is in its state before that step.
 
     Attributes:
-        step: the step that was not applied, counted from the network's birth; None if unknown.
+        step: number of the step that was not applied, since the network's creation; None if
+            unknown.
     """
 
     def __init__(self, text: str = "the loss is not finite", step: int | None = None) -> None:
@@ -23,8 +24,8 @@ class Diverged(ArithmeticError):
 
 
 class FileFormatError(ValueError):
-    """A file is not what it should be: broken, truncated, or of another kind. Names the file."""
+    """A file is damaged, truncated, or of another kind; the message names the file."""
 
 
 class NothingCanDie(UserWarning):
-    """Selection is on, but no population can become extinct in this run."""
+    """Selection is on, but no population can go extinct in this run."""

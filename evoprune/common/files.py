@@ -1,8 +1,8 @@
-"""Files that are written whole or not at all, and checks of files before they are read.
+"""Write files atomically, and check files before they are read.
 
-A file is written as a draft in its own folder, forced to disk, and then renamed over its target, so
-a reader, a crash or a power cut sees the old file or the new one. What a file contains is not known
-here.
+A file is written as a draft in the target's folder, synced to disk, and then renamed to the target.
+After a crash or a power failure, and for concurrent readers, the file is the old or the new one.
+Nothing here depends on the content.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ KINDS = {
 
 
 def existing(path: str | PathLike[str]) -> Path:
-    """Return `path` if a regular file is there; opening anything else could block for ever.
+    """Return `path` if it is a regular file; opening other kinds could block forever.
 
     Raises:
-        FileNotFoundError: nothing is there, or a folder.
-        OSError: a FIFO, a socket or a device is there.
+        FileNotFoundError: the file does not exist or is a folder.
+        OSError: it is a FIFO, a socket or a device.
     """
     file = Path(path)
     try:
@@ -51,10 +51,10 @@ def existing(path: str | PathLike[str]) -> Path:
 
 
 def check_folder(path: str | PathLike[str]) -> None:
-    """Check that a file can be made at `path`, without making it.
+    """Check that a file can be written at `path`, without writing it.
 
     Raises:
-        OSError: its folder is missing or not writable, or `path` is no regular file.
+        OSError: its folder is missing or not writable, or `path` is not a regular file.
     """
     final, _ = _target(Path(path))
     with _draft(final.parent, Path(path)):
@@ -64,17 +64,17 @@ def check_folder(path: str | PathLike[str]) -> None:
 def write_whole(
     path: str | PathLike[str], content: bytes | Callable[[BufferedWriter], object]
 ) -> None:
-    """Write a file, and put it at `path` only when it is complete and on disk.
+    """Write a file atomically: rename it to `path` only when it is complete and on disk.
 
-    A link is kept and its target is written. The permissions of a file that is replaced are kept.
-    Drafts that a killed process left in the folder are removed.
+    If `path` is a link, its target is written. A replaced file's permissions are preserved. Drafts
+    in the folder from killed processes are removed.
 
     Args:
         path: the file.
         content: its bytes, or a function that writes them to a binary file.
 
     Raises:
-        OSError: it cannot be written; the file is named, and what was at `path` is still there.
+        OSError: the file cannot be written; the message names it, and the old file is unchanged.
     """
     wanted = Path(path)
     final, before = _target(wanted)
@@ -86,7 +86,7 @@ def write_whole(
                 else:
                     content(file)
             if before is not None:
-                with suppress(OSError):  # only root may give a file away
+                with suppress(OSError):  # only root may change the owner
                     os.fchown(handle, before.st_uid, before.st_gid)
                 os.fchmod(handle, stat.S_IMODE(before.st_mode))
             os.fsync(handle)
@@ -97,7 +97,7 @@ def write_whole(
 
 
 def _target(path: Path) -> tuple[Path, os.stat_result | None]:
-    """Return the file that `path` leads to, links followed, and its facts if it is there."""
+    """Return the file at `path` with links resolved, and its stat result if it exists."""
     final = Path(os.path.realpath(path))
     try:
         facts = final.stat()
@@ -120,9 +120,9 @@ def _refuse(path: Path, mode: int) -> None:
 
 @contextmanager
 def _draft(folder: Path, wanted: Path) -> Iterator[tuple[int, Path]]:
-    """Open a new file of a name that nothing else uses; it is removed if it is still there after.
+    """Create a draft with a unique name; on exit, remove it if it still exists.
 
-    A lock marks the draft as in use for as long as its writer lives.
+    A lock marks the draft as in use until it is closed or its process ends.
     """
     with suppress(OSError):
         _remove_stale(folder)
@@ -135,11 +135,11 @@ def _draft(folder: Path, wanted: Path) -> Iterator[tuple[int, Path]]:
             raise FileNotFoundError(errno.ENOENT, text, str(wanted)) from None
         except OSError as error:
             raise _named(error, wanted) from None
-        with suppress(OSError):  # a file system without locks
+        with suppress(OSError):  # the file system may have no locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             break
-        os.close(handle)  # taken for a stale draft between its making and its lock
+        os.close(handle)  # another process removed it as stale before it was locked
     try:
         yield handle, draft
     finally:
@@ -164,7 +164,7 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Force the rename itself to disk, where the file system can."""
+    """Sync the rename to disk, if the file system supports it."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -174,7 +174,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _named(error: OSError, path: Path, absent: str = "") -> OSError:
-    """Return the same error with the user's file in place of a draft, or of no file at all."""
+    """Return the error with the user's path instead of that of a draft, or none."""
     if isinstance(error, FileNotFoundError) and absent:
         return FileNotFoundError(errno.ENOENT, absent, str(path))
     text: Any = error.strerror or str(error)

@@ -6,8 +6,8 @@ __all__ = ["stem"]
 
 
 def stem(layer: str) -> str:
-    """Return a layer's name without its number, by which tables and colors group layers.
+    """Return a layer's name without its number, to group layers in tables and plots.
 
-    "neurons2" gives "neurons". This is a label only: nothing is computed from it.
+    "neurons2" gives "neurons". This is only a label and does not affect any computation.
     """
     return layer.rstrip("0123456789")

@@ -1,4 +1,4 @@
-"""Plain values: what JSON can hold and give back."""
+"""Plain values: those that JSON can represent."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any
 
 __all__ = ["plain"]
 
-DEPTH = 50  # of values within values
+DEPTH = 50  # limit of nesting
 
 
 def plain(name: str, value: Any, depth: int = 0) -> Any:
-    """Return `value`, checked to be what JSON holds: dict, list, str, int, float, bool or None.
+    """Return `value`, checked to be JSON-serializable: dict, list, str, int, float, bool or None.
 
-    Tuples are taken, too; they come back as lists.
+    Tuples are also accepted; after a round trip they are lists.
 
     Raises:
-        TypeError: something else, as `name['key']: expected ...`.
-        ValueError: values nested too deep, or within themselves.
+        TypeError: a value has another type; the message is `name['key']: expected ...`.
+        ValueError: values are nested too deeply, or contain themselves.
     """
     if depth == 0 and not isinstance(value, dict):
         raise TypeError(f"{name}: expected a dict, got {value!r}")

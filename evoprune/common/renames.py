@@ -22,13 +22,13 @@ def current_names(
     """Replace former names in `given` by the current ones, in place.
 
     Args:
-        where: what the arguments were given to, for texts: "Trainer.fit".
-        names: current name by former name.
+        where: owner of the arguments, for messages: "Trainer.fit".
+        names: current names by former name.
         given: keyword arguments.
-        depth: frames from here to the caller that the warning is about.
+        depth: number of stack frames from here to the caller that the warning refers to.
 
     Raises:
-        TypeError: an argument is given by both of its names.
+        TypeError: an argument is given by both names.
     """
     for former in [name for name in given if name in names]:
         name = names[former]
@@ -41,7 +41,7 @@ def current_names(
 
 
 def current_name(where: str, names: dict[str, str], former: str, depth: int = 3) -> str:
-    """Return the current name of an attribute that was read by its former one; warns."""
+    """Return the current name of an attribute read by its former name, and warn."""
     warnings.warn(
         f"{where}: {former} is now called {names[former]}", DeprecationWarning, stacklevel=depth
     )
@@ -49,9 +49,9 @@ def current_name(where: str, names: dict[str, str], former: str, depth: int = 3)
 
 
 def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function also take keyword arguments by former names: @renamed(batch="batch_size").
+    """Let a function also accept former names of keywords: @renamed(batch="batch_size").
 
-    A name that is neither is a TypeError that lists what there is and suggests the closest.
+    An unknown name raises a TypeError that lists all names and suggests the closest.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

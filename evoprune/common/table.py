@@ -1,4 +1,4 @@
-"""Tables for reading: the same rows as plain text and as HTML. It does not know what is in them."""
+"""Format the same rows as a plain-text table or as HTML."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["as_html", "as_text", "number", "share"]
 
 
 def number(value: float | None) -> str:
-    """A number with its thousands apart; "" for None."""
+    """Return a number with thousands separators; "" for None."""
     return "" if value is None else f"{value:,.0f}"
 
 
 def share(part: float, whole: float) -> str:
-    """How much of the whole a part is: "16.7 %"; "" of nothing."""
+    """Return a part's share of the whole, as "16.7 %"; "" if the whole is 0."""
     return f"{100 * part / whole:.3g} %" if whole > 0 else ""
 
 
@@ -24,10 +24,9 @@ def as_text(
     total: Sequence[str] | None = None,
     width: int | None = None,
 ) -> str:
-    """Pad columns to one width each: the first two to the left, numbers to the right.
+    """Return an aligned table: the first two columns to the left, the others to the right.
 
-    Where that is more than `width` columns of text, the first two are cut, and then the last
-    columns left out.
+    If it is wider than `width` characters, cut the first two columns, then omit the last ones.
     """
     lines = [list(head), *map(list, rows), *([list(total)] if total else [])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
@@ -50,7 +49,7 @@ def as_text(
 def _narrowed(
     lines: list[list[str]], widths: list[int], most: int
 ) -> tuple[list[list[str]], list[int]]:
-    """Cut the second and the first column to 8 characters at least, then leave out the last."""
+    """Cut the second and then the first column, to at least 8 characters, then omit the last."""
     for i in reversed(range(min(2, len(widths)))):
         excess = sum(widths) + 2 * (len(widths) - 1) - most
         if excess > 0:
@@ -74,7 +73,7 @@ def as_html(
     total: Sequence[str] | None = None,
     note: str = "",
 ) -> str:
-    """The same as a table of HTML, everything in it escaped; no scripts, no style sheets."""
+    """Return the table as HTML with all text escaped, without scripts and style sheets."""
 
     def row(tag: str, cells: Sequence[str], bold: bool = False) -> str:
         style = [f"text-align:{'left' if i < 2 else 'right'}" for i in range(len(cells))]

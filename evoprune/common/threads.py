@@ -1,7 +1,7 @@
-"""How many threads the package uses. The core is told at every call and keeps no setting itself.
+"""The number of threads. The core takes it as an argument of every call and stores no setting.
 
-In order: `set_threads`, the environment (EVOPRUNE_NUM_THREADS, then OMP_NUM_THREADS), the
-processors that this process may run on. The number never changes a result, only the time it takes.
+It is determined by, in order: `set_threads`, the environment (EVOPRUNE_NUM_THREADS, then
+OMP_NUM_THREADS), the processors available to this process. It does not affect results.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _chosen: int | None = None
 
 
 def set_threads(n: int | None) -> None:
-    """Use `n` threads from now on, in this process; None: decide by environment and processors.
+    """Use `n` threads in this process from now on; None: use the environment or all processors.
 
     Raises:
-        TypeError, ValueError: n is not a whole number from 1 to 1024.
+        TypeError, ValueError: n is not an integer from 1 to 1024.
     """
-    global _chosen  # noqa: PLW0603 - the one process-wide setting there is
+    global _chosen  # noqa: PLW0603 - the only process-wide setting
     _chosen = None if n is None else whole("n", n, 1, MOST)
 
 
@@ -31,7 +31,7 @@ def get_threads() -> int:
     """Return the number of threads that training and prediction use.
 
     Raises:
-        ValueError: EVOPRUNE_NUM_THREADS is set to something that is no number from 1 to 1024.
+        ValueError: EVOPRUNE_NUM_THREADS is set, but not to an integer from 1 to 1024.
     """
     if _chosen is not None:
         return _chosen
@@ -43,7 +43,7 @@ def get_threads() -> int:
                 f"EVOPRUNE_NUM_THREADS: expected a whole number from 1 to {MOST}, got {own!r}"
             )
         return n
-    # OpenMP's variable may be a list, one number for each nesting level; it is not ours to reject.
+    # OpenMP's variable may be a list, one number per nesting level. Ignore other values.
     shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if shared.isdecimal() and 1 <= int(shared) <= MOST:
         return int(shared)

@@ -1,4 +1,4 @@
-"""Types that every room uses."""
+"""Types shared by all packages."""
 
 from __future__ import annotations
 

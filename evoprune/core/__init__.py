@@ -1,9 +1,9 @@
-"""Pick the compiled core that fits this processor and the wanted precision.
+"""Import the compiled core for this processor and precision.
 
-The C sources are compiled several times (see setup.py), each time to a module of its own:
-`_core32_*` computes in float32, `_core64_*` in float64; `base` runs anywhere, `avx2` and `avx512`
-on the x86-64 processors that have them. This file knows which one to import, and nothing about what
-is inside. The float64 core is imported when first asked for.
+The C sources are compiled several times (see setup.py), each time to a separate module: `_core32_*`
+computes in float32, `_core64_*` in float64; `base` runs anywhere, `avx2` and `avx512` on x86-64
+processors with these instructions. This module only chooses which one to import. The float64 core
+is imported on first use.
 
 Environment:
     EVOPRUNE_CPU    base, avx2 or avx512: use nothing above this (for comparing, and for debugging)
@@ -22,19 +22,19 @@ __all__ = ["LEVELS", "core32", "core64", "variant"]
 
 
 def _built(bits: int) -> list[str]:
-    """Levels whose module is installed, rising."""
+    """Return the levels whose module is installed, in ascending order."""
     return [level for level in LEVELS if find_spec(f"{__package__}._core{bits}_{level}")]
 
 
 def _choose(bits: int) -> str:
-    """The highest installed level that the processor, and EVOPRUNE_CPU, allow."""
+    """Return the highest installed level that the processor and EVOPRUNE_CPU allow."""
     built = _built(bits)
     if not built:
         raise ImportError(
             f"evoprune's compiled core for float{bits} is missing; "
             "in a checkout run 'make build', elsewhere install the package again"
         )
-    # The lowest module can be imported on any processor it was built for, so it is the one to ask.
+    # The lowest module runs on any processor it was built for, so it can detect the level.
     lowest = import_module(f"{__package__}._core{bits}_{built[0]}")
     allowed = int(lowest.cpu_level())
     wish = os.environ.get("EVOPRUNE_CPU", "")

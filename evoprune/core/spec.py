@@ -1,8 +1,8 @@
-"""Classes made from the core's catalogue: one line of Python for a kind of layer or a law.
+"""Make the classes of layers and laws from the core's catalogue, each with one line of Python.
 
-A row of the catalogue (name, type, default, bounds, choices, text) becomes a keyword, its line in
-the docstring and its place in the repr; the core checks what is given. What a kind does is not
-known here.
+A row of the catalogue (name, type, default, bounds, choices, text) becomes a keyword argument, an
+entry in the docstring and a part of the repr. The core checks the values. Nothing here depends on
+what a kind computes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CATALOGUE = core.core32.catalogue()
 
 
 def catalogue(group: str) -> dict[str, dict[str, Any]]:
-    """Kinds of a group of the core's catalogue, by name.
+    """Return the kinds of a group of the core's catalogue, by name.
 
     Args:
         group: "layers", "losses", "optimizers", "fitness" or "dynamics".
@@ -38,7 +38,7 @@ class Field:
     """One setting of a kind, as the catalogue describes it."""
 
     name: str
-    type: str  # int, real, bool, choice or vector; anything else is a setting of Python's own
+    type: str  # int, real, bool, choice or vector; other types are settings of Python only
     default: Any
     doc: str
     low: float = 0.0
@@ -48,12 +48,12 @@ class Field:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Field:
-        """Make a field of a row of the catalogue."""
+        """Make a field from a row of the catalogue."""
         choices = row["choices"]
         return cls(**{**row, "choices": tuple(choices) if choices else None})
 
     def describe(self) -> str:
-        """One line of a docstring: text, choices or bounds, default."""
+        """Return an entry of a docstring: text, choices or bounds, default."""
         facts = []
         if self.choices:
             facts.append(", ".join(self.choices))
@@ -66,17 +66,17 @@ class Field:
 
 
 class Spec:
-    """A kind with its settings: unchangeable, comparable, and shown as it would be written.
+    """A kind with its settings: immutable and comparable; its repr is the call that makes it.
 
-    Settings are read as attributes: `Malthusian(lifespan=700).lifespan`.
+    Settings are attributes: `Malthusian(lifespan=700).lifespan`.
     """
 
     group: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
-    facts: ClassVar[dict[str, Any]] = {}  # what else the catalogue says of the kind
+    facts: ClassVar[dict[str, Any]] = {}  # the kind's other entries in the catalogue
     former: ClassVar[dict[str, str]] = {}  # current names of settings by former ones
-    extra: ClassVar[tuple[Field, ...]] = ()  # settings that are Python's, not the core's
+    extra: ClassVar[tuple[Field, ...]] = ()  # settings of Python only, unknown to the core
     positional: ClassVar[tuple[str, ...]] = ()
     settings: dict[str, Any]
 
@@ -108,17 +108,17 @@ class Spec:
 
     @staticmethod
     def _checked(name: str, value: Any) -> Any:
-        """Check a setting of Python's own, and give the form in which it is kept."""
+        """Check a setting of Python only, and return the value to store."""
         del name
         return value
 
     def _vector(self, name: str, value: Any) -> Any:
-        """Return a setting that is a vector: a number is a vector of one, a matrix goes by rows."""
+        """Return a setting as a vector: a number has length 1, a matrix is flattened by rows."""
         del name
         return np.ravel(value)
 
     def config(self) -> dict[str, Any]:
-        """Settings for the core: plain Python, JSON-able."""
+        """Return the settings for the core: plain Python, JSON-serializable."""
         own = self._own()
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -152,7 +152,7 @@ class Spec:
 
     def __repr__(self) -> str:
         parts = []
-        named = False  # once one is left out, what follows needs its name
+        named = False  # after the first omitted setting, the others need their names
         for name in (*self.positional, *(n for n in self.fields if n not in self.positional)):
             value, field = self.settings[name], self.fields[name]
             if not field.required and value == field.default:
@@ -170,11 +170,11 @@ def define(base: type[S], kind: str, *positional: str, name: str = "", **default
     """Make the class of a kind of the catalogue.
 
     Args:
-        base: Layer, Dynamics, Fitness, Loss or Optimizer; says the group, module and extras.
-        kind: its name in the catalogue.
-        positional: settings that may be given without their name, in this order.
-        name: name of the class; the kind's in camel case if not given.
-        defaults: other defaults than the catalogue's.
+        base: Layer, Dynamics, Fitness, Loss or Optimizer; defines the group, module and extras.
+        kind: name of the kind in the catalogue.
+        positional: settings that are also positional arguments, in this order.
+        name: name of the class; by default that of the kind in camel case.
+        defaults: defaults that differ from the catalogue's.
     """
     row = catalogue(base.group)[kind]
     fields = {f.name: f for f in (*base.extra, *map(Field.of, row["fields"]))}
@@ -207,16 +207,16 @@ def define(base: type[S], kind: str, *positional: str, name: str = "", **default
 
 
 def known(base: type[S]) -> dict[str, type[S]]:
-    """Classes made of `base` so far, by kind."""
+    """Return the classes derived from `base` so far, by kind."""
     return {made.kind: made for made in base.__subclasses__() if made.kind}
 
 
 def resolve(base: type[S], wish: Any, owner: str) -> S:
-    """Turn the name of a kind, or one that is made already, into one of `base`.
+    """Return an instance of `base`, from the name of a kind or unchanged.
 
     Raises:
-        ValueError: no such name; the known ones are listed.
-        TypeError: neither a name nor a `base`.
+        ValueError: the name is unknown; the message lists the known ones.
+        TypeError: `wish` is neither a name nor an instance of `base`.
     """
     if isinstance(wish, base):
         return wish
@@ -239,14 +239,14 @@ def _again(cls: type[Spec], settings: dict[str, Any]) -> Spec:
 
 
 def _frozen(value: Any) -> Any:
-    """A vector of the core as a tuple, whole numbers as int."""
+    """Return a vector of the core as a tuple, with integral values as int."""
     if not isinstance(value, list):
         return value
     return tuple(int(x) if x.is_integer() else x for x in value)
 
 
 def _plain(value: Any) -> str:
-    """A setting as one would write it; the middle of a long one left out."""
+    """Return a setting as source text; the middle of a long vector is omitted."""
     if isinstance(value, tuple):
         text = [_plain(x) for x in value]
         if len(text) == 1:

@@ -1,7 +1,7 @@
-"""Read a CSV file as a data set: columns of numbers, and one that is to be predicted.
+"""Read a CSV file as a data set: numeric columns and one target column.
 
-Scaling and class names come from the file, or from the data set of another one, such as the
-training set. Every error names the row and the column as the file has them.
+Scaling and class names come from the file, or from another data set, such as the training set.
+Errors give the line and the column in the file.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ def csv(
     like: Dataset | None = None,
     delimiter: str = ",",
 ) -> Dataset:
-    """Read a CSV file: every column but the target is a feature.
+    """Read a CSV file: every column except the target is a feature.
 
-    Features are normalized, each by its mean and standard deviation. A first line that holds
-    anything but numbers is a header.
+    Each feature is normalized by its mean and standard deviation. The first line is a header if it
+    has text in a numeric column.
 
     Args:
         path: the file, in UTF-8.
-        target: the column to predict: its name, or its place, from the end if negative.
+        target: the column to predict: its name, or its index, from the end if negative.
         regression: True: the target is a value; False: a class label; None: a label if it is text
-            or all whole numbers.
-        like: a data set, such as the training set, whose normalization and classes are taken.
-        delimiter: between columns.
+            or all integers.
+        like: a data set, such as the training set, whose normalization and classes to use.
+        delimiter: separator of columns.
 
     Returns:
-        Features (n, columns - 1) float32; class numbers (n,), whose names are `classes`, in
+        A data set of features (n, columns - 1) float32 and class codes (n,), with `classes` in
         alphabetical or numerical order, or values (n, 1) float32.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no rows, rows of several lengths, a cell that is no number or is empty, no such
-            column, or a label that `like` does not have.
+        FileNotFoundError: the file does not exist.
+        ValueError: there are no rows, rows differ in length, a cell is empty or not a number, the
+            target column does not exist, or a label is not in `like`.
     """
     file = Path(path)
     first, header, rows = _cells(file, delimiter)
@@ -86,13 +86,13 @@ def csv(
 
 
 def _cells(file: Path, delimiter: str) -> tuple[int, list[str], list[list[str]]]:
-    """Line number of the first row, the header (empty if there is none), and the rows."""
+    """Return the line number of the first row, the header (empty if none), and the rows."""
     with file.open(newline="", encoding="utf-8-sig") as opened:
         rows = [row for row in reader.reader(opened, delimiter=delimiter) if row]
     header: list[str] = []
     if rows and not all(_is_number(cell) for cell in rows[0]):
         later = rows[1] if len(rows) > 1 else rows[0]
-        # Text in a column of text (a label) is no header; text over a number is.
+        # Text above a number is a header; text above text is a label.
         if any(_is_number(b) and not _is_number(a) for a, b in zip(rows[0], later, strict=False)):
             header = [name.strip() for name in rows.pop(0)]
     if not rows:

@@ -1,9 +1,8 @@
-"""What a data set is: raw samples, which rows of a table they are, and how a network reads them.
+"""Data sets: raw samples, row indices into shared arrays, and the normalization for a network.
 
-The arrays are held as they are (uint8 stays uint8, a memory map stays on disk), so `split` and
-`subset` cost an index, no copy. A data set gives raw samples everywhere; the network that is
-trained on it takes its shift and scale over, and scales what it is given. Nothing here reads files,
-shuffles or trains.
+Arrays are stored unchanged (uint8 stays uint8, a memory map stays on disk), so `split` and `subset`
+only store row indices. A data set always returns raw samples; a network trained on it adopts its
+shift and scale and applies them to its inputs. Nothing here reads files, shuffles or trains.
 """
 
 from __future__ import annotations
@@ -28,41 +27,42 @@ Normalizer: TypeAlias = float | NDArray[np.float64]
 
 
 class Table(NamedTuple):
-    """Inputs and targets as the core takes them: sample i is row rows[i], or row i."""
+    """Inputs and targets as the core takes them: sample i is row rows[i], or row i without rows."""
 
     x: Array
     y: Array
     rows: Array | None
 
     def copied(self) -> tuple[Array, Array]:
-        """Return inputs and targets of the samples alone; copied where rows choose them."""
+        """Return inputs and targets of the selected rows: copies, or the arrays without rows."""
         return (self.x, self.y) if self.rows is None else (self.x[self.rows], self.y[self.rows])
 
 
 class Dataset:
-    """Raw samples and their targets, and how a network is to read them.
+    """Raw samples and their targets, with the normalization that a network applies.
 
-    A sequence: `len(data)`, `data[i]` is (sample, target), the sample in its `shape`; `data[2:5]`
-    is a data set of three samples; `for x, y in data` goes through all of them; `np.asarray(data)`
-    is all samples, (n, *shape). Everything it gives is raw: the network takes `shift` and `scale`
-    over when it is trained on the data set, and applies them itself.
+    It is a sequence: `data[i]` is (sample, target), the sample of shape `shape`; `data[2:5]` is a
+    data set of three samples; `for x, y in data` iterates over all; `np.asarray(data)` has all
+    samples, (n, *shape). All returned values are raw: a network adopts `shift` and `scale` when it
+    is trained on the data set, and applies them itself.
 
     Attributes:
-        x: (n, features), any real type: this data set's own samples, also of a subset.
+        x: (n, features), any real type: the samples of this data set, also if it is a subset.
         y: (n,) class codes or values, or (n, outputs), or (n, positions) for sequences.
         shape: the shape of one sample, features last: (28, 28, 1), (64,), ...
         classes: names of the classes, in the order of their codes; None for a regression.
         shift, scale: a network reads x as (x - shift) * scale; each a float, or (features,).
-        target_shift, target_scale: a network learns (y - target_shift) * target_scale, and gives
-            predictions in the units of y; None: it learns y itself.
-        name: for tables and titles.
-        table: the whole arrays and the rows of them that are this data set's.
+        target_shift, target_scale: a network learns (y - target_shift) * target_scale, and predicts
+            in the units of y; None: it learns y itself.
+        name: name for tables and titles.
+        table: the whole arrays and the row indices of this data set.
 
-    Arrays are held, not copied (x of more than two dimensions is seen as (n, features)).
+    Arrays are not copied (x of more than two dimensions is reshaped to (n, features)).
 
     Raises:
-        ValueError: wrong ranks, lengths or shapes, no samples, rows out of range.
-        TypeError: x or y is not made of real numbers; `datasets.arrays` also takes labels by name.
+        ValueError: ranks, lengths or shapes are wrong, there are no samples, or rows are out of
+            range.
+        TypeError: x or y does not hold real numbers; `datasets.arrays` also takes labels by name.
     """
 
     def __init__(
@@ -112,28 +112,28 @@ class Dataset:
         self.table = Table(
             inputs, targets, None if rows is None else _row_numbers(rows, len(inputs))
         )
-        self._numbered = False  # the classes' names are only the numbers of their codes
-        self._spelled = False  # samples are codes of the classes too: a text
+        self._numbered = False  # True: class names are just their codes
+        self._spelled = False  # True for a text: samples are class codes too
 
     @property
     def x(self) -> Array:
-        """Raw samples, (n, features); a copy where they are not one stretch of the table."""
+        """Raw samples, (n, features); a copy if their rows in the table are not contiguous."""
         return self.table.x if self.table.rows is None else self.table.x[self._stretch()]
 
     @property
     def y(self) -> Array:
-        """Targets, (n, ...); a copy where they are not one stretch of the table."""
+        """Targets, (n, ...); a copy if their rows in the table are not contiguous."""
         return self.table.y if self.table.rows is None else self.table.y[self._stretch()]
 
     def _stretch(self) -> Any:
-        """The rows as a slice where they follow one another, which needs no copy."""
+        """Return the rows, as a slice if they are contiguous, which avoids a copy."""
         rows = self.table.rows
         if rows is not None and len(rows) and bool((np.diff(rows) == 1).all()):
             return slice(int(rows[0]), int(rows[-1]) + 1)
         return rows
 
     def __len__(self) -> int:
-        """Count the samples."""
+        """Return the number of samples."""
         return len(self.table.x if self.table.rows is None else self.table.rows)
 
     @overload
@@ -141,10 +141,11 @@ class Dataset:
     @overload
     def __getitem__(self, index: slice | Sequence[int] | Array) -> Dataset: ...
     def __getitem__(self, index: Any) -> Any:
-        """Return (sample, target) for a number; a data set for a slice, numbers or a mask.
+        """Return (sample, target) for an integer; a data set for a slice, integers or a mask.
 
         Raises:
-            IndexError: a number out of range; ValueError: as `subset`.
+            IndexError: the integer is out of range.
+            ValueError: as for `subset`.
         """
         if isinstance(index, slice) or np.ndim(index):
             return self.subset(index)
@@ -155,11 +156,11 @@ class Dataset:
         return self.table.x[row].reshape(self.shape), self.table.y[row]
 
     def __iter__(self) -> Iterator[tuple[Array, Any]]:
-        """Go through (sample, target), in order."""
+        """Iterate over (sample, target), in order."""
         return (self[i] for i in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """Return all samples, raw, (n, *shape)."""
+        """Return all raw samples, (n, *shape)."""
         x = self.x.reshape(-1, *self.shape)
         made = x if dtype is None else x.astype(dtype, copy=False)
         if copy is False and not np.shares_memory(made, self.table.x):
@@ -167,7 +168,7 @@ class Dataset:
         return made.copy() if copy and np.shares_memory(made, self.table.x) else made
 
     def __repr__(self) -> str:
-        """Name, samples x shape, type, classes."""
+        """Return name, number of samples x shape, dtype and classes."""
         return f"Dataset({', '.join(self._facts())})"
 
     def _repr_html_(self) -> str:
@@ -181,12 +182,12 @@ class Dataset:
         return [repr(self.name), size, kind]
 
     def subset(self, indices: ArrayLike | slice, name: str | None = None) -> Dataset:
-        """Make a data set of some samples, by number within this one: a slice, numbers or a mask.
+        """Return a data set of some samples, by index in this one: a slice, integers or a mask.
 
-        Only row numbers are stored (8 bytes a sample); the table is shared.
+        Only row indices are stored (8 bytes per sample); the table is shared.
 
         Raises:
-            ValueError: a number out of range, a mask of another length, nothing chosen.
+            ValueError: an index is out of range, a mask has another length, or the subset is empty.
         """
         mine = np.arange(len(self.table.x)) if self.table.rows is None else self.table.rows
         if not isinstance(indices, slice):
@@ -194,21 +195,22 @@ class Dataset:
         return self._with(mine[indices], name or self.name)
 
     def split(self, n: float, seed: int = 0, *, stratify: bool = False) -> tuple[Dataset, Dataset]:
-        """Split at random into (the rest, `n` samples held out); both keep the order of this set.
+        """Split at random into (the rest, `n` held-out samples); both keep the order of this set.
 
         Args:
-            n: the number of samples to hold out, a whole number, or a share of them below 1.
+            n: the number of samples to hold out, an integer, or a share of all, below 1.
             seed: the same seed gives the same split.
-            stratify: hold out of every class as large a share as of all, to a sample.
+            stratify: hold out the same share of every class, up to rounding.
 
         Raises:
-            ValueError: either part would be empty; or stratify, and targets that are no classes.
+            ValueError: either part would be empty, or `stratify` is set and targets are not class
+                codes.
         """
         rest, part = split_rows("n", n, len(self), seed, self.y if stratify else None)
         return self.subset(rest), self.subset(part, f"{self.name} (held out)")
 
     def batch(self, indices: ArrayLike | slice = slice(None)) -> tuple[Array, Array]:
-        """Copy out raw samples (count, features) and targets (count, ...), as x and y hold them.
+        """Return copies of raw samples (count, features) and targets (count, ...).
 
         A network scales them itself: `net.predict(data.batch(slice(10))[0])`.
         """
@@ -216,9 +218,9 @@ class Dataset:
         return self.table.x[rows].copy(), self.table.y[rows].copy()
 
     def scaled(self, indices: ArrayLike | slice = slice(None)) -> Array:
-        """Return (x - shift) * scale of some samples, float32 (count, features), to look at.
+        """Return (x - shift) * scale of some samples: float32 (count, features), for inspection.
 
-        A network applies shift and scale itself: give it raw samples.
+        A network applies shift and scale itself: pass it raw samples.
         """
         x = self.table.x[self._rows(indices)]
         return np.asarray((x.astype(np.float64) - self.shift) * self.scale, np.float32)
@@ -240,12 +242,12 @@ class Dataset:
 def split_rows(
     name: str, n: Any, samples: int, seed: int, classes: Array | None = None
 ) -> tuple[Array, Array]:
-    """Split sample numbers at random into (the rest, `n` or a share of them), each ascending.
+    """Split sample indices at random into (the rest, `n` or a share of them), each ascending.
 
-    With class numbers, the shares of classes are nearly the same in both parts.
+    With class codes, the shares of classes are nearly the same in both parts.
 
     Raises:
-        ValueError, TypeError: either part would be empty, or n is no number.
+        ValueError, TypeError: either part would be empty, or n is not a number.
     """
     if isinstance(n, np.floating):
         n = float(n)
@@ -273,16 +275,16 @@ def split_rows(
 
 
 class Text:
-    """A text as numbers, for predicting the next character.
+    """A text as character codes, for predicting the next character.
 
     Attributes:
-        codes: (characters,) uint8 (int32 for more than 256 different ones): places in `vocabulary`.
-        vocabulary: the characters by code: those given, such as a network's `classes`, or the
-            different ones of the text in order of code point.
-        context: characters in a sample.
-        train, validation: samples x (n, context) and their targets y (n, context), y being x moved
-            on by one character; both are views of `codes`, whose rows overlap.
-        name: for tables and titles.
+        codes: indices in `vocabulary`: (characters,) uint8, int32 for more than 256 characters.
+        vocabulary: the characters by code: the argument, such as a network's `classes`, or the
+            distinct characters of the text in order of code point.
+        context: number of characters in a sample.
+        train, validation: samples x (n, context) and targets y (n, context), which are x shifted by
+            one character; both are views of `codes` with overlapping rows.
+        name: name for tables and titles.
     """
 
     def __init__(
@@ -315,7 +317,7 @@ class Text:
                 f"of {len(codes)} whose shorter part has {shortest}"
             )
         self.train = self._windows(self.codes[:cut], stride, "train")
-        # One window after the other: every character is predicted once.
+        # The stride is the context, so that every character is predicted once.
         self.validation = self._windows(self.codes[cut:], context, "validation")
 
     def _windows(self, codes: Array, stride: int, part: str) -> Dataset:
@@ -325,11 +327,11 @@ class Text:
         return made
 
     def __len__(self) -> int:
-        """Count the characters."""
+        """Return the number of characters."""
         return len(self.codes)
 
     def __repr__(self) -> str:
-        """Name, characters, size of the vocabulary, context."""
+        """Return name, number of characters, size of the vocabulary and context."""
         different = len(self.vocabulary)
         return (
             f"Text({self.name!r}, {len(self):,} characters, {different} different, "
@@ -345,10 +347,10 @@ class Text:
         return iter((self.train, self.validation))
 
     def encode(self, content: str) -> Array:
-        """Turn a string into codes, (len(content),) uint8, or int32 for more than 256 characters.
+        """Return the codes of a string, (len(content),): int32 for more than 256, else uint8.
 
         Raises:
-            ValueError: a character that the vocabulary lacks.
+            ValueError: a character is not in the vocabulary.
         """
         known, points = _code_points(self.vocabulary), _code_points(content)
         order = np.argsort(known, kind="stable")
@@ -363,30 +365,30 @@ class Text:
         return places.astype(np.uint8 if len(known) <= 256 else np.int32)
 
     def decode(self, codes: ArrayLike) -> str:
-        """Turn codes into the string they stand for.
+        """Return the string that codes stand for.
 
         Raises:
-            ValueError: a code that is not 0 to len(vocabulary) - 1.
+            ValueError: a code is out of range.
         """
         places = _row_numbers(codes, len(self.vocabulary), "codes")
         return "".join(self.vocabulary[i] for i in places)
 
 
 def stratified(y: Array, order: Array) -> Array:
-    """Reorder sample numbers so that every stretch of them has nearly the shares of the whole.
+    """Reorder sample indices so that every contiguous part has nearly the class shares of all.
 
     Args:
-        y: class numbers (n,).
-        order: the numbers 0 to n - 1, in an order that decides among samples of a class.
+        y: class codes (n,).
+        order: a permutation of 0 to n - 1, kept within each class.
 
     Raises:
-        ValueError: y is not made of class numbers, one a sample.
+        ValueError: y does not hold one class code per sample.
     """
     if y.ndim != 1 or y.dtype.kind not in "iub":
         raise ValueError(
             f"stratify: expected class numbers, one a sample, got {y.dtype} of shape {y.shape}"
         )
-    place = np.empty(len(y))  # of each sample within its class, 0 to 1
+    place = np.empty(len(y))  # position of each sample within its class, 0 to 1
     shuffled = y[order]
     by_class = np.argsort(shuffled, kind="stable")
     counts = np.unique(shuffled, return_counts=True)[1]
@@ -397,7 +399,7 @@ def stratified(y: Array, order: Array) -> Array:
 
 
 def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np.int64]:
-    """Integers 0 to n - 1, or a mask of n, as int64; negative ones count from the end."""
+    """Return indices 0 to n - 1, or a mask (n,), as int64; negative ones count from the end."""
     array = as_array(name, values)
     if array.dtype == np.bool_:
         if array.shape != (n,):
@@ -416,7 +418,7 @@ def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np
 
 
 def normalizer(name: str, value: ArrayLike, features: int) -> Normalizer:
-    """Return a finite number as float, or one for each feature as float64 (features,)."""
+    """Return a finite number as float, or one per feature as float64 (features,)."""
     array = np.asarray(value, np.float64)
     if array.shape not in ((), (features,)):
         raise ValueError(f"{name}: expected a number or shape ({features},), got {array.shape}")
@@ -426,7 +428,7 @@ def normalizer(name: str, value: ArrayLike, features: int) -> Normalizer:
 
 
 def _thumbnails(data: Dataset, count: int = 10) -> str:
-    """The first samples side by side, as an inline PNG, where they are images; else nothing."""
+    """Return an inline PNG with the first samples in a row if they are images, else ""."""
     if len(data.shape) != 3 or data.shape[2] not in (1, 3) or max(data.shape) > 256:
         return ""
     height, width, channels = data.shape
@@ -437,7 +439,7 @@ def _thumbnails(data: Dataset, count: int = 10) -> str:
         return ""
     strip = np.moveaxis(pixels, 0, 1).reshape(height, -1)
     levels = np.round((strip - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
-    # PNG: every line starts with the number of its filter, 0 for none.
+    # PNG: every row of pixels starts with the number of its filter, 0 for none.
     lines = np.pad(levels, ((0, 0), (1, 0))).tobytes()
     size = struct.pack(
         ">IIBBBBB", len(pixels) * width, height, 8, 0 if channels == 1 else 2, 0, 0, 0

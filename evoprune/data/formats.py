@@ -1,8 +1,8 @@
-"""Read the files that data sets come in: idx (packed or not), CIFAR-10's records and pickles.
+"""Read data set files: idx (compressed or not), CIFAR-10's records and pickles.
 
-Files are foreign: each is checked before it is believed, and an error names the file, what was
-expected and what was found. Unpacked files are mapped from disk; packed ones are held in memory,
-which is bounded by the size of the file. Nothing here knows what the numbers mean.
+Files are untrusted: each is validated first, and an error names the file, what was expected and
+what was found. Uncompressed files are memory-mapped. Compressed ones are unpacked into memory,
+within a limit that depends on the file's size. Nothing here depends on what the values mean.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ from evoprune.common.files import existing
 
 Array = NDArray[Any]
 
-# Third byte of an idx file -> type of its numbers, big-endian.
+# Third byte of an idx file -> dtype of its elements, big-endian.
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _IDX_U1 = 0x08
 _CIFAR_RECORD = 1 + 3 * 32 * 32
-_ROOM, _RATIO = 16 << 20, 64  # bytes that any packed file may give, and for each byte of it
+_ROOM, _RATIO = 16 << 20, 64  # limit of unpacked bytes: _ROOM plus _RATIO per compressed byte
 
 
 def read_idx(path: str | PathLike[str], expect: int | None = None) -> Array:
-    """Read one idx file; numbers of one byte are not copied, and the array is read-only.
+    """Read one idx file into a read-only array; one-byte elements are not copied.
 
     Args:
-        path: the file; a name that ends in .gz is unpacked into memory, any other mapped from disk.
-        expect: the magic number it must start with, such as 0x00000803 (uint8, 3 dimensions).
+        path: the file. It is unpacked into memory if its name ends in .gz, else memory-mapped.
+        expect: the required magic number, such as 0x00000803 (uint8, 3 dimensions).
 
     Returns:
-        An array of the shape that the file states, in native byte order.
+        An array of the shape stated in the file, in native byte order.
 
     Raises:
-        FileNotFoundError: no such file.
-        OSError: it cannot be read, or is a device.
-        ValueError: not gzip, truncated, another magic number, or a size unlike the shape.
+        FileNotFoundError: the file does not exist.
+        OSError: the file cannot be read, or is a device.
+        ValueError: the file is not gzip, is truncated, has another magic number, or its size does
+            not match its shape.
     """
     file = existing(path)
     content = _unpack(file) if file.suffix == ".gz" else _map(file)
@@ -74,12 +75,13 @@ def idx_folder(folder: Path) -> list[tuple[Array, Array]]:
     """Read images and labels of train and t10k from a folder laid out like MNIST.
 
     Returns:
-        [(images (n, height, width) or, of several colors, (n, height, width, colors) uint8,
-        labels (n,) uint8)] for train, then for t10k.
+        [(images (n, height, width) or (n, height, width, colors) uint8, labels (n,) uint8)] for
+        train, then for t10k.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: as `read_idx`; images and labels differ in number, or the parts in size.
+        ValueError: as for `read_idx`; or the numbers of images and labels differ, or the sizes of
+            training and test images.
     """
     parts = []
     for part in ("train", "t10k"):
@@ -111,9 +113,9 @@ def cifar_records(file: Path) -> tuple[Array, Array]:
         Images (n, 32, 32, 3) uint8, labels (n,) uint8.
 
     Raises:
-        FileNotFoundError: no such file.
-        OSError: it cannot be read, or is a device.
-        ValueError: not a whole number of records of 3,073 bytes, or a label above 9.
+        FileNotFoundError: the file does not exist.
+        OSError: the file cannot be read, or is a device.
+        ValueError: the size is not a multiple of a record's 3,073 bytes, or a label is above 9.
     """
     content = _map(file)
     if len(content) == 0 or len(content) % _CIFAR_RECORD:
@@ -125,18 +127,18 @@ def cifar_records(file: Path) -> tuple[Array, Array]:
     labels = records[:, 0].copy()
     if labels.max() > 9:
         raise ValueError(f"{file}: expected labels 0 to 9, got {labels.max()}: not CIFAR-10?")
-    # On disk a record is colour by colour; features go last here.
+    # On disk, a record is ordered (colors, height, width); here colors are the last axis.
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels
 
 
 class _Arrays(pickle.Unpickler):
-    """Reads NumPy's arrays and plain values, and refuses everything else that a pickle can name."""
+    """Unpickle NumPy arrays and plain values, and reject every other class and function."""
 
     _KNOWN = frozenset({"_reconstruct", "ndarray", "dtype", "encode"})
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look a name up, if it is one that arrays are made of."""
+        """Look up a name, if it is needed for arrays."""
         numpy = module.split(".")[0] == "numpy" or module == "_codecs"
         if not numpy or name not in self._KNOWN:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
@@ -150,8 +152,8 @@ def cifar_pickle(file: Path) -> tuple[Array, Array]:
         Images (n, 32, 32, 3) uint8, labels (n,) uint8.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a pickle, or a label outside 0 to 9.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not such a pickle, or a label is outside 0 to 9.
     """
     try:
         with file.open("rb") as opened:
@@ -172,7 +174,7 @@ def cifar_pickle(file: Path) -> tuple[Array, Array]:
 
 
 def _find(folder: Path, stem: str, *dimensions: int) -> Path:
-    """Return the file of that name, in any of its usual spellings, unpacked before packed."""
+    """Return the file with any usual spelling of its name; prefer an uncompressed one."""
     spellings = [f"{stem}{sep}idx{n}-ubyte" for n in dimensions for sep in "-."]
     names = [name + end for end in ("", ".gz") for name in spellings]
     for name in names:
@@ -183,12 +185,12 @@ def _find(folder: Path, stem: str, *dimensions: int) -> Path:
 
 def _map(file: Path) -> NDArray[np.uint8]:
     if existing(file).stat().st_size == 0:
-        return np.empty(0, np.uint8)  # which cannot be mapped
+        return np.empty(0, np.uint8)  # an empty file cannot be mapped
     return np.memmap(file, np.uint8, "r")
 
 
 def _unpack(file: Path) -> NDArray[np.uint8]:
-    """Return the content of a gzip file, read piece by piece and no further than the limit."""
+    """Return the unpacked content of a gzip file, reading in pieces up to the limit."""
     packed = file.read_bytes()
     if packed[:2] != b"\x1f\x8b":
         raise ValueError(

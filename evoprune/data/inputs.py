@@ -1,8 +1,8 @@
-"""Turn what users give as data into NumPy arrays of numbers: lists, frames, tensors, memory maps.
+"""Convert a user's data to numeric NumPy arrays: lists, data frames, tensors, memory maps.
 
-A table is converted only where it must be: arrays of numbers pass as they are. What cannot be read
-as numbers is refused with the row and column of the first such value. Other libraries' types are
-told by what they can do; none of these libraries is imported.
+Numeric arrays are returned unchanged. Data that is not numeric is rejected with the row and column
+of the first such value. Types of other libraries are recognized by their methods, without importing
+these libraries.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 
 from evoprune.common.types import Array
 
-DEEPEST = 16  # lists in lists; no array here has as many axes
+DEEPEST = 16  # nesting depth of lists; no array here has as many axes
 
 __all__ = ["as_array", "as_numbers", "finite", "laid_out", "missing"]
 
 
 def as_array(name: str, value: Any) -> Array:
-    """Return `value` as an array of whatever it holds, itself if it is one.
+    """Return `value` as an array of any dtype, without a copy if it is one.
 
     Raises:
-        TypeError: a sparse matrix, or what NumPy makes no array of.
-        ValueError: a masked array with masked values, or rows of different lengths.
+        TypeError: `value` is a sparse matrix, or NumPy cannot convert it.
+        ValueError: values are masked, or rows have different lengths.
     """
     if isinstance(value, np.ma.MaskedArray):
         hidden = np.argwhere(np.ma.getmaskarray(value))
@@ -41,7 +41,7 @@ def as_array(name: str, value: Any) -> Array:
     value = _settled(name, value)
     try:
         if hasattr(value, "detach") and hasattr(value, "cpu"):
-            value = value.detach().cpu()  # a tensor of PyTorch
+            value = value.detach().cpu()  # a PyTorch tensor
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.from_dlpack(value)
         array = np.asarray(value)
@@ -59,10 +59,10 @@ def as_array(name: str, value: Any) -> Array:
 
 
 def _settled(name: str, value: Any, inside: tuple[int, ...] = ()) -> Any:
-    """Return `value`, lists and tuples in it copied: NumPy reads a list twice.
+    """Return `value` with all lists and tuples in it copied, since NumPy reads a list twice.
 
-    __index__ or __array__ of an element may change the list in between, and NumPy reads past its
-    end. The core copies what it is given in the same way.
+    __index__ or __array__ of an element may change the list in between, and NumPy would then read
+    past its end. The core copies its arguments in the same way.
     """
     if not isinstance(value, list | tuple):
         return value
@@ -75,13 +75,14 @@ def _settled(name: str, value: Any, inside: tuple[int, ...] = ()) -> Any:
 
 
 def as_numbers(name: str, value: Any) -> Array:
-    """Return `value` as an array of real numbers of a type that the core reads.
+    """Return `value` as an array of real numbers of a dtype that the core reads.
 
-    Numbers pass as they are; bool becomes uint8, and types without a match in the core (float128,
-    uint64, Python's numbers, nullable columns) float64.
+    Such arrays are returned unchanged. bool becomes uint8; types that the core does not read
+    (float128, uint64, Python numbers, nullable columns) become float64.
 
     Raises:
-        TypeError: it holds something else (text, dates, complex numbers), with its row and column.
+        TypeError: a value is not a real number (text, dates, complex numbers); for Python objects,
+            the message gives row and column.
         ValueError: a value is missing or masked, or rows have different lengths.
     """
     columns = _columns(value)
@@ -94,7 +95,7 @@ def as_numbers(name: str, value: Any) -> Array:
 
 
 def _columns(value: Any) -> list[tuple[Any, Any]] | None:
-    """Return labels and columns of a data frame of pandas or polars, None for anything else."""
+    """Return labels and columns of a pandas or polars data frame; None for other types."""
     if isinstance(value, np.ndarray):
         return None
     if hasattr(value, "iter_columns") and hasattr(value, "columns"):
@@ -120,7 +121,7 @@ def _real(name: str, array: Array) -> Array:
 
 
 def _of_objects(name: str, array: Array) -> Array:
-    """Cast Python objects that are numbers to float64, or name the first that is none."""
+    """Cast Python numbers to float64; report the first object that is not a number."""
     numbers = np.empty(array.shape, np.float64)
     flat = numbers.reshape(-1)
     for i, item in enumerate(array.flat):
@@ -142,14 +143,14 @@ def _of_objects(name: str, array: Array) -> Array:
 
 
 def finite(name: str, x: Array) -> None:
-    """Check that samples hold neither NaN nor infinity.
+    """Check that samples have neither NaN nor infinity.
 
     Raises:
-        ValueError: one does; its row and column are named.
+        ValueError: one has; the message gives row and column.
     """
     if x.dtype.kind != "f" or not x.size:
         return
-    # The sum of squares is not finite if an element is not: one fast pass that rarely errs.
+    # Fast path: a finite sum of squares proves that all elements are finite.
     if x.dtype.itemsize > 2 and math.isfinite(np.vdot(x, x)):
         return
     rows = x.reshape(len(x), -1)
@@ -160,7 +161,7 @@ def finite(name: str, x: Array) -> None:
 
 
 def missing(value: Any) -> bool:
-    """True for None, NaN, and pandas' NA and NaT."""
+    """Return True for None, NaN, and pandas' NA and NaT."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
@@ -175,23 +176,23 @@ def _place(at: Iterable[int]) -> str:
 def laid_out(
     name: str, x: Array, shape: tuple[int, ...], sample: tuple[int, ...] | None = None
 ) -> bool:
-    """Check that the samples of x are laid out as a network reads them; True if x is one sample.
+    """Check that samples of x fit the input shape of a network; return True if x is one sample.
 
-    Axes of length 1 do not matter, rows may be flat, and a network that reads flat rows takes
-    samples of any shape with that many numbers.
+    Axes of length 1 are ignored and rows may be flat. A network that reads flat rows takes samples
+    of any shape with the same number of elements.
 
     Args:
-        name: the argument's, for error texts.
+        name: name of the argument, for error messages.
         x: samples, or one sample.
-        shape: the network's input.
-        sample: the shape that a data set states for the rows of x; that of x if not given.
+        shape: the network's input shape.
+        sample: the shape of samples that a data set states; by default that of the rows of x.
 
     Raises:
-        ValueError: neither; both shapes are named.
+        ValueError: x is neither; the message gives both shapes.
     """
     size = int(np.prod(shape))
     if sample is None and x.ndim == 1 and size == 1:
-        return False  # a column of samples with one number each
+        return False  # samples with one feature each
     stated = x.shape[1:] if sample is None else sample
     if x.ndim and (sample is not None or x.ndim > 1) and _fits(stated, shape):
         return False

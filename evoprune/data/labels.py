@@ -1,7 +1,7 @@
-"""Class labels: what users write, and the codes that a network learns, their places in `classes`.
+"""Convert class labels to codes, which are indices in `classes`.
 
-A label is found by its name, so that a test set has the codes of its training set whatever classes
-it lacks. Whole numbers are codes already, unless `classes` are numbers themselves.
+Labels are matched by name, so that a test set has the codes of its training set even if it lacks
+some classes. Integers are codes already, unless `classes` are integers too.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from evoprune.data.inputs import as_array, missing
 
 __all__ = ["Labels", "coded", "is_bool", "is_named", "one_hot", "recoded", "whole_codes"]
 
-MOST = 100_000  # classes that get names of their own, where targets are whole numbers
+MOST = 100_000  # most classes that are named if targets are integers
 
 
 class Labels(NamedTuple):
-    """Codes, the names of the classes, and whether these names are only the codes' own."""
+    """Codes, names of the classes, and whether these names are just the codes."""
 
     codes: Array
     classes: tuple[str, ...] | None
@@ -30,7 +30,7 @@ class Labels(NamedTuple):
 
 
 def is_named(y: Any) -> bool:
-    """True if targets are labels by name (text, categories), not numbers."""
+    """Return True if targets are labels by name (text, categories), not numbers."""
     if _categories(y) is not None:
         return True
     array = y if isinstance(y, np.ndarray) else as_array("y", y)
@@ -41,7 +41,7 @@ def is_named(y: Any) -> bool:
 
 
 def is_bool(y: Any) -> bool:
-    """True if targets are booleans."""
+    """Return True if targets are booleans."""
     array = y if isinstance(y, np.ndarray) else as_array("y", y)
     return array.dtype.kind == "b" or (
         array.dtype == object
@@ -51,20 +51,19 @@ def is_bool(y: Any) -> bool:
 
 
 def coded(y: Any, classes: Sequence[Any] | None = None, name: str = "y") -> Labels:
-    """Return the codes of labels, and what the classes are called.
+    """Return the codes of labels and the names of the classes.
 
     Args:
-        y: labels: text, booleans, whole numbers (also as floats), categories, or one row of zeros
-            and a one for each sample where `classes` says how many there are. Other numbers are
-            values, and left alone, where `classes` is not given.
-        classes: the classes in the order of their codes. Without it: the categories of a
-            categorical in their order; else text in alphabetical order (text that is all whole
-            numbers in numerical order); False, True; or 0 to the largest whole number.
-        name: the argument's, for error texts.
+        y: labels: text, booleans, integers (also as floats), categories, or, with `classes`,
+            one-hot rows. Without `classes`, other numbers are values and returned unchanged.
+        classes: the classes in the order of their codes. By default: the categories of a
+            categorical in their order; text in alphabetical order (in numerical order if all of it
+            is integers); False and True; or 0 to the largest integer.
+        name: name of the argument, for error messages.
 
     Raises:
-        ValueError: a label is missing, or not among the classes; its row is named.
-        TypeError: labels of several types, or of none of these.
+        ValueError: a label is missing or not in `classes`; the message gives its row.
+        TypeError: labels have several types, or an unsupported one.
     """
     if classes is not None and len(set(map(str, classes))) < len(classes):
         raise ValueError(f"classes: expected different names, got {_listed(classes)}")
@@ -79,7 +78,7 @@ def coded(y: Any, classes: Sequence[Any] | None = None, name: str = "y") -> Labe
             recoded(name, codes, names, tuple(map(str, classes))), tuple(map(str, classes)), False
         )
     if isinstance(y, list | tuple) and any(isinstance(item, str) for item in y):
-        y = np.array(y, object)  # which keeps 1 and "1" apart
+        y = np.array(y, object)  # keeps 1 and "1" distinct
     array = as_array(name, y)
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "UOTS":
         array = array[:, 0]
@@ -142,16 +141,16 @@ def _of_names(name: str, array: Array, classes: Sequence[Any] | None) -> Labels:
 def recoded(
     name: str, codes: Array, before: tuple[str, ...], after: tuple[str, ...], rows: Any = None
 ) -> Array:
-    """Return codes by another list of classes; the classes are matched by name.
+    """Return codes for another list of classes, matched by name.
 
     Args:
-        name: the argument's, for error texts.
-        codes: places in `before`; -1 (no label) stays.
+        name: name of the argument, for error messages.
+        codes: indices in `before`; -1 (no label) stays.
         before, after: names of the classes.
-        rows: rows that are meant, and checked; all if None.
+        rows: rows in use, which are checked; all if None.
 
     Raises:
-        ValueError: a label among those meant is not in `after`.
+        ValueError: a label in use is not in `after`.
     """
     if before == after:
         return codes
@@ -168,7 +167,7 @@ def recoded(
 
 
 def one_hot(array: Array) -> Array | None:
-    """Return the place of the one in each row along the last axis; None if a row has not one."""
+    """Return the index of the 1 along the last axis; None if some row is not one-hot."""
     ones = array == 1
     if not array.size or not ((array == 0) | ones).all() or not (ones.sum(-1) == 1).all():
         return None
@@ -176,10 +175,11 @@ def one_hot(array: Array) -> Array | None:
 
 
 def whole_codes(name: str, array: Array, rows: Any = None) -> Array:
-    """Return floats that are whole numbers as int64; other types of numbers as they are.
+    """Return integral floats as int64, booleans as uint8, and other numbers unchanged.
 
     Raises:
-        ValueError: a value is missing (NaN); TypeError: one is not whole. Its row is named.
+        ValueError: a value is missing (NaN); the message gives its row.
+        TypeError: a value is not integral; the message gives its row.
     """
     if array.dtype.kind == "b":
         return array.view(np.uint8)
@@ -194,12 +194,12 @@ def whole_codes(name: str, array: Array, rows: Any = None) -> Array:
             f"{name}: expected whole-number class labels, got {value:g} in row {row}; for values, "
             'train with loss="mean_squared_error"'
         )
-    with np.errstate(invalid="ignore"):  # rows that are not meant may hold anything
+    with np.errstate(invalid="ignore"):  # unused rows may hold any value
         return array.astype(np.int64)
 
 
 def _categories(y: Any) -> tuple[Array, list[Any]] | None:
-    """Return codes and categories of a categorical of pandas or an Enum of polars; else None."""
+    """Return codes and categories of a pandas categorical or a polars Enum; else None."""
     if isinstance(y, np.ndarray | list | tuple):
         return None
     if hasattr(y, "iloc") and hasattr(y, "columns") and len(y.columns) == 1:
@@ -217,7 +217,7 @@ def _categories(y: Any) -> tuple[Array, list[Any]] | None:
 
 
 def _of_one_type(name: str, array: Array) -> Array:
-    """Return Python objects as text, booleans or numbers; a missing one is refused."""
+    """Return Python objects as text, booleans or numbers; reject missing values."""
     flags = np.fromiter((missing(item) for item in array.flat), bool, array.size)
     if flags.any():
         at = int(np.argmax(flags))

@@ -1,8 +1,8 @@
-"""Data sets: MNIST comes with the package, others are read from files or arrays of yours.
+"""Data sets: the bundled MNIST, and others read from files or made from arrays.
 
-Each function gives `Dataset` objects, mostly a pair (train, test), with the normalization of the
-training set for both. Nothing here downloads, and nothing here knows a network; what a data set is
-stands in dataset.py, what files look like in formats.py.
+Most functions return a pair (train, test) of `Dataset` objects, both with the normalization of the
+training set. Nothing here downloads or depends on a network. `Dataset` is in dataset.py, the
+readers of file formats are in formats.py.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MNIST_MEAN, MNIST_STD = 33.318421449829934, 78.56748998339798
 
 _FASHION = "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle_boot"
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
-_CHUNK = 1 << 20  # numbers looked at in one go; bounds what a pass over a memory map needs
+_CHUNK = 1 << 20  # elements processed at a time; bounds the memory of a pass over a memory map
 
 
 @renamed(normalise="normalize")
@@ -60,29 +60,29 @@ def arrays(
     normalize: Literal["none", "global", "feature"] = "none",
     normalize_target: bool = False,
 ) -> Dataset:
-    """Make a data set of arrays, lists, data frames, tensors or memory maps.
+    """Make a data set from arrays, lists, data frames, tensors or memory maps.
 
-    Arrays of numbers are not copied. Labels become codes, their places in `classes`; give a test
-    set the `classes`, shift and scale of its training set.
+    Numeric arrays are not copied. Labels become codes, their indices in `classes`. For a test set,
+    pass the `classes`, shift and scale of the training set.
 
     Args:
         x: (samples, features...), real numbers.
-        y: targets, one a sample: values; or labels, which may be text, booleans, whole numbers,
-            categories, or rows of zeros and a one.
+        y: targets, one per sample: values; or labels, which can be text, booleans, integers,
+            categories, or one-hot rows.
         name, shape: see `Dataset`.
-        classes: the classes in the order of their codes. If not given: a categorical's categories
-            in their order, text in alphabetical order (text that is all whole numbers in numerical
-            order), False and True, or 0 to the largest whole number.
+        classes: the classes in the order of their codes. By default: the categories of a
+            categorical in their order; text in alphabetical order (in numerical order if all of it
+            is integers); False and True; or 0 to the largest integer.
         shift, scale: see `Dataset`.
         normalize: "global" and "feature" set shift and scale to the mean and 1 / standard deviation
-            of all of x or of each feature (1 where a feature is constant up to rounding).
-        normalize_target: let networks learn (y - mean) / standard deviation of each output, for a
-            regression; their predictions are in the units of y.
+            of all of x or of each feature (scale 1 for a feature that is constant up to rounding).
+        normalize_target: for regression: let networks learn (y - mean) / standard deviation of each
+            output; predictions are still in the units of y.
 
     Raises:
-        ValueError: as `Dataset`; a label is missing or not among `classes` (its row is named); or
-            there is NaN or infinity in what is to be normalized.
-        TypeError: as `Dataset`; labels of several types, or a target that cannot be normalized.
+        ValueError: as for `Dataset`; a label is missing or not in `classes` (the message gives its
+            row); or data to be normalized has NaN or infinity.
+        TypeError: as for `Dataset`; labels have several types, or targets cannot be normalized.
     """
     one_of("normalize", normalize, ("none", "global", "feature"))
     labels = coded(y, classes)
@@ -102,16 +102,16 @@ def arrays(
 
 
 def mnist(root: StrPath | None = None) -> tuple[Dataset, Dataset]:
-    """Handwritten digits: 60,000 to train, 10,000 to test, (28, 28, 1) uint8, 10 classes.
+    """Load MNIST, handwritten digits: 60,000 + 10,000 samples, (28, 28, 1) uint8, 10 classes.
 
-    Comes with the package; unpacked once a process (0.2 s) and kept in memory (55 MB), read-only.
-    Normalized by the mean and standard deviation of all training pixels.
+    The files are part of the package. They are unpacked once per process (0.2 s) and kept in memory
+    (55 MB), read-only. Pixels are normalized by mean and standard deviation of the training set.
 
     Args:
-        root: a folder with the four idx files, to read them from there instead.
+        root: a folder with the four idx files, to read instead of the bundled ones.
 
     Raises:
-        FileNotFoundError, ValueError: as `idx`.
+        FileNotFoundError, ValueError: as for `idx`.
     """
     images = _bundled() if root is None else idx_folder(Path(root))
     normal = {"shift": MNIST_MEAN, "scale": 1 / MNIST_STD}
@@ -119,13 +119,13 @@ def mnist(root: StrPath | None = None) -> tuple[Dataset, Dataset]:
 
 
 def fashion_mnist(root: StrPath) -> tuple[Dataset, Dataset]:
-    """Photographs of clothes: 60,000 to train, 10,000 to test, (28, 28, 1) uint8, 10 classes.
+    """Load Fashion-MNIST, images of clothes: 60,000 + 10,000, (28, 28, 1) uint8, 10 classes.
 
     Args:
-        root: the folder with the four idx files, packed (.gz) or not.
+        root: the folder with the four idx files, compressed (.gz) or not.
 
     Raises:
-        FileNotFoundError, ValueError: as `idx`.
+        FileNotFoundError, ValueError: as for `idx`.
     """
     classes = [name.replace("_", " ") for name in _FASHION.split()]
     return idx(root, name="fashion-mnist", classes=classes)
@@ -136,20 +136,20 @@ def idx(
 ) -> tuple[Dataset, Dataset]:
     """Read a folder laid out like MNIST: train and t10k, images and labels, in idx files.
 
-    Files that end in .gz are unpacked into memory, others are mapped from disk. Normalized by the
-    mean and standard deviation of all training pixels.
+    Files that end in .gz are unpacked into memory, others are memory-mapped. Pixels are normalized
+    by the mean and standard deviation of the training set.
 
     Args:
         root: the folder.
-        name: the folder's name if not given.
-        classes: names of the classes; their numbers if not given.
+        name: name of the data set; the folder's name by default.
+        classes: names of the classes; their codes by default.
 
     Returns:
-        Training and test set; sample shapes are (height, width, 1).
+        Training and test set; samples are (height, width, 1).
 
     Raises:
-        FileNotFoundError: a file is missing (the names tried are listed).
-        ValueError: a file is truncated, of another format, or does not match its sibling.
+        FileNotFoundError: a file is missing; the message lists the expected names.
+        ValueError: a file is truncated, has another format, or does not match its counterpart.
     """
     folder = Path(root)
     parts = idx_folder(folder)
@@ -160,9 +160,9 @@ def idx(
 
 
 def digits(seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Small handwritten digits of scikit-learn: 1,437 to train, 360 to test, (8, 8, 1), 10 classes.
+    """Load scikit-learn's small handwritten digits: 1,437 + 360 samples, (8, 8, 1), 10 classes.
 
-    Pixels are 0 to 16, float32, divided by 16. `seed` chooses the split.
+    Pixels are 0 to 16, float32, scaled by 1/16. `seed` determines the split.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -186,17 +186,17 @@ def digits(seed: int = 0) -> tuple[Dataset, Dataset]:
 
 
 def cifar10(root: StrPath) -> tuple[Dataset, Dataset]:
-    """Small photographs: 50,000 to train, 10,000 to test, (32, 32, 3) uint8, 10 classes.
+    """Load CIFAR-10, small photographs: 50,000 + 10,000, (32, 32, 3) uint8, 10 classes.
 
-    Normalized by the mean and standard deviation of each colour of the training set.
+    Pixels are normalized by the mean and standard deviation of each color of the training set.
 
     Args:
         root: the folder with data_batch_1.bin to data_batch_5.bin and test_batch.bin (the "binary
-            version"), or the same without .bin (the "Python version"), or one above it.
+            version"), or the same without .bin (the "Python version"), or its parent folder.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is not whole, or holds a label outside 0 to 9.
+        ValueError: a file is truncated, or has a label outside 0 to 9.
     """
     folder = Path(root)
     for part in ("cifar-10-batches-bin", "cifar-10-batches-py"):
@@ -221,19 +221,20 @@ def text(
     stride: int = 1,
     vocabulary: Sequence[str] | None = None,
 ) -> Text:
-    """Read a UTF-8 text for predicting the next character; a byte order mark is left out.
+    """Read a UTF-8 text for predicting the next character; a byte order mark is skipped.
 
     Args:
         path: the file.
-        context: characters in a sample.
-        held_out: the share at the end that is for validation.
-        stride: characters from one training sample to the next; 1 takes every position.
+        context: number of characters in a sample.
+        held_out: the share of the text, at its end, for validation.
+        stride: distance between training samples in characters; 1 uses every position.
         vocabulary: characters in the order of their codes, such as the `classes` of a network that
-            was trained on another text; those of this text if not given.
+            was trained on another text; by default the characters of this text.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not UTF-8, too short for `context`, or a character that `vocabulary` lacks.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not UTF-8, is too short for `context`, or has a character that is
+            not in `vocabulary`.
     """
     file = Path(path)
     try:
@@ -262,7 +263,7 @@ def _pair(
     shift: ArrayLike,
     scale: ArrayLike,
 ) -> tuple[Dataset, Dataset]:
-    """Training and test set of two (images, labels), all with the same normalization."""
+    """Make training and test set from two (images, labels), with the same normalization."""
     made = []
     for part, (x, y) in zip(("train", "test"), parts, strict=True):
         if int(y.max()) >= len(classes):
@@ -278,10 +279,10 @@ def _pair(
 
 
 def _moments(name: str, x: Array, by_feature: bool) -> tuple[Normalizer, Normalizer]:
-    """Mean and 1 / standard deviation of x (n, features), over all of it or over its rows.
+    """Return mean and 1 / standard deviation of x (n, features), of all elements or by feature.
 
-    Computed in float64, chunk by chunk, so that a memory map need not fit into memory; exact for
-    uint8 taken whole. What is constant up to rounding has scale 1.
+    Both are computed in float64, in chunks, so that a memory map need not fit into memory; global
+    moments of uint8 are exact. Scale is 1 for values that are constant up to rounding.
     """
     step = max(1, _CHUNK // x.shape[1])
     chunks = [slice(at, at + step) for at in range(0, len(x), step)]
@@ -295,18 +296,18 @@ def _moments(name: str, x: Array, by_feature: bool) -> tuple[Normalizer, Normali
         constant: Any = np.count_nonzero(counts) == 1
     else:
         axis, n = (0, len(x)) if by_feature else (None, x.size)
-        # Sums of differences from the first sample keep the digits that a large offset would cost.
+        # Summing differences from the first sample avoids cancellation if values have an offset.
         base = x[0].astype(np.float64) if by_feature else np.float64(x[0, 0])
         total: Any = 0.0
         low: Any = np.inf
         high: Any = -np.inf
-        with np.errstate(all="ignore"):  # NaN and infinity are refused below
+        with np.errstate(all="ignore"):  # NaN and infinity are rejected below
             for chunk in chunks:
                 part = x[chunk].astype(np.float64) - base
                 total = total + part.sum(axis)
                 low, high = np.minimum(low, part.min(axis)), np.maximum(high, part.max(axis))
             middle, span = total / n, np.where(high > low, high - low, 1.0)
-            # Squares of shares of the span neither overflow nor vanish.
+            # Divide by the span first, so that squares neither overflow nor underflow.
             shares = ((x[c].astype(np.float64) - base - middle) / span for c in chunks)
             deviation = span * np.sqrt(sum((share**2).sum(axis) for share in shares) / n)
             size = np.maximum(np.abs(base + low), np.abs(base + high))

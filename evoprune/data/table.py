@@ -1,7 +1,7 @@
-"""Inputs and targets as the core takes them, from what a user gives; and scores on them.
+"""Convert a user's data to inputs and targets for the core; scores on such data.
 
-What a network reads (`Form`) decides how data is understood: the layout of its samples, whether
-targets are class codes or values, what the classes are called.
+The `Form` of a network determines how data is interpreted: the shape of samples, whether targets
+are class codes or values, and the names of classes.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ __all__ = [
 Pair: TypeAlias = tuple[ArrayLike, ArrayLike]
 Scaling: TypeAlias = tuple[float | Array, float | Array]
 
-LARGE = 10.0  # root mean square of targets above which a network learns them badly
+LARGE = 10.0  # root mean square of targets above which a network learns them poorly
 
 
 class Score(NamedTuple):
-    """How good a network is on data: mean loss, accuracy 0 to 1 or NaN, total weight of it."""
+    """Mean loss, accuracy (0 to 1, or NaN) and total weight of the data of an evaluation."""
 
     loss: float
     accuracy: float
@@ -50,25 +50,25 @@ class Score(NamedTuple):
 
 
 class Form(NamedTuple):
-    """How a network reads data."""
+    """The form of data that a network reads."""
 
     input: tuple[int, ...]  # the shape of one sample
     output: tuple[int, ...]  # the shape of one output
     labels: bool  # targets are class codes, not values
-    classes: tuple[str, ...] | None  # their names, if it knows them
+    classes: tuple[str, ...] | None  # names of the classes, if set
     scaling: Scaling  # of inputs: (shift, scale)
     target_scaling: Scaling | None  # of targets
 
 
 class Inputs(NamedTuple):
-    """Samples as the core takes them, and whether it was one sample that was given."""
+    """Samples as the core takes them, and whether the data was a single sample."""
 
     x: Array
     single: bool
 
 
 class Understood(NamedTuple):
-    """Data as the core takes it, and what a network takes over from it when it is trained on it."""
+    """Data as the core takes it, and what a network adopts from it in training."""
 
     table: Table
     classes: tuple[str, ...] | None
@@ -80,7 +80,7 @@ def inputs_of(name: str, data: Any, form: Form) -> Inputs:
     """Return inputs from a data set, from samples, or from one sample.
 
     Raises:
-        TypeError, ValueError: no numbers, or samples of another shape than the network reads.
+        TypeError, ValueError: the data is not numeric, or samples do not have the network's shape.
     """
     if isinstance(data, Dataset):
         _agree(name, data, form.scaling)
@@ -99,15 +99,15 @@ def understood(name: str, data: Any, form: Form, *, training: bool = False) -> U
     """Return inputs and targets of a data set or a pair, as a network reads them.
 
     Args:
-        name: the argument's, for error texts.
+        name: name of the argument, for error messages.
         data: a Dataset or (x, y); x may be one sample, and y its target.
-        form: what the network reads. A data set must agree with its scaling or have none.
-        training: the network is to be trained on it: scaling and classes of the data set count,
-            not the network's.
+        form: the form that the network reads. A data set must have the same scaling or none.
+        training: True if the network will be trained on the data: use scaling and classes of the
+            data set, not the network's.
 
     Raises:
-        TypeError: neither of them, or labels of a wrong type.
-        ValueError: samples of another shape, unknown labels, another scaling.
+        TypeError: data is neither of these, or labels have a wrong type.
+        ValueError: samples have another shape, labels are unknown, or the scaling differs.
     """
     if isinstance(data, Dataset):
         return _of_dataset(name, data, form, training)
@@ -202,7 +202,7 @@ def _scaled(table: Table, scaling: Scaling | None) -> Table:
 
 
 def warn_of_scale(table: Table, stacklevel: int = 4) -> None:
-    """Warn of values that a network learns badly because they are large."""
+    """Warn if targets are so large that a network learns them poorly."""
     y = table.y if table.rows is None else table.y[table.rows]
     size = float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
     if size > LARGE:
@@ -220,7 +220,7 @@ def _plain(data: Dataset) -> bool:
 
 
 def _agree(name: str, data: Dataset, scaling: Scaling) -> None:
-    """Check that a data set, if it says how it is to be read, says what the network does."""
+    """Check that a data set has the network's scaling, or none."""
     if not _plain(data) and not _same(scaling, (data.shift, data.scale)):
         raise ValueError(
             f"{name}: {data.name} is to be read as (x - {_brief(data.shift)}) * "
@@ -230,7 +230,7 @@ def _agree(name: str, data: Dataset, scaling: Scaling) -> None:
 
 
 def _same_characters(name: str, data: Dataset, classes: tuple[str, ...] | None) -> None:
-    """Check that the characters of a text have the codes that a network knows them by."""
+    """Check that a text uses the same codes for characters as the network."""
     if data._spelled and classes is not None and data.classes != classes:
         raise ValueError(
             f"{name}: {data.name} has other codes for its characters than the network; read it by "
@@ -239,7 +239,7 @@ def _same_characters(name: str, data: Dataset, classes: tuple[str, ...] | None) 
 
 
 def _same(a: Scaling, b: Scaling) -> bool:
-    """Equal as float32, as files of earlier releases keep them; a number is one for all."""
+    """Return True if scalings are equal as float32, the dtype in files of earlier releases."""
     return all(
         bool(np.all(np.asarray(p, np.float32) == np.asarray(q, np.float32)))
         for p, q in zip(a, b, strict=True)

@@ -1,9 +1,8 @@
-"""A network as a file: safetensors, with the arrays under their own names and the rest as JSON.
+"""Network files: safetensors with the arrays by name and the rest as JSON metadata.
 
-Any reader of safetensors sees the arrays; with the spec and the birth ids of the metadata the
-network is whole again, on no code but the core's. One validator looks at what is written and at
-what is read. Reading builds the network at its living shape, and only if the file holds the arrays
-for it, so the memory needed is bounded by the size of the file.
+Any safetensors reader can read the arrays; the metadata has the spec and the birth ids. The same
+validator checks networks before writing and after reading. Reading builds the network at its living
+shape, and only if the file has its arrays, so memory is bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ __all__ = ["check", "from_bytes", "load", "parts_from_bytes", "read", "save", "t
 
 FORMAT, VERSION = "evoprune network", 1
 MOMENTS = ("first", "second")
-MOST_FITNESS = 1e30  # the correction of its memory multiplies it by up to 1e7
-EXTRA = "extra:"  # before the names of arrays that are not the network's
-MOST = 2**53  # of steps and generations
-SMALL = 1 << 20  # elements that are believed whatever the size of the file
-MOST_HEADER = 100_000_000  # bytes; readers of safetensors refuse a longer header
+MOST_FITNESS = 1e30  # bias correction of its memory multiplies it by up to 1e7
+EXTRA = "extra:"  # prefix of arrays that are not the network's
+MOST = 2**53  # limit of steps and generations
+SMALL = 1 << 20  # elements that a spec may always have, however small the file
+MOST_HEADER = 100_000_000  # bytes; safetensors readers reject longer headers
 
 Parts = tuple["Network", dict[str, Any], dict[str, Array]]
 
@@ -47,7 +46,7 @@ def save(
     facts: Mapping[str, Any] | None = None,
     extra: Mapping[str, Array] | None = None,
 ) -> None:
-    """Write a network, and what else belongs to it; see `to_bytes`."""
+    """Write a network with further facts and arrays; see `to_bytes`."""
     write_whole(path, to_bytes(network, moments=moments, facts=facts, extra=extra))
 
 
@@ -63,17 +62,17 @@ def to_bytes(
     Args:
         network: the network.
         moments: include the optimizer's moments.
-        facts: further plain values for the metadata, kept as JSON.
+        facts: further plain values for the metadata, stored as JSON.
         extra: further arrays.
 
     Raises:
-        TypeError, ValueError: notes that are not plain values (the note is named), or arrays that
-            were changed by hand to what `check` refuses.
+        TypeError, ValueError: a note is not a plain value (the message names it), or `check`
+            rejects an array.
     """
     from safetensors.numpy import save as serialised
 
     check(network)
-    with network.core:  # one consistent moment, also while another thread trains
+    with network.core:  # a consistent state even while another thread trains it
         arrays, text = _content(network, moments, facts, extra)
         return _ordered(serialised(arrays, text))
 
@@ -119,12 +118,12 @@ def _content(
 
 
 def _ordered(content: bytes) -> bytes:
-    """Return the same file with its metadata in alphabetical order: equal networks, equal bytes."""
+    """Return the file with sorted metadata, so that equal networks have equal bytes."""
     size = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the arrays begin at a multiple of 8 bytes
+    text += b" " * (-len(text) % 8)  # align the arrays to 8 bytes
     if len(text) > MOST_HEADER:
         raise ValueError(
             f"notes: expected names and notes of less than {MOST_HEADER} bytes in all, got "
@@ -139,24 +138,24 @@ def load(path: str | PathLike[str], kind: type[Network]) -> Network:
 
 
 def read(path: str | PathLike[str], kind: type[Network]) -> Parts:
-    """Read a network of class `kind` with the further facts and arrays that were saved with it.
+    """Read a network of class `kind` with the further facts and arrays of its file.
 
     Raises:
-        FileNotFoundError: no such file.
-        OSError: it cannot be read, or is a device.
-        FileFormatError: damaged, inconsistent, or of another kind; the file and what is wrong are
-            named.
+        FileNotFoundError: the file does not exist.
+        OSError: the file cannot be read, or is a device.
+        FileFormatError: the file is damaged, inconsistent, or of another kind; the message names
+            the file and the fault.
     """
     return parts_from_bytes(existing(path).read_bytes(), str(path), kind)
 
 
 def from_bytes(content: bytes, name: str, kind: type[Network]) -> Network:
-    """Return the network of the content of a file; `name` is for error texts."""
+    """Return the network from the content of a file; `name` is for error messages."""
     return parts_from_bytes(content, name, kind)[0]
 
 
 def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
-    """Return network, facts and extra arrays of the content of a file, as `read` does."""
+    """Return network, facts and extra arrays from the content of a file, as `read` does."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as arrays_of
 
@@ -216,12 +215,12 @@ def _rebuild(text: Mapping[str, str], arrays: dict[str, Array], kind: type[Netwo
 
 
 def check(network: Network) -> None:
-    """Check that a network's numbers are possible.
+    """Check that a network's arrays have valid values.
 
     Raises:
-        ValueError: a number that is not finite, a mass or a variance that is negative, an `alive`
-            that is neither 0 nor 1, an extinct population with a mass, or a second moment that is
-            negative; the array is named.
+        ValueError: a value is not finite, a mass, variance or second moment is negative, a fitness
+            is too large, `alive` is neither 0 nor 1, or an extinct population has a mass; the
+            message names the array.
     """
     first, second = network.moments
     for tensor in network.describe()["tensors"]:
@@ -229,7 +228,7 @@ def check(network: Network) -> None:
         part, array = name.rpartition(".")[2], network[name]
         if not (np.isfinite(array).all() and np.isfinite(first[name]).all()):
             raise ValueError(f"{name}: expected finite numbers, also as first moments")
-        if not (second[name] >= 0).all():  # which may be infinite, after a gradient of 1e20
+        if not (second[name] >= 0).all():  # infinite ones are valid: gradients can reach 1e20
             raise ValueError(f"{name}: expected second moments of at least 0")
         if (role == "evolved" or (role == "tracked" and part == "variance")) and (array < 0).any():
             raise ValueError(f"{name}: expected numbers of at least 0")

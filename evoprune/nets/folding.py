@@ -1,8 +1,8 @@
-"""Fold masses into weights: a network without masses that has the same outputs.
+"""Fold masses into weights, to make a network without masses that has the same outputs.
 
-A mass goes into a layer that is linear along its axis and has weights there: the layers that write
-what the populations read, or else all layers that read what they write. Which layers these are is
-in the catalogue ("linear", "sizes", "founding_axis"); arrays and axes are found by name.
+Layers that are linear along the axis of a mass and have weights there can absorb it: the layers
+that write the populations' input, or else all layers that read their output. The catalogue says
+which layers these are ("linear", "sizes", "founding_axis"); arrays and axes are found by name.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["fold"]
 HOMOGENEOUS = ("identity", "relu", "leaky_relu")  # phi(m z) = m phi(z) for m >= 0
 
 Layer: TypeAlias = dict[str, Any]
-Places: TypeAlias = list[tuple[str, int]]  # arrays and their dimension along which a mass goes
+Places: TypeAlias = list[tuple[str, int]]  # arrays, and the dimension to scale by a mass
 
 
 class _Structure:
-    """The layers of a network, and what they read and write."""
+    """The layers of a network, with their inputs and outputs."""
 
     def __init__(self, network: Network) -> None:
         facts = network.describe()
@@ -43,14 +43,17 @@ class _Structure:
         self.last = network.spec["layers"][-1]["name"]
 
     def readers(self, value: str) -> list[Layer]:
-        """Return the layers that read the elements of a value, once for every time they do."""
+        """Return the layers that read the elements of a value, once per input that is the value."""
         found = []
         for name, layer in self.layers.items():
             found += [layer] * layer["inputs"][: self.reads[name]].count(value)
         return found
 
     def writers(self, value: str, axis: str) -> Places | None:
-        """Return where a factor on `value` can go, which one layer reads; None: nowhere."""
+        """Return arrays before `value` that can absorb a factor on it; None if there are none.
+
+        There are none if several layers read the value.
+        """
         if value == "input" or len(self.readers(value)) != 1 or value == self.last:
             return None
         layer = self.layers[value]
@@ -58,7 +61,7 @@ class _Structure:
         if facts["linear"] in ("weight", "window"):
             axes = self.axes[f"{value}.weight"]
             places = [d for d, name in enumerate(axes) if name == axis]
-            return [(f"{value}.weight", places[-1])] if places else None  # outputs come last
+            return [(f"{value}.weight", places[-1])] if places else None  # the last axis is outputs
         if facts["linear"] == "gain" and axis == self.outputs[value][-1]:
             arrays = [f"{value}.{part}" for part in ("gain", "bias")]
             return [(array, 0) for array in arrays if array in self.axes] or None
@@ -67,7 +70,7 @@ class _Structure:
         return None
 
     def absorbers(self, value: str, axis: str) -> Places | None:
-        """Return where a factor on `value` can go in all layers that read it; None: not in all."""
+        """Return arrays of all readers that can absorb a factor on `value`; None if one cannot."""
         readers = self.readers(value)
         if value == self.last or not readers:
             return None
@@ -89,7 +92,7 @@ class _Structure:
         if linear == "window":
             return [(f"{name}.weight", at)] if at == len(axes) - 1 else None
         if linear == "weight":
-            # Of the input the weight has the last axes, of the output all but those left over.
+            # The weight contracts the last axes of the input; the others pass to the output.
             rank = len(self.axes[f"{name}.weight"])
             first = len(axes) - (rank + len(axes) - len(self.outputs[name])) // 2
             if at >= first:
@@ -97,7 +100,7 @@ class _Structure:
         return self.absorbers(name, axis) if self.readers(value).count(layer) == 1 else None
 
     def sharers(self, axis: str) -> list[Layer]:
-        """Layers of populations that share the masses which an earlier layer gave an axis."""
+        """Return layers of populations that share the masses of an earlier layer of the axis."""
         found = []
         for name, layer in self.layers.items():
             if layer["kind"] == "populations" and layer["config"].get("shared"):
@@ -106,7 +109,7 @@ class _Structure:
         return found
 
     def founders(self) -> dict[str, tuple[Layer, str, int]]:
-        """Return axes whose size a setting gives: the layer, the setting, which element of it."""
+        """Return axes whose size is a setting, with (layer, setting, index in the setting)."""
         found = {}
         for name, layer in self.layers.items():
             setting = _facts(layer)["sizes"]
@@ -121,7 +124,7 @@ class _Structure:
         return found
 
     def fixed(self) -> set[str]:
-        """Return axes whose founding size is part of what some layer computes."""
+        """Return axes whose founding size affects what some layer computes."""
         found = set()
         for layer in self.layers.values():
             at = _facts(layer)["founding_axis"]
@@ -135,7 +138,7 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
 
     Returns:
         The spec of the network at the living shape, and the axes that keep their founding size:
-        those of the input, and those whose mass or founding size is still needed.
+        axes of the input, and axes whose mass or founding size is still needed.
     """
     facts = network.describe()
     structure = _Structure(network)
@@ -169,7 +172,7 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
 
 
 def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
-    """Return where the mass of a layer of populations goes: before it, or else after it."""
+    """Return arrays that absorb the mass of a layer of populations: before it, else after it."""
     config: Mapping[str, Any] = layer["config"]
     before = None
     if config["activation"] in HOMOGENEOUS:
@@ -180,7 +183,7 @@ def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
 
 
 def _without_zeros(structure: _Structure, sizes: Mapping[str, int]) -> list[Layer]:
-    """Return the layers without branches whose populations are all extinct, which add zero."""
+    """Return the layers, omitting branches that add zero because their populations are extinct."""
     zero = {name for name, axes in structure.outputs.items() if not all(sizes[a] for a in axes)}
     instead: dict[str, str] = {}
     for name, layer in structure.layers.items():

@@ -1,8 +1,8 @@
-"""Layers, and what networks are written with: a line a kind, and sugar for what goes together.
+"""Layers and shorthands for common groups of layers.
 
-A network is a list of nodes. A node adds one layer or several to a plan, reading a value by its
-name and naming the value it leaves: that is all that `Chain` and the sugar need to know of each
-other. Nothing here computes, and no kind is known beyond its name and settings.
+A network is a list of nodes. A node adds one or more layers to a plan: it takes the name of the
+value it reads and returns the name of its output. Nothing here computes, and layer kinds are known
+only by their names and settings.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ __all__ = [
 
 
 class Plan:
-    """A network being written down: the layers so far, in order, as the core takes them.
+    """The layers of a network under construction, in order, in the form that the core takes.
 
     Attributes:
         layers: dicts with kind, name, inputs (names of earlier layers, or "input") and config.
-        streams: the values that the branches being written come back to, innermost last: a `Dense`
-            or `Conv2d` without a size of its own takes its output axes from there.
-        flat: values that the next `Dense` sums over whole.
+        streams: values that the open residual branches are added to, innermost last. A `Dense` or
+            `Conv2d` without a size takes its output axes from the last one.
+        flat: flattened values: the next `Dense` contracts all their axes.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Plan:
         self._count: dict[str, int] = {}
 
     def number(self, prefix: str) -> str:
-        """The next name of its kind: "filters1", "filters2", ..."""
+        """Return the next numbered name: "filters1", "filters2", ..."""
         self._count[prefix] = self._count.get(prefix, 0) + 1
         return f"{prefix}{self._count[prefix]}"
 
@@ -73,10 +73,10 @@ class Plan:
     ) -> str:
         """Add a layer and return its name: the given one, or kind and number ("dense2").
 
-        Only layers without a name of their own are counted.
+        Only layers without a given name are counted.
 
         Raises:
-            ValueError: the name is taken, or what shall be flattened is not read by a dense layer.
+            ValueError: the name is taken, or a layer other than dense reads a flattened value.
         """
         if name is None:
             name = self.number(kind)
@@ -93,10 +93,10 @@ class Plan:
 
 @runtime_checkable
 class Node(Protocol):
-    """Something that a network can be made of."""
+    """Part of a network: a layer or an arrangement of layers."""
 
     def build(self, plan: Plan, value: str) -> str:
-        """Add layers that read `value`; return the name of the value they leave."""
+        """Add layers that read `value`; return the name of their output."""
 
 
 Nodes: TypeAlias = Node | Iterable[Any]
@@ -110,7 +110,7 @@ class Layer(Spec):
         Field("name", "name", None, "name of the layer; kind and number if not given"),
         Field("inputs", "names", (), "names of earlier layers to read too, behind the one before"),
     )
-    sized_by: str | None = None  # without this setting, output axes are those of the stream
+    sized_by: str | None = None  # if this setting is absent, output axes are the stream's
 
     @staticmethod
     def _checked(name: str, value: Any) -> Any:
@@ -126,14 +126,14 @@ class Layer(Spec):
         return value
 
     def _vector(self, name: str, value: Any) -> Any:
-        """Return sizes as whole numbers."""
+        """Return sizes as a checked list of integers."""
         field = self.fields[name]
         where = f"{type(self).__name__}: {name}"
         sizes = np.ravel(value).tolist()
         return [whole(where, size, int(field.low), int(field.high)) for size in sizes]
 
     def build(self, plan: Plan, value: str, name: str | None = None) -> str:
-        """Add this layer, reading `value`; `name` is for one that has none of its own."""
+        """Add this layer, reading `value`; `name` is used if the layer has none."""
         config = self.config()
         inputs = [value, *self.settings["inputs"]]
         sized = not self.sized_by or config.get(self.sized_by) or config.get("depthwise")
@@ -163,14 +163,14 @@ Take = define(Layer, "take", "position")
 Patches = define(Layer, "patches", "size")
 
 
-# ---- nodes that arrange others ---------------------------------------------------------------
+# ---- arrangements of nodes -------------------------------------------------------------------
 
 
 class Chain:
-    """Nodes one after the other; a list of nodes, nested as one likes, is taken for a chain.
+    """A sequence of nodes, each reading the output of the previous one. Nested lists are chains.
 
     Raises:
-        TypeError: something that is no node; its place is named.
+        TypeError: an item is not a node; the message gives its index.
     """
 
     def __init__(self, *nodes: Nodes) -> None:
@@ -179,7 +179,7 @@ class Chain:
         )
 
     def build(self, plan: Plan, value: str) -> str:
-        """Add every node, each reading what the one before leaves."""
+        """Add every node, each reading the output of the previous one."""
         for node in self.nodes:
             value = node.build(plan, value)
         return value
@@ -195,16 +195,16 @@ class Chain:
 
 
 class Residual(Chain):
-    """A branch of nodes, added to what it began from: y = x + branch(x).
+    """A residual branch: y = x + branch(x).
 
-    A `Dense` or `Conv2d` of the branch that is given no size comes back to the axes of x, which
-    the last one of a branch must do: `Residual(LayerNorm(), neurons(512), Dense())`.
+    A `Dense` or `Conv2d` of the branch without a size has the output axes of x. The last layer of a
+    branch must have them: `Residual(LayerNorm(), neurons(512), Dense())`.
 
     Args:
         nodes: the branch.
-        shortcut: what stands for x in the sum, where the branch changes its shape:
-            `shortcut=Conv2d(64, 1, stride=2)`. The branch comes back to its axes.
-        name: of the sum.
+        shortcut: replaces x in the sum where the branch changes its shape, as in
+            `shortcut=Conv2d(64, 1, stride=2)`. The branch must then have the shortcut's axes.
+        name: name of the sum.
     """
 
     def __init__(
@@ -233,25 +233,26 @@ class Residual(Chain):
 
 @dataclass(frozen=True)
 class Flatten:
-    """Everything in one row: the `Dense` or `neurons` behind it reads all axes of a sample.
+    """Flatten a sample: the `Dense` or `neurons` after it reads all axes.
 
-    It costs nothing: only the dense layer knows of it, and what dies before it dies there too.
+    It copies nothing: it only sets the axes that the dense layer contracts. Populations that go
+    extinct before it are removed from the dense layer's weights too.
     """
 
     def build(self, plan: Plan, value: str) -> str:
-        """Note that `value` is to be read whole."""
+        """Mark `value` as flattened."""
         plan.flat.add(value)
         return value
 
 
 @dataclass(frozen=True)
 class From:
-    """Go on from an earlier layer, by its name, instead of the one before: for several branches."""
+    """Continue from an earlier layer, by name, instead of the previous one: for branches."""
 
     name: str
 
     def build(self, plan: Plan, value: str) -> str:
-        """Leave the value of that layer."""
+        """Return the name of that layer."""
         del value
         known = ["input", *(layer["name"] for layer in plan.layers)]
         if self.name not in known:
@@ -259,16 +260,16 @@ class From:
         return self.name
 
 
-# ---- sugar -----------------------------------------------------------------------------------
+# ---- shorthands ------------------------------------------------------------------------------
 
 
 def neurons(units: int, activation: str = "relu", *, name: str | None = None) -> Chain:
     """Make a layer of neurons, each a population: a linear map, then bias, activation and mass.
 
     Args:
-        units: how many are born.
+        units: number of neurons born.
         activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
-        name: the populations' name; the linear map is called name_in.
+        name: name of the populations; the linear map is called name_in.
     """
     return Chain(
         Dense(units, gain=_gain(activation), name=name and f"{name}_in"),
@@ -304,22 +305,23 @@ def filters(
 ) -> Node:
     """Make a layer of filters, each a population: convolution, then bias, activation and mass.
 
-    Reads (height, width, channels), or (length, channels), and leaves it with `number` channels.
+    Inputs are (height, width, channels) or (length, channels); outputs have `number` channels.
 
     Args:
-        number: how many filters are born.
-        kernel: size of the window, one number or height and width.
+        number: number of filters born.
+        kernel: size of the window, one number or (height, width).
         activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
-        stride: steps between windows; 1 if not given.
-        padding: zeros beyond each edge; as many as keep the size if not given.
-        norm: batch norm before the activation; its bias takes the place of the populations'.
-        pool: the largest of windows of this size, before bias and activation: where the activation
-            never falls that is the same as behind it, and cheaper.
-        name: the populations' name (filters1, ... if not given); the others are called name_in,
-            name_norm and name_pool.
+        stride: distance between windows; 1 by default.
+        padding: number of zeros beyond each edge; by default, enough to keep the size at stride 1.
+        norm: use batch norm before the activation; its bias replaces that of the populations.
+        pool: max pooling of this size before bias and activation. For a monotonic activation this
+            gives the same result as pooling after it, at lower cost.
+        name: name of the populations; filters1, ... by default. The other layers are called
+            name_in, name_norm and name_pool.
 
     Raises:
-        ValueError: pool with an activation that also falls (gelu, silu); put MaxPool behind.
+        ValueError: pool with an activation that is not monotonic (gelu, silu); use MaxPool after
+            the filters.
     """
     if pool is not None and activation in ("gelu", "silu"):
         raise ValueError(f"filters: {activation} may fall; put MaxPool({pool}) behind the filters")
@@ -381,26 +383,27 @@ def heads(
     living_dims: bool = False,
     name: str | None = None,
 ) -> Node:
-    """Make multi-head attention, each head a population, coming back to the axes it reads.
+    """Make multi-head attention, each head a population, with the output axes of its input.
 
-    Reads (positions, features). A head is its rows of the maps to queries, keys and values and its
-    columns of the map back; with it they all go.
+    Inputs are (positions, features). A head owns its rows of the query, key and value maps and its
+    columns of the output map; they are removed with it.
 
     Args:
-        number: how many heads are born.
+        number: number of heads born.
         dims: dimensions of a query, key and value.
-        causal: a position sees itself and those before it only.
-        gain: of the map back; its weights begin with deviation gain / sqrt(number * dims).
-        living_dims: let dimensions be populations too, each in all heads of the layer at once: of
-            queries, keys and values, with one mass.
-        name: the populations' name (heads1, ... if not given); the others are called name_queries,
-            name_keys, name_values, name_attention and name_out, and the dimensions name_dims.
+        causal: let each position attend only to itself and earlier ones.
+        gain: gain of the output map; its initial weights have deviation gain / sqrt(number * dims).
+        living_dims: make dimensions populations too, each with one mass for the queries, keys and
+            values of all heads of the layer.
+        name: name of the populations; heads1, ... by default. The other layers are called
+            name_queries, name_keys, name_values, name_attention and name_out, and the dimensions
+            name_dims.
     """
     return _Heads(number, dims, causal, gain, living_dims, name)
 
 
 def _gain(activation: str) -> float:
-    """Initial weights have deviation gain / sqrt(fan in): sqrt(2) keeps signals through relu."""
+    """Return the gain of initial weights (deviation gain / sqrt(fan in)): sqrt(2) suits relu."""
     return 1.0 if activation in ("identity", "tanh", "sigmoid") else 2**0.5
 
 

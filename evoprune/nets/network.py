@@ -1,8 +1,7 @@
-"""A network: the core's arrays by name, what it costs, its files, and its parts one by one.
+"""The public class `Network`: arrays by name, costs, prediction, single steps, and files.
 
-The core (`core.Network`, in C) holds the numbers and computes; this file gives them Python's
-manners. How a network is trained and watched stands in trainer.py, how its file looks in
-file.py, how it is folded and cut in surgery.py.
+The core (`core.Network`, in C) owns the arrays and computes; this module wraps it for Python.
+Training is in training/trainer.py, the file format in file.py, folding and pruning in surgery.py.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ Dtype: TypeAlias = Literal["float32", "float64"]
 
 
 class Arrays(Mapping[str, Array]):
-    """Arrays of a network by name: views of the core's memory, at the living shape.
+    """Map names to arrays of a network: views of the core's memory, at the living shape.
 
-    A view is made at every look. After a compaction the core's arrays are new ones: a view from
-    before stays valid, and shows that moment.
+    Every access makes a new view. Compaction allocates new arrays: an older view stays valid and
+    keeps the values from before the compaction.
     """
 
     def __init__(self, names: Callable[[], Iterable[str]], get: Callable[[str], Array]) -> None:
@@ -72,27 +71,28 @@ class Arrays(Mapping[str, Array]):
 class Network:
     """A network whose neurons, filters and heads are populations.
 
-    Made by `Sequential`, `mlp`, `load`, or from a spec. `net["dense1.weight"]` is an array of it,
-    to read and to write; `net.keys()` names them all.
+    Create one with `Sequential`, `mlp`, `load`, or from a spec. Read and write its arrays by name,
+    as in `net["dense1.weight"]`; `net.keys()` lists the names.
 
     Args:
         spec: the founding structure, {"seed", "input": sizes, "layers": [{"kind", "name", "inputs",
-            "config"}, ...]}; plain Python, as `spec` of another network gives it.
+            "config"}, ...]}: plain Python values, as in the attribute `spec` of a network.
         dtype: "float32" or "float64".
-        births: birth ids of the living populations by axis, for a network that is born at another
-            shape than its founding one.
-        most: refuse a spec whose arrays have more elements in all.
+        births: birth ids of the living populations by axis, to create a network at a shape smaller
+            than its founding one.
+        most: limit of the total number of elements in all arrays; a negative one means no limit.
 
     Attributes:
         core: the compiled network.
-        loss: what it was last trained for, and is evaluated by; cross-entropy if never.
-        selection, pressure: what it was last trained under; None if never.
-        timing: (milliseconds, samples) of a training step, as last measured, or None.
-        notes: what shall be kept with it and in its file: plain values by name, JSON-able.
+        loss: the loss of the last training, also used by `evaluate`; cross-entropy by default.
+        selection, pressure: those of the last training; None before any training.
+        timing: (milliseconds, samples) of the last measured training step, or None.
+        notes: plain values by name, stored in the network's file; must be JSON-serializable.
 
     Raises:
-        ValueError, TypeError: names the layer, the setting, what was expected and what came.
-        MemoryError: it does not fit.
+        ValueError, TypeError: the spec is invalid; the message names the layer and the setting,
+            and says what was expected.
+        MemoryError: the arrays do not fit in memory.
     """
 
     def __init__(
@@ -116,25 +116,25 @@ class Network:
         self._shape = tuple(int(n) for n in self.core.spec["input"])  # of one sample
         self._features = int(np.prod(self._shape))
         self._configured = False
-        self._counts_hits = True  # the loss that the core is configured for
+        self._counts_hits = True  # True if the configured loss defines an accuracy
         self._diverged: type[BaseException] = module.Diverged
 
-    # ---- what it is --------------------------------------------------------------------------
+    # ---- description -------------------------------------------------------------------------
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The founding structure, with every default filled in: a copy; plain Python, JSON-able."""
+        """A copy of the founding structure with all defaults: plain Python, JSON-serializable."""
         spec: dict[str, Any] = copy.deepcopy(self.core.spec)
         return spec
 
     @property
     def step(self) -> int:
-        """Updates so far."""
+        """Number of optimizer updates so far."""
         return int(self.core.step)
 
     @property
     def generation(self) -> int:
-        """Generations of selection so far."""
+        """Number of generations of selection so far."""
         return int(self.core.generation)
 
     @property
@@ -171,42 +171,42 @@ class Network:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the core holds now: values, gradients, moments, activations, scratch."""
+        """Bytes allocated by the core: values, gradients, moments, activations and scratch."""
         return int(self.core.nbytes)
 
     def describe(self) -> dict[str, Any]:
-        """Axes, layers, populations and tensors, as the core describes them; plain Python."""
+        """Return the core's description of axes, layers, populations and tensors: plain Python."""
         facts: dict[str, Any] = self.core.describe()
         return facts
 
     @property
     def alive(self) -> dict[str, int]:
-        """Living populations by layer of populations."""
+        """Number of living populations by layer of populations."""
         return {p["layer"]: int(p["alive"]) for p in self.describe()["populations"]}
 
     @property
     def born(self) -> dict[str, int]:
-        """Founding populations by layer of populations."""
+        """Number of founding populations by layer of populations."""
         return {p["layer"]: int(p["born"]) for p in self.describe()["populations"]}
 
     def births(self, layer: str) -> Array:
-        """Birth ids of the living populations of a layer, ascending: int32 (alive,).
+        """Return the birth ids of a layer's living populations, ascending: int32 (alive,).
 
         Raises:
-            KeyError: no such layer of populations.
+            KeyError: there is no such layer of populations.
         """
         with self.core:
             facts = self.describe()
             return surgery.living(self, facts, surgery.population(facts, layer))[1]
 
-    # ---- its arrays --------------------------------------------------------------------------
+    # ---- arrays ------------------------------------------------------------------------------
 
     def keys(self) -> list[str]:
-        """Names of the arrays: "dense1.weight", "populations1.mass", ..."""
+        """Return the names of the arrays: "dense1.weight", "populations1.mass", ..."""
         return [tensor["name"] for tensor in self.describe()["tensors"]]
 
     def items(self) -> list[tuple[str, Array]]:
-        """Names and arrays."""
+        """Return pairs (name, array)."""
         with self.core:
             return [(name, self.core.array(name)) for name in self.keys()]
 
@@ -237,7 +237,7 @@ class Network:
 
     @property
     def activations(self) -> Arrays:
-        """Outputs of the last training batch, by layer, and "input": (samples, ...) each."""
+        """Outputs of the last training batch by layer, and its "input": each (samples, ...)."""
         return Arrays(self._values, self.core.activation)
 
     @property
@@ -245,8 +245,8 @@ class Network:
         """Gradients of the loss with respect to `activations`.
 
         Raises:
-            RuntimeError: of one that the last step of training has written over. That happens only
-                where a run ended before its time: by Ctrl-C, or by an error.
+            RuntimeError: the last training step has overwritten this gradient. This only happens
+                after a run was interrupted by Ctrl-C or by an error.
         """
         return Arrays(self._values, lambda name: self.core.activation(name, of="gradient"))
 
@@ -256,21 +256,21 @@ class Network:
     def _arrays(self, of: str) -> Arrays:
         return Arrays(self.keys, lambda name: self.core.array(name, of=of))
 
-    # ---- using it ----------------------------------------------------------------------------
+    # ---- use ---------------------------------------------------------------------------------
 
     @property
     def input_scaling(self) -> tuple[float | Array, float | Array]:
-        """(shift, scale): an input x is read as (x - shift) * scale; numbers, or by feature."""
+        """(shift, scale): each input x is read as (x - shift) * scale. Scalars, or (features,)."""
         shift, scale = self.core.input_scaling
         return shift, scale
 
     def scale_input(self, shift: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> None:
-        """Read every input x as (x - shift) * scale from now on: numbers, or one a feature."""
+        """Read every input x as (x - shift) * scale from now on. Scalars, or (features,)."""
         self.core.scale_input(shift, scale)
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, or characters, by output, if it knows them; in its notes."""
+        """Names of the classes, or characters, by output; None if unset. Stored in `notes`."""
         names = self.notes.get("classes") or self.notes.get("vocabulary")
         return tuple(map(str, names)) if isinstance(names, list | tuple | str) and names else None
 
@@ -284,7 +284,7 @@ class Network:
 
     @property
     def output_scaling(self) -> Scaling | None:
-        """(shift, scale) of targets: it learns (y - shift) * scale and predicts y; in its notes."""
+        """(shift, scale) of targets: it learns (y - shift) * scale, predicts y. Set in `notes`."""
         kept = self.notes.get("output_scaling")
         if not kept:
             return None
@@ -297,7 +297,7 @@ class Network:
         _note(self.notes, "output_scaling", plain)
 
     def form(self, loss: Loss | PythonLoss | None = None) -> Form:
-        """How it reads data, for the loss it was last trained for or another one."""
+        """Return the form of data that fits this network and `loss` (by default the last one)."""
         facts = self.describe()
         living = {axis["name"]: int(axis["n"]) for axis in facts["axes"]}
         output = tuple(living[axis] for axis in facts["layers"][-1]["output"])
@@ -305,31 +305,32 @@ class Network:
         return self._reading()._replace(output=output, labels=labels)
 
     def _reading(self) -> Form:
-        """How it reads inputs; without a look at every layer."""
+        """Return the part of the form that concerns inputs, without inspecting every layer."""
         return Form(self._shape, (), False, self.classes, self.input_scaling, self.output_scaling)
 
     def _inputs(self, data: Any) -> Inputs:
         rows = type(data) is np.ndarray and data.ndim == 2 and data.shape[1] == self._features
-        if rows and data.dtype in READ:  # rows as they shall be: the usual case, without a detour
+        if rows and data.dtype in READ:  # fast path: rows that need no conversion
             finite("x", data)
             return Inputs(data, False)
         return inputs_of("x", data, self._reading())
 
     def predict(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
-        """Return outputs for raw samples; for classes these are logits.
+        """Return outputs for raw samples: logits for classes, else values in the target's units.
 
-        Inputs are scaled by `input_scaling`, outputs are in the units of the targets.
+        Inputs are scaled by `input_scaling` and outputs by the inverse of `output_scaling`.
 
         Args:
-            x: a data set; samples (samples, ...) in the founding input shape, or as flat rows, of
-                any real type; or one sample.
-            threads: `get_threads()` if not given; their number does not change the result.
+            x: a data set; samples (samples, ...) in the founding input shape, or flat rows
+                (samples, features), of any real type; or one sample.
+            threads: number of threads; `get_threads()` by default. It does not affect the result.
 
         Returns:
-            (samples, ...), or the output (...) of one sample.
+            Array (samples, ...), or (...) for one sample.
 
         Raises:
-            ValueError, TypeError: no numbers, or samples of another shape; both shapes are named.
+            ValueError, TypeError: the data is not numeric, or has another shape; the message gives
+                both shapes.
         """
         inputs = self._inputs(x)
         if threads is None:
@@ -346,13 +347,13 @@ class Network:
     __call__ = predict
 
     def predict_proba(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
-        """Return probabilities of the classes: softmax of the outputs, or sigmoid of each output.
+        """Return class probabilities: softmax of the outputs, or sigmoid of each output.
 
         Args:
             x, threads: as for `predict`.
 
         Raises:
-            TypeError: the network was trained for values, by mean_squared_error.
+            TypeError: the network's loss is for values, such as mean_squared_error.
         """
         logits = self.predict(x, threads).astype(np.float64)
         chances: Array
@@ -369,14 +370,15 @@ class Network:
     def predict_classes(
         self, x: Dataset | ArrayLike, threads: int | None = None, *, names: bool = False
     ) -> Array:
-        """Return the likeliest class of every sample: its code, or its name.
+        """Return the most probable class of every sample: its code or its name.
 
         Args:
             x, threads: as for `predict`.
-            names: give names, of `classes`, instead of codes.
+            names: return names from `classes` instead of codes.
 
         Raises:
-            TypeError: as `predict_proba`; ValueError: names, of a network that knows none.
+            TypeError: as for `predict_proba`.
+            ValueError: `names` is true and the network has no `classes`.
         """
         chances = self.predict_proba(x, threads)
         if self.loss.facts["target"] == "class":
@@ -398,22 +400,22 @@ class Network:
     def evaluate(
         self, x: Dataset | tuple[ArrayLike, ArrayLike] | ArrayLike, y: ArrayLike | None = None
     ) -> Score:
-        """Mean loss and accuracy over data, by the loss it was last trained for (cross-entropy).
+        """Return mean loss and accuracy over data, by the attribute `loss`.
 
         Args:
-            x: a data set, a pair (x, y), or raw inputs (samples, ...), or one sample, with
-            y: targets, if x is inputs: values, codes, or labels by name where it has `classes`.
+            x: a data set, a pair (x, y), raw inputs (samples, ...), or one sample.
+            y: targets, if x is inputs: values, codes, or names of classes if `classes` is set.
 
         Returns:
-            Score: loss, accuracy (NaN where a loss has none) and the samples' total weight.
+            Score: loss, accuracy (NaN if the loss has none) and the total weight of the samples.
 
         Raises:
-            ValueError, TypeError: the data does not fit.
+            ValueError, TypeError: the data does not fit the network.
         """
         return self.score(table_of("x", x if y is None else (x, y), self.form()))
 
     def score(self, table: Table) -> Score:
-        """Mean loss and accuracy over data in the form of the core; see `evaluate`."""
+        """Return mean loss and accuracy over data already in the core's form; see `evaluate`."""
         if not self._configured:
             self.configure(loss=self.loss.kind, loss_config=self.loss.config())
         loss, accuracy, weight = self.core.evaluate(
@@ -422,24 +424,24 @@ class Network:
         return Score(float(loss), float(accuracy) if self._counts_hits else np.nan, float(weight))
 
     def configure(self, **settings: Any) -> None:
-        """Set loss, optimizer and selection for the single steps below; see `Trainer` for runs."""
+        """Set loss, optimizer and selection for the single steps below; use `Trainer` for runs."""
         self.core.configure(**settings)
         self._configured = True
         self._counts_hits = Loss.counts_hits(settings.get("loss", "cross_entropy"))
 
     def forward(self, x: Dataset | ArrayLike, *, training: bool = True) -> Array:
-        """Return outputs of one training batch, as the loss sees them; fill `activations`.
+        """Return the outputs of one batch without output scaling; fill `activations`.
 
         Args:
             x: raw inputs as for `predict`; one sample is a batch of one.
-            training: with dropout, and batch norm by the batch's own statistics, as in a step of
-                training; else as in `predict`, which `backward` cannot follow through batch norm.
+            training: apply dropout and batch statistics, as in a training step. If False, compute
+                as in `predict`; `backward` cannot follow that through batch norm.
         """
         output: Array = self.core.forward(self._inputs(x).x, training=training)
         return output
 
     def backward(self, y: ArrayLike) -> float:
-        """Loss of the last `forward` against targets; fills `activation_gradients`."""
+        """Return the loss of the last `forward` for these targets; fill `activation_gradients`."""
         return float(self.core.backward(y))
 
     def gradient(self) -> None:
@@ -447,33 +449,33 @@ class Network:
         self.core.gradient()
 
     def update(self, rate: float) -> None:
-        """Apply one step of the optimizer at a learning rate."""
+        """Apply one optimizer step with learning rate `rate`."""
         self.core.update(rate)
 
     def evolve(self, pressure: float, strength: float = 1.0) -> Array:
-        """Apply one generation of selection; the deaths it caused."""
+        """Apply one generation of selection; return the deaths."""
         deaths: Array = self.core.evolve(pressure, strength)
         return deaths
 
     def compact(self) -> bool:
-        """Remove what died from every array now; False if there was nothing to remove."""
+        """Remove extinct populations from all arrays; return False if there were none."""
         return bool(self.core.compact())
 
     def kill(self, layer: str, births: ArrayLike) -> None:
-        """Let populations of a layer die, by birth id; their places go at the next compaction.
+        """Mark populations of a layer extinct, by birth id; the next compaction removes them.
 
         Raises:
-            KeyError: no such layer of populations; those that there are, are listed.
-            ValueError: a birth id that is not among the living.
+            KeyError: there is no such layer of populations; the message lists the existing ones.
+            ValueError: a birth id does not belong to a living population.
         """
         surgery.population(self.describe(), layer)
         self.core.kill(layer, births)
 
     def train(self, *args: Any, **settings: Any) -> dict[str, Any]:
-        """Run many steps; the core's own call, which `Trainer` is made of.
+        """Run many steps by a direct call of the core; `Trainer` is the usual way to train.
 
         Raises:
-            Diverged: the loss is not finite; the network is as it was before that step.
+            Diverged: the loss is not finite; the network is in its state before that step.
         """
         try:
             record: dict[str, Any] = self.core.train(*args, **settings)
@@ -481,10 +483,10 @@ class Network:
             raise Diverged(str(error), getattr(error, "step", None)) from None
         return record
 
-    # ---- others made of it -------------------------------------------------------------------
+    # ---- derived networks --------------------------------------------------------------------
 
     def copy(self) -> Network:
-        """Make another network, equal in every number that training depends on."""
+        """Return an independent copy, with all state that training depends on."""
         return surgery.copy(self)
 
     def __copy__(self) -> Network:
@@ -494,15 +496,15 @@ class Network:
         return surgery.copy(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the bytes of a file with moments, and what no file holds beside them."""
+        """Pickle as the bytes of a file with moments, plus the attributes that files omit."""
         kept = {name: getattr(self, name) for name in ("selection", "pressure")}
         return _from_bytes, (file.to_bytes(self, moments=True),), kept
 
     def become(self, other: Network) -> None:
-        """Take over every number of another network of the same founding structure.
+        """Replace the state of this network by a copy of another's with the same spec and dtype.
 
         Raises:
-            ValueError: its structure is another one.
+            ValueError: spec or dtype differ; TypeError: `other` is not a Network.
         """
         if not isinstance(other, Network):
             raise TypeError(f"other: expected a Network, got {type(other).__name__}")
@@ -514,16 +516,16 @@ class Network:
         self.notes = twin.notes
 
     def folded(self) -> Network:
-        """Make an ordinary network of equal outputs: masses folded into weights.
+        """Make an ordinary network with equal outputs by folding masses into weights.
 
-        Populations that are left have no mass and cannot die; they are born anew at the living
-        shape. Masses that no neighbour can take over stay: those of input features are folded into
-        what reads them and set to 1.
+        Folded populations have no mass and cannot go extinct; the living shape becomes the founding
+        shape. Masses that no neighboring layer can absorb stay. Masses of input features are folded
+        into the layers that read them and set to 1.
         """
         return surgery.folded(self)
 
     def expanded(self) -> Network:
-        """Make a network of the founding shape: survivors in their places, zeros elsewhere."""
+        """Make a network of the founding shape: survivors at their birth ids, zeros elsewhere."""
         with self.core:
             return surgery.expanded(self)
 
@@ -537,21 +539,21 @@ class Network:
         data: Dataset | tuple[ArrayLike, ArrayLike] | None = None,
         seed: int = 0,
     ) -> dict[str, Array]:
-        """Cut populations by rank, at once and in place: the classical way, for comparison.
+        """Prune populations by rank, at once and in place: classical pruning, for comparison.
 
         Args:
-            fraction: share of the founding populations, 0 to 1, that shall be gone afterwards;
-                those extinct already count.
-            keep: instead of it, how many shall be left: in all, or by layer ("populations1").
-            by: what ranks them: mass (among equals the fitness that is remembered, as a share of
-                the layer's), norm (of the weights they own), taylor (|m dL/dm|, mean over `data`),
-                or random.
-            scope: rank over the whole network or in every layer alone. One at least stays in each.
-            data: for taylor, as `evaluate` takes it.
+            fraction: share of the founding populations, 0 to 1, to be extinct afterwards, including
+                those that already are.
+            keep: instead of `fraction`, the number to keep: in total, or by layer ("populations1").
+            by: the criterion: mass (ties are broken by remembered fitness, as a share of the
+                layer's), norm (of the weights a population owns), taylor (|m dL/dm|, mean over
+                `data`), or random.
+            scope: rank over the whole network or within each layer. Each layer keeps at least one.
+            data: for taylor, in any form that `evaluate` accepts.
             seed: for random.
 
         Returns:
-            Birth ids that were cut, by layer.
+            Birth ids of the pruned populations, by layer.
         """
         with self.core:
             return surgery.prune(
@@ -559,18 +561,18 @@ class Network:
             )
 
     def save(self, path: str | PathLike[str], *, moments: bool = False) -> None:
-        """Write structure and arrays to one safetensors file, whole or not at all.
+        """Write structure and arrays to one safetensors file, atomically.
 
         Args:
-            path: the file; replaced if it is there.
-            moments: also the optimizer's, so that training can go on as if it had not stopped.
+            path: the file; an existing one is replaced.
+            moments: also write the optimizer's moments, to resume training exactly.
 
         Raises:
             OSError: the file cannot be written.
         """
         file.save(self, path, moments=moments)
 
-    # ---- how it is shown ---------------------------------------------------------------------
+    # ---- display -----------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         title, head, rows, total, note = overview(self)
@@ -582,10 +584,10 @@ class Network:
         return table.as_html(title, head, rows, total, note)
 
     def summary(self, pressure: float | None = None) -> str:
-        """The table, and under it fitness against upkeep, and generations to extinction, by layer.
+        """Return the table of layers, then fitness, upkeep and generations to extinction by layer.
 
         Args:
-            pressure: what upkeep is counted at; that of the last training if not given.
+            pressure: the pressure that upkeep is computed at; by default that of the last training.
         """
         with self.core:
             parts = [repr(self), outlook(self, pressure)]
@@ -593,7 +595,7 @@ class Network:
 
 
 def _note(notes: dict[str, Any], name: str, value: Any) -> None:
-    """Keep a value in the notes; None: keep none."""
+    """Set a value in the notes; None removes it."""
     if value is None:
         notes.pop(name, None)
     else:
@@ -603,20 +605,21 @@ def _note(notes: dict[str, Any], name: str, value: Any) -> None:
 def Sequential(
     layers: Nodes,
     *,
-    input: int | Sequence[int],  # noqa: A002 - the word for it
+    input: int | Sequence[int],  # noqa: A002 - the common name
     seed: int = 0,
     dtype: Dtype = "float32",
 ) -> Network:
-    """Make a network of layers, one after the other.
+    """Make a network from a sequence of layers.
 
     Args:
-        layers: layers (`Dense(10)`), sugar (`neurons(512)`), or lists of them.
-        input: the shape of one sample, without the batch; features last.
-        seed: what the network is born with, and how data is shuffled.
+        layers: layers (`Dense(10)`), shorthands (`neurons(512)`), or lists of them.
+        input: the shape of one sample, without the batch axis; features last.
+        seed: seed of the initial weights and of shuffling.
         dtype: "float32" or "float64".
 
     Raises:
-        ValueError, TypeError: names the layer, the setting, what was expected and what came.
+        ValueError, TypeError: a layer is invalid; the message names the layer and the setting,
+            and says what was expected.
     """
     plan = Plan()
     (layers if isinstance(layers, Chain) else Chain(layers)).build(plan, "input")
@@ -625,15 +628,15 @@ def Sequential(
 
 
 def load(path: str | PathLike[str]) -> Network:
-    """Read a network that `Network.save` has written.
+    """Load a network written by `Network.save`.
 
     Raises:
-        FileNotFoundError: no such file.
-        FileFormatError: broken, truncated, or not a network of evoprune; the file is named.
+        FileNotFoundError: the file does not exist.
+        FileFormatError: the file is damaged, truncated, or not an evoprune network.
     """
     return file.load(path, Network)
 
 
 def _from_bytes(content: bytes) -> Network:
-    """Return the network of pickled bytes."""
+    """Return the network stored in pickled bytes."""
     return file.from_bytes(content, "network", Network)

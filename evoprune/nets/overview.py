@@ -1,4 +1,4 @@
-"""What a network says of itself: the table of its layers, and who is about to die."""
+"""The text overview of a network: the table of layers, and which populations may go extinct."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["census", "outlook", "overview"]
 
-MANY = 20  # layers; more are shown together
+MANY = 20  # with more layers, the table groups them
 
 Overview = tuple[str, list[str], list[list[str]], list[str], str]
 
 
 def overview(network: Network) -> Overview:
-    """Title, head, rows, total and note of the table of layers; all of one moment."""
+    """Return title, head, rows, total and note of the table of layers, of a consistent state."""
     with network.core:
         return _overview(network)
 
@@ -71,9 +71,9 @@ def _overview(network: Network) -> Overview:
 
 
 def _rows(layers: list[Any], populations: Iterable[str]) -> list[tuple[str, list[Any]]]:
-    """The layers by row: one each, or, where that were many, those of a population together.
+    """Group layers into rows: one each, or, in a large network, one per layer of populations.
 
-    What belongs to the populations "heads1" is called heads1_queries, heads1_out, ...
+    Layers that belong to the populations "heads1" are called heads1_queries, heads1_out, ...
     """
     rows: dict[str, list[Any]] = {}
     for layer in layers:
@@ -85,7 +85,7 @@ def _rows(layers: list[Any], populations: Iterable[str]) -> list[tuple[str, list
 
 
 def _kind(layers: list[Any]) -> str:
-    """What a row is: the kind of its layer, or what its layers make populations of."""
+    """Return the kind of a row: that of its only layer, or of the populations of its layers."""
     kinds = [layer["kind"] for layer in layers]
     if len(kinds) == 1:
         return str(kinds[0])
@@ -94,7 +94,7 @@ def _kind(layers: list[Any]) -> str:
 
 
 def outlook(network: Network, pressure: float | None) -> str:
-    """Fitness against upkeep by layer of populations; "" if there are none."""
+    """Return a table of fitness and upkeep by layer of populations, or why there is none."""
     facts = network.describe()
     if not facts["populations"]:
         return "no populations: nobody can die"
@@ -123,10 +123,10 @@ def outlook(network: Network, pressure: float | None) -> str:
 
 
 def census(network: Network, pressure: float) -> dict[str, tuple[Array, ...]]:
-    """Living populations by layer: birth ids, mass, fitness and upkeep, (alive,) each.
+    """Return birth ids, mass, fitness and upkeep of living populations by layer, each (alive,).
 
-    It is the core's own reckoning. Upkeep is what the next generation takes at this pressure if
-    fitness stays.
+    The core computes them. Upkeep is that of the next generation at this pressure if fitness does
+    not change.
     """
     by = network.selection
     found: dict[str, tuple[Array, ...]] = network.core.census(
@@ -136,7 +136,7 @@ def census(network: Network, pressure: float) -> dict[str, tuple[Array, ...]]:
 
 
 def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:
-    """When the first is extinct if fitness and upkeep stay, where the law grows by them alone."""
+    """Return the time to the first extinction at constant fitness and upkeep; "" if unknown."""
     selection = network.selection
     law = selection.dynamics if selection else None
     if selection is None or not isinstance(law, Malthusian):

@@ -1,4 +1,4 @@
-"""Networks with weights that others trained, read by the names PyTorch models give their arrays."""
+"""Load published trained weights, by the names that PyTorch models use for their arrays."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from evoprune.nets.zoo import resnet
 __all__ = ["load_resnet"]
 
 WHERE = "load_resnet"
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colors, of 1
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colors, 0 to 1
 _NORM = {"gain": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
-_COUNTER = "num_batches_tracked"  # of a batch norm: no part of what it computes
+_COUNTER = "num_batches_tracked"  # of a batch norm, which does not use it in prediction
 _BY_TORCH = (".pth", ".pt", ".th", ".ckpt", ".bin")
 
 
 def load_resnet(source: str | PathLike[str] | Mapping[str, Any]) -> Network:
-    """Make a `resnet` with the weights of a trained one, by the names PyTorch models give them.
+    """Make a `resnet` with trained weights, by the names that PyTorch models use.
 
-    The names are those of the ResNets for CIFAR-10 that are published in that form: conv1.weight,
-    bn1.weight, layer1.0.conv1.weight, ..., linear.bias. Learned shortcuts (shortcut.0, shortcut.1,
-    or downsample.), biases of convolutions, fc instead of linear, and a prefix of all names
-    ("module.") are understood. The network reads colors of 0 to 255 and normalizes them itself, by
-    the usual mean and deviation of ImageNet.
+    The names are those of published ResNets for CIFAR-10: conv1.weight, bn1.weight,
+    layer1.0.conv1.weight, ..., linear.bias. Also accepted are learned shortcuts (shortcut.0,
+    shortcut.1, or downsample.), biases of convolutions, fc instead of linear, and a common prefix
+    ("module."). The network reads colors 0 to 255 and normalizes them by ImageNet's usual mean and
+    standard deviation.
 
     Args:
-        source: an .npz or .safetensors file, or the arrays by name (a state_dict also).
+        source: an .npz or .safetensors file, or arrays by name (or a state_dict).
 
     Raises:
-        FileNotFoundError: no such file.
-        FileFormatError: a file is broken, of another kind, or its values are not possible ones.
-        ValueError: an array is missing, has another shape than the
-            depth calls for, or has no place in the network.
+        FileNotFoundError: the file does not exist.
+        FileFormatError: the file is damaged, of another kind, or has invalid arrays.
+        ValueError: in a mapping, an array is missing, has a shape that does not match the depth, or
+            does not belong to the network.
     """
     if not isinstance(source, Mapping):
         arrays = _read(Path(source))
@@ -86,12 +86,12 @@ def _read(path: Path) -> dict[str, Array]:
 
 
 class _Loader:
-    """The arrays of a file, and which of them have been read."""
+    """The arrays of a file, and the set of those read so far."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         stems = [n for n in arrays if n.endswith("conv1.weight") and "layer" not in n]
         prefix = stems[0].removesuffix("conv1.weight") if stems else ""
-        # Names without the prefix, to the names in the file.
+        # Maps names without the prefix to the names in the file.
         self.names = {n.removeprefix(prefix): n for n in arrays if n.startswith(prefix)}
         self.arrays = {short: np.asarray(arrays[n]) for short, n in self.names.items()}
         self.others = [n for n in arrays if not n.startswith(prefix)]
@@ -153,7 +153,7 @@ class _Loader:
         return net
 
     def convolution(self, net: Network, here: str, norm: str, conv: str, bn: str) -> None:
-        """Copy a convolution and its batch norm; a bias of the first goes into the mean."""
+        """Copy a convolution and its batch norm; fold a bias of the convolution into the mean."""
         self.put(net, f"{here}.weight", f"{conv}.weight")
         for mine, theirs in _NORM.items():
             self.put(net, f"{norm}.{mine}", f"{bn}.{theirs}")
@@ -161,14 +161,14 @@ class _Loader:
             net[f"{norm}.mean"] -= self.get(f"{conv}.bias")
 
     def get(self, name: str) -> Array:
-        """Return an array of the file, from now on counted as read."""
+        """Return an array of the file and mark it as read."""
         if name not in self.arrays:
             raise ValueError(f"{WHERE}: no array {name!r}")
         self.read.add(name)
         return self.arrays[name]
 
     def put(self, net: Network, name: str, source: str) -> None:
-        """Copy one array; weights come as (out, in, ...) and are kept as (..., in, out)."""
+        """Copy one array; transpose weights (out, in, ...) to (..., in, out)."""
         values, target = self.get(source), net[name]
         if values.ndim > 1:
             values = np.moveaxis(values, (0, 1), (-1, -2))
@@ -178,7 +178,7 @@ class _Loader:
 
 
 def _some(names: Iterable[str]) -> str:
-    """Return up to five names, and how many more there are."""
+    """Return up to five names and the number of others."""
     every = list(names)
     more = f" and {len(every) - 5} more" if len(every) > 5 else ""
     return ", ".join(every[:5]) + more

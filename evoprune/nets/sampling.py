@@ -1,7 +1,4 @@
-"""Text from a language model: character after character, each drawn from what the network gives.
-
-It knows codes and probabilities; which network gives them and how it was trained is not its affair.
-"""
+"""Generate text from a language model, one character at a time."""
 
 from __future__ import annotations
 
@@ -23,24 +20,24 @@ def generate(
     seed: int = 0,
     vocabulary: str | None = None,
 ) -> str:
-    """Go on with a text as a language model would; the same seed gives the same text.
+    """Continue a text with a language model; the same seed gives the same text.
 
     Args:
-        network: reads codes (context,), gives logits (context, vocabulary), as `charlm` does.
-        prompt: what to go on from, at least one character; the last `context` of them are read. A
-            new line if not given, or the vocabulary's first character if that has none.
-        length: how many characters to add.
-        temperature: logits are divided by it; 0 takes the likeliest character always.
-        top: draw among so many likeliest characters only; 0: among all.
-        seed: of the draws.
-        vocabulary: characters in the order of their codes; the network's `classes` if not given.
+        network: reads codes (context,) and returns logits (context, vocabulary), as `charlm`.
+        prompt: the text to continue, at least one character; its last `context` characters are
+            read. By default a newline if the vocabulary has one, else its first character.
+        length: number of characters to generate.
+        temperature: divisor of the logits; 0 always takes the most probable character.
+        top: draw among the n most probable characters only; 0: among all.
+        seed: seed of the draws.
+        vocabulary: characters in the order of their codes; by default the network's `classes`.
 
     Returns:
-        The characters added, without the prompt.
+        The generated characters, without the prompt.
 
     Raises:
-        ValueError: an empty prompt, a character that the vocabulary lacks, or a network that does
-            not give a logit for each character at each position.
+        ValueError: the prompt is empty, a character is not in the vocabulary, or the network does
+            not return finite logits (context, vocabulary).
     """
     instance("network", network, Network)
     letters = vocabulary if vocabulary is not None else vocabulary_of(network)
@@ -64,7 +61,7 @@ def generate(
     window = np.zeros((1, context), np.int64)
     for _ in range(length):
         seen = codes[-context:]
-        window[0, : len(seen)] = seen  # the network does not read past its position
+        window[0, : len(seen)] = seen  # causal: values after the last position are not read
         logits = network.predict(window)
         if logits.shape != (1, context, len(letters)):
             raise ValueError(
@@ -78,7 +75,7 @@ def generate(
 
 
 def vocabulary_of(network: Network) -> str | None:
-    """Return the characters of a language model, in the order of their codes; None for others."""
+    """Return a language model's characters in the order of their codes; None for other models."""
     names = network.classes or ()
     speaks = len(network.form().output) > 1 and names and all(len(name) == 1 for name in names)
     return "".join(names) if speaks else None
@@ -90,7 +87,7 @@ def _draw(
     top: int,
     random: np.random.Generator,
 ) -> int:
-    """One code, by its probability."""
+    """Draw one code by its probability."""
     if not np.isfinite(logits).all():
         raise ValueError("network: expected finite logits, got NaN or infinity; it has diverged")
     if temperature == 0:

@@ -1,7 +1,7 @@
-"""Networks made of networks: copies, masses folded away, survivors back in place, cuts by rank.
+"""Make networks from networks: copies, folding, expansion and pruning by rank.
 
-Everything is done on named arrays along named axes, as the core describes them. What a layer
-computes is not known here; where its masses can be folded, _folding.py knows.
+All operations work on named arrays along named axes, as the core describes them, and do not depend
+on what a layer computes. folding.py determines where masses can be folded.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["copy", "expanded", "folded", "living", "population", "prune"]
 
-BATCH = 1000  # samples at a time for signals that need data
+BATCH = 1000  # batch size for criteria that need data
 
 
 def population(facts: Mapping[str, Any], layer: str) -> dict[str, Any]:
-    """The description of a layer's populations.
+    """Return the description of a layer's populations.
 
     Raises:
-        KeyError: it has none; those that have are named.
+        KeyError: the layer has none; the message lists the layers that have.
+        ValueError: the populations are the network's outputs, which cannot go extinct.
     """
     rows: list[dict[str, Any]] = facts["populations"]
     for row in rows:
@@ -44,15 +45,15 @@ def population(facts: Mapping[str, Any], layer: str) -> dict[str, Any]:
 def living(
     network: Network, facts: Mapping[str, Any], row: Mapping[str, Any]
 ) -> tuple[Array, Array]:
-    """Places along their axis and birth ids of a layer's living populations, (alive,) each."""
+    """Return indices along the axis and birth ids of a layer's living populations, (alive,)."""
     axis = next(axis for axis in facts["axes"] if axis["name"] == row["axis"])
     places = np.flatnonzero(network.core.array(f"{row['layer']}.alive") > 0)
     return places, np.asarray(axis["birth"], np.int32)[places]
 
 
 def copy(network: Network) -> Network:
-    """Make another network, equal in every number."""
-    with network.core:  # all of one moment, also while another thread trains it
+    """Return an independent copy of a network."""
+    with network.core:  # a consistent state even while another thread trains it
         other = type(network)(network.spec, network.dtype, births=_births(network))
         for name, array in network.items():
             other[name] = array
@@ -76,7 +77,7 @@ def _like(other: Network, network: Network) -> Network:
 
 
 def expanded(network: Network) -> Network:
-    """Put survivors back into the founding shape, zeros elsewhere."""
+    """Make a network of the founding shape: survivors at their birth ids, zeros elsewhere."""
     other = type(network)(network.spec, network.dtype)
     axes = {axis["name"]: axis for axis in network.describe()["axes"]}
     for tensor in network.describe()["tensors"]:
@@ -118,7 +119,7 @@ def prune(
     data: Any,
     seed: int,
 ) -> dict[str, Array]:
-    """Cut populations by rank; see `Network.prune`."""
+    """Prune populations by rank; see `Network.prune`."""
     if (fraction is None) == (keep is None):
         raise ValueError("prune: expected either fraction or keep")
     if fraction is not None:
@@ -158,7 +159,7 @@ def prune(
 def _wanted(
     rows: list[dict[str, Any]], fraction: float | None, keep: Any, scope: str
 ) -> list[tuple[list[str], int]]:
-    """Groups of layers that are ranked together, and how many shall be left in each."""
+    """Return groups of layers that are ranked together, and the number to keep in each."""
     born = {row["layer"]: int(row["born"]) for row in rows}
     if isinstance(keep, Mapping):
         for layer in keep:
@@ -182,7 +183,7 @@ def _wanted(
 def _scores(
     network: Network, facts: Mapping[str, Any], by: str, data: Any, seed: int
 ) -> dict[str, Array]:
-    """What ranks the populations of every layer: (n,) or (n, more) each, low goes first."""
+    """Return scores by layer, (n,) or (n, keys); the lowest are pruned first."""
     rows = facts["populations"]
     if by == "mass":
         return {row["layer"]: _mass(network, row["layer"]) for row in rows}
@@ -201,14 +202,14 @@ def _scores(
 
 
 def _mass(network: Network, layer: str) -> Array:
-    """Mass, and for equals the share of the layer's fitness as it is remembered: (n, 2)."""
+    """Return mass and, for ties, the share of the layer's remembered fitness: (n, 2)."""
     mass, fitness = (network[f"{layer}.{name}"].astype(np.float64) for name in ("mass", "fitness"))
     total = np.abs(fitness).sum()
     return np.stack([mass, fitness / total if total > 0 else fitness], axis=1)
 
 
 def _owned_norm(network: Network, facts: Mapping[str, Any], axis: str) -> Array:
-    """Euclidean norm of slice j of every weight and bias that names the axis: (n,)."""
+    """Return the Euclidean norm of slice j of all weights and biases along the axis: (n,)."""
     total: Any = 0.0
     for tensor in facts["tensors"]:
         if tensor["role"] in ("decayed", "free") and axis in tensor["axes"]:
@@ -219,7 +220,7 @@ def _owned_norm(network: Network, facts: Mapping[str, Any], axis: str) -> Array:
 
 
 def _taylor(network: Network, layers: list[str], x: Array, y: Array) -> dict[str, Array]:
-    """|m dL/dm| of every population, L the mean loss over the data."""
+    """Return |m dL/dm| of every population by layer, where L is the mean loss over the data."""
     network.configure(loss=network.loss.kind, loss_config=network.loss.config())
     totals: dict[str, Any] = dict.fromkeys(layers, 0.0)
     for start in range(0, len(x), BATCH):

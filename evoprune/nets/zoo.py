@@ -1,7 +1,7 @@
-"""Whole networks: what a user may begin with instead of a list of layers.
+"""Ready-made network architectures.
 
-Each is a list of nodes of layers.py and a shape; nothing here computes. Populations stand wherever
-a width is free: neurons, filters, heads, the neurons of a transformer's feed-forward part.
+Each is a list of nodes of layers.py and an input shape; nothing here computes. Every free width is
+an axis of populations: neurons, filters, heads, the neurons of a transformer's feed-forward part.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def mlp(
     Args:
         sizes: features of a sample, neurons of every hidden layer, outputs.
         activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
-        inputs: let input features be populations too, to live and die.
+        inputs: make input features populations too.
         seed, dtype: as for `Sequential`.
 
     Raises:
-        ValueError, TypeError: fewer than two sizes, or one that is no size.
+        ValueError, TypeError: there are fewer than two sizes, or one is not a positive integer.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes: expected at least features and outputs, got {sizes}")
@@ -65,7 +65,7 @@ def mlp(
 
 
 def lenet5(
-    input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the word for it
+    input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the common name
     outputs: int = 10,
     *,
     filters: Sequence[int] = (20, 50),
@@ -73,16 +73,16 @@ def lenet5(
     seed: int = 0,
     dtype: Dtype = "float32",
 ) -> Network:
-    """Make LeNet-5 as Caffe has it, the yardstick of structured pruning: 20-50-800-500.
+    """Make LeNet-5 as in Caffe, a common benchmark of structured pruning: 20-50-800-500.
 
-    Two layers of 5 x 5 filters without padding, each with 2 x 2 max pooling, a layer of neurons;
-    relu everywhere. 2.293 million multiply-adds at birth for (28, 28, 1).
+    It has two layers of 5 x 5 filters without padding, each with 2 x 2 max pooling, and one layer
+    of neurons, all with relu. It needs 2.293 million multiply-adds at birth for (28, 28, 1).
 
     Args:
         input: height, width and channels of an image.
-        outputs: classes.
-        filters: filters born in the two layers.
-        neurons: neurons born.
+        outputs: number of classes.
+        filters: numbers of filters born in the two layers.
+        neurons: number of neurons born.
         seed, dtype: as for `Sequential`.
     """
     first, second = filters
@@ -97,7 +97,7 @@ def lenet5(
 
 
 def cnn(
-    input: Sequence[int],  # noqa: A002 - the word for it
+    input: Sequence[int],  # noqa: A002 - the common name
     widths: Sequence[int],
     outputs: int,
     *,
@@ -110,17 +110,17 @@ def cnn(
 ) -> Network:
     """Make a plain convolutional network: cnn((32, 32, 3), (32, 64, 128), 10).
 
-    Each layer of filters halves height and width by max pooling; the mean over what positions are
-    left is read out.
+    Each layer of filters halves height and width by max pooling. The readout takes the mean over
+    the remaining positions.
 
     Args:
         input: height, width and channels of an image.
-        widths: filters born in every layer.
-        outputs: classes.
+        widths: number of filters born in each layer.
+        outputs: number of classes.
         kernel: size of the window.
-        activation: one that never falls: relu, leaky_relu, identity, tanh or sigmoid.
-        norm: batch norm in every layer.
-        inputs: let input channels be populations too.
+        activation: a monotonic one: relu, leaky_relu, identity, tanh or sigmoid.
+        norm: use batch norm in every layer.
+        inputs: make input channels populations too.
         seed, dtype: as for `Sequential`.
     """
     nodes: list[Nodes] = [_living("channels")] if inputs else []
@@ -133,7 +133,7 @@ def resnet(
     depth: int = 20,
     width: int = 16,
     *,
-    input: Sequence[int] = (32, 32, 3),  # noqa: A002 - the word for it
+    input: Sequence[int] = (32, 32, 3),  # noqa: A002 - the common name
     outputs: int = 10,
     learned_shortcuts: bool | Sequence[int] = False,
     living_stream: bool = False,
@@ -142,23 +142,23 @@ def resnet(
 ) -> Network:
     """Make a residual network for small images (He et al. 2015, section 4.2): resnet(20), (56), ...
 
-    Three stages of (depth - 2) / 6 blocks with width, 2 width and 4 width channels; a block is two
-    3 x 3 convolutions with batch norm. Populations are the filters inside the blocks. Shortcuts
+    It has three stages of (depth - 2) / 6 blocks with width, 2 width and 4 width channels. A block
+    is two 3 x 3 convolutions with batch norm; the filters inside blocks are populations. Shortcuts
     between stages have no parameters (option A of the paper) or are learned (option B).
 
     Args:
-        depth: layers with weights, 6 n + 2.
-        width: channels of the first stage.
+        depth: number of layers with weights, 6 n + 2.
+        width: number of channels of the first stage.
         input: height, width and channels of an image.
-        outputs: classes.
-        learned_shortcuts: make shortcuts into stages 2 and 3 1 x 1 convolutions with batch norm;
-            a list of stages: only into these.
-        living_stream: let channels of the residual stream be populations too, each with one mass
-            for all layers of its stage that write it.
+        outputs: number of classes.
+        learned_shortcuts: use 1 x 1 convolutions with batch norm as shortcuts into stages 2 and 3,
+            or only into the listed stages.
+        living_stream: make channels of the residual stream populations too, each with one mass for
+            all layers of its stage that write it.
         seed, dtype: as for `Sequential`.
 
     Raises:
-        ValueError: a depth that is not 6 n + 2, or stages other than 2 and 3.
+        ValueError: depth is not 6 n + 2, or a stage is not 2 or 3.
     """
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"depth: expected 6 n + 2 (8, 14, 20, ...), got {depth}")
@@ -201,7 +201,7 @@ def resnet(
 
 
 def vit(
-    input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the word for it
+    input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the common name
     outputs: int = 10,
     *,
     patch: int | Sequence[int] = 4,
@@ -221,20 +221,20 @@ def vit(
 
     Args:
         input: height, width and channels of an image.
-        outputs: classes.
+        outputs: number of classes.
         patch: size of a patch; it must divide height and width.
-        dim: features of the residual stream.
-        layers: blocks of attention and feed-forward part.
-        heads: heads born in every block, of dim / heads dimensions each.
-        hidden: neurons born in every block; 4 dim if not given.
-        dropout: rate, on what a branch adds to the stream.
-        living_dims: let dimensions inside the heads be populations too.
-        living_stream: let features of the residual stream be populations too, each with one mass
-            for all layers that write it or read it.
+        dim: number of features of the residual stream.
+        layers: number of blocks, each of attention and feed-forward part.
+        heads: number of heads born in each block, of dim / heads dimensions each.
+        hidden: number of neurons born in each block; 4 dim by default.
+        dropout: dropout rate of each branch's contribution to the stream.
+        living_dims: make dimensions inside the heads populations too.
+        living_stream: make features of the residual stream populations too, each with one mass for
+            all layers that write or read it.
         seed, dtype: as for `Sequential`.
 
     Raises:
-        ValueError: heads do not divide dim, or patch the image.
+        ValueError: heads does not divide dim, or patch does not divide the image.
     """
     block = _Block(heads, hidden, dropout, living_dims, living_stream)
     nodes: list[Nodes] = [
@@ -265,27 +265,27 @@ def charlm(
     seed: int = 0,
     dtype: Dtype = "float32",
 ) -> Network:
-    """Make a language model of characters: a transformer that sees what came before only.
+    """Make a character-level language model: a causal transformer.
 
-    It reads codes (context,) and gives logits (context, vocabulary) for the character behind each.
+    It reads codes (context,) and returns logits (context, vocabulary) for the character after each.
     Populations are the heads and the neurons of the feed-forward parts.
 
     Args:
-        vocabulary: the characters, as `datasets.text(path).vocabulary`, which are the network's
-            `classes`; or only their number.
-        context: characters of a sample.
-        dim: features of the residual stream.
-        layers: blocks of attention and feed-forward part.
-        heads: heads born in every block, of dim / heads dimensions each.
-        hidden: neurons born in every block; 4 dim if not given.
-        dropout: rate, on what a branch adds to the stream.
-        living_dims: let dimensions inside the heads be populations too.
-        living_stream: let features of the residual stream be populations too, each with one mass
-            for all layers that write it or read it.
+        vocabulary: the characters, as in `datasets.text(path).vocabulary`, which become the
+            network's `classes`; or only their number.
+        context: number of characters in a sample.
+        dim: number of features of the residual stream.
+        layers: number of blocks, each of attention and feed-forward part.
+        heads: number of heads born in each block, of dim / heads dimensions each.
+        hidden: number of neurons born in each block; 4 dim by default.
+        dropout: dropout rate of each branch's contribution to the stream.
+        living_dims: make dimensions inside the heads populations too.
+        living_stream: make features of the residual stream populations too, each with one mass for
+            all layers that write or read it.
         seed, dtype: as for `Sequential`.
 
     Raises:
-        ValueError: heads do not divide dim.
+        ValueError: heads does not divide dim.
     """
     size = len(vocabulary) if isinstance(vocabulary, str) else whole("vocabulary", vocabulary, 1)
     layers = whole("layers", layers, 1)
@@ -306,7 +306,7 @@ def charlm(
 
 @dataclass(frozen=True)
 class _Block:
-    """How the blocks of a transformer are made, beside their number and width."""
+    """Settings of a transformer's blocks, other than their number and width."""
 
     heads: int
     hidden: int | None
@@ -316,9 +316,9 @@ class _Block:
 
 
 def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes]:
-    """Blocks of a transformer, norms first (Xiong et al. 2020).
+    """Return the blocks of a pre-norm transformer (Xiong et al. 2020).
 
-    What the 2 `layers` branches add to the stream begins with 1 / (2 layers) of its variance.
+    Initially, each of the 2 `layers` branches adds 1 / (2 layers) of the stream's variance.
     """
     number = block.heads
     if number < 1 or dim % number:
@@ -341,21 +341,21 @@ def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes
 
 
 def _normed(name: str, living: bool) -> list[Nodes]:
-    """A norm of the stream; of living features what it reads is scaled by their mass too.
+    """Return a norm of the stream, followed by a scaling by mass if features are populations.
 
-    A norm makes something of a zero, and nothing shall be left to read of a feature that dies.
+    The norm maps zeros to other values, so an extinct feature needs the second scaling to read 0.
     """
     return [LayerNorm(name=name), *([_living(f"{name}_read", shared=True)] if living else [])]
 
 
 def _living(name: str, *, shared: bool = False) -> Layer:
-    """Features that are populations; shared: those that the axis has already."""
+    """Return a layer that makes features populations; shared: those the axis already has."""
     return Populations("identity", bias=False, shared=shared, name=name)
 
 
 def _readout(outputs: int) -> list[Nodes]:
-    """The last linear map, with a bias for each output; nobody lives there."""
+    """Return the last linear map and a bias for each output, without populations."""
     return [Dense(outputs, gain=1.0), Populations("identity", mass=False)]
 
 
-_filters, _neurons = filters, neurons  # for functions whose arguments have these names
+_filters, _neurons = filters, neurons  # for functions whose arguments shadow these names

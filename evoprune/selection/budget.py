@@ -1,7 +1,7 @@
-"""A controller of pressure: the network shall be so small at the end, and the pressure is found.
+"""`Budget`: a controller that adjusts pressure so that a network shrinks to a given size.
 
-Off unless asked for: Selection(Budget(macs=0.1)). It looks at the network between steps and says
-the next pressure; who dies is still decided by fitness against upkeep alone.
+It is used by Selection(Budget(macs=0.1)). It reads the network's size between steps and returns the
+next pressure. Extinction still depends on fitness and upkeep alone.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from evoprune.common.types import Array
 
 __all__ = ["MARKS", "Budget", "Sized"]
 
-MARKS = 200  # times a run that the pressure is moved
-GAIN = 0.1  # log of pressure a mark, by the log of how much too big the network is
-MOST = 0.02  # log of pressure a mark, at most: deaths come late, and haste starves everybody
+MARKS = 200  # number of adjustments of the pressure per run
+GAIN = 0.1  # change of log pressure per adjustment, per unit of log excess size
+MOST = 0.02  # limit of that change: deaths lag, and faster changes overshoot
 LOW, HIGH = 1e-6, 100.0
-LIGHT = 0.03  # a population of less mass is counted in part: it may be on its way out
-BEND = 8.0  # how much faster than at its end the log of the size falls at first
+LIGHT = 0.03  # populations of less mass count in part, since they may soon be extinct
+BEND = 8.0  # decay rate, in 1 / `by`, of the target path of the log size
 
 
 class Sized(Protocol):
-    """What a budget must know of a network: its size now, and at birth."""
+    """What a budget reads of a network: its size now and at birth."""
 
     @property
     def macs(self) -> float:
-        """Multiply-adds of a sample's forward pass."""
+        """Multiply-adds of one sample's forward pass."""
 
     @property
     def founding_macs(self) -> float:
@@ -47,32 +47,34 @@ class Sized(Protocol):
 
     @property
     def alive(self) -> Mapping[str, int]:
-        """Living populations, by layer."""
+        """Number of living populations by layer."""
 
     @property
     def born(self) -> Mapping[str, int]:
-        """Founding populations, by layer."""
+        """Number of founding populations by layer."""
 
 
 @dataclass(frozen=True, repr=False)
 class Budget:
-    """Move the pressure so that the living network comes down to a size.
+    """Adjust the pressure so that the living network shrinks to a given size.
 
         ep.Selection(ep.Budget(macs=0.1))      # a tenth of the founding multiply-adds
 
-    Give one of the first three: up to 1 it is a share of the founding network, above 1 a number.
+    Set one of macs, params and alive. Up to 1 it is a share of the founding network, above 1 a
+    number.
 
-    The size is approached from above, for the dead do not come back, and nobody is cut. Once it is
-    reached, masses stand still and weights go on. A run of many lifespans ends within some per cent
-    of the size; a short one, or one that is asked for more than selection can do, ends larger.
+    The size decreases to the target, since extinction is final, and no population is removed by
+    rank. Once the target is reached, masses stop changing and weights continue to learn. A run of
+    many lifespans ends within a few percent of the target. A short run, or one with a target that
+    selection cannot reach, ends larger.
 
     Attributes:
-        macs: multiply-adds of a sample's forward pass.
-        params: parameters.
-        alive: living populations.
-        start: the pressure to begin with; a guess by the size if not given.
-        by: when the size should be reached, as a share of the run (without its rest). What is left
-            of it is for weights to settle.
+        macs: multiply-adds of one sample's forward pass.
+        params: number of parameters.
+        alive: number of living populations.
+        start: the initial pressure; by default estimated from the target.
+        by: the share of the run (without its rest) after which the target should be reached. The
+            remaining steps let the weights settle.
     """
 
     macs: float | None = None
@@ -98,11 +100,11 @@ class Budget:
         return f"Budget({', '.join(f'{name}={value:g}' for name, value in shown.items())})"
 
     def __call__(self, steps: int) -> NDArray[np.float64]:
-        """Pressure before it is moved: float64 (steps,)."""
+        """Return the pressure before any adjustment: float64 (steps,)."""
         return np.full(steps, self.start or 0.3)
 
     def size(self, network: Sized) -> tuple[float, float]:
-        """How big a network is now and was at birth, in what the budget counts."""
+        """Return the size of a network now and at birth, in the unit of the budget."""
         if self.macs is not None:
             return network.macs, network.founding_macs
         if self.params is not None:
@@ -110,25 +112,25 @@ class Budget:
         return float(sum(network.alive.values())), float(sum(network.born.values()))
 
     def target(self, network: Sized) -> float:
-        """The size to be reached, as a share of the founding one, at most 1."""
+        """Return the target size as a share of the founding one, at most 1."""
         wish = float(self.macs or self.params or self.alive or 1.0)
         return min(1.0, wish / max(1.0, self.size(network)[1]) if wish > 1 else wish)
 
     def reached(self, network: Sized) -> bool:
-        """Is the network as small as it shall be? Then masses stand still until the end."""
+        """Return True if the target is reached; masses then stop changing until the end."""
         now, born = self.size(network)
         return now <= self.target(network) * born
 
     def first(self, network: Sized, soft: bool = True) -> float:
-        """The pressure to begin with.
+        """Return the initial pressure.
 
-        Where none is given: in trials with perceptrons, multiply-adds that a constant pressure led
-        to went about as its inverse under soft upkeep (and the living as its power of -0.7), and as
-        its power of -0.7 otherwise.
+        The default comes from trials with perceptrons at constant pressure p. With soft upkeep,
+        multiply-adds were about proportional to 1 / p and living populations to p ** -0.7; with
+        other upkeep, both were about proportional to p ** -0.7.
 
         Args:
-            network: it is only read.
-            soft: is upkeep soft?
+            network: the network; it is not changed.
+            soft: True if upkeep is soft.
         """
         if self.start is not None:
             return self.start
@@ -147,22 +149,22 @@ class Budget:
         threshold: float,
         masses: Iterable[Array],
     ) -> float:
-        """Say the next pressure.
+        """Return the next pressure.
 
-        Left alone under a constant pressure, the log of a network's size falls fast at first and
-        then ever more slowly. The pressure rises while the network is above such a path, and falls
-        while it is below.
+        Under constant pressure, the log of a network's size falls fast at first, then ever more
+        slowly. The target path has that shape: the pressure increases while the size is above the
+        path and decreases while it is below.
 
         Args:
-            network: as it is now; it is only read.
-            pressure: the last one.
-            done: share of the run so far, 0 to 1.
-            lag: share of the run that it takes to die.
+            network: the network; it is not changed.
+            pressure: the current pressure.
+            done: completed share of the run, 0 to 1.
+            lag: share of the run before the first extinction is possible.
             threshold: the mass below which a population is extinct.
-            masses: of the living, (alive,) a layer.
+            masses: masses of the living populations of each layer, (alive,).
         """
         now, born = self.size(network)
-        if not min(now, born) > 0 or done < lag:  # nobody can have died yet
+        if not min(now, born) > 0 or done < lag:  # no population can be extinct yet
             return pressure
         if self.reached(network):
             return pressure
@@ -174,7 +176,7 @@ class Budget:
 
 
 def _staying(masses: Iterable[Array], threshold: float) -> float:
-    """Estimate what share of the size will stay: light populations count in part."""
+    """Estimate the share of the size that will remain; light populations count in part."""
     low = np.log(max(threshold, 1e-12))
     shares = [1.0]
     for mass in masses:

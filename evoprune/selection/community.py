@@ -4,10 +4,9 @@
     deaths = c.step(fitness={"hidden": f, "out": g})        # or mass_gradient=..., both by layer
     c.mass["hidden"], c.alive["hidden"], c.upkeep["hidden"]  # (64,), indexed by birth id
 
-A generation is the core's own, the code that trains: a community that is given the signals of a
-training run has the same masses, deaths and upkeep as that run, bit for bit. What the populations
-are (modules of another framework, species of a model) is the caller's affair; where they are rows
-of arrays, the caller removes those that are extinct.
+Training runs the same code of the core: called with the signals of a training run, a community has
+bit-identical masses, deaths and upkeep. Populations can be anything (modules of another framework,
+species of a model); if they are rows of arrays, the caller removes the extinct ones.
 
 With one layer, given as a plain number, every mapping by layer is a plain array instead:
 
@@ -40,38 +39,38 @@ DEATH = np.dtype(
 )
 """One row of `Community.extinct`."""
 
-ONE = "populations"  # the name of the layer where there is one without a name
+ONE = "populations"  # the name of an only layer that was given as a plain number
 SIGNALS = ("mass_gradient", "owned_norm2", "owned_gradient2", "owned_product", "activity", "norm2")
 
 
 class Community:
-    """Populations that live and die by a `Selection`, on numbers of your own.
+    """Populations under a `Selection`, with signals that the caller computes.
 
     Args:
-        born: number of populations; or of every layer, by name. The layers' order is kept.
-        selection: memory, upkeep, dynamics, threshold, floor, min_age and niche are used; `every`,
-            `rest`, `clock` and `removal` are about training and are not. Its pressure counts where
-            `step` is not given another; a schedule or a Budget needs one at every step.
-        seed: of the chance in dynamics that have some.
-        cost: what a population costs relative to the others, for upkeep that is not given: a number
-            by layer, or an array by birth id; all the same, adding up to 1, if not given. In a
-            network it is the share of all multiply-adds.
-        mass: at birth, by layer; 1 if not given.
-        dtype: "float32", as networks compute by default, or "float64".
+        born: number of populations; or numbers by layer name, in the order of the layers.
+        selection: its memory, upkeep, dynamics, threshold, floor, min_age and niche are used.
+            `every`, `rest`, `clock` and `removal` only affect training. Its pressure is the default
+            of `step`; with a schedule or a Budget, `step` must be called with a pressure.
+        seed: seed of stochastic dynamics.
+        cost: relative costs of populations, for upkeep that is not a vector: a number by layer, or
+            an array by birth id. By default all costs are equal and sum to 1. In a network, a cost
+            is a share of all multiply-adds.
+        mass: masses at birth, by layer; 1 by default.
+        dtype: "float32", the default of networks, or "float64".
 
     Attributes:
-        selection: as given.
+        selection: the argument `selection`.
         born: number of founding populations by layer.
-        layers: names, in order.
+        layers: names of the layers, in order.
 
     Raises:
-        ValueError, TypeError: an argument does not fit; it is named.
+        ValueError, TypeError: an argument is invalid; the message names it.
     """
 
     def __init__(
         self,
         born: int | Mapping[str, int],
-        selection: Selection = Selection(),  # noqa: B008 - cannot be changed
+        selection: Selection = Selection(),  # noqa: B008 - immutable
         *,
         seed: int = 0,
         cost: ByLayer | None = None,
@@ -132,30 +131,30 @@ class Community:
         norm2: ByLayer | None = None,
         overlap: ArrayLike | None = None,
     ) -> Array:
-        """Live one generation: fitness, memory, upkeep, dynamics, extinction.
+        """Run one generation: fitness, memory, upkeep, dynamics, extinction.
 
-        Arrays are by layer, and by birth id (born,), numbers of the extinct being ignored; or of
-        the living only, in the order of birth ids; or one number for all.
+        Values by layer are one of three: an array by birth id (born,), in which elements of extinct
+        populations are ignored; an array of the living populations only (alive,), in order of birth
+        ids; or one number for all.
 
         Args:
-            mass_gradient: dL/dmass, from which the selection's fitness follows.
-            fitness: instead of it, fitness itself, nats.
-            strength: of the dynamics, 0 (masses rest) to 1, as a schedule would give it.
-            pressure: the selection's if not given.
-            cost: sets `cost` first.
+            mass_gradient: dL/dmass, from which the selection's law computes fitness.
+            fitness: the fitness itself, in nats, instead of `mass_gradient`.
+            strength: strength of the dynamics, 0 (masses do not change) to 1.
+            pressure: the last one used by default, at first the selection's.
+            cost: new value of `cost`, set first.
             owned_norm2, owned_gradient2, owned_product, activity, terms: signals that other
                 fitness laws take, see `evoprune.fitness`.
             norm2: squared norms of the populations' weights, for `BestResponse`.
-            overlap: how alike two populations are, for laws in which the alike compete: (all, all)
-                over all founding populations, layer after layer; if not given, each is like itself
-                only.
+            overlap: similarity of populations, for laws in which similar ones compete: (n, n) over
+                all n founding populations, layer after layer; the identity by default.
 
         Returns:
             The deaths of this generation: generation, layer, birth, mass, fitness.
 
         Raises:
-            ValueError, TypeError: an argument does not fit, or the result of a law in Python;
-                nothing has changed.
+            ValueError, TypeError: an argument or the result of a Python law is invalid; the
+                community is unchanged.
         """
         if fitness is None and mass_gradient is None and self._needs_gradient():
             raise ValueError("step: expected mass_gradient or fitness, got neither")
@@ -210,54 +209,54 @@ class Community:
 
     @property
     def most_mass(self) -> float:
-        """The most that a mass can be; above it, it is cut."""
+        """The largest possible mass; larger ones are clipped."""
         return 1e30 if self.dtype == "float32" else 1e300
 
-    # ---- how it is now -----------------------------------------------------------------------
+    # ---- current state -----------------------------------------------------------------------
 
     @property
     def generation(self) -> int:
-        """Generations so far."""
+        """Number of generations so far."""
         return int(self._core.state()["generation"])
 
     @property
     def mass(self) -> Any:
-        """Masses by birth id, 0 of the extinct: (born,), by layer."""
+        """Masses by birth id, 0 if extinct: (born,), by layer."""
         return self._split(self._core.state()["mass"])
 
     @property
     def alive(self) -> Any:
-        """Which populations live, by birth id: bool (born,), by layer."""
+        """True for living populations, by birth id: bool (born,), by layer."""
         return self._split(self._core.state()["alive"] > 0)
 
     @property
     def births(self) -> Any:
-        """Birth ids of the living, ascending: int64 (alive,), by layer."""
+        """Birth ids of living populations, ascending: int64 (alive,), by layer."""
         found = {n: np.flatnonzero(a) for n, a in self._by_layer(self._living()).items()}
         return found if self._named else found[ONE]
 
     @property
     def fitness(self) -> Any:
-        """Remembered fitness by birth id, nats, NaN of the extinct: (born,), by layer."""
+        """Remembered fitness by birth id, in nats, NaN if extinct: (born,), by layer."""
         return self._split(self._core.price(self._pressure or 0.0)[0])
 
     @property
     def upkeep(self) -> Any:
-        """Upkeep by birth id, nats, NaN of the extinct: (born,), by layer.
+        """Upkeep by birth id, in nats, NaN if extinct: (born,), by layer.
 
-        It is what the next generation takes at the last pressure, if fitness stays.
+        This is the upkeep of the next generation if pressure and fitness do not change.
         """
         return self._split(self._core.price(self._pressure or 0.0)[1])
 
     @property
     def cost(self) -> Any:
-        """What populations cost relative to each other, by birth id: float64 (born,), by layer."""
+        """Relative costs of populations by birth id: float64 (born,), by layer."""
         return self._split(self._core.state()["costs"])
 
     @cost.setter
     def cost(self, cost: ByLayer) -> None:
         costs = self._flat("cost", cost, dtype=np.float64)
-        if np.isnan(costs).any():  # only the living were given
+        if np.isnan(costs).any():  # the array covers living populations only
             costs = np.where(np.isnan(costs) & ~self._living(), 0.0, costs)
         self._core.restore(costs=costs)
 
@@ -269,7 +268,7 @@ class Community:
     # ---- state -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, copied: plain values and arrays."""
+        """Return a copy of the state that the next step depends on: plain values and arrays."""
         state = self._core.state()
         return {
             "born": dict(self.born),
@@ -286,11 +285,11 @@ class Community:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back, or forward, to a state of a community of the same layers.
+        """Restore a state of a community with the same layers and seed.
 
         Raises:
-            KeyError: something is missing; ValueError: the layers, the seed or an array differ.
-                Nothing has changed then.
+            KeyError: an entry is missing; the community is unchanged.
+            ValueError: layers, seed or the shape of an array differ; the community is unchanged.
         """
         if dict(state["born"]) != self.born or list(state["born"]) != list(self.born):
             raise ValueError(f"state: expected layers {self.born}, got {dict(state['born'])}")
@@ -318,7 +317,7 @@ class Community:
         counts = ", ".join(f"{n}: {int(a.sum())} of {len(a)}" for n, a in living.items())
         return f"Community({counts} alive, {self.generation} generations, {self.selection!r})"
 
-    # ---- between arrays by layer and one flat array --------------------------------------------
+    # ---- arrays by layer and flat arrays -------------------------------------------------------
 
     def _living(self) -> Array:
         return np.asarray(self._core.state()["alive"] > 0)
@@ -331,13 +330,13 @@ class Community:
         return self._by_layer(flat) if self._named else flat
 
     def _flat(self, name: str, values: ByLayer, *, dtype: Any = None, living: bool = True) -> Array:
-        """Arrays by layer as one over all founding populations.
+        """Join values by layer into one array over all founding populations.
 
         Args:
-            name: of the argument, for error texts.
-            values: by layer, or plain where the community has one layer without a name.
-            dtype: of the result; the community's if not given.
-            living: arrays of the living only are taken too; the extinct get NaN.
+            name: name of the argument, for error messages.
+            values: by layer, or plain if the community has one layer without a name.
+            dtype: dtype of the result; by default the community's.
+            living: also accept arrays of living populations only; extinct ones get NaN.
         """
         dtype = dtype or np.dtype(self.dtype)
         if isinstance(values, Mapping) != self._named:

@@ -1,7 +1,7 @@
-"""The laws: losses, optimizers, fitness and dynamics of the core, and how to write one in Python.
+"""The laws: losses, optimizers, fitness and dynamics of the core, and laws written in Python.
 
-A line a law; equations, settings, bounds and sources come from the core's catalogue
-(`help(Replicator)`). What the laws compute stands in csrc/laws; this file gives them their names.
+Equations, settings, bounds and sources come from the core's catalogue (`help(Replicator)`). The
+laws of the core are implemented in csrc/laws; this module makes their classes.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ __all__ = [
 
 
 class Loss(Spec):
-    """What training makes small: a function of outputs and targets, in nats for the entropies."""
+    """What training minimizes: a function of outputs and targets, in nats for the entropies."""
 
     group = "losses"
 
     @staticmethod
     def counts_hits(kind: str | PythonLoss) -> bool:
-        """True if a loss of that kind tells right predictions from wrong ones."""
+        """Return True if a loss of this kind defines an accuracy."""
         if isinstance(kind, PythonLoss):
             return kind.target == "class"
         return bool(catalogue("losses")[kind]["judges"])
 
     def in_file(self) -> Loss:
-        """Return the loss that a file names: this one."""
+        """Return the loss to name in a file: this one."""
         return self
 
 
@@ -115,8 +115,8 @@ Huber = define(Loss, "huber")
 Poisson = define(Loss, "poisson")
 Hinge = define(Loss, "hinge")
 
-# Not the usual 0.01: small networks generalise by it, and where upkeep is in nats it decides, times
-# upkeep, who survives.
+# 0.5 instead of the usual 0.01: it helps small networks generalize, and where upkeep is in nats it
+# determines, times upkeep, which populations survive.
 AdamW = define(Optimizer, "adamw", "learning_rate", name="AdamW", weight_decay=0.5)
 SGD = define(Optimizer, "sgd", "learning_rate", name="SGD", learning_rate=0.1)
 
@@ -142,7 +142,7 @@ NoDynamics = define(Dynamics, "none", name="NoDynamics")
 
 
 class _PythonLaw:
-    """A law that is a Python function: called by the core, shown by its name."""
+    """A law that is a Python function: the core calls it, and repr() shows its name."""
 
     what = ""
     arguments: tuple[int, ...] = ()
@@ -165,10 +165,10 @@ class _PythonLaw:
         return hash((type(self), self.function))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as its function: by reference, or by value where the pickler can do that.
+        """Pickle as its function: by reference, or by value if the pickler can do that.
 
-        A decorator leaves the law under the function's own name. The function is then found as an
-        attribute of the law, and says so, for a pickler that looks it up.
+        After decoration the function's own name refers to the law. To be found by name, the
+        function then needs the qualified name of the law's attribute `function`.
         """
         function: Any = self.function
         name = getattr(function, "__qualname__", "")
@@ -184,31 +184,31 @@ class _PythonLaw:
 
 
 class PythonFitness(_PythonLaw):
-    """A fitness written in Python; made by @fitness."""
+    """A fitness law written in Python; made by @fitness."""
 
     what = "fitness"
     arguments = (1,)
 
     def __call__(self, signals: Mapping[str, Array]) -> ArrayLike:
-        """Fitness (n,) of the n populations of a layer; see `fitness`."""
+        """Return the fitness (n,) of the n populations of a layer; see `fitness`."""
         return self.function(signals)
 
 
 class PythonDynamics(_PythonLaw):
-    """A dynamics written in Python; made by @dynamics."""
+    """A dynamics law written in Python; made by @dynamics."""
 
     what = "dynamics"
     arguments = (1, 2, 3)
 
     def __call__(self, cohort: Mapping[str, Any]) -> ArrayLike:
-        """Masses (n,) of the next generation; see `dynamics`."""
+        """Return the masses (n,) of the next generation; see `dynamics`."""
         if self.takes == 1:
             return self.function(cohort)
         before, strength = np.array(cohort["mass"]), float(cohort["strength"])
         vectors = (cohort["mass"], cohort["fitness"], cohort["upkeep"])
         after = self.function(*vectors[: self.takes])
         if strength == 1 or np.shape(after) != before.shape or not np.all(np.asarray(after) >= 0):
-            return after  # as it is; what is no mass the core refuses
+            return after  # unchanged; the core rejects invalid masses
         with np.errstate(all="ignore"):
             grown = before * np.power(np.divide(after, before), strength)
         return before if strength == 0 else np.where(before > 0, grown, after)
@@ -229,30 +229,30 @@ class PythonLoss(_PythonLaw):
         self.target = target
 
     def __call__(self, outputs: Array, targets: Array) -> Any:
-        """Losses (rows,) and their gradient (rows, n); see `loss`."""
+        """Return the losses (rows,) and their gradient (rows, n); see `loss`."""
         return self.function(outputs, targets)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return what the catalogue says of losses of the core."""
+        """Return the same facts as the catalogue has for losses of the core."""
         return {"target": self.target, "judges": self.target == "class"}
 
     @property
     def kind(self) -> PythonLoss:
-        """Return itself: what the core is configured with."""
+        """Return this object, with which the core is configured."""
         return self
 
     def config(self) -> dict[str, Any]:
-        """Return no settings."""
+        """Return the settings: none."""
         return {}
 
     @staticmethod
     def counts_hits(kind: str | PythonLoss) -> bool:
-        """As for other losses."""
+        """Return True if the loss defines an accuracy, see `Loss.counts_hits`."""
         return Loss.counts_hits(kind)
 
     def in_file(self) -> Loss:
-        """Return the loss that a file names in place of the function."""
+        """Return the loss to name in a file instead of the function."""
         return CrossEntropy() if self.target == "class" else MeanSquaredError()
 
 
@@ -261,13 +261,13 @@ DynamicsLike: TypeAlias = str | Dynamics | PythonDynamics | Callable[..., ArrayL
 
 
 def fitness(function: Callable[[Any], ArrayLike]) -> PythonFitness:
-    """Make a fitness of a Python function; use as a decorator.
+    """Make a fitness law from a Python function; use as a decorator.
 
-    The function gets the signals of the n populations of a layer, a dict of copies (n,): mass,
+    The function takes the signals of the n populations of a layer as a dict of copies (n,): mass,
     mass_gradient (dL/dmass), owned_norm2, owned_gradient2 and owned_product (sums of w^2, dw^2 and
-    w dw over the weights a population owns) and activity (mean |output|); and terms, the number
-    of them in the mean that the loss is. It returns their fitness (n,), finite, in nats if upkeep
-    is to be compared with it. It is called once a generation and layer; an exception in it ends
+    w dw over the weights a population owns) and activity (mean |output|). The dict also has terms,
+    the number of terms whose mean is the loss. The function returns finite fitness (n,), in nats if
+    it is compared with upkeep. It is called once per generation and layer; an exception in it stops
     the run.
 
         @ep.fitness
@@ -278,14 +278,14 @@ def fitness(function: Callable[[Any], ArrayLike]) -> PythonFitness:
 
 
 def dynamics(function: Callable[..., ArrayLike]) -> PythonDynamics:
-    """Make a dynamics of a Python function; use as a decorator.
+    """Make a dynamics law from a Python function; use as a decorator.
 
-    The function gets copies of mass (n,) and fitness (n,) of the n living populations of a niche
-    and, if it takes a third argument, their upkeep (n,). It returns the masses (n,) of the next
-    generation, finite and at least 0. Who falls below the threshold is extinct. Where dynamics acts
-    at less than full strength (by the clock, or at rest), masses grow by that power of the factor
-    it says. With one argument it gets a dict of these and of birth (n,), born, threshold, strength
-    and generation, and what it returns is taken as it is.
+    The function takes copies of mass (n,) and fitness (n,) of the n living populations of a niche
+    and, if it has a third parameter, their upkeep (n,). It returns the masses (n,) of the next
+    generation, finite and at least 0. A population whose mass falls below the threshold is extinct.
+    With strength < 1 (learning-rate clock, or rest), the ratio new/old is raised to the power
+    strength. A function of one parameter takes a dict of these arrays and of birth (n,), born,
+    threshold, strength and generation; its result is used unchanged.
 
         @ep.dynamics
         def growth(mass, fitness, upkeep):
@@ -297,13 +297,13 @@ def dynamics(function: Callable[..., ArrayLike]) -> PythonDynamics:
 def loss(
     function: Callable[..., Any] | None = None, *, target: Literal["class", "real"] = "real"
 ) -> Any:
-    """Make a loss of a Python function; use as a decorator.
+    """Make a loss from a Python function; use as a decorator.
 
-    The function gets copies of outputs (rows, n) and of targets: class numbers (rows,) int64, with
-    target="class", where the outputs are logits, or values (rows, n). It returns the losses (rows,)
-    and their gradient by the outputs (rows, n), each of its row alone; the mean over rows, and
-    weights, are not its business. It is called once a step, with one thread; an exception in it
-    ends the run. Files of a network name cross-entropy or the mean squared error instead.
+    The function takes copies of outputs (rows, n) and of targets: values (rows, n), or class codes
+    (rows,) int64 with target="class", where the outputs are logits. It returns the loss of each row
+    (rows,) and its gradient with respect to the row's outputs (rows, n). The core takes the mean
+    over rows and applies sample weights. The function is called once per step, by one thread; an
+    exception in it stops the run. Network files store cross-entropy or mean squared error instead.
 
         @ep.loss
         def quantile(outputs, targets):
@@ -321,11 +321,11 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _takes(function: Callable[..., Any], n: int) -> bool:
-    """Can a function be called with n arguments without a name?"""
+    """Return True if a function can be called with n positional arguments."""
     try:
         signature(function).bind(*range(n))
     except TypeError:
         return False
-    except ValueError:  # built-in functions may not say
+    except ValueError:  # built-in functions may have no signature
         return True
     return True

@@ -1,7 +1,7 @@
-"""Schedules: a number for every step of a run, as an array. The core knows no other kind.
+"""Schedules: a value for every step of a run. The core takes schedules as arrays only.
 
 `AdamW(1e-3)` means `AdamW(cosine(1e-3))`; `Selection(0.3)` means a constant pressure. Nothing here
-knows what the numbers are for.
+depends on what the values are used for.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Schedule:
-    """A way from `start` to `final` over a run, after a rise from 0 over the first `warmup`.
+    """Values from `start` to `final` over a run, after a linear warmup from 0.
 
     Attributes:
-        shape: "constant" (stays at start), "linear" or "cosine" (half a wave, steep in the middle).
-        start, final: the numbers at the ends; the last step is one step short of `final`.
-        warmup: share of the run, 0 to 1.
+        shape: "constant" (stays at start), "linear" or "cosine" (half a period).
+        start, final: the values at the ends; the last step is one step short of `final`.
+        warmup: share of the run for the warmup, 0 to 1.
     """
 
     shape: Literal["constant", "linear", "cosine"]
@@ -53,18 +53,18 @@ class Schedule:
             raise ValueError(f"warmup: expected a share from 0 to 1, got {self.warmup}")
 
     def __call__(self, steps: int) -> NDArray[np.float64]:
-        """Numbers of a run of `steps` steps: float64 (steps,)."""
+        """Return the values of a run of n `steps`: float64 (steps,)."""
         return self.part(0, steps, steps)
 
     def rise(self, steps: int) -> int:
-        """Steps of the warmup in a run of `steps` steps."""
+        """Return the number of warmup steps in a run of n `steps`."""
         return round(self.warmup * steps)
 
     def part(self, start: int, stop: int, steps: int) -> NDArray[np.float64]:
-        """Numbers of the steps start to stop - 1 of such a run: float64 (stop - start,)."""
+        """Return the values of steps start to stop - 1 of such a run: float64 (stop - start,)."""
         rise = self.rise(steps)
         at = np.arange(start, stop, dtype=np.float64)
-        done = np.clip((at - rise) / max(1, steps - rise), 0, 1)  # of what follows the rise
+        done = np.clip((at - rise) / max(1, steps - rise), 0, 1)  # share of the steps after warmup
         if self.shape == "constant":
             left = np.ones(stop - start)
         elif self.shape == "linear":
@@ -102,24 +102,24 @@ def constant(value: float) -> Schedule:
 
 
 def linear(start: float, final: float = 0.0) -> Schedule:
-    """Make a schedule that goes from `start` to `final` in a straight line."""
+    """Make a schedule that goes linearly from `start` to `final`."""
     return Schedule("linear", _level("start", start), _level("final", final))
 
 
 def cosine(start: float, final: float = 0.0) -> Schedule:
-    """Make a schedule that goes from `start` to `final` along half a cosine wave.
+    """Make a schedule that goes from `start` to `final` along half a cosine period.
 
-    Loshchilov & Hutter, 2017, without restarts.
+    From Loshchilov & Hutter (2017), without restarts.
     """
     return Schedule("cosine", _level("start", start), _level("final", final))
 
 
 def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
-    """Put a straight rise from 0 before a schedule; a number is taken as the start of a cosine.
+    """Make a schedule with a linear warmup from 0; a number means a cosine from it.
 
     Args:
-        schedule: what follows the rise; it takes the rest of the run.
-        share: how much of the run the rise takes, 0 to 1.
+        schedule: the schedule after the warmup, over the rest of the run.
+        share: share of the run for the warmup, 0 to 1.
     """
     whole = schedule if isinstance(schedule, Schedule) else cosine(schedule)
     return replace(whole, warmup=share)
@@ -127,9 +127,9 @@ def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """A rise from `start` to `peak` over the first `share` of a run, and a fall to `final`.
+    """A rise from `start` to `peak` over the first `share` of a run, then a fall to `final`.
 
-    Both go along half a cosine wave (Smith and Topin, 2018).
+    Each follows half a cosine period (Smith and Topin, 2018).
     """
 
     peak: float
@@ -146,7 +146,7 @@ class OneCycle:
             raise ValueError(f"share: expected a share from 0 to 1, got {self.share}")
 
     def __call__(self, steps: int) -> NDArray[np.float64]:
-        """Numbers of a run of `steps` steps: float64 (steps,)."""
+        """Return the values of a run of n `steps`: float64 (steps,)."""
         top = round(self.share * steps)
         ends = [(self.start, self.peak, top), (self.peak, self.final, steps - top)]
         parts = []
@@ -169,13 +169,13 @@ def one_cycle(
 ) -> OneCycle:
     """Make a schedule that rises to a peak and then falls almost to 0, in one cycle.
 
-    Smith and Topin, 2018.
+    From Smith and Topin (2018).
 
     Args:
-        peak: the highest number.
-        share: how much of the run the rise takes, 0 to 1.
-        start: the first number; peak / 25 if not given.
-        final: what the last step comes near to; peak / 10,000 if not given.
+        peak: the highest value.
+        share: share of the run for the rise, 0 to 1.
+        start: the first value; peak / 25 by default.
+        final: the value that the last steps approach; peak / 10,000 by default.
     """
     top = float(peak)
     low = top / 25 if start is None else float(start)
@@ -185,24 +185,24 @@ def one_cycle(
 def values(
     name: str, wish: ScheduleLike, steps: int, plain: Callable[[float], Schedule] = constant
 ) -> NDArray[np.float64]:
-    """Numbers of a run: float64 (steps,), checked.
+    """Return the checked values of a schedule over a run: float64 (steps,).
 
     Args:
-        name: what the numbers are, for error texts.
+        name: name of the setting, for error messages.
         wish: see `ScheduleLike`.
-        steps: steps of the run.
-        plain: what a plain number means.
+        steps: number of steps of the run.
+        plain: makes a schedule of a plain number.
 
     Raises:
-        ValueError: not `steps` numbers, or one that is negative, infinite or NaN.
-        TypeError: `wish` is none of the above.
+        ValueError: there are not `steps` values, or one is negative, infinite or NaN.
+        TypeError: `wish` is not a `ScheduleLike`.
     """
     if isinstance(wish, bool | str | None):
         raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}")
-    if not callable(wish) and np.ndim(wish) == 0:  # also a Fraction, or an array of no dimension
+    if not callable(wish) and np.ndim(wish) == 0:  # also a Fraction or a 0-d array
         try:
             single = float(wish)  # type: ignore[arg-type]
-        except OverflowError:  # an int beyond any float
+        except OverflowError:  # an int too large for a float
             single = float("inf")
         except (TypeError, ValueError):
             raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}") from None

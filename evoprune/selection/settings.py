@@ -1,6 +1,6 @@
-"""Selection: by which laws populations live and die, in one object that can be shown and compared.
+"""`Selection`: an immutable, comparable object with all settings of selection.
 
-It holds settings and turns them into what the core takes; the laws are in laws.py and the core.
+It checks settings and converts them for the core; the laws are in laws.py and the core.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["CHOICES", "SETTINGS", "Selection"]
 
 Upkeep: TypeAlias = Literal["soft", "macs", "params", "uniform"] | tuple[float, ...]
 
-# The core's table of settings: defaults, bounds, choices and texts are declared there alone.
+# The core's table of settings is the only source of their defaults, bounds, choices and texts.
 _TABLE = [Row.of(row) for row in catalogue("selection")["selection"]["fields"]]
 _OWN = (
     Row(
@@ -97,11 +97,11 @@ def _default(name: str) -> Any:
 
 @dataclass(frozen=True, repr=False)
 class Selection:
-    """How populations are selected while a network learns."""  # the table adds the settings
+    """How populations are selected while a network learns."""  # settings are appended below
 
-    # None is gone after __post_init__: what suits the others has taken its place.
+    # __post_init__ replaces None by a default that depends on the other settings.
     pressure: ScheduleLike = None  # type: ignore[assignment]
-    dynamics: DynamicsLike = Malthusian()  # noqa: RUF009 - cannot be changed
+    dynamics: DynamicsLike = Malthusian()  # noqa: RUF009 - immutable
     fitness: FitnessLike = None  # type: ignore[assignment]
     upkeep: Upkeep = None  # type: ignore[assignment]
     niche: Literal["layer", "network"] = _default("niche")
@@ -116,7 +116,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dynamics", _law(Dynamics, PythonDynamics, self.dynamics))
-        for name in NATURAL:  # in this order: each follows from those before it
+        for name in NATURAL:  # in this order: each depends on the previous ones
             if getattr(self, name) is None:
                 object.__setattr__(self, name, NATURAL[name](self))
         object.__setattr__(self, "fitness", _law(Fitness, PythonFitness, self.fitness))
@@ -144,9 +144,9 @@ class Selection:
             )
 
     def replace(self, **changes: Any) -> Selection:
-        """Make another selection, with some settings changed.
+        """Return a copy with some settings changed.
 
-        Pressure, fitness and upkeep that are what suits the old settings become what suits the new.
+        Pressure, fitness and upkeep that equal their defaults follow the new settings' defaults.
         """
         for name in NATURAL:
             if getattr(self, name) == _natural(self, name):
@@ -154,14 +154,14 @@ class Selection:
         return replace(self, **changes)
 
     def settings(self) -> dict[str, Any]:
-        """Settings as the core takes them, without the laws."""
+        """Return the settings as the core takes them, without the laws."""
         settings: dict[str, Any] = {name: getattr(self, name) for name in CORE}
         if isinstance(self.upkeep, str):
             return settings | {"upkeep": self.upkeep}
         return settings | {"upkeep": "given", "given": np.array(self.upkeep, np.float64)}
 
     def config(self) -> dict[str, Any]:
-        """Settings and laws as the core takes them."""
+        """Return settings and laws as the core takes them."""
         config = self.settings()
         for name in ("fitness", "dynamics"):
             law = getattr(self, name)
@@ -171,7 +171,7 @@ class Selection:
         return config
 
     def pressures(self, steps: int) -> NDArray[np.float64]:
-        """Pressure at every step of a run: float64 (steps,)."""
+        """Return the pressure at every step of a run: float64 (steps,)."""
         return values("Selection: pressure", self.pressure, steps)
 
     def strengths(
@@ -182,13 +182,14 @@ class Selection:
         start: int = 0,
         highest: float | None = None,
     ) -> NDArray[np.float64]:
-        """How strongly the dynamics acts at every step of a run: at most 1, and 0 at rest.
+        """Return the strength of the dynamics at every step from `start` on: 0 to 1, 0 at rest.
 
         Args:
-            steps: of the run.
-            rate: the learning rate at every step (steps,), for the clock; constant if not given.
-            start: the first step to give; `rate` is that from there on.
-            highest: rate of the run; that of `rate` if not given.
+            steps: number of steps of the run.
+            rate: learning rates from step `start` on (steps - start,), for the clock; constant by
+                default.
+            start: the first step of the result.
+            highest: the highest rate of the run; by default the highest of `rate`.
         """
         strength = np.ones(steps - start if rate is None else np.size(rate))
         if self.clock == "rate" and rate is not None:
@@ -199,27 +200,27 @@ class Selection:
         return strength
 
     def lifespan(self) -> float | None:
-        """Fewest generations from birth to extinction; None where the law sets no such bound."""
+        """Return the fewest generations from birth to extinction; None if the law has no bound."""
         law = self.dynamics
         if isinstance(law, Malthusian) and law.growth == "bounded":
             return max(float(law.lifespan), self.min_age)
         return None
 
     def stands_still(self, steps: int, rate: ArrayLike | None = None) -> str:
-        """Why nobody can die in a run of so many steps; "" if somebody can.
+        """Return why no population can go extinct in a run of n `steps`; "" if one can.
 
-        `rate` is that of learning at every step, see `strengths`.
+        `rate` is the learning rate at every step, see `strengths`.
         """
         total = float(self.strengths(steps, rate).sum())
         return self.why_nobody_dies(total, bool(self.pressures(steps).any()), {})
 
     def why_nobody_dies(self, strength: float, pressed: bool, born: Mapping[str, int]) -> str:
-        """Return why no population can die in a run; "" if one can.
+        """Return why no population can go extinct in a run; "" if one can.
 
         Args:
             strength: sum of `strengths` over the run.
-            pressed: the pressure is not always 0.
-            born: founding populations by layer.
+            pressed: True if the pressure is not always 0.
+            born: number of founding populations by layer.
         """
         law = self.dynamics
         if isinstance(law, Dynamics) and law.kind == "none":
@@ -262,7 +263,7 @@ class Selection:
 
 
 def _finite_upkeep(upkeep: ArrayLike) -> Array:
-    """Upkeep given as numbers, one a founding population: float64 (n,), checked."""
+    """Return upkeep given as one number per founding population, checked: float64 (n,)."""
     numbers = np.asarray(upkeep, np.float64)
     if numbers.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0)).all():
         raise ValueError(
@@ -273,7 +274,7 @@ def _finite_upkeep(upkeep: ArrayLike) -> Array:
 
 
 def _attribute(name: str) -> str:
-    """The line of the docstring about a setting."""
+    """Return the entry of the class docstring for a setting."""
     row = SETTINGS[name]
     line = row.describe() if row.type in ("choice", "real", "int") else f"{name}: {row.doc}."
     if name == "upkeep":
@@ -291,7 +292,7 @@ def _natural_upkeep(of: Selection) -> Upkeep:
     return "soft" if soft else "macs"
 
 
-# What suits the other settings, where a setting is None.
+# Defaults that depend on the other settings; they replace None.
 NATURAL: dict[str, Callable[[Selection], Any]] = {
     "upkeep": _natural_upkeep,
     "fitness": lambda of: "taylor" if of.upkeep == "soft" else "marginal",

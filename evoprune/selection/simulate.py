@@ -1,7 +1,7 @@
-"""A dynamics by itself, on numbers of your own: no network, no data, a few populations.
+"""Simulate a dynamics law for a few populations, without a network or data.
 
-For learning what a law does, and for trying a new one before training with it. The generations are
-those of a community, and so the core's own, the same code that trains.
+This shows what a law does, and lets you try a new one before training with it. It runs the same
+code of the core as training and `Community`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evoprune.selection.laws import Dynamics, DynamicsLike, PythonDynamics
 __all__ = ["simulate"]
 
 FitnessOf: TypeAlias = ArrayLike | Callable[[Array], ArrayLike]
-MOST = 1e300  # the most that a mass can be
+MOST = 1e300  # the largest possible mass
 
 
 def simulate(
@@ -37,31 +37,31 @@ def simulate(
     strength: float = 1.0,
     seed: int = 0,
 ) -> Array:
-    """Let n populations live by a dynamics, and write their masses down.
+    """Simulate n populations under a dynamics law and return their masses over time.
 
         shares = ep.simulate(ep.Replicator(), [1, 1, 1], [0.1, 0.2, 0.3], 200)
         ep.plot.muller(shares)
 
     Args:
         dynamics: a law, its name, or a Python function, see `evoprune.dynamics`.
-        mass: at the beginning: (n,), at least 0.
-        fitness: of every population, nats per unit of mass: (n,); or a function of the masses
-            (n,) that gives it, where fitness depends on the others. That of extinct populations is
-            ignored.
-        generations: how many.
-        upkeep: of every population, nats per unit of mass: (n,), or one number; none if not given.
-        overlap: how alike what two populations do is, for laws in which the alike compete: (n, n);
-            if not given, each is like itself only.
-        threshold: a population of less mass is extinct, and its mass 0 from then on; with 0 none
-            is.
-        strength: factor on the step of a generation.
-        seed: of the chance in laws that have some.
+        mass: initial masses (n,), at least 0.
+        fitness: fitness of each population in nats per unit of mass, (n,); or a function that
+            returns it for the current masses (n,). Fitness of extinct populations is ignored.
+        generations: number of generations.
+        upkeep: upkeep of each population in nats per unit of mass: (n,), or one number; 0 by
+            default.
+        overlap: similarity of populations, for laws in which similar ones compete: (n, n); the
+            identity by default.
+        threshold: a population of less mass is extinct, with mass 0 from then on. With 0, no
+            population goes extinct.
+        strength: strength of the dynamics in each generation.
+        seed: seed of stochastic laws.
 
     Returns:
-        Masses: float64 (generations + 1, n), the first row those at the beginning.
+        Masses: float64 (generations + 1, n); the first row has the initial masses.
 
     Raises:
-        ValueError, TypeError: an argument that does not fit; it is named.
+        ValueError, TypeError: an argument is invalid; the message names it.
     """
     start = np.array(mass, np.float64, ndmin=1)
     if start.ndim != 1 or not len(start):
@@ -120,7 +120,7 @@ def simulate(
 
 
 def _vector(name: str, values: ArrayLike, n: int) -> Array:
-    """One number, or n, as float64 (n,)."""
+    """Return one number, or n, as float64 (n,)."""
     try:
         given = np.asarray(values, np.float64)
     except (TypeError, ValueError):
