@@ -60,7 +60,7 @@ class Readings:
 
     @property
     def alive(self) -> dict[str, int]:
-        """How many are alive, by population."""
+        """Number of living founders by population."""
         return {name: len(self.births(name)) for name in self.born}
 
     @property
@@ -104,7 +104,7 @@ class Readings:
         return report.as_html(self)
 
     def summary(self) -> str:
-        """Return fitness against upkeep by population, and who is next to become extinct."""
+        """Return a table of fitness and upkeep by population, with those closest to extinction."""
         return report.outlook(self)
 
     def upkeep(self, name: str) -> Array:
