@@ -185,7 +185,7 @@ def embedding(t: Tracer, call: Call) -> None:
 
 
 def attention(t: Tracer, call: Call) -> None:
-    """Scaled dot products: softmax over keys, sums over what queries and keys share."""
+    """Scaled dot products: softmax over keys, sums over the dimension shared with queries."""
     q, k, v = call.ins[:3]
     dims_q, dims_k, dims_v = t.of(q), t.of(k), t.of(v)
     for dims in (dims_q, dims_k):
@@ -193,7 +193,7 @@ def attention(t: Tracer, call: Call) -> None:
     same(dims_q[-1], dims_k[-1], call.why)
     for d in range(q.ndim - 2):
         shared: Dim = []
-        if q.shape[d] != k.shape[d]:  # several heads of queries have one of keys
+        if q.shape[d] != k.shape[d]:  # several query heads share a key head
             shared = [Axis(q.shape[d] // k.shape[d], f"{call.why}: queries that share keys")]
         same(dims_q[d], [*dims_k[d], *shared], call.why)
         same(dims_k[d], dims_v[d], call.why)

@@ -98,7 +98,7 @@ class Placement:
         return total[:-1]
 
     def _founders_of(self, piece: Piece, dim: int | None) -> torch.Tensor:
-        """Return the founder of every entry, or the number of founders for none: int64 (k, size)."""
+        """Return the founder of every entry, or one past the last for none: int64 (k, size)."""
         assert dim is not None
         index = torch.stack(piece.places[dim])
         return torch.where(index < 0, self.founders, index).to(self.device)

@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 @rule("view", "_unsafe_view", "reshape", "_reshape_copy", "_reshape_alias", "unflatten", "flatten")
 def view(t: Tracer, call: Call) -> None:
-    """Group dimensions anew."""
+    """Regroup dimensions."""
     x, y = call.ins[0], call.outs[0]
     t.label(y, regroup(t.of(x), y.shape, call.why))
     # A view of a parameter keeps its roles where it only adds or removes dimensions of size 1.
