@@ -130,7 +130,7 @@ def points(told: list[Facts], key: str, x: Callable[[Facts], float]) -> tuple[An
 
 
 def hidden(found: Facts) -> float:
-    """Units that live behind the pixels."""
+    """Return the number of living units after the input pixels."""
     return float(sum(found["layers"][1:]))
 
 

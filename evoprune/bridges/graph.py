@@ -112,12 +112,12 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
 
     Args:
         network: it is only read.
-        where: what errors begin with.
-        training: keep dropout and batch norm as layers; else they are merged or removed.
+        where: prefix of error messages.
+        training: keep dropout and batch norm as layers; otherwise merge or remove them.
 
     Raises:
-        TypeError: it is no network.
-        ValueError: it has no output any more, or weights that are not finite.
+        TypeError: `network` is not a network.
+        ValueError: it has no output left, or weights that are not finite.
     """
     if not isinstance(network, Network):
         raise TypeError(f"{where}: expected a Network, got {type(network).__name__}")
@@ -125,7 +125,7 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
     facts = net.describe()
     axes = {axis["name"]: axis for axis in facts["axes"]}
     about = {layer["name"]: layer for layer in facts["layers"]}
-    # What selection tracks of populations is no part of what they compute.
+    # Arrays that selection tracks do not take part in inference.
     living_layers = {row["layer"] for row in facts["populations"]}
     roles = {tensor["name"]: tensor["role"] for tensor in facts["tensors"]}
     axes_of = {layer["name"]: layer["output"] for layer in facts["layers"]}

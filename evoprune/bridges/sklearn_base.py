@@ -34,7 +34,7 @@ LIFESPAN, MIN_AGE = 700, 100  # maximum generations
 
 
 class Estimator(BaseEstimator):
-    """What the classifier and the regressor share."""
+    """Base class of the classifier and the regressor."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Estimator(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    # ---- what a kind of estimator says of its targets ----------------------------------------
+    # ---- targets, by kind of estimator -------------------------------------------------------
 
     def _targets(self, y: Any, first: bool, classes: Any = None) -> Any:
         """Return targets in the network's form; `first`: True if none were seen before."""

@@ -1,8 +1,8 @@
 """Which operators of a traced module share one axis of features, and which can have populations.
 
-Operators that work feature by feature keep the axis of what they read, a projection makes a new
-one, and a sum joins the axes of what it adds. In the network all projections that write one axis
-must say so, and the first of them, or a parameter-free shortcut, founds it.
+Operators that work feature by feature keep the axis of their input, a projection makes a new one,
+and a sum merges the axes of its inputs. In the network all projections that write one axis must
+refer to it; the first of them, or a parameter-free shortcut, creates it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PHI_FUNCTIONS = {
 PHI_METHODS = {"relu": "relu", "relu_": "relu", "tanh": "tanh", "sigmoid": "sigmoid"}
 ACTIVATIONS = (PHI_MODULES, PHI_FUNCTIONS, PHI_METHODS)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
-# After these a feature of zeros is still one of zeros.
+# These map a feature of zeros to zeros.
 KEEP_ZERO = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten,
