@@ -98,7 +98,7 @@ def fashion() -> Datasets:
 
 
 def shakespeare() -> Datasets:
-    """Tiny Shakespeare: windows of 64 characters, the last tenth held out."""
+    """Return tiny Shakespeare: windows of 64 characters, the last tenth for validation."""
     import evoprune as ep
 
     book = ep.datasets.text(place("tiny-shakespeare") / "input.txt")
@@ -134,7 +134,7 @@ def charlm(seed: int) -> Any:
     return ep.charlm(book.vocabulary, book.context, seed=seed)
 
 
-# ---- what is asked ------------------------------------------------------------------------------
+# ---- targets ------------------------------------------------------------------------------------
 
 
 def lenet_asked(mean: dict[str, float]) -> dict[str, bool]:

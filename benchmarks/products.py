@@ -22,7 +22,7 @@ WHOLE = 1 << 21  # maximum elements of an undivided product: more would not fit 
 
 @dataclass(frozen=True)
 class Product:
-    """c (m, n) = a (m, k) b (k, n). a, b and c name arrays; a turned one is stored transposed.
+    """c (m, n) = a (m, k) b (k, n). a, b, c name arrays; one marked as turned is transposed.
 
     It is computed `times` times on the same arrays, accumulated if `add`. With BY_TIMES every
     thread computes some of them, into its own c.

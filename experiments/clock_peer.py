@@ -51,7 +51,7 @@ def epochs(
     decay: float,
     after: Any,
 ) -> None:
-    """Train by fused AdamW along a cosine; `after` gets, behind every step, its rate over all's."""
+    """Train by fused AdamW with a cosine; `after(rate / peak rate)` follows every step."""
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n * -(-len(x) // batch))
     for _ in range(n):

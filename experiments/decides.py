@@ -17,7 +17,7 @@ SEEDS = 5
 
 
 def under(**settings: Any) -> Job:
-    """A run on the held-out split under the default selection with these settings changed."""
+    """Return a run on the validation split under the default selection with changed settings."""
     return Job(selection=settings, read="held")
 
 

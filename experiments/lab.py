@@ -38,7 +38,7 @@ import evoprune as ep  # noqa: E402
 
 Row = dict[str, Any]
 
-HELD = 5000  # images held out of the training set for choices
+HELD = 5000  # training images used for validation, for choices
 SPLIT = 0  # seed of that split
 GOES_ON = 75  # exit status: time was up, the next call goes on
 

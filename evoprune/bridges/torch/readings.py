@@ -1,4 +1,4 @@
-"""Readings: what an evolution says of itself; nothing here changes anything."""
+"""Readings: read-only properties and tables of an evolution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Readings"]
 
 
 class Readings:
-    """Who is alive, masses and fitness, sizes and tables.
+    """Living populations, masses and fitness, sizes and tables.
 
     Attributes:
         born: founders by population, in order.
@@ -32,7 +32,7 @@ class Readings:
     _starts: Array
 
     def _alive(self) -> torch.Tensor:
-        """Return who is alive, on the CPU: bool (founders,)."""
+        """Return which founders are alive, on the CPU: bool (founders,)."""
         return self._laws.alive.cpu()
 
     def _part(self, name: str, values: torch.Tensor) -> Array:
