@@ -1,9 +1,9 @@
 """How accurate and how small: MNIST by the defaults, several seeds, the last epoch.
 
-What `evoprune train mnist` does: 784-512-256-10, 20 epochs of batch 128, AdamW at 2e-3 along a
-cosine, decay 0.5, and the default selection. Beside it the same without selection, and hard pruning
-of that dense network to the same number of populations, by L2 norm and at random. Test data is read
-after the last epoch and decides nothing.
+The settings are those of `evoprune train mnist`: 784-512-256-10, 20 epochs of batch 128, AdamW at
+2e-3 with a cosine schedule, decay 0.5, and the default selection. Controls are the same without
+selection, and hard pruning of that dense network to the same number of populations, by L2 norm and
+at random. Test data is read after the last epoch and affects no choice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ASKED = {"accuracy": 0.983, "extinct": 0.75}  # means over the seeds
 
 
 def trained(train: Any, epochs: int, seed: int, pressure: float | None) -> tuple[Any, float]:
-    """A network and the seconds it took; pressure None: dense."""
+    """Return a trained network and the seconds it took; pressure None: dense."""
     import evoprune as ep
 
     net = ep.mlp(*WIDTHS, seed=seed)
@@ -33,7 +33,7 @@ def trained(train: Any, epochs: int, seed: int, pressure: float | None) -> tuple
 
 
 def facts(net: Any, test: Any) -> dict[str, Any]:
-    """Accuracy and size of a network."""
+    """Return accuracy and size of a network."""
     return {
         "accuracy": net.evaluate(test).accuracy,
         "alive": list(net.alive.values()),
@@ -43,7 +43,7 @@ def facts(net: Any, test: Any) -> dict[str, Any]:
 
 
 def controls(net: Any, alive: list[int], test: Any) -> dict[str, dict[str, Any]]:
-    """The dense network, and cut to the survivors' number: by norm, at random, by their layers."""
+    """Return facts of the dense network, and of it pruned to the survivors' number in each way."""
     found = {"dense": facts(net, test)}
     for by in ("norm", "random"):
         cut = net.copy()

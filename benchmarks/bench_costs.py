@@ -1,11 +1,11 @@
 """What comfort costs: recording, the live view, importing, drawing.
 
-Recording and the live view are shares of a run of the paper's network on MNIST, found by whole runs
-in turn: with the usual records, with none, and with records and the live view in IPython's own
-display machinery, whose messages are made into JSON as a notebook's kernel does. Beside that stands
-the time inside of the calls that record and draw, which is less noisy, and less: records also cut
-stretches of steps short, and every stretch starts its threads anew. Importing is timed in fresh
-processes, files being cached. Pictures are drawn and rendered from a run of that network.
+Recording and the live view are measured as shares of a run of the paper's network on MNIST, from
+whole runs in turn: with the usual records, with none, and with records and the live view in
+IPython's display machinery, whose messages are converted to JSON as in a notebook's kernel. The
+time inside the calls that record and draw is also given. It is less noisy, but too low: records
+also shorten stretches of steps, and every stretch starts new threads. Importing is timed in new
+processes with cached files. Plots are drawn and rendered from a run of that network.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # sh
 
 
 class Once:
-    """A contestant whose turn is one call; it may return the milliseconds that count."""
+    """A contestant whose turn is one call, which may return its own time in milliseconds."""
 
     def __init__(self, name: str, call: Callable[[], float | None]) -> None:
         self.name, self._call = name, call
@@ -59,7 +59,7 @@ class Once:
 
 
 class Runs:
-    """Runs of the network, and what each was seen to do.
+    """Runs of the network, with measurements of each.
 
     Attributes:
         inside: by contestant, seconds inside of recording and of drawing in every run.
@@ -81,7 +81,7 @@ class Runs:
         return Once(name, call)
 
     def fit(self, **settings: Any) -> Any:
-        """A run by the defaults; its history."""
+        """Run with the defaults; return the history."""
         import evoprune as ep
 
         net = ep.mlp(*WIDTHS, seed=0)
@@ -93,14 +93,14 @@ class Runs:
             return trainer.fit(self.train, epochs=self.epochs, batch_size=BATCH, **settings)
 
     def share(self, name: str, what: str, ms: list[float]) -> float:
-        """How much of a contestant's runs was spent inside of recording or drawing, median."""
+        """Return the median share of a contestant's runs spent inside recording or drawing."""
         of_run = [1000 * seconds[what] for seconds in self.inside[name][-len(ms) :]]
         return float(np.median(of_run) / np.median(ms))
 
 
 @contextmanager
 def clocked() -> Iterator[dict[str, float]]:
-    """Add up the seconds inside of recording and drawing, while it lasts."""
+    """Sum the seconds inside recording and drawing within the context."""
     from evoprune.records.history import History
     from evoprune.training.live import Live
 
@@ -145,7 +145,7 @@ def notebook() -> Iterator[list[int] | None]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["IPYTHONDIR"] = folder
         shell = InteractiveShell.instance(config=config, display_pub_class=Publisher)
-        shell.kernel = None  # by which a notebook's shell is known
+        shell.kernel = None  # identifies a notebook's shell
         try:
             yield sizes
         finally:

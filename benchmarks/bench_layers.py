@@ -1,8 +1,8 @@
 """Time of a training step of convolutional and attention networks: ours under selection, PyTorch.
 
 Equal work for all: the same network, batch, AdamW, float32, batches drawn by shuffled index. Ours
-also computes fitness and a generation of the dynamics at every step; masses are all but still
-(strength 1e-9), so that nobody dies while the clock runs. "ours, dense" is the same without
+also computes fitness and a generation of the dynamics at every step; masses hardly change
+(strength 1e-9), so that no population dies during timing. "ours, dense" is the same without
 selection. PyTorch is eager; convolutions are timed with both of its memory layouts.
 
 The floor is every matrix product of the step at its best rate and nothing else, see floor.py and
@@ -10,8 +10,8 @@ products.py: patches of a convolution and blocks of a matrix come from cache, at
 in full. "ideal" is less than that: all multiply-adds of the step at the rate of a large square
 product.
 
-A second part has the same networks with a half and a tenth of their populations alive. What is
-asked of the first part, at two threads, stands in CASES; whether it is met, in the result.
+The second part has the same networks with a half and a tenth of their populations alive. CASES
+holds the targets of the first part, at two threads; the result states whether they are met.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ VOCABULARY, CONTEXT = 65, 64
 
 
 class Case(NamedTuple):
-    """A network, its data, and what is asked of it.
+    """A network, its data, and its targets.
 
     Attributes:
         make: makes the network at birth.
         kind: its name in peers_layers.py,
-        shape: and what that needs to know beside the living.
+        shape: and its further arguments, apart from living populations.
         data: makes its training set.
-        floor: ours takes so many times the floor at most;
-        torch: PyTorch takes so many times as long as ours at least.
+        floor: maximum of our time / floor;
+        torch: minimum of PyTorch's time / our time.
     """
 
     make: Callable[[], Any]
@@ -64,7 +64,7 @@ def _mnist() -> Any:
 
 
 def _colours() -> Any:
-    """Images of noise, 32 x 32 in three colours: time does not depend on what they show."""
+    """Return noise images, 32 x 32 x 3: time does not depend on their content."""
     import evoprune as ep
 
     rng = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def _colours() -> Any:
 
 
 def _codes() -> Any:
-    """Windows of a text of random characters, and the character behind each."""
+    """Return windows of a text of random characters, and the character after each."""
     import evoprune as ep
 
     text = np.random.default_rng(0).integers(0, VOCABULARY, 16384 + CONTEXT, dtype=np.uint8)
@@ -106,7 +106,7 @@ def cases() -> dict[str, Case]:
 
 
 def living(case: Case, share: float) -> Any:
-    """The network with that share of the populations of every layer left, one at least."""
+    """Return the network with this share of the populations of every layer, at least one."""
     net = case.make()
     if share < 1:
         net.prune(keep={layer: max(1, round(share * n)) for layer, n in net.alive.items()})
@@ -114,7 +114,7 @@ def living(case: Case, share: float) -> Any:
 
 
 def shape_of(case: Case, net: Any) -> dict[str, Any]:
-    """What PyTorch's side needs to make the same network at the living shape."""
+    """Return the arguments with which PyTorch's side makes the same network at the living shape."""
     by_kind: dict[str, list[int]] = {"filters": [], "heads": [], "neurons": []}
     for layer, n in net.alive.items():
         by_kind[layer.rstrip("0123456789")].append(n)
@@ -176,8 +176,8 @@ class Arena:
     def others(self, case: Case, net: Any, threads: int) -> list[Contestant]:
         """PyTorch, in every way that might be its best, each in a process of its own.
 
-        What a process did before shows: where it fetches memory from the system at every step,
-        having learned so from smaller needs, the step takes half as long again.
+        Earlier work of a process affects its times: if its allocator has adapted to smaller
+        requests and returns to the system at every step, the step takes 50 % longer.
         """
         settings: dict[str, Any] = {
             "kind": case.kind,
@@ -207,7 +207,7 @@ class Arena:
 
 
 def verdict(case: Case, row: dict[str, Any]) -> dict[str, Any]:
-    """What was asked and whether it is met, by name of what ours is compared with."""
+    """Return targets and whether they are met, by name of the contestant compared with."""
     against = row["times_ours"]
     ways = [name for name in against if name.split(",")[0] == "PyTorch"]
     found: dict[str, Any] = {}

@@ -4,9 +4,9 @@ Networks: bytes by kind of layer, at birth and with a tenth of the populations a
 of a worker, and the peak of a process that trains, above what it had with the package and the data
 loaded; PyTorch's likewise. Kinds: small networks of one kind each at several batches, whose peak
 may grow by the activations and by nothing else. Run: a whole training of the paper's network.
-Compactions: memory while a thousand populations die one by one and training goes on, three times.
+Compactions: memory while a thousand populations die one by one during training, three times.
 
-Every figure of a process is of one that did nothing else. Sizes are those of float32.
+Every figure of a process is from a process that did nothing else. Sizes are for float32.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from bench_layers import Case, cases, living, shape_of
 from common import Result, exported
 from rounds import Peers
 
-STEPS = 20  # of training, where a peak is looked for
+STEPS = 20  # training steps for measuring a peak
 BATCHES = (32, 128, 512)
 THREADS = 2
-REAL = 4  # bytes of a number
-ARRAYS = 4  # values, gradients and two moments of everything that is learned
-SLACK = 1.1  # times the activations' bytes a sample: what the peak may grow by
-LEAK = 1000  # bytes that stay of a compaction, at most; a slab would be a thousand times that
+REAL = 4  # bytes per element
+ARRAYS = 4  # values, gradients and two moments of every parameter
+SLACK = 1.1  # maximum growth of the peak, in multiples of the activations' bytes a sample
+LEAK = 1000  # maximum bytes leaked per compaction; a slab has a thousand times that
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of this file gives, called in a process of its own."""
+    """Call a function of this file in its own process; return its result."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def train(net: Any, data: Any, batch: int, steps: int, threads: int) -> None:
-    """Some steps under selection, masses all but still."""
+    """Train some steps under selection with masses that hardly change."""
     import evoprune as ep
 
     selection = ep.Selection()
@@ -259,7 +259,7 @@ def whole_run(epochs: int) -> dict[str, Any]:
 
 
 def life(n: int) -> list[tuple[int, int, int]]:
-    """Let n populations die one by one: deaths so far, bytes of the process and of the core."""
+    """Kill n populations one by one; return deaths, bytes of the process and bytes of the core."""
     import evoprune as ep
 
     net = ep.mlp(784, 2 * n, 10)
@@ -276,9 +276,9 @@ def life(n: int) -> list[tuple[int, int, int]]:
 
 
 def compactions(n: int) -> dict[str, Any]:
-    """Three such lives in one process, of which the first teaches the allocator.
+    """Run life() three times in one process; the first run warms up the allocator.
 
-    What the last holds more than the one before, at the same point of its life, has stayed behind.
+    The growth from the second run to the third, at the same point, is memory leaked.
     """
     deaths, process, core = np.moveaxis(np.array([life(n) for _ in range(3)]), -1, 0)
     return {

@@ -1,7 +1,7 @@
 """Time of a prediction: one call of predict, against NumPy by hand, ONNX Runtime, PyTorch, JAX.
 
-The same MLP everywhere (ReLU, logits out), float32 in, weights random; ours has masses, as a
-network just trained has. A sample alone shows what a call costs, many what the product does.
+The same MLP for all (ReLU, logits), float32 inputs, random weights; ours has masses, like a network
+after training. One sample measures the cost of a call, many that of the product.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def ours(widths: tuple[int, ...], batch: int, threads: int) -> Contestant:
 def others(
     peers: Peers, widths: tuple[int, ...], batch: int, threads: int, quick: bool
 ) -> list[Contestant]:
-    """The peers, in every way that might be their best."""
+    """Return the peers in every variant that may be their fastest."""
     settings: dict[str, Any] = {"widths": widths, "batch": batch}
     add = peers.contestant
     found = add("NumPy", "numpy", threads, "numpy_predict", **settings)

@@ -3,8 +3,8 @@
 784-512-256-10, batch 128, AdamW with a cosine, every image once an epoch, accuracy on the test set
 after every epoch. Ours is `Trainer.fit` as a user calls it, which records the history of every
 population; PyTorch is eager, with batches by index and the fused optimizer, and never gets smaller.
-They take turns: a round has a run of each, of one seed. Quick runs are of 2 epochs, in which nobody
-has the time to die: a look at whether it works, not at what is to be shown.
+They take turns: a round is one run of each with one seed. Quick runs have 2 epochs, too few for any
+extinction: they test the script, not the claim.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH, RATE, DECAY = 128, 2e-3, 0.5
 
 
 def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[str, Any]:
-    """A whole run of ours; seconds, accuracy by epoch and what is left."""
+    """Run ours once; return seconds, accuracy by epoch and the remaining size."""
     import evoprune as ep
 
     net = ep.mlp(*WIDTHS, seed=seed)

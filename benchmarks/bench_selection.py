@@ -1,11 +1,11 @@
 """How accurate and how small: filters and heads under selection, several seeds, the last epoch.
 
 LeNet-5 and a vision transformer on MNIST, a convolutional network on Fashion-MNIST, a language
-model of characters on tiny Shakespeare; by the defaults of selection, but for pressure and, in the
-long run of the language model, the lifespan. Each beside a dense run of its own: same steps, same
-rate, no selection. Test data is read after the last step and decides nothing.
+model of characters on tiny Shakespeare; with the defaults of selection, except for pressure and, in
+the long run of the language model, the lifespan. Each has a dense control: same steps, same rate,
+no selection. Test data is read after the last step and affects no choice.
 
-With --keep, runs whose row is there and has the same settings are not made again.
+With --keep, runs that have a row with the same settings are not repeated.
 
 Fashion-MNIST (idx files) and tiny Shakespeare (input.txt) are looked for in the folders
 fashion-mnist and tiny-shakespeare of EVOPRUNE_DATA; cases without their data are left out.
@@ -30,7 +30,7 @@ Datasets = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its data, how it is trained, and what is asked of the mean over the seeds."""
+    """A network, its data, its training, and targets for the mean over the seeds."""
 
     net: Callable[[int], Any]
     data: Callable[[], Datasets]
@@ -48,7 +48,7 @@ class Case:
         """Train a network and test it."""
         import evoprune as ep
 
-        ep.set_threads(1)  # bits do not depend on it, and two runs at a time keep two processors
+        ep.set_threads(1)  # does not affect results; two runs at a time use two processors
         train, test = self.data()
         net = self.net(seed)
         law = ep.Malthusian(lifespan=self.lifespan)
@@ -79,7 +79,7 @@ class Case:
 
 
 def place(name: str) -> Path:
-    """The folder of a data set that does not come with the package."""
+    """Return the folder of a data set that is not bundled with the package."""
     return Path(os.environ.get("EVOPRUNE_DATA", common.ROOT.parent / "shared" / "data")) / name
 
 
@@ -98,7 +98,7 @@ def fashion() -> Datasets:
 
 
 def shakespeare() -> Datasets:
-    """Tiny Shakespeare: windows of 64 characters, the last tenth held out."""
+    """Return tiny Shakespeare: windows of 64 characters, the last tenth for validation."""
     import evoprune as ep
 
     book = ep.datasets.text(place("tiny-shakespeare") / "input.txt")
@@ -115,7 +115,7 @@ def lenet(seed: int) -> Any:
 
 
 def cnn(seed: int) -> Any:
-    """Without batch norm, which makes masses of the layer before it count for nothing together."""
+    """Return a CNN without batch norm, which would cancel a common factor of preceding masses."""
     import evoprune as ep
 
     return ep.cnn((28, 28, 1), (32, 64, 128), 10, norm=False, seed=seed)
@@ -134,7 +134,7 @@ def charlm(seed: int) -> Any:
     return ep.charlm(book.vocabulary, book.context, seed=seed)
 
 
-# ---- what is asked ------------------------------------------------------------------------------
+# ---- targets ------------------------------------------------------------------------------------
 
 
 def lenet_asked(mean: dict[str, float]) -> dict[str, bool]:
@@ -191,7 +191,7 @@ def job(name: str, seed: int, selected: bool) -> tuple[str, int, bool, dict[str,
 
 
 def settings(case: Case, selected: bool) -> dict[str, Any]:
-    """What a run depends on, beside the seed and the sources."""
+    """Return what a run depends on, apart from the seed and the sources."""
     names = ["batch", "rate", "decay", "epochs", "steps", "clip"]
     names += ["pressure", "lifespan"] * selected
     return {"net": case.net.__name__, **{name: getattr(case, name) for name in names}}

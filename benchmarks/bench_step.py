@@ -2,8 +2,8 @@
 
 Equal work for all: an MLP of the same widths with ReLU, softmax cross-entropy, AdamW, float32,
 batches drawn by shuffled index from MNIST's 60,000 images. Ours also converts them from uint8, and
-computes fitness and a generation of the dynamics at every step; masses are all but still (strength
-1e-9), so that nobody dies while the clock runs. "ours, dense" is the same without selection.
+computes fitness and a generation of the dynamics at every step; masses hardly change (strength
+1e-9), so that no population dies during timing. "ours, dense" is the same without selection.
 The floor is the step's matrix products alone, see floor.py.
 
 A second part times steps of the paper's network as it shrinks: step time against the living.
@@ -42,7 +42,7 @@ def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected:
 
 
 class Arena:
-    """What all cases share: the floor's library, the peers and the data as they read it."""
+    """Shared by all cases: the floor's library, the peers and the data in their format."""
 
     def __init__(self, peers: Peers, folder: Path, options: Any) -> None:
         import evoprune as ep
@@ -68,7 +68,7 @@ class Arena:
         return found
 
     def others(self, widths: tuple[int, ...], batch: int, threads: int) -> list[Contestant]:
-        """PyTorch, JAX and scikit-learn, in every way that might be their best."""
+        """Return PyTorch, JAX and scikit-learn in every variant that may be their fastest."""
         settings = {
             "widths": widths,
             "batch": batch,
@@ -96,7 +96,7 @@ class Arena:
 
 
 def row_of(times: Times) -> dict[str, Any]:
-    """Statistics of a case, and what ours is to the others, round by round."""
+    """Return statistics of a case, and ratios to our time, taken round by round."""
     against = {name: ratio(times[name], times["ours"]) for name in times if name != "ours"}
     return {
         "ms": {name: spread(samples) for name, samples in times.items()},

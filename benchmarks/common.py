@@ -1,8 +1,7 @@
 """What every benchmark shares: a clean environment, facts of the machine, statistics, results.
 
-Nothing here times anything: rounds.py does. A result is a JSON file that says where, when, by which
-sources and how it was measured; table.py turns it into tables. Import this before NumPy, see
-environment.py.
+Timing is in rounds.py. A result is a JSON file that states machine, time, sources and method of
+the measurement; table.py converts it to tables. Import this before NumPy, see environment.py.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path.insert(0, str(ROOT))  # a checkout that was built but not installed
+sys.path.insert(0, str(ROOT))  # for a checkout built in place but not installed
 
 Facts = dict[str, Any]
 
@@ -166,7 +165,7 @@ def threads_of(text: str) -> list[int]:
 
 
 def _case(row: Facts) -> str:
-    """What was measured: the settings of a row, without what came out."""
+    """Return the key of a row: its settings, without results."""
     names = ("part", "case", "kind", "shape", "network", "share", "widths", "batch", "threads")
     names += ("seed", "selected", "epochs", "module", "function", "name")
     return json.dumps([row.get(name) for name in names])
@@ -225,7 +224,7 @@ class Result:
         return kept
 
     def add(self, **row: Any) -> None:
-        """Add a row, in place of the one of the same case if there is one; write what there is."""
+        """Add a row, replacing one of the same case; write the file."""
         rows = self.facts["rows"]
         cases = [_case(other) for other in rows]
         if _case(row) in cases:
@@ -241,7 +240,7 @@ class Result:
         self.path.write_text(as_json(self.facts))
 
     def close(self) -> None:
-        """Say where it is."""
+        """Print the path of the file."""
         self.write()
         shown = self.path.relative_to(ROOT) if self.path.is_relative_to(ROOT) else self.path
         print(f"written: {shown}")

@@ -1,7 +1,7 @@
 """Import this before NumPy: it takes settings for numerical libraries out of the environment.
 
-Somebody's shell may choose slower kernels or other thread counts for a library, which reads its
-variables when it is loaded. What a benchmark wants, it sets itself.
+A user's shell may select slower kernels or other thread counts for a library, which reads these
+variables when it is loaded. Benchmarks set what they need themselves.
 """
 
 import os

@@ -3,9 +3,9 @@
 A step of an MLP has, for a layer of `inputs` x `outputs`, the products y = x w, dx = dy w' (not for
 the first layer, whose input needs no gradient) and dw = x' dy. The floor runs just these, on arrays
 that stay in cache, in as many threads as the step has: by OpenBLAS called single-threaded by every
-thread, or by our own product. Each product is split by rows or by columns of its result or done by
-one thread, weights are stored (in, out) or (out, in): whatever is faster, found by trial. Threads
-meet only where one reads what another wrote. floor.c does the work; it is compiled on first use.
+thread, or by our own product. Each product is split by rows or columns of its result or computed by
+one thread, and weights are stored (in, out) or (out, in); trials find the fastest. Threads
+synchronize only where one reads another's output. floor.c is compiled on first use.
 
 Other networks have products that would not stay in cache, or very many small ones: products.py
 lists them and the ways to do each, block by block among others.
@@ -143,7 +143,7 @@ class Floor:
         return self
 
     def run(self, steps: int) -> None:
-        """Run so many steps."""
+        """Run this number of steps."""
         if self._run(self._table, len(self._table), self._threads, steps, self._blas) < 0:
             raise RuntimeError("floor: no threads")
 
@@ -176,7 +176,7 @@ class Floor:
         return n**3 / self._best(Product(n, n, n, "a", "b", "c"), seconds)[0]
 
     def _sizes(self, products: Iterable[Product]) -> dict[str, int]:
-        """Numbers that arrays need for any of these products."""
+        """Return the elements that each array needs for any of these products."""
         sizes: dict[str, int] = {}
         for p in products:
             own = self._threads if p.split == BY_TIMES else 1
@@ -218,12 +218,12 @@ def _by_sample(p: Product) -> bool:
 
 
 def _apart(p: Product) -> int:
-    """Numbers from one thread's result to the next one's: no cache line is shared."""
+    """Return the elements from one thread's result to the next one's: they share no cache line."""
     return -(-p.m * p.n // 32) * 32 + 32
 
 
 def _aligned(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Small random numbers, aligned and with a spare line behind, as our product wants them."""
+    """Return small random numbers, aligned and padded by a cache line, as our product requires."""
     room = np.zeros(size + 32, np.float32)
     start = -room.ctypes.data % 64 // 4
     room[start : start + size] = 0.01 * rng.standard_normal(size, np.float32)

@@ -14,11 +14,11 @@ RATE, DECAY = 1e-4, 0.5
 def training(
     name: str, net: Any, data: Any, batch: int, threads: int, *, selected: bool = True
 ) -> Local:
-    """Steps of a network on a data set, on as many threads, up to those given, as make it fast.
+    """Train a network on a data set, on the fastest number of threads up to the given one.
 
-    Stretches of steps and threads are chosen as `Trainer.fit` chooses them; nothing is recorded.
-    Selected: fitness and a generation of the default dynamics at every step, masses all but still
-    (strength 1e-9), so that nobody dies while the clock runs.
+    Stretches of steps and threads are chosen as in `Trainer.fit`; nothing is recorded. With
+    selection, fitness and a generation of the default dynamics run at every step; masses hardly
+    change (strength 1e-9), so that no population dies during timing.
     """
     import evoprune as ep
     from evoprune.training.run import Crew, Watch

@@ -37,7 +37,7 @@ def peer(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """x (n, features) float32, normalised, and y (n,) int64, from two .npy files."""
+    """Return x (n, features) float32, normalized, and y (n,) int64, from two .npy files."""
     x = np.load(data["x"])
     x = (x.reshape(len(x), -1).astype(np.float32) - np.float32(data["shift"])) * np.float32(
         data["scale"]
@@ -368,7 +368,7 @@ def prepare(library: str) -> str:
 
 
 def timed(run: Run, seconds: float) -> dict[str, float]:
-    """A turn as a dict; a run that does a multiple of calls at a time is asked for whole ones."""
+    """Return a turn as a dict; a run with `multiple` calls at a time gets multiples of it."""
     multiple = getattr(run, "multiple", 1)
     shown = turn(lambda n: run(n * multiple), seconds)
     return {**shown._asdict(), "ms": shown.ms / multiple}

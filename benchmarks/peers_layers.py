@@ -185,10 +185,10 @@ def torch_memory(
     *,
     channels_last: bool = False,
 ) -> dict[str, Any]:
-    """Bytes that a network and so many steps take at most, above PyTorch and the data loaded.
+    """Return the peak bytes of a network and its steps, above PyTorch and the loaded data.
 
-    To be asked of a process that has done nothing yet. PyTorch loads parts of itself when they are
-    first used: a step of a network of next to no size has been done before.
+    Call it in a new process. PyTorch loads parts of itself lazily, so a step of a tiny network runs
+    first.
     """
     import torch
 

@@ -16,16 +16,16 @@ from math import log, prod
 from typing import Any, NamedTuple
 
 BY_ROWS, BY_COLUMNS, BY_ONE, BY_TIMES = range(4)
-BLOCKS = (64, 128, 256, 512, 1024)  # rows of a block, or terms of a partial sum; about so many
-WHOLE = 1 << 21  # numbers of a product that is done in one piece: more would leave the cache
+BLOCKS = (64, 128, 256, 512, 1024)  # approximate rows of a block, or terms of a partial sum
+WHOLE = 1 << 21  # maximum elements of an undivided product: more would not fit in the cache
 
 
 @dataclass(frozen=True)
 class Product:
-    """c (m, n) = a (m, k) b (k, n). a, b and c name arrays; a turned one is stored transposed.
+    """c (m, n) = a (m, k) b (k, n). a, b, c name arrays; one marked as turned is transposed.
 
-    It is done `times` times on the same arrays, added up if `add`; split BY_TIMES, every thread
-    does some, with a c of its own.
+    It is computed `times` times on the same arrays, accumulated if `add`. With BY_TIMES every
+    thread computes some of them, into its own c.
     """
 
     m: int
@@ -43,9 +43,9 @@ class Product:
 
 
 class Work(NamedTuple):
-    """A product that is to be done, however: c (m, n) = a (m, k) b (k, n), `times` times.
+    """A product to compute in any way: c (m, n) = a (m, k) b (k, n), `times` times.
 
-    cut: the side along which it may be done block by block, "m" or "k"; "" if along none.
+    cut: the dimension along which it may be split into blocks, "m" or "k"; "" for none.
     """
 
     m: int
@@ -93,7 +93,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
             if layer["kind"] == "dense":
                 dense.setdefault((source, m, n, k), []).append(name)
             elif stage.back[0] and m == batch * prod(sizes[axis] for axis in outputs[source][:-1]):
-                c = sizes[of_w[-2]]  # as many windows over dy give dx: a convolution turned round
+                c = sizes[of_w[-2]]  # windows over dy give dx: a transposed convolution
                 stage.back.append([Work(m, c, k // c * n, cut="m")])
             found.append(stage)
     places = [layer["name"] for layer in facts["layers"] if layer["macs"]]
@@ -109,13 +109,13 @@ def stages(net: Any, batch: int) -> list[Stage]:
 
 
 def _shared_end(of_w: list[str], of_y: list[str]) -> int:
-    """How many axes the two end with in common, one of w at least left."""
+    """Return the number of common last axes, leaving at least one of w."""
     most = min(len(of_w) - 1, len(of_y))
     return next((i for i in range(most) if of_w[-1 - i] != of_y[-1 - i]), most)
 
 
 def _linear(m: int, n: int, k: int, layers: int, back: bool) -> Stage:
-    """y (m, n) = x (m, k) w (k, n) of so many layers that read one x."""
+    """y (m, n) = x (m, k) w (k, n) of `layers` layers that read the same x."""
     ways = [(layers, n), (1, layers * n)] if layers > 1 else [(1, n)]
     return Stage(
         forward=[[Work(m, n, k, cut="m")] * many for many, n in ways],

@@ -11,15 +11,14 @@ from pathlib import Path
 
 
 def resident() -> int:
-    """Bytes that are in memory now; 0 where that cannot be seen (not Linux)."""
+    """Return the resident bytes; 0 if unavailable (not Linux)."""
     return _field("VmRSS")
 
 
 def forget() -> None:
-    """Let `peak` count from now on; where that cannot be had it counts from the process's start.
+    """Reset `peak`; if that is unsupported, it counts from the start of the process.
 
-    What is free but still held goes back to the system first, where the C library can do that: who
-    takes it again then counts.
+    First returns free memory to the system, if the C library can, so that later use counts.
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -30,7 +29,7 @@ def forget() -> None:
 
 
 def peak() -> int:
-    """Most bytes that have been in memory since `forget`."""
+    """Return the maximum resident bytes since `forget`."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return _field("VmHWM") or most * (1 if sys.platform == "darwin" else 1024)
 

@@ -1,9 +1,9 @@
 """Timing in turn: A B C A B C ..., so that a machine that speeds up or slows down does so for all.
 
-One contestant runs at a time; the others are blocked: those of this process because nobody calls
-them, the peers because their process waits for a line on a pipe. Thread pools of libraries spin for
-a while after work (OpenMP, OpenBLAS: up to some 30 ms) and would take processors from whoever comes
-next, so there is a pause before every turn. Every turn begins with calls that are not counted.
+One contestant runs at a time; the others are idle: those of this process are not called, and the
+peers' processes wait for a line on a pipe. Thread pools of libraries spin for a while after work
+(OpenMP, OpenBLAS: up to about 30 ms) and would take processors from the next contestant, so every
+turn begins with a pause, and then with calls that are not counted.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Contestant(Protocol):
     name: str
 
     def time(self, seconds: float) -> Turn:
-        """Work for about so long."""
+        """Work for about `seconds`."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
 
 
 class Local:
@@ -88,7 +88,7 @@ class Peers:
 
         Args:
             library, threads: which process, and
-            whose: one that nobody else uses.
+            whose: one for this contestant only.
         """
         if self.python is None or library in self.absent:
             return None

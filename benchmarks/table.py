@@ -99,7 +99,7 @@ def layers_table(facts: Facts) -> list[str]:
 
 
 def whole_of(facts: Facts, row: Facts) -> Facts:
-    """The row of the same network with everybody alive, at as many threads."""
+    """Return the row of the same network with all populations alive, at the same threads."""
     same = (r for r in facts["rows"] if r["part"] == "cases" and r["network"] == row["network"])
     return next((r for r in same if r["threads"] == row["threads"]), row)
 

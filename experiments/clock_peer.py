@@ -51,7 +51,7 @@ def epochs(
     decay: float,
     after: Any,
 ) -> None:
-    """Train by fused AdamW along a cosine; `after` gets, behind every step, its rate over all's."""
+    """Train by fused AdamW with a cosine; `after(rate / peak rate)` follows every step."""
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n * -(-len(x) // batch))
     for _ in range(n):
@@ -92,7 +92,7 @@ def _how(settings: Facts) -> tuple[int, float, float]:
 
 
 class Masked(torch.nn.Module):
-    """Linear layers with a mass for each neuron, which selection moves and nobody removes."""
+    """Linear layers with a mass for each neuron; selection changes masses and removes nothing."""
 
     def __init__(self, net: Any, pressure: float, lifespan: float) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class Masked(torch.nn.Module):
 
 
 def masks(settings: Facts) -> Facts:
-    """The same law on masks written by hand: the dead cost as much as the living."""
+    """The same law on hand-written masks: extinct neurons cost as much as living ones."""
     plain, x, y, story = begun(settings)
     net = Masked(plain, settings["pressure"], settings["lifespan"])
     epochs(net, x, y, story, settings["epochs"], *_how(settings), net.select)

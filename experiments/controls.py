@@ -2,7 +2,7 @@
 
 784-512-256-10, 20 epochs, batch 128, five seeds. Every control gets the shape that selection found
 with the same seed. Learning rate and weight decay of every method, ours included, are chosen on
-5,000 held-out training images from one grid; the test set is read once, after the last epoch.
+5,000 validation images from one grid; the test set is read once, after the last epoch.
 
 - gradual: dense at first; by norm, pruned four times an epoch along a cubic schedule (Zhu & Gupta
   2017) to the shape, structured, moments kept.

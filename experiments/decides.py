@@ -1,8 +1,8 @@
 """What decides who survives, and how well: one setting changed at a time.
 
-784-512-256-10 on 55,000 images of MNIST, the defaults but for what is named, five seeds, read on
-the 5,000 images held out. Soft upkeep compares populations of a layer with one another, so that any
-fitness will do under the same pressure, whatever its unit.
+784-512-256-10 on 55,000 images of MNIST, the defaults except for the named setting, five seeds,
+evaluated on 5,000 validation images. Soft upkeep compares populations within a layer, so that any
+fitness works under the same pressure, whatever its unit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEEDS = 5
 
 
 def under(**settings: Any) -> Job:
-    """A run on the held-out split under the default selection with these settings changed."""
+    """Return a run on the validation split under the default selection with changed settings."""
     return Job(selection=settings, read="held")
 
 

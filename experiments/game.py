@@ -2,8 +2,8 @@
 
 784-512-256-10 on MNIST, 20 epochs of batch 128, Adam at 1e-3 without decay. The benefit of taking
 part is what the loss gains by it (`marginal`, -dL/ds), or the paper's formula +<w, dL/dw>
-(`product`), which has the other sign: whoever's growth raises the loss earns. Costs are beta
-|w|^2 s^2 and gamma s; who falls below 0.01 is out. Five seeds.
+(`product`), which has the other sign: players whose growth raises the loss benefit. Costs are beta
+|w|^2 s^2 and gamma s; players below 0.01 are removed. Five seeds.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The laboratory of the paper's scripts: jobs, the process pool that runs them, and their results.
 
-A job says everything that decides a run: network, data, selection, optimizer, length, seed, and
-what is read at its end. Its row is what was read. Rows are kept in a JSON file under the job's
-description, so that a script can be stopped and goes on where it was, and a table can be drawn of
-what there is. Each run has one thread: bits do not depend on it, and several runs share a machine.
+A job determines a run: network, data, selection, optimizer, length, seed, and the evaluation at its
+end, whose results are its row. Rows are stored in a JSON file under the job's description, so that
+a script can be stopped and continued, and partial tables can be made. Each run has one thread,
+which does not affect results, so that several runs share a machine.
 
-Two kinds of reading: "held" trains on 55,000 images and reads the 5,000 held out (for choices);
-"test" trains on all of the training set and reads the test set, once, after the last epoch.
+Two kinds of evaluation: "held" trains on 55,000 images and evaluates on 5,000 validation images
+(for choices); "test" trains on the whole training set and reads the test set once, at the end.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import evoprune as ep  # noqa: E402
 
 Row = dict[str, Any]
 
-HELD = 5000  # images held out of the training set for choices
+HELD = 5000  # training images used for validation, for choices
 SPLIT = 0  # seed of that split
 GOES_ON = 75  # exit status: time was up, the next call goes on
 
@@ -156,13 +156,13 @@ class Moved:
 
 @ep.fitness
 def against(signals: Any) -> Any:
-    """The sign turned: those whose growth would raise the loss are the fit."""
+    """Return fitness with the opposite sign: positive if growth would raise the loss."""
     return signals["mass_gradient"]
 
 
 @ep.fitness
 def absolute(signals: Any) -> Any:
-    """No sign: whoever moves the loss, in whatever direction, is fit."""
+    """Return fitness without sign: any effect on the loss counts."""
     return np.abs(signals["mass_gradient"])
 
 
@@ -230,7 +230,7 @@ def facts(net: ep.Network, read: Any) -> Row:
 
 
 def cut(net: ep.Network, by: str, keep: Any, train: Any, read: Any, seed: int) -> Row:
-    """A copy cut by rank to so many populations in all, or in each layer."""
+    """Return facts of a copy pruned by rank to `keep` populations, in total or in each layer."""
     less = net.copy()
     by_layer = not isinstance(keep, int)
     if by_layer:
@@ -244,7 +244,7 @@ def cut(net: ep.Network, by: str, keep: Any, train: Any, read: Any, seed: int) -
 
 
 class TimeIsUp(Exception):
-    """The minutes of this call are spent; what is done is written."""
+    """The time of this call is used up; finished rows are written."""
 
 
 class Lab:
@@ -334,7 +334,7 @@ class Lab:
         self.path.write_text(common.as_json({**self.facts, "rows": list(self.known.values())}))
 
     def keep_only(self, rows: Iterable[Row]) -> None:
-        """Drop rows that no table asks for any more."""
+        """Drop rows that no table uses any more."""
         keys = {row["key"] for row in rows}
         self.known = {key: row for key, row in self.known.items() if key in keys}
 

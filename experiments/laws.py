@@ -2,9 +2,9 @@
 
 784-512-256-10 on MNIST, the defaults, five seeds. First every dynamics with its default fitness
 and upkeep, and the default one with upkeep in nats too:
-accuracy, and accuracy after hard pruning of 0 to 95 % of the 768 populations by mass. The extinct
-are removed while a network trains; two laws are also run as in the paper, where nobody dies until
-training is over. Then pressure from 0.03 to 5, with controls at every size.
+accuracy, and accuracy after hard pruning of 0 to 95 % of the 768 populations by mass. Extinct
+populations are removed during training; two laws are also run as in the paper, where no population
+dies until training is over. Then pressure from 0.03 to 5, with controls at every size.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FRACTIONS = [i / 100 for i in range(0, 100, 5)]
 KEEPS = tuple(BORN - round(fraction * BORN) for fraction in FRACTIONS)
 PRESSURES = (0.03, 0.3, 1.0, 1.5, 2.0, 3.0, 5.0)
 SEEDS = 5
-NEVER = 10**9  # min_age: nobody dies
+NEVER = 10**9  # min_age: no population dies
 
 
 def curve(rows: list[lab.Row], by: str) -> dict[str, list[float]]:

@@ -39,7 +39,7 @@ def result(name: str) -> Facts | None:
 
 
 def percent(found: Facts, digits: int = 2) -> str:
-    """98.43 ± 0.05: mean and deviation over the seeds, in per cent."""
+    """Return mean and deviation over the seeds in percent: 98.43 ± 0.05."""
     if "accuracy" not in found:
         return "diverged"
     spread = f" ± {100 * found['deviation']:.{digits}f}" if found.get("seeds", 1) > 1 else ""
@@ -55,7 +55,7 @@ CONTROLS = ("from scratch", "cut by norm", "at random")  # names of the columns
 
 
 def controls(row: Facts) -> list[str]:
-    """What the same sizes are worth without selection, for a table with CONTROLS at its end."""
+    """Return cells with the results of the controls, for the columns CONTROLS of a table."""
     return [percent(row[of]) if of in row else "-" for of in ("scratch", "norm", "random")]
 
 
@@ -78,7 +78,7 @@ def figure(name: str, alt: str) -> list[str]:
 
 
 def verdict(asked: str, met: bool, got: str) -> str:
-    """A line that says whether what was asked for holds."""
+    """Return a line that states whether a target is met."""
     return f"- {asked}: **{'met' if met else 'not met'}**, {got}."
 
 
@@ -251,7 +251,7 @@ def goal(facts: Facts) -> list[str]:
 
 
 def explored(facts: Facts) -> list[str]:
-    """What was tried on held-out images."""
+    """Settings tried on validation images."""
     rows = [
         [row["settings"], percent(row), f"{row['alive']:.0f} ({shape(row)})", thousand(row["macs"])]
         for row in facts["held_out_accuracy"]

@@ -123,14 +123,14 @@ def extinct(facts: Facts, goal: Facts | None, published: dict[str, Any]) -> None
 
 
 def points(told: list[Facts], key: str, x: Callable[[Facts], float]) -> tuple[Any, Any]:
-    """Sizes and errors in per cent of one contestant."""
+    """Return sizes and errors (percent) of one contestant."""
     found = [row[key] for row in told if key in row and "accuracy" in row[key]]
     sizes = [x(f) for f in found]
     return np.array(sizes), np.array([100 * (1 - f["accuracy"]) for f in found])
 
 
 def hidden(found: Facts) -> float:
-    """Units that live behind the pixels."""
+    """Return the number of living units after the input pixels."""
     return float(sum(found["layers"][1:]))
 
 
@@ -208,7 +208,7 @@ def game(facts: Facts, known: Any) -> None:
 
 
 def decides(facts: Facts) -> None:
-    """A panel a setting: held-out accuracy against the living."""
+    """Draw validation accuracy against living populations, one panel for each setting."""
     told = facts["ablations"]
 
     def draw() -> Any:

@@ -18,7 +18,7 @@ from __future__ import annotations
 # Accuracy after hard pruning of a share of the 768 populations; the paper gives 88.3 to 88.6 %.
 PAPER = {0.35: 0.955, 0.5: 0.8845}
 
-# Hidden units alive, and error in per cent.
+# Living hidden units, and error in percent.
 UNITS = {
     "L0": (314, 1.4),
     "SSL": (252, 1.49),
@@ -27,7 +27,7 @@ UNITS = {
     "Group-HS": (56, 1.8),
 }
 
-# Multiply-adds, and error in per cent.
+# Multiply-adds, and error in percent.
 MACS = {"L0": (69_300, 1.4), "SBP": (48_600, 1.55), "VIBNet": (9_560, 1.6)}
 
 # The same for LeNet-5, without the names of their methods in the source of these points.

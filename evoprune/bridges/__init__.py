@@ -1,1 +1,1 @@
-"""Ways to other libraries. Each is imported only when called, and sees the public face only."""
+"""Bridges to other libraries. Each is imported only when called, and uses only the public API."""

@@ -1,7 +1,7 @@
-"""The C functions that an exported file may need, and which of them each one calls.
+"""The C functions that an exported file may need, with their dependencies on each other.
 
-`EP_` stands for the prefix of the file's names. Arrays are (rows, features), features last. Where
-`y` may be `x`, the comment says so.
+`EP_` is a placeholder for the prefix of names. Arrays are (rows, features), features last. A
+comment states where `y` may alias `x`.
 """
 
 from __future__ import annotations
@@ -406,7 +406,7 @@ CALLS = {
 
 
 def needed(used: set[str]) -> str:
-    """Return the text of the parts that are used, and of those that they call."""
+    """Return the text of the used parts and of their dependencies."""
     whole = used | {called for part in used for called in CALLS.get(part, ())}
     return "\n".join(text for part, text in PARTS.items() if part in whole)
 

@@ -1,8 +1,7 @@
 """A network as one C file: constant weights, static scratch, and one function `predict`.
 
-`KINDS` is the one table of how a kind of layer is written in C: it maps a step to the calls of
-functions in c_parts.py. Buffers are planned here: values that are never needed together share
-memory.
+`KINDS` maps each kind of layer to the calls of functions in c_parts.py that implement a step.
+Buffers are planned here: values that are never needed at the same time share memory.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from evoprune.nets.network import Network
 __all__ = ["KINDS", "Source", "c_source"]
 
 WHERE = "export.c"
-# These may write over any input that they read once.
+# These may overwrite any input that they read once.
 IN_PLACE = ("populations", "batch_norm", "layer_norm", "rms_norm", "positions", "sum")
 
 
@@ -48,7 +47,7 @@ class _Writer:
         self.places = _Places(made)
 
     def name(self, layer: str) -> str:
-        """Return a C name for a layer, its own where that is one; two layers never share one."""
+        """Return a unique C name for a layer: its own name if that is valid in C."""
         if layer not in self._names:
             plain = re.sub(r"[^A-Za-z0-9_]", "_", layer)
             taken = set(self._names.values())
@@ -88,16 +87,16 @@ class _Writer:
         self.lines.append(f"{self.prefix}{part}({', '.join(map(str, arguments))});")
 
     def copy(self, source: str, target: str, count: int) -> None:
-        """Copy `count` values, unless they are there."""
+        """Copy `count` values, unless source and target are the same."""
         if source != target:
             self.lines.append(f"memcpy({target}, {source}, {count} * sizeof(float));")
 
 
 class _Places:
-    """Which memory every value has: x, y, or an offset into the scratch array."""
+    """The memory of every value: x, y, or an offset into the scratch array."""
 
     def __init__(self, made: Graph) -> None:
-        self.raw = made.shift is None and not made.picked  # x is read as it is
+        self.raw = made.shift is None and not made.picked  # x is read unchanged
         names = ([] if self.raw else ["input"]) + [step.name for step in made.steps]
         last = {name: i for i, step in enumerate(made.steps) for name in step.inputs}
         last[made.output] = len(made.steps)
@@ -156,7 +155,7 @@ def _dense(w: _Writer, step: Step, x: str, y: str) -> None:
 
 
 def _windows(w: _Writer, step: Step) -> str:
-    """Declare the windows of a step; how to point to them."""
+    """Declare the windows of a step; return an expression that points to them."""
     shape, window = w.graph.shape(step.inputs[0]), step.facts["window"]
     lift = [1] * (3 - len(shape))  # (length, channels) is an image of width 1
     out = [1, 1] if step.facts["whole"] else [*step.shape[:-1], *lift]
@@ -239,7 +238,7 @@ def _positions(w: _Writer, step: Step, x: str, y: str) -> None:
 
 def _sum(w: _Writer, step: Step, x: str, y: str) -> None:
     values = [w.value(name) for name in step.inputs]
-    if y in values:  # what stands there is read first
+    if y in values:  # read the value stored there first
         values.remove(y)
         values.insert(0, y)
     for value in values[1:]:
@@ -319,7 +318,7 @@ def c_source(network: Network, prefix: str) -> Source:
 
 
 def _read_input(w: _Writer) -> None:
-    """Write the input's scaling and the choice of entries that are read."""
+    """Write the input's scaling and the selection of entries that are read."""
     made = w.graph
     shape = made.picked_shape
     pick = "NULL"
@@ -348,7 +347,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _whole(w: _Writer) -> Source:
-    """Put the file together."""
+    """Assemble the file."""
     made, p = w.graph, w.prefix
     parts = c_parts.needed(w.used).replace("EP_code", "int" if made.codes else "float")
     parts = parts.replace("EP_", p)

@@ -1,7 +1,7 @@
-"""Networks for other programs: ONNX files, C files, PyTorch modules.
+"""Export of networks: ONNX files, C files, PyTorch modules.
 
-Every function folds the network first, and what it makes takes raw inputs as `predict` does:
-input scaling is inside.
+Every function folds the network first. The result takes raw inputs as `predict` does: it includes
+the input scaling.
 """
 
 from __future__ import annotations
@@ -118,20 +118,19 @@ def from_torch(
 ) -> Network:
     """Make a network of a PyTorch module, with equal outputs.
 
-    Modules are traced by torch.fx, so that a forward of one's own is understood as far as it is
-    made of what both have: linear maps, convolutions (also depthwise), batch, layer and RMS norm,
+    Modules are traced by torch.fx. A custom forward is supported if it consists of operators that
+    both libraries have: linear maps, convolutions (also depthwise), batch, layer and RMS norm,
     pools, relu, leaky_relu, tanh-form gelu, silu, tanh, sigmoid, dropout, embeddings, sums,
-    flattening, shortcuts without parameters, and whatever `to_torch` makes. The network reads
-    images as (height, width, channels). Both are run on random samples, and a network that would
-    give other outputs is refused.
+    flattening, shortcuts without parameters, and all that `to_torch` makes. The network reads
+    images as (height, width, channels). Both run on random samples, and different outputs are an
+    error.
 
     Args:
         module: it is only read, as it is in evaluation.
         input: the shape of one sample as the module takes it, without the batch, (3, 32, 32);
             may be left out if the module begins with a linear map of rows.
-        populations: let neurons, filters and heads be populations, where one layer writes them and
-            the activation is followed by nothing that makes something of a zero. Otherwise no
-            population can die.
+        populations: make neurons, filters and heads populations if one layer writes them and all
+            operators after the activation map zeros to zeros. Otherwise no population can die.
         seed: of the network.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Optional libraries: imported when a bridge needs one, or named with the extra to install."""
+"""Optional libraries: import one for a bridge, or raise an error naming the extra to install."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def require(module: str, extra: str, user: str) -> Any:
     except ModuleNotFoundError as error:
         library = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != library:
-            raise  # the library is there, but one that it needs is not
+            raise  # the library exists, but a dependency of it does not
         raise ModuleNotFoundError(
             f"{user}: expected {library} to be installed; "
             f"install it by: pip install 'evoprune[{extra}]'",

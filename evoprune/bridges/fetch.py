@@ -1,6 +1,6 @@
-"""Data sets from the network, by pooch: downloaded once, checked, kept in a folder.
+"""Download data sets once with pooch, verify them, and keep them in a folder.
 
-Reading the files is the business of evoprune.datasets; OpenML goes by scikit-learn.
+evoprune.datasets reads the files; scikit-learn handles OpenML.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def fetch(
     split: str = "balanced",
     cache: str | PathLike[str] | None = None,
 ) -> tuple[ep.datasets.Dataset, ep.datasets.Dataset]:
-    """Download a data set, or read it where an earlier call has put it.
+    """Download a data set, or read it from the cache of an earlier call.
 
     Args:
         name: "fashion_mnist" (30 MB), "cifar10" (170 MB), "emnist" (560 MB), or the number of a
@@ -59,7 +59,7 @@ def fetch(
     Raises:
         ModuleNotFoundError: pooch (for OpenML, scikit-learn) is not installed.
         ConnectionError: no network; the text says where files can be put by hand.
-        ValueError: no such data set, or a file that has another checksum than it should.
+        ValueError: no such data set, or a file has the wrong checksum.
     """
     if isinstance(name, int) and not isinstance(name, bool):
         return _openml(name, cache)
@@ -77,7 +77,7 @@ def fetch(
 
 
 def _downloaded(name: str, cache: str | PathLike[str] | None) -> tuple[Path, list[str]]:
-    """Return the folder of a data set, and its files, unpacked where they were packed together."""
+    """Return the folder of a data set and its files, unpacked from archives."""
     pooch = require("pooch", "data", "fetch")
     address, registry = SOURCES[name]
     store = pooch.create(
@@ -97,7 +97,7 @@ def _downloaded(name: str, cache: str | PathLike[str] | None) -> tuple[Path, lis
             unpack = pooch.Unzip()
         try:
             found = store.fetch(file, processor=unpack)
-        except OSError as error:  # what requests raises, too
+        except OSError as error:  # includes the errors of requests
             raise ConnectionError(
                 f"fetch: {store.get_url(file)} could not be downloaded ({type(error).__name__}); "
                 f"without a network, put {file} into {store.path}"
@@ -107,7 +107,7 @@ def _downloaded(name: str, cache: str | PathLike[str] | None) -> tuple[Path, lis
 
 
 def _emnist(files: list[Path], split: str) -> tuple[ep.datasets.Dataset, ep.datasets.Dataset]:
-    """Read a split of EMNIST, whose images are stored with rows and columns exchanged."""
+    """Read a split of EMNIST, whose images are stored transposed."""
     by_name = {file.name: file for file in files}
     parts = []
     for part in ("train", "test"):

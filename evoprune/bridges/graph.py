@@ -1,7 +1,7 @@
-"""A folded network as a list of steps: what every exporter walks over.
+"""A folded network as a list of steps, the input of every exporter.
 
-The facts of a kind that exporters need are resolved here once: shapes, windows, numbers at birth,
-weights without empty axes. How a step is written in ONNX, C or PyTorch is not known here.
+The facts that exporters need are resolved here once: shapes, windows, founding sizes, weights
+without empty axes. This module does not depend on ONNX, C or PyTorch.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Graph:
     Attributes:
         input_shape: a sample as `predict` takes it, (axes ...), features last.
         codes: True if the input is whole numbers that only embeddings read.
-        picked: (axis, indices) of the input entries that are read, where some are extinct.
-        shift, scale: the picked input x is read as (x - shift) * scale; a shape that broadcasts
-            against it. None if the input is read as it is.
+        picked: (axis, indices) of the input entries that are read, if some are extinct.
+        shift, scale: the picked input x is read as (x - shift) * scale; their shape broadcasts
+            against it. None if the input is read unchanged.
         steps: in order of computation.
         output: the name of the step whose value is the output.
         dtype: of the network.
@@ -98,7 +98,7 @@ class Graph:
         return len(self.readers(name)) == 1 and name != self.output
 
     def remove(self, step: Step) -> None:
-        """Let the readers of a step read its input."""
+        """Remove a step: its readers read its input instead."""
         source = step.inputs[0]
         for reader in self.readers(step.name):
             reader.inputs = [source if name == step.name else name for name in reader.inputs]
@@ -112,12 +112,12 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
 
     Args:
         network: it is only read.
-        where: what errors begin with.
-        training: keep dropout and batch norm as layers; else they are merged or removed.
+        where: prefix of error messages.
+        training: keep dropout and batch norm as layers; otherwise merge or remove them.
 
     Raises:
-        TypeError: it is no network.
-        ValueError: it has no output any more, or weights that are not finite.
+        TypeError: `network` is not a network.
+        ValueError: it has no output left, or weights that are not finite.
     """
     if not isinstance(network, Network):
         raise TypeError(f"{where}: expected a Network, got {type(network).__name__}")
@@ -125,7 +125,7 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
     facts = net.describe()
     axes = {axis["name"]: axis for axis in facts["axes"]}
     about = {layer["name"]: layer for layer in facts["layers"]}
-    # What selection tracks of populations is no part of what they compute.
+    # Arrays that selection tracks do not take part in inference.
     living_layers = {row["layer"] for row in facts["populations"]}
     roles = {tensor["name"]: tensor["role"] for tensor in facts["tensors"]}
     axes_of = {layer["name"]: layer["output"] for layer in facts["layers"]}
@@ -177,7 +177,7 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
 
 
 def _without_empty_axes(array: Array, name: str) -> Array:
-    """Return the array, with one entry of zeros along every axis on which no population is left."""
+    """Return the array with one zero entry along every axis without living populations."""
     if array.size or not array.ndim:
         return np.array(array, np.float64)
     fill = 1.0 if name.endswith(".variance") else 0.0
@@ -187,7 +187,7 @@ def _without_empty_axes(array: Array, name: str) -> Array:
 def _scaling(
     net: Network, shape: tuple[int, ...], picked: list[tuple[int, Array]]
 ) -> tuple[Array | None, Array | None]:
-    """Shift and scale of the picked input, as small as they are; None, None if they do nothing."""
+    """Return shift and scale of the picked input in the smallest shape; None, None if identity."""
     found = []
     for values in net.input_scaling:
         array = np.asarray(values, np.float64)
@@ -313,7 +313,7 @@ _RESOLVE: Mapping[str, Callable[[Step, dict[str, Any], Any, Any, Any], None]] = 
 
 
 def _drop(made: Graph, unwanted: Callable[[Step], bool]) -> None:
-    """Remove steps that return what they read; the only step stays."""
+    """Remove steps that return their input, except an only step."""
     for step in [step for step in made.steps if unwanted(step)]:
         if not (step.inputs == ["input"] and step.name == made.output):
             made.remove(step)

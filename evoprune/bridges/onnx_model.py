@@ -1,8 +1,8 @@
 """A network as an ONNX model.
 
-`KINDS` is the one table of how a kind of layer is written in ONNX. Convolutions and pools of ONNX
-want channels first, the network has features last: every value is kept in the layout in which it
-was made and transposed only where another is needed.
+`KINDS` maps each kind of layer to the function that writes it. ONNX convolutions and pools use
+channels first, the network features last: every value stays in the layout in which it was computed
+and is transposed only if another is needed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PHI = {"relu": "Relu", "leaky_relu": "LeakyRelu", "tanh": "Tanh", "sigmoid": "Si
 
 
 class _Writer:
-    """The model being written: nodes, constants, and the layouts in which each value is there."""
+    """The model being written: nodes, constants, and the available layouts of each value."""
 
     def __init__(self, made: Graph) -> None:
         self.graph = made
@@ -78,7 +78,7 @@ class _Writer:
         return self.values[value, first]
 
     def layout(self, value: str) -> bool:
-        """True if a value is there with channels first only: reading it so costs nothing."""
+        """True if a value exists only with channels first, so that reading it so is free."""
         return (value, False) not in self.values
 
     def reshape(self, value: str, shape: Sequence[int], name: str) -> str:
@@ -87,7 +87,7 @@ class _Writer:
         return self.node("Reshape", [value, target], name)
 
 
-# ---- kinds: each gives the name of the value made and whether its channels come first ------------
+# ---- kinds: each returns the name of its value and True if channels come first -------------------
 
 Made = tuple[str, bool]
 
@@ -206,7 +206,7 @@ def _layer_norm(w: _Writer, step: Step) -> Made:
         weights = [w.constant(f"{name}.gain", gain), w.constant(f"{name}.bias", bias)]
         epsilon = step.facts["epsilon"]
         return w.node("LayerNormalization", [x, *weights], name, axis=-1, epsilon=epsilon), False
-    # Extinct features count as zeros: sums are over the living, means over all at birth.
+    # Extinct features count as zeros: sum over living features, divide by the founding number.
     share = w.constant(f"{name}.share", 1 / born)
     total = w.node("ReduceSum", [x, w.integers(f"{name}.axis", [-1])], f"{name}.sum", keepdims=1)
     mean = w.node("Mul", [total, share], f"{name}.mean")
@@ -396,7 +396,7 @@ def onnx_model(network: Network) -> Any:
 
 
 def _read_input(w: _Writer, x: str) -> str:
-    """Choose the entries of the input that are read, and scale them."""
+    """Select the entries of the input that are read, and scale them."""
     made = w.graph
     for axis, indices in made.picked:
         entries = w.integers(f"input.entries{axis}", indices.tolist())

@@ -1,4 +1,4 @@
-"""Optuna: a callback that tells a trial how a run goes, and ends runs that Optuna would prune."""
+"""Optuna: a callback that reports a run to a trial, and stops runs that Optuna prunes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["OptunaPruning"]
 class OptunaPruning(ep.Callback):
     """Report a column of the history to a trial after every epoch, and stop when it is pruned.
 
-    After the run `check()` raises `optuna.TrialPruned` if the trial was pruned; the network and the
-    history are whole.
+    After the run `check()` raises `optuna.TrialPruned` if the trial was pruned; network and history
+    stay consistent.
 
     Args:
         trial: an `optuna.Trial`.
@@ -30,7 +30,7 @@ class OptunaPruning(ep.Callback):
         self.trial, self.monitor, self.pruned = trial, monitor, False
 
     def on_epoch_end(self, trainer: ep.Trainer, row: Mapping[str, float]) -> None:
-        """Report, and stop the run if Optuna says so."""
+        """Report the column, and stop the run if Optuna prunes it."""
         if self.monitor not in row:
             raise KeyError(
                 f"OptunaPruning: no column {self.monitor!r}; there are {', '.join(row)}"

@@ -13,15 +13,15 @@ __all__ = ["scorer"]
 
 
 def scorer(score: Any) -> Callable[[Any, Any], float]:
-    """Make a metric of a scorer of scikit-learn.
+    """Return a metric that applies a scorer of scikit-learn.
 
     Args:
         score: its name ("balanced_accuracy", "neg_log_loss", "average_precision", ...) or a scorer,
             as `sklearn.metrics.make_scorer` makes it. Higher is better.
 
     Returns:
-        A function of targets and outputs, named "accuracy_" and the scorer's name, so that
-        callbacks know that higher is better.
+        A function of targets and outputs, named "accuracy_" + the scorer's name, so that callbacks
+        treat higher values as better.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
@@ -41,7 +41,7 @@ def scorer(score: Any) -> Callable[[Any, Any], float]:
 
 
 def _estimators() -> tuple[Any, Any]:
-    """Estimators of which X is the outputs that a network has given already."""
+    """Return estimator classes whose X is the network's outputs, already computed."""
     base = require("sklearn.base", "sklearn", "scorer")
     special = require("scipy.special", "sklearn", "scorer")
 

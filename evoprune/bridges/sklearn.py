@@ -1,6 +1,6 @@
 """Estimators for scikit-learn: networks under selection in pipelines, grids and cross-validation.
 
-The module is imported when one of them is first used. How they train stands in sklearn_base.py.
+The module is imported when one of them is first used. sklearn_base.py implements training.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
     Args:
         hidden_layer_sizes: neurons born in every hidden layer.
         activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
-        pressure: how much a neuron must earn to live on, as a share of the mean of its layer: a
+        pressure: fitness that a neuron needs to survive, relative to the mean of its layer: a
             number, a schedule or a `Budget`. Higher values leave fewer neurons.
-        lifespan: generations from birth to extinction of a neuron that earns nothing; "auto": a
+        lifespan: generations from birth to extinction of a neuron with zero fitness; "auto": a
             sixth of the run, at most 700.
-        select_features: let input features be populations too, which can become extinct.
+        select_features: make input features populations too, which can become extinct.
         learning_rate_init: rate of AdamW, which falls to 0 along a cosine.
         weight_decay: of AdamW; "auto": 0.6, and less for more than 3,000 samples.
         batch_size: samples of a step; "auto": a tenth of the samples, at most 32, and more for
             many samples.
         max_iter: epochs.
-        early_stopping: hold out some samples, stop when the loss on them no longer falls, and go
-            back to where it was lowest.
-        validation_fraction: share of the samples held out, with early_stopping.
+        early_stopping: validate on some of the samples, stop when the loss on them no longer
+            falls, and restore the network with the lowest loss.
+        validation_fraction: share of the samples used for validation, with early_stopping.
         n_iter_no_change: epochs without a lower loss before training stops, with early_stopping.
-        warm_start: let `fit` train the network of the last call further.
+        warm_start: let `fit` continue training the network of the last call.
         random_state: a seed, a generator or None.
         verbose: show a progress bar.
         class_weight: a dict of weights by class, "balanced" or None.
@@ -139,7 +139,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
         return self.classes_[outputs.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> Any:
-        """Predict probabilities: (n_samples, n_classes), or of every label by itself."""
+        """Predict probabilities: (n_samples, n_classes), or independently for every label."""
         outputs = self._raw(X)
         return expit(outputs) if self._multilabel else softmax(outputs, axis=1)
 
@@ -302,12 +302,12 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
 
 
 class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
-    """Select features by letting them live or die: those extinct after training are left out.
+    """Select features by selection during training: extinct features are dropped.
 
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input
             features as populations; None: the one that suits y, with its defaults.
-        random_state: of the estimator, where none is given.
+        random_state: random state of the default estimator.
 
     Attributes:
         estimator_: the trained estimator; its network still takes all features.
@@ -319,7 +319,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train the estimator; the features that live on are selected.
+        """Train the estimator and select the surviving features.
 
         Args:
             X: (n_samples, n_features).

@@ -1,7 +1,7 @@
-"""What the estimators for scikit-learn share: from X and y to a trained network.
+"""Shared code of the scikit-learn estimators: from X and y to a trained network.
 
-Settings that a trainer leaves open are chosen here: the order of samples, scaling, batch, and a
-lifespan that fits the run. What targets look like is the business of each estimator.
+It chooses the settings that a trainer leaves open: order of samples, scaling, batch size, and a
+lifespan that fits the run. Each estimator converts its own targets.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ import evoprune as ep
 
 __all__ = ["Estimator", "moments"]
 
-BATCH, SHARE = 32, 10  # samples of a step, at most; and batches of an epoch, at least
+BATCH, SHARE = 32, 10  # maximum samples a step; minimum batches an epoch
 GROWS = 100  # batches of an epoch from which a batch grows with the data
-DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; it falls as 1/samples where there are more
-MOST_REPEATS = 64  # of a row, on average, for whole weights
-LIVES = 6  # lifespans in a run: shorter lives are decided by noise, longer ones never end
-LIFESPAN, MIN_AGE = 700, 100  # generations, at most
+DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; falls as 1/samples above this number
+MOST_REPEATS = 64  # maximum mean repeats of a row for integer weights
+LIVES = 6  # lifespans a run: in shorter lives noise decides, longer lives never end
+LIFESPAN, MIN_AGE = 700, 100  # maximum generations
 
 
 class Estimator(BaseEstimator):
-    """What the classifier and the regressor share."""
+    """Base class of the classifier and the regressor."""
 
     def __init__(
         self,
@@ -71,10 +71,10 @@ class Estimator(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    # ---- what a kind of estimator says of its targets ----------------------------------------
+    # ---- targets, by kind of estimator -------------------------------------------------------
 
     def _targets(self, y: Any, first: bool, classes: Any = None) -> Any:
-        """Targets as the network takes them; `first` if none were seen before."""
+        """Return targets in the network's form; `first`: True if none were seen before."""
         raise NotImplementedError
 
     def _outputs(self) -> int:
@@ -84,13 +84,13 @@ class Estimator(BaseEstimator):
         raise NotImplementedError
 
     def _scale_targets(self, y: Any, weights: Any) -> None:
-        """Take note of the mean and deviation of the first targets."""
+        """Store mean and deviation of the first targets."""
 
     def _scaled(self, y: Any) -> Any:
         return y
 
     def _strata(self, y: Any) -> Any:
-        """Return what a split for validation keeps the shares of; None if it keeps none."""
+        """Return the labels for a stratified validation split; None for a plain one."""
         return None
 
     # ---- training ----------------------------------------------------------------------------
@@ -190,7 +190,7 @@ class Estimator(BaseEstimator):
         if held_out is not None:
             callbacks = [ep.EarlyStopping(patience=self.n_iter_no_change, restore=True)]
         with warnings.catch_warnings():
-            if one_epoch:  # a part of a run that has no planned end
+            if one_epoch:  # part of a run of unknown length
                 warnings.simplefilter("ignore", ep.NothingCanDie)
             self.history_ = trainer.fit(
                 data,
@@ -206,7 +206,7 @@ class Estimator(BaseEstimator):
         self.loss_ = self.loss_curve_[-1]
 
     def _selection(self, steps: int, rate: Any, one_epoch: bool) -> Any:
-        """Return laws whose clock fits the run: about a sixth of it is a lifespan."""
+        """Return laws whose lifespan is about a sixth of the run."""
         generations = ep.Selection().strengths(steps, rate(steps)).sum()
         longest = LIFESPAN if one_epoch else max(1.0, min(LIFESPAN, generations / LIVES))
         lifespan = longest if self.lifespan == "auto" else self.lifespan
@@ -266,9 +266,9 @@ class Estimator(BaseEstimator):
 
 
 def _order(X: Any, y: Any) -> Any:
-    """Row numbers in an order that depends on what the rows hold, not on where they stand.
+    """Return row numbers in an order that depends on the content of rows, not on their positions.
 
-    Rows are sorted by a hash of their bits, so that a fit is the same for samples in any order.
+    Rows are sorted by a hash of their bits, so that a fit does not depend on the order of samples.
     """
     numbers = np.column_stack([X, y]).astype(np.float64) + 0.0  # -0 becomes 0
     words = numbers.view(np.uint64)
@@ -279,7 +279,7 @@ def _order(X: Any, y: Any) -> Any:
 
 
 def _checked_weights(sample_weight: Any, X: Any) -> Any:
-    """Weights as float64 (n_samples,); a number is that of every sample."""
+    """Return weights as float64 (n_samples,); a scalar applies to every sample."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(len(X), sample_weight, np.float64)
     weights = check_array(
@@ -294,10 +294,10 @@ def _checked_weights(sample_weight: Any, X: Any) -> Any:
 
 
 def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
-    """Row numbers to draw batches from, and weights of these; None where all are 1.
+    """Return row numbers to draw batches from, and their weights; None if all are 1.
 
-    With whole weights each row is there as often as its weight says, so that a fit is the same as
-    with repeated samples, to the last bit. Other weights are those of the loss.
+    With integer weights each row is repeated according to its weight, so that a fit is
+    bit-identical to one with repeated samples. Other weights are applied in the loss.
 
     Raises:
         ValueError: no weight is above 0.
@@ -315,7 +315,7 @@ def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
 
 
 def moments(numbers: Any, weights: Any = None) -> tuple[Any, Any]:
-    """Weighted mean and 1 / deviation of every column; 1 where a column is constant."""
+    """Return weighted mean and 1 / deviation of every column; 1 for a constant column."""
     mean = np.average(numbers, axis=0, weights=weights)
     deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=weights))
     tiny = 10 * np.finfo(np.float64).eps * np.abs(mean)
@@ -323,5 +323,5 @@ def moments(numbers: Any, weights: Any = None) -> tuple[Any, Any]:
 
 
 def _batch(samples: int) -> int:
-    """Samples of a step: few for few samples, so that there are steps; more for many."""
+    """Return samples a step: few for small data, so that there are enough steps; more for large."""
     return max(1, min(BATCH, samples // SHARE), min(8 * BATCH, samples // GROWS))

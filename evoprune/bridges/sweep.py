@@ -1,8 +1,7 @@
 """Sweeps: one run for every combination of settings and every seed, on joblib's engines.
 
-Rows and histories are written by the runs themselves, one file each, so that a sweep that was
-stopped goes on where it was. Where the runs take place (processes, threads, a cluster) is joblib's
-business.
+Each run writes its row and history to one file each, so that a stopped sweep can continue. joblib
+chooses where runs execute (processes, threads, a cluster).
 """
 
 from __future__ import annotations
@@ -113,10 +112,10 @@ def _seeds(seeds: int | Iterable[int]) -> list[int]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it: itself, or how it shows itself.
+    """Return a value in JSON form: itself, or its repr.
 
     Raises:
-        TypeError: it shows itself by its address, so that a later call would not know it again.
+        TypeError: the repr contains an address, so that a later call could not recognize it.
     """
     if isinstance(value, bool | str | None):
         return value
@@ -164,7 +163,7 @@ def _opened(folder: Path, make: Make) -> Path:
 
 
 def _run(make: Make, settings: dict[str, Any], seed: int, folder: Path | None, name: str) -> Row:
-    """Make a run, or read the row that it has; called where the engine wants it to be."""
+    """Execute a run, or read its existing row; called by the engine's workers."""
     kept = None if folder is None else folder / "rows" / f"{name}.json"
     if kept is not None and kept.exists():
         row: Row = json.loads(kept.read_text())
@@ -207,7 +206,7 @@ def _finite(value: float) -> float | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, whatever other processes do."""
+    """Write a file atomically, also with concurrent processes."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{id(content)}")
     draft.write_bytes(content)
     draft.replace(path)
@@ -291,12 +290,12 @@ def plain(
     lifespan: float | None = None,
     **selection: Any,
 ) -> tuple[ep.Trainer, dict[str, Any]]:
-    """Make a multilayer perceptron and its trainer: what `sweep_file` runs if not told otherwise.
+    """Make a multilayer perceptron and its trainer, the default of `sweep_file`.
 
     Args:
-        seed: of the network and of shuffling.
+        seed: seed of the network and of shuffling.
         data: mnist, or a folder of files like MNIST's.
-        samples: the first so many of the training set; None: all.
+        samples: number of training samples, from the start of the set; None: all.
         widths, activation: of the hidden layers.
         rate, decay, epochs, batch: of training.
         lifespan: of `Malthusian`.

@@ -1,8 +1,8 @@
 """Which operators of a traced module share one axis of features, and which can have populations.
 
-Operators that work feature by feature keep the axis of what they read, a projection makes a new
-one, and a sum joins the axes of what it adds. In the network all projections that write one axis
-must say so, and the first of them, or a parameter-free shortcut, founds it.
+Operators that work feature by feature keep the axis of their input, a projection makes a new one,
+and a sum merges the axes of its inputs. In the network all projections that write one axis must
+refer to it; the first of them, or a parameter-free shortcut, creates it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PHI_FUNCTIONS = {
 PHI_METHODS = {"relu": "relu", "relu_": "relu", "tanh": "tanh", "sigmoid": "sigmoid"}
 ACTIVATIONS = (PHI_MODULES, PHI_FUNCTIONS, PHI_METHODS)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
-# After these a feature of zeros is still one of zeros.
+# These map a feature of zeros to zeros.
 KEEP_ZERO = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten,
@@ -103,7 +103,7 @@ class Axes:
         return node
 
     def phi(self, node: fx.Node) -> str | None:
-        """Return the activation that a node is, or None."""
+        """Return the name of the activation of a node, or None."""
         if node.op == "call_module":
             return PHI_MODULES.get(type(self.module(node)))
         if node.op == "call_method":
@@ -111,7 +111,7 @@ class Axes:
         return PHI_FUNCTIONS.get(node.target) if node.op == "call_function" else None
 
     def projects(self, node: fx.Node) -> bool:
-        """True if a node's features are sums over those that it reads, or rows of a table."""
+        """True if a node's features are sums over its input's features, or rows of a table."""
         module = self.module(node)
         if isinstance(module, CONVOLUTIONS):
             return int(module.groups) == 1
@@ -166,7 +166,7 @@ class Axes:
         return bool(self.seen[node].dim() == 4 if found is None else found)
 
     def _channels_first(self, node: fx.Node) -> bool | None:
-        """True if what reads a value has channels second, False if last; None if it has no say."""
+        """True if the readers of a value have channels second, False if last; None if unknown."""
         for user in node.users:
             module = self.module(user)
             if isinstance(module, IMAGES) or self.shortcut(user):
@@ -182,8 +182,8 @@ class Axes:
     def lives(self, node: fx.Node) -> bool:
         """True if the features of an activation, or the heads of attention, can be populations.
 
-        One projection writes them, and all that reads them does so after the activation with
-        nothing between that would make something of a zero.
+        One projection must write them, and all readers must follow the activation, with only
+        operators between that map zeros to zeros.
         """
         members = list(self.members(node))
         writers = [n for n in members if n.op == "placeholder" or self.founds(n)]

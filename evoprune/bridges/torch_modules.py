@@ -1,6 +1,6 @@
-"""PyTorch modules for what evoprune has and torch.nn has not, and modules wired as a graph.
+"""PyTorch modules for layers that torch.nn does not have, and modules wired as a graph.
 
-They carry plain tensors and settings, so that they pickle, trace and train like any module.
+They hold plain tensors and settings, so that they pickle, trace and train like any module.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Wired(nn.Module):
-    """Modules of which each reads the input or the outputs of earlier ones.
+    """Modules that each read the input or the outputs of earlier ones.
 
     Args:
         modules: by name, in order of computation.
@@ -132,9 +132,9 @@ class Codes(nn.Module):
 
 
 class MeanPool(nn.Module):
-    """The mean of what lies inside the input, for windows that reach far beyond it.
+    """Mean pooling without padded values, for windows that extend far beyond the input.
 
-    AvgPool2d allows padding of half a window only.
+    AvgPool2d allows padding of at most half a window.
     """
 
     def __init__(self, size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> None:
@@ -152,11 +152,11 @@ class MeanPool(nn.Module):
 
 
 class FoundedNorm(nn.Module):
-    """Layer norm or RMS norm of features of which some are extinct and count as zeros.
+    """Layer norm or RMS norm of features; extinct ones count as zeros.
 
     Args:
-        features: that are left.
-        born: at birth; means divide by it.
+        features: number of living features.
+        born: number at birth; means divide by it.
         center: subtract the mean: layer norm.
         epsilon: added to the variance.
         gain, bias: by feature, or None.

@@ -1,4 +1,4 @@
-"""How operators of PyTorch read as layers of a network: `TABLES` names a function for each."""
+"""Translate operators of PyTorch to layers of a network: `TABLES` maps each to a function."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _source(node: fx.Node) -> fx.Node:
 
 
 def _argument(r: Reader, node: fx.Node, at: int, name: str, default: Any = None) -> Any:
-    """Return an argument of a function, with nodes replaced by what they give."""
+    """Return an argument of a function, with nodes replaced by their values."""
     value = node.args[at] if len(node.args) > at else node.kwargs.get(name, default)
     return fx.node.map_arg(value, lambda n: r.seen[n])
 
@@ -39,7 +39,7 @@ def _each(value: Any, count: int) -> list[int]:
 
 
 def _founded(r: Reader, node: fx.Node) -> tuple[list[str], bool]:
-    """Second inputs of a projection: the founder of the axis that it writes, if it is another."""
+    """Return the second input of a projection: the founder of its axis, if it is another node."""
     founder = r.axes.founder(node)
     if founder is None:
         return [], True
@@ -221,7 +221,7 @@ def _pool(
 
 
 def _flattened(r: Reader, node: fx.Node) -> bool:
-    """True if all that reads a value takes its positions away, of which there is one."""
+    """True if all readers of a value remove its positions, of which there is only one."""
     users = [u for u in node.users if isinstance(r.seen[u], torch.Tensor)]
     return bool(users) and all(r.shape(user) == r.shape(node)[:1] for user in users)
 
@@ -325,7 +325,7 @@ def _getitem(r: Reader, node: fx.Node) -> Value:
 
 
 def _pad(r: Reader, node: fx.Node) -> Value:
-    """Zeros around the channels, of every stride-th position: a shortcut without parameters."""
+    """Pad channels with zeros at every stride-th position: a shortcut without parameters."""
     source = _source(node)
     steps = strided(source) if source.target is operator.getitem else None
     x = r.value(_source(source) if steps else source)

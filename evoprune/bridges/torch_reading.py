@@ -1,7 +1,7 @@
 """A PyTorch module as a network.
 
-The module is traced (torch.fx) and run once on one sample; every operator becomes layers. In the
-end both are run on random samples, and a network that gives other outputs is refused.
+The module is traced (torch.fx) and run once on one sample; every operator becomes layers. Finally
+both run on random samples; different outputs are an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["network_of"]
 
 
 class _Tracer(fx.Tracer):
-    """Modules of torch and of this package are one operator each."""
+    """Tracer that treats each module of torch and of this package as one operator."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if type(m).__module__ == own.__name__:
@@ -30,7 +30,7 @@ class _Tracer(fx.Tracer):
 
 
 class _Recorder(fx.Interpreter):
-    """Keeps what every node gives."""
+    """Interpreter that stores the result of every node."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
@@ -106,7 +106,7 @@ def _network_of(
 
 
 def _input(r: Reader, start: fx.Node) -> Value:
-    """Return the input: with channels first, or features last as for what reads it."""
+    """Return the input value, with channels first or features last as its readers need."""
     shape = r.shape(start)
     first = len(shape) > 1 and r.axes.channels_first(start)
     return Value("input", (*shape[1:], shape[0]) if first else shape, first)
@@ -125,7 +125,7 @@ def _codes(traced: fx.GraphModule) -> int:
 def _sample(
     traced: fx.GraphModule, shape: tuple[int, ...] | None, codes: int, dtype: torch.dtype, rows: int
 ) -> Tensor:
-    """Random samples of the input."""
+    """Return random samples of the input."""
     if shape is None:
         reads = [n for n in traced.graph.nodes if n.op == "call_module"]
         first = traced.get_submodule(reads[0].target) if reads else None

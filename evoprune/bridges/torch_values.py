@@ -1,6 +1,6 @@
-"""Values of a network that is made from a traced PyTorch module, and the layers made so far.
+"""Values of a network built from a traced PyTorch module, and its layers so far.
 
-What an operator becomes is not known here: tables of functions are given.
+The translation of operators is passed in as tables of functions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Value:
     """The output of an operator as a value of the network.
 
     Attributes:
-        name: of the layer that makes it.
-        shape: of a sample, (axes ...), features last.
-        first: the module has its channels first.
-        merged: how many last axes of the network's value the module has as one.
-        order: the module merged them with channels first.
-        bias: of the projection that made it, not added yet.
-        whole: the module keeps positions of size 1 that the network's value has not.
+        name: name of the layer that computes it.
+        shape: shape of a sample, (axes ...), features last.
+        first: True if the module has channels first.
+        merged: number of last axes of the network's value that the module has merged into one.
+        order: True if the module merged them with channels first.
+        bias: bias of the projection that computed it, not added yet.
+        whole: True if the module has positions of size 1 that the network's value lacks.
     """
 
     name: str
@@ -48,7 +48,7 @@ Read: TypeAlias = "Callable[[Reader, fx.Node], Value]"
 
 @dataclass(frozen=True)
 class Tables:
-    """How modules, functions and methods are read."""
+    """Functions that translate modules, functions and methods."""
 
     modules: Mapping[type[nn.Module], Read]
     functions: Mapping[Any, Read]
@@ -56,7 +56,7 @@ class Tables:
 
 
 class Reader:
-    """The network being made: layers, arrays to put into them, and values by node."""
+    """The network being built: layers, their arrays, and values by node."""
 
     def __init__(
         self, traced: fx.GraphModule, seen: dict[fx.Node, Any], populations: bool, tables: Tables
@@ -95,14 +95,14 @@ class Reader:
         self, node: fx.Node, kind: str, inputs: list[str], config: dict[str, Any], suffix: str = "",
         **arrays: Array | None,
     ) -> str:  # fmt: skip
-        """Add a layer; its name."""
+        """Add a layer; return its name."""
         name = self.name(node, suffix)
         self.layers.append({"kind": kind, "name": name, "inputs": inputs, "config": config})
         self.arrays |= {f"{name}.{key}": a for key, a in arrays.items() if a is not None}
         return name
 
     def value(self, node: fx.Node) -> Value:
-        """Return the value of a node, with its bias added; made now if it is not there."""
+        """Return the value of a node with its bias added; create it if needed."""
         value = self.pending(node)
         if value.bias is not None:
             config = {"activation": "identity", "mass": False}
@@ -111,7 +111,7 @@ class Reader:
         return value
 
     def pending(self, node: fx.Node) -> Value:
-        """Return the value of a node, its bias perhaps still to be added."""
+        """Return the value of a node, possibly without its bias."""
         if node not in self.values:
             read = self._operator(node)
             value = self.values[node] = read(self, node)

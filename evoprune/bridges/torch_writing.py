@@ -1,8 +1,8 @@
 """A network as a PyTorch module.
 
-`KINDS` is the one table of how a kind of layer is written in torch. Modules of torch want channels
-first, the network has features last: every value is kept in the form in which it was made, and
-converted only where another is needed.
+`KINDS` maps each kind of layer to the function that writes it. Modules of torch use channels first,
+the network features last: every value stays in the form in which it was computed and is converted
+only if another is needed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["KINDS", "torch_module", "torch_program"]
 
 WHERE = "to_torch"
 SPATIAL = ("conv2d", "max_pool", "mean_pool", "shortcut")
-TAKEN = {*dir(nn.Sequential()), *dir(nn.ModuleDict())}  # no names for modules inside these
+TAKEN = {*dir(nn.Sequential()), *dir(nn.ModuleDict())}  # names that submodules cannot have
 FOLLOW = ("populations", "batch_norm", "dropout", "sum")
 PHI: Mapping[str, Callable[[float], nn.Module]] = {
     "relu": lambda slope: nn.ReLU(),
@@ -40,7 +40,7 @@ PHI: Mapping[str, Callable[[float], nn.Module]] = {
 
 @dataclass(frozen=True)
 class _Form:
-    """How a value lies: channels first, or its last `merged` axes as one."""
+    """Layout of a value: channels first, or its last `merged` axes as one."""
 
     first: bool = False
     merged: int = 1
@@ -60,7 +60,7 @@ class _Writer:
         return torch.tensor(np.ascontiguousarray(values), dtype=self.dtype)
 
     def add(self, name: str, module: nn.Module, *inputs: str) -> str:
-        """Add a module; the name of its value."""
+        """Add a module; return the name of its value."""
         plain = re.sub(r"[.\s]", "_", name) or "_"
         number, found = 1, plain
         while found in self.modules or found == "input" or found in TAKEN:
@@ -70,11 +70,11 @@ class _Writer:
         return found
 
     def form(self, value: str) -> _Form:
-        """Return the form in which a value was made."""
+        """Return the form in which a value was computed."""
         return next(iter(self.values[value]))
 
     def read(self, value: str, form: _Form) -> str:
-        """Return the module that gives a value in a form; added if there is none."""
+        """Return the module that outputs a value in a form; add one if needed."""
         forms = self.values[value]
         if form not in forms:
             shape = self.graph.shape(value)
@@ -99,7 +99,7 @@ Made = tuple[str, _Form]
 
 
 def _set(module: nn.Module, w: _Writer, **arrays: Array | None) -> nn.Module:
-    """Give a module its parameters and buffers."""
+    """Set parameters and buffers of a module."""
     for name, values in arrays.items():
         if values is not None:
             with torch.no_grad():

@@ -1,7 +1,7 @@
 """Experiment trackers as callbacks: TensorBoard, MLflow, Weights & Biases.
 
-Each gets the settings of a run once and the columns of the history after every epoch, under the
-number of steps. NaN is left out.
+Each logs the settings of a run once, and the columns of the history after every epoch with the
+step number. NaN is omitted.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class MLflow(ep.Callback):
         experiment: the name of the experiment; made if there is none.
         run_name: the name of the run.
         tracking_uri: a server or a folder ("file:./mlruns"); None: as MLflow is configured.
-        run_id: a run to go on with.
+        run_id: an existing run to continue.
         tags: further tags.
 
     Attributes:
@@ -87,7 +87,7 @@ class MLflow(ep.Callback):
         self._client = self._library.MlflowClient(tracking_uri)
 
     def on_fit_begin(self, trainer: ep.Trainer) -> None:
-        """Begin a run, or go on with the one there is."""
+        """Begin a run, or continue the existing one."""
         if self.run_id is not None:
             self._client.update_run(self.run_id, status="RUNNING")
             return
@@ -114,7 +114,7 @@ class MLflow(ep.Callback):
         return {"run_id": self.run_id}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with the MLflow run of a state; with an empty state, keep the one given."""
+        """Continue the MLflow run of a state; with an empty state, keep the given one."""
         self.run_id = state.get("run_id", self.run_id)
 
 

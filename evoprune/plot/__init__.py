@@ -1,8 +1,8 @@
-"""Pictures: data in, matplotlib Axes out.
+"""Plots: data in, matplotlib Axes out.
 
-Nothing is shown or saved here, and matplotlib is imported only when something is drawn. Every
-function takes the Axes to draw on, or makes a figure, and follows matplotlib's style, light or
-dark; `style` sets evoprune's own.
+The functions neither show nor save, and import matplotlib only when they draw. Each takes the Axes
+to draw on, or makes a figure, and follows matplotlib's style, light or dark; `style` sets
+evoprune's own.
 """
 
 from evoprune.plot._ground import COLOURS, style

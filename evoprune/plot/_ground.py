@@ -1,7 +1,7 @@
-"""What every picture stands on: figures, colours for light and dark grounds, titles and legends.
+"""Shared parts of all plots: figures, colors for light and dark backgrounds, titles, legends.
 
-It knows matplotlib and nothing of runs or networks. Colours are those of Okabe & Ito (2008), told
-apart by colour-blind eyes; on dark grounds the darker ones are lifted.
+This module uses matplotlib and does not depend on runs or networks. The palette is that of Okabe &
+Ito (2008), safe for color-blind readers; darker colors are lightened on dark backgrounds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Colour: TypeAlias = tuple[float, float, float]
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 LIFTED = ("#3FA9F5", "#F0B429", "#1FC99A", "#E39AC6", "#9AD4F7", "#FF7F3F", "#A8A8A8")
-CURVES = "cividis"  # the colour map where there are more layers than colours
+CURVES = "cividis"  # the color map if there are more layers than colors
 
 DARK = "#15181C"
 LOOK: Any = {
@@ -59,15 +59,15 @@ LOOK: Any = {
 
 @contextmanager
 def style(dark: bool = False) -> Iterator[None]:
-    """Draw in the look of evoprune's own pages, within a with-block.
+    """Draw in evoprune's own style within a with-block.
 
-    Without it pictures take whatever style matplotlib is set to, light or dark.
+    Without it plots use matplotlib's current style, light or dark.
 
         with ep.plot.style(dark=True):
             ax = ep.plot.trajectories(history)
 
     Args:
-        dark: light lines on a dark ground.
+        dark: draw light lines on a dark background.
     """
     from matplotlib import pyplot
 
@@ -79,7 +79,7 @@ def style(dark: bool = False) -> Iterator[None]:
 
 
 def figure(rows: int, columns: int, size: tuple[float, float]) -> Array:
-    """Axes of a new figure: (rows * columns,)."""
+    """Return the Axes of a new figure: (rows * columns,)."""
     from matplotlib import pyplot
 
     _, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
@@ -87,7 +87,7 @@ def figure(rows: int, columns: int, size: tuple[float, float]) -> Array:
 
 
 def one(ax: Any, size: tuple[float, float]) -> Any:
-    """The Axes given, or those of a new figure of this size in inches."""
+    """Return `ax`, or the Axes of a new figure of this size in inches if it is None."""
     if ax is None:
         return figure(1, 1, size)[0]
     from matplotlib.axes import Axes
@@ -97,7 +97,7 @@ def one(ax: Any, size: tuple[float, float]) -> Any:
 
 
 def is_dark(ax: Any) -> bool:
-    """Is the ground of the Axes darker than a middle grey?"""
+    """True if the background of the Axes is darker than middle gray."""
     from matplotlib.colors import to_rgba
 
     red, green, blue, opacity = to_rgba(ax.get_facecolor())
@@ -107,7 +107,7 @@ def is_dark(ax: Any) -> bool:
 
 
 def colours(n: int, ax: Any) -> list[Colour]:
-    """Choose n colours that can be told apart on the ground of the Axes."""
+    """Return n distinguishable colors for the background of the Axes."""
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
 
@@ -119,7 +119,7 @@ def colours(n: int, ax: Any) -> list[Colour]:
 
 
 def paint(layers: Sequence[str], ax: Any) -> dict[str, Colour]:
-    """Choose a colour for every layer: of many, those of one kind in shades from first to last."""
+    """Return a color for every layer; many layers of one kind get shades from first to last."""
     kinds: dict[str, list[str]] = {}
     for name in layers:
         kinds.setdefault(stem(name), []).append(name)
@@ -135,20 +135,20 @@ def paint(layers: Sequence[str], ax: Any) -> dict[str, Colour]:
 
 
 def grey(ax: Any, strength: float = 0.5) -> Colour:
-    """Mix the ground of the Axes with what is written on it, by `strength` from 0 to 1."""
+    """Blend the background of the Axes with its text color, by `strength` from 0 to 1."""
     ground, ink = (0.09, 0.9) if is_dark(ax) else (1.0, 0.15)
     level = ground + strength * (ink - ground)
     return (level, level, level)
 
 
 def limits(ax: Any, values: Array) -> None:
-    """Let the x axis go from the first value to the last, and no further."""
+    """Limit the x axis to the range from the first value to the last."""
     if len(values) > 1 and values[-1] > values[0]:
         ax.set_xlim(values[0], values[-1])
 
 
 def calm(values: Array, width: int) -> Array:
-    """Mean over up to `width` rows before each row, NaN where a population is dead."""
+    """Smooth by a trailing mean over up to `width` rows; NaN after a population's extinction."""
     known = np.isfinite(values)
     start = np.zeros((1, values.shape[1]))
     sums = np.cumsum(np.vstack([start, np.where(known, values, 0)]), axis=0)
@@ -160,7 +160,7 @@ def calm(values: Array, width: int) -> Array:
 
 
 def label(ax: Any, title: str, x: str, y: str) -> None:
-    """Title and names of the axes, and no frame above and to the right."""
+    """Set title and axis labels; remove the top and right spines."""
     ax.set_title(title, loc="left")
     ax.set_xlabel(x)
     ax.set_ylabel(y)
@@ -172,7 +172,7 @@ def label(ax: Any, title: str, x: str, y: str) -> None:
 
 
 def legend(ax: Any, handles: Sequence[Any] | None = None, below: bool = False) -> None:
-    """Explain the colours, if there are any; below the picture where lines need all of the room."""
+    """Add a legend if there are entries; with `below`, under the plot instead of inside it."""
     named = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
     if not named:
         return

@@ -1,4 +1,4 @@
-"""Pictures of what the survivors look like: kernels, fields of neurons, attention, living pixels.
+"""Plots of surviving populations: kernels, receptive fields, attention maps, living pixels.
 
 They read arrays of a network by name and find layers by kind; nothing is trained or changed.
 """
@@ -32,25 +32,25 @@ def filters(
     most: int = 120,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the weights of the survivors as pictures, the heaviest first.
+    """Draw the weights of surviving populations as images, largest mass first.
 
-    A filter is drawn as its kernel (of several channels, their mean; of three that are an image's,
-    in colour), a neuron that reads an image as its weights, each at the place of its pixel. Red is
-    positive, blue negative, each picture on a scale of its own; places of extinct inputs are empty.
+    A filter is drawn as its kernel (averaged over channels, or in color for the three channels of
+    an image), a neuron that reads an image as its weights at the positions of their pixels. Red is
+    positive, blue negative, each image on its own scale; extinct inputs are left empty.
 
     Args:
-        network: what to look into.
-        layer: a layer of populations; the first whose weights can be drawn if not given.
-        shape: rows and columns of the image that neurons read, if it is not square; or what has
-            them: a data set of images, an array of images, or one image.
-        most: draw so many at most.
+        network: the network; it is only read.
+        layer: a layer of populations; by default the first whose weights can be drawn.
+        shape: rows and columns of the image that neurons read, if it is not square; or a data set
+            of images, an array of images, or one image to take them from.
+        most: draw at most this many.
         ax: where to draw; a new figure if not given.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: no such layer, or its weights are no pictures.
+        ValueError: no such layer, or its weights cannot be drawn as images.
     """
     instance("network", network, Network)
     name, births, mass, pictures = _pictures(network, layer, _rows_and_columns(network, shape))
@@ -74,10 +74,10 @@ def filters(
 
 
 def _rows_and_columns(network: Network, shape: Any) -> tuple[int, int] | None:
-    """Rows and columns of images, from data where they are not given as numbers.
+    """Return rows and columns of images, taken from data unless given as numbers.
 
     Raises:
-        ValueError: the data is no images for this network.
+        ValueError: the data does not hold images for this network.
     """
     if shape is None or (isinstance(shape, tuple) and len(shape) == 2):
         return shape
@@ -90,7 +90,7 @@ def _rows_and_columns(network: Network, shape: Any) -> tuple[int, int] | None:
 
 
 def _coloured(picture: Array, ax: Any) -> Array:
-    """A picture (high, wide) or (high, wide, 3) as colours: (high, wide, 3)."""
+    """Return the colors of an image (height, width) or (height, width, 3): (height, width, 3)."""
     from matplotlib import colormaps
 
     if picture.ndim == 3:
@@ -106,7 +106,7 @@ def _coloured(picture: Array, ax: Any) -> Array:
 def _pictures(
     network: Network, layer: str | None, shape: tuple[int, int] | None
 ) -> tuple[str, Array, Array, Array]:
-    """A layer's name, the births and masses of its living, and a picture of each."""
+    """Return a layer's name, and birth ids, masses and images of its living populations."""
     facts = network.describe()
     people = census(network, 0.0)
     if layer is not None and layer not in people:
@@ -152,7 +152,7 @@ def _places(network: Network, name: str, size: int) -> Array:
 def _image(
     network: Network, values: Array, axes: list[dict[str, Any]], shape: tuple[int, int] | None
 ) -> Array | None:
-    """Weights (inputs ..., neurons) laid out as images: (neurons, rows, columns), or None."""
+    """Return weights (inputs ..., neurons) as images (neurons, rows, columns), or None."""
     sizes = [int(axis["born"]) for axis in axes]
     if shape is None:
         if len(sizes) >= 2:
@@ -178,11 +178,11 @@ def features(
     shape: tuple[int, int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw which input features live: an image of their masses, the extinct left empty.
+    """Draw the masses of input features as an image; extinct features are left empty.
 
     Args:
-        network: one with populations right after the input, as mlp(..., inputs=True) makes it.
-        layer: the layer of those populations; the first of the network if not given.
+        network: one with populations directly after the input, as made by mlp(..., inputs=True).
+        layer: the layer of those populations; by default the first of the network.
         shape: rows and columns of the image; square if not given.
         ax: where to draw; a new figure if not given.
 
@@ -230,13 +230,13 @@ def heads(
     sample: int = 0,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw what every surviving head attends to: one map a head, queries down, keys across.
+    """Draw the attention map of every surviving head: queries down, keys across.
 
     Args:
-        network: a network with attention; x goes through it once.
+        network: a network with attention; it runs one forward pass on the sample.
         x: raw samples as `Network.predict` takes them: a data set, an array, or one sample.
-        layer: one layer of heads ("heads2"); all of them, one a row, if not given.
-        sample: which of the samples.
+        layer: one layer of heads ("heads2"); by default all layers, one a row.
+        sample: index of the sample.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -250,7 +250,7 @@ def heads(
     instance("network", network, Network)
     facts = network.describe()
     found = [row for row in facts["layers"] if row["kind"] == "attention"]
-    # The populations that a layer of attention leads to are what its heads are called by.
+    # Heads are named after the populations that read the attention layer.
     mortal = {row["axis"]: row["layer"] for row in facts["populations"]}
     names = {row["name"]: mortal.get(row["output"][-2], row["name"]) for row in found}
     wanted = [row for row in found if layer in (None, row["name"], names[row["name"]])]
@@ -264,7 +264,7 @@ def heads(
     most = max(len(maps) for maps in rows)
     ax = one(ax, (min(12, 1.2 + 1.6 * most), min(10, 0.8 + 1.8 * len(rows))))
     cmap = colormaps["cividis"]
-    pitch = 1.14  # room for a name over each map
+    pitch = 1.14  # leaves space for a title above each map
     for at, (row, maps) in enumerate(zip(wanted, rows, strict=True)):
         r = pitch * at
         births = np.asarray(ids[row["output"][-2]]["birth"])
@@ -284,7 +284,7 @@ def heads(
 
 
 def _sample(network: Network, x: Any, sample: int) -> Array:
-    """One of some samples, as a batch of one."""
+    """Return one sample as a batch of size 1."""
     if isinstance(x, Dataset):
         return np.asarray(x[whole("sample", sample, 0, len(x) - 1)][0])[None]
     inputs = inputs_of("x", x, network.form())
@@ -293,7 +293,7 @@ def _sample(network: Network, x: Any, sample: int) -> Array:
 
 
 def _maps(network: Network, row: dict[str, Any], config: dict[str, Any]) -> Array:
-    """Softmax of the scores of the sample just seen: (heads, queries, keys)."""
+    """Return attention weights of the last sample: (heads, queries, keys)."""
     q, k = (np.asarray(network.activations[name][0], np.float64) for name in row["inputs"][:2])
     scale = config.get("scale") or 1 / np.sqrt(q.shape[-1])
     scores = np.einsum("qhd,khd->hqk", q, k) * scale

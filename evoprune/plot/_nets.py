@@ -1,4 +1,4 @@
-"""Pictures of a network as it is now: who is about to die, founding and living shape, many runs.
+"""Plots of a network's current state: fitness against upkeep, structure, size against error.
 
 They read networks and finished runs; nothing is trained or changed.
 """
@@ -32,16 +32,16 @@ def fitness(
     pressure: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw fitness over upkeep against mass: who grows, who shrinks, and who is about to die.
+    """Draw fitness / upkeep against mass: which populations grow, shrink or are near extinction.
 
-    Above the line at 1 a population earns more than it costs. Those below it are drawn hollow; the
-    nearer to the threshold on the left, the sooner they are extinct. Fitness is that of the last
-    generations, so a population may be below for a moment only.
+    Above the line at 1 a population earns more than it costs. Those below are drawn hollow; the
+    closer to the threshold on the left, the sooner they become extinct. Fitness is smoothed over
+    recent generations, so a population may fall below the line only briefly.
 
     Args:
-        source: a network, or a History: its last record.
-        pressure: what upkeep is counted at; that of the last training if not given. Of a
-            history, it is known.
+        source: a network, or a History, whose last record is drawn.
+        pressure: selection pressure at which upkeep is computed; by default that of the last
+            training. A history stores its own.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -65,7 +65,7 @@ def fitness(
         text = f"{name}: {len(mass):,} alive, {int(below.sum()):,} below upkeep"
         ax.scatter([], [], s=22, color=colour, label=text)
     label(ax, "Fitness against upkeep", "mass (1 at birth)", "fitness / upkeep")
-    if not any(np.isfinite(ratio).any() for ratio in ratios):  # a log axis needs numbers
+    if not any(np.isfinite(ratio).any() for ratio in ratios):  # a log axis needs finite values
         ax.text(
             0.5, 0.5, "no living population has an upkeep",
             transform=ax.transAxes, ha="center", va="center", color=grey(ax, 0.7),
@@ -95,7 +95,7 @@ def fitness(
 
 
 def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array, ...]], Any]:
-    """Mass, fitness and upkeep of the living by layer, and the threshold if it is known."""
+    """Return mass, fitness and upkeep of living populations by layer, and the threshold or None."""
     if hasattr(source, "trajectories"):
         found = {}
         for name in source.layers if len(source.steps) else ():
@@ -115,14 +115,14 @@ def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array,
 
 
 def structure(network: Network, ax: Axes | None = None) -> Axes:
-    """Draw every founding population as a cell: the living in colour, the extinct as empty cells.
+    """Draw every founding population as a cell: colored if living, empty if extinct.
 
-    Layers stand from left to right, cells in the order of birth, coloured the stronger the greater
-    their share of the layer's mass. Under a layer: how many live, and the multiply-adds of what
-    leads to it, of those at birth (of many layers, the share that is left).
+    Layers run from left to right, cells in order of birth; a larger share of the layer's mass gives
+    a stronger color. The text under a layer gives the number of living populations and the
+    multiply-adds of the layers before it, now and at birth (with many layers, the ratio).
 
     Args:
-        network: what to draw; it is not changed.
+        network: the network; it is only read.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -188,7 +188,7 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
 
 
 def _costs(network: Network) -> dict[str, tuple[float, float]]:
-    """Multiply-adds now and at birth of the layers up to each layer of populations."""
+    """Return multiply-adds, now and at birth, of the layers up to each layer of populations."""
     founding = type(network)(network.spec, network.dtype).describe()["layers"]
     found = {}
     now = once = 0.0
@@ -209,22 +209,22 @@ def pareto(
     reference: Mapping[str, tuple[float, float]] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw many runs, or several groups of them: how good they are against how big they are.
+    """Draw error or accuracy against size for several runs or groups of runs.
 
     Args:
-        runs: by name: a History, a list of them, or (sizes, errors in per cent), two vectors. A
-            group's best points, none being both better and smaller, are joined.
-        x: the column of the histories that says how big: "macs", "parameters" or "alive".
-        y: "error" (per cent wrong) or "accuracy" (per cent right), of the validation data where
-            there was any; at the last epoch, never the best one.
-        reference: other results to compare with: name -> (size, error in per cent).
+        runs: by name: a History, a list of them, or two vectors (sizes, errors in percent). A line
+            joins the Pareto-optimal points of each group.
+        x: the column that measures size: "macs", "parameters" or "alive".
+        y: "error" or "accuracy" (percent), on the validation data if there was any; at the last
+            epoch, never the best one.
+        reference: other results to compare with: name -> (size, error in percent).
         ax: where to draw; a new figure if not given.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: another x or y; KeyError: a history without that column.
+        ValueError: unknown x or y; KeyError: a history lacks that column.
     """
     instance("runs", runs, Mapping)
     if y not in ("error", "accuracy"):
@@ -266,7 +266,7 @@ def pareto(
 
 
 def _points(group: Any, x: str) -> tuple[Array, Array]:
-    """Sizes and errors in per cent of a History, several, or two vectors of numbers."""
+    """Return sizes and errors (percent) of a History, several histories, or two vectors."""
     if hasattr(group, "trajectories"):
         group = [group]
     if isinstance(group, Sequence) and all(hasattr(run, "trajectories") for run in group):

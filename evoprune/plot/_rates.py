@@ -1,4 +1,4 @@
-"""The picture of a search for a learning rate."""
+"""The plot of a learning rate search."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["learning_rate"]
 
 
 def learning_rate(search: RateSearch, ax: Axes | None = None) -> Axes:
-    """Draw the loss of every step against its learning rate, and the rate that is suggested.
+    """Draw the loss of every step against its learning rate, and the suggested rate.
 
     Args:
-        search: as `find_learning_rate` returns it.
-        ax: to draw on; a figure of its own if not given.
+        search: result of `find_learning_rate`.
+        ax: where to draw; a new figure if not given.
 
     Returns:
         The Axes.

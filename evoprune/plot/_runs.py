@@ -1,4 +1,4 @@
-"""Pictures of a run over time: its columns, a line a population, how many live."""
+"""Plots of a run over time: its columns, one line a population, the number of living ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["history", "survival", "trajectories"]
 
-# A population on its way out is drawn the fainter the less it weighs: (mass above, opacity).
+# The line of a dying population fades with its mass: (lower bound of mass, opacity).
 FADING = ((0.4, 0.5), (0.15, 0.38), (0.05, 0.28), (0.015, 0.2), (0.005, 0.15), (0.0, 0.12))
 NAMES = {
     "mass": ("Mass of every population", "mass (1 at birth)"),
@@ -28,17 +28,17 @@ NAMES = {
 
 
 def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Array:
-    """Draw how a run went by epoch: loss, accuracy, the living by layer, upkeep.
+    """Draw a run by epoch: loss, accuracy, living populations by layer, upkeep.
 
     Args:
-        history: of the run.
-        axes: four Axes to draw on; a figure of two by two if not given.
+        history: the history of the run.
+        axes: four Axes to draw on; a new 2 x 2 figure if not given.
 
     Returns:
         The four Axes, (4,).
 
     Raises:
-        ValueError: not four Axes.
+        ValueError: `axes` does not hold four Axes.
     """
     instance("history", history, History)
     four = figure(2, 2, (9, 6)) if axes is None else np.asarray(axes).ravel()
@@ -62,7 +62,7 @@ def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Arr
         green = colours(3, upkeep)[2]
         upkeep.plot(epochs, history["upkeep"], color=green, label="all together")
         upkeep.set_ylim(bottom=0)
-        if np.ptp(history["pressure"]) > 0:  # of a schedule or a budget
+        if np.ptp(history["pressure"]) > 0:  # pressure varied: a schedule or a budget
             other = upkeep.twinx()
             shade = grey(upkeep, 0.6)
             other.plot(epochs, history["pressure"], color=shade, linestyle=":")
@@ -81,20 +81,20 @@ def trajectories(
     layer: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a line for every population over time: those that die fade, and end with a dot.
+    """Draw a line for every population over time; those that die fade and end with a dot.
 
     Args:
-        history: of the run.
-        quantity: "mass" (on a scale of logarithms), "fitness" (noisy, so its mean over a twentieth
-            of the run, on a scale that is straight near 0) or "upkeep".
-        layer: only the populations of this layer.
+        history: the history of the run.
+        quantity: "mass" (log scale), "fitness" (noisy, so averaged over a twentieth of the run;
+            symmetric log scale) or "upkeep".
+        layer: restrict to the populations of this layer.
         ax: where to draw; a new figure if not given.
 
     Returns:
         The Axes.
 
     Raises:
-        ValueError: another quantity; KeyError: no such layer.
+        ValueError: unknown quantity; KeyError: no such layer.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
@@ -119,7 +119,7 @@ def trajectories(
         lines = [(values[survives], 0.8, 3)]
         above = np.inf
         for least, opacity in FADING:
-            # A point more at the light end, so that the parts of a line touch.
+            # One more point at the fainter end, so that the segments of a line touch.
             inside = (mass >= least) & (mass < above)
             inside[:, 1:] |= inside[:, :-1] & ~np.isnan(mass[:, 1:])
             lines.append((np.where(inside, values, np.nan)[~survives], opacity, 2))
@@ -153,10 +153,10 @@ def trajectories(
 
 
 def survival(history: History, ax: Axes | None = None) -> Axes:
-    """Draw how many live, by layer, over time; a tick on the floor for every extinction.
+    """Draw the number of living populations of each layer over time; a tick marks an extinction.
 
     Args:
-        history: of the run.
+        history: the history of the run.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -195,7 +195,7 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
 
 
 def deaths(history: History, layer: str) -> Array:
-    """Rows of `History.extinctions` of a layer."""
+    """Return the rows of `History.extinctions` of a layer."""
     rows = history.extinctions
     mine: Array = rows[rows["layer"] == layer]
     return mine

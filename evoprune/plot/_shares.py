@@ -1,6 +1,6 @@
-"""Pictures of populations beside each other: shares of mass, mass against fitness, Price's terms.
+"""Plots that compare populations: shares of mass, mass against fitness, Price's terms.
 
-They take a History, or plain arrays as `evoprune.simulate` gives them.
+They take a History, or plain arrays as `evoprune.simulate` returns them.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ def muller(
     labels: list[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a Muller plot: every population is a band as wide as its share of the mass.
+    """Draw a Muller plot: every population is a band as wide as its share of the layer's mass.
 
-    Bands lie by birth id, layer above layer, and close up where a population dies. Those that
-    survive are drawn in strong shades of their layer's colour, those that will be extinct in pale
-    ones. A share is one of the layer's mass, and every layer is drawn equally high.
+    Bands are stacked by birth id, layer above layer; the band of an extinct population closes.
+    Survivors have strong shades of their layer's color, populations that become extinct pale ones.
+    All layers have the same height.
 
     Args:
-        history: of a run; or masses (times, populations) as an array.
-        layer: only the populations of this layer.
-        labels: names of the populations, for an array of few of them.
+        history: the history of a run; or masses (times, populations) as an array.
+        layer: restrict to the populations of this layer.
+        labels: names of the populations, for an array with few of them.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -93,7 +93,7 @@ def muller(
     label(
         ax, "Shares of mass by birth", x_name, "share of the layer's mass" if several else "share"
     )
-    if several:  # each layer has a stretch of the axis to itself
+    if several:  # each layer has its own section of the axis
         ax.set_yticks([(at + 0.5) * width for at in range(len(groups))], [n for n, _ in groups])
         ax.tick_params(axis="y", length=0, labelrotation=90 if len(groups) <= 3 else 0)
         for tick in ax.get_yticklabels():
@@ -103,7 +103,7 @@ def muller(
 
 
 def _groups(history: Masses, layer: str | None) -> tuple[Array, list[tuple[str, Array]], str]:
-    """Times, masses by layer, and what the times count."""
+    """Return times, masses by layer, and the unit of the times."""
     if isinstance(history, History):
         names = history.layers if layer is None else (layer,)
         groups = [(name, history.trajectories("mass", name)) for name in names]
@@ -115,10 +115,10 @@ def _groups(history: Masses, layer: str | None) -> tuple[Array, list[tuple[str, 
 
 
 def _shades(colour: Colour, strong: Array, ax: Any) -> Array:
-    """Shades of a colour, neighbours unlike: (n, 3); weak ones near to the ground."""
+    """Return shades of a color, distinct between neighbors: (n, 3); pale unless `strong`."""
     ground = np.array([0.09] * 3 if is_dark(ax) else [1.0] * 3)
     n = len(strong)
-    turn = (np.arange(n) * 0.618034) % 1  # the golden ratio: no two neighbours are alike
+    turn = (np.arange(n) * 0.618034) % 1  # golden ratio: neighbors always differ
     hue = np.asarray(colour)[None, :]
     dark = 0.55 + 0.45 * turn[:, None]
     vivid = np.clip(hue * dark + 0.18 * turn[:, None] * (1 - hue), 0, 1)
@@ -135,17 +135,17 @@ def phase(
     labels: list[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the way of every population through the plane of mass and fitness.
+    """Draw the path of every population in the plane of mass and fitness.
 
-    Fitness is noisy: drawn is its mean over a sixth of the run. A dashed line is the layer's upkeep
-    at the end: above it mass grows, below it mass falls. Those that survive end in a dot.
+    Fitness is noisy, so it is averaged over a sixth of the run. A dashed line is the layer's final
+    upkeep: mass grows above it and shrinks below it. The paths of survivors end in a dot.
 
-    Three populations alone, in a layer or an array, are drawn as one path of their shares through
-    a triangle: a corner is a population that has everything.
+    If a layer or array has exactly three populations, their shares are drawn as one path in a
+    triangle; at a corner one population has all of the mass.
 
     Args:
-        history: of a run; or masses (times, 3) as an array.
-        layer: only the populations of this layer.
+        history: the history of a run; or masses (times, 3) as an array.
+        layer: restrict to the populations of this layer.
         labels: names of the three corners.
         ax: where to draw; a new figure if not given.
 
@@ -212,7 +212,7 @@ def _triangle(mass: Array, labels: list[str] | None, ax: Any) -> Any:
     corners = np.array([[0, 0], [1, 0], [0.5, np.sqrt(0.75)]])
     path = shares(mass) @ corners
     ax.plot(*corners[[0, 1, 2, 0]].T, color=grey(ax, 0.6), linewidth=1)
-    for i in range(3):  # a third of the way, and two: where a share is 1/4, 1/2, 3/4
+    for i in range(3):  # grid lines at shares of 1/4, 1/2, 3/4
         a, b, c = corners[i], corners[(i + 1) % 3], corners[(i + 2) % 3]
         for share in (0.25, 0.5, 0.75):
             ends = np.array([share * a + (1 - share) * b, share * a + (1 - share) * c])
@@ -245,16 +245,16 @@ def price(
     cumulative: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw Price's equation: how far selection, and how far transmission, has moved a mean.
+    """Draw Price's equation: how selection and transmission change the mean of a trait.
 
-    Selection is mass moving to those with more of the trait; transmission is the trait of each
-    changing while the network learns. Their sum is the change of the mean, exactly.
+    Selection is the part due to mass moving between populations; transmission is the part due to
+    the trait of each population changing as the network learns. They add up to the change exactly.
 
     Args:
-        history: of the run.
+        history: the history of the run.
         trait: "fitness", "mass" or "upkeep".
-        layer: only the populations of this layer; else of the whole network.
-        cumulative: add up from the beginning; otherwise by record, which is noisy.
+        layer: restrict to the populations of this layer; by default the whole network.
+        cumulative: sum from the beginning; otherwise draw each record's terms, which are noisy.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -263,7 +263,7 @@ def price(
     instance("history", history, History)
     ax = one(ax, (8, 4.5))
     terms = history.price(trait, layer)  # type: ignore[arg-type]
-    # The first interval begins at birth, when fitness is not known yet.
+    # Skip the first interval: it begins at birth, when fitness is not yet known.
     epochs = (terms.steps / history.per_epoch)[1:]
     blue, orange, _ = colours(3, ax)
     for values, text, colour, order in (

@@ -1,7 +1,7 @@
-"""Arithmetic of populations over plain arrays: diversity, spread of fitness, Price and Fisher.
+"""Population statistics of plain arrays: diversity, variance of fitness, Price and Fisher.
 
-Rows are points in time, columns populations; NaN is a population that is dead. Shares are those of
-mass. Nothing here knows a network or a run.
+Rows are points in time, columns are populations; NaN marks an extinct population. Shares are shares
+of mass. The functions do not depend on a network or a run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Price(NamedTuple):
 
     Attributes:
         steps: int64 (n,): the end of each interval, in steps of the run.
-        change: of the mean trait, weighted by mass: float64 (n,), in units of the trait.
-        selection: Cov(w / mean w, z): what comes of mass moving to other populations.
-        transmission: E[(w / mean w) dz]: what comes of the trait of each changing.
+        change: change of the mass-weighted mean trait: float64 (n,), in units of the trait.
+        selection: Cov(w / mean w, z): the part due to mass moving between populations.
+        transmission: E[(w / mean w) dz]: the part due to the trait of each population changing.
     """
 
     steps: Array
@@ -36,10 +36,10 @@ class Fisher(NamedTuple):
 
     Attributes:
         steps: int64 (n,): the end of each interval, in steps of the run.
-        change: of mean growth, where growth w is mass after over mass before: float64 (n,).
-        variance: Var(w) / mean w: what natural selection adds, never negative.
-        environment: E[(w / mean w) dw]: what comes of growth itself changing, as the network
-            learns and the living compete.
+        change: change of mean growth; growth w is mass after / mass before: float64 (n,).
+        variance: Var(w) / mean w: the part due to natural selection, never negative.
+        environment: E[(w / mean w) dw]: the part due to growth itself changing, as the network
+            learns and populations compete.
     """
 
     steps: Array
@@ -49,7 +49,7 @@ class Fisher(NamedTuple):
 
 
 def shares(mass: Array) -> Array:
-    """Shares of mass by row, 0 for the dead: float64 like `mass`; a row without mass is 0."""
+    """Return shares of mass by row: float64 like `mass`; 0 if extinct or if the row has no mass."""
     living = np.nan_to_num(np.asarray(mass, np.float64))
     total = living.sum(-1, keepdims=True)
     parts: Array = np.divide(living, total, np.zeros_like(living), where=total > 0)
@@ -57,10 +57,10 @@ def shares(mass: Array) -> Array:
 
 
 def hill(mass: Array, order: float = 1.0) -> Array:
-    """Hill number of every row: how many populations of equal mass would be as diverse.
+    """Return the Hill number of every row: the number of equal-mass populations as diverse.
 
-    Order 0 counts the living, 1 is e to the entropy of shares, 2 one over the chance that two draws
-    meet; infinity, one over the greatest share (Hill 1973).
+    Order 0 counts living populations; 1 is e to the entropy of shares; 2 is 1 / the probability
+    that two draws are of one population; infinity is 1 / the largest share (Hill 1973).
     """
     x = shares(mass)
     some = x.sum(-1) > 0
@@ -76,33 +76,33 @@ def hill(mass: Array, order: float = 1.0) -> Array:
 
 
 def mean(mass: Array, trait: Array) -> Array:
-    """Mean of a trait, weighted by mass, of every row; NaN where there is no mass."""
+    """Return the mass-weighted mean of a trait in every row; NaN in a row without mass."""
     x = shares(mass)
     average: Array = (x * _known(x, trait)).sum(-1)
     return np.where(x.sum(-1) > 0, average, np.nan)
 
 
 def variance(mass: Array, trait: Array) -> Array:
-    """Variance of a trait, weighted by mass, of every row; NaN where there is no mass."""
+    """Return the mass-weighted variance of a trait in every row; NaN in a row without mass."""
     spread = np.asarray(trait, np.float64) - mean(mass, trait)[..., None]
     return mean(mass, spread**2)
 
 
 def price(steps: Array, mass: Array, trait: Array) -> Price:
-    """Price's terms from each record to the next (Price 1970); the extinct have w = 0."""
+    """Return Price's terms between records (Price 1970); extinct populations have w = 0."""
     x, after = shares(mass), shares(mass)[1:]
     here, z = x[:-1], _known(x, trait)
     relative = np.divide(after, here, np.zeros_like(here), where=here > 0)
     before = (here * z[:-1]).sum(1)
     selection = (here * (relative - 1) * (z[:-1] - before[:, None])).sum(1)
-    # A population has no trait when it is dead, and no weight either.
+    # Extinct populations have weight 0; replace their NaN traits so that sums stay finite.
     step = np.where(after > 0, z[1:] - z[:-1], 0.0)
     transmission = (here * relative * step).sum(1)
     return Price(steps[1:], (after * z[1:]).sum(1) - before, selection, transmission)
 
 
 def fisher(steps: Array, mass: Array) -> Fisher:
-    """Fisher's terms: those of Price for the trait w = mass after / mass before (Price 1972)."""
+    """Return Fisher's terms: Price's for the trait w = mass after / mass before (Price 1972)."""
     mass = np.nan_to_num(np.asarray(mass, np.float64))
     growth = np.divide(mass[1:], mass[:-1], np.zeros_like(mass[1:]), where=mass[:-1] > 0)
     terms = price(steps[:-1], mass[:-1], growth)
@@ -110,5 +110,5 @@ def fisher(steps: Array, mass: Array) -> Fisher:
 
 
 def _known(x: Array, trait: Array) -> Array:
-    """The trait where there is mass, 0 elsewhere."""
+    """Return the trait where there is mass, 0 elsewhere."""
     return np.where(x > 0, np.asarray(trait, np.float64), 0.0)

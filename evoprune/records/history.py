@@ -1,7 +1,7 @@
-"""What happened in a run: columns by epoch, masses and fitness over time, every extinction.
+"""The record of a run: columns by epoch, masses and fitness over time, every extinction.
 
-A history is filled by the trainer, read by people and plots, and saved as one .npz file of plain
-arrays (numpy.load reads it, no pickle). It knows no network beyond the arrays it copies.
+The trainer fills a history; plots read it. It is saved as one .npz file of plain arrays, which
+numpy.load reads without pickle. It holds copies of a network's arrays, never the network itself.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ __all__ = ["EXTINCTION", "History"]
 Quantity: TypeAlias = Literal["mass", "fitness", "upkeep"]
 QUANTITIES: tuple[Quantity, ...] = ("mass", "fitness", "upkeep")
 
-MOST_BYTES = 64 << 20  # of records; beyond it every second point in time is dropped
+MOST_BYTES = 64 << 20  # limit for records; above it every second record is dropped
 
 
 class History(Mapping[str, Array]):
-    """The story of a run. `history["loss"]` is a column, one number an epoch.
+    """The record of a run. `history["loss"]` is a column with one value an epoch.
 
     Columns: epoch, step, loss and accuracy (of the training batches), validation_loss and
-    validation_accuracy (where there was validation), alive (populations), alive.NAME (of a layer),
-    upkeep (nats, of all living populations together, as the core counts it), macs and parameters
-    (of the living network), diversity (Hill number of order 1: so many populations of equal mass),
-    fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step, seconds (that
-    the run has taken), held (times that a layer's floor kept somebody alive).
+    validation_accuracy (with validation data), alive (populations), alive.NAME (of a layer),
+    upkeep (nats, summed over all living populations, as the core computes it), macs and parameters
+    (of the living network), diversity (Hill number of order 1: the effective number of
+    populations), fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step,
+    seconds (total time of the run), held (times that a layer's floor kept a population alive).
 
-    Beside the columns there are records, about 150 a run: mass, fitness and upkeep of everybody,
-    see `trajectories`; and what follows from them, see `diversity`, `price` and `fisher`.
+    In addition there are about 150 records a run of mass, fitness and upkeep of every living
+    population, see `trajectories`. `diversity`, `price` and `fisher` are computed from them.
 
     Attributes:
         layers: names of the layers of populations; born: how many were born in each.
-        steps: int64 (records,): after how many steps of the run records were made.
-        per_epoch: steps of an epoch.
+        steps: int64 (records,): step of the run after which each record was made.
+        per_epoch: steps an epoch.
         record_every: steps from one record to the next.
-        thinned: how often record_every has doubled, and every second record been dropped, for the
-            records not to outgrow their bytes (64 MiB).
+        thinned: how often every second record was dropped and record_every doubled, to keep the
+            records within 64 MiB.
         steps_done: steps of the run so far.
-        interrupted: the run was stopped by Ctrl-C.
-        settings: how the run was set up; plain values, for the file.
+        interrupted: True if the run was stopped by Ctrl-C.
+        settings: the settings of the run, as plain values for the file.
     """
 
     def __init__(
@@ -100,12 +100,12 @@ class History(Mapping[str, Array]):
 
     @property
     def epochs(self) -> int:
-        """Epochs with a row: whole ones, and the part of one that a run may have ended in."""
+        """Number of epochs with a row; includes a last one that was not completed."""
         return len(self._columns.get("epoch", ()))
 
     @property
     def steps(self) -> Array:
-        """After how many steps of the run masses and fitness were recorded: int64 (records,)."""
+        """Step of the run after which each record was made: int64 (records,)."""
         return np.array(self._steps, np.int64)
 
     @property
@@ -116,17 +116,17 @@ class History(Mapping[str, Array]):
 
     @property
     def batches(self) -> Array:
-        """Loss, right predictions, weight and predictions of every batch: float64 (4, steps)."""
+        """Loss, correct predictions, weight and predictions of every batch: float64 (4, steps)."""
         return np.concatenate(self._batches, axis=1) if self._batches else np.empty((4, 0))
 
     @property
     def extinctions(self) -> Array:
-        """Who died: step, epoch, layer, birth, mass, fitness, loss_before, loss_after.
+        """Extinctions: step, epoch, layer, birth, mass, fitness, loss_before, loss_after.
 
-        A structured array, one row a population, in the order of death. Losses are those of the
-        batch after whose update it died and of the next one; two batches differ more than one
-        population does, so look at means over many. mass * fitness is what the loss should rise
-        by, to first order.
+        A structured array with one row a population, in the order of death. The losses are those of
+        the batch after whose update the population died, and of the next batch. Batches differ by
+        more than one population contributes, so average over many deaths. To first order, the loss
+        should rise by mass * fitness.
         """
         if not self._extinctions:
             return np.empty(0, EXTINCTION)
@@ -134,7 +134,7 @@ class History(Mapping[str, Array]):
 
     @property
     def labels(self) -> list[tuple[str, int]]:
-        """Layer and birth id of every founding population, as columns of `trajectories`."""
+        """Layer and birth id of every founding population, as ordered in `trajectories`."""
         return [
             (layer, birth)
             for layer, born in zip(self.layers, self.born, strict=True)
@@ -142,15 +142,15 @@ class History(Mapping[str, Array]):
         ]
 
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
-        """One quantity over time: float32 (records, founding populations), NaN after death.
+        """Return a quantity over time: float32 (records, founding populations), NaN after death.
 
         Args:
             quantity: "mass" (1 at birth), "fitness" (smoothed over generations, nats) or "upkeep"
                 (nats).
-            layer: only the populations of a layer.
+            layer: restrict to the populations of this layer.
 
         Raises:
-            ValueError: another quantity; KeyError: no such layer.
+            ValueError: unknown quantity; KeyError: no such layer.
         """
         if quantity not in QUANTITIES:
             raise ValueError(f"quantity: expected mass, fitness or upkeep, got {quantity!r}")
@@ -159,27 +159,28 @@ class History(Mapping[str, Array]):
         return whole if layer is None else np.asarray(whole[:, self._columns_of(layer)])
 
     def diversity(self, order: float = 1.0, layer: str | None = None) -> Array:
-        """Hill number of the shares of mass at every record: float64 (records,).
+        """Return the Hill number of the shares of mass at every record: float64 (records,).
 
-        So many populations of equal mass would be as diverse. Order 0 counts the living, 1 weighs
-        them by their share (e to the entropy), 2 heeds the common ones only (Hill 1973).
+        It is the number of equal-mass populations with the same diversity. Order 0 counts the
+        living populations, 1 is the exponential of the entropy, 2 emphasizes the common ones
+        (Hill 1973).
         """
         return demography.hill(self.trajectories("mass", layer), order)
 
     def mean_fitness(self, layer: str | None = None) -> Array:
-        """Fitness at every record, mean weighted by mass: float64 (records,), nats."""
+        """Return the mass-weighted mean fitness at every record: float64 (records,), nats."""
         return demography.mean(*self._mass_and("fitness", layer))
 
     def fitness_variance(self, layer: str | None = None) -> Array:
-        """Variance of fitness at every record, weighted by mass: float64 (records,), nats^2."""
+        """Return the mass-weighted variance of fitness: float64 (records,), nats^2."""
         return demography.variance(*self._mass_and("fitness", layer))
 
     def price(self, trait: Quantity = "fitness", layer: str | None = None) -> Price:
-        """Price's equation from each record to the next, for the mean of a trait.
+        """Return the terms of Price's equation between records, for the mean of a trait.
 
-        The populations whose shares of mass count are those of a layer, or of the whole network.
-        An extinct population is one with no descendants, so the two terms add up to the change
-        exactly, whatever the dynamics (Price 1970).
+        Shares of mass are taken within a layer, or within the whole network. An extinct population
+        counts as one without descendants, so the two terms add up to the change exactly under any
+        dynamics (Price 1970).
 
         Returns:
             Price: steps, change, selection, transmission, each (records - 1,).
@@ -187,7 +188,7 @@ class History(Mapping[str, Array]):
         return demography.price(self.steps, *self._mass_and(trait, layer))
 
     def fisher(self, layer: str | None = None) -> Fisher:
-        """Fisher's theorem from each record to the next: what the variance of growth adds to it.
+        """Return the terms of Fisher's theorem between records: change in mean growth, by cause.
 
         Returns:
             Fisher: steps, change, variance, environment, each (records - 2,).
@@ -198,7 +199,7 @@ class History(Mapping[str, Array]):
         return self.trajectories("mass", layer), self.trajectories(trait, layer)
 
     def alive(self, layer: str | None = None) -> Array:
-        """Count the living at every record: int64 (records,)."""
+        """Return the number of living populations at every record: int64 (records,)."""
         return np.asarray(np.count_nonzero(~np.isnan(self.trajectories("mass", layer)), axis=1))
 
     def _columns_of(self, layer: str) -> slice:
@@ -211,11 +212,11 @@ class History(Mapping[str, Array]):
     def to_frame(
         self, table: Literal["epochs", "records", "extinctions"] = "epochs"
     ) -> pandas.DataFrame:
-        """One of the tables as a pandas DataFrame; pandas must be installed.
+        """Return a table as a pandas DataFrame; requires pandas.
 
         Args:
-            table: "epochs" (the columns), "records" (the living, their diversity, mean fitness and
-                its variance, mass and upkeep in all, by record) or "extinctions".
+            table: "epochs" (the columns), "records" (living populations, diversity, mean and
+                variance of fitness, total mass and upkeep, by record) or "extinctions".
         """
         try:
             import pandas
@@ -242,14 +243,14 @@ class History(Mapping[str, Array]):
         return frame.set_index("epoch") if "epoch" in frame else frame
 
     def plot(self) -> Array:
-        """Draw loss, accuracy, living and upkeep; see `evoprune.plot.history`."""
+        """Draw loss, accuracy, living populations and upkeep; see `evoprune.plot.history`."""
         from evoprune import plot
 
         axes: Array = plot.history(self)
         return axes
 
     def plot_trajectories(self, **settings: Any) -> Axes:
-        """Draw a line a population; see `evoprune.plot.trajectories`."""
+        """Draw a line for every population; see `evoprune.plot.trajectories`."""
         from evoprune import plot
 
         return plot.trajectories(self, **settings)
@@ -257,24 +258,25 @@ class History(Mapping[str, Array]):
     # ---- filling -----------------------------------------------------------------------------
 
     def record(self, step: int, network: Network, pressure: float = 0.0) -> None:
-        """Copy mass, fitness and upkeep of the living, after `step` steps of the run.
+        """Record mass, fitness and upkeep of living populations after `step` steps of the run.
 
-        Upkeep is what the core takes in the next generation at `pressure`, if fitness stays.
+        Upkeep is what the core charges in the next generation at `pressure` if fitness stays equal.
         """
         self.add_record(step, census(network, pressure))
 
     def add_record(self, step: int, counted: Mapping[str, Sequence[Array]]) -> None:
-        """Append mass, fitness and upkeep of the living, after `step` steps of the run.
+        """Append mass, fitness and upkeep of living populations after `step` steps of the run.
 
-        A step that has a record already is left out.
+        Does nothing if the step already has a record.
 
         Args:
             step: steps of the run so far.
-            counted: birth ids, mass, fitness and upkeep of the living, (alive,) each, by layer.
+            counted: birth ids, mass, fitness and upkeep of living populations, (alive,) each, by
+                layer.
         """
         if self._steps and step <= self._steps[-1]:
             return
-        if self._steps and self._steps[-1] % self.record_every:  # where the run stood still
+        if self._steps and self._steps[-1] % self.record_every:  # made where the run was stopped
             self._steps.pop()
             for records in self._records.values():
                 records.pop()
@@ -288,7 +290,7 @@ class History(Mapping[str, Array]):
             self._thin()
 
     def _thin(self) -> None:
-        """Keep the records of every second point in time, and record half as often from now on."""
+        """Drop every second record, and record half as often from now on."""
         self.record_every *= 2
         self.thinned += 1
         keep = [i for i, step in enumerate(self._steps) if step % self.record_every == 0]
@@ -299,15 +301,15 @@ class History(Mapping[str, Array]):
     def add_steps(
         self, losses: Array, hits: Array, weights: Array, counted: Array | None = None
     ) -> None:
-        """Append further steps, what their batches gave.
+        """Append the results of further steps, (steps,) each.
 
         Args:
-            losses: mean loss (steps,).
-            hits: right predictions.
+            losses: mean loss of the batch.
+            hits: correct predictions.
             weights: total weight in the mean, by class weights.
-            counted: predictions that were judged, right or wrong; their weight if not given.
+            counted: predictions judged correct or wrong; `weights` if not given.
         """
-        if len(losses) and self._extinctions:  # what came after the last deaths
+        if len(losses) and self._extinctions:  # fill in the loss after the last deaths
             rows: Any = self._extinctions[-1]
             rows["loss_after"][rows["step"] == self.steps_done] = losses[0]
         counted = weights if counted is None else counted
@@ -315,7 +317,7 @@ class History(Mapping[str, Array]):
         self.steps_done += len(losses)
 
     def means(self, first: int) -> tuple[float, float]:
-        """Mean loss and accuracy of the training batches from step `first` on; NaN of none."""
+        """Return mean loss and accuracy of the batches from step `first` on; NaN without any."""
         kept, at = [], self.steps_done
         for batch in reversed(self._batches):
             at -= batch.shape[1]
@@ -331,7 +333,7 @@ class History(Mapping[str, Array]):
         return float(losses @ weights) / total, float(hits.sum() / counted.sum())
 
     def add_deaths(self, deaths: Array, layers: Sequence[str], start: int) -> Array:
-        """Append deaths as the core reports them, after `add_steps` of the same steps.
+        """Append deaths as reported by the core; call after `add_steps` of the same steps.
 
         Args:
             deaths: step, population, birth, mass, fitness.
@@ -356,7 +358,7 @@ class History(Mapping[str, Array]):
         return rows
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
-        """Append a row to the columns, in place of one that a stop has cut short."""
+        """Append a row to the columns; replaces the row of an epoch that a stop interrupted."""
         epochs = self._columns.get("epoch", [])
         if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
             for column in self._columns.values():
@@ -368,17 +370,17 @@ class History(Mapping[str, Array]):
             column.extend([np.nan] * (count + 1 - len(column)))
 
     def last(self, column: str) -> float:
-        """The last number of a column; 0 where there is none."""
+        """Return the last value of a column; 0 if there is none."""
         values = self._columns.get(column)
         return values[-1] if values else 0.0
 
     # ---- files -------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything to one .npz file of plain arrays, whole or not at all.
+        """Write the history to one .npz file of plain arrays, atomically.
 
         `numpy.load(path)` reads it: epochs.COLUMN, steps, mass, fitness, upkeep, batches (loss,
-        right predictions, weight, number of them of every step), extinctions, and meta, in JSON.
+        correct predictions, weight, predictions of every step), extinctions, and meta (JSON).
         """
         write_whole(path, self.to_bytes())
 

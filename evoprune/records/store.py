@@ -1,7 +1,7 @@
-"""A history as bytes: an .npz file of plain arrays, checked as a whole before any of it is used.
+"""Serialize a history: an .npz file of plain arrays, fully checked before any of it is used.
 
-One validator looks at what is written and at what is read, so that every file that was saved can be
-loaded, and an inconsistent one is refused.
+The same validator checks what is written and what is read, so that every saved file can be loaded
+and an inconsistent one is refused.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ COLUMN = "epochs."
 QUANTITIES = ("mass", "fitness", "upkeep")
 PARTS = ("meta", "steps", "batches", "extinctions", *QUANTITIES)
 COUNTS = ("per_epoch", "record_every", "thinned")
-MOST = 2**62  # of counts, so that sums of two stay whole numbers of 64 bits
-PEOPLE = 1 << 24  # populations that are believed without a record of them
+MOST = 2**62  # limit for counts: the sum of two fits in int64
+PEOPLE = 1 << 24  # limit for populations in a file without records
 
 
 def to_bytes(history: History) -> bytes:
     """Return the content of the file that `History.save` writes.
 
     Raises:
-        TypeError, ValueError: the history was changed by hand to what no file can hold.
+        TypeError, ValueError: the history was changed by hand to values that no file can hold.
     """
     names = ("layers", "born", *COUNTS, "settings", "interrupted")
     meta = {name: getattr(history, name) for name in names}
@@ -67,15 +67,15 @@ def to_bytes(history: History) -> bytes:
 
 
 def from_bytes(history: type[History], content: bytes, name: str) -> History:
-    """Make a history of the content of a file.
+    """Return the history in the content of a file.
 
     Args:
         history: the class to make.
-        content: of the file.
-        name: of the file, for error texts.
+        content: content of the file.
+        name: name of the file, for error texts.
 
     Raises:
-        FileFormatError: damaged, of another kind, or inconsistent.
+        FileFormatError: the file is damaged, of another kind, or inconsistent.
     """
     try:
         arrays = unpack(content)
@@ -101,9 +101,7 @@ def _filled(kind: type[History], meta: dict[str, Any], arrays: Mapping[str, Arra
         if key.startswith(COLUMN)
     }
     batches = arrays["batches"]
-    if (
-        len(batches) == 3
-    ):  # files from before predictions were counted: their weight was their count
+    if len(batches) == 3:  # older files have no count of predictions: weight equaled count
         batches = batches[[0, 1, 2, 2]]
     made.fill(
         columns=columns,
@@ -120,10 +118,10 @@ def _filled(kind: type[History], meta: dict[str, Any], arrays: Mapping[str, Arra
 
 
 def check(arrays: Mapping[str, Array]) -> dict[str, Any]:
-    """Check that the arrays of a history agree with each other; return its `meta`.
+    """Check that the arrays of a history are consistent; return its `meta`.
 
     Raises:
-        ValueError: they do not; says which and how.
+        ValueError: they are not; the text says which and how.
         TypeError: `meta` holds a value of another type.
     """
     missing = [name for name in PARTS if name not in arrays]

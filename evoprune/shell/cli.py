@@ -1,7 +1,7 @@
 """The command line: `evoprune train mnist --out run/`, `show FILE`, `predict FILE DATA`, ...
 
-It parses, calls one function a command and turns errors into one line and an exit status. It
-computes nothing of its own.
+It parses arguments, calls one function per command, and turns errors into one line and an exit
+status. It computes nothing itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; `arguments` are those of the process if not given. The exit status."""
+    """Run the command line and return the exit status; `arguments` defaults to the process's."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # no character may end a run
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         name = error.filename
-        if name is None:  # of standard output
+        if name is None:  # an error of standard output
             silence()
         complain(f"{name}: {error.strerror}" if name and error.strerror else str(error))
         return 2

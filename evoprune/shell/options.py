@@ -1,7 +1,6 @@
-"""The options of every command. Nothing is read, made or trained here.
+"""The options of every command. This module reads, creates and trains nothing.
 
-Options are None where they are not given, so that a command can tell what was asked for from what
-is usual.
+Options not given are None, so that a command can distinguish explicit values from defaults.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ exit status: 0 done; 1 the run failed; 2 the request cannot be met; 130, 143, 12
 Ctrl-C, SIGTERM, SIGHUP or a closed pipe (what there is of the run is written)
 """
 
-EXCLUSIVE = ({"pressure", "budget"},)  # of which only one may be given
+EXCLUSIVE = ({"pressure", "budget"},)  # at most one of each set may be given
 
 
 class Parser(argparse.ArgumentParser):
-    """Suggests the option that was meant."""
+    """Parser that suggests the closest option for an unknown one."""
 
     def error(self, message: str) -> NoReturn:
         """Print usage and error, and exit with status 2."""
@@ -70,7 +69,7 @@ class Parser(argparse.ArgumentParser):
         return [name for parser in parsers for name in parser._option_string_actions]
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, keeping the arguments for error texts."""
+        """Parse the arguments and store them for error texts."""
         import sys
 
         self._seen = list(sys.argv[1:] if args is None else args)
@@ -78,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser_of(commands: dict[str, Any]) -> Parser:
-    """Make the parser; `commands` gives the function of every command by its name."""
+    """Return the parser; `commands` maps the name of every command to its function."""
     parser = Parser(
         prog="evoprune",
         description=ABOUT,
@@ -104,10 +103,10 @@ def parser_of(commands: dict[str, Any]) -> Parser:
 
 
 def with_config(parser: Parser, arguments: list[str]) -> list[str]:
-    """Put the options of `--config FILE` before those of the command line, which win.
+    """Insert the options of `--config FILE` before those of the command line, which override them.
 
     Raises:
-        ValueError: the file is no TOML, or has a key that is no option of `train`.
+        ValueError: the file is not valid TOML, or has a key that is not an option of `train`.
     """
     at = next((i for i, a in enumerate(arguments) if a.partition("=")[0] == "--config"), None)
     if at is None or not arguments or arguments[0] != "train":

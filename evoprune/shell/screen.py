@@ -1,7 +1,7 @@
-"""What the command line prints, and how a run is stopped from outside.
+"""Output of the command line, and handling of signals that stop a run.
 
-Printing never ends a run: a closed pipe or a full disk after standard output is noted, and the run
-then stops as by Ctrl-C, with everything written.
+A printing error never aborts a run: after a closed pipe, or a full disk on standard output, the run
+stops as by Ctrl-C, with all files written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INTERRUPTED, PIPE = 130, 141
 
 
 class Failed(Exception):
-    """A run that could not go on; what there was of it is written."""
+    """Raised if a run cannot continue; its results so far are written."""
 
 
 def complain(text: str) -> None:
@@ -34,24 +34,24 @@ def complain(text: str) -> None:
 
 
 def width() -> int | None:
-    """Columns of the terminal; None where standard output is none, and lines may be long."""
+    """Return the columns of the terminal; None if standard output is not a terminal."""
     if not sys.stdout.isatty():
         return None
     return shutil.get_terminal_size().columns
 
 
 class Screen:
-    """Prints lines, and remembers if that failed.
+    """Print lines and record the first error.
 
     Attributes:
-        broken: the first error of printing; None so far.
+        broken: the first error of printing; None if there was none.
     """
 
     def __init__(self) -> None:
         self.broken: OSError | None = None
 
     def say(self, text: str = "") -> None:
-        """Print a line; an error is kept, and nothing is printed any more."""
+        """Print a line; after an error, store it and print nothing more."""
         if self.broken is not None:
             return
         try:
@@ -67,14 +67,14 @@ class Screen:
 
     @property
     def status(self) -> int:
-        """Exit status that the error of printing stands for; 0 if there was none."""
+        """Return the exit status for the printing error; 0 if there was none."""
         if self.broken is None:
             return 0
         return PIPE if self.broken.errno == errno.EPIPE else 1
 
 
 def silence() -> None:
-    """Send standard output nowhere, so that nothing is flushed into a closed pipe at exit."""
+    """Redirect standard output to the null device, so that exit does not flush to a closed pipe."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -82,7 +82,7 @@ def silence() -> None:
 
 
 class Ended(KeyboardInterrupt):
-    """A signal that came while there was no run.
+    """A signal received while no run was active.
 
     Attributes:
         status: exit status of the signal.
@@ -94,11 +94,11 @@ class Ended(KeyboardInterrupt):
 
 
 class Stopped:
-    """Which signal has asked for the end of a run, and how to end it.
+    """The signal handler that ends a run.
 
     Attributes:
-        status: exit status of the signal; 0 so far.
-        stop: ends the run; None while there is none, when the signal is an exception.
+        status: exit status of the received signal; 0 if there was none.
+        stop: function that ends the run; None while no run is active: signals then raise.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Stopped:
         self.stop: Callable[[], None] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; a second one changes nothing, for the run is being written."""
+        """Record the signal; a second one has no effect, since the run is being written."""
         if self.status:
             return
         self.status = 128 + number
@@ -116,14 +116,14 @@ class Stopped:
 
 
 class Lines(Table):
-    """The line of every epoch; stops the run once lines cannot be printed."""
+    """Print a line every epoch; stop the run if printing fails."""
 
     def __init__(self, screen: Screen, stopped: Stopped) -> None:
         super().__init__(width=width())
         self._screen, self._stopped = screen, stopped
 
     def on_fit_begin(self, trainer: Any) -> None:
-        """Print the head; stop at once if a signal came while the data was looked at."""
+        """Print the header; stop at once if a signal arrived while the data was checked."""
         super().on_fit_begin(trainer)
         if self._stopped.status:
             trainer.stop()
@@ -141,7 +141,7 @@ class Lines(Table):
 
 @contextmanager
 def stopped_by(*names: str) -> Iterator[Stopped]:
-    """Let signals end a run as Ctrl-C does, unless they are ignored (nohup)."""
+    """Make signals end a run as Ctrl-C does, unless they are ignored (nohup)."""
     stopped, before = Stopped(), {}
     for name in names:
         number = getattr(signal, name, None)

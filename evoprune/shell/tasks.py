@@ -1,6 +1,6 @@
-"""What `evoprune train` can be asked for: data by its name, networks by theirs, and usual settings.
+"""Tasks of `evoprune train`: data and networks by name, with default settings.
 
-It turns options into a data set and a network and fills in what was left open; it trains nothing.
+It turns options into a data set and a network and fills in defaults; it trains nothing.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ SHAPE = {
 
 @dataclass(frozen=True)
 class Usual:
-    """How a network is trained if nothing else is said."""
+    """Default settings for training a network."""
 
     epochs: int
     batch: int
     rate: float
     decay: float
-    steps: int | None = None  # of an epoch; None: once through the data
+    steps: int | None = None  # steps an epoch; None: one pass through the data
     clip: float = 0.0
 
 
@@ -61,7 +61,7 @@ USUAL = {
 }
 NETS = tuple(USUAL)
 TRANSFORMER = ("dim", "layers", "heads")
-READS = {  # options of a network's shape, by its kind
+READS = {  # options that set a network's shape, by its kind
     "mlp": ("widths", "activation", "inputs"),
     "cnn": ("widths", "activation", "inputs"),
     "lenet5": (),
@@ -78,7 +78,7 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class Task:
-    """A request made good: what to train, on what, and how."""
+    """A complete task: network, data and settings."""
 
     train: Dataset
     test: Dataset
@@ -87,24 +87,24 @@ class Task:
 
 
 def checked(option: str, value: Any, low: int, high: int) -> int:
-    """Return a count that an option gives.
+    """Return the integer value of an option.
 
     Raises:
-        ValueError: it is out of bounds; the option is named.
+        ValueError: the value is out of bounds; the option is named.
     """
     return whole(f"--{option}", value, low, high)
 
 
 def kind_of(options: argparse.Namespace) -> str:
-    """Return the kind of network that options ask for."""
+    """Return the kind of network that the options select."""
     return str(options.net or ("charlm" if options.name == "text" else "mlp"))
 
 
 def check(options: argparse.Namespace) -> None:
-    """Check every value, and that every option applies, before anything is read or made.
+    """Check every value, and that every option applies, before reading or creating anything.
 
     Raises:
-        ValueError: one does not; it is named.
+        ValueError: an option does not apply or is invalid; it is named.
     """
     for option, low in COUNTS.items():
         if getattr(options, option) is not None:
@@ -129,7 +129,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def selection_of(options: argparse.Namespace) -> ep.Selection:
-    """Make the selection that options ask for."""
+    """Return the selection that the options describe."""
     life = _given(options, "lifespan")
     wanted = _given(options, "pressure", "dynamics", "fitness", "upkeep", "rest")
     if options.budget is not None:
@@ -138,11 +138,11 @@ def selection_of(options: argparse.Namespace) -> ep.Selection:
 
 
 def task_of(options: argparse.Namespace) -> Task:
-    """Make data and network.
+    """Return the task with its data and network.
 
     Raises:
-        FileNotFoundError: the data is not there.
-        ValueError: options that do not go together.
+        FileNotFoundError: the data does not exist.
+        ValueError: options contradict each other.
     """
     text, kind = options.name == "text", kind_of(options)
     seed = options.seed or 0
@@ -162,7 +162,7 @@ def task_of(options: argparse.Namespace) -> Task:
 
 
 def data_of(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
-    """Read the training set and the test set that options name, but for texts."""
+    """Read the training and test sets that the options name, except texts."""
     readers: dict[str, Callable[[Path], tuple[Dataset, Dataset]]] = {
         "fashion-mnist": ep.datasets.fashion_mnist,
         "cifar10": ep.datasets.cifar10,
@@ -204,5 +204,5 @@ def _place(options: argparse.Namespace) -> Path:
 
 
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Those of some options that were given."""
+    """Return those of the named options that were given."""
     return {name: value for name in names if (value := getattr(options, name)) is not None}

@@ -1,7 +1,7 @@
-"""`evoprune train` and `evoprune resume`: a run in a folder that can be gone on with.
+"""`evoprune train` and `evoprune resume`: a run in a folder that can be resumed.
 
-The folder gets run.json (what was asked for) before the first step, state.safetensors after every
-epoch, and model, history and metrics at the end, all before anything is printed or drawn.
+run.json (the options) is written before the first step, state.safetensors after every epoch, and
+model, history and metrics at the end, before anything is printed or drawn.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ FORMAT = "evoprune run"
 
 
 def train(options: argparse.Namespace) -> int:
-    """Begin a run, or go on with it where `--resume` says so."""
+    """Begin a run, or continue it with `--resume`."""
     folder = options.out or Path("run")
     if options.resume and (folder / RUN).exists():
         return _go_on(options, folder, _asked(options))
@@ -77,12 +77,12 @@ def train(options: argparse.Namespace) -> int:
 
 
 def resume(options: argparse.Namespace) -> int:
-    """Go on with the run in a folder."""
+    """Continue the run in a folder."""
     return _go_on(options, options.out, {})
 
 
 def _asked(options: argparse.Namespace) -> dict[str, Any]:
-    """What was given on the command line, as plain values."""
+    """Return the options given on the command line as plain values."""
     given = {k: v for k, v in vars(options).items() if k not in ASIDE and v is not None}
     plain: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
     if "data" in plain:
@@ -133,7 +133,7 @@ def _made(options: argparse.Namespace) -> tuple[tasks.Task, Trainer]:
 
 
 class _Saver(Checkpoint):
-    """Writes the state after every epoch; a disk that is full ends the run, and is told."""
+    """Write the state after every epoch; if the disk is full, end the run with an error."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path).replace("{", "{{").replace("}", "}}"))
@@ -159,7 +159,7 @@ class _Saver(Checkpoint):
 def _through(
     task: tasks.Task, trainer: Trainer, folder: Path, stopped: Stopped, *, begun: bool
 ) -> int:
-    """Train to the end, or to where the run is stopped; write, then print and draw."""
+    """Train until the run ends or is stopped; write the results, then print and draw."""
     screen, saver, network = Screen(), _Saver(folder / STATE), trainer.network
     data, usual = task.train, task.usual
     screen.say(f"{data.name}: {len(data):,} samples to train on, {len(task.test):,} to test on")
@@ -201,7 +201,7 @@ def _through(
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Print a warning that nothing can die as one line that says what to do."""
+    """Print the warning that nothing can die as one line with advice."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", NothingCanDie)
         usual = warnings.showwarning
@@ -222,7 +222,7 @@ def _write(
     """Write model, history and metrics.
 
     Raises:
-        Failed: the disk is full, or the like; says what there is.
+        Failed: writing failed, e.g. because the disk is full; lists the files written.
     """
     error = saver.error
     try:
@@ -239,7 +239,7 @@ def _write(
 
 
 def _draw(history: History, folder: Path) -> list[Path]:
-    """Draw the pictures of a run, and return their paths."""
+    """Draw the figures of a run and return their paths."""
     if not history.epochs:
         return []
     from matplotlib.figure import Figure
@@ -258,7 +258,7 @@ def _draw(history: History, folder: Path) -> list[Path]:
 
 
 def _metrics(network: Network, history: History) -> dict[str, Any]:
-    """Return what a run has come to: plain values, None where there is none."""
+    """Return the results of a run as plain values; None where there is none."""
 
     def last(name: str, at: int = -1) -> float | None:
         value = float(history[name][at]) if name in history and history.epochs else math.nan
@@ -287,7 +287,7 @@ def _metrics(network: Network, history: History) -> dict[str, Any]:
 
 
 def _summary(m: dict[str, Any]) -> str:
-    """Say in a few lines what a run has come to."""
+    """Return a summary of a run in a few lines."""
     lines = [
         f"time         {m['seconds'] or 0:,.1f} s, {m['epochs']:g} epochs, {m['steps']:,} steps"
     ]

@@ -20,7 +20,7 @@ __all__ = ["augment_of", "check_masses", "former_places", "split", "take_over"]
 def former_places(
     data: Any, y: Any, former: tuple[Any, ...], epochs: int, batch_size: int
 ) -> tuple[Any, int, int]:
-    """Read fit(data, epochs, batch_size), as it was called before y could be given."""
+    """Read fit(data, epochs, batch_size), the call before the argument y existed."""
     whole_data = isinstance(data, Dataset) or not hasattr(data, "shape")
     if not former and not (whole_data and isinstance(y, int | np.integer)):
         return y, epochs, batch_size
@@ -38,9 +38,9 @@ def former_places(
 
 
 def split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
-    """Return the data of a feed without a share of its samples, and that share.
+    """Split a share of the samples off a feed's data; return the rest and that share.
 
-    The feed keeps the weights of the samples that are left.
+    The feed keeps the weights of the remaining samples.
 
     Raises:
         ValueError: a part would be empty; TypeError: the data comes in batches.
@@ -61,12 +61,12 @@ def split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
 
 
 def limit_of(seconds: float | None) -> float:
-    """Return the seconds that a run may take."""
+    """Return the time limit of a run in seconds."""
     return np.inf if seconds is None else number("seconds", seconds, 0, np.inf)
 
 
 def augment_of(augment: Any) -> dict[str, Any] | None:
-    """Check what images are changed by: {"shift": pixels, "flip": bool, "shape": sizes}.
+    """Check settings of augmentation: {"shift": pixels, "flip": bool, "shape": sizes}.
 
     Raises:
         TypeError: an unknown key, or a value of a wrong type; ValueError: out of bounds.
@@ -88,7 +88,7 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
 
 
 def take_over(network: Network, data: Understood) -> None:
-    """Make a network scale inputs, name classes and scale targets as its training data says."""
+    """Copy input scaling, class names and target scaling of training data to a network."""
     before = network.input_scaling
     if not all(map(np.array_equal, before, data.scaling)):  # the core checks data anew after it
         network.scale_input(*data.scaling)

@@ -1,14 +1,13 @@
-"""Callbacks: code that runs between the steps of training, and may stop it.
+"""Callbacks: code that runs between the steps of training and can stop the run.
 
-The trainer calls; a callback reads trainer, network and history, and ends the run with
-`trainer.stop()`. An exception in a callback ends the run and reaches the caller; network and
-history are whole then.
+A callback reads trainer, network and history, and ends the run with `trainer.stop()`. An exception
+in a callback ends the run and propagates to the caller; network and history stay consistent.
 
 Callbacks are called in the order in which they are given. The order does not affect results: at
 the end of an epoch every callback sees the epoch (`on_epoch_end`) before any of them writes files
-(`on_epoch_saved`), and a network that a callback puts in place of the trained one (`trainer.keep`)
-takes its place after the last `on_fit_end`. What a callback remembers is part of the trainer's
-state (`state`, `restore`), so that a run that was resumed ends like one that was not stopped.
+(`on_epoch_saved`), and a network passed to `trainer.keep` replaces the trained one after the last
+`on_fit_end`. The state of a callback is part of the trainer's state (`state`, `restore`), so that
+a resumed run ends like one that was not stopped.
 """
 
 from __future__ import annotations
@@ -38,29 +37,29 @@ Row = Mapping[str, float]
 
 
 class Callback:
-    """Does nothing; a callback overrides the events that it needs."""
+    """Base class whose events do nothing; a callback overrides the ones it needs."""
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Before the first step of `fit` or `resume`."""
+        """Called before the first step of `fit` or `resume`."""
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """After an epoch; `row` holds the columns of the history for it."""
+        """Called after an epoch; `row` holds its row of the history's columns."""
 
     def on_epoch_saved(self, trainer: Trainer, row: Row) -> None:
-        """After every callback has seen the epoch: the moment to write the trainer's state."""
+        """Called after on_epoch_end() of all callbacks; write the trainer's state here."""
 
     def on_extinction(self, trainer: Trainer, deaths: Array) -> None:
-        """After a stretch of steps in which populations died: rows of `History.extinctions`."""
+        """Called after steps in which populations died; `deaths`: rows of `History.extinctions`."""
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """After the last step, unless an exception ended the run."""
+        """Called after the last step, unless an exception ended the run."""
 
     def state(self) -> dict[str, Any]:
-        """Return what the callback remembers of the run: plain values, and networks, by name."""
+        """Return the callback's state in the run: plain values and networks, by name."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over such a state before a run begins or is resumed; an empty one begins anew."""
+        """Load such a state before a run begins or is resumed; an empty one resets the callback."""
 
 
 def listed(callbacks: Any) -> list[Callback]:
@@ -87,11 +86,11 @@ def listed(callbacks: Any) -> list[Callback]:
 
 
 class _Monitor(Callback):
-    """Follows a column of the history and remembers its best value.
+    """Track the best value of a column of the history.
 
     Attributes:
         monitor: the column.
-        best, best_epoch: the best value so far, NaN if there is none; and its epoch, or 0.
+        best, best_epoch: the best value so far, or NaN; and its epoch, or 0.
     """
 
     def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
@@ -103,14 +102,14 @@ class _Monitor(Callback):
         self.best, self.best_epoch = np.nan, 0.0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Check that the run will have the column, where that is known before it."""
+        """Check that the run will have the column, if that can be known in advance."""
         if self.monitor.startswith("validation_") and not trainer.validates:
             raise KeyError(
                 f"{type(self).__name__}: no column {self.monitor!r} (no validation data was given)"
             )
 
     def improves(self, row: Row) -> bool:
-        """True if the epoch is the best so far, which is then remembered. NaN is never better."""
+        """True if the epoch is the best so far; stores it then. NaN is never better."""
         if self.monitor not in row:
             raise KeyError(
                 f"{type(self).__name__}: no column {self.monitor!r}; there are {', '.join(row)}"
@@ -129,7 +128,7 @@ class _Monitor(Callback):
         return {"monitor": self.monitor, "best": best, "best_epoch": self.best_epoch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a best value, if it is of the same column."""
+        """Load the best value if the state is of the same column; reset otherwise."""
         known = state if state.get("monitor") == self.monitor else {}
         best = known.get("best")
         self.best = np.nan if best is None else float(best)
@@ -139,21 +138,22 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Stop when a column of the history has not improved for some epochs.
 
-    Its best value, and the network of that epoch, are part of the trainer's state: a run that was
-    stopped and resumed with it ends like one that was not.
+    The best value and the network of that epoch are part of the trainer's state, so that a resumed
+    run ends like one that was not stopped.
 
     Args:
-        monitor: the column; an accuracy, r2, f1, auc or top5 should rise, others fall.
-        patience: epochs without improvement before training stops. A value that is NaN or infinite
-            is no improvement.
-        min_delta: least change that counts as an improvement.
-        restore: after the run, put the network of the best epoch in place of the last one; `resume`
-            goes on from the last one nevertheless.
+        monitor: the column. Higher is better for an accuracy, r2, f1, auc or top5, lower for
+            others.
+        patience: epochs without improvement before training stops. NaN and infinite values are no
+            improvement.
+        min_delta: smallest change that counts as an improvement.
+        restore: after the run, replace the network by that of the best epoch; `resume` still
+            continues from the last one.
         least: former name of `min_delta`.
 
     Attributes:
-        best, best_epoch: the best value, and its epoch.
-        best_network: with `restore`, the network of that epoch; None before the first.
+        best, best_epoch: the best value and its epoch.
+        best_network: with `restore`, the network of that epoch; None before the first one.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class EarlyStopping(_Monitor):
         return super().state() | more
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from such a state."""
+        """Load such a state."""
         super().restore(state)
         known = state if state.get("monitor") == self.monitor else {}
         network = known.get("network") if self.keeps else None
@@ -189,13 +189,13 @@ class EarlyStopping(_Monitor):
         self._stopped = bool(known.get("stopped", False))
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Stop at once if the run had run out of patience before it was saved."""
+        """Stop at once if patience had run out before the state was saved."""
         super().on_fit_begin(trainer)
         if self._stopped:
             trainer.stop()
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """Compare, and stop the run if there was no improvement for `patience` epochs."""
+        """Stop the run if there was no improvement for `patience` epochs."""
         if self.improves(row):
             self.best_network = trainer.network.copy() if self.keeps else None
         elif row["epoch"] - self.best_epoch >= self.patience:
@@ -210,7 +210,7 @@ class EarlyStopping(_Monitor):
                 )
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """Put the best network in place, if `restore` was set."""
+        """Replace the network by the best one, if `restore` was set."""
         if self.best_network is not None:
             trainer.keep(self.best_network)
 
@@ -218,13 +218,13 @@ class EarlyStopping(_Monitor):
 class Checkpoint(_Monitor):
     """Write the whole state of training to a file every few epochs; `Trainer.restore` reads it.
 
-    A file is replaced only by a complete one, so that a loadable state is there at any moment.
+    A file is replaced only by a complete one, so that a loadable state exists at any moment.
 
     Args:
-        path: the file. Columns of the history in braces are replaced by their values, with a format
-            if one is given: "run/{epoch:03d}-{validation_loss:.3f}.safetensors". They are checked
-            at once, and the folder when the run begins.
-        every: epochs from one file to the next; the end of the run is written too.
+        path: the file. Columns of the history in braces are replaced by their values, with an
+            optional format: "run/{epoch:03d}-{validation_loss:.3f}.safetensors". The columns are
+            checked at once, the folder when the run begins.
+        every: epochs from one file to the next; the end of the run is also written.
         monitor: the column that `best_only` compares, as for `EarlyStopping`.
         best_only: write only when the column is better than at every earlier checkpoint.
     """
@@ -250,13 +250,13 @@ class Checkpoint(_Monitor):
         self._template.check(trainer.validates)
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """Find out whether to write."""
+        """Decide whether to write the state this epoch."""
         self._due = int(row["epoch"]) % self.every == 0
         if self._due and self.best_only:
             self._due = self.improves(row)
 
     def on_epoch_saved(self, trainer: Trainer, row: Row) -> None:
-        """Write, if it is time."""
+        """Write the state if it is due."""
         if self._due:
             trainer.save(self._template.filled(row))
 
@@ -274,8 +274,8 @@ class JSONLLogger(Callback):
     `History.extinctions`. NaN is written as null.
 
     Args:
-        path: the file; what is in it stays.
-        extinctions: write these too.
+        path: the file; lines are appended to it.
+        extinctions: also write extinctions.
     """
 
     def __init__(self, path: str | PathLike[str], extinctions: bool = True) -> None:

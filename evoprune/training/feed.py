@@ -1,7 +1,7 @@
-"""Where batches come from: arrays that the core draws from itself, or an iterable of batches.
+"""Sources of batches: arrays from which the core draws batches, or an iterable of batches.
 
-A feed knows how many steps make an epoch and how to run some of them; it knows no schedule, no
-clock and no history.
+A feed stores the number of steps an epoch and runs some of them. It does not depend on schedules,
+clocks or histories.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayFeed", "BatchFeed", "Data", "Feed", "Schedules", "feed_of"]
 
-PER_STEP = ("loss", "hits", "weight", "counted")  # of a record of the core
+PER_STEP = ("loss", "hits", "weight", "counted")  # entries of a core record with a value a step
 TOTALS = ("steps", "compactions", "bound")
 
 Data: TypeAlias = Dataset | Pair | Iterable[Pair]
 
 
 class Schedules(NamedTuple):
-    """Numbers for every step of a stretch: float64 (steps,) each."""
+    """Values of the schedules for every step of a stretch: float64 (steps,) each."""
 
     rate: NDArray[np.float64]
     pressure: NDArray[np.float64]
     strength: NDArray[np.float64]
 
     def slowed(self, factor: float, masses: bool) -> Schedules:
-        """The same with lower rates; with `masses`, selection slows down with them."""
+        """Return these with rates times `factor`; with `masses`, selection slows down as well."""
         if factor == 1:
             return self
         strength = self.strength * factor if masses else self.strength
@@ -44,12 +44,12 @@ class Schedules(NamedTuple):
 
 
 class ArrayFeed:
-    """Batches drawn by the core from whole arrays: shuffled anew every epoch, by the seed.
+    """Batches that the core draws from whole arrays, shuffled every epoch with the seed.
 
     Attributes:
-        data: the arrays, and what the network takes over from them.
+        data: the arrays, and the scaling and class names for the network.
         samples: the number of samples.
-        weights: of the samples, in their order; None: all 1.
+        weights: weights of the samples, in their order; None: all 1.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class ArrayFeed:
         self._before = 0  # steps of the network before the last call of `run`
         self.samples: int | None = len(x if rows is None else rows)
         self.batch = min(batch, self.samples)
-        # With steps given, the core's own rounds through the data go on across epochs of so many.
+        # With `steps`, a pass of the core through the data continues across epochs.
         self.per_epoch = (
             -(-self.samples // self.batch) if steps is None else whole("steps", steps, 1)
         )
 
     def check(self, network: Network) -> None:
-        """Raise what training would, before the first step; reads every value."""
+        """Raise the errors of training before the first step; reads every value."""
         if (least := network.core.least_rows) > self.batch:
             raise ValueError(
                 f"batch_size: expected at least {least}, for a batch norm of one value in each "
@@ -79,15 +79,15 @@ class ArrayFeed:
 
     @property
     def targets(self) -> Array:
-        """Targets of the samples, in their order."""
+        """Return the targets of the samples, in their order."""
         return self.table.y if self.table.rows is None else self.table.y[self.table.rows]
 
     def run(
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
     ) -> dict[str, Any]:
-        """Run the steps of `pace`, from batch `first` of all epochs on; the core's record.
+        """Run the steps of `pace` from batch `first` (over all epochs); return the core's record.
 
-        With `keep`, the last step keeps every gradient of an activation.
+        With `keep`, the last step keeps the gradients of all activations.
         """
         self._before = network.step
         return network.train(
@@ -108,13 +108,13 @@ class ArrayFeed:
 
     def made(self, network: Network) -> dict[str, Any]:
         """What the last call of `run` did, also if it failed: a record of the steps made."""
-        if network.step == self._before:  # refused: the core's record is of the call before
+        if network.step == self._before:  # no step: the core's record is of an earlier call
             return _joined([])
         return _cut(network.core.record)
 
 
 class BatchFeed:
-    """Batches (x, y) or (x, y, weights) of an iterable, in its order; begun anew every epoch."""
+    """Batches (x, y) or (x, y, weights) of an iterable, in order; iterated anew every epoch."""
 
     shuffle = False
     data: Understood | None = None
@@ -131,19 +131,19 @@ class BatchFeed:
         if per_epoch < 1:
             raise ValueError("data: expected at least one batch, got none")
         self.batches, self.per_epoch, self.form = batches, per_epoch, form
-        self.batch = 0  # samples of the last one
+        self.batch = 0  # samples of the last batch
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
         self._before = 0  # steps of the network before the last run
         self._at = -1  # the batch, counted over all epochs, that `_left` gives next
 
     def check(self, network: Network) -> None:
-        """Nothing can be said before a batch is there; each is checked as it comes."""
+        """Do nothing: each batch is checked when it is read."""
 
     def _next(self, at: int) -> tuple[Array, Array, Any]:
         if self._left is None or at != self._at or at % self.per_epoch == 0:
             self._left = iter(self.batches)
-            for _ in range(at % self.per_epoch):  # going on in the middle of an epoch
+            for _ in range(at % self.per_epoch):  # resume within an epoch
                 next(self._left, None)
         self._at = at + 1
         batch = next(self._left, None)
@@ -166,7 +166,7 @@ class BatchFeed:
     def run(
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
     ) -> dict[str, Any]:
-        """Run the steps of `pace`, one call of the core each; records joined."""
+        """Run the steps of `pace`, one core call each; return the joined records."""
         self._records, self._before = [], network.step
         for i in range(len(pace.rate)):
             x, y, weights = self._next(first + i)
@@ -192,13 +192,13 @@ class BatchFeed:
     def made(self, network: Network) -> dict[str, Any]:
         """What the last call of `run` did, also if it failed: a record of the steps made."""
         records = list(self._records)
-        if network.step > self._before + len(records):  # the call that failed had made its step
+        if network.step > self._before + len(records):  # the failed call did complete its step
             records.append(_cut(network.core.record))
         return _joined(records)
 
 
 def _cut(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without the steps that were not made."""
+    """Return a record without the steps that were not made."""
     steps = int(record["steps"])
     return {key: record[key][:steps] if key in PER_STEP else record[key] for key in record}
 
@@ -216,10 +216,10 @@ Feed: TypeAlias = ArrayFeed | BatchFeed
 def feed_of(
     data: Any, y: Any, batch_size: int, shuffle: bool, steps: int | None, form: Form
 ) -> Feed:
-    """Make a feed of whatever `Trainer.fit` takes.
+    """Return a feed for the data given to `Trainer.fit`.
 
     Raises:
-        TypeError, ValueError: it is nothing that batches can be drawn from, or does not fit.
+        TypeError, ValueError: batches cannot be drawn from the data, or it does not fit.
     """
     batch = whole("batch_size", batch_size, 1)
     if y is not None:
@@ -244,5 +244,5 @@ def feed_of(
 
 
 def _is_batch(part: Any) -> bool:
-    """True for (x, y) with arrays in it, which no x and no y is."""
+    """True if `part` is a batch (x, y) of arrays, rather than x or y alone."""
     return isinstance(part, tuple) and len(part) == 2 and getattr(part[0], "ndim", 0) > 1

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["RateSearch", "find_learning_rate"]
 
-MEMORY = 0.9  # share of the loss that is remembered from one step to the next, for smoothing
-WORSE = 4.0  # a smoothed loss so many times the lowest one ends the search
-LEAST = 0.01  # share of the loss by which it has to fall somewhere
-SKIPPED = 5  # steps at the beginning that say little of a trend
+MEMORY = 0.9  # decay of the exponential mean that smooths the loss
+WORSE = 4.0  # the search ends when the smoothed loss exceeds this multiple of its minimum
+LEAST = 0.01  # smallest relative decrease of the loss that allows a suggestion
+SKIPPED = 5  # first steps, too few for a trend
 
 
 @dataclass(frozen=True, repr=False)
 class RateSearch:
-    """What a search for a learning rate has found.
+    """Result of a learning rate search.
 
     Attributes:
         rates: learning rate of every step (steps,).
         losses: loss of every step (steps,).
         smoothed: the losses, smoothed by an exponential mean (steps,).
-        suggestion: the rate at which the smoothed loss falls fastest, by decade.
+        suggestion: the rate at which the smoothed loss falls fastest per decade of rate.
     """
 
     rates: NDArray[np.float64]
@@ -63,22 +63,22 @@ def find_learning_rate(
     steps: int = 200,
     batch_size: int = 128,
 ) -> RateSearch:
-    """Train a copy of the network while the learning rate rises, and see where the loss falls.
+    """Train a copy of the network at rising learning rates and find where the loss falls fastest.
 
-    Smith, 2017. The trainer and its network stay as they are; no population becomes extinct.
+    The method is Smith's (2017). Trainer and network do not change; no population becomes extinct.
 
     Args:
-        trainer: its network, loss and optimizer are used.
+        trainer: provides network, loss and optimizer.
         data: as for `Trainer.fit`.
-        lowest, highest: the rates to begin and end with; they rise by a constant factor.
-        steps: of the run, which ends early where the loss grows beyond measure.
-        batch_size: samples of a step.
+        lowest, highest: first and last rate; rates rise by a constant factor.
+        steps: number of steps; the run ends early if the loss grows too large.
+        batch_size: samples a step.
 
     Returns:
         Rates, losses and a suggestion, with `plot()`.
 
     Raises:
-        ValueError: rates that do not rise; or the loss falls nowhere.
+        ValueError: the rates do not rise, or the loss never falls.
         ValueError, TypeError: as `Trainer.fit`.
     """
     low = number("lowest", lowest, 1e-30, 1e30)
@@ -89,7 +89,7 @@ def find_learning_rate(
     rates = np.geomspace(low, high, steps)
     optimizer = type(trainer.optimizer)(**(trainer.optimizer.settings | {"learning_rate": rates}))
     search = Trainer(trainer.network.copy(), loss=trainer.loss, optimizer=optimizer, selection=None)
-    with suppress(Diverged):  # the losses before it are what is wanted
+    with suppress(Diverged):  # the losses before divergence are enough
         search.fit(data, epochs=1, batch_size=batch_size, steps=steps, progress=False)
     losses = np.empty(0) if search.history is None else search.history.losses
     smoothed = _smoothed(losses)
@@ -109,7 +109,7 @@ def find_learning_rate(
 
 
 def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Exponential means, corrected for their beginning at 0."""
+    """Return exponential means, corrected for the bias of starting at 0."""
     means, mean = np.empty(len(losses)), 0.0
     for i, loss in enumerate(losses):
         mean = MEMORY * mean + (1 - MEMORY) * loss

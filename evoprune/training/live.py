@@ -1,8 +1,8 @@
-"""A run watched while it goes: one display in a notebook, a table in a terminal.
+"""Live view of a run: one display in a notebook, a table in a terminal.
 
-The display is an SVG written by hand, some milliseconds of work, and is renewed only so often that
-it costs a hundredth of the run. It reads the history; matplotlib is not needed. The table
-is a callback, too: the command line prints it.
+The display is an SVG generated directly in a few milliseconds. Updates are limited to about one
+hundredth of the run's time. It reads the history and does not need matplotlib. The table is also a
+callback: the command line prints it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Live", "Table", "picture"]
 
-SHARE = 100  # a run takes so many times as long as drawing it does, if it is not over at once
+SHARE = 100  # run time per drawing time, at least: limits the cost of drawing to 1 %
 LEAST = 0.2  # seconds between two drawings
 HELD = "validation_"
 LINES, POINTS = 120, 60  # of trajectories, at most
@@ -36,7 +36,7 @@ LINES, POINTS = 120, 60  # of trajectories, at most
 WIDE, HIGH = 250, 130  # of a panel's inside, pixels
 LEFT, TOP, GAP = 44, 46, 58
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
-# A ground of its own, so that it can be read on pages of either kind; dark where readers want dark.
+# The SVG has its own background, so that it is readable on any page; dark if the reader prefers it.
 LOOK = (
     "<style>.g{fill:#fff}.t{fill:#222;font:12px sans-serif}.s{fill:#666;font:10px sans-serif}"
     ".a{stroke:#bbb;fill:none}.l{fill:none;stroke-linejoin:round}"
@@ -46,12 +46,12 @@ LOOK = (
 
 
 class Live:
-    """Shows a run as it goes; made by Trainer.fit(live=True).
+    """Show a run during training; created by Trainer.fit(live=True).
 
     Args:
-        display: takes a mapping of MIME types and shows it, then is called again to replace it;
-            None: the notebook's, if this is one.
-        out: where the table goes if there is no display; standard output if not given.
+        display: called with a mapping of MIME types to show it, and again to replace it; None: the
+            display of the notebook, if there is one.
+        out: stream for the table if there is no display; standard output if not given.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Live:
             self._draw(*self._last)
 
     def show(self, history: History, run: Run, watch: Watch, network: Network) -> None:
-        """Renew the display if it is time, or add what epochs have ended to the table."""
+        """Update the display if it is due, or add finished epochs to the table."""
         if self._display is None:
             self._table.show(history, network)
             return
@@ -80,7 +80,7 @@ class Live:
             self._draw(*self._last)
 
     def say(self, text: str) -> None:
-        """Write a line under the table; the display says it itself."""
+        """Write a line under the table; the display shows the state by itself."""
         if self._display is None:
             self._table.say(text)
 
@@ -98,28 +98,28 @@ class Live:
         cost = time.perf_counter() - begin
         self.drawings += 1
         self.seconds += cost
-        # The next one may come when it can be paid for, and the last one, too.
+        # Delay the next drawing until its cost stays within the limit, including the last drawing.
         due = self._begin + SHARE * (self.seconds + 2 * cost)
         self._next = max(time.perf_counter() + LEAST, due)
 
 
 class Table(Callback):
-    """Writes a line an epoch: loss, how good, who lives, at what upkeep. Itself a callback.
+    """Write a line every epoch: loss, quality, living populations, upkeep; a callback.
 
-    What is held out is judged by its accuracy, that of a language model by its perplexity, and
-    where nothing can be right or wrong, by its loss.
+    Quality on validation data is accuracy; perplexity for a language model; and loss if
+    predictions cannot be right or wrong.
 
     Args:
-        out: where to; standard output if not given.
-        width: columns that a line may take; any number if not given.
+        out: output stream; standard output if not given.
+        width: maximum length of a line; unlimited if not given.
     """
 
     def __init__(self, out: TextIO | None = None, width: int | None = None) -> None:
         self._out, self._width = out, width
-        self._rows = -1  # written; -1: not even the head
+        self._rows = -1  # rows written; -1: no header yet
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Write the head."""
+        """Write the header."""
         self.on_epoch_end(trainer, {})
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
@@ -140,7 +140,7 @@ class Table(Callback):
             held_out = "perplexity" if speaks else "held out"
             lines.append(["epoch", "loss", "accuracy", held_out, "living", "upkeep", "ms/step"])
         ended = history.epochs
-        if ended and history["epoch"][-1] % 1:  # one that a stop has cut short will go on
+        if ended and history["epoch"][-1] % 1:  # an incomplete epoch will be continued
             ended -= 1
         for at in range(max(0, self._rows), ended):
             row = {name: float(history[name][at]) for name in history}
@@ -160,7 +160,7 @@ class Table(Callback):
             self.say("  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True)))
 
     def say(self, text: str) -> None:
-        """Write a line of another kind."""
+        """Write a line of text."""
         print(text, file=self._out or sys.stdout, flush=True)
 
 
@@ -178,12 +178,12 @@ def _held_out(row: Row, speaks: bool) -> str:
 
 
 def _shortened(text: str, row: Row, most: int) -> str:
-    """The living by layer, or all of them where that is too long for its column."""
+    """Return living populations by layer, or their total if that is too long for the column."""
     return text if len(text) <= most else f"{row['alive']:.0f}"
 
 
 def _living(layers: Sequence[str], row: Row) -> str:
-    """Populations by layer, or, of many layers, by what they are: "heads 13 + neurons 820"."""
+    """Return populations by layer, or by kind with many layers: "heads 13 + neurons 820"."""
     if len(layers) <= 4:
         return " + ".join(f"{row[f'alive.{name}']:.0f}" for name in layers) or "-"
     sums: dict[str, float] = {}
@@ -194,7 +194,7 @@ def _living(layers: Sequence[str], row: Row) -> str:
 
 
 def _notebook() -> Callable[[dict[str, str]], None] | None:
-    """A display of the notebook that this runs in, or None."""
+    """Return the display function of the current notebook, or None."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if not hasattr(shell, "kernel"):
         return None
@@ -213,7 +213,7 @@ def _notebook() -> Callable[[dict[str, str]], None] | None:
 
 
 def picture(history: History, title: str = "") -> str:
-    """An SVG of a history: loss, accuracy, the living and their masses; no scripts."""
+    """Return an SVG of loss, accuracy, living populations and masses, without scripts."""
     end = max(1e-9, history.steps_done / history.per_epoch)
     epochs = history["epoch"] if history.epochs else np.zeros(0)
     losses = history.losses
@@ -252,7 +252,7 @@ Line = tuple[Array, Array, str]
 
 
 def _masses(history: History, times: Array, paint: Sequence[str]) -> list[Line]:
-    """Some of the trajectories, at some of their points."""
+    """Return a subset of the trajectories, at a subset of their points."""
     step = max(1, -(-sum(history.born) // LINES))
     skip = max(1, len(times) // POINTS)
     keep = np.unique(np.append(np.arange(0, len(times), skip), len(times) - 1))
@@ -272,7 +272,7 @@ def _panel(
     low: float | None = None,
     thin: bool = False,
 ) -> str:
-    """One panel's content: frame, two numbers on either axis, polylines."""
+    """Return one panel: frame, two labels on each axis, polylines."""
     every = np.concatenate([np.asarray(y, np.float64) for _, y, _ in lines] or [np.zeros(0)])
     every = every[np.isfinite(every) & (every > 0 if log else True)]
     floor = float(every.min()) if low is None and len(every) else (low or 0.0)

@@ -1,7 +1,7 @@
-"""Metrics: how good predictions are, as numbers by name, from targets and outputs.
+"""Metrics: named measures of the quality of predictions, from targets and outputs.
 
-They are computed in NumPy, over all samples of a set at once. A metric is a function of targets and
-outputs as a network gives them (logits, for classes).
+They are computed in NumPy over all samples of a set at once. A metric is a function of targets and
+of the network's outputs (logits for classes).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Metrics: TypeAlias = str | Metric | Iterable[str | Metric] | Mapping[str, "str |
 
 
 def _classes(targets: Array, outputs: Array) -> tuple[Array, Array]:
-    """Class numbers of targets and outputs, samples and positions in one row; -1 is left out."""
+    """Return flat class numbers of targets and outputs, without targets of -1."""
     if outputs.ndim < 2 or targets.shape != outputs.shape[:-1]:
         if targets.shape != outputs.shape or outputs.shape[-1] < 2:
             raise ValueError(
@@ -37,13 +37,13 @@ def _classes(targets: Array, outputs: Array) -> tuple[Array, Array]:
 
 
 def accuracy(targets: Array, outputs: Array) -> float:
-    """Share of predictions that are right."""
+    """Return the share of correct predictions."""
     right, found = _classes(targets, outputs)
     return float((right == found).mean())
 
 
 def top5(targets: Array, outputs: Array) -> float:
-    """Share of samples whose class is among the 5 largest outputs; lower classes go first."""
+    """Return the share of samples whose class is in the top 5 outputs; ties favor lower classes."""
     right, _ = _classes(targets, outputs)
     rows = outputs.reshape(-1, outputs.shape[-1])[targets.ravel() >= 0]
     chosen = np.argsort(-rows, axis=1, kind="stable")[:, :5]
@@ -51,7 +51,7 @@ def top5(targets: Array, outputs: Array) -> float:
 
 
 def balanced_accuracy(targets: Array, outputs: Array) -> float:
-    """Mean over the classes that occur of the share of right predictions."""
+    """Return the recall averaged over the classes that occur."""
     right, found = _classes(targets, outputs)
     hits = np.bincount(right, right == found)
     counts = np.bincount(right)
@@ -59,7 +59,7 @@ def balanced_accuracy(targets: Array, outputs: Array) -> float:
 
 
 def f1(targets: Array, outputs: Array) -> float:
-    """Mean over the classes, of those that occur or are predicted, of F1."""
+    """Return F1 averaged over the classes that occur or are predicted."""
     right, found = _classes(targets, outputs)
     n = outputs.shape[-1]
     both = np.bincount(right[right == found], minlength=n)
@@ -68,9 +68,9 @@ def f1(targets: Array, outputs: Array) -> float:
 
 
 def auc(targets: Array, outputs: Array) -> float:
-    """Area under the ROC curve: two classes, or one output; else the mean of each against the rest.
+    """Return the area under the ROC curve; with more than 2 classes, averaged one against the rest.
 
-    NaN where a class does not occur.
+    NaN if a class does not occur.
     """
     if targets.shape == outputs.shape:
         columns = [(targets[:, k] > 0.5, outputs[:, k]) for k in range(outputs.shape[1])]
@@ -84,7 +84,7 @@ def auc(targets: Array, outputs: Array) -> float:
 
 
 def _area(positive: Array, score: Array) -> float:
-    """Share of pairs in which a positive scores higher than a negative; ties count half."""
+    """Return the share of pairs in which a positive outscores a negative; ties count half."""
     _, place, counts = np.unique(score, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     ranks = (last - (counts - 1) / 2)[place.ravel()]
@@ -107,7 +107,7 @@ def _values(targets: Array, outputs: Array) -> tuple[Array, Array]:
 
 
 def r2(targets: Array, outputs: Array) -> float:
-    """Mean over outputs of 1 - squared errors / squared deviations from the mean."""
+    """Return 1 - squared errors / squared deviations from the mean, averaged over outputs."""
     right, found = _values(targets, outputs)
     errors = ((right - found) ** 2).sum(axis=0)
     spread = ((right - right.mean(axis=0)) ** 2).sum(axis=0)
@@ -117,13 +117,13 @@ def r2(targets: Array, outputs: Array) -> float:
 
 
 def mae(targets: Array, outputs: Array) -> float:
-    """Mean absolute error."""
+    """Return the mean absolute error."""
     right, found = _values(targets, outputs)
     return float(np.abs(right - found).mean())
 
 
 def rmse(targets: Array, outputs: Array) -> float:
-    """Root of the mean squared error."""
+    """Return the root mean squared error."""
     right, found = _values(targets, outputs)
     return float(np.sqrt(((right - found) ** 2).mean()))
 
@@ -135,11 +135,11 @@ FALLS = {"mae", "rmse"}
 
 
 def named(metrics: Metrics) -> dict[str, Metric]:
-    """Metrics by name: names of METRICS, functions under their own names, or a dict.
+    """Return metrics by name, from names of METRICS, functions or a dict.
 
     Raises:
-        ValueError: no metric of that name; they are listed.
-        TypeError: neither a name nor a function.
+        ValueError: there is no metric of that name; the text lists all.
+        TypeError: a metric is neither a name nor a function.
     """
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
@@ -162,6 +162,6 @@ def named(metrics: Metrics) -> dict[str, Metric]:
 
 
 def rises(column: str) -> bool:
-    """True if a higher value of a column of the history is better, by its name."""
+    """True if a higher value is better in the history column of this name."""
     name = column.removeprefix("validation_")
     return "accuracy" in name or (name in METRICS and name not in FALLS)

@@ -1,4 +1,4 @@
-"""File names made of the columns of a history: "{epoch:03d}-{validation_loss:.3f}.safetensors"."""
+"""File names from columns of a history: "{epoch:03d}-{validation_loss:.3f}.safetensors"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evoprune.common.files import check_folder
 
 __all__ = ["Template"]
 
-COUNTS = ("epoch", "step", "alive", "macs", "parameters", "held")  # given as whole numbers
+COUNTS = ("epoch", "step", "alive", "macs", "parameters", "held")  # formatted as integers
 OTHERS = (
     "loss",
     "accuracy",
@@ -31,7 +31,7 @@ class Template:
     """A path with columns of the history in braces.
 
     Args:
-        name: the argument's, for error texts.
+        name: name of the argument, for error texts.
         text: the path.
 
     Raises:
@@ -60,7 +60,7 @@ class Template:
             raise ValueError(f"{name}: a format of {text!r} does not fit ({error})") from None
 
     def check(self, validates: bool) -> None:
-        """Check, before a run, that its columns will be there and the file can be written.
+        """Check before a run that its columns will exist and the file can be written.
 
         Raises:
             ValueError: a column of validation data in a run without any.
@@ -72,9 +72,9 @@ class Template:
         check_folder(self.filled({}))
 
     def filled(self, row: Mapping[str, float]) -> str:
-        """Return the path for an epoch; columns that it lacks are 0.
+        """Return the path for an epoch; missing columns are 0.
 
-        The epoch that a run was stopped in counts as a whole one where the format wants that.
+        An incomplete epoch counts as a whole one if the format takes integers.
         """
         values: dict[str, float | int] = {name: row.get(name, 0.0) for name in FIELDS}
         for name in COUNTS:

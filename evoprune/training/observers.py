@@ -1,4 +1,4 @@
-"""Callbacks that write or pass on what a run does, and need no library: CSV and plain functions."""
+"""Callbacks that report a run without other libraries: CSV files and plain functions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["CSVLogger", "LambdaCallback"]
 
 
 class CSVLogger(Callback):
-    """Write the columns of the history to a CSV file, a line after every epoch.
+    """Write the columns of the history to a CSV file, one line every epoch.
 
-    `fit` replaces the file, `resume` adds to it. An empty cell is NaN.
+    `fit` replaces the file, `resume` appends to it. An empty cell means NaN.
 
     Args:
         path: the file.
@@ -36,7 +36,7 @@ class CSVLogger(Callback):
         self._columns: list[str] | None = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Begin a file, or read the columns of the one there is."""
+        """Create the file, or read the columns of an existing one."""
         self._columns = None
         resumed = trainer.history is not None and trainer.history.epochs > 0
         if resumed and self.path.exists():

@@ -1,7 +1,7 @@
-"""The schedules of a run, a stretch of steps at a time: the longest run needs little memory.
+"""The schedules of a run, computed block by block so that a long run needs little memory.
 
-Blocks lie on a fixed grid, so a step has the same numbers wherever a run was cut. Which law asks
-for what is the business of selection and optimizers.
+Blocks lie on a fixed grid, so that a step has the same values wherever a run was stopped. The
+schedules themselves are defined by selection and optimizers.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Numbers", "Pace"]
 
-BLOCK = 1 << 16  # steps that are computed together
+BLOCK = 1 << 16  # steps computed together
 
 
 class Numbers:
     """One schedule of a run of `steps` steps, checked as `schedules.values` checks it.
 
-    A number or a `Schedule` is computed block by block; anything else is an array from the start.
+    A number or a `Schedule` is computed block by block; anything else is converted to an array.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Numbers:
             raise ValueError(f"{name}: expected finite numbers, got {self._schedule}")
 
     def cut(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Numbers of the steps start to stop - 1: float64 (stop - start,)."""
+        """Return the values of steps start to stop - 1: float64 (stop - start,)."""
         if self._schedule is None:
             return self._block[1][start:stop]
         parts = []
@@ -64,13 +64,13 @@ class Numbers:
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
 
     def highest(self) -> float:
-        """The highest number of the run; 0 if it has no steps."""
+        """Return the highest value of the run; 0 if it has no steps."""
         if self._schedule is None:
             return float(self._block[1].max(initial=0.0))
         if not self.steps:
             return 0.0
         rise = self._schedule.rise(self.steps)
-        # It goes up to the end of its rise and then straight to its final value.
+        # It rises until the end of its warm-up and then changes monotonically to its final value.
         ends = {0, max(0, rise - 1), min(rise, self.steps - 1), self.steps - 1}
         parts = [self._schedule.part(at, at + 1, self.steps) for at in ends]
         return float(np.concatenate(parts).max())
@@ -88,7 +88,7 @@ class Pace:
             self._pressure = Numbers("Selection: pressure", selection.pressure, run.total)
 
     def cut(self, start: int, stop: int) -> Schedules:
-        """Numbers of the steps start to stop - 1."""
+        """Return the values of steps start to stop - 1."""
         rate = self._rate.cut(start, stop)
         if self._selection is None:
             still = np.zeros(stop - start)
@@ -112,7 +112,7 @@ class Pace:
             yield self._strength(start, self._rate.cut(start, stop))
 
     def stands_still(self, born: dict[str, int]) -> str:
-        """Return why no population can die in the run; "" if one can."""
+        """Return the reason why no population can die in the run; "" if one can."""
         selection, total = self._selection, 0.0
         if selection is None:
             return ""

@@ -1,4 +1,4 @@
-"""A callback that lowers the learning rate where a run makes no progress."""
+"""A callback that lowers the learning rate when a run stops improving."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["ReduceOnPlateau"]
 
 
 class ReduceOnPlateau(Callback):
-    """Multiply the learning rates that are left of a run when a column no longer improves.
+    """Multiply the remaining learning rates of a run when a column no longer improves.
 
-    Suits a constant rate, `AdamW(constant(1e-3))`. Masses slow down with the weights, if the
-    selection's clock is the rate.
+    Use it with a constant rate, `AdamW(constant(1e-3))`. If the selection's clock is the rate,
+    masses slow down with the weights.
 
     Args:
-        monitor: the column; it should rise if it is an accuracy or such, others fall.
-        factor: of the rates, above 0 and below 1.
+        monitor: the column. Higher is better for an accuracy or similar, lower for others.
+        factor: factor on the rates, above 0 and below 1.
         patience: epochs without improvement before the rates are lowered.
-        min_delta: least change that counts as an improvement.
-        lowest: share of the planned rates below which they are not lowered.
+        min_delta: smallest change that counts as an improvement.
+        lowest: lower limit of the rates, as a share of the planned ones.
 
     Attributes:
         best: the best value so far; NaN if there is none.
@@ -50,12 +50,12 @@ class ReduceOnPlateau(Callback):
         self.best, self._waited = math.nan, 0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Forget an earlier run; a resumed one goes on."""
+        """Reset after an earlier run; a resumed run continues."""
         if trainer.history is None or not trainer.history.epochs:
             self.best, self._waited = math.nan, 0
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """Compare, and lower the rates if patience is at its end."""
+        """Lower the rates if patience has run out."""
         if self.monitor not in row:
             raise KeyError(
                 f"ReduceOnPlateau: no column {self.monitor!r}; there are {', '.join(row)}"
@@ -73,11 +73,11 @@ class ReduceOnPlateau(Callback):
                 trainer.slow(self.factor)
 
     def state(self) -> dict[str, Any]:
-        """Return the best value and the epochs waited."""
+        """Return the best value and the number of epochs without improvement."""
         best = None if math.isnan(self.best) else float(self.best)
         return {"best": best, "waited": self._waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from such a state; from an empty one, begin anew."""
+        """Load such a state; an empty one resets the callback."""
         best = state.get("best")
         self.best, self._waited = math.nan if best is None else best, int(state.get("waited", 0))

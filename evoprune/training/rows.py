@@ -34,13 +34,13 @@ def row_of(
     """Return the columns of the history for the epoch that ends now.
 
     Args:
-        network: it is only read.
-        history: losses of the epoch's batches are in it.
-        run: how far it has come.
-        watch: its clock; begins a new lap.
+        network: the network; it is only read.
+        history: holds the losses of the epoch's batches.
+        run: progress of the run.
+        watch: clock of the run; starts a new lap.
         last: rate and pressure of the last step.
-        score: on validation data, if there is any.
-        metrics: further columns of validation data.
+        score: score on validation data, if there is any.
+        metrics: further columns, from validation data.
     """
     loss, accuracy = history.means((run.done - 1) // run.per_epoch * run.per_epoch)
     if not network.loss.counts_hits(network.loss.kind):

@@ -1,6 +1,6 @@
-"""A run of training: its plan, its clock, its bar, and how Ctrl-C is heard.
+"""A training run: plan, clock, thread count, progress bar and handling of Ctrl-C.
 
-Parts of the trainer that know nothing of laws or data.
+These parts of the trainer do not depend on laws or data.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ if TYPE_CHECKING:
 
 __all__ = ["Bar", "Crew", "Interrupt", "Run", "Watch", "spacing"]
 
-SHOWN = ("validation_loss", "validation_accuracy")  # in the bar already, beside other metrics
-STRETCH = 0.05  # seconds that a stretch of steps should take: how long Ctrl-C may have to wait
-RECORDS = 150  # about so many points in time are kept of a run, where nothing else is asked for
-APART, OF_EPOCH = 50, 8  # in a run of few epochs fewer: so many steps apart, or so many an epoch
+SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that the bar shows anyway
+STRETCH = 0.05  # target duration of a stretch in seconds: the delay of Ctrl-C
+RECORDS = 150  # about this number of records a run by default
+APART, OF_EPOCH = 50, 8  # short runs: closer records, up to one every 50 steps or 1/8 epoch
 
 
 @dataclass
 class Run:
-    """A run as it was planned, and how far it has come. Plain values."""
+    """The plan and progress of a run, as plain values."""
 
     epochs: int
     per_epoch: int
     batch: int
-    first: int  # number of its first batch since training began: what the shuffling goes by
+    first: int  # index of its first batch since training began; determines the shuffling
     shuffle: bool
     augment: dict[str, Any] | None
     done: int = 0
-    steps: int | None = None  # of an epoch, where the user said how many
-    pressure: float | None = None  # the last that a budget has found
-    samples: int | None = None  # of the training data, where it is known
-    validation_split: float | None = None  # share of the data that is held out
-    slowed: float = 1.0  # of the planned learning rates, from here on
-    resting: bool = False  # the budget's size is reached: masses stand still
+    steps: int | None = None  # steps an epoch, if the user gave them
+    pressure: float | None = None  # last value set by a budget
+    samples: int | None = None  # samples of the training data, if known
+    validation_split: float | None = None  # share of the data used for validation
+    slowed: float = 1.0  # factor on the remaining planned learning rates
+    resting: bool = False  # the budget's size is reached: masses no longer change
 
     @classmethod
     def of(cls, facts: Any) -> Run:
-        """Return the run of such values, checked.
+        """Return a run from such values after checking them.
 
         Raises:
-            ValueError, TypeError: one is missing, unknown, or not possible; it is named.
+            ValueError, TypeError: a value is missing, unknown or impossible; it is named.
         """
         if not isinstance(facts, dict):
             raise TypeError(f"run: expected a dict, got {facts!r}")
@@ -82,20 +82,20 @@ class Run:
 
     @property
     def total(self) -> int:
-        """Steps of the whole run."""
+        """Number of steps of the whole run."""
         return self.epochs * self.per_epoch
 
 
 def spacing(steps: int, per_epoch: int) -> int:
-    """Steps from one record to the next, where nothing else is asked for.
+    """Return the default number of steps from one record to the next.
 
-    A record ends a call of the core, and the next one starts its threads anew: that may take half a
-    millisecond on a machine whose processors fall asleep at once. So they fall on the ends of
-    epochs, where calls end anyway, if a number near by makes them.
+    A record ends a core call, and the next call starts new threads, which can take 0.5 ms on
+    processors that idle quickly. If a nearby spacing allows it, records therefore fall on the ends
+    of epochs, where calls end anyway.
 
     Args:
-        steps: of the run.
-        per_epoch: steps of an epoch.
+        steps: steps of the run.
+        per_epoch: steps an epoch.
     """
     least = max(1, steps // RECORDS, min(APART, per_epoch // OF_EPOCH))
     for near in range(least, least + least // 2 + 1):
@@ -105,11 +105,11 @@ def spacing(steps: int, per_epoch: int) -> int:
 
 
 class Watch:
-    """How long steps take, and so how many make a stretch; it goes on with the sums of a run.
+    """Measure the time of steps and choose the length of stretches; hold totals of a run.
 
     Args:
-        seconds: that the run has taken so far.
-        held: times so far that a layer's floor kept somebody alive.
+        seconds: total time of the run so far.
+        held: times so far that a layer's floor kept a population alive.
     """
 
     def __init__(self, seconds: float = 0.0, held: float = 0.0) -> None:
@@ -120,54 +120,54 @@ class Watch:
         self._lap_steps, self._lap_seconds = 0, 0.0
 
     def add(self, steps: int, seconds: float) -> None:
-        """Take note of a stretch."""
+        """Record the duration of a stretch."""
         self.seconds_a_step = seconds / steps
         fitting = int(STRETCH / max(self.seconds_a_step, 1e-9))
-        self.steps = max(1, min(8 * self.steps, fitting))  # the first steps say little
+        self.steps = max(1, min(8 * self.steps, fitting))  # grow gradually
         self._lap_steps += steps
         self._lap_seconds += seconds
 
     def lap(self) -> float:
-        """Milliseconds a step since the last lap, validation and callbacks left out."""
+        """Start a new lap; return ms a step of the last one, without validation and callbacks."""
         ms = 1000 * self._lap_seconds / max(1, self._lap_steps)
         self._lap_steps, self._lap_seconds = 0, 0.0
         return ms
 
     def elapsed(self) -> float:
-        """Seconds that the run has taken."""
+        """Return the total time of the run in seconds."""
         return time.perf_counter() - self._began
 
 
 class Crew:
-    """How many threads a stretch of steps gets: as many as make it fast, at most `get_threads()`.
+    """Tune the number of threads of stretches by trial, up to `get_threads()`.
 
-    Their number changes no bit of a result, so it can be found by trial while a run goes on. A
-    network that has become small, or processors that share no cache, are served best by few. A
-    trial is a short stretch with half as many threads, or twice, and is judged by what stretches
-    took of late; as long as trials fail clearly, the time between them doubles.
+    The number does not affect results, so it can be tuned during a run. Few threads are fastest for
+    a small network, or on processors that share no cache. A trial is a short stretch with half or
+    twice the number of threads, compared with recent stretches. While trials fail clearly, the
+    interval between them doubles.
     """
 
-    WAIT, PATIENCE = 8, 128  # stretches from a trial to the next, at first and at most
-    BRIEF = 0.004  # seconds of work that are too few to judge by
-    SHORT = 4  # a trial is so many times shorter than a stretch
-    LATE = 5  # stretches "of late": their median, which one that was disturbed does not move
-    WON, LOST = 0.97, 1.2  # of the usual time of a step: a trial has won, has failed clearly
+    WAIT, PATIENCE = 8, 128  # stretches between trials: initial and maximum
+    BRIEF = 0.004  # seconds: shorter work is not compared
+    SHORT = 4  # a trial is shorter than a stretch by this factor
+    LATE = 5  # number of recent stretches; their median ignores an outlier
+    WON, LOST = 0.97, 1.2  # trial's time / usual time: below, it wins; above, it fails clearly
 
     def __init__(self) -> None:
         self._most = 0
-        self._up = False  # the next trial is with more
+        self._up = False  # True: the next trial uses more threads
         self._settle(0, [])
 
     def _settle(self, threads: int, usual: list[float]) -> None:
-        """Stay with so many threads; their steps of late took `usual` seconds."""
+        """Use this number of threads; `usual`: seconds a step of recent stretches."""
         self._threads = threads
         self._usual = deque(usual, self.LATE)
-        self._tried = 0  # threads of the trial in work; 0: none is
+        self._tried = 0  # threads of the current trial; 0: none
         self._wait = self._left = float(self.WAIT)
-        self._steps, self._seconds = 0, 0.0  # not judged yet
+        self._steps, self._seconds = 0, 0.0  # not compared yet
 
     def hire(self) -> int:
-        """Threads of the next stretch."""
+        """Return the number of threads for the next stretch."""
         most = get_threads()
         if most != self._most:
             self._most = most
@@ -176,11 +176,11 @@ class Crew:
 
     @property
     def haste(self) -> int:
-        """So many times shorter the stretch just hired for is to be."""
+        """Factor by which the next stretch is shortened: that of a trial, or 1."""
         return self.SHORT if self._tried else 1
 
     def paid(self, steps: int, seconds_a_step: float) -> None:
-        """Take note of how long the stretch took; brief ones are judged together."""
+        """Record the time of the stretch; brief ones are compared together."""
         self._steps += steps
         self._seconds += steps * seconds_a_step
         if self._seconds < self.BRIEF:
@@ -198,7 +198,7 @@ class Crew:
             self._tried = first if first != self._threads else second
 
     def _judge(self, each: float) -> None:
-        """Stay with the threads of the trial, or go back."""
+        """Keep the trial's number of threads, or revert."""
         usual = statistics.median(self._usual)
         if each < self.WON * usual:
             self._settle(self._tried, [each])  # the next trial goes on in this direction
@@ -210,9 +210,9 @@ class Crew:
 
 
 class Interrupt:
-    """Turns the first Ctrl-C into a note; the second one is KeyboardInterrupt again.
+    """Record the first Ctrl-C; the second one raises KeyboardInterrupt.
 
-    Where somebody else handles the signal, or outside the main thread, it does nothing.
+    Does nothing if another handler is installed for the signal, or outside the main thread.
     """
 
     def __init__(self) -> None:
@@ -261,7 +261,7 @@ class Bar:
             self._bar.close()
 
     def show(self, history: History, run: Run, watch: Watch, network: Network) -> None:
-        """Move on to where the run is."""
+        """Update the bar to the progress of the run."""
         if self._bar is None:
             return
         loss, accuracy = history.means(max(0, run.done - 100))
@@ -282,6 +282,6 @@ class Bar:
         self._bar.update(run.done - self._bar.n)
 
     def say(self, text: str) -> None:
-        """Write a line beside the bar, on standard error."""
+        """Write a line to standard error without disturbing the bar."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)

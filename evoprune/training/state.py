@@ -1,7 +1,7 @@
-"""The state of a trainer: everything that going on depends on, copied, and as one file.
+"""The state of a trainer: a copy of all that resuming depends on, also as one file.
 
-A state is read and checked as a whole before anything of it is used. Laws are not part of it: they
-are the trainer's, and may be Python functions.
+A state is fully read and checked before any of it is used. Laws are not part of it: they belong to
+the trainer and may be Python functions.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "matched", "read", "remembered", "write"]
 
-Memory = tuple[str, dict[str, Any]]  # a callback's class and what it remembers
+Memory = tuple[str, dict[str, Any]]  # a callback's class and its state
 
 
 class State(NamedTuple):
-    """Where a trainer stands.
+    """The state of a trainer.
 
     Attributes:
         network: the network.
-        run, history: of the last run; None before the first.
-        batches: drawn in earlier runs.
-        standing: the network as the run left it, where a callback has put another in its place.
-        callbacks: what callbacks remember.
+        run, history: those of the last run; None before the first.
+        batches: number of batches drawn in earlier runs.
+        standing: the trained network, if a callback has replaced it by another.
+        callbacks: states of callbacks.
     """
 
     network: Network
@@ -58,10 +58,10 @@ class State(NamedTuple):
 
     @classmethod
     def of(cls, given: Mapping[str, Any], name: str = "state") -> State:
-        """Return the state of such a dict, checked.
+        """Return the state in such a dict after checking it.
 
         Raises:
-            ValueError: something is missing, or does not fit the rest.
+            ValueError: an entry is missing or does not fit the rest.
         """
         network = given.get("network")
         if not isinstance(network, Network):
@@ -84,7 +84,7 @@ class State(NamedTuple):
 
 
 def write(state: State, path: str | PathLike[str]) -> None:
-    """Write a state as the file of its network, with the rest in it."""
+    """Write a state as the file of its network, with the rest added."""
     extra = {"history": b"" if state.history is None else state.history.to_bytes()}
     if state.standing is not None:
         extra["standing"] = file.to_bytes(state.standing, moments=True)
@@ -112,8 +112,8 @@ def read(path: str | PathLike[str]) -> State:
     """Read the state in a file.
 
     Raises:
-        FileNotFoundError: no such file.
-        FileFormatError: damaged, inconsistent, or without a state; the file is named.
+        FileNotFoundError: there is no such file.
+        FileFormatError: the file is damaged, inconsistent, or has no state; it is named.
     """
     network, facts, extra = file.read(path, Network)
     if "run" not in facts or "history" not in extra:
@@ -144,7 +144,7 @@ def read(path: str | PathLike[str]) -> State:
 
 
 def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[Memory]:
-    """Return what callbacks remember now, and what others did that are not among them."""
+    """Return the states of these callbacks, and earlier states of callbacks not among them."""
     now = [(type(callback).__name__, callback.state()) for callback in callbacks]
     left = list(before)
     for kind, _ in now:
@@ -155,7 +155,7 @@ def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[
 
 
 def matched(callbacks: Sequence[Callback], memories: Sequence[Memory]) -> list[dict[str, Any]]:
-    """Return what each callback shall remember: the first memory of its class that is left."""
+    """Return a state for each callback: the first unused memory of its class, or an empty one."""
     left, found = list(memories), []
     for callback in callbacks:
         kind = type(callback).__name__

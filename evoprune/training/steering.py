@@ -1,4 +1,4 @@
-"""A budget at work in a run: the network's size is measured, and the pressure moved."""
+"""Control of a run by a budget: measure the network's size and adjust the pressure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["move"]
 
 
 def move(budget: Budget, network: Network, selection: Selection, run: Run) -> None:
-    """Set a run's pressure from here on, and let masses rest once the size is reached."""
+    """Update a run's pressure; stop changing masses once the budget's size is reached."""
     if run.pressure is None:
         raise ValueError("run: expected one that began with a budget's pressure")
     if selection.removal != "never":
-        network.compact()  # so that its size is that of the living populations
+        network.compact()  # its size must count living populations only
     moving = max(1, round((1 - selection.rest) * run.total))
     run.resting = budget.reached(network)
     run.pressure = budget.steer(

@@ -1,8 +1,8 @@
-"""Training: runs of steps cut into stretches, and between them all that Python wants to see or do.
+"""Training: split a run into stretches of steps; records, callbacks and display run between them.
 
-A run is planned whole when `fit` begins: its schedules are arrays over all of its steps. It may
-stop anywhere (Ctrl-C, a callback, `until`) and be taken up by `resume`, here or in another process,
-and then ends with the same bits as if it had not stopped. What a step does is the core's business.
+`fit` plans the whole run: its schedules cover all of its steps. A run can stop anywhere (Ctrl-C, a
+callback, `until`) and be continued by `resume`, here or in another process; the result is then
+bit-identical to that of a run that did not stop. The core executes the steps.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Trainer:
 
     Attributes:
         network, loss, optimizer, selection: as given.
-        history: of the latest run; None before the first.
-        validates: True if the run that is going on evaluates on validation data.
+        history: of the last run; None before the first.
+        validates: True if the current run evaluates on validation data.
 
     Raises:
         ValueError, TypeError: a law or setting that does not exist or does not fit the network.
@@ -94,14 +94,14 @@ class Trainer:
         self._stopping = False
         self._metrics: dict[str, Metric] = {}
         self.validates = False
-        self._callbacks: list[Callback] | None = None  # of the run that is going on
-        self._memories: list[Memory] = []  # what callbacks of the last run remember
-        self._standing: Network | None = None  # as the run left it, where another took its place
+        self._callbacks: list[Callback] | None = None  # of the current run; None between runs
+        self._memories: list[Memory] = []  # states of the callbacks of the last run
+        self._standing: Network | None = None  # the trained network if `keep` has replaced it
         self._result: Network | None = None
         self._configure()
 
     def _configure(self) -> None:
-        """Configure the core for this trainer; another one may have configured it otherwise."""
+        """Configure the core for this trainer; another trainer may have changed its settings."""
         self._core = self.network.core
         self.network.configure(
             loss=self.loss.kind,
@@ -137,47 +137,49 @@ class Trainer:
         metrics: Metrics = (),
         seconds: float | None = None,
     ) -> History:
-        """Begin a run and train to its end: fit(data), fit(x, y) or fit((x, y)).
+        """Train from the start to the end of a run: fit(data), fit(x, y) or fit((x, y)).
 
-        Ctrl-C stops it between two steps: what was learned and recorded so far is kept, the history
-        says `interrupted`, and `resume` goes on. A second Ctrl-C raises KeyboardInterrupt.
+        Ctrl-C stops the run between two steps: everything learned and recorded so far is kept,
+        `history.interrupted` is True, and `resume` continues. A second Ctrl-C raises
+        KeyboardInterrupt.
 
         Args:
             data: a data set; arrays (x, y), x (samples, ...) of any real type, y labels or values;
-                x alone, with y; or an iterable of batches (x, y), gone through once an epoch in its
-                order. The network takes over scaling and class names of a data set.
+                x alone, with y; or an iterable of batches (x, y), read once an epoch, in order. The
+                network takes over scaling and class names of a data set.
             y: targets, if data is x.
-            former: the former place of epochs and batch_size; give them by name.
-            epochs: length of the whole run, over which schedules stretch.
-            batch_size: samples of a step; the last batch of an epoch may be smaller.
-            validation_data: a data set or (x, y) to evaluate on after every epoch; labels are read
+            former: former positions of epochs and batch_size; pass these by name.
+            epochs: length of the whole run; schedules span it.
+            batch_size: samples a step; the last batch of an epoch may be smaller.
+            validation_data: a data set or (x, y) to evaluate after every epoch; its labels are read
                 by the classes of the training data.
-            validation_split: instead of it, a share of the samples that is drawn by the network's
-                seed and not trained on.
+            validation_split: alternative to `validation_data`: the fraction of the samples to
+                validate on instead of training on it, drawn with the network's seed.
             callbacks: a `Callback`, or several.
-            progress: show a bar.
-            live: in a notebook, show loss, accuracy, the living and their masses while it goes; in
-                a terminal, a table. In place of the bar.
-            shuffle: draw samples in an order of the network's seed, another every epoch.
+            progress: show a progress bar.
+            live: instead of the bar, show loss, accuracy, the living populations and their masses
+                during training in a notebook, or a table in a terminal.
+            shuffle: shuffle the samples anew every epoch, with the network's seed.
             augment: {"shift": pixels, "flip": bool} for images.
-            until: stop after so many epochs (or a fraction) of the run; `resume` goes on.
-            steps: steps of an epoch, where an epoch is not once through the data, or for an
-                iterable that does not know its length. The order of samples goes on across epochs,
-                so that every sample is seen once before any is seen again.
-            record_every: steps from one record of masses and fitness to the next; about 150 records
-                a run if not given, fewer in one of few epochs.
+            until: stop after this number of epochs (may be fractional); `resume` continues.
+            steps: steps an epoch, if an epoch is not one pass through the data, or if an iterable
+                has no length. The order of samples continues across epochs, so that every sample
+                is seen once before any is seen again.
+            record_every: steps from one record of masses and fitness to the next. By default about
+                150 records a run, fewer in a run of few epochs.
             sample_weight: weights of the samples (samples,), or of the predictions of sequences
                 (samples, positions): finite, at least 0. A batch's loss is a weighted mean. An
-                iterable gives batches (x, y, weights) instead.
-            class_weights: weights by class number or name, 1 for those left out; or "balanced":
-                samples / (classes * samples of the class). With sample_weight, their product.
+                iterable yields batches (x, y, weights) instead.
+            class_weights: weights by class number or name, 1 for classes not named; or "balanced":
+                samples / (classes * samples of the class). Multiplied by sample_weight if both are
+                given.
             metrics: further columns, computed on the validation data after every epoch: names
                 (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse), functions of targets
-                and outputs, or a dict of them by name; the column is "validation_" and the name.
-            seconds: stop when the run has taken so long, also within an epoch; `resume` goes on.
+                and outputs, or a dict of them by name. Columns are named "validation_" + name.
+            seconds: stop after this time, even within an epoch; `resume` continues.
 
         Returns:
-            The history, also at `history`.
+            The history, also available as `history`.
 
         Raises:
             ValueError, TypeError: the data does not fit; nothing has changed.
@@ -239,20 +241,20 @@ class Trainer:
         metrics: Metrics = (),
         seconds: float | None = None,
     ) -> History:
-        """Go on with a run that has stopped before its end, on the same data.
+        """Continue a run that has stopped before its end, on the same data.
 
         Args:
-            data, y: what the run began with; it is not part of the state of a trainer. A share that
-                `validation_split` held out is held out again.
+            data, y: the data of the call to `fit`; it is not part of a trainer's state. With
+                `validation_split`, the same samples are used for validation again.
             validation_data, callbacks, progress, live, until, sample_weight, class_weights,
                 metrics: as for `fit`.
-            seconds: as for `fit`, of the whole run, what it took before the stop included.
+            seconds: as for `fit`; limits the whole run, including the time before the stop.
 
         Returns:
             The history of the whole run.
 
         Raises:
-            ValueError: there is no run to go on with, or the data is of another length.
+            ValueError: there is no run to continue, or the data has another length.
         """
         self._idle("resume")
         run, _ = self._running()
@@ -289,33 +291,33 @@ class Trainer:
             )
 
     def stop(self) -> None:
-        """End the run before its next step; for callbacks."""
+        """Stop the run before its next step; for callbacks."""
         self._stopping = True
 
     @property
     def slowed(self) -> float:
-        """What the planned learning rates are multiplied by from here on; 1 if never slowed."""
+        """Factor on the remaining planned learning rates; 1 if `slow` was never called."""
         return 1.0 if self._run is None else self._run.slowed
 
     def slow(self, factor: float) -> None:
-        """Multiply the learning rates that are left of the run; for callbacks.
+        """Multiply the remaining learning rates of the run by a factor; for callbacks.
 
         Raises:
-            ValueError: a factor that is not above 0, or no run.
+            ValueError: the factor is not a finite number above 0, or there is no run.
         """
         if not 0 < factor < inf:
             raise ValueError(f"slow: factor: expected a number above 0, got {factor!r}")
         self._running()[0].slowed *= factor
 
     def keep(self, network: Network) -> None:
-        """Put a network in place of the trained one once the run has ended; for callbacks.
+        """Replace the trained network by `network` when the run ends; for callbacks.
 
-        `resume` goes on from where the run stood nevertheless.
+        `resume` still continues from the trained network.
         """
         self._result = network
 
     def _form(self) -> Form:
-        """How the network reads data for this trainer's loss."""
+        """Return how the network reads data for this trainer's loss."""
         self._configure()
         return self.network.form(self.loss)
 
@@ -327,7 +329,7 @@ class Trainer:
         batch_size: int,
         steps: int | None,
     ) -> tuple[Feed, Table | None]:
-        """Look at all data before the first step; what to train on and what to validate on."""
+        """Check all data before the first step; return the training feed and validation table."""
         held_out = None
         if isinstance(validation, float | int) and not isinstance(validation, bool):
             raise TypeError(
@@ -440,13 +442,13 @@ class Trainer:
             while run.done < end and not self._stopping and not interrupt.seen:
                 if watch.elapsed() >= limit:
                     break
-                if network.core is not self._core:  # a callback made it become another
+                if network.core is not self._core:  # a callback called network.become()
                     self._configure()
                 self._steer()
                 threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
                 mark = min(end, self._next_stop(run, history))
                 before, stop = run.done, min(mark, run.done + steps)
-                seen = stop == mark or bool(listeners)  # someone may look at the last batch
+                seen = stop == mark or bool(listeners)  # the last batch may be inspected
                 deaths = self._stretch(feed, pace.cut(run.done, stop), watch, threads, seen)
                 crew.paid(stop - before, watch.seconds_a_step)
                 if len(deaths):
@@ -463,8 +465,8 @@ class Trainer:
             if run.done % run.per_epoch:
                 self._end_epoch(pace, watch, None)
             self._record()
-            # A run that has stopped before its end goes on with the arrays as they are: where sums
-            # are taken along populations, removal changes their order and so the last bits.
+            # Do not compact a run that may be resumed: removal reorders sums over populations,
+            # which would change the last bits of later steps.
             if run.done == run.total and (
                 self.selection is None or self.selection.removal != "never"
             ):
@@ -480,7 +482,7 @@ class Trainer:
         return history
 
     def _next_stop(self, run: Run, history: History) -> int:
-        """The next step count at which there is something to do: an epoch's end or a record."""
+        """Return the next step at which to stop: an epoch's end, a record or a budget's mark."""
         marks = [run.per_epoch, history.record_every]
         if self._budget is not None:
             marks.append(max(1, run.total // MARKS))
@@ -492,7 +494,7 @@ class Trainer:
         return pressure if isinstance(pressure, Budget) else None
 
     def _steer(self) -> None:
-        """Let the budget, if there is one, set the pressure from here on; at fixed steps only."""
+        """Update the pressure from the budget, if there is one; only at fixed steps."""
         run, _ = self._running()
         budget, selection = self._budget, self.selection
         if budget is None or selection is None or run.pressure is None or run.resting:
@@ -503,7 +505,7 @@ class Trainer:
     def _stretch(
         self, feed: Feed, pace: Schedules, watch: Watch, threads: int, seen: bool
     ) -> Array:
-        """Run a stretch of steps and write it down; the deaths, as rows of the history."""
+        """Run a stretch of steps and record it; return the deaths as rows of the history."""
         network = self.network
         run, history = self._running()
         before = network.step
@@ -514,7 +516,7 @@ class Trainer:
         try:
             record = feed.run(network, run.first + run.done, pace, threads, run.augment, seen)
         except BaseException:
-            self._write_down(feed.made(network), before)  # of the steps before the one that failed
+            self._write_down(feed.made(network), before)  # the steps before the failed one
             self._record()
             raise
         watch.add(len(pace.rate), time.perf_counter() - begin)
@@ -527,11 +529,11 @@ class Trainer:
         return deaths
 
     def _write_down(self, record: dict[str, Any], before: int) -> Array:
-        """Take a record of the core into the history; the deaths, as rows of it.
+        """Add a record of the core to the history; return the deaths as rows of the history.
 
         Args:
-            record: of the steps just made.
-            before: steps of the network before them.
+            record: the core's record of the steps just made.
+            before: the network's step count before them.
         """
         run, history = self._running()
         history.add_steps(*(record[key] for key in ("loss", "hits", "weight", "counted")))
@@ -545,7 +547,7 @@ class Trainer:
             history.record(run.done, self.network, self.network.pressure or 0.0)
 
     def _end_epoch(self, pace: Pace, watch: Watch, held_out: Table | None) -> dict[str, float]:
-        """Add a row to the columns of the history, and return it."""
+        """Append a row to the columns of the history; return the row."""
         run, history = self._running()
         score = None if held_out is None else self.network.score(held_out)
         last = pace.cut(run.done - 1, run.done)
@@ -557,27 +559,27 @@ class Trainer:
     # ---- results -----------------------------------------------------------------------------
 
     def evaluate(self, data: Dataset | Pair | ArrayLike, y: ArrayLike | None = None) -> Score:
-        """Mean loss and accuracy of the network on a data set, on (x, y), or on x with y."""
+        """Return mean loss and accuracy of the network on a data set, on (x, y), or on x with y."""
         pair = data if y is None else (data, y)
         return self.network.score(table_of("data", pair, self._form()))
 
     def predict(self, x: Dataset | ArrayLike) -> Array:
-        """Outputs for a data set, samples or one sample; see `Network.predict`."""
+        """Return outputs for a data set, samples or one sample; see `Network.predict`."""
         return self.network.predict(x)
 
     # ---- state -------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything that going on depends on, copied: network, run, history, callbacks.
+        """Return a copy of all that `resume` depends on: network, run, history, callbacks.
 
-        `restore` takes it, of this trainer or of another one with the same laws.
+        Pass it to `restore` of this trainer or of another one with the same laws.
         """
         return self._state().as_dict()
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the state to one file: a network as `Network.save` writes it, and the rest with it.
+        """Write the state to one file: the network as `Network.save` writes it, plus the rest.
 
-        The laws are not in it: they are this trainer's, and may be Python functions.
+        Laws are not saved: they belong to the trainer and may be Python functions.
         """
         write(self._state(), path)
 
@@ -587,13 +589,13 @@ class Trainer:
         return State(self.network, self._run, self.history, self._batches, self._standing, memories)
 
     def restore(self, saved: dict[str, Any] | str | PathLike[str]) -> None:
-        """Go back (or forward) to a state, or to that in a file which `save` or `Checkpoint` wrote.
+        """Restore a state from `state()`, or from a file written by `save` or `Checkpoint`.
 
-        The whole state is read and checked first; where it is refused, nothing has changed.
+        The whole state is read and checked first; on an error nothing has changed.
 
         Raises:
             FileNotFoundError, FileFormatError: there is no such file, or not of that kind.
-            ValueError: it is of a network of another structure.
+            ValueError: the state belongs to a network of another structure.
         """
         self._idle("restore")
         new = State.of(saved) if isinstance(saved, dict) else read(saved)
@@ -607,7 +609,7 @@ class Trainer:
         return copy.deepcopy(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle laws and state; the run that is going on, if any, is one that was stopped."""
+        """Pickle laws and state; a current run is pickled as a stopped one."""
         laws = {"loss": self.loss, "optimizer": self.optimizer, "selection": self.selection}
         return _again, (laws, self.state())
 
@@ -619,7 +621,7 @@ class Trainer:
 
 
 def _view(run: Run, progress: bool, live: bool) -> Bar | Live:
-    """What shows the run as it goes."""
+    """Return the display of the run: a live view or a progress bar."""
     return Live() if live else Bar(run, progress)
 
 
@@ -631,7 +633,7 @@ def _end(run: Run, until: float | None) -> int:
 
 
 def _again(laws: dict[str, Any], saved: dict[str, Any]) -> Trainer:
-    """Make a trainer of its laws and its state; for pickle."""
+    """Return a trainer with these laws and this state; for pickle."""
     trainer = Trainer(saved["network"], **laws)
     trainer.restore(saved)
     return trainer

@@ -1,4 +1,4 @@
-"""Weights of samples, from what a user gives: an array, or weights by class."""
+"""Weights of samples, from an array or from weights by class."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ClassWeights: TypeAlias = Literal["balanced"] | Mapping[Any, float]
 
 
 def weigh(feed: Feed, sample_weight: Any, class_weights: ClassWeights | None, dtype: str) -> None:
-    """Give a feed the weights of its samples.
+    """Set the sample weights of a feed.
 
     Raises:
-        ValueError: batches, which bring their own; and as `weights_of`.
+        ValueError: the feed is an iterable of batches, which yield their own; or as `weights_of`.
     """
     if sample_weight is None and class_weights is None:
         return
@@ -40,19 +40,19 @@ def weights_of(
     classes: Sequence[str] | None = None,
     dtype: str = "float32",
 ) -> Array | None:
-    """Weights (n,) of the samples whose targets are y, or (n, positions); None where all are 1.
+    """Return weights (n,) or (n, positions) of samples with targets y; None if all are 1.
 
     Args:
         y: targets (n, ...).
         sample_weight: (n,) or (n, positions), or None.
-        class_weights: weights by class number or name, 1 for those left out; "balanced": samples /
-            (classes that occur * samples of the class).
+        class_weights: weights by class number or name, 1 for classes not named; "balanced": samples
+            / (classes that occur * samples of the class).
         classes: names of the classes.
-        dtype: of the result.
+        dtype: type of the result.
 
     Raises:
-        ValueError, TypeError: another shape, a weight that is negative or not finite, no such
-            class, or targets that are not class numbers.
+        ValueError, TypeError: the shape differs, a weight is negative or not finite, there is no
+            such class, or targets are not class numbers.
     """
     weights: Any = None
     if sample_weight is not None:
@@ -107,6 +107,6 @@ def _by_class(
                     f"class_weights: expected a finite weight of at least 0, got {weight!r} for "
                     f"class {key}"
                 )
-            if key < size:  # a class that does not occur has no sample to weigh
+            if key < size:  # a class that does not occur has no samples to weight
                 table[key] = weight
     return np.where(known, table[np.where(known, y, 0)], 1.0)

@@ -5,12 +5,12 @@
     small = evolution.close()
     evolution.save("small.safetensors")
 
-The module's populations (neurons, channels, heads) are found by one forward pass, their masses live
-in the weights that read them, and the extinct are removed from the module while it is trained.
+One forward pass finds the module's populations (neurons, channels, heads). Their masses are stored
+in the weights that read them. Extinct populations are removed from the module during training.
 """
 
 try:
-    import torch as _torch  # noqa: F401 - here for a clear error
+    import torch as _torch  # noqa: F401 - for a clear error
 except ImportError as error:
     raise ImportError("evoprune.torch needs PyTorch: pip install 'evoprune[torch]'") from error
 

@@ -14,8 +14,8 @@ __all__ = ["MultiheadAttention", "free_heads"]
 class MultiheadAttention(nn.MultiheadAttention):
     """nn.MultiheadAttention whose heads can be removed: same parameters, names and results.
 
-    torch's own takes embed_dim / num_heads for the size of a head, which no longer holds once a
-    head is gone. Made by `free_heads` from a module that is there.
+    torch's own class computes the size of a head as embed_dim / num_heads, which is wrong once a
+    head is removed. `free_heads` converts an existing module.
     """
 
     def forward(
@@ -69,7 +69,7 @@ def _mask(
     batch: int,
     dtype: torch.dtype,
 ) -> torch.Tensor | None:
-    """Return both masks as one that is added to scores: broadcasts to (batch, heads, L, S)."""
+    """Return both masks combined as one to add to scores: broadcasts to (batch, heads, L, S)."""
 
     def added(mask: torch.Tensor) -> torch.Tensor:
         if mask.dtype != torch.bool:
@@ -86,7 +86,7 @@ def _mask(
 
 
 def free_heads(module: nn.Module) -> bool:
-    """Let a module's heads be removable if it is a plain nn.MultiheadAttention; return whether.
+    """Make the heads of a plain nn.MultiheadAttention removable; return True if it is one.
 
     The module object, its parameters and their names stay; its class changes.
     """

@@ -1,9 +1,9 @@
-"""Axes: which dimensions of a model's tensors are one and the same feature dimension.
+"""Axes: which dimensions of a model's tensors are the same feature dimension.
 
 A shape is a list of axes. An axis may be a product of others (heads x head dimension, channels x
-positions after a flatten) or a sum of others (a concatenation). Two axes found to be the same are
-merged (union-find). An axis that must keep its size is fixed, with the reason. Nothing here knows
-operators or modules.
+positions after a flatten) or a sum of others (a concatenation). Axes found to be the same are
+merged (union-find). An axis that must keep its size is fixed, with the reason. This module does not
+depend on operators or modules.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Axis:
     Attributes:
         size: number of entries.
         parent: the axis it was merged into; None for a root.
-        factors: axes whose product it is, outermost first; empty if it is no product.
-        terms: axes whose concatenation it is, in order; empty if it is no sum.
+        factors: its factors, outermost first; empty if it is not a product.
+        terms: the axes it concatenates, in order; empty if it is not a sum.
         fixed: why it must keep its size; "" if it may shrink.
     """
 
@@ -80,14 +80,14 @@ def sum_axis(parts: Sequence[Axis], fixed: str = "") -> Axis:
 
 
 def root(axis: Axis) -> Axis:
-    """Return the axis that stands for all it was merged with."""
+    """Return the representative of all axes merged with this one."""
     while axis.parent is not None:
         axis = axis.parent
     return axis
 
 
 def factors(dim: Dim) -> list[Axis]:
-    """Return the factors of a dimension that are no products themselves; none of size 1."""
+    """Return the factors of a dimension that are not products themselves; none of size 1."""
     out: list[Axis] = []
     for axis in map(root, dim):
         if axis.factors:
@@ -98,13 +98,13 @@ def factors(dim: Dim) -> list[Axis]:
 
 
 def terms(axis: Axis) -> list[Axis]:
-    """Return the summands of an axis that are no sums themselves; the axis if it is no sum."""
+    """Return the terms of an axis that are not sums themselves; the axis itself if not a sum."""
     axis = root(axis)
     return [part for term in axis.terms for part in terms(term)] if axis.terms else [axis]
 
 
 def free_axes(dim: Dim) -> Iterator[Axis]:
-    """Yield the axes in a dimension that are neither products nor sums; fixed ones, too."""
+    """Yield the axes in a dimension that are neither products nor sums, including fixed ones."""
     for axis in factors(dim):
         for term in terms(axis):
             if term is axis and not term.composed:
@@ -114,7 +114,7 @@ def free_axes(dim: Dim) -> Iterator[Axis]:
 
 
 def fix(dim: Dim, why: str) -> None:
-    """Fix a dimension and all that it is made of; a reason that is there already stays."""
+    """Fix a dimension and all its parts; an existing reason is kept."""
     for axis in factors(dim):
         for term in axis.terms:
             fix([term], why)
@@ -122,7 +122,7 @@ def fix(dim: Dim, why: str) -> None:
 
 
 def merge(x: Axis, y: Axis, why: str) -> None:
-    """Merge two axes of the same size. Two sums are cut at the borders of either."""
+    """Merge two axes of the same size. Two sums are split at the boundaries of both."""
     x, y = root(x), root(y)
     if x is y:
         return
@@ -148,7 +148,7 @@ def merge(x: Axis, y: Axis, why: str) -> None:
 
 
 def split(axis: Axis, outer: int, inner: int, why: str) -> tuple[Axis, Axis]:
-    """Make an axis the product of two; a sum is split where every term can be."""
+    """Make an axis the product of two; a sum is split only if every term can be."""
     axis = root(axis)
     first, second = Axis(outer, axis.fixed), Axis(inner, axis.fixed)
     if axis.factors:
@@ -237,7 +237,7 @@ def regroup(dims: Sequence[Dim], sizes: Sequence[int], why: str) -> list[Dim]:
 
 
 def coordinates(dim: Dim, axis: Axis) -> torch.Tensor:
-    """Return the place along `axis` of every entry of a dimension, or -1: int64 (size,)."""
+    """Return the position along `axis` of every entry of a dimension, or -1: int64 (size,)."""
     out: torch.Tensor | None = None
     for part in factors(dim):
         if part is root(axis):

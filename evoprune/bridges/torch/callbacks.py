@@ -19,8 +19,8 @@ __all__ = ["lightning_callback", "transformers_callback"]
 def lightning_callback(example: Any, selection: Selection | None = None, **settings: Any) -> Any:
     """Return a callback for `lightning.Trainer(callbacks=[...])`.
 
-    Selection begins with the training and ends with it; metrics that were logged become columns of
-    the history at every epoch. `callback.evolution` is the `Evolution`.
+    Selection begins and ends with the training. Logged metrics become columns of the history at
+    every epoch. `callback.evolution` is the `Evolution`.
 
     Args:
         example: inputs of the LightningModule's forward.
@@ -51,9 +51,9 @@ def lightning_callback(example: Any, selection: Selection | None = None, **setti
 def transformers_callback(example: Any, selection: Selection | None = None, **settings: Any) -> Any:
     """Return a callback for `transformers.Trainer(callbacks=[...])`.
 
-    Selection begins with the training and ends with it; the mean loss becomes a column of the
-    history at every log. `callback.evolution` is the `Evolution`; save the model with
-    `evolution.save`, for a configuration knows founding sizes only.
+    Selection begins and ends with the training. The mean loss becomes a column of the history at
+    every log. `callback.evolution` is the `Evolution`. Save the model with `evolution.save`: a
+    configuration stores founding sizes only.
 
     Args:
         example: inputs of the model's forward, such as a dict of tokens.

@@ -1,4 +1,4 @@
-"""Checks: what models and optimizers selection can work with, and clear errors for the others."""
+"""Checks: which models and optimizers selection supports, with clear errors for the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def unwrap(model: nn.Module) -> tuple[nn.Module, DistributedDataParallel | None]:
-    """Return the module in DistributedDataParallel and torch.compile, and the former if there."""
+    """Return the module without wrappers, and its DistributedDataParallel if there is one."""
     ddp = None
     while True:
         if isinstance(model, DistributedDataParallel):
@@ -137,10 +137,10 @@ def call_closure(
     kwargs: dict[str, Any],
     undo: Callable[[], None],
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Evaluate a closure that a step was given now, while the module is whole.
+    """Evaluate the closure passed to a step now, while the weights are still W m.
 
     Returns:
-        Arguments with a closure that returns the loss found; None if there is no closure.
+        Arguments with a closure that returns the computed loss; None if there is no closure.
 
     Raises:
         Unsupported: within the step, if the optimizer evaluates the closure again; `undo` is called

@@ -1,4 +1,4 @@
-"""Chronicle: what happened, as an `evoprune.History`, so that all its pictures and tables work."""
+"""Chronicle: record a run as an `evoprune.History`, so that all plots and tables work."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from evoprune.records.history import History
 
 __all__ = ["Chronicle"]
 
-RECORDS = 150  # of a run whose number of steps is known
+RECORDS = 150  # records of a run with a known number of steps
 DEATH = np.dtype(
     [("step", "i8"), ("population", "i4"), ("birth", "i4"), ("mass", "f8"), ("fitness", "f8")]
 )
 
 
 class Chronicle:
-    """Writes deaths, masses and the user's columns into a History."""
+    """Write deaths, masses and the user's columns into a History."""
 
     def __init__(self, born: Mapping[str, int], steps: int | None, settings: str) -> None:
         every = max(1, steps // RECORDS) if steps else 10
@@ -30,11 +30,11 @@ class Chronicle:
         self._losses: list[float] = []
 
     def step(self, loss: float) -> None:
-        """Note that a step was made, with its loss if that is known, else NaN."""
+        """Record a step with its loss, or NaN if unknown."""
         self._losses.append(loss)
 
     def flush(self, deaths: Sequence[Death], laws: Laws, step: int) -> None:
-        """Write steps and deaths since the last look."""
+        """Write the steps and deaths since the last call."""
         if self._losses:
             losses = np.array(self._losses)
             known = np.isfinite(losses)
@@ -47,7 +47,7 @@ class Chronicle:
             self.record(step, laws)
 
     def record(self, step: int, laws: Laws) -> None:
-        """Copy mass, fitness and upkeep of the living."""
+        """Record mass, fitness and upkeep of living populations."""
         vectors = [laws.mass[:-1], laws.smoothed(), laws.upkeep()]
         counted: dict[str, Sequence[Array]] = {}
         start = 0
@@ -59,7 +59,7 @@ class Chronicle:
         self.history.add_record(step, counted)
 
     def row(self, step: int, columns: Mapping[str, float], laws: Laws) -> None:
-        """Append a row to the columns; the first one says how many steps an epoch has."""
+        """Append a row to the columns; the first one determines the steps an epoch."""
         history = self.history
         if not history.epochs:
             history.per_epoch = max(1, step)

@@ -1,4 +1,4 @@
-"""What can go wrong in the bridge that has no name of its own in PyTorch or Python."""
+"""Exceptions of the bridge that PyTorch and Python do not define."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Evolution: selection on a module that its user trains, in the user's own loop.
+"""Evolution: selection on a module that the user trains in their own loop.
 
-A generation is part of `optimizer.step()`. The module holds weights that masses have scaled, so it
+A generation is part of `optimizer.step()`. The module's weights already include the masses, so it
 is an ordinary module between steps: nothing is added to forward or backward.
 """
 
@@ -56,8 +56,8 @@ class Evolution(Readings):
         model: the module, without wrappers.
         born: founders by population, in order; names are those of the modules that make them.
         why: every dimension that cannot evolve, with the reason.
-        selection: by which laws.
-        history: an `evoprune.History` of deaths, masses, and what `log` was given.
+        selection: the laws.
+        history: an `evoprune.History` of deaths, masses, and the columns passed to `log`.
         steps: optimizer steps so far.
         compactions: removals so far.
     """
@@ -84,23 +84,22 @@ class Evolution(Readings):
         Args:
             model: a module with float32 or float64 parameters; it may be wrapped in
                 DistributedDataParallel or compiled.
-            optimizer: that trains it, or several; a generation follows the step of the last one.
+            optimizer: the optimizer, or several; a generation follows the step of the last one.
             example: inputs of one forward pass: a tensor, a tuple of arguments or a dict of keyword
-                arguments; two samples or more. It is only looked at here.
+                arguments; two samples or more. It is only used here.
             selection: the laws; `Selection()` if not given.
-            include: names of modules whose populations may evolve, with all below; all if not
-                given.
-            fixed: names of modules whose populations may not.
+            include: names of modules whose populations may evolve, including submodules; by
+                default all.
+            fixed: names of modules whose populations may not evolve.
             inner: let several factors of one dimension evolve, such as heads and the dimensions in
                 a head; otherwise only the outermost does.
-            steps: of the whole run; needed for schedules of pressure, a Budget, or rest.
+            steps: steps of the whole run; needed for schedules of pressure, a Budget, or rest.
             terms: samples in the loss of a step; needed for fitness "worth".
-            check_every: steps from one look at the extinct to the next; a look waits for the
-                device and for other processes. 1 for one process on the CPU, else 20, if not
-                given.
-            patience: how many steps' work may be done for the extinct before they are removed.
-            wrap: makes the DistributedDataParallel anew after a removal, for unusual settings.
-            seed: of the chance in laws that have some.
+            check_every: steps between checks for extinct populations; a check waits for the device
+                and for other processes. By default 1 for one process on the CPU, else 20.
+            patience: extra work on extinct populations, in steps, before they are removed.
+            wrap: recreates the DistributedDataParallel after a removal, for unusual settings.
+            seed: seed of random laws.
 
         Raises:
             Unsupported: nothing in the model can evolve (reasons are listed), or the model, the
@@ -147,7 +146,7 @@ class Evolution(Readings):
         self._followers: list[nn.Module] = []
         self._pace.begin(self._size())
         self._changes: dict[int, torch.Tensor] = {}  # optimizer -> m dL/dm by its weights
-        self._open: dict[int, FrameType] = {}  # optimizers within their step, and the call
+        self._open: dict[int, FrameType] = {}  # optimizers whose step() is running, and its frame
         self._stepped: set[int] = set()  # since the last generation
         self._checked = False
         self._handles = []
@@ -173,8 +172,8 @@ class Evolution(Readings):
             frame = sys._getframe(1)
             if k in self._open:
                 if _called_within(frame, self._open[k]):
-                    return None  # a step that calls the step of its base class
-                self._multiply(self._readers[k])  # the last step raised within
+                    return None  # step() called by a subclass's step()
+                self._multiply(self._readers[k])  # the last step raised an exception
             changed = checks.call_closure(optimizer, args, kwargs, lambda: self._undo(k))
             with torch.no_grad():
                 if (self.steps + 1) % self.selection.every == 0:
@@ -213,7 +212,7 @@ class Evolution(Readings):
 
     @torch.no_grad()
     def _finish_step(self, k: int) -> None:
-        """Let a generation live, bring weights back to W m, and look at what came of it.
+        """Run a generation, multiply the weights by the new masses, and check for extinctions.
 
         Args:
             k: the optimizer that stepped last; the weights of the others are W m already.
@@ -237,7 +236,7 @@ class Evolution(Readings):
             self._pace.steer(self.steps, self._size(), self._masses)
 
     def _undo(self, k: int) -> None:
-        """Bring the weights of optimizer k back to W m, after a step that failed."""
+        """Restore the weights of optimizer k to W m after a failed step."""
         self._multiply(self._readers[k])
         self._open.pop(k, None)
 
@@ -250,7 +249,7 @@ class Evolution(Readings):
             self._placement.readers[i].tensor.mul_(scale)
 
     def _generation(self, strength: Number) -> None:
-        """Measure fitness and let the laws act."""
+        """Measure fitness and apply the laws."""
         change = torch.stack(list(self._changes.values())).sum(0)
         self._changes.clear()
         signals = measure(self.selection, self._placement, change, self._laws.mass)
@@ -264,7 +263,7 @@ class Evolution(Readings):
         )
 
     def _look(self) -> None:
-        """See who became extinct, write it down, and remove them once that pays."""
+        """Record extinctions, and remove extinct populations once that saves work."""
         deaths = self._laws.deaths()
         self._chronicle.flush(deaths, self._laws, self.steps)
         alive = self._alive()
@@ -285,7 +284,7 @@ class Evolution(Readings):
             self._remove(alive)
 
     def _price(self, alive: torch.Tensor) -> None:
-        """Set the share of upkeep of every founder, where the law asks for it."""
+        """Set the share of upkeep of every founder, if the law uses it."""
         s = self.selection
         total = int(self._starts[-1])
         if not isinstance(s.upkeep, str):
@@ -306,10 +305,10 @@ class Evolution(Readings):
 
     @torch.no_grad()
     def compact(self) -> None:
-        """Remove the extinct now: from parameters, gradients, buffers, optimizer state, followers.
+        """Remove extinct populations from parameters, gradients, buffers, optimizers and followers.
 
         Raises:
-            RanksDisagree: processes of a DistributedDataParallel found different ones alive;
+            RanksDisagree: processes of a DistributedDataParallel found different populations alive;
                 nothing was removed.
         """
         alive = self._alive()
@@ -318,7 +317,7 @@ class Evolution(Readings):
             self._remove(alive)
 
     def _remove(self, alive: torch.Tensor) -> None:
-        """Remove all founders that are not alive, from DistributedDataParallel, too."""
+        """Remove all founders that are not alive, also from DistributedDataParallel."""
         checks.same_parameters(self.model, self._pieces)
         if self._ddp is not None:
             del self._ddp.reducer, self._ddp.logger
@@ -365,7 +364,7 @@ class Evolution(Readings):
             )
 
     def follow(self, model: nn.Module) -> None:
-        """Let a copy of the model, such as an average of its weights, lose what the model loses.
+        """Apply all later removals to a copy of the model too, such as an average of its weights.
 
         Args:
             model: a module with the same parameters, or torch.optim.swa_utils.AveragedModel.
@@ -377,7 +376,7 @@ class Evolution(Readings):
         self._followers.append(inner)
 
     def close(self) -> nn.Module:
-        """End selection: remove the extinct, take the hooks away; return the smaller module."""
+        """End selection: remove extinct populations and all hooks; return the smaller module."""
         if self._handles:
             self._chronicle.flush(self._laws.deaths(), self._laws, self.steps)
             self._chronicle.record(self.steps, self._laws)
@@ -392,14 +391,14 @@ class Evolution(Readings):
 
     @property
     def history(self) -> History:
-        """Deaths, masses over time, and what `log` was given."""
+        """The history: deaths, masses over time, and the columns passed to `log`."""
         return self._chronicle.history
 
     def log(self, **columns: float) -> None:
-        """Append a row to the columns of `history`, such as at the end of an epoch.
+        """Append a row to the columns of `history`, for example at the end of an epoch.
 
-        Beside what is given (loss, accuracy, validation_accuracy, ...) it has epoch, step, alive,
-        macs, parameters, rate, pressure and strength.
+        In addition to the given columns (loss, accuracy, validation_accuracy, ...) the row has
+        epoch, step, alive, macs, parameters, rate, pressure and strength.
         """
         self._chronicle.flush(self._laws.deaths(), self._laws, self.steps)
         rate = float(self._optimizers[0].param_groups[0]["lr"])
@@ -419,10 +418,10 @@ class Evolution(Readings):
     # ---- stop and go on
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Remove the extinct and write the model to one safetensors file; see `load`.
+        """Remove extinct populations and write the model to one safetensors file; see `load`.
 
-        The file holds arrays, and in its header the shapes, the sizes that modules keep, and the
-        birth ids of the survivors. It is written whole or not at all.
+        The file holds the arrays; its header holds the shapes, the sizes stored in modules, and the
+        birth ids of the survivors. It is written atomically.
         """
         self.compact()
         survivors = {name: self.births(name).tolist() for name in self.born}
@@ -433,7 +432,7 @@ class Evolution(Readings):
         files.save(self.model, path, survivors, numbers)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that selection knows, as tensors and plain values.
+        """Return the whole state of selection as tensors and plain values.
 
         torch.save writes it and torch.load(weights_only=True) reads it.
         """
@@ -449,10 +448,10 @@ class Evolution(Readings):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state: cut the model to its shape and set masses and fitness.
+        """Load a saved state: shrink the model to its shape and set masses and fitness.
 
-        Called on an Evolution of a model of founding size. Load the states of the model and of the
-        optimizer afterwards, which have the smaller shapes.
+        Call it on an Evolution of a model of founding size. Load the states of the model and the
+        optimizer afterwards; they have the smaller shapes.
 
         Raises:
             ValueError: the state is of another model; nothing has changed.

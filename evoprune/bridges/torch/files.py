@@ -30,14 +30,14 @@ def save(
     survivors: Mapping[str, Sequence[int]] | None = None,
     numbers: Mapping[str, int] | None = None,
 ) -> None:
-    """Write a model that was made smaller to a safetensors file, whole or not at all.
+    """Write a pruned model to a safetensors file, atomically.
 
     Args:
         model: its parameters and buffers, as in `state_dict()`, are written.
-        path: of the file.
+        path: the file.
         survivors: birth ids by population.
-        numbers: integers that modules keep of their sizes, by "module.attribute"; those of torch's
-            own modules are found without.
+        numbers: sizes stored as integers in modules, by "module.attribute"; those of torch's own
+            modules are found automatically.
     """
     from safetensors.torch import save as to_bytes
 
@@ -67,7 +67,7 @@ def save(
         "attention": [n for n, m in inner.named_modules() if isinstance(m, MultiheadAttention)],
         "survivors": {name: list(map(int, ids)) for name, ids in (survivors or {}).items()},
     }
-    # Copies, for safetensors refuses tensors that share memory.
+    # Copy, because safetensors rejects tensors that share memory.
     arrays = {name: tensor.clone() for name, tensor in arrays.items()}
 
     write_whole(path, to_bytes(arrays, {KEY: json.dumps(recipe)}))
@@ -104,11 +104,11 @@ def survivors(path: str | PathLike[str]) -> dict[str, list[int]]:
 
 @torch.no_grad()
 def load(model: Module, path: str | PathLike[str]) -> Module:
-    """Give a freshly built module the shape and the weights of a saved one; return it.
+    """Load the shape and weights of a saved module into a newly built one; return it.
 
     Args:
-        model: as it was before selection. Where it does not fit, it is unchanged.
-        path: of a file that `Evolution.save` wrote.
+        model: the module as it was before selection. It is unchanged if the file does not fit.
+        path: a file written by `Evolution.save`.
 
     Raises:
         FileNotFoundError: no such file.

@@ -1,4 +1,4 @@
-"""Inspection: what of a model can evolve, and why the rest cannot, before any training."""
+"""Inspection: which parts of a model can evolve, and why the others cannot, before training."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Inspection:
 
     Attributes:
         born: founders by population, named by the module that makes it.
-        kinds: what they are: neurons, filters or heads.
+        kinds: kind of each population: neurons, filters or heads.
         why: every dimension that cannot evolve, with the reason.
         pieces: every parameter and buffer with the populations on its dimensions.
-        attributes: integers that modules keep of populations: (module, name) -> (index of the
+        attributes: sizes of populations stored in modules: (module, name) -> (index of the
             population, multiple of its size).
     """
 
@@ -38,7 +38,7 @@ class Inspection:
     attributes: dict[Attribute, tuple[int, int]] = field(default_factory=dict)
 
     def reasons(self) -> str:
-        """Return the reasons, a line each, after a line break."""
+        """Return the reasons, one per line, after a line break."""
         return "".join(f"\n  {name}: {why}" for name, why in self.why.items())
 
     def __str__(self) -> str:
@@ -55,10 +55,10 @@ def inspect(
     inner: bool = False,
     trained: Collection[int] | None = None,
 ) -> Inspection:
-    """Find the populations of a model and check them by removal; the model stays as it is.
+    """Find the populations of a model and verify them by removal; the model does not change.
 
-    Plain nn.MultiheadAttention modules get a class whose heads can be removed, with the same
-    parameters and results.
+    Plain nn.MultiheadAttention modules change their class to one whose heads can be removed, with
+    the same parameters and results.
 
     Args:
         model: a module.

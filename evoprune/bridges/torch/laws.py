@@ -1,7 +1,7 @@
-"""Laws: one interface to a generation, whichever code computes it.
+"""Laws: one interface to a generation, computed by the core or by torch.
 
-`make_laws` gives the core's laws (`evoprune.Community`) to a model on the CPU, and where only the
-core has the law; a model on another device has the default law in torch operations.
+`make_laws` returns the core's laws (`evoprune.Community`) for a model on the CPU, or if only the
+core has the law. For a model on another device the default law runs in torch operations.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Death:
     """A population that became extinct.
 
     Attributes:
-        step: the step of the run after which it did.
+        step: the step of the run after which it became extinct.
         layer: index of its layer of populations.
         birth: its index among the founders of the layer.
-        mass, fitness: its last ones.
+        mass, fitness: its last values.
     """
 
     step: int
@@ -47,8 +47,8 @@ class Laws(Protocol):
     Vectors have an entry for every founder, layer after layer.
 
     Attributes:
-        mass: (founders + 1,): 1 at birth, 0 once extinct; the last is 1, for what is of no
-            population.
+        mass: (founders + 1,): 1 at birth, 0 once extinct; the last entry is 1, for weights that
+            belong to no population.
         alive: bool (founders,).
     """
 
@@ -65,16 +65,16 @@ class Laws(Protocol):
         cost: torch.Tensor | None = None,
         terms: int = 1,
     ) -> None:
-        """Let all populations live through a generation.
+        """Run one generation of all populations.
 
-        Where a signal is not finite, the generation is left out: nothing changes.
+        If a signal is not finite, the generation is skipped: nothing changes.
 
         Args:
-            signals: of this step alone.
+            signals: signals of this step, without smoothing.
             at: the step of the run, for the record of deaths.
-            strength: of the generation, 0 to 1; 0: masses rest.
-            pressure: of upkeep.
-            cost: share of every founder in what upkeep counts (founders,).
+            strength: strength of the generation, 0 to 1; with 0 masses do not change.
+            pressure: selection pressure, the factor on upkeep.
+            cost: share of every founder in the cost that upkeep uses (founders,).
             terms: samples in the loss of a step, for fitness "worth".
         """
 
@@ -82,16 +82,16 @@ class Laws(Protocol):
         """Return the deaths since the last call."""
 
     def smoothed(self) -> torch.Tensor:
-        """Return remembered fitness, without the bias of its start: (founders,)."""
+        """Return smoothed fitness, corrected for the bias of its start: (founders,)."""
 
     def upkeep(self) -> torch.Tensor:
         """Return the upkeep of every founder: (founders,)."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes: tensors and plain values."""
+        """Return the mutable state: tensors and plain values."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set all that changes."""
+        """Load the mutable state."""
 
 
 class HostLaws:

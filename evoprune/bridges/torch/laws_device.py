@@ -1,8 +1,8 @@
 """The default law in torch operations, so that a generation on a GPU never waits for the device.
 
-Soft upkeep and bounded Malthusian growth, all populations at once: the same equations as
-csrc/laws, in the same order, in float64 where the device has it. What became extinct is written
-down on the device and read when someone looks.
+Soft upkeep and bounded Malthusian growth for all populations at once: the same equations as
+csrc/laws, in the same order, in float64 if the device supports it. Extinctions are recorded on the
+device and copied only when they are read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceLaws"]
 
-USUAL_THRESHOLD = 1e-3  # paces a life where the threshold is 0
+USUAL_THRESHOLD = 1e-3  # sets the time scale of a life if the threshold is 0
 
 
 class DeviceLaws:
@@ -30,14 +30,14 @@ class DeviceLaws:
 
     Attributes:
         mass, alive: see `Laws`.
-        fitness: memory of fitness, with the bias of its start (founders,).
-        generations: generations so far, a number on the device.
-        held: how often a layer's floor kept a population alive, a number on the device.
+        fitness: smoothed fitness, with the bias of its start (founders,).
+        generations: number of generations so far, on the device.
+        held: how often a layer's floor kept a population alive, on the device.
     """
 
     @staticmethod
     def serves(selection: Selection) -> bool:
-        """True if the law of a selection is the one that is written here."""
+        """True if the law of a selection is the one implemented here."""
         law = selection.dynamics
         if not isinstance(law, Dynamics) or law.kind != "malthusian":
             return False
@@ -117,7 +117,7 @@ class DeviceLaws:
     def _price(
         self, fitness: torch.Tensor, pressure: Number, cost: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return pressure times what the others of the niche earn, by founder: (founders,)."""
+        """Return soft upkeep: pressure x mean fitness of the niche's others x cost: (founders,)."""
         own = torch.where(self.alive, fitness.clamp_min(0), 0.0)
         others = self._sums(own, self._niche) - own
         upkeep = pressure * others / self._rivals
@@ -129,7 +129,7 @@ class DeviceLaws:
         return torch.where(self.alive, upkeep, 0.0)
 
     def _settle(self, ok: torch.Tensor, mass: torch.Tensor, fitness: torch.Tensor, at: int) -> None:
-        """Mark those below the threshold extinct, the lightest first, never below the floor."""
+        """Mark populations below the threshold extinct, lightest first, down to the floor."""
         s = self.selection
         low = self.alive & (mass < s.threshold) & ok & (self.generations >= s.min_age)
         # Rank the low ones of every layer by mass: sort by mass, then stably by layer.
@@ -149,7 +149,7 @@ class DeviceLaws:
         self.alive = self.alive & ~dies
         self.mass[:-1] = torch.where(self.alive, mass, 0.0)
 
-    # ---- looks, which wait for the device
+    # ---- reads that wait for the device
 
     def deaths(self) -> list[Death]:
         """Return the deaths since the last call, in order. Waits for the device."""
@@ -174,7 +174,7 @@ class DeviceLaws:
         return sorted(found, key=lambda death: (death.step, death.layer, death.mass))
 
     def smoothed(self) -> torch.Tensor:
-        """Return fitness, corrected for the start of its memory at zero: (founders,)."""
+        """Return smoothed fitness, corrected for its start at zero: (founders,)."""
         memory = self.selection.memory
         return self.fitness / (1 - memory ** self.generations.clamp_min(1))
 
@@ -183,13 +183,13 @@ class DeviceLaws:
         return self._upkeep
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return all that changes, as tensors."""
+        """Return the mutable state as tensors."""
         names = ("mass", "fitness", "alive", "generations", "held")
         own = ("_upkeep", "_died", "_last_mass", "_last_fitness")
         return {name: getattr(self, name).clone() for name in (*names, *own)}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Set all that changes."""
+        """Load the mutable state."""
         for name, value in state.items():
             setattr(self, name, value.to(self._device).clone())
         self._reported = int((self._died >= 0).sum())

@@ -1,8 +1,8 @@
-"""Operators: what each kind of ATen operator says about the axes of its inputs and outputs.
+"""Operators: how each kind of ATen operator relates the axes of its inputs and outputs.
 
 A rule labels the outputs of a call, merges axes that must agree, fixes those that must keep their
-size, and notes the roles of parameters. It raises, or returns False, where it was not written for
-the call; the tracer then fixes all that the call touches. Rules for views are in views.py.
+size, and records the roles of parameters. It raises or returns False if it does not support the
+call; the tracer then fixes all axes that the call touches. Rules for views are in views.py.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def apply_rule(tracer: Tracer, call: Call) -> bool:
 
 
 def is_pointwise(call: Call) -> bool:
-    """True if every element of the result depends on the same element of each input alone."""
+    """True if every element of the result depends only on the same element of each input."""
     name = call.name[:-1] if call.name.endswith("_") else call.name
     if name in POINTWISE or torch.Tag.pointwise in call.op.tags:
         return True
@@ -85,7 +85,7 @@ COPIES = {"clone", "detach", "alias", "_to_copy", "contiguous", "lift_fresh"}
 
 
 def contract(t: Tracer, a: torch.Tensor, da: int, b: torch.Tensor, db: int, why: str) -> None:
-    """Sum over dimension da of a and db of b. One of them must be a parameter for it to be free."""
+    """Sum over dimension da of a and db of b; fixes them unless a or b is a parameter."""
     same(t.of(a)[da], t.of(b)[db], why)
     weights = [t.is_parameter(x) for x in (a, b)]
     if sum(weights) == 1:
@@ -131,7 +131,7 @@ def linear(t: Tracer, call: Call) -> None:
 def _finish_product(
     t: Tracer, a: torch.Tensor, da: int, b: torch.Tensor, db: int, bias: Any, call: Call
 ) -> None:
-    """Note what a product writes, its multiply-adds, and its bias."""
+    """Record the output axes of a product, its multiply-adds, and its bias."""
     y = call.outs[0]
     t.role(b, db, "write", call.why)
     if da >= 0:
@@ -185,7 +185,7 @@ def embedding(t: Tracer, call: Call) -> None:
 
 
 def attention(t: Tracer, call: Call) -> None:
-    """Scaled dot products: softmax over keys, sums over what queries and keys share."""
+    """Scaled dot products: softmax over keys, sums over the dimension shared with queries."""
     q, k, v = call.ins[:3]
     dims_q, dims_k, dims_v = t.of(q), t.of(k), t.of(v)
     for dims in (dims_q, dims_k):
@@ -193,7 +193,7 @@ def attention(t: Tracer, call: Call) -> None:
     same(dims_q[-1], dims_k[-1], call.why)
     for d in range(q.ndim - 2):
         shared: Dim = []
-        if q.shape[d] != k.shape[d]:  # several heads of queries have one of keys
+        if q.shape[d] != k.shape[d]:  # several query heads share a key head
             shared = [Axis(q.shape[d] // k.shape[d], f"{call.why}: queries that share keys")]
         same(dims_q[d], [*dims_k[d], *shared], call.why)
         same(dims_k[d], dims_v[d], call.why)
@@ -213,7 +213,7 @@ def attention(t: Tracer, call: Call) -> None:
 
 
 def _follow_channels(t: Tracer, call: Call, channels: Dim) -> None:
-    """Let vectors of a norm follow the channels, and the result be as the input."""
+    """Make the vectors of a norm follow the channels; the result has the input's axes."""
     for vector in call.ins[1:]:
         same(t.of(vector)[0], channels, call.why)
         t.role(vector, 0, "follow", call.why)
@@ -233,13 +233,13 @@ def _follow_channels(t: Tracer, call: Call, channels: Dim) -> None:
     "_batch_norm_with_update",
 )
 def batch_norm(t: Tracer, call: Call) -> None:
-    """Statistics of every channel by itself."""
+    """Normalize with statistics of each channel."""
     _follow_channels(t, call, t.of(call.ins[0])[1])
 
 
 @rule("native_group_norm")
 def group_norm(t: Tracer, call: Call) -> None:
-    """Statistics of a group of channels; free where every channel is a group."""
+    """Normalize groups of channels, which are fixed unless every channel is a group."""
     x = call.ins[0]
     if call.args[6] != x.shape[1]:
         fix(t.of(x)[1], f"{call.why}: the norm takes a group's channels together")
@@ -248,7 +248,7 @@ def group_norm(t: Tracer, call: Call) -> None:
 
 @rule("native_layer_norm", "_fused_rms_norm")
 def layer_norm(t: Tracer, call: Call) -> None:
-    """Statistics over the last dimensions: their size must stay."""
+    """Normalize over the last dimensions, which must keep their size."""
     x = call.ins[0]
     for d in range(x.ndim - len(call.args[1]), x.ndim):
         fix(t.of(x)[d], f"{call.why}: the norm takes its features together")
@@ -260,7 +260,7 @@ def layer_norm(t: Tracer, call: Call) -> None:
 
 
 def reduced(call: Call, place: int, rank: int) -> list[int]:
-    """Return the dimensions that a call reduces; all of them where none is given."""
+    """Return the dimensions that a call reduces; all if none is given."""
     dims = call.argument(place, "dim")
     if isinstance(dims, int) and not isinstance(dims, bool):
         dims = [dims]
@@ -274,7 +274,7 @@ def reduced(call: Call, place: int, rank: int) -> list[int]:
     "linalg_vector_norm", "norm", "prod", "any", "all", "max", "min",
 )  # fmt: skip
 def reduction(t: Tracer, call: Call) -> None:
-    """Reduce dimensions: they must keep their size, the others go on."""
+    """Reduce dimensions, which must keep their size; the others pass through."""
     x = call.ins[0]
     if len(call.ins) > 1:
         raise ValueError("a reduction of several tensors")
@@ -294,10 +294,10 @@ def reduction(t: Tracer, call: Call) -> None:
     "sort", "topk", "flip", "logcumsumexp",
 )  # fmt: skip
 def along(t: Tracer, call: Call) -> None:
-    """Take the entries of a dimension together: it must keep its size."""
+    """Combine the entries along a dimension, which must keep its size."""
     x = call.ins[0]
     dims = call.argument(2 if call.name == "topk" else 1, "dim", -1)
-    if isinstance(dims, bool):  # sort.stable has its dimension at another place
+    if isinstance(dims, bool):  # sort.stable has its dimension in another position
         raise ValueError("a dimension is not given")
     for d in dims if isinstance(dims, list | tuple) else [dims]:
         fix(t.of(x)[d], f"{call.why}: its entries are taken together")
@@ -319,7 +319,7 @@ def roll(t: Tracer, call: Call) -> None:
 
 
 def _positions(t: Tracer, call: Call, leading: int) -> None:
-    """Keep the leading dimensions; the others are positions, which change their number."""
+    """Keep the leading dimensions; the others are positions, whose number changes."""
     x = call.ins[0]
     for y in call.outs:
         t.label(y, [*t.of(x)[:leading], *[[Axis(n, POSITION)] for n in y.shape[leading:]]])
@@ -345,7 +345,7 @@ def upsample(t: Tracer, call: Call) -> None:
 
 
 def pointwise(t: Tracer, call: Call) -> None:
-    """Combine elements at the same place: dimensions that are not broadcast are the same."""
+    """Combine elements at the same index; dimensions that are not broadcast are merged."""
     y = call.outs[0]
     in_place = any(y is x for x in call.ins) or t.known(y)
     dims: list[Dim | None] = list(t.of(y)) if in_place else [None] * y.ndim
@@ -367,5 +367,5 @@ def pointwise(t: Tracer, call: Call) -> None:
 
 
 def _or_new(dim: Dim | None, size: int) -> Dim:
-    """Return a dimension, or a new one that no input gave."""
+    """Return `dim`, or a new dimension if it is None."""
     return dim if dim is not None else [] if size == 1 else [Axis(size)]

@@ -1,7 +1,7 @@
-"""Pace: how strongly the dynamics acts at a step, and under which pressure.
+"""Pace: strength of the dynamics and selection pressure at every step.
 
-Reads learning rates and schedules, and lets a Budget move the pressure. It does not wait for the
-device: a learning rate that is a tensor there gives a strength that is one.
+Reads learning rates and schedules, and lets a Budget adjust the pressure. It does not wait for the
+device: if a learning rate is a tensor there, so is the strength.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Pace:
     """Pressure and strength of every step.
 
     Attributes:
-        pressure: the one a Budget has found; None without a Budget.
-        resting: a Budget is reached, and masses stand still.
+        pressure: the pressure set by a Budget; None without a Budget.
+        resting: True if a Budget is reached; masses no longer change.
         peak: highest learning rate so far.
     """
 
@@ -51,7 +51,7 @@ class Pace:
         self._pressures: Array = selection.pressures(1 if steps is None else steps)
 
     def begin(self, sized: Sized) -> None:
-        """Say the first pressure of a Budget."""
+        """Set the initial pressure of a Budget."""
         if self.budget is not None and self.pressure is None:
             self.pressure = self.budget.first(sized, self.selection.upkeep == "soft")
 
@@ -62,7 +62,7 @@ class Pace:
         return float(self._pressures[min(step, len(self._pressures) - 1)])
 
     def strength_at(self, step: int) -> float | torch.Tensor:
-        """Return how strongly the dynamics acts at a step: 0 to 1."""
+        """Return the strength of the dynamics at a step: 0 to 1."""
         s = self.selection
         rests = self.steps is not None and step >= self.steps - round(s.rest * self.steps)
         if self.resting or rests:
@@ -79,7 +79,7 @@ class Pace:
         return rate / self.peak if self.peak > 0 else 1.0
 
     def _strength_on_device(self, rates: Sequence[Any]) -> torch.Tensor:
-        """Return the strength as a tensor where the learning rate is one on a device."""
+        """Return the strength as a tensor, for a learning rate that is a tensor on a device."""
         device = next(r.device for r in rates if isinstance(r, torch.Tensor))
         known = [torch.as_tensor(rate, dtype=torch.float32, device=device) for rate in rates]
         peak = torch.as_tensor(self.peak, dtype=torch.float32, device=device)
@@ -87,13 +87,13 @@ class Pace:
         return torch.where(self.peak > 0, known[0] / self.peak.clamp_min(1e-30), 1.0)
 
     def steers_at(self, step: int) -> bool:
-        """True if a Budget looks at the model after this many steps."""
+        """True if a Budget measures the model after this many steps."""
         if self.budget is None or self.steps is None:
             return False
         return step % max(1, self.steps // MARKS) == 0
 
     def steer(self, step: int, sized: Sized, masses: Callable[[], list[Array]]) -> None:
-        """Let the Budget move the pressure."""
+        """Let the Budget adjust the pressure."""
         assert self.budget is not None
         assert self.steps is not None
         assert self.pressure is not None
@@ -110,18 +110,18 @@ class Pace:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that changes."""
+        """Return the mutable state."""
         return {"pressure": self.pressure, "resting": self.resting, "peak": self.peak}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set all that changes."""
+        """Load the mutable state."""
         self.pressure, self.resting = state["pressure"], state["resting"]
         self.peak = state["peak"]
 
 
 @dataclass(frozen=True)
 class LivingSize:
-    """A model's size as a Budget sees it."""
+    """The size of a model as a Budget measures it."""
 
     macs: float
     founding_macs: float

@@ -1,4 +1,4 @@
-"""Placement: masses live in the weights that read a population.
+"""Placement: masses are stored in the weights that read a population.
 
 The module holds W m. Around an optimizer's step the columns are divided by m, and their gradients
 multiplied by it, so that the optimizer steps in W; afterwards columns are multiplied by the new m.
@@ -17,9 +17,9 @@ __all__ = ["Placement"]
 
 
 class Placement:
-    """The columns that masses scale, and what is measured of them.
+    """The columns that masses scale, and sums measured over them.
 
-    Indices on the device are made by `rebuild`, after every change of a parameter's shape.
+    Call `rebuild` after every change of a parameter's shape to recompute the indices.
     """
 
     def __init__(self, pieces: Sequence[Piece], founders: int, device: torch.device) -> None:
@@ -30,7 +30,7 @@ class Placement:
         self.rebuild()
 
     def rebuild(self) -> None:
-        """Make indices anew from the places that pieces have now."""
+        """Recompute indices from the current places of pieces."""
         self._reads = [self._founders_of(piece, piece.reads) for piece in self.readers]
         self._owns: dict[tuple[str, int], torch.Tensor] = {}
 
@@ -56,7 +56,7 @@ class Placement:
         return out
 
     def measure(self, readers: Collection[int], dtype: torch.dtype) -> torch.Tensor:
-        """Return m dL/dm of every founder, as far as these readers give it: (founders,)."""
+        """Return the contribution of these readers to m dL/dm of every founder: (founders,)."""
         total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)
         for i in readers:
             weight = self.readers[i].tensor
@@ -74,7 +74,7 @@ class Placement:
 
         Args:
             what: "norm2" (of w^2), "gradient2" (of dw^2) or "product" (of w dw).
-            dtype: of the sums.
+            dtype: type of the sums.
         """
         total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)
         for piece in self.pieces:
@@ -98,7 +98,7 @@ class Placement:
         return total[:-1]
 
     def _founders_of(self, piece: Piece, dim: int | None) -> torch.Tensor:
-        """Return the founder of every entry, one past the last for none: int64 (k, size)."""
+        """Return the founder of every entry, or one past the last for none: int64 (k, size)."""
         assert dim is not None
         index = torch.stack(piece.places[dim])
         return torch.where(index < 0, self.founders, index).to(self.device)

@@ -1,7 +1,7 @@
 """Populations: which axes of a traced model can evolve, and why the others cannot.
 
-A population axis is free, has a weight that makes it, and is read by plain weights alone: a mass
-scales their columns. Piece says what surgery must know of one parameter or buffer.
+A population axis is free, is written by a weight, and is read only by plain weights, whose columns
+a mass scales. A Piece holds the facts that surgery needs about one parameter or buffer.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["Piece", "Population", "find_populations", "pieces_of"]
 
 @dataclass(eq=False)
 class Population:
-    """An axis on which neurons, channels or heads live.
+    """An axis of neurons, channels or heads.
 
     Attributes:
-        name: of the module whose weight makes it.
-        size: founders.
+        name: name of the module whose weight writes it.
+        size: number of founders.
         readers: (slot, dimension) of the weights whose columns a mass scales.
-        owns: (slot, dimension) of all that have the axis.
-        kind: "neurons", "filters" or "heads", as far as the writer tells.
+        owns: (slot, dimension) of all parameters and buffers with the axis.
+        kind: "neurons", "filters" or "heads", inferred from the writer.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Piece:
 
     @property
     def tensor(self) -> torch.Tensor:
-        """The parameter or buffer as it is now."""
+        """The current parameter or buffer."""
         tensor: torch.Tensor = getattr(self.owner, self.attribute)
         return tensor
 
     def staying(self, alive: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Return the indices that stay, by dimension, where some do not.
+        """Return the remaining indices by dimension, for dimensions where some are removed.
 
         Args:
             alive: bool (founders + 1,) on the CPU; the last is True, for entries of no population.
@@ -82,7 +82,7 @@ class Piece:
         return out
 
     def shape_of(self, alive: torch.Tensor) -> list[int]:
-        """Return the shape once only the living are there."""
+        """Return the shape after removing extinct populations."""
         shape = list(self.tensor.shape)
         for dim, stay in self.staying(alive).items():
             shape[dim] = len(stay)

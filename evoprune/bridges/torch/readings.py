@@ -1,4 +1,4 @@
-"""Readings: what an evolution says of itself; nothing here changes anything."""
+"""Readings: read-only properties and tables of an evolution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Readings"]
 
 
 class Readings:
-    """Who is alive, masses and fitness, sizes and tables.
+    """Living populations, masses and fitness, sizes and tables.
 
     Attributes:
         born: founders by population, in order.
@@ -32,7 +32,7 @@ class Readings:
     _starts: Array
 
     def _alive(self) -> torch.Tensor:
-        """Return who is alive, on the CPU: bool (founders,)."""
+        """Return which founders are alive, on the CPU: bool (founders,)."""
         return self._laws.alive.cpu()
 
     def _part(self, name: str, values: torch.Tensor) -> Array:
@@ -60,7 +60,7 @@ class Readings:
 
     @property
     def alive(self) -> dict[str, int]:
-        """How many are alive, by population."""
+        """Number of living founders by population."""
         return {name: len(self.births(name)) for name in self.born}
 
     @property
@@ -104,7 +104,7 @@ class Readings:
         return report.as_html(self)
 
     def summary(self) -> str:
-        """Return fitness against upkeep by population, and who is next to become extinct."""
+        """Return a table of fitness and upkeep by population, with those closest to extinction."""
         return report.outlook(self)
 
     def upkeep(self, name: str) -> Array:

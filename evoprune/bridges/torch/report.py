@@ -1,4 +1,4 @@
-"""Report: tables of an evolution, in the words of those of a network."""
+"""Report: tables of an evolution, in the format of those of a network."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _table(evolution: Readings) -> tuple[str, list[list[str]], list[str]]:
 
 
 def outlook(evolution: Readings) -> str:
-    """Return quantiles of mass and fitness, upkeep, and who earns less than it, by population."""
+    """Return quantiles of mass and fitness, upkeep, and counts of those below it, by population."""
     rows = []
     for name in evolution.born:
         births = evolution.births(name)

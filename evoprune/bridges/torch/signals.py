@@ -1,4 +1,4 @@
-"""Signals: what a model's weights and gradients tell of every population, for the fitness laws."""
+"""Signals: inputs of the fitness laws, computed from a model's weights and gradients."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ OWNED = {"norm": "norm2", "gradient": "gradient2", "product": "product"}
 
 
 def check_laws(selection: Selection, terms: int | None, optimizers: int) -> None:
-    """Check that a model's weights and gradients tell what the laws of a selection take.
+    """Check that the signals of a selection's laws can be computed from weights and gradients.
 
     Raises:
         Unsupported: fitness by activity; fitness by owned weights with several optimizers; "worth"
-            without `terms`; dynamics in which the alike compete.
+            without `terms`; dynamics with competition by similarity.
     """
     dynamics: Any = selection.dynamics
     if isinstance(dynamics, Dynamics):
@@ -48,7 +48,7 @@ def check_laws(selection: Selection, terms: int | None, optimizers: int) -> None
 
 
 def needs_of(selection: Selection) -> set[str]:
-    """Return what a fitness law takes beside dL/dm; a law in Python takes all there is."""
+    """Return the inputs of a fitness law in addition to dL/dm; a Python law takes all."""
     law = selection.fitness
     return set(law.facts["needs"]) if isinstance(law, Fitness) else {*OWNED, "activity"}
 
@@ -56,13 +56,13 @@ def needs_of(selection: Selection) -> set[str]:
 def measure(
     selection: Selection, placement: Placement, change: torch.Tensor, mass: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Return what the fitness law of a selection takes, (founders,) each.
+    """Return the inputs of the fitness law of a selection, (founders,) each.
 
-    Called while weights are W and gradients those of W, after the optimizer's step.
+    Call it after the optimizer's step, while weights and gradients are those of W.
 
     Args:
-        selection: whose fitness is measured.
-        placement: of the masses.
+        selection: the laws.
+        placement: placement of the masses.
         change: m dL/dm (founders,).
         mass: (founders + 1,).
     """
@@ -78,7 +78,7 @@ def measure(
 def raw_fitness(
     law: Fitness, signals: dict[str, torch.Tensor] | Any, mass: torch.Tensor, terms: int
 ) -> torch.Tensor:
-    """Return the fitness of every founder by this step alone, in torch operations: (founders,).
+    """Return the unsmoothed fitness of every founder, in torch operations: (founders,).
 
     The equations are those of csrc/laws/fitness.c.
     """

@@ -1,6 +1,6 @@
-"""Sizes: multiply-adds and parameters of a model by who is alive, in all and by module.
+"""Sizes: multiply-adds and parameters of a model's living populations, in total and by module.
 
-Counted are products with weights; what activations have with each other (queries with keys) is not.
+Only products with weights count; products between activations (queries with keys) do not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Unit: TypeAlias = Literal["macs", "params"]
 
 
 class Sizes:
-    """Counts of a model's weights; vectors `alive` are bool (founders,) on the CPU.
+    """Sizes of a model's weights; vectors `alive` are bool (founders,) on the CPU.
 
     Attributes:
         born: founders by population.
@@ -36,7 +36,7 @@ class Sizes:
         self.founding_parameters = self.total("params", everyone)
 
     def of(self, piece: Piece, unit: Unit, alive: torch.Tensor) -> float:
-        """Return the size of one parameter once only the living are there; 0 for a buffer."""
+        """Return the size of a parameter without extinct populations; 0 for a buffer."""
         if not piece.trained or (unit == "macs" and not piece.macs):
             return 0.0
         shape = list(self._shapes[piece.name])
@@ -61,10 +61,10 @@ class Sizes:
         return sizes
 
     def shares(self, unit: Unit, alive: torch.Tensor) -> torch.Tensor:
-        """Return the share of the founding model that every founder causes now.
+        """Return the cost of every founder as a share of the founding model: float64 (founders,).
 
-        One living population of a layer less, by how much is the model smaller? All of a layer have
-        the same share: float64 (founders,).
+        It is the reduction of the current size if one living population of its layer were removed;
+        all founders of a layer have the same share.
         """
         whole = self.founding_macs if unit == "macs" else self.founding_parameters
         shares = torch.zeros(len(alive), dtype=torch.float64)

@@ -1,7 +1,7 @@
-"""Surgery: remove entries from parameters in place, with all that goes along with them.
+"""Surgery: remove entries from parameters in place, with everything that depends on them.
 
-The Parameter objects stay, so parameter groups, schedulers and averages go on. Gradients, optimizer
-state and the sizes that modules keep of their parameters follow. Nothing here decides what goes.
+The Parameter objects stay, so parameter groups, schedulers and averages remain valid. Gradients,
+optimizer state and sizes stored in modules are updated. The caller decides what to remove.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def module_sizes(module: nn.Module) -> dict[str, int]:
-    """Return the sizes that a standard module should keep, by the shape of its parameters."""
+    """Return the size attributes of a standard module, from the shapes of its parameters."""
     weight = getattr(module, "weight", None)
     shape = weight.shape if isinstance(weight, torch.Tensor) else None
     if isinstance(module, MultiheadAttention):
@@ -63,7 +63,7 @@ def module_sizes(module: nn.Module) -> dict[str, int]:
 
 
 def set_sizes(model: nn.Module) -> list[tuple[nn.Module, str, int]]:
-    """Let modules keep the sizes that their parameters have; return what was there before."""
+    """Set size attributes of modules to those of their parameters; return the former values."""
     before = []
     for module in model.modules():
         for name, size in module_sizes(module).items():
@@ -75,7 +75,7 @@ def set_sizes(model: nn.Module) -> list[tuple[nn.Module, str, int]]:
 
 
 def groups_left(piece: Piece, staying: Mapping[int, torch.Tensor]) -> int | None:
-    """Return how many groups of a grouped convolution stay; None if it is none or keeps all."""
+    """Return the remaining groups of a grouped convolution; None if it is not one or keeps all."""
     module = piece.owner
     if not isinstance(module, _ConvNd) or module.groups == 1 or piece.attribute != "weight":
         return None
@@ -86,7 +86,7 @@ def groups_left(piece: Piece, staying: Mapping[int, torch.Tensor]) -> int | None
 
 
 def take(tensor: torch.Tensor, staying: Mapping[int, torch.Tensor]) -> torch.Tensor:
-    """Return a copy of a tensor with the staying entries of some dimensions."""
+    """Return a copy of a tensor with only the remaining entries of some dimensions."""
     for dim, index in staying.items():
         tensor = tensor.index_select(dim, index.to(tensor.device))
     return tensor
@@ -97,7 +97,7 @@ def remove(
     staying: Mapping[int, torch.Tensor],
     optimizers: Iterable[torch.optim.Optimizer] = (),
 ) -> None:
-    """Cut a parameter or buffer to the staying entries, with its gradient and optimizer state."""
+    """Shrink a parameter or buffer to the remaining entries, with gradient and optimizer state."""
     tensor = piece.tensor
     shape, gradient, data = tensor.shape, tensor.grad, tensor.data
     groups = groups_left(piece, staying)
@@ -116,7 +116,7 @@ def remove(
         state = optimizer.state.get(tensor, {})
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.ndim == len(shape) and value.ndim:
-                # A dimension of size 1 is a statistic over the whole of it.
+                # A dimension of size 1 is a statistic over the whole dimension.
                 kept = {d: index for d, index in staying.items() if value.shape[d] == shape[d]}
                 state[name] = take(value, kept)
 
@@ -126,9 +126,9 @@ def silence(
     staying: Mapping[int, torch.Tensor],
     optimizers: Iterable[torch.optim.Optimizer] = (),
 ) -> None:
-    """Set the entries that do not stay to 0: values, gradient, and optimizer state.
+    """Set removed entries to 0: values, gradient and optimizer state.
 
-    As the core does, so that what survivors own no longer counts connections with the extinct.
+    As in the core, so that sums over survivors' weights exclude connections to extinct populations.
     """
     tensor = piece.tensor
     arrays = [tensor.data] + ([] if tensor.grad is None else [tensor.grad])
@@ -144,7 +144,7 @@ def silence(
 
 
 def _memory_format(tensor: torch.Tensor) -> torch.memory_format:
-    """Return channels_last where a tensor has it and is not contiguous anyway."""
+    """Return channels_last if the tensor has that layout and is not also contiguous."""
     if tensor.is_contiguous():
         return torch.contiguous_format
     if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
@@ -155,7 +155,7 @@ def _memory_format(tensor: torch.Tensor) -> torch.memory_format:
 
 
 def check_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
-    """Check that every tensor of an optimizer's state can be cut along with its parameter.
+    """Check that every tensor of an optimizer's state can be shrunk along with its parameter.
 
     Raises:
         Unsupported: state of a shape that is neither the parameter's, with some dimensions 1, nor
@@ -189,12 +189,12 @@ def _has_tensors(value: Any) -> bool:
 def rebuild_ddp(
     ddp: DistributedDataParallel, wrap: Callable[[nn.Module], nn.Module] | None
 ) -> None:
-    """Give a DistributedDataParallel new buckets for parameters of new shapes; the object stays.
+    """Rebuild the buckets of a DistributedDataParallel for new parameter shapes, in place.
 
     Args:
         ddp: its `reducer` has been deleted, so that its hooks on parameters are gone.
-        wrap: makes a new one of the module, where settings are unusual; the usual settings are
-            copied otherwise.
+        wrap: wraps the module anew, for unusual settings; by default the usual settings are
+            copied.
     """
     names = (
         "device_ids",
@@ -217,9 +217,9 @@ def rebuild_ddp(
 
 
 def reset_compiled() -> None:
-    """Let compiled functions be compiled anew: their code is for the old shapes.
+    """Reset compiled functions, whose code is for the old shapes, so that they recompile.
 
-    Without it torch.compile gives up after a few shapes (its recompile limit) and runs uncompiled.
+    Otherwise torch.compile reaches its recompile limit after a few shapes and runs uncompiled.
     """
     if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()

@@ -1,7 +1,7 @@
 """Trace: run a model once and find which dimensions of its parameters are the same axis.
 
-A dispatch mode sees every operator below autograd, where few kinds are left; operators.py has a
-rule for each kind. An operator without a rule fixes every axis that it touches, with the reason.
+A dispatch mode intercepts every operator below autograd, where only few kinds remain; operators.py
+has a rule for each kind. An operator without a rule fixes every axis that it touches.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ INPUT = "it is a dimension of an input or a constant"
 
 @dataclass(eq=False)
 class Slot:
-    """A parameter or buffer, and what operators do along each of its dimensions.
+    """A parameter or buffer, and the roles of operators along each of its dimensions.
 
     Attributes:
         name: as in `model.named_parameters()`.
-        dims: one axis a dimension.
-        roles: a set a dimension: "read" (summed over in a product), "write" (the product has it),
-            "follow" (entry by entry), "kernel" (a position in one).
+        dims: one axis per dimension.
+        roles: one set per dimension: "read" (summed over in a product), "write" (kept by the
+            product), "follow" (elementwise), "kernel" (a position in a kernel).
         macs: multiply-adds of a forward pass of the example, per element.
     """
 
@@ -45,7 +45,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Call:
-    """One operator's call, as a rule sees it.
+    """One call of an operator, as passed to a rule.
 
     Attributes:
         op: the overload, such as aten.mm.default.
@@ -63,7 +63,7 @@ class Call:
     outs: list[torch.Tensor]
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:
-        """Return an argument given by place or by name."""
+        """Return a positional or keyword argument."""
         if len(self.args) > place:
             return self.args[place]
         return self.kwargs.get(name, default)
@@ -76,7 +76,7 @@ class Tracer(TorchDispatchMode):
         slots: by id of the parameter or buffer.
         modules: names of the modules whose forward is running, outermost first.
         unknown: operators that had no rule, with the error of a rule that failed.
-        counting: multiply-adds are counted.
+        counting: True while multiply-adds are counted.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -97,7 +97,7 @@ class Tracer(TorchDispatchMode):
     # ---- labels
 
     def label(self, tensor: torch.Tensor, dims: list[Dim]) -> None:
-        """Say what a tensor's dimensions are. The tensor is kept, so that its id stays unique."""
+        """Set the dimensions of a tensor. Keeps the tensor, so that its id stays unique."""
         self._labels[id(tensor)] = (tensor, dims)
 
     def of(self, tensor: torch.Tensor) -> list[Dim]:
@@ -115,7 +115,7 @@ class Tracer(TorchDispatchMode):
         return id(tensor) in self._origins
 
     def role(self, tensor: torch.Tensor, dim: int, role: str, why: str) -> None:
-        """Note what an operator does along a dimension, if the tensor is a parameter's."""
+        """Record an operator's role along a dimension, if the tensor is or views a parameter."""
         if id(tensor) not in self._origins:
             return
         slot, places = self._origins[id(tensor)]
@@ -129,7 +129,7 @@ class Tracer(TorchDispatchMode):
     def derive(
         self, source: torch.Tensor, view: torch.Tensor, places: Sequence[int | None] | None
     ) -> None:
-        """Note that `view` is a view of `source`: dimension d of it is dimension places[d]."""
+        """Record `view` as a view of `source`: its dimension d is dimension places[d]."""
         if id(source) not in self._origins:
             return
         slot, before = self._origins[id(source)]
@@ -153,7 +153,7 @@ class Tracer(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run an operator and label what it returns."""
+        """Run an operator and label its results."""
         from evoprune.bridges.torch.operators import apply_rule
 
         kwargs = kwargs or {}
@@ -171,7 +171,7 @@ class Tracer(TorchDispatchMode):
                 if sizes != list(tensor.shape):
                     raise ValueError(f"the rule gives {sizes} for {list(tensor.shape)}")
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # A call that a rule was not written for: treated as unknown, so nothing it touches
+            # The rule does not support this call: treat it as unknown, so that nothing it touches
             # evolves.
             self.unknown[name] = f"{type(error).__name__}: {error}"
             done = False
@@ -212,9 +212,9 @@ def outputs(result: Any) -> list[torch.Tensor]:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into plain evaluation; restore modes and random state.
+    """Put a model into evaluation mode; restore modes and random state afterwards.
 
-    Plain: no fused attention path, no compiled forward.
+    Fused attention paths and compiled forwards are disabled.
     """
     modes = {module: module.training for module in model.modules()}
     compiled = {m: m._compiled_call_impl for m in model.modules() if m._compiled_call_impl}
@@ -238,9 +238,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def trace(model: nn.Module, example: Any) -> Tracer:
     """Run a model on an example and return the labels of every parameter and buffer.
 
-    A model in training mode is run twice: in evaluation, and in training with norms in evaluation,
-    for parts that only training has (auxiliary heads). Modes, buffers and random state are
-    restored.
+    A model in training mode runs twice: in evaluation mode, and in training mode with norms in
+    evaluation mode, for parts used only in training (auxiliary heads). Modes, buffers and random
+    state are restored.
     """
     tracer = Tracer(model)
     modes = {module: module.training for module in model.modules()}

@@ -1,8 +1,8 @@
-"""Verify: does removing some of a population leave the model the same function?
+"""Verify that removal is equivalent to zeroing, by running the model both ways.
 
-Asked of the model itself. Some of every population are killed by zeros in the weights that read
-them, and by removal; outputs must agree. Weights are random meanwhile, so that every one matters,
-and restored afterwards. Numbers that modules keep of their own, such as num_heads, are found here.
+Some members of every population are disabled by zeros in the weights that read them, and by
+removal; outputs must agree. Meanwhile weights are random, so that each one matters, and are
+restored afterwards. Sizes stored in modules, such as num_heads, are also found here.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ __all__ = ["Attribute", "verify"]
 Attribute: TypeAlias = tuple[str, str]
 """Path of a module and the name of an integer that it keeps."""
 
-MOST_TRIED = 6  # attributes around a population that are tried, and their combinations
-TOLERANCE = 1e-2  # of what zeros change
-FLOOR = 3e-6  # of the size of the output: roundings
-ATTEMPTS = 4  # to kill some that have an effect
+MOST_TRIED = 6  # maximum number of attributes of a population tried in combination
+TOLERANCE = 1e-2  # relative to the effect of zeroing
+FLOOR = 3e-6  # relative to the output: rounding errors
+ATTEMPTS = 4  # tries to find members that have an effect
 LITTLE = "it has too little effect on the output to tell"
-LEAST_EFFECT = 1e-5  # of the size of the output: below it nothing can be told
+LEAST_EFFECT = 1e-5  # relative to the output: smaller effects are inconclusive
 
 
 @dataclass
 class _Trial:
-    """What all trials of one model share."""
+    """Shared state of all trials of one model."""
 
     model: nn.Module
     example: Any
@@ -52,9 +52,9 @@ class _Trial:
     def differs(
         self, which: Sequence[int], extra: Mapping[Attribute, tuple[int, int]] | None = None
     ) -> str:
-        """Kill 20 to 50 % of some populations; say how the outputs differ, "" if they agree.
+        """Remove 20 to 50 % of some populations; return how outputs differ, "" if they agree.
 
-        Where it has too little effect, others are killed: a ReLU may hide some.
+        If the effect is too small, try other members: a ReLU may hide some.
         """
         why = LITTLE
         for _ in range(ATTEMPTS):
@@ -156,10 +156,10 @@ class _Trial:
             tensor.data = take(tensor.data, staying)
         numbers += set_sizes(self.model)
 
-    # ---- numbers that modules keep
+    # ---- sizes stored in modules
 
     def candidates(self, i: int) -> dict[Attribute, tuple[int, int]]:
-        """Return integers of modules around a population that may be its size or a multiple."""
+        """Return integer attributes of nearby modules that may be a multiple of the size."""
         population = self.populations[i]
         totals = {population.size * k for k in (1, 2, 3)}
         totals |= {slot.tensor.shape[dim] for slot, dim in population.owns}
@@ -178,7 +178,7 @@ class _Trial:
         return found
 
     def kind(self, attribute: Attribute, multiple: int) -> tuple[type, str, int]:
-        """Return what makes an attribute like those of other modules of its class."""
+        """Return a key shared by equivalent attributes of modules of the same class."""
         return type(self.model.get_submodule(attribute[0])), attribute[1], multiple
 
 
@@ -188,13 +188,13 @@ def verify(
     populations: Sequence[Population],
     pieces: Sequence[Piece],
 ) -> tuple[list[int], dict[Attribute, tuple[int, int]], dict[str, str]]:
-    """Check by removal that populations are what the trace says.
+    """Check by removal that the traced populations are correct.
 
-    All are tried at once, and halves of them only where that fails. Parameters, buffers, modes and
-    random state are as before afterwards.
+    All are tried at once, and halves of them only if that fails. Parameters, buffers, modes and
+    random state are restored.
 
     Returns:
-        Indices of the populations that can be removed; numbers that modules keep of them, as
+        Indices of the populations that can be removed; sizes stored in modules, as
         attribute -> (index among those, multiple of the size); reasons by name for the others.
     """
     named = [*model.named_parameters(), *model.named_buffers()]
@@ -266,7 +266,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
     everyone = list(range(len(trial.populations)))
     check(everyone)
     good = [i for i in everyone if i not in failed]
-    if good and trial.differs(good):  # the rest must go together, too
+    if good and trial.differs(good):  # the rest must also pass together
         together: list[int] = []
         for i in good:
             why = trial.differs([*together, i])
@@ -279,9 +279,9 @@ def _sift(trial: _Trial) -> dict[int, str]:
 
 @torch.no_grad()
 def _randomize(model: nn.Module, example: Any, generator: torch.Generator) -> None:
-    """Give weights random values of which every one matters: initial zeros would hide errors.
+    """Set weights to random values so that each one matters: initial zeros would hide errors.
 
-    Matrices are drawn by He's rule; running statistics are those of the example.
+    Matrices use He initialization; running statistics are those of the example.
     """
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if not tensor.is_floating_point():
@@ -302,7 +302,7 @@ def _randomize(model: nn.Module, example: Any, generator: torch.Generator) -> No
             norm.momentum = 1.0
         try:
             run(model, example)
-        except ValueError:  # a norm over one value a channel: an example of one sample
+        except ValueError:  # a norm over one value per channel: the example has one sample
             pass
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):

@@ -1,4 +1,4 @@
-"""Views: the rules of operators that rearrange, cut or join tensors."""
+"""Views: rules of operators that rearrange, split or join tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 @rule("view", "_unsafe_view", "reshape", "_reshape_copy", "_reshape_alias", "unflatten", "flatten")
 def view(t: Tracer, call: Call) -> None:
-    """Group dimensions anew."""
+    """Regroup dimensions."""
     x, y = call.ins[0], call.outs[0]
     t.label(y, regroup(t.of(x), y.shape, call.why))
     # A view of a parameter keeps its roles where it only adds or removes dimensions of size 1.
@@ -46,7 +46,7 @@ def expand(t: Tracer, call: Call) -> None:
 
 @rule("permute", "t", "transpose", "numpy_T", "movedim")
 def permute(t: Tracer, call: Call) -> bool | None:
-    """Change the order of dimensions."""
+    """Permute dimensions."""
     x, y = call.ins[0], call.outs[0]
     places: list[int | None] = list(range(x.ndim))
     if call.name == "permute":
@@ -93,7 +93,7 @@ def _with(dims: list[Dim], d: int, *new: Dim) -> list[Dim]:
 
 @rule("unbind")
 def unbind(t: Tracer, call: Call) -> None:
-    """Take the entries of a dimension one by one."""
+    """Split a dimension into its single entries."""
     x = call.ins[0]
     d = call.argument(1, "dim", 0) % x.ndim
     fix(t.of(x)[d], f"{call.why}: its entries are taken one by one")
@@ -105,7 +105,7 @@ def unbind(t: Tracer, call: Call) -> None:
 
 @rule("split", "split_with_sizes", "chunk")
 def split_rule(t: Tracer, call: Call) -> None:
-    """Cut a dimension into pieces."""
+    """Split a dimension into pieces."""
     x = call.ins[0]
     d = call.argument(2, "dim", 0) % x.ndim
     parts = cut(product_axis(t.of(x)[d]), [y.shape[d] for y in call.outs], call.why)
@@ -178,7 +178,7 @@ def pad(t: Tracer, call: Call) -> None:
 
 @rule("index_select")
 def index_select(t: Tracer, call: Call) -> None:
-    """Look entries of one dimension up."""
+    """Select entries along one dimension."""
     x, y = call.ins[0], call.outs[0]
     d = call.args[1] % x.ndim
     fix(t.of(x)[d], f"{call.why}: its entries are looked up")
@@ -189,7 +189,7 @@ def index_select(t: Tracer, call: Call) -> None:
 
 @rule("index")
 def index(t: Tracer, call: Call) -> bool | None:
-    """Look entries up by tensors of indices in adjacent dimensions."""
+    """Select entries by index tensors in adjacent dimensions."""
     x, y = call.ins[0], call.outs[0]
     given = call.args[1]
     at = [i for i, indices in enumerate(given) if indices is not None]
