@@ -1,4 +1,4 @@
-"""Words that the docs do not use, by the project's style: plain English, biology for populations only.
+"""Words that the docs do not use: plain English, and biology for populations only.
 
 docs/glossary.md has the words that are used instead.
 """
