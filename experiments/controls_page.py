@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from report import markdown, origin  # noqa: E402
+from report import markdown  # noqa: E402
 
 PAGE = ROOT / "docs" / "controls.md"
 BEGIN, END = "<!-- table:", "<!-- end of table -->"
@@ -44,7 +44,7 @@ def main() -> None:
         )
     head = ["MNIST, 784-512-256-10, 20 epochs", "accuracy, %", "alive of 768"]
     head += ["selection minus control", "learning rate, decay"]
-    seeds = len(facts["runs"])
+    seeds, machine = len(facts["runs"]), facts["machine"]
     lines = [
         f"{BEGIN} made by experiments/controls_page.py from experiments/results/controls.json -->",
         "",
@@ -54,7 +54,8 @@ def main() -> None:
         "from the same six settings by accuracy on 5,000 held-out training images, one seed. Every "
         "control has the shape that selection found with the same seed.",
         "",
-        f"<small>`python experiments/controls.py`: {origin(facts)}.</small>",
+        f"<small>`python experiments/controls.py`: {machine['cpu']}, {machine['system']}; core "
+        f"{facts['core']}, commit {facts['commit'][:10]}.</small>",
         "",
     ]
     text = PAGE.read_text()
