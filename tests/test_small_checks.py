@@ -62,7 +62,7 @@ def test_a_floor_that_lets_nothing_die_is_told():
 
 def test_numbers_of_any_kind_are_numbers():
     assert ep.AdamW(np.array(0.1)) == ep.AdamW(0.1)
-    assert ep.AdamW(Fraction(1, 10)).rate == 0.1
+    assert ep.AdamW(Fraction(1, 10)).learning_rate == 0.1
     assert ep.Selection(Fraction(3, 2)).pressures(3).tolist() == [1.5] * 3
     for bad in ("0.1", None, True, 1j, object()):
         with pytest.raises((TypeError, ValueError), match="rate"):

@@ -37,7 +37,7 @@ def golden_data(core):
 
 @pytest.mark.parametrize("core", EVERY, ids=name_of)
 def test_ten_golden_losses(core):
-    net = runs.network(core, optimizer_config={"decay": 0.1}, clip=2.0)
+    net = runs.network(core, optimizer_config={"weight_decay": 0.1}, clip=2.0)
     loss = runs.train(net, golden_data(core), 10, rate=0.02)["loss"]
     tolerance = 1e-12 if core.dtype == "float64" else 1e-6
     assert loss.tolist() == pytest.approx(GOLDEN, rel=tolerance)
@@ -96,7 +96,7 @@ def test_chunks_of_any_length_make_one_run(core, clip, dynamics):
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_step_is_its_equations(optimizer, clip):
     """Decay on weights alone, no optimizer on masses, clipping by the norm of what it moves."""
-    config = {"decay": 0.3} | ({"momentum": 0.8, "nesterov": True} if optimizer == "sgd" else {})
+    config = {"weight_decay": 0.3} | ({"momentum": 0.8, "nesterov": True} if optimizer == "sgd" else {})
     net = runs.network(CORE64, None, optimizer=optimizer, optimizer_config=config, clip=clip)
     whole = CORE64.settings("optimizers", optimizer, config)
     roles = {t["name"]: t["role"] for t in net.describe()["tensors"]}

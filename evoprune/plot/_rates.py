@@ -26,6 +26,8 @@ def learning_rate(search: RateSearch, ax: Axes | None = None) -> Axes:
     Returns:
         The Axes.
     """
+    if not hasattr(search, "suggestion"):
+        raise TypeError(f"search: expected a RateSearch, got {type(search).__name__}")
     ax = one(ax, (6, 4))
     batch, mean = colours(2, ax)
     ax.plot(search.rates, search.losses, color=batch, alpha=0.35, label="batch")
