@@ -11,6 +11,8 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "Agg")
 # A shell's background jobs have Ctrl-C ignored, and would hand that on to the processes of tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):  # nohup ignores this one
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -96,7 +96,8 @@ def test_chunks_of_any_length_make_one_run(core, clip, dynamics):
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_step_is_its_equations(optimizer, clip):
     """Decay on weights alone, no optimizer on masses, clipping by the norm of what it moves."""
-    config = {"weight_decay": 0.3} | ({"momentum": 0.8, "nesterov": True} if optimizer == "sgd" else {})
+    more = {"momentum": 0.8, "nesterov": True} if optimizer == "sgd" else {}
+    config = {"weight_decay": 0.3} | more
     net = runs.network(CORE64, None, optimizer=optimizer, optimizer_config=config, clip=clip)
     whole = CORE64.settings("optimizers", optimizer, config)
     roles = {t["name"]: t["role"] for t in net.describe()["tensors"]}

@@ -155,6 +155,11 @@ static const ep_loss of_reals = {
 const ep_loss *ep_python_loss(PyObject *function) {
     PyObject *target = PyObject_GetAttrString(function, "target");
     if (!target) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+            ep_raise_got(PyExc_TypeError, function,
+                         "loss: expected a name or a loss made by evoprune.loss");
+        }
         return NULL;
     }
     bool classes = PyUnicode_Check(target) &&

@@ -115,6 +115,8 @@ class Layer(Spec):
     @staticmethod
     def _checked(name: str, value: Any) -> Any:
         if name == "inputs":
+            if not isinstance(value, str | list | tuple):
+                raise TypeError(f"inputs: expected names of layers (str), got {value!r}")
             names = (value,) if isinstance(value, str) else tuple(value)
             if not all(isinstance(one, str) and one for one in names):
                 raise TypeError(f"inputs: expected names of layers (str), got {value!r}")

@@ -61,7 +61,7 @@ class Loss(Spec):
     def counts_hits(kind: str | PythonLoss) -> bool:
         """Return True if a loss of this kind defines an accuracy."""
         if isinstance(kind, PythonLoss):
-            return kind.target == "class"
+            return bool(getattr(kind, "target", "class") == "class")
         return bool(catalogue("losses")[kind]["judges"])
 
     def in_file(self) -> Loss:

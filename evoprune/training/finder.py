@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import instance, number, whole
 from evoprune.common.errors import Diverged
 from evoprune.training.trainer import Trainer
 
@@ -81,6 +81,7 @@ def find_learning_rate(
         ValueError: the rates do not rise, or the loss never falls.
         ValueError, TypeError: as `Trainer.fit`.
     """
+    instance("trainer", trainer, Trainer)
     low = number("lowest", lowest, 1e-30, 1e30)
     high = number("highest", highest, 1e-30, 1e30)
     if not high > low:

@@ -30,7 +30,16 @@ FILES = ("PathLike", "path", "root", "state")  # parameters that name files: OSE
 INNER = {
     f"{owner}.{name}"
     for owner, names in {
-        "History": ("add_deaths", "add_epoch", "add_steps", "record", "last", "fill", "means"),
+        "History": (
+            "add_record",
+            "add_deaths",
+            "add_epoch",
+            "add_steps",
+            "record",
+            "last",
+            "fill",
+            "means",
+        ),
         "Budget": ("first", "move", "reached", "size", "steer", "target"),
         "Selection": ("why_nobody_dies", "stands_still"),
         "Network": ("score", "form"),
