@@ -222,7 +222,7 @@ def test_a_text_without_new_lines_in_any_encoding(letters, tmp_path):
 def test_a_short_run_says_plainly_that_nothing_can_die(folder, tmp_path):
     done = run("train", folder, "--widths", "4", "--epochs", "1", "--out", tmp_path / "out")
     assert done.returncode == 0
-    assert done.stderr.startswith("evoprune: nobody can become extinct in this run")
+    assert done.stderr.startswith("evoprune: no population can go extinct in this run")
     assert "give --lifespan a smaller number" in done.stderr
     assert done.stderr.count("\n") == 1
 

@@ -97,7 +97,7 @@ def outlook(network: Network, pressure: float | None) -> str:
     """Return a table of fitness and upkeep by layer of populations, or why there is none."""
     facts = network.describe()
     if not facts["populations"]:
-        return "no populations: nobody can die"
+        return "no populations that could go extinct"
     if pressure is None:
         pressure = network.pressure
     if network.generation == 0:

@@ -109,9 +109,9 @@ def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array,
         pressure = source.pressure
     if pressure is None:
         raise ValueError("pressure: must be given for a network that was not trained under one")
-    everybody = census(source, pressure)
+    census_now = census(source, pressure)
     threshold = selection.threshold if selection else None
-    return {name: quantities[1:] for name, quantities in everybody.items()}, threshold
+    return {name: quantities[1:] for name, quantities in census_now.items()}, threshold
 
 
 def structure(network: Network, ax: Axes | None = None) -> Axes:

@@ -229,8 +229,10 @@ class Selection:
             return f"its floor ({self.floor}) is at least the size of every layer"
         generations = round(strength) // self.every
         if generations <= self.min_age:
-            return f"nobody dies before min_age ({self.min_age}) and the run has {generations} " \
-                   "generations"  # fmt: skip
+            return (
+                f"no population goes extinct before min_age ({self.min_age}), and the run has "
+                f"{generations} generations"
+            )
         lifespan = self.lifespan()
         if lifespan is not None and generations < lifespan:
             return (

@@ -386,7 +386,7 @@ class Trainer:
         why = pace.stands_still(born) if born else "the network has no populations with a mass"
         if why:
             warnings.warn(
-                f"nobody can become extinct in this run: {why}", NothingCanDie, stacklevel=4
+                f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
             )
 
     # ---- one way through a run ---------------------------------------------------------------
