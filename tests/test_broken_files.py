@@ -110,14 +110,13 @@ def test_what_no_file_may_hold_is_not_written(tmp_path):
 def peak(code, *arguments):
     """KiB that a program needs more at its end than after its imports."""
     text = """
-        import resource, sys
+        import sys
         import numpy as np, evoprune as ep
         import safetensors.numpy
-        def most():
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        before = most()
+        from resident import peak
+        before = peak()
         """
-    return int(run(text + code + "\n        print(most() - before)\n", *arguments))
+    return int(run(text + code + "\n        print(peak() - before)\n", *arguments))
 
 
 def test_a_small_file_needs_little_memory(tmp_path):

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import resident
 from scripts import run
 from trainers import data, fit, make, quiet, same
 
@@ -362,12 +363,11 @@ def test_restore_is_all_or_nothing():
 
 @quiet
 def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
-    import resource
-
     trainer, other = make(), make()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resident.forget()
+    before = resident.peak()
     fit(trainer, epochs=2**31 - 1, until=2)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+    assert resident.peak() - before < 100_000  # KiB
     assert trainer.network.step == 10
     # The first steps of so long a run have the rate it starts with: as at a constant rate.
     rate = trainer.optimizer.learning_rate
