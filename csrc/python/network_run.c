@@ -297,15 +297,18 @@ static PyObject *check_data(PyObject *object, PyObject *args, PyObject *kwargs) 
     return ok ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(evaluate_doc, "evaluate(x, y, *, threads=1, rows=None, weights=None)\n--\n\n"
-                           "(mean loss, share of predictions right, total weight) over all rows.");
+PyDoc_STRVAR(evaluate_doc,
+             "evaluate(x, y, *, threads=1, rows=None, weights=None, sums=False)\n--\n\n"
+             "(mean loss, share of predictions right, total weight) over all rows; with sums the "
+             "sums of losses and right predictions, total weight, and predictions of weight > 0.");
 static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x", "y", "threads", "rows", "weights", NULL};
+    static char *names[] = {"x", "y", "threads", "rows", "weights", "sums", NULL};
     ep_network *self = (ep_network *)object;
     PyObject *x, *y, *number = NULL, *rows = NULL, *weights = NULL, *result = NULL;
     int64_t threads = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOO:evaluate", names, &x, &y, &number,
-                                     &rows, &weights) ||
+    int sums = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOOp:evaluate", names, &x, &y, &number,
+                                     &rows, &weights, &sums) ||
         !threads_from(number, &threads) || !ep_network_enter(self)) {
         return NULL;
     }
@@ -324,6 +327,12 @@ static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
             ep_feed_close(&feed);
             ep_network_leave(self);
             return NULL;
+        }
+        if (ok && sums) {
+            result = Py_BuildValue("(dddd)", sum.loss, sum.hits, sum.weight, sum.counted);
+            ep_feed_close(&feed);
+            ep_network_leave(self);
+            return result;
         }
         result = ok ? Py_BuildValue("(ddd)", sum.weight > 0 ? sum.loss / sum.weight : (double)NAN,
                                     sum.counted > 0 ? sum.hits / sum.counted : (double)NAN,

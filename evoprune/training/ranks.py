@@ -17,10 +17,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
+from evoprune.common.renames import keywords
 from evoprune.common.threads import get_threads
 from evoprune.common.types import Array
 from evoprune.data.table import Score, Table
@@ -168,10 +169,9 @@ class Ranks:
 
     def score(self, network: Network, mine: Table) -> Score:
         """Return the score on the data of all ranks; `mine`: the samples of this one."""
-        if self.size == 1:
-            return network.score(mine)
-        sums = np.sum(self.gather(network.sums(mine)), axis=0)
-        return network.score_of(*sums)
+        return network.score(
+            mine, lambda sums: [sum(part) for part in zip(*self.gather(tuple(sums)), strict=True)]
+        )
 
     def outputs(self, network: Network, mine: Table) -> tuple[Array, Array]:
         """Return targets and outputs of the data of all ranks."""
@@ -216,12 +216,8 @@ class Ranks:
         lost = self._inside and (self._broken or not self._calls or isinstance(error, MemoryError))
         if lost:  # the others wait in a reduction that this rank cannot join
             traceback.print_exception(error)
-            print(
-                f"evoprune: rank {self.rank} has failed within a stretch of steps; "
-                "all ranks are ended",
-                file=sys.stderr,
-                flush=True,
-            )
+            sys.stderr.write(f"evoprune: rank {self.rank} has failed; all ranks are ended\n")
+            sys.stderr.flush()
             self._communicator.Abort(1)
             return
         text = "".join(traceback.format_exception_only(error)).strip()
@@ -236,7 +232,7 @@ class Ranks:
 def digest(network: Network) -> int:
     """Return a checksum of all numbers of a network and of its living populations."""
     sum_of_all = 0
-    for name in sorted(network.arrays):
+    for name in sorted(network.keys()):
         sum_of_all = zlib.crc32(np.ascontiguousarray(network[name]).tobytes(), sum_of_all)
     for layer in network.alive:
         sum_of_all = zlib.crc32(np.ascontiguousarray(network.births(layer)).tobytes(), sum_of_all)
@@ -272,19 +268,23 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _Trainer(Protocol):
-    _ranks: Ranks
+def together(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a method of a trainer raise on all ranks if it raises on one.
 
+    Args:
+        names: current names of keywords by former name, see `renamed`.
+    """
 
-T = TypeVar("T", bound=_Trainer)
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        check = keywords(method, names)
 
+        @functools.wraps(method)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            ranks: Ranks = args[0]._ranks  # type: ignore[attr-defined]
+            with ranks:
+                check(kwargs)
+                return method(*args, **kwargs)
 
-def together(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
-    """Make a method of a trainer raise on all ranks if it raises on one."""
+        return call
 
-    @functools.wraps(method)
-    def wrapped(self: T, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self._ranks:
-            return method(self, *args, **kwargs)
-
-    return wrapped
+    return decorate
