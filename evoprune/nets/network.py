@@ -6,7 +6,7 @@ Training is in training/trainer.py, the file format in file.py, folding and prun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self
 
