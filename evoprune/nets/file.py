@@ -184,7 +184,7 @@ def _rebuild(text: Mapping[str, str], arrays: dict[str, Array], kind: type[Netwo
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
     births = {name: _births(name, ids) for name, ids in _dict(text, "births").items()}
-    network = kind(
+    network = kind.from_spec(
         _dict(text, "spec"),
         "float32" if dtype == "float32" else "float64",
         births=births,
