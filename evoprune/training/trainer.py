@@ -44,7 +44,7 @@ from evoprune.training.live import Live
 from evoprune.training.metrics import Metric, Metrics, named
 from evoprune.training.pace import Pace
 from evoprune.training.rows import measured, row_of
-from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch, spacing
+from evoprune.training.run import Bar, Interrupt, Run, ThreadTuner, Watch, spacing
 from evoprune.training.state import Memory, State, matched, read, remembered, write
 from evoprune.training.steering import move
 from evoprune.training.weights import ClassWeights, weigh
@@ -431,7 +431,7 @@ class Trainer:
         if feed.data is not None:
             take_over(network, feed.data)
         self._stopping, history.interrupted = False, False
-        watch, crew = Watch(*(history.last(name) for name in ("seconds", "held"))), Crew()
+        watch, tuner = Watch(*(history.last(name) for name in ("seconds", "held"))), ThreadTuner()
         if run.total:
             at = min(run.done, run.total - 1)
             network.pressure = float(pace.cut(at, at + 1).pressure[0])
@@ -445,12 +445,12 @@ class Trainer:
                 if network.core is not self._core:  # a callback called network.become()
                     self._configure()
                 self._steer()
-                threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
+                threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 mark = min(end, self._next_stop(run, history))
                 before, stop = run.done, min(mark, run.done + steps)
                 seen = stop == mark or bool(listeners)  # the last batch may be inspected
                 deaths = self._stretch(feed, pace.cut(run.done, stop), watch, threads, seen)
-                crew.paid(stop - before, watch.seconds_a_step)
+                tuner.record(stop - before, watch.seconds_a_step)
                 if len(deaths):
                     for listener in listeners:
                         listener.on_extinction(self, deaths)
@@ -521,7 +521,7 @@ class Trainer:
             raise
         watch.add(len(pace.rate), time.perf_counter() - begin)
         deaths = self._write_down(record, before)
-        watch.held += int(record["bound"])
+        watch.floor_reached += int(record["floor_reached"])
         network.timing = (1000 * watch.seconds_a_step, feed.batch)
         network.pressure = float(pace.pressure[-1])
         if run.done % history.record_every == 0 or run.done == run.total:
