@@ -25,7 +25,7 @@ static int64_t header(const ep_ranks *k) { return (int64_t)k->ranks * FIELDS; }
 static int64_t gradients(const ep_net *net) { return net->begin[EP_TRACKED]; }
 
 static bool is_tracked(const ep_net *net, const ep_layer *layer, int i) {
-    return layer->kind->track && net->tensors[layer->tensor[i]].role == EP_TRACKED;
+    return layer->kind->coupling && net->tensors[layer->tensor[i]].role == EP_TRACKED;
 }
 
 static int64_t tracked(const ep_net *net) {
@@ -74,8 +74,8 @@ const ep_real *ep_ranks_gram(const ep_ranks *k, const ep_net *net, int populatio
 
 int64_t ep_ranks_rows(const ep_ranks *k, const ep_net *net, int64_t rows, int64_t *first) {
     int64_t blocks = ep_max(1, rows / net->row_block);
-    int64_t begin = ep_share(blocks, k->rank, k->ranks) * net->row_block;
-    int64_t end = ep_share(blocks, k->rank + 1, k->ranks) * net->row_block;
+    int64_t begin = ep_split(blocks, k->rank, k->ranks) * net->row_block;
+    int64_t end = ep_split(blocks, k->rank + 1, k->ranks) * net->row_block;
     *first = ep_min(begin, rows);
     return (k->rank + 1 == k->ranks ? rows : ep_min(end, rows)) - *first;
 }
@@ -89,7 +89,7 @@ int64_t ep_ranks_rows_most(const ep_ranks *k, const ep_net *net, int64_t batch) 
 /* ---- the header ------------------------------------------------------------------------------ */
 
 /* A double as a sum of PART elements; not finite: the first alone. */
-static void split(double x, ep_real part[PART]) {
+static void split_digits(double x, ep_real part[PART]) {
     for (int i = 0; i < PART; i++) {
         part[i] = (ep_real)x;
         x = isfinite(part[i]) ? x - (double)part[i] : 0;
@@ -129,8 +129,8 @@ static void write_header(const ep_ranks *k, const ep_net *net, int status, int e
     for (int i = 0; i < PART; i++) {
         mine[LIVING + i] = (ep_real)(hash >> 20 * i & 0xFFFFF);
     }
-    split(k->loss, mine + LOSS);
-    split(k->hits, mine + HITS);
+    split_digits(k->loss, mine + LOSS);
+    split_digits(k->hits, mine + HITS);
 }
 
 static bool same(const ep_real *a, const ep_real *b) {
@@ -211,7 +211,7 @@ static void write_tracked(const ep_net *net, const ep_pass *pass, double share, 
             }
         }
         if (!turn) {
-            ep_net_track(net, pass);
+            ep_walk_track(net, pass);
         }
     }
 }
@@ -249,7 +249,7 @@ static void write_outputs(const ep_ranks *k, const ep_net *net, const ep_pass *p
 
 bool ep_ranks_step(ep_ranks *k, const ep_net *net, const ep_pass *pass, int64_t rows,
                    ep_error *error) {
-    const ep_layer *unsound = ep_net_unsound(net, pass);
+    const ep_layer *unsound = ep_walk_unsound(net, pass);
     const double share = (double)net->rows / (double)ep_max(1, rows);
     const int64_t n = gradients(net);
     ep_real *own = k->buffer + header(k);

@@ -20,7 +20,7 @@ from evoprune.training.metrics import Metric
 from evoprune.training.pace import Pace
 from evoprune.training.ranks import Ranks, cut, data_facts, digest
 from evoprune.training.rows import measured, row_of
-from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch
+from evoprune.training.run import Bar, Interrupt, Run, ThreadTuner, Watch
 from evoprune.training.steering import budget_of, move
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class Loop:
         if self.feed.data is not None:
             take_over(network, self.feed.data)
         self.stopping, history.interrupted = False, False
-        watch, crew = (
+        watch, tuner = (
             Watch(*(history.last(name) for name in ("seconds", "held"))),
-            Crew(self.ranks.threads()),
+            ThreadTuner(self.ranks.threads()),
         )
         if run.total:
             at = min(run.done, run.total - 1)
@@ -117,7 +117,7 @@ class Loop:
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
             while run.done < self.end:
-                threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
+                threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 late = watch.elapsed() >= self.limit
                 stopping = self.stopping or late or interrupt.seen
                 plan = self.ranks.plan(steps, run.slowed, stopping, interrupt.seen)
@@ -130,7 +130,7 @@ class Loop:
                 before, stop = run.done, min(mark, run.done + plan.steps)
                 seen = stop == mark or bool(self.listeners)  # the last batch may be inspected
                 deaths = self._stretch(stop, watch, threads, seen)
-                crew.paid(stop - before, watch.seconds_a_step)
+                tuner.record(stop - before, watch.seconds_a_step)
                 if len(deaths):
                     for listener in self.listeners:
                         listener.on_extinction(trainer, deaths)
@@ -192,7 +192,7 @@ class Loop:
             raise
         watch.add(len(plan.rate), time.perf_counter() - begin)
         deaths = self._write_down(record, before)
-        watch.held += int(record["bound"])
+        watch.floor_reached += int(record["floor_reached"])
         network.timing = (1000 * watch.seconds_a_step, self.feed.batch)
         network.pressure = float(plan.pressure[-1])
         if run.done % self.history.record_every == 0 or run.done == run.total:
