@@ -129,6 +129,6 @@ EP_INLINE int64_t ep_times(int64_t a, int64_t b) {
     return product;
 }
 /* First index of part `part` when n items are split into `parts` as evenly as possible. */
-EP_INLINE int64_t ep_share(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
+EP_INLINE int64_t ep_split(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
 
 #endif

@@ -180,8 +180,8 @@ static void measure_overlap(void *context, const ep_generation *g, int64_t first
     cohort->norm2 = needs & EP_NEEDS_WEIGHT_NORM ? e->norm2 : NULL;
 }
 
-/* The `bury` callback of ep_occasion: records and zeroes the extinct populations of a niche. */
-static void bury(void *context, const ep_extinct *extinct, int64_t n) {
+/* The `mark_extinct` callback of ep_occasion: records and zeroes the extinct populations of a niche. */
+static void mark_extinct(void *context, const ep_extinct *extinct, int64_t n) {
     ep_evolution *e = context;
     ep_chronicle *chronicle = e->chronicle;
     for (int64_t k = 0; k < n; k++) {
@@ -205,7 +205,7 @@ void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *grou
                                .fitness = ep_net_numbers(net, p->fitness),
                                .alive = ep_net_numbers(net, p->alive),
                                .state = ep_net_numbers(net, p->state),
-                               .cost = census->share[i]};
+                               .cost = census->cost[i]};
     }
 }
 
@@ -246,7 +246,7 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
                             .pressure = pressure,
                             .strength = strength,
                             .measure = g->dynamics->needs & measured ? measure_overlap : NULL,
-                            .bury = bury,
+                            .mark_extinct = mark_extinct,
                             .context = e};
     ep_outcome outcome;
     if (!ep_generation_step(g, &occasion, &outcome, error)) {

@@ -92,9 +92,9 @@ void ep_signal_activity(const ep_net *net, const ep_population *population, ep_r
             }
         }
     }
-    ep_real share = (ep_real)1 / (ep_real)ep_max(1, v.before * v.behind);
+    ep_real inverse = (ep_real)1 / (ep_real)ep_max(1, v.before * v.behind);
     for (int64_t j = 0; j < v.n; j++) {
-        to[j] *= share;
+        to[j] *= inverse;
     }
 }
 

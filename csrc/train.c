@@ -1,7 +1,7 @@
 /* train: see train.h. */
 #include "train.h"
 
-#include "crew.h"
+#include "workers.h"
 #include "walk.h"
 
 #include <math.h>
@@ -39,7 +39,7 @@ typedef struct {
         *tasks; /* by layer, and by owner: tasks owned[w] to owned[w + 1] belong to worker w */
     int64_t *owned;
     int workers;
-    int64_t shared_rows; /* rows for which tasks were assigned; -1: the shape has changed */
+    int64_t assigned_rows; /* rows for which tasks were assigned; -1: the shape has changed */
     queue *queues; /* (workers) */
     double *norms;              /* partial sums of the gradient's norm */
     struct {
@@ -201,7 +201,7 @@ static void do_rows(run *r, ep_pass *pass) {
     const ep_value *in = &net->values[0], *out = ep_net_output(net);
     ep_gather_inputs(&r->job->x, &r->intake, d->order, pass->r0, pass->r1, r->job->first + r->s,
                      pass->x + in->at * pass->capacity + pass->r0 * in->width);
-    ep_net_forward(net, pass);
+    ep_walk_forward(net, pass);
     int64_t positions = r->targets.positions, at = pass->r0 * positions;
     int64_t place = out->at * pass->capacity + pass->r0 * out->width;
     ep_real scale = d->weight > 0 ? (ep_real)(1 / d->weight) : 0;
@@ -214,7 +214,7 @@ static void do_rows(run *r, ep_pass *pass) {
                       to_a_weight(&r->targets, &r->job->w), r->loss + at, r->hit + at,
                       pass->dx + place);
     }
-    ep_net_backward(net, pass);
+    ep_walk_backward(net, pass);
 }
 
 /* Every worker sums the same values in the same order and so takes the same decision. */
@@ -230,7 +230,7 @@ static void derive(run *r) {
     r->targets = ep_targets_of(net, r->regime->loss);
     r->intake.living = ep_living_inputs(net, r->living) ? r->living : NULL;
     r->intake.width = net->values[0].width;
-    r->shared_rows = -1;
+    r->assigned_rows = -1;
 }
 
 /* True if what derive() computed fits into the memory allocated at the start of the call. A removal
@@ -241,22 +241,22 @@ static bool fits(const run *r, const ep_targets *before) {
            r->targets.bytes == before->bytes && net->capacity >= r->room.batch &&
            r->room.batch * r->targets.positions <= r->room.predictions &&
            norm_blocks(net) <= r->room.norms && net->workers >= r->workers &&
-           ep_net_tasks_most(net, r->workers) <= r->room.tasks;
+           ep_walk_tasks_most(net, r->workers) <= r->room.tasks;
 }
 
 /* Assigns the gradient tasks. The owner of a task is the same in every step, so that the optimizer
  * state of its parameters stays in the owner's cache. */
-static void share_tasks(run *r) {
+static void assign_tasks(run *r) {
     int workers = r->workers;
-    for (int w = 0; w < workers && r->shared_rows == r->net->rows; w++) {
+    for (int w = 0; w < workers && r->assigned_rows == r->net->rows; w++) {
         atomic_store(&r->queues[w].next, r->owned[w]);
     }
-    if (r->shared_rows == r->net->rows) {
+    if (r->assigned_rows == r->net->rows) {
         return;
     }
-    r->shared_rows = r->net->rows;
-    EP_ASSERT(ep_net_tasks(r->net, workers, NULL) <= r->room.tasks);
-    int64_t n = ep_net_tasks(r->net, workers, r->found), at = 0;
+    r->assigned_rows = r->net->rows;
+    EP_ASSERT(ep_walk_tasks(r->net, workers, NULL) <= r->room.tasks);
+    int64_t n = ep_walk_tasks(r->net, workers, r->found), at = 0;
     for (int w = 0; w < workers; w++) {
         r->owned[w] = at;
         for (int64_t i = 0; i < n; i++) {
@@ -278,8 +278,8 @@ static void do_gradients(run *r, ep_pass *pass, int part, int parts) {
     }
     for (int turn = 0; turn < r->workers; turn++) {
         int owner = (part + turn) % r->workers;
-        for (int64_t i; (i = ep_crew_claim(&r->queues[owner].next)) < r->owned[owner + 1];) {
-            ep_net_gradient(r->net, pass, &r->tasks[i]);
+        for (int64_t i; (i = ep_workers_claim(&r->queues[owner].next)) < r->owned[owner + 1];) {
+            ep_walk_gradient(r->net, pass, &r->tasks[i]);
         }
     }
 }
@@ -294,7 +294,7 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
     r->record->counted[r->s] = d->counted;
     net->terms = d->counted;
     r->record->hits[r->s] = sum_of(r->hit, d->rows * r->targets.positions);
-    ep_net_track(net, pass);
+    ep_walk_track(net, pass);
     net->step++;
     r->record->steps = r->s + 1;
     ep_evolution *e = r->regime->evolution;
@@ -316,21 +316,21 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
         return;
     }
     net->rows = r->draws[r->s & 1].rows;
-    share_tasks(r);
+    assign_tasks(r);
     atomic_store(&r->next_norm, 0);
     atomic_store(&r->next_update, 0);
 }
 
-static void work(ep_crew *crew, int part, int parts, void *context) {
+static void work(ep_workers *workers, int part, int parts, void *context) {
     run *r = context;
     while (!r->stop) {
         ep_pass pass = ep_net_training_pass(r->net, part, parts);
-        pass.lends = !r->job->keep || r->s + 1 < r->job->steps;
+        pass.alias = !r->job->keep || r->s + 1 < r->job->steps;
         if (part == 0) {
-            r->net->lent = pass.lends;
+            r->net->aliased = pass.alias;
         }
         do_rows(r, &pass);
-        ep_crew_wait(crew);
+        ep_workers_wait(workers);
         double loss = mean_loss(r);
         if (!isfinite(loss)) {
             if (part == 0) {
@@ -340,7 +340,7 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
             }
             return;
         }
-        const ep_layer *unsound = ep_net_unsound(r->net, &pass); /* every worker finds the same */
+        const ep_layer *unsound = ep_walk_unsound(r->net, &pass); /* every worker finds the same */
         if (unsound) {
             if (part == 0) {
                 ep_fail(r->error, EP_DIVERGED,
@@ -353,11 +353,11 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
         do_gradients(r, &pass, part, parts);
         if (r->regime->clip > 0) {
             int64_t blocks = norm_blocks(r->net);
-            ep_crew_wait(crew);
-            for (int64_t i; (i = ep_crew_claim(&r->next_norm)) < blocks;) {
+            ep_workers_wait(workers);
+            for (int64_t i; (i = ep_workers_claim(&r->next_norm)) < blocks;) {
                 r->norms[i] = norm2_of_block(r->net, i);
             }
-            ep_crew_wait(crew);
+            ep_workers_wait(workers);
             double scale = clip_scale(r);
             if (!isfinite(scale)) {
                 if (part == 0) {
@@ -370,16 +370,16 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
             if (part == 0) {
                 r->scale = scale;
             }
-            ep_crew_wait(crew);
-            for (int64_t i; (i = ep_crew_claim(&r->next_update)) < blocks;) {
+            ep_workers_wait(workers);
+            for (int64_t i; (i = ep_workers_claim(&r->next_update)) < blocks;) {
                 update_block(r, i);
             }
         }
-        ep_crew_wait(crew);
+        ep_workers_wait(workers);
         if (part == 0) {
             finish_step(r, &pass, loss);
         }
-        ep_crew_wait(crew);
+        ep_workers_wait(workers);
     }
 }
 
@@ -416,7 +416,7 @@ static bool reserve(run *r) {
     r->room.batch = batch;
     r->room.predictions = ep_max(1, batch * r->targets.positions);
     r->room.norms = norm_blocks(net) + 1;
-    r->room.tasks = ep_net_tasks_most(net, r->workers) + 1;
+    r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
     bool ok = true;
     for (int i = 0; i < 2; i++) {
         r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));
@@ -463,8 +463,8 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
              .error = error,
              .living = living,
              .intake = job->intake,
-             .workers = (int)ep_max(1, ep_min(job->threads, EP_CREW_MOST)),
-             .shared_rows = -1};
+             .workers = (int)ep_max(1, ep_min(job->threads, EP_WORKERS_MOST)),
+             .assigned_rows = -1};
     record->steps = 0;
     if (job->steps <= 0) {
         return true;
@@ -474,9 +474,9 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
     if (ok) {
         draw_batch(&r, 0);
         net->rows = r.draws[0].rows;
-        share_tasks(&r);
+        assign_tasks(&r);
         error->code = EP_OK;
-        ep_crew_run(r.workers, work, &r);
+        ep_workers_run(r.workers, work, &r);
         ok = error->code == EP_OK;
     }
     release(&r);
@@ -488,7 +488,7 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
 void ep_step_forward(ep_net *net, bool training) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
     pass.training = training;
-    ep_net_forward(net, &pass);
+    ep_walk_forward(net, &pass);
 }
 
 double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, const ep_table *w,
@@ -508,7 +508,7 @@ double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
         double counted, weight = weigh(regime, targets, net->rows, &of, weights, each, &counted);
         net->terms = counted;
         ep_pass pass = ep_net_training_pass(net, 0, 1);
-        net->lent = false;
+        net->aliased = false;
         int64_t place = ep_net_output(net)->at * pass.capacity;
         regime->loss->measure(regime->loss_config, n, of.outputs, pass.x + place, targets,
                               weight > 0 ? (ep_real)(1 / weight) : 0, loss, loss + n,
@@ -516,7 +516,7 @@ double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
         if (weights) {
             ep_loss_weigh(n, of.outputs, weights, each, loss, loss + n, pass.dx + place);
         }
-        ep_net_backward(net, &pass);
+        ep_walk_backward(net, &pass);
         total = weight > 0 ? sum_of(loss, n) / weight : 0;
         *hits = sum_of(loss + n, n);
     }
@@ -530,8 +530,8 @@ void ep_step_gradient(ep_net *net) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
     for (int i = 0; i < net->n_layers; i++) {
         const ep_layer *layer = &net->layers[i];
-        if (layer->kind->gradient && layer->n_tensors && !layer->shares) {
-            ep_net_gradient(net, &pass, &(ep_task){i, 0, 1});
+        if (layer->kind->gradient && layer->n_tensors && !layer->shares_mass) {
+            ep_walk_gradient(net, &pass, &(ep_task){i, 0, 1});
         }
     }
 }

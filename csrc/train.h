@@ -39,7 +39,7 @@ typedef struct {
     int64_t steps;
     const double *rate, *pressure, *strength; /* (steps) each */
     int threads;
-    bool keep; /* keep all gradients of activations of the last step: see ep_net's lent */
+    bool keep; /* keep all gradients of activations of the last step: see ep_alias */
 } ep_job;
 
 typedef struct {

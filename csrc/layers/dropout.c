@@ -94,7 +94,7 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     ep_real *dx = ep_dx(pass, layer, 0);
     if (dx) {
-        apply(pass, layer, ep_dy(pass, layer), dx, layer->adds[0]);
+        apply(pass, layer, ep_dy(pass, layer), dx, ep_adds(layer, 0));
     }
 }
 

@@ -127,7 +127,8 @@ static PyObject *result_of(const ep_record *record, PyArrayObject *const *column
     return Py_BuildValue("{s:L,s:O,s:O,s:O,s:O,s:L,s:L,s:N}", "steps", (long long)record->steps,
                          "loss", columns[0], "hits", columns[1], "weight", columns[2], "counted",
                          columns[3], "compactions", (long long)record->chronicle.compactions,
-                         "bound", (long long)record->chronicle.floor_reached, "deaths", deaths);
+                         "floor_reached", (long long)record->chronicle.floor_reached, "deaths",
+                         deaths);
 }
 
 /* The resources of one call of train; opened and closed as a whole. */
@@ -213,7 +214,7 @@ PyDoc_STRVAR(
     "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
     "augment=None, rows=None, weights=None, keep=True)\n--\n\n"
     "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
-    "weight (one number a step), compactions, bound, deaths. Raises Diverged (attribute step) with "
+    "weight (one number a step), compactions, floor_reached, deaths. Raises Diverged (attribute step) with "
     "the network as it was before that step's update. keep: keep every gradient of an activation of "
     "the last step; others are written over where no one needs them any more. weights: of the "
     "samples (n,), in the order of rows, or of their predictions (n, positions).");

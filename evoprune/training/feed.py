@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ArrayFeed", "BatchFeed", "Data", "Feed", "Schedules", "feed_of"]
 
 PER_STEP = ("loss", "hits", "weight", "counted")  # entries of a core record with a value a step
-TOTALS = ("steps", "compactions", "bound")
+TOTALS = ("steps", "compactions", "floor_reached")
 
 Data: TypeAlias = Dataset | Pair | Iterable[Pair]
 

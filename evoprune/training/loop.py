@@ -19,7 +19,7 @@ from evoprune.training.live import Live
 from evoprune.training.metrics import Metric
 from evoprune.training.pace import Pace
 from evoprune.training.rows import measured, row_of
-from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch
+from evoprune.training.run import Bar, Interrupt, Run, ThreadTuner, Watch
 from evoprune.training.steering import budget_of, move
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class Loop:
         if self.feed.data is not None:
             take_over(network, self.feed.data)
         self.stopping, history.interrupted = False, False
-        watch, crew = Watch(*(history.last(name) for name in ("seconds", "held"))), Crew()
+        watch = Watch(*(history.last(name) for name in ("seconds", "held")))
+        tuner = ThreadTuner()
         if run.total:
             at = min(run.done, run.total - 1)
             network.pressure = float(self.pace.cut(at, at + 1).pressure[0])
@@ -88,12 +89,12 @@ class Loop:
                     break
                 self.configure()
                 self._steer()
-                threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
+                threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 mark = min(self.end, self._next_stop())
                 before, stop = run.done, min(mark, run.done + steps)
                 seen = stop == mark or bool(self.listeners)  # the last batch may be inspected
                 deaths = self._stretch(stop, watch, threads, seen)
-                crew.paid(stop - before, watch.seconds_a_step)
+                tuner.record(stop - before, watch.seconds_a_step)
                 if len(deaths):
                     for listener in self.listeners:
                         listener.on_extinction(trainer, deaths)
@@ -154,7 +155,7 @@ class Loop:
             raise
         watch.add(len(plan.rate), time.perf_counter() - begin)
         deaths = self._write_down(record, before)
-        watch.held += int(record["bound"])
+        watch.floor_reached += int(record["floor_reached"])
         network.timing = (1000 * watch.seconds_a_step, self.feed.batch)
         network.pressure = float(plan.pressure[-1])
         if run.done % self.history.record_every == 0 or run.done == run.total:

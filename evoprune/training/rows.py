@@ -66,7 +66,7 @@ def row_of(
         "pressure": pressure,
         "ms_per_step": watch.lap(),
         "seconds": watch.elapsed(),
-        "held": float(watch.held),
+        "held": float(watch.floor_reached),
     }
 
 
