@@ -20,12 +20,9 @@ STEPS, BATCH, ROWS = 400, 20, 400
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+def _steady():
+    with torch_models.steady():
+        yield
 
 
 def task():

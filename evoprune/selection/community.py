@@ -341,8 +341,11 @@ class Community:
             living: also accept arrays of living populations only; extinct ones get NaN.
         """
         dtype = dtype or np.dtype(self.dtype)
-        whole = isinstance(values, np.ndarray) and values.shape == (self._founded,)
-        if whole and np.can_cast(values.dtype, dtype, "same_kind"):
+        if (
+            isinstance(values, np.ndarray)
+            and values.shape == (self._founded,)
+            and np.can_cast(values.dtype, dtype, "same_kind")
+        ):
             return np.ascontiguousarray(values, dtype)
         if isinstance(values, Mapping) != self._named:
             wanted = "a mapping from layers to arrays" if self._named else "an array"

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
+from evoprune import History, Selection
 from evoprune.bridges.torch import checks, files
 from evoprune.bridges.torch.attention import free_heads
 from evoprune.bridges.torch.chronicle import Chronicle
@@ -37,8 +38,6 @@ from evoprune.bridges.torch.surgery import (
     silence,
 )
 from evoprune.common.checks import number, whole
-from evoprune.records.history import History
-from evoprune.selection.settings import Selection
 
 __all__ = ["Evolution"]
 

@@ -13,8 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 
-from evoprune.selection.community import Community
-from evoprune.selection.settings import Selection
+from evoprune import Community, Selection
 
 __all__ = ["Death", "Generation", "HostLaws", "Laws", "Number", "Signals", "make_laws"]
 

@@ -18,7 +18,7 @@ from evoprune.bridges.torch.signals import raw_fitness
 from evoprune.selection.laws import Dynamics, Fitness
 
 if TYPE_CHECKING:
-    from evoprune.selection.settings import Selection
+    from evoprune import Selection
 
 __all__ = ["DeviceLaws"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
+from evoprune import Selection
 from evoprune.bridges.torch.errors import Unsupported
 from evoprune.bridges.torch.placement import Placement
 from evoprune.selection.laws import Dynamics, Fitness
-from evoprune.selection.settings import Selection
 
 __all__ = ["check_laws", "measure", "raw_fitness"]
 
