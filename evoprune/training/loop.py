@@ -84,6 +84,8 @@ class Loop:
         for listener in self.listeners:
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
+            if run.done % run.per_epoch == 0 and history.last("step") < run.done:
+                self._whole_epoch(watch)  # on_extinction saved the state before this row was made
             while run.done < self.end and not self.stopping and not interrupt.seen:
                 if watch.elapsed() >= self.limit:
                     break
@@ -99,11 +101,7 @@ class Loop:
                     for listener in self.listeners:
                         listener.on_extinction(trainer, deaths)
                 if run.done % run.per_epoch == 0:
-                    row = self._end_epoch(watch, self.held_out)
-                    for listener in self.listeners:
-                        listener.on_epoch_end(trainer, row)
-                    for listener in self.listeners:
-                        listener.on_epoch_saved(trainer, row)
+                    self._whole_epoch(watch)
                 bar.show(history, run, watch, network)
             history.interrupted = interrupt.seen and run.done < self.end
             if run.done % run.per_epoch:
@@ -179,6 +177,14 @@ class Loop:
         """Record masses, fitness and upkeep of the populations."""
         if self.history.layers:
             self.history.record(self.run.done, self._network, self._network.pressure or 0.0)
+
+    def _whole_epoch(self, watch: Watch) -> None:
+        """Append the row of an epoch made to its end and call the callbacks with it."""
+        row = self._end_epoch(watch, self.held_out)
+        for listener in self.listeners:
+            listener.on_epoch_end(self.trainer, row)
+        for listener in self.listeners:
+            listener.on_epoch_saved(self.trainer, row)
 
     def _end_epoch(self, watch: Watch, held_out: Table | None) -> dict[str, float]:
         """Append a row to the columns of the history; return the row."""
