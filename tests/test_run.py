@@ -13,8 +13,8 @@ import pytest
 from trainers import data, fit, make, same
 
 import evoprune as ep
+from evoprune.training import loop
 from evoprune.training import run as _run
-from evoprune.training import trainer
 from evoprune.training.run import STRETCH, ThreadTuner, Watch
 
 
@@ -253,7 +253,7 @@ def test_the_number_of_threads_does_not_affect_results(monkeypatch):
 
     one, other = make(), make()
     fit(one)
-    monkeypatch.setattr(trainer, "ThreadTuner", Whimsical)
+    monkeypatch.setattr(loop, "ThreadTuner", Whimsical)
     fit(other, until=4.2)
     other.resume(data(), progress=False)
     assert set(chosen) == {1, 2, 3, 4}
@@ -268,7 +268,7 @@ def test_a_run_gets_the_threads_that_were_set(monkeypatch):
             chosen.append(super().choose())
             return chosen[-1]
 
-    monkeypatch.setattr(trainer, "ThreadTuner", Heard)
+    monkeypatch.setattr(loop, "ThreadTuner", Heard)
     ep.set_threads(3)
     try:
         fit(make(), until=1)
