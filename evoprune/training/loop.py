@@ -105,10 +105,8 @@ class Loop:
         if self.feed.data is not None:
             take_over(network, self.feed.data)
         self.stopping, history.interrupted = False, False
-        watch, tuner = (
-            Watch(*(history.last(name) for name in ("seconds", "held"))),
-            ThreadTuner(self.ranks.threads()),
-        )
+        watch = Watch(*(history.last(name) for name in ("seconds", "held")))
+        tuner = ThreadTuner(self.ranks.threads())
         if run.total:
             at = min(run.done, run.total - 1)
             network.pressure = float(self.pace.cut(at, at + 1).pressure[0])
@@ -116,6 +114,8 @@ class Loop:
         for listener in self.listeners:
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
+            if run.done % run.per_epoch == 0 and history.last("step") < run.done:
+                self._whole_epoch(watch)  # on_extinction saved the state before this row was made
             while run.done < self.end:
                 threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 late = watch.elapsed() >= self.limit
@@ -135,11 +135,7 @@ class Loop:
                     for listener in self.listeners:
                         listener.on_extinction(trainer, deaths)
                 if run.done % run.per_epoch == 0:
-                    row = self._end_epoch(watch, self.held_out)
-                    for listener in self.listeners:
-                        listener.on_epoch_end(trainer, row)
-                    for listener in self.listeners:
-                        listener.on_epoch_saved(trainer, row)
+                    self._whole_epoch(watch)
                 bar.show(history, run, watch, network)
             history.interrupted = interrupt.seen and run.done < self.end
             if run.done % run.per_epoch:
@@ -216,6 +212,14 @@ class Loop:
         """Record masses, fitness and upkeep of the populations."""
         if self.history.layers:
             self.history.record(self.run.done, self._network, self._network.pressure or 0.0)
+
+    def _whole_epoch(self, watch: Watch) -> None:
+        """Append the row of an epoch made to its end and call the callbacks with it."""
+        row = self._end_epoch(watch, self.held_out)
+        for listener in self.listeners:
+            listener.on_epoch_end(self.trainer, row)
+        for listener in self.listeners:
+            listener.on_epoch_saved(self.trainer, row)
 
     def _end_epoch(self, watch: Watch, held_out: Table | None) -> dict[str, float]:
         """Append a row to the columns of the history; return the row."""
