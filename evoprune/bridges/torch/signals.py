@@ -8,7 +8,7 @@ import torch
 
 from evoprune.bridges.torch.errors import Unsupported
 from evoprune.bridges.torch.placement import Placement
-from evoprune.selection.laws import Dynamics, Fitness
+from evoprune.selection.groups import Dynamics, Fitness
 from evoprune.selection.settings import Selection
 
 __all__ = ["check_laws", "measure", "raw_fitness"]
