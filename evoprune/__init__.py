@@ -26,6 +26,7 @@ from evoprune.nets import layers as _layers
 from evoprune.nets.arrangements import Chain, Flatten, From, Residual, filters, heads, neurons
 from evoprune.nets.layers import *  # noqa: F403 - one class a kind of layer
 from evoprune.nets.network import Network, load
+from evoprune.nets.plan import Layer
 from evoprune.nets.published import load_resnet
 from evoprune.nets.sampling import generate
 from evoprune.nets.sequential import Sequential
@@ -34,6 +35,7 @@ from evoprune.records.history import History
 from evoprune.selection import laws as _laws
 from evoprune.selection.budget import Budget
 from evoprune.selection.community import Community
+from evoprune.selection.groups import Dynamics, Fitness, Loss, Optimizer
 from evoprune.selection.laws import *  # noqa: F403 - one class a law
 from evoprune.selection.python_laws import dynamics, fitness, loss
 from evoprune.selection.settings import Selection
@@ -104,15 +106,20 @@ __all__ = [
     "Checkpoint",
     "Community",
     "Diverged",
+    "Dynamics",
     "EarlyStopping",
     "FileFormatError",
+    "Fitness",
     "Flatten",
     "From",
     "History",
     "JSONLLogger",
     "LambdaCallback",
+    "Layer",
+    "Loss",
     "Network",
     "NothingCanDie",
+    "Optimizer",
     "ReduceOnPlateau",
     "Residual",
     "Selection",
