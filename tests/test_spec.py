@@ -232,7 +232,8 @@ def test_selection_knows_when_nobody_can_die():
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(
         300, falling
     )
-    assert "min_age" in ep.Selection().stands_still(50)
+    assert "(lifespan)" in ep.Selection().stands_still(45)
+    assert "(min_age)" in ep.Selection(min_age=60).stands_still(50)
     assert "pressure" in ep.Selection(0.0).stands_still(5000)
     assert "none" in ep.Selection(dynamics="none").stands_still(5000)
     assert ep.Selection(0.0, dynamics="replicator").stands_still(5000) == ""

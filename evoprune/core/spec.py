@@ -99,8 +99,17 @@ class Spec:
         for name, value in whole.items():
             if self.fields[name].type == "vector" and value is not None:
                 whole[name] = self._vector(name, value)
-        checked = core.core32.settings(self.group, self.kind, whole)
+        open_ = {name for name, value in whole.items() if value is None and self._is_open(name)}
+        given = {name: value for name, value in whole.items() if name not in open_}
+        checked = core.core32.settings(self.group, self.kind, given)
+        checked |= dict.fromkeys(open_)
         object.__setattr__(self, "settings", own | {n: _frozen(v) for n, v in checked.items()})
+
+    @classmethod
+    def _is_open(cls, name: str) -> bool:
+        """True if a setting may be None, which leaves the choice of a number to a run."""
+        field = cls.fields[name]
+        return field.default is None and field.type in ("int", "real")
 
     @classmethod
     def _own(cls) -> list[str]:
@@ -174,12 +183,13 @@ def define(base: type[S], kind: str, *positional: str, name: str = "", **default
         kind: name of the kind in the catalogue.
         positional: settings that are also positional arguments, in this order.
         name: name of the class; by default that of the kind in camel case.
-        defaults: defaults that differ from the catalogue's.
+        defaults: defaults that differ from the catalogue's, or fields in place of the catalogue's.
     """
     row = catalogue(base.group)[kind]
     fields = {f.name: f for f in (*base.extra, *map(Field.of, row["fields"]))}
     for setting, value in defaults.items():
-        fields[setting] = Field(**{**vars(fields[setting]), "default": value, "required": False})
+        changed = {**vars(fields[setting]), "default": value, "required": False}
+        fields[setting] = value if isinstance(value, Field) else Field(**changed)
     order = [*positional, *(n for n in fields if n not in positional)]
     title = name or "".join(part.capitalize() for part in kind.split("_"))
     doc = row["doc"].strip()

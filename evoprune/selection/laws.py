@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from inspect import signature
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike
 from evoprune.common.types import Array
 from evoprune.core.spec import Field, Spec, catalogue, define
 from evoprune.selection.schedules import values
+from evoprune.selection.timing import UNKNOWN
 
 __all__ = [
     "SGD",
@@ -105,6 +107,28 @@ class Dynamics(Spec):
 
     group = "dynamics"
 
+    def timed(self, lifespan: float) -> Dynamics:
+        """Return the law with a number for each time constant that is None.
+
+        `lifespan` becomes the argument. A rate per generation becomes the catalogue's default,
+        which is for a lifespan of 700 generations, times 700 / lifespan: over a run of any length
+        the law then does about the same.
+
+        Args:
+            lifespan: generations, see `evoprune.selection.timing`.
+        """
+        if self.settings.get("growth") == "bounded":
+            open_ = {"lifespan"}
+        else:
+            open_ = set(RATES)
+        numbers = {}
+        for row in catalogue("dynamics")[self.kind]["fields"]:
+            name = row["name"]
+            if name in open_ and self.settings[name] is None:
+                scale = lifespan / UNKNOWN if name == "lifespan" else UNKNOWN / lifespan
+                numbers[name] = min(row["high"], max(row["low"], row["default"] * scale))
+        return type(self)(**self.settings | numbers) if numbers else self
+
 
 CrossEntropy = define(Loss, "cross_entropy")
 MeanSquaredError = define(Loss, "mean_squared_error")
@@ -129,15 +153,36 @@ Magnitude = define(Fitness, "magnitude")
 Activity = define(Fitness, "activity")
 Pull = define(Fitness, "pull")
 
-Malthusian = define(Dynamics, "malthusian")
-Replicator = define(Dynamics, "replicator")
-ReplicatorMutator = define(Dynamics, "replicator_mutator")
-Logistic = define(Dynamics, "logistic")
-LotkaVolterra = define(Dynamics, "lotka_volterra")
-WrightFisher = define(Dynamics, "wright_fisher")
-Moran = define(Dynamics, "moran")
-NoisyGrowth = define(Dynamics, "noisy_growth")
-BestResponse = define(Dynamics, "best_response")
+RATES = ("strength", "clip", "turnover")
+"""Settings of dynamics per generation; None, the default, fits them to the run."""
+
+
+def _open(kind: str) -> dict[str, Any]:
+    """Return the time constants of a dynamics as fields whose default is None."""
+    fields = {}
+    for field in map(Field.of, catalogue("dynamics")[kind]["fields"]):
+        if field.name == "lifespan":
+            usual = (
+                f"a seventh of the generations of the run and the time to learn; {UNKNOWN:g} if "
+                "the length of the run is unknown"
+            )
+        elif field.name in RATES:
+            usual = f"{field.default:g} for a lifespan of {UNKNOWN:g}, in proportion for others"
+        else:
+            continue
+        fields[field.name] = replace(field, default=None, doc=f"{field.doc}; None: {usual}")
+    return fields
+
+
+Malthusian = define(Dynamics, "malthusian", **_open("malthusian"))
+Replicator = define(Dynamics, "replicator", **_open("replicator"))
+ReplicatorMutator = define(Dynamics, "replicator_mutator", **_open("replicator_mutator"))
+Logistic = define(Dynamics, "logistic", **_open("logistic"))
+LotkaVolterra = define(Dynamics, "lotka_volterra", **_open("lotka_volterra"))
+WrightFisher = define(Dynamics, "wright_fisher", **_open("wright_fisher"))
+Moran = define(Dynamics, "moran", **_open("moran"))
+NoisyGrowth = define(Dynamics, "noisy_growth", **_open("noisy_growth"))
+BestResponse = define(Dynamics, "best_response", **_open("best_response"))
 NoDynamics = define(Dynamics, "none", name="NoDynamics")
 
 
