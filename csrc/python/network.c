@@ -291,10 +291,11 @@ static bool build(ep_network *self, PyObject *spec, PyObject *births, long long 
 
 static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"spec", "births", "most", NULL};
-    PyObject *spec, *births = NULL;
-    long long most = -1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!L:Network", names, &PyDict_Type, &spec,
-                                     &PyDict_Type, &births, &most)) {
+    PyObject *spec, *births = NULL, *most_given = NULL;
+    int64_t most = -1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!O:Network", names, &PyDict_Type, &spec,
+                                     &PyDict_Type, &births, &most_given) ||
+        (most_given && !ep_whole(most_given, "most", -1, INT64_MAX, &most))) {
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
