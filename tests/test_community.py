@@ -54,7 +54,7 @@ def shares(net, upkeep):
         return rows
     if upkeep == "uniform":
         return dict.fromkeys(LAYERS, 1 / sum(SIZES))
-    return {row["layer"]: row["share"] for row in facts["populations"]}
+    return {row["layer"]: row["cost"] for row in facts["populations"]}
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)

@@ -17,14 +17,14 @@ LIVES = 7.0
 AGES = 7.0
 """No population goes extinct before the lifespan over this (`min_age`)."""
 
-LEAST = 10.0
-"""Least time to learn: generations that the memory of fitness covers."""
+LEAST = 20.0
+"""Generations at least: twice what the memory of fitness covers."""
 
-TRAVEL = 0.03
+TRAVEL = 0.02
 """Time to learn with an adaptive optimizer: a weight moves by about the learning rate at each step,
 and has to move this far."""
 
-PLAIN = 30.0
+PLAIN = 20.0
 """Generations to learn with another optimizer, whose steps follow the size of gradients."""
 
 MOST = 1e12

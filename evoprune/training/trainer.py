@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike
 
 from evoprune.common.checks import number, whole
 from evoprune.common.errors import NothingCanDie
-from evoprune.common.renames import renamed
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.data.dataset import Dataset
@@ -41,6 +40,7 @@ from evoprune.training.live import Live
 from evoprune.training.loop import Loop
 from evoprune.training.metrics import Metric, Metrics, named
 from evoprune.training.pace import Pace
+from evoprune.training.ranks import Communicator, Ranks, together
 from evoprune.training.run import Bar, Run, spacing
 from evoprune.training.state import Memory, State, matched, read, remembered, write
 from evoprune.training.steering import budget_of
@@ -58,6 +58,9 @@ class Trainer:
             `evoprune.loss`.
         optimizer: `AdamW(learning_rate, weight_decay=...)`, `SGD(...)`, or a name.
         selection: how populations live and die; None trains an ordinary network.
+        communicator: trains on several processes, each of which takes its rows of every batch:
+            `mpi4py.MPI.COMM_WORLD`, or an object with its methods. Every process makes the same
+            calls with the same data; the one of rank 0 shows progress and calls callbacks.
 
     Attributes:
         network, loss, optimizer, selection: as given.
@@ -75,6 +78,7 @@ class Trainer:
         loss: str | Loss | PythonLoss = "cross_entropy",
         optimizer: str | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
         selection: Selection | None = Selection(),  # noqa: B008 - cannot be changed
+        communicator: Communicator | None = None,
     ) -> None:
         if not isinstance(network, Network):
             raise TypeError(f"network: expected a Network, got {type(network).__name__}")
@@ -85,6 +89,7 @@ class Trainer:
         self.loss = loss if isinstance(loss, PythonLoss) else resolve(Loss, loss, "Trainer")
         self.optimizer = resolve(Optimizer, optimizer, "Trainer")
         self.selection = selection
+        self._ranks = Ranks(communicator)
         self.history: History | None = None
         self._run: Run | None = None
         self._batches = 0  # of earlier runs
@@ -114,7 +119,7 @@ class Trainer:
 
     # ---- runs --------------------------------------------------------------------------------
 
-    @renamed(batch="batch_size", validation="validation_data")
+    @together(batch="batch_size", validation="validation_data")
     def fit(
         self,
         data: Data | ArrayLike,
@@ -228,10 +233,10 @@ class Trainer:
             record_every=record_every,
             settings=self._settings(run, pace.selection),
         )
-        view = _view(run, progress, live)
+        view = _view(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, pace, held_out, listeners, view, end, limit)
 
-    @renamed(validation="validation_data")
+    @together(validation="validation_data")
     def resume(
         self,
         data: Data | ArrayLike,
@@ -284,7 +289,7 @@ class Trainer:
                 f"data: expected {run.samples} samples ({run.per_epoch} batches an epoch), as the "
                 f"run began with, got {feed.samples}"
             )
-        view = _view(run, progress, live)
+        view = _view(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, self._pace(run), held_out, listeners, view, end, limit)
 
     def _running(self) -> tuple[Run, History]:
@@ -349,7 +354,7 @@ class Trainer:
         }
 
     def _warn(self, pace: Pace, run: Run, born: dict[str, int]) -> None:
-        if self.selection is None or not run.total:
+        if self.selection is None or not run.total or not self._ranks.first:
             return
         why = pace.stands_still(born) if born else "the network has no populations with a mass"
         if why:
@@ -368,6 +373,7 @@ class Trainer:
         limit: float,
     ) -> History:
         """Restore the state of callbacks and of the trained network, then run the loop."""
+        listeners = listeners if self._ranks.first else []
         memories = matched(listeners, self._memories)
         run, history = self._running()
         loop = Loop(
@@ -383,6 +389,7 @@ class Trainer:
             view,
             end,
             limit,
+            self._ranks,
         )
         self._loop, self.validates = loop, held_out is not None
         try:
