@@ -117,16 +117,13 @@ class Dynamics(Spec):
         Args:
             lifespan: generations, see `evoprune.selection.timing`.
         """
-        if self.settings.get("growth") == "bounded":
-            open_ = {"lifespan"}
-        else:
-            open_ = set(RATES)
+        names = ("lifespan",) if self.settings.get("growth") == "bounded" else RATES
         numbers = {}
         for row in catalogue("dynamics")[self.kind]["fields"]:
             name = row["name"]
-            if name in open_ and self.settings[name] is None:
-                scale = lifespan / UNKNOWN if name == "lifespan" else UNKNOWN / lifespan
-                numbers[name] = min(row["high"], max(row["low"], row["default"] * scale))
+            if name in names and self.settings[name] is None:
+                value = lifespan if name == "lifespan" else row["default"] * UNKNOWN / lifespan
+                numbers[name] = min(row["high"], max(row["low"], value))
         return type(self)(**self.settings | numbers) if numbers else self
 
 
