@@ -45,7 +45,10 @@ def lifespan(trainer):
 
 
 @pytest.mark.parametrize("rate", [1e-3, 1e-2])
-@pytest.mark.parametrize("schedule", [ep.constant, ep.cosine, ep.warmup, ep.one_cycle])
+@pytest.mark.parametrize(
+    "schedule",
+    [ep.schedules.constant, ep.schedules.cosine, ep.schedules.warmup, ep.schedules.one_cycle],
+)
 def test_a_lifespan_follows_run_schedule_and_rate(rate, schedule):
     trainer = fitted(make(ep.AdamW(schedule(rate))), until=0)
     rates = np.asarray(schedule(rate)(500))
@@ -56,18 +59,18 @@ def test_a_lifespan_follows_run_schedule_and_rate(rate, schedule):
 @pytest.mark.parametrize("epochs", [60, 100, 4000])
 def test_a_longer_run_has_a_longer_lifespan(epochs):
     trainer = fitted(make(), epochs, until=0)
-    assert lifespan(trainer) == rule(ep.cosine(2e-3)(5 * epochs), 2e-3)
+    assert lifespan(trainer) == rule(ep.schedules.cosine(2e-3)(5 * epochs), 2e-3)
 
 
 def test_without_second_moments_the_rate_does_not_matter():
     for rate in (1e-3, 0.1):
         trainer = fitted(make(ep.SGD(rate)), until=0)
-        assert lifespan(trainer) == rule(ep.cosine(rate)(500))
+        assert lifespan(trainer) == rule(ep.schedules.cosine(rate)(500))
 
 
 def test_generations_of_several_steps_and_rest_count():
     trainer = fitted(make(every=3, rest=0.2), 400, until=0)
-    assert lifespan(trainer) == rule(ep.cosine(2e-3)(2000), 2e-3, every=3, rest=0.2)
+    assert lifespan(trainer) == rule(ep.schedules.cosine(2e-3)(2000), 2e-3, every=3, rest=0.2)
     trainer = fitted(make(clock="steps"), 400, until=0)
     assert lifespan(trainer) == rule(np.ones(2000), 2e-3)
 
@@ -107,7 +110,7 @@ def test_a_given_rate_stays():
 
 def test_the_numbers_are_in_the_history_and_in_the_network():
     trainer = fitted(make(), until=1)
-    expected = rule(ep.cosine(2e-3)(500), 2e-3)
+    expected = rule(ep.schedules.cosine(2e-3)(500), 2e-3)
     assert trainer.history.settings["run"]["lifespan"] == expected
     assert f"Malthusian(lifespan={expected:g})" in trainer.history.settings["selection"]
     assert trainer.selection.dynamics.lifespan is None  # as it was given
@@ -157,23 +160,23 @@ def test_an_iterable_needs_its_length_and_then_has_a_lifespan():
     with pytest.raises(ValueError, match="steps: must be given"):
         trainer.fit((batch for batch in batches), epochs=100, progress=False)
     trainer.fit(batches, epochs=100, progress=False, until=0)
-    assert lifespan(trainer) == rule(ep.cosine(2e-3)(500), 2e-3)
+    assert lifespan(trainer) == rule(ep.schedules.cosine(2e-3)(500), 2e-3)
 
 
 def test_early_stopping_and_until_count_the_planned_run():
     stop = ep.EarlyStopping(patience=1)
     trainer = fitted(make(), 400, until=2, validation_data=data(60), callbacks=[stop])
-    assert lifespan(trainer) == rule(ep.cosine(2e-3)(2000), 2e-3)
+    assert lifespan(trainer) == rule(ep.schedules.cosine(2e-3)(2000), 2e-3)
 
 
 def test_a_second_run_has_a_lifespan_of_its_own():
     trainer = fitted(fitted(make(), 100), 400, until=0)
-    assert lifespan(trainer) == rule(ep.cosine(2e-3)(2000), 2e-3)
+    assert lifespan(trainer) == rule(ep.schedules.cosine(2e-3)(2000), 2e-3)
 
 
 def test_a_validation_share_shortens_the_run():
     trainer = fitted(make(), 400, until=0, validation_split=0.5)
-    assert lifespan(trainer) == rule(ep.cosine(2e-3)(1200), 2e-3)
+    assert lifespan(trainer) == rule(ep.schedules.cosine(2e-3)(1200), 2e-3)
 
 
 def test_a_community_takes_the_number_of_generations():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, Signature
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -72,6 +72,7 @@ class Spec:
     """
 
     group: ClassVar[str] = ""
+    home: ClassVar[str] = ""  # module of the group's kinds
     kind: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
     facts: ClassVar[dict[str, Any]] = {}  # the kind's other entries in the catalogue
@@ -106,6 +107,11 @@ class Spec:
         object.__setattr__(self, "settings", own | {n: _frozen(v) for n, v in checked.items()})
 
     @classmethod
+    def _field(cls, field: Field) -> Field:
+        """Return a field of the catalogue as the kinds of this group have it."""
+        return field
+
+    @classmethod
     def _is_open(cls, name: str) -> bool:
         """True if a setting may be None, which leaves the choice of a number to a run."""
         field = cls.fields[name]
@@ -135,14 +141,16 @@ class Spec:
             if name not in own and value is not None
         }
 
-    def __getattr__(self, name: str) -> Any:
-        settings = self.__dict__.get("settings", {})
-        if name in settings:
-            return settings[name]
-        if name in self.former:
-            name = current_name(type(self).__name__, self.former, name)
-            return settings[name]
-        raise AttributeError(f"{type(self).__name__} has no setting {name!r}")
+    if not TYPE_CHECKING:  # type checkers know the settings from stubs
+
+        def __getattr__(self, name: str) -> Any:
+            settings = self.__dict__.get("settings", {})
+            if name in settings:
+                return settings[name]
+            if name in self.former:
+                name = current_name(type(self).__name__, self.former, name)
+                return settings[name]
+            raise AttributeError(f"{type(self).__name__} has no setting {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} cannot be changed; make another one")
@@ -183,13 +191,12 @@ def define(base: type[S], kind: str, *positional: str, name: str = "", **default
         kind: name of the kind in the catalogue.
         positional: settings that are also positional arguments, in this order.
         name: name of the class; by default that of the kind in camel case.
-        defaults: defaults that differ from the catalogue's, or fields in place of the catalogue's.
+        defaults: defaults that differ from the catalogue's.
     """
     row = catalogue(base.group)[kind]
-    fields = {f.name: f for f in (*base.extra, *map(Field.of, row["fields"]))}
+    fields = {f.name: f for f in (*base.extra, *(base._field(Field.of(r)) for r in row["fields"]))}
     for setting, value in defaults.items():
-        changed = {**vars(fields[setting]), "default": value, "required": False}
-        fields[setting] = value if isinstance(value, Field) else Field(**changed)
+        fields[setting] = Field(**{**vars(fields[setting]), "default": value, "required": False})
     order = [*positional, *(n for n in fields if n not in positional)]
     title = name or "".join(part.capitalize() for part in kind.split("_"))
     doc = row["doc"].strip()
@@ -205,7 +212,7 @@ def define(base: type[S], kind: str, *positional: str, name: str = "", **default
     ]
     body = {
         "__doc__": doc,
-        "__module__": base.__module__,
+        "__module__": base.home,
         "__qualname__": title,
         "__signature__": Signature(parameters),
         "kind": kind,
