@@ -75,7 +75,8 @@ class Loop:
         if self.feed.data is not None:
             take_over(network, self.feed.data)
         self.stopping, history.interrupted = False, False
-        watch, tuner = Watch(*(history.last(name) for name in ("seconds", "held"))), ThreadTuner()
+        watch = Watch(*(history.last(name) for name in ("seconds", "held")))
+        tuner = ThreadTuner()
         if run.total:
             at = min(run.done, run.total - 1)
             network.pressure = float(self.pace.cut(at, at + 1).pressure[0])
