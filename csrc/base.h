@@ -38,6 +38,7 @@ typedef enum {
     EP_NO_MEMORY, /* at build or compaction; the state is unchanged */
     EP_DIVERGED, /* a loss, gradient or fitness is not finite; it was not applied */
     EP_RAISED, /* a law written in Python raised; the boundary holds the exception */
+    EP_APART, /* data-parallel training: another rank failed, or the ranks differ */
 } ep_code;
 
 typedef struct {

@@ -130,7 +130,8 @@ struct ep_pass {
     const ep_real *input; /* the user's rows, read instead of value 0, or NULL */
     ep_real *x, *dx; /* activations and their gradients; dx is NULL outside training */
     int64_t capacity; /* rows allocated: value v starts at x + at * capacity */
-    int64_t rows; /* samples in the batch */
+    int64_t rows; /* samples in the batch, of this rank */
+    int64_t first; /* number of sample 0 in the batch of all ranks */
     int64_t r0, r1; /* samples of this worker */
     bool training;
     bool alias; /* gradients of activations may alias each other: see ep_alias */

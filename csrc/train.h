@@ -39,6 +39,7 @@ typedef struct {
     int64_t steps;
     const double *rate, *pressure, *strength; /* (steps) each */
     int threads;
+    ep_ranks *ranks; /* processes that share each batch; NULL: this one alone */
     bool keep; /* keep all gradients of activations of the last step: see ep_alias */
 } ep_job;
 

@@ -38,6 +38,7 @@ FLOORS = [
     ("compact*", 6),
     ("signals*", 6),
     ("evolve*", 6),
+    ("ranks*", 6),
     ("census*", 6),
     ("catalogue*", 6),
     ("train*", 7),

@@ -358,6 +358,33 @@ def test_restore_is_all_or_nothing():
     same(whole, trainer)
 
 
+class SavedAtExtinctions(ep.Callback):
+    """Writes the whole state at each extinction, into files of a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_extinction(self, trainer, deaths):
+        trainer.save(self.folder / f"{trainer.network.step}")
+
+
+@quiet
+@pytest.mark.parametrize(("epochs", "batch"), [(12, 48), (60, 240)])
+def test_a_state_saved_at_an_extinction_ends_like_the_uninterrupted_run(tmp_path, epochs, batch):
+    """Also at the end of an epoch, whose row is not made yet."""
+    whole, per_epoch = make(seed=4), 240 // batch
+    settings = {"epochs": epochs, "batch": batch, "validation_data": VALIDATION}
+    fit(whole, callbacks=[SavedAtExtinctions(tmp_path)], **settings)
+    steps = sorted(int(path.name) for path in tmp_path.iterdir())
+    at_ends = [step for step in steps if step % per_epoch == 0]
+    assert len(at_ends) > 1
+    for step in {steps[0], *at_ends[:3], at_ends[-1]}:
+        trainer = make(seed=4)
+        trainer.restore(tmp_path / f"{step}")
+        trainer.resume(data(), validation_data=VALIDATION, progress=False)
+        same(whole, trainer)
+
+
 # ---- very long runs ------------------------------------------------------------------------------
 
 

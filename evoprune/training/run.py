@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evoprune.common.checks import number, whole
-from evoprune.common.threads import get_threads
+from evoprune.common.threads import MOST, get_threads
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
@@ -139,7 +139,7 @@ class Watch:
 
 
 class ThreadTuner:
-    """Tune the number of threads of stretches by trial, up to `get_threads()`.
+    """Tune the number of threads of stretches by trial, up to `get_threads()` and `most`.
 
     The number does not affect results, so it can be tuned during a run. Few threads are fastest for
     a small network, or on processors that share no cache. A trial is a short stretch with half or
@@ -153,7 +153,8 @@ class ThreadTuner:
     LATE = 5  # number of recent stretches; their median ignores an outlier
     WON, LOST = 0.97, 1.2  # trial's time / usual time: below, it wins; above, it fails clearly
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._limit = MOST if most is None else most
         self._most = 0
         self._up = False  # True: the next trial uses more threads
         self._settle(0, [])
@@ -168,7 +169,7 @@ class ThreadTuner:
 
     def choose(self) -> int:
         """Return the number of threads for the next stretch."""
-        most = get_threads()
+        most = min(self._limit, get_threads())
         if most != self._most:
             self._most = most
             self._settle(most, [])
