@@ -248,7 +248,7 @@ def test_copies_of_histories_selections_data_and_callbacks(duplicate):
     again.add_epoch({"epoch": 11.0})
     assert history.epochs == 10
     assert duplicate(trainer.selection) == trainer.selection
-    assert duplicate(ep.AdamW(ep.warmup(1e-3))) == ep.AdamW(ep.warmup(1e-3))
+    assert duplicate(ep.AdamW(ep.schedules.warmup(1e-3))) == ep.AdamW(ep.schedules.warmup(1e-3))
     d = ep.datasets.arrays(*data()).subset(slice(5, 20))
     assert np.array_equal(duplicate(d).x, d.x)
     assert len(duplicate(d)) == 15
@@ -398,7 +398,9 @@ def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
     assert trainer.network.step == 10
     # The first steps of so long a run have the rate it starts with: as at a constant rate.
     rate = trainer.optimizer.learning_rate
-    other.optimizer = ep.AdamW(ep.constant(rate), weight_decay=trainer.optimizer.weight_decay)
+    other.optimizer = ep.AdamW(
+        ep.schedules.constant(rate), weight_decay=trainer.optimizer.weight_decay
+    )
     other._configure()
     fit(other, epochs=2)
     assert np.array_equal(trainer.history.losses, other.history.losses)
@@ -408,11 +410,11 @@ def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
 @pytest.mark.parametrize(
     "schedule",
     [
-        ep.cosine(3e-3, 1e-5),
-        ep.warmup(ep.cosine(0.7), 0.3),
-        ep.linear(0.1, 0.9),
-        ep.warmup(ep.constant(2.0), 1.0),
-        ep.cosine(0.0, 0.2),
+        ep.schedules.cosine(3e-3, 1e-5),
+        ep.schedules.warmup(ep.schedules.cosine(0.7), 0.3),
+        ep.schedules.linear(0.1, 0.9),
+        ep.schedules.warmup(ep.schedules.constant(2.0), 1.0),
+        ep.schedules.cosine(0.0, 0.2),
     ],
 )
 def test_a_schedule_by_blocks_is_the_whole_one(schedule, steps):

@@ -24,7 +24,9 @@ from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, 
 from evoprune.nets import file, surgery
 from evoprune.nets.described import Described, Dtype
 from evoprune.nets.overview import outlook, overview
-from evoprune.selection.laws import CrossEntropy, Loss, PythonLoss
+from evoprune.selection.groups import Loss
+from evoprune.selection.laws import CrossEntropy
+from evoprune.selection.python_laws import PythonLoss
 
 if TYPE_CHECKING:
     from evoprune.selection.settings import Selection

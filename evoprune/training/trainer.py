@@ -25,7 +25,9 @@ from evoprune.data.dataset import Dataset
 from evoprune.data.table import Form, Pair, Score, Table, table_of
 from evoprune.nets.network import Network
 from evoprune.records.history import History
-from evoprune.selection.laws import AdamW, Loss, Optimizer, PythonLoss
+from evoprune.selection.groups import Loss, Optimizer
+from evoprune.selection.laws import AdamW
+from evoprune.selection.python_laws import PythonLoss
 from evoprune.selection.settings import Selection
 from evoprune.training.arguments import (
     augment_of,
