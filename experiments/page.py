@@ -64,7 +64,9 @@ def thousand(number: float) -> str:
 
 
 def figure(name: str, alt: str) -> list[str]:
-    """A figure, on light and dark ground."""
+    """Return the lines that show a figure: one SVG, or a PNG for light and one for dark pages."""
+    if (pictures.make_figures.OUT / f"paper-{name}.svg").exists():
+        return [f"```{{image}} figures/paper-{name}.svg", f":alt: {alt}", "```", ""]
     return [
         line
         for ground in ("light", "dark")
@@ -123,7 +125,7 @@ def laws(facts: Facts) -> list[str]:
         "0.5), last epoch: mean and standard deviation over seeds of test accuracy in per cent, as "
         "trained and after a share of the 768 populations was cut by mass when training was over. "
         "The extinct count as cut, so cutting is free down to the number that live by themselves; "
-        '"nobody dies" keeps all 768 until then, as the paper does.',
+        '"no extinctions" keeps all 768 until then, as the paper does.',
         "",
         *markdown(head, rows),
         *figure("curve", "Accuracy against the share of the populations that was cut"),
@@ -475,7 +477,7 @@ def main() -> None:
     pictures.make_figures.OUT.mkdir(parents=True, exist_ok=True)
     lines = [
         "<!-- made by experiments/page.py; change that, not this -->",
-        "# The paper's table, and past it",
+        "# Results on networks of the literature",
         "",
         "What selection does to the networks of the literature, measured: the last epoch and never "
         "the best one, mean and deviation over seeds, the test set read once. Whatever was chosen "
