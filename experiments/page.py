@@ -64,19 +64,8 @@ def thousand(number: float) -> str:
 
 
 def figure(name: str, alt: str) -> list[str]:
-    """Return the lines that show a figure: one SVG, or a PNG for light and one for dark pages."""
-    if (pictures.make_figures.OUT / f"paper-{name}.svg").exists():
-        return [f"```{{image}} figures/paper-{name}.svg", f":alt: {alt}", "```", ""]
-    return [
-        line
-        for ground in ("light", "dark")
-        for line in (
-            f"```{{image}} figures/paper-{name}-{ground}.png",
-            f":class: only-{ground}",
-            f":alt: {alt}",
-            "```",
-        )
-    ] + [""]
+    """Return the lines that show a figure; the directive is docs/conf.py's."""
+    return [f"```{{picture}} paper-{name}", alt, "```", ""]
 
 
 def verdict(asked: str, met: bool, got: str) -> str:
