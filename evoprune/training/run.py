@@ -76,6 +76,8 @@ class Run:
             number("run: pressure", run.pressure, 0, 1e300)
         if run.lifespan is not None:
             number("run: lifespan", run.lifespan, 1, 1e12)
+        if run.validation_split is not None:
+            number("run: validation_split", run.validation_split, 0, 1)
         for name in ("shuffle", "resting"):
             if not isinstance(getattr(run, name), bool):
                 raise TypeError(f"run: {name}: expected true or false, got {getattr(run, name)!r}")
