@@ -29,7 +29,8 @@ def rule(rates, peak=None, every=1, rest=0.0):
     moving = len(rates) - round(rest * len(rates))
     generations = np.sum(rates[:moving] / np.max(rates)) / every
     learning = 20 + (20 if peak is None else 0.02 / (peak * every))
-    return float(round(generations / 7 + learning))
+    span = float(round(generations / 7 + learning))
+    return span if span <= generations else 10 * span
 
 
 def fitted(trainer, epochs=100, **settings):
@@ -201,7 +202,7 @@ def test_a_simulation_fits_its_generations():
 
 def test_a_run_that_is_too_short_says_how_long_it_has_to_be():
     trainer = make()
-    with pytest.warns(ep.NothingCanDie, match=r"32 generations \(lifespan\)") as caught:
+    with pytest.warns(ep.NothingCanDie, match=r"35 generations \(lifespan\)") as caught:
         fitted(trainer, 6)
     text = str(caught[0].message)
     assert "has 16 at full learning rate (30 steps)" in text
@@ -209,6 +210,15 @@ def test_a_run_that_is_too_short_says_how_long_it_has_to_be():
     with pytest.warns(ep.NothingCanDie):
         fitted(make(), 13, until=0)
     fitted(make(), 15, until=0)  # a warning would fail
+
+
+def test_a_run_that_is_too_short_is_an_ordinary_one():
+    """Masses that could only fall, and not far enough, would do harm."""
+    trainer = make()
+    with pytest.warns(ep.NothingCanDie):
+        fitted(trainer, 10)
+    mass = trainer.network["populations1.mass"]
+    assert mass.min() > 1e-3 ** (1 / 10)  # a tenth of the way at most
 
 
 def test_the_named_number_of_steps_is_enough():

@@ -301,18 +301,20 @@ class Selection:
             )
         each = None if rate is None else rate * self.every
         timed = self.timed(generations, each)
-        needed = timed.lifespan() or float(timed.min_age or 0)
-        if generations < max(1.0, needed):
-            open_ = law.settings.get("lifespan", 0) is None if isinstance(law, Dynamics) else False
-            least = max(1.0, timing.shortest(each) if open_ and self.min_age is None else needed)
-            aged = needed == timed.min_age
-            setting = "Selection(min_age=...)" if aged else "Malthusian(lifespan=...)"
+        bounded, age = timed.lifespan(), float(timed.min_age or 0)
+        if generations < max(1.0, bounded or age):
+            life = 0.0
+            if bounded is not None and isinstance(law, Malthusian):
+                life, age = law.lifespan or float(np.ceil(timing.shortest(each))), self.min_age or 0
+            least = max(1.0, life, age)
+            what, setting = "lifespan", "Malthusian(lifespan=...)"
+            if age > life:
+                what, setting = "min_age", "Selection(min_age=...)"
             more = f"{_above(steps * least / generations):,} steps" if generations else "more steps"
             return (
-                f"the first extinction is possible after {needed:g} generations "
-                f"({'min_age' if aged else 'lifespan'}), and the run has {generations:.0f} at full "
-                f"learning rate ({steps:,} steps); train for at least {more}, or give {setting} of "
-                f"at most {max(1, int(generations))}"
+                f"the first extinction needs {least:g} generations ({what}), and the run has "
+                f"{generations:.0f} at full learning rate ({steps:,} steps); train for at least "
+                f"{more}, or give {setting} of at most {max(1, int(generations))}"
             )
         conserves = isinstance(law, Dynamics) and law.facts["conserves"]
         if isinstance(law, Dynamics) and not conserves and not pressed:

@@ -27,12 +27,17 @@ and has to move this far."""
 PLAIN = 20.0
 """Generations to learn with another optimizer, whose steps follow the size of gradients."""
 
+IDLE = 10.0
+"""Factor on the lifespan of a run that is too short for an extinction."""
+
 MOST = 1e12
 """The largest lifespan that the core accepts."""
 
 
 def lifespan(generations: float | None, rate: float | None = None) -> float:
     """Return the lifespan of a run in generations, a whole number.
+
+    In a run in which no population can go extinct it is so long that masses hardly change.
 
     Args:
         generations: generations at full pace of the whole run; None if unknown.
@@ -41,7 +46,8 @@ def lifespan(generations: float | None, rate: float | None = None) -> float:
     """
     if generations is None:
         return UNKNOWN
-    return min(MOST, float(round(max(0.0, generations) / LIVES + _learning(rate))))
+    span = float(round(max(0.0, generations) / LIVES + _learning(rate)))
+    return min(MOST, span if span <= generations else IDLE * span)
 
 
 def shortest(rate: float | None = None) -> float:
