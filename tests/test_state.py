@@ -341,6 +341,8 @@ def test_restore_is_all_or_nothing():
         {"run": {**good["run"], "epochs": "many"}},
         {"run": {**good["run"], "done": 7}},
         {"run": {"epochs": 3}},
+        {"run": {**good["run"], "validation_split": {"a": 1}}},
+        {"run": {**good["run"], "validation_split": 1.5}},
         {"history": good["history"][:-50]},
         {"history": None},
         {"batches": 1.5},
