@@ -42,6 +42,8 @@ typedef enum {
     EP_LINEAR_GAIN,   /* not linear, but "gain" and "bias" can take a factor on the last axis */
 } ep_linearity;
 
+enum { EP_APART_ALL = -1 };
+
 typedef struct {
     const char *name;
     const char *doc;
@@ -53,6 +55,9 @@ typedef struct {
     const char *sizes;    /* setting that holds the founding size of output axes, or NULL */
     int founding_axis;    /* 1 + the axis of input 0 whose founding size affects the output;
                              -1: the last axis; 0: none */
+    int apart;            /* of a kind that is not linear: 1 + the axis of input 0 each entry of
+                             which is computed from the same entry of the inputs alone; 0: none;
+                             EP_APART_ALL: every axis */
     bool exact; /* never reads past the last element of its input, which may be the user's array */
     /* Checks config and inputs; declares output axes, tensors, saved and scratch. May fail. */
     bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);

@@ -233,8 +233,8 @@ static void derive(run *r) {
     r->shared_rows = -1;
 }
 
-/* True if what derive() computed fits into the memory allocated at the start of the call. A removal
- * never changes the targets: the output's axes are not mortal (ep_net_build). */
+/* True if what derive() computed fits into the memory allocated at the start of the call. Removals
+ * and births never change the targets: the output's axes are not mortal (ep_net_build). */
 static bool fits(const run *r, const ep_targets *before) {
     const ep_net *net = r->net;
     return r->targets.positions == before->positions && r->targets.outputs == before->outputs &&
@@ -404,6 +404,35 @@ bool ep_living_inputs(const ep_net *net, int32_t *living) {
     return n < born;
 }
 
+/* Computes the room for partial norms and tasks at the shape of most populations. */
+static bool plan(run *r) {
+    ep_net most = *r->net;
+    const ep_evolution *e = r->regime->evolution;
+    size_t axes = (size_t)most.n_axes * sizeof *most.axes,
+           values = (size_t)most.n_values * sizeof *most.values,
+           layers = (size_t)most.n_layers * sizeof *most.layers,
+           tensors = (size_t)most.n_tensors * sizeof *most.tensors;
+    most.axes = malloc(axes);
+    most.values = malloc(values);
+    most.layers = malloc(layers);
+    most.tensors = malloc(tensors + 1);
+    bool ok = most.axes && most.values && most.layers && most.tensors;
+    if (ok) {
+        memcpy(most.values, r->net->values, values);
+        memcpy(most.layers, r->net->layers, layers);
+        memcpy(most.tensors, r->net->tensors, tensors);
+        ep_evolution_capacity(r->net, e, most.axes);
+        ep_net_measure(&most);
+        r->room.norms = norm_blocks(&most) + 1;
+        r->room.tasks = ep_net_tasks_most(&most, r->workers) + 1;
+    }
+    free(most.axes);
+    free(most.values);
+    free(most.layers);
+    free(most.tensors);
+    return ok || ep_fail(r->error, EP_NO_MEMORY, "train: out of memory");
+}
+
 static bool reserve(run *r) {
     ep_net *net = r->net;
     const ep_job *job = r->job;
@@ -417,6 +446,10 @@ static bool reserve(run *r) {
     r->room.predictions = ep_max(1, batch * r->targets.positions);
     r->room.norms = norm_blocks(net) + 1;
     r->room.tasks = ep_net_tasks_most(net, r->workers) + 1;
+    bool births = r->regime->evolution && r->regime->evolution->generation->births;
+    if (births && !plan(r)) {
+        return false;
+    }
     bool ok = true;
     for (int i = 0; i < 2; i++) {
         r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));
