@@ -284,7 +284,7 @@ bool ep_net_populate(ep_net *net, int axis, int64_t born, int64_t n, const int64
     EP_ASSERT(!net->built && a->mortal && !a->birth);
     if (born < a->founded || born > INT32_MAX - 1) {
         return ep_fail(error, EP_BAD_VALUE,
-                       "born: expected at least the %lld founders of axis %s, and less than 2^31 - "
+                       "next_births: expected at least the %lld founders of axis %s, and less than 2^31 - "
                        "1, got %lld",
                        (long long)a->founded, a->name, (long long)born);
     }

@@ -52,6 +52,7 @@ from evoprune.nets.published import load_resnet
 from evoprune.nets.sampling import generate
 from evoprune.nets.zoo import charlm, cnn, lenet5, mlp, resnet, vit
 from evoprune.records.history import History
+from evoprune.selection.births import Births
 from evoprune.selection.budget import Budget
 from evoprune.selection.community import Community
 from evoprune.selection.laws import (
@@ -140,6 +141,7 @@ __all__ = [
     "BatchNorm",
     "BestResponse",
     "BinaryCrossEntropy",
+    "Births",
     "Budget",
     "CSVLogger",
     "Callback",

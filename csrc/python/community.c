@@ -259,7 +259,7 @@ static PyObject *get_state(PyObject *object, PyObject *ignored) {
                                vector_of(self->column[EP_FITNESS_MEMORY], self->size), "alive",
                                vector_of(self->column[EP_ALIVE], self->size), "memory",
                                vector_of(self->memory, self->size * EP_STATES), "costs", costs,
-                               "born", born, "generation", (long long)self->number);
+                               "next_births", born, "generation", (long long)self->number);
     }
     ep_array_drop(costs);
     ep_array_drop(born);
@@ -281,7 +281,7 @@ static bool not_negative(PyArrayObject *array, const char *name) {
 /* Grow the layers to the numbers of populations in `object`, one a layer. */
 static bool grow_to(ep_community *self, PyObject *object) {
     npy_intp layers = self->n_groups;
-    PyArrayObject *born = ep_array_in(object, "born", NPY_INT64, 1, &layers);
+    PyArrayObject *born = ep_array_in(object, "next_births", NPY_INT64, 1, &layers);
     int64_t *more = PyMem_Calloc((size_t)layers + 1, sizeof *more);
     bool ok = born && more;
     if (born && !more) {
@@ -292,7 +292,7 @@ static bool grow_to(ep_community *self, PyObject *object) {
         more[i] = n - self->group[i].n;
         if (more[i] < 0 || n > INT32_MAX) {
             PyErr_Format(PyExc_ValueError,
-                         "born: expected at least the %lld populations born here, got %lld",
+                         "next_births: expected at least the %lld populations born here, got %lld",
                          (long long)self->group[i].n, (long long)n);
             ok = false;
         }
@@ -303,18 +303,19 @@ static bool grow_to(ep_community *self, PyObject *object) {
     return ok;
 }
 
-PyDoc_STRVAR(restore_doc,
-             "restore(mass=None, fitness=None, alive=None, memory=None, costs=None, "
-             "generation=None, born=None)\n--\n\nSets what `state` gives; None leaves it. All or "
-             "nothing, except that layers which have grown stay so.");
+PyDoc_STRVAR(
+    restore_doc,
+    "restore(mass=None, fitness=None, alive=None, memory=None, costs=None, "
+    "generation=None, next_births=None)\n--\n\nSets what `state` gives; None leaves it. All or "
+    "nothing, except that layers which have grown stay so.");
 static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"mass",  "fitness",    "alive", "memory",
-                            "costs", "generation", "born",  NULL};
+    static char *names[] = {"mass",  "fitness",    "alive",       "memory",
+                            "costs", "generation", "next_births", NULL};
     ep_community *self = (ep_community *)object;
     PyObject *given[7] = {NULL, NULL, NULL, NULL, NULL, NULL, NULL};
     PyArrayObject *array[5] = {NULL, NULL, NULL, NULL, NULL};
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OOOOOOO:restore", names, &given[0], &given[1],
-                                     &given[2], &given[3], &given[4], &given[5]) ||
+                                     &given[2], &given[3], &given[4], &given[5], &given[6]) ||
         !ep_community_enter(self)) {
         return NULL;
     }

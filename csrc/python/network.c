@@ -231,7 +231,7 @@ static bool populate(ep_net *net, PyObject *name, PyObject *births, PyObject *bo
     ep_error error = {EP_OK, ""};
     int64_t count = net->axes[axis].founded;
     PyObject *given = born ? PyDict_GetItemWithError(born, name) : NULL;
-    bool ok = !PyErr_Occurred() && (!given || ep_whole(given, "born", 0, INT32_MAX, &count));
+    bool ok = !PyErr_Occurred() && (!given || ep_whole(given, "next_births", 0, INT32_MAX, &count));
     ok = ok && (ep_net_populate(net, axis, count, PyArray_DIM(ids, 0), PyArray_DATA(ids), &error) ||
                 ep_raise(&error, NULL));
     ep_array_drop(ids);
@@ -293,7 +293,7 @@ static bool build(ep_network *self, PyObject *spec, PyObject *births, PyObject *
 }
 
 static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"spec", "births", "most", "born", NULL};
+    static char *names[] = {"spec", "births", "most", "next_births", NULL};
     PyObject *spec, *births = NULL, *born = NULL;
     long long most = -1;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!LO!:Network", names, &PyDict_Type, &spec,
@@ -493,13 +493,13 @@ static PyGetSetDef getset[] = {
 
 PyDoc_STRVAR(
     network_doc,
-    "Network(spec, births={}, most=-1, born={})\n--\n\n"
+    "Network(spec, births={}, most=-1, next_births={})\n--\n\n"
     "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
     "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
     "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
     "where it cannot be held. births: birth ids, ascending, of the living populations of an axis; all "
-    "live where none are given. most: refuse a spec whose tensors have more elements in all. born: "
-    "number of birth ids so far by axis; that of founders where not given.");
+    "live where none are given. most: refuse a spec whose tensors have more elements in all. next_births: "
+    "number of birth ids so far by axis, that of founders where not given.");
 
 static PyMethodDef *joined(void) {
     static PyMethodDef all[48]; /* written once, always the same, under the import lock */
