@@ -78,9 +78,10 @@ class Network:
         spec: the founding structure, {"seed", "input": sizes, "layers": [{"kind", "name", "inputs",
             "config"}, ...]}: plain Python values, as in the attribute `spec` of a network.
         dtype: "float32" or "float64".
-        births: birth ids of the living populations by axis, to create a network at a shape smaller
+        births: birth ids of the living populations by axis, to create a network at a shape other
             than its founding one.
         most: limit of the total number of elements in all arrays; a negative one means no limit.
+        next_births: number of populations born so far by axis, if more than the founders.
 
     Attributes:
         core: the compiled network.
@@ -102,11 +103,14 @@ class Network:
         *,
         births: Mapping[str, Array] | None = None,
         most: int = -1,
+        next_births: Mapping[str, int] | None = None,
     ) -> None:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
         module = core.core32 if dtype == "float32" else core.core64
-        self.core: Any = module.Network(dict(spec), dict(births or {}), most)
+        self.core: Any = module.Network(
+            dict(spec), dict(births or {}), most, dict(next_births or {})
+        )
         self.dtype: Dtype = dtype
         self.loss: Loss | PythonLoss = CrossEntropy()
         self.selection: Selection | None = None
@@ -188,6 +192,11 @@ class Network:
     def born(self) -> dict[str, int]:
         """Number of founding populations by layer of populations."""
         return {p["layer"]: int(p["born"]) for p in self.describe()["populations"]}
+
+    @property
+    def ever_born(self) -> dict[str, int]:
+        """Number of populations born so far, founders included, by layer of populations."""
+        return {p["layer"]: int(p["next_birth"]) for p in self.describe()["populations"]}
 
     def births(self, layer: str) -> Array:
         """Return the birth ids of a layer's living populations, ascending: int32 (alive,).

@@ -211,8 +211,8 @@ class Trainer:
         if record_every is None:
             record_every = spacing(run.total, per_epoch)
         record_every = whole("record_every", record_every, 1)
-        born = self.network.born
-        self._warn(pace, run, born)
+        born = self.network.ever_born
+        self._warn(pace, run, self.network.born)
         self._run, self._batches = run, batches
         self._memories, self._standing = [], None
         self.history = History(
@@ -537,6 +537,7 @@ class Trainer:
         """
         run, history = self._running()
         history.add_steps(*(record[key] for key in ("loss", "hits", "weight", "counted")))
+        history.add_births(record["births"], history.layers, before - run.done)
         deaths = history.add_deaths(record["deaths"], history.layers, before - run.done)
         run.done += len(record["loss"])
         return deaths
