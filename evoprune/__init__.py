@@ -47,9 +47,10 @@ from evoprune.nets.layers import (
     heads,
     neurons,
 )
-from evoprune.nets.network import Network, Sequential, load
+from evoprune.nets.network import Network, load
 from evoprune.nets.published import load_resnet
 from evoprune.nets.sampling import generate
+from evoprune.nets.sequential import Sequential
 from evoprune.nets.zoo import charlm, cnn, lenet5, mlp, resnet, vit
 from evoprune.records.history import History
 from evoprune.selection.births import Births

@@ -148,7 +148,7 @@ NETS = {
     "dense": lambda dtype: ep.mlp(6, 12, 8, 3, activation="tanh", seed=1, dtype=dtype),
     "conv": lambda dtype: ep.Sequential(
         [ep.filters(4, 3, "gelu", norm=True), ep.MeanPool(2), ep.filters(6, 3, "gelu"),
-         ep.neurons(8, "gelu", contract=0), ep.Dense(3)], input=(8, 8, 1), seed=1, dtype=dtype,
+         ep.Flatten(), ep.neurons(8, "gelu"), ep.Dense(3)], input=(8, 8, 1), seed=1, dtype=dtype,
     ),  # fmt: skip
     "lenet": lambda dtype: ep.lenet5((16, 16, 1), 3, filters=(4, 6), neurons=10, dtype=dtype),
     "heads": lambda dtype: ep.vit((8, 8, 1), 3, dim=8, layers=2, heads=4, seed=1, dtype=dtype),

@@ -462,6 +462,7 @@ def test_a_batch_may_be_larger_than_the_data():
         (lambda net: net.restore(0, 2**63 - 1), ValueError, "restore: generation: expected"),
         (lambda net: net.restore(0, 10**30), ValueError, "restore: generation: .*, got 10{30}$"),
         (lambda net: net.update(10**400), ValueError, "expected a finite number"),
+        (lambda net: CORE32.Network({}, most=10**40), ValueError, "most: expected a whole number"),
         (lambda net: net.update(1e200), ValueError, "rate: expected a number from 0 to 1e30"),
         (lambda net: net.evolve(np.nan), ValueError, "pressure: expected a number from 0"),
         (lambda net: net.configure(clip=10**400), ValueError, "expected a finite number"),

@@ -37,6 +37,7 @@ def normed():
 @pytest.mark.parametrize(
     ("metadata", "arrays", "text"),
     [
+        ({}, {"populations1.mass": [1, 0, 1]}, r"populations1\.alive: .* above 0 for each living"),
         (
             {},
             {"populations1.mass": [1, -1, 1]},
@@ -103,6 +104,15 @@ def test_what_no_file_may_hold_is_not_written(tmp_path):
     net = normed()
     net["populations1.mass"][1] = -1
     with pytest.raises(ValueError, match=r"populations1\.mass: expected numbers of at least 0"):
+        net.save(tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_living_population_without_mass_is_not_written(tmp_path):
+    """No law could move its mass, and `fit` would refuse the network that was loaded."""
+    net = normed()
+    net["populations1.mass"][1] = 0
+    with pytest.raises(ValueError, match="above 0 for each living one"):
         net.save(tmp_path / "net.safetensors")
     assert not list(tmp_path.iterdir())
 

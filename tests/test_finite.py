@@ -36,6 +36,24 @@ def test_a_run_stops_before_a_bad_number_does_harm(core, threads, clip, bad):
     assert runs.same(runs.state(net), runs.state(reference))
 
 
+@pytest.mark.parametrize("core", BOTH, ids=name_of)
+@pytest.mark.parametrize("loss", ["mean_squared_error", "huber", "mean_absolute_error", "poisson"])
+def test_targets_whose_second_moments_overflow_are_refused(core, loss):
+    """A weight with an infinite second moment never moves again, and the loss stays finite."""
+    t = np.ones((40, 3), runs.data(core)[0].dtype)
+    most = 1e15 if t.dtype == np.float32 else 1e140
+    net = runs.network(core, loss=loss)
+    t[3, 1] = most * 2
+    before = runs.state(net)
+    with pytest.raises(ValueError, match=rf"y: expected targets of {loss} in \[.*\], got [12]"):
+        runs.train(net, (x0, t), 2, batch=40)
+    assert runs.same(runs.state(net), before)
+    if loss == "mean_squared_error":
+        t[3, 1] = most / 2
+        runs.train(net, (x0, t), 5, batch=40)
+        assert all(np.isfinite(net.array(n, "second")).all() for n in runs.names(net))
+
+
 def test_bad_targets_and_bad_weights_are_seen():
     t = np.zeros((40, 3), np.float32)
     t[3, 1] = np.nan

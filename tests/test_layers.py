@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from cores import CORE32, CORE64, EVERY, close, name_of
 from reference import layers, layers_conv
-
-import evoprune as ep
+from reference.limits import LARGE, MISFITS
 
 KINDS = list(CORE32.catalogue()["layers"])
 ROWS = {"batch_norm": 70}  # more than two of its blocks of rows
@@ -32,8 +31,8 @@ def axis_sizes(net, what="n") -> dict[str, int]:
 def test_a_kind_has_a_twin_and_cases(kind):
     assert kind in layers.TWINS, f"write the twin of {kind} into tests/reference"
     assert layers.CASES.get(kind), f"write cases of {kind} into tests/reference"
-    assert any(k == kind for k, *_ in MISFITS), f"show how {kind} can not fit, in {__name__}"
-    assert kind in LARGE, f"write a case of {kind} that is cut into shares, in {__name__}"
+    assert any(k == kind for k, *_ in MISFITS), f"add misfits of {kind} to tests/reference"
+    assert kind in LARGE, f"add a large case of {kind} to tests/reference"
 
 
 def test_nothing_is_tested_that_is_not_there():
@@ -331,32 +330,6 @@ def test_a_layer_may_lose_everybody(core, case):
 
 # ---- threads ---------------------------------------------------------------------------------
 
-# Large enough that a layer's gradient is cut into several shares.
-LARGE = {
-    "dense": {"input": (3, 40), "config": {"units": [96]}},
-    "populations": {"input": (70000,), "config": {"activation": "gelu"}, "rows": 9},
-    "attention": {"input": (70, 24), "config": {"causal": True}, "inputs": [1, 2, 3],
-                  "before": [("dense", {"units": [6, 8]}, [0]), ("dense", {}, [0, 1]),
-                             ("dense", {}, [0, 1])]},
-    "embedding": {"input": (9,), "config": {"vocabulary": 3000, "units": 24}, "ids": 3000},
-    "positions": {"input": (70, 1000), "config": {}, "rows": 5},
-    "dropout": {"input": (300,), "config": {"rate": 0.3}},
-    "sum": {"input": (40,), "config": {}, "inputs": [1, 2],
-            "before": [("dense", {"units": [90]}, [0]), ("dense", {}, [0, 1])]},
-    "token": {"input": (1, 70000), "config": {}, "rows": 5},
-    "take": {"input": (7, 90), "config": {"mean": True}},
-    "patches": {"input": (12, 12, 3), "config": {"size": [3]}},
-    "shortcut": {"input": (12, 12, 20), "config": {"channels": 33, "stride": [2]}},
-    "conv2d": {"input": (16, 13, 8), "config": {"filters": 24, "kernel": [3, 4]}},
-    "conv2d by tiles of 4": {"input": (16, 13, 40), "config": {"filters": 80, "kernel": [3]}},
-    "conv2d by tiles of 6": {"input": (12, 13, 40), "config": {"filters": 80, "kernel": [5]}},
-    "max_pool": {"input": (12, 12, 20), "config": {"size": [3], "stride": [2]}},
-    "mean_pool": {"input": (12, 12, 20), "config": {"size": [3], "stride": [2]}},
-    "layer_norm": {"input": (70000,), "config": {}, "rows": 5},
-    "rms_norm": {"input": (70000,), "config": {}, "rows": 5},
-    "batch_norm": {"input": (3, 24000), "config": {}, "rows": 67},
-}  # fmt: skip
-
 
 def history(core, kind, case, threads, clip):
     """Every number after some steps, a removal, and some more."""
@@ -389,51 +362,6 @@ def test_bits_do_not_depend_on_threads(kind, clip, monkeypatch):
 
 # ---- what does not fit -----------------------------------------------------------------------
 
-DENSE = ("dense", {"units": [6]}, [0])
-HEADS = ("dense", {"units": [3, 5]}, [0])
-MISFITS = [
-    ("dense", (4, 5), {}, [], [0], "units must give 1 to 3 output axes"),
-    ("dense", (4, 5), {"units": [3], "contract": 3}, [], [0], "contract must be at most .* 2 axes"),
-    ("dense", (4, 5), {"units": [2, 2], "contract": 0}, [], [0, 0], "units must be left out"),
-    ("dense", (4, 5), {"units": [2, 3, 4, 5]}, [], [0], "units must give 1 to"),
-    ("dense", (2, 4, 5), {}, [("take", {}, [0])], [0, 1], "second input must have more than"),
-    ("populations", (4, 5), {"axis": 2}, [], [0], r"axis must be in \[-2, 1\].*got 2"),
-    ("populations", (5,), {"axis": -2}, [], [0], r"axis must be in \[-1, 0\]"),
-    ("populations", (5,), {}, [("populations", {}, [0])], [1], "has masses already"),
-    ("attention", (7, 4), {}, [], [0, 0, 0], r"queries must have the axes .*got 2 axes"),
-    ("attention", (7, 4), {}, [HEADS, HEADS], [1, 2, 1],
-     "keys .* must share axis"),
-    ("embedding", (5,), {"vocabulary": 3}, [], [0], "units must be at least 1"),
-    ("embedding", (5,), {"vocabulary": 3, "units": 2}, [], [0, 0], "units must be left out"),
-    ("embedding", (1, 2, 3, 4), {"vocabulary": 3, "units": 2}, [], [0], "at most 3 axes, got 4"),
-    ("positions", (5,), {}, [], [0], r"must have the axes \(..., positions, features\), got 1"),
-    ("sum", (4, 3), {}, [DENSE], [0, 1], "must have the 3 entries of|must share axis"),
-    ("sum", (6, 6), {}, [DENSE], [0, 1], "must share axis"),
-    ("sum", (4, 6), {}, [("take", {}, [0])], [0, 1], "must have the 2 axes of"),
-    ("token", (5,), {}, [], [0], r"must have the axes \(positions, features\), got 1"),
-    ("take", (5,), {}, [], [0], "must have the axes"),
-    ("take", (5, 2), {"position": 5}, [], [0], r"position must be in \[-5, 4\], got 5"),
-    ("patches", (5, 2), {"size": [2]}, [], [0], "must have the axes .* got 2 axes"),
-    ("patches", (6, 4, 1), {"size": [4]}, [], [0], "size must divide the 6"),
-    ("patches", (6, 4, 1), {"size": [1, 1, 1]}, [], [0], "size must give 1 or 2 numbers, got 3"),
-    ("conv2d", (6,), {"filters": 2, "kernel": [3]}, [], [0], "the input must be"),
-    ("conv2d", (6, 6, 1), {"kernel": [3]}, [], [0], "filters must be at least 1"),
-    ("conv2d", (6, 6, 1), {"filters": 2, "kernel": [3, 3, 3]}, [], [0], "kernel must"),
-    ("conv2d", (6, 6, 1), {"filters": 2, "kernel": [7], "padding": [0]}, [], [0],
-     "a window that reaches over 7 must fit in height 6"),
-    ("conv2d", (6, 6, 1), {"filters": 2, "kernel": [3], "depthwise": True}, [], [0], "give one of"),
-    ("shortcut", (6,), {"channels": 3}, [], [0], "the input must be"),
-    ("shortcut", (6, 6, 4), {"channels": 3}, [], [0], "channels must be at least the 4 .* got 3"),
-    ("shortcut", (6, 6, 4), {"channels": 4, "stride": [1, 1, 1]}, [], [0], "stride must"),
-    ("max_pool", (6,), {"size": [2]}, [], [0], "the input must be"),
-    ("max_pool", (6, 6, 1), {"size": [7]}, [], [0], "a window .* must fit in height 6"),
-    ("max_pool", (6, 6, 1), {"size": [2], "padding": [2]}, [], [0], "padding must be under"),
-    ("mean_pool", (6, 6, 1), {"stride": [2]}, [], [0], "need a size"),
-    ("mean_pool", (6, 6, 1), {"size": [2], "padding": [3]}, [], [0], "padding must be under"),
-    *((kind, (4, 5), {}, [], [0, 0], f"{kind} takes 1 to 1 inputs, got 2")
-      for kind in ("layer_norm", "rms_norm", "batch_norm", "dropout")),
-]  # fmt: skip
-
 
 @pytest.mark.parametrize(("kind", "shape", "config", "before", "reads", "text"), MISFITS)
 def test_what_does_not_fit_is_said_of_the_layer(kind, shape, config, before, reads, text):
@@ -445,63 +373,3 @@ def test_what_does_not_fit_is_said_of_the_layer(kind, shape, config, before, rea
     it = {"kind": kind, "name": "it", "inputs": [names[j] for j in reads], "config": config}
     with pytest.raises(ValueError, match=f"^it: .*{text}|^it: {text}"):
         CORE32.Network({"input": shape, "layers": [*made, it]})
-
-
-# ---- rows go through a chunk at a time -------------------------------------------------------
-
-WIDE = (40, 40, 3)  # 40 x 40 x 24 numbers a sample: a chunk is three samples, or one
-
-
-def test_rows_that_go_through_in_chunks_are_as_by_themselves():
-    """To the bit, forwards and backwards; 64 rows, so that the mean over them rounds nothing."""
-    net = ep.Sequential(
-        [ep.filters(24, 3, "gelu"), ep.MaxPool(2), ep.filters(7, 3), ep.Flatten(), ep.neurons(30),
-         ep.Dense(4)],
-        input=WIDE,
-    )  # fmt: skip
-    random = np.random.default_rng(0)
-    x = random.normal(size=(64, int(np.prod(WIDE)))).astype(np.float32)
-    y = np.arange(64) % 4
-    net.core.configure(loss="cross_entropy")
-    net.core.forward(x, training=True)
-    net.core.backward(y)
-    together = {
-        name: (net.activations[name].copy(), 64 * net.activation_gradients[name])
-        for name in net.activations
-        if name != "input"
-    }
-    for i in range(0, 64, 7):
-        net.core.forward(x[i : i + 1], training=True)
-        net.core.backward(y[i : i + 1])
-        for name, (value, gradient) in together.items():
-            assert np.array_equal(net.activations[name][0], value[i]), name
-            assert np.array_equal(net.activation_gradients[name][0], gradient[i]), name
-
-
-def test_batch_norm_joins_what_chunks_have_summed():
-    """Blocks of 32 and 38 rows, of samples that go through one by one, beside plain NumPy."""
-    net = ep.Sequential(
-        [ep.Conv2d(24, 3), ep.BatchNorm(), ep.Populations("relu"), ep.MeanPool(), ep.Dense(4)],
-        input=WIDE,
-        dtype="float64",
-    )
-    net.core.configure(loss="cross_entropy")
-    random = np.random.default_rng(0)
-    net.core.forward(random.normal(size=(70, int(np.prod(WIDE)))), training=True)
-    net.core.backward(np.arange(70) % 4)
-    net.core.gradient()
-    names = {layer["kind"]: layer["name"] for layer in net.spec["layers"]}
-    x, u = net.activations[names["conv2d"]], net.activations[names["batch_norm"]]
-    dx = net.activation_gradients[names["conv2d"]]
-    du = net.activation_gradients[names["batch_norm"]]
-    axes = (0, 1, 2)
-    np.testing.assert_allclose(u, layers_conv.batch_norm([x], {}, {}, training=True), atol=1e-9)
-    for rows in layers_conv.blocks(70):
-        deviation = np.sqrt(x[rows].var(axes) + 1e-5)
-        rest = du[rows] - du[rows].mean(axes) - u[rows] * (du[rows] * u[rows]).mean(axes)
-        np.testing.assert_allclose(dx[rows], rest / deviation, atol=1e-12)
-    assert np.abs(dx).max() > 1e-6
-    name = names["populations"]
-    relu, dy = np.maximum(u, 0), net.activation_gradients[name]
-    np.testing.assert_allclose(net.gradients[f"{name}.mass"], (dy * relu).sum(axes), atol=1e-10)
-    np.testing.assert_allclose(net.gradients[f"{name}.bias"], du.sum(axes), atol=1e-10)

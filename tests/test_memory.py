@@ -211,6 +211,12 @@ def test_a_law_alone_needs_its_signals(core):
                 core.fitness_measure(law, {}, mass, gradient)
 
 
+@pytest.mark.parametrize("founded", [-1, 2**64 - 1, 10**40])
+def test_a_law_alone_needs_a_count_of_founders(founded):
+    with pytest.raises(ValueError, match="born: expected a whole number from 0"):
+        CORE32.dynamics_step("moran", None, [1.0], [0.0], born=founded)
+
+
 # ---- how much, and how long ----------------------------------------------------------------------
 
 TOO_LARGE = """

@@ -88,7 +88,7 @@ def test_expanded_copied_saved_networks_have_the_same_outputs(net, tmp_path):
     expected = net.predict(x)
     expanded = net.expanded()
     assert np.allclose(expanded.predict(x), expected, atol=1e-5)
-    founding = type(net)(net.spec, net.dtype)
+    founding = ep.Network(net.spec, net.dtype)
     assert [a.shape for _, a in expanded.items()] == [a.shape for _, a in founding.items()]
     assert expanded.macs == net.macs  # the extinct cost nothing
     assert np.array_equal(net.copy().predict(x), expected)

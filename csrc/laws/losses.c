@@ -11,10 +11,12 @@ enum {
     TILE = 1024, /* elements: 4 KiB of stack, in cache with the rows */
 };
 
+/* The largest target that is a real number. The squares of larger errors overflow as second moments
+ * of gradients, and a weight with an infinite second moment never moves again. */
 #ifdef EP_DOUBLE
-#define MOST __DBL_MAX__
+#define MOST 1e140
 #else
-#define MOST ((double)__FLT_MAX__)
+#define MOST 1e15
 #endif
 
 static const ep_field no_fields[] = {EP_FIELDS_END};

@@ -322,7 +322,7 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     bool ok = !given[6] || given[6] == Py_None || grow_to(self, given[6]);
     ep_real *to[] = {self->column[EP_MASS], self->column[EP_FITNESS_MEMORY], self->column[EP_ALIVE],
                      self->memory};
-    long long number = self->number;
+    int64_t number = self->number;
     for (int i = 0; ok && i < EP_COUNT(array); i++) {
         if (!given[i] || given[i] == Py_None) {
             continue;
@@ -339,11 +339,7 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
         }
     }
     if (ok && given[5] && given[5] != Py_None) {
-        number = PyLong_AsLongLong(given[5]);
-        if (number < 0 && !PyErr_Occurred()) {
-            PyErr_SetString(PyExc_ValueError, "generation: expected a number of at least 0");
-        }
-        ok = !PyErr_Occurred();
+        ok = ep_whole(given[5], "generation", 0, INT64_MAX, &number);
     }
     if (ok) {
         for (int i = 0; i < EP_COUNT(to); i++) {

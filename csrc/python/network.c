@@ -294,10 +294,11 @@ static bool build(ep_network *self, PyObject *spec, PyObject *births, PyObject *
 
 static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"spec", "births", "most", "next_births", NULL};
-    PyObject *spec, *births = NULL, *born = NULL;
-    long long most = -1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!LO!:Network", names, &PyDict_Type, &spec,
-                                     &PyDict_Type, &births, &most, &PyDict_Type, &born)) {
+    PyObject *spec, *births = NULL, *born = NULL, *most_given = NULL;
+    int64_t most = -1;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!OO!:Network", names, &PyDict_Type, &spec,
+                                     &PyDict_Type, &births, &most_given, &PyDict_Type, &born) ||
+        (most_given && !ep_whole(most_given, "most", -1, INT64_MAX, &most))) {
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);

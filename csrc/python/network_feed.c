@@ -40,7 +40,9 @@ static int within(const ep_table *table, const ep_intake *intake, ep_range range
 /* "x: expected <what>, got 7 in row 3, column 2" */
 static bool refuse(const char *name, const char *what, const ep_misfit *at) {
     PyObject *value = PyFloat_FromDouble(at->value);
-    if (value && at->value == (double)(int64_t)at->value) { /* print 5, not 5.0: a code */
+    bool integral = at->value > -1e15 && at->value < 1e15 &&
+                    at->value == __builtin_trunc(at->value);
+    if (value && integral) { /* print 5, not 5.0: a code */
         Py_DECREF(value);
         value = PyLong_FromDouble(at->value);
     }
@@ -104,9 +106,7 @@ bool ep_check_targets(ep_network *self, const ep_table *y) {
     int good = within(y, &plain, (ep_range){loss->low, loss->high, false}, &misfit);
     if (good == 0) {
         char what[160] = "finite numbers";
-        if (loss->low >= 0 && loss->high >= FINITE) {
-            PyOS_snprintf(what, sizeof what, "targets of %s of at least %g", loss->name, loss->low);
-        } else if (loss->high < FINITE) {
+        if (isfinite(misfit.value) || loss->low >= 0) {
             PyOS_snprintf(what, sizeof what, "targets of %s in [%g, %g]", loss->name, loss->low,
                           loss->high);
         }

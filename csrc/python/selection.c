@@ -207,12 +207,8 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
     if (fitness == NULL || upkeep == NULL || state == NULL || !all_positive(upkeep, "upkeep")) {
         goto done;
     }
-    if (born_object != Py_None) {
-        cohort.founded = PyLong_AsLongLong(born_object);
-        if (PyErr_Occurred()) {
-            goto done;
-        }
-        cohort.founded = ep_max(cohort.founded, 0);
+    if (born_object != Py_None && !ep_whole(born_object, "born", 0, INT64_MAX, &cohort.founded)) {
+        goto done;
     }
     cohort.work = PyMem_Calloc((size_t)n * EP_WORK + 1, sizeof *cohort.work);
     cohort.order = PyMem_Calloc((size_t)n * EP_WORK + 1, sizeof *cohort.order);

@@ -187,7 +187,7 @@ def _rebuild(text: Mapping[str, str], arrays: dict[str, Array], kind: type[Netwo
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
     births = {name: _births(name, ids) for name, ids in _dict(text, "births").items()}
-    network = kind(
+    network = kind.from_spec(
         _dict(text, "spec"),
         "float32" if dtype == "float32" else "float64",
         births=births,
@@ -223,8 +223,8 @@ def check(network: Network) -> None:
 
     Raises:
         ValueError: a value is not finite, a mass, variance or second moment is negative, a fitness
-            is too large, `alive` is neither 0 nor 1, or an extinct population has a mass; the
-            message names the array.
+            is too large, `alive` is neither 0 nor 1, an extinct population has a mass, or a living
+            one has none; the message names the array.
     """
     first, second = network.moments
     for tensor in network.describe()["tensors"]:
@@ -241,8 +241,12 @@ def check(network: Network) -> None:
         if role == "tracked" and part == "alive":
             if not ((array == 0) | (array == 1)).all():
                 raise ValueError(f"{name}: expected 0 or 1 for each population")
-            if network[f"{name.removesuffix('alive')}mass"][array == 0].any():
-                raise ValueError(f"{name}: expected a mass of 0 for each extinct population")
+            mass = network[f"{name.removesuffix('alive')}mass"]
+            if mass[array == 0].any() or not mass[array == 1].all():
+                raise ValueError(
+                    f"{name}: expected a mass of 0 for each extinct population and above 0 for "
+                    "each living one; kill() makes populations extinct"
+                )
 
 
 def _dict(text: Mapping[str, str], key: str) -> dict[str, Any]:

@@ -6,73 +6,40 @@ Training is in training/trainer.py, the file format in file.py, folding and prun
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evoprune import core
 from evoprune.common import table
 from evoprune.common.checks import whole
 from evoprune.common.errors import Diverged
-from evoprune.common.renames import current_name
 from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
 from evoprune.data.inputs import finite
 from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, table_of
 from evoprune.nets import file, surgery
-from evoprune.nets.layers import Chain, Nodes, Plan
+from evoprune.nets.described import Described, Dtype
 from evoprune.nets.overview import outlook, overview
 from evoprune.selection.laws import CrossEntropy, Loss, PythonLoss
 
 if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
 
-__all__ = ["Arrays", "Network", "Sequential", "load"]
+__all__ = ["Network", "load"]
 
 READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # inputs that need no conversion
 
-Dtype: TypeAlias = Literal["float32", "float64"]
 
-
-class Arrays(Mapping[str, Array]):
-    """Map names to arrays of a network: views of the core's memory, at the living shape.
-
-    Every access makes a new view. Compaction allocates new arrays: an older view stays valid and
-    keeps the values from before the compaction.
-    """
-
-    def __init__(self, names: Callable[[], Iterable[str]], get: Callable[[str], Array]) -> None:
-        self._names, self._get = names, get
-
-    def __getitem__(self, name: str) -> Array:
-        if name not in (names := list(self._names())):
-            raise KeyError(f"no array {name!r}; there are {', '.join(names)}")
-        return self._get(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self._names()))
-
-    def __len__(self) -> int:
-        return len(list(self._names()))
-
-    def __repr__(self) -> str:
-        lines = [f"{name}: {a.dtype} {a.shape}" for name, a in self.items()]
-        return "\n".join(lines) or "no arrays"
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-
-class Network:
+class Network(Described):
     """A network whose neurons, filters and heads are populations.
 
-    Create one with `Sequential`, `mlp`, `load`, or from a spec. Read and write its arrays by name,
-    as in `net["dense1.weight"]`; `net.keys()` lists the names.
+    Create one with `Sequential`, `mlp`, `load`, or from a spec. A network is a mapping from names
+    to arrays: `net["dense1.weight"]`, `net.keys()`, `net.get(name)`. Assign to an item to write
+    values into the array. Two networks are equal only if they are the same object.
 
     Args:
         spec: the founding structure, {"seed", "input": sizes, "layers": [{"kind", "name", "inputs",
@@ -105,13 +72,7 @@ class Network:
         most: int = -1,
         next_births: Mapping[str, int] | None = None,
     ) -> None:
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
-        module = core.core32 if dtype == "float32" else core.core64
-        self.core: Any = module.Network(
-            dict(spec), dict(births or {}), most, dict(next_births or {})
-        )
-        self.dtype: Dtype = dtype
+        self._build(spec, dtype, births or {}, most, next_births or {})
         self.loss: Loss | PythonLoss = CrossEntropy()
         self.selection: Selection | None = None
         self.pressure: float | None = None
@@ -121,149 +82,23 @@ class Network:
         self._features = int(np.prod(self._shape))
         self._configured = False
         self._counts_hits = True  # True if the configured loss defines an accuracy
-        self._diverged: type[BaseException] = module.Diverged
 
-    # ---- description -------------------------------------------------------------------------
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """A copy of the founding structure with all defaults: plain Python, JSON-serializable."""
-        spec: dict[str, Any] = copy.deepcopy(self.core.spec)
-        return spec
-
-    @property
-    def step(self) -> int:
-        """Number of optimizer updates so far."""
-        return int(self.core.step)
-
-    @property
-    def generation(self) -> int:
-        """Number of generations of selection so far."""
-        return int(self.core.generation)
-
-    @property
-    def macs(self) -> float:
-        """Multiply-adds of one sample's forward pass, at the living shape."""
-        return float(self.core.macs)
-
-    @property
-    def founding_macs(self) -> float:
-        """Multiply-adds of one sample's forward pass at birth."""
-        return float(self.core.founding_macs)
-
-    @property
-    def flops(self) -> float:
-        """Former name of `macs`; multiply-adds, not floating-point operations (1 MAC = 2 FLOPs)."""
-        current_name("Network", {"flops": "macs"}, "flops")
-        return self.macs
-
-    @property
-    def founding_flops(self) -> float:
-        """Former name of `founding_macs`."""
-        current_name("Network", {"founding_flops": "founding_macs"}, "founding_flops")
-        return self.founding_macs
-
-    @property
-    def parameters(self) -> int:
-        """Weights, biases and masses, at the living shape."""
-        return int(self.core.parameters)
-
-    @property
-    def founding_parameters(self) -> int:
-        """Weights, biases and masses at birth."""
-        return int(self.core.founding_parameters)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes allocated by the core: values, gradients, moments, activations and scratch."""
-        return int(self.core.nbytes)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the core's description of axes, layers, populations and tensors: plain Python."""
-        facts: dict[str, Any] = self.core.describe()
-        return facts
-
-    @property
-    def alive(self) -> dict[str, int]:
-        """Number of living populations by layer of populations."""
-        return {p["layer"]: int(p["alive"]) for p in self.describe()["populations"]}
-
-    @property
-    def born(self) -> dict[str, int]:
-        """Number of founding populations by layer of populations."""
-        return {p["layer"]: int(p["born"]) for p in self.describe()["populations"]}
-
-    @property
-    def ever_born(self) -> dict[str, int]:
-        """Number of populations born so far, founders included, by layer of populations."""
-        return {p["layer"]: int(p["next_birth"]) for p in self.describe()["populations"]}
-
-    def births(self, layer: str) -> Array:
-        """Return the birth ids of a layer's living populations, ascending: int32 (alive,).
-
-        Raises:
-            KeyError: there is no such layer of populations.
-        """
-        with self.core:
-            facts = self.describe()
-            return surgery.living(self, facts, surgery.population(facts, layer))[1]
-
-    # ---- arrays ------------------------------------------------------------------------------
-
-    def keys(self) -> list[str]:
-        """Return the names of the arrays: "dense1.weight", "populations1.mass", ..."""
-        return [tensor["name"] for tensor in self.describe()["tensors"]]
-
-    def items(self) -> list[tuple[str, Array]]:
-        """Return pairs (name, array)."""
-        with self.core:
-            return [(name, self.core.array(name)) for name in self.keys()]
-
-    def __getitem__(self, name: str) -> Array:
-        return self._arrays("value")[name]
-
-    def __setitem__(self, name: str, values: ArrayLike) -> None:
-        self[name][...] = values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.keys()
-
-    def __len__(self) -> int:
-        return len(self.keys())
-
-    @property
-    def gradients(self) -> Arrays:
-        """Gradients of the last backward pass, by the names of the arrays."""
-        return self._arrays("gradient")
-
-    @property
-    def moments(self) -> tuple[Arrays, Arrays]:
-        """The optimizer's first and second moments, by the names of the arrays."""
-        return self._arrays("first"), self._arrays("second")
-
-    @property
-    def activations(self) -> Arrays:
-        """Outputs of the last training batch by layer, and its "input": each (samples, ...)."""
-        return Arrays(self._values, self.core.activation)
-
-    @property
-    def activation_gradients(self) -> Arrays:
-        """Gradients of the loss with respect to `activations`.
-
-        Raises:
-            RuntimeError: the last training step has overwritten this gradient. This only happens
-                after a run was interrupted by Ctrl-C or by an error.
-        """
-        return Arrays(self._values, lambda name: self.core.activation(name, of="gradient"))
-
-    def _values(self) -> list[str]:
-        return ["input", *(layer["name"] for layer in self.spec["layers"])]
-
-    def _arrays(self, of: str) -> Arrays:
-        return Arrays(self.keys, lambda name: self.core.array(name, of=of))
+    @classmethod
+    def from_spec(
+        cls,
+        spec: Mapping[str, Any],
+        dtype: Dtype = "float32",
+        *,
+        births: Mapping[str, Array] | None = None,
+        most: int = -1,
+        next_births: Mapping[str, int] | None = None,
+    ) -> Self:
+        """Make a network of this class from a spec; `Network` has the arguments."""
+        made = cls.__new__(cls)
+        Network.__init__(
+            made, spec, dtype, births=births, most=most, next_births=next_births
+        )
+        return made
 
     # ---- use ---------------------------------------------------------------------------------
 
@@ -488,7 +323,7 @@ class Network:
         """
         try:
             record: dict[str, Any] = self.core.train(*args, **settings)
-        except self._diverged as error:
+        except self._module.Diverged as error:
             raise Diverged(str(error), getattr(error, "step", None)) from None
         return record
 
@@ -507,7 +342,7 @@ class Network:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the bytes of a file with moments, plus the attributes that files omit."""
         kept = {name: getattr(self, name) for name in ("selection", "pressure")}
-        return _from_bytes, (file.to_bytes(self, moments=True),), kept
+        return _from_bytes, (file.to_bytes(self, moments=True), type(self)), kept
 
     def become(self, other: Network) -> None:
         """Replace the state of this network by a copy of another's with the same spec and dtype.
@@ -611,31 +446,6 @@ def _note(notes: dict[str, Any], name: str, value: Any) -> None:
         notes[name] = value
 
 
-def Sequential(
-    layers: Nodes,
-    *,
-    input: int | Sequence[int],  # noqa: A002 - the common name
-    seed: int = 0,
-    dtype: Dtype = "float32",
-) -> Network:
-    """Make a network from a sequence of layers.
-
-    Args:
-        layers: layers (`Dense(10)`), shorthands (`neurons(512)`), or lists of them.
-        input: the shape of one sample, without the batch axis; features last.
-        seed: seed of the initial weights and of shuffling.
-        dtype: "float32" or "float64".
-
-    Raises:
-        ValueError, TypeError: a layer is invalid; the message names the layer and the setting,
-            and says what was expected.
-    """
-    plan = Plan()
-    (layers if isinstance(layers, Chain) else Chain(layers)).build(plan, "input")
-    sizes = [whole("input", n, 1) for n in (input if np.ndim(input) else [input])]  # type: ignore[union-attr]
-    return Network({"seed": seed, "input": sizes, "layers": plan.layers}, dtype)
-
-
 def load(path: str | PathLike[str]) -> Network:
     """Load a network written by `Network.save`.
 
@@ -646,6 +456,6 @@ def load(path: str | PathLike[str]) -> Network:
     return file.load(path, Network)
 
 
-def _from_bytes(content: bytes) -> Network:
-    """Return the network stored in pickled bytes."""
-    return file.from_bytes(content, "network", Network)
+def _from_bytes(content: bytes, kind: type[Network] = Network) -> Network:
+    """Return the network stored in pickled bytes, as one of this class."""
+    return file.from_bytes(content, "network", kind)

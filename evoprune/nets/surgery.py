@@ -18,6 +18,7 @@ from evoprune.data.table import table_of
 from evoprune.nets.folding import fold
 
 if TYPE_CHECKING:
+    from evoprune.nets.described import Described
     from evoprune.nets.network import Network
 
 __all__ = ["copy", "expanded", "folded", "grown", "living", "population", "prune"]
@@ -43,7 +44,7 @@ def population(facts: Mapping[str, Any], layer: str) -> dict[str, Any]:
 
 
 def living(
-    network: Network, facts: Mapping[str, Any], row: Mapping[str, Any]
+    network: Described, facts: Mapping[str, Any], row: Mapping[str, Any]
 ) -> tuple[Array, Array]:
     """Return indices along the axis and birth ids of a layer's living populations, (alive,)."""
     axis = next(axis for axis in facts["axes"] if axis["name"] == row["axis"])
@@ -54,7 +55,7 @@ def living(
 def copy(network: Network) -> Network:
     """Return an independent copy of a network."""
     with network.core:  # a consistent state even while another thread trains it
-        other = type(network)(
+        other = type(network).from_spec(
             network.spec,
             network.dtype,
             births=_births(network),
@@ -98,7 +99,7 @@ def expanded(network: Network) -> Network:
             f"expanded: {later[0]['name']} has populations born after its {later[0]['born']} "
             "founders, which have no place in the founding shape; copy() keeps the living shape"
         )
-    other = type(network)(network.spec, network.dtype)
+    other = type(network).from_spec(network.spec, network.dtype)
     axes = {axis["name"]: axis for axis in network.describe()["axes"]}
     for tensor in network.describe()["tensors"]:
         name, target = tensor["name"], other[tensor["name"]]
@@ -118,7 +119,7 @@ def folded(network: Network) -> Network:
     old = copy(network)
     old.compact()
     spec, stay = fold(old)
-    other = type(network)(spec, network.dtype)
+    other = type(network).from_spec(spec, network.dtype)
     births = _births(old)
     mortal = {axis["name"] for axis in other.describe()["axes"] if axis["mortal"]}
     other.core.shrink({axis: births[axis] for axis in stay & mortal})

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evoprune.common.checks import whole
+from evoprune.nets.described import Dtype
 from evoprune.nets.layers import (
     BatchNorm,
     Conv2d,
@@ -32,7 +33,8 @@ from evoprune.nets.layers import (
     heads,
     neurons,
 )
-from evoprune.nets.network import Dtype, Network, Sequential
+from evoprune.nets.network import Network
+from evoprune.nets.sequential import Sequential
 
 __all__ = ["charlm", "cnn", "lenet5", "mlp", "resnet", "vit"]
 

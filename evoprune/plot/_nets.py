@@ -189,7 +189,7 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
 
 def _costs(network: Network) -> dict[str, tuple[float, float]]:
     """Return multiply-adds, now and at birth, of the layers up to each layer of populations."""
-    founding = type(network)(network.spec, network.dtype).describe()["layers"]
+    founding = network.from_spec(network.spec, network.dtype).describe()["layers"]
     found = {}
     now = once = 0.0
     born = network.born

@@ -10,11 +10,12 @@ import numpy as np
 
 from evoprune.common.checks import known_keys, number, whole
 from evoprune.data.dataset import Dataset, split_rows
-from evoprune.data.table import Table, Understood
+from evoprune.data.table import Table, Understood, table_of, warn_of_scale
 from evoprune.nets.network import Network
+from evoprune.selection.laws import Loss, PythonLoss
 from evoprune.training.feed import ArrayFeed, Feed
 
-__all__ = ["augment_of", "check_masses", "former_places", "split", "take_over"]
+__all__ = ["augment_of", "checked_data", "former_places", "limit_of", "take_over"]
 
 
 def former_places(
@@ -37,7 +38,7 @@ def former_places(
     return None, int(y), former[0] if former else batch_size
 
 
-def split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
+def _split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
     """Split a share of the samples off a feed's data; return the rest and that share.
 
     The feed keeps the weights of the remaining samples.
@@ -58,6 +59,64 @@ def split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
     return feed.data._replace(table=table._replace(rows=mine[rest])), table._replace(
         rows=mine[part]
     )
+
+
+def checked_data(
+    network: Network,
+    loss: Loss | PythonLoss,
+    feed: Feed,
+    validation: Any,
+    share: float | None,
+    batch_size: int,
+    steps: int | None,
+    metrics: Mapping[str, Any],
+) -> tuple[Feed, Table | None]:
+    """Check all data of a run before its first step.
+
+    Args:
+        network, loss: what is trained.
+        feed: the training data.
+        validation, share: the arguments validation_data and validation_split.
+        batch_size, steps: as for the feed, if a share of its samples is split off.
+        metrics: further columns; they need validation data.
+
+    Returns:
+        The training feed and the table of validation data, or None.
+
+    Raises:
+        ValueError, TypeError: the data does not fit the network; nothing has changed.
+    """
+    held_out = None
+    if isinstance(validation, float | int) and not isinstance(validation, bool):
+        raise TypeError(
+            f"validation_data: expected a data set or (x, y), got {validation!r}; to validate on "
+            f"a share of the training data, give validation_split={validation!r}"
+        )
+    if share is not None:
+        if validation is not None:
+            raise ValueError("validation_split: expected None beside validation_data")
+        seed = int(network.spec["seed"])
+        rest, held_out = _split(feed, number("validation_split", share, 0, 1), seed)
+        weights = feed.weights if isinstance(feed, ArrayFeed) else None
+        feed = ArrayFeed(rest, int(batch_size), feed.shuffle, steps)
+        feed.weights = weights
+    if metrics and validation is None and held_out is None:
+        raise ValueError("metrics: expected validation data to compute them on, got none")
+    _check_masses(network)
+    feed.check(network)
+    taken = feed.data
+    if taken is not None and not loss.facts["judges"] and taken.target_scaling is None:
+        warn_of_scale(taken.table, stacklevel=5)
+    if validation is not None:
+        form = network.form(loss)
+        if taken is not None:
+            form = form._replace(
+                classes=taken.classes, scaling=taken.scaling, target_scaling=taken.target_scaling
+            )
+        held_out = table_of("validation_data", validation, form)
+    if held_out is not None:
+        network.core.check_data(*held_out)
+    return feed, held_out
 
 
 def limit_of(seconds: float | None) -> float:
@@ -98,7 +157,7 @@ def take_over(network: Network, data: Understood) -> None:
     network.output_scaling = data.target_scaling
 
 
-def check_masses(network: Network) -> None:
+def _check_masses(network: Network) -> None:
     """Check that living populations have a mass: a law multiplies it and could not move 0.
 
     Raises:

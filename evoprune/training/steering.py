@@ -8,7 +8,13 @@ from evoprune.selection.budget import Budget
 from evoprune.selection.settings import Selection
 from evoprune.training.run import Run
 
-__all__ = ["move"]
+__all__ = ["budget_of", "move"]
+
+
+def budget_of(selection: Selection | None) -> Budget | None:
+    """Return the budget that sets the pressure of a selection, if there is one."""
+    pressure = None if selection is None else selection.pressure
+    return pressure if isinstance(pressure, Budget) else None
 
 
 def move(budget: Budget, network: Network, selection: Selection, run: Run) -> None:

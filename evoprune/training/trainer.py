@@ -8,7 +8,6 @@ bit-identical to that of a run that did not stop. The core executes the steps.
 from __future__ import annotations
 
 import copy
-import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -24,29 +23,26 @@ from evoprune.common.renames import renamed
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.data.dataset import Dataset
-from evoprune.data.table import Form, Pair, Score, Table, table_of, warn_of_scale
+from evoprune.data.table import Form, Pair, Score, Table, table_of
 from evoprune.nets.network import Network
 from evoprune.records.history import History
-from evoprune.selection.budget import MARKS, Budget
 from evoprune.selection.laws import AdamW, Loss, Optimizer, PythonLoss
 from evoprune.selection.settings import Selection
 from evoprune.training.arguments import (
     augment_of,
-    check_masses,
+    checked_data,
     former_places,
     limit_of,
-    split,
-    take_over,
 )
 from evoprune.training.callbacks import Callback, listed
-from evoprune.training.feed import ArrayFeed, Data, Feed, Schedules, feed_of
+from evoprune.training.feed import Data, Feed, feed_of
 from evoprune.training.live import Live
+from evoprune.training.loop import Loop
 from evoprune.training.metrics import Metric, Metrics, named
 from evoprune.training.pace import Pace
-from evoprune.training.rows import measured, row_of
-from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch, spacing
+from evoprune.training.run import Bar, Run, spacing
 from evoprune.training.state import Memory, State, matched, read, remembered, write
-from evoprune.training.steering import move
+from evoprune.training.steering import budget_of
 from evoprune.training.weights import ClassWeights, weigh
 
 __all__ = ["Trainer"]
@@ -91,13 +87,11 @@ class Trainer:
         self.history: History | None = None
         self._run: Run | None = None
         self._batches = 0  # of earlier runs
-        self._stopping = False
         self._metrics: dict[str, Metric] = {}
         self.validates = False
-        self._callbacks: list[Callback] | None = None  # of the current run; None between runs
+        self._loop: Loop | None = None  # the current one; None between runs
         self._memories: list[Memory] = []  # states of the callbacks of the last run
         self._standing: Network | None = None  # the trained network if `keep` has replaced it
-        self._result: Network | None = None
         self._configure()
 
     def _configure(self) -> None:
@@ -192,7 +186,16 @@ class Trainer:
         self._metrics, limit = named(metrics), limit_of(seconds)
         feed = feed_of(data, y, batch_size, shuffle, steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
-        feed, held_out = self._checked(feed, validation_data, validation_split, batch_size, steps)
+        feed, held_out = checked_data(
+            self.network,
+            self.loss,
+            feed,
+            validation_data,
+            validation_split,
+            batch_size,
+            steps,
+            metrics=self._metrics,
+        )
         per_epoch = feed.per_epoch
         batches = self._batches if self._run is None else self._run.first + self._run.done
         first = -(-batches // per_epoch) * per_epoch
@@ -262,8 +265,15 @@ class Trainer:
         self._metrics, limit = named(metrics), limit_of(seconds)
         feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
-        feed, held_out = self._checked(
-            feed, validation_data, run.validation_split, run.batch, run.steps
+        feed, held_out = checked_data(
+            self.network,
+            self.loss,
+            feed,
+            validation_data,
+            run.validation_split,
+            run.batch,
+            run.steps,
+            metrics=self._metrics,
         )
         if feed.per_epoch != run.per_epoch:
             raise ValueError(
@@ -284,7 +294,7 @@ class Trainer:
         return self._run, self.history
 
     def _idle(self, what: str) -> None:
-        if self._callbacks is not None:
+        if self._loop is not None:
             raise RuntimeError(
                 f"{what}: a run is going on; a callback may read, save and stop it, "
                 "and use another trainer for anything else"
@@ -292,7 +302,8 @@ class Trainer:
 
     def stop(self) -> None:
         """Stop the run before its next step; for callbacks."""
-        self._stopping = True
+        if self._loop is not None:
+            self._loop.stopping = True
 
     @property
     def slowed(self) -> float:
@@ -314,60 +325,18 @@ class Trainer:
 
         `resume` still continues from the trained network.
         """
-        self._result = network
+        if self._loop is not None:
+            self._loop.kept = network
 
     def _form(self) -> Form:
         """Return how the network reads data for this trainer's loss."""
         self._configure()
         return self.network.form(self.loss)
 
-    def _checked(
-        self,
-        feed: Feed,
-        validation: Any,
-        share: float | None,
-        batch_size: int,
-        steps: int | None,
-    ) -> tuple[Feed, Table | None]:
-        """Check all data before the first step; return the training feed and validation table."""
-        held_out = None
-        if isinstance(validation, float | int) and not isinstance(validation, bool):
-            raise TypeError(
-                f"validation_data: expected a data set or (x, y), got {validation!r}; a share of "
-                f"the training data is held out by validation_split={validation!r}"
-            )
-        if share is not None:
-            if validation is not None:
-                raise ValueError("validation_split: expected None beside validation_data")
-            seed = int(self.network.spec["seed"])
-            rest, held_out = split(feed, number("validation_split", share, 0, 1), seed)
-            weights = feed.weights if isinstance(feed, ArrayFeed) else None
-            feed = ArrayFeed(rest, int(batch_size), feed.shuffle, steps)
-            feed.weights = weights
-        if self._metrics and validation is None and held_out is None:
-            raise ValueError("metrics: expected validation data to compute them on, got none")
-        check_masses(self.network)
-        feed.check(self.network)
-        taken = feed.data
-        values = not self.loss.facts["judges"]
-        if values and taken is not None and taken.target_scaling is None:
-            warn_of_scale(taken.table, stacklevel=5)
-        if validation is not None:
-            form = self._form()
-            if taken is not None:
-                form = form._replace(
-                    classes=taken.classes,
-                    scaling=taken.scaling,
-                    target_scaling=taken.target_scaling,
-                )
-            held_out = table_of("validation_data", validation, form)
-        if held_out is not None:
-            self.network.core.check_data(*held_out)
-        return feed, held_out
-
     def _pace(self, run: Run) -> Pace:
-        if self._budget is not None and run.pressure is None and self.selection is not None:
-            run.pressure = self._budget.first(self.network, self.selection.upkeep == "soft")
+        budget, selection = budget_of(self.selection), self.selection
+        if budget is not None and run.pressure is None and selection is not None:
+            run.pressure = budget.first(self.network, selection.upkeep == "soft")
         return Pace(self.optimizer, self.selection, run)
 
     def _settings(self, run: Run) -> dict[str, Any]:
@@ -389,8 +358,6 @@ class Trainer:
                 f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
             )
 
-    # ---- one way through a run ---------------------------------------------------------------
-
     def _go(
         self,
         feed: Feed,
@@ -401,8 +368,24 @@ class Trainer:
         end: int,
         limit: float,
     ) -> History:
+        """Restore the state of callbacks and of the trained network, then run the loop."""
         memories = matched(listeners, self._memories)
-        self._callbacks, self._result, self.validates = listeners, None, held_out is not None
+        run, history = self._running()
+        loop = Loop(
+            self,
+            self._again_configured,
+            run,
+            history,
+            feed,
+            pace,
+            held_out,
+            self._metrics,
+            listeners,
+            view,
+            end,
+            limit,
+        )
+        self._loop, self.validates = loop, held_out is not None
         try:
             if self._standing is not None:
                 self.network.become(self._standing)
@@ -410,152 +393,19 @@ class Trainer:
                 self._configure()
             for listener, memory in zip(listeners, memories, strict=True):
                 listener.restore(memory)
-            return self._through(feed, pace, held_out, listeners, view, end, limit)
+            loop.go()
+            if loop.standing is not None:
+                self._standing = loop.standing
+                self._configure()
+            return history
         finally:
             self._memories = remembered(listeners, self._memories)
-            self._callbacks = None
+            self._loop = None
 
-    def _through(
-        self,
-        feed: Feed,
-        pace: Pace,
-        held_out: Table | None,
-        listeners: list[Callback],
-        view: Bar | Live,
-        end: int,
-        limit: float,
-    ) -> History:
-        network = self.network
-        run, history = self._running()
-        network.loss, network.selection = self.loss, self.selection
-        if feed.data is not None:
-            take_over(network, feed.data)
-        self._stopping, history.interrupted = False, False
-        watch, crew = Watch(*(history.last(name) for name in ("seconds", "held"))), Crew()
-        if run.total:
-            at = min(run.done, run.total - 1)
-            network.pressure = float(pace.cut(at, at + 1).pressure[0])
-        self._record()
-        for listener in listeners:
-            listener.on_fit_begin(self)
-        with Interrupt() as interrupt, view as bar:
-            while run.done < end and not self._stopping and not interrupt.seen:
-                if watch.elapsed() >= limit:
-                    break
-                if network.core is not self._core:  # a callback called network.become()
-                    self._configure()
-                self._steer()
-                threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
-                mark = min(end, self._next_stop(run, history))
-                before, stop = run.done, min(mark, run.done + steps)
-                seen = stop == mark or bool(listeners)  # the last batch may be inspected
-                deaths = self._stretch(feed, pace.cut(run.done, stop), watch, threads, seen)
-                crew.paid(stop - before, watch.seconds_a_step)
-                if len(deaths):
-                    for listener in listeners:
-                        listener.on_extinction(self, deaths)
-                if run.done % run.per_epoch == 0:
-                    row = self._end_epoch(pace, watch, held_out)
-                    for listener in listeners:
-                        listener.on_epoch_end(self, row)
-                    for listener in listeners:
-                        listener.on_epoch_saved(self, row)
-                bar.show(history, run, watch, network)
-            history.interrupted = interrupt.seen and run.done < end
-            if run.done % run.per_epoch:
-                self._end_epoch(pace, watch, None)
-            self._record()
-            # Do not compact a run that may be resumed: removal reorders sums over populations,
-            # which would change the last bits of later steps.
-            if run.done == run.total and (
-                self.selection is None or self.selection.removal != "never"
-            ):
-                network.compact()
-            if history.interrupted:
-                bar.say(f"interrupted after {run.done:,} of {run.total:,} steps; resume() goes on")
-            for listener in listeners:
-                listener.on_fit_end(self, history)
-            if self._result is not None:
-                self._standing = network.copy()
-                network.become(self._result)
-                self._configure()
-        return history
-
-    def _next_stop(self, run: Run, history: History) -> int:
-        """Return the next step at which to stop: an epoch's end, a record or a budget's mark."""
-        marks = [run.per_epoch, history.record_every]
-        if self._budget is not None:
-            marks.append(max(1, run.total // MARKS))
-        return min((run.done // mark + 1) * mark for mark in marks)
-
-    @property
-    def _budget(self) -> Budget | None:
-        pressure = None if self.selection is None else self.selection.pressure
-        return pressure if isinstance(pressure, Budget) else None
-
-    def _steer(self) -> None:
-        """Update the pressure from the budget, if there is one; only at fixed steps."""
-        run, _ = self._running()
-        budget, selection = self._budget, self.selection
-        if budget is None or selection is None or run.pressure is None or run.resting:
-            return
-        if run.done and run.done % max(1, run.total // MARKS) == 0:
-            move(budget, self.network, selection, run)
-
-    def _stretch(
-        self, feed: Feed, pace: Schedules, watch: Watch, threads: int, seen: bool
-    ) -> Array:
-        """Run a stretch of steps and record it; return the deaths as rows of the history."""
-        network = self.network
-        run, history = self._running()
-        before = network.step
-        pace = pace.slowed(
-            run.slowed, self.selection is not None and self.selection.clock == "rate"
-        )
-        begin = time.perf_counter()
-        try:
-            record = feed.run(network, run.first + run.done, pace, threads, run.augment, seen)
-        except BaseException:
-            self._write_down(feed.made(network), before)  # the steps before the failed one
-            self._record()
-            raise
-        watch.add(len(pace.rate), time.perf_counter() - begin)
-        deaths = self._write_down(record, before)
-        watch.held += int(record["bound"])
-        network.timing = (1000 * watch.seconds_a_step, feed.batch)
-        network.pressure = float(pace.pressure[-1])
-        if run.done % history.record_every == 0 or run.done == run.total:
-            self._record()
-        return deaths
-
-    def _write_down(self, record: dict[str, Any], before: int) -> Array:
-        """Add a record of the core to the history; return the deaths as rows of the history.
-
-        Args:
-            record: the core's record of the steps just made.
-            before: the network's step count before them.
-        """
-        run, history = self._running()
-        history.add_steps(*(record[key] for key in ("loss", "hits", "weight", "counted")))
-        history.add_births(record["births"], history.layers, before - run.done)
-        deaths = history.add_deaths(record["deaths"], history.layers, before - run.done)
-        run.done += len(record["loss"])
-        return deaths
-
-    def _record(self) -> None:
-        run, history = self._running()
-        if history.layers:
-            history.record(run.done, self.network, self.network.pressure or 0.0)
-
-    def _end_epoch(self, pace: Pace, watch: Watch, held_out: Table | None) -> dict[str, float]:
-        """Append a row to the columns of the history; return the row."""
-        run, history = self._running()
-        score = None if held_out is None else self.network.score(held_out)
-        last = pace.cut(run.done - 1, run.done)
-        more = {} if held_out is None else measured(self.network, held_out, self._metrics)
-        row = row_of(self.network, history, run, watch, last, score, more)
-        history.add_epoch(row)
-        return row
+    def _again_configured(self) -> None:
+        """Configure the core if a callback has replaced it by network.become()."""
+        if self.network.core is not self._core:
+            self._configure()
 
     # ---- results -----------------------------------------------------------------------------
 
@@ -585,8 +435,9 @@ class Trainer:
         write(self._state(), path)
 
     def _state(self) -> State:
-        going = self._callbacks is not None
-        memories = remembered(self._callbacks or (), self._memories) if going else self._memories
+        memories = self._memories
+        if self._loop is not None:
+            memories = remembered(self._loop.listeners, memories)
         return State(self.network, self._run, self.history, self._batches, self._standing, memories)
 
     def restore(self, saved: dict[str, Any] | str | PathLike[str]) -> None:

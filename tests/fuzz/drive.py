@@ -132,18 +132,22 @@ def sanitized(folder: Path) -> dict[str, str]:
             target.mkdir(exist_ok=True)
         elif path.suffix != ".so" and not target.exists():
             target.symlink_to(path)
-    compiler = os.environ.get("CC", "gcc").split()[-1]
-    library = subprocess.run(
-        [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    # Without the C++ library the sanitizer ends a process at the first C++ exception (PyTorch's).
+    libraries = [_library(name) for name in ("libasan.so", "libstdc++.so.6")]
     return {
-        "LD_PRELOAD": library,
+        "LD_PRELOAD": " ".join(libraries),
         "PYTHONPATH": f"{folder / 'lib'}{os.pathsep}{TESTS}",
         "PYTHONMALLOC": "malloc",
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=2000"
         ":hard_rss_limit_mb=4000:handle_segv=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
+
+
+def _library(name: str) -> str:
+    compiler = os.environ.get("CC", "gcc").split()[-1]
+    command = [compiler, f"-print-file-name={name}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def plain() -> dict[str, str]:

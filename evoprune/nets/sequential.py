@@ -1,0 +1,42 @@
+"""`Sequential`: a network made of a list of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from evoprune.common.checks import whole
+from evoprune.nets.described import Dtype
+from evoprune.nets.layers import Chain, Nodes, Plan
+from evoprune.nets.network import Network
+
+__all__ = ["Sequential"]
+
+
+class Sequential(Network):
+    """A network made of a sequence of layers.
+
+    Args:
+        layers: layers (`Dense(10)`), shorthands (`neurons(512)`), or lists of them.
+        input: the shape of one sample, without the batch axis; features last.
+        seed: seed of the initial weights and of shuffling.
+        dtype: "float32" or "float64".
+
+    Raises:
+        ValueError, TypeError: a layer is invalid; the message names the layer and the setting,
+            and says what was expected.
+    """
+
+    def __init__(
+        self,
+        layers: Nodes,
+        *,
+        input: int | Sequence[int],  # noqa: A002 - the common name
+        seed: int = 0,
+        dtype: Dtype = "float32",
+    ) -> None:
+        plan = Plan()
+        (layers if isinstance(layers, Chain) else Chain(layers)).build(plan, "input")
+        sizes = [whole("input", n, 1) for n in (input if np.ndim(input) else [input])]  # type: ignore[union-attr]
+        super().__init__({"seed": seed, "input": sizes, "layers": plan.layers}, dtype)

@@ -1,0 +1,191 @@
+"""One way through a run: stretches of steps in the core; records and callbacks between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evoprune.common.types import Array
+from evoprune.data.table import Table
+from evoprune.nets.network import Network
+from evoprune.records.history import History
+from evoprune.selection.budget import MARKS
+from evoprune.training.arguments import take_over
+from evoprune.training.callbacks import Callback
+from evoprune.training.feed import Feed
+from evoprune.training.live import Live
+from evoprune.training.metrics import Metric
+from evoprune.training.pace import Pace
+from evoprune.training.rows import measured, row_of
+from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch
+from evoprune.training.steering import budget_of, move
+
+if TYPE_CHECKING:
+    from evoprune.training.trainer import Trainer
+
+__all__ = ["Loop"]
+
+
+@dataclass
+class Loop:
+    """The steps of one call of `fit` or `resume`, from where the run stands to `end`.
+
+    Attributes:
+        trainer: its network, laws and settings are used; callbacks are called with it.
+        configure: configures the core for the trainer if a callback has replaced it.
+        run, history: progress and record of the run; both are updated.
+        feed: the training data.
+        pace: the schedules of the run.
+        held_out: the validation data; None for none.
+        metrics: further columns, computed on `held_out` after every epoch.
+        listeners: the callbacks.
+        view: the display.
+        end: the step at which to stop.
+        limit: the time in seconds after which to stop.
+        stopping: True if the loop ends before its next step.
+        kept: the network that replaces the trained one at the end; None for none.
+        standing: the trained network, if `kept` has replaced it.
+    """
+
+    trainer: Trainer
+    configure: Callable[[], None]
+    run: Run
+    history: History
+    feed: Feed
+    pace: Pace
+    held_out: Table | None
+    metrics: dict[str, Metric]
+    listeners: list[Callback]
+    view: Bar | Live
+    end: int
+    limit: float
+    stopping: bool = False
+    kept: Network | None = None
+    standing: Network | None = None
+
+    def __post_init__(self) -> None:
+        self._network = self.trainer.network
+
+    def go(self) -> History:
+        """Make the steps; return the history."""
+        network, trainer, run, history = self._network, self.trainer, self.run, self.history
+        network.loss, network.selection = trainer.loss, trainer.selection
+        if self.feed.data is not None:
+            take_over(network, self.feed.data)
+        self.stopping, history.interrupted = False, False
+        watch, crew = Watch(*(history.last(name) for name in ("seconds", "held"))), Crew()
+        if run.total:
+            at = min(run.done, run.total - 1)
+            network.pressure = float(self.pace.cut(at, at + 1).pressure[0])
+        self._record()
+        for listener in self.listeners:
+            listener.on_fit_begin(trainer)
+        with Interrupt() as interrupt, self.view as bar:
+            while run.done < self.end and not self.stopping and not interrupt.seen:
+                if watch.elapsed() >= self.limit:
+                    break
+                self.configure()
+                self._steer()
+                threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
+                mark = min(self.end, self._next_stop())
+                before, stop = run.done, min(mark, run.done + steps)
+                seen = stop == mark or bool(self.listeners)  # the last batch may be inspected
+                deaths = self._stretch(stop, watch, threads, seen)
+                crew.paid(stop - before, watch.seconds_a_step)
+                if len(deaths):
+                    for listener in self.listeners:
+                        listener.on_extinction(trainer, deaths)
+                if run.done % run.per_epoch == 0:
+                    row = self._end_epoch(watch, self.held_out)
+                    for listener in self.listeners:
+                        listener.on_epoch_end(trainer, row)
+                    for listener in self.listeners:
+                        listener.on_epoch_saved(trainer, row)
+                bar.show(history, run, watch, network)
+            history.interrupted = interrupt.seen and run.done < self.end
+            if run.done % run.per_epoch:
+                self._end_epoch(watch, None)
+            self._record()
+            # Do not compact a run that may be resumed: removal reorders sums over populations,
+            # which would change the last bits of later steps.
+            selection = trainer.selection
+            if run.done == run.total and (selection is None or selection.removal != "never"):
+                network.compact()
+            if history.interrupted:
+                bar.say(f"interrupted after {run.done:,} of {run.total:,} steps; resume() goes on")
+            for listener in self.listeners:
+                listener.on_fit_end(trainer, history)
+            if self.kept is not None:
+                self.standing = network.copy()
+                network.become(self.kept)
+        return history
+
+    def _next_stop(self) -> int:
+        """Return the next step at which to stop: an epoch's end, a record or a budget's mark."""
+        run = self.run
+        marks = [run.per_epoch, self.history.record_every]
+        if budget_of(self.trainer.selection) is not None:
+            marks.append(max(1, run.total // MARKS))
+        return min((run.done // mark + 1) * mark for mark in marks)
+
+    def _steer(self) -> None:
+        """Update the pressure from the budget, if there is one; only at fixed steps."""
+        run, selection = self.run, self.trainer.selection
+        budget = budget_of(selection)
+        if budget is None or selection is None or run.pressure is None or run.resting:
+            return
+        if run.done and run.done % max(1, run.total // MARKS) == 0:
+            move(budget, self._network, selection, run)
+
+    def _stretch(self, stop: int, watch: Watch, threads: int, seen: bool) -> Array:
+        """Run the steps up to `stop` and record them; return the deaths as rows of the history."""
+        network, run, selection = self._network, self.run, self.trainer.selection
+        before = network.step
+        plan = self.pace.cut(run.done, stop)
+        plan = plan.slowed(run.slowed, selection is not None and selection.clock == "rate")
+        begin = time.perf_counter()
+        try:
+            record = self.feed.run(network, run.first + run.done, plan, threads, run.augment, seen)
+        except BaseException:
+            self._write_down(self.feed.made(network), before)  # the steps before the failed one
+            self._record()
+            raise
+        watch.add(len(plan.rate), time.perf_counter() - begin)
+        deaths = self._write_down(record, before)
+        watch.held += int(record["bound"])
+        network.timing = (1000 * watch.seconds_a_step, self.feed.batch)
+        network.pressure = float(plan.pressure[-1])
+        if run.done % self.history.record_every == 0 or run.done == run.total:
+            self._record()
+        return deaths
+
+    def _write_down(self, record: dict[str, Any], before: int) -> Array:
+        """Add a record of the core to the history; return the deaths as rows of the history.
+
+        Args:
+            record: the core's record of the steps just made.
+            before: the network's step count before them.
+        """
+        run, history = self.run, self.history
+        history.add_steps(*(record[key] for key in ("loss", "hits", "weight", "counted")))
+        history.add_births(record["births"], history.layers, before - run.done)
+        deaths = history.add_deaths(record["deaths"], history.layers, before - run.done)
+        run.done += len(record["loss"])
+        return deaths
+
+    def _record(self) -> None:
+        """Record masses, fitness and upkeep of the populations."""
+        if self.history.layers:
+            self.history.record(self.run.done, self._network, self._network.pressure or 0.0)
+
+    def _end_epoch(self, watch: Watch, held_out: Table | None) -> dict[str, float]:
+        """Append a row to the columns of the history; return the row."""
+        network, run, history = self._network, self.run, self.history
+        score = None if held_out is None else network.score(held_out)
+        last = self.pace.cut(run.done - 1, run.done)
+        more = {} if held_out is None else measured(network, held_out, self.metrics)
+        row = row_of(network, history, run, watch, last, score, more)
+        history.add_epoch(row)
+        return row
