@@ -36,6 +36,7 @@ FLOORS = [
     ("lend*", 5),
     ("walk*", 6),
     ("compact*", 6),
+    ("inherit*", 6),
     ("signals*", 6),
     ("evolve*", 6),
     ("census*", 6),

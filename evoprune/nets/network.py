@@ -95,9 +95,7 @@ class Network(Described):
     ) -> Self:
         """Make a network of this class from a spec; `Network` has the arguments."""
         made = cls.__new__(cls)
-        Network.__init__(
-            made, spec, dtype, births=births, most=most, next_births=next_births
-        )
+        Network.__init__(made, spec, dtype, births=births, most=most, next_births=next_births)
         return made
 
     # ---- use ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evoprune.common.types import Array
+from evoprune.records.lineage import ancestors, heirs
 
 __all__ = ["Fisher", "Price", "fisher", "hill", "mean", "price", "shares", "variance"]
 
@@ -98,7 +99,7 @@ def price(steps: Array, mass: Array, trait: Array, parents: Array | None = None)
     x, after = shares(mass), shares(mass)[1:]
     here, z = x[:-1], _known(x, trait)
     if parents is not None:
-        return _price_of_descent(steps, x, z, _ancestors(mass, parents))
+        return _price_of_descent(steps, x, z, ancestors(mass, parents))
     relative = np.divide(after, here, np.zeros_like(here), where=here > 0)
     before = (here * z[:-1]).sum(1)
     selection = (here * (relative - 1) * (z[:-1] - before[:, None])).sum(1)
@@ -108,31 +109,10 @@ def price(steps: Array, mass: Array, trait: Array, parents: Array | None = None)
     return Price(steps[1:], (after * z[1:]).sum(1) - before, selection, transmission)
 
 
-def _ancestors(mass: Array, parents: Array) -> Array:
-    """Return the column at each record that each population at the next descends from, or -1."""
-    there = ~np.isnan(mass)
-    origin = np.tile(np.arange(mass.shape[1]), (max(0, len(mass) - 1), 1))
-    for row, before, after in zip(origin, there, there[1:], strict=False):
-        for column in np.flatnonzero(after & ~before):
-            ancestor = column
-            while ancestor >= 0 and not before[ancestor]:
-                ancestor = parents[ancestor]
-            row[column] = ancestor
-    return origin
-
-
-def _heirs(after: Array, origin: Array) -> Array:
-    """Return the sum over the descendants of each population, by record."""
-    total = np.zeros_like(after)
-    for sums, values, row in zip(total, after, origin, strict=True):
-        np.add.at(sums, row[row >= 0], values[row >= 0])
-    return total
-
-
 def _price_of_descent(steps: Array, x: Array, z: Array, origin: Array) -> Price:
     here, after = x[:-1], x[1:]
     before = (here * z[:-1]).sum(1)
-    gain = _heirs(after, origin) - here
+    gain = heirs(after, origin) - here
     selection = (gain * (z[:-1] - before[:, None])).sum(1)
     native = np.take_along_axis(z[:-1], np.maximum(origin, 0), 1)
     start = np.where(origin >= 0, native, before[:, None])
@@ -143,7 +123,7 @@ def _price_of_descent(steps: Array, x: Array, z: Array, origin: Array) -> Price:
 def fisher(steps: Array, mass: Array, parents: Array | None = None) -> Fisher:
     """Return Fisher's terms: Price's for the trait w = mass after / mass before (Price 1972)."""
     known = np.nan_to_num(np.asarray(mass, np.float64))
-    after = known[1:] if parents is None else _heirs(known[1:], _ancestors(mass, parents))
+    after = known[1:] if parents is None else heirs(known[1:], ancestors(mass, parents))
     growth = np.divide(after, known[:-1], np.zeros_like(after), where=known[:-1] > 0)
     terms = price(steps[:-1], known[:-1] if parents is None else mass[:-1], growth, parents)
     return Fisher(*terms)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from evoprune.common import table
 from evoprune.common.files import existing, write_whole
 from evoprune.common.types import Array
 from evoprune.nets.overview import census
-from evoprune.records import demography, store
+from evoprune.records import demography, display, store
 from evoprune.records.demography import Fisher, Price
+from evoprune.records.lineage import ever_born, parents_of
 from evoprune.records.store import BIRTH, EXTINCTION
 
 if TYPE_CHECKING:
@@ -143,13 +143,7 @@ class History(Mapping[str, Array]):
     @property
     def ever_born(self) -> tuple[int, ...]:
         """Number of populations born so far, by layer: those before the run and those in it."""
-        if not self._births:
-            return self.born
-        layers = self.births["layer"]
-        return tuple(
-            n + int(np.count_nonzero(layers == layer))
-            for layer, n in zip(self.layers, self.born, strict=True)
-        )
+        return ever_born(self.layers, self.born, self.births)
 
     def lineage(self, layer: str | None = None) -> Array:
         """Return the parent of every population, as a column of `trajectories`: int64 (n,).
@@ -160,13 +154,7 @@ class History(Mapping[str, Array]):
         Raises:
             KeyError: no such layer.
         """
-        parents = np.full(sum(self.ever_born), -1, np.int64)
-        births = self.births
-        for name in self.layers:
-            start = self._columns_of(name).start
-            rows = births[births["layer"] == name]
-            parent = rows["parent"].astype(np.int64)
-            parents[start + rows["birth"]] = np.where(parent >= 0, start + parent, -1)
+        parents = parents_of(self.layers, self.ever_born, self.births)
         if layer is None:
             return parents
         own = self._columns_of(layer)
@@ -501,38 +489,8 @@ class History(Mapping[str, Array]):
 
     # ---- how it is shown ---------------------------------------------------------------------
 
-    def _facts(self) -> str:
-        if not self.epochs:
-            return "History: no epoch yet"
-        parts = [f"{self['epoch'][-1]:g} epochs", f"{self.steps_done:,} steps"]
-        if "loss" in self:
-            parts.append(f"loss {self['loss'][-1]:.4f}")
-        for name, text in (
-            ("validation_accuracy", "validation accuracy"),
-            ("accuracy", "accuracy"),
-        ):
-            if name in self and not np.isnan(self[name][-1]):
-                parts.append(f"{text} {self[name][-1]:.2%}")
-                break
-        if self.layers and "alive" in self:
-            parts.append(f"{self['alive'][-1]:,.0f} of {sum(self.ever_born):,} alive")
-        if self.interrupted:
-            parts.append("interrupted")
-        return f"History: {', '.join(parts)}"
-
     def __repr__(self) -> str:
-        return self._facts()
+        return display.facts(self)
 
     def _repr_html_(self) -> str:
-        names = ["epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "alive"]
-        shown = [n for n in (*names, "upkeep", "ms_per_step") if n in self]
-        rows = [
-            [
-                f"{v:.0f}" if n in ("epoch", "alive") else f"{v:.4g}"
-                for n, v in zip(shown, r, strict=True)
-            ]
-            for r in zip(*(self[n] for n in shown), strict=True)
-        ]
-        if len(rows) > 20:
-            rows = [*rows[:10], ["…"] * len(shown), *rows[-9:]]
-        return table.as_html(self._facts(), [n.replace("_", " ") for n in shown], rows)
+        return display.as_html(self)

@@ -6,10 +6,10 @@ from typing import Any
 
 from evoprune.core.spec import Spec, define
 
-__all__ = ["Births"]
+__all__ = ["BirthSettings", "Births"]
 
 
-class _Births(Spec):
+class BirthSettings(Spec):
     """Settings of births. A rate that is a number is stored as rate="number" and that number."""
 
     group = "births"
@@ -22,4 +22,4 @@ class _Births(Spec):
         super().__init__(**settings)
 
 
-Births = define(_Births, "births", "rate")
+Births = define(BirthSettings, "births", "rate")

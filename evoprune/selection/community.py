@@ -197,7 +197,9 @@ class Community:
         if cost is not None:
             self.cost = cost
         try:
-            gone, held, capped, newborn = self._core.step(pressure, strength, terms=terms, **signals)
+            gone, held, capped, newborn = self._core.step(
+                pressure, strength, terms=terms, **signals
+            )
         except BaseException:
             if before is not None:
                 self._core.restore(costs=before)

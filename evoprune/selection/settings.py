@@ -18,7 +18,7 @@ from evoprune.common.checks import number, one_of, whole
 from evoprune.common.types import Array
 from evoprune.core.spec import Field as Row
 from evoprune.core.spec import catalogue, resolve
-from evoprune.selection.births import Births
+from evoprune.selection.births import BirthSettings
 from evoprune.selection.budget import Budget
 from evoprune.selection.laws import (
     Dynamics,
@@ -120,7 +120,7 @@ class Selection:
     rest: float = _default("rest")
     clock: Literal["rate", "steps"] = _default("clock")
     removal: Literal["auto", "always", "never"] = _default("removal")
-    births: Births | None = None
+    births: BirthSettings | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dynamics", _law(Dynamics, PythonDynamics, self.dynamics))
@@ -155,7 +155,7 @@ class Selection:
 
     def _check_births(self) -> None:
         """Raise if births cannot be combined with the other settings."""
-        if not isinstance(self.births, Births):
+        if not isinstance(self.births, BirthSettings):
             raise TypeError(f"Selection: births: expected a Births or None, got {self.births!r}")
         if not isinstance(self.upkeep, str):
             raise ValueError(

@@ -17,7 +17,7 @@ from evoprune import core
 from evoprune.common.checks import number, whole
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
-from evoprune.selection.births import Births
+from evoprune.selection.births import BirthSettings
 from evoprune.selection.laws import Dynamics, DynamicsLike, PythonDynamics
 
 __all__ = ["simulate"]
@@ -56,7 +56,7 @@ def simulate(
     threshold: float = 0.0,
     strength: float = 1.0,
     seed: int = 0,
-    births: Births,
+    births: BirthSettings,
 ) -> tuple[Array, Array]: ...
 
 
@@ -71,7 +71,7 @@ def simulate(
     threshold: float = 0.0,
     strength: float = 1.0,
     seed: int = 0,
-    births: Births | None = None,
+    births: BirthSettings | None = None,
 ) -> Array | tuple[Array, Array]:
     """Simulate n populations under a dynamics law and return their masses over time.
 
@@ -126,7 +126,7 @@ def simulate(
     alike = None if overlap is None else np.array(overlap, np.float64)
     if alike is not None and alike.shape != (n, n):
         raise ValueError(f"overlap: expected ({n}, {n}) numbers, got {alike.shape}")
-    if births is not None and not isinstance(births, Births):
+    if births is not None and not isinstance(births, BirthSettings):
         raise TypeError(f"births: expected a Births or None, got {births!r}")
     if births is not None and alike is not None:
         raise ValueError("overlap: expected None with births: it has no row for the newborn")

@@ -1,5 +1,6 @@
-"""Births as plain NumPy in float64: which populations divide, how many immigrants arrive, and what a
-half is. Written from the page of the method, one population at a time.
+"""Births as plain NumPy in float64: which populations divide, how many arrive, what a half is.
+
+Written from the page of the method, one population at a time.
 """
 
 from __future__ import annotations
