@@ -323,7 +323,7 @@ def test_a_community_with_the_signals_of_a_network_is_that_network(core, kind):
         living = {n: net[f"{n}.alive"] > 0 for n in layers}
         gradient = {n: net.gradients[f"{n}.mass"][living[n]].copy() for n in layers}
         cost = {n: community.cost[n] for n in layers}
-        shares = {row["layer"]: row["share"] for row in net.describe()["populations"]}
+        shares = {row["layer"]: row["cost"] for row in net.describe()["populations"]}
         cost = {n: np.full(len(c), shares[n]) for n, c in cost.items()}
         deaths = community.step(gradient, pressure=1.2, cost=cost)
         gone = net.evolve(1.2)

@@ -13,19 +13,16 @@ from torch.nn import functional as F  # noqa: E402
 
 import evoprune as ep  # noqa: E402
 import evoprune.torch as ept  # noqa: E402
-from evoprune.bridges.torch.laws import HostLaws  # noqa: E402
+from evoprune.bridges.torch.laws import Generation, HostLaws  # noqa: E402
 from evoprune.bridges.torch.laws_device import DeviceLaws  # noqa: E402
 
 STEPS, BATCH, ROWS = 400, 20, 400
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+def _steady():
+    with torch_models.steady():
+        yield
 
 
 def task():
@@ -73,7 +70,7 @@ LIFE = ep.Malthusian(lifespan=60)
         {"fitness": "pull", "upkeep": "macs", "pressure": 0.15},
         {"fitness": "marginal", "upkeep": "macs", "pressure": 0.3},
         {"fitness": "relative", "upkeep": "uniform", "pressure": 0.3},
-        {"pressure": ep.linear(0.5, 2.0), "rest": 0.2, "clock": "steps"},
+        {"pressure": ep.schedules.linear(0.5, 2.0), "rest": 0.2, "clock": "steps"},
         {"dynamics": ep.WrightFisher(), "upkeep": "uniform", "pressure": 0.1, "threshold": 0.3},
     ],
     ids=str,
@@ -97,7 +94,7 @@ def test_the_bridge_lives_the_life_of_the_core(settings):
     example = torch.zeros(2, 20, dtype=torch.float64)
     evolution = ept.Evolution(model, optimizer, example, selection, steps=STEPS, patience=0.5)
     rows, classes = torch.from_numpy(x), torch.from_numpy(y)
-    for step, rate in enumerate(ep.cosine(2e-3)(STEPS)):
+    for step, rate in enumerate(ep.schedules.cosine(2e-3)(STEPS)):
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
         at = step * BATCH % ROWS
@@ -209,11 +206,9 @@ def test_the_law_in_torch_operations_is_that_of_the_core(niche, fitness):
         for law, found in zip(laws, deaths, strict=True):
             law.step(
                 {"mass_gradient": gradient},
-                at=step,
-                strength=float(np.cos(step / 800 * np.pi)),
-                pressure=1.2 + step / 1000,
-                cost=costs,
-                terms=3,
+                Generation(
+                    step, float(np.cos(step / 800 * np.pi)), 1.2 + step / 1000, costs, terms=3
+                ),
             )
             if law is laws[0] or step % 7 == 0:
                 found += law.deaths()
@@ -231,13 +226,13 @@ def test_the_law_in_torch_operations_is_that_of_the_core(niche, fitness):
 @pytest.mark.parametrize("make", [HostLaws, DeviceLaws])
 def test_a_generation_without_finite_signals_is_left_out(make):
     laws = make({"a": 4}, ep.Selection(1.5), torch.device("cpu"))
-    laws.step({"mass_gradient": torch.tensor([1.0, 2.0, 3.0, 4.0])}, at=1)
+    laws.step({"mass_gradient": torch.tensor([1.0, 2.0, 3.0, 4.0])}, Generation(1))
     before = {
         key: torch.as_tensor(value).clone()
         for key, value in laws.state_dict().items()
         if isinstance(value, torch.Tensor)
     }
-    laws.step({"mass_gradient": torch.tensor([1.0, torch.nan, 3.0, 4.0])}, at=2)
+    laws.step({"mass_gradient": torch.tensor([1.0, torch.nan, 3.0, 4.0])}, Generation(2))
     for key, value in laws.state_dict().items():
         if key in before:
             torch.testing.assert_close(value, before[key], equal_nan=True)
@@ -252,7 +247,7 @@ def test_the_law_in_torch_operations_never_waits_for_the_device(monkeypatch):
     signals = {"mass_gradient": torch.randn(11)}
     for name in ("item", "cpu", "tolist", "numpy", "__bool__", "__float__", "__int__", "nonzero"):
         monkeypatch.setattr(torch.Tensor, name, wait)
-    laws.step(signals, at=1, strength=torch.ones(()), pressure=1.5)
+    laws.step(signals, Generation(1, strength=torch.ones(())))
 
 
 def test_a_fitness_in_python_is_called_as_in_the_core():

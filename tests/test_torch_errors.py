@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +48,8 @@ def two_optimizers():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        (lambda: {"model": torch_models.mlp().bfloat16()}, "0.weight: expected float32 or float64"),
+        (lambda: {"model": torch_models.mlp().bfloat16()}, "0.weight: expected .*torch.bfloat16"),
+        (lambda: {"model": torch_models.mlp().half()}, "0.weight: expected .*torch.float16"),
         (lambda: {"model": nn.Flatten(), "optimizer": 1}, "torch.optim.Optimizer, got int"),
         (lambda: {"model": nn.LazyLinear(3), "optimizer": []}, "expected at least one"),
         (lbfgs, "got LBFGS"),
@@ -72,16 +77,45 @@ def test_a_model_without_parameters_is_refused():
         evolve(nn.Flatten(), torch.optim.SGD([torch.ones(1)], 0.1))
 
 
-def test_a_sharded_model_is_refused():
-    class Sharded(nn.Parameter):
-        device_mesh = "a mesh"
+SHARDED = """
+import sys, tempfile, warnings
+import torch, torch_models
+from torch import distributed
+from torch.distributed.fsdp import fully_shard
+import evoprune.torch as ept
 
-    model = torch_models.mlp()
-    model[0].weight = Sharded(model[0].weight.detach())
-    with pytest.raises(
-        ept.Unsupported, match="0.weight: expected a whole parameter, got a DTensor"
-    ):
-        evolve(model)
+warnings.simplefilter("ignore")
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+model = torch_models.mlp()
+fully_shard(model, mesh=torch.distributed.device_mesh.init_device_mesh("cpu", (1,)))
+shapes = [p.shape for p in model.parameters()]
+try:
+    ept.Evolution(model, torch.optim.AdamW(model.parameters()), torch.randn(2, 20))
+except ept.Unsupported as error:
+    print(error)
+assert shapes == [p.shape for p in model.parameters()]
+sys.stdout.flush()
+__import__("os")._exit(0)  # gloo's threads may abort a process that is torn down
+"""
+
+
+def test_a_model_sharded_by_fsdp2_is_refused(tmp_path):
+    if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
+        pytest.skip("this torch has no gloo")
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here.parent), str(here), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED, str(tmp_path / "meet")],
+        env={**os.environ, "PYTHONPATH": path, "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (
+        "0.weight: expected a whole parameter, got a DTensor (FSDP2 or tensor parallel); use "
+        "DistributedDataParallel, or select before sharding\n"
+    )
 
 
 def test_what_nothing_trains_does_not_evolve():

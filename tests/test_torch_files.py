@@ -24,12 +24,9 @@ QUICK = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=12), min_age=5)
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+def _steady():
+    with torch_models.steady():
+        yield
 
 
 def trained(name, steps=60, selection=QUICK):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -24,12 +26,9 @@ ROWS = 320
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+def _steady():
+    with torch_models.steady():
+        yield
 
 
 def task(dtype=torch.float64):
@@ -395,11 +394,17 @@ def test_checkpointing_gives_the_same():
     np.testing.assert_allclose(*losses, rtol=1e-12)
 
 
+COMPILERS = [os.environ.get("CXX", "g++"), "clang++"]  # inductor writes C++ for the CPU
+
+
 @pytest.mark.slow
-def test_a_compiled_model_is_compiled_anew_at_removals_only():
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_a_compiled_model_is_compiled_anew_at_removals_only(backend):
     from torch._dynamo.testing import CompileCounterWithBackend
 
-    counter = CompileCounterWithBackend("aot_eager")
+    if backend == "inductor" and not any(map(shutil.which, COMPILERS)):
+        pytest.skip("needs a C++ compiler")
+    counter = CompileCounterWithBackend(backend)
     losses = []
     for compiled in (False, True):
         torch.manual_seed(0)
@@ -407,7 +412,8 @@ def test_a_compiled_model_is_compiled_anew_at_removals_only():
         model = torch_models.mlp().double()
         forward = torch.compile(model, backend=counter) if compiled else model
         optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
-        evolution = ept.Evolution(forward, optimizer, task()[0][:2], QUICK, patience=3.0)
+        patience = 20.0 if backend == "inductor" else 3.0  # some 20 seconds a compilation
+        evolution = ept.Evolution(forward, optimizer, task()[0][:2], QUICK, patience=patience)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             losses.append(plain(forward, optimizer))

@@ -22,18 +22,17 @@ QUICK = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=12), min_age=5)
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_seed():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+def _steady():
+    with torch_models.steady():
+        yield
 
 
 def doubled(example):
     """Return an example with its real numbers in float64."""
     if isinstance(example, dict):
         return {key: doubled(value) for key, value in example.items()}
+    if isinstance(example, tuple):
+        return tuple(map(doubled, example))
     return example.double() if example.is_floating_point() else example
 
 
@@ -180,27 +179,33 @@ class Written(nn.Module):
         return self.c(p * q)
 
 
-class Recurrent(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.rnn, self.a, self.b = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 8), nn.Linear(8, 2)
-
-    def forward(self, x):
-        return self.b(F.relu(self.a(self.rnn(x)[0][:, -1])))
-
-
 @pytest.mark.parametrize(
     ("model", "example", "born", "reason"),
     [
         (Softmaxed, (4, 5), {"b": 6}, "taken together"),
         (Written, (4, 5), {"a": 12}, "removing some of its 3 changes the model"),
-        (Recurrent, (4, 6, 4), {"a": 8}, "has no rule"),
     ],
 )
 def test_what_cannot_evolve_is_named_with_the_operator(model, example, born, reason):
     found = ept.inspect(model(), torch.randn(example))
     assert found.born == born
     assert any(reason in why for why in found.why.values()), found.why
+
+
+def test_states_of_recurrent_layers_and_tied_weights_keep_their_size_with_the_reason():
+    found = ept.inspect(torch_models.Recurrent(), torch.randn(4, 6, 4))
+    for dimension, layer in {
+        "lstm.weight_hh_l0[1] (8)": "lstm (LSTM)",
+        "between.weight[1] (8)": "lstm (LSTM)",
+        "gru.weight_ih_l1[0] (18)": "gru (GRU)",
+        "again.weight[1] (6)": "gru (GRU)",
+        "cell.weight_ih[0] (7)": "cell (RNNCell)",
+    }.items():
+        assert found.why[dimension].startswith(f"{layer}: the state of a recurrent layer")
+    found = ept.inspect(torch_models.Tied(), torch.randint(0, 20, (3, 7)))
+    assert found.why["embed.weight[1] (12)"] == (
+        "embed.weight both reads and makes it: its weights are shared"
+    )
 
 
 def test_a_wrong_rule_is_caught_by_removal(monkeypatch):

@@ -6,10 +6,14 @@ models are built with random weights, nothing is downloaded.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+
+import torch_models  # noqa: E402
 
 import evoprune as ep  # noqa: E402
 import evoprune.torch as ept  # noqa: E402
@@ -36,12 +40,16 @@ TIMM = {
 
 # Without a ceiling of 1, masses that grow in dozens of layers at once overflow.
 LIFE = ep.Malthusian(lifespan=2, ceiling=1)
+HALF_DIE = 4  # steps
 
 
 @ep.fitness
 def half(signals):
     """Every second population of a layer is worth nothing."""
     return (np.arange(len(signals["mass"])) % 2).astype(float)
+
+
+SELECTION = ep.Selection(1.5, dynamics=LIFE, min_age=1, removal="never", fitness=half)
 
 
 def removed_without_a_change(model, example, least):
@@ -51,12 +59,8 @@ def removed_without_a_change(model, example, least):
     model = model.double()
     example = _double(example)
     optimizer = torch.optim.SGD(model.parameters(), 1e-4)
-    selection = ep.Selection(1.5, dynamics=LIFE, min_age=1, removal="never", fitness=half)
-    evolution = ept.Evolution(model, optimizer, example, selection)
-    for _ in range(4):
-        optimizer.zero_grad()
-        sum(t.square().mean() for t in _real(run(model, example))).backward()
-        optimizer.step()
+    evolution = ept.Evolution(model, optimizer, example, SELECTION)
+    steps(model, optimizer, example, HALF_DIE)
     assert sum(evolution.alive.values()) < sum(evolution.born.values())
     with torch.no_grad(), evaluating(model):
         before = torch.cat([t.reshape(-1) for t in _real(run(model, example))])
@@ -65,6 +69,18 @@ def removed_without_a_change(model, example, least):
     assert evolution.parameters == sum(p.numel() for p in model.parameters())
     assert before.isfinite().all()
     assert float((after - before).abs().max()) <= 1e-5 * float(before.abs().max())
+
+
+def steps(model, optimizer, example, count):
+    """Train; return losses."""
+    losses = []
+    for _ in range(count):
+        optimizer.zero_grad()
+        loss = sum(t.square().mean() for t in _real(run(model, example)))
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return losses
 
 
 def _double(example):
@@ -78,25 +94,35 @@ def _real(result):
 
 
 @pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
+def _steady():
+    with torch_models.steady():
+        yield
+
+
+def torchvision_model(name):
+    models = pytest.importorskip("torchvision.models")
+    settings = {"image_size": 64} if name == "vit_b_32" else {}
+    size = 299 if name == "inception_v3" else 64  # its auxiliary head needs it
+    return getattr(models, name)(**settings), torch.randn(2, 3, size, size)
+
+
+def timm_model(name):
+    timm = pytest.importorskip("timm")
+    try:
+        model = timm.create_model(name, pretrained=False, img_size=64)
+    except TypeError:  # a model for images of any size
+        model = timm.create_model(name, pretrained=False)
+    return model, torch.randn(2, 3, 64, 64)
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision(name):
-    models = pytest.importorskip("torchvision.models")
-    size = 299 if name == "inception_v3" else 224 if name in ("vit_b_32", "swin_t") else 96
-    removed_without_a_change(
-        getattr(models, name)(), torch.randn(2, 3, size, size), TORCHVISION[name]
-    )
+    removed_without_a_change(*torchvision_model(name), TORCHVISION[name])
 
 
 @pytest.mark.parametrize("name", TIMM)
 def test_timm(name):
-    timm = pytest.importorskip("timm")
-    model = timm.create_model(name, pretrained=False)
-    size = model.default_cfg.get("input_size", (3, 224, 224))
-    removed_without_a_change(model, torch.randn(2, *size), TIMM[name])
+    removed_without_a_change(*timm_model(name), TIMM[name])
 
 
 SMALL = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -135,12 +161,55 @@ def _vit(t):
     return t.ViTForImageClassification(config), 4
 
 
-@pytest.mark.parametrize("make", [_bert, _distilbert, _gpt2, _llama, _t5, _vit])
-def test_transformers(make):
-    model, least = make(pytest.importorskip("transformers"))
+TRANSFORMERS = {
+    "bert": _bert,
+    "distilbert": _distilbert,
+    "gpt2": _gpt2,
+    "llama": _llama,
+    "t5": _t5,
+    "vit": _vit,
+}
+
+
+def transformers_model(name):
+    model, least = TRANSFORMERS[name](pytest.importorskip("transformers"))
     example = {"input_ids": torch.randint(0, 100, (2, 9))}
-    if make is _vit:
+    if name == "vit":
         example = {"pixel_values": torch.randn(2, 3, 32, 32)}
-    if make is _t5:
+    if name == "t5":
         example["decoder_input_ids"] = torch.randint(0, 100, (2, 5))
-    removed_without_a_change(model, example, least)
+    return model, example, least
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers(name):
+    removed_without_a_change(*transformers_model(name))
+
+
+GO_ON = [
+    *[(torchvision_model, name) for name in ("resnet18", "mobilenet_v2", "vit_b_32")],
+    *[(timm_model, name) for name in ("ghostnet_100", "vit_tiny_patch16_224")],
+    *[(transformers_model, name) for name in TRANSFORMERS],
+]
+
+
+@pytest.mark.parametrize(("make", "name"), GO_ON, ids=[name for _, name in GO_ON])
+def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
+    """Ten optimizer steps after half have died: the same losses to rounding."""
+    first, example, *_ = make(name)
+    first, example = first.double().train(), _double(example)
+    for module in first.modules():
+        if "drop" in type(module).__name__.lower() or "Stochastic" in type(module).__name__:
+            module.eval()  # random numbers are drawn for the size of a layer
+        for attribute in ("dropout", "drop_prob", "attention_dropout"):
+            if isinstance(getattr(module, attribute, None), float):
+                setattr(module, attribute, 0.0)
+    second = copy.deepcopy(first)
+    losses = []
+    for model, removal in ((first, "always"), (second, "never")):
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+        evolution = ept.Evolution(model, optimizer, example, SELECTION.replace(removal=removal))
+        losses.append(steps(model, optimizer, example, HALF_DIE + 10))
+        assert (evolution.compactions > 0) == (removal == "always")
+    assert np.isfinite(losses).all()
+    np.testing.assert_allclose(*losses, rtol=1e-8)

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """Use one thread and seed 0, so that runs can be compared to rounding."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class BasicBlock(nn.Module):
@@ -214,6 +227,39 @@ class TwoInputs(nn.Module):
         return {"classes": self.a(x), "value": (self.b(x), x.new_zeros(()))}
 
 
+class Pair(nn.Module):
+    """Two positional inputs, the second may be left out; a tuple of a tensor and a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 12), nn.Linear(6, 12)
+        self.c, self.d = nn.Linear(12, 9), nn.Linear(9, 3)
+
+    def forward(self, x, y=None):
+        h = F.relu(self.a(x) if y is None else self.a(x) + self.b(y))
+        h = torch.tanh(self.c(h))
+        return self.d(h), [h.new_ones(()), self.d(-h)]
+
+
+class Recurrent(nn.Module):
+    """Recurrent layers of three kinds: what they read is made smaller, their states are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = nn.Linear(4, 10)
+        self.lstm = nn.LSTM(10, 8, batch_first=True)
+        self.between = nn.Linear(8, 12)
+        self.gru = nn.GRU(12, 6, num_layers=2, batch_first=True)
+        self.again = nn.Linear(6, 9)
+        self.cell = nn.RNNCell(9, 7)
+        self.a, self.b = nn.Linear(7, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = F.relu(self.between(self.lstm(F.relu(self.inputs(x)))[0]))
+        x = F.relu(self.again(self.gru(x)[0][:, -1]))
+        return self.b(F.relu(self.a(self.cell(x))))
+
+
 class Attended(nn.Module):
     """torch's own attention, as a module and in an encoder layer."""
 
@@ -283,6 +329,16 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], object], dict[str,
         TwoInputs,
         lambda: {"words": torch.randint(0, 20, (6,)), "numbers": torch.randn(6, 5)},
         {"words": 12, "body": 16},
+    ),
+    "pair": (
+        Pair,
+        lambda: (torch.randn(6, 5), torch.randn(6, 6)),
+        {"a": 12, "c": 9},
+    ),
+    "recurrent": (
+        Recurrent,
+        lambda: torch.randn(4, 6, 4),
+        {"inputs": 10, "between": 12, "again": 9, "a": 8},
     ),
     "attended": (
         Attended,

@@ -15,24 +15,20 @@ from torch.nn import functional
 
 from evoprune.bridges import torch_modules as own
 from evoprune.bridges.torch_axes import ACTIVATIONS, ADD, strided
-from evoprune.bridges.torch_values import Read, Reader, Tables, Value, array_of, refused
+from evoprune.bridges.torch_pools import adaptive_pool, mean, pool_function, pool_module
+from evoprune.bridges.torch_values import (
+    Read,
+    Reader,
+    Tables,
+    Value,
+    argument,
+    array_of,
+    refused,
+    source,
+)
 from evoprune.common.types import Array
 
 __all__ = ["TABLES"]
-
-
-def _source(node: fx.Node) -> fx.Node:
-    return node.args[0] if node.args else node.all_input_nodes[0]
-
-
-def _argument(r: Reader, node: fx.Node, at: int, name: str, default: Any = None) -> Any:
-    """Return an argument of a function, with nodes replaced by their values."""
-    value = node.args[at] if len(node.args) > at else node.kwargs.get(name, default)
-    return fx.node.map_arg(value, lambda n: r.seen[n])
-
-
-def _each(value: Any, count: int) -> list[int]:
-    return [int(value)] * count if isinstance(value, int) else [int(v) for v in value]
 
 
 # ---- projections -------------------------------------------------------------------------------
@@ -48,7 +44,7 @@ def _founded(r: Reader, node: fx.Node) -> tuple[list[str], bool]:
 
 def _linear(r: Reader, node: fx.Node) -> Value:
     linear: nn.Linear = r.module(node)
-    x = r.value(_source(node))
+    x = r.value(source(node))
     if x.first or x.whole:
         raise refused(node, "expected features last; nn.Linear reads the last axis")
     lead, inside = x.shape[: len(x.shape) - x.merged], x.shape[len(x.shape) - x.merged :]
@@ -71,7 +67,7 @@ def _linear(r: Reader, node: fx.Node) -> Value:
 
 def _convolution(r: Reader, node: fx.Node) -> Value:
     conv: Any = r.module(node)
-    x = r.value(_source(node))
+    x = r.value(source(node))
     spatial = len(conv.kernel_size)
     depthwise = conv.groups > 1
     if depthwise and not conv.groups == conv.in_channels == conv.out_channels:
@@ -100,7 +96,7 @@ def _convolution(r: Reader, node: fx.Node) -> Value:
 
 def _embedding(r: Reader, node: fx.Node) -> Value:
     table: nn.Embedding = r.module(node)
-    x = r.value(_source(node))
+    x = r.value(source(node))
     second, founds = _founded(r, node)
     config = {"vocabulary": table.num_embeddings}
     config |= {"units": table.embedding_dim} if founds else {}
@@ -117,15 +113,15 @@ def _activation(r: Reader, node: fx.Node) -> Value:
     module = r.axes.module(node)
     config: dict[str, Any] = {"activation": phi}
     if phi == "leaky_relu":
-        slope = module.negative_slope if module else _argument(r, node, 1, "negative_slope", 0.01)
+        slope = module.negative_slope if module else argument(r, node, 1, "negative_slope", 0.01)
         config["slope"] = float(slope)
     if phi == "gelu":
-        form = module.approximate if module else _argument(r, node, 99, "approximate", "none")
+        form = module.approximate if module else argument(r, node, 99, "approximate", "none")
         if form != "tanh":
             raise refused(
                 node, 'expected GELU(approximate="tanh"), the form that the network has, got erf'
             )
-    x = r.pending(_source(node))
+    x = r.pending(source(node))
     config["bias"] = x.bias is not None
     config["mass"] = r.populations and r.axes.lives(node)
     name = r.add(node, "populations", [x.name], config, bias=x.bias)
@@ -133,19 +129,19 @@ def _activation(r: Reader, node: fx.Node) -> Value:
 
 
 def _same(r: Reader, node: fx.Node) -> Value:
-    return r.pending(_source(node))
+    return r.pending(source(node))
 
 
 def _dropout(r: Reader, node: fx.Node) -> Value:
-    x = r.value(_source(node))
+    x = r.value(source(node))
     module = r.axes.module(node)
-    rate = module.p if module else _argument(r, node, 1, "p", 0.5)
+    rate = module.p if module else argument(r, node, 1, "p", 0.5)
     return replace(x, name=r.add(node, "dropout", [x.name], {"rate": float(rate)}))
 
 
 def _batch_norm(r: Reader, node: fx.Node) -> Value:
     norm: Any = r.module(node)
-    x = r.value(_source(node))
+    x = r.value(source(node))
     if norm.running_mean is None:
         raise refused(node, "expected running statistics")
     if not x.first and len(x.shape) > 1:
@@ -163,7 +159,7 @@ def _batch_norm(r: Reader, node: fx.Node) -> Value:
 def _last_norm(kind: str) -> Callable[[Reader, fx.Node], Value]:
     def read(r: Reader, node: fx.Node) -> Value:
         norm: Any = r.module(node)
-        x = r.value(_source(node))
+        x = r.value(source(node))
         if x.first or x.merged > 1 or len(norm.normalized_shape) != 1:
             raise refused(node, "expected a norm over the last axis alone")
         bias = array_of(getattr(norm, "bias", None))
@@ -198,96 +194,12 @@ def _sum_of(r: Reader, node: fx.Node, nodes: Sequence[fx.Node]) -> Value:
     return replace(values[0], name=r.add(node, "sum", [v.name for v in values], {}))
 
 
-# ---- pools, shapes -----------------------------------------------------------------------------
-
-
-def _pool(
-    r: Reader, node: fx.Node, kind: str, size: Any, stride: Any, padding: Any, refuse: bool
-) -> Value:
-    x = r.pending(_source(node))
-    if not x.first:
-        raise refused(node, "expected channels first")
-    if refuse:
-        raise refused(node, "expected a pool without dilation, ceil_mode or counted padding")
-    spatial = len(x.shape) - 1
-    pads = _each(padding, spatial)
-    config = {"size": _each(size, spatial), "padding": pads}
-    config["stride"] = config["size"] if stride in (None, []) else _each(stride, spatial)
-    everything = config["size"] == list(x.shape[:-1]) and not any(pads)
-    if everything and _flattened(r, node):
-        return _whole_pool(r, node, kind, x)
-    channels, *positions = r.shape(node)
-    return replace(x, name=r.add(node, kind, [x.name], config), shape=(*positions, channels))
-
-
-def _flattened(r: Reader, node: fx.Node) -> bool:
-    """True if all readers of a value remove its positions, of which there is only one."""
-    users = [u for u in node.users if isinstance(r.seen[u], torch.Tensor)]
-    return bool(users) and all(r.shape(user) == r.shape(node)[:1] for user in users)
-
-
-def _whole_pool(r: Reader, node: fx.Node, kind: str, x: Value) -> Value:
-    name = r.add(node, kind, [x.name], {})
-    whole = len(r.shape(node)) - 1
-    return replace(x, name=name, shape=x.shape[-1:], first=False, whole=whole)
-
-
-def _pool_module(kind: str) -> Callable[[Reader, fx.Node], Value]:
-    def read(r: Reader, node: fx.Node) -> Value:
-        m: Any = r.module(node)
-        counted = kind == "mean_pool" and getattr(m, "count_include_pad", False)
-        refuse = (
-            getattr(m, "ceil_mode", False)
-            or getattr(m, "return_indices", False)
-            or getattr(m, "divisor_override", None) is not None
-            or any(d != 1 for d in _each(getattr(m, "dilation", 1), 1))
-            or (counted and any(_each(m.padding, 1)))
-        )
-        size = getattr(m, "kernel_size", None) or m.size
-        return _pool(r, node, kind, size, m.stride, m.padding, bool(refuse))
-
-    return read
-
-
-def _pool_function(kind: str) -> Callable[[Reader, fx.Node], Value]:
-    def read(r: Reader, node: fx.Node) -> Value:
-        size, stride = (_argument(r, node, 1, "kernel_size"), _argument(r, node, 2, "stride"))
-        padding = _argument(r, node, 3, "padding", 0)
-        more = [v for v in (*node.args[4:], *node.kwargs.values()) if isinstance(v, bool) and v]
-        counted = kind == "mean_pool" and any(_each(padding, 1))
-        return _pool(r, node, kind, size, stride, padding, bool(more) or counted)
-
-    return read
-
-
-def _adaptive(kind: str, size: Callable[[Reader, fx.Node], Any]) -> Callable[..., Value]:
-    def read(r: Reader, node: fx.Node) -> Value:
-        x = r.pending(_source(node))
-        wanted = _each(size(r, node), 1)
-        if any(n != 1 for n in wanted):
-            raise refused(node, f"expected one window over everything, got an output of {wanted}")
-        return _pool(r, node, kind, list(x.shape[:-1]), None, 0, False)
-
-    return read
-
-
-def _mean(r: Reader, node: fx.Node) -> Value:
-    x = r.pending(_source(node))
-    rank = len(r.shape(_source(node))) + 1
-    over = _argument(r, node, 1, "dim")
-    over = sorted(d % rank for d in ([over] if isinstance(over, int) else over or []))
-    if x.first and over == list(range(2, rank)):
-        value = _whole_pool(r, node, "mean_pool", x)
-        return replace(value, whole=len(r.shape(node)) - 1)
-    if not x.first and over == [1] and x.merged == 1 and not _argument(r, node, 2, "keepdim"):
-        x = r.value(_source(node))
-        return Value(r.add(node, "take", [x.name], {"mean": True}), x.shape[1:])
-    raise refused(node, f"expected a mean over all positions, got one over axes {over}")
+# ---- shapes ------------------------------------------------------------------------------------
 
 
 def _flatten(r: Reader, node: fx.Node) -> Value:
-    x = r.pending(_source(node))
-    before, after = r.shape(_source(node)), r.shape(node)
+    x = r.pending(source(node))
+    before, after = r.shape(source(node)), r.shape(node)
     if x.whole and after == x.shape:
         return replace(x, whole=0)
     if before == after:
@@ -297,12 +209,12 @@ def _flatten(r: Reader, node: fx.Node) -> Value:
         raise refused(node, f"expected the last axes flattened, got {before} to {after}")
     if x.first and len(after) > 1:
         raise refused(node, "expected all axes flattened, or features last")
-    x = r.value(_source(node))
+    x = r.value(source(node))
     return replace(x, first=False, order=x.first, merged=x.merged + count - 1)
 
 
 def _unflatten(r: Reader, node: fx.Node) -> Value:
-    x = r.pending(_source(node))
+    x = r.pending(source(node))
     if x.merged > 1 and r.shape(node) == x.shape:
         return replace(x, merged=1)
     raise refused(node, "expected the axes of a projection to be split")
@@ -310,7 +222,7 @@ def _unflatten(r: Reader, node: fx.Node) -> Value:
 
 def _getitem(r: Reader, node: fx.Node) -> Value:
     index = node.args[1]
-    x = r.value(_source(node))
+    x = r.value(source(node))
     if strided(node) and x.first:
         channels, *size = r.shape(node)
         config = {"channels": channels, "stride": list(strided(node) or ())}
@@ -326,12 +238,12 @@ def _getitem(r: Reader, node: fx.Node) -> Value:
 
 def _pad(r: Reader, node: fx.Node) -> Value:
     """Pad channels with zeros at every stride-th position: a shortcut without parameters."""
-    source = _source(node)
-    steps = strided(source) if source.target is operator.getitem else None
-    x = r.value(_source(source) if steps else source)
-    pads, mode = list(_argument(r, node, 1, "pad")), _argument(r, node, 2, "mode", "constant")
+    read = source(node)
+    steps = strided(read) if read.target is operator.getitem else None
+    x = r.value(source(read) if steps else read)
+    pads, mode = list(argument(r, node, 1, "pad")), argument(r, node, 2, "mode", "constant")
     spatial = len(x.shape) - 1
-    zeros = pads[: 2 * spatial] == [0] * 2 * spatial and not _argument(r, node, 3, "value", 0)
+    zeros = pads[: 2 * spatial] == [0] * 2 * spatial and not argument(r, node, 3, "value", 0)
     if not x.first or not zeros or mode != "constant" or len(pads) != 2 * spatial + 2:
         raise refused(node, "expected zeros around the channels")
     return _shortcut_of(r, node, x, list(steps or [1] * spatial), pads[-2], sum(pads[-2:]))
@@ -341,7 +253,7 @@ def _shortcut(r: Reader, node: fx.Node) -> Value:
     m: own.Shortcut = r.module(node)
     if not m.pads:
         raise refused(node, "expected all channels in their order, zeros around them")
-    x = r.value(_source(node))
+    x = r.value(source(node))
     return _shortcut_of(r, node, x, list(m.stride), m.pads[0], sum(m.pads))
 
 
@@ -357,10 +269,10 @@ def _shortcut_of(
 
 def _permuted(r: Reader, node: fx.Node) -> Value:
     """Move channels before or after the positions."""
-    x, rank = r.value(_source(node)), len(r.shape(node)) + 1
+    x, rank = r.value(source(node)), len(r.shape(node)) + 1
     order = list(range(rank))
     if "transpose" in str(getattr(node.target, "__name__", node.target)):
-        a, b = (_argument(r, node, i, f"dim{i - 1}") for i in (1, 2))
+        a, b = (argument(r, node, i, f"dim{i - 1}") for i in (1, 2))
         order[a], order[b] = order[b], order[a]
     else:
         dims = node.args[1] if isinstance(node.args[1], list | tuple) else node.args[1:]
@@ -379,16 +291,16 @@ def _window_padding(r: Reader, node: fx.Node) -> Value:
 
 
 def _features_last(r: Reader, node: fx.Node) -> Value:
-    return replace(r.pending(_source(node)), first=False)
+    return replace(r.pending(source(node)), first=False)
 
 
 def _channels_first(r: Reader, node: fx.Node) -> Value:
-    return replace(r.pending(_source(node)), first=True)
+    return replace(r.pending(source(node)), first=True)
 
 
 def _scaling(r: Reader, node: fx.Node) -> Value:
     m: own.Scaling = r.module(node)
-    x = r.value(_source(node))
+    x = r.value(source(node))
     if x.name != "input" or r.scaling is not None:
         raise refused(node, "expected the input to be scaled, once")
     both: list[Array] = []
@@ -411,27 +323,27 @@ def _attention(r: Reader, node: fx.Node) -> Value:
 
 
 def _positions(r: Reader, node: fx.Node) -> Value:
-    x = r.value(_source(node))
+    x = r.value(source(node))
     return replace(
         x, name=r.add(node, "positions", [x.name], {}, table=array_of(r.module(node).table))
     )
 
 
 def _token(r: Reader, node: fx.Node) -> Value:
-    x = r.value(_source(node))
+    x = r.value(source(node))
     value = r.module(node).value.detach().cpu().numpy().reshape(-1)
     name = r.add(node, "token", [x.name], {}, value=value)
     return replace(x, name=name, shape=(x.shape[0] + 1, x.shape[1]))
 
 
 def _take(r: Reader, node: fx.Node) -> Value:
-    x, position = r.value(_source(node)), r.module(node).position
+    x, position = r.value(source(node)), r.module(node).position
     config = {"mean": True} if position is None else {"position": position}
     return replace(x, name=r.add(node, "take", [x.name], config), shape=x.shape[1:])
 
 
 def _patches(r: Reader, node: fx.Node) -> Value:
-    x, m = r.value(_source(node)), r.module(node)
+    x, m = r.value(source(node)), r.module(node)
     name = r.add(node, "patches", [x.name], {"size": [m.rows, m.columns]})
     return Value(name, r.shape(node))
 
@@ -449,14 +361,14 @@ MODULES: Mapping[type[nn.Module], Read] = {
     nn.BatchNorm3d: _batch_norm,
     nn.LayerNorm: _last_norm("layer_norm"),
     nn.RMSNorm: _last_norm("rms_norm"),
-    nn.MaxPool1d: _pool_module("max_pool"),
-    nn.MaxPool2d: _pool_module("max_pool"),
-    nn.AvgPool1d: _pool_module("mean_pool"),
-    nn.AvgPool2d: _pool_module("mean_pool"),
-    nn.AdaptiveAvgPool1d: _adaptive("mean_pool", lambda r, n: r.axes.module(n).output_size),
-    nn.AdaptiveAvgPool2d: _adaptive("mean_pool", lambda r, n: r.axes.module(n).output_size),
-    nn.AdaptiveMaxPool1d: _adaptive("max_pool", lambda r, n: r.axes.module(n).output_size),
-    nn.AdaptiveMaxPool2d: _adaptive("max_pool", lambda r, n: r.axes.module(n).output_size),
+    nn.MaxPool1d: pool_module("max_pool"),
+    nn.MaxPool2d: pool_module("max_pool"),
+    nn.AvgPool1d: pool_module("mean_pool"),
+    nn.AvgPool2d: pool_module("mean_pool"),
+    nn.AdaptiveAvgPool1d: adaptive_pool("mean_pool", lambda r, n: r.axes.module(n).output_size),
+    nn.AdaptiveAvgPool2d: adaptive_pool("mean_pool", lambda r, n: r.axes.module(n).output_size),
+    nn.AdaptiveMaxPool1d: adaptive_pool("max_pool", lambda r, n: r.axes.module(n).output_size),
+    nn.AdaptiveMaxPool2d: adaptive_pool("max_pool", lambda r, n: r.axes.module(n).output_size),
     nn.Flatten: _flatten,
     nn.Unflatten: _unflatten,
     nn.ZeroPad1d: _window_padding,
@@ -466,7 +378,7 @@ MODULES: Mapping[type[nn.Module], Read] = {
     own.Attention: _attention,
     own.ChannelsFirst: _channels_first,
     own.FeaturesLast: _features_last,
-    own.MeanPool: _pool_module("mean_pool"),
+    own.MeanPool: pool_module("mean_pool"),
     own.Patches: _patches,
     own.Positions: _positions,
     own.Scaling: _scaling,
@@ -479,14 +391,14 @@ FUNCTIONS: Mapping[Any, Read] = {
     **dict.fromkeys(ACTIVATIONS[1], _activation),
     **dict.fromkeys(ADD, _add),
     torch.flatten: _flatten,
-    torch.mean: _mean,
+    torch.mean: mean,
     functional.dropout: _dropout,
-    functional.max_pool1d: _pool_function("max_pool"),
-    functional.max_pool2d: _pool_function("max_pool"),
-    functional.avg_pool1d: _pool_function("mean_pool"),
-    functional.avg_pool2d: _pool_function("mean_pool"),
-    functional.adaptive_avg_pool2d: _adaptive("mean_pool", lambda r, n: n.args[1]),
-    functional.adaptive_max_pool2d: _adaptive("max_pool", lambda r, n: n.args[1]),
+    functional.max_pool1d: pool_function("max_pool"),
+    functional.max_pool2d: pool_function("max_pool"),
+    functional.avg_pool1d: pool_function("mean_pool"),
+    functional.avg_pool2d: pool_function("mean_pool"),
+    functional.adaptive_avg_pool2d: adaptive_pool("mean_pool", lambda r, n: n.args[1]),
+    functional.adaptive_max_pool2d: adaptive_pool("max_pool", lambda r, n: n.args[1]),
     functional.pad: _pad,
     operator.getitem: _getitem,
     torch.permute: _permuted,
@@ -498,7 +410,7 @@ METHODS: Mapping[str, Read] = {
     "view": _flatten,
     "reshape": _flatten,
     "contiguous": _same,
-    "mean": _mean,
+    "mean": mean,
     "add": _add,
     "add_": _add,
     "permute": _permuted,

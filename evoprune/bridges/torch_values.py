@@ -15,7 +15,18 @@ from torch import Tensor, fx, nn
 from evoprune.bridges.torch_axes import Axes
 from evoprune.common.types import Array
 
-__all__ = ["WHERE", "Read", "Reader", "Tables", "Value", "array_of", "refused"]
+__all__ = [
+    "WHERE",
+    "Read",
+    "Reader",
+    "Tables",
+    "Value",
+    "argument",
+    "array_of",
+    "each",
+    "refused",
+    "source",
+]
 
 WHERE = "from_torch"
 
@@ -160,3 +171,19 @@ def _torch_shape(value: Value) -> tuple[int, ...]:
 def array_of(tensor: Tensor | None) -> Array | None:
     """Return a parameter as an array."""
     return None if tensor is None else tensor.detach().cpu().numpy()
+
+
+def source(node: fx.Node) -> fx.Node:
+    """Return the node that an operator reads first."""
+    return node.args[0] if node.args else node.all_input_nodes[0]
+
+
+def argument(r: Reader, node: fx.Node, at: int, name: str, default: Any = None) -> Any:
+    """Return an argument of a function, with nodes replaced by their values."""
+    value = node.args[at] if len(node.args) > at else node.kwargs.get(name, default)
+    return fx.node.map_arg(value, lambda n: r.seen[n])
+
+
+def each(value: Any, count: int) -> list[int]:
+    """Return a value as a list; a single one is repeated for each of `count` axes."""
+    return [int(value)] * count if isinstance(value, int) else [int(v) for v in value]

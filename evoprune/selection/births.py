@@ -12,7 +12,7 @@ __all__ = ["BirthSettings", "Births"]
 class BirthSettings(Spec):
     """Settings of births. A rate that is a number is stored as rate="number" and that number."""
 
-    group = "births"
+    group, home = "births", "evoprune.selection.births"
 
     def __init__(self, rate: Any = None, **settings: Any) -> None:
         if isinstance(rate, int | float) and not isinstance(rate, bool):

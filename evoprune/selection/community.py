@@ -32,7 +32,8 @@ from evoprune.selection.settings import Selection
 __all__ = ["BIRTH", "DEATH", "Community"]
 
 ByLayer: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
-"""An array where the community has one layer given as a number; else arrays by layer."""
+"""An array where the community has one layer given as a number; else arrays by layer, or one NumPy
+array over all founding populations, layer after layer."""
 
 DEATH = np.dtype(
     [("generation", "i8"), ("layer", "U64"), ("birth", "i4"), ("mass", "f8"), ("fitness", "f8")]
@@ -151,7 +152,8 @@ class Community:
 
         Values by layer are one of three: an array by birth id (born,), in which elements of extinct
         populations are ignored; an array of the living populations only (alive,), in order of birth
-        ids; or one number for all.
+        ids; or one number for all. Instead of a mapping, one NumPy array may hold the values of all
+        founding populations, layer after layer.
 
         Args:
             mass_gradient: dL/dmass, from which the selection's law computes fitness.
@@ -379,6 +381,12 @@ class Community:
             living: also accept arrays of living populations only; extinct ones get NaN.
         """
         dtype = dtype or np.dtype(self.dtype)
+        if (
+            isinstance(values, np.ndarray)
+            and values.shape == (self._founded,)
+            and np.can_cast(values.dtype, dtype, "same_kind")
+        ):
+            return np.ascontiguousarray(values, dtype)
         if isinstance(values, Mapping) != self._named:
             wanted = "a mapping from layers to arrays" if self._named else "an array"
             raise TypeError(f"{name}: expected {wanted}, got {type(values).__name__}")

@@ -13,22 +13,3 @@ try:
     import torch as _torch  # noqa: F401 - for a clear error
 except ImportError as error:
     raise ImportError("evoprune.torch needs PyTorch: pip install 'evoprune[torch]'") from error
-
-from evoprune.bridges.torch.callbacks import lightning_callback, transformers_callback
-from evoprune.bridges.torch.errors import RanksDisagree, Unsupported
-from evoprune.bridges.torch.evolution import Evolution
-from evoprune.bridges.torch.files import load, save, survivors
-from evoprune.bridges.torch.inspection import Inspection, inspect
-
-__all__ = [
-    "Evolution",
-    "Inspection",
-    "RanksDisagree",
-    "Unsupported",
-    "inspect",
-    "lightning_callback",
-    "load",
-    "save",
-    "survivors",
-    "transformers_callback",
-]

@@ -11,7 +11,7 @@ from evoprune.bridges.torch.errors import Unsupported
 from evoprune.bridges.torch.evolution import Evolution
 
 if TYPE_CHECKING:
-    from evoprune.selection.settings import Selection
+    from evoprune import Selection
 
 __all__ = ["lightning_callback", "transformers_callback"]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from evoprune import History
 from evoprune.bridges.torch.laws import Death, Laws
 from evoprune.common.types import Array
-from evoprune.records.history import History
 
 __all__ = ["Chronicle"]
 

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
+from evoprune import History, Selection
 from evoprune.bridges.torch import checks, files
 from evoprune.bridges.torch.attention import free_heads
 from evoprune.bridges.torch.chronicle import Chronicle
 from evoprune.bridges.torch.errors import RanksDisagree, Unsupported
 from evoprune.bridges.torch.inspection import inspect
-from evoprune.bridges.torch.laws import Laws, Number, make_laws
+from evoprune.bridges.torch.laws import Generation, Laws, Number, make_laws
 from evoprune.bridges.torch.pace import Pace
 from evoprune.bridges.torch.placement import Placement
 from evoprune.bridges.torch.populations import Piece
@@ -37,8 +38,6 @@ from evoprune.bridges.torch.surgery import (
     silence,
 )
 from evoprune.common.checks import number, whole
-from evoprune.records.history import History
-from evoprune.selection.settings import Selection
 
 __all__ = ["Evolution"]
 
@@ -222,9 +221,9 @@ class Evolution(Readings):
         strength = self._pace.strength_at(self.steps)  # at every step: it remembers the peak
         self.steps += 1
         if self.steps % self.selection.every == 0:
-            before = self._laws.mass.clone()
-            self._generation(strength)
             others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]
+            before = self._laws.mass.clone() if others else self._laws.mass
+            self._generation(strength)
             if others:
                 ratio = torch.where(before > 0, self._laws.mass / before.clamp_min(1e-30), 0.0)
                 self._multiply(others, ratio)
@@ -250,22 +249,25 @@ class Evolution(Readings):
 
     def _generation(self, strength: Number) -> None:
         """Measure fitness and apply the laws."""
-        change = torch.stack(list(self._changes.values())).sum(0)
+        changes = list(self._changes.values())
+        change = changes[0] if len(changes) == 1 else torch.stack(changes).sum(0)
         self._changes.clear()
         signals = measure(self.selection, self._placement, change, self._laws.mass)
-        self._laws.step(
-            signals,
-            at=self.steps,
-            strength=strength,
-            pressure=self._pace.pressure_at(self.steps - 1),
-            cost=self._cost,
-            terms=self._terms or 1,
+        now = Generation(
+            self.steps,
+            strength,
+            self._pace.pressure_at(self.steps - 1),
+            self._cost,
+            self._terms or 1,
         )
+        self._laws.step(signals, now)
 
     def _look(self) -> None:
         """Record extinctions, and remove extinct populations once that saves work."""
         deaths = self._laws.deaths()
         self._chronicle.flush(deaths, self._laws, self.steps)
+        if not deaths and self._ddp is None and not self._idle:
+            return
         alive = self._alive()
         if deaths:
             extended = torch.cat([alive, torch.ones(1, dtype=torch.bool)])

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from evoprune import FileFormatError
 from evoprune.bridges.torch.attention import MultiheadAttention, free_heads
 from evoprune.bridges.torch.checks import unwrap
 from evoprune.bridges.torch.surgery import set_sizes
-from evoprune.common.errors import FileFormatError
 from evoprune.common.files import write_whole
 
 __all__ = ["load", "save", "survivors"]

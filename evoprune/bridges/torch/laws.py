@@ -13,10 +13,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 
-from evoprune.selection.community import Community
-from evoprune.selection.settings import Selection
+from evoprune import Community, Selection
 
-__all__ = ["Death", "HostLaws", "Laws", "Number", "Signals", "make_laws"]
+__all__ = ["Death", "Generation", "HostLaws", "Laws", "Number", "Signals", "make_laws"]
 
 Number: TypeAlias = float | torch.Tensor
 Signals: TypeAlias = Mapping[str, torch.Tensor]
@@ -41,6 +40,25 @@ class Death:
     fitness: float
 
 
+@dataclass(frozen=True)
+class Generation:
+    """Settings of one generation.
+
+    Attributes:
+        at: the step of the run, for the record of deaths.
+        strength: strength of the dynamics, 0 to 1; with 0 masses do not change.
+        pressure: selection pressure, the factor on upkeep.
+        cost: share of every founder in the cost that upkeep uses (founders,).
+        terms: samples in the loss of a step, for fitness "worth".
+    """
+
+    at: int
+    strength: Number = 1.0
+    pressure: Number = 1.5
+    cost: torch.Tensor | None = None
+    terms: int = 1
+
+
 class Laws(Protocol):
     """Masses and fitness of all founders, and one generation of them.
 
@@ -55,27 +73,14 @@ class Laws(Protocol):
     mass: torch.Tensor
     alive: torch.Tensor
 
-    def step(
-        self,
-        signals: Signals,
-        *,
-        at: int,
-        strength: Number = 1.0,
-        pressure: Number = 1.5,
-        cost: torch.Tensor | None = None,
-        terms: int = 1,
-    ) -> None:
+    def step(self, signals: Signals, now: Generation) -> None:
         """Run one generation of all populations.
 
         If a signal is not finite, the generation is skipped: nothing changes.
 
         Args:
             signals: signals of this step, without smoothing.
-            at: the step of the run, for the record of deaths.
-            strength: strength of the generation, 0 to 1; with 0 masses do not change.
-            pressure: selection pressure, the factor on upkeep.
-            cost: share of every founder in the cost that upkeep uses (founders,).
-            terms: samples in the loss of a step, for fitness "worth".
+            now: settings of this generation.
         """
 
     def deaths(self) -> list[Death]:
@@ -109,46 +114,34 @@ class HostLaws:
         self.mass = torch.ones(sum(self._sizes) + 1, dtype=self._real, device=device)
         self.alive = torch.ones(sum(self._sizes), dtype=torch.bool, device=device)
 
-    def step(
-        self,
-        signals: Signals,
-        *,
-        at: int,
-        strength: Number = 1.0,
-        pressure: Number = 1.5,
-        cost: torch.Tensor | None = None,
-        terms: int = 1,
-    ) -> None:
+    def step(self, signals: Signals, now: Generation) -> None:
         """See `Laws.step`."""
         arrays = {name: vector.cpu().double().numpy() for name, vector in signals.items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):
             return
-        by_layer: dict[str, Any] = {n: self._by_layer(array) for n, array in arrays.items()}
-        changed = cost is not None and cost is not self._cost
-        self._cost = cost
+        changed = now.cost is not None and now.cost is not self._cost
+        self._cost = now.cost
         deaths = self._community.step(
-            **by_layer,
-            strength=float(strength),
-            pressure=float(pressure),
-            cost=self._by_layer(cost.cpu().numpy()) if changed and cost is not None else None,
-            terms=terms,
+            **arrays,
+            strength=float(now.strength),
+            pressure=float(now.pressure),
+            cost=now.cost.cpu().double().numpy() if changed and now.cost is not None else None,
+            terms=now.terms,
         )
-        self._copy()
+        self._copy(changed=len(deaths) > 0)
         layers = self._community.layers
         self._new += [
-            Death(at, layers.index(str(d["layer"])), int(d["birth"]), d["mass"], d["fitness"])
+            Death(now.at, layers.index(str(d["layer"])), int(d["birth"]), d["mass"], d["fitness"])
             for d in deaths
         ]
 
-    def _by_layer(self, flat: Any) -> dict[str, Any]:
-        parts = np.split(flat, np.cumsum(self._sizes)[:-1])
-        return dict(zip(self._community.layers, parts, strict=True))
-
-    def _copy(self) -> None:
+    def _copy(self, changed: bool = True) -> None:
+        """Copy masses, and which populations are alive if that has changed."""
         mass = np.concatenate(list(self._community.mass.values()))
-        self.mass[:-1] = torch.from_numpy(mass).to(self.mass)
-        alive = np.concatenate(list(self._community.alive.values()))
-        self.alive = torch.from_numpy(alive).to(self._device)
+        self.mass[:-1] = torch.from_numpy(mass)
+        if changed:
+            alive = np.concatenate(list(self._community.alive.values()))
+            self.alive = torch.from_numpy(alive).to(self._device)
 
     def deaths(self) -> list[Death]:
         """See `Laws.deaths`."""

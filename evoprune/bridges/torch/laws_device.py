@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evoprune.bridges.torch.laws import Death, Number, Signals
+from evoprune.bridges.torch.laws import Death, Generation, Number, Signals
 from evoprune.bridges.torch.signals import raw_fitness
-from evoprune.selection.laws import Dynamics, Fitness
+from evoprune.selection.groups import Dynamics, Fitness
 
 if TYPE_CHECKING:
-    from evoprune.selection.settings import Selection
+    from evoprune import Selection
 
 __all__ = ["DeviceLaws"]
 
@@ -42,7 +42,7 @@ class DeviceLaws:
         if not isinstance(law, Dynamics) or law.kind != "malthusian":
             return False
         named = isinstance(selection.fitness, Fitness)
-        return bool(named and law.growth == "bounded" and selection.upkeep == "soft")
+        return bool(named and law.settings["growth"] == "bounded" and selection.upkeep == "soft")
 
     def __init__(self, born: Mapping[str, int], selection: Selection, device: torch.device) -> None:
         self.selection = selection
@@ -77,21 +77,13 @@ class DeviceLaws:
         return sums.index_add_(0, index, values)[index]
 
     @torch.no_grad()
-    def step(
-        self,
-        signals: Signals,
-        *,
-        at: int,
-        strength: Number = 1.0,
-        pressure: Number = 1.5,
-        cost: torch.Tensor | None = None,
-        terms: int = 1,
-    ) -> None:
+    def step(self, signals: Signals, now: Generation) -> None:
         """See `Laws.step`."""
+        strength = now.strength
         s = self.selection
         n = len(self.fitness)
         assert isinstance(s.fitness, Fitness)
-        raw = raw_fitness(s.fitness, signals, self.mass[:-1], terms).to(self._real)
+        raw = raw_fitness(s.fitness, signals, self.mass[:-1], now.terms).to(self._real)
         raw = torch.where(self.alive, raw, 0.0)
         ok = torch.isfinite(raw).all()
         self.generations += ok
@@ -99,7 +91,7 @@ class DeviceLaws:
         self.fitness = torch.where(ok, remembered, self.fitness)
         correction = 1 / (1 - s.memory ** self.generations.clamp_min(1))
         fitness = self.fitness * correction
-        self._upkeep = upkeep = self._price(fitness, pressure, cost)
+        self._upkeep = upkeep = self._price(fitness, now.pressure, now.cost)
 
         law: Any = s.dynamics
         threshold = min(max(s.threshold or USUAL_THRESHOLD, 1e-30), 0.5)
@@ -112,7 +104,7 @@ class DeviceLaws:
         grown = torch.where(ok & self.alive, grown, mass)
         if isinstance(strength, torch.Tensor) or strength == 0:
             grown = torch.where(torch.as_tensor(strength, device=ok.device) == 0, mass, grown)
-        self._settle(ok, grown, fitness, at)
+        self._settle(ok, grown, fitness, now.at)
 
     def _price(
         self, fitness: torch.Tensor, pressure: Number, cost: torch.Tensor | None

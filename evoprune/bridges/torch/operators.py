@@ -174,6 +174,16 @@ def convolution(t: Tracer, call: Call) -> bool | None:
     return None
 
 
+@rule("mkldnn_rnn_layer")
+def recurrent(t: Tracer, call: Call) -> None:
+    """Features of the input (..., k) x (gates, k); the state, (gates, state), keeps its size."""
+    x, weight = call.args[:2]
+    contract(t, x, x.ndim - 1, weight, 1, call.why)
+    t.role(weight, 0, "write", call.why)
+    for y in call.outs:
+        t.label(y, new_axes(y, t.recurrent.get(t.modules[-1], f"{call.why}: it is a state")))
+
+
 @rule("embedding")
 def embedding(t: Tracer, call: Call) -> None:
     """Rows of a table (rows, features), looked up by index."""

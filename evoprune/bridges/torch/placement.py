@@ -33,6 +33,7 @@ class Placement:
         """Recompute indices from the current places of pieces."""
         self._reads = [self._founders_of(piece, piece.reads) for piece in self.readers]
         self._owns: dict[tuple[str, int], torch.Tensor] = {}
+        self._joined: dict[tuple[int, ...], torch.Tensor] = {}
 
     def scales(self, mass: torch.Tensor, readers: Collection[int]) -> list[torch.Tensor]:
         """Return the factor on the columns of readers, shaped to be multiplied with them.
@@ -41,33 +42,46 @@ class Placement:
             mass: (founders + 1,), the last 1.
             readers: indices of readers.
         """
-        chosen = [self._reads[i] for i in readers]
-        if not chosen:
+        if not readers:
             return []
-        deep = max(len(index) for index in chosen)
-        index = torch.cat([self._padded(index, deep) for index in chosen], dim=1)
-        factors = mass[index[0]] if deep == 1 else mass[index].prod(0)
+        index = self._index(readers)
+        factors = mass[index[0]] if len(index) == 1 else mass[index].prod(0)
+        parts = factors.split([self._reads[i].shape[1] for i in readers])
         out = []
-        for i, factor in zip(readers, factors.split([c.shape[1] for c in chosen]), strict=True):
-            weight = self.readers[i].tensor
-            dim = self.readers[i].reads
-            shape = [-1 if d == dim else 1 for d in range(weight.ndim)]
-            out.append(factor.to(device=weight.device, dtype=weight.dtype).view(shape))
+        for i, part in zip(readers, parts, strict=True):
+            weight, dim = self.readers[i].tensor, self.readers[i].reads
+            assert dim is not None
+            shape = (-1,) + (1,) * (weight.ndim - 1 - dim)  # broadcasts over leading dimensions
+            out.append(part.to(device=weight.device, dtype=weight.dtype).view(shape))
         return out
 
     def measure(self, readers: Collection[int], dtype: torch.dtype) -> torch.Tensor:
         """Return the contribution of these readers to m dL/dm of every founder: (founders,)."""
         total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)
-        for i in readers:
+        used = [i for i in readers if self.readers[i].tensor.grad is not None]
+        sums = []
+        for i in used:
             weight = self.readers[i].tensor
-            if weight.grad is None:
-                continue
-            dims = [d for d in range(weight.ndim) if d != self.readers[i].reads]
             product = weight.detach() * weight.grad
-            each = (product.sum(dims) if dims else product).to(device=self.device, dtype=dtype)
-            for index in self._reads[i]:
+            dims = [d for d in range(weight.ndim) if d != self.readers[i].reads]
+            sums.append((product.sum(dims) if dims else product).to(total))
+        if used:
+            each = torch.cat(sums)
+            for index in self._index(used):
                 total.index_add_(0, index, each)
         return total[:-1]
+
+    def _index(self, readers: Collection[int]) -> torch.Tensor:
+        """Return the founders of the columns of readers, joined: int64 (k, columns).
+
+        Columns of fewer than k populations have one past the last founder in the other rows.
+        """
+        key = tuple(readers)
+        if key not in self._joined:
+            parts = [self._reads[i] for i in key]
+            deep = max(len(part) for part in parts)
+            self._joined[key] = torch.cat([self._padded(part, deep) for part in parts], dim=1)
+        return self._joined[key]
 
     def owned(self, what: str, dtype: torch.dtype) -> torch.Tensor:
         """Return sums over the weights that a population owns: (founders,).

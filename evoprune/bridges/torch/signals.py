@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
+from evoprune import Dynamics, Fitness, Selection
 from evoprune.bridges.torch.errors import Unsupported
 from evoprune.bridges.torch.placement import Placement
-from evoprune.selection.laws import Dynamics, Fitness
-from evoprune.selection.settings import Selection
 
 __all__ = ["check_laws", "measure", "raw_fitness"]
 
@@ -66,8 +65,7 @@ def measure(
         change: m dL/dm (founders,).
         mass: (founders + 1,).
     """
-    living = mass[:-1] > 0
-    gradient = torch.where(living, change / torch.where(living, mass[:-1], 1.0), 0.0)
+    gradient = torch.where(mass[:-1] > 0, change / mass[:-1], 0.0)
     signals = {"mass_gradient": gradient}
     for need in sorted(needs_of(selection) & set(OWNED)):
         what = OWNED[need]

@@ -77,6 +77,7 @@ class Tracer(TorchDispatchMode):
         modules: names of the modules whose forward is running, outermost first.
         unknown: operators that had no rule, with the error of a rule that failed.
         counting: True while multiply-adds are counted.
+        recurrent: recurrent layers, with the reason why they keep their size.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -85,6 +86,7 @@ class Tracer(TorchDispatchMode):
         self.modules = ["the model"]
         self.unknown: dict[str, str] = {}
         self.counting = True
+        self.recurrent: dict[str, str] = {}
         self._labels: dict[int, tuple[torch.Tensor, list[Dim]]] = {}
         self._origins: dict[int, tuple[Slot, list[int | None] | None]] = {}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -93,6 +95,17 @@ class Tracer(TorchDispatchMode):
             self.slots[id(tensor)] = slot
             self.label(tensor, [[axis] for axis in axes])
             self._origins[id(tensor)] = (slot, list(range(tensor.ndim)))
+        for name, module in model.named_modules():
+            if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+                self._fix_state(_title(name, module), module)
+
+    def _fix_state(self, title: str, module: nn.Module) -> None:
+        """Fix the axes of a recurrent layer but that of its input."""
+        why = f"{title}: the state of a recurrent layer is also its input, so it keeps its size"
+        self.recurrent[title] = why
+        for name, parameter in module.named_parameters(recurse=False):
+            dims = self.slots[id(parameter)].dims
+            fix(dims[:1] if name.startswith("weight_ih") else dims, why)
 
     # ---- labels
 
@@ -177,13 +190,18 @@ class Tracer(TorchDispatchMode):
             done = False
         if not done:
             self.unknown.setdefault(name, "")
-            reason = f"{why} has no rule"
+            reason = self.recurrent.get(self.modules[-1], f"{why} has no rule")
             for tensor in ins:
                 for dim in self.of(tensor):
                     fix(dim, reason)
             for tensor in outs:
                 self.label(tensor, [[Axis(n, reason)] for n in tensor.shape])
         return result
+
+
+def _title(name: str, module: nn.Module) -> str:
+    """Return the name and class of a module, for reasons."""
+    return f"{name or 'the model'} ({type(module).__name__})"
 
 
 # ---- running a model ----------------------------------------------------------------------------
@@ -250,9 +268,8 @@ def trace(model: nn.Module, example: Any) -> Tracer:
         tracer.modules.pop()
 
     for name, module in model.named_modules():
-        label = f"{name or 'the model'} ({type(module).__name__})"
 
-        def enter(_module: nn.Module, _args: Any, label: str = label) -> None:
+        def enter(_module: nn.Module, _args: Any, label: str = _title(name, module)) -> None:
             tracer.modules.append(label)
 
         handles += [
