@@ -43,14 +43,40 @@ void ep_evolve_count(const ep_net *net, ep_headcount *counts) {
     }
 }
 
-void ep_evolution_capacity(const ep_net *net, const ep_evolution *e, ep_axis *axes) {
-    memcpy(axes, net->axes, (size_t)net->n_axes * sizeof *axes);
-    for (int i = 0; e && e->generation->births && i < net->n_populations; i++) {
-        ep_axis *axis = &axes[net->populations[i].axis];
+ep_net *ep_evolution_largest(const ep_net *net, const ep_evolution *e) {
+    ep_net *most = malloc(sizeof *most);
+    if (!most) {
+        return NULL;
+    }
+    *most = *net;
+    most->axes = malloc((size_t)net->n_axes * sizeof *net->axes + 1);
+    most->values = malloc((size_t)net->n_values * sizeof *net->values + 1);
+    most->layers = malloc((size_t)net->n_layers * sizeof *net->layers + 1);
+    most->tensors = malloc((size_t)net->n_tensors * sizeof *net->tensors + 1);
+    if (!most->axes || !most->values || !most->layers || !most->tensors) {
+        ep_evolution_largest_free(most);
+        return NULL;
+    }
+    memcpy(most->axes, net->axes, (size_t)net->n_axes * sizeof *net->axes);
+    memcpy(most->values, net->values, (size_t)net->n_values * sizeof *net->values);
+    memcpy(most->layers, net->layers, (size_t)net->n_layers * sizeof *net->layers);
+    memcpy(most->tensors, net->tensors, (size_t)net->n_tensors * sizeof *net->tensors);
+    for (int i = 0; i < net->n_populations; i++) {
+        ep_axis *axis = &most->axes[net->populations[i].axis];
         if (!e->barren[i]) {
             axis->n = ep_max(axis->n, ep_births_capacity(e->generation->births, axis->founded));
         }
     }
+    most->begin[EP_ROLES] = ep_net_measure(most); /* -1 if it is too large */
+    return most;
+}
+
+void ep_evolution_largest_free(ep_net *most) {
+    free(most->axes);
+    free(most->values);
+    free(most->layers);
+    free(most->tensors);
+    free(most);
 }
 
 /* Checks that births are possible, fit into memory and can be combined with the settings. */
@@ -73,22 +99,17 @@ static bool check_births(const ep_net *net, const ep_evolution *e, ep_error *err
                        "births: removal: never leaves the arrays as they are, and births change "
                        "them; expected auto or always");
     }
-    ep_axis *axes = calloc((size_t)net->n_axes, sizeof *axes);
-    double n = 0;
-    if (!axes) {
+    ep_net *largest = ep_evolution_largest(net, e);
+    if (!largest) {
         return ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
     }
-    ep_evolution_capacity(net, e, axes);
-    for (int i = 0; i < net->n_tensors; i++) {
-        int64_t size = ep_axes_size(axes, net->tensors[i].rank, net->tensors[i].axis);
-        n += size < 0 ? 1e300 : (double)size;
-    }
-    free(axes);
-    return (n < 1e17 && ep_slab_fits(8 * (int64_t)n)) ||
+    int64_t n = largest->begin[EP_ROLES]; /* values; gradients and two moments are as many */
+    ep_evolution_largest_free(largest);
+    return ep_slab_fits(ep_times(4, n)) ||
            ep_fail(error, EP_NO_MEMORY,
                    "births: no memory for a network at its capacity of births (%.3g numbers); "
                    "expected a lower capacity",
-                   n);
+                   n < 0 ? 9.2e18 : (double)n);
 }
 
 ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,

@@ -66,9 +66,10 @@ ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
                                const void *fitness_config, const ep_dynamics *dynamics,
                                const void *dynamics_config, ep_error *error);
 void ep_evolution_free(ep_evolution *evolution);
-/* Fills `axes` (n_axes) with those of the network at the most populations that births can lead to.
- * The axes share the network's birth ids. */
-void ep_evolution_capacity(const ep_net *net, const ep_evolution *evolution, ep_axis *axes);
+/* Returns the network, without arrays, at the most populations that births can lead to, with sizes
+ * measured; NULL: out of memory. It shares what does not depend on sizes. */
+ep_net *ep_evolution_largest(const ep_net *net, const ep_evolution *evolution);
+void ep_evolution_largest_free(ep_net *most);
 
 /* True if generations need the mean activities of populations; the cosines of their outputs. */
 bool ep_evolution_needs_activity(const ep_evolution *evolution);

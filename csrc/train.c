@@ -451,33 +451,16 @@ bool ep_living_inputs(const ep_net *net, int32_t *living) {
     return n < born;
 }
 
-/* Computes the room for partial norms and tasks at the shape of most populations. */
-static bool plan(run *r) {
-    ep_net most = *r->net;
-    const ep_evolution *e = r->regime->evolution;
-    size_t axes = (size_t)most.n_axes * sizeof *most.axes,
-           values = (size_t)most.n_values * sizeof *most.values,
-           layers = (size_t)most.n_layers * sizeof *most.layers,
-           tensors = (size_t)most.n_tensors * sizeof *most.tensors;
-    most.axes = malloc(axes);
-    most.values = malloc(values);
-    most.layers = malloc(layers);
-    most.tensors = malloc(tensors + 1);
-    bool ok = most.axes && most.values && most.layers && most.tensors;
-    if (ok) {
-        memcpy(most.values, r->net->values, values);
-        memcpy(most.layers, r->net->layers, layers);
-        memcpy(most.tensors, r->net->tensors, tensors);
-        ep_evolution_capacity(r->net, e, most.axes);
-        ep_net_measure(&most);
-        r->room.norms = norm_blocks(&most) + 1;
-        r->room.tasks = ep_walk_tasks_most(&most, r->workers) + 1;
+/* Computes the room for partial norms and tasks at the most populations that births lead to. */
+static bool plan_births(run *r) {
+    ep_net *largest = ep_evolution_largest(r->net, r->regime->evolution);
+    if (!largest) {
+        return ep_fail(r->error, EP_NO_MEMORY, "train: out of memory");
     }
-    free(most.axes);
-    free(most.values);
-    free(most.layers);
-    free(most.tensors);
-    return ok || ep_fail(r->error, EP_NO_MEMORY, "train: out of memory");
+    r->room.norms = norm_blocks(largest) + 1;
+    r->room.tasks = ep_walk_tasks_most(largest, r->workers) + 1;
+    ep_evolution_largest_free(largest);
+    return true;
 }
 
 static bool reserve(run *r) {
@@ -495,7 +478,7 @@ static bool reserve(run *r) {
     r->room.norms = norm_blocks(net) + 1;
     r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
     bool births = r->regime->evolution && r->regime->evolution->generation->births;
-    if (births && !plan(r)) {
+    if (births && !plan_births(r)) {
         return false;
     }
     bool ok = true;

@@ -138,6 +138,7 @@ class Selection:
             rest: float = ...,
             clock: Literal["rate", "steps"] = ...,
             removal: Literal["auto", "always", "never"] = ...,
+            births: BirthSettings | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
