@@ -78,7 +78,12 @@ static const char *follow(const ep_net *net, const ep_population *p, const ep_la
     }
     of[layer->out] = stays ? BEFORE : WITHOUT;
     if (in == WITHOUT) {
-        return NULL;
+        bool owned = false;
+        for (int i = 0; i < layer->n_tensors; i++) {
+            const ep_tensor *t = &net->tensors[layer->tensor[i]];
+            owned = owned || times_in(p->axis, t->rank, t->axis) > 0;
+        }
+        return stays && !owned ? "a layer fills them without weights of their own" : NULL;
     }
     if (uses(layer, p->mass)) {
         of[layer->out] = AFTER;

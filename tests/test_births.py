@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 
+import cases
 import numpy as np
 import pytest
 import runs
 from cores import BOTH, CORE32, CORE64, name_of
 from reference import births as twin
+from reference import layers
 
 import evoprune as ep
 
@@ -384,3 +386,33 @@ def test_next_births_are_checked(core):
             core.Network(runs.spec(), births, -1, next_births)
     net = core.Network(runs.spec(), {"in0": [0, 30]}, -1, {"in0": 31})
     assert next(a for a in net.describe()["axes"] if a["name"] == "in0")["next_birth"] == 31
+
+
+# ---- every kind of layer -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("births", ["division", "immigration"])
+@pytest.mark.parametrize(("kind", "i"), cases.CASES)
+def test_births_before_or_after_any_kind_of_layer_keep_outputs(kind, i, births):
+    """Either a network refuses births, and says why, or outputs stay what they were."""
+    net = cases.filled(CORE64.Network(cases.spec(CORE64, kind, layers.CASES[kind][i], True)), 3)
+    x = cases.inputs(CORE64, kind, i, 6, 3)
+    setting = {"rate": "number", "number": 1, "every": 1, "capacity": 2, "mutation": 0}
+    config = {"births": setting | {"kind": births}, "dynamics": "none", "min_age": 0}
+    config |= {"upkeep": "soft", "fitness": "taylor"}
+    try:
+        net.configure(loss="mean_squared_error", selection=config)
+    except ValueError as error:
+        if "births: expected populations that can divide" not in str(error):
+            raise
+        pytest.skip("no population of this network can be born")
+    out = net.forward(x, training=True)
+    net.backward(np.random.default_rng(0).normal(size=out.shape))
+    net.gradient()
+    before, n = net.predict(x), sum(p["alive"] for p in net.describe()["populations"])
+    net.evolve(1.0)
+    after = net.predict(x)
+    rows = net.describe()["populations"]
+    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # none is fitter than itself
+    scale = np.abs(before).max() + 1e-30
+    assert np.abs(after - before).max() <= 1e-10 * scale
