@@ -203,3 +203,26 @@ def by_definition(mass, z, parents):
         transmission += y[j] * (z[1][j] - (z[0][origin] if origin >= 0 else mean))
     selection = sum((offspring[j] - x[j]) * (z[0][j] - mean) for j in living)
     return selection, transmission, sum(y[j] * z[1][j] for j in after) - mean
+
+
+def test_muller_plots_show_descent():
+    """The band of a half lies beside its parent's, whatever its birth id."""
+    from evoprune import plot
+    from evoprune.plot._shares import _by_descent
+
+    order, founder = _by_descent(np.array([-1, -1, 0, 2, 1, 0]))
+    assert order.tolist() == [0, 5, 2, 3, 1, 4]
+    assert founder.tolist() == [0, 1, 0, 0, 1, 0]
+    history = fitted(settings(rate=0.1, capacity=3.0)).history
+    ax = plot.muller(history, layer="populations1")
+    (bands,) = ax.collections
+    edges = [path.vertices[:, 1] for path in bands.get_paths()]
+    assert len(edges) == history.ever_born[0]
+    order, _ = _by_descent(history.lineage("populations1"))
+    mass = history.trajectories("mass", "populations1")
+    share = np.nan_to_num(mass[-1])[order] / np.nansum(mass[-1])
+    n = len(mass)
+    heights = [e[n] - e[n - 1] for e in edges]  # at the last record
+    assert np.allclose(np.abs(heights), share, atol=1e-6)
+    with pytest.raises(ValueError, match="parents"):
+        plot.muller(np.ones((4, 2)), parents=[0, -1])

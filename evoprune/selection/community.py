@@ -304,6 +304,7 @@ class Community:
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state that the next step depends on: plain values and arrays."""
         state = self._core.state()
+        later = {"next_births": list(self._sizes), "lineage": self.lineage} if self._births else {}
         return {
             "born": dict(self.born),
             "seed": self.seed,
@@ -316,8 +317,7 @@ class Community:
             "pressure": self._pressure,
             "floor_reached": self.floor_reached,
             "extinct": self.extinct,
-            "next_births": list(self._sizes),
-            "lineage": self.lineage,
+            **later,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
