@@ -145,10 +145,10 @@ def test_the_history_tells_who_descends_from_whom(tmp_path):
         assert parents[founders:].tolist() == rows["parent"].tolist()
         assert (parents < np.arange(len(parents))).all()
         mass = history.trajectories("mass", layer)
-        assert mass.shape == (len(history.steps), len(parents))
+        assert mass.shape == (len(history.record_steps), len(parents))
         for row in rows:  # no mass before its birth, and its own after it
             seen = ~np.isnan(mass[:, row["birth"]])
-            assert not seen[history.steps < row["step"]].any()
+            assert not seen[history.record_steps < row["step"]].any()
         living = np.flatnonzero(~np.isnan(mass[-1]))
         assert living.tolist() == net.births(layer).tolist()
     whole = history.lineage()

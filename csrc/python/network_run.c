@@ -1,6 +1,8 @@
 /* network_run: train, evaluate and predict on the user's arrays, without the GIL. */
 #include "python/network.h"
 
+#include "infer.h"
+
 #include <math.h>
 #include <string.h>
 

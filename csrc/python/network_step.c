@@ -2,7 +2,7 @@
 #include "python/network.h"
 
 #include "compact.h"
-
+#include "step.h"
 #include "walk.h"
 
 #include <string.h>

@@ -16,7 +16,7 @@ __all__ = ["as_html", "facts"]
 
 def facts(history: History) -> str:
     """Return the history in one line of text."""
-    if not history.epochs:
+    if not history.epochs_done:
         return "History: no epoch yet"
     parts = [f"{history['epoch'][-1]:g} epochs", f"{history.steps_done:,} steps"]
     if "loss" in history:

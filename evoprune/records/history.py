@@ -18,7 +18,8 @@ from evoprune.common.types import Array
 from evoprune.nets.overview import census
 from evoprune.records import demography, display, store
 from evoprune.records.demography import Fisher, Price
-from evoprune.records.lineage import ever_born, parents_of
+from evoprune.records.former import FormerNames
+from evoprune.records.lineage import aligned, ever_born, parents_of
 from evoprune.records.store import BIRTH, EXTINCTION
 
 if TYPE_CHECKING:
@@ -35,8 +36,12 @@ QUANTITIES: tuple[Quantity, ...] = ("mass", "fitness", "upkeep")
 MOST_BYTES = 64 << 20  # limit for records; above it every second record is dropped
 
 
-class History(Mapping[str, Array]):
+class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value an epoch.
+
+    An item is a column by epoch: `history["loss"]`, `history["alive"]`. Values by record and by
+    batch have names that say so: `record_steps`, `living()`, `batch_losses`. Counts end in _done:
+    `epochs_done`, `steps_done`. The state of now is the network's: `network.alive`.
 
     Columns: epoch, step, loss and accuracy (of the training batches), validation_loss and
     validation_accuracy (with validation data), alive (populations), alive.NAME (of a layer),
@@ -51,12 +56,12 @@ class History(Mapping[str, Array]):
     Attributes:
         layers: names of the layers of populations.
         born: how many were born in each before the run; `ever_born` counts those of the run, too.
-        steps: int64 (records,): step of the run after which each record was made.
+        record_steps: int64 (records,): step of the run after which each record was made.
         per_epoch: steps an epoch.
         record_every: steps from one record to the next.
         thinned: how often every second record was dropped and record_every doubled, to keep the
             records within 64 MiB.
-        steps_done: steps of the run so far.
+        steps_done, epochs_done: steps of the run so far; epochs with a row.
         interrupted: True if the run was stopped by Ctrl-C.
         settings: the settings of the run, as plain values for the file.
     """
@@ -102,17 +107,17 @@ class History(Mapping[str, Array]):
     __eq__ = object.__eq__
 
     @property
-    def epochs(self) -> int:
+    def epochs_done(self) -> int:
         """Number of epochs with a row; includes a last one that was not completed."""
         return len(self._columns.get("epoch", ()))
 
     @property
-    def steps(self) -> Array:
+    def record_steps(self) -> Array:
         """Step of the run after which each record was made: int64 (records,)."""
         return np.array(self._steps, np.int64)
 
     @property
-    def losses(self) -> Array:
+    def batch_losses(self) -> Array:
         """Loss of every training batch: float64 (steps,)."""
         losses: Array = self.batches[0]
         return losses
@@ -185,22 +190,8 @@ class History(Mapping[str, Array]):
         if quantity not in QUANTITIES:
             raise ValueError(f"quantity: expected mass, fitness or upkeep, got {quantity!r}")
         records = self._records[quantity]
-        born = self.ever_born
-        whole = np.full((len(records), sum(born)), np.nan, np.float32)
-        for row, record in zip(whole, records, strict=True):
-            if len(record) == len(row):
-                row[:] = record
-            else:  # made before the last births
-                for name, part in self._parts(record):
-                    row[self._columns_of(name)][: len(part)] = part
+        whole = aligned(records, self._sizes, self.ever_born)
         return whole if layer is None else np.asarray(whole[:, self._columns_of(layer)])
-
-    def _parts(self, record: Array) -> Iterator[tuple[str, Array]]:
-        """Split a record into layers, as they were when it was made."""
-        start = 0
-        for layer, n in zip(self.layers, self._sizes[len(record)], strict=True):
-            yield layer, record[start : start + n]
-            start += n
 
     def diversity(self, order: float = 1.0, layer: str | None = None) -> Array:
         """Return the Hill number of the shares of mass at every record: float64 (records,).
@@ -229,7 +220,9 @@ class History(Mapping[str, Array]):
         Returns:
             Price: steps, change, selection, transmission, each (records - 1,).
         """
-        return demography.price(self.steps, *self._mass_and(trait, layer), self._descent(layer))
+        return demography.price(
+            self.record_steps, *self._mass_and(trait, layer), self._descent(layer)
+        )
 
     def fisher(self, layer: str | None = None) -> Fisher:
         """Return the terms of Fisher's theorem between records: change in mean growth, by cause.
@@ -238,7 +231,7 @@ class History(Mapping[str, Array]):
             Fisher: steps, change, variance, environment, each (records - 2,).
         """
         mass = self.trajectories("mass", layer)
-        return demography.fisher(self.steps, mass, self._descent(layer))
+        return demography.fisher(self.record_steps, mass, self._descent(layer))
 
     def _descent(self, layer: str | None) -> Array | None:
         return self.lineage(layer) if self._births else None
@@ -246,7 +239,7 @@ class History(Mapping[str, Array]):
     def _mass_and(self, trait: Quantity, layer: str | None) -> tuple[Array, Array]:
         return self.trajectories("mass", layer), self.trajectories(trait, layer)
 
-    def alive(self, layer: str | None = None) -> Array:
+    def living(self, layer: str | None = None) -> Array:
         """Return the number of living populations at every record: int64 (records,)."""
         return np.asarray(np.count_nonzero(~np.isnan(self.trajectories("mass", layer)), axis=1))
 
@@ -275,9 +268,9 @@ class History(Mapping[str, Array]):
         if table == "records":
             mass, upkeep = self._mass_and("upkeep", None)
             columns = {
-                "step": self.steps,
-                "epoch": self.steps / self.per_epoch,
-                "alive": self.alive(),
+                "step": self.record_steps,
+                "epoch": self.record_steps / self.per_epoch,
+                "alive": self.living(),
                 "diversity": self.diversity(),
                 "mean_fitness": self.mean_fitness(),
                 "fitness_variance": self.fitness_variance(),
@@ -424,7 +417,7 @@ class History(Mapping[str, Array]):
         if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
             for column in self._columns.values():
                 column.pop()
-        count = self.epochs
+        count = self.epochs_done
         for name, value in row.items():
             self._columns.setdefault(name, [np.nan] * count).append(float(value))
         for column in self._columns.values():

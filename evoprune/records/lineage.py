@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from evoprune.common.types import Array
 
-__all__ = ["ancestors", "ever_born", "heirs", "parents_of"]
+__all__ = ["aligned", "ancestors", "ever_born", "heirs", "parents_of"]
 
 
 def ever_born(layers: Sequence[str], born: Sequence[int], births: Array) -> tuple[int, ...]:
@@ -29,6 +29,26 @@ def parents_of(layers: Sequence[str], sizes: Sequence[int], births: Array) -> Ar
         parent = rows["parent"].astype(np.int64)
         parents[start + rows["birth"]] = np.where(parent >= 0, start + parent, -1)
     return parents
+
+
+def aligned(
+    records: Sequence[Array], sizes: Mapping[int, Sequence[int]], now: Sequence[int]
+) -> Array:
+    """Return records as rows of one length, NaN for populations born after a record.
+
+    Args:
+        records: values of the populations born by then, layer by layer.
+        sizes: their number by layer, by the length of a record.
+        now: their number by layer in the rows to return.
+    """
+    rows = np.full((len(records), sum(now)), np.nan, np.float32)
+    starts = np.cumsum([0, *now])
+    for row, record in zip(rows, records, strict=True):
+        at = 0
+        for start, n in zip(starts.tolist(), sizes.get(len(record), now), strict=False):
+            row[start : start + n] = record[at : at + n]
+            at += n
+    return rows
 
 
 def ancestors(mass: Array, parents: Array) -> Array:
