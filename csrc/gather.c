@@ -221,3 +221,22 @@ int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64
     }
     return -1;
 }
+
+bool ep_living_inputs(const ep_net *net, int32_t *living) {
+    const ep_value *in = &net->values[0];
+    int64_t n = 1, born = 1;
+    living[0] = 0;
+    for (int d = 0; d < in->rank; d++) { /* combine indices of the axes so far with the next axis */
+        const ep_axis *axis = &net->axes[in->axis[d]];
+        for (int64_t i = n - 1; i >= 0; i--) {
+            int32_t base = living[i];
+            for (int64_t j = axis->n - 1; j >= 0; j--) {
+                living[i * axis->n + j] = base * (int32_t)axis->founded +
+                                          (int32_t)ep_birth(axis, j);
+            }
+        }
+        n *= axis->n;
+        born *= axis->founded;
+    }
+    return n < born;
+}

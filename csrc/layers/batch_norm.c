@@ -119,7 +119,7 @@ static void moments(const shape *k, const ep_real *x, ep_real *kept) {
     ep_real share = (ep_real)(1.0 / (double)ep_max(1, k->outer));
     for (int64_t at = 0; at < k->n; at += (int64_t)EP_LINE) {
         int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
-        ep_column_line mean, squares, none;
+        ep_line mean, squares, none;
 #define NUMBER(READ, i) READ(x + (i))
 #define SQUARE(READ, i) ((READ(x + (i)) - mean) * (READ(x + (i)) - mean))
         EP_SUM_COLUMNS(mean, none, k->outer, k->n, at, NUMBER, EP_NO_TERM);
@@ -138,8 +138,8 @@ static void pulls(const shape *k, const ep_real *block, const ep_real *x, const 
                   ep_real *kept) {
     for (int64_t at = 0; at < k->n; at += (int64_t)EP_LINE) {
         int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
-        ep_column_line mean = ep_line_some(block + MEAN * k->n + at, n), pull, pull_x;
-        ep_column_line scale = ep_line_some(block + SCALE * k->n + at, n);
+        ep_line mean = ep_line_some(block + MEAN * k->n + at, n), pull, pull_x;
+        ep_line scale = ep_line_some(block + SCALE * k->n + at, n);
 #define OF_DY(READ, i) READ(dy + (i))
 #define OF_DY_U(READ, i) (READ(dy + (i)) * ((READ(x + (i)) - mean) * scale))
         EP_SUM_COLUMNS(pull, pull_x, k->outer, k->n, at, OF_DY, OF_DY_U);

@@ -6,29 +6,27 @@
 #define EP_LAYERS_COLUMNS_H
 
 #include "layer.h"
+#include "vector.h"
 
 #include <string.h>
 
-typedef ep_real ep_column_line
-    __attribute__((vector_size(EP_ALIGN), aligned(sizeof(ep_real)), may_alias));
-
 /* Load or store the first `n` elements of a vector; the rest of a loaded vector is zero. Accesses
  * exactly n elements. */
-EP_INLINE ep_column_line ep_line_some(const ep_real *from, int64_t n) {
-    ep_column_line line = {0};
+EP_INLINE ep_line ep_line_some(const ep_real *from, int64_t n) {
+    ep_line line = {0};
     memcpy(&line, from, (size_t)n * sizeof *from);
     return line;
 }
-EP_INLINE void ep_line_write(ep_real *to, ep_column_line line, int64_t n) {
+EP_INLINE void ep_line_write(ep_real *to, ep_line line, int64_t n) {
     memcpy(to, &line, (size_t)n * sizeof *to);
 }
 
 /* Load macros for the elements of one row in a TERM. EP_FULL reads a whole vector. */
-#define EP_FULL(from) (*(const ep_column_line *)(from))
+#define EP_FULL(from) (*(const ep_line *)(from))
 #define EP_SOME(from) ep_line_some(from, some)
 
 /* An absent term. */
-#define EP_NO_TERM(READ, i) ((ep_column_line){0})
+#define EP_NO_TERM(READ, i) ((ep_line){0})
 
 /* Add one row to its chain. Written out so that terms round as in the loop over four rows. */
 #define EP_SUM_ROW(READ, P, Q)                          \
@@ -40,7 +38,7 @@ EP_INLINE void ep_line_write(ep_real *to, ep_column_line line, int64_t n) {
     }
 
 /* Sum two terms P and Q over `rows` rows of n columns, for up to EP_LINE columns starting at `at`,
- * into p and q (each an ep_column_line). P and Q are macros called with a load macro and the offset
+ * into p and q (each an ep_line). P and Q are macros called with a load macro and the offset
  * of the row's first element. The last rows, where a whole vector would reach past the end of the
  * matrix, are read exactly. */
 #define EP_SUM_COLUMNS(p, q, rows, n, at, P, Q)                                                  \
@@ -48,8 +46,7 @@ EP_INLINE void ep_line_write(ep_real *to, ep_column_line line, int64_t n) {
         int64_t some = ep_min((int64_t)EP_LINE, (n) - (at));                                     \
         int64_t beyond = (at) + (int64_t)EP_LINE - (n);                                          \
         int64_t whole = (rows) - (beyond > 0 ? (beyond + (n) - 1) / (n) : 0), row = 0, i = (at); \
-        ep_column_line p0 = {0}, p1 = {0}, p2 = {0}, p3 = {0}, q0 = {0}, q1 = {0}, q2 = {0},     \
-                       q3 = {0};                                                                 \
+        ep_line p0 = {0}, p1 = {0}, p2 = {0}, p3 = {0}, q0 = {0}, q1 = {0}, q2 = {0}, q3 = {0};  \
         for (; row + 4 <= whole; row += 4, i += 4 * (n)) {                                       \
             p0 += P(EP_FULL, i);                                                                 \
             q0 += Q(EP_FULL, i);                                                                 \
