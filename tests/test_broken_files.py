@@ -274,7 +274,7 @@ def test_inconsistent_histories_are_refused(change, text, history, tmp_path):
     arrays = parts(history)
     path = tmp_path / "history.npz"
     path.write_bytes(packed(arrays))
-    assert ep.History.load(path).epochs == 8
+    assert ep.History.load(path).epochs_done == 8
     changed = {n: a for n, a in (arrays | change(arrays)).items() if a is not None}
     path.write_bytes(packed(changed))
     with pytest.raises(ep.FileFormatError, match=text) as caught:
@@ -296,7 +296,7 @@ def test_every_flipped_bit_of_a_history_is_harmless_or_a_format_error(history):
             continue
         assert repr(again)
         assert again._repr_html_()
-        assert all(len(again[name]) == again.epochs for name in again)
+        assert all(len(again[name]) == again.epochs_done for name in again)
     assert refused > 500
 
 

@@ -63,7 +63,7 @@ def test_training_leaves_files(trained, folder):
     for name in files:
         assert str(out / name) in text
     net, history = ep.load(out / "model.safetensors"), ep.History.load(out / "history.npz")
-    assert history.epochs == 12
+    assert history.epochs_done == 12
     assert sum(net.alive.values()) == history["alive"][-1] < 40
     _, test = ep.datasets.idx(folder)
     assert net.evaluate(test).accuracy == pytest.approx(history["validation_accuracy"][-1])
@@ -235,7 +235,7 @@ def test_options_in_a_file(folder, tmp_path, capsys):
     arguments = ["train", "--config", str(config), "--epochs", "2", "--out", str(out)]
     assert cli.main(arguments) == 0
     history = ep.History.load(out / "history.npz")
-    assert history.epochs == 2  # the command line wins
+    assert history.epochs_done == 2  # the command line wins
     assert history.layers == ("features", "populations1", "populations2")
     assert history.born == (36, 6, 5)
     assert history.per_epoch == 12

@@ -143,5 +143,5 @@ def test_a_stop_keeps_what_there_is(capsys):
 
     history = fit(make(), epochs=30, live=True, callbacks=[Stop()])
     assert history.interrupted
-    assert history.epochs == 1
+    assert history.epochs_done == 1
     assert "interrupted after 5 of 150 steps" in capsys.readouterr().out

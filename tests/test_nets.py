@@ -156,7 +156,7 @@ def test_a_residual_branch_can_die_altogether(name, tmp_path):
     assert not any(macs for layer, macs in own.items() if layer.startswith(f"{first}_"))
     trainer = ep.Trainer(net, selection=SELECTION.replace(floor=0), optimizer=ep.AdamW(1e-3))
     history = trainer.fit((x, y), epochs=20, batch_size=16, progress=False)
-    assert np.isfinite(history.losses).all()
+    assert np.isfinite(history.batch_losses).all()
     for other in (net.copy(), net.expanded(), net.folded()):
         assert np.allclose(other.predict(x), net.predict(x), atol=1e-5)
     net.save(tmp_path / "net.safetensors")

@@ -168,7 +168,7 @@ def test_readers_see_one_moment_and_do_not_stop_a_run():
     history = trainer.fit((x, y), epochs=12, batch_size=16, progress=False)
     done.set()
     thread.join()
-    assert history.epochs == 12
+    assert history.epochs_done == 12
     assert net.step == 300
     assert len(seen) > 3
     assert seen == sorted(seen, key=lambda pair: (pair[0], -pair[1]))

@@ -270,7 +270,7 @@ def test_optuna_prunes_a_bad_run_and_the_network_is_whole():
         trainer = ep.Trainer(trainer.network, optimizer=ep.AdamW(rate))
         pruning = ep.OptunaPruning(trial)
         history = trainer.fit(**arguments, callbacks=[pruning], progress=False)
-        ended[rate] = (history.epochs, pruning.pruned)
+        ended[rate] = (history.epochs_done, pruning.pruned)
         pruning.check()
         return history["validation_loss"][-1]
 

@@ -450,7 +450,7 @@ def test_the_history_has_what_pictures_need(tmp_path):
     assert history["alive"][-1] == sum(evolution.alive.values())
     assert history["step"].tolist() == [20, 40, 60, 80]
     assert history["macs"][-1] == evolution.macs
-    assert len(history.steps) == 80
+    assert len(history.record_steps) == 80
     last = history.trajectories("mass")[-1]
     both = np.concatenate([evolution.masses(name) for name in evolution.born])
     np.testing.assert_allclose(np.nan_to_num(last), both, rtol=1e-6)

@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_bits():
     same(one, other)
     third = make(seed=2)
     fit(third)
-    assert not np.array_equal(third.history.losses, one.history.losses)
+    assert not np.array_equal(third.history.batch_losses, one.history.batch_losses)
 
 
 @pytest.mark.parametrize("until", [4, 3.4, 0])
@@ -85,7 +85,7 @@ def test_a_second_run_begins_anew_and_shuffles_on():
     second = fit(trainer, epochs=3, record_every=5)
     assert second is not first
     assert trainer.network.step == 25
-    assert second.steps.tolist() == [0, 5, 10, 15]
+    assert second.record_steps.tolist() == [0, 5, 10, 15]
     assert second["epoch"].tolist() == [1, 2, 3]
 
 
@@ -103,8 +103,8 @@ def test_chunks_do_not_show(monkeypatch):
 def test_zero_epochs_are_a_run():
     trainer = make()
     history = fit(trainer, epochs=0)
-    assert history.epochs == 0
-    assert history.steps.tolist() == [0]
+    assert history.epochs_done == 0
+    assert history.record_steps.tolist() == [0]
     assert trainer.network.step == 0
 
 

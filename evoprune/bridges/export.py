@@ -11,9 +11,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import evoprune as ep
 from evoprune.bridges.extras import require
 from evoprune.common.files import write_whole
-from evoprune.nets.network import Network
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["c", "from_torch", "onnx", "to_torch", "torch"]
 
 
-def onnx(network: Network, path: str | PathLike[str]) -> None:
+def onnx(network: ep.Network, path: str | PathLike[str]) -> None:
     """Write a network as an ONNX model: opset 17, float32, any number of samples at a time.
 
     The model has one input, "input", shaped like a sample of `predict` after the batch, and one
@@ -43,7 +43,7 @@ def onnx(network: Network, path: str | PathLike[str]) -> None:
     write_whole(path, onnx_model(network).SerializeToString())
 
 
-def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
+def c(network: ep.Network, path: str | PathLike[str], *, prefix: str = "") -> None:
     """Write a network as one C file: constant weights and `void predict(const float *x, float *y)`.
 
     The file needs a C99 compiler and nothing else. It allocates nothing: its static scratch memory
@@ -64,7 +64,7 @@ def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
     write_whole(path, c_source(network, prefix).text.encode())
 
 
-def torch(network: Network, path: str | PathLike[str]) -> None:
+def torch(network: ep.Network, path: str | PathLike[str]) -> None:
     """Write a network as a program of torch.export (.pt2), for any number of samples at a time.
 
     `torch.export.load(path).module()` runs it without this package. Values lie as `to_torch` has
@@ -87,7 +87,7 @@ def torch(network: Network, path: str | PathLike[str]) -> None:
     write_whole(path, torch_program(network))
 
 
-def to_torch(network: Network, *, channels_first: bool = True) -> nn.Module:
+def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
     """Make an ordinary PyTorch module of a network, with equal outputs, in evaluation mode.
 
     A chain of layers becomes an `nn.Sequential`, anything else a small module of named layers.
@@ -115,7 +115,7 @@ def from_torch(
     *,
     populations: bool = True,
     seed: int = 0,
-) -> Network:
+) -> ep.Network:
     """Make a network of a PyTorch module, with equal outputs.
 
     Modules are traced by torch.fx. A custom forward is supported if it consists of operators that

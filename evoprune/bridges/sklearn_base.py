@@ -201,7 +201,7 @@ class Estimator(BaseEstimator):
                 sample_weight=weights,
                 progress=self.verbose,
             )
-        self.n_iter_ = self.history_.epochs
+        self.n_iter_ = self.history_.epochs_done
         self.loss_curve_ = [*self.loss_curve_, *self.history_["loss"].tolist()]
         self.loss_ = self.loss_curve_[-1]
 

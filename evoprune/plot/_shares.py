@@ -107,7 +107,7 @@ def _groups(history: Masses, layer: str | None) -> tuple[Array, list[tuple[str, 
     if isinstance(history, History):
         names = history.layers if layer is None else (layer,)
         groups = [(name, history.trajectories("mass", name)) for name in names]
-        return history.steps / history.per_epoch, groups, "epoch"
+        return history.record_steps / history.per_epoch, groups, "epoch"
     mass = np.asarray(history, np.float64)
     if mass.ndim != 2:
         raise ValueError(f"history: expected a History or (times, populations), got {mass.shape}")

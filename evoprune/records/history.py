@@ -19,6 +19,7 @@ from evoprune.common.types import Array
 from evoprune.nets.overview import census
 from evoprune.records import demography, store
 from evoprune.records.demography import Fisher, Price
+from evoprune.records.former import FormerNames
 from evoprune.records.store import EXTINCTION
 
 if TYPE_CHECKING:
@@ -35,8 +36,12 @@ QUANTITIES: tuple[Quantity, ...] = ("mass", "fitness", "upkeep")
 MOST_BYTES = 64 << 20  # limit for records; above it every second record is dropped
 
 
-class History(Mapping[str, Array]):
+class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value an epoch.
+
+    An item is a column by epoch: `history["loss"]`, `history["alive"]`. Values by record and by
+    batch have names that say so: `record_steps`, `living()`, `batch_losses`. Counts end in _done:
+    `epochs_done`, `steps_done`. The state of now is the network's: `network.alive`.
 
     Columns: epoch, step, loss and accuracy (of the training batches), validation_loss and
     validation_accuracy (with validation data), alive (populations), alive.NAME (of a layer),
@@ -50,12 +55,12 @@ class History(Mapping[str, Array]):
 
     Attributes:
         layers: names of the layers of populations; born: how many were born in each.
-        steps: int64 (records,): step of the run after which each record was made.
+        record_steps: int64 (records,): step of the run after which each record was made.
         per_epoch: steps an epoch.
         record_every: steps from one record to the next.
         thinned: how often every second record was dropped and record_every doubled, to keep the
             records within 64 MiB.
-        steps_done: steps of the run so far.
+        steps_done, epochs_done: steps of the run so far; epochs with a row.
         interrupted: True if the run was stopped by Ctrl-C.
         settings: the settings of the run, as plain values for the file.
     """
@@ -99,17 +104,17 @@ class History(Mapping[str, Array]):
     __eq__ = object.__eq__
 
     @property
-    def epochs(self) -> int:
+    def epochs_done(self) -> int:
         """Number of epochs with a row; includes a last one that was not completed."""
         return len(self._columns.get("epoch", ()))
 
     @property
-    def steps(self) -> Array:
+    def record_steps(self) -> Array:
         """Step of the run after which each record was made: int64 (records,)."""
         return np.array(self._steps, np.int64)
 
     @property
-    def losses(self) -> Array:
+    def batch_losses(self) -> Array:
         """Loss of every training batch: float64 (steps,)."""
         losses: Array = self.batches[0]
         return losses
@@ -185,7 +190,7 @@ class History(Mapping[str, Array]):
         Returns:
             Price: steps, change, selection, transmission, each (records - 1,).
         """
-        return demography.price(self.steps, *self._mass_and(trait, layer))
+        return demography.price(self.record_steps, *self._mass_and(trait, layer))
 
     def fisher(self, layer: str | None = None) -> Fisher:
         """Return the terms of Fisher's theorem between records: change in mean growth, by cause.
@@ -193,12 +198,12 @@ class History(Mapping[str, Array]):
         Returns:
             Fisher: steps, change, variance, environment, each (records - 2,).
         """
-        return demography.fisher(self.steps, self.trajectories("mass", layer))
+        return demography.fisher(self.record_steps, self.trajectories("mass", layer))
 
     def _mass_and(self, trait: Quantity, layer: str | None) -> tuple[Array, Array]:
         return self.trajectories("mass", layer), self.trajectories(trait, layer)
 
-    def alive(self, layer: str | None = None) -> Array:
+    def living(self, layer: str | None = None) -> Array:
         """Return the number of living populations at every record: int64 (records,)."""
         return np.asarray(np.count_nonzero(~np.isnan(self.trajectories("mass", layer)), axis=1))
 
@@ -227,9 +232,9 @@ class History(Mapping[str, Array]):
         if table == "records":
             mass, upkeep = self._mass_and("upkeep", None)
             columns = {
-                "step": self.steps,
-                "epoch": self.steps / self.per_epoch,
-                "alive": self.alive(),
+                "step": self.record_steps,
+                "epoch": self.record_steps / self.per_epoch,
+                "alive": self.living(),
                 "diversity": self.diversity(),
                 "mean_fitness": self.mean_fitness(),
                 "fitness_variance": self.fitness_variance(),
@@ -363,7 +368,7 @@ class History(Mapping[str, Array]):
         if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
             for column in self._columns.values():
                 column.pop()
-        count = self.epochs
+        count = self.epochs_done
         for name, value in row.items():
             self._columns.setdefault(name, [np.nan] * count).append(float(value))
         for column in self._columns.values():
@@ -426,7 +431,7 @@ class History(Mapping[str, Array]):
     # ---- how it is shown ---------------------------------------------------------------------
 
     def _facts(self) -> str:
-        if not self.epochs:
+        if not self.epochs_done:
             return "History: no epoch yet"
         parts = [f"{self['epoch'][-1]:g} epochs", f"{self.steps_done:,} steps"]
         if "loss" in self:

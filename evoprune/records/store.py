@@ -58,7 +58,7 @@ def to_bytes(history: History) -> bytes:
     arrays |= {quantity: history.trajectories(quantity) for quantity in QUANTITIES}  # type: ignore[arg-type]
     arrays |= {
         "meta": np.array(json.dumps(meta)),
-        "steps": history.steps,
+        "steps": history.record_steps,
         "batches": history.batches,
         "extinctions": history.extinctions,
     }

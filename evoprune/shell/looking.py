@@ -99,7 +99,7 @@ def _show_history(history: History, options: argparse.Namespace) -> None:
             print(f"{name}: {value}")
     shown = [name for name in SHOWN if name in history and not np.isnan(history[name]).all()]
     text = [[f"{v:,.4g}" if v % 1 else f"{v:,.0f}" for v in (columns[n][i] for n in shown)]
-            for i in range(history.epochs)]  # fmt: skip
+            for i in range(history.epochs_done)]  # fmt: skip
     if text:
         print("\n" + table.as_text([n.replace("_", " ") for n in shown], text, None, width()))
     print(f"\n{len(history.extinctions):,} extinctions")

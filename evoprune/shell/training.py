@@ -240,7 +240,7 @@ def _write(
 
 def _draw(history: History, folder: Path) -> list[Path]:
     """Draw the figures of a run and return their paths."""
-    if not history.epochs:
+    if not history.epochs_done:
         return []
     from matplotlib.figure import Figure
 
@@ -261,7 +261,7 @@ def _metrics(network: Network, history: History) -> dict[str, Any]:
     """Return the results of a run as plain values; None where there is none."""
 
     def last(name: str, at: int = -1) -> float | None:
-        value = float(history[name][at]) if name in history and history.epochs else math.nan
+        value = float(history[name][at]) if name in history and history.epochs_done else math.nan
         return value if math.isfinite(value) else None
 
     first, now = last("ms_per_step", 0), last("ms_per_step")

@@ -263,7 +263,9 @@ class Checkpoint(_Monitor):
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
         """Write the state at the end of the run."""
         if not self.best_only:
-            row = {name: float(history[name][-1]) for name in history} if history.epochs else {}
+            row = (
+                {name: float(history[name][-1]) for name in history} if history.epochs_done else {}
+            )
             trainer.save(self._template.filled(row))
 
 

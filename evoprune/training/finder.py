@@ -92,7 +92,7 @@ def find_learning_rate(
     search = Trainer(trainer.network.copy(), loss=trainer.loss, optimizer=optimizer, selection=None)
     with suppress(Diverged):  # the losses before divergence are enough
         search.fit(data, epochs=1, batch_size=batch_size, steps=steps, progress=False)
-    losses = np.empty(0) if search.history is None else search.history.losses
+    losses = np.empty(0) if search.history is None else search.history.batch_losses
     smoothed = _smoothed(losses)
     if len(smoothed):
         lowest_so_far = np.minimum.accumulate(smoothed)

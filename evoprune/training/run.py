@@ -73,6 +73,8 @@ class Run:
         number("run: slowed", run.slowed, 0, 1e300)
         if run.pressure is not None:
             number("run: pressure", run.pressure, 0, 1e300)
+        if run.validation_split is not None:
+            number("run: validation_split", run.validation_split, 0, 1)
         for name in ("shuffle", "resting"):
             if not isinstance(getattr(run, name), bool):
                 raise TypeError(f"run: {name}: expected true or false, got {getattr(run, name)!r}")
