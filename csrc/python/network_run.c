@@ -6,11 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Refresh the list of living input features; called after anything that may have removed some. */
-static void refresh_living(ep_network *self) {
-    self->all_living = !ep_living_inputs(self->net, self->living);
-}
-
 /* Return the number of populations present, the most that can become extinct. */
 static int64_t present_populations(const ep_net *net) {
     int64_t n = 0;
@@ -271,7 +266,7 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
         Py_BEGIN_ALLOW_THREADS
         ok = ep_train(self->net, &self->regime, &e.job, self->living, &e.record, &error);
         Py_END_ALLOW_THREADS
-        refresh_living(self);
+        ep_network_refresh(self);
         result = conclude(self, &e, ok, &error);
     }
     close_errand(&e);
