@@ -114,7 +114,7 @@ def test_a_community_with_the_signals_of_training_is_that_training(core, law, ni
 def test_a_generation_is_what_its_numpy_twin_computes(upkeep, niche):
     random = np.random.default_rng(0)
     soft = upkeep == "soft"
-    pressure = 8.0 if soft else 1.5
+    pressure = 8.0 if soft else 4.0
     selection = ep.Selection(
         pressure, dynamics=ep.Malthusian(lifespan=10), memory=0.7, threshold=0.3, floor=2,
         min_age=4, upkeep=upkeep, niche=niche,
