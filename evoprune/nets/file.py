@@ -57,7 +57,7 @@ def to_bytes(
     facts: Mapping[str, Any] | None = None,
     extra: Mapping[str, Array] | None = None,
 ) -> bytes:
-    """Return the content of a file.
+    """Return the content of a network file.
 
     Args:
         network: the network.
@@ -66,8 +66,8 @@ def to_bytes(
         extra: further arrays.
 
     Raises:
-        TypeError, ValueError: a note is not a plain value (the message names it), or `check`
-            rejects an array.
+        TypeError, ValueError: a value in the network's notes or in `facts` is not plain (the
+            message names it), or an array has invalid values (see `check`).
     """
     from safetensors.numpy import save as serialised
 
