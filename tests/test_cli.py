@@ -122,7 +122,7 @@ def test_show(trained, capsys):
     assert cli.main(["show", str(out / "history.npz")]) == 0
     text = capsys.readouterr().out
     assert text.startswith("History: 12 epochs")
-    assert "selection: Selection(pressure=1, dynamics=Malthusian(lifespan=120))" in text
+    assert "selection: Selection(pressure=1, dynamics=Malthusian(lifespan=120), min_age=17)" in text
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,11 @@ def test_show(trained, capsys):
         (["train", "FOLDER", "--widths", ","], "--widths: expected numbers"),
         (["train", "FOLDER", "--rate", "nan"], "--rate: expected a number"),
         (["train", "FOLDER", "--heads", "3"], "--heads: not an option of mlp, only of vit, charlm"),
-        (["train", "FOLDER", "--net", "lenet5", "--widths", "3"], "--widths: not an option of lenet5"),
-        (["train", "FOLDER", "--net", "vit", "--context", "3"], "--context: not an option of vit"),
+        (
+            ["train", "FOLDER", "--net", "lenet5", "--widths", "3"],
+            "--widths: not an option of",
+        ),
+        (["train", "FOLDER", "--net", "vit", "--context", "3"], "--context: not an option of"),
         (["train", "FOLDER", "--data", "."], "--data: not with a folder"),
         (["resume", "nowhere"], "nowhere/run.json: no such file"),
         (["evaluate", "nothing.safetensors", "mnist"], "nothing.safetensors"),

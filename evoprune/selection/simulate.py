@@ -19,6 +19,7 @@ from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.selection.groups import Dynamics
 from evoprune.selection.python_laws import DynamicsLike, PythonDynamics
+from evoprune.selection.timing import lifespan
 
 __all__ = ["simulate"]
 
@@ -48,7 +49,7 @@ def simulate(
         mass: initial masses (n,), at least 0.
         fitness: fitness of each population in nats per unit of mass, (n,); or a function that
             returns it for the current masses (n,). Fitness of extinct populations is ignored.
-        generations: number of generations.
+        generations: number of generations; time constants of the law that are None fit it.
         upkeep: upkeep of each population in nats per unit of mass: (n,), or one number; 0 by
             default.
         overlap: similarity of populations, for laws in which similar ones compete: (n, n); the
@@ -88,6 +89,7 @@ def simulate(
         raise ValueError(f"overlap: expected ({n}, {n}) numbers, got {alike.shape}")
     named: dict[str, Any] = {"dynamics": law}
     if isinstance(law, Dynamics):
+        law = law.timed(lifespan(generations * strength))
         named = {"dynamics": law.kind, "dynamics_config": law.config()}
     populations = core.core64.Community(
         np.array([n]),
