@@ -242,7 +242,7 @@ def sweep_file(path: str | PathLike[str], *, n_jobs: int | None = None, verbose:
     try:
         said = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{file}: no TOML ({error})") from error
+        raise ValueError(f"{file}: not valid TOML ({error})") from error
     known = {"folder", "seeds", "n_jobs", "make", "fixed", "grid"}
     unknown = sorted(set(said) - known)
     if unknown:

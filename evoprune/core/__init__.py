@@ -38,11 +38,11 @@ def _choose(bits: int) -> str:
     # level that this processor can run.
     lowest = import_module(f"{__package__}._core{bits}_{built[0]}")
     allowed = int(lowest.cpu_level())
-    wish = os.environ.get("EVOPRUNE_CPU", "")
-    if wish:
-        if wish not in LEVELS:
-            raise ValueError(f"EVOPRUNE_CPU: expected one of {', '.join(LEVELS)}, got {wish!r}")
-        allowed = min(allowed, LEVELS.index(wish))
+    limit = os.environ.get("EVOPRUNE_CPU", "")
+    if limit:
+        if limit not in LEVELS:
+            raise ValueError(f"EVOPRUNE_CPU: expected one of {', '.join(LEVELS)}, got {limit!r}")
+        allowed = min(allowed, LEVELS.index(limit))
     fitting = [level for level in built if LEVELS.index(level) <= allowed]
     return fitting[-1] if fitting else built[0]
 

@@ -167,7 +167,7 @@ def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
         size = struct.unpack("<Q", content[:8])[0]
         text = json.loads(content[8 : 8 + size]).get("__metadata__") or {}  # null is valid
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise FileFormatError(f"{name}: no whole safetensors file ({error})") from error
+        raise FileFormatError(f"{name}: not a complete safetensors file ({error})") from error
     try:
         return _rebuild(text, arrays, kind)
     except KeyError as error:
@@ -179,7 +179,7 @@ def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
 
 def _rebuild(text: Mapping[str, str], arrays: dict[str, Array], kind: type[Network]) -> Parts:
     if text.get("format") != FORMAT:
-        raise ValueError("a safetensors file, but no network of evoprune")
+        raise ValueError("a safetensors file, but not a network of evoprune")
     version = json.loads(text["version"])
     if version != VERSION:
         raise ValueError(f"expected version {VERSION} of the format, got {version}")

@@ -234,7 +234,7 @@ class Network(Described):
             return codes
         if self.classes is None:
             raise ValueError(
-                "names: expected a network that knows its classes; set network.classes, or train "
+                "names: expected a network with class names; set network.classes, or train "
                 "on a data set with classes"
             )
         known = [*self.classes, *map(str, range(len(self.classes), chances.shape[-1]))]

@@ -232,7 +232,7 @@ def feed_of(
     batch = whole("batch_size", batch_size, 1)
     if y is not None:
         if isinstance(data, Dataset):
-            raise TypeError("y: expected no targets beside a data set, which has its own")
+            raise TypeError("y: expected None with a data set, which has its own targets")
         data = (data, y)
     elif isinstance(data, tuple) and len(data) == 2 and all(map(_is_batch, data)):
         raise TypeError("data: expected (x, y), got a tuple of two batches; give batches in a list")

@@ -149,7 +149,9 @@ class Loop:
             if run.done == run.total and (selection is None or selection.removal != "never"):
                 network.compact()
             if history.interrupted:
-                bar.say(f"interrupted after {run.done:,} of {run.total:,} steps; resume() goes on")
+                bar.say(
+                    f"interrupted after {run.done:,} of {run.total:,} steps; resume() continues"
+                )
             for listener in self.listeners:
                 listener.on_fit_end(trainer, history)
             kept = self.ranks.of_first(self.kept)

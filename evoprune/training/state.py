@@ -140,7 +140,7 @@ def read(path: str | PathLike[str]) -> State:
     except FileFormatError:
         raise
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise FileFormatError(f"{path}: no state of a trainer ({error})") from error
+        raise FileFormatError(f"{path}: not the state of a trainer ({error})") from error
 
 
 def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[Memory]:
