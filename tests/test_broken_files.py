@@ -273,8 +273,8 @@ def meta(**changes):
         (meta(interrupted=1), "interrupted: expected true or false"),
         (meta(version=99), "version: expected 1, got 99"),
         (meta(format="song"), "meta: expected that of a history"),
-        (lambda a: {"meta": np.array("[" * 100_000)}, "no history of evoprune"),
-        (lambda a: {"meta": np.array("{")}, "no history of evoprune"),
+        (lambda a: {"meta": np.array("[" * 100_000)}, "not a history of evoprune"),
+        (lambda a: {"meta": np.array("{")}, "not a history of evoprune"),
         (lambda a: {"meta": np.arange(3)}, "meta: expected a text"),
     ],
 )
