@@ -34,7 +34,8 @@ def _choose(bits: int) -> str:
             f"evoprune's compiled core for float{bits} is missing; "
             "in a checkout run 'make build', elsewhere install the package again"
         )
-    # The lowest module runs on any processor it was built for, so it can detect the level.
+    # The module of the lowest level runs on every supported processor: let it detect the highest
+    # level that this processor can run.
     lowest = import_module(f"{__package__}._core{bits}_{built[0]}")
     allowed = int(lowest.cpu_level())
     limit = os.environ.get("EVOPRUNE_CPU", "")

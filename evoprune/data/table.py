@@ -39,7 +39,7 @@ LARGE = 10.0  # root mean square of targets above which a network learns them po
 
 
 class Score(NamedTuple):
-    """Mean loss, accuracy (0 to 1, or NaN) and total weight of the data of an evaluation."""
+    """The result of an evaluation: mean loss, accuracy (0 to 1, or NaN) and total weight."""
 
     loss: float
     accuracy: float

@@ -56,7 +56,7 @@ class Schedule:
         return round(self.warmup * steps)
 
     def part(self, start: int, stop: int, steps: int) -> NDArray[np.float64]:
-        """Return the values of steps start to stop - 1 of such a run: float64 (stop - start,)."""
+        """Return values start to stop - 1 of a run of n `steps`: float64 (stop - start,)."""
         rise = self.rise(steps)
         at = np.arange(start, stop, dtype=np.float64)
         done = np.clip((at - rise) / max(1, steps - rise), 0, 1)  # share of the steps after warmup

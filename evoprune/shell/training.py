@@ -201,7 +201,7 @@ def _through(
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Print the warning that nothing can die as one line with advice."""
+    """Print a `NothingCanDie` warning as a single line that ends with advice."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", NothingCanDie)
         usual = warnings.showwarning
