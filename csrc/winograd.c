@@ -280,6 +280,9 @@ typedef struct {
                    const ep_real *planes, int64_t plane);
 } scheme;
 
+/* Define the functions of one window size. A macro, because each must be a function of its own: with
+ * inline functions of a constant window size, called from one function for both sizes, a CNN's
+ * training step is 2.5 % slower (AVX-512). */
 #define SCHEME(TAPS)                                                                              \
     static void inputs_##TAPS(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1,       \
                               const ep_real *x, int64_t c0, int64_t c1, const ep_real *zeros,     \
@@ -359,7 +362,7 @@ double ep_winograd_cost(const ep_winograd *s) {
 /* ---- the products --------------------------------------------------------------------------- */
 
 void ep_winograd_convolve(const ep_winograd *s, int64_t images, const ep_real *x, const ep_real *w,
-                          bool turned, ep_real *y, bool add, ep_real *scratch) {
+                          bool transposed, ep_real *y, bool add, ep_real *scratch) {
     const scheme *by = s->taps == 3 ? &scheme_3 : &scheme_5;
     int64_t planes = planes_of(s->taps), windows = (int64_t)s->taps * s->taps;
     tiles all = tiles_of(s, images);
@@ -373,7 +376,7 @@ void ep_winograd_convolve(const ep_winograd *s, int64_t images, const ep_real *x
     memset(zeros, 0, (size_t)whole(s->c) * sizeof *zeros);
     for (int64_t f0 = 0; f0 < s->filters; f0 += most_filters) {
         int64_t f1 = ep_min(s->filters, f0 + most_filters);
-        if (turned) {
+        if (transposed) {
             for (int64_t tap = 0; tap < windows; tap++) {
                 ep_transpose(of_x + tap * s->c * row, s->c, f1 - f0, row,
                              w + ((windows - 1 - tap) * s->filters + f0) * s->c, s->c);

@@ -122,7 +122,7 @@ def test_show(trained, capsys):
     assert cli.main(["show", str(out / "history.npz")]) == 0
     text = capsys.readouterr().out
     assert text.startswith("History: 12 epochs")
-    assert "selection: Selection(pressure=1, dynamics=Malthusian(lifespan=120))" in text
+    assert "selection: Selection(pressure=1, dynamics=Malthusian(lifespan=120), min_age=17)" in text
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def test_a_network_learns_and_gets_smaller():
     assert net["dense2.weight"].shape == tuple(net.alive.values())
     assert net.timing[0] > 0
     assert net.timing[1] == 48
-    assert net.selection == trainer.selection
+    assert net.selection == trainer.selection.timed()
     assert net.pressure == 0.5
     assert trainer.evaluate(data()) == net.evaluate(data())
     assert trainer.predict(data()[0]).shape == (240, 3)
@@ -196,8 +196,8 @@ def test_bad_trainers_are_refused():
     [
         (ep.Selection(0.0), 300, "pressure is 0"),
         (ep.Selection(dynamics="none"), 300, "dynamics is none"),
-        (ep.Selection(), 10, "min_age"),
-        (ep.Selection(), 100, "lifespan"),
+        (ep.Selection(min_age=100), 10, "min_age"),
+        (ep.Selection(), 2, "lifespan"),
     ],
 )
 def test_it_is_said_aloud_when_nobody_can_die(selection, epochs, text):

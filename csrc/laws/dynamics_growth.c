@@ -40,44 +40,21 @@ typedef struct {
     double lifespan, ceiling, strength, clip;
 } malthusian;
 
+static const char *const growths[] = {"bounded", "raw", NULL};
+
 static const ep_field malthusian_fields[] = {
-    {.name = "growth",
-     .type = EP_CHOICE,
-     .offset = offsetof(malthusian, growth),
-     .initial = GROWTH_BOUNDED,
-     .low = GROWTH_BOUNDED,
-     .high = GROWTH_RAW,
-     .choices = (const char *const[]){"bounded", "raw", NULL},
-     .doc = "bounded: growth is the return (F - c) / (|F| + c) paced by lifespan; raw: h (F - c)"},
-    {.name = "lifespan",
-     .type = EP_REAL,
-     .offset = offsetof(malthusian, lifespan),
-     .initial = 700,
-     .low = 1,
-     .high = 1e12,
-     .doc = "bounded growth: generations in which a population without fitness falls from birth "
-            "mass 1 to the threshold (to 1e-3 where the threshold is 0)"},
-    {.name = "ceiling",
-     .type = EP_REAL,
-     .offset = offsetof(malthusian, ceiling),
-     .initial = 5,
-     .low = 0,
-     .high = 1e30,
-     .doc = "most mass a population can have"},
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(malthusian, strength),
-     .initial = 10,
-     .low = 0,
-     .high = 1e9,
-     .doc = "raw growth: h, log-growth per generation and nat of F - c"},
-    {.name = "clip",
-     .type = EP_REAL,
-     .offset = offsetof(malthusian, clip),
-     .initial = 0.2,
-     .low = 0,
-     .high = 1e6,
-     .doc = "raw growth: bound on |log-growth| of one generation"},
+    EP_FIELD_CHOICE(
+        malthusian, growth, GROWTH_BOUNDED, growths,
+        "bounded: growth is the return (F - c) / (|F| + c) paced by lifespan; raw: h (F - c)"),
+    EP_FIELD_REAL(
+        malthusian, lifespan, 700, 1, 1e12,
+        "bounded growth: generations in which a population without fitness falls from birth "
+        "mass 1 to the threshold (to 1e-3 where the threshold is 0)"),
+    EP_FIELD_REAL(malthusian, ceiling, 5, 0, 1e30, "most mass a population can have"),
+    EP_FIELD_REAL(malthusian, strength, 10, 0, 1e9,
+                  "raw growth: h, log-growth per generation and nat of F - c"),
+    EP_FIELD_REAL(malthusian, clip, 0.2, 0, 1e6,
+                  "raw growth: bound on |log-growth| of one generation"),
     EP_FIELDS_END,
 };
 
@@ -130,13 +107,8 @@ static const ep_field noisy_growth_fields[] = {
     EP_GROWTH_FIELDS(noisy_growth, 20, "|log-growth apart from noise|"),
     /* 20 epochs of 470 generations: deviation of ln m 0.003 * sqrt(20 * 9400) = 1.3. Noise matters,
      * but is far from ln(1/threshold) = 6.9: alone it makes no population extinct. */
-    {.name = "noise",
-     .type = EP_REAL,
-     .offset = offsetof(noisy_growth, noise),
-     .initial = 0.003,
-     .low = 0,
-     .high = 100,
-     .doc = "s, deviation of ln m after one unit of time"},
+    EP_FIELD_REAL(noisy_growth, noise, 0.003, 0, 100,
+                  "s, deviation of ln m after one unit of time"),
     EP_FIELDS_END,
 };
 
@@ -177,13 +149,8 @@ typedef struct {
 
 static const ep_field logistic_fields[] = {
     EP_GROWTH_FIELDS(logistic, 20, "|log-growth|"),
-    {.name = "capacity",
-     .type = EP_REAL,
-     .offset = offsetof(logistic, capacity),
-     .initial = 1,
-     .low = 1e-6,
-     .high = 1e9,
-     .doc = "mass the niche can carry, per founding population: K = capacity * born"},
+    EP_FIELD_REAL(logistic, capacity, 1, 1e-6, 1e9,
+                  "mass the niche can carry, per founding population: K = capacity * founded"),
     EP_FIELDS_END,
 };
 
@@ -236,21 +203,14 @@ typedef struct {
 
 static const ep_field lotka_volterra_fields[] = {
     EP_GROWTH_FIELDS(lotka_volterra, 20, "|log-growth|"),
-    {.name = "capacity",
-     .type = EP_REAL,
-     .offset = offsetof(lotka_volterra, capacity),
-     .initial = 1,
-     .low = 1e-6,
-     .high = 1e9,
-     .doc = "mass a population alone can reach (given interaction), or mass the niche carries per "
-            "founding population (interaction from overlap)"},
-    {.name = "interaction",
-     .type = EP_VECTOR,
-     .offset = offsetof(lotka_volterra, interaction),
-     .low = 0,
-     .high = 1e9,
-     .doc = "a_ij, what population i feels of j, born * born numbers by birth id, row by row; "
-            "empty: the overlap of activities"},
+    EP_FIELD_REAL(
+        lotka_volterra, capacity, 1, 1e-6, 1e9,
+        "mass a population alone can reach (given interaction), or mass the niche carries per "
+        "founding population (interaction from overlap)"),
+    EP_FIELD_VECTOR(
+        lotka_volterra, interaction, 0, 1e9,
+        "a_ij, the effect of population j on i, founded * founded values by birth id, row by row; "
+        "empty: the overlap of activities"),
     EP_FIELDS_END,
 };
 

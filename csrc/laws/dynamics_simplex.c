@@ -64,20 +64,13 @@ static const ep_field replicator_mutator_fields[] = {
     /* Mutants keep a population that loses s of its share per generation at mutation / s of the
      * mean mass. For neurons s is about 1e-2: 1e-6 lets the unfit fall to 1e-4, below the
      * threshold; 1e-5 would keep all populations alive. */
-    {.name = "mutation",
-     .type = EP_REAL,
-     .offset = offsetof(replicator_mutator, mutation),
-     .initial = 1e-6,
-     .low = 0,
-     .high = 1,
-     .doc = "mu, share of offspring spread evenly over the living: Q = (1 - mu) I + mu / n"},
-    {.name = "kernel",
-     .type = EP_VECTOR,
-     .offset = offsetof(replicator_mutator, kernel),
-     .low = 0,
-     .high = 1,
-     .doc = "Q_ji, probability that offspring of j is i, born * born numbers by birth id, row j by "
-            "row, each summing to 1; empty: even mutation"},
+    EP_FIELD_REAL(
+        replicator_mutator, mutation, 1e-6, 0, 1,
+        "mu, share of offspring spread evenly over the living populations: Q = (1 - mu) I + mu / n"),
+    EP_FIELD_VECTOR(
+        replicator_mutator, kernel, 0, 1,
+        "Q_ji, probability that offspring of j is i, founded * founded values by birth id, row j by "
+        "row, each summing to 1; empty: even mutation"),
     EP_FIELDS_END,
 };
 

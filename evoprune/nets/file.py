@@ -165,7 +165,7 @@ def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
     try:
         arrays = arrays_of(content)
         size = struct.unpack("<Q", content[:8])[0]
-        text = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+        text = json.loads(content[8 : 8 + size]).get("__metadata__") or {}  # null is valid
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise FileFormatError(f"{name}: no whole safetensors file ({error})") from error
     try:

@@ -381,7 +381,7 @@ class Sum(Layer):
 
 class Shortcut(Layer):
     """Every stride-th position of (height, width, channels) or (length, channels), zeros for
-    the channels that the input has not, as many before as behind: a residual shortcut
+    the channels that the input does not have, as many before as after: a residual shortcut
     without parameters.
 
     Args:

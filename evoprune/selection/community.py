@@ -71,9 +71,11 @@ class Community:
             is a share of all multiply-adds.
         mass: masses at birth, by layer; 1 by default.
         dtype: "float32", the default of networks, or "float64".
+        generations: number of generations of the whole run, each of strength 1, for time constants
+            of the selection that are None; see `Selection.timed`. None: unknown.
 
     Attributes:
-        selection: the argument `selection`.
+        selection: the argument `selection`, with numbers for its time constants.
         born: number of founding populations by layer. With births, arrays by birth id have an
             element for every population born so far, founders first.
         layers: names of the layers, in order.
@@ -91,9 +93,13 @@ class Community:
         cost: ByLayer | None = None,
         mass: ByLayer | None = None,
         dtype: Literal["float32", "float64"] = "float32",
+        generations: float | None = None,
     ) -> None:
         if not isinstance(selection, Selection):
             raise TypeError(f"selection: expected a Selection, got {selection!r}")
+        if generations is not None:
+            generations = number("generations", generations, 0, 1e15)
+        selection = selection.timed(generations)
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
         named = isinstance(born, Mapping)

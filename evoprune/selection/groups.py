@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from evoprune.core.spec import Field, Spec, catalogue
 from evoprune.selection.schedules import ScheduleLike, values
+from evoprune.selection.timing import UNKNOWN
 
 __all__ = ["Dynamics", "Fitness", "Loss", "Optimizer"]
 
 HOME = "evoprune.selection.laws"
+RATES = ("strength", "clip", "turnover")  # settings of dynamics per generation
 
 
 class Loss(Spec):
@@ -72,6 +75,42 @@ class Fitness(Spec):
 
 
 class Dynamics(Spec):
-    """How masses follow fitness and upkeep, generation by generation."""
+    """How masses follow fitness and upkeep, generation by generation.
+
+    Settings per generation (strength, clip, turnover) and lifespan are None by default: a run
+    chooses numbers that fit its length, see `timed`.
+    """
 
     group, home = "dynamics", HOME
+
+    def timed(self, lifespan: float) -> Dynamics:
+        """Return the law with a number for each time constant that is None.
+
+        `lifespan` becomes the argument. A rate per generation becomes the catalogue's default,
+        which is for a lifespan of 700 generations, times 700 / lifespan: over a run of any length
+        the law then does about the same.
+
+        Args:
+            lifespan: generations, see `evoprune.selection.timing`.
+        """
+        names = ("lifespan",) if self.settings.get("growth") == "bounded" else RATES
+        numbers = {}
+        for row in catalogue("dynamics")[self.kind]["fields"]:
+            name = row["name"]
+            if name in names and self.settings[name] is None:
+                value = lifespan if name == "lifespan" else row["default"] * UNKNOWN / lifespan
+                numbers[name] = min(row["high"], max(row["low"], value))
+        return type(self)(**self.settings | numbers) if numbers else self
+
+    @classmethod
+    def _field(cls, field: Field) -> Field:
+        if field.name == "lifespan":
+            usual = (
+                f"a seventh of the generations of the run and the time to learn; {UNKNOWN:g} if "
+                "the length of the run is unknown"
+            )
+        elif field.name in RATES:
+            usual = f"{field.default:g} for a lifespan of {UNKNOWN:g}, in proportion for others"
+        else:
+            return field
+        return replace(field, default=None, doc=f"{field.doc}; None: {usual}")

@@ -20,6 +20,7 @@ from evoprune.core.spec import resolve
 from evoprune.selection.births import BirthSettings
 from evoprune.selection.groups import Dynamics
 from evoprune.selection.python_laws import DynamicsLike, PythonDynamics
+from evoprune.selection.timing import lifespan
 
 __all__ = ["simulate"]
 
@@ -86,7 +87,7 @@ def simulate(
             returns it for the current masses (n,). Fitness of extinct populations is ignored. With
             births, a function gets the masses of all populations born so far; fitness and upkeep
             that are numbers are inherited, and immigrants have the mean of the living.
-        generations: number of generations.
+        generations: number of generations; time constants of the law that are None fit it.
         upkeep: upkeep of each population in nats per unit of mass: (n,), or one number; 0 by
             default.
         overlap: similarity of populations, for laws in which similar ones compete: (n, n); the
@@ -133,6 +134,7 @@ def simulate(
         raise ValueError("overlap: expected None with births: it has no row for the newborn")
     named: dict[str, Any] = {"dynamics": law}
     if isinstance(law, Dynamics):
+        law = law.timed(lifespan(generations * strength))
         named = {"dynamics": law.kind, "dynamics_config": law.config()}
     populations = core.core64.Community(
         np.array([n]),

@@ -247,8 +247,8 @@ def _selection(parser: argparse.ArgumentParser) -> None:
         "--lifespan",
         type=float,
         metavar="STEPS",
-        help="malthusian: steps in which a population without any fitness dies "
-        f"({ep.Malthusian().lifespan:g})",
+        help="malthusian: steps in which a population without any fitness dies (a seventh of the "
+        "run and a few steps to learn)",
     )
     group.add_argument(
         "--rest",

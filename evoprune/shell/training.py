@@ -208,7 +208,8 @@ def _plain_warnings() -> Iterator[None]:
 
         def show(message: Any, category: Any, *place: Any) -> None:
             if issubclass(category, NothingCanDie):
-                complain(f"{message}; give --lifespan a smaller number, or --epochs a larger one")
+                why = str(message).partition(";")[0]
+                complain(f"{why}; give --lifespan a smaller number, or --epochs a larger one")
             else:
                 usual(message, category, *place)
 

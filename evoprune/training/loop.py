@@ -101,7 +101,7 @@ class Loop:
         """Make the steps; return the history."""
         network, trainer, run, history = self._network, self.trainer, self.run, self.history
         self._compare()
-        network.loss, network.selection = trainer.loss, trainer.selection
+        network.loss, network.selection = trainer.loss, self.pace.selection
         if self.feed.data is not None:
             take_over(network, self.feed.data)
         self.stopping, history.interrupted = False, False
@@ -166,7 +166,7 @@ class Loop:
 
     def _steer(self) -> None:
         """Update the pressure from the budget, if there is one; only at fixed steps."""
-        run, selection = self.run, self.trainer.selection
+        run, selection = self.run, self.pace.selection
         budget = budget_of(selection)
         if budget is None or selection is None or run.pressure is None or run.resting:
             return
