@@ -21,7 +21,7 @@ from lab import Job, Lab, Row
 
 import evoprune as ep
 
-SEEDS = 3
+SEEDS, EPOCHS = 3, 10
 RATE, DECAY = 2e-3, 0.5
 GROWN = ep.Selection(0.15, births=ep.Births(capacity=8, every=50))
 TURNOVER = ep.Selection(4.0, births=ep.Births(mutation=0.3))
@@ -63,7 +63,7 @@ def measured(job: Job, quick: bool) -> dict[str, Row]:
 
 
 def script(lab_: Lab) -> None:
-    epochs = 2 if lab_.options.quick else 20
+    epochs = 2 if lab_.options.quick else EPOCHS
     rows = []
     for seed in lab_.seeds(SEEDS):
         job = Job(rate=RATE, decay=DECAY, epochs=epochs, seed=seed)
