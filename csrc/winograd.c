@@ -86,7 +86,7 @@ EP_INLINE void to_weights_5(ep_vec v[MOST_SIDE]) {
     v[4] = sum + four * four * sum2 + v[5];
 }
 
-/* Transforms a from x from tile of vectors to a to x to tile, in place. */
+/* Transforms a tile of `from` x `from` vectors to one of `to` x `to`, in place. */
 EP_INLINE void both_ways(ep_vec t[MOST_SIDE][MOST_SIDE], int from, int to, line transform) {
 #pragma GCC unroll 6
     for (int j = 0; j < from; j++) {
@@ -115,7 +115,8 @@ typedef struct {
     int64_t at[MOST_SIDE][MOST_SIDE];
 } tile;
 
-/* Transforms a from x from tile to side x side planes. Reads and writes whole vectors. */
+/* Transforms a tile of `from` x `from` elements to `side` x `side` planes. Reads and writes whole
+ * vectors of channels. */
 EP_INLINE void send(int from, int side, line transform, const ep_real *array, const tile *where,
                     int64_t n, const ep_real *zeros, ep_real *planes, int64_t apart) {
     const ep_real *of[MOST_SIDE][MOST_SIDE];
@@ -146,7 +147,8 @@ EP_INLINE void send(int from, int side, line transform, const ep_real *array, co
     }
 }
 
-/* Transforms side x side planes to a to x to tile, written or added; writes exactly n channels. */
+/* Transforms `side` x `side` planes to a tile of `to` x `to` elements and stores it or, if `add`,
+ * adds it. Writes exactly n channels. */
 EP_INLINE void bring(int side, int to, line transform, ep_real *array, const tile *where, int64_t n,
                      const ep_real *planes, int64_t apart, bool add) {
     for (int64_t k = 0; k < n; k += EP_LANES) {
@@ -239,7 +241,7 @@ EP_INLINE void inputs(int taps, line transform, const ep_winograd *s, const tile
     }
 }
 
-/* The offsets of a tile's outputs, starting at filter f0. */
+/* Returns the offsets of a tile's outputs in y, for filters from f0 on. */
 EP_INLINE tile outputs(const ep_winograd *s, spot at, int64_t f0) {
     tile where;
     place(&where, PART, at.image * s->out_h * s->out_w * s->filters + f0, s->out_h, s->out_w,

@@ -178,7 +178,7 @@ def test_many_populations_die_at_once_in_little_time():
     assert community.alive.sum() == 1
 
 
-def test_arrays_of_the_living_alone_are_taken():
+def test_arrays_may_cover_living_populations_only():
     selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=2), min_age=0)
     one, other = (ep.Community({"a": 4, "b": 3}, selection) for _ in range(2))
     for _ in range(12):
@@ -216,7 +216,7 @@ def test_laws_in_python_serve_and_their_errors_change_nothing():
     assert [c["generation"] for c in seen] == [1, 1, 2, 2]
 
 
-def test_a_mass_that_is_cut_is_told():
+def test_a_mass_that_is_clipped_warns():
     law = ep.NoisyGrowth(strength=1, clip=1000, noise=0)
     selection = ep.Selection(0.0, dynamics=law, min_age=0)
     community = ep.Community(2, selection)

@@ -39,7 +39,7 @@ typedef struct {
     size_t config_size;
     int states;            /* values per population remembered between generations */
     unsigned needs;
-    bool conserves;        /* keeps the niche's total mass: only differences of upkeep count */
+    bool conserves;        /* total mass is constant, so only differences of upkeep matter */
     bool (*check)(const void *config, int64_t founded, ep_error *error);  /* may be NULL */
     void (*step)(const void *config, const ep_cohort *cohort);
 } ep_dynamics;

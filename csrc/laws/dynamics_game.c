@@ -1,9 +1,9 @@
 /* dynamics_game: pruning as a game (arXiv 2512.22106). Every population is a player whose mass s in
  * [0, 1] is its participation and follows the gradient of its own utility
  *     U = alpha (F - c) s - beta |w|^2 s^2 - gamma s - eta s sum_j s_j <w_i, w_j>.
- * The fitness law decides what the benefit F means, and its sign: `marginal` descends the loss; the
- * paper's is <w, dL/dw>, `pull` with the other sign. The only law under which extinct populations
- * can be reborn until they are removed. */
+ * The fitness law defines the benefit F. With `marginal`, players descend the loss; the paper's
+ * benefit is <w, dL/dw>, which is `pull` with the opposite sign. This is the only law under which
+ * extinct populations can be reborn, until they are removed. */
 #include "cohort.h"
 
 typedef struct {

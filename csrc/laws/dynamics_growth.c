@@ -4,7 +4,8 @@
  * log-growth per generation; F and c are nats per unit of mass. */
 #include "cohort.h"
 
-/* Growth of each alone over a generation of length `strength` (from a schedule). */
+/* Return the growth of each population without competition, over a generation of length `strength`
+ * (from a schedule). */
 static ep_growth alone(const ep_cohort *cohort, double h, double clip) {
     return ep_growth_of(cohort, h * cohort->strength, clip * cohort->strength, false);
 }
@@ -23,13 +24,17 @@ const ep_dynamics ep_dynamics_none = {
 };
 
 /* ---- malthusian ---------------------------------------------------------------------------- */
-/* Malthus 1798; the replicator is its share of the total. Raw growth couples which populations
- * survive to how fast: upkeep of a filter is 40 times a neuron's, so it would starve before it
- * learned. By default growth is therefore the return on upkeep, in [-1, 1], paced so that zero
- * fitness means extinction after `lifespan` generations; F = c is the fixed point either way. If
- * fitness does not fall as mass grows, fit populations grow up to the ceiling and take over the
- * work of extinct ones. Without room to grow, small networks learn worse; far above 5, learning is
- * unstable. */
+/* Malthus 1798. Divided by the total mass, it gives the replicator.
+ *
+ * With raw growth, F - c determines not only which populations survive but also how fast the others
+ * shrink: upkeep of a filter is 40 times that of a neuron, so filters would become extinct before
+ * they learned. By default, growth is therefore the return on upkeep, a number in [-1, 1], scaled
+ * so that a population of zero fitness becomes extinct after `lifespan` generations. Both kinds of
+ * growth are zero at F = c.
+ *
+ * If fitness does not fall as mass grows, fit populations grow up to the ceiling and take over the
+ * work of extinct ones. With a ceiling near the birth mass, small networks learn worse; with one
+ * far above 5, learning is unstable. */
 enum { GROWTH_BOUNDED, GROWTH_RAW };
 #define USUAL_THRESHOLD 1e-3
 
@@ -67,8 +72,8 @@ static void malthusian_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort)) {
         return;
     }
-    /* Without a threshold, use the pace of the usual one. A threshold above birth mass would flip
-     * the sign. */
+    /* If the threshold is 0, compute the pace from the usual one. The threshold must be below the
+     * birth mass 1, because the pace would be negative otherwise. */
     double threshold = cohort->threshold > 0 ? cohort->threshold : USUAL_THRESHOLD;
     threshold = fmin(fmax(threshold, 1e-30), 0.5);
     double pace = cohort->strength * -log(threshold) / law->lifespan;
@@ -167,8 +172,8 @@ static void logistic_step(const void *config, const ep_cohort *cohort) {
     }
     double one = exp(-own.best), gain = grown / total; /* both scaled by e^-best */
     double crowding = gain > one ? one + filled * (gain - one) : one;
-    /* Far beyond the range of exp, `one` is 0 and the crowding of a tiny niche may be 0: avoid
-     * dividing by it. */
+    /* If growth is far beyond the range of exp, `one` underflows to 0, and if the total mass is
+     * tiny, so does `crowding`: avoid dividing by 0. */
     crowding = crowding < 1e-300 ? 1e-300 : crowding;
     for (int64_t i = 0; i < cohort->n; i++) {
         double worth = ep_growth_worth(&own, i);

@@ -14,7 +14,7 @@ typedef struct {
     const ep_real *owned_gradient2;
     const ep_real *owned_product;
     const ep_real *activity;
-    double terms; /* terms of the loss's mean: samples, or positions that count */
+    double terms; /* number of predictions in the mean loss, without those of weight 0 */
 } ep_signals;
 
 typedef struct {
@@ -23,6 +23,7 @@ typedef struct {
     const ep_field *fields;
     size_t config_size;
     unsigned needs;
+    bool extensive; /* half of the mass has half of the fitness */
     void (*measure)(const void *config, const ep_signals *signals, ep_real *fitness);
 } ep_fitness;
 

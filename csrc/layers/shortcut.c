@@ -1,4 +1,4 @@
-/* shortcut: stands for x in a residual sum if the branch has more channels and fewer positions.
+/* shortcut: replaces x in a residual sum if the branch has more channels and fewer positions.
  * Takes every stride-th position, with zeros for the missing channels, as many before as after (He
  * et al. 2015, section 4.1, option A). No parameters. Channels are matched by birth id, so an
  * extinction on either side leaves the other channels in place. */

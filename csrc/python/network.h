@@ -22,7 +22,7 @@ void ep_lock_free(ep_lock *lock);
 
 /* Largest rate, pressure or strength: far below where float32 overflows. */
 #define EP_LEVEL_MOST 1e30
-/* Largest counter (step, generation, batch): exact as a double, and years from overflow. */
+/* Largest counter (step, generation, batch): exact as a double, and far below INT64_MAX. */
 #define EP_COUNT_MOST (INT64_C(1) << 53)
 
 enum { EP_CHECKED = 2 }; /* sets of arrays already checked: for training, for evaluation */
