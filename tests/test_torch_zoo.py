@@ -34,7 +34,7 @@ TIMM = {
     "vit_tiny_patch16_224": 24, "skresnet18": 20, "dla34": 25, "convmixer_768_32": 33,
     "tf_efficientnetv2_b0": 20, "cspresnet50": 10, "fbnetc_100": 10, "selecsls42b": 10,
     "rexnet_100": 10, "poolformer_s12": 10, "edgenext_xx_small": 5, "visformer_tiny": 5,
-    "pit_ti_224": 10, "cait_xxs24_224": 10, "xcit_nano_12_p16_224": 5, "gmlp_s16_224": 10,
+    "pit_ti_224": 10, "cait_xxs24_224": 10, "xcit_nano_12_p16_224": 5, "resmlp_12_224": 10,
 }  # fmt: skip
 
 
@@ -123,6 +123,14 @@ def test_torchvision(name):
 @pytest.mark.parametrize("name", TIMM)
 def test_timm(name):
     removed_without_a_change(*timm_model(name), TIMM[name])
+
+
+def test_a_model_in_which_norms_take_all_features_together_is_refused_with_the_reasons():
+    model, example = timm_model("gmlp_s16_224")
+    found = ept.inspect(model, example)
+    assert not found.born
+    reason = "native_layer_norm in blocks.0.mlp_channels.gate.norm (LayerNorm): the norm takes"
+    assert found.why["blocks.0.mlp_channels.fc1.weight[0] (768)"].startswith(reason)
 
 
 SMALL = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
