@@ -37,7 +37,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "torch_pretrained.json"
 DATA = Path(os.environ.get("EVOPRUNE_DATA", "data"))
 IMAGES, TEST, BATCH, EPOCHS, RATE = 5000, 2000, 32, 2, 1e-3
 CUTS = 10
-WAYS = ("dense", "selection", "torch-pruning gradual", "torch-pruning one-shot")
+WAYS = ("selection", "torch-pruning gradual", "torch-pruning one-shot", "dense")
 
 
 class Block(nn.Module):

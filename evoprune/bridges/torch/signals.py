@@ -20,9 +20,15 @@ def check_laws(selection: Selection, terms: int | None, optimizers: int) -> None
     """Check that the signals of a selection's laws can be computed from weights and gradients.
 
     Raises:
-        Unsupported: fitness by activity; fitness by owned weights with several optimizers; "worth"
-            without `terms`; dynamics with competition by similarity.
+        Unsupported: births; fitness by activity; fitness by owned weights with several
+            optimizers; "worth" without `terms`; dynamics with competition by similarity.
     """
+    births = getattr(selection, "births", None)
+    if births is not None:
+        raise Unsupported(
+            f"selection: expected births=None, got {births!r}; populations of a PyTorch model "
+            "are born with it only"
+        )
     dynamics: Any = selection.dynamics
     if isinstance(dynamics, Dynamics):
         overlaps = [need for need in dynamics.facts["needs"] if need.endswith("overlap")]
