@@ -21,7 +21,7 @@ def training(
     change (strength 1e-9), so that no population dies during timing.
     """
     import evoprune as ep
-    from evoprune.training.run import Crew, Watch
+    from evoprune.training.run import ThreadTuner, Watch
 
     net.scale_input(data.shift, data.scale)
     selection = ep.Selection()
@@ -30,13 +30,13 @@ def training(
         optimizer_config={"decay": DECAY},
         selection=selection.config() if selected else None,
     )
-    done, watch, crew = 0, Watch(), Crew()
+    done, watch, tuner = 0, Watch(), ThreadTuner()
 
     def run(steps: int) -> None:
         nonlocal done
         ep.set_threads(threads)
         while steps > 0:
-            hired, n = crew.hire(), min(steps, max(1, watch.steps // crew.haste))
+            chosen, n = tuner.choose(), min(steps, max(1, watch.steps // tuner.divisor))
             begin = time.perf_counter()
             net.core.train(
                 data.x,
@@ -46,10 +46,10 @@ def training(
                 rate=np.full(n, RATE),
                 pressure=selection.pressures(n),
                 strength=np.full(n, 1e-9),
-                threads=hired,
+                threads=chosen,
             )
             watch.add(n, time.perf_counter() - begin)
-            crew.paid(n, watch.seconds_a_step)
+            tuner.record(n, watch.seconds_a_step)
             done += n
             steps -= n
 

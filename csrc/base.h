@@ -38,6 +38,7 @@ typedef enum {
     EP_NO_MEMORY, /* at build or compaction; the state is unchanged */
     EP_DIVERGED, /* a loss, gradient or fitness is not finite; it was not applied */
     EP_RAISED, /* a law written in Python raised; the boundary holds the exception */
+    EP_APART, /* data-parallel training: another rank failed, or the ranks differ */
 } ep_code;
 
 typedef struct {
@@ -129,6 +130,6 @@ EP_INLINE int64_t ep_times(int64_t a, int64_t b) {
     return product;
 }
 /* First index of part `part` when n items are split into `parts` as evenly as possible. */
-EP_INLINE int64_t ep_share(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
+EP_INLINE int64_t ep_split(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
 
 #endif

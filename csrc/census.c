@@ -9,9 +9,9 @@ int64_t ep_alive(const ep_net *net, const ep_population *population) {
 
 bool ep_census_open(ep_census *census, const ep_net *net) {
     *census = (ep_census){.axes = calloc((size_t)ep_max(1, net->n_axes), sizeof(ep_axis)),
-                          .share = calloc((size_t)ep_max(1, net->n_populations), sizeof(double)),
+                          .cost = calloc((size_t)ep_max(1, net->n_populations), sizeof(double)),
                           .living = -1};
-    if (!census->axes || !census->share) {
+    if (!census->axes || !census->cost) {
         ep_census_close(census);
         return false;
     }
@@ -24,7 +24,7 @@ bool ep_census_open(ep_census *census, const ep_net *net) {
 
 void ep_census_close(ep_census *census) {
     free(census->axes);
-    free(census->share);
+    free(census->cost);
     *census = (ep_census){0};
 }
 
@@ -53,7 +53,7 @@ static double parameters_of(const ep_net *net, const ep_axis *axes) {
 }
 
 /* The cost of one population of a layer at the living shape, divided by the founding cost. */
-static double share_of(ep_census *census, const ep_net *net, int i, ep_upkeep unit) {
+static double cost_of(ep_census *census, const ep_net *net, int i, ep_upkeep unit) {
     bool macs = unit == EP_UPKEEP_MACS;
     double founding = macs ? net->founding_macs : (double)net->founding_parameters;
     ep_axis *axis = &census->axes[net->populations[i].axis];
@@ -77,9 +77,9 @@ void ep_census_take(ep_census *census, const ep_net *net, ep_upkeep upkeep) {
         founded += net->axes[net->populations[i].axis].founded;
     }
     for (int i = 0; i < net->n_populations; i++) {
-        census->share[i] = upkeep == EP_UPKEEP_GIVEN     ? 0
-                           : upkeep == EP_UPKEEP_UNIFORM ? 1.0 / (double)ep_max(1, founded)
-                           : upkeep == EP_UPKEEP_PARAMS ? share_of(census, net, i, EP_UPKEEP_PARAMS)
-                                                        : share_of(census, net, i, EP_UPKEEP_MACS);
+        census->cost[i] = upkeep == EP_UPKEEP_GIVEN     ? 0
+                          : upkeep == EP_UPKEEP_UNIFORM ? 1.0 / (double)ep_max(1, founded)
+                          : upkeep == EP_UPKEEP_PARAMS  ? cost_of(census, net, i, EP_UPKEEP_PARAMS)
+                                                        : cost_of(census, net, i, EP_UPKEEP_MACS);
     }
 }

@@ -88,7 +88,7 @@ static draft prepare(const ep_net *net, const int32_t *const *keep, const int64_
     bool active = net->x != NULL;
     int64_t more = 4 * size + (active ? 2 * d.net.width * net->capacity : 0);
     ep_error ignored;
-    d.ok = ep_slab_fits(ep_net_held(net) + more) && (d.net.numbers = ep_slab_new(size)) &&
+    d.ok = ep_slab_fits(ep_net_allocated(net) + more) && (d.net.numbers = ep_slab_new(size)) &&
            (d.net.gradients = ep_slab_new(size)) && (d.net.first = ep_slab_new(size)) &&
            (d.net.second = ep_slab_new(size)) &&
            (!active || ((d.net.x = ep_slab_new(d.net.width * net->capacity)) &&

@@ -131,13 +131,31 @@ static bool measure_fitness(ep_net *net, ep_evolution *e, const ep_population *p
     }
     if (needs & EP_NEEDS_ACTIVITY) {
         ep_signal_activity(net, p, e->activity);
-        s.activity = e->activity;
+        s.activity = e->ranks ? ep_ranks_activity(e->ranks, net, (int)(p - net->populations))
+                              : e->activity;
     }
     if (e->call_fitness) {
         return e->call_fitness(e->context, &s, raw, error);
     }
     e->fitness->measure(e->fitness_config, &s, raw);
     return true;
+}
+
+bool ep_evolution_needs_activity(const ep_evolution *e) {
+    return e->call_fitness || (e->fitness->needs & EP_NEEDS_ACTIVITY);
+}
+bool ep_evolution_needs_overlap(const ep_evolution *e) {
+    return e->overlap && (e->generation->dynamics->needs & EP_NEEDS_ACTIVITY_OVERLAP);
+}
+
+/* Writes the cosines of the outputs of n populations over the batch. */
+static void measure_cosines(const ep_evolution *e, int population, int64_t n, ep_real *to) {
+    if (e->ranks) {
+        memcpy(to, ep_ranks_gram(e->ranks, e->net, population), (size_t)(n * n) * sizeof *to);
+    } else {
+        ep_signal_activity_gram(e->net, &e->net->populations[population], to, e->scratch);
+    }
+    ep_signal_cosines(n, to);
 }
 
 /* Measures norms and overlaps of the living populations of a niche: see ep_occasion. Overlaps
@@ -160,7 +178,7 @@ static void measure_overlap(void *context, const ep_generation *g, int64_t first
         for (k1 = k0; k1 < n && group[k1] == group[k0]; k1++) {
         }
         if (needs & EP_NEEDS_ACTIVITY_OVERLAP) {
-            ep_signal_activity_overlap(net, p, whole, e->scratch);
+            measure_cosines(e, group[k0], size, whole);
         } else if (needs & EP_NEEDS_WEIGHT_OVERLAP) {
             ep_signal_weight_overlap(net, p, whole, e->scratch);
         }
@@ -180,8 +198,8 @@ static void measure_overlap(void *context, const ep_generation *g, int64_t first
     cohort->norm2 = needs & EP_NEEDS_WEIGHT_NORM ? e->norm2 : NULL;
 }
 
-/* The `bury` callback of ep_occasion: records and zeroes the extinct populations of a niche. */
-static void bury(void *context, const ep_extinct *extinct, int64_t n) {
+/* The `mark_extinct` callback of ep_occasion: records and zeroes the extinct populations of a niche. */
+static void mark_extinct(void *context, const ep_extinct *extinct, int64_t n) {
     ep_evolution *e = context;
     ep_chronicle *chronicle = e->chronicle;
     for (int64_t k = 0; k < n; k++) {
@@ -205,7 +223,7 @@ void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *grou
                                .fitness = ep_net_numbers(net, p->fitness),
                                .alive = ep_net_numbers(net, p->alive),
                                .state = ep_net_numbers(net, p->state),
-                               .cost = census->share[i]};
+                               .cost = census->cost[i]};
     }
 }
 
@@ -246,7 +264,7 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
                             .pressure = pressure,
                             .strength = strength,
                             .measure = g->dynamics->needs & measured ? measure_overlap : NULL,
-                            .bury = bury,
+                            .mark_extinct = mark_extinct,
                             .context = e};
     ep_outcome outcome;
     if (!ep_generation_step(g, &occasion, &outcome, error)) {
@@ -278,7 +296,7 @@ bool ep_evolve_compact(ep_net *net, ep_evolution *e, ep_chronicle *chronicle, ep
     if (settings->removal == EP_REMOVE_AUTO && net->waste < purchase) {
         return true;
     }
-    if (!ep_compact_extinct(net, error)) {
+    if ((e->ranks && !ep_ranks_agree(e->ranks, net, error)) || !ep_compact_extinct(net, error)) {
         return false;
     }
     chronicle->compactions++;

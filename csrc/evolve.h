@@ -6,6 +6,7 @@
 
 #include "census.h"
 #include "laws/fitness.h"
+#include "ranks.h"
 
 /* A fitness function of the user. Returns false if it failed and set error to EP_RAISED. */
 typedef bool (*ep_fitness_call)(void *context, const ep_signals *signals, ep_real *fitness,
@@ -38,6 +39,7 @@ typedef struct {
     ep_slab *room; /* memory of the vectors below, and of overlap if a law needs it */
     ep_real *raw, *norm2, *owned_norm2, *owned_gradient2, *owned_product, *activity, *overlap;
     int64_t founded; /* populations of the network at founding */
+    ep_ranks *ranks; /* with which this network is trained, or NULL */
     /* During a generation: */
     ep_net *net;
     ep_real *scratch; /* for ep_gemm */
@@ -51,6 +53,9 @@ ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
                                ep_error *error);
 void ep_evolution_free(ep_evolution *evolution);
 
+/* True if generations need the mean activities of populations; the cosines of their outputs. */
+bool ep_evolution_needs_activity(const ep_evolution *evolution);
+bool ep_evolution_needs_overlap(const ep_evolution *evolution);
 /* Runs one generation with the current gradients. `scratch`: EP_GEMM_SCRATCH elements. */
 bool ep_evolve(ep_net *net, ep_evolution *evolution, double pressure, double strength,
                ep_real *scratch, ep_chronicle *chronicle, ep_error *error);

@@ -249,7 +249,7 @@ void ep_gemm_near(const ep_product *p) {
         ep_real copy[LANES * WIDE];
         copy_edge(p, j, width, edge, wide, copy);
         for (int64_t t = 0; t < tiles; t++) {
-            int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;
+            int64_t i = ep_split(p->m, t, tiles), m = ep_split(p->m, t + 1, tiles) - i;
             tile_of run = few ? few_rows[m] : tiles_of[m][NEAR][width > LANES];
             const ep_real *a = p->a + i * p->a_row;
             ep_real *c = p->c + i * p->c_row + j;
@@ -275,11 +275,11 @@ static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles,
         const ep_real *from = p->a + (k0 + step) * p->a_step;
         bool last = k0 + step + 1 == p->k;
         for (int64_t t = 0; t < tiles; t++) {
-            int64_t i = ep_share(p->m, t, tiles);
+            int64_t i = ep_split(p->m, t, tiles);
             ep_real *row = to + (t * EP_GEMM_K + step) * PITCH;
             __builtin_prefetch(from + AHEAD * p->a_step + i);
             if (last) {
-                memcpy(row, from + i, (size_t)(ep_share(p->m, t + 1, tiles) - i) * sizeof *row);
+                memcpy(row, from + i, (size_t)(ep_split(p->m, t + 1, tiles) - i) * sizeof *row);
             } else {
                 memcpy(row, from + i, PITCH * sizeof *row);
             }
@@ -337,7 +337,7 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
                 ep_transpose(panel, k, width, wide, b, p->b_col);
             }
             for (int64_t t = 0; t < tiles; t++) { /* the first tile packs b if b_col is 1 */
-                int64_t i = ep_share(p->m, t, tiles), m = ep_share(p->m, t + 1, tiles) - i;
+                int64_t i = ep_split(p->m, t, tiles), m = ep_split(p->m, t + 1, tiles) - i;
                 const ep_real *a = packed ? rows + t * EP_GEMM_K * PITCH
                                           : p->a + i * p->a_row + k0 * p->a_step;
                 bool first = in_place && t == 0;
@@ -370,9 +370,9 @@ void ep_gemm(const ep_product *p, ep_real *scratch) {
     }
     int64_t groups = (p->m + GROUP * ROWS - 1) / (GROUP * ROWS);
     for (int64_t g = 0; g < groups; g++) {
-        int64_t i = ep_share(p->m, g, groups);
+        int64_t i = ep_split(p->m, g, groups);
         ep_product some = *p;
-        some.m = ep_share(p->m, g + 1, groups) - i;
+        some.m = ep_split(p->m, g + 1, groups) - i;
         some.a += i;
         some.c += i * p->c_row;
         multiply(&some, true, scratch);

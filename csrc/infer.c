@@ -1,6 +1,6 @@
 /* infer: predictions and losses outside training. Workers claim blocks of rows; the result of a
  * block does not depend on the worker, and sums are added block by block in order. See train.h. */
-#include "crew.h"
+#include "workers.h"
 #include "train.h"
 #include "walk.h"
 
@@ -36,30 +36,30 @@ static void score(sweep *s, const ep_pass *pass, int part, int64_t row, int64_t 
     s->regime->loss->measure(s->regime->loss_config, predictions, s->of.outputs,
                              pass->x + out->at * pass->capacity, targets, 1, loss, hit, NULL);
     const int64_t width = s->weights ? s->w->width : 1;
-    const int64_t shared = ep_max(1, s->of.positions / width); /* predictions per weight */
+    const int64_t each_weight = ep_max(1, s->of.positions / width); /* predictions per weight */
     ep_real *w = s->weights ? s->weights + part * s->rows * width : NULL;
     if (w) {
         ep_gather_reals(s->w, NULL, row, row + n, w);
-        ep_loss_weigh(predictions, s->of.outputs, w, shared, loss, hit, NULL);
+        ep_loss_weigh(predictions, s->of.outputs, w, each_weight, loss, hit, NULL);
     }
     size_t each = s->of.positions ? s->of.bytes / (size_t)s->of.positions : 0;
     for (int64_t i = 0; i < predictions; i++) {
         t->loss += (double)loss[i];
         t->hits += (double)hit[i];
         double weight = s->regime->loss->weight(s->regime->loss_config, targets + (size_t)i * each);
-        weight *= w ? (double)w[i / shared] : 1;
+        weight *= w ? (double)w[i / each_weight] : 1;
         t->weight += weight;
         t->counted += weight > 0;
     }
 }
 
-static void work(ep_crew *crew, int part, int parts, void *context) {
-    (void)crew;
+static void work(ep_workers *workers, int part, int parts, void *context) {
+    (void)workers;
     (void)parts;
     sweep *s = context;
     const ep_value *in = &s->net->values[0], *out = ep_net_output(s->net);
     ep_pass pass = ep_net_inference_pass(s->net, part);
-    for (int64_t block; (block = ep_crew_claim(&s->next)) < s->blocks;) {
+    for (int64_t block; (block = ep_workers_claim(&s->next)) < s->blocks;) {
         int64_t row = block * s->rows, n = ep_min(s->rows, s->x->rows - row);
         pass.rows = pass.r1 = n;
         if (s->input) {
@@ -68,7 +68,7 @@ static void work(ep_crew *crew, int part, int parts, void *context) {
             ep_gather_inputs(s->x, &s->intake, NULL, row, row + n, 0,
                              pass.x + in->at * pass.capacity);
         }
-        ep_net_forward(s->net, &pass);
+        ep_walk_forward(s->net, &pass);
         if (s->out) {
             memcpy(s->out + row * out->width, pass.x + out->at * pass.capacity,
                    (size_t)(n * out->width) * sizeof *s->out);
@@ -130,7 +130,7 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
         }
     }
     if (ok) {
-        ep_crew_run(workers, work, &s);
+        ep_workers_run(workers, work, &s);
     } else {
         ep_fail(error, EP_NO_MEMORY, "evaluate: out of memory");
     }

@@ -25,8 +25,7 @@ typedef struct {
     int axis[EP_RANK];
     int64_t width; /* living elements per sample */
     int64_t at;    /* offset per sample of capacity: see ep_x */
-    int lender;    /* value whose gradient buffer its gradient may alias; itself: no alias */
-    int64_t lent;  /* offset of that buffer */
+    int dx_of;     /* value in whose buffer its gradient lies if the pass aliases: see ep_alias */
     bool wants_dx; /* a trained tensor upstream needs its gradient */
 } ep_value;
 
@@ -41,6 +40,20 @@ typedef enum {
     EP_LINEAR_WINDOW, /* through "weight", which has the axis; along other axes not linear */
     EP_LINEAR_GAIN,   /* not linear, but "gain" and "bias" can take a factor on the last axis */
 } ep_linearity;
+
+/* The part of a kind that couples the samples of a training batch, as batch norm does. */
+typedef struct {
+    /* Called before forward or backward: `sum` stores the terms of rows r0 .. r1, from x or from x
+     * and dy; `join` then stores the totals of whole row blocks (layer->row_block). */
+    void (*sum)(const ep_pass *pass, const ep_layer *layer, ep_way way);
+    void (*join)(const ep_pass *pass, const ep_layer *layer, ep_way way);
+    /* Updates TRACKED statistics after a training pass; called by one worker. */
+    void (*track)(const ep_pass *pass, const ep_layer *layer);
+    /* True if the statistics that `track` will store are finite. */
+    bool (*sound)(const ep_pass *pass, const ep_layer *layer);
+    /* Minimum number of samples in a training batch for the layer to have an effect. */
+    int64_t (*least_rows)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
+} ep_coupling;
 
 typedef struct {
     const char *name;
@@ -60,33 +73,34 @@ typedef struct {
     void (*init)(const ep_pass *pass, const ep_layer *layer, ep_noise noise);
     /* Computes rows r0 .. r1 of the output from inputs, values and counter-based noise alone. */
     void (*forward)(const ep_pass *pass, const ep_layer *layer);
-    /* Computes dx of the same rows from dy. Adds to dx if layer->adds is set, else overwrites it;
-     * skips inputs that do not want dx. Never touches parameter gradients. */
+    /* Computes dx of the same rows from dy, for every input with ep_dx(): adds to dx if ep_adds(),
+     * else overwrites it. Never touches parameter gradients. */
     void (*backward)(const ep_pass *pass, const ep_layer *layer);
-    /* For kinds that couple samples in training (layer->row_block). Called before forward or
-     * backward: `sum` stores the terms of rows r0 .. r1, from x or from x and dy; `join` then
-     * stores the totals of whole row blocks. NULL for other kinds. */
-    void (*sum)(const ep_pass *pass, const ep_layer *layer, ep_way way);
-    void (*join)(const ep_pass *pass, const ep_layer *layer, ep_way way);
-    /* True if backward may overwrite dy with its first dx, or leave it there, when pass->lends is
-     * set. The layer's gradient() must not read dy afterwards. NULL: false. */
-    bool (*lends)(const ep_layer *layer);
-    bool repeats; /* dx equals dy, so it need not be copied: see `leaves` */
-    bool fetches; /* can read the term added to dx of input 0 from another buffer: see ep_more */
     /* Computes part `part` of `parts` of the parameter gradients over ALL rows. Parts write
      * disjoint memory and pass each finished range to ep_ready. NULL: no parameters. */
     void (*gradient)(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts);
-    /* Updates TRACKED statistics after a training pass; called by one worker. May be NULL. */
-    void (*track)(const ep_pass *pass, const ep_layer *layer);
-    /* True if the statistics that `track` will store are finite. NULL if `track` is. */
-    bool (*sound)(const ep_pass *pass, const ep_layer *layer);
-    /* Minimum number of samples in a training batch for the layer to have an effect. NULL: 1. */
-    int64_t (*least_rows)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
+    const ep_coupling *coupling; /* NULL: the samples of a batch are independent */
     /* Input 0 holds ids: integers from 0 to this minus 1. NULL: any numbers. */
     int64_t (*ids)(const ep_layer *layer);
     /* Multiply-adds of the forward pass of one sample at the shape of `axes`. NULL: none. */
     double (*macs)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
 } ep_kind;
+
+/* Aliasing of the gradients of activations: one that no later step needs is overwritten, and one
+ * that equals another is not copied. This saves memory writes, which cost more than arithmetic.
+ * declare() sets `can`; alias.c plans the rest when the network is built. Layers see only what
+ * ep_dx(), ep_dy(), ep_adds() and ep_more() return. */
+enum {
+    EP_OVERWRITE_DY = 1, /* backward() may write dx over dy: gradient() does not read dy */
+    EP_COPY_DY = 2, /* backward() only copies dy to dx */
+    EP_ADD_MORE = 4, /* backward() takes the term that it adds to dx of input 0 from ep_more() */
+};
+typedef struct {
+    int can; /* sum of the above */
+    bool add[EP_INPUTS]; /* add to dx: a later layer has written it, or skipped its copy */
+    bool skip[EP_INPUTS]; /* do not copy dy to dx: the layer that adds to dx reads dy in place */
+    int more; /* value whose gradient is the term added to dx of input 0 */
+} ep_alias;
 
 struct ep_layer {
     const ep_kind *kind;
@@ -95,11 +109,9 @@ struct ep_layer {
     int index;
     int n_inputs, input[EP_INPUTS]; /* input values */
     int reads; /* number of inputs whose elements are read; of the rest only the axes are used */
-    bool adds[EP_INPUTS]; /* add to dx: a later layer has written it or skipped its copy */
-    bool leaves[EP_INPUTS]; /* do not write dx: the layer that adds to it reads dy instead */
-    int more; /* value whose gradient is read and added to dx of input 0, or -1 */
+    ep_alias alias;
     int n_tensors, tensor[EP_TENSORS];
-    bool shares; /* uses the mass of an earlier layer and adds to its gradient */
+    bool shares_mass; /* uses the mass of an earlier layer and adds to its gradient */
     int partner; /* next layer that uses the same mass, or -1 */
     int out; /* value written */
     int saved; /* value kept for backward, or -1 */
@@ -118,10 +130,11 @@ struct ep_pass {
     const ep_real *input; /* the user's rows, read instead of value 0, or NULL */
     ep_real *x, *dx; /* activations and their gradients; dx is NULL outside training */
     int64_t capacity; /* rows allocated: value v starts at x + at * capacity */
-    int64_t rows; /* samples in the batch */
+    int64_t rows; /* samples in the batch, of this rank */
+    int64_t first; /* number of sample 0 in the batch of all ranks */
     int64_t r0, r1; /* samples of this worker */
     bool training;
-    bool lends; /* gradients of activations may alias each other: see ep_value */
+    bool alias; /* gradients of activations may alias each other: see ep_alias */
     int64_t step;
     ep_noise noise;
     ep_real *scratch; /* private to this worker, EP_ALIGN aligned */
@@ -138,8 +151,8 @@ int ep_plan_axis(ep_plan *plan, const ep_layer *layer, const char *what, int64_t
 bool ep_plan_tensor(ep_plan *plan, ep_layer *layer, const char *what, ep_role role, int rank,
                     const int *axis, ep_error *error);
 /* Declares the existing mass of `axis` as the layer's next tensor. The layer adds to its gradient
- * (layer->shares). */
-bool ep_plan_share(ep_plan *plan, ep_layer *layer, int axis, ep_error *error);
+ * (layer->shares_mass). */
+bool ep_plan_shared_mass(ep_plan *plan, ep_layer *layer, int axis, ep_error *error);
 /* Set the axes of the layer's output, and of the value it saves for backward. */
 bool ep_plan_output(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
 bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
@@ -158,23 +171,24 @@ EP_INLINE double ep_layer_macs(const ep_layer *layer, const ep_axis *axes, const
 EP_INLINE const ep_value *ep_input(const ep_pass *pass, const ep_layer *layer, int i) {
     return &pass->value[layer->input[i]];
 }
-/* Row 0 of input i. ep_dx is NULL if the gradient is not wanted. */
+/* Row 0 of input i. */
 EP_INLINE const ep_real *ep_x(const ep_pass *pass, const ep_layer *layer, int i) {
     return layer->input[i] == 0 && pass->input
                ? pass->input
                : pass->x + ep_input(pass, layer, i)->at * pass->capacity;
 }
 EP_INLINE ep_real *ep_gradient_of(const ep_pass *pass, const ep_value *value) {
-    return pass->dx + (pass->lends ? value->lent : value->at) * pass->capacity;
+    return pass->dx + (pass->alias ? pass->value[value->dx_of].at : value->at) * pass->capacity;
 }
+/* Row 0 of the gradient of input i; NULL if it is not wanted or already in place. */
 EP_INLINE ep_real *ep_dx(const ep_pass *pass, const ep_layer *layer, int i) {
     const ep_value *value = ep_input(pass, layer, i);
-    return value->wants_dx ? ep_gradient_of(pass, value) : NULL;
+    return value->wants_dx && !layer->alias.skip[i] ? ep_gradient_of(pass, value) : NULL;
 }
-/* The term that a kind with `fetches` adds to dx of input 0, or NULL. */
+EP_INLINE bool ep_adds(const ep_layer *layer, int i) { return layer->alias.add[i]; }
+/* The term that a kind with EP_ADD_MORE adds to dx of input 0, or NULL. */
 EP_INLINE const ep_real *ep_more(const ep_pass *pass, const ep_layer *layer) {
-    int from = layer->more >= 0 ? layer->more : layer->input[0];
-    return layer->adds[0] ? ep_gradient_of(pass, &pass->value[from]) : NULL;
+    return ep_adds(layer, 0) ? ep_gradient_of(pass, &pass->value[layer->alias.more]) : NULL;
 }
 EP_INLINE ep_real *ep_y(const ep_pass *pass, const ep_layer *layer) {
     return pass->x + pass->value[layer->out].at * pass->capacity;
@@ -243,7 +257,7 @@ EP_INLINE int64_t ep_extent(const ep_axis *axes, const ep_value *value, int firs
 /* First element of part `part` of n. Parts start at cache lines, so workers share no line. */
 EP_INLINE int64_t ep_cut(int64_t n, int64_t part, int64_t parts) {
     int64_t lines = (n + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE;
-    return ep_min(n, ep_share(lines, part, parts) * (int64_t)EP_LINE);
+    return ep_min(n, ep_split(lines, part, parts) * (int64_t)EP_LINE);
 }
 
 #endif

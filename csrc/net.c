@@ -1,7 +1,7 @@
 /* net: see net.h. */
 #include "net.h"
 
-#include "lend.h"
+#include "alias.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -106,7 +106,7 @@ bool ep_plan_tensor(ep_plan *plan, ep_layer *layer, const char *what, ep_role ro
     return role != EP_EVOLVED || new_population(plan, layer, tensor, axis[0], error);
 }
 
-bool ep_plan_share(ep_plan *plan, ep_layer *layer, int axis, ep_error *error) {
+bool ep_plan_shared_mass(ep_plan *plan, ep_layer *layer, int axis, ep_error *error) {
     for (int i = 0; i < plan->n_populations; i++) {
         const ep_population *p = &plan->populations[i];
         if (p->axis != axis) {
@@ -114,7 +114,7 @@ bool ep_plan_share(ep_plan *plan, ep_layer *layer, int axis, ep_error *error) {
         }
         EP_ASSERT(layer->n_tensors == 0);
         layer->tensor[layer->n_tensors++] = p->mass;
-        layer->shares = true;
+        layer->shares_mass = true;
         ep_layer *last = &plan->layers[p->layer];
         while (last->partner >= 0) {
             last = &plan->layers[last->partner];
@@ -233,7 +233,6 @@ int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs,
                         .reads = n_inputs,
                         .saved = -1,
                         .sums = -1,
-                        .more = -1,
                         .partner = -1};
     ep_format(layer->name, sizeof layer->name, "%.40s", name);
     memcpy(layer->input, input, (size_t)n_inputs * sizeof *input);
@@ -262,9 +261,6 @@ int64_t ep_net_measure(ep_net *net) {
         }
         value->at = net->width;
         net->width += value->width;
-    }
-    for (int i = 0; i < net->n_values; i++) {
-        net->values[i].lent = net->values[net->values[i].lender].at;
     }
     net->scratch = EP_LINE;
     net->row_block = 1;
@@ -392,7 +388,7 @@ bool ep_net_build(ep_net *net, ep_error *error) {
     if (net->n_layers == 0) {
         return ep_fail(error, EP_BAD_VALUE, "layers: expected at least one, got none");
     }
-    if (!ep_net_lend(net, error)) {
+    if (!ep_alias_plan(net, error)) {
         return false;
     }
     for (int i = 0; i < net->n_axes; i++) {
@@ -430,7 +426,7 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
     }
     int64_t n = ep_times(capacity, net->width);
     int64_t both = n > INT64_MAX / 4 ? -1 : ep_times(2, n);
-    bool fits = both >= 0 && ep_slab_fits(ep_net_held(net) + both);
+    bool fits = both >= 0 && ep_slab_fits(ep_net_allocated(net) + both);
     ep_slab *x = fits ? ep_slab_new(n) : NULL, *dx = x ? ep_slab_new(n) : NULL;
     if (!dx) {
         ep_slab_drop(x);
@@ -462,14 +458,15 @@ int64_t ep_net_least_rows(const ep_net *net) {
     int64_t most = 1;
     for (int i = 0; i < net->n_layers; i++) {
         const ep_layer *layer = &net->layers[i];
-        if (layer->kind->least_rows) {
-            most = ep_max(most, layer->kind->least_rows(layer, net->axes, net->values));
+        const ep_coupling *coupling = layer->kind->coupling;
+        if (coupling) {
+            most = ep_max(most, coupling->least_rows(layer, net->axes, net->values));
         }
     }
     return most;
 }
 
-int64_t ep_net_held(const ep_net *net) {
+int64_t ep_net_allocated(const ep_net *net) {
     const ep_slab *slabs[] = {net->numbers, net->gradients, net->first,    net->second,
                               net->x,       net->dx,        net->workspace};
     int64_t n = 0;
@@ -539,7 +536,7 @@ static ep_real *workspace_of(const ep_net *net, int part) {
 /* First row of a worker. Whole row blocks are split evenly; the last one takes the remainder. */
 static int64_t first_row(const ep_net *net, int part, int parts) {
     int64_t blocks = ep_max(1, net->rows / net->row_block);
-    return part == parts ? net->rows : ep_share(blocks, part, parts) * net->row_block;
+    return part == parts ? net->rows : ep_split(blocks, part, parts) * net->row_block;
 }
 
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts) {

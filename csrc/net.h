@@ -43,7 +43,7 @@ struct ep_plan {
     ep_slab *workspace; /* scratch and inference rows of all workers */
     int workers; /* workers that the workspace has room for */
     int64_t rows; /* samples in the last training batch */
-    bool lent; /* gradients of activations may be overwritten: see ep_value */
+    bool aliased; /* gradients of activations may be overwritten: see ep_alias */
     double terms; /* terms in the mean loss of the last batch */
     int64_t step, generation; /* updates and generations so far */
     double waste; /* work done for extinct populations since the last removal, in steps */
@@ -88,7 +88,7 @@ int64_t ep_net_ids(const ep_net *net);
 /* Minimum number of samples in a training batch for every layer to have an effect. */
 int64_t ep_net_least_rows(const ep_net *net);
 /* Elements of all slabs of the network. */
-int64_t ep_net_held(const ep_net *net);
+int64_t ep_net_allocated(const ep_net *net);
 double ep_net_macs(const ep_net *net, const ep_axis *axes);
 /* Index of a tensor by name, or -1. */
 int ep_net_tensor(const ep_net *net, const char *name);

@@ -92,9 +92,9 @@ void ep_signal_activity(const ep_net *net, const ep_population *population, ep_r
             }
         }
     }
-    ep_real share = (ep_real)1 / (ep_real)ep_max(1, v.before * v.behind);
+    ep_real inverse = (ep_real)1 / (ep_real)ep_max(1, v.before * v.behind);
     for (int64_t j = 0; j < v.n; j++) {
-        to[j] *= share;
+        to[j] *= inverse;
     }
 }
 
@@ -133,25 +133,28 @@ static void add_gram(view v, const ep_real *at, ep_real *to, ep_real *scratch) {
     }
 }
 
-void ep_signal_activity_overlap(const ep_net *net, const ep_population *population, ep_real *to,
-                                ep_real *scratch) {
+void ep_signal_activity_gram(const ep_net *net, const ep_population *population, ep_real *to,
+                             ep_real *scratch) {
     const ep_real *h;
     view v = output_view(net, population, &h);
     memset(to, 0, (size_t)(v.n * v.n) * sizeof *to);
     if (h) {
         add_gram(v, h, to, scratch);
     }
-    for (int64_t i = 0; i < v.n; i++) {
-        for (int64_t j = 0; j < v.n; j++) {
+}
+
+void ep_signal_cosines(int64_t n, ep_real *gram) {
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) {
             if (i != j) {
-                double square = (double)to[i * v.n + i] * (double)to[j * v.n + j];
-                double cosine = square > 0 ? (double)to[i * v.n + j] / sqrt(square) : 0;
-                to[i * v.n + j] = (ep_real)(cosine < 0 ? 0 : cosine > 1 ? 1 : cosine);
+                double square = (double)gram[i * n + i] * (double)gram[j * n + j];
+                double cosine = square > 0 ? (double)gram[i * n + j] / sqrt(square) : 0;
+                gram[i * n + j] = (ep_real)(cosine < 0 ? 0 : cosine > 1 ? 1 : cosine);
             }
         }
     }
-    for (int64_t i = 0; i < v.n; i++) {
-        to[i * v.n + i] = 1;
+    for (int64_t i = 0; i < n; i++) {
+        gram[i * n + i] = 1;
     }
 }
 

@@ -1,7 +1,7 @@
 /* train: see train.h. */
 #include "train.h"
 
-#include "crew.h"
+#include "workers.h"
 #include "walk.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@ enum { NORM_BLOCK = 4096 }; /* elements per partial sum of the gradient's norm *
 
 /* The targets and row numbers of one batch, drawn while the previous batch is processed. */
 typedef struct {
-    int64_t rows;
+    int64_t all, rows, first; /* samples of the batch; those of this rank, from sample `first` on */
     int64_t *order;
     void *targets;
     ep_real *weights; /* of the samples, or of the predictions; NULL: 1 */
@@ -34,20 +34,20 @@ typedef struct {
     ep_intake intake;
     ep_targets targets;
     draw draws[2];
-    ep_real *loss, *hit;        /* per prediction of the batch */
+    ep_real *loss, *hit; /* per prediction of the batch */
     ep_task *found,
         *tasks; /* by layer, and by owner: tasks owned[w] to owned[w + 1] belong to worker w */
     int64_t *owned;
     int workers;
-    int64_t shared_rows; /* rows for which tasks were assigned; -1: the shape has changed */
+    int64_t assigned_rows; /* rows for which tasks were assigned; -1: the shape has changed */
     queue *queues; /* (workers) */
-    double *norms;              /* partial sums of the gradient's norm */
+    double *norms; /* partial sums of the gradient's norm */
     struct {
         int64_t batch, predictions, tasks, norms; /* elements allocated above */
     } room;
     atomic_llong next_norm, next_update;
-    int64_t s;                  /* current step of this job */
-    double scale;               /* factor on the gradient, from clipping */
+    int64_t s; /* current step of this job */
+    double scale; /* factor on the gradient, from clipping */
     bool stop;
 } run;
 
@@ -180,13 +180,17 @@ static void update_block(const run *r, int64_t block) {
 static void draw_batch(run *r, int64_t s) {
     draw *d = &r->draws[s & 1];
     const ep_job *job = r->job;
-    d->rows = ep_batch_order(job->x.rows, job->batch, job->first + s, job->shuffle, job->seed,
-                             d->order);
-    draw_targets(r->regime, &job->y, d->order, 0, d->rows, d->targets);
-    if (d->weights) {
-        ep_gather_reals(&job->w, d->order, 0, d->rows, d->weights);
+    d->all = ep_batch_order(job->x.rows, job->batch, job->first + s, job->shuffle, job->seed,
+                            d->order);
+    d->rows = d->all;
+    if (job->ranks) {
+        d->rows = ep_ranks_rows(job->ranks, r->net, d->all, &d->first);
     }
-    d->weight = weigh(r->regime, d->targets, d->rows, &r->targets, d->weights,
+    draw_targets(r->regime, &job->y, d->order, 0, d->all, d->targets);
+    if (d->weights) {
+        ep_gather_reals(&job->w, d->order, 0, d->all, d->weights);
+    }
+    d->weight = weigh(r->regime, d->targets, d->all, &r->targets, d->weights,
                       to_a_weight(&r->targets, &job->w), &d->counted);
 }
 
@@ -199,28 +203,30 @@ static void do_rows(run *r, ep_pass *pass) {
         return;
     }
     const ep_value *in = &net->values[0], *out = ep_net_output(net);
-    ep_gather_inputs(&r->job->x, &r->intake, d->order, pass->r0, pass->r1, r->job->first + r->s,
+    const int64_t row = d->first + pass->r0; /* in the batch of all ranks */
+    ep_gather_inputs(&r->job->x, &r->intake, d->order, row, row + n, r->job->first + r->s,
                      pass->x + in->at * pass->capacity + pass->r0 * in->width);
-    ep_net_forward(net, pass);
+    ep_walk_forward(net, pass);
     int64_t positions = r->targets.positions, at = pass->r0 * positions;
     int64_t place = out->at * pass->capacity + pass->r0 * out->width;
     ep_real scale = d->weight > 0 ? (ep_real)(1 / d->weight) : 0;
     r->regime->loss->measure(r->regime->loss_config, n * positions, r->targets.outputs,
-                             pass->x + place,
-                             (char *)d->targets + (size_t)pass->r0 * r->targets.bytes, scale,
-                             r->loss + at, r->hit + at, pass->dx + place);
+                             pass->x + place, (char *)d->targets + (size_t)row * r->targets.bytes,
+                             scale, r->loss + at, r->hit + at, pass->dx + place);
     if (d->weights) {
-        ep_loss_weigh(n * positions, r->targets.outputs, d->weights + pass->r0 * r->job->w.width,
+        ep_loss_weigh(n * positions, r->targets.outputs, d->weights + row * r->job->w.width,
                       to_a_weight(&r->targets, &r->job->w), r->loss + at, r->hit + at,
                       pass->dx + place);
     }
-    ep_net_backward(net, pass);
+    ep_walk_backward(net, pass);
 }
 
 /* Every worker sums the same values in the same order and so takes the same decision. */
 static double mean_loss(const run *r) {
     const draw *d = &r->draws[r->s & 1];
-    return d->weight > 0 ? sum_of(r->loss, d->rows * r->targets.positions) / d->weight : 0;
+    double sum = r->job->ranks ? r->job->ranks->loss
+                               : sum_of(r->loss, d->rows * r->targets.positions);
+    return d->weight > 0 ? sum / d->weight : 0;
 }
 
 /* Derives all that depends on the network's current shape: at the start of a call and after every
@@ -230,7 +236,7 @@ static void derive(run *r) {
     r->targets = ep_targets_of(net, r->regime->loss);
     r->intake.living = ep_living_inputs(net, r->living) ? r->living : NULL;
     r->intake.width = net->values[0].width;
-    r->shared_rows = -1;
+    r->assigned_rows = -1;
 }
 
 /* True if what derive() computed fits into the memory allocated at the start of the call. A removal
@@ -241,22 +247,22 @@ static bool fits(const run *r, const ep_targets *before) {
            r->targets.bytes == before->bytes && net->capacity >= r->room.batch &&
            r->room.batch * r->targets.positions <= r->room.predictions &&
            norm_blocks(net) <= r->room.norms && net->workers >= r->workers &&
-           ep_net_tasks_most(net, r->workers) <= r->room.tasks;
+           ep_walk_tasks_most(net, r->workers) <= r->room.tasks;
 }
 
 /* Assigns the gradient tasks. The owner of a task is the same in every step, so that the optimizer
  * state of its parameters stays in the owner's cache. */
-static void share_tasks(run *r) {
+static void assign_tasks(run *r) {
     int workers = r->workers;
-    for (int w = 0; w < workers && r->shared_rows == r->net->rows; w++) {
+    for (int w = 0; w < workers && r->assigned_rows == r->net->rows; w++) {
         atomic_store(&r->queues[w].next, r->owned[w]);
     }
-    if (r->shared_rows == r->net->rows) {
+    if (r->assigned_rows == r->net->rows) {
         return;
     }
-    r->shared_rows = r->net->rows;
-    EP_ASSERT(ep_net_tasks(r->net, workers, NULL) <= r->room.tasks);
-    int64_t n = ep_net_tasks(r->net, workers, r->found), at = 0;
+    r->assigned_rows = r->net->rows;
+    EP_ASSERT(ep_walk_tasks(r->net, workers, NULL) <= r->room.tasks);
+    int64_t n = ep_walk_tasks(r->net, workers, r->found), at = 0;
     for (int w = 0; w < workers; w++) {
         r->owned[w] = at;
         for (int64_t i = 0; i < n; i++) {
@@ -269,32 +275,40 @@ static void share_tasks(run *r) {
     r->owned[workers] = at;
 }
 
+/* True if the optimizer needs the whole gradient: its norm, or its sum over the ranks. */
+static bool waits_for_all(const run *r) { return r->regime->clip > 0 || r->job->ranks; }
+
 /* Runs the worker's own tasks, then tasks that others have not started. */
 static void do_gradients(run *r, ep_pass *pass, int part, int parts) {
-    pass->ready = r->regime->clip > 0 ? NULL : ready;
+    pass->ready = waits_for_all(r) ? NULL : ready;
     pass->ready_context = r;
     if (part == parts - 1 && r->s + 1 < r->job->steps) {
         draw_batch(r, r->s + 1);
     }
     for (int turn = 0; turn < r->workers; turn++) {
         int owner = (part + turn) % r->workers;
-        for (int64_t i; (i = ep_crew_claim(&r->queues[owner].next)) < r->owned[owner + 1];) {
-            ep_net_gradient(r->net, pass, &r->tasks[i]);
+        for (int64_t i; (i = ep_workers_claim(&r->queues[owner].next)) < r->owned[owner + 1];) {
+            ep_walk_gradient(r->net, pass, &r->tasks[i]);
         }
     }
 }
 
 /* Runs on one worker while the others wait: record, generation, removal, next batch. */
-static void finish_step(run *r, const ep_pass *pass, double loss) {
+static void finish_step(run *r, const ep_pass *pass) {
     ep_net *net = r->net;
     const ep_job *job = r->job;
     const draw *d = &r->draws[r->s & 1];
-    r->record->loss[r->s] = loss;
+    r->record->loss[r->s] = mean_loss(r);
     r->record->weight[r->s] = d->weight;
     r->record->counted[r->s] = d->counted;
     net->terms = d->counted;
-    r->record->hits[r->s] = sum_of(r->hit, d->rows * r->targets.positions);
-    ep_net_track(net, pass);
+    if (job->ranks) {
+        r->record->hits[r->s] = job->ranks->hits;
+        ep_ranks_track(job->ranks, net);
+    } else {
+        r->record->hits[r->s] = sum_of(r->hit, d->rows * r->targets.positions);
+        ep_walk_track(net, pass);
+    }
     net->step++;
     r->record->steps = r->s + 1;
     ep_evolution *e = r->regime->evolution;
@@ -316,70 +330,103 @@ static void finish_step(run *r, const ep_pass *pass, double loss) {
         return;
     }
     net->rows = r->draws[r->s & 1].rows;
-    share_tasks(r);
+    assign_tasks(r);
     atomic_store(&r->next_norm, 0);
     atomic_store(&r->next_update, 0);
 }
 
-static void work(ep_crew *crew, int part, int parts, void *context) {
+/* True if loss and statistics are finite; otherwise sets the error. Every worker finds the same. */
+static bool is_sound(const run *r, const ep_pass *pass, int part) {
+    ep_error unused, *error = part == 0 ? r->error : &unused;
+    if (!isfinite(mean_loss(r))) {
+        return ep_fail(error, EP_DIVERGED,
+                       "the loss is not finite at step %lld; the update was not applied",
+                       (long long)r->net->step);
+    }
+    const ep_layer *unsound = ep_walk_unsound(r->net, pass);
+    return !unsound ||
+           ep_fail(error, EP_DIVERGED,
+                   "%s: the variance of the batch overflows at step %lld; the update was not "
+                   "applied; scale the input down",
+                   unsound->name, (long long)r->net->step);
+}
+
+/* Adds up the step over the ranks; runs on one worker while the others wait. */
+static void add_up(run *r, const ep_pass *pass) {
+    const draw *d = &r->draws[r->s & 1];
+    ep_ranks *ranks = r->job->ranks;
+    ranks->loss = sum_of(r->loss, d->rows * r->targets.positions);
+    ranks->hits = sum_of(r->hit, d->rows * r->targets.positions);
+    r->stop = !ep_ranks_step(ranks, r->net, pass, d->all, r->error);
+}
+
+/* Sets the factor that limits the gradient's norm. False if the norm is not finite. */
+static bool clip(run *r, ep_workers *workers, int part) {
+    int64_t blocks = norm_blocks(r->net);
+    for (int64_t i; (i = ep_workers_claim(&r->next_norm)) < blocks;) {
+        r->norms[i] = norm2_of_block(r->net, i);
+    }
+    ep_workers_wait(workers);
+    double scale = clip_scale(r);
+    if (!isfinite(scale)) {
+        if (part == 0) {
+            ep_fail(r->error, EP_DIVERGED,
+                    "the gradient is not finite at step %lld; the update was not applied",
+                    (long long)r->net->step);
+        }
+        return false;
+    }
+    if (part == 0) {
+        r->scale = scale;
+    }
+    ep_workers_wait(workers);
+    return true;
+}
+
+/* Updates the parameters when the whole gradient is known. False: an error stops the run. */
+static bool update_all(run *r, const ep_pass *pass, ep_workers *workers, int part) {
+    ep_workers_wait(workers);
+    if (r->job->ranks) {
+        if (part == 0) {
+            add_up(r, pass);
+        }
+        ep_workers_wait(workers);
+        if (r->stop) {
+            return false;
+        }
+    }
+    if (r->regime->clip > 0 && !clip(r, workers, part)) {
+        return false;
+    }
+    for (int64_t i; (i = ep_workers_claim(&r->next_update)) < norm_blocks(r->net);) {
+        update_block(r, i);
+    }
+    return true;
+}
+
+static void work(ep_workers *workers, int part, int parts, void *context) {
     run *r = context;
     while (!r->stop) {
         ep_pass pass = ep_net_training_pass(r->net, part, parts);
-        pass.lends = !r->job->keep || r->s + 1 < r->job->steps;
+        pass.alias = !r->job->keep || r->s + 1 < r->job->steps;
+        pass.first = r->draws[r->s & 1].first;
         if (part == 0) {
-            r->net->lent = pass.lends;
+            r->net->aliased = pass.alias;
         }
         do_rows(r, &pass);
-        ep_crew_wait(crew);
-        double loss = mean_loss(r);
-        if (!isfinite(loss)) {
-            if (part == 0) {
-                ep_fail(r->error, EP_DIVERGED,
-                        "the loss is not finite at step %lld; the update was not applied",
-                        (long long)r->net->step);
-            }
-            return;
-        }
-        const ep_layer *unsound = ep_net_unsound(r->net, &pass); /* every worker finds the same */
-        if (unsound) {
-            if (part == 0) {
-                ep_fail(r->error, EP_DIVERGED,
-                        "%s: the variance of the batch overflows at step %lld; the update was not "
-                        "applied; scale the input down",
-                        unsound->name, (long long)r->net->step);
-            }
+        ep_workers_wait(workers);
+        if (!r->job->ranks && !is_sound(r, &pass, part)) {
             return;
         }
         do_gradients(r, &pass, part, parts);
-        if (r->regime->clip > 0) {
-            int64_t blocks = norm_blocks(r->net);
-            ep_crew_wait(crew);
-            for (int64_t i; (i = ep_crew_claim(&r->next_norm)) < blocks;) {
-                r->norms[i] = norm2_of_block(r->net, i);
-            }
-            ep_crew_wait(crew);
-            double scale = clip_scale(r);
-            if (!isfinite(scale)) {
-                if (part == 0) {
-                    ep_fail(r->error, EP_DIVERGED,
-                            "the gradient is not finite at step %lld; the update was not applied",
-                            (long long)r->net->step);
-                }
-                return;
-            }
-            if (part == 0) {
-                r->scale = scale;
-            }
-            ep_crew_wait(crew);
-            for (int64_t i; (i = ep_crew_claim(&r->next_update)) < blocks;) {
-                update_block(r, i);
-            }
+        if (waits_for_all(r) && !update_all(r, &pass, workers, part)) {
+            return;
         }
-        ep_crew_wait(crew);
+        ep_workers_wait(workers);
         if (part == 0) {
-            finish_step(r, &pass, loss);
+            finish_step(r, &pass);
         }
-        ep_crew_wait(crew);
+        ep_workers_wait(workers);
     }
 }
 
@@ -407,16 +454,17 @@ bool ep_living_inputs(const ep_net *net, int32_t *living) {
 static bool reserve(run *r) {
     ep_net *net = r->net;
     const ep_job *job = r->job;
-    int64_t batch = ep_min(job->batch, job->x.rows);
-    if (!ep_net_reserve(net, batch, r->error) ||
+    int64_t batch = ep_min(job->batch, job->x.rows); /* of all ranks */
+    int64_t rows = job->ranks ? ep_ranks_rows_most(job->ranks, net, batch) : batch;
+    if (!ep_net_reserve(net, rows, r->error) ||
         !ep_net_reserve_workers(net, r->workers, r->error)) {
         return false;
     }
-    net->rows = batch;
-    r->room.batch = batch;
-    r->room.predictions = ep_max(1, batch * r->targets.positions);
+    net->rows = rows;
+    r->room.batch = rows;
+    r->room.predictions = ep_max(1, rows * r->targets.positions);
     r->room.norms = norm_blocks(net) + 1;
-    r->room.tasks = ep_net_tasks_most(net, r->workers) + 1;
+    r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
     bool ok = true;
     for (int i = 0; i < 2; i++) {
         r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));
@@ -454,6 +502,16 @@ static void release(run *r) {
     free(r->norms);
 }
 
+/* Tells the other ranks of an error of this one that they do not know of. After a lack of memory
+ * this cannot be done: their buffers may have another size. */
+static void leave_ranks(const ep_job *job, const ep_net *net, const ep_error *error) {
+    ep_ranks *ranks = job->ranks;
+    if (!ranks->told && !ranks->broken && error->code != EP_NO_MEMORY &&
+        ranks->steps < job->steps) {
+        ep_ranks_fail(ranks, net);
+    }
+}
+
 bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *living,
               ep_record *record, ep_error *error) {
     run r = {.net = net,
@@ -463,21 +521,31 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
              .error = error,
              .living = living,
              .intake = job->intake,
-             .workers = (int)ep_max(1, ep_min(job->threads, EP_CREW_MOST)),
-             .shared_rows = -1};
+             .workers = (int)ep_max(1, ep_min(job->threads, EP_WORKERS_MOST)),
+             .assigned_rows = -1};
     record->steps = 0;
     if (job->steps <= 0) {
         return true;
     }
     derive(&r);
+    r.scale = 1;
+    if (job->ranks && regime->evolution) {
+        regime->evolution->ranks = job->ranks;
+    }
     bool ok = reserve(&r);
     if (ok) {
         draw_batch(&r, 0);
         net->rows = r.draws[0].rows;
-        share_tasks(&r);
+        assign_tasks(&r);
         error->code = EP_OK;
-        ep_crew_run(r.workers, work, &r);
+        ep_workers_run(r.workers, work, &r);
         ok = error->code == EP_OK;
+    }
+    if (regime->evolution) {
+        regime->evolution->ranks = NULL;
+    }
+    if (!ok && job->ranks) {
+        leave_ranks(job, net, error);
     }
     release(&r);
     return ok;
@@ -488,7 +556,7 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
 void ep_step_forward(ep_net *net, bool training) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
     pass.training = training;
-    ep_net_forward(net, &pass);
+    ep_walk_forward(net, &pass);
 }
 
 double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, const ep_table *w,
@@ -508,7 +576,7 @@ double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
         double counted, weight = weigh(regime, targets, net->rows, &of, weights, each, &counted);
         net->terms = counted;
         ep_pass pass = ep_net_training_pass(net, 0, 1);
-        net->lent = false;
+        net->aliased = false;
         int64_t place = ep_net_output(net)->at * pass.capacity;
         regime->loss->measure(regime->loss_config, n, of.outputs, pass.x + place, targets,
                               weight > 0 ? (ep_real)(1 / weight) : 0, loss, loss + n,
@@ -516,7 +584,7 @@ double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y,
         if (weights) {
             ep_loss_weigh(n, of.outputs, weights, each, loss, loss + n, pass.dx + place);
         }
-        ep_net_backward(net, &pass);
+        ep_walk_backward(net, &pass);
         total = weight > 0 ? sum_of(loss, n) / weight : 0;
         *hits = sum_of(loss + n, n);
     }
@@ -530,8 +598,8 @@ void ep_step_gradient(ep_net *net) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
     for (int i = 0; i < net->n_layers; i++) {
         const ep_layer *layer = &net->layers[i];
-        if (layer->kind->gradient && layer->n_tensors && !layer->shares) {
-            ep_net_gradient(net, &pass, &(ep_task){i, 0, 1});
+        if (layer->kind->gradient && layer->n_tensors && !layer->shares_mass) {
+            ep_walk_gradient(net, &pass, &(ep_task){i, 0, 1});
         }
     }
 }

@@ -39,7 +39,8 @@ typedef struct {
     int64_t steps;
     const double *rate, *pressure, *strength; /* (steps) each */
     int threads;
-    bool keep; /* keep all gradients of activations of the last step: see ep_net's lent */
+    ep_ranks *ranks; /* processes that share each batch; NULL: this one alone */
+    bool keep; /* keep all gradients of activations of the last step: see ep_alias */
 } ep_job;
 
 typedef struct {

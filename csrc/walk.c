@@ -8,7 +8,7 @@ enum {
 
 /* True if layer i couples the samples of `pass` in this direction. */
 static bool couples(const ep_net *net, const ep_pass *pass, int i, ep_way way) {
-    return pass->training && i >= 0 && i < net->n_layers && net->layers[i].kind->sum &&
+    return pass->training && i >= 0 && i < net->n_layers && net->layers[i].kind->coupling &&
            (way == EP_FORWARD || net->values[net->layers[i].out].wants_dx);
 }
 
@@ -60,40 +60,40 @@ static void go(const ep_net *net, const ep_pass *pass, int i, ep_way way) {
 
 static void walk(const ep_net *net, const ep_pass *pass, int first, ep_way way) {
     if (pass->r0 < pass->r1 && couples(net, pass, first, way)) {
-        net->layers[first].kind->sum(pass, &net->layers[first], way);
+        net->layers[first].kind->coupling->sum(pass, &net->layers[first], way);
     }
-    for (int behind; pass->r0 < pass->r1 && first >= 0 && first < net->n_layers; first = behind) {
+    for (int after; pass->r0 < pass->r1 && first >= 0 && first < net->n_layers; first = after) {
         int64_t chunk;
-        behind = stretch(net, pass, first, way, &chunk);
+        after = stretch(net, pass, first, way, &chunk);
         if (couples(net, pass, first, way)) {
-            net->layers[first].kind->join(pass, &net->layers[first], way);
+            net->layers[first].kind->coupling->join(pass, &net->layers[first], way);
         }
         ep_pass some = *pass;
         for (some.r1 = pass->r0; some.r1 < pass->r1;) {
             some.r0 = some.r1;
             some.r1 = ep_min(some.r0 + chunk, pass->r1);
-            for (int i = first; i != behind; i += way) {
+            for (int i = first; i != after; i += way) {
                 go(net, &some, i, way);
             }
-            if (couples(net, pass, behind, way)) {
-                net->layers[behind].kind->sum(&some, &net->layers[behind], way);
+            if (couples(net, pass, after, way)) {
+                net->layers[after].kind->coupling->sum(&some, &net->layers[after], way);
             }
         }
     }
 }
 
-void ep_net_forward(const ep_net *net, const ep_pass *pass) { walk(net, pass, 0, EP_FORWARD); }
+void ep_walk_forward(const ep_net *net, const ep_pass *pass) { walk(net, pass, 0, EP_FORWARD); }
 
-void ep_net_backward(const ep_net *net, const ep_pass *pass) {
+void ep_walk_backward(const ep_net *net, const ep_pass *pass) {
     walk(net, pass, net->n_layers - 1, EP_BACKWARD);
 }
 
-/* The gradient has about SHARES parts per worker, each with at most about NUMBERS weights, so that
+/* The gradient has about TASKS parts per worker, each with at most about NUMBERS weights, so that
  * they stay in L2, and at most MOST parts per layer. */
-enum { SHARES = 8, NUMBERS = 32768, MOST = 4096 };
+enum { TASKS = 8, NUMBERS = 32768, MOST = 4096 };
 
 static bool has_gradient(const ep_layer *layer) {
-    return layer->kind->gradient && layer->n_tensors > 0 && !layer->shares;
+    return layer->kind->gradient && layer->n_tensors > 0 && !layer->shares_mass;
 }
 
 /* Number of parts of about NUMBERS weights in a layer. */
@@ -109,23 +109,22 @@ static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
 /* Each part rereads x and dy, so it gets 1/8 of a worker's work, and at least about 20 us. */
 static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
     const double least = 2e6;
-    double share = all * (double)net->rows / ((double)SHARES * workers);
-    int64_t parts = (int64_t)(layer->work * (double)net->rows / (share > least ? share : least)) +
-                    1;
+    double each = all * (double)net->rows / ((double)TASKS * workers);
+    int64_t parts = (int64_t)(layer->work * (double)net->rows / (each > least ? each : least)) + 1;
     return ep_max(1, ep_min(ep_max(parts, parts_by_size(net, layer)), MOST));
 }
 
-/* A layer has at most 1 + floor(work / share) or parts_by_size() parts. The work of all layers sums
- * to at most SHARES * workers shares, and sizes only shrink. */
-int64_t ep_net_tasks_most(const ep_net *net, int workers) {
-    int64_t n = (int64_t)SHARES * workers;
+/* A layer has at most 1 + floor(work / each) or parts_by_size() parts. The work of all layers sums
+ * to at most TASKS * workers such parts, and sizes only shrink. */
+int64_t ep_walk_tasks_most(const ep_net *net, int workers) {
+    int64_t n = (int64_t)TASKS * workers;
     for (int i = 0; i < net->n_layers; i++) {
         n += has_gradient(&net->layers[i]) ? 1 + parts_by_size(net, &net->layers[i]) : 0;
     }
     return n;
 }
 
-int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks) {
+int64_t ep_walk_tasks(const ep_net *net, int workers, ep_task *tasks) {
     int64_t n = 0;
     double all = 0; /* work per sample */
     for (int i = 0; i < net->n_layers; i++) {
@@ -146,26 +145,26 @@ int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks) {
     return n;
 }
 
-void ep_net_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task) {
+void ep_walk_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task) {
     for (int i = task->layer; i >= 0; i = net->layers[i].partner) {
         net->layers[i].kind->gradient(pass, &net->layers[i], task->part, task->parts);
     }
 }
 
-const ep_layer *ep_net_unsound(const ep_net *net, const ep_pass *pass) {
+const ep_layer *ep_walk_unsound(const ep_net *net, const ep_pass *pass) {
     for (int i = 0; i < net->n_layers; i++) {
         const ep_layer *layer = &net->layers[i];
-        if (layer->kind->sound && !layer->kind->sound(pass, layer)) {
+        if (layer->kind->coupling && !layer->kind->coupling->sound(pass, layer)) {
             return layer;
         }
     }
     return NULL;
 }
 
-void ep_net_track(const ep_net *net, const ep_pass *pass) {
+void ep_walk_track(const ep_net *net, const ep_pass *pass) {
     for (int i = 0; i < net->n_layers; i++) {
-        if (net->layers[i].kind->track) {
-            net->layers[i].kind->track(pass, &net->layers[i]);
+        if (net->layers[i].kind->coupling) {
+            net->layers[i].kind->coupling->track(pass, &net->layers[i]);
         }
     }
 }

@@ -5,9 +5,9 @@
 
 #include "net.h"
 
-void ep_net_forward(const ep_net *net, const ep_pass *pass);
+void ep_walk_forward(const ep_net *net, const ep_pass *pass);
 /* Starts from dy of the output, which the caller has written. */
-void ep_net_backward(const ep_net *net, const ep_pass *pass);
+void ep_walk_backward(const ep_net *net, const ep_pass *pass);
 
 /* A gradient task: part `part` of `parts` of a layer's gradient. */
 typedef struct {
@@ -15,13 +15,13 @@ typedef struct {
     int64_t part, parts;
 } ep_task;
 /* Returns the number of tasks for `workers`; fills `tasks`, last layer first, unless it is NULL. */
-int64_t ep_net_tasks(const ep_net *net, int workers, ep_task *tasks);
-/* Upper bound of ep_net_tasks() for any number of rows, now or after any removal. */
-int64_t ep_net_tasks_most(const ep_net *net, int workers);
+int64_t ep_walk_tasks(const ep_net *net, int workers, ep_task *tasks);
+/* Upper bound of ep_walk_tasks() for any number of rows, now or after any removal. */
+int64_t ep_walk_tasks_most(const ep_net *net, int workers);
 /* Runs a task for its layer, then for the layers that share its mass: these add to the result. */
-void ep_net_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task);
+void ep_walk_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task);
 /* First layer whose batch statistics are not finite, or NULL. Call before the update. */
-const ep_layer *ep_net_unsound(const ep_net *net, const ep_pass *pass);
-void ep_net_track(const ep_net *net, const ep_pass *pass);
+const ep_layer *ep_walk_unsound(const ep_net *net, const ep_pass *pass);
+void ep_walk_track(const ep_net *net, const ep_pass *pass);
 
 #endif

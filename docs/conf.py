@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
+
 import evoprune
 
 project = "evoprune"
@@ -52,6 +56,26 @@ def lines_of_docstring(
     lines[:] = out
 
 
+class Kinds(SphinxDirective):
+    """`.. kinds:: Layer` documents the classes of the catalogue that derive from it."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the documentation of the classes."""
+        group = getattr(evoprune, self.arguments[0])
+        lines = [
+            line
+            for made in group.__subclasses__()
+            for line in (f".. autoclass:: evoprune.{made.__name__}", "")
+        ]
+        node = nodes.section()
+        node.document = self.state.document
+        self.state.nested_parse(StringList(lines, "kinds"), 0, node)
+        return list(node.children)
+
+
 def setup(app: Any) -> None:
-    """Before napoleon sees a docstring, it is made safe."""
+    """Add the directive; before napoleon sees a docstring, it is made safe."""
+    app.add_directive("kinds", Kinds)
     app.connect("autodoc-process-docstring", lines_of_docstring, priority=400)

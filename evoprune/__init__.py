@@ -16,71 +16,28 @@ from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from warnings import warn as _warn
 
-from evoprune import datasets, export, plot
+from evoprune import datasets, export, plot, schedules
 from evoprune.bridges.export import from_torch, to_torch
 from evoprune.common.errors import Diverged, FileFormatError, NothingCanDie
 from evoprune.common.threads import get_threads, set_threads
-from evoprune.nets.layers import (
-    Attention,
-    BatchNorm,
-    Chain,
-    Conv2d,
-    Dense,
-    Dropout,
-    Embedding,
-    Flatten,
-    From,
-    LayerNorm,
-    MaxPool,
-    MeanPool,
-    Patches,
-    Populations,
-    Positions,
-    Residual,
-    RMSNorm,
-    Shortcut,
-    Sum,
-    Take,
-    Token,
-    filters,
-    heads,
-    neurons,
-)
+from evoprune.nets import layers as _layers
+from evoprune.nets.arrangements import Chain, Flatten, From, Residual, filters, heads, neurons
+from evoprune.nets.layers import *  # noqa: F403 - one class a kind of layer
 from evoprune.nets.network import Network, load
+from evoprune.nets.plan import Layer
 from evoprune.nets.published import load_resnet
 from evoprune.nets.sampling import generate
 from evoprune.nets.sequential import Sequential
 from evoprune.nets.zoo import charlm, cnn, lenet5, mlp, resnet, vit
 from evoprune.records.history import History
+from evoprune.selection import laws as _laws
 from evoprune.selection.budget import Budget
 from evoprune.selection.community import Community
-from evoprune.selection.laws import (
-    SGD,
-    AdamW,
-    BestResponse,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    Hinge,
-    Huber,
-    Logistic,
-    LotkaVolterra,
-    Malthusian,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    Moran,
-    NoDynamics,
-    NoisyGrowth,
-    Poisson,
-    Replicator,
-    ReplicatorMutator,
-    SoftCrossEntropy,
-    WrightFisher,
-    dynamics,
-    fitness,
-    loss,
-)
-from evoprune.selection.schedules import constant, cosine, linear, one_cycle, warmup
+from evoprune.selection.groups import Dynamics, Fitness, Loss, Optimizer
+from evoprune.selection.laws import *  # noqa: F403 - one class a law
+from evoprune.selection.python_laws import dynamics, fitness, loss
 from evoprune.selection.settings import Selection
 from evoprune.selection.simulate import simulate
 from evoprune.training.callbacks import Callback, Checkpoint, EarlyStopping, JSONLLogger
@@ -113,11 +70,18 @@ _BRIDGES = {
     "sweep": "evoprune.bridges.sweep",
 }
 
+# Former public names and their modules; they warn.
+_FORMER = dict.fromkeys(("constant", "cosine", "linear", "one_cycle", "warmup"), schedules)
+
 
 def __getattr__(name: str) -> object:
     """Import names that need an optional library on first use (PEP 562)."""
     if name == "torch":
         return _import_module("evoprune.torch")
+    if name in _FORMER:
+        place = f"{_FORMER[name].__name__}.{name}"
+        _warn(f"evoprune.{name} is now called {place}", DeprecationWarning, stacklevel=2)
+        return getattr(_FORMER[name], name)
     if name not in _BRIDGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = thing = getattr(_import_module(_BRIDGES[name]), name)
@@ -135,69 +99,35 @@ except _NotFound:  # sources that were never installed
 
 
 __all__ = [
-    "SGD",
-    "AdamW",
-    "Attention",
-    "BatchNorm",
-    "BestResponse",
-    "BinaryCrossEntropy",
     "Budget",
     "CSVLogger",
     "Callback",
     "Chain",
     "Checkpoint",
     "Community",
-    "Conv2d",
-    "CrossEntropy",
-    "Dense",
     "Diverged",
-    "Dropout",
+    "Dynamics",
     "EarlyStopping",
-    "Embedding",
     "FileFormatError",
+    "Fitness",
     "Flatten",
     "From",
-    "Hinge",
     "History",
-    "Huber",
     "JSONLLogger",
     "LambdaCallback",
-    "LayerNorm",
-    "Logistic",
-    "LotkaVolterra",
-    "Malthusian",
-    "MaxPool",
-    "MeanAbsoluteError",
-    "MeanPool",
-    "MeanSquaredError",
-    "Moran",
+    "Layer",
+    "Loss",
     "Network",
-    "NoDynamics",
-    "NoisyGrowth",
     "NothingCanDie",
-    "Patches",
-    "Poisson",
-    "Populations",
-    "Positions",
-    "RMSNorm",
+    "Optimizer",
     "ReduceOnPlateau",
-    "Replicator",
-    "ReplicatorMutator",
     "Residual",
     "Selection",
     "Sequential",
-    "Shortcut",
-    "SoftCrossEntropy",
-    "Sum",
-    "Take",
-    "Token",
     "Trainer",
-    "WrightFisher",
     "__version__",
     "charlm",
     "cnn",
-    "constant",
-    "cosine",
     "datasets",
     "dynamics",
     "export",
@@ -209,18 +139,18 @@ __all__ = [
     "get_threads",
     "heads",
     "lenet5",
-    "linear",
     "load",
     "load_resnet",
     "loss",
     "mlp",
     "neurons",
-    "one_cycle",
     "plot",
     "resnet",
+    "schedules",
     "set_threads",
     "simulate",
     "to_torch",
     "vit",
-    "warmup",
 ]
+__all__ += _layers.__all__
+__all__ += _laws.__all__

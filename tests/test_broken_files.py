@@ -100,6 +100,16 @@ def test_inconsistent_networks_are_refused(metadata, arrays, text, tmp_path):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "value"), [("shift", 1.0), ("scale", 2.0)])
+def test_codes_are_not_scaled(tmp_path, name, value):
+    path = tmp_path / "net.safetensors"
+    net = ep.charlm("abcd", 4, dim=8, layers=1, heads=2)
+    net.save(path)
+    rewritten(path, {}, {f"input:{name}": np.array([value])})
+    with pytest.raises(ep.FileFormatError, match=f"{name}: expected [01] for a network that reads"):
+        ep.load(path)
+
+
 def test_what_no_file_may_hold_is_not_written(tmp_path):
     net = normed()
     net["populations1.mass"][1] = -1

@@ -12,7 +12,7 @@ from cores import BOTH, CORE32, CORE64, name_of
 
 import evoprune as ep
 from evoprune.core.spec import known
-from evoprune.selection.laws import Dynamics
+from evoprune.selection.groups import Dynamics
 
 LAYERS = ("h0", "h1")
 SIZES = (16, 16)
@@ -54,7 +54,7 @@ def shares(net, upkeep):
         return rows
     if upkeep == "uniform":
         return dict.fromkeys(LAYERS, 1 / sum(SIZES))
-    return {row["layer"]: row["share"] for row in facts["populations"]}
+    return {row["layer"]: row["cost"] for row in facts["populations"]}
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
@@ -278,7 +278,7 @@ def test_a_state_of_other_layers_is_refused():
     with pytest.raises(ValueError, match="expected layers"):
         other.load_state_dict(one.state_dict())
     with pytest.raises(ValueError, match="pressure must be given"):
-        ep.Community(3, ep.Selection(ep.linear(1.0, 2.0))).step(fitness=1.0)
+        ep.Community(3, ep.Selection(ep.schedules.linear(1.0, 2.0))).step(fitness=1.0)
 
 
 def test_both_cores_have_communities():

@@ -253,7 +253,7 @@ def test_rates_are_lowered_where_nothing_improves(data):
     trainer = run(
         data,
         epochs=7,
-        trainer=trainer_of(optimizer=ep.SGD(ep.constant(0.1))),
+        trainer=trainer_of(optimizer=ep.SGD(ep.schedules.constant(0.1))),
         validation_data=data,
         metrics=steps_of_loss([3, 2, 2, 2, 1, 1, 1]),
         callbacks=[ep.ReduceOnPlateau("validation_made", 0.5, patience=2)],
@@ -263,7 +263,7 @@ def test_rates_are_lowered_where_nothing_improves(data):
 
 
 def test_lower_rates_are_those_that_the_weights_move_by(data):
-    slowed = trainer_of(optimizer=ep.SGD(ep.constant(0.1)))
+    slowed = trainer_of(optimizer=ep.SGD(ep.schedules.constant(0.1)))
     halve = ep.LambdaCallback(
         on_epoch_end=lambda trainer, row: trainer.slow(0.5) if row["epoch"] == 2 else None
     )
@@ -275,11 +275,11 @@ def test_lower_rates_are_those_that_the_weights_move_by(data):
 
 
 def test_rates_stay_low_when_a_run_is_resumed(data, tmp_path):
-    trainer = trainer_of(optimizer=ep.SGD(ep.constant(0.1)))
+    trainer = trainer_of(optimizer=ep.SGD(ep.schedules.constant(0.1)))
     run(data, epochs=4, trainer=trainer, until=2)
     trainer.slow(0.5)
     trainer.save(tmp_path / "state")
-    other = trainer_of(optimizer=ep.SGD(ep.constant(0.1)))
+    other = trainer_of(optimizer=ep.SGD(ep.schedules.constant(0.1)))
     other.restore(tmp_path / "state")
     history = other.resume(data, progress=False)
     np.testing.assert_allclose(history["rate"], [0.1, 0.1, 0.05, 0.05])

@@ -150,6 +150,16 @@ def test_what_is_misspelt_is_recognized():
             call()
 
 
+@pytest.mark.parametrize("name", ["constant", "cosine", "linear", "one_cycle", "warmup"])
+def test_schedules_are_still_found_at_the_top_but_warn(name):
+    with pytest.warns(
+        DeprecationWarning, match=rf"evoprune.{name} is now called evoprune.sch"
+    ) as w:
+        assert getattr(ep, name) is getattr(ep.schedules, name)
+    assert w[0].filename == __file__
+    assert name not in ep.__all__
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_data_that_is_none_says_what_to_give():
     x, y = data()

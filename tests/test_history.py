@@ -32,7 +32,7 @@ def test_columns_are_by_epoch(run):
     assert history["alive"][-1] == sum(net.alive.values())
     assert history["alive.populations1"][-1] == net.alive["populations1"]
     assert history["macs"][-1] == net.macs
-    own = [row["alive"] * row["share"] for row in net.describe()["populations"]]
+    own = [row["alive"] * row["cost"] for row in net.describe()["populations"]]
     assert history["upkeep"][-1] == pytest.approx(sum(own))
     assert history["ms_per_step"].min() > 0
     assert len(history.losses) == 180
@@ -87,7 +87,7 @@ def test_upkeep_is_recorded(run):
     assert np.array_equal(np.isnan(upkeep), np.isnan(history.trajectories("mass")))
     first = history.trajectories("upkeep", "populations1")[0]
     assert np.allclose(first, (12 + 16) / (12 * 24 + 24 * 16 + 16 * 3))
-    shares = {p["layer"]: p["share"] for p in net.describe()["populations"]}
+    shares = {p["layer"]: p["cost"] for p in net.describe()["populations"]}
     for layer, share in shares.items():
         last = history.trajectories("upkeep", layer)[-1]
         assert np.allclose(last[~np.isnan(last)], share)

@@ -94,7 +94,7 @@ def test_what_is_better_is_known_by_the_name():
 
 
 def test_one_cycle_rises_and_falls_along_cosines():
-    schedule = ep.one_cycle(0.5, 0.25)
+    schedule = ep.schedules.one_cycle(0.5, 0.25)
     rate = schedule(400)
     gone = np.arange(100) / 100
     np.testing.assert_allclose(rate[:100], 0.02 + 0.48 * (1 - np.cos(np.pi * gone)) / 2, rtol=1e-12)
@@ -103,8 +103,8 @@ def test_one_cycle_rises_and_falls_along_cosines():
         rate[100:], 0.5 + (5e-5 - 0.5) * (1 - np.cos(np.pi * gone)) / 2, rtol=1e-12
     )
     assert repr(schedule) == "one_cycle(0.5, share=0.25)"
-    assert eval(repr(schedule), vars(ep)) == schedule
-    assert len(ep.one_cycle(1.0, 1.0)(7)) == len(ep.one_cycle(1.0, 0.0)(7)) == 7
+    assert eval(repr(schedule), vars(ep.schedules)) == schedule
+    assert len(ep.schedules.one_cycle(1.0, 1.0)(7)) == len(ep.schedules.one_cycle(1.0, 0.0)(7)) == 7
 
 
 def test_one_cycle_equals_pytorch():
@@ -122,20 +122,22 @@ def test_one_cycle_equals_pytorch():
         optimizer.step()
         if len(rates) < steps:
             torch_schedule.step()
-    ours = ep.one_cycle(0.4, (top - 1) / (steps - 1), final=0.4 / 25 / 1e4)(steps - 1)
+    ours = ep.schedules.one_cycle(0.4, (top - 1) / (steps - 1), final=0.4 / 25 / 1e4)(steps - 1)
     np.testing.assert_allclose(ours, rates[:-1], rtol=1e-9)
 
 
 def test_one_cycle_trains(blobs):
-    trainer = ep.Trainer(ep.mlp(6, 8, 2), optimizer=ep.AdamW(ep.one_cycle(1e-2)), selection=None)
+    trainer = ep.Trainer(
+        ep.mlp(6, 8, 2), optimizer=ep.AdamW(ep.schedules.one_cycle(1e-2)), selection=None
+    )
     history = trainer.fit(blobs, epochs=5, progress=False)
-    np.testing.assert_allclose(history["rate"], ep.one_cycle(1e-2)(10)[1::2])
+    np.testing.assert_allclose(history["rate"], ep.schedules.one_cycle(1e-2)(10)[1::2])
 
 
 @pytest.mark.parametrize(("peak", "share"), [(-1.0, 0.3), (np.nan, 0.3), (1.0, 1.5)])
 def test_one_cycle_refuses_what_is_no_cycle(peak, share):
     with pytest.raises(ValueError, match="peak|share"):
-        ep.one_cycle(peak, share)
+        ep.schedules.one_cycle(peak, share)
 
 
 # ---- the search ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import evoprune as ep
-from evoprune.nets.layers import Plan
+from evoprune.nets.plan import Plan
 
 SELECTION = ep.Selection(2.0, dynamics=ep.Malthusian(lifespan=25), min_age=5)
 

@@ -29,6 +29,7 @@ FLOORS = {
     "shell": 7,
     "datasets": 8,  # public faces
     "export": 8,
+    "schedules": 8,
     "torch": 8,
     "__init__": 8,
     "__main__": 8,

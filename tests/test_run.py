@@ -13,9 +13,9 @@ import pytest
 from trainers import data, fit, make, same
 
 import evoprune as ep
+from evoprune.training import loop
 from evoprune.training import run as _run
-from evoprune.training import trainer
-from evoprune.training.run import STRETCH, Crew, Watch
+from evoprune.training.run import STRETCH, ThreadTuner, Watch
 
 
 class Machine:
@@ -30,7 +30,7 @@ class Machine:
     def __init__(self, monkeypatch, cost, most=2, cut=10**9):
         self.cost, self.most, self.cut = cost, most, cut
         monkeypatch.setattr(_run, "get_threads", lambda: self.most)
-        self.watch, self.crew = Watch(), Crew()
+        self.watch, self.tuner = Watch(), ThreadTuner()
         self.now, self.done = 0.0, 0
         self.log: list[tuple[float, int, int]] = []  # (begin, threads, steps) of every stretch
 
@@ -38,14 +38,14 @@ class Machine:
         """Train for so long; the threads of these stretches."""
         end, first = self.now + seconds, len(self.log)
         while self.now < end:
-            threads = self.crew.hire()
-            steps = max(1, self.watch.steps // self.crew.haste)
+            threads = self.tuner.choose()
+            steps = max(1, self.watch.steps // self.tuner.divisor)
             steps = min(steps, self.cut - self.done % self.cut)
             took = steps * self.cost(threads, self.now)
             self.log.append((self.now, threads, steps))
             self.now, self.done = self.now + took, self.done + steps
             self.watch.add(steps, took)
-            self.crew.paid(steps, self.watch.seconds_a_step)
+            self.tuner.record(steps, self.watch.seconds_a_step)
         return [threads for _, threads, _ in self.log[first:]]
 
     def usual(self, seconds=10.0):
@@ -129,9 +129,9 @@ def test_all_threads_stay_where_they_are_faster(monkeypatch, most):
     trials = machine.trials()
     assert set(machine.run(1)) <= {most, most // 2}
     gaps = np.diff([0, *trials]) / STRETCH
-    expected = [Crew.WAIT]
+    expected = [ThreadTuner.WAIT]
     while len(expected) < len(gaps):  # trials become rarer, up to a point
-        expected.append(min(Crew.PATIENCE, 2 * expected[-1]))
+        expected.append(min(ThreadTuner.PATIENCE, 2 * expected[-1]))
     assert len(gaps) > 8
     assert gaps == pytest.approx(expected, abs=1.5)
 
@@ -174,7 +174,7 @@ def test_brief_stretches_are_judged_together(monkeypatch, cut):
     pieces = [
         len(list(same_)) for threads, same_ in itertools.groupby(machine.run(20)) if threads == 2
     ]
-    assert min(pieces) * cut * 2e-4 > 0.7 * Crew.BRIEF
+    assert min(pieces) * cut * 2e-4 > 0.7 * ThreadTuner.BRIEF
 
 
 def test_more_threads_are_taken_when_they_become_better(monkeypatch):
@@ -183,7 +183,7 @@ def test_more_threads_are_taken_when_they_become_better(monkeypatch):
     machine = Machine(monkeypatch, lambda t, now: small(t, now) if now < 20 else large(t, now), 8)
     machine.run(20)
     assert machine.log[-1][1] == 1
-    machine.run(2 * Crew.PATIENCE * STRETCH)  # so long it may take to notice
+    machine.run(2 * ThreadTuner.PATIENCE * STRETCH)  # so long it may take to notice
     assert machine.usual() == 8
 
 
@@ -204,18 +204,18 @@ def test_another_number_of_threads_begins_anew(monkeypatch):
     assert machine.log[-1][1] == 1
     for machine.most in (8, 1, 4):  # set_threads, in a callback
         assert machine.run(0.1)[0] == machine.most
-        assert set(machine.run(0.9 * Crew.WAIT * STRETCH - 0.1)) == {machine.most}
+        assert set(machine.run(0.9 * ThreadTuner.WAIT * STRETCH - 0.1)) == {machine.most}
         machine.run(3)
         assert machine.usual() == 1
 
 
 def test_it_may_change_in_the_middle_of_a_trial(monkeypatch):
     machine = Machine(monkeypatch, fastest_with(2), most=2)
-    while machine.crew.haste == 1:
+    while machine.tuner.divisor == 1:
         machine.run(1e-9)
     machine.most = 4
-    assert machine.crew.hire() == 4
-    assert machine.crew.haste == 1
+    assert machine.tuner.choose() == 4
+    assert machine.tuner.divisor == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -235,44 +235,44 @@ def test_other_work_on_the_machine_misleads_nobody(monkeypatch, seed):
 # ---- bits ------------------------------------------------------------------------------------
 
 
-def test_the_crew_changes_no_bit(monkeypatch):
-    hired = []
+def test_the_number_of_threads_does_not_affect_results(monkeypatch):
+    chosen = []
 
-    class Whimsical(Crew):
+    class Whimsical(ThreadTuner):
         """Another number of threads for every stretch, and stretches of any length."""
 
         random = np.random.default_rng(0)
 
-        def hire(self):
-            hired.append(int(self.random.integers(1, 5)))
-            return hired[-1]
+        def choose(self):
+            chosen.append(int(self.random.integers(1, 5)))
+            return chosen[-1]
 
         @property
-        def haste(self):
+        def divisor(self):
             return int(self.random.integers(1, 9))
 
     one, other = make(), make()
     fit(one)
-    monkeypatch.setattr(trainer, "Crew", Whimsical)
+    monkeypatch.setattr(loop, "ThreadTuner", Whimsical)
     fit(other, until=4.2)
     other.resume(data(), progress=False)
-    assert set(hired) == {1, 2, 3, 4}
+    assert set(chosen) == {1, 2, 3, 4}
     same(one, other)
 
 
 def test_a_run_gets_the_threads_that_were_set(monkeypatch):
-    hired = []
+    chosen = []
 
-    class Heard(Crew):
-        def hire(self):
-            hired.append(super().hire())
-            return hired[-1]
+    class Heard(ThreadTuner):
+        def choose(self):
+            chosen.append(super().choose())
+            return chosen[-1]
 
-    monkeypatch.setattr(trainer, "Crew", Heard)
+    monkeypatch.setattr(loop, "ThreadTuner", Heard)
     ep.set_threads(3)
     try:
         fit(make(), until=1)
     finally:
         ep.set_threads(None)
-    assert hired[0] == 3
-    assert max(hired) == 3
+    assert chosen[0] == 3
+    assert max(chosen) == 3

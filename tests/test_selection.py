@@ -98,7 +98,7 @@ def test_a_dynamics_gets_the_right_cohort(name, niche):
     alike = {layer: overlaps(net, layer, likeness[0]) if likeness else None for layer in LAYERS}
     facts = net.describe()
     born = {row["layer"]: row["born"] for row in facts["populations"]}
-    share = {row["layer"]: row["share"] for row in facts["populations"]}
+    share = {row["layer"]: row["cost"] for row in facts["populations"]}
     births = runs.births(net)
     net.evolve(0.4, 0.8)
     correction = 1 - 0.7**net.generation
@@ -166,7 +166,7 @@ def test_every_law_keeps_its_promises(fitness, name):
                     assert mass.sum() == pytest.approx(masses[layer], rel=1e-4)
         records[removal] = {
             key: np.concatenate([r[key] for r in rows]) for key in ("loss", "deaths", "hits")
-        } | {"bound": sum(r["bound"] for r in rows)}
+        } | {"floor_reached": sum(r["floor_reached"] for r in rows)}
         assert (name == "none") <= (not any(dead.values()))
         net.compact()
         states = runs.state(net, gradients=True)
@@ -376,7 +376,7 @@ def test_the_floor_holds_the_heaviest(floor, left):
 
     net = runs.network(CORE64, {"dynamics": law, "floor": floor, "min_age": 3}, hidden=(16,))
     record = runs.train(net, runs.data(CORE64), 5)
-    assert record["bound"] == 3 * left  # those that the floor held, each generation
+    assert record["floor_reached"] == 3 * left  # those that the floor held, each generation
     net.compact()
     assert runs.births(net)["in0"] == list(range(16 - left, 16))
     assert np.array_equal(net.array("h0.mass"), np.full(left, 1e-3))
@@ -436,7 +436,7 @@ def test_price_tells_what_selection_does_to_a_trait():
     deaths = 0
     for _ in range(60):
         x = net.array("h0.mass").copy()
-        share = net.describe()["populations"][0]["share"]
+        share = net.describe()["populations"][0]["cost"]
         record = runs.train(net, runs.data(CORE64), 1)
         fitness = net.array("h0.fitness") / (1 - 0.9**net.generation)
         w = np.where(x > 0, np.exp(h * (fitness - share)), 0)

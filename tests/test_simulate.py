@@ -7,7 +7,7 @@ import pytest
 
 import evoprune as ep
 from evoprune.core.spec import known
-from evoprune.selection.laws import Dynamics
+from evoprune.selection.groups import Dynamics
 
 
 def test_the_replicator_keeps_the_total_and_follows_its_closed_form():

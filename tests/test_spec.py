@@ -10,10 +10,10 @@ import pytest
 
 import evoprune as ep
 from evoprune.core import core32, spec
-from evoprune.nets import layers
-from evoprune.selection import laws, schedules
+from evoprune.nets import plan
+from evoprune.selection import groups, schedules
 
-BASES = [layers.Layer, laws.Loss, laws.Optimizer, laws.Fitness, laws.Dynamics]
+BASES = [plan.Layer, groups.Loss, groups.Optimizer, groups.Fitness, groups.Dynamics]
 MADE = [made for base in BASES for made in spec.known(base).values()]
 
 
@@ -49,7 +49,7 @@ def test_a_spec_is_shown_as_it_is_written():
     ):
         assert repr(eval(text, vars(ep))) == text
     assert repr(ep.Dense([2, 3], name="a")) == "Dense([2, 3], name='a')"
-    assert repr(ep.AdamW(ep.warmup(ep.linear(1e-3, 1e-4)))) == (
+    assert repr(ep.AdamW(ep.schedules.warmup(ep.schedules.linear(1e-3, 1e-4)))) == (
         "AdamW(warmup(linear(0.001, 0.0001), 0.05))"
     )
     assert len(repr(ep.LotkaVolterra(interaction=np.ones((9, 9))))) < 60
@@ -96,38 +96,45 @@ def test_what_is_wrong_is_named(make, error, text):
 
 
 def test_a_chain_is_its_nodes():
-    plan = layers.Plan()
+    steps = plan.Plan()
     last = ep.Chain(ep.Dense(3), [ep.Populations("relu"), [ep.Dense(2)]], ep.neurons(4)).build(
-        plan, "input"
+        steps, "input"
     )
-    assert [layer["name"] for layer in plan.layers] == [
+    assert [layer["name"] for layer in steps.layers] == [
         "dense1", "populations1", "dense2", "dense3", "populations2"
     ]  # fmt: skip
-    assert [layer["inputs"] for layer in plan.layers[:2]] == [["input"], ["dense1"]]
+    assert [layer["inputs"] for layer in steps.layers[:2]] == [["input"], ["dense1"]]
     assert last == "populations2"
     with pytest.raises(ValueError, match="'dense1' is taken"):
-        ep.Dense(3, name="dense1").build(plan, last)
+        ep.Dense(3, name="dense1").build(steps, last)
 
 
 # ---- schedules -------------------------------------------------------------------------------
 
 
 def test_schedules_go_where_they_say():
-    assert np.array_equal(ep.constant(2.0)(3), [2, 2, 2])
-    assert np.allclose(ep.linear(1.0)(4), [1, 0.75, 0.5, 0.25])
-    assert np.allclose(ep.cosine(1.0)(4), (1 + np.cos(np.pi * np.arange(4) / 4)) / 2)
-    assert np.allclose(ep.cosine(1.0, 0.5)(100)[[0, 50]], [1, 0.75])
-    warm = ep.warmup(ep.constant(1.0), 0.2)(10)
+    assert np.array_equal(ep.schedules.constant(2.0)(3), [2, 2, 2])
+    assert np.allclose(ep.schedules.linear(1.0)(4), [1, 0.75, 0.5, 0.25])
+    assert np.allclose(ep.schedules.cosine(1.0)(4), (1 + np.cos(np.pi * np.arange(4) / 4)) / 2)
+    assert np.allclose(ep.schedules.cosine(1.0, 0.5)(100)[[0, 50]], [1, 0.75])
+    warm = ep.schedules.warmup(ep.schedules.constant(1.0), 0.2)(10)
     assert np.allclose(warm, [0.5, 1, 1, 1, 1, 1, 1, 1, 1, 1])
-    assert np.array_equal(ep.warmup(1.0, 0)(5), ep.cosine(1.0)(5))
-    for schedule in (ep.constant(1), ep.linear(1), ep.cosine(1), ep.warmup(1)):
+    assert np.array_equal(ep.schedules.warmup(1.0, 0)(5), ep.schedules.cosine(1.0)(5))
+    for schedule in (
+        ep.schedules.constant(1),
+        ep.schedules.linear(1),
+        ep.schedules.cosine(1),
+        ep.schedules.warmup(1),
+    ):
         assert schedule(0).shape == (0,)
         assert schedule(1).shape == (1,)
 
 
 def test_schedules_may_be_numbers_functions_and_arrays():
     assert np.array_equal(schedules.values("x", 2, 3), [2, 2, 2])
-    assert np.array_equal(schedules.values("x", 1.0, 3, ep.cosine), ep.cosine(1.0)(3))
+    assert np.array_equal(
+        schedules.values("x", 1.0, 3, ep.schedules.cosine), ep.schedules.cosine(1.0)(3)
+    )
     assert np.array_equal(schedules.values("x", np.arange, 3), [0, 1, 2])
     assert np.array_equal(schedules.values("x", [3, 2, 1], 3), [3, 2, 1])
     with pytest.raises(ValueError, match="expected 4 numbers, one a step"):
@@ -140,7 +147,7 @@ def test_schedules_may_be_numbers_functions_and_arrays():
         with pytest.raises(TypeError, match="x: expected a number or a schedule"):
             schedules.values("x", bad, 2)
     with pytest.raises(ValueError, match="warmup"):
-        ep.warmup(1.0, 2)
+        ep.schedules.warmup(1.0, 2)
 
 
 # ---- selection -------------------------------------------------------------------------------
@@ -195,7 +202,7 @@ def test_selection_becomes_what_the_core_takes():
     assert np.allclose(ep.Selection(rest=0.5).strengths(4, rates), [0.25, 1, 0, 0])
     assert np.array_equal(ep.Selection(clock="steps").strengths(4, rates), np.ones(4))
     assert np.array_equal(ep.Selection().strengths(4, np.zeros(4)), np.ones(4))
-    assert np.array_equal(ep.Selection(ep.linear(1.0)).pressures(2), [1, 0.5])
+    assert np.array_equal(ep.Selection(ep.schedules.linear(1.0)).pressures(2), [1, 0.5])
     assert np.array_equal(ep.Selection([1, 2, 3]).pressures(3), [1, 2, 3])
 
 

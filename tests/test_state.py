@@ -248,7 +248,7 @@ def test_copies_of_histories_selections_data_and_callbacks(duplicate):
     again.add_epoch({"epoch": 11.0})
     assert history.epochs == 10
     assert duplicate(trainer.selection) == trainer.selection
-    assert duplicate(ep.AdamW(ep.warmup(1e-3))) == ep.AdamW(ep.warmup(1e-3))
+    assert duplicate(ep.AdamW(ep.schedules.warmup(1e-3))) == ep.AdamW(ep.schedules.warmup(1e-3))
     d = ep.datasets.arrays(*data()).subset(slice(5, 20))
     assert np.array_equal(duplicate(d).x, d.x)
     assert len(duplicate(d)) == 15
@@ -358,6 +358,33 @@ def test_restore_is_all_or_nothing():
     same(whole, trainer)
 
 
+class SavedAtExtinctions(ep.Callback):
+    """Writes the whole state at each extinction, into files of a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_extinction(self, trainer, deaths):
+        trainer.save(self.folder / f"{trainer.network.step}")
+
+
+@quiet
+@pytest.mark.parametrize(("epochs", "batch"), [(12, 48), (60, 240)])
+def test_a_state_saved_at_an_extinction_ends_like_the_uninterrupted_run(tmp_path, epochs, batch):
+    """Also at the end of an epoch, whose row is not made yet."""
+    whole, per_epoch = make(seed=4), 240 // batch
+    settings = {"epochs": epochs, "batch": batch, "validation_data": VALIDATION}
+    fit(whole, callbacks=[SavedAtExtinctions(tmp_path)], **settings)
+    steps = sorted(int(path.name) for path in tmp_path.iterdir())
+    at_ends = [step for step in steps if step % per_epoch == 0]
+    assert len(at_ends) > 1
+    for step in {steps[0], *at_ends[:3], at_ends[-1]}:
+        trainer = make(seed=4)
+        trainer.restore(tmp_path / f"{step}")
+        trainer.resume(data(), validation_data=VALIDATION, progress=False)
+        same(whole, trainer)
+
+
 # ---- very long runs ------------------------------------------------------------------------------
 
 
@@ -371,7 +398,9 @@ def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
     assert trainer.network.step == 10
     # The first steps of so long a run have the rate it starts with: as at a constant rate.
     rate = trainer.optimizer.learning_rate
-    other.optimizer = ep.AdamW(ep.constant(rate), weight_decay=trainer.optimizer.weight_decay)
+    other.optimizer = ep.AdamW(
+        ep.schedules.constant(rate), weight_decay=trainer.optimizer.weight_decay
+    )
     other._configure()
     fit(other, epochs=2)
     assert np.array_equal(trainer.history.losses, other.history.losses)
@@ -381,11 +410,11 @@ def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
 @pytest.mark.parametrize(
     "schedule",
     [
-        ep.cosine(3e-3, 1e-5),
-        ep.warmup(ep.cosine(0.7), 0.3),
-        ep.linear(0.1, 0.9),
-        ep.warmup(ep.constant(2.0), 1.0),
-        ep.cosine(0.0, 0.2),
+        ep.schedules.cosine(3e-3, 1e-5),
+        ep.schedules.warmup(ep.schedules.cosine(0.7), 0.3),
+        ep.schedules.linear(0.1, 0.9),
+        ep.schedules.warmup(ep.schedules.constant(2.0), 1.0),
+        ep.schedules.cosine(0.0, 0.2),
     ],
 )
 def test_a_schedule_by_blocks_is_the_whole_one(schedule, steps):

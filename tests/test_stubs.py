@@ -1,30 +1,187 @@
-"""The stub of the compiled core says what the core says."""
+"""Stubs, signatures, docstrings and the core's argument parsers agree, name by name."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+import evoprune as ep
+from evoprune.core import core32, spec
+from evoprune.nets import plan
+from evoprune.selection import groups, settings
+
 ROOT = Path(__file__).resolve().parents[1]
+STUBS = {
+    "evoprune.nets.layers": ROOT / "evoprune" / "nets" / "layers.pyi",
+    "evoprune.selection.laws": ROOT / "evoprune" / "selection" / "laws.pyi",
+}
+BASES = [plan.Layer, groups.Loss, groups.Optimizer, groups.Fitness, groups.Dynamics]
+MADE = [made for base in BASES for made in spec.known(base).values()]
+CATALOGUE = core32.catalogue()
 
 
-def test_the_stub_is_fresh():
+def test_the_stubs_are_fresh():
     pytest.importorskip("ruff")
     script = ROOT / "tools" / "make_stubs.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_every_function_of_the_core_has_a_signature():
-    import inspect
+def class_of(made) -> ast.ClassDef:
+    """The class of a kind in its stub."""
+    tree = ast.parse(STUBS[made.__module__].read_text())
+    return next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == made.__name__)
 
-    from evoprune.core import core32
 
-    for owner in (core32, core32.Network, core32.Community):
-        for name, thing in vars(owner).items():
-            if callable(thing) and not name.startswith("_") and not isinstance(thing, type):
-                assert inspect.signature(thing) is not None, name
-                assert thing.__doc__
+def arguments_of(made) -> dict[str, tuple[bool, object]]:
+    """By name: may the argument be given by position, and its default, as the stub has them."""
+    init = next(n for n in class_of(made).body if getattr(n, "name", "") == "__init__")
+    a, found = init.args, {}
+    first = len(a.args) - len(a.defaults)
+    for i, argument in enumerate(a.args[1:], 1):
+        default = ast.literal_eval(a.defaults[i - first]) if i >= first else inspect.Parameter.empty
+        found[argument.arg] = (True, default)
+    for argument, value in zip(a.kwonlyargs, a.kw_defaults, strict=True):
+        default = inspect.Parameter.empty if value is None else ast.literal_eval(value)
+        found[argument.arg] = (False, default)
+    return found
+
+
+def of_one(value):
+    """A vector of one number as that number: both say the same."""
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+
+
+@pytest.mark.parametrize("made", MADE, ids=lambda made: made.__name__)
+def test_stub_signature_and_docstring_of_a_class_agree(made):
+    stub, real = arguments_of(made), inspect.signature(made).parameters
+    assert list(stub) == list(real)
+    for name, parameter in real.items():
+        positional, default = stub[name]
+        assert positional == (parameter.kind is parameter.POSITIONAL_OR_KEYWORD), name
+        assert of_one(default) == of_one(parameter.default), name
+    documented = re.findall(r"^    (\w+): ", made.__doc__, re.M)
+    assert documented == list(real)
+    in_stub = re.findall(r"^    (\w+): ", inspect.cleandoc(ast.get_docstring(class_of(made))), re.M)
+    assert in_stub == list(real)
+
+
+@pytest.mark.parametrize("made", MADE, ids=lambda made: made.__name__)
+def test_the_core_s_parser_agrees_with_the_class(made):
+    """Names in the core's order, and its defaults where Python has none of its own."""
+    rows = CATALOGUE[made.group][made.kind]["fields"]
+    own = [field.name for field in made.extra]
+    names = [row["name"] for row in rows]
+    assert sorted(names) == sorted(n for n in inspect.signature(made).parameters if n not in own)
+    required = {row["name"] for row in rows if row["required"]}
+    values = {row["name"]: made.fields[row["name"]].default for row in rows}
+    given = {n: [2] if r["type"] == "vector" else 2 for n, r in zip(names, rows, strict=True)
+             if n in required and values[n] is None}  # fmt: skip
+    taken = core32.settings(made.group, made.kind, given | {
+        n: list(v) if isinstance(v, tuple) else v for n, v in values.items() if v is not None
+    })  # fmt: skip
+    assert list(taken) == names
+    for name, value in taken.items():
+        if name not in given:
+            own = values[name]
+            assert value == (list(own) if isinstance(own, tuple) else own)
+    with pytest.raises(TypeError, match="no setting 'nonsense'") as error:
+        core32.settings(made.group, made.kind, given | {"nonsense": 1})
+    for name in names:
+        assert name in str(error.value)
+
+
+def test_selection_agrees_with_the_catalogue_and_its_own_table():
+    real = inspect.signature(ep.Selection).parameters
+    rows = {row["name"]: row for row in CATALOGUE["selection"]["selection"]["fields"]}
+    core = [name for name in rows if name != "given"]  # a vector of upkeep, given as upkeep=
+    assert set(core) < set(real) == set(settings.SETTINGS)
+    for name in core:
+        if name != "upkeep":  # None in Python: it depends on the dynamics
+            assert real[name].default == rows[name]["default"]
+    assert [field.name for field in fields(ep.Selection)] == list(real)
+    documented = re.findall(r"^    (\w+): ", inspect.cleandoc(ep.Selection.__doc__), re.M)
+    assert documented == list(real)
+    assert core32.settings("selection", "selection", {}) == {
+        row["name"]: row["default"] for row in rows.values()
+    }
+
+
+def test_selection_is_declared_to_type_checkers_as_it_is():
+    """Types of the arguments are declared apart, since some may be None; names and order agree."""
+    tree = ast.parse((ROOT / "evoprune" / "selection" / "settings.py").read_text())
+    init = next(
+        node for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    )  # fmt: skip
+    names = [argument.arg for argument in init.args.args[1:]]
+    assert names == list(inspect.signature(ep.Selection).parameters)
+    for argument in init.args.args[1:]:
+        if argument.arg in settings.CHOICES:
+            for choice in settings.CHOICES[argument.arg]:
+                assert repr(choice).replace("'", '"') in ast.unparse(argument.annotation).replace(
+                    "'", '"'
+                )
+
+
+# ---- functions of the core -------------------------------------------------------------------
+
+OWNERS = [core32, core32.Network, core32.Community]
+FUNCTIONS = [
+    (owner, name)
+    for owner in OWNERS
+    for name, thing in sorted(vars(owner).items())
+    if callable(thing) and not name.startswith("_") and not isinstance(thing, type)
+]
+SOURCES = "".join(p.read_text() for p in sorted((ROOT / "csrc" / "python").glob("*.c")))
+PARSER = re.compile(
+    r"static char \*names\[\] = \{([^}]*)\};(?:(?!static char)[\s\S])*?"
+    r'ParseTupleAndKeywords\(\s*args,\s*kwargs,\s*"([^":]*):(\w+)"'
+)
+PARSERS = {
+    name: ([n.strip().strip('"') for n in names.split(",") if n.strip() not in ("NULL", "")], kinds)
+    for names, kinds, name in PARSER.findall(SOURCES)
+}
+
+
+@pytest.mark.parametrize(("owner", "name"), FUNCTIONS, ids=lambda x: getattr(x, "__name__", x))
+def test_a_function_of_the_core_has_a_signature_and_a_docstring(owner, name):
+    thing = getattr(owner, name)
+    assert inspect.signature(thing) is not None
+    assert thing.__doc__
+
+
+def test_the_parsers_are_found():
+    assert len(PARSERS) > 20
+    assert PARSERS["evolve"] == (["pressure", "strength"], "O&|O&")
+
+
+@pytest.mark.parametrize("name", sorted(PARSERS))
+def test_a_signature_names_what_its_parser_takes(name):
+    """Names, order, which may be left out, and which are taken by name only."""
+    owners = [owner for owner in OWNERS if callable(getattr(owner, name, None))]
+    if not owners:
+        pytest.skip("this build of the core has no such function")
+    thing = getattr(owners[0], name)
+    names, kinds = PARSERS[name]
+    parameters = [p for p in inspect.signature(thing).parameters.values() if p.name != "self"]
+    parameters = [p for p in parameters if p.name != "module"]
+    assert [p.name for p in parameters] == names
+    units = re.findall(r"[A-Za-z](?:[&!#])?|[|$]", kinds)
+    optional = only_named = False
+    flags = []
+    for unit in units:
+        optional, only_named = optional or unit == "|", only_named or unit == "$"
+        if unit not in "|$":
+            flags.append((optional, only_named))
+    for parameter, (optional, only_named) in zip(parameters, flags, strict=True):
+        assert (parameter.kind is parameter.KEYWORD_ONLY) == only_named, parameter
+        if not only_named:  # the format has no required arguments by name; the function asks
+            assert (parameter.default is not parameter.empty) == optional, parameter

@@ -70,7 +70,7 @@ LIFE = ep.Malthusian(lifespan=60)
         {"fitness": "pull", "upkeep": "macs", "pressure": 0.15},
         {"fitness": "marginal", "upkeep": "macs", "pressure": 0.3},
         {"fitness": "relative", "upkeep": "uniform", "pressure": 0.3},
-        {"pressure": ep.linear(0.5, 2.0), "rest": 0.2, "clock": "steps"},
+        {"pressure": ep.schedules.linear(0.5, 2.0), "rest": 0.2, "clock": "steps"},
         {"dynamics": ep.WrightFisher(), "upkeep": "uniform", "pressure": 0.1, "threshold": 0.3},
     ],
     ids=str,
@@ -94,7 +94,7 @@ def test_the_bridge_lives_the_life_of_the_core(settings):
     example = torch.zeros(2, 20, dtype=torch.float64)
     evolution = ept.Evolution(model, optimizer, example, selection, steps=STEPS, patience=0.5)
     rows, classes = torch.from_numpy(x), torch.from_numpy(y)
-    for step, rate in enumerate(ep.cosine(2e-3)(STEPS)):
+    for step, rate in enumerate(ep.schedules.cosine(2e-3)(STEPS)):
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
         at = step * BATCH % ROWS

@@ -89,7 +89,7 @@ def test_chunks_of_any_length_make_one_run(core, clip, dynamics):
             assert np.array_equal(np.concatenate([r[key] for r in records]), expected[key]), key
         assert sum(r["steps"] for r in records) == 90
         assert sum(r["compactions"] for r in records) == expected["compactions"]
-        assert sum(r["bound"] for r in records) == expected["bound"]
+        assert sum(r["floor_reached"] for r in records) == expected["floor_reached"]
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.05])

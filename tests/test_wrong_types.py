@@ -53,7 +53,13 @@ def test_seeds(seed):
 
 
 def test_numbers_beyond_any_float():
-    for make in (ep.constant, ep.linear, ep.cosine, ep.warmup, ep.AdamW):
+    for make in (
+        ep.schedules.constant,
+        ep.schedules.linear,
+        ep.schedules.cosine,
+        ep.schedules.warmup,
+        ep.AdamW,
+    ):
         with pytest.raises(ValueError, match="expected a (finite )?number|must be"):
             make(10**400)
 

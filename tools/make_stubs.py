@@ -1,10 +1,11 @@
-"""Write evoprune/core/__init__.pyi, the stub of the compiled core, from its text signatures.
+"""Write the stubs: of the compiled core, from its text signatures, and of layers and laws.
 
-    python tools/make_stubs.py           # write it
-    python tools/make_stubs.py --check   # check that it is up to date; a test runs this
+    python tools/make_stubs.py           # write them
+    python tools/make_stubs.py --check   # check that they are up to date; a test runs this
 
-Names, order and defaults come from the compiled module. Types of arguments and results, which text
-signatures lack, come from the tables below. The stub has no docstrings; help() shows them.
+Of the core, names, order and defaults come from the compiled module. Types of arguments and
+results, which text signatures lack, come from the tables below; help() shows its docstrings.
+class_stubs.py has the stubs of layers and laws.
 """
 
 from __future__ import annotations
@@ -15,9 +16,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evoprune.core import core32
+import class_stubs
 
-OUT = Path(__file__).resolve().parents[1] / "evoprune" / "core" / "__init__.pyi"
+from evoprune.core import core32
+from evoprune.nets import layers
+from evoprune.nets.plan import Layer
+from evoprune.selection import laws
+from evoprune.selection.groups import Dynamics, Fitness, Loss, Optimizer
+
+PACKAGE = Path(__file__).resolve().parents[1] / "evoprune"
 
 HEAD = '''"""What the compiled core offers. Made by tools/make_stubs.py of its text signatures."""
 
@@ -159,7 +166,7 @@ def protocol(kind: type) -> list[str]:
 
 
 def stub() -> str:
-    """Return the whole stub file, formatted."""
+    """Return the stub of the core, not yet formatted."""
     core = core32
     parts = [HEAD, *protocol(core.Network), *protocol(core.Community)]
     parts += [
@@ -183,18 +190,36 @@ def stub() -> str:
         if not name.startswith("_") and callable(thing) and not isinstance(thing, type):
             parts.append(function(thing, "    ", False))
     parts.append("core32: _Core\ncore64: _Core")
-    text = "\n".join(parts) + "\n"
+    return "\n".join(parts)
+
+
+def formatted(path: Path, text: str) -> str:
+    """Return a stub as ruff formats it."""
     ruff = [sys.executable, "-m", "ruff"]
     for command in (["format"], ["check", "--fix-only", "-q"], ["format"]):
         done = subprocess.run(
-            [*ruff, *command, "--stdin-filename", str(OUT), "-"],
+            [*ruff, *command, "--stdin-filename", str(path), "-"],
             input=text, capture_output=True, text=True, check=True,
         )  # fmt: skip
         text = done.stdout
     return text
 
 
+def stubs() -> dict[Path, str]:
+    """Return every stub by its file, formatted."""
+    made = {
+        PACKAGE / "core" / "__init__.pyi": stub(),
+        PACKAGE / "nets" / "layers.pyi": class_stubs.stub(layers, [Layer]),
+        PACKAGE / "selection" / "laws.pyi": class_stubs.stub(
+            laws, [Loss, Optimizer, Fitness, Dynamics]
+        ),
+    }
+    return {path: formatted(path, text + "\n") for path, text in made.items()}
+
+
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        sys.exit(OUT.read_text() != stub() and f"{OUT.name} is stale: python tools/make_stubs.py")
-    OUT.write_text(stub())
+    for path, text in stubs().items():
+        if "--check" not in sys.argv:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            sys.exit(f"{path.relative_to(PACKAGE)} is stale: python tools/make_stubs.py")

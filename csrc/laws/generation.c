@@ -325,8 +325,8 @@ static void mark_extinct(ep_generation *g, const ep_occasion *occasion, ep_niche
         }
     }
     outcome->n_extinct += gone;
-    if (gone && occasion->bury) {
-        occasion->bury(occasion->context, extinct, gone);
+    if (gone && occasion->mark_extinct) {
+        occasion->mark_extinct(occasion->context, extinct, gone);
     }
 }
 

@@ -89,7 +89,7 @@ typedef struct {
 } ep_generation;
 
 /* The context of a generation. `measure` fills overlap and norm2 of a niche's cohort, members first
- * .. first + n of the generation's vectors; NULL if unknown. `bury` is called with the extinct
+ * .. first + n of the generation's vectors; NULL if unknown. `mark_extinct` is called with the extinct
  * populations of a niche before the next niche is measured; NULL if not needed. */
 typedef struct {
     const ep_group *group; /* n_groups */
@@ -98,7 +98,7 @@ typedef struct {
     double pressure, strength;
     void (*measure)(void *context, const ep_generation *generation, int64_t first,
                     ep_cohort *cohort);
-    void (*bury)(void *context, const ep_extinct *extinct, int64_t n);
+    void (*mark_extinct)(void *context, const ep_extinct *extinct, int64_t n);
     void *context;
 } ep_occasion;
 

@@ -25,7 +25,7 @@ typedef struct {
     size_t config_size;
     int moments; /* values remembered per parameter: 0, 1 or 2 */
     double (*decay)(const void *config);
-    /* Update `rows` runs of n elements, `stride` apart: a share of a matrix is some of its rows or
+    /* Update `rows` runs of n elements, `stride` apart: a part of a matrix is some of its rows or
      * some of its columns. first and second are the moments (NULL if `moments` is smaller). */
     void (*step)(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                  const ep_real *restrict gradient, ep_real *restrict first,

@@ -293,14 +293,14 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
 /* True if dx i is written, not added to. If two inputs are the same value, both add to its dx. */
 static bool fresh(const ep_layer *layer, int i) {
     const int *in = layer->input;
-    return !layer->adds[i] && in[0] != in[1] && in[1] != in[2] && in[0] != in[2];
+    return !ep_adds(layer, i) && in[0] != in[1] && in[1] != in[2] && in[0] != in[2];
 }
 
 /* Zero the gradients to which several terms are added. */
 static void clear(const ep_pass *pass, const ep_layer *layer, int64_t r, int64_t width) {
     for (int i = 0; i < 3; i++) {
         ep_real *dx = ep_dx(pass, layer, i);
-        if (dx && !layer->adds[i] && !fresh(layer, i)) {
+        if (dx && !ep_adds(layer, i) && !fresh(layer, i)) {
             memset(dx + r * width, 0, (size_t)width * sizeof *dx);
         }
     }

@@ -32,6 +32,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     int channels = x.axis[x.rank - 1];
     int of_saved[2] = {ep_plan_axis(plan, layer, "moments", KEPT, error), channels};
     layer->row_block = BLOCK;
+    layer->alias.can = EP_OVERWRITE_DY; /* gradient() reads the sums that join() stores, not dy */
     layer->scratch = ep_times(3, ep_plan_axes(plan)[channels].n);
     return of_saved[0] >= 0 &&
            ep_plan_tensor(plan, layer, "mean", EP_TRACKED, 1, &channels, error) &&
@@ -278,14 +279,8 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
         int64_t count = (end_of(block, pass->rows) - block * BLOCK) * k.outer;
         end = end_at(pass, row);
         back(&k, (end - row) * k.outer, count, kept_of_block(pass, layer, &k, row), pass->scratch,
-             x + row * width, dy + row * width, dx + row * width, layer->adds[0]);
+             x + row * width, dy + row * width, dx + row * width, ep_adds(layer, 0));
     }
-}
-
-/* The sums that gradient() needs are already computed. */
-static bool lends(const ep_layer *layer) {
-    (void)layer;
-    return true;
 }
 
 /* Sum the gradients of gain and bias over the blocks, in order. */
@@ -350,6 +345,14 @@ static void track(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
+static const ep_coupling coupling = {
+    .sum = sum,
+    .join = join,
+    .track = track,
+    .sound = sound,
+    .least_rows = least_rows,
+};
+
 const ep_kind ep_kind_batch_norm = {
     .name = "batch_norm",
     .doc =
@@ -363,13 +366,8 @@ const ep_kind ep_kind_batch_norm = {
     .linear = EP_LINEAR_GAIN,
     .declare = declare,
     .init = init,
-    .sum = sum,
-    .join = join,
     .forward = forward,
     .backward = backward,
-    .lends = lends,
     .gradient = gradient,
-    .track = track,
-    .sound = sound,
-    .least_rows = least_rows,
+    .coupling = &coupling,
 };

@@ -193,7 +193,7 @@ static inline void ep_conv_turned(const ep_pass *pass, const ep_layer *layer, co
     }
     ep_window g = ep_conv_back(k);
     ep_conv_correlate(pass, &g, c, ep_dy(pass, layer), flipped, ep_dx(pass, layer, 0),
-                      layer->adds[0]);
+                      ep_adds(layer, 0));
 }
 
 /* dx += the patches dy w', some columns at a time. */
@@ -210,7 +210,7 @@ static inline void ep_conv_scattered(const ep_pass *pass, const ep_layer *layer,
     int64_t most = ep_conv_at_a_time(ep_min(EP_CONV_COLUMNS, k->patch));
     ep_conv_chunk c = {.sample = pass->r0};
     while (ep_conv_next(&c, k->positions, most, pass->r1)) {
-        if (c.q0 == 0 && !layer->adds[0]) {
+        if (c.q0 == 0 && !ep_adds(layer, 0)) {
             memset(dx + c.sample * k->image, 0, (size_t)(c.samples * k->image) * sizeof *dx);
         }
         product.m = c.samples * (c.q1 - c.q0);
@@ -247,7 +247,7 @@ static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, 
                               .b_col = filters,
                               .c = dx + pass->r0 * k.image,
                               .c_row = k.patch,
-                              .add = layer->adds[0]},
+                              .add = ep_adds(layer, 0)},
                 pass->scratch);
         return;
     }
@@ -262,7 +262,7 @@ static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, 
     if (ep_conv_stepwise(g) &&
         ep_winograd_cost(&tiles) < (turned < scattered ? turned : scattered)) {
         ep_winograd_convolve(&tiles, pass->r1 - pass->r0, dy + from * filters, w, true,
-                             dx + pass->r0 * k.image, layer->adds[0], pass->scratch);
+                             dx + pass->r0 * k.image, ep_adds(layer, 0), pass->scratch);
     } else if (turned < scattered) {
         ep_conv_turned(pass, layer, &k);
     } else {
@@ -273,7 +273,7 @@ static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, 
 /* ---- dw ------------------------------------------------------------------------------------- */
 
 /* Rows i0 .. i1 of dw = patches' dy, over all positions in order, EP_CONV_SUMMED at a time. dw is
- * computed transposed: few filters then waste no lanes, and dy is not packed for every share. */
+ * computed transposed: few filters then waste no lanes, and dy is not packed for every part. */
 static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *layer,
                                          const ep_conv *k, int64_t i0, int64_t i1, int64_t f0,
                                          int64_t f1) {
@@ -321,17 +321,17 @@ static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *la
     }
 }
 
-/* The same with Winograd tiles: a share is some blocks of channels and filters. */
+/* The same with Winograd tiles: a part is some blocks of channels and filters. */
 static inline void ep_conv_gradient_tiled(const ep_pass *pass, const ep_layer *layer,
                                           const ep_winograd *tiles, int64_t part, int64_t parts) {
     int64_t c = tiles->c, f = tiles->filters;
     int64_t high = (c + EP_WINOGRAD_CHANNELS - 1) / EP_WINOGRAD_CHANNELS;
     int64_t wide = (f + EP_WINOGRAD_FILTERS - 1) / EP_WINOGRAD_FILTERS;
-    int64_t last = ep_share(high * wide, part + 1, parts);
-    for (int64_t block = ep_share(high * wide, part, parts); block < last; block++) {
+    int64_t last = ep_split(high * wide, part + 1, parts);
+    for (int64_t block = ep_split(high * wide, part, parts); block < last; block++) {
         int64_t i = block / wide, j = block % wide;
-        int64_t c0 = ep_share(c, i, high), c1 = ep_share(c, i + 1, high);
-        int64_t f0 = ep_share(f, j, wide), f1 = ep_share(f, j + 1, wide);
+        int64_t c0 = ep_split(c, i, high), c1 = ep_split(c, i + 1, high);
+        int64_t f0 = ep_split(f, j, wide), f1 = ep_split(f, j + 1, wide);
         ep_winograd_gradient(tiles, pass->rows, ep_x(pass, layer, 0), ep_dy(pass, layer), c0, c1,
                              f0, f1, ep_dw(pass, layer, 0), pass->scratch);
         for (int64_t tap = 0; tap < tiles->taps * tiles->taps; tap++) {
@@ -340,7 +340,7 @@ static inline void ep_conv_gradient_tiled(const ep_pass *pass, const ep_layer *l
     }
 }
 
-/* A share is some rows of w, a few vectors of them. Excess shares are empty. */
+/* A part is some rows of w, a few vectors of them. Excess parts are empty. */
 static inline void ep_conv_gradient(const ep_pass *pass, const ep_layer *layer, const ep_window *g,
                                     int64_t filters, int64_t part, int64_t parts) {
     ep_conv k = ep_conv_measure(g, filters);
@@ -350,12 +350,12 @@ static inline void ep_conv_gradient(const ep_pass *pass, const ep_layer *layer, 
         return;
     }
     int64_t units = (k.patch + EP_CONV_WIDE - 1) / EP_CONV_WIDE;
-    int64_t shares = ep_min(parts, ep_max(units / 2, ep_min(units, 4)));
-    if (part >= shares) {
+    int64_t used = ep_min(parts, ep_max(units / 2, ep_min(units, 4)));
+    if (part >= used) {
         return;
     }
-    int64_t i1 = ep_min(k.patch, ep_share(units, part + 1, shares) * EP_CONV_WIDE);
-    for (int64_t i = ep_share(units, part, shares) * EP_CONV_WIDE; i < i1; i += EP_CONV_ROWS) {
+    int64_t i1 = ep_min(k.patch, ep_split(units, part + 1, used) * EP_CONV_WIDE);
+    for (int64_t i = ep_split(units, part, used) * EP_CONV_WIDE; i < i1; i += EP_CONV_ROWS) {
         int64_t end = ep_min(i1, i + EP_CONV_ROWS);
         for (int64_t f = 0; f < filters; f += EP_CONV_FILTERS) {
             ep_conv_gradient_rows(pass, layer, &k, i, end, f, ep_min(filters, f + EP_CONV_FILTERS));

@@ -1,6 +1,6 @@
 /* dense: y = x w over the last axes of x. A pure projection: bias, activation and mass are in
  * populations. Weights are stored (in ..., out ...): measured 1-9 % faster than (out, in), and the
- * rows of a gradient share are contiguous. Does not depend on masses or threads. */
+ * rows of a gradient part are contiguous. Does not depend on masses or threads. */
 #include "gemm.h"
 #include "layer.h"
 
@@ -147,22 +147,22 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
                               .b_col = e.out,
                               .c = dx + from * e.in,
                               .c_row = e.in,
-                              .add = layer->adds[0]},
+                              .add = ep_adds(layer, 0)},
                 pass->scratch);
     }
 }
 
-/* dw = x' dy. A share is part of the longer side of w, so that shares read the least; columns are
+/* dw = x' dy. A part is a range of the longer side of w, so that parts read the least; columns are
  * cut at panels. Every element is one chain of additions over the batch. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     extents e = measure(layer, pass->axes, pass->value);
     int64_t panels = (e.out + PANEL - 1) / PANEL, i0 = 0, i1 = e.in, j0 = 0, j1 = e.out;
     if (e.out >= e.in && panels >= parts) {
-        j0 = ep_min(e.out, ep_share(panels, part, parts) * PANEL);
-        j1 = ep_min(e.out, ep_share(panels, part + 1, parts) * PANEL);
+        j0 = ep_min(e.out, ep_split(panels, part, parts) * PANEL);
+        j1 = ep_min(e.out, ep_split(panels, part + 1, parts) * PANEL);
     } else {
-        i0 = ep_share(e.in, part, parts);
-        i1 = ep_share(e.in, part + 1, parts);
+        i0 = ep_split(e.in, part, parts);
+        i1 = ep_split(e.in, part + 1, parts);
     }
     int64_t at = i0 * e.out + j0;
     ep_gemm(&(ep_product){.m = i1 - i0,

@@ -64,7 +64,7 @@ static inline void ep_depthwise_backward(const ep_pass *pass, const ep_layer *la
     for (int64_t row = pass->r0; row < pass->r1; row++) {
         ep_real *dx = ep_dx(pass, layer, 0) + row * image;
         const ep_real *dy = ep_dy(pass, layer) + row * out;
-        if (!layer->adds[0]) {
+        if (!ep_adds(layer, 0)) {
             memset(dx, 0, (size_t)image * sizeof *dx);
         }
         EP_EACH_TAP(g, at, from, tap, ep_depthwise_weigh(g->c, dx + from, dy + at, w + tap))

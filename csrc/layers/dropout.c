@@ -60,7 +60,7 @@ static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *fro
     noise = ep_random_fork(noise, (uint64_t)pass->step);
     for (int64_t r = pass->r0; r < pass->r1; r++) {
         uint32_t key[4];
-        ep_random_words(noise, (uint64_t)r, key);
+        ep_random_words(noise, (uint64_t)(pass->first + r), key);
         const uint32_t key0 = key[0], key1 = key[1];
         for (int64_t i = 0; i < runs; i++) {
             const uint32_t place = run_at_birth(pass->axes, value, i);
@@ -94,7 +94,7 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     ep_real *dx = ep_dx(pass, layer, 0);
     if (dx) {
-        apply(pass, layer, ep_dy(pass, layer), dx, layer->adds[0]);
+        apply(pass, layer, ep_dy(pass, layer), dx, ep_adds(layer, 0));
     }
 }
 

@@ -100,19 +100,19 @@ static void embedding_forward(const ep_pass *pass, const ep_layer *layer) {
 static void embedding_backward(const ep_pass *pass, const ep_layer *layer) {
     int64_t ids = ep_input(pass, layer, 0)->width;
     ep_real *dx = ep_dx(pass, layer, 0);
-    if (dx && !layer->adds[0]) {
+    if (dx && !ep_adds(layer, 0)) {
         memset(dx + pass->r0 * ids, 0, (size_t)((pass->r1 - pass->r0) * ids) * sizeof *dx);
     }
 }
 
-/* A share owns whole rows of the table and adds the ids' gradients in batch order. */
+/* A part owns whole rows of the table and adds the ids' gradients in batch order. */
 static void embedding_gradient(const ep_pass *pass, const ep_layer *layer, int64_t part,
                                int64_t parts) {
     const embedding *config = layer->config;
     int64_t ids = ep_input(pass, layer, 0)->width;
     int64_t n = pass->axes[pass->tensor[layer->tensor[0]].axis[1]].n;
-    int64_t first = ep_share(config->vocabulary, part, parts);
-    int64_t last = ep_share(config->vocabulary, part + 1, parts);
+    int64_t first = ep_split(config->vocabulary, part, parts);
+    int64_t last = ep_split(config->vocabulary, part + 1, parts);
     const ep_real *x = ep_x(pass, layer, 0), *dy = ep_dy(pass, layer);
     ep_real *dw = ep_dw(pass, layer, 0);
     memset(dw + first * n, 0, (size_t)((last - first) * n) * sizeof *dw);
@@ -200,7 +200,7 @@ static void positions_backward(const ep_pass *pass, const ep_layer *layer) {
     int64_t n = ep_input(pass, layer, 0)->width;
     ep_real *restrict dx = ep_dx(pass, layer, 0);
     const ep_real *restrict dy = ep_dy(pass, layer);
-    if (dx && layer->adds[0]) {
+    if (dx && ep_adds(layer, 0)) {
         for (int64_t i = pass->r0 * n; i < pass->r1 * n; i++) {
             dx[i] += dy[i];
         }

@@ -50,6 +50,7 @@ static bool sum_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
             }
         }
     }
+    layer->alias.can = EP_OVERWRITE_DY | EP_COPY_DY;
     return ep_plan_output(plan, layer, x->rank, axis, error);
 }
 
@@ -72,16 +73,11 @@ static void sum_backward(const ep_pass *pass, const ep_layer *layer) {
     int64_t from = pass->r0 * n, length = (pass->r1 - pass->r0) * n;
     const ep_real *dy = ep_dy(pass, layer) + from;
     for (int i = 0; i < layer->n_inputs; i++) {
-        ep_real *dx = layer->leaves[i] ? NULL : ep_dx(pass, layer, i);
+        ep_real *dx = ep_dx(pass, layer, i);
         if (dx && dx + from != dy) {
-            put(dx + from, dy, length, layer->adds[i]);
+            put(dx + from, dy, length, ep_adds(layer, i));
         }
     }
-}
-
-static bool sum_lends(const ep_layer *layer) {
-    (void)layer;
-    return true;
 }
 
 const ep_kind ep_kind_sum = {
@@ -94,8 +90,6 @@ const ep_kind ep_kind_sum = {
     .declare = sum_declare,
     .forward = sum_forward,
     .backward = sum_backward,
-    .lends = sum_lends,
-    .repeats = true,
 };
 
 /* ---- token ---------------------------------------------------------------------------------- */
@@ -149,7 +143,7 @@ static void token_backward(const ep_pass *pass, const ep_layer *layer) {
     int64_t n = ep_w_size(pass, layer, 0), width = ep_input(pass, layer, 0)->width;
     ep_real *dx = ep_dx(pass, layer, 0);
     for (int64_t r = pass->r0; dx && r < pass->r1; r++) {
-        put(dx + r * width, ep_dy(pass, layer) + r * (width + n) + n, width, layer->adds[0]);
+        put(dx + r * width, ep_dy(pass, layer) + r * (width + n) + n, width, ep_adds(layer, 0));
     }
 }
 
@@ -257,7 +251,7 @@ static void take_backward(const ep_pass *pass, const ep_layer *layer) {
     const ep_real share = 1 / (ep_real)ep_max(1, t.last - t.first);
     int64_t width = t.positions * t.n;
     ep_real *dx = ep_dx(pass, layer, 0);
-    if (dx && !layer->adds[0]) {
+    if (dx && !ep_adds(layer, 0)) {
         memset(dx + pass->r0 * width, 0, (size_t)((pass->r1 - pass->r0) * width) * sizeof *dx);
     }
     for (int64_t r = pass->r0; dx && r < pass->r1; r++) {

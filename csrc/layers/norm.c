@@ -25,6 +25,8 @@ static bool declare(ep_plan *plan, ep_layer *layer, bool center, ep_error *error
     const norm *config = layer->config;
     const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
     int of_saved[EP_RANK], last = x.rank - 1;
+    /* gradient() reads the sums that backward() stores, not dy. */
+    layer->alias.can = EP_OVERWRITE_DY | EP_ADD_MORE;
     memcpy(of_saved, x.axis, sizeof of_saved);
     of_saved[last] = ep_plan_axis(plan, layer, "moments", 2, error);
     return of_saved[last] >= 0 && ep_plan_output(plan, layer, x.rank, x.axis, error) &&
@@ -255,12 +257,6 @@ EP_INLINE void backward(const ep_pass *pass, const ep_layer *layer, bool center)
     }
 }
 
-/* backward() has already summed everything gradient() needs. */
-static bool lends(const ep_layer *layer) {
-    (void)layer;
-    return true;
-}
-
 /* Write features j0 .. j1 of the gradients of gain and bias, summed over all samples in order. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     int64_t n = layer->n_tensors > 0 ? ep_w_size(pass, layer, 0) : 0;
@@ -298,8 +294,6 @@ const ep_kind ep_kind_layer_norm = {
     .init = init,
     .forward = forward_layer,
     .backward = backward_layer,
-    .lends = lends,
-    .fetches = true,
     .gradient = gradient,
 };
 
@@ -316,7 +310,5 @@ const ep_kind ep_kind_rms_norm = {
     .init = init,
     .forward = forward_rms,
     .backward = backward_rms,
-    .lends = lends,
-    .fetches = true,
     .gradient = gradient,
 };

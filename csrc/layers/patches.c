@@ -81,7 +81,7 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     if (!dx) {
         return;
     }
-    if (!layer->adds[0]) {
+    if (!ep_adds(layer, 0)) {
         FOR_RUNS(pass, e, image, patch) {
             memcpy(dx + image, dy + patch, (size_t)e.run * sizeof *dx);
         }

@@ -144,9 +144,9 @@ static bool two_by_two(const ep_window *g) {
     ep_window g = measure(pass, layer);                                                 \
     int64_t across = g.w.in * g.c, in = g.h.in * across, out = g.h.out * g.w.out * g.c; \
     ep_real *dx = (BACKWARD) ? ep_dx(pass, layer, 0) : NULL;                            \
-    bool once = (BACKWARD) && !layer->adds[0] && tiles(&g), two = two_by_two(&g);       \
+    bool once = (BACKWARD) && !ep_adds(layer, 0) && tiles(&g), two = two_by_two(&g);    \
     for (int64_t row = pass->r0; row < pass->r1; row++) {                               \
-        if ((BACKWARD) && !layer->adds[0] && !once) {                                   \
+        if ((BACKWARD) && !ep_adds(layer, 0) && !once) {                                \
             memset(dx + row * in, 0, (size_t)in * sizeof *dx);                          \
         }                                                                               \
         for (int64_t oy = 0; oy < g.h.out; oy++) {                                      \

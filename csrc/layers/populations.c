@@ -59,17 +59,22 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     if (config->mass) {
         ep_plan_mortal(plan, axis[0]);
     }
-    return (!config->mass || config->shared ||
-            ep_plan_tensor(plan, layer, "mass", EP_EVOLVED, 1, axis, error)) &&
-           (!config->shared || ep_plan_share(plan, layer, axis[0], error)) &&
-           (!config->bias || ep_plan_tensor(plan, layer, "bias", EP_FREE, 1, axis, error)) &&
-           keep_sums(plan, layer, d, error);
+    if ((config->mass && !config->shared &&
+         !ep_plan_tensor(plan, layer, "mass", EP_EVOLVED, 1, axis, error)) ||
+        (config->shared && !ep_plan_shared_mass(plan, layer, axis[0], error)) ||
+        (config->bias && !ep_plan_tensor(plan, layer, "bias", EP_FREE, 1, axis, error)) ||
+        !keep_sums(plan, layer, d, error)) {
+        return false;
+    }
+    /* gradient() reads dy only if there is something to sum that backward() has not stored. */
+    layer->alias.can = layer->sums >= 0 || layer->n_tensors == 0 ? EP_OVERWRITE_DY : 0;
+    return true;
 }
 
 static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
     (void)noise;
     const populations *config = layer->config;
-    if (config->mass && !layer->shares) {
+    if (config->mass && !layer->shares_mass) {
         ep_real *mass = ep_w(pass, layer, 0);
         for (int64_t j = 0; j < ep_w_size(pass, layer, 0); j++) {
             mass[j] = 1;
@@ -373,19 +378,16 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     ep_real *dx = ep_dx(pass, layer, 0), *to = dx ? dx + from : NULL;
     if (layer->sums < 0) {
         if (dx) {
-            pass_rows(config, &k, samples * k.outer, x, dy, to, layer->adds[0]);
+            pass_rows(config, &k, samples * k.outer, x, dy, to, ep_adds(layer, 0));
         }
         return;
     }
     int64_t of_bias = config->mass ? k.n : 0, kept = of_bias + (config->bias ? k.n : 0);
     ep_real *of = ep_sums(pass, layer) + pass->r0 * kept;
     memset(of, 0, (size_t)(samples * kept) * sizeof *of);
-    sum_rows(config, &k, samples, k.outer, 0, k.width, x, dy, to, layer->adds[0],
+    sum_rows(config, &k, samples, k.outer, 0, k.width, x, dy, to, ep_adds(layer, 0),
              config->mass ? of : NULL, config->bias ? of + of_bias : NULL, kept);
 }
-
-/* If backward() has stored the sums, or nothing is to be summed, gradient() does not read dy. */
-static bool lends(const ep_layer *layer) { return layer->sums >= 0 || layer->n_tensors == 0; }
 
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     const populations *config = layer->config;
@@ -398,7 +400,7 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     size_t bytes = (size_t)(j1 - j0) * sizeof(ep_real);
     ep_real *dm = config->mass ? ep_dw(pass, layer, 0) : NULL;
     ep_real *db = config->bias ? ep_dw(pass, layer, of_bias) : NULL;
-    if (dm && !layer->shares) {
+    if (dm && !layer->shares_mass) {
         memset(dm + j0, 0, bytes);
     }
     if (db) {
@@ -437,6 +439,5 @@ const ep_kind ep_kind_populations = {
     .init = init,
     .forward = forward,
     .backward = backward,
-    .lends = lends,
     .gradient = gradient,
 };

@@ -81,7 +81,7 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     if (!dx) {
         return;
     }
-    if (!layer->adds[0]) {
+    if (!ep_adds(layer, 0)) {
         int64_t width = ep_input(pass, layer, 0)->width;
         memset(dx + pass->r0 * width, 0, (size_t)((pass->r1 - pass->r0) * width) * sizeof *dx);
     }

@@ -291,7 +291,7 @@ static PyMethodDef methods[] = {
 
 PyDoc_STRVAR(
     community_doc,
-    "Community(founded, selection, seed=0)\n--\n\n"
+    "Community(founded, selection, seed=0, threshold=-1.0)\n--\n\n"
     "Populations without a network: founded gives the number of each layer, selection is a "
     "dict as for Network.configure.");
 

@@ -18,6 +18,7 @@ PyObject *ep_raise(const ep_error *error, const ep_state *state) {
         }
         PyErr_SetString(PyExc_SystemError, "evoprune: an exception was announced but not set");
         return NULL;
+    case EP_APART: PyErr_SetString(PyExc_RuntimeError, error->text); return NULL;
     case EP_OK:
     case EP_BAD_VALUE: break;
     }

@@ -447,7 +447,7 @@ static PyObject *number_of(const ep_net *net, int which) {
     case ROWS: return PyLong_FromLongLong(net->rows);
     case WASTE: return PyFloat_FromDouble(net->waste);
     case LEAST_ROWS: return PyLong_FromLongLong(ep_net_least_rows(net));
-    default: return PyLong_FromLongLong(ep_net_held(net) * (int64_t)sizeof(ep_real));
+    default: return PyLong_FromLongLong(ep_net_allocated(net) * (int64_t)sizeof(ep_real));
     }
 }
 

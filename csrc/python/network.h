@@ -94,6 +94,16 @@ void ep_feed_close(ep_feed *feed);
 void ep_forget_checked(ep_network *self);
 ep_intake ep_network_intake(const ep_network *self);
 
+/* ---- network_ranks.c: data-parallel training ------------------------------------------------- */
+typedef struct {
+    ep_ranks ranks;
+    PyObject *add_up; /* adds up an array over the ranks; NULL: one process */
+    PyArrayObject *buffer;
+} ep_crowd;
+/* Open (rank, ranks, function), or None. False with an exception; then nothing is open. */
+bool ep_crowd_open(ep_network *self, PyObject *object, ep_crowd *crowd);
+void ep_crowd_close(ep_crowd *crowd);
+
 /* ---- loss_law.c: a loss written in Python ---------------------------------------------------- */
 /* Return the loss that calls a function, by its attribute `target`, "class" or "real"; or NULL with
  * an exception. */

@@ -3,7 +3,7 @@
  * a compaction it stays valid, with the values of that moment. */
 #include "python/network.h"
 
-#include "lend.h"
+#include "alias.h"
 
 #include <string.h>
 
@@ -93,7 +93,7 @@ static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) 
         PyErr_Format(PyExc_ValueError, "of: expected value or gradient, got '%s'", of);
     } else if (!net->x) {
         PyErr_SetString(PyExc_RuntimeError, "network: no batch has been through it yet");
-    } else if (gradient && net->lent && ep_net_shares(net, found)) {
+    } else if (gradient && net->aliased && ep_alias_shared(net, found)) {
         PyErr_Format(PyExc_RuntimeError,
                      "%s: its gradient was not kept, for the run ended early; forward and backward "
                      "fill it",
@@ -206,7 +206,7 @@ static PyObject *describe_populations(const ep_net *net, const ep_census *census
         if (!append(list, Py_BuildValue("{s:s,s:s,s:L,s:L,s:d}", "layer",
                                         net->layers[p->layer].name, "axis", net->axes[p->axis].name,
                                         "born", (long long)net->axes[p->axis].founded, "alive",
-                                        (long long)ep_alive(net, p), "share", census->share[i]))) {
+                                        (long long)ep_alive(net, p), "cost", census->cost[i]))) {
             Py_CLEAR(list);
         }
     }

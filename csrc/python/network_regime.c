@@ -167,9 +167,10 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
             }
         }
     }
+    const double identity[2] = {0, 1};
     double *made[2] = {NULL, NULL};
     ep_real *near[2] = {NULL, NULL};
-    bool exact = true;
+    bool exact = true, codes = ep_net_ids(self->net) > 0;
     for (int i = 0; ok && i < 2; i++) {
         made[i] = PyMem_Calloc((size_t)n, sizeof *made[i]);
         near[i] = PyMem_Calloc((size_t)n, sizeof *near[i]);
@@ -186,6 +187,11 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
                 PyErr_Format(PyExc_ValueError,
                              "%s: expected finite numbers, got one at %lld that is not in %s",
                              names[i], (long long)j, sizeof(ep_real) == 4 ? "float32" : "float64");
+                ok = false;
+            } else if (codes && made[i][j] != identity[i]) {
+                PyErr_Format(PyExc_ValueError,
+                             "%s: expected %d for a network that reads codes, got another number",
+                             names[i], i);
                 ok = false;
             }
         }

@@ -127,7 +127,8 @@ static PyObject *result_of(const ep_record *record, PyArrayObject *const *column
     return Py_BuildValue("{s:L,s:O,s:O,s:O,s:O,s:L,s:L,s:N}", "steps", (long long)record->steps,
                          "loss", columns[0], "hits", columns[1], "weight", columns[2], "counted",
                          columns[3], "compactions", (long long)record->chronicle.compactions,
-                         "bound", (long long)record->chronicle.floor_reached, "deaths", deaths);
+                         "floor_reached", (long long)record->chronicle.floor_reached, "deaths",
+                         deaths);
 }
 
 /* The resources of one call of train; opened and closed as a whole. */
@@ -135,6 +136,7 @@ typedef struct {
     ep_job job;
     ep_record record;
     ep_feed feed;
+    ep_crowd crowd;
     PyArrayObject *plans[3], *columns[4];
 } errand;
 
@@ -147,6 +149,7 @@ static void close_errand(errand *e) {
         ep_array_drop(e->columns[i]);
     }
     ep_feed_close(&e->feed);
+    ep_crowd_close(&e->crowd);
 }
 
 /* Open the schedules and allocate the record of the run. */
@@ -211,26 +214,28 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
 PyDoc_STRVAR(
     train_doc,
     "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
-    "augment=None, rows=None, weights=None, keep=True)\n--\n\n"
+    "augment=None, rows=None, weights=None, keep=True, ranks=None)\n--\n\n"
     "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
-    "weight (one number a step), compactions, bound, deaths. Raises Diverged (attribute step) with "
+    "weight (one number a step), compactions, floor_reached, deaths. Raises Diverged (attribute step) with "
     "the network as it was before that step's update. keep: keep every gradient of an activation of "
     "the last step; others are written over where no one needs them any more. weights: of the "
-    "samples (n,), in the order of rows, or of their predictions (n, positions).");
+    "samples (n,), in the order of rows, or of their predictions (n, positions). ranks: (rank, ranks, "
+    "function): this process takes its rows of each batch, and function(array) adds up an array over "
+    "all ranks, in place.");
 static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x",        "y",        "batch",   "first",   "rate",
                             "pressure", "strength", "shuffle", "threads", "augment",
-                            "rows",     "weights",  "keep",    NULL};
+                            "rows",     "weights",  "keep",    "ranks",   NULL};
     ep_network *self = (ep_network *)object;
     PyObject *x, *y, *schedules[3] = {NULL, NULL, NULL}, *augment = NULL, *rows = NULL;
-    PyObject *weights = NULL;
+    PyObject *weights = NULL, *ranks = NULL;
     PyObject *numbers[3] = {NULL, NULL, NULL};
     int64_t batch = 0, first = 0, threads = 1;
     int shuffle = 1, keep = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOOOOpOOOOp:train", names, &x, &y,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOOOOpOOOOpO:train", names, &x, &y,
                                      &numbers[0], &numbers[1], &schedules[0], &schedules[1],
                                      &schedules[2], &shuffle, &numbers[2], &augment, &rows,
-                                     &weights, &keep)) {
+                                     &weights, &keep, &ranks)) {
         return NULL;
     }
     if (!numbers[0] || !numbers[1] || !schedules[0] || !schedules[1] || !schedules[2]) {
@@ -249,7 +254,7 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     PyObject *result = NULL;
     e.job.intake = ep_network_intake(self);
     if (open_errand(self, &e, schedules) && ep_feed_open(self, x, y, rows, weights, &e.feed) &&
-        image_of(self, augment, &e.job.intake)) {
+        image_of(self, augment, &e.job.intake) && ep_crowd_open(self, ranks, &e.crowd)) {
         e.job.x = e.feed.x;
         e.job.y = e.feed.y;
         e.job.w = e.feed.w;
@@ -259,6 +264,7 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
         e.job.seed = self->net->seed;
         e.job.threads = self->regime.loss->interpreted ? 1 : (int)threads;
         e.job.keep = keep != 0;
+        e.job.ranks = e.crowd.add_up ? &e.crowd.ranks : NULL;
         bool ok;
         Py_BEGIN_ALLOW_THREADS
         ok = ep_train(self->net, &self->regime, &e.job, self->living, &e.record, &error);
@@ -292,15 +298,18 @@ static PyObject *check_data(PyObject *object, PyObject *args, PyObject *kwargs) 
     return ok ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(evaluate_doc, "evaluate(x, y, *, threads=1, rows=None, weights=None)\n--\n\n"
-                           "(mean loss, share of predictions right, total weight) over all rows.");
+PyDoc_STRVAR(evaluate_doc,
+             "evaluate(x, y, *, threads=1, rows=None, weights=None, sums=False)\n--\n\n"
+             "(mean loss, share of predictions right, total weight) over all rows; with sums the "
+             "sums of losses and right predictions, total weight, and predictions of weight > 0.");
 static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"x", "y", "threads", "rows", "weights", NULL};
+    static char *names[] = {"x", "y", "threads", "rows", "weights", "sums", NULL};
     ep_network *self = (ep_network *)object;
     PyObject *x, *y, *number = NULL, *rows = NULL, *weights = NULL, *result = NULL;
     int64_t threads = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOO:evaluate", names, &x, &y, &number,
-                                     &rows, &weights) ||
+    int sums = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$OOOp:evaluate", names, &x, &y, &number,
+                                     &rows, &weights, &sums) ||
         !threads_from(number, &threads) || !ep_network_enter(self)) {
         return NULL;
     }
@@ -319,6 +328,12 @@ static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
             ep_feed_close(&feed);
             ep_network_leave(self);
             return NULL;
+        }
+        if (ok && sums) {
+            result = Py_BuildValue("(dddd)", sum.loss, sum.hits, sum.weight, sum.counted);
+            ep_feed_close(&feed);
+            ep_network_leave(self);
+            return result;
         }
         result = ok ? Py_BuildValue("(ddd)", sum.weight > 0 ? sum.loss / sum.weight : (double)NAN,
                                     sum.counted > 0 ? sum.hits / sum.counted : (double)NAN,

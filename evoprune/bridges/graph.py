@@ -158,8 +158,6 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
     ]
     codes = all(s.kind == "embedding" for s in steps if "input" in s.inputs)
     shift, scale = _scaling(net, input_shape, picked)
-    if codes and shift is not None:
-        raise ValueError(f"{where}: expected codes that are not scaled, got an input scaling")
     made = Graph(input_shape, codes, picked, shift, scale, steps, steps[-1].name, net.dtype)
     if not training:
         _drop(made, lambda step: step.kind == "dropout")

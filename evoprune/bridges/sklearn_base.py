@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
@@ -153,7 +153,7 @@ class Estimator(BaseEstimator):
                 X.shape[1],
                 *self._sizes(),
                 self._outputs(),
-                activation=self.activation,
+                activation=cast(Any, self.activation),  # checked by mlp
                 inputs=self.select_features,
                 seed=seed,
             )
@@ -178,7 +178,7 @@ class Estimator(BaseEstimator):
         decay = self.weight_decay
         if decay == "auto":
             decay = DECAY * min(1.0, DECAY_SAMPLES / len(data))
-        schedule = ep.constant if one_epoch else ep.cosine
+        schedule = ep.schedules.constant if one_epoch else ep.schedules.cosine
         rate = schedule(self.learning_rate_init)
         trainer = ep.Trainer(
             self.network_,

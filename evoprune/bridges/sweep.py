@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import evoprune as ep
 from evoprune.bridges.extras import require
@@ -307,7 +307,11 @@ def plain(
     if lifespan is not None:
         selection["dynamics"] = ep.Malthusian(lifespan=lifespan)
     network = ep.mlp(
-        train.features, *widths, len(train.classes or ()), activation=activation, seed=seed
+        train.features,
+        *widths,
+        len(train.classes or ()),
+        activation=cast(Any, activation),
+        seed=seed,
     )
     trainer = ep.Trainer(
         network,

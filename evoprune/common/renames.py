@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from evoprune.common.checks import known_keys
 
-__all__ = ["current_name", "current_names", "renamed"]
+__all__ = ["current_name", "current_names", "keywords", "renamed"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,16 +55,31 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        kinds = inspect.signature(function).parameters
-        known = [name for name in kinds if name != "self"]
-        where = function.__qualname__.removesuffix(".__init__")
+        check = keywords(function, names)
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            current_names(where, names, kwargs)
-            known_keys(where, "argument", kwargs, known)
+            check(kwargs)
             return function(*args, **kwargs)
 
         return call
 
     return decorate
+
+
+def keywords(
+    function: Callable[..., Any], names: dict[str, str]
+) -> Callable[[MutableMapping[str, Any]], None]:
+    """Return what checks the keywords of a call, and replaces former names by the current ones.
+
+    Call it from the wrapper of `function`, so that a warning refers to the wrapper's caller.
+    """
+    kinds = inspect.signature(function).parameters
+    known = [name for name in kinds if name != "self"]
+    where = function.__qualname__.removesuffix(".__init__")
+
+    def check(given: MutableMapping[str, Any]) -> None:
+        current_names(where, names, given, depth=4)
+        known_keys(where, "argument", given, known)
+
+    return check

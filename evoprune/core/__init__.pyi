@@ -32,7 +32,14 @@ class _Network(Protocol):
     ) -> None: ...
     def describe(self) -> dict[str, Any]: ...
     def evaluate(
-        self, x: Any, y: Any, *, threads: int = 1, rows: Any = None, weights: Any = None
+        self,
+        x: Any,
+        y: Any,
+        *,
+        threads: int = 1,
+        rows: Any = None,
+        weights: Any = None,
+        sums: Any = False,
     ) -> tuple[float, float, float]: ...
     def evolve(self, pressure: float, strength: float = 1.0) -> _Array: ...
     def forward(self, x: Any, training: bool = False) -> _Array: ...
@@ -82,6 +89,7 @@ class _Network(Protocol):
         rows: Any = None,
         weights: Any = None,
         keep: bool = True,
+        ranks: Any = None,
     ) -> dict[str, Any]: ...
     def update(self, rate: float) -> None: ...
     @property

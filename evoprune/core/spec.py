@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, Signature
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -72,6 +72,7 @@ class Spec:
     """
 
     group: ClassVar[str] = ""
+    home: ClassVar[str] = ""  # module of the group's kinds
     kind: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
     facts: ClassVar[dict[str, Any]] = {}  # the kind's other entries in the catalogue
@@ -126,14 +127,16 @@ class Spec:
             if name not in own and value is not None
         }
 
-    def __getattr__(self, name: str) -> Any:
-        settings = self.__dict__.get("settings", {})
-        if name in settings:
-            return settings[name]
-        if name in self.former:
-            name = current_name(type(self).__name__, self.former, name)
-            return settings[name]
-        raise AttributeError(f"{type(self).__name__} has no setting {name!r}")
+    if not TYPE_CHECKING:  # type checkers know the settings from stubs
+
+        def __getattr__(self, name: str) -> Any:
+            settings = self.__dict__.get("settings", {})
+            if name in settings:
+                return settings[name]
+            if name in self.former:
+                name = current_name(type(self).__name__, self.former, name)
+                return settings[name]
+            raise AttributeError(f"{type(self).__name__} has no setting {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} cannot be changed; make another one")
@@ -195,7 +198,7 @@ def define(base: type[S], kind: str, *positional: str, name: str = "", **default
     ]
     body = {
         "__doc__": doc,
-        "__module__": base.__module__,
+        "__module__": base.home,
         "__qualname__": title,
         "__signature__": Signature(parameters),
         "kind": kind,

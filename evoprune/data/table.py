@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,6 +44,13 @@ class Score(NamedTuple):
     loss: float
     accuracy: float
     weight: float
+
+    @classmethod
+    def of(cls, sums: Iterable[float], judged: bool) -> Score:
+        """Return the score of sums: of losses, hits, weights, predictions of weight above 0."""
+        loss, hits, weight, counted = sums
+        mean = loss / weight if weight > 0 else math.nan
+        return cls(mean, hits / counted if judged and counted > 0 else math.nan, float(weight))
 
     def __repr__(self) -> str:
         accuracy = "" if math.isnan(self.accuracy) else f", accuracy={self.accuracy:.2%}"

@@ -20,7 +20,7 @@ from evoprune.common.files import existing, write_whole
 from evoprune.common.plain import plain
 from evoprune.common.types import Array
 from evoprune.core.spec import known
-from evoprune.selection.laws import Loss
+from evoprune.selection.groups import Loss
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network

@@ -6,7 +6,7 @@ Training is in training/trainer.py, the file format in file.py, folding and prun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -24,7 +24,9 @@ from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, 
 from evoprune.nets import file, surgery
 from evoprune.nets.described import Described, Dtype
 from evoprune.nets.overview import outlook, overview
-from evoprune.selection.laws import CrossEntropy, Loss, PythonLoss
+from evoprune.selection.groups import Loss
+from evoprune.selection.laws import CrossEntropy
+from evoprune.selection.python_laws import PythonLoss
 
 if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
@@ -253,14 +255,17 @@ class Network(Described):
         """
         return self.score(table_of("x", x if y is None else (x, y), self.form()))
 
-    def score(self, table: Table) -> Score:
-        """Return mean loss and accuracy over data already in the core's form; see `evaluate`."""
+    def score(self, table: Table, add_up: Callable[[Any], Any] | None = None) -> Score:
+        """Return mean loss and accuracy over data already in the core's form; see `evaluate`.
+
+        `add_up` adds sums up over several processes: of losses, hits, weights and predictions.
+        """
         if not self._configured:
             self.configure(loss=self.loss.kind, loss_config=self.loss.config())
-        loss, accuracy, weight = self.core.evaluate(
-            table.x, table.y, rows=table.rows, threads=get_threads()
+        sums = self.core.evaluate(
+            table.x, table.y, rows=table.rows, threads=get_threads(), sums=True
         )
-        return Score(float(loss), float(accuracy) if self._counts_hits else np.nan, float(weight))
+        return Score.of(sums if add_up is None else add_up(sums), self._counts_hits)
 
     def configure(self, **settings: Any) -> None:
         """Set loss, optimizer and selection for the single steps below; use `Trainer` for runs."""

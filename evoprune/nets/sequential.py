@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from evoprune.common.checks import whole
+from evoprune.nets.arrangements import Chain
 from evoprune.nets.described import Dtype
-from evoprune.nets.layers import Chain, Nodes, Plan
 from evoprune.nets.network import Network
+from evoprune.nets.plan import Nodes, Plan
 
 __all__ = ["Sequential"]
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evoprune.common.checks import whole
+from evoprune.nets import arrangements
+from evoprune.nets.arrangements import Flatten, Residual
 from evoprune.nets.described import Dtype
 from evoprune.nets.layers import (
     BatchNorm,
@@ -17,23 +19,17 @@ from evoprune.nets.layers import (
     Dense,
     Dropout,
     Embedding,
-    Flatten,
-    Layer,
     LayerNorm,
     MeanPool,
-    Nodes,
     Patches,
     Populations,
     Positions,
-    Residual,
     Shortcut,
     Take,
     Token,
-    filters,
-    heads,
-    neurons,
 )
 from evoprune.nets.network import Network
+from evoprune.nets.plan import Activation, Layer, Nodes
 from evoprune.nets.sequential import Sequential
 
 __all__ = ["charlm", "cnn", "lenet5", "mlp", "resnet", "vit"]
@@ -41,7 +37,7 @@ __all__ = ["charlm", "cnn", "lenet5", "mlp", "resnet", "vit"]
 
 def mlp(
     *sizes: int,
-    activation: str = "relu",
+    activation: Activation = "relu",
     inputs: bool = False,
     seed: int = 0,
     dtype: Dtype = "float32",
@@ -61,7 +57,7 @@ def mlp(
         raise ValueError(f"sizes: expected at least features and outputs, got {sizes}")
     features, *hidden, outputs = (whole("sizes", size, 1) for size in sizes)
     nodes: list[Nodes] = [_living("features")] if inputs else []
-    nodes += [neurons(units, activation) for units in hidden]
+    nodes += [arrangements.neurons(units, activation) for units in hidden]
     nodes += _readout(outputs)
     return Sequential(nodes, input=features, seed=seed, dtype=dtype)
 
@@ -89,10 +85,10 @@ def lenet5(
     """
     first, second = filters
     nodes: list[Nodes] = [
-        _filters(first, 5, padding=0, pool=2),
-        _filters(second, 5, padding=0, pool=2),
+        arrangements.filters(first, 5, padding=0, pool=2),
+        arrangements.filters(second, 5, padding=0, pool=2),
         Flatten(),
-        _neurons(neurons, name="neurons1"),
+        arrangements.neurons(neurons, name="neurons1"),
         *_readout(outputs),
     ]
     return Sequential(nodes, input=input, seed=seed, dtype=dtype)
@@ -104,7 +100,7 @@ def cnn(
     outputs: int,
     *,
     kernel: int = 3,
-    activation: str = "relu",
+    activation: Activation = "relu",
     norm: bool = True,
     inputs: bool = False,
     seed: int = 0,
@@ -126,7 +122,9 @@ def cnn(
         seed, dtype: as for `Sequential`.
     """
     nodes: list[Nodes] = [_living("channels")] if inputs else []
-    nodes += [filters(width, kernel, activation, norm=norm, pool=2) for width in widths]
+    nodes += [
+        arrangements.filters(width, kernel, activation, norm=norm, pool=2) for width in widths
+    ]
     nodes += [MeanPool(), *_readout(outputs)]
     return Sequential(nodes, input=input, seed=seed, dtype=dtype)
 
@@ -180,7 +178,7 @@ def resnet(
             down = 2 if stage and not block else 1
             inner = width << stage
             branch: list[Nodes] = [
-                filters(inner, 3, norm=True, stride=down, padding=1, name=name),
+                arrangements.filters(inner, 3, norm=True, stride=down, padding=1, name=name),
                 Conv2d(0, 3, name=f"{name}_out"),
                 BatchNorm(name=f"{name}_out_norm"),
             ]
@@ -329,11 +327,11 @@ def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes
     drop: list[Nodes] = [Dropout(block.dropout)] if block.dropout else []
     blocks: list[Nodes] = []
     for i in range(1, layers + 1):
-        attention = heads(
+        attention = arrangements.heads(
             number, dim // number, causal=causal, gain=gain, living_dims=block.living_dims,
             name=f"heads{i}",
         )  # fmt: skip
-        feed = neurons(block.hidden or 4 * dim, "gelu", name=f"neurons{i}")
+        feed = arrangements.neurons(block.hidden or 4 * dim, "gelu", name=f"neurons{i}")
         back = Dense(gain=gain, name=f"neurons{i}_out")
         for name, branch in ((f"heads{i}", [attention]), (f"neurons{i}", [feed, back])):
             written = [_living(f"{name}_written", shared=True)] if block.living_stream else []
@@ -358,6 +356,3 @@ def _living(name: str, *, shared: bool = False) -> Layer:
 def _readout(outputs: int) -> list[Nodes]:
     """Return the last linear map and a bias for each output, without populations."""
     return [Dense(outputs, gain=1.0), Populations("identity", mass=False)]
-
-
-_filters, _neurons = filters, neurons  # for functions whose arguments shadow these names

@@ -9,7 +9,7 @@ import html
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from textwrap import fill
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,12 +19,11 @@ from evoprune.common.types import Array
 from evoprune.core.spec import Field as Row
 from evoprune.core.spec import catalogue, resolve
 from evoprune.selection.budget import Budget
-from evoprune.selection.laws import (
-    Dynamics,
+from evoprune.selection.groups import Dynamics, Fitness
+from evoprune.selection.laws import Malthusian
+from evoprune.selection.python_laws import (
     DynamicsLike,
-    Fitness,
     FitnessLike,
-    Malthusian,
     PythonDynamics,
     PythonFitness,
 )
@@ -100,7 +99,7 @@ class Selection:
     """How populations are selected while a network learns."""  # settings are appended below
 
     # __post_init__ replaces None by a default that depends on the other settings.
-    pressure: ScheduleLike = None  # type: ignore[assignment]
+    pressure: ScheduleLike | Budget = None  # type: ignore[assignment]
     dynamics: DynamicsLike = Malthusian()  # noqa: RUF009 - immutable
     fitness: FitnessLike = None  # type: ignore[assignment]
     upkeep: Upkeep = None  # type: ignore[assignment]
@@ -113,6 +112,25 @@ class Selection:
     rest: float = _default("rest")
     clock: Literal["rate", "steps"] = _default("clock")
     removal: Literal["auto", "always", "never"] = _default("removal")
+
+    if TYPE_CHECKING:  # arguments may be None or any vector, attributes are not
+
+        def __init__(
+            self,
+            pressure: ScheduleLike | Budget | None = None,
+            dynamics: DynamicsLike = ...,
+            fitness: FitnessLike | None = None,
+            upkeep: Literal["soft", "macs", "params", "uniform"] | ArrayLike | None = None,
+            niche: Literal["layer", "network"] = ...,
+            memory: float = ...,
+            threshold: float = ...,
+            floor: int = ...,
+            min_age: int = ...,
+            every: int = ...,
+            rest: float = ...,
+            clock: Literal["rate", "steps"] = ...,
+            removal: Literal["auto", "always", "never"] = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dynamics", _law(Dynamics, PythonDynamics, self.dynamics))

@@ -17,7 +17,8 @@ from evoprune import core
 from evoprune.common.checks import number, whole
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
-from evoprune.selection.laws import Dynamics, DynamicsLike, PythonDynamics
+from evoprune.selection.groups import Dynamics
+from evoprune.selection.python_laws import DynamicsLike, PythonDynamics
 
 __all__ = ["simulate"]
 

@@ -12,7 +12,8 @@ from evoprune.common.checks import known_keys, number, whole
 from evoprune.data.dataset import Dataset, split_rows
 from evoprune.data.table import Table, Understood, table_of, warn_of_scale
 from evoprune.nets.network import Network
-from evoprune.selection.laws import Loss, PythonLoss
+from evoprune.selection.groups import Loss
+from evoprune.selection.python_laws import PythonLoss
 from evoprune.training.feed import ArrayFeed, Feed
 
 __all__ = ["augment_of", "checked_data", "former_places", "limit_of", "take_over"]

@@ -16,6 +16,7 @@ from evoprune.common.checks import whole
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
 from evoprune.data.table import Form, Pair, Understood, understood
+from evoprune.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ArrayFeed", "BatchFeed", "Data", "Feed", "Schedules", "feed_of"]
 
 PER_STEP = ("loss", "hits", "weight", "counted")  # entries of a core record with a value a step
-TOTALS = ("steps", "compactions", "bound")
+TOTALS = ("steps", "compactions", "floor_reached")
 
 Data: TypeAlias = Dataset | Pair | Iterable[Pair]
 
@@ -50,6 +51,7 @@ class ArrayFeed:
         data: the arrays, and the scaling and class names for the network.
         samples: the number of samples.
         weights: weights of the samples, in their order; None: all 1.
+        ranks: the processes that share each batch.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ArrayFeed:
         if x.ndim < 1 or len(x) == 0:
             raise ValueError(f"data: expected at least one sample, got shape {x.shape}")
         self.data, self.table, self.shuffle = data, data.table, shuffle
+        self.ranks = Ranks()
         self.weights: Array | None = None
         self._before = 0  # steps of the network before the last call of `run`
         self.samples: int | None = len(x if rows is None else rows)
@@ -90,21 +93,23 @@ class ArrayFeed:
         With `keep`, the last step keeps the gradients of all activations.
         """
         self._before = network.step
-        return network.train(
-            self.table.x,
-            self.table.y,
-            rows=self.table.rows,
-            weights=self.weights,
-            batch=self.batch,
-            first=first,
-            rate=pace.rate,
-            pressure=pace.pressure,
-            strength=pace.strength,
-            shuffle=self.shuffle,
-            threads=threads,
-            augment=augment,
-            keep=keep,
-        )
+        with self.ranks.stretch():
+            return network.train(
+                self.table.x,
+                self.table.y,
+                rows=self.table.rows,
+                weights=self.weights,
+                batch=self.batch,
+                first=first,
+                rate=pace.rate,
+                pressure=pace.pressure,
+                strength=pace.strength,
+                shuffle=self.shuffle,
+                threads=threads,
+                augment=augment,
+                keep=keep,
+                ranks=self.ranks.argument,
+            )
 
     def made(self, network: Network) -> dict[str, Any]:
         """What the last call of `run` did, also if it failed: a record of the steps made."""
@@ -131,6 +136,7 @@ class BatchFeed:
         if per_epoch < 1:
             raise ValueError("data: expected at least one batch, got none")
         self.batches, self.per_epoch, self.form = batches, per_epoch, form
+        self.ranks = Ranks()
         self.batch = 0  # samples of the last batch
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
@@ -171,8 +177,9 @@ class BatchFeed:
         for i in range(len(pace.rate)):
             x, y, weights = self._next(first + i)
             self.batch = len(x)
-            self._records.append(
-                network.train(
+            self.ranks.same({"the shape of a batch": x.shape})  # all ranks have read theirs
+            with self.ranks.stretch():
+                record = network.train(
                     x,
                     y,
                     weights=weights,
@@ -185,8 +192,9 @@ class BatchFeed:
                     threads=threads,
                     augment=augment,
                     keep=keep and i + 1 == len(pace.rate),
+                    ranks=self.ranks.argument,
                 )
-            )
+            self._records.append(record)
         return _joined(self._records)
 
     def made(self, network: Network) -> dict[str, Any]:

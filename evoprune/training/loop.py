@@ -18,8 +18,9 @@ from evoprune.training.feed import Feed
 from evoprune.training.live import Live
 from evoprune.training.metrics import Metric
 from evoprune.training.pace import Pace
+from evoprune.training.ranks import Ranks, cut, data_facts, digest
 from evoprune.training.rows import measured, row_of
-from evoprune.training.run import Bar, Crew, Interrupt, Run, Watch
+from evoprune.training.run import Bar, Interrupt, Run, ThreadTuner, Watch
 from evoprune.training.steering import budget_of, move
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Loop:
         view: the display.
         end: the step at which to stop.
         limit: the time in seconds after which to stop.
+        ranks: the processes that train together.
         stopping: True if the loop ends before its next step.
         kept: the network that replaces the trained one at the end; None for none.
         standing: the trained network, if `kept` has replaced it.
@@ -61,21 +63,50 @@ class Loop:
     view: Bar | Live
     end: int
     limit: float
+    ranks: Ranks
     stopping: bool = False
     kept: Network | None = None
     standing: Network | None = None
 
     def __post_init__(self) -> None:
         self._network = self.trainer.network
+        self.feed.ranks = self.ranks
+
+    def _compare(self) -> None:
+        """Check that all ranks begin alike; keep this rank's part of the validation data."""
+        ranks, trainer, run, data = self.ranks, self.trainer, self.run, self.feed.data
+        if ranks.size == 1:
+            return
+        if run.batch < ranks.size:
+            raise ValueError(
+                f"batch_size: expected at least {ranks.size}, a sample for each rank, "
+                f"got {run.batch}"
+            )
+        ranks.same(
+            {
+                "the processor level of the core": type(self._network.core).__module__,
+                "the network": (self._network.step, digest(self._network)),
+                "the loss": repr(trainer.loss),
+                "the optimizer": repr(trainer.optimizer),
+                "the selection": repr(trainer.selection),
+                "the plan of the run": (repr(run), self.end, self.history.record_every),
+                "the training data": data_facts(None if data is None else data.table),
+                "validation_data": data_facts(self.held_out),
+                "metrics": list(self.metrics),
+            }
+        )
+        self.held_out = cut(self.held_out, ranks.rank, ranks.size)
 
     def go(self) -> History:
         """Make the steps; return the history."""
         network, trainer, run, history = self._network, self.trainer, self.run, self.history
+        self._compare()
         network.loss, network.selection = trainer.loss, trainer.selection
         if self.feed.data is not None:
             take_over(network, self.feed.data)
         self.stopping, history.interrupted = False, False
-        watch, crew = Watch(*(history.last(name) for name in ("seconds", "held"))), Crew()
+        watch = Watch(*(history.last(name) for name in ("seconds", "held")))
+        tuner = ThreadTuner(self.ranks.threads())
         if run.total:
             at = min(run.done, run.total - 1)
             network.pressure = float(self.pace.cut(at, at + 1).pressure[0])
@@ -83,26 +114,28 @@ class Loop:
         for listener in self.listeners:
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
-            while run.done < self.end and not self.stopping and not interrupt.seen:
-                if watch.elapsed() >= self.limit:
+            if run.done % run.per_epoch == 0 and history.last("step") < run.done:
+                self._whole_epoch(watch)  # on_extinction saved the state before this row was made
+            while run.done < self.end:
+                threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
+                late = watch.elapsed() >= self.limit
+                stopping = self.stopping or late or interrupt.seen
+                plan = self.ranks.plan(steps, run.slowed, stopping, interrupt.seen)
+                interrupt.seen, run.slowed = plan.interrupted, plan.slowed
+                if plan.stopping:
                     break
                 self.configure()
                 self._steer()
-                threads, steps = crew.hire(), max(1, watch.steps // crew.haste)
                 mark = min(self.end, self._next_stop())
-                before, stop = run.done, min(mark, run.done + steps)
+                before, stop = run.done, min(mark, run.done + plan.steps)
                 seen = stop == mark or bool(self.listeners)  # the last batch may be inspected
                 deaths = self._stretch(stop, watch, threads, seen)
-                crew.paid(stop - before, watch.seconds_a_step)
+                tuner.record(stop - before, watch.seconds_a_step)
                 if len(deaths):
                     for listener in self.listeners:
                         listener.on_extinction(trainer, deaths)
                 if run.done % run.per_epoch == 0:
-                    row = self._end_epoch(watch, self.held_out)
-                    for listener in self.listeners:
-                        listener.on_epoch_end(trainer, row)
-                    for listener in self.listeners:
-                        listener.on_epoch_saved(trainer, row)
+                    self._whole_epoch(watch)
                 bar.show(history, run, watch, network)
             history.interrupted = interrupt.seen and run.done < self.end
             if run.done % run.per_epoch:
@@ -117,9 +150,10 @@ class Loop:
                 bar.say(f"interrupted after {run.done:,} of {run.total:,} steps; resume() goes on")
             for listener in self.listeners:
                 listener.on_fit_end(trainer, history)
-            if self.kept is not None:
+            kept = self.ranks.of_first(self.kept)
+            if kept is not None:
                 self.standing = network.copy()
-                network.become(self.kept)
+                network.become(kept)
         return history
 
     def _next_stop(self) -> int:
@@ -154,7 +188,7 @@ class Loop:
             raise
         watch.add(len(plan.rate), time.perf_counter() - begin)
         deaths = self._write_down(record, before)
-        watch.held += int(record["bound"])
+        watch.floor_reached += int(record["floor_reached"])
         network.timing = (1000 * watch.seconds_a_step, self.feed.batch)
         network.pressure = float(plan.pressure[-1])
         if run.done % self.history.record_every == 0 or run.done == run.total:
@@ -179,12 +213,22 @@ class Loop:
         if self.history.layers:
             self.history.record(self.run.done, self._network, self._network.pressure or 0.0)
 
+    def _whole_epoch(self, watch: Watch) -> None:
+        """Append the row of an epoch made to its end and call the callbacks with it."""
+        row = self._end_epoch(watch, self.held_out)
+        for listener in self.listeners:
+            listener.on_epoch_end(self.trainer, row)
+        for listener in self.listeners:
+            listener.on_epoch_saved(self.trainer, row)
+
     def _end_epoch(self, watch: Watch, held_out: Table | None) -> dict[str, float]:
         """Append a row to the columns of the history; return the row."""
         network, run, history = self._network, self.run, self.history
-        score = None if held_out is None else network.score(held_out)
+        if self.ranks.size > 1:
+            self.ranks.same({"the trained network": digest(network)})
+        score = None if held_out is None else self.ranks.score(network, held_out)
         last = self.pace.cut(run.done - 1, run.done)
-        more = {} if held_out is None else measured(network, held_out, self.metrics)
+        more = {} if held_out is None else measured(network, held_out, self.metrics, self.ranks)
         row = row_of(network, history, run, watch, last, score, more)
         history.add_epoch(row)
         return row

@@ -17,7 +17,7 @@ from evoprune.selection.schedules import Schedule, constant, cosine, values
 from evoprune.training.feed import Schedules
 
 if TYPE_CHECKING:
-    from evoprune.selection.laws import Optimizer
+    from evoprune.selection.groups import Optimizer
     from evoprune.selection.settings import Selection
     from evoprune.training.run import Run
 

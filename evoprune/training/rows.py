@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evoprune.records.history import History
     from evoprune.training.feed import Schedules
     from evoprune.training.metrics import Metric
+    from evoprune.training.ranks import Ranks
     from evoprune.training.run import Run, Watch
 
 __all__ = ["measured", "row_of"]
@@ -66,7 +67,7 @@ def row_of(
         "pressure": pressure,
         "ms_per_step": watch.lap(),
         "seconds": watch.elapsed(),
-        "held": float(watch.held),
+        "held": float(watch.floor_reached),
     }
 
 
@@ -83,12 +84,13 @@ def _populations(network: Network, pressure: float) -> dict[str, float]:
     }
 
 
-def measured(network: Network, held_out: Table, metrics: Mapping[str, Metric]) -> dict[str, float]:
-    """Return metrics on validation data, by column."""
+def measured(
+    network: Network, held_out: Table, metrics: Mapping[str, Metric], ranks: Ranks
+) -> dict[str, float]:
+    """Return metrics on the validation data of all ranks, by column."""
     if not metrics:
         return {}
-    x, y = held_out.copied()
-    outputs = network.predict(x)
+    y, outputs = ranks.outputs(network, held_out)
     columns = {}
     for name, metric in metrics.items():
         value = metric(y, outputs)

@@ -17,13 +17,13 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evoprune.common.checks import number, whole
-from evoprune.common.threads import get_threads
+from evoprune.common.threads import MOST, get_threads
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
     from evoprune.records.history import History
 
-__all__ = ["Bar", "Crew", "Interrupt", "Run", "Watch", "spacing"]
+__all__ = ["Bar", "Interrupt", "Run", "ThreadTuner", "Watch", "spacing"]
 
 SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that the bar shows anyway
 STRETCH = 0.05  # target duration of a stretch in seconds: the delay of Ctrl-C
@@ -115,7 +115,7 @@ class Watch:
     def __init__(self, seconds: float = 0.0, held: float = 0.0) -> None:
         self.steps = 1  # of the next stretch
         self.seconds_a_step = 0.0
-        self.held = held
+        self.floor_reached = held
         self._began = time.perf_counter() - seconds
         self._lap_steps, self._lap_seconds = 0, 0.0
 
@@ -138,8 +138,8 @@ class Watch:
         return time.perf_counter() - self._began
 
 
-class Crew:
-    """Tune the number of threads of stretches by trial, up to `get_threads()`.
+class ThreadTuner:
+    """Tune the number of threads of stretches by trial, up to `get_threads()` and `most`.
 
     The number does not affect results, so it can be tuned during a run. Few threads are fastest for
     a small network, or on processors that share no cache. A trial is a short stretch with half or
@@ -153,7 +153,8 @@ class Crew:
     LATE = 5  # number of recent stretches; their median ignores an outlier
     WON, LOST = 0.97, 1.2  # trial's time / usual time: below, it wins; above, it fails clearly
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self._limit = MOST if most is None else most
         self._most = 0
         self._up = False  # True: the next trial uses more threads
         self._settle(0, [])
@@ -166,20 +167,20 @@ class Crew:
         self._wait = self._left = float(self.WAIT)
         self._steps, self._seconds = 0, 0.0  # not compared yet
 
-    def hire(self) -> int:
+    def choose(self) -> int:
         """Return the number of threads for the next stretch."""
-        most = get_threads()
+        most = min(self._limit, get_threads())
         if most != self._most:
             self._most = most
             self._settle(most, [])
         return self._tried or self._threads
 
     @property
-    def haste(self) -> int:
+    def divisor(self) -> int:
         """Factor by which the next stretch is shortened: that of a trial, or 1."""
         return self.SHORT if self._tried else 1
 
-    def paid(self, steps: int, seconds_a_step: float) -> None:
+    def record(self, steps: int, seconds_a_step: float) -> None:
         """Record the time of the stretch; brief ones are compared together."""
         self._steps += steps
         self._seconds += steps * seconds_a_step

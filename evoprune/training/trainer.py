@@ -19,14 +19,15 @@ from numpy.typing import ArrayLike
 
 from evoprune.common.checks import number, whole
 from evoprune.common.errors import NothingCanDie
-from evoprune.common.renames import renamed
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.data.dataset import Dataset
 from evoprune.data.table import Form, Pair, Score, Table, table_of
 from evoprune.nets.network import Network
 from evoprune.records.history import History
-from evoprune.selection.laws import AdamW, Loss, Optimizer, PythonLoss
+from evoprune.selection.groups import Loss, Optimizer
+from evoprune.selection.laws import AdamW
+from evoprune.selection.python_laws import PythonLoss
 from evoprune.selection.settings import Selection
 from evoprune.training.arguments import (
     augment_of,
@@ -40,6 +41,7 @@ from evoprune.training.live import Live
 from evoprune.training.loop import Loop
 from evoprune.training.metrics import Metric, Metrics, named
 from evoprune.training.pace import Pace
+from evoprune.training.ranks import Communicator, Ranks, together
 from evoprune.training.run import Bar, Run, spacing
 from evoprune.training.state import Memory, State, matched, read, remembered, write
 from evoprune.training.steering import budget_of
@@ -57,6 +59,9 @@ class Trainer:
             `evoprune.loss`.
         optimizer: `AdamW(learning_rate, weight_decay=...)`, `SGD(...)`, or a name.
         selection: how populations live and die; None trains an ordinary network.
+        communicator: trains on several processes, each of which takes its rows of every batch:
+            `mpi4py.MPI.COMM_WORLD`, or an object with its methods. Every process makes the same
+            calls with the same data; the one of rank 0 shows progress and calls callbacks.
 
     Attributes:
         network, loss, optimizer, selection: as given.
@@ -74,6 +79,7 @@ class Trainer:
         loss: str | Loss | PythonLoss = "cross_entropy",
         optimizer: str | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
         selection: Selection | None = Selection(),  # noqa: B008 - cannot be changed
+        communicator: Communicator | None = None,
     ) -> None:
         if not isinstance(network, Network):
             raise TypeError(f"network: expected a Network, got {type(network).__name__}")
@@ -84,6 +90,7 @@ class Trainer:
         self.loss = loss if isinstance(loss, PythonLoss) else resolve(Loss, loss, "Trainer")
         self.optimizer = resolve(Optimizer, optimizer, "Trainer")
         self.selection = selection
+        self._ranks = Ranks(communicator)
         self.history: History | None = None
         self._run: Run | None = None
         self._batches = 0  # of earlier runs
@@ -108,7 +115,7 @@ class Trainer:
 
     # ---- runs --------------------------------------------------------------------------------
 
-    @renamed(batch="batch_size", validation="validation_data")
+    @together(batch="batch_size", validation="validation_data")
     def fit(
         self,
         data: Data | ArrayLike,
@@ -225,10 +232,10 @@ class Trainer:
             record_every=record_every,
             settings=self._settings(run),
         )
-        view = _view(run, progress, live)
+        view = _view(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, pace, held_out, listeners, view, end, limit)
 
-    @renamed(validation="validation_data")
+    @together(validation="validation_data")
     def resume(
         self,
         data: Data | ArrayLike,
@@ -285,7 +292,7 @@ class Trainer:
                 f"data: expected {run.samples} samples ({run.per_epoch} batches an epoch), as the "
                 f"run began with, got {feed.samples}"
             )
-        view = _view(run, progress, live)
+        view = _view(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, self._pace(run), held_out, listeners, view, end, limit)
 
     def _running(self) -> tuple[Run, History]:
@@ -350,7 +357,7 @@ class Trainer:
         }
 
     def _warn(self, pace: Pace, run: Run, born: dict[str, int]) -> None:
-        if self.selection is None or not run.total:
+        if self.selection is None or not run.total or not self._ranks.first:
             return
         why = pace.stands_still(born) if born else "the network has no populations with a mass"
         if why:
@@ -369,6 +376,7 @@ class Trainer:
         limit: float,
     ) -> History:
         """Restore the state of callbacks and of the trained network, then run the loop."""
+        listeners = listeners if self._ranks.first else []
         memories = matched(listeners, self._memories)
         run, history = self._running()
         loop = Loop(
@@ -384,6 +392,7 @@ class Trainer:
             view,
             end,
             limit,
+            self._ranks,
         )
         self._loop, self.validates = loop, held_out is not None
         try:

@@ -146,9 +146,9 @@ static void test_small_functions(void) {
     CHECK(ep_times(3, 4) == 12 && ep_times(-1, 4) == -1 && ep_times(4, -1) == -1);
     CHECK(ep_times(INT64_MAX, 2) == -1 && ep_times(INT64_MAX, 1) == INT64_MAX);
     for (int64_t n = 0; n < 20; n++) {
-        CHECK(ep_share(n, 0, 7) == 0 && ep_share(n, 7, 7) == n);
+        CHECK(ep_split(n, 0, 7) == 0 && ep_split(n, 7, 7) == n);
         for (int64_t part = 0; part < 7; part++) {
-            int64_t size = ep_share(n, part + 1, 7) - ep_share(n, part, 7);
+            int64_t size = ep_split(n, part + 1, 7) - ep_split(n, part, 7);
             CHECK(size == n / 7 || size == n / 7 + 1);
         }
     }

@@ -168,7 +168,7 @@ MADE: dict[str, Any] = {
     "selection": lambda p: p.objects["selection"],
     "key": lambda p: p.tensor(),
     "source": Player.path,
-    "schedule": lambda p: ep.constant(0.1),
+    "schedule": lambda p: ep.schedules.constant(0.1),
     "function": lambda p: lambda told: told["mass"],
     "mass": lambda p: p.vector(),
     "indices": lambda p: p.random.choice([[0, 1], slice(2), np.array([True] * 6), []]),

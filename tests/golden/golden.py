@@ -81,7 +81,7 @@ def samples(n: int, classes: int, *shape: int) -> tuple[Any, Any]:
 def selection(pressure: Any = 1.5, law: str = "malthusian", **changes: Any) -> Any:
     """A selection with every setting given."""
     from evoprune.core.spec import known
-    from evoprune.selection.laws import Dynamics
+    from evoprune.selection.groups import Dynamics
     from evoprune.selection.settings import Selection
 
     soft = law == "malthusian"
@@ -124,7 +124,7 @@ def trained(
     """Train, and hash what came of it; with a stop, in two parts, the second by another trainer."""
     import evoprune as ep
     from evoprune.core.spec import known
-    from evoprune.selection.laws import Loss
+    from evoprune.selection.groups import Loss
     from evoprune.selection.schedules import Schedule
 
     def trainer(of: Any) -> Any:

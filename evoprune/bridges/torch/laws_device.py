@@ -15,7 +15,7 @@ import torch
 
 from evoprune.bridges.torch.laws import Death, Generation, Number, Signals
 from evoprune.bridges.torch.signals import raw_fitness
-from evoprune.selection.laws import Dynamics, Fitness
+from evoprune.selection.groups import Dynamics, Fitness
 
 if TYPE_CHECKING:
     from evoprune import Selection
@@ -42,7 +42,7 @@ class DeviceLaws:
         if not isinstance(law, Dynamics) or law.kind != "malthusian":
             return False
         named = isinstance(selection.fitness, Fitness)
-        return bool(named and law.growth == "bounded" and selection.upkeep == "soft")
+        return bool(named and law.settings["growth"] == "bounded" and selection.upkeep == "soft")
 
     def __init__(self, born: Mapping[str, int], selection: Selection, device: torch.device) -> None:
         self.selection = selection

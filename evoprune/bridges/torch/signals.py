@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from evoprune import Selection
+from evoprune import Dynamics, Fitness, Selection
 from evoprune.bridges.torch.errors import Unsupported
 from evoprune.bridges.torch.placement import Placement
-from evoprune.selection.laws import Dynamics, Fitness
 
 __all__ = ["check_laws", "measure", "raw_fitness"]
 

@@ -1,6 +1,6 @@
-/* crew: see crew.h. */
+/* workers: see workers.h. */
 #define _GNU_SOURCE
-#include "crew.h"
+#include "workers.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -11,7 +11,7 @@ enum {
     YIELDS = 200,  /* yields before sleeping */
 };
 
-struct ep_crew {
+struct ep_workers {
     ep_work work;
     void *context;
     atomic_int parts; /* 0 until the number of workers is known */
@@ -23,7 +23,7 @@ struct ep_crew {
 };
 
 typedef struct {
-    ep_crew *crew;
+    ep_workers *workers;
     int part;
     pthread_t thread;
 } member;
@@ -37,7 +37,7 @@ EP_INLINE void relax(void) {
 }
 
 /* Returns once *word differs from `old`. */
-static void await_change(ep_crew *crew, atomic_int *word, int old) {
+static void await_change(ep_workers *workers, atomic_int *word, int old) {
     for (int i = 0; i < SPINS; i++) {
         if (atomic_load_explicit(word, memory_order_acquire) != old) {
             return;
@@ -50,36 +50,36 @@ static void await_change(ep_crew *crew, atomic_int *word, int old) {
         }
         sched_yield();
     }
-    pthread_mutex_lock(&crew->mutex);
-    atomic_fetch_add(&crew->sleepers, 1);
+    pthread_mutex_lock(&workers->mutex);
+    atomic_fetch_add(&workers->sleepers, 1);
     while (atomic_load(word) == old) {
-        pthread_cond_wait(&crew->changed, &crew->mutex);
+        pthread_cond_wait(&workers->changed, &workers->mutex);
     }
-    atomic_fetch_sub(&crew->sleepers, 1);
-    pthread_mutex_unlock(&crew->mutex);
+    atomic_fetch_sub(&workers->sleepers, 1);
+    pthread_mutex_unlock(&workers->mutex);
 }
 
 /* Sequentially consistent on purpose: a sleeper sees the new value, or we see the sleeper. */
-static void announce(ep_crew *crew, atomic_int *word, int value) {
+static void announce(ep_workers *workers, atomic_int *word, int value) {
     atomic_store(word, value);
-    if (atomic_load(&crew->sleepers) > 0) {
-        pthread_mutex_lock(&crew->mutex);
-        pthread_cond_broadcast(&crew->changed);
-        pthread_mutex_unlock(&crew->mutex);
+    if (atomic_load(&workers->sleepers) > 0) {
+        pthread_mutex_lock(&workers->mutex);
+        pthread_cond_broadcast(&workers->changed);
+        pthread_mutex_unlock(&workers->mutex);
     }
 }
 
-void ep_crew_wait(ep_crew *crew) {
-    int parts = atomic_load_explicit(&crew->parts, memory_order_relaxed);
+void ep_workers_wait(ep_workers *workers) {
+    int parts = atomic_load_explicit(&workers->parts, memory_order_relaxed);
     if (parts == 1) {
         return;
     }
-    int phase = atomic_load_explicit(&crew->phase, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&crew->arrived, 1, memory_order_acq_rel) == parts - 1) {
-        atomic_store_explicit(&crew->arrived, 0, memory_order_relaxed);
-        announce(crew, &crew->phase, phase + 1);
+    int phase = atomic_load_explicit(&workers->phase, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&workers->arrived, 1, memory_order_acq_rel) == parts - 1) {
+        atomic_store_explicit(&workers->arrived, 0, memory_order_relaxed);
+        announce(workers, &workers->phase, phase + 1);
     } else {
-        await_change(crew, &crew->phase, phase);
+        await_change(workers, &workers->phase, phase);
     }
 }
 
@@ -111,44 +111,44 @@ static void restore_subnormals(int before) { (void)before; }
 static void *start(void *argument) {
     member *self = argument;
     (void)flush_subnormals(); /* not restored: the thread ends after its work */
-    await_change(self->crew, &self->crew->parts, 0);
-    int parts = atomic_load(&self->crew->parts);
-    self->crew->work(self->crew, self->part, parts, self->crew->context);
+    await_change(self->workers, &self->workers->parts, 0);
+    int parts = atomic_load(&self->workers->parts);
+    self->workers->work(self->workers, self->part, parts, self->workers->context);
     return NULL;
 }
 
-static void work_here(ep_crew *crew, int parts) {
+static void work_here(ep_workers *workers, int parts) {
     __typeof__(flush_subnormals()) before = flush_subnormals();
-    crew->work(crew, 0, parts, crew->context);
+    workers->work(workers, 0, parts, workers->context);
     restore_subnormals(before);
 }
 
-void ep_crew_run(int parts, ep_work work, void *context) {
-    parts = parts < 1 ? 1 : parts > EP_CREW_MOST ? EP_CREW_MOST : parts;
-    ep_crew crew = {.work = work, .context = context};
+void ep_workers_run(int parts, ep_work work, void *context) {
+    parts = parts < 1 ? 1 : parts > EP_WORKERS_MOST ? EP_WORKERS_MOST : parts;
+    ep_workers workers = {.work = work, .context = context};
     member *members = parts > 1 ? calloc((size_t)parts, sizeof *members) : NULL;
     if (parts == 1 || !members) {
-        atomic_init(&crew.parts, 1);
-        work_here(&crew, 1);
+        atomic_init(&workers.parts, 1);
+        work_here(&workers, 1);
         free(members);
         return;
     }
-    pthread_mutex_init(&crew.mutex, NULL);
-    pthread_cond_init(&crew.changed, NULL);
+    pthread_mutex_init(&workers.mutex, NULL);
+    pthread_cond_init(&workers.changed, NULL);
     int made = 1;
     while (made < parts) {
-        members[made] = (member){.crew = &crew, .part = made};
+        members[made] = (member){.workers = &workers, .part = made};
         if (pthread_create(&members[made].thread, NULL, start, &members[made]) != 0) {
             break;
         }
         made++;
     }
-    announce(&crew, &crew.parts, made);
-    work_here(&crew, made);
+    announce(&workers, &workers.parts, made);
+    work_here(&workers, made);
     for (int i = 1; i < made; i++) {
         pthread_join(members[i].thread, NULL);
     }
-    pthread_cond_destroy(&crew.changed);
-    pthread_mutex_destroy(&crew.mutex);
+    pthread_cond_destroy(&workers.changed);
+    pthread_mutex_destroy(&workers.mutex);
     free(members);
 }

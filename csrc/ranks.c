@@ -1,0 +1,287 @@
+/* ranks: see ranks.h.
+ *
+ * The buffer: a header of FIELDS elements for each rank, in which the other ranks add zeros, so that
+ * every rank reads the exact values of all; the gradients; the tracked statistics of layers; mean
+ * activities and Gram matrices where selection needs them. Its size changes at removals only, and
+ * all ranks agree on these first: ranks that have drifted apart find out by the header instead of
+ * waiting for a message of another size. */
+#include "ranks.h"
+
+#include "signals.h"
+#include "walk.h"
+
+#include <math.h>
+#include <string.h>
+
+/* PART elements hold the leading, middle and last digits of a double or of a hash. */
+enum { PART = 3 };
+enum { STATUS, EVENT, LIVING, LOSS = LIVING + PART, HITS = LOSS + PART, FIELDS = HITS + PART };
+enum { STEP = 1, REMOVAL };
+enum { FAILED = -1 }; /* STATUS; else 0, or 1 + the index of an unsound layer */
+
+/* ---- the parts of the buffer ----------------------------------------------------------------- */
+
+static int64_t header(const ep_ranks *k) { return (int64_t)k->ranks * FIELDS; }
+static int64_t gradients(const ep_net *net) { return net->begin[EP_TRACKED]; }
+
+static bool is_tracked(const ep_net *net, const ep_layer *layer, int i) {
+    return layer->kind->coupling && net->tensors[layer->tensor[i]].role == EP_TRACKED;
+}
+
+static int64_t tracked(const ep_net *net) {
+    int64_t n = 0;
+    for (int l = 0; l < net->n_layers; l++) {
+        const ep_layer *layer = &net->layers[l];
+        for (int i = 0; i < layer->n_tensors; i++) {
+            n += is_tracked(net, layer, i) ? net->tensors[layer->tensor[i]].n : 0;
+        }
+    }
+    return n;
+}
+
+static int64_t size_of(const ep_net *net, int population) {
+    return net->axes[net->populations[population].axis].n;
+}
+
+/* Offset of the first activity, or of the Gram matrix, of a population. */
+static int64_t activity_at(const ep_ranks *k, const ep_net *net, int population) {
+    int64_t at = header(k) + gradients(net) + tracked(net);
+    for (int i = 0; i < population && k->activity; i++) {
+        at += size_of(net, i);
+    }
+    return at;
+}
+static int64_t gram_at(const ep_ranks *k, const ep_net *net, int population) {
+    int64_t at = activity_at(k, net, net->n_populations);
+    for (int i = 0; i < population && k->overlap; i++) {
+        at += size_of(net, i) * size_of(net, i);
+    }
+    return at;
+}
+
+int64_t ep_ranks_elements(const ep_ranks *k, const ep_net *net) {
+    return gram_at(k, net, net->n_populations);
+}
+
+const ep_real *ep_ranks_activity(const ep_ranks *k, const ep_net *net, int population) {
+    return k->buffer + activity_at(k, net, population);
+}
+const ep_real *ep_ranks_gram(const ep_ranks *k, const ep_net *net, int population) {
+    return k->buffer + gram_at(k, net, population);
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+int64_t ep_ranks_rows(const ep_ranks *k, const ep_net *net, int64_t rows, int64_t *first) {
+    int64_t blocks = ep_max(1, rows / net->row_block);
+    int64_t begin = ep_split(blocks, k->rank, k->ranks) * net->row_block;
+    int64_t end = ep_split(blocks, k->rank + 1, k->ranks) * net->row_block;
+    *first = ep_min(begin, rows);
+    return (k->rank + 1 == k->ranks ? rows : ep_min(end, rows)) - *first;
+}
+
+int64_t ep_ranks_rows_most(const ep_ranks *k, const ep_net *net, int64_t batch) {
+    int64_t blocks = ep_max(1, batch / net->row_block);
+    int64_t most = (blocks + k->ranks - 1) / k->ranks;
+    return ep_min(batch, (most + 1) * net->row_block - 1); /* the last block takes the remainder */
+}
+
+/* ---- the header ------------------------------------------------------------------------------ */
+
+/* A double as a sum of PART elements; not finite: the first alone. */
+static void split_digits(double x, ep_real part[PART]) {
+    for (int i = 0; i < PART; i++) {
+        part[i] = (ep_real)x;
+        x = isfinite(part[i]) ? x - (double)part[i] : 0;
+    }
+}
+static double joined(const ep_real part[PART]) {
+    double x = 0;
+    for (int i = PART; i-- > 0;) {
+        x += (double)part[i];
+    }
+    return x;
+}
+
+/* A hash (FNV-1a) of the birth ids of all living populations. */
+static uint64_t hash_living(const ep_net *net) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (int i = 0; i < net->n_populations; i++) {
+        const ep_population *p = &net->populations[i];
+        const ep_real *alive = ep_net_numbers(net, p->alive);
+        for (int64_t j = 0; j < size_of(net, i); j++) {
+            if (alive[j] > 0) {
+                uint64_t name = (uint64_t)i << 32 ^ (uint64_t)ep_birth(&net->axes[p->axis], j);
+                hash = (hash ^ name) * UINT64_C(0x100000001b3);
+            }
+        }
+    }
+    return hash ^ hash >> 32;
+}
+
+/* Writes this rank's header; 20 bits of the hash are exact in every element. */
+static void write_header(const ep_ranks *k, const ep_net *net, int status, int event) {
+    memset(k->buffer, 0, (size_t)header(k) * sizeof *k->buffer);
+    ep_real *mine = k->buffer + (int64_t)k->rank * FIELDS;
+    const uint64_t hash = hash_living(net);
+    mine[STATUS] = (ep_real)status;
+    mine[EVENT] = (ep_real)event;
+    for (int i = 0; i < PART; i++) {
+        mine[LIVING + i] = (ep_real)(hash >> 20 * i & 0xFFFFF);
+    }
+    split_digits(k->loss, mine + LOSS);
+    split_digits(k->hits, mine + HITS);
+}
+
+static bool same(const ep_real *a, const ep_real *b) {
+    bool equal = a[EVENT] == b[EVENT];
+    for (int i = 0; i < PART; i++) {
+        equal = equal && a[LIVING + i] == b[LIVING + i];
+    }
+    return equal;
+}
+
+/* Reads the headers of all ranks; all ranks find the same error. */
+static bool read_header(ep_ranks *k, const ep_net *net, ep_error *error) {
+    for (int i = 0; i < k->ranks; i++) {
+        const ep_real *of = k->buffer + (int64_t)i * FIELDS;
+        k->told = true;
+        if (of[STATUS] < 0) {
+            return ep_fail(error, EP_APART,
+                           "rank %d has failed at step %lld; its own error says "
+                           "why",
+                           i, (long long)net->step);
+        }
+        if (!same(of, k->buffer)) {
+            return ep_fail(error, EP_APART,
+                           "the living populations of rank %d are not those of rank 0 at step "
+                           "%lld: all ranks must begin with equal networks and settings, and use "
+                           "equal processors",
+                           i, (long long)net->step);
+        }
+        if (of[STATUS] > 0) {
+            return ep_fail(error, EP_DIVERGED,
+                           "%s: the variance of the batch overflows at step %lld; the update was "
+                           "not applied; scale the input down",
+                           net->layers[(int)of[STATUS] - 1].name, (long long)net->step);
+        }
+        k->told = false;
+    }
+    k->loss = k->hits = 0;
+    for (int i = 0; i < k->ranks; i++) {
+        const ep_real *of = k->buffer + (int64_t)i * FIELDS;
+        k->loss += joined(of + LOSS);
+        k->hits += joined(of + HITS);
+    }
+    if (!isfinite(k->loss)) {
+        k->told = true;
+        return ep_fail(error, EP_DIVERGED,
+                       "the loss is not finite at step %lld; the update was not applied",
+                       (long long)net->step);
+    }
+    return true;
+}
+
+static bool add_up(ep_ranks *k, const ep_net *net, ep_error *error) {
+    const int64_t n = ep_ranks_elements(k, net);
+    EP_ASSERT(n <= k->room);
+    k->broken = !k->call(k->context, k->buffer, n, error);
+    return !k->broken;
+}
+
+void ep_ranks_mark(ep_ranks *k) { k->buffer[(int64_t)k->rank * FIELDS + STATUS] = FAILED; }
+
+/* ---- the sums -------------------------------------------------------------------------------- */
+
+/* Writes this rank's share of the new tracked statistics, which are means over the batch; the
+ * network keeps the old ones. */
+static void write_tracked(const ep_net *net, const ep_pass *pass, double share, ep_real *to) {
+    for (int turn = 0; turn < 2; turn++) { /* first copy the old ones, then exchange */
+        ep_real *at = to;
+        for (int l = 0; l < net->n_layers; l++) {
+            const ep_layer *layer = &net->layers[l];
+            for (int i = 0; i < layer->n_tensors; i++) {
+                const ep_tensor *t = &net->tensors[layer->tensor[i]];
+                ep_real *own = net->numbers->at + t->at;
+                for (int64_t j = 0; is_tracked(net, layer, i) && j < t->n; j++, at++) {
+                    ep_real now = own[j];
+                    own[j] = turn ? *at : now;
+                    *at = turn ? (ep_real)(share * (double)now) : now;
+                }
+            }
+        }
+        if (!turn) {
+            ep_walk_track(net, pass);
+        }
+    }
+}
+
+void ep_ranks_track(const ep_ranks *k, const ep_net *net) {
+    const ep_real *from = k->buffer + header(k) + gradients(net);
+    for (int l = 0; l < net->n_layers; l++) {
+        const ep_layer *layer = &net->layers[l];
+        for (int i = 0; i < layer->n_tensors; i++) {
+            const ep_tensor *t = &net->tensors[layer->tensor[i]];
+            if (is_tracked(net, layer, i)) {
+                memcpy(net->numbers->at + t->at, from, (size_t)t->n * sizeof *from);
+                from += t->n;
+            }
+        }
+    }
+}
+
+/* Writes what selection needs of the outputs of this rank's rows. */
+static void write_outputs(const ep_ranks *k, const ep_net *net, const ep_pass *pass, double share) {
+    for (int i = 0; i < net->n_populations; i++) {
+        const ep_population *p = &net->populations[i];
+        ep_real *activity = k->buffer + activity_at(k, net, i);
+        if (k->activity) {
+            ep_signal_activity(net, p, activity);
+        }
+        for (int64_t j = 0; k->activity && j < size_of(net, i); j++) {
+            activity[j] = (ep_real)(share * (double)activity[j]);
+        }
+        if (k->overlap) {
+            ep_signal_activity_gram(net, p, k->buffer + gram_at(k, net, i), pass->scratch);
+        }
+    }
+}
+
+bool ep_ranks_step(ep_ranks *k, const ep_net *net, const ep_pass *pass, int64_t rows,
+                   ep_error *error) {
+    const ep_layer *unsound = ep_walk_unsound(net, pass);
+    const double share = (double)net->rows / (double)ep_max(1, rows);
+    const int64_t n = gradients(net);
+    ep_real *own = k->buffer + header(k);
+    write_header(k, net, unsound ? unsound->index + 1 : 0, STEP);
+    memcpy(own, net->gradients->at, (size_t)n * sizeof *own);
+    write_tracked(net, pass, share, own + n);
+    write_outputs(k, net, pass, share);
+    if (!add_up(k, net, error)) {
+        return false;
+    }
+    k->steps++;
+    if (!read_header(k, net, error)) {
+        return false;
+    }
+    memcpy(net->gradients->at, own, (size_t)n * sizeof *own);
+    return true;
+}
+
+/* Adds up a buffer of zeros after the header. */
+static bool send_header(ep_ranks *k, const ep_net *net, int status, int event, ep_error *error) {
+    const int64_t n = ep_ranks_elements(k, net) - header(k);
+    k->loss = k->hits = 0;
+    write_header(k, net, status, event);
+    memset(k->buffer + header(k), 0, (size_t)n * sizeof *k->buffer);
+    return add_up(k, net, error);
+}
+
+bool ep_ranks_agree(ep_ranks *k, const ep_net *net, ep_error *error) {
+    return send_header(k, net, 0, REMOVAL, error) && read_header(k, net, error);
+}
+
+void ep_ranks_fail(ep_ranks *k, const ep_net *net) {
+    ep_error unused = {EP_OK, ""};
+    k->told = send_header(k, net, FAILED, STEP, &unused);
+}

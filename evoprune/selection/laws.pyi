@@ -1,0 +1,457 @@
+"""Classes of laws.py. Made by tools/make_stubs.py from the core's catalogue."""
+
+from typing import Literal
+
+from numpy.typing import ArrayLike
+
+from evoprune.selection.groups import Dynamics, Fitness, Loss, Optimizer
+from evoprune.selection.schedules import ScheduleLike
+
+__all__ = [
+    "SGD",
+    "Activity",
+    "AdamW",
+    "BestResponse",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Gradient",
+    "Hinge",
+    "Huber",
+    "Logistic",
+    "LotkaVolterra",
+    "Magnitude",
+    "Malthusian",
+    "Marginal",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Moran",
+    "NoDynamics",
+    "NoisyGrowth",
+    "Poisson",
+    "Pull",
+    "Relative",
+    "Replicator",
+    "ReplicatorMutator",
+    "SoftCrossEntropy",
+    "Taylor",
+    "Worth",
+    "WrightFisher",
+]
+
+class CrossEntropy(Loss):
+    """Cross entropy of the softmax of the outputs (nats) with a class, as PyTorch counts it: the mean
+    over rows is weighted by the class weights; rows of class -1 are ignored.
+
+    Args:
+        label_smoothing: share of the target that is spread evenly over all classes (Szegedy et al.
+            2016) (in [0, 0.999]; default 0).
+        class_weights: weight of each class, as many as outputs; empty: all 1 (in [0, 1e+09]).
+    """
+    def __init__(
+        self, *, label_smoothing: float = 0.0, class_weights: ArrayLike | None = None
+    ) -> None: ...
+    @property
+    def label_smoothing(self) -> float: ...
+    @property
+    def class_weights(self) -> tuple[float, ...] | None: ...
+
+class MeanSquaredError(Loss):
+    """Mean over the outputs of (y - target)^2, with no factor 1/2. No prediction is right or wrong:
+    hits are 0.
+    """
+    def __init__(self) -> None: ...
+
+class BinaryCrossEntropy(Loss):
+    """Mean over the outputs, which are logits, of the cross entropy (nats) of their logistic with
+    targets in [0, 1]. A row is right if every output is on its target's side of 1/2.
+    """
+    def __init__(self) -> None: ...
+
+class SoftCrossEntropy(Loss):
+    """Cross entropy (nats) of the softmax of the outputs with shares of the classes, 0 to 1, one for
+    each output: soft labels, mixed samples, the outputs of another network. A row is right if its
+    largest output is where its largest share is.
+    """
+    def __init__(self) -> None: ...
+
+class MeanAbsoluteError(Loss):
+    """Mean over the outputs of |y - target|. It estimates medians, and large errors count less than in
+    the squared error.
+    """
+    def __init__(self) -> None: ...
+
+class Huber(Loss):
+    """Mean over the outputs of half the squared error where it is at most delta, and of delta (|y -
+    target| - delta / 2) beyond (Huber 1964).
+
+    Args:
+        delta: error from which on the loss grows in proportion to it, not to its square (in [1e-09,
+            1e+09]; default 1).
+    """
+    def __init__(self, *, delta: float = 1.0) -> None: ...
+    @property
+    def delta(self) -> float: ...
+
+class Poisson(Loss):
+    """Mean over the outputs, which are logarithms of expected counts, of e^y - target y: the negative
+    log-likelihood (nats) of a Poisson distribution, without log target!.
+    """
+    def __init__(self) -> None: ...
+
+class Hinge(Loss):
+    """Mean over the outputs of max(0, margin - y of the class + y of the output), the class itself
+    left out (Crammer and Singer 2001, summed as PyTorch does); rows of class -1 are ignored.
+
+    Args:
+        margin: by how much the output of the right class should lead every other (in [1e-09,
+            1e+09]; default 1).
+    """
+    def __init__(self, *, margin: float = 1.0) -> None: ...
+    @property
+    def margin(self) -> float: ...
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019): m and v remember
+    g and g^2, both corrected for their start at zero; value -= rate (m / (sqrt(v) + epsilon) +
+    decay value).
+
+    Args:
+        learning_rate: learning rate: a number, from which a cosine leads to 0, or a schedule, see
+            evoprune.schedules (default 0.001).
+        clip: most the norm of the whole gradient may be; 0: no limit (default 0).
+        beta1: memory of the mean gradient (in [0, 0.999999]; default 0.9).
+        beta2: memory of the mean squared gradient (in [0, 0.999999]; default 0.999).
+        epsilon: added to the root of the mean squared gradient (in [1e-20, 1]; default 1e-08).
+        weight_decay: decoupled weight decay: value -= rate * decay * value (in [0, 1e+06]; default
+            0.5).
+    """
+    def __init__(
+        self,
+        learning_rate: ScheduleLike = 0.001,
+        *,
+        clip: float = 0.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-08,
+        weight_decay: float = 0.5,
+    ) -> None: ...
+    @property
+    def beta1(self) -> float: ...
+    @property
+    def beta2(self) -> float: ...
+    @property
+    def epsilon(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: m = momentum m + g; value -= rate m (with nesterov: rate (g +
+    momentum m)), and decoupled weight decay.
+
+    Args:
+        learning_rate: learning rate: a number, from which a cosine leads to 0, or a schedule, see
+            evoprune.schedules (default 0.1).
+        clip: most the norm of the whole gradient may be; 0: no limit (default 0).
+        momentum: share of the last step's direction that is kept (in [0, 0.9999]; default 0.9).
+        nesterov: step from where the momentum leads (Nesterov 1983) (default False).
+        weight_decay: decoupled weight decay: value -= rate * decay * value (in [0, 1e+06]; default
+            0).
+    """
+    def __init__(
+        self,
+        learning_rate: ScheduleLike = 0.1,
+        *,
+        clip: float = 0.0,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None: ...
+    @property
+    def learning_rate(self) -> ScheduleLike: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def nesterov(self) -> bool: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+class Marginal(Fitness):
+    """F = -dL/dm: what the loss gains by a little more mass (nats per unit of mass). The loss is then
+    a potential that selection descends (Rotskoff et al. 2019).
+    """
+    def __init__(self) -> None: ...
+
+class Taylor(Fitness):
+    """F = |m dL/dm|: the first-order change of the loss if the population were removed, whatever its
+    sign (Molchanov et al. 2017; Michel et al. 2019).
+    """
+    def __init__(self) -> None: ...
+
+class Relative(Fitness):
+    """F = -m dL/dm: what the loss gains by a relative growth of mass (nats)."""
+    def __init__(self) -> None: ...
+
+class Worth(Fitness):
+    """F = -m dL/dm + n (m dL/dm)^2 / 2, n terms in the mean that the loss is: what the loss would rise
+    by without the population, to second order (nats). The curvature along its mass is the variance
+    of the gradient of a sample, n times that of the batch's (Fisher information; LeCun et al. 1990,
+    Theis et al. 2018).
+    """
+    def __init__(self) -> None: ...
+
+class Gradient(Fitness):
+    """F = |dL/dw|: the Euclidean norm of the gradient of the weights the population owns."""
+    def __init__(self) -> None: ...
+
+class Magnitude(Fitness):
+    """F = |w|: the Euclidean norm of the weights the population owns."""
+    def __init__(self) -> None: ...
+
+class Activity(Fitness):
+    """F = mean |output|: the mean over the batch of the size of the population's output."""
+    def __init__(self) -> None: ...
+
+class Pull(Fitness):
+    """F = -<w, dL/dw>: what the loss gains by a relative growth of the weights the population owns
+    (nats).
+    """
+    def __init__(self) -> None: ...
+
+class Malthusian(Dynamics):
+    """m' = m (F - c): mass grows with fitness less upkeep (Malthus 1798). bounded growth: ln m +=
+    ln(1/threshold) / lifespan * (F - c) / (|F| + c); raw: m *= exp(h (F - c)).
+
+    Args:
+        growth: bounded: growth is the return (F - c) / (|F| + c) paced by lifespan; raw: h (F - c)
+            (bounded, raw; default 'bounded').
+        lifespan: bounded growth: generations in which a population without fitness falls from birth
+            mass 1 to the threshold (to 1e-3 where the threshold is 0) (in [1, 1e+12]; default 700).
+        ceiling: most mass a population can have (in [0, 1e+30]; default 5).
+        strength: raw growth: h, log-growth per generation and nat of F - c (in [0, 1e+09]; default
+            10).
+        clip: raw growth: bound on |log-growth| of one generation (in [0, 1e+06]; default 0.2).
+    """
+    def __init__(
+        self,
+        *,
+        growth: Literal["bounded", "raw"] = "bounded",
+        lifespan: float = 700.0,
+        ceiling: float = 5.0,
+        strength: float = 10.0,
+        clip: float = 0.2,
+    ) -> None: ...
+    @property
+    def growth(self) -> Literal["bounded", "raw"]: ...
+    @property
+    def lifespan(self) -> float: ...
+    @property
+    def ceiling(self) -> float: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+
+class Replicator(Dynamics):
+    """x' = x (F - Fbar), x = m / sum m: shares of a kept total follow relative fitness (Taylor &
+    Jonker 1978); x <- x e^{hF} / sum, h (F - Fbar) within clip.
+
+    Args:
+        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
+            default 50).
+        clip: bound on |log-growth above the mean| of one generation (in [0, 1e+06]; default 0.01).
+    """
+    def __init__(self, *, strength: float = 50.0, clip: float = 0.01) -> None: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+
+class ReplicatorMutator(Dynamics):
+    """x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between the living (Eigen &
+    Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) within clip.
+
+    Args:
+        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
+            default 50).
+        clip: bound on |log-growth above the mean| of one generation (in [0, 1e+06]; default 0.01).
+        mutation: mu, share of offspring spread evenly over the living: Q = (1 - mu) I + mu / n (in
+            [0, 1]; default 1e-06).
+        kernel: Q_ji, probability that offspring of j is i, born * born numbers by birth id, row j
+            by row, each summing to 1; empty: even mutation (in [0, 1]).
+    """
+    def __init__(
+        self,
+        *,
+        strength: float = 50.0,
+        clip: float = 0.01,
+        mutation: float = 1e-06,
+        kernel: ArrayLike | None = None,
+    ) -> None: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def mutation(self) -> float: ...
+    @property
+    def kernel(self) -> tuple[float, ...] | None: ...
+
+class Logistic(Dynamics):
+    """m_i' = m_i (r_i - max(rbar, 0) M / K), r = h (F - c): the total grows to the carrying capacity
+    (Verhulst 1838) while populations compete for their shares of it. r within clip.
+
+    Args:
+        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
+            default 20).
+        clip: bound on |log-growth| of one generation (in [0, 1e+06]; default 0.01).
+        capacity: mass the niche can carry, per founding population: K = capacity * born (in [1e-06,
+            1e+09]; default 1).
+    """
+    def __init__(
+        self, *, strength: float = 20.0, clip: float = 0.01, capacity: float = 1.0
+    ) -> None: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def capacity(self) -> float: ...
+
+class LotkaVolterra(Dynamics):
+    """m_i' = r_i m_i (1 - sum_j a_ij m_j / K), r = h (F - c) > 0; m_i' = r_i m_i where r <= 0:
+    competition with those that do the same (Lotka 1925, Volterra 1926; step of Leslie & Gower
+    1958).
+
+    Args:
+        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
+            default 20).
+        clip: bound on |log-growth| of one generation (in [0, 1e+06]; default 0.01).
+        capacity: mass a population alone can reach (given interaction), or mass the niche carries
+            per founding population (interaction from overlap) (in [1e-06, 1e+09]; default 1).
+        interaction: a_ij, what population i feels of j, born * born numbers by birth id, row by
+            row; empty: the overlap of activities (in [0, 1e+09]).
+    """
+    def __init__(
+        self,
+        *,
+        strength: float = 20.0,
+        clip: float = 0.01,
+        capacity: float = 1.0,
+        interaction: ArrayLike | None = None,
+    ) -> None: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def capacity(self) -> float: ...
+    @property
+    def interaction(self) -> tuple[float, ...] | None: ...
+
+class WrightFisher(Dynamics):
+    """N x' ~ Multinomial(N, p), p = x w / wbar, w = e^{h (F - c)}, h (F - Fbar) within clip: selection
+    and drift, generations apart (Fisher 1930, Wright 1931).
+
+    Args:
+        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
+            default 50).
+        clip: bound on |log-growth above the mean| of one generation (in [0, 1e+06]; default 0.01).
+        size: individuals to a unit of mass: N = size * total mass (in [1e-06, 1e+12]; default
+            10000).
+    """
+    def __init__(
+        self, *, strength: float = 50.0, clip: float = 0.01, size: float = 10000.0
+    ) -> None: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def size(self) -> float: ...
+
+class Moran(Dynamics):
+    """deaths at random, births by fitness w = e^{h (F - c) / turnover}, turnover * N of each a
+    generation: selection and drift with generations that overlap (Moran 1958).
+
+    Args:
+        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
+            default 50).
+        clip: bound on |log-growth above the mean| of one generation (in [0, 1e+06]; default 0.01).
+        size: individuals to a unit of mass: N = size * total mass, at most 2^24 (in [1e-06, 1e+07];
+            default 100).
+        turnover: share of the individuals replaced in a generation, at least one (in [1e-09, 1];
+            default 0.005).
+    """
+    def __init__(
+        self,
+        *,
+        strength: float = 50.0,
+        clip: float = 0.01,
+        size: float = 100.0,
+        turnover: float = 0.005,
+    ) -> None: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def size(self) -> float: ...
+    @property
+    def turnover(self) -> float: ...
+
+class NoisyGrowth(Dynamics):
+    """dm = m ((F - c) dt + s dW): growth in a noisy environment (Ito), m *= exp((F - c - s^2/2) h + s
+    sqrt(h) z), (F - c) h within clip.
+
+    Args:
+        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
+            default 20).
+        clip: bound on |log-growth apart from noise| of one generation (in [0, 1e+06]; default
+            0.01).
+        noise: s, deviation of ln m after one unit of time (in [0, 100]; default 0.003).
+    """
+    def __init__(
+        self, *, strength: float = 20.0, clip: float = 0.01, noise: float = 0.003
+    ) -> None: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def noise(self) -> float: ...
+
+class BestResponse(Dynamics):
+    """s' = alpha (F - c) - 2 beta |w|^2 s - gamma - eta sum_{j != i} s_j <w_i, w_j>, s in [0, 1]: each
+    population climbs its own utility (arXiv 2512.22106).
+
+    Args:
+        strength: h, step per generation and unit of dU/ds (in [0, 1e+09]; default 1).
+        alpha: weight of the benefit F - c (in [0, 1e+09]; default 1).
+        beta: cost of large weights, beta |w|^2 s^2 (in [0, 1e+09]; default 0.0001).
+        gamma: cost of taking part, gamma s: without benefit, extinct in 1 / (h gamma) generations
+            (in [0, 1e+09]; default 0.001).
+        eta: cost of doing as the others do, eta s_i s_j <w_i, w_j> (in [0, 1e+09]; default 0).
+    """
+    def __init__(
+        self,
+        *,
+        strength: float = 1.0,
+        alpha: float = 1.0,
+        beta: float = 0.0001,
+        gamma: float = 0.001,
+        eta: float = 0.0,
+    ) -> None: ...
+    @property
+    def strength(self) -> float: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def beta(self) -> float: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def eta(self) -> float: ...
+
+class NoDynamics(Dynamics):
+    """m' = 0: masses stay as they are, an ordinary network."""
+    def __init__(self) -> None: ...
