@@ -37,9 +37,9 @@ CHANGED = 1e-5  # of the largest output
 MOST_WRONG = 6  # groups of a model; each one makes torch-pruning begin anew
 SECONDS = 40  # of processor time, a model
 MODELS = {
+    **{f"transformers {name}": (zoo.transformers_model, name) for name in zoo.TRANSFORMERS},
     **{f"torchvision {name}": (zoo.torchvision_model, name) for name in zoo.TORCHVISION},
     **{f"timm {name}": (zoo.timm_model, name) for name in zoo.TIMM},
-    **{f"transformers {name}": (zoo.transformers_model, name) for name in zoo.TRANSFORMERS},
 }
 
 
@@ -216,8 +216,7 @@ def main() -> None:
     for name in list(MODELS)[:: 20 if arguments.quick else 1]:
         if name in rows or time.time() > end:
             continue
-        row = {"bridge": limited(by_bridge, name)}
-        row["torch-pruning"] = limited(by_torch_pruning, name)
+        row = {"torch-pruning": limited(by_torch_pruning, name), "bridge": by_bridge(name)}
         print(name, row, flush=True)
         rows[name] = row
         if not arguments.quick:
