@@ -76,7 +76,7 @@ class Runs:
             with clocked() as seconds:
                 history = self.fit(**{"progress": False, **settings})
             self.inside.setdefault(name, []).append(seconds)
-            self.records = max(self.records, len(history.steps))
+            self.records = max(self.records, len(history.record_steps))
 
         return Once(name, call)
 

@@ -11,66 +11,66 @@
 #include <math.h>
 #include <string.h>
 
-/* x[i] = f(x[i]) for n vectors; n is a constant and at most SIDE. */
+/* x[i] = f(x[i]) for n vectors; n is a constant and at most EP_SIDE. */
 #ifdef EP_DOUBLE
-#define EP_BY_LANES(f)                        \
-    do {                                      \
-        EACH(n) {                             \
-            ep_real lane[LANES];              \
-            memcpy(lane, &x[i], sizeof lane); \
-            for (int l = 0; l < LANES; l++) { \
-                lane[l] = f(lane[l]);         \
-            }                                 \
-            memcpy(&x[i], lane, sizeof lane); \
-        }                                     \
+#define EP_BY_LANES(f)                           \
+    do {                                         \
+        EP_EACH(n) {                             \
+            ep_real lane[EP_LANES];              \
+            memcpy(lane, &x[i], sizeof lane);    \
+            for (int l = 0; l < EP_LANES; l++) { \
+                lane[l] = f(lane[l]);            \
+            }                                    \
+            memcpy(&x[i], lane, sizeof lane);    \
+        }                                        \
     } while (0)
-EP_INLINE void ep_exp(int n, vector *x) { EP_BY_LANES(exp); }
-EP_INLINE void ep_tanh(int n, vector *x) { EP_BY_LANES(tanh); }
+EP_INLINE void ep_exp(int n, ep_vec *x) { EP_BY_LANES(exp); }
+EP_INLINE void ep_tanh(int n, ep_vec *x) { EP_BY_LANES(tanh); }
 EP_INLINE double ep_log(double x) { return log(x); }
 EP_INLINE double ep_log1p_unit(double x) { return log1p(x); }
 #else
-typedef uint32_t bits_of __attribute__((vector_size(BYTES)));
+typedef uint32_t bits_of __attribute__((vector_size(EP_VEC_BYTES)));
 
 /* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 6 (minimax fit of the
  * terms after 1 + r, relative error 3e-9), within 2 ulp. 0 below -87.69, where the result would be
  * subnormal, so masked inputs (minus infinity) give 0. Infinity above 88.37, 0.35 before libm. */
-EP_INLINE void ep_exp(int n, vector *x) {
+EP_INLINE void ep_exp(int n, ep_vec *x) {
     /* Adding 1.5 * 2^23 rounds to an integer; 127 is the exponent bias. */
     const float magic = 12582912.0f + 127.0f;
-    vector power[SIDE], r[SIDE], p[SIDE];
-    EACH(n) { x[i] = larger(all(-88.0f), x[i]); } /* NaN is kept */
-    EACH(n) { x[i] = smaller(all(89.0f), x[i]); }
-    EACH(n) { power[i] = x[i] * 1.44269504088896341f + magic; }
-    EACH(n) { p[i] = power[i] - magic; }
-    EACH(n) { r[i] = x[i] - p[i] * 0.693359375f; }
-    EACH(n) { r[i] = r[i] + p[i] * 2.12194440e-4f; }
-    EACH(n) { p[i] = 1.3814539415761828e-3f * r[i] + 8.36874544620514e-3f; }
-    EACH(n) { p[i] = p[i] * r[i] + 4.166838899254799e-2f; }
-    EACH(n) { p[i] = p[i] * r[i] + 1.666652113199234e-1f; }
-    EACH(n) { p[i] = p[i] * r[i] + 4.999999403953552e-1f; }
-    EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
-    EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
+    ep_vec power[EP_SIDE], r[EP_SIDE], p[EP_SIDE];
+    EP_EACH(n) { x[i] = ep_vec_max(ep_vec_all(-88.0f), x[i]); } /* NaN is kept */
+    EP_EACH(n) { x[i] = ep_vec_min(ep_vec_all(89.0f), x[i]); }
+    EP_EACH(n) { power[i] = x[i] * 1.44269504088896341f + magic; }
+    EP_EACH(n) { p[i] = power[i] - magic; }
+    EP_EACH(n) { r[i] = x[i] - p[i] * 0.693359375f; }
+    EP_EACH(n) { r[i] = r[i] + p[i] * 2.12194440e-4f; }
+    EP_EACH(n) { p[i] = 1.3814539415761828e-3f * r[i] + 8.36874544620514e-3f; }
+    EP_EACH(n) { p[i] = p[i] * r[i] + 4.166838899254799e-2f; }
+    EP_EACH(n) { p[i] = p[i] * r[i] + 1.666652113199234e-1f; }
+    EP_EACH(n) { p[i] = p[i] * r[i] + 4.999999403953552e-1f; }
+    EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
+    EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
     /* Shift by 23 bits into the exponent: from the bits of 0 to those of infinity. */
-    EACH(n) { power[i] = (vector)((bits_of)power[i] * 8388608u); }
-    EACH(n) { x[i] = p[i] * power[i]; }
+    EP_EACH(n) { power[i] = (ep_vec)((bits_of)power[i] * 8388608u); }
+    EP_EACH(n) { x[i] = p[i] * power[i]; }
 }
 
 /* An odd polynomial for small |x| (no cancellation), exp otherwise; within 2 ulp. */
-EP_INLINE void ep_tanh(int n, vector *x) {
-    const mask_of sign = (mask_of)all(-0.0f);
-    vector size[SIDE], e[SIDE], s[SIDE], p[SIDE];
-    EACH(n) { size[i] = (vector)(~sign & (mask_of)x[i]); }
-    EACH(n) { e[i] = 2.0f * size[i]; }
+EP_INLINE void ep_tanh(int n, ep_vec *x) {
+    const ep_vec_mask sign = (ep_vec_mask)ep_vec_all(-0.0f);
+    ep_vec size[EP_SIDE], e[EP_SIDE], s[EP_SIDE], p[EP_SIDE];
+    EP_EACH(n) { size[i] = (ep_vec)(~sign & (ep_vec_mask)x[i]); }
+    EP_EACH(n) { e[i] = 2.0f * size[i]; }
     ep_exp(n, e);
-    EACH(n) { e[i] = 1.0f - 2.0f / (e[i] + 1.0f); }
-    EACH(n) { e[i] = (vector)((mask_of)e[i] | (sign & (mask_of)x[i])); }
-    EACH(n) { s[i] = x[i] * x[i]; }
-    EACH(n) { p[i] = -5.70498872745e-3f * s[i] + 2.06390887954e-2f; }
-    EACH(n) { p[i] = p[i] * s[i] - 5.37397155531e-2f; }
-    EACH(n) { p[i] = p[i] * s[i] + 1.33314422036e-1f; }
-    EACH(n) { p[i] = p[i] * s[i] - 3.33332819422e-1f; }
-    EACH(n) { p[i] = p[i] * s[i] * x[i] + x[i]; }
-    EACH(n) { x[i] = where_less(size[i], all(0.625f), p[i], e[i]); }
+    EP_EACH(n) { e[i] = 1.0f - 2.0f / (e[i] + 1.0f); }
+    EP_EACH(n) { e[i] = (ep_vec)((ep_vec_mask)e[i] | (sign & (ep_vec_mask)x[i])); }
+    EP_EACH(n) { s[i] = x[i] * x[i]; }
+    EP_EACH(n) { p[i] = -5.70498872745e-3f * s[i] + 2.06390887954e-2f; }
+    EP_EACH(n) { p[i] = p[i] * s[i] - 5.37397155531e-2f; }
+    EP_EACH(n) { p[i] = p[i] * s[i] + 1.33314422036e-1f; }
+    EP_EACH(n) { p[i] = p[i] * s[i] - 3.33332819422e-1f; }
+    EP_EACH(n) { p[i] = p[i] * s[i] * x[i] + x[i]; }
+    EP_EACH(n) { x[i] = ep_vec_where_less(size[i], ep_vec_all(0.625f), p[i], e[i]); }
 }
 
 /* condition ? a : b, by bit operations. With ?: the compiler may branch around one arm, or
@@ -117,27 +117,27 @@ EP_INLINE float ep_log1p_unit(float x) {
 #endif
 
 /* Within 3 ulp; saturates at 0 and 1. */
-EP_INLINE void ep_sigmoid(int n, vector *x) {
-    EACH(n) { x[i] = -x[i]; }
+EP_INLINE void ep_sigmoid(int n, ep_vec *x) {
+    EP_EACH(n) { x[i] = -x[i]; }
     ep_exp(n, x);
-    EACH(n) { x[i] = 1 + x[i]; }
-    EACH(n) { x[i] = 1 / x[i]; }
+    EP_EACH(n) { x[i] = 1 + x[i]; }
+    EP_EACH(n) { x[i] = 1 / x[i]; }
 }
 
 /* to[i] = f(from[i]) for n contiguous elements; `to` may be `from`. */
-EP_INLINE void ep_map(void (*f)(int n, vector *x), int64_t n, const ep_real *from, ep_real *to) {
-    vector x[SIDE];
+EP_INLINE void ep_map(void (*f)(int n, ep_vec *x), int64_t n, const ep_real *from, ep_real *to) {
+    ep_vec x[EP_SIDE];
     int64_t j = 0;
-    for (; j + SIDE * LANES <= n; j += SIDE * LANES) {
-        EACH(SIDE) { x[i] = (vector)*(const loose *)(from + j + i * LANES); }
-        f(SIDE, x);
-        EACH(SIDE) { *(loose *)(to + j + i * LANES) = x[i]; }
+    for (; j + EP_SIDE * EP_LANES <= n; j += EP_SIDE * EP_LANES) {
+        EP_EACH(EP_SIDE) { x[i] = (ep_vec) * (const ep_vec_loose *)(from + j + i * EP_LANES); }
+        f(EP_SIDE, x);
+        EP_EACH(EP_SIDE) { *(ep_vec_loose *)(to + j + i * EP_LANES) = x[i]; }
     }
-    for (; j < n; j += LANES) {
-        int64_t some = ep_min(LANES, n - j);
-        x[0] = get(from + j, some);
+    for (; j < n; j += EP_LANES) {
+        int64_t some = ep_min(EP_LANES, n - j);
+        x[0] = ep_vec_get(from + j, some);
         f(1, x);
-        put(to + j, x[0], some);
+        ep_vec_put(to + j, x[0], some);
     }
 }
 

@@ -30,7 +30,8 @@ int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle
 
 /* ---- one row, by type ------------------------------------------------------------------------ */
 
-/* to[j] = (x[f] - shift) * scale in the arithmetic of `real`. */
+/* Defines the function for rows of one type: to[j] = (x[f] - shift) * scale in the arithmetic of
+ * `real`. A macro, because these loops differ only in their types, for which C has no parameters. */
 #define DEFINE_ROW(name, type, real, shifts, scales)                                \
     static void name(const void *from, const ep_intake *in, ep_real *restrict to) { \
         const type *restrict x = from;                                              \
@@ -220,4 +221,23 @@ int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64
         }
     }
     return -1;
+}
+
+bool ep_living_inputs(const ep_net *net, int32_t *living) {
+    const ep_value *in = &net->values[0];
+    int64_t n = 1, born = 1;
+    living[0] = 0;
+    for (int d = 0; d < in->rank; d++) { /* combine indices of the axes so far with the next axis */
+        const ep_axis *axis = &net->axes[in->axis[d]];
+        for (int64_t i = n - 1; i >= 0; i--) {
+            int32_t base = living[i];
+            for (int64_t j = axis->n - 1; j >= 0; j--) {
+                living[i * axis->n + j] = base * (int32_t)axis->founded +
+                                          (int32_t)ep_birth(axis, j);
+            }
+        }
+        n *= axis->n;
+        born *= axis->founded;
+    }
+    return n < born;
 }

@@ -80,4 +80,7 @@ bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0,
  * *found to its value; -1 if there is none. */
 int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found);
 
+/* Fills `living` with the founding index of every living input feature; false if all are living. */
+bool ep_living_inputs(const ep_net *net, int32_t *living);
+
 #endif

@@ -14,7 +14,7 @@ enum { ROWS = 12 };
 #else
 enum { ROWS = 6 };
 #endif
-enum { WIDE = 2 * LANES, FEW = 3, FEW_WIDE = 4 * LANES };
+enum { WIDE = 2 * EP_LANES, FEW = 3, FEW_WIDE = 4 * EP_LANES };
 typedef enum { NEAR, PLAIN, PACKING } way; /* how a tile reads b */
 
 enum { AHEAD = 32 }; /* prefetch distance in steps of k */
@@ -32,19 +32,19 @@ enum { SPREAD = 512 }; /* least stride of k, in elements, for which a is packed 
 EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, int64_t a_row,
                     int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
                     int64_t last, bool add, ep_real *panel, const ep_real *soon) {
-    vector sum[ROWS][FEW_WIDE / LANES];
+    ep_vec sum[ROWS][FEW_WIDE / EP_LANES];
     ep_real *row_of_c = c;
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            const ep_real *from = row_of_c + j * LANES;
+            const ep_real *from = row_of_c + j * EP_LANES;
             if (!add && how != NEAR) {
                 __builtin_prefetch(from, 1);
             }
-            sum[i][j] = !add              ? (vector){0}
-                        : j < vectors - 1 ? (vector)*(const loose *)from
-                                          : get(from, last);
+            sum[i][j] = !add              ? (ep_vec){0}
+                        : j < vectors - 1 ? (ep_vec) * (const ep_vec_loose *)from
+                                          : ep_vec_get(from, last);
         }
         row_of_c += c_row;
         OPAQUE(row_of_c);
@@ -57,16 +57,16 @@ EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, in
         OPAQUE(a);
     }
     for (int64_t step = 0; step < k; step++) {
-        vector row[FEW_WIDE / LANES];
+        ep_vec row[FEW_WIDE / EP_LANES];
         if (how != NEAR) {
             __builtin_prefetch(soon + step * (int64_t)EP_LINE, 0, 2);
         }
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            row[j] = *(const loose *)(b + j * LANES);
+            row[j] = *(const ep_vec_loose *)(b + j * EP_LANES);
             if (how == PACKING) {
-                __builtin_prefetch(b + AHEAD * b_step + j * LANES);
-                *(vector *)(panel + j * LANES) = row[j];
+                __builtin_prefetch(b + AHEAD * b_step + j * EP_LANES);
+                *(ep_vec *)(panel + j * EP_LANES) = row[j];
             }
         }
 #pragma GCC unroll 16
@@ -82,13 +82,13 @@ EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, in
             three[i] += a_step;
         }
         b += b_step;
-        panel += how == PACKING ? vectors * LANES : 0;
+        panel += how == PACKING ? vectors * EP_LANES : 0;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
-            put(c + j * LANES, sum[i][j], j < vectors - 1 ? LANES : last);
+            ep_vec_put(c + j * EP_LANES, sum[i][j], j < vectors - 1 ? EP_LANES : last);
         }
         c += c_row;
         OPAQUE(c);
@@ -99,6 +99,8 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
                         bool add, ep_real *panel, const ep_real *soon);
 
+/* One function for each way to read b, number of rows and number of vectors, so that all sums stay in
+ * registers. C has no other way to make these 30 to 90 functions from tile(), and a table of them. */
 // clang-format off
 #define TILE(how, rows, vectors)                                                            \
     static void how##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \
@@ -140,28 +142,25 @@ static const tile_of few_rows[FEW + 1] = {NULL, NEAR_1_4, NEAR_2_4, NEAR_3_4};
 // clang-format on
 
 #define BLOCK 8
-typedef ep_real block_row __attribute__((vector_size(BLOCK * sizeof(ep_real))));
-typedef ep_real block_loose
-    __attribute__((vector_size(BLOCK * sizeof(ep_real)), aligned(sizeof(ep_real)), may_alias));
 #ifdef EP_DOUBLE
-typedef int64_t block_index __attribute__((vector_size(BLOCK * sizeof(ep_real))));
+typedef int64_t eight_index __attribute__((vector_size(BLOCK * sizeof(ep_real))));
 #else
-typedef int32_t block_index __attribute__((vector_size(BLOCK * sizeof(ep_real))));
+typedef int32_t eight_index __attribute__((vector_size(BLOCK * sizeof(ep_real))));
 #endif
 #ifdef __clang__
 #define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define PICK(a, b, ...) __builtin_shuffle(a, b, (block_index){__VA_ARGS__})
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (eight_index){__VA_ARGS__})
 #endif
 
 /* Transposes an 8 x 8 block in registers: to[k * to_row + j] = from[j * from_row + k], and 0 for
  * j >= have. */
 EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from, int64_t from_row,
                                int64_t have) {
-    block_row r[BLOCK] = {{0}}, s[BLOCK] = {{0}};
+    ep_eight r[BLOCK] = {{0}}, s[BLOCK] = {{0}};
 #pragma GCC unroll 8
     for (int i = 0; i < BLOCK; i++) {
-        r[i] = i < have ? (block_row) * (const block_loose *)(from + i * from_row) : (block_row){0};
+        r[i] = i < have ? *(const ep_eight *)(from + i * from_row) : (ep_eight){0};
     }
 #pragma GCC unroll 4
     for (int i = 0; i < BLOCK; i += 2) {
@@ -183,7 +182,7 @@ EP_INLINE void transpose_block(ep_real *to, int64_t to_row, const ep_real *from,
     }
 #pragma GCC unroll 8
     for (int i = 0; i < BLOCK; i++) {
-        *(block_loose *)(to + i * to_row) = s[i];
+        *(ep_eight *)(to + i * to_row) = s[i];
     }
 }
 
@@ -243,14 +242,14 @@ void ep_gemm_near(const ep_product *p) {
     for (int64_t j = 0, width; j < p->n; j += width) {
         bool few = p->m <= FEW && p->n - j >= FEW_WIDE;
         width = ep_min(p->n - j, few ? FEW_WIDE : WIDE);
-        int64_t wide = (width + LANES - 1) / LANES * LANES, over = j + wide - p->n;
+        int64_t wide = (width + EP_LANES - 1) / EP_LANES * EP_LANES, over = j + wide - p->n;
         int64_t edge = over > 0 ? ep_min(p->k, (over + p->b_step - 1) / p->b_step) : 0;
-        int64_t most = p->k - edge, last = (width - 1) % LANES + 1;
-        ep_real copy[LANES * WIDE];
+        int64_t most = p->k - edge, last = (width - 1) % EP_LANES + 1;
+        ep_real copy[EP_LANES * WIDE];
         copy_edge(p, j, width, edge, wide, copy);
         for (int64_t t = 0; t < tiles; t++) {
             int64_t i = ep_split(p->m, t, tiles), m = ep_split(p->m, t + 1, tiles) - i;
-            tile_of run = few ? few_rows[m] : tiles_of[m][NEAR][width > LANES];
+            tile_of run = few ? few_rows[m] : tiles_of[m][NEAR][width > EP_LANES];
             const ep_real *a = p->a + i * p->a_row;
             ep_real *c = p->c + i * p->c_row + j;
             if (most > 0) {
@@ -330,7 +329,7 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
             pack_rows(p, k0, k, tiles, rows);
         }
         for (int64_t j = 0; j < p->n; j += WIDE) {
-            int64_t width = ep_min(WIDE, p->n - j), wide = width > LANES ? WIDE : LANES;
+            int64_t width = ep_min(WIDE, p->n - j), wide = width > EP_LANES ? WIDE : EP_LANES;
             const ep_real *b = p->b + k0 * p->b_step + j * p->b_col;
             bool in_place = p->b_col == 1;
             if (!in_place) {
@@ -345,7 +344,7 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
                 tiles_of[m][first && tiles > 1 ? PACKING : PLAIN]
                         [wide == WIDE](k, a, p->a_row, packed ? PITCH : p->a_step,
                                        first ? b : panel, first ? p->b_step : wide, c, p->c_row,
-                                       (width - 1) % LANES + 1, add, panel,
+                                       (width - 1) % EP_LANES + 1, add, panel,
                                        ask(&next_a, &next_b, c, k));
             }
         }

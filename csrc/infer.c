@@ -1,8 +1,10 @@
 /* infer: predictions and losses outside training. Workers claim blocks of rows; the result of a
- * block does not depend on the worker, and sums are added block by block in order. See train.h. */
-#include "workers.h"
-#include "train.h"
+ * block does not depend on the worker, and sums are added block by block in order. See infer.h. */
+#include "infer.h"
+
+#include "targets.h"
 #include "walk.h"
+#include "workers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,34 +25,21 @@ typedef struct {
 } sweep;
 
 static void score(sweep *s, const ep_pass *pass, int part, int64_t row, int64_t n, ep_tally *t) {
-    const ep_value *out = ep_net_output(s->net);
+    const ep_regime *regime = s->regime;
     char *targets = s->targets + (size_t)(part * s->rows) * s->of.bytes;
     ep_real *loss = s->losses + 2 * part * s->rows * s->of.positions;
-    int64_t predictions = n * s->of.positions;
-    ep_real *hit = loss + predictions;
-    if (s->regime->loss->target == EP_TARGET_CLASS) {
-        ep_gather_classes(s->y, NULL, row, row + n, (int64_t *)(void *)targets);
-    } else {
-        ep_gather_reals(s->y, NULL, row, row + n, (ep_real *)(void *)targets);
-    }
-    s->regime->loss->measure(s->regime->loss_config, predictions, s->of.outputs,
-                             pass->x + out->at * pass->capacity, targets, 1, loss, hit, NULL);
-    const int64_t width = s->weights ? s->w->width : 1;
-    const int64_t each_weight = ep_max(1, s->of.positions / width); /* predictions per weight */
-    ep_real *w = s->weights ? s->weights + part * s->rows * width : NULL;
+    int64_t predictions = n * s->of.positions, each = 1;
+    ep_real *w = s->weights ? s->weights + part * s->rows * s->w->width : NULL;
+    ep_targets_gather(regime, s->y, NULL, row, row + n, targets);
     if (w) {
+        each = ep_targets_per_weight(&s->of, s->w);
         ep_gather_reals(s->w, NULL, row, row + n, w);
-        ep_loss_weigh(predictions, s->of.outputs, w, each_weight, loss, hit, NULL);
     }
-    size_t each = s->of.positions ? s->of.bytes / (size_t)s->of.positions : 0;
-    for (int64_t i = 0; i < predictions; i++) {
-        t->loss += (double)loss[i];
-        t->hits += (double)hit[i];
-        double weight = s->regime->loss->weight(s->regime->loss_config, targets + (size_t)i * each);
-        weight *= w ? (double)w[i / each_weight] : 1;
-        t->weight += weight;
-        t->counted += weight > 0;
-    }
+    ep_targets_loss(regime, &s->of, n, pass->x + ep_net_output(s->net)->at * pass->capacity,
+                    targets, w, each, 1, loss, loss + predictions, NULL);
+    t->loss = ep_targets_sum(loss, predictions);
+    t->hits = ep_targets_sum(loss + predictions, predictions);
+    t->weight = ep_targets_weight(regime, &s->of, n, targets, w, each, &t->counted);
 }
 
 static void work(ep_workers *workers, int part, int parts, void *context) {

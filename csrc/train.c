@@ -1,14 +1,13 @@
 /* train: see train.h. */
 #include "train.h"
 
-#include "workers.h"
+#include "update.h"
 #include "walk.h"
+#include "workers.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { NORM_BLOCK = 4096 }; /* elements per partial sum of the gradient's norm */
 
 /* The targets and row numbers of one batch, drawn while the previous batch is processed. */
 typedef struct {
@@ -51,72 +50,7 @@ typedef struct {
     bool stop;
 } run;
 
-/* ---- the loss -------------------------------------------------------------------------------- */
-
-ep_targets ep_targets_of(const ep_net *net, const ep_loss *loss) {
-    const ep_value *out = ep_net_output(net);
-    ep_targets t = {.outputs = net->axes[out->axis[out->rank - 1]].n};
-    t.positions = t.outputs ? out->width / t.outputs : 0;
-    t.bytes = (size_t)t.positions * (loss->target == EP_TARGET_CLASS
-                                         ? sizeof(int64_t)
-                                         : (size_t)t.outputs * sizeof(ep_real));
-    return t;
-}
-
-static void draw_targets(const ep_regime *regime, const ep_table *y, const int64_t *order,
-                         int64_t i0, int64_t i1, void *to) {
-    if (regime->loss->target == EP_TARGET_CLASS) {
-        ep_gather_classes(y, order, i0, i1, to);
-    } else {
-        ep_gather_reals(y, order, i0, i1, to);
-    }
-}
-
-/* Predictions per weight of the table w. */
-static int64_t to_a_weight(const ep_targets *of, const ep_table *w) {
-    return ep_max(1, of->positions / ep_max(1, w->width));
-}
-
-/* The total weight of a batch's predictions. `w`: weights, each of `each` predictions, or NULL. */
-static double weigh(const ep_regime *regime, const void *targets, int64_t rows,
-                    const ep_targets *of, const ep_real *w, int64_t each, double *counted) {
-    double sum = 0;
-    size_t bytes = of->positions ? of->bytes / (size_t)of->positions : 0;
-    *counted = 0;
-    for (int64_t i = 0; i < rows * of->positions; i++) {
-        double weight = regime->loss->weight(regime->loss_config,
-                                             (const char *)targets + (size_t)i * bytes);
-        weight *= w ? (double)w[i / each] : 1;
-        sum += weight;
-        *counted += weight > 0;
-    }
-    return sum;
-}
-
-static double sum_of(const ep_real *at, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += (double)at[i];
-    }
-    return sum;
-}
-
-/* ---- the optimizer --------------------------------------------------------------------------- */
-
-static ep_pace pace_of(const ep_net *net, const ep_regime *regime, ep_role role, double rate,
-                       double scale) {
-    double decay = role == EP_DECAYED ? regime->optimizer->decay(regime->optimizer_config) : 0;
-    return (ep_pace){.rate = rate, .decay = decay, .scale = scale, .step = net->step + 1};
-}
-
-static void update(const ep_net *net, const ep_regime *regime, ep_role role, double rate,
-                   double scale, int64_t at, ep_block block) {
-    int moments = regime->optimizer->moments;
-    regime->optimizer->step(regime->optimizer_config, pace_of(net, regime, role, rate, scale),
-                            block, net->numbers->at + at, net->gradients->at + at,
-                            moments > 0 ? net->first->at + at : NULL,
-                            moments > 1 ? net->second->at + at : NULL);
-}
+/* ---- the gradient ----------------------------------------------------------------------------- */
 
 /* Updates the parameters of a finished range of the gradient while it is cached. */
 static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t rows, int64_t n,
@@ -124,55 +58,19 @@ static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t rows, i
     const run *r = pass->ready_context;
     const ep_tensor *t = &pass->tensor[tensor];
     if (t->role == EP_DECAYED || t->role == EP_FREE) {
-        update(r->net, r->regime, t->role, r->job->rate[r->s], 1, t->at + from,
-               (ep_block){rows, n, stride});
+        ep_update(r->net, r->regime, t->role, r->job->rate[r->s], 1, t->at + from,
+                  (ep_block){rows, n, stride});
     }
-}
-
-/* ---- clipping: norm over fixed blocks, bit-identical for any number of workers --------------- */
-
-static int64_t trained_numbers(const ep_net *net) { return net->begin[EP_EVOLVED]; }
-static int64_t norm_blocks(const ep_net *net) {
-    return (trained_numbers(net) + NORM_BLOCK - 1) / NORM_BLOCK;
-}
-
-static double norm2_of_block(const ep_net *net, int64_t block) {
-    int64_t a = block * NORM_BLOCK, n = ep_min(NORM_BLOCK, trained_numbers(net) - a);
-    const ep_real *g = net->gradients->at + a;
-    double lane[8] = {0};
-    int64_t whole = n / 8 * 8;
-    for (int64_t i = 0; i < whole; i += 8) {
-        for (int l = 0; l < 8; l++) {
-            lane[l] += (double)g[i + l] * (double)g[i + l];
-        }
-    }
-    for (int64_t i = whole; i < n; i++) {
-        lane[i - whole] += (double)g[i] * (double)g[i];
-    }
-    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
-           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
 static double clip_scale(const run *r) {
     double sum = 0;
-    for (int64_t i = 0; i < norm_blocks(r->net); i++) {
+    for (int64_t i = 0; i < ep_update_blocks(r->net); i++) {
         sum += r->norms[i];
     }
     double norm = sqrt(sum);
     return norm > r->regime->clip ? r->regime->clip / norm
                                   : norm * 0 + 1; /* NaN and infinity propagate */
-}
-
-static void update_block(const run *r, int64_t block) {
-    const ep_net *net = r->net;
-    int64_t a = block * NORM_BLOCK, b = ep_min(a + NORM_BLOCK, trained_numbers(net));
-    for (int role = EP_DECAYED; role <= EP_FREE; role++) {
-        int64_t from = ep_max(a, net->begin[role]), to = ep_min(b, net->begin[role + 1]);
-        if (from < to) {
-            update(net, r->regime, (ep_role)role, r->job->rate[r->s], r->scale, from,
-                   (ep_block){1, to - from, to - from});
-        }
-    }
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -186,12 +84,12 @@ static void draw_batch(run *r, int64_t s) {
     if (job->ranks) {
         d->rows = ep_ranks_rows(job->ranks, r->net, d->all, &d->first);
     }
-    draw_targets(r->regime, &job->y, d->order, 0, d->all, d->targets);
+    ep_targets_gather(r->regime, &job->y, d->order, 0, d->all, d->targets);
     if (d->weights) {
         ep_gather_reals(&job->w, d->order, 0, d->all, d->weights);
     }
-    d->weight = weigh(r->regime, d->targets, d->all, &r->targets, d->weights,
-                      to_a_weight(&r->targets, &job->w), &d->counted);
+    d->weight = ep_targets_weight(r->regime, &r->targets, d->all, d->targets, d->weights,
+                                  ep_targets_per_weight(&r->targets, &job->w), &d->counted);
 }
 
 /* Processes this worker's rows: gather, forward, loss, backward. */
@@ -210,14 +108,11 @@ static void do_rows(run *r, ep_pass *pass) {
     int64_t positions = r->targets.positions, at = pass->r0 * positions;
     int64_t place = out->at * pass->capacity + pass->r0 * out->width;
     ep_real scale = d->weight > 0 ? (ep_real)(1 / d->weight) : 0;
-    r->regime->loss->measure(r->regime->loss_config, n * positions, r->targets.outputs,
-                             pass->x + place, (char *)d->targets + (size_t)row * r->targets.bytes,
-                             scale, r->loss + at, r->hit + at, pass->dx + place);
-    if (d->weights) {
-        ep_loss_weigh(n * positions, r->targets.outputs, d->weights + row * r->job->w.width,
-                      to_a_weight(&r->targets, &r->job->w), r->loss + at, r->hit + at,
-                      pass->dx + place);
-    }
+    const ep_real *weights = d->weights ? d->weights + row * r->job->w.width : NULL;
+    ep_targets_loss(r->regime, &r->targets, n, pass->x + place,
+                    (char *)d->targets + (size_t)row * r->targets.bytes, weights,
+                    ep_targets_per_weight(&r->targets, &r->job->w), scale, r->loss + at,
+                    r->hit + at, pass->dx + place);
     ep_walk_backward(net, pass);
 }
 
@@ -225,7 +120,7 @@ static void do_rows(run *r, ep_pass *pass) {
 static double mean_loss(const run *r) {
     const draw *d = &r->draws[r->s & 1];
     double sum = r->job->ranks ? r->job->ranks->loss
-                               : sum_of(r->loss, d->rows * r->targets.positions);
+                               : ep_targets_sum(r->loss, d->rows * r->targets.positions);
     return d->weight > 0 ? sum / d->weight : 0;
 }
 
@@ -239,14 +134,14 @@ static void derive(run *r) {
     r->assigned_rows = -1;
 }
 
-/* True if what derive() computed fits into the memory allocated at the start of the call. A removal
- * never changes the targets: the output's axes are not mortal (ep_net_build). */
+/* True if what derive() computed fits into the memory allocated at the start of the call. Removals
+ * and births never change the targets: the output's axes are not mortal (ep_net_build). */
 static bool fits(const run *r, const ep_targets *before) {
     const ep_net *net = r->net;
     return r->targets.positions == before->positions && r->targets.outputs == before->outputs &&
            r->targets.bytes == before->bytes && net->capacity >= r->room.batch &&
            r->room.batch * r->targets.positions <= r->room.predictions &&
-           norm_blocks(net) <= r->room.norms && net->workers >= r->workers &&
+           ep_update_blocks(net) <= r->room.norms && net->workers >= r->workers &&
            ep_walk_tasks_most(net, r->workers) <= r->room.tasks;
 }
 
@@ -306,7 +201,7 @@ static void finish_step(run *r, const ep_pass *pass) {
         r->record->hits[r->s] = job->ranks->hits;
         ep_ranks_track(job->ranks, net);
     } else {
-        r->record->hits[r->s] = sum_of(r->hit, d->rows * r->targets.positions);
+        r->record->hits[r->s] = ep_targets_sum(r->hit, d->rows * r->targets.positions);
         ep_walk_track(net, pass);
     }
     net->step++;
@@ -355,16 +250,16 @@ static bool is_sound(const run *r, const ep_pass *pass, int part) {
 static void add_up(run *r, const ep_pass *pass) {
     const draw *d = &r->draws[r->s & 1];
     ep_ranks *ranks = r->job->ranks;
-    ranks->loss = sum_of(r->loss, d->rows * r->targets.positions);
-    ranks->hits = sum_of(r->hit, d->rows * r->targets.positions);
+    ranks->loss = ep_targets_sum(r->loss, d->rows * r->targets.positions);
+    ranks->hits = ep_targets_sum(r->hit, d->rows * r->targets.positions);
     r->stop = !ep_ranks_step(ranks, r->net, pass, d->all, r->error);
 }
 
 /* Sets the factor that limits the gradient's norm. False if the norm is not finite. */
 static bool clip(run *r, ep_workers *workers, int part) {
-    int64_t blocks = norm_blocks(r->net);
+    int64_t blocks = ep_update_blocks(r->net);
     for (int64_t i; (i = ep_workers_claim(&r->next_norm)) < blocks;) {
-        r->norms[i] = norm2_of_block(r->net, i);
+        r->norms[i] = ep_update_norm2(r->net, i);
     }
     ep_workers_wait(workers);
     double scale = clip_scale(r);
@@ -398,8 +293,8 @@ static bool update_all(run *r, const ep_pass *pass, ep_workers *workers, int par
     if (r->regime->clip > 0 && !clip(r, workers, part)) {
         return false;
     }
-    for (int64_t i; (i = ep_workers_claim(&r->next_update)) < norm_blocks(r->net);) {
-        update_block(r, i);
+    for (int64_t i; (i = ep_workers_claim(&r->next_update)) < ep_update_blocks(r->net);) {
+        ep_update_block(r->net, r->regime, r->job->rate[r->s], r->scale, i);
     }
     return true;
 }
@@ -432,23 +327,16 @@ static void work(ep_workers *workers, int part, int parts, void *context) {
 
 /* ---- many steps ------------------------------------------------------------------------------ */
 
-bool ep_living_inputs(const ep_net *net, int32_t *living) {
-    const ep_value *in = &net->values[0];
-    int64_t n = 1, born = 1;
-    living[0] = 0;
-    for (int d = 0; d < in->rank; d++) { /* combine indices of the axes so far with the next axis */
-        const ep_axis *axis = &net->axes[in->axis[d]];
-        for (int64_t i = n - 1; i >= 0; i--) {
-            int32_t base = living[i];
-            for (int64_t j = axis->n - 1; j >= 0; j--) {
-                living[i * axis->n + j] = base * (int32_t)axis->founded +
-                                          (int32_t)ep_birth(axis, j);
-            }
-        }
-        n *= axis->n;
-        born *= axis->founded;
+/* Computes the room for partial norms and tasks at the most populations that births lead to. */
+static bool plan_births(run *r) {
+    ep_net *largest = ep_evolution_largest(r->net, r->regime->evolution);
+    if (!largest) {
+        return ep_fail(r->error, EP_NO_MEMORY, "train: out of memory");
     }
-    return n < born;
+    r->room.norms = ep_update_blocks(largest) + 1;
+    r->room.tasks = ep_walk_tasks_most(largest, r->workers) + 1;
+    ep_evolution_largest_free(largest);
+    return true;
 }
 
 static bool reserve(run *r) {
@@ -463,8 +351,12 @@ static bool reserve(run *r) {
     net->rows = rows;
     r->room.batch = rows;
     r->room.predictions = ep_max(1, rows * r->targets.positions);
-    r->room.norms = norm_blocks(net) + 1;
+    r->room.norms = ep_update_blocks(net) + 1;
     r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
+    bool births = r->regime->evolution && r->regime->evolution->generation->births;
+    if (births && !plan_births(r)) {
+        return false;
+    }
     bool ok = true;
     for (int i = 0; i < 2; i++) {
         r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));
@@ -527,6 +419,11 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
     if (job->steps <= 0) {
         return true;
     }
+    if (job->ranks && regime->evolution && regime->evolution->generation->births) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "births: expected training in one process; the buffer that processes add "
+                       "up has the size of the founders");
+    }
     derive(&r);
     r.scale = 1;
     if (job->ranks && regime->evolution) {
@@ -549,66 +446,4 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
     }
     release(&r);
     return ok;
-}
-
-/* ---- single phases of a step ----------------------------------------------------------------- */
-
-void ep_step_forward(ep_net *net, bool training) {
-    ep_pass pass = ep_net_training_pass(net, 0, 1);
-    pass.training = training;
-    ep_walk_forward(net, &pass);
-}
-
-double ep_step_backward(ep_net *net, const ep_regime *regime, const ep_table *y, const ep_table *w,
-                        double *hits) {
-    ep_targets of = ep_targets_of(net, regime->loss);
-    int64_t n = net->rows * of.positions;
-    char *targets = malloc((size_t)net->rows * of.bytes + 1);
-    ep_real *loss = malloc((size_t)ep_max(1, 2 * n) * sizeof *loss);
-    ep_real *weights = w->at ? malloc((size_t)(net->rows * w->width) * sizeof *weights) : NULL;
-    const int64_t each = to_a_weight(&of, w);
-    double total = NAN;
-    if (targets && loss && (weights || !w->at)) {
-        draw_targets(regime, y, NULL, 0, net->rows, targets);
-        if (weights) {
-            ep_gather_reals(w, NULL, 0, net->rows, weights);
-        }
-        double counted, weight = weigh(regime, targets, net->rows, &of, weights, each, &counted);
-        net->terms = counted;
-        ep_pass pass = ep_net_training_pass(net, 0, 1);
-        net->aliased = false;
-        int64_t place = ep_net_output(net)->at * pass.capacity;
-        regime->loss->measure(regime->loss_config, n, of.outputs, pass.x + place, targets,
-                              weight > 0 ? (ep_real)(1 / weight) : 0, loss, loss + n,
-                              pass.dx + place);
-        if (weights) {
-            ep_loss_weigh(n, of.outputs, weights, each, loss, loss + n, pass.dx + place);
-        }
-        ep_walk_backward(net, &pass);
-        total = weight > 0 ? sum_of(loss, n) / weight : 0;
-        *hits = sum_of(loss + n, n);
-    }
-    free(targets);
-    free(loss);
-    free(weights);
-    return total;
-}
-
-void ep_step_gradient(ep_net *net) {
-    ep_pass pass = ep_net_training_pass(net, 0, 1);
-    for (int i = 0; i < net->n_layers; i++) {
-        const ep_layer *layer = &net->layers[i];
-        if (layer->kind->gradient && layer->n_tensors && !layer->shares_mass) {
-            ep_walk_gradient(net, &pass, &(ep_task){i, 0, 1});
-        }
-    }
-}
-
-void ep_step_update(ep_net *net, const ep_regime *regime, double rate) {
-    for (int role = EP_DECAYED; role <= EP_FREE; role++) {
-        int64_t at = net->begin[role];
-        int64_t n = net->begin[role + 1] - at;
-        update(net, regime, (ep_role)role, rate, 1, at, (ep_block){1, n, n});
-    }
-    net->step++;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -75,7 +76,31 @@ class Kinds(SphinxDirective):
         return list(node.children)
 
 
+class Picture(SphinxDirective):
+    """`{picture} NAME` shows figures/NAME.svg, or NAME-light.png or -dark.png; see drawing.py.
+
+    The content is the text for readers who do not see it.
+    """
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return one image, or one for each color scheme."""
+        name = self.arguments[0]
+        if (Path(self.env.srcdir) / "figures" / f"{name}.svg").exists():
+            files = {f"{name}.svg": []}
+        else:
+            files = {f"{name}-{ground}.png": [f"only-{ground}"] for ground in ("light", "dark")}
+        alt = " ".join(self.content)
+        return [
+            nodes.image(uri=f"/figures/{file}", alt=alt, classes=classes)
+            for file, classes in files.items()
+        ]
+
+
 def setup(app: Any) -> None:
-    """Add the directive; before napoleon sees a docstring, it is made safe."""
+    """Add the directives; before napoleon sees a docstring, it is made safe."""
     app.add_directive("kinds", Kinds)
+    app.add_directive("picture", Picture)
     app.connect("autodoc-process-docstring", lines_of_docstring, priority=400)

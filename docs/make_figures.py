@@ -1,16 +1,15 @@
-"""Train what the documentation shows, and draw it: docs/figures/*.png and facts.md.
+"""Train what the documentation shows, and draw it into docs/figures, with facts.md.
 
     python docs/make_figures.py             # all, a few minutes on two processors
     python docs/make_figures.py vit lenet   # some of them
     python docs/make_figures.py --quick     # the same on little data, to try the script
 
-Every figure is drawn twice, on light and on dark ground, and stored with a palette of colours.
+Every figure is stored for light and dark pages; see drawing.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import drawing
 import numpy as np
-from matplotlib import pyplot
-from PIL import Image
 
 import evoprune as ep
 
@@ -29,19 +27,8 @@ OUT = Path(__file__).with_name("figures")
 
 
 def save(name: str, draw: Callable[[], Any], width: int = 1000) -> None:
-    """Draw on light and dark ground; `draw` returns Axes."""
-    for dark in (False, True):
-        with ep.plot.style(dark):
-            figure = np.ravel(draw())[0].figure
-            content = io.BytesIO()
-            figure.savefig(content, dpi=width / figure.get_size_inches()[0])
-            pyplot.close(figure)
-        image = Image.open(content).convert("RGB")
-        most = Image.Quantize.MAXCOVERAGE  # keeps rare colours, such as that of the text
-        image = image.quantize(160, method=most, dither=Image.Dither.NONE)
-        path = OUT / f"{name}-{'dark' if dark else 'light'}.png"
-        image.save(path, optimize=True)
-        print(f"{path.name}: {path.stat().st_size // 1000} kB")
+    """Draw and store a figure; `draw` returns Axes."""
+    drawing.save(OUT / name, draw, width)
 
 
 def train(
@@ -58,7 +45,7 @@ def paper(data: Any, short: bool) -> list[str]:
     """The network of the paper."""
     net = ep.mlp(784, 512, 256, 10)
     life = 8 if short else 700  # a cosine over n steps has n / 2 generations; 6 lifespans or more
-    history = train(net, data, 4 if short else 20, life, 1.5, rate=2e-3, decay=0.5)
+    history = train(net, data, 4 if short else 20, life, 1.5, learning_rate=2e-3, weight_decay=0.5)
     plot = ep.plot
     save("history", lambda: plot.history(history))
     save("trajectories", lambda: plot.trajectories(history))
@@ -76,7 +63,7 @@ def features(data: Any, short: bool) -> list[str]:
     """A network whose input features live and die."""
     net = ep.mlp(784, 300, 100, 10, inputs=True)
     life = 8 if short else 700
-    history = train(net, data, 4 if short else 20, life, 1.5, rate=1e-3, decay=0.5)
+    history = train(net, data, 4 if short else 20, life, 1.5, learning_rate=1e-3, weight_decay=0.5)
     save("features", lambda: ep.plot.features(net), 600)
     return [fact("784-300-100-10 with input populations, pressure 1.5, 20 epochs", net, history)]
 
@@ -98,7 +85,15 @@ def triangle(data: Any, short: bool) -> list[str]:
 def lenet(data: Any, short: bool) -> list[str]:
     """LeNet-5 and its kernels."""
     net = ep.lenet5()
-    history = train(net, data, 1 if short else 10, 2 if short else 350, 1.5, rate=1e-3, decay=0.5)
+    history = train(
+        net,
+        data,
+        1 if short else 10,
+        2 if short else 350,
+        1.5,
+        learning_rate=1e-3,
+        weight_decay=0.5,
+    )
     save("lenet", lambda: ep.plot.structure(net))
     save("kernels", lambda: ep.plot.filters(net, "filters1"), 600)
     return [fact("LeNet-5, pressure 1.5, 10 epochs", net, history)]
@@ -107,7 +102,15 @@ def lenet(data: Any, short: bool) -> list[str]:
 def vit(data: Any, short: bool) -> list[str]:
     """A vision transformer, and what its heads attend to in the first test image."""
     net = ep.vit((28, 28, 1), patch=7, dim=64, layers=3, heads=4)
-    history = train(net, data, 1 if short else 10, 2 if short else 350, 1.5, rate=2e-3, decay=0.1)
+    history = train(
+        net,
+        data,
+        1 if short else 10,
+        2 if short else 350,
+        1.5,
+        learning_rate=2e-3,
+        weight_decay=0.1,
+    )
     save("heads", lambda: ep.plot.heads(net, data[1]), 700)
     save("vit", lambda: ep.plot.survival(history))
     return [fact("vision transformer, patches of 7 x 7, pressure 1.5, 10 epochs", net, history)]
@@ -119,7 +122,11 @@ def pareto(data: Any, short: bool) -> list[str]:
     for pressure in (0.75, 1.5, 3, 6):
         net = ep.mlp(784, 512, 256, 10)
         life = 6 if short else 700
-        runs.append(train(net, data, 3 if short else 20, life, pressure, rate=2e-3, decay=0.5))
+        runs.append(
+            train(
+                net, data, 3 if short else 20, life, pressure, learning_rate=2e-3, weight_decay=0.5
+            )
+        )
     published = {"L0": (69_300, 1.4), "SBP": (48_600, 1.55), "VIBNet": (9_560, 1.6)}
     title = "pressure 0.75, 1.5, 3 and 6"
     save("pareto", lambda: ep.plot.pareto({title: runs}, reference=published))

@@ -55,7 +55,7 @@ def laws(lab_: Lab) -> None:
         rows = lab_.run(replace(job, seed=seed) for seed in lab_.seeds(SEEDS))
         for way in by:
             shown = name if selection is not None else f"dense, by {way}"
-            told[shown + (", nobody dies" if age else "")] = {
+            told[shown + (", no extinctions" if age else "")] = {
                 **lab.summary(rows),
                 "cut": curve(rows, way),
             }

@@ -64,17 +64,8 @@ def thousand(number: float) -> str:
 
 
 def figure(name: str, alt: str) -> list[str]:
-    """A figure, on light and dark ground."""
-    return [
-        line
-        for ground in ("light", "dark")
-        for line in (
-            f"```{{image}} figures/paper-{name}-{ground}.png",
-            f":class: only-{ground}",
-            f":alt: {alt}",
-            "```",
-        )
-    ] + [""]
+    """Return the lines that show a figure; the directive is docs/conf.py's."""
+    return [f"```{{picture}} paper-{name}", alt, "```", ""]
 
 
 def verdict(asked: str, met: bool, got: str) -> str:
@@ -123,7 +114,7 @@ def laws(facts: Facts) -> list[str]:
         "0.5), last epoch: mean and standard deviation over seeds of test accuracy in per cent, as "
         "trained and after a share of the 768 populations was cut by mass when training was over. "
         "The extinct count as cut, so cutting is free down to the number that live by themselves; "
-        '"nobody dies" keeps all 768 until then, as the paper does.',
+        '"no extinctions" keeps all 768 until then, as the paper does.',
         "",
         *markdown(head, rows),
         *figure("curve", "Accuracy against the share of the populations that was cut"),
@@ -475,7 +466,7 @@ def main() -> None:
     pictures.make_figures.OUT.mkdir(parents=True, exist_ok=True)
     lines = [
         "<!-- made by experiments/page.py; change that, not this -->",
-        "# The paper's table, and past it",
+        "# Results on networks of the literature",
         "",
         "What selection does to the networks of the literature, measured: the last epoch and never "
         "the best one, mean and deviation over seeds, the test set read once. Whatever was chosen "

@@ -1,4 +1,4 @@
-"""The figures of docs/paper.md, of what the scripts wrote; each on light and on dark ground."""
+"""Draw the figures of docs/paper.md from the results of the scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Facts = dict[str, Any]
 
 
 def save(name: str, draw: Callable[[], Any]) -> None:
-    """Into docs/figures, as paper-NAME-light.png and -dark.png."""
+    """Store a figure in docs/figures as paper-NAME, for light and dark pages."""
     make_figures.save(f"paper-{name}", draw)
 
 
@@ -57,7 +57,7 @@ def curve(facts: Facts) -> None:
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (9, 5.4))[0]
-        named = [n for n in laws if not n.startswith("dense") and "nobody" not in n]
+        named = [n for n in laws if not n.startswith("dense") and "no extinctions" not in n]
         others = [n for n in laws if n not in named]
         palette = [*ground.colours(7, ax), *ground.colours(7, ax)]
         for i, name in enumerate(named):

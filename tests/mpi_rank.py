@@ -50,7 +50,7 @@ class Dies(ep.Callback):
 def write(path, network, history):
     """Write what a test compares."""
     columns = {f"column {name}": history[name] for name in cases.COLUMNS if name in history}
-    counts = {"epochs": history.epochs, "interrupted": history.interrupted}
+    counts = {"epochs": history.epochs_done, "interrupted": history.interrupted}
     arrays = {f"array {name}": network[name] for name in network}
     np.savez(path, **arrays, **columns, **counts)
 

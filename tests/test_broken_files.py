@@ -100,6 +100,14 @@ def test_inconsistent_networks_are_refused(metadata, arrays, text, tmp_path):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("metadata", ["null", "{}"])
+def test_a_file_without_metadata_is_refused(tmp_path, metadata):
+    header = f'{{"__metadata__": {metadata}}}'.encode()
+    (tmp_path / "net.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ep.FileFormatError, match=r"no network of evoprune: '\w+' is missing"):
+        ep.load(tmp_path / "net.safetensors")
+
+
 @pytest.mark.parametrize(("name", "value"), [("shift", 1.0), ("scale", 2.0)])
 def test_codes_are_not_scaled(tmp_path, name, value):
     path = tmp_path / "net.safetensors"
@@ -265,8 +273,8 @@ def meta(**changes):
         (meta(interrupted=1), "interrupted: expected true or false"),
         (meta(version=99), "version: expected 1, got 99"),
         (meta(format="song"), "meta: expected that of a history"),
-        (lambda a: {"meta": np.array("[" * 100_000)}, "no history of evoprune"),
-        (lambda a: {"meta": np.array("{")}, "no history of evoprune"),
+        (lambda a: {"meta": np.array("[" * 100_000)}, "not a history of evoprune"),
+        (lambda a: {"meta": np.array("{")}, "not a history of evoprune"),
         (lambda a: {"meta": np.arange(3)}, "meta: expected a text"),
     ],
 )
@@ -274,7 +282,7 @@ def test_inconsistent_histories_are_refused(change, text, history, tmp_path):
     arrays = parts(history)
     path = tmp_path / "history.npz"
     path.write_bytes(packed(arrays))
-    assert ep.History.load(path).epochs == 8
+    assert ep.History.load(path).epochs_done == 8
     changed = {n: a for n, a in (arrays | change(arrays)).items() if a is not None}
     path.write_bytes(packed(changed))
     with pytest.raises(ep.FileFormatError, match=text) as caught:
@@ -296,7 +304,7 @@ def test_every_flipped_bit_of_a_history_is_harmless_or_a_format_error(history):
             continue
         assert repr(again)
         assert again._repr_html_()
-        assert all(len(again[name]) == again.epochs for name in again)
+        assert all(len(again[name]) == again.epochs_done for name in again)
     assert refused > 500
 
 

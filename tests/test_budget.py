@@ -66,7 +66,7 @@ def test_masses_rest_when_the_size_is_reached(data):
     history = one.fit(data, epochs=160, batch_size=60, progress=False)
     assert sum(one.network.alive.values()) <= 0.6 * 112
     mass = history.trajectories()
-    still = np.flatnonzero((mass[1:] == mass[:-1]).sum(1) == history.alive()[1:])
+    still = np.flatnonzero((mass[1:] == mass[:-1]).sum(1) == history.living()[1:])
     assert len(still) > 20
     assert still[-1] == len(mass) - 2
 

@@ -110,7 +110,7 @@ def test_a_full_disk_ends_a_run_and_leaves_the_last_state(folder, tmp_path):
     assert not [p for p in out.iterdir() if p.name.endswith(".draft")]
     trainer = ep.Trainer(ep.load(out / "state.safetensors"))
     trainer.restore(out / "state.safetensors")
-    assert trainer.history.epochs >= 1
+    assert trainer.history.epochs_done >= 1
 
 
 def test_a_killed_run_is_resumed_to_the_same_bits(trained, folder, tmp_path):
@@ -127,7 +127,7 @@ def test_a_killed_run_is_resumed_to_the_same_bits(trained, folder, tmp_path):
     one, other = (ep.load(o / "model.safetensors") for o in (trained[1], out))
     assert all(np.array_equal(one[name], other[name]) for name in one)
     histories = [ep.History.load(o / "history.npz") for o in (trained[1], out)]
-    assert np.array_equal(histories[0].losses, histories[1].losses)
+    assert np.array_equal(histories[0].batch_losses, histories[1].batch_losses)
     assert np.array_equal(histories[0].extinctions, histories[1].extinctions)
 
 

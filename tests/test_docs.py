@@ -65,6 +65,9 @@ def test_links_and_pictures_exist(page):
     for target in targets:
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{name_of(page)} points to {target}"
+    for name in re.findall(r"\{picture\} (\S+)", text):
+        files = [DOCS / "figures" / f"{name}{end}" for end in (".svg", "-light.png", "-dark.png")]
+        assert [f.exists() for f in files] in ([True, False, False], [False, True, True]), name
 
 
 def test_every_public_name_is_in_the_reference():

@@ -17,7 +17,7 @@ def test_a_last_batch_may_be_smaller():
     history = fit(trainer, data(100), epochs=2, batch=48)
     assert trainer.network.step == 6
     assert history["loss"][0] == pytest.approx(
-        np.average(history.losses[:3], weights=[48, 48, 4]), rel=1e-6
+        np.average(history.batch_losses[:3], weights=[48, 48, 4]), rel=1e-6
     )
     fit(trainer, data(20), epochs=1, batch=48)  # fewer than a batch
 
@@ -54,7 +54,9 @@ def test_an_epoch_can_be_given_a_length():
     fit(one, epochs=3, batch_size=48)  # 5 batches go once through the data
     history = fit(other, epochs=5, batch_size=48, steps=3)
     assert (history.per_epoch, history.steps_done) == (3, 15)
-    assert np.array_equal(one.history.losses, history.losses)  # the same samples in the same order
+    assert np.array_equal(
+        one.history.batch_losses, history.batch_losses
+    )  # the same samples in the same order
     third = make()
     fit(third, epochs=5, batch_size=48, steps=3, until=2.5)
     third.resume(data(), progress=False)
@@ -108,7 +110,7 @@ def test_an_iterable_can_be_taken_up_again():
 
 
 @quiet
-def test_an_iterable_says_its_length_or_is_told():
+def test_an_iterable_has_a_length_or_steps_are_given():
     endless = (batch for _ in range(100) for batch in Batches(data()))
     fit(make(), endless, epochs=2, steps=7)
     with pytest.raises(ValueError, match="steps: must be given"):
@@ -130,7 +132,7 @@ def test_losses_before_a_failure_are_kept(batches):
     with pytest.raises(RuntimeError, match="enough"):
         fit(trainer, Batches(data()) if batches else None)
     assert trainer.network.step == trainer.history.steps_done == 7
-    assert np.isfinite(trainer.history.losses).all()
+    assert np.isfinite(trainer.history.batch_losses).all()
 
 
 def test_a_refusal_of_the_core_is_what_is_heard():
@@ -140,4 +142,4 @@ def test_a_refusal_of_the_core_is_what_is_heard():
     assert trainer.network.step == trainer.history.steps_done == 0
     fit(trainer)
     made = trainer.history.steps_done
-    assert made == len(trainer.history.losses) == trainer.network.step
+    assert made == len(trainer.history.batch_losses) == trainer.network.step

@@ -54,7 +54,7 @@ def test_weights_belong_to_the_samples_of_a_subset(data):
     part = ep.datasets.arrays(x, y).subset(rows)
     one = run(part, batch_size=30, sample_weight=weights)
     other = run((x[rows], y[rows]), batch_size=30, sample_weight=weights)
-    np.testing.assert_array_equal(one.history.losses, other.history.losses)
+    np.testing.assert_array_equal(one.history.batch_losses, other.history.batch_losses)
 
 
 def test_balanced_class_weights_equal_those_of_scikit_learn(data):
@@ -64,11 +64,11 @@ def test_balanced_class_weights_equal_those_of_scikit_learn(data):
     right = run(data, sample_weight=weights)
     for class_weights in ("balanced", {0: weights[y == 0][0], 1: weights[y == 1][0]}):
         found = run(data, class_weights=class_weights)
-        np.testing.assert_array_equal(found.history.losses, right.history.losses)
+        np.testing.assert_array_equal(found.history.batch_losses, right.history.batch_losses)
     names = ep.datasets.arrays(x, y, classes=["no", "yes"])
     by_name = {"no": weights[y == 0][0], "yes": weights[y == 1][0]}
     found = run(names, class_weights=by_name)
-    np.testing.assert_array_equal(found.history.losses, right.history.losses)
+    np.testing.assert_array_equal(found.history.batch_losses, right.history.batch_losses)
 
 
 def test_class_weights_equal_those_of_the_loss(data):
@@ -76,7 +76,9 @@ def test_class_weights_equal_those_of_the_loss(data):
         data, trainer=trainer_of(loss=ep.CrossEntropy(class_weights=[1, 5])), batch_size=30
     )
     in_fit = run(data, class_weights={1: 5.0}, batch_size=30)
-    np.testing.assert_allclose(in_fit.history.losses, in_loss.history.losses, rtol=1e-12)
+    np.testing.assert_allclose(
+        in_fit.history.batch_losses, in_loss.history.batch_losses, rtol=1e-12
+    )
 
 
 def test_class_and_sample_weights_multiply(data):
@@ -84,7 +86,7 @@ def test_class_and_sample_weights_multiply(data):
     weights = np.random.default_rng(1).random(90)
     both = run(data, sample_weight=weights, class_weights={1: 3.0})
     one = run(data, sample_weight=weights * np.where(y == 1, 3, 1))
-    np.testing.assert_array_equal(both.history.losses, one.history.losses)
+    np.testing.assert_array_equal(both.history.batch_losses, one.history.batch_losses)
 
 
 def test_an_iterable_gives_weights_with_its_batches(data):
@@ -93,7 +95,7 @@ def test_an_iterable_gives_weights_with_its_batches(data):
     batches = [(x[i : i + 30], y[i : i + 30], weights[i : i + 30]) for i in (0, 30, 60)]
     found = run(batches)
     right = run(data, batch_size=30, sample_weight=weights, shuffle=False)
-    np.testing.assert_allclose(found.history.losses, right.history.losses, rtol=1e-12)
+    np.testing.assert_allclose(found.history.batch_losses, right.history.batch_losses, rtol=1e-12)
     with pytest.raises(ValueError, match=r"an iterable gives batches \(x, y, weights\)"):
         run(batches, sample_weight=weights)
 
@@ -103,7 +105,7 @@ def test_a_resumed_run_with_weights_ends_as_one_that_was_not_stopped(data):
     whole = run(data, batch_size=20, sample_weight=weights)
     part = run(data, batch_size=20, sample_weight=weights, until=1)
     part.resume(data, sample_weight=weights, progress=False)
-    np.testing.assert_array_equal(part.history.losses, whole.history.losses)
+    np.testing.assert_array_equal(part.history.batch_losses, whole.history.batch_losses)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_soft_labels_of_one_class_train_as_classes_do(data):
     x, y = data
     hard = run(data, batch_size=30)
     soft = run((x, np.eye(2)[y]), batch_size=30, trainer=trainer_of(loss="soft_cross_entropy"))
-    np.testing.assert_allclose(soft.history.losses, hard.history.losses, rtol=1e-12)
+    np.testing.assert_allclose(soft.history.batch_losses, hard.history.batch_losses, rtol=1e-12)
     np.testing.assert_allclose(soft.history["accuracy"], hard.history["accuracy"])
 
 
@@ -227,7 +229,7 @@ def test_a_metric_decides_when_to_stop(data):
 
     stopping = ep.EarlyStopping("validation_f1", patience=2)
     trainer = run(data, epochs=5, validation_data=data, metrics=[f1], callbacks=[stopping])
-    assert trainer.history.epochs == 4
+    assert trainer.history.epochs_done == 4
     assert (stopping.best, stopping.best_epoch) == (0.5, 2)
 
 

@@ -79,12 +79,12 @@ def test_a_share_is_held_out_by_name_and_again_when_resumed():
     by_hand = make()
     fit(by_hand, rest, validation_data=held)
     assert np.array_equal(by_hand.history["validation_loss"], whole.history["validation_loss"])
-    assert np.array_equal(by_hand.history.losses, whole.history.losses)
+    assert np.array_equal(by_hand.history.batch_losses, whole.history.batch_losses)
     for settings, error, match in (
         ({"validation_split": 1.0}, ValueError, "validation_split: expected a share between 0"),
         ({"validation_split": 0.001}, ValueError, "which of 240 samples is 0"),
         ({"validation_split": 1.5}, ValueError, "validation_split"),
-        ({"validation_split": 0.2, "validation_data": (x, y)}, ValueError, "beside validation_da"),
+        ({"validation_split": 0.2, "validation_data": (x, y)}, ValueError, "with validation_da"),
         ({"validation_data": 0.2}, TypeError, r"validation_split=0\.2"),
     ):
         with pytest.raises(error, match=match):
@@ -148,6 +148,24 @@ def test_what_is_misspelt_is_recognized():
     ):
         with pytest.raises(ValueError, match=match):
             call()
+
+
+@pytest.mark.parametrize(
+    ("former", "name"),
+    [("epochs", "epochs_done"), ("steps", "record_steps"), ("losses", "batch_losses")],
+)
+def test_former_names_of_a_history_s_attributes_warn(former, name):
+    history = ep.History(("a",), (2,))
+    history.add_steps(np.ones(3), np.zeros(3), np.ones(3))
+    with pytest.warns(DeprecationWarning, match=f"History: {former} is now called {name}") as w:
+        assert np.array_equal(getattr(history, former), getattr(history, name))
+    assert w[0].filename == __file__
+
+
+def test_the_former_name_of_living_warns():
+    history = ep.History(("a",), (2,))
+    with pytest.warns(DeprecationWarning, match="History: alive is now called living"):
+        assert np.array_equal(history.alive("a"), history.living("a"))
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "linear", "one_cycle", "warmup"])

@@ -24,7 +24,7 @@ def run():
 
 def test_columns_are_by_epoch(run):
     net, history = run
-    assert history.epochs == 30
+    assert history.epochs_done == 30
     assert history["epoch"].tolist() == list(range(1, 31))
     assert history["step"][-1] == history.steps_done == 180
     assert {"loss", "accuracy", "validation_loss", "validation_accuracy"} < set(history)
@@ -35,8 +35,8 @@ def test_columns_are_by_epoch(run):
     own = [row["alive"] * row["cost"] for row in net.describe()["populations"]]
     assert history["upkeep"][-1] == pytest.approx(sum(own))
     assert history["ms_per_step"].min() > 0
-    assert len(history.losses) == 180
-    assert history["loss"][0] == pytest.approx(history.losses[:6].mean())
+    assert len(history.batch_losses) == 180
+    assert history["loss"][0] == pytest.approx(history.batch_losses[:6].mean())
     with pytest.raises(KeyError, match="no column 'cost'; there are epoch, step, loss"):
         history["cost"]
 
@@ -44,7 +44,7 @@ def test_columns_are_by_epoch(run):
 def test_trajectories_end_with_death(run):
     net, history = run
     mass = history.trajectories("mass")
-    assert history.steps.tolist() == list(range(0, 181, 10))
+    assert history.record_steps.tolist() == list(range(0, 181, 10))
     assert mass.shape == (19, 40)
     assert np.array_equal(mass[0], np.ones(40))
     assert len(history.labels) == 40
@@ -57,9 +57,9 @@ def test_trajectories_end_with_death(run):
     for row in history.extinctions:
         column = history.labels.index((row["layer"], row["birth"]))
         dead = np.isnan(mass[:, column])
-        assert np.array_equal(dead, history.steps >= row["step"])
+        assert np.array_equal(dead, history.record_steps >= row["step"])
     assert history.trajectories("fitness", "populations2").shape == (19, 16)
-    assert history.alive("populations1")[-1] == net.alive["populations1"]
+    assert history.living("populations1")[-1] == net.alive["populations1"]
     with pytest.raises(ValueError, match="expected mass, fitness or upkeep"):
         history.trajectories("age")
     with pytest.raises(KeyError, match="no populations in 'dense1'"):
@@ -74,7 +74,7 @@ def test_extinctions_are_all_there(run):
     assert (rows["mass"] < 1e-3).all()
     assert rows["step"].min() >= 60
     assert np.allclose(rows["epoch"], rows["step"] / 6)
-    losses = history.losses
+    losses = history.batch_losses
     assert np.array_equal(rows["loss_before"], losses[rows["step"] - 1])
     after = rows["step"] < len(losses)
     assert np.array_equal(rows["loss_after"][after], losses[rows["step"][after]])
@@ -107,7 +107,7 @@ def test_soft_upkeep_is_recorded_as_the_core_counts_it(niche):
     trainer = make(selection=selection)
     history = fit(trainer, epochs=4, batch_size=40, record_every=10)
     for record in (1, -1):
-        last = seen[: int(history.steps[record]) * (1 if niche == "network" else 2)]
+        last = seen[: int(history.record_steps[record]) * (1 if niche == "network" else 2)]
         last = last[-1:] if niche == "network" else last[-2:]
         upkeep = history.trajectories("upkeep")[record]
         expected = np.concatenate([cohort["upkeep"] for cohort in last])
@@ -119,7 +119,7 @@ def test_soft_upkeep_is_recorded_as_the_core_counts_it(niche):
 def test_diversity_is_a_number_of_populations(run):
     _, history = run
     mass = history.trajectories("mass", "populations1")
-    assert history.diversity(0, "populations1").tolist() == history.alive("populations1").tolist()
+    assert history.diversity(0, "populations1").tolist() == history.living("populations1").tolist()
     x = np.nan_to_num(mass[-1].astype(np.float64))
     x = x[x > 0] / x.sum()
     assert history.diversity(1, "populations1")[-1] == pytest.approx(np.exp(-(x * np.log(x)).sum()))
@@ -136,13 +136,13 @@ def test_terms_of_price_and_fisher_add_up(run, layer):
     _, history = run
     for trait in ("fitness", "mass", "upkeep"):
         terms = history.price(trait, layer)
-        assert terms.steps.tolist() == history.steps[1:].tolist()
+        assert terms.steps.tolist() == history.record_steps[1:].tolist()
         assert np.allclose(terms.change, terms.selection + terms.transmission, atol=1e-9)
     terms = history.price("fitness", layer)
     assert np.allclose(terms.change, np.diff(history.mean_fitness(layer)))
     assert (history.price("mass", layer).selection >= -0.1).all()
     terms = history.fisher(layer)
-    assert terms.steps.tolist() == history.steps[1:-1].tolist()
+    assert terms.steps.tolist() == history.record_steps[1:-1].tolist()
     assert np.allclose(terms.change, terms.variance + terms.environment, atol=1e-9)
     assert (terms.variance >= -1e-12).all()
 
@@ -157,7 +157,7 @@ def test_frames(run):
     assert len(history.to_frame("extinctions")) == len(history.extinctions)
     records = history.to_frame("records")
     assert records.index.name == "step"
-    assert records["alive"].tolist() == history.alive().tolist()
+    assert records["alive"].tolist() == history.living().tolist()
     assert records["diversity"].iloc[0] == pytest.approx(40)
     with pytest.raises(ValueError, match="table: expected epochs, records or extinctions"):
         history.to_frame("deaths")
@@ -203,16 +203,16 @@ def test_records_are_thinned_beyond_a_limit(monkeypatch):
     for step in range(200):
         if step % history.record_every == 0:
             history.record(step, net)
-    assert 8 <= len(history.steps) <= 21
+    assert 8 <= len(history.record_steps) <= 21
     assert history.record_every == 2**history.thinned == 16
-    assert (history.steps % history.record_every == 0).all()
-    assert history.trajectories().shape == (len(history.steps), 16)
+    assert (history.record_steps % history.record_every == 0).all()
+    assert history.trajectories().shape == (len(history.record_steps), 16)
 
 
 def test_an_empty_history_reads_well():
     history = ep.History()
     assert repr(history) == "History: no epoch yet"
-    assert history.losses.shape == (0,)
+    assert history.batch_losses.shape == (0,)
     assert history.trajectories().shape == (0, 0)
     assert len(history.extinctions) == 0
     assert "no epoch yet" in history._repr_html_()

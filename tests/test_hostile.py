@@ -178,7 +178,7 @@ def test_memory_may_give_out_anywhere(tmp_path):
     assert scripts.run_file(program, str(module)) == "done\n"
 
 
-def test_nobody_else_meets_it():
+def test_other_builds_do_not_have_it():
     from cores import EVERY
 
     assert not any(hasattr(core, "fail_after") for core in EVERY)
@@ -201,6 +201,13 @@ def test_populations_may_die_at_every_step(core, reader):
         ROUNDS, core.__file__, "0" if reader else "700", "25", *["threads"] * reader
     )
     assert text.endswith("done\n")
+
+
+@pytest.mark.parametrize("core", EVERY, ids=name_of)
+def test_populations_may_be_born_and_die_at_every_step(core):
+    text = scripts.run_file(ROUNDS, core.__file__, "900", "40", "births")
+    assert text.endswith("done\n")
+    assert text.count("with births") > 8
 
 
 def preload(sanitizer: str) -> str:
@@ -231,7 +238,7 @@ def test_removals_at_every_step_under_sanitizers(sanitizer, tmp_path):
         pytest.skip(f"Python does not run under {sanitizer} here")
     rounds = int(os.environ.get("EVOPRUNE_ROUNDS", "40"))
     seed = os.environ.get("EVOPRUNE_SEED", "20000")
-    for more in ([], ["threads"]):
+    for more in ([], ["threads"], ["births"], ["births", "threads"]):
         command = [*runner, sys.executable, str(ROUNDS), str(module), seed, str(rounds), *more]
         path = os.pathsep.join([str(scripts.ROOT), str(scripts.TESTS)])
         done = subprocess.run(

@@ -36,17 +36,21 @@ FLOORS = [
     ("alias*", 5),
     ("walk*", 6),
     ("compact*", 6),
+    ("inherit*", 6),
     ("signals*", 6),
     ("evolve*", 6),
     ("ranks*", 6),
     ("census*", 6),
     ("catalogue*", 6),
+    ("regime.h", 7),
+    ("targets*", 7),
+    ("update*", 7),
+    ("step*", 7),
     ("train*", 7),
     ("infer*", 7),
     ("gather*", 7),
 ]
-LINES = {".py": 500}  # stubs are generated
-MOST_LINES = 650  # of C files
+LINES = 500  # of C and Python files; stubs are generated
 LONG = {"torch_operators.py"}  # to be split
 STDIO = {"base.c"}  # for vsnprintf, into the buffer of an error
 THREADS = {"workers.c"}
@@ -160,6 +164,11 @@ def test_laws_see_vectors_not_shapes(path):
         "signals*",
         "evolve*",
         "census*",
+        "regime.h",
+        "targets*",
+        "update*",
+        "step*",
+        "ranks*",
         "train*",
         "gather*",
     ),
@@ -180,9 +189,9 @@ def test_a_c_file_opens_with_what_it_is_for(path):
 
 def test_no_file_is_too_long_to_read():
     for path in tracked():
-        if path.suffix in {*SUFFIXES, *LINES} and path.name not in LONG:
-            lines, most = len(path.read_text().splitlines()), LINES.get(path.suffix, MOST_LINES)
-            assert lines <= most, f"{path.relative_to(ROOT)} has {lines} lines: split it by idea"
+        if path.suffix in {*SUFFIXES, ".py"} and path.name not in LONG:
+            lines = len(path.read_text().splitlines())
+            assert lines <= LINES, f"{path.relative_to(ROOT)} has {lines} lines: split it by idea"
 
 
 def test_the_project_names_no_path_of_one_machine():

@@ -48,7 +48,7 @@ def test_it_trains_as_the_same_loss_of_the_core(data, mine, core, weighted):
     one, other = trainer_of(mine), trainer_of(core)
     for trainer in (one, other):
         trainer.fit((x, y), epochs=4, batch_size=16, validation_data=(x, y), progress=False, **more)
-    np.testing.assert_allclose(one.history.losses, other.history.losses, rtol=1e-11)
+    np.testing.assert_allclose(one.history.batch_losses, other.history.batch_losses, rtol=1e-11)
     for column in ("accuracy", "validation_loss", "validation_accuracy"):
         np.testing.assert_allclose(one.history[column], other.history[column], rtol=1e-10)
 
@@ -81,7 +81,7 @@ def test_an_exception_ends_the_run_and_reaches_the_caller(data):
     with pytest.raises(KeyError, match="mine"):
         trainer.fit((x, values), epochs=2, batch_size=16, progress=False)
     assert trainer.network.step == 2
-    assert len(trainer.history.losses) == 2
+    assert len(trainer.history.batch_losses) == 2
     trainer.loss = squared
     trainer._configure()
 
@@ -140,7 +140,7 @@ def test_it_may_not_use_its_own_network_but_its_copies_are_its_own(data):
     one, other = trainer_of(spoils), trainer_of(squared)
     for trainer in (one, other):
         trainer.fit((x, values), epochs=2, batch_size=16, progress=False)
-    np.testing.assert_array_equal(one.history.losses, other.history.losses)
+    np.testing.assert_array_equal(one.history.batch_losses, other.history.batch_losses)
 
     @ep.loss
     def reenters(outputs, targets):

@@ -156,7 +156,7 @@ def test_a_residual_branch_can_die_altogether(name, tmp_path):
     assert not any(macs for layer, macs in own.items() if layer.startswith(f"{first}_"))
     trainer = ep.Trainer(net, selection=SELECTION.replace(floor=0), optimizer=ep.AdamW(1e-3))
     history = trainer.fit((x, y), epochs=20, batch_size=16, progress=False)
-    assert np.isfinite(history.losses).all()
+    assert np.isfinite(history.batch_losses).all()
     for other in (net.copy(), net.expanded(), net.folded()):
         assert np.allclose(other.predict(x), net.predict(x), atol=1e-5)
     net.save(tmp_path / "net.safetensors")
@@ -271,7 +271,7 @@ def test_layers_can_be_wired_by_name():
         (lambda: ep.vit(patch=5), "patches1: size must divide the 28 rows"),
         (lambda: ep.lenet5((6, 6, 1)), "filters2_in: a window that reaches over 5"),
         (lambda: ep.Sequential([ep.Conv2d(3), ep.Flatten(), ep.MaxPool(2)], input=(8, 8, 1)),
-         "max_pool1: expected a dense layer behind Flatten"),
+         "max_pool1: expected a dense layer after Flatten"),
         (lambda: ep.Sequential([ep.Dense()], input=3), "dense1: units must give 1 to"),
         (lambda: ep.Sequential([ep.Residual(ep.Dense(5))], input=3), "sum1"),
         (lambda: ep.Sequential([ep.heads(2, 3)], input=3), "heads1"),
@@ -349,7 +349,7 @@ LENDING = {
 
 
 @pytest.mark.parametrize("name", LENDING)
-def test_what_a_stretch_of_steps_writes_over_shows_in_no_bit(name):
+def test_overwriting_gradients_leaves_results_bit_identical(name):
     """Steps one by one keep every gradient of an activation; a stretch only those of its last."""
     whole, single = LENDING[name](seed=3), LENDING[name](seed=3)
     for net in (whole, single):

@@ -7,6 +7,7 @@ import pytest
 from reference import resnet
 
 import evoprune as ep
+from evoprune.nets import published
 
 
 def arrays(depth, width=16, seed=0, learned=False, biases=False):
@@ -141,6 +142,23 @@ def test_files_of_other_kinds_are_read_or_refused(tmp_path, images):
         ep.load_resnet(tmp_path / "net.npz")
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "text"),
+    [
+        ("conv1.weight", (5000,), r"expected \(5000, 3, 3, 3\) in conv1\.weight"),
+        ("conv1.weight", (5000, 3, 3, 3), r"expected \(5000, 5000, 3, 3\) in layer1\.0\.conv1"),
+        ("linear.weight", (10**6,), r"expected \(1000000, 16\) in linear\.weight"),
+        ("linear.weight", (), r"expected an array in linear\.weight"),
+        ("layer3.0.conv2.weight", (16, 16), r"expected \(16, 16, 3, 3\) in layer3\.0\.conv2"),
+    ],
+)
+def test_a_small_file_is_not_taken_for_a_large_network(monkeypatch, name, shape, text):
+    """A width of 5000 has 16 GB of weights: it is refused before a network is made."""
+    monkeypatch.setattr(published, "resnet", None)
+    with pytest.raises(ValueError, match=text):
+        ep.load_resnet(arrays(8, 4) | {name: np.zeros(shape, np.float32)})
+
+
 def test_what_is_no_resnet_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected the arrays of a ResNet"):
         ep.load_resnet({"linear.weight": np.zeros((10, 64))})
@@ -150,7 +168,7 @@ def test_what_is_no_resnet_is_refused(tmp_path):
         ep.load_resnet(made)
     made = arrays(8, 4)
     made["layer3.0.conv2.weight"] = made["layer3.0.conv2.weight"][:, :3]
-    with pytest.raises(ValueError, match=r"expected \(3, 3, 16, 16\) in layer3\.0\.conv2\.weight"):
+    with pytest.raises(ValueError, match=r"expected \(16, 16, 3, 3\) in layer3\.0\.conv2\.weight"):
         ep.load_resnet(made)
     with pytest.raises(FileNotFoundError):
         ep.load_resnet(tmp_path / "none.npz")

@@ -145,7 +145,7 @@ def test_a_callback_of_rank_0_stops_all_ranks_and_gives_all_the_best_network():
 
     alone, _ = run()
     for network, history in good(launch(2, run)):
-        assert history.epochs == 5
+        assert history.epochs_done == 5
         assert history["rate"][-1] == pytest.approx(cases.run("plain")[1]["rate"][4] / 2)
         assert_equal(network, alone, 1e-11)
 

@@ -168,7 +168,7 @@ def test_readers_see_one_moment_and_do_not_stop_a_run():
     history = trainer.fit((x, y), epochs=12, batch_size=16, progress=False)
     done.set()
     thread.join()
-    assert history.epochs == 12
+    assert history.epochs_done == 12
     assert net.step == 300
     assert len(seen) > 3
     assert seen == sorted(seen, key=lambda pair: (pair[0], -pair[1]))
@@ -306,7 +306,7 @@ def test_masses_are_never_negative():
     runs.train(runs.network(CORE32, {"fitness": lambda told: -told["mass"]}), (X, Y), 1)
 
 
-def test_a_law_may_keep_and_spoil_what_it_is_told():
+def test_a_law_may_keep_and_overwrite_its_arguments():
     kept = []
 
     def law(told):

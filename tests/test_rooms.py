@@ -8,6 +8,7 @@ functions are for optional libraries. docs/architecture.md gives the reasons.
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -113,6 +114,33 @@ def test_nothing_of_the_package_is_imported_inside_a_function(path):
     late = {*LATE, "bridges"} if mine == "bridges" else LATE  # an optional library is behind them
     inside = [name for name, inner in imports_of(path) if inner and room_of(name) not in late]
     assert not inside, f"{module_of(path)} imports {inside} when called"
+
+
+# Files that are not yet there; one that is must leave this list.
+INNER = {
+    f"evoprune.bridges.{name}"
+    for name in ("torch.laws_device", "torch.pace", "torch_reading", "torch_writing")
+}
+BRIDGES = [path for path in FILES if room_of(module_of(path)) == "bridges"]
+
+
+@pytest.mark.parametrize("path", BRIDGES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_a_bridge_uses_the_public_face_only(path):
+    """Also the utilities of `common`, which know nothing of networks: writing files, checks."""
+    rooms = {name for name, _ in imports_of(path) if room_of(name) not in ("bridges", "common")}
+    inner = sorted(name for name in rooms if name != "evoprune")
+    reached = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and re.match(r"(ep|evoprune)\.(core|common|data|nets|records|selection|training)\.",
+                     ast.unparse(node))
+    ]  # fmt: skip
+    if module_of(path) in INNER:
+        assert inner or reached, f"{path.name} uses the public face: take it off the list"
+        return
+    assert not inner, f"{module_of(path)} imports {inner}; use `import evoprune as ep`"
+    assert not reached, f"{module_of(path)} reaches {reached}"
 
 
 def test_no_private_file_stands_beside_a_public_one_of_its_name():

@@ -63,7 +63,7 @@ def test_early_stopping_survives_a_stop(how, cut, tmp_path):
 
 def test_a_resumed_run_goes_on_from_the_last_network_not_from_the_best():
     trainer, _ = stopping_run(None)
-    epochs = trainer.history.epochs
+    epochs = trainer.history.epochs_done
     trainer.resume(noise()[0], progress=False, until=epochs + 1)
     assert trainer.network.step == epochs + 1
 
@@ -87,7 +87,7 @@ def test_a_monitor_that_is_never_a_number_stops_the_run():
     pair = (x, x[:, :1])
     with pytest.warns(UserWarning, match="validation_accuracy was never a finite number"):
         trainer.fit(pair, validation_data=pair, epochs=30, callbacks=[stop], progress=False)
-    assert trainer.history.epochs == 2
+    assert trainer.history.epochs_done == 2
     assert np.isnan(stop.best)
 
 
@@ -114,7 +114,7 @@ def test_the_order_of_callbacks_does_not_matter(order, tmp_path):
     whole = make()
     fit(whole, callbacks=callbacks("whole"), epochs=15)
     best = 1 + int(np.argmin(whole.history["loss"]))
-    for epoch in range(1, whole.history.epochs + 1):
+    for epoch in range(1, whole.history.epochs_done + 1):
         other = make()
         other.restore(tmp_path / f"whole-{epoch}.safetensors")
         other.resume(data(), progress=False, callbacks=callbacks("part"))
@@ -146,7 +146,7 @@ def test_no_run_begins_within_a_run():
                 lambda: trainer.resume(data(), progress=False),
                 lambda: trainer.restore(trainer.state()),
             ):
-                with pytest.raises(RuntimeError, match="a run is going on"):
+                with pytest.raises(RuntimeError, match="a run is in progress"):
                     call()
                 seen.append(row["epoch"])
 
@@ -246,7 +246,7 @@ def test_copies_of_histories_selections_data_and_callbacks(duplicate):
     assert all(np.array_equal(history[n], again[n], equal_nan=True) for n in history)
     assert np.array_equal(history.extinctions, again.extinctions)
     again.add_epoch({"epoch": 11.0})
-    assert history.epochs == 10
+    assert history.epochs_done == 10
     assert duplicate(trainer.selection) == trainer.selection
     assert duplicate(ep.AdamW(ep.schedules.warmup(1e-3))) == ep.AdamW(ep.schedules.warmup(1e-3))
     d = ep.datasets.arrays(*data()).subset(slice(5, 20))
@@ -341,6 +341,8 @@ def test_restore_is_all_or_nothing():
         {"run": {**good["run"], "epochs": "many"}},
         {"run": {**good["run"], "done": 7}},
         {"run": {"epochs": 3}},
+        {"run": {**good["run"], "validation_split": {"a": 1}}},
+        {"run": {**good["run"], "validation_split": 1.5}},
         {"history": good["history"][:-50]},
         {"history": None},
         {"batches": 1.5},
@@ -403,7 +405,7 @@ def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
     )
     other._configure()
     fit(other, epochs=2)
-    assert np.array_equal(trainer.history.losses, other.history.losses)
+    assert np.array_equal(trainer.history.batch_losses, other.history.batch_losses)
 
 
 @pytest.mark.parametrize("steps", [1, 7, 65_535, 65_536, 200_001])

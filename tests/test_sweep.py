@@ -241,7 +241,7 @@ def test_a_file_names_a_function_that_processes_can_import(tmp_path):
 
 def test_a_bad_file_is_named(tmp_path):
     for text, error in (
-        ("grid = [", "no TOML"),
+        ("grid = [", "not valid TOML"),
         ("sedes = 2\n[grid]\na = [1]", "got 'sedes'"),
         ("seeds = 2", r"expected a table \[grid\]"),
         ('make = "nothing"\n[grid]\na = [1]', "module:function"),
@@ -270,7 +270,7 @@ def test_optuna_prunes_a_bad_run_and_the_network_is_whole():
         trainer = ep.Trainer(trainer.network, optimizer=ep.AdamW(rate))
         pruning = ep.OptunaPruning(trial)
         history = trainer.fit(**arguments, callbacks=[pruning], progress=False)
-        ended[rate] = (history.epochs, pruning.pruned)
+        ended[rate] = (history.epochs_done, pruning.pruned)
         pruning.check()
         return history["validation_loss"][-1]
 

@@ -71,7 +71,12 @@ LIFE = ep.Malthusian(lifespan=60)
         {"fitness": "marginal", "upkeep": "macs", "pressure": 0.3},
         {"fitness": "relative", "upkeep": "uniform", "pressure": 0.3},
         {"pressure": ep.schedules.linear(0.5, 2.0), "rest": 0.2, "clock": "steps"},
-        {"dynamics": ep.WrightFisher(), "upkeep": "uniform", "pressure": 0.1, "threshold": 0.3},
+        {
+            "dynamics": ep.WrightFisher(strength=50, clip=0.01),
+            "upkeep": "uniform",
+            "pressure": 0.1,
+            "threshold": 0.3,
+        },
     ],
     ids=str,
 )

@@ -24,14 +24,14 @@ def test_a_network_learns_and_gets_smaller():
     assert net["dense2.weight"].shape == tuple(net.alive.values())
     assert net.timing[0] > 0
     assert net.timing[1] == 48
-    assert net.selection == trainer.selection
+    assert net.selection == trainer.selection.timed()
     assert net.pressure == 0.5
     assert trainer.evaluate(data()) == net.evaluate(data())
     assert trainer.predict(data()[0]).shape == (240, 3)
     assert "Malthusian(lifespan=100)" in repr(trainer)
 
 
-def test_without_selection_nobody_dies():
+def test_without_selection_no_population_goes_extinct():
     trainer = make(selection=None)
     history = fit(trainer, epochs=20)
     assert trainer.network.alive == trainer.network.born
@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_bits():
     same(one, other)
     third = make(seed=2)
     fit(third)
-    assert not np.array_equal(third.history.losses, one.history.losses)
+    assert not np.array_equal(third.history.batch_losses, one.history.batch_losses)
 
 
 @pytest.mark.parametrize("until", [4, 3.4, 0])
@@ -85,7 +85,7 @@ def test_a_second_run_begins_anew_and_shuffles_on():
     second = fit(trainer, epochs=3, record_every=5)
     assert second is not first
     assert trainer.network.step == 25
-    assert second.steps.tolist() == [0, 5, 10, 15]
+    assert second.record_steps.tolist() == [0, 5, 10, 15]
     assert second["epoch"].tolist() == [1, 2, 3]
 
 
@@ -103,8 +103,8 @@ def test_chunks_do_not_show(monkeypatch):
 def test_zero_epochs_are_a_run():
     trainer = make()
     history = fit(trainer, epochs=0)
-    assert history.epochs == 0
-    assert history.steps.tolist() == [0]
+    assert history.epochs_done == 0
+    assert history.record_steps.tolist() == [0]
     assert trainer.network.step == 0
 
 
@@ -183,7 +183,7 @@ def test_bad_trainers_are_refused():
         ep.Trainer(net, selection="natural")
     with pytest.raises(ValueError, match="given must hold|upkeep"):
         ep.Trainer(net, selection=ep.Selection(upkeep=[0.1, 0.2]))
-    with pytest.raises(ValueError, match="there is no run to go on with"):
+    with pytest.raises(ValueError, match="there is no run to continue"):
         ep.Trainer(net).resume(data())
     trainer = make()
     fit(trainer, until=1)
@@ -196,16 +196,16 @@ def test_bad_trainers_are_refused():
     [
         (ep.Selection(0.0), 300, "pressure is 0"),
         (ep.Selection(dynamics="none"), 300, "dynamics is none"),
-        (ep.Selection(), 10, "min_age"),
-        (ep.Selection(), 100, "lifespan"),
+        (ep.Selection(min_age=100), 10, "min_age"),
+        (ep.Selection(), 2, "lifespan"),
     ],
 )
-def test_it_is_said_aloud_when_nobody_can_die(selection, epochs, text):
+def test_fit_warns_when_no_population_can_go_extinct(selection, epochs, text):
     with pytest.warns(ep.NothingCanDie, match=text):
         fit(make(selection=selection), epochs=epochs, until=0)
 
 
-def test_it_is_said_aloud_when_there_is_nobody():
+def test_fit_warns_when_there_are_no_populations():
     net = ep.Sequential([ep.Dense(3)], input=12)
     with pytest.warns(ep.NothingCanDie, match="no populations"):
         fit(ep.Trainer(net), epochs=300, until=0)

@@ -64,7 +64,7 @@ def test_an_exception_in_a_callback_leaves_all_whole():
     with pytest.raises(RuntimeError, match="no more"):
         fit(trainer, callbacks=[Fails()])
     assert trainer.network.step == 20
-    assert trainer.history.epochs == 4
+    assert trainer.history.epochs_done == 4
     trainer.resume(data(), progress=False)
     whole = make()
     fit(whole)
@@ -75,7 +75,7 @@ def test_early_stopping():
     stopping = ep.EarlyStopping("loss", patience=2, min_delta=10.0)
     trainer = make()
     history = fit(trainer, callbacks=[stopping])
-    assert history.epochs == 3
+    assert history.epochs_done == 3
     assert stopping.best_epoch == 1
     restoring = ep.EarlyStopping("loss", patience=2, min_delta=10.0, restore=True)
     trainer = make()
@@ -167,4 +167,4 @@ def test_training_works_outside_the_main_thread():
     thread = threading.Thread(target=lambda: found.append(fit(trainer)))
     thread.start()
     thread.join()
-    assert found[0].epochs == 10
+    assert found[0].epochs_done == 10

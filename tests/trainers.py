@@ -73,7 +73,7 @@ def same_history(a: ep.History, b: ep.History, apart: Collection[str] = ()):
     assert list(a) == list(b)
     for name in a:
         assert name in apart or np.array_equal(a[name], b[name], equal_nan=True), name
-    for name in ("steps", "losses"):
+    for name in ("record_steps", "batch_losses"):
         assert np.array_equal(getattr(a, name), getattr(b, name)), name
     for name in ("layers", "born", "per_epoch", "record_every", "settings"):
         assert getattr(a, name) == getattr(b, name), name

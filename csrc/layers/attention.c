@@ -161,7 +161,8 @@ static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j
                                .add = add});
 }
 
-/* The same for all keys. Keys that no earlier group has reached are written, unless `add`. */
+/* The same for all keys that the group sees. Overwrite rows of `to` that no earlier group has
+ * written, unless `add`; add to the others. */
 static void to_keys(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                     ep_real *to, bool add) {
     if (!e->causal) {
@@ -185,60 +186,60 @@ static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
     }
 }
 
-EP_INLINE vector at(const ep_real *s) { return (vector)*(const loose *)s; }
+EP_INLINE ep_vec at(const ep_real *s) { return (ep_vec) * (const ep_vec_loose *)s; }
 
 /* Replace n scores of a lane by exponentials, 1 for the largest; add them to `sum` in order. */
-EP_INLINE void exponentials(int n, ep_real scale, vector most, int64_t lanes, ep_real *s,
-                            vector *sum) {
-    vector e[SIDE];
-    EACH(n) { e[i] = scale * (at(s + i * lanes) - most); }
+EP_INLINE void exponentials(int n, ep_real scale, ep_vec most, int64_t lanes, ep_real *s,
+                            ep_vec *sum) {
+    ep_vec e[EP_SIDE];
+    EP_EACH(n) { e[i] = scale * (at(s + i * lanes) - most); }
     ep_exp(n, e);
-    EACH(n) {
-        *(loose *)(s + i * lanes) = e[i];
+    EP_EACH(n) {
+        *(ep_vec_loose *)(s + i * lanes) = e[i];
         *sum += e[i];
     }
 }
 
 /* s: scores -> probabilities; lse: log of the sum of the exponentials of the scaled scores. */
 static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_real *lse) {
-    for (int l = 0; l < LINE; l += LANES, s += LANES) {
-        ep_real top[LANES], of[LANES];
-        vector m[SIDE], sum = {0};
+    for (int l = 0; l < LINE; l += EP_LANES, s += EP_LANES) {
+        ep_real top[EP_LANES], of[EP_LANES];
+        ep_vec m[EP_SIDE], sum = {0};
         int64_t j = 1;
-        EACH(SIDE) { m[i] = at(s); }
-        for (; j + SIDE <= keys; j += SIDE) {
-            EACH(SIDE) { m[i] = larger(m[i], at(s + (j + i) * lanes)); }
+        EP_EACH(EP_SIDE) { m[i] = at(s); }
+        for (; j + EP_SIDE <= keys; j += EP_SIDE) {
+            EP_EACH(EP_SIDE) { m[i] = ep_vec_max(m[i], at(s + (j + i) * lanes)); }
         }
         for (; j < keys; j++) {
-            m[0] = larger(m[0], at(s + j * lanes));
+            m[0] = ep_vec_max(m[0], at(s + j * lanes));
         }
-        vector most = larger(larger(m[0], m[1]), larger(m[2], m[3]));
-        for (j = 0; j + SIDE <= keys; j += SIDE) {
-            exponentials(SIDE, scale, most, lanes, s + j * lanes, &sum);
+        ep_vec most = ep_vec_max(ep_vec_max(m[0], m[1]), ep_vec_max(m[2], m[3]));
+        for (j = 0; j + EP_SIDE <= keys; j += EP_SIDE) {
+            exponentials(EP_SIDE, scale, most, lanes, s + j * lanes, &sum);
         }
         for (; j < keys; j++) {
             exponentials(1, scale, most, lanes, s + j * lanes, &sum);
         }
         memcpy(top, &most, sizeof top);
         memcpy(of, &sum, sizeof of);
-        for (int i = 0; i < LANES; i++) {
+        for (int i = 0; i < EP_LANES; i++) {
             lse[l + i] = scale * top[i] + ep_log(of[i]);
         }
         sum = 1 / sum;
         for (j = 0; j < keys; j++) {
-            *(loose *)(s + j * lanes) = at(s + j * lanes) * sum;
+            *(ep_vec_loose *)(s + j * lanes) = at(s + j * lanes) * sum;
         }
     }
 }
 
 /* Replace n scores of a lane by probabilities p; add p dp to `mean`. */
-EP_INLINE void probabilities(int n, ep_real scale, vector lse, int64_t lanes, ep_real *s,
-                             const ep_real *dp, vector *mean) {
-    vector p[SIDE];
-    EACH(n) { p[i] = scale * at(s + i * lanes) - lse; }
+EP_INLINE void probabilities(int n, ep_real scale, ep_vec lse, int64_t lanes, ep_real *s,
+                             const ep_real *dp, ep_vec *mean) {
+    ep_vec p[EP_SIDE];
+    EP_EACH(n) { p[i] = scale * at(s + i * lanes) - lse; }
     ep_exp(n, p);
-    EACH(n) {
-        *(loose *)(s + i * lanes) = p[i];
+    EP_EACH(n) {
+        *(ep_vec_loose *)(s + i * lanes) = p[i];
         *mean += p[i] * at(dp + i * lanes);
     }
 }
@@ -246,18 +247,18 @@ EP_INLINE void probabilities(int n, ep_real scale, vector lse, int64_t lanes, ep
 /* s: scores -> probabilities p; g: dp -> gradient of the raw scores, scale p (dp - sum_j p dp). */
 static void softmax_back(int64_t keys, int64_t lanes, ep_real scale, const ep_real *lse, ep_real *s,
                          ep_real *g) {
-    for (int l = 0; l < LINE; l += LANES, s += LANES, g += LANES) {
-        vector of = at(lse + l), mean = {0};
+    for (int l = 0; l < LINE; l += EP_LANES, s += EP_LANES, g += EP_LANES) {
+        ep_vec of = at(lse + l), mean = {0};
         int64_t j = 0;
-        for (; j + SIDE <= keys; j += SIDE) {
-            probabilities(SIDE, scale, of, lanes, s + j * lanes, g + j * lanes, &mean);
+        for (; j + EP_SIDE <= keys; j += EP_SIDE) {
+            probabilities(EP_SIDE, scale, of, lanes, s + j * lanes, g + j * lanes, &mean);
         }
         for (; j < keys; j++) {
             probabilities(1, scale, of, lanes, s + j * lanes, g + j * lanes, &mean);
         }
         for (j = 0; j < keys; j++) {
-            vector p = at(s + j * lanes), d = at(g + j * lanes);
-            *(loose *)(g + j * lanes) = scale * p * (d - mean);
+            ep_vec p = at(s + j * lanes), d = at(g + j * lanes);
+            *(ep_vec_loose *)(g + j * lanes) = scale * p * (d - mean);
         }
     }
 }
@@ -367,6 +368,7 @@ const ep_kind ep_kind_attention = {
     .linear = EP_LINEAR_PASS,
     .linear_input = 2,
     .founding_axis = 3,
+    .apart = 2,
     .declare = declare,
     .forward = forward,
     .backward = backward,

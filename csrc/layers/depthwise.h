@@ -18,7 +18,7 @@ EP_INLINE void ep_depthwise_weigh(int64_t n, ep_real *restrict z, const ep_real 
                                   const ep_real *restrict v) {
     int64_t i = 0;
     for (; i + (int64_t)EP_LINE <= n; i += (int64_t)EP_LINE) {
-        *(ep_lanes *)(z + i) += *(const ep_lanes *)(u + i) * *(const ep_lanes *)(v + i);
+        *(ep_line *)(z + i) += *(const ep_line *)(u + i) * *(const ep_line *)(v + i);
     }
     for (; i < n; i++) {
         z[i] += u[i] * v[i];

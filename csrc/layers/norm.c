@@ -80,78 +80,80 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
 }
 
 /* ---- several rows at once ---------------------------------------------------------------------
- * Process n rows at once, 1 or SIDE, to hide the latency of sums and square roots. Features are
+ * Process n rows at once, 1 or EP_SIDE, to hide the latency of sums and square roots. Features are
  * processed in vectors; the last one has `some` valid elements. x, y and similar pointers address
  * the current vector of the first row. Results do not depend on n. */
 
-EP_INLINE vector at(const ep_real *from, int64_t some) {
-    return some == LANES ? (vector)*(const loose *)from : get(from, some);
+EP_INLINE ep_vec at(const ep_real *from, int64_t some) {
+    return some == EP_LANES ? (ep_vec) * (const ep_vec_loose *)from : ep_vec_get(from, some);
 }
-EP_INLINE void to(ep_real *where, vector v, int64_t some) {
-    if (some == LANES) {
-        *(loose *)where = v;
+EP_INLINE void to(ep_real *where, ep_vec v, int64_t some) {
+    if (some == EP_LANES) {
+        *(ep_vec_loose *)where = v;
     } else {
-        put(where, v, some);
+        ep_vec_put(where, v, some);
     }
 }
-EP_INLINE vector gain_at(const block *k, int64_t j, int64_t some) {
-    return k->gain ? at(k->gain + j, some) : all(1);
+EP_INLINE ep_vec gain_at(const block *k, int64_t j, int64_t some) {
+    return k->gain ? at(k->gain + j, some) : ep_vec_all(1);
 }
 
 /* Expand CALL(j, some) for each vector of n features; `some` is constant except for the last. */
-#define EACH_VECTOR(n, CALL)                   \
-    do {                                       \
-        int64_t j = 0;                         \
-        for (; j + LANES <= (n); j += LANES) { \
-            CALL(j, LANES);                    \
-        }                                      \
-        if (j < (n)) {                         \
-            CALL(j, (n) - j);                  \
-        }                                      \
+#define EACH_VECTOR(n, CALL)                         \
+    do {                                             \
+        int64_t j = 0;                               \
+        for (; j + EP_LANES <= (n); j += EP_LANES) { \
+            CALL(j, EP_LANES);                       \
+        }                                            \
+        if (j < (n)) {                               \
+            CALL(j, (n) - j);                        \
+        }                                            \
     } while (0)
 
-EP_INLINE void add_numbers(int n, int64_t some, const block *k, const ep_real *x, vector *sum) {
-    EACH(n) { sum[i] += at(x + i * k->n, some); }
+EP_INLINE void add_numbers(int n, int64_t some, const block *k, const ep_real *x, ep_vec *sum) {
+    EP_EACH(n) { sum[i] += at(x + i * k->n, some); }
 }
 
 EP_INLINE void add_squares(int n, int64_t some, const block *k, const ep_real *x,
-                           const vector *mean, vector *sum) {
-    EACH(n) {
-        vector d = at(x + i * k->n, some) - mean[i];
-        d = some == LANES ? d : first(d, some);
+                           const ep_vec *mean, ep_vec *sum) {
+    EP_EACH(n) {
+        ep_vec d = at(x + i * k->n, some) - mean[i];
+        d = some == EP_LANES ? d : ep_vec_first(d, some);
         sum[i] += d * d;
     }
 }
 
 /* y = (x - mean) scale gain + bias */
 EP_INLINE void write_y(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
-                       const vector *mean, const vector *scale, ep_real *y) {
-    vector gain = gain_at(k, j, some), bias = k->bias ? at(k->bias + j, some) : all(0);
-    EACH(n) {
-        vector u = (at(x + i * k->n, some) - mean[i]) * scale[i];
+                       const ep_vec *mean, const ep_vec *scale, ep_real *y) {
+    ep_vec gain = gain_at(k, j, some), bias = k->bias ? at(k->bias + j, some) : ep_vec_all(0);
+    EP_EACH(n) {
+        ep_vec u = (at(x + i * k->n, some) - mean[i]) * scale[i];
         to(y + i * k->n, u * gain + bias, some);
     }
 }
 
 EP_INLINE void forward_rows(int n, bool center, const block *k, const ep_real *x, ep_real *y,
                             ep_real *saved) {
-    vector sum[SIDE] = {{0}}, squares[SIDE] = {{0}}, mean[SIDE] = {{0}}, scale[SIDE];
-    ep_real variance[SIDE];
+    ep_vec sum[EP_SIDE] = {{0}}, squares[EP_SIDE] = {{0}}, mean[EP_SIDE] = {{0}}, scale[EP_SIDE];
+    ep_real variance[EP_SIDE];
     if (center) {
 #define CALL(j, some) add_numbers(n, some, k, x + (j), sum)
         EACH_VECTOR(k->n, CALL);
 #undef CALL
-        EACH(n) { mean[i] = all(across(sum[i]) * k->share); }
+        EP_EACH(n) { mean[i] = ep_vec_all(ep_vec_sum(sum[i]) * k->share); }
     }
 #define CALL(j, some) add_squares(n, some, k, x + (j), mean, squares)
     EACH_VECTOR(k->n, CALL);
 #undef CALL
-    EACH(n) { variance[i] = across(squares[i]) * k->share + k->dead * mean[i][0] * mean[i][0]; }
-    EACH(n) {
+    EP_EACH(n) {
+        variance[i] = ep_vec_sum(squares[i]) * k->share + k->dead * mean[i][0] * mean[i][0];
+    }
+    EP_EACH(n) {
         ep_real root = (ep_real)(1 / sqrt((double)variance[i] + k->epsilon));
         saved[2 * i] = mean[i][0];
         saved[2 * i + 1] = root;
-        scale[i] = all(root);
+        scale[i] = ep_vec_all(root);
     }
 #define CALL(j, some) write_y(n, some, k, j, x + (j), mean, scale, y + (j))
     EACH_VECTOR(k->n, CALL);
@@ -161,16 +163,16 @@ EP_INLINE void forward_rows(int n, bool center, const block *k, const ep_real *x
 /* Statistics of n rows for backward(): mean and scale, and the sums, later the means, of g = dy
  * gain and of g u, where u = (x - mean) scale. */
 typedef struct {
-    vector mean[SIDE], scale[SIDE], of_g[SIDE], of_gu[SIDE];
+    ep_vec mean[EP_SIDE], scale[EP_SIDE], of_g[EP_SIDE], of_gu[EP_SIDE];
 } moments;
 
 /* Add to the sums over features, and to the sums over rows of dy u and dy, for gain and bias. */
 EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                          const ep_real *dy, moments *m, ep_real *of_gain, ep_real *of_bias) {
-    vector gain = gain_at(k, j, some), dgain = at(of_gain, some), dbias = at(of_bias, some);
-    EACH(n) {
-        vector u = (at(x + i * k->n, some) - m->mean[i]) * m->scale[i];
-        vector d = at(dy + i * k->n, some), g = d * gain;
+    ep_vec gain = gain_at(k, j, some), dgain = at(of_gain, some), dbias = at(of_bias, some);
+    EP_EACH(n) {
+        ep_vec u = (at(x + i * k->n, some) - m->mean[i]) * m->scale[i];
+        ep_vec d = at(dy + i * k->n, some), g = d * gain;
         dgain += d * u;
         dbias += d;
         m->of_g[i] += g;
@@ -183,11 +185,11 @@ EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const e
 /* dx = scale (g - mean of g - u mean of g u) + more; `more` may be NULL. */
 EP_INLINE void write_dx(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                         const ep_real *dy, const moments *m, const ep_real *more, ep_real *dx) {
-    vector gain = gain_at(k, j, some);
-    EACH(n) {
-        vector u = (at(x + i * k->n, some) - m->mean[i]) * m->scale[i];
-        vector d = at(dy + i * k->n, some) * gain - m->of_g[i] - u * m->of_gu[i];
-        vector other = more ? at(more + j + i * k->n, some) : all(0);
+    ep_vec gain = gain_at(k, j, some);
+    EP_EACH(n) {
+        ep_vec u = (at(x + i * k->n, some) - m->mean[i]) * m->scale[i];
+        ep_vec d = at(dy + i * k->n, some) * gain - m->of_g[i] - u * m->of_gu[i];
+        ep_vec other = more ? at(more + j + i * k->n, some) : ep_vec_all(0);
         to(dx + i * k->n, m->scale[i] * d + other, some);
     }
 }
@@ -197,16 +199,16 @@ EP_INLINE void backward_rows(int n, bool center, const block *k, const ep_real *
                              const ep_real *dy, const ep_real *saved, const ep_real *more,
                              ep_real *dx, ep_real *of) {
     moments m = {.of_g = {{0}}};
-    EACH(n) {
-        m.mean[i] = all(saved[2 * i]);
-        m.scale[i] = all(saved[2 * i + 1]);
+    EP_EACH(n) {
+        m.mean[i] = ep_vec_all(saved[2 * i]);
+        m.scale[i] = ep_vec_all(saved[2 * i + 1]);
     }
 #define CALL(j, some) add_pulls(n, some, k, j, x + (j), dy + (j), &m, of + (j), of + k->n + (j))
     EACH_VECTOR(k->n, CALL);
 #undef CALL
-    EACH(n) {
-        m.of_g[i] = all(center ? across(m.of_g[i]) * k->share : 0);
-        m.of_gu[i] = all(across(m.of_gu[i]) * k->share);
+    EP_EACH(n) {
+        m.of_g[i] = ep_vec_all(center ? ep_vec_sum(m.of_g[i]) * k->share : 0);
+        m.of_gu[i] = ep_vec_all(ep_vec_sum(m.of_gu[i]) * k->share);
     }
     if (dx) {
 #define CALL(j, some) write_dx(n, some, k, j, x + (j), dy + (j), &m, more, dx + (j))
@@ -222,10 +224,10 @@ EP_INLINE void forward(const ep_pass *pass, const ep_layer *layer, bool center) 
     int64_t row = pass->r0 * k.outer, end = pass->r1 * k.outer;
     const ep_real *x = ep_x(pass, layer, 0);
     ep_real *y = ep_y(pass, layer), *saved = ep_saved(pass, layer);
-    for (; row + SIDE <= end; row += SIDE) {
-        ep_ask(x + row * k.n, SIDE * k.n);
-        ep_ask(y + row * k.n, SIDE * k.n);
-        forward_rows(SIDE, center, &k, x + row * k.n, y + row * k.n, saved + 2 * row);
+    for (; row + EP_SIDE <= end; row += EP_SIDE) {
+        ep_ask(x + row * k.n, EP_SIDE * k.n);
+        ep_ask(y + row * k.n, EP_SIDE * k.n);
+        forward_rows(EP_SIDE, center, &k, x + row * k.n, y + row * k.n, saved + 2 * row);
     }
     for (; row < end; row++) {
         forward_rows(1, center, &k, x + row * k.n, y + row * k.n, saved + 2 * row);
@@ -244,15 +246,15 @@ EP_INLINE void backward(const ep_pass *pass, const ep_layer *layer, bool center)
             int64_t from = row * k.n;
             const ep_real *add = more ? more + from : NULL, *known = saved + 2 * row;
             ep_real *there = dx ? dx + from : NULL;
-            n = row + SIDE <= end ? SIDE : 1;
+            n = row + EP_SIDE <= end ? EP_SIDE : 1;
             if (n == 1) {
                 backward_rows(1, center, &k, x + from, dy + from, known, add, there, of);
                 continue;
             }
-            ep_ask(x + from, SIDE * k.n);
-            ep_ask(dy + from, SIDE * k.n);
-            ep_ask(dx ? there : x + from, SIDE * k.n);
-            backward_rows(SIDE, center, &k, x + from, dy + from, known, add, there, of);
+            ep_ask(x + from, EP_SIDE * k.n);
+            ep_ask(dy + from, EP_SIDE * k.n);
+            ep_ask(dx ? there : x + from, EP_SIDE * k.n);
+            backward_rows(EP_SIDE, center, &k, x + from, dy + from, known, add, there, of);
         }
     }
 }

@@ -99,22 +99,25 @@ typedef struct {
 } piece;
 
 /* Load or store n consecutive vectors; if n is 1, only the first `some` elements of one vector. */
-EP_INLINE void read(int n, int64_t some, const ep_real *from, vector *to) {
-    EACH(n) { to[i] = n == 1 ? get(from, some) : (vector)*(const loose *)(from + i * LANES); }
+EP_INLINE void read(int n, int64_t some, const ep_real *from, ep_vec *to) {
+    EP_EACH(n) {
+        to[i] = n == 1 ? ep_vec_get(from, some)
+                       : (ep_vec) * (const ep_vec_loose *)(from + i * EP_LANES);
+    }
 }
-EP_INLINE void write(int n, int64_t some, const vector *from, ep_real *to) {
-    EACH(n) {
+EP_INLINE void write(int n, int64_t some, const ep_vec *from, ep_real *to) {
+    EP_EACH(n) {
         if (n == 1) {
-            put(to, from[0], some);
+            ep_vec_put(to, from[0], some);
         } else {
-            *(loose *)(to + i * LANES) = from[i];
+            *(ep_vec_loose *)(to + i * EP_LANES) = from[i];
         }
     }
 }
 
-/* Prefetch SIDE vectors. */
+/* Prefetch EP_SIDE vectors. */
 EP_INLINE void ask(const ep_real *at) {
-    for (int i = 0; i < SIDE * LANES; i += (int)EP_LINE) {
+    for (int i = 0; i < EP_SIDE * EP_LANES; i += (int)EP_LINE) {
         __builtin_prefetch(at + i);
     }
 }
@@ -122,13 +125,13 @@ static int64_t further(const piece *p) { return ep_max(1, FURTHER / p->stride) *
 
 EP_INLINE void forward_some(activation kind, int n, int64_t some, const piece *p, int64_t j,
                             const ep_real *x, ep_real *y) {
-    vector z[SIDE], b[SIDE], m[SIDE], f[SIDE], unused[SIDE];
+    ep_vec z[EP_SIDE], b[EP_SIDE], m[EP_SIDE], f[EP_SIDE], unused[EP_SIDE];
     read(n, some, x + j, z);
     read(n, some, p->b + j, b);
-    EACH(n) { z[i] += b[i]; }
+    EP_EACH(n) { z[i] += b[i]; }
     ep_phi(kind, n, p->slope, z, f, unused);
     read(n, some, p->m + j, m);
-    EACH(n) { f[i] = m[i] * f[i]; }
+    EP_EACH(n) { f[i] = m[i] * f[i]; }
     write(n, some, f, y + j);
 }
 
@@ -136,13 +139,13 @@ EP_INLINE void forward_rows(activation kind, const piece *p, const ep_real *x, e
     const int64_t ahead = further(p);
     for (int64_t row = 0; row < p->rows; row++, x += p->stride, y += p->stride) {
         int64_t j = 0;
-        for (; j + SIDE * LANES <= p->columns; j += SIDE * LANES) {
+        for (; j + EP_SIDE * EP_LANES <= p->columns; j += EP_SIDE * EP_LANES) {
             ask(x + ahead + j);
             ask(y + ahead + j);
-            forward_some(kind, SIDE, LANES, p, j, x, y);
+            forward_some(kind, EP_SIDE, EP_LANES, p, j, x, y);
         }
-        for (; j < p->columns; j += LANES) {
-            forward_some(kind, 1, ep_min(LANES, p->columns - j), p, j, x, y);
+        for (; j < p->columns; j += EP_LANES) {
+            forward_some(kind, 1, ep_min(EP_LANES, p->columns - j), p, j, x, y);
         }
     }
 }
@@ -156,27 +159,27 @@ typedef struct {
  * it: dy phi for dL/dm, and dy m phi' for dL/db, which equals dx. */
 EP_INLINE void backward_some(activation kind, int n, int64_t some, const piece *p, int64_t j,
                              const ep_real *x, const ep_real *dy, ep_real *dx, bool add, sums *to) {
-    vector z[SIDE], b[SIDE], m[SIDE], f[SIDE], d[SIDE], g[SIDE], sum[SIDE];
+    ep_vec z[EP_SIDE], b[EP_SIDE], m[EP_SIDE], f[EP_SIDE], d[EP_SIDE], g[EP_SIDE], sum[EP_SIDE];
     read(n, some, x + j, z);
     read(n, some, p->b + j, b);
-    EACH(n) { z[i] += b[i]; }
+    EP_EACH(n) { z[i] += b[i]; }
     ep_phi(kind, n, p->slope, z, f, d);
     read(n, some, dy + j, g);
     read(n, some, p->m + j, m);
     if (to) {
         read(n, some, to->m + j, sum);
-        EACH(n) { sum[i] += g[i] * f[i]; }
+        EP_EACH(n) { sum[i] += g[i] * f[i]; }
         write(n, some, sum, to->m + j);
     }
-    EACH(n) { g[i] = rounded(m[i] * (g[i] * d[i])); }
+    EP_EACH(n) { g[i] = ep_vec_rounded(m[i] * (g[i] * d[i])); }
     if (to) {
         read(n, some, to->b + j, sum);
-        EACH(n) { sum[i] += g[i]; }
+        EP_EACH(n) { sum[i] += g[i]; }
         write(n, some, sum, to->b + j);
     }
     if (dx && add) {
         read(n, some, dx + j, sum);
-        EACH(n) { g[i] += sum[i]; }
+        EP_EACH(n) { g[i] += sum[i]; }
     }
     if (dx) {
         write(n, some, g, dx + j);
@@ -189,16 +192,16 @@ EP_INLINE void backward_rows(activation kind, const piece *p, const ep_real *x, 
     for (int64_t row = 0; row < p->rows; row++) {
         int64_t at = row * p->stride, j = 0;
         ep_real *here = dx ? dx + at : NULL;
-        for (; j + SIDE * LANES <= p->columns; j += SIDE * LANES) {
+        for (; j + EP_SIDE * EP_LANES <= p->columns; j += EP_SIDE * EP_LANES) {
             ask(x + at + ahead + j);
             ask(dy + at + ahead + j);
             if (dx && dx != dy) {
                 ask(dx + at + ahead + j);
             }
-            backward_some(kind, SIDE, LANES, p, j, x + at, dy + at, here, add, to);
+            backward_some(kind, EP_SIDE, EP_LANES, p, j, x + at, dy + at, here, add, to);
         }
-        for (; j < p->columns; j += LANES) {
-            int64_t some = ep_min(LANES, p->columns - j);
+        for (; j < p->columns; j += EP_LANES) {
+            int64_t some = ep_min(EP_LANES, p->columns - j);
             backward_some(kind, 1, some, p, j, x + at, dy + at, here, add, to);
         }
     }
@@ -434,6 +437,7 @@ const ep_kind ep_kind_populations = {
     .config_size = sizeof(populations),
     .least_inputs = 1,
     .most_inputs = 1,
+    .apart = EP_APART_ALL,
     .exact = true,
     .declare = declare,
     .init = init,

@@ -5,14 +5,10 @@
 #ifndef EP_LAYERS_UNFOLD_H
 #define EP_LAYERS_UNFOLD_H
 
+#include "vector.h"
 #include "window.h"
 
 #include <string.h>
-
-typedef ep_real ep_quad
-    __attribute__((vector_size(4 * sizeof(ep_real)), aligned(sizeof(ep_real)), may_alias));
-typedef ep_real ep_lanes
-    __attribute__((vector_size(EP_ALIGN), aligned(sizeof(ep_real)), may_alias));
 
 /* Columns j0 .. j1 of the patches at positions q0 .. q1 (in output order) of one image. Rows of
  * patches are j1 - j0 apart. */
@@ -33,7 +29,7 @@ enum { EP_PIECES = 32 };
 EP_INLINE void ep_unfold_move(int64_t n, ep_real *to, const ep_real *from) {
     int64_t i = 0;
     for (; i + (int64_t)EP_LINE <= n; i += (int64_t)EP_LINE) {
-        *(ep_lanes *)(to + i) = *(const ep_lanes *)(from + i);
+        *(ep_line *)(to + i) = *(const ep_line *)(from + i);
     }
     for (; i + 4 <= n; i += 4) {
         *(ep_quad *)(to + i) = *(const ep_quad *)(from + i);
@@ -89,10 +85,10 @@ EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *pi
         if (!spill) {
             ep_unfold_move(piece[i].n, to, of);
         } else if (single) {
-            *(ep_lanes *)to = *(const ep_lanes *)of;
+            *(ep_line *)to = *(const ep_line *)of;
         } else {
             for (int64_t v = 0; v < piece[i].n; v += (int64_t)EP_LINE) {
-                *(ep_lanes *)(to + v) = *(const ep_lanes *)(of + v);
+                *(ep_line *)(to + v) = *(const ep_line *)(of + v);
             }
         }
     }
@@ -149,7 +145,7 @@ EP_INLINE void ep_unfold_add(int64_t n, int64_t count, ep_real *to, int64_t step
     int64_t i = 0;
     for (; i + (int64_t)EP_LINE <= n; i += (int64_t)EP_LINE) {
         for (int64_t q = 0; q < count; q++) {
-            *(ep_lanes *)(to + i + q * step) += *(const ep_lanes *)(from + i + q * width);
+            *(ep_line *)(to + i + q * step) += *(const ep_line *)(from + i + q * width);
         }
     }
     for (; i + 4 <= n; i += 4) {

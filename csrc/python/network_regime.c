@@ -38,7 +38,7 @@ static bool draft_selection(ep_network *self, draft *d, PyObject *given) {
     if (!ep_lawbook_open(&book, given)) {
         return false;
     }
-    ep_evolution *e = ep_evolution_new(self->net, book.settings.at, book.fitness,
+    ep_evolution *e = ep_evolution_new(self->net, book.settings.at, book.births.at, book.fitness,
                                        book.fitness_config.at, book.dynamics,
                                        book.dynamics_config.at, &error);
     if (e) {
@@ -246,7 +246,7 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     return Py_NewRef(Py_None);
 }
 
-PyMethodDef ep_network_build_methods[] = {
+PyMethodDef ep_network_regime_methods[] = {
     EP_METHOD(configure, configure_doc),
     EP_METHOD(scale_input, scale_input_doc),
     EP_METHOD(restore, restore_doc),

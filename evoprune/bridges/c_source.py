@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import evoprune as ep
 from evoprune.bridges import c_parts
 from evoprune.bridges.graph import Graph, Step, graph
 from evoprune.common.types import Array
-from evoprune.nets.network import Network
 
 __all__ = ["KINDS", "Source", "c_source"]
 
@@ -300,7 +300,7 @@ KINDS: Mapping[str, Callable[[_Writer, Step, str, str], None]] = {
 # ---- the file ----------------------------------------------------------------------------------
 
 
-def c_source(network: Network, prefix: str) -> Source:
+def c_source(network: ep.Network, prefix: str) -> Source:
     """Write a network in C; see `evoprune.export.c`."""
     if prefix and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", prefix):
         raise ValueError(f"{WHERE}: expected a C name as prefix, got {prefix!r}")

@@ -11,9 +11,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import evoprune as ep
 from evoprune.bridges.extras import require
 from evoprune.common.files import write_whole
-from evoprune.nets.network import Network
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["c", "from_torch", "onnx", "to_torch", "torch"]
 
 
-def onnx(network: Network, path: str | PathLike[str]) -> None:
+def onnx(network: ep.Network, path: str | PathLike[str]) -> None:
     """Write a network as an ONNX model: opset 17, float32, any number of samples at a time.
 
     The model has one input, "input", shaped like a sample of `predict` after the batch, and one
@@ -43,7 +43,7 @@ def onnx(network: Network, path: str | PathLike[str]) -> None:
     write_whole(path, onnx_model(network).SerializeToString())
 
 
-def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
+def c(network: ep.Network, path: str | PathLike[str], *, prefix: str = "") -> None:
     """Write a network as one C file: constant weights and `void predict(const float *x, float *y)`.
 
     The file needs a C99 compiler and nothing else. It allocates nothing: its static scratch memory
@@ -53,7 +53,8 @@ def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
     Args:
         network: it is only read.
         path: the file; replaced if it is there.
-        prefix: of every name in the file: "digits" gives digits_predict and DIGITS_PREDICT_INPUTS.
+        prefix: prefix of every name in the file: "digits" gives digits_predict and
+            DIGITS_PREDICT_INPUTS.
 
     Raises:
         ValueError: the prefix is no C name, or the network has no C form; the layer is named.
@@ -64,11 +65,11 @@ def c(network: Network, path: str | PathLike[str], *, prefix: str = "") -> None:
     write_whole(path, c_source(network, prefix).text.encode())
 
 
-def torch(network: Network, path: str | PathLike[str]) -> None:
+def torch(network: ep.Network, path: str | PathLike[str]) -> None:
     """Write a network as a program of torch.export (.pt2), for any number of samples at a time.
 
-    `torch.export.load(path).module()` runs it without this package. Values lie as `to_torch` has
-    them by default: images with channels first.
+    `torch.export.load(path).module()` runs it without this package. Inputs and outputs have the
+    default layout of `to_torch`: images with channels first.
 
     Args:
         network: it is only read.
@@ -87,7 +88,7 @@ def torch(network: Network, path: str | PathLike[str]) -> None:
     write_whole(path, torch_program(network))
 
 
-def to_torch(network: Network, *, channels_first: bool = True) -> nn.Module:
+def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
     """Make an ordinary PyTorch module of a network, with equal outputs, in evaluation mode.
 
     A chain of layers becomes an `nn.Sequential`, anything else a small module of named layers.
@@ -95,9 +96,9 @@ def to_torch(network: Network, *, channels_first: bool = True) -> nn.Module:
 
     Args:
         network: it is only read.
-        channels_first: let images come as (batch, channels, height, width), as PyTorch has them,
-            and sequences for convolutions as (batch, channels, length); outputs of that form too.
-            With False every value lies as for `predict`, features last.
+        channels_first: use PyTorch's layout for inputs and outputs: images are (batch, channels,
+            height, width), sequences for convolutions (batch, channels, length). If False, use that
+            of `predict`: features last.
 
     Raises:
         ImportError: torch is not installed; the message says how to get it.
@@ -115,7 +116,7 @@ def from_torch(
     *,
     populations: bool = True,
     seed: int = 0,
-) -> Network:
+) -> ep.Network:
     """Make a network of a PyTorch module, with equal outputs.
 
     Modules are traced by torch.fx. A custom forward is supported if it consists of operators that
@@ -126,7 +127,7 @@ def from_torch(
     error.
 
     Args:
-        module: it is only read, as it is in evaluation.
+        module: it is not changed, and converted as it computes in evaluation mode.
         input: the shape of one sample as the module takes it, without the batch, (3, 32, 32);
             may be left out if the module begins with a linear map of rows.
         populations: make neurons, filters and heads populations if one layer writes them and all

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+import evoprune as ep
 from evoprune.common.types import Array
-from evoprune.nets.network import Network
 
 __all__ = ["Graph", "Step", "Window", "graph"]
 
@@ -107,7 +107,7 @@ class Graph:
         self.steps.remove(step)
 
 
-def graph(network: Network, *, where: str, training: bool = False) -> Graph:
+def graph(network: ep.Network, *, where: str, training: bool = False) -> Graph:
     """Fold a network and list its steps.
 
     Args:
@@ -119,7 +119,7 @@ def graph(network: Network, *, where: str, training: bool = False) -> Graph:
         TypeError: `network` is not a network.
         ValueError: it has no output left, or weights that are not finite.
     """
-    if not isinstance(network, Network):
+    if not isinstance(network, ep.Network):
         raise TypeError(f"{where}: expected a Network, got {type(network).__name__}")
     net = network.folded()
     facts = net.describe()
@@ -183,7 +183,7 @@ def _without_empty_axes(array: Array, name: str) -> Array:
 
 
 def _scaling(
-    net: Network, shape: tuple[int, ...], picked: list[tuple[int, Array]]
+    net: ep.Network, shape: tuple[int, ...], picked: list[tuple[int, Array]]
 ) -> tuple[Array | None, Array | None]:
     """Return shift and scale of the picked input in the smallest shape; None, None if identity."""
     found = []

@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+import evoprune as ep
 from evoprune.bridges.graph import Graph, Step, graph
 from evoprune.common.types import Array
-from evoprune.nets.network import Network
 
 __all__ = ["KINDS", "OPSET", "onnx_model"]
 
@@ -361,7 +361,7 @@ KINDS: Mapping[str, Callable[[_Writer, Step], Made]] = {
 # ---- the model ---------------------------------------------------------------------------------
 
 
-def onnx_model(network: Network) -> Any:
+def onnx_model(network: ep.Network) -> Any:
     """Make the checked ONNX model of a network, shapes inferred; see `evoprune.export.onnx`."""
     made = graph(network, where=WHERE)
     w = _Writer(made)

@@ -47,8 +47,9 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
         activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
         pressure: fitness that a neuron needs to survive, relative to the mean of its layer: a
             number, a schedule or a `Budget`. Higher values leave fewer neurons.
-        lifespan: generations from birth to extinction of a neuron with zero fitness; "auto": a
-            sixth of the run, at most 700.
+        lifespan: generations from birth to extinction of a neuron with zero fitness; "auto": in
+            proportion to the run, see `Selection.timed`; 700 with `partial_fit`, for which the
+            length of the run is unknown. With early_stopping, the run is all max_iter epochs.
         select_features: make input features populations too, which can become extinct.
         learning_rate_init: rate of AdamW, which falls to 0 along a cosine.
         weight_decay: of AdamW; "auto": 0.6, and less for more than 3,000 samples.

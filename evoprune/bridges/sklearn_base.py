@@ -1,7 +1,7 @@
 """Shared code of the scikit-learn estimators: from X and y to a trained network.
 
-It chooses the settings that a trainer leaves open: order of samples, scaling, batch size, and a
-lifespan that fits the run. Each estimator converts its own targets.
+It chooses the settings that a trainer leaves open: order of samples, scaling and batch size. Each
+estimator converts its own targets.
 """
 
 from __future__ import annotations
@@ -26,11 +26,9 @@ import evoprune as ep
 __all__ = ["Estimator", "moments"]
 
 BATCH, SHARE = 32, 10  # maximum samples a step; minimum batches an epoch
-GROWS = 100  # batches of an epoch from which a batch grows with the data
+GROWS = 100  # batches an epoch; above it, the batch size grows with the data
 DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; falls as 1/samples above this number
 MOST_REPEATS = 64  # maximum mean repeats of a row for integer weights
-LIVES = 6  # lifespans a run: in shorter lives noise decides, longer lives never end
-LIFESPAN, MIN_AGE = 700, 100  # maximum generations
 
 
 class Estimator(BaseEstimator):
@@ -173,7 +171,6 @@ class Estimator(BaseEstimator):
     def _train(self, data: Any, held_out: Any, loss: Any, one_epoch: bool, weights: Any) -> None:
         batch = _batch(len(data)) if self.batch_size == "auto" else self.batch_size
         batch = min(batch, len(data))
-        per_epoch = -(-len(data) // batch)
         epochs = 1 if one_epoch else self.max_iter
         decay = self.weight_decay
         if decay == "auto":
@@ -184,7 +181,7 @@ class Estimator(BaseEstimator):
             self.network_,
             loss=loss,
             optimizer=ep.AdamW(rate, weight_decay=decay),
-            selection=self._selection(epochs * per_epoch, rate, one_epoch),
+            selection=self._selection(one_epoch),
         )
         callbacks = []
         if held_out is not None:
@@ -201,20 +198,16 @@ class Estimator(BaseEstimator):
                 sample_weight=weights,
                 progress=self.verbose,
             )
-        self.n_iter_ = self.history_.epochs
+        self.n_iter_ = self.history_.epochs_done
         self.loss_curve_ = [*self.loss_curve_, *self.history_["loss"].tolist()]
         self.loss_ = self.loss_curve_[-1]
 
-    def _selection(self, steps: int, rate: Any, one_epoch: bool) -> Any:
-        """Return laws whose lifespan is about a sixth of the run."""
-        generations = ep.Selection().strengths(steps, rate(steps)).sum()
-        longest = LIFESPAN if one_epoch else max(1.0, min(LIFESPAN, generations / LIVES))
-        lifespan = longest if self.lifespan == "auto" else self.lifespan
-        return ep.Selection(
-            pressure=self.pressure,
-            dynamics=ep.Malthusian(lifespan=lifespan),
-            min_age=min(MIN_AGE, int(lifespan)),
-        )
+    def _selection(self, one_epoch: bool) -> Any:
+        """Return laws whose lifespan is as given, or fits the run."""
+        lifespan = None if self.lifespan == "auto" else self.lifespan
+        law = ep.Malthusian(lifespan=lifespan)
+        selection = ep.Selection(pressure=self.pressure, dynamics=law)
+        return selection.timed() if one_epoch else selection  # part of a run of unknown length
 
     def _split(self, y: Any, seed: int) -> Any:
         """Split row numbers into those to train on and those to validate on."""

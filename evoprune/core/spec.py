@@ -100,8 +100,22 @@ class Spec:
         for name, value in whole.items():
             if self.fields[name].type == "vector" and value is not None:
                 whole[name] = self._vector(name, value)
-        checked = core.core32.settings(self.group, self.kind, whole)
+        open_ = {name for name, value in whole.items() if value is None and self._is_open(name)}
+        given = {name: value for name, value in whole.items() if name not in open_}
+        checked = core.core32.settings(self.group, self.kind, given)
+        checked |= dict.fromkeys(open_)
         object.__setattr__(self, "settings", own | {n: _frozen(v) for n, v in checked.items()})
+
+    @classmethod
+    def _field(cls, field: Field) -> Field:
+        """Return a field of the catalogue as the kinds of this group have it."""
+        return field
+
+    @classmethod
+    def _is_open(cls, name: str) -> bool:
+        """True if a setting may be None, which leaves the choice of a number to a run."""
+        field = cls.fields[name]
+        return field.default is None and field.type in ("int", "real")
 
     @classmethod
     def _own(cls) -> list[str]:
@@ -180,7 +194,7 @@ def define(base: type[S], kind: str, *positional: str, name: str = "", **default
         defaults: defaults that differ from the catalogue's.
     """
     row = catalogue(base.group)[kind]
-    fields = {f.name: f for f in (*base.extra, *map(Field.of, row["fields"]))}
+    fields = {f.name: f for f in (*base.extra, *(base._field(Field.of(r)) for r in row["fields"]))}
     for setting, value in defaults.items():
         fields[setting] = Field(**{**vars(fields[setting]), "default": value, "required": False})
     order = [*positional, *(n for n in fields if n not in positional)]
@@ -214,27 +228,28 @@ def known(base: type[S]) -> dict[str, type[S]]:
     return {made.kind: made for made in base.__subclasses__() if made.kind}
 
 
-def resolve(base: type[S], wish: Any, owner: str) -> S:
+def resolve(base: type[S], given: Any, owner: str) -> S:
     """Return an instance of `base`, from the name of a kind or unchanged.
 
     Raises:
         ValueError: the name is unknown; the message lists the known ones.
-        TypeError: `wish` is neither a name nor an instance of `base`.
+        TypeError: `given` is neither a name nor an instance of `base`.
     """
-    if isinstance(wish, base):
-        return wish
+    if isinstance(given, base):
+        return given
     what = base.__name__
-    if isinstance(wish, str):
+    if isinstance(given, str):
         made = known(base)
-        if wish not in made:
+        if given not in made:
             names = ", ".join(made)
             raise ValueError(
-                f"{owner}: no {what.lower()} is called {wish!r}; known: {names}{meant(wish, made)}"
+                f"{owner}: no {what.lower()} is called {given!r}; known: {names}"
+                f"{meant(given, made)}"
             )
-        return made[wish]()
-    if isinstance(wish, type) and issubclass(wish, base):
-        raise TypeError(f"{owner}: expected {wish.__name__}(...), got the class itself")
-    raise TypeError(f"{owner}: expected a name or a {what}, got {type(wish).__name__}")
+        return made[given]()
+    if isinstance(given, type) and issubclass(given, base):
+        raise TypeError(f"{owner}: expected {given.__name__}(...), got the class itself")
+    raise TypeError(f"{owner}: expected a name or a {what}, got {type(given).__name__}")
 
 
 def _again(cls: type[Spec], settings: dict[str, Any]) -> Spec:

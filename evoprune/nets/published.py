@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Array]:
     if path.suffix in _BY_TORCH:
         raise FileFormatError(
             f"{wanted}, got one of PyTorch; read it by torch.load(path, weights_only=True) and "
-            "give what that returns"
+            "pass the result"
         )
     if path.suffix == ".npy":
         raise FileFormatError(f"{wanted}; write all arrays by numpy.savez(path, **arrays)")
@@ -116,11 +116,9 @@ class _Loader:
             if f"layer{stage}.0.{name}.0.weight" in self.arrays
         }
         last = "fc" if "fc.weight" in self.arrays else "linear"
-        outputs = len(self.get(f"{last}.weight"))
-        net = resnet(
-            6 * self.blocks + 2, len(self.get("conv1.weight")), outputs=outputs,
-            learned_shortcuts=list(skips),
-        )  # fmt: skip
+        width, outputs = (len(self.whole(name)) for name in ("conv1.weight", f"{last}.weight"))
+        self.check_size(width, outputs, last)
+        net = resnet(6 * self.blocks + 2, width, outputs=outputs, learned_shortcuts=list(skips))
         self.convolution(net, "stem", "stem_norm", "conv1", "bn1")
         for stage in (1, 2, 3):
             for block in range(self.blocks):
@@ -151,6 +149,30 @@ class _Loader:
             np.tile(np.float32(1 / 255) / np.array(_STD, np.float32), pixels),
         )
         return net
+
+    def whole(self, name: str) -> Array:
+        """Return an array that has at least one dimension."""
+        values = self.get(name)
+        if not values.ndim:
+            raise ValueError(f"{WHERE}: expected an array in {name}, got one number")
+        return values
+
+    def check_size(self, width: int, outputs: int, last: str) -> None:
+        """Check the large arrays, so that a small file is not taken for a large network."""
+        before = width
+        self.check("conv1.weight", (width, 3, 3, 3))
+        for stage in (1, 2, 3):
+            now = width * 2 ** (stage - 1)
+            for block in range(self.blocks):
+                self.check(f"layer{stage}.{block}.conv1.weight", (now, before, 3, 3))
+                self.check(f"layer{stage}.{block}.conv2.weight", (now, now, 3, 3))
+                before = now
+        self.check(f"{last}.weight", (outputs, before))
+
+    def check(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless an array of the file has this shape."""
+        if self.get(name).shape != shape:
+            raise ValueError(f"{WHERE}: expected {shape} in {name}, got {self.get(name).shape}")
 
     def convolution(self, net: Network, here: str, norm: str, conv: str, bn: str) -> None:
         """Copy a convolution and its batch norm; fold a bias of the convolution into the mean."""

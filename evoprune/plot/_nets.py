@@ -98,7 +98,7 @@ def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array,
     """Return mass, fitness and upkeep of living populations by layer, and the threshold or None."""
     if hasattr(source, "trajectories"):
         found = {}
-        for name in source.layers if len(source.steps) else ():
+        for name in source.layers if len(source.record_steps) else ():
             mass = source.trajectories("mass", name)[-1]
             lives = ~np.isnan(mass)
             others = (source.trajectories(q, name)[-1][lives] for q in ("fitness", "upkeep"))
@@ -108,7 +108,7 @@ def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array,
     if pressure is None:
         pressure = source.pressure
     if pressure is None:
-        raise ValueError("pressure: must be given for a network that was not trained under one")
+        raise ValueError("pressure: must be given for a network that was not trained with one")
     census_now = census(source, pressure)
     threshold = selection.threshold if selection else None
     return {name: quantities[1:] for name, quantities in census_now.items()}, threshold
@@ -270,7 +270,7 @@ def _points(group: Any, x: str) -> tuple[Array, Array]:
     if hasattr(group, "trajectories"):
         group = [group]
     if isinstance(group, Sequence) and all(hasattr(run, "trajectories") for run in group):
-        kept = [run for run in group if run.epochs]
+        kept = [run for run in group if run.epochs_done]
         held_out = "validation_accuracy"
         scores = [run[held_out if held_out in run else "accuracy"][-1] for run in kept]
         return np.array([run[x][-1] for run in kept]), 100 * (1 - np.array(scores))

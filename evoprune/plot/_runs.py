@@ -46,7 +46,7 @@ def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Arr
         raise ValueError(f"axes: expected 4 of them, got {len(four)}")
     four = np.array([one(ax, (9, 6)) for ax in four])
     loss, accuracy, living, upkeep = four
-    epochs = history["epoch"] if history.epochs else np.empty(0)
+    epochs = history["epoch"] if history.epochs_done else np.empty(0)
     for ax, name, title in ((loss, "loss", "Loss"), (accuracy, "accuracy", "Accuracy")):
         train, held_out = colours(2, ax)
         for column, text, colour, dashes in (
@@ -103,7 +103,7 @@ def trajectories(
     ax = one(ax, (9, 5))
     layers = history.layers if layer is None else (layer,)
     hues = paint(history.layers, ax)
-    epochs = history.steps / history.per_epoch
+    epochs = history.record_steps / history.per_epoch
     handles = []
     for name in layers:
         values = history.trajectories(quantity, name).T.astype(np.float64)
@@ -166,7 +166,7 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
     ax = one(ax, (8, 4.5))
     end = history.steps_done / history.per_epoch
     for at, (name, colour) in enumerate(paint(history.layers, ax).items()):
-        alive = history.alive(name)
+        alive = history.living(name)
         if not len(alive):
             continue
         when = np.sort(deaths(history, name)["epoch"])

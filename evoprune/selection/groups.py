@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from evoprune.core.spec import Field, Spec, catalogue
 from evoprune.selection.schedules import ScheduleLike, values
+from evoprune.selection.timing import UNKNOWN
 
 __all__ = ["Dynamics", "Fitness", "Loss", "Optimizer"]
 
 HOME = "evoprune.selection.laws"
+RATES = ("strength", "clip", "turnover")  # settings of dynamics per generation
 
 
 class Loss(Spec):
-    """What training minimizes: a function of outputs and targets, in nats for the entropies."""
+    """A loss: a function of outputs and targets that training minimizes. Entropies are in nats."""
 
     group, home = "losses", HOME
 
@@ -31,7 +34,7 @@ class Loss(Spec):
 
 
 class Optimizer(Spec):
-    """How parameters follow their gradients. `learning_rate` is a number or a schedule."""
+    """A rule that updates parameters from gradients. `learning_rate` is a number or a schedule."""
 
     group, home = "optimizers", HOME
     former: ClassVar[dict[str, str]] = {"rate": "learning_rate", "decay": "weight_decay"}
@@ -66,12 +69,48 @@ class Optimizer(Spec):
 
 
 class Fitness(Spec):
-    """What a population is worth: one number from local learning signals."""
+    """A fitness law: computes one number for each population from local learning signals."""
 
     group, home = "fitness", HOME
 
 
 class Dynamics(Spec):
-    """How masses follow fitness and upkeep, generation by generation."""
+    """A dynamics law: computes the masses of the next generation from fitness and upkeep.
+
+    Settings per generation (strength, clip, turnover) and lifespan are None by default: a run
+    chooses numbers that fit its length, see `timed`.
+    """
 
     group, home = "dynamics", HOME
+
+    def timed(self, lifespan: float) -> Dynamics:
+        """Return the law with a number for each time constant that is None.
+
+        `lifespan` becomes the argument. A rate per generation becomes the catalogue's default,
+        which is for a lifespan of 700 generations, times 700 / lifespan: over a run of any length
+        the law then does about the same.
+
+        Args:
+            lifespan: generations, see `evoprune.selection.timing`.
+        """
+        names = ("lifespan",) if self.settings.get("growth") == "bounded" else RATES
+        numbers = {}
+        for row in catalogue("dynamics")[self.kind]["fields"]:
+            name = row["name"]
+            if name in names and self.settings[name] is None:
+                value = lifespan if name == "lifespan" else row["default"] * UNKNOWN / lifespan
+                numbers[name] = min(row["high"], max(row["low"], value))
+        return type(self)(**self.settings | numbers) if numbers else self
+
+    @classmethod
+    def _field(cls, field: Field) -> Field:
+        if field.name == "lifespan":
+            usual = (
+                f"a seventh of the generations of the run and the time to learn; {UNKNOWN:g} if "
+                "the length of the run is unknown"
+            )
+        elif field.name in RATES:
+            usual = f"{field.default:g} for a lifespan of {UNKNOWN:g}, in proportion for others"
+        else:
+            return field
+        return replace(field, default=None, doc=f"{field.doc}; None: {usual}")

@@ -225,72 +225,77 @@ class Malthusian(Dynamics):
         growth: bounded: growth is the return (F - c) / (|F| + c) paced by lifespan; raw: h (F - c)
             (bounded, raw; default 'bounded').
         lifespan: bounded growth: generations in which a population without fitness falls from birth
-            mass 1 to the threshold (to 1e-3 where the threshold is 0) (in [1, 1e+12]; default 700).
+            mass 1 to the threshold (to 1e-3 where the threshold is 0); None: a seventh of the
+            generations of the run and the time to learn; 700 if the length of the run is unknown
+            (in [1, 1e+12]).
         ceiling: most mass a population can have (in [0, 1e+30]; default 5).
-        strength: raw growth: h, log-growth per generation and nat of F - c (in [0, 1e+09]; default
-            10).
-        clip: raw growth: bound on |log-growth| of one generation (in [0, 1e+06]; default 0.2).
+        strength: raw growth: h, log-growth per generation and nat of F - c; None: 10 for a lifespan
+            of 700, in proportion for others (in [0, 1e+09]).
+        clip: raw growth: bound on |log-growth| of one generation; None: 0.2 for a lifespan of 700,
+            in proportion for others (in [0, 1e+06]).
     """
     def __init__(
         self,
         *,
         growth: Literal["bounded", "raw"] = "bounded",
-        lifespan: float = 700.0,
+        lifespan: float | None = None,
         ceiling: float = 5.0,
-        strength: float = 10.0,
-        clip: float = 0.2,
+        strength: float | None = None,
+        clip: float | None = None,
     ) -> None: ...
     @property
     def growth(self) -> Literal["bounded", "raw"]: ...
     @property
-    def lifespan(self) -> float: ...
+    def lifespan(self) -> float | None: ...
     @property
     def ceiling(self) -> float: ...
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float | None: ...
     @property
-    def clip(self) -> float: ...
+    def clip(self) -> float | None: ...
 
 class Replicator(Dynamics):
     """x' = x (F - Fbar), x = m / sum m: shares of a kept total follow relative fitness (Taylor &
     Jonker 1978); x <- x e^{hF} / sum, h (F - Fbar) within clip.
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
-            default 50).
-        clip: bound on |log-growth above the mean| of one generation (in [0, 1e+06]; default 0.01).
+        strength: h, log-growth per generation and nat of fitness less upkeep; None: 50 for a
+            lifespan of 700, in proportion for others (in [0, 1e+09]).
+        clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
+            700, in proportion for others (in [0, 1e+06]).
     """
-    def __init__(self, *, strength: float = 50.0, clip: float = 0.01) -> None: ...
+    def __init__(self, *, strength: float | None = None, clip: float | None = None) -> None: ...
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float | None: ...
     @property
-    def clip(self) -> float: ...
+    def clip(self) -> float | None: ...
 
 class ReplicatorMutator(Dynamics):
     """x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between the living (Eigen &
     Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) within clip.
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
-            default 50).
-        clip: bound on |log-growth above the mean| of one generation (in [0, 1e+06]; default 0.01).
-        mutation: mu, share of offspring spread evenly over the living: Q = (1 - mu) I + mu / n (in
-            [0, 1]; default 1e-06).
-        kernel: Q_ji, probability that offspring of j is i, born * born numbers by birth id, row j
-            by row, each summing to 1; empty: even mutation (in [0, 1]).
+        strength: h, log-growth per generation and nat of fitness less upkeep; None: 50 for a
+            lifespan of 700, in proportion for others (in [0, 1e+09]).
+        clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
+            700, in proportion for others (in [0, 1e+06]).
+        mutation: mu, share of offspring spread evenly over the living populations: Q = (1 - mu) I +
+            mu / n (in [0, 1]; default 1e-06).
+        kernel: Q_ji, probability that offspring of j is i, founded * founded values by birth id,
+            row j by row, each summing to 1; empty: even mutation (in [0, 1]).
     """
     def __init__(
         self,
         *,
-        strength: float = 50.0,
-        clip: float = 0.01,
+        strength: float | None = None,
+        clip: float | None = None,
         mutation: float = 1e-06,
         kernel: ArrayLike | None = None,
     ) -> None: ...
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float | None: ...
     @property
-    def clip(self) -> float: ...
+    def clip(self) -> float | None: ...
     @property
     def mutation(self) -> float: ...
     @property
@@ -301,19 +306,20 @@ class Logistic(Dynamics):
     (Verhulst 1838) while populations compete for their shares of it. r within clip.
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
-            default 20).
-        clip: bound on |log-growth| of one generation (in [0, 1e+06]; default 0.01).
-        capacity: mass the niche can carry, per founding population: K = capacity * born (in [1e-06,
-            1e+09]; default 1).
+        strength: h, log-growth per generation and nat of fitness less upkeep; None: 20 for a
+            lifespan of 700, in proportion for others (in [0, 1e+09]).
+        clip: bound on |log-growth| of one generation; None: 0.01 for a lifespan of 700, in
+            proportion for others (in [0, 1e+06]).
+        capacity: mass the niche can carry, per founding population: K = capacity * founded (in
+            [1e-06, 1e+09]; default 1).
     """
     def __init__(
-        self, *, strength: float = 20.0, clip: float = 0.01, capacity: float = 1.0
+        self, *, strength: float | None = None, clip: float | None = None, capacity: float = 1.0
     ) -> None: ...
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float | None: ...
     @property
-    def clip(self) -> float: ...
+    def clip(self) -> float | None: ...
     @property
     def capacity(self) -> float: ...
 
@@ -323,26 +329,27 @@ class LotkaVolterra(Dynamics):
     1958).
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
-            default 20).
-        clip: bound on |log-growth| of one generation (in [0, 1e+06]; default 0.01).
+        strength: h, log-growth per generation and nat of fitness less upkeep; None: 20 for a
+            lifespan of 700, in proportion for others (in [0, 1e+09]).
+        clip: bound on |log-growth| of one generation; None: 0.01 for a lifespan of 700, in
+            proportion for others (in [0, 1e+06]).
         capacity: mass a population alone can reach (given interaction), or mass the niche carries
             per founding population (interaction from overlap) (in [1e-06, 1e+09]; default 1).
-        interaction: a_ij, what population i feels of j, born * born numbers by birth id, row by
-            row; empty: the overlap of activities (in [0, 1e+09]).
+        interaction: a_ij, the effect of population j on i, founded * founded values by birth id,
+            row by row; empty: the overlap of activities (in [0, 1e+09]).
     """
     def __init__(
         self,
         *,
-        strength: float = 20.0,
-        clip: float = 0.01,
+        strength: float | None = None,
+        clip: float | None = None,
         capacity: float = 1.0,
         interaction: ArrayLike | None = None,
     ) -> None: ...
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float | None: ...
     @property
-    def clip(self) -> float: ...
+    def clip(self) -> float | None: ...
     @property
     def capacity(self) -> float: ...
     @property
@@ -353,19 +360,20 @@ class WrightFisher(Dynamics):
     and drift, generations apart (Fisher 1930, Wright 1931).
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
-            default 50).
-        clip: bound on |log-growth above the mean| of one generation (in [0, 1e+06]; default 0.01).
+        strength: h, log-growth per generation and nat of fitness less upkeep; None: 50 for a
+            lifespan of 700, in proportion for others (in [0, 1e+09]).
+        clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
+            700, in proportion for others (in [0, 1e+06]).
         size: individuals to a unit of mass: N = size * total mass (in [1e-06, 1e+12]; default
             10000).
     """
     def __init__(
-        self, *, strength: float = 50.0, clip: float = 0.01, size: float = 10000.0
+        self, *, strength: float | None = None, clip: float | None = None, size: float = 10000.0
     ) -> None: ...
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float | None: ...
     @property
-    def clip(self) -> float: ...
+    def clip(self) -> float | None: ...
     @property
     def size(self) -> float: ...
 
@@ -374,49 +382,50 @@ class Moran(Dynamics):
     generation: selection and drift with generations that overlap (Moran 1958).
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
-            default 50).
-        clip: bound on |log-growth above the mean| of one generation (in [0, 1e+06]; default 0.01).
+        strength: h, log-growth per generation and nat of fitness less upkeep; None: 50 for a
+            lifespan of 700, in proportion for others (in [0, 1e+09]).
+        clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
+            700, in proportion for others (in [0, 1e+06]).
         size: individuals to a unit of mass: N = size * total mass, at most 2^24 (in [1e-06, 1e+07];
             default 100).
-        turnover: share of the individuals replaced in a generation, at least one (in [1e-09, 1];
-            default 0.005).
+        turnover: share of the individuals replaced in a generation, at least one; None: 0.005 for a
+            lifespan of 700, in proportion for others (in [1e-09, 1]).
     """
     def __init__(
         self,
         *,
-        strength: float = 50.0,
-        clip: float = 0.01,
+        strength: float | None = None,
+        clip: float | None = None,
         size: float = 100.0,
-        turnover: float = 0.005,
+        turnover: float | None = None,
     ) -> None: ...
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float | None: ...
     @property
-    def clip(self) -> float: ...
+    def clip(self) -> float | None: ...
     @property
     def size(self) -> float: ...
     @property
-    def turnover(self) -> float: ...
+    def turnover(self) -> float | None: ...
 
 class NoisyGrowth(Dynamics):
     """dm = m ((F - c) dt + s dW): growth in a noisy environment (Ito), m *= exp((F - c - s^2/2) h + s
     sqrt(h) z), (F - c) h within clip.
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep (in [0, 1e+09];
-            default 20).
-        clip: bound on |log-growth apart from noise| of one generation (in [0, 1e+06]; default
-            0.01).
+        strength: h, log-growth per generation and nat of fitness less upkeep; None: 20 for a
+            lifespan of 700, in proportion for others (in [0, 1e+09]).
+        clip: bound on |log-growth apart from noise| of one generation; None: 0.01 for a lifespan of
+            700, in proportion for others (in [0, 1e+06]).
         noise: s, deviation of ln m after one unit of time (in [0, 100]; default 0.003).
     """
     def __init__(
-        self, *, strength: float = 20.0, clip: float = 0.01, noise: float = 0.003
+        self, *, strength: float | None = None, clip: float | None = None, noise: float = 0.003
     ) -> None: ...
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float | None: ...
     @property
-    def clip(self) -> float: ...
+    def clip(self) -> float | None: ...
     @property
     def noise(self) -> float: ...
 
@@ -425,24 +434,25 @@ class BestResponse(Dynamics):
     population climbs its own utility (arXiv 2512.22106).
 
     Args:
-        strength: h, step per generation and unit of dU/ds (in [0, 1e+09]; default 1).
+        strength: h, step per generation and unit of dU/ds; None: 1 for a lifespan of 700, in
+            proportion for others (in [0, 1e+09]).
         alpha: weight of the benefit F - c (in [0, 1e+09]; default 1).
         beta: cost of large weights, beta |w|^2 s^2 (in [0, 1e+09]; default 0.0001).
         gamma: cost of taking part, gamma s: without benefit, extinct in 1 / (h gamma) generations
             (in [0, 1e+09]; default 0.001).
-        eta: cost of doing as the others do, eta s_i s_j <w_i, w_j> (in [0, 1e+09]; default 0).
+        eta: cost of similarity to the others, eta s_i s_j <w_i, w_j> (in [0, 1e+09]; default 0).
     """
     def __init__(
         self,
         *,
-        strength: float = 1.0,
+        strength: float | None = None,
         alpha: float = 1.0,
         beta: float = 0.0001,
         gamma: float = 0.001,
         eta: float = 0.0,
     ) -> None: ...
     @property
-    def strength(self) -> float: ...
+    def strength(self) -> float | None: ...
     @property
     def alpha(self) -> float: ...
     @property

@@ -18,6 +18,8 @@ from evoprune.common.checks import number, one_of, whole
 from evoprune.common.types import Array
 from evoprune.core.spec import Field as Row
 from evoprune.core.spec import catalogue, resolve
+from evoprune.selection import timing
+from evoprune.selection.births import BirthSettings
 from evoprune.selection.budget import Budget
 from evoprune.selection.groups import Dynamics, Fitness
 from evoprune.selection.laws import Malthusian
@@ -50,7 +52,7 @@ _OWN = (
         "dynamics",
         "law",
         None,
-        "how masses follow fitness: a law (`Malthusian(lifespan=700)`), its name, or a Python "
+        "how masses follow fitness: a law (`Malthusian(ceiling=2)`), its name, or a Python "
         "function, see `evoprune.dynamics`",
     ),
     Row(
@@ -61,10 +63,16 @@ _OWN = (
         "Python function, see `evoprune.fitness`. None: taylor where upkeep is soft, else marginal",
     ),
     Row(
+        "births",
+        "births",
+        None,
+        "how populations are born: a `Births`. None: none are",
+    ),
+    Row(
         "rest",
         "real",
         0.0,
-        "share of the run, at its end, in which masses stand still and weights settle",
+        "share of the run, at its end, in which masses do not change and weights settle",
         0.0,
         1.0,
     ),
@@ -78,6 +86,12 @@ _OWN = (
     ),
 )
 SETTINGS: dict[str, Row] = {row.name: row for row in (*_OWN, *_TABLE) if row.name != "given"}
+SETTINGS["min_age"] = replace(
+    SETTINGS["min_age"],
+    default=None,
+    doc=f"{SETTINGS['min_age'].doc}; None: a seventh of the lifespan of the law, or of what it "
+    "would be",
+)
 """Every setting of a Selection by name: default, bounds, choices and text."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -107,11 +121,12 @@ class Selection:
     memory: float = _default("memory")
     threshold: float = _default("threshold")
     floor: int = _default("floor")
-    min_age: int = _default("min_age")
+    min_age: int | None = _default("min_age")
     every: int = _default("every")
     rest: float = _default("rest")
     clock: Literal["rate", "steps"] = _default("clock")
     removal: Literal["auto", "always", "never"] = _default("removal")
+    births: BirthSettings | None = None
 
     if TYPE_CHECKING:  # arguments may be None or any vector, attributes are not
 
@@ -125,11 +140,12 @@ class Selection:
             memory: float = ...,
             threshold: float = ...,
             floor: int = ...,
-            min_age: int = ...,
+            min_age: int | None = ...,
             every: int = ...,
             rest: float = ...,
             clock: Literal["rate", "steps"] = ...,
             removal: Literal["auto", "always", "never"] = ...,
+            births: BirthSettings | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -148,17 +164,36 @@ class Selection:
             object.__setattr__(self, "upkeep", given)
         for name, row in SETTINGS.items():
             value, owner = getattr(self, name), f"Selection: {name}"
+            if value is None and name == "min_age":
+                continue
             if row.type == "choice" and not isinstance(value, tuple):
                 one_of(owner, value, CHOICES[name])
             elif row.type == "real":
                 number(owner, value, row.low, row.high)
             elif row.type == "int":
                 whole(owner, value, int(row.low), int(row.high))
+        if self.births is not None:
+            self._check_births()
         counted = isinstance(pressure, Budget) and pressure.alive is None
         if counted and self.removal == "never":
             raise ValueError(
                 "Selection: removal: never leaves the arrays as they are, and a Budget of macs or "
                 "params counts them; give one of alive"
+            )
+
+    def _check_births(self) -> None:
+        """Raise if births cannot be combined with the other settings."""
+        if not isinstance(self.births, BirthSettings):
+            raise TypeError(f"Selection: births: expected a Births or None, got {self.births!r}")
+        if not isinstance(self.upkeep, str):
+            raise ValueError(
+                "Selection: births: upkeep given for each founder has no value for populations "
+                f"born later; expected one of {', '.join(CHOICES['upkeep'])}"
+            )
+        if self.removal == "never":
+            raise ValueError(
+                "Selection: births: removal: never leaves the arrays as they are, and births "
+                "change them; expected auto or always"
             )
 
     def replace(self, **changes: Any) -> Selection:
@@ -171,22 +206,50 @@ class Selection:
                 changes.setdefault(name, None)
         return replace(self, **changes)
 
+    def timed(
+        self,
+        generations: float | None = None,
+        rate: float | None = None,
+        *,
+        lifespan: float | None = None,
+    ) -> Selection:
+        """Return a copy in which time constants that are None fit a run; they are numbers then.
+
+        A trainer does this when a run begins, and records the result in the history. Call it before
+        a loop of your own that calls `Network.train`; otherwise the length of the run is unknown,
+        and a lifespan is 700 generations.
+
+        Args:
+            generations: generations at full pace of the whole run: the sum of `strengths` over
+                `every`. None: unknown.
+            rate: highest learning rate of an adaptive optimizer, times `every`; None for any other
+                optimizer.
+            lifespan: the lifespan itself, in generations, instead of the two.
+        """
+        span = timing.lifespan(generations, rate) if lifespan is None else lifespan
+        law = self.dynamics.timed(span) if isinstance(self.dynamics, Dynamics) else self.dynamics
+        if isinstance(law, Malthusian) and law.growth == "bounded":
+            span = law.lifespan or span
+        age = int(span / timing.AGES) if self.min_age is None else self.min_age
+        return replace(self, dynamics=law, min_age=age)
+
     def settings(self) -> dict[str, Any]:
         """Return the settings as the core takes them, without the laws."""
-        settings: dict[str, Any] = {name: getattr(self, name) for name in CORE}
+        timed = self.timed()
+        settings: dict[str, Any] = {name: getattr(timed, name) for name in CORE}
         if isinstance(self.upkeep, str):
             return settings | {"upkeep": self.upkeep}
         return settings | {"upkeep": "given", "given": np.array(self.upkeep, np.float64)}
 
     def config(self) -> dict[str, Any]:
         """Return settings and laws as the core takes them."""
-        config = self.settings()
+        config, timed = self.settings(), self.timed()
         for name in ("fitness", "dynamics"):
-            law = getattr(self, name)
+            law = getattr(timed, name)
             named = isinstance(law, Fitness | Dynamics)
             config[name] = law.kind if named else law
             config[f"{name}_config"] = law.config() if named else {}
-        return config
+        return config if self.births is None else config | {"births": self.births.config()}
 
     def pressures(self, steps: int) -> NDArray[np.float64]:
         """Return the pressure at every step of a run: float64 (steps,)."""
@@ -218,48 +281,70 @@ class Selection:
         return strength
 
     def lifespan(self) -> float | None:
-        """Return the fewest generations from birth to extinction; None if the law has no bound."""
-        law = self.dynamics
+        """Return the fewest generations from birth to extinction; None if the law has no bound.
+
+        Where time constants are None, this is for a run of unknown length; see `timed`.
+        """
+        timed = self.timed()
+        law = timed.dynamics
         if isinstance(law, Malthusian) and law.growth == "bounded":
-            return max(float(law.lifespan), self.min_age)
+            return max(float(law.lifespan or 0.0), float(timed.min_age or 0))
         return None
 
     def stands_still(self, steps: int, rate: ArrayLike | None = None) -> str:
         """Return why no population can go extinct in a run of n `steps`; "" if one can.
 
-        `rate` is the learning rate at every step, see `strengths`.
+        `rate` is AdamW's learning rate at every step, see `strengths`.
         """
         total = float(self.strengths(steps, rate).sum())
-        return self.why_nobody_dies(total, bool(self.pressures(steps).any()), {})
+        peak = None if rate is None else float(np.abs(np.asarray(rate)).max(initial=0.0))
+        return self.why_nobody_dies(steps, total, peak, bool(self.pressures(steps).any()), {})
 
-    def why_nobody_dies(self, strength: float, pressed: bool, born: Mapping[str, int]) -> str:
-        """Return why no population can go extinct in a run; "" if one can.
+    def why_nobody_dies(
+        self,
+        steps: int,
+        strength: float,
+        rate: float | None,
+        pressed: bool,
+        born: Mapping[str, int],
+    ) -> str:
+        """Return why no population can go extinct in a run, and what to do; "" if one can.
 
         Args:
+            steps: number of steps of the run.
             strength: sum of `strengths` over the run.
+            rate: highest learning rate of an adaptive optimizer, see `timed`.
             pressed: True if the pressure is not always 0.
             born: number of founding populations by layer.
         """
-        law = self.dynamics
+        law, generations = self.dynamics, strength / self.every
         if isinstance(law, Dynamics) and law.kind == "none":
-            return "its dynamics is none"
+            return "its dynamics is none; give another law"
         if born and all(n <= self.floor for n in born.values()):
-            return f"its floor ({self.floor}) is at least the size of every layer"
-        generations = round(strength) // self.every
-        if generations <= self.min_age:
             return (
-                f"no population goes extinct before min_age ({self.min_age}), and the run has "
-                f"{generations} generations"
+                f"its floor ({self.floor}) is at least the size of every layer; give a lower "
+                "floor or wider layers"
             )
-        lifespan = self.lifespan()
-        if lifespan is not None and generations < lifespan:
+        each = None if rate is None else rate * self.every
+        timed = self.timed(generations, each)
+        bounded, age = timed.lifespan(), float(timed.min_age or 0)
+        if generations < max(1.0, bounded or age):
+            life = 0.0
+            if bounded is not None and isinstance(law, Malthusian):
+                life, age = law.lifespan or float(np.ceil(timing.shortest(each))), self.min_age or 0
+            least = max(1.0, life, age)
+            what, setting = "lifespan", "Malthusian(lifespan=...)"
+            if age > life:
+                what, setting = "min_age", "Selection(min_age=...)"
+            more = f"{_above(steps * least / generations):,} steps" if generations else "more steps"
             return (
-                f"a population without any fitness needs {lifespan:g} generations to die "
-                f"(lifespan), and the run has {generations} at full learning rate"
+                f"the first extinction needs {least:g} generations ({what}), and the run has "
+                f"{generations:.0f} at full learning rate ({steps:,} steps); train for at least "
+                f"{more}, or give {setting} of at most {max(1, int(generations))}"
             )
         conserves = isinstance(law, Dynamics) and law.facts["conserves"]
         if isinstance(law, Dynamics) and not conserves and not pressed:
-            return "its pressure is 0, so that nothing costs upkeep"
+            return "its pressure is 0, so that nothing costs upkeep; give a pressure above 0"
         return ""
 
     def __repr__(self) -> str:
@@ -291,6 +376,12 @@ def _finite_upkeep(upkeep: ArrayLike) -> Array:
             "of at least 0"
         )
     return numbers
+
+
+def _above(steps: float) -> int:
+    """Return a number of steps as a whole number with two digits, rounded up."""
+    unit = 10.0 ** max(0, int(np.log10(steps)) - 1)
+    return int(np.ceil(steps / unit) * unit)
 
 
 def _attribute(name: str) -> str:

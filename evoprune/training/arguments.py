@@ -16,7 +16,7 @@ from evoprune.selection.groups import Loss
 from evoprune.selection.python_laws import PythonLoss
 from evoprune.training.feed import ArrayFeed, Feed
 
-__all__ = ["augment_of", "checked_data", "former_places", "limit_of", "take_over"]
+__all__ = ["augment_of", "checked_data", "former_places", "limit_of", "parted", "take_over"]
 
 
 def former_places(
@@ -62,45 +62,62 @@ def _split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
     )
 
 
-def checked_data(
+def parted(
     network: Network,
-    loss: Loss | PythonLoss,
     feed: Feed,
     validation: Any,
     share: float | None,
     batch_size: int,
     steps: int | None,
-    metrics: Mapping[str, Any],
 ) -> tuple[Feed, Table | None]:
-    """Check all data of a run before its first step.
+    """Split the validation samples off the training data, if a share of them is to be validated on.
 
     Args:
-        network, loss: what is trained.
+        network: its seed draws the samples.
         feed: the training data.
         validation, share: the arguments validation_data and validation_split.
-        batch_size, steps: as for the feed, if a share of its samples is split off.
-        metrics: further columns; they need validation data.
+        batch_size, steps: as for the feed.
 
     Returns:
-        The training feed and the table of validation data, or None.
-
-    Raises:
-        ValueError, TypeError: the data does not fit the network; nothing has changed.
+        The feed of the other samples and the table of validation samples; without a share, the feed
+        and None.
     """
-    held_out = None
     if isinstance(validation, float | int) and not isinstance(validation, bool):
         raise TypeError(
             f"validation_data: expected a data set or (x, y), got {validation!r}; to validate on "
             f"a share of the training data, give validation_split={validation!r}"
         )
-    if share is not None:
-        if validation is not None:
-            raise ValueError("validation_split: expected None beside validation_data")
-        seed = int(network.spec["seed"])
-        rest, held_out = _split(feed, number("validation_split", share, 0, 1), seed)
-        weights = feed.weights if isinstance(feed, ArrayFeed) else None
-        feed = ArrayFeed(rest, int(batch_size), feed.shuffle, steps)
-        feed.weights = weights
+    if share is None:
+        return feed, None
+    if validation is not None:
+        raise ValueError("validation_split: expected None with validation_data; give one of them")
+    seed = int(network.spec["seed"])
+    rest, held_out = _split(feed, number("validation_split", share, 0, 1), seed)
+    weights = feed.weights if isinstance(feed, ArrayFeed) else None
+    feed = ArrayFeed(rest, int(batch_size), feed.shuffle, steps)
+    feed.weights = weights
+    return feed, held_out
+
+
+def checked_data(
+    network: Network,
+    loss: Loss | PythonLoss,
+    feed: Feed,
+    held_out: Table | None,
+    validation: Any,
+    metrics: Mapping[str, Any],
+) -> Table | None:
+    """Check all data of a run before its first step, and return the table of validation data.
+
+    Args:
+        network, loss: what is trained; the network is configured as for the run.
+        feed, held_out: what `parted` returns.
+        validation: the argument validation_data.
+        metrics: further columns; they need validation data.
+
+    Raises:
+        ValueError, TypeError: the data does not fit the network; nothing has changed.
+    """
     if metrics and validation is None and held_out is None:
         raise ValueError("metrics: expected validation data to compute them on, got none")
     _check_masses(network)
@@ -117,7 +134,7 @@ def checked_data(
         held_out = table_of("validation_data", validation, form)
     if held_out is not None:
         network.core.check_data(*held_out)
-    return feed, held_out
+    return held_out
 
 
 def limit_of(seconds: float | None) -> float:

@@ -59,7 +59,7 @@ class Callback:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Load such a state before a run begins or is resumed; an empty one resets the callback."""
+        """Load what `state` returned, before a run begins or resumes; {} resets the callback."""
 
 
 def listed(callbacks: Any) -> list[Callback]:
@@ -263,7 +263,9 @@ class Checkpoint(_Monitor):
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
         """Write the state at the end of the run."""
         if not self.best_only:
-            row = {name: float(history[name][-1]) for name in history} if history.epochs else {}
+            row = (
+                {name: float(history[name][-1]) for name in history} if history.epochs_done else {}
+            )
             trainer.save(self._template.filled(row))
 
 

@@ -92,7 +92,7 @@ def find_learning_rate(
     search = Trainer(trainer.network.copy(), loss=trainer.loss, optimizer=optimizer, selection=None)
     with suppress(Diverged):  # the losses before divergence are enough
         search.fit(data, epochs=1, batch_size=batch_size, steps=steps, progress=False)
-    losses = np.empty(0) if search.history is None else search.history.losses
+    losses = np.empty(0) if search.history is None else search.history.batch_losses
     smoothed = _smoothed(losses)
     if len(smoothed):
         lowest_so_far = np.minimum.accumulate(smoothed)
@@ -102,8 +102,8 @@ def find_learning_rate(
     trend = smoothed[SKIPPED:]
     if len(trend) <= SKIPPED or not trend[0] - trend.min() > LEAST * abs(trend[0]):
         raise ValueError(
-            f"find_learning_rate: the loss falls at no rate from {low:g} to {high:g}; try lower "
-            "rates, or look at the data"
+            f"find_learning_rate: the loss does not fall at any rate from {low:g} to "
+            f"{high:g}; try lower rates, or check the data"
         )
     steepest = SKIPPED + int(np.argmin(np.gradient(trend)))
     return RateSearch(rates[: len(losses)], losses, smoothed, float(rates[steepest]))

@@ -137,9 +137,9 @@ class Table(Callback):
         speaks = vocabulary_of(network) is not None
         lines = []
         if self._rows < 0:
-            held_out = "perplexity" if speaks else "held out"
+            held_out = "perplexity" if speaks else "validation"
             lines.append(["epoch", "loss", "accuracy", held_out, "living", "upkeep", "ms/step"])
-        ended = history.epochs
+        ended = history.epochs_done
         if ended and history["epoch"][-1] % 1:  # an incomplete epoch will be continued
             ended -= 1
         for at in range(max(0, self._rows), ended):
@@ -215,8 +215,8 @@ def _notebook() -> Callable[[dict[str, str]], None] | None:
 def picture(history: History, title: str = "") -> str:
     """Return an SVG of loss, accuracy, living populations and masses, without scripts."""
     end = max(1e-9, history.steps_done / history.per_epoch)
-    epochs = history["epoch"] if history.epochs else np.zeros(0)
-    losses = history.losses
+    epochs = history["epoch"] if history.epochs_done else np.zeros(0)
+    losses = history.batch_losses
     block = max(1, len(losses) // 150)
     means = losses[: len(losses) // block * block].reshape(-1, block).mean(1)
     when = (np.arange(len(means)) + 0.5) * block / history.per_epoch
@@ -228,13 +228,13 @@ def picture(history: History, title: str = "") -> str:
     loss = [(when, means, train), (epochs, column("validation_loss"), held_out)]
     right = [(epochs, column(f"{kind}accuracy"), c) for kind, c in (("", train), (HELD, held_out))]
     panels = [_panel("Loss (nats)", end, loss, log=True), _panel("Accuracy", end, right)]
-    times = history.steps / history.per_epoch
+    times = history.record_steps / history.per_epoch
     paint = [COLOURS[i % len(COLOURS)] for i in range(len(history.layers))]
-    counts = [history.alive(layer) for layer in history.layers]
+    counts = [history.living(layer) for layer in history.layers]
     lines = [(times, count, c) for count, c in zip(counts, paint, strict=True)]
     panels.append(_panel("Living", end, lines, low=0.0))
     panels.append(_panel("Mass", end, _masses(history, times, paint), log=True, thin=True))
-    words = [history._facts().removeprefix("History: ")]
+    words = [repr(history).removeprefix("History: ")]
     wide, high = 2 * (LEFT + WIDE) + 40, TOP + 2 * (HIGH + GAP) - 10
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" '

@@ -38,7 +38,7 @@ class CSVLogger(Callback):
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Create the file, or read the columns of an existing one."""
         self._columns = None
-        resumed = trainer.history is not None and trainer.history.epochs > 0
+        resumed = trainer.history is not None and trainer.history.epochs_done > 0
         if resumed and self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as file:
                 self._columns = next(csv.reader(file), None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoprune.selection import timing
 from evoprune.selection.budget import Budget
 from evoprune.selection.schedules import Schedule, constant, cosine, values
 from evoprune.training.feed import Schedules
@@ -35,20 +36,20 @@ class Numbers:
     def __init__(
         self,
         name: str,
-        wish: Any,
+        given: Any,
         steps: int,
         plain: Callable[[float], Schedule] = constant,
     ) -> None:
         self.steps = steps
         self._schedule: Schedule | None = None
         self._block: tuple[int, NDArray[np.float64]] = (-1, np.empty(0))
-        if isinstance(wish, Schedule):
-            self._schedule = wish
-        elif not (callable(wish) or np.ndim(wish)):
-            values(name, wish, 1)
-            self._schedule = plain(float(wish))
+        if isinstance(given, Schedule):
+            self._schedule = given
+        elif not (callable(given) or np.ndim(given)):
+            values(name, given, 1)
+            self._schedule = plain(float(given))
         if self._schedule is None:
-            self._block = (0, values(name, wish, steps, plain))
+            self._block = (0, values(name, given, steps, plain))
         elif not np.isfinite(self.highest()):
             raise ValueError(f"{name}: expected finite numbers, got {self._schedule}")
 
@@ -77,20 +78,35 @@ class Numbers:
 
 
 class Pace:
-    """Learning rate, pressure and strength of selection at every step of a run."""
+    """Learning rate, pressure and strength of selection at every step of a run.
+
+    It also chooses the lifespan of a run that has not begun, and stores it there.
+
+    Attributes:
+        selection: the selection with the time constants of the run as numbers.
+        highest: the highest learning rate of the run if the optimizer is adaptive, else None.
+    """
 
     def __init__(self, optimizer: Optimizer, selection: Selection | None, run: Run) -> None:
-        self._run, self._selection = run, selection
+        self._run, self._given = run, selection
         self._rate = Numbers("optimizer: learning_rate", optimizer.learning_rate, run.total, cosine)
         self._highest = self._rate.highest()
         self._pressure: Numbers | None = None
         if selection is not None and not isinstance(selection.pressure, Budget):
             self._pressure = Numbers("Selection: pressure", selection.pressure, run.total)
+        adaptive = optimizer.facts["moments"] > 1  # second moments scale the steps
+        self.highest = self._highest if adaptive else None
+        self.selection: Selection | None = selection
+        if selection is not None:
+            if run.lifespan is None and not run.done:
+                each = None if self.highest is None else self.highest * selection.every
+                run.lifespan = timing.lifespan(self.strength() / selection.every, each)
+            self.selection = selection.timed(lifespan=run.lifespan)
 
     def cut(self, start: int, stop: int) -> Schedules:
         """Return the values of steps start to stop - 1."""
         rate = self._rate.cut(start, stop)
-        if self._selection is None:
+        if self._given is None:
             still = np.zeros(stop - start)
             return Schedules(rate, still, still)
         strength = self._strength(start, rate)
@@ -101,25 +117,24 @@ class Pace:
         return Schedules(rate, np.full(stop - start, self._run.pressure or 0.0), strength)
 
     def _strength(self, start: int, rate: NDArray[np.float64]) -> NDArray[np.float64]:
-        assert self._selection is not None
-        return self._selection.strengths(self._run.total, rate, start=start, highest=self._highest)
+        assert self._given is not None
+        return self._given.strengths(self._run.total, rate, start=start, highest=self._highest)
 
     def _blocks(self) -> Iterator[NDArray[np.float64]]:
-        rest = 0.0 if self._selection is None else self._selection.rest
+        rest = 0.0 if self._given is None else self._given.rest
         moving = self._run.total - round(rest * self._run.total)
         for start in range(0, moving, BLOCK):
             stop = min(start + BLOCK, moving)
             yield self._strength(start, self._rate.cut(start, stop))
 
+    def strength(self) -> float:
+        """Return the sum of the strengths of all steps: the steps of the run at full pace."""
+        return sum(float(block.sum()) for block in self._blocks())
+
     def stands_still(self, born: dict[str, int]) -> str:
-        """Return the reason why no population can die in the run; "" if one can."""
-        selection, total = self._selection, 0.0
-        if selection is None:
+        """Return the reason why no population can die in the run, and advice; "" if one can."""
+        if self._given is None:
             return ""
-        enough = selection.every * (max(selection.min_age, selection.lifespan() or 0.0) + 2)
-        for strength in self._blocks():
-            total += float(strength.sum())
-            if total > enough:
-                break
         pressed = self._pressure is None or self._pressure.highest() > 0
-        return selection.why_nobody_dies(total, pressed, born)
+        total = self._run.total
+        return self._given.why_nobody_dies(total, self.strength(), self.highest, pressed, born)

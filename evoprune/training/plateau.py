@@ -51,7 +51,7 @@ class ReduceOnPlateau(Callback):
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Reset after an earlier run; a resumed run continues."""
-        if trainer.history is None or not trainer.history.epochs:
+        if trainer.history is None or not trainer.history.epochs_done:
             self.best, self._waited = math.nan, 0
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:

@@ -48,10 +48,11 @@ class Run:
     validation_split: float | None = None  # share of the data used for validation
     slowed: float = 1.0  # factor on the remaining planned learning rates
     resting: bool = False  # the budget's size is reached: masses no longer change
+    lifespan: float | None = None  # generations, for time constants that are None; None: unknown
 
     @classmethod
     def of(cls, facts: Any) -> Run:
-        """Return a run from such values after checking them.
+        """Make a run from a dict of its fields, after checking them.
 
         Raises:
             ValueError, TypeError: a value is missing, unknown or impossible; it is named.
@@ -73,6 +74,10 @@ class Run:
         number("run: slowed", run.slowed, 0, 1e300)
         if run.pressure is not None:
             number("run: pressure", run.pressure, 0, 1e300)
+        if run.lifespan is not None:
+            number("run: lifespan", run.lifespan, 1, 1e12)
+        if run.validation_split is not None:
+            number("run: validation_split", run.validation_split, 0, 1)
         for name in ("shuffle", "resting"):
             if not isinstance(getattr(run, name), bool):
                 raise TypeError(f"run: {name}: expected true or false, got {getattr(run, name)!r}")

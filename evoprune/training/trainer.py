@@ -34,6 +34,7 @@ from evoprune.training.arguments import (
     checked_data,
     former_places,
     limit_of,
+    parted,
 )
 from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import Data, Feed, feed_of
@@ -101,16 +102,21 @@ class Trainer:
         self._standing: Network | None = None  # the trained network if `keep` has replaced it
         self._configure()
 
-    def _configure(self) -> None:
-        """Configure the core for this trainer; another trainer may have changed its settings."""
-        self._core = self.network.core
+    def _configure(self, run: Run | None = None) -> None:
+        """Configure the core for this trainer; another trainer may have changed its settings.
+
+        Time constants of the selection that are None fit `run`, by default the last one.
+        """
+        self._core, selection, run = self.network.core, self.selection, run or self._run
+        if selection is not None and run is not None:
+            selection = selection.timed(lifespan=run.lifespan)
         self.network.configure(
             loss=self.loss.kind,
             loss_config=self.loss.config(),
             optimizer=self.optimizer.kind,
             optimizer_config=self.optimizer.config(),
             clip=self.optimizer.clip,
-            selection=None if self.selection is None else self.selection.config(),
+            selection=None if selection is None else selection.config(),
         )
 
     # ---- runs --------------------------------------------------------------------------------
@@ -193,15 +199,8 @@ class Trainer:
         self._metrics, limit = named(metrics), limit_of(seconds)
         feed = feed_of(data, y, batch_size, shuffle, steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
-        feed, held_out = checked_data(
-            self.network,
-            self.loss,
-            feed,
-            validation_data,
-            validation_split,
-            batch_size,
-            steps,
-            metrics=self._metrics,
+        feed, held_out = parted(
+            self.network, feed, validation_data, validation_split, batch_size, steps
         )
         per_epoch = feed.per_epoch
         batches = self._batches if self._run is None else self._run.first + self._run.done
@@ -218,11 +217,15 @@ class Trainer:
             validation_split=validation_split,
         )
         pace, end = self._pace(run), _end(run, until)
+        self._configure(run)
+        held_out = checked_data(
+            self.network, self.loss, feed, held_out, validation_data, self._metrics
+        )
         if record_every is None:
             record_every = spacing(run.total, per_epoch)
         record_every = whole("record_every", record_every, 1)
-        born = self.network.born
-        self._warn(pace, run, born)
+        born = self.network.ever_born
+        self._warn(pace, run, self.network.born)
         self._run, self._batches = run, batches
         self._memories, self._standing = [], None
         self.history = History(
@@ -230,7 +233,7 @@ class Trainer:
             tuple(born.values()),
             per_epoch=per_epoch,
             record_every=record_every,
-            settings=self._settings(run),
+            settings=self._settings(run, pace.selection),
         )
         view = _view(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, pace, held_out, listeners, view, end, limit)
@@ -272,15 +275,11 @@ class Trainer:
         self._metrics, limit = named(metrics), limit_of(seconds)
         feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
-        feed, held_out = checked_data(
-            self.network,
-            self.loss,
-            feed,
-            validation_data,
-            run.validation_split,
-            run.batch,
-            run.steps,
-            metrics=self._metrics,
+        feed, held_out = parted(
+            self.network, feed, validation_data, run.validation_split, run.batch, run.steps
+        )
+        held_out = checked_data(
+            self.network, self.loss, feed, held_out, validation_data, self._metrics
         )
         if feed.per_epoch != run.per_epoch:
             raise ValueError(
@@ -297,14 +296,14 @@ class Trainer:
 
     def _running(self) -> tuple[Run, History]:
         if self._run is None or self.history is None:
-            raise ValueError("resume: there is no run to go on with; fit begins one")
+            raise ValueError("resume: there is no run to continue; call fit first")
         return self._run, self.history
 
     def _idle(self, what: str) -> None:
         if self._loop is not None:
             raise RuntimeError(
-                f"{what}: a run is going on; a callback may read, save and stop it, "
-                "and use another trainer for anything else"
+                f"{what}: a run is in progress; a callback may read, save and stop it; "
+                "use another trainer for anything else"
             )
 
     def stop(self) -> None:
@@ -346,13 +345,13 @@ class Trainer:
             run.pressure = budget.first(self.network, selection.upkeep == "soft")
         return Pace(self.optimizer, self.selection, run)
 
-    def _settings(self, run: Run) -> dict[str, Any]:
+    def _settings(self, run: Run, selection: Selection | None) -> dict[str, Any]:
         return {
             "network": self.network.spec,
             "dtype": self.network.dtype,
             "loss": repr(self.loss),
             "optimizer": repr(self.optimizer),
-            "selection": repr(self.selection),
+            "selection": repr(selection),
             "run": {name: value for name, value in asdict(run).items() if name != "samples"},
         }
 

@@ -6,33 +6,36 @@
 
 /* The first n numbers of a vector and no others, whose memory ends there; and what goes by lanes. */
 static void test_lanes(void) {
-    for (int64_t n = 1; n <= LANES; n++) {
+    for (int64_t n = 1; n <= EP_LANES; n++) {
         ep_real *exact = malloc((size_t)n * sizeof *exact), sum = 0;
         for (int i = 0; i < n; i++) {
             exact[i] = (ep_real)(i + 1);
             sum += exact[i];
         }
-        vector v = get(exact, n), less = where_less(v, all(3), all(-1), v), one = first(all(1), n);
-        CHECK(across(v) == sum);
-        CHECK(across(one) == (ep_real)n);
-        for (int i = 0; i < LANES; i++) {
+        ep_vec v = ep_vec_get(exact, n),
+               less = ep_vec_where_less(v, ep_vec_all(3), ep_vec_all(-1), v),
+               one = ep_vec_first(ep_vec_all(1), n);
+        CHECK(ep_vec_sum(v) == sum);
+        CHECK(ep_vec_sum(one) == (ep_real)n);
+        for (int i = 0; i < EP_LANES; i++) {
             ep_real number = i < n ? (ep_real)(i + 1) : 0;
             CHECK(v[i] == number);
             CHECK(less[i] == (number < 3 ? -1 : number));
-            CHECK(larger(v, all(2))[i] == (number > 2 ? number : 2));
-            CHECK(smaller(v, all(2))[i] == (number < 2 ? number : 2));
-            CHECK(rounded(v)[i] == number);
+            CHECK(ep_vec_max(v, ep_vec_all(2))[i] == (number > 2 ? number : 2));
+            CHECK(ep_vec_min(v, ep_vec_all(2))[i] == (number < 2 ? number : 2));
+            CHECK(ep_vec_rounded(v)[i] == number);
         }
-        put(exact, 2 * v, n);
+        ep_vec_put(exact, 2 * v, n);
         for (int i = 0; i < n; i++) {
             CHECK(exact[i] == (ep_real)(2 * i + 2));
         }
         free(exact);
     }
-    const vector nan = all((ep_real)NAN), one = all(1);
-    CHECK(larger(nan, one)[0] == 1 && larger(one, nan)[0] != larger(one, nan)[0]);
-    CHECK(smaller(nan, one)[0] == 1 && smaller(one, nan)[0] != smaller(one, nan)[0]);
-    CHECK(where_less(nan, one, one, nan)[0] != 1 && where_less(one, nan, one, nan)[0] != 1);
+    const ep_vec nan = ep_vec_all((ep_real)NAN), one = ep_vec_all(1);
+    CHECK(ep_vec_max(nan, one)[0] == 1 && ep_vec_max(one, nan)[0] != ep_vec_max(one, nan)[0]);
+    CHECK(ep_vec_min(nan, one)[0] == 1 && ep_vec_min(one, nan)[0] != ep_vec_min(one, nan)[0]);
+    CHECK(ep_vec_where_less(nan, one, one, nan)[0] != 1 &&
+          ep_vec_where_less(one, nan, one, nan)[0] != 1);
 }
 
 /* Every float there is, in strides, in vectors side by side and in their remainders: no sanitizer may

@@ -154,14 +154,14 @@ def _judge_history(path: Path) -> None:
 
 
 def _read_history(history: ep.History) -> None:
-    repr(history), history._repr_html_(), history.losses, history.labels, history.steps
+    repr(history), history._repr_html_(), history.batch_losses, history.labels, history.record_steps
     history.means(0), len(history.extinctions)
     for name in history:
-        need(len(history[name]) == history.epochs, f"column {name}: another length")
+        need(len(history[name]) == history.epochs_done, f"column {name}: another length")
     for layer in (None, *history.layers):
         for quantity in ("mass", "fitness", "upkeep"):
             history.trajectories(quantity, layer)
-        history.diversity(1, layer), history.alive(layer), history.mean_fitness(layer)
+        history.diversity(1, layer), history.living(layer), history.mean_fitness(layer)
         history.fitness_variance(layer), history.price("fitness", layer), history.fisher(layer)
     history.save(FOLDER / "again.npz")
     again = ep.History.load(FOLDER / "again.npz")

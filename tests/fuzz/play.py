@@ -19,7 +19,7 @@ from fuzz.evil import Marked, evil
 from fuzz.report import Fault, of_error
 from fuzz.scene import Scene
 
-PATIENCE = 2.0  # seconds until a call gets Ctrl-C
+PATIENCE = 2.0  # seconds of computing until a call gets Ctrl-C
 ALLOWED = (ValueError, TypeError, KeyError, MemoryError, Marked, KeyboardInterrupt, ep.Diverged)
 DOCUMENTED = re.compile(
     "another call is at work|no batch has been through|is configured yet|written over|"
@@ -124,18 +124,21 @@ def arguments(
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """Press Ctrl-C when a call takes long, and again every second."""
+    """Press Ctrl-C when a call computes for long, and again every second.
+
+    It is the processor's time: on a busy machine a short call may wait for seconds.
+    """
 
     def press(number: int, frame: Any) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    old = signal.signal(signal.SIGALRM, press)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE, 1.0)
+    old = signal.signal(signal.SIGPROF, press)
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE, 1.0)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, old)
 
 
 @contextlib.contextmanager

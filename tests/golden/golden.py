@@ -159,7 +159,7 @@ def digest(network: Any, history: Any) -> str:
     """One number for a network and the way it has come."""
     hashed = hashlib.sha256(f"{network.step} {network.generation}".encode())
     deaths = history.extinctions
-    for array in (history.losses, *(deaths[n] for n in ("step", "birth", "mass", "fitness"))):
+    for array in (history.batch_losses, *(deaths[n] for n in ("step", "birth", "mass", "fitness"))):
         hashed.update(np.ascontiguousarray(array).tobytes())
     hashed.update(" ".join(map(str, deaths["layer"])).encode())
     first, second = network.moments

@@ -61,7 +61,7 @@ class Chronicle:
     def row(self, step: int, columns: Mapping[str, float], laws: Laws) -> None:
         """Append a row to the columns; the first one determines the steps an epoch."""
         history = self.history
-        if not history.epochs:
+        if not history.epochs_done:
             history.per_epoch = max(1, step)
         mass = laws.mass[:-1].double().cpu()
         shares = mass / mass.sum().clamp_min(1e-300)

@@ -92,7 +92,9 @@ class Evolution(Readings):
             fixed: names of modules whose populations may not evolve.
             inner: let several factors of one dimension evolve, such as heads and the dimensions in
                 a head; otherwise only the outermost does.
-            steps: steps of the whole run; needed for schedules of pressure, a Budget, or rest.
+            steps: steps of the whole run; needed for schedules of pressure, a Budget, or rest. A
+                lifespan that is None fits it; without steps it is 700 generations. With a scheduler
+                of learning rates, half of the steps are counted, so attach it first.
             terms: samples in the loss of a step; needed for fitness "worth".
             check_every: steps between checks for extinct populations; a check waits for the device
                 and for other processes. By default 1 for one process on the CPU, else 20.
@@ -118,6 +120,7 @@ class Evolution(Readings):
         if steps is not None:
             steps = whole("Evolution: steps", steps, 1)
         self._pace = Pace(self.selection, self._optimizers, steps)
+        self.selection = self._pace.selection
 
         found = inspect(
             self.model,
@@ -465,8 +468,8 @@ class Evolution(Readings):
             raise ValueError(f"state: expected populations {self.born}, got {state['born']}")
         if not bool(self._present.all()):
             raise ValueError("state: expected a model of founding size, got one that was cut")
-        self._laws.load_state_dict(state["laws"])
         self._pace.load_state_dict(state["pace"])
+        self._laws.load_state_dict(state["laws"])
         self._chronicle.load_state_dict(state["history"])
         self._cut(state["present"])
         if self._ddp is not None:

@@ -45,7 +45,7 @@ class DeviceLaws:
         return bool(named and law.settings["growth"] == "bounded" and selection.upkeep == "soft")
 
     def __init__(self, born: Mapping[str, int], selection: Selection, device: torch.device) -> None:
-        self.selection = selection
+        self.selection = selection.timed()
         sizes = list(born.values())
         self._starts = [sum(sizes[:i]) for i in range(len(sizes))]
         n = sum(sizes)

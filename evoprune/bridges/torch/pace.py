@@ -1,11 +1,13 @@
 """Pace: strength of the dynamics and selection pressure at every step.
 
-Reads learning rates and schedules, and lets a Budget adjust the pressure. It does not wait for the
-device: if a learning rate is a tensor there, so is the strength.
+Reads learning rates and schedules, chooses a lifespan that fits the run, and lets a Budget adjust
+the pressure. It does not wait for the device in a step: if a learning rate is a tensor there, so is
+the strength.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 
 from evoprune.bridges.torch.errors import Unsupported
+from evoprune.common.errors import NothingCanDie
 from evoprune.common.types import Array
 from evoprune.selection.budget import MARKS, Budget, Sized
 from evoprune.selection.settings import Selection
@@ -21,10 +24,14 @@ from evoprune.selection.settings import Selection
 __all__ = ["LivingSize", "Pace"]
 
 
+SCHEDULED = 0.5  # mean rate over its highest for cosine, linear and one-cycle schedules
+
+
 class Pace:
     """Pressure and strength of every step.
 
     Attributes:
+        selection: the selection, with numbers for time constants that were None.
         pressure: the pressure set by a Budget; None without a Budget.
         resting: True if a Budget is reached; masses no longer change.
         peak: highest learning rate so far.
@@ -36,7 +43,6 @@ class Pace:
         optimizers: Sequence[torch.optim.Optimizer],
         steps: int | None,
     ) -> None:
-        self.selection = selection
         self.steps = steps
         self.pressure: float | None = None
         self.resting = False
@@ -49,6 +55,33 @@ class Pace:
             raise Unsupported(f"selection: {what} needs steps=, the number of steps of the run")
         self.budget = given if isinstance(given, Budget) else None
         self._pressures: Array = selection.pressures(1 if steps is None else steps)
+        self.selection = self._timed(selection)
+
+    def _timed(self, selection: Selection) -> Selection:
+        """Return the selection with a lifespan that fits the run, and warn if it is too short.
+
+        The rates of later steps are unknown. With a scheduler, half of the steps count.
+        """
+        if self.steps is None:
+            return selection.timed()
+        group = self._group()
+        strength = float(self.steps - round(selection.rest * self.steps))
+        if selection.clock == "rate" and "initial_lr" in group:  # written by a scheduler
+            strength *= SCHEDULED
+        rate = max(map(float, _rates(group))) if {"betas", "eps"} & set(group) else None
+        pressed = self.budget is not None or bool(self._pressures.any())
+        why = selection.why_nobody_dies(self.steps, strength, rate, pressed, {})
+        if why:
+            warnings.warn(
+                f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
+            )
+        every = selection.every
+        return selection.timed(strength / every, None if rate is None else rate * every)
+
+    def _group(self) -> dict[str, Any]:
+        """Return the group of most parameters, whose learning rate is the clock."""
+        groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
+        return max(groups, key=lambda group: len(group["params"]))
 
     def begin(self, sized: Sized) -> None:
         """Set the initial pressure of a Budget."""
@@ -69,9 +102,7 @@ class Pace:
             return 0.0
         if s.clock != "rate":
             return 1.0
-        groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
-        group = max(groups, key=lambda group: len(group["params"]))
-        rates = [group[name] for name in ("lr", "max_lr", "initial_lr") if name in group]
+        rates = _rates(self._group())
         if any(isinstance(rate, torch.Tensor) and rate.device.type != "cpu" for rate in rates):
             return self._strength_on_device(rates)
         rate, *others = (float(rate) for rate in rates)
@@ -110,13 +141,37 @@ class Pace:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the mutable state."""
-        return {"pressure": self.pressure, "resting": self.resting, "peak": self.peak}
+        """Return the mutable state, and the time constants that it belongs to."""
+        return {
+            "pressure": self.pressure,
+            "resting": self.resting,
+            "peak": self.peak,
+            "timing": self._constants(),
+        }
+
+    def _constants(self) -> list[Any]:
+        return [repr(self.selection.dynamics), self.selection.min_age]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the mutable state."""
+        """Load the mutable state.
+
+        Raises:
+            ValueError: it is of a run with other time constants; nothing has changed.
+        """
+        timing = state.get("timing", self._constants())
+        if list(timing) != self._constants():
+            (law, age), (own, own_age) = timing, self._constants()
+            raise ValueError(
+                f"state: expected dynamics {own} and min_age {own_age}, got {law} and {age}; give "
+                "the steps and the learning rate that the run began with, or these settings"
+            )
         self.pressure, self.resting = state["pressure"], state["resting"]
         self.peak = state["peak"]
+
+
+def _rates(group: Mapping[str, Any]) -> list[Any]:
+    """Return the learning rate of a group of parameters, and the highest ones that it names."""
+    return [group[name] for name in ("lr", "max_lr", "initial_lr") if name in group]
 
 
 @dataclass(frozen=True)

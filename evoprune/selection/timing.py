@@ -1,0 +1,60 @@
+"""The lifespan of a run: how many generations selection takes to decide, if the user does not say.
+
+It is a share of the run, and at least the time in which weights can learn something. The numbers
+were chosen on validation images by experiments/run_length.py; docs/run_length.md has the tables.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AGES", "UNKNOWN", "lifespan", "shortest"]
+
+UNKNOWN = 700.0
+"""Lifespan, in generations, where the length of a run is unknown; rates of laws are for it."""
+
+LIVES = 7.0
+"""A lifespan is the generations of the run over this, plus the time to learn."""
+
+AGES = 7.0
+"""No population goes extinct before the lifespan over this (`min_age`)."""
+
+LEAST = 20.0
+"""Generations at least: twice what the memory of fitness covers."""
+
+TRAVEL = 0.02
+"""Time to learn with an adaptive optimizer: a weight moves by about the learning rate at each step,
+and has to move this far."""
+
+PLAIN = 20.0
+"""Generations to learn with another optimizer, whose steps follow the size of gradients."""
+
+IDLE = 10.0
+"""Factor on the lifespan of a run that is too short for an extinction."""
+
+MOST = 1e12
+"""The largest lifespan that the core accepts."""
+
+
+def lifespan(generations: float | None, rate: float | None = None) -> float:
+    """Return the lifespan of a run in generations, a whole number.
+
+    In a run in which no population can go extinct it is so long that masses hardly change.
+
+    Args:
+        generations: generations at full pace of the whole run; None if unknown.
+        rate: highest learning rate of an adaptive optimizer, times the steps of a generation; None
+            for any other optimizer.
+    """
+    if generations is None:
+        return UNKNOWN
+    span = float(round(max(0.0, generations) / LIVES + _learning(rate)))
+    return min(MOST, span if span <= generations else IDLE * span)
+
+
+def shortest(rate: float | None = None) -> float:
+    """Return the generations at full pace of the shortest run in which a population can die."""
+    return min(MOST, _learning(rate) * LIVES / (LIVES - 1))
+
+
+def _learning(rate: float | None) -> float:
+    """Return the generations in which weights learn something."""
+    return LEAST + (TRAVEL / max(rate, TRAVEL / MOST) if rate else PLAIN)

@@ -1,0 +1,113 @@
+"""The diffs in CONTRIBUTING.md: applied to a copy of the sources, built, and run.
+
+Both are applied to one copy, which is built for the base processor in both precisions. The
+catalogue-driven suites then run on the new entries.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DIFFS = dict(
+    zip(
+        ("layer", "dynamics"),
+        re.findall(r"^```diff\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S),
+        strict=True,
+    )
+)
+COPIED = (
+    "csrc",
+    "evoprune",
+    "tests",
+    "tools",
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
+COMPLETE = "every_kind or every_law or nothing_is_tested or fresh"  # tests of whole tables
+SUITES = {
+    "layer": (
+        "scale",
+        ["layers", "catalogue", "spec", "stubs", "export_c", "export_onnx", "to_torch"],
+    ),
+    "dynamics": ("gompertz", ["dynamics", "catalogue", "spec", "stubs", "finite"]),
+}
+
+
+def run(command: list, where: Path, **environment: str) -> str:
+    """The output of a command that must succeed."""
+    done = subprocess.run(
+        command,
+        cwd=where,
+        env={**os.environ, "PYTHONPATH": str(where), **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def copy_to(folder: Path) -> Path:
+    """Copy the sources, without anything that is built."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("*.so", "*.o", "__pycache__", "*.gz", "golden")
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", DIFFS)
+def test_a_diff_touches_the_files_that_the_docs_name(name):
+    """Those of its row in the table "How to add" of docs/architecture.md, and no others."""
+    touched = re.findall(r"^\+\+\+ b/(\S+)", DIFFS[name], re.M)
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    row = re.search(rf"^\| {name} \|.*$", page, re.M)[0]
+    assert sorted(touched) == sorted(re.findall(r"`([\w./]+/[\w./]+)`", row))
+
+
+@pytest.mark.parametrize("name", DIFFS)
+def test_a_diff_applies(name, tmp_path):
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    folder = copy_to(tmp_path)
+    (folder / "it.diff").write_text(DIFFS[name])
+    run(["git", "apply", "--check", "-C1", "it.diff"], folder)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A copy of the sources with both diffs, built."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    pytest.importorskip("ruff")  # formats the stubs
+    folder = copy_to(tmp_path_factory.mktemp("worked"))
+    for name, diff in DIFFS.items():
+        (folder / f"{name}.diff").write_text(diff)
+        run(["git", "apply", "-C1", f"{name}.diff"], folder)
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    run(command, folder, EVOPRUNE_VARIANTS="32_base,64_base")
+    run([sys.executable, "tools/make_stubs.py"], folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DIFFS)
+def test_the_suites_pass_on_a_new_entry(name, built):
+    kind, suites = SUITES[name]
+    files = [f"tests/test_{suite}.py" for suite in suites]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
+    text = run([*command, "-k", f"{kind} or {COMPLETE}"], built)
+    passed = int(re.search(r"(\d+) passed", text)[1])
+    assert passed > 40, text
