@@ -100,6 +100,7 @@ def pruner_of(model: nn.Module, example: Any) -> Any:
     for handle in handles:
         handle.remove()
     last = [m for m, out in seen if any(out is t for t in results)]
+    last.append(seen[-1][0])  # a pool may follow it
     return tp.pruner.BasePruner(
         model,
         example,

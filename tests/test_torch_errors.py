@@ -73,13 +73,6 @@ def test_what_is_refused(settings, text):
         evolve(**settings())
 
 
-def test_births_are_refused():
-    if not hasattr(ep, "Births"):
-        pytest.skip("this evoprune has no births")
-    with pytest.raises(ept.Unsupported, match="expected births=None, got Births"):
-        evolve(selection=ep.Selection(births=ep.Births()))
-
-
 def test_a_model_without_parameters_is_refused():
     with pytest.raises(ept.Unsupported, match="expected parameters, got none"):
         evolve(nn.Flatten(), torch.optim.SGD([torch.ones(1)], 0.1))

@@ -22,11 +22,10 @@ def check_laws(selection: Selection, terms: int | None, optimizers: int) -> None
         Unsupported: births; fitness by activity; fitness by owned weights with several
             optimizers; "worth" without `terms`; dynamics with competition by similarity.
     """
-    births = getattr(selection, "births", None)
-    if births is not None:
+    if selection.births is not None:
         raise Unsupported(
-            f"selection: expected births=None, got {births!r}; populations of a PyTorch model "
-            "are born with it only"
+            "births: expected None for a PyTorch model, whose modules cannot grow; ep.Trainer "
+            "trains a Network with births"
         )
     dynamics: Any = selection.dynamics
     if isinstance(dynamics, Dynamics):
