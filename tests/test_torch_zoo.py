@@ -217,4 +217,4 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
         losses.append(steps(model, optimizer, example, HALF_DIE + 10))
         assert (evolution.compactions > 0) == (removal == "always")
     assert np.isfinite(losses).all()
-    np.testing.assert_allclose(*losses, rtol=1e-8)
+    np.testing.assert_allclose(*losses, rtol=1e-6)  # norms over two samples enlarge rounding errors
