@@ -51,6 +51,22 @@ def test_scores_are_weighted_means(loss):
     assert found[2] == pytest.approx(COUNTS.sum() / 7, rel=1e-12)
 
 
+def test_networks_and_trainers_take_weights():
+    net, x, y = example("cross_entropy")
+    trainer = ep.Trainer(net, selection=None)
+    right = net.evaluate(x.repeat(COUNTS, axis=0), y.repeat(COUNTS, axis=0))
+    for owner in (net, trainer):
+        score = owner.evaluate(x, y, sample_weight=COUNTS.tolist())
+        assert score.loss == pytest.approx(right.loss, rel=1e-13)
+        assert score.weight == COUNTS.sum()
+        kept = COUNTS > 0
+        assert score.accuracy == pytest.approx(net.evaluate(x[kept], y[kept]).accuracy)
+    net.forward(x)
+    assert net.backward(y, sample_weight=COUNTS) == pytest.approx(right.loss, rel=1e-13)
+    with pytest.raises(ValueError, match="weights"):
+        net.evaluate(x, y, sample_weight=[1.0])
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_run_of_one_batch_equals_its_parts(loss, threads):

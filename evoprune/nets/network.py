@@ -242,13 +242,19 @@ class Network(Described):
         return called
 
     def evaluate(
-        self, x: Dataset | tuple[ArrayLike, ArrayLike] | ArrayLike, y: ArrayLike | None = None
+        self,
+        x: Dataset | tuple[ArrayLike, ArrayLike] | ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
     ) -> Score:
         """Return mean loss and accuracy over data, by the attribute `loss`.
 
         Args:
             x: a data set, a pair (x, y), raw inputs (samples, ...), or one sample.
             y: targets, if x is inputs: values, codes, or names of classes if `classes` is set.
+            sample_weight: weights of the samples (samples,), or of the predictions of sequences;
+                the loss is a weighted mean, the accuracy that of predictions of weight above 0.
 
         Returns:
             Score: loss, accuracy (NaN if the loss has none) and the total weight of the samples.
@@ -256,9 +262,19 @@ class Network(Described):
         Raises:
             ValueError, TypeError: the data does not fit the network.
         """
-        return self.score(table_of("x", x if y is None else (x, y), self.form()))
+        table = table_of("x", x if y is None else (x, y), self.form())
+        return self.score(table, weights=sample_weight)
 
-    def score(self, table: Table, add_up: Callable[[Any], Any] | None = None) -> Score:
+    def _weights(self, weights: ArrayLike | None) -> Array | None:
+        """Return weights of samples as the core takes them."""
+        return None if weights is None else np.asarray(weights, self.dtype)
+
+    def score(
+        self,
+        table: Table,
+        add_up: Callable[[Any], Any] | None = None,
+        weights: ArrayLike | None = None,
+    ) -> Score:
         """Return mean loss and accuracy over data already in the core's form; see `evaluate`.
 
         `add_up` adds sums up over several processes: of losses, hits, weights and predictions.
@@ -266,7 +282,12 @@ class Network(Described):
         if not self._configured:
             self.configure(loss=self.loss.kind, loss_config=self.loss.config())
         sums = self.core.evaluate(
-            table.x, table.y, rows=table.rows, threads=get_threads(), sums=True
+            table.x,
+            table.y,
+            rows=table.rows,
+            weights=self._weights(weights),
+            threads=get_threads(),
+            sums=True,
         )
         return Score.of(sums if add_up is None else add_up(sums), self._counts_hits)
 
@@ -287,9 +308,14 @@ class Network(Described):
         output: Array = self.core.forward(self._inputs(x).x, training=training)
         return output
 
-    def backward(self, y: ArrayLike) -> float:
-        """Return the loss of the last `forward` for these targets; fill `activation_gradients`."""
-        return float(self.core.backward(y))
+    def backward(self, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the loss of the last `forward` for these targets; fill `activation_gradients`.
+
+        Args:
+            y: the targets.
+            sample_weight: weights of the samples, or of their predictions, as for `evaluate`.
+        """
+        return float(self.core.backward(y, self._weights(sample_weight)))
 
     def gradient(self) -> None:
         """Fill `gradients` from the last `backward`."""

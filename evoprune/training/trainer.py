@@ -60,9 +60,8 @@ class Trainer:
             `evoprune.loss`.
         optimizer: `AdamW(learning_rate, weight_decay=...)`, `SGD(...)`, or a name.
         selection: how populations live and die; None trains an ordinary network.
-        communicator: trains on several processes, each of which takes its rows of every batch:
-            `mpi4py.MPI.COMM_WORLD`, or an object with its methods. Every process makes the same
-            calls with the same data; the one of rank 0 shows progress and calls callbacks.
+        communicator: `mpi4py.MPI.COMM_WORLD`, or an object with its methods: several processes
+            share every batch. All make the same calls; rank 0 shows progress and calls callbacks.
 
     Attributes:
         network, loss, optimizer, selection: as given.
@@ -417,10 +416,12 @@ class Trainer:
 
     # ---- results -----------------------------------------------------------------------------
 
-    def evaluate(self, data: Dataset | Pair | ArrayLike, y: ArrayLike | None = None) -> Score:
-        """Return mean loss and accuracy of the network on a data set, on (x, y), or on x with y."""
-        pair = data if y is None else (data, y)
-        return self.network.score(table_of("data", pair, self._form()))
+    def evaluate(
+        self, data: Data | ArrayLike, y: Any = None, *, sample_weight: ArrayLike | None = None
+    ) -> Score:
+        """Return mean loss and accuracy on a data set, (x, y) or x with y; see Network.evaluate."""
+        table = table_of("data", data if y is None else (data, y), self._form())
+        return self.network.score(table, weights=sample_weight)
 
     def predict(self, x: Dataset | ArrayLike) -> Array:
         """Return outputs for a data set, samples or one sample; see `Network.predict`."""
