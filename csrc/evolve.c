@@ -1,7 +1,7 @@
 /* evolve: see evolve.h. */
 #include "evolve.h"
 
-#include "compact.h"
+#include "inherit.h"
 #include "signals.h"
 
 #include <math.h>
@@ -13,7 +13,7 @@
 /* Allocates vectors for all populations, since a generation allocates nothing. */
 static bool make_room(const ep_net *net, ep_evolution *e) {
     const unsigned overlaps = EP_NEEDS_ACTIVITY_OVERLAP | EP_NEEDS_WEIGHT_OVERLAP;
-    int64_t n = e->founded, line = (int64_t)EP_LINE, each = (n + line - 1) / line * line;
+    int64_t n = e->most, line = (int64_t)EP_LINE, each = (n + line - 1) / line * line;
     int64_t square = e->generation->dynamics->needs & overlaps ? ep_times(n, n) : 0;
     if (square < 0) {
         return false;
@@ -22,8 +22,12 @@ static bool make_room(const ep_net *net, ep_evolution *e) {
                            &e->owned_product, &e->activity, &e->overlap};
     e->room = ep_slab_new(each * EP_COUNT(vectors) + 2 * square);
     e->group = calloc((size_t)ep_max(1, net->n_populations), sizeof *e->group);
-    if (!e->room || !e->group || !ep_census_open(&e->census, net)) {
+    e->barren = calloc((size_t)ep_max(1, net->n_populations), sizeof *e->barren);
+    if (!e->room || !e->group || !e->barren || !ep_census_open(&e->census, net)) {
         return false;
+    }
+    for (int i = 0; e->generation->births && i < net->n_populations; i++) {
+        e->barren[i] = ep_barren(net, &net->populations[i]) != NULL;
     }
     for (int i = 0; i < EP_COUNT(vectors); i++) {
         *vectors[i] = e->room->at + each * i;
@@ -32,34 +36,114 @@ static bool make_room(const ep_net *net, ep_evolution *e) {
     return true;
 }
 
+void ep_evolve_count(const ep_net *net, ep_headcount *counts) {
+    for (int i = 0; i < net->n_populations; i++) {
+        const ep_axis *axis = &net->axes[net->populations[i].axis];
+        counts[i] = (ep_headcount){axis->founded, axis->next_birth, axis->n};
+    }
+}
+
+ep_net *ep_evolution_largest(const ep_net *net, const ep_evolution *e) {
+    ep_net *most = malloc(sizeof *most);
+    if (!most) {
+        return NULL;
+    }
+    *most = *net;
+    most->axes = malloc((size_t)net->n_axes * sizeof *net->axes + 1);
+    most->values = malloc((size_t)net->n_values * sizeof *net->values + 1);
+    most->layers = malloc((size_t)net->n_layers * sizeof *net->layers + 1);
+    most->tensors = malloc((size_t)net->n_tensors * sizeof *net->tensors + 1);
+    if (!most->axes || !most->values || !most->layers || !most->tensors) {
+        ep_evolution_largest_free(most);
+        return NULL;
+    }
+    memcpy(most->axes, net->axes, (size_t)net->n_axes * sizeof *net->axes);
+    memcpy(most->values, net->values, (size_t)net->n_values * sizeof *net->values);
+    memcpy(most->layers, net->layers, (size_t)net->n_layers * sizeof *net->layers);
+    memcpy(most->tensors, net->tensors, (size_t)net->n_tensors * sizeof *net->tensors);
+    for (int i = 0; i < net->n_populations; i++) {
+        ep_axis *axis = &most->axes[net->populations[i].axis];
+        if (!e->barren[i]) {
+            axis->n = ep_max(axis->n, ep_births_capacity(e->generation->births, axis->founded));
+        }
+    }
+    most->begin[EP_ROLES] = ep_net_measure(most); /* -1 if it is too large */
+    return most;
+}
+
+void ep_evolution_largest_free(ep_net *most) {
+    free(most->axes);
+    free(most->values);
+    free(most->layers);
+    free(most->tensors);
+    free(most);
+}
+
+/* Checks that births are possible, fit into memory and can be combined with the settings. */
+static bool check_births(const ep_net *net, const ep_evolution *e, ep_error *error) {
+    const char *why = "the network has none with a mass";
+    int bearing = 0;
+    for (int i = 0; i < net->n_populations; i++) {
+        const char *barren = ep_barren(net, &net->populations[i]);
+        why = barren ? barren : why;
+        bearing += barren == NULL;
+    }
+    if (!bearing) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "births: expected populations that can divide without a change of outputs, "
+                       "got none: %s",
+                       why);
+    }
+    if (e->generation->settings.removal == EP_REMOVE_NEVER) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "births: removal: never leaves the arrays as they are, and births change "
+                       "them; expected auto or always");
+    }
+    ep_net *largest = ep_evolution_largest(net, e);
+    if (!largest) {
+        return ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
+    }
+    int64_t n = largest->begin[EP_ROLES]; /* values; gradients and two moments are as many */
+    ep_evolution_largest_free(largest);
+    return ep_slab_fits(ep_times(4, n)) ||
+           ep_fail(error, EP_NO_MEMORY,
+                   "births: no memory for a network at its capacity of births (%.3g numbers); "
+                   "expected a lower capacity",
+                   n < 0 ? 9.2e18 : (double)n);
+}
+
 ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
-                               const ep_fitness *fitness, const void *fitness_config,
-                               const ep_dynamics *dynamics, const void *dynamics_config,
-                               ep_error *error) {
+                               const ep_births *births, const ep_fitness *fitness,
+                               const void *fitness_config, const ep_dynamics *dynamics,
+                               const void *dynamics_config, ep_error *error) {
     ep_evolution *e = calloc(1, sizeof *e);
-    int64_t *founded = calloc((size_t)ep_max(1, net->n_populations), sizeof *founded);
-    if (!e || !founded) {
+    ep_headcount *counts = calloc((size_t)ep_max(1, net->n_populations), sizeof *counts);
+    if (!e || !counts) {
         free(e);
-        free(founded);
+        free(counts);
         ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
         return NULL;
     }
     e->fitness = fitness;
-    for (int i = 0; i < net->n_populations; i++) {
-        founded[i] = net->axes[net->populations[i].axis].founded;
-        e->founded += founded[i];
+    ep_evolve_count(net, counts);
+    e->generation = ep_generation_new(selection, births, dynamics, dynamics_config,
+                                      net->n_populations, counts, error);
+    free(counts);
+    if (e->generation) {
+        e->founded = e->generation->founded;
+        e->most = e->generation->room;
+        e->generation->inherited = fitness->extensive ? 0.5 : 1;
     }
-    e->generation = ep_generation_new(selection, dynamics, dynamics_config, net->n_populations,
-                                      founded, error);
-    free(founded);
-    if (e->generation &&
-        ep_config_copy(fitness->fields, fitness->config_size, fitness_config, &e->fitness_config) &&
-        make_room(net, e)) {
+    bool made = e->generation &&
+                ep_config_copy(fitness->fields, fitness->config_size, fitness_config,
+                               &e->fitness_config) &&
+                make_room(net, e);
+    if (made && (!births || check_births(net, e, error))) {
         return e;
     }
-    if (e->generation) {
+    if (e->generation && !made) {
         ep_fail(error, EP_NO_MEMORY, "selection: no memory for %lld populations",
-                (long long)e->founded);
+                (long long)e->most);
     }
     ep_evolution_free(e);
     return NULL;
@@ -73,6 +157,7 @@ void ep_evolution_free(ep_evolution *e) {
     ep_config_free(e->fitness->fields, e->fitness_config);
     ep_census_close(&e->census);
     free(e->group);
+    free(e->barren);
     ep_slab_drop(e->room);
     free(e);
 }
@@ -169,7 +254,7 @@ static void measure_overlap(void *context, const ep_generation *g, int64_t first
     if (e->overlap) {
         memset(e->overlap, 0, (size_t)(n * n) * sizeof *e->overlap);
     }
-    ep_real *whole = e->overlap ? e->overlap + e->founded * e->founded : NULL;
+    ep_real *whole = e->overlap ? e->overlap + e->most * e->most : NULL;
     const int *group = g->group + first;
     const int64_t *place = g->place + first;
     for (int64_t k0 = 0, k1; k0 < n; k0 = k1) {
@@ -218,6 +303,7 @@ void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *grou
         const ep_axis *axis = &net->axes[p->axis];
         groups[i] = (ep_group){.n = axis->n,
                                .founded = axis->founded,
+                               .born = axis->next_birth,
                                .birth = axis->birth,
                                .mass = ep_net_numbers(net, p->mass),
                                .fitness = ep_net_numbers(net, p->fitness),
@@ -237,11 +323,72 @@ static bool all_finite(const ep_group *group) {
     return true;
 }
 
+bool ep_chronicle_open(ep_chronicle *chronicle, const ep_net *net) {
+    *chronicle = (ep_chronicle){0};
+    for (int i = 0; i < net->n_populations; i++) {
+        chronicle->room += net->axes[net->populations[i].axis].n;
+    }
+    chronicle->deaths = calloc((size_t)chronicle->room + 1, sizeof *chronicle->deaths);
+    return chronicle->deaths != NULL;
+}
+
+void ep_chronicle_close(ep_chronicle *chronicle) {
+    free(chronicle->deaths);
+    free(chronicle->births);
+    chronicle->deaths = NULL;
+    chronicle->births = NULL;
+}
+
+/* Makes room for n births, and for the deaths of all that live afterwards. */
+static bool extend(ep_chronicle *chronicle, int64_t n) {
+    int64_t room = chronicle->room + n, births = chronicle->n_births + n;
+    if (births > chronicle->births_room) {
+        births = ep_max(births, 2 * chronicle->births_room);
+        void *more = realloc(chronicle->births, (size_t)births * sizeof *chronicle->births);
+        if (!more) {
+            return false;
+        }
+        chronicle->births = more;
+        chronicle->births_room = births;
+    }
+    void *more = realloc(chronicle->deaths, (size_t)(room + 1) * sizeof *chronicle->deaths);
+    if (!more) {
+        return false;
+    }
+    chronicle->deaths = more;
+    chronicle->room = room;
+    return true;
+}
+
+/* Adds the newborn of a generation to the network and to the record; all or nothing. */
+static bool bear(ep_net *net, ep_evolution *e, int64_t n, ep_error *error) {
+    const ep_generation *g = e->generation;
+    ep_chronicle *chronicle = e->chronicle;
+    bool ok = extend(chronicle, n) ? ep_bear(net, g->newborn, n, g->births->mutation, error)
+                                   : ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
+    for (int64_t b = 0; b < n; b++) {
+        const ep_newborn *one = &g->newborn[b];
+        if (ok) {
+            chronicle->births[chronicle->n_births++] = (ep_birth_record){
+                net->step,   one->group,        one->birth,
+                one->parent, (double)one->mass, (double)one->fitness};
+        } else if (one->place >= 0) {
+            e->group[one->group].mass[one->place] *= 2;
+            e->group[one->group].fitness[one->place] /= (ep_real)g->inherited;
+        }
+    }
+    chronicle->compactions += ok;
+    return ok;
+}
+
 bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, ep_real *scratch,
                ep_chronicle *chronicle, ep_error *error) {
     ep_generation *g = e->generation;
     ep_census_take(&e->census, net, (ep_upkeep)g->settings.upkeep);
     ep_evolve_groups(net, &e->census, e->group);
+    for (int i = 0; i < net->n_populations; i++) {
+        e->group[i].barren = e->barren[i];
+    }
     ep_real *raw = e->raw;
     for (int i = 0; i < net->n_populations; raw += e->group[i++].n) {
         if (!measure_fitness(net, e, &net->populations[i], raw, error)) {
@@ -272,7 +419,7 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
     }
     net->generation++;
     chronicle->floor_reached += outcome.floor_reached;
-    return true;
+    return outcome.n_born == 0 || bear(net, e, outcome.n_born, error);
 }
 
 /* ---- removal --------------------------------------------------------------------------------- */

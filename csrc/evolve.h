@@ -19,15 +19,27 @@ typedef struct {
     double mass, fitness;
 } ep_death;
 
-/* A record of generations. `deaths` has room for every living population. */
+typedef struct {
+    int64_t step;
+    int32_t population; /* index in net->populations */
+    int32_t birth;
+    int64_t parent; /* -1 for an immigrant */
+    double mass, fitness;
+} ep_birth_record;
+
+/* A record of generations: open with room for every population present; births make more. */
 typedef struct {
     ep_death *deaths;
-    int64_t n_deaths, room;
+    ep_birth_record *births;
+    int64_t n_deaths, n_births, room, births_room;
     int64_t floor_reached; /* populations the floor kept alive */
     int64_t compactions;
 } ep_chronicle;
+/* False: out of memory. Close in either case. */
+bool ep_chronicle_open(ep_chronicle *chronicle, const ep_net *net);
+void ep_chronicle_close(ep_chronicle *chronicle);
 
-/* All data for the generations of a network. A generation allocates nothing. */
+/* All data for the generations of a network. A generation without births allocates nothing. */
 typedef struct {
     ep_generation *generation; /* settings, dynamics, and its vectors */
     const ep_fitness *fitness;
@@ -36,9 +48,11 @@ typedef struct {
     void *context;
     ep_census census;
     ep_group *group; /* (n_populations) */
+    bool *barren; /* (n_populations) none may be born */
     ep_slab *room; /* memory of the vectors below, and of overlap if a law needs it */
     ep_real *raw, *norm2, *owned_norm2, *owned_gradient2, *owned_product, *activity, *overlap;
     int64_t founded; /* populations of the network at founding */
+    int64_t most; /* populations that the vectors have room for */
     ep_ranks *ranks; /* with which this network is trained, or NULL */
     /* During a generation: */
     ep_net *net;
@@ -46,17 +60,22 @@ typedef struct {
     ep_chronicle *chronicle;
 } ep_evolution;
 
-/* Copies the settings and configs. Returns NULL and sets error on failure. */
+/* Copies the settings and configs; births NULL: none. Returns NULL and sets error on failure. */
 ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
-                               const ep_fitness *fitness, const void *fitness_config,
-                               const ep_dynamics *dynamics, const void *dynamics_config,
-                               ep_error *error);
+                               const ep_births *births, const ep_fitness *fitness,
+                               const void *fitness_config, const ep_dynamics *dynamics,
+                               const void *dynamics_config, ep_error *error);
 void ep_evolution_free(ep_evolution *evolution);
+/* Returns the network, without arrays, at the most populations that births can lead to, with sizes
+ * measured; NULL: out of memory. It shares what does not depend on sizes. */
+ep_net *ep_evolution_largest(const ep_net *net, const ep_evolution *evolution);
+void ep_evolution_largest_free(ep_net *most);
 
 /* True if generations need the mean activities of populations; the cosines of their outputs. */
 bool ep_evolution_needs_activity(const ep_evolution *evolution);
 bool ep_evolution_needs_overlap(const ep_evolution *evolution);
-/* Runs one generation with the current gradients. `scratch`: EP_GEMM_SCRATCH elements. */
+/* Runs one generation with the current gradients, births included, after which all arrays may be
+ * new ones (chronicle->compactions counts). `scratch`: EP_GEMM_SCRATCH elements. */
 bool ep_evolve(ep_net *net, ep_evolution *evolution, double pressure, double strength,
                ep_real *scratch, ep_chronicle *chronicle, ep_error *error);
 /* Removes extinct populations if the settings and the accumulated waste say so. */
@@ -64,6 +83,8 @@ bool ep_evolve_compact(ep_net *net, ep_evolution *evolution, ep_chronicle *chron
                        ep_error *error);
 /* Fills the groups of a generation from the network's populations and the census's cost shares. */
 void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *groups);
+/* Counts the populations of each group. */
+void ep_evolve_count(const ep_net *net, ep_headcount *counts);
 /* Marks a population extinct and sets its mass and all weights it owns to 0, so that signals of
  * other populations do not include them. Compaction removes it. */
 void ep_kill(ep_net *net, const ep_population *population, int64_t j);

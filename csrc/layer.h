@@ -41,6 +41,7 @@ typedef enum {
     EP_LINEAR_GAIN,   /* not linear, but "gain" and "bias" can take a factor on the last axis */
 } ep_linearity;
 
+enum { EP_APART_ALL = -1 };
 /* The part of a kind that couples the samples of a training batch, as batch norm does. */
 typedef struct {
     /* Called before forward or backward: `sum` stores the terms of rows r0 .. r1, from x or from x
@@ -66,6 +67,9 @@ typedef struct {
     const char *sizes;    /* setting that holds the founding size of output axes, or NULL */
     int founding_axis;    /* 1 + the axis of input 0 whose founding size affects the output;
                              -1: the last axis; 0: none */
+    int apart;            /* of a kind that is not linear: 1 + the axis of input 0 each entry of
+                             which is computed from the same entry of the inputs alone; 0: none;
+                             EP_APART_ALL: every axis */
     bool exact; /* never reads past the last element of its input, which may be the user's array */
     /* Checks config and inputs; declares output axes, tensors, saved and scratch. May fail. */
     bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);

@@ -274,9 +274,17 @@ int64_t ep_net_measure(ep_net *net) {
     return size;
 }
 
-bool ep_net_narrow(ep_net *net, int axis, int64_t n, const int64_t *id, ep_error *error) {
+bool ep_net_populate(ep_net *net, int axis, int64_t born, int64_t n, const int64_t *id,
+                     ep_error *error) {
     ep_axis *a = &net->axes[axis];
     EP_ASSERT(!net->built && a->mortal && !a->birth);
+    if (born < a->founded || born > INT32_MAX - 1) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "next_births: expected at least the %lld founders of axis %s, and less than 2^31 - "
+                       "1, got %lld",
+                       (long long)a->founded, a->name, (long long)born);
+    }
+    a->next_birth = born;
     for (int64_t j = 0; j < n; j++) {
         if (id[j] < (j ? id[j - 1] + 1 : 0) || id[j] >= a->next_birth) {
             return ep_fail(error, EP_BAD_VALUE,

@@ -58,9 +58,10 @@ void ep_net_free(ep_net *net);
 /* Adds a layer that reads values `input`; copies `config`. Returns the value it writes, or -1. */
 int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs, const int *input,
                const void *config, ep_error *error);
-/* Restricts a mortal axis to the populations with these n birth ids (ascending, copied). Call after
- * adding the layers and before ep_net_build. */
-bool ep_net_narrow(ep_net *net, int axis, int64_t n, const int64_t *id, ep_error *error);
+/* Sets the populations of a mortal axis to those with these n birth ids (ascending, copied), of
+ * `born` so far. Call after adding the layers and before ep_net_build. */
+bool ep_net_populate(ep_net *net, int axis, int64_t born, int64_t n, const int64_t *id,
+                     ep_error *error);
 /* Elements of all tensors at the living shape; -1 on overflow. */
 int64_t ep_net_elements(const ep_net *net);
 /* Elements of the input of one sample at the founding shape. */

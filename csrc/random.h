@@ -18,7 +18,8 @@ enum {
     EP_STREAM_AUGMENT,
     EP_STREAM_PRUNE,
     EP_STREAM_EVOLVE = 1000,
-    EP_STREAM_LAYERS = 1000000
+    EP_STREAM_LAYERS = 1000000,
+    EP_STREAM_BIRTHS = 2000000, /* + index of the tensor */
 };
 
 /* 128 random bits: the four words of counter `index`. */

@@ -60,7 +60,11 @@ void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
     }
     int64_t n = keep[0] ? kept[0] : size[0];
     for (int64_t i = 0; i < n; i++) {
-        const ep_real *source = from + (keep[0] ? keep[0][i] : i) * inner_from;
+        int64_t at = keep[0] ? keep[0][i] : i;
+        const ep_real *source = from + at * inner_from;
+        if (at < 0) {
+            continue;
+        }
         if (whole) {
             memcpy(to + i * inner_to, source, (size_t)inner_to * sizeof *to);
         } else {

@@ -12,7 +12,7 @@ enum { EP_RANK = 4 };
 typedef struct {
     char name[EP_NAME];
     int64_t n;       /* current size: living populations and extinct ones not yet removed */
-    int64_t founded; /* size when the network was built */
+    int64_t founded; /* size when the network was built; births can lead beyond it */
     int64_t next_birth; /* greater than all birth ids so far */
     bool mortal;     /* its populations may become extinct */
     int32_t *birth;  /* n birth ids, ascending; NULL (not mortal): 0 .. n - 1 */
@@ -50,7 +50,8 @@ bool ep_axis_found(ep_axis *axis);
 int64_t ep_layout(const ep_axis *axes, ep_tensor *tensors, int n, int64_t begin[EP_ROLES + 1]);
 
 /* to[i, j, ...] = from[keep0[i], keep1[j], ...]. `size` is the shape of `from`; keep[d] holds
- * kept[d] ascending indices, or is NULL for all. Both arrays are contiguous. */
+ * kept[d] indices, or is NULL for all. An index may occur more than once; -1 leaves `to` as it is.
+ * Both arrays are contiguous. */
 void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
                const int32_t *const *keep, const int64_t *kept);
 

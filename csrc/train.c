@@ -134,8 +134,8 @@ static void derive(run *r) {
     r->assigned_rows = -1;
 }
 
-/* True if what derive() computed fits into the memory allocated at the start of the call. A removal
- * never changes the targets: the output's axes are not mortal (ep_net_build). */
+/* True if what derive() computed fits into the memory allocated at the start of the call. Removals
+ * and births never change the targets: the output's axes are not mortal (ep_net_build). */
 static bool fits(const run *r, const ep_targets *before) {
     const ep_net *net = r->net;
     return r->targets.positions == before->positions && r->targets.outputs == before->outputs &&
@@ -327,6 +327,18 @@ static void work(ep_workers *workers, int part, int parts, void *context) {
 
 /* ---- many steps ------------------------------------------------------------------------------ */
 
+/* Computes the room for partial norms and tasks at the most populations that births lead to. */
+static bool plan_births(run *r) {
+    ep_net *largest = ep_evolution_largest(r->net, r->regime->evolution);
+    if (!largest) {
+        return ep_fail(r->error, EP_NO_MEMORY, "train: out of memory");
+    }
+    r->room.norms = ep_update_blocks(largest) + 1;
+    r->room.tasks = ep_walk_tasks_most(largest, r->workers) + 1;
+    ep_evolution_largest_free(largest);
+    return true;
+}
+
 static bool reserve(run *r) {
     ep_net *net = r->net;
     const ep_job *job = r->job;
@@ -341,6 +353,10 @@ static bool reserve(run *r) {
     r->room.predictions = ep_max(1, rows * r->targets.positions);
     r->room.norms = ep_update_blocks(net) + 1;
     r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
+    bool births = r->regime->evolution && r->regime->evolution->generation->births;
+    if (births && !plan_births(r)) {
+        return false;
+    }
     bool ok = true;
     for (int i = 0; i < 2; i++) {
         r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));
@@ -402,6 +418,11 @@ bool ep_train(ep_net *net, const ep_regime *regime, const ep_job *job, int32_t *
     record->steps = 0;
     if (job->steps <= 0) {
         return true;
+    }
+    if (job->ranks && regime->evolution && regime->evolution->generation->births) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "births: expected training in one process; the buffer that processes add "
+                       "up has the size of the founders");
     }
     derive(&r);
     r.scale = 1;

@@ -33,6 +33,7 @@ from evoprune.nets.sequential import Sequential
 from evoprune.nets.zoo import charlm, cnn, lenet5, mlp, resnet, vit
 from evoprune.records.history import History
 from evoprune.selection import laws as _laws
+from evoprune.selection.births import Births
 from evoprune.selection.budget import Budget
 from evoprune.selection.community import Community
 from evoprune.selection.groups import Dynamics, Fitness, Loss, Optimizer
@@ -99,6 +100,7 @@ except _NotFound:  # sources that were never installed
 
 
 __all__ = [
+    "Births",
     "Budget",
     "CSVLogger",
     "Callback",

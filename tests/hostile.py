@@ -1,12 +1,13 @@
 """Removals at every step, over random networks of every kind: run by test_hostile.py.
 
-    python tests/hostile.py MODULE FIRST_SEED ROUNDS [threads]
+    python tests/hostile.py MODULE FIRST_SEED ROUNDS [threads] [births]
 
 MODULE is a compiled core, of whatever build. A round draws, from its seed, a layer of the catalogue
 with others around it, a loss, an optimizer, a batch, a number of threads and when to remove; a law
 in Python then kills at random in every step of one call of train. The same run on one thread must
 end in the same bits, and every shape must be that of the living. With `threads`, a second thread
-reads the network meanwhile.
+reads the network meanwhile; with `births`, populations are also born in every generation, by
+division or as immigrants, wherever a network can have births.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def killer(seed: int) -> Any:
     def law(told: dict[str, Any]) -> Any:
         mass = np.ones(len(told["birth"]))
         chance = np.random.default_rng([seed, told["generation"]])
-        dies = chance.random(told["born"])[told["birth"]] < chance.choice([0.0, 0.1, 0.5])
+        ids = max(told["born"], *(told["birth"] + 1)) if len(mass) else 0
+        dies = chance.random(ids)[told["birth"]] < chance.choice([0.0, 0.1, 0.5])
         mass[dies] = 0
         return mass
 
@@ -53,6 +55,26 @@ def mixed(random: Any) -> dict:
     if random.random() < 0.7:  # else the network ends in populations
         made.append({"kind": "dense", "name": "out", "config": {"units": [5]}})
     return {"seed": int(random.integers(1000)), "input": [40], "layers": made}
+
+
+def fertile(net: Any, regime: dict, random: Any) -> dict:
+    """The regime with births, or as it is if the network, or the regime, can have none."""
+    births = {
+        "rate": str(random.choice(["number", "vacancies", "upkeep"])),
+        "kind": str(random.choice(["division", "immigration"])),
+        "number": 0.4,
+        "capacity": float(random.choice([1, 1.5, 3])),
+        "every": 1,
+        "mass": float(random.choice([0.4, 1])),
+    }
+    selection = regime["selection"] | {"births": births, "removal": "auto"}
+    try:
+        net.configure(**regime | {"selection": selection})
+    except ValueError as error:
+        if "births" not in str(error):
+            raise
+        return regime
+    return regime | {"selection": selection}
 
 
 def targets(core: Any, loss: str, shape: tuple[int, ...], random: Any) -> Any:
@@ -99,7 +121,7 @@ def run(net: Any, regime: dict, job: dict, x: Any, y: Any, threads: int, reader:
     return net
 
 
-def round_of(core: Any, seed: int, reader: bool) -> str:
+def round_of(core: Any, seed: int, reader: bool, births: bool = False) -> str:
     random = np.random.default_rng(seed)
     if random.random() < 0.3:
         spec, rows, name = mixed(random), int(random.integers(2, 200)), "mixed"
@@ -126,6 +148,9 @@ def round_of(core: Any, seed: int, reader: bool) -> str:
             "niche": str(random.choice(["layer", "network"])),
         },
     }
+    if births:
+        regime = fertile(nets[0], regime, np.random.default_rng([seed, 1]))
+        name += " with births" if "births" in regime["selection"] else ""
     level = np.full(5, 1e-3)
     job = {"batch": int(random.integers(1, rows + 9)), "rate": level, "pressure": level,
            "strength": level, "keep": bool(random.random() < 0.5)}  # fmt: skip
@@ -153,5 +178,5 @@ if __name__ == "__main__":
     for seed in range(first, first + rounds):
         print(seed, end=" ", flush=True)  # the last one is that of a crash
         with np.errstate(all="ignore"):
-            print(round_of(module, seed, "threads" in sys.argv), flush=True)
+            print(round_of(module, seed, "threads" in sys.argv, "births" in sys.argv), flush=True)
     print("done")

@@ -100,6 +100,14 @@ def test_inconsistent_networks_are_refused(metadata, arrays, text, tmp_path):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("metadata", ["null", "{}"])
+def test_a_file_without_metadata_is_refused(tmp_path, metadata):
+    header = f'{{"__metadata__": {metadata}}}'.encode()
+    (tmp_path / "net.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ep.FileFormatError, match=r"no network of evoprune: '\w+' is missing"):
+        ep.load(tmp_path / "net.safetensors")
+
+
 @pytest.mark.parametrize(("name", "value"), [("shift", 1.0), ("scale", 2.0)])
 def test_codes_are_not_scaled(tmp_path, name, value):
     path = tmp_path / "net.safetensors"

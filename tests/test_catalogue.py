@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 from cores import BOTH, CORE32, CORE64, EVERY, name_of
-from reference import dynamics, laws
+from reference import births, dynamics, laws
 
 CATALOGUE = CORE32.catalogue()
 ENTRIES = [(group, name) for group, entries in CATALOGUE.items() for name in entries]
@@ -40,7 +40,7 @@ def required(group: str, name: str) -> dict:
 
 
 def test_every_group_has_entries():
-    groups = ["layers", "losses", "optimizers", "fitness", "dynamics", "selection"]
+    groups = ["layers", "losses", "optimizers", "fitness", "dynamics", "selection", "births"]
     assert list(CATALOGUE) == groups
     assert all(CATALOGUE.values())
 
@@ -65,6 +65,7 @@ def test_an_entry_says_what_it_is(group, name):
         "fitness": {"needs": list},
         "dynamics": {"needs": list, "conserves": bool, "states": int},
         "selection": {},
+        "births": {},
     }[group]
     for key, kind in extra.items():
         assert isinstance(entry[key], kind)
@@ -212,7 +213,7 @@ def test_settings_survive_hostile_numbers():
 def test_every_law_has_its_twin(group, name):
     if group in ("layers", "selection"):
         pytest.skip("the twins of layers and of selection are checked with them")
-    twins = dynamics if group == "dynamics" else laws
+    twins = {"dynamics": dynamics, "births": births}.get(group, laws)
     assert callable(getattr(twins, name, None)), f"write {name} in {twins.__name__}"
 
 

@@ -203,6 +203,13 @@ def test_populations_may_die_at_every_step(core, reader):
     assert text.endswith("done\n")
 
 
+@pytest.mark.parametrize("core", EVERY, ids=name_of)
+def test_populations_may_be_born_and_die_at_every_step(core):
+    text = scripts.run_file(ROUNDS, core.__file__, "900", "40", "births")
+    assert text.endswith("done\n")
+    assert text.count("with births") > 8
+
+
 def preload(sanitizer: str) -> str:
     """The run-time libraries of a sanitizer, for a program that was not built with it."""
     names = {"address": "libasan.so", "undefined": "libubsan.so", "thread": "libtsan.so"}
@@ -231,7 +238,7 @@ def test_removals_at_every_step_under_sanitizers(sanitizer, tmp_path):
         pytest.skip(f"Python does not run under {sanitizer} here")
     rounds = int(os.environ.get("EVOPRUNE_ROUNDS", "40"))
     seed = os.environ.get("EVOPRUNE_SEED", "20000")
-    for more in ([], ["threads"]):
+    for more in ([], ["threads"], ["births"], ["births", "threads"]):
         command = [*runner, sys.executable, str(ROUNDS), str(module), seed, str(rounds), *more]
         path = os.pathsep.join([str(scripts.ROOT), str(scripts.TESTS)])
         done = subprocess.run(

@@ -36,6 +36,7 @@ FLOORS = [
     ("alias*", 5),
     ("walk*", 6),
     ("compact*", 6),
+    ("inherit*", 6),
     ("signals*", 6),
     ("evolve*", 6),
     ("ranks*", 6),

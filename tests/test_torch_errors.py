@@ -56,6 +56,7 @@ def two_optimizers():
         (two_optimizers, "with several optimizers"),
         (lambda: {"selection": ep.Selection(fitness="activity")}, "'activity', which is of"),
         (lambda: {"selection": ep.Selection(fitness="worth")}, "needs terms="),
+        (lambda: {"selection": ep.Selection(births=ep.Births())}, "births: expected None"),
         (lambda: {"selection": ep.Selection(dynamics=ep.LotkaVolterra())}, "how alike"),
         (lambda: {"selection": ep.Selection(ep.Budget(macs=0.1))}, "needs steps="),
         (lambda: {"selection": ep.Selection(rest=0.2)}, "needs steps="),

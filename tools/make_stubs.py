@@ -61,6 +61,7 @@ ARGUMENTS = {
     "trials": "int",
     "step": "int",
     "generation": "int",
+    "next_births": "ArrayLike | None",
     "born": "int | None",
     "training": "bool",
     "shuffle": "bool",
@@ -146,7 +147,7 @@ def function(thing: Any, indent: str, method: bool) -> str:
     name = thing.__name__
     result = "None" if name in NOTHING else RESULTS.get(name, "Any")
     if name == "step":  # of Community; Network's step is a number
-        result = "tuple[_Array, int, int]"
+        result = "tuple[_Array, int, int, _Array]"
     return f"{indent}def {name}({parameters(thing, method)}) -> {result}: ..."
 
 
@@ -175,7 +176,11 @@ def stub() -> str:
         "    dtype: str",
         "    __name__: str",
         "    def Network(",
-        "        self, spec: dict[str, Any], births: dict[str, Any] = ..., most: int = ...",
+        "        self,",
+        "        spec: dict[str, Any],",
+        "        births: dict[str, Any] = ...,",
+        "        most: int = ...,",
+        "        next_births: dict[str, int] = ...,",
         "    ) -> _Network: ...",
         "    def Community(",
         "        self,",

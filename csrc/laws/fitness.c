@@ -17,49 +17,54 @@ EP_INLINE ep_real size_of(ep_real x) { return x < 0 ? -x : x; }
 /* -x + n x^2 / 2 for x = m dL/dm: the loss at m = 0 less the loss at m, to second order. */
 EP_INLINE ep_real without(ep_real x, ep_real terms) { return x * (terms * x / 2 - 1); }
 
-/* Define one law: its function and its descriptor. `expression` is the fitness of population j. */
-#define LAW(law, need, text, expression)                                                  \
+/* Define one law: its function and its descriptor. `expression` is the fitness of population j;
+ * `per_mass`: see ep_fitness.extensive. */
+#define LAW(law, need, per_mass, text, expression)                                        \
     static void law(const void *config, const ep_signals *s, ep_real *restrict fitness) { \
         (void)config;                                                                     \
         for (int64_t j = 0; j < s->n; j++) {                                              \
             fitness[j] = (expression);                                                    \
         }                                                                                 \
     }                                                                                     \
-    const ep_fitness ep_fitness_##law = {                                                 \
-        .name = #law, .doc = text, .fields = no_fields, .needs = (need), .measure = law};
+    const ep_fitness ep_fitness_##law = {.name = #law,                                    \
+                                         .doc = text,                                     \
+                                         .fields = no_fields,                             \
+                                         .needs = (need),                                 \
+                                         .extensive = (per_mass),                         \
+                                         .measure = law};
 
-LAW(marginal, 0,
+LAW(marginal, 0, false,
     "F = -dL/dm: what the loss gains by a little more mass (nats per unit of mass). The loss is "
     "then a potential that selection descends (Rotskoff et al. 2019).",
     -s->mass_gradient[j])
 
-LAW(taylor, 0,
+LAW(taylor, 0, true,
     "F = |m dL/dm|: the first-order change of the loss if the population were removed, whatever "
     "its sign (Molchanov et al. 2017; Michel et al. 2019).",
     size_of(s->mass[j] * s->mass_gradient[j]))
 
-LAW(relative, 0, "F = -m dL/dm: what the loss gains by a relative growth of mass (nats).",
+LAW(relative, 0, true, "F = -m dL/dm: what the loss gains by a relative growth of mass (nats).",
     -s->mass[j] * s->mass_gradient[j])
 
-LAW(worth, 0,
+LAW(worth, 0, true,
     "F = -m dL/dm + n (m dL/dm)^2 / 2, n terms in the mean that the loss is: what the loss would "
     "rise by without the population, to second order (nats). The curvature along its mass is the "
     "variance of the gradient of a sample, n times that of the batch's (Fisher information; LeCun "
     "et al. 1990, Theis et al. 2018).",
     without(s->mass[j] * s->mass_gradient[j], (ep_real)s->terms))
 
-LAW(gradient, EP_NEEDS_GRADIENT,
+LAW(gradient, EP_NEEDS_GRADIENT, true,
     "F = |dL/dw|: the Euclidean norm of the gradient of the weights the population owns.",
     root(s->owned_gradient2[j]))
 
-LAW(magnitude, EP_NEEDS_NORM, "F = |w|: the Euclidean norm of the weights the population owns.",
-    root(s->owned_norm2[j]))
+LAW(magnitude, EP_NEEDS_NORM, false,
+    "F = |w|: the Euclidean norm of the weights the population owns.", root(s->owned_norm2[j]))
 
-LAW(activity, EP_NEEDS_ACTIVITY,
+LAW(activity, EP_NEEDS_ACTIVITY, true,
     "F = mean |output|: the mean over the batch of the size of the population's output.",
     s->activity[j])
 
-LAW(pull, EP_NEEDS_PRODUCT,
+LAW(pull, EP_NEEDS_PRODUCT, true,
     "F = -<w, dL/dw>: what the loss gains by a relative growth of the weights the population "
     "owns (nats).",
     -s->owned_product[j])

@@ -31,6 +31,7 @@ typedef struct {
     const ep_field *fields;
     size_t config_size;
     unsigned needs;
+    bool extensive; /* half of the mass has half of the fitness */
     void (*measure)(const void *config, const ep_signals *signals, ep_real *fitness);
 } ep_fitness;
 

@@ -50,14 +50,43 @@ const ep_field ep_selection_fields[] = {
 
 /* ---- create and free ------------------------------------------------------------------------ */
 
-static bool check(const ep_generation *g, const int64_t *founded, ep_error *error) {
+/* True if the law has settings for each founder, such as a matrix: then it accepts one size only. */
+static bool by_founder(const ep_generation *g, int64_t founded) {
+    ep_error ignored;
+    return g->dynamics->check && !g->dynamics->check(g->dynamics_config, founded + 1, &ignored);
+}
+
+/* Settings for each founder say nothing of populations that are born later. */
+static bool check_births(const ep_generation *g, const ep_headcount *counts, ep_error *error) {
+    bool later = g->births != NULL;
+    for (int i = 0; i < g->n_groups; i++) {
+        later = later || counts[i].born > counts[i].founded;
+    }
+    if (later && g->settings.upkeep == EP_UPKEEP_GIVEN) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "selection: upkeep for each founder has no value for populations born "
+                       "later; expected soft, macs, params or uniform upkeep with births");
+    }
+    bool whole = g->settings.niche == EP_NICHE_NETWORK;
+    for (int i = 0; later && i < g->n_groups; i++) {
+        if (by_founder(g, whole ? g->founded : counts[i].founded)) {
+            return ep_fail(error, EP_BAD_VALUE,
+                           "dynamics %s: a matrix over founders has no row for populations born "
+                           "later; leave it out with births",
+                           g->dynamics->name);
+        }
+    }
+    return true;
+}
+
+static bool check(const ep_generation *g, const ep_headcount *counts, ep_error *error) {
     const ep_selection *s = &g->settings;
     const ep_dynamics *law = g->dynamics;
-    if (s->upkeep == EP_UPKEEP_GIVEN && s->given.n != g->room) {
+    if (s->upkeep == EP_UPKEEP_GIVEN && s->given.n != g->founded) {
         return ep_fail(
             error, EP_BAD_VALUE,
             "selection: given must hold an upkeep for each of %lld founding populations, got %lld",
-            (long long)g->room, (long long)s->given.n);
+            (long long)g->founded, (long long)s->given.n);
     }
     if (law->states > EP_STATES) {
         return ep_fail(error, EP_BAD_VALUE, "dynamics %s: wants %d states, there are %d", law->name,
@@ -65,11 +94,11 @@ static bool check(const ep_generation *g, const int64_t *founded, ep_error *erro
     }
     for (int i = 0; law->check && i < g->n_groups; i++) {
         bool whole = s->niche == EP_NICHE_NETWORK;
-        if (!law->check(g->dynamics_config, whole ? g->room : founded[i], error)) {
+        if (!law->check(g->dynamics_config, whole ? g->founded : counts[i].founded, error)) {
             return false;
         }
     }
-    return true;
+    return check_births(g, counts, error);
 }
 
 /* Cut a vector of n elements from the block, or only count its bytes while there is no block. */
@@ -93,22 +122,36 @@ static size_t lay_out(ep_generation *g) {
     g->group = cut(g, &used, n, sizeof *g->group);
     g->niche = cut(g, &used, (size_t)ep_max(1, g->n_groups), sizeof *g->niche);
     g->extinct = cut(g, &used, n, sizeof *g->extinct);
+    size_t births = g->births ? n : 1;
+    g->newborn = cut(g, &used, births, sizeof *g->newborn);
+    g->chosen = cut(g, &used, births, sizeof *g->chosen);
+    g->survives = cut(g, &used, births, sizeof *g->survives);
     return used;
 }
 
-static bool make_room(ep_generation *g) {
-    size_t bytes = lay_out(g);
-    g->block = aligned_alloc(EP_ALIGN, bytes);
-    if (g->block) {
-        memset(g->block, 0, bytes);
-        lay_out(g);
+bool ep_generation_reserve(ep_generation *g, int64_t n) {
+    void *before = g->block;
+    int64_t room = g->room;
+    if (before && n <= room) {
+        return true;
     }
-    return g->block != NULL;
+    g->block = NULL;
+    g->room = n;
+    size_t bytes = lay_out(g);
+    void *block = aligned_alloc(EP_ALIGN, bytes);
+    if (block) {
+        memset(block, 0, bytes);
+        free(before);
+    }
+    g->block = block ? block : before;
+    g->room = block ? n : room;
+    lay_out(g);
+    return block != NULL;
 }
 
-ep_generation *ep_generation_new(const ep_selection *settings, const ep_dynamics *dynamics,
-                                 const void *dynamics_config, int n_groups, const int64_t *founded,
-                                 ep_error *error) {
+ep_generation *ep_generation_new(const ep_selection *settings, const ep_births *births,
+                                 const ep_dynamics *dynamics, const void *dynamics_config,
+                                 int n_groups, const ep_headcount *counts, ep_error *error) {
     ep_generation *g = calloc(1, sizeof *g);
     if (!g) {
         ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
@@ -116,17 +159,23 @@ ep_generation *ep_generation_new(const ep_selection *settings, const ep_dynamics
     }
     g->dynamics = dynamics;
     g->n_groups = n_groups;
+    g->inherited = 1;
+    int64_t room = 0;
     for (int i = 0; i < n_groups; i++) {
-        g->room += founded[i];
+        int64_t most = births ? ep_births_capacity(births, counts[i].founded) : counts[i].founded;
+        room += ep_max(most, counts[i].present);
+        g->founded += counts[i].founded;
     }
     ep_fields_init(ep_selection_fields, &g->settings);
-    if (!ep_fields_copy(ep_selection_fields, &g->settings, settings, sizeof *settings) ||
+    void *copy = NULL;
+    bool copied = !births || ep_config_copy(ep_births_fields, sizeof *births, births, &copy);
+    g->births = copy;
+    if (!copied || !ep_fields_copy(ep_selection_fields, &g->settings, settings, sizeof *settings) ||
         !ep_config_copy(dynamics->fields, dynamics->config_size, dynamics_config,
                         &g->dynamics_config) ||
-        !make_room(g)) {
-        ep_fail(error, EP_NO_MEMORY, "selection: no memory for %lld populations",
-                (long long)g->room);
-    } else if (check(g, founded, error)) {
+        !ep_generation_reserve(g, room)) {
+        ep_fail(error, EP_NO_MEMORY, "selection: no memory for %lld populations", (long long)room);
+    } else if (check(g, counts, error)) {
         return g;
     }
     ep_generation_free(g);
@@ -139,6 +188,7 @@ void ep_generation_free(ep_generation *g) {
     }
     ep_fields_free(ep_selection_fields, &g->settings);
     ep_config_free(g->dynamics->fields, g->dynamics_config);
+    ep_config_free(ep_births_fields, (void *)g->births);
     free(g->block);
     free(g);
 }
@@ -190,7 +240,7 @@ static ep_niche enrol(ep_generation *g, const ep_group *groups, int first_group,
                       const ep_real **memory, double pressure, double correction) {
     bool whole = g->settings.niche == EP_NICHE_NETWORK, soft = g->settings.upkeep == EP_UPKEEP_SOFT;
     ep_niche here = {first_group, whole ? g->n_groups : first_group + 1, g->n, g->n, 0};
-    int64_t k = g->n;
+    int64_t k = g->n, born = 0;
     for (int i = first_group; i < here.last_group; i++) {
         const ep_group *group = &groups[i];
         for (int64_t j = 0; j < group->n; j++) {
@@ -203,13 +253,14 @@ static ep_niche enrol(ep_generation *g, const ep_group *groups, int first_group,
             g->mass[k] = group->mass[j];
             g->fitness[k] = (ep_real)((double)fitness[j] * correction);
             g->upkeep[k] = (ep_real)(soft ? cost : pressure * cost);
-            g->birth[k] = (int32_t)(here.founded + birth);
+            g->birth[k] = (int32_t)(born + birth);
             g->place[k] = j;
             g->group[k++] = i;
         }
         *memory = *memory ? *memory + group->n : NULL;
         *before += group->founded;
         here.founded += group->founded;
+        born += group->born;
     }
     here.last = g->n = k;
     if (soft) {
@@ -350,6 +401,70 @@ static void finish(ep_generation *g, const ep_occasion *occasion, ep_niche here,
     }
 }
 
+/* Mean fitness of the living populations of a niche; fills g->survives. */
+static double mean_of(const ep_generation *g, const ep_group *groups, ep_niche here) {
+    double sum = 0, n = 0;
+    for (int64_t k = here.first; k < here.last; k++) {
+        g->survives[k] = groups[g->group[k]].alive[g->place[k]] > 0;
+        sum += g->survives[k] ? (double)g->fitness[k] : 0;
+        n += g->survives[k];
+    }
+    return n > 0 ? sum / n : 0;
+}
+
+/* Halve a parent in its group, and append its other half to g->newborn. */
+static void divide(ep_generation *g, const ep_group *group, int64_t k, ep_newborn *newborn) {
+    int64_t j = g->place[k];
+    group->mass[j] /= 2;
+    group->fitness[j] = (ep_real)((double)group->fitness[j] * g->inherited);
+    newborn->parent = group->birth ? group->birth[j] : (int32_t)j;
+    newborn->place = j;
+    newborn->mass = group->mass[j];
+    newborn->fitness = (ep_real)((double)g->fitness[k] * g->inherited);
+}
+
+/* Decide the births of the members k0 .. k1 of one group. */
+static void bear_group(ep_generation *g, const ep_occasion *occasion, int i, int64_t k0, int64_t k1,
+                       double mean, ep_outcome *outcome) {
+    const ep_group *group = &occasion->group[i];
+    ep_parents parents = {.n = k1 - k0,
+                          .founded = group->founded,
+                          .mass = g->mass + k0,
+                          .fitness = g->fitness + k0,
+                          .upkeep = g->upkeep + k0,
+                          .alive = g->survives + k0,
+                          .mean = mean};
+    int64_t n = ep_births_choose(g->births, &parents, occasion->number, g->chosen);
+    n = ep_min(n, INT32_MAX - group->born);
+    for (int64_t b = 0; b < n; b++) {
+        ep_newborn *newborn = &g->newborn[outcome->n_born++];
+        *newborn = (ep_newborn){.group = i,
+                                .birth = (int32_t)(group->born + b),
+                                .parent = -1,
+                                .place = -1,
+                                .mass = (ep_real)g->births->mass};
+        if (g->births->kind == EP_DIVISION) {
+            divide(g, group, k0 + g->chosen[b], newborn);
+        }
+    }
+}
+
+/* Decide the births of a season. None are born while masses rest. */
+static void bear(ep_generation *g, const ep_occasion *occasion, int n_niches, ep_outcome *outcome) {
+    for (int i = 0; i < n_niches; i++) {
+        ep_niche here = g->niche[i];
+        double mean = mean_of(g, occasion->group, here);
+        for (int64_t k0 = here.first, k1 = k0, group = here.first_group; group < here.last_group;
+             group++, k0 = k1) {
+            for (; k1 < here.last && g->group[k1] == group; k1++) {
+            }
+            if (!occasion->group[group].barren) {
+                bear_group(g, occasion, (int)group, k0, k1, mean, outcome);
+            }
+        }
+    }
+}
+
 bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcome *outcome,
                         ep_error *error) {
     const ep_group *groups = occasion->group;
@@ -377,5 +492,8 @@ bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcom
         finish(g, occasion, g->niche[i], outcome);
     }
     write_memory(g, groups);
+    if (g->births && occasion->number % g->births->every == 0 && occasion->strength > 0) {
+        bear(g, occasion, niches_done, outcome);
+    }
     return true;
 }

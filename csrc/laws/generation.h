@@ -1,10 +1,11 @@
 /* generation: one generation of populations, as vectors. Remembers fitness, computes upkeep,
- * applies the dynamics and marks populations extinct. Does not depend on networks or layers: the
+ * applies the dynamics, marks populations extinct and decides births. Does not depend on networks or layers: the
  * trainer, Python's communities and the history of a run all call this code. A group is the
  * populations of one layer; a niche is the groups that compete: one, or all. */
 #ifndef EP_GENERATION_H
 #define EP_GENERATION_H
 
+#include "births.h"
 #include "dynamics.h"
 
 typedef enum {
@@ -34,6 +35,8 @@ typedef bool (*ep_dynamics_call)(void *context, const ep_cohort *cohort, ep_erro
 typedef struct {
     int64_t n; /* present */
     int64_t founded; /* at the founding of the network */
+    int64_t born; /* so far, founders included: greater than all birth ids */
+    bool barren; /* none may be born */
     const int32_t *birth; /* (n) ids, ascending; NULL: 0 .. n - 1 */
     ep_real *mass; /* (n) */
     ep_real *fitness; /* (n) memory of fitness, before the correction of its start at zero */
@@ -41,7 +44,7 @@ typedef struct {
     ep_real *state; /* (EP_STATES, n) memory of the dynamics */
     const ep_real *raw; /* (n) fitness as measured now */
     double cost; /* of each population, as a share of the total: see upkeep */
-    const double *costs; /* (founded) by birth id in place of cost, or NULL */
+    const double *costs; /* (born) by birth id in place of cost, or NULL */
 } ep_group;
 
 typedef struct {
@@ -53,7 +56,7 @@ typedef struct {
 
 /* The result of a generation. */
 typedef struct {
-    int64_t n_extinct;
+    int64_t n_extinct, n_born;
     int64_t floor_reached; /* populations kept alive by the floor */
     int64_t capped; /* masses capped at EP_MASS_MOST */
 } ep_outcome;
@@ -68,11 +71,14 @@ typedef struct {
  * describe the living populations of the last call, niche after niche. */
 typedef struct {
     ep_selection settings;
+    const ep_births *births; /* NULL: none */
+    double inherited; /* share of the parent's fitness that half of its mass has: 0.5 or 1 */
     const ep_dynamics *dynamics;
     void *dynamics_config;
     ep_dynamics_call call; /* in place of dynamics->step, or NULL */
     void *context;
     int n_groups;
+    int64_t founded; /* founders of all groups */
     int64_t room; /* populations */
     int64_t n; /* living populations */
     ep_real *mass, *fitness, *upkeep; /* (n) fitness is corrected */
@@ -85,6 +91,9 @@ typedef struct {
     ep_real *work; /* scratch of the dynamics: see ep_cohort */
     int32_t *order;
     ep_extinct *extinct; /* (n_extinct) by group, lightest first */
+    ep_newborn *newborn; /* (n_born) by group, ids ascending */
+    int32_t *chosen; /* scratch of births */
+    bool *survives;
     void *block; /* all of the above */
 } ep_generation;
 
@@ -102,13 +111,21 @@ typedef struct {
     void *context;
 } ep_occasion;
 
-/* Create a generation from copies of settings and config. Returns NULL with error filled. */
-ep_generation *ep_generation_new(const ep_selection *settings, const ep_dynamics *dynamics,
-                                 const void *dynamics_config, int n_groups, const int64_t *founded,
-                                 ep_error *error);
+/* The number of populations in a group: founders, all births so far, and those present. */
+typedef struct {
+    int64_t founded, born, present;
+} ep_headcount;
+/* Create a generation from copies of settings, births (NULL: none) and config, with room for those
+ * present and for the capacity of births. Returns NULL with error filled. */
+ep_generation *ep_generation_new(const ep_selection *settings, const ep_births *births,
+                                 const ep_dynamics *dynamics, const void *dynamics_config,
+                                 int n_groups, const ep_headcount *counts, ep_error *error);
+/* Make room for n populations present. False: out of memory; nothing changed. */
+bool ep_generation_reserve(ep_generation *generation, int64_t n);
 void ep_generation_free(ep_generation *generation);
-/* Run one generation: write mass, fitness, alive and state of the groups, and generation->extinct.
- * Returns false, with nothing changed, if a user's law failed. */
+/* Run one generation: write mass, fitness, alive and state of the groups, generation->extinct and
+ * generation->newborn. A parent has its half of mass and fitness already; the caller adds the
+ * newborn, which are alive and share or lack the parent's state. Returns false, with nothing changed, if a user's law failed. */
 bool ep_generation_step(ep_generation *generation, const ep_occasion *occasion, ep_outcome *outcome,
                         ep_error *error);
 /* Write fitness and upkeep of the living populations, as they are after `number` generations, to

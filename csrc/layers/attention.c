@@ -367,6 +367,7 @@ const ep_kind ep_kind_attention = {
     .linear = EP_LINEAR_PASS,
     .linear_input = 2,
     .founding_axis = 3,
+    .apart = 2,
     .declare = declare,
     .forward = forward,
     .backward = backward,

@@ -1,6 +1,6 @@
 /* dropout: in training, every element is 0 with probability `rate`, else scaled by 1 / (1 - rate)
  * (Srivastava et al. 2014, inverted); outside training, the identity. The mask is a function of
- * (seed, layer, step, sample, founding index in the sample): nothing is saved for backward(), and
+ * (seed, layer, step, sample, index at birth in the sample): nothing is saved for backward(), and
  * results do not depend on how the batch is split. Does not affect masses. */
 #include "layer.h"
 
@@ -33,19 +33,25 @@ EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     return x ^ x >> 16;
 }
 
-/* Return the founding index, in a sample, of the first element of run `run` of the last axis. */
+/* Return the index at birth, in a sample, of the first element of run `run` of the last axis. A
+ * stride is the founding size, or more once populations were born later, so that no two elements
+ * have the same index. */
+static uint32_t stride_of(const ep_axis *axis) {
+    return (uint32_t)ep_max(axis->founded, axis->next_birth);
+}
+
 static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run) {
-    uint32_t place = 0, stride = (uint32_t)axes[x->axis[x->rank - 1]].founded;
+    uint32_t place = 0, stride = stride_of(&axes[x->axis[x->rank - 1]]);
     for (int d = x->rank - 2; d >= 0; d--) {
         const ep_axis *axis = &axes[x->axis[d]];
         place += (uint32_t)ep_birth(axis, run % axis->n) * stride;
         run /= axis->n;
-        stride *= (uint32_t)axis->founded;
+        stride *= stride_of(axis);
     }
     return place;
 }
 
-/* to [+]= mask * from over rows r0 .. r1. Elements are identified by their founding index, so that
+/* to [+]= mask * from over rows r0 .. r1. Elements are identified by their index at birth, so that
  * a removal elsewhere does not change their mask. */
 static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *from, ep_real *to,
                   bool add) {
@@ -53,7 +59,7 @@ static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *fro
     const ep_value *value = ep_input(pass, layer, 0);
     const ep_axis *last = &pass->axes[value->axis[value->rank - 1]];
     const int64_t n = last->n, runs = n ? value->width / n : 0;
-    const int32_t *birth = n < last->founded ? last->birth : NULL;
+    const int32_t *birth = n < last->next_birth ? last->birth : NULL;
     const ep_real scale = (ep_real)(1 / (1 - config->rate));
     const uint32_t below = (uint32_t)(config->rate * 4294967296.0);
     ep_noise noise = ep_random_fork(pass->noise, (uint64_t)layer->index);

@@ -87,6 +87,7 @@ const ep_kind ep_kind_sum = {
            "second input.",
     .least_inputs = 2,
     .most_inputs = EP_INPUTS,
+    .apart = EP_APART_ALL,
     .declare = sum_declare,
     .forward = sum_forward,
     .backward = sum_backward,

@@ -437,6 +437,7 @@ const ep_kind ep_kind_populations = {
     .config_size = sizeof(populations),
     .least_inputs = 1,
     .most_inputs = 1,
+    .apart = EP_APART_ALL,
     .exact = true,
     .declare = declare,
     .init = init,

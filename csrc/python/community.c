@@ -1,6 +1,6 @@
 /* community: populations without a network: the type Community, which holds the vectors of a
- * generation. They are flat, one layer after the other, of founding size, indexed by birth id;
- * evoprune.Community adds names. */
+ * generation. They are flat, one layer after the other, indexed by birth id, and grow when populations
+ * are born; evoprune.Community adds names. */
 #include "python/community.h"
 
 #include <math.h>
@@ -17,35 +17,107 @@ bool ep_community_enter(ep_community *self) {
 
 /* ---- create and free ------------------------------------------------------------------------- */
 
-static bool make_groups(ep_community *self, const int64_t *founded) {
-    size_t n = (size_t)ep_max(1, self->founded);
-    self->group = PyMem_Calloc((size_t)ep_max(1, self->n_groups), sizeof *self->group);
-    self->column[0] = PyMem_Calloc(n * (EP_COLUMNS + EP_STATES), sizeof(ep_real));
-    self->costs = PyMem_Calloc(n, sizeof *self->costs);
-    if (!self->group || !self->column[0] || !self->costs) {
+/* The vectors of a community, at one size. */
+typedef struct {
+    ep_real *column[EP_COLUMNS], *memory;
+    double *costs;
+} vectors;
+
+static bool vectors_new(vectors *v, int64_t size) {
+    size_t n = (size_t)ep_max(1, size);
+    v->column[0] = PyMem_Calloc(n * (EP_COLUMNS + EP_STATES), sizeof(ep_real));
+    v->costs = PyMem_Calloc(n, sizeof *v->costs);
+    if (!v->column[0] || !v->costs) {
+        PyMem_Free(v->column[0]);
+        PyMem_Free(v->costs);
         PyErr_NoMemory();
         return false;
     }
     for (int c = 1; c < EP_COLUMNS; c++) {
-        self->column[c] = self->column[0] + (int64_t)n * c;
+        v->column[c] = v->column[0] + (int64_t)n * c;
     }
-    self->memory = self->column[0] + (int64_t)n * EP_COLUMNS;
-    for (int64_t j = 0; j < self->founded; j++) {
-        self->column[EP_MASS][j] = self->column[EP_ALIVE][j] = 1;
-        self->costs[j] = 1 / (double)self->founded;
-    }
-    int64_t at = 0;
-    for (int i = 0; i < self->n_groups; at += founded[i++]) {
-        self->group[i] = (ep_group){.n = founded[i],
-                                    .founded = founded[i],
-                                    .mass = self->column[EP_MASS] + at,
-                                    .fitness = self->column[EP_FITNESS_MEMORY] + at,
-                                    .alive = self->column[EP_ALIVE] + at,
-                                    .raw = self->column[EP_RAW] + at,
-                                    .state = self->memory + at * EP_STATES,
-                                    .costs = self->costs + at};
-    }
+    v->memory = v->column[0] + (int64_t)n * EP_COLUMNS;
     return true;
+}
+
+/* Copy one layer of n populations to its new place and number. */
+static void move_group(const ep_community *self, const vectors *to, const ep_group *group,
+                       int64_t from, int64_t at, int64_t n) {
+    if (group->n == 0) {
+        return;
+    }
+    for (int c = 0; c < EP_COLUMNS; c++) {
+        memcpy(to->column[c] + at, self->column[c] + from, (size_t)group->n * sizeof(ep_real));
+    }
+    for (int s = 0; s < EP_STATES; s++) {
+        memcpy(to->memory + at * EP_STATES + s * n, group->state + s * group->n,
+               (size_t)group->n * sizeof(ep_real));
+    }
+    memcpy(to->costs + at, self->costs + from, (size_t)group->n * sizeof *to->costs);
+}
+
+bool ep_community_grow(ep_community *self, const int64_t *more) {
+    vectors to;
+    int64_t size = self->size, from = 0, at = 0;
+    for (int i = 0; i < self->n_groups; i++) {
+        size += more[i];
+    }
+    if (size > INT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "community: more than 2^31 - 1 populations were born");
+        return false;
+    }
+    if (!vectors_new(&to, size)) {
+        return false;
+    }
+    if (!ep_generation_reserve(self->generation, size)) {
+        PyMem_Free(to.column[0]);
+        PyMem_Free(to.costs);
+        PyErr_NoMemory();
+        return false;
+    }
+    for (int i = 0; i < self->n_groups; i++) {
+        ep_group *group = &self->group[i];
+        int64_t n = group->n + more[i];
+        move_group(self, &to, group, from, at, n);
+        from += group->n;
+        *group = (ep_group){.n = n,
+                            .founded = group->founded,
+                            .born = n,
+                            .mass = to.column[EP_MASS] + at,
+                            .fitness = to.column[EP_FITNESS_MEMORY] + at,
+                            .alive = to.column[EP_ALIVE] + at,
+                            .raw = to.column[EP_RAW] + at,
+                            .state = to.memory + at * EP_STATES,
+                            .costs = to.costs + at};
+        at += n;
+    }
+    PyMem_Free(self->column[0]);
+    PyMem_Free(self->costs);
+    memcpy(self->column, to.column, sizeof self->column);
+    self->memory = to.memory;
+    self->costs = to.costs;
+    self->size = size;
+    return true;
+}
+
+/* Found the layers: one generation of living populations of mass 1. */
+static bool found(ep_community *self, const ep_headcount *counts) {
+    int64_t *n = PyMem_Calloc((size_t)ep_max(1, self->n_groups), sizeof *n);
+    self->group = PyMem_Calloc((size_t)ep_max(1, self->n_groups), sizeof *self->group);
+    bool ok = n && self->group;
+    for (int i = 0; ok && i < self->n_groups; i++) {
+        n[i] = self->group[i].founded = counts[i].founded;
+    }
+    if (!ok) {
+        PyErr_NoMemory();
+    }
+    ok = ok && ep_community_grow(self, n);
+    for (int64_t j = 0; ok && j < self->size; j++) {
+        self->column[EP_MASS][j] = self->column[EP_ALIVE][j] = 1;
+        self->costs[j] = 1 / (double)self->size;
+    }
+    PyMem_Free(n);
+    return ok;
 }
 
 static PyObject *community_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -70,20 +142,28 @@ static PyObject *community_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     }
     const int64_t *n = PyArray_DATA(founded);
     bool ok = true;
+    int64_t all = 0;
     self->seed = seed;
     self->n_groups = (int)PyArray_DIM(founded, 0);
+    ep_headcount *counts = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *counts);
+    if (!counts) {
+        PyErr_NoMemory();
+        ok = false;
+    }
     for (int i = 0; ok && i < self->n_groups; i++) {
-        if (n[i] < 1 || n[i] > INT32_MAX || (self->founded += n[i]) > INT32_MAX) {
+        if (n[i] < 1 || n[i] > INT32_MAX || (all += n[i]) > INT32_MAX) {
             PyErr_Format(PyExc_ValueError,
                          "founded: expected from 1 to 2^31 - 1 populations in all, got %lld",
                          (long long)n[i]);
             ok = false;
+        } else {
+            counts[i] = (ep_headcount){n[i], n[i], n[i]};
         }
     }
-    ok = ok && make_groups(self, n);
     if (ok) {
-        self->generation = ep_generation_new(book.settings.at, book.dynamics,
-                                             book.dynamics_config.at, self->n_groups, n, &error);
+        self->generation = ep_generation_new(book.settings.at, book.births.at, book.dynamics,
+                                             book.dynamics_config.at, self->n_groups, counts,
+                                             &error);
         self->fitness = book.fitness;
         ok = self->generation && ep_config_copy(book.fitness->fields, book.fitness->config_size,
                                                 book.fitness_config.at, &self->fitness_config);
@@ -93,11 +173,14 @@ static PyObject *community_new(PyTypeObject *type, PyObject *args, PyObject *kwa
             ep_raise(&error, NULL);
         }
     }
+    ok = ok && found(self, counts);
+    PyMem_Free(counts);
     if (ok) {
         self->calls = book.calls;
         book.calls = (ep_calls){NULL, NULL};
         self->generation->call = self->calls.dynamics ? ep_call_dynamics : NULL;
         self->generation->context = &self->calls;
+        self->generation->inherited = book.fitness->extensive && !self->calls.fitness ? 0.5 : 1;
         if (threshold >= 0) {
             self->generation->settings.threshold = threshold;
         }
@@ -155,26 +238,31 @@ static PyObject *vector_of(const ep_real *from_, int64_t n) {
 PyDoc_STRVAR(
     state_doc,
     "state()\n--\n\n"
-    "Copies of mass, fitness (its memory), alive, the dynamics' memory, costs, and the number "
-    "of generations: all that the next step depends on.");
+    "Copies of mass, fitness (its memory), alive, the dynamics' memory, costs, the number of "
+    "generations, and the number born so far by layer: all that the next step depends on.");
 static PyObject *get_state(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_community *self = (ep_community *)object;
     if (!ep_community_enter(self)) {
         return NULL;
     }
-    PyArrayObject *costs = ep_array_vector(self->founded, NPY_FLOAT64);
+    PyArrayObject *costs = ep_array_vector(self->size, NPY_FLOAT64);
+    PyArrayObject *born = ep_array_vector(self->n_groups, NPY_INT64);
     PyObject *result = NULL;
-    if (costs) {
-        memcpy(PyArray_DATA(costs), self->costs, (size_t)self->founded * sizeof *self->costs);
-        result = Py_BuildValue("{s:N,s:N,s:N,s:N,s:O,s:L}", "mass",
-                               vector_of(self->column[EP_MASS], self->founded), "fitness",
-                               vector_of(self->column[EP_FITNESS_MEMORY], self->founded), "alive",
-                               vector_of(self->column[EP_ALIVE], self->founded), "memory",
-                               vector_of(self->memory, self->founded * EP_STATES), "costs", costs,
-                               "generation", (long long)self->number);
-        ep_array_drop(costs);
+    for (int i = 0; born && i < self->n_groups; i++) {
+        ((int64_t *)PyArray_DATA(born))[i] = self->group[i].n;
     }
+    if (costs && born) {
+        memcpy(PyArray_DATA(costs), self->costs, (size_t)self->size * sizeof *self->costs);
+        result = Py_BuildValue("{s:N,s:N,s:N,s:N,s:O,s:O,s:L}", "mass",
+                               vector_of(self->column[EP_MASS], self->size), "fitness",
+                               vector_of(self->column[EP_FITNESS_MEMORY], self->size), "alive",
+                               vector_of(self->column[EP_ALIVE], self->size), "memory",
+                               vector_of(self->memory, self->size * EP_STATES), "costs", costs,
+                               "next_births", born, "generation", (long long)self->number);
+    }
+    ep_array_drop(costs);
+    ep_array_drop(born);
     ep_community_leave(self);
     return result;
 }
@@ -190,28 +278,56 @@ static bool not_negative(PyArrayObject *array, const char *name) {
     return true;
 }
 
-PyDoc_STRVAR(restore_doc,
-             "restore(mass=None, fitness=None, alive=None, memory=None, costs=None, "
-             "generation=None)\n--\n\nSets what `state` gives; None leaves it. All or nothing.");
+/* Grow the layers to the numbers of populations in `object`, one a layer. */
+static bool grow_to(ep_community *self, PyObject *object) {
+    npy_intp layers = self->n_groups;
+    PyArrayObject *born = ep_array_in(object, "next_births", NPY_INT64, 1, &layers);
+    int64_t *more = PyMem_Calloc((size_t)layers + 1, sizeof *more);
+    bool ok = born && more;
+    if (born && !more) {
+        PyErr_NoMemory();
+    }
+    for (npy_intp i = 0; ok && i < layers; i++) {
+        int64_t n = ((const int64_t *)PyArray_DATA(born))[i];
+        more[i] = n - self->group[i].n;
+        if (more[i] < 0 || n > INT32_MAX) {
+            PyErr_Format(PyExc_ValueError,
+                         "next_births: expected at least the %lld populations born here, got %lld",
+                         (long long)self->group[i].n, (long long)n);
+            ok = false;
+        }
+    }
+    ok = ok && ep_community_grow(self, more);
+    PyMem_Free(more);
+    ep_array_drop(born);
+    return ok;
+}
+
+PyDoc_STRVAR(
+    restore_doc,
+    "restore(mass=None, fitness=None, alive=None, memory=None, costs=None, "
+    "generation=None, next_births=None)\n--\n\nSets what `state` gives; None leaves it. All or "
+    "nothing, except that layers which have grown stay so.");
 static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"mass", "fitness", "alive", "memory", "costs", "generation", NULL};
+    static char *names[] = {"mass",  "fitness",    "alive",       "memory",
+                            "costs", "generation", "next_births", NULL};
     ep_community *self = (ep_community *)object;
-    PyObject *given[6] = {NULL, NULL, NULL, NULL, NULL, NULL};
+    PyObject *given[7] = {NULL, NULL, NULL, NULL, NULL, NULL, NULL};
     PyArrayObject *array[5] = {NULL, NULL, NULL, NULL, NULL};
-    ep_real *to[] = {self->column[EP_MASS], self->column[EP_FITNESS_MEMORY], self->column[EP_ALIVE],
-                     self->memory};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OOOOOO:restore", names, &given[0], &given[1],
-                                     &given[2], &given[3], &given[4], &given[5]) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OOOOOOO:restore", names, &given[0], &given[1],
+                                     &given[2], &given[3], &given[4], &given[5], &given[6]) ||
         !ep_community_enter(self)) {
         return NULL;
     }
-    bool ok = true;
+    bool ok = !given[6] || given[6] == Py_None || grow_to(self, given[6]);
+    ep_real *to[] = {self->column[EP_MASS], self->column[EP_FITNESS_MEMORY], self->column[EP_ALIVE],
+                     self->memory};
     int64_t number = self->number;
     for (int i = 0; ok && i < EP_COUNT(array); i++) {
         if (!given[i] || given[i] == Py_None) {
             continue;
         }
-        npy_intp n = i == 3 ? self->founded * EP_STATES : self->founded;
+        npy_intp n = i == 3 ? self->size * EP_STATES : self->size;
         array[i] = ep_array_in(given[i], names[i], i == 4 ? NPY_FLOAT64 : EP_NPY_REAL, 1, &n);
         ok = array[i] && (i == 1 || i == 3 || i == 4 || not_negative(array[i], names[i]));
         for (int64_t j = 0; ok && i == 4 && j < n; j++) {
@@ -232,8 +348,7 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
             }
         }
         if (array[4]) {
-            memcpy(self->costs, PyArray_DATA(array[4]),
-                   (size_t)self->founded * sizeof *self->costs);
+            memcpy(self->costs, PyArray_DATA(array[4]), (size_t)self->size * sizeof *self->costs);
         }
         self->number = number;
     }
@@ -258,13 +373,13 @@ static PyObject *price(PyObject *object, PyObject *args, PyObject *kwargs) {
         !ep_community_enter(self)) {
         return NULL;
     }
-    PyArrayObject *fitness = ep_array_vector(self->founded, EP_NPY_REAL);
-    PyArrayObject *upkeep = ep_array_vector(self->founded, EP_NPY_REAL);
+    PyArrayObject *fitness = ep_array_vector(self->size, EP_NPY_REAL);
+    PyArrayObject *upkeep = ep_array_vector(self->size, EP_NPY_REAL);
     PyObject *result = NULL;
     if (fitness && upkeep) {
         const ep_generation *g = self->generation;
         ep_real *f = PyArray_DATA(fitness), *c = PyArray_DATA(upkeep);
-        for (int64_t j = 0; j < self->founded; j++) {
+        for (int64_t j = 0; j < self->size; j++) {
             f[j] = c[j] = (ep_real)NAN;
         }
         ep_generation_price(self->generation, self->group, self->number, pressure);

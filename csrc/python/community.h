@@ -18,10 +18,10 @@ typedef struct {
     ep_calls calls;
     ep_group *group;
     int n_groups;
-    int64_t founded; /* populations of all layers */
-    ep_real *column[EP_COLUMNS]; /* (founded) each */
+    int64_t size; /* populations of all layers, living and extinct */
+    ep_real *column[EP_COLUMNS]; /* (size) each */
     ep_real *memory; /* (EP_STATES, n) of each layer, one after the other */
-    double *costs; /* (founded) */
+    double *costs; /* (size) */
     uint64_t seed;
     int64_t number; /* generations so far */
     atomic_int busy;
@@ -30,6 +30,10 @@ typedef struct {
 /* Raise RuntimeError if another call is running. True: locked until ep_community_leave(). */
 bool ep_community_enter(ep_community *self);
 EP_INLINE void ep_community_leave(ep_community *self) { atomic_store(&self->busy, 0); }
+
+/* Add n[i] populations to the end of each layer: dead, with all else 0. False with an exception;
+ * nothing changed. */
+bool ep_community_grow(ep_community *self, const int64_t *n);
 
 /* The methods of community_step.c, terminated by an empty row. */
 extern PyMethodDef ep_community_step_methods[];

@@ -25,13 +25,11 @@ static const ep_real *from(PyArrayObject *array, int64_t at) {
     return array ? (const ep_real *)PyArray_DATA(array) + at : NULL;
 }
 
-/* Return the flat place of birth id 0 of a niche's first group; sets its number of founders. */
-static int64_t niche_at(const ep_community *self, int group, int64_t *founded) {
+/* Return the flat place of birth id 0 of a niche's first group. */
+static int64_t niche_at(const ep_community *self, int group) {
     if (self->generation->settings.niche == EP_NICHE_NETWORK) {
-        *founded = self->founded;
         return 0;
     }
-    *founded = self->group[group].founded;
     return self->group[group].mass - self->column[EP_MASS];
 }
 
@@ -39,7 +37,7 @@ static int64_t niche_at(const ep_community *self, int group, int64_t *founded) {
 static void pick(void *context, const ep_generation *g, int64_t first, ep_cohort *cohort) {
     const signals *s = context;
     const ep_community *self = s->self;
-    int64_t founded, at = niche_at(self, g->group[first], &founded), all = self->founded;
+    int64_t at = niche_at(self, g->group[first]), all = self->size;
     ep_real *norm2 = s->alike + (s->overlap ? all * all : 0);
     for (int64_t k = 0; k < cohort->n; k++) {
         int64_t i = at + cohort->birth[k];
@@ -56,7 +54,7 @@ static void pick(void *context, const ep_generation *g, int64_t first, ep_cohort
 static bool measure(ep_community *self, const signals *s, ep_error *error) {
     ep_real *raw = self->column[EP_RAW];
     if (s->raw) {
-        memcpy(raw, PyArray_DATA(s->raw), (size_t)self->founded * sizeof *raw);
+        memcpy(raw, PyArray_DATA(s->raw), (size_t)self->size * sizeof *raw);
         return true;
     }
     for (int i = 0; i < self->n_groups; i++) {
@@ -82,7 +80,7 @@ static bool measure(ep_community *self, const signals *s, ep_error *error) {
 
 /* Check that living populations have a finite fitness; extinct ones may have any. */
 static bool check_fitness(ep_community *self) {
-    for (int64_t j = 0; j < self->founded; j++) {
+    for (int64_t j = 0; j < self->size; j++) {
         ep_real *raw = &self->column[EP_RAW][j];
         if (!(self->column[EP_ALIVE][j] > 0)) {
             *raw = 0;
@@ -106,7 +104,7 @@ static bool open_signals(ep_community *self, signals *s, PyObject *const *object
         0, 0, EP_NEEDS_NORM, EP_NEEDS_GRADIENT, EP_NEEDS_PRODUCT, EP_NEEDS_ACTIVITY, 0};
     PyArrayObject **to[] = {&s->raw,      &s->gradient, &s->owned[0], &s->owned[1],
                             &s->owned[2], &s->activity, &s->norm2};
-    npy_intp n = self->founded;
+    npy_intp n = self->size;
     for (int i = 0; i < EP_COUNT(to); i++) {
         if (objects[i] != Py_None) {
             *to[i] = ep_array_in(objects[i], names[i], EP_NPY_REAL, 1, &n);
@@ -158,14 +156,76 @@ static PyObject *deaths_of(const ep_community *self, int64_t n) {
     return array;
 }
 
+static PyObject *births_of(const ep_community *self, int64_t n) {
+    ep_birth_record *births = PyMem_Calloc((size_t)n + 1, sizeof *births);
+    if (!births) {
+        return PyErr_NoMemory();
+    }
+    for (int64_t k = 0; k < n; k++) {
+        const ep_newborn *one = &self->generation->newborn[k];
+        births[k] = (ep_birth_record){self->number, one->group,        one->birth,
+                                      one->parent,  (double)one->mass, (double)one->fitness};
+    }
+    PyObject *array = ep_births_array(births, n);
+    PyMem_Free(births);
+    return array;
+}
+
+/* Mean cost of the living populations of a layer, which an immigrant gets. */
+static double mean_cost(const ep_group *group) {
+    double sum = 0, n = 0;
+    for (int64_t j = 0; j < group->n; j++) {
+        sum += group->alive[j] > 0 ? group->costs[j] : 0;
+        n += group->alive[j] > 0;
+    }
+    return n > 0 ? sum / n : 1;
+}
+
+/* Add the newborn of a generation; half of a population has its cost, and its laws' state. */
+static bool add_newborn(ep_community *self, int64_t n) {
+    int64_t *more = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *more);
+    double *cost = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *cost);
+    const ep_newborn *newborn = self->generation->newborn;
+    ep_newborn *kept = PyMem_Calloc((size_t)n + 1, sizeof *kept); /* growth may move the vectors */
+    bool ok = more && cost && kept;
+    for (int64_t k = 0; ok && k < n; k++) {
+        more[newborn[k].group]++;
+        kept[k] = newborn[k];
+    }
+    for (int i = 0; ok && i < self->n_groups; i++) {
+        cost[i] = mean_cost(&self->group[i]);
+    }
+    if (!ok) {
+        PyErr_NoMemory();
+    }
+    ok = ok && ep_community_grow(self, more);
+    for (int64_t k = 0; ok && k < n; k++) {
+        const ep_newborn *one = &kept[k];
+        const ep_group *group = &self->group[one->group];
+        int64_t at = group->mass - self->column[EP_MASS], j = one->birth, parent = one->place;
+        group->mass[j] = one->mass;
+        group->alive[j] = 1;
+        self->costs[at + j] = parent < 0 ? cost[one->group] : group->costs[parent];
+        group->fitness[j] = parent < 0 ? 0 : group->fitness[parent];
+        for (int s = 0; s < EP_STATES; s++) {
+            group->state[s * group->n + j] = parent < 0 ? 0 : group->state[s * group->n + parent];
+        }
+    }
+    PyMem_Free(more);
+    PyMem_Free(cost);
+    PyMem_Free(kept);
+    return ok;
+}
+
 PyDoc_STRVAR(
     step_doc,
     "step(pressure, strength, fitness=None, mass_gradient=None, owned_norm2=None, "
     "owned_gradient2=None, owned_product=None, activity=None, norm2=None, overlap=None, terms=1.0)\n"
     "--\n\n"
-    "One generation. All vectors (founded,), layer after layer. Returns the extinct (a structured "
-    "array as in training; step is the generation), how many the floor kept alive, and how many "
-    "masses stand at the largest number that a mass can be. On an error nothing has changed.");
+    "One generation. All vectors (born,), layer after layer. Returns the extinct (a structured "
+    "array as in training; step is the generation), how many the floor kept alive, how many "
+    "masses stand at the largest number that a mass can be, and the newborn (a structured array). "
+    "On an error nothing has changed.");
 static PyObject *step(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure",    "strength",        "fitness",       "mass_gradient",
                             "owned_norm2", "owned_gradient2", "owned_product", "activity",
@@ -193,7 +253,7 @@ static PyObject *step(PyObject *object, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     ep_error error = {EP_OK, ""};
-    ep_outcome outcome = {0, 0, 0};
+    ep_outcome outcome = {0};
     PyObject *result = NULL;
     bool ok = open_signals(self, &s, objects) &&
               (measure(self, &s, &error) || ep_raise(&error, NULL)) && check_fitness(self);
@@ -211,9 +271,13 @@ static PyObject *step(PyObject *object, PyObject *args, PyObject *kwargs) {
         if (ok) {
             self->number++;
             PyObject *deaths = deaths_of(self, outcome.n_extinct);
-            result = deaths ? Py_BuildValue("(NLL)", deaths, (long long)outcome.floor_reached,
-                                            (long long)outcome.capped)
-                            : NULL;
+            PyObject *births = deaths ? births_of(self, outcome.n_born) : NULL;
+            if (births && (outcome.n_born == 0 || add_newborn(self, outcome.n_born))) {
+                result = Py_BuildValue("(OLLO)", deaths, (long long)outcome.floor_reached,
+                                       (long long)outcome.capped, births);
+            }
+            Py_XDECREF(deaths);
+            Py_XDECREF(births);
         } else {
             ep_raise(&error, NULL);
         }

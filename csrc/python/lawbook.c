@@ -9,6 +9,7 @@ void ep_lawbook_close(ep_lawbook *book) {
     ep_settings_close(&book->fitness_config);
     ep_settings_close(&book->dynamics_config);
     ep_settings_close(&book->settings);
+    ep_settings_close(&book->births);
     Py_CLEAR(book->calls.fitness);
     Py_CLEAR(book->calls.dynamics);
 }
@@ -52,6 +53,7 @@ bool ep_lawbook_open(ep_lawbook *book, PyObject *given) {
     }
     PyObject *fitness = take(dict, "fitness"), *fitness_config = take(dict, "fitness_config");
     PyObject *dynamics = take(dict, "dynamics"), *dynamics_config = take(dict, "dynamics_config");
+    PyObject *births = take(dict, "births");
     ep_calls *calls = &book->calls;
     const char *name = law_name(fitness, "fitness", "marginal", "marginal", &calls->fitness);
     book->fitness = name ? ep_found(ep_catalogue_fitness(name), "fitness", name) : NULL;
@@ -67,7 +69,10 @@ bool ep_lawbook_open(ep_lawbook *book, PyObject *given) {
              ep_settings_open(&book->dynamics_config, m->fields, m->config_size,
                               calls->dynamics ? NULL : dynamics_config, m->name) &&
              ep_settings_open(&book->settings, ep_selection_fields, sizeof(ep_selection), dict,
-                              "selection");
+                              "selection") &&
+             (!births || births == Py_None ||
+              ep_settings_open(&book->births, ep_births_fields, sizeof(ep_births), births,
+                               "births"));
     }
     if (!ok) {
         ep_lawbook_close(book);
@@ -76,23 +81,36 @@ bool ep_lawbook_open(ep_lawbook *book, PyObject *given) {
     Py_XDECREF(fitness_config);
     Py_XDECREF(dynamics);
     Py_XDECREF(dynamics_config);
+    Py_XDECREF(births);
     Py_DECREF(dict);
     return ok;
 }
 
-PyObject *ep_deaths_array(const ep_death *deaths, int64_t n) {
-    PyObject *dtype_spec = Py_BuildValue("[(ss)(ss)(ss)(ss)(ss)]", "step", "<i8", "population",
-                                         "<i4", "birth", "<i4", "mass", "<f8", "fitness", "<f8");
+/* Return a structured array of n rows; takes over the reference to `fields`. */
+static PyObject *rows_array(PyObject *fields, const void *rows, size_t size, int64_t n) {
     PyArray_Descr *dtype = NULL;
-    if (!dtype_spec || !PyArray_DescrConverter(dtype_spec, &dtype)) {
-        Py_XDECREF(dtype_spec);
+    int made = fields ? PyArray_DescrConverter(fields, &dtype) : 0;
+    Py_XDECREF(fields);
+    if (!made) {
         return NULL;
     }
-    Py_DECREF(dtype_spec);
-    npy_intp size = n;
-    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, dtype, 1, &size, NULL, NULL, 0, NULL);
+    npy_intp count = n;
+    PyObject *array = PyArray_NewFromDescr(&PyArray_Type, dtype, 1, &count, NULL, NULL, 0, NULL);
     if (array && n) {
-        memcpy(PyArray_DATA((PyArrayObject *)array), deaths, (size_t)n * sizeof *deaths);
+        memcpy(PyArray_DATA((PyArrayObject *)array), rows, (size_t)n * size);
     }
     return array;
+}
+
+PyObject *ep_deaths_array(const ep_death *deaths, int64_t n) {
+    PyObject *fields = Py_BuildValue("[(ss)(ss)(ss)(ss)(ss)]", "step", "<i8", "population", "<i4",
+                                     "birth", "<i4", "mass", "<f8", "fitness", "<f8");
+    return rows_array(fields, deaths, sizeof *deaths, n);
+}
+
+PyObject *ep_births_array(const ep_birth_record *births, int64_t n) {
+    PyObject *fields = Py_BuildValue("[(ss)(ss)(ss)(ss)(ss)(ss)]", "step", "<i8", "population",
+                                     "<i4", "birth", "<i4", "parent", "<i8", "mass", "<f8",
+                                     "fitness", "<f8");
+    return rows_array(fields, births, sizeof *births, n);
 }

@@ -16,6 +16,7 @@ typedef struct {
     const ep_fitness *fitness;
     const ep_dynamics *dynamics;
     ep_settings fitness_config, dynamics_config, settings; /* settings: an ep_selection */
+    ep_settings births; /* an ep_births; its `at` is NULL if there are none */
     ep_calls calls;
 } ep_lawbook;
 
@@ -28,7 +29,9 @@ void ep_lawbook_close(ep_lawbook *book);
 bool ep_call_fitness(void *calls, const ep_signals *signals, ep_real *fitness, ep_error *error);
 bool ep_call_dynamics(void *calls, const ep_cohort *cohort, ep_error *error);
 
-/* Return a structured array of deaths: step, population, birth, mass, fitness. */
+/* Return a structured array of deaths: step, population, birth, mass, fitness; or of births, with
+ * parent after birth. */
 PyObject *ep_deaths_array(const ep_death *deaths, int64_t n);
+PyObject *ep_births_array(const ep_birth_record *births, int64_t n);
 
 #endif

@@ -118,6 +118,10 @@ static bool add_layers(PyObject *group) {
     return true;
 }
 
+static bool add_births(PyObject *group) {
+    return add_entry(group, "births", ep_births_doc, ep_births_fields, PyDict_New());
+}
+
 static bool add_selection(PyObject *group) {
     return add_entry(group, "selection", ep_selection_doc, ep_selection_fields, PyDict_New());
 }
@@ -132,7 +136,7 @@ PyDoc_STRVAR(
     "\"linear_input\", \"sizes\" and \"founding_axis\" (see ep_kind), losses \"target\" "
     "(class or real) and \"judges\" (bool: right predictions are counted), optimizers \"moments\" "
     "(int), fitness \"needs\" (names of signals), dynamics \"needs\", \"conserves\" (bool) and "
-    "\"states\" (int). The group \"selection\" has one row, the settings of selection.");
+    "\"states\" (int). The groups \"selection\" and \"births\" have one row each.");
 
 static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {NULL};
@@ -142,6 +146,7 @@ static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
     } groups[] = {
         {"layers", add_layers},   {"losses", add_losses},     {"optimizers", add_optimizers},
         {"fitness", add_fitness}, {"dynamics", add_dynamics}, {"selection", add_selection},
+        {"births", add_births},
     };
     (void)module;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, ":catalogue", names)) {
@@ -175,6 +180,11 @@ static bool row_of(const char *group, const char *name, const ep_field **fields,
     ROW(ep_fitness, "fitness", ep_catalogue_fitness)
     ROW(ep_dynamics, "dynamics", ep_catalogue_dynamics)
 #undef ROW
+    if (strcmp(group, "births") == 0) {
+        *fields = ep_births_fields;
+        *size = sizeof(ep_births);
+        return strcmp(name, "births") == 0;
+    }
     *fields = ep_selection_fields;
     *size = sizeof(ep_selection);
     return strcmp(group, "selection") == 0 && strcmp(name, "selection") == 0;

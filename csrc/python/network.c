@@ -207,8 +207,9 @@ static PyObject *spec_of(const ep_net *net) {
     return spec;
 }
 
-/* Restrict one axis to the populations with the given birth ids. */
-static bool narrow(ep_net *net, PyObject *name, PyObject *births) {
+/* Set the populations of one axis: birth ids, and how many were born so far (`born`, a dict or
+ * NULL; founders by default). */
+static bool populate(ep_net *net, PyObject *name, PyObject *births, PyObject *born) {
     char text[NAME + 1];
     if (!text_of(name, "births", text)) {
         return false;
@@ -228,21 +229,22 @@ static bool narrow(ep_net *net, PyObject *name, PyObject *births) {
         return false;
     }
     ep_error error = {EP_OK, ""};
-    bool ok = ep_net_narrow(net, axis, PyArray_DIM(ids, 0), PyArray_DATA(ids), &error);
+    int64_t count = net->axes[axis].founded;
+    PyObject *given = born ? PyDict_GetItemWithError(born, name) : NULL;
+    bool ok = !PyErr_Occurred() && (!given || ep_whole(given, "next_births", 0, INT32_MAX, &count));
+    ok = ok && (ep_net_populate(net, axis, count, PyArray_DIM(ids, 0), PyArray_DATA(ids), &error) ||
+                ep_raise(&error, NULL));
     ep_array_drop(ids);
-    if (!ok) {
-        ep_raise(&error, NULL);
-    }
     return ok;
 }
 
 /* Set the living shape, and check that the tensors then have at most `most` elements. */
-static bool set_shape(ep_net *net, PyObject *births, long long most) {
+static bool set_shape(ep_net *net, PyObject *births, PyObject *born, long long most) {
     PyObject *items = births ? PyMapping_Items(births) : PyList_New(0);
     bool ok = items != NULL;
     for (Py_ssize_t i = 0; ok && i < PyList_Size(items); i++) {
         PyObject *pair = PyList_GetItem(items, i);
-        ok = narrow(net, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1));
+        ok = populate(net, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1), born);
     }
     Py_XDECREF(items);
     int64_t n = ok ? ep_net_elements(net) : 0;
@@ -254,7 +256,8 @@ static bool set_shape(ep_net *net, PyObject *births, long long most) {
     return ok;
 }
 
-static bool build(ep_network *self, PyObject *spec, PyObject *births, long long most) {
+static bool build(ep_network *self, PyObject *spec, PyObject *births, PyObject *born,
+                  long long most) {
     self->net = net_of_input(spec);
     PyObject *layers = self->net ? needed(spec, "layers", "spec") : NULL;
     PyObject *list = layers ? PySequence_List(layers) : NULL;
@@ -264,7 +267,7 @@ static bool build(ep_network *self, PyObject *spec, PyObject *births, long long 
         ok = add_layer(self->net, PyList_GetItem(list, i));
     }
     Py_XDECREF(list);
-    ok = ok && set_shape(self->net, births, most);
+    ok = ok && set_shape(self->net, births, born, most);
     ep_error error = {EP_OK, ""};
     if (!ok || !ep_net_build(self->net, &error)) {
         if (ok) {
@@ -290,11 +293,11 @@ static bool build(ep_network *self, PyObject *spec, PyObject *births, long long 
 }
 
 static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"spec", "births", "most", NULL};
-    PyObject *spec, *births = NULL, *most_given = NULL;
+    static char *names[] = {"spec", "births", "most", "next_births", NULL};
+    PyObject *spec, *births = NULL, *born = NULL, *most_given = NULL;
     int64_t most = -1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!O:Network", names, &PyDict_Type, &spec,
-                                     &PyDict_Type, &births, &most_given) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!OO!:Network", names, &PyDict_Type, &spec,
+                                     &PyDict_Type, &births, &most_given, &PyDict_Type, &born) ||
         (most_given && !ep_whole(most_given, "most", -1, INT64_MAX, &most))) {
         return NULL;
     }
@@ -304,7 +307,7 @@ static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return NULL;
     }
     self->state = PyType_GetModuleState(type);
-    if (!ep_lock_init(&self->lock) || !build(self, spec, births, most)) {
+    if (!ep_lock_init(&self->lock) || !build(self, spec, births, born, most)) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -491,12 +494,13 @@ static PyGetSetDef getset[] = {
 
 PyDoc_STRVAR(
     network_doc,
-    "Network(spec, births={}, most=-1)\n--\n\n"
+    "Network(spec, births={}, most=-1, next_births={})\n--\n\n"
     "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
     "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
     "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
     "where it cannot be held. births: birth ids, ascending, of the living populations of an axis; all "
-    "live where none are given. most: refuse a spec whose tensors have more elements in all.");
+    "live where none are given. most: refuse a spec whose tensors have more elements in all. next_births: "
+    "number of birth ids so far by axis, that of founders where not given.");
 
 static PyMethodDef *joined(void) {
     static PyMethodDef all[48]; /* written once, always the same, under the import lock */

@@ -150,9 +150,10 @@ static PyObject *describe_axes(const ep_net *net) {
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < net->n_axes; i++) {
         const ep_axis *axis = &net->axes[i];
-        if (!append(list, Py_BuildValue("{s:s,s:L,s:L,s:L,s:N,s:N}", "name", axis->name, "n",
+        if (!append(list, Py_BuildValue("{s:s,s:L,s:L,s:L,s:L,s:N,s:N}", "name", axis->name, "n",
                                         (long long)axis->n, "alive", (long long)alive_on(net, i),
-                                        "born", (long long)axis->founded, "mortal",
+                                        "born", (long long)axis->founded, "next_birth",
+                                        (long long)axis->next_birth, "mortal",
                                         PyBool_FromLong(axis->mortal), "birth", births_of(axis)))) {
             Py_CLEAR(list);
         }
@@ -203,9 +204,10 @@ static PyObject *describe_populations(const ep_net *net, const ep_census *census
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < net->n_populations; i++) {
         const ep_population *p = &net->populations[i];
-        if (!append(list, Py_BuildValue("{s:s,s:s,s:L,s:L,s:d}", "layer",
+        if (!append(list, Py_BuildValue("{s:s,s:s,s:L,s:L,s:L,s:d}", "layer",
                                         net->layers[p->layer].name, "axis", net->axes[p->axis].name,
-                                        "born", (long long)net->axes[p->axis].founded, "alive",
+                                        "born", (long long)net->axes[p->axis].founded, "next_birth",
+                                        (long long)net->axes[p->axis].next_birth, "alive",
                                         (long long)ep_alive(net, p), "cost", census->cost[i]))) {
             Py_CLEAR(list);
         }

@@ -36,17 +36,16 @@ static PyObject *census_of(const ep_net *net, const ep_selection *settings, doub
     ep_census census = {0};
     size_t layers = (size_t)ep_max(1, net->n_populations);
     ep_group *group = PyMem_Calloc(layers, sizeof *group);
-    int64_t *founded = PyMem_Calloc(layers, sizeof *founded);
+    ep_headcount *counts = PyMem_Calloc(layers, sizeof *counts);
     ep_generation *g = NULL;
     PyObject *all = NULL;
-    if (!group || !founded || !ep_census_open(&census, net)) {
+    if (!group || !counts || !ep_census_open(&census, net)) {
         PyErr_NoMemory();
         goto done;
     }
-    for (int i = 0; i < net->n_populations; i++) {
-        founded[i] = net->axes[net->populations[i].axis].founded;
-    }
-    g = ep_generation_new(settings, &ep_dynamics_none, NULL, net->n_populations, founded, &error);
+    ep_evolve_count(net, counts);
+    g = ep_generation_new(settings, NULL, &ep_dynamics_none, NULL, net->n_populations, counts,
+                          &error);
     if (!g) {
         ep_raise(&error, NULL);
         goto done;
@@ -69,7 +68,7 @@ static PyObject *census_of(const ep_net *net, const ep_selection *settings, doub
 done:
     ep_generation_free(g);
     ep_census_close(&census);
-    PyMem_Free(founded);
+    PyMem_Free(counts);
     PyMem_Free(group);
     return all;
 }

@@ -38,7 +38,7 @@ static bool draft_selection(ep_network *self, draft *d, PyObject *given) {
     if (!ep_lawbook_open(&book, given)) {
         return false;
     }
-    ep_evolution *e = ep_evolution_new(self->net, book.settings.at, book.fitness,
+    ep_evolution *e = ep_evolution_new(self->net, book.settings.at, book.births.at, book.fitness,
                                        book.fitness_config.at, book.dynamics,
                                        book.dynamics_config.at, &error);
     if (e) {

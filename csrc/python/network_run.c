@@ -11,15 +11,6 @@ static void refresh_living(ep_network *self) {
     self->all_living = !ep_living_inputs(self->net, self->living);
 }
 
-/* Return the number of populations present, the most that can become extinct. */
-static int64_t present_populations(const ep_net *net) {
-    int64_t n = 0;
-    for (int i = 0; i < net->n_populations; i++) {
-        n += net->axes[net->populations[i].axis].n;
-    }
-    return n;
-}
-
 enum { SHIFT, FLIP, SHAPE, AUGMENTS };
 
 /* Get height, width and channels of the input image, from the network or from augment["shape"]. */
@@ -123,14 +114,18 @@ static bool threads_from(PyObject *object, int64_t *threads) {
 
 static PyObject *result_of(const ep_record *record, PyArrayObject *const *columns) {
     PyObject *deaths = ep_deaths_array(record->chronicle.deaths, record->chronicle.n_deaths);
-    if (!deaths) {
+    PyObject *births = deaths
+                           ? ep_births_array(record->chronicle.births, record->chronicle.n_births)
+                           : NULL;
+    if (!births) {
+        Py_XDECREF(deaths);
         return NULL;
     }
-    return Py_BuildValue("{s:L,s:O,s:O,s:O,s:O,s:L,s:L,s:N}", "steps", (long long)record->steps,
+    return Py_BuildValue("{s:L,s:O,s:O,s:O,s:O,s:L,s:L,s:N,s:N}", "steps", (long long)record->steps,
                          "loss", columns[0], "hits", columns[1], "weight", columns[2], "counted",
                          columns[3], "compactions", (long long)record->chronicle.compactions,
                          "floor_reached", (long long)record->chronicle.floor_reached, "deaths",
-                         deaths);
+                         deaths, "births", births);
 }
 
 /* The resources of one call of train; opened and closed as a whole. */
@@ -143,7 +138,7 @@ typedef struct {
 } errand;
 
 static void close_errand(errand *e) {
-    PyMem_Free(e->record.chronicle.deaths);
+    ep_chronicle_close(&e->record.chronicle);
     for (int i = 0; i < EP_COUNT(e->plans); i++) {
         ep_array_drop(e->plans[i]);
     }
@@ -178,13 +173,11 @@ static bool open_errand(ep_network *self, errand *e, PyObject *const *schedules)
     e->record.hits = PyArray_DATA(e->columns[1]);
     e->record.weight = PyArray_DATA(e->columns[2]);
     e->record.counted = PyArray_DATA(e->columns[3]);
-    e->record.chronicle.room = present_populations(self->net);
-    e->record.chronicle.deaths = PyMem_Calloc((size_t)e->record.chronicle.room + 1,
-                                              sizeof(ep_death));
-    if (!e->record.chronicle.deaths) {
+    bool ok = ep_chronicle_open(&e->record.chronicle, self->net);
+    if (!ok) {
         PyErr_NoMemory();
     }
-    return e->record.chronicle.deaths != NULL;
+    return ok;
 }
 
 /* Store the record on the network, so that a failed run loses nothing; return it or raise. */
@@ -218,7 +211,7 @@ PyDoc_STRVAR(
     "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
     "augment=None, rows=None, weights=None, keep=True, ranks=None)\n--\n\n"
     "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
-    "weight (one number a step), compactions, floor_reached, deaths. Raises Diverged (attribute step) with "
+    "weight (one number a step), compactions, floor_reached, deaths, births. Raises Diverged (attribute step) with "
     "the network as it was before that step's update. keep: keep every gradient of an activation of "
     "the last step; others are written over where no one needs them any more. weights: of the "
     "samples (n,), in the order of rows, or of their predictions (n, positions). ranks: (rank, ranks, "

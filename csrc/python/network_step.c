@@ -130,7 +130,8 @@ static PyObject *update(PyObject *object, PyObject *args, PyObject *kwargs) {
 PyDoc_STRVAR(
     evolve_doc,
     "evolve(pressure, strength=1.0)\n--\n\n"
-    "One generation from the gradients as they are; the dead are only marked. Returns them.");
+    "One generation from the gradients as they are; the dead are only marked. Returns them. If "
+    "populations are born, arrays are new ones without the dead.");
 static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure", "strength", NULL};
     ep_network *self = (ep_network *)object;
@@ -146,13 +147,10 @@ static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
     if (!self->regime.evolution) {
         PyErr_SetString(PyExc_RuntimeError, "network: no selection is configured yet");
     } else {
-        ep_chronicle chronicle = {.room = 0};
-        for (int i = 0; i < net->n_populations; i++) {
-            chronicle.room += net->axes[net->populations[i].axis].n;
-        }
-        chronicle.deaths = PyMem_Calloc((size_t)chronicle.room + 1, sizeof(ep_death));
+        ep_chronicle chronicle;
+        bool open = ep_chronicle_open(&chronicle, net);
         ep_pass pass = ep_net_training_pass(net, 0, 1);
-        if (!chronicle.deaths) {
+        if (!open) {
             PyErr_NoMemory();
         } else if (!ep_evolve(net, self->regime.evolution, pressure, strength, pass.scratch,
                               &chronicle, &error)) {
@@ -160,7 +158,8 @@ static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
         } else {
             result = ep_deaths_array(chronicle.deaths, chronicle.n_deaths);
         }
-        PyMem_Free(chronicle.deaths);
+        ep_chronicle_close(&chronicle);
+        refresh(self);
     }
     ep_network_leave(self);
     return result;

@@ -105,6 +105,7 @@ class _Community(Protocol):
         memory: Any = None,
         costs: Any = None,
         generation: Any = None,
+        next_births: ArrayLike | None = None,
     ) -> None: ...
     def state(self) -> dict[str, Any]: ...
     def step(
@@ -120,14 +121,18 @@ class _Community(Protocol):
         norm2: Any = None,
         overlap: Any = None,
         terms: float = 1.0,
-    ) -> tuple[_Array, int, int]: ...
+    ) -> tuple[_Array, int, int, _Array]: ...
 
 class _Core(Protocol):
     Diverged: type[ArithmeticError]
     dtype: str
     __name__: str
     def Network(
-        self, spec: dict[str, Any], births: dict[str, Any] = ..., most: int = ...
+        self,
+        spec: dict[str, Any],
+        births: dict[str, Any] = ...,
+        most: int = ...,
+        next_births: dict[str, int] = ...,
     ) -> _Network: ...
     def Community(
         self,

@@ -27,13 +27,18 @@ class Described(ArrayMapping):
     dtype: Dtype
 
     def _build(
-        self, spec: Mapping[str, Any], dtype: Dtype, births: Mapping[str, Array], most: int
+        self,
+        spec: Mapping[str, Any],
+        dtype: Dtype,
+        births: Mapping[str, Array],
+        most: int,
+        next_births: Mapping[str, int],
     ) -> None:
         """Build the compiled network; see `Network` for the arguments."""
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: expected float32 or float64, got {dtype!r}")
         self._module = core.core32 if dtype == "float32" else core.core64
-        self.core = self._module.Network(dict(spec), dict(births), most)
+        self.core = self._module.Network(dict(spec), dict(births), most, dict(next_births))
         self.dtype = dtype
 
     @property
@@ -103,6 +108,11 @@ class Described(ArrayMapping):
     def born(self) -> dict[str, int]:
         """Number of founding populations by layer of populations."""
         return {p["layer"]: int(p["born"]) for p in self.describe()["populations"]}
+
+    @property
+    def ever_born(self) -> dict[str, int]:
+        """Number of populations born so far, founders included, by layer of populations."""
+        return {p["layer"]: int(p["next_birth"]) for p in self.describe()["populations"]}
 
     def births(self, layer: str) -> Array:
         """Return the birth ids of a layer's living populations, ascending: int32 (alive,).

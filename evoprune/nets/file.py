@@ -113,6 +113,9 @@ def _content(
         "notes": plain("notes", network.notes),
         "facts": plain("facts", dict(facts or {})),
     }
+    later = {a["name"]: a["next_birth"] for a in described["axes"] if a["next_birth"] > a["born"]}
+    if later:
+        metadata["next_births"] = later
     text = {key: v if isinstance(v, str) else json.dumps(v) for key, v in metadata.items()}
     return arrays, text
 
@@ -162,7 +165,7 @@ def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
     try:
         arrays = arrays_of(content)
         size = struct.unpack("<Q", content[:8])[0]
-        text = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+        text = json.loads(content[8 : 8 + size]).get("__metadata__") or {}  # null is valid
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise FileFormatError(f"{name}: no whole safetensors file ({error})") from error
     try:
@@ -188,6 +191,7 @@ def _rebuild(text: Mapping[str, str], arrays: dict[str, Array], kind: type[Netwo
         _dict(text, "spec"),
         "float32" if dtype == "float32" else "float64",
         births=births,
+        next_births=_next_births(text),
         most=max(SMALL, sum(a.size for a in arrays.values())),
     )
     for name in network:
@@ -263,6 +267,17 @@ def _births(name: str, ids: Any) -> Array:
     if not isinstance(ids, list) or not all(type(b) is int and 0 <= b < 2**31 for b in ids):
         raise ValueError(f"births: expected a list of birth ids for axis {name}")
     return np.array(ids, np.int64)
+
+
+def _next_births(text: Mapping[str, str]) -> dict[str, int]:
+    """Return how many populations were born so far on axes with more than their founders."""
+    numbers = _dict(text, "next_births") if "next_births" in text else {}
+    for name, n in numbers.items():
+        if type(n) is not int or not 0 < n < 2**31 - 1:
+            raise ValueError(f"next_births: expected a count for axis {name}, got {n!r}")
+        if name not in _dict(text, "births"):
+            raise ValueError(f"next_births: expected axes with birth ids, got {name}")
+    return numbers
 
 
 def _loss(value: Any) -> Loss:

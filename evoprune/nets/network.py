@@ -47,9 +47,10 @@ class Network(Described):
         spec: the founding structure, {"seed", "input": sizes, "layers": [{"kind", "name", "inputs",
             "config"}, ...]}: plain Python values, as in the attribute `spec` of a network.
         dtype: "float32" or "float64".
-        births: birth ids of the living populations by axis, to create a network at a shape smaller
+        births: birth ids of the living populations by axis, to create a network at a shape other
             than its founding one.
         most: limit of the total number of elements in all arrays; a negative one means no limit.
+        next_births: number of populations born so far by axis, if more than the founders.
 
     Attributes:
         core: the compiled network.
@@ -71,8 +72,9 @@ class Network(Described):
         *,
         births: Mapping[str, Array] | None = None,
         most: int = -1,
+        next_births: Mapping[str, int] | None = None,
     ) -> None:
-        self._build(spec, dtype, births or {}, most)
+        self._build(spec, dtype, births or {}, most, next_births or {})
         self.loss: Loss | PythonLoss = CrossEntropy()
         self.selection: Selection | None = None
         self.pressure: float | None = None
@@ -91,10 +93,11 @@ class Network(Described):
         *,
         births: Mapping[str, Array] | None = None,
         most: int = -1,
+        next_births: Mapping[str, int] | None = None,
     ) -> Self:
         """Make a network of this class from a spec; `Network` has the arguments."""
         made = cls.__new__(cls)
-        Network.__init__(made, spec, dtype, births=births, most=most)
+        Network.__init__(made, spec, dtype, births=births, most=most, next_births=next_births)
         return made
 
     # ---- use ---------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evoprune.nets.described import Described
     from evoprune.nets.network import Network
 
-__all__ = ["copy", "expanded", "folded", "living", "population", "prune"]
+__all__ = ["copy", "expanded", "folded", "grown", "living", "population", "prune"]
 
 BATCH = 1000  # batch size for criteria that need data
 
@@ -55,7 +55,12 @@ def living(
 def copy(network: Network) -> Network:
     """Return an independent copy of a network."""
     with network.core:  # a consistent state even while another thread trains it
-        other = type(network).from_spec(network.spec, network.dtype, births=_births(network))
+        other = type(network).from_spec(
+            network.spec,
+            network.dtype,
+            births=_births(network),
+            next_births={axis["name"]: axis["next_birth"] for axis in grown(network)},
+        )
         for name, array in network.items():
             other[name] = array
         for mine, theirs in zip(network.moments, other.moments, strict=True):
@@ -70,6 +75,12 @@ def _births(network: Network) -> dict[str, Array]:
     return {axis["name"]: np.array(axis["birth"], np.int32) for axis in axes if axis["mortal"]}
 
 
+def grown(network: Network) -> list[dict[str, Any]]:
+    """Return the description of the axes on which populations were born after the founders."""
+    axes: list[dict[str, Any]] = network.describe()["axes"]
+    return [axis for axis in axes if axis["next_birth"] > axis["born"]]
+
+
 def _like(other: Network, network: Network) -> Network:
     other.scale_input(*network.input_scaling)
     other.loss, other.selection, other.pressure = network.loss, network.selection, network.pressure
@@ -78,7 +89,16 @@ def _like(other: Network, network: Network) -> Network:
 
 
 def expanded(network: Network) -> Network:
-    """Make a network of the founding shape: survivors at their birth ids, zeros elsewhere."""
+    """Make a network of the founding shape: survivors at their birth ids, zeros elsewhere.
+
+    Raises:
+        ValueError: populations were born after the founders.
+    """
+    if later := grown(network):
+        raise ValueError(
+            f"expanded: {later[0]['name']} has populations born after its {later[0]['born']} "
+            "founders, which have no place in the founding shape; copy() keeps the living shape"
+        )
     other = type(network).from_spec(network.spec, network.dtype)
     axes = {axis["name"]: axis for axis in network.describe()["axes"]}
     for tensor in network.describe()["tensors"]:

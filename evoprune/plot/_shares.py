@@ -40,11 +40,14 @@ def muller(
     *,
     layer: str | None = None,
     labels: list[str] | None = None,
+    parents: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a Muller plot: every population is a band as wide as its share of the layer's mass.
 
-    Bands are stacked by birth id, layer above layer; the band of an extinct population closes.
+    Bands are stacked by birth id, layer above layer; the band of an extinct population closes. The
+    band of a population that was born opens out of its parent's, and descendants of one founder
+    have one shade.
     Survivors have strong shades of their layer's color, populations that become extinct pale ones.
     All layers have the same height.
 
@@ -52,6 +55,7 @@ def muller(
         history: the history of a run; or masses (times, populations) as an array.
         layer: restrict to the populations of this layer.
         labels: names of the populations, for an array with few of them.
+        parents: for an array, the column of each population's parent, -1 without one.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -62,10 +66,16 @@ def muller(
 
     ax = one(ax, (9, 5))
     times, groups, x_name = _groups(history, layer)
+    if isinstance(history, History):
+        descent = [history.lineage(name) for name, _ in groups]
+    else:
+        descent = [_parents(parents, groups[0][1].shape[1])]
     handles = []
     hues = paint([name for name, _ in groups], ax)
     width = 1 / max(1, len(groups))
-    for at, (name, mass) in enumerate(groups):
+    for at, ((name, columns), parent) in enumerate(zip(groups, descent, strict=True)):
+        order, founder = _by_descent(parent)
+        mass = columns[:, order]
         colour = hues[name]
         base = at * width
         edges = np.zeros((len(mass), mass.shape[1] + 1))
@@ -73,14 +83,18 @@ def muller(
         edges = base + width * edges
         survives = np.nan_to_num(mass[-1]) > 0 if len(mass) else np.zeros(0, bool)
         few = len(groups) == 1 and mass.shape[1] <= 7
-        bands = colours(mass.shape[1], ax) if few else _shades(colour, survives, ax)
+        bands = (
+            colours(mass.shape[1], ax)
+            if few
+            else _shades(colour, survives, ax, None if (parent < 0).all() else founder[order])
+        )
         corners = np.empty((mass.shape[1], 2 * len(mass), 2))
         corners[:, :, 0] = np.concatenate([times, times[::-1]])
         corners[:, : len(mass), 1] = edges[:, :-1].T
         corners[:, len(mass) :, 1] = edges[::-1, 1:].T
         ax.add_collection(PolyCollection(list(corners), facecolors=bands, linewidths=0))
         if few:
-            names = labels or [f"population {i}" for i in range(len(bands))]
+            names = [(labels or [f"population {i}" for i in range(len(bands))])[i] for i in order]
             handles += [Patch(color=b, label=n) for b, n in zip(bands, names, strict=True)][::-1]
         else:
             text = f"{name}: {int(survives.sum()):,} of {len(survives):,} survive"
@@ -102,6 +116,37 @@ def muller(
     return ax
 
 
+def _parents(parents: ArrayLike | None, n: int) -> Array:
+    """Return the parents of n populations, checked: int64 (n,)."""
+    given = np.full(n, -1) if parents is None else np.asarray(parents)
+    if given.shape != (n,) or given.dtype.kind not in "iu":
+        raise ValueError(f"parents: expected {n} columns or -1, got {parents!r}")
+    if not ((given >= -1) & (given < np.arange(n))).all():
+        raise ValueError("parents: expected earlier columns than each population's own, or -1")
+    return given.astype(np.int64)
+
+
+def _by_descent(parents: Array) -> tuple[Array, Array]:
+    """Return an order in which descendants follow their ancestor, the youngest child first.
+
+    A half is then the neighbor of the population it came from. Also returns the founder, or
+    immigrant, that each population descends from.
+    """
+    n = len(parents)
+    founder = np.arange(n)
+    children: list[list[int]] = [[] for _ in range(n)]
+    for i, parent in enumerate(parents.tolist()):
+        if parent >= 0:
+            children[parent].append(i)
+            founder[i] = founder[parent]
+    order: list[int] = []
+    stack = np.flatnonzero(parents < 0)[::-1].tolist()
+    while stack:
+        order.append(stack.pop())
+        stack += children[order[-1]]
+    return np.array(order, np.int64), founder
+
+
 def _groups(history: Masses, layer: str | None) -> tuple[Array, list[tuple[str, Array]], str]:
     """Return times, masses by layer, and the unit of the times."""
     if isinstance(history, History):
@@ -114,11 +159,16 @@ def _groups(history: Masses, layer: str | None) -> tuple[Array, list[tuple[str, 
     return np.arange(len(mass), dtype=np.float64), [("", mass)], "generation"
 
 
-def _shades(colour: Colour, strong: Array, ax: Any) -> Array:
-    """Return shades of a color, distinct between neighbors: (n, 3); pale unless `strong`."""
+def _shades(colour: Colour, strong: Array, ax: Any, founder: Array | None = None) -> Array:
+    """Return shades of a color, distinct between neighbors: (n, 3); pale unless `strong`.
+
+    Descendants of one `founder` have nearly one shade.
+    """
     ground = np.array([0.09] * 3 if is_dark(ax) else [1.0] * 3)
     n = len(strong)
     turn = (np.arange(n) * 0.618034) % 1  # golden ratio: neighbors always differ
+    if founder is not None:
+        turn = 0.85 * ((founder * 0.618034) % 1) + 0.15 * turn
     hue = np.asarray(colour)[None, :]
     dark = 0.55 + 0.45 * turn[:, None]
     vivid = np.clip(hue * dark + 0.18 * turn[:, None] * (1 - hue), 0, 1)

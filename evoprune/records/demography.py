@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evoprune.common.types import Array
+from evoprune.records.lineage import ancestors, heirs
 
 __all__ = ["Fisher", "Price", "fisher", "hill", "mean", "price", "shares", "variance"]
 
@@ -21,8 +22,10 @@ class Price(NamedTuple):
     Attributes:
         steps: int64 (n,): the end of each interval, in steps of the run.
         change: change of the mass-weighted mean trait: float64 (n,), in units of the trait.
-        selection: Cov(w / mean w, z): the part due to mass moving between populations.
-        transmission: E[(w / mean w) dz]: the part due to the trait of each population changing.
+        selection: Cov(w / mean w, z): the part due to mass moving between populations. The growth
+            w of a population counts the mass of all its descendants.
+        transmission: E[(w / mean w) dz]: the part due to traits changing, from a population at one
+            record to its descendants at the next, and from the mean to immigrants.
     """
 
     steps: Array
@@ -88,10 +91,15 @@ def variance(mass: Array, trait: Array) -> Array:
     return mean(mass, spread**2)
 
 
-def price(steps: Array, mass: Array, trait: Array) -> Price:
-    """Return Price's terms between records (Price 1970); extinct populations have w = 0."""
+def price(steps: Array, mass: Array, trait: Array, parents: Array | None = None) -> Price:
+    """Return Price's terms between records (Price 1970); extinct populations have w = 0.
+
+    `parents` are columns (populations,), -1 without a parent; None if no population was born.
+    """
     x, after = shares(mass), shares(mass)[1:]
     here, z = x[:-1], _known(x, trait)
+    if parents is not None:
+        return _price_of_descent(steps, x, z, ancestors(mass, parents))
     relative = np.divide(after, here, np.zeros_like(here), where=here > 0)
     before = (here * z[:-1]).sum(1)
     selection = (here * (relative - 1) * (z[:-1] - before[:, None])).sum(1)
@@ -101,11 +109,23 @@ def price(steps: Array, mass: Array, trait: Array) -> Price:
     return Price(steps[1:], (after * z[1:]).sum(1) - before, selection, transmission)
 
 
-def fisher(steps: Array, mass: Array) -> Fisher:
+def _price_of_descent(steps: Array, x: Array, z: Array, origin: Array) -> Price:
+    here, after = x[:-1], x[1:]
+    before = (here * z[:-1]).sum(1)
+    gain = heirs(after, origin) - here
+    selection = (gain * (z[:-1] - before[:, None])).sum(1)
+    native = np.take_along_axis(z[:-1], np.maximum(origin, 0), 1)
+    start = np.where(origin >= 0, native, before[:, None])
+    transmission = (after * np.where(after > 0, z[1:] - start, 0.0)).sum(1)
+    return Price(steps[1:], (after * z[1:]).sum(1) - before, selection, transmission)
+
+
+def fisher(steps: Array, mass: Array, parents: Array | None = None) -> Fisher:
     """Return Fisher's terms: Price's for the trait w = mass after / mass before (Price 1972)."""
-    mass = np.nan_to_num(np.asarray(mass, np.float64))
-    growth = np.divide(mass[1:], mass[:-1], np.zeros_like(mass[1:]), where=mass[:-1] > 0)
-    terms = price(steps[:-1], mass[:-1], growth)
+    known = np.nan_to_num(np.asarray(mass, np.float64))
+    after = known[1:] if parents is None else heirs(known[1:], ancestors(mass, parents))
+    growth = np.divide(after, known[:-1], np.zeros_like(after), where=known[:-1] > 0)
+    terms = price(steps[:-1], known[:-1] if parents is None else mass[:-1], growth, parents)
     return Fisher(*terms)
 
 

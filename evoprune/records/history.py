@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from evoprune.common import table
 from evoprune.common.files import existing, write_whole
 from evoprune.common.types import Array
 from evoprune.nets.overview import census
-from evoprune.records import demography, store
+from evoprune.records import demography, display, store
 from evoprune.records.demography import Fisher, Price
 from evoprune.records.former import FormerNames
-from evoprune.records.store import EXTINCTION
+from evoprune.records.lineage import aligned, ever_born, parents_of
+from evoprune.records.store import BIRTH, EXTINCTION
 
 if TYPE_CHECKING:
     import pandas
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from evoprune.nets.network import Network
 
-__all__ = ["EXTINCTION", "History"]
+__all__ = ["BIRTH", "EXTINCTION", "History"]
 
 Quantity: TypeAlias = Literal["mass", "fitness", "upkeep"]
 QUANTITIES: tuple[Quantity, ...] = ("mass", "fitness", "upkeep")
@@ -54,7 +54,8 @@ class History(FormerNames, Mapping[str, Array]):
     population, see `trajectories`. `diversity`, `price` and `fisher` are computed from them.
 
     Attributes:
-        layers: names of the layers of populations; born: how many were born in each.
+        layers: names of the layers of populations.
+        born: how many were born in each before the run; `ever_born` counts those of the run, too.
         record_steps: int64 (records,): step of the run after which each record was made.
         per_epoch: steps an epoch.
         record_every: steps from one record to the next.
@@ -82,9 +83,11 @@ class History(FormerNames, Mapping[str, Array]):
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
+        self._sizes: dict[int, tuple[int, ...]] = {}  # ever born by layer, by length of a record
         self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
         self.steps_done = 0
         self._extinctions: list[Array] = []
+        self._births: list[Array] = []
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -138,16 +141,43 @@ class History(FormerNames, Mapping[str, Array]):
         return np.concatenate(self._extinctions)
 
     @property
+    def births(self) -> Array:
+        """Births: step, epoch, layer, birth, parent (-1: an immigrant), mass, fitness, in order."""
+        return np.concatenate(self._births) if self._births else np.empty(0, BIRTH)
+
+    @property
+    def ever_born(self) -> tuple[int, ...]:
+        """Number of populations born so far, by layer: those before the run and those in it."""
+        return ever_born(self.layers, self.born, self.births)
+
+    def lineage(self, layer: str | None = None) -> Array:
+        """Return the parent of every population, as a column of `trajectories`: int64 (n,).
+
+        -1 for populations without one: those born before the run, and immigrants. Within one layer,
+        columns are birth ids.
+
+        Raises:
+            KeyError: no such layer.
+        """
+        parents = parents_of(self.layers, self.ever_born, self.births)
+        if layer is None:
+            return parents
+        own = self._columns_of(layer)
+        return np.asarray(np.where(parents[own] >= 0, parents[own] - own.start, -1))
+
+    @property
     def labels(self) -> list[tuple[str, int]]:
-        """Layer and birth id of every founding population, as ordered in `trajectories`."""
+        """Layer and birth id of every population ever born, as ordered in `trajectories`."""
         return [
             (layer, birth)
-            for layer, born in zip(self.layers, self.born, strict=True)
+            for layer, born in zip(self.layers, self.ever_born, strict=True)
             for birth in range(born)
         ]
 
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
-        """Return a quantity over time: float32 (records, founding populations), NaN after death.
+        """Return a quantity over time: float32 (records, populations), NaN but from birth to death.
+
+        Populations are those ever born, by layer and birth id: founders first.
 
         Args:
             quantity: "mass" (1 at birth), "fitness" (smoothed over generations, nats) or "upkeep"
@@ -160,7 +190,7 @@ class History(FormerNames, Mapping[str, Array]):
         if quantity not in QUANTITIES:
             raise ValueError(f"quantity: expected mass, fitness or upkeep, got {quantity!r}")
         records = self._records[quantity]
-        whole: Array = np.array(records, np.float32).reshape(len(records), sum(self.born))
+        whole = aligned(records, self._sizes, self.ever_born)
         return whole if layer is None else np.asarray(whole[:, self._columns_of(layer)])
 
     def diversity(self, order: float = 1.0, layer: str | None = None) -> Array:
@@ -190,7 +220,9 @@ class History(FormerNames, Mapping[str, Array]):
         Returns:
             Price: steps, change, selection, transmission, each (records - 1,).
         """
-        return demography.price(self.record_steps, *self._mass_and(trait, layer))
+        return demography.price(
+            self.record_steps, *self._mass_and(trait, layer), self._descent(layer)
+        )
 
     def fisher(self, layer: str | None = None) -> Fisher:
         """Return the terms of Fisher's theorem between records: change in mean growth, by cause.
@@ -198,7 +230,11 @@ class History(FormerNames, Mapping[str, Array]):
         Returns:
             Fisher: steps, change, variance, environment, each (records - 2,).
         """
-        return demography.fisher(self.record_steps, self.trajectories("mass", layer))
+        mass = self.trajectories("mass", layer)
+        return demography.fisher(self.record_steps, mass, self._descent(layer))
+
+    def _descent(self, layer: str | None) -> Array | None:
+        return self.lineage(layer) if self._births else None
 
     def _mass_and(self, trait: Quantity, layer: str | None) -> tuple[Array, Array]:
         return self.trajectories("mass", layer), self.trajectories(trait, layer)
@@ -210,9 +246,9 @@ class History(FormerNames, Mapping[str, Array]):
     def _columns_of(self, layer: str) -> slice:
         if layer not in self.layers:
             raise KeyError(f"no populations in {layer!r}; there are {', '.join(self.layers)}")
-        at = self.layers.index(layer)
-        start = sum(self.born[:at])
-        return slice(start, start + self.born[at])
+        at, born = self.layers.index(layer), self.ever_born
+        start = sum(born[:at])
+        return slice(start, start + born[at])
 
     def to_frame(
         self, table: Literal["epochs", "records", "extinctions"] = "epochs"
@@ -285,9 +321,10 @@ class History(FormerNames, Mapping[str, Array]):
             self._steps.pop()
             for records in self._records.values():
                 records.pop()
-        rows = np.full((len(QUANTITIES), sum(self.born)), np.nan, np.float32)
+        rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
+        self._sizes[rows.shape[1]] = self.ever_born  # numbers only grow, so a length fixes them
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)
@@ -362,6 +399,18 @@ class History(FormerNames, Mapping[str, Array]):
         self._extinctions.append(rows)
         return rows
 
+    def add_births(self, births: Array, layers: Sequence[str], start: int) -> None:
+        """Append births as reported by the core; arguments as for `add_deaths`."""
+        if not len(births):
+            return
+        rows = np.zeros(len(births), BIRTH)
+        rows["step"] = births["step"] - start
+        rows["epoch"] = rows["step"] / self.per_epoch
+        rows["layer"] = np.array(layers)[births["population"]]
+        for name in ("birth", "parent", "mass", "fitness"):
+            rows[name] = births[name]
+        self._births.append(rows)
+
     def add_epoch(self, row: Mapping[str, float]) -> None:
         """Append a row to the columns; replaces the row of an epoch that a stop interrupted."""
         epochs = self._columns.get("epoch", [])
@@ -417,6 +466,7 @@ class History(FormerNames, Mapping[str, Array]):
         records: Mapping[str, list[Array]],
         batches: Array,
         extinctions: Array,
+        births: Array,
     ) -> None:
         """Take over the content of a file, which `store.check` has checked."""
         self._columns, self._steps = columns, steps
@@ -424,44 +474,16 @@ class History(FormerNames, Mapping[str, Array]):
         self._batches = [batches]
         self.steps_done = batches.shape[1]
         self._extinctions = [extinctions] if len(extinctions) else []
+        self._births = [births] if len(births) else []
+        self._sizes = {sum(self.ever_born): self.ever_born}
 
     def __copy__(self) -> History:
         return copy.deepcopy(self)
 
     # ---- how it is shown ---------------------------------------------------------------------
 
-    def _facts(self) -> str:
-        if not self.epochs_done:
-            return "History: no epoch yet"
-        parts = [f"{self['epoch'][-1]:g} epochs", f"{self.steps_done:,} steps"]
-        if "loss" in self:
-            parts.append(f"loss {self['loss'][-1]:.4f}")
-        for name, text in (
-            ("validation_accuracy", "validation accuracy"),
-            ("accuracy", "accuracy"),
-        ):
-            if name in self and not np.isnan(self[name][-1]):
-                parts.append(f"{text} {self[name][-1]:.2%}")
-                break
-        if self.layers and "alive" in self:
-            parts.append(f"{self['alive'][-1]:,.0f} of {sum(self.born):,} alive")
-        if self.interrupted:
-            parts.append("interrupted")
-        return f"History: {', '.join(parts)}"
-
     def __repr__(self) -> str:
-        return self._facts()
+        return display.facts(self)
 
     def _repr_html_(self) -> str:
-        names = ["epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "alive"]
-        shown = [n for n in (*names, "upkeep", "ms_per_step") if n in self]
-        rows = [
-            [
-                f"{v:.0f}" if n in ("epoch", "alive") else f"{v:.4g}"
-                for n, v in zip(shown, r, strict=True)
-            ]
-            for r in zip(*(self[n] for n in shown), strict=True)
-        ]
-        if len(rows) > 20:
-            rows = [*rows[:10], ["…"] * len(shown), *rows[-9:]]
-        return table.as_html(self._facts(), [n.replace("_", " ") for n in shown], rows)
+        return display.as_html(self)

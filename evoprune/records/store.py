@@ -20,7 +20,7 @@ from evoprune.common.types import Array
 if TYPE_CHECKING:
     from evoprune.records.history import History
 
-__all__ = ["EXTINCTION", "check", "from_bytes", "to_bytes"]
+__all__ = ["BIRTH", "EXTINCTION", "check", "from_bytes", "to_bytes"]
 
 EXTINCTION = np.dtype(
     [
@@ -36,10 +36,24 @@ EXTINCTION = np.dtype(
 )
 """One row of `History.extinctions`."""
 
+BIRTH = np.dtype(
+    [
+        ("step", "i8"),
+        ("epoch", "f8"),
+        ("layer", "U40"),
+        ("birth", "i4"),
+        ("parent", "i4"),
+        ("mass", "f8"),
+        ("fitness", "f8"),
+    ]
+)
+"""One row of `History.births`."""
+
 FORMAT, VERSION = "evoprune history", 1
 COLUMN = "epochs."
 QUANTITIES = ("mass", "fitness", "upkeep")
 PARTS = ("meta", "steps", "batches", "extinctions", *QUANTITIES)
+OPTIONAL = ("births",)  # written if there are any
 COUNTS = ("per_epoch", "record_every", "thinned")
 MOST = 2**62  # limit for counts: the sum of two fits in int64
 PEOPLE = 1 << 24  # limit for populations in a file without records
@@ -62,6 +76,8 @@ def to_bytes(history: History) -> bytes:
         "batches": history.batches,
         "extinctions": history.extinctions,
     }
+    if len(history.births):
+        arrays["births"] = history.births
     check(arrays)
     return pack(arrays)
 
@@ -109,6 +125,7 @@ def _filled(kind: type[History], meta: dict[str, Any], arrays: Mapping[str, Arra
         records={quantity: list(arrays[quantity].copy()) for quantity in QUANTITIES},
         batches=batches.copy(),
         extinctions=arrays["extinctions"].copy(),
+        births=arrays["births"].copy() if "births" in arrays else np.empty(0, BIRTH),
     )
     made.interrupted, made.thinned = meta["interrupted"], meta["thinned"]
     return made
@@ -125,17 +142,21 @@ def check(arrays: Mapping[str, Array]) -> dict[str, Any]:
         TypeError: `meta` holds a value of another type.
     """
     missing = [name for name in PARTS if name not in arrays]
-    unknown = [name for name in arrays if name not in PARTS and not name.startswith(COLUMN)]
+    known = (*PARTS, *OPTIONAL)
+    unknown = [name for name in arrays if name not in known and not name.startswith(COLUMN)]
     if missing or unknown:
         what = f"{missing[0]} is missing" if missing else f"{unknown[0]!r} is unknown"
         raise ValueError(what)
     meta = _meta(arrays["meta"])
     _columns({k: a for k, a in arrays.items() if k.startswith(COLUMN)})
-    _records(arrays, sum(meta["born"]))
+    born = dict(zip(meta["layers"], meta["born"], strict=True))
+    if "births" in arrays:
+        _births(arrays["births"], born)
+    _records(arrays, sum(born.values()))
     batches = arrays["batches"]
     _expect("batches", batches.ndim == 2 and batches.dtype == np.float64, "float64 (4, steps)")
     _expect("batches", len(batches) in (3, 4), "4 rows")
-    _extinctions(arrays["extinctions"], meta)
+    _extinctions(arrays["extinctions"], born)
     return meta
 
 
@@ -193,9 +214,23 @@ def _records(arrays: Mapping[str, Array], people: int) -> None:
     _expect("mass", bool((np.isnan(mass) | (np.isfinite(mass) & (mass >= 0))).all()), "masses")
 
 
-def _extinctions(rows: Array, meta: Mapping[str, Any]) -> None:
+def _births(rows: Array, born: dict[str, int]) -> None:
+    """Check births, and add their numbers to those born by layer."""
+    _expect("births", rows.ndim == 1 and rows.dtype == BIRTH, f"rows of {BIRTH}")
+    step = rows["step"]
+    _expect("births", bool(((step >= 0) & (step < MOST)).all()), "step counts")
+    for layer in np.unique(rows["layer"]).tolist():
+        _expect("births", layer in born, f"layers out of {', '.join(born) or 'none'}")
+        own = rows[rows["layer"] == layer]
+        ids = np.arange(born[layer], born[layer] + len(own))
+        _expect("births", bool((own["birth"] == ids).all()), "birth ids in order, none twice")
+        parent = own["parent"]
+        _expect("births", bool(((parent >= -1) & (parent < ids)).all()), "parents born before")
+        born[layer] += len(own)
+
+
+def _extinctions(rows: Array, born: Mapping[str, int]) -> None:
     _expect("extinctions", rows.ndim == 1 and rows.dtype == EXTINCTION, f"rows of {EXTINCTION}")
-    born = dict(zip(meta["layers"], meta["born"], strict=True))
     for layer in np.unique(rows["layer"]).tolist():
         _expect("extinctions", layer in born, f"layers out of {', '.join(born) or 'none'}")
         birth = rows["birth"][rows["layer"] == layer]

@@ -29,7 +29,7 @@ from evoprune.common.checks import number, whole
 from evoprune.common.types import Array
 from evoprune.selection.settings import Selection
 
-__all__ = ["DEATH", "Community"]
+__all__ = ["BIRTH", "DEATH", "Community"]
 
 ByLayer: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
 """An array where the community has one layer given as a number; else arrays by layer, or one NumPy
@@ -40,6 +40,18 @@ DEATH = np.dtype(
 )
 """One row of `Community.extinct`."""
 
+BIRTH = np.dtype(
+    [
+        ("generation", "i8"),
+        ("layer", "U64"),
+        ("birth", "i4"),
+        ("parent", "i4"),
+        ("mass", "f8"),
+        ("fitness", "f8"),
+    ]
+)
+"""One row of `Community.lineage`; the parent of an immigrant is -1."""
+
 ONE = "populations"  # the name of an only layer that was given as a plain number
 SIGNALS = ("mass_gradient", "owned_norm2", "owned_gradient2", "owned_product", "activity", "norm2")
 
@@ -49,7 +61,8 @@ class Community:
 
     Args:
         born: number of populations; or numbers by layer name, in the order of the layers.
-        selection: its memory, upkeep, dynamics, threshold, floor, min_age and niche are used.
+        selection: its memory, upkeep, dynamics, threshold, floor, min_age, niche and births are
+            used.
             `every`, `rest`, `clock` and `removal` only affect training. Its pressure is the default
             of `step`; with a schedule or a Budget, `step` must be called with a pressure.
         seed: seed of stochastic dynamics.
@@ -63,7 +76,8 @@ class Community:
 
     Attributes:
         selection: the argument `selection`, with numbers for its time constants.
-        born: number of founding populations by layer.
+        born: number of founding populations by layer. With births, arrays by birth id have an
+            element for every population born so far, founders first.
         layers: names of the layers, in order.
 
     Raises:
@@ -104,12 +118,14 @@ class Community:
         self.seed = seed
         self._named = named
         self._founded = sum(self.born.values())
+        self._sizes = list(self.born.values())  # populations born so far, by layer
         module = core.core32 if dtype == "float32" else core.core64
         self._core: Any = module.Community(
             np.array(list(self.born.values()), np.int64), selection.config(), seed
         )
         self._pressure = self._usual_pressure()
         self._deaths: list[Array] = []
+        self._births: list[Array] = []
         self.floor_reached = 0
         if cost is not None:
             self.cost = cost
@@ -155,10 +171,11 @@ class Community:
                 fitness laws take, see `evoprune.fitness`.
             norm2: squared norms of the populations' weights, for `BestResponse`.
             overlap: similarity of populations, for laws in which similar ones compete: (n, n) over
-                all n founding populations, layer after layer; the identity by default.
+                all n populations born so far, layer after layer; the identity by default.
 
         Returns:
-            The deaths of this generation: generation, layer, birth, mass, fitness.
+            The deaths of this generation: generation, layer, birth, mass, fitness. Births are
+            appended to `lineage`, and arrays by birth id grow by them.
 
         Raises:
             ValueError, TypeError: an argument or the result of a Python law is invalid; the
@@ -188,7 +205,9 @@ class Community:
         if cost is not None:
             self.cost = cost
         try:
-            gone, held, capped = self._core.step(pressure, strength, terms=terms, **signals)
+            gone, held, capped, newborn = self._core.step(
+                pressure, strength, terms=terms, **signals
+            )
         except BaseException:
             if before is not None:
                 self._core.restore(costs=before)
@@ -202,14 +221,22 @@ class Community:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        deaths = np.zeros(len(gone), DEATH)
+        deaths = self._rows(gone, DEATH)
         if len(gone):
-            deaths["layer"] = np.array(self.layers)[gone["population"]]
-            deaths["generation"] = gone["step"]
-            for name in ("birth", "mass", "fitness"):
-                deaths[name] = gone[name]
             self._deaths.append(deaths)
+        if len(newborn):
+            self._births.append(self._rows(newborn, BIRTH))
+            self._sizes = self._core.state()["next_births"].tolist()
         return deaths
+
+    def _rows(self, told: Array, dtype: np.dtype[Any]) -> Array:
+        """Return deaths or births of the core with names of layers."""
+        rows = np.zeros(len(told), dtype)
+        rows["layer"] = np.array(self.layers)[told["population"]]
+        rows["generation"] = told["step"]
+        for name in (dtype.names or ())[2:]:
+            rows[name] = told[name]
+        return rows
 
     def _needs_gradient(self) -> bool:
         needs = getattr(self.selection.fitness, "facts", {}).get("needs")
@@ -273,11 +300,17 @@ class Community:
         """All deaths so far: generation, layer, birth, mass, fitness, in the order of death."""
         return np.concatenate(self._deaths) if self._deaths else np.zeros(0, DEATH)
 
+    @property
+    def lineage(self) -> Array:
+        """All births so far: generation, layer, birth, parent, mass, fitness, in order."""
+        return np.concatenate(self._births) if self._births else np.zeros(0, BIRTH)
+
     # ---- state -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state that the next step depends on: plain values and arrays."""
         state = self._core.state()
+        later = {"next_births": list(self._sizes), "lineage": self.lineage} if self._births else {}
         return {
             "born": dict(self.born),
             "seed": self.seed,
@@ -290,6 +323,7 @@ class Community:
             "pressure": self._pressure,
             "floor_reached": self.floor_reached,
             "extinct": self.extinct,
+            **later,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -305,7 +339,12 @@ class Community:
             raise ValueError(f"state: expected seed {self.seed}, got {state['seed']}")
         deaths = np.asarray(state["extinct"]).astype(DEATH)
         pressure, held = state["pressure"], int(state["floor_reached"])
+        sizes = [int(n) for n in state.get("next_births", self.born.values())]
+        births = np.asarray(state.get("lineage", np.zeros(0, BIRTH))).astype(BIRTH)
+        if any(n < now for n, now in zip(sizes, self._sizes, strict=True)):
+            raise ValueError(f"state: expected at least {self._sizes} born by layer, got {sizes}")
         self._core.restore(
+            next_births=np.array(sizes, np.int64),
             mass=state["mass"],
             fitness=state["fitness"],
             alive=state["alive"],
@@ -314,7 +353,8 @@ class Community:
             generation=state["generation"],
         )
         self._deaths = [deaths] if len(deaths) else []
-        self._pressure, self.floor_reached = pressure, held
+        self._births = [births] if len(births) else []
+        self._pressure, self.floor_reached, self._sizes = pressure, held, sizes
 
     def __reduce__(self) -> tuple[Any, ...]:
         born = self.born if self._named else self._founded
@@ -331,14 +371,14 @@ class Community:
         return np.asarray(self._core.state()["alive"] > 0)
 
     def _by_layer(self, flat: Array) -> dict[str, Array]:
-        parts = np.split(flat, np.cumsum(list(self.born.values()))[:-1])
+        parts = np.split(flat, np.cumsum(self._sizes)[:-1])
         return dict(zip(self.layers, parts, strict=True))
 
     def _split(self, flat: Array) -> Any:
         return self._by_layer(flat) if self._named else flat
 
     def _flat(self, name: str, values: ByLayer, *, dtype: Any = None, living: bool = True) -> Array:
-        """Join values by layer into one array over all founding populations.
+        """Join values by layer into one array over all populations born so far.
 
         Args:
             name: name of the argument, for error messages.
@@ -361,7 +401,7 @@ class Community:
             raise ValueError(
                 f"{name}: expected the layers {', '.join(self.layers)}, got {', '.join(parts)}"
             )
-        flat = np.empty(self._founded, dtype)
+        flat = np.empty(sum(self._sizes), dtype)
         for (layer, target), alive in zip(
             self._by_layer(flat).items(), self._by_layer(self._living()).values(), strict=True
         ):

@@ -19,6 +19,7 @@ from evoprune.common.types import Array
 from evoprune.core.spec import Field as Row
 from evoprune.core.spec import catalogue, resolve
 from evoprune.selection import timing
+from evoprune.selection.births import BirthSettings
 from evoprune.selection.budget import Budget
 from evoprune.selection.groups import Dynamics, Fitness
 from evoprune.selection.laws import Malthusian
@@ -60,6 +61,12 @@ _OWN = (
         None,
         f"what a population is worth: a law, its name ({', '.join(catalogue('fitness'))}), or a "
         "Python function, see `evoprune.fitness`. None: taylor where upkeep is soft, else marginal",
+    ),
+    Row(
+        "births",
+        "births",
+        None,
+        "how populations are born: a `Births`. None: none are",
     ),
     Row(
         "rest",
@@ -119,6 +126,7 @@ class Selection:
     rest: float = _default("rest")
     clock: Literal["rate", "steps"] = _default("clock")
     removal: Literal["auto", "always", "never"] = _default("removal")
+    births: BirthSettings | None = None
 
     if TYPE_CHECKING:  # arguments may be None or any vector, attributes are not
 
@@ -137,6 +145,7 @@ class Selection:
             rest: float = ...,
             clock: Literal["rate", "steps"] = ...,
             removal: Literal["auto", "always", "never"] = ...,
+            births: BirthSettings | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -163,11 +172,28 @@ class Selection:
                 number(owner, value, row.low, row.high)
             elif row.type == "int":
                 whole(owner, value, int(row.low), int(row.high))
+        if self.births is not None:
+            self._check_births()
         counted = isinstance(pressure, Budget) and pressure.alive is None
         if counted and self.removal == "never":
             raise ValueError(
                 "Selection: removal: never leaves the arrays as they are, and a Budget of macs or "
                 "params counts them; give one of alive"
+            )
+
+    def _check_births(self) -> None:
+        """Raise if births cannot be combined with the other settings."""
+        if not isinstance(self.births, BirthSettings):
+            raise TypeError(f"Selection: births: expected a Births or None, got {self.births!r}")
+        if not isinstance(self.upkeep, str):
+            raise ValueError(
+                "Selection: births: upkeep given for each founder has no value for populations "
+                f"born later; expected one of {', '.join(CHOICES['upkeep'])}"
+            )
+        if self.removal == "never":
+            raise ValueError(
+                "Selection: births: removal: never leaves the arrays as they are, and births "
+                "change them; expected auto or always"
             )
 
     def replace(self, **changes: Any) -> Selection:
@@ -223,7 +249,7 @@ class Selection:
             named = isinstance(law, Fitness | Dynamics)
             config[name] = law.kind if named else law
             config[f"{name}_config"] = law.config() if named else {}
-        return config
+        return config if self.births is None else config | {"births": self.births.config()}
 
     def pressures(self, steps: int) -> NDArray[np.float64]:
         """Return the pressure at every step of a run: float64 (steps,)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +17,7 @@ from evoprune import core
 from evoprune.common.checks import number, whole
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
+from evoprune.selection.births import BirthSettings
 from evoprune.selection.groups import Dynamics
 from evoprune.selection.python_laws import DynamicsLike, PythonDynamics
 from evoprune.selection.timing import lifespan
@@ -25,6 +26,40 @@ __all__ = ["simulate"]
 
 FitnessOf: TypeAlias = ArrayLike | Callable[[Array], ArrayLike]
 MOST = 1e300  # the largest possible mass
+LINEAGE = np.dtype(
+    [("generation", "i8"), ("birth", "i4"), ("parent", "i4"), ("mass", "f8"), ("fitness", "f8")]
+)
+
+
+@overload
+def simulate(
+    dynamics: DynamicsLike,
+    mass: ArrayLike,
+    fitness: FitnessOf,
+    generations: int = 100,
+    *,
+    upkeep: ArrayLike | None = None,
+    overlap: ArrayLike | None = None,
+    threshold: float = 0.0,
+    strength: float = 1.0,
+    seed: int = 0,
+    births: None = None,
+) -> Array: ...
+
+
+@overload
+def simulate(
+    dynamics: DynamicsLike,
+    mass: ArrayLike,
+    fitness: FitnessOf,
+    generations: int = 100,
+    *,
+    upkeep: ArrayLike | None = None,
+    threshold: float = 0.0,
+    strength: float = 1.0,
+    seed: int = 0,
+    births: BirthSettings,
+) -> tuple[Array, Array]: ...
 
 
 def simulate(
@@ -38,7 +73,8 @@ def simulate(
     threshold: float = 0.0,
     strength: float = 1.0,
     seed: int = 0,
-) -> Array:
+    births: BirthSettings | None = None,
+) -> Array | tuple[Array, Array]:
     """Simulate n populations under a dynamics law and return their masses over time.
 
         shares = ep.simulate(ep.Replicator(), [1, 1, 1], [0.1, 0.2, 0.3], 200)
@@ -48,7 +84,9 @@ def simulate(
         dynamics: a law, its name, or a Python function, see `evoprune.dynamics`.
         mass: initial masses (n,), at least 0.
         fitness: fitness of each population in nats per unit of mass, (n,); or a function that
-            returns it for the current masses (n,). Fitness of extinct populations is ignored.
+            returns it for the current masses (n,). Fitness of extinct populations is ignored. With
+            births, a function gets the masses of all populations born so far; fitness and upkeep
+            that are numbers are inherited, and immigrants have the mean of the living.
         generations: number of generations; time constants of the law that are None fit it.
         upkeep: upkeep of each population in nats per unit of mass: (n,), or one number; 0 by
             default.
@@ -58,9 +96,12 @@ def simulate(
             population goes extinct.
         strength: strength of the dynamics in each generation.
         seed: seed of stochastic laws.
+        births: how populations are born; none are by default. Not with `overlap`.
 
     Returns:
-        Masses: float64 (generations + 1, n); the first row has the initial masses.
+        Masses: float64 (generations + 1, n); the first row has the initial masses. With births,
+        masses (generations + 1, all ever born), 0 before birth, and the births: a structured array
+        with generation, birth (the column), parent (-1: an immigrant), mass and fitness.
 
     Raises:
         ValueError, TypeError: an argument is invalid; the message names it.
@@ -87,6 +128,10 @@ def simulate(
     alike = None if overlap is None else np.array(overlap, np.float64)
     if alike is not None and alike.shape != (n, n):
         raise ValueError(f"overlap: expected ({n}, {n}) numbers, got {alike.shape}")
+    if births is not None and not isinstance(births, BirthSettings):
+        raise TypeError(f"births: expected a Births or None, got {births!r}")
+    if births is not None and alike is not None:
+        raise ValueError("overlap: expected None with births: it has no row for the newborn")
     named: dict[str, Any] = {"dynamics": law}
     if isinstance(law, Dynamics):
         law = law.timed(lifespan(generations * strength))
@@ -95,23 +140,27 @@ def simulate(
         np.array([n]),
         {
             **named,
-            "upkeep": "given",
-            "given": cost,
+            "upkeep": "macs",  # the costs set below
             "memory": 0.0,
             "floor": 0,
             "min_age": 0,
+            "births": None if births is None else births.config(),
         },
         seed,
         threshold,
     )
-    populations.restore(mass=start)
-    masses = np.empty((generations + 1, n))
-    masses[0] = start
-    capped = False
-    for at in range(generations):
-        worth = _vector("fitness", fitness(masses[at].copy()) if callable(fitness) else fitness, n)
-        _, _, cut = populations.step(1.0, strength, fitness=worth, overlap=alike)
-        masses[at + 1] = populations.state()["mass"]
+    populations.restore(mass=start, costs=cost)
+    masses, newborn, capped = [start], [], False
+    worth = np.zeros(n) if callable(fitness) else _vector("fitness", fitness, n)
+    for _ in range(generations):
+        if callable(fitness):
+            worth = _vector("fitness", fitness(masses[-1].copy()), len(masses[-1]))
+        _, _, cut, born = populations.step(1.0, strength, fitness=worth, overlap=alike)
+        now = populations.state()
+        if len(born):
+            newborn.append(born)
+            worth = _inherited(worth, born["parent"], now["alive"] > 0)
+        masses.append(now["mass"])
         capped = capped or cut > 0
     if capped:
         warnings.warn(
@@ -119,7 +168,28 @@ def simulate(
             RuntimeWarning,
             stacklevel=2,
         )
-    return masses
+    trajectories = np.zeros((generations + 1, len(masses[-1])))
+    for row, values in zip(trajectories, masses, strict=True):
+        row[: len(values)] = values
+    if births is None:
+        return trajectories
+    return trajectories, _lineage(newborn)
+
+
+def _inherited(worth: Array, parents: Array, alive: Array) -> Array:
+    """Return fitness with that of the newborn appended: their parents', or the living's mean."""
+    mean = worth[alive[: len(worth)]].mean() if alive[: len(worth)].any() else 0.0
+    return np.append(worth, np.where(parents >= 0, worth[np.maximum(parents, 0)], mean))
+
+
+def _lineage(newborn: list[Array]) -> Array:
+    rows = np.zeros(sum(map(len, newborn)), LINEAGE)
+    if newborn:
+        told = np.concatenate(newborn)
+        rows["generation"] = told["step"]
+        for name in ("birth", "parent", "mass", "fitness"):
+            rows[name] = told[name]
+    return rows
 
 
 def _vector(name: str, values: ArrayLike, n: int) -> Array:

@@ -213,7 +213,7 @@ def _cut(record: dict[str, Any]) -> dict[str, Any]:
 
 def _joined(records: list[dict[str, Any]]) -> dict[str, Any]:
     joined: dict[str, Any] = {key: sum(r[key] for r in records) for key in TOTALS}
-    for key in (*PER_STEP, "deaths"):
+    for key in (*PER_STEP, "deaths", "births"):
         joined[key] = np.concatenate([r[key] for r in records]) if records else np.empty(0)
     return joined
 

@@ -240,7 +240,7 @@ def picture(history: History, title: str = "") -> str:
     lines = [(times, count, c) for count, c in zip(counts, paint, strict=True)]
     panels.append(_panel("Living", end, lines, low=0.0))
     panels.append(_panel("Mass", end, _masses(history, times, paint), log=True, thin=True))
-    words = [history._facts().removeprefix("History: ")]
+    words = [repr(history).removeprefix("History: ")]
     wide, high = 2 * (LEFT + WIDE) + 40, TOP + 2 * (HIGH + GAP) - 10
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" '

@@ -204,6 +204,7 @@ class Loop:
         """
         run, history = self.run, self.history
         history.add_steps(*(record[key] for key in ("loss", "hits", "weight", "counted")))
+        history.add_births(record["births"], history.layers, before - run.done)
         deaths = history.add_deaths(record["deaths"], history.layers, before - run.done)
         run.done += len(record["loss"])
         return deaths

@@ -179,12 +179,12 @@ def settings_of(trainer: Trainer, run: Run, selection: Selection | None) -> dict
 
 
 def _agree(name: str, network: Network, run: Run, history: History) -> None:
-    born = network.born
+    born = network.ever_born
     pairs = {
         "steps of an epoch": (run.per_epoch, history.per_epoch),
         "steps made": (run.done, history.steps_done),
         "layers": (tuple(born), history.layers),
-        "populations born": (tuple(born.values()), history.born),
+        "populations born": (tuple(born.values()), history.ever_born),
     }
     for what, (one, other) in pairs.items():
         if one != other:

@@ -246,8 +246,8 @@ class Trainer:
         if record_every is None:
             record_every = spacing(run.total, per_epoch)
         record_every = whole("record_every", record_every, 1)
-        born = self.network.born
-        self._warn(pace, run, born)
+        born = self.network.ever_born
+        self._warn(pace, run, self.network.born)
         self._run, self._batches = run, batches
         self._memories, self._standing = [], None
         self.history = History(

@@ -306,7 +306,12 @@ static void test_survivors_keep_their_numbers(void) {
                 keep[axis] = some(axes[axis].n, round + 9, round < 10 ? 7 : 0, &kept[axis]);
             }
         }
-        CHECK(ep_compact(net, (const int32_t *const *)keep, kept, &error));
+        ep_places *places = calloc((size_t)net->n_axes, sizeof *places);
+        for (int i = 0; i < net->n_axes; i++) {
+            places[i] = (ep_places){keep[i], kept[i], 0};
+        }
+        CHECK(ep_resize(net, places, 0, &error));
+        free(places);
         const int in_axis = net->populations[0].axis;
         const ep_tensor *now = &net->tensors[first];
         const int64_t n = net->axes[hidden].n, m = net->axes[in_axis].n;

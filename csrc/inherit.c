@@ -1,0 +1,248 @@
+/* inherit: see inherit.h. */
+#include "inherit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- which axes ------------------------------------------------------------------------------ */
+
+/* How a value depends on a population of the axis: not at all, before its mass, or after it. */
+typedef enum { WITHOUT, BEFORE, AFTER } stage;
+
+static int times_in(int axis, int rank, const int *axes) {
+    int n = 0;
+    for (int d = 0; d < rank; d++) {
+        n += axes[d] == axis;
+    }
+    return n;
+}
+
+static bool uses(const ep_layer *layer, int tensor) {
+    bool found = false;
+    for (int i = 0; i < layer->n_tensors; i++) {
+        found = found || layer->tensor[i] == tensor;
+    }
+    return found;
+}
+
+/* The dimension of the layer's first tensor along which it sums over the axis, or -1. */
+static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) {
+    const ep_value *out = &net->values[layer->out];
+    bool linear = layer->kind->linear == EP_LINEAR_WEIGHT ||
+                  layer->kind->linear == EP_LINEAR_WINDOW,
+         reads = false;
+    for (int i = 0; i < layer->reads; i++) {
+        const ep_value *x = &net->values[layer->input[i]];
+        reads = reads || times_in(axis, x->rank, x->axis) > 0;
+    }
+    if (!linear || !reads || layer->n_tensors == 0) {
+        return -1;
+    }
+    const ep_tensor *weight = &net->tensors[layer->tensor[0]];
+    int at = 0;
+    while (at < weight->rank && weight->axis[at] != axis) {
+        at++;
+    }
+    bool sums = times_in(axis, weight->rank, weight->axis) > times_in(axis, out->rank, out->axis);
+    return sums ? at : -1;
+}
+
+/* The axis whose founding size, or whose entries together, a kind depends on; -1: none. */
+static int founding_axis(const ep_net *net, const ep_layer *layer) {
+    const ep_value *x = &net->values[layer->input[0]];
+    int d = layer->kind->founding_axis;
+    d = d < 0 ? x->rank : d;
+    return d > 0 && d <= x->rank ? x->axis[d - 1] : -1;
+}
+
+static bool is_apart(const ep_net *net, const ep_layer *layer, int axis) {
+    const ep_value *x = &net->values[layer->input[0]];
+    int d = layer->kind->apart;
+    return d == EP_APART_ALL || (d > 0 && d <= x->rank && x->axis[d - 1] == axis) ||
+           layer->kind->linear == EP_LINEAR_GAIN;
+}
+
+/* Derives the stage of a layer's output from that of its inputs; returns the reason if there is
+ * none at which births leave outputs unchanged. */
+static const char *follow(const ep_net *net, const ep_population *p, const ep_layer *layer,
+                          stage *of) {
+    const ep_value *out = &net->values[layer->out];
+    bool stays = times_in(p->axis, out->rank, out->axis) > 0;
+    stage in = WITHOUT;
+    for (int i = 0; i < layer->reads; i++) {
+        stage at = of[layer->input[i]];
+        if (at != WITHOUT && in != WITHOUT && at != in) {
+            return "a layer joins them from before and after their masses";
+        }
+        in = at != WITHOUT ? at : in;
+    }
+    of[layer->out] = stays ? BEFORE : WITHOUT;
+    if (in == WITHOUT) {
+        bool owned = false;
+        for (int i = 0; i < layer->n_tensors; i++) {
+            const ep_tensor *t = &net->tensors[layer->tensor[i]];
+            owned = owned || times_in(p->axis, t->rank, t->axis) > 0;
+        }
+        return stays && !owned ? "a layer fills them without weights of their own" : NULL;
+    }
+    if (uses(layer, p->mass)) {
+        of[layer->out] = AFTER;
+        return in == AFTER ? "they are multiplied by their masses more than once" : NULL;
+    }
+    if (summed_dimension(net, layer, p->axis) >= 0) {
+        return in == BEFORE ? "a layer reads them before their masses" : NULL;
+    }
+    of[layer->out] = in;
+    const ep_tensor *weight = layer->n_tensors ? &net->tensors[layer->tensor[0]] : NULL;
+    bool owned = weight && times_in(p->axis, weight->rank, weight->axis) > 0;
+    ep_linearity linear = layer->kind->linear;
+    bool alone = true; /* no other input has the axis */
+    for (int i = 0; i < layer->reads; i++) {
+        alone = alone && (i == layer->kind->linear_input || of[layer->input[i]] == WITHOUT);
+    }
+    bool passes = (linear == EP_LINEAR_PASS && alone) || linear == EP_LINEAR_WEIGHT ||
+                  (linear == EP_LINEAR_WINDOW && owned);
+    if (!stays || founding_axis(net, layer) == p->axis) {
+        return "a layer combines them other than by a sum";
+    }
+    if (in == AFTER) {
+        return passes ? NULL : "a layer after their masses is not linear in them";
+    }
+    return passes || is_apart(net, layer, p->axis) ? NULL
+                                                   : "a layer before their masses combines them";
+}
+
+const char *ep_barren(const ep_net *net, const ep_population *population) {
+    const ep_value *input = &net->values[0];
+    if (times_in(population->axis, input->rank, input->axis)) {
+        return "they are input features, which the data defines";
+    }
+    stage *of = calloc((size_t)net->n_values, sizeof *of);
+    const char *why = of ? NULL : "there is no memory to tell";
+    for (int i = 0; !why && i < net->n_layers; i++) {
+        why = follow(net, population, &net->layers[i], of);
+    }
+    free(of);
+    return why;
+}
+
+/* ---- what a newborn is made of --------------------------------------------------------------- */
+
+/* Slice j along dimension d of a tensor: `before` runs of `after` elements, `step` apart. */
+typedef struct {
+    int64_t before, after, step;
+} runs;
+
+static runs runs_of(const ep_net *net, const ep_tensor *t, int d) {
+    runs r = {1, 1, 0};
+    for (int i = 0; i < t->rank; i++) {
+        r.before *= i < d ? net->axes[t->axis[i]].n : 1;
+        r.after *= i > d ? net->axes[t->axis[i]].n : 1;
+    }
+    r.step = r.after * net->axes[t->axis[d]].n;
+    return r;
+}
+
+static void scale_slice(const ep_slab *slab, const ep_tensor *t, runs r, int64_t j, ep_real by) {
+    ep_real *at = slab->at + t->at + j * r.after;
+    for (int64_t i = 0; i < r.before; i++, at += r.step) {
+        for (int64_t k = 0; k < r.after; k++) {
+            at[k] *= by;
+        }
+    }
+}
+
+/* w (1 + s z) in slice `one`, w (1 - s z) in slice `other`. */
+static void mutate(const ep_net *net, const ep_tensor *t, runs r, int64_t one, int64_t other,
+                   double s, ep_noise noise) {
+    ep_real *w = net->numbers->at + t->at;
+    uint64_t index = 0;
+    for (int64_t i = 0; i < r.before; i++, w += r.step) {
+        for (int64_t k = 0; k < r.after; k++) {
+            double z = s * ep_random_normal(noise, index++);
+            ep_real *a = &w[one * r.after + k], *b = &w[other * r.after + k];
+            *a = (ep_real)((double)*a * (1 + z));
+            *b = (ep_real)((double)*b * (1 - z));
+        }
+    }
+}
+
+/* Half of the mass has half of the gradient, and so half the first and a quarter of the second
+ * moment: the halves go on as if they had always been two. */
+static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t child,
+                   int32_t birth, double mutation) {
+    for (int i = 0; i < net->n_tensors; i++) {
+        const ep_tensor *t = &net->tensors[i];
+        for (int d = 0; d < t->rank && t->role <= EP_FREE; d++) {
+            if (t->axis[d] != p->axis) {
+                continue;
+            }
+            runs r = runs_of(net, t, d);
+            const int64_t both[] = {parent, child};
+            for (int h = 0; h < EP_COUNT(both); h++) {
+                scale_slice(net->gradients, t, r, both[h], (ep_real)0.5);
+                scale_slice(net->first, t, r, both[h], (ep_real)0.5);
+                scale_slice(net->second, t, r, both[h], (ep_real)0.25);
+            }
+            if (t->role == EP_DECAYED && mutation > 0) {
+                ep_noise noise = {net->seed, EP_STREAM_BIRTHS + (uint64_t)i};
+                noise = ep_random_fork(ep_random_fork(noise, (uint64_t)birth), (uint64_t)d);
+                mutate(net, t, r, parent, child, mutation, noise);
+            }
+        }
+    }
+}
+
+static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real mass) {
+    ep_net_numbers(net, p->mass)[place] = mass;
+    ep_net_numbers(net, p->alive)[place] = 1;
+    for (int i = 0; i < net->n_layers; i++) {
+        const ep_layer *layer = &net->layers[i];
+        int d = summed_dimension(net, layer, p->axis);
+        if (d >= 0) {
+            const ep_tensor *t = &net->tensors[layer->tensor[0]];
+            scale_slice(net->numbers, t, runs_of(net, t, d), place, 0);
+        }
+    }
+}
+
+/* The place of the source `from` among the ascending sources that stay. */
+static int64_t place_of(const ep_places *p, int64_t from) {
+    int64_t low = 0, high = p->n - p->born;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (p->source[middle] < from) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+bool ep_bear(ep_net *net, const ep_newborn *newborn, int64_t n, double mutation, ep_error *error) {
+    ep_places *places = ep_places_living(net, n);
+    if (!places) {
+        return ep_fail(error, EP_NO_MEMORY, "network: no memory to add the newborn");
+    }
+    for (int64_t b = 0; b < n; b++) {
+        ep_places *p = &places[net->populations[newborn[b].group].axis];
+        p->source[p->n++] = (int32_t)newborn[b].place;
+        p->born++;
+    }
+    bool ok = ep_resize(net, places, net->generation, error);
+    for (int64_t b = 0; ok && b < n; b++) {
+        const ep_newborn *one = &newborn[b];
+        const ep_population *of = &net->populations[one->group];
+        const ep_places *p = &places[of->axis];
+        int64_t place = p->n - (net->axes[of->axis].next_birth - one->birth);
+        if (one->parent >= 0) {
+            divide(net, of, place_of(p, one->place), place, one->birth, mutation);
+        } else {
+            settle(net, of, place, one->mass);
+        }
+    }
+    net->waste = ok ? 0 : net->waste;
+    ep_places_free(places, net->n_axes);
+    return ok;
+}

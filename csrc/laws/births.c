@@ -1,0 +1,106 @@
+/* births: see births.h. */
+#include "births.h"
+
+#include <math.h>
+
+static const char *const kinds[] = {"division", "immigration", NULL};
+static const char *const rates[] = {"upkeep", "vacancies", "number", NULL};
+
+const char ep_births_doc[] =
+    "How populations are born while a network learns: the fit divide, or new ones arrive.";
+
+const ep_field ep_births_fields[] = {
+    EP_FIELD_CHOICE(
+        ep_births, rate, EP_BIRTHS_UPKEEP, rates,
+        "how many are born: as many as upkeep feeds (upkeep: a population divides once its mass "
+        "has doubled and each half would earn its upkeep; immigrants arrive while the layer's "
+        "fitness pays the mean upkeep of one more), or as many as places that extinct founders "
+        "left (vacancies), or `number`"),
+    EP_FIELD_CHOICE(
+        ep_births, kind, EP_DIVISION, kinds,
+        "where they come from: a population whose fitness exceeds its niche's mean divides into "
+        "two of half its mass with the same weights (division), or a new one with random weights "
+        "arrives, which no layer reads yet (immigration)"),
+    EP_FIELD_REAL(ep_births, mutation, 0.1, 0, 1,
+                  "deviation of the relative change of each weight at division; one half gets it "
+                  "with a plus sign, the other with a minus sign"),
+    EP_FIELD_REAL(ep_births, capacity, 1, 1, 1e6,
+                  "most populations of a layer, over its number of founders"),
+    EP_FIELD_REAL(ep_births, number, 1e-3, 0, 1e6,
+                  "births per founder of a layer and generation, for the rate number"),
+    EP_FIELD_REAL(ep_births, mass, 1, 0, 1e9, "mass of an immigrant; a division doubles it first"),
+    EP_FIELD_INT(ep_births, every, 100, 1, 1e15,
+                 "generations from one season of births to the next; a season in which any "
+                 "population is born costs about one training step"),
+    EP_FIELDS_END,
+};
+
+int64_t ep_births_capacity(const ep_births *births, int64_t founded) {
+    double most = births->capacity * (double)founded;
+    return most < (double)(INT32_MAX - 1) ? ep_max(founded, (int64_t)most) : INT32_MAX - 1;
+}
+
+static double fed(const ep_parents *p, int64_t living) {
+    double earned = 0, spent = 0;
+    for (int64_t k = 0; k < p->n; k++) {
+        earned += p->alive[k] && p->fitness[k] > 0 ? (double)p->fitness[k] : 0;
+        spent += p->alive[k] ? (double)p->upkeep[k] : 0;
+    }
+    return spent > 0 ? earned / spent * (double)living : earned > 0 ? (double)INT32_MAX : 0;
+}
+
+/* The number of births that the rate allows, before candidates are counted. */
+static int64_t allowed(const ep_births *births, const ep_parents *p, int64_t living,
+                       int64_t number) {
+    double most = INT32_MAX;
+    if (births->rate == EP_BIRTHS_VACANCIES) {
+        most = (double)(p->founded - living);
+    } else if (births->rate == EP_BIRTHS_NUMBER) {
+        double each = births->number * (double)p->founded;
+        most = floor(each * (double)number) - floor(each * (double)(number - births->every));
+    } else if (births->kind == EP_IMMIGRATION) {
+        most = floor(fed(p, living)) - (double)living;
+    }
+    double room = (double)(ep_births_capacity(births, p->founded) - living);
+    return (int64_t)fmax(0, fmin(most, room));
+}
+
+static bool divides(const ep_births *births, const ep_parents *p, int64_t k) {
+    bool fit = p->alive[k] && (double)p->fitness[k] > p->mean;
+    return fit && (births->rate != EP_BIRTHS_UPKEEP ||
+                   ((double)p->mass[k] >= 2 * births->mass && p->fitness[k] > 2 * p->upkeep[k]));
+}
+
+/* Insert k into the n fittest so far, of at most `most`; returns their new number. */
+static int64_t insert(const ep_real *fitness, int64_t k, int32_t *chosen, int64_t n, int64_t most) {
+    int64_t at = n;
+    while (at > 0 && fitness[chosen[at - 1]] < fitness[k]) {
+        at--;
+    }
+    int64_t end = ep_min(n + 1, most);
+    for (int64_t i = end - 1; i > at; i--) {
+        chosen[i] = chosen[i - 1];
+    }
+    if (at < most) {
+        chosen[at] = (int32_t)k;
+    }
+    return end;
+}
+
+int64_t ep_births_choose(const ep_births *births, const ep_parents *p, int64_t number,
+                         int32_t *chosen) {
+    int64_t living = 0, n = 0;
+    for (int64_t k = 0; k < p->n; k++) {
+        living += p->alive[k];
+    }
+    int64_t most = allowed(births, p, living, number);
+    if (births->kind == EP_IMMIGRATION || most == 0) {
+        return most;
+    }
+    for (int64_t k = 0; k < p->n; k++) {
+        if (divides(births, p, k)) {
+            n = insert(p->fitness, k, chosen, n, most);
+        }
+    }
+    return n;
+}

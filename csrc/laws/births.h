@@ -1,0 +1,44 @@
+/* births: decides which populations divide, and how many immigrants arrive, from plain vectors.
+ * Does not depend on networks: whoever owns the populations copies or creates them. */
+#ifndef EP_BIRTHS_H
+#define EP_BIRTHS_H
+
+#include "base.h"
+
+typedef enum { EP_DIVISION, EP_IMMIGRATION } ep_birth_kind;
+typedef enum { EP_BIRTHS_UPKEEP, EP_BIRTHS_VACANCIES, EP_BIRTHS_NUMBER } ep_birth_rate;
+
+/* The settings of births; ep_births_fields is their only declaration. */
+typedef struct {
+    int64_t kind, rate; /* the enums above */
+    double number, mutation, capacity, mass;
+    int64_t every;
+} ep_births;
+extern const ep_field ep_births_fields[];
+extern const char ep_births_doc[];
+
+/* A population that is born: a copy of a parent with half of its mass, or an immigrant. */
+typedef struct {
+    int group;
+    int32_t birth, parent; /* ids; parent is -1 for an immigrant */
+    int64_t place; /* of the parent in its group's vectors, or -1 */
+    ep_real mass, fitness; /* fitness after memory and correction */
+} ep_newborn;
+
+/* The living populations of one layer, in the order of their places. */
+typedef struct {
+    int64_t n, founded;
+    const ep_real *mass, *fitness, *upkeep; /* (n) */
+    const bool *alive; /* (n) false: died in this generation */
+    double mean; /* fitness of the living populations of the niche */
+} ep_parents;
+
+/* The most populations a layer of `founded` founders may have. */
+int64_t ep_births_capacity(const ep_births *births, int64_t founded);
+/* Write the indices of the populations that divide, fittest first, to `chosen` (n), and return
+ * their number; of immigration, return the number of immigrants. `number` is the index of the
+ * generation, from 1. */
+int64_t ep_births_choose(const ep_births *births, const ep_parents *parents, int64_t number,
+                         int32_t *chosen);
+
+#endif

@@ -1,0 +1,72 @@
+"""Descent among populations: plain functions of births, as rows of `History.births`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from evoprune.common.types import Array
+
+__all__ = ["aligned", "ancestors", "ever_born", "heirs", "parents_of"]
+
+
+def ever_born(layers: Sequence[str], born: Sequence[int], births: Array) -> tuple[int, ...]:
+    """Return the number of populations born so far by layer; `born`: those before any births."""
+    if not len(births):
+        return tuple(born)
+    names, counts = np.unique(births["layer"], return_counts=True)
+    more = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    return tuple(n + more.get(layer, 0) for layer, n in zip(layers, born, strict=True))
+
+
+def parents_of(layers: Sequence[str], sizes: Sequence[int], births: Array) -> Array:
+    """Return the column of the parent of every population, -1 without one: int64 (sum(sizes),)."""
+    starts = np.cumsum([0, *sizes])
+    parents = np.full(starts[-1], -1, np.int64)
+    for layer, start in zip(layers, starts.tolist(), strict=False):
+        rows = births[births["layer"] == layer]
+        parent = rows["parent"].astype(np.int64)
+        parents[start + rows["birth"]] = np.where(parent >= 0, start + parent, -1)
+    return parents
+
+
+def aligned(
+    records: Sequence[Array], sizes: Mapping[int, Sequence[int]], now: Sequence[int]
+) -> Array:
+    """Return records as rows of one length, NaN for populations born after a record.
+
+    Args:
+        records: values of the populations born by then, layer by layer.
+        sizes: their number by layer, by the length of a record.
+        now: their number by layer in the rows to return.
+    """
+    rows = np.full((len(records), sum(now)), np.nan, np.float32)
+    starts = np.cumsum([0, *now])
+    for row, record in zip(rows, records, strict=True):
+        at = 0
+        for start, n in zip(starts.tolist(), sizes.get(len(record), now), strict=False):
+            row[start : start + n] = record[at : at + n]
+            at += n
+    return rows
+
+
+def ancestors(mass: Array, parents: Array) -> Array:
+    """Return the column at each record that each population at the next descends from, or -1."""
+    there = ~np.isnan(mass)
+    origin = np.tile(np.arange(mass.shape[1]), (max(0, len(mass) - 1), 1))
+    for row, before, after in zip(origin, there, there[1:], strict=False):
+        for column in np.flatnonzero(after & ~before):
+            ancestor = column
+            while ancestor >= 0 and not before[ancestor]:
+                ancestor = parents[ancestor]
+            row[column] = ancestor
+    return origin
+
+
+def heirs(after: Array, origin: Array) -> Array:
+    """Return the sum over the descendants of each population, by record."""
+    total = np.zeros_like(after)
+    for sums, values, row in zip(total, after, origin, strict=True):
+        np.add.at(sums, row[row >= 0], values[row >= 0])
+    return total

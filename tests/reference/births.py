@@ -1,0 +1,61 @@
+"""Births as plain NumPy in float64: which populations divide, how many arrive, what a half is.
+
+Written from the page of the method, one population at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Layer:
+    """The living populations of a layer: mass, fitness and upkeep (n,), and its founders."""
+
+    mass: np.ndarray
+    fitness: np.ndarray
+    upkeep: np.ndarray
+    founded: int
+
+
+def births(config: dict, layer: Layer, mean: float, generation: int) -> tuple[list[int], int]:
+    """Return the places that divide, fittest first, and the number of immigrants.
+
+    `mean` is the mean fitness of the living populations of the niche.
+    """
+    living = len(layer.mass)
+    capacity = max(layer.founded, int(config["capacity"] * layer.founded))
+    most = capacity - living
+    if generation % config["every"]:
+        return [], 0
+    if config["rate"] == "vacancies":
+        most = min(most, layer.founded - living)
+    elif config["rate"] == "number":
+        each = config["number"] * layer.founded
+        so_far, before = each * generation, each * (generation - config["every"])
+        most = min(most, math.floor(so_far) - math.floor(before))
+    elif config["kind"] == "immigration":
+        earned, mean_upkeep = np.maximum(layer.fitness, 0).sum(), layer.upkeep.mean()
+        if mean_upkeep > 0:
+            most = min(most, math.floor(earned / mean_upkeep) - living)
+        elif earned <= 0:
+            most = 0
+    most = max(0, most)
+    if config["kind"] == "immigration":
+        return [], most
+    fit = [j for j in range(living) if layer.fitness[j] > mean]
+    if config["rate"] == "upkeep":
+        doubled = 2 * config["mass"]
+        fit = [
+            j for j in fit if layer.mass[j] >= doubled and layer.fitness[j] / 2 > layer.upkeep[j]
+        ]
+    fit.sort(key=lambda j: (-layer.fitness[j], j))
+    return fit[:most], 0
+
+
+def halves(weight: np.ndarray, z: np.ndarray, mutation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights of the two halves of a population, from normal numbers z like `weight`."""
+    return weight * (1 + mutation * z), weight * (1 - mutation * z)

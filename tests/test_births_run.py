@@ -1,0 +1,228 @@
+"""Births in runs: threads, stops, files, and the record of descent."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import evoprune as ep
+
+
+def settings(kind="division", every=4, capacity=2.0, rate="upkeep", **more):
+    births = ep.Births(rate, kind=kind, capacity=capacity, every=every, mutation=0.2)
+    return ep.Selection(
+        0.7, dynamics=ep.Malthusian(lifespan=25), births=births, min_age=5, threshold=0.2, **more
+    )
+
+
+def data():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(160, 8)).astype("float32")
+    return x, (np.tanh(x @ random.normal(size=(8, 12))) @ random.normal(size=(12, 4))).argmax(1)
+
+
+def fitted(selection, epochs=12, until=None, net=None):
+    net = net or ep.mlp(8, 12, 10, 4, seed=2)
+    trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3))
+    trainer.fit(*data(), epochs=epochs, batch_size=16, until=until, progress=False, record_every=5)
+    return trainer
+
+
+def state(net):
+    arrays = {n: a.copy() for n, a in net.items()}
+    for i, group in enumerate(net.moments):
+        arrays |= {f"{i}:{n}": group[n].copy() for n in net}
+    return arrays, {n: net.births(n).tolist() for n in net.born}, net.ever_born
+
+
+def same(one, other):
+    for name, array in one[0].items():
+        assert np.array_equal(array, other[0][name]), name
+    assert one[1:] == other[1:]
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+@pytest.mark.parametrize("kind", ["division", "immigration"])
+def test_results_do_not_depend_on_threads(kind, clip):
+    x, y = data()
+    found = []
+    for threads in (1, 3):
+        net = ep.mlp(8, 12, 10, 4, seed=2)
+        net.configure(selection=settings(kind, rate=0.2, capacity=3.0).config(), clip=clip)
+        level = np.full(60, 1e-2)
+        record = net.core.train(
+            x, y, batch=16, first=0, rate=level, pressure=np.full(60, 0.7), strength=np.ones(60),
+            threads=threads,
+        )  # fmt: skip
+        found.append((state(net), record["births"].tolist(), record["deaths"].tolist()))
+    assert len(found[0][1]) > 10
+    same(found[0][0], found[1][0])
+    assert found[0][1:] == found[1][1:]
+
+
+@pytest.mark.parametrize("kind", ["division", "immigration"])
+def test_a_trainer_that_stopped_and_went_on_is_one_that_did_not(tmp_path, kind):
+    selection = settings(kind, rate="vacancies" if kind == "immigration" else "upkeep")
+    whole = fitted(selection)
+    half = fitted(selection, until=5)
+    half.save(tmp_path / "state")
+    fresh = ep.mlp(8, 12, 10, 4, seed=2)
+    again = ep.Trainer(fresh, selection=selection, optimizer=ep.AdamW(3e-3))
+    again.restore(tmp_path / "state")
+    again.resume(*data(), progress=False)
+    same(state(whole.network), state(again.network))
+    history, other = whole.history, again.history
+    assert len(history.births) > 3
+    for name in ("births", "extinctions"):
+        one, two = getattr(history, name), getattr(other, name)
+        for column in one.dtype.names:
+            assert np.array_equal(one[column], two[column], equal_nan=one[column].dtype.kind == "f")
+    assert np.array_equal(history.trajectories("mass"), other.trajectories("mass"), equal_nan=True)
+
+
+def test_copies_files_and_pickles_keep_ids_and_their_successors(tmp_path):
+    net = fitted(settings()).network
+    assert any(n > net.born[layer] for layer, n in net.ever_born.items())
+    net.save(tmp_path / "net.safetensors", moments=True)
+    same(state(net), state(net.copy()))
+    same(state(net), state(pickle.loads(pickle.dumps(net))))
+    same(state(net), state(ep.load(tmp_path / "net.safetensors")))
+    further = [fitted(settings(), epochs=6, net=n).network for n in (net.copy(), net)]
+    same(state(further[0]), state(further[1]))
+    folded = net.folded()
+    x, _ = data()
+    assert np.allclose(folded.predict(x), net.predict(x), atol=1e-4)
+    with pytest.raises(ValueError, match="born after its"):
+        net.expanded()
+
+
+def test_a_network_that_has_grown_trains_without_births():
+    net = fitted(settings()).network
+    history = fitted(settings().replace(births=None), epochs=6, net=net).history
+    assert history.born == tuple(net.ever_born.values())
+    assert not len(history.births)
+    assert (history.lineage() == -1).all()
+
+
+def test_dropout_masks_of_the_newborn_are_their_own():
+    """Populations born beyond the founders have the stride of all ids, so no two share a mask."""
+    spec = {
+        "seed": 1, "input": [2, 4],
+        "layers": [
+            {"kind": "dense", "name": "d", "config": {"units": [6]}},
+            {"kind": "populations", "name": "p"},
+            {"kind": "dropout", "name": "drop", "config": {"rate": 0.5}},
+            {"kind": "dense", "name": "out", "config": {"units": [3], "contract": 0}},
+        ],
+    }  # fmt: skip
+    ids = np.arange(12)
+    net = ep.Network(spec, births={"d": ids}, next_births={"d": 12})
+    net["p.mass"] = 1
+    net["d.weight"][...] = 0
+    net["p.bias"] = 1
+    net.forward(np.ones((64, 2, 4), "float32"), training=True)
+    masks = net.activations["drop"].reshape(64, 24)
+    assert np.unique(masks, axis=1).shape == (64, 24)
+
+
+# ---- the record ----------------------------------------------------------------------------------
+
+
+def test_the_history_tells_who_descends_from_whom(tmp_path):
+    trainer = fitted(settings(rate=0.1, capacity=3.0))
+    net, history = trainer.network, trainer.history
+    births = history.births
+    assert len(births) > 5
+    assert history.ever_born == tuple(net.ever_born.values())
+    assert len(history.labels) == sum(history.ever_born)
+    for layer, founders in net.born.items():
+        rows = births[births["layer"] == layer]
+        assert rows["birth"].tolist() == list(range(founders, founders + len(rows)))
+        parents = history.lineage(layer)
+        assert parents[:founders].tolist() == [-1] * founders
+        assert parents[founders:].tolist() == rows["parent"].tolist()
+        assert (parents < np.arange(len(parents))).all()
+        mass = history.trajectories("mass", layer)
+        assert mass.shape == (len(history.record_steps), len(parents))
+        for row in rows:  # no mass before its birth, and its own after it
+            seen = ~np.isnan(mass[:, row["birth"]])
+            assert not seen[history.record_steps < row["step"]].any()
+        living = np.flatnonzero(~np.isnan(mass[-1]))
+        assert living.tolist() == net.births(layer).tolist()
+    whole = history.lineage()
+    assert whole.shape == history.trajectories().shape[1:]
+    assert whole.max() >= net.ever_born["populations1"]  # columns of the second layer
+    history.save(tmp_path / "history.npz")
+    again = ep.History.load(tmp_path / "history.npz")
+    assert np.array_equal(again.births, births)
+    assert again.ever_born == history.ever_born
+    assert np.array_equal(again.lineage(), whole)
+    with pytest.raises(KeyError, match="no populations"):
+        history.lineage("nowhere")
+
+
+@pytest.mark.parametrize("kind", ["division", "immigration"])
+@pytest.mark.parametrize("layer", [None, "populations1"])
+def test_prices_equation_is_exact_with_births(kind, layer):
+    history = fitted(settings(kind, rate=0.1, capacity=3.0)).history
+    assert len(history.births)
+    parents = history.lineage(layer).tolist()
+    mass = history.trajectories("mass", layer).astype(np.float64)
+    for trait in ("fitness", "mass", "upkeep"):
+        z = history.trajectories(trait, layer).astype(np.float64)
+        terms = history.price(trait, layer)
+        for t in range(len(mass) - 1):
+            selection, transmission, change = by_definition(mass[t : t + 2], z[t : t + 2], parents)
+            scale = 1e-12 * (np.nanmax(np.abs(z[t : t + 2])) + 1e-30)
+            assert abs(terms.selection[t] - selection) < scale
+            assert abs(terms.transmission[t] - transmission) < scale
+            assert abs(terms.change[t] - change) < scale
+            assert abs(selection + transmission - change) < scale
+    fisher = history.fisher(layer)
+    assert np.allclose(fisher.variance + fisher.environment, fisher.change, atol=1e-12)
+    assert (fisher.variance >= -1e-15).all() or kind == "immigration"
+
+
+def by_definition(mass, z, parents):
+    """Price's terms of one interval, population by population, from shares of descent."""
+    living = [j for j in range(len(parents)) if mass[0][j] > 0]
+    after = [j for j in range(len(parents)) if mass[1][j] > 0]
+    x = {j: mass[0][j] / sum(mass[0][k] for k in living) for j in living}
+    y = {j: mass[1][j] / sum(mass[1][k] for k in after) for j in after}
+    mean = sum(x[j] * z[0][j] for j in living)
+    offspring = dict.fromkeys(living, 0.0)
+    transmission = 0.0
+    for j in after:
+        origin = j
+        while origin >= 0 and origin not in x:
+            origin = parents[origin]
+        if origin >= 0:
+            offspring[origin] += y[j]
+        transmission += y[j] * (z[1][j] - (z[0][origin] if origin >= 0 else mean))
+    selection = sum((offspring[j] - x[j]) * (z[0][j] - mean) for j in living)
+    return selection, transmission, sum(y[j] * z[1][j] for j in after) - mean
+
+
+def test_muller_plots_show_descent():
+    """The band of a half lies beside its parent's, whatever its birth id."""
+    from evoprune import plot
+    from evoprune.plot._shares import _by_descent
+
+    order, founder = _by_descent(np.array([-1, -1, 0, 2, 1, 0]))
+    assert order.tolist() == [0, 5, 2, 3, 1, 4]
+    assert founder.tolist() == [0, 1, 0, 0, 1, 0]
+    history = fitted(settings(rate=0.1, capacity=3.0)).history
+    ax = plot.muller(history, layer="populations1")
+    (bands,) = ax.collections
+    edges = [path.vertices[:, 1] for path in bands.get_paths()]
+    assert len(edges) == history.ever_born[0]
+    order, _ = _by_descent(history.lineage("populations1"))
+    mass = history.trajectories("mass", "populations1")
+    share = np.nan_to_num(mass[-1])[order] / np.nansum(mass[-1])
+    n = len(mass)
+    heights = [e[n] - e[n - 1] for e in edges]  # at the last record
+    assert np.allclose(np.abs(heights), share, atol=1e-6)
+    with pytest.raises(ValueError, match="parents"):
+        plot.muller(np.ones((4, 2)), parents=[0, -1])
