@@ -30,7 +30,8 @@ int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle
 
 /* ---- one row, by type ------------------------------------------------------------------------ */
 
-/* to[j] = (x[f] - shift) * scale in the arithmetic of `real`. */
+/* Defines the function for rows of one type: to[j] = (x[f] - shift) * scale in the arithmetic of
+ * `real`. A macro, because these loops differ only in their types, for which C has no parameters. */
 #define DEFINE_ROW(name, type, real, shifts, scales)                                \
     static void name(const void *from, const ep_intake *in, ep_real *restrict to) { \
         const type *restrict x = from;                                              \

@@ -99,6 +99,8 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
                         bool add, ep_real *panel, const ep_real *soon);
 
+/* One function for each way to read b, number of rows and number of vectors, so that all sums stay in
+ * registers. C has no other way to make these 30 to 90 functions from tile(), and a table of them. */
 // clang-format off
 #define TILE(how, rows, vectors)                                                            \
     static void how##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \

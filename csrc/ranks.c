@@ -2,9 +2,9 @@
  *
  * The buffer: a header of FIELDS elements for each rank, in which the other ranks add zeros, so that
  * every rank reads the exact values of all; the gradients; the tracked statistics of layers; mean
- * activities and Gram matrices where selection needs them. Its size changes at removals only, and
- * all ranks agree on these first: ranks that have drifted apart find out by the header instead of
- * waiting for a message of another size. */
+ * activities and Gram matrices where selection needs them. Its size changes only at removals;
+ * before these, the ranks compare their populations by the header. Ranks that differ therefore get
+ * an error instead of waiting for a message of another size. */
 #include "ranks.h"
 
 #include "signals.h"
@@ -88,7 +88,8 @@ int64_t ep_ranks_rows_most(const ep_ranks *k, const ep_net *net, int64_t batch) 
 
 /* ---- the header ------------------------------------------------------------------------------ */
 
-/* A double as a sum of PART elements; not finite: the first alone. */
+/* Splits a double into PART elements that sum to it. If it is not finite, the first element holds
+ * it and the others are 0. */
 static void split_digits(double x, ep_real part[PART]) {
     for (int i = 0; i < PART; i++) {
         part[i] = (ep_real)x;

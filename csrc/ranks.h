@@ -1,7 +1,8 @@
 /* ranks: data-parallel training. Every rank (a process with a copy of the network) takes its rows
  * of each batch; the sums over the whole batch (gradients, loss, statistics) are added up over the
- * ranks in one buffer a step. Updates and generations then depend on these sums alone, so all ranks
- * stay equal. How the buffer is added up is the caller's business (MPI, shared memory). */
+ * ranks in one buffer a step. Updates and generations then depend on these sums alone, so the
+ * networks of all ranks stay equal. The caller supplies the function that adds up the buffer (MPI,
+ * shared memory). */
 #ifndef EP_RANKS_H
 #define EP_RANKS_H
 

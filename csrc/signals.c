@@ -158,8 +158,8 @@ void ep_signal_cosines(int64_t n, ep_real *gram) {
     }
 }
 
-/* The last dimension of a weight tensor that is the population's axis, if the layer's output has
- * this axis, so that the weights lead into it; else -1. */
+/* Returns the dimension of a weight tensor along which the populations' incoming weights lie: the
+ * last one that is the populations' axis, if the layer's output has this axis. Else returns -1. */
 static int into(const ep_net *net, const ep_layer *layer, int tensor, int axis) {
     const ep_tensor *t = &net->tensors[tensor];
     const ep_value *out = &net->values[layer->out];

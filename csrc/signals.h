@@ -6,8 +6,8 @@
 
 #include "net.h"
 
-/* to[j] = sum of p * q over slice j of every tensor along the axis that the optimizer trains; p and
- * q are slabs (values or gradients). */
+/* to[j] = sum of p * q over slice j, along the axis, of every tensor that has it and is trained by
+ * the optimizer; p and q are slabs (values or gradients). */
 void ep_signal_owned(const ep_net *net, int axis, const ep_slab *p, const ep_slab *q, ep_real *to);
 /* to[j] = mean of |output j| of the populations' layer over the last batch. */
 void ep_signal_activity(const ep_net *net, const ep_population *population, ep_real *to);

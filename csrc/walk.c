@@ -106,7 +106,8 @@ static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
     return n / NUMBERS;
 }
 
-/* Each part rereads x and dy, so it gets 1/8 of a worker's work, and at least about 20 us. */
+/* Number of parts of a layer's gradient. Each part rereads x and dy, so parts are large: 1 / TASKS
+ * of a worker's share of all work, and at least about 20 us. */
 static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
     const double least = 2e6;
     double each = all * (double)net->rows / ((double)TASKS * workers);

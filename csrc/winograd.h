@@ -25,11 +25,11 @@ double ep_winograd_cost(const ep_winograd *s);
 /* Elements of scratch, EP_ALIGN aligned, that calls with up to c channels and `filters` need. */
 int64_t ep_winograd_scratch(int taps, int64_t c, int64_t filters);
 
-/* y = [y +] the convolution of n images, n = `images`. `turned`: w (taps, taps, filters, c) are the
+/* y = [y +] the convolution of n images, n = `images`. `transposed`: w (taps, taps, filters, c) are the
  * weights of a forward convolution, and y is the gradient of its input. May read up to one cache
  * line past the end of x and w. */
 void ep_winograd_convolve(const ep_winograd *s, int64_t images, const ep_real *x, const ep_real *w,
-                          bool turned, ep_real *y, bool add, ep_real *scratch);
+                          bool transposed, ep_real *y, bool add, ep_real *scratch);
 
 enum { EP_WINOGRAD_CHANNELS = 32, EP_WINOGRAD_FILTERS = 64 };
 /* Computes dw of channels c0 .. c1 and filters f0 .. f1, at most EP_WINOGRAD_CHANNELS and

@@ -59,7 +59,9 @@ static void await_change(ep_workers *workers, atomic_int *word, int old) {
     pthread_mutex_unlock(&workers->mutex);
 }
 
-/* Sequentially consistent on purpose: a sleeper sees the new value, or we see the sleeper. */
+/* Stores a value and wakes the threads that wait for it to change. The store and the load must be
+ * sequentially consistent: then a thread about to sleep sees the new value, or this thread sees
+ * that there is a sleeper. */
 static void announce(ep_workers *workers, atomic_int *word, int value) {
     atomic_store(word, value);
     if (atomic_load(&workers->sleepers) > 0) {

@@ -44,7 +44,7 @@ def run(*arguments):
     )
 
 
-HEAD = ["epoch", "loss", "accuracy", "held", "out", "living", "upkeep", "ms/step"]
+HEAD = ["epoch", "loss", "accuracy", "validation", "living", "upkeep", "ms/step"]
 TRAIN = (
     "--widths",
     "24,16",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import runs
 from cores import BOTH, CORE32, CORE64, name_of
+from reference import generation
 
 import evoprune as ep
 from evoprune.core.spec import known
@@ -108,44 +109,35 @@ def test_a_community_with_the_signals_of_training_is_that_training(core, law, ni
     assert len(community.extinct) == died
 
 
-def closed(mass, fitness, upkeep, threshold=1e-3, lifespan=10.0):
-    """Bounded Malthusian growth, by hand."""
-    turnover = np.abs(fitness) + upkeep
-    gain = np.divide(fitness - upkeep, turnover, np.zeros_like(mass), where=turnover > 0)
-    return np.minimum(5.0, mass * np.exp(-np.log(threshold) / lifespan * gain))
-
-
-def test_memory_soft_upkeep_and_extinction_are_what_a_hand_computes():
+@pytest.mark.parametrize("niche", ["layer", "network"])
+@pytest.mark.parametrize("upkeep", ["soft", "macs"])
+def test_a_generation_is_what_its_numpy_twin_computes(upkeep, niche):
     random = np.random.default_rng(0)
-    law = ep.Malthusian(lifespan=10)
-    selection = ep.Selection(20.0, dynamics=law, memory=0.7, threshold=0.3, floor=2, min_age=4)
-    cost = np.array([1.0, 2, 1, 1, 3, 1, 1, 2])
-    community = ep.Community(8, selection, cost=cost, dtype="float64")
-    mass, remembered, alive, held = np.ones(8), np.zeros(8), np.ones(8, bool), 0
-    for generation in range(1, 30):
-        raw = random.exponential(size=8)
+    soft = upkeep == "soft"
+    pressure = 8.0 if soft else 4.0
+    selection = ep.Selection(
+        pressure, dynamics=ep.Malthusian(lifespan=10), memory=0.7, threshold=0.3, floor=2,
+        min_age=4, upkeep=upkeep, niche=niche,
+    )  # fmt: skip
+    cost = {"a": np.array([1.0, 2, 1, 1, 3, 1, 1, 2]), "b": np.array([2.0, 1, 1, 4, 1])}
+    community = ep.Community({"a": 8, "b": 5}, selection, cost=cost, dtype="float64")
+    layers = [generation.Layer(c) for c in cost.values()]
+    twin = generation.Generation(
+        layers, generation.malthusian(10, 0.3), pressure, memory=0.7, threshold=0.3, floor=2,
+        min_age=4, soft=soft, whole=niche == "network",
+    )  # fmt: skip
+    for _ in range(30):
+        raw = {name: random.exponential(size=len(c)) for name, c in cost.items()}
         deaths = community.step(fitness=raw)
-        remembered = np.where(alive, 0.7 * remembered + 0.3 * raw, 0)
-        fitness = remembered / (1 - 0.7**generation)
-        relative = cost / cost[alive].mean()
-        upkeep = 20.0 * relative * (fitness[alive].sum() - fitness) / 7
-        mass = np.where(alive, closed(mass, fitness, upkeep, threshold=0.3), 0)
-        order = [j for j in np.argsort(mass, kind="stable") if alive[j] and mass[j] < 0.3]
-        died = []
-        for j in order if generation >= 4 else []:
-            if alive.sum() > 2:
-                alive[j] = False
-                died.append(j)
-            else:
-                mass[j] = 0.3
-                held += 1
-        mass[~alive] = 0
-        assert deaths["birth"].tolist() == died
-        assert np.allclose(community.mass, mass, rtol=1e-12)
-        assert np.array_equal(community.alive, alive)
-        assert np.allclose(community.fitness[alive], fitness[alive], rtol=1e-12)
-    assert alive.sum() == 2
-    assert community.floor_reached == held > 0
+        expected = twin.step(list(raw.values()))
+        assert deaths["birth"].tolist() == [j for births in expected for j in births]
+        for layer, name in zip(layers, cost, strict=True):
+            assert np.allclose(community.mass[name], layer.mass, rtol=1e-12)
+            assert np.array_equal(community.alive[name], layer.alive)
+            fitness = layer.remembered / (1 - 0.7**twin.number)
+            assert np.allclose(community.fitness[name][layer.alive], fitness[layer.alive])
+    assert all(2 <= layer.alive.sum() < len(layer.cost) for layer in layers)
+    assert community.floor_reached == twin.floor_reached > 0
 
 
 @pytest.mark.parametrize("law", list(LAWS))
@@ -186,7 +178,7 @@ def test_many_populations_die_at_once_in_little_time():
     assert community.alive.sum() == 1
 
 
-def test_arrays_of_the_living_alone_are_taken():
+def test_arrays_may_cover_living_populations_only():
     selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=2), min_age=0)
     one, other = (ep.Community({"a": 4, "b": 3}, selection) for _ in range(2))
     for _ in range(12):
@@ -224,7 +216,7 @@ def test_laws_in_python_serve_and_their_errors_change_nothing():
     assert [c["generation"] for c in seen] == [1, 1, 2, 2]
 
 
-def test_a_mass_that_is_cut_is_told():
+def test_a_mass_that_is_clipped_warns():
     law = ep.NoisyGrowth(strength=1, clip=1000, noise=0)
     selection = ep.Selection(0.0, dynamics=law, min_age=0)
     community = ep.Community(2, selection)

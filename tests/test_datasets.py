@@ -347,13 +347,13 @@ def test_split_and_subset_store_row_numbers_only():
     assert np.array_equal(rows, data.split(5, seed=3)[0].table.rows)
     assert not np.array_equal(rows, data.split(5, seed=4)[0].table.rows)
     assert len(data.split(0.25)[1]) == 5
-    assert held.name == "small (held out)"
+    assert held.name == "small (validation)"
     nested = rest.subset(slice(3, 9)).subset([0, -1])
     assert np.array_equal(nested.table.rows, rows[[3, 8]])
     assert np.array_equal(nested.batch([1])[0][0], data.x[rows[8]])
     assert len(data.subset(data.y == 2)) == 5
     for n in (0, 20, -1, 10**9, 1.0, 20.0, 1e9):
-        with pytest.raises(ValueError, match="to hold out 1 to 19 samples"):
+        with pytest.raises(ValueError, match="1 to 19"):
             data.split(n)
     with pytest.raises(ValueError, match=r"n: expected a number from 0 to 1, got 1\.5"):
         data.split(1.5)

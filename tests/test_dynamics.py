@@ -134,7 +134,7 @@ def test_the_order_of_populations_does_not_matter(core, name, seed):
 @every_law
 @settings(max_examples=30)
 @given(seed=SEEDS)
-def test_without_the_dead_the_living_go_on_bit_by_bit(core, name, seed):
+def test_removing_extinct_populations_leaves_the_others_bit_identical(core, name, seed):
     cohort, config = drawn(core, name, seed)
     living = cohort.mass > 0
     whole = step_cohort(core, name, config, cohort, seed=seed)
@@ -157,7 +157,7 @@ def test_a_law_that_conserves_keeps_the_total_mass(core, name, seed):
 @pytest.mark.parametrize("name", CONSERVING)
 @settings(max_examples=30)
 @given(seed=SEEDS)
-def test_where_the_total_is_kept_equal_upkeep_selects_nobody(core, name, seed):
+def test_where_the_total_is_kept_equal_upkeep_has_no_effect(core, name, seed):
     cohort, config = drawn(core, name, seed)
     fitness = np.round(cohort.fitness * 2**20) / 2**20  # so that 1/8 less is exact
     bare = {**keywords(cohort), "upkeep": None}
@@ -263,7 +263,7 @@ def test_any_strength_gives_finite_masses(core, strength, name):
 
 @every_core
 @every_law
-def test_a_niche_of_nobody_and_of_one(core, name):
+def test_a_niche_of_no_population_and_of_one(core, name):
     wide = {"overlap": np.ones((0, 0)), "norm2": np.ones(0), "born": 4}
     assert step(core, name, [], [], **wide).shape == (0,)
     wide = {"overlap": np.ones((1, 1)), "norm2": np.ones(1)}

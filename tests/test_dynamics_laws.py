@@ -65,7 +65,7 @@ def test_raw_growth_is_clipped_and_strength_scales_the_step():
 
 @every_core
 @pytest.mark.parametrize("growth", ["bounded", "raw"])
-def test_nobody_grows_above_the_ceiling(core, growth):
+def test_no_mass_grows_above_the_ceiling(core, growth):
     config = {"growth": growth, "ceiling": 1.0}
     wide = {"growth": growth, "ceiling": 1e30}
     free = step(core, "malthusian", [0.5, 1, 3], [5, 5, -5], wide, upkeep=[1, 1, 1])
@@ -211,7 +211,7 @@ def test_the_quasispecies_has_an_error_threshold(q, a):
     assert shares(mass)[0] == pytest.approx(expected, abs=1e-9)
 
 
-def test_mutants_are_spread_over_the_living_only():
+def test_mutants_are_spread_over_living_populations_only():
     mass = step(CORE64, "replicator_mutator", [3, 0, 1], [0, 9, 0], {"mutation": 1.0})
     assert mass == pytest.approx([2, 0, 2])
     kernel = [0.5, 0.25, 0.25, 0, 1, 0, 0, 0, 1]
@@ -402,7 +402,7 @@ def test_a_small_step_climbs_the_utility():
     assert (moved - s) / h == pytest.approx(slope, rel=1e-4, abs=1e-6)
 
 
-def test_masses_stay_in_the_unit_interval_and_the_dead_can_be_reborn():
+def test_masses_stay_in_the_unit_interval_and_can_rise_from_zero():
     wide = {"overlap": np.eye(3), "norm2": np.ones(3)}
     mass = step(CORE64, "best_response", [0, 0, 1], [5, -5, 5], {}, **wide)
     assert mass == pytest.approx([1, 0, 1])

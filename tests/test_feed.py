@@ -110,7 +110,7 @@ def test_an_iterable_can_be_taken_up_again():
 
 
 @quiet
-def test_an_iterable_says_its_length_or_is_told():
+def test_an_iterable_has_a_length_or_steps_are_given():
     endless = (batch for _ in range(100) for batch in Batches(data()))
     fit(make(), endless, epochs=2, steps=7)
     with pytest.raises(ValueError, match="steps: must be given"):

@@ -217,7 +217,7 @@ def test_a_pickle_that_names_other_things_is_refused(tmp_path, capsys):
         ({b"data": Harm(), b"labels": []}, "names .*builtin.*print"),
         ({b"data": np.zeros((2, 3072)), b"labels": [1, 2]}, "expected uint8 of 2 x 3072"),
         ({b"data": np.zeros((1, 3072), np.uint8), b"labels": [12]}, "labels 0 to 9"),
-        ([1], "no batch of CIFAR-10"),
+        ([1], "not a batch of CIFAR-10"),
     ):
         file.write_bytes(pickle.dumps(harm, 2))
         with pytest.raises(ValueError, match=f"data_batch_2.*{text}"):

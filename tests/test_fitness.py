@@ -40,7 +40,7 @@ def test_equals_the_twin(core, name, n):
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 @pytest.mark.parametrize("name", ENTRIES)
-def test_needs_are_what_is_asked_for(core, name):
+def test_needs_are_the_required_signals(core, name):
     s = signals(5, core.dtype)
     needed = {"mass", "mass_gradient", *(NEEDS[need] for need in ENTRIES[name]["needs"])}
     core.fitness_measure(name, {}, **{key: s[key] for key in needed})

@@ -84,7 +84,7 @@ def test_a_share_is_held_out_by_name_and_again_when_resumed():
         ({"validation_split": 1.0}, ValueError, "validation_split: expected a share between 0"),
         ({"validation_split": 0.001}, ValueError, "which of 240 samples is 0"),
         ({"validation_split": 1.5}, ValueError, "validation_split"),
-        ({"validation_split": 0.2, "validation_data": (x, y)}, ValueError, "beside validation_da"),
+        ({"validation_split": 0.2, "validation_data": (x, y)}, ValueError, "with validation_da"),
         ({"validation_data": 0.2}, TypeError, r"validation_split=0\.2"),
     ):
         with pytest.raises(error, match=match):

@@ -178,7 +178,7 @@ def test_memory_may_give_out_anywhere(tmp_path):
     assert scripts.run_file(program, str(module)) == "done\n"
 
 
-def test_nobody_else_meets_it():
+def test_other_builds_do_not_have_it():
     from cores import EVERY
 
     assert not any(hasattr(core, "fail_after") for core in EVERY)

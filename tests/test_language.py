@@ -1,10 +1,11 @@
-"""Words that the docs do not use: plain English, and biology for populations only.
+"""Words that docs, messages, docstrings and names of tests do not use: plain English.
 
-docs/glossary.md has the words that are used instead.
+Biology is for populations only. docs/glossary.md has the words that are used instead.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -49,3 +50,66 @@ def test_a_page_is_in_plain_english(page):
     text = re.sub(r"`[^`]*`", "", text)
     found = [m[0] for stop in STOP for m in re.finditer(stop, text, re.I | re.M)]
     assert not found, f"{page.name}: {', '.join(sorted(set(found)))}"
+
+
+# ---- docstrings, messages and help texts of the package, names of tests -------------------------
+
+SOURCES = sorted((ROOT / "evoprune").rglob("*.py"))
+SAID = [
+    *(stop for stop in STOP if not stop.startswith("^")),
+    r"\b(?:everyone|someone|anyone|anybody|who|whom)\b",
+    r"\basked for\b",
+    r"\bbehind\b",
+    r"\bgoes? on\b",
+    r"\bin vain\b",
+    r"\bhears?\b",
+    r"\bwish(?:es)?\b",
+    r"\bborne\b",
+    r"\bheld out\b",
+    r"\bstands? still\b",
+    r"\b(?:knows|is told|lies) (?:of|no|where)\b",
+    r"\boptimis[ei]",
+]
+
+
+def texts_of(path: Path) -> list[tuple[int, str]]:
+    """String constants of a file that read as text, docstrings among them, with their lines."""
+    return [
+        (node.lineno, node.value)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+    ]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_messages_and_docstrings_are_in_plain_english(path):
+    found = [
+        f"line {line}: {m[0]}"
+        for line, text in texts_of(path)
+        for stop in SAID
+        for m in re.finditer(stop, text, re.I)
+    ]
+    assert not found, f"{path.relative_to(ROOT)}: {', '.join(found)}"
+
+
+NAMED = re.compile(
+    r"_(?:nobody|somebody|everybody|everyone|anyone|whoever|who|the_dead|behind|asked_for|in_no_bit"
+    r"|so_many|of_late|is_told|side_by_side|in_the_place_of|lent)(?:_|$)"
+)
+
+
+def test_names_of_tests_are_in_plain_english():
+    found = [
+        f"{path.name}: {node.name}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and NAMED.search(node.name)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_the_lists_find_what_they_are_for():
+    assert re.search(SAID[0], "shows in no bit")
+    assert NAMED.search("test_nobody_dies")
+    assert NAMED.search("test_needs_are_what_is_asked_for")
+    assert not NAMED.search("test_the_whole_run")

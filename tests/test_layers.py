@@ -309,7 +309,7 @@ def test_a_removal_in_mid_run_moves_the_last_batch_too(case):
 
 @pytest.mark.parametrize("core", [CORE32, CORE64], ids=name_of)
 @every_case
-def test_a_layer_may_lose_everybody(core, case):
+def test_a_layer_may_lose_all_populations(core, case):
     """An axis with nobody left costs nothing, and what is left still learns without a fault."""
     kind, i = case
     net = cases.network(core, kind, i, head=True)

@@ -151,7 +151,7 @@ def test_nothing_grows(name):
     assert size < 2**20, f"{size / rounds:.0f} bytes a round"
 
 
-def test_what_was_lent_is_given_back():
+def test_references_are_released():
     x, y = runs.data()
     rows, rate = np.arange(50), np.full(3, 1e-3)
     law = runs.QUICK | {"dynamics": lambda told: told["mass"]}

@@ -51,7 +51,7 @@ def test_a_terminal_gets_a_table(capsys):
     history = fit(make(), epochs=3, validation_data=data(), live=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
-    head = ["epoch", "loss", "accuracy", "held", "out", "living", "upkeep", "ms/step"]
+    head = ["epoch", "loss", "accuracy", "validation", "living", "upkeep", "ms/step"]
     assert lines[0].split() == head
     assert lines[-1].split()[:2] == ["3", f"{history['loss'][-1]:.4f}"]
     assert "24 + 16" in lines[-1]

@@ -144,7 +144,7 @@ def test_predictions_have_probabilities_and_names(tmp_path):
     assert again.input_scaling[0] == pytest.approx(x.mean(0), rel=1e-15)  # float64 in the file
     nameless = fit(ep.mlp(5, 8, 3), x, y).network
     assert nameless.classes is None
-    with pytest.raises(ValueError, match="names: expected a network that knows its classes"):
+    with pytest.raises(ValueError, match="names: expected a network with class names"):
         nameless.predict_classes(x, names=True)
     two = fit(ep.mlp(5, 8, 1), x, np.where(y == 1, "yes", "no"), loss="binary_cross_entropy")
     two = two.network
@@ -176,7 +176,7 @@ def test_the_vocabulary_travels_in_the_network(tmp_path):
     ):
         with pytest.raises(error, match=match):
             ep.generate(again, length=2, **settings)
-    again[again.keys()[0]] = np.nan
+    again[next(iter(again))] = np.nan
     with pytest.raises(ValueError, match="network: expected finite logits"):
         ep.generate(again, length=2)
 
@@ -251,7 +251,7 @@ def test_validation_and_test_sets_are_read_by_the_training_classes():
     with pytest.raises(ValueError, match="got 'elk' in row 1"):
         fit(ep.mlp(5, 8, 3), train, validation_data=strange)
     nameless = ep.mlp(5, 8, 3)
-    with pytest.raises(ValueError, match="the network knows no names"):
+    with pytest.raises(ValueError, match="the network has no class names"):
         nameless.evaluate(x, names[y])
 
 

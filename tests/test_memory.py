@@ -59,7 +59,7 @@ def test_outputs_that_are_asked_to_die_refuse():
     with pytest.raises(ValueError, match="'dense2' is no axis whose populations may die"):
         net.core.shrink({"dense2": [1, 2]})
     assert net.alive == net.born == {"populations1": 8}
-    assert "populations2: outputs, which cannot die" in repr(net)
+    assert "populations2: outputs, which cannot go extinct" in repr(net)
 
 
 def test_a_run_whose_outputs_are_populations_is_one_like_any_other(tmp_path):

@@ -198,5 +198,5 @@ def test_a_search_that_cannot_succeed_says_so(blobs):
     y[::2] = 1  # the loss is at its lowest already: nothing tells samples apart
     net = ep.mlp(6, 2)
     net["dense1.weight"] = 0
-    with pytest.raises(ValueError, match="the loss falls at no rate"):
+    with pytest.raises(ValueError, match="the loss does not fall at any rate"):
         ep.find_learning_rate(ep.Trainer(net, selection=None), (x, y), batch_size=64, steps=30)

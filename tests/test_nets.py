@@ -271,7 +271,7 @@ def test_layers_can_be_wired_by_name():
         (lambda: ep.vit(patch=5), "patches1: size must divide the 28 rows"),
         (lambda: ep.lenet5((6, 6, 1)), "filters2_in: a window that reaches over 5"),
         (lambda: ep.Sequential([ep.Conv2d(3), ep.Flatten(), ep.MaxPool(2)], input=(8, 8, 1)),
-         "max_pool1: expected a dense layer behind Flatten"),
+         "max_pool1: expected a dense layer after Flatten"),
         (lambda: ep.Sequential([ep.Dense()], input=3), "dense1: units must give 1 to"),
         (lambda: ep.Sequential([ep.Residual(ep.Dense(5))], input=3), "sum1"),
         (lambda: ep.Sequential([ep.heads(2, 3)], input=3), "heads1"),
@@ -349,7 +349,7 @@ LENDING = {
 
 
 @pytest.mark.parametrize("name", LENDING)
-def test_what_a_stretch_of_steps_writes_over_shows_in_no_bit(name):
+def test_overwriting_gradients_leaves_results_bit_identical(name):
     """Steps one by one keep every gradient of an activation; a stretch only those of its last."""
     whole, single = LENDING[name](seed=3), LENDING[name](seed=3)
     for net in (whole, single):

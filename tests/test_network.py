@@ -271,7 +271,7 @@ def test_a_file_is_plain_safetensors(net, tmp_path):
     assert np.array_equal(arrays["dense1.weight"], net["dense1.weight"])
 
 
-def test_moments_are_saved_if_asked_for(net, tmp_path):
+def test_moments_are_saved_on_request(net, tmp_path):
     first, second = net.moments
     first["dense1.weight"][...] = 3
     second["dense1.weight"][...] = 4
@@ -296,11 +296,11 @@ def metadata(path, change):
 @pytest.mark.parametrize(
     ("harm", "text"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "no whole safetensors file"),
-        (lambda path: path.write_bytes(path.read_bytes()[:40]), "no whole safetensors file"),
-        (lambda path: path.write_bytes(b""), "no whole safetensors file"),
-        (lambda path: path.write_bytes(b"\x89PNG" * 99), "no whole safetensors file"),
-        (lambda path: metadata(path, lambda h: h.pop("__metadata__")), "no network of evoprune"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "not a complete safetensors file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:40]), "not a complete safetensors file"),
+        (lambda path: path.write_bytes(b""), "not a complete safetensors file"),
+        (lambda path: path.write_bytes(b"\x89PNG" * 99), "not a complete safetensors file"),
+        (lambda path: metadata(path, lambda h: h.pop("__metadata__")), "not a network of evoprune"),
         (lambda path: metadata(path, lambda h: h["__metadata__"].pop("spec")), "'spec' is missing"),
         (
             lambda path: metadata(path, lambda h: h["__metadata__"].update(version="99")),
@@ -372,7 +372,7 @@ def test_html_is_escaped():
     assert "script" not in html
 
 
-def test_summary_says_who_is_about_to_die(net):
+def test_summary_names_populations_close_to_extinction(net):
     assert "not selected yet" in net.summary()
     net.core.restore(10, 10)
     net["populations1.fitness"] = -1.0

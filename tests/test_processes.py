@@ -142,7 +142,7 @@ def test_joblib_works(program):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_no_thread_is_left_behind():
+def test_no_thread_remains():
     code = """
         import os, runs
         net = runs.network()

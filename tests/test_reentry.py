@@ -306,7 +306,7 @@ def test_masses_are_never_negative():
     runs.train(runs.network(CORE32, {"fitness": lambda told: -told["mass"]}), (X, Y), 1)
 
 
-def test_a_law_may_keep_and_spoil_what_it_is_told():
+def test_a_law_may_keep_and_overwrite_its_arguments():
     kept = []
 
     def law(told):

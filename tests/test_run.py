@@ -219,7 +219,7 @@ def test_it_may_change_in_the_middle_of_a_trial(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_other_work_on_the_machine_misleads_nobody(monkeypatch, seed):
+def test_other_work_on_the_machine_does_not_mislead_the_tuning(monkeypatch, seed):
     """Times scatter by a few per cent, and now and then a stretch takes three times as long."""
     random = np.random.default_rng(seed)
 

@@ -317,7 +317,7 @@ def test_memory_forgets_and_is_corrected_for_its_beginning():
             assert seen["generation"] == t
 
 
-def test_generations_come_every_so_many_steps():
+def test_generations_come_every_n_steps():
     watch = Watch()
     net = runs.network(CORE64, {"every": 7, "dynamics": watch}, hidden=(24,))
     runs.train(net, runs.data(CORE64), 20)
@@ -341,7 +341,7 @@ def doom(births, mass=0.0, at=1):
 
 
 @pytest.mark.parametrize("removal", ["always", "auto", "never"])
-def test_the_doomed_die_and_the_others_are_who_they_were(removal):
+def test_the_chosen_populations_go_extinct_and_the_others_keep_their_ids(removal):
     doomed = [3, 4, 9, 15]
     settings = {"dynamics": doom(doomed, 1e-4, 4), "min_age": 0, "removal": removal}
     net = runs.network(CORE64, settings)
@@ -362,7 +362,7 @@ def test_the_doomed_die_and_the_others_are_who_they_were(removal):
 
 
 @pytest.mark.parametrize("min_age", [0, 1, 6])
-def test_nobody_dies_before_the_age(min_age):
+def test_no_population_goes_extinct_before_min_age(min_age):
     net = runs.network(CORE32, {"dynamics": doom([1, 2], 1e-4), "min_age": min_age})
     record = runs.train(net, runs.data(), 9)
     assert set(record["deaths"]["step"]) == {max(1, min_age)}

@@ -103,7 +103,7 @@ def test_a_run_gives_the_same_bits_with_any_number_of_threads(core):
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_the_dead_of_a_stream_are_gone_from_all_that_touch_it(core):
+def test_extinct_populations_of_a_stream_leave_all_layers_that_use_it(core):
     net, (x, _) = stream(core), runs.data(core, ROWS)
     dead = np.array([0, 4, 5, 17, UNITS - 1])
     net.array("stream.mass")[dead] = 0

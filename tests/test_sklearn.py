@@ -117,7 +117,7 @@ def test_balanced_weights_find_a_rare_class():
     assert found["{0: 1, 1: 20}"] == pytest.approx(found["balanced"], abs=0.1)
 
 
-def test_a_whole_weight_counts_as_so_many_samples(iris):
+def test_an_integer_weight_counts_as_n_samples(iris):
     x, y = iris
     weights = np.random.default_rng(0).integers(0, 4, len(y))
     weighted = ep.EvoPruneClassifier(max_iter=5, random_state=0).fit(x, y, sample_weight=weights)

@@ -51,7 +51,7 @@ def test_kill_names_the_layers_that_there_are():
         net.kill("nope", 0)
 
 
-def test_a_floor_that_lets_nothing_die_is_told():
+def test_a_floor_that_prevents_extinction_warns():
     for floor in (24, 10**6):
         selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=20), min_age=10, floor=floor)
         with pytest.warns(ep.NothingCanDie, match=rf"its floor \({floor}\)"):

@@ -232,7 +232,7 @@ def test_selection_refuses(settings, error, text):
         ep.Selection(**settings)
 
 
-def test_selection_knows_when_nobody_can_die():
+def test_selection_says_when_no_population_can_go_extinct():
     assert ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(1000) == ""
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(150)
     falling = np.linspace(1, 0, 300)  # 150 steps' worth of learning

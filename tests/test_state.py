@@ -146,7 +146,7 @@ def test_no_run_begins_within_a_run():
                 lambda: trainer.resume(data(), progress=False),
                 lambda: trainer.restore(trainer.state()),
             ):
-                with pytest.raises(RuntimeError, match="a run is going on"):
+                with pytest.raises(RuntimeError, match="a run is in progress"):
                     call()
                 seen.append(row["epoch"])
 

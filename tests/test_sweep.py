@@ -241,7 +241,7 @@ def test_a_file_names_a_function_that_processes_can_import(tmp_path):
 
 def test_a_bad_file_is_named(tmp_path):
     for text, error in (
-        ("grid = [", "no TOML"),
+        ("grid = [", "not valid TOML"),
         ("sedes = 2\n[grid]\na = [1]", "got 'sedes'"),
         ("seeds = 2", r"expected a table \[grid\]"),
         ('make = "nothing"\n[grid]\na = [1]', "module:function"),

@@ -8,7 +8,7 @@ import pytest
 
 import evoprune as ep
 from evoprune.core.spec import catalogue, known
-from evoprune.selection.laws import Dynamics
+from evoprune.selection.groups import Dynamics
 
 ROWS, BATCH = 240, 48
 

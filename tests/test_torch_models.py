@@ -142,7 +142,7 @@ def test_multiply_adds_are_those_of_the_layers():
     assert evolution.parameters == sum(p.numel() for p in model.parameters())
 
 
-def test_multiply_adds_of_the_living_are_those_of_a_network_built_so_small():
+def test_macs_equal_those_of_a_network_built_at_the_living_shape():
     model = torch_models.mlp()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     evolution = ept.Evolution(model, optimizer, torch.randn(4, 20), QUICK.replace(removal="never"))

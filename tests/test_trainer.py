@@ -31,7 +31,7 @@ def test_a_network_learns_and_gets_smaller():
     assert "Malthusian(lifespan=100)" in repr(trainer)
 
 
-def test_without_selection_nobody_dies():
+def test_without_selection_no_population_goes_extinct():
     trainer = make(selection=None)
     history = fit(trainer, epochs=20)
     assert trainer.network.alive == trainer.network.born
@@ -183,7 +183,7 @@ def test_bad_trainers_are_refused():
         ep.Trainer(net, selection="natural")
     with pytest.raises(ValueError, match="given must hold|upkeep"):
         ep.Trainer(net, selection=ep.Selection(upkeep=[0.1, 0.2]))
-    with pytest.raises(ValueError, match="there is no run to go on with"):
+    with pytest.raises(ValueError, match="there is no run to continue"):
         ep.Trainer(net).resume(data())
     trainer = make()
     fit(trainer, until=1)
@@ -200,12 +200,12 @@ def test_bad_trainers_are_refused():
         (ep.Selection(), 2, "lifespan"),
     ],
 )
-def test_it_is_said_aloud_when_nobody_can_die(selection, epochs, text):
+def test_fit_warns_when_no_population_can_go_extinct(selection, epochs, text):
     with pytest.warns(ep.NothingCanDie, match=text):
         fit(make(selection=selection), epochs=epochs, until=0)
 
 
-def test_it_is_said_aloud_when_there_is_nobody():
+def test_fit_warns_when_there_are_no_populations():
     net = ep.Sequential([ep.Dense(3)], input=12)
     with pytest.warns(ep.NothingCanDie, match="no populations"):
         fit(ep.Trainer(net), epochs=300, until=0)

@@ -30,7 +30,7 @@ def gradients(net):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_whole_weight_counts_as_so_many_samples(loss):
+def test_an_integer_weight_counts_as_n_samples(loss):
     net, x, y = example(loss)
     net.forward(x)
     weighted = net.core.backward(y, weights=COUNTS.astype(float))

@@ -39,21 +39,11 @@ typedef struct {
     double twice, clip, centre, best;
 } ep_growth;
 
-#define EP_GROWTH_FIELDS(law, h, of)                                        \
-    {.name = "strength",                                                    \
-     .type = EP_REAL,                                                       \
-     .offset = offsetof(law, strength),                                     \
-     .initial = h,                                                          \
-     .low = 0,                                                              \
-     .high = 1e9,                                                           \
-     .doc = "h, log-growth per generation and nat of fitness less upkeep"}, \
-        {.name = "clip",                                                    \
-         .type = EP_REAL,                                                   \
-         .offset = offsetof(law, clip),                                     \
-         .initial = 0.01,                                                   \
-         .low = 0,                                                          \
-         .high = 1e6,                                                       \
-         .doc = "bound on " of " of one generation"}
+/* The settings of a law that grows populations this way. `of`: what clip bounds. */
+#define EP_GROWTH_FIELDS(law, h, of)                                              \
+    EP_FIELD_REAL(law, strength, h, 0, 1e9,                                       \
+                  "h, log-growth per generation and nat of fitness less upkeep"), \
+        EP_FIELD_REAL(law, clip, 0.01, 0, 1e6, "bound on " of " of one generation")
 
 /* (F - c) / 2: halves, so that the difference of finite numbers is finite. */
 EP_INLINE double ep_growth_half(const ep_cohort *cohort, int64_t i) {

@@ -6,15 +6,12 @@
 #define EP_DYNAMICS_H
 
 #include "base.h"
+#include "needs.h"
 #include "random.h"
 
-enum {
-    EP_NEEDS_ACTIVITY_OVERLAP =
-        16,  /* overlap[i*n+j]: cosine of two outputs over the batch, in [0, 1] */
-    EP_NEEDS_WEIGHT_OVERLAP = 32,    /* overlap[i*n+j]: <w_i, w_j> of the in-weights */
-    EP_NEEDS_WEIGHT_NORM = 64,       /* norm2[i]: |w_i|^2 of the in-weights */
-};
-enum { EP_WORK = 2 }; /* values of scratch per population, of each type */
+/* Values of scratch per population, of each type. Scratch is in the cohort, because that of thousands
+ * of populations would overflow the stack. */
+enum { EP_WORK = 2 };
 
 /* The living populations of one niche at one generation. */
 typedef struct {
@@ -42,9 +39,8 @@ typedef struct {
     size_t config_size;
     int states;            /* values per population remembered between generations */
     unsigned needs;
-    bool conserves;        /* keeps the niche's total mass: only differences of upkeep count */
+    bool conserves;        /* total mass is constant, so only differences of upkeep matter */
     bool (*check)(const void *config, int64_t founded, ep_error *error);  /* may be NULL */
-    /* Scratch is in the cohort: thousands of populations would overflow the stack. */
     void (*step)(const void *config, const ep_cohort *cohort);
 } ep_dynamics;
 

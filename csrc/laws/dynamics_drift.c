@@ -42,13 +42,8 @@ static const ep_field wright_fisher_fields[] = {
     EP_GROWTH_FIELDS(wright_fisher, 50, "|log-growth above the mean|"),
     /* Without selection, a population of mass 1 is lost within T generations with probability e^(-2
      * size / T): 12 % in 20 epochs of 470. Drift is visible, but selection dominates. */
-    {.name = "size",
-     .type = EP_REAL,
-     .offset = offsetof(wright_fisher, size),
-     .initial = 10000,
-     .low = 1e-6,
-     .high = 1e12,
-     .doc = "individuals to a unit of mass: N = size * total mass"},
+    EP_FIELD_REAL(wright_fisher, size, 10000, 1e-6, 1e12,
+                  "individuals to a unit of mass: N = size * total mass"),
     EP_FIELDS_END,
 };
 
@@ -112,20 +107,10 @@ static const ep_field moran_fields[] = {
     EP_GROWTH_FIELDS(moran, 50, "|log-growth above the mean|"),
     /* Neutral loss within T generations: e^(-size / (turnover T)), 12 % at T = 9400. An unfit
      * population of 100 becomes extinct in about ln(100) / turnover = 920 generations. */
-    {.name = "size",
-     .type = EP_REAL,
-     .offset = offsetof(moran, size),
-     .initial = 100,
-     .low = 1e-6,
-     .high = 1e7,
-     .doc = "individuals to a unit of mass: N = size * total mass, at most 2^24"},
-    {.name = "turnover",
-     .type = EP_REAL,
-     .offset = offsetof(moran, turnover),
-     .initial = 0.005,
-     .low = 1e-9,
-     .high = 1,
-     .doc = "share of the individuals replaced in a generation, at least one"},
+    EP_FIELD_REAL(moran, size, 100, 1e-6, 1e7,
+                  "individuals to a unit of mass: N = size * total mass, at most 2^24"),
+    EP_FIELD_REAL(moran, turnover, 0.005, 1e-9, 1,
+                  "share of the individuals replaced in a generation, at least one"),
     EP_FIELDS_END,
 };
 

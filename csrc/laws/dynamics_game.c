@@ -1,9 +1,9 @@
 /* dynamics_game: pruning as a game (arXiv 2512.22106). Every population is a player whose mass s in
  * [0, 1] is its participation and follows the gradient of its own utility
  *     U = alpha (F - c) s - beta |w|^2 s^2 - gamma s - eta s sum_j s_j <w_i, w_j>.
- * The fitness law decides what the benefit F means, and its sign: `marginal` descends the loss; the
- * paper's is <w, dL/dw>, `pull` with the other sign. The only law under which extinct populations
- * can be reborn until they are removed. */
+ * The fitness law defines the benefit F. With `marginal`, players descend the loss; the paper's
+ * benefit is <w, dL/dw>, which is `pull` with the opposite sign. This is the only law under which
+ * extinct populations can be reborn, until they are removed. */
 #include "cohort.h"
 
 typedef struct {
@@ -11,41 +11,14 @@ typedef struct {
 } best_response;
 
 static const ep_field best_response_fields[] = {
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(best_response, strength),
-     .initial = 1,
-     .low = 0,
-     .high = 1e9,
-     .doc = "h, step per generation and unit of dU/ds"},
-    {.name = "alpha",
-     .type = EP_REAL,
-     .offset = offsetof(best_response, alpha),
-     .initial = 1,
-     .low = 0,
-     .high = 1e9,
-     .doc = "weight of the benefit F - c"},
-    {.name = "beta",
-     .type = EP_REAL,
-     .offset = offsetof(best_response, beta),
-     .initial = 1e-4,
-     .low = 0,
-     .high = 1e9,
-     .doc = "cost of large weights, beta |w|^2 s^2"},
-    {.name = "gamma",
-     .type = EP_REAL,
-     .offset = offsetof(best_response, gamma),
-     .initial = 1e-3,
-     .low = 0,
-     .high = 1e9,
-     .doc = "cost of taking part, gamma s: without benefit, extinct in 1 / (h gamma) generations"},
-    {.name = "eta",
-     .type = EP_REAL,
-     .offset = offsetof(best_response, eta),
-     .initial = 0,
-     .low = 0,
-     .high = 1e9,
-     .doc = "cost of doing as the others do, eta s_i s_j <w_i, w_j>"},
+    EP_FIELD_REAL(best_response, strength, 1, 0, 1e9, "h, step per generation and unit of dU/ds"),
+    EP_FIELD_REAL(best_response, alpha, 1, 0, 1e9, "weight of the benefit F - c"),
+    EP_FIELD_REAL(best_response, beta, 1e-4, 0, 1e9, "cost of large weights, beta |w|^2 s^2"),
+    EP_FIELD_REAL(
+        best_response, gamma, 1e-3, 0, 1e9,
+        "cost of taking part, gamma s: without benefit, extinct in 1 / (h gamma) generations"),
+    EP_FIELD_REAL(best_response, eta, 0, 0, 1e9,
+                  "cost of similarity to the others, eta s_i s_j <w_i, w_j>"),
     EP_FIELDS_END,
 };
 

@@ -4,7 +4,8 @@
  * log-growth per generation; F and c are nats per unit of mass. */
 #include "cohort.h"
 
-/* Growth of each alone over a generation of length `strength` (from a schedule). */
+/* Return the growth of each population without competition, over a generation of length `strength`
+ * (from a schedule). */
 static ep_growth alone(const ep_cohort *cohort, double h, double clip) {
     return ep_growth_of(cohort, h * cohort->strength, clip * cohort->strength, false);
 }
@@ -25,13 +26,17 @@ const ep_dynamics ep_dynamics_none = {
 };
 
 /* ---- malthusian ---------------------------------------------------------------------------- */
-/* Malthus 1798; the replicator is its share of the total. Raw growth couples which populations
- * survive to how fast: upkeep of a filter is 40 times a neuron's, so it would starve before it
- * learned. By default growth is therefore the return on upkeep, in [-1, 1], paced so that zero
- * fitness means extinction after `lifespan` generations; F = c is the fixed point either way. If
- * fitness does not fall as mass grows, fit populations grow up to the ceiling and take over the
- * work of extinct ones. Without room to grow, small networks learn worse; far above 5, learning is
- * unstable. */
+/* Malthus 1798. Divided by the total mass, it gives the replicator.
+ *
+ * With raw growth, F - c determines not only which populations survive but also how fast the others
+ * shrink: upkeep of a filter is 40 times that of a neuron, so filters would become extinct before
+ * they learned. By default, growth is therefore the return on upkeep, a number in [-1, 1], scaled
+ * so that a population of zero fitness becomes extinct after `lifespan` generations. Both kinds of
+ * growth are zero at F = c.
+ *
+ * If fitness does not fall as mass grows, fit populations grow up to the ceiling and take over the
+ * work of extinct ones. With a ceiling near the birth mass, small networks learn worse; with one
+ * far above 5, learning is unstable. */
 enum { GROWTH_BOUNDED, GROWTH_RAW };
 #define USUAL_THRESHOLD 1e-3
 
@@ -40,44 +45,21 @@ typedef struct {
     double lifespan, ceiling, strength, clip;
 } malthusian;
 
+static const char *const growths[] = {"bounded", "raw", NULL};
+
 static const ep_field malthusian_fields[] = {
-    {.name = "growth",
-     .type = EP_CHOICE,
-     .offset = offsetof(malthusian, growth),
-     .initial = GROWTH_BOUNDED,
-     .low = GROWTH_BOUNDED,
-     .high = GROWTH_RAW,
-     .choices = (const char *const[]){"bounded", "raw", NULL},
-     .doc = "bounded: growth is the return (F - c) / (|F| + c) paced by lifespan; raw: h (F - c)"},
-    {.name = "lifespan",
-     .type = EP_REAL,
-     .offset = offsetof(malthusian, lifespan),
-     .initial = 700,
-     .low = 1,
-     .high = 1e12,
-     .doc = "bounded growth: generations in which a population without fitness falls from birth "
-            "mass 1 to the threshold (to 1e-3 where the threshold is 0)"},
-    {.name = "ceiling",
-     .type = EP_REAL,
-     .offset = offsetof(malthusian, ceiling),
-     .initial = 5,
-     .low = 0,
-     .high = 1e30,
-     .doc = "most mass a population can have"},
-    {.name = "strength",
-     .type = EP_REAL,
-     .offset = offsetof(malthusian, strength),
-     .initial = 10,
-     .low = 0,
-     .high = 1e9,
-     .doc = "raw growth: h, log-growth per generation and nat of F - c"},
-    {.name = "clip",
-     .type = EP_REAL,
-     .offset = offsetof(malthusian, clip),
-     .initial = 0.2,
-     .low = 0,
-     .high = 1e6,
-     .doc = "raw growth: bound on |log-growth| of one generation"},
+    EP_FIELD_CHOICE(
+        malthusian, growth, GROWTH_BOUNDED, growths,
+        "bounded: growth is the return (F - c) / (|F| + c) paced by lifespan; raw: h (F - c)"),
+    EP_FIELD_REAL(
+        malthusian, lifespan, 700, 1, 1e12,
+        "bounded growth: generations in which a population without fitness falls from birth "
+        "mass 1 to the threshold (to 1e-3 where the threshold is 0)"),
+    EP_FIELD_REAL(malthusian, ceiling, 5, 0, 1e30, "most mass a population can have"),
+    EP_FIELD_REAL(malthusian, strength, 10, 0, 1e9,
+                  "raw growth: h, log-growth per generation and nat of F - c"),
+    EP_FIELD_REAL(malthusian, clip, 0.2, 0, 1e6,
+                  "raw growth: bound on |log-growth| of one generation"),
     EP_FIELDS_END,
 };
 
@@ -92,8 +74,8 @@ static void malthusian_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort)) {
         return;
     }
-    /* Without a threshold, use the pace of the usual one. A threshold above birth mass would flip
-     * the sign. */
+    /* If the threshold is 0, compute the pace from the usual one. The threshold must be below the
+     * birth mass 1, because the pace would be negative otherwise. */
     double threshold = cohort->threshold > 0 ? cohort->threshold : USUAL_THRESHOLD;
     threshold = fmin(fmax(threshold, 1e-30), 0.5);
     double pace = cohort->strength * -log(threshold) / law->lifespan;
@@ -130,13 +112,8 @@ static const ep_field noisy_growth_fields[] = {
     EP_GROWTH_FIELDS(noisy_growth, 20, "|log-growth apart from noise|"),
     /* 20 epochs of 470 generations: deviation of ln m 0.003 * sqrt(20 * 9400) = 1.3. Noise matters,
      * but is far from ln(1/threshold) = 6.9: alone it makes no population extinct. */
-    {.name = "noise",
-     .type = EP_REAL,
-     .offset = offsetof(noisy_growth, noise),
-     .initial = 0.003,
-     .low = 0,
-     .high = 100,
-     .doc = "s, deviation of ln m after one unit of time"},
+    EP_FIELD_REAL(noisy_growth, noise, 0.003, 0, 100,
+                  "s, deviation of ln m after one unit of time"),
     EP_FIELDS_END,
 };
 
@@ -177,13 +154,8 @@ typedef struct {
 
 static const ep_field logistic_fields[] = {
     EP_GROWTH_FIELDS(logistic, 20, "|log-growth|"),
-    {.name = "capacity",
-     .type = EP_REAL,
-     .offset = offsetof(logistic, capacity),
-     .initial = 1,
-     .low = 1e-6,
-     .high = 1e9,
-     .doc = "mass the niche can carry, per founding population: K = capacity * born"},
+    EP_FIELD_REAL(logistic, capacity, 1, 1e-6, 1e9,
+                  "mass the niche can carry, per founding population: K = capacity * founded"),
     EP_FIELDS_END,
 };
 
@@ -202,8 +174,8 @@ static void logistic_step(const void *config, const ep_cohort *cohort) {
     }
     double one = exp(-own.best), gain = grown / total; /* both scaled by e^-best */
     double crowding = gain > one ? one + filled * (gain - one) : one;
-    /* Far beyond the range of exp, `one` is 0 and the crowding of a tiny niche may be 0: avoid
-     * dividing by it. */
+    /* If growth is far beyond the range of exp, `one` underflows to 0, and if the total mass is
+     * tiny, so does `crowding`: avoid dividing by 0. */
     crowding = crowding < 1e-300 ? 1e-300 : crowding;
     for (int64_t i = 0; i < cohort->n; i++) {
         double worth = ep_growth_worth(&own, i);
@@ -236,21 +208,14 @@ typedef struct {
 
 static const ep_field lotka_volterra_fields[] = {
     EP_GROWTH_FIELDS(lotka_volterra, 20, "|log-growth|"),
-    {.name = "capacity",
-     .type = EP_REAL,
-     .offset = offsetof(lotka_volterra, capacity),
-     .initial = 1,
-     .low = 1e-6,
-     .high = 1e9,
-     .doc = "mass a population alone can reach (given interaction), or mass the niche carries per "
-            "founding population (interaction from overlap)"},
-    {.name = "interaction",
-     .type = EP_VECTOR,
-     .offset = offsetof(lotka_volterra, interaction),
-     .low = 0,
-     .high = 1e9,
-     .doc = "a_ij, what population i feels of j, born * born numbers by birth id, row by row; "
-            "empty: the overlap of activities"},
+    EP_FIELD_REAL(
+        lotka_volterra, capacity, 1, 1e-6, 1e9,
+        "mass a population alone can reach (given interaction), or mass the niche carries per "
+        "founding population (interaction from overlap)"),
+    EP_FIELD_VECTOR(
+        lotka_volterra, interaction, 0, 1e9,
+        "a_ij, the effect of population j on i, founded * founded values by birth id, row by row; "
+        "empty: the overlap of activities"),
     EP_FIELDS_END,
 };
 

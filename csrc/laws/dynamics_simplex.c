@@ -51,9 +51,10 @@ const ep_dynamics ep_dynamics_replicator = {
 
 /* ---- replicator_mutator -------------------------------------------------------------------- */
 /* Eigen & Schuster's quasispecies in discrete generations: offspring of j are of kind i with
- * probability Q_ji. x <- W x / sum, W_ij = Q_ji e^{h F_j}. The simplex is kept, the limit for
- * constant F is the Perron vector of W, and Q = I is the replicator. Offspring that would mutate
- * into an extinct kind stay with their parent, so zero stays zero and removal has no effect. */
+ * probability Q_ji. x <- W x / sum, W_ij = Q_ji e^{h F_j}. The shares still sum to 1. For constant
+ * F they converge to the Perron vector of W. Q = I gives the replicator. Offspring that would
+ * mutate into an extinct kind stay of their parent's kind, so zero stays zero and removal has no
+ * effect. */
 typedef struct {
     double strength, clip, mutation;
     ep_vector kernel;
@@ -61,23 +62,17 @@ typedef struct {
 
 static const ep_field replicator_mutator_fields[] = {
     EP_GROWTH_FIELDS(replicator_mutator, 50, "|log-growth above the mean|"),
-    /* Mutants keep a population that loses s of its share per generation at mutation / s of the
-     * mean mass. For neurons s is about 1e-2: 1e-6 lets the unfit fall to 1e-4, below the
-     * threshold; 1e-5 would keep all populations alive. */
-    {.name = "mutation",
-     .type = EP_REAL,
-     .offset = offsetof(replicator_mutator, mutation),
-     .initial = 1e-6,
-     .low = 0,
-     .high = 1,
-     .doc = "mu, share of offspring spread evenly over the living: Q = (1 - mu) I + mu / n"},
-    {.name = "kernel",
-     .type = EP_VECTOR,
-     .offset = offsetof(replicator_mutator, kernel),
-     .low = 0,
-     .high = 1,
-     .doc = "Q_ji, probability that offspring of j is i, born * born numbers by birth id, row j by "
-            "row, each summing to 1; empty: even mutation"},
+    /* If selection takes a fraction s of a population's share per generation, mutation from the
+     * others holds it at about mutation / s times the mean mass. For neurons s is about 1e-2: with
+     * mutation 1e-6 unfit populations fall to 1e-4, below the threshold; with 1e-5 none would
+     * become extinct. */
+    EP_FIELD_REAL(
+        replicator_mutator, mutation, 1e-6, 0, 1,
+        "mu, share of offspring spread evenly over the living populations: Q = (1 - mu) I + mu / n"),
+    EP_FIELD_VECTOR(
+        replicator_mutator, kernel, 0, 1,
+        "Q_ji, probability that offspring of j is i, founded * founded values by birth id, row j by "
+        "row, each summing to 1; empty: even mutation"),
     EP_FIELDS_END,
 };
 
@@ -106,8 +101,8 @@ static bool replicator_mutator_check(const void *config, int64_t founded, ep_err
     return true;
 }
 
-/* Write offspring before mutation to work, -1 for extinct populations. Return their sum; count the
- * living. */
+/* Write offspring before mutation to cohort->work, -1 for extinct populations. Return their sum and
+ * set *living to the number of living populations. */
 static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *living) {
     double sum = 0;
     *living = 0;
@@ -124,7 +119,7 @@ static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *livi
     return sum;
 }
 
-/* Return the offspring of kind i after mutation by the kernel, among the living. */
+/* Return the offspring of kind i after mutation by the kernel among living populations. */
 static double mutated(const ep_vector *kernel, const ep_cohort *cohort, int64_t i) {
     int64_t founded = cohort->founded, own = cohort->birth[i];
     double leave = 0, arrive = 0;

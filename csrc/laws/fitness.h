@@ -4,15 +4,7 @@
 #define EP_FITNESS_H
 
 #include "base.h"
-
-/* What a fitness needs besides mass and its gradient: sums over what a population owns (slice j of
- * every decayed and free tensor with its axis) and over its output. */
-enum {
-    EP_NEEDS_NORM = 1,      /* owned_norm2: sum w^2 */
-    EP_NEEDS_GRADIENT = 2,  /* owned_gradient2: sum dw^2 */
-    EP_NEEDS_PRODUCT = 4,   /* owned_product: sum w * dw */
-    EP_NEEDS_ACTIVITY = 8,  /* activity: mean over the batch of |output| */
-};
+#include "needs.h"
 
 typedef struct {
     int64_t n;
@@ -22,7 +14,7 @@ typedef struct {
     const ep_real *owned_gradient2;
     const ep_real *owned_product;
     const ep_real *activity;
-    double terms; /* terms of the loss's mean: samples, or positions that count */
+    double terms; /* number of predictions in the mean loss, without those of weight 0 */
 } ep_signals;
 
 typedef struct {

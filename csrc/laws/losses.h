@@ -16,7 +16,7 @@ typedef struct {
     const ep_field *fields;
     size_t config_size;
     ep_target target;
-    bool judges; /* tells right predictions from wrong ones: `hit` is meaningful */
+    bool judges; /* defines which predictions are correct: `hit` is meaningful */
     bool interpreted; /* a user's function: on the calling thread only */
     double low, high; /* EP_TARGET_REAL: targets lie in [low, high] */
     /* Return the weight of a row in the batch's mean: 1, a class weight, or 0 if ignored. */

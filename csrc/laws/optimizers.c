@@ -11,8 +11,8 @@ EP_INLINE double root(double x) { return __builtin_sqrt(x); }
 EP_INLINE float root(float x) { return __builtin_sqrtf(x); }
 #endif
 
-/* Zero a moment long before it becomes subnormal when its gradients have stopped: subnormal numbers
- * are about a hundred times slower to compute with. */
+/* Round a tiny moment to 0. Once its gradients are 0, a moment decays and would become subnormal;
+ * arithmetic on subnormal numbers is about a hundred times slower. */
 EP_INLINE ep_real faded(ep_real x) { return x < TINY && x > -TINY ? 0 : x; }
 
 /* ---- sgd ------------------------------------------------------------------------------------ */
@@ -41,7 +41,7 @@ static void sgd_step(const void *config, ep_pace pace, ep_block block, ep_real *
     (void)second;
     ep_real momentum = (ep_real)c->momentum, scale = (ep_real)pace.scale;
     ep_real keep = (ep_real)(1 - pace.rate * pace.decay);
-    /* step = rate * (a g + b m): Nesterov looks one momentum ahead */
+    /* step = rate * (a g + b m); (a, b) = (1, momentum) for Nesterov, else (0, 1) */
     ep_real from_gradient = (ep_real)(c->nesterov ? pace.rate : 0);
     ep_real from_moment = (ep_real)(c->nesterov ? pace.rate * c->momentum : pace.rate);
     for (int64_t row = 0; row < block.rows; row++) {

@@ -161,7 +161,8 @@ static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j
                                .add = add});
 }
 
-/* The same for all keys. Keys that no earlier group has reached are written, unless `add`. */
+/* The same for all keys that the group sees. Overwrite rows of `to` that no earlier group has
+ * written, unless `add`; add to the others. */
 static void to_keys(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                     ep_real *to, bool add) {
     if (!e->causal) {

@@ -114,22 +114,37 @@ static int64_t end_at(const ep_pass *pass, int64_t row) {
     return ep_min(pass->r1, end_of(ep_min(row / BLOCK, blocks(pass->rows) - 1), pass->rows));
 }
 
+/* A sample, and mean and scale of some of its channels. */
+typedef struct {
+    const ep_real *x, *dy;
+    ep_line mean, scale;
+} sample;
+
+EP_INLINE ep_terms of_x(const void *context, int64_t i, int64_t n) {
+    const sample *s = context;
+    return (ep_terms){ep_line_get(s->x + i, n), {0}};
+}
+EP_INLINE ep_terms of_squares(const void *context, int64_t i, int64_t n) {
+    const sample *s = context;
+    ep_line d = ep_line_get(s->x + i, n) - s->mean;
+    return (ep_terms){d * d, {0}};
+}
+EP_INLINE ep_terms of_pulls(const void *context, int64_t i, int64_t n) {
+    const sample *s = context;
+    ep_line dy = ep_line_get(s->dy + i, n), u = (ep_line_get(s->x + i, n) - s->mean) * s->scale;
+    return (ep_terms){dy, dy * u};
+}
+
 /* Compute the mean and sum of squared deviations of a sample, in two passes. */
 static void moments(const shape *k, const ep_real *x, ep_real *kept) {
-    ep_real share = (ep_real)(1.0 / (double)ep_max(1, k->outer));
+    ep_real inverse = (ep_real)(1.0 / (double)ep_max(1, k->outer));
+    sample s = {.x = x};
     for (int64_t at = 0; at < k->n; at += (int64_t)EP_LINE) {
         int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
-        ep_line mean, squares, none;
-#define NUMBER(READ, i) READ(x + (i))
-#define SQUARE(READ, i) ((READ(x + (i)) - mean) * (READ(x + (i)) - mean))
-        EP_SUM_COLUMNS(mean, none, k->outer, k->n, at, NUMBER, EP_NO_TERM);
-        mean *= share;
-        EP_SUM_COLUMNS(squares, none, k->outer, k->n, at, SQUARE, EP_NO_TERM);
-#undef NUMBER
-#undef SQUARE
-        (void)none;
-        ep_line_write(kept + MEAN * k->n + at, mean, n);
-        ep_line_write(kept + SCALE * k->n + at, squares, n);
+        s.mean = ep_sum_columns(k->outer, k->n, at, of_x, &s).p * inverse;
+        ep_line squares = ep_sum_columns(k->outer, k->n, at, of_squares, &s).p;
+        ep_line_put(kept + MEAN * k->n + at, s.mean, n);
+        ep_line_put(kept + SCALE * k->n + at, squares, n);
     }
 }
 
@@ -138,15 +153,13 @@ static void pulls(const shape *k, const ep_real *block, const ep_real *x, const 
                   ep_real *kept) {
     for (int64_t at = 0; at < k->n; at += (int64_t)EP_LINE) {
         int64_t n = ep_min((int64_t)EP_LINE, k->n - at);
-        ep_line mean = ep_line_some(block + MEAN * k->n + at, n), pull, pull_x;
-        ep_line scale = ep_line_some(block + SCALE * k->n + at, n);
-#define OF_DY(READ, i) READ(dy + (i))
-#define OF_DY_U(READ, i) (READ(dy + (i)) * ((READ(x + (i)) - mean) * scale))
-        EP_SUM_COLUMNS(pull, pull_x, k->outer, k->n, at, OF_DY, OF_DY_U);
-#undef OF_DY
-#undef OF_DY_U
-        ep_line_write(kept + PULL * k->n + at, pull, n);
-        ep_line_write(kept + PULL_X * k->n + at, pull_x, n);
+        sample s = {.x = x,
+                    .dy = dy,
+                    .mean = ep_line_get(block + MEAN * k->n + at, n),
+                    .scale = ep_line_get(block + SCALE * k->n + at, n)};
+        ep_terms sums = ep_sum_columns(k->outer, k->n, at, of_pulls, &s);
+        ep_line_put(kept + PULL * k->n + at, sums.p, n);
+        ep_line_put(kept + PULL_X * k->n + at, sums.q, n);
     }
 }
 

@@ -10,62 +10,65 @@
 
 #include <string.h>
 
-/* Load or store the first `n` elements of a vector; the rest of a loaded vector is zero. Accesses
+/* Load or store the first n elements of a vector; the rest of a loaded vector is zero. Accesses
  * exactly n elements. */
-EP_INLINE ep_line ep_line_some(const ep_real *from, int64_t n) {
+EP_INLINE ep_line ep_line_get(const ep_real *from, int64_t n) {
+    if (n == (int64_t)EP_LINE) {
+        return *(const ep_line *)from;
+    }
     ep_line line = {0};
     memcpy(&line, from, (size_t)n * sizeof *from);
     return line;
 }
-EP_INLINE void ep_line_write(ep_real *to, ep_line line, int64_t n) {
+EP_INLINE void ep_line_put(ep_real *to, ep_line line, int64_t n) {
     memcpy(to, &line, (size_t)n * sizeof *to);
 }
 
-/* Load macros for the elements of one row in a TERM. EP_FULL reads a whole vector. */
-#define EP_FULL(from) (*(const ep_line *)(from))
-#define EP_SOME(from) ep_line_some(from, some)
+/* Two terms of a sum over rows, for up to EP_LINE columns. */
+typedef struct {
+    ep_line p, q;
+} ep_terms;
+/* Returns the terms of the n columns that start at offset i of the matrix. */
+typedef ep_terms (*ep_terms_of)(const void *context, int64_t i, int64_t n);
 
-/* An absent term. */
-#define EP_NO_TERM(READ, i) ((ep_line){0})
-
-/* Add one row to its chain. Written out so that terms round as in the loop over four rows. */
-#define EP_SUM_ROW(READ, P, Q)                          \
-    switch (row & 3) {                                  \
-    case 0: p0 += P(READ, i), q0 += Q(READ, i); break;  \
-    case 1: p1 += P(READ, i), q1 += Q(READ, i); break;  \
-    case 2: p2 += P(READ, i), q2 += Q(READ, i); break;  \
-    default: p3 += P(READ, i), q3 += Q(READ, i); break; \
+/* Add the terms of rows r0 .. r1 to their chains; r0 is reduced to a multiple of 4. Terms are added
+ * where they are computed, so that multiply and add are fused in every row. */
+EP_INLINE void ep_add_rows(ep_terms sum[4], int64_t r0, int64_t r1, int64_t n, int64_t at,
+                           int64_t width, ep_terms_of term, const void *context) {
+    for (int64_t row = r0 & ~(int64_t)3; row < r1; row += 4) {
+#pragma GCC unroll 4
+        for (int chain = 0; chain < 4; chain++) {
+            if (row + chain >= r0 && row + chain < r1) {
+                ep_terms t = term(context, (row + chain) * n + at, width);
+                sum[chain].p += t.p;
+                sum[chain].q += t.q;
+            }
+        }
     }
+}
 
-/* Sum two terms P and Q over `rows` rows of n columns, for up to EP_LINE columns starting at `at`,
- * into p and q (each an ep_line). P and Q are macros called with a load macro and the offset
- * of the row's first element. The last rows, where a whole vector would reach past the end of the
- * matrix, are read exactly. */
-#define EP_SUM_COLUMNS(p, q, rows, n, at, P, Q)                                                  \
-    do {                                                                                         \
-        int64_t some = ep_min((int64_t)EP_LINE, (n) - (at));                                     \
-        int64_t beyond = (at) + (int64_t)EP_LINE - (n);                                          \
-        int64_t whole = (rows) - (beyond > 0 ? (beyond + (n) - 1) / (n) : 0), row = 0, i = (at); \
-        ep_line p0 = {0}, p1 = {0}, p2 = {0}, p3 = {0}, q0 = {0}, q1 = {0}, q2 = {0}, q3 = {0};  \
-        for (; row + 4 <= whole; row += 4, i += 4 * (n)) {                                       \
-            p0 += P(EP_FULL, i);                                                                 \
-            q0 += Q(EP_FULL, i);                                                                 \
-            p1 += P(EP_FULL, i + (n));                                                           \
-            q1 += Q(EP_FULL, i + (n));                                                           \
-            p2 += P(EP_FULL, i + 2 * (n));                                                       \
-            q2 += Q(EP_FULL, i + 2 * (n));                                                       \
-            p3 += P(EP_FULL, i + 3 * (n));                                                       \
-            q3 += Q(EP_FULL, i + 3 * (n));                                                       \
-        }                                                                                        \
-        for (; row < whole; row++, i += (n)) {                                                   \
-            EP_SUM_ROW(EP_FULL, P, Q);                                                           \
-        }                                                                                        \
-        for (; row < (rows); row++, i += (n)) {                                                  \
-            EP_SUM_ROW(EP_SOME, P, Q);                                                           \
-        }                                                                                        \
-        (p) = (p0 + p1) + (p2 + p3);                                                             \
-        (q) = (q0 + q1) + (q2 + q3);                                                             \
-    } while (0)
+/* Sum two terms over `rows` rows of n columns, for up to EP_LINE columns starting at `at`. `term` is
+ * inlined. The last rows, where a whole vector would reach past the end of the matrix, are read
+ * exactly. */
+EP_INLINE ep_terms ep_sum_columns(int64_t rows, int64_t n, int64_t at, ep_terms_of term,
+                                  const void *context) {
+    const int64_t some = ep_min((int64_t)EP_LINE, n - at), beyond = at + (int64_t)EP_LINE - n;
+    const int64_t whole = ep_max(0, rows - (beyond > 0 ? (beyond + n - 1) / n : 0));
+    ep_terms sum[4] = {{{0}, {0}}};
+    int64_t row = 0;
+    for (; row + 4 <= whole; row += 4) {
+#pragma GCC unroll 4
+        for (int chain = 0; chain < 4; chain++) {
+            ep_terms t = term(context, (row + chain) * n + at, (int64_t)EP_LINE);
+            sum[chain].p += t.p;
+            sum[chain].q += t.q;
+        }
+    }
+    ep_add_rows(sum, row, whole, n, at, (int64_t)EP_LINE, term, context);
+    ep_add_rows(sum, whole, rows, n, at, some, term, context);
+    return (ep_terms){(sum[0].p + sum[1].p) + (sum[2].p + sum[3].p),
+                      (sum[0].q + sum[1].q) + (sum[2].q + sum[3].q)};
+}
 
 /* If nothing is summed, process several short rows at a time, because loops over few elements are
  * slow: per-column values are repeated for as many rows as fit. */

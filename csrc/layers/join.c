@@ -18,8 +18,9 @@ static void put(ep_real *restrict to, const ep_real *restrict from, int64_t n, b
 
 /* ---- sum ------------------------------------------------------------------------------------ */
 
-/* Branches lose populations along the last axis together, so it must be the same axis. Other axes
- * may be two of one size (such as the heights of two convolutions) if neither is mortal. */
+/* All branches must share the last axis, so that they lose the same populations. Other axes may
+ * differ between branches if they have equal sizes and none is mortal, such as the heights of two
+ * convolutions. */
 static bool sum_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_axis *axes = ep_plan_axes(plan);
     const ep_value *x = ep_plan_value(plan, layer->input[0]);

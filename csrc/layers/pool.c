@@ -1,6 +1,7 @@
 /* pool: the maximum or mean of every window, channel by channel; without a size, one window covers
  * everything. backward() finds the maximum again, the first of equals, so nothing is saved. It has
  * no parameters. */
+#include "vector.h"
 #include "window.h"
 
 #include <string.h>
@@ -83,16 +84,79 @@ typedef struct {
     const ep_real *x, *dy;
     ep_real *y, *dx;
     bool add; /* add to dx; else write */
-} few;
+} window;
 
-/* Run the body for every element `from` (of the first channel) under the window. */
-#define EACH_UNDER(f, from, ...)                           \
-    for (int64_t iy = 0; iy < (f)->rows; iy++) {           \
-        for (int64_t ix = 0; ix < (f)->cols; ix++) {       \
-            int64_t from = iy * (f)->across + ix * (f)->c; \
-            __VA_ARGS__;                                   \
-        }                                                  \
+/* Works on the first n channels of a window, 1 <= n <= EP_LANES. */
+typedef void (*work)(const window *w, int64_t n);
+
+/* ---- max and mean of a vector of channels --------------------------------------------------- */
+
+EP_INLINE ep_vec pick(ep_vec_mask m, ep_vec a, ep_vec b) {
+    return (ep_vec)(((ep_vec_mask)a & m) | ((ep_vec_mask)b & ~m));
+}
+
+/* Max keeps a NaN anywhere. */
+EP_INLINE void max_of(const window *w, int64_t n) {
+    ep_vec best = {0};
+    bool first = true;
+    for (int64_t iy = 0; iy < w->rows; iy++) {
+        for (int64_t ix = 0; ix < w->cols; ix++) {
+            ep_vec x = ep_vec_get(w->x + iy * w->across + ix * w->c, n);
+            best = first ? x : pick((best >= x) | (best != best), best, x);
+            first = false;
+        }
     }
+    ep_vec_put(w->y, best, n);
+}
+
+/* Set or add to n channels of dx. */
+EP_INLINE void give(const window *w, int64_t from, ep_vec part, int64_t n) {
+    ep_real *dx = w->dx + from;
+    __builtin_prefetch(dx + EP_AHEAD);
+    ep_vec_put(dx, (w->add ? ep_vec_get(dx, n) : (ep_vec){0}) + part, n);
+}
+
+/* dy goes to the first element that equals y. */
+EP_INLINE void max_back(const window *w, int64_t n) {
+    ep_vec left = ep_vec_get(w->dy, n), best = ep_vec_get(w->y, n);
+    const ep_vec none = {0};
+    for (int64_t iy = 0; iy < w->rows; iy++) {
+        for (int64_t ix = 0; ix < w->cols; ix++) {
+            int64_t from = iy * w->across + ix * w->c;
+            ep_vec_mask hit = ep_vec_get(w->x + from, n) == best;
+            ep_vec taken = pick(hit, left, none);
+            left = pick(hit, none, left);
+            give(w, from, taken, n);
+        }
+    }
+}
+
+/* 1 / the number of elements of the window inside the input, or 0. */
+EP_INLINE ep_real inverse_size(const window *w) {
+    int64_t n = w->rows * w->cols;
+    return w->rows > 0 && n > 0 ? (ep_real)(1.0 / (double)n) : 0;
+}
+
+EP_INLINE void mean_of(const window *w, int64_t n) {
+    ep_vec sum = {0};
+    for (int64_t iy = 0; iy < w->rows; iy++) {
+        for (int64_t ix = 0; ix < w->cols; ix++) {
+            sum += ep_vec_get(w->x + iy * w->across + ix * w->c, n);
+        }
+    }
+    ep_vec_put(w->y, inverse_size(w) * sum, n);
+}
+
+EP_INLINE void mean_back(const window *w, int64_t n) {
+    ep_vec part = inverse_size(w) * ep_vec_get(w->dy, n);
+    for (int64_t iy = 0; iy < w->rows; iy++) {
+        for (int64_t ix = 0; ix < w->cols; ix++) {
+            give(w, iy * w->across + ix * w->c, part, n);
+        }
+    }
+}
+
+/* ---- all windows ---------------------------------------------------------------------------- */
 
 /* True if windows tile the input exactly, so that every dx is written once. */
 static bool tiles(const ep_window *g) {
@@ -111,140 +175,79 @@ static bool two_by_two(const ep_window *g) {
     return two;
 }
 
-/* Run WORK for a row of windows, some channels at a time: EP_LINE, then four, then one. */
-#define ROW_OF(WORK, BACKWARD, TWO)                                                 \
-    for (int64_t ox = 0; ox < g.w.out; ox++) {                                      \
-        int64_t x0 = ox * g.w.stride - g.w.pad, x1 = ep_min(g.w.in, x0 + g.w.size); \
-        x0 = ep_max(0, x0);                                                         \
-        int64_t from = row * in + y0 * across + x0 * g.c;                           \
-        int64_t to = row * out + (oy * g.w.out + ox) * g.c, c = 0;                  \
-        few f = {.across = across, .c = g.c, .add = !once};                         \
-        f.rows = (TWO) ? 2 : y1 - y0;                                               \
-        f.cols = (TWO) ? 2 : x1 - x0;                                               \
-        f.x = ep_x(pass, layer, 0) + from;                                          \
-        f.y = ep_y(pass, layer) + to;                                               \
-        f.dy = (BACKWARD) ? ep_dy(pass, layer) + to : NULL;                         \
-        f.dx = (BACKWARD) ? dx + from : NULL;                                       \
-        for (; c + (int64_t)EP_LINE <= g.c; c += (int64_t)EP_LINE) {                \
-            WORK##_line(&f);                                                        \
-            step(&f, (int)EP_LINE, BACKWARD);                                       \
-        }                                                                           \
-        for (; c + 4 <= g.c; c += 4) {                                              \
-            WORK##_four(&f);                                                        \
-            step(&f, 4, BACKWARD);                                                  \
-        }                                                                           \
-        for (; c < g.c; c++) {                                                      \
-            WORK##_one(&f);                                                         \
-            step(&f, 1, BACKWARD);                                                  \
-        }                                                                           \
+EP_INLINE void move(window *w, int64_t in, int64_t out) {
+    w->x += in;
+    w->y += out;
+    if (w->dx) {
+        w->dx += in;
+        w->dy += out;
     }
-
-/* Run WORK for every window of this worker's rows. */
-#define EACH_WINDOW(WORK, BACKWARD)                                                     \
-    ep_window g = measure(pass, layer);                                                 \
-    int64_t across = g.w.in * g.c, in = g.h.in * across, out = g.h.out * g.w.out * g.c; \
-    ep_real *dx = (BACKWARD) ? ep_dx(pass, layer, 0) : NULL;                            \
-    bool once = (BACKWARD) && !ep_adds(layer, 0) && tiles(&g), two = two_by_two(&g);    \
-    for (int64_t row = pass->r0; row < pass->r1; row++) {                               \
-        if ((BACKWARD) && !ep_adds(layer, 0) && !once) {                                \
-            memset(dx + row * in, 0, (size_t)in * sizeof *dx);                          \
-        }                                                                               \
-        for (int64_t oy = 0; oy < g.h.out; oy++) {                                      \
-            int64_t y0 = oy * g.h.stride - g.h.pad, y1 = ep_min(g.h.in, y0 + g.h.size); \
-            y0 = ep_max(0, y0);                                                         \
-            if (two) {                                                                  \
-                ROW_OF(WORK, BACKWARD, true)                                            \
-            } else {                                                                    \
-                ROW_OF(WORK, BACKWARD, false)                                           \
-            }                                                                           \
-        }                                                                               \
-    }
-
-EP_INLINE void step(few *f, int n, bool backward) {
-    f->x += n;
-    f->y += n;
-    f->dy = backward ? f->dy + n : NULL;
-    f->dx = backward ? f->dx + n : NULL;
 }
 
-/* ---- max and mean of a vector of channels --------------------------------------------------- */
-
-#ifdef EP_DOUBLE
-typedef int64_t word;
-#else
-typedef int32_t word;
-#endif
-
-/* Written with vectors, because compilers leave loops with a select scalar. `pick` is a where the
- * mask is set, else b. Max keeps a NaN anywhere; in backward, dy goes to the first element that
- * equals y. */
-#define FEW(name, n)                                                                              \
-    typedef ep_real name                                                                          \
-        __attribute__((vector_size((n) * sizeof(ep_real)), aligned(sizeof(ep_real)), may_alias)); \
-    typedef word name##_mask __attribute__((vector_size((n) * sizeof(ep_real))));                 \
-    EP_INLINE name name##_pick(name##_mask m, name a, name b) {                                   \
-        return (name)(((name##_mask)a & m) | ((name##_mask)b & ~m));                              \
-    }                                                                                             \
-    EP_INLINE void max_##name(const few *f) {                                                     \
-        name best = {0};                                                                          \
-        bool first = true;                                                                        \
-        EACH_UNDER(f, from, {                                                                     \
-            name x = *(const name *)(f->x + from);                                                \
-            best = first ? x : name##_pick((best >= x) | (best != best), best, x);                \
-            first = false;                                                                        \
-        })                                                                                        \
-        *(name *)f->y = best;                                                                     \
-    }                                                                                             \
-    EP_INLINE void max_back_##name(const few *f) {                                                \
-        name left = *(const name *)f->dy, best = *(const name *)f->y, none = {0};                 \
-        EACH_UNDER(f, from, {                                                                     \
-            name##_mask hit = *(const name *)(f->x + from) == best;                               \
-            name taken = name##_pick(hit, left, none);                                            \
-            left = name##_pick(hit, none, left);                                                  \
-            name *dx = (name *)(f->dx + from);                                                    \
-            __builtin_prefetch(f->dx + from + EP_AHEAD);                                          \
-            *dx = (f->add ? *dx : none) + taken;                                                  \
-        })                                                                                        \
-    }                                                                                             \
-    EP_INLINE void mean_##name(const few *f) {                                                    \
-        name sum = {0};                                                                           \
-        EACH_UNDER(f, from, sum += *(const name *)(f->x + from))                                  \
-        *(name *)f->y = share_of(f) * sum;                                                        \
-    }                                                                                             \
-    EP_INLINE void mean_back_##name(const few *f) {                                               \
-        name part = share_of(f) * *(const name *)f->dy, none = {0};                               \
-        EACH_UNDER(f, from, {                                                                     \
-            name *dx = (name *)(f->dx + from);                                                    \
-            __builtin_prefetch(f->dx + from + EP_AHEAD);                                          \
-            *dx = (f->add ? *dx : none) + part;                                                   \
-        })                                                                                        \
+/* Do the work for all channels of the window at column ox of one row of windows. `w`: the row's
+ * first elements of x, dx (at column 0), y and dy (at the first window). */
+EP_INLINE void one_window(const ep_window *g, window w, int64_t ox, bool two, work some) {
+    int64_t x0 = ox * g->w.stride - g->w.pad, x1 = ep_min(g->w.in, x0 + g->w.size), c = 0;
+    x0 = ep_max(0, x0);
+    w.rows = two ? 2 : w.rows;
+    w.cols = two ? 2 : x1 - x0;
+    move(&w, x0 * g->c, ox * g->c);
+    for (; c < g->c; c += EP_LANES) {
+        if (c + EP_LANES <= g->c) {
+            some(&w, EP_LANES);
+        } else {
+            some(&w, g->c - c);
+        }
+        move(&w, EP_LANES, EP_LANES);
     }
-
-EP_INLINE ep_real share_of(const few *f) {
-    int64_t n = f->rows * f->cols;
-    return f->rows > 0 && n > 0 ? (ep_real)(1.0 / (double)n) : 0;
 }
 
-FEW(line, (int)EP_LINE)
-FEW(four, 4)
-FEW(one, 1)
+/* Do the work for every window of this worker's rows. */
+EP_INLINE void all_windows(const ep_pass *pass, const ep_layer *layer, bool backward, work some) {
+    const ep_window g = measure(pass, layer);
+    int64_t across = g.w.in * g.c, in = g.h.in * across, out = g.w.out * g.c;
+    ep_real *dx = backward ? ep_dx(pass, layer, 0) : NULL;
+    if (backward && !dx) {
+        return;
+    }
+    bool once = backward && !ep_adds(layer, 0) && tiles(&g), two = two_by_two(&g);
+    for (int64_t row = pass->r0; row < pass->r1; row++) {
+        if (backward && !ep_adds(layer, 0) && !once) {
+            memset(dx + row * in, 0, (size_t)in * sizeof *dx);
+        }
+        for (int64_t oy = 0; oy < g.h.out; oy++) {
+            int64_t y0 = oy * g.h.stride - g.h.pad, y1 = ep_min(g.h.in, y0 + g.h.size);
+            y0 = ep_max(0, y0);
+            int64_t from = row * in + y0 * across, to = (row * g.h.out + oy) * out;
+            window w = {.rows = y1 - y0, .across = across, .c = g.c, .add = !once};
+            w.x = ep_x(pass, layer, 0) + from;
+            w.y = ep_y(pass, layer) + to;
+            w.dy = backward ? ep_dy(pass, layer) + to : NULL;
+            w.dx = backward ? dx + from : NULL;
+            for (int64_t ox = 0; ox < g.w.out; ox++) {
+                if (two) {
+                    one_window(&g, w, ox, true, some);
+                } else {
+                    one_window(&g, w, ox, false, some);
+                }
+            }
+        }
+    }
+}
 
 /* ---- the layers ----------------------------------------------------------------------------- */
 
-static void max_forward(const ep_pass *pass, const ep_layer *layer) { EACH_WINDOW(max, false) }
-
-static void max_backward(const ep_pass *pass, const ep_layer *layer) {
-    if (ep_dx(pass, layer, 0)) {
-        EACH_WINDOW(max_back, true)
-    }
+static void max_forward(const ep_pass *pass, const ep_layer *layer) {
+    all_windows(pass, layer, false, max_of);
 }
-
-static void mean_forward(const ep_pass *pass, const ep_layer *layer) { EACH_WINDOW(mean, false) }
-
+static void max_backward(const ep_pass *pass, const ep_layer *layer) {
+    all_windows(pass, layer, true, max_back);
+}
+static void mean_forward(const ep_pass *pass, const ep_layer *layer) {
+    all_windows(pass, layer, false, mean_of);
+}
 static void mean_backward(const ep_pass *pass, const ep_layer *layer) {
-    if (ep_dx(pass, layer, 0)) {
-        EACH_WINDOW(mean_back, true)
-    }
+    all_windows(pass, layer, true, mean_back);
 }
 
 const ep_kind ep_kind_max_pool = {

@@ -1,4 +1,4 @@
-/* shortcut: stands for x in a residual sum if the branch has more channels and fewer positions.
+/* shortcut: replaces x in a residual sum if the branch has more channels and fewer positions.
  * Takes every stride-th position, with zeros for the missing channels, as many before as after (He
  * et al. 2015, section 4.1, option A). No parameters. Channels are matched by birth id, so an
  * extinction on either side leaves the other channels in place. */
@@ -42,42 +42,46 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return axis[spatial] >= 0 && ep_plan_output(plan, layer, spatial + 1, axis, error);
 }
 
-/* Run the body for every output element: `from` is the index of its input, or -1 for a zero. */
-#define EACH(pass, layer, from, to, ...)                                                   \
-    ep_windowing s = windowing((layer)->config);                                           \
-    const ep_value *in = ep_input(pass, layer, 0), *out = &(pass)->value[(layer)->out];    \
-    const ep_axis *mine = &(pass)->axes[out->axis[out->rank - 1]];                         \
-    const ep_axis *theirs = &(pass)->axes[in->axis[in->rank - 1]];                         \
-    ep_window g = ep_window_measure(&s, (pass)->axes, in);                                 \
-    const int64_t before = (mine->founded - theirs->founded) / 2;                          \
-    int64_t to = (pass)->r0 * g.h.out * g.w.out * mine->n;                                 \
-    for (int64_t row = (pass)->r0; row < (pass)->r1; row++) {                              \
-        for (int64_t y = 0; y < g.h.out; y++) {                                            \
-            for (int64_t x = 0; x < g.w.out; x++) {                                        \
-                int64_t at = ((row * g.h.in + y * g.h.stride) * g.w.in + x * g.w.stride) * \
-                             theirs->n;                                                    \
-                for (int64_t j = 0, i = 0; j < mine->n; j++, to++) {                       \
-                    int64_t birth = ep_birth(mine, j) - before;                            \
-                    while (i < theirs->n && ep_birth(theirs, i) < birth) {                 \
-                        i++;                                                               \
-                    }                                                                      \
-                    bool has = i < theirs->n && ep_birth(theirs, i) == birth;              \
-                    int64_t from = has ? at + i : -1;                                      \
-                    __VA_ARGS__;                                                           \
-                }                                                                          \
-            }                                                                              \
-        }                                                                                  \
+/* Copies every output element from the input element that it stands for, or 0 if there is none;
+ * backward adds its gradient to that element's. */
+EP_INLINE void copy(const ep_pass *pass, const ep_layer *layer, bool backward) {
+    ep_windowing s = windowing(layer->config);
+    const ep_value *in = ep_input(pass, layer, 0), *out = &pass->value[layer->out];
+    const ep_axis *mine = &pass->axes[out->axis[out->rank - 1]];
+    const ep_axis *theirs = &pass->axes[in->axis[in->rank - 1]];
+    const ep_window g = ep_window_measure(&s, pass->axes, in);
+    const int64_t before = (mine->founded - theirs->founded) / 2;
+    const ep_real *restrict of_x = backward ? NULL : ep_x(pass, layer, 0);
+    const ep_real *restrict dy = backward ? ep_dy(pass, layer) : NULL;
+    ep_real *restrict of_y = backward ? NULL : ep_y(pass, layer);
+    ep_real *restrict dx = backward ? ep_dx(pass, layer, 0) : NULL;
+    int64_t to = pass->r0 * g.h.out * g.w.out * mine->n;
+    for (int64_t row = pass->r0; row < pass->r1; row++) {
+        for (int64_t y = 0; y < g.h.out; y++) {
+            for (int64_t x = 0; x < g.w.out; x++) {
+                int64_t at = ((row * g.h.in + y * g.h.stride) * g.w.in + x * g.w.stride) *
+                             theirs->n;
+                for (int64_t j = 0, i = 0; j < mine->n; j++, to++) {
+                    int64_t birth = ep_birth(mine, j) - before;
+                    while (i < theirs->n && ep_birth(theirs, i) < birth) {
+                        i++;
+                    }
+                    bool has = i < theirs->n && ep_birth(theirs, i) == birth;
+                    if (!backward) {
+                        of_y[to] = has ? of_x[at + i] : 0;
+                    } else if (has) {
+                        dx[at + i] += dy[to];
+                    }
+                }
+            }
+        }
     }
-
-static void forward(const ep_pass *pass, const ep_layer *layer) {
-    const ep_real *restrict read = ep_x(pass, layer, 0);
-    ep_real *restrict write = ep_y(pass, layer);
-    EACH(pass, layer, from, to, write[to] = from < 0 ? 0 : read[from])
 }
 
+static void forward(const ep_pass *pass, const ep_layer *layer) { copy(pass, layer, false); }
+
 static void backward(const ep_pass *pass, const ep_layer *layer) {
-    ep_real *restrict dx = ep_dx(pass, layer, 0);
-    const ep_real *restrict dy = ep_dy(pass, layer);
+    ep_real *dx = ep_dx(pass, layer, 0);
     if (!dx) {
         return;
     }
@@ -85,14 +89,14 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
         int64_t width = ep_input(pass, layer, 0)->width;
         memset(dx + pass->r0 * width, 0, (size_t)((pass->r1 - pass->r0) * width) * sizeof *dx);
     }
-    EACH(pass, layer, from, to, if (from >= 0) { dx[from] += dy[to]; })
+    copy(pass, layer, true);
 }
 
 const ep_kind ep_kind_shortcut = {
     .name = "shortcut",
     .doc =
         "Every stride-th position of (height, width, channels) or (length, channels), zeros for\n"
-        "the channels that the input has not, as many before as behind: a residual shortcut\n"
+        "the channels that the input does not have, as many before as after: a residual shortcut\n"
         "without parameters.",
     .fields = fields,
     .config_size = sizeof(shortcut),

@@ -1,5 +1,5 @@
-/* network: the type `Network`: created from a spec, freed, and its properties. See network.h;
- * arrays, runs and single steps are in the other network_*.c files. */
+/* network: the type `Network`: created from a spec, and freed. See network.h; properties, arrays, runs
+ * and single steps are in the other network_*.c files. */
 #include "python/network.h"
 
 #include "catalogue.h"
@@ -162,51 +162,6 @@ static bool add_layer(ep_net *net, PyObject *layer) {
     return value >= 0;
 }
 
-static const char *value_name(const ep_net *net, int value) { return net->values[value].name; }
-
-/* Return the spec as stored: every default filled in, every input named. */
-static PyObject *spec_of(const ep_net *net) {
-    PyObject *layers = PyList_New(0), *sizes = PyList_New(0);
-    const ep_value *in = &net->values[0];
-    for (int d = 0; sizes && d < in->rank; d++) {
-        PyObject *size = PyLong_FromLongLong(net->axes[in->axis[d]].founded);
-        if (!size || PyList_Append(sizes, size) < 0) {
-            Py_CLEAR(sizes);
-        }
-        Py_XDECREF(size);
-    }
-    for (int i = 0; layers && i < net->n_layers; i++) {
-        const ep_layer *layer = &net->layers[i];
-        PyObject *names = PyList_New(0), *row = NULL;
-        for (int j = 0; names && j < layer->n_inputs; j++) {
-            PyObject *name = PyUnicode_FromString(value_name(net, layer->input[j]));
-            if (!name || PyList_Append(names, name) < 0) {
-                Py_CLEAR(names);
-            }
-            Py_XDECREF(name);
-        }
-        PyObject *config = ep_config_as_dict(layer->kind->fields, layer->config);
-        if (names && config) {
-            row = Py_BuildValue("{s:s,s:s,s:O,s:O}", "kind", layer->kind->name, "name", layer->name,
-                                "inputs", names, "config", config);
-        }
-        if (!row || PyList_Append(layers, row) < 0) {
-            Py_CLEAR(layers);
-        }
-        Py_XDECREF(row);
-        Py_XDECREF(names);
-        Py_XDECREF(config);
-    }
-    PyObject *spec = NULL;
-    if (layers && sizes) {
-        spec = Py_BuildValue("{s:K,s:O,s:O}", "seed", (unsigned long long)net->seed, "input", sizes,
-                             "layers", layers);
-    }
-    Py_XDECREF(layers);
-    Py_XDECREF(sizes);
-    return spec;
-}
-
 /* Set the populations of one axis: birth ids, and how many were born so far (`born`, a dict or
  * NULL; founders by default). */
 static bool populate(ep_net *net, PyObject *name, PyObject *births, PyObject *born) {
@@ -288,8 +243,12 @@ static bool build(ep_network *self, PyObject *spec, PyObject *births, PyObject *
     self->scale[0] = self->near_scale[0] = 1;
     self->exact_scaling = true;
     self->n_scaling = 1;
-    self->all_living = !ep_living_inputs(self->net, self->living);
+    ep_network_refresh(self);
     return true;
+}
+
+void ep_network_refresh(ep_network *self) {
+    self->all_living = !ep_living_inputs(self->net, self->living);
 }
 
 static PyObject *network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -362,134 +321,6 @@ static void network_dealloc(PyObject *object) {
     Py_DECREF(type);
 }
 
-/* ---- properties ------------------------------------------------------------------------------ */
-
-/* Returns a new dict every time, so that a caller may change it. */
-static PyObject *get_spec(PyObject *object, void *closure) {
-    (void)closure;
-    ep_network *self = (ep_network *)object;
-    bool entered;
-    if (!ep_network_look(self, &entered)) {
-        return NULL;
-    }
-    PyObject *spec = spec_of(self->net);
-    if (entered) {
-        ep_network_leave(self);
-    }
-    return spec;
-}
-
-static PyObject *scaling(const double *from, int64_t n) {
-    if (n == 1) {
-        return PyFloat_FromDouble(from[0]);
-    }
-    PyArrayObject *array = ep_array_vector(n, NPY_FLOAT64);
-    if (array) {
-        memcpy(PyArray_DATA(array), from, (size_t)n * sizeof *from);
-    }
-    return (PyObject *)array;
-}
-
-static PyObject *get_input_scaling(PyObject *object, void *closure) {
-    (void)closure;
-    ep_network *self = (ep_network *)object;
-    bool entered;
-    if (!ep_network_look(self, &entered)) {
-        return NULL;
-    }
-    PyObject *shift = scaling(self->shift, self->n_scaling);
-    PyObject *scale = shift ? scaling(self->scale, self->n_scaling) : NULL;
-    PyObject *pair = scale ? Py_BuildValue("(OO)", shift, scale) : NULL;
-    if (entered) {
-        ep_network_leave(self);
-    }
-    Py_XDECREF(shift);
-    Py_XDECREF(scale);
-    return pair;
-}
-
-static PyObject *get_record(PyObject *object, void *closure) {
-    (void)closure;
-    PyObject *record = ((ep_network *)object)->record;
-    return Py_NewRef(record ? record : Py_None);
-}
-
-/* Return multiply-adds or parameters of living populations. Extinct ones cost nothing. */
-static PyObject *get_cost(const ep_net *net, bool macs) {
-    ep_census census;
-    if (!ep_census_open(&census, net)) {
-        return PyErr_NoMemory();
-    }
-    ep_census_take(&census, net, EP_UPKEEP_GIVEN);
-    PyObject *cost = macs ? PyFloat_FromDouble(census.macs) : PyLong_FromDouble(census.parameters);
-    ep_census_close(&census);
-    return cost;
-}
-
-enum {
-    STEP,
-    GENERATION,
-    MACS,
-    FOUNDING_MACS,
-    PARAMETERS,
-    FOUNDING_PARAMETERS,
-    NBYTES,
-    ROWS,
-    LEAST_ROWS,
-    WASTE
-};
-
-static PyObject *number_of(const ep_net *net, int which) {
-    switch (which) {
-    case STEP: return PyLong_FromLongLong(net->step);
-    case GENERATION: return PyLong_FromLongLong(net->generation);
-    case MACS: return get_cost(net, true);
-    case FOUNDING_MACS: return PyFloat_FromDouble(net->founding_macs);
-    case PARAMETERS: return get_cost(net, false);
-    case FOUNDING_PARAMETERS: return PyLong_FromLongLong(net->founding_parameters);
-    case ROWS: return PyLong_FromLongLong(net->rows);
-    case WASTE: return PyFloat_FromDouble(net->waste);
-    case LEAST_ROWS: return PyLong_FromLongLong(ep_net_least_rows(net));
-    default: return PyLong_FromLongLong(ep_net_allocated(net) * (int64_t)sizeof(ep_real));
-    }
-}
-
-static PyObject *get_number(PyObject *object, void *closure) {
-    ep_network *self = (ep_network *)object;
-    bool entered;
-    if (!ep_network_look(self, &entered)) {
-        return NULL;
-    }
-    PyObject *number = number_of(self->net, (int)(intptr_t)closure);
-    if (entered) {
-        ep_network_leave(self);
-    }
-    return number;
-}
-
-#define NUMBER(name, which, doc) {name, get_number, NULL, doc, (void *)(intptr_t)(which)}
-static PyGetSetDef getset[] = {
-    {"spec", get_spec, NULL, "The founding structure: a dict of plain Python objects.", NULL},
-    {"input_scaling", get_input_scaling, NULL, "(shift, scale) of scale_input.", NULL},
-    {"record", get_record, NULL,
-     "What the last call of train did, also when it failed: its first `steps` rows count.", NULL},
-    NUMBER("step", STEP, "Updates so far."),
-    NUMBER("generation", GENERATION, "Generations so far."),
-    NUMBER("macs", MACS, "Multiply-adds of one sample's forward pass, at the living shape."),
-    NUMBER("founding_macs", FOUNDING_MACS, "The same at birth."),
-    NUMBER("parameters", PARAMETERS, "Weights, biases and masses, at the living shape."),
-    NUMBER("founding_parameters", FOUNDING_PARAMETERS, "The same at birth."),
-    NUMBER("waste", WASTE,
-           "Work done for extinct populations since the last removal, in steps; see restore."),
-    NUMBER("nbytes", NBYTES,
-           "Bytes of all slabs: values, gradients, moments, activations, workspace."),
-    NUMBER("rows", ROWS, "Samples of the last training batch."),
-    NUMBER("least_rows", LEAST_ROWS,
-           "Samples that a training batch must have: two where a batch norm sees one value of a "
-           "channel in a sample, else one."),
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
 /* ---- the type -------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(
@@ -504,12 +335,13 @@ PyDoc_STRVAR(
 
 static PyMethodDef *joined(void) {
     static PyMethodDef all[48]; /* written once, always the same, under the import lock */
-    PyMethodDef *tables[] = {ep_network_build_methods, ep_network_array_methods,
-                             ep_network_run_methods,   ep_network_step_methods,
-                             ep_network_lock_methods,  ep_network_census_methods};
+    PyMethodDef *tables[] = {ep_network_regime_methods, ep_network_array_methods,
+                             ep_network_run_methods,    ep_network_step_methods,
+                             ep_network_lock_methods,   ep_network_census_methods};
     int n = 0;
     for (int i = 0; i < EP_COUNT(tables); i++) {
         for (PyMethodDef *m = tables[i]; m->ml_name; m++) {
+            EP_ASSERT(n + 1 < EP_COUNT(all));
             all[n++] = *m;
         }
     }
@@ -522,7 +354,7 @@ static PyType_Slot slots[] = {
     {Py_tp_traverse, network_traverse},
     {Py_tp_clear, network_clear},
     {Py_tp_dealloc, network_dealloc},
-    {Py_tp_getset, getset},
+    {Py_tp_getset, ep_network_properties},
     {Py_tp_methods, NULL},
     {0, NULL},
 };

@@ -22,7 +22,7 @@ void ep_lock_free(ep_lock *lock);
 
 /* Largest rate, pressure or strength: far below where float32 overflows. */
 #define EP_LEVEL_MOST 1e30
-/* Largest counter (step, generation, batch): exact as a double, and years from overflow. */
+/* Largest counter (step, generation, batch): exact as a double, and far below INT64_MAX. */
 #define EP_COUNT_MOST (INT64_C(1) << 53)
 
 enum { EP_CHECKED = 2 }; /* sets of arrays already checked: for training, for evaluation */
@@ -61,9 +61,13 @@ void ep_network_leave(ep_network *self);
 bool ep_network_look(ep_network *self, bool *entered);
 
 extern PyType_Spec ep_network_spec;
+extern PyGetSetDef ep_network_properties[];
+/* Note which input features live; called after anything that may have removed or added some. */
+void ep_network_refresh(ep_network *self);
 /* Method tables of the files, joined by network.c. */
-extern PyMethodDef ep_network_build_methods[], ep_network_array_methods[], ep_network_run_methods[],
-    ep_network_step_methods[], ep_network_lock_methods[], ep_network_census_methods[];
+extern PyMethodDef ep_network_regime_methods[], ep_network_array_methods[],
+    ep_network_run_methods[], ep_network_step_methods[], ep_network_lock_methods[],
+    ep_network_census_methods[];
 
 /* ---- network_table.c: the user's arrays as tables -------------------------------------------- */
 /* Read `object` as a table of rows; `keep` receives a reference that must be held while the table

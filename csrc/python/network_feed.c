@@ -137,7 +137,8 @@ static bool is_of(const ep_checked *c, const ep_feed *feed) {
     return same;
 }
 
-/* Contents may have changed since: the losses and the tables of ids check their own reads. */
+/* True if these arrays were checked by an earlier call. Their contents may have changed since then,
+ * so losses and embedding tables also check every index that they read. */
 static bool is_checked(const ep_network *self, const ep_feed *feed) {
     for (int i = 0; i < EP_CHECKED; i++) {
         if (is_of(&self->checked[i], feed)) {

@@ -4,8 +4,9 @@
 
 #include <string.h>
 
-/* An ep_ranks_call. A law written in Python may have failed before: its exception is kept, and the
- * other ranks learn of it. */
+/* Implement ep_ranks_call: call the Python function that adds up the buffer. If a law written in
+ * Python has already raised, mark this rank as failed in the buffer, so that all ranks stop, and
+ * keep that exception. */
 static bool call(void *context, ep_real *buffer, int64_t n, ep_error *error) {
     ep_crowd *crowd = context;
     (void)buffer;

@@ -246,7 +246,7 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     return Py_NewRef(Py_None);
 }
 
-PyMethodDef ep_network_build_methods[] = {
+PyMethodDef ep_network_regime_methods[] = {
     EP_METHOD(configure, configure_doc),
     EP_METHOD(scale_input, scale_input_doc),
     EP_METHOD(restore, restore_doc),

@@ -6,11 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Refresh the list of living input features; called after anything that may have removed some. */
-static void refresh_living(ep_network *self) {
-    self->all_living = !ep_living_inputs(self->net, self->living);
-}
-
 enum { SHIFT, FLIP, SHAPE, AUGMENTS };
 
 /* Get height, width and channels of the input image, from the network or from augment["shape"]. */
@@ -264,7 +259,7 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
         Py_BEGIN_ALLOW_THREADS
         ok = ep_train(self->net, &self->regime, &e.job, self->living, &e.record, &error);
         Py_END_ALLOW_THREADS
-        refresh_living(self);
+        ep_network_refresh(self);
         result = conclude(self, &e, ok, &error);
     }
     close_errand(&e);

@@ -7,12 +7,8 @@
 
 #include <string.h>
 
-static void refresh(ep_network *self) {
-    self->all_living = !ep_living_inputs(self->net, self->living);
-}
-
 static PyObject *finished(ep_network *self, bool ok, const ep_error *error) {
-    refresh(self);
+    ep_network_refresh(self);
     ep_network_leave(self);
     return ok ? Py_NewRef(Py_None) : ep_raise(error, self->state);
 }
@@ -159,7 +155,7 @@ static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
             result = ep_deaths_array(chronicle.deaths, chronicle.n_deaths);
         }
         ep_chronicle_close(&chronicle);
-        refresh(self);
+        ep_network_refresh(self);
     }
     ep_network_leave(self);
     return result;

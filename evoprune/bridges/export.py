@@ -53,7 +53,8 @@ def c(network: ep.Network, path: str | PathLike[str], *, prefix: str = "") -> No
     Args:
         network: it is only read.
         path: the file; replaced if it is there.
-        prefix: of every name in the file: "digits" gives digits_predict and DIGITS_PREDICT_INPUTS.
+        prefix: prefix of every name in the file: "digits" gives digits_predict and
+            DIGITS_PREDICT_INPUTS.
 
     Raises:
         ValueError: the prefix is no C name, or the network has no C form; the layer is named.
@@ -67,8 +68,8 @@ def c(network: ep.Network, path: str | PathLike[str], *, prefix: str = "") -> No
 def torch(network: ep.Network, path: str | PathLike[str]) -> None:
     """Write a network as a program of torch.export (.pt2), for any number of samples at a time.
 
-    `torch.export.load(path).module()` runs it without this package. Values lie as `to_torch` has
-    them by default: images with channels first.
+    `torch.export.load(path).module()` runs it without this package. Inputs and outputs have the
+    default layout of `to_torch`: images with channels first.
 
     Args:
         network: it is only read.
@@ -95,9 +96,9 @@ def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
 
     Args:
         network: it is only read.
-        channels_first: let images come as (batch, channels, height, width), as PyTorch has them,
-            and sequences for convolutions as (batch, channels, length); outputs of that form too.
-            With False every value lies as for `predict`, features last.
+        channels_first: use PyTorch's layout for inputs and outputs: images are (batch, channels,
+            height, width), sequences for convolutions (batch, channels, length). If False, use that
+            of `predict`: features last.
 
     Raises:
         ImportError: torch is not installed; the message says how to get it.
@@ -126,7 +127,7 @@ def from_torch(
     error.
 
     Args:
-        module: it is only read, as it is in evaluation.
+        module: it is not changed, and converted as it computes in evaluation mode.
         input: the shape of one sample as the module takes it, without the batch, (3, 32, 32);
             may be left out if the module begins with a linear map of rows.
         populations: make neurons, filters and heads populations if one layer writes them and all

@@ -26,7 +26,7 @@ import evoprune as ep
 __all__ = ["Estimator", "checked_weights", "hashes", "moments"]
 
 BATCH, SHARE = 32, 10  # maximum samples a step; minimum batches an epoch
-GROWS = 100  # batches of an epoch from which a batch grows with the data
+GROWS = 100  # batches an epoch; above it, the batch size grows with the data
 DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; falls as 1/samples above this number
 MOST_REPEATS = 64  # maximum mean repeats of a row for integer weights
 

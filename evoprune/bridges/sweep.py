@@ -42,7 +42,7 @@ def sweep(
     folder: str | PathLike[str] | None = None,
     verbose: int = 0,
 ) -> Any:
-    """Train once for every combination of settings and every seed; a row of results for each run.
+    """Train once for every combination of settings and every seed; return a table, one row a run.
 
     Runs go to joblib's engine: processes (loky) by default, or the one that is set around the call,
     `with joblib.parallel_config("dask"): ...`. Rows do not depend on the engine or on `n_jobs`,
@@ -51,8 +51,8 @@ def sweep(
     Args:
         make: a function make(seed=..., **settings) that returns a trainer and the arguments of its
             `fit` as a dict: {"data": train, "epochs": 10, "validation_data": test}.
-        grid: values for every setting, {"pressure": [1, 2], "widths": [(64,), (128,)]}, of which
-            all combinations are run; or a list of dicts, which are run as they are.
+        grid: a dict with a list of values for every setting, {"pressure": [1, 2], "widths": [(64,),
+            (128,)]}, to run all combinations; or a list of dicts of settings, one for each run.
         seeds: a number of seeds, counted from 0, or the seeds.
         n_jobs: runs at a time, as for `joblib.Parallel`; None: 1, or that of the engine.
         folder: where rows (rows/*.json) and histories (histories/*.npz) are kept. A run whose row
@@ -242,7 +242,7 @@ def sweep_file(path: str | PathLike[str], *, n_jobs: int | None = None, verbose:
     try:
         said = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{file}: no TOML ({error})") from error
+        raise ValueError(f"{file}: not valid TOML ({error})") from error
     known = {"folder", "seeds", "n_jobs", "make", "fixed", "grid"}
     unknown = sorted(set(said) - known)
     if unknown:

@@ -155,7 +155,7 @@ class WandB(ep.Callback):
         return {"id": None if self.run is None else self.run.id}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with the run of a state; with an empty state, keep the one given."""
+        """Continue the run stored in a state; if it is empty, keep the `id` of the settings."""
         if state.get("id"):
             self.settings = {**self.settings, "id": state["id"]}
 

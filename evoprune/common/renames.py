@@ -70,9 +70,10 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def keywords(
     function: Callable[..., Any], names: dict[str, str]
 ) -> Callable[[MutableMapping[str, Any]], None]:
-    """Return what checks the keywords of a call, and replaces former names by the current ones.
+    """Return a function that checks keywords and replaces former names by the current ones.
 
-    Call it from the wrapper of `function`, so that a warning refers to the wrapper's caller.
+    Call that function from the wrapper of `function`: warnings then refer to the caller of the
+    wrapper.
     """
     kinds = inspect.signature(function).parameters
     known = [name for name in kinds if name != "self"]

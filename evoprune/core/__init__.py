@@ -34,14 +34,15 @@ def _choose(bits: int) -> str:
             f"evoprune's compiled core for float{bits} is missing; "
             "in a checkout run 'make build', elsewhere install the package again"
         )
-    # The lowest module runs on any processor it was built for, so it can detect the level.
+    # The module of the lowest level runs on every supported processor: let it detect the highest
+    # level that this processor can run.
     lowest = import_module(f"{__package__}._core{bits}_{built[0]}")
     allowed = int(lowest.cpu_level())
-    wish = os.environ.get("EVOPRUNE_CPU", "")
-    if wish:
-        if wish not in LEVELS:
-            raise ValueError(f"EVOPRUNE_CPU: expected one of {', '.join(LEVELS)}, got {wish!r}")
-        allowed = min(allowed, LEVELS.index(wish))
+    limit = os.environ.get("EVOPRUNE_CPU", "")
+    if limit:
+        if limit not in LEVELS:
+            raise ValueError(f"EVOPRUNE_CPU: expected one of {', '.join(LEVELS)}, got {limit!r}")
+        allowed = min(allowed, LEVELS.index(limit))
     fitting = [level for level in built if LEVELS.index(level) <= allowed]
     return fitting[-1] if fitting else built[0]
 

@@ -228,27 +228,28 @@ def known(base: type[S]) -> dict[str, type[S]]:
     return {made.kind: made for made in base.__subclasses__() if made.kind}
 
 
-def resolve(base: type[S], wish: Any, owner: str) -> S:
+def resolve(base: type[S], given: Any, owner: str) -> S:
     """Return an instance of `base`, from the name of a kind or unchanged.
 
     Raises:
         ValueError: the name is unknown; the message lists the known ones.
-        TypeError: `wish` is neither a name nor an instance of `base`.
+        TypeError: `given` is neither a name nor an instance of `base`.
     """
-    if isinstance(wish, base):
-        return wish
+    if isinstance(given, base):
+        return given
     what = base.__name__
-    if isinstance(wish, str):
+    if isinstance(given, str):
         made = known(base)
-        if wish not in made:
+        if given not in made:
             names = ", ".join(made)
             raise ValueError(
-                f"{owner}: no {what.lower()} is called {wish!r}; known: {names}{meant(wish, made)}"
+                f"{owner}: no {what.lower()} is called {given!r}; known: {names}"
+                f"{meant(given, made)}"
             )
-        return made[wish]()
-    if isinstance(wish, type) and issubclass(wish, base):
-        raise TypeError(f"{owner}: expected {wish.__name__}(...), got the class itself")
-    raise TypeError(f"{owner}: expected a name or a {what}, got {type(wish).__name__}")
+        return made[given]()
+    if isinstance(given, type) and issubclass(given, base):
+        raise TypeError(f"{owner}: expected {given.__name__}(...), got the class itself")
+    raise TypeError(f"{owner}: expected a name or a {what}, got {type(given).__name__}")
 
 
 def _again(cls: type[Spec], settings: dict[str, Any]) -> Spec:

@@ -207,7 +207,7 @@ class Dataset:
                 codes.
         """
         rest, part = split_rows("n", n, len(self), seed, self.y if stratify else None)
-        return self.subset(rest), self.subset(part, f"{self.name} (held out)")
+        return self.subset(rest), self.subset(part, f"{self.name} (validation)")
 
     def batch(self, indices: ArrayLike | slice = slice(None)) -> tuple[Array, Array]:
         """Return copies of raw samples (count, features) and targets (count, ...).
@@ -262,12 +262,12 @@ def split_rows(
     else:
         if isinstance(n, float):
             raise ValueError(
-                f"{name}: expected a share between 0 and 1, or a whole number of samples (to hold "
-                f"out 1 to {samples - 1} samples), got {n!r}"
+                f"{name}: expected a share between 0 and 1, or a whole number of samples "
+                f"from 1 to {samples - 1}, got {n!r}"
             )
         held = whole(name, n, -(2**63), 2**63 - 1)
         if not 0 < held < samples:
-            raise ValueError(f"{name}: expected to hold out 1 to {samples - 1} samples, got {n}")
+            raise ValueError(f"{name}: expected 1 to {samples - 1} samples, got {n}")
     order = np.random.default_rng(whole("seed", seed, 0, 2**63 - 1)).permutation(samples)
     if classes is not None:
         order = stratified(classes, order)

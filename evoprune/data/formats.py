@@ -162,7 +162,7 @@ def cifar_pickle(file: Path) -> tuple[Array, Array]:
     except FileNotFoundError:
         raise
     except Exception as error:
-        raise ValueError(f"{file}: no batch of CIFAR-10 in Python's format ({error})") from error
+        raise ValueError(f"{file}: not a batch of CIFAR-10 in Python's format ({error})") from error
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 3072) or labels.ndim != 1:
         raise ValueError(
             f"{file}: expected uint8 of {len(labels)} x 3072, got {pixels.dtype} {pixels.shape}"

@@ -39,7 +39,7 @@ LARGE = 10.0  # root mean square of targets above which a network learns them po
 
 
 class Score(NamedTuple):
-    """Mean loss, accuracy (0 to 1, or NaN) and total weight of the data of an evaluation."""
+    """The result of an evaluation: mean loss, accuracy (0 to 1, or NaN) and total weight."""
 
     loss: float
     accuracy: float
@@ -134,7 +134,7 @@ def understood(name: str, data: Any, form: Form, *, training: bool = False) -> U
             raise TypeError("y: expected numbers for this loss, got labels by name")
         if classes is None and not training:
             raise ValueError(
-                "y: expected class codes, got labels by name, and the network knows no names; "
+                "y: expected class codes, got labels by name, and the network has no class names; "
                 "train it on a data set with classes, or give the codes"
             )
         labels = coded(targets, classes)

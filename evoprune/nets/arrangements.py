@@ -171,7 +171,9 @@ def filters(
             the filters.
     """
     if pool is not None and activation in ("gelu", "silu"):
-        raise ValueError(f"filters: {activation} may fall; put MaxPool({pool}) behind the filters")
+        raise ValueError(
+            f"filters: {activation} is not monotonic; put MaxPool({pool}) after the filters"
+        )
     window = Conv2d(number, kernel, gain=_gain(activation), stride=stride, padding=padding)
     layers: list[tuple[Layer, str]] = [(window, "_in")]
     if norm:

@@ -57,7 +57,7 @@ def to_bytes(
     facts: Mapping[str, Any] | None = None,
     extra: Mapping[str, Array] | None = None,
 ) -> bytes:
-    """Return the content of a file.
+    """Return the content of a network file.
 
     Args:
         network: the network.
@@ -66,8 +66,8 @@ def to_bytes(
         extra: further arrays.
 
     Raises:
-        TypeError, ValueError: a note is not a plain value (the message names it), or `check`
-            rejects an array.
+        TypeError, ValueError: a value in the network's notes or in `facts` is not plain (the
+            message names it), or an array has invalid values (see `check`).
     """
     from safetensors.numpy import save as serialised
 
@@ -167,7 +167,7 @@ def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
         size = struct.unpack("<Q", content[:8])[0]
         text = json.loads(content[8 : 8 + size]).get("__metadata__") or {}  # null is valid
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise FileFormatError(f"{name}: no whole safetensors file ({error})") from error
+        raise FileFormatError(f"{name}: not a complete safetensors file ({error})") from error
     try:
         return _rebuild(text, arrays, kind)
     except KeyError as error:
@@ -179,7 +179,7 @@ def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
 
 def _rebuild(text: Mapping[str, str], arrays: dict[str, Array], kind: type[Network]) -> Parts:
     if text.get("format") != FORMAT:
-        raise ValueError("a safetensors file, but no network of evoprune")
+        raise ValueError("a safetensors file, but not a network of evoprune")
     version = json.loads(text["version"])
     if version != VERSION:
         raise ValueError(f"expected version {VERSION} of the format, got {version}")

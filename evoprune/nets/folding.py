@@ -43,7 +43,7 @@ class _Structure:
         self.last = network.spec["layers"][-1]["name"]
 
     def readers(self, value: str) -> list[Layer]:
-        """Return the layers that read the elements of a value, once per input that is the value."""
+        """Return the layers that read a value's elements; one that reads it twice appears twice."""
         found = []
         for name, layer in self.layers.items():
             found += [layer] * layer["inputs"][: self.reads[name]].count(value)
@@ -100,7 +100,7 @@ class _Structure:
         return self.absorbers(name, axis) if self.readers(value).count(layer) == 1 else None
 
     def sharers(self, axis: str) -> list[Layer]:
-        """Return layers of populations that share the masses of an earlier layer of the axis."""
+        """Return the layers that use the masses of an earlier layer of populations on this axis."""
         found = []
         for name, layer in self.layers.items():
             if layer["kind"] == "populations" and layer["config"].get("shared"):

@@ -34,7 +34,7 @@ class Dense(Layer):
         units: sizes of the output axes, one to three; left out when a second input gives them (in
             [1, 1e+09]).
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         contract: how many trailing axes of the input are summed over; 0: all (in [0, 4]; default
             1).
         gain: initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu (in
@@ -67,7 +67,7 @@ class Conv2d(Layer):
             default 0).
         kernel: size of the window: one number, or height and width (in [1, 1e+06]; default 3).
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         stride: steps between windows; left out: 1 (in [1, 1e+06]).
         padding: zeros beyond each edge; left out: as many as keep the size (divided by
     stride, rounded up) (in [0, 1e+06]).
@@ -113,7 +113,7 @@ class Populations(Layer):
         activation: phi; gelu is the tanh form (Hendrycks & Gimpel 2016) (identity, relu,
             leaky_relu, gelu, silu, tanh, sigmoid; default 'identity').
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         axis: the axis whose entries are populations, counted without the batch; -1: the last (in
             [-4, 3]; default -1).
         bias: add a bias per population before phi (default True).
@@ -160,7 +160,7 @@ class Attention(Layer):
 
     Args:
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         causal: a position attends to itself and to those before it only (default False).
         scale: factor on the scores; 0: 1 / sqrt(head dimensions at birth), whoever lives (in [0,
             1e+06]; default 0).
@@ -184,7 +184,7 @@ class LayerNorm(Layer):
 
     Args:
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         affine: scale by a gain (layer norm: and add a bias) per feature, learned (default True).
         epsilon: added to the variance under the root (in [0, 1]; default 1e-05).
     """
@@ -206,7 +206,7 @@ class RMSNorm(Layer):
 
     Args:
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         affine: scale by a gain (layer norm: and add a bias) per feature, learned (default True).
         epsilon: added to the variance under the root (in [0, 1]; default 1e-05).
     """
@@ -230,7 +230,7 @@ class BatchNorm(Layer):
 
     Args:
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         affine: scale by a gain and add a bias per channel, learned (default True).
         epsilon: added to the variance under the root (in [0, 1]; default 1e-05).
         momentum: weight of the newest batch in the tracked mean and variance (in [0, 1]; default
@@ -260,7 +260,7 @@ class MaxPool(Layer):
         size: of the window: one number, or height and width; left out: one window over everything,
     and the output has no spatial axes (in [1, 1e+06]).
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         stride: steps between windows; left out: as the size (in [1, 1e+06]).
         padding: how far windows may reach beyond each edge, where nothing counts; left out: 0 (in
             [0, 1e+06]).
@@ -289,7 +289,7 @@ class MeanPool(Layer):
         size: of the window: one number, or height and width; left out: one window over everything,
     and the output has no spatial axes (in [1, 1e+06]).
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         stride: steps between windows; left out: as the size (in [1, 1e+06]).
         padding: how far windows may reach beyond each edge, where nothing counts; left out: 0 (in
             [0, 1e+06]).
@@ -320,7 +320,7 @@ class Embedding(Layer):
         units: numbers per row; left out when a second input gives the axis (in [0, 1e+09]; default
             0).
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         deviation: deviation of the initial, normal values (in [0, 100]; default 0.02).
     """
     def __init__(
@@ -344,7 +344,7 @@ class Positions(Layer):
 
     Args:
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         deviation: deviation of the initial, normal values (in [0, 100]; default 0.02).
     """
     def __init__(
@@ -360,7 +360,7 @@ class Dropout(Layer):
     Args:
         rate: probability that a number is dropped in training (in [0, 0.999]; default 0.1).
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
     """
     def __init__(
         self, rate: float = 0.1, *, name: str | None = None, inputs: str | Sequence[str] = ()
@@ -375,19 +375,19 @@ class Sum(Layer):
 
     Args:
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
     """
     def __init__(self, *, name: str | None = None, inputs: str | Sequence[str] = ()) -> None: ...
 
 class Shortcut(Layer):
     """Every stride-th position of (height, width, channels) or (length, channels), zeros for
-    the channels that the input has not, as many before as behind: a residual shortcut
+    the channels that the input does not have, as many before as after: a residual shortcut
     without parameters.
 
     Args:
         channels: channels of the output, at least as many as the input has (in [1, 1e+09]).
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         stride: steps between the positions that stay; left out: 1 (in [1, 1e+06]).
     """
     def __init__(
@@ -409,7 +409,7 @@ class Token(Layer):
 
     Args:
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         deviation: deviation of the initial, normal values (in [0, 100]; default 0.02).
     """
     def __init__(
@@ -425,7 +425,7 @@ class Take(Layer):
         position: which position; a negative one counts from the end (in [-1e+09, 1e+09]; default
             0).
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
         mean: the mean of all positions instead of one (default False).
     """
     def __init__(
@@ -448,7 +448,7 @@ class Patches(Layer):
     Args:
         size: rows and columns of a patch; one number for both (in [1, 1e+06]).
         name: name of the layer; kind and number if not given.
-        inputs: names of earlier layers to read too, behind the one before (default []).
+        inputs: names of earlier layers to read as well, after the previous one (default []).
     """
     def __init__(
         self,

@@ -234,7 +234,7 @@ class Network(Described):
             return codes
         if self.classes is None:
             raise ValueError(
-                "names: expected a network that knows its classes; set network.classes, or train "
+                "names: expected a network with class names; set network.classes, or train "
                 "on a data set with classes"
             )
         known = [*self.classes, *map(str, range(len(self.classes), chances.shape[-1]))]
@@ -282,7 +282,7 @@ class Network(Described):
         Args:
             x: raw inputs as for `predict`; one sample is a batch of one.
             training: apply dropout and batch statistics, as in a training step. If False, compute
-                as in `predict`; `backward` cannot follow that through batch norm.
+                as in `predict`; if the network has batch norm, do not call `backward` after that.
         """
         output: Array = self.core.forward(self._inputs(x).x, training=training)
         return output

@@ -60,7 +60,7 @@ def _overview(network: Network) -> Overview:
     )
     notes = []
     if fixed := [layer["name"] for layer in facts["layers"] if layer["fixed"]]:
-        notes.append(f"{', '.join(fixed)}: outputs, which cannot die; their masses stay 1")
+        notes.append(f"{', '.join(fixed)}: outputs, which cannot go extinct; their masses stay 1")
     if network.timing is not None:
         ms, batch = network.timing
         timing = f"{ms:.3g} ms a step of {batch} samples, {1000 * ms / batch:.3g} us a sample"

@@ -56,7 +56,7 @@ class Plan:
         config = dict(config)
         if inputs[0] in self.flat:
             if kind != "dense":
-                raise ValueError(f"{name}: expected a dense layer behind Flatten, got {kind}")
+                raise ValueError(f"{name}: expected a dense layer after Flatten, got {kind}")
             config["contract"] = 0
         self.layers.append({"kind": kind, "name": name, "inputs": list(inputs), "config": config})
         return name
@@ -81,7 +81,9 @@ class Layer(Spec):
     group = "layers"
     extra = (
         Field("name", "name", None, "name of the layer; kind and number if not given"),
-        Field("inputs", "names", (), "names of earlier layers to read too, behind the one before"),
+        Field(
+            "inputs", "names", (), "names of earlier layers to read as well, after the previous one"
+        ),
     )
     home = "evoprune.nets.layers"
 

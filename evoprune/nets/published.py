@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Array]:
     if path.suffix in _BY_TORCH:
         raise FileFormatError(
             f"{wanted}, got one of PyTorch; read it by torch.load(path, weights_only=True) and "
-            "give what that returns"
+            "pass the result"
         )
     if path.suffix == ".npy":
         raise FileFormatError(f"{wanted}; write all arrays by numpy.savez(path, **arrays)")

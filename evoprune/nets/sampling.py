@@ -42,7 +42,7 @@ def generate(
     instance("network", network, Network)
     letters = vocabulary if vocabulary is not None else vocabulary_of(network)
     if not isinstance(letters, str) or not letters:
-        raise ValueError("vocabulary: must be given, for a network whose classes are no characters")
+        raise ValueError("vocabulary: must be given for a network whose classes are not characters")
     length, top = whole("length", length, 0), whole("top", top, 0)
     seed = whole("seed", seed, 0, 2**64 - 1)
     if prompt is None:

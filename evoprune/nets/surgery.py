@@ -39,7 +39,9 @@ def population(facts: Mapping[str, Any], layer: str) -> dict[str, Any]:
             return row
     names = ", ".join(row["layer"] for row in rows) or "none"
     if any(row["name"] == layer and row["fixed"] for row in facts["layers"]):
-        raise ValueError(f"{layer}: its populations are the network's outputs, which cannot die")
+        raise ValueError(
+            f"{layer}: its populations are the network's outputs, which cannot go extinct"
+        )
     raise KeyError(f"no populations in a layer {layer!r}; there are {names}")
 
 

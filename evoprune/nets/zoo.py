@@ -349,7 +349,7 @@ def _normed(name: str, living: bool) -> list[Nodes]:
 
 
 def _living(name: str, *, shared: bool = False) -> Layer:
-    """Return a layer that makes features populations; shared: those the axis already has."""
+    """Return a layer that makes features populations; `shared`: with the axis's existing masses."""
     return Populations("identity", bias=False, shared=shared, name=name)
 
 

@@ -108,7 +108,7 @@ def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array,
     if pressure is None:
         pressure = source.pressure
     if pressure is None:
-        raise ValueError("pressure: must be given for a network that was not trained under one")
+        raise ValueError("pressure: must be given for a network that was not trained with one")
     census_now = census(source, pressure)
     threshold = selection.threshold if selection else None
     return {name: quantities[1:] for name, quantities in census_now.items()}, threshold

@@ -41,7 +41,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     An item is a column by epoch: `history["loss"]`, `history["alive"]`. Values by record and by
     batch have names that say so: `record_steps`, `living()`, `batch_losses`. Counts end in _done:
-    `epochs_done`, `steps_done`. The state of now is the network's: `network.alive`.
+    `epochs_done`, `steps_done`. The current state is in the network: `network.alive`.
 
     Columns: epoch, step, loss and accuracy (of the training batches), validation_loss and
     validation_accuracy (with validation data), alive (populations), alive.NAME (of a layer),
@@ -455,7 +455,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str = "history") -> History:
-        """Make a history of the content of such a file; `name` is for error texts."""
+        """Make a history from the content of a saved file; `name` is used in error messages."""
         return store.from_bytes(cls, content, name)
 
     def fill(

@@ -96,11 +96,11 @@ def from_bytes(history: type[History], content: bytes, name: str) -> History:
     try:
         arrays = unpack(content)
     except ValueError as error:
-        raise FileFormatError(f"{name}: no whole .npz file ({error})") from error
+        raise FileFormatError(f"{name}: not a complete .npz file ({error})") from error
     try:
         return _filled(history, check(arrays), arrays)
     except (KeyError, ValueError, TypeError, RecursionError, OverflowError, IndexError) as error:
-        raise FileFormatError(f"{name}: no history of evoprune ({error})") from error
+        raise FileFormatError(f"{name}: not a history of evoprune ({error})") from error
 
 
 def _filled(kind: type[History], meta: dict[str, Any], arrays: Mapping[str, Array]) -> History:
@@ -205,7 +205,7 @@ def _records(arrays: Mapping[str, Array], people: int) -> None:
     numbers = steps.tolist()
     _expect("steps", all(0 <= n < MOST for n in numbers), "step counts")
     _expect("steps", all(a < b for a, b in pairwise(numbers)), "ascending step counts")
-    _expect("born", bool(numbers) or people <= PEOPLE, "records of so many populations")
+    _expect("born", bool(numbers) or people <= PEOPLE, f"records of at most {PEOPLE:,} populations")
     for name in QUANTITIES:
         array = arrays[name]
         good = array.dtype == np.float32 and array.shape == (len(numbers), people)

@@ -27,7 +27,7 @@ BEND = 8.0  # decay rate, in 1 / `by`, of the target path of the log size
 
 
 class Sized(Protocol):
-    """What a budget reads of a network: its size now and at birth."""
+    """The attributes of a network that a budget reads: sizes now and at birth."""
 
     @property
     def macs(self) -> float:

@@ -18,7 +18,7 @@ RATES = ("strength", "clip", "turnover")  # settings of dynamics per generation
 
 
 class Loss(Spec):
-    """What training minimizes: a function of outputs and targets, in nats for the entropies."""
+    """A loss: a function of outputs and targets that training minimizes. Entropies are in nats."""
 
     group, home = "losses", HOME
 
@@ -34,7 +34,7 @@ class Loss(Spec):
 
 
 class Optimizer(Spec):
-    """How parameters follow their gradients. `learning_rate` is a number or a schedule."""
+    """A rule that updates parameters from gradients. `learning_rate` is a number or a schedule."""
 
     group, home = "optimizers", HOME
     former: ClassVar[dict[str, str]] = {"rate": "learning_rate", "decay": "weight_decay"}
@@ -69,13 +69,13 @@ class Optimizer(Spec):
 
 
 class Fitness(Spec):
-    """What a population is worth: one number from local learning signals."""
+    """A fitness law: computes one number for each population from local learning signals."""
 
     group, home = "fitness", HOME
 
 
 class Dynamics(Spec):
-    """How masses follow fitness and upkeep, generation by generation.
+    """A dynamics law: computes the masses of the next generation from fitness and upkeep.
 
     Settings per generation (strength, clip, turnover) and lifespan are None by default: a run
     chooses numbers that fit its length, see `timed`.

@@ -279,10 +279,10 @@ class ReplicatorMutator(Dynamics):
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
             700, in proportion for others (in [0, 1e+06]).
-        mutation: mu, share of offspring spread evenly over the living: Q = (1 - mu) I + mu / n (in
-            [0, 1]; default 1e-06).
-        kernel: Q_ji, probability that offspring of j is i, born * born numbers by birth id, row j
-            by row, each summing to 1; empty: even mutation (in [0, 1]).
+        mutation: mu, share of offspring spread evenly over the living populations: Q = (1 - mu) I +
+            mu / n (in [0, 1]; default 1e-06).
+        kernel: Q_ji, probability that offspring of j is i, founded * founded values by birth id,
+            row j by row, each summing to 1; empty: even mutation (in [0, 1]).
     """
     def __init__(
         self,
@@ -310,8 +310,8 @@ class Logistic(Dynamics):
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth| of one generation; None: 0.01 for a lifespan of 700, in
             proportion for others (in [0, 1e+06]).
-        capacity: mass the niche can carry, per founding population: K = capacity * born (in [1e-06,
-            1e+09]; default 1).
+        capacity: mass the niche can carry, per founding population: K = capacity * founded (in
+            [1e-06, 1e+09]; default 1).
     """
     def __init__(
         self, *, strength: float | None = None, clip: float | None = None, capacity: float = 1.0
@@ -335,8 +335,8 @@ class LotkaVolterra(Dynamics):
             proportion for others (in [0, 1e+06]).
         capacity: mass a population alone can reach (given interaction), or mass the niche carries
             per founding population (interaction from overlap) (in [1e-06, 1e+09]; default 1).
-        interaction: a_ij, what population i feels of j, born * born numbers by birth id, row by
-            row; empty: the overlap of activities (in [0, 1e+09]).
+        interaction: a_ij, the effect of population j on i, founded * founded values by birth id,
+            row by row; empty: the overlap of activities (in [0, 1e+09]).
     """
     def __init__(
         self,
@@ -440,7 +440,7 @@ class BestResponse(Dynamics):
         beta: cost of large weights, beta |w|^2 s^2 (in [0, 1e+09]; default 0.0001).
         gamma: cost of taking part, gamma s: without benefit, extinct in 1 / (h gamma) generations
             (in [0, 1e+09]; default 0.001).
-        eta: cost of doing as the others do, eta s_i s_j <w_i, w_j> (in [0, 1e+09]; default 0).
+        eta: cost of similarity to the others, eta s_i s_j <w_i, w_j> (in [0, 1e+09]; default 0).
     """
     def __init__(
         self,

@@ -61,7 +61,7 @@ class Schedule:
         return round(self.warmup * steps)
 
     def part(self, start: int, stop: int, steps: int) -> NDArray[np.float64]:
-        """Return the values of steps start to stop - 1 of such a run: float64 (stop - start,)."""
+        """Return values start to stop - 1 of a run of n `steps`: float64 (stop - start,)."""
         rise = self.rise(steps)
         at = np.arange(start, stop, dtype=np.float64)
         done = np.clip((at - rise) / max(1, steps - rise), 0, 1)  # share of the steps after warmup
@@ -183,33 +183,33 @@ def one_cycle(
 
 
 def values(
-    name: str, wish: ScheduleLike, steps: int, plain: Callable[[float], Schedule] = constant
+    name: str, given: ScheduleLike, steps: int, plain: Callable[[float], Schedule] = constant
 ) -> NDArray[np.float64]:
     """Return the checked values of a schedule over a run: float64 (steps,).
 
     Args:
         name: name of the setting, for error messages.
-        wish: see `ScheduleLike`.
+        given: see `ScheduleLike`.
         steps: number of steps of the run.
         plain: makes a schedule of a plain number.
 
     Raises:
         ValueError: there are not `steps` values, or one is negative, infinite or NaN.
-        TypeError: `wish` is not a `ScheduleLike`.
+        TypeError: `given` is not a `ScheduleLike`.
     """
-    if isinstance(wish, bool | str | None):
-        raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}")
-    if not callable(wish) and np.ndim(wish) == 0:  # also a Fraction or a 0-d array
+    if isinstance(given, bool | str | None):
+        raise TypeError(f"{name}: expected a number or a schedule, got {given!r}")
+    if not callable(given) and np.ndim(given) == 0:  # also a Fraction or a 0-d array
         try:
-            single = float(wish)  # type: ignore[arg-type]
+            single = float(given)  # type: ignore[arg-type]
         except OverflowError:  # an int too large for a float
             single = float("inf")
         except (TypeError, ValueError):
-            raise TypeError(f"{name}: expected a number or a schedule, got {wish!r}") from None
+            raise TypeError(f"{name}: expected a number or a schedule, got {given!r}") from None
         if not (np.isfinite(single) and single >= 0):
-            raise ValueError(f"{name}: expected a finite number of at least 0, got {wish}")
-        wish = plain(single)
-    numbers = np.asarray(wish(steps) if callable(wish) else wish, np.float64)
+            raise ValueError(f"{name}: expected a finite number of at least 0, got {given}")
+        given = plain(single)
+    numbers = np.asarray(given(steps) if callable(given) else given, np.float64)
     if numbers.shape != (steps,):
         raise ValueError(
             f"{name}: expected {steps} numbers, one a step of the run, got shape {numbers.shape}"

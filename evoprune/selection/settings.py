@@ -72,7 +72,7 @@ _OWN = (
         "rest",
         "real",
         0.0,
-        "share of the run, at its end, in which masses stand still and weights settle",
+        "share of the run, at its end, in which masses do not change and weights settle",
         0.0,
         1.0,
     ),

@@ -168,11 +168,11 @@ def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array
     if options.name == "text":
         letters = vocabulary_of(network)
         if not letters or options.data is None:
-            raise ValueError("text: expected a language model, and --data, where the text lies")
+            raise ValueError("text: expected a language model, and --data, the folder of the text")
         context = int(math.prod(network.spec["input"]))
         held = ep.datasets.text(options.data, context=context)
         if held.vocabulary != letters:
-            raise ValueError(f"{options.data}: expected the characters of the model's text")
+            raise ValueError(f"{options.data}: expected only characters of the model's vocabulary")
         return held.validation.x, held.validation.y
     test = tasks.data_of(options)[1]
     return test.x, test.y
@@ -254,7 +254,7 @@ def data(options: argparse.Namespace) -> int:
     """Print a summary of a data set."""
     if options.name == "text":
         if options.data is None:
-            raise ValueError("--data: must be given, where text lies")
+            raise ValueError("--data: must be given: the folder of the text")
         parts: Any = tuple(ep.datasets.text(options.data))
     else:
         parts = tasks.data_of(options)
@@ -293,7 +293,7 @@ def export(options: argparse.Namespace) -> int:
     if write is None:
         raise ValueError(f"{options.out}: expected a name that ends in {', '.join(kinds)}")
     if options.out.exists() and not options.force:
-        raise ValueError(f"{options.out}: is there already; --force replaces it")
+        raise ValueError(f"{options.out}: exists already; --force replaces it")
     write(ep.load(options.file), options.out)
     print(f"{options.out}: {options.out.stat().st_size:,} bytes")
     return 0

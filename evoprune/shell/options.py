@@ -27,7 +27,7 @@ it learns."""
 EXAMPLES = """\
 examples:
   evoprune train mnist --out run/           the paper's network; results in run/
-  evoprune resume run/                      go on with a run that was stopped
+  evoprune resume run/                      continue a run that was stopped
   evoprune train mnist --budget 0.1         down to a tenth of its multiply-adds
   evoprune train cifar10 --data FOLDER --net cnn --widths 32,64,128
   evoprune train text --data FILE           a language model of characters
@@ -118,7 +118,7 @@ def with_config(parser: Parser, arguments: list[str]) -> list[str]:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: no TOML ({error})") from None
+        raise ValueError(f"{file}: not valid TOML ({error})") from None
     table = table.get("train", table)
     train = parser._subparsers._group_actions[0].choices["train"]  # type: ignore[index, union-attr]
     known = {s[2:] for a in train._actions for s in a.option_strings if s.startswith("--")}
@@ -154,18 +154,18 @@ def _train(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help=f"{', '.join(tasks.DATA)}, or a folder with files like MNIST's",
     )
-    add("--data", type=Path, metavar="PATH", help="where the data lies; mnist needs none")
+    add("--data", type=Path, metavar="PATH", help="folder of the data; not needed for mnist")
     add("--out", type=Path, metavar="FOLDER", help="for the results (run/)")
     add("--config", type=Path, metavar="FILE", help="options in TOML; `dataset` is DATA")
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    either.add_argument("--resume", action="store_true", help="continue the run in the folder")
     either.add_argument("--force", action="store_true", help="replace the run in the folder")
 
     group = parser.add_argument_group("network")
     group.add_argument(
         "--net",
         choices=tasks.NETS,
-        help="its kind (mlp; for text charlm, which reads nothing else)",
+        help="kind of network (mlp; charlm for text)",
     )
     group.add_argument(
         "--widths",
@@ -179,14 +179,16 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "--activation", metavar="NAME", help="of an mlp's neurons or a cnn's filters (relu)"
     )
     group.add_argument(
-        "--inputs", action="store_const", const=True, help="let input features live and die too"
+        "--inputs", action="store_const", const=True, help="select input features too"
     )
     _selection(parser)
 
     group = parser.add_argument_group("training", "Values in brackets are an mlp's; others differ.")
     mlp = tasks.USUAL["mlp"]
     group.add_argument("--epochs", type=int, metavar="N", help=f"({mlp.epochs})")
-    group.add_argument("--steps", type=int, metavar="N", help="of an epoch (once through the data)")
+    group.add_argument(
+        "--steps", type=int, metavar="N", help="of an epoch (one pass through the data)"
+    )
     group.add_argument(
         "--batch", "--batch-size", type=int, metavar="N", help=f"samples of a step ({mlp.batch})"
     )
@@ -197,13 +199,15 @@ def _train(parser: argparse.ArgumentParser) -> None:
         help=f"learning rate of AdamW, falling to 0 along a cosine ({mlp.rate:g})",
     )
     group.add_argument("--decay", type=float, metavar="X", help=f"of weights ({mlp.decay:g})")
-    group.add_argument("--seed", type=int, metavar="N", help="the same gives the same bits (0)")
+    group.add_argument(
+        "--seed", type=int, metavar="N", help="equal seeds give bit-identical results (0)"
+    )
     _threads(group)
 
 
 def _threads(group: Any) -> None:
     group.add_argument(
-        "--threads", type=int, metavar="N", help="at most; results do not depend on them (all)"
+        "--threads", type=int, metavar="N", help="upper limit; it does not affect results (all)"
     )
 
 
@@ -223,8 +227,8 @@ def _selection(parser: argparse.ArgumentParser) -> None:
         "--budget",
         type=float,
         metavar="MACS",
-        help="instead: the multiply-adds to come down to, as a share of all, or above 1 their "
-        "number; the pressure is found",
+        help="instead of a pressure: the target number of multiply-adds, as a share up to 1 or a "
+        "count above 1",
     )
     group.add_argument(
         "--dynamics",
@@ -240,8 +244,9 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--upkeep",
         choices=("soft", "macs", "params", "uniform"),
-        help="what a population costs: soft, what the others of its layer earn; or its share of "
-        "the multiply-adds, of the parameters, of the populations (soft for malthusian, else macs)",
+        help="cost of a population: soft (relative to the fitness of the others in its layer), or "
+        "its share of the multiply-adds, of the parameters, or of the populations (soft for "
+        "malthusian, else macs)",
     )
     group.add_argument(
         "--lifespan",
@@ -274,16 +279,16 @@ def _show(parser: argparse.ArgumentParser) -> None:
 def _generate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="a model that `evoprune train text` has written")
-    add("--prompt", metavar="TEXT", help="what to go on from (a new line)")
+    add("--prompt", metavar="TEXT", help="text to continue (a new line)")
     add("--length", type=int, default=500, metavar="N", help="characters to write (500)")
     add(
         "--temperature",
         type=float,
         default=0.8,
         metavar="X",
-        help="how daring: 0 takes the likeliest character, 1 draws by what the model expects (0.8)",
+        help="0 takes the most probable character, 1 samples from the model's distribution (0.8)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="another one writes another text (0)")
+    add("--seed", type=int, default=0, metavar="N", help="another seed gives another text (0)")
 
 
 def _model_and_data(parser: argparse.ArgumentParser) -> None:
@@ -295,7 +300,7 @@ def _model_and_data(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(tasks.DATA)} (their test set), a folder with files like MNIST's, or a "
         ".npy or .csv file of inputs (for evaluate, the target is its last column)",
     )
-    add("--data", type=Path, metavar="PATH", help="where the data lies; mnist needs none")
+    add("--data", type=Path, metavar="PATH", help="folder of the data; not needed for mnist")
     _threads(parser)
 
 
@@ -303,7 +308,9 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     _model_and_data(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="a .csv or .npy file to write")
     parser.add_argument(
-        "--outputs", action="store_true", help="what the network gives, not the likeliest class"
+        "--outputs",
+        action="store_true",
+        help="the outputs of the network instead of the most probable class",
     )
 
 
@@ -336,20 +343,20 @@ def _bench(parser: argparse.ArgumentParser) -> None:
 def _data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="DATA", help=f"{', '.join(tasks.DATA)}, or a folder like MNIST's")
-    add("--data", type=Path, metavar="PATH", help="where the data lies; mnist needs none")
+    add("--data", type=Path, metavar="PATH", help="folder of the data; not needed for mnist")
     add("--json", action="store_true", help="as JSON")
 
 
 COMMANDS = {
     "train": ("train a network; write model, history and pictures into a folder", _train),
-    "resume": ("go on with a run that was stopped", _resume),
+    "resume": ("continue a run that was stopped", _resume),
     "show": ("print what is in a file: layers of a model, or the epochs of a run", _show),
-    "generate": ("let a language model go on with a text", _generate),
+    "generate": ("continue a text with a language model", _generate),
     "predict": ("write what a model predicts for samples", _predict),
     "evaluate": ("print loss and accuracy of a model on data", _evaluate),
     "export": ("write a model for other programs", _export),
     "sweep": ("train many networks and write a table of them", _sweep),
-    "bench": ("measure how long a model takes, beside the network it was born as", _bench),
+    "bench": ("measure the time of a model and of its founding network", _bench),
     "data": ("print what a data set holds", _data),
 }
 

@@ -121,11 +121,11 @@ def check(options: argparse.Namespace) -> None:
     for option in sorted({o for names in READS.values() for o in names} - set(READS[kind])):
         if getattr(options, option) is not None:
             others = ", ".join(k for k, names in READS.items() if option in names)
-            raise ValueError(f"--{option}: {kind} has no such choice; it is one of {others}")
+            raise ValueError(f"--{option}: not an option of {kind}, only of {others}")
     if options.lifespan is not None and options.dynamics not in (None, "malthusian"):
         raise ValueError("--lifespan: only the malthusian dynamics has one")
     if options.data is not None and options.name not in DATA:
-        raise ValueError("--data: not with a folder as DATA, which says where the data lies")
+        raise ValueError("--data: not with a folder as DATA, which says where the data is")
 
 
 def selection_of(options: argparse.Namespace) -> ep.Selection:
@@ -198,7 +198,7 @@ def _network(kind: str, options: argparse.Namespace, train: Dataset) -> Network:
 
 def _place(options: argparse.Namespace) -> Path:
     if options.data is None:
-        raise ValueError(f"--data: must be given, where {options.name} lies")
+        raise ValueError(f"--data: must be given: the folder of {options.name}")
     place: Path = options.data
     return place
 

@@ -62,7 +62,7 @@ def train(options: argparse.Namespace) -> int:
     found = [name for name in RESULTS if (folder / name).exists()]
     if found and not options.force:
         raise ValueError(
-            f"--out: {folder} holds a run already ({found[0]}); --resume goes on with it, --force "
+            f"--out: {folder} holds a run already ({found[0]}); --resume continues it, --force "
             "replaces it, --out names another folder"
         )
     with stopped_by("SIGTERM", "SIGHUP") as stopped:
@@ -105,12 +105,12 @@ def _go_on(options: argparse.Namespace, folder: Path, asked: dict[str, Any]) -> 
         if kept.get(name) != value:
             raise ValueError(
                 f"--{name}: the run in {folder} began with {kept.get(name, 'the usual')}, got "
-                f"{value}; leave it out, or begin anew with --force"
+                f"{value}; leave it out, or start again with --force"
             )
     known = argparse.Namespace(**dict.fromkeys(tasks.OPTIONS), threads=options.threads)
     for name, value in kept.items():
         if name not in vars(known):
-            raise FileFormatError(f"{file}: no option is called {name!r}")
+            raise FileFormatError(f"{file}: there is no option {name!r}")
         setattr(known, name, tuple(value) if isinstance(value, list) else value)
     if known.data is not None:
         known.data = Path(known.data)
@@ -184,7 +184,7 @@ def _through(
     if cut:
         screen.say(
             f"interrupted after {history.steps_done:,} steps; what there is, is written\n"
-            f"go on with: evoprune resume {folder}"
+            f"continue with: evoprune resume {folder}"
         )
     title, head, rows, total, note = overview(network)
     screen.say(f"\n{title}\n{table.as_text(head, rows, total, width())}\n{note}\n")
@@ -201,7 +201,7 @@ def _through(
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Print the warning that nothing can die as one line with advice."""
+    """Print a `NothingCanDie` warning as a single line that ends with advice."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", NothingCanDie)
         usual = warnings.showwarning
@@ -235,7 +235,7 @@ def _write(
     if error is not None:
         raise Failed(
             f"{error.filename}: {error.strerror}; the run has stopped. The files in {folder} are "
-            f"whole; make room, then `evoprune resume {folder}` goes on from the last state"
+            f"whole; make room, then `evoprune resume {folder}` continues from the last state"
         )
 
 

@@ -90,7 +90,7 @@ def parted(
     if share is None:
         return feed, None
     if validation is not None:
-        raise ValueError("validation_split: expected None beside validation_data")
+        raise ValueError("validation_split: expected None with validation_data; give one of them")
     seed = int(network.spec["seed"])
     rest, held_out = _split(feed, number("validation_split", share, 0, 1), seed)
     weights = feed.weights if isinstance(feed, ArrayFeed) else None

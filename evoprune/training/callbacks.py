@@ -59,7 +59,7 @@ class Callback:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Load such a state before a run begins or is resumed; an empty one resets the callback."""
+        """Load what `state` returned, before a run begins or resumes; {} resets the callback."""
 
 
 def listed(callbacks: Any) -> list[Callback]:

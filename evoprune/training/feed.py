@@ -112,7 +112,7 @@ class ArrayFeed:
             )
 
     def made(self, network: Network) -> dict[str, Any]:
-        """What the last call of `run` did, also if it failed: a record of the steps made."""
+        """Return the record of the steps made by the last call of `run`, even if it failed."""
         if network.step == self._before:  # no step: the core's record is of an earlier call
             return _joined([])
         return _cut(network.core.record)
@@ -141,7 +141,7 @@ class BatchFeed:
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
         self._before = 0  # steps of the network before the last run
-        self._at = -1  # the batch, counted over all epochs, that `_left` gives next
+        self._at = -1  # number of the next batch of `_left`, counted over all epochs
 
     def check(self, network: Network) -> None:
         """Do nothing: each batch is checked when it is read."""
@@ -198,7 +198,7 @@ class BatchFeed:
         return _joined(self._records)
 
     def made(self, network: Network) -> dict[str, Any]:
-        """What the last call of `run` did, also if it failed: a record of the steps made."""
+        """Return the record of the steps made by the last call of `run`, even if it failed."""
         records = list(self._records)
         if network.step > self._before + len(records):  # the failed call did complete its step
             records.append(_cut(network.core.record))
@@ -232,7 +232,7 @@ def feed_of(
     batch = whole("batch_size", batch_size, 1)
     if y is not None:
         if isinstance(data, Dataset):
-            raise TypeError("y: expected no targets beside a data set, which has its own")
+            raise TypeError("y: expected None with a data set, which has its own targets")
         data = (data, y)
     elif isinstance(data, tuple) and len(data) == 2 and all(map(_is_batch, data)):
         raise TypeError("data: expected (x, y), got a tuple of two batches; give batches in a list")

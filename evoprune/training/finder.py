@@ -102,8 +102,8 @@ def find_learning_rate(
     trend = smoothed[SKIPPED:]
     if len(trend) <= SKIPPED or not trend[0] - trend.min() > LEAST * abs(trend[0]):
         raise ValueError(
-            f"find_learning_rate: the loss falls at no rate from {low:g} to {high:g}; try lower "
-            "rates, or look at the data"
+            f"find_learning_rate: the loss does not fall at any rate from {low:g} to "
+            f"{high:g}; try lower rates, or check the data"
         )
     steepest = SKIPPED + int(np.argmin(np.gradient(trend)))
     return RateSearch(rates[: len(losses)], losses, smoothed, float(rates[steepest]))

@@ -143,7 +143,7 @@ class Table(Callback):
         speaks = vocabulary_of(network) is not None
         lines = []
         if self._rows < 0:
-            held_out = "perplexity" if speaks else "held out"
+            held_out = "perplexity" if speaks else "validation"
             lines.append(["epoch", "loss", "accuracy", held_out, "living", "upkeep", "ms/step"])
         ended = history.epochs_done
         if ended and history["epoch"][-1] % 1:  # an incomplete epoch will be continued

@@ -1,4 +1,4 @@
-"""One way through a run: stretches of steps in the core; records and callbacks between them."""
+"""The training loop: stretches of steps in the core, with records and callbacks between them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ __all__ = ["Loop"]
 
 @dataclass
 class Loop:
-    """The steps of one call of `fit` or `resume`, from where the run stands to `end`.
+    """The training loop of one call of `fit` or `resume`, from the run's current step to `end`.
 
     Attributes:
         trainer: its network, laws and settings are used; callbacks are called with it.
-        configure: configures the core for the trainer if a callback has replaced it.
+        configure: function that restores the trainer's settings in the core if a callback has
+            changed them.
         run, history: progress and record of the run; both are updated.
         feed: the training data.
         pace: the schedules of the run.
@@ -47,8 +48,9 @@ class Loop:
         limit: the time in seconds after which to stop.
         ranks: the processes that train together.
         stopping: True if the loop ends before its next step.
-        kept: the network that replaces the trained one at the end; None for none.
-        standing: the trained network, if `kept` has replaced it.
+        kept: the network that replaces the trained one at the end, from `Trainer.keep`; None to
+            keep the trained one.
+        standing: a copy of the trained network after `kept` has replaced it; otherwise None.
     """
 
     trainer: Trainer
@@ -147,7 +149,9 @@ class Loop:
             if run.done == run.total and (selection is None or selection.removal != "never"):
                 network.compact()
             if history.interrupted:
-                bar.say(f"interrupted after {run.done:,} of {run.total:,} steps; resume() goes on")
+                bar.say(
+                    f"interrupted after {run.done:,} of {run.total:,} steps; resume() continues"
+                )
             for listener in self.listeners:
                 listener.on_fit_end(trainer, history)
             kept = self.ranks.of_first(self.kept)

@@ -36,20 +36,20 @@ class Numbers:
     def __init__(
         self,
         name: str,
-        wish: Any,
+        given: Any,
         steps: int,
         plain: Callable[[float], Schedule] = constant,
     ) -> None:
         self.steps = steps
         self._schedule: Schedule | None = None
         self._block: tuple[int, NDArray[np.float64]] = (-1, np.empty(0))
-        if isinstance(wish, Schedule):
-            self._schedule = wish
-        elif not (callable(wish) or np.ndim(wish)):
-            values(name, wish, 1)
-            self._schedule = plain(float(wish))
+        if isinstance(given, Schedule):
+            self._schedule = given
+        elif not (callable(given) or np.ndim(given)):
+            values(name, given, 1)
+            self._schedule = plain(float(given))
         if self._schedule is None:
-            self._block = (0, values(name, wish, steps, plain))
+            self._block = (0, values(name, given, steps, plain))
         elif not np.isfinite(self.highest()):
             raise ValueError(f"{name}: expected finite numbers, got {self._schedule}")
 

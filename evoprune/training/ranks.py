@@ -184,7 +184,7 @@ class Ranks:
     # ---- threads -----------------------------------------------------------------------------
 
     def threads(self) -> int:
-        """Return the number of threads of this rank: processors are shared by the ranks on them.
+        """Return the number of threads of this rank: by default, its share of the processors.
 
         A number that was set (`set_threads`, EVOPRUNE_NUM_THREADS) is that of each rank.
         """

@@ -52,7 +52,7 @@ class Run:
 
     @classmethod
     def of(cls, facts: Any) -> Run:
-        """Return a run from such values after checking them.
+        """Make a run from a dict of its fields, after checking them.
 
         Raises:
             ValueError, TypeError: a value is missing, unknown or impossible; it is named.

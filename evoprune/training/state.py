@@ -60,7 +60,7 @@ class State(NamedTuple):
 
     @classmethod
     def of(cls, given: Mapping[str, Any], name: str = "state") -> State:
-        """Return the state in such a dict after checking it.
+        """Make a state from a dict as `as_dict` returns it, after checking it.
 
         Raises:
             ValueError: an entry is missing or does not fit the rest.
@@ -142,7 +142,7 @@ def read(path: str | PathLike[str]) -> State:
     except FileFormatError:
         raise
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise FileFormatError(f"{path}: no state of a trainer ({error})") from error
+        raise FileFormatError(f"{path}: not the state of a trainer ({error})") from error
 
 
 def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[Memory]:
@@ -157,7 +157,7 @@ def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[
 
 
 def matched(callbacks: Sequence[Callback], memories: Sequence[Memory]) -> list[dict[str, Any]]:
-    """Return a state for each callback: the first unused memory of its class, or an empty one."""
+    """Return a state for each callback: the first unused one of its class, or an empty one."""
     left, found = list(memories), []
     for callback in callbacks:
         kind = type(callback).__name__

@@ -318,14 +318,14 @@ class Trainer:
 
     def _running(self) -> tuple[Run, History]:
         if self._run is None or self.history is None:
-            raise ValueError("resume: there is no run to go on with; fit begins one")
+            raise ValueError("resume: there is no run to continue; call fit first")
         return self._run, self.history
 
     def _idle(self, what: str) -> None:
         if self._loop is not None:
             raise RuntimeError(
-                f"{what}: a run is going on; a callback may read, save and stop it, "
-                "and use another trainer for anything else"
+                f"{what}: a run is in progress; a callback may read, save and stop it; "
+                "use another trainer for anything else"
             )
 
     def stop(self) -> None:
