@@ -34,8 +34,8 @@ EXPECTED = HERE.parent / "evoprune" / "selection" / "expected.json"
 HELD, BORN = 5000, 128 + 64
 LENGTHS = (200, 500, 1000, 2000, 5000, 10000, 20000, 50000)
 SHORT = (200, 1000, 5000)
-PRESSURES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
-LIVES = (1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 7.0, 14.0)
+PRESSURES = (0.5, 1.0, 1.5, 2.5, 5.0)
+LIVES = (1.0, 1.25, 1.5, 2.0, 3.0, 7.0)
 SCHEDULES = {
     "cosine": schedules.cosine,
     "constant": schedules.constant,
@@ -103,7 +103,7 @@ def runs():
     yield "schedule", [{"length": n, "schedule": s} for s in list(SCHEDULES)[1:] for n in SHORT]
     yield (
         "pressure",
-        [{"length": 2000, "pressure": p, "rule": f"lives {n:g}"} for p in PRESSURES for n in LIVES],
+        [{"length": 1000, "pressure": p, "rule": f"lives {n:g}"} for p in PRESSURES for n in LIVES],
     )
 
 
@@ -177,7 +177,7 @@ def page(rows, facts):
         table(rates, "length", "of", "optimizer, rate"),
         "Schedules:",
         table(times, "length", "schedule", "schedule"),
-        "Pressures, in runs of 2,000 steps that are this number of lifespans long:",
+        "Pressures, in runs of 1,000 steps that are this number of lifespans long:",
         table(grid, "lives", "pressure", "pressure"),
     ]
     return "\n\n".join(parts) + "\n"
