@@ -86,13 +86,13 @@ def cases() -> dict[str, Case]:
 
     vit = {"input": (28, 28, 1), "patch": 4, "dim": 64, "dims": 16}
     charlm = {"vocabulary": VOCABULARY, "context": CONTEXT, "dim": 128, "dims": 32}
-    colours = (32, 32, 3)
+    colors = (32, 32, 3)
     return {
         "LeNet-5": Case(ep.lenet5, "lenet5", {"input": (28, 28, 1)}, _mnist, 128, 1.5, 1.4),
         "CNN 32-64-128": Case(
-            lambda: ep.cnn(colours, (32, 64, 128), 10),
+            lambda: ep.cnn(colors, (32, 64, 128), 10),
             "cnn",
-            {"input": colours},
+            {"input": colors},
             _colours,
             128,
             1.45,

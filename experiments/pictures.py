@@ -59,7 +59,7 @@ def curve(facts: Facts) -> None:
         ax = ground.figure(1, 1, (9, 5.4))[0]
         named = [n for n in laws if not n.startswith("dense") and "no extinctions" not in n]
         others = [n for n in laws if n not in named]
-        palette = [*ground.colours(7, ax), *ground.colours(7, ax)]
+        palette = [*ground.colors(7, ax), *ground.colors(7, ax)]
         for i, name in enumerate(named):
             y = 100 * np.array(laws[name]["cut"]["accuracy"])
             style = {"linewidth": 2.6} if name == "Malthusian" else {"alpha": 0.8}
@@ -86,15 +86,15 @@ def extinct(facts: Facts, goal: Facts | None, published: dict[str, Any]) -> None
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (9, 5.4))[0]
-        blue, orange, _, pink, *_ = ground.colours(7, ax)
+        blue, orange, _, pink, *_ = ground.colors(7, ax)
         x = [row["ours"]["alive"] for row in told]
-        for key, name, colour in (
+        for key, name, color in (
             ("ours", "selection, 20 epochs", blue),
             ("scratch", "the shape from scratch", orange),
         ):
             y = [100 * row[key]["accuracy"] for row in told]
             bar = [100 * row[key]["deviation"] for row in told]
-            ax.errorbar(x, y, bar, color=colour, marker="o", markersize=4, capsize=2, label=name)
+            ax.errorbar(x, y, bar, color=color, marker="o", markersize=4, capsize=2, label=name)
         if goal:
             points = [row["ours"] for row in goal["goal"]]
             ax.errorbar(
@@ -185,12 +185,12 @@ def game(facts: Facts, known: Any) -> None:
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]
         words = {"marginal": "-dL/ds: descends the loss", "product": "+<w, dL/dw>: the formula"}
-        for (sign, word), colour in zip(words.items(), ground.colours(2, ax), strict=True):
+        for (sign, word), color in zip(words.items(), ground.colors(2, ax), strict=True):
             rows = [r for r in facts["game"] if r["sign"] == sign and "alive" in r]
             ax.scatter(
                 [max(r["alive"], 1) for r in rows],
                 [100 * r["accuracy"] for r in rows],
-                color=colour,
+                color=color,
                 label=word,
             )
         x, y = zip(*known, strict=True)
@@ -218,7 +218,7 @@ def decides(facts: Facts) -> None:
         for ax in axes[len(told) :]:
             ax.axis("off")
         for ax, (what, settings) in zip(axes, told.items(), strict=False):
-            blue, *_ = ground.colours(7, ax)
+            blue, *_ = ground.colors(7, ax)
             good = {n: f for n, f in settings.items() if f.get("accuracy", 0) > 0.9}
             for found in good.values():
                 ax.errorbar(
@@ -251,11 +251,11 @@ def clock(facts: Facts) -> None:
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]
         rows = facts["rows"]
-        for row, colour in zip(rows, ground.colours(len(rows), ax), strict=True):
+        for row, color in zip(rows, ground.colors(len(rows), ax), strict=True):
             seconds = np.mean([run["seconds"] for run in row["runs"]], axis=0)
             accuracy = 100 * np.mean([run["accuracy"] for run in row["runs"]], axis=0)
-            ax.plot(seconds, accuracy, color=colour, label=row["name"])
-            ax.scatter(seconds[-1:], accuracy[-1:], color=colour, s=30, zorder=3)
+            ax.plot(seconds, accuracy, color=color, label=row["name"])
+            ax.scatter(seconds[-1:], accuracy[-1:], color=color, s=30, zorder=3)
         ax.set_ylim(96, 98.8)
         ax.grid(color=ground.grey(ax, 0.1), linewidth=0.7)
         ground.label(ax, "Time to an accuracy", "seconds of training", "% right, test")

@@ -130,7 +130,7 @@ def test_dropout_masks_of_the_newborn_are_their_own():
 # ---- the record ----------------------------------------------------------------------------------
 
 
-def test_the_history_tells_who_descends_from_whom(tmp_path):
+def test_the_history_records_descent(tmp_path):
     trainer = fitted(settings(rate=0.1, capacity=3.0))
     net, history = trainer.network, trainer.history
     births = history.births

@@ -78,14 +78,14 @@ def test_every_public_name_is_in_the_reference():
         named |= {made.__name__ for made in getattr(ep, group).__subclasses__()}
     modules = {"datasets", "export", "plot", "schedules", "__version__"}
     missing = [n for n in ep.__all__ if n not in modules and n not in named]
-    missing += [n for n in ep.plot.__all__ if n != "COLOURS" and n not in named]
+    missing += [n for n in ep.plot.__all__ if n != "COLORS" and n not in named]
     assert not missing, f"docs/api.md does not name {', '.join(missing)}"
 
 
 def test_every_public_name_has_a_docstring():
     for module in (ep, ep.plot, ep.datasets, ep.schedules):
         for name in module.__all__:
-            if not name.startswith("__") and name != "COLOURS":
+            if not name.startswith("__") and name != "COLORS":
                 thing = getattr(module, name)
                 assert (thing.__doc__ or "").strip(), f"{module.__name__}.{name}"
                 if isinstance(thing, type):

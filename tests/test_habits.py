@@ -162,6 +162,12 @@ def test_former_names_of_a_history_s_attributes_warn(former, name):
     assert w[0].filename == __file__
 
 
+def test_the_former_spelling_of_the_colors_warns():
+    with pytest.warns(DeprecationWarning, match="COLOURS is now called COLORS") as w:
+        assert ep.plot.COLOURS == ep.plot.COLORS
+    assert w[0].filename == __file__
+
+
 def test_the_former_name_of_living_warns():
     history = ep.History(("a",), (2,))
     with pytest.warns(DeprecationWarning, match="History: alive is now called living"):

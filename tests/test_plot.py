@@ -274,7 +274,7 @@ def test_filters_are_kernels():
     ax = plot.filters(net)
     assert "filters1" in ax.get_title("left")
     assert plot.filters(net, "filters2").images[0].get_array().shape[2] == 3
-    plot.filters(ep.cnn((8, 8, 3), (4, 6), 3))  # of colours
+    plot.filters(ep.cnn((8, 8, 3), (4, 6), 3))  # of colors
     plot.structure(net)
 
 
@@ -349,7 +349,7 @@ def test_colours_differ():
 
     ax = Figure().subplots()
     for n in (1, 7, 30):
-        assert len(set(_ground.colours(n, ax))) == n
+        assert len(set(_ground.colors(n, ax))) == n
     assert not _ground.is_dark(ax)
     ax.set_facecolor("black")
     assert _ground.is_dark(ax)

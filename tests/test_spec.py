@@ -55,6 +55,13 @@ def test_a_spec_is_shown_as_it_is_written():
     assert len(repr(ep.LotkaVolterra(interaction=np.ones((9, 9))))) < 60
 
 
+def test_fitness_laws_are_public_and_equal_their_names():
+    for name, made in spec.known(groups.Fitness).items():
+        assert getattr(ep, made.__name__) is made
+        assert ep.Selection(fitness=made()) == ep.Selection(fitness=name)
+        assert isinstance(made(), ep.Fitness)
+
+
 def test_settings_are_attributes_that_cannot_be_set():
     law = ep.Malthusian(lifespan=700)
     assert law.lifespan == 700

@@ -22,14 +22,14 @@ import nbformat
 from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-COLOURS = 128
+COLORS = 128
 
 
 def smaller(png: str) -> str:
     """Return a base64 image with fewer colors."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     to = io.BytesIO()
-    few = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few = picture.quantize(COLORS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     few.save(to, "PNG", optimize=True)
     return base64.b64encode(to.getvalue()).decode() + "\n"
 

@@ -8,6 +8,19 @@ from __future__ import annotations
 
 __all__ = ["PARTS", "needed", "uses_math"]
 
+
+def _each_window(channels: str) -> str:
+    """Return the head of a loop over windows; `channels` is the member that y advances by."""
+    return f"""\
+    for (int oy = 0; oy < g->oh; oy++) {{
+        for (int ox = 0; ox < g->ow; ox++, y += g->{channels}) {{
+            const int top = oy * g->sh - g->ph, left = ox * g->sw - g->pw;
+            int y0, y1, x0, x1;
+            EP_inside(top, g->dh, g->kh, g->h, &y0, &y1);
+            EP_inside(left, g->dw, g->kw, g->w, &x0, &x1);
+"""
+
+
 PARTS = {
     "window": """\
 /* Windows over (h, w, c): `oh` x `ow` of them, each of `kh` x `kw` positions, `sh` and `sw` apart,
@@ -91,12 +104,9 @@ static void EP_dense(const float *x, const float *w, const float *bias, int rows
 static void EP_conv2d(const EP_window *g, const float *x, const float *w, const float *bias,
                       float *y)
 {
-    for (int oy = 0; oy < g->oh; oy++) {
-        for (int ox = 0; ox < g->ow; ox++, y += g->f) {
-            const int top = oy * g->sh - g->ph, left = ox * g->sw - g->pw;
-            int y0, y1, x0, x1;
-            EP_inside(top, g->dh, g->kh, g->h, &y0, &y1);
-            EP_inside(left, g->dw, g->kw, g->w, &x0, &x1);
+"""
+    + _each_window("f")
+    + """\
             EP_set_bias(bias, g->f, y);
             for (int ky = y0; ky < y1; ky++) {
                 const int run = g->dw == 1 ? x1 - x0 : 1; /* adjacent positions go together */
@@ -115,12 +125,9 @@ static void EP_conv2d(const EP_window *g, const float *x, const float *w, const 
 static void EP_depthwise(const EP_window *g, const float *x, const float *w, const float *bias,
                          float *y)
 {
-    for (int oy = 0; oy < g->oh; oy++) {
-        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
-            const int top = oy * g->sh - g->ph, left = ox * g->sw - g->pw;
-            int y0, y1, x0, x1;
-            EP_inside(top, g->dh, g->kh, g->h, &y0, &y1);
-            EP_inside(left, g->dw, g->kw, g->w, &x0, &x1);
+"""
+    + _each_window("c")
+    + """\
             EP_set_bias(bias, g->c, y);
             for (int ky = y0; ky < y1; ky++) {
                 for (int kx = x0; kx < x1; kx++) {
@@ -140,12 +147,9 @@ static void EP_depthwise(const EP_window *g, const float *x, const float *w, con
  * positions beyond the input do not count. */
 static void EP_pool(const EP_window *g, int mean, const float *x, float *y)
 {
-    for (int oy = 0; oy < g->oh; oy++) {
-        for (int ox = 0; ox < g->ow; ox++, y += g->c) {
-            const int top = oy * g->sh - g->ph, left = ox * g->sw - g->pw;
-            int y0, y1, x0, x1;
-            EP_inside(top, g->dh, g->kh, g->h, &y0, &y1);
-            EP_inside(left, g->dw, g->kw, g->w, &x0, &x1);
+"""
+    + _each_window("c")
+    + """\
             for (int ky = y0; ky < y1; ky++) {
                 for (int kx = x0; kx < x1; kx++) {
                     const float *from = x + ((top + ky * g->dh) * g->w + left + kx * g->dw) * g->c;

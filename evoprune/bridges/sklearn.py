@@ -103,7 +103,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
         random_state: Any = None,
         verbose: bool = False,
         class_weight: Any = None,
-    ) -> None:
+    ) -> None:  # scikit-learn reads the settings from this signature, so that all stand here
         super().__init__(
             hidden_layer_sizes,
             activation,
@@ -225,43 +225,6 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
         target_mean_, target_scale_: a prediction is the network's output * scale + mean.
         history_, loss_curve_, n_iter_, n_features_in_, feature_names_in_: as for the classifier.
     """
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        pressure: Any = 0.5,
-        lifespan: Any = "auto",
-        select_features: bool = False,
-        learning_rate_init: float = 4e-3,
-        weight_decay: Any = "auto",
-        batch_size: Any = "auto",
-        max_iter: int = 120,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        warm_start: bool = False,
-        random_state: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            hidden_layer_sizes,
-            activation,
-            pressure=pressure,
-            lifespan=lifespan,
-            select_features=select_features,
-            learning_rate_init=learning_rate_init,
-            weight_decay=weight_decay,
-            batch_size=batch_size,
-            max_iter=max_iter,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            random_state=random_state,
-            verbose=verbose,
-        )
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Go through X and y once, at a constant learning rate.

@@ -32,26 +32,26 @@ MOST_REPEATS = 64  # maximum mean repeats of a row for integer weights
 
 
 class Estimator(BaseEstimator):
-    """Base class of the classifier and the regressor."""
+    """Base class of the classifier and the regressor, with the defaults of the regressor."""
 
     def __init__(
         self,
-        hidden_layer_sizes: Any,
-        activation: str,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
         *,
-        pressure: Any,
-        lifespan: Any,
-        select_features: bool,
-        learning_rate_init: float,
-        weight_decay: Any,
-        batch_size: Any,
-        max_iter: int,
-        early_stopping: bool,
-        validation_fraction: float,
-        n_iter_no_change: int,
-        warm_start: bool,
-        random_state: Any,
-        verbose: bool,
+        pressure: Any = 0.5,
+        lifespan: Any = "auto",
+        select_features: bool = False,
+        learning_rate_init: float = 4e-3,
+        weight_decay: Any = "auto",
+        batch_size: Any = "auto",
+        max_iter: int = 120,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation

@@ -274,14 +274,7 @@ def charlm(
         vocabulary: the characters, as in `datasets.text(path).vocabulary`, which become the
             network's `classes`; or only their number.
         context: number of characters in a sample.
-        dim: number of features of the residual stream.
-        layers: number of blocks, each of attention and feed-forward part.
-        heads: number of heads born in each block, of dim / heads dimensions each.
-        hidden: number of neurons born in each block; 4 dim by default.
-        dropout: dropout rate of each branch's contribution to the stream.
-        living_dims: make dimensions inside the heads populations too.
-        living_stream: make features of the residual stream populations too, each with one mass for
-            all layers that write or read it.
+        dim, layers, heads, hidden, dropout, living_dims, living_stream: as for `vit`.
         seed, dtype: as for `Sequential`.
 
     Raises:

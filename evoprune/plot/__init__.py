@@ -5,7 +5,8 @@ to draw on, or makes a figure, and follows matplotlib's style, light or dark; `s
 evoprune's own.
 """
 
-from evoprune.plot._ground import COLOURS, style
+from evoprune.common.renames import current_name
+from evoprune.plot._ground import COLORS, style
 from evoprune.plot._insides import features, filters, heads
 from evoprune.plot._nets import fitness, pareto, structure
 from evoprune.plot._rates import learning_rate
@@ -13,7 +14,7 @@ from evoprune.plot._runs import history, survival, trajectories
 from evoprune.plot._shares import muller, phase, price
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "features",
     "filters",
     "fitness",
@@ -29,3 +30,11 @@ __all__ = [
     "survival",
     "trajectories",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Return a name by its former spelling, and warn."""
+    if name == "COLOURS":
+        current_name("evoprune.plot", {"COLOURS": "COLORS"}, name)
+        return COLORS
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

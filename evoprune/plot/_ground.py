@@ -17,10 +17,10 @@ from evoprune.common.names import stem
 from evoprune.common.types import Array
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "CURVES",
     "calm",
-    "colours",
+    "colors",
     "figure",
     "grey",
     "is_dark",
@@ -32,9 +32,9 @@ __all__ = [
     "style",
 ]
 
-Colour: TypeAlias = tuple[float, float, float]
+Color: TypeAlias = tuple[float, float, float]
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 LIFTED = ("#3FA9F5", "#F0B429", "#1FC99A", "#E39AC6", "#9AD4F7", "#FF7F3F", "#A8A8A8")
 CURVES = "cividis"  # the color map if there are more layers than colors
 
@@ -106,27 +106,27 @@ def is_dark(ax: Any) -> bool:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.4
 
 
-def colours(n: int, ax: Any) -> list[Colour]:
+def colors(n: int, ax: Any) -> list[Color]:
     """Return n distinguishable colors for the background of the Axes."""
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
 
     dark = is_dark(ax)
-    if n <= len(COLOURS):
-        return [to_rgb(colour) for colour in (LIFTED if dark else COLOURS)[:n]]
+    if n <= len(COLORS):
+        return [to_rgb(color) for color in (LIFTED if dark else COLORS)[:n]]
     low, high = (0.25, 1.0) if dark else (0.0, 0.85)
-    return [to_rgb(colour) for colour in colormaps[CURVES](np.linspace(low, high, n))]
+    return [to_rgb(color) for color in colormaps[CURVES](np.linspace(low, high, n))]
 
 
-def paint(layers: Sequence[str], ax: Any) -> dict[str, Colour]:
+def paint(layers: Sequence[str], ax: Any) -> dict[str, Color]:
     """Return a color for every layer; many layers of one kind get shades from first to last."""
     kinds: dict[str, list[str]] = {}
     for name in layers:
         kinds.setdefault(stem(name), []).append(name)
-    if len(layers) <= len(COLOURS) or not 1 < len(kinds) <= len(COLOURS):
-        return dict(zip(layers, colours(len(layers), ax), strict=True))
+    if len(layers) <= len(COLORS) or not 1 < len(kinds) <= len(COLORS):
+        return dict(zip(layers, colors(len(layers), ax), strict=True))
     chosen = {}
-    for names, hue in zip(kinds.values(), colours(len(kinds), ax), strict=True):
+    for names, hue in zip(kinds.values(), colors(len(kinds), ax), strict=True):
         for name, level in zip(names, np.linspace(-0.4, 0.5, len(names)), strict=True):
             end = 0.0 if level < 0 else 1.0
             red, green, blue = (float(c + abs(level) * (end - c)) for c in hue)
@@ -134,7 +134,7 @@ def paint(layers: Sequence[str], ax: Any) -> dict[str, Colour]:
     return {name: chosen[name] for name in layers}
 
 
-def grey(ax: Any, strength: float = 0.5) -> Colour:
+def grey(ax: Any, strength: float = 0.5) -> Color:
     """Blend the background of the Axes with its text color, by `strength` from 0 to 1."""
     ground, ink = (0.09, 0.9) if is_dark(ax) else (1.0, 0.15)
     level = ground + strength * (ink - ground)

@@ -65,7 +65,7 @@ def filters(
     sheet = np.tile(ground, (rows * (high + gap) - gap, columns * (wide + gap) - gap, 1))
     for i, picture in enumerate(pictures):
         r, c = i // columns * (high + gap), i % columns * (wide + gap)
-        sheet[r : r + high, c : c + wide] = _coloured(picture, ax)
+        sheet[r : r + high, c : c + wide] = _colored(picture, ax)
     ax.imshow(sheet, interpolation="nearest")
     ax.set_axis_off()
     left_out = f", the {n:,} heaviest" if n < len(mass) else ""
@@ -89,7 +89,7 @@ def _rows_and_columns(network: Network, shape: Any) -> tuple[int, int] | None:
     raise ValueError(f"shape: expected (rows, columns) or images of {size} numbers, got {sizes}")
 
 
-def _coloured(picture: Array, ax: Any) -> Array:
+def _colored(picture: Array, ax: Any) -> Array:
     """Return the colors of an image (height, width) or (height, width, 3): (height, width, 3)."""
     from matplotlib import colormaps
 
@@ -127,8 +127,8 @@ def _pictures(
             if reader["kind"] == "conv2d" and values.ndim == 4 and values.shape[1] > 1:
                 places = _places(network, name, values.shape[-1])
                 kernels = np.moveaxis(values, -1, 0)[places]
-                colour = kernels.shape[-1] == 3 and reader["inputs"] == ["input"]
-                return name, births, mass, kernels if colour else kernels.mean(-1)
+                color = kernels.shape[-1] == 3 and reader["inputs"] == ["input"]
+                return name, births, mass, kernels if color else kernels.mean(-1)
             if (
                 reader["kind"] == "dense"
                 and names[0].startswith("input")

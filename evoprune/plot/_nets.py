@@ -16,7 +16,7 @@ from evoprune.common.table import number, share
 from evoprune.common.types import Array
 from evoprune.nets.network import Network
 from evoprune.nets.overview import census
-from evoprune.plot._ground import colours, grey, label, legend, one, paint
+from evoprune.plot._ground import colors, grey, label, legend, one, paint
 from evoprune.records.history import History
 
 if TYPE_CHECKING:
@@ -53,17 +53,17 @@ def fitness(
     ratios = []
     hues = paint(list(people), ax)
     for name, (mass, worth, upkeep) in people.items():
-        colour = hues[name]
+        color = hues[name]
         ratio = np.divide(worth, upkeep, np.full(len(worth), np.nan), where=upkeep > 0)
         ratios.append(ratio)
         below = ratio < 1
-        for some, face, line in ((~below, colour, 0.0), (below, "none", 1.0)):
+        for some, face, line in ((~below, color, 0.0), (below, "none", 1.0)):
             ax.scatter(
-                mass[some], ratio[some], s=22, facecolors=face, edgecolors=colour,
+                mass[some], ratio[some], s=22, facecolors=face, edgecolors=color,
                 linewidths=line, alpha=0.8, zorder=3,
             )  # fmt: skip
         text = f"{name}: {len(mass):,} alive, {int(below.sum()):,} below upkeep"
-        ax.scatter([], [], s=22, color=colour, label=text)
+        ax.scatter([], [], s=22, color=color, label=text)
     label(ax, "Fitness against upkeep", "mass (1 at birth)", "fitness / upkeep")
     if not any(np.isfinite(ratio).any() for ratio in ratios):  # a log axis needs finite values
         ax.text(
@@ -235,14 +235,14 @@ def pareto(
     ax = one(ax, (8, 5))
     start, sign = (0.0, 1.0) if y == "error" else (100.0, -1.0)
     drawn = bool(reference)
-    for (name, group), colour in zip(runs.items(), colours(len(runs), ax), strict=True):
+    for (name, group), color in zip(runs.items(), colors(len(runs), ax), strict=True):
         size, error = _points(group, x)
         drawn = drawn or bool((size > 0).any())
         order = np.argsort(size, kind="stable")
         size, error = size[order], error[order]
         best = error <= np.minimum.accumulate(error)
-        ax.plot(size[best], start + sign * error[best], color=colour, linewidth=1, alpha=0.6)
-        ax.scatter(size, start + sign * error, color=colour, s=28, zorder=3, label=name)
+        ax.plot(size[best], start + sign * error[best], color=color, linewidth=1, alpha=0.6)
+        ax.scatter(size, start + sign * error, color=color, s=28, zorder=3, label=name)
     for name, (across, up) in (reference or {}).items():
         ink, at = grey(ax, 0.6), (across, start + sign * up)
         ax.scatter(*at, marker="x", color=ink, s=26, linewidths=1.2, zorder=2)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evoprune.plot._ground import colours, label, legend, one
+from evoprune.plot._ground import colors, label, legend, one
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ def learning_rate(search: RateSearch, ax: Axes | None = None) -> Axes:
     if not hasattr(search, "suggestion"):
         raise TypeError(f"search: expected a RateSearch, got {type(search).__name__}")
     ax = one(ax, (6, 4))
-    batch, mean = colours(2, ax)
+    batch, mean = colors(2, ax)
     ax.plot(search.rates, search.losses, color=batch, alpha=0.35, label="batch")
     ax.plot(search.rates, search.smoothed, color=mean, label="smoothed")
     at = int(np.searchsorted(search.rates, search.suggestion))

@@ -9,7 +9,7 @@ import numpy as np
 
 from evoprune.common.checks import instance
 from evoprune.common.types import Array
-from evoprune.plot._ground import calm, colours, figure, grey, label, legend, limits, one, paint
+from evoprune.plot._ground import calm, colors, figure, grey, label, legend, limits, one, paint
 from evoprune.records.history import History, Quantity
 
 if TYPE_CHECKING:
@@ -48,18 +48,18 @@ def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Arr
     loss, accuracy, living, upkeep = four
     epochs = history["epoch"] if history.epochs_done else np.empty(0)
     for ax, name, title in ((loss, "loss", "Loss"), (accuracy, "accuracy", "Accuracy")):
-        train, held_out = colours(2, ax)
-        for column, text, colour, dashes in (
+        train, held_out = colors(2, ax)
+        for column, text, color, dashes in (
             (name, "training", train, "-"),
             (f"validation_{name}", "validation", held_out, "--"),
         ):
             if column in history and np.isfinite(history[column]).any():
-                ax.plot(epochs, history[column], label=text, color=colour, linestyle=dashes)
+                ax.plot(epochs, history[column], label=text, color=color, linestyle=dashes)
         label(ax, title, "epoch", "nats" if name == "loss" else "share of right predictions")
         legend(ax)
     survival(history, living)
     if "upkeep" in history:
-        green = colours(3, upkeep)[2]
+        green = colors(3, upkeep)[2]
         upkeep.plot(epochs, history["upkeep"], color=green, label="all together")
         upkeep.set_ylim(bottom=0)
         if np.ptp(history["pressure"]) > 0:  # pressure varied: a schedule or a budget
@@ -108,7 +108,7 @@ def trajectories(
     for name in layers:
         values = history.trajectories(quantity, name).T.astype(np.float64)
         mass = history.trajectories("mass", name).T
-        colour = hues[name]
+        color = hues[name]
         if not values.size:
             continue
         if quantity == "mass":
@@ -129,16 +129,16 @@ def trajectories(
             points[..., 0], points[..., 1] = epochs, part
             ax.add_collection(
                 LineCollection(
-                    list(points), colors=colour, linewidths=0.7, alpha=opacity, zorder=order
+                    list(points), colors=color, linewidths=0.7, alpha=opacity, zorder=order
                 )
             )
         dead = deaths(history, name)
         if len(dead) and quantity == "mass":
             ax.scatter(
-                dead["epoch"], dead["mass"], s=4, color=colour, alpha=0.6, linewidths=0, zorder=4
+                dead["epoch"], dead["mass"], s=4, color=color, alpha=0.6, linewidths=0, zorder=4
             )
         text = f"{name}: {int(survives.sum()):,} of {len(survives):,} survive"
-        handles.append(Line2D([], [], color=colour, label=text))
+        handles.append(Line2D([], [], color=color, label=text))
     if quantity == "mass":
         ax.set_yscale("log")
     elif quantity == "fitness":
@@ -165,7 +165,7 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
     instance("history", history, History)
     ax = one(ax, (8, 4.5))
     end = history.steps_done / history.per_epoch
-    for at, (name, colour) in enumerate(paint(history.layers, ax).items()):
+    for at, (name, color) in enumerate(paint(history.layers, ax).items()):
         alive = history.living(name)
         if not len(alive):
             continue
@@ -175,14 +175,14 @@ def survival(history: History, ax: Axes | None = None) -> Axes:
             [0, *when, end],
             [*count, count[-1]],
             where="post",
-            color=colour,
+            color=color,
             label=f"{name}: {count[-1]:,} of {history.born[at]:,}",
         )
         ax.plot(
             when,
             np.full(len(when), 0.01 + min(0.025, 0.1 / len(history.layers)) * at),
             "|",
-            color=colour,
+            color=color,
             alpha=0.35,
             markersize=5,
             transform=ax.get_xaxis_transform(),

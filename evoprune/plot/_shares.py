@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from evoprune.common.checks import instance
 from evoprune.common.types import Array
 from evoprune.plot._ground import (
-    Colour,
+    Color,
     calm,
-    colours,
+    colors,
     grey,
     is_dark,
     label,
@@ -76,7 +76,7 @@ def muller(
     for at, ((name, columns), parent) in enumerate(zip(groups, descent, strict=True)):
         order, founder = _by_descent(parent)
         mass = columns[:, order]
-        colour = hues[name]
+        color = hues[name]
         base = at * width
         edges = np.zeros((len(mass), mass.shape[1] + 1))
         np.cumsum(shares(mass), axis=1, out=edges[:, 1:])
@@ -84,9 +84,9 @@ def muller(
         survives = np.nan_to_num(mass[-1]) > 0 if len(mass) else np.zeros(0, bool)
         few = len(groups) == 1 and mass.shape[1] <= 7
         bands = (
-            colours(mass.shape[1], ax)
+            colors(mass.shape[1], ax)
             if few
-            else _shades(colour, survives, ax, None if (parent < 0).all() else founder[order])
+            else _shades(color, survives, ax, None if (parent < 0).all() else founder[order])
         )
         corners = np.empty((mass.shape[1], 2 * len(mass), 2))
         corners[:, :, 0] = np.concatenate([times, times[::-1]])
@@ -98,7 +98,7 @@ def muller(
             handles += [Patch(color=b, label=n) for b, n in zip(bands, names, strict=True)][::-1]
         else:
             text = f"{name}: {int(survives.sum()):,} of {len(survives):,} survive"
-            handles.append(Patch(color=colour, label=text.removeprefix(": ")))
+            handles.append(Patch(color=color, label=text.removeprefix(": ")))
         if at:
             ax.axhline(base, color=ax.get_facecolor(), linewidth=1.5)
     ax.set_ylim(0, 1)
@@ -159,7 +159,7 @@ def _groups(history: Masses, layer: str | None) -> tuple[Array, list[tuple[str, 
     return np.arange(len(mass), dtype=np.float64), [("", mass)], "generation"
 
 
-def _shades(colour: Colour, strong: Array, ax: Any, founder: Array | None = None) -> Array:
+def _shades(color: Color, strong: Array, ax: Any, founder: Array | None = None) -> Array:
     """Return shades of a color, distinct between neighbors: (n, 3); pale unless `strong`.
 
     Descendants of one `founder` have nearly one shade.
@@ -169,7 +169,7 @@ def _shades(colour: Colour, strong: Array, ax: Any, founder: Array | None = None
     turn = (np.arange(n) * 0.618034) % 1  # golden ratio: neighbors always differ
     if founder is not None:
         turn = 0.85 * ((founder * 0.618034) % 1) + 0.15 * turn
-    hue = np.asarray(colour)[None, :]
+    hue = np.asarray(color)[None, :]
     dark = 0.55 + 0.45 * turn[:, None]
     vivid = np.clip(hue * dark + 0.18 * turn[:, None] * (1 - hue), 0, 1)
     depth = 0.16 + 0.2 * turn[:, None]
@@ -277,7 +277,7 @@ def _triangle(mass: Array, labels: list[str] | None, ax: Any) -> Any:
     line = LineCollection(list(pieces), cmap="cividis", linewidths=1.8)
     line.set_array(np.linspace(0.1, 1.0, len(pieces)) if is_dark(ax) else np.arange(len(pieces)))
     ax.add_collection(line)
-    blue, orange = colours(2, ax)
+    blue, orange = colors(2, ax)
     ax.scatter(*path[0], s=30, color=blue, zorder=4, label="start")
     ax.scatter(*path[-1], s=50, color=orange, zorder=5, marker="*", label="end")
     ax.set_aspect("equal")
@@ -315,8 +315,8 @@ def price(
     terms = history.price(trait, layer)  # type: ignore[arg-type]
     # Skip the first interval: it begins at birth, when fitness is not yet known.
     epochs = (terms.steps / history.per_epoch)[1:]
-    blue, orange, _ = colours(3, ax)
-    for values, text, colour, order in (
+    blue, orange, _ = colors(3, ax)
+    for values, text, color, order in (
         (terms.selection, "selection: Cov(w, z)", blue, 3),
         (terms.transmission, "transmission: E(w dz)", orange, 3),
         (terms.change, "change of the mean", grey(ax, 0.8), 2),
@@ -325,7 +325,7 @@ def price(
         ax.plot(
             epochs,
             np.cumsum(line) if cumulative else line,
-            color=colour,
+            color=color,
             zorder=order,
             linestyle=":" if text.startswith("change") else "-",
             label=text,

@@ -45,12 +45,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.shape not in ("constant", "linear", "cosine"):
             raise ValueError(f"shape: expected constant, linear or cosine, got {self.shape!r}")
-        for name in ("start", "final"):
-            number = getattr(self, name)
-            if not np.isfinite(number) or number < 0:
-                raise ValueError(f"{name}: expected a finite number of at least 0, got {number}")
-        if not 0 <= self.warmup <= 1:
-            raise ValueError(f"warmup: expected a share from 0 to 1, got {self.warmup}")
+        _check(self, ("start", "final"), "warmup")
 
     def __call__(self, steps: int) -> NDArray[np.float64]:
         """Return the values of a run of n `steps`: float64 (steps,)."""
@@ -89,6 +84,17 @@ ScheduleLike: TypeAlias = (
     float | Schedule | Callable[[int], ArrayLike] | Sequence[float] | NDArray[Any]
 )
 """A number, a schedule, a function of the number of steps, or the numbers themselves."""
+
+
+def _check(schedule: Any, levels: Sequence[str], share: str) -> None:
+    """Check the attributes of a schedule: levels are at least 0, a share is from 0 to 1."""
+    for name in levels:
+        value = getattr(schedule, name)
+        if not np.isfinite(value) or value < 0:
+            raise ValueError(f"{name}: expected a finite number of at least 0, got {value}")
+    value = getattr(schedule, share)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{share}: expected a share from 0 to 1, got {value}")
 
 
 def _level(name: str, value: Any) -> float:
@@ -138,12 +144,7 @@ class OneCycle:
     final: float
 
     def __post_init__(self) -> None:
-        for name in ("peak", "start", "final"):
-            value = getattr(self, name)
-            if not np.isfinite(value) or value < 0:
-                raise ValueError(f"{name}: expected a finite number of at least 0, got {value}")
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share: expected a share from 0 to 1, got {self.share}")
+        _check(self, ("peak", "start", "final"), "share")
 
     def __call__(self, steps: int) -> NDArray[np.float64]:
         """Return the values of a run of n `steps`: float64 (steps,)."""

@@ -36,7 +36,7 @@ LINES, POINTS = 120, 60  # of trajectories, at most
 
 WIDE, HIGH = 250, 130  # of a panel's inside, pixels
 LEFT, TOP, GAP = 44, 46, 58
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 # The SVG has its own background, so that it is readable on any page; dark if the reader prefers it.
 LOOK = (
     "<style>.g{fill:#fff}.t{fill:#222;font:12px sans-serif}.s{fill:#666;font:10px sans-serif}"
@@ -230,12 +230,12 @@ def picture(history: History, title: str = "") -> str:
     def column(name: str) -> Array:
         return history[name] if name in history else np.full(len(epochs), np.nan)
 
-    train, held_out = COLOURS[0], COLOURS[1]
+    train, held_out = COLORS[0], COLORS[1]
     loss = [(when, means, train), (epochs, column("validation_loss"), held_out)]
     right = [(epochs, column(f"{kind}accuracy"), c) for kind, c in (("", train), (HELD, held_out))]
     panels = [_panel("Loss (nats)", end, loss, log=True), _panel("Accuracy", end, right)]
     times = history.record_steps / history.per_epoch
-    paint = [COLOURS[i % len(COLOURS)] for i in range(len(history.layers))]
+    paint = [COLORS[i % len(COLORS)] for i in range(len(history.layers))]
     counts = [history.living(layer) for layer in history.layers]
     lines = [(times, count, c) for count, c in zip(counts, paint, strict=True)]
     panels.append(_panel("Living", end, lines, low=0.0))
@@ -263,9 +263,9 @@ def _masses(history: History, times: Array, paint: Sequence[str]) -> list[Line]:
     skip = max(1, len(times) // POINTS)
     keep = np.unique(np.append(np.arange(0, len(times), skip), len(times) - 1))
     lines = []
-    for layer, colour in zip(history.layers, paint, strict=True):
+    for layer, color in zip(history.layers, paint, strict=True):
         mass = history.trajectories("mass", layer)[keep] if len(times) else np.zeros((0, 0))
-        lines += [(times[keep], values, colour) for values in mass.T[::step]]
+        lines += [(times[keep], values, color) for values in mass.T[::step]]
     return lines
 
 
@@ -300,7 +300,7 @@ def _panel(
             f'<text class="s" x="-4" y="{HIGH}" text-anchor="end">{floor:.3g}</text>',
         ]
     parts.append(f'<text class="s" x="{WIDE}" y="{HIGH + 13}" text-anchor="end">{end:.3g}</text>')
-    for x, y, colour in lines:
+    for x, y, color in lines:
         known = np.isfinite(y)
         if not known.any():
             continue
@@ -311,7 +311,7 @@ def _panel(
         style = f"{5 if thin else 16}" + (f'" opacity="{0.8 if alive else 0.3}' if thin else "")
         way = " ".join(map(str, points.ravel().tolist()))
         parts.append(
-            f'<polyline class="l" transform="scale(.1)" stroke="{colour}" '
+            f'<polyline class="l" transform="scale(.1)" stroke="{color}" '
             f'stroke-width="{style}" points="{way}"/>'
         )
     return "".join(parts)
