@@ -1,6 +1,7 @@
 """Scores of the scikit-learn estimators with their defaults, beside scikit-learn's own networks.
 
-Five folds, the same for both, features scaled for both, one thread. The defaults were chosen on the
+Beside them also stands the same network without selection ("dense", pressure 0). Five folds, the
+same for all, features scaled for all, one thread. The defaults were chosen on the
 sets of `tuning()`, with other seeds; those of `reported()` were looked at afterwards only.
 
     python experiments/sklearn_scores.py             # the reported sets, into results/
@@ -102,34 +103,37 @@ def tuning():
     yield "linear-400", x, y, False
 
 
-def pair(is_classifier, seed):
-    """Give our estimator and scikit-learn's, each with its defaults."""
+def estimators(is_classifier, seed):
+    """Give our estimator, without selection, and scikit-learn's, each with its defaults."""
     if is_classifier:
         return (
             ep.EvoPruneClassifier(random_state=seed),
+            ep.EvoPruneClassifier(pressure=0.0, random_state=seed),
             make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
         )
     peer = make_pipeline(StandardScaler(), MLPRegressor(random_state=seed))
     return (
         ep.EvoPruneRegressor(random_state=seed),
+        ep.EvoPruneRegressor(pressure=0.0, random_state=seed),
         TransformedTargetRegressor(peer, transformer=StandardScaler()),
     )
 
 
 def measured(name, x, y, is_classifier, seeds):
     """Mean score, seconds and living neurons over five folds and some seeds."""
-    rows = {"evoprune": [], "scikit-learn": []}
+    rows = {"evoprune": [], "dense": [], "scikit-learn": []}
     for seed in seeds:
         kind = StratifiedKFold if is_classifier else KFold
         for train, test in kind(5, shuffle=True, random_state=seed).split(x, y):
-            for who, estimator in zip(rows, pair(is_classifier, seed), strict=True):
+            for who, estimator in zip(rows, estimators(is_classifier, seed), strict=True):
                 model = clone(estimator)
                 begin = time.perf_counter()
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ConvergenceWarning)
+                    warnings.simplefilter("ignore", ep.NothingCanDie)
                     model.fit(x[train], y[train])
                 seconds = time.perf_counter() - begin
-                alive = sum(model.network_.alive.values()) if who == "evoprune" else 100
+                alive = sum(model.network_.alive.values()) if who != "scikit-learn" else 100
                 rows[who].append((model.score(x[test], y[test]), seconds, alive))
     result = {"data": name, "samples": len(x), "features": x.shape[1]}
     for who, folds in rows.items():
@@ -145,14 +149,16 @@ def measured(name, x, y, is_classifier, seeds):
 def page(results):
     """Write the table of the documentation."""
     lines = [
-        "| data | samples x features | score | scikit-learn's | seconds | scikit-learn's | alive |",
-        "|---|---|---|---|---|---|---|",
+        "| data | samples x features | score | dense | scikit-learn's | seconds | scikit-learn's | "
+        "alive |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
         ours, theirs = r["evoprune"], r["scikit-learn"]
         lines.append(
             f"| {r['data']} | {r['samples']:,} x {r['features']} | {ours['score']:.3f} | "
-            f"{theirs['score']:.3f} | {ours['seconds']:.2f} | {theirs['seconds']:.2f} | "
+            f"{r['dense']['score']:.3f} | {theirs['score']:.3f} | {ours['seconds']:.2f} | "
+            f"{theirs['seconds']:.2f} | "
             f"{ours['alive']:.0f} of 100 |"
         )
     return "\n".join(lines) + "\n"
@@ -175,7 +181,8 @@ def main():
         ours, theirs = r["evoprune"], r["scikit-learn"]
         print(
             f"{name:16} {ours['score']:.4f} against {theirs['score']:.4f} "
-            f"({100 * (ours['score'] - theirs['score']):+5.2f}), {ours['seconds']:.2f} s against "
+            f"({100 * (ours['score'] - theirs['score']):+5.2f}), dense "
+            f"{r['dense']['score']:.4f}, {ours['seconds']:.2f} s against "
             f"{theirs['seconds']:.2f} s, {ours['alive']:.1f} of 100 alive",
             flush=True,
         )

@@ -13,7 +13,12 @@ import joblib
 import scripts
 from sklearn import config_context, datasets
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedKFold,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -214,6 +219,51 @@ def test_features_that_decide_nothing_become_extinct():
     assert support.sum() <= 30
     np.testing.assert_array_equal(selector.transform(x), x[:, support])
     assert selector.get_feature_names_out().tolist() == [f"x{i}" for i in np.flatnonzero(support)]
+
+
+@pytest.mark.parametrize("relevant", [4, 12])
+def test_rounds_find_the_features_whatever_their_number(relevant):
+    x = np.random.default_rng(0).normal(size=(700, 24))
+    signs = np.where(np.arange(relevant) % 2, 1.0, -1.0)
+    y = x[:, :relevant] @ signs > 0
+    estimator = ep.EvoPruneClassifier((24,), max_iter=60, random_state=0)
+    selector = ep.EvoPruneSelector(estimator).fit(x, y)
+    found = np.flatnonzero(selector.get_support())
+    assert (found < relevant).sum() >= 0.9 * relevant
+    assert len(found) <= relevant + 4
+    assert (selector.masses_ > 0).sum() == len(found)
+    assert len(found) in [n for n, _ in selector.rounds_]
+    losses = dict(reversed(selector.rounds_))
+    assert losses[len(found)] == min(loss for _, loss in selector.rounds_)
+    assert selector.estimator_.n_features_in_ == len(found)
+
+
+def test_one_round_selects_on_all_samples():
+    x, y = few_of_many()
+    selector = ep.EvoPruneSelector(random_state=0, rounds=1, pressure=0.8).fit(x, y)
+    alone = ep.EvoPruneClassifier(random_state=0, pressure=0.8, select_features=True).fit(x, y)
+    assert selector.rounds_ == []
+    births = alone.network_.births("features").tolist()
+    assert np.flatnonzero(selector.get_support()).tolist() == births
+
+
+@pytest.mark.parametrize("name", ["iris", "wine"])
+def test_half_of_the_neurons_go_by_defaults_and_the_score_stays(name):
+    """A small version of experiments/sklearn_scores.py."""
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    scores, alive = {0.8: [], 0.0: []}, []
+    for learn, test in StratifiedKFold(3, shuffle=True, random_state=0).split(x, y):
+        for pressure, found in scores.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ep.NothingCanDie)
+                model = ep.EvoPruneClassifier(pressure=pressure, random_state=0)
+                model.fit(x[learn], y[learn])
+            found.append(model.score(x[test], y[test]))
+            if pressure:
+                alive += [sum(model.network_.alive.values())]
+    assert ep.EvoPruneClassifier().pressure == 0.8
+    assert max(alive) <= 50
+    assert np.mean(scores[0.8]) >= np.mean(scores[0.0]) - 0.01
 
 
 def test_selecting_features_beats_all_of_them():

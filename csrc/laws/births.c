@@ -31,7 +31,7 @@ const ep_field ep_births_fields[] = {
     EP_FIELD_REAL(ep_births, mass, 1, 0, 1e9, "mass of an immigrant; a division doubles it first"),
     EP_FIELD_INT(ep_births, every, 100, 1, 1e15,
                  "generations from one season of births to the next; a season in which any "
-                 "population is born costs about one training step"),
+                 "population is born costs about two training steps"),
     EP_FIELDS_END,
 };
 

@@ -5,6 +5,7 @@ The module is imported when one of them is first used. sklearn_base.py implement
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -21,17 +22,26 @@ from sklearn.base import (  # noqa: E402
     MetaEstimatorMixin,
     RegressorMixin,
     clone,
+    is_regressor,
 )
 from sklearn.feature_selection import SelectorMixin  # noqa: E402
-from sklearn.utils import compute_class_weight  # noqa: E402
+from sklearn.utils import check_scalar, compute_class_weight  # noqa: E402
 from sklearn.utils.multiclass import (  # noqa: E402
     check_classification_targets,
     type_of_target,
     unique_labels,
 )
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data  # noqa: E402
+from sklearn.utils.validation import (  # noqa: E402
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
-from evoprune.bridges.sklearn_base import Estimator, moments  # noqa: E402
+from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, moments  # noqa: E402
+
+FEW = 20  # samples of a part below which a selector makes one round
+PATIENCE = 3  # rounds without a lower loss
+LEAST = 1e-9  # of a probability
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
 
@@ -266,24 +276,42 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
 
 
 class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
-    """Select features by selection during training: extinct features are dropped.
+    """Select features by selection during training, in rounds: extinct features are dropped.
+
+    A round trains a network on four fifths of the samples; at a low pressure some features become
+    extinct, and the next round begins anew with the others. The features of the round with the
+    lowest loss on the other samples are selected. So the number of features need not be known.
 
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input
             features as populations; None: the one that suits y, with its defaults.
+        pressure: pressure of every round, in place of that of the estimator.
+        rounds: the most rounds; they end earlier if no feature becomes extinct, or if the loss does
+            not fall for three rounds. With 1, a network trains on all samples and no loss decides.
         random_state: random state of the default estimator.
 
     Attributes:
-        estimator_: the trained estimator; its network still takes all features.
-        masses_: mass of every feature (n_features,), 0 for one that is extinct.
+        estimator_: the estimator trained on the selected features of all samples.
+        masses_: mass of every feature (n_features,), 0 for one that is not selected.
+        rounds_: number of features and loss after each round; empty without a choice, as with
+            fewer than 20 samples in a part.
     """
 
-    def __init__(self, estimator: Any = None, *, random_state: Any = None) -> None:
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        pressure: Any = 0.4,
+        rounds: int = 16,
+        random_state: Any = None,
+    ) -> None:
         self.estimator = estimator
+        self.pressure = pressure
+        self.rounds = rounds
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train the estimator and select the surviving features.
+        """Select features, and train the estimator on them.
 
         Args:
             X: (n_samples, n_features).
@@ -293,6 +321,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         Returns:
             The selector itself.
         """
+        check_scalar(self.rounds, "rounds", Integral, min_val=1)
         X, y = validate_data(self, X, y, multi_output=True, dtype=[np.float64, np.float32])
         if self.estimator is None:
             continuous = type_of_target(y).startswith("continuous")
@@ -300,12 +329,49 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             estimator = kind(random_state=self.random_state)
         else:
             estimator = clone(self.estimator)
-        self.estimator_ = estimator.set_params(select_features=True)
-        self.estimator_.fit(X, y, sample_weight=sample_weight)
-        network = self.estimator_.network_
-        self.masses_ = np.zeros(X.shape[1])
-        self.masses_[network.births("features")] = network["features.mass"]
+        weights = None if sample_weight is None else checked_weights(sample_weight, X)
+        self.masses_ = self._select(estimator, X, y, weights)
+        chosen = self.masses_ > 0
+        self.estimator_ = estimator.fit(X[:, chosen], y, sample_weight=weights)
         return self
+
+    def _select(self, estimator: Any, X: Any, y: Any, weights: Any) -> Any:
+        """Return the masses of the selected features (n_features,), 0 for the others.
+
+        A sample belongs to a part by its content, so that the order of samples does not matter.
+        """
+        self.rounds_: list[tuple[int, float]] = []
+        seeker = clone(estimator).set_params(select_features=True, pressure=self.pressure)
+        held = (hashes(X, _codes(y)) >> np.uint64(40)) % 5 == 0
+        counted = np.ones(len(X)) if weights is None else weights
+        learn, rounds = ~held, self.rounds
+        if min((counted[held] > 0).sum(), (counted[learn] > 0).sum()) < FEW or (
+            not is_regressor(estimator)
+            and y.ndim == 1
+            and len(np.unique(y[learn & (counted > 0)])) < len(np.unique(y[counted > 0]))
+        ):
+            rounds = 1
+        if rounds == 1:
+            learn = np.ones(len(X), bool)
+        masses, best, since = np.ones(X.shape[1]), np.inf, 0
+        left = np.arange(X.shape[1])
+        for _ in range(rounds):
+            part = None if weights is None else weights[learn]
+            seeker.fit(X[learn][:, left], y[learn], sample_weight=part)
+            network = seeker.network_
+            staying = left[network.births("features")]
+            loss = -np.inf
+            if rounds > 1:
+                loss = _loss_of(seeker, X[held][:, left], y[held], counted[held])
+                self.rounds_.append((len(staying), loss))
+            since += 1
+            if loss < best:
+                masses, best, since = np.zeros(X.shape[1]), loss, 0
+                masses[staying] = network["features.mass"]
+            if len(staying) == len(left) or since == PATIENCE:
+                break
+            left = staying
+        return masses
 
     def _get_support_mask(self) -> Any:
         check_is_fitted(self, "estimator_")
@@ -315,3 +381,23 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
+
+
+def _codes(y: Any) -> Any:
+    """Return targets of any type as numbers."""
+    return np.unique(y, return_inverse=True)[1].reshape(np.shape(y))
+
+
+def _loss_of(estimator: Any, X: Any, y: Any, weights: Any) -> float:
+    """Return the mean loss of samples: squared error, or minus the log of a probability."""
+    if is_regressor(estimator):
+        errors = (estimator.predict(X).reshape(len(X), -1) - y.reshape(len(X), -1)) ** 2
+        losses = errors.mean(axis=1)
+    elif y.ndim > 1 and y.shape[1] > 1:
+        shares = estimator.predict_proba(X)
+        losses = -np.log(np.clip(np.where(y > 0, shares, 1 - shares), LEAST, 1)).mean(axis=1)
+    else:
+        shares = estimator.predict_proba(X)
+        true = np.searchsorted(estimator.classes_, np.ravel(y))
+        losses = -np.log(np.clip(shares[np.arange(len(X)), true], LEAST, 1))
+    return float(np.average(losses, weights=weights))

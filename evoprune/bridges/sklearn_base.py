@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 import evoprune as ep
 
-__all__ = ["Estimator", "moments"]
+__all__ = ["Estimator", "checked_weights", "hashes", "moments"]
 
 BATCH, SHARE = 32, 10  # maximum samples a step; minimum batches an epoch
 GROWS = 100  # batches an epoch; above it, the batch size grows with the data
@@ -135,7 +135,7 @@ class Estimator(BaseEstimator):
         y = self._targets(y, first, classes)
         weights = None
         if sample_weight is not None:
-            weights = _checked_weights(sample_weight, X)
+            weights = checked_weights(sample_weight, X)
         random = check_random_state(self.random_state)
         seed = random.randint(2**31 - 1)
         order = _order(X, y)
@@ -261,17 +261,21 @@ class Estimator(BaseEstimator):
 def _order(X: Any, y: Any) -> Any:
     """Return row numbers in an order that depends on the content of rows, not on their positions.
 
-    Rows are sorted by a hash of their bits, so that a fit does not depend on the order of samples.
+    A fit then does not depend on the order of samples.
     """
+    return np.argsort(hashes(X, y), kind="stable")
+
+
+def hashes(X: Any, y: Any) -> Any:
+    """Return a hash of the bits of every row: uint64 (n_samples,)."""
     numbers = np.column_stack([X, y]).astype(np.float64) + 0.0  # -0 becomes 0
     words = numbers.view(np.uint64)
     words ^= words >> np.uint64(32)
     mix = np.random.default_rng(0).integers(2**63, size=words.shape[1], dtype=np.uint64)
-    keys = words @ (2 * mix + np.uint64(1))
-    return np.argsort(keys, kind="stable")
+    return words @ (2 * mix + np.uint64(1))
 
 
-def _checked_weights(sample_weight: Any, X: Any) -> Any:
+def checked_weights(sample_weight: Any, X: Any) -> Any:
     """Return weights as float64 (n_samples,); a scalar applies to every sample."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(len(X), sample_weight, np.float64)

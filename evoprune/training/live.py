@@ -19,6 +19,7 @@ from evoprune.common.names import stem
 from evoprune.common.types import Array
 from evoprune.nets.sampling import vocabulary_of
 from evoprune.training.callbacks import Callback, Row
+from evoprune.training.run import Bar, Run
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from evoprune.training.run import Run, Watch
     from evoprune.training.trainer import Trainer
 
-__all__ = ["Live", "Table", "picture"]
+__all__ = ["Live", "Table", "picture", "view_of"]
 
 SHARE = 100  # run time per drawing time, at least: limits the cost of drawing to 1 %
 LEAST = 0.2  # seconds between two drawings
@@ -43,6 +44,11 @@ LOOK = (
     "@media(prefers-color-scheme:dark){.g{fill:#15181c}.t{fill:#eee}.s{fill:#aaa}.a{stroke:#555}}"
     "</style>"
 )
+
+
+def view_of(run: Run, progress: bool, live: bool) -> Bar | Live:
+    """Return the display of a run: a live view or a progress bar."""
+    return Live() if live else Bar(run, progress)
 
 
 class Live:

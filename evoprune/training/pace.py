@@ -135,6 +135,8 @@ class Pace:
         """Return the reason why no population can die in the run, and advice; "" if one can."""
         if self._given is None:
             return ""
+        if not born:
+            return "the network has no populations with a mass"
         pressed = self._pressure is None or self._pressure.highest() > 0
         total = self._run.total
         return self._given.why_nobody_dies(total, self.strength(), self.highest, pressed, born)

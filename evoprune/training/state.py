@@ -20,9 +20,11 @@ from evoprune.records.history import History
 from evoprune.training.run import Run
 
 if TYPE_CHECKING:
+    from evoprune.selection.settings import Selection
     from evoprune.training.callbacks import Callback
+    from evoprune.training.trainer import Trainer
 
-__all__ = ["State", "matched", "read", "remembered", "write"]
+__all__ = ["State", "matched", "read", "remembered", "settings_of", "write"]
 
 Memory = tuple[str, dict[str, Any]]  # a callback's class and its state
 
@@ -162,6 +164,18 @@ def matched(callbacks: Sequence[Callback], memories: Sequence[Memory]) -> list[d
         index = next((i for i, (k, _) in enumerate(left) if k == kind), None)
         found.append({} if index is None else left.pop(index)[1])
     return found
+
+
+def settings_of(trainer: Trainer, run: Run, selection: Selection | None) -> dict[str, Any]:
+    """Return the settings of a run for its history, as plain values and texts."""
+    return {
+        "network": trainer.network.spec,
+        "dtype": trainer.network.dtype,
+        "loss": repr(trainer.loss),
+        "optimizer": repr(trainer.optimizer),
+        "selection": repr(selection),
+        "run": {name: value for name, value in asdict(run).items() if name != "samples"},
+    }
 
 
 def _agree(name: str, network: Network, run: Run, history: History) -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable
-from dataclasses import asdict
 from math import inf
 from os import PathLike
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import whole
 from evoprune.common.errors import NothingCanDie
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
@@ -38,13 +37,14 @@ from evoprune.training.arguments import (
 )
 from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import Data, Feed, feed_of
-from evoprune.training.live import Live
+from evoprune.training.live import Live, view_of
 from evoprune.training.loop import Loop
 from evoprune.training.metrics import Metric, Metrics, named
 from evoprune.training.pace import Pace
+from evoprune.training.plan import Plan, plan_of
 from evoprune.training.ranks import Communicator, Ranks, together
 from evoprune.training.run import Bar, Run, spacing
-from evoprune.training.state import Memory, State, matched, read, remembered, write
+from evoprune.training.state import Memory, State, matched, read, remembered, settings_of, write
 from evoprune.training.steering import budget_of
 from evoprune.training.weights import ClassWeights, weigh
 
@@ -119,6 +119,28 @@ class Trainer:
         )
 
     # ---- runs --------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        data: Data | ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        epochs: int = 20,
+        batch_size: int = 128,
+        steps: int | None = None,
+        validation_split: float | None = None,
+    ) -> Plan:
+        """Return what `fit` with these arguments would be; print it to see a table.
+
+        It has the generations, the lifespan, the earliest possible extinction, the share of
+        populations expected to be alive, and the memory. Network and trainer do not change.
+        """
+        self._idle("plan")
+        feed = feed_of(data, y, batch_size, True, steps, self._form())
+        feed, _ = parted(self.network, feed, None, validation_split, batch_size, steps)
+        epochs = whole("epochs", epochs, 0)
+        run = Run(epochs, feed.per_epoch, int(batch_size), 0, True, None, steps=steps)
+        return plan_of(self, feed, run, self._pace(run))
 
     @together(batch="batch_size", validation="validation_data")
     def fit(
@@ -215,7 +237,7 @@ class Trainer:
             samples=feed.samples,
             validation_split=validation_split,
         )
-        pace, end = self._pace(run), _end(run, until)
+        pace, end = self._pace(run), run.end(until)
         self._configure(run)
         held_out = checked_data(
             self.network, self.loss, feed, held_out, validation_data, self._metrics
@@ -232,9 +254,9 @@ class Trainer:
             tuple(born.values()),
             per_epoch=per_epoch,
             record_every=record_every,
-            settings=self._settings(run, pace.selection),
+            settings=settings_of(self, run, pace.selection),
         )
-        view = _view(run, progress and self._ranks.first, live and self._ranks.first)
+        view = view_of(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, pace, held_out, listeners, view, end, limit)
 
     @together(validation="validation_data")
@@ -270,7 +292,7 @@ class Trainer:
         """
         self._idle("resume")
         run, _ = self._running()
-        listeners, end = listed(callbacks), _end(run, until)
+        listeners, end = listed(callbacks), run.end(until)
         self._metrics, limit = named(metrics), limit_of(seconds)
         feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
@@ -290,7 +312,7 @@ class Trainer:
                 f"data: expected {run.samples} samples ({run.per_epoch} batches an epoch), as the "
                 f"run began with, got {feed.samples}"
             )
-        view = _view(run, progress and self._ranks.first, live and self._ranks.first)
+        view = view_of(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, self._pace(run), held_out, listeners, view, end, limit)
 
     def _running(self) -> tuple[Run, History]:
@@ -344,21 +366,10 @@ class Trainer:
             run.pressure = budget.first(self.network, selection.upkeep == "soft")
         return Pace(self.optimizer, self.selection, run)
 
-    def _settings(self, run: Run, selection: Selection | None) -> dict[str, Any]:
-        return {
-            "network": self.network.spec,
-            "dtype": self.network.dtype,
-            "loss": repr(self.loss),
-            "optimizer": repr(self.optimizer),
-            "selection": repr(selection),
-            "run": {name: value for name, value in asdict(run).items() if name != "samples"},
-        }
-
     def _warn(self, pace: Pace, run: Run, born: dict[str, int]) -> None:
         if self.selection is None or not run.total or not self._ranks.first:
             return
-        why = pace.stands_still(born) if born else "the network has no populations with a mass"
-        if why:
+        if why := pace.stands_still(born):
             warnings.warn(
                 f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
             )
@@ -479,18 +490,6 @@ class Trainer:
             f"Trainer(loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"selection={self.selection!r})\n{self.network!r}"
         )
-
-
-def _view(run: Run, progress: bool, live: bool) -> Bar | Live:
-    """Return the display of the run: a live view or a progress bar."""
-    return Live() if live else Bar(run, progress)
-
-
-def _end(run: Run, until: float | None) -> int:
-    """Return the step at which to stop."""
-    if until is None:
-        return run.total
-    return min(run.total, round(number("until", until, 0, 1e15) * run.per_epoch))
 
 
 def _again(laws: dict[str, Any], saved: dict[str, Any]) -> Trainer:

@@ -1,0 +1,150 @@
+"""Finding the features that matter: recall, precision and scores, beside other ways to select.
+
+Of 100 features 5, 10, 20 or 50 decide the class (scikit-learn's make_classification), and of 20 or
+100 features 5 decide Friedman's function. Every way selects features on the training samples; the
+same estimator is then trained on those, by defaults, with layers of 64 and 32 neurons.
+
+    python experiments/features.py    # into results/ and docs/figures/features.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+os.environ["EVOPRUNE_NUM_THREADS"] = "1"
+
+import numpy as np
+from sklearn.datasets import make_classification, make_friedman1
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.feature_selection import SelectFromModel
+from sklearn.linear_model import LassoCV, LogisticRegressionCV
+from sklearn.preprocessing import StandardScaler
+
+import evoprune as ep
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "features.json"
+PAGE = HERE.parent / "docs" / "figures" / "features.md"
+LEARN, TEST, HIDDEN = 2000, 2000, (64, 32)
+
+
+def classes(relevant, seed):
+    """Make samples of two classes; the first features decide."""
+    x, y = make_classification(
+        LEARN + TEST,
+        100,
+        n_informative=relevant,
+        n_redundant=0,
+        flip_y=0,
+        shuffle=False,
+        random_state=seed,
+    )
+    order = np.random.default_rng(seed).permutation(len(x))
+    return x[order], y[order]
+
+
+def friedman(features, seed):
+    """Make samples of Friedman's first function, with noise."""
+    return make_friedman1(LEARN + TEST, features, noise=1.0, random_state=seed)
+
+
+TASKS = {
+    **{f"{k} of 100": (classes, k, k, True) for k in (5, 10, 20, 50)},
+    "Friedman, 5 of 20": (friedman, 20, 5, False),
+    "Friedman, 5 of 100": (friedman, 100, 5, False),
+}
+WAYS = ("all features", "the relevant ones", "EvoPruneSelector", "L1", "random forest")
+
+
+def chosen(way, x, y, relevant, is_classifier, seed):
+    """Give the numbers of the selected features."""
+    if way == "all features":
+        return np.arange(x.shape[1])
+    if way == "the relevant ones":
+        return np.arange(relevant)
+    if way == "EvoPruneSelector":
+        kind = ep.EvoPruneClassifier if is_classifier else ep.EvoPruneRegressor
+        estimator = kind(HIDDEN, random_state=seed)
+        selector = ep.EvoPruneSelector(estimator).fit(x, y)
+        return np.flatnonzero(selector.get_support())
+    scaled = StandardScaler().fit_transform(x)
+    if way == "L1" and is_classifier:
+        model = LogisticRegressionCV(
+            Cs=10, cv=5, solver="liblinear", penalty="l1", random_state=seed
+        )
+        return np.flatnonzero(model.fit(scaled, y).coef_[0])
+    if way == "L1":
+        return np.flatnonzero(LassoCV(cv=5, random_state=seed).fit(scaled, y).coef_)
+    kind = RandomForestClassifier if is_classifier else RandomForestRegressor
+    forest = kind(100, max_features="sqrt", random_state=seed).fit(x, y)
+    return np.flatnonzero(SelectFromModel(forest, prefit=True).get_support())
+
+
+def measured(task, way, seed):
+    """Give score, number of features, recall, precision and seconds of one run."""
+    make, argument, relevant, is_classifier = TASKS[task]
+    x, y = make(argument, seed)
+    begin = time.perf_counter()
+    features = chosen(way, x[:LEARN], y[:LEARN], relevant, is_classifier, seed)
+    seconds = time.perf_counter() - begin
+    kind = ep.EvoPruneClassifier if is_classifier else ep.EvoPruneRegressor
+    model = kind(HIDDEN, random_state=seed).fit(x[:LEARN, features], y[:LEARN])
+    hits = int((features < relevant).sum())
+    return {
+        "score": model.score(x[LEARN:, features], y[LEARN:]),
+        "features": len(features),
+        "recall": hits / relevant,
+        "precision": hits / max(1, len(features)),
+        "seconds": seconds,
+    }
+
+
+def page(rows, seeds):
+    """Write the table of the documentation."""
+    lines = [
+        f"Means and deviations of {seeds} seeds, {LEARN:,} samples to learn from and {TEST:,} to "
+        f"test on; score: accuracy in percent, or 100 R2. {platform.machine()}, one thread.",
+        "",
+        "| task | way | score | features | recall | precision | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['task']} | {row['way']} | {100 * row['score']:.1f} ± "
+            f"{100 * row['deviation']:.1f} | {row['features']:.0f} | {100 * row['recall']:.0f} % | "
+            f"{100 * row['precision']:.0f} % | {row['seconds']:.1f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="")
+    args = parser.parse_args()
+    ep.set_threads(1)
+    rows = []
+    for task in TASKS:
+        for way in WAYS:
+            if args.only not in task:
+                continue
+            found = [measured(task, way, seed) for seed in range(args.seeds)]
+            row = {"task": task, "way": way}
+            row |= {key: statistics.mean(run[key] for run in found) for key in found[0]}
+            scores = [run["score"] for run in found]
+            row["deviation"] = statistics.stdev(scores) if args.seeds > 1 else 0.0
+            rows.append(row)
+            print(row, flush=True)
+    if not args.only:
+        RESULTS.write_text(json.dumps({"seeds": args.seeds, "rows": rows}, indent=1) + "\n")
+        PAGE.write_text(page(rows, args.seeds))
+
+
+if __name__ == "__main__":
+    main()
