@@ -26,7 +26,12 @@ from evoprune.training.steering import budget_of, move
 if TYPE_CHECKING:
     from evoprune.training.trainer import Trainer
 
-__all__ = ["Loop"]
+__all__ = ["Loop", "view_of"]
+
+
+def view_of(run: Run, progress: bool, live: bool) -> Bar | Live:
+    """Return the display of a run: a live view or a progress bar."""
+    return Live() if live else Bar(run, progress)
 
 
 @dataclass

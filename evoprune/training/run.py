@@ -90,6 +90,12 @@ class Run:
         """Number of steps of the whole run."""
         return self.epochs * self.per_epoch
 
+    def end(self, until: float | None) -> int:
+        """Return the step to stop at; `until` is a number of epochs, None the whole run."""
+        if until is None:
+            return self.total
+        return min(self.total, round(number("until", until, 0, 1e15) * self.per_epoch))
+
 
 def spacing(steps: int, per_epoch: int) -> int:
     """Return the default number of steps from one record to the next.

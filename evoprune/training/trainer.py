@@ -17,7 +17,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import whole
 from evoprune.common.errors import NothingCanDie
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
@@ -39,7 +39,7 @@ from evoprune.training.arguments import (
 from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import Data, Feed, feed_of
 from evoprune.training.live import Live
-from evoprune.training.loop import Loop
+from evoprune.training.loop import Loop, view_of
 from evoprune.training.metrics import Metric, Metrics, named
 from evoprune.training.pace import Pace
 from evoprune.training.ranks import Communicator, Ranks, together
@@ -216,7 +216,7 @@ class Trainer:
             samples=feed.samples,
             validation_split=validation_split,
         )
-        pace, end = self._pace(run), _end(run, until)
+        pace, end = self._pace(run), run.end(until)
         self._configure(run)
         held_out = checked_data(
             self.network, self.loss, feed, held_out, validation_data, self._metrics
@@ -235,7 +235,7 @@ class Trainer:
             record_every=record_every,
             settings=self._settings(run, pace.selection),
         )
-        view = _view(run, progress and self._ranks.first, live and self._ranks.first)
+        view = view_of(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, pace, held_out, listeners, view, end, limit)
 
     @together(validation="validation_data")
@@ -271,7 +271,7 @@ class Trainer:
         """
         self._idle("resume")
         run, _ = self._running()
-        listeners, end = listed(callbacks), _end(run, until)
+        listeners, end = listed(callbacks), run.end(until)
         self._metrics, limit = named(metrics), limit_of(seconds)
         feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
@@ -291,7 +291,7 @@ class Trainer:
                 f"data: expected {run.samples} samples ({run.per_epoch} batches an epoch), as the "
                 f"run began with, got {feed.samples}"
             )
-        view = _view(run, progress and self._ranks.first, live and self._ranks.first)
+        view = view_of(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, self._pace(run), held_out, listeners, view, end, limit)
 
     def _running(self) -> tuple[Run, History]:
@@ -478,18 +478,6 @@ class Trainer:
             f"Trainer(loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"selection={self.selection!r})\n{self.network!r}"
         )
-
-
-def _view(run: Run, progress: bool, live: bool) -> Bar | Live:
-    """Return the display of the run: a live view or a progress bar."""
-    return Live() if live else Bar(run, progress)
-
-
-def _end(run: Run, until: float | None) -> int:
-    """Return the step at which to stop."""
-    if until is None:
-        return run.total
-    return min(run.total, round(number("until", until, 0, 1e15) * run.per_epoch))
 
 
 def _again(laws: dict[str, Any], saved: dict[str, Any]) -> Trainer:
