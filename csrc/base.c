@@ -32,6 +32,8 @@ static ep_vector *slot_vector(const ep_field *field, void *config) {
 
 static bool is_last(const ep_field *field) { return field == NULL || field->name == NULL; }
 
+const ep_field ep_no_fields[] = {EP_FIELDS_END};
+
 void ep_fields_init(const ep_field *fields, void *config) {
     for (const ep_field *field = fields; !is_last(field); field++) {
         void *slot = ep_field_slot(field, config);

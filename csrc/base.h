@@ -97,6 +97,8 @@ typedef struct {
 #define EP_FIELD_REQUIRED(type, config, member, low, high, text) \
     EP_FIELD(config, member, type, 0, low, high, .required = true, .doc = text)
 #define EP_FIELDS_END {.name = NULL}
+/* The table of a kind or law without settings. */
+extern const ep_field ep_no_fields[];
 
 /* Sets every field to its default; vectors are empty. `config` may be NULL if there is no field. */
 void ep_fields_init(const ep_field *fields, void *config);

@@ -59,14 +59,18 @@ void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
         whole = whole && !keep[d];
     }
     int64_t n = keep[0] ? kept[0] : size[0];
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0, run; i < n; i += run) {
         int64_t at = keep[0] ? keep[0][i] : i;
         const ep_real *source = from + at * inner_from;
+        run = 1;
         if (at < 0) {
             continue;
         }
-        if (whole) {
-            memcpy(to + i * inner_to, source, (size_t)inner_to * sizeof *to);
+        if (whole) { /* neighbors that stay neighbors are copied together */
+            while (i + run < n && (!keep[0] || keep[0][i + run] == at + run)) {
+                run++;
+            }
+            memcpy(to + i * inner_to, source, (size_t)(run * inner_to) * sizeof *to);
         } else {
             ep_gather(to + i * inner_to, source, rank - 1, size + 1, keep + 1, kept + 1);
         }

@@ -31,8 +31,8 @@ double ep_targets_weight(const ep_regime *regime, const ep_targets *of, int64_t 
     size_t bytes = of->positions ? of->bytes / (size_t)of->positions : 0;
     *counted = 0;
     for (int64_t i = 0; i < rows * of->positions; i++) {
-        double weight = regime->loss->weight(regime->loss_config,
-                                             (const char *)targets + (size_t)i * bytes);
+        double weight = ep_loss_weight(regime->loss, regime->loss_config,
+                                       (const char *)targets + (size_t)i * bytes);
         weight *= weights ? (double)weights[i / each] : 1;
         sum += weight;
         *counted += weight > 0;

@@ -1,4 +1,4 @@
-"""The laboratory of the paper's scripts: jobs, the process pool that runs them, and their results.
+"""The laboratory of the paper's scripts: jobs, the sweep that runs them, and their results.
 
 A job determines a run: network, data, selection, optimizer, length, seed, and the evaluation at its
 end, whose results are its row. Rows are stored in a JSON file under the job's description, so that
@@ -14,14 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import statistics
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -188,9 +186,10 @@ def selection_of(settings: dict[str, Any] | None) -> ep.Selection | None:
     return ep.Selection(**known)
 
 
-def work(job: Job, quick: bool) -> Row:
-    """Train and read; what a process of the pool does."""
+def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[str, Any]]:
+    """Return the trainer of a job and the arguments of its fit, for `ep.sweep`."""
     warnings.simplefilter("ignore", ep.NothingCanDie)  # dense runs, quick ones, pressure 0
+    job = Job(**settings, seed=seed)
     train, read = data_of(job.data, job.read, quick)
     net = network_of(job)
     trainer = ep.Trainer(
@@ -203,18 +202,25 @@ def work(job: Job, quick: bool) -> Row:
     if job.shift and "seeing" in job.net:  # pixels are populations here, and no image
         train, augment = Moved(train, job), None
         net.scale_input(read.shift, read.scale)
-    begin = time.perf_counter()
-    try:
-        trainer.fit(train, epochs=job.epochs, batch_size=job.batch, progress=False, augment=augment)
-    except ep.Diverged as error:
-        return {"diverged": str(error)}
-    row = {"seconds": round(time.perf_counter() - begin, 2), **facts(net, read)}
+    return trainer, {
+        "data": train,
+        "epochs": job.epochs,
+        "batch_size": job.batch,
+        "augment": augment,
+    }
+
+
+def measure(trainer: ep.Trainer, *, seed: int, quick: bool, **settings: Any) -> dict[str, Row]:
+    """Return the row of a trained job: facts, features that are left, and what cuts leave."""
+    job, net = Job(**settings, seed=seed), trainer.network
+    train, read = data_of(job.data, job.read, quick)
+    row = facts(net, read)
     if "seeing" in job.net and job.features is None and job.selection is not None:
         row["features"] = [int(birth) for birth in net.births(next(iter(net.alive)))]
     row["cuts"] = {
         by: [cut(net, by, keep, train, read, job.seed) for keep in job.keeps] for by in job.cuts
     }
-    return row
+    return {"row": row}
 
 
 def facts(net: ep.Network, read: Any) -> Row:
@@ -299,21 +305,30 @@ class Lab:
         return replace(job, epochs=min(job.epochs, 2)) if self.options.quick else job
 
     def _work(self, jobs: Sequence[Job]) -> None:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.options.workers, mp_context=context) as pool:
-            running: dict[Future[Row], Job] = {}
-            left = list(jobs)
-            while left or running:
-                while left and len(running) < self.options.workers and not self._late():
-                    job = left.pop(0)
-                    running[pool.submit(work, job, self.options.quick)] = job
-                if not running:
-                    raise TimeIsUp
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    self._keep(running.pop(done), done.result())
+        """Run jobs, one for each worker at a time, so that the time limit is kept."""
+        left = list(jobs)
+        while left:
+            if time.monotonic() > self.end:
+                raise TimeIsUp
+            some = [job for job in left if job.seed == left[0].seed][: self.options.workers]
+            left = [job for job in left if job not in some]
+            rows = ep.sweep(
+                make,
+                [self._settings(job) for job in some],
+                [some[0].seed],
+                measure=measure,
+                n_jobs=self.options.workers,
+            )
+            rows = rows if isinstance(rows, list) else rows.to_dict("records")
+            for job, row in zip(some, rows, strict=True):
+                diverged = row["error"]
+                seconds = {"seconds": round(row["seconds"], 2)}
+                self._keep(job, {"diverged": diverged} if diverged else seconds | row["row"])
 
-    def _late(self) -> bool:
-        return time.monotonic() > self.end
+    def _settings(self, job: Job) -> dict[str, Any]:
+        """Return a job as a setting of the sweep."""
+        settings = {f.name: getattr(job, f.name) for f in fields(job) if f.name != "seed"}
+        return {**settings, "quick": self.options.quick}
 
     def _keep(self, job: Job, found: Row) -> None:
         made = {"commit": self.source["commit"], "cpu": self.facts["machine"]["cpu"]}

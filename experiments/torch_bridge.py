@@ -77,13 +77,13 @@ class Block(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + self.down(x))
 
 
-def resnet20(width: int = 16) -> nn.Sequential:
+def resnet(width: int, stages: int, blocks: int) -> nn.Sequential:
     sizes = [(width * 2 ** max(0, s - (i == 0)), width * 2**s, 2 if s and not i else 1)
-             for s in range(3) for i in range(3)]  # fmt: skip
+             for s in range(stages) for i in range(blocks)]  # fmt: skip
     return nn.Sequential(
         nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
         *[Block(*size) for size in sizes], nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(4 * width, 10),
+        nn.Linear(sizes[-1][1], 10),
     )  # fmt: skip
 
 
@@ -208,14 +208,16 @@ def accuracy(seeds: int, quick: bool) -> None:
 MODELS = {
     "MLP 784-512-256-10": (mlp, (128, 784)),
     "LeNet-5": (lenet, (128, 1, 28, 28)),
-    "ResNet-20": (resnet20, (64, 3, 32, 32)),
+    "ResNet-20": (partial(resnet, 16, 3, 3), (64, 3, 32, 32)),
+    "ResNet-18": (partial(resnet, 64, 4, 2), (64, 3, 32, 32)),
     "ViT 64 x 4": (Transformer, (64, 3, 32, 32)),
 }
 
 
 def cost(_seeds: int, quick: bool) -> None:
     for name in MODELS:
-        row = keep(f"cost/{name}", partial(step_times, name, 3 if quick else 30), quick)
+        repeats = 3 if quick else 8 if name == "ResNet-18" else 30
+        row = keep(f"cost/{name}", partial(step_times, name, repeats), quick)
         more = 100 * (row["selected"] / row["plain"] - 1)
         print(
             f"{name:20} plain {row['plain']:.2f} ms, selected {row['selected']:.2f} ({more:+.1f} %)"
@@ -251,7 +253,7 @@ def step_times(name: str, repeats: int) -> dict[str, Any]:
     best = [min(times) for times in zip(*pairs, strict=True)]
     step, evolution = setup(ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=15), min_age=5))
     falling: list[tuple[float, float]] = []
-    for _ in range(14):
+    for _ in range(14 if name != "ResNet-18" else 0):
         for _ in range(3):
             step()
         evolution.compact()

@@ -1,4 +1,4 @@
-"""Births: who divides, that outputs do not change, and that nothing depends on threads or stops."""
+"""Births: the decision, and that outputs do not change, against a NumPy twin."""
 
 from __future__ import annotations
 

@@ -275,3 +275,19 @@ def test_a_state_of_other_layers_is_refused():
 
 def test_both_cores_have_communities():
     assert CORE32.Community.__name__ == CORE64.Community.__name__ == "Community"
+
+
+def test_one_array_over_all_founders_is_the_same_as_arrays_by_layer():
+    random, born = np.random.default_rng(3), {"a": 6, "b": 4}
+    selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=5), upkeep="macs")
+    by_layer, flat = (ep.Community(born, selection, dtype="float64") for _ in range(2))
+    for _ in range(30):
+        gradient, cost = random.normal(size=10), random.gamma(1.0, size=10)
+        by_layer.step({"a": gradient[:6], "b": gradient[6:]}, cost={"a": cost[:6], "b": cost[6:]})
+        flat.step(gradient, cost=cost)
+    for layer in born:
+        assert np.array_equal(by_layer.mass[layer], flat.mass[layer])
+        assert np.array_equal(by_layer.cost[layer], flat.cost[layer])
+    assert len(flat.extinct)
+    with pytest.raises(TypeError, match="fitness: expected a mapping from layers to arrays"):
+        flat.step(fitness=np.ones(9))

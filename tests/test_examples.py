@@ -10,6 +10,7 @@ import scripts
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
 NEEDS = {
+    "data_parallel": ["mpi4py"],
     "optuna_journal": ["optuna"],
     "sklearn_grid": ["sklearn"],
     "sweep_pressure": ["joblib", "pandas"],

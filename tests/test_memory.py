@@ -217,6 +217,11 @@ def test_a_law_alone_needs_a_count_of_founders(founded):
         CORE32.dynamics_step("moran", None, [1.0], [0.0], born=founded)
 
 
+def test_a_community_needs_a_finite_threshold():
+    with pytest.raises(ValueError, match="expected a finite number, got one above 1e308"):
+        CORE32.Community(np.array([3]), {}, threshold=10**400)
+
+
 # ---- how much, and how long ----------------------------------------------------------------------
 
 TOO_LARGE = """

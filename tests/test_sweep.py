@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 
 import numpy as np
@@ -175,12 +174,29 @@ def test_a_run_that_diverges_has_a_row_with_the_error():
             selection=None,
         )
         x = np.ones((8, 2), np.float32)
-        return trainer, {"data": (x, np.full((8, 1), 1e30, np.float32))}
+        return trainer, {"data": (x, np.full((8, 1), 1e15, np.float32))}
 
-    (row,) = records(ep.sweep(bad, {"rate": [0.1]}))
+    (row,) = records(ep.sweep(bad, {"rate": [1e30]}))
     assert "not finite" in row["error"]
-    assert row["steps"] == 0
-    assert math.isnan(row["loss"])
+    assert row["steps"] == 1
+    assert row["loss"] == pytest.approx(1e30)  # of the step that was made
+
+
+def test_measure_gives_rows_further_columns(tmp_path):
+    def measure(trainer, *, seed, pressure, widths):
+        mass = trainer.network["populations1.mass"]
+        return {"layers": list(trainer.network.alive.values()), "heaviest": mass.max(), "is": seed}
+
+    for _ in range(2):  # made, then read from the folder
+        table = ep.sweep(make, GRID, seeds=[3], measure=measure, folder=tmp_path)
+        for row in records(table):
+            trainer, arguments = make(seed=3, pressure=row["pressure"], widths=row["widths"])
+            trainer.fit(**arguments, progress=False)
+            assert row["layers"] == list(trainer.network.alive.values())
+            assert row["heaviest"] == trainer.network["populations1.mass"].max()
+            assert row["is"] == 3
+    with pytest.raises(ValueError, match="measure: expected columns that the table lacks"):
+        ep.sweep(make, GRID, measure=lambda trainer, **_: {"alive": 1})
 
 
 def test_what_cannot_be_swept_is_refused_before_any_run():

@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import torch_models  # noqa: E402
+from torch import nn  # noqa: E402
 
 import evoprune as ep  # noqa: E402
 import evoprune.torch as ept  # noqa: E402
@@ -34,7 +35,7 @@ TIMM = {
     "vit_tiny_patch16_224": 24, "skresnet18": 20, "dla34": 25, "convmixer_768_32": 33,
     "tf_efficientnetv2_b0": 20, "cspresnet50": 10, "fbnetc_100": 10, "selecsls42b": 10,
     "rexnet_100": 10, "poolformer_s12": 10, "edgenext_xx_small": 5, "visformer_tiny": 5,
-    "pit_ti_224": 10, "cait_xxs24_224": 10, "xcit_nano_12_p16_224": 5, "gmlp_s16_224": 10,
+    "pit_ti_224": 10, "cait_xxs24_224": 10, "xcit_nano_12_p16_224": 5, "resmlp_12_224": 10,
 }  # fmt: skip
 
 
@@ -125,6 +126,14 @@ def test_timm(name):
     removed_without_a_change(*timm_model(name), TIMM[name])
 
 
+def test_a_model_in_which_norms_take_all_features_together_is_refused_with_the_reasons():
+    model, example = timm_model("gmlp_s16_224")
+    found = ept.inspect(model, example)
+    assert not found.born
+    reason = "native_layer_norm in blocks.0.mlp_channels.gate.norm (LayerNorm): the norm takes"
+    assert found.why["blocks.0.mlp_channels.fc1.weight[0] (768)"].startswith(reason)
+
+
 SMALL = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
@@ -187,7 +196,7 @@ def test_transformers(name):
 
 
 GO_ON = [
-    *[(torchvision_model, name) for name in ("resnet18", "mobilenet_v2", "vit_b_32")],
+    *[(torchvision_model, name) for name in ("resnet18", "mobilenet_v2", "googlenet")],
     *[(timm_model, name) for name in ("ghostnet_100", "vit_tiny_patch16_224")],
     *[(transformers_model, name) for name in TRANSFORMERS],
 ]
@@ -197,13 +206,9 @@ GO_ON = [
 def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     """Ten optimizer steps after half have died: the same losses to rounding."""
     first, example, *_ = make(name)
-    first, example = first.double().train(), _double(example)
+    first, example = first.double().eval(), _double(example)  # dropout is drawn by size
     for module in first.modules():
-        if "drop" in type(module).__name__.lower() or "Stochastic" in type(module).__name__:
-            module.eval()  # random numbers are drawn for the size of a layer
-        for attribute in ("dropout", "drop_prob", "attention_dropout"):
-            if isinstance(getattr(module, attribute, None), float):
-                setattr(module, attribute, 0.0)
+        module.train(isinstance(module, nn.modules.batchnorm._NormBase))
     second = copy.deepcopy(first)
     losses = []
     for model, removal in ((first, "always"), (second, "never")):
@@ -212,4 +217,4 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
         losses.append(steps(model, optimizer, example, HALF_DIE + 10))
         assert (evolution.compactions > 0) == (removal == "always")
     assert np.isfinite(losses).all()
-    np.testing.assert_allclose(*losses, rtol=1e-8)
+    np.testing.assert_allclose(*losses, rtol=1e-6)  # norms over two samples enlarge rounding errors

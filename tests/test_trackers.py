@@ -25,13 +25,14 @@ def trainer_of(seed=0):
 
 
 def run(data, callback, epochs=6, **more):
+    """Train with a callback or several."""
     trainer = trainer_of()
     trainer.fit(
         data,
         epochs=epochs,
         batch_size=16,
         validation_data=data,
-        callbacks=[callback],
+        callbacks=callback,
         progress=False,
         **more,
     )
@@ -153,6 +154,50 @@ def test_mlflow_has_parameters_and_metrics(tmp_path, data, monkeypatch):
         metrics = client.get_metric_history(tracker.run_id, column)
         assert [m.step for m in metrics] == history["step"].tolist()
         np.testing.assert_allclose([m.value for m in metrics], history[column], rtol=1e-12)
+
+
+class Fails(ep.Callback):
+    """Raises in the second epoch."""
+
+    def on_epoch_end(self, trainer, row):
+        if row["epoch"] == 2:
+            raise OSError("the disk is full")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_of_mlflow_that_ends_by_an_exception_has_failed(tmp_path, data, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "runs").as_uri()
+    tracker = ep.MLflow("masses", tracking_uri=uri)
+    with pytest.raises(OSError, match="the disk is full"):
+        run(data, [tracker, Fails()])
+    found = mlflow.MlflowClient(uri).get_run(tracker.run_id)
+    assert found.info.status == "FAILED"
+    assert "the disk is full" in found.data.tags["error"]
+
+
+def test_tensorboard_keeps_what_was_written_before_an_exception(tmp_path, data):
+    pytest.importorskip("tensorboardX")
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with pytest.raises(OSError, match="the disk is full"):
+        run(data, [ep.TensorBoard(tmp_path), Fails()])
+    events = reader.EventAccumulator(str(tmp_path)).Reload()
+    assert len(events.Scalars("loss/training")) == 2
+    assert "error/text_summary" in events.Tags()["tensors"]
+
+
+def test_on_fit_error_is_called_instead_of_on_fit_end(data):
+    heard = []
+    listener = ep.LambdaCallback(
+        on_fit_end=lambda trainer, history: heard.append("end"),
+        on_fit_error=lambda trainer, error: heard.append(error),
+    )
+    broken = ep.LambdaCallback(on_fit_error=lambda trainer, error: 1 / 0)
+    with pytest.raises(OSError, match="the disk is full") as caught:
+        run(data, [broken, listener, Fails()])
+    assert heard == [caught.value]
+    assert "ZeroDivisionError" in caught.value.__notes__[0]
 
 
 @pytest.mark.slow

@@ -16,12 +16,10 @@ static void none_step(const void *config, const ep_cohort *cohort) {
     (void)cohort;
 }
 
-static const ep_field no_fields[] = {EP_FIELDS_END};
-
 const ep_dynamics ep_dynamics_none = {
     .name = "none",
     .doc = "m' = 0: masses stay as they are, an ordinary network.",
-    .fields = no_fields,
+    .fields = ep_no_fields,
     .step = none_step,
 };
 

@@ -3,8 +3,6 @@
  * the source of the signals or the use of the result. */
 #include "fitness.h"
 
-static const ep_field no_fields[] = {EP_FIELDS_END};
-
 EP_INLINE ep_real root(ep_real x) {
 #ifdef EP_DOUBLE
     return __builtin_sqrt(x);
@@ -17,7 +15,8 @@ EP_INLINE ep_real size_of(ep_real x) { return x < 0 ? -x : x; }
 /* -x + n x^2 / 2 for x = m dL/dm: the loss at m = 0 less the loss at m, to second order. */
 EP_INLINE ep_real without(ep_real x, ep_real terms) { return x * (terms * x / 2 - 1); }
 
-/* Define one law: its function and its descriptor. `expression` is the fitness of population j;
+/* Define one law: its function and its descriptor, which a macro keeps to one formula a law.
+ * `expression` is the fitness of population j;
  * `per_mass`: see ep_fitness.extensive. */
 #define LAW(law, need, per_mass, text, expression)                                        \
     static void law(const void *config, const ep_signals *s, ep_real *restrict fitness) { \
@@ -28,7 +27,7 @@ EP_INLINE ep_real without(ep_real x, ep_real terms) { return x * (terms * x / 2 
     }                                                                                     \
     const ep_fitness ep_fitness_##law = {.name = #law,                                    \
                                          .doc = text,                                     \
-                                         .fields = no_fields,                             \
+                                         .fields = ep_no_fields,                          \
                                          .needs = (need),                                 \
                                          .extensive = (per_mass),                         \
                                          .measure = law};

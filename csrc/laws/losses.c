@@ -19,8 +19,6 @@ enum {
 #define MOST 1e15
 #endif
 
-static const ep_field no_fields[] = {EP_FIELDS_END};
-
 /* Sum x (n) over CHAINS partial sums; never skips a NaN. */
 static ep_real sum(int64_t n, const ep_real *x) {
     ep_real lane[CHAINS] = {0};
@@ -231,19 +229,6 @@ const ep_loss ep_loss_cross_entropy = {
 };
 
 /* ---- losses of real targets ------------------------------------------------------------------ */
-static double always_one(const void *config, const void *target) {
-    (void)config;
-    (void)target;
-    return 1;
-}
-
-static bool always_right(const void *config, int64_t n, ep_error *error) {
-    (void)config;
-    (void)n;
-    (void)error;
-    return true;
-}
-
 /* term[k] = (y - t)^2 */
 static void squares(int64_t n, const ep_real *restrict y, const ep_real *restrict t, ep_real p,
                     ep_real factor, ep_real *restrict term, ep_real *restrict dy) {
@@ -285,9 +270,9 @@ static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *
 typedef void terms_of(int64_t n, const ep_real *y, const ep_real *t, ep_real p, ep_real factor,
                       ep_real *term, ep_real *dy);
 
-/* Compute the mean over outputs of `terms`, row by row, one tile at a time. */
+/* Compute the mean over outputs of `terms`, row by row, one tile at a time. Hits are 0. */
 EP_INLINE void mean_over_outputs(int64_t rows, int64_t n, const ep_real *y, const ep_real *target,
-                                 ep_real p, ep_real scale, ep_real *loss, ep_real *dy,
+                                 ep_real p, ep_real scale, ep_real *loss, ep_real *hit, ep_real *dy,
                                  terms_of *terms) {
     ep_real tile[TILE];
     const ep_real factor = scale / (ep_real)n;
@@ -299,12 +284,9 @@ EP_INLINE void mean_over_outputs(int64_t rows, int64_t n, const ep_real *y, cons
             total += (double)sum(width, tile);
         }
         loss[r] = (ep_real)(total / (double)n);
-    }
-}
-
-static void no_hits(int64_t rows, ep_real *hit) {
-    for (int64_t r = 0; r < rows && hit != NULL; r++) {
-        hit[r] = 0;
+        if (hit != NULL) {
+            hit[r] = 0;
+        }
     }
 }
 
@@ -312,21 +294,18 @@ static void mean_squared_error_measure(const void *config, int64_t rows, int64_t
                                        const ep_real *y, const void *targets, ep_real scale,
                                        ep_real *loss, ep_real *hit, ep_real *dy) {
     (void)config;
-    mean_over_outputs(rows, n, y, targets, 0, scale, loss, dy, squares);
-    no_hits(rows, hit);
+    mean_over_outputs(rows, n, y, targets, 0, scale, loss, hit, dy, squares);
 }
 
 const ep_loss ep_loss_mean_squared_error = {
     .name = "mean_squared_error",
     .doc = "Mean over the outputs of (y - target)^2, with no factor 1/2. No prediction is right or "
            "wrong: hits are 0.",
-    .fields = no_fields,
+    .fields = ep_no_fields,
     .target = EP_TARGET_REAL,
     .low = -MOST,
     .high = MOST,
-    .weight = always_one,
     .measure = mean_squared_error_measure,
-    .check = always_right,
 };
 
 static void binary_cross_entropy_measure(const void *config, int64_t rows, int64_t n,
@@ -334,7 +313,7 @@ static void binary_cross_entropy_measure(const void *config, int64_t rows, int64
                                          ep_real *loss, ep_real *hit, ep_real *dy) {
     const ep_real *t = targets, half = (ep_real)0.5;
     (void)config;
-    mean_over_outputs(rows, n, y, t, 0, scale, loss, dy, logistic_terms);
+    mean_over_outputs(rows, n, y, t, 0, scale, loss, hit, dy, logistic_terms);
     for (int64_t r = 0; r < rows && hit != NULL; r++) {
         int64_t wrong = 0;
         for (int64_t i = r * n; i < (r + 1) * n; i++) { /* NaN is on neither side */
@@ -348,14 +327,12 @@ const ep_loss ep_loss_binary_cross_entropy = {
     .name = "binary_cross_entropy",
     .doc = "Mean over the outputs, which are logits, of the cross entropy (nats) of their logistic "
            "with targets in [0, 1]. A row is right if every output is on its target's side of 1/2.",
-    .fields = no_fields,
+    .fields = ep_no_fields,
     .target = EP_TARGET_REAL,
     .judges = true,
     .low = 0,
     .high = 1,
-    .weight = always_one,
     .measure = binary_cross_entropy_measure,
-    .check = always_right,
 };
 
 /* term[k] = |y - t|; the derivative at 0 is taken as 0. */
@@ -376,21 +353,18 @@ static void mean_absolute_error_measure(const void *config, int64_t rows, int64_
                                         const ep_real *y, const void *targets, ep_real scale,
                                         ep_real *loss, ep_real *hit, ep_real *dy) {
     (void)config;
-    mean_over_outputs(rows, n, y, targets, 0, scale, loss, dy, distances);
-    no_hits(rows, hit);
+    mean_over_outputs(rows, n, y, targets, 0, scale, loss, hit, dy, distances);
 }
 
 const ep_loss ep_loss_mean_absolute_error = {
     .name = "mean_absolute_error",
     .doc = "Mean over the outputs of |y - target|. It estimates medians, and large errors count "
            "less than in the squared error.",
-    .fields = no_fields,
+    .fields = ep_no_fields,
     .target = EP_TARGET_REAL,
     .low = -MOST,
     .high = MOST,
-    .weight = always_one,
     .measure = mean_absolute_error_measure,
-    .check = always_right,
 };
 
 typedef struct {
@@ -422,8 +396,7 @@ static void huber_measure(const void *config, int64_t rows, int64_t n, const ep_
                           const void *targets, ep_real scale, ep_real *loss, ep_real *hit,
                           ep_real *dy) {
     const huber_config *c = config;
-    mean_over_outputs(rows, n, y, targets, (ep_real)c->delta, scale, loss, dy, huber_terms);
-    no_hits(rows, hit);
+    mean_over_outputs(rows, n, y, targets, (ep_real)c->delta, scale, loss, hit, dy, huber_terms);
 }
 
 const ep_loss ep_loss_huber = {
@@ -435,9 +408,7 @@ const ep_loss ep_loss_huber = {
     .target = EP_TARGET_REAL,
     .low = -MOST,
     .high = MOST,
-    .weight = always_one,
     .measure = huber_measure,
-    .check = always_right,
 };
 
 /* term[k] = e^y - t y: minus the log-likelihood of t under a Poisson distribution of mean e^y,
@@ -458,19 +429,16 @@ static void poisson_measure(const void *config, int64_t rows, int64_t n, const e
                             const void *targets, ep_real scale, ep_real *loss, ep_real *hit,
                             ep_real *dy) {
     (void)config;
-    mean_over_outputs(rows, n, y, targets, 0, scale, loss, dy, poisson_terms);
-    no_hits(rows, hit);
+    mean_over_outputs(rows, n, y, targets, 0, scale, loss, hit, dy, poisson_terms);
 }
 
 const ep_loss ep_loss_poisson = {
     .name = "poisson",
     .doc = "Mean over the outputs, which are logarithms of expected counts, of e^y - target y: the "
            "negative log-likelihood (nats) of a Poisson distribution, without log target!.",
-    .fields = no_fields,
+    .fields = ep_no_fields,
     .target = EP_TARGET_REAL,
     .low = 0,
     .high = MOST,
-    .weight = always_one,
     .measure = poisson_measure,
-    .check = always_right,
 };

@@ -19,7 +19,7 @@ typedef struct {
     bool judges; /* defines which predictions are correct: `hit` is meaningful */
     bool interpreted; /* a user's function: on the calling thread only */
     double low, high; /* EP_TARGET_REAL: targets lie in [low, high] */
-    /* Return the weight of a row in the batch's mean: 1, a class weight, or 0 if ignored. */
+    /* Return the weight of a row in the batch's mean: a class weight, or 0 if ignored. NULL: 1. */
     double (*weight)(const void *config, const void *target);
     /* Write the losses of `rows` rows to loss[rows] (weighted; not yet divided by the total weight)
      * and hits to hit[rows] (1 if the prediction is right, else 0; 0 for rows of weight 0). If dy
@@ -27,9 +27,13 @@ typedef struct {
      * y and dy are (rows, n), contiguous. hit may be NULL. */
     void (*measure)(const void *config, int64_t rows, int64_t n, const ep_real *y,
                     const void *targets, ep_real scale, ep_real *loss, ep_real *hit, ep_real *dy);
-    /* Check a config against the number of outputs (one class weight per class). */
+    /* Check a config against the number of outputs (one class weight per class). NULL: any. */
     bool (*check)(const void *config, int64_t n, ep_error *error);
 } ep_loss;
+
+EP_INLINE double ep_loss_weight(const ep_loss *loss, const void *config, const void *target) {
+    return loss->weight ? loss->weight(config, target) : 1;
+}
 
 /* Apply sample weights after ep_loss.measure: prediction i of `rows` has weight w[i / each].
  * Multiplies losses and gradients dy (rows, n; or NULL). A prediction of weight 0 counts for

@@ -17,19 +17,6 @@ static int64_t first_largest(int64_t n, const ep_real *x) {
     return best;
 }
 
-static double always_one(const void *config, const void *target) {
-    (void)config;
-    (void)target;
-    return 1;
-}
-
-static bool always_right(const void *config, int64_t n, ep_error *error) {
-    (void)config;
-    (void)n;
-    (void)error;
-    return true;
-}
-
 /* ---- soft cross entropy ---------------------------------------------------------------------- */
 /* e[k] = exp(y[k] - most), one tile at a time; returns their sum. */
 static double exponentials(int64_t n, const ep_real *y, ep_real most, ep_real *e) {
@@ -78,21 +65,17 @@ static void soft_cross_entropy_measure(const void *config, int64_t rows, int64_t
     }
 }
 
-static const ep_field no_fields[] = {EP_FIELDS_END};
-
 const ep_loss ep_loss_soft_cross_entropy = {
     .name = "soft_cross_entropy",
     .doc = "Cross entropy (nats) of the softmax of the outputs with shares of the classes, 0 to 1, "
            "one for each output: soft labels, mixed samples, the outputs of another network. A row "
            "is right if its largest output is where its largest share is.",
-    .fields = no_fields,
+    .fields = ep_no_fields,
     .target = EP_TARGET_REAL,
     .judges = true,
     .low = 0,
     .high = 1,
-    .weight = always_one,
     .measure = soft_cross_entropy_measure,
-    .check = always_right,
 };
 
 /* ---- hinge ----------------------------------------------------------------------------------- */
@@ -154,5 +137,4 @@ const ep_loss ep_loss_hinge = {
     .judges = true,
     .weight = hinge_weight,
     .measure = hinge_measure,
-    .check = always_right,
 };

@@ -127,8 +127,8 @@ static PyObject *community_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     uint64_t seed = 0;
     npy_intp any = -1;
     ep_error error = {EP_OK, ""};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O&d:Community", names, &sizes, &selection,
-                                     ep_convert_u64, &seed, &threshold)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O&O&:Community", names, &sizes, &selection,
+                                     ep_convert_u64, &seed, ep_convert_real, &threshold)) {
         return NULL;
     }
     PyArrayObject *founded = ep_array_in(sizes, "founded", NPY_INT64, 1, &any);

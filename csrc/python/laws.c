@@ -276,7 +276,7 @@ static PyObject *loss_measure(PyObject *module, PyObject *args, PyObject *kwargs
     if (targets == NULL || !targets_good(law, rows, n, PyArray_DATA(targets))) {
         goto done;
     }
-    if (!law->check(config.at, n, &error)) {
+    if (law->check && !law->check(config.at, n, &error)) {
         ep_raise(&error, ep_state_of(module));
         goto done;
     }
@@ -286,7 +286,7 @@ static PyObject *loss_measure(PyObject *module, PyObject *args, PyObject *kwargs
     if (scale_object == Py_None) {
         double total = 0;
         for (npy_intp r = 0; r < rows; r++) {
-            total += law->weight(config.at, target + r * stride);
+            total += ep_loss_weight(law, config.at, target + r * stride);
         }
         scale = total > 0 ? 1 / total : 0;
     } else {

@@ -117,12 +117,6 @@ static double known(const void *config, const void *target) {
     return *(const int64_t *)target >= 0;
 }
 
-static double always_one(const void *config, const void *target) {
-    (void)config;
-    (void)target;
-    return 1;
-}
-
 static const ep_loss of_classes = {
     .name = "python",
     .fields = no_fields,
@@ -148,7 +142,6 @@ static const ep_loss of_reals = {
     .low = -MOST,
     .high = MOST,
     .interpreted = true,
-    .weight = always_one,
     .measure = measure_reals,
 };
 

@@ -27,10 +27,12 @@ from evoprune.bridges.extras import require
 __all__ = ["plain", "sweep", "sweep_file"]
 
 Make: TypeAlias = Callable[..., tuple[ep.Trainer, Mapping[str, Any]]]
+Measure: TypeAlias = Callable[..., Mapping[str, Any]]
 Grid: TypeAlias = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
 Row: TypeAlias = dict[str, Any]
 
 LAST = ("loss", "accuracy", "validation_loss", "validation_accuracy", "alive", "macs", "parameters")
+TAKEN = {"seed", *LAST, "steps", "seconds", "error"}
 
 
 def sweep(
@@ -38,6 +40,7 @@ def sweep(
     grid: Grid,
     seeds: int | Iterable[int] = 1,
     *,
+    measure: Measure | None = None,
     n_jobs: int | None = None,
     folder: str | PathLike[str] | None = None,
     verbose: int = 0,
@@ -54,6 +57,8 @@ def sweep(
         grid: a dict with a list of values for every setting, {"pressure": [1, 2], "widths": [(64,),
             (128,)]}, to run all combinations; or a list of dicts of settings, one for each run.
         seeds: a number of seeds, counted from 0, or the seeds.
+        measure: a function measure(trainer, seed=..., **settings), called after training, that
+            returns further columns as a dict of plain values. They are None if the run diverged.
         n_jobs: runs at a time, as for `joblib.Parallel`; None: 1, or that of the engine.
         folder: where rows (rows/*.json) and histories (histories/*.npz) are kept. A run whose row
             is there is not made again. Engines on several machines must share it.
@@ -76,7 +81,7 @@ def sweep(
     place = None if folder is None else _opened(Path(folder), make)
     run = joblib.delayed(_run)
     rows = joblib.Parallel(n_jobs=n_jobs, verbose=verbose)(
-        run(make, settings, seed, place, name)
+        run(make, measure, settings, seed, place, name)
         for (settings, seed), name in zip(jobs, names, strict=True)
     )
     try:
@@ -98,7 +103,7 @@ def _combinations(grid: Grid) -> list[dict[str, Any]]:
     if not chosen:
         raise ValueError("grid: expected at least one combination of settings, got none")
     for settings in chosen:
-        taken = {"seed", *LAST, "steps", "seconds", "error"} & set(settings)
+        taken = TAKEN & set(settings)
         if taken:
             raise ValueError(f"grid: expected names that the table does not use, got {taken.pop()}")
     return chosen
@@ -162,20 +167,34 @@ def _opened(folder: Path, make: Make) -> Path:
     return folder
 
 
-def _run(make: Make, settings: dict[str, Any], seed: int, folder: Path | None, name: str) -> Row:
+def _run(
+    make: Make,
+    measure: Measure | None,
+    settings: dict[str, Any],
+    seed: int,
+    folder: Path | None,
+    name: str,
+) -> Row:
     """Execute a run, or read its existing row; called by the engine's workers."""
     kept = None if folder is None else folder / "rows" / f"{name}.json"
     if kept is not None and kept.exists():
         row: Row = json.loads(kept.read_text())
     else:
-        row = _made(make, settings, seed, None if folder is None else folder / "histories" / name)
+        history_at = None if folder is None else folder / "histories" / name
+        row = _made(make, measure, settings, seed, history_at)
         if kept is not None:
             _write(kept, json.dumps(row).encode())
     result = row | {k: math.nan for k in LAST if row[k] is None}
     return {**settings, **{k: v for k, v in result.items() if k not in settings}}
 
 
-def _made(make: Make, settings: dict[str, Any], seed: int, history_at: Path | None) -> Row:
+def _made(
+    make: Make,
+    measure: Measure | None,
+    settings: dict[str, Any],
+    seed: int,
+    history_at: Path | None,
+) -> Row:
     made: Any = make(seed=seed, **settings)
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], ep.Trainer)):
         raise TypeError(f"make: expected (trainer, arguments of its fit), got {made!r}")
@@ -191,6 +210,11 @@ def _made(make: Make, settings: dict[str, Any], seed: int, history_at: Path | No
     if history_at is not None:
         history.save(history_at.with_suffix(".npz"))
     last = {k: _finite(history.last(k)) if k in history else None for k in LAST}
+    more: dict[str, Any] = {}
+    if measure is not None and error is None:
+        more = _plain(dict(measure(trainer, seed=seed, **settings)))
+        for column in TAKEN & set(more):
+            raise ValueError(f"measure: expected columns that the table lacks, got {column!r}")
     return {
         **_plain(settings),
         "seed": seed,
@@ -198,6 +222,7 @@ def _made(make: Make, settings: dict[str, Any], seed: int, history_at: Path | No
         "steps": history.steps_done,
         "seconds": float(history.last("seconds")),
         "error": error,
+        **more,
     }
 
 

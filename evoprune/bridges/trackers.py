@@ -57,6 +57,12 @@ class TensorBoard(ep.Callback):
         """Close the file."""
         self._writer.close()
 
+    def on_fit_error(self, trainer: ep.Trainer, error: BaseException) -> None:
+        """Write the error as a text, and close the file."""
+        if self._writer is not None:
+            self._writer.add_text("error", f"`{error!r}`", int(trainer.network.step))
+            self._writer.close()
+
 
 class MLflow(ep.Callback):
     """Log a run to MLflow: settings as parameters, the columns of the history as metrics.
@@ -109,6 +115,13 @@ class MLflow(ep.Callback):
         """End the run: finished, or killed if it was interrupted."""
         self._client.set_terminated(self.run_id, "KILLED" if history.interrupted else "FINISHED")
 
+    def on_fit_error(self, trainer: ep.Trainer, error: BaseException) -> None:
+        """End the run: failed, or killed by a second Ctrl-C; a tag holds the error."""
+        if self.run_id is not None:
+            self._client.set_tag(self.run_id, "error", repr(error)[:500])
+            killed = isinstance(error, KeyboardInterrupt)
+            self._client.set_terminated(self.run_id, "KILLED" if killed else "FAILED")
+
     def state(self) -> dict[str, Any]:
         """Return the id of the MLflow run."""
         return {"run_id": self.run_id}
@@ -149,6 +162,12 @@ class WandB(ep.Callback):
         """End the run."""
         self.run.finish()
         self.settings = {**self.settings, "id": self.run.id}  # a resumed run goes on with it
+
+    def on_fit_error(self, trainer: ep.Trainer, error: BaseException) -> None:
+        """End the run as failed; its summary holds the error."""
+        if self.run is not None:
+            self.run.summary["error"] = repr(error)
+            self.run.finish(exit_code=1)
 
     def state(self) -> dict[str, Any]:
         """Return the id of the run."""

@@ -54,6 +54,9 @@ class Callback:
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
         """Called after the last step, unless an exception ended the run."""
 
+    def on_fit_error(self, trainer: Trainer, error: BaseException) -> None:
+        """Called instead of on_fit_end() if an exception ends the run; close files here."""
+
     def state(self) -> dict[str, Any]:
         """Return the callback's state in the run: plain values and networks, by name."""
         return {}

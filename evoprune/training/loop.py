@@ -77,6 +77,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self._network = self.trainer.network
+        self._begun: list[Callback] = []  # callbacks whose on_fit_begin was called
         self.feed.ranks = self.ranks
 
     def _compare(self) -> None:
@@ -106,6 +107,17 @@ class Loop:
 
     def go(self) -> History:
         """Make the steps; return the history."""
+        try:
+            return self._go()
+        except BaseException as error:
+            for listener in self._begun:
+                try:
+                    listener.on_fit_error(self.trainer, error)
+                except Exception as other:  # the first error is the one to raise
+                    error.add_note(f"{type(listener).__name__}.on_fit_error: {other!r}")
+            raise
+
+    def _go(self) -> History:
         network, trainer, run, history = self._network, self.trainer, self.run, self.history
         self._compare()
         network.loss, network.selection = trainer.loss, self.pace.selection
@@ -119,6 +131,7 @@ class Loop:
             network.pressure = float(self.pace.cut(at, at + 1).pressure[0])
         self._record()
         for listener in self.listeners:
+            self._begun.append(listener)
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
             if run.done % run.per_epoch == 0 and history.last("step") < run.done:

@@ -72,6 +72,7 @@ class LambdaCallback(Callback):
         on_epoch_end: called with (trainer, row).
         on_extinction: called with (trainer, deaths).
         on_fit_end: called with (trainer, history).
+        on_fit_error: called with (trainer, error) instead, if an exception ends the run.
 
     Raises:
         TypeError: something that cannot be called.
@@ -84,12 +85,14 @@ class LambdaCallback(Callback):
         on_epoch_end: Callable[[Trainer, Row], Any] | None = None,
         on_extinction: Callable[[Trainer, Array], Any] | None = None,
         on_fit_end: Callable[[Trainer, History], Any] | None = None,
+        on_fit_error: Callable[[Trainer, BaseException], Any] | None = None,
     ) -> None:
         self._functions = {
             "on_fit_begin": on_fit_begin,
             "on_epoch_end": on_epoch_end,
             "on_extinction": on_extinction,
             "on_fit_end": on_fit_end,
+            "on_fit_error": on_fit_error,
         }
         for name, function in self._functions.items():
             if function is not None and not callable(function):
@@ -115,3 +118,7 @@ class LambdaCallback(Callback):
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
         """Call its function."""
         self._call("on_fit_end", trainer, history)
+
+    def on_fit_error(self, trainer: Trainer, error: BaseException) -> None:
+        """Call its function."""
+        self._call("on_fit_error", trainer, error)

@@ -187,11 +187,6 @@ def make_laws(
     """Return the laws of a selection for a model on a device."""
     from evoprune.bridges.torch.laws_device import DeviceLaws
 
-    if selection.births is not None:
-        raise ValueError(
-            "births: expected None for a PyTorch model, whose modules cannot grow; "
-            "ep.Trainer trains a Network with births"
-        )
     if device.type != "cpu" and DeviceLaws.serves(selection):
         return DeviceLaws(born, selection, device)
     return HostLaws(born, selection, device, seed)

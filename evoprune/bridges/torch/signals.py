@@ -19,9 +19,14 @@ def check_laws(selection: Selection, terms: int | None, optimizers: int) -> None
     """Check that the signals of a selection's laws can be computed from weights and gradients.
 
     Raises:
-        Unsupported: fitness by activity; fitness by owned weights with several optimizers; "worth"
-            without `terms`; dynamics with competition by similarity.
+        Unsupported: births; fitness by activity; fitness by owned weights with several
+            optimizers; "worth" without `terms`; dynamics with competition by similarity.
     """
+    if selection.births is not None:
+        raise Unsupported(
+            "births: expected None for a PyTorch model, whose modules cannot grow; ep.Trainer "
+            "trains a Network with births"
+        )
     dynamics: Any = selection.dynamics
     if isinstance(dynamics, Dynamics):
         overlaps = [need for need in dynamics.facts["needs"] if need.endswith("overlap")]

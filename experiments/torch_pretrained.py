@@ -1,0 +1,303 @@
+"""Pretrained models made smaller by the bridge to PyTorch, beside torch-pruning.
+
+    python experiments/torch_pretrained.py    needs torch-pruning, and EVOPRUNE_DATA with
+                                              pretrained-resnet-cifar10 and fashion-mnist
+
+ResNet-20 with its published CIFAR-10 weights, and a small ViT pretrained here on MNIST, move to
+Fashion-MNIST (5,000 training images of 32 x 32, three channels) in 2 epochs of 32 a batch, AdamW,
+cosine. In the first half each is made smaller to half its multiply-adds: by selection with a
+Budget; by torch-pruning at once before the first step, or gradually, in ten equal cuts. All have
+the same steps. Accuracy is of the last step, on 2,000 test images. `--share` (0.5), `--seeds N`
+(3), `--quick`; results: results/torch_pretrained.json; a run that is there is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import statistics
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch_bridge import Transformer
+
+import evoprune as ep
+import evoprune.torch as ept
+
+RESULTS = Path(__file__).resolve().parent / "results" / "torch_pretrained.json"
+DATA = Path(os.environ.get("EVOPRUNE_DATA", "data"))
+IMAGES, TEST, BATCH, EPOCHS, RATE = 5000, 2000, 32, 2, 1e-3
+CUTS = 10
+WAYS = ("selection", "torch-pruning gradual", "torch-pruning one-shot", "dense")
+
+
+class Block(nn.Module):
+    """A block of the published ResNets: its shortcut takes every second pixel and adds zeros."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.stride = 1 if channels == out else 2
+        self.more = (out - channels) // 2
+        self.conv1 = nn.Conv2d(channels, out, 3, self.stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.more:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more, self.more))
+        return F.relu(y + x)
+
+
+class ResNet20(nn.Module):
+    """By the names of the published weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        sizes = [16, 16, 32, 64]
+        self.layer1, self.layer2, self.layer3 = (
+            nn.Sequential(*(Block(channels[i > 0], channels[1]) for i in range(3)))
+            for channels in itertools.pairwise(sizes)
+        )
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return self.linear(x.mean((2, 3)))
+
+
+# ---- data and models ---------------------------------------------------------------------------
+
+
+def images(name: str, train: bool, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images of 32 x 32 with three equal channels, centered, and their classes."""
+    found = ep.datasets.mnist() if name == "mnist" else ep.datasets.fashion_mnist(DATA / name)
+    part = found[0 if train else 1]
+    x = torch.from_numpy(part.scaled()[:count]).reshape(-1, 1, 28, 28).float()
+    x = (F.pad(x, (2, 2, 2, 2)) - 0.45) / 0.25
+    y = torch.from_numpy(np.array(part.y[:count], np.int64))
+    return x.expand(-1, 3, -1, -1).contiguous(), y
+
+
+def published() -> nn.Module:
+    """ResNet-20 with the weights of CIFAR-10, and a new head."""
+    model = ResNet20()
+    with np.load(DATA / "pretrained-resnet-cifar10" / "resnet20.npz") as arrays:
+        state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    found = model.load_state_dict(state, strict=False)
+    assert all("num_batches" in name for name in found.missing_keys), found
+    model.linear = nn.Linear(64, 10)
+    return model
+
+
+def pretrained_vit(quick: bool) -> nn.Module:
+    """Train a ViT on MNIST; the class of an image is learned anew afterwards."""
+    model = Transformer()
+    train(model, *images("mnist", True, 500 if quick else IMAGES), [], epochs=EPOCHS)
+    model.head = nn.Linear(64, 10)
+    return model
+
+
+# ---- training ----------------------------------------------------------------------------------
+
+
+def train(
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, hooks: list[Any], epochs: int = EPOCHS
+) -> None:
+    """Train; hooks are called as hook(step, steps, optimizer) before a step and may cut the model.
+
+    A hook returns True if it has replaced parameters.
+    """
+    steps = epochs * math.ceil(len(x) / BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), RATE)
+    rows: list[torch.Tensor] = []
+    model.train()
+    for step in range(steps):
+        for hook in hooks:
+            if hook(step, steps, optimizer):
+                optimizer = torch.optim.AdamW(model.parameters(), RATE)
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
+        if not rows:
+            rows = list(torch.randperm(len(x)).split(BATCH))
+        batch = rows.pop()
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[batch]), y[batch]).backward()
+        optimizer.step()
+    model.eval()
+
+
+class Selecting:
+    """Begin selection at the first step."""
+
+    def __init__(self, model: nn.Module, x: torch.Tensor, share: float) -> None:
+        self.model, self.x, self.share = model, x, share
+
+    def __call__(self, step: int, steps: int, optimizer: torch.optim.Optimizer) -> bool:
+        if step == 0:
+            life = ep.Malthusian(lifespan=steps / 16)
+            budget = ep.Budget(macs=self.share)
+            selection = ep.Selection(budget, dynamics=life, min_age=10, rest=0.5)
+            self.evolution = ept.Evolution(
+                self.model, optimizer, self.x[:2], selection, steps=steps
+            )
+        return False
+
+
+class Cutting:
+    """Cut by torch-pruning to a share of the multiply-adds, in a number of equal cuts."""
+
+    def __init__(self, model: nn.Module, x: torch.Tensor, share: float, cuts: int) -> None:
+        import torch_pruning as tp
+
+        self.model, self.x, self.share, self.cuts = model, x, share, cuts
+        self.founding = macs(model, x)
+        kept: list[nn.Module] = [m for m in model.modules() if getattr(m, "out_features", 0) == 10]
+        if isinstance(model, Transformer):  # heads and streams are not cut: feed-forward is
+            kept += [model.patch]
+            for m in model.modules():
+                if isinstance(m, nn.MultiheadAttention):
+                    kept += [m, m.out_proj]
+                if isinstance(m, nn.TransformerEncoderLayer):
+                    kept += [m.linear2]
+        self.pruner = tp.pruner.MagnitudePruner(
+            model,
+            x[:2],
+            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            global_pruning=True,
+            pruning_ratio=0.95,
+            iterative_steps=200,
+            ignored_layers=kept,
+            max_pruning_ratio=0.9,
+        )
+
+    def __call__(self, step: int, steps: int, _: torch.optim.Optimizer) -> bool:
+        every = max(1, steps // 2 // self.cuts)
+        done = step // every + 1
+        if step % every or done > self.cuts:
+            return False
+        goal = 1 - (1 - self.share) * done / self.cuts
+        for _ in range(200):
+            if macs(self.model, self.x) <= goal * self.founding:
+                break
+            self.pruner.step()
+        return True
+
+
+@torch.no_grad()
+def macs(model: nn.Module, x: torch.Tensor) -> float:
+    """Multiply-adds by weights of convolutions and linear maps, for a sample."""
+    total = [0.0]
+
+    def add(module: nn.Module, _: Any, out: torch.Tensor) -> None:
+        positions = out[0].numel() / module.weight.shape[0]
+        total[0] += positions * module.weight.numel()
+
+    def attend(module: nn.Module, inputs: Any, _: Any) -> None:
+        tokens = inputs[0].shape[1]
+        total[0] += tokens * (module.in_proj_weight.numel() + module.out_proj.weight.numel())
+
+    handles = [
+        m.register_forward_hook(attend if isinstance(m, nn.MultiheadAttention) else add)
+        for m in model.modules()
+        if isinstance(m, nn.Conv2d | nn.Linear | nn.MultiheadAttention)
+    ]
+    training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    model.eval()
+    model(x[:1])
+    model.train(training)
+    torch.backends.mha.set_fastpath_enabled(fast)
+    for handle in handles:
+        handle.remove()
+    return total[0]
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    model.eval()
+    hits = [
+        int((model(u).argmax(1) == v).sum())
+        for u, v in zip(x.split(500), y.split(500), strict=True)
+    ]
+    return sum(hits) / len(x)
+
+
+def run(name: str, way: str, seed: int, share: float, quick: bool) -> dict[str, Any]:
+    torch.manual_seed(seed)
+    model = published() if name == "ResNet-20" else pretrained_vit(quick)
+    torch.manual_seed(seed)
+    x, y = images("fashion-mnist", True, 320 if quick else IMAGES)
+    founding = macs(model, x)
+    hooks: list[Any] = []
+    if way == "selection":
+        hooks = [Selecting(model, x, share)]
+    elif way != "dense":
+        hooks = [Cutting(model, x, share, CUTS if "gradual" in way else 1)]
+    begin = time.process_time()
+    train(model, x, y, hooks)
+    if way == "selection":
+        hooks[0].evolution.close()
+    seconds = time.process_time() - begin
+    return {
+        "accuracy": accuracy(model, *images("fashion-mnist", False, TEST)),
+        "macs": macs(model, x) / founding,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "cpu_seconds": seconds,
+    }
+
+
+# ---- results -----------------------------------------------------------------------------------
+
+
+def read() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    ep.set_threads(1)
+    rows = {} if arguments.quick else read()
+    for seed in range(1 if arguments.quick else arguments.seeds):
+        for name in ("ResNet-20", "ViT 64 x 4"):
+            for way in WAYS:
+                key = f"{name}/{way}/{arguments.share:g}/{seed}"
+                if key not in rows:
+                    rows[key] = run(name, way, seed, arguments.share, arguments.quick)
+                    print(key, rows[key], flush=True)
+                if not arguments.quick:
+                    lines = ",\n".join(
+                        f"{json.dumps(k)}: {json.dumps(rows[k])}" for k in sorted(rows)
+                    )
+                    RESULTS.write_text("{\n" + lines + "\n}\n")
+    for name in ("ResNet-20", "ViT 64 x 4"):
+        for way in WAYS:
+            found = [
+                v for k, v in rows.items() if k.startswith(f"{name}/{way}/{arguments.share:g}/")
+            ]
+            hits = [100 * row["accuracy"] for row in found]
+            share = 100 * statistics.mean(row["macs"] for row in found)
+            seconds = statistics.mean(row["cpu_seconds"] for row in found)
+            hits_by = f"{statistics.mean(hits):.1f} ({min(hits):.1f} to {max(hits):.1f})"
+            print(f"| {name} | {way} | {hits_by} | {share:.0f} % | {seconds:.0f} s |")
+
+
+if __name__ == "__main__":
+    main()
