@@ -22,7 +22,7 @@ net = ep.Sequential(
 weights = net["out.weight"]
 nothing = net.get("no such array")
 units = ep.Dense(3).units
-lifespan: float = ep.Malthusian(lifespan=500, growth="raw").lifespan
+lifespan: float | None = ep.Malthusian(lifespan=500, growth="raw").lifespan
 selection = ep.Selection(1.5, dynamics=ep.Replicator(strength=20.0), fitness=ep.Taylor())
 same = selection.replace(pressure=ep.Budget(macs=0.5), fitness=None)
 vector = ep.Selection(0.2, upkeep=np.ones(8), niche="network", rest=0.1)
