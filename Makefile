@@ -41,10 +41,11 @@ check: $(STAMPS)/dev  ## format, lint, types, and a build in which warnings are 
 	$(BIN)/python tools/make_stubs.py --check
 	$(BIN)/mypy
 
+# Leaks are left to the tests: it takes pointers kept in arrays for lost ones.
 analyze: $(STAMPS)/dev  ## the compiler's path-sensitive analysis of the core; slow, so not in check
 	@for file in $$(find csrc -name '*.c' ! -path 'csrc/python/*'); do \
 	    echo $$file; \
-	    $(CC) -std=c11 -O1 -fanalyzer -Wno-psabi -Werror -DEP_CHECK=1 -Icsrc \
+	    $(CC) -std=c11 -O1 -fanalyzer -Wno-analyzer-malloc-leak -Wno-psabi -Werror -DEP_CHECK=1 -Icsrc \
 	        -c $$file -o /dev/null || exit 1; \
 	done
 

@@ -174,10 +174,10 @@ ep_places *ep_places_living(const ep_net *net, int64_t most) {
         const ep_population *p = &net->populations[i];
         const ep_real *alive = ep_net_numbers(net, p->alive);
         int64_t n = net->axes[p->axis].n;
-        if (most == 0 && ep_alive(net, p) == n) {
+        ep_places *here = &places[p->axis];
+        if (here->source || (most == 0 && ep_alive(net, p) == n)) {
             continue;
         }
-        ep_places *here = &places[p->axis];
         here->source = malloc((size_t)(n + most + 1) * sizeof *here->source);
         ok = here->source != NULL;
         for (int64_t j = 0; ok && j < n; j++) {

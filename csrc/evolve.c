@@ -235,6 +235,7 @@ bool ep_evolution_needs_overlap(const ep_evolution *e) {
 
 /* Writes the cosines of the outputs of n populations over the batch. */
 static void measure_cosines(const ep_evolution *e, int population, int64_t n, ep_real *to) {
+    EP_ASSERT(to);
     if (e->ranks) {
         memcpy(to, ep_ranks_gram(e->ranks, e->net, population), (size_t)(n * n) * sizeof *to);
     } else {
