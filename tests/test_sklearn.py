@@ -25,6 +25,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import evoprune as ep
 
+short = pytest.mark.filterwarnings("ignore::evoprune.NothingCanDie")  # runs of few generations
+
 
 @parametrize_with_checks([ep.EvoPruneClassifier(), ep.EvoPruneRegressor(), ep.EvoPruneSelector()])
 def test_the_checks_of_scikit_learn(estimator, check):
@@ -117,6 +119,7 @@ def test_balanced_weights_find_a_rare_class():
     assert found["{0: 1, 1: 20}"] == pytest.approx(found["balanced"], abs=0.1)
 
 
+@short
 def test_an_integer_weight_counts_as_n_samples(iris):
     x, y = iris
     weights = np.random.default_rng(0).integers(0, 4, len(y))
@@ -140,6 +143,7 @@ def test_weights_that_are_no_whole_numbers_weigh_the_loss(iris):
     np.testing.assert_allclose(doubled.predict_proba(x), model.predict_proba(x), rtol=1e-5)
 
 
+@short
 def test_the_order_of_samples_does_not_matter(iris):
     x, y = iris
     order = np.random.default_rng(0).permutation(len(y))
@@ -172,6 +176,7 @@ def test_early_stopping_goes_back_to_the_best_epoch():
     assert model.n_iter_ == len(losses) == losses.argmin() + 1 + 3
 
 
+@short
 def test_a_warm_start_goes_on_with_the_network(iris):
     model = ep.EvoPruneClassifier(max_iter=4, warm_start=True, random_state=0).fit(*iris)
     network, steps = model.network_, model.network_.step
@@ -314,6 +319,7 @@ def test_an_estimator_goes_through_joblib_and_trains_on(tmp_path, iris, fitted):
     assert fitted.network_.step == before
 
 
+@short
 def test_frames_go_in_and_out():
     pandas = pytest.importorskip("pandas")
     x, y = few_of_many(200)
@@ -326,6 +332,7 @@ def test_frames_go_in_and_out():
         model.predict(frame[frame.columns[::-1]])
 
 
+@short
 def test_weights_are_routed(iris):
     x, y = iris
     weights = (y != 2).astype(float)

@@ -9,6 +9,8 @@ import pytest
 import evoprune as ep
 from evoprune.core.spec import catalogue, known
 from evoprune.selection.groups import Dynamics
+from evoprune.training import pace
+from evoprune.training.run import Run
 
 ROWS, BATCH = 240, 48
 
@@ -225,3 +227,18 @@ def test_the_named_number_of_steps_is_enough():
     fitted(make(), 14, until=0)  # 70 steps; a warning would fail
     selection = ep.Selection(dynamics=ep.Malthusian(lifespan=15))  # "at most 15"
     fitted(make(selection=selection), 6, until=0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "mean"),
+    [
+        (ep.schedules.cosine(1e-3), 0.5),
+        (ep.schedules.constant(1e-3), 1.0),
+        (ep.schedules.warmup(ep.schedules.linear(1e-3), 0.2), 0.1 + 0.4),
+    ],
+)
+def test_the_generations_of_a_run_of_any_length_are_the_integral_of_its_clock(rate, mean):
+    for steps in (5 * pace.BLOCK, (pace.SAMPLED + 1) * pace.BLOCK + 7, 2**31 * 5):
+        run = Run(steps, 1, 1, 0, shuffle=True, augment=None, lifespan=5)
+        strength = pace.Pace(ep.AdamW(rate), ep.Selection(1.5, rest=0), run).strength()
+        assert strength == pytest.approx(mean * steps, rel=1e-3)

@@ -23,7 +23,7 @@ PATIENCE = 2.0  # seconds of computing until a call gets Ctrl-C
 ALLOWED = (ValueError, TypeError, KeyError, MemoryError, Marked, KeyboardInterrupt, ep.Diverged)
 DOCUMENTED = re.compile(
     "another call is at work|no batch has been through|is configured yet|written over|"
-    "can't start new thread"
+    "can't start new thread|gradient was not kept"
 )
 FILES = ("PathLike", "path", "root", "state")  # parameters that name files: OSError may come out
 # What a trainer calls with objects of its own, and does not check again.
