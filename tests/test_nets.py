@@ -213,7 +213,7 @@ def test_pooling_before_the_activation_is_the_same():
             outer[key] = array
     x = random.standard_normal((3, 8, 8, 2))
     assert np.allclose(inner.predict(x), outer.predict(x), atol=1e-6)
-    with pytest.raises(ValueError, match=r"gelu may fall; put MaxPool\(2\) behind"):
+    with pytest.raises(ValueError, match=r"gelu is not monotonic; put MaxPool\(2\) after"):
         ep.filters(5, 3, "gelu", pool=2)
 
 

@@ -45,6 +45,23 @@ typedef struct {
                   "h, log-growth per generation and nat of fitness less upkeep"), \
         EP_FIELD_REAL(law, clip, 0.01, 0, 1e6, "bound on " of " of one generation")
 
+/* Return sum + a b; in float64 the product is rounded before it is added. Without the barrier the
+ * last bit of a sum would depend on how many extinct populations are among its terms: the compiler
+ * fuses product and addition in the remainder of a vectorized loop only. In float32 these sums are
+ * still in double, and their last bit is far below that of a mass. */
+EP_INLINE double ep_add_product(double sum, double a, double b) {
+    double product = a * b;
+#if !defined(EP_DOUBLE)
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(product));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(product));
+#else
+    __asm__("" : "+m"(product));
+#endif
+    return sum + product;
+}
+
 /* (F - c) / 2: halves, so that the difference of finite numbers is finite. */
 EP_INLINE double ep_growth_half(const ep_cohort *cohort, int64_t i) {
     return 0.5 * (double)cohort->fitness[i] - 0.5 * (double)cohort->upkeep[i];
@@ -62,7 +79,8 @@ EP_INLINE ep_growth ep_growth_of(const ep_cohort *cohort, double h, double clip,
     ep_growth growth = {.cohort = cohort, .twice = 2 * h, .clip = clip, .best = -INFINITY};
     double total = ep_cohort_total(cohort);
     for (int64_t i = 0; relative && total > 0 && i < cohort->n; i++) {
-        growth.centre += (double)cohort->mass[i] / total * ep_growth_half(cohort, i);
+        growth.centre = ep_add_product(growth.centre, (double)cohort->mass[i] / total,
+                                       ep_growth_half(cohort, i));
     }
     for (int64_t i = 0; i < cohort->n; i++) {
         if (cohort->mass[i] > 0) {

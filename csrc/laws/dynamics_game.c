@@ -36,7 +36,10 @@ static void best_response_step(const void *config, const ep_cohort *cohort) {
     for (int64_t i = 0; i < n; i++) {
         double others = 0, mass = (double)cohort->mass[i];
         for (int64_t j = 0; law->eta > 0 && cohort->overlap && j < n; j++) {
-            others += j == i ? 0 : (double)cohort->overlap[i * n + j] * (double)cohort->mass[j];
+            if (j != i) {
+                double overlap = (double)cohort->overlap[i * n + j];
+                others = ep_add_product(others, overlap, (double)cohort->mass[j]);
+            }
         }
         double stiff = 2 * law->beta * (cohort->norm2 ? (double)cohort->norm2[i] : 1);
         double benefit = law->alpha * ((double)cohort->fitness[i] - (double)cohort->upkeep[i]);

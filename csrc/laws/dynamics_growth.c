@@ -168,7 +168,7 @@ static void logistic_step(const void *config, const ep_cohort *cohort) {
     own.best = fmax(own.best, 0);
     double grown = 0;
     for (int64_t i = 0; i < cohort->n; i++) {
-        grown += (double)cohort->mass[i] * ep_growth_worth(&own, i);
+        grown = ep_add_product(grown, (double)cohort->mass[i], ep_growth_worth(&own, i));
     }
     double one = exp(-own.best), gain = grown / total; /* both scaled by e^-best */
     double crowding = gain > one ? one + filled * (gain - one) : one;
@@ -241,7 +241,7 @@ static void feel(const lotka_volterra *law, const ep_cohort *cohort) {
         const ep_real *alike = given ? NULL : cohort->overlap + i * n;
         for (int64_t j = 0; j < n; j++) {
             double a = given ? given[cohort->birth[j]] : (double)alike[j];
-            felt += a * (double)cohort->mass[j];
+            felt = ep_add_product(felt, a, (double)cohort->mass[j]);
         }
         cohort->work[i] = (ep_real)felt;
     }
@@ -259,7 +259,7 @@ static void lotka_volterra_step(const void *config, const ep_cohort *cohort) {
     if (law->interaction.n == 0) {
         double mean = 0;
         for (int64_t i = 0; i < cohort->n; i++) {
-            mean += (double)cohort->mass[i] / total * (double)cohort->work[i];
+            mean = ep_add_product(mean, (double)cohort->mass[i] / total, (double)cohort->work[i]);
         }
         double filled = total / (law->capacity * (double)cohort->founded);
         scale = mean > 0 ? filled / mean : 0;

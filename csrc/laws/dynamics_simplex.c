@@ -30,7 +30,7 @@ static void replicator_step(const void *config, const ep_cohort *cohort) {
     ep_growth own = against_mean(cohort, law->strength, law->clip);
     double sum = 0;
     for (int64_t i = 0; i < cohort->n; i++) {
-        sum += (double)cohort->mass[i] * ep_growth_worth(&own, i);
+        sum = ep_add_product(sum, (double)cohort->mass[i], ep_growth_worth(&own, i));
     }
     double scale = total / sum; /* the best has w = 1: sum > 0 */
     for (int64_t i = 0; i < cohort->n; i++) {
@@ -126,7 +126,8 @@ static double mutated(const ep_vector *kernel, const ep_cohort *cohort, int64_t 
     for (int64_t j = 0; j < cohort->n; j++) {
         if (j != i && cohort->work[j] >= 0) {
             leave += kernel->at[own * founded + cohort->birth[j]];
-            arrive += kernel->at[cohort->birth[j] * founded + own] * (double)cohort->work[j];
+            arrive = ep_add_product(arrive, kernel->at[cohort->birth[j] * founded + own],
+                                    (double)cohort->work[j]);
         }
     }
     return arrive + (1 - leave) * (double)cohort->work[i];
