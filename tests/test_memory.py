@@ -217,6 +217,20 @@ def test_a_law_alone_needs_a_count_of_founders(founded):
         CORE32.dynamics_step("moran", None, [1.0], [0.0], born=founded)
 
 
+def test_the_first_error_of_several_arrays_is_raised():
+    """Code of a later array runs while the error of an earlier one is pending, and clears it."""
+
+    def stumble():
+        with pytest.raises(ValueError, match="invalid literal"):
+            int("x")
+
+    ones = Evil(stumble, np.ones(3, np.float32))
+    with pytest.raises(ValueError, match="fitness: expected"):
+        CORE32.dynamics_step("malthusian", None, np.ones(3), np.ones(2), upkeep=ones)
+    with pytest.raises(ValueError, match="gradient: expected"):
+        CORE32.optimizer_step("adamw", None, np.ones(3), np.ones(2), first=ones)
+
+
 def test_a_community_needs_a_finite_threshold():
     with pytest.raises(ValueError, match="expected a finite number, got one above 1e308"):
         CORE32.Community(np.array([3]), {}, threshold=10**400)

@@ -436,7 +436,7 @@ static PyObject *settled(PyObject *object, const char *name, int depth) {
 }
 
 PyArrayObject *ep_array_of(PyObject *object, const char *name) {
-    PyObject *source = settled(object, name, 0);
+    PyObject *source = PyErr_Occurred() ? NULL : settled(object, name, 0);
     PyArrayObject *array = source == NULL ? NULL : (PyArrayObject *)PyArray_FROM_O(source);
     Py_XDECREF(source);
     return array;

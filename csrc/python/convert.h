@@ -44,7 +44,8 @@ const void *ep_found(const void *row, const char *what, const char *name);
 /* ---- arrays -------------------------------------------------------------------------------- */
 /* Return `object` as the array NumPy makes of it; a new reference. Lists are copied first: NumPy
  * reads them twice and trusts their first length, while __index__ or __array__ of an element may
- * change them in between. Raises ValueError for lists nested too deeply. */
+ * change them in between. Raises ValueError for lists nested too deeply; returns NULL if an error
+ * is pending already, since the object's own code could clear it. */
 PyArrayObject *ep_array_of(PyObject *object, const char *name);
 /* Return `object` as a C-contiguous, aligned, native array of `type` (EP_NPY_REAL, NPY_INT64, ...):
  * the same array if possible, else a copy. A new reference, read-only. shape[rank] is the expected
