@@ -6,23 +6,23 @@
 #include <math.h>
 #include <string.h>
 
-/* A tensor reshaped around one of its axes: (before, n, behind). */
+/* A tensor reshaped around one of its axes: (before, n, after). */
 typedef struct {
-    int64_t before, n, behind;
+    int64_t before, n, after;
 } view;
 
 static view view_of(const ep_net *net, const ep_tensor *tensor, int d) {
     view v = {1, net->axes[tensor->axis[d]].n, 1};
     for (int i = 0; i < tensor->rank; i++) {
         v.before *= i < d ? net->axes[tensor->axis[i]].n : 1;
-        v.behind *= i > d ? net->axes[tensor->axis[i]].n : 1;
+        v.after *= i > d ? net->axes[tensor->axis[i]].n : 1;
     }
     return v;
 }
 
 /* to[j] += sum of p q over slice j, in lanes along the contiguous axis so that it vectorizes. */
 static void add_slices(view v, const ep_real *p, const ep_real *q, ep_real *to) {
-    if (v.behind == 1) {
+    if (v.after == 1) {
         for (int64_t i = 0; i < v.before; i++, p += v.n, q += v.n) {
             for (int64_t j = 0; j < v.n; j++) {
                 to[j] += p[j] * q[j];
@@ -31,15 +31,15 @@ static void add_slices(view v, const ep_real *p, const ep_real *q, ep_real *to) 
         return;
     }
     for (int64_t i = 0; i < v.before; i++) {
-        for (int64_t j = 0; j < v.n; j++, p += v.behind, q += v.behind) {
+        for (int64_t j = 0; j < v.n; j++, p += v.after, q += v.after) {
             ep_real lane[EP_LINE] = {0};
-            int64_t whole = v.behind / (int64_t)EP_LINE * (int64_t)EP_LINE;
+            int64_t whole = v.after / (int64_t)EP_LINE * (int64_t)EP_LINE;
             for (int64_t k = 0; k < whole; k += (int64_t)EP_LINE) {
                 for (int l = 0; l < (int)EP_LINE; l++) {
                     lane[l] += p[k + l] * q[k + l];
                 }
             }
-            for (int64_t k = whole; k < v.behind; k++) {
+            for (int64_t k = whole; k < v.after; k++) {
                 lane[k - whole] += p[k] * q[k];
             }
             for (int l = 0; l < (int)EP_LINE; l++) {
@@ -65,7 +65,7 @@ void ep_signal_owned(const ep_net *net, int axis, const ep_slab *p, const ep_sla
     }
 }
 
-/* The populations' output over the last batch, reshaped to (before, n, behind). */
+/* The populations' output over the last batch, reshaped to (before, n, after). */
 static view output_view(const ep_net *net, const ep_population *population, const ep_real **h) {
     const ep_value *value = &net->values[net->layers[population->layer].out];
     view v = {net->rows, net->axes[population->axis].n, 1};
@@ -74,7 +74,7 @@ static view output_view(const ep_net *net, const ep_population *population, cons
         v.before *= net->axes[value->axis[d++]].n;
     }
     for (d++; d < value->rank; d++) {
-        v.behind *= net->axes[value->axis[d]].n;
+        v.after *= net->axes[value->axis[d]].n;
     }
     *h = net->x ? net->x->at + value->at * net->capacity : NULL;
     return v;
@@ -86,13 +86,13 @@ void ep_signal_activity(const ep_net *net, const ep_population *population, ep_r
     memset(to, 0, (size_t)v.n * sizeof *to);
     for (int64_t i = 0; h && i < v.before; i++) {
         for (int64_t j = 0; j < v.n; j++) {
-            for (int64_t k = 0; k < v.behind; k++) {
+            for (int64_t k = 0; k < v.after; k++) {
                 ep_real a = *h++;
                 to[j] += a < 0 ? -a : a;
             }
         }
     }
-    ep_real inverse = (ep_real)1 / (ep_real)ep_max(1, v.before * v.behind);
+    ep_real inverse = (ep_real)1 / (ep_real)ep_max(1, v.before * v.after);
     for (int64_t j = 0; j < v.n; j++) {
         to[j] *= inverse;
     }
@@ -100,7 +100,7 @@ void ep_signal_activity(const ep_net *net, const ep_population *population, ep_r
 
 /* to (n, n) += the Gram matrix of the n slices of v. */
 static void add_gram(view v, const ep_real *at, ep_real *to, ep_real *scratch) {
-    if (v.behind == 1) { /* columns of a (before, n) matrix */
+    if (v.after == 1) { /* columns of a (before, n) matrix */
         ep_gemm(&(ep_product){.m = v.n,
                               .n = v.n,
                               .k = v.before,
@@ -116,16 +116,16 @@ static void add_gram(view v, const ep_real *at, ep_real *to, ep_real *scratch) {
                 scratch);
         return;
     }
-    for (int64_t i = 0; i < v.before; i++, at += v.n * v.behind) { /* rows of (n, behind) */
+    for (int64_t i = 0; i < v.before; i++, at += v.n * v.after) { /* rows of (n, after) */
         ep_gemm(&(ep_product){.m = v.n,
                               .n = v.n,
-                              .k = v.behind,
+                              .k = v.after,
                               .a = at,
-                              .a_row = v.behind,
+                              .a_row = v.after,
                               .a_step = 1,
                               .b = at,
                               .b_step = 1,
-                              .b_col = v.behind,
+                              .b_col = v.after,
                               .c = to,
                               .c_row = v.n,
                               .add = true},

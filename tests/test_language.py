@@ -6,7 +6,9 @@ Biology is for populations only. docs/glossary.md has the words that are used in
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,12 @@ STOP = [
 ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def name_of(path: Path) -> str:
+    """A path from the root, for a test's id."""
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_is_in_plain_english(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)  # code is not prose
     text = re.sub(r"`[^`]*`", "", text)
@@ -55,6 +62,7 @@ def test_a_page_is_in_plain_english(page):
 # ---- docstrings, messages and help texts of the package, names of tests -------------------------
 
 SOURCES = sorted((ROOT / "evoprune").rglob("*.py"))
+CORE = sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in (".c", ".h", ".def"))
 SAID = [
     *(stop for stop in STOP if not stop.startswith("^")),
     r"\b(?:everyone|someone|anyone|anybody|who|whom)\b",
@@ -81,7 +89,7 @@ def texts_of(path: Path) -> list[tuple[int, str]]:
     ]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_messages_and_docstrings_are_in_plain_english(path):
     found = [
         f"line {line}: {m[0]}"
@@ -90,6 +98,33 @@ def test_messages_and_docstrings_are_in_plain_english(path):
         for m in re.finditer(stop, text, re.I)
     ]
     assert not found, f"{path.relative_to(ROOT)}: {', '.join(found)}"
+
+
+def comments_of(path: Path) -> list[tuple[int, str]]:
+    """Comments of a Python file, with their lines."""
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+    return [(t.start[0], t.string) for t in tokens if t.type == tokenize.COMMENT]
+
+
+def said_in_c(path: Path) -> list[tuple[int, str]]:
+    """Comments and strings of a C file, each on one line, with their lines."""
+    text = path.read_text()
+    found = re.finditer(r'/\*.*?\*/|"(?:[^"\\]|\\.)*"', text, re.S)
+    return [(text[: m.start()].count("\n") + 1, re.sub(r"\s*\n \* ?", " ", m[0])) for m in found]
+
+
+@pytest.mark.parametrize("room", sorted({p.parent for p in (*SOURCES, *CORE)}), ids=name_of)
+def test_comments_and_the_core_are_in_plain_english(room):
+    files = [path for path in (*SOURCES, *CORE) if path.parent == room]
+    said = {p: comments_of(p) if p.suffix == ".py" else said_in_c(p) for p in files}
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {m[0]}"
+        for path, texts in said.items()
+        for line, text in texts
+        for stop in SAID
+        for m in re.finditer(stop, text, re.I)
+    ]
+    assert not found, "\n".join(found)
 
 
 NAMED = re.compile(

@@ -1,5 +1,5 @@
 /* births: decides which populations divide, and how many immigrants arrive, from plain vectors.
- * Does not depend on networks: whoever owns the populations copies or creates them. */
+ * Does not depend on networks: the owner of the populations copies or creates them. */
 #ifndef EP_BIRTHS_H
 #define EP_BIRTHS_H
 

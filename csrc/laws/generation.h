@@ -43,7 +43,7 @@ typedef struct {
     ep_real *alive; /* (n) 1, or 0 if extinct */
     ep_real *state; /* (EP_STATES, n) memory of the dynamics */
     const ep_real *raw; /* (n) fitness as measured now */
-    double cost; /* of each population, as a share of the total: see upkeep */
+    double cost; /* multiply-adds or parameters of each population, as a share of the network's */
     const double *costs; /* (born) by birth id in place of cost, or NULL */
 } ep_group;
 

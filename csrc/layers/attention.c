@@ -25,8 +25,9 @@ enum { LINE = (int)EP_LINE, GROUP = 4 * LINE }; /* queries per cache line, per g
 static const ep_field fields[] = {
     EP_FIELD_BOOL(attention, causal, false,
                   "a position attends to itself and to those before it only"),
-    EP_FIELD_REAL(attention, scale, 0, 0, 1e6,
-                  "factor on the scores; 0: 1 / sqrt(head dimensions at birth), whoever lives"),
+    EP_FIELD_REAL(
+        attention, scale, 0, 0, 1e6,
+        "factor on the scores; 0: 1 / sqrt(head dimensions at birth), also if fewer live"),
     EP_FIELDS_END,
 };
 
@@ -359,7 +360,7 @@ const ep_kind ep_kind_attention = {
     .name = "attention",
     .doc = "softmax(scale q k') v for every head; reads queries, keys and values, each\n"
            "(positions, heads, dims) on the same axes, as dense layers give them: the first with\n"
-           "units (heads, dims), the others with the first as their second input. Behind it,\n"
+           "units (heads, dims), the others with the first as their second input. After it,\n"
            "populations along axis -2 make the heads populations.",
     .fields = fields,
     .config_size = sizeof(attention),

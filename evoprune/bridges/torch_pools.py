@@ -78,7 +78,7 @@ def pool_function(kind: str) -> Callable[[Reader, fx.Node], Value]:
 
 
 def adaptive_pool(kind: str, size: Callable[[Reader, fx.Node], Any]) -> Callable[..., Value]:
-    """Return the translation of a pool given by the size of its output, which must be 1."""
+    """Return the translation of a pool whose module states the size of its output; it must be 1."""
 
     def read(r: Reader, node: fx.Node) -> Value:
         x = r.pending(source(node))

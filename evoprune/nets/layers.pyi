@@ -155,15 +155,15 @@ class Populations(Layer):
 class Attention(Layer):
     """softmax(scale q k') v for every head; reads queries, keys and values, each
     (positions, heads, dims) on the same axes, as dense layers give them: the first with
-    units (heads, dims), the others with the first as their second input. Behind it,
+    units (heads, dims), the others with the first as their second input. After it,
     populations along axis -2 make the heads populations.
 
     Args:
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
         causal: a position attends to itself and to those before it only (default False).
-        scale: factor on the scores; 0: 1 / sqrt(head dimensions at birth), whoever lives (in [0,
-            1e+06]; default 0).
+        scale: factor on the scores; 0: 1 / sqrt(head dimensions at birth), also if fewer live (in
+            [0, 1e+06]; default 0).
     """
     def __init__(
         self,

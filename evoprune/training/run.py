@@ -213,7 +213,7 @@ class ThreadTuner:
         """Keep the trial's number of threads, or revert."""
         usual = statistics.median(self._usual)
         if each < self.WON * usual:
-            self._settle(self._tried, [each])  # the next trial goes on in this direction
+            self._settle(self._tried, [each])  # the next trial continues in this direction
             return
         if each > self.LOST * usual:
             self._wait = min(float(self.PATIENCE), 2 * self._wait)

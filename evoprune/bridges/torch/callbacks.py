@@ -25,7 +25,7 @@ def lightning_callback(example: Any, selection: Selection | None = None, **setti
     Args:
         example: inputs of the LightningModule's forward.
         selection: the laws.
-        **settings: of `Evolution`.
+        **settings: further arguments of `Evolution`.
     """
     lightning = require("lightning", "torch", "lightning_callback")
 
@@ -52,13 +52,13 @@ def transformers_callback(example: Any, selection: Selection | None = None, **se
     """Return a callback for `transformers.Trainer(callbacks=[...])`.
 
     Selection begins and ends with the training. The mean loss becomes a column of the history at
-    every log. `callback.evolution` is the `Evolution`. Save the model with `evolution.save`: a
-    configuration stores founding sizes only.
+    every log. `callback.evolution` is the `Evolution`. Save the model with its `save`:
+    `save_pretrained` writes a configuration of founding sizes, which the smaller arrays do not fit.
 
     Args:
         example: inputs of the model's forward, such as a dict of tokens.
         selection: the laws.
-        **settings: of `Evolution`.
+        **settings: further arguments of `Evolution`.
     """
     transformers = require("transformers", "torch", "transformers_callback")
 

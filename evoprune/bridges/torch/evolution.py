@@ -98,8 +98,10 @@ class Evolution(Readings):
             terms: samples in the loss of a step; needed for fitness "worth".
             check_every: steps between checks for extinct populations; a check waits for the device
                 and for other processes. By default 1 for one process on the CPU, else 20.
-            patience: extra work on extinct populations, in steps, before they are removed.
-            wrap: recreates the DistributedDataParallel after a removal, for unusual settings.
+            patience: populations are removed when the work done for extinct ones since the last
+                removal has come to that of this number of steps.
+            wrap: called with the module after a removal; returns the DistributedDataParallel around
+                it. Needed if yours has other settings than the defaults.
             seed: seed of random laws.
 
         Raises:

@@ -44,11 +44,11 @@ class Readings:
         return part
 
     def births(self, name: str) -> Array:
-        """Return the birth ids of the living of a population: int64 (alive,)."""
+        """Return the birth ids of the living populations of a dimension: int64 (alive,)."""
         return np.flatnonzero(self._part(name, self._laws.alive))
 
     def masses(self, name: str) -> Array:
-        """Return the mass of every founder of a population, 0 if extinct: (born,)."""
+        """Return the masses of the founders of a dimension, 0 if extinct: (born,)."""
         return self._part(name, self._laws.mass[:-1])
 
     def fitness(self, name: str) -> Array:

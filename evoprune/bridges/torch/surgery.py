@@ -75,7 +75,10 @@ def set_sizes(model: nn.Module) -> list[tuple[nn.Module, str, int]]:
 
 
 def groups_left(piece: Piece, staying: Mapping[int, torch.Tensor]) -> int | None:
-    """Return the remaining groups of a grouped convolution; None if it is not one or keeps all."""
+    """Return the remaining groups of a grouped convolution.
+
+    None if the piece is of no grouped convolution, or if no group is removed.
+    """
     module = piece.owner
     if not isinstance(module, _ConvNd) or module.groups == 1 or piece.attribute != "weight":
         return None

@@ -142,7 +142,7 @@ class Tracer(TorchDispatchMode):
     def derive(
         self, source: torch.Tensor, view: torch.Tensor, places: Sequence[int | None] | None
     ) -> None:
-        """Record `view` as a view of `source`: its dimension d is dimension places[d]."""
+        """Record `view` as a view of `source`: its dimension d is places[d] of the source."""
         if id(source) not in self._origins:
             return
         slot, before = self._origins[id(source)]
