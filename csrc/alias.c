@@ -55,8 +55,9 @@ static bool stays(const ep_net *net, int value, int end) {
     return true;
 }
 
-/* If dx equals dy and exactly one other layer adds to dx, skips the copy: that layer reads dy in
- * place, unless dy is overwritten first. `aliased`: value whose gradient aliases dy, or -1. */
+/* For a layer whose backward() only copies dy to dx: skips the copy for an input that exactly one
+ * other layer reads, if that layer can add dy in place of the copy and dy is not overwritten
+ * before. `aliased`: input of `layer` whose gradient is stored in dy's buffer, or -1. */
 static void skip_copies(const ep_net *net, ep_layer *layer, const int *readers, int aliased) {
     for (int j = 0; (layer->alias.can & EP_COPY_DY) && j < layer->reads; j++) {
         int value = layer->input[j];

@@ -38,7 +38,8 @@ typedef enum {
     EP_LINEAR_PASS,   /* f(m x) = m f(x) along every axis */
     EP_LINEAR_WEIGHT, /* through "weight", which has the axis; other axes as EP_LINEAR_PASS */
     EP_LINEAR_WINDOW, /* through "weight", which has the axis; along other axes not linear */
-    EP_LINEAR_GAIN,   /* not linear, but "gain" and "bias" can take a factor on the last axis */
+    EP_LINEAR_GAIN,   /* not linear in the input, but a factor on the last axis of the output can
+                         be folded into "gain" and "bias" */
 } ep_linearity;
 
 enum { EP_APART_ALL = -1 };

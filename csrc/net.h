@@ -46,7 +46,9 @@ struct ep_plan {
     bool aliased; /* gradients of activations may be overwritten: see ep_alias */
     double terms; /* terms in the mean loss of the last batch */
     int64_t step, generation; /* updates and generations so far */
-    double waste; /* work done for extinct populations since the last removal, in steps */
+    /* Sum, over the generations since the last removal, of the share of the network's multiply-adds
+     * that is spent on extinct populations. */
+    double waste;
     double founding_macs; /* multiply-adds per sample at the founding shape */
     int64_t founding_parameters;
     bool built;

@@ -102,13 +102,15 @@ static inline bool ep_conv_tiled(const ep_conv *k, ep_winograd *tiles) {
     return ep_conv_stepwise(&k->g) && ep_winograd_cost(tiles) < ep_conv_cost(&k->g, k->filters);
 }
 
-/* The next chunk of at most `most` positions of samples before `end`: whole samples, or part of
- * one. Cuts within a sample do not depend on where a worker begins. */
+/* Output positions that are computed together: those of one or more whole samples, or a range of
+ * the positions of one sample. */
 typedef struct {
     int64_t sample, samples; /* first, count */
-    int64_t q0, q1;
+    int64_t q0, q1; /* positions q0 .. q1 of each of these samples */
 } ep_conv_chunk;
 
+/* Moves c to the next chunk of at most `most` positions; returns false if no sample before `end` is
+ * left. A sample is cut at the same positions whichever sample a worker starts with. */
 static inline bool ep_conv_next(ep_conv_chunk *c, int64_t positions, int64_t most, int64_t end) {
     if (c->q1 < positions && c->samples) {
         c->q0 = c->q1;

@@ -172,7 +172,7 @@ static PyObject *random_fork(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 /* ---- elementary ------------------------------------------------------------------------------ */
-/* One loop per function, so that each is inlined and vectorized as in a kernel. */
+/* Each function has a loop of its own, into which it is inlined and vectorized as in a kernel. */
 #define MAP(function)                                                                         \
     static void loop_##function(npy_intp n, const ep_real *restrict x, ep_real *restrict y) { \
         ep_map(ep_##function, n, x, y);                                                       \

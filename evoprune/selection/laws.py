@@ -1,4 +1,4 @@
-"""The laws of the core: losses, optimizers, fitness and dynamics, one line each.
+"""Classes of the core's laws: losses, optimizers, fitness and dynamics.
 
 Equations, settings, bounds and sources come from the core's catalogue (`help(Replicator)`); the
 laws are implemented in csrc/laws. Type checkers and editors read laws.pyi, which

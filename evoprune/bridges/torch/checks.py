@@ -137,14 +137,15 @@ def call_closure(
     kwargs: dict[str, Any],
     undo: Callable[[], None],
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Evaluate the closure passed to a step now, while the weights are still W m.
+    """Evaluate an optimizer step's closure before the step, while the weights are still W m.
 
     Returns:
-        Arguments with a closure that returns the computed loss; None if there is no closure.
+        The step's (args, kwargs) with the closure replaced by one that returns the loss computed
+        here; None if the step has no closure.
 
     Raises:
-        Unsupported: within the step, if the optimizer evaluates the closure again; `undo` is called
-            first.
+        Unsupported: not here but during the step, by the replacement, if the optimizer calls it a
+            second time. It calls `undo` first.
     """
     given = list(args)
     place = next((i for i, arg in enumerate(given) if i and callable(arg)), None)

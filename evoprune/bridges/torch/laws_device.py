@@ -109,7 +109,12 @@ class DeviceLaws:
     def _price(
         self, fitness: torch.Tensor, pressure: Number, cost: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return soft upkeep: pressure x mean fitness of the niche's others x cost: (founders,)."""
+        """Return the soft upkeep of every founder: (founders,), 0 for extinct populations.
+
+        It is `pressure` times the mean fitness of the other founders of the niche, where extinct
+        populations and negative fitness count as 0. With `cost`, it is also multiplied by the
+        population's cost relative to the mean cost of the living populations of its niche.
+        """
         own = torch.where(self.alive, fitness.clamp_min(0), 0.0)
         others = self._sums(own, self._niche) - own
         upkeep = pressure * others / self._rivals

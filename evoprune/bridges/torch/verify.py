@@ -159,7 +159,14 @@ class _Trial:
     # ---- sizes stored in modules
 
     def candidates(self, i: int) -> dict[Attribute, tuple[int, int]]:
-        """Return integer attributes of nearby modules that may be a multiple of the size."""
+        """Find integer attributes that may store the size of population i or a multiple of it.
+
+        The search covers the modules that hold its parameters and all modules around them, but not
+        the attributes of PyTorch's own modules that are known to be sizes.
+
+        Returns:
+            attribute -> (i, multiple of the size).
+        """
         population = self.populations[i]
         totals = {population.size * k for k in (1, 2, 3)}
         totals |= {slot.tensor.shape[dim] for slot, dim in population.owns}
