@@ -103,7 +103,7 @@ static bool check_births(const ep_net *net, const ep_evolution *e, ep_error *err
     if (!largest) {
         return ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
     }
-    int64_t n = largest->begin[EP_ROLES]; /* values; gradients and two moments are as many */
+    int64_t n = largest->begin[EP_ROLES]; /* of values; of gradients and of each moment as many */
     ep_evolution_largest_free(largest);
     return ep_slab_fits(ep_times(4, n)) ||
            ep_fail(error, EP_NO_MEMORY,
@@ -314,7 +314,7 @@ void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *grou
     }
 }
 
-/* True if every living population has a finite fitness. A NaN would make its mass NaN for good. */
+/* True if every living population has a finite fitness. A NaN would make its mass NaN forever. */
 static bool all_finite(const ep_group *group) {
     for (int64_t k = 0; k < group->n; k++) {
         if (group->alive[k] > 0 && !isfinite(group->raw[k])) {

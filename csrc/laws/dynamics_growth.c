@@ -195,10 +195,10 @@ const ep_dynamics ep_dynamics_logistic = {
 /* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, r_i m_i for r_i <= 0 (the textbook's sign would favor
  * the unfit where it is crowded). Step of Leslie & Gower 1958: m e^r / (1 + (e^r - 1) crowd). It
  * has the fixed points of the flow and the same outcome for two species (Cushing et al. 2004), is
- * exact if crowd is m_i / K (logistic), and does not oscillate at any step size.
- * Given a: crowd_i = sum_j a_ij m_j / capacity. From the overlap of activities: overlaps are far
- * from 0 at founding, so crowding is relative to them, (a m)_i / mean (a m) * M / (capacity *
- * born), whose mean by mass is that of `logistic`: populations similar to the others pay for it. */
+ * exact if crowd is m_i / K (logistic), and does not oscillate at any step size. Given a: crowd_i
+ * = sum_j a_ij m_j / capacity. From the overlap of activities: overlaps are far from 0 at
+ * founding, so crowding is relative to them, (a m)_i / mean (a m) * M / (capacity * born), whose
+ * mean by mass is that of `logistic`: populations similar to the others are crowded more. */
 typedef struct {
     double strength, clip, capacity;
     ep_vector interaction;

@@ -10,8 +10,9 @@ static ep_growth against_mean(const ep_cohort *cohort, double h, double clip) {
 
 /* ---- replicator ---------------------------------------------------------------------------- */
 /* Taylor & Jonker 1978, solved exactly for constant F: x_i(t) = x_i(0) e^{F_i t} / sum. The mean
- * fitness never falls; its speed is the variance (Fisher 1930); ln x_i/x_j grows at F_i - F_j. If
- * clip binds, the order of growth is kept, so mean fitness still never falls. */
+ * fitness never falls; it rises at a rate equal to the variance of fitness (Fisher 1930); ln
+ * x_i/x_j grows at F_i - F_j. If clip binds, the order of growth is kept, so mean fitness still
+ * never falls. */
 typedef struct {
     double strength, clip;
 } replicator;

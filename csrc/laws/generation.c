@@ -56,7 +56,7 @@ static bool by_founder(const ep_generation *g, int64_t founded) {
     return g->dynamics->check && !g->dynamics->check(g->dynamics_config, founded + 1, &ignored);
 }
 
-/* Settings for each founder say nothing of populations that are born later. */
+/* Fails if populations are born later but the settings hold a value for each founder. */
 static bool check_births(const ep_generation *g, const ep_headcount *counts, ep_error *error) {
     bool later = g->births != NULL;
     for (int i = 0; i < g->n_groups; i++) {
@@ -449,7 +449,7 @@ static void bear_group(ep_generation *g, const ep_occasion *occasion, int i, int
     }
 }
 
-/* Decide the births of a season. None are born while masses rest. */
+/* Decide the births of a generation. */
 static void bear(ep_generation *g, const ep_occasion *occasion, int n_niches, ep_outcome *outcome) {
     for (int i = 0; i < n_niches; i++) {
         ep_niche here = g->niche[i];
@@ -475,9 +475,9 @@ bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcom
     *outcome = (ep_outcome){0};
     g->n = 0;
     remember_fitness(g, groups);
-    /* A user's law may fail in any niche, so no niche is written until all have succeeded. The
-     * core's laws may measure the network as the extinctions in the niche before left it, so each
-     * niche is written at once. */
+    /* A user's law may fail in any niche, so no niche is written until all have succeeded. A law
+     * of the core may measure the network, which must show the extinctions of the previous niches,
+     * so each niche is written before the next is measured. */
     for (int i = 0; i < g->n_groups; i = g->niche[niches_done++].last_group) {
         ep_niche here = enrol(g, groups, i, &before, &memory, occasion->pressure, correction);
         g->niche[niches_done] = here;

@@ -11,8 +11,8 @@ enum {
     TILE = 1024, /* elements: 4 KiB of stack, in cache with the rows */
 };
 
-/* Largest magnitude of a target that is a value. The square of a larger error can overflow in the
- * second moment of a gradient, and a weight with an infinite second moment never changes again. */
+/* Largest magnitude of a real target. The square of a larger error can overflow in the second
+ * moment of a gradient, and a weight with an infinite second moment never changes again. */
 #ifdef EP_DOUBLE
 #define MOST 1e140
 #else

@@ -28,7 +28,7 @@ static const ep_field fields[] = {
 
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const batch_norm *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
     int channels = x.axis[x.rank - 1];
     int of_saved[2] = {ep_plan_axis(plan, layer, "moments", KEPT, error), channels};
     layer->row_block = BLOCK;

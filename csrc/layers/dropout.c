@@ -18,7 +18,7 @@ static const ep_field fields[] = {
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
     int axis[EP_RANK];
-    memcpy(axis, x->axis, (size_t)x->rank * sizeof *axis); /* a new value may move the others */
+    memcpy(axis, x->axis, (size_t)x->rank * sizeof *axis); /* a copy: declaring may move it */
     return ep_plan_output(plan, layer, x->rank, axis, error);
 }
 
@@ -33,13 +33,13 @@ EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     return x ^ x >> 16;
 }
 
-/* Return the index at birth, in a sample, of the first element of run `run` of the last axis. A
- * stride is the founding size, or more once populations were born later, so that no two elements
- * have the same index. */
+/* Return the factor between the indices at birth of neighbors along an axis: the founding size, or
+ * more after births, so that no two elements have the same index. */
 static uint32_t stride_of(const ep_axis *axis) {
     return (uint32_t)ep_max(axis->founded, axis->next_birth);
 }
 
+/* Return the index at birth, in a sample, of the first element of run `run` of the last axis. */
 static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run) {
     uint32_t place = 0, stride = stride_of(&axes[x->axis[x->rank - 1]]);
     for (int d = x->rank - 2; d >= 0; d--) {

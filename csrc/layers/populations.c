@@ -34,7 +34,7 @@ static int axis_of(const populations *config, int rank) {
  * of dL/dm and dL/db, which backward() computes on the way. */
 static bool keep_sums(ep_plan *plan, ep_layer *layer, int d, ep_error *error) {
     const populations *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
     int sums = (config->mass ? 1 : 0) + (config->bias ? 1 : 0);
     if (sums && d > 0 && !ep_plan_sums(plan, layer, sums, x.axis[d], error)) {
         return false;

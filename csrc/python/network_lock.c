@@ -1,4 +1,4 @@
-/* network_lock: one thread at a time uses a network; the others wait. A thread that re-enters its
+/* network_lock: only one thread at a time uses a network; others wait. A thread that re-enters its
  * own network, from a law written in Python, would deadlock, so it is refused.
  *
  * There are two locks: a thread waits for `work` while it holds `turn`, so that a thread that takes
