@@ -120,7 +120,7 @@ const char *ep_barren(const ep_net *net, const ep_population *population) {
         return "they are input features, which the data defines";
     }
     stage *of = calloc((size_t)net->n_values, sizeof *of);
-    const char *why = of ? NULL : "there is no memory to tell";
+    const char *why = of ? NULL : "memory ran out while checking";
     for (int i = 0; !why && i < net->n_layers; i++) {
         why = follow(net, population, &net->layers[i], of);
     }

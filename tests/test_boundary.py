@@ -1,7 +1,7 @@
-"""The boundary: what comes in from Python in every form, and all that must be refused unharmed.
+"""The boundary: arguments from Python in every form, and errors that change nothing.
 
-Arrays of any type and layout train to the same bits as plain ones and are never written to; what
-does not fit is named and changes nothing. Numbers that are not finite are in test_finite.py.
+Arrays of any type and layout train bit-identically to plain ones and are never written to; an
+invalid argument is named and changes nothing. Values that are not finite are in test_finite.py.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def columns_reversed(a):
 
 
 class Array(np.ndarray):
-    """A subclass."""
+    """A subclass of ndarray."""
 
 
 LAYOUTS = {
@@ -72,7 +72,7 @@ def outcome(net, x, y):
 
 @pytest.fixture(scope="module", params=BOTH, ids=name_of)
 def expected(request):
-    """The core, and what comes of plain arrays of its own type."""
+    """Return the core, and the results for plain arrays of its own type."""
     core = request.param
     return core, outcome(runs.network(core), x0.astype(core.dtype), y0)
 
@@ -182,7 +182,7 @@ BAD_LABELS = [
 
 
 def refuses(net, error, text, call):
-    """The call is refused in these words, and nothing has changed."""
+    """Assert that the call raises this error and changes nothing."""
     before = runs.state(net, gradients=True)
     with pytest.raises(error, match=text):
         call()
@@ -223,7 +223,7 @@ def test_labels_that_do_not_fit_are_refused(net, y, error, text):
 
 
 def test_labels_that_change_under_way_do_no_harm(net):
-    """They were checked; then somebody wrote to them. The run stops at the step that meets them."""
+    """Labels that were checked are then overwritten: the run stops at the step that reads them."""
     y = y0.copy()
     runs.train(net, (x0, y), 1)
     y[:] = 10**9
@@ -455,8 +455,8 @@ def test_a_batch_may_be_larger_than_the_data():
         (lambda net: net.kill("h0", [0, -1]), ValueError, "no population of h0 has birth id -1"),
         (lambda net: net.kill("h0", [0.5]), TypeError, "births: expected .* whole numbers"),
         (lambda net: net.shrink({"in0": [0, 99]}), ValueError, "in0 has no birth id 99"),
-        (lambda net: net.shrink({"out": [0]}), ValueError, "is no axis whose populations may die"),
-        (lambda net: net.shrink({3: [0]}), ValueError, "is no axis whose populations may die"),
+        (lambda net: net.shrink({"out": [0]}), ValueError, "populations can become extinct"),
+        (lambda net: net.shrink({3: [0]}), ValueError, "populations can become extinct"),
         (lambda net: net.restore(-1, 0), ValueError, "restore: step: expected .*, got -1"),
         (lambda net: net.restore(2**63 - 1, 0), ValueError, "restore: step: expected"),
         (lambda net: net.restore(0, 2**63 - 1), ValueError, "restore: generation: expected"),

@@ -1,4 +1,4 @@
-"""Budgets: sizes are approached from above and kept, and a stopped run goes on as if it had not."""
+"""Budgets: sizes approach the target from above and stay, and stopped runs resume exactly."""
 
 from __future__ import annotations
 

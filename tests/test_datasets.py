@@ -1,4 +1,4 @@
-"""Data sets: what comes bundled, what is read from files, what is refused, what is not copied."""
+"""Data sets: the bundled ones, reading files, errors, and that arrays are not copied."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def idx_bytes(array, code=0x08, magic=None):
 
 
 def write_idx(folder, *, n=6, packed=True, **replace):
-    """A small folder like MNIST's; `replace` gives other bytes for train_images and so on."""
+    """Write a small folder like MNIST's; `replace` gives other bytes for train_images and so on."""
     rng = np.random.default_rng(0)
     for part, count in (("train", n), ("t10k", 4)):
         images = rng.integers(0, 256, (count, 3, 2), np.uint8)
@@ -393,7 +393,7 @@ def test_normalize():
         inputs = data.scaled()
         assert np.allclose(inputs.mean(0), 0, atol=2e-3)
         assert np.allclose(inputs.std(0), [1, 1, 0], atol=1e-3)
-        assert data.scale[2] == 1  # constant: moved to 0, not blown up
+        assert data.scale[2] == 1  # constant: shifted to 0 and not scaled
     inputs = datasets.arrays(x, x, normalize="global").scaled()
     assert inputs.mean() == pytest.approx(0, abs=1e-5)
     assert inputs.std() == pytest.approx(1, abs=1e-5)

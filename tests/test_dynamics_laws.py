@@ -1,7 +1,7 @@
-"""What each law says of its own: closed forms, points of rest, outcomes of competition.
+"""Properties of single laws: closed forms, fixed points, outcomes of competition.
 
-Growth is unbounded here (`clip` large) unless clip itself is meant, as the textbooks have it. A
-generation is computed in double and rounded once, so t generations cost about t roundings.
+Growth is unbounded here (a large `clip`), as in textbooks, except in tests of clip. A generation
+is computed in double and rounded once, so t generations cost about t roundings.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def test_shares_grow_as_their_fitness_over_that_of_all(core, m0, seed):
     mass = run(core, "replicator", m0, fitness, REPLICATOR, 10)
     grown = np.array(m0) * np.exp(10 * fitness)
     np.testing.assert_allclose(shares(mass), grown / grown.sum(), rtol=eps(core, 10))
-    # The ratio of two grows at exactly the difference of their fitness.
+    # The log ratio of two masses grows at exactly the difference of their fitness.
     ratio = np.float64(mass[0]) / mass[1]
     expected = m0[0] / m0[1] * np.exp(10 * (fitness[0] - fitness[1]))
     assert ratio == pytest.approx(expected, rel=eps(core, 20))
@@ -131,7 +131,7 @@ def test_a_constant_added_to_every_fitness_changes_nothing(core, m0, seed, const
     fitness = np.round(fitnesses(core, len(m0), seed) * 2**10) / 2**10
     one = step(core, "replicator", m0, fitness)
     other = step(core, "replicator", m0, fitness + constant)
-    cost = 1 + 50 * abs(constant) * 2.0**-53 / np.finfo(core.dtype).eps  # in the mean, times h
+    cost = 1 + 50 * abs(constant) * 2.0**-53 / np.finfo(core.dtype).eps  # of the mean, times h
     np.testing.assert_allclose(one, other, rtol=eps(core, cost))
 
 
@@ -150,7 +150,7 @@ def test_mean_fitness_never_falls_even_where_clip_binds(core, m0, seed, clip):
 
 @given(m0=MASSES, seed=SEEDS)
 def test_fisher_the_mean_rises_at_the_variance_and_so_long_is_the_path(m0, seed):
-    """d Fbar = Var(F) + E[dF], and sum x'^2 / x = Var(F) (Baez 2021), as the step goes to zero."""
+    """d Fbar = Var(F) + E[dF] and sum x'^2 / x = Var(F) (Baez 2021), as the step goes to zero."""
     fitness = fitnesses(CORE64, len(m0), seed)
     change = fitnesses(CORE64, len(m0), seed + 1)
     h = 1e-5
@@ -203,7 +203,7 @@ def test_the_limit_is_the_perron_vector(core, given_kernel):
 
 @pytest.mark.parametrize(("q", "a"), [(0.9, 2.0), (0.8, 1.5), (0.6, 1.5), (0.5, 1.9)])
 def test_the_quasispecies_has_an_error_threshold(q, a):
-    """A master a times as fit, copied right with probability q: it lives if q > 1/a."""
+    """A master kind, a times as fit and copied right with probability q, survives if q > 1/a."""
     kernel = [q, 1 - q, 0, 1]
     config = REPLICATOR | {"kernel": kernel}
     mass = run(CORE64, "replicator_mutator", [1, 1], [np.log(a), 0], config, 3000)
@@ -216,7 +216,7 @@ def test_mutants_are_spread_over_living_populations_only():
     assert mass == pytest.approx([2, 0, 2])
     kernel = [0.5, 0.25, 0.25, 0, 1, 0, 0, 0, 1]
     mass = step(CORE64, "replicator_mutator", [2, 0, 1], [0, 9, 0], {"kernel": kernel})
-    assert mass == pytest.approx([1.5, 0, 1.5])  # what would be born into the dead stays
+    assert mass == pytest.approx([1.5, 0, 1.5])  # mutants of an extinct kind are not born
 
 
 def test_the_kernel_is_by_birth_id():
@@ -228,7 +228,7 @@ def test_the_kernel_is_by_birth_id():
 
 
 def test_mutation_at_its_default_does_not_keep_the_unfit_above_the_threshold():
-    """A population that loses a hundredth a generation falls under 1e-3 of the mean mass."""
+    """A population that loses 1 % per generation falls below 1e-3 of the mean mass."""
     fitness = np.r_[np.zeros(99), -1.0]
     mass = run(CORE64, "replicator_mutator", np.ones(100), fitness, None, 1500)
     assert mass[-1] < 1e-3
@@ -253,7 +253,7 @@ def test_equal_populations_grow_as_verhulst_says(core, start, h):
 @every_core
 @given(m0=MASSES, seed=SEEDS)
 def test_ten_small_steps_are_one_large(core, m0, seed):
-    """Exact for constant fitness, unequal too, as long as the whole grows."""
+    """Steps are exact for constant fitness, even unequal, as long as the total grows."""
     fitness = np.abs(fitnesses(core, len(m0), seed)) + 0.01
     small = run(core, "logistic", m0, fitness, LOGISTIC, 10)
     large = step(core, "logistic", m0, fitness, LOGISTIC | {"strength": 10.0})
@@ -261,7 +261,7 @@ def test_ten_small_steps_are_one_large(core, m0, seed):
 
 
 def test_unequal_populations_follow_the_equation_itself():
-    """m_i' = m_i (r_i - max(rbar, 0) M/K), by brute force; the total falls at first."""
+    """Integrate m_i' = m_i (r_i - max(rbar, 0) M/K) in small steps; the total falls at first."""
     m0, r, k = np.array([2.0, 1.0, 0.5]), np.array([-0.5, 0.4, 0.9]), 6.0
     mass, dt = m0.copy(), 1e-4
 
@@ -303,7 +303,7 @@ def test_at_the_capacity_selection_goes_on_and_the_unfit_are_never_fed():
 
 
 def rivals(a12, a21, start, k1=1.0, k2=1.0, core=CORE64):
-    """Two species by their textbook coefficients, 4000 generations at r = 0.1."""
+    """Run two species with textbook coefficients for 4000 generations at r = 0.1."""
     interaction = [1 / k1, a12 / k1, a21 / k2, 1 / k2]
     config = {"strength": 1.0, **FREE, "interaction": interaction}
     return run(core, "lotka_volterra", start, [0.1, 0.1], config, 4000, overlap=np.eye(2))
@@ -349,7 +349,7 @@ def test_copies_pay_for_being_alike_and_the_different_gains():
     assert mass[0] == pytest.approx(mass[1])
     assert mass[0] < 0.9
     assert mass[2] > 1.2
-    assert mass.sum() == pytest.approx(3, rel=1e-3)  # what the niche carries
+    assert mass.sum() == pytest.approx(3, rel=1e-3)  # the capacity of the niche
 
 
 def test_the_unfit_decay_however_empty_or_full_the_niche():
@@ -365,7 +365,7 @@ def test_competition_at_a_large_step_does_not_oscillate():
     for _ in range(20):
         mass = step(CORE64, "lotka_volterra", mass, np.full(n, 5.0), LOGISTIC,
                     overlap=np.full((n, n), 0.9) + 0.1 * np.eye(n))  # fmt: skip
-        assert np.all(mass >= 1 - 1e-12)  # comes down to what is carried, and stays
+        assert np.all(mass >= 1 - 1e-12)  # falls to the capacity and stays there
     assert mass == pytest.approx(np.ones(n), rel=1e-9)
 
 

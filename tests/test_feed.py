@@ -1,4 +1,4 @@
-"""What a trainer learns from: arrays, data sets, epochs of a given length, iterables of batches."""
+"""Sources of training data: arrays, data sets, epochs of a given length, iterables of batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_data_sets_are_read_as_they_say():
     assert float(scale) == pytest.approx(train.scale)
     part, held_out = train.split(40)
     fit(trainer, part, validation_data=held_out)
-    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # raw is raw
+    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # raw, too
     with pytest.raises(ValueError, match=r"validation_data: data is to be read as \(x - 3\)"):
         fit(trainer, train, validation_data=ep.datasets.arrays(x, y, shift=3))
 
@@ -51,7 +51,7 @@ def test_chosen_rows_are_drawn_without_a_copy():
 @quiet
 def test_an_epoch_can_be_given_a_length():
     one, other = make(), make()
-    fit(one, epochs=3, batch_size=48)  # 5 batches go once through the data
+    fit(one, epochs=3, batch_size=48)  # 5 batches are one pass through the data
     history = fit(other, epochs=5, batch_size=48, steps=3)
     assert (history.per_epoch, history.steps_done) == (3, 15)
     assert np.array_equal(
@@ -138,7 +138,7 @@ def test_losses_before_a_failure_are_kept(batches):
 def test_a_refusal_of_the_core_is_what_is_heard():
     trainer = make()
     with pytest.raises((TypeError, ValueError), match="augment"):
-        fit(trainer, augment={"shift": 1})  # samples that are no images
+        fit(trainer, augment={"shift": 1})  # samples that are not images
     assert trainer.network.step == trainer.history.steps_done == 0
     fit(trainer)
     made = trainer.history.steps_done

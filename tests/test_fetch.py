@@ -1,4 +1,4 @@
-"""Data sets from the network: a server on this machine stands for it."""
+"""Downloads of data sets, from a local server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def idx(array):
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """Serve a folder; `publish(name)` makes its files those of a data set."""
+    """Serve a folder; `publish(name)` registers its files as those of a data set."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(pooch.get_logger(), "disabled", True)
     folder = tmp_path / "site"
@@ -83,7 +83,7 @@ def test_a_data_set_is_downloaded_once(tmp_path, site):
     np.testing.assert_array_equal(train.y, parts["train"][1])
     assert train.classes[9] == "Ankle boot"
     assert len(asked) == 4
-    close()  # the network is gone
+    close()  # the server is down
     _, test = ep.datasets.fetch("fashion_mnist", cache=tmp_path / "cache")
     np.testing.assert_array_equal(test.x.reshape(-1, 28, 28), parts["t10k"][0])
 

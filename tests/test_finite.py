@@ -1,4 +1,4 @@
-"""Numbers that are not finite: a run stops at the step that meets one, before it does harm."""
+"""Values that are not finite: a run stops at the step that reads one, before it is applied."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_run_stops_before_a_bad_number_does_harm(core, threads, clip, bad):
     settings = {"shuffle": False, "batch": 32, "threads": threads}
     net, reference = (runs.network(core, clip=clip) for _ in range(2))
     net.check_data(broken, y)
-    broken[70, 2] = bad  # after it was looked at
+    broken[70, 2] = bad  # overwritten after the check
     with pytest.raises(core.Diverged, match="not finite at step 2; the update was not") as caught:
         runs.train(net, (broken, y), 10, **settings)
     assert caught.value.step == 2
@@ -39,7 +39,7 @@ def test_a_run_stops_before_a_bad_number_does_harm(core, threads, clip, bad):
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 @pytest.mark.parametrize("loss", ["mean_squared_error", "huber", "mean_absolute_error", "poisson"])
 def test_targets_whose_second_moments_overflow_are_refused(core, loss):
-    """A weight with an infinite second moment never moves again, and the loss stays finite."""
+    """A weight with an infinite second moment never changes again, while the loss stays finite."""
     t = np.ones((40, 3), runs.data(core)[0].dtype)
     most = 1e15 if t.dtype == np.float32 else 1e140
     net = runs.network(core, loss=loss)
@@ -64,7 +64,7 @@ def test_bad_targets_and_bad_weights_are_seen():
     assert runs.same(runs.state(net), before)
     t[3, 1] = 0
     net.check_data(x0, t)
-    t[3, 1] = np.nan  # after it was looked at
+    t[3, 1] = np.nan  # overwritten after the check
     with pytest.raises(CORE32.Diverged):
         runs.train(net, (x0, t), 2, batch=40)
     assert runs.same(runs.state(net), before)
@@ -90,7 +90,7 @@ def test_attention_stands_scores_of_any_size(core):
             "before": [("dense", {"units": [3, 5]}, [0])]}  # fmt: skip
     net = cases.filled(core.Network(cases.spec(core, "attention", case, True)))
     x = np.random.default_rng(0).standard_normal((3, 70, 4))
-    x = (3e7 * x / np.abs(x)).astype(core.dtype)  # products of 1e15, of which many are the largest
+    x = (3e7 * x / np.abs(x)).astype(core.dtype)  # products of 1e15, many equal to the largest
     assert np.isfinite(net.predict(x)).all()
 
 
@@ -105,7 +105,7 @@ def test_bad_inputs_are_named_before_the_first_step():
             with pytest.raises(ValueError, match=f"x: .*got -?(nan|inf) in row {row}, .*{column}$"):
                 runs.train(net, (broken.astype(kind), y), 1)
         chosen = np.setdiff1d(np.arange(100), [row])
-        net.check_data(broken, y, rows=chosen)  # only chosen rows are looked at
+        net.check_data(broken, y, rows=chosen)  # only chosen rows are checked
         with pytest.raises(ValueError, match=f"in row {row}, column {column}"):
             net.check_data(broken, y, rows=[5, row])
         with pytest.raises(ValueError, match=f"in row {row}, column {column}"):
@@ -165,7 +165,7 @@ def normed(core, affine=True):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_variance_that_overflows_stops_the_run(threads):
-    """The outputs are finite, for what is divided by infinity is 0."""
+    """Outputs are finite, since anything divided by infinity is 0."""
     x, y = runs.data()
     net = normed(CORE32)
     before = runs.state(net)
@@ -180,7 +180,7 @@ def test_a_variance_that_overflows_stops_the_run(threads):
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 def test_a_batch_of_one_value_is_left_out_of_what_is_tracked(core):
-    """Mean and variance are those of NumPy over the batches that have a variance."""
+    """Tracked mean and variance equal NumPy's over the batches that have a variance."""
     x, y = runs.data(core, rows=33)
     net = normed(core, affine=False)
     mean, variance = np.zeros(4), np.ones(4)

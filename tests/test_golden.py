@@ -1,4 +1,4 @@
-"""Training gives the same bits as it did: hashes of small runs, stored in tests/golden."""
+"""Training is bit-identical to stored hashes of small runs in tests/golden."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_number_of_threads_does_not_change_a_hash():
 
 
 def test_populations_die_in_the_golden_runs():
-    """A run in which no population dies would pin little."""
+    """A run without extinctions would test little."""
     table = golden.samples(120, 3, 12)
     before = threads.get_threads()
     try:

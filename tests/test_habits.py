@@ -1,4 +1,4 @@
-"""What hands type from habit works, or the error names the way out."""
+"""Calls in the style of other libraries work, or the error names the right call."""
 
 from __future__ import annotations
 

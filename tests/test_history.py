@@ -1,4 +1,4 @@
-"""Histories: what is recorded of a run, files that outlive the package, and pictures of it."""
+"""Histories: the records of a run, files that need no package, and plots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evoprune.records import history as module
 
 @pytest.fixture(scope="module")
 def run():
-    """(network, history) of a short run in which many die."""
+    """Return (network, history) of a short run in which many populations die."""
     law = ep.Malthusian(lifespan=60)
     selection = ep.Selection(1.0, dynamics=law, upkeep="macs", clock="steps", min_age=20)
     trainer = make(selection=selection)
@@ -224,5 +224,5 @@ def test_what_is_shown(run):
     assert text.startswith("History: 30 epochs, 180 steps, loss ")
     assert f"{sum(net.alive.values())} of 40 alive" in text
     html = history._repr_html_()
-    assert html.count("<tr>") == 1 + 20  # the middle is left out
+    assert html.count("<tr>") == 1 + 20  # the middle is omitted
     assert "validation accuracy" in html

@@ -1,4 +1,4 @@
-"""Losses written in Python: the same bits as the core's where they compute the same."""
+"""Losses written in Python: bit-identical to the core's if they compute the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses: the NumPy twin, gradients by directional derivative, and what must not matter."""
+"""Losses: the NumPy twin, gradients by directional derivative, and invariance."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_every_loss_of_the_catalogue_is_tested():
     assert {name for name, _ in CONFIGS} == set(CORE64.catalogue()["losses"])
 
 
-# a tile holds 1024 numbers: rows shorter, as long, longer, several tiles long
+# a tile has 1024 elements: shorter rows, equal, longer, several tiles long
 SHAPES = [(1, 1), (3, 2), (128, 10), (9, 65), (5, 1023), (2, 1024), (3, 1025), (2, 3001)]
 
 
 def example(name: str, config: dict, rows: int, n: int, seed: int = 0):
-    """Settings, outputs (rows, n) and targets; some rows ignored where that is possible."""
+    """Return settings, outputs (rows, n) and targets; some rows are ignored if that is possible."""
     rng = np.random.default_rng((seed, rows, n))
     config = CORE64.settings("losses", name, {} if "class_weights" in config else config) | config
     if config.get("class_weights") == "some":
@@ -166,7 +166,7 @@ def test_ignored_rows_count_for_nothing_even_when_not_finite(core):
 def test_what_is_not_finite_is_seen_in_its_row_alone(core, n, bad, at):
     for name in sorted({name for name, _ in CONFIGS}):
         if name == "hinge" and bad == math.inf and at == 0:
-            continue  # the right class leads by an infinite margin: no error
+            continue  # the right class leads by an infinite margin: the loss is valid
         config, y, targets = example(name, {}, 4, n)
         targets = np.zeros(4, int) if name in CLASSES else np.zeros((4, n))
         y[2, at] = bad

@@ -111,7 +111,7 @@ def test_one_cycle_equals_pytorch():
     torch = pytest.importorskip("torch")
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], 0.1)
-    # PyTorch's cycle reaches its peak and its end on a step; ours one step after the last
+    # PyTorch's cycle reaches its peak and its end on a step, ours one step later.
     steps, top = 201, 61
     torch_schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 0.4, total_steps=steps + 0, pct_start=top / steps, cycle_momentum=False
@@ -195,7 +195,7 @@ def test_a_search_that_cannot_succeed_says_so(blobs):
         ep.find_learning_rate(trainer, blobs, lowest=1, highest=0.1)
     constant = np.ones((64, 6), np.float32), np.zeros(64, np.int64)
     x, y = constant
-    y[::2] = 1  # the loss is at its lowest already: nothing tells samples apart
+    y[::2] = 1  # labels do not depend on the inputs: the loss is at its minimum
     net = ep.mlp(6, 2)
     net["dense1.weight"] = 0
     with pytest.raises(ValueError, match="the loss does not fall at any rate"):

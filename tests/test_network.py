@@ -1,4 +1,4 @@
-"""Networks from Python: arrays by name, files, folding, cutting, tables. Next to no training."""
+"""Networks from Python: arrays by name, files, folding, pruning, tables; almost no training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import evoprune as ep
 
 
 def small(**settings):
-    """A network of 12-10-8-3 with masses that are not all alike, and some populations dead."""
+    """Return a network 12-10-8-3 with different masses and some extinct populations."""
     net = ep.mlp(12, 10, 8, 3, seed=3, **settings)
     random = np.random.default_rng(0)
     for name in net:
@@ -215,8 +215,8 @@ def test_pruning_by_norm_and_taylor_are_what_they_say(net, x):
 def test_equal_masses_are_cut_by_fitness():
     net = ep.mlp(4, 6, 5, 3, seed=0)
     net["populations1.fitness"][:] = [3, 1, 5, 2, 6, 4]
-    net["populations2.fitness"][:] = [100, 400, 300, 500, 200]  # of another scale: shares count
-    net["populations1.mass"][4] = 0.5  # mass comes first
+    net["populations2.fitness"][:] = [100, 400, 300, 500, 200]  # another scale: shares count
+    net["populations1.mass"][4] = 0.5  # mass is compared first
     assert net.copy().prune(keep={"populations1": 3})["populations1"].tolist() == [1, 3, 4]
     cut = net.prune(keep=7)
     assert cut["populations1"].tolist() == [1, 3, 4]
@@ -259,7 +259,7 @@ def test_a_file_holds_everything(net, x, tmp_path):
     assert other.loss == net.loss
     assert other.macs == net.macs
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
-    other.save(path)  # replaces
+    other.save(path)  # replaces the file
     assert ep.load(path).alive == net.alive
 
 

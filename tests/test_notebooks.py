@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom in a clean kernel, quickly, and are stored with real outputs."""
+"""Notebooks run from top to bottom in a new kernel, and are stored with their outputs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-@pytest.mark.filterwarnings("ignore")  # of the kernel's libraries
+@pytest.mark.filterwarnings("ignore")  # the kernel's libraries warn
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("EVOPRUNE_QUICK", "1")
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own shows pictures
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own backend shows images
     if "import torch" in path.read_text():
         pytest.importorskip("torch")
     book = read(path)
@@ -49,7 +49,7 @@ def test_a_notebook_is_stored_as_it_ran(path):
 
 
 def printed(path):
-    """Pairs of lines "predicted: ..." and "labels: ..." among the stored outputs."""
+    """Return pairs of lines "predicted: ..." and "labels: ..." of the stored outputs."""
     text = "\n".join(
         "".join(output.get("text", ""))
         for cell in read(path).cells

@@ -1,6 +1,6 @@
-"""Pictures: what is drawn, on light and dark, for every empty state; and how they look, coarsely.
+"""Plots: their content, on light and dark backgrounds, also without data; and thumbnails of them.
 
-A picture is compared to a thumbnail of 48 by 32 grey levels kept in tests/pictures. Fonts and
+A plot is compared with a thumbnail of 48 by 32 gray levels in tests/pictures. Fonts and
 rasterizers move edges by a pixel, not whole areas: the mean difference may be 6 of 255 levels.
 `EVOPRUNE_NEW_PICTURES=1 pytest tests/test_plot.py` writes new thumbnails; look at them first.
 """
@@ -31,7 +31,7 @@ def close():
 
 
 def made_up(born=(60, 30), records=60):
-    """A history as a run could have left it: drifting masses, two thirds of whom die."""
+    """Return a history as of a run: drifting masses, and two thirds of the populations die."""
     random = np.random.default_rng(1)
     net = ep.mlp(9, *born, 3)
     history = ep.History(tuple(net.born), born, per_epoch=10, record_every=1)
@@ -78,7 +78,7 @@ def story():
 
 @pytest.fixture(scope="module")
 def run():
-    """(network, history) of a short real run in which many die."""
+    """Return (network, history) of a short real run in which many populations die."""
     random = np.random.default_rng(0)
     x = random.standard_normal((240, 16)).astype(np.float32)
     y = (x @ random.standard_normal((16, 3))).argmax(1)
@@ -119,7 +119,7 @@ ALL = {
 
 
 def thumbnail(figure):
-    """Grey levels of the figure, averaged into 48 by 32 fields: float (32, 48)."""
+    """Return gray levels of the figure, averaged into 48 by 32 fields: float (32, 48)."""
     figure.set_dpi(80)
     figure.canvas.draw()
     grey = np.asarray(figure.canvas.buffer_rgba())[..., :3].mean(-1)
@@ -361,4 +361,4 @@ def test_many_populations_are_drawn_quickly(draw):
     np.ravel(draw(history))[0].figure.canvas.draw()  # the first one also loads fonts
     begin = time.process_time()
     np.ravel(draw(history))[0].figure.canvas.draw()
-    assert time.process_time() - begin < 3  # 0.2 to 0.6 s, but for a slow machine
+    assert time.process_time() - begin < 3  # 0.2 to 0.6 s on an idle machine

@@ -1,4 +1,4 @@
-"""Networks with published weights: ResNets give the logits they should, and still learn."""
+"""Networks with published weights: ResNets give the expected logits and can be trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evoprune.nets import published
 
 
 def arrays(depth, width=16, seed=0, learned=False, biases=False):
-    """Arrays of an untrained ResNet, by the published names."""
+    """Return arrays of an untrained ResNet, with the published names."""
     random, blocks = np.random.default_rng(seed), (depth - 2) // 6
     made = {}
 
@@ -92,7 +92,7 @@ def test_shortcuts_of_one_stage_may_be_learned(images):
 
 
 def renamed(made, **names):
-    """The same arrays by other names."""
+    """Return the same arrays with other names."""
     for old, new in names.items():
         made = {name.replace(old, new): values for name, values in made.items()}
     return made
@@ -153,7 +153,7 @@ def test_files_of_other_kinds_are_read_or_refused(tmp_path, images):
     ],
 )
 def test_a_small_file_is_not_taken_for_a_large_network(monkeypatch, name, shape, text):
-    """A width of 5000 has 16 GB of weights: it is refused before a network is made."""
+    """A width of 5000 needs 16 GB of weights: it is refused before a network is made."""
     monkeypatch.setattr(published, "resnet", None)
     with pytest.raises(ValueError, match=text):
         ep.load_resnet(arrays(8, 4) | {name: np.zeros(shape, np.float32)})

@@ -1,4 +1,4 @@
-"""Data-parallel training: ranks that share each batch equal one process that has all of it.
+"""Data-parallel training: ranks that share each batch give the results of one process.
 
 The ranks are threads with the methods of a communicator (tests/ranks.py); test_mpi.py repeats the
 main cases with MPI.
@@ -96,10 +96,10 @@ def test_bytes_of_a_step_fall_with_extinctions():
         return *cases.run("plain", one), one.sizes
 
     network, history, sizes = good(launch(2, run))[0]
-    header = 2 * 11  # of two ranks: 11 elements each
+    header = 2 * 11  # two ranks with 11 elements each
 
     def trained(alive):
-        """Weights of 20 -> alive -> 3, biases and masses; every tensor ends on a cache line."""
+        """Return the weights of 20 -> alive -> 3, biases and masses, padded to cache lines."""
         line = 8
         return sum(-(-n // line) * line for n in (20 * alive, alive * 3, alive, 3, alive))
 
@@ -182,7 +182,7 @@ def test_a_stopped_run_goes_on():
 
 
 def errors(results, cause):
-    """Check that every rank has raised, and the one of `cause` its own error; return the others."""
+    """Check that every rank raises, `cause` its own error; return the errors of the others."""
     kinds = [type(result) for result in results]
     assert all(issubclass(kind, Exception) for kind in kinds), results
     assert isinstance(results[1], cause)

@@ -1,7 +1,8 @@
 """One mass for several layers: the residual stream, and dimensions inside heads.
 
-A layer with shared=True has the masses of an earlier layer on its axis; of their gradient it is a
-term. The network by hand has a stream that is written three times and read once through a norm.
+A layer with shared=True uses the masses of an earlier layer on its axis, and adds a term to their
+gradient. The network built here has a stream that is written three times and read once through a
+norm.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def layer(kind, name, inputs=None, **config):
 
 
 def stream(core):
-    """Its stream's masses are random; writing with a bias is one of the cases."""
+    """Return a network whose stream has random masses; one layer that writes it has a bias."""
     shared = {"bias": False, "shared": True}
     net = core.Network(
         {
@@ -70,7 +71,7 @@ def test_the_gradient_is_the_sum_over_all_that_share():
 
 @pytest.mark.parametrize("axis", [0, -1])
 def test_so_it_is_along_any_axis(axis):
-    """Two in a row with one mass are one with its square, at m = 1: twice the gradient."""
+    """Two layers in a row with one mass equal one with its square; at m = 1 gradients double."""
     gradients = []
     for shared in (False, True):
         config = {"activation": "tanh", "axis": axis, "bias": False}
@@ -119,7 +120,7 @@ def test_extinct_populations_of_a_stream_leave_all_layers_that_use_it(core):
 
 
 def test_they_die_in_training_and_survivors_go_on_alike():
-    """With and without removal of the dead, the living have the same bits."""
+    """Survivors are bit-identical with and without removal of extinct populations."""
     nets = []
     for removal in ("always", "never"):
         net = stream(CORE64)
@@ -172,7 +173,7 @@ LIVING = [
 
 @pytest.mark.parametrize(("make", "living"), LIVING, ids=["charlm", "vit", "resnet"])
 def test_networks_with_a_living_stream(make, living, tmp_path):
-    """At birth they are the network without; what dies is removed, and in their files too."""
+    """Outputs at birth equal those without a living stream; extinct features are removed."""
     plain, (x, y) = small(make)
     net, _ = small(make, **living)
     shared = {name for name in net if name in plain}

@@ -1,4 +1,4 @@
-"""Laws by themselves: the textbook results, through the public door."""
+"""Laws without a network: textbook results, through the public functions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_two_species_exclude_each_other_or_live_together():
 
     assert np.allclose(end(0.5, 0.5), 2 / 3, atol=1e-3)
     assert end(0.5, 1.5)[1] < 1e-6 < 0.99 < end(0.5, 1.5)[0]
-    assert end(1.5, 1.5)[1] < 1e-6  # who is more numerous wins
+    assert end(1.5, 1.5)[1] < 1e-6  # the more numerous kind wins
 
 
 def test_fitness_may_depend_on_the_others():
@@ -83,7 +83,7 @@ def test_wrong_arguments_are_named(change, text):
 
 @pytest.mark.parametrize("name", list(known(Dynamics)))
 def test_memory_grows_with_the_number_of_populations_alone(name):
-    """10,000 populations: a matrix of their pairs would take 800 MB."""
+    """10,000 populations: a matrix of all pairs would take 800 MB."""
     import tracemalloc
 
     n = 10_000

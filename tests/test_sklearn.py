@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: its own checks, its tools, and what selection does to them."""
+"""Estimators for scikit-learn: its own checks, its tools, and the effect of selection."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fitted(iris):
 
 
 def few_of_many(samples=400, seed=3):
-    """Give features of which the first 5 of 100 decide the class."""
+    """Return features of which the first 5 of 100 decide the class."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(samples, 100))
     return x, (x[:, :5].sum(axis=1) > 0).astype(int)
@@ -75,7 +75,7 @@ def test_a_regression_of_large_targets_is_scaled_back():
     small = ep.EvoPruneRegressor(max_iter=20, random_state=0).fit(x, y)
     large = ep.EvoPruneRegressor(max_iter=20, random_state=0).fit(x, 1000 * y + 5e4)
     assert small.score(x, y) > 0.6
-    # Targets differ by rounding once scaled, and training makes more of it.
+    # Scaled targets differ by roundings, which training amplifies.
     assert large.score(x, 1000 * y + 5e4) == pytest.approx(small.score(x, y), abs=0.03)
     assert abs((large.predict(x) - 5e4) / 1000 - small.predict(x)).mean() < 0.3 * y.std()
 
@@ -343,7 +343,7 @@ def test_weights_are_routed(iris):
             model, x, y, cv=3, params={"sample_weight": weights}, return_estimator=True
         )
     for estimator in found["estimator"]:
-        assert (estimator.predict(x) != 2).all()  # no sample of that class had a weight
+        assert (estimator.predict(x) != 2).all()  # no sample of that class has a weight above 0
 
 
 def test_importing_the_package_does_not_import_scikit_learn():

@@ -1,4 +1,4 @@
-"""Classes made from the catalogue, schedules, selection: what can be written, what is refused."""
+"""Classes made from the catalogue, schedules, selection: valid and invalid arguments."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_selection_refuses(settings, error, text):
 def test_selection_says_when_no_population_can_go_extinct():
     assert ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(1000) == ""
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(150)
-    falling = np.linspace(1, 0, 300)  # 150 steps' worth of learning
+    falling = np.linspace(1, 0, 300)  # the sum is that of 150 steps
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(
         300, falling
     )
@@ -272,7 +272,7 @@ def test_python_laws_take_what_they_can():
 
 
 def test_python_laws_keep_to_the_clock():
-    """By a power of the factor, so that two generations at half strength are one at full."""
+    """The factor is raised to the strength: two generations at half strength equal one at full."""
     law = ep.dynamics(lambda mass, fitness: mass * np.exp(fitness))
     cohort = {"mass": np.array([1.0, 2, 0, 4]), "fitness": np.array([1.0, -1, 1, 0])}
     cohort["upkeep"] = np.zeros(4)
@@ -320,9 +320,9 @@ def test_the_core_s_table_makes_the_selection():
     usual = ep.Selection()
     for row in core32.catalogue()["selection"]["selection"]["fields"]:
         name = row["name"]
-        if name in ("given", "upkeep"):  # upkeep follows from the dynamics
+        if name in ("given", "upkeep"):  # upkeep depends on the dynamics
             continue
-        assert getattr(usual.timed(), name) == row["default"]  # a run's length is unknown
+        assert getattr(usual.timed(), name) == row["default"]  # for a run of unknown length
         assert row["doc"][:40] in " ".join(ep.Selection.__doc__.split())
         if row["type"] in ("int", "real"):
             with pytest.raises(ValueError, match=f"Selection: {name}: expected"):

@@ -1,4 +1,4 @@
-"""Sweeps: the same rows on every engine, runs made once, files in TOML, and Optuna."""
+"""Sweeps: equal rows on every engine, no repeated runs, files in TOML, and Optuna."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRID = {"pressure": [0.5, 2.0], "widths": [(8,), (16,)]}
 
 
 def make(*, seed, pressure, widths):
-    """Make a run of 40 steps on numbers of which the sign of the first decides."""
+    """Return a run of 40 steps on numbers whose class is the sign of the first."""
     x = np.random.default_rng(0).normal(size=(128, 6)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int64)
     selection = ep.Selection(
@@ -32,14 +32,14 @@ def make(*, seed, pressure, widths):
 
 
 def records(table):
-    """Give rows without their times, as plain values."""
+    """Return rows without their times, as plain values."""
     rows = table.to_dict("records") if hasattr(table, "to_dict") else table
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
 @pytest.fixture(scope="module")
 def expected():
-    """Make the runs of GRID by hand."""
+    """Return the results of the runs of GRID, made without a sweep."""
     rows = []
     for pressure in GRID["pressure"]:
         for widths in GRID["widths"]:
@@ -179,7 +179,7 @@ def test_a_run_that_diverges_has_a_row_with_the_error():
     (row,) = records(ep.sweep(bad, {"rate": [1e30]}))
     assert "not finite" in row["error"]
     assert row["steps"] == 1
-    assert row["loss"] == pytest.approx(1e30)  # of the step that was made
+    assert row["loss"] == pytest.approx(1e30)  # of the last completed step
 
 
 def test_measure_gives_rows_further_columns(tmp_path):

@@ -1,4 +1,4 @@
-"""Trackers and other observers: what is in their files is what is in the history."""
+"""Trackers and other observers: their files hold the values of the history."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_mlflow_has_parameters_and_metrics(tmp_path, data, monkeypatch):
 
 
 class Fails(ep.Callback):
-    """Raises in the second epoch."""
+    """A callback that raises in the second epoch."""
 
     def on_epoch_end(self, trainer, row):
         if row["epoch"] == 2:

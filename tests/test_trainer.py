@@ -1,4 +1,4 @@
-"""Runs of a trainer: learning, stopping, going on, what is refused, and laws in Python."""
+"""Runs of a trainer: learning, stopping, resuming, errors, and laws in Python."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_stopping_and_going_on_changes_nothing(until):
     assert parts.network.step == round(5 * until)
     parts.resume(data(), validation_data=data(60, seed=3), progress=False)
     same(whole, parts)
-    parts.resume(data(), progress=False)  # there is nothing left to do
+    parts.resume(data(), progress=False)  # the run is already complete
     assert parts.network.step == 50
 
 
@@ -94,7 +94,7 @@ def test_chunks_do_not_show(monkeypatch):
 
     one, other = make(), make()
     fit(one)
-    monkeypatch.setattr(_run, "STRETCH", 1e-9)  # a step at a time
+    monkeypatch.setattr(_run, "STRETCH", 1e-9)  # one step per stretch
     fit(other)
     same(one, other)
 
@@ -217,7 +217,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
     class Spoil(ep.Callback):
         def on_fit_begin(self, trainer):
-            x[200:] = np.nan  # after the data was looked at
+            x[200:] = np.nan  # overwritten after the check
 
     with pytest.raises(ep.Diverged, match="not finite") as caught:
         fit(trainer, (x, y), shuffle=False, callbacks=[Spoil()])
@@ -276,7 +276,7 @@ def test_a_law_that_gives_nonsense_ends_the_run(law):
 
 
 def eager(network, clip=0.0, removal="auto"):
-    """A trainer under which many die, of a network in which sums run along populations."""
+    """Return a trainer under which many populations die, whose network sums along populations."""
     law = ep.Malthusian(lifespan=5)
     selection = ep.Selection(2.0, dynamics=law, min_age=5, removal=removal)
     optimizer = ep.AdamW(3e-3, weight_decay=0.3, clip=clip)
@@ -296,7 +296,7 @@ def narrow(seed=2):
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 @pytest.mark.parametrize("net", [stream, narrow])
 def test_a_run_in_parts_ends_as_a_whole_one_where_layout_decides(net, clip, tmp_path):
-    """Norms along a living stream and the norm of the gradient sum in the order of the arrays."""
+    """Norms along a living stream and the gradient's norm are summed in the order of the arrays."""
     x, y = data()
     if net is stream:
         x = x.reshape(-1, 12, 1, 1)
@@ -306,7 +306,7 @@ def test_a_run_in_parts_ends_as_a_whole_one_where_layout_decides(net, clip, tmp_
     class Keep(ep.Callback):
         def on_extinction(self, trainer, deaths):
             step = trainer.history.steps_done
-            if 8 < step < 24 and step % 5 and len(kept) < 3:  # not where an epoch ends
+            if 8 < step < 24 and step % 5 and len(kept) < 3:  # not at the end of an epoch
                 trainer.save(tmp_path / f"{len(kept)}.safetensors")
                 kept.append(tmp_path / f"{len(kept)}.safetensors")
 

@@ -1,6 +1,6 @@
-"""Many steps: the same bits whatever the chunks and threads, every row once an epoch.
+"""Many steps: bit-identical for any chunks and threads, with every row once an epoch.
 
-Also losses and updates as their equations have them, and inputs that die.
+Also losses and updates by their equations, and inputs that become extinct.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from reference import laws
 
 # ---- the numbers themselves ------------------------------------------------------------------
 
-# Ten losses of the network below, float64. A change of them is a change of the method: say which.
+# Ten losses of the network below, float64. If they change, so has the method: state how.
 GOLDEN = [
     1.2729892329892138,
     1.2056974595210166,
@@ -29,7 +29,7 @@ GOLDEN = [
 
 
 def golden_data(core):
-    """Data of plain arithmetic, the same everywhere."""
+    """Return data made by plain arithmetic, equal on every machine."""
     i = np.arange(90 * 6)
     x = ((i * i * 7 + 3 * i) % 101 / 50 - 1).reshape(90, 6).astype(core.dtype)
     return x, (np.arange(90) * 5 % 7 % 3)
@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others():
     assert not runs.same(runs.state(nets[0]), runs.state(nets[2]))
 
 
-# Wide enough that gradients are cut into shares.
+# Wide enough that gradients are cut into parts.
 WIDE = {"hidden": (300, 200), "features": 200, "classes": 10}
 
 
@@ -95,7 +95,7 @@ def test_chunks_of_any_length_make_one_run(core, clip, dynamics):
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_step_is_its_equations(optimizer, clip):
-    """Decay on weights alone, no optimizer on masses, clipping by the norm of what it moves."""
+    """Decay applies to weights only, the optimizer to all but masses, clipping to its updates."""
     more = {"momentum": 0.8, "nesterov": True} if optimizer == "sgd" else {}
     config = {"weight_decay": 0.3} | more
     net = runs.network(CORE64, None, optimizer=optimizer, optimizer_config=config, clip=clip)
@@ -143,7 +143,7 @@ def test_single_steps_are_a_run():
 
 
 def batches(net, xy, steps, **settings):
-    """The numbers of the rows in each batch: x has them in column 0."""
+    """Return the row numbers of each batch, which x holds in column 0."""
     found = []
     for _ in range(steps):
         runs.train(net, xy, 1, rate=0, pressure=0, strength=0, **settings)
@@ -173,14 +173,14 @@ def test_an_epoch_has_every_row_once(shuffle, rows, batch):
 
 
 def test_the_order_is_no_order():
-    """Neighbours of one epoch are no neighbours in the next: rank correlations are small."""
+    """Neighbors in one epoch are not neighbors in the next: rank correlations are small."""
     x, y = runs.data(rows=1000)
     x[:, 0] = np.arange(1000)
     net = runs.network()
     epochs = [batches(net, (x, y), 1, batch=1000)[0] for _ in range(5)]
     places = np.array([np.argsort(e) for e in epochs] + [np.arange(1000)])
     correlations = np.corrcoef(places)[np.triu_indices(6, 1)]
-    assert np.abs(correlations).max() < 0.13  # four deviations
+    assert np.abs(correlations).max() < 0.13  # four standard deviations
     steps = np.corrcoef([(np.diff(e)) for e in epochs])[np.triu_indices(5, 1)]
     assert np.abs(steps).max() < 0.16
 
@@ -210,7 +210,7 @@ def test_inputs_are_scaled_on_their_way():
 
 
 def image(inputs=False, seed=1):
-    """A network of 5 x 4 x 2 images, flat."""
+    """Return a network of 5 x 4 x 2 images, flattened."""
     return runs.network(features=40, inputs=inputs, seed=seed)
 
 
@@ -308,7 +308,7 @@ def test_ignored_positions_teach_nothing():
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 def test_features_may_be_populations(core):
-    """Features that tell nothing die, and nobody reads them any more."""
+    """Features without information become extinct, and are no longer read."""
     selection = runs.QUICK | {"dynamics_config": {"lifespan": 60}}
     net = runs.network(core, selection, inputs=True)
     x, y = runs.data(core, rows=400)

@@ -1,4 +1,4 @@
-"""Looking on while a trainer works: callbacks, files they write, the bar, and Ctrl-C."""
+"""Observing a run: callbacks, the files they write, the progress bar, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_bar_says_how_it_goes(capsys):
 
 
 class Strike(ep.Callback):
-    """Ctrl-C, at the end of an epoch."""
+    """Presses Ctrl-C at the end of an epoch."""
 
     def __init__(self, epoch):
         self.epoch = epoch

@@ -1,4 +1,4 @@
-"""Arguments of a type that cannot be: TypeError with the argument's name, never AttributeError."""
+"""Arguments of a wrong type raise TypeError with the argument's name, never AttributeError."""
 
 from __future__ import annotations
 

@@ -41,9 +41,9 @@ typedef struct {
 
 /* The settings of a law that grows populations this way. `of`: the quantity that clip bounds, in
  * words. */
-#define EP_GROWTH_FIELDS(law, h, of)                                              \
-    EP_FIELD_REAL(law, strength, h, 0, 1e9,                                       \
-                  "h, log-growth per generation and nat of fitness less upkeep"), \
+#define EP_GROWTH_FIELDS(law, h, of)                                                   \
+    EP_FIELD_REAL(law, strength, h, 0, 1e9,                                            \
+                  "h, log-growth per generation for each nat of fitness less upkeep"), \
         EP_FIELD_REAL(law, clip, 0.01, 0, 1e6, "bound on " of " of one generation")
 
 /* Return sum + a b; in float64 the product is rounded before it is added. Without the barrier the

@@ -42,7 +42,7 @@ static void replicator_step(const void *config, const ep_cohort *cohort) {
 
 const ep_dynamics ep_dynamics_replicator = {
     .name = "replicator",
-    .doc = "x' = x (F - Fbar), x = m / sum m: shares of a kept total follow relative fitness "
+    .doc = "x' = x (F - Fbar), x = m / sum m: shares of a constant total follow relative fitness "
            "(Taylor & Jonker 1978); x <- x e^{hF} / sum, h (F - Fbar) within clip.",
     .fields = replicator_fields,
     .config_size = sizeof(replicator),
@@ -158,8 +158,9 @@ static void replicator_mutator_step(const void *config, const ep_cohort *cohort)
 const ep_dynamics ep_dynamics_replicator_mutator = {
     .name = "replicator_mutator",
     .doc =
-        "x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between the living "
-        "(Eigen & Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) within clip.",
+        "x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between living "
+        "populations (Eigen & Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) "
+        "within clip.",
     .fields = replicator_mutator_fields,
     .config_size = sizeof(replicator_mutator),
     .conserves = true,

@@ -27,7 +27,7 @@ static const ep_field fields[] = {
                   "a position attends to itself and to those before it only"),
     EP_FIELD_REAL(
         attention, scale, 0, 0, 1e6,
-        "factor on the scores; 0: 1 / sqrt(head dimensions at birth), also if fewer live"),
+        "factor on the scores; 0: 1 / sqrt(founding head dimensions), also after removals"),
     EP_FIELDS_END,
 };
 

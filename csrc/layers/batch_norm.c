@@ -371,7 +371,8 @@ const ep_kind ep_kind_batch_norm = {
     .doc =
         "y = (x - mean) / sqrt(variance + epsilon) * gain + bias, channel by channel (the last\n"
         "axis). In training mean and variance are those of a block of 32 rows of the batch (the\n"
-        "last block takes what is left over), else those tracked. Output as the input.",
+        "last block takes what is left over), otherwise the tracked ones. The output has the\n"
+        "shape of the input.",
     .fields = fields,
     .config_size = sizeof(batch_norm),
     .least_inputs = 1,

@@ -11,7 +11,8 @@ typedef struct {
 } dropout;
 
 static const ep_field fields[] = {
-    EP_FIELD_REAL(dropout, rate, 0.1, 0, 0.999, "probability that a number is dropped in training"),
+    EP_FIELD_REAL(dropout, rate, 0.1, 0, 0.999,
+                  "probability that an element is dropped in training"),
     EP_FIELDS_END,
 };
 
@@ -106,7 +107,7 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
 
 const ep_kind ep_kind_dropout = {
     .name = "dropout",
-    .doc = "In training, sets each number to 0 with probability rate and scales the others by\n"
+    .doc = "In training, sets each element to 0 with probability rate and scales the others by\n"
            "1 / (1 - rate); outside training, the identity.",
     .fields = fields,
     .config_size = sizeof(dropout),

@@ -284,8 +284,8 @@ static void backward_rms(const ep_pass *pass, const ep_layer *layer) {
 
 const ep_kind ep_kind_layer_norm = {
     .name = "layer_norm",
-    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output\n"
-           "as the input.",
+    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. The\n"
+           "output has the shape of the input.",
     .fields = fields,
     .config_size = sizeof(norm),
     .least_inputs = 1,
@@ -301,7 +301,8 @@ const ep_kind ep_kind_layer_norm = {
 
 const ep_kind ep_kind_rms_norm = {
     .name = "rms_norm",
-    .doc = "y = x / sqrt(mean square + epsilon) * gain over the last axis. Output as the input.",
+    .doc = "y = x / sqrt(mean square + epsilon) * gain over the last axis. The output has\n"
+           "the shape of the input.",
     .fields = fields,
     .config_size = sizeof(norm),
     .least_inputs = 1,

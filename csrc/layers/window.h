@@ -88,8 +88,7 @@ static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_win
         ep_span a = ep_window_span(s, d, in);
         if (a.out < 1) {
             ep_fail(error, EP_BAD_VALUE,
-                    "%s: a window that reaches over %lld must fit in %s %lld with its padding "
-                    "of 2 x %lld",
+                    "%s: a window of extent %lld must fit in %s %lld with its padding of 2 x %lld",
                     layer->name, (long long)((a.size - 1) * a.step + 1),
                     spatial == 1 ? "length" : names[d], (long long)in, (long long)a.pad);
             return 0;

@@ -224,8 +224,8 @@ PyDoc_STRVAR(
     "--\n\n"
     "One generation. All vectors (born,), layer after layer. Returns the extinct (a structured "
     "array as in training; step is the generation), how many the floor kept alive, how many "
-    "masses stand at the largest number that a mass can be, and the newborn (a structured array). "
-    "On an error nothing has changed.");
+    "masses were capped at the largest allowed value, and the newborn (a structured array). On an "
+    "error nothing has changed.");
 static PyObject *step(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure",    "strength",        "fitness",       "mass_gradient",
                             "owned_norm2", "owned_gradient2", "owned_product", "activity",
