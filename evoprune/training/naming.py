@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from string import Formatter
 
 from evoprune.common.files import check_folder
+from evoprune.common.renames import current_name
+from evoprune.records.former import COLUMNS
 
 __all__ = ["Template"]
 
-COUNTS = ("epoch", "step", "alive", "macs", "parameters", "held")  # formatted as integers
+COUNTS = ("epoch", "step", "alive", "macs", "parameters", "floor_reached")  # formatted as integers
 OTHERS = (
     "loss",
     "accuracy",
@@ -44,8 +46,10 @@ class Template:
             parts = [part for part in Formatter().parse(text) if part[1] is not None]
         except ValueError as error:
             raise ValueError(f"{name}: {error} in {text!r}; write {{{{ for a brace") from None
-        self.fields = [str(field) for _, field, *_ in parts]
-        for field in self.fields:
+        self.fields = []
+        for _, given, *_ in parts:
+            field = current_name(name, COLUMNS, given, 4) if given in COLUMNS else str(given)
+            self.fields.append(field)
             if field not in FIELDS:
                 import difflib  # needed only here, and slow to import
 
@@ -77,7 +81,8 @@ class Template:
         An incomplete epoch counts as a whole one if the format takes integers.
         """
         values: dict[str, float | int] = {name: row.get(name, 0.0) for name in FIELDS}
-        for name in COUNTS:
+        values |= {former: values[name] for former, name in COLUMNS.items()}
+        for name in (*COUNTS, *COLUMNS):
             value = values[name]
             if value == int(value):
                 values[name] = int(value)
