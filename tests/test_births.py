@@ -348,7 +348,7 @@ def test_what_births_cannot_be_combined_with_says_why():
     births = ep.Births()
     with pytest.raises(TypeError, match="births: expected a Births or None"):
         ep.Selection(births="division")
-    with pytest.raises(ValueError, match="removal: never"):
+    with pytest.raises(ValueError, match="expected removal auto or always"):
         ep.Selection(births=births, removal="never")
     with pytest.raises(ValueError, match="no value for populations born later"):
         ep.Selection(births=births, upkeep=[1.0, 2.0])

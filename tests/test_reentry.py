@@ -245,7 +245,7 @@ def test_a_law_cannot_call_back(kind, name):
         return told["mass"]
 
     net = runs.network(CORE32, {kind: law})
-    with pytest.raises(RuntimeError, match="a law that calls back into its own network"):
+    with pytest.raises(RuntimeError, match="a law or an argument that calls back"):
         runs.train(net, (X, Y), 2)
     net.configure()
     assert runs.train(net, (X, Y), 2)["steps"] == 2
