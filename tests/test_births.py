@@ -23,7 +23,7 @@ RATES = ["upkeep", "vacancies", 0.05]
 @pytest.mark.parametrize("niche", ["layer", "network"])
 @pytest.mark.parametrize("kind", ["division", "immigration"])
 @pytest.mark.parametrize("rate", RATES)
-def test_a_community_bears_the_populations_that_the_twin_bears(rate, kind, niche):
+def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
     births = ep.Births(rate, kind=kind, capacity=1.5, every=2)
     selection = ep.Selection(
         0.6, dynamics=ep.Malthusian(lifespan=12), births=births, niche=niche, memory=0.5,
@@ -100,7 +100,7 @@ def _memory(community, name):
     return community._by_layer(state["fitness"])[name] / correction
 
 
-def test_total_mass_is_kept_at_division_and_ids_are_never_reused():
+def test_division_conserves_mass_and_ids_are_never_reused():
     births = ep.Births("vacancies", every=1)
     selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=5), births=births, min_age=0)
     community = ep.Community(12, selection, dtype="float64")
@@ -124,7 +124,7 @@ def test_total_mass_is_kept_at_division_and_ids_are_never_reused():
         assert died.get(row["parent"], 10**9) > row["generation"]
 
 
-def test_drift_with_divisions_is_the_chain_of_wright_and_fisher_on_descent():
+def test_drift_with_divisions_is_the_wright_fisher_chain_by_descent():
     """Without fitness, the expected sum of x^2 by founders' descent is 1 - H0 (1 - 1/N)^t."""
     births, size, t = ep.Births(0.05, capacity=4, every=2), 40, 12
     found = []
@@ -197,7 +197,7 @@ def bear(net, x, y):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_division_without_mutation_keeps_outputs_and_all_that_follows(name):
+def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
     births = ep.Births(0.5, every=1, capacity=2, mutation=0)
     net, x, y = ready(name, births)
     other = net.copy()
@@ -344,7 +344,7 @@ def test_a_community_with_the_signals_of_a_network_is_that_network(core, kind):
 # ---- what cannot be combined ---------------------------------------------------------------------
 
 
-def test_what_births_cannot_be_combined_with_says_why():
+def test_settings_that_exclude_births_are_named():
     births = ep.Births()
     with pytest.raises(TypeError, match="births: expected a Births or None"):
         ep.Selection(births="division")
@@ -373,7 +373,7 @@ def test_births_need_populations_that_can_divide():
         features.configure(selection=ep.Selection(births=ep.Births()).config())
 
 
-def test_births_at_a_capacity_that_no_memory_holds_are_refused():
+def test_a_capacity_of_births_that_exceeds_memory_is_refused():
     net = ep.mlp(784, 512, 256, 10)
     with pytest.raises(MemoryError, match="lower capacity"):
         net.configure(selection=ep.Selection(births=ep.Births(capacity=1e3)).config())

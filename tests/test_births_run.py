@@ -63,7 +63,7 @@ def test_results_do_not_depend_on_threads(kind, clip):
 
 
 @pytest.mark.parametrize("kind", ["division", "immigration"])
-def test_a_trainer_that_stopped_and_went_on_is_one_that_did_not(tmp_path, kind):
+def test_a_resumed_trainer_equals_an_uninterrupted_one(tmp_path, kind):
     selection = settings(kind, rate="vacancies" if kind == "immigration" else "upkeep")
     whole = fitted(selection)
     half = fitted(selection, until=5)
@@ -82,7 +82,7 @@ def test_a_trainer_that_stopped_and_went_on_is_one_that_did_not(tmp_path, kind):
     assert np.array_equal(history.trajectories("mass"), other.trajectories("mass"), equal_nan=True)
 
 
-def test_copies_files_and_pickles_keep_ids_and_their_successors(tmp_path):
+def test_copies_files_and_pickles_keep_ids_and_the_next_id(tmp_path):
     net = fitted(settings()).network
     assert any(n > net.born[layer] for layer, n in net.ever_born.items())
     net.save(tmp_path / "net.safetensors", moments=True)
@@ -106,7 +106,7 @@ def test_a_network_that_has_grown_trains_without_births():
     assert (history.lineage() == -1).all()
 
 
-def test_dropout_masks_of_the_newborn_are_their_own():
+def test_newborn_populations_have_dropout_masks_of_their_own():
     """Newborn populations have indices above those of the founders, so no two share a mask."""
     spec = {
         "seed": 1, "input": [2, 4],

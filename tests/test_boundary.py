@@ -87,7 +87,7 @@ def check(expected, x, y):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", REAL + WHOLE)
-def test_inputs_of_any_kind_are_the_same_numbers(expected, dtype, layout):
+def test_inputs_of_any_type_have_equal_values(expected, dtype, layout):
     x = LAYOUTS[layout](x0.astype(dtype))
     before = np.array(x)
     check(expected, x, y0)
@@ -96,7 +96,7 @@ def test_inputs_of_any_kind_are_the_same_numbers(expected, dtype, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", WHOLE)
-def test_labels_of_any_kind_are_the_same_classes(expected, dtype, layout):
+def test_labels_of_any_type_are_the_same_classes(expected, dtype, layout):
     y = LAYOUTS[layout](y0.astype(dtype))
     before = np.array(y)
     check(expected, x0, y)
@@ -109,7 +109,7 @@ def test_inputs_may_keep_their_shape(expected):
     check(expected, x0.reshape(ROWS, 3, 1, 2).astype("u1"), y0)
 
 
-def test_data_may_lie_in_a_file(expected, tmp_path):
+def test_data_may_be_mapped_from_a_file(expected, tmp_path):
     np.save(tmp_path / "x.npy", x0.astype("u1"))
     np.save(tmp_path / "y.npy", y0)
     x, y = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy")
@@ -136,7 +136,7 @@ def test_booleans_are_zeros_and_ones():
 
 
 @pytest.mark.parametrize("dtype", REAL + WHOLE)
-def test_targets_of_any_kind_are_the_same_numbers(dtype):
+def test_targets_of_any_type_have_equal_values(dtype):
     t = np.random.default_rng(1).integers(0, 9, (ROWS, 3))
     nets = [runs.network(loss="mean_squared_error") for _ in range(2)]
     a, b = outcome(nets[0], x0, t.astype("f4")), outcome(nets[1], x0, t.astype(dtype))
@@ -222,7 +222,7 @@ def test_labels_that_do_not_fit_are_refused(net, y, error, text):
     refuses(net, error, text, lambda: runs.train(net, (x0, y), 2))
 
 
-def test_labels_that_change_under_way_do_no_harm(net):
+def test_labels_that_change_during_a_run_stop_it(net):
     """Labels that were checked are then overwritten: the run stops at the step that reads them."""
     y = y0.copy()
     runs.train(net, (x0, y), 1)
@@ -429,7 +429,7 @@ def test_absurd_batches_are_a_memory_error(net):
             call(many)
 
 
-def test_an_absurd_number_of_threads_is_as_many_as_there_may_be():
+def test_a_huge_number_of_threads_is_limited():
     one, other = runs.network(), runs.network()
     runs.train(one, (x0, y0), 3)
     runs.train(other, (x0, y0), 3, threads=2 * 10**9)
@@ -481,7 +481,7 @@ def test_bad_calls_change_nothing(net, call, error, text):
     refuses(net, error, text, lambda: call(net))
 
 
-def test_what_is_not_ready_says_so():
+def test_calls_in_a_wrong_order_are_named():
     net = CORE32.Network(runs.spec())
     for call in (
         lambda: net.train(x0, y0, **good),

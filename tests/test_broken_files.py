@@ -118,7 +118,7 @@ def test_codes_are_not_scaled(tmp_path, name, value):
         ep.load(path)
 
 
-def test_what_no_file_may_hold_is_not_written(tmp_path):
+def test_invalid_values_are_not_written_to_a_file(tmp_path):
     net = normed()
     net["populations1.mass"][1] = -1
     with pytest.raises(ValueError, match=r"populations1\.mass: expected numbers of at least 0"):
@@ -167,7 +167,7 @@ def test_a_small_file_needs_little_memory(tmp_path):
     assert peak(code, str(path)) < 50_000
 
 
-def test_a_network_of_few_survivors_needs_the_memory_of_few(tmp_path):
+def test_a_network_with_few_survivors_needs_little_memory(tmp_path):
     path = tmp_path / "net.safetensors"
     net = ep.mlp(2_000, 4_000, 2)
     net.kill("populations1", np.arange(3_997))
@@ -215,7 +215,7 @@ def test_input_features_that_died_stay_dead_in_a_file(tmp_path):
         assert again["dense1.weight"].shape == (4, 5)
 
 
-def test_a_branch_that_died_altogether_comes_back_dead(tmp_path):
+def test_an_extinct_branch_is_extinct_when_loaded(tmp_path):
     net = ep.vit((4, 4, 1), 2, patch=2, dim=8, layers=1, heads=2)
     for layer, n in net.born.items():
         net.kill(layer, np.arange(n))

@@ -51,7 +51,7 @@ def test_every_core_has_the_same_catalogue(core):
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
-def test_an_entry_says_what_it_is(group, name):
+def test_an_entry_has_a_description(group, name):
     entry = CATALOGUE[group][name]
     assert name.isidentifier()
     assert name == name.lower()
@@ -178,7 +178,7 @@ def test_unknown_and_missing_settings_are_named(group, name):
             CORE32.settings(group, name, rest)
 
 
-def test_what_is_not_there_is_named():
+def test_unknown_names_are_named():
     for group, name in (("losses", "adamw"), ("spells", "adamw"), ("losses", "")):
         with pytest.raises(ValueError, match=f"no '{name}' under '{group}'"):
             CORE32.settings(group, name)
@@ -290,7 +290,7 @@ print(sys.getallocatedblocks() - blocks, resident() - bytes_)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_calls_good_and_bad_hold_no_memory():
+def test_valid_and_invalid_calls_leak_no_memory():
     done = subprocess.run([sys.executable, "-P", "-c", LEAKS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     blocks, resident = map(int, done.stdout.split())

@@ -10,7 +10,7 @@ import evoprune as ep
 WIDE = (40, 40, 3)  # 40 x 40 x 24 elements a sample: a chunk is three samples, or one
 
 
-def test_rows_that_go_through_in_chunks_are_as_by_themselves():
+def test_rows_in_chunks_equal_single_rows():
     """Bit-identical in both directions; 64 rows, so that their mean is exact."""
     net = ep.Sequential(
         [ep.filters(24, 3, "gelu"), ep.MaxPool(2), ep.filters(7, 3), ep.Flatten(), ep.neurons(30),
@@ -36,7 +36,7 @@ def test_rows_that_go_through_in_chunks_are_as_by_themselves():
             assert np.array_equal(net.activation_gradients[name][0], gradient[i]), name
 
 
-def test_batch_norm_joins_what_chunks_have_summed():
+def test_batch_norm_joins_the_sums_of_chunks():
     """Blocks of 32 and 38 rows, whose samples are processed one by one, equal plain NumPy."""
     net = ep.Sequential(
         [ep.Conv2d(24, 3), ep.BatchNorm(), ep.Populations("relu"), ep.MeanPool(), ep.Dense(4)],

@@ -39,7 +39,7 @@ def test_training_prints_a_table_as_it_goes(trained):
     assert "600 samples to train on, 200 to test on" in text
 
 
-def test_a_budget_takes_the_place_of_a_pressure(folder, tmp_path, capsys):
+def test_a_budget_replaces_a_pressure(folder, tmp_path, capsys):
     out = tmp_path / "run"
     options = TRAIN[: TRAIN.index("--pressure")] + TRAIN[TRAIN.index("--lifespan") :]
     arguments = ["train", str(folder), *map(str, options), "--epochs", "40", "--budget", "0.4"]
@@ -99,7 +99,7 @@ def write_larger(folder, to):
 
 
 @pytest.mark.filterwarnings("ignore::evoprune.NothingCanDie")
-def test_a_text_is_trained_and_gone_on_with(tmp_path, capsys):
+def test_a_text_model_is_trained_and_continues_a_text(tmp_path, capsys):
     file, out = tmp_path / "text.txt", tmp_path / "out"
     file.write_text("one and two and three\n" * 60)
     small = ["--dim", "8", "--layers", "1", "--heads", "2", "--context", "8"]
@@ -222,7 +222,7 @@ def test_a_text_without_new_lines_in_any_encoding(letters, tmp_path):
     assert len(ep.generate(model, length=5)) == 5
 
 
-def test_a_short_run_says_plainly_that_nothing_can_die(folder, tmp_path):
+def test_a_short_run_warns_that_nothing_can_die(folder, tmp_path):
     done = run("train", folder, "--widths", "4", "--epochs", "1", "--out", tmp_path / "out")
     assert done.returncode == 0
     assert done.stderr.startswith("evoprune: no population can go extinct in this run")

@@ -44,7 +44,7 @@ def after_epochs(process, n):
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_writes_what_there_is(number, status, folder, tmp_path):
+def test_a_signal_ends_a_run_with_its_results_written(number, status, folder, tmp_path):
     with start(folder, tmp_path / "run") as process:
         after_epochs(process, 3)
         process.send_signal(number)
@@ -113,7 +113,7 @@ def test_a_full_disk_ends_a_run_and_leaves_the_last_state(folder, tmp_path):
     assert trainer.history.epochs_done >= 1
 
 
-def test_a_killed_run_is_resumed_to_the_same_bits(trained, folder, tmp_path):
+def test_a_killed_run_resumes_bit_identically(trained, folder, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "evoprune", "train", str(folder), *map(str, TRAIN)]
     with subprocess.Popen(

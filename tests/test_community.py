@@ -141,7 +141,7 @@ def test_a_generation_is_what_its_numpy_twin_computes(upkeep, niche):
 
 
 @pytest.mark.parametrize("law", list(LAWS))
-def test_a_pickled_community_goes_on_as_the_first_one(law):
+def test_a_pickled_community_continues_identically(law):
     selection = ep.Selection(
         0.3, dynamics=known(Dynamics)[law](**LAWS[law]), min_age=2, threshold=0.2
     )
@@ -189,7 +189,7 @@ def test_arrays_may_cover_living_populations_only():
     assert np.array_equal(one.extinct, other.extinct)
 
 
-def test_laws_in_python_serve_and_their_errors_change_nothing():
+def test_laws_in_python_work_and_their_errors_change_nothing():
     seen = []
 
     @ep.dynamics

@@ -102,7 +102,7 @@ def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, s
 @every_law
 @settings(max_examples=15)
 @given(seed=SEEDS)
-def test_strength_zero_puts_the_masses_at_rest(core, name, seed):
+def test_strength_zero_keeps_masses_fixed(core, name, seed):
     cohort, config = drawn(core, name, seed)
     cohort.strength = 0.0
     assert np.array_equal(step_cohort(core, name, config, cohort), cohort.mass)
@@ -159,7 +159,7 @@ def test_a_law_that_conserves_keeps_the_total_mass(core, name, seed):
 @pytest.mark.parametrize("name", CONSERVING)
 @settings(max_examples=30)
 @given(seed=SEEDS)
-def test_where_the_total_is_kept_equal_upkeep_has_no_effect(core, name, seed):
+def test_equal_upkeep_has_no_effect_if_the_total_is_conserved(core, name, seed):
     cohort, config = drawn(core, name, seed)
     fitness = np.round(cohort.fitness * 2**20) / 2**20  # so that 1/8 less is exact
     bare = {**keywords(cohort), "upkeep": None}
@@ -268,7 +268,7 @@ def test_any_strength_gives_finite_masses(core, strength, name):
 
 @every_core
 @every_law
-def test_a_niche_of_no_population_and_of_one(core, name):
+def test_niches_of_zero_and_one_population(core, name):
     wide = {"overlap": np.ones((0, 0)), "norm2": np.ones(0), "born": 4}
     assert step(core, name, [], [], **wide).shape == (0,)
     wide = {"overlap": np.ones((1, 1)), "norm2": np.ones(1)}
@@ -281,14 +281,14 @@ def test_a_niche_of_no_population_and_of_one(core, name):
 
 
 @every_law
-def test_neither_fitness_nor_upkeep_is_no_trouble(name):
+def test_zero_fitness_and_zero_upkeep_give_finite_masses(name):
     wide = {"overlap": np.ones((4, 4)), "norm2": np.ones(4)}
     mass = step(CORE32, name, np.ones(4), np.zeros(4), upkeep=np.zeros(4), **wide)
     assert np.all(np.isfinite(mass))
 
 
 @pytest.mark.parametrize("name", MULTIPLICATIVE)
-def test_a_fitness_that_is_not_a_number_is_seen_or_stopped(name):
+def test_a_nan_fitness_never_gives_a_valid_mass(name):
     """NaN never becomes a valid mass: it propagates, or (stochastic laws) masses do not change."""
     mass = step(CORE32, name, [1, 1], [np.nan, 1], overlap=np.ones((2, 2)))
     assert np.isnan(mass).any() or np.array_equal(mass, [1, 1])
@@ -298,7 +298,7 @@ def test_a_fitness_that_is_not_a_number_is_seen_or_stopped(name):
 
 
 @every_law
-def test_inputs_are_left_alone(name):
+def test_inputs_are_not_modified(name):
     rng = np.random.default_rng(3)
     cohort, config = random_cohort(CORE32, rng), {}
     before = [np.copy(a) for a in (cohort.mass, cohort.fitness, cohort.upkeep, cohort.overlap)]

@@ -119,7 +119,7 @@ def test_half_a_generation_has_half_the_drift():
 
 
 @every_core
-def test_at_its_defaults_drift_alone_spares_most_for_many_epochs(core):
+def test_drift_at_defaults_keeps_most_populations_for_many_epochs(core):
     """Neutral loss within T generations is e^(-2 size / T), 5 % at T = 6667; here after fewer."""
     mass = run(core, "wright_fisher", np.ones(64), np.zeros(64), None, 1000)
     assert np.all(mass > 1e-3)
@@ -160,7 +160,7 @@ def test_fixation_has_the_probability_of_the_gambler(r, k):
 
 @every_core
 @pytest.mark.parametrize("turnover", [0.02, 0.4, 0.9, 1.0])
-def test_no_more_die_than_the_turnover_and_none_twice(core, turnover):
+def test_deaths_per_generation_equal_the_turnover(core, turnover):
     config = {"size": 100.0, "turnover": turnover}
     before = np.array([0.01, 1.0, 2.0, 0.5, 0.49])
     for generation in range(50):
@@ -180,7 +180,7 @@ def test_counts_survive_being_stored_as_masses():
     assert np.round(counts).sum() == 30000
 
 
-def test_an_unfit_population_dies_out_in_about_its_lives():
+def test_an_unfit_population_dies_in_the_expected_time():
     """A population without births takes ln(100) / turnover = 920 generations at the defaults."""
     fitness = np.r_[np.zeros(63), -1.0]
     mass = np.ones(64)

@@ -90,7 +90,7 @@ def test_bounded_functions_keep_their_bounds_and_tanh_its_symmetry(core):
 
 @pytest.mark.parametrize("core", EVERY, ids=name_of)
 @pytest.mark.parametrize("name", BOUNDS)
-def test_a_number_does_not_depend_on_where_it_stands(core, name):
+def test_results_do_not_depend_on_position(core, name):
     # a loop is vectorized and its remainder is scalar: both must be bit-identical
     low, high = BOUNDS[name][1]
     x = np.linspace(max(low, -20), min(high, 20), 67).astype(core.dtype)
@@ -101,7 +101,7 @@ def test_a_number_does_not_depend_on_where_it_stands(core, name):
 
 
 @pytest.mark.parametrize("core", EVERY, ids=name_of)
-def test_arguments_are_checked_and_left_alone(core):
+def test_arguments_are_checked_and_not_modified(core):
     x = np.array([1.0, 2.0], core.dtype)
     before = x.copy()
     y = core.elementary("exp", x)

@@ -22,7 +22,7 @@ def test_a_last_batch_may_be_smaller():
     fit(trainer, data(20), epochs=1, batch=48)  # fewer than a batch
 
 
-def test_data_sets_are_read_as_they_say():
+def test_data_sets_are_read_with_their_scaling():
     x, y = data()
     train = ep.datasets.arrays(100 * x + 7, y, normalize="global")
     trainer = make()
@@ -91,7 +91,7 @@ def test_ignored_positions_are_not_counted():
 # ---- batches that an iterable gives ------------------------------------------------------------
 
 
-def test_an_iterable_of_batches_is_as_good():
+def test_an_iterable_of_batches_equals_arrays():
     one, other = make(), make()
     fit(one, shuffle=False)
     batches = Batches(data())
@@ -101,7 +101,7 @@ def test_an_iterable_of_batches_is_as_good():
     assert history.per_epoch == 5
 
 
-def test_an_iterable_can_be_taken_up_again():
+def test_a_run_on_an_iterable_can_be_resumed():
     one, other = make(), make()
     fit(one, Batches(data()))
     fit(other, Batches(data()), until=2.6)
@@ -135,7 +135,7 @@ def test_losses_before_a_failure_are_kept(batches):
     assert np.isfinite(trainer.history.batch_losses).all()
 
 
-def test_a_refusal_of_the_core_is_what_is_heard():
+def test_an_error_of_the_core_is_raised_unchanged():
     trainer = make()
     with pytest.raises((TypeError, ValueError), match="augment"):
         fit(trainer, augment={"shift": 1})  # samples that are not images

@@ -125,7 +125,7 @@ def test_cifar10_comes_in_one_archive(tmp_path, site):
     np.testing.assert_array_equal(train.x[0].reshape(32, 32, 3)[..., 0], red)
 
 
-def test_the_letters_of_emnist_stand_upright(tmp_path, site):
+def test_the_letters_of_emnist_are_upright(tmp_path, site):
     folder, publish, _, _ = site
     rng = np.random.default_rng(0)
     images = {part: rng.integers(0, 256, (8, 28, 28)) for part in ("train", "test")}
@@ -152,7 +152,7 @@ def test_an_unknown_name_is_refused():
         ep.datasets.fetch("emnist", split="vowels")
 
 
-def test_openml_goes_by_scikit_learn(monkeypatch):
+def test_openml_uses_scikit_learn(monkeypatch):
     sklearn = pytest.importorskip("sklearn.datasets")
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": np.arange(10.0), "b": np.arange(10) % 3})

@@ -83,7 +83,7 @@ def test_devices_pipes_and_folders_are_refused_and_left(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_errors_name_the_file_and_leave_what_was_there(tmp_path):
+def test_errors_name_the_file_and_keep_the_old_one(tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_bytes(b"before")
     with pytest.raises(FileNotFoundError, match=r"the folder .* does not exist.*b\.npz"):
@@ -136,7 +136,7 @@ def test_two_threads_that_save_to_one_path_never_expose_half_a_file(tmp_path):
     assert not drafts(tmp_path)
 
 
-def test_a_process_killed_at_any_moment_leaves_the_newest_or_the_one_before(tmp_path):
+def test_a_process_killed_at_any_moment_leaves_a_complete_file(tmp_path):
     """200 processes, each saving repeatedly, are killed; the file is always complete."""
     out = run(
         """

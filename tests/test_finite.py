@@ -18,7 +18,7 @@ y0 = np.arange(40) * 7 % 3
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_run_stops_before_a_bad_number_does_harm(core, threads, clip, bad):
+def test_a_run_stops_before_an_invalid_value_is_applied(core, threads, clip, bad):
     x, y = runs.data(core)
     broken = x.copy()
     settings = {"shuffle": False, "batch": 32, "threads": threads}
@@ -76,7 +76,7 @@ def test_bad_targets_and_bad_weights_are_seen():
     assert runs.same(runs.state(net), before)
 
 
-def test_a_run_that_blows_up_is_stopped_where_it_can_still_be_used():
+def test_a_diverging_run_stops_with_a_usable_network():
     net = runs.network(optimizer="sgd", selection=None)
     with pytest.raises(CORE32.Diverged) as caught:
         runs.train(net, (1e3 * x0, y0), 500, rate=1e4)
@@ -85,7 +85,7 @@ def test_a_run_that_blows_up_is_stopped_where_it_can_still_be_used():
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_attention_stands_scores_of_any_size(core):
+def test_attention_is_finite_for_scores_of_any_size(core):
     case = {"input": (70, 4), "config": {}, "inputs": [1, 1, 1],
             "before": [("dense", {"units": [3, 5]}, [0])]}  # fmt: skip
     net = cases.filled(core.Network(cases.spec(core, "attention", case, True)))
@@ -179,7 +179,7 @@ def test_a_variance_that_overflows_stops_the_run(threads):
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_a_batch_of_one_value_is_left_out_of_what_is_tracked(core):
+def test_a_batch_of_one_value_is_not_tracked(core):
     """Tracked mean and variance equal NumPy's over the batches that have a variance."""
     x, y = runs.data(core, rows=33)
     net = normed(core, affine=False)
@@ -196,7 +196,7 @@ def test_a_batch_of_one_value_is_left_out_of_what_is_tracked(core):
 
 
 @pytest.mark.parametrize("law", CORE32.catalogue()["dynamics"])
-def test_a_generation_of_a_fitness_that_is_no_number_changes_no_mass(law):
+def test_a_nan_fitness_changes_no_mass(law):
     x, y = runs.data()
     net = runs.network(selection={"dynamics": law})
     before = runs.state(net)

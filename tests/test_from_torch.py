@@ -62,7 +62,7 @@ KEEP_EXTINCT = {
 
 
 @pytest.mark.parametrize("name", exported.NETS)
-def test_what_to_torch_makes_comes_back(name):
+def test_modules_of_to_torch_are_converted_back(name):
     net = exported.net(name)
     module, x = ep.to_torch(net), exported.inputs(net)
     shape = tuple(net.spec["input"])
@@ -266,7 +266,7 @@ def test_a_state_dict_is_read_without_tracing():
     exported.agree(ep.load_resnet(twin.state_dict()).predict(images), expected)
 
 
-def test_what_is_made_learns_under_selection():
+def test_converted_networks_learn_under_selection():
     module = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 2))
     net = ep.from_torch(module)
     random = np.random.default_rng(0)
@@ -279,7 +279,7 @@ def test_what_is_made_learns_under_selection():
     assert net.evaluate(x, y).accuracy > 0.9
 
 
-def test_a_module_in_training_mode_stays_in_it():
+def test_a_module_stays_in_training_mode():
     module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2)).train()
     module[1].eval()
     ep.from_torch(module)

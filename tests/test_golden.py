@@ -11,7 +11,7 @@ from evoprune.common import threads
 
 
 @pytest.mark.parametrize("level", golden.LEVELS)
-def test_training_gives_the_bits_it_gave_before(level):
+def test_training_matches_the_stored_hashes(level):
     try:
         name = golden.identity(level)
         stored = json.loads(golden.HASHES.read_text()).get(name)

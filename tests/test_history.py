@@ -66,7 +66,7 @@ def test_trajectories_end_with_death(run):
         history.trajectories(layer="dense1")
 
 
-def test_extinctions_are_all_there(run):
+def test_all_extinctions_are_recorded(run):
     net, history = run
     rows = history.extinctions
     assert len(rows) == 40 - sum(net.alive.values()) > 10
@@ -209,7 +209,7 @@ def test_records_are_thinned_beyond_a_limit(monkeypatch):
     assert history.trajectories().shape == (len(history.record_steps), 16)
 
 
-def test_an_empty_history_reads_well():
+def test_an_empty_history_can_be_shown():
     history = ep.History()
     assert repr(history) == "History: no epoch yet"
     assert history.batch_losses.shape == (0,)
@@ -218,7 +218,7 @@ def test_an_empty_history_reads_well():
     assert "no epoch yet" in history._repr_html_()
 
 
-def test_what_is_shown(run):
+def test_a_history_is_shown_as_text_and_html(run):
     net, history = run
     text = repr(history)
     assert text.startswith("History: 30 epochs, 180 steps, loss ")

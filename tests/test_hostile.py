@@ -171,14 +171,14 @@ def built(folder: Path, **settings: str) -> Path:
 
 
 @pytest.mark.slow
-def test_memory_may_give_out_anywhere(tmp_path):
+def test_any_allocation_may_fail(tmp_path):
     module = built(tmp_path, EVOPRUNE_HOSTILE="1")
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     assert scripts.run_file(program, str(module)) == "done\n"
 
 
-def test_other_builds_do_not_have_it():
+def test_other_builds_cannot_make_allocations_fail():
     from cores import EVERY
 
     assert not any(hasattr(core, "fail_after") for core in EVERY)

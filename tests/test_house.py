@@ -119,7 +119,7 @@ def test_a_file_includes_its_own_floor_or_lower_ones(path):
 
 
 @pytest.mark.parametrize("path", CORE, ids=room)
-def test_the_core_knows_no_python_no_terminal_and_one_room_of_threads(path):
+def test_the_core_uses_no_python_no_output_and_threads_in_one_file(path):
     headers = set(included(path))
     python = {h for h in headers if h == "Python.h" or h.startswith("numpy/")}
     assert not python, f"csrc/{room(path)} includes {python}: only csrc/python may"
@@ -183,11 +183,11 @@ def test_no_kind_is_named_above_its_own_file(path):
 
 
 @pytest.mark.parametrize("path", [p for p in ALL if p.suffix != ".def"], ids=room)
-def test_a_c_file_opens_with_what_it_is_for(path):
+def test_a_c_file_begins_with_its_purpose(path):
     assert path.read_text().startswith("/*"), f"csrc/{room(path)} opens without a comment"
 
 
-def test_no_file_is_too_long_to_read():
+def test_no_file_is_too_long():
     for path in tracked():
         if path.suffix in {*SUFFIXES, ".py"} and path.name not in LONG:
             lines = len(path.read_text().splitlines())
@@ -205,12 +205,12 @@ def test_the_project_names_no_path_of_one_machine():
 
 
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "LICENSE", "Makefile", ".ci/run"])
-def test_what_a_visitor_looks_for_is_there(name):
+def test_the_usual_repository_files_exist(name):
     if name == ".ci/run" and not (ROOT / ".git").exists():
         pytest.skip("an archive of the sources has no .ci")
     assert (ROOT / name).stat().st_size > 100
 
 
-def test_built_things_are_not_under_version_control():
+def test_built_files_are_not_under_version_control():
     built = [p for p in tracked() if p.suffix in {".o", ".so", ".pyc"} and (ROOT / ".git").exists()]
     assert not built

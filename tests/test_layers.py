@@ -160,7 +160,7 @@ def test_outputs_are_the_twin_s(core, case):
 
 
 @pytest.mark.parametrize("i", range(len(layers.CASES["batch_norm"])))
-def test_batch_norm_tracks_what_it_saw(i):
+def test_batch_norm_tracks_the_batches(i):
     net = cases.network(CORE64, "batch_norm", i)
     x = cases.inputs(CORE64, "batch_norm", i, 70)
     net.configure(loss="mean_squared_error", optimizer="sgd")
@@ -247,7 +247,7 @@ def equal(core, rounded, got, expected, message) -> None:
 
 @pytest.mark.parametrize("core", [CORE32, CORE64], ids=name_of)
 @every_case
-def test_survivors_do_not_feel_a_removal(core, case):
+def test_a_removal_leaves_survivors_unchanged(core, case):
     """Outputs, the next ten steps and all moments equal those of a run that only masks."""
     kind, i = case
     rounded = is_rounded(kind, i)
@@ -279,7 +279,7 @@ def test_survivors_do_not_feel_a_removal(core, case):
 
 
 @every_case
-def test_a_removal_in_mid_run_moves_the_last_batch_too(case):
+def test_a_removal_during_a_run_cuts_the_last_batch_too(case):
     """Arrays of the last batch and gradients are also cut, so that they can still be inspected."""
     kind, i = case
     net = cases.network(CORE32, kind, i, head=True)
@@ -352,7 +352,7 @@ def history(core, kind, case, threads, clip):
 
 @pytest.mark.parametrize("clip", [0.0, 0.1])
 @pytest.mark.parametrize("kind", list(LARGE))
-def test_bits_do_not_depend_on_threads(kind, clip, monkeypatch):
+def test_results_do_not_depend_on_threads(kind, clip, monkeypatch):
     monkeypatch.setattr(cases, "COUPLE", set())  # a dense layer of that width would be slow
     name, case = kind.split()[0], LARGE[kind]
     one, *others = (history(CORE32, name, case, n, clip) for n in (1, 2, 4))
@@ -365,7 +365,7 @@ def test_bits_do_not_depend_on_threads(kind, clip, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "shape", "config", "before", "reads", "text"), MISFITS)
-def test_what_does_not_fit_is_said_of_the_layer(kind, shape, config, before, reads, text):
+def test_errors_name_the_layer(kind, shape, config, before, reads, text):
     names = ["input", *(f"before{i}" for i in range(len(before)))]
     made = [
         {"kind": k, "name": f"before{i}", "inputs": [names[j] for j in read], "config": c}

@@ -175,7 +175,7 @@ def test_references_are_released():
     assert [b - a for a, b in zip(before, after, strict=True)] == [0, 0, 0, 0, -1]
 
 
-def test_a_network_ends_with_its_last_reference_and_a_view_with_its_own():
+def test_networks_and_views_are_freed_with_their_last_reference():
     net = runs.network()
     law = type("Law", (), {"__call__": lambda self, told: told["mass"]})()
     gone = weakref.ref(law)

@@ -100,7 +100,7 @@ def test_the_table_goes_on_with_a_run(capsys):
     assert epochs == ["epoch", "1", "2", "3", "4"]  # a table of the whole run follows other output
 
 
-def test_drawing_is_held_back():
+def test_drawing_is_limited():
     shown = []
     view = live.Live(shown.append)
     history = ep.History(("a",), (2,), per_epoch=10)
@@ -117,7 +117,7 @@ def test_drawing_is_held_back():
 
 
 @pytest.mark.parametrize("history", [ep.History(), ep.History(("a", "b"), (3, 1))])
-def test_nothing_yet_can_be_drawn(history):
+def test_a_run_without_records_can_be_drawn(history):
     ET.fromstring(live.picture(history, "a < b & c"))
 
 
@@ -134,7 +134,7 @@ def test_a_big_run_is_drawn_quickly_and_small():
     assert len(svg) < 150_000
 
 
-def test_a_stop_keeps_what_there_is(capsys):
+def test_a_stop_keeps_the_display(capsys):
     class Stop(ep.Callback):
         def on_epoch_end(self, trainer, row):
             import signal

@@ -31,7 +31,7 @@ def fit(net, *xy, loss="cross_entropy", **settings):
 # ---- one meaning of a batch of data --------------------------------------------------------------
 
 
-def test_a_network_scales_what_it_is_given_once():
+def test_a_network_scales_its_inputs_once():
     x, y = data()
     train = arrays(x, y, normalize="feature")
     net = fit(ep.mlp(5, 16, 3), train).network
@@ -157,7 +157,7 @@ def test_predictions_have_probabilities_and_names(tmp_path):
         values.predict_proba(x)
 
 
-def test_the_vocabulary_travels_in_the_network(tmp_path):
+def test_the_vocabulary_is_stored_in_the_network(tmp_path):
     path = tmp_path / "some.txt"
     path.write_bytes("\ufeff".encode() + b"abcdefgh " * 60)
     book = ep.datasets.text(path, 8)
@@ -360,7 +360,7 @@ def test_every_type_is_shifted_before_it_is_rounded(kind):
     assert np.abs(moved - (x.astype(np.float64) - top - 0.1) / 4).max() < atol
 
 
-def test_constants_have_scale_one_whatever_rounding_does():
+def test_constant_features_have_scale_one():
     random = np.random.default_rng(0)
     for value in (0.1, 14.62, 1 / 3, 2.7, 1e6 + 0.1, -7e-9, 0.0, 1e300):
         for n in (7, 1000, 60_000):

@@ -52,7 +52,7 @@ def test_outputs_do_not_die(core, threads, loss):
     assert [name for name, is_fixed in fixed.items() if is_fixed] == ["populations2"]
 
 
-def test_outputs_that_are_asked_to_die_refuse():
+def test_kill_refuses_outputs():
     net = ending_in_populations()
     with pytest.raises(ValueError, match="populations2: its populations are the network's outputs"):
         net.kill("populations2", [3])
@@ -64,7 +64,7 @@ def test_outputs_that_are_asked_to_die_refuse():
     assert "populations2: outputs, which cannot go extinct" in repr(net)
 
 
-def test_a_run_whose_outputs_are_populations_is_one_like_any_other(tmp_path):
+def test_outputs_with_masses_can_be_trained(tmp_path):
     net = ending_in_populations()
     x, y = data()
     selection = ep.Selection(0.2, dynamics=ep.Malthusian(lifespan=80), min_age=5)
@@ -172,7 +172,7 @@ def test_an_augment_that_changes_while_it_is_read():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ZeroDivisionError])
-def test_what_an_argument_raises_comes_through(error):
+def test_exceptions_of_arguments_propagate(error):
     def fail():
         raise error
 

@@ -64,7 +64,7 @@ def net(request):
     return trained(NETS[request.param])
 
 
-def test_populations_die_and_are_gone_from_every_array(net):
+def test_extinct_populations_are_removed_from_every_array(net):
     assert net.alive.keys() == net.born.keys()
     assert sum(net.alive.values()) < sum(net.born.values())
     assert net.macs < net.founding_macs
@@ -108,7 +108,7 @@ def test_pruned_networks_still_compute(net, by):
     assert np.isfinite(other.predict(data(net)[0])).all()
 
 
-def test_a_network_says_what_it_is(net):
+def test_a_network_is_described(net):
     text = repr(net)
     assert all(f" {net.alive[name]} / {net.born[name]}" in text for name in net.born)
     assert len(text.splitlines()) < 40
@@ -184,7 +184,7 @@ def test_transformers_have_heads_and_neurons():
     assert ep.vit(dropout=0.1).born == ep.vit().born
 
 
-def test_a_language_model_looks_back_only():
+def test_a_language_model_is_causal():
     net = NETS["charlm"]()
     one, other = np.zeros((2, 1, 12))
     other[0, 7:] = 3
@@ -217,7 +217,7 @@ def test_pooling_before_the_activation_is_the_same():
         ep.filters(5, 3, "gelu", pool=2)
 
 
-def test_a_branch_comes_back_to_its_beginning():
+def test_a_branch_ends_on_its_axes():
     plan = Plan()
     branch = [ep.LayerNorm(), ep.neurons(7, "gelu"), ep.Dense()]
     last = ep.Chain(ep.Dense(4), ep.Residual(*branch), ep.Residual(ep.heads(2, 3))).build(
@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_named(make, text):
 # ---- generate --------------------------------------------------------------------------------
 
 
-def test_a_model_that_learned_the_alphabet_goes_on_with_it():
+def test_a_model_that_learned_the_alphabet_continues_it():
     net = NETS["charlm"]()
     trainer = ep.Trainer(net, selection=None, optimizer=ep.AdamW(1e-2))
     trainer.fit(data(net, 64), epochs=30, batch_size=32, progress=False)
@@ -297,7 +297,7 @@ def test_a_model_that_learned_the_alphabet_goes_on_with_it():
     assert ep.generate(net, "h", 0) == ""
 
 
-def test_what_cannot_be_gone_on_with_is_named():
+def test_wrong_prompts_are_named():
     net = NETS["charlm"]()
     with pytest.raises(ValueError, match="prompt: character 'x' at 1"):
         ep.generate(net, "ax")
@@ -395,7 +395,7 @@ def test_a_gradient_that_was_not_kept_is_not_shown(name):
         assert np.isfinite(net.activation_gradients[layer]).all()
 
 
-def test_a_run_keeps_what_can_be_looked_at():
+def test_gradients_that_can_be_read_are_kept():
     """All gradients are kept where a callback may read them, and at the end of a run."""
 
     class Look(ep.Callback):

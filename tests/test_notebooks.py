@@ -58,7 +58,7 @@ def printed(path):
     return re.findall(r"^predicted: +(.*)\nlabels: +(.*)$", text, re.M)
 
 
-def test_predictions_are_the_labels_printed_beside_them():
+def test_printed_predictions_equal_the_labels():
     count = 0
     for path in NOTEBOOKS:
         for predicted, labels in printed(path):
@@ -74,5 +74,5 @@ def test_accuracies_are_those_of_a_network_that_learned():
         assert all(share > 90 for share in shares), path.name
 
 
-def test_they_are_all_there():
+def test_all_notebooks_exist():
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]

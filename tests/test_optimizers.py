@@ -86,7 +86,7 @@ def test_decay_is_decoupled_from_the_gradient(core, name):
 
 
 @given(st.floats(1e-3, 1e3), st.integers(1, 1000))
-def test_adamw_does_not_see_the_size_of_the_loss(size, step):
+def test_adamw_is_invariant_to_the_scale_of_the_loss(size, step):
     rng = np.random.default_rng(step)
     g, first, second = rng.normal(size=5), rng.normal(size=5), rng.random(5) + 0.1
     one = CORE64.optimizer_step("adamw", {"epsilon": 1e-20}, np.zeros(5), g, first, second,
@@ -137,7 +137,7 @@ def test_a_gradient_that_is_not_finite_shows_in_the_value(name):
     assert not np.isfinite(value[2])
 
 
-def test_inputs_are_left_alone():
+def test_inputs_are_not_modified():
     arrays = [np.full(4, 0.5, np.float32) for _ in range(4)]
     got = CORE32.optimizer_step("adamw", {}, *arrays)
     assert all((array == 0.5).all() for array in arrays)

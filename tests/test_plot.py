@@ -134,7 +134,7 @@ def thumbnail(figure):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("name", ALL)
-def test_a_picture_looks_as_it_did(name, dark, story):
+def test_plots_match_their_thumbnails(name, dark, story):
     from PIL import Image
 
     with plot.style(dark):
@@ -150,7 +150,7 @@ def test_a_picture_looks_as_it_did(name, dark, story):
 
 
 @pytest.mark.parametrize("name", ["trajectories", "survival", "muller", "phase", "price"])
-def test_axes_are_labelled_and_may_be_given(name, run):
+def test_axes_are_labeled_and_may_be_given(name, run):
     from matplotlib.figure import Figure
 
     _, history = run
@@ -162,7 +162,7 @@ def test_axes_are_labelled_and_may_be_given(name, run):
     assert ax.get_ylabel()
 
 
-def test_the_story_has_four_parts(run):
+def test_history_has_four_axes(run):
     _, history = run
     axes = plot.history(history)
     assert [ax.get_title("left") for ax in axes] == [
@@ -198,7 +198,7 @@ def test_bands_of_a_muller_plot_fill_it(run):
     assert np.allclose(widths > 0, ~np.isnan(history.trajectories("mass", "populations1")[-1]))
 
 
-def test_those_below_upkeep_are_hollow(run):
+def test_populations_below_upkeep_are_hollow(run):
     net, history = run
     text = [t.get_text() for t in plot.fitness(net).get_legend().get_texts()]
     assert text == [t.get_text() for t in plot.fitness(history).get_legend().get_texts()]
@@ -238,7 +238,7 @@ def test_filters_need_something_that_is_a_picture():
         plot.filters(ep.mlp(16, 8, 2), "x")
 
 
-def test_what_heads_attend_to_sums_to_one():
+def test_attention_weights_sum_to_one():
     net = ep.vit((8, 8, 1), 3, patch=4, dim=8, layers=2, heads=2)
     net.kill("heads2", [0])
     net.compact()
@@ -278,7 +278,7 @@ def test_filters_are_kernels():
     plot.structure(net)
 
 
-def test_many_layers_are_told_apart_by_kind():
+def test_many_layers_are_colored_by_kind():
     from matplotlib.figure import Figure
 
     from evoprune.plot import _ground
@@ -292,7 +292,7 @@ def test_many_layers_are_told_apart_by_kind():
     assert len(set(_ground.paint([f"filters{i}" for i in range(20)], ax).values())) == 20
 
 
-def test_fronts_check_what_they_get(run):
+def test_pareto_checks_its_arguments(run):
     _, history = run
     for y in ("error", "accuracy"):
         for x in ("macs", "parameters", "alive"):
@@ -342,7 +342,7 @@ def test_arrays_that_are_no_masses_are_refused():
         plot.phase(np.ones((5, 4)))
 
 
-def test_colours_differ():
+def test_colors_differ():
     from matplotlib.figure import Figure
 
     from evoprune.plot import _ground

@@ -63,7 +63,7 @@ def test_published_weights_give_the_twin_s_logits(depth, images, data_root):
         agree(net.predict(images), resnet.logits(dict(made), images))
 
 
-def test_what_is_loaded_learns_under_selection(images):
+def test_loaded_networks_learn_under_selection(images):
     net = ep.load_resnet(arrays(8, 4))
     selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=20), min_age=5)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(1e-4))
@@ -114,7 +114,7 @@ def test_other_names_of_the_same_arrays_are_understood(images):
     "more",
     ["anything.else", "layer4.0.conv1.weight", "layer1.0.shortcut.0.weight", "bn1.gain"],
 )
-def test_arrays_without_a_place_are_refused_by_name(more):
+def test_arrays_that_do_not_belong_are_refused_by_name(more):
     with pytest.raises(ValueError, match=f"got {more}, which have no place in it"):
         ep.load_resnet(arrays(8, 4) | {more: np.ones(7)})
     others = {f"module.{name}": values for name, values in arrays(8, 4).items()}

@@ -152,7 +152,7 @@ def test_each_item_comes_to_each_place_equally_often(n):
     assert abs(follows - mean) < 5 * math.sqrt(mean)
 
 
-def test_a_long_permutation_keeps_no_trace_of_the_order():
+def test_a_long_permutation_is_uncorrelated_with_the_order():
     n = 60_000
     places = core.random_permutation(1, 2, n)
     for lag in (1, 2, 128, 256):

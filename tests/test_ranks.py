@@ -264,7 +264,7 @@ def test_a_batch_that_cannot_be_read_on_one_rank_stops_all():
         ({"shift": 1}, "the training data"),
     ],
 )
-def test_ranks_that_begin_unlike_are_told_what_differs(change, named):
+def test_ranks_with_different_settings_get_an_error(change, named):
     results = launch(2, lambda one: cases.run("plain", one, **(change if one.rank else {})))
     for result in results:
         assert isinstance(result, RuntimeError)
@@ -313,7 +313,7 @@ def test_divergence_is_raised_on_all_ranks():
     assert all(isinstance(result, ep.Diverged) for result in results), results
 
 
-def test_a_failure_that_others_cannot_know_of_aborts(capfd):
+def test_a_failure_that_cannot_be_reported_aborts(capfd):
     class Broken:
         def __init__(self, one):
             self.one = one

@@ -110,18 +110,18 @@ def test_a_law_may_ask_its_own_network_for_numbers():
     assert [row[0] for row in told] == [1, 1, 2, 2]  # two layers of populations
 
 
-def test_a_spec_is_the_callers_own():
+def test_a_spec_is_a_copy():
     net = runs.network()
     net.spec["layers"].clear()
     assert len(net.spec["layers"]) == len(runs.spec()["layers"])
 
 
-def test_other_networks_work_meanwhile(busy):
+def test_other_networks_can_be_used_meanwhile(busy):
     other = runs.network()
     assert runs.train(other, (X, Y), 3)["steps"] == 3
 
 
-def test_a_waiting_thread_is_not_kept_from_its_turn():
+def test_a_waiting_thread_gets_its_turn():
     """One thread trains in many calls; another one predicts between them, and both end."""
     net = runs.network(hidden=(64, 64), features=20, selection=None)
     xy = runs.data(rows=500, features=20)
@@ -147,7 +147,7 @@ def test_a_waiting_thread_is_not_kept_from_its_turn():
     assert calls[0] >= 60  # at least one prediction between two calls
 
 
-def test_readers_see_one_moment_and_do_not_stop_a_run():
+def test_readers_get_a_consistent_state_and_do_not_stop_a_run():
     """Copies made while a trainer removes populations are consistent networks."""
     x, y = runs.data(rows=400)
     selection = ep.Selection(3.0, dynamics=ep.Malthusian(lifespan=20), min_age=5)
@@ -177,7 +177,7 @@ def test_readers_see_one_moment_and_do_not_stop_a_run():
     assert all(np.array_equal(net[name], alone.network[name]) for name in alone.network)
 
 
-def test_a_network_that_is_held_is_the_holders():
+def test_a_held_network_excludes_other_threads():
     net, order = runs.network(), []
     with net:
         with net:  # a second time
@@ -254,7 +254,7 @@ def test_a_law_cannot_call_back(kind, name):
 @pytest.mark.parametrize("kind", ["fitness", "dynamics"])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("error", [KeyError("mine"), KeyboardInterrupt(), SystemExit(3)])
-def test_what_a_law_raises_comes_through(kind, threads, error):
+def test_exceptions_of_a_law_propagate(kind, threads, error):
     calls = []
 
     def law(told):
@@ -289,7 +289,7 @@ BAD_RESULTS = [
 @pytest.mark.parametrize("kind", ["fitness", "dynamics"])
 @pytest.mark.parametrize(("result", "error", "text"), BAD_RESULTS)
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
-def test_what_a_law_gives_is_checked(kind, result, error, text):
+def test_the_result_of_a_law_is_checked(kind, result, error, text):
     net = runs.network(CORE32, {kind: lambda told: result(told["mass"])}, hidden=(24,))
     with pytest.raises(error, match=f"^{kind}: {text}|^{kind}: .*{text}"):
         runs.train(net, (X, Y), 3)
@@ -372,7 +372,7 @@ STRIKES = """
 """
 
 
-def test_ctrl_c_is_heard_within_a_tenth_of_a_second():
+def test_ctrl_c_stops_within_a_tenth_of_a_second():
     """The run stops within 0.1 s of Ctrl-C, can be continued, and ends with the same result."""
     strikes, wait = scripts.run(STRIKES).split()
     assert int(strikes) >= 1

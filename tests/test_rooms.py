@@ -96,7 +96,7 @@ def test_a_file_imports_its_own_floor_or_lower_ones(path):
         assert FLOORS[other] <= FLOORS[mine], f"{module_of(path)} looks up to {module}"
 
 
-def test_files_import_each_other_without_circles():
+def test_imports_have_no_cycles():
     graph = {
         module: {name for name, late in imports_of(path, types=False) if not late} & set(MODULES)
         for module, path in MODULES.items()
@@ -120,7 +120,7 @@ BRIDGES = [path for path in FILES if room_of(module_of(path)) == "bridges"]
 
 
 @pytest.mark.parametrize("path", BRIDGES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
-def test_a_bridge_uses_the_public_face_only(path):
+def test_a_bridge_uses_the_public_module_only(path):
     """Bridges may also use `common`, which does not depend on networks: writing files, checks."""
     rooms = {name for name, _ in imports_of(path) if room_of(name) not in ("bridges", "common")}
     inner = sorted(name for name in rooms if name != "evoprune")
@@ -135,7 +135,7 @@ def test_a_bridge_uses_the_public_face_only(path):
     assert not reached, f"{module_of(path)} reaches {reached}"
 
 
-def test_no_private_file_stands_beside_a_public_one_of_its_name():
+def test_no_file_has_a_private_twin():
     for path in FILES:
         twin = path.with_name(path.name.removeprefix("_"))
         assert not (path.name.startswith("_") and path.name[1] != "_" and twin.exists()), path

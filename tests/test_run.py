@@ -90,7 +90,7 @@ def test_a_lap_is_a_mean_over_steps():
     assert Watch(seconds=100).elapsed() >= 100
 
 
-def test_a_clock_that_stands_still_does_no_harm():
+def test_a_clock_without_progress_is_handled():
     watch = Watch()
     watch.add(1, 0.0)
     assert watch.steps == 8
@@ -136,7 +136,7 @@ def test_all_threads_stay_where_they_are_faster(monkeypatch, most):
     assert gaps == pytest.approx(expected, abs=1.5)
 
 
-def test_one_thread_is_never_on_trial(monkeypatch):
+def test_one_thread_needs_no_trials(monkeypatch):
     machine = Machine(monkeypatch, lambda threads, now: 1e-3 / threads, most=1)
     assert set(machine.run(10)) == {1}
     lengths = {steps for _, _, steps in machine.log[5:]}
@@ -198,7 +198,7 @@ def test_a_network_that_becomes_small_gets_fewer(monkeypatch):
     assert machine.usual() == 1
 
 
-def test_another_number_of_threads_begins_anew(monkeypatch):
+def test_a_new_limit_of_threads_restarts_the_tuning(monkeypatch):
     machine = Machine(monkeypatch, fastest_with(1), most=2)
     machine.run(5)
     assert machine.log[-1][1] == 1
@@ -209,7 +209,7 @@ def test_another_number_of_threads_begins_anew(monkeypatch):
         assert machine.usual() == 1
 
 
-def test_it_may_change_in_the_middle_of_a_trial(monkeypatch):
+def test_the_limit_may_change_during_a_trial(monkeypatch):
     machine = Machine(monkeypatch, fastest_with(2), most=2)
     while machine.tuner.divisor == 1:
         machine.run(1e-9)

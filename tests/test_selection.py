@@ -60,7 +60,7 @@ def trained(core, selection, steps=20, **settings):
 
 @pytest.mark.parametrize("name", FITNESS)
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_a_fitness_is_measured_of_the_right_things(core, name):
+def test_a_fitness_gets_the_right_signals(core, name):
     net = trained(core, {"fitness": name, "memory": 0.0, "dynamics": "none"})
     piecewise(net, runs.data(core))
     net.evolve(0.1)
@@ -134,7 +134,7 @@ def test_a_dynamics_gets_the_right_cohort(name, niche):
 
 @pytest.mark.parametrize("fitness", FITNESS)
 @pytest.mark.parametrize("name", DYNAMICS)
-def test_every_law_keeps_its_promises(fitness, name):
+def test_every_law_keeps_its_invariants(fitness, name):
     """Masses stay finite, extinctions are final, floors hold, conserved mass is conserved.
 
     Results do not depend on when arrays are compacted.
@@ -211,7 +211,7 @@ LATER = {
 
 @pytest.mark.parametrize("unit", UPKEEP)
 @pytest.mark.parametrize("removed", [True, False])
-def test_upkeep_is_what_a_hand_computes(unit, removed):
+def test_upkeep_is_the_share_of_costs(unit, removed):
     watch = Watch()
     given = {"given": np.arange(40) / 100} if unit == "given" else {}
     net = runs.network(CORE64, {"upkeep": unit, "dynamics": watch, "removal": "never"} | given)
@@ -236,7 +236,7 @@ def soft(fitness, cost, born: int, pressure: float) -> np.ndarray:
 @pytest.mark.parametrize("niche", ["layer", "network"])
 @pytest.mark.parametrize("pressure", [0.0, 1.5, 9.0])
 @pytest.mark.parametrize("removed", [True, False])
-def test_soft_upkeep_is_what_the_others_of_the_niche_earn(niche, pressure, removed):
+def test_soft_upkeep_is_relative_to_the_others_of_the_niche(niche, pressure, removed):
     watch = Watch()
     settings = {"upkeep": "soft", "niche": niche, "dynamics": watch, "removal": "never"}
     net = runs.network(CORE64, settings | {"fitness": "relative"})  # a fitness of both signs
@@ -261,7 +261,7 @@ def test_soft_upkeep_is_what_the_others_of_the_niche_earn(niche, pressure, remov
     assert any(seen["upkeep"].any() for seen in watch.seen) == (pressure > 0)
 
 
-def test_soft_selection_leaves_about_born_over_pressure_and_the_last_one_thrives():
+def test_soft_selection_leaves_about_born_over_pressure():
     """A population needs pressure (E - F) / (born - 1): 1 + (born - 1) / pressure survive."""
 
     def fixed(signals):
@@ -299,7 +299,7 @@ def test_a_niche_is_a_layer_or_the_network():
     assert abs(totals["network"][0] - 24) > 0.1
 
 
-def test_memory_forgets_and_is_corrected_for_its_beginning():
+def test_memory_is_an_exponential_mean_with_bias_correction():
     for memory in (0.0, 0.5, 0.99):
         raw, watch = [], Watch()
 
@@ -371,7 +371,7 @@ def test_no_population_goes_extinct_before_min_age(min_age):
 
 
 @pytest.mark.parametrize(("floor", "left"), [(0, 0), (1, 1), (5, 5), (16, 16), (100, 16)])
-def test_the_floor_holds_the_heaviest(floor, left):
+def test_the_floor_keeps_the_heaviest(floor, left):
     def law(cohort):  # mass increases with birth id; all are below the threshold
         return 1e-3 * (1 + cohort["birth"]) / 100
 
@@ -392,7 +392,7 @@ def test_a_threshold_is_a_mass():
         assert len(runs.train(net, runs.data(CORE64), 3)["deaths"]) == dead
 
 
-def test_strength_zero_lets_masses_rest():
+def test_masses_are_fixed_at_strength_zero():
     for name in DYNAMICS:
         net = runs.network(CORE32, {"dynamics": name, "min_age": 0, "removal": "always"})
         runs.train(net, runs.data(), 3)
@@ -401,7 +401,7 @@ def test_strength_zero_lets_masses_rest():
         assert all(np.array_equal(before[layer], net.array(f"{layer}.mass")) for layer in LAYERS)
 
 
-def test_views_from_before_a_removal_stay_as_they_were():
+def test_views_keep_their_values_after_a_removal():
     net = runs.network(CORE32, runs.QUICK | {"removal": "always"})
     runs.train(net, runs.data(), 10)
     views = {(n, of): net.array(n, of) for n in runs.names(net) for of in ("value", "first")}
@@ -424,7 +424,7 @@ def test_views_from_before_a_removal_stay_as_they_were():
     assert (views[name] == 7).all()
 
 
-def test_price_tells_what_selection_does_to_a_trait():
+def test_prices_equation_predicts_the_mean_of_a_trait():
     """Price's equation predicts the change of the mean of any trait in every generation.
 
     Growth is raw malthusian, w = e^(h (F - c)), and w = 0 for extinct populations; many die.

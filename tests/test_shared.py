@@ -70,7 +70,7 @@ def test_the_gradient_is_the_sum_over_all_that_share():
 
 
 @pytest.mark.parametrize("axis", [0, -1])
-def test_so_it_is_along_any_axis(axis):
+def test_masses_can_be_shared_along_any_axis(axis):
     """Two layers in a row with one mass equal one with its square; at m = 1 gradients double."""
     gradients = []
     for shared in (False, True):
@@ -104,7 +104,7 @@ def test_a_run_gives_the_same_bits_with_any_number_of_threads(core):
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_extinct_populations_of_a_stream_leave_all_layers_that_use_it(core):
+def test_extinct_populations_of_a_stream_are_removed_from_all_layers(core):
     net, (x, _) = stream(core), runs.data(core, ROWS)
     dead = np.array([0, 4, 5, 17, UNITS - 1])
     net.array("stream.mass")[dead] = 0
@@ -119,7 +119,7 @@ def test_extinct_populations_of_a_stream_leave_all_layers_that_use_it(core):
     assert np.allclose(after, before, rtol=0, atol=1e-5 if core is CORE32 else 1e-13)
 
 
-def test_they_die_in_training_and_survivors_go_on_alike():
+def test_removal_leaves_survivors_bit_identical():
     """Survivors are bit-identical with and without removal of extinct populations."""
     nets = []
     for removal in ("always", "never"):

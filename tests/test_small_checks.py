@@ -139,7 +139,7 @@ def test_no_runs_are_drawn():
     plt.close("all")
 
 
-def test_data_is_as_it_was_after_a_refusal():
+def test_an_error_leaves_data_unchanged():
     trainer = make()
     with pytest.raises(TypeError, match="callbacks"):
         fit(trainer, data(), callbacks=[object()])
@@ -147,7 +147,7 @@ def test_data_is_as_it_was_after_a_refusal():
 
 
 @pytest.mark.parametrize("mass", [0.0, -1.0, float("nan")])
-def test_a_mass_set_by_hand_that_no_law_could_move_is_refused(mass):
+def test_a_mass_of_zero_set_by_hand_is_refused(mass):
     net = ep.mlp(5, 8, 2)
     net.kill("populations1", [0])
     net["populations1.mass"][2] = mass

@@ -61,7 +61,7 @@ def test_early_stopping_survives_a_stop(how, cut, tmp_path):
     assert whole.network.step == best + 1  # one batch an epoch: the best network is restored
 
 
-def test_a_resumed_run_goes_on_from_the_last_network_not_from_the_best():
+def test_a_resumed_run_continues_from_the_last_network():
     trainer, _ = stopping_run(None)
     epochs = trainer.history.epochs_done
     trainer.resume(noise()[0], progress=False, until=epochs + 1)
@@ -136,7 +136,7 @@ def test_callbacks_are_checked():
         assert trainer.history is None
 
 
-def test_no_run_begins_within_a_run():
+def test_a_run_cannot_begin_during_a_run():
     seen = []
 
     class Meddles(ep.Callback):
@@ -226,7 +226,7 @@ def test_copies_of_a_network_are_equal_and_independent(duplicate):
     assert net.notes == {"about": {"score": 0.5}}
 
 
-def test_copies_of_a_trainer_go_on_alike(duplicate):
+def test_copies_of_a_trainer_continue_identically(duplicate):
     whole, trainer = make(), make()
     settings = {"validation_data": VALIDATION}
     stop = [ep.EarlyStopping(patience=9, restore=True)]
@@ -309,7 +309,7 @@ def test_local_laws_are_pickled_by_value_with_cloudpickle():
     assert np.array_equal(again({"mass": np.ones(2)}), [2, 2])
 
 
-def test_a_pickled_trainer_goes_on_in_another_process(tmp_path):
+def test_a_pickled_trainer_continues_in_another_process(tmp_path):
     whole, trainer = make(), make()
     fit(whole)
     fit(trainer, until=3.4)
@@ -419,7 +419,7 @@ def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
         ep.schedules.cosine(0.0, 0.2),
     ],
 )
-def test_a_schedule_by_blocks_is_the_whole_one(schedule, steps):
+def test_a_schedule_by_blocks_equals_the_whole_one(schedule, steps):
     from evoprune.training.pace import Numbers
 
     whole, numbers = schedule(steps), Numbers("rate", schedule, steps)

@@ -123,7 +123,7 @@ def test_ray_gives_the_same_rows(expected, monkeypatch):
 # ---- going on ----------------------------------------------------------------------------------
 
 
-def test_a_run_that_has_its_row_is_not_made_again(tmp_path, expected):
+def test_a_run_with_a_row_is_not_repeated(tmp_path, expected):
     made = []
 
     def counting(**settings):
@@ -145,7 +145,7 @@ def test_a_run_that_has_its_row_is_not_made_again(tmp_path, expected):
     assert len(made) == 3 + len(expected) - 2 + 4  # the third seed only
 
 
-def test_histories_lie_beside_the_rows(tmp_path):
+def test_histories_are_written_with_the_rows(tmp_path):
     table = ep.sweep(make, {"pressure": [2.0], "widths": [(8,)]}, folder=tmp_path)
     (row,) = (tmp_path / "rows").glob("*.json")
     history = ep.History.load(tmp_path / "histories" / f"{row.stem}.npz")
@@ -199,7 +199,7 @@ def test_measure_gives_rows_further_columns(tmp_path):
         ep.sweep(make, GRID, measure=lambda trainer, **_: {"alive": 1})
 
 
-def test_what_cannot_be_swept_is_refused_before_any_run():
+def test_wrong_sweeps_are_refused_before_any_run():
     def never(**settings):
         raise AssertionError("called")
 
@@ -272,7 +272,7 @@ def test_a_bad_file_is_named(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_optuna_prunes_a_bad_run_and_the_network_is_whole():
+def test_optuna_prunes_a_bad_run_and_the_network_stays_valid():
     optuna = pytest.importorskip("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
@@ -299,7 +299,7 @@ def test_optuna_prunes_a_bad_run_and_the_network_is_whole():
     assert ended[1e-2] == (10, False)
 
 
-def test_optuna_without_the_column_says_which_there_are():
+def test_optuna_names_the_existing_columns():
     pytest.importorskip("optuna")
     trainer, arguments = make(seed=0, pressure=1.0, widths=(8,))
     arguments.pop("validation_data")

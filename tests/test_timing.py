@@ -86,7 +86,7 @@ def test_given_numbers_stay():
 
 
 @pytest.mark.parametrize("kind", [k for k in catalogue("dynamics") if k != "none"])
-def test_every_law_does_as_much_in_a_run_of_any_length(kind):
+def test_the_effect_of_a_law_does_not_depend_on_run_length(kind):
     """Rates are the catalogue's for a lifespan of 700 generations, times 700 / lifespan."""
     law = known(Dynamics)[kind]()
     rows = {row["name"]: row["default"] for row in catalogue("dynamics")[kind]["fields"]}
@@ -120,7 +120,7 @@ def test_the_numbers_are_in_the_history_and_in_the_network():
 
 
 @pytest.mark.parametrize("by", ["memory", "file"])
-def test_a_stopped_run_goes_on_with_its_lifespan(by, tmp_path):
+def test_a_resumed_run_keeps_its_lifespan(by, tmp_path):
     whole, parts = fitted(make()), fitted(make(), until=40)
     if by == "file":
         parts.save(tmp_path / "run.evo")
@@ -134,7 +134,7 @@ def test_a_stopped_run_goes_on_with_its_lifespan(by, tmp_path):
     assert np.array_equal(whole.history.extinctions, parts.history.extinctions)
 
 
-def test_a_run_of_an_older_version_goes_on_as_it_began():
+def test_a_run_of_an_older_version_keeps_its_lifespan():
     """Without a recorded lifespan it is 700 generations, the former default."""
     trainer = fitted(make(), 2000, until=1)
     state = trainer.state()

@@ -65,7 +65,7 @@ def test_a_csv_file_is_continued_by_resume_and_replaced_by_fit(tmp_path, data):
     assert len(logger.path.read_text().splitlines()) == 1 + 3
 
 
-def test_a_csv_file_of_other_columns_is_not_spoiled(tmp_path, data):
+def test_a_csv_file_with_other_columns_is_not_changed(tmp_path, data):
     logger = ep.CSVLogger(tmp_path / "run.csv")
     trainer = run(data, logger, until=2)
     before = logger.path.read_text()

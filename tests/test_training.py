@@ -57,7 +57,7 @@ WIDE = {"hidden": (300, 200), "features": 200, "classes": 10}
 
 @pytest.mark.parametrize("clip", [0.0, 0.5])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_bits_do_not_depend_on_threads(clip, optimizer):
+def test_results_do_not_depend_on_threads(clip, optimizer):
     xy = runs.data(rows=300, features=200, classes=10)
     states, records = [], []
     for threads in (1, 2, 3, 7):
@@ -172,7 +172,7 @@ def test_an_epoch_has_every_row_once(shuffle, rows, batch):
         assert not np.array_equal(np.concatenate(other), epochs[0])
 
 
-def test_the_order_is_no_order():
+def test_consecutive_epochs_have_unrelated_orders():
     """Neighbors in one epoch are not neighbors in the next: rank correlations are small."""
     x, y = runs.data(rows=1000)
     x[:, 0] = np.arange(1000)
@@ -185,7 +185,7 @@ def test_the_order_is_no_order():
     assert np.abs(steps).max() < 0.16
 
 
-def test_chosen_rows_are_the_data():
+def test_only_chosen_rows_are_used():
     x, y = runs.data()
     rows = np.array([7, 3, 3, 99, 0, 41, 12] * 6)
     one, other = runs.network(), runs.network()
@@ -195,7 +195,7 @@ def test_chosen_rows_are_the_data():
     assert one.evaluate(x, y, rows=rows) == other.evaluate(x[rows], y[rows])
 
 
-def test_inputs_are_scaled_on_their_way():
+def test_inputs_are_scaled_when_gathered():
     x, y = runs.data()
     shift, scale = np.float32([0.5, 1, 2, 3, 4, 5]), np.float32([2, 1, 3, 0.5, 0, 1])
     for s, f in ((shift, scale), (np.float32(0.25), np.float32(3))):
@@ -214,7 +214,7 @@ def image(inputs=False, seed=1):
     return runs.network(features=40, inputs=inputs, seed=seed)
 
 
-def test_images_move_and_turn_in_training_alone():
+def test_images_are_augmented_in_training_only():
     x, y = runs.data(features=40)
     augment = {"shift": 2, "flip": True, "shape": (5, 4, 2)}
     nets = [image() for _ in range(3)]
@@ -287,7 +287,7 @@ def test_the_loss_of_a_batch_is_a_weighted_mean(loss, config, sequence):
         assert record["counted"][i] == (weights[rows] > 0).sum()
 
 
-def test_ignored_positions_teach_nothing():
+def test_ignored_positions_have_no_gradient():
     spec = runs.spec(hidden=(8,)) | {"input": [4, 6]}
     random = np.random.default_rng(2)
     x, y = random.standard_normal((30, 4, 6)).astype("f4"), random.integers(0, 3, (30, 4))
@@ -325,7 +325,7 @@ def test_features_may_be_populations(core):
     runs.train(net, (rubbish, y), 5)
 
 
-def test_dead_features_are_read_as_zeros_until_they_are_gone():
+def test_extinct_features_are_read_as_zeros_until_removal():
     xy = runs.data(rows=400)
     nets = [
         runs.network(selection=runs.QUICK | {"removal": removal}, inputs=True)

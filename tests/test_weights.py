@@ -144,7 +144,7 @@ def test_predictions_of_a_sequence_have_weights_of_their_own():
         (np.ones((7, 2)), ValueError, r"weights: expected an array of shape \(7, 1\)"),
     ],
 )
-def test_what_is_no_weight_is_refused(weights, kind, text):
+def test_invalid_weights_are_refused(weights, kind, text):
     net, x, y = example("cross_entropy")
     net.forward(x)
     for call in (
