@@ -380,10 +380,12 @@ def test_what_does_not_fit_is_said_of_the_layer(kind, shape, config, before, rea
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_wrong_number_of_inputs_is_refused(kind):
+    case = layers.CASES[kind][0]
+
     def refused(n: int, text: str) -> str:
-        it = {"kind": kind, "name": "it", "inputs": ["input"] * n}
+        it = {"kind": kind, "name": "it", "inputs": ["input"] * n, "config": case["config"]}
         with pytest.raises(ValueError, match=f"^it: {text}") as error:
-            CORE32.Network({"input": (4, 5), "layers": [it]})
+            CORE32.Network({"input": case["input"], "layers": [it]})
         return str(error.value)
 
     text = refused(0, rf"{kind} takes \d+ to \d+ inputs, got 0")
