@@ -30,7 +30,7 @@ def onnx(network: ep.Network, path: str | PathLike[str]) -> None:
 
     Args:
         network: it is only read.
-        path: the file; replaced if it is there.
+        path: the file; an existing one is replaced.
 
     Raises:
         ImportError: onnx is not installed; the message says how to get it.
@@ -52,7 +52,7 @@ def c(network: ep.Network, path: str | PathLike[str], *, prefix: str = "") -> No
 
     Args:
         network: it is only read.
-        path: the file; replaced if it is there.
+        path: the file; an existing one is replaced.
         prefix: prefix of every name in the file: "digits" gives digits_predict and
             DIGITS_PREDICT_INPUTS.
 
@@ -73,7 +73,7 @@ def torch(network: ep.Network, path: str | PathLike[str]) -> None:
 
     Args:
         network: it is only read.
-        path: the file, NAME.pt2; replaced if it is there.
+        path: the file, NAME.pt2; an existing one is replaced.
 
     Raises:
         ImportError: torch is not installed; the message says how to get it.

@@ -27,7 +27,7 @@ class Names(KeysView[str]):
 
     def __getitem__(self, index: int) -> str:
         warnings.warn(
-            "keys: a view of names has no index any more; use list(network)",
+            "keys: expected no index, since names are a view; use list(network)",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -38,7 +38,7 @@ class Names(KeysView[str]):
 
 
 class _Values(ValuesView[Array]):
-    """The arrays, all of one moment, also while another thread trains the network."""
+    """The arrays in a consistent state, also while another thread trains the network."""
 
     _mapping: ArrayMapping
 
@@ -47,7 +47,7 @@ class _Values(ValuesView[Array]):
 
 
 class _Items(ItemsView[str, Array]):
-    """Pairs (name, array), all of one moment, also while another thread trains the network."""
+    """Pairs (name, array) in a consistent state, also while another thread trains the network."""
 
     _mapping: ArrayMapping
 
@@ -79,7 +79,7 @@ class ArrayMapping(Mapping[str, Array]):
         """Return the lock of the network that the arrays belong to."""
 
     def moment(self) -> list[tuple[str, Array]]:
-        """Return pairs (name, array), all of one moment."""
+        """Return pairs (name, array) in a consistent state."""
         with self._lock():
             return [(name, self._array(name)) for name in self._names()]
 
@@ -88,11 +88,11 @@ class ArrayMapping(Mapping[str, Array]):
         return Names(self)
 
     def values(self) -> ValuesView[Array]:
-        """Return the arrays, all of one moment."""
+        """Return the arrays in a consistent state."""
         return _Values(self)
 
     def items(self) -> ItemsView[str, Array]:
-        """Return pairs (name, array), all of one moment."""
+        """Return pairs (name, array) in a consistent state."""
         return _Items(self)
 
     def __getitem__(self, name: str) -> Array:

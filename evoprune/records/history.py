@@ -57,12 +57,12 @@ class History(FormerNames, Mapping[str, Array]):
 
     Attributes:
         layers: names of the layers of populations.
-        born: how many were born in each before the run; `ever_born` counts those of the run, too.
+        born: number of populations of each layer born before the run; see also `ever_born`.
         record_steps: int64 (records,): step of the run after which each record was made.
         per_epoch: steps an epoch.
         record_every: steps from one record to the next.
-        thinned: how often every second record was dropped and record_every doubled, to keep the
-            records within 64 MiB.
+        thinned: number of times that every second record was dropped and record_every doubled, to
+            keep the records within 64 MiB.
         steps_done, epochs_done: steps of the run so far; epochs with a row.
         interrupted: True if the run was stopped by Ctrl-C.
         settings: the settings of the run, as plain values for the file.
@@ -179,7 +179,7 @@ class History(FormerNames, Mapping[str, Array]):
         ]
 
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
-        """Return a quantity over time: float32 (records, populations), NaN but from birth to death.
+        """Return a quantity over time: float32 (records, populations), NaN outside their lives.
 
         Populations are those ever born, by layer and birth id: founders first.
 
@@ -328,7 +328,7 @@ class History(FormerNames, Mapping[str, Array]):
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # numbers only grow, so a length fixes them
+        self._sizes[rows.shape[1]] = self.ever_born  # a length identifies them: numbers only grow
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)

@@ -216,8 +216,8 @@ class Community:
         self.floor_reached += held
         if capped:
             warnings.warn(
-                f"{capped} masses have reached {self.most_mass:g}, the most that a mass can be; "
-                "they were cut there",
+                f"{capped} masses have reached {self.most_mass:g}, the largest allowed "
+                "value, and were capped",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -164,7 +164,7 @@ def simulate(
         capped = capped or cut > 0
     if capped:
         warnings.warn(
-            f"masses have reached {MOST:g}, the most that a mass can be; they were cut there",
+            f"masses have reached {MOST:g}, the largest allowed value, and were capped",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -184,7 +184,7 @@ def take_over(network: Network, data: Understood) -> None:
 
 
 def _check_masses(network: Network) -> None:
-    """Check that living populations have a mass: a law multiplies it and could not move 0.
+    """Check that living populations have a mass: a law multiplies it and could not change 0.
 
     Raises:
         ValueError: one has none, or a negative one; it is named.

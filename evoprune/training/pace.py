@@ -126,7 +126,7 @@ class Pace:
     def strength(self) -> float:
         """Return the sum of the strengths of all steps: the steps of the run at full pace.
 
-        Of a run of more than `SAMPLED` blocks, as many are taken at equal distances.
+        In a run of more than `SAMPLED` blocks, `SAMPLED` blocks at equal distances stand for all.
         """
         rest = 0.0 if self._given is None else self._given.rest
         moving = self._run.total - round(rest * self._run.total)
