@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
+
 import cases
 import numpy as np
+import pytest
 from cores import CORE32
 from reference import layers
 
@@ -37,6 +40,22 @@ def net(name: str) -> ep.Network:
         random, n = np.random.default_rng(4), int(np.prod(made.spec["input"]))
         made.scale_input(random.normal(size=n), random.uniform(0.5, 1.5, n))
     return made
+
+
+def of_rules(rules: Container[str]) -> list[str]:
+    """Return the kinds of layers for which an exporter has a rule."""
+    return [kind for kind in KINDS if kind in rules]
+
+
+def refused(rules: Container[str], form: str, export: Callable[[ep.Network], object]) -> None:
+    """Check that an exporter names the layer of every kind for which it has no rule."""
+    for kind in KINDS:
+        if kind not in rules:
+            _, net, _ = of_kind(kind, extinct=False)[0]
+            with pytest.raises(
+                ValueError, match=f"it: a layer of kind '{kind}' has no {form} form"
+            ):
+                export(net)
 
 
 def of_kind(kind: str, extinct: bool) -> list[tuple[str, ep.Network, np.ndarray]]:

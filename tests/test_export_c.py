@@ -16,7 +16,6 @@ import pytest
 
 import evoprune as ep
 from evoprune.bridges import c_source
-from evoprune.core.spec import catalogue
 from evoprune.shell import cli
 
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wshadow", "-Wconversion"]
@@ -58,8 +57,9 @@ def check(library, folder: Path, name: str, net: ep.Network, x: np.ndarray) -> N
     exported.agree(got, expected)
 
 
-def test_every_kind_of_the_catalogue_has_a_c_form():
-    assert set(c_source.KINDS) == set(catalogue("layers")) == set(exported.KINDS)
+def test_every_kind_has_a_c_form_or_is_refused(tmp_path):
+    assert set(c_source.KINDS) <= set(exported.KINDS)
+    exported.refused(c_source.KINDS, "C", lambda net: ep.export.c(net, tmp_path / "net.c"))
 
 
 def test_compiled_nets_give_the_outputs_of_predict(compiler, tmp_path):
@@ -69,7 +69,7 @@ def test_compiled_nets_give_the_outputs_of_predict(compiler, tmp_path):
         check(library, tmp_path, name, net, exported.inputs(net))
 
 
-@pytest.mark.parametrize("kind", exported.KINDS)
+@pytest.mark.parametrize("kind", exported.of_rules(c_source.KINDS))
 def test_compiled_layers_of_every_kind_give_the_outputs_of_predict(kind, compiler, tmp_path):
     made = [
         (f"{name}_{'extinct' if extinct else 'whole'}", net, x)
