@@ -95,7 +95,7 @@ def test_one_rank_is_one_process():
     assert digest(network) == digest(cases.run("plain")[0])
 
 
-# ---- what is sent --------------------------------------------------------------------------------
+# ---- communication -------------------------------------------------------------------------------
 
 
 def test_bytes_of_a_step_fall_with_extinctions():

@@ -55,7 +55,7 @@ def trained(core, selection, steps=20, **settings):
     return net
 
 
-# ---- laws in their place ---------------------------------------------------------------------
+# ---- inputs of the laws ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FITNESS)
@@ -177,7 +177,7 @@ def test_every_law_keeps_its_invariants(fitness, name):
         assert all(np.array_equal(other[key], records["auto"][key]) for key in other)
 
 
-# ---- laws written in Python see what the core sees -------------------------------------------
+# ---- laws in Python --------------------------------------------------------------------------
 
 
 class Watch:
@@ -328,7 +328,7 @@ def test_generations_come_every_n_steps():
     assert {float(seen["strength"]) for seen in watch.seen} == {1.0}
 
 
-# ---- death -----------------------------------------------------------------------------------
+# ---- extinction ------------------------------------------------------------------------------
 
 
 def doom(births, mass=0.0, at=1):

@@ -11,7 +11,7 @@ import runs
 from cores import BOTH, CORE32, CORE64, EVERY, name_of
 from reference import laws
 
-# ---- the numbers themselves ------------------------------------------------------------------
+# ---- golden values ---------------------------------------------------------------------------
 
 # Ten losses of the network below, float64. If they change, so has the method: state how.
 GOLDEN = [
@@ -303,7 +303,7 @@ def test_ignored_positions_have_no_gradient():
     assert record["loss"][0] == record["weight"][0] == 0
 
 
-# ---- inputs that live and die ----------------------------------------------------------------
+# ---- input features as populations -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)

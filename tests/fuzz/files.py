@@ -34,7 +34,7 @@ ROOM = 400 << 20  # bytes of address space that reading these small files may ta
 Change = Callable[[Random, bytes], tuple[bytes, str]]
 
 
-# ---- whole files ---------------------------------------------------------------------------------
+# ---- valid files ---------------------------------------------------------------------------------
 
 
 def _pair(network: ep.Network) -> tuple[Any, Any]:
@@ -125,7 +125,7 @@ def _resnet() -> bytes:
     return file.getvalue()
 
 
-# ---- what must hold ------------------------------------------------------------------------------
+# ---- invariants ----------------------------------------------------------------------------------
 
 
 def _judge_network(network: ep.Network) -> None:
