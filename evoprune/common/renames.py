@@ -1,4 +1,4 @@
-"""Former names of keyword arguments: accepted for one release, with a DeprecationWarning."""
+"""Names of keyword arguments: suggestions for misspelled ones, warnings for former ones."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import inspect
 import warnings
 from collections.abc import Callable, MutableMapping
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from evoprune.common.checks import known_keys
 
-__all__ = ["current_name", "current_names", "keywords", "renamed"]
+__all__ = ["current_name", "current_names", "keywords", "renamed", "spelled"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T", bound=Callable[..., Any])
 
 
 def current_names(
@@ -59,12 +60,24 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            check(kwargs)
+            if kwargs:
+                check(kwargs)
             return function(*args, **kwargs)
 
         return call
 
     return decorate
+
+
+def spelled(thing: T) -> T:
+    """Suggest the closest name when a keyword of a function, method or constructor is unknown.
+
+    Python does this itself from version 3.13 on.
+    """
+    if isinstance(thing, type):
+        thing.__init__ = renamed()(thing.__init__)  # type: ignore[misc]
+        return thing
+    return cast(T, renamed()(thing))
 
 
 def keywords(

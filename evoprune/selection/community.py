@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from evoprune import core
 from evoprune.common.checks import number, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.selection.settings import Selection
 
@@ -56,6 +57,7 @@ ONE = "populations"  # the name of an only layer that was given as a plain numbe
 SIGNALS = ("mass_gradient", "owned_norm2", "owned_gradient2", "owned_product", "activity", "norm2")
 
 
+@spelled
 class Community:
     """Populations under a `Selection`, with signals that the caller computes.
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from evoprune import core
 from evoprune.common.checks import number, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.selection.births import BirthSettings
@@ -62,6 +63,7 @@ def simulate(
 ) -> tuple[Array, Array]: ...
 
 
+@spelled
 def simulate(
     dynamics: DynamicsLike,
     mass: ArrayLike,

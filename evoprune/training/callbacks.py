@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evoprune.common.checks import number, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.training.metrics import rises
 from evoprune.training.naming import Template
@@ -143,6 +144,7 @@ class _Monitor(Callback):
         self.best_epoch = float(known.get("best_epoch", 0.0))
 
 
+@spelled
 class EarlyStopping(_Monitor):
     """Stop when a column of the history has not improved for some epochs.
 
@@ -223,6 +225,7 @@ class EarlyStopping(_Monitor):
             trainer.keep(self.best_network)
 
 
+@spelled
 class Checkpoint(_Monitor):
     """Write the whole state of training to a file every few epochs; `Trainer.restore` reads it.
 
@@ -277,6 +280,7 @@ class Checkpoint(_Monitor):
             trainer.save(self._template.filled(row))
 
 
+@spelled
 class JSONLLogger(Callback):
     """Append a line of JSON to a file for every epoch, and for every extinction.
 
