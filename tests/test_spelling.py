@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 
+import numpy as np
 import pytest
 
 import evoprune as ep
@@ -46,3 +48,29 @@ def test_a_misspelt_option_is_answered_by_the_closest(thing):
 def test_a_method_called_by_its_class_needs_a_trainer():
     with pytest.raises(TypeError, match="missing .* required .* 'self'"):
         ep.Trainer.fit(epochs=1)
+
+
+def test_warnings_name_the_line_of_the_user():
+    """However many functions of the package lie between."""
+    x, y = np.zeros((8, 2)), np.arange(8) % 2
+    calls = [
+        (ep.NothingCanDie, lambda: TRAINER.fit(x, y, epochs=1, progress=False)),
+        (ep.NothingCanDie, lambda: ep.EvoPruneClassifier(max_iter=1).fit(x, y)),
+        (DeprecationWarning, lambda: TRAINER.fit(x, y, epochs=1, batch=4, progress=False)),
+        (DeprecationWarning, lambda: ep.EarlyStopping(least=1)),
+        (DeprecationWarning, lambda: ep.Checkpoint("{held}.safetensors")),
+        (DeprecationWarning, lambda: ep.cosine(1.0)),
+        (DeprecationWarning, lambda: NETWORK.flops),
+        (DeprecationWarning, lambda: NETWORK.keys()[0]),
+        (UserWarning, lambda: regression().fit(x, 1e4 + np.arange(8.0), progress=False, epochs=1)),
+    ]
+    for category, call in calls:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        lines = {w.filename for w in caught if issubclass(w.category, category)}
+        assert lines == {__file__}, inspect.getsource(call)
+
+
+def regression():
+    return ep.Trainer(ep.mlp(2, 3, 1), loss="mean_squared_error", selection=None)

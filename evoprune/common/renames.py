@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, MutableMapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from evoprune.common.checks import known_keys
+from evoprune.common.warn import warn
 
 __all__ = ["current_name", "current_names", "keywords", "renamed", "spelled"]
 
@@ -17,16 +17,13 @@ R = TypeVar("R")
 T = TypeVar("T", bound=Callable[..., Any])
 
 
-def current_names(
-    where: str, names: dict[str, str], given: MutableMapping[str, Any], depth: int = 3
-) -> None:
+def current_names(where: str, names: dict[str, str], given: MutableMapping[str, Any]) -> None:
     """Replace former names in `given` by the current ones, in place.
 
     Args:
         where: owner of the arguments, for messages: "Trainer.fit".
         names: current names by former name.
         given: keyword arguments.
-        depth: number of stack frames from here to the caller that the warning refers to.
 
     Raises:
         TypeError: an argument is given by both names.
@@ -35,17 +32,13 @@ def current_names(
         name = names[former]
         if name in given:
             raise TypeError(f"{where}: {name} is given twice, also by its former name {former}")
-        warnings.warn(
-            f"{where}: {former} is now called {name}", DeprecationWarning, stacklevel=depth
-        )
+        warn(f"{where}: {former} is now called {name}", DeprecationWarning)
         given[name] = given.pop(former)
 
 
-def current_name(where: str, names: dict[str, str], former: str, depth: int = 3) -> str:
+def current_name(where: str, names: dict[str, str], former: str) -> str:
     """Return the current name of an attribute read by its former name, and warn."""
-    warnings.warn(
-        f"{where}: {former} is now called {names[former]}", DeprecationWarning, stacklevel=depth
-    )
+    warn(f"{where}: {former} is now called {names[former]}", DeprecationWarning)
     return names[former]
 
 
@@ -83,17 +76,13 @@ def spelled(thing: T) -> T:
 def keywords(
     function: Callable[..., Any], names: dict[str, str]
 ) -> Callable[[MutableMapping[str, Any]], None]:
-    """Return a function that checks keywords and replaces former names by the current ones.
-
-    Call that function from the wrapper of `function`: warnings then refer to the caller of the
-    wrapper.
-    """
+    """Return a function that checks keywords and replaces former names by the current ones."""
     kinds = inspect.signature(function).parameters
     known = [name for name in kinds if name != "self"]
     where = function.__qualname__.removesuffix(".__init__")
 
     def check(given: MutableMapping[str, Any]) -> None:
-        current_names(where, names, given, depth=4)
+        current_names(where, names, given)
         known_keys(where, "argument", given, known)
 
     return check

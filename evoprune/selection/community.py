@@ -17,7 +17,6 @@ With one layer, given as a plain number, every mapping by layer is a plain array
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -28,6 +27,7 @@ from evoprune import core
 from evoprune.common.checks import number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
+from evoprune.common.warn import warn
 from evoprune.selection.settings import Selection
 
 __all__ = ["BIRTH", "DEATH", "Community"]
@@ -217,11 +217,10 @@ class Community:
         self._pressure = pressure
         self.floor_reached += held
         if capped:
-            warnings.warn(
+            warn(
                 f"{capped} masses have reached {self.most_mass:g}, the most that a mass can be; "
                 "they were cut there",
                 RuntimeWarning,
-                stacklevel=2,
             )
         deaths = self._rows(gone, DEATH)
         if len(gone):

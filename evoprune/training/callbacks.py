@@ -13,7 +13,6 @@ a resumed run ends like one that was not stopped.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 from evoprune.common.checks import number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
+from evoprune.common.warn import warn
 from evoprune.training.metrics import rises
 from evoprune.training.naming import Template
 
@@ -177,7 +177,7 @@ class EarlyStopping(_Monitor):
     ) -> None:
         if least is not None:
             text = "EarlyStopping: least is now called min_delta"
-            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            warn(text, DeprecationWarning)
             min_delta = least
         super().__init__(monitor, min_delta)
         self.patience = whole("EarlyStopping: patience", patience, 1)
@@ -212,11 +212,10 @@ class EarlyStopping(_Monitor):
             self._stopped = True
             trainer.stop()
             if np.isnan(self.best):
-                warnings.warn(
+                warn(
                     f"EarlyStopping: {self.monitor} was never a finite number in {self.patience} "
                     "epochs; monitor another column",
                     UserWarning,
-                    stacklevel=2,
                 )
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
