@@ -182,7 +182,7 @@ def test_a_former_name_of_a_column_in_a_file_name_warns(tmp_path):
     with pytest.warns(DeprecationWarning, match="held is now called floor_reached") as w:
         saver = ep.Checkpoint(tmp_path / "{epoch:02d}-{held:03d}.npz")
     assert w[0].filename == __file__
-    saver._template.check(validates=False)
+    saver._template.check(validates=False, metrics=())
     row = {"epoch": 2.0, "floor_reached": 7.0}
     assert saver._template.filled(row) == str(tmp_path / "02-007.npz")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import (
     Callable,
@@ -16,6 +15,7 @@ from collections.abc import (
 from contextlib import AbstractContextManager
 
 from evoprune.common.types import Array
+from evoprune.common.warn import warn
 
 __all__ = ["ArrayMapping", "Arrays", "Names"]
 
@@ -26,10 +26,9 @@ class Names(KeysView[str]):
     _mapping: ArrayMapping
 
     def __getitem__(self, index: int) -> str:
-        warnings.warn(
+        warn(
             "keys: expected no index, since names are a view; use list(network)",
             DeprecationWarning,
-            stacklevel=2,
         )
         return list(self)[index]
 

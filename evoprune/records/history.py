@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from evoprune.common.files import existing, write_whole
-from evoprune.common.renames import current_name
+from evoprune.common.renames import current_name, spelled
 from evoprune.common.types import Array
 from evoprune.nets.overview import census
 from evoprune.records import demography, display, store
@@ -37,6 +37,7 @@ QUANTITIES: tuple[Quantity, ...] = ("mass", "fitness", "upkeep")
 MOST_BYTES = 64 << 20  # limit for records; above it every second record is dropped
 
 
+@spelled
 class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value an epoch.
 
@@ -178,6 +179,7 @@ class History(FormerNames, Mapping[str, Array]):
             for birth in range(born)
         ]
 
+    @spelled
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
         """Return a quantity over time: float32 (records, populations), NaN outside their lives.
 
@@ -254,6 +256,7 @@ class History(FormerNames, Mapping[str, Array]):
         start = sum(born[:at])
         return slice(start, start + born[at])
 
+    @spelled
     def to_frame(
         self, table: Literal["epochs", "records", "extinctions"] = "epochs"
     ) -> pandas.DataFrame:

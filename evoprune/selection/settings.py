@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evoprune.common.checks import number, one_of, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import Field as Row
 from evoprune.core.spec import catalogue, resolve
@@ -109,6 +110,7 @@ def _default(name: str) -> Any:
     return SETTINGS[name].default
 
 
+@spelled
 @dataclass(frozen=True, repr=False)
 class Selection:
     """How populations are selected while a network learns."""  # settings are appended below

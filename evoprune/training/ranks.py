@@ -288,6 +288,8 @@ def together(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(method)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not args:  # called by the class, without a trainer
+                return method(*args, **kwargs)
             ranks: Ranks = args[0]._ranks  # type: ignore[attr-defined]
             with ranks:
                 check(kwargs)
