@@ -1,4 +1,4 @@
-"""What comfort costs: recording, the live view, importing, drawing.
+"""The cost of recording, the live view, importing and drawing.
 
 Recording and the live view are measured as shares of a run of the paper's network on MNIST, from
 whole runs in turn: with the usual records, with none, and with records and the live view in
@@ -34,11 +34,11 @@ from stopwatch import Turn, working
 WIDTHS = (784, 512, 256, 10)
 BATCH, RATE, DECAY = 128, 2e-3, 0.5
 NEVER = 10**9
-ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # shares; milliseconds
+ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # targets (ms)
 
 
 class Once:
-    """A contestant whose turn is one call, which may return its own time in milliseconds."""
+    """A contestant with one call per turn, which may return its own time in milliseconds."""
 
     def __init__(self, name: str, call: Callable[[], float | None]) -> None:
         self.name, self._call = name, call
@@ -62,8 +62,8 @@ class Runs:
     """Runs of the network, with measurements of each.
 
     Attributes:
-        inside: by contestant, seconds inside of recording and of drawing in every run.
-        records: of the last run that recorded.
+        inside: seconds spent in recording and in drawing in every run, by contestant.
+        records: number of records of the last run that recorded.
     """
 
     def __init__(self, train: Any, epochs: int) -> None:
@@ -126,7 +126,7 @@ def clocked() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def notebook() -> Iterator[list[int] | None]:
-    """IPython as in a notebook: the sizes of the messages that are shown; None: no IPython."""
+    """Set up IPython as in a notebook; return the sizes of shown messages, None without IPython."""
     try:
         from IPython.core.displaypub import DisplayPublisher
         from IPython.core.interactiveshell import InteractiveShell
@@ -153,7 +153,7 @@ def notebook() -> Iterator[list[int] | None]:
 
 
 def runs(result: Result, options: argparse.Namespace) -> None:
-    """Recording and the live view, in whole runs."""
+    """Measure recording and the live view in whole runs."""
     import evoprune as ep
 
     train, _ = ep.datasets.mnist()
@@ -219,7 +219,7 @@ def importing(module: str, python: Path) -> Once:
 
 
 def imports(result: Result, options: argparse.Namespace) -> None:
-    """The package beside NumPy, which it needs, and the peers."""
+    """Time importing the package, NumPy, which it needs, and the peers."""
     contestants: list[Contestant] = [
         importing(module, Path(sys.executable)) for module in ("evoprune", "numpy")
     ]
@@ -243,7 +243,7 @@ def imports(result: Result, options: argparse.Namespace) -> None:
 
 
 def pictures(quick: bool) -> dict[str, Callable[[], Any]]:
-    """Every function of evoprune.plot, on a run of 768 populations."""
+    """Return every function of evoprune.plot, on a run of 768 populations."""
     import evoprune as ep
 
     train, test = ep.datasets.mnist()
@@ -254,7 +254,7 @@ def pictures(quick: bool) -> dict[str, Callable[[], Any]]:
     history = trainer.fit(
         train, epochs=epochs, batch_size=BATCH, validation_data=test, progress=False
     )
-    seeing = ep.mlp(784, 300, 100, 10, inputs=True)  # these two look into networks of other kinds
+    seeing = ep.mlp(784, 300, 100, 10, inputs=True)  # these two plots need other kinds of networks
     looking = ep.vit((28, 28, 1), 10)
     images = test.x[:1].reshape(1, 28, 28, 1)
     plot = ep.plot

@@ -32,7 +32,7 @@ from products import stages
 from rounds import Contestant, Local, Peers, Times, contest
 
 ASKED_THREADS = 2
-SHARES = (1.0, 0.5, 0.1)  # of the populations alive
+SHARES = (1.0, 0.5, 0.1)  # shares of the populations that are alive
 VOCABULARY, CONTEXT = 65, 64
 
 
@@ -41,8 +41,8 @@ class Case(NamedTuple):
 
     Attributes:
         make: makes the network at birth.
-        kind: its name in peers_layers.py,
-        shape: and its further arguments, apart from living populations.
+        kind: its name in peers_layers.py.
+        shape: its further arguments in peers_layers.py, apart from living populations.
         data: makes its training set.
         floor: maximum of our time / floor;
         torch: minimum of PyTorch's time / our time.
@@ -127,13 +127,13 @@ def shape_of(case: Case, net: Any) -> dict[str, Any]:
 def ours(
     name: str, case: Case, share: float, data: Any, threads: int, selected: bool
 ) -> Contestant:
-    """A contestant: our own training."""
+    """Return a contestant: our own training."""
     net = living(case, share)
     return training(name, net, data, case.batch, threads, selected=selected)
 
 
 class Arena:
-    """What all cases share: the floor's library, the peers, data and the rates of processors."""
+    """Shared by all cases: the floor's library, the peers, data, and the rates of processors."""
 
     def __init__(self, peers: Peers, folder: Path, options: Any) -> None:
         self.peers, self.folder, self.options = peers, folder, options
@@ -146,7 +146,7 @@ class Arena:
         self._rates: dict[int, float] = {}
 
     def data(self, case: Case) -> tuple[Any, dict[str, Any]]:
-        """A case's training set, and where peers find it."""
+        """Return a case's training set, and the files from which peers read it."""
         name = case.data.__name__
         if name not in self._data:
             data = case.data()
@@ -154,7 +154,7 @@ class Arena:
         return self._data[name]
 
     def rate(self, threads: int) -> float | None:
-        """Multiply-adds a second of a large square product."""
+        """Return the multiply-adds per second of a large square product."""
         if self.library is None or self.blas is None:
             return None
         if threads not in self._rates:
@@ -162,7 +162,7 @@ class Arena:
         return self._rates[threads]
 
     def floors(self, net: Any, batch: int, threads: int, own: bool) -> list[Contestant]:
-        """The products alone, by OpenBLAS and by our own product."""
+        """Time the products alone, by OpenBLAS and by our own product."""
         found: list[Contestant] = []
         parts = stages(net, batch)
         if self.library is not None and self.blas is not None:
@@ -174,7 +174,7 @@ class Arena:
         return found
 
     def others(self, case: Case, net: Any, threads: int) -> list[Contestant]:
-        """PyTorch, in every way that might be its best, each in a process of its own.
+        """Return PyTorch in every variant that may be its fastest, each in a new process.
 
         Earlier work of a process affects its times: if its allocator has adapted to smaller
         requests and returns to the system at every step, the step takes 50 % longer.

@@ -1,9 +1,9 @@
-"""How accurate and how small: filters and heads under selection, several seeds, the last epoch.
+"""Accuracy and size of networks of filters and heads under selection, for several seeds.
 
 LeNet-5 and a vision transformer on MNIST, a convolutional network on Fashion-MNIST, a language
-model of characters on tiny Shakespeare; with the defaults of selection, except for pressure and, in
-the long run of the language model, the lifespan. Each has a dense control: same steps, same rate,
-no selection. Test data is read after the last step and affects no choice.
+model of characters on tiny Shakespeare; with the defaults of selection, except for pressure and,
+in the long run of the language model, the lifespan. Each has a dense control: same steps, same
+rate, no selection. Accuracy is that after the last step; test data affects no choice.
 
 With --keep, runs that have a row with the same settings are not repeated.
 
@@ -40,7 +40,7 @@ class Case:
     pressure: float
     epochs: int
     asked: Callable[[dict[str, float]], dict[str, bool]]
-    steps: int | None = None  # of an epoch; None: once through the data
+    steps: int | None = None  # steps per epoch; None: one pass through the data
     clip: float = 0.0
     lifespan: float = 700
 
@@ -84,14 +84,14 @@ def place(name: str) -> Path:
 
 
 def mnist() -> Datasets:
-    """The bundled one."""
+    """Return the bundled data set."""
     import evoprune as ep
 
     return ep.datasets.mnist()
 
 
 def fashion() -> Datasets:
-    """Fashion-MNIST."""
+    """Return Fashion-MNIST."""
     import evoprune as ep
 
     return ep.datasets.fashion_mnist(place("fashion-mnist"))
@@ -186,7 +186,7 @@ CASES = {
 
 
 def job(name: str, seed: int, selected: bool) -> tuple[str, int, bool, dict[str, Any]]:
-    """A run in a process of its own."""
+    """Run a job in a new process."""
     return name, seed, selected, CASES[name].run(seed, selected)
 
 
@@ -198,14 +198,14 @@ def settings(case: Case, selected: bool) -> dict[str, Any]:
 
 
 def jobs(asked: list[tuple[str, int, bool]], workers: int) -> Iterator[Any]:
-    """All runs, in order."""
+    """Return the results of all runs, in order."""
     with ProcessPoolExecutor(workers) as pool:
         for one in [pool.submit(job, *run) for run in asked]:
             yield one.result()
 
 
 def means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over the seeds: of what is left, and of the dense runs."""
+    """Return means over the seeds: of the remaining sizes, and of the dense runs."""
     ours = [row for row in rows if row["selected"]]
     dense = [row for row in rows if not row["selected"]]
     found = {

@@ -6,7 +6,7 @@ computes fitness and a generation of the dynamics at every step; masses hardly c
 1e-9), so that no population dies during timing. "ours, dense" is the same without selection.
 The floor is the step's matrix products alone, see floor.py.
 
-A second part times steps of the paper's network as it shrinks: step time against the living.
+A second part times steps of the paper's network by the number of living populations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from floor import Floor, library, openblas
 from ours import DECAY, RATE, training
 from rounds import Contestant, Local, Peers, Times, contest
 
-CASES = [  # widths, batch
+CASES = [  # widths, batch size
     ((784, 512, 256, 10), 128),
     ((784, 512, 256, 10), 32),
     ((784, 512, 256, 10), 512),
@@ -34,7 +34,7 @@ LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of 512 an
 
 
 def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected: bool) -> Local:
-    """A contestant: our own training of an MLP on MNIST."""
+    """Return a contestant: our own training of an MLP on MNIST."""
     import evoprune as ep
 
     train, _ = ep.datasets.mnist()
@@ -57,7 +57,7 @@ class Arena:
         self.data = exported(train, folder, "train")
 
     def floors(self, widths: tuple[int, ...], batch: int, threads: int) -> list[Contestant]:
-        """The products alone, by OpenBLAS and by our own product."""
+        """Time the products alone, by OpenBLAS and by our own product."""
         found: list[Contestant] = []
         if self.library is not None and self.blas is not None:
             floor = Floor(self.library, self.blas, threads).mlp(widths, batch)
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 def shrink(arena: Arena, result: Result, threads: int) -> None:
-    """Steps of 784-512-256-10 at batch 128 as its populations become fewer."""
+    """Time steps of 784-512-256-10 at batch 128 with fewer and fewer populations."""
     if arena.options.only not in f"living, {threads} threads":
         return
     for share in LIVING:

@@ -1,4 +1,4 @@
-"""What every benchmark shares: a clean environment, facts of the machine, statistics, results.
+"""Shared by all benchmarks: a clean environment, facts of the machine, statistics, results.
 
 Timing is in rounds.py. A result is a JSON file that states machine, time, sources and method of
 the measurement; table.py converts it to tables. Import this before NumPy, see environment.py.
@@ -31,14 +31,14 @@ Facts = dict[str, Any]
 
 
 def processors() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def machine() -> Facts:
-    """Facts about the processor and the system that times depend on."""
+    """Return facts about the processor and the system that times depend on."""
     return {
         "cpu": _cpu_name(),
         "processors": processors(),
@@ -82,7 +82,7 @@ def _memory_gb() -> float | None:
 
 
 def commit() -> Facts:
-    """The commit of the sources, and whether they differ from it; unknown outside of git."""
+    """Return the commit, and whether the sources differ from it; unknown outside of git."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
@@ -107,7 +107,7 @@ def commit() -> Facts:
 
 
 def package() -> Facts:
-    """Version of the package and which of its compiled cores runs."""
+    """Return the version of the package and the compiled core in use."""
     import evoprune as ep
     from evoprune import core
 
@@ -115,7 +115,7 @@ def package() -> Facts:
 
 
 def exported(data: Any, folder: Path, name: str) -> Facts:
-    """Write a data set as .npy files into a folder; what peers.load needs to read it."""
+    """Write a data set as .npy files into a folder; return what peers.load needs to read it."""
     files = {part: str(folder / f"{name}_{part}.npy") for part in ("x", "y")}
     np.save(files["x"], data.x)
     np.save(files["y"], data.y)
@@ -126,7 +126,7 @@ def exported(data: Any, folder: Path, name: str) -> Facts:
 
 
 def spread(samples: Sequence[float]) -> Facts:
-    """Median, quartiles and least of some samples, and how many there were."""
+    """Return median, quartiles and least of some samples, and their number."""
     q1, median, q3 = np.percentile(samples, [25, 50, 75])
     return {
         "median": float(median),
@@ -138,7 +138,7 @@ def spread(samples: Sequence[float]) -> Facts:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Median over the rounds of above / below, taken round by round: drift cancels."""
+    """Return the median of above / below by round, so that drift cancels."""
     return float(np.median(np.asarray(above) / np.asarray(below)))
 
 
@@ -146,7 +146,7 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 def arguments(about: str | None) -> argparse.ArgumentParser:
-    """The arguments that every benchmark takes."""
+    """Parse the arguments that every benchmark takes."""
     parser = argparse.ArgumentParser(description=(about or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="short rounds: a look, not a result")
     parser.add_argument(
@@ -160,7 +160,7 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
 
 
 def threads_of(text: str) -> list[int]:
-    """Thread counts as in "2,1"."""
+    """Parse thread counts such as "2,1"."""
     return [int(part) for part in text.split(",")]
 
 
@@ -196,7 +196,7 @@ def as_json(facts: Facts) -> str:
 
 
 class Result:
-    """A benchmark's result in the making: header now, rows as they come, a file at every row.
+    """The result of a benchmark: a header, and rows, each of which is written to the file at once.
 
     Full runs go to benchmarks/results/NAME.json, which is kept with the sources; quick ones to
     build/benchmarks/NAME.json.
@@ -217,7 +217,7 @@ class Result:
         }
 
     def _kept(self) -> list[Facts]:
-        """Rows of the result that is there."""
+        """Return the rows of the existing result."""
         if not self.path.exists():
             return []
         kept: list[Facts] = json.loads(self.path.read_text())["rows"]

@@ -1,4 +1,4 @@
-"""Write what was measured into the README, in brief, and into docs/benchmarks.md, in full.
+"""Write the measurements into the README, in brief, and into docs/benchmarks.md, in full.
 
     python benchmarks/pages.py
 
@@ -34,7 +34,7 @@ TITLES = {
 
 
 def results() -> dict[str, Facts]:
-    """What was measured, by benchmark, in the order of the titles."""
+    """Return the results by benchmark, in the order of the titles."""
     found = {}
     for name in TITLES:
         path = table.HERE / "results" / f"{name}.json"
@@ -44,7 +44,7 @@ def results() -> dict[str, Facts]:
 
 
 def accuracy(facts: Facts) -> Iterator[str]:
-    """Beside what the paper had."""
+    """Return the table of accuracies, with those of the paper."""
     of = facts["summary"]
     names = {
         "ours": "evoprune: extinct by themselves, while training",
@@ -77,7 +77,7 @@ SHOWN = {
 
 
 def selection(facts: Facts) -> Iterator[str]:
-    """Filters and heads, in short."""
+    """Return the short table of filters and heads."""
     cells = []
     for name, mean in facts["summary"].items():
         what, unit, form, sign = (
@@ -104,7 +104,7 @@ def selection(facts: Facts) -> Iterator[str]:
 
 
 def steps(facts: Facts) -> Iterator[str]:
-    """On two threads, selection on."""
+    """Return the table of step times on two threads, with selection."""
     head = ["a training step, 2 threads, ms", "batch", "products alone", "evoprune"]
     head += ["PyTorch", "JAX"]
     cells = []
@@ -119,7 +119,7 @@ def steps(facts: Facts) -> Iterator[str]:
 
 
 def runs(facts: Facts) -> Iterator[str]:
-    """One sentence."""
+    """Return one sentence about whole runs."""
     row = facts["rows"][0]
     ratio = row["times_ours"].get("PyTorch, dense")
     if ratio:
@@ -133,7 +133,7 @@ def runs(facts: Facts) -> Iterator[str]:
 
 
 def brief(found: dict[str, Facts]) -> list[str]:
-    """The README's part."""
+    """Return the part of the README."""
     lines: list[str] = []
     parts = {"accuracy": accuracy, "selection": selection, "step": steps, "run": runs}
     for name, part in parts.items():
@@ -147,7 +147,7 @@ def brief(found: dict[str, Facts]) -> list[str]:
 
 
 def whole(found: dict[str, Facts]) -> str:
-    """The page of the docs."""
+    """Return the page of the docs."""
     lines = [
         "# Benchmarks",
         "",

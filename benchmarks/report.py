@@ -1,4 +1,4 @@
-"""Words and tables of the reports: README, docs/benchmarks.md and docs/paper.md use them."""
+"""Words and tables shared by README.md, docs/benchmarks.md and docs/paper.md."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def markdown(head: list[str], rows: Iterable[list[str]]) -> list[str]:
 
 
 def shape(widths: list[int]) -> str:
-    """784-512-256-10."""
+    """Return widths as a text: 784-512-256-10."""
     return "-".join(map(str, widths))
 
 
 def origin(facts: Facts) -> str:
-    """A line that says where, when and by which sources a result was measured."""
+    """Return a line with the machine, date and sources of a measurement."""
     machine = facts["machine"]
     commit = (facts["commit"] or "unknown")[:10] + (" with changes" if facts["changed"] else "")
     peers = ", ".join(f"{name} {version}" for name, version in facts.get("peers", {}).items())
@@ -34,7 +34,7 @@ def origin(facts: Facts) -> str:
 
 
 def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
-    """The median of a contestant in units of 1 / unit ms, or a dash."""
+    """Return the median of a contestant in units of 1 / unit ms, or a dash."""
     if name not in row["ms"]:
         return "-"
     value = unit * row["ms"][name]["median"]
@@ -42,7 +42,7 @@ def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
 
 
 def against(row: Facts, name: str, *, inverse: bool = False) -> str:
-    """How many times as long as ours a contestant takes; inverse: ours as it."""
+    """Return a contestant's time / our time; inverse: our time / its time."""
     if name not in row["times_ours"]:
         return "-"
     value = row["times_ours"][name]
@@ -50,11 +50,11 @@ def against(row: Facts, name: str, *, inverse: bool = False) -> str:
 
 
 def best(row: Facts, library: str) -> str:
-    """The fastest way of a library among the contestants of a row."""
+    """Return the fastest variant of a library among the contestants of a row."""
     names = [n for n in row["ms"] if n.split(",")[0] == library and n != f"{library}, given batch"]
     return min(names, key=lambda n: row["ms"][n]["median"], default=library)
 
 
 def megabytes(size: float) -> str:
-    """Bytes in units of 2^20."""
+    """Return bytes in units of 2^20."""
     return f"{size / 2**20:.3g}" if size < 100 * 2**20 else f"{size / 2**20:.0f}"

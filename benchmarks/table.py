@@ -1,10 +1,9 @@
-"""Markdown tables, and the picture of step time against the living, of what benchmarks wrote.
+"""Make Markdown tables of the results, and the plot of step time against living populations.
 
-    python benchmarks/table.py                     every result in benchmarks/results
-    python benchmarks/table.py FILE ...            these
-    python benchmarks/table.py --plot FOLDER       also draw pictures there
+    python benchmarks/table.py every result in benchmarks/results python benchmarks/table.py FILE
+    ... these python benchmarks/table.py --plot FOLDER also draw plots there
 
-Numbers are medians over rounds; "x" is a median of ratios taken round by round.
+Numbers are medians over rounds; "x" marks the median of ratios by round.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ TABLES: dict[str, Callable[[Facts], list[str]]] = {}
 
 
 def table(function: Callable[[Facts], list[str]]) -> Callable[[Facts], list[str]]:
-    """Make a function known as the table of the benchmark it is named after."""
+    """Register a function as the table of the benchmark with its name."""
     TABLES[function.__name__.rpartition("_")[0]] = function
     return function
 
@@ -247,7 +246,7 @@ def selection_table(facts: Facts) -> list[str]:
 
 
 def plot_living(facts: Facts, folder: Path) -> Path | None:
-    """Step time against the living populations, ours and floor, a line a thread count."""
+    """Plot step time against living populations, ours and the floor, one line per thread count."""
     import matplotlib
 
     matplotlib.use("Agg")
