@@ -427,7 +427,7 @@ def test_views_keep_their_values_after_a_removal():
 def test_prices_equation_predicts_the_mean_of_a_trait():
     """Price's equation predicts the change of the mean of any trait in every generation.
 
-    Growth is raw malthusian, w = e^(h (F - c)), and w = 0 for extinct populations, of which there are many.
+    Growth is raw malthusian, w = e^(h (F - c)), and w = 0 for extinct populations.
     """
     h = 5.0
     config = {"growth": "raw", "strength": h, "clip": 1e6}
