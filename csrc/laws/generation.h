@@ -36,7 +36,7 @@ typedef struct {
     int64_t n; /* present */
     int64_t founded; /* at the founding of the network */
     int64_t born; /* so far, founders included: greater than all birth ids */
-    bool barren; /* none may be born */
+    bool barren; /* no births in this group */
     const int32_t *birth; /* (n) ids, ascending; NULL: 0 .. n - 1 */
     ep_real *mass; /* (n) */
     ep_real *fitness; /* (n) memory of fitness, before the correction of its start at zero */
