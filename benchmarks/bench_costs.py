@@ -34,7 +34,7 @@ from stopwatch import Turn, working
 WIDTHS = (784, 512, 256, 10)
 BATCH, RATE, DECAY = 128, 2e-3, 0.5
 NEVER = 10**9
-ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # targets (ms)
+ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # targets: shares, or ms
 
 
 class Once:

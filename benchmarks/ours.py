@@ -1,4 +1,4 @@
-"""Our own training as a contestant: what bench_step and bench_layers time."""
+"""Training by evoprune, timed as a contestant by bench_step and bench_layers."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ LIFE = ep.Malthusian(lifespan=60)
     ],
     ids=str,
 )
-def test_the_bridge_lives_the_life_of_the_core(settings):
+def test_runs_of_the_bridge_and_of_the_core_are_equal(settings):
     """Same weights, batches and settings in float64: equal deaths and outputs."""
     x, y = task()
     selection = ep.Selection(**{"pressure": 1.5, "dynamics": LIFE, "min_age": 20, **settings})

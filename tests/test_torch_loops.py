@@ -276,7 +276,7 @@ def test_a_step_that_a_scaler_leaves_out_is_no_generation():
 
 
 def test_between_steps_the_module_is_an_ordinary_one():
-    """Its outputs equal those of W with masses on the outputs of every layer."""
+    """Outputs equal those of weights without masses, with masses applied to layers' outputs."""
     model = torch_models.mlp().double()
     x, _ = task()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)

@@ -178,7 +178,7 @@ class ThreadTuner:
         self._usual = deque(usual, self.LATE)
         self._tried = 0  # threads of the current trial; 0: none
         self._wait = self._left = float(self.WAIT)
-        self._steps, self._seconds = 0, 0.0  # not compared yet
+        self._steps, self._seconds = 0, 0.0  # of the trial; none yet
 
     def choose(self) -> int:
         """Return the number of threads for the next stretch."""

@@ -41,7 +41,7 @@ from evoprune.common.checks import number, whole
 
 __all__ = ["Evolution"]
 
-FORMAT = 1  # of state_dict
+FORMAT = 1  # version of the format of state_dict
 
 
 class Evolution(Readings):
