@@ -11,7 +11,6 @@ from evoprune.common.types import Array
 from evoprune.data.table import Table
 from evoprune.nets.network import Network
 from evoprune.records.history import History
-from evoprune.selection.budget import MARKS
 from evoprune.training.arguments import take_over
 from evoprune.training.callbacks import Callback
 from evoprune.training.feed import Feed
@@ -122,7 +121,7 @@ class Loop:
         if self.feed.data is not None:
             take_over(network, self.feed.data)
         self.stopping, history.interrupted = False, False
-        watch = Watch(*(history.last(name) for name in ("seconds", "held")))
+        watch = Watch(*(history.last(name) for name in ("seconds", "floor_reached")))
         tuner = ThreadTuner(self.ranks.threads())
         if run.total:
             at = min(run.done, run.total - 1)
@@ -180,8 +179,9 @@ class Loop:
         """Return the next step at which to stop: an epoch's end, a record or a budget's mark."""
         run = self.run
         marks = [run.per_epoch, self.history.record_every]
-        if budget_of(self.trainer.selection) is not None:
-            marks.append(max(1, run.total // MARKS))
+        budget = budget_of(self.trainer.selection)
+        if budget is not None:
+            marks.append(budget.interval(run.total))
         return min((run.done // mark + 1) * mark for mark in marks)
 
     def _steer(self) -> None:
@@ -190,7 +190,7 @@ class Loop:
         budget = budget_of(selection)
         if budget is None or selection is None or run.pressure is None or run.resting:
             return
-        if run.done and run.done % max(1, run.total // MARKS) == 0:
+        if run.done and run.done % budget.interval(run.total) == 0:
             move(budget, self._network, selection, run)
 
     def _stretch(self, stop: int, watch: Watch, threads: int, seen: bool) -> Array:

@@ -6,11 +6,14 @@ import math
 from collections.abc import Collection, Mapping
 from string import Formatter
 
+from evoprune.common.checks import meant
 from evoprune.common.files import check_folder
+from evoprune.common.renames import current_name
+from evoprune.records.former import COLUMNS
 
 __all__ = ["Template"]
 
-COUNTS = ("epoch", "step", "alive", "macs", "parameters", "held")  # formatted as integers
+COUNTS = ("epoch", "step", "alive", "macs", "parameters", "floor_reached")  # formatted as integers
 OTHERS = (
     "loss",
     "accuracy",
@@ -45,15 +48,14 @@ class Template:
             parts = [part for part in Formatter().parse(text) if part[1] is not None]
         except ValueError as error:
             raise ValueError(f"{name}: {error} in {text!r}; write {{{{ for a brace") from None
-        self.fields = [str(field) for _, field, *_ in parts]
-        for field in self.fields:
+        self.fields = []
+        for _, given, *_ in parts:
+            field = current_name(name, COLUMNS, given) if given in COLUMNS else str(given)
+            self.fields.append(field)
             if field not in FIELDS and not field.startswith(METRICS):
-                import difflib  # needed only here, and slow to import
-
-                close = difflib.get_close_matches(field, FIELDS, 1)
-                hint = f"; did you mean {close[0]}?" if close else ""
                 raise ValueError(
-                    f"{name}: expected fields out of {', '.join(FIELDS)}, got {{{field}}}{hint}"
+                    f"{name}: expected fields out of {', '.join(FIELDS)}, got {{{field}}}"
+                    f"{meant(field, FIELDS)}"
                 )
         try:
             self.filled(dict.fromkeys((*FIELDS, *self.fields), 1.0))
@@ -90,7 +92,8 @@ class Template:
         values: dict[str, float | int] = {
             name: row.get(name, 0.0) for name in (*FIELDS, *self.fields)
         }
-        for name in COUNTS:
+        values |= {former: values[name] for former, name in COLUMNS.items()}
+        for name in (*COUNTS, *COLUMNS):
             value = values[name]
             if value == int(value):
                 values[name] = int(value)

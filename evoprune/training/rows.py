@@ -8,6 +8,7 @@ import numpy as np
 
 from evoprune.nets.overview import census
 from evoprune.records.demography import hill, variance
+from evoprune.records.former import NamedRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +32,7 @@ def row_of(
     last: Schedules,
     score: Score | None,
     metrics: Mapping[str, float],
-) -> dict[str, float]:
+) -> NamedRow:
     """Return the columns of the history for the epoch that ends now.
 
     Args:
@@ -57,7 +58,7 @@ def row_of(
         row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
     row |= metrics
     pressure = float(last.pressure[0])
-    return row | {
+    row |= {
         "alive": float(sum(alive.values())),
         **{f"alive.{name}": float(n) for name, n in alive.items()},
         "macs": network.macs,
@@ -67,8 +68,9 @@ def row_of(
         "pressure": pressure,
         "ms_per_step": watch.lap(),
         "seconds": watch.elapsed(),
-        "held": float(watch.floor_reached),
+        "floor_reached": float(watch.floor_reached),
     }
+    return NamedRow(row)
 
 
 def _populations(network: Network, pressure: float) -> dict[str, float]:

@@ -65,7 +65,9 @@ class Run:
         missing = [n for n, f in known.items() if f.default is MISSING and n not in facts]
         unknown = [n for n in facts if n not in known]
         if missing or unknown:
-            raise ValueError(f"run: {(missing or unknown)[0]} is {'missing' if missing else 'odd'}")
+            raise ValueError(
+                f"run: {(missing or unknown)[0]} is {'missing' if missing else 'unknown'}"
+            )
         run = cls(**facts)
         for name, least in (("epochs", 0), ("per_epoch", 1), ("batch", 1), ("first", 0)):
             whole(f"run: {name}", getattr(run, name), least, 2**62)
@@ -122,13 +124,13 @@ class Watch:
 
     Args:
         seconds: total time of the run so far.
-        held: times so far that a layer's floor kept a population alive.
+        floor_reached: how often so far a layer's floor kept a population alive.
     """
 
-    def __init__(self, seconds: float = 0.0, held: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, floor_reached: float = 0.0) -> None:
         self.steps = 1  # of the next stretch
         self.seconds_a_step = 0.0
-        self.floor_reached = held
+        self.floor_reached = floor_reached
         self._began = time.perf_counter() - seconds
         self._lap_steps, self._lap_seconds = 0, 0.0
 
