@@ -288,6 +288,8 @@ class Bar:
         for name in history:
             if name.startswith("validation_") and name not in SHOWN:
                 text += f", {name.removeprefix('validation_')} {history.last(name):.3f}"
+            elif name.startswith("training_"):
+                text += f", {name.replace('_', ' ', 1)} {history.last(name):.3f}"
         if history.layers:
             text += f", alive {sum(network.alive.values())}"
         self._bar.set_postfix_str(f"{text}, {1000 * watch.seconds_a_step:.2f} ms", refresh=False)
