@@ -30,7 +30,7 @@ def training(
     selection = ep.Selection()
     net.configure(
         optimizer="adamw",
-        optimizer_config={"decay": DECAY},
+        optimizer_config={"weight_decay": DECAY},
         selection=selection.config() if selected else None,
     )
     done, watch, tuner = 0, Watch(), ThreadTuner()

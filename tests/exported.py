@@ -106,7 +106,7 @@ def oddly_named() -> ep.Network:
 
 
 def inputs(made: ep.Network) -> np.ndarray:
-    """Inputs of a network of NETS; codes for the language model."""
+    """Return inputs of a network of NETS; codes for the language model."""
     random, shape = np.random.default_rng(5), (ROWS, *made.spec["input"])
     if made.spec["layers"][0]["kind"] == "embedding":
         return random.integers(0, 11, shape)
@@ -114,7 +114,7 @@ def inputs(made: ep.Network) -> np.ndarray:
 
 
 def agree(got: np.ndarray, expected: np.ndarray, within: float = 1e-5) -> None:
-    """Equal to `within` of the largest expected value."""
+    """Assert equality to within `within` of the largest expected value."""
     assert got.shape == expected.shape
     gap, size = np.abs(got - expected).max(), np.abs(expected).max()
     assert size > 0

@@ -49,6 +49,19 @@ def test_the_pictures_that_are_timed_are_all_of_them():
     assert set(bench_costs.PICTURES) == drawn
 
 
+def test_our_training_is_timed_with_and_without_selection():
+    import ours
+
+    x = np.random.default_rng(0).random((32, 12), np.float32)
+    data = ep.datasets.arrays(x, np.arange(32) % 3)
+    for selected in (True, False):
+        net = ep.mlp(12, 8, 3)
+        before = net["dense1.weight"].copy()
+        ours.training("ours", net, data, 8, 1, selected=selected).run(2)
+        assert net.step == 2
+        assert not np.array_equal(net["dense1.weight"], before)
+
+
 @pytest.mark.slow
 def test_the_floor_is_compiled_and_runs():
     if shutil.which("cc") is None and shutil.which("gcc") is None:

@@ -1,4 +1,4 @@
-"""Networks as C files: compiled without a warning, they give what `predict` gives."""
+"""Networks as C files: compiled without warnings, they return what `predict` returns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def built(compiler: str, folder: Path, nets: dict[str, ep.Network]) -> ctypes.CD
 
 
 def predicted(call, x: np.ndarray, shape: tuple[int, ...], codes: bool) -> np.ndarray:
-    """Outputs of a compiled network, one sample at a time."""
+    """Return outputs of a compiled network, computed one sample at a time."""
     x = np.ascontiguousarray(x, np.int32 if codes else np.float32)
     y = np.full((len(x), *shape), np.nan, np.float32)
     for sample, row in zip(x, y, strict=True):
@@ -153,7 +153,7 @@ def test_the_file_states_its_size(tmp_path):
     assert "#define SMALL_PREDICT_INPUTS 30\n" in text
     assert "#define SMALL_PREDICT_OUTPUTS 5\n" in text
     assert "malloc" not in text
-    # Every name that other files could meet begins with the prefix.
+    # Every name visible to other files begins with the prefix.
     assert set(re.findall(r"^void (\w+)", text, re.M)) == {"small_predict"}
     statics = re.findall(r"^static (?:const )?\w+ (\w+)", text, re.M)
     assert len(statics) > 3
@@ -250,6 +250,6 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"export\.c: expected finite values .* dense1\.weight"):
         ep.export.c(net, tmp_path / "net.c")
     net = ep.mlp(3, 4, 2, dtype="float64")
-    net["dense1.weight"][0, 0] = 1e300  # no float
+    net["dense1.weight"][0, 0] = 1e300  # not a float32
     with pytest.raises(ValueError, match=r"export\.c: expected finite values .* dense1\.weight"):
         ep.export.c(net, tmp_path / "net.c")

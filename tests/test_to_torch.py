@@ -1,4 +1,4 @@
-"""Networks as PyTorch modules: equal to `predict`, ordinary, and trainable."""
+"""Networks as PyTorch modules: outputs equal to `predict`, plain modules, and trainable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _one_thread():
 
 
 def outputs(module, x: np.ndarray, first: bool) -> np.ndarray:
-    """What a module gives for inputs laid out as for `predict`, laid out so too."""
+    """Return the outputs of a module for inputs in the layout of `predict`, in that layout."""
     x = torch.tensor(x)
     with torch.no_grad():
         y = module(x.movedim(-1, 1) if first else x)

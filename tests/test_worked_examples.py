@@ -1,4 +1,4 @@
-"""The diffs in CONTRIBUTING.md: applied to a copy of the sources, built, and run.
+"""The diffs in CONTRIBUTING.md are applied to a copy of the sources, built, and run.
 
 Layer and law are applied to one copy, which is built for the base processor in both precisions. The
 catalogue-driven suites then run on the new entries: first while no exporter has a rule for the
@@ -45,7 +45,7 @@ SUITES = {  # by diff: the new entry, the suites, and how many tests of it they 
 
 
 def run(command: list, where: Path, **environment: str) -> str:
-    """The output of a command that must succeed."""
+    """Run a command that must succeed; return its output."""
     done = subprocess.run(
         command,
         cwd=where,
@@ -58,7 +58,7 @@ def run(command: list, where: Path, **environment: str) -> str:
 
 
 def copy_to(folder: Path) -> Path:
-    """Copy the sources, without anything that is built."""
+    """Copy the sources, without built files."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -71,7 +71,7 @@ def copy_to(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", DIFFS)
 def test_a_diff_touches_the_files_that_the_docs_name(name):
-    """Those of its row in the table "How to add" of docs/architecture.md, and no others."""
+    """The files are those in the table "How to add" of docs/architecture.md, and no others."""
     touched = re.findall(r"^\+\+\+ b/(\S+)", DIFFS[name], re.M)
     page = (ROOT / "docs" / "architecture.md").read_text()
     row = re.search(rf"^\| {ROWS[name]} \|.*$", page, re.M)[0]
@@ -101,10 +101,10 @@ def test_a_diff_applies(name, tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A copy of the sources with a layer and a law, built."""
+    """Return a copy of the sources with the layer and the law, built."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
-    pytest.importorskip("ruff")  # formats the stubs
+    pytest.importorskip("ruff")  # needed to format the stubs
     folder = copy_to(tmp_path_factory.mktemp("worked"))
     for name in ("layer", "dynamics"):
         apply(name, folder)
