@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Interrupt", "Run", "ThreadTuner", "Watch", "spacing"]
 
 SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that the bar shows anyway
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
+LEAST = 37  # columns of the bar without its last part
 STRETCH = 0.05  # target duration of a stretch in seconds: the delay of Ctrl-C
 RECORDS = 150  # about this number of records a run by default
 APART, OF_EPOCH = 50, 8  # short runs: closer records, up to one every 50 steps or 1/8 epoch
@@ -275,7 +277,7 @@ class Bar:
                 warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a plain bar
                 from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=run.total, initial=run.done, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(total=run.total, initial=run.done, dynamic_ncols=True, bar_format=BAR)
 
     def __enter__(self) -> Self:
         return self
@@ -289,22 +291,26 @@ class Bar:
         if self._bar is None:
             return
         loss, accuracy = history.means(max(0, run.done - 100))
-        hits, text = network.loss.counts_hits(network.loss.kind), f"loss {loss:.3f}"
-        text += f", acc {accuracy:.1%}" if hits else ""
+        hits = network.loss.counts_hits(network.loss.kind)
+        parts = [f"loss {loss:.3f}", *([f"acc {accuracy:.1%}"] if hits else [])]
         if "validation_loss" in history:
-            text += (
-                f", val {history.last('validation_accuracy'):.2%}"
+            parts.append(
+                f"val {history.last('validation_accuracy'):.2%}"
                 if hits
-                else (f", val {history.last('validation_loss'):.3f}")
+                else f"val {history.last('validation_loss'):.3f}"
             )
         for name in history:
             if name.startswith("validation_") and name not in SHOWN:
-                text += f", {name.removeprefix('validation_')} {history.last(name):.3f}"
+                parts.append(f"{name.removeprefix('validation_')} {history.last(name):.3f}")
             elif name.startswith("training_"):
-                text += f", {name.replace('_', ' ', 1)} {history.last(name):.3f}"
+                parts.append(f"{name.replace('_', ' ', 1)} {history.last(name):.3f}")
         if history.layers:
-            text += f", alive {sum(network.alive.values())}"
-        self._bar.set_postfix_str(f"{text}, {1000 * watch.seconds_a_step:.2f} ms", refresh=False)
+            parts.append(f"alive {sum(network.alive.values())}")
+        parts.append(f"{1000 * watch.seconds_a_step:.2f} ms")
+        columns = self._bar.format_dict["ncols"]  # None: unlimited
+        while columns and len(parts) > 1 and LEAST + len(", ".join(parts)) > columns:
+            parts.pop()  # better than a cut through a number
+        self._bar.set_postfix_str(", ".join(parts), refresh=False)
         self._bar.update(run.done - self._bar.n)
 
     def say(self, text: str) -> None:

@@ -191,7 +191,7 @@ class Trainer:
             progress: show a progress bar.
             live: instead of the bar, show loss, accuracy, the living populations and their masses
                 during training in a notebook, or a table in a terminal.
-            shuffle: shuffle the samples anew every epoch, with the network's seed.
+            shuffle: shuffle the samples again every epoch, with the network's seed.
             augment: {"shift": pixels, "flip": bool} for images.
             until: stop after this number of epochs (may be fractional); `resume` continues.
             steps: steps an epoch, if an epoch is not one pass through the data, or if an iterable

@@ -35,7 +35,7 @@ WIDE = 10_000  # most input features of a network that also runs
 Change = Callable[[Random, bytes], tuple[bytes, str]]
 
 
-# ---- whole files ---------------------------------------------------------------------------------
+# ---- valid files ---------------------------------------------------------------------------------
 
 
 def _pair(network: ep.Network) -> tuple[Any, Any]:
@@ -126,7 +126,7 @@ def _resnet() -> bytes:
     return file.getvalue()
 
 
-# ---- what must hold ------------------------------------------------------------------------------
+# ---- invariants ----------------------------------------------------------------------------------
 
 
 def _judge_network(network: ep.Network) -> None:
