@@ -427,8 +427,8 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
 
 bool ep_evolve_compact(ep_net *net, ep_evolution *e, ep_chronicle *chronicle, ep_error *error) {
     /* A removal copies about as much as one step reads and writes. As in the ski rental problem,
-     * remove once the rent (work done for extinct populations) reaches half a step: at most twice
-     * the cost of the best moment in hindsight. */
+     * remove once the rent (work done for extinct populations, in steps) reaches half a step: at
+     * most twice the cost of the best moment in hindsight. */
     const double purchase = 0.5;
     const ep_selection *settings = &e->generation->settings;
     ep_census_take(&e->census, net, (ep_upkeep)settings->upkeep);
@@ -440,7 +440,7 @@ bool ep_evolve_compact(ep_net *net, ep_evolution *e, ep_chronicle *chronicle, ep
         return true;
     }
     double macs = ep_net_macs(net, net->axes);
-    net->waste += macs > 0 ? 1 - e->census.macs / macs : 1;
+    net->waste += settings->every * (macs > 0 ? 1 - e->census.macs / macs : 1);
     if (settings->removal == EP_REMOVE_AUTO && net->waste < purchase) {
         return true;
     }

@@ -208,7 +208,7 @@ bool ep_net_build(ep_net *net, ep_error *error) {
         return false;
     }
     keep_outputs(net);
-    return ep_net_reserve_workers(net, 1, error);
+    return true;
 }
 
 bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {

@@ -188,6 +188,21 @@ def test_a_network_of_few_survivors_needs_the_memory_of_few(tmp_path):
     assert np.array_equal(again.predict(x), net.predict(x))
 
 
+def test_the_image_size_in_a_file_takes_no_memory(tmp_path):
+    """A convolution's arrays do not depend on the image's size; its activations take 4 GiB."""
+    path = tmp_path / "net.safetensors"
+    net = ep.cnn((6, 6, 2), [3, 4], 3)
+    net.save(path)
+    spec = net.spec
+    spec["input"] = [1_000_006, 6, 2]
+    rewritten(path, {"spec": json.dumps(spec)})
+    code = """
+        net = ep.load(sys.argv[1])
+        assert net.spec["input"] == [1_000_006, 6, 2], net.spec["input"]
+        """
+    assert peak(code, str(path)) < 20_000
+
+
 def test_input_features_that_died_stay_dead_in_a_file(tmp_path):
     net = ep.mlp(6, 5, 2, inputs=True)
     net.kill("features", [0, 3])

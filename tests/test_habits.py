@@ -9,6 +9,7 @@ import pytest
 from trainers import data, make, quiet, same
 
 import evoprune as ep
+from evoprune.records.former import NamedRow
 
 pytestmark = quiet
 
@@ -160,6 +161,38 @@ def test_former_names_of_a_history_s_attributes_warn(former, name):
     with pytest.warns(DeprecationWarning, match=f"History: {former} is now called {name}") as w:
         assert np.array_equal(getattr(history, former), getattr(history, name))
     assert w[0].filename == __file__
+
+
+def test_the_former_name_of_a_column_warns_and_reads_the_current_one():
+    history = ep.History(("a",), (2,))
+    row = NamedRow(epoch=1.0, loss=0.5, floor_reached=3.0)
+    history.add_epoch(row)
+    for holder in (history, row):
+        with pytest.warns(DeprecationWarning, match="held is now called floor_reached") as w:
+            assert holder["held"] == 3
+        assert w[0].filename == __file__
+    assert "held" not in list(history)
+    with pytest.raises(KeyError, match="no column 'weight'"):
+        history["weight"]
+    with pytest.raises(KeyError, match="weight"):
+        row["weight"]
+
+
+def test_a_former_name_of_a_column_in_a_file_name_warns(tmp_path):
+    with pytest.warns(DeprecationWarning, match="held is now called floor_reached") as w:
+        saver = ep.Checkpoint(tmp_path / "{epoch:02d}-{held:03d}.npz")
+    assert w[0].filename == __file__
+    saver._template.check(validates=False)
+    row = {"epoch": 2.0, "floor_reached": 7.0}
+    assert saver._template.filled(row) == str(tmp_path / "02-007.npz")
+
+
+def test_a_file_with_the_former_name_of_a_column_is_read():
+    history = ep.History(("a",), (2,))
+    history.add_epoch({"epoch": 1.0, "loss": 0.5, "held": 3.0})
+    read = ep.History.from_bytes(history.to_bytes(), "a file")
+    assert list(read) == ["epoch", "loss", "floor_reached"]
+    assert read["floor_reached"] == 3
 
 
 def test_the_former_spelling_of_the_colors_warns():

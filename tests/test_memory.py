@@ -259,6 +259,16 @@ def test_arrays_that_fit_alone_but_not_together_are_refused():
     assert text.endswith("True\n")
 
 
+def test_few_survivors_of_more_features_than_can_be_numbered_are_refused():
+    """2^20 rows by 2^12 features have more places than the living features' index can hold."""
+    layers = [{"kind": "populations", "name": "features"}]
+    layers += [{"kind": "dense", "name": "out", "config": {"units": [1]}}]
+    spec = {"input": [2**20, 2**12], "layers": layers}
+    with pytest.raises(ValueError, match=r"at most 2\^31 - 1 input features"):
+        CORE32.Network(spec, {"input.1": [5]})
+    assert CORE32.Network(spec | {"input": [2**20, 2**10]}, {"input.1": [5]}).parameters == 3
+
+
 def test_a_shrink_takes_linear_time():
     """As building the network does: comparing all with all would take a thousand times as long."""
     n = 100_000

@@ -117,9 +117,24 @@ def test_a_run_without_deaths_says_why():
     plan = make(ep.Selection()).plan(data(), epochs=3, batch_size=BATCH)
     assert plan.first_death is None
     assert plan.expected == (1.0, 1.0, 1.0)
+    assert "none: the first extinction needs" in repr(plan)
     assert "train for at least 66 steps" in repr(plan)
+    assert "longer than the run" in repr(plan)
+    assert "all founders" in repr(plan)
     plan = make(None).plan(data(), epochs=3, batch_size=BATCH)
     assert "there is no selection" in repr(plan)
+    assert plan.expected == (1.0, 1.0, 1.0)
+
+
+def test_a_network_that_lost_populations_is_not_one_that_was_measured():
+    trainer = make(ep.Selection())
+    trainer.network.kill("populations1", np.arange(14, dtype=np.int32))
+    plan = trainer.plan(data(), epochs=80, batch_size=BATCH)
+    assert plan.first_death is not None
+    assert plan.expected is None
+    plan = trainer.plan(data(), epochs=3, batch_size=BATCH)
+    assert plan.expected == (26 / 40, 26 / 40, 26 / 40)
+    assert "65 % of the founders, as now" in repr(plan)
 
 
 def test_an_iterable_is_not_read():

@@ -83,6 +83,13 @@ def test_metrics_are_those_of_all_validation_data():
         assert np.allclose(history["validation_f1"], alone["validation_f1"], rtol=0, atol=1e-12)
 
 
+def test_metrics_of_the_training_data_are_those_of_all_of_it():
+    more = {"metrics": ["f1"], "training_metrics": True}
+    alone = cases.run("plain", **more)[1]
+    for _, history in good(launch(2, lambda one: cases.run("plain", one, **more))):
+        assert np.allclose(history["training_f1"], alone["training_f1"], rtol=0, atol=1e-12)
+
+
 def test_one_rank_is_one_process():
     network, _ = good(launch(1, lambda one: cases.run("plain", one)))[0]
     assert digest(network) == digest(cases.run("plain")[0])

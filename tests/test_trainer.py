@@ -137,11 +137,11 @@ def test_the_bar_has_no_accuracy_where_there_is_none(capsys):
 def test_the_time_of_a_run_goes_on_when_it_is_taken_up_again():
     trainer = make()
     fit(trainer, until=4)
-    before = trainer.history["seconds"][-1], trainer.history["held"][-1]
+    before = trainer.history["seconds"][-1], trainer.history["floor_reached"][-1]
     trainer.resume(data(), progress=False)
     assert np.all(np.diff(trainer.history["seconds"]) > 0)
     assert trainer.history["seconds"][4] > before[0] > 0
-    assert trainer.history["held"][4] >= before[1]
+    assert trainer.history["floor_reached"][4] >= before[1]
 
 
 # ---- what is refused ---------------------------------------------------------------------------

@@ -336,3 +336,20 @@ def test_dead_features_are_read_as_zeros_until_they_are_gone():
     assert np.array_equal(records[0]["loss"], records[1]["loss"])
     assert np.array_equal(records[0]["deaths"], records[1]["deaths"])
     assert np.array_equal(nets[0].predict(xy[0]), nets[1].predict(xy[0]))
+
+
+@pytest.mark.parametrize("every", [1, 3, 8])
+def test_removal_waits_for_half_a_step_of_wasted_work(every):
+    """Work for the dead is counted in steps, however many of them a generation has."""
+    selection = runs.QUICK | {"removal": "auto", "every": every, "min_age": 10**6}
+    xy = runs.data()
+    net = runs.network(selection=selection)
+    population = net.describe()["populations"][0]
+    before, born = net.macs, net.array(f"{population['layer']}.mass").size
+    net.kill(population["layer"], np.arange(1))
+    while net.array(f"{population['layer']}.mass").size == born:
+        runs.train(net, xy, 1)
+        assert net.step < 1000
+    wasted = 1 - net.macs / before
+    assert 0 < every * wasted < 0.5, "one generation may not be enough"
+    assert net.step == every * int(np.ceil(0.5 / (every * wasted)))

@@ -211,6 +211,16 @@ static bool set_shape(ep_net *net, PyObject *births, PyObject *born, long long m
     return ok;
 }
 
+/* True if input features can go extinct. */
+static bool selects_inputs(const ep_net *net) {
+    const ep_value *input = &net->values[0];
+    bool selects = false;
+    for (int d = 0; d < input->rank; d++) {
+        selects = selects || net->axes[input->axis[d]].mortal;
+    }
+    return selects;
+}
+
 static bool build(ep_network *self, PyObject *spec, PyObject *births, PyObject *born,
                   long long most) {
     self->net = net_of_input(spec);
@@ -231,7 +241,14 @@ static bool build(ep_network *self, PyObject *spec, PyObject *births, PyObject *
         return false;
     }
     self->input_width = ep_net_founding_width(self->net);
-    self->living = PyMem_Calloc((size_t)self->input_width, sizeof *self->living);
+    bool selects = selects_inputs(self->net);
+    if (selects && (self->input_width < 0 || self->input_width > INT32_MAX)) {
+        PyErr_SetString(PyExc_ValueError, "spec: expected at most 2^31 - 1 input features if they "
+                                          "can go extinct, got more");
+        return false;
+    }
+    self->living = PyMem_Calloc(selects ? (size_t)self->net->values[0].width + 1 : 1,
+                                sizeof *self->living);
     self->shift = PyMem_Calloc(1, sizeof *self->shift);
     self->scale = PyMem_Calloc(1, sizeof *self->scale);
     self->near_shift = PyMem_Calloc(1, sizeof *self->near_shift);

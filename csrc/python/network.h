@@ -45,7 +45,7 @@ typedef struct {
     bool exact_scaling; /* rounding changed no shift */
     int64_t n_scaling; /* 1, or the founding width of the input */
     int64_t input_width; /* founding */
-    int32_t *living; /* room for ep_living_inputs */
+    int32_t *living; /* room for ep_living_inputs, if features can go extinct */
     ep_checked checked[EP_CHECKED]; /* most recent first */
     bool all_living; /* all input features are living */
     PyObject *record; /* of the last call of train, even if it failed */

@@ -119,7 +119,11 @@ static bool append(PyObject *list, PyObject *item) {
     return ok;
 }
 
+/* Returns an array, or a range where no population can die: an image may have millions of rows. */
 static PyObject *births_of(const ep_axis *axis) {
+    if (!axis->birth) {
+        return PyObject_CallFunction((PyObject *)&PyRange_Type, "L", (long long)axis->n);
+    }
     PyArrayObject *ids = ep_array_vector(axis->n, NPY_INT32);
     for (int64_t j = 0; ids && j < axis->n; j++) {
         ((int32_t *)PyArray_DATA(ids))[j] = (int32_t)ep_birth(axis, j);
@@ -229,7 +233,9 @@ static PyObject *describe_tensors(const ep_net *net) {
 }
 
 PyDoc_STRVAR(describe_doc,
-             "describe()\n--\n\nAxes, layers, populations and tensors as they are now.");
+             "describe()\n--\n\n"
+             "Axes, layers, populations and tensors as they are now. An axis' birth ids are an "
+             "array, or range(n) where nothing can die.");
 static PyObject *describe(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;

@@ -142,6 +142,8 @@ static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
     ep_error error = {EP_OK, ""};
     if (!self->regime.evolution) {
         PyErr_SetString(PyExc_RuntimeError, "network: no selection is configured yet");
+    } else if (!ep_net_reserve_workers(net, 1, &error)) {
+        ep_raise(&error, NULL);
     } else {
         ep_chronicle chronicle;
         bool open = ep_chronicle_open(&chronicle, net);

@@ -187,6 +187,8 @@ def _chart(column: str) -> str:
     """Name a chart so that TensorBoard groups training with validation, and layers."""
     if column.startswith("validation_"):
         return f"{column.removeprefix('validation_')}/validation"
+    if column.startswith("training_"):
+        return f"{column.removeprefix('training_')}/training"
     if column in ("loss", "accuracy"):
         return f"{column}/training"
     return column.replace(".", "/") if "." in column else f"run/{column}"

@@ -33,6 +33,11 @@ class Table(NamedTuple):
     y: Array
     rows: Array | None
 
+    @property
+    def targets(self) -> Array:
+        """Return the targets of the selected rows."""
+        return self.y if self.rows is None else self.y[self.rows]
+
     def copied(self) -> tuple[Array, Array]:
         """Return inputs and targets of the selected rows: copies, or the arrays without rows."""
         return (self.x, self.y) if self.rows is None else (self.x[self.rows], self.y[self.rows])

@@ -181,14 +181,20 @@ class Network(Described):
             n = get_threads() if len(inputs.x) > 1 else 1
         else:
             n = whole("threads", threads, 1, MOST)
-        outputs: Array = self.core.predict(inputs.x, threads=n)
-        if scaling := self.output_scaling:
-            rows = outputs.reshape(len(outputs), -1) / scaling[1] + scaling[0]
-            outputs = rows.reshape(outputs.shape).astype(outputs.dtype)
+        outputs = self.in_units(self.core.predict(inputs.x, threads=n))
         made: Array = outputs[0] if inputs.single else outputs
         return made
 
     __call__ = predict
+
+    def in_units(self, values: Array) -> Array:
+        """Return outputs of the core, or targets as it learns them, in the units of the targets."""
+        scaling = self.output_scaling
+        if scaling is None:
+            return values
+        rows = values.reshape(len(values), -1) / scaling[1] + scaling[0]
+        made: Array = rows.reshape(values.shape).astype(values.dtype)
+        return made
 
     def predict_proba(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
         """Return class probabilities: softmax of the outputs, or sigmoid of each output.

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from evoprune.common.files import existing, write_whole
+from evoprune.common.renames import current_name
 from evoprune.common.types import Array
 from evoprune.nets.overview import census
 from evoprune.records import demography, display, store
 from evoprune.records.demography import Fisher, Price
-from evoprune.records.former import FormerNames
+from evoprune.records.former import COLUMNS, FormerNames
 from evoprune.records.lineage import aligned, ever_born, parents_of
 from evoprune.records.store import BIRTH, EXTINCTION
 
@@ -48,7 +49,8 @@ class History(FormerNames, Mapping[str, Array]):
     upkeep (nats, summed over all living populations, as the core computes it), macs and parameters
     (of the living network), diversity (Hill number of order 1: the effective number of
     populations), fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step,
-    seconds (total time of the run), held (times that a layer's floor kept a population alive).
+    seconds (total time of the run), floor_reached (how often so far a layer's floor kept a
+    population alive).
 
     In addition there are about 150 records a run of mass, fitness and upkeep of every living
     population, see `trajectories`. `diversity`, `price` and `fisher` are computed from them.
@@ -92,6 +94,8 @@ class History(FormerNames, Mapping[str, Array]):
     # ---- reading -----------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Array:
+        if name not in self._columns and COLUMNS.get(name) in self._columns:
+            name = current_name("History", COLUMNS, name)
         if name not in self._columns:
             there = ", ".join(self._columns) or "none yet"
             raise KeyError(f"no column {name!r}; there are {there}")

@@ -15,6 +15,7 @@ from evoprune.nets.network import Network
 from evoprune.selection.groups import Loss
 from evoprune.selection.python_laws import PythonLoss
 from evoprune.training.feed import ArrayFeed, Feed
+from evoprune.training.metrics import Measures
 
 __all__ = ["augment_of", "checked_data", "former_places", "limit_of", "parted", "take_over"]
 
@@ -105,7 +106,7 @@ def checked_data(
     feed: Feed,
     held_out: Table | None,
     validation: Any,
-    metrics: Mapping[str, Any],
+    measures: Measures,
 ) -> Table | None:
     """Check all data of a run before its first step, and return the table of validation data.
 
@@ -113,13 +114,20 @@ def checked_data(
         network, loss: what is trained; the network is configured as for the run.
         feed, held_out: what `parted` returns.
         validation: the argument validation_data.
-        metrics: further columns; they need validation data.
+        measures: further columns; they need validation data, or to be those of training data.
 
     Raises:
         ValueError, TypeError: the data does not fit the network; nothing has changed.
     """
-    if metrics and validation is None and held_out is None:
-        raise ValueError("metrics: expected validation data to compute them on, got none")
+    if measures.training and feed.data is None:
+        raise TypeError(
+            "training_metrics: expected a data set or (x, y) to compute metrics on, got batches"
+        )
+    if measures.metrics and not measures.training and validation is None and held_out is None:
+        raise ValueError(
+            "metrics: expected validation data to compute them on, got none; training_metrics=True "
+            "computes them on the training data"
+        )
     _check_masses(network)
     feed.check(network)
     taken = feed.data

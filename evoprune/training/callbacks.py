@@ -110,6 +110,11 @@ class _Monitor(Callback):
             raise KeyError(
                 f"{type(self).__name__}: no column {self.monitor!r} (no validation data was given)"
             )
+        if self.monitor.startswith("training_") and self.monitor not in trainer.measured:
+            raise KeyError(
+                f"{type(self).__name__}: no column {self.monitor!r}; metrics on the training data "
+                f"are {', '.join(trainer.measured) or 'none'}; give metrics and training_metrics"
+            )
 
     def improves(self, row: Row) -> bool:
         """True if the epoch is the best so far; stores it then. NaN is never better."""
@@ -250,7 +255,7 @@ class Checkpoint(_Monitor):
         """Check folder and columns before the first step."""
         if self.best_only:
             super().on_fit_begin(trainer)
-        self._template.check(trainer.validates)
+        self._template.check(trainer.validates, trainer.measured)
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         """Decide whether to write the state this epoch."""

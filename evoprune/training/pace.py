@@ -6,12 +6,14 @@ schedules themselves are defined by selection and optimizers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evoprune.common.errors import NothingCanDie
 from evoprune.selection import timing
 from evoprune.selection.budget import Budget
 from evoprune.selection.schedules import Schedule, constant, cosine, values
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
     from evoprune.training.run import Run
 
-__all__ = ["Numbers", "Pace"]
+__all__ = ["Numbers", "Pace", "warn_of_standstill"]
 
 BLOCK = 1 << 16  # steps computed together
 SAMPLED = 64  # blocks whose strengths stand for those of a longer run
@@ -150,3 +152,12 @@ class Pace:
         pressed = self._pressure is None or self._pressure.highest() > 0
         total = self._run.total
         return self._given.why_nobody_dies(total, self.strength(), self.highest, pressed, born)
+
+
+def warn_of_standstill(pace: Pace, run: Run, born: dict[str, int]) -> None:
+    """Warn if no population can die in a run; called by a method that the user calls."""
+    why = pace.stands_still(born) if run.total else ""
+    if why:
+        warnings.warn(
+            f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
+        )

@@ -120,13 +120,13 @@ class Watch:
 
     Args:
         seconds: total time of the run so far.
-        held: times so far that a layer's floor kept a population alive.
+        floor_reached: how often so far a layer's floor kept a population alive.
     """
 
-    def __init__(self, seconds: float = 0.0, held: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, floor_reached: float = 0.0) -> None:
         self.steps = 1  # of the next stretch
         self.seconds_a_step = 0.0
-        self.floor_reached = held
+        self.floor_reached = floor_reached
         self._began = time.perf_counter() - seconds
         self._lap_steps, self._lap_seconds = 0, 0.0
 
@@ -288,6 +288,8 @@ class Bar:
         for name in history:
             if name.startswith("validation_") and name not in SHOWN:
                 text += f", {name.removeprefix('validation_')} {history.last(name):.3f}"
+            elif name.startswith("training_"):
+                text += f", {name.replace('_', ' ', 1)} {history.last(name):.3f}"
         if history.layers:
             text += f", alive {sum(network.alive.values())}"
         self._bar.set_postfix_str(f"{text}, {1000 * watch.seconds_a_step:.2f} ms", refresh=False)

@@ -8,7 +8,6 @@ bit-identical to that of a run that did not stop. The core executes the steps.
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable
 from math import inf
 from os import PathLike
@@ -17,7 +16,6 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from evoprune.common.checks import whole
-from evoprune.common.errors import NothingCanDie
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.data.dataset import Dataset
@@ -39,8 +37,8 @@ from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import Data, Feed, feed_of
 from evoprune.training.live import Live, view_of
 from evoprune.training.loop import Loop
-from evoprune.training.metrics import Metric, Metrics, named
-from evoprune.training.pace import Pace
+from evoprune.training.metrics import Measures, Metrics, measures
+from evoprune.training.pace import Pace, warn_of_standstill
 from evoprune.training.plan import Plan, plan_of
 from evoprune.training.ranks import Communicator, Ranks, together
 from evoprune.training.run import Bar, Run, spacing
@@ -66,7 +64,8 @@ class Trainer:
     Attributes:
         network, loss, optimizer, selection: as given.
         history: of the last run; None before the first.
-        validates: True if the current run evaluates on validation data.
+        validates, measured: True if the current run evaluates on validation data; the columns of
+            the history that its metrics fill.
 
     Raises:
         ValueError, TypeError: a law or setting that does not exist or does not fit the network.
@@ -94,8 +93,8 @@ class Trainer:
         self.history: History | None = None
         self._run: Run | None = None
         self._batches = 0  # of earlier runs
-        self._metrics: dict[str, Metric] = {}
-        self.validates = False
+        self._measures = Measures({})
+        self.validates, self.measured = False, list[str]()
         self._loop: Loop | None = None  # the current one; None between runs
         self._memories: list[Memory] = []  # states of the callbacks of the last run
         self._standing: Network | None = None  # the trained network if `keep` has replaced it
@@ -163,6 +162,7 @@ class Trainer:
         sample_weight: ArrayLike | None = None,
         class_weights: ClassWeights | None = None,
         metrics: Metrics = (),
+        training_metrics: bool = False,
         seconds: float | None = None,
     ) -> History:
         """Train from the start to the end of a run: fit(data), fit(x, y) or fit((x, y)).
@@ -204,6 +204,9 @@ class Trainer:
             metrics: further columns, computed on the validation data after every epoch: names
                 (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse), functions of targets
                 and outputs, or a dict of them by name. Columns are named "validation_" + name.
+            training_metrics: also compute them on the training data, as it is after the epoch,
+                without augmentation and weights: columns "training_" + name. It takes a pass
+                through the data an epoch.
             seconds: stop after this time, even within an epoch; `resume` continues.
 
         Returns:
@@ -217,7 +220,7 @@ class Trainer:
         y, epochs, batch_size = former_places(data, y, former, epochs, batch_size)
         epochs, listeners = whole("epochs", epochs, 0), listed(callbacks)
         augment = augment_of(augment)
-        self._metrics, limit = named(metrics), limit_of(seconds)
+        self._measures, limit = measures(metrics, training_metrics), limit_of(seconds)
         feed = feed_of(data, y, batch_size, shuffle, steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
         feed, held_out = parted(
@@ -240,13 +243,14 @@ class Trainer:
         pace, end = self._pace(run), run.end(until)
         self._configure(run)
         held_out = checked_data(
-            self.network, self.loss, feed, held_out, validation_data, self._metrics
+            self.network, self.loss, feed, held_out, validation_data, self._measures
         )
         if record_every is None:
             record_every = spacing(run.total, per_epoch)
         record_every = whole("record_every", record_every, 1)
         born = self.network.ever_born
-        self._warn(pace, run, self.network.born)
+        if self._ranks.first:
+            warn_of_standstill(pace, run, self.network.born)
         self._run, self._batches = run, batches
         self._memories, self._standing = [], None
         self.history = History(
@@ -273,6 +277,7 @@ class Trainer:
         sample_weight: ArrayLike | None = None,
         class_weights: ClassWeights | None = None,
         metrics: Metrics = (),
+        training_metrics: bool = False,
         seconds: float | None = None,
     ) -> History:
         """Continue a run that has stopped before its end, on the same data.
@@ -281,7 +286,7 @@ class Trainer:
             data, y: the data of the call to `fit`; it is not part of a trainer's state. With
                 `validation_split`, the same samples are used for validation again.
             validation_data, callbacks, progress, live, until, sample_weight, class_weights,
-                metrics: as for `fit`.
+                metrics, training_metrics: as for `fit`.
             seconds: as for `fit`; limits the whole run, including the time before the stop.
 
         Returns:
@@ -293,14 +298,14 @@ class Trainer:
         self._idle("resume")
         run, _ = self._running()
         listeners, end = listed(callbacks), run.end(until)
-        self._metrics, limit = named(metrics), limit_of(seconds)
+        self._measures, limit = measures(metrics, training_metrics), limit_of(seconds)
         feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
         feed, held_out = parted(
             self.network, feed, validation_data, run.validation_split, run.batch, run.steps
         )
         held_out = checked_data(
-            self.network, self.loss, feed, held_out, validation_data, self._metrics
+            self.network, self.loss, feed, held_out, validation_data, self._measures
         )
         if feed.per_epoch != run.per_epoch:
             raise ValueError(
@@ -366,14 +371,6 @@ class Trainer:
             run.pressure = budget.first(self.network, selection.upkeep == "soft")
         return Pace(self.optimizer, self.selection, run)
 
-    def _warn(self, pace: Pace, run: Run, born: dict[str, int]) -> None:
-        if self.selection is None or not run.total or not self._ranks.first:
-            return
-        if why := pace.stands_still(born):
-            warnings.warn(
-                f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
-            )
-
     def _go(
         self,
         feed: Feed,
@@ -396,7 +393,7 @@ class Trainer:
             feed,
             pace,
             held_out,
-            self._metrics,
+            self._measures,
             listeners,
             view,
             end,
@@ -404,6 +401,7 @@ class Trainer:
             self._ranks,
         )
         self._loop, self.validates = loop, held_out is not None
+        self.measured = self._measures.columns(self.validates)
         try:
             if self._standing is not None:
                 self.network.become(self._standing)

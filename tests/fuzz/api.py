@@ -104,7 +104,7 @@ class Player(Scene):
         )
         if random.random() < 0.7:
             with contextlib.suppress(ValueError, TypeError, ep.Diverged):
-                self.trainer.fit(self.pair(), 1, 8, progress=False)
+                self.trainer.fit(self.pair(), epochs=1, batch_size=8, progress=False)
         self.history = self.trainer.history or ep.History(("a",), (2,))
         self.dataset = ep.datasets.Dataset(np.eye(6, 4, dtype="f4"), np.arange(6) % 3)
         self.text = ep.datasets.Text("abcabcabc" * 6, context=3)

@@ -13,9 +13,11 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import runs
@@ -61,7 +63,9 @@ def _networks() -> list[ep.Network]:
 def _trainer() -> ep.Trainer:
     selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=10), min_age=2)
     trainer = ep.Trainer(ep.mlp(6, 12, 3), selection=selection)
-    trainer.fit(_data(), 4, 10, progress=False, until=3.5)
+    # Seconds are part of a history; a seed stands for one file, whatever the clock says.
+    with mock.patch("time.perf_counter", count(0, 0.001).__next__):
+        trainer.fit(_data(), epochs=4, batch_size=10, progress=False, until=3.5)
     return trainer
 
 
@@ -136,7 +140,7 @@ def _judge_network(network: ep.Network) -> None:
             need(np.array_equal(network[name], third[name], equal_nan=True), f"{name} is not kept")
     with suppress(ep.Diverged):
         trainer = ep.Trainer(loaded, loss=network.loss, selection=ep.Selection(1.0))
-        trainer.fit(_pair(loaded), 1, 2, progress=False)
+        trainer.fit(_pair(loaded), epochs=1, batch_size=2, progress=False)
         check(loaded.core, moments=False)
 
 
@@ -267,18 +271,24 @@ def _set_back() -> int:
     return _peak()
 
 
-def case(seed: int, watch: Watch) -> Iterator[Fault | None]:
-    """Mutate one file and read it: None, or a fault."""
+def mutated(seed: int) -> tuple[str, bytes, str]:
+    """The kind of a broken file, its content, and what was changed; the same for the same seed."""
     random = Random(seed)
     kind = random.choice(OFTEN)
-    judge, changes, name = KINDS[kind]
+    changes = KINDS[kind][1]
     number = random.randrange(len(_networks()))
     content, told = _whole(kind, number), ""
     for _ in range(random.choice([1, 1, 1, 2, 3])):
         with suppress(Exception):  # a second change may not find its way in what the first left
             content, one = random.choice(changes)(random, content)
             told += f"; {one}" if told else one
-    detail = f"{kind} {number}: {told}"[:600]
+    return kind, content, f"{kind} {number}: {told}"[:600]
+
+
+def case(seed: int, watch: Watch) -> Iterator[Fault | None]:
+    """Mutate one file and read it: None, or a fault."""
+    kind, content, detail = mutated(seed)
+    judge, _, name = KINDS[kind]
     path = FOLDER / name
     path.write_bytes(content)
     watch(seed, f"{kind}({detail}")

@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from evoprune import Budget, NothingCanDie, Selection
 from evoprune.bridges.torch.errors import Unsupported
-from evoprune.common.errors import NothingCanDie
-from evoprune.common.types import Array
-from evoprune.selection.budget import MARKS, Budget, Sized
-from evoprune.selection.settings import Selection
+from evoprune.common.types import Array, Sized
 
 __all__ = ["LivingSize", "Pace"]
 
@@ -121,7 +119,7 @@ class Pace:
         """True if a Budget measures the model after this many steps."""
         if self.budget is None or self.steps is None:
             return False
-        return step % max(1, self.steps // MARKS) == 0
+        return step % self.budget.interval(self.steps) == 0
 
     def steer(self, step: int, sized: Sized, masses: Callable[[], list[Array]]) -> None:
         """Let the Budget adjust the pressure."""
