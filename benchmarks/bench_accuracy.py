@@ -53,25 +53,20 @@ def controls(net: Any, alive: list[int], test: Any) -> dict[str, dict[str, Any]]
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    parser.add_argument("--seeds", type=int, help="5, or 1 with --quick")
-    parser.add_argument("--epochs", type=int, help="20, or 3 with --quick")
-    parser.add_argument("--pressure", type=float, default=None, help="the default selection's")
-    parser.add_argument("--no-controls", action="store_true", help="ours alone")
-    options = parser.parse_args()
-
     import evoprune as ep
 
-    seeds = options.seeds or (1 if options.quick else 5)
-    epochs = options.epochs or (3 if options.quick else 20)
-    pressure = ep.Selection().pressure if options.pressure is None else options.pressure
+    usual = ep.Selection().pressure
+    options = common.options(
+        __doc__, seeds=(5, 1), epochs=(20, 3), pressure=(usual, usual), controls=(1, 1)
+    )
+    epochs, pressure = options.epochs, options.pressure
     train, test = ep.datasets.mnist()
     born = sum(WIDTHS[1:-1])
     result = Result("accuracy", options, epochs=epochs, selection=repr(ep.Selection(pressure)))
-    for seed in range(seeds):
+    for seed in range(options.seeds):
         net, seconds = trained(train, epochs, seed, pressure)
         row: dict[str, Any] = {"ours": {**facts(net, test), "seconds": seconds}}
-        if not options.no_controls:
+        if options.controls:
             dense, seconds = trained(train, epochs, seed, None)
             row |= controls(dense, row["ours"]["alive"], test)
             row["dense"]["seconds"] = seconds

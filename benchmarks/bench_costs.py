@@ -1,4 +1,4 @@
-"""The cost of recording, the live view, importing and drawing.
+"""What comfort costs: recording, the live view, importing, drawing.
 
 Recording and the live view are measured as shares of a run of the paper's network on MNIST, from
 whole runs in turn: with the usual records, with none, and with records and the live view in
@@ -34,11 +34,11 @@ from stopwatch import Turn, working
 WIDTHS = (784, 512, 256, 10)
 BATCH, RATE, DECAY = 128, 2e-3, 0.5
 NEVER = 10**9
-ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # targets: shares, or ms
+ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # targets: shares; ms
 
 
 class Once:
-    """A contestant with one call per turn, which may return its own time in milliseconds."""
+    """A contestant whose turn is one call, which may return its own time in milliseconds."""
 
     def __init__(self, name: str, call: Callable[[], float | None]) -> None:
         self.name, self._call = name, call
@@ -62,8 +62,8 @@ class Runs:
     """Runs of the network, with measurements of each.
 
     Attributes:
-        inside: seconds spent in recording and in drawing in every run, by contestant.
-        records: number of records of the last run that recorded.
+        inside: by contestant, seconds inside of recording and of drawing in every run.
+        records: of the last run that recorded.
     """
 
     def __init__(self, train: Any, epochs: int) -> None:
@@ -126,7 +126,7 @@ def clocked() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def notebook() -> Iterator[list[int] | None]:
-    """Set up IPython as in a notebook; return the sizes of shown messages, None without IPython."""
+    """IPython as in a notebook: the sizes of the messages that are shown; None: no IPython."""
     try:
         from IPython.core.displaypub import DisplayPublisher
         from IPython.core.interactiveshell import InteractiveShell
@@ -153,14 +153,14 @@ def notebook() -> Iterator[list[int] | None]:
 
 
 def runs(result: Result, options: argparse.Namespace) -> None:
-    """Measure recording and the live view in whole runs."""
+    """Recording and the live view, in whole runs."""
     import evoprune as ep
 
     train, _ = ep.datasets.mnist()
     library = floor.library()
     for threads, epochs in itertools.product(options.threads, options.epochs):
         ep.set_threads(threads)
-        trip = library.floor_trip if library is not None and threads > 1 else None
+        trip = floor.trip_of(library, threads)
         work = Runs(train, epochs)
         contestants: list[Contestant] = [
             work.contestant("records"),
@@ -219,7 +219,7 @@ def importing(module: str, python: Path) -> Once:
 
 
 def imports(result: Result, options: argparse.Namespace) -> None:
-    """Time importing the package, NumPy, which it needs, and the peers."""
+    """The package beside NumPy, which it needs, and the peers."""
     contestants: list[Contestant] = [
         importing(module, Path(sys.executable)) for module in ("evoprune", "numpy")
     ]
@@ -242,36 +242,46 @@ def imports(result: Result, options: argparse.Namespace) -> None:
 # ---- drawing ------------------------------------------------------------------------------------
 
 
-def pictures(quick: bool) -> dict[str, Callable[[], Any]]:
-    """Return every function of evoprune.plot, on a run of 768 populations."""
-    import evoprune as ep
+class Shown:
+    """A run of 768 populations, and other networks to look into.
 
-    train, test = ep.datasets.mnist()
-    epochs = 2 if quick else 20
-    selection = ep.Selection(dynamics=ep.Malthusian(lifespan=300 if quick else 700))
-    net = ep.mlp(*WIDTHS)
-    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, weight_decay=DECAY), selection=selection)
-    history = trainer.fit(
-        train, epochs=epochs, batch_size=BATCH, validation_data=test, progress=False
-    )
-    seeing = ep.mlp(784, 300, 100, 10, inputs=True)  # these two plots need other kinds of networks
-    looking = ep.vit((28, 28, 1), 10)
-    images = test.x[:1].reshape(1, 28, 28, 1)
-    plot = ep.plot
-    return {
-        "features": lambda: plot.features(seeing),
-        "filters": lambda: plot.filters(net),
-        "fitness": lambda: plot.fitness(net),
-        "heads": lambda: plot.heads(looking, images),
-        "history": lambda: plot.history(history),
-        "muller": lambda: plot.muller(history),
-        "pareto": lambda: plot.pareto({"a run": [history]}),
-        "phase": lambda: plot.phase(history),
-        "price": lambda: plot.price(history),
-        "structure": lambda: plot.structure(net),
-        "survival": lambda: plot.survival(history),
-        "trajectories": lambda: plot.trajectories(history),
-    }
+    Attributes:
+        net, history: the trained network and its run.
+        inputs, vit: networks of other kinds.
+        images: what the heads look at.
+        search: of a learning rate.
+    """
+
+    def __init__(self, quick: bool) -> None:
+        import evoprune as ep
+
+        train, test = ep.datasets.mnist()
+        selection = ep.Selection(dynamics=ep.Malthusian(lifespan=300 if quick else 700))
+        optimizer = ep.AdamW(RATE, weight_decay=DECAY)
+        self.net = ep.mlp(*WIDTHS)
+        trainer = ep.Trainer(self.net, optimizer=optimizer, selection=selection)
+        run = {"epochs": 2 if quick else 20, "validation_data": test}
+        self.history = trainer.fit(train, batch_size=BATCH, progress=False, **run)
+        self.inputs, self.vit = ep.mlp(784, 300, 100, 10, inputs=True), ep.vit((28, 28, 1), 10)
+        self.images = test.x[:1].reshape(1, 28, 28, 1)
+        self.search = ep.find_learning_rate(ep.Trainer(ep.mlp(*WIDTHS)), train, steps=50)
+
+
+PICTURES: dict[str, Callable[[Any, Shown], Any]] = {  # every function of evoprune.plot
+    "features": lambda plot, of: plot.features(of.inputs),
+    "filters": lambda plot, of: plot.filters(of.net),
+    "fitness": lambda plot, of: plot.fitness(of.net),
+    "heads": lambda plot, of: plot.heads(of.vit, of.images),
+    "history": lambda plot, of: plot.history(of.history),
+    "learning_rate": lambda plot, of: plot.learning_rate(of.search),
+    "muller": lambda plot, of: plot.muller(of.history),
+    "pareto": lambda plot, of: plot.pareto({"a run": [of.history]}),
+    "phase": lambda plot, of: plot.phase(of.history),
+    "price": lambda plot, of: plot.price(of.history),
+    "structure": lambda plot, of: plot.structure(of.net),
+    "survival": lambda plot, of: plot.survival(of.history),
+    "trajectories": lambda plot, of: plot.trajectories(of.history),
+}
 
 
 def drawing(result: Result, options: argparse.Namespace) -> None:
@@ -283,18 +293,17 @@ def drawing(result: Result, options: argparse.Namespace) -> None:
 
     import evoprune as ep
 
-    def drawn(draw: Callable[[], Any]) -> Callable[[], None]:
+    of = Shown(options.quick)
+
+    def drawn(name: str) -> Once:
         def call() -> None:
-            figure = np.ravel(draw())[0].figure
+            figure = np.ravel(PICTURES[name](ep.plot, of))[0].figure
             figure.canvas.draw()
             pyplot.close(figure)
 
-        return call
+        return Once(name, call)
 
-    draws = pictures(options.quick)
-    known = {name for name in ep.plot.__all__ if name[0].islower()} - {"style"}
-    assert set(draws) == known, f"not timed: {known - set(draws)}"
-    contestants: list[Contestant] = [Once(name, drawn(draw)) for name, draw in draws.items()]
+    contestants: list[Contestant] = [drawn(name) for name in PICTURES]
     times: Times = contest(contestants, 3 if options.quick else 5, 0)
     for name, ms in times.items():
         result.add(part="plot", function=name, ms=spread(ms), **times.facts())
@@ -306,15 +315,7 @@ PARTS = {"runs": runs, "import": imports, "plot": drawing}
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    parser.add_argument("--threads", type=common.threads_of, default=[2], metavar="N,N")
-    parser.add_argument(
-        "--epochs", type=common.threads_of, metavar="N,N", help="20,3, or 1 with --quick"
-    )
-    parser.add_argument("--rounds", type=int, help="of runs: 11, or 3 with --quick")
-    options = parser.parse_args()
-    options.epochs = options.epochs or ([1] if options.quick else [20, 3])
-    options.rounds = options.rounds or (3 if options.quick else 11)
+    options = common.options(__doc__, [2], epochs=([20, 3], [1]), rounds=(11, 3))
     result = Result(
         "costs", options, epochs=options.epochs, rounds=options.rounds, batch=BATCH, widths=WIDTHS
     )

@@ -307,8 +307,7 @@ def say_compactions(row: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    options = parser.parse_args()
+    options = common.options(__doc__)
     result = Result("memory", options, steps=STEPS, threads=THREADS)
     with Peers() as peers, tempfile.TemporaryDirectory() as folder:
         networks(peers, Path(folder), result, options)

@@ -96,8 +96,7 @@ def launch(case: str, ranks: int, epochs: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure the cases at 1, 2, ... ranks up to the number of processors."""
-    parser = common.arguments(__doc__)
-    options = parser.parse_args()
+    options = common.options(__doc__)
     result = Result("ranks", options, processes="mpiexec of mpich, a thread each")
     counts = [n for n in (1, 2, 4, 8) if n <= common.processors()]
     for case in CASES:

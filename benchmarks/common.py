@@ -1,7 +1,7 @@
-"""Shared by all benchmarks: a clean environment, facts of the machine, statistics, results.
+"""What every benchmark shares: a clean environment, facts of the machine, statistics, results.
 
 Timing is in rounds.py. A result is a JSON file that states machine, time, sources and method of
-the measurement; table.py converts it to tables. Import this before NumPy, see environment.py.
+the measurement; report.py converts it to tables. Import this before NumPy, see environment.py.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Facts = dict[str, Any]
 
 
 def processors() -> int:
-    """Return the number of processors that this process may use."""
+    """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def machine() -> Facts:
-    """Return facts about the processor and the system that times depend on."""
+    """Facts about the processor and the system that times depend on."""
     return {
         "cpu": _cpu_name(),
         "processors": processors(),
@@ -82,7 +82,7 @@ def _memory_gb() -> float | None:
 
 
 def commit() -> Facts:
-    """Return the commit, and whether the sources differ from it; unknown outside of git."""
+    """The commit of the sources, and whether they differ from it; unknown outside of git."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
@@ -107,7 +107,7 @@ def commit() -> Facts:
 
 
 def package() -> Facts:
-    """Return the version of the package and the compiled core in use."""
+    """Version of the package and which of its compiled cores runs."""
     import evoprune as ep
     from evoprune import core
 
@@ -115,7 +115,7 @@ def package() -> Facts:
 
 
 def exported(data: Any, folder: Path, name: str) -> Facts:
-    """Write a data set as .npy files into a folder; return what peers.load needs to read it."""
+    """Write a data set as .npy files into a folder; what peers.load needs to read it."""
     files = {part: str(folder / f"{name}_{part}.npy") for part in ("x", "y")}
     np.save(files["x"], data.x)
     np.save(files["y"], data.y)
@@ -126,7 +126,7 @@ def exported(data: Any, folder: Path, name: str) -> Facts:
 
 
 def spread(samples: Sequence[float]) -> Facts:
-    """Return median, quartiles and least of some samples, and their number."""
+    """Median, quartiles and least of some samples, and how many there were."""
     q1, median, q3 = np.percentile(samples, [25, 50, 75])
     return {
         "median": float(median),
@@ -138,7 +138,7 @@ def spread(samples: Sequence[float]) -> Facts:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Return the median of above / below by round, so that drift cancels."""
+    """Median over the rounds of above / below, taken round by round: drift cancels."""
     return float(np.median(np.asarray(above) / np.asarray(below)))
 
 
@@ -146,7 +146,7 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 def arguments(about: str | None) -> argparse.ArgumentParser:
-    """Parse the arguments that every benchmark takes."""
+    """The arguments that every benchmark takes."""
     parser = argparse.ArgumentParser(description=(about or "").split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="short rounds: a look, not a result")
     parser.add_argument(
@@ -159,8 +159,36 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def threads_of(text: str) -> list[int]:
-    """Parse thread counts such as "2,1"."""
+def options(
+    about: str | None, threads: list[int] | None = None, **defaults: tuple[Any, Any]
+) -> argparse.Namespace:
+    """Parse the arguments that every benchmark takes, and some of its own.
+
+    Args:
+        about: the text of --help begins with its first line.
+        threads: default of --threads; None: there is no such argument.
+        defaults: by name, the values of a full and of a quick run: numbers, or lists of numbers.
+    """
+    parser = arguments(about)
+    if threads is not None:
+        parser.add_argument("--threads", type=numbers_of, default=threads, metavar="N,N")
+    for name, (full, quick) in defaults.items():
+        listed = isinstance(full, list)
+        shown = [",".join(map(str, value)) if listed else value for value in (full, quick)]
+        parser.add_argument(
+            f"--{name}",
+            type=numbers_of if listed else type(full),
+            help="{}, or {} with --quick".format(*shown),
+        )
+    chosen = parser.parse_args()
+    for name, (full, quick) in defaults.items():
+        if getattr(chosen, name) is None:
+            setattr(chosen, name, quick if chosen.quick else full)
+    return chosen
+
+
+def numbers_of(text: str) -> list[int]:
+    """Whole numbers as in "2,1"."""
     return [int(part) for part in text.split(",")]
 
 
@@ -196,7 +224,7 @@ def as_json(facts: Facts) -> str:
 
 
 class Result:
-    """The result of a benchmark: a header, and rows, each of which is written to the file at once.
+    """A benchmark's result in the making: header now, rows as they come, a file at every row.
 
     Full runs go to benchmarks/results/NAME.json, which is kept with the sources; quick ones to
     build/benchmarks/NAME.json.
@@ -217,7 +245,7 @@ class Result:
         }
 
     def _kept(self) -> list[Facts]:
-        """Return the rows of the existing result."""
+        """Rows of the result that is there."""
         if not self.path.exists():
             return []
         kept: list[Facts] = json.loads(self.path.read_text())["rows"]

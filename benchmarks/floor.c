@@ -70,7 +70,7 @@ static void meet(crowd *crowd) {
 
 /* Return the first index of part `part` of n: a multiple of a vector, if there are enough. */
 static int cut(int n, int part, int parts) {
-    int at = (int)ep_share(n, part, parts);
+    int at = (int)ep_split(n, part, parts);
     return part == parts || n < 2 * EDGE * parts ? at : at / EDGE * EDGE;
 }
 
@@ -78,7 +78,7 @@ static void multiply(const crowd *crowd, const product *p, int part, float *scra
     int i0 = 0, i1 = p->m, j0 = 0, j1 = p->n;
     int64_t times = p->times, own = 0;
     if (p->split == BY_TIMES) {
-        times = ep_share(times, part + 1, crowd->threads) - ep_share(times, part, crowd->threads);
+        times = ep_split(times, part + 1, crowd->threads) - ep_split(times, part, crowd->threads);
         own = part * p->apart;
     } else if (p->split == BY_ROWS) {
         i0 = cut(p->m, part, crowd->threads);

@@ -18,7 +18,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ from common import HERE, ROOT
 from products import BY_COLUMNS, BY_ONE, BY_ROWS, BY_TIMES, Product, Stage, Work, every_way
 
 FLAGS = ["-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread"]
+FLAGS += ["-Werror=implicit-function-declaration"]
 CPU = {
     "base": [],
     "avx2": ["-march=x86-64-v3"],
@@ -85,6 +86,14 @@ def library() -> ctypes.CDLL | None:
     ]
     loaded.floor_trip.restype = ctypes.c_double
     return loaded
+
+
+def trip_of(loaded: ctypes.CDLL | None, threads: int) -> Callable[[], float] | None:
+    """Return what measures how far processors are apart, for work of several threads."""
+    found: Callable[[], float] | None = None
+    if loaded is not None and threads > 1:
+        found = loaded.floor_trip
+    return found
 
 
 def openblas(path: Path | None) -> ctypes.c_void_p | None:
