@@ -129,7 +129,7 @@ def test_show(trained, capsys):
     ("arguments", "text"),
     [
         (["train", "nowhere"], "data: expected mnist, .* or a folder"),
-        (["train", "text"], "--data: must be given: a text file"),
+        (["train", "text"], "--data: missing: expected a text file"),
         (["train", "text", "--data", "FOLDER", "--net", "vit"], "vit does not read text"),
         (["train", "text", "--data", "none.txt"], "none.txt"),
         (["train", "fashion-mnist", "--data", "none"], "none"),

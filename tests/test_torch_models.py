@@ -252,7 +252,7 @@ def test_attention_of_the_bridge_gives_what_that_of_torch_gives():
 
 
 class Cached(nn.Module):
-    """Caches a function of a weight between forward passes in evaluation mode, as LeViT does."""
+    """A module that caches a function of a weight in evaluation mode, as LeViT does."""
 
     def __init__(self):
         super().__init__()

@@ -255,7 +255,7 @@ def data(options: argparse.Namespace) -> int:
     """Print a summary of a data set."""
     if options.name == "text":
         if options.data is None:
-            raise ValueError("--data: must be given: a text file")
+            raise ValueError("--data: missing: expected a text file")
         parts: Any = tuple(ep.datasets.text(options.data))
     else:
         parts = tasks.data_of(options)
@@ -321,7 +321,7 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def _cell(value: Any) -> str:
-    """Return a value of a sweep's table as a short text; "" for None and NaN."""
+    """Format a value of a sweep's table; "" for None and NaN."""
     if value is None or value != value:
         return ""
     if isinstance(value, list | tuple):

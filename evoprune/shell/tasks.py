@@ -199,7 +199,7 @@ def _network(kind: str, options: argparse.Namespace, train: Dataset) -> Network:
 def _place(options: argparse.Namespace) -> Path:
     if options.data is None:
         what = "a text file" if options.name == "text" else f"the folder of {options.name}"
-        raise ValueError(f"--data: must be given: {what}")
+        raise ValueError(f"--data: missing: expected {what}")
     place: Path = options.data
     return place
 
