@@ -40,7 +40,7 @@ from sklearn.utils.validation import (  # noqa: E402
 from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, moments  # noqa: E402
 
 FEW = 20  # samples of a part below which a selector makes one round
-LEAST = 1e-9  # of a probability
+LEAST = 1e-9  # lower limit of a probability in a loss
 RISE, MOST = 1.5, 6.0  # factors on the pressure: of one rise, and of all at most
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
@@ -298,8 +298,8 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     Attributes:
         estimator_: the estimator trained on the selected features of all samples.
         masses_: mass of every feature (n_features,), 0 for one that is not selected.
-        rounds_: number of features and loss after each round; empty without a choice, as with
-            fewer than 20 samples in a part.
+        rounds_: number of features and loss after each round; empty if there was no choice, as
+            with fewer than 20 samples in a part.
     """
 
     def __init__(

@@ -63,7 +63,9 @@ class Run:
         missing = [n for n, f in known.items() if f.default is MISSING and n not in facts]
         unknown = [n for n in facts if n not in known]
         if missing or unknown:
-            raise ValueError(f"run: {(missing or unknown)[0]} is {'missing' if missing else 'odd'}")
+            raise ValueError(
+                f"run: {(missing or unknown)[0]} is {'missing' if missing else 'unknown'}"
+            )
         run = cls(**facts)
         for name, least in (("epochs", 0), ("per_epoch", 1), ("batch", 1), ("first", 0)):
             whole(f"run: {name}", getattr(run, name), least, 2**62)

@@ -16,6 +16,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from evoprune.common.checks import whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.data.dataset import Dataset
@@ -49,6 +50,7 @@ from evoprune.training.weights import ClassWeights, weigh
 __all__ = ["Trainer"]
 
 
+@spelled
 class Trainer:
     """Trains a network under selection.
 
@@ -119,6 +121,7 @@ class Trainer:
 
     # ---- runs --------------------------------------------------------------------------------
 
+    @spelled
     def plan(
         self,
         data: Data | ArrayLike,
@@ -425,6 +428,7 @@ class Trainer:
 
     # ---- results -----------------------------------------------------------------------------
 
+    @spelled
     def evaluate(
         self, data: Data | ArrayLike, y: Any = None, *, sample_weight: ArrayLike | None = None
     ) -> Score:
@@ -446,10 +450,7 @@ class Trainer:
         return self._state().as_dict()
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the state to one file: the network as `Network.save` writes it, plus the rest.
-
-        Laws are not saved: they belong to the trainer and may be Python functions.
-        """
+        """Write the state, but not the laws, to a file that `evoprune.load` reads as a network."""
         write(self._state(), path)
 
     def _state(self) -> State:
