@@ -11,7 +11,7 @@ is read once, after the last epoch.
 - replay: as many populations removed at the same steps as in our run, chosen at random.
 - from scratch: the shape from the start.
 
-"dropout" after a name: a fifth of the inputs is dropped in training. Such runs, and "longer", are
+"dropout" after a name: a share of the inputs is dropped in training. Such runs, and "longer", are
 given more epochs, so that training costs about as many multiply-adds as one cut in 20 epochs. Costs
 are multiply-adds of forward passes, and seconds of processor time in one thread. A script that was
 stopped goes on with the next run.
@@ -150,6 +150,7 @@ class Method:
         epochs: length of the run.
         of: the run of selection that tells a control its shape.
         dropout: share of the inputs that is dropped in training.
+        pressure: of selection; None: the task's.
         tuned_as: the method whose learning rate and decay it takes; None: it has its own choice.
         settings: what it chooses from; (): what the task says.
     """
@@ -158,6 +159,7 @@ class Method:
     epochs: int = 20
     of: str = ""
     dropout: float = 0.0
+    pressure: float | None = None
     tuned_as: str | None = None
     settings: Sequence[dict[str, float]] = ()
 
@@ -184,16 +186,20 @@ class Task:
         if method.dropout:
             net = net.replace("mlp", f"dropout{method.dropout:g}")
         epochs = 2 if quick else method.epochs
+        if method.pressure is not None:
+            more["selection"] = {**(self.job.selection or {}), "pressure": method.pressure}
         return replace(self.job, net=net, epochs=epochs, **setting, **more)
 
 
-def with_dropout(rate: float, ours: int, gradually: int, once: int) -> dict[str, Method]:
+def with_dropout(
+    rate: float, pressure: float, ours: int, gradually: int, once: int
+) -> dict[str, Method]:
     """Return selection and its best controls with input dropout, for these numbers of epochs."""
     of = "ours, dropout"
     return {
-        of: Method(selection, ours, dropout=rate, tuned_as="ours"),
-        "gradual, dropout": Method(gradual, gradually, of, rate, settings=SETTINGS[2:4]),
+        of: Method(selection, ours, "", rate, pressure, tuned_as="ours"),
         "one cut, dropout": Method(one_cut, once, of, rate, settings=SETTINGS[3:5]),
+        "gradual, dropout": Method(gradual, gradually, of, rate, settings=SETTINGS[2:4]),
     }
 
 
@@ -207,7 +213,9 @@ MLP = Job(selection={"pressure": 1.5})
 TASKS = {
     "controls": Task(
         MLP,
-        PLAIN | {"longer": Method(selection, 40, tuned_as="ours")} | with_dropout(0.2, 40, 32, 20),
+        PLAIN
+        | with_dropout(0.3, 2.0, 40, 32, 20)
+        | {"longer": Method(selection, 40, tuned_as="ours"), "replay": Method(replay, of="ours")},
     ),
 }
 
@@ -246,7 +254,8 @@ class Runs:
         if method.run is selection:
             self.deaths[name] = found.deaths
         alive = "+".join(map(str, self.rows[name]["alive"]))
-        print(f"{self.seed}: {100 * self.rows[name]['accuracy']:.2f} % @ {alive}  {name}")
+        accuracy = 100 * self.rows[name]["accuracy"]
+        print(f"{self.seed}: {accuracy:.2f} % @ {alive}  {name}, {setting}", flush=True)
 
 
 def chosen(task: Task, lab_: Lab) -> dict[str, dict[str, float]]:
@@ -279,17 +288,17 @@ def chosen(task: Task, lab_: Lab) -> dict[str, dict[str, float]]:
 
 def script(task: Task, lab_: Lab) -> None:
     settings = chosen(task, lab_)
-    known = {row["seed"]: row for row in lab_.facts.get("runs", ())}
-    for seed in lab_.seeds(task.seeds):
-        rows = {name: row for name, row in known.get(seed, {}).items() if name != "seed"}
-        runs = Runs(task, settings, seed, "test", lab_.options.quick, rows)
-        for name in task.methods:
-            if name in rows:
+    seeds, quick = lab_.seeds(task.seeds), lab_.options.quick
+    known = {seed: {"seed": seed} for seed in seeds}
+    known |= {row["seed"]: row for row in lab_.facts.get("runs", ())}
+    every = {seed: Runs(task, settings, seed, "test", quick, known[seed]) for seed in seeds}
+    for name in task.methods:
+        for seed, runs in every.items():
+            if name in runs.rows:
                 continue
             if time.monotonic() > lab_.end:
                 raise lab.TimeIsUp
             runs.make(name)
-            known[seed] = {"seed": seed, **rows}
             told = summary(task, list(known.values()))
             lab_.write(chosen=settings, runs=list(known.values()), summary=told)
 
@@ -303,7 +312,8 @@ def summary(task: Task, rows: list[Row]) -> dict[str, Row]:
             continue
         found = lab.summary([row[name] for row in some])
         found["training_macs"] = lab.mean(row[name]["training_macs"] for row in some)
-        found |= {"epochs": method.epochs, "minus": {}}
+        timed = [row[name]["seconds"] for row in some if "seconds" in row[name]]
+        found |= {"epochs": method.epochs, "seconds": lab.mean(timed or [0.0]), "minus": {}}
         for ours in ("ours", "longer", "ours, dropout") if method.of else ():
             gaps = [row[ours]["accuracy"] - row[name]["accuracy"] for row in some if ours in row]
             if gaps:
