@@ -210,12 +210,54 @@ PLAIN = {
     "from scratch": Method(from_scratch, of="ours"),
 }
 MLP = Job(selection={"pressure": 1.5})
+AS_CHOSEN = {"ours": SETTINGS[3:4], "one cut": SETTINGS[4:5], "gradual": SETTINGS[2:3]}
 TASKS = {
     "controls": Task(
         MLP,
         PLAIN
         | with_dropout(0.3, 2.0, 40, 32, 20)
         | {"longer": Method(selection, 40, tuned_as="ours"), "replay": Method(replay, of="ours")},
+    ),
+    "controls_small": Task(
+        MLP,
+        {
+            "ours, dropout": Method(selection, 60, "", 0.2, 3.0, settings=AS_CHOSEN["ours"]),
+            "one cut": Method(one_cut, of="ours, dropout", settings=AS_CHOSEN["one cut"]),
+            "one cut, dropout": Method(
+                one_cut, 20, "ours, dropout", 0.2, settings=AS_CHOSEN["one cut"]
+            ),
+            "gradual": Method(gradual, 40, "ours, dropout", settings=AS_CHOSEN["gradual"]),
+            "gradual, dropout": Method(
+                gradual, 40, "ours, dropout", 0.2, settings=AS_CHOSEN["gradual"]
+            ),
+        },
+    ),
+    "controls_lenet": Task(
+        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
+        {
+            "ours": Method(selection, 6),
+            "longer": Method(selection, 12, tuned_as="ours"),
+            "one cut": Method(one_cut, 6, "ours"),
+            "gradual": Method(gradual, 6, "ours"),
+            "from scratch": Method(from_scratch, 6, "ours"),
+            "replay": Method(replay, 6, "ours", tuned_as="ours"),
+        },
+        settings=SETTINGS[:2],
+        seeds=3,
+    ),
+    "controls_fashion": Task(
+        replace(MLP, data="fashion-mnist"),
+        {
+            "ours": Method(selection, 10),
+            "one cut": Method(one_cut, 10, "ours"),
+            "gradual": Method(gradual, 10, "ours"),
+            "from scratch": Method(from_scratch, 10, "ours"),
+            "replay": Method(replay, 10, "ours", tuned_as="ours"),
+            "longer": Method(selection, 20, tuned_as="ours"),
+            "ours, dropout": Method(selection, 20, "", 0.1, 2.0, tuned_as="ours"),
+            "one cut, dropout": Method(one_cut, 10, "ours, dropout", 0.1, tuned_as="one cut"),
+        },
+        settings=(SETTINGS[0], *SETTINGS[2:4]),
     ),
 }
 
@@ -269,6 +311,9 @@ def chosen(task: Task, lab_: Lab) -> dict[str, dict[str, float]]:
             settings[name] = settings[method.tuned_as]
             continue
         some = method.settings or task.settings
+        if len(some) == 1:
+            settings[name] = dict(some[0])
+            continue
         for setting in some[:1] if quick else some:
             told = {"method": name, **setting}
             if any(told.items() <= row.items() for row in tuned):
@@ -293,7 +338,7 @@ def script(task: Task, lab_: Lab) -> None:
     known |= {row["seed"]: row for row in lab_.facts.get("runs", ())}
     every = {seed: Runs(task, settings, seed, "test", quick, known[seed]) for seed in seeds}
     for name in task.methods:
-        for seed, runs in every.items():
+        for runs in every.values():
             if name in runs.rows:
                 continue
             if time.monotonic() > lab_.end:

@@ -1,4 +1,4 @@
-"""Write the tables of docs/controls.md from experiments/results/controls*.json.
+"""Write the tables of docs/controls.md and docs/search.md from what the scripts measured.
 
 python experiments/controls_page.py
 """
@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from report import markdown  # noqa: E402
 
-PAGE = ROOT / "docs" / "controls.md"
+PAGE, SEARCH = ROOT / "docs" / "controls.md", ROOT / "docs" / "search.md"
 BEGIN, END = "<!-- table: {name}", "<!-- end of table -->"
 HEADS = {
     "controls": "MNIST, 784-512-256-10",
@@ -68,29 +68,54 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
 
 def notes(facts: dict[str, Any]) -> Sequence[str]:
     """Return the lines below a table."""
-    machine = facts["machine"]
     seeds = sorted({row["seeds"] for row in facts["summary"].values()})
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
+    return made(facts, "controls", counts)
+
+
+def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
+    """Return where a table is from."""
+    machine = facts["machine"]
     return (
-        f"<small>{counts} seeds; `python experiments/controls.py`: {machine['cpu']}, "
+        f"<small>{seeds} seeds; `python experiments/{script}.py`: {machine['cpu']}, "
         f"{machine['system']}; core {facts['core']}, commit {facts['commit'][:10]}.</small>",
         "",
     )
 
 
+def search(facts: dict[str, Any]) -> list[str]:
+    """Return the table of what was tried."""
+    rows = [
+        [
+            row["idea"],
+            percent(row["accuracy"], row["deviation"]),
+            f"{row['alive']:.0f}",
+            f"{row['macs'] / 1000:.1f} k",
+            f"{row['mean_macs'] * row['job']['epochs'] / 1e6:.1f} M",
+        ]
+        for row in facts["summary"]
+    ]
+    head = ["what", "held out, %", "alive", "multiply-adds", "to train"]
+    return [*markdown(head, rows), *made(facts, "search", "2")]
+
+
+def write(page: Path, name: str, lines: Sequence[str]) -> None:
+    """Replace a table of a page, if the page has it."""
+    text, begin = page.read_text(), BEGIN.format(name=name)
+    if f"{begin}," not in text:
+        return
+    start = text.index(f"{begin},")
+    source = f"{begin}, by experiments/controls_page.py from experiments/results/{name}.json -->"
+    page.write_text(text[:start] + "\n".join([source, "", *lines]) + text[text.index(END, start) :])
+
+
 def main() -> None:
-    text = PAGE.read_text()
-    for name in HEADS:
+    for name in (*HEADS, "search"):
         path = ROOT / "experiments" / "results" / f"{name}.json"
-        begin = BEGIN.format(name=name)
-        if not path.exists() or begin not in text:
-            continue
-        source = f"{begin}, by experiments/controls_page.py from {path.relative_to(ROOT)} -->"
-        start = text.index(begin)
-        end = text.index(END, start)
-        lines = [source, "", *table(name, json.loads(path.read_text()))]
-        text = text[:start] + "\n".join(lines) + text[end:]
-    PAGE.write_text(text)
+        facts = json.loads(path.read_text()) if path.exists() else {}
+        if "summary" in facts:
+            found = search(facts) if name == "search" else table(name, facts)
+            write(SEARCH if name == "search" else PAGE, name, found)
 
 
 if __name__ == "__main__":

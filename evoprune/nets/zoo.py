@@ -49,8 +49,8 @@ def mlp(
         sizes: features of a sample, neurons of every hidden layer, outputs.
         activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
         inputs: make input features populations too.
-        input_dropout: dropout rate of the input features in training; 0.2 makes long runs more
-            accurate (docs/search.md).
+        input_dropout: dropout rate of the input features in training. In longer runs it makes
+            small networks more accurate; docs/search.md has numbers.
         seed, dtype: as for `Sequential`.
 
     Raises:
