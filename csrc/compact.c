@@ -96,7 +96,7 @@ static draft prepare(const ep_net *net, const ep_places *places) {
            (d.net.second = ep_slab_new(size)) &&
            (!active || ((d.net.x = ep_slab_new(d.net.width * net->capacity)) &&
                         (d.net.dx = ep_slab_new(d.net.width * net->capacity)))) &&
-           ep_net_reserve_workers(&d.net, (int)ep_max(1, net->workers), &ignored);
+           (!net->workspace || ep_net_reserve_workers(&d.net, net->workers, &ignored));
     return d;
 }
 

@@ -304,7 +304,7 @@ static stretch stretch_of(const ep_real *matrix, int64_t step, int64_t column, i
     return (stretch){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
 }
 
-/* The next cache lines to prefetch: of a, then of b, then of c, which is cached already. */
+/* Returns the next cache lines to prefetch: of a, then of b; then c, which is cached already. */
 static const ep_real *ask(stretch *a, stretch *b, const ep_real *c, int64_t lines) {
     stretch *of = a->at < a->end ? a : b;
     const ep_real *at = of->at;

@@ -40,7 +40,7 @@ struct ep_plan {
     int64_t row_block; /* workers' rows start at multiples of it */
     int64_t capacity; /* samples that x and dx have room for; 0: not reserved yet */
     ep_slab *x, *dx;
-    ep_slab *workspace; /* scratch and inference rows of all workers */
+    ep_slab *workspace; /* scratch and inference rows of all workers; NULL before the first pass */
     int workers; /* workers that the workspace has room for */
     int64_t rows; /* samples in the last training batch */
     bool aliased; /* gradients of activations may be overwritten: see ep_alias */

@@ -96,17 +96,43 @@ def dense(job: Job, **changes: Any) -> Job:
 
 @cache
 def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
-    """What to train on, and what to read."""
-    if name == "mnist":
+    """What to train on, and what to read.
+
+    Args:
+        name: "mnist" or "fashion-mnist", alone or with other labels: "mnist is 3" has two classes,
+            "mnist noisy 50" permutes the labels of half of the training samples among them.
+    """
+    pictures, _, labels = name.partition(" ")
+    if pictures == "mnist":
         train, test = ep.datasets.mnist()
     else:
         folder = os.environ.get("EVOPRUNE_DATA")
         if not folder:
-            raise FileNotFoundError(f"{name}: EVOPRUNE_DATA must name the folder that has it")
-        train, test = ep.datasets.fashion_mnist(Path(folder) / name)
+            raise FileNotFoundError(f"{pictures}: EVOPRUNE_DATA must name the folder that has it")
+        train, test = ep.datasets.fashion_mnist(Path(folder) / pictures)
+    kind, _, number = labels.partition(" ")
+    if kind == "is":
+        train, test = (relabelled(part, part.y == int(number)) for part in (train, test))
+    elif kind == "noisy":
+        train = relabelled(train, permuted(train.y, int(number) / 100))
     if read == "held":
         train, test = train.split(HELD, SPLIT)
     return (train.subset(slice(3200)), test.subset(slice(500))) if quick else (train, test)
+
+
+def relabelled(data: Any, labels: Any) -> Any:
+    """The same samples with other labels."""
+    given = {"shape": data.shape, "shift": data.shift, "scale": data.scale}
+    return ep.datasets.Dataset(data.x, np.asarray(labels, np.int64), **given)
+
+
+def permuted(labels: Any, share: float) -> Any:
+    """Labels of which this share, drawn at random, are permuted."""
+    random = np.random.default_rng(SPLIT)
+    rows = random.permutation(len(labels))[: round(share * len(labels))]
+    labels = np.array(labels)
+    labels[rows] = labels[random.permutation(rows)]
+    return labels
 
 
 def network_of(job: Job) -> ep.Network:

@@ -6,6 +6,7 @@ tables of docs/run_length.md, and evoprune/selection/expected.json, from which `
 the expected share of living populations.
 
     python experiments/run_length.py            # everything, about 15 minutes of one core
+    python experiments/run_length.py --page     # only the tables, from the results that there are
     python experiments/run_length.py --quick    # few steps, printed only
 """
 
@@ -150,6 +151,28 @@ def table(rows, across, down, title):
     return "\n".join(lines)
 
 
+def factors(rows):
+    """Write the largest share alive over the smallest, over more and more settings."""
+    usual = [r for r in rows if r["table"] != "pressure" and r.get("rule", "default") == "default"]
+    usual = [r for r in usual if r["alive"] < 1]
+    adam = [r for r in usual if r.get("optimizer", "AdamW") == "AdamW"]
+    some = {
+        "run lengths and batches": [r for r in adam if r["table"] in ("length", "batch")],
+        "run lengths and schedules": [r for r in adam if r["table"] in ("length", "schedule")],
+        "run lengths and rates of AdamW": [r for r in adam if r["table"] in ("length", "rate")],
+        "run lengths and rates of SGD": [r for r in usual if r not in adam],
+        "everything": usual,
+    }
+    lines = ["| across | runs | smallest | largest | largest / smallest |", "|---|---|---|---|---|"]
+    for name, those in some.items():
+        alive = [r["alive"] for r in those]
+        low, high = min(alive), max(alive)
+        lines.append(
+            f"| {name} | {len(those)} | {100 * low:.1f} % | {100 * high:.1f} % | {high / low:.2f} |"
+        )
+    return "\n".join(lines)
+
+
 def page(rows, facts):
     """Write the tables of the documentation."""
     full = [{"rule": "default", "batch": 128, "rate": 1e-3, "schedule": "cosine"} | r for r in rows]
@@ -167,6 +190,8 @@ def page(rows, facts):
         f"Share of the founders alive, and accuracy in percent in brackets, at pressure 1.5 on "
         f"{HELD:,} held-out images; means of {facts['seeds']} seeds. The last column leaves out "
         f"runs that are too short. {facts['spread']}. {facts['processor']}, one thread.",
+        "Shares by the default lifespan, over several settings at once:",
+        factors(rows),
         "Steps, batch 128, AdamW at 1e-3 along a cosine:",
         table(lengths, "length", "rule", "lifespan"),
         "Lifespans that are a plain share of the run:",
@@ -206,7 +231,12 @@ def main():
     parser.add_argument("--quick", action="store_true", help="few steps, printed only")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=HERE / "results" / "run_length")
+    parser.add_argument("--page", action="store_true", help="only the tables")
     args = parser.parse_args()
+    if args.page:
+        known = json.loads(RESULTS.read_text())
+        PAGE.write_text(page(known["rows"], known["facts"]))
+        return
     warnings.simplefilter("ignore", ep.NothingCanDie)
     rows = measured(1 if args.quick else args.seeds, args.quick, args.folder)
     if args.quick:

@@ -1,7 +1,7 @@
-"""What the README and the pages say is true: their code runs, their links and pictures exist.
+"""The README and the pages are right: their code runs, their links and pictures exist.
 
-Blocks of ```python are run, page by page, in one namespace, on a thousand samples and for a few
-epochs; blocks that are only to be read are marked {code-block} python.
+The ```python blocks of a page are run in one namespace, on a thousand samples and for a few
+epochs; blocks that cannot run are marked {code-block} python.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def blocks(path):
 
 @pytest.fixture
 def little(monkeypatch, tmp_path):
-    """MNIST is small and runs are short, so that a page takes a second or two."""
+    """Make MNIST small and runs short, so that a page takes a second or two."""
     pyplot = pytest.importorskip("matplotlib.pyplot")
     whole, fit = ep.datasets.mnist, ep.Trainer.fit
     monkeypatch.chdir(tmp_path)
@@ -106,3 +106,19 @@ def test_the_site_is_built_without_a_warning(tmp_path):
         [*command, "-d", tmp_path / "trees", DOCS, tmp_path / "out"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_tables_of_several_processes_are_those_of_the_measurement(monkeypatch):
+    if not (ROOT / "benchmarks").exists():
+        pytest.skip("an archive of the sources has no benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import json
+
+    import ranks_page
+
+    facts = json.loads((ROOT / "benchmarks" / "results" / "ranks.json").read_text())
+    for name, text in zip(("ranks", "ranks_model"), ranks_page.page(facts), strict=True):
+        assert (DOCS / "figures" / f"{name}.md").read_text() == text
+    # By hand: 16 * 13.824 / 64 + 0.64949 + 12 * 0.03 + 2 * 63 / 64 * 1709464 / 1.2e6 ms
+    time = ranks_page.step_time(16 * 13.824, 0.64949, 1709464, (0.03, 1.2e6), 64)
+    assert time == pytest.approx(7.2701, abs=1e-4)

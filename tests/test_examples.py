@@ -1,4 +1,4 @@
-"""Every example runs, in a folder of its own, with warnings as errors."""
+"""Every example runs in a folder of its own, with warnings as errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ import scripts
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
 NEEDS = {
     "data_parallel": ["mpi4py"],
+    "export_models": ["onnx", "onnxruntime", "onnxscript", "torch"],
+    "fetch_data": ["pooch"],
+    "mlflow_runs": ["mlflow"],
     "optuna_journal": ["optuna"],
     "sklearn_grid": ["sklearn"],
     "sweep_pressure": ["joblib", "pandas"],
     "trackers": ["tensorboardX"],
+    "wandb_offline": ["wandb"],
 }
+# Nothing is downloaded: a proxy that does not exist refuses at once.
+OFFLINE = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -24,7 +30,8 @@ def test_an_example_runs(path, tmp_path, monkeypatch):
         if find_spec(library) is None:
             pytest.skip(f"needs {library}")
     monkeypatch.chdir(tmp_path)
-    assert scripts.run_file(path, timeout=300, MPLBACKEND="Agg").strip()
+    here = {"EVOPRUNE_CACHE": str(tmp_path / "cache"), "MPLBACKEND": "Agg"}
+    assert scripts.run_file(path, timeout=300, **here, **OFFLINE).strip()
 
 
 def test_there_are_examples():

@@ -1,4 +1,4 @@
-"""What a run is for: weights, metrics, plateaus and time, through `Trainer.fit`."""
+"""Goals of a run: weights, metrics, plateaus and time limits, through `Trainer.fit`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import evoprune as ep
+from evoprune.training.metrics import METRICS
 
 
 @pytest.fixture
@@ -242,11 +243,101 @@ def test_metrics_need_validation_data_and_numbers(data):
         run(data, validation_data=data, metrics={"mine": lambda targets, outputs: "high"})
 
 
+def test_metrics_of_the_training_data_are_columns_too(data):
+    sk = pytest.importorskip("sklearn.metrics")
+    x, y = data
+    rest = (x[:20], y[:20])
+    metrics = ["f1", "auc"]
+    trainer = run(data, validation_data=rest, metrics=metrics, training_metrics=True)
+    history, outputs = trainer.history, trainer.predict(x)
+    right = sk.f1_score(y, outputs.argmax(axis=1), average="macro")
+    assert history["training_f1"][-1] == pytest.approx(right)
+    right = sk.roc_auc_score(y, outputs[:, 1] - outputs[:, 0])
+    assert history["training_auc"][-1] == pytest.approx(right)
+    right = sk.f1_score(y[:20], outputs[:20].argmax(axis=1), average="macro")
+    assert history["validation_f1"][-1] == pytest.approx(right)
+    alone = run(data, metrics=metrics, training_metrics=True).history
+    np.testing.assert_array_equal(alone["training_f1"], history["training_f1"])
+    assert "validation_f1" not in alone
+
+
+def test_metrics_of_the_training_data_are_those_of_its_own_samples(data):
+    x, y = data
+    part = ep.datasets.arrays(x, y).subset(np.arange(0, 90, 3))
+    history = run(part, metrics=["accuracy"], training_metrics=True, batch_size=10).history
+    chosen = run((x[::3], y[::3]), metrics=["accuracy"], training_metrics=True, batch_size=10)
+    np.testing.assert_array_equal(history["training_accuracy"], chosen.history["training_accuracy"])
+    split = run(data, metrics=["accuracy"], training_metrics=True, validation_split=0.2)
+    counts = [
+        split.history[f"{part}_accuracy"] * n for part, n in (("training", 72), ("validation", 18))
+    ]
+    for count in counts:
+        np.testing.assert_allclose(count, count.round(), atol=1e-9)
+
+
+def test_a_resumed_run_has_the_metrics_of_one_that_was_not_stopped(data):
+    def f1(targets, outputs):
+        return METRICS["f1"](targets, outputs)
+
+    more = {"metrics": [f1], "training_metrics": True, "batch_size": 20}
+    whole = run(data, epochs=6, **more)
+    seen = []
+    stopping = ep.EarlyStopping("training_f1", patience=2)
+    part = run(data, epochs=6, until=3.4, callbacks=[stopping], **more)
+    assert np.isnan(part.history["training_f1"][-1])  # an epoch that is not whole
+    del more["batch_size"]
+    part.resume(data, progress=False, callbacks=[stopping], **more)
+    seen = part.history["training_f1"]
+    np.testing.assert_array_equal(seen, whole.history["training_f1"][: len(seen)])
+    best = seen[: int(stopping.best_epoch)].argmax() + 1
+    assert stopping.best_epoch == best
+
+
+def test_metrics_of_targets_that_were_scaled_are_in_their_units(data):
+    x, _ = data
+    y = 100 + 30 * x[:, :1]
+    scaled = ep.datasets.arrays(x, y, normalize_target=True)
+    trainer = ep.Trainer(ep.mlp(5, 8, 1), loss="mean_squared_error", selection=None)
+    trainer.fit(scaled, epochs=2, validation_data=(x, y), metrics=["mae"], training_metrics=True,
+                progress=False)  # fmt: skip
+    right = np.abs(trainer.predict(x).astype(float) - y).mean()
+    assert trainer.history["validation_mae"][-1] == pytest.approx(right, rel=1e-5)
+    assert trainer.history["training_mae"][-1] == pytest.approx(right, rel=1e-5)
+
+
+def test_metrics_of_the_training_data_are_shown(data, capsys):
+    trainer = trainer_of()
+    trainer.fit(data, epochs=2, batch_size=30, metrics=["f1"], training_metrics=True)
+    assert f"training f1 {trainer.history['training_f1'][-1]:.3f}" in capsys.readouterr().err
+
+
+def test_metrics_of_the_training_data_need_metrics_and_data(data):
+    x, y = data
+    with pytest.raises(ValueError, match="training_metrics: expected metrics"):
+        run(data, training_metrics=True)
+    with pytest.raises(TypeError, match="training_metrics: expected a data set or .* got batches"):
+        run([(x, y)], metrics=["f1"], training_metrics=True)
+    with pytest.raises(KeyError, match=r"no column 'training_f1'; .* are training_auc"):
+        run(data, metrics=["auc"], training_metrics=True, callbacks=ep.EarlyStopping("training_f1"))
+
+
+def test_a_checkpoint_is_named_by_metrics(data, tmp_path):
+    keep = ep.Checkpoint(tmp_path / "{epoch}-{training_f1:.3f}-{validation_f1:.3f}.safetensors")
+    trainer = run(data, validation_data=data, metrics=["f1"], training_metrics=True, callbacks=keep)
+    names = {
+        f"{epoch:.0f}-{f1:.3f}-{f1:.3f}.safetensors"
+        for epoch, f1 in zip(*(trainer.history[n] for n in ("epoch", "training_f1")), strict=True)
+    }
+    assert {path.name for path in tmp_path.iterdir()} == names
+    with pytest.raises(ValueError, match=r"metrics \(validation_auc\), got {training_f1}"):
+        run(data, validation_data=data, metrics=["auc"], callbacks=keep)
+
+
 # ---- plateaus ------------------------------------------------------------------------------------
 
 
 def steps_of_loss(values):
-    """Give a metric that returns these values, one an epoch."""
+    """Return a metric that gives these values, one per epoch."""
     left = iter(values)
     return {"made": lambda targets, outputs: next(left)}
 

@@ -1,4 +1,4 @@
-"""What hands type from habit works, or the error names the way out."""
+"""Calls in the style of other libraries work, or the error names the right call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from trainers import data, make, quiet, same
 
 import evoprune as ep
+from evoprune.records.former import NamedRow
 
 pytestmark = quiet
 
@@ -64,7 +65,7 @@ def test_former_names_and_places_work_for_one_release():
         fit(make(selection=None), x, y)
 
 
-def test_a_share_is_held_out_by_name_and_again_when_resumed():
+def test_validation_split_is_the_same_when_resumed():
     x, y = data()
     whole, parts = make(), make()
     fit(whole, x, y, validation_split=0.25)
@@ -93,7 +94,7 @@ def test_a_share_is_held_out_by_name_and_again_when_resumed():
         fit(make(), [(x, y)], validation_split=0.2)
 
 
-def test_one_callback_is_as_good_as_a_list():
+def test_one_callback_needs_no_list():
     x, y = data()
 
     class Count(ep.Callback):
@@ -117,7 +118,7 @@ def test_one_callback_is_as_good_as_a_list():
             fit(make(), x, y, callbacks=callbacks)
 
 
-def test_what_is_misspelt_is_recognized():
+def test_misspelled_names_get_a_suggestion():
     x, y = data()
     images = np.zeros((6, 8, 8, 1))
     net = ep.cnn((8, 8, 1), (4,), 2)
@@ -162,6 +163,38 @@ def test_former_names_of_a_history_s_attributes_warn(former, name):
     assert w[0].filename == __file__
 
 
+def test_the_former_name_of_a_column_warns_and_reads_the_current_one():
+    history = ep.History(("a",), (2,))
+    row = NamedRow(epoch=1.0, loss=0.5, floor_reached=3.0)
+    history.add_epoch(row)
+    for holder in (history, row):
+        with pytest.warns(DeprecationWarning, match="held is now called floor_reached") as w:
+            assert holder["held"] == 3
+        assert w[0].filename == __file__
+    assert "held" not in list(history)
+    with pytest.raises(KeyError, match="no column 'weight'"):
+        history["weight"]
+    with pytest.raises(KeyError, match="weight"):
+        row["weight"]
+
+
+def test_a_former_name_of_a_column_in_a_file_name_warns(tmp_path):
+    with pytest.warns(DeprecationWarning, match="held is now called floor_reached") as w:
+        saver = ep.Checkpoint(tmp_path / "{epoch:02d}-{held:03d}.npz")
+    assert w[0].filename == __file__
+    saver._template.check(validates=False, metrics=())
+    row = {"epoch": 2.0, "floor_reached": 7.0}
+    assert saver._template.filled(row) == str(tmp_path / "02-007.npz")
+
+
+def test_a_file_with_the_former_name_of_a_column_is_read():
+    history = ep.History(("a",), (2,))
+    history.add_epoch({"epoch": 1.0, "loss": 0.5, "held": 3.0})
+    read = ep.History.from_bytes(history.to_bytes(), "a file")
+    assert list(read) == ["epoch", "loss", "floor_reached"]
+    assert read["floor_reached"] == 3
+
+
 def test_the_former_spelling_of_the_colors_warns():
     with pytest.warns(DeprecationWarning, match="COLOURS is now called COLORS") as w:
         assert ep.plot.COLOURS == ep.plot.COLORS
@@ -185,7 +218,7 @@ def test_schedules_are_still_found_at_the_top_but_warn(name):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_data_that_is_none_says_what_to_give():
+def test_data_none_is_an_error_with_advice():
     x, y = data()
     trainer = make()
     pair = (x[:48], y[:48])

@@ -1,4 +1,4 @@
-"""Words that docs, messages, docstrings and names of tests do not use: plain English.
+"""Plain English: words that docs, messages, comments, docstrings and test names do not use.
 
 Biology is for populations only. docs/glossary.md has the words that are used instead.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MADE = {"paper.md", "benchmarks.md", "glossary.md"}  # written by scripts, or the list itself
+MADE = {"paper.md", "benchmarks.md", "glossary.md"}  # generated, or the list itself
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -47,7 +47,7 @@ STOP = [
 
 
 def name_of(path: Path) -> str:
-    """A path from the root, for a test's id."""
+    """Return a path relative to the root, for a test's id."""
     return path.relative_to(ROOT).as_posix()
 
 
@@ -81,7 +81,7 @@ SAID = [
 
 
 def texts_of(path: Path) -> list[tuple[int, str]]:
-    """String constants of a file that read as text, docstrings among them, with their lines."""
+    """Return strings of a file that read as text, including docstrings, with their lines."""
     return [
         (node.lineno, node.value)
         for node in ast.walk(ast.parse(path.read_text()))
@@ -101,13 +101,13 @@ def test_messages_and_docstrings_are_in_plain_english(path):
 
 
 def comments_of(path: Path) -> list[tuple[int, str]]:
-    """Comments of a Python file, with their lines."""
+    """Return comments of a Python file, with their lines."""
     tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
     return [(t.start[0], t.string) for t in tokens if t.type == tokenize.COMMENT]
 
 
 def said_in_c(path: Path) -> list[tuple[int, str]]:
-    """Comments and strings of a C file, each on one line, with their lines."""
+    """Return comments and strings of a C file, each on one line, with their lines."""
     text = path.read_text()
     found = re.finditer(r'/\*.*?\*/|"(?:[^"\\]|\\.)*"', text, re.S)
     return [(text[: m.start()].count("\n") + 1, re.sub(r"\s*\n \* ?", " ", m[0])) for m in found]

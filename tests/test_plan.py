@@ -1,4 +1,4 @@
-"""`Trainer.plan`: what it says of a run is what the run does."""
+"""`Trainer.plan`: the plan of a run agrees with the run."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def data():
 
 @ep.fitness
 def doomed(signals):
-    """The first population earns nothing, the others the same."""
+    """A law under which only the first population has no fitness."""
     worth = np.ones_like(signals["mass"])
     worth[0] = 0.0
     return worth
@@ -100,7 +100,7 @@ def test_the_expected_share_is_interpolated_from_the_measured_table():
         plan = make(selection).plan(data(), epochs=40, batch_size=BATCH)
         assert plan.expected[0] == pytest.approx(table["alive"][p][n])
         assert plan.expected[1] <= plan.expected[0] <= plan.expected[2] <= 1
-    middle = np.sqrt(pressure[0] * pressure[1])  # half way between two pressures
+    middle = np.sqrt(pressure[0] * pressure[1])  # between two pressures
     plan = make(ep.Selection(middle, clock="steps", dynamics=ep.Malthusian(lifespan=100))).plan(
         data(), epochs=40, batch_size=BATCH
     )
@@ -117,9 +117,24 @@ def test_a_run_without_deaths_says_why():
     plan = make(ep.Selection()).plan(data(), epochs=3, batch_size=BATCH)
     assert plan.first_death is None
     assert plan.expected == (1.0, 1.0, 1.0)
+    assert "none: the first extinction needs" in repr(plan)
     assert "train for at least 66 steps" in repr(plan)
+    assert "longer than the run" in repr(plan)
+    assert "all founders" in repr(plan)
     plan = make(None).plan(data(), epochs=3, batch_size=BATCH)
     assert "there is no selection" in repr(plan)
+    assert plan.expected == (1.0, 1.0, 1.0)
+
+
+def test_a_network_that_lost_populations_is_not_one_that_was_measured():
+    trainer = make(ep.Selection())
+    trainer.network.kill("populations1", np.arange(14, dtype=np.int32))
+    plan = trainer.plan(data(), epochs=80, batch_size=BATCH)
+    assert plan.first_death is not None
+    assert plan.expected is None
+    plan = trainer.plan(data(), epochs=3, batch_size=BATCH)
+    assert plan.expected == (26 / 40, 26 / 40, 26 / 40)
+    assert "65 % of the founders, as now" in repr(plan)
 
 
 def test_an_iterable_is_not_read():

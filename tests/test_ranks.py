@@ -1,4 +1,4 @@
-"""Data-parallel training: ranks that share each batch equal one process that has all of it.
+"""Data-parallel training: ranks that share each batch give the results of one process.
 
 The ranks are threads with the methods of a communicator (tests/ranks.py); test_mpi.py repeats the
 main cases with MPI.
@@ -83,6 +83,13 @@ def test_metrics_are_those_of_all_validation_data():
         assert np.allclose(history["validation_f1"], alone["validation_f1"], rtol=0, atol=1e-12)
 
 
+def test_metrics_of_the_training_data_are_those_of_all_of_it():
+    more = {"metrics": ["f1"], "training_metrics": True}
+    alone = cases.run("plain", **more)[1]
+    for _, history in good(launch(2, lambda one: cases.run("plain", one, **more))):
+        assert np.allclose(history["training_f1"], alone["training_f1"], rtol=0, atol=1e-12)
+
+
 def test_one_rank_is_one_process():
     network, _ = good(launch(1, lambda one: cases.run("plain", one)))[0]
     assert digest(network) == digest(cases.run("plain")[0])
@@ -96,10 +103,10 @@ def test_bytes_of_a_step_fall_with_extinctions():
         return *cases.run("plain", one), one.sizes
 
     network, history, sizes = good(launch(2, run))[0]
-    header = 2 * 11  # of two ranks: 11 elements each
+    header = 2 * 11  # two ranks with 11 elements each
 
     def trained(alive):
-        """Weights of 20 -> alive -> 3, biases and masses; every tensor ends on a cache line."""
+        """Return the weights of 20 -> alive -> 3, biases and masses, padded to cache lines."""
         line = 8
         return sum(-(-n // line) * line for n in (20 * alive, alive * 3, alive, 3, alive))
 
@@ -182,7 +189,7 @@ def test_a_stopped_run_goes_on():
 
 
 def errors(results, cause):
-    """Check that every rank has raised, and the one of `cause` its own error; return the others."""
+    """Check that every rank raises, `cause` its own error; return the errors of the others."""
     kinds = [type(result) for result in results]
     assert all(issubclass(kind, Exception) for kind in kinds), results
     assert isinstance(results[1], cause)
@@ -257,7 +264,7 @@ def test_a_batch_that_cannot_be_read_on_one_rank_stops_all():
         ({"shift": 1}, "the training data"),
     ],
 )
-def test_ranks_that_begin_unlike_are_told_what_differs(change, named):
+def test_ranks_with_different_settings_get_an_error(change, named):
     results = launch(2, lambda one: cases.run("plain", one, **(change if one.rank else {})))
     for result in results:
         assert isinstance(result, RuntimeError)
@@ -306,7 +313,7 @@ def test_divergence_is_raised_on_all_ranks():
     assert all(isinstance(result, ep.Diverged) for result in results), results
 
 
-def test_a_failure_that_others_cannot_know_of_aborts(capfd):
+def test_a_failure_that_cannot_be_reported_aborts(capfd):
     class Broken:
         def __init__(self, one):
             self.one = one

@@ -1,4 +1,4 @@
-"""Lists whose elements change them while they are read: NumPy alone reads past their end."""
+"""Lists whose elements change them while they are read, on which NumPy reads past the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trackers and other observers: what is in their files is what is in the history."""
+"""Trackers and other observers: their files hold the values of the history."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_csv_file_is_continued_by_resume_and_replaced_by_fit(tmp_path, data):
     assert len(logger.path.read_text().splitlines()) == 1 + 3
 
 
-def test_a_csv_file_of_other_columns_is_not_spoiled(tmp_path, data):
+def test_a_csv_file_with_other_columns_is_not_changed(tmp_path, data):
     logger = ep.CSVLogger(tmp_path / "run.csv")
     trainer = run(data, logger, until=2)
     before = logger.path.read_text()
@@ -117,13 +117,15 @@ def test_a_lambda_callback_takes_functions_only():
 def test_tensorboard_reads_the_columns(tmp_path, data):
     pytest.importorskip("tensorboardX")
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    trainer = run(data, ep.TensorBoard(tmp_path / "events"))
+    trainer = run(data, ep.TensorBoard(tmp_path / "events"), metrics=["f1"], training_metrics=True)
     events = reader.EventAccumulator(str(tmp_path / "events"), {"histograms": 0}).Reload()
     history = trainer.history
     for column, chart in (
         ("loss", "loss/training"),
         ("validation_loss", "loss/validation"),
         ("validation_accuracy", "accuracy/validation"),
+        ("training_f1", "f1/training"),
+        ("validation_f1", "f1/validation"),
         ("alive.populations1", "alive/populations1"),
         ("alive", "run/alive"),
     ):
@@ -157,7 +159,7 @@ def test_mlflow_has_parameters_and_metrics(tmp_path, data, monkeypatch):
 
 
 class Fails(ep.Callback):
-    """Raises in the second epoch."""
+    """A callback that raises in the second epoch."""
 
     def on_epoch_end(self, trainer, row):
         if row["epoch"] == 2:
@@ -223,6 +225,72 @@ def test_wandb_writes_a_run_offline(tmp_path):
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     content = file.read_bytes()
     assert all(repr(loss).encode() in content for loss in losses)
+
+
+READ_WANDB = """
+    import sys, warnings
+    from pathlib import Path
+    warnings.simplefilter("ignore")
+    from wandb.proto import wandb_internal_pb2
+
+    def records(content):
+        # A log of LevelDB: 7 bytes, then blocks of 32 KiB of chunks, each with a checksum (4), a
+        # length (2), a type (1; 1 whole, 2 first, 3 middle, 4 last) and its bytes.
+        at, whole = 7, b""
+        while at + 7 <= len(content):
+            if at % 32768 > 32768 - 7:
+                at += -at % 32768
+                continue
+            length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+            whole += content[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):
+                record = wandb_internal_pb2.Record()
+                record.ParseFromString(whole)
+                whole = b""
+                yield record
+
+    for file in sorted(Path(sys.argv[1]).glob("wandb/offline-run-*/*.wandb")):
+        for record in records(file.read_bytes()):
+            kind = record.WhichOneof("record_type")
+            if kind == "exit":
+                print(file.stem, "exit", record.exit.exit_code)
+            for item in record.summary.update if kind == "summary" else ():
+                if item.key == "error":
+                    print(file.stem, "error", item.value_json)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_of_wandb_that_ends_by_an_exception_has_failed(tmp_path):
+    """The exit code is that in the file that `wandb sync` sends."""
+    pytest.importorskip("wandb")
+    code = """
+        import sys, warnings
+        import numpy as np
+        import evoprune as ep
+        warnings.simplefilter("ignore")
+
+        class Fails(ep.Callback):
+            def on_epoch_end(self, trainer, row):
+                raise OSError("the disk is full")
+
+        x = np.random.default_rng(0).normal(size=(64, 5)).astype("float32")
+        y = (x[:, 0] > 0).astype(int)
+        for name, callbacks in (("good", []), ("bad", [Fails()])):
+            trainer = ep.Trainer(ep.mlp(5, 6, 2), selection=None)
+            tracker = ep.WandB("tests", mode="offline", dir=sys.argv[1], id=name)
+            try:
+                trainer.fit(x, y, epochs=2, callbacks=[tracker, *callbacks], progress=False)
+            except OSError as error:
+                print("raised", error)
+    """
+    said = scripts.run(code, str(tmp_path), WANDB_SILENT="true")
+    assert "raised the disk is full" in said
+    lines = scripts.run(READ_WANDB, str(tmp_path)).splitlines()
+    assert {"run-good exit 0", "run-bad exit 1"} <= set(lines)
+    assert any(line.startswith("run-bad error") and "the disk is full" in line for line in lines)
+    assert not any(line.startswith("run-good error") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ typedef struct {
     int64_t j0, j1;
 } ep_unfold;
 
-/* Elements contiguous both in an image row and in a patch: from row kh of the window, `at` elements
- * after the window's first; to column `to`. */
+/* A run of n elements that is contiguous both in an image row and in a patch: it starts in row kh
+ * of the window, `at` elements after the window's first column, and goes to column `to` of the
+ * patch. */
 typedef struct {
     int64_t kh, at, n, to;
 } ep_piece;

@@ -1,5 +1,5 @@
-/* network: the type `Network`: created from a spec, and freed. See network.h; properties, arrays, runs
- * and single steps are in the other network_*.c files. */
+/* network: the type `Network`: created from a spec, and freed. See network.h. Properties, arrays,
+ * runs and single steps are in the other network_*.c files. */
 #include "python/network.h"
 
 #include "catalogue.h"
@@ -211,6 +211,16 @@ static bool set_shape(ep_net *net, PyObject *births, PyObject *born, long long m
     return ok;
 }
 
+/* True if input features can go extinct. */
+static bool selects_inputs(const ep_net *net) {
+    const ep_value *input = &net->values[0];
+    bool selects = false;
+    for (int d = 0; d < input->rank; d++) {
+        selects = selects || net->axes[input->axis[d]].mortal;
+    }
+    return selects;
+}
+
 static bool build(ep_network *self, PyObject *spec, PyObject *births, PyObject *born,
                   long long most) {
     self->net = net_of_input(spec);
@@ -231,7 +241,14 @@ static bool build(ep_network *self, PyObject *spec, PyObject *births, PyObject *
         return false;
     }
     self->input_width = ep_net_founding_width(self->net);
-    self->living = PyMem_Calloc((size_t)self->input_width, sizeof *self->living);
+    bool selects = selects_inputs(self->net);
+    if (selects && (self->input_width < 0 || self->input_width > INT32_MAX)) {
+        PyErr_SetString(PyExc_ValueError, "spec: expected at most 2^31 - 1 input features if they "
+                                          "can go extinct, got more");
+        return false;
+    }
+    self->living = PyMem_Calloc(selects ? (size_t)self->net->values[0].width + 1 : 1,
+                                sizeof *self->living);
     self->shift = PyMem_Calloc(1, sizeof *self->shift);
     self->scale = PyMem_Calloc(1, sizeof *self->scale);
     self->near_shift = PyMem_Calloc(1, sizeof *self->near_shift);
@@ -326,12 +343,13 @@ static void network_dealloc(PyObject *object) {
 PyDoc_STRVAR(
     network_doc,
     "Network(spec, births={}, most=-1, next_births={})\n--\n\n"
-    "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
-    "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
-    "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
-    "where it cannot be held. births: birth ids, ascending, of the living populations of an axis; all "
-    "live where none are given. most: refuse a spec whose tensors have more elements in all. next_births: "
-    "number of birth ids so far by axis, that of founders where not given.");
+    "A network of the core. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', 'name', "
+    "'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
+    "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and "
+    "MemoryError if memory is insufficient. births: birth ids, ascending, of the living "
+    "populations of an axis; by default all founders. most: refuse a spec whose tensors have more "
+    "elements in all. next_births: number of birth ids so far by axis; by default that of "
+    "founders.");
 
 static PyMethodDef *joined(void) {
     static PyMethodDef all[48]; /* written once, always the same, under the import lock */

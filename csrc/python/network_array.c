@@ -92,11 +92,11 @@ static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) 
     } else if (!gradient && strcmp(of, "value") != 0) {
         PyErr_Format(PyExc_ValueError, "of: expected value or gradient, got '%s'", of);
     } else if (!net->x) {
-        PyErr_SetString(PyExc_RuntimeError, "network: no batch has been through it yet");
+        PyErr_SetString(PyExc_RuntimeError, "network: no batch has been run through it yet");
     } else if (gradient && net->aliased && ep_alias_shared(net, found)) {
         PyErr_Format(PyExc_RuntimeError,
-                     "%s: its gradient was not kept, for the run ended early; forward and backward "
-                     "fill it",
+                     "%s: its gradient was not kept because the run ended early; forward and "
+                     "backward compute it",
                      name);
     } else {
         const ep_value *value = &net->values[found];
@@ -119,7 +119,11 @@ static bool append(PyObject *list, PyObject *item) {
     return ok;
 }
 
+/* Returns an array, or a range where no population can die: an image may have millions of rows. */
 static PyObject *births_of(const ep_axis *axis) {
+    if (!axis->birth) {
+        return PyObject_CallFunction((PyObject *)&PyRange_Type, "L", (long long)axis->n);
+    }
     PyArrayObject *ids = ep_array_vector(axis->n, NPY_INT32);
     for (int64_t j = 0; ids && j < axis->n; j++) {
         ((int32_t *)PyArray_DATA(ids))[j] = (int32_t)ep_birth(axis, j);
@@ -229,7 +233,9 @@ static PyObject *describe_tensors(const ep_net *net) {
 }
 
 PyDoc_STRVAR(describe_doc,
-             "describe()\n--\n\nAxes, layers, populations and tensors as they are now.");
+             "describe()\n--\n\n"
+             "Axes, layers, populations and tensors as they are now. An axis' birth ids are an "
+             "array, or range(n) where nothing can die.");
 static PyObject *describe(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;

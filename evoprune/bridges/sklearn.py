@@ -41,7 +41,7 @@ from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, mo
 
 FEW = 20  # samples of a part below which a selector makes one round
 PATIENCE = 3  # rounds without a lower loss
-LEAST = 1e-9  # of a probability
+LEAST = 1e-9  # lower limit of a probability in a loss
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
 
@@ -293,8 +293,8 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     Attributes:
         estimator_: the estimator trained on the selected features of all samples.
         masses_: mass of every feature (n_features,), 0 for one that is not selected.
-        rounds_: number of features and loss after each round; empty without a choice, as with
-            fewer than 20 samples in a part.
+        rounds_: number of features and loss after each round; empty if there was no choice, as
+            with fewer than 20 samples in a part.
     """
 
     def __init__(

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from evoprune import Network
 from evoprune.bridges import torch_modules as own
 from evoprune.bridges.torch_operators import TABLES
 from evoprune.bridges.torch_values import WHERE, Reader, Value, refused
-from evoprune.nets.network import Network
 
 __all__ = ["network_of"]
 

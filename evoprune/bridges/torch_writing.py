@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evoprune import Network
 from evoprune.bridges import torch_modules as own
 from evoprune.bridges.graph import Graph, Step, graph
 from evoprune.common.types import Array
-from evoprune.nets.network import Network
 
 __all__ = ["KINDS", "torch_module", "torch_program"]
 

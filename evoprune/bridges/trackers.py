@@ -187,13 +187,15 @@ def _chart(column: str) -> str:
     """Name a chart so that TensorBoard groups training with validation, and layers."""
     if column.startswith("validation_"):
         return f"{column.removeprefix('validation_')}/validation"
+    if column.startswith("training_"):
+        return f"{column.removeprefix('training_')}/training"
     if column in ("loss", "accuracy"):
         return f"{column}/training"
     return column.replace(".", "/") if "." in column else f"run/{column}"
 
 
 def _settings(trainer: ep.Trainer) -> dict[str, Any]:
-    """What a run was made of, as short plain values."""
+    """Return the settings of a run as short plain values."""
     history, network = trainer.history, trainer.network
     run = {} if history is None else history.settings.get("run", {})
     return {

@@ -1,7 +1,7 @@
 """The public class `Network`: arrays by name, costs, prediction, single steps, and files.
 
-The core (`core.Network`, in C) owns the arrays and computes; this module wraps it for Python.
-Training is in training/trainer.py, the file format in file.py, folding and pruning in surgery.py.
+It wraps the core's network, which owns the arrays and computes. Training is in training/trainer.py,
+the file format in file.py, folding and pruning in surgery.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from evoprune.common import table
 from evoprune.common.checks import whole
 from evoprune.common.errors import Diverged
+from evoprune.common.renames import spelled
 from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
@@ -181,14 +182,20 @@ class Network(Described):
             n = get_threads() if len(inputs.x) > 1 else 1
         else:
             n = whole("threads", threads, 1, MOST)
-        outputs: Array = self.core.predict(inputs.x, threads=n)
-        if scaling := self.output_scaling:
-            rows = outputs.reshape(len(outputs), -1) / scaling[1] + scaling[0]
-            outputs = rows.reshape(outputs.shape).astype(outputs.dtype)
+        outputs = self.in_units(self.core.predict(inputs.x, threads=n))
         made: Array = outputs[0] if inputs.single else outputs
         return made
 
     __call__ = predict
+
+    def in_units(self, values: Array) -> Array:
+        """Return outputs of the core, or targets as it learns them, in the units of the targets."""
+        scaling = self.output_scaling
+        if scaling is None:
+            return values
+        rows = values.reshape(len(values), -1) / scaling[1] + scaling[0]
+        made: Array = rows.reshape(values.shape).astype(values.dtype)
+        return made
 
     def predict_proba(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
         """Return class probabilities: softmax of the outputs, or sigmoid of each output.
@@ -211,6 +218,7 @@ class Network(Described):
         made: Array = chances.astype(self.dtype)
         return made
 
+    @spelled
     def predict_classes(
         self, x: Dataset | ArrayLike, threads: int | None = None, *, names: bool = False
     ) -> Array:
@@ -241,6 +249,7 @@ class Network(Described):
         called: Array = np.asarray(known)[codes]
         return called
 
+    @spelled
     def evaluate(
         self,
         x: Dataset | tuple[ArrayLike, ArrayLike] | ArrayLike,
@@ -275,10 +284,7 @@ class Network(Described):
         add_up: Callable[[Any], Any] | None = None,
         weights: ArrayLike | None = None,
     ) -> Score:
-        """Return mean loss and accuracy over data already in the core's form; see `evaluate`.
-
-        `add_up` adds sums up over several processes: of losses, hits, weights and predictions.
-        """
+        """Like `evaluate`, of data in the core's form; `add_up` adds sums of several processes."""
         if not self._configured:
             self.configure(loss=self.loss.kind, loss_config=self.loss.config())
         sums = self.core.evaluate(
@@ -402,6 +408,7 @@ class Network(Described):
         with self.core:
             return surgery.expanded(self)
 
+    @spelled
     def prune(
         self,
         fraction: float | None = None,
@@ -433,6 +440,7 @@ class Network(Described):
                 self, fraction, keep=keep, by=by, scope=scope, data=data, seed=seed
             )
 
+    @spelled
     def save(self, path: str | PathLike[str], *, moments: bool = False) -> None:
         """Write structure and arrays to one safetensors file, atomically.
 

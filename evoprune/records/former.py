@@ -1,4 +1,4 @@
-"""Former names of attributes of a history: they work for one release, and warn."""
+"""Former names of attributes and columns of a history: they work for one release, and warn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from evoprune.common.renames import current_name
 from evoprune.common.types import Array
 
-__all__ = ["FormerNames"]
+__all__ = ["COLUMNS", "FormerNames", "NamedRow"]
 
 NAMES = {
     "alive": "living",
@@ -15,6 +15,16 @@ NAMES = {
     "losses": "batch_losses",
     "steps": "record_steps",
 }
+COLUMNS = {"held": "floor_reached"}
+
+
+class NamedRow(dict[str, float]):
+    """The values of an epoch by column; a former name of a column reads the current one."""
+
+    def __missing__(self, name: str) -> float:
+        if COLUMNS.get(name) not in self:
+            raise KeyError(name)
+        return self[current_name("History", COLUMNS, name)]
 
 
 class FormerNames:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from evoprune.common.files import existing, write_whole
+from evoprune.common.renames import current_name, spelled
 from evoprune.common.types import Array
 from evoprune.nets.overview import census
 from evoprune.records import demography, display, store
 from evoprune.records.demography import Fisher, Price
-from evoprune.records.former import FormerNames
+from evoprune.records.former import COLUMNS, FormerNames
 from evoprune.records.lineage import aligned, ever_born, parents_of
 from evoprune.records.store import BIRTH, EXTINCTION
 
@@ -36,6 +37,7 @@ QUANTITIES: tuple[Quantity, ...] = ("mass", "fitness", "upkeep")
 MOST_BYTES = 64 << 20  # limit for records; above it every second record is dropped
 
 
+@spelled
 class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value an epoch.
 
@@ -48,19 +50,20 @@ class History(FormerNames, Mapping[str, Array]):
     upkeep (nats, summed over all living populations, as the core computes it), macs and parameters
     (of the living network), diversity (Hill number of order 1: the effective number of
     populations), fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step,
-    seconds (total time of the run), held (times that a layer's floor kept a population alive).
+    seconds (total time of the run), floor_reached (how often so far a layer's floor kept a
+    population alive).
 
     In addition there are about 150 records a run of mass, fitness and upkeep of every living
     population, see `trajectories`. `diversity`, `price` and `fisher` are computed from them.
 
     Attributes:
         layers: names of the layers of populations.
-        born: how many were born in each before the run; `ever_born` counts those of the run, too.
+        born: number of populations of each layer born before the run; see also `ever_born`.
         record_steps: int64 (records,): step of the run after which each record was made.
         per_epoch: steps an epoch.
         record_every: steps from one record to the next.
-        thinned: how often every second record was dropped and record_every doubled, to keep the
-            records within 64 MiB.
+        thinned: number of times that every second record was dropped and record_every doubled, to
+            keep the records within 64 MiB.
         steps_done, epochs_done: steps of the run so far; epochs with a row.
         interrupted: True if the run was stopped by Ctrl-C.
         settings: the settings of the run, as plain values for the file.
@@ -92,6 +95,8 @@ class History(FormerNames, Mapping[str, Array]):
     # ---- reading -----------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Array:
+        if name not in self._columns and COLUMNS.get(name) in self._columns:
+            name = current_name("History", COLUMNS, name)
         if name not in self._columns:
             there = ", ".join(self._columns) or "none yet"
             raise KeyError(f"no column {name!r}; there are {there}")
@@ -174,8 +179,9 @@ class History(FormerNames, Mapping[str, Array]):
             for birth in range(born)
         ]
 
+    @spelled
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
-        """Return a quantity over time: float32 (records, populations), NaN but from birth to death.
+        """Return a quantity over time: float32 (records, populations), NaN outside their lives.
 
         Populations are those ever born, by layer and birth id: founders first.
 
@@ -250,6 +256,7 @@ class History(FormerNames, Mapping[str, Array]):
         start = sum(born[:at])
         return slice(start, start + born[at])
 
+    @spelled
     def to_frame(
         self, table: Literal["epochs", "records", "extinctions"] = "epochs"
     ) -> pandas.DataFrame:
@@ -324,7 +331,7 @@ class History(FormerNames, Mapping[str, Array]):
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # numbers only grow, so a length fixes them
+        self._sizes[rows.shape[1]] = self.ever_born  # a length identifies them: numbers only grow
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)

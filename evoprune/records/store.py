@@ -16,6 +16,7 @@ import numpy as np
 from evoprune.common.archive import pack, unpack
 from evoprune.common.errors import FileFormatError
 from evoprune.common.types import Array
+from evoprune.records import former
 
 if TYPE_CHECKING:
     from evoprune.records.history import History
@@ -112,7 +113,7 @@ def _filled(kind: type[History], meta: dict[str, Any], arrays: Mapping[str, Arra
         settings=meta["settings"],
     )
     columns = {
-        key.removeprefix(COLUMN): column.tolist()
+        former.COLUMNS.get(name := key.removeprefix(COLUMN), name): column.tolist()
         for key, column in arrays.items()
         if key.startswith(COLUMN)
     }

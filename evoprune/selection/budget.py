@@ -6,17 +6,17 @@ next pressure. Extinction still depends on fitness and upkeep alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evoprune.common.checks import number
-from evoprune.common.types import Array
+from evoprune.common.renames import spelled
+from evoprune.common.types import Array, Sized
 
-__all__ = ["MARKS", "Budget", "Sized"]
+__all__ = ["Budget"]
 
 MARKS = 200  # number of adjustments of the pressure per run
 GAIN = 0.1  # change of log pressure per adjustment, per unit of log excess size
@@ -26,34 +26,7 @@ LIGHT = 0.03  # populations of less mass count in part, since they may soon be e
 BEND = 8.0  # decay rate, in 1 / `by`, of the target path of the log size
 
 
-class Sized(Protocol):
-    """The attributes of a network that a budget reads: sizes now and at birth."""
-
-    @property
-    def macs(self) -> float:
-        """Multiply-adds of one sample's forward pass."""
-
-    @property
-    def founding_macs(self) -> float:
-        """The same, at birth."""
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters."""
-
-    @property
-    def founding_parameters(self) -> int:
-        """The same, at birth."""
-
-    @property
-    def alive(self) -> Mapping[str, int]:
-        """Number of living populations by layer."""
-
-    @property
-    def born(self) -> Mapping[str, int]:
-        """Number of founding populations by layer."""
-
-
+@spelled
 @dataclass(frozen=True, repr=False)
 class Budget:
     """Adjust the pressure so that the living network shrinks to a given size.
@@ -102,6 +75,11 @@ class Budget:
     def __call__(self, steps: int) -> NDArray[np.float64]:
         """Return the pressure before any adjustment: float64 (steps,)."""
         return np.full(steps, self.start or 0.3)
+
+    @staticmethod
+    def interval(steps: int) -> int:
+        """Return the number of steps between adjustments of the pressure, in a run of `steps`."""
+        return max(1, steps // MARKS)
 
     def size(self, network: Sized) -> tuple[float, float]:
         """Return the size of a network now and at birth, in the unit of the budget."""

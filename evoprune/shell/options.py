@@ -37,7 +37,7 @@ examples:
   evoprune generate run/model.safetensors --prompt "Once"
 
 exit status: 0 done; 1 the run failed; 2 the request cannot be met; 130, 143, 129, 141 stopped by
-Ctrl-C, SIGTERM, SIGHUP or a closed pipe (what there is of the run is written)
+Ctrl-C, SIGTERM, SIGHUP or a closed pipe (the results so far are written)
 """
 
 EXCLUSIVE = ({"pressure", "budget"},)  # at most one of each set may be given
@@ -233,12 +233,12 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dynamics",
         metavar="NAME",
-        help=f"how masses follow fitness: {', '.join(catalogue('dynamics'))} (malthusian)",
+        help=f"how masses change with fitness: {', '.join(catalogue('dynamics'))} (malthusian)",
     )
     group.add_argument(
         "--fitness",
         metavar="NAME",
-        help=f"what a population is worth: {', '.join(catalogue('fitness'))} (taylor with soft "
+        help=f"how fitness is measured: {', '.join(catalogue('fitness'))} (taylor with soft "
         "upkeep, else marginal)",
     )
     group.add_argument(

@@ -183,7 +183,7 @@ def _through(
     _write(network, history, metrics, folder, saver)
     if cut:
         screen.say(
-            f"interrupted after {history.steps_done:,} steps; what there is, is written\n"
+            f"interrupted after {history.steps_done:,} steps; all results so far are written\n"
             f"continue with: evoprune resume {folder}"
         )
     title, head, rows, total, note = overview(network)

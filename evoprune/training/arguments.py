@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from evoprune.common.checks import known_keys, number, whole
+from evoprune.common.warn import warn
 from evoprune.data.dataset import Dataset, split_rows
 from evoprune.data.table import Table, Understood, table_of, warn_of_scale
 from evoprune.nets.network import Network
 from evoprune.selection.groups import Loss
 from evoprune.selection.python_laws import PythonLoss
 from evoprune.training.feed import ArrayFeed, Feed
+from evoprune.training.metrics import Measures
 
 __all__ = ["augment_of", "checked_data", "former_places", "limit_of", "parted", "take_over"]
 
@@ -31,10 +32,9 @@ def former_places(
             f"Trainer.fit: expected fit(data) or fit(x, y) and the rest by name, got "
             f"{2 + len(former)} arguments without one"
         )
-    warnings.warn(
+    warn(
         "Trainer.fit: give epochs and batch_size by name; the second argument is y",
         DeprecationWarning,
-        stacklevel=4,
     )
     return None, int(y), former[0] if former else batch_size
 
@@ -105,7 +105,7 @@ def checked_data(
     feed: Feed,
     held_out: Table | None,
     validation: Any,
-    metrics: Mapping[str, Any],
+    measures: Measures,
 ) -> Table | None:
     """Check all data of a run before its first step, and return the table of validation data.
 
@@ -113,18 +113,25 @@ def checked_data(
         network, loss: what is trained; the network is configured as for the run.
         feed, held_out: what `parted` returns.
         validation: the argument validation_data.
-        metrics: further columns; they need validation data.
+        measures: further columns; they need validation data, or to be those of training data.
 
     Raises:
         ValueError, TypeError: the data does not fit the network; nothing has changed.
     """
-    if metrics and validation is None and held_out is None:
-        raise ValueError("metrics: expected validation data to compute them on, got none")
+    if measures.training and feed.data is None:
+        raise TypeError(
+            "training_metrics: expected a data set or (x, y) to compute metrics on, got batches"
+        )
+    if measures.metrics and not measures.training and validation is None and held_out is None:
+        raise ValueError(
+            "metrics: expected validation data to compute them on, got none; training_metrics=True "
+            "computes them on the training data"
+        )
     _check_masses(network)
     feed.check(network)
     taken = feed.data
     if taken is not None and not loss.facts["judges"] and taken.target_scaling is None:
-        warn_of_scale(taken.table, stacklevel=5)
+        warn_of_scale(taken.table)
     if validation is not None:
         form = network.form(loss)
         if taken is not None:
@@ -176,7 +183,7 @@ def take_over(network: Network, data: Understood) -> None:
 
 
 def _check_masses(network: Network) -> None:
-    """Check that living populations have a mass: a law multiplies it and could not move 0.
+    """Check that living populations have a mass: a law multiplies it and could not change 0.
 
     Raises:
         ValueError: one has none, or a negative one; it is named.

@@ -13,7 +13,6 @@ a resumed run ends like one that was not stopped.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -22,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evoprune.common.checks import number, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
+from evoprune.common.warn import warn
 from evoprune.training.metrics import rises
 from evoprune.training.naming import Template
 
@@ -110,6 +111,11 @@ class _Monitor(Callback):
             raise KeyError(
                 f"{type(self).__name__}: no column {self.monitor!r} (no validation data was given)"
             )
+        if self.monitor.startswith("training_") and self.monitor not in trainer.measured:
+            raise KeyError(
+                f"{type(self).__name__}: no column {self.monitor!r}; metrics on the training data "
+                f"are {', '.join(trainer.measured) or 'none'}; give metrics and training_metrics"
+            )
 
     def improves(self, row: Row) -> bool:
         """True if the epoch is the best so far; stores it then. NaN is never better."""
@@ -138,6 +144,7 @@ class _Monitor(Callback):
         self.best_epoch = float(known.get("best_epoch", 0.0))
 
 
+@spelled
 class EarlyStopping(_Monitor):
     """Stop when a column of the history has not improved for some epochs.
 
@@ -170,7 +177,7 @@ class EarlyStopping(_Monitor):
     ) -> None:
         if least is not None:
             text = "EarlyStopping: least is now called min_delta"
-            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            warn(text, DeprecationWarning)
             min_delta = least
         super().__init__(monitor, min_delta)
         self.patience = whole("EarlyStopping: patience", patience, 1)
@@ -205,11 +212,10 @@ class EarlyStopping(_Monitor):
             self._stopped = True
             trainer.stop()
             if np.isnan(self.best):
-                warnings.warn(
+                warn(
                     f"EarlyStopping: {self.monitor} was never a finite number in {self.patience} "
                     "epochs; monitor another column",
                     UserWarning,
-                    stacklevel=2,
                 )
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
@@ -218,6 +224,7 @@ class EarlyStopping(_Monitor):
             trainer.keep(self.best_network)
 
 
+@spelled
 class Checkpoint(_Monitor):
     """Write the whole state of training to a file every few epochs; `Trainer.restore` reads it.
 
@@ -250,7 +257,7 @@ class Checkpoint(_Monitor):
         """Check folder and columns before the first step."""
         if self.best_only:
             super().on_fit_begin(trainer)
-        self._template.check(trainer.validates)
+        self._template.check(trainer.validates, trainer.measured)
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         """Decide whether to write the state this epoch."""
@@ -272,6 +279,7 @@ class Checkpoint(_Monitor):
             trainer.save(self._template.filled(row))
 
 
+@spelled
 class JSONLLogger(Callback):
     """Append a line of JSON to a file for every epoch, and for every extinction.
 

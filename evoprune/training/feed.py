@@ -83,7 +83,7 @@ class ArrayFeed:
     @property
     def targets(self) -> Array:
         """Return the targets of the samples, in their order."""
-        return self.table.y if self.table.rows is None else self.table.y[self.table.rows]
+        return self.table.targets
 
     def run(
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool

@@ -11,12 +11,11 @@ from evoprune.common.types import Array
 from evoprune.data.table import Table
 from evoprune.nets.network import Network
 from evoprune.records.history import History
-from evoprune.selection.budget import MARKS
 from evoprune.training.arguments import take_over
 from evoprune.training.callbacks import Callback
 from evoprune.training.feed import Feed
 from evoprune.training.live import Live
-from evoprune.training.metrics import Metric
+from evoprune.training.metrics import Measures
 from evoprune.training.pace import Pace
 from evoprune.training.ranks import Ranks, cut, data_facts, digest
 from evoprune.training.rows import measured, row_of
@@ -41,7 +40,7 @@ class Loop:
         feed: the training data.
         pace: the schedules of the run.
         held_out: the validation data; None for none.
-        metrics: further columns, computed on `held_out` after every epoch.
+        measures: further columns, computed after every epoch.
         listeners: the callbacks.
         view: the display.
         end: the step at which to stop.
@@ -60,7 +59,7 @@ class Loop:
     feed: Feed
     pace: Pace
     held_out: Table | None
-    metrics: dict[str, Metric]
+    measures: Measures
     listeners: list[Callback]
     view: Bar | Live
     end: int
@@ -74,6 +73,8 @@ class Loop:
         self._network = self.trainer.network
         self._begun: list[Callback] = []  # callbacks whose on_fit_begin was called
         self.feed.ranks = self.ranks
+        data = self.feed.data
+        self._learned = data.table if data is not None and self.measures.training else None
 
     def _compare(self) -> None:
         """Check that all ranks begin alike; keep this rank's part of the validation data."""
@@ -95,10 +96,11 @@ class Loop:
                 "the plan of the run": (repr(run), self.end, self.history.record_every),
                 "the training data": data_facts(None if data is None else data.table),
                 "validation_data": data_facts(self.held_out),
-                "metrics": list(self.metrics),
+                "metrics": self.measures.columns(self.held_out is not None),
             }
         )
         self.held_out = cut(self.held_out, ranks.rank, ranks.size)
+        self._learned = cut(self._learned, ranks.rank, ranks.size)
 
     def go(self) -> History:
         """Make the steps; return the history."""
@@ -119,7 +121,7 @@ class Loop:
         if self.feed.data is not None:
             take_over(network, self.feed.data)
         self.stopping, history.interrupted = False, False
-        watch = Watch(*(history.last(name) for name in ("seconds", "held")))
+        watch = Watch(*(history.last(name) for name in ("seconds", "floor_reached")))
         tuner = ThreadTuner(self.ranks.threads())
         if run.total:
             at = min(run.done, run.total - 1)
@@ -154,7 +156,7 @@ class Loop:
                 bar.show(history, run, watch, network)
             history.interrupted = interrupt.seen and run.done < self.end
             if run.done % run.per_epoch:
-                self._end_epoch(watch, None)
+                self._end_epoch(watch, whole=False)
             self._record()
             # Do not compact a run that may be resumed: removal reorders sums over populations,
             # which would change the last bits of later steps.
@@ -177,8 +179,9 @@ class Loop:
         """Return the next step at which to stop: an epoch's end, a record or a budget's mark."""
         run = self.run
         marks = [run.per_epoch, self.history.record_every]
-        if budget_of(self.trainer.selection) is not None:
-            marks.append(max(1, run.total // MARKS))
+        budget = budget_of(self.trainer.selection)
+        if budget is not None:
+            marks.append(budget.interval(run.total))
         return min((run.done // mark + 1) * mark for mark in marks)
 
     def _steer(self) -> None:
@@ -187,7 +190,7 @@ class Loop:
         budget = budget_of(selection)
         if budget is None or selection is None or run.pressure is None or run.resting:
             return
-        if run.done and run.done % max(1, run.total // MARKS) == 0:
+        if run.done and run.done % budget.interval(run.total) == 0:
             move(budget, self._network, selection, run)
 
     def _stretch(self, stop: int, watch: Watch, threads: int, seen: bool) -> Array:
@@ -233,20 +236,22 @@ class Loop:
 
     def _whole_epoch(self, watch: Watch) -> None:
         """Append the row of an epoch made to its end and call the callbacks with it."""
-        row = self._end_epoch(watch, self.held_out)
+        row = self._end_epoch(watch, whole=True)
         for listener in self.listeners:
             listener.on_epoch_end(self.trainer, row)
         for listener in self.listeners:
             listener.on_epoch_saved(self.trainer, row)
 
-    def _end_epoch(self, watch: Watch, held_out: Table | None) -> dict[str, float]:
-        """Append a row to the columns of the history; return the row."""
+    def _end_epoch(self, watch: Watch, *, whole: bool) -> dict[str, float]:
+        """Append a row to the columns of the history, with evaluations if the epoch is whole."""
         network, run, history = self._network, self.run, self.history
         if self.ranks.size > 1:
             self.ranks.same({"the trained network": digest(network)})
+        held_out, learned = (self.held_out, self._learned) if whole else (None, None)
         score = None if held_out is None else self.ranks.score(network, held_out)
         last = self.pace.cut(run.done - 1, run.done)
-        more = {} if held_out is None else measured(network, held_out, self.metrics, self.ranks)
+        tables = {"validation_": held_out, "training_": learned}
+        more = measured(network, tables, self.measures, self.ranks)
         row = row_of(network, history, run, watch, last, score, more)
         history.add_epoch(row)
         return row

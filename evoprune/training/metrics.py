@@ -7,13 +7,13 @@ of the network's outputs (logits for classes).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from evoprune.common.types import Array
 
-__all__ = ["METRICS", "Metric", "Metrics", "named", "rises"]
+__all__ = ["METRICS", "Measures", "Metric", "Metrics", "measures", "named", "rises"]
 
 Metric: TypeAlias = Callable[[Array, Array], float]
 """A function of targets (n,) or (n, outputs) and outputs (n, outputs)."""
@@ -134,6 +134,36 @@ METRICS: dict[str, Metric] = {
 FALLS = {"mae", "rmse"}
 
 
+class Measures(NamedTuple):
+    """The metrics of a run.
+
+    Attributes:
+        metrics: functions by name.
+        training: True if they are also computed on the training data.
+    """
+
+    metrics: Mapping[str, Metric]
+    training: bool = False
+
+    def columns(self, validates: bool) -> list[str]:
+        """Return the columns of the history that they fill; `validates`: on validation data too."""
+        prefixes = ["validation_"] * validates + ["training_"] * self.training
+        return [prefix + name for prefix in prefixes for name in self.metrics]
+
+
+def measures(metrics: Metrics, training: bool) -> Measures:
+    """Return the metrics of a run, from the arguments `metrics` and `training_metrics` of `fit`.
+
+    Raises:
+        ValueError, TypeError: as `named`; or the metrics of the training data are wanted, and there
+            are none.
+    """
+    by_name = named(metrics)
+    if training and not by_name:
+        raise ValueError("training_metrics: expected metrics to compute on the training data")
+    return Measures(by_name, bool(training))
+
+
 def named(metrics: Metrics) -> dict[str, Metric]:
     """Return metrics by name, from names of METRICS, functions or a dict.
 
@@ -163,5 +193,5 @@ def named(metrics: Metrics) -> dict[str, Metric]:
 
 def rises(column: str) -> bool:
     """True if a higher value is better in the history column of this name."""
-    name = column.removeprefix("validation_")
+    name = column.removeprefix("validation_").removeprefix("training_")
     return "accuracy" in name or (name in METRICS and name not in FALLS)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from string import Formatter
 
+from evoprune.common.checks import meant
 from evoprune.common.files import check_folder
+from evoprune.common.renames import current_name
+from evoprune.records.former import COLUMNS
 
 __all__ = ["Template"]
 
-COUNTS = ("epoch", "step", "alive", "macs", "parameters", "held")  # formatted as integers
+COUNTS = ("epoch", "step", "alive", "macs", "parameters", "floor_reached")  # formatted as integers
 OTHERS = (
     "loss",
     "accuracy",
@@ -25,6 +28,7 @@ OTHERS = (
     "seconds",
 )
 FIELDS = COUNTS + OTHERS
+METRICS = ("validation_", "training_")  # prefixes of the columns of metrics
 
 
 class Template:
@@ -44,31 +48,40 @@ class Template:
             parts = [part for part in Formatter().parse(text) if part[1] is not None]
         except ValueError as error:
             raise ValueError(f"{name}: {error} in {text!r}; write {{{{ for a brace") from None
-        self.fields = [str(field) for _, field, *_ in parts]
-        for field in self.fields:
-            if field not in FIELDS:
-                import difflib  # needed only here, and slow to import
-
-                close = difflib.get_close_matches(field, FIELDS, 1)
-                hint = f"; did you mean {close[0]}?" if close else ""
+        self.fields = []
+        for _, given, *_ in parts:
+            field = current_name(name, COLUMNS, given) if given in COLUMNS else str(given)
+            self.fields.append(field)
+            if field not in FIELDS and not field.startswith(METRICS):
                 raise ValueError(
-                    f"{name}: expected fields out of {', '.join(FIELDS)}, got {{{field}}}{hint}"
+                    f"{name}: expected fields out of {', '.join(FIELDS)}, got {{{field}}}"
+                    f"{meant(field, FIELDS)}"
                 )
         try:
-            self.filled(dict.fromkeys(FIELDS, 1.0))
+            self.filled(dict.fromkeys((*FIELDS, *self.fields), 1.0))
         except (ValueError, TypeError, LookupError) as error:
             raise ValueError(f"{name}: a format of {text!r} does not fit ({error})") from None
 
-    def check(self, validates: bool) -> None:
+    def check(self, validates: bool, metrics: Collection[str]) -> None:
         """Check before a run that its columns will exist and the file can be written.
 
+        Args:
+            validates: True if the run evaluates on validation data.
+            metrics: the columns of its metrics.
+
         Raises:
-            ValueError: a column of validation data in a run without any.
+            ValueError: a column of validation data in a run without any, or of a metric that is not
+                computed.
             OSError: the folder is missing or not writable.
         """
-        missing = [f for f in self.fields if f.startswith("validation_")]
-        if missing and not validates:
-            raise ValueError(f"{self.name}: {{{missing[0]}}} needs validation data; none was given")
+        for field in self.fields:
+            if field.startswith("validation_") and not validates:
+                raise ValueError(f"{self.name}: {{{field}}} needs validation data; none was given")
+            if field not in FIELDS and field not in metrics:
+                there = ", ".join(metrics) or "none"
+                raise ValueError(
+                    f"{self.name}: expected columns of the run's metrics ({there}), got {{{field}}}"
+                )
         check_folder(self.filled({}))
 
     def filled(self, row: Mapping[str, float]) -> str:
@@ -76,8 +89,11 @@ class Template:
 
         An incomplete epoch counts as a whole one if the format takes integers.
         """
-        values: dict[str, float | int] = {name: row.get(name, 0.0) for name in FIELDS}
-        for name in COUNTS:
+        values: dict[str, float | int] = {
+            name: row.get(name, 0.0) for name in (*FIELDS, *self.fields)
+        }
+        values |= {former: values[name] for former, name in COLUMNS.items()}
+        for name in (*COUNTS, *COLUMNS):
             value = values[name]
             if value == int(value):
                 values[name] = int(value)

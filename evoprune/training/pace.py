@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoprune.common.errors import NothingCanDie
+from evoprune.common.warn import warn
 from evoprune.selection import timing
 from evoprune.selection.budget import Budget
 from evoprune.selection.schedules import Schedule, constant, cosine, values
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from evoprune.selection.settings import Selection
     from evoprune.training.run import Run
 
-__all__ = ["Numbers", "Pace"]
+__all__ = ["Numbers", "Pace", "warn_of_standstill"]
 
 BLOCK = 1 << 16  # steps computed together
 SAMPLED = 64  # blocks whose strengths stand for those of a longer run
@@ -124,7 +126,7 @@ class Pace:
     def strength(self) -> float:
         """Return the sum of the strengths of all steps: the steps of the run at full pace.
 
-        Of a run of more than `SAMPLED` blocks, as many are taken at equal distances.
+        In a run of more than `SAMPLED` blocks, `SAMPLED` blocks at equal distances stand for all.
         """
         rest = 0.0 if self._given is None else self._given.rest
         moving = self._run.total - round(rest * self._run.total)
@@ -150,3 +152,10 @@ class Pace:
         pressed = self._pressure is None or self._pressure.highest() > 0
         total = self._run.total
         return self._given.why_nobody_dies(total, self.strength(), self.highest, pressed, born)
+
+
+def warn_of_standstill(pace: Pace, run: Run, born: dict[str, int]) -> None:
+    """Warn if no population can die in a run; called by a method that the user calls."""
+    why = pace.stands_still(born) if run.total else ""
+    if why:
+        warn(f"no population can go extinct in this run: {why}", NothingCanDie)

@@ -44,7 +44,8 @@ class Plan:
         min_age: generations before which no population goes extinct.
         first_death: the earliest step after which a population can be extinct; None if none can.
         expected: share of the founders expected to be alive at the end: the value, and the range
-            over other networks, batches and rates; None where it was not measured.
+            over other networks, batches and rates; None where it was not measured, as for a network
+            whose populations went extinct before.
         memory: bytes of the network while it trains; None if batches come from an iterable.
         why: why no population can go extinct, and what to do; "" if one can.
     """
@@ -62,15 +63,19 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the lines of the table."""
-        death = self.why or "none in this run"
+        death = f"none: {self.why}" if self.why else "none in this run"
         if self.first_death is not None:
             epoch = self.first_death / self.per_epoch
             death = f"step {self.first_death:,} (epoch {epoch:.3g}) at the earliest"
         life = "no bound" if self.lifespan is None else f"{self.lifespan:,.0f} generations"
+        if self.lifespan is not None and self.lifespan > self.generations:
+            life += ", longer than the run"
         alive = "not measured for these settings"
         if self.expected is not None:
             value, low, high = (100 * share for share in self.expected)
             alive = f"about {value:.0f} % of the founders ({low:.0f} to {high:.0f} %)"
+            if low == high:
+                alive = "all founders" if value == 100 else f"{value:.0f} % of the founders, as now"
         size = "unknown" if self.memory is None else f"{self.memory / 1e6:,.1f} MB"
         length = f"{self.steps:,} steps, {self.epochs:,} epochs of {self.per_epoch:,}"
         return [
@@ -104,11 +109,14 @@ def plan_of(trainer: Trainer, feed: Feed, run: Run, pace: Pace) -> Plan:
     """
     network, selection = trainer.network, pace.selection
     why, generations, lifespan, min_age = "there is no selection", 0.0, None, 0
-    first, share = None, None
+    first = None
+    living = sum(network.alive.values()) / max(1, sum(network.born.values()))
+    share: tuple[float, float, float] | None = (living, living, living)
     if selection is not None:
         why, generations = pace.stands_still(network.born), pace.strength() / selection.every
         lifespan, min_age = selection.lifespan(), int(selection.min_age or 0)
-        share = expected(selection, generations, why)
+        if not why:
+            share = expected(selection, generations) if living == 1 else None
         first = None if why else first_death(network, selection, run, pace)
     memory, length = memory_of(trainer, feed), (run.total, run.epochs, run.per_epoch)
     return Plan(*length, generations, lifespan, min_age, first, share, memory, why)
@@ -117,8 +125,8 @@ def plan_of(trainer: Trainer, feed: Feed, run: Run, pace: Pace) -> Plan:
 def first_death(network: Network, selection: Selection, run: Run, pace: Pace) -> int | None:
     """Return the earliest step after which a population can be extinct.
 
-    A population without fitness, beside one with all of it, lives the run's schedules by the code
-    of the core that trains. Laws whose masses can fall at once are bounded by `min_age` alone.
+    Runs a community of two populations, one with all of the fitness, through the schedules of the
+    run. For laws whose masses can fall at once, only `min_age` gives a bound.
     """
     law, every, age = selection.dynamics, selection.every, int(selection.min_age or 0)
     bounded = isinstance(law, Malthusian) and law.growth == "bounded"
@@ -156,16 +164,12 @@ def _table() -> Mapping[str, Any]:
     return table
 
 
-def expected(
-    selection: Selection, generations: float, why: str
-) -> tuple[float, float, float] | None:
+def expected(selection: Selection, generations: float) -> tuple[float, float, float] | None:
     """Return the share of founders expected to be alive, with its range; None if not measured.
 
-    It is interpolated in the logarithms of pressure and of lifespans a run, from the runs of
-    experiments/run_length.py: a perceptron on images. Harder tasks keep more.
+    It is interpolated in the logarithms of pressure and of the number of lifespans in a run, from
+    the runs of experiments/run_length.py: a perceptron on images. Harder tasks keep more.
     """
-    if why:
-        return 1.0, 1.0, 1.0
     table, pressure, lifespan = _table(), selection.pressure, selection.lifespan()
     law = selection.fitness
     usual = selection.upkeep == "soft" and selection.niche == "layer"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Communicator", "Plan", "Ranks", "cut", "data_facts", "digest", "together"]
 
 SAMPLED = 512  # rows of the data that the ranks compare
+AT_ONCE = 8192  # rows that are copied at a time to predict for them
 REQUIRED = ("Get_rank", "Get_size", "Allreduce", "allgather", "Abort")
 
 
@@ -93,7 +94,7 @@ class Ranks:
         self._inside = False  # in a stretch of steps: other ranks may be waiting in a reduction
         self._calls = 0  # reductions of the current stretch
         self._broken = False  # the last reduction has failed
-        self._known: BaseException | None = None  # an error that all ranks know
+        self._known: BaseException | None = None  # an error known to all ranks
 
     @property
     def first(self) -> bool:
@@ -174,9 +175,8 @@ class Ranks:
         )
 
     def outputs(self, network: Network, mine: Table) -> tuple[Array, Array]:
-        """Return targets and outputs of the data of all ranks."""
-        x, y = mine.copied()
-        parts = self.gather((y, network.predict(x)))
+        """Return targets, in their units, and outputs of the data of all ranks."""
+        parts = self.gather((network.in_units(mine.targets), predictions(network, mine)))
         if self.size == 1:
             return parts[0]  # type: ignore[no-any-return]
         return np.concatenate([y for y, _ in parts]), np.concatenate([p for _, p in parts])
@@ -209,7 +209,7 @@ class Ranks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Tell the other ranks of an error, where they wait for this one."""
+        """Tell the other ranks of an error if they wait for this one."""
         known, self._known = self._known, None
         if error is None or self.size == 1 or error is known:
             return
@@ -224,6 +224,14 @@ class Ranks:
         for rank, (other, _) in enumerate(self._communicator.allgather((text, None))):
             if other and rank != self.rank and other != text:
                 error.add_note(f"rank {rank}: {other}")
+
+
+def predictions(network: Network, table: Table) -> Array:
+    """Return outputs for the samples of a table, in parts, so that few rows are copied at once."""
+    if table.rows is None:
+        return network.predict(table.x)
+    starts = range(0, max(1, len(table.rows)), AT_ONCE)
+    return np.concatenate([network.predict(table.x[table.rows[i : i + AT_ONCE]]) for i in starts])
 
 
 # ---- what the ranks compare ----------------------------------------------------------------------
@@ -280,6 +288,8 @@ def together(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(method)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not args:  # called by the class, without a trainer
+                return method(*args, **kwargs)
             ranks: Ranks = args[0]._ranks  # type: ignore[attr-defined]
             with ranks:
                 check(kwargs)

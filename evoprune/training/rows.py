@@ -8,6 +8,7 @@ import numpy as np
 
 from evoprune.nets.overview import census
 from evoprune.records.demography import hill, variance
+from evoprune.records.former import NamedRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from evoprune.nets.network import Network
     from evoprune.records.history import History
     from evoprune.training.feed import Schedules
-    from evoprune.training.metrics import Metric
+    from evoprune.training.metrics import Measures
     from evoprune.training.ranks import Ranks
     from evoprune.training.run import Run, Watch
 
@@ -31,7 +32,7 @@ def row_of(
     last: Schedules,
     score: Score | None,
     metrics: Mapping[str, float],
-) -> dict[str, float]:
+) -> NamedRow:
     """Return the columns of the history for the epoch that ends now.
 
     Args:
@@ -41,7 +42,7 @@ def row_of(
         watch: clock of the run; starts a new lap.
         last: rate and pressure of the last step.
         score: score on validation data, if there is any.
-        metrics: further columns, from validation data.
+        metrics: further columns, see `measured`.
     """
     loss, accuracy = history.means((run.done - 1) // run.per_epoch * run.per_epoch)
     if not network.loss.counts_hits(network.loss.kind):
@@ -57,7 +58,7 @@ def row_of(
         row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
     row |= metrics
     pressure = float(last.pressure[0])
-    return row | {
+    row |= {
         "alive": float(sum(alive.values())),
         **{f"alive.{name}": float(n) for name, n in alive.items()},
         "macs": network.macs,
@@ -67,8 +68,9 @@ def row_of(
         "pressure": pressure,
         "ms_per_step": watch.lap(),
         "seconds": watch.elapsed(),
-        "held": float(watch.floor_reached),
+        "floor_reached": float(watch.floor_reached),
     }
+    return NamedRow(row)
 
 
 def _populations(network: Network, pressure: float) -> dict[str, float]:
@@ -85,17 +87,25 @@ def _populations(network: Network, pressure: float) -> dict[str, float]:
 
 
 def measured(
-    network: Network, held_out: Table, metrics: Mapping[str, Metric], ranks: Ranks
+    network: Network, tables: Mapping[str, Table | None], measures: Measures, ranks: Ranks
 ) -> dict[str, float]:
-    """Return metrics on the validation data of all ranks, by column."""
-    if not metrics:
-        return {}
-    y, outputs = ranks.outputs(network, held_out)
-    columns = {}
-    for name, metric in metrics.items():
-        value = metric(y, outputs)
-        try:
-            columns[f"validation_{name}"] = float(value)
-        except (TypeError, ValueError):
-            raise TypeError(f"metrics: expected a number of {name}, got {value!r}") from None
+    """Return metrics by column of the history.
+
+    Args:
+        network: the network; it is only read.
+        tables: this rank's samples by prefix of their columns; None for none.
+        measures: the metrics.
+        ranks: the processes, each with samples of its own.
+    """
+    columns: dict[str, float] = {}
+    for prefix, table in tables.items():
+        if table is None or not measures.metrics:
+            continue
+        y, outputs = ranks.outputs(network, table)
+        for name, metric in measures.metrics.items():
+            value = metric(y, outputs)
+            try:
+                columns[prefix + name] = float(value)
+            except (TypeError, ValueError):
+                raise TypeError(f"metrics: expected a number of {name}, got {value!r}") from None
     return columns

@@ -63,7 +63,9 @@ class Run:
         missing = [n for n, f in known.items() if f.default is MISSING and n not in facts]
         unknown = [n for n in facts if n not in known]
         if missing or unknown:
-            raise ValueError(f"run: {(missing or unknown)[0]} is {'missing' if missing else 'odd'}")
+            raise ValueError(
+                f"run: {(missing or unknown)[0]} is {'missing' if missing else 'unknown'}"
+            )
         run = cls(**facts)
         for name, least in (("epochs", 0), ("per_epoch", 1), ("batch", 1), ("first", 0)):
             whole(f"run: {name}", getattr(run, name), least, 2**62)
@@ -120,13 +122,13 @@ class Watch:
 
     Args:
         seconds: total time of the run so far.
-        held: times so far that a layer's floor kept a population alive.
+        floor_reached: how often so far a layer's floor kept a population alive.
     """
 
-    def __init__(self, seconds: float = 0.0, held: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, floor_reached: float = 0.0) -> None:
         self.steps = 1  # of the next stretch
         self.seconds_a_step = 0.0
-        self.floor_reached = held
+        self.floor_reached = floor_reached
         self._began = time.perf_counter() - seconds
         self._lap_steps, self._lap_seconds = 0, 0.0
 
@@ -288,6 +290,8 @@ class Bar:
         for name in history:
             if name.startswith("validation_") and name not in SHOWN:
                 text += f", {name.removeprefix('validation_')} {history.last(name):.3f}"
+            elif name.startswith("training_"):
+                text += f", {name.replace('_', ' ', 1)} {history.last(name):.3f}"
         if history.layers:
             text += f", alive {sum(network.alive.values())}"
         self._bar.set_postfix_str(f"{text}, {1000 * watch.seconds_a_step:.2f} ms", refresh=False)

@@ -8,7 +8,6 @@ bit-identical to that of a run that did not stop. The core executes the steps.
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable
 from math import inf
 from os import PathLike
@@ -17,7 +16,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from evoprune.common.checks import whole
-from evoprune.common.errors import NothingCanDie
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.data.dataset import Dataset
@@ -39,8 +38,8 @@ from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import Data, Feed, feed_of
 from evoprune.training.live import Live, view_of
 from evoprune.training.loop import Loop
-from evoprune.training.metrics import Metric, Metrics, named
-from evoprune.training.pace import Pace
+from evoprune.training.metrics import Measures, Metrics, measures
+from evoprune.training.pace import Pace, warn_of_standstill
 from evoprune.training.plan import Plan, plan_of
 from evoprune.training.ranks import Communicator, Ranks, together
 from evoprune.training.run import Bar, Run, spacing
@@ -51,6 +50,7 @@ from evoprune.training.weights import ClassWeights, weigh
 __all__ = ["Trainer"]
 
 
+@spelled
 class Trainer:
     """Trains a network under selection.
 
@@ -66,7 +66,8 @@ class Trainer:
     Attributes:
         network, loss, optimizer, selection: as given.
         history: of the last run; None before the first.
-        validates: True if the current run evaluates on validation data.
+        validates, measured: True if the current run evaluates on validation data; the columns of
+            the history that its metrics fill.
 
     Raises:
         ValueError, TypeError: a law or setting that does not exist or does not fit the network.
@@ -94,8 +95,8 @@ class Trainer:
         self.history: History | None = None
         self._run: Run | None = None
         self._batches = 0  # of earlier runs
-        self._metrics: dict[str, Metric] = {}
-        self.validates = False
+        self._measures = Measures({})
+        self.validates, self.measured = False, list[str]()
         self._loop: Loop | None = None  # the current one; None between runs
         self._memories: list[Memory] = []  # states of the callbacks of the last run
         self._standing: Network | None = None  # the trained network if `keep` has replaced it
@@ -120,6 +121,7 @@ class Trainer:
 
     # ---- runs --------------------------------------------------------------------------------
 
+    @spelled
     def plan(
         self,
         data: Data | ArrayLike,
@@ -163,6 +165,7 @@ class Trainer:
         sample_weight: ArrayLike | None = None,
         class_weights: ClassWeights | None = None,
         metrics: Metrics = (),
+        training_metrics: bool = False,
         seconds: float | None = None,
     ) -> History:
         """Train from the start to the end of a run: fit(data), fit(x, y) or fit((x, y)).
@@ -204,6 +207,9 @@ class Trainer:
             metrics: further columns, computed on the validation data after every epoch: names
                 (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse), functions of targets
                 and outputs, or a dict of them by name. Columns are named "validation_" + name.
+            training_metrics: also compute them on the training data, as it is after the epoch,
+                without augmentation and weights: columns "training_" + name. It takes a pass
+                through the data an epoch.
             seconds: stop after this time, even within an epoch; `resume` continues.
 
         Returns:
@@ -217,7 +223,7 @@ class Trainer:
         y, epochs, batch_size = former_places(data, y, former, epochs, batch_size)
         epochs, listeners = whole("epochs", epochs, 0), listed(callbacks)
         augment = augment_of(augment)
-        self._metrics, limit = named(metrics), limit_of(seconds)
+        self._measures, limit = measures(metrics, training_metrics), limit_of(seconds)
         feed = feed_of(data, y, batch_size, shuffle, steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
         feed, held_out = parted(
@@ -240,13 +246,14 @@ class Trainer:
         pace, end = self._pace(run), run.end(until)
         self._configure(run)
         held_out = checked_data(
-            self.network, self.loss, feed, held_out, validation_data, self._metrics
+            self.network, self.loss, feed, held_out, validation_data, self._measures
         )
         if record_every is None:
             record_every = spacing(run.total, per_epoch)
         record_every = whole("record_every", record_every, 1)
         born = self.network.ever_born
-        self._warn(pace, run, self.network.born)
+        if self._ranks.first:
+            warn_of_standstill(pace, run, self.network.born)
         self._run, self._batches = run, batches
         self._memories, self._standing = [], None
         self.history = History(
@@ -273,6 +280,7 @@ class Trainer:
         sample_weight: ArrayLike | None = None,
         class_weights: ClassWeights | None = None,
         metrics: Metrics = (),
+        training_metrics: bool = False,
         seconds: float | None = None,
     ) -> History:
         """Continue a run that has stopped before its end, on the same data.
@@ -281,7 +289,7 @@ class Trainer:
             data, y: the data of the call to `fit`; it is not part of a trainer's state. With
                 `validation_split`, the same samples are used for validation again.
             validation_data, callbacks, progress, live, until, sample_weight, class_weights,
-                metrics: as for `fit`.
+                metrics, training_metrics: as for `fit`.
             seconds: as for `fit`; limits the whole run, including the time before the stop.
 
         Returns:
@@ -293,14 +301,14 @@ class Trainer:
         self._idle("resume")
         run, _ = self._running()
         listeners, end = listed(callbacks), run.end(until)
-        self._metrics, limit = named(metrics), limit_of(seconds)
+        self._measures, limit = measures(metrics, training_metrics), limit_of(seconds)
         feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
         weigh(feed, sample_weight, class_weights, self.network.dtype)
         feed, held_out = parted(
             self.network, feed, validation_data, run.validation_split, run.batch, run.steps
         )
         held_out = checked_data(
-            self.network, self.loss, feed, held_out, validation_data, self._metrics
+            self.network, self.loss, feed, held_out, validation_data, self._measures
         )
         if feed.per_epoch != run.per_epoch:
             raise ValueError(
@@ -366,14 +374,6 @@ class Trainer:
             run.pressure = budget.first(self.network, selection.upkeep == "soft")
         return Pace(self.optimizer, self.selection, run)
 
-    def _warn(self, pace: Pace, run: Run, born: dict[str, int]) -> None:
-        if self.selection is None or not run.total or not self._ranks.first:
-            return
-        if why := pace.stands_still(born):
-            warnings.warn(
-                f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
-            )
-
     def _go(
         self,
         feed: Feed,
@@ -396,7 +396,7 @@ class Trainer:
             feed,
             pace,
             held_out,
-            self._metrics,
+            self._measures,
             listeners,
             view,
             end,
@@ -404,6 +404,7 @@ class Trainer:
             self._ranks,
         )
         self._loop, self.validates = loop, held_out is not None
+        self.measured = self._measures.columns(self.validates)
         try:
             if self._standing is not None:
                 self.network.become(self._standing)
@@ -427,6 +428,7 @@ class Trainer:
 
     # ---- results -----------------------------------------------------------------------------
 
+    @spelled
     def evaluate(
         self, data: Data | ArrayLike, y: Any = None, *, sample_weight: ArrayLike | None = None
     ) -> Score:
@@ -448,10 +450,7 @@ class Trainer:
         return self._state().as_dict()
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the state to one file: the network as `Network.save` writes it, plus the rest.
-
-        Laws are not saved: they belong to the trainer and may be Python functions.
-        """
+        """Write the state, but not the laws, to a file that `evoprune.load` reads as a network."""
         write(self._state(), path)
 
     def _state(self) -> State:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from evoprune import Dynamics, Fitness
 from evoprune.bridges.torch.laws import Death, Generation, Number, Signals
 from evoprune.bridges.torch.signals import raw_fitness
-from evoprune.selection.groups import Dynamics, Fitness
 
 if TYPE_CHECKING:
     from evoprune import Selection

@@ -7,7 +7,6 @@ the strength.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from evoprune import Budget, NothingCanDie, Selection
 from evoprune.bridges.torch.errors import Unsupported
-from evoprune.common.errors import NothingCanDie
-from evoprune.common.types import Array
-from evoprune.selection.budget import MARKS, Budget, Sized
-from evoprune.selection.settings import Selection
+from evoprune.common.types import Array, Sized
+from evoprune.common.warn import warn
 
 __all__ = ["LivingSize", "Pace"]
 
@@ -72,9 +70,7 @@ class Pace:
         pressed = self.budget is not None or bool(self._pressures.any())
         why = selection.why_nobody_dies(self.steps, strength, rate, pressed, {})
         if why:
-            warnings.warn(
-                f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
-            )
+            warn(f"no population can go extinct in this run: {why}", NothingCanDie)
         every = selection.every
         return selection.timed(strength / every, None if rate is None else rate * every)
 
@@ -121,7 +117,7 @@ class Pace:
         """True if a Budget measures the model after this many steps."""
         if self.budget is None or self.steps is None:
             return False
-        return step % max(1, self.steps // MARKS) == 0
+        return step % self.budget.interval(self.steps) == 0
 
     def steer(self, step: int, sized: Sized, masses: Callable[[], list[Array]]) -> None:
         """Let the Budget adjust the pressure."""
