@@ -92,11 +92,12 @@ def search(facts: dict[str, Any]) -> list[str]:
             f"{row['alive']:.0f}",
             f"{row['macs'] / 1000:.1f} k",
             f"{row['mean_macs'] * row['job']['epochs'] / 1e6:.1f} M",
+            f"{row['seeds']}",
         ]
         for row in facts["summary"]
     ]
-    head = ["what", "held out, %", "alive", "multiply-adds", "to train"]
-    return [*markdown(head, rows), *made(facts, "search", "2")]
+    head = ["what", "held out, %", "alive", "multiply-adds", "to train", "seeds"]
+    return [*markdown(head, rows), *made(facts, "search", "1 or 2")]
 
 
 def write(page: Path, name: str, lines: Sequence[str]) -> None:
