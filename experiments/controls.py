@@ -1,4 +1,4 @@
-"""Selection beside controls that are told the final shape: same data order, several networks.
+"""Selection against controls that are given the final shape: same data order, several networks.
 
 Batch 128. A control gets the shape that a run of selection found with the same seed. Learning rate
 and weight decay are chosen on 5,000 validation images from one list for all methods; the test set
@@ -48,7 +48,7 @@ class Trained:
 
 @dataclass
 class Found:
-    """What the controls are told of our run: its row, with the shape, and its deaths."""
+    """What the controls are given of our run: its row, with the shape, and its deaths."""
 
     row: Row
     deaths: Any = None
@@ -148,7 +148,7 @@ class Method:
     Attributes:
         run: the function that trains.
         epochs: length of the run.
-        of: the run of selection that tells a control its shape.
+        of: the run of selection that gives a control its shape.
         dropout: share of the inputs that is dropped in training.
         pressure: of selection; None: the task's.
         tuned_as: the method whose learning rate and decay it takes; None: it has its own choice.

@@ -27,8 +27,8 @@ HEADS = {
 SHOWN = {
     "ours": "selection, which finds the shape",
     "longer": "selection, longer",
-    "gradual": "gradual pruning by norm, cubic schedule, told the shape",
-    "one cut": "one cut by norm at half of the run, then tuned, told the shape",
+    "gradual": "gradual pruning by norm, cubic schedule, given the shape",
+    "one cut": "one cut by norm at half of the run, then tuned, given the shape",
     "replay": "as many removed at the same steps, at random",
     "from scratch": "the shape trained from scratch",
     "ours, dropout": "selection with input dropout",

@@ -143,7 +143,7 @@ def test_gradients_are_those_of_the_loss(name):
 
 
 @pytest.mark.parametrize("name", ["charlm", "vit", "resnet"])
-def test_a_residual_branch_can_die_altogether(name, tmp_path):
+def test_a_whole_residual_branch_can_go_extinct(name, tmp_path):
     net = NETS[name]()
     x, y = data(net)
     first = next(iter(net.born))
@@ -167,7 +167,7 @@ def test_a_residual_branch_can_die_altogether(name, tmp_path):
     assert net.summary()
 
 
-# ---- what they are made of -------------------------------------------------------------------
+# ---- layers and sizes ------------------------------------------------------------------------
 
 
 def test_input_dropout_drops_features_in_training_only():
@@ -324,7 +324,7 @@ def test_wrong_prompts_are_named():
         ep.generate(net, "a", vocabulary="abcdefghi")
 
 
-# ---- gradients that lie in each other's place -------------------------------------------------
+# ---- aliased gradients ------------------------------------------------------------------------
 
 
 def branches(norm, **settings):

@@ -95,7 +95,7 @@ def test_one_rank_is_one_process():
     assert digest(network) == digest(cases.run("plain")[0])
 
 
-# ---- what is sent --------------------------------------------------------------------------------
+# ---- communication -------------------------------------------------------------------------------
 
 
 def test_bytes_of_a_step_fall_with_extinctions():
@@ -167,7 +167,7 @@ def test_a_time_budget_stops_all_ranks_at_the_same_step():
     assert done[0] == done[1] < 10**6
 
 
-def test_a_stopped_run_goes_on():
+def test_a_stopped_run_is_resumed():
     def run(one):
         trainer = cases.trainer("plain", one)
         first = cases.arguments("plain") | {"until": 3.4}

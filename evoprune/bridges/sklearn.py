@@ -279,7 +279,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """Select features by selection during training, in rounds: extinct features are dropped.
 
     A round trains a network on four fifths of the samples; at a low pressure some features become
-    extinct, and the next round begins anew with the others. The features of the round with the
+    extinct, and the next round starts again with the others. The features of the round with the
     lowest loss on the other samples are selected. So the number of features need not be known.
 
     Args:
