@@ -54,10 +54,10 @@ void ep_format(char *to, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* ---- settings -----------------------------------------------------------------------------
- * A kind or a law describes its settings once, as a table of fields. Keyword, bounds check, error
- * text, docstring, repr, stub and saved file are derived from that row. Every setting is one member
- * of a config struct: int64_t (EP_INT, EP_BOOL, EP_CHOICE: the index), double (EP_REAL) or
- * ep_vector (EP_VECTOR, owned by the config). */
+ * A kind or a law describes its settings once, as a table of fields, one row for each setting.
+ * Keyword, bounds check, error text, docstring, repr, stub and saved file are derived from the
+ * row. Every setting is one member of a config struct: int64_t (EP_INT, EP_BOOL, EP_CHOICE: the
+ * index), double (EP_REAL) or ep_vector (EP_VECTOR, owned by the config). */
 typedef enum { EP_INT, EP_REAL, EP_BOOL, EP_CHOICE, EP_VECTOR } ep_type;
 
 typedef struct {
@@ -69,7 +69,7 @@ typedef struct {
     const char *name;
     ep_type type;
     size_t offset;
-    double initial, low, high; /* bounds are inclusive; of each element of a vector */
+    double initial, low, high; /* inclusive bounds; of a vector, bounds of each element */
     const char *const *choices; /* EP_CHOICE: names, NULL-terminated */
     const char *doc;
     bool required; /* has no default */

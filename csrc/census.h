@@ -10,7 +10,8 @@ typedef struct {
     ep_axis *axes; /* (n_axes) the network's axes, n = living populations; without birth ids */
     int64_t living; /* living populations in all */
     double macs, parameters; /* of the living network: multiply-adds per sample, parameters */
-    double *cost; /* (n_populations) cost of one population of a layer / founding cost */
+    double *cost; /* (n_populations) cost of one population, as a share of the founding
+                     network's */
 } ep_census;
 
 /* False: out of memory. */
@@ -18,8 +19,8 @@ bool ep_census_open(ep_census *census, const ep_net *net);
 void ep_census_close(ep_census *census);
 /* Counts living populations; true if any count has changed since the last call. */
 bool ep_census_count(ep_census *census, const ep_net *net);
-/* Counts living populations and, if a count has changed, recomputes costs. `upkeep` is the unit of
- * the costs (macs if upkeep is soft; all costs are 0 if it is given). */
+/* Counts living populations and, if a count has changed, recomputes costs. `upkeep` selects the
+ * unit of the costs; all costs are 0 with EP_UPKEEP_GIVEN. */
 void ep_census_take(ep_census *census, const ep_net *net, ep_upkeep upkeep);
 
 /* Number of living populations of a layer. */

@@ -33,7 +33,7 @@ typedef uint32_t bits_of __attribute__((vector_size(EP_VEC_BYTES)));
 
 /* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 6 (minimax fit of the
  * terms after 1 + r, relative error 3e-9), within 2 ulp. 0 below -87.69, where the result would be
- * subnormal, so masked inputs (minus infinity) give 0. Infinity above 88.37, 0.35 before libm. */
+ * subnormal, so masked inputs (minus infinity) give 0. Infinity above 88.37 (libm: 88.72). */
 EP_INLINE void ep_exp(int n, ep_vec *x) {
     /* Adding 1.5 * 2^23 rounds to an integer; 127 is the exponent bias. */
     const float magic = 12582912.0f + 127.0f;

@@ -96,18 +96,18 @@ static bool check_births(const ep_net *net, const ep_evolution *e, ep_error *err
     }
     if (e->generation->settings.removal == EP_REMOVE_NEVER) {
         return ep_fail(error, EP_BAD_VALUE,
-                       "births: removal: never leaves the arrays as they are, and births change "
-                       "them; expected auto or always");
+                       "births: expected removal auto or always, since births change the arrays, "
+                       "got never");
     }
     ep_net *largest = ep_evolution_largest(net, e);
     if (!largest) {
         return ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
     }
-    int64_t n = largest->begin[EP_ROLES]; /* values; gradients and two moments are as many */
+    int64_t n = largest->begin[EP_ROLES]; /* of values; of gradients and of each moment as many */
     ep_evolution_largest_free(largest);
     return ep_slab_fits(ep_times(4, n)) ||
            ep_fail(error, EP_NO_MEMORY,
-                   "births: no memory for a network at its capacity of births (%.3g numbers); "
+                   "births: no memory for a network at its capacity of births (%.3g elements); "
                    "expected a lower capacity",
                    n < 0 ? 9.2e18 : (double)n);
 }
@@ -284,7 +284,8 @@ static void measure_overlap(void *context, const ep_generation *g, int64_t first
     cohort->norm2 = needs & EP_NEEDS_WEIGHT_NORM ? e->norm2 : NULL;
 }
 
-/* The `mark_extinct` callback of ep_occasion: records and zeroes the extinct populations of a niche. */
+/* Implements ep_occasion's `mark_extinct`: records and zeroes the extinct populations of a
+ * niche. */
 static void mark_extinct(void *context, const ep_extinct *extinct, int64_t n) {
     ep_evolution *e = context;
     ep_chronicle *chronicle = e->chronicle;
@@ -314,7 +315,7 @@ void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *grou
     }
 }
 
-/* True if every living population has a finite fitness. A NaN would make its mass NaN for good. */
+/* True if every living population has a finite fitness. A NaN would make its mass NaN forever. */
 static bool all_finite(const ep_group *group) {
     for (int64_t k = 0; k < group->n; k++) {
         if (group->alive[k] > 0 && !isfinite(group->raw[k])) {

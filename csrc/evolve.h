@@ -66,19 +66,20 @@ ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
                                const void *fitness_config, const ep_dynamics *dynamics,
                                const void *dynamics_config, ep_error *error);
 void ep_evolution_free(ep_evolution *evolution);
-/* Returns the network, without arrays, at the most populations that births can lead to, with sizes
- * measured; NULL: out of memory. It shares what does not depend on sizes. */
+/* Returns a copy of the network without arrays, with sizes measured at the most populations that
+ * births can lead to. It shares what does not depend on sizes. NULL: out of memory. */
 ep_net *ep_evolution_largest(const ep_net *net, const ep_evolution *evolution);
 void ep_evolution_largest_free(ep_net *most);
 
 /* True if generations need the mean activities of populations; the cosines of their outputs. */
 bool ep_evolution_needs_activity(const ep_evolution *evolution);
 bool ep_evolution_needs_overlap(const ep_evolution *evolution);
-/* Runs one generation with the current gradients, births included, after which all arrays may be
- * new ones (chronicle->compactions counts). `scratch`: EP_GEMM_SCRATCH elements. */
+/* Runs one generation, births included, on the current gradients. All arrays may be new ones
+ * afterwards; chronicle->compactions counts how often they are replaced. `scratch`:
+ * EP_GEMM_SCRATCH elements. */
 bool ep_evolve(ep_net *net, ep_evolution *evolution, double pressure, double strength,
                ep_real *scratch, ep_chronicle *chronicle, ep_error *error);
-/* Removes extinct populations if the settings and the accumulated waste say so. */
+/* Removes extinct populations if the settings and the accumulated waste call for it. */
 bool ep_evolve_compact(ep_net *net, ep_evolution *evolution, ep_chronicle *chronicle,
                        ep_error *error);
 /* Fills the groups of a generation from the network's populations and the census's cost shares. */

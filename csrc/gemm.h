@@ -9,13 +9,14 @@
 
 #include "base.h"
 
-/* c(i, j) = [c(i, j) +] sum_k a(i, k) b(k, j), i < m, j < n, k < k. Row i of c is contiguous. */
+/* c(i, j) = [c(i, j) +] the sum of a(i, s) b(s, j) over steps s < k, for i < m and j < n. Row i of
+ * c is contiguous. */
 typedef struct {
     int64_t m, n, k;
     const ep_real *a;
-    int64_t a_row, a_step; /* a(i, k) = a[i * a_row + k * a_step] */
+    int64_t a_row, a_step; /* a(i, s) = a[i * a_row + s * a_step] */
     const ep_real *b;
-    int64_t b_step, b_col; /* b(k, j) = b[k * b_step + j * b_col]; one of them is 1 */
+    int64_t b_step, b_col; /* b(s, j) = b[s * b_step + j * b_col]; one of them is 1 */
     ep_real *c;
     int64_t c_row;
     bool add;

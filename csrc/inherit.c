@@ -25,7 +25,8 @@ static bool uses(const ep_layer *layer, int tensor) {
     return found;
 }
 
-/* The dimension of the layer's first tensor along which it sums over the axis, or -1. */
+/* Returns the dimension of the layer's first tensor along which the layer sums over the axis, or
+ * -1. */
 static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) {
     const ep_value *out = &net->values[layer->out];
     bool linear = layer->kind->linear == EP_LINEAR_WEIGHT ||
@@ -47,7 +48,8 @@ static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) 
     return sums ? at : -1;
 }
 
-/* The axis whose founding size, or whose entries together, a kind depends on; -1: none. */
+/* Returns the axis on whose founding size, or on all of whose entries together, the kind depends;
+ * -1: none. */
 static int founding_axis(const ep_net *net, const ep_layer *layer) {
     const ep_value *x = &net->values[layer->input[0]];
     int d = layer->kind->founding_axis;
@@ -118,7 +120,7 @@ const char *ep_barren(const ep_net *net, const ep_population *population) {
         return "they are input features, which the data defines";
     }
     stage *of = calloc((size_t)net->n_values, sizeof *of);
-    const char *why = of ? NULL : "there is no memory to tell";
+    const char *why = of ? NULL : "memory ran out while checking";
     for (int i = 0; !why && i < net->n_layers; i++) {
         why = follow(net, population, &net->layers[i], of);
     }
@@ -152,7 +154,7 @@ static void scale_slice(const ep_slab *slab, const ep_tensor *t, runs r, int64_t
     }
 }
 
-/* w (1 + s z) in slice `one`, w (1 - s z) in slice `other`. */
+/* Multiplies slice `one` by 1 + s z and slice `other` by 1 - s z, elementwise, with z normal. */
 static void mutate(const ep_net *net, const ep_tensor *t, runs r, int64_t one, int64_t other,
                    double s, ep_noise noise) {
     ep_real *w = net->numbers->at + t->at;
@@ -168,7 +170,7 @@ static void mutate(const ep_net *net, const ep_tensor *t, runs r, int64_t one, i
 }
 
 /* Half of the mass has half of the gradient, and so half the first and a quarter of the second
- * moment: the halves go on as if they had always been two. */
+ * moment: training continues as if there had always been two halves. */
 static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t child,
                    int32_t birth, double mutation) {
     for (int i = 0; i < net->n_tensors; i++) {
@@ -206,7 +208,7 @@ static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real m
     }
 }
 
-/* The place of the source `from` among the ascending sources that stay. */
+/* Returns the place of source `from` among the ascending sources that stay. */
 static int64_t place_of(const ep_places *p, int64_t from) {
     int64_t low = 0, high = p->n - p->born;
     while (low < high) {

@@ -1,19 +1,20 @@
-/* inherit: births in a network: which axes can have them, what a half or an immigrant is made of,
- * and adding them to every array. Knows layers only by their interface. */
+/* inherit: births in a network: which axes allow them, the initial values of a half or an
+ * immigrant, and adding these to every array. Uses layers only through their interface. */
 #ifndef EP_INHERIT_H
 #define EP_INHERIT_H
 
 #include "compact.h"
 
-/* NULL if populations of this layer can be born without a change of outputs: the layers on their
- * axis treat each apart, and read it in proportion to its mass. Else the reason why not. */
+/* Returns NULL if populations of this layer can be born without changing outputs: the layers on
+ * their axis treat each population separately, and read it in proportion to its mass. Otherwise
+ * returns the reason why not. */
 const char *ep_barren(const ep_net *net, const ep_population *population);
 
 /* Adds the n newborn of a generation, by group (index in net->populations), and removes extinct
- * populations. A half has the weights of its parent, w (1 + mutation z) in the one and
- * w (1 - mutation z) in the other; its moments are those of half the gradient. An immigrant has
- * initial weights, and weights of 0 where it is read. False: out of memory; nothing changed but
- * what the generation wrote. */
+ * populations. The two halves of a parent get its weights w as w (1 + mutation z) and w (1 -
+ * mutation z), with z normal, and the moments of half its gradient. An immigrant gets initial
+ * weights; the weights that read it are 0. False: out of memory; only what the generation wrote
+ * has changed. */
 bool ep_bear(ep_net *net, const ep_newborn *newborn, int64_t n, double mutation, ep_error *error);
 
 #endif

@@ -24,7 +24,7 @@ typedef struct {
     int rank;
     int axis[EP_RANK];
     int64_t width; /* living elements per sample */
-    int64_t at;    /* offset per sample of capacity: see ep_x */
+    int64_t at;    /* the value starts at x + at * capacity: see ep_x */
     int dx_of;     /* value in whose buffer its gradient lies if the pass aliases: see ep_alias */
     bool wants_dx; /* a trained tensor upstream needs its gradient */
 } ep_value;
@@ -36,8 +36,8 @@ typedef enum { EP_FORWARD = 1, EP_BACKWARD = -1 } ep_way; /* direction through t
 typedef enum {
     EP_NOT_LINEAR,    /* the factor has no equivalent on the output */
     EP_LINEAR_PASS,   /* f(m x) = m f(x) along every axis */
-    EP_LINEAR_WEIGHT, /* through "weight", which has the axis; other axes as EP_LINEAR_PASS */
-    EP_LINEAR_WINDOW, /* through "weight", which has the axis; along other axes not linear */
+    EP_LINEAR_WEIGHT, /* moves into "weight", if that has the axis; else as EP_LINEAR_PASS */
+    EP_LINEAR_WINDOW, /* moves into "weight", if that has the axis; else not linear */
     EP_LINEAR_GAIN,   /* not linear in the input, but a factor on the last axis of the output can
                          be folded into "gain" and "bias" */
 } ep_linearity;
@@ -68,9 +68,9 @@ typedef struct {
     const char *sizes;    /* setting that holds the founding size of output axes, or NULL */
     int founding_axis;    /* 1 + the axis of input 0 whose founding size affects the output;
                              -1: the last axis; 0: none */
-    int apart;            /* of a kind that is not linear: 1 + the axis of input 0 each entry of
-                             which is computed from the same entry of the inputs alone; 0: none;
-                             EP_APART_ALL: every axis */
+    int apart;            /* of a kind that is not linear: 1 + the axis of input 0 along which
+                             every entry of the output depends only on the same entry of the
+                             inputs; 0: none; EP_APART_ALL: every axis */
     bool exact; /* never reads past the last element of its input, which may be the user's array */
     /* Checks config and inputs; declares output axes, tensors, saved and scratch. May fail. */
     bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);
@@ -136,7 +136,7 @@ struct ep_pass {
     ep_real *x, *dx; /* activations and their gradients; dx is NULL outside training */
     int64_t capacity; /* rows allocated: value v starts at x + at * capacity */
     int64_t rows; /* samples in the batch, of this rank */
-    int64_t first; /* number of sample 0 in the batch of all ranks */
+    int64_t first; /* index of sample 0 in the whole batch, over all ranks */
     int64_t r0, r1; /* samples of this worker */
     bool training;
     bool alias; /* gradients of activations may alias each other: see ep_alias */
@@ -207,7 +207,7 @@ EP_INLINE ep_real *ep_saved(const ep_pass *pass, const ep_layer *layer) {
 EP_INLINE ep_real *ep_sums(const ep_pass *pass, const ep_layer *layer) {
     return pass->x + pass->value[layer->sums].at * pass->capacity;
 }
-/* to[j] += sum number `from` + j of every sample, in order, for j0 <= j < j1. */
+/* Adds sum number `from` + j of every sample, in order, to to[j], for j0 <= j < j1. */
 EP_INLINE void ep_add_sums(const ep_pass *pass, const ep_layer *layer, int64_t from, int64_t j0,
                            int64_t j1, ep_real *to) {
     int64_t width = pass->value[layer->sums].width;
@@ -259,7 +259,8 @@ EP_INLINE int64_t ep_extent(const ep_axis *axes, const ep_value *value, int firs
     }
     return n;
 }
-/* First element of part `part` of n. Parts start at cache lines, so workers share no line. */
+/* First element of part `part` of n. Parts start at cache lines, so workers share no cache
+ * line. */
 EP_INLINE int64_t ep_cut(int64_t n, int64_t part, int64_t parts) {
     int64_t lines = (n + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE;
     return ep_min(n, ep_split(lines, part, parts) * (int64_t)EP_LINE);

@@ -197,7 +197,7 @@ bool ep_net_build(ep_net *net, ep_error *error) {
     if (!net->second) {
         return ep_fail(
             error, EP_NO_MEMORY,
-            "network: no memory for its parameters, gradients and moments (%.3g numbers each)",
+            "network: no memory for its parameters, gradients and moments (%.3g elements each)",
             size < 0 ? 9.2e18 : (double)size);
     }
     if (!measure_founding(net, error)) {

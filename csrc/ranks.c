@@ -197,7 +197,7 @@ void ep_ranks_mark(ep_ranks *k) { k->buffer[(int64_t)k->rank * FIELDS + STATUS] 
 /* Writes this rank's share of the new tracked statistics, which are means over the batch; the
  * network keeps the old ones. */
 static void write_tracked(const ep_net *net, const ep_pass *pass, double share, ep_real *to) {
-    for (int turn = 0; turn < 2; turn++) { /* first copy the old ones, then exchange */
+    for (int turn = 0; turn < 2; turn++) { /* 0: copy the old statistics; 1: exchange */
         ep_real *at = to;
         for (int l = 0; l < net->n_layers; l++) {
             const ep_layer *layer = &net->layers[l];

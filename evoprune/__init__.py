@@ -16,12 +16,12 @@ from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError as _NotFound
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
-from warnings import warn as _warn
 
 from evoprune import datasets, export, plot, schedules
 from evoprune.bridges.export import from_torch, to_torch
 from evoprune.common.errors import Diverged, FileFormatError, NothingCanDie
 from evoprune.common.threads import get_threads, set_threads
+from evoprune.common.warn import warn as _warn
 from evoprune.nets import layers as _layers
 from evoprune.nets.arrangements import Chain, Flatten, From, Residual, filters, heads, neurons
 from evoprune.nets.layers import *  # noqa: F403 - one class a kind of layer
@@ -81,7 +81,7 @@ def __getattr__(name: str) -> object:
         return _import_module("evoprune.torch")
     if name in _FORMER:
         place = f"{_FORMER[name].__name__}.{name}"
-        _warn(f"evoprune.{name} is now called {place}", DeprecationWarning, stacklevel=2)
+        _warn(f"evoprune.{name} is now called {place}", DeprecationWarning)
         return getattr(_FORMER[name], name)
     if name not in _BRIDGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Selection beside controls that are told the final shape: same steps, same data order, MNIST.
+"""Selection against controls that are given the final shape: same steps, same data order, MNIST.
 
 784-512-256-10, 20 epochs, batch 128, five seeds. Every control gets the shape that selection found
 with the same seed. Learning rate and weight decay of every method, ours included, are chosen on

@@ -1,4 +1,4 @@
-"""Which parts of a model belong together: the bridge to PyTorch beside torch-pruning's grouping.
+"""Groups of a model that must be pruned together: the PyTorch bridge against torch-pruning.
 
     python experiments/torch_groups.py    needs torchvision, timm, transformers, torch-pruning
 
@@ -38,8 +38,8 @@ import test_torch_zoo as zoo  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
 CHANGED = 1e-5  # of the largest output
-MOST_WRONG = 6  # groups of a model; each one makes torch-pruning begin anew
-SECONDS = 150  # of processor time, a model
+MOST_WRONG = 6  # per model; torch-pruning restarts after each
+SECONDS = 150  # processor time per model
 HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}  # of an attention
 CAUSES = ("changed", "crashed", "norm", "heads")
 MODELS = {
@@ -50,14 +50,14 @@ MODELS = {
 
 
 def build(name: str) -> tuple[nn.Module, Any]:
-    """Return a model in float64 whose weights all matter, and an example."""
+    """Return a model in float64 whose weights all have an effect, and an example."""
     torch.manual_seed(0)
     make, key = MODELS[name]
     model, example, *_ = make(key)
     model = model.double().eval()
     if hasattr(model, "config"):
         model.config.use_cache = False  # torch-pruning cannot take a cache of keys and values
-    for p in model.parameters():  # zeros at birth would hide errors
+    for p in model.parameters():  # initial zeros would hide errors
         if not p.detach().any() or p.ndim < 2:
             nn.init.uniform_(p, 0.1, 0.5)
     return model, zoo._double(example)
@@ -122,7 +122,7 @@ def pruner_of(model: nn.Module, example: Any) -> Any:
 
 @torch.no_grad()
 def zero(group: Any) -> None:
-    """Set the weights to 0 that read the members of a group."""
+    """Set the weights that read the members of a group to 0."""
     for dependency, indices in group:
         layer, pruned = dependency.target.module, dependency.handler.__name__
         if "in_channels" not in pruned:
@@ -176,7 +176,7 @@ def by_torch_pruning(name: str) -> dict[str, Any]:
             if not found:
                 counts["whole"] = True
                 break
-    except Exception as error:  # of building the graph, or of time
+    except Exception as error:  # of the graph, or of the time limit
         counts["error"] = f"{type(error).__name__}: {str(error)[:80]}"
     return counts
 

@@ -1,8 +1,9 @@
-"""Networks around one layer, for the tests that take every kind of layer through the same mill.
+"""Networks around one layer, for the tests that run every kind of layer through the same checks.
 
-A case of tests/reference becomes: front (an identity that learns, with masses where a dead entry
-stays a zero all the way), the layers before, the layer in question, called "it", back (masses on
-its axes of features), head (a dense layer). Nothing here knows a kind but by the tables on top.
+A case of tests/reference becomes: "front" (a trained identity, with masses if a zero input gives a
+zero output of all layers up to them), the layers before, the layer under test, called "it", "back"
+(masses on its axes of features), and "head" (a dense layer). Facts about kinds are only in the
+tables below.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import numpy as np
 from cores import real
 from reference import layers
 
-# Of a zero these make another number, so that masses stand behind them (or, where the layer
-# couples the features of a position, before a dense layer that feeds it).
+# These give a nonzero output for a zero input, so masses come after them (or, if the layer couples
+# the features of a position, before a dense layer that feeds it).
 MAKE_SOMETHING = {"batch_norm", "positions", "token", "populations", "embedding"}
 COUPLE = {"layer_norm"}
-# Axes that get masses behind the layer; else the last one. The dimensions of a head are not among
-# them: they are axes of queries and keys too, where a mass behind does not make zeros of the dead.
+# Axes that get masses after the layer; by default the last one. The dimensions of a head are not
+# among them: they are axes of queries and keys too, where masses after the layer do not zero the
+# extinct entries.
 BEHIND = {"attention": (-2,)}
-LEARNING = [("populations", {"mass": False}, [0])]  # what front does anyway
+LEARNING = [("populations", {"mass": False}, [0])]  # "front" learns anyway
 
 CASES = [(kind, i) for kind, cases in layers.CASES.items() for i in range(len(cases))]
 
@@ -54,11 +56,11 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
     made.append({"kind": kind, "name": "it", "inputs": inputs, "config": case["config"]})
     whole = {"seed": 5, "input": list(case["input"]), "layers": made}
     facts = core.Network(whole).describe()
-    mortal = {t["axes"][0] for t in facts["tensors"] if t["role"] == "evolved"}  # once headed
+    mortal = {t["axes"][0] for t in facts["tensors"] if t["role"] == "evolved"}  # after the head
     output = facts["layers"][-1]["output"]
     for d in [] if lent or kind in COUPLE else behind or BEHIND.get(kind, (-1,)):
         if output[d] not in mortal:
-            # No bias behind a mass: it would make something of the dead.
+            # No bias after a mass: extinct entries would become nonzero.
             config = {"activation": "tanh", "axis": d, "bias": mortal.isdisjoint(output)}
             made.append({"kind": "populations", "name": f"back{-d}", "config": config})
             mortal.add(output[d])
@@ -73,7 +75,7 @@ def network(core: ModuleType, kind: str, i: int, head: bool = False, behind: Any
 
 
 def filled(net: Any, seed: int = 3) -> Any:
-    """The network with random numbers where it was born with zeros and ones."""
+    """Return the network with random values in place of initial zeros and ones."""
     random = np.random.default_rng(seed)
     for tensor in net.describe()["tensors"]:
         array = net.array(tensor["name"])
@@ -102,7 +104,7 @@ def tensors(net: Any, *roles: str) -> list[str]:
 
 
 def clone(core: ModuleType, net: Any) -> Any:
-    """Another network, equal in every number."""
+    """Return another network with equal arrays."""
     other = core.Network(net.spec)
     other.shrink({a["name"]: a["birth"] for a in net.describe()["axes"] if a["mortal"]})
     for name in tensors(net):
@@ -113,7 +115,7 @@ def clone(core: ModuleType, net: Any) -> Any:
 
 
 def kill_some(net: Any, share: float = 0.4, seed: int = 2) -> dict[str, np.ndarray]:
-    """Marks a random share of every layer's populations dead, at least one, never all."""
+    """Mark a random share of every layer's populations extinct, at least one, never all."""
     random, killed = np.random.default_rng(seed), {}
     axes = {axis["name"]: axis for axis in net.describe()["axes"]}
     for row in net.describe()["populations"]:
@@ -125,13 +127,13 @@ def kill_some(net: Any, share: float = 0.4, seed: int = 2) -> dict[str, np.ndarr
 
 
 def places(net: Any, other: Any, axes: list[str]) -> tuple[np.ndarray, ...]:
-    """Where the entries of another network's axes stand along the same axes of `net`."""
+    """Return where the entries of another network's axes are along the same axes of `net`."""
     births = [{a["name"]: a["birth"] for a in n.describe()["axes"]} for n in (net, other)]
     return np.ix_(*(np.searchsorted(births[0][name], births[1][name]) for name in axes))
 
 
 def survivors(net: Any, other: Any, name: str, of: str = "value") -> np.ndarray:
-    """What of a tensor of `net` belongs to those that live in `other`."""
+    """Return the part of a tensor of `net` that belongs to populations living in `other`."""
     axes = next(t["axes"] for t in net.describe()["tensors"] if t["name"] == name)
     return net.array(name, of)[places(net, other, axes)]
 

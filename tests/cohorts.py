@@ -9,16 +9,16 @@ import numpy as np
 from cores import real
 from reference.dynamics import Cohort
 
-FREE = {"clip": 1e6}  # growth unbounded, as the textbooks have it
+FREE = {"clip": 1e6}  # unbounded growth, as in textbooks
 
 
 def step(core: ModuleType, name: str, mass, fitness, config=None, **cohort) -> np.ndarray:
-    """The masses after one generation."""
+    """Return the masses after one generation."""
     return core.dynamics_step(name, config or {}, mass, fitness, **cohort)[0]
 
 
 def run(core: ModuleType, name: str, mass, fitness, config=None, times=1, **cohort) -> np.ndarray:
-    """The masses after `times` generations of the same fitness."""
+    """Return the masses after `times` generations at constant fitness."""
     for generation in range(times):
         mass = step(core, name, mass, fitness, config, generation=generation, **cohort)
     return mass
@@ -36,7 +36,7 @@ def keywords(c: Cohort) -> dict:
 def random_cohort(
     core: ModuleType, rng: np.random.Generator, n: int | None = None, dead: float = 0.2
 ) -> Cohort:
-    """Any cohort, its numbers exact in the core's type; a share `dead` of the masses is zero."""
+    """Return a random cohort, exact in the core's type; a share `dead` of the masses is zero."""
     n = int(rng.integers(1, 40)) if n is None else n
     born = n + int(rng.integers(0, 10))
     scale = 10 ** rng.uniform(-4, 0)
@@ -67,7 +67,7 @@ def random_cohort(
 
 
 def take(c: Cohort, who: np.ndarray) -> Cohort:
-    """The populations `who` (indices, or a mask) of a cohort, in that order."""
+    """Return the populations `who` (indices, or a mask) of a cohort, in that order."""
     return replace(
         c,
         mass=c.mass[who],
@@ -80,7 +80,7 @@ def take(c: Cohort, who: np.ndarray) -> Cohort:
 
 
 def random_config(entry: dict, rng: np.random.Generator, born: int) -> dict:
-    """Settings around the defaults of a catalogue entry, in bounds; vectors may be empty."""
+    """Return settings around the defaults of a catalogue entry, in bounds; vectors may be empty."""
     config = {}
     for field in entry["fields"]:
         if field["type"] == "vector":

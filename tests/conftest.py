@@ -1,4 +1,4 @@
-"""What every test file gets: data that may be absent, a quiet matplotlib, steady examples."""
+"""Shared by all test files: optional data, matplotlib without windows, repeatable examples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-# A shell's background jobs have Ctrl-C ignored, and would hand that on to the processes of tests.
+# Background jobs of a shell ignore Ctrl-C, and processes started by tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):  # nohup ignores this one
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -18,16 +18,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 try:
     from hypothesis import settings
-except ImportError:  # the files that need it say so themselves
+except ImportError:  # files that need it skip themselves
     pass
 else:
-    # The same examples on every run, and no verdict from a busy machine's clock.
+    # Use the same examples on every run, and no deadlines, since the machine may be busy.
     settings.register_profile("steady", derandomize=True, deadline=None, print_blob=True)
     settings.load_profile("steady")
 
 
 def find_data(name: str) -> Path:
-    """The folder of a data set that is not bundled; skips the test where there is none."""
+    """Return the folder of a data set that is not bundled; skip the test if it is absent."""
     named = os.environ.get("EVOPRUNE_DATA")
     root = Path(named) if named else ROOT.parent / "shared" / "data"
     if not (root / name).is_dir():
@@ -37,13 +37,13 @@ def find_data(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def data_root():
-    """Call it with a name, such as "fashion-mnist", to get its folder or a skip."""
+    """Return a function that finds the folder of a data set by name, or skips the test."""
     return find_data
 
 
 @pytest.fixture(scope="session")
 def mnist():
-    """(train, test) of the bundled MNIST."""
+    """Return (train, test) of the bundled MNIST."""
     from evoprune import datasets
 
     return datasets.mnist()

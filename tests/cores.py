@@ -1,4 +1,4 @@
-"""The compiled cores that the tests run on: those this processor can, of those that are built."""
+"""The compiled cores that the tests run on: the built ones that this processor can run."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def real(core: ModuleType) -> type[np.floating]:
 
 
 def close(core: ModuleType, got, expected, factor: float = 1.0, scale=None) -> None:
-    """`got` equals `expected` to a few roundings of the core's numbers.
+    """True if `got` equals `expected` up to a few roundings in the core's type.
 
-    `scale` is the size of what was added up to get there (default: of the largest expected).
+    `scale` is the magnitude of the summed terms (default: of the largest expected value).
     """
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.dtype == real(core)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
+
 import cases
 import numpy as np
+import pytest
 from cores import CORE32
 from reference import layers
 
@@ -37,6 +40,22 @@ def net(name: str) -> ep.Network:
         random, n = np.random.default_rng(4), int(np.prod(made.spec["input"]))
         made.scale_input(random.normal(size=n), random.uniform(0.5, 1.5, n))
     return made
+
+
+def of_rules(rules: Container[str]) -> list[str]:
+    """Return the kinds of layers for which an exporter has a rule."""
+    return [kind for kind in KINDS if kind in rules]
+
+
+def refused(rules: Container[str], form: str, export: Callable[[ep.Network], object]) -> None:
+    """Check that an exporter names the layer of every kind for which it has no rule."""
+    for kind in KINDS:
+        if kind not in rules:
+            _, net, _ = of_kind(kind, extinct=False)[0]
+            with pytest.raises(
+                ValueError, match=f"it: a layer of kind '{kind}' has no {form} form"
+            ):
+                export(net)
 
 
 def of_kind(kind: str, extinct: bool) -> list[tuple[str, ep.Network, np.ndarray]]:
@@ -87,7 +106,7 @@ def oddly_named() -> ep.Network:
 
 
 def inputs(made: ep.Network) -> np.ndarray:
-    """Inputs of a network of NETS; codes for the language model."""
+    """Return inputs of a network of NETS; codes for the language model."""
     random, shape = np.random.default_rng(5), (ROWS, *made.spec["input"])
     if made.spec["layers"][0]["kind"] == "embedding":
         return random.integers(0, 11, shape)
@@ -95,7 +114,7 @@ def inputs(made: ep.Network) -> np.ndarray:
 
 
 def agree(got: np.ndarray, expected: np.ndarray, within: float = 1e-5) -> None:
-    """Equal to `within` of the largest expected value."""
+    """Assert equality to within `within` of the largest expected value."""
     assert got.shape == expected.shape
     gap, size = np.abs(got - expected).max(), np.abs(expected).max()
     assert size > 0

@@ -2,12 +2,12 @@
 
     python tests/hostile.py MODULE FIRST_SEED ROUNDS [threads] [births]
 
-MODULE is a compiled core, of whatever build. A round draws, from its seed, a layer of the catalogue
-with others around it, a loss, an optimizer, a batch, a number of threads and when to remove; a law
-in Python then kills at random in every step of one call of train. The same run on one thread must
-end in the same bits, and every shape must be that of the living. With `threads`, a second thread
-reads the network meanwhile; with `births`, populations are also born in every generation, by
-division or as immigrants, wherever a network can have births.
+MODULE is a compiled core of any build. A round draws, from its seed, a layer of the catalogue with
+others around it, a loss, an optimizer, a batch, a number of threads and the time of removal; a law
+in Python then kills populations at random in every step of one call of train. The same run on one
+thread must be bit-identical, and every shape must be that of the living populations. With
+`threads`, a second thread reads the network during the run; with `births`, populations are also
+born in every generation, by division or as immigrants, in networks that support births.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def load(path: str) -> Any:
 
 
 def killer(seed: int) -> Any:
-    """A law under which every population dies with a chance of its own at every generation."""
+    """Return a law that kills every population with its own probability in every generation."""
 
     def law(told: dict[str, Any]) -> Any:
         mass = np.ones(len(told["birth"]))
@@ -46,19 +46,19 @@ def killer(seed: int) -> Any:
 
 
 def mixed(random: Any) -> dict:
-    """Dense layers of very unequal widths: their shares of the gradient shift as they shrink."""
+    """Return dense layers of very different widths, whose shares of work change as they shrink."""
     made = []
     for i in range(random.integers(1, 7)):
         units = int(random.choice([1, 3, 17, 64, 130, 200]))
         made.append({"kind": "dense", "name": f"in{i}", "config": {"units": [units]}})
         made.append({"kind": "populations", "name": f"h{i}", "config": {"activation": "gelu"}})
-    if random.random() < 0.7:  # else the network ends in populations
+    if random.random() < 0.7:  # otherwise the network ends in populations
         made.append({"kind": "dense", "name": "out", "config": {"units": [5]}})
     return {"seed": int(random.integers(1000)), "input": [40], "layers": made}
 
 
 def fertile(net: Any, regime: dict, random: Any) -> dict:
-    """The regime with births, or as it is if the network, or the regime, can have none."""
+    """Return the regime with births, or unchanged if the network or the regime allows none."""
     births = {
         "rate": str(random.choice(["number", "vacancies", "upkeep"])),
         "kind": str(random.choice(["division", "immigration"])),
@@ -84,7 +84,7 @@ def targets(core: Any, loss: str, shape: tuple[int, ...], random: Any) -> Any:
 
 
 def read(net: Any, x: Any, done: threading.Event, errors: list[BaseException]) -> None:
-    """Read whatever can be read, again and again."""
+    """Read everything that can be read, repeatedly."""
     try:
         while not done.is_set():
             with net:
@@ -110,7 +110,7 @@ def run(net: Any, regime: dict, job: dict, x: Any, y: Any, threads: int, reader:
         for first in (0, 5):
             try:
                 net.train(x, y, first=first, threads=threads, **job)
-            except ArithmeticError:  # Diverged: many die at once here
+            except ArithmeticError:  # Diverged: many populations die at once here
                 break
     finally:
         done.set()
@@ -162,7 +162,7 @@ def round_of(core: Any, seed: int, reader: bool, births: bool = False) -> str:
         for of in ("value", "gradient", "first", "second"):
             a, b = (net.array(tensor["name"], of) for net in (one, other))
             assert np.array_equal(a, b, equal_nan=True), (tensor["name"], of)
-    assert one.predict(x).shape == shape  # outputs do not die
+    assert one.predict(x).shape == shape  # outputs are not populations
     one.compact()
     assert one.predict(x).shape == shape
     assert all(p["alive"] >= 0 for p in one.describe()["populations"])
@@ -176,7 +176,7 @@ def round_of(core: Any, seed: int, reader: bool, births: bool = False) -> str:
 if __name__ == "__main__":
     module, first, rounds = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     for seed in range(first, first + rounds):
-        print(seed, end=" ", flush=True)  # the last one is that of a crash
+        print(seed, end=" ", flush=True)  # after a crash, the last one printed is its seed
         with np.errstate(all="ignore"):
             print(round_of(module, seed, "threads" in sys.argv, "births" in sys.argv), flush=True)
     print("done")

@@ -1,7 +1,7 @@
-"""What `fit`, `predict` and `datasets.arrays` take: every type is tried, and the table is made.
+"""Which types `fit`, `predict` and `datasets.arrays` accept: try every type and make the table.
 
-`python tests/input_types.py` writes the tables of docs/howto/data.md anew; a test fails when they
-are stale. A type is "read" only where the values that come out are those of a plain array.
+`python tests/input_types.py` rewrites the tables of docs/howto/data.md; a test fails if they are
+out of date. A type counts as "read" only if the resulting values equal those of a plain array.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ CLASSES = ("low", "mid", "high")
 
 
 class Case(NamedTuple):
-    """A type of inputs or targets: what it is called, how it is made, the values it has."""
+    """A type of inputs or targets: its name, a function that makes it, the expected values."""
 
     name: str
     make: Callable[[], Any]
     values: Any
-    classes: tuple[str, ...] | None = None  # the names that targets are known by
+    classes: tuple[str, ...] | None = None  # names of the classes of targets
 
 
 def memmap() -> np.memmap:
@@ -110,7 +110,7 @@ def input_cases() -> list[Case]:
 
 
 class DLPack:
-    """An array of another library that speaks DLPack and nothing else."""
+    """An array of another library that only supports DLPack."""
 
     def __init__(self, array: Any) -> None:
         self._array = array
@@ -182,7 +182,7 @@ def network() -> ep.Network:
 
 
 def fitted(x: Any, y: Any) -> ep.Network:
-    """A network trained on x and y for two epochs."""
+    """Return a network trained on x and y for two epochs."""
     net = network()
     ep.Trainer(net, selection=None).fit(x, y, epochs=2, batch_size=5, progress=False)
     return net
@@ -193,7 +193,7 @@ def same(one: ep.Network, other: ep.Network) -> bool:
 
 
 def outcome(call: Callable[[], bool]) -> str:
-    """Read "read" if values are right, "wrong" if not, or the text of the error."""
+    """Return "read" if values are right, "wrong" if not, or the text of the error."""
     try:
         return "read" if call() else "wrong"
     except (TypeError, ValueError) as error:
@@ -201,7 +201,7 @@ def outcome(call: Callable[[], bool]) -> str:
 
 
 def input_outcomes(case: Case) -> list[str]:
-    """Outcomes of predict(x), fit(x, y) and arrays(x, y)."""
+    """Return the outcomes of predict(x), fit(x, y) and arrays(x, y)."""
     plain = np.asarray(case.values, np.float64)
     net = network()
     return [
@@ -214,7 +214,7 @@ def input_outcomes(case: Case) -> list[str]:
 
 
 def target_outcomes(case: Case) -> list[str]:
-    """Outcomes of fit(x, y) and arrays(x, y), y being class labels."""
+    """Return the outcomes of fit(x, y) and arrays(x, y) for class labels y."""
     codes = np.asarray(case.values, np.int64)
 
     def by_fit() -> bool:
@@ -231,14 +231,14 @@ def target_outcomes(case: Case) -> list[str]:
 
 
 def cell(text: str) -> str:
-    """An outcome as it stands in a table."""
+    """Return an outcome as the text of a table cell."""
     if text == "read":
         return "yes"
     return "`" + text.replace("|", "\\|") + "`"
 
 
 def table(head: tuple[str, ...], cases: list[Case], tried: Callable[[Case], list[str]]) -> str:
-    """A table in Markdown; equal errors of a row stand once."""
+    """Return a Markdown table; equal errors of a row appear once."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for case in cases:
         results = tried(case)
@@ -252,7 +252,7 @@ def table(head: tuple[str, ...], cases: list[Case], tried: Callable[[Case], list
 
 
 def tables() -> dict[str, str]:
-    """The tables of the page by name."""
+    """Return the tables of the page by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {
@@ -268,7 +268,7 @@ def tables() -> dict[str, str]:
 
 
 def filled(page: str) -> str:
-    """The page with its tables made anew."""
+    """Return the page with new tables."""
     for name, text in tables().items():
         begin, end = f"<!-- {name}: made by tests/input_types.py -->", f"<!-- end of {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)

@@ -19,7 +19,7 @@ import evoprune as ep
 
 
 class Interrupted(cases.Batches):
-    """Batches whose third epoch begins with Ctrl-C on rank 1."""
+    """Batches that press Ctrl-C on rank 1 at the start of the third epoch."""
 
     epochs = 0
 
@@ -31,14 +31,14 @@ class Interrupted(cases.Batches):
 
 
 class Fails(ep.Callback):
-    """A callback with an error."""
+    """A callback that raises."""
 
     def on_epoch_end(self, trainer, row):
         raise OSError("the disk is full")
 
 
 class Dies(ep.Callback):
-    """A callback in which rank 0 runs out of memory in the next step."""
+    """A callback that makes rank 0 run out of memory in the next step."""
 
     def on_epoch_end(self, trainer, row):
         def lost(buffer):
@@ -48,7 +48,7 @@ class Dies(ep.Callback):
 
 
 def write(path, network, history):
-    """Write what a test compares."""
+    """Write what the test compares."""
     columns = {f"column {name}": history[name] for name in cases.COLUMNS if name in history}
     counts = {"epochs": history.epochs_done, "interrupted": history.interrupted}
     arrays = {f"array {name}": network[name] for name in network}

@@ -22,7 +22,7 @@ class Aborted(Exception):
 
 
 class Shared:
-    """What the ranks of one launch share."""
+    """Objects shared by the ranks of one launch."""
 
     def __init__(self, size: int) -> None:
         self.size, self.aborted = size, False
@@ -46,7 +46,7 @@ class Threads:
         return self.shared.size
 
     def _exchange(self, kind: str, value: Any) -> list[Any]:
-        """Return the values of all ranks; a wrong order of calls is an error, not a hang."""
+        """Return the values of all ranks; calls in a wrong order are an error instead of a hang."""
         self.calls.append(kind)
         shared = self.shared
         shared.slots[self.rank], shared.kinds[self.rank] = value, kind
@@ -75,7 +75,7 @@ class Threads:
 
 
 def launch(size: int, function: Callable[[Threads], Any]) -> list[Any]:
-    """Return function(communicator) of every rank; an exception is returned, not raised."""
+    """Return function(communicator) of every rank; exceptions are returned, not raised."""
     shared = Shared(size)
     results: list[Any] = [None] * size
 

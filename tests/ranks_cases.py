@@ -1,4 +1,4 @@
-"""Small runs that ranks and one process make alike; used with threads and with MPI."""
+"""Small runs with the same result on ranks and in one process; used with threads and with MPI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import evoprune as ep
 
 EPOCHS, SAMPLES, BATCH = 7, 300, 70  # the last batch of an epoch has 20 samples
 STEPS = EPOCHS * 5
-COLUMNS = ("loss", "accuracy", "validation_loss", "validation_accuracy")  # that must be equal
+COLUMNS = ("loss", "accuracy", "validation_loss", "validation_accuracy")  # must be equal
 
 CASES = [
     "plain",

@@ -1,4 +1,4 @@
-"""The most memory a process has held, for tests that bound it."""
+"""The peak memory of a process, for tests that limit it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 
 def forget() -> None:
-    """Measure from here on, where the system can (Linux)."""
+    """Reset the peak, if the system supports that (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak() -> int:
-    """Return KiB.
+    """Return the peak memory in KiB.
 
-    `ru_maxrss` of a new program starts at what the process that started it held, so large tests
-    would hide what a small program needs; the kernel's own mark of this program is read first.
+    `ru_maxrss` of a new program starts at the memory of the process that started it, which can be
+    larger than the program's own, so the kernel's peak of this program is preferred.
     """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():

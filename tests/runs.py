@@ -1,4 +1,4 @@
-"""Small networks of the core, trained step by step: what the tests of whole runs share."""
+"""Small networks of the core, trained step by step: shared by the tests of whole runs."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def spec(hidden=(24, 16), features=FEATURES, classes=CLASSES, inputs=False, seed
 
 
 def data(core: ModuleType = CORE32, rows=100, features=FEATURES, classes=CLASSES, seed=0):
-    """Samples in classes that a linear map tells apart; only some features matter."""
+    """Return samples in linearly separable classes; only some features matter."""
     random = np.random.default_rng(seed)
     x = random.standard_normal((rows, features)).astype(real(core))
     map_ = random.standard_normal((features, classes)) * (np.arange(features) % 3 > 0)[:, None]
     return x, (x @ map_).argmax(1)
 
 
-# A law under which many die within some 60 steps.
+# A law under which many populations die within about 60 steps.
 QUICK = {"dynamics": "malthusian", "dynamics_config": {"lifespan": 30}, "min_age": 5}
 
 
 def network(core: ModuleType = CORE32, selection: dict | None = QUICK, **settings: Any) -> Any:
-    """A network that is ready to be trained; `settings` are those of configure or of `spec`."""
+    """Return a network ready for training; `settings` are those of configure or of `spec`."""
     names = ("loss", "loss_config", "optimizer", "optimizer_config", "clip")
     regime = {name: settings.pop(name) for name in names if name in settings}
     net = core.Network(spec(**settings))
@@ -59,7 +59,7 @@ def births(net: Any) -> dict[str, list[int]]:
 
 
 def state(net: Any, gradients: bool = False) -> dict[str, Any]:
-    """All that the next steps depend on, copied; `gradients` on top."""
+    """Return a copy of all state that the next steps depend on, and with `gradients` also these."""
     kinds = ("value", "first", "second") + ("gradient",) * gradients
     arrays = {(n, of): net.array(n, of).copy() for n in names(net) for of in kinds}
     return arrays | {"births": births(net), "counts": (net.step, net.generation)}

@@ -1,4 +1,4 @@
-"""Python programs of their own, for tests of what one process cannot do to itself."""
+"""Run Python programs in new processes, for tests that need one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ROOT = TESTS.parent
 
 
 def run(code: str, *arguments: str, timeout: float = 120, **environment: str) -> str:
-    """What a program prints; it finds the package and the modules of the tests. Fails if it fails.
+    """Run a program that can import the package and the tests; return its output, or fail.
 
-    Warnings are errors in it, as everywhere here.
+    Warnings are errors in it, as in all tests.
     """
     return _run(["-c", textwrap.dedent(code), *arguments], timeout, environment)
 
 
 def run_file(path: Path, *arguments: str, timeout: float = 120, **environment: str) -> str:
-    """The same of a file, which other processes can import."""
+    """Do the same for a file, which other processes can import."""
     return _run([str(path), *arguments], timeout, environment)
 
 

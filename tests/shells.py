@@ -1,4 +1,4 @@
-"""The command line at work, for the tests of it: a small data set, a run, a process."""
+"""Helpers for the tests of the command line: a small data set, a run, a process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_idx(path, array):
 
 
 def make_folder(root):
-    """A little MNIST: 600 images to train on and 200 to test on, of 6 x 6 pixels."""
+    """Write a small data set like MNIST: 600 training and 200 test images of 6 x 6 pixels."""
     random = np.random.default_rng(0)
     shapes = random.integers(0, 256, (10, 6, 6))
     for part, n in (("train", 600), ("t10k", 200)):
@@ -35,7 +35,7 @@ def make_folder(root):
 
 
 def run(*arguments):
-    """The command line in a process of its own."""
+    """Run the command line in a new process."""
     return subprocess.run(
         [sys.executable, "-m", "evoprune", *map(str, arguments)],
         capture_output=True,
@@ -60,7 +60,7 @@ TRAIN = (
 
 
 def make_run(folder, root):
-    """(what was printed, folder of results) of a training run."""
+    """Train once; return (printed text, folder of results)."""
     out = root / "deep" / "run"
     with pytest.MonkeyPatch.context() as patch:
         lines = []

@@ -1,4 +1,4 @@
-"""Births: the decision, and that outputs do not change, against a NumPy twin."""
+"""Births: which populations are born, and that outputs do not change, against a NumPy twin."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import evoprune as ep
 RATES = ["upkeep", "vacancies", 0.05]
 
 
-# ---- the decision --------------------------------------------------------------------------------
+# ---- decisions -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("niche", ["layer", "network"])
 @pytest.mark.parametrize("kind", ["division", "immigration"])
 @pytest.mark.parametrize("rate", RATES)
-def test_a_community_bears_the_populations_that_the_twin_bears(rate, kind, niche):
+def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
     births = ep.Births(rate, kind=kind, capacity=1.5, every=2)
     selection = ep.Selection(
         0.6, dynamics=ep.Malthusian(lifespan=12), births=births, niche=niche, memory=0.5,
@@ -64,7 +64,7 @@ def test_a_community_bears_the_populations_that_the_twin_bears(rate, kind, niche
 
 
 def watched(community, fitness):
-    """The living populations after the generation to come, as a twin without births has them."""
+    """Return the living populations after the next generation, from a twin without births."""
     other = pickle.loads(pickle.dumps(community))
     none = ep.Community(
         community.born, community.selection.replace(births=None), dtype=community.dtype
@@ -94,13 +94,13 @@ def watched(community, fitness):
 
 
 def _memory(community, name):
-    """Corrected fitness of all populations, also of those that died in the last generation."""
+    """Return the corrected fitness of all populations, including the latest extinct ones."""
     state = community._core.state()
     correction = 1 - 0.5 ** state["generation"]
     return community._by_layer(state["fitness"])[name] / correction
 
 
-def test_total_mass_is_kept_at_division_and_ids_are_never_reused():
+def test_division_conserves_mass_and_ids_are_never_reused():
     births = ep.Births("vacancies", every=1)
     selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=5), births=births, min_age=0)
     community = ep.Community(12, selection, dtype="float64")
@@ -120,12 +120,12 @@ def test_total_mass_is_kept_at_division_and_ids_are_never_reused():
     assert rows["birth"].tolist() == list(range(12, 12 + len(rows)))
     assert (rows["parent"] < rows["birth"]).all()
     died = dict(community.extinct[["birth", "generation"]].tolist())
-    for row in rows:  # a parent lives when its half is born
+    for row in rows:  # a parent is alive when it divides
         assert died.get(row["parent"], 10**9) > row["generation"]
 
 
-def test_drift_with_divisions_is_the_chain_of_wright_and_fisher_on_descent():
-    """Without fitness, E (sum of x^2 over founders' descent) follows 1 - H0 (1 - 1/N)^t."""
+def test_drift_with_divisions_is_the_wright_fisher_chain_by_descent():
+    """Without fitness, the expected sum of x^2 by founders' descent is 1 - H0 (1 - 1/N)^t."""
     births, size, t = ep.Births(0.05, capacity=4, every=2), 40, 12
     found = []
     for seed in range(400):
@@ -144,7 +144,7 @@ def test_drift_with_divisions_is_the_chain_of_wright_and_fisher_on_descent():
     assert abs(np.mean(found) - expected) < 4 * np.std(found) / np.sqrt(len(found))
 
 
-# ---- what is preserved ---------------------------------------------------------------------------
+# ---- unchanged outputs ---------------------------------------------------------------------------
 
 NETS = {
     "dense": lambda dtype: ep.mlp(6, 12, 8, 3, activation="tanh", seed=1, dtype=dtype),
@@ -168,7 +168,7 @@ NETS = {
 
 
 def ready(name, births, dtype="float64"):
-    """A network with gradients and mass to divide, the rows it was shown, and its classes."""
+    """Return a network with gradients and divisible masses, the rows it read, and its classes."""
     net = NETS[name](dtype)
     random = np.random.default_rng(0)
     x = random.normal(size=(40, *net.spec["input"])).astype(dtype)
@@ -197,7 +197,7 @@ def bear(net, x, y):
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_division_without_mutation_keeps_outputs_and_all_that_follows(name):
+def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
     births = ep.Births(0.5, every=1, capacity=2, mutation=0)
     net, x, y = ready(name, births)
     other = net.copy()
@@ -205,7 +205,7 @@ def test_a_division_without_mutation_keeps_outputs_and_all_that_follows(name):
     grown = {n: k for n, k in net.alive.items() if k > net.born[n]}
     assert grown, net.alive
     assert np.abs(after - before).max() <= 1e-12 * np.abs(before).max()
-    # Halves go on as the whole would: the same outputs after further steps of Adam.
+    # Halves evolve as the whole would: outputs stay the same after further steps of Adam.
     for one in (net, other):
         one.configure(selection=None)
         for _ in range(3):
@@ -218,7 +218,7 @@ def test_a_division_without_mutation_keeps_outputs_and_all_that_follows(name):
 
 @pytest.mark.parametrize("name", [n for n in NETS if n not in ("lenet", "resnet")])
 def test_a_mutation_changes_outputs_to_second_order(name):
-    """Half the mutation is a quarter of the change; relu, which is not smooth, is left out."""
+    """Half the mutation gives a quarter of the change; relu is excluded, as it is not smooth."""
     changes = []
     for mutation in (2e-3, 1e-3):
         net, x, y = ready(name, ep.Births(0.5, every=1, capacity=2, mutation=mutation))
@@ -240,7 +240,7 @@ def test_an_immigrant_changes_no_output(name):
         weights = net[f"{layer}.mass"][masses[layer] :]
         assert (weights == 1).all()
     first = net["dense1.weight"] if name == "dense" else None
-    if first is not None:  # in-weights are new and random, no layer reads it yet
+    if first is not None:  # its incoming weights are new and random; no layer reads it yet
         new = first[:, masses["populations1"] :]
         assert new.shape[1]
         assert 0.2 < new.std() < 1.5
@@ -254,7 +254,7 @@ def test_halves_are_those_of_the_twin():
     moments = [{n: m[n].copy() for n in net} for m in net.moments]
     bear(net, x, y)
     n = net.born["populations2"]
-    w = net["dense3.weight"]  # (populations2, outputs): one axis divides
+    w = net["dense3.weight"]  # (populations2, outputs): only axis 0 can divide
     parent = [j for j in range(n) if net["populations2.mass"][j] == 0.5]
     assert parent
     assert len(w) == n + len(parent)
@@ -272,7 +272,7 @@ def test_halves_are_those_of_the_twin():
 
 
 def test_gradients_are_right_after_a_birth():
-    """Against differences of the loss, on weights of populations that were born."""
+    """Compare gradients with differences of the loss, on weights of newborn populations."""
     net, x, y = ready("conv", ep.Births(0.5, every=1, capacity=2, mutation=0.2))
     bear(net, x, y)
 
@@ -300,7 +300,7 @@ def test_gradients_are_right_after_a_birth():
             assert abs((up - down) / (2 * step) - gradient[i]) < 1e-6, (name, i)
 
 
-# ---- a community is the training -----------------------------------------------------------------
+# ---- communities against training ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
@@ -341,14 +341,14 @@ def test_a_community_with_the_signals_of_a_network_is_that_network(core, kind):
     assert net.ever_born == {n: len(community.mass[n]) for n in layers}
 
 
-# ---- what cannot be combined ---------------------------------------------------------------------
+# ---- settings that exclude births ----------------------------------------------------------------
 
 
-def test_what_births_cannot_be_combined_with_says_why():
+def test_settings_that_exclude_births_are_named():
     births = ep.Births()
     with pytest.raises(TypeError, match="births: expected a Births or None"):
         ep.Selection(births="division")
-    with pytest.raises(ValueError, match="removal: never"):
+    with pytest.raises(ValueError, match="expected removal auto or always"):
         ep.Selection(births=births, removal="never")
     with pytest.raises(ValueError, match="no value for populations born later"):
         ep.Selection(births=births, upkeep=[1.0, 2.0])
@@ -364,7 +364,7 @@ def test_what_births_cannot_be_combined_with_says_why():
 
 
 def test_births_need_populations_that_can_divide():
-    """Norms and products combine populations, and input features are what the data has."""
+    """Norms and products combine populations, and input features are given by the data."""
     stream = ep.Sequential([ep.neurons(8), ep.LayerNorm(), ep.Dense(3)], input=4)
     with pytest.raises(ValueError, match="not linear|other than by a sum"):
         stream.configure(selection=ep.Selection(births=ep.Births()).config())
@@ -373,7 +373,7 @@ def test_births_need_populations_that_can_divide():
         features.configure(selection=ep.Selection(births=ep.Births()).config())
 
 
-def test_births_at_a_capacity_that_no_memory_holds_are_refused():
+def test_a_capacity_of_births_that_exceeds_memory_is_refused():
     net = ep.mlp(784, 512, 256, 10)
     with pytest.raises(MemoryError, match="lower capacity"):
         net.configure(selection=ep.Selection(births=ep.Births(capacity=1e3)).config())
@@ -394,7 +394,7 @@ def test_next_births_are_checked(core):
 @pytest.mark.parametrize("births", ["division", "immigration"])
 @pytest.mark.parametrize(("kind", "i"), cases.CASES)
 def test_births_before_or_after_any_kind_of_layer_keep_outputs(kind, i, births):
-    """Either a network refuses births, and says why, or outputs stay what they were."""
+    """Either a network refuses births with a reason, or outputs stay the same."""
     net = cases.filled(CORE64.Network(cases.spec(CORE64, kind, layers.CASES[kind][i], True)), 3)
     x = cases.inputs(CORE64, kind, i, 6, 3)
     setting = {"rate": "number", "number": 1, "every": 1, "capacity": 2, "mutation": 0}

@@ -1,4 +1,4 @@
-"""Births in runs: threads, stops, files, and the record of descent."""
+"""Births in training runs: threads, stops, files, and the record of descent."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_results_do_not_depend_on_threads(kind, clip):
 
 
 @pytest.mark.parametrize("kind", ["division", "immigration"])
-def test_a_trainer_that_stopped_and_went_on_is_one_that_did_not(tmp_path, kind):
+def test_a_resumed_trainer_equals_an_uninterrupted_one(tmp_path, kind):
     selection = settings(kind, rate="vacancies" if kind == "immigration" else "upkeep")
     whole = fitted(selection)
     half = fitted(selection, until=5)
@@ -82,7 +82,7 @@ def test_a_trainer_that_stopped_and_went_on_is_one_that_did_not(tmp_path, kind):
     assert np.array_equal(history.trajectories("mass"), other.trajectories("mass"), equal_nan=True)
 
 
-def test_copies_files_and_pickles_keep_ids_and_their_successors(tmp_path):
+def test_copies_files_and_pickles_keep_ids_and_the_next_id(tmp_path):
     net = fitted(settings()).network
     assert any(n > net.born[layer] for layer, n in net.ever_born.items())
     net.save(tmp_path / "net.safetensors", moments=True)
@@ -106,8 +106,8 @@ def test_a_network_that_has_grown_trains_without_births():
     assert (history.lineage() == -1).all()
 
 
-def test_dropout_masks_of_the_newborn_are_their_own():
-    """Populations born beyond the founders have the stride of all ids, so no two share a mask."""
+def test_newborn_populations_have_dropout_masks_of_their_own():
+    """Newborn populations have indices above those of the founders, so no two share a mask."""
     spec = {
         "seed": 1, "input": [2, 4],
         "layers": [
@@ -146,14 +146,14 @@ def test_the_history_records_descent(tmp_path):
         assert (parents < np.arange(len(parents))).all()
         mass = history.trajectories("mass", layer)
         assert mass.shape == (len(history.record_steps), len(parents))
-        for row in rows:  # no mass before its birth, and its own after it
+        for row in rows:  # no mass before birth, its own mass after it
             seen = ~np.isnan(mass[:, row["birth"]])
             assert not seen[history.record_steps < row["step"]].any()
         living = np.flatnonzero(~np.isnan(mass[-1]))
         assert living.tolist() == net.births(layer).tolist()
     whole = history.lineage()
     assert whole.shape == history.trajectories().shape[1:]
-    assert whole.max() >= net.ever_born["populations1"]  # columns of the second layer
+    assert whole.max() >= net.ever_born["populations1"]  # columns of the second layer follow
     history.save(tmp_path / "history.npz")
     again = ep.History.load(tmp_path / "history.npz")
     assert np.array_equal(again.births, births)
@@ -186,7 +186,7 @@ def test_prices_equation_is_exact_with_births(kind, layer):
 
 
 def by_definition(mass, z, parents):
-    """Price's terms of one interval, population by population, from shares of descent."""
+    """Return Price's terms of one interval, population by population, from shares of descent."""
     living = [j for j in range(len(parents)) if mass[0][j] > 0]
     after = [j for j in range(len(parents)) if mass[1][j] > 0]
     x = {j: mass[0][j] / sum(mass[0][k] for k in living) for j in living}
@@ -206,7 +206,7 @@ def by_definition(mass, z, parents):
 
 
 def test_muller_plots_show_descent():
-    """The band of a half lies beside its parent's, whatever its birth id."""
+    """The band of a half is next to its parent's, whatever its birth id."""
     from evoprune import plot
     from evoprune.plot._shares import _by_descent
 

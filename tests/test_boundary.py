@@ -1,7 +1,7 @@
-"""The boundary: what comes in from Python in every form, and all that must be refused unharmed.
+"""The boundary: arguments from Python in every form, and errors that change nothing.
 
-Arrays of any type and layout train to the same bits as plain ones and are never written to; what
-does not fit is named and changes nothing. Numbers that are not finite are in test_finite.py.
+Arrays of any type and layout train bit-identically to plain ones and are never written to; an
+invalid argument is named and changes nothing. Values that are not finite are in test_finite.py.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def columns_reversed(a):
 
 
 class Array(np.ndarray):
-    """A subclass."""
+    """A subclass of ndarray."""
 
 
 LAYOUTS = {
@@ -72,7 +72,7 @@ def outcome(net, x, y):
 
 @pytest.fixture(scope="module", params=BOTH, ids=name_of)
 def expected(request):
-    """The core, and what comes of plain arrays of its own type."""
+    """Return the core, and the results for plain arrays of its own type."""
     core = request.param
     return core, outcome(runs.network(core), x0.astype(core.dtype), y0)
 
@@ -87,7 +87,7 @@ def check(expected, x, y):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", REAL + WHOLE)
-def test_inputs_of_any_kind_are_the_same_numbers(expected, dtype, layout):
+def test_inputs_of_any_type_have_equal_values(expected, dtype, layout):
     x = LAYOUTS[layout](x0.astype(dtype))
     before = np.array(x)
     check(expected, x, y0)
@@ -96,7 +96,7 @@ def test_inputs_of_any_kind_are_the_same_numbers(expected, dtype, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", WHOLE)
-def test_labels_of_any_kind_are_the_same_classes(expected, dtype, layout):
+def test_labels_of_any_type_are_the_same_classes(expected, dtype, layout):
     y = LAYOUTS[layout](y0.astype(dtype))
     before = np.array(y)
     check(expected, x0, y)
@@ -109,7 +109,7 @@ def test_inputs_may_keep_their_shape(expected):
     check(expected, x0.reshape(ROWS, 3, 1, 2).astype("u1"), y0)
 
 
-def test_data_may_lie_in_a_file(expected, tmp_path):
+def test_data_may_be_mapped_from_a_file(expected, tmp_path):
     np.save(tmp_path / "x.npy", x0.astype("u1"))
     np.save(tmp_path / "y.npy", y0)
     x, y = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy")
@@ -136,7 +136,7 @@ def test_booleans_are_zeros_and_ones():
 
 
 @pytest.mark.parametrize("dtype", REAL + WHOLE)
-def test_targets_of_any_kind_are_the_same_numbers(dtype):
+def test_targets_of_any_type_have_equal_values(dtype):
     t = np.random.default_rng(1).integers(0, 9, (ROWS, 3))
     nets = [runs.network(loss="mean_squared_error") for _ in range(2)]
     a, b = outcome(nets[0], x0, t.astype("f4")), outcome(nets[1], x0, t.astype(dtype))
@@ -150,7 +150,7 @@ def test_one_feature_needs_no_second_axis():
     assert np.array_equal(net.predict(column), net.predict(column[:, None]))
 
 
-# ---- what is refused -------------------------------------------------------------------------
+# ---- invalid arguments -----------------------------------------------------------------------
 
 BAD_INPUTS = [
     (x0[:, :5], ValueError, r"x: expected \(samples, ...\) with 6 numbers .* got shape \(40, 5\)"),
@@ -182,7 +182,7 @@ BAD_LABELS = [
 
 
 def refuses(net, error, text, call):
-    """The call is refused in these words, and nothing has changed."""
+    """Assert that the call raises this error and changes nothing."""
     before = runs.state(net, gradients=True)
     with pytest.raises(error, match=text):
         call()
@@ -222,8 +222,8 @@ def test_labels_that_do_not_fit_are_refused(net, y, error, text):
     refuses(net, error, text, lambda: runs.train(net, (x0, y), 2))
 
 
-def test_labels_that_change_under_way_do_no_harm(net):
-    """They were checked; then somebody wrote to them. The run stops at the step that meets them."""
+def test_labels_that_change_during_a_run_stop_it(net):
+    """Labels that were checked are then overwritten: the run stops at the step that reads them."""
     y = y0.copy()
     runs.train(net, (x0, y), 1)
     y[:] = 10**9
@@ -429,7 +429,7 @@ def test_absurd_batches_are_a_memory_error(net):
             call(many)
 
 
-def test_an_absurd_number_of_threads_is_as_many_as_there_may_be():
+def test_a_huge_number_of_threads_is_limited():
     one, other = runs.network(), runs.network()
     runs.train(one, (x0, y0), 3)
     runs.train(other, (x0, y0), 3, threads=2 * 10**9)
@@ -455,8 +455,8 @@ def test_a_batch_may_be_larger_than_the_data():
         (lambda net: net.kill("h0", [0, -1]), ValueError, "no population of h0 has birth id -1"),
         (lambda net: net.kill("h0", [0.5]), TypeError, "births: expected .* whole numbers"),
         (lambda net: net.shrink({"in0": [0, 99]}), ValueError, "in0 has no birth id 99"),
-        (lambda net: net.shrink({"out": [0]}), ValueError, "is no axis whose populations may die"),
-        (lambda net: net.shrink({3: [0]}), ValueError, "is no axis whose populations may die"),
+        (lambda net: net.shrink({"out": [0]}), ValueError, "populations can become extinct"),
+        (lambda net: net.shrink({3: [0]}), ValueError, "populations can become extinct"),
         (lambda net: net.restore(-1, 0), ValueError, "restore: step: expected .*, got -1"),
         (lambda net: net.restore(2**63 - 1, 0), ValueError, "restore: step: expected"),
         (lambda net: net.restore(0, 2**63 - 1), ValueError, "restore: generation: expected"),
@@ -481,7 +481,7 @@ def test_bad_calls_change_nothing(net, call, error, text):
     refuses(net, error, text, lambda: call(net))
 
 
-def test_what_is_not_ready_says_so():
+def test_calls_in_a_wrong_order_are_named():
     net = CORE32.Network(runs.spec())
     for call in (
         lambda: net.train(x0, y0, **good),

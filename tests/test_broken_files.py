@@ -1,4 +1,4 @@
-"""Broken, inconsistent and malicious files: refused by name, in little memory, nothing changed."""
+"""Broken, inconsistent and malicious files: the error names the file, and little memory is used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from trainers import fit, make, quiet, same
 
 import evoprune as ep
 
-# ---- networks that cannot be ---------------------------------------------------------------------
+# ---- invalid networks ----------------------------------------------------------------------------
 
 
 def rewritten(path, metadata=None, arrays=None):
-    """Change the file of a network: entries of its metadata, given as JSON, and arrays."""
+    """Rewrite the file of a network: entries of its metadata, given as JSON, and arrays."""
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
@@ -118,7 +118,7 @@ def test_codes_are_not_scaled(tmp_path, name, value):
         ep.load(path)
 
 
-def test_what_no_file_may_hold_is_not_written(tmp_path):
+def test_invalid_values_are_not_written_to_a_file(tmp_path):
     net = normed()
     net["populations1.mass"][1] = -1
     with pytest.raises(ValueError, match=r"populations1\.mass: expected numbers of at least 0"):
@@ -127,7 +127,7 @@ def test_what_no_file_may_hold_is_not_written(tmp_path):
 
 
 def test_a_living_population_without_mass_is_not_written(tmp_path):
-    """No law could move its mass, and `fit` would refuse the network that was loaded."""
+    """No law could change its mass, and `fit` would refuse the loaded network."""
     net = normed()
     net["populations1.mass"][1] = 0
     with pytest.raises(ValueError, match="above 0 for each living one"):
@@ -136,7 +136,7 @@ def test_a_living_population_without_mass_is_not_written(tmp_path):
 
 
 def peak(code, *arguments):
-    """KiB that a program needs more at its end than after its imports."""
+    """Return the KiB that a program uses at its peak, beyond those used after its imports."""
     text = """
         import sys
         import numpy as np, evoprune as ep
@@ -148,7 +148,7 @@ def peak(code, *arguments):
 
 
 def test_a_small_file_needs_little_memory(tmp_path):
-    """A spec of 10,000 x 10,000 in a file that holds nothing of the kind: 1.5 GiB if believed."""
+    """A small file states a spec of 10,000 x 10,000, which would allocate 1.5 GiB."""
     path = tmp_path / "net.safetensors"
     net = ep.mlp(4, 3, 2)
     net.save(path)
@@ -167,7 +167,7 @@ def test_a_small_file_needs_little_memory(tmp_path):
     assert peak(code, str(path)) < 50_000
 
 
-def test_a_network_of_few_survivors_needs_the_memory_of_few(tmp_path):
+def test_a_network_with_few_survivors_needs_little_memory(tmp_path):
     path = tmp_path / "net.safetensors"
     net = ep.mlp(2_000, 4_000, 2)
     net.kill("populations1", np.arange(3_997))
@@ -215,7 +215,7 @@ def test_input_features_that_died_stay_dead_in_a_file(tmp_path):
         assert again["dense1.weight"].shape == (4, 5)
 
 
-def test_a_branch_that_died_altogether_comes_back_dead(tmp_path):
+def test_an_extinct_branch_is_extinct_when_loaded(tmp_path):
     net = ep.vit((4, 4, 1), 2, patch=2, dim=8, layers=1, heads=2)
     for layer, n in net.born.items():
         net.kill(layer, np.arange(n))
@@ -336,7 +336,7 @@ def test_histories_of_objects_are_not_unpickled(tmp_path, history):
 
 
 def test_a_small_history_unpacks_to_little(tmp_path, history):
-    """A file of under 1 MB that would unpack to 800 MB."""
+    """A file of under 1 MB would unpack to 800 MB."""
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in parts(history).items():
@@ -360,7 +360,7 @@ def test_a_small_history_unpacks_to_little(tmp_path, history):
 
 
 def test_a_long_history_of_equal_losses_can_be_loaded_again(tmp_path):
-    """Zeros pack by more than a reader believes; the file is then written unpacked."""
+    """Zeros compress by more than the reader allows, so the file is written uncompressed."""
     long = ep.History(per_epoch=1000)
     steps = 4_000_000
     long.add_steps(np.zeros(steps), np.zeros(steps), np.zeros(steps))
@@ -382,7 +382,7 @@ def test_a_small_packed_idx_file_unpacks_to_little(tmp_path):
             assert "gunzip images.gz" in str(error), error
         """
     assert path.stat().st_size < 1_000_000
-    assert peak(code, str(path)) < 100_000  # 16 MiB and 64 times its size
+    assert peak(code, str(path)) < 100_000  # 16 MiB plus 64 times its size
 
 
 # ---- states --------------------------------------------------------------------------------------
@@ -399,7 +399,7 @@ def test_every_flipped_bit_of_a_state_is_harmless_or_changes_nothing(tmp_path):
     victim = make()
     victim.restore(path)
     random = np.random.default_rng(0)
-    # Half of the bits in the header, where a change does most.
+    # Half of the changed bits are in the header, where changes have the largest effect.
     places = np.concatenate(
         [random.integers(0, 8 * (8 + size), 300), random.integers(0, 8 * len(content), 300)]
     )

@@ -1,4 +1,4 @@
-"""Budgets: sizes are approached from above and kept, and a stopped run goes on as if it had not."""
+"""Budgets: sizes approach the target from above and stay, and stopped runs resume exactly."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_pressure_rises_while_the_network_is_too_big():
     assert ep.Budget(alive=0.9).steer(net, 1.0, **state) == 1.0
 
 
-def test_masses_rest_when_the_size_is_reached(data):
+def test_masses_are_fixed_when_the_size_is_reached(data):
     one = trainer(alive=0.6)
     history = one.fit(data, epochs=160, batch_size=60, progress=False)
     assert sum(one.network.alive.values()) <= 0.6 * 112
@@ -72,7 +72,7 @@ def test_masses_rest_when_the_size_is_reached(data):
 
 
 @pytest.mark.parametrize("at", [13.4, 30.0, 35.15])
-def test_a_stopped_run_goes_on_as_if_it_had_not(data, tmp_path, at):
+def test_a_resumed_run_equals_an_uninterrupted_one(data, tmp_path, at):
     whole = trainer(macs=0.45)
     expected = whole.fit(data, epochs=40, batch_size=60, progress=False)
     first = trainer(macs=0.45)
@@ -103,12 +103,12 @@ def test_wrong_budgets_are_named(settings, text):
         ep.Budget(**settings)
 
 
-def test_what_is_not_removed_cannot_be_counted():
+def test_a_budget_of_macs_needs_removal():
     with pytest.raises(ValueError, match="give one of alive"):
         ep.Selection(ep.Budget(macs=0.1), removal="never")
     ep.Selection(ep.Budget(alive=0.1), removal="never")
 
 
-def test_a_budget_reads_well():
+def test_the_repr_of_a_budget():
     text = repr(ep.Selection(ep.Budget(macs=0.1)))
     assert text.startswith("Selection(pressure=Budget(macs=0.1)")

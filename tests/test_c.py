@@ -1,7 +1,7 @@
-"""The core without Python, under the address and undefined-behaviour sanitizers.
+"""The core without Python, under the address and undefined-behavior sanitizers.
 
-Every tests/c/*.c is a program of its own, linked with all of the core outside csrc/python, in
-float32 and in float64; it returns 0 if all is well and says on stderr what is not.
+Every tests/c/*.c is a program linked with all of the core outside csrc/python, in float32 and in
+float64. It returns 0 if all tests pass and prints failures on stderr.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def run(command: list[str], **more) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
 def core(request, tmp_path_factory) -> tuple[list[str], list[str], Path]:
-    """(compiler and flags, object files of the core, folder)."""
+    """Return (compiler and flags, object files of the core, folder)."""
     folder = tmp_path_factory.mktemp(request.param)
     build = compiler() + FLAGS + ["-DEP_DOUBLE=1"] * (request.param == "float64")
     probe = folder / "probe.c"
@@ -96,14 +96,14 @@ def test_program(core, program):
     ("name", "sources"), [("vector", []), ("gemm", ["gemm"]), ("winograd", ["winograd", "gemm"])]
 )
 def test_wider_vectors(core, name, sources, level, tmp_path):
-    """Vectors and products are written for each kind of processor: once more for those."""
+    """Repeat the tests of vectors and products for each level of processor."""
     if core32.cpu_level() < level:
         pytest.skip("this processor has no vectors as wide")
     build, _, _ = core
     if "-DEP_DOUBLE=1" in build and level == 2:
         pytest.skip("there is no such module")
     program = ROOT / "tests" / "c" / f"test_{name}.c"
-    flags = [f"-march=x86-64-v{level + 2}", "-O2"]  # -O2: with fused multiplies, as in the modules
+    flags = [f"-march=x86-64-v{level + 2}", "-O2"]  # -O2: with fused multiply-adds
     target = tmp_path / program.stem
     parts = [str(CSRC / f"{source}.c") for source in sources]
     made = run([*build, *flags, str(program), *parts, "-o", str(target), "-lm"])

@@ -1,6 +1,6 @@
-"""The catalogue: every entry is described, has sound defaults and bounds, and has its twin.
+"""The catalogue: every entry has a description, valid defaults and bounds, and a twin.
 
-Nothing here names a law: a new entry is tested by being there.
+No law is named here: a new entry is tested as soon as it is listed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def ids(value):
 
 
 def required(group: str, name: str) -> dict:
-    """The least settings that an entry can be made with."""
+    """Return the minimal settings that an entry can be made with."""
     samples = {"int": 1, "real": 1.0, "bool": True, "vector": [1.0]}
     return {
         field["name"]: field["choices"][0] if field["choices"] else samples[field["type"]]
@@ -51,7 +51,7 @@ def test_every_core_has_the_same_catalogue(core):
 
 
 @pytest.mark.parametrize(("group", "name"), ENTRIES)
-def test_an_entry_says_what_it_is(group, name):
+def test_an_entry_has_a_description(group, name):
     entry = CATALOGUE[group][name]
     assert name.isidentifier()
     assert name == name.lower()
@@ -178,14 +178,14 @@ def test_unknown_and_missing_settings_are_named(group, name):
             CORE32.settings(group, name, rest)
 
 
-def test_what_is_not_there_is_named():
+def test_unknown_names_are_named():
     for group, name in (("losses", "adamw"), ("spells", "adamw"), ("losses", "")):
         with pytest.raises(ValueError, match=f"no '{name}' under '{group}'"):
             CORE32.settings(group, name)
 
 
 class Sly:
-    """A number that changes the dict it is in while it is read."""
+    """A number that changes the dict that contains it while it is read."""
 
     def __init__(self, items: dict) -> None:
         self.items = items
@@ -290,9 +290,9 @@ print(sys.getallocatedblocks() - blocks, resident() - bytes_)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_calls_good_and_bad_hold_no_memory():
+def test_valid_and_invalid_calls_leak_no_memory():
     done = subprocess.run([sys.executable, "-P", "-c", LEAKS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     blocks, resident = map(int, done.stdout.split())
-    assert blocks < 500  # a block kept at every third of the 1500 rounds; caches take some
+    assert blocks < 500  # a leak in every third of 1500 rounds would be 500; caches take some
     assert resident < 2**20

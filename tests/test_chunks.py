@@ -1,4 +1,4 @@
-"""Rows go through a run of layers in chunks: results are those of single rows, to the bit."""
+"""Rows pass through a run of layers in chunks: results are bit-identical to single rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from reference import layers_conv
 
 import evoprune as ep
 
-WIDE = (40, 40, 3)  # 40 x 40 x 24 numbers a sample: a chunk is three samples, or one
+WIDE = (40, 40, 3)  # 40 x 40 x 24 elements a sample: a chunk is three samples, or one
 
 
-def test_rows_that_go_through_in_chunks_are_as_by_themselves():
-    """To the bit, forwards and backwards; 64 rows, so that the mean over them rounds nothing."""
+def test_rows_in_chunks_equal_single_rows():
+    """Bit-identical in both directions; 64 rows, so that their mean is exact."""
     net = ep.Sequential(
         [ep.filters(24, 3, "gelu"), ep.MaxPool(2), ep.filters(7, 3), ep.Flatten(), ep.neurons(30),
          ep.Dense(4)],
@@ -36,8 +36,8 @@ def test_rows_that_go_through_in_chunks_are_as_by_themselves():
             assert np.array_equal(net.activation_gradients[name][0], gradient[i]), name
 
 
-def test_batch_norm_joins_what_chunks_have_summed():
-    """Blocks of 32 and 38 rows, of samples that go through one by one, beside plain NumPy."""
+def test_batch_norm_joins_the_sums_of_chunks():
+    """Blocks of 32 and 38 rows, whose samples are processed one by one, equal plain NumPy."""
     net = ep.Sequential(
         [ep.Conv2d(24, 3), ep.BatchNorm(), ep.Populations("relu"), ep.MeanPool(), ep.Dense(4)],
         input=WIDE,

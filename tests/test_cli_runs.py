@@ -1,4 +1,4 @@
-"""Runs of the command line that are stopped, killed, piped away, resumed: nothing is lost."""
+"""Command line runs that are stopped, killed, piped or resumed: no results are lost."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def trained(folder, tmp_path_factory):
 
 
 def start(folder, out, *more, **settings):
-    """The command line at work on a run that would never end, in a process of its own."""
+    """Start a run of the command line that would never end, in a new process."""
     command = [sys.executable, "-m", "evoprune", "train", str(folder), *map(str, TRAIN)]
     command += ["--epochs", "100000", "--out", str(out), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **settings)
 
 
 def after_epochs(process, n):
-    """Read lines until the n-th epoch is through."""
+    """Read lines until the n-th epoch is complete."""
     for line in process.stdout:
         if line.split()[:1] == [str(n)]:
             return
@@ -44,7 +44,7 @@ def after_epochs(process, n):
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_writes_what_there_is(number, status, folder, tmp_path):
+def test_a_signal_ends_a_run_with_its_results_written(number, status, folder, tmp_path):
     with start(folder, tmp_path / "run") as process:
         after_epochs(process, 3)
         process.send_signal(number)
@@ -60,7 +60,7 @@ def test_a_signal_writes_what_there_is(number, status, folder, tmp_path):
 
 
 def test_a_signal_that_is_ignored_stays_ignored(folder, tmp_path):
-    """As under nohup."""
+    """A signal is ignored under nohup."""
     ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
     with start(folder, tmp_path / "run", preexec_fn=ignore) as process:
         after_epochs(process, 2)
@@ -96,7 +96,7 @@ def test_a_closed_pipe_ends_other_commands_quietly(arguments, trained, tmp_path)
 
 
 def test_a_full_disk_ends_a_run_and_leaves_the_last_state(folder, tmp_path):
-    """Files may have so many bytes: the state of a run that goes on outgrows them."""
+    """The size of files is limited, and the state of the run grows beyond the limit."""
     import resource
 
     out = tmp_path / "run"
@@ -113,7 +113,7 @@ def test_a_full_disk_ends_a_run_and_leaves_the_last_state(folder, tmp_path):
     assert trainer.history.epochs_done >= 1
 
 
-def test_a_killed_run_is_resumed_to_the_same_bits(trained, folder, tmp_path):
+def test_a_killed_run_resumes_bit_identically(trained, folder, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "evoprune", "train", str(folder), *map(str, TRAIN)]
     with subprocess.Popen(
@@ -142,7 +142,7 @@ def test_a_run_is_not_overwritten_by_accident(folder, tmp_path, capsys):
     assert "holds a run already" in error
     assert "--force" in error
     assert (out / "model.safetensors").read_bytes() == before
-    assert cli.main([*quick, "--resume"]) == 0  # there is nothing left to do
+    assert cli.main([*quick, "--resume"]) == 0  # the run is already complete
     assert (out / "model.safetensors").read_bytes() == before
     assert cli.main([*quick[:-2], "--seed", "3", "--out", str(out), "--resume"]) == 2
     assert "--seed: the run in" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Communities: the generation of training, without a network."""
+"""Communities: the generations of a training run, without a network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evoprune.selection.groups import Dynamics
 LAYERS = ("h0", "h1")
 SIZES = (16, 16)
 FAST = {"strength": 300.0, "clip": 0.3}
-# By law, with settings under which nothing but masses and fitness decides.
+# Laws, with settings under which only masses and fitness have an effect.
 LAWS = {
     "malthusian": {"lifespan": 6},
     "replicator": FAST,
@@ -40,7 +40,7 @@ CASES = [
 
 
 def shares(net, upkeep):
-    """What one population of each layer costs, as a share of the founding network, by hand."""
+    """Return the cost of one population of each layer as a share of the founding network's."""
     facts = net.describe()
     if upkeep == "params":
         sizes = {axis["name"]: axis["alive"] for axis in facts["axes"]}
@@ -141,7 +141,7 @@ def test_a_generation_is_what_its_numpy_twin_computes(upkeep, niche):
 
 
 @pytest.mark.parametrize("law", list(LAWS))
-def test_a_pickled_community_goes_on_as_the_first_one(law):
+def test_a_pickled_community_continues_identically(law):
     selection = ep.Selection(
         0.3, dynamics=known(Dynamics)[law](**LAWS[law]), min_age=2, threshold=0.2
     )
@@ -166,7 +166,7 @@ def test_a_pickled_community_goes_on_as_the_first_one(law):
 
 
 def test_many_populations_die_at_once_in_little_time():
-    """Deaths are sorted: a quadratic search would take minutes."""
+    """Deaths are sorted in n log n time: a quadratic search would take minutes."""
     n = 200_000
     law = ep.Malthusian(lifespan=1)
     community = ep.Community(n, ep.Selection(1.0, dynamics=law, upkeep="uniform", min_age=0))
@@ -189,7 +189,7 @@ def test_arrays_may_cover_living_populations_only():
     assert np.array_equal(one.extinct, other.extinct)
 
 
-def test_laws_in_python_serve_and_their_errors_change_nothing():
+def test_laws_in_python_work_and_their_errors_change_nothing():
     seen = []
 
     @ep.dynamics

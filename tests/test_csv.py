@@ -90,6 +90,6 @@ def test_a_file_goes_into_fit(tmp_path):
         ("a;b\n1;2\n", -1, "another delimiter"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, text, target, error):
+def test_errors_are_named(tmp_path, text, target, error):
     with pytest.raises(ValueError, match=f"data.csv: .*{error}"):
         ep.datasets.csv(written(tmp_path, text), target)

@@ -1,4 +1,4 @@
-"""Data sets: what comes bundled, what is read from files, what is refused, what is not copied."""
+"""Data sets: the bundled ones, reading files, errors, and that arrays are not copied."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def idx_bytes(array, code=0x08, magic=None):
 
 
 def write_idx(folder, *, n=6, packed=True, **replace):
-    """A small folder like MNIST's; `replace` gives other bytes for train_images and so on."""
+    """Write a small folder like MNIST's; `replace` gives other bytes for train_images and so on."""
     rng = np.random.default_rng(0)
     for part, count in (("train", n), ("t10k", 4)):
         images = rng.integers(0, 256, (count, 3, 2), np.uint8)
@@ -169,7 +169,7 @@ def test_idx_errors_name_file_expected_and_got(tmp_path):
     failing(gzip.compress(huge), "expected 79228162458924105385300197391 bytes")
 
 
-def test_idx_files_must_fit_each_other(tmp_path):
+def test_idx_files_must_match(tmp_path):
     write_idx(tmp_path, train_labels=idx_bytes(np.zeros(5, np.uint8)))
     with pytest.raises(ValueError, match="train-labels.*expected 6 labels.*got 5"):
         datasets.idx(tmp_path)
@@ -322,7 +322,7 @@ def small(n=20, **options):
     return datasets.arrays(x, np.arange(n) % 4, name="small", **options)
 
 
-def test_arrays_are_held_not_copied(tmp_path):
+def test_arrays_are_not_copied(tmp_path):
     x, y = np.zeros((5, 2, 3), np.float64), np.zeros((5, 2))
     data = datasets.arrays(x, y)
     assert np.shares_memory(data.x, x)
@@ -393,7 +393,7 @@ def test_normalize():
         inputs = data.scaled()
         assert np.allclose(inputs.mean(0), 0, atol=2e-3)
         assert np.allclose(inputs.std(0), [1, 1, 0], atol=1e-3)
-        assert data.scale[2] == 1  # constant: moved to 0, not blown up
+        assert data.scale[2] == 1  # constant: shifted to 0 and not scaled
     inputs = datasets.arrays(x, x, normalize="global").scaled()
     assert inputs.mean() == pytest.approx(0, abs=1e-5)
     assert inputs.std() == pytest.approx(1, abs=1e-5)
@@ -430,7 +430,7 @@ def test_classes_are_named():
         ([[1.0]], [0], {"scale": [1, 2]}, ValueError, r"scale: .* shape \(1,\), got \(2,\)"),
     ],
 )
-def test_what_a_dataset_refuses(x, y, options, error, match):
+def test_invalid_data_sets_are_refused(x, y, options, error, match):
     with pytest.raises(error, match=match):
         datasets.arrays(x, y, **options)
 

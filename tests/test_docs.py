@@ -1,7 +1,7 @@
-"""What the README and the pages say is true: their code runs, their links and pictures exist.
+"""The README and the pages are right: their code runs, their links and pictures exist.
 
-Blocks of ```python are run, page by page, in one namespace, on a thousand samples and for a few
-epochs; blocks that are only to be read are marked {code-block} python.
+The ```python blocks of a page are run in one namespace, on a thousand samples and for a few
+epochs; blocks that cannot run are marked {code-block} python.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def blocks(path):
 
 @pytest.fixture
 def little(monkeypatch, tmp_path):
-    """MNIST is small and runs are short, so that a page takes a second or two."""
+    """Make MNIST small and runs short, so that a page takes a second or two."""
     pyplot = pytest.importorskip("matplotlib.pyplot")
     whole, fit = ep.datasets.mnist, ep.Trainer.fit
     monkeypatch.chdir(tmp_path)

@@ -1,8 +1,8 @@
-"""What holds for every dynamics: its twin, its invariants, what it does with extremes.
+"""Properties of every dynamics: equality with its twin, invariants, extreme values.
 
 The laws are those of the catalogue, so a new one is tested here as soon as it is listed, and fails
-until it has a twin. What each law says of its own is in test_dynamics_laws.py and, for those with
-chance in them, test_dynamics_chance.py.
+until it has a twin. Properties of single laws are in test_dynamics_laws.py, those of stochastic
+laws in test_dynamics_chance.py.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def drawn(core, name, seed):
 
 
 def near(core, got, expected, growth=1.0, scale=0.0) -> None:
-    """Equal to a few roundings of each number, or `growth` times as many: exp(g) costs g of them.
+    """Assert equality up to a few roundings of each element, times `growth`.
 
-    `scale` allows as much of a number of that size: for laws that add.
+    exp(g) costs g roundings. `scale`: roundings are those of values of this size, for laws with
+    sums.
     """
     eps = np.finfo(core.dtype).eps
     assert got.dtype == real(core)
@@ -58,7 +59,7 @@ def test_a_generation_is_that_of_the_twin(core, name, seed):
     cohort, config = drawn(core, name, seed)
     expected = twins.EXACT[name](config, cohort)
     growth = config.get("clip", 1) * cohort.strength
-    if name == "logistic":  # 1 + (Z - 1) M/K: a rounding of Z counts M/K times
+    if name == "logistic":  # 1 + (Z - 1) M/K: a rounding error of Z is multiplied by M/K
         growth = max(growth, cohort.mass.sum() / (config["capacity"] * cohort.born))
     costs = (1 + np.abs(cohort.fitness).max()) * 100 if name == "best_response" else 0
     near(core, step_cohort(core, name, config, cohort), expected, growth, costs)
@@ -68,7 +69,7 @@ def test_a_generation_is_that_of_the_twin(core, name, seed):
 @pytest.mark.parametrize("name", twins.CHANCE)
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, strength):
-    """Averages over 4000 generations, within 5 of their standard deviations."""
+    """Averages over 4000 generations are within 5 of their standard deviations."""
     draws = 4000
     config = {"clip": 1.0, "noise": 0.03, "size": 200.0, "turnover": 0.3, "strength": 1.0}
     fields = {field["name"] for field in LAWS[name]["fields"]}
@@ -88,7 +89,8 @@ def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, s
     )
     spread = np.sqrt(np.diag(covariance))
     assert np.all(np.abs(got.mean(axis=0) - mean) <= 5 * spread / np.sqrt(draws) + 1e-6)
-    # Of normal numbers (counts of hundreds are near enough) a sample covariance deviates by this.
+    # The standard deviation of a sample covariance of normal numbers; counts of hundreds are near
+    # enough.
     doubt = np.sqrt((np.outer(spread, spread) ** 2 + covariance**2) / draws)
     assert np.all(np.abs(np.cov(got.T) - covariance) <= 5 * doubt + 1e-9)
 
@@ -100,7 +102,7 @@ def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, s
 @every_law
 @settings(max_examples=15)
 @given(seed=SEEDS)
-def test_strength_zero_puts_the_masses_at_rest(core, name, seed):
+def test_strength_zero_keeps_masses_fixed(core, name, seed):
     cohort, config = drawn(core, name, seed)
     cohort.strength = 0.0
     assert np.array_equal(step_cohort(core, name, config, cohort), cohort.mass)
@@ -157,7 +159,7 @@ def test_a_law_that_conserves_keeps_the_total_mass(core, name, seed):
 @pytest.mark.parametrize("name", CONSERVING)
 @settings(max_examples=30)
 @given(seed=SEEDS)
-def test_where_the_total_is_kept_equal_upkeep_has_no_effect(core, name, seed):
+def test_equal_upkeep_has_no_effect_if_the_total_is_conserved(core, name, seed):
     cohort, config = drawn(core, name, seed)
     fitness = np.round(cohort.fitness * 2**20) / 2**20  # so that 1/8 less is exact
     bare = {**keywords(cohort), "upkeep": None}
@@ -173,7 +175,10 @@ def test_where_the_total_is_kept_equal_upkeep_has_no_effect(core, name, seed):
 @settings(max_examples=15)
 @given(seed=SEEDS)
 def test_the_fitter_of_two_equals_does_not_end_below(core, name, seed):
-    """Two alike in all but fitness: more of it is never worse (laws of chance: on average)."""
+    """Of two populations alike in all but fitness, the fitter ends with at least as much mass.
+
+    For stochastic laws, this holds on average.
+    """
     rng = np.random.default_rng(seed)
     low, high = np.sort(rng.normal(0, 0.01, 2))
     entry = LAWS[name]
@@ -181,7 +186,7 @@ def test_the_fitter_of_two_equals_does_not_end_below(core, name, seed):
         {"fields": [f for f in entry["fields"] if f["type"] != "vector"]}, rng, 2
     )
     if "capacity" in config:
-        config["capacity"] = 2.0  # the fast shrink fast where it is crowded
+        config["capacity"] = 2.0  # the unfit shrink fast if it is crowded
     fixed = {"overlap": np.ones((2, 2)), "norm2": np.ones(2), "upkeep": np.full(2, 0.002)}
     times = 40 if name in twins.CHANCE else 1
     got = np.mean(
@@ -203,7 +208,7 @@ def test_the_fitter_of_two_equals_does_not_end_below(core, name, seed):
 @settings(max_examples=20)
 @given(seed=SEEDS)
 def test_price_equation_holds_in_every_generation(core, name, seed):
-    """d zbar = Cov(w/wbar, z) + E[w/wbar dz], averages by mass; the extinct have w = 0."""
+    """d zbar = Cov(w/wbar, z) + E[w/wbar dz], means by mass; extinct populations have w = 0."""
     rng = np.random.default_rng(seed)
     cohort = random_cohort(core, rng, n=30, dead=0)
     config = random_config(LAWS[name], rng, cohort.born)
@@ -248,7 +253,7 @@ def test_finite_numbers_give_finite_masses(core, name, cohort, free, seed):
     if name in MULTIPLICATIVE:
         assert np.all(got[mass == 0] == 0)
     for total in (mass.astype(real(core)).sum(dtype=float),) if name in CONSERVING else ():
-        # Masses past 1e30 are cut, and below the smallest number of the type they vanish.
+        # Masses above 1e30 are capped, and masses below the smallest number of the type become 0.
         assert got.sum(dtype=float) <= total * (1 + 1e-5)
 
 
@@ -263,7 +268,7 @@ def test_any_strength_gives_finite_masses(core, strength, name):
 
 @every_core
 @every_law
-def test_a_niche_of_no_population_and_of_one(core, name):
+def test_niches_of_zero_and_one_population(core, name):
     wide = {"overlap": np.ones((0, 0)), "norm2": np.ones(0), "born": 4}
     assert step(core, name, [], [], **wide).shape == (0,)
     wide = {"overlap": np.ones((1, 1)), "norm2": np.ones(1)}
@@ -276,24 +281,24 @@ def test_a_niche_of_no_population_and_of_one(core, name):
 
 
 @every_law
-def test_neither_fitness_nor_upkeep_is_no_trouble(name):
+def test_zero_fitness_and_zero_upkeep_give_finite_masses(name):
     wide = {"overlap": np.ones((4, 4)), "norm2": np.ones(4)}
     mass = step(CORE32, name, np.ones(4), np.zeros(4), upkeep=np.zeros(4), **wide)
     assert np.all(np.isfinite(mass))
 
 
 @pytest.mark.parametrize("name", MULTIPLICATIVE)
-def test_a_fitness_that_is_not_a_number_is_seen_or_stopped(name):
-    """NaN never becomes an innocent mass: it shows, or (laws of chance) the masses stay."""
+def test_a_nan_fitness_never_gives_a_valid_mass(name):
+    """NaN never becomes a valid mass: it propagates, or (stochastic laws) masses do not change."""
     mass = step(CORE32, name, [1, 1], [np.nan, 1], overlap=np.ones((2, 2)))
     assert np.isnan(mass).any() or np.array_equal(mass, [1, 1])
 
 
-# ---- the same laws everywhere, and their settings ----------------------------------------------
+# ---- all cores, and settings -------------------------------------------------------------------
 
 
 @every_law
-def test_inputs_are_left_alone(name):
+def test_inputs_are_not_modified(name):
     rng = np.random.default_rng(3)
     cohort, config = random_cohort(CORE32, rng), {}
     before = [np.copy(a) for a in (cohort.mass, cohort.fitness, cohort.upkeep, cohort.overlap)]
@@ -304,7 +309,7 @@ def test_inputs_are_left_alone(name):
 
 @every_law
 def test_every_core_of_a_precision_agrees(name):
-    """Compilers may fuse a product and a sum, so not to the bit; the draws are the same."""
+    """Equal up to fused multiply-adds, which depend on the compiler; random draws are identical."""
     cohort, config = drawn(CORE32, name, 11)
     one, *others = [
         step_cohort(core, name, config, cohort, seed=1)

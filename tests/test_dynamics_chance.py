@@ -1,7 +1,7 @@
-"""The laws with chance in them: what their distributions must be.
+"""The distributions of stochastic laws.
 
-Seeds are fixed and every bound is five standard deviations of what is averaged, so a right law
-fails one of them with a chance of about one in a million, and a pass stays a pass.
+Every bound is five standard deviations of the average, which a right law exceeds with a
+probability of about one in a million. Seeds are fixed, so results do not change between runs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ every_core = pytest.mark.parametrize("core", BOTH, ids=name_of)
 
 
 def within(values, expected) -> None:
-    """The mean of `values` is `expected`, to five of its standard deviations."""
+    """Assert that the mean of `values` is `expected`, within five of its standard deviations."""
     values = np.asarray(values, float)
     doubt = 5 * values.std() / np.sqrt(len(values))
     assert abs(values.mean() - expected) <= doubt, f"{values.mean()} not {expected} +- {doubt}"
 
 
 def fates(name, mass, fitness, config, times, most=100_000):
-    """The share of `times` lives that end with the first population holding all the mass."""
+    """Return the share of runs in which the first population ends with all of the mass."""
     won = []
     for seed in range(times):
         m = np.array(mass, float)
@@ -88,7 +88,7 @@ def test_masses_are_whole_numbers_of_individuals(core):
 
 
 def test_drift_alone_loses_diversity_at_one_over_n():
-    """Neutral: the chance that two differ, H(t) = H0 (1 - 1/N)^t, H = 1 - sum x^2."""
+    """Neutral: the probability that two individuals differ is H(t) = H0 (1 - 1/N)^t."""
     size, times = 40, 15
     left = []
     for seed in range(2000):
@@ -109,7 +109,7 @@ def test_a_neutral_population_is_fixed_with_the_probability_of_its_share():
 
 
 def test_half_a_generation_has_half_the_drift():
-    """Cohort strength eta: N / eta individuals, so that the variance of a step is eta times."""
+    """With strength eta there are N / eta individuals: a step has eta times the variance."""
     n = 4000
     moved = [
         step(CORE64, "wright_fisher", [1, 1], [0, 0], {"size": 100}, seed=seed, strength=0.25)[0]
@@ -119,8 +119,8 @@ def test_half_a_generation_has_half_the_drift():
 
 
 @every_core
-def test_at_its_defaults_drift_alone_spares_most_for_many_epochs(core):
-    """Neutral loss within T generations: e^(-2 size / T), 5 % at T = 6667; here sooner."""
+def test_drift_at_defaults_keeps_most_populations_for_many_epochs(core):
+    """Neutral loss within T generations is e^(-2 size / T), 5 % at T = 6667; here after fewer."""
     mass = run(core, "wright_fisher", np.ones(64), np.zeros(64), None, 1000)
     assert np.all(mass > 1e-3)
     assert 0.1 < mass.std() < 0.6  # Var m = T / size = 0.1
@@ -130,7 +130,7 @@ def test_at_its_defaults_drift_alone_spares_most_for_many_epochs(core):
 
 
 def chain(r, size):
-    """Textbook Moran: one death and birth a generation, fitness ratio r of the first kind."""
+    """Run the textbook Moran chain: one death and birth per generation, fitness ratio r."""
     config = {"strength": 1.0, "size": float(size), "turnover": 1 / size, **FREE}
     return config, [np.log(r) / size, 0.0]
 
@@ -160,7 +160,7 @@ def test_fixation_has_the_probability_of_the_gambler(r, k):
 
 @every_core
 @pytest.mark.parametrize("turnover", [0.02, 0.4, 0.9, 1.0])
-def test_no_more_die_than_the_turnover_and_none_twice(core, turnover):
+def test_deaths_per_generation_equal_the_turnover(core, turnover):
     config = {"size": 100.0, "turnover": turnover}
     before = np.array([0.01, 1.0, 2.0, 0.5, 0.49])
     for generation in range(50):
@@ -173,15 +173,15 @@ def test_no_more_die_than_the_turnover_and_none_twice(core, turnover):
 
 
 def test_counts_survive_being_stored_as_masses():
-    """A generation in which nothing could happen to the counts leaves every mass as it is."""
+    """A generation without deaths or births leaves every mass unchanged."""
     mass = run(BOTH[0], "moran", np.ones(300), np.zeros(300), {"turnover": 0.2}, 3)
     counts = mass.astype(float) * 100
     assert np.abs(counts - np.round(counts)).max() < 1e-3
     assert np.round(counts).sum() == 30000
 
 
-def test_an_unfit_population_dies_out_in_about_its_lives():
-    """ln(100) / turnover = 920 generations at the defaults, if it never breeds."""
+def test_an_unfit_population_dies_in_the_expected_time():
+    """A population without births takes ln(100) / turnover = 920 generations at the defaults."""
     fitness = np.r_[np.zeros(63), -1.0]
     mass = np.ones(64)
     for generation in range(3000):

@@ -1,7 +1,7 @@
-"""What each law says of its own: closed forms, points of rest, outcomes of competition.
+"""Properties of single laws: closed forms, fixed points, outcomes of competition.
 
-Growth is unbounded here (`clip` large) unless clip itself is meant, as the textbooks have it. A
-generation is computed in double and rounded once, so t generations cost about t roundings.
+Growth is unbounded here (a large `clip`), as in textbooks, except in tests of clip. A generation
+is computed in double and rounded once, so t generations cost about t roundings.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def test_no_mass_grows_above_the_ceiling(core, growth):
 @every_core
 @pytest.mark.parametrize("upkeep", [1e-12, 1e-3, 40.0])
 @pytest.mark.parametrize("threshold", [1e-3, 1e-2])
-def test_without_fitness_a_life_lasts_exactly_lifespan_whatever_the_upkeep(core, upkeep, threshold):
+def test_without_fitness_a_population_lives_exactly_lifespan(core, upkeep, threshold):
     mass = run(core, "malthusian", [1], [0], {"lifespan": 70}, 70, upkeep=[upkeep],
                threshold=threshold)  # fmt: skip
     assert mass[0] == pytest.approx(threshold, rel=eps(core, 10))
@@ -88,7 +88,7 @@ def test_without_fitness_a_life_lasts_exactly_lifespan_whatever_the_upkeep(core,
 
 @every_core
 @given(m0=MASSES, seed=SEEDS)
-def test_fitness_equal_to_upkeep_is_rest_and_the_return_has_the_sign_of_the_surplus(core, m0, seed):
+def test_growth_has_the_sign_of_fitness_less_upkeep(core, m0, seed):
     upkeep = np.abs(fitnesses(core, len(m0), seed))
     mass = np.array(m0, real(core))
     free = {"ceiling": 1e30}
@@ -101,7 +101,7 @@ def test_fitness_equal_to_upkeep_is_rest_and_the_return_has_the_sign_of_the_surp
     assert np.all(np.abs(np.log(np.float64(more) / mass)) <= bound + eps(core))
 
 
-def test_a_threshold_of_zero_or_one_still_gives_a_pace():
+def test_a_threshold_of_zero_or_one_gives_finite_growth():
     for threshold in (0.0, 1.0):
         mass = step(CORE64, "malthusian", [1], [0], upkeep=[1], threshold=threshold)
         assert 0 < mass[0] < 1
@@ -119,7 +119,7 @@ def test_shares_grow_as_their_fitness_over_that_of_all(core, m0, seed):
     mass = run(core, "replicator", m0, fitness, REPLICATOR, 10)
     grown = np.array(m0) * np.exp(10 * fitness)
     np.testing.assert_allclose(shares(mass), grown / grown.sum(), rtol=eps(core, 10))
-    # The ratio of two grows at exactly the difference of their fitness.
+    # The log ratio of two masses grows at exactly the difference of their fitness.
     ratio = np.float64(mass[0]) / mass[1]
     expected = m0[0] / m0[1] * np.exp(10 * (fitness[0] - fitness[1]))
     assert ratio == pytest.approx(expected, rel=eps(core, 20))
@@ -131,13 +131,13 @@ def test_a_constant_added_to_every_fitness_changes_nothing(core, m0, seed, const
     fitness = np.round(fitnesses(core, len(m0), seed) * 2**10) / 2**10
     one = step(core, "replicator", m0, fitness)
     other = step(core, "replicator", m0, fitness + constant)
-    cost = 1 + 50 * abs(constant) * 2.0**-53 / np.finfo(core.dtype).eps  # in the mean, times h
+    cost = 1 + 50 * abs(constant) * 2.0**-53 / np.finfo(core.dtype).eps  # of the mean, times h
     np.testing.assert_allclose(one, other, rtol=eps(core, cost))
 
 
 @every_core
 @given(m0=MASSES, seed=SEEDS, clip=st.sampled_from([1e-3, 0.01, 1e6]))
-def test_mean_fitness_never_falls_even_where_clip_binds(core, m0, seed, clip):
+def test_mean_fitness_never_falls_even_with_clip(core, m0, seed, clip):
     fitness = fitnesses(core, len(m0), seed)
     config = {"strength": 10.0, "clip": clip}
     mass, before = np.array(m0), shares(m0) @ fitness
@@ -149,8 +149,8 @@ def test_mean_fitness_never_falls_even_where_clip_binds(core, m0, seed, clip):
 
 
 @given(m0=MASSES, seed=SEEDS)
-def test_fisher_the_mean_rises_at_the_variance_and_so_long_is_the_path(m0, seed):
-    """d Fbar = Var(F) + E[dF], and sum x'^2 / x = Var(F) (Baez 2021), as the step goes to zero."""
+def test_fisher_mean_fitness_rises_at_the_variance(m0, seed):
+    """d Fbar = Var(F) + E[dF] and sum x'^2 / x = Var(F) (Baez 2021), as the step goes to zero."""
     fitness = fitnesses(CORE64, len(m0), seed)
     change = fitnesses(CORE64, len(m0), seed + 1)
     h = 1e-5
@@ -203,7 +203,7 @@ def test_the_limit_is_the_perron_vector(core, given_kernel):
 
 @pytest.mark.parametrize(("q", "a"), [(0.9, 2.0), (0.8, 1.5), (0.6, 1.5), (0.5, 1.9)])
 def test_the_quasispecies_has_an_error_threshold(q, a):
-    """A master a times as fit, copied right with probability q: it lives if q > 1/a."""
+    """A master kind, a times as fit and copied right with probability q, survives if q > 1/a."""
     kernel = [q, 1 - q, 0, 1]
     config = REPLICATOR | {"kernel": kernel}
     mass = run(CORE64, "replicator_mutator", [1, 1], [np.log(a), 0], config, 3000)
@@ -216,7 +216,7 @@ def test_mutants_are_spread_over_living_populations_only():
     assert mass == pytest.approx([2, 0, 2])
     kernel = [0.5, 0.25, 0.25, 0, 1, 0, 0, 0, 1]
     mass = step(CORE64, "replicator_mutator", [2, 0, 1], [0, 9, 0], {"kernel": kernel})
-    assert mass == pytest.approx([1.5, 0, 1.5])  # what would be born into the dead stays
+    assert mass == pytest.approx([1.5, 0, 1.5])  # mutants of an extinct kind are not born
 
 
 def test_the_kernel_is_by_birth_id():
@@ -228,7 +228,7 @@ def test_the_kernel_is_by_birth_id():
 
 
 def test_mutation_at_its_default_does_not_keep_the_unfit_above_the_threshold():
-    """A population that loses a hundredth a generation falls under 1e-3 of the mean mass."""
+    """A population that loses 1 % per generation falls below 1e-3 of the mean mass."""
     fitness = np.r_[np.zeros(99), -1.0]
     mass = run(CORE64, "replicator_mutator", np.ones(100), fitness, None, 1500)
     assert mass[-1] < 1e-3
@@ -253,15 +253,15 @@ def test_equal_populations_grow_as_verhulst_says(core, start, h):
 @every_core
 @given(m0=MASSES, seed=SEEDS)
 def test_ten_small_steps_are_one_large(core, m0, seed):
-    """Exact for constant fitness, unequal too, as long as the whole grows."""
+    """Steps are exact for constant fitness, even unequal, as long as the total grows."""
     fitness = np.abs(fitnesses(core, len(m0), seed)) + 0.01
     small = run(core, "logistic", m0, fitness, LOGISTIC, 10)
     large = step(core, "logistic", m0, fitness, LOGISTIC | {"strength": 10.0})
     np.testing.assert_allclose(small, large, rtol=eps(core, 100))
 
 
-def test_unequal_populations_follow_the_equation_itself():
-    """m_i' = m_i (r_i - max(rbar, 0) M/K), by brute force; the total falls at first."""
+def test_unequal_populations_follow_the_differential_equation():
+    """Integrate m_i' = m_i (r_i - max(rbar, 0) M/K) in small steps; the total falls at first."""
     m0, r, k = np.array([2.0, 1.0, 0.5]), np.array([-0.5, 0.4, 0.9]), 6.0
     mass, dt = m0.copy(), 1e-4
 
@@ -291,7 +291,7 @@ def test_the_total_never_crosses_the_capacity(core, m0, seed, h):
             assert after >= k * (1 - eps(core))
 
 
-def test_at_the_capacity_selection_goes_on_and_the_unfit_are_never_fed():
+def test_at_the_capacity_selection_continues():
     mass = run(CORE64, "logistic", [1, 1], [0.1, 0.3], LOGISTIC, 10)
     assert mass.sum() == pytest.approx(2)  # M = K from the start
     assert mass[1] / mass[0] == pytest.approx(np.exp(2))
@@ -303,7 +303,7 @@ def test_at_the_capacity_selection_goes_on_and_the_unfit_are_never_fed():
 
 
 def rivals(a12, a21, start, k1=1.0, k2=1.0, core=CORE64):
-    """Two species by their textbook coefficients, 4000 generations at r = 0.1."""
+    """Run two species with textbook coefficients for 4000 generations at r = 0.1."""
     interaction = [1 / k1, a12 / k1, a21 / k2, 1 / k2]
     config = {"strength": 1.0, **FREE, "interaction": interaction}
     return run(core, "lotka_volterra", start, [0.1, 0.1], config, 4000, overlap=np.eye(2))
@@ -335,24 +335,24 @@ def test_without_interaction_each_is_logistic(core, m0, seed):
 
 @every_core
 @given(m0=MASSES, r=st.sampled_from([0.125, 2.0]))
-def test_where_all_are_alike_the_total_is_logistic(core, m0, r):
+def test_the_total_of_equal_populations_is_logistic(core, m0, r):
     n = len(m0)
     alike = step(core, "lotka_volterra", m0, np.full(n, r), LOGISTIC, overlap=np.ones((n, n)))
     logistic = step(core, "logistic", m0, np.full(n, r), LOGISTIC)
     np.testing.assert_allclose(alike, logistic, rtol=eps(core, 4))
 
 
-def test_copies_pay_for_being_alike_and_the_different_gains():
+def test_similar_populations_are_crowded_more():
     overlap = [[1, 1, 0.1], [1, 1, 0.1], [0.1, 0.1, 1]]
     mass = run(CORE64, "lotka_volterra", np.ones(3), np.full(3, 0.05), LOGISTIC, 500,
                overlap=overlap)  # fmt: skip
     assert mass[0] == pytest.approx(mass[1])
     assert mass[0] < 0.9
     assert mass[2] > 1.2
-    assert mass.sum() == pytest.approx(3, rel=1e-3)  # what the niche carries
+    assert mass.sum() == pytest.approx(3, rel=1e-3)  # the capacity of the niche
 
 
-def test_the_unfit_decay_however_empty_or_full_the_niche():
+def test_unfit_populations_decay_at_any_density():
     for size in (0.01, 100):
         mass = step(CORE64, "lotka_volterra", [size, size], [-0.1, 0.1], LOGISTIC,
                     overlap=np.eye(2))  # fmt: skip
@@ -365,7 +365,7 @@ def test_competition_at_a_large_step_does_not_oscillate():
     for _ in range(20):
         mass = step(CORE64, "lotka_volterra", mass, np.full(n, 5.0), LOGISTIC,
                     overlap=np.full((n, n), 0.9) + 0.1 * np.eye(n))  # fmt: skip
-        assert np.all(mass >= 1 - 1e-12)  # comes down to what is carried, and stays
+        assert np.all(mass >= 1 - 1e-12)  # falls to the capacity and stays there
     assert mass == pytest.approx(np.ones(n), rel=1e-9)
 
 
@@ -408,7 +408,7 @@ def test_masses_stay_in_the_unit_interval_and_can_rise_from_zero():
     assert mass == pytest.approx([1, 0, 1])
 
 
-def test_competition_of_weights_drives_the_less_useful_copy_out():
+def test_competition_removes_the_less_useful_copy():
     w = np.array([[1.0, 0], [1, 0], [0, 1]])
     mass = run(CORE64, "best_response", np.full(3, 0.5), [0.5, 0.4, 0.4],
                {"strength": 0.1, "beta": 0.1, "eta": 1.0}, 500,

@@ -1,4 +1,4 @@
-"""Every example runs, in a folder of its own, with warnings as errors."""
+"""Every example runs in a folder of its own, with warnings as errors."""
 
 from __future__ import annotations
 

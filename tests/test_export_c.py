@@ -1,4 +1,4 @@
-"""Networks as C files: compiled without a warning, they give what `predict` gives."""
+"""Networks as C files: compiled without warnings, they return what `predict` returns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import pytest
 
 import evoprune as ep
 from evoprune.bridges import c_source
-from evoprune.core.spec import catalogue
 from evoprune.shell import cli
 
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wshadow", "-Wconversion"]
@@ -43,7 +42,7 @@ def built(compiler: str, folder: Path, nets: dict[str, ep.Network]) -> ctypes.CD
 
 
 def predicted(call, x: np.ndarray, shape: tuple[int, ...], codes: bool) -> np.ndarray:
-    """Outputs of a compiled network, one sample at a time."""
+    """Return outputs of a compiled network, computed one sample at a time."""
     x = np.ascontiguousarray(x, np.int32 if codes else np.float32)
     y = np.full((len(x), *shape), np.nan, np.float32)
     for sample, row in zip(x, y, strict=True):
@@ -58,8 +57,9 @@ def check(library, folder: Path, name: str, net: ep.Network, x: np.ndarray) -> N
     exported.agree(got, expected)
 
 
-def test_every_kind_of_the_catalogue_has_a_c_form():
-    assert set(c_source.KINDS) == set(catalogue("layers")) == set(exported.KINDS)
+def test_every_kind_has_a_c_form_or_is_refused(tmp_path):
+    assert set(c_source.KINDS) <= set(exported.KINDS)
+    exported.refused(c_source.KINDS, "C", lambda net: ep.export.c(net, tmp_path / "net.c"))
 
 
 def test_compiled_nets_give_the_outputs_of_predict(compiler, tmp_path):
@@ -69,7 +69,7 @@ def test_compiled_nets_give_the_outputs_of_predict(compiler, tmp_path):
         check(library, tmp_path, name, net, exported.inputs(net))
 
 
-@pytest.mark.parametrize("kind", exported.KINDS)
+@pytest.mark.parametrize("kind", exported.of_rules(c_source.KINDS))
 def test_compiled_layers_of_every_kind_give_the_outputs_of_predict(kind, compiler, tmp_path):
     made = [
         (f"{name}_{'extinct' if extinct else 'whole'}", net, x)
@@ -153,7 +153,7 @@ def test_the_file_states_its_size(tmp_path):
     assert "#define SMALL_PREDICT_INPUTS 30\n" in text
     assert "#define SMALL_PREDICT_OUTPUTS 5\n" in text
     assert "malloc" not in text
-    # Every name that other files could meet begins with the prefix.
+    # Every name visible to other files begins with the prefix.
     assert set(re.findall(r"^void (\w+)", text, re.M)) == {"small_predict"}
     statics = re.findall(r"^static (?:const )?\w+ (\w+)", text, re.M)
     assert len(statics) > 3
@@ -250,6 +250,6 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"export\.c: expected finite values .* dense1\.weight"):
         ep.export.c(net, tmp_path / "net.c")
     net = ep.mlp(3, 4, 2, dtype="float64")
-    net["dense1.weight"][0, 0] = 1e300  # no float
+    net["dense1.weight"][0, 0] = 1e300  # not a float32
     with pytest.raises(ValueError, match=r"export\.c: expected finite values .* dense1\.weight"):
         ep.export.c(net, tmp_path / "net.c")

@@ -1,4 +1,4 @@
-"""What a trainer learns from: arrays, data sets, epochs of a given length, iterables of batches."""
+"""Sources of training data: arrays, data sets, epochs of a given length, iterables of batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_last_batch_may_be_smaller():
     fit(trainer, data(20), epochs=1, batch=48)  # fewer than a batch
 
 
-def test_data_sets_are_read_as_they_say():
+def test_data_sets_are_read_with_their_scaling():
     x, y = data()
     train = ep.datasets.arrays(100 * x + 7, y, normalize="global")
     trainer = make()
@@ -32,7 +32,7 @@ def test_data_sets_are_read_as_they_say():
     assert float(scale) == pytest.approx(train.scale)
     part, held_out = train.split(40)
     fit(trainer, part, validation_data=held_out)
-    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # raw is raw
+    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # raw, too
     with pytest.raises(ValueError, match=r"validation_data: data is to be read as \(x - 3\)"):
         fit(trainer, train, validation_data=ep.datasets.arrays(x, y, shift=3))
 
@@ -51,7 +51,7 @@ def test_chosen_rows_are_drawn_without_a_copy():
 @quiet
 def test_an_epoch_can_be_given_a_length():
     one, other = make(), make()
-    fit(one, epochs=3, batch_size=48)  # 5 batches go once through the data
+    fit(one, epochs=3, batch_size=48)  # 5 batches are one pass through the data
     history = fit(other, epochs=5, batch_size=48, steps=3)
     assert (history.per_epoch, history.steps_done) == (3, 15)
     assert np.array_equal(
@@ -88,10 +88,10 @@ def test_ignored_positions_are_not_counted():
     assert fit(trainer, (x, y), epochs=1)["accuracy"][-1] == 1
 
 
-# ---- batches that an iterable gives ------------------------------------------------------------
+# ---- iterables of batches ----------------------------------------------------------------------
 
 
-def test_an_iterable_of_batches_is_as_good():
+def test_an_iterable_of_batches_equals_arrays():
     one, other = make(), make()
     fit(one, shuffle=False)
     batches = Batches(data())
@@ -101,7 +101,7 @@ def test_an_iterable_of_batches_is_as_good():
     assert history.per_epoch == 5
 
 
-def test_an_iterable_can_be_taken_up_again():
+def test_a_run_on_an_iterable_can_be_resumed():
     one, other = make(), make()
     fit(one, Batches(data()))
     fit(other, Batches(data()), until=2.6)
@@ -135,10 +135,10 @@ def test_losses_before_a_failure_are_kept(batches):
     assert np.isfinite(trainer.history.batch_losses).all()
 
 
-def test_a_refusal_of_the_core_is_what_is_heard():
+def test_an_error_of_the_core_is_raised_unchanged():
     trainer = make()
     with pytest.raises((TypeError, ValueError), match="augment"):
-        fit(trainer, augment={"shift": 1})  # samples that are no images
+        fit(trainer, augment={"shift": 1})  # samples that are not images
     assert trainer.network.step == trainer.history.steps_done == 0
     fit(trainer)
     made = trainer.history.steps_done

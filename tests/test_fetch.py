@@ -1,4 +1,4 @@
-"""Data sets from the network: a server on this machine stands for it."""
+"""Downloads of data sets, from a local server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def idx(array):
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """Serve a folder; `publish(name)` makes its files those of a data set."""
+    """Serve a folder; `publish(name)` registers its files as those of a data set."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(pooch.get_logger(), "disabled", True)
     folder = tmp_path / "site"
@@ -83,7 +83,7 @@ def test_a_data_set_is_downloaded_once(tmp_path, site):
     np.testing.assert_array_equal(train.y, parts["train"][1])
     assert train.classes[9] == "Ankle boot"
     assert len(asked) == 4
-    close()  # the network is gone
+    close()  # the server is down
     _, test = ep.datasets.fetch("fashion_mnist", cache=tmp_path / "cache")
     np.testing.assert_array_equal(test.x.reshape(-1, 28, 28), parts["t10k"][0])
 
@@ -125,7 +125,7 @@ def test_cifar10_comes_in_one_archive(tmp_path, site):
     np.testing.assert_array_equal(train.x[0].reshape(32, 32, 3)[..., 0], red)
 
 
-def test_the_letters_of_emnist_stand_upright(tmp_path, site):
+def test_the_letters_of_emnist_are_upright(tmp_path, site):
     folder, publish, _, _ = site
     rng = np.random.default_rng(0)
     images = {part: rng.integers(0, 256, (8, 28, 28)) for part in ("train", "test")}
@@ -152,7 +152,7 @@ def test_an_unknown_name_is_refused():
         ep.datasets.fetch("emnist", split="vowels")
 
 
-def test_openml_goes_by_scikit_learn(monkeypatch):
+def test_openml_uses_scikit_learn(monkeypatch):
     sklearn = pytest.importorskip("sklearn.datasets")
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": np.arange(10.0), "b": np.arange(10) % 3})

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, whatever happens; broken and inconsistent ones refused."""
+"""Files: written completely or not at all; broken and inconsistent ones are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_link_is_kept_and_its_target_written(tmp_path):
     net, target = ep.mlp(4, 8, 2), tmp_path / "real.safetensors"
     link = tmp_path / "latest.safetensors"
     link.symlink_to("real.safetensors")
-    net.save(link)  # to a target that is not there yet
+    net.save(link)  # the target of the link does not exist yet
     assert link.is_symlink()
     net.notes["n"] = 2
     net.save(link)
@@ -74,7 +74,7 @@ def test_devices_pipes_and_folders_are_refused_and_left(tmp_path):
         assert Path(path).stat().st_mode == before
     for read in (ep.load, ep.History.load, ep.datasets.read_idx, make().restore):
         with pytest.raises(OSError, match="expected a regular file, got a FIFO"):
-            read(pipe)  # and does not wait for somebody to write
+            read(pipe)  # without waiting for a writer
         with pytest.raises(OSError, match="got a device"):
             read("/dev/null")
         with pytest.raises(FileNotFoundError, match="got a folder"):
@@ -83,7 +83,7 @@ def test_devices_pipes_and_folders_are_refused_and_left(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_errors_name_the_file_and_leave_what_was_there(tmp_path):
+def test_errors_name_the_file_and_keep_the_old_one(tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_bytes(b"before")
     with pytest.raises(FileNotFoundError, match=r"the folder .* does not exist.*b\.npz"):
@@ -136,8 +136,8 @@ def test_two_threads_that_save_to_one_path_never_expose_half_a_file(tmp_path):
     assert not drafts(tmp_path)
 
 
-def test_a_process_killed_at_any_moment_leaves_the_newest_or_the_one_before(tmp_path):
-    """200 processes, each saving over and over, are killed; the file is always whole."""
+def test_a_process_killed_at_any_moment_leaves_a_complete_file(tmp_path):
+    """200 processes, each saving repeatedly, are killed; the file is always complete."""
     out = run(
         """
         import os, random, signal, sys, time
@@ -177,7 +177,7 @@ def test_a_process_killed_at_any_moment_leaves_the_newest_or_the_one_before(tmp_
         """,
         str(tmp_path),
     )
-    assert out.split() == ["1", "True"]  # drafts of the killed are gone, too
+    assert out.split() == ["1", "True"]  # drafts of killed processes are removed, too
 
 
 # ---- notes ---------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_notes_are_checked_when_they_are_saved(notes, text, tmp_path):
 
 
 def test_equal_networks_are_equal_bytes(tmp_path):
-    """In every process: what a hash table of names leads to is not in a file."""
+    """Bytes are equal in every process, so they do not depend on the hashing of names."""
     code = """
         import evoprune as ep, sys
         net = ep.mlp(4, 8, 2)

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: a run stops at the step that meets one, before it does harm."""
+"""Values that are not finite: a run stops at the step that reads one, before it is applied."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ y0 = np.arange(40) * 7 % 3
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_run_stops_before_a_bad_number_does_harm(core, threads, clip, bad):
+def test_a_run_stops_before_an_invalid_value_is_applied(core, threads, clip, bad):
     x, y = runs.data(core)
     broken = x.copy()
     settings = {"shuffle": False, "batch": 32, "threads": threads}
     net, reference = (runs.network(core, clip=clip) for _ in range(2))
     net.check_data(broken, y)
-    broken[70, 2] = bad  # after it was looked at
+    broken[70, 2] = bad  # overwritten after the check
     with pytest.raises(core.Diverged, match="not finite at step 2; the update was not") as caught:
         runs.train(net, (broken, y), 10, **settings)
     assert caught.value.step == 2
@@ -39,7 +39,7 @@ def test_a_run_stops_before_a_bad_number_does_harm(core, threads, clip, bad):
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 @pytest.mark.parametrize("loss", ["mean_squared_error", "huber", "mean_absolute_error", "poisson"])
 def test_targets_whose_second_moments_overflow_are_refused(core, loss):
-    """A weight with an infinite second moment never moves again, and the loss stays finite."""
+    """A weight with an infinite second moment never changes again, while the loss stays finite."""
     t = np.ones((40, 3), runs.data(core)[0].dtype)
     most = 1e15 if t.dtype == np.float32 else 1e140
     net = runs.network(core, loss=loss)
@@ -64,7 +64,7 @@ def test_bad_targets_and_bad_weights_are_seen():
     assert runs.same(runs.state(net), before)
     t[3, 1] = 0
     net.check_data(x0, t)
-    t[3, 1] = np.nan  # after it was looked at
+    t[3, 1] = np.nan  # overwritten after the check
     with pytest.raises(CORE32.Diverged):
         runs.train(net, (x0, t), 2, batch=40)
     assert runs.same(runs.state(net), before)
@@ -76,7 +76,7 @@ def test_bad_targets_and_bad_weights_are_seen():
     assert runs.same(runs.state(net), before)
 
 
-def test_a_run_that_blows_up_is_stopped_where_it_can_still_be_used():
+def test_a_diverging_run_stops_with_a_usable_network():
     net = runs.network(optimizer="sgd", selection=None)
     with pytest.raises(CORE32.Diverged) as caught:
         runs.train(net, (1e3 * x0, y0), 500, rate=1e4)
@@ -85,12 +85,12 @@ def test_a_run_that_blows_up_is_stopped_where_it_can_still_be_used():
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_attention_stands_scores_of_any_size(core):
+def test_attention_is_finite_for_scores_of_any_size(core):
     case = {"input": (70, 4), "config": {}, "inputs": [1, 1, 1],
             "before": [("dense", {"units": [3, 5]}, [0])]}  # fmt: skip
     net = cases.filled(core.Network(cases.spec(core, "attention", case, True)))
     x = np.random.default_rng(0).standard_normal((3, 70, 4))
-    x = (3e7 * x / np.abs(x)).astype(core.dtype)  # products of 1e15, of which many are the largest
+    x = (3e7 * x / np.abs(x)).astype(core.dtype)  # products of 1e15, many equal to the largest
     assert np.isfinite(net.predict(x)).all()
 
 
@@ -105,7 +105,7 @@ def test_bad_inputs_are_named_before_the_first_step():
             with pytest.raises(ValueError, match=f"x: .*got -?(nan|inf) in row {row}, .*{column}$"):
                 runs.train(net, (broken.astype(kind), y), 1)
         chosen = np.setdiff1d(np.arange(100), [row])
-        net.check_data(broken, y, rows=chosen)  # only chosen rows are looked at
+        net.check_data(broken, y, rows=chosen)  # only chosen rows are checked
         with pytest.raises(ValueError, match=f"in row {row}, column {column}"):
             net.check_data(broken, y, rows=[5, row])
         with pytest.raises(ValueError, match=f"in row {row}, column {column}"):
@@ -165,7 +165,7 @@ def normed(core, affine=True):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_variance_that_overflows_stops_the_run(threads):
-    """The outputs are finite, for what is divided by infinity is 0."""
+    """Outputs are finite, since anything divided by infinity is 0."""
     x, y = runs.data()
     net = normed(CORE32)
     before = runs.state(net)
@@ -179,8 +179,8 @@ def test_a_variance_that_overflows_stops_the_run(threads):
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_a_batch_of_one_value_is_left_out_of_what_is_tracked(core):
-    """Mean and variance are those of NumPy over the batches that have a variance."""
+def test_a_batch_of_one_value_is_not_tracked(core):
+    """Tracked mean and variance equal NumPy's over the batches that have a variance."""
     x, y = runs.data(core, rows=33)
     net = normed(core, affine=False)
     mean, variance = np.zeros(4), np.ones(4)
@@ -196,7 +196,7 @@ def test_a_batch_of_one_value_is_left_out_of_what_is_tracked(core):
 
 
 @pytest.mark.parametrize("law", CORE32.catalogue()["dynamics"])
-def test_a_generation_of_a_fitness_that_is_no_number_changes_no_mass(law):
+def test_a_nan_fitness_changes_no_mass(law):
     x, y = runs.data()
     net = runs.network(selection={"dynamics": law})
     before = runs.state(net)

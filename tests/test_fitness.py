@@ -1,4 +1,4 @@
-"""Fitness: the NumPy twin of every law, its sign, and that it gets what it needs."""
+"""Fitness: the NumPy twin of every law, its sign, and the signals that it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file of a network is what docs/format.md says: a reader of its own, in NumPy, computes it."""
+"""Network files follow docs/format.md: a NumPy reader written from the page computes outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from reference import layers
 from safetensors import safe_open
 
-Axis = tuple[str, int]  # name, number at birth
+Axis = tuple[str, int]  # name, number of founders
 
 
 class File:
@@ -30,7 +30,7 @@ class File:
         return self.births.get(axis[0], np.arange(axis[1]))
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Outputs for a batch, in float64."""
+        """Return outputs for a batch, in float64."""
         sizes = [int(n) for n in self.spec["input"]]
         shift, scale = (
             np.broadcast_to(self.arrays[f"input:{part}"], int(np.prod(sizes))).reshape(sizes)
@@ -52,7 +52,7 @@ class File:
                 if key.startswith(f"{name}.")
             }
             out = axes[name] = self.output(name, kind, config, of)
-            if config.get("shared"):  # the masses that an earlier layer gave the axis
+            if config.get("shared"):  # uses the masses of an earlier layer on this axis
                 weights["mass"] = masses[out[config["axis"]]]
             elif "mass" in weights:
                 masses[out[config["axis"]]] = weights["mass"]
@@ -68,7 +68,7 @@ class File:
         return values[layer["name"]]
 
     def output(self, name: str, kind: str, config: dict[str, Any], of: list[list[Axis]]) -> list:
-        """The axes of a layer's output: only those of features matter here."""
+        """Return the axes of a layer's output; only those of features matter here."""
         x = of[0]
         if kind == "dense":
             kept = x[: len(x) - (int(config["contract"]) or len(x))]

@@ -1,4 +1,4 @@
-"""PyTorch modules as networks: equal outputs, populations where they can die, else an error."""
+"""PyTorch modules as networks: equal outputs, populations where possible, or an error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stirred(module: nn.Module) -> nn.Module:
 
 
 def check(module: nn.Module, shape: tuple[int, ...], **settings) -> ep.Network:
-    """Make a network; outputs for channels first and features last must agree."""
+    """Make a network; assert equal outputs for channels first and features last."""
     net = ep.from_torch(stirred(module), shape, **settings)
     x = torch.randn(4, *shape)
     module.eval()
@@ -52,7 +52,7 @@ def check(module: nn.Module, shape: tuple[int, ...], **settings) -> ep.Network:
     return net
 
 
-# What of these nets is extinct is still part of what some layer computes.
+# In these networks, extinct entries are still part of what some layer computes.
 KEEP_EXTINCT = {
     "mlp_inputs": "no layer for Entries",
     "cnn_inputs": "no layer for Entries",
@@ -62,7 +62,7 @@ KEEP_EXTINCT = {
 
 
 @pytest.mark.parametrize("name", exported.NETS)
-def test_what_to_torch_makes_comes_back(name):
+def test_modules_of_to_torch_are_converted_back(name):
     net = exported.net(name)
     module, x = ep.to_torch(net), exported.inputs(net)
     shape = tuple(net.spec["input"])
@@ -130,7 +130,7 @@ MODULES = {
 
 
 class FromInput(nn.Module):
-    """A residual branch that comes back to the input itself."""
+    """A residual branch that is added to the input itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class Tokens(nn.Module):
         return self.last(self.norm(y).mean(1))
 
 
-def test_a_branch_that_comes_back_to_the_input_gives_equal_outputs():
+def test_a_residual_branch_from_the_input_gives_equal_outputs():
     assert check(FromInput(), (3, 6, 5)).born == {"relu": 5}
 
 
@@ -175,7 +175,7 @@ def test_sequentials_give_equal_outputs(name):
 
 
 class Block(nn.Module):
-    """A residual block as they are written by hand."""
+    """A residual block as usually written by hand."""
 
     def __init__(self, into: int, out: int, stride: int, learned: bool) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The published ResNets for CIFAR-10, by the names of their arrays."""
+    """The published ResNets for CIFAR-10, with their names of arrays."""
 
     def __init__(self, blocks: int, width: int = 16, learned: bool = False) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ class ResNet(nn.Module):
 @pytest.mark.parametrize("learned", [False, True], ids=["shortcuts", "learned_shortcuts"])
 def test_a_resnet_written_by_hand_gives_equal_outputs(learned):
     net = check(ResNet(2, 4, learned), (3, 16, 16))
-    assert sum(net.born.values()) == 2 * (4 + 8 + 16)  # the filters inside the blocks
+    assert sum(net.born.values()) == 2 * (4 + 8 + 16)  # filters inside the blocks
 
 
 @pytest.mark.parametrize("depth", [20, 56])
@@ -266,7 +266,7 @@ def test_a_state_dict_is_read_without_tracing():
     exported.agree(ep.load_resnet(twin.state_dict()).predict(images), expected)
 
 
-def test_what_is_made_learns_under_selection():
+def test_converted_networks_learn_under_selection():
     module = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 2))
     net = ep.from_torch(module)
     random = np.random.default_rng(0)
@@ -279,7 +279,7 @@ def test_what_is_made_learns_under_selection():
     assert net.evaluate(x, y).accuracy > 0.9
 
 
-def test_a_module_in_training_mode_stays_in_it():
+def test_a_module_stays_in_training_mode():
     module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2)).train()
     module[1].eval()
     ep.from_torch(module)
@@ -295,7 +295,7 @@ def test_float64_stays_float64():
 
 
 class Odd(nn.Module):
-    """A forward that something is wrong with."""
+    """A module with an unsupported forward."""
 
     def __init__(self, forward) -> None:
         super().__init__()

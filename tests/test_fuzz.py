@@ -1,4 +1,4 @@
-"""A short run of the fuzzers, on fixed cases; `make fuzz` runs them for hours, under sanitizers."""
+"""A short run of the fuzzers on fixed cases; `make fuzz` runs them for hours, under sanitizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is for: weights, metrics, plateaus and time, through `Trainer.fit`."""
+"""Goals of a run: weights, metrics, plateaus and time limits, through `Trainer.fit`."""
 
 from __future__ import annotations
 
@@ -337,7 +337,7 @@ def test_a_checkpoint_is_named_by_metrics(data, tmp_path):
 
 
 def steps_of_loss(values):
-    """Give a metric that returns these values, one an epoch."""
+    """Return a metric that gives these values, one per epoch."""
     left = iter(values)
     return {"made": lambda targets, outputs: next(left)}
 

@@ -1,4 +1,4 @@
-"""Training gives the same bits as it did: hashes of small runs, stored in tests/golden."""
+"""Training is bit-identical to stored hashes of small runs in tests/golden."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evoprune.common import threads
 
 
 @pytest.mark.parametrize("level", golden.LEVELS)
-def test_training_gives_the_bits_it_gave_before(level):
+def test_training_matches_the_stored_hashes(level):
     try:
         name = golden.identity(level)
         stored = json.loads(golden.HASHES.read_text()).get(name)
@@ -31,7 +31,7 @@ def test_the_number_of_threads_does_not_change_a_hash():
 
 
 def test_populations_die_in_the_golden_runs():
-    """A run in which no population dies would pin little."""
+    """A run without extinctions would test little."""
     table = golden.samples(120, 3, 12)
     before = threads.get_threads()
     try:

@@ -1,4 +1,4 @@
-"""What hands type from habit works, or the error names the way out."""
+"""Calls in the style of other libraries work, or the error names the right call."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_former_names_and_places_work_for_one_release():
         fit(make(selection=None), x, y)
 
 
-def test_a_share_is_held_out_by_name_and_again_when_resumed():
+def test_validation_split_is_the_same_when_resumed():
     x, y = data()
     whole, parts = make(), make()
     fit(whole, x, y, validation_split=0.25)
@@ -94,7 +94,7 @@ def test_a_share_is_held_out_by_name_and_again_when_resumed():
         fit(make(), [(x, y)], validation_split=0.2)
 
 
-def test_one_callback_is_as_good_as_a_list():
+def test_one_callback_needs_no_list():
     x, y = data()
 
     class Count(ep.Callback):
@@ -118,7 +118,7 @@ def test_one_callback_is_as_good_as_a_list():
             fit(make(), x, y, callbacks=callbacks)
 
 
-def test_what_is_misspelt_is_recognized():
+def test_misspelled_names_get_a_suggestion():
     x, y = data()
     images = np.zeros((6, 8, 8, 1))
     net = ep.cnn((8, 8, 1), (4,), 2)
@@ -126,7 +126,8 @@ def test_what_is_misspelt_is_recognized():
         (lambda: ep.Malthusian(lifespam=3), "no setting 'lifespam'; .*did you mean lifespan"),
         (lambda: ep.Dense(unts=3), "no setting 'unts'; .*did you mean units"),
         (lambda: ep.AdamW(weight_deca=1), "no setting 'weight_deca'; .*did you mean weight_decay"),
-        (lambda: fit(make(), x, y, epohcs=3), "no argument 'epohcs'; .*did you mean epochs"),
+        (lambda: fit(make(), x, y, epohcs=3),
+         "no argument 'epohcs'; it has data, y, epochs, batch_size.*did you mean epochs"),
         (lambda: fit(make(), x, y, suffle=3), "no argument 'suffle'; .*did you mean shuffle"),
         (lambda: make().resume(x, y, util=3), "no argument 'util'; .*did you mean until"),
         (lambda: ep.datasets.arrays(x, y, clases="abc"), "did you mean classes"),
@@ -182,7 +183,7 @@ def test_a_former_name_of_a_column_in_a_file_name_warns(tmp_path):
     with pytest.warns(DeprecationWarning, match="held is now called floor_reached") as w:
         saver = ep.Checkpoint(tmp_path / "{epoch:02d}-{held:03d}.npz")
     assert w[0].filename == __file__
-    saver._template.check(validates=False)
+    saver._template.check(validates=False, metrics=())
     row = {"epoch": 2.0, "floor_reached": 7.0}
     assert saver._template.filled(row) == str(tmp_path / "02-007.npz")
 
@@ -218,7 +219,7 @@ def test_schedules_are_still_found_at_the_top_but_warn(name):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_data_that_is_none_says_what_to_give():
+def test_data_none_is_an_error_with_advice():
     x, y = data()
     trainer = make()
     pair = (x[:48], y[:48])

@@ -1,4 +1,4 @@
-"""Histories: what is recorded of a run, files that outlive the package, and pictures of it."""
+"""Histories: the records of a run, files that need no package, and plots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evoprune.records import history as module
 
 @pytest.fixture(scope="module")
 def run():
-    """(network, history) of a short run in which many die."""
+    """Return (network, history) of a short run in which many populations die."""
     law = ep.Malthusian(lifespan=60)
     selection = ep.Selection(1.0, dynamics=law, upkeep="macs", clock="steps", min_age=20)
     trainer = make(selection=selection)
@@ -66,7 +66,7 @@ def test_trajectories_end_with_death(run):
         history.trajectories(layer="dense1")
 
 
-def test_extinctions_are_all_there(run):
+def test_all_extinctions_are_recorded(run):
     net, history = run
     rows = history.extinctions
     assert len(rows) == 40 - sum(net.alive.values()) > 10
@@ -209,7 +209,7 @@ def test_records_are_thinned_beyond_a_limit(monkeypatch):
     assert history.trajectories().shape == (len(history.record_steps), 16)
 
 
-def test_an_empty_history_reads_well():
+def test_an_empty_history_can_be_shown():
     history = ep.History()
     assert repr(history) == "History: no epoch yet"
     assert history.batch_losses.shape == (0,)
@@ -218,11 +218,11 @@ def test_an_empty_history_reads_well():
     assert "no epoch yet" in history._repr_html_()
 
 
-def test_what_is_shown(run):
+def test_a_history_is_shown_as_text_and_html(run):
     net, history = run
     text = repr(history)
     assert text.startswith("History: 30 epochs, 180 steps, loss ")
     assert f"{sum(net.alive.values())} of 40 alive" in text
     html = history._repr_html_()
-    assert html.count("<tr>") == 1 + 20  # the middle is left out
+    assert html.count("<tr>") == 1 + 20  # the middle is omitted
     assert "validation accuracy" in html

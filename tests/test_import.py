@@ -1,4 +1,4 @@
-"""Importing the package: quick, and nothing heavy comes with it."""
+"""Importing the package is quick and imports no heavy modules."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def test_importing_is_quick_and_light():
     """
     took, heavy = scripts.run(code).split(maxsplit=1)
     assert heavy.strip() == "set()"
-    assert float(took) < 1.5  # 0.3 s on a machine with nothing else to do
+    assert float(took) < 1.5  # 0.3 s on an idle machine

@@ -1,4 +1,4 @@
-"""Nothing is kept: memory over thousands of calls of every kind, and the arrays that were lent."""
+"""No memory leaks: thousands of calls of every kind, also with arrays that stay in use."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ LOOPS = {
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", LOOPS)
 def test_nothing_grows(name):
-    """Blocks of Python and bytes of the process, over a thousand rounds after a hundred."""
-    rounds = {"removals": 60, "cycles": 200}.get(name, 1000)  # 20 removals a round
+    """Python blocks and bytes of the process do not grow over 1000 rounds, after 100."""
+    rounds = {"removals": 60, "cycles": 200}.get(name, 1000)  # 20 removals per round
     body = "\n".join("    " + line for line in LOOPS[name].splitlines())
     code = f"""{SET_UP}
     NET = runs.network()
@@ -147,7 +147,7 @@ def test_nothing_grows(name):
     print(more_blocks - blocks, more_bytes - bytes_)
     """
     blocks, size = map(int, scripts.run(code).split())
-    assert blocks < 400  # caches of Python take some
+    assert blocks < 400  # for caches of Python
     assert size < 2**20, f"{size / rounds:.0f} bytes a round"
 
 
@@ -175,7 +175,7 @@ def test_references_are_released():
     assert [b - a for a, b in zip(before, after, strict=True)] == [0, 0, 0, 0, -1]
 
 
-def test_a_network_ends_with_its_last_reference_and_a_view_with_its_own():
+def test_networks_and_views_are_freed_with_their_last_reference():
     net = runs.network()
     law = type("Law", (), {"__call__": lambda self, told: told["mass"]})()
     gone = weakref.ref(law)

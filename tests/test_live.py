@@ -1,4 +1,4 @@
-"""Runs watched live: one display that is replaced, seldom enough; a table where there is none."""
+"""Live views: one display that is updated at intervals; a table where there is no display."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evoprune.training import live
 
 
 class Notebook:
-    """What a notebook's kernel would show."""
+    """Collects what a notebook's kernel would show."""
 
     def __init__(self, monkeypatch):
         self.shown = []
@@ -77,7 +77,7 @@ def test_a_language_model_is_judged_by_its_perplexity(capsys):
     head, line = capsys.readouterr().out.splitlines()
     assert head.split()[2:5] == ["accuracy", "perplexity", "living"]
     assert line.split()[4] == f"{np.exp(history['validation_loss'][0]):.3f}"
-    assert " heads 6 + neurons 96 " in line  # of many layers, what they are
+    assert " heads 6 + neurons 96 " in line  # kinds instead of layers, if there are many
 
 
 @quiet
@@ -91,16 +91,16 @@ def test_the_table_is_a_callback_too():
 
 
 @quiet
-def test_the_table_goes_on_with_a_run(capsys):
+def test_the_table_continues_when_a_run_is_resumed(capsys):
     trainer = make()
     fit(trainer, epochs=4, until=2.5, live=True)
     assert len(capsys.readouterr().out.splitlines()) == 3
     trainer.resume(data(), live=True)
     epochs = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert epochs == ["epoch", "1", "2", "3", "4"]  # the whole run: above it may be anything
+    assert epochs == ["epoch", "1", "2", "3", "4"]  # a table of the whole run follows other output
 
 
-def test_drawing_is_held_back():
+def test_drawing_is_limited():
     shown = []
     view = live.Live(shown.append)
     history = ep.History(("a",), (2,), per_epoch=10)
@@ -117,7 +117,7 @@ def test_drawing_is_held_back():
 
 
 @pytest.mark.parametrize("history", [ep.History(), ep.History(("a", "b"), (3, 1))])
-def test_nothing_yet_can_be_drawn(history):
+def test_a_run_without_records_can_be_drawn(history):
     ET.fromstring(live.picture(history, "a < b & c"))
 
 
@@ -134,7 +134,7 @@ def test_a_big_run_is_drawn_quickly_and_small():
     assert len(svg) < 150_000
 
 
-def test_a_stop_keeps_what_there_is(capsys):
+def test_a_stop_keeps_the_display(capsys):
     class Stop(ep.Callback):
         def on_epoch_end(self, trainer, row):
             import signal

@@ -1,4 +1,4 @@
-"""Losses written in Python: the same bits as the core's where they compute the same."""
+"""Losses written in Python: bit-identical to the core's if they compute the same."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_it_trains_as_the_same_loss_of_the_core(data, mine, core, weighted):
         np.testing.assert_allclose(one.history[column], other.history[column], rtol=1e-10)
 
 
-def test_pieces_of_a_step_call_it_too(data):
+def test_single_steps_call_it_too(data):
     x, values, _ = data
     nets = [ep.mlp(5, 8, 2, dtype="float64") for _ in range(2)]
     for net, loss in zip(nets, (squared, "mean_squared_error"), strict=True):
@@ -126,7 +126,7 @@ def test_a_value_that_is_not_finite_diverges(data):
         trainer_of(bad).fit((x, values), epochs=1, progress=False)
 
 
-def test_it_may_not_use_its_own_network_but_its_copies_are_its_own(data):
+def test_it_cannot_call_its_network_and_may_change_its_copies(data):
     x, values, _ = data
 
     @ep.loss

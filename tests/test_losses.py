@@ -1,4 +1,4 @@
-"""Losses: the NumPy twin, gradients by directional derivative, and what must not matter."""
+"""Losses: the NumPy twin, gradients by directional derivative, and invariance."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_every_loss_of_the_catalogue_is_tested():
     assert {name for name, _ in CONFIGS} == set(CORE64.catalogue()["losses"])
 
 
-# a tile holds 1024 numbers: rows shorter, as long, longer, several tiles long
+# a tile has 1024 elements: shorter rows, equal, longer, several tiles long
 SHAPES = [(1, 1), (3, 2), (128, 10), (9, 65), (5, 1023), (2, 1024), (3, 1025), (2, 3001)]
 
 
 def example(name: str, config: dict, rows: int, n: int, seed: int = 0):
-    """Settings, outputs (rows, n) and targets; some rows ignored where that is possible."""
+    """Return settings, outputs (rows, n) and targets; some rows are ignored if that is possible."""
     rng = np.random.default_rng((seed, rows, n))
     config = CORE64.settings("losses", name, {} if "class_weights" in config else config) | config
     if config.get("class_weights") == "some":
@@ -106,7 +106,7 @@ def test_the_gradient_is_the_derivative(name, config, rows, n):
 @pytest.mark.parametrize("core", EVERY, ids=name_of)
 @pytest.mark.parametrize(("name", "config"), CONFIGS)
 @pytest.mark.parametrize("n", [1, 10, 33, 1500])
-def test_a_row_has_the_same_bits_wherever_it_stands(core, name, config, n):
+def test_a_row_is_bit_identical_at_any_position(core, name, config, n):
     config, y, targets = example(name, config, 7, n)
     whole = core.loss_measure(name, config, y, targets, 0.5)
     for r in range(7):
@@ -163,10 +163,10 @@ def test_ignored_rows_count_for_nothing_even_when_not_finite(core):
 @pytest.mark.parametrize("n", [3, 8, 17, 2000])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("at", [0, 1, -1])
-def test_what_is_not_finite_is_seen_in_its_row_alone(core, n, bad, at):
+def test_values_that_are_not_finite_affect_their_row_only(core, n, bad, at):
     for name in sorted({name for name, _ in CONFIGS}):
         if name == "hinge" and bad == math.inf and at == 0:
-            continue  # the right class leads by an infinite margin: no error
+            continue  # the right class leads by an infinite margin: the loss is valid
         config, y, targets = example(name, {}, 4, n)
         targets = np.zeros(4, int) if name in CLASSES else np.zeros((4, n))
         y[2, at] = bad
@@ -216,7 +216,7 @@ def test_the_first_of_equal_outputs_is_the_prediction(core):
     st.floats(-50, 50),
     st.floats(0, 0.9),
 )
-def test_cross_entropy_knows_differences_only(n, seed, shift, smoothing):
+def test_cross_entropy_depends_on_differences_only(n, seed, shift, smoothing):
     rng = np.random.default_rng(seed)
     y, target = rng.normal(size=(3, n)) * 5, rng.integers(0, n, 3)
     config = {"label_smoothing": smoothing}
@@ -228,7 +228,7 @@ def test_cross_entropy_knows_differences_only(n, seed, shift, smoothing):
     assert ((hit == 0) | (loss < math.log(max(n, 2)) + smoothing * 100)).all()
 
 
-def test_inputs_of_every_kind_are_taken_and_left_alone():
+def test_inputs_of_every_type_are_accepted_and_not_modified():
     y, target = np.arange(6.0).reshape(3, 2), np.array([0, 1, 0])
     expected = CORE32.loss_measure("cross_entropy", {}, y, target)
     wide = np.zeros((3, 4), np.float32)

@@ -1,4 +1,4 @@
-"""A network is a whole mapping from names to arrays, and `Sequential` is a class."""
+"""A network is a mapping from names to arrays, and `Sequential` is a class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is given means one thing: raw samples, labels by name, layouts, numbers of any size.
+"""The meaning of inputs: raw samples, labels by name, layouts, numbers of any size.
 
 Right values are computed here by NumPy in float64.
 """
@@ -14,7 +14,7 @@ arrays = ep.datasets.arrays
 
 
 def data(n=90, features=5, seed=0):
-    """Samples far from 0, in three classes that a linear map tells apart."""
+    """Return samples far from 0, in three linearly separable classes."""
     random = np.random.default_rng(seed)
     x = random.normal(0, 1, (n, features))
     y = (x @ random.normal(size=(features, 3))).argmax(1)
@@ -22,16 +22,16 @@ def data(n=90, features=5, seed=0):
 
 
 def fit(net, *xy, loss="cross_entropy", **settings):
-    """A trainer after a short run without selection."""
+    """Return a trainer after a short run without selection."""
     trainer = ep.Trainer(net, selection=None, loss=loss, optimizer=ep.AdamW(1e-2))
     trainer.fit(*xy, **{"epochs": 4, "batch_size": 16, "progress": False, **settings})
     return trainer
 
 
-# ---- one meaning of a batch of data --------------------------------------------------------------
+# ---- forms of data -------------------------------------------------------------------------------
 
 
-def test_a_network_scales_what_it_is_given_once():
+def test_a_network_scales_its_inputs_once():
     x, y = data()
     train = arrays(x, y, normalize="feature")
     net = fit(ep.mlp(5, 16, 3), train).network
@@ -57,7 +57,7 @@ def test_a_network_scales_what_it_is_given_once():
         assert np.allclose(forward, np.atleast_2d(expected[rows]), atol=1e-5)
     whole = net.evaluate(train)
     assert whole == net.evaluate(x, y) == net.evaluate((x, y)) == net.evaluate(train.batch())
-    assert whole == net.evaluate(arrays(x, y))  # raw samples without a scaling of their own
+    assert whole == net.evaluate(arrays(x, y))  # raw samples without a scaling
     assert whole.accuracy == pytest.approx((expected.argmax(1) == y).mean())
     assert net.evaluate(part).loss == pytest.approx(net.evaluate(x[[7, 3, 50]], y[[7, 3, 50]]).loss)
     one = net.evaluate(x[4], y[4])
@@ -157,7 +157,7 @@ def test_predictions_have_probabilities_and_names(tmp_path):
         values.predict_proba(x)
 
 
-def test_the_vocabulary_travels_in_the_network(tmp_path):
+def test_the_vocabulary_is_stored_in_the_network(tmp_path):
     path = tmp_path / "some.txt"
     path.write_bytes("\ufeff".encode() + b"abcdefgh " * 60)
     book = ep.datasets.text(path, 8)
@@ -166,7 +166,7 @@ def test_the_vocabulary_travels_in_the_network(tmp_path):
     fit(net, book.train, epochs=1)
     net.save(tmp_path / "net.safetensors")
     again = ep.load(tmp_path / "net.safetensors")
-    text = ep.generate(again, length=20)  # there is no line's end to begin with
+    text = ep.generate(again, length=20)  # the vocabulary has no newline to begin with
     assert len(text) == 20
     assert set(text) <= set(book.vocabulary)
     for settings, error, match in (
@@ -219,7 +219,7 @@ def test_codes_are_places_in_classes():
         arrays(X3, [0.5, 1, 2], classes="abc")
     with pytest.raises(ValueError, match="classes: expected different names"):
         arrays(X3, [0, 1, 2], classes=("a", "b", "a"))
-    assert arrays(X3, [3, 2**40, 5]).classes is None  # values, not that many classes
+    assert arrays(X3, [3, 2**40, 5]).classes is None  # values, not labels of that many classes
 
 
 def test_validation_and_test_sets_are_read_by_the_training_classes():
@@ -227,7 +227,7 @@ def test_validation_and_test_sets_are_read_by_the_training_classes():
     names = np.array(["ant", "bee", "cow"])
     train = arrays(x, names[y], normalize="feature")
     later = y > 0
-    lacking = arrays(x[later], names[y[later]])  # its codes: bee 0, cow 1
+    lacking = arrays(x[later], names[y[later]])  # codes of this set: bee 0, cow 1
     assert lacking.classes == ("bee", "cow")
     net = ep.mlp(5, 16, 3)
     trainer = fit(net, train, validation_data=lacking, epochs=20)
@@ -247,7 +247,7 @@ def test_validation_and_test_sets_are_read_by_the_training_classes():
     strange = arrays(x[:4], ["ant", "elk", "bee", "elk"])
     with pytest.raises(ValueError, match="ant, bee, cow, got 'elk' in row 1"):
         net.evaluate(strange)
-    assert net.evaluate(strange.subset([0, 2])).weight == 2  # only chosen rows are looked at
+    assert net.evaluate(strange.subset([0, 2])).weight == 2  # only chosen rows are read
     with pytest.raises(ValueError, match="got 'elk' in row 1"):
         fit(ep.mlp(5, 8, 3), train, validation_data=strange)
     nameless = ep.mlp(5, 8, 3)
@@ -265,7 +265,7 @@ def test_a_subset_of_the_classes_trains_with_fewer_outputs():
     assert trainer.network.evaluate(part) == trainer.evaluate(part)
     with pytest.raises(ValueError, match="row"):
         trainer.evaluate(whole)
-    floats = np.where(y < 2, y.astype(float), np.nan)  # rows that are not chosen may hold anything
+    floats = np.where(y < 2, y.astype(float), np.nan)  # other rows may hold any value
     odd = ep.datasets.Dataset(x, floats, rows=np.flatnonzero(y < 2))
     assert np.isfinite(fit(ep.mlp(5, 8, 2), odd).history["loss"]).all()
 
@@ -312,7 +312,7 @@ def test_images_of_another_layout_are_refused():
     assert np.array_equal(grey.predict(images), grey.predict(images[..., None]))
     with pytest.raises(ValueError, match=r"\(5, 4, 6\)"):
         grey.predict(images.transpose(0, 2, 1))
-    flat = ep.mlp(24, 4, 2)  # a network of flat rows has no layout
+    flat = ep.mlp(24, 4, 2)  # a network of flat rows accepts any layout
     assert np.array_equal(flat.predict(images), flat.predict(images.reshape(5, 24)))
 
 
@@ -351,7 +351,7 @@ def test_every_type_is_shifted_before_it_is_rounded(kind):
     net["dense1.weight"] = np.eye(3)
     made = arrays(x, np.zeros(500, int), normalize="feature")
     fit(net, made, epochs=0)
-    atol = 2e-5 if top < 256 else 1e-6  # bytes are shifted by a rounded number: faster
+    atol = 2e-5 if top < 256 else 1e-6  # 8-bit inputs use a rounded shift
     assert np.abs(net.predict(x) - wanted).max() < atol
     net = ep.Sequential([ep.Dense(3)], input=3)
     net["dense1.weight"] = np.eye(3)
@@ -360,7 +360,7 @@ def test_every_type_is_shifted_before_it_is_rounded(kind):
     assert np.abs(moved - (x.astype(np.float64) - top - 0.1) / 4).max() < atol
 
 
-def test_constants_have_scale_one_whatever_rounding_does():
+def test_constant_features_have_scale_one():
     random = np.random.default_rng(0)
     for value in (0.1, 14.62, 1 / 3, 2.7, 1e6 + 0.1, -7e-9, 0.0, 1e300):
         for n in (7, 1000, 60_000):
@@ -428,7 +428,7 @@ def test_batch_norm_of_one_value_is_refused_and_kept_out_of_what_is_tracked():
 
     with pytest.raises(ValueError, match="batch_size: expected at least 2, for a batch norm"):
         fit(net(), x, y, batch_size=1)
-    for batch, epochs in ((2, 10), (32, 10), (400, 100)):  # the last batch of each has one sample
+    for batch, epochs in ((2, 10), (32, 10), (400, 100)):  # the last batch has one sample
         trainer = fit(net(), x, y, batch_size=batch, epochs=epochs)
         assert trainer.evaluate(x, y).accuracy > 0.9
     one = net()
@@ -459,7 +459,7 @@ def test_targets_of_a_large_scale_are_scaled_or_warned_about(tmp_path):
     assert score.loss == net.evaluate(x, y).loss == trainer.evaluate(made).loss
     wanted = (((predicted - y) / y.std(0)) ** 2).mean()
     ratio = score.loss / wanted
-    assert ratio == pytest.approx(round(ratio * 2) / 2, rel=1e-3)  # the loss halves squares or not
+    assert ratio == pytest.approx(round(ratio * 2) / 2, rel=1e-3)  # 1/2 or 1
     assert trainer.history["validation_loss"][-1] == pytest.approx(score.loss, rel=1e-5)
     net.save(tmp_path / "net.safetensors")
     for other in (ep.load(tmp_path / "net.safetensors"), net.copy(), net.folded(), net.expanded()):

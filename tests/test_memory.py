@@ -1,4 +1,4 @@
-"""Memory of the core: shapes that change in mid run, objects that change while they are read."""
+"""Memory safety: shapes that change during a run, objects that change while they are read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def data(rows=640):
 
 
 def doom(told):
-    """A law under which all die at once."""
+    """A law under which all populations die at once."""
     return np.zeros(len(told["mass"]))
 
 
@@ -44,7 +44,7 @@ def test_outputs_do_not_die(core, threads, loss):
         x, y, batch=64, first=0, rate=level, pressure=level, strength=level, threads=threads
     )
     assert record["steps"] == 12
-    assert record["deaths"]["population"].tolist() == [0] * 8  # the hidden ones
+    assert record["deaths"]["population"].tolist() == [0] * 8  # only hidden populations
     assert net.predict(x).shape == (640, 64)
     assert (net.array("populations2.mass") == 1).all()
     assert [p["layer"] for p in net.describe()["populations"]] == ["populations1"]
@@ -52,17 +52,19 @@ def test_outputs_do_not_die(core, threads, loss):
     assert [name for name, is_fixed in fixed.items() if is_fixed] == ["populations2"]
 
 
-def test_outputs_that_are_asked_to_die_refuse():
+def test_kill_refuses_outputs():
     net = ending_in_populations()
     with pytest.raises(ValueError, match="populations2: its populations are the network's outputs"):
         net.kill("populations2", [3])
-    with pytest.raises(ValueError, match="'dense2' is no axis whose populations may die"):
+    with pytest.raises(
+        ValueError, match="'dense2' is no axis whose populations can become extinct"
+    ):
         net.core.shrink({"dense2": [1, 2]})
     assert net.alive == net.born == {"populations1": 8}
     assert "populations2: outputs, which cannot go extinct" in repr(net)
 
 
-def test_a_run_whose_outputs_are_populations_is_one_like_any_other(tmp_path):
+def test_outputs_with_masses_can_be_trained(tmp_path):
     net = ending_in_populations()
     x, y = data()
     selection = ep.Selection(0.2, dynamics=ep.Malthusian(lifespan=80), min_age=5)
@@ -76,7 +78,7 @@ def test_a_run_whose_outputs_are_populations_is_one_like_any_other(tmp_path):
         assert np.allclose(made.predict(x), net.predict(x), atol=1e-5)
 
 
-# ---- gradients are shared out anew ---------------------------------------------------------------
+# ---- gradient tasks after removals ---------------------------------------------------------------
 
 SHARES = """
     import numpy as np
@@ -102,7 +104,7 @@ SHARES = """
 
 
 def test_a_removal_may_give_more_shares_of_the_gradient():
-    """There were 16 tasks before the removal of this network, and 17 after it."""
+    """This network has 16 gradient tasks before the removal, and 17 after it."""
     assert scripts.run(SHARES) == "done\n"
 
 
@@ -110,7 +112,7 @@ def test_a_removal_may_give_more_shares_of_the_gradient():
 
 
 class Evil:
-    """Runs code when it is iterated, counted or made an array, then stands for `value`."""
+    """Runs code when it is iterated, counted or converted to an array, and then gives `value`."""
 
     def __init__(self, act, value):
         self.act, self.value = act, value
@@ -170,7 +172,7 @@ def test_an_augment_that_changes_while_it_is_read():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ZeroDivisionError])
-def test_what_an_argument_raises_comes_through(error):
+def test_exceptions_of_arguments_propagate(error):
     def fail():
         raise error
 
@@ -191,7 +193,7 @@ def test_what_an_argument_raises_comes_through(error):
         with pytest.raises(error):
             call()
     assert net.step == 0
-    assert runs.train(net, (x, y), 1)["steps"] == 1  # and it was given back
+    assert runs.train(net, (x, y), 1)["steps"] == 1  # the lock was released
 
 
 def test_an_argument_may_not_call_back_into_its_network():
@@ -236,7 +238,7 @@ def test_a_community_needs_a_finite_threshold():
         CORE32.Community(np.array([3]), {}, threshold=10**400)
 
 
-# ---- how much, and how long ----------------------------------------------------------------------
+# ---- memory and time -----------------------------------------------------------------------------
 
 TOO_LARGE = """
     import os
@@ -270,7 +272,7 @@ def test_few_survivors_of_more_features_than_can_be_numbered_are_refused():
 
 
 def test_a_shrink_takes_linear_time():
-    """As building the network does: comparing all with all would take a thousand times as long."""
+    """Like building the network: comparing all pairs would take a thousand times as long."""
     n = 100_000
     spec = {
         "seed": 1,

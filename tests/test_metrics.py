@@ -83,7 +83,7 @@ def test_metrics_have_names():
         named([3])
 
 
-def test_what_is_better_is_known_by_the_name():
+def test_names_of_metrics_tell_which_values_are_better():
     for column in ("validation_accuracy", "accuracy", "validation_r2", "validation_f1"):
         assert rises(column)
     for column in ("loss", "validation_loss", "validation_mae", "validation_mine"):
@@ -111,7 +111,7 @@ def test_one_cycle_equals_pytorch():
     torch = pytest.importorskip("torch")
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], 0.1)
-    # PyTorch's cycle reaches its peak and its end on a step; ours one step after the last
+    # PyTorch's cycle reaches its peak and its end on a step, ours one step later.
     steps, top = 201, 61
     torch_schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 0.4, total_steps=steps + 0, pct_start=top / steps, cycle_momentum=False
@@ -135,7 +135,7 @@ def test_one_cycle_trains(blobs):
 
 
 @pytest.mark.parametrize(("peak", "share"), [(-1.0, 0.3), (np.nan, 0.3), (1.0, 1.5)])
-def test_one_cycle_refuses_what_is_no_cycle(peak, share):
+def test_one_cycle_refuses_wrong_arguments(peak, share):
     with pytest.raises(ValueError, match="peak|share"):
         ep.schedules.one_cycle(peak, share)
 
@@ -189,13 +189,13 @@ def test_a_search_can_be_drawn(blobs):
     pyplot.close("all")
 
 
-def test_a_search_that_cannot_succeed_says_so(blobs):
+def test_a_search_without_a_result_is_an_error(blobs):
     trainer = ep.Trainer(ep.mlp(6, 16, 2), selection=None)
     with pytest.raises(ValueError, match="highest: expected a rate above lowest"):
         ep.find_learning_rate(trainer, blobs, lowest=1, highest=0.1)
     constant = np.ones((64, 6), np.float32), np.zeros(64, np.int64)
     x, y = constant
-    y[::2] = 1  # the loss is at its lowest already: nothing tells samples apart
+    y[::2] = 1  # labels do not depend on the inputs: the loss is at its minimum
     net = ep.mlp(6, 2)
     net["dense1.weight"] = 0
     with pytest.raises(ValueError, match="the loss does not fall at any rate"):

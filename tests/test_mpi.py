@@ -1,4 +1,4 @@
-"""Data-parallel training with MPI: processes of mpiexec equal one process with the whole batch."""
+"""Data-parallel training with MPI: several processes equal one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import ranks_cases as cases
 
 HERE = Path(__file__).parent
-BESIDE = Path(sys.executable).parent / "mpiexec"  # of the wheel of mpich
+BESIDE = Path(sys.executable).parent / "mpiexec"  # from the wheel of mpich
 MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
 if MPIEXEC is None or find_spec("mpi4py") is None:
     pytest.skip("there is no mpi4py with an mpiexec", allow_module_level=True)

@@ -1,6 +1,6 @@
-"""Filters, heads and whole networks: what they are made of, and that their populations come and go.
+"""Filters, heads and whole networks: their layers, their populations, and extinction.
 
-Networks are tiny and train for a few dozen steps; what they learn is not judged here.
+Networks are tiny and train for a few dozen steps; accuracy is not tested here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IMAGES = {
 NETS = {
     **IMAGES,
     "charlm": lambda **k: ep.charlm("abcdefgh", 12, dim=16, layers=2, heads=4, hidden=24, **k),
-    "cnn_gelu": lambda **k: ep.Sequential(  # no activation of it lets a mass through
+    "cnn_gelu": lambda **k: ep.Sequential(  # gelu cannot be combined with a folded mass
         [ep.filters(6, 3, "gelu"), ep.MaxPool(2), ep.filters(7, 3, "gelu", stride=2),
          ep.Flatten(), ep.neurons(9, "gelu"), ep.Dense(4)],
         input=(16, 16, 1), **k,
@@ -41,7 +41,7 @@ NETS = {
 
 
 def data(net, n=48, seed=0):
-    """Samples in classes by where they are bright, or runs of letters."""
+    """Return samples in classes by the position of bright pixels, or runs of letters."""
     random = np.random.default_rng(seed)
     if len(net.spec["input"]) == 1:
         codes = (random.integers(0, 8, (n, 1)) + np.arange(13)) % 8
@@ -60,11 +60,11 @@ def trained(make, **settings):
 
 @pytest.fixture(scope="module", params=NETS)
 def net(request):
-    """A network some of whose populations have died in training."""
+    """Return a network some of whose populations have become extinct in training."""
     return trained(NETS[request.param])
 
 
-def test_populations_die_and_are_gone_from_every_array(net):
+def test_extinct_populations_are_removed_from_every_array(net):
     assert net.alive.keys() == net.born.keys()
     assert sum(net.alive.values()) < sum(net.born.values())
     assert net.macs < net.founding_macs
@@ -90,7 +90,7 @@ def test_expanded_copied_saved_networks_have_the_same_outputs(net, tmp_path):
     assert np.allclose(expanded.predict(x), expected, atol=1e-5)
     founding = ep.Network(net.spec, net.dtype)
     assert [a.shape for _, a in expanded.items()] == [a.shape for _, a in founding.items()]
-    assert expanded.macs == net.macs  # the extinct cost nothing
+    assert expanded.macs == net.macs  # extinct populations cost nothing
     assert np.array_equal(net.copy().predict(x), expected)
     net.save(tmp_path / "net.safetensors")
     loaded = ep.load(tmp_path / "net.safetensors")
@@ -108,7 +108,7 @@ def test_pruned_networks_still_compute(net, by):
     assert np.isfinite(other.predict(data(net)[0])).all()
 
 
-def test_a_network_says_what_it_is(net):
+def test_a_network_is_described(net):
     text = repr(net)
     assert all(f" {net.alive[name]} / {net.born[name]}" in text for name in net.born)
     assert len(text.splitlines()) < 40
@@ -118,7 +118,7 @@ def test_a_network_says_what_it_is(net):
 
 @pytest.mark.parametrize("name", NETS)
 def test_gradients_are_those_of_the_loss(name):
-    """In float64, against differences, along a random direction of all that learns."""
+    """Compare with differences in float64, along a random direction of all parameters."""
     net = NETS[name](dtype="float64", seed=3)
     x, y = data(net, 6)
     net.configure(loss="cross_entropy", loss_config={})
@@ -143,7 +143,7 @@ def test_gradients_are_those_of_the_loss(name):
 
 
 @pytest.mark.parametrize("name", ["charlm", "vit", "resnet"])
-def test_a_residual_branch_can_die_altogether(name, tmp_path):
+def test_a_whole_residual_branch_can_go_extinct(name, tmp_path):
     net = NETS[name]()
     x, y = data(net)
     first = next(iter(net.born))
@@ -162,12 +162,12 @@ def test_a_residual_branch_can_die_altogether(name, tmp_path):
     net.save(tmp_path / "net.safetensors")
     assert np.array_equal(ep.load(tmp_path / "net.safetensors").predict(x), net.predict(x))
     assert f" 0 / {net.born[first]}" in repr(net)
-    if name != "resnet":  # there a batch norm behind the filters leaves a constant
+    if name != "resnet":  # there a batch norm after the filters leaves a constant
         assert not any(layer["name"].startswith(first) for layer in net.folded().spec["layers"])
     assert net.summary()
 
 
-# ---- what they are made of -------------------------------------------------------------------
+# ---- layers and sizes ------------------------------------------------------------------------
 
 
 def test_lenet5_is_caffe_s():
@@ -184,7 +184,7 @@ def test_transformers_have_heads_and_neurons():
     assert ep.vit(dropout=0.1).born == ep.vit().born
 
 
-def test_a_language_model_looks_back_only():
+def test_a_language_model_is_causal():
     net = NETS["charlm"]()
     one, other = np.zeros((2, 1, 12))
     other[0, 7:] = 3
@@ -217,7 +217,7 @@ def test_pooling_before_the_activation_is_the_same():
         ep.filters(5, 3, "gelu", pool=2)
 
 
-def test_a_branch_comes_back_to_its_beginning():
+def test_a_branch_ends_on_its_axes():
     plan = Plan()
     branch = [ep.LayerNorm(), ep.neurons(7, "gelu"), ep.Dense()]
     last = ep.Chain(ep.Dense(4), ep.Residual(*branch), ep.Residual(ep.heads(2, 3))).build(
@@ -269,7 +269,7 @@ def test_layers_can_be_wired_by_name():
         (lambda: ep.charlm(65, dim=30), r"heads: expected a number that divides dim \(30\), got 4"),
         (lambda: ep.resnet(21), r"depth: expected 6 n \+ 2"),
         (lambda: ep.vit(patch=5), "patches1: size must divide the 28 rows"),
-        (lambda: ep.lenet5((6, 6, 1)), "filters2_in: a window that reaches over 5"),
+        (lambda: ep.lenet5((6, 6, 1)), "filters2_in: a window of extent 5"),
         (lambda: ep.Sequential([ep.Conv2d(3), ep.Flatten(), ep.MaxPool(2)], input=(8, 8, 1)),
          "max_pool1: expected a dense layer after Flatten"),
         (lambda: ep.Sequential([ep.Dense()], input=3), "dense1: units must give 1 to"),
@@ -285,7 +285,7 @@ def test_what_does_not_fit_is_named(make, text):
 # ---- generate --------------------------------------------------------------------------------
 
 
-def test_a_model_that_learned_the_alphabet_goes_on_with_it():
+def test_a_model_that_learned_the_alphabet_continues_it():
     net = NETS["charlm"]()
     trainer = ep.Trainer(net, selection=None, optimizer=ep.AdamW(1e-2))
     trainer.fit(data(net, 64), epochs=30, batch_size=32, progress=False)
@@ -297,7 +297,7 @@ def test_a_model_that_learned_the_alphabet_goes_on_with_it():
     assert ep.generate(net, "h", 0) == ""
 
 
-def test_what_cannot_be_gone_on_with_is_named():
+def test_wrong_prompts_are_named():
     net = NETS["charlm"]()
     with pytest.raises(ValueError, match="prompt: character 'x' at 1"):
         ep.generate(net, "ax")
@@ -309,11 +309,11 @@ def test_what_cannot_be_gone_on_with_is_named():
         ep.generate(net, "a", vocabulary="abcdefghi")
 
 
-# ---- gradients that lie in each other's place -------------------------------------------------
+# ---- aliased gradients ------------------------------------------------------------------------
 
 
 def branches(norm, **settings):
-    """Residual branches; behind a norm or not, and some of their ends write over gradients."""
+    """Return residual branches, with or without a norm, some of which overwrite gradients."""
     nodes = [
         ep.Flatten(),
         ep.Dense(12),
@@ -350,7 +350,7 @@ LENDING = {
 
 @pytest.mark.parametrize("name", LENDING)
 def test_overwriting_gradients_leaves_results_bit_identical(name):
-    """Steps one by one keep every gradient of an activation; a stretch only those of its last."""
+    """Single steps keep every gradient of an activation; a run only those of its last step."""
     whole, single = LENDING[name](seed=3), LENDING[name](seed=3)
     for net in (whole, single):
         net.configure(loss="cross_entropy", selection=SELECTION.config())
@@ -395,8 +395,8 @@ def test_a_gradient_that_was_not_kept_is_not_shown(name):
         assert np.isfinite(net.activation_gradients[layer]).all()
 
 
-def test_a_run_keeps_what_can_be_looked_at():
-    """After every stretch that a callback may see, and at the end of a run."""
+def test_gradients_that_can_be_read_are_kept():
+    """All gradients are kept where a callback may read them, and at the end of a run."""
 
     class Look(ep.Callback):
         seen = 0

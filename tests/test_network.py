@@ -1,4 +1,4 @@
-"""Networks from Python: arrays by name, files, folding, cutting, tables. Next to no training."""
+"""Networks from Python: arrays by name, files, folding, pruning, tables; almost no training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import evoprune as ep
 
 
 def small(**settings):
-    """A network of 12-10-8-3 with masses that are not all alike, and some populations dead."""
+    """Return a network 12-10-8-3 with different masses and some extinct populations."""
     net = ep.mlp(12, 10, 8, 3, seed=3, **settings)
     random = np.random.default_rng(0)
     for name in net:
@@ -59,7 +59,7 @@ def test_arrays_are_the_core_s_own(net, x):
         net["dense3.weight"] = np.zeros(5)
 
 
-def test_a_view_from_before_a_compaction_stays_as_it_was(net):
+def test_a_view_keeps_its_values_after_a_compaction(net):
     view = net["dense2.weight"]
     net.kill("populations2", [1])
     kept = view.copy()
@@ -111,7 +111,7 @@ def test_evaluation_takes_what_fit_takes(net, x):
         net.evaluate("mnist")
 
 
-def test_inputs_are_scaled_as_told(net, x):
+def test_inputs_are_scaled_as_set(net, x):
     plain = net.predict(2 * x - 1)
     net.scale_input(0.5, 2.0)
     assert [float(value) for value in net.input_scaling] == [0.5, 2.0]
@@ -121,7 +121,7 @@ def test_inputs_are_scaled_as_told(net, x):
     assert np.array_equal(net.copy().input_scaling[0], shift)
 
 
-# ---- others made of it -----------------------------------------------------------------------
+# ---- derived networks ------------------------------------------------------------------------
 
 
 def test_a_copy_is_equal_and_apart(net, x):
@@ -139,7 +139,7 @@ def test_a_copy_is_equal_and_apart(net, x):
 
 @pytest.mark.parametrize("activation", ["relu", "identity", "tanh", "gelu"])
 @pytest.mark.parametrize("inputs", [False, True])
-def test_folded_masses_leave_the_outputs(activation, inputs, x):
+def test_folding_masses_keeps_the_outputs(activation, inputs, x):
     net = small(activation=activation, inputs=inputs)
     if inputs:
         net.kill("features", [0, 11])
@@ -193,7 +193,7 @@ def test_pruning_ranks_by(by, net, x):
     assert all(np.array_equal(gone[layer], again[layer]) for layer in gone)
 
 
-def test_pruning_by_norm_and_taylor_are_what_they_say(net, x):
+def test_pruning_by_norm_and_taylor_follow_their_definitions(net, x):
     y = np.arange(20) % 3
     owned = np.sqrt(
         np.square(net["dense1.weight"]).sum(0)
@@ -215,8 +215,8 @@ def test_pruning_by_norm_and_taylor_are_what_they_say(net, x):
 def test_equal_masses_are_cut_by_fitness():
     net = ep.mlp(4, 6, 5, 3, seed=0)
     net["populations1.fitness"][:] = [3, 1, 5, 2, 6, 4]
-    net["populations2.fitness"][:] = [100, 400, 300, 500, 200]  # of another scale: shares count
-    net["populations1.mass"][4] = 0.5  # mass comes first
+    net["populations2.fitness"][:] = [100, 400, 300, 500, 200]  # another scale: shares count
+    net["populations1.mass"][4] = 0.5  # mass is compared first
     assert net.copy().prune(keep={"populations1": 3})["populations1"].tolist() == [1, 3, 4]
     cut = net.prune(keep=7)
     assert cut["populations1"].tolist() == [1, 3, 4]
@@ -259,7 +259,7 @@ def test_a_file_holds_everything(net, x, tmp_path):
     assert other.loss == net.loss
     assert other.macs == net.macs
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
-    other.save(path)  # replaces
+    other.save(path)  # replaces the file
     assert ep.load(path).alive == net.alive
 
 
@@ -345,7 +345,7 @@ def test_files_that_are_not_there_or_cannot_be_written(net, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# ---- how it is shown -------------------------------------------------------------------------
+# ---- display ---------------------------------------------------------------------------------
 
 
 def test_the_table_adds_up(net):
@@ -394,6 +394,6 @@ def test_summary_names_populations_close_to_extinction(net):
         (lambda: ep.Sequential([ep.Dense(3)], input=4, dtype="float16"), ValueError, "dtype"),
     ],
 )
-def test_networks_that_cannot_be(make, error, text):
+def test_invalid_networks_are_refused(make, error, text):
     with pytest.raises(error, match=text):
         make()

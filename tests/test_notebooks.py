@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom in a clean kernel, quickly, and are stored with real outputs."""
+"""Notebooks run from top to bottom in a new kernel, and are stored with their outputs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-@pytest.mark.filterwarnings("ignore")  # of the kernel's libraries
+@pytest.mark.filterwarnings("ignore")  # the kernel's libraries warn
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("EVOPRUNE_QUICK", "1")
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own shows pictures
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own backend shows images
     if "import torch" in path.read_text():
         pytest.importorskip("torch")
     book = read(path)
@@ -49,7 +49,7 @@ def test_a_notebook_is_stored_as_it_ran(path):
 
 
 def printed(path):
-    """Pairs of lines "predicted: ..." and "labels: ..." among the stored outputs."""
+    """Return pairs of lines "predicted: ..." and "labels: ..." of the stored outputs."""
     text = "\n".join(
         "".join(output.get("text", ""))
         for cell in read(path).cells
@@ -58,7 +58,7 @@ def printed(path):
     return re.findall(r"^predicted: +(.*)\nlabels: +(.*)$", text, re.M)
 
 
-def test_predictions_are_the_labels_printed_beside_them():
+def test_printed_predictions_equal_the_labels():
     count = 0
     for path in NOTEBOOKS:
         for predicted, labels in printed(path):
@@ -74,5 +74,5 @@ def test_accuracies_are_those_of_a_network_that_learned():
         assert all(share > 90 for share in shares), path.name
 
 
-def test_they_are_all_there():
+def test_all_notebooks_exist():
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]

@@ -1,4 +1,4 @@
-"""Optimizers: the NumPy twin, closed forms, and that a range may be cut anywhere."""
+"""Optimizers: the NumPy twin, closed forms, and that ranges may be cut anywhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_twenty_steps_equal_the_twin(core, name, config, n):
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 def test_adamw_moves_by_its_rate_under_a_constant_gradient(core):
-    # m = (1 - beta1^t) g and v = (1 - beta2^t) g^2: corrected, a step is rate * sign(g)
+    # m = (1 - beta1^t) g and v = (1 - beta2^t) g^2: after correction, a step is rate * sign(g).
     g = np.array([1e-3, -0.5, 2, 1e3])
     value, first, second = np.zeros(4), None, None
     for step in range(1, 101):
@@ -65,7 +65,7 @@ def test_sgd_gathers_momentum_as_a_geometric_sum(core):
     np.testing.assert_allclose(value, -rate * moved, rtol=1e-5)
     plain = core.optimizer_step("sgd", {"momentum": 0}, [1.0], [2.0], [7.0], rate=0.1)
     np.testing.assert_allclose(plain[0], 0.8, rtol=1e-6)
-    # Nesterov's step is what momentum's would be next, at the same gradient
+    # Nesterov's step equals the next step of classical momentum at the same gradient.
     ahead = core.optimizer_step("sgd", {"momentum": mu, "nesterov": True}, [0.0], [2.0], rate=1.0)
     np.testing.assert_allclose(ahead[0], -(2 + mu * 2), rtol=1e-6)
 
@@ -86,7 +86,7 @@ def test_decay_is_decoupled_from_the_gradient(core, name):
 
 
 @given(st.floats(1e-3, 1e3), st.integers(1, 1000))
-def test_adamw_does_not_see_the_size_of_the_loss(size, step):
+def test_adamw_is_invariant_to_the_scale_of_the_loss(size, step):
     rng = np.random.default_rng(step)
     g, first, second = rng.normal(size=5), rng.normal(size=5), rng.random(5) + 0.1
     one = CORE64.optimizer_step("adamw", {"epsilon": 1e-20}, np.zeros(5), g, first, second,
@@ -137,7 +137,7 @@ def test_a_gradient_that_is_not_finite_shows_in_the_value(name):
     assert not np.isfinite(value[2])
 
 
-def test_inputs_are_left_alone():
+def test_inputs_are_not_modified():
     arrays = [np.full(4, 0.5, np.float32) for _ in range(4)]
     got = CORE32.optimizer_step("adamw", {}, *arrays)
     assert all((array == 0.5).all() for array in arrays)

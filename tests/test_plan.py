@@ -1,4 +1,4 @@
-"""`Trainer.plan`: what it says of a run is what the run does."""
+"""`Trainer.plan`: the plan of a run agrees with the run."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def data():
 
 @ep.fitness
 def doomed(signals):
-    """The first population earns nothing, the others the same."""
+    """A law under which only the first population has no fitness."""
     worth = np.ones_like(signals["mass"])
     worth[0] = 0.0
     return worth
@@ -100,7 +100,7 @@ def test_the_expected_share_is_interpolated_from_the_measured_table():
         plan = make(selection).plan(data(), epochs=40, batch_size=BATCH)
         assert plan.expected[0] == pytest.approx(table["alive"][p][n])
         assert plan.expected[1] <= plan.expected[0] <= plan.expected[2] <= 1
-    middle = np.sqrt(pressure[0] * pressure[1])  # half way between two pressures
+    middle = np.sqrt(pressure[0] * pressure[1])  # between two pressures
     plan = make(ep.Selection(middle, clock="steps", dynamics=ep.Malthusian(lifespan=100))).plan(
         data(), epochs=40, batch_size=BATCH
     )

@@ -1,6 +1,6 @@
-"""Pictures: what is drawn, on light and dark, for every empty state; and how they look, coarsely.
+"""Plots: their content, on light and dark backgrounds, also without data; and thumbnails of them.
 
-A picture is compared to a thumbnail of 48 by 32 grey levels kept in tests/pictures. Fonts and
+A plot is compared with a thumbnail of 48 by 32 gray levels in tests/pictures. Fonts and
 rasterizers move edges by a pixel, not whole areas: the mean difference may be 6 of 255 levels.
 `EVOPRUNE_NEW_PICTURES=1 pytest tests/test_plot.py` writes new thumbnails; look at them first.
 """
@@ -31,7 +31,7 @@ def close():
 
 
 def made_up(born=(60, 30), records=60):
-    """A history as a run could have left it: drifting masses, two thirds of whom die."""
+    """Return a history as of a run: drifting masses, and two thirds of the populations die."""
     random = np.random.default_rng(1)
     net = ep.mlp(9, *born, 3)
     history = ep.History(tuple(net.born), born, per_epoch=10, record_every=1)
@@ -78,7 +78,7 @@ def story():
 
 @pytest.fixture(scope="module")
 def run():
-    """(network, history) of a short real run in which many die."""
+    """Return (network, history) of a short real run in which many populations die."""
     random = np.random.default_rng(0)
     x = random.standard_normal((240, 16)).astype(np.float32)
     y = (x @ random.standard_normal((16, 3))).argmax(1)
@@ -119,7 +119,7 @@ ALL = {
 
 
 def thumbnail(figure):
-    """Grey levels of the figure, averaged into 48 by 32 fields: float (32, 48)."""
+    """Return gray levels of the figure, averaged into 48 by 32 fields: float (32, 48)."""
     figure.set_dpi(80)
     figure.canvas.draw()
     grey = np.asarray(figure.canvas.buffer_rgba())[..., :3].mean(-1)
@@ -134,7 +134,7 @@ def thumbnail(figure):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("name", ALL)
-def test_a_picture_looks_as_it_did(name, dark, story):
+def test_plots_match_their_thumbnails(name, dark, story):
     from PIL import Image
 
     with plot.style(dark):
@@ -150,7 +150,7 @@ def test_a_picture_looks_as_it_did(name, dark, story):
 
 
 @pytest.mark.parametrize("name", ["trajectories", "survival", "muller", "phase", "price"])
-def test_axes_are_labelled_and_may_be_given(name, run):
+def test_axes_are_labeled_and_may_be_given(name, run):
     from matplotlib.figure import Figure
 
     _, history = run
@@ -162,7 +162,7 @@ def test_axes_are_labelled_and_may_be_given(name, run):
     assert ax.get_ylabel()
 
 
-def test_the_story_has_four_parts(run):
+def test_history_has_four_axes(run):
     _, history = run
     axes = plot.history(history)
     assert [ax.get_title("left") for ax in axes] == [
@@ -198,7 +198,7 @@ def test_bands_of_a_muller_plot_fill_it(run):
     assert np.allclose(widths > 0, ~np.isnan(history.trajectories("mass", "populations1")[-1]))
 
 
-def test_those_below_upkeep_are_hollow(run):
+def test_populations_below_upkeep_are_hollow(run):
     net, history = run
     text = [t.get_text() for t in plot.fitness(net).get_legend().get_texts()]
     assert text == [t.get_text() for t in plot.fitness(history).get_legend().get_texts()]
@@ -238,7 +238,7 @@ def test_filters_need_something_that_is_a_picture():
         plot.filters(ep.mlp(16, 8, 2), "x")
 
 
-def test_what_heads_attend_to_sums_to_one():
+def test_attention_weights_sum_to_one():
     net = ep.vit((8, 8, 1), 3, patch=4, dim=8, layers=2, heads=2)
     net.kill("heads2", [0])
     net.compact()
@@ -278,7 +278,7 @@ def test_filters_are_kernels():
     plot.structure(net)
 
 
-def test_many_layers_are_told_apart_by_kind():
+def test_many_layers_are_colored_by_kind():
     from matplotlib.figure import Figure
 
     from evoprune.plot import _ground
@@ -292,7 +292,7 @@ def test_many_layers_are_told_apart_by_kind():
     assert len(set(_ground.paint([f"filters{i}" for i in range(20)], ax).values())) == 20
 
 
-def test_fronts_check_what_they_get(run):
+def test_pareto_checks_its_arguments(run):
     _, history = run
     for y in ("error", "accuracy"):
         for x in ("macs", "parameters", "alive"):
@@ -342,7 +342,7 @@ def test_arrays_that_are_no_masses_are_refused():
         plot.phase(np.ones((5, 4)))
 
 
-def test_colours_differ():
+def test_colors_differ():
     from matplotlib.figure import Figure
 
     from evoprune.plot import _ground
@@ -361,4 +361,4 @@ def test_many_populations_are_drawn_quickly(draw):
     np.ravel(draw(history))[0].figure.canvas.draw()  # the first one also loads fonts
     begin = time.process_time()
     np.ravel(draw(history))[0].figure.canvas.draw()
-    assert time.process_time() - begin < 3  # 0.2 to 0.6 s, but for a slow machine
+    assert time.process_time() - begin < 3  # 0.2 to 0.6 s on an idle machine

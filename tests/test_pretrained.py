@@ -1,4 +1,4 @@
-"""Networks with published weights: ResNets give the logits they should, and still learn."""
+"""Networks with published weights: ResNets give the expected logits and can be trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evoprune.nets import published
 
 
 def arrays(depth, width=16, seed=0, learned=False, biases=False):
-    """Arrays of an untrained ResNet, by the published names."""
+    """Return arrays of an untrained ResNet, with the published names."""
     random, blocks = np.random.default_rng(seed), (depth - 2) // 6
     made = {}
 
@@ -63,7 +63,7 @@ def test_published_weights_give_the_twin_s_logits(depth, images, data_root):
         agree(net.predict(images), resnet.logits(dict(made), images))
 
 
-def test_what_is_loaded_learns_under_selection(images):
+def test_loaded_networks_learn_under_selection(images):
     net = ep.load_resnet(arrays(8, 4))
     selection = ep.Selection(1.0, dynamics=ep.Malthusian(lifespan=20), min_age=5)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(1e-4))
@@ -92,7 +92,7 @@ def test_shortcuts_of_one_stage_may_be_learned(images):
 
 
 def renamed(made, **names):
-    """The same arrays by other names."""
+    """Return the same arrays with other names."""
     for old, new in names.items():
         made = {name.replace(old, new): values for name, values in made.items()}
     return made
@@ -114,7 +114,7 @@ def test_other_names_of_the_same_arrays_are_understood(images):
     "more",
     ["anything.else", "layer4.0.conv1.weight", "layer1.0.shortcut.0.weight", "bn1.gain"],
 )
-def test_arrays_without_a_place_are_refused_by_name(more):
+def test_arrays_that_do_not_belong_are_refused_by_name(more):
     with pytest.raises(ValueError, match=f"got {more}, which have no place in it"):
         ep.load_resnet(arrays(8, 4) | {more: np.ones(7)})
     others = {f"module.{name}": values for name, values in arrays(8, 4).items()}
@@ -153,7 +153,7 @@ def test_files_of_other_kinds_are_read_or_refused(tmp_path, images):
     ],
 )
 def test_a_small_file_is_not_taken_for_a_large_network(monkeypatch, name, shape, text):
-    """A width of 5000 has 16 GB of weights: it is refused before a network is made."""
+    """A width of 5000 needs 16 GB of weights: it is refused before a network is made."""
     monkeypatch.setattr(published, "resnet", None)
     with pytest.raises(ValueError, match=text):
         ep.load_resnet(arrays(8, 4) | {name: np.zeros(shape, np.float32)})

@@ -1,4 +1,4 @@
-"""Other processes, forked after and during training, spawned, or joblib's: all come to the same."""
+"""Other processes, forked during or after training, spawned, or from joblib: equal results."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_pools_of_every_kind_work(program, method):
 
 def test_joblib_works(program):
     pytest.importorskip("joblib")
-    # joblib itself warns where it may not ask for the number of physical cores
+    # joblib warns if it cannot find the number of physical cores.
     assert scripts.run_file(program, "loky", PYTHONWARNINGS="ignore") == "done\n"
 
 

@@ -1,7 +1,7 @@
-"""Random numbers: known answers, what their distributions must be, and that nothing is remembered.
+"""Random numbers: known answers, distributions, and that there is no hidden state.
 
-Bounds on averages are five standard deviations of the average, which a right generator exceeds once
-in two million tries; seeds are fixed, so a pass stays a pass.
+Bounds on averages are five standard deviations, which a right generator exceeds once in two
+million tries. Seeds are fixed, so results do not change between runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def joined(low: int, high: int) -> int:
     return high << 32 | low
 
 
-# From the authors' kat_vectors: counter, key, words.
+# From kat_vectors of the authors of Philox: counter, key, words.
 KNOWN = [
     ("00000000 00000000 00000000 00000000", "00000000 00000000",
      "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
@@ -66,7 +66,7 @@ def test_every_core_draws_the_same_numbers(core):
 
 
 def largest_gap(sample: np.ndarray, cumulative) -> float:
-    """Kolmogorov's distance between a sample and a distribution, in units of 1 / sqrt(n)."""
+    """Return Kolmogorov's distance between a sample and a distribution, in units of 1 / sqrt(n)."""
     x, n = np.sort(sample), len(sample)
     f = cumulative(x)
     gap = max(np.max(np.arange(1, n + 1) / n - f), np.max(f - np.arange(n) / n))
@@ -123,7 +123,7 @@ def test_a_permutation_is_a_bijection_for_every_seed(seed, stream, n):
 
 
 def chi_square(counts, expected) -> float:
-    """(chi^2 - its mean) in standard deviations; the mean is the number of cells less 1."""
+    """Return (chi^2 - its mean) in standard deviations; the mean is the number of cells less 1."""
     counts, expected = np.asarray(counts, float), np.asarray(expected, float)
     freedom = counts.size - 1
     return (((counts - expected) ** 2 / expected).sum() - freedom) / math.sqrt(2 * freedom)
@@ -147,12 +147,12 @@ def test_each_item_comes_to_each_place_equally_often(n):
         counts[np.arange(n), places] += 1
         follows += np.count_nonzero(np.diff(places) == 1)
     assert abs(chi_square(counts, np.full((n, n), draws / n))) < 5
-    # a neighbour stays the neighbour on the right with probability 1 / n
+    # a right neighbor stays the right neighbor with probability 1 / n
     mean = draws * (n - 1) / n
     assert abs(follows - mean) < 5 * math.sqrt(mean)
 
 
-def test_a_long_permutation_keeps_no_trace_of_the_order():
+def test_a_long_permutation_is_uncorrelated_with_the_order():
     n = 60_000
     places = core.random_permutation(1, 2, n)
     for lag in (1, 2, 128, 256):
@@ -170,7 +170,7 @@ def log_choose(n: int, k: np.ndarray) -> np.ndarray:
     return math.lgamma(n + 1) - lgamma(k + 1.0) - lgamma(n - k + 1.0)
 
 
-# n p below 10 is drawn by inversion, from 10 on by rejection, p over 1/2 as its mirror image
+# n p below 10 is drawn by inversion, from 10 on by rejection; p > 1/2 by symmetry
 @pytest.mark.parametrize(
     ("trials", "p"),
     [(1, 0.3), (10, 0.5), (50, 0.1), (33, 0.3), (34, 0.3), (100, 0.2), (1000, 0.5), (40, 0.9),
@@ -183,9 +183,9 @@ def test_binomial_has_its_distribution(trials, p):
     assert x.max() <= trials
     mean, variance = trials * p, trials * p * (1 - p)
     assert abs(x.mean() - mean) < 5 * math.sqrt(variance / n)
-    fourth = variance * (1 + 3 * variance * (1 - 2 / trials))  # central, of a binomial
+    fourth = variance * (1 + 3 * variance * (1 - 2 / trials))  # of a binomial, central
     assert abs(((x - mean) ** 2).mean() - variance) < 5 * math.sqrt((fourth - variance**2) / n)
-    # the whole distribution, in cells of at least 20 expected draws
+    # compare the whole distribution, in cells of at least 20 expected draws
     spread = 8 * math.sqrt(variance) + 10
     k = np.arange(max(0, math.floor(mean - spread)), min(trials, math.ceil(mean + spread)) + 1)
     pmf = np.exp(log_choose(trials, k) + k * math.log(p) + (trials - k) * math.log1p(-p))

@@ -1,4 +1,4 @@
-"""Data-parallel training: ranks that share each batch equal one process that has all of it.
+"""Data-parallel training: ranks that share each batch give the results of one process.
 
 The ranks are threads with the methods of a communicator (tests/ranks.py); test_mpi.py repeats the
 main cases with MPI.
@@ -95,7 +95,7 @@ def test_one_rank_is_one_process():
     assert digest(network) == digest(cases.run("plain")[0])
 
 
-# ---- what is sent --------------------------------------------------------------------------------
+# ---- communication -------------------------------------------------------------------------------
 
 
 def test_bytes_of_a_step_fall_with_extinctions():
@@ -103,10 +103,10 @@ def test_bytes_of_a_step_fall_with_extinctions():
         return *cases.run("plain", one), one.sizes
 
     network, history, sizes = good(launch(2, run))[0]
-    header = 2 * 11  # of two ranks: 11 elements each
+    header = 2 * 11  # two ranks with 11 elements each
 
     def trained(alive):
-        """Weights of 20 -> alive -> 3, biases and masses; every tensor ends on a cache line."""
+        """Return the weights of 20 -> alive -> 3, biases and masses, padded to cache lines."""
         line = 8
         return sum(-(-n // line) * line for n in (20 * alive, alive * 3, alive, 3, alive))
 
@@ -167,7 +167,7 @@ def test_a_time_budget_stops_all_ranks_at_the_same_step():
     assert done[0] == done[1] < 10**6
 
 
-def test_a_stopped_run_goes_on():
+def test_a_stopped_run_is_resumed():
     def run(one):
         trainer = cases.trainer("plain", one)
         first = cases.arguments("plain") | {"until": 3.4}
@@ -189,7 +189,7 @@ def test_a_stopped_run_goes_on():
 
 
 def errors(results, cause):
-    """Check that every rank has raised, and the one of `cause` its own error; return the others."""
+    """Check that every rank raises, `cause` its own error; return the errors of the others."""
     kinds = [type(result) for result in results]
     assert all(issubclass(kind, Exception) for kind in kinds), results
     assert isinstance(results[1], cause)
@@ -264,7 +264,7 @@ def test_a_batch_that_cannot_be_read_on_one_rank_stops_all():
         ({"shift": 1}, "the training data"),
     ],
 )
-def test_ranks_that_begin_unlike_are_told_what_differs(change, named):
+def test_ranks_with_different_settings_get_an_error(change, named):
     results = launch(2, lambda one: cases.run("plain", one, **(change if one.rank else {})))
     for result in results:
         assert isinstance(result, RuntimeError)
@@ -313,7 +313,7 @@ def test_divergence_is_raised_on_all_ranks():
     assert all(isinstance(result, ep.Diverged) for result in results), results
 
 
-def test_a_failure_that_others_cannot_know_of_aborts(capfd):
+def test_a_failure_that_cannot_be_reported_aborts(capfd):
     class Broken:
         def __init__(self, one):
             self.one = one

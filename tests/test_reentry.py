@@ -1,4 +1,4 @@
-"""A network in use: a second thread, a law that calls back, laws that fail, and Ctrl-C."""
+"""A network in use: other threads, laws that call back or fail, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_method_is_tried():
 
 @pytest.fixture
 def busy():
-    """A network whose training waits in its law until it is released."""
+    """Return a network whose training waits in its law until it is released."""
     entered, release = threading.Event(), threading.Event()
 
     def law(cohort):
@@ -75,7 +75,7 @@ READS = {
 
 
 def test_a_second_thread_waits_for_the_first(busy):
-    """Whatever it reads: it is told nothing before the call has returned, and then the truth."""
+    """A read returns only after the call of the first thread, with the values after it."""
     told = {}
 
     def read(name, use):
@@ -110,19 +110,19 @@ def test_a_law_may_ask_its_own_network_for_numbers():
     assert [row[0] for row in told] == [1, 1, 2, 2]  # two layers of populations
 
 
-def test_a_spec_is_the_callers_own():
+def test_a_spec_is_a_copy():
     net = runs.network()
     net.spec["layers"].clear()
     assert len(net.spec["layers"]) == len(runs.spec()["layers"])
 
 
-def test_other_networks_work_meanwhile(busy):
+def test_other_networks_can_be_used_meanwhile(busy):
     other = runs.network()
     assert runs.train(other, (X, Y), 3)["steps"] == 3
 
 
-def test_a_waiting_thread_is_not_kept_from_its_turn():
-    """One thread trains call after call; another has its predictions in between, and both end."""
+def test_a_waiting_thread_gets_its_turn():
+    """One thread trains in many calls; another one predicts between them, and both end."""
     net = runs.network(hidden=(64, 64), features=20, selection=None)
     xy = runs.data(rows=500, features=20)
     done, calls = threading.Event(), [0]
@@ -144,11 +144,11 @@ def test_a_waiting_thread_is_not_kept_from_its_turn():
     for thread in threads:
         thread.join()
     assert net.step == 600
-    assert calls[0] >= 60  # a reader has its turn between two calls, at least
+    assert calls[0] >= 60  # at least one prediction between two calls
 
 
-def test_readers_see_one_moment_and_do_not_stop_a_run():
-    """Copies made while a trainer removes populations are whole networks, each of one moment."""
+def test_readers_get_a_consistent_state_and_do_not_stop_a_run():
+    """Copies made while a trainer removes populations are consistent networks."""
     x, y = runs.data(rows=400)
     selection = ep.Selection(3.0, dynamics=ep.Malthusian(lifespan=20), min_age=5)
     trainer = ep.Trainer(ep.mlp(6, 40, 30, 3, seed=1), selection=selection)
@@ -177,10 +177,10 @@ def test_readers_see_one_moment_and_do_not_stop_a_run():
     assert all(np.array_equal(net[name], alone.network[name]) for name in alone.network)
 
 
-def test_a_network_that_is_held_is_the_holders():
+def test_a_held_network_excludes_other_threads():
     net, order = runs.network(), []
     with net:
-        with net:  # and again
+        with net:  # a second time
             net.predict(X)
         thread = threading.Thread(target=lambda: (net.predict(X), order.append("other")))
         thread.start()
@@ -233,7 +233,7 @@ INTERRUPTED = """
 def test_waiting_ends_by_ctrl_c_and_is_refused_in_a_fork():
     text = scripts.run(INTERRUPTED)
     assert "interrupted" in text
-    assert "another thread was at work on it when this process was forked" in text
+    assert "another thread was using it when this process was forked" in text
     assert text.endswith("1\n")
 
 
@@ -245,7 +245,7 @@ def test_a_law_cannot_call_back(kind, name):
         return told["mass"]
 
     net = runs.network(CORE32, {kind: law})
-    with pytest.raises(RuntimeError, match="a law that calls back into its own network"):
+    with pytest.raises(RuntimeError, match="a law or an argument that calls back"):
         runs.train(net, (X, Y), 2)
     net.configure()
     assert runs.train(net, (X, Y), 2)["steps"] == 2
@@ -254,7 +254,7 @@ def test_a_law_cannot_call_back(kind, name):
 @pytest.mark.parametrize("kind", ["fitness", "dynamics"])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("error", [KeyError("mine"), KeyboardInterrupt(), SystemExit(3)])
-def test_what_a_law_raises_comes_through(kind, threads, error):
+def test_exceptions_of_a_law_propagate(kind, threads, error):
     calls = []
 
     def law(told):
@@ -267,7 +267,7 @@ def test_what_a_law_raises_comes_through(kind, threads, error):
     with pytest.raises(type(error)) as caught:
         runs.train(net, (X, Y), 50, threads=threads)
     assert caught.value is error
-    assert net.step == 6  # two calls a step, and the eleventh failed
+    assert net.step == 6  # two calls a step; the eleventh call failed
     assert all(np.isfinite(net.array(name)).all() for name in runs.names(net))
     assert runs.train(net, (X, Y), 5, threads=threads)["steps"] == 5
     assert net.step == 11
@@ -289,7 +289,7 @@ BAD_RESULTS = [
 @pytest.mark.parametrize("kind", ["fitness", "dynamics"])
 @pytest.mark.parametrize(("result", "error", "text"), BAD_RESULTS)
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
-def test_what_a_law_gives_is_checked(kind, result, error, text):
+def test_the_result_of_a_law_is_checked(kind, result, error, text):
     net = runs.network(CORE32, {kind: lambda told: result(told["mass"])}, hidden=(24,))
     with pytest.raises(error, match=f"^{kind}: {text}|^{kind}: .*{text}"):
         runs.train(net, (X, Y), 3)
@@ -372,8 +372,8 @@ STRIKES = """
 """
 
 
-def test_ctrl_c_is_heard_within_a_tenth_of_a_second():
-    """Struck again and again in mid run, it stops at once, can be used, and comes to the same."""
+def test_ctrl_c_stops_within_a_tenth_of_a_second():
+    """The run stops within 0.1 s of Ctrl-C, can be continued, and ends with the same result."""
     strikes, wait = scripts.run(STRIKES).split()
     assert int(strikes) >= 1
-    assert float(wait) < 0.1  # the best of them: other processes may take the rest of the time
+    assert float(wait) < 0.1  # the shortest of several: other processes may delay it

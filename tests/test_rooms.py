@@ -1,7 +1,7 @@
-"""The rooms of the package: which may import which, and no circles among files.
+"""The packages of evoprune: which may import which, and no cycles among files.
 
-A file imports files of its own floor or lower ones, also for types only. When the package is loaded
-there are no circles among files; two files of one room may name each other's types. Imports inside
+A file imports files of its own floor or lower ones, also for types only. At run time there are no
+cycles among files; two files of one package may import each other's types. Imports inside
 functions are for optional libraries. docs/architecture.md gives the reasons.
 """
 
@@ -28,14 +28,14 @@ FLOORS = {
     "plot": 5,
     "bridges": 6,
     "shell": 7,
-    "datasets": 8,  # public faces
+    "datasets": 8,  # public modules
     "export": 8,
     "schedules": 8,
     "torch": 8,
     "__init__": 8,
     "__main__": 8,
 }
-# Names of the package that rooms below may load when called: they would close a circle otherwise.
+# Packages that lower ones may import inside functions: imports at the top would be cycles.
 LATE = {"plot"}
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 
@@ -58,9 +58,9 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def imports_of(path: Path, types: bool = True) -> list[tuple[str, bool]]:
-    """Modules of the package that a file imports, and whether inside a function.
+    """Return the modules of the package that a file imports, and whether inside a function.
 
-    Without `types`, those that are only there for type checkers are left out.
+    Without `types`, imports for type checkers only are omitted.
     """
     tree = ast.parse(path.read_text())
     if not types:
@@ -90,18 +90,18 @@ def test_a_file_imports_its_own_floor_or_lower_ones(path):
     for module, inside in imports_of(path):
         other = room_of(module)
         if mine in ("bridges", "shell", "torch", "export") and room_of(module) == "__init__":
-            continue  # they use the public face
+            continue  # they use the public module
         if inside and other in LATE:
             continue
         assert FLOORS[other] <= FLOORS[mine], f"{module_of(path)} looks up to {module}"
 
 
-def test_files_import_each_other_without_circles():
+def test_imports_have_no_cycles():
     graph = {
         module: {name for name, late in imports_of(path, types=False) if not late} & set(MODULES)
         for module, path in MODULES.items()
     }
-    graph["evoprune"] = set()  # the public face imports all; bridges and the shell import it
+    graph["evoprune"] = set()  # the public module imports all; bridges and the shell import it
     try:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
@@ -111,7 +111,7 @@ def test_files_import_each_other_without_circles():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_nothing_of_the_package_is_imported_inside_a_function(path):
     mine = room_of(module_of(path))
-    late = {*LATE, "bridges"} if mine == "bridges" else LATE  # an optional library is behind them
+    late = {*LATE, "bridges"} if mine == "bridges" else LATE  # they need an optional library
     inside = [name for name, inner in imports_of(path) if inner and room_of(name) not in late]
     assert not inside, f"{module_of(path)} imports {inside} when called"
 
@@ -120,8 +120,8 @@ BRIDGES = [path for path in FILES if room_of(module_of(path)) == "bridges"]
 
 
 @pytest.mark.parametrize("path", BRIDGES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
-def test_a_bridge_uses_the_public_face_only(path):
-    """Also the utilities of `common`, which know nothing of networks: writing files, checks."""
+def test_a_bridge_uses_the_public_module_only(path):
+    """Bridges may also use `common`, which does not depend on networks: writing files, checks."""
     rooms = {name for name, _ in imports_of(path) if room_of(name) not in ("bridges", "common")}
     inner = sorted(name for name in rooms if name != "evoprune")
     reached = [
@@ -135,7 +135,7 @@ def test_a_bridge_uses_the_public_face_only(path):
     assert not reached, f"{module_of(path)} reaches {reached}"
 
 
-def test_no_private_file_stands_beside_a_public_one_of_its_name():
+def test_no_file_has_a_private_twin():
     for path in FILES:
         twin = path.with_name(path.name.removeprefix("_"))
         assert not (path.name.startswith("_") and path.name[1] != "_" and twin.exists()), path

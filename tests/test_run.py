@@ -1,6 +1,6 @@
-"""The clockwork of a run: stretches, records, and how many threads there are; on a clock of ours.
+"""The pace of a run: stretches, records, and the number of threads; on a simulated clock.
 
-Time passes only when steps are made, so nothing here depends on the machine.
+Time passes only in steps, so results do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from evoprune.training.run import STRETCH, ThreadTuner, Watch
 
 
 class Machine:
-    """Makes stretches of steps as the trainer does, at a cost that a test sets.
+    """Runs stretches of steps as the trainer does, at a cost that a test sets.
 
     Args:
-        cost: of (threads, now), seconds that a step takes.
-        cut: steps after which a stretch ends whatever it took.
-        most: what `get_threads` says.
+        cost: function of (threads, now) that returns the seconds of a step.
+        cut: maximum number of steps in a stretch.
+        most: the result of `get_threads`.
     """
 
     def __init__(self, monkeypatch, cost, most=2, cut=10**9):
@@ -35,7 +35,7 @@ class Machine:
         self.log: list[tuple[float, int, int]] = []  # (begin, threads, steps) of every stretch
 
     def run(self, seconds):
-        """Train for so long; the threads of these stretches."""
+        """Train for this time; return the threads of these stretches."""
         end, first = self.now + seconds, len(self.log)
         while self.now < end:
             threads = self.tuner.choose()
@@ -49,17 +49,17 @@ class Machine:
         return [threads for _, threads, _ in self.log[first:]]
 
     def usual(self, seconds=10.0):
-        """The number of threads that most of the stretches of some more time got."""
+        """Return the number of threads that most stretches used during some more time."""
         return Counter(self.run(seconds)).most_common(1)[0][0]
 
     def trials(self):
-        """When stretches began that did not get the usual threads: trials that failed."""
+        """Return the times of stretches with other numbers of threads: trials that failed."""
         usual = Counter(threads for _, threads, _ in self.log).most_common(1)[0][0]
         return [begin for begin, threads, _ in self.log if threads != usual]
 
 
 def fastest_with(best, step=1e-3, slope=0.5):
-    """Steps are fastest with `best` threads; every factor of two away costs `slope` of that."""
+    """Return a cost that is lowest with `best` threads; each factor of two adds `slope` of it."""
     return lambda threads, now: step * (1 + slope * abs(np.log2(threads / best)))
 
 
@@ -84,13 +84,13 @@ def test_a_lap_is_a_mean_over_steps():
     watch.add(10, 0.010)
     watch.add(30, 0.090)
     assert watch.lap() == pytest.approx(2.5)
-    assert watch.lap() == 0  # nothing since
+    assert watch.lap() == 0  # no steps since
     watch.add(1, 0.004)
     assert watch.lap() == pytest.approx(4)
     assert Watch(seconds=100).elapsed() >= 100
 
 
-def test_a_clock_that_stands_still_does_no_harm():
+def test_a_clock_without_progress_is_handled():
     watch = Watch()
     watch.add(1, 0.0)
     assert watch.steps == 8
@@ -100,7 +100,7 @@ def test_a_clock_that_stands_still_does_no_harm():
 
 
 def test_records_are_many_but_far_enough_apart():
-    """About 150 of a run, of few epochs fewer; on the ends of epochs, if that is near."""
+    """A run has about 150 records, fewer with few epochs, at ends of epochs if those are near."""
     assert _run.spacing(20 * 468, 468) == 78
     assert _run.spacing(20 * 467, 467) == 62
     assert _run.spacing(3 * 467, 467) == 50
@@ -130,13 +130,13 @@ def test_all_threads_stay_where_they_are_faster(monkeypatch, most):
     assert set(machine.run(1)) <= {most, most // 2}
     gaps = np.diff([0, *trials]) / STRETCH
     expected = [ThreadTuner.WAIT]
-    while len(expected) < len(gaps):  # trials become rarer, up to a point
+    while len(expected) < len(gaps):  # trials become rarer, up to a limit
         expected.append(min(ThreadTuner.PATIENCE, 2 * expected[-1]))
     assert len(gaps) > 8
     assert gaps == pytest.approx(expected, abs=1.5)
 
 
-def test_one_thread_is_never_on_trial(monkeypatch):
+def test_one_thread_needs_no_trials(monkeypatch):
     machine = Machine(monkeypatch, lambda threads, now: 1e-3 / threads, most=1)
     assert set(machine.run(10)) == {1}
     lengths = {steps for _, _, steps in machine.log[5:]}
@@ -153,7 +153,7 @@ def test_a_trial_is_short(monkeypatch):
 @pytest.mark.parametrize("cost", [1e-5, 1e-4, 1e-3, 0.02, 0.3])
 @pytest.mark.parametrize("cut", [10**9, 47, 5, 1])
 def test_trials_cost_little(monkeypatch, cost, cut):
-    """Whatever a step takes, and however short stretches are cut."""
+    """This holds for any cost of a step, and however short stretches are cut."""
     machine = Machine(monkeypatch, lambda threads, now: cost * 2 / threads, most=2, cut=cut)
     machine.run(max(2, 500 * cost))
     assert machine.now < 1.02 * cost * machine.done
@@ -161,11 +161,11 @@ def test_trials_cost_little(monkeypatch, cost, cut):
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_brief_stretches_are_judged_together(monkeypatch, cut):
-    """Stretches that records or epochs cut short say little alone; a start-up is counted in."""
+    """Short stretches, cut by records or epochs, are compared together; start-up is included."""
     first = itertools.count()
 
     def cost(threads, now):
-        begun = 5e-5 * (next(first) % 3) / cut  # now more, now less
+        begun = 5e-5 * (next(first) % 3) / cut  # more and less in turn
         return begun + 1e-4 * threads
 
     machine = Machine(monkeypatch, cost, most=2, cut=cut)
@@ -183,12 +183,12 @@ def test_more_threads_are_taken_when_they_become_better(monkeypatch):
     machine = Machine(monkeypatch, lambda t, now: small(t, now) if now < 20 else large(t, now), 8)
     machine.run(20)
     assert machine.log[-1][1] == 1
-    machine.run(2 * ThreadTuner.PATIENCE * STRETCH)  # so long it may take to notice
+    machine.run(2 * ThreadTuner.PATIENCE * STRETCH)  # the longest time until it is noticed
     assert machine.usual() == 8
 
 
 def test_a_network_that_becomes_small_gets_fewer(monkeypatch):
-    def cost(threads, now):  # work falls, what threads cost does not
+    def cost(threads, now):  # the cost of work falls, that of threads does not
         return 1e-3 * 2.0 ** -min(now, 8) / threads + 2e-5 * threads
 
     machine = Machine(monkeypatch, cost, most=2)
@@ -198,18 +198,18 @@ def test_a_network_that_becomes_small_gets_fewer(monkeypatch):
     assert machine.usual() == 1
 
 
-def test_another_number_of_threads_begins_anew(monkeypatch):
+def test_a_new_limit_of_threads_restarts_the_tuning(monkeypatch):
     machine = Machine(monkeypatch, fastest_with(1), most=2)
     machine.run(5)
     assert machine.log[-1][1] == 1
-    for machine.most in (8, 1, 4):  # set_threads, in a callback
+    for machine.most in (8, 1, 4):  # set_threads, called in a callback
         assert machine.run(0.1)[0] == machine.most
         assert set(machine.run(0.9 * ThreadTuner.WAIT * STRETCH - 0.1)) == {machine.most}
         machine.run(3)
         assert machine.usual() == 1
 
 
-def test_it_may_change_in_the_middle_of_a_trial(monkeypatch):
+def test_the_limit_may_change_during_a_trial(monkeypatch):
     machine = Machine(monkeypatch, fastest_with(2), most=2)
     while machine.tuner.divisor == 1:
         machine.run(1e-9)
@@ -220,7 +220,7 @@ def test_it_may_change_in_the_middle_of_a_trial(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_other_work_on_the_machine_does_not_mislead_the_tuning(monkeypatch, seed):
-    """Times scatter by a few per cent, and now and then a stretch takes three times as long."""
+    """Times scatter by a few percent, and sometimes a stretch takes three times as long."""
     random = np.random.default_rng(seed)
 
     def cost(threads, now):
@@ -232,14 +232,14 @@ def test_other_work_on_the_machine_does_not_mislead_the_tuning(monkeypatch, seed
     assert threads.count(2) > 0.95 * len(threads)
 
 
-# ---- bits ------------------------------------------------------------------------------------
+# ---- bit-identical results -------------------------------------------------------------------
 
 
 def test_the_number_of_threads_does_not_affect_results(monkeypatch):
     chosen = []
 
     class Whimsical(ThreadTuner):
-        """Another number of threads for every stretch, and stretches of any length."""
+        """Returns a random number of threads and a random length for every stretch."""
 
         random = np.random.default_rng(0)
 

@@ -1,7 +1,7 @@
-"""Selection in a network: every fitness and every dynamics, upkeep, niches, floors and deaths.
+"""Selection in a network: every fitness and dynamics law, upkeep, niches, floors and deaths.
 
-What a law does with vectors is tested elsewhere; here, that it gets the right ones, that the
-network does as it says, and that who dies is gone for good while the others are who they were.
+Laws on vectors are tested elsewhere; here, that they get the right vectors, that the network
+applies their results, and that extinctions are final and leave the survivors unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def piecewise(net, xy) -> None:
 
 
 def signals(net, layer: str) -> dict[str, np.ndarray]:
-    """What a fitness may ask about, from the arrays."""
+    """Return the signals that a fitness law may use, computed from the arrays."""
     into, out = (f"{name}.weight" for name in LAYERS[layer])
 
     def owned(function):
@@ -46,7 +46,7 @@ def signals(net, layer: str) -> dict[str, np.ndarray]:
 
 
 def trained(core, selection, steps=20, **settings):
-    """A network under selection, some of whose populations are gone."""
+    """Return a network under selection, some of whose populations are removed."""
     net = runs.network(core, selection, **settings)
     net.kill("h0", [0, 5, 11, 23])
     net.kill("h1", [2, 3])
@@ -55,12 +55,12 @@ def trained(core, selection, steps=20, **settings):
     return net
 
 
-# ---- laws in their place ---------------------------------------------------------------------
+# ---- inputs of the laws ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FITNESS)
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_a_fitness_is_measured_of_the_right_things(core, name):
+def test_a_fitness_gets_the_right_signals(core, name):
     net = trained(core, {"fitness": name, "memory": 0.0, "dynamics": "none"})
     piecewise(net, runs.data(core))
     net.evolve(0.1)
@@ -134,10 +134,10 @@ def test_a_dynamics_gets_the_right_cohort(name, niche):
 
 @pytest.mark.parametrize("fitness", FITNESS)
 @pytest.mark.parametrize("name", DYNAMICS)
-def test_every_law_keeps_its_promises(fitness, name):
-    """Masses stay numbers, the dead stay dead, floors hold, conserved mass is conserved.
+def test_every_law_keeps_its_invariants(fitness, name):
+    """Masses stay finite, extinctions are final, floors hold, conserved mass is conserved.
 
-    And how arrays are made smaller shows in nothing.
+    Results do not depend on when arrays are compacted.
     """
     settings = {"fitness": fitness, "dynamics": name, "min_age": 5, "floor": 3, "threshold": 0.3}
     nets, records = {}, {}
@@ -177,11 +177,11 @@ def test_every_law_keeps_its_promises(fitness, name):
         assert all(np.array_equal(other[key], records["auto"][key]) for key in other)
 
 
-# ---- laws written in Python see what the core sees -------------------------------------------
+# ---- laws in Python --------------------------------------------------------------------------
 
 
 class Watch:
-    """A dynamics that keeps what it is told, and does as `law` says (nothing, by default)."""
+    """A dynamics that stores its arguments and applies `law` (by default, it changes nothing)."""
 
     def __init__(self, law=None):
         self.seen, self.law = [], law
@@ -193,12 +193,13 @@ class Watch:
 
 UPKEEP = {
     "macs": ([(6 + 16) / 576], [(24 + 3) / 576]),
-    # in-weights, out-weights, a bias and a mass each; 576 weights, 43 biases, 40 masses in all
+    # incoming and outgoing weights, a bias and a mass each; 576 weights, 43 biases, 40 masses in
+    # all
     "params": ([(6 + 16 + 2) / 659], [(24 + 3 + 2) / 659]),
     "uniform": ([1 / 40], [1 / 40]),
     "given": (np.arange(24) / 100, np.arange(24, 40) / 100),
 }
-# After 4 of 24 and 2 of 16 have died: less to multiply for those who are left.
+# After 4 of 24 and 2 of 16 are extinct: each survivor has fewer multiply-adds.
 LATER = {
     "macs": ([(6 + 14) / 576], [(20 + 3) / 576]),
     "params": ([(6 + 14 + 2) / 659], [(20 + 3 + 2) / 659]),
@@ -210,7 +211,7 @@ LATER = {
 
 @pytest.mark.parametrize("unit", UPKEEP)
 @pytest.mark.parametrize("removed", [True, False])
-def test_upkeep_is_what_a_hand_computes(unit, removed):
+def test_upkeep_is_the_share_of_costs(unit, removed):
     watch = Watch()
     given = {"given": np.arange(40) / 100} if unit == "given" else {}
     net = runs.network(CORE64, {"upkeep": unit, "dynamics": watch, "removal": "never"} | given)
@@ -227,7 +228,7 @@ def test_upkeep_is_what_a_hand_computes(unit, removed):
 
 
 def soft(fitness, cost, born: int, pressure: float) -> np.ndarray:
-    """Upkeep by soft selection: what the others of the niche earn, by founder, by relative cost."""
+    """Return soft upkeep by founder, from the fitness of the others and relative cost."""
     earned = np.maximum(fitness, 0)
     return pressure * cost / np.mean(cost) * (earned.sum() - earned) / (born - 1)
 
@@ -235,10 +236,10 @@ def soft(fitness, cost, born: int, pressure: float) -> np.ndarray:
 @pytest.mark.parametrize("niche", ["layer", "network"])
 @pytest.mark.parametrize("pressure", [0.0, 1.5, 9.0])
 @pytest.mark.parametrize("removed", [True, False])
-def test_soft_upkeep_is_what_the_others_of_the_niche_earn(niche, pressure, removed):
+def test_soft_upkeep_is_relative_to_the_others_of_the_niche(niche, pressure, removed):
     watch = Watch()
     settings = {"upkeep": "soft", "niche": niche, "dynamics": watch, "removal": "never"}
-    net = runs.network(CORE64, settings | {"fitness": "relative"})  # which has both signs
+    net = runs.network(CORE64, settings | {"fitness": "relative"})  # a fitness of both signs
     runs.train(net, runs.data(CORE64), 1, pressure=pressure)
     net.kill("h0", [0, 5, 11, 23])
     net.kill("h1", [2, 3])
@@ -260,8 +261,8 @@ def test_soft_upkeep_is_what_the_others_of_the_niche_earn(niche, pressure, remov
     assert any(seen["upkeep"].any() for seen in watch.seen) == (pressure > 0)
 
 
-def test_soft_selection_leaves_about_born_over_pressure_and_the_last_one_thrives():
-    """Fitness of at least pressure (E - F) / (born - 1): room for 1 + (born - 1) / pressure."""
+def test_soft_selection_leaves_about_born_over_pressure():
+    """A population needs pressure (E - F) / (born - 1): 1 + (born - 1) / pressure survive."""
 
     def fixed(signals):
         return 1.0 + np.arange(len(signals["mass"]))
@@ -298,7 +299,7 @@ def test_a_niche_is_a_layer_or_the_network():
     assert abs(totals["network"][0] - 24) > 0.1
 
 
-def test_memory_forgets_and_is_corrected_for_its_beginning():
+def test_memory_is_an_exponential_mean_with_bias_correction():
     for memory in (0.0, 0.5, 0.99):
         raw, watch = [], Watch()
 
@@ -327,11 +328,11 @@ def test_generations_come_every_n_steps():
     assert {float(seen["strength"]) for seen in watch.seen} == {1.0}
 
 
-# ---- death -----------------------------------------------------------------------------------
+# ---- extinction ------------------------------------------------------------------------------
 
 
 def doom(births, mass=0.0, at=1):
-    """A dynamics under which those with these birth ids have some mass, from a generation on."""
+    """Return a dynamics that sets populations with these birth ids to a mass from `at` on."""
 
     def law(cohort):
         doomed = np.isin(cohort["birth"], births) & (cohort["generation"] >= at)
@@ -370,13 +371,13 @@ def test_no_population_goes_extinct_before_min_age(min_age):
 
 
 @pytest.mark.parametrize(("floor", "left"), [(0, 0), (1, 1), (5, 5), (16, 16), (100, 16)])
-def test_the_floor_holds_the_heaviest(floor, left):
-    def law(cohort):  # the higher the birth id, the heavier; all below the threshold
+def test_the_floor_keeps_the_heaviest(floor, left):
+    def law(cohort):  # mass increases with birth id; all are below the threshold
         return 1e-3 * (1 + cohort["birth"]) / 100
 
     net = runs.network(CORE64, {"dynamics": law, "floor": floor, "min_age": 3}, hidden=(16,))
     record = runs.train(net, runs.data(CORE64), 5)
-    assert record["floor_reached"] == 3 * left  # those that the floor held, each generation
+    assert record["floor_reached"] == 3 * left  # those kept alive by the floor, in each generation
     net.compact()
     assert runs.births(net)["in0"] == list(range(16 - left, 16))
     assert np.array_equal(net.array("h0.mass"), np.full(left, 1e-3))
@@ -391,7 +392,7 @@ def test_a_threshold_is_a_mass():
         assert len(runs.train(net, runs.data(CORE64), 3)["deaths"]) == dead
 
 
-def test_strength_zero_lets_masses_rest():
+def test_masses_are_fixed_at_strength_zero():
     for name in DYNAMICS:
         net = runs.network(CORE32, {"dynamics": name, "min_age": 0, "removal": "always"})
         runs.train(net, runs.data(), 3)
@@ -400,7 +401,7 @@ def test_strength_zero_lets_masses_rest():
         assert all(np.array_equal(before[layer], net.array(f"{layer}.mass")) for layer in LAYERS)
 
 
-def test_views_from_before_a_removal_stay_as_they_were():
+def test_views_keep_their_values_after_a_removal():
     net = runs.network(CORE32, runs.QUICK | {"removal": "always"})
     runs.train(net, runs.data(), 10)
     views = {(n, of): net.array(n, of) for n in runs.names(net) for of in ("value", "first")}
@@ -414,19 +415,19 @@ def test_views_from_before_a_removal_stay_as_they_were():
     runs.train(net, runs.data(), 20)
     assert all(np.array_equal(views[key], frozen[key]) for key in views)
     changed = [key for key in views if not np.array_equal(frozen[key], copies[key])]
-    assert ("in0.weight", "value") in changed  # the last update before the removal is in it
+    assert ("in0.weight", "value") in changed  # includes the last update before the removal
     name = ("in0.weight", "value")
     assert net.array(*name).shape != views[name].shape
-    views[name][:] = 7  # nobody's memory but ours
+    views[name][:] = 7  # only views are written
     assert not (net.array(*name) == 7).any()
     del net
     assert (views[name] == 7).all()
 
 
-def test_price_tells_what_selection_does_to_a_trait():
-    """Price's equation foretells how the mean of any trait changes, at every generation.
+def test_prices_equation_predicts_the_mean_of_a_trait():
+    """Price's equation predicts the change of the mean of any trait in every generation.
 
-    With raw malthusian growth w = e^(h (F - c)), and 0 for the extinct, in a run where many die.
+    Growth is raw malthusian, w = e^(h (F - c)), and w = 0 for extinct populations.
     """
     h = 5.0
     config = {"growth": "raw", "strength": h, "clip": 1e6}

@@ -1,4 +1,4 @@
-"""Lists whose elements change them while they are read: NumPy alone reads past their end."""
+"""Lists whose elements change them while they are read, on which NumPy reads past the end."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ PROGRAM = """
 """
 
 
-def test_a_list_that_changes_is_read_as_it_was():
+def test_a_list_that_changes_is_read_once():
     assert scripts.run(PROGRAM) == "done\n"
 
 

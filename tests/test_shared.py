@@ -1,7 +1,8 @@
 """One mass for several layers: the residual stream, and dimensions inside heads.
 
-A layer with shared=True has the masses of an earlier layer on its axis; of their gradient it is a
-term. The network by hand has a stream that is written three times and read once through a norm.
+A layer with shared=True uses the masses of an earlier layer on its axis, and adds a term to their
+gradient. The network built here has a stream that is written three times and read once through a
+norm.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def layer(kind, name, inputs=None, **config):
 
 
 def stream(core):
-    """Its stream's masses are random; writing with a bias is one of the cases."""
+    """Return a network whose stream has random masses; one layer that writes it has a bias."""
     shared = {"bias": False, "shared": True}
     net = core.Network(
         {
@@ -69,8 +70,8 @@ def test_the_gradient_is_the_sum_over_all_that_share():
 
 
 @pytest.mark.parametrize("axis", [0, -1])
-def test_so_it_is_along_any_axis(axis):
-    """Two in a row with one mass are one with its square, at m = 1: twice the gradient."""
+def test_masses_can_be_shared_along_any_axis(axis):
+    """Two layers in a row with one mass equal one with its square; at m = 1 gradients double."""
     gradients = []
     for shared in (False, True):
         config = {"activation": "tanh", "axis": axis, "bias": False}
@@ -103,7 +104,7 @@ def test_a_run_gives_the_same_bits_with_any_number_of_threads(core):
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_extinct_populations_of_a_stream_leave_all_layers_that_use_it(core):
+def test_extinct_populations_of_a_stream_are_removed_from_all_layers(core):
     net, (x, _) = stream(core), runs.data(core, ROWS)
     dead = np.array([0, 4, 5, 17, UNITS - 1])
     net.array("stream.mass")[dead] = 0
@@ -118,8 +119,8 @@ def test_extinct_populations_of_a_stream_leave_all_layers_that_use_it(core):
     assert np.allclose(after, before, rtol=0, atol=1e-5 if core is CORE32 else 1e-13)
 
 
-def test_they_die_in_training_and_survivors_go_on_alike():
-    """With and without removal of the dead, the living have the same bits."""
+def test_removal_leaves_survivors_bit_identical():
+    """Survivors are bit-identical with and without removal of extinct populations."""
     nets = []
     for removal in ("always", "never"):
         net = stream(CORE64)
@@ -172,7 +173,7 @@ LIVING = [
 
 @pytest.mark.parametrize(("make", "living"), LIVING, ids=["charlm", "vit", "resnet"])
 def test_networks_with_a_living_stream(make, living, tmp_path):
-    """At birth they are the network without; what dies is removed, and in their files too."""
+    """Outputs at birth equal those without a living stream; extinct features are removed."""
     plain, (x, y) = small(make)
     net, _ = small(make, **living)
     shared = {name for name in net if name in plain}

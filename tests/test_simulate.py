@@ -1,4 +1,4 @@
-"""Laws by themselves: the textbook results, through the public door."""
+"""Laws without a network: textbook results, through the public functions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def test_the_replicator_keeps_the_total_and_follows_its_closed_form():
     assert np.allclose(masses[-1] / masses[-1].sum(), expected / expected.sum())
 
 
-def test_two_species_exclude_each_other_or_live_together():
+def test_two_species_exclude_each_other_or_coexist():
     def end(a12, a21):
         law = ep.LotkaVolterra(interaction=[1, a12, a21, 1], clip=0.1)
         return ep.simulate(law, [0.2, 0.1], 1.0, 3000)[-1]
 
     assert np.allclose(end(0.5, 0.5), 2 / 3, atol=1e-3)
     assert end(0.5, 1.5)[1] < 1e-6 < 0.99 < end(0.5, 1.5)[0]
-    assert end(1.5, 1.5)[1] < 1e-6  # who is more numerous wins
+    assert end(1.5, 1.5)[1] < 1e-6  # the more numerous kind wins
 
 
 def test_fitness_may_depend_on_the_others():
@@ -49,7 +49,7 @@ def test_python_laws_are_called_as_in_training():
     assert np.allclose(ep.simulate(lambda m, f: m + f, 1.0, 1.0, 2).ravel(), [1, 2, 3])
 
 
-def test_chance_goes_by_the_seed():
+def test_draws_depend_on_the_seed():
     runs = [ep.simulate("wright_fisher", np.ones(5), 0.0, 20, seed=seed) for seed in (1, 1, 2)]
     assert np.array_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0], runs[2])
@@ -83,7 +83,7 @@ def test_wrong_arguments_are_named(change, text):
 
 @pytest.mark.parametrize("name", list(known(Dynamics)))
 def test_memory_grows_with_the_number_of_populations_alone(name):
-    """10,000 populations: a matrix of their pairs would take 800 MB."""
+    """10,000 populations: a matrix of all pairs would take 800 MB."""
     import tracemalloc
 
     n = 10_000
@@ -98,7 +98,7 @@ def test_memory_grows_with_the_number_of_populations_alone(name):
 
 
 @pytest.mark.parametrize("name", list(known(Dynamics)))
-def test_masses_below_the_normal_numbers_are_lived_with(name):
+def test_subnormal_masses_are_handled(name):
     masses = ep.simulate(name, [1e-310, 3e-310], [1.0, 2.0], 5)
     assert np.isfinite(masses).all()
     if name in ("moran", "wright_fisher", "replicator"):
@@ -111,7 +111,7 @@ def test_large_masses_keep_their_total():
     assert masses[-1, 1] > 3e40
 
 
-def test_masses_that_reach_the_most_are_told():
+def test_capped_masses_warn():
     law = ep.NoisyGrowth(strength=1, clip=700, noise=0)
     with pytest.warns(RuntimeWarning, match="reached 1e\\+300"):
         masses = ep.simulate(law, [1.0], [700.0], 2)
@@ -125,7 +125,7 @@ def test_a_lifespan_without_a_threshold_is_the_usual_one():
     assert masses[-1, 0] == pytest.approx(1e-3)
 
 
-def test_the_extinct_do_not_come_back():
+def test_extinct_populations_stay_extinct():
     law = ep.BestResponse(strength=1, gamma=0.5, beta=0)
     worth = iter(np.array([-1.0, 5, 5]) if at else np.array([-1.0, 0.4, 0.5]) for at in range(9))
     masses = ep.simulate(law, [0.5, 1, 1], lambda mass: next(worth) + mass, 4, threshold=0.2)
@@ -146,7 +146,7 @@ def test_the_extinct_do_not_come_back():
         ({"dynamics": lambda m, f: m * np.nan}, ValueError, "dynamics: expected finite"),
     ],
 )
-def test_what_training_refuses_is_refused(change, error, text):
+def test_arguments_refused_by_training_are_refused(change, error, text):
     settings = {"dynamics": "malthusian", "mass": [1, 1], "fitness": [0, 0], "generations": 3}
     with pytest.raises(error, match=text):
         ep.simulate(**(settings | change))

@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: its own checks, its tools, and what selection does to them."""
+"""Estimators for scikit-learn: its own checks, its tools, and the effect of selection."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fitted(iris):
 
 
 def few_of_many(samples=400, seed=3):
-    """Give features of which the first 5 of 100 decide the class."""
+    """Return features of which the first 5 of 100 decide the class."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(samples, 100))
     return x, (x[:, :5].sum(axis=1) > 0).astype(int)
@@ -75,7 +75,7 @@ def test_a_regression_of_large_targets_is_scaled_back():
     small = ep.EvoPruneRegressor(max_iter=20, random_state=0).fit(x, y)
     large = ep.EvoPruneRegressor(max_iter=20, random_state=0).fit(x, 1000 * y + 5e4)
     assert small.score(x, y) > 0.6
-    # Targets differ by rounding once scaled, and training makes more of it.
+    # Scaled targets differ by roundings, which training amplifies.
     assert large.score(x, 1000 * y + 5e4) == pytest.approx(small.score(x, y), abs=0.03)
     assert abs((large.predict(x) - 5e4) / 1000 - small.predict(x)).mean() < 0.3 * y.std()
 
@@ -166,7 +166,7 @@ def test_half_of_the_neurons_become_extinct_by_defaults():
 # ---- runs ------------------------------------------------------------------------------------
 
 
-def test_early_stopping_goes_back_to_the_best_epoch():
+def test_early_stopping_restores_the_best_epoch():
     x, y = datasets.make_classification(300, 20, n_informative=4, flip_y=0.3, random_state=0)
     model = ep.EvoPruneClassifier(
         early_stopping=True, n_iter_no_change=3, weight_decay=0, random_state=0
@@ -177,7 +177,7 @@ def test_early_stopping_goes_back_to_the_best_epoch():
 
 
 @short
-def test_a_warm_start_goes_on_with_the_network(iris):
+def test_a_warm_start_continues_the_network(iris):
     model = ep.EvoPruneClassifier(max_iter=4, warm_start=True, random_state=0).fit(*iris)
     network, steps = model.network_, model.network_.step
     model.fit(*iris)
@@ -216,7 +216,7 @@ def test_a_bad_setting_is_named(iris):
 # ---- tools of scikit-learn -------------------------------------------------------------------
 
 
-def test_features_that_decide_nothing_become_extinct():
+def test_features_without_information_become_extinct():
     x, y = few_of_many()
     selector = ep.EvoPruneSelector(random_state=0).fit(x, y)
     support = selector.get_support()
@@ -253,7 +253,7 @@ def test_one_round_selects_on_all_samples():
 
 
 @pytest.mark.parametrize("name", ["iris", "wine"])
-def test_half_of_the_neurons_go_by_defaults_and_the_score_stays(name):
+def test_half_of_the_neurons_become_extinct_at_an_equal_score(name):
     """A small version of experiments/sklearn_scores.py."""
     x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
     scores, alive = {0.8: [], 0.0: []}, []
@@ -283,7 +283,7 @@ def test_selecting_features_beats_all_of_them():
     assert scores[True] > scores[False] + 0.03
 
 
-def test_a_selector_takes_an_estimator_and_stands_in_a_pipeline():
+def test_a_selector_takes_an_estimator_and_works_in_a_pipeline():
     x, y = few_of_many()
     given = ep.EvoPruneClassifier(max_iter=60, random_state=0)
     pipe = make_pipeline(StandardScaler(), ep.EvoPruneSelector(given), clone(given)).fit(x, y)
@@ -307,7 +307,7 @@ def test_a_grid_search_of_any_number_of_jobs(iris, jobs):
     )
 
 
-def test_an_estimator_goes_through_joblib_and_trains_on(tmp_path, iris, fitted):
+def test_an_estimator_can_be_stored_by_joblib_and_trained_further(tmp_path, iris, fitted):
     joblib.dump(fitted, tmp_path / "model.joblib")
     again = joblib.load(tmp_path / "model.joblib")
     np.testing.assert_array_equal(again.predict_proba(iris[0]), fitted.predict_proba(iris[0]))
@@ -320,7 +320,7 @@ def test_an_estimator_goes_through_joblib_and_trains_on(tmp_path, iris, fitted):
 
 
 @short
-def test_frames_go_in_and_out():
+def test_frames_are_accepted_and_returned():
     pandas = pytest.importorskip("pandas")
     x, y = few_of_many(200)
     frame = pandas.DataFrame(x, columns=[f"column{i}" for i in range(100)])
@@ -343,7 +343,7 @@ def test_weights_are_routed(iris):
             model, x, y, cv=3, params={"sample_weight": weights}, return_estimator=True
         )
     for estimator in found["estimator"]:
-        assert (estimator.predict(x) != 2).all()  # no sample of that class had a weight
+        assert (estimator.predict(x) != 2).all()  # no sample of that class has a weight above 0
 
 
 def test_importing_the_package_does_not_import_scikit_learn():

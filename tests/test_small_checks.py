@@ -1,4 +1,4 @@
-"""Small checks of arguments, and runs at the edges: each was an error of another kind once."""
+"""Checks of single arguments, and edge cases of runs, each of which once raised a wrong error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import evoprune as ep
 
 
 def test_a_network_without_multiply_adds_is_trained():
-    """Counts of pairs: the logits of letter b after a go to log p(b | a)."""
+    """The logits of letter b after letter a converge to log p(b | a), by counts of pairs."""
     codes = np.random.default_rng(0).integers(0, 3, (64, 8))
     net = ep.Sequential([ep.Embedding(3, 3)], input=8)
     assert net.founding_macs == 0
@@ -86,7 +86,7 @@ def test_the_number_of_threads_in_the_environment_is_quoted():
 
 def test_generate_checks_what_it_is_given():
     net = ep.charlm("abc", 4, dim=8, layers=1, heads=1)
-    assert set(ep.generate(net, length=9)) <= set("abc")  # there is no new line to begin with
+    assert set(ep.generate(net, length=9)) <= set("abc")  # there is no newline to begin with
     for bad, error, text in (
         ({"seed": -1}, ValueError, "seed: expected a whole number from 0"),
         ({"seed": 1.5}, TypeError, "seed: expected a whole number"),
@@ -139,7 +139,7 @@ def test_no_runs_are_drawn():
     plt.close("all")
 
 
-def test_data_is_as_it_was_after_a_refusal():
+def test_an_error_leaves_data_unchanged():
     trainer = make()
     with pytest.raises(TypeError, match="callbacks"):
         fit(trainer, data(), callbacks=[object()])
@@ -147,7 +147,7 @@ def test_data_is_as_it_was_after_a_refusal():
 
 
 @pytest.mark.parametrize("mass", [0.0, -1.0, float("nan")])
-def test_a_mass_set_by_hand_that_no_law_could_move_is_refused(mass):
+def test_a_mass_of_zero_set_by_hand_is_refused(mass):
     net = ep.mlp(5, 8, 2)
     net.kill("populations1", [0])
     net["populations1.mass"][2] = mass

@@ -1,4 +1,4 @@
-"""Classes made from the catalogue, schedules, selection: what can be written, what is refused."""
+"""Classes made from the catalogue, schedules, selection: valid and invalid arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_kind_of_the_catalogue_has_a_class(base):
 
 
 @pytest.mark.parametrize("made", MADE, ids=lambda made: made.__name__)
-def test_a_class_knows_its_settings(made):
+def test_a_class_has_the_settings_of_its_kind(made):
     signature = inspect.signature(made)
     assert set(signature.parameters) == set(made.fields)
     for name, field in made.fields.items():
@@ -40,7 +40,7 @@ def test_a_class_knows_its_settings(made):
         assert core32.settings(made.group, made.kind, one.config()).keys() >= one.config().keys()
 
 
-def test_a_spec_is_shown_as_it_is_written():
+def test_the_repr_of_a_spec_is_its_call():
     for text in (
         "Malthusian(lifespan=900)",
         "AdamW(0.003, weight_decay=0.1)",
@@ -97,7 +97,7 @@ def test_settings_are_attributes_that_cannot_be_set():
         (lambda: ep.neurons(3, "rleu"), ValueError, "activation"),
     ],
 )
-def test_what_is_wrong_is_named(make, error, text):
+def test_errors_are_named(make, error, text):
     with pytest.raises(error, match=text):
         make()
 
@@ -119,7 +119,7 @@ def test_a_chain_is_its_nodes():
 # ---- schedules -------------------------------------------------------------------------------
 
 
-def test_schedules_go_where_they_say():
+def test_schedules_reach_their_values():
     assert np.array_equal(ep.schedules.constant(2.0)(3), [2, 2, 2])
     assert np.allclose(ep.schedules.linear(1.0)(4), [1, 0.75, 0.5, 0.25])
     assert np.allclose(ep.schedules.cosine(1.0)(4), (1 + np.cos(np.pi * np.arange(4) / 4)) / 2)
@@ -160,7 +160,7 @@ def test_schedules_may_be_numbers_functions_and_arrays():
 # ---- selection -------------------------------------------------------------------------------
 
 
-def test_selection_is_shown_briefly_and_whole():
+def test_the_repr_of_a_selection():
     assert repr(ep.Selection()) == "Selection(pressure=1.5, dynamics=Malthusian())"
     other = ep.Selection(1.0, dynamics="replicator", fitness="taylor", rest=0.1)
     assert repr(other) == (
@@ -173,7 +173,7 @@ def test_selection_is_shown_briefly_and_whole():
     assert "<lambda>" not in html
 
 
-def test_what_is_not_said_follows_from_what_is():
+def test_defaults_depend_on_the_other_settings():
     def chosen(selection):
         return selection.upkeep, selection.fitness.kind, selection.pressure
 
@@ -197,7 +197,7 @@ def test_what_is_not_said_follows_from_what_is():
 _shy = lambda signals: signals["mass"]  # noqa: E731 - its name is <lambda>
 
 
-def test_selection_becomes_what_the_core_takes():
+def test_selection_is_converted_for_the_core():
     config = ep.Selection(dynamics=ep.Malthusian(lifespan=700), upkeep=[1, 2]).config()
     assert (config["dynamics"], config["dynamics_config"]["lifespan"]) == ("malthusian", 700)
     assert (config["fitness"], config["upkeep"]) == ("marginal", "given")
@@ -242,7 +242,7 @@ def test_selection_refuses(settings, error, text):
 def test_selection_says_when_no_population_can_go_extinct():
     assert ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(1000) == ""
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(150)
-    falling = np.linspace(1, 0, 300)  # 150 steps' worth of learning
+    falling = np.linspace(1, 0, 300)  # the sum is that of 150 steps
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(
         300, falling
     )
@@ -254,7 +254,7 @@ def test_selection_says_when_no_population_can_go_extinct():
     assert ep.Selection(0.0, dynamics=lambda mass, fitness: mass).stands_still(5000) == ""
 
 
-def test_python_laws_take_what_they_can():
+def test_python_laws_get_their_parameters():
     two = ep.dynamics(lambda mass, fitness: mass * 2 + fitness)
     three = ep.dynamics(lambda mass, fitness, upkeep: upkeep)
     whole = ep.dynamics(lambda cohort: cohort["mass"])
@@ -271,8 +271,8 @@ def test_python_laws_take_what_they_can():
         ep.fitness(3)
 
 
-def test_python_laws_keep_to_the_clock():
-    """By a power of the factor, so that two generations at half strength are one at full."""
+def test_python_laws_follow_the_clock():
+    """The factor is raised to the strength: two generations at half strength equal one at full."""
     law = ep.dynamics(lambda mass, fitness: mass * np.exp(fitness))
     cohort = {"mass": np.array([1.0, 2, 0, 4]), "fitness": np.array([1.0, -1, 1, 0])}
     cohort["upkeep"] = np.zeros(4)
@@ -320,9 +320,9 @@ def test_the_core_s_table_makes_the_selection():
     usual = ep.Selection()
     for row in core32.catalogue()["selection"]["selection"]["fields"]:
         name = row["name"]
-        if name in ("given", "upkeep"):  # upkeep follows from the dynamics
+        if name in ("given", "upkeep"):  # upkeep depends on the dynamics
             continue
-        assert getattr(usual.timed(), name) == row["default"]  # a run's length is unknown
+        assert getattr(usual.timed(), name) == row["default"]  # for a run of unknown length
         assert row["doc"][:40] in " ".join(ep.Selection.__doc__.split())
         if row["type"] in ("int", "real"):
             with pytest.raises(ValueError, match=f"Selection: {name}: expected"):

@@ -18,14 +18,14 @@ VALIDATION = data(60, seed=3)
 
 
 def noise():
-    """Data and validation data of labels that inputs say nothing about: overfitting is quick."""
+    """Return data and validation data with random labels, so that overfitting begins early."""
     random = np.random.default_rng(0)
     draw = lambda: (random.normal(size=(40, 5)), random.integers(0, 2, 40))  # noqa: E731
     return draw(), draw()
 
 
 def stopping_run(cut, reload=False, by_file=None):
-    """A run with early stopping; `cut` epochs, then resumed."""
+    """Return a run with early stopping after `cut` epochs, then resumed."""
     xy, held = noise()
     stop = ep.EarlyStopping(patience=3, restore=True)
     make_trainer = lambda: ep.Trainer(  # noqa: E731
@@ -52,16 +52,16 @@ def test_early_stopping_survives_a_stop(how, cut, tmp_path):
     path = tmp_path / "state.safetensors" if how == "file" else None
     parts, after = stopping_run(cut, how != "same", path)
     losses = whole.history["validation_loss"]
-    best = int(np.argmin(losses))  # by NumPy: the first lowest value, then three epochs more
+    best = int(np.argmin(losses))  # by NumPy: the first lowest value, then three more epochs
     assert len(losses) == best + 4
     assert best > 0
     assert (before.best, before.best_epoch) == (losses[best], best + 1)
     assert (after.best, after.best_epoch) == (before.best, before.best_epoch)
     same(whole, parts)
-    assert whole.network.step == best + 1  # one batch an epoch: the best network is in place
+    assert whole.network.step == best + 1  # one batch an epoch: the best network is restored
 
 
-def test_a_resumed_run_goes_on_from_the_last_network_not_from_the_best():
+def test_a_resumed_run_continues_from_the_last_network():
     trainer, _ = stopping_run(None)
     epochs = trainer.history.epochs_done
     trainer.resume(noise()[0], progress=False, until=epochs + 1)
@@ -101,7 +101,7 @@ def test_min_delta_and_its_former_name():
 
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_the_order_of_callbacks_does_not_matter(order, tmp_path):
-    """Whatever the order, a state that a checkpoint wrote resumes as if nothing had happened."""
+    """In any order, a state written by a checkpoint resumes exactly."""
 
     def callbacks(name):
         made = [
@@ -136,7 +136,7 @@ def test_callbacks_are_checked():
         assert trainer.history is None
 
 
-def test_no_run_begins_within_a_run():
+def test_a_run_cannot_begin_during_a_run():
     seen = []
 
     class Meddles(ep.Callback):
@@ -226,7 +226,7 @@ def test_copies_of_a_network_are_equal_and_independent(duplicate):
     assert net.notes == {"about": {"score": 0.5}}
 
 
-def test_copies_of_a_trainer_go_on_alike(duplicate):
+def test_copies_of_a_trainer_continue_identically(duplicate):
     whole, trainer = make(), make()
     settings = {"validation_data": VALIDATION}
     stop = [ep.EarlyStopping(patience=9, restore=True)]
@@ -309,7 +309,7 @@ def test_local_laws_are_pickled_by_value_with_cloudpickle():
     assert np.array_equal(again({"mass": np.ones(2)}), [2, 2])
 
 
-def test_a_pickled_trainer_goes_on_in_another_process(tmp_path):
+def test_a_pickled_trainer_continues_in_another_process(tmp_path):
     whole, trainer = make(), make()
     fit(whole)
     fit(trainer, until=3.4)
@@ -329,7 +329,7 @@ def test_a_pickled_trainer_goes_on_in_another_process(tmp_path):
     same(whole, other)
 
 
-# ---- what is refused leaves all as it was --------------------------------------------------------
+# ---- errors change nothing -----------------------------------------------------------------------
 
 
 def test_restore_is_all_or_nothing():
@@ -361,7 +361,7 @@ def test_restore_is_all_or_nothing():
 
 
 class SavedAtExtinctions(ep.Callback):
-    """Writes the whole state at each extinction, into files of a folder."""
+    """A callback that writes the whole state at each extinction, into files of a folder."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -373,7 +373,7 @@ class SavedAtExtinctions(ep.Callback):
 @quiet
 @pytest.mark.parametrize(("epochs", "batch"), [(12, 48), (60, 240)])
 def test_a_state_saved_at_an_extinction_ends_like_the_uninterrupted_run(tmp_path, epochs, batch):
-    """Also at the end of an epoch, whose row is not made yet."""
+    """This includes the end of an epoch, whose row is not made yet."""
     whole, per_epoch = make(seed=4), 240 // batch
     settings = {"epochs": epochs, "batch": batch, "validation_data": VALIDATION}
     fit(whole, callbacks=[SavedAtExtinctions(tmp_path)], **settings)
@@ -398,7 +398,7 @@ def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
     fit(trainer, epochs=2**31 - 1, until=2)
     assert resident.peak() - before < 100_000  # KiB
     assert trainer.network.step == 10
-    # The first steps of so long a run have the rate it starts with: as at a constant rate.
+    # The first steps of such a long run have the initial rate, like a constant schedule.
     rate = trainer.optimizer.learning_rate
     other.optimizer = ep.AdamW(
         ep.schedules.constant(rate), weight_decay=trainer.optimizer.weight_decay
@@ -419,7 +419,7 @@ def test_a_run_of_two_thousand_million_epochs_needs_little_memory():
         ep.schedules.cosine(0.0, 0.2),
     ],
 )
-def test_a_schedule_by_blocks_is_the_whole_one(schedule, steps):
+def test_a_schedule_by_blocks_equals_the_whole_one(schedule, steps):
     from evoprune.training.pace import Numbers
 
     whole, numbers = schedule(steps), Numbers("rate", schedule, steps)

@@ -35,13 +35,13 @@ def test_the_stubs_are_fresh():
 
 
 def class_of(made) -> ast.ClassDef:
-    """The class of a kind in its stub."""
+    """Return the class of a kind in its stub."""
     tree = ast.parse(STUBS[made.__module__].read_text())
     return next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == made.__name__)
 
 
 def arguments_of(made) -> dict[str, tuple[bool, object]]:
-    """By name: may the argument be given by position, and its default, as the stub has them."""
+    """Return by name whether an argument may be positional, and its default, as in the stub."""
     init = next(n for n in class_of(made).body if getattr(n, "name", "") == "__init__")
     a, found = init.args, {}
     first = len(a.args) - len(a.defaults)
@@ -55,7 +55,7 @@ def arguments_of(made) -> dict[str, tuple[bool, object]]:
 
 
 def of_one(value):
-    """A vector of one number as that number: both say the same."""
+    """Return a vector of one number as that number, since both mean the same."""
     return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
 
@@ -75,7 +75,7 @@ def test_stub_signature_and_docstring_of_a_class_agree(made):
 
 @pytest.mark.parametrize("made", MADE, ids=lambda made: made.__name__)
 def test_the_core_s_parser_agrees_with_the_class(made):
-    """Names in the core's order, and its defaults where Python has none of its own."""
+    """Names are in the core's order; defaults are the core's unless Python has its own."""
     rows = CATALOGUE[made.group][made.kind]["fields"]
     own = [field.name for field in made.extra]
     names = [row["name"] for row in rows]
@@ -89,7 +89,7 @@ def test_the_core_s_parser_agrees_with_the_class(made):
     })  # fmt: skip
     assert list(taken) == names
     for name, value in taken.items():
-        timed = made.group == "dynamics" and values[name] is None  # a run chooses the number
+        timed = made.group == "dynamics" and values[name] is None  # a run chooses it
         if name not in given and not (timed and value is not None):
             own = values[name]
             assert value == (list(own) if isinstance(own, tuple) else own)
@@ -102,7 +102,7 @@ def test_the_core_s_parser_agrees_with_the_class(made):
 def test_selection_agrees_with_the_catalogue_and_its_own_table():
     real = inspect.signature(ep.Selection).parameters
     rows = {row["name"]: row for row in CATALOGUE["selection"]["selection"]["fields"]}
-    core = [name for name in rows if name != "given"]  # a vector of upkeep, given as upkeep=
+    core = [name for name in rows if name != "given"]  # a vector of upkeep is passed as upkeep=
     assert set(core) < set(real) == set(settings.SETTINGS)
     for name in core:
         if name not in ("upkeep", "min_age"):  # None in Python: they depend on dynamics and run
@@ -116,7 +116,7 @@ def test_selection_agrees_with_the_catalogue_and_its_own_table():
 
 
 def test_selection_is_declared_to_type_checkers_as_it_is():
-    """Types of the arguments are declared apart, since some may be None; names and order agree."""
+    """Types of the arguments are declared separately, since some may be None."""
     tree = ast.parse((ROOT / "evoprune" / "selection" / "settings.py").read_text())
     init = next(
         node for node in ast.walk(tree)
@@ -166,7 +166,7 @@ def test_the_parsers_are_found():
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
 def test_a_signature_names_what_its_parser_takes(name):
-    """Names, order, which may be left out, and which are taken by name only."""
+    """Compares names, order, optional arguments, and keyword-only ones."""
     owners = [owner for owner in OWNERS if callable(getattr(owner, name, None))]
     if not owners:
         pytest.skip("this build of the core has no such function")
@@ -184,5 +184,17 @@ def test_a_signature_names_what_its_parser_takes(name):
             flags.append((optional, only_named))
     for parameter, (optional, only_named) in zip(parameters, flags, strict=True):
         assert (parameter.kind is parameter.KEYWORD_ONLY) == only_named, parameter
-        if not only_named:  # the format has no required arguments by name; the function asks
+        if not only_named:  # the function checks required keyword arguments
             assert (parameter.default is not parameter.empty) == optional, parameter
+
+
+def test_network_train_names_what_the_core_takes():
+    def named(function) -> list[tuple]:
+        parameters = list(inspect.signature(function).parameters.values())
+        return [(p.name, p.kind, p.default) for p in parameters if p.name != "self"]
+
+    taken = {name: (kind, default) for name, kind, default in named(core32.Network.train)}
+    for name, kind, default in named(ep.Network.train):
+        assert kind == taken[name][0] or name in ("x", "y"), name
+        assert default == taken[name][1], name
+    assert [name for name, *_ in named(ep.Network.train)] == list(taken)

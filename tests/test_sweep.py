@@ -1,4 +1,4 @@
-"""Sweeps: the same rows on every engine, runs made once, files in TOML, and Optuna."""
+"""Sweeps: equal rows on every engine, no repeated runs, files in TOML, and Optuna."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRID = {"pressure": [0.5, 2.0], "widths": [(8,), (16,)]}
 
 
 def make(*, seed, pressure, widths):
-    """Make a run of 40 steps on numbers of which the sign of the first decides."""
+    """Return a run of 40 steps on numbers whose class is the sign of the first."""
     x = np.random.default_rng(0).normal(size=(128, 6)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int64)
     selection = ep.Selection(
@@ -32,14 +32,14 @@ def make(*, seed, pressure, widths):
 
 
 def records(table):
-    """Give rows without their times, as plain values."""
+    """Return rows without their times, as plain values."""
     rows = table.to_dict("records") if hasattr(table, "to_dict") else table
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
 @pytest.fixture(scope="module")
 def expected():
-    """Make the runs of GRID by hand."""
+    """Return the results of the runs of GRID, made without a sweep."""
     rows = []
     for pressure in GRID["pressure"]:
         for widths in GRID["widths"]:
@@ -120,10 +120,10 @@ def test_ray_gives_the_same_rows(expected, monkeypatch):
         ray.shutdown()
 
 
-# ---- going on ----------------------------------------------------------------------------------
+# ---- continuing a sweep ------------------------------------------------------------------------
 
 
-def test_a_run_that_has_its_row_is_not_made_again(tmp_path, expected):
+def test_a_run_with_a_row_is_not_repeated(tmp_path, expected):
     made = []
 
     def counting(**settings):
@@ -145,7 +145,7 @@ def test_a_run_that_has_its_row_is_not_made_again(tmp_path, expected):
     assert len(made) == 3 + len(expected) - 2 + 4  # the third seed only
 
 
-def test_histories_lie_beside_the_rows(tmp_path):
+def test_histories_are_written_with_the_rows(tmp_path):
     table = ep.sweep(make, {"pressure": [2.0], "widths": [(8,)]}, folder=tmp_path)
     (row,) = (tmp_path / "rows").glob("*.json")
     history = ep.History.load(tmp_path / "histories" / f"{row.stem}.npz")
@@ -179,7 +179,7 @@ def test_a_run_that_diverges_has_a_row_with_the_error():
     (row,) = records(ep.sweep(bad, {"rate": [1e30]}))
     assert "not finite" in row["error"]
     assert row["steps"] == 1
-    assert row["loss"] == pytest.approx(1e30)  # of the step that was made
+    assert row["loss"] == pytest.approx(1e30)  # of the last completed step
 
 
 def test_measure_gives_rows_further_columns(tmp_path):
@@ -199,7 +199,7 @@ def test_measure_gives_rows_further_columns(tmp_path):
         ep.sweep(make, GRID, measure=lambda trainer, **_: {"alive": 1})
 
 
-def test_what_cannot_be_swept_is_refused_before_any_run():
+def test_wrong_sweeps_are_refused_before_any_run():
     def never(**settings):
         raise AssertionError("called")
 
@@ -217,7 +217,7 @@ def test_what_cannot_be_swept_is_refused_before_any_run():
         ep.sweep(lambda seed: None, [{}])
 
 
-# ---- a file ------------------------------------------------------------------------------------
+# ---- sweeps from files -------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore::evoprune.NothingCanDie")
@@ -272,7 +272,7 @@ def test_a_bad_file_is_named(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_optuna_prunes_a_bad_run_and_the_network_is_whole():
+def test_optuna_prunes_a_bad_run_and_the_network_stays_valid():
     optuna = pytest.importorskip("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
@@ -299,7 +299,7 @@ def test_optuna_prunes_a_bad_run_and_the_network_is_whole():
     assert ended[1e-2] == (10, False)
 
 
-def test_optuna_without_the_column_says_which_there_are():
+def test_optuna_names_the_existing_columns():
     pytest.importorskip("optuna")
     trainer, arguments = make(seed=0, pressure=1.0, widths=(8,))
     arguments.pop("validation_data")

@@ -27,7 +27,7 @@ def make(optimizer=None, selection=None, **settings):
 
 
 def rule(rates, peak=None, every=1, rest=0.0):
-    """A seventh of the generations, and the time to learn."""
+    """Return the expected lifespan: a seventh of the generations, and the time to learn."""
     moving = len(rates) - round(rest * len(rates))
     generations = np.sum(rates[:moving] / np.max(rates)) / every
     learning = 20 + (20 if peak is None else 0.02 / (peak * every))
@@ -86,8 +86,8 @@ def test_given_numbers_stay():
 
 
 @pytest.mark.parametrize("kind", [k for k in catalogue("dynamics") if k != "none"])
-def test_every_law_does_as_much_in_a_run_of_any_length(kind):
-    """Rates are the catalogue's for a lifespan of 700 generations, in proportion for others."""
+def test_the_effect_of_a_law_does_not_depend_on_run_length(kind):
+    """Rates are the catalogue's for a lifespan of 700 generations, times 700 / lifespan."""
     law = known(Dynamics)[kind]()
     rows = {row["name"]: row["default"] for row in catalogue("dynamics")[kind]["fields"]}
     timed = law.timed(70.0)
@@ -116,11 +116,11 @@ def test_the_numbers_are_in_the_history_and_in_the_network():
     expected = rule(ep.schedules.cosine(2e-3)(500), 2e-3)
     assert trainer.history.settings["run"]["lifespan"] == expected
     assert f"Malthusian(lifespan={expected:g})" in trainer.history.settings["selection"]
-    assert trainer.selection.dynamics.lifespan is None  # as it was given
+    assert trainer.selection.dynamics.lifespan is None  # the trainer's own is unchanged
 
 
 @pytest.mark.parametrize("by", ["memory", "file"])
-def test_a_stopped_run_goes_on_with_its_lifespan(by, tmp_path):
+def test_a_resumed_run_keeps_its_lifespan(by, tmp_path):
     whole, parts = fitted(make()), fitted(make(), until=40)
     if by == "file":
         parts.save(tmp_path / "run.evo")
@@ -134,8 +134,8 @@ def test_a_stopped_run_goes_on_with_its_lifespan(by, tmp_path):
     assert np.array_equal(whole.history.extinctions, parts.history.extinctions)
 
 
-def test_a_run_of_an_older_version_goes_on_as_it_began():
-    """Without a recorded lifespan it is 700 generations, as defaults were."""
+def test_a_run_of_an_older_version_keeps_its_lifespan():
+    """Without a recorded lifespan it is 700 generations, the former default."""
     trainer = fitted(make(), 2000, until=1)
     state = trainer.state()
     state["run"].pop("lifespan")
@@ -144,14 +144,14 @@ def test_a_run_of_an_older_version_goes_on_as_it_began():
     assert (lifespan(trainer), trainer.network.selection.min_age) == (700, 100)
 
 
-# ---- where the length is unknown, or not what it seems ------------------------------------------
+# ---- unknown and changed lengths ----------------------------------------------------------------
 
 
 def test_without_a_trainer_the_length_is_unknown():
     for config in (ep.Selection().config(), ep.Selection().timed().config()):
         assert config["dynamics_config"]["lifespan"] == 700
         assert config["min_age"] == 100
-    own = ep.Selection().timed(350, 2e-3).config()  # a loop of one's own of 350 generations
+    own = ep.Selection().timed(350, 2e-3).config()  # a loop without a trainer, of 350 generations
     assert own["dynamics_config"]["lifespan"] == 80
     assert own["min_age"] == 11
 
@@ -215,12 +215,12 @@ def test_a_run_that_is_too_short_says_how_long_it_has_to_be():
 
 
 def test_a_run_that_is_too_short_is_an_ordinary_one():
-    """Masses that could only fall, and not far enough, would do harm."""
+    """Masses that can fall, but not far enough for an extinction, would only do harm."""
     trainer = make()
     with pytest.warns(ep.NothingCanDie):
         fitted(trainer, 10)
     mass = trainer.network["populations1.mass"]
-    assert mass.min() > 1e-3 ** (1 / 10)  # a tenth of the way at most
+    assert mass.min() > 1e-3 ** (1 / 10)  # at most a tenth of the way
 
 
 def test_the_named_number_of_steps_is_enough():

@@ -1,4 +1,4 @@
-"""Trackers and other observers: what is in their files is what is in the history."""
+"""Trackers and other observers: their files hold the values of the history."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_csv_file_is_continued_by_resume_and_replaced_by_fit(tmp_path, data):
     assert len(logger.path.read_text().splitlines()) == 1 + 3
 
 
-def test_a_csv_file_of_other_columns_is_not_spoiled(tmp_path, data):
+def test_a_csv_file_with_other_columns_is_not_changed(tmp_path, data):
     logger = ep.CSVLogger(tmp_path / "run.csv")
     trainer = run(data, logger, until=2)
     before = logger.path.read_text()
@@ -159,7 +159,7 @@ def test_mlflow_has_parameters_and_metrics(tmp_path, data, monkeypatch):
 
 
 class Fails(ep.Callback):
-    """Raises in the second epoch."""
+    """A callback that raises in the second epoch."""
 
     def on_epoch_end(self, trainer, row):
         if row["epoch"] == 2:

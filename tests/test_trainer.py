@@ -1,4 +1,4 @@
-"""Runs of a trainer: learning, stopping, going on, what is refused, and laws in Python."""
+"""Runs of a trainer: learning, stopping, resuming, errors, and laws in Python."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ def test_the_same_seed_gives_the_same_bits():
 
 
 @pytest.mark.parametrize("until", [4, 3.4, 0])
-def test_stopping_and_going_on_changes_nothing(until):
+def test_stopping_and_resuming_changes_nothing(until):
     whole, parts = make(), make()
     fit(whole, validation_data=data(60, seed=3))
     fit(parts, validation_data=data(60, seed=3), until=until)
     assert parts.network.step == round(5 * until)
     parts.resume(data(), validation_data=data(60, seed=3), progress=False)
     same(whole, parts)
-    parts.resume(data(), progress=False)  # there is nothing left to do
+    parts.resume(data(), progress=False)  # the run is already complete
     assert parts.network.step == 50
 
 
 @pytest.mark.parametrize("by_file", [False, True])
-def test_a_state_goes_on_elsewhere(by_file, tmp_path):
+def test_a_state_can_be_resumed_elsewhere(by_file, tmp_path):
     whole, first, second = make(), make(), make(seed=1)
     fit(whole)
     fit(first, until=3.4)
@@ -79,7 +79,7 @@ def test_a_state_goes_on_elsewhere(by_file, tmp_path):
 
 
 @quiet
-def test_a_second_run_begins_anew_and_shuffles_on():
+def test_a_second_run_restarts_schedules_and_continues_shuffling():
     trainer = make()
     first = fit(trainer, epochs=2)
     second = fit(trainer, epochs=3, record_every=5)
@@ -89,12 +89,12 @@ def test_a_second_run_begins_anew_and_shuffles_on():
     assert second["epoch"].tolist() == [1, 2, 3]
 
 
-def test_chunks_do_not_show(monkeypatch):
+def test_chunks_do_not_affect_results(monkeypatch):
     from evoprune.training import run as _run
 
     one, other = make(), make()
     fit(one)
-    monkeypatch.setattr(_run, "STRETCH", 1e-9)  # a step at a time
+    monkeypatch.setattr(_run, "STRETCH", 1e-9)  # one step per stretch
     fit(other)
     same(one, other)
 
@@ -125,7 +125,7 @@ def test_values_can_be_learned():
     assert repr(score) == f"Score(loss={score.loss:.4f})"
 
 
-def test_the_bar_has_no_accuracy_where_there_is_none(capsys):
+def test_the_bar_has_no_accuracy_for_values(capsys):
     x, _ = data()
     trainer = ep.Trainer(ep.mlp(12, 16, 2), loss="mean_squared_error", selection=None)
     fit(trainer, (x, x[:, :2]), epochs=2, validation_data=(x, x[:, :2]), progress=True)
@@ -134,7 +134,7 @@ def test_the_bar_has_no_accuracy_where_there_is_none(capsys):
     assert "acc" not in shown
 
 
-def test_the_time_of_a_run_goes_on_when_it_is_taken_up_again():
+def test_the_time_of_a_run_continues_when_resumed():
     trainer = make()
     fit(trainer, until=4)
     before = trainer.history["seconds"][-1], trainer.history["floor_reached"][-1]
@@ -144,7 +144,7 @@ def test_the_time_of_a_run_goes_on_when_it_is_taken_up_again():
     assert trainer.history["floor_reached"][4] >= before[1]
 
 
-# ---- what is refused ---------------------------------------------------------------------------
+# ---- invalid arguments -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
     class Spoil(ep.Callback):
         def on_fit_begin(self, trainer):
-            x[200:] = np.nan  # after the data was looked at
+            x[200:] = np.nan  # overwritten after the check
 
     with pytest.raises(ep.Diverged, match="not finite") as caught:
         fit(trainer, (x, y), shuffle=False, callbacks=[Spoil()])
@@ -270,13 +270,13 @@ def test_an_exception_in_a_law_ends_the_run():
     "law", [lambda mass, fitness: mass[:-1], lambda mass, fitness: -mass, lambda mass, _: mass / 0]
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_law_that_gives_nonsense_ends_the_run(law):
+def test_a_law_with_an_invalid_result_ends_the_run(law):
     with pytest.raises(ValueError, match="dynamics"):
         fit(make(selection=ep.Selection(dynamics=law, min_age=10)))
 
 
 def eager(network, clip=0.0, removal="auto"):
-    """A trainer under which many die, of a network in which sums run along populations."""
+    """Return a trainer under which many populations die, whose network sums along populations."""
     law = ep.Malthusian(lifespan=5)
     selection = ep.Selection(2.0, dynamics=law, min_age=5, removal=removal)
     optimizer = ep.AdamW(3e-3, weight_decay=0.3, clip=clip)
@@ -295,8 +295,8 @@ def narrow(seed=2):
 
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 @pytest.mark.parametrize("net", [stream, narrow])
-def test_a_run_in_parts_ends_as_a_whole_one_where_layout_decides(net, clip, tmp_path):
-    """Norms along a living stream and the norm of the gradient sum in the order of the arrays."""
+def test_a_run_in_parts_equals_a_whole_one_if_sums_depend_on_layout(net, clip, tmp_path):
+    """Norms along a living stream and the gradient's norm are summed in the order of the arrays."""
     x, y = data()
     if net is stream:
         x = x.reshape(-1, 12, 1, 1)
@@ -306,7 +306,7 @@ def test_a_run_in_parts_ends_as_a_whole_one_where_layout_decides(net, clip, tmp_
     class Keep(ep.Callback):
         def on_extinction(self, trainer, deaths):
             step = trainer.history.steps_done
-            if 8 < step < 24 and step % 5 and len(kept) < 3:  # not where an epoch ends
+            if 8 < step < 24 and step % 5 and len(kept) < 3:  # not at the end of an epoch
                 trainer.save(tmp_path / f"{len(kept)}.safetensors")
                 kept.append(tmp_path / f"{len(kept)}.safetensors")
 

@@ -1,6 +1,6 @@
-"""Many steps: the same bits whatever the chunks and threads, every row once an epoch.
+"""Many steps: bit-identical for any chunks and threads, with every row once an epoch.
 
-Also losses and updates as their equations have them, and inputs that die.
+Also losses and updates by their equations, and inputs that become extinct.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import runs
 from cores import BOTH, CORE32, CORE64, EVERY, name_of
 from reference import laws
 
-# ---- the numbers themselves ------------------------------------------------------------------
+# ---- golden values ---------------------------------------------------------------------------
 
-# Ten losses of the network below, float64. A change of them is a change of the method: say which.
+# Ten losses of the network below, float64. If they change, so has the method: state how.
 GOLDEN = [
     1.2729892329892138,
     1.2056974595210166,
@@ -29,7 +29,7 @@ GOLDEN = [
 
 
 def golden_data(core):
-    """Data of plain arithmetic, the same everywhere."""
+    """Return data made by plain arithmetic, equal on every machine."""
     i = np.arange(90 * 6)
     x = ((i * i * 7 + 3 * i) % 101 / 50 - 1).reshape(90, 6).astype(core.dtype)
     return x, (np.arange(90) * 5 % 7 % 3)
@@ -51,13 +51,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others():
     assert not runs.same(runs.state(nets[0]), runs.state(nets[2]))
 
 
-# Wide enough that gradients are cut into shares.
+# Wide enough that gradients are cut into parts.
 WIDE = {"hidden": (300, 200), "features": 200, "classes": 10}
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.5])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_bits_do_not_depend_on_threads(clip, optimizer):
+def test_results_do_not_depend_on_threads(clip, optimizer):
     xy = runs.data(rows=300, features=200, classes=10)
     states, records = [], []
     for threads in (1, 2, 3, 7):
@@ -95,7 +95,7 @@ def test_chunks_of_any_length_make_one_run(core, clip, dynamics):
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_step_is_its_equations(optimizer, clip):
-    """Decay on weights alone, no optimizer on masses, clipping by the norm of what it moves."""
+    """Decay applies to weights only, the optimizer to all but masses, clipping to its updates."""
     more = {"momentum": 0.8, "nesterov": True} if optimizer == "sgd" else {}
     config = {"weight_decay": 0.3} | more
     net = runs.network(CORE64, None, optimizer=optimizer, optimizer_config=config, clip=clip)
@@ -143,7 +143,7 @@ def test_single_steps_are_a_run():
 
 
 def batches(net, xy, steps, **settings):
-    """The numbers of the rows in each batch: x has them in column 0."""
+    """Return the row numbers of each batch, which x holds in column 0."""
     found = []
     for _ in range(steps):
         runs.train(net, xy, 1, rate=0, pressure=0, strength=0, **settings)
@@ -172,20 +172,20 @@ def test_an_epoch_has_every_row_once(shuffle, rows, batch):
         assert not np.array_equal(np.concatenate(other), epochs[0])
 
 
-def test_the_order_is_no_order():
-    """Neighbours of one epoch are no neighbours in the next: rank correlations are small."""
+def test_consecutive_epochs_have_unrelated_orders():
+    """Neighbors in one epoch are not neighbors in the next: rank correlations are small."""
     x, y = runs.data(rows=1000)
     x[:, 0] = np.arange(1000)
     net = runs.network()
     epochs = [batches(net, (x, y), 1, batch=1000)[0] for _ in range(5)]
     places = np.array([np.argsort(e) for e in epochs] + [np.arange(1000)])
     correlations = np.corrcoef(places)[np.triu_indices(6, 1)]
-    assert np.abs(correlations).max() < 0.13  # four deviations
+    assert np.abs(correlations).max() < 0.13  # four standard deviations
     steps = np.corrcoef([(np.diff(e)) for e in epochs])[np.triu_indices(5, 1)]
     assert np.abs(steps).max() < 0.16
 
 
-def test_chosen_rows_are_the_data():
+def test_only_chosen_rows_are_used():
     x, y = runs.data()
     rows = np.array([7, 3, 3, 99, 0, 41, 12] * 6)
     one, other = runs.network(), runs.network()
@@ -195,7 +195,7 @@ def test_chosen_rows_are_the_data():
     assert one.evaluate(x, y, rows=rows) == other.evaluate(x[rows], y[rows])
 
 
-def test_inputs_are_scaled_on_their_way():
+def test_inputs_are_scaled_when_gathered():
     x, y = runs.data()
     shift, scale = np.float32([0.5, 1, 2, 3, 4, 5]), np.float32([2, 1, 3, 0.5, 0, 1])
     for s, f in ((shift, scale), (np.float32(0.25), np.float32(3))):
@@ -210,11 +210,11 @@ def test_inputs_are_scaled_on_their_way():
 
 
 def image(inputs=False, seed=1):
-    """A network of 5 x 4 x 2 images, flat."""
+    """Return a network of 5 x 4 x 2 images, flattened."""
     return runs.network(features=40, inputs=inputs, seed=seed)
 
 
-def test_images_move_and_turn_in_training_alone():
+def test_images_are_augmented_in_training_only():
     x, y = runs.data(features=40)
     augment = {"shift": 2, "flip": True, "shape": (5, 4, 2)}
     nets = [image() for _ in range(3)]
@@ -287,7 +287,7 @@ def test_the_loss_of_a_batch_is_a_weighted_mean(loss, config, sequence):
         assert record["counted"][i] == (weights[rows] > 0).sum()
 
 
-def test_ignored_positions_teach_nothing():
+def test_ignored_positions_have_no_gradient():
     spec = runs.spec(hidden=(8,)) | {"input": [4, 6]}
     random = np.random.default_rng(2)
     x, y = random.standard_normal((30, 4, 6)).astype("f4"), random.integers(0, 3, (30, 4))
@@ -303,12 +303,12 @@ def test_ignored_positions_teach_nothing():
     assert record["loss"][0] == record["weight"][0] == 0
 
 
-# ---- inputs that live and die ----------------------------------------------------------------
+# ---- input features as populations -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 def test_features_may_be_populations(core):
-    """Features that tell nothing die, and nobody reads them any more."""
+    """Features without information become extinct, and are no longer read."""
     selection = runs.QUICK | {"dynamics_config": {"lifespan": 60}}
     net = runs.network(core, selection, inputs=True)
     x, y = runs.data(core, rows=400)
@@ -325,7 +325,7 @@ def test_features_may_be_populations(core):
     runs.train(net, (rubbish, y), 5)
 
 
-def test_dead_features_are_read_as_zeros_until_they_are_gone():
+def test_extinct_features_are_read_as_zeros_until_removal():
     xy = runs.data(rows=400)
     nets = [
         runs.network(selection=runs.QUICK | {"removal": removal}, inputs=True)
@@ -340,7 +340,7 @@ def test_dead_features_are_read_as_zeros_until_they_are_gone():
 
 @pytest.mark.parametrize("every", [1, 3, 8])
 def test_removal_waits_for_half_a_step_of_wasted_work(every):
-    """Work for the dead is counted in steps, however many of them a generation has."""
+    """Work for extinct populations is counted in steps, not in generations."""
     selection = runs.QUICK | {"removal": "auto", "every": every, "min_age": 10**6}
     xy = runs.data()
     net = runs.network(selection=selection)

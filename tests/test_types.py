@@ -1,4 +1,4 @@
-"""Type checkers accept the right calls of typed_calls.py and refuse the wrong ones."""
+"""Type checkers accept the right calls of typed_calls.py and reject the wrong ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WRONG = {i for i, line in enumerate(CALLS.read_text().splitlines(), 1) if line.e
 
 
 def run(module: str, *arguments: str) -> str:
-    """The output of a type checker; skips the test where it is not installed."""
+    """Return the output of a type checker; skip the test if it is not installed."""
     command = [sys.executable, "-m", module] if importlib.util.find_spec(module) else []
     command = command or [shutil.which(module) or pytest.skip(f"{module} is not installed")]
     options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 600}

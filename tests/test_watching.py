@@ -1,4 +1,4 @@
-"""Looking on while a trainer works: callbacks, files they write, the bar, and Ctrl-C."""
+"""Observing a run: callbacks, the files they write, the progress bar, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Log(ep.Callback):
         self.events.append("end")
 
 
-def test_callbacks_hear_of_everything():
+def test_callbacks_are_called_for_every_event():
     trainer, log = make(), Log()
     history = fit(trainer, callbacks=[log])
     assert log.events == ["begin", *range(1, 11), "end"]
@@ -54,7 +54,7 @@ def test_a_callback_may_stop_the_run():
     same(whole, trainer)
 
 
-def test_an_exception_in_a_callback_leaves_all_whole():
+def test_an_exception_in_a_callback_leaves_a_consistent_state():
     class Fails(ep.Callback):
         def on_epoch_end(self, trainer, row):
             if row["epoch"] == 4:
@@ -87,7 +87,7 @@ def test_early_stopping():
         ep.EarlyStopping(patience=0)
 
 
-def test_checkpoints_are_whole_states(tmp_path):
+def test_checkpoints_are_complete_states(tmp_path):
     trainer = make()
     keep = ep.Checkpoint(tmp_path / "at{epoch}.safetensors", every=4)
     fit(trainer, callbacks=[keep])
@@ -115,7 +115,7 @@ def test_a_log_of_lines(tmp_path):
 
 
 @quiet
-def test_the_bar_says_how_it_goes(capsys):
+def test_the_bar_shows_progress(capsys):
     trainer = make()
     trainer.fit(data(), epochs=4, batch_size=48, validation_data=data())
     text = capsys.readouterr().err
@@ -128,7 +128,7 @@ def test_the_bar_says_how_it_goes(capsys):
 
 
 class Strike(ep.Callback):
-    """Ctrl-C, at the end of an epoch."""
+    """Presses Ctrl-C at the end of an epoch."""
 
     def __init__(self, epoch):
         self.epoch = epoch
@@ -138,7 +138,7 @@ class Strike(ep.Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_ctrl_c_stops_and_leaves_all_whole():
+def test_ctrl_c_stops_and_leaves_a_consistent_state():
     trainer = make()
     history = fit(trainer, callbacks=[Strike(3)])
     assert history.interrupted

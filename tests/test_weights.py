@@ -1,4 +1,4 @@
-"""Weights of samples: n counts as n samples, 0 as none, in every loss and on every way to it."""
+"""Sample weights: n counts as n samples and 0 as none, in every loss and every form of data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNTS = np.array([2, 0, 1, 3, 1, 0, 2])
 
 
 def example(loss, rows=7, outputs=4, seed=0):
-    """Give a float64 network that is configured for a loss, inputs, and targets it can take."""
+    """Return a float64 network configured for a loss, inputs, and valid targets."""
     rng = np.random.default_rng(seed)
     net = ep.mlp(5, 6, outputs, activation="tanh", seed=seed, dtype="float64")
     net.configure(loss=loss, optimizer="sgd")
@@ -144,7 +144,7 @@ def test_predictions_of_a_sequence_have_weights_of_their_own():
         (np.ones((7, 2)), ValueError, r"weights: expected an array of shape \(7, 1\)"),
     ],
 )
-def test_what_is_no_weight_is_refused(weights, kind, text):
+def test_invalid_weights_are_refused(weights, kind, text):
     net, x, y = example("cross_entropy")
     net.forward(x)
     for call in (

@@ -1,7 +1,8 @@
-"""The diffs in CONTRIBUTING.md: applied to a copy of the sources, built, and run.
+"""The diffs in CONTRIBUTING.md are applied to a copy of the sources, built, and run.
 
-Both are applied to one copy, which is built for the base processor in both precisions. The
-catalogue-driven suites then run on the new entries.
+Layer and law are applied to one copy, which is built for the base processor in both precisions. The
+catalogue-driven suites then run on the new entries: first while no exporter has a rule for the
+layer, then with the rules of the third diff.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DIFFS = dict(
     zip(
-        ("layer", "dynamics"),
+        ("layer", "exporters", "dynamics"),
         re.findall(r"^```diff\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S),
         strict=True,
     )
@@ -33,18 +34,18 @@ COPIED = (
     "README.md",
     "LICENSE",
 )
+ROWS = {"layer": "layer", "exporters": "exporting it", "dynamics": "dynamics"}
 COMPLETE = "every_kind or every_law or nothing_is_tested or fresh"  # tests of whole tables
-SUITES = {
-    "layer": (
-        "scale",
-        ["layers", "catalogue", "spec", "stubs", "export_c", "export_onnx", "to_torch"],
-    ),
-    "dynamics": ("gompertz", ["dynamics", "catalogue", "spec", "stubs", "finite"]),
+EXPORTS = ["export_c", "export_onnx", "to_torch"]
+SUITES = {  # by diff: the new entry, the suites, and how many tests of it they have at least
+    "layer": ("scale", ["layers", "catalogue", "spec", "stubs", *EXPORTS], 40),
+    "exporters": ("scale", EXPORTS, 8),
+    "dynamics": ("gompertz", ["dynamics", "catalogue", "spec", "stubs", "finite"], 40),
 }
 
 
 def run(command: list, where: Path, **environment: str) -> str:
-    """The output of a command that must succeed."""
+    """Run a command that must succeed; return its output."""
     done = subprocess.run(
         command,
         cwd=where,
@@ -57,7 +58,7 @@ def run(command: list, where: Path, **environment: str) -> str:
 
 
 def copy_to(folder: Path) -> Path:
-    """Copy the sources, without anything that is built."""
+    """Copy the sources, without built files."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -70,11 +71,23 @@ def copy_to(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", DIFFS)
 def test_a_diff_touches_the_files_that_the_docs_name(name):
-    """Those of its row in the table "How to add" of docs/architecture.md, and no others."""
+    """The files are those in the table "How to add" of docs/architecture.md, and no others."""
     touched = re.findall(r"^\+\+\+ b/(\S+)", DIFFS[name], re.M)
     page = (ROOT / "docs" / "architecture.md").read_text()
-    row = re.search(rf"^\| {name} \|.*$", page, re.M)[0]
+    row = re.search(rf"^\| {ROWS[name]} \|.*$", page, re.M)[0]
     assert sorted(touched) == sorted(re.findall(r"`([\w./]+/[\w./]+)`", row))
+
+
+def test_a_layer_touches_three_places_and_its_tests():
+    touched = re.findall(r"^\+\+\+ b/(\S+)", DIFFS["layer"], re.M)
+    own = [path for path in touched if not path.startswith("tests/")]
+    assert len(own) == 3
+    assert len(touched) == 4
+
+
+def apply(name: str, folder: Path) -> None:
+    (folder / f"{name}.diff").write_text(DIFFS[name])
+    run(["git", "apply", "-C1", f"{name}.diff"], folder)
 
 
 @pytest.mark.parametrize("name", DIFFS)
@@ -88,14 +101,13 @@ def test_a_diff_applies(name, tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A copy of the sources with both diffs, built."""
+    """Return a copy of the sources with the layer and the law, built."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
-    pytest.importorskip("ruff")  # formats the stubs
+    pytest.importorskip("ruff")  # needed to format the stubs
     folder = copy_to(tmp_path_factory.mktemp("worked"))
-    for name, diff in DIFFS.items():
-        (folder / f"{name}.diff").write_text(diff)
-        run(["git", "apply", "-C1", f"{name}.diff"], folder)
+    for name in ("layer", "dynamics"):
+        apply(name, folder)
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     run(command, folder, EVOPRUNE_VARIANTS="32_base,64_base")
     run([sys.executable, "tools/make_stubs.py"], folder)
@@ -105,9 +117,11 @@ def built(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DIFFS)
 def test_the_suites_pass_on_a_new_entry(name, built):
-    kind, suites = SUITES[name]
+    kind, suites, least = SUITES[name]
+    if name == "exporters":
+        apply(name, built)
     files = [f"tests/test_{suite}.py" for suite in suites]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
     text = run([*command, "-k", f"{kind} or {COMPLETE}"], built)
     passed = int(re.search(r"(\d+) passed", text)[1])
-    assert passed > 40, text
+    assert passed > least, text

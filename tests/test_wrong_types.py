@@ -1,4 +1,4 @@
-"""Arguments of a type that cannot be: TypeError with the argument's name, never AttributeError."""
+"""Arguments of a wrong type raise TypeError with the argument's name, never AttributeError."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRAWN = {name: getattr(ep.plot, name) for name in ep.plot.__all__ if name.islowe
 
 @pytest.mark.parametrize("name", [n for n in DRAWN if n != "style"])
 @pytest.mark.parametrize("wrong", [3, "x", None, object()], ids=str)
-def test_what_a_picture_is_of(name, wrong):
+def test_the_subject_of_a_plot(name, wrong):
     first, *_ = inspect.signature(DRAWN[name]).parameters
     more = [np.zeros((1, 4))] if name == "heads" else []
     with pytest.raises((TypeError, ValueError), match=f"{first}: expected|could not convert|float"):
@@ -23,7 +23,7 @@ def test_what_a_picture_is_of(name, wrong):
 
 @pytest.mark.parametrize("name", ["structure", "filters"])
 @pytest.mark.parametrize("wrong", [3, {}, [None]], ids=str)
-def test_where_a_picture_is_drawn(name, wrong):
+def test_the_axes_of_a_plot(name, wrong):
     with pytest.raises(TypeError, match="ax: expected Axes, got"):
         DRAWN[name](ep.mlp(4, 4, 2), ax=wrong)
 

@@ -308,7 +308,7 @@ def images(n: int = 4, size: int = 12) -> torch.Tensor:
     return torch.randn(n, 3, size, size)
 
 
-# name -> how to make the model, inputs, and the populations it must be found to have.
+# name -> function that makes the model, inputs, and the populations that must be found.
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], object], dict[str, int]]] = {
     "mlp": (mlp, lambda: torch.randn(4, 20), {"0": 32, "2": 24}),
     "lenet": (

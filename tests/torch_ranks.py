@@ -1,6 +1,6 @@
 """One process of a test of DistributedDataParallel.
 
-Arguments: rank, number of ranks, file to meet at, variant, file for the result.
+Arguments: rank, number of ranks, file for the rendezvous, variant, file for the result.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def main():
     except ept.RanksDisagree as error:
         result = {"error": str(error)}
     torch.save(result, out)
-    with contextlib.suppress(RuntimeError):  # the other one may be gone already
+    with contextlib.suppress(RuntimeError):  # the other process may have exited
         distributed.barrier()
-    os._exit(0)  # gloo's threads may abort a process that is torn down on a busy machine
+    os._exit(0)  # gloo's threads may abort a process at exit on a busy machine
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Small runs of a Trainer in which many die: what the tests of trainers and histories share.
+"""Small runs of a Trainer in which many populations die, for tests of trainers and histories.
 
-tests/runs.py is the same one floor below, for the core alone.
+tests/runs.py is the counterpart for the core alone.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import evoprune as ep
 
 quiet = pytest.mark.filterwarnings("ignore::evoprune.NothingCanDie")
 
-CLOCKS = ("ms_per_step", "seconds", "floor_reached")  # columns that may differ where bits may not
+CLOCKS = ("ms_per_step", "seconds", "floor_reached")  # may differ in equal runs
 
 
 def data(n=240, features=12, classes=3, seed=0):
-    """Samples in classes that a linear map tells apart."""
+    """Return samples in linearly separable classes."""
     random = np.random.default_rng(seed)
     x = random.standard_normal((n, features)).astype(np.float32)
     return x, (x @ random.standard_normal((features, classes))).argmax(1)
 
 
 def make(seed=1, **settings):
-    """A trainer under which many die within 100 steps."""
+    """Return a trainer under which many populations die within 100 steps."""
     selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=20), min_age=10)
     settings = {"selection": selection, "optimizer": ep.AdamW(3e-3, weight_decay=0.3)} | settings
     return ep.Trainer(ep.mlp(12, 24, 16, 3, seed=seed), **settings)
@@ -40,7 +40,7 @@ def fit(trainer, xy=None, epochs=10, batch=48, **settings):
 
 
 class Batches:
-    """Batches of 48, the same every epoch; counts how often it was begun."""
+    """Batches of 48, the same in every epoch; counts how often iteration began."""
 
     def __init__(self, xy, length=5):
         self.xy, self.length, self.begun = xy, length, 0
@@ -56,7 +56,7 @@ class Batches:
 
 
 def same(a, b):
-    """Two trainers have come to the same bits."""
+    """Assert that two trainers have bit-identical networks and histories."""
     one, other = a.network, b.network
     assert one.alive == other.alive
     assert (one.step, one.generation) == (other.step, other.generation)
@@ -69,7 +69,7 @@ def same(a, b):
 
 
 def same_history(a: ep.History, b: ep.History, apart: Collection[str] = ()):
-    """All that two histories hold is equal, apart from some columns."""
+    """Assert that two histories are equal, apart from some columns."""
     assert list(a) == list(b)
     for name in a:
         assert name in apart or np.array_equal(a[name], b[name], equal_nan=True), name

@@ -1,4 +1,4 @@
-"""Right and wrong calls for type checkers; a line with the mark must be an error, others not."""
+"""Right and wrong calls for type checkers; only lines with the mark must be errors."""
 
 import numpy as np
 

@@ -7,15 +7,15 @@ static const char *const kinds[] = {"division", "immigration", NULL};
 static const char *const rates[] = {"upkeep", "vacancies", "number", NULL};
 
 const char ep_births_doc[] =
-    "How populations are born while a network learns: the fit divide, or new ones arrive.";
+    "How populations are born while a network learns: the fittest divide, or new ones arrive.";
 
 const ep_field ep_births_fields[] = {
     EP_FIELD_CHOICE(
         ep_births, rate, EP_BIRTHS_UPKEEP, rates,
-        "how many are born: as many as upkeep feeds (upkeep: a population divides once its mass "
+        "how many are born: as many as upkeep allows (upkeep: a population divides once its mass "
         "has doubled and each half would earn its upkeep; immigrants arrive while the layer's "
-        "fitness pays the mean upkeep of one more), or as many as places that extinct founders "
-        "left (vacancies), or `number`"),
+        "fitness covers the mean upkeep of one more), as many as founders are extinct "
+        "(vacancies), or as many as `number` says (number)"),
     EP_FIELD_CHOICE(
         ep_births, kind, EP_DIVISION, kinds,
         "where they come from: a population whose fitness exceeds its niche's mean divides into "
@@ -25,13 +25,13 @@ const ep_field ep_births_fields[] = {
                   "deviation of the relative change of each weight at division; one half gets it "
                   "with a plus sign, the other with a minus sign"),
     EP_FIELD_REAL(ep_births, capacity, 1, 1, 1e6,
-                  "most populations of a layer, over its number of founders"),
+                  "most populations of a layer, as a multiple of its founders"),
     EP_FIELD_REAL(ep_births, number, 1e-3, 0, 1e6,
                   "births per founder of a layer and generation, for the rate number"),
     EP_FIELD_REAL(ep_births, mass, 1, 0, 1e9, "mass of an immigrant; a division doubles it first"),
     EP_FIELD_INT(ep_births, every, 100, 1, 1e15,
-                 "generations from one season of births to the next; a season in which any "
-                 "population is born costs about two training steps"),
+                 "generations between births; a generation in which any population is born costs "
+                 "about two extra training steps"),
     EP_FIELDS_END,
 };
 

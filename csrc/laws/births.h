@@ -36,8 +36,8 @@ typedef struct {
 /* The most populations a layer of `founded` founders may have. */
 int64_t ep_births_capacity(const ep_births *births, int64_t founded);
 /* Write the indices of the populations that divide, fittest first, to `chosen` (n), and return
- * their number; of immigration, return the number of immigrants. `number` is the index of the
- * generation, from 1. */
+ * their number; for immigration, only return the number of immigrants. `number` is the index of
+ * the generation, from 1. */
 int64_t ep_births_choose(const ep_births *births, const ep_parents *parents, int64_t number,
                          int32_t *chosen);
 

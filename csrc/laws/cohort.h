@@ -1,7 +1,7 @@
-/* cohort: what all dynamics compute from a cohort: whether it moves at all, the growth rate of each
- * population alone, and the total mass. Arithmetic is in double in both builds: a few hundred
- * exponentials per generation take microseconds, and sums over a niche stay accurate. Does not
- * depend on any law. */
+/* cohort: what all dynamics compute from a cohort: whether its masses may change, the growth rate
+ * of each population alone, and the total mass. Arithmetic is in double in both builds: a few
+ * hundred exponentials per generation take microseconds, and sums over a niche stay accurate. Does
+ * not depend on any law. */
 #ifndef EP_COHORT_H
 #define EP_COHORT_H
 
@@ -39,10 +39,11 @@ typedef struct {
     double twice, clip, centre, best;
 } ep_growth;
 
-/* The settings of a law that grows populations this way. `of`: what clip bounds. */
-#define EP_GROWTH_FIELDS(law, h, of)                                              \
-    EP_FIELD_REAL(law, strength, h, 0, 1e9,                                       \
-                  "h, log-growth per generation and nat of fitness less upkeep"), \
+/* The settings of a law that grows populations this way. `of`: the quantity that clip bounds, in
+ * words. */
+#define EP_GROWTH_FIELDS(law, h, of)                                                   \
+    EP_FIELD_REAL(law, strength, h, 0, 1e9,                                            \
+                  "h, log-growth per generation for each nat of fitness less upkeep"), \
         EP_FIELD_REAL(law, clip, 0.01, 0, 1e6, "bound on " of " of one generation")
 
 /* Return sum + a b; in float64 the product is rounded before it is added. Without the barrier the
@@ -73,8 +74,9 @@ EP_INLINE double ep_growth_at(const ep_growth *growth, int64_t i) {
     return r < -growth->clip ? -growth->clip : r;
 }
 
-/* `relative`: growth relative to the mean by mass, for laws that conserve total mass. `best` is the
- * largest growth among populations with mass; it is subtracted before exp to prevent overflow. */
+/* `relative`: growth relative to the mass-weighted mean, for laws that conserve total mass. `best`
+ * is the largest growth among populations with mass; it is subtracted before exp to prevent
+ * overflow. */
 EP_INLINE ep_growth ep_growth_of(const ep_cohort *cohort, double h, double clip, bool relative) {
     ep_growth growth = {.cohort = cohort, .twice = 2 * h, .clip = clip, .best = -INFINITY};
     double total = ep_cohort_total(cohort);
@@ -90,8 +92,8 @@ EP_INLINE ep_growth ep_growth_of(const ep_cohort *cohort, double h, double clip,
     return growth;
 }
 
-/* w = e^(growth - best), at most 1, because an extinct population may be fitter than the best
- * living one. NaN passes. */
+/* Return w = e^(growth - best), capped at 1 because an extinct population may be fitter than the
+ * best living one. NaN is propagated. */
 EP_INLINE double ep_growth_worth(const ep_growth *growth, int64_t i) {
     double behind = ep_growth_at(growth, i) - growth->best;
     return exp(behind > 0 ? 0 : behind);

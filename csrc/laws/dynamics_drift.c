@@ -84,8 +84,8 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
 
 const ep_dynamics ep_dynamics_wright_fisher = {
     .name = "wright_fisher",
-    .doc = "N x' ~ Multinomial(N, p), p = x w / wbar, w = e^{h (F - c)}, h (F - Fbar) within clip: "
-           "selection and drift, generations apart (Fisher 1930, Wright 1931).",
+    .doc = "N x' ~ Multinomial(N, p), p = x w / wbar, w = e^{h (F - c)}, h (F - Fbar) within "
+           "clip: selection and drift, without overlap of generations (Fisher 1930, Wright 1931).",
     .fields = wright_fisher_fields,
     .config_size = sizeof(wright_fisher),
     .conserves = true,
@@ -108,7 +108,7 @@ static const ep_field moran_fields[] = {
     /* Neutral loss within T generations: e^(-size / (turnover T)), 12 % at T = 9400. An unfit
      * population of 100 becomes extinct in about ln(100) / turnover = 920 generations. */
     EP_FIELD_REAL(moran, size, 100, 1e-6, 1e7,
-                  "individuals to a unit of mass: N = size * total mass, at most 2^24"),
+                  "individuals per unit of mass: N = size * total mass, at most 2^24"),
     EP_FIELD_REAL(moran, turnover, 0.005, 1e-9, 1,
                   "share of the individuals replaced in a generation, at least one"),
     EP_FIELDS_END,
@@ -228,9 +228,8 @@ static void moran_step(const void *config, const ep_cohort *cohort) {
 
 const ep_dynamics ep_dynamics_moran = {
     .name = "moran",
-    .doc =
-        "deaths at random, births by fitness w = e^{h (F - c) / turnover}, turnover * N of each a "
-        "generation: selection and drift with generations that overlap (Moran 1958).",
+    .doc = "deaths at random, births by fitness w = e^{h (F - c) / turnover}, turnover * N of each "
+           "per generation: selection and drift with overlapping generations (Moran 1958).",
     .fields = moran_fields,
     .config_size = sizeof(moran),
     .conserves = true,

@@ -18,7 +18,7 @@ static void none_step(const void *config, const ep_cohort *cohort) {
 
 const ep_dynamics ep_dynamics_none = {
     .name = "none",
-    .doc = "m' = 0: masses stay as they are, an ordinary network.",
+    .doc = "m' = 0: masses do not change; an ordinary network.",
     .fields = ep_no_fields,
     .step = none_step,
 };
@@ -53,11 +53,11 @@ static const ep_field malthusian_fields[] = {
         malthusian, lifespan, 700, 1, 1e12,
         "bounded growth: generations in which a population without fitness falls from birth "
         "mass 1 to the threshold (to 1e-3 where the threshold is 0)"),
-    EP_FIELD_REAL(malthusian, ceiling, 5, 0, 1e30, "most mass a population can have"),
+    EP_FIELD_REAL(malthusian, ceiling, 5, 0, 1e30, "largest mass of a population"),
     EP_FIELD_REAL(malthusian, strength, 10, 0, 1e9,
-                  "raw growth: h, log-growth per generation and nat of F - c"),
+                  "raw growth: h, log-growth per generation for each nat of F - c"),
     EP_FIELD_REAL(malthusian, clip, 0.2, 0, 1e6,
-                  "raw growth: bound on |log-growth| of one generation"),
+                  "raw growth: bound on |log-growth| per generation"),
     EP_FIELDS_END,
 };
 
@@ -195,10 +195,10 @@ const ep_dynamics ep_dynamics_logistic = {
 /* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, r_i m_i for r_i <= 0 (the textbook's sign would favor
  * the unfit where it is crowded). Step of Leslie & Gower 1958: m e^r / (1 + (e^r - 1) crowd). It
  * has the fixed points of the flow and the same outcome for two species (Cushing et al. 2004), is
- * exact if crowd is m_i / K (logistic), and does not oscillate at any step size.
- * Given a: crowd_i = sum_j a_ij m_j / capacity. From the overlap of activities: overlaps are far
- * from 0 at founding, so crowding is relative to them, (a m)_i / mean (a m) * M / (capacity *
- * born), whose mean by mass is that of `logistic`: populations similar to the others pay for it. */
+ * exact if crowd is m_i / K (logistic), and does not oscillate at any step size. Given a: crowd_i
+ * = sum_j a_ij m_j / capacity. From the overlap of activities: overlaps are far from 0 at
+ * founding, so crowding is relative to them, (a m)_i / mean (a m) * M / (capacity * born), whose
+ * mean by mass is that of `logistic`: populations similar to the others are crowded more. */
 typedef struct {
     double strength, clip, capacity;
     ep_vector interaction;
@@ -280,8 +280,8 @@ const ep_dynamics ep_dynamics_lotka_volterra = {
     .name = "lotka_volterra",
     .doc =
         "m_i' = r_i m_i (1 - sum_j a_ij m_j / K), r = h (F - c) > 0; m_i' = r_i m_i where r <= 0: "
-        "competition with those that do the same (Lotka 1925, Volterra 1926; step of Leslie & "
-        "Gower 1958).",
+        "competition with populations of similar activity (Lotka 1925, Volterra 1926; step of "
+        "Leslie & Gower 1958).",
     .fields = lotka_volterra_fields,
     .config_size = sizeof(lotka_volterra),
     .needs = EP_NEEDS_ACTIVITY_OVERLAP,

@@ -10,8 +10,9 @@ static ep_growth against_mean(const ep_cohort *cohort, double h, double clip) {
 
 /* ---- replicator ---------------------------------------------------------------------------- */
 /* Taylor & Jonker 1978, solved exactly for constant F: x_i(t) = x_i(0) e^{F_i t} / sum. The mean
- * fitness never falls; its speed is the variance (Fisher 1930); ln x_i/x_j grows at F_i - F_j. If
- * clip binds, the order of growth is kept, so mean fitness still never falls. */
+ * fitness never falls; it rises at a rate equal to the variance of fitness (Fisher 1930); ln
+ * x_i/x_j grows at F_i - F_j. If clip binds, the order of growth is kept, so mean fitness still
+ * never falls. */
 typedef struct {
     double strength, clip;
 } replicator;
@@ -41,7 +42,7 @@ static void replicator_step(const void *config, const ep_cohort *cohort) {
 
 const ep_dynamics ep_dynamics_replicator = {
     .name = "replicator",
-    .doc = "x' = x (F - Fbar), x = m / sum m: shares of a kept total follow relative fitness "
+    .doc = "x' = x (F - Fbar), x = m / sum m: shares of a constant total follow relative fitness "
            "(Taylor & Jonker 1978); x <- x e^{hF} / sum, h (F - Fbar) within clip.",
     .fields = replicator_fields,
     .config_size = sizeof(replicator),
@@ -157,8 +158,9 @@ static void replicator_mutator_step(const void *config, const ep_cohort *cohort)
 const ep_dynamics ep_dynamics_replicator_mutator = {
     .name = "replicator_mutator",
     .doc =
-        "x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between the living "
-        "(Eigen & Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) within clip.",
+        "x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between living "
+        "populations (Eigen & Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) "
+        "within clip.",
     .fields = replicator_mutator_fields,
     .config_size = sizeof(replicator_mutator),
     .conserves = true,

@@ -33,8 +33,8 @@ EP_INLINE ep_real without(ep_real x, ep_real terms) { return x * (terms * x / 2 
                                          .measure = law};
 
 LAW(marginal, 0, false,
-    "F = -dL/dm: what the loss gains by a little more mass (nats per unit of mass). The loss is "
-    "then a potential that selection descends (Rotskoff et al. 2019).",
+    "F = -dL/dm: the decrease of the loss per unit of added mass (nats). Selection then descends "
+    "the loss (Rotskoff et al. 2019).",
     -s->mass_gradient[j])
 
 LAW(taylor, 0, true,
@@ -42,14 +42,14 @@ LAW(taylor, 0, true,
     "its sign (Molchanov et al. 2017; Michel et al. 2019).",
     size_of(s->mass[j] * s->mass_gradient[j]))
 
-LAW(relative, 0, true, "F = -m dL/dm: what the loss gains by a relative growth of mass (nats).",
+LAW(relative, 0, true, "F = -m dL/dm: the decrease of the loss per relative growth of mass (nats).",
     -s->mass[j] * s->mass_gradient[j])
 
 LAW(worth, 0, true,
-    "F = -m dL/dm + n (m dL/dm)^2 / 2, n terms in the mean that the loss is: what the loss would "
-    "rise by without the population, to second order (nats). The curvature along its mass is the "
-    "variance of the gradient of a sample, n times that of the batch's (Fisher information; LeCun "
-    "et al. 1990, Theis et al. 2018).",
+    "F = -m dL/dm + n (m dL/dm)^2 / 2, for a loss that is a mean of n terms: the rise of the loss "
+    "without the population, to second order (nats). The curvature along its mass is estimated by "
+    "the variance of one term's gradient, n times that of the batch (Fisher information; LeCun et "
+    "al. 1990, Theis et al. 2018).",
     without(s->mass[j] * s->mass_gradient[j], (ep_real)s->terms))
 
 LAW(gradient, EP_NEEDS_GRADIENT, true,
@@ -60,10 +60,10 @@ LAW(magnitude, EP_NEEDS_NORM, false,
     "F = |w|: the Euclidean norm of the weights the population owns.", root(s->owned_norm2[j]))
 
 LAW(activity, EP_NEEDS_ACTIVITY, true,
-    "F = mean |output|: the mean over the batch of the size of the population's output.",
+    "F = mean |output|: the mean over the batch of the magnitude of the population's output.",
     s->activity[j])
 
 LAW(pull, EP_NEEDS_PRODUCT, true,
-    "F = -<w, dL/dw>: what the loss gains by a relative growth of the weights the population "
+    "F = -<w, dL/dw>: the decrease of the loss per relative growth of the weights the population "
     "owns (nats).",
     -s->owned_product[j])

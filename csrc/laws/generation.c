@@ -18,45 +18,44 @@ const ep_field ep_selection_fields[] = {
     EP_FIELD_CHOICE(
         ep_selection, upkeep, EP_UPKEEP_MACS, upkeeps,
         "what a population costs: pressure times its share of the founding network's "
-        "multiply-adds (macs) or parameters (params), of one over the number of founding "
-        "populations (uniform), or of `given`; or, if soft, pressure times the mean "
-        "fitness of the other founders of its niche, times its multiply-adds over the "
-        "mean of its niche"),
+        "multiply-adds (macs) or parameters (params), times 1 / the number of founding "
+        "populations (uniform), or times its value in `given`; soft: pressure times the mean "
+        "fitness of the other founders of its niche, times its multiply-adds over the mean of its "
+        "niche"),
     EP_FIELD_CHOICE(
         ep_selection, niche, EP_NICHE_LAYER, niches,
         "the populations that compete and are normalized together: those of a layer, or "
         "of the network"),
     EP_FIELD_CHOICE(
         ep_selection, removal, EP_REMOVE_AUTO, removals,
-        "when extinct populations are removed from every array: once the work that they "
-        "cause repays the copying (auto), at once (always), or never (they stay "
-        "as zeros)"),
+        "when extinct populations are removed from every array: once the work spent on them "
+        "exceeds the cost of copying (auto), at once (always), or never (they stay as zeros)"),
     EP_FIELD_VECTOR(ep_selection, given, 0, 1e30,
                     "share of upkeep per founding population, layer by layer"),
     EP_FIELD_REAL(ep_selection, memory, 0.9, 0, 0.9999999,
                   "share of fitness remembered from one generation to the next, bias-corrected"),
     EP_FIELD_REAL(ep_selection, threshold, 1e-3, 0, 1,
-                  "mass under which a population is extinct (1 at birth)"),
+                  "mass below which a population is extinct (1 at birth)"),
     EP_FIELD_INT(
         ep_selection, floor, 1, 0, 1e9,
-        "number of populations of a layer that always stay; with 0 a residual branch can go "
-        "altogether, and so can any other layer, after which outputs no longer depend on "
-        "inputs"),
+        "number of populations that every layer keeps; with 0 a residual branch can become empty, "
+        "and so can any other layer, after which outputs no longer depend on inputs"),
     EP_FIELD_INT(ep_selection, min_age, 100, 0, 1e15,
-                 "generations before which no population goes extinct"),
+                 "number of generations at the start in which no population becomes extinct"),
     EP_FIELD_INT(ep_selection, every, 1, 1, 1e9, "training steps per generation"),
     EP_FIELDS_END,
 };
 
 /* ---- create and free ------------------------------------------------------------------------ */
 
-/* True if the law has settings for each founder, such as a matrix: then it accepts one size only. */
+/* True if the law has settings for each founder, such as a matrix: it then accepts only one
+ * size. */
 static bool by_founder(const ep_generation *g, int64_t founded) {
     ep_error ignored;
     return g->dynamics->check && !g->dynamics->check(g->dynamics_config, founded + 1, &ignored);
 }
 
-/* Settings for each founder say nothing of populations that are born later. */
+/* Fails if populations are born later but the settings hold a value for each founder. */
 static bool check_births(const ep_generation *g, const ep_headcount *counts, ep_error *error) {
     bool later = g->births != NULL;
     for (int i = 0; i < g->n_groups; i++) {
@@ -89,8 +88,8 @@ static bool check(const ep_generation *g, const ep_headcount *counts, ep_error *
             (long long)g->founded, (long long)s->given.n);
     }
     if (law->states > EP_STATES) {
-        return ep_fail(error, EP_BAD_VALUE, "dynamics %s: wants %d states, there are %d", law->name,
-                       law->states, EP_STATES);
+        return ep_fail(error, EP_BAD_VALUE, "dynamics %s: expected at most %d states, got %d",
+                       law->name, EP_STATES, law->states);
     }
     for (int i = 0; law->check && i < g->n_groups; i++) {
         bool whole = s->niche == EP_NICHE_NETWORK;
@@ -449,7 +448,7 @@ static void bear_group(ep_generation *g, const ep_occasion *occasion, int i, int
     }
 }
 
-/* Decide the births of a season. None are born while masses rest. */
+/* Decide the births of a generation. */
 static void bear(ep_generation *g, const ep_occasion *occasion, int n_niches, ep_outcome *outcome) {
     for (int i = 0; i < n_niches; i++) {
         ep_niche here = g->niche[i];
@@ -475,9 +474,9 @@ bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcom
     *outcome = (ep_outcome){0};
     g->n = 0;
     remember_fitness(g, groups);
-    /* A user's law may fail in any niche, so no niche is written until all have succeeded. The
-     * core's laws may measure the network as the extinctions in the niche before left it, so each
-     * niche is written at once. */
+    /* A user's law may fail in any niche, so no niche is written until all have succeeded. A law
+     * of the core may measure the network, which must show the extinctions of the previous niches,
+     * so each niche is written before the next is measured. */
     for (int i = 0; i < g->n_groups; i = g->niche[niches_done++].last_group) {
         ep_niche here = enrol(g, groups, i, &before, &memory, occasion->pressure, correction);
         g->niche[niches_done] = here;

@@ -82,7 +82,7 @@ typedef struct {
     int64_t room; /* populations */
     int64_t n; /* living populations */
     ep_real *mass, *fitness, *upkeep; /* (n) fitness is corrected */
-    ep_real *state; /* (states, living of a niche) blocks */
+    ep_real *state; /* a (states, living populations) block for each niche */
     int32_t *birth; /* (n) unique within a niche: ids follow those of the niche's earlier groups */
     int64_t *place; /* (n) in its group's vectors */
     int *group; /* (n) */
@@ -124,8 +124,9 @@ ep_generation *ep_generation_new(const ep_selection *settings, const ep_births *
 bool ep_generation_reserve(ep_generation *generation, int64_t n);
 void ep_generation_free(ep_generation *generation);
 /* Run one generation: write mass, fitness, alive and state of the groups, generation->extinct and
- * generation->newborn. A parent has its half of mass and fitness already; the caller adds the
- * newborn, which are alive and share or lack the parent's state. Returns false, with nothing changed, if a user's law failed. */
+ * generation->newborn. The mass and fitness of parents are already halved; the caller adds the
+ * newborn as living populations. A half copies its parent's state; an immigrant's state is zero.
+ * Returns false, with nothing changed, if a user's law failed. */
 bool ep_generation_step(ep_generation *generation, const ep_occasion *occasion, ep_outcome *outcome,
                         ep_error *error);
 /* Write fitness and upkeep of the living populations, as they are after `number` generations, to

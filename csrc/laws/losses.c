@@ -11,8 +11,8 @@ enum {
     TILE = 1024, /* elements: 4 KiB of stack, in cache with the rows */
 };
 
-/* Largest magnitude of a target that is a value. The square of a larger error can overflow in the
- * second moment of a gradient, and a weight with an infinite second moment never changes again. */
+/* Largest magnitude of a real target. The square of a larger error can overflow in the second
+ * moment of a gradient, and a weight with an infinite second moment never changes again. */
 #ifdef EP_DOUBLE
 #define MOST 1e140
 #else
@@ -84,7 +84,7 @@ static const ep_field cross_entropy_fields[] = {
         cross_entropy_config, label_smoothing, 0, 0, 0.999,
         "share of the target that is spread evenly over all classes (Szegedy et al. 2016)"),
     EP_FIELD_VECTOR(cross_entropy_config, class_weights, 0, 1e9,
-                    "weight of each class, as many as outputs; empty: all 1"),
+                    "weight of each class, one per output; empty: all 1"),
     EP_FIELDS_END,
 };
 
@@ -373,7 +373,7 @@ typedef struct {
 
 static const ep_field huber_fields[] = {
     EP_FIELD_REAL(huber_config, delta, 1, 1e-9, 1e9,
-                  "error from which on the loss grows in proportion to it, not to its square"),
+                  "size of the error above which the loss grows linearly, not quadratically"),
     EP_FIELDS_END,
 };
 
@@ -434,8 +434,9 @@ static void poisson_measure(const void *config, int64_t rows, int64_t n, const e
 
 const ep_loss ep_loss_poisson = {
     .name = "poisson",
-    .doc = "Mean over the outputs, which are logarithms of expected counts, of e^y - target y: the "
-           "negative log-likelihood (nats) of a Poisson distribution, without log target!.",
+    .doc = "Mean over the outputs, which are logarithms of expected counts, of e^y - target y: "
+           "the negative log-likelihood (nats) of a Poisson distribution, without the term log "
+           "target!.",
     .fields = ep_no_fields,
     .target = EP_TARGET_REAL,
     .low = 0,

@@ -85,7 +85,7 @@ typedef struct {
 
 static const ep_field hinge_fields[] = {
     EP_FIELD_REAL(hinge_config, margin, 1, 1e-9, 1e9,
-                  "by how much the output of the right class should lead every other"),
+                  "margin by which the output of the right class should exceed every other"),
     EP_FIELDS_END,
 };
 
@@ -128,8 +128,8 @@ static void hinge_measure(const void *config, int64_t rows, int64_t n, const ep_
 
 const ep_loss ep_loss_hinge = {
     .name = "hinge",
-    .doc = "Mean over the outputs of max(0, margin - y of the class + y of the output), the class "
-           "itself left out (Crammer and Singer 2001, summed as PyTorch does); rows of class -1 "
+    .doc = "Mean over the outputs of max(0, margin - y of the class + y of the output), except "
+           "the class itself (Crammer and Singer 2001, summed as PyTorch does); rows of class -1 "
            "are ignored.",
     .fields = hinge_fields,
     .config_size = sizeof(hinge_config),

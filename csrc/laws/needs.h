@@ -1,5 +1,5 @@
-/* needs: the signals that a fitness or a dynamics needs besides mass and its gradient. What a
- * population owns is slice j of every decayed and free tensor with its axis. */
+/* needs: the signals that a fitness or a dynamics needs besides mass and its gradient. Population
+ * j owns slice j of every decayed and free tensor that has its axis. */
 #ifndef EP_NEEDS_H
 #define EP_NEEDS_H
 

@@ -25,8 +25,7 @@ typedef struct {
 static const ep_field sgd_fields[] = {
     EP_FIELD_REAL(sgd_config, momentum, 0.9, 0, 0.9999,
                   "share of the last step's direction that is kept"),
-    EP_FIELD_BOOL(sgd_config, nesterov, false,
-                  "step from where the momentum leads (Nesterov 1983)"),
+    EP_FIELD_BOOL(sgd_config, nesterov, false, "use Nesterov's momentum (1983)"),
     EP_FIELD_REAL(sgd_config, weight_decay, 0, 0, 1e6,
                   "decoupled weight decay: value -= rate * decay * value"),
     EP_FIELDS_END,
@@ -72,10 +71,12 @@ typedef struct {
 } adamw_config;
 
 static const ep_field adamw_fields[] = {
-    EP_FIELD_REAL(adamw_config, beta1, 0.9, 0, 0.999999, "memory of the mean gradient"),
-    EP_FIELD_REAL(adamw_config, beta2, 0.999, 0, 0.999999, "memory of the mean squared gradient"),
+    EP_FIELD_REAL(adamw_config, beta1, 0.9, 0, 0.999999,
+                  "decay rate of the running mean of the gradient"),
+    EP_FIELD_REAL(adamw_config, beta2, 0.999, 0, 0.999999,
+                  "decay rate of the running mean of the squared gradient"),
     EP_FIELD_REAL(adamw_config, epsilon, 1e-8, 1e-20, 1,
-                  "added to the root of the mean squared gradient"),
+                  "added to the root of the running mean of the squared gradient"),
     EP_FIELD_REAL(adamw_config, weight_decay, 0.01, 0, 1e6,
                   "decoupled weight decay: value -= rate * decay * value"),
     EP_FIELDS_END,
@@ -112,9 +113,9 @@ static void adamw_step(const void *config, ep_pace pace, ep_block block, ep_real
 
 const ep_optimizer ep_optimizer_adamw = {
     .name = "adamw",
-    .doc = "Adam with decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019): m and v "
-           "remember g and g^2, both corrected for their start at zero; value -= rate (m / "
-           "(sqrt(v) + epsilon) + decay value).",
+    .doc = "Adam with decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019): m and "
+           "v are running means of g and g^2, both corrected for their start at zero; value -= "
+           "rate (m / (sqrt(v) + epsilon) + decay value).",
     .fields = adamw_fields,
     .config_size = sizeof(adamw_config),
     .moments = 2,

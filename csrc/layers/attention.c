@@ -27,7 +27,7 @@ static const ep_field fields[] = {
                   "a position attends to itself and to those before it only"),
     EP_FIELD_REAL(
         attention, scale, 0, 0, 1e6,
-        "factor on the scores; 0: 1 / sqrt(head dimensions at birth), also if fewer live"),
+        "factor on the scores; 0: 1 / sqrt(founding head dimensions), also after removals"),
     EP_FIELDS_END,
 };
 
@@ -58,7 +58,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
         return ep_fail(error, EP_BAD_VALUE, "%s: too many positions, got %lld", layer->name,
                        (long long)axes[q->axis[0]].n);
     }
-    int axis[3] = {q->axis[0], q->axis[1], q->axis[2]}; /* a new value may move the others */
+    int axis[3] = {q->axis[0], q->axis[1], q->axis[2]}; /* a copy: declaring may move it */
     return ep_plan_output(plan, layer, 3, axis, error) &&
            ep_plan_saved(plan, layer, 2, axis, error);
 }
@@ -99,14 +99,14 @@ static int64_t seen(const extents *e, const group *g, int64_t l) {
     return e->causal ? ep_min(e->positions, g->i0 + l + LINE) : e->positions;
 }
 
-/* Operands of the products below belong to one sample and head, at position 0. */
+/* The products below work on one sample and head; their pointers address position 0. */
 
 /* to (dims, lanes) = from' */
 static void turn(const extents *e, const group *g, const ep_real *from, ep_real *to) {
     ep_transpose(to, e->dims, g->n, g->lanes, from + g->i0 * e->row, e->row);
 }
 
-/* to (keys, lanes) = keys_of turned */
+/* to (keys, lanes) = keys_of times the transposed queries */
 static void outer(const extents *e, const group *g, const ep_real *keys_of, const ep_real *turned,
                   ep_real *to) {
     int64_t width = stripe(e, g);

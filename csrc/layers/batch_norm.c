@@ -28,7 +28,7 @@ static const ep_field fields[] = {
 
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const batch_norm *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
     int channels = x.axis[x.rank - 1];
     int of_saved[2] = {ep_plan_axis(plan, layer, "moments", KEPT, error), channels};
     layer->row_block = BLOCK;
@@ -371,7 +371,8 @@ const ep_kind ep_kind_batch_norm = {
     .doc =
         "y = (x - mean) / sqrt(variance + epsilon) * gain + bias, channel by channel (the last\n"
         "axis). In training mean and variance are those of a block of 32 rows of the batch (the\n"
-        "last block takes what is left over), else those tracked. Output as the input.",
+        "last block takes what is left over), otherwise the tracked ones. The output has the\n"
+        "shape of the input.",
     .fields = fields,
     .config_size = sizeof(batch_norm),
     .least_inputs = 1,

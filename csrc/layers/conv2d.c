@@ -15,7 +15,7 @@ typedef struct {
 
 static const ep_field fields[] = {
     EP_FIELD_INT(conv2d, filters, 0, 0, 1e9,
-                 "output channels; 0 where a second input gives them, or depthwise"),
+                 "output channels; 0 if a second input gives them, or if depthwise"),
     EP_FIELD_REQUIRED(EP_VECTOR, conv2d, kernel, 1, 1e6,
                       "size of the window: one number, or height and width"),
     EP_FIELD_VECTOR(conv2d, stride, 1, 1e6, "steps between windows; left out: 1"),
@@ -23,9 +23,8 @@ static const ep_field fields[] = {
                     "zeros beyond each edge; left out: as many as keep the size (divided by\n"
                     "stride, rounded up)"),
     EP_FIELD_VECTOR(conv2d, dilation, 1, 1e6,
-                    "steps between the numbers under a window; left out: 1"),
-    EP_FIELD_BOOL(conv2d, depthwise, false,
-                  "one filter to each input channel, which keeps its axis"),
+                    "steps between the elements under a window; left out: 1"),
+    EP_FIELD_BOOL(conv2d, depthwise, false, "one filter per input channel, which keeps its axis"),
     EP_FIELD_REAL(
         conv2d, gain, 1.4142135623730951, 0, 100,
         "initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu"),
@@ -105,8 +104,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     of_w[spatial + 1] = out;
     patch = ep_times(patch, ep_plan_axes(plan)[x->axis[spatial]].n);
     if (patch < 0 || patch > EP_CONV_PATCH) {
-        return ep_fail(error, EP_BAD_VALUE, "%s: the numbers under a window cannot be counted",
-                       layer->name);
+        return ep_fail(error, EP_BAD_VALUE, "%s: a window has too many elements", layer->name);
     }
     ep_window g = ep_window_measure(&s, ep_plan_axes(plan), x);
     layer->scratch = config->depthwise ? 0 : ep_conv_scratch(&g, ep_plan_axes(plan)[out].n);
@@ -192,8 +190,8 @@ const ep_kind ep_kind_conv2d = {
     .doc =
         "y = the sum over a window of x w, without bias. Input (height, width, channels), output\n"
         "(height, width, filters); or (length, channels) and (length, filters). With a second\n"
-        "input the filters are that input's channels (its numbers are not read): the way to come\n"
-        "back to a residual stream.",
+        "input the filters are that input's channels (its elements are not read), so that a\n"
+        "branch can be added to a residual stream.",
     .fields = fields,
     .config_size = sizeof(conv2d),
     .least_inputs = 1,

@@ -2,8 +2,8 @@
  * Winograd tiles (winograd.h) if that is cheaper; others multiply the patches under the windows by
  * the weights. Patches are never stored for a whole batch: a few hundred at a time go through a
  * buffer that stays in L2. Weights are (height, width, in, out). Geometry is in window.h, settings
- * and interface in conv2d.c. A header, because it is a part of conv2d.c, the only file that includes it, split by
- * theme: its functions are static, and the compiler inlines them with what it knows there. */
+ * and interface in conv2d.c. A header, because it is a part of conv2d.c, the only file that includes
+ * it: its functions are static, and the compiler inlines them with the constants it finds there. */
 #ifndef EP_LAYERS_CONVOLVE_H
 #define EP_LAYERS_CONVOLVE_H
 
@@ -15,17 +15,17 @@
 
 enum {
     EP_CONV_BUFFER = 65536, /* elements of the patch buffer */
-    EP_CONV_LEAST = 14,     /* least patches at a time */
+    EP_CONV_LEAST = 14,     /* fewest patches at a time */
     EP_CONV_MOST = 512,
-    EP_CONV_FLIPPED = 32768, /* most weights that backward flips */
-    EP_CONV_COLUMNS = 256,   /* patch columns per step of backward */
-    EP_CONV_SUMMED = 256,    /* patches per step of gradient, */
-    EP_CONV_ROWS = 128,      /* rows of w, */
-    EP_CONV_FILTERS = 256,   /* filters: SUMMED ROWS + ROWS FILTERS is BUFFER */
+    EP_CONV_FLIPPED = 32768, /* most weights that backward() flips */
+    EP_CONV_COLUMNS = 256,   /* patch columns per step of backward() */
+    EP_CONV_SUMMED = 256,    /* patches per step of gradient() */
+    EP_CONV_ROWS = 128,      /* rows of w per part */
+    EP_CONV_FILTERS = 256,   /* filters per part: SUMMED * ROWS + ROWS * FILTERS = BUFFER */
     EP_CONV_WIDE = 32,       /* columns of a tile of the product */
 };
 
-/* Most elements under a window, so that the size of scratch does not overflow. */
+/* Largest number of elements under a window, so that the size of scratch does not overflow. */
 #define EP_CONV_PATCH (INT64_MAX / 64 / EP_CONV_LEAST)
 
 /* True for windows of 3 x 3 or 5 x 5 with stride and dilation 1, which winograd.h supports. */
@@ -127,7 +127,8 @@ static inline int64_t ep_conv_at_a_time(int64_t numbers) {
     return ep_max(EP_CONV_LEAST, ep_min(EP_CONV_MOST, EP_CONV_BUFFER / ep_max(1, numbers)));
 }
 
-/* y = [y +] the sum over windows of x w, for rows r0 .. r1 of the batch, `filters` outputs each. */
+/* Compute y = [y +] the sum over windows of x w, for rows r0 .. r1 of the batch, with `filters`
+ * outputs per position. */
 static inline void ep_conv_correlate(const ep_pass *pass, const ep_window *g, int64_t filters,
                                      const ep_real *x, const ep_real *w, ep_real *y, bool add) {
     ep_real *patches = pass->scratch + EP_GEMM_SCRATCH + EP_CONV_FLIPPED;
@@ -275,8 +276,9 @@ static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, 
 
 /* ---- dw ------------------------------------------------------------------------------------- */
 
-/* Rows i0 .. i1 of dw = patches' dy, over all positions in order, EP_CONV_SUMMED at a time. dw is
- * computed transposed: few filters then waste no lanes, and dy is not packed for every part. */
+/* Compute rows i0 .. i1 of dw = patches' dy, over all positions in order, EP_CONV_SUMMED at a
+ * time. dw is computed transposed: few filters then waste no lanes, and dy is not packed for every
+ * part. */
 static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *layer,
                                          const ep_conv *k, int64_t i0, int64_t i1, int64_t f0,
                                          int64_t f1) {

@@ -20,7 +20,7 @@ static const ep_field fields[] = {
         dense, units, 1, 1e9,
         "sizes of the output axes, one to three; left out when a second input gives them"),
     EP_FIELD_INT(dense, contract, 1, 0, EP_RANK,
-                 "how many trailing axes of the input are summed over; 0: all"),
+                 "number of trailing axes of the input that are summed over; 0: all"),
     EP_FIELD_REAL(
         dense, gain, 1.4142135623730951, 0, 100,
         "initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu"),
@@ -193,8 +193,8 @@ static double macs(const ep_layer *layer, const ep_axis *axes, const ep_value *v
 const ep_kind ep_kind_dense = {
     .name = "dense",
     .doc = "y = x w: a linear map of the last axes of x, without bias. Input (..., in), output\n"
-           "(..., units). With a second input the output has the axes of that input (its numbers\n"
-           "are not read): the way to come back to a residual stream.",
+           "(..., units). With a second input the output has the axes of that input (its\n"
+           "elements are not read), so that a branch can be added to a residual stream.",
     .fields = fields,
     .config_size = sizeof(dense),
     .least_inputs = 1,

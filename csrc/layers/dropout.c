@@ -11,14 +11,15 @@ typedef struct {
 } dropout;
 
 static const ep_field fields[] = {
-    EP_FIELD_REAL(dropout, rate, 0.1, 0, 0.999, "probability that a number is dropped in training"),
+    EP_FIELD_REAL(dropout, rate, 0.1, 0, 0.999,
+                  "probability that an element is dropped in training"),
     EP_FIELDS_END,
 };
 
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
     int axis[EP_RANK];
-    memcpy(axis, x->axis, (size_t)x->rank * sizeof *axis); /* a new value may move the others */
+    memcpy(axis, x->axis, (size_t)x->rank * sizeof *axis); /* a copy: declaring may move it */
     return ep_plan_output(plan, layer, x->rank, axis, error);
 }
 
@@ -33,13 +34,13 @@ EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     return x ^ x >> 16;
 }
 
-/* Return the index at birth, in a sample, of the first element of run `run` of the last axis. A
- * stride is the founding size, or more once populations were born later, so that no two elements
- * have the same index. */
+/* Return the factor between the indices at birth of neighbors along an axis: the founding size, or
+ * more after births, so that no two elements have the same index. */
 static uint32_t stride_of(const ep_axis *axis) {
     return (uint32_t)ep_max(axis->founded, axis->next_birth);
 }
 
+/* Return the index at birth, in a sample, of the first element of run `run` of the last axis. */
 static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run) {
     uint32_t place = 0, stride = stride_of(&axes[x->axis[x->rank - 1]]);
     for (int d = x->rank - 2; d >= 0; d--) {
@@ -106,7 +107,7 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
 
 const ep_kind ep_kind_dropout = {
     .name = "dropout",
-    .doc = "In training, sets each number to 0 with probability rate and scales the others by\n"
+    .doc = "In training, sets each element to 0 with probability rate and scales the others by\n"
            "1 / (1 - rate); outside training, the identity.",
     .fields = fields,
     .config_size = sizeof(dropout),

@@ -26,7 +26,7 @@ static const ep_field embedding_fields[] = {
     EP_FIELD_REQUIRED(EP_INT, embedding, vocabulary, 1, 16777216,
                       "rows of the table; ids are 0 to vocabulary - 1"),
     EP_FIELD_INT(embedding, units, 0, 0, 1e9,
-                 "numbers per row; left out when a second input gives the axis"),
+                 "elements per row; left out when a second input gives the axis"),
     EP_FIELD_REAL(embedding, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
     EP_FIELDS_END,
 };
@@ -137,7 +137,7 @@ const ep_kind ep_kind_embedding = {
     .name = "embedding",
     .doc = "Rows of a learned table (vocabulary, units) by id: (...) whole numbers ->\n"
            "(..., units). An id outside the table gives NaN. A second input, if there is one, is\n"
-           "not read: it gives the last axis.",
+           "not read; it only gives the last axis.",
     .fields = embedding_fields,
     .config_size = sizeof(embedding),
     .least_inputs = 1,
@@ -178,7 +178,8 @@ static void positions_init(const ep_pass *pass, const ep_layer *layer, ep_noise 
     init_table(pass, layer, ((const positions *)layer->config)->deviation, noise);
 }
 
-/* Return the number of tables' worth of elements in a sample. */
+/* Return how many times the table is added in one sample: the extent of the axes before the last
+ * two. */
 static int64_t copies(const ep_pass *pass, const ep_layer *layer) {
     const ep_value *x = ep_input(pass, layer, 0);
     return ep_extent(pass->axes, x, 0, x->rank - 2);

@@ -83,8 +83,8 @@ static void sum_backward(const ep_pass *pass, const ep_layer *layer) {
 
 const ep_kind ep_kind_sum = {
     .name = "sum",
-    .doc = "Adds two to four inputs on the same axes: a residual connection. A branch comes back\n"
-           "to the axes of its beginning when its last dense or convolution takes that as its\n"
+    .doc = "Adds two to four inputs on the same axes: a residual connection. A branch ends on\n"
+           "the axes it began on if its last dense or convolution has the branch's input as its\n"
            "second input.",
     .least_inputs = 2,
     .most_inputs = EP_INPUTS,
@@ -166,7 +166,7 @@ static void token_gradient(const ep_pass *pass, const ep_layer *layer, int64_t p
 
 const ep_kind ep_kind_token = {
     .name = "token",
-    .doc = "Puts a learned position before the first: (positions, features) -> (positions + 1,\n"
+    .doc = "Adds a learned position before the first: (positions, features) -> (positions + 1,\n"
            "features). The class token of a vision transformer.",
     .fields = token_fields,
     .config_size = sizeof(token),
@@ -187,7 +187,7 @@ typedef struct {
 
 static const ep_field take_fields[] = {
     EP_FIELD_INT(take, position, 0, -1e9, 1e9,
-                 "which position; a negative one counts from the end"),
+                 "index of the position; a negative one counts from the end"),
     EP_FIELD_BOOL(take, mean, false, "the mean of all positions instead of one"),
     EP_FIELDS_END,
 };

@@ -23,7 +23,7 @@ static const ep_field fields[] = {
 /* Declare. backward() needs, for every position, the mean (0 for rms) and 1 / deviation. */
 static bool declare(ep_plan *plan, ep_layer *layer, bool center, ep_error *error) {
     const norm *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
     int of_saved[EP_RANK], last = x.rank - 1;
     /* gradient() reads the sums that backward() stores, not dy. */
     layer->alias.can = EP_OVERWRITE_DY | EP_ADD_MORE;
@@ -57,8 +57,8 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
 
 typedef struct {
     int64_t outer, n; /* positions per sample, features */
-    ep_real share;    /* 1 / born */
-    ep_real dead;     /* share of extinct features */
+    ep_real share;    /* 1 / founding number of features */
+    ep_real dead;     /* share of features that are extinct */
     double epsilon;
     const ep_real *gain, *bias;
 } block;
@@ -98,7 +98,8 @@ EP_INLINE ep_vec gain_at(const block *k, int64_t j, int64_t some) {
     return k->gain ? at(k->gain + j, some) : ep_vec_all(1);
 }
 
-/* Expand CALL(j, some) for each vector of n features; `some` is constant except for the last. */
+/* Expand CALL(j, some) for each vector of n features; `some` is constant except for the last. A
+ * macro, because the five calls take different arguments and must be inlined with that constant. */
 #define EACH_VECTOR(n, CALL)                         \
     do {                                             \
         int64_t j = 0;                               \
@@ -284,8 +285,8 @@ static void backward_rms(const ep_pass *pass, const ep_layer *layer) {
 
 const ep_kind ep_kind_layer_norm = {
     .name = "layer_norm",
-    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output\n"
-           "as the input.",
+    .doc = "y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. The\n"
+           "output has the shape of the input.",
     .fields = fields,
     .config_size = sizeof(norm),
     .least_inputs = 1,
@@ -301,7 +302,8 @@ const ep_kind ep_kind_layer_norm = {
 
 const ep_kind ep_kind_rms_norm = {
     .name = "rms_norm",
-    .doc = "y = x / sqrt(mean square + epsilon) * gain over the last axis. Output as the input.",
+    .doc = "y = x / sqrt(mean square + epsilon) * gain over the last axis. The output has\n"
+           "the shape of the input.",
     .fields = fields,
     .config_size = sizeof(norm),
     .least_inputs = 1,

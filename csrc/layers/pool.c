@@ -13,12 +13,12 @@ typedef struct {
 static const ep_field fields[] = {
     EP_FIELD_VECTOR(
         pool, size, 1, 1e6,
-        "of the window: one number, or height and width; left out: one window over everything,\n"
-        "and the output has no spatial axes"),
+        "size of the window: one number, or height and width; left out: one window over\n"
+        "everything, and the output has no spatial axes"),
     EP_FIELD_VECTOR(pool, stride, 1, 1e6, "steps between windows; left out: as the size"),
     EP_FIELD_VECTOR(
         pool, padding, 0, 1e6,
-        "how far windows may reach beyond each edge, where nothing counts; left out: 0"),
+        "how far windows may extend beyond each edge, where no elements count; left out: 0"),
     EP_FIELDS_END,
 };
 
@@ -109,7 +109,7 @@ EP_INLINE void max_of(const window *w, int64_t n) {
     ep_vec_put(w->y, best, n);
 }
 
-/* Set or add to n channels of dx. */
+/* Set n channels of dx, or add to them. */
 EP_INLINE void give(const window *w, int64_t from, ep_vec part, int64_t n) {
     ep_real *dx = w->dx + from;
     __builtin_prefetch(dx + EP_AHEAD);
@@ -252,7 +252,7 @@ static void mean_backward(const ep_pass *pass, const ep_layer *layer) {
 
 const ep_kind ep_kind_max_pool = {
     .name = "max_pool",
-    .doc = "The largest number of every window. Input (height, width, channels) or (length,\n"
+    .doc = "The largest element of every window. Input (height, width, channels) or (length,\n"
            "channels); without a size the output is (channels).",
     .fields = fields,
     .config_size = sizeof(pool),
@@ -266,9 +266,8 @@ const ep_kind ep_kind_max_pool = {
 
 const ep_kind ep_kind_mean_pool = {
     .name = "mean_pool",
-    .doc =
-        "The mean of every window, of what lies inside the input. Input (height, width, channels)\n"
-        "or (length, channels); without a size the output is (channels).",
+    .doc = "The mean of every window's elements inside the input. Input (height, width, channels)\n"
+           "or (length, channels); without a size the output is (channels).",
     .fields = fields,
     .config_size = sizeof(pool),
     .least_inputs = 1,

@@ -21,7 +21,8 @@ static const ep_field fields[] = {
     EP_FIELD_BOOL(populations, mass, true,
                   "scale by a mass under selection; false: an ordinary bias and activation"),
     EP_FIELD_BOOL(populations, shared, false,
-                  "the axis has masses already, of an earlier layer: these are they, one for all"),
+                  "use the masses that an earlier layer declared for the axis, instead of new "
+                  "ones"),
     EP_FIELD_REAL(populations, slope, 0.01, 0, 1, "slope of leaky_relu below zero"),
     EP_FIELDS_END,
 };
@@ -34,7 +35,7 @@ static int axis_of(const populations *config, int rank) {
  * of dL/dm and dL/db, which backward() computes on the way. */
 static bool keep_sums(ep_plan *plan, ep_layer *layer, int d, ep_error *error) {
     const populations *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
     int sums = (config->mass ? 1 : 0) + (config->bias ? 1 : 0);
     if (sums && d > 0 && !ep_plan_sums(plan, layer, sums, x.axis[d], error)) {
         return false;
@@ -207,7 +208,8 @@ EP_INLINE void backward_rows(activation kind, const piece *p, const ep_real *x, 
     }
 }
 
-/* Expand CALL(kind) with a compile-time constant. */
+/* Expand CALL(kind) with a compile-time constant. A macro, because a function would need a pointer
+ * to each of the three calls, which the compiler could not inline. */
 #define WITH_KIND(CALL, kind)                 \
     switch ((activation)(kind)) {             \
     case IDENTITY: CALL(IDENTITY); break;     \
@@ -431,8 +433,8 @@ const ep_kind ep_kind_populations = {
     .name = "populations",
     .doc =
         "h = m * phi(z + b) along one axis: every entry of the axis is a population with a mass\n"
-        "m >= 0 (1 at birth), an optional bias b and the activation phi. Right after the input it\n"
-        "makes populations of the input features.",
+        "m >= 0 (1 at birth), an optional bias b and the activation phi. Directly after the\n"
+        "input it makes the input features populations.",
     .fields = fields,
     .config_size = sizeof(populations),
     .least_inputs = 1,

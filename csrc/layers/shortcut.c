@@ -14,7 +14,8 @@ typedef struct {
 static const ep_field fields[] = {
     EP_FIELD_REQUIRED(EP_INT, shortcut, channels, 1, 1e9,
                       "channels of the output, at least as many as the input has"),
-    EP_FIELD_VECTOR(shortcut, stride, 1, 1e6, "steps between the positions that stay; left out: 1"),
+    EP_FIELD_VECTOR(shortcut, stride, 1, 1e6,
+                    "steps between the positions that are kept; left out: 1"),
     EP_FIELDS_END,
 };
 

@@ -1,8 +1,8 @@
 /* unfold: copy between an image and the patches under its windows, for convolution. A patch is a
  * row of elements in the order (height, width, channels) of the window; any range of its columns
  * can be copied. Whole vectors are copied if that is safe, because pieces are short: 5 elements in
- * the first layer of LeNet. Does not depend on weights. A header, because its short copies must be inlined where they are
- * used. */
+ * the first layer of LeNet. Does not depend on weights. A header, because its short copies must be
+ * inlined where they are used. */
 #ifndef EP_LAYERS_UNFOLD_H
 #define EP_LAYERS_UNFOLD_H
 
@@ -18,8 +18,9 @@ typedef struct {
     int64_t j0, j1;
 } ep_unfold;
 
-/* Elements contiguous both in an image row and in a patch: from row kh of the window, `at` elements
- * after the window's first; to column `to`. */
+/* A run of n elements that is contiguous both in an image row and in a patch: it starts in row kh
+ * of the window, `at` elements after the window's first column, and goes to column `to` of the
+ * patch. */
 typedef struct {
     int64_t kh, at, n, to;
 } ep_piece;

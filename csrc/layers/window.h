@@ -16,7 +16,8 @@ typedef struct {
     int64_t c;
 } ep_window;
 
-/* The settings of a kind: one number for all spatial axes or one each; empty means `missing`. */
+/* The window settings of a kind. Each holds one number for all spatial axes or one number per
+ * axis; empty means `missing`. */
 typedef struct {
     const char *name; /* of the size */
     const ep_vector *size, *stride, *step, *pad;
@@ -66,7 +67,7 @@ static inline bool ep_window_check(const ep_layer *layer, const char *name, cons
  * if all positions are kept. Return their number, 1 or 2, or 0 (error filled). */
 static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_windowing *s,
                                     int axis[2], ep_error *error) {
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the plan's may move */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
     int spatial = x.rank - 1;
     if (spatial < 1 || spatial > 2) {
         ep_fail(
@@ -87,8 +88,7 @@ static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_win
         ep_span a = ep_window_span(s, d, in);
         if (a.out < 1) {
             ep_fail(error, EP_BAD_VALUE,
-                    "%s: a window that reaches over %lld must fit in %s %lld with its padding "
-                    "of 2 x %lld",
+                    "%s: a window of extent %lld must fit in %s %lld with its padding of 2 x %lld",
                     layer->name, (long long)((a.size - 1) * a.step + 1),
                     spatial == 1 ? "length" : names[d], (long long)in, (long long)a.pad);
             return 0;

@@ -1,6 +1,6 @@
-/* community: populations without a network: the type Community, which holds the vectors of a
- * generation. They are flat, one layer after the other, indexed by birth id, and grow when populations
- * are born; evoprune.Community adds names. */
+/* community: the type Community, populations without a network, which holds the vectors of a
+ * generation. They are flat, one layer after the other, indexed by birth id, and grow when
+ * populations are born; evoprune.Community adds names. */
 #include "python/community.h"
 
 #include <math.h>
@@ -238,7 +238,7 @@ static PyObject *vector_of(const ep_real *from_, int64_t n) {
 PyDoc_STRVAR(
     state_doc,
     "state()\n--\n\n"
-    "Copies of mass, fitness (its memory), alive, the dynamics' memory, costs, the number of "
+    "Copies of mass, remembered fitness, alive, the dynamics' state, costs, the number of "
     "generations, and the number born so far by layer: all that the next step depends on.");
 static PyObject *get_state(PyObject *object, PyObject *ignored) {
     (void)ignored;
@@ -362,9 +362,9 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
 PyDoc_STRVAR(
     price_doc,
     "price(pressure)\n--\n\n"
-    "Fitness and upkeep (founded,) of populations as they are now, NaN of the extinct: "
-    "fitness corrected for its start at zero, upkeep what the next generation would take at "
-    "this pressure if fitness stayed.");
+    "Current fitness and upkeep (founded,) of populations, NaN if extinct: fitness is corrected "
+    "for its start at zero, upkeep is that of the next generation at this pressure if fitness "
+    "does not change.");
 static PyObject *price(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure", NULL};
     ep_community *self = (ep_community *)object;

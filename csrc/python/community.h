@@ -31,8 +31,8 @@ typedef struct {
 bool ep_community_enter(ep_community *self);
 EP_INLINE void ep_community_leave(ep_community *self) { atomic_store(&self->busy, 0); }
 
-/* Add n[i] populations to the end of each layer: dead, with all else 0. False with an exception;
- * nothing changed. */
+/* Add n[i] extinct populations to the end of layer i, with all their values 0. False with an
+ * exception; nothing changed. */
 bool ep_community_grow(ep_community *self, const int64_t *n);
 
 /* The methods of community_step.c, terminated by an empty row. */

@@ -25,7 +25,7 @@ static const ep_real *from(PyArrayObject *array, int64_t at) {
     return array ? (const ep_real *)PyArray_DATA(array) + at : NULL;
 }
 
-/* Return the flat place of birth id 0 of a niche's first group. */
+/* Return the index in the flat vectors of birth id 0 of a niche's first group. */
 static int64_t niche_at(const ep_community *self, int group) {
     if (self->generation->settings.niche == EP_NICHE_NETWORK) {
         return 0;
@@ -181,7 +181,7 @@ static double mean_cost(const ep_group *group) {
     return n > 0 ? sum / n : 1;
 }
 
-/* Add the newborn of a generation; half of a population has its cost, and its laws' state. */
+/* Add the newborn of a generation; a half gets its parent's cost and state. */
 static bool add_newborn(ep_community *self, int64_t n) {
     int64_t *more = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *more);
     double *cost = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *cost);
@@ -224,8 +224,8 @@ PyDoc_STRVAR(
     "--\n\n"
     "One generation. All vectors (born,), layer after layer. Returns the extinct (a structured "
     "array as in training; step is the generation), how many the floor kept alive, how many "
-    "masses stand at the largest number that a mass can be, and the newborn (a structured array). "
-    "On an error nothing has changed.");
+    "masses were capped at the largest allowed value, and the newborn (a structured array). On an "
+    "error nothing has changed.");
 static PyObject *step(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure",    "strength",        "fitness",       "mass_gradient",
                             "owned_norm2", "owned_gradient2", "owned_product", "activity",

@@ -1,5 +1,5 @@
-/* network: the type `Network`: created from a spec, and freed. See network.h; properties, arrays, runs
- * and single steps are in the other network_*.c files. */
+/* network: the type `Network`: created from a spec, and freed. See network.h. Properties, arrays,
+ * runs and single steps are in the other network_*.c files. */
 #include "python/network.h"
 
 #include "catalogue.h"
@@ -343,12 +343,13 @@ static void network_dealloc(PyObject *object) {
 PyDoc_STRVAR(
     network_doc,
     "Network(spec, births={}, most=-1, next_births={})\n--\n\n"
-    "A network as the core knows it. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', "
-    "'name', 'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
-    "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and MemoryError "
-    "where it cannot be held. births: birth ids, ascending, of the living populations of an axis; all "
-    "live where none are given. most: refuse a spec whose tensors have more elements in all. next_births: "
-    "number of birth ids so far by axis, that of founders where not given.");
+    "A network of the core. spec: {'seed': int, 'input': sizes, 'layers': [{'kind', 'name', "
+    "'inputs': names of earlier layers or 'input' (default: the layer before), 'config': "
+    "settings}]}. Raises ValueError or TypeError naming the layer and the setting, and "
+    "MemoryError if memory is insufficient. births: birth ids, ascending, of the living "
+    "populations of an axis; by default all founders. most: refuse a spec whose tensors have more "
+    "elements in all. next_births: number of birth ids so far by axis; by default that of "
+    "founders.");
 
 static PyMethodDef *joined(void) {
     static PyMethodDef all[48]; /* written once, always the same, under the import lock */

@@ -56,13 +56,14 @@ typedef struct {
  * law that calls back), or what a signal handler raised. */
 bool ep_network_enter(ep_network *self);
 void ep_network_leave(ep_network *self);
-/* The same for plain numbers, which a law may also read from its own network: then *entered is
+/* The same for reading plain numbers, which a law may do on its own network: then *entered is
  * false, and there is nothing to leave. */
 bool ep_network_look(ep_network *self, bool *entered);
 
 extern PyType_Spec ep_network_spec;
 extern PyGetSetDef ep_network_properties[];
-/* Note which input features live; called after anything that may have removed or added some. */
+/* Record which input features are living; called after anything that may have removed or added
+ * some. */
 void ep_network_refresh(ep_network *self);
 /* Method tables of the files, joined by network.c. */
 extern PyMethodDef ep_network_regime_methods[], ep_network_array_methods[],

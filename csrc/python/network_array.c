@@ -92,11 +92,11 @@ static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) 
     } else if (!gradient && strcmp(of, "value") != 0) {
         PyErr_Format(PyExc_ValueError, "of: expected value or gradient, got '%s'", of);
     } else if (!net->x) {
-        PyErr_SetString(PyExc_RuntimeError, "network: no batch has been through it yet");
+        PyErr_SetString(PyExc_RuntimeError, "network: no batch has been run through it yet");
     } else if (gradient && net->aliased && ep_alias_shared(net, found)) {
         PyErr_Format(PyExc_RuntimeError,
-                     "%s: its gradient was not kept, for the run ended early; forward and backward "
-                     "fill it",
+                     "%s: its gradient was not kept because the run ended early; forward and "
+                     "backward compute it",
                      name);
     } else {
         const ep_value *value = &net->values[found];

@@ -1,4 +1,4 @@
-/* network_lock: one thread at a time uses a network; the others wait. A thread that re-enters its
+/* network_lock: only one thread at a time uses a network; others wait. A thread that re-enters its
  * own network, from a law written in Python, would deadlock, so it is refused.
  *
  * There are two locks: a thread waits for `work` while it holds `turn`, so that a thread that takes
@@ -44,8 +44,8 @@ static bool wait_for(const ep_lock *lock, PyThread_type_lock which) {
          status != PY_LOCK_ACQUIRED;) {
         if (is_orphan(lock)) {
             PyErr_SetString(PyExc_RuntimeError,
-                            "network: another thread was at work on it when this process was "
-                            "forked; read it from a file, or fork between two calls");
+                            "network: another thread was using it when this process was forked; "
+                            "read it from a file, or fork between two calls");
             return false;
         }
         Py_BEGIN_ALLOW_THREADS
@@ -85,8 +85,8 @@ bool ep_network_enter(ep_network *self) {
     } else if (lock->at_work) {
         PyErr_SetString(
             PyExc_RuntimeError,
-            "network: another call is at work on it (a law that calls back into its own "
-            "network, or an argument that does)");
+            "network: another call is using it (from a law or an argument that calls back into "
+            "its own network)");
         return false;
     }
     lock->at_work = true;
@@ -109,8 +109,8 @@ bool ep_network_look(ep_network *self, bool *entered) {
 
 PyDoc_STRVAR(enter_doc,
              "__enter__()\n--\n\n"
-             "Hold the network: until __exit__, calls by other threads wait. What several calls "
-             "read within is of one moment.");
+             "Hold the network: until __exit__, calls by other threads wait, so that several "
+             "calls read one consistent state.");
 static PyObject *enter(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;

@@ -11,10 +11,10 @@ PyDoc_STRVAR(
     configure_doc,
     "configure(*, loss='cross_entropy', loss_config=None, optimizer='adamw', "
     "optimizer_config=None, clip=0.0, selection=None)\n--\n\n"
-    "How the network is trained from now on. loss: a name, or a function of outputs and targets with "
-    "the attribute target. selection: None, or a dict of settings with fitness and "
-    "dynamics (names or callables of one dict) and their configs. All or nothing: on an error the "
-    "former settings stay.");
+    "Sets how the network is trained from now on. loss: a name, or a function of outputs and "
+    "targets with the attribute target. selection: None, or a dict of settings with fitness and "
+    "dynamics (names or callables of one dict) and their configs. On an error the former settings "
+    "stay.");
 
 typedef struct {
     ep_settings loss, optimizer;

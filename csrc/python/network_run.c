@@ -205,13 +205,13 @@ PyDoc_STRVAR(
     train_doc,
     "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
     "augment=None, rows=None, weights=None, keep=True, ranks=None)\n--\n\n"
-    "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, hits, "
-    "weight (one number a step), compactions, floor_reached, deaths, births. Raises Diverged (attribute step) with "
-    "the network as it was before that step's update. keep: keep every gradient of an activation of "
-    "the last step; others are written over where no one needs them any more. weights: of the "
-    "samples (n,), in the order of rows, or of their predictions (n, positions). ranks: (rank, ranks, "
-    "function): this process takes its rows of each batch, and function(array) adds up an array over "
-    "all ranks, in place.");
+    "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, "
+    "hits, weight (one number a step), compactions, floor_reached, deaths, births. Raises "
+    "Diverged (attribute step) with the network as it was before that step's update. keep: keep "
+    "every gradient of an activation of the last step; otherwise those that no later step needs "
+    "may be overwritten. weights: of the samples (n,), in the order of rows, or of their "
+    "predictions (n, positions). ranks: (rank, ranks, function): this process takes its rows of "
+    "each batch, and function(array) adds up an array over all ranks, in place.");
 static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x",        "y",        "batch",   "first",   "rate",
                             "pressure", "strength", "shuffle", "threads", "augment",

@@ -14,7 +14,8 @@ static PyObject *finished(ep_network *self, bool ok, const ep_error *error) {
 }
 
 PyDoc_STRVAR(forward_doc, "forward(x, training=False)\n--\n\n"
-                          "Puts x through as one batch and returns a copy of the outputs.");
+                          "Runs x through the network as one batch and returns a copy of the "
+                          "outputs.");
 static PyObject *forward(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "training", NULL};
     ep_network *self = (ep_network *)object;
@@ -55,7 +56,8 @@ static PyObject *forward(PyObject *object, PyObject *args, PyObject *kwargs) {
 
 PyDoc_STRVAR(backward_doc,
              "backward(y, weights=None)\n--\n\n"
-             "The loss of the last forward against y; its gradient goes back through all layers.");
+             "Returns the loss of the last forward against y, and propagates its gradient back "
+             "through all layers.");
 static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"y", "weights", NULL};
     ep_network *self = (ep_network *)object;
@@ -67,7 +69,7 @@ static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
     ep_table table, w;
     double hits = 0;
     if (!self->net->x) {
-        PyErr_SetString(PyExc_RuntimeError, "network: no batch has been through it yet");
+        PyErr_SetString(PyExc_RuntimeError, "network: no batch has been run through it yet");
     } else if (ep_table_of_targets(self, y, self->net->rows, &table, &keep) &&
                ep_check_targets(self, &table) &&
                ep_table_of_weights(self, weights, self->net->rows, &w, &keep_weights)) {
@@ -80,7 +82,8 @@ static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(gradient_doc, "gradient()\n--\n\nParameter and mass gradients of the last backward.");
+PyDoc_STRVAR(gradient_doc, "gradient()\n--\n\n"
+                           "Computes the parameter and mass gradients of the last backward.");
 static PyObject *gradient(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;
@@ -103,8 +106,8 @@ static bool level(const char *name, double x) {
     return true;
 }
 
-PyDoc_STRVAR(update_doc,
-             "update(rate)\n--\n\nOne step of the optimizer with the gradients as they are.");
+PyDoc_STRVAR(update_doc, "update(rate)\n--\n\n"
+                         "Takes one step of the optimizer with the current gradients.");
 static PyObject *update(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"rate", NULL};
     ep_network *self = (ep_network *)object;
@@ -126,8 +129,9 @@ static PyObject *update(PyObject *object, PyObject *args, PyObject *kwargs) {
 PyDoc_STRVAR(
     evolve_doc,
     "evolve(pressure, strength=1.0)\n--\n\n"
-    "One generation from the gradients as they are; the dead are only marked. Returns them. If "
-    "populations are born, arrays are new ones without the dead.");
+    "Runs one generation on the current gradients and returns the deaths. Extinct populations are "
+    "only marked, unless populations are born: then all arrays are new, without extinct "
+    "populations.");
 static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure", "strength", NULL};
     ep_network *self = (ep_network *)object;
@@ -163,9 +167,9 @@ static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(
-    compact_doc,
-    "compact()\n--\n\nRemoves all that are marked dead from every array; True if there were any.");
+PyDoc_STRVAR(compact_doc,
+             "compact()\n--\n\n"
+             "Removes populations marked extinct from every array; True if there were any.");
 static PyObject *compact(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;
@@ -196,8 +200,8 @@ static const ep_population *populations_of(const ep_net *net, const char *layer)
         if (strcmp(other->name, layer) == 0 && other->n_tensors > 0 &&
             is_output_mass(net, &net->tensors[other->tensor[0]])) {
             PyErr_Format(PyExc_ValueError,
-                         "%s: its populations are the network's outputs, which cannot die; put a "
-                         "layer without masses after it",
+                         "%s: its populations are the network's outputs, which cannot become "
+                         "extinct; put a layer without masses after it",
                          layer);
             return NULL;
         }
@@ -221,7 +225,7 @@ static int64_t place_of(const ep_axis *axis, int64_t birth) {
 
 PyDoc_STRVAR(kill_doc,
              "kill(layer, births)\n--\n\n"
-             "Marks populations dead by birth id: mass 0, weights 0; compact() removes them.");
+             "Marks populations extinct, by birth id: mass 0, weights 0; compact() removes them.");
 static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"layer", "births", NULL};
     ep_network *self = (ep_network *)object;
@@ -257,8 +261,8 @@ static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
 }
 
 PyDoc_STRVAR(shrink_doc, "shrink(axes)\n--\n\n"
-                         "Keeps, of each named axis, just the populations with these birth ids, "
-                         "and of the others those alive.");
+                         "Keeps, of each named axis, only the populations with these birth ids, "
+                         "and of every other axis the living ones.");
 
 /* Return the named axis, which must be mortal; -1 with an exception. */
 static int mortal_axis(const ep_net *net, PyObject *name) {
@@ -269,7 +273,8 @@ static int mortal_axis(const ep_net *net, PyObject *name) {
         }
     }
     if (!PyErr_Occurred()) {
-        PyErr_Format(PyExc_ValueError, "axes: %R is no axis whose populations may die", name);
+        PyErr_Format(PyExc_ValueError, "axes: %R is no axis whose populations can become extinct",
+                     name);
     }
     return -1;
 }

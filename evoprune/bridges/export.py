@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import evoprune as ep
 from evoprune.bridges.extras import require
 from evoprune.common.files import write_whole
+from evoprune.common.renames import spelled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +31,7 @@ def onnx(network: ep.Network, path: str | PathLike[str]) -> None:
 
     Args:
         network: it is only read.
-        path: the file; replaced if it is there.
+        path: the file; an existing one is replaced.
 
     Raises:
         ImportError: onnx is not installed; the message says how to get it.
@@ -43,6 +44,7 @@ def onnx(network: ep.Network, path: str | PathLike[str]) -> None:
     write_whole(path, onnx_model(network).SerializeToString())
 
 
+@spelled
 def c(network: ep.Network, path: str | PathLike[str], *, prefix: str = "") -> None:
     """Write a network as one C file: constant weights and `void predict(const float *x, float *y)`.
 
@@ -52,7 +54,7 @@ def c(network: ep.Network, path: str | PathLike[str], *, prefix: str = "") -> No
 
     Args:
         network: it is only read.
-        path: the file; replaced if it is there.
+        path: the file; an existing one is replaced.
         prefix: prefix of every name in the file: "digits" gives digits_predict and
             DIGITS_PREDICT_INPUTS.
 
@@ -73,7 +75,7 @@ def torch(network: ep.Network, path: str | PathLike[str]) -> None:
 
     Args:
         network: it is only read.
-        path: the file, NAME.pt2; replaced if it is there.
+        path: the file, NAME.pt2; an existing one is replaced.
 
     Raises:
         ImportError: torch is not installed; the message says how to get it.
@@ -88,6 +90,7 @@ def torch(network: ep.Network, path: str | PathLike[str]) -> None:
     write_whole(path, torch_program(network))
 
 
+@spelled
 def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
     """Make an ordinary PyTorch module of a network, with equal outputs, in evaluation mode.
 
@@ -110,6 +113,7 @@ def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
     return torch_module(network, channels_first)
 
 
+@spelled
 def from_torch(
     module: nn.Module,
     input: Sequence[int] | int | None = None,  # noqa: A002 - the word for it

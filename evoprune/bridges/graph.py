@@ -311,7 +311,7 @@ _RESOLVE: Mapping[str, Callable[[Step, dict[str, Any], Any, Any, Any], None]] = 
 
 
 def _drop(made: Graph, unwanted: Callable[[Step], bool]) -> None:
-    """Remove steps that return their input, except an only step."""
+    """Remove steps that return their input, unless one is the only step."""
     for step in [step for step in made.steps if unwanted(step)]:
         if not (step.inputs == ["input"] and step.name == made.output):
             made.remove(step)

@@ -48,7 +48,7 @@ class _Writer:
         return found
 
     def constant(self, name: str, values: Any, dtype: Any = np.float32) -> str:
-        """Add a constant; its name in the model."""
+        """Add a constant; return its name in the model."""
         name = self.name(name)
         array = np.ascontiguousarray(np.asarray(values), dtype).reshape(np.shape(values))
         self.constants[name] = numpy_helper.from_array(array, name)
@@ -59,7 +59,7 @@ class _Writer:
         return self.constant(name, values, np.int64)
 
     def node(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """Add a node; the name of its output."""
+        """Add a node; return the name of its output."""
         name = self.name(name)
         made = helper.make_node(kind, list(inputs), [name], name=name, **attributes)
         self.nodes.append(made)
@@ -223,7 +223,7 @@ def _rms_norm(w: _Writer, step: Step) -> Made:
 
 
 def _scaled(w: _Writer, step: Step, x: str, more: str | None) -> str:
-    """x / sqrt((sum of squares + more) / born + epsilon) * gain + bias."""
+    """Return x / sqrt((sum of squares + more) / born + epsilon) * gain + bias."""
     name, arrays = step.name, step.arrays
     square = w.node("Mul", [x, x], f"{name}.square")
     axis = w.integers(f"{name}.over", [-1])

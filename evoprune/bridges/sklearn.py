@@ -41,7 +41,7 @@ from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, mo
 
 FEW = 20  # samples of a part below which a selector makes one round
 PATIENCE = 3  # rounds without a lower loss
-LEAST = 1e-9  # of a probability
+LEAST = 1e-9  # lower limit of a probability in a loss
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
 
@@ -279,7 +279,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """Select features by selection during training, in rounds: extinct features are dropped.
 
     A round trains a network on four fifths of the samples; at a low pressure some features become
-    extinct, and the next round begins anew with the others. The features of the round with the
+    extinct, and the next round starts again with the others. The features of the round with the
     lowest loss on the other samples are selected. So the number of features need not be known.
 
     Args:
@@ -293,8 +293,8 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     Attributes:
         estimator_: the estimator trained on the selected features of all samples.
         masses_: mass of every feature (n_features,), 0 for one that is not selected.
-        rounds_: number of features and loss after each round; empty without a choice, as with
-            fewer than 20 samples in a part.
+        rounds_: number of features and loss after each round; empty if there was no choice, as
+            with fewer than 20 samples in a part.
     """
 
     def __init__(

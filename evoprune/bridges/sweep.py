@@ -14,7 +14,6 @@ import math
 import os
 import sys
 import tomllib
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from os import PathLike
@@ -23,6 +22,7 @@ from typing import Any, TypeAlias, cast
 
 import evoprune as ep
 from evoprune.bridges.extras import require
+from evoprune.common.warn import warn
 
 __all__ = ["plain", "sweep", "sweep_file"]
 
@@ -159,10 +159,9 @@ def _opened(folder: Path, make: Make) -> Path:
     if not kept.exists():
         _write(kept, mark.encode())
     elif kept.read_text() != mark:
-        warnings.warn(
+        warn(
             f"folder: the runs in {folder} were made by another version of make; their rows are "
-            "used as they are. Give another folder to make them again",
-            stacklevel=3,
+            "used as they are. Give another folder to make them again"
         )
     return folder
 

@@ -195,7 +195,7 @@ def _chart(column: str) -> str:
 
 
 def _settings(trainer: ep.Trainer) -> dict[str, Any]:
-    """What a run was made of, as short plain values."""
+    """Return the settings of a run as short plain values."""
     history, network = trainer.history, trainer.network
     run = {} if history is None else history.settings.get("run", {})
     return {

@@ -1,31 +1,31 @@
-"""Former names of keyword arguments: accepted for one release, with a DeprecationWarning."""
+"""Names of keyword arguments: suggestions for misspelled ones, warnings for former ones."""
 
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, MutableMapping
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from evoprune.common.checks import known_keys
+from evoprune.common.warn import warn
 
-__all__ = ["current_name", "current_names", "keywords", "renamed"]
+__all__ = ["current_name", "current_names", "keywords", "renamed", "spelled"]
+
+KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T", bound=Callable[..., Any])
 
 
-def current_names(
-    where: str, names: dict[str, str], given: MutableMapping[str, Any], depth: int = 3
-) -> None:
+def current_names(where: str, names: dict[str, str], given: MutableMapping[str, Any]) -> None:
     """Replace former names in `given` by the current ones, in place.
 
     Args:
         where: owner of the arguments, for messages: "Trainer.fit".
         names: current names by former name.
         given: keyword arguments.
-        depth: number of stack frames from here to the caller that the warning refers to.
 
     Raises:
         TypeError: an argument is given by both names.
@@ -34,17 +34,13 @@ def current_names(
         name = names[former]
         if name in given:
             raise TypeError(f"{where}: {name} is given twice, also by its former name {former}")
-        warnings.warn(
-            f"{where}: {former} is now called {name}", DeprecationWarning, stacklevel=depth
-        )
+        warn(f"{where}: {former} is now called {name}", DeprecationWarning)
         given[name] = given.pop(former)
 
 
-def current_name(where: str, names: dict[str, str], former: str, depth: int = 3) -> str:
+def current_name(where: str, names: dict[str, str], former: str) -> str:
     """Return the current name of an attribute read by its former name, and warn."""
-    warnings.warn(
-        f"{where}: {former} is now called {names[former]}", DeprecationWarning, stacklevel=depth
-    )
+    warn(f"{where}: {former} is now called {names[former]}", DeprecationWarning)
     return names[former]
 
 
@@ -59,7 +55,8 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            check(kwargs)
+            if kwargs:
+                check(kwargs)
             return function(*args, **kwargs)
 
         return call
@@ -67,20 +64,27 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
+def spelled(thing: T) -> T:
+    """Suggest the closest name when a keyword of a function, method or constructor is unknown.
+
+    Python does this itself from version 3.13 on.
+    """
+    if isinstance(thing, type):
+        thing.__init__ = renamed()(thing.__init__)  # type: ignore[misc]
+        return thing
+    return cast(T, renamed()(thing))
+
+
 def keywords(
     function: Callable[..., Any], names: dict[str, str]
 ) -> Callable[[MutableMapping[str, Any]], None]:
-    """Return a function that checks keywords and replaces former names by the current ones.
-
-    Call that function from the wrapper of `function`: warnings then refer to the caller of the
-    wrapper.
-    """
-    kinds = inspect.signature(function).parameters
-    known = [name for name in kinds if name != "self"]
+    """Return a function that checks keywords and replaces former names by the current ones."""
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind in KEYWORDS and p.name != "self"]
     where = function.__qualname__.removesuffix(".__init__")
 
     def check(given: MutableMapping[str, Any]) -> None:
-        current_names(where, names, given, depth=4)
+        current_names(where, names, given)
         known_keys(where, "argument", given, known)
 
     return check

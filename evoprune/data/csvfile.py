@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
 
 __all__ = ["csv"]
 
 
+@spelled
 def csv(
     path: str | PathLike[str],
     target: str | int = -1,

@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from evoprune.common.checks import instance, number, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.data.inputs import as_array, as_numbers
 
@@ -43,6 +44,7 @@ class Table(NamedTuple):
         return (self.x, self.y) if self.rows is None else (self.x[self.rows], self.y[self.rows])
 
 
+@spelled
 class Dataset:
     """Raw samples and their targets, with the normalization that a network applies.
 
@@ -186,6 +188,7 @@ class Dataset:
         size = f"{len(self):,} x {' x '.join(map(str, self.shape))} {self.table.x.dtype}"
         return [repr(self.name), size, kind]
 
+    @spelled
     def subset(self, indices: ArrayLike | slice, name: str | None = None) -> Dataset:
         """Return a data set of some samples, by index in this one: a slice, integers or a mask.
 
@@ -199,6 +202,7 @@ class Dataset:
             indices = _row_numbers(indices, len(self))
         return self._with(mine[indices], name or self.name)
 
+    @spelled
     def split(self, n: float, seed: int = 0, *, stratify: bool = False) -> tuple[Dataset, Dataset]:
         """Split at random into (the rest, `n` held-out samples); both keep the order of this set.
 
@@ -279,6 +283,7 @@ def split_rows(
     return np.sort(order[held:]), np.sort(order[:held])
 
 
+@spelled
 class Text:
     """A text as character codes, for predicting the next character.
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoprune.common.files import existing
+from evoprune.common.renames import spelled
 
 Array = NDArray[Any]
 
@@ -30,6 +31,7 @@ _CIFAR_RECORD = 1 + 3 * 32 * 32
 _ROOM, _RATIO = 16 << 20, 64  # limit of unpacked bytes: _ROOM plus _RATIO per compressed byte
 
 
+@spelled
 def read_idx(path: str | PathLike[str], expect: int | None = None) -> Array:
     """Read one idx file into a read-only array; one-byte elements are not copied.
 

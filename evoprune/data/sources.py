@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune.common.checks import one_of
-from evoprune.common.renames import renamed
+from evoprune.common.renames import renamed, spelled
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset, Normalizer, Text, normalizer
 from evoprune.data.formats import cifar_pickle, cifar_records, idx_folder, read_idx
@@ -101,6 +101,7 @@ def arrays(
     return data
 
 
+@spelled
 def mnist(root: StrPath | None = None) -> tuple[Dataset, Dataset]:
     """Load MNIST, handwritten digits: 60,000 + 10,000 samples, (28, 28, 1) uint8, 10 classes.
 
@@ -131,6 +132,7 @@ def fashion_mnist(root: StrPath) -> tuple[Dataset, Dataset]:
     return idx(root, name="fashion-mnist", classes=classes)
 
 
+@spelled
 def idx(
     root: StrPath, *, name: str | None = None, classes: Sequence[str] | None = None
 ) -> tuple[Dataset, Dataset]:
@@ -159,6 +161,7 @@ def idx(
     return _pair(name or folder.resolve().name, parts, classes, shift=shift, scale=scale)
 
 
+@spelled
 def digits(seed: int = 0) -> tuple[Dataset, Dataset]:
     """Load scikit-learn's small handwritten digits: 1,437 + 360 samples, (8, 8, 1), 10 classes.
 
@@ -213,6 +216,7 @@ def cifar10(root: StrPath) -> tuple[Dataset, Dataset]:
     return _pair("cifar10", [(train[0], train[1]), test], _CIFAR10.split(), **normal)
 
 
+@spelled
 def text(
     path: StrPath,
     context: int = 64,

@@ -7,7 +7,6 @@ are class codes or values, and the names of classes.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune.common.types import Array
+from evoprune.common.warn import warn
 from evoprune.data.dataset import Dataset, Table
 from evoprune.data.inputs import as_numbers, finite, laid_out
 from evoprune.data.labels import coded, is_bool, is_named, one_hot, recoded, whole_codes
@@ -209,17 +209,16 @@ def _scaled(table: Table, scaling: Scaling | None) -> Table:
     return table._replace(y=((y - scaling[0]) * scaling[1]).reshape(table.y.shape))
 
 
-def warn_of_scale(table: Table, stacklevel: int = 4) -> None:
+def warn_of_scale(table: Table) -> None:
     """Warn if targets are so large that a network learns them poorly."""
     y = table.y if table.rows is None else table.y[table.rows]
     size = float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
     if size > LARGE:
-        warnings.warn(
+        warn(
             f"y: targets have mean {np.mean(y):.3g} and standard deviation {np.std(y):.3g}; "
             "networks learn values of about 1: datasets.arrays(x, y, normalize_target=True) scales "
             "them, and predictions come in the units of y",
             UserWarning,
-            stacklevel=stacklevel,
         )
 
 

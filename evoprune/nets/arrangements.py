@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from evoprune.common.renames import spelled
 from evoprune.core.spec import Spec
 from evoprune.nets.layers import Attention, BatchNorm, Conv2d, Dense, MaxPool, Populations
 from evoprune.nets.plan import Activation, Layer, Node, Nodes, Plan
@@ -41,6 +42,7 @@ class Chain:
         return hash((type(self), self.nodes))
 
 
+@spelled
 class Residual(Chain):
     """A residual branch: y = x + branch(x).
 
@@ -110,6 +112,7 @@ class From:
 # ---- shorthands ------------------------------------------------------------------------------
 
 
+@spelled
 def neurons(units: int, activation: Activation = "relu", *, name: str | None = None) -> Chain:
     """Make a layer of neurons, each a population: a linear map, then bias, activation and mass.
 
@@ -139,6 +142,7 @@ class _Filters:
         return f"filters({', '.join(repr(layer) for layer, _ in self.layers)})"
 
 
+@spelled
 def filters(
     number: int,
     kernel: int | Sequence[int],
@@ -220,6 +224,7 @@ class _Heads:
         return f"heads({self.number}, {self.dims}{given})"
 
 
+@spelled
 def heads(
     number: int,
     dims: int,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import (
     Callable,
@@ -16,6 +15,7 @@ from collections.abc import (
 from contextlib import AbstractContextManager
 
 from evoprune.common.types import Array
+from evoprune.common.warn import warn
 
 __all__ = ["ArrayMapping", "Arrays", "Names"]
 
@@ -26,10 +26,9 @@ class Names(KeysView[str]):
     _mapping: ArrayMapping
 
     def __getitem__(self, index: int) -> str:
-        warnings.warn(
-            "keys: a view of names has no index any more; use list(network)",
+        warn(
+            "keys: expected no index, since names are a view; use list(network)",
             DeprecationWarning,
-            stacklevel=2,
         )
         return list(self)[index]
 
@@ -38,7 +37,7 @@ class Names(KeysView[str]):
 
 
 class _Values(ValuesView[Array]):
-    """The arrays, all of one moment, also while another thread trains the network."""
+    """The arrays in a consistent state, also while another thread trains the network."""
 
     _mapping: ArrayMapping
 
@@ -47,7 +46,7 @@ class _Values(ValuesView[Array]):
 
 
 class _Items(ItemsView[str, Array]):
-    """Pairs (name, array), all of one moment, also while another thread trains the network."""
+    """Pairs (name, array) in a consistent state, also while another thread trains the network."""
 
     _mapping: ArrayMapping
 
@@ -79,7 +78,7 @@ class ArrayMapping(Mapping[str, Array]):
         """Return the lock of the network that the arrays belong to."""
 
     def moment(self) -> list[tuple[str, Array]]:
-        """Return pairs (name, array), all of one moment."""
+        """Return pairs (name, array) in a consistent state."""
         with self._lock():
             return [(name, self._array(name)) for name in self._names()]
 
@@ -88,11 +87,11 @@ class ArrayMapping(Mapping[str, Array]):
         return Names(self)
 
     def values(self) -> ValuesView[Array]:
-        """Return the arrays, all of one moment."""
+        """Return the arrays in a consistent state."""
         return _Values(self)
 
     def items(self) -> ItemsView[str, Array]:
-        """Return pairs (name, array), all of one moment."""
+        """Return pairs (name, array) in a consistent state."""
         return _Items(self)
 
     def __getitem__(self, name: str) -> Array:

@@ -29,10 +29,10 @@ __all__ = ["check", "from_bytes", "load", "parts_from_bytes", "read", "save", "t
 
 FORMAT, VERSION = "evoprune network", 1
 MOMENTS = ("first", "second")
-MOST_FITNESS = 1e30  # bias correction of its memory multiplies it by up to 1e7
+MOST_FITNESS = 1e30  # bias correction multiplies remembered fitness by up to 1e7
 EXTRA = "extra:"  # prefix of arrays that are not the network's
 MOST = 2**53  # limit of steps and generations
-SMALL = 1 << 20  # elements that a spec may always have, however small the file
+SMALL = 1 << 20  # elements that any spec may have, even in a small file
 MOST_HEADER = 100_000_000  # bytes; safetensors readers reject longer headers
 
 Parts = tuple["Network", dict[str, Any], dict[str, Array]]

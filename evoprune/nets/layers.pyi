@@ -27,16 +27,16 @@ __all__ = [
 
 class Dense(Layer):
     """y = x w: a linear map of the last axes of x, without bias. Input (..., in), output
-    (..., units). With a second input the output has the axes of that input (its numbers
-    are not read): the way to come back to a residual stream.
+    (..., units). With a second input the output has the axes of that input (its
+    elements are not read), so that a branch can be added to a residual stream.
 
     Args:
         units: sizes of the output axes, one to three; left out when a second input gives them (in
             [1, 1e+09]).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        contract: how many trailing axes of the input are summed over; 0: all (in [0, 4]; default
-            1).
+        contract: number of trailing axes of the input that are summed over; 0: all (in [0, 4];
+            default 1).
         gain: initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu (in
             [0, 100]; default 1.41421).
     """
@@ -59,11 +59,11 @@ class Dense(Layer):
 class Conv2d(Layer):
     """y = the sum over a window of x w, without bias. Input (height, width, channels), output
     (height, width, filters); or (length, channels) and (length, filters). With a second
-    input the filters are that input's channels (its numbers are not read): the way to come
-    back to a residual stream.
+    input the filters are that input's channels (its elements are not read), so that a
+    branch can be added to a residual stream.
 
     Args:
-        filters: output channels; 0 where a second input gives them, or depthwise (in [0, 1e+09];
+        filters: output channels; 0 if a second input gives them, or if depthwise (in [0, 1e+09];
             default 0).
         kernel: size of the window: one number, or height and width (in [1, 1e+06]; default 3).
         name: name of the layer; kind and number if not given.
@@ -71,8 +71,8 @@ class Conv2d(Layer):
         stride: steps between windows; left out: 1 (in [1, 1e+06]).
         padding: zeros beyond each edge; left out: as many as keep the size (divided by
     stride, rounded up) (in [0, 1e+06]).
-        dilation: steps between the numbers under a window; left out: 1 (in [1, 1e+06]).
-        depthwise: one filter to each input channel, which keeps its axis (default False).
+        dilation: steps between the elements under a window; left out: 1 (in [1, 1e+06]).
+        depthwise: one filter per input channel, which keeps its axis (default False).
         gain: initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu (in
             [0, 100]; default 1.41421).
     """
@@ -106,8 +106,8 @@ class Conv2d(Layer):
 
 class Populations(Layer):
     """h = m * phi(z + b) along one axis: every entry of the axis is a population with a mass
-    m >= 0 (1 at birth), an optional bias b and the activation phi. Right after the input it
-    makes populations of the input features.
+    m >= 0 (1 at birth), an optional bias b and the activation phi. Directly after the
+    input it makes the input features populations.
 
     Args:
         activation: phi; gelu is the tanh form (Hendrycks & Gimpel 2016) (identity, relu,
@@ -119,7 +119,7 @@ class Populations(Layer):
         bias: add a bias per population before phi (default True).
         mass: scale by a mass under selection; false: an ordinary bias and activation (default
             True).
-        shared: the axis has masses already, of an earlier layer: these are they, one for all
+        shared: use the masses that an earlier layer declared for the axis, instead of new ones
             (default False).
         slope: slope of leaky_relu below zero (in [0, 1]; default 0.01).
     """
@@ -162,7 +162,7 @@ class Attention(Layer):
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
         causal: a position attends to itself and to those before it only (default False).
-        scale: factor on the scores; 0: 1 / sqrt(head dimensions at birth), also if fewer live (in
+        scale: factor on the scores; 0: 1 / sqrt(founding head dimensions), also after removals (in
             [0, 1e+06]; default 0).
     """
     def __init__(
@@ -179,8 +179,8 @@ class Attention(Layer):
     def scale(self) -> float: ...
 
 class LayerNorm(Layer):
-    """y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. Output
-    as the input.
+    """y = (x - mean) / sqrt(variance + epsilon) * gain + bias over the last axis. The
+    output has the shape of the input.
 
     Args:
         name: name of the layer; kind and number if not given.
@@ -202,7 +202,8 @@ class LayerNorm(Layer):
     def epsilon(self) -> float: ...
 
 class RMSNorm(Layer):
-    """y = x / sqrt(mean square + epsilon) * gain over the last axis. Output as the input.
+    """y = x / sqrt(mean square + epsilon) * gain over the last axis. The output has
+    the shape of the input.
 
     Args:
         name: name of the layer; kind and number if not given.
@@ -226,7 +227,8 @@ class RMSNorm(Layer):
 class BatchNorm(Layer):
     """y = (x - mean) / sqrt(variance + epsilon) * gain + bias, channel by channel (the last
     axis). In training mean and variance are those of a block of 32 rows of the batch (the
-    last block takes what is left over), else those tracked. Output as the input.
+    last block takes what is left over), otherwise the tracked ones. The output has the
+    shape of the input.
 
     Args:
         name: name of the layer; kind and number if not given.
@@ -253,17 +255,17 @@ class BatchNorm(Layer):
     def momentum(self) -> float: ...
 
 class MaxPool(Layer):
-    """The largest number of every window. Input (height, width, channels) or (length,
+    """The largest element of every window. Input (height, width, channels) or (length,
     channels); without a size the output is (channels).
 
     Args:
-        size: of the window: one number, or height and width; left out: one window over everything,
-    and the output has no spatial axes (in [1, 1e+06]).
+        size: size of the window: one number, or height and width; left out: one window over
+    everything, and the output has no spatial axes (in [1, 1e+06]).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
         stride: steps between windows; left out: as the size (in [1, 1e+06]).
-        padding: how far windows may reach beyond each edge, where nothing counts; left out: 0 (in
-            [0, 1e+06]).
+        padding: how far windows may extend beyond each edge, where no elements count; left out: 0
+            (in [0, 1e+06]).
     """
     def __init__(
         self,
@@ -282,17 +284,17 @@ class MaxPool(Layer):
     def padding(self) -> tuple[int, ...] | None: ...
 
 class MeanPool(Layer):
-    """The mean of every window, of what lies inside the input. Input (height, width, channels)
+    """The mean of every window's elements inside the input. Input (height, width, channels)
     or (length, channels); without a size the output is (channels).
 
     Args:
-        size: of the window: one number, or height and width; left out: one window over everything,
-    and the output has no spatial axes (in [1, 1e+06]).
+        size: size of the window: one number, or height and width; left out: one window over
+    everything, and the output has no spatial axes (in [1, 1e+06]).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
         stride: steps between windows; left out: as the size (in [1, 1e+06]).
-        padding: how far windows may reach beyond each edge, where nothing counts; left out: 0 (in
-            [0, 1e+06]).
+        padding: how far windows may extend beyond each edge, where no elements count; left out: 0
+            (in [0, 1e+06]).
     """
     def __init__(
         self,
@@ -313,11 +315,11 @@ class MeanPool(Layer):
 class Embedding(Layer):
     """Rows of a learned table (vocabulary, units) by id: (...) whole numbers ->
     (..., units). An id outside the table gives NaN. A second input, if there is one, is
-    not read: it gives the last axis.
+    not read; it only gives the last axis.
 
     Args:
         vocabulary: rows of the table; ids are 0 to vocabulary - 1 (in [1, 1.67772e+07]).
-        units: numbers per row; left out when a second input gives the axis (in [0, 1e+09]; default
+        units: elements per row; left out when a second input gives the axis (in [0, 1e+09]; default
             0).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
@@ -354,11 +356,11 @@ class Positions(Layer):
     def deviation(self) -> float: ...
 
 class Dropout(Layer):
-    """In training, sets each number to 0 with probability rate and scales the others by
+    """In training, sets each element to 0 with probability rate and scales the others by
     1 / (1 - rate); outside training, the identity.
 
     Args:
-        rate: probability that a number is dropped in training (in [0, 0.999]; default 0.1).
+        rate: probability that an element is dropped in training (in [0, 0.999]; default 0.1).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
     """
@@ -369,8 +371,8 @@ class Dropout(Layer):
     def rate(self) -> float: ...
 
 class Sum(Layer):
-    """Adds two to four inputs on the same axes: a residual connection. A branch comes back
-    to the axes of its beginning when its last dense or convolution takes that as its
+    """Adds two to four inputs on the same axes: a residual connection. A branch ends on
+    the axes it began on if its last dense or convolution has the branch's input as its
     second input.
 
     Args:
@@ -388,7 +390,7 @@ class Shortcut(Layer):
         channels: channels of the output, at least as many as the input has (in [1, 1e+09]).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        stride: steps between the positions that stay; left out: 1 (in [1, 1e+06]).
+        stride: steps between the positions that are kept; left out: 1 (in [1, 1e+06]).
     """
     def __init__(
         self,
@@ -404,7 +406,7 @@ class Shortcut(Layer):
     def stride(self) -> tuple[int, ...] | None: ...
 
 class Token(Layer):
-    """Puts a learned position before the first: (positions, features) -> (positions + 1,
+    """Adds a learned position before the first: (positions, features) -> (positions + 1,
     features). The class token of a vision transformer.
 
     Args:
@@ -422,8 +424,8 @@ class Take(Layer):
     """One position of (positions, ...), or with mean=True the mean of all: (...).
 
     Args:
-        position: which position; a negative one counts from the end (in [-1e+09, 1e+09]; default
-            0).
+        position: index of the position; a negative one counts from the end (in [-1e+09, 1e+09];
+            default 0).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
         mean: the mean of all positions instead of one (default False).

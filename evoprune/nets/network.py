@@ -1,7 +1,7 @@
 """The public class `Network`: arrays by name, costs, prediction, single steps, and files.
 
-The core (`core.Network`, in C) owns the arrays and computes; this module wraps it for Python.
-Training is in training/trainer.py, the file format in file.py, folding and pruning in surgery.py.
+It wraps the core's network, which owns the arrays and computes. Training is in training/trainer.py,
+the file format in file.py, folding and pruning in surgery.py.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from numpy.typing import ArrayLike
 
 from evoprune.common import table
 from evoprune.common.checks import whole
-from evoprune.common.errors import Diverged
+from evoprune.common.renames import spelled
 from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
 from evoprune.data.inputs import finite
 from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, table_of
 from evoprune.nets import file, surgery
-from evoprune.nets.described import Described, Dtype
+from evoprune.nets.described import Dtype
 from evoprune.nets.overview import outlook, overview
+from evoprune.nets.steps import Steps
 from evoprune.selection.groups import Loss
 from evoprune.selection.laws import CrossEntropy
 from evoprune.selection.python_laws import PythonLoss
@@ -36,7 +37,7 @@ __all__ = ["Network", "load"]
 READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # inputs that need no conversion
 
 
-class Network(Described):
+class Network(Steps):
     """A network whose neurons, filters and heads are populations.
 
     Create one with `Sequential`, `mlp`, `load`, or from a spec. A network is a mapping from names
@@ -217,6 +218,7 @@ class Network(Described):
         made: Array = chances.astype(self.dtype)
         return made
 
+    @spelled
     def predict_classes(
         self, x: Dataset | ArrayLike, threads: int | None = None, *, names: bool = False
     ) -> Array:
@@ -247,6 +249,7 @@ class Network(Described):
         called: Array = np.asarray(known)[codes]
         return called
 
+    @spelled
     def evaluate(
         self,
         x: Dataset | tuple[ArrayLike, ArrayLike] | ArrayLike,
@@ -281,10 +284,7 @@ class Network(Described):
         add_up: Callable[[Any], Any] | None = None,
         weights: ArrayLike | None = None,
     ) -> Score:
-        """Return mean loss and accuracy over data already in the core's form; see `evaluate`.
-
-        `add_up` adds sums up over several processes: of losses, hits, weights and predictions.
-        """
+        """Like `evaluate`, of data in the core's form; `add_up` adds sums of several processes."""
         if not self._configured:
             self.configure(loss=self.loss.kind, loss_config=self.loss.config())
         sums = self.core.evaluate(
@@ -322,45 +322,6 @@ class Network(Described):
             sample_weight: weights of the samples, or of their predictions, as for `evaluate`.
         """
         return float(self.core.backward(y, self._weights(sample_weight)))
-
-    def gradient(self) -> None:
-        """Fill `gradients` from the last `backward`."""
-        self.core.gradient()
-
-    def update(self, rate: float) -> None:
-        """Apply one optimizer step with learning rate `rate`."""
-        self.core.update(rate)
-
-    def evolve(self, pressure: float, strength: float = 1.0) -> Array:
-        """Apply one generation of selection; return the deaths."""
-        deaths: Array = self.core.evolve(pressure, strength)
-        return deaths
-
-    def compact(self) -> bool:
-        """Remove extinct populations from all arrays; return False if there were none."""
-        return bool(self.core.compact())
-
-    def kill(self, layer: str, births: ArrayLike) -> None:
-        """Mark populations of a layer extinct, by birth id; the next compaction removes them.
-
-        Raises:
-            KeyError: there is no such layer of populations; the message lists the existing ones.
-            ValueError: a birth id does not belong to a living population.
-        """
-        surgery.population(self.describe(), layer)
-        self.core.kill(layer, births)
-
-    def train(self, *args: Any, **settings: Any) -> dict[str, Any]:
-        """Run many steps by a direct call of the core; `Trainer` is the usual way to train.
-
-        Raises:
-            Diverged: the loss is not finite; the network is in its state before that step.
-        """
-        try:
-            record: dict[str, Any] = self.core.train(*args, **settings)
-        except self._module.Diverged as error:
-            raise Diverged(str(error), getattr(error, "step", None)) from None
-        return record
 
     # ---- derived networks --------------------------------------------------------------------
 
@@ -408,6 +369,7 @@ class Network(Described):
         with self.core:
             return surgery.expanded(self)
 
+    @spelled
     def prune(
         self,
         fraction: float | None = None,
@@ -439,6 +401,7 @@ class Network(Described):
                 self, fraction, keep=keep, by=by, scope=scope, data=data, seed=seed
             )
 
+    @spelled
     def save(self, path: str | PathLike[str], *, moments: bool = False) -> None:
         """Write structure and arrays to one safetensors file, atomically.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from evoprune.common.checks import instance, number, whole
+from evoprune.common.renames import spelled
 from evoprune.nets.network import Network
 
 __all__ = ["generate", "vocabulary_of"]
 
 
+@spelled
 def generate(
     network: Network,
     prompt: str | None = None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evoprune.common.checks import whole
+from evoprune.common.renames import spelled
 from evoprune.nets.arrangements import Chain
 from evoprune.nets.described import Dtype
 from evoprune.nets.network import Network
@@ -15,6 +16,7 @@ from evoprune.nets.plan import Nodes, Plan
 __all__ = ["Sequential"]
 
 
+@spelled
 class Sequential(Network):
     """A network made of a sequence of layers.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evoprune.common.checks import whole
+from evoprune.common.renames import spelled
 from evoprune.nets import arrangements
 from evoprune.nets.arrangements import Flatten, Residual
 from evoprune.nets.described import Dtype
@@ -35,6 +36,7 @@ from evoprune.nets.sequential import Sequential
 __all__ = ["charlm", "cnn", "lenet5", "mlp", "resnet", "vit"]
 
 
+@spelled
 def mlp(
     *sizes: int,
     activation: Activation = "relu",
@@ -62,6 +64,7 @@ def mlp(
     return Sequential(nodes, input=features, seed=seed, dtype=dtype)
 
 
+@spelled
 def lenet5(
     input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the common name
     outputs: int = 10,
@@ -94,6 +97,7 @@ def lenet5(
     return Sequential(nodes, input=input, seed=seed, dtype=dtype)
 
 
+@spelled
 def cnn(
     input: Sequence[int],  # noqa: A002 - the common name
     widths: Sequence[int],
@@ -129,6 +133,7 @@ def cnn(
     return Sequential(nodes, input=input, seed=seed, dtype=dtype)
 
 
+@spelled
 def resnet(
     depth: int = 20,
     width: int = 16,
@@ -200,6 +205,7 @@ def resnet(
     return Sequential(nodes, input=input, seed=seed, dtype=dtype)
 
 
+@spelled
 def vit(
     input: Sequence[int] = (28, 28, 1),  # noqa: A002 - the common name
     outputs: int = 10,
@@ -251,6 +257,7 @@ def vit(
     return Sequential(nodes, input=input, seed=seed, dtype=dtype)
 
 
+@spelled
 def charlm(
     vocabulary: str | int,
     context: int = 64,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune.common.checks import instance, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
 from evoprune.data.table import inputs_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["features", "filters", "heads"]
 
 
+@spelled
 def filters(
     network: Network,
     layer: str | None = None,
@@ -171,6 +173,7 @@ def _image(
     return np.moveaxis(whole.reshape(*shape, -1), -1, 0)
 
 
+@spelled
 def features(
     network: Network,
     layer: str | None = None,
@@ -222,6 +225,7 @@ def features(
     return ax
 
 
+@spelled
 def heads(
     network: Network,
     x: Dataset | ArrayLike,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune.common.checks import instance
+from evoprune.common.renames import spelled
 from evoprune.common.table import number, share
 from evoprune.common.types import Array
 from evoprune.nets.network import Network
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["fitness", "pareto", "structure"]
 
 
+@spelled
 def fitness(
     source: Network | History,
     *,
@@ -114,6 +116,7 @@ def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array,
     return {name: quantities[1:] for name, quantities in census_now.items()}, threshold
 
 
+@spelled
 def structure(network: Network, ax: Axes | None = None) -> Axes:
     """Draw every founding population as a cell: colored if living, empty if extinct.
 
@@ -201,6 +204,7 @@ def _costs(network: Network) -> dict[str, tuple[float, float]]:
     return found
 
 
+@spelled
 def pareto(
     runs: Mapping[str, Any],
     x: str = "macs",

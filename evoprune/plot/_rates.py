@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evoprune.common.renames import spelled
 from evoprune.plot._ground import colors, label, legend, one
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["learning_rate"]
 
 
+@spelled
 def learning_rate(search: RateSearch, ax: Axes | None = None) -> Axes:
     """Draw the loss of every step against its learning rate, and the suggested rate.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evoprune.common.checks import instance
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.plot._ground import calm, colors, figure, grey, label, legend, limits, one, paint
 from evoprune.records.history import History, Quantity
@@ -27,6 +28,7 @@ NAMES = {
 }
 
 
+@spelled
 def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Array:
     """Draw a run by epoch: loss, accuracy, living populations by layer, upkeep.
 
@@ -74,6 +76,7 @@ def history(history: History, axes: Sequence[Axes] | Array | None = None) -> Arr
     return four
 
 
+@spelled
 def trajectories(
     history: History,
     quantity: Quantity = "mass",
@@ -152,6 +155,7 @@ def trajectories(
     return ax
 
 
+@spelled
 def survival(history: History, ax: Axes | None = None) -> Axes:
     """Draw the number of living populations of each layer over time; a tick marks an extinction.
 

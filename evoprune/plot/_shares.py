@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune.common.checks import instance
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.plot._ground import (
     Color,
@@ -35,6 +36,7 @@ Masses: TypeAlias = History | ArrayLike
 __all__ = ["muller", "phase", "price"]
 
 
+@spelled
 def muller(
     history: Masses,
     *,
@@ -178,6 +180,7 @@ def _shades(color: Color, strong: Array, ax: Any, founder: Array | None = None) 
     return shades
 
 
+@spelled
 def phase(
     history: Masses,
     *,
@@ -287,6 +290,7 @@ def _triangle(mass: Array, labels: list[str] | None, ax: Any) -> Any:
     return ax
 
 
+@spelled
 def price(
     history: History,
     trait: str = "fitness",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from evoprune.common.files import existing, write_whole
-from evoprune.common.renames import current_name
+from evoprune.common.renames import current_name, spelled
 from evoprune.common.types import Array
 from evoprune.nets.overview import census
 from evoprune.records import demography, display, store
@@ -37,6 +37,7 @@ QUANTITIES: tuple[Quantity, ...] = ("mass", "fitness", "upkeep")
 MOST_BYTES = 64 << 20  # limit for records; above it every second record is dropped
 
 
+@spelled
 class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value an epoch.
 
@@ -57,12 +58,12 @@ class History(FormerNames, Mapping[str, Array]):
 
     Attributes:
         layers: names of the layers of populations.
-        born: how many were born in each before the run; `ever_born` counts those of the run, too.
+        born: number of populations of each layer born before the run; see also `ever_born`.
         record_steps: int64 (records,): step of the run after which each record was made.
         per_epoch: steps an epoch.
         record_every: steps from one record to the next.
-        thinned: how often every second record was dropped and record_every doubled, to keep the
-            records within 64 MiB.
+        thinned: number of times that every second record was dropped and record_every doubled, to
+            keep the records within 64 MiB.
         steps_done, epochs_done: steps of the run so far; epochs with a row.
         interrupted: True if the run was stopped by Ctrl-C.
         settings: the settings of the run, as plain values for the file.
@@ -178,8 +179,9 @@ class History(FormerNames, Mapping[str, Array]):
             for birth in range(born)
         ]
 
+    @spelled
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
-        """Return a quantity over time: float32 (records, populations), NaN but from birth to death.
+        """Return a quantity over time: float32 (records, populations), NaN outside their lives.
 
         Populations are those ever born, by layer and birth id: founders first.
 
@@ -254,6 +256,7 @@ class History(FormerNames, Mapping[str, Array]):
         start = sum(born[:at])
         return slice(start, start + born[at])
 
+    @spelled
     def to_frame(
         self, table: Literal["epochs", "records", "extinctions"] = "epochs"
     ) -> pandas.DataFrame:
@@ -328,7 +331,7 @@ class History(FormerNames, Mapping[str, Array]):
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # numbers only grow, so a length fixes them
+        self._sizes[rows.shape[1]] = self.ever_born  # a length identifies them: numbers only grow
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)
@@ -484,7 +487,7 @@ class History(FormerNames, Mapping[str, Array]):
     def __copy__(self) -> History:
         return copy.deepcopy(self)
 
-    # ---- how it is shown ---------------------------------------------------------------------
+    # ---- display -----------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return display.facts(self)

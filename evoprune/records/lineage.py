@@ -52,7 +52,7 @@ def aligned(
 
 
 def ancestors(mass: Array, parents: Array) -> Array:
-    """Return the column at each record that each population at the next descends from, or -1."""
+    """Return the column of each population's ancestor in the previous record, or -1, by record."""
     there = ~np.isnan(mass)
     origin = np.tile(np.arange(mass.shape[1]), (max(0, len(mass) - 1), 1))
     for row, before, after in zip(origin, there, there[1:], strict=False):

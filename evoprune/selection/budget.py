@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoprune.common.checks import number
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array, Sized
 
 __all__ = ["Budget"]
@@ -25,6 +26,7 @@ LIGHT = 0.03  # populations of less mass count in part, since they may soon be e
 BEND = 8.0  # decay rate, in 1 / `by`, of the target path of the log size
 
 
+@spelled
 @dataclass(frozen=True, repr=False)
 class Budget:
     """Adjust the pressure so that the living network shrinks to a given size.

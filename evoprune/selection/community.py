@@ -17,7 +17,6 @@ With one layer, given as a plain number, every mapping by layer is a plain array
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -26,7 +25,9 @@ from numpy.typing import ArrayLike
 
 from evoprune import core
 from evoprune.common.checks import number, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
+from evoprune.common.warn import warn
 from evoprune.selection.settings import Selection
 
 __all__ = ["BIRTH", "DEATH", "Community"]
@@ -56,6 +57,7 @@ ONE = "populations"  # the name of an only layer that was given as a plain numbe
 SIGNALS = ("mass_gradient", "owned_norm2", "owned_gradient2", "owned_product", "activity", "norm2")
 
 
+@spelled
 class Community:
     """Populations under a `Selection`, with signals that the caller computes.
 
@@ -215,11 +217,10 @@ class Community:
         self._pressure = pressure
         self.floor_reached += held
         if capped:
-            warnings.warn(
-                f"{capped} masses have reached {self.most_mass:g}, the most that a mass can be; "
-                "they were cut there",
+            warn(
+                f"{capped} masses have reached {self.most_mass:g}, the largest allowed "
+                "value, and were capped",
                 RuntimeWarning,
-                stacklevel=2,
             )
         deaths = self._rows(gone, DEATH)
         if len(gone):

@@ -43,10 +43,10 @@ class Optimizer(Spec):
             "learning_rate",
             "schedule",
             1e-3,
-            "learning rate: a number, from which a cosine leads to 0, or a schedule, see "
+            "learning rate: a number, which falls to 0 along a cosine, or a schedule, see "
             "evoprune.schedules",
         ),
-        Field("clip", "norm", 0.0, "most the norm of the whole gradient may be; 0: no limit"),
+        Field("clip", "norm", 0.0, "upper limit of the norm of the whole gradient; 0: no limit"),
     )
 
     if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Optimizer(Spec):
 
         @property
         def clip(self) -> float:
-            """Most the norm of the whole gradient may be; 0: no limit."""
+            """Upper limit of the norm of the whole gradient; 0: no limit."""
 
     @staticmethod
     def _checked(name: str, value: Any) -> Any:

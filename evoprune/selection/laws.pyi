@@ -45,7 +45,7 @@ class CrossEntropy(Loss):
     Args:
         label_smoothing: share of the target that is spread evenly over all classes (Szegedy et al.
             2016) (in [0, 0.999]; default 0).
-        class_weights: weight of each class, as many as outputs; empty: all 1 (in [0, 1e+09]).
+        class_weights: weight of each class, one per output; empty: all 1 (in [0, 1e+09]).
     """
     def __init__(
         self, *, label_smoothing: float = 0.0, class_weights: ArrayLike | None = None
@@ -85,7 +85,7 @@ class Huber(Loss):
     target| - delta / 2) beyond (Huber 1964).
 
     Args:
-        delta: error from which on the loss grows in proportion to it, not to its square (in [1e-09,
+        delta: size of the error above which the loss grows linearly, not quadratically (in [1e-09,
             1e+09]; default 1).
     """
     def __init__(self, *, delta: float = 1.0) -> None: ...
@@ -94,16 +94,16 @@ class Huber(Loss):
 
 class Poisson(Loss):
     """Mean over the outputs, which are logarithms of expected counts, of e^y - target y: the negative
-    log-likelihood (nats) of a Poisson distribution, without log target!.
+    log-likelihood (nats) of a Poisson distribution, without the term log target!.
     """
     def __init__(self) -> None: ...
 
 class Hinge(Loss):
-    """Mean over the outputs of max(0, margin - y of the class + y of the output), the class itself
-    left out (Crammer and Singer 2001, summed as PyTorch does); rows of class -1 are ignored.
+    """Mean over the outputs of max(0, margin - y of the class + y of the output), except the class
+    itself (Crammer and Singer 2001, summed as PyTorch does); rows of class -1 are ignored.
 
     Args:
-        margin: by how much the output of the right class should lead every other (in [1e-09,
+        margin: margin by which the output of the right class should exceed every other (in [1e-09,
             1e+09]; default 1).
     """
     def __init__(self, *, margin: float = 1.0) -> None: ...
@@ -111,17 +111,19 @@ class Hinge(Loss):
     def margin(self) -> float: ...
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019): m and v remember
-    g and g^2, both corrected for their start at zero; value -= rate (m / (sqrt(v) + epsilon) +
-    decay value).
+    """Adam with decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019): m and v are
+    running means of g and g^2, both corrected for their start at zero; value -= rate (m / (sqrt(v)
+    + epsilon) + decay value).
 
     Args:
-        learning_rate: learning rate: a number, from which a cosine leads to 0, or a schedule, see
+        learning_rate: learning rate: a number, which falls to 0 along a cosine, or a schedule, see
             evoprune.schedules (default 0.001).
-        clip: most the norm of the whole gradient may be; 0: no limit (default 0).
-        beta1: memory of the mean gradient (in [0, 0.999999]; default 0.9).
-        beta2: memory of the mean squared gradient (in [0, 0.999999]; default 0.999).
-        epsilon: added to the root of the mean squared gradient (in [1e-20, 1]; default 1e-08).
+        clip: upper limit of the norm of the whole gradient; 0: no limit (default 0).
+        beta1: decay rate of the running mean of the gradient (in [0, 0.999999]; default 0.9).
+        beta2: decay rate of the running mean of the squared gradient (in [0, 0.999999]; default
+            0.999).
+        epsilon: added to the root of the running mean of the squared gradient (in [1e-20, 1];
+            default 1e-08).
         weight_decay: decoupled weight decay: value -= rate * decay * value (in [0, 1e+06]; default
             0.5).
     """
@@ -149,11 +151,11 @@ class SGD(Optimizer):
     momentum m)), and decoupled weight decay.
 
     Args:
-        learning_rate: learning rate: a number, from which a cosine leads to 0, or a schedule, see
+        learning_rate: learning rate: a number, which falls to 0 along a cosine, or a schedule, see
             evoprune.schedules (default 0.1).
-        clip: most the norm of the whole gradient may be; 0: no limit (default 0).
+        clip: upper limit of the norm of the whole gradient; 0: no limit (default 0).
         momentum: share of the last step's direction that is kept (in [0, 0.9999]; default 0.9).
-        nesterov: step from where the momentum leads (Nesterov 1983) (default False).
+        nesterov: use Nesterov's momentum (1983) (default False).
         weight_decay: decoupled weight decay: value -= rate * decay * value (in [0, 1e+06]; default
             0).
     """
@@ -176,8 +178,8 @@ class SGD(Optimizer):
     def weight_decay(self) -> float: ...
 
 class Marginal(Fitness):
-    """F = -dL/dm: what the loss gains by a little more mass (nats per unit of mass). The loss is then
-    a potential that selection descends (Rotskoff et al. 2019).
+    """F = -dL/dm: the decrease of the loss per unit of added mass (nats). Selection then descends the
+    loss (Rotskoff et al. 2019).
     """
     def __init__(self) -> None: ...
 
@@ -188,14 +190,14 @@ class Taylor(Fitness):
     def __init__(self) -> None: ...
 
 class Relative(Fitness):
-    """F = -m dL/dm: what the loss gains by a relative growth of mass (nats)."""
+    """F = -m dL/dm: the decrease of the loss per relative growth of mass (nats)."""
     def __init__(self) -> None: ...
 
 class Worth(Fitness):
-    """F = -m dL/dm + n (m dL/dm)^2 / 2, n terms in the mean that the loss is: what the loss would rise
-    by without the population, to second order (nats). The curvature along its mass is the variance
-    of the gradient of a sample, n times that of the batch's (Fisher information; LeCun et al. 1990,
-    Theis et al. 2018).
+    """F = -m dL/dm + n (m dL/dm)^2 / 2, for a loss that is a mean of n terms: the rise of the loss
+    without the population, to second order (nats). The curvature along its mass is estimated by the
+    variance of one term's gradient, n times that of the batch (Fisher information; LeCun et al.
+    1990, Theis et al. 2018).
     """
     def __init__(self) -> None: ...
 
@@ -208,11 +210,11 @@ class Magnitude(Fitness):
     def __init__(self) -> None: ...
 
 class Activity(Fitness):
-    """F = mean |output|: the mean over the batch of the size of the population's output."""
+    """F = mean |output|: the mean over the batch of the magnitude of the population's output."""
     def __init__(self) -> None: ...
 
 class Pull(Fitness):
-    """F = -<w, dL/dw>: what the loss gains by a relative growth of the weights the population owns
+    """F = -<w, dL/dw>: the decrease of the loss per relative growth of the weights the population owns
     (nats).
     """
     def __init__(self) -> None: ...
@@ -228,11 +230,11 @@ class Malthusian(Dynamics):
             mass 1 to the threshold (to 1e-3 where the threshold is 0); None: a seventh of the
             generations of the run and the time to learn; 700 if the length of the run is unknown
             (in [1, 1e+12]).
-        ceiling: most mass a population can have (in [0, 1e+30]; default 5).
-        strength: raw growth: h, log-growth per generation and nat of F - c; None: 10 for a lifespan
-            of 700, in proportion for others (in [0, 1e+09]).
-        clip: raw growth: bound on |log-growth| of one generation; None: 0.2 for a lifespan of 700,
-            in proportion for others (in [0, 1e+06]).
+        ceiling: largest mass of a population (in [0, 1e+30]; default 5).
+        strength: raw growth: h, log-growth per generation for each nat of F - c; None: 10 for a
+            lifespan of 700, in proportion for others (in [0, 1e+09]).
+        clip: raw growth: bound on |log-growth| per generation; None: 0.2 for a lifespan of 700, in
+            proportion for others (in [0, 1e+06]).
     """
     def __init__(
         self,
@@ -255,11 +257,11 @@ class Malthusian(Dynamics):
     def clip(self) -> float | None: ...
 
 class Replicator(Dynamics):
-    """x' = x (F - Fbar), x = m / sum m: shares of a kept total follow relative fitness (Taylor &
+    """x' = x (F - Fbar), x = m / sum m: shares of a constant total follow relative fitness (Taylor &
     Jonker 1978); x <- x e^{hF} / sum, h (F - Fbar) within clip.
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep; None: 50 for a
+        strength: h, log-growth per generation for each nat of fitness less upkeep; None: 50 for a
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
             700, in proportion for others (in [0, 1e+06]).
@@ -271,11 +273,11 @@ class Replicator(Dynamics):
     def clip(self) -> float | None: ...
 
 class ReplicatorMutator(Dynamics):
-    """x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between the living (Eigen &
-    Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) within clip.
+    """x_i' = sum_j x_j F_j Q_ji - Fbar x_i: the replicator with mutation between living populations
+    (Eigen & Schuster 1977); x <- W x / sum, W_ij = Q_ji e^{h F_j}, h (F - Fbar) within clip.
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep; None: 50 for a
+        strength: h, log-growth per generation for each nat of fitness less upkeep; None: 50 for a
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
             700, in proportion for others (in [0, 1e+06]).
@@ -306,7 +308,7 @@ class Logistic(Dynamics):
     (Verhulst 1838) while populations compete for their shares of it. r within clip.
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep; None: 20 for a
+        strength: h, log-growth per generation for each nat of fitness less upkeep; None: 20 for a
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth| of one generation; None: 0.01 for a lifespan of 700, in
             proportion for others (in [0, 1e+06]).
@@ -325,11 +327,11 @@ class Logistic(Dynamics):
 
 class LotkaVolterra(Dynamics):
     """m_i' = r_i m_i (1 - sum_j a_ij m_j / K), r = h (F - c) > 0; m_i' = r_i m_i where r <= 0:
-    competition with those that do the same (Lotka 1925, Volterra 1926; step of Leslie & Gower
-    1958).
+    competition with populations of similar activity (Lotka 1925, Volterra 1926; step of Leslie &
+    Gower 1958).
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep; None: 20 for a
+        strength: h, log-growth per generation for each nat of fitness less upkeep; None: 20 for a
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth| of one generation; None: 0.01 for a lifespan of 700, in
             proportion for others (in [0, 1e+06]).
@@ -357,10 +359,10 @@ class LotkaVolterra(Dynamics):
 
 class WrightFisher(Dynamics):
     """N x' ~ Multinomial(N, p), p = x w / wbar, w = e^{h (F - c)}, h (F - Fbar) within clip: selection
-    and drift, generations apart (Fisher 1930, Wright 1931).
+    and drift, without overlap of generations (Fisher 1930, Wright 1931).
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep; None: 50 for a
+        strength: h, log-growth per generation for each nat of fitness less upkeep; None: 50 for a
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
             700, in proportion for others (in [0, 1e+06]).
@@ -378,15 +380,15 @@ class WrightFisher(Dynamics):
     def size(self) -> float: ...
 
 class Moran(Dynamics):
-    """deaths at random, births by fitness w = e^{h (F - c) / turnover}, turnover * N of each a
-    generation: selection and drift with generations that overlap (Moran 1958).
+    """deaths at random, births by fitness w = e^{h (F - c) / turnover}, turnover * N of each per
+    generation: selection and drift with overlapping generations (Moran 1958).
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep; None: 50 for a
+        strength: h, log-growth per generation for each nat of fitness less upkeep; None: 50 for a
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
             700, in proportion for others (in [0, 1e+06]).
-        size: individuals to a unit of mass: N = size * total mass, at most 2^24 (in [1e-06, 1e+07];
+        size: individuals per unit of mass: N = size * total mass, at most 2^24 (in [1e-06, 1e+07];
             default 100).
         turnover: share of the individuals replaced in a generation, at least one; None: 0.005 for a
             lifespan of 700, in proportion for others (in [1e-09, 1]).
@@ -413,7 +415,7 @@ class NoisyGrowth(Dynamics):
     sqrt(h) z), (F - c) h within clip.
 
     Args:
-        strength: h, log-growth per generation and nat of fitness less upkeep; None: 20 for a
+        strength: h, log-growth per generation for each nat of fitness less upkeep; None: 20 for a
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth apart from noise| of one generation; None: 0.01 for a lifespan of
             700, in proportion for others (in [0, 1e+06]).
@@ -463,5 +465,5 @@ class BestResponse(Dynamics):
     def eta(self) -> float: ...
 
 class NoDynamics(Dynamics):
-    """m' = 0: masses stay as they are, an ordinary network."""
+    """m' = 0: masses do not change; an ordinary network."""
     def __init__(self) -> None: ...

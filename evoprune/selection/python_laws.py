@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.selection.groups import Dynamics, Fitness, Loss
 from evoprune.selection.laws import CrossEntropy, MeanSquaredError
@@ -179,6 +180,7 @@ def dynamics(function: Callable[..., ArrayLike]) -> PythonDynamics:
     return PythonDynamics(function)
 
 
+@spelled
 def loss(
     function: Callable[..., Any] | None = None, *, target: Literal["class", "real"] = "real"
 ) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evoprune.common.checks import number
+from evoprune.common.renames import spelled
 
 __all__ = [
     "Schedule",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 
+@spelled
 @dataclass(frozen=True)
 class Schedule:
     """Values from `start` to `final` over a run, after a linear warmup from 0.
@@ -107,11 +109,13 @@ def constant(value: float) -> Schedule:
     return Schedule("constant", _level("value", value))
 
 
+@spelled
 def linear(start: float, final: float = 0.0) -> Schedule:
     """Make a schedule that goes linearly from `start` to `final`."""
     return Schedule("linear", _level("start", start), _level("final", final))
 
 
+@spelled
 def cosine(start: float, final: float = 0.0) -> Schedule:
     """Make a schedule that goes from `start` to `final` along half a cosine period.
 
@@ -120,6 +124,7 @@ def cosine(start: float, final: float = 0.0) -> Schedule:
     return Schedule("cosine", _level("start", start), _level("final", final))
 
 
+@spelled
 def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
     """Make a schedule with a linear warmup from 0; a number means a cosine from it.
 
@@ -131,6 +136,7 @@ def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
     return replace(whole, warmup=share)
 
 
+@spelled
 @dataclass(frozen=True)
 class OneCycle:
     """A rise from `start` to `peak` over the first `share` of a run, then a fall to `final`.
@@ -165,6 +171,7 @@ class OneCycle:
         return text + ")"
 
 
+@spelled
 def one_cycle(
     peak: float, share: float = 0.3, *, start: float | None = None, final: float | None = None
 ) -> OneCycle:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evoprune.common.checks import number, one_of, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import Field as Row
 from evoprune.core.spec import catalogue, resolve
@@ -42,25 +43,26 @@ _OWN = (
         "pressure",
         "schedule",
         None,
-        "how hard life is; a number, a schedule over the run, or a `Budget`, which finds it. With "
-        "soft upkeep, a population keeps its mass only if its fitness exceeds `pressure` times the "
-        "mean fitness of the other founders of its niche; at most about 1 / pressure survive. With "
-        "other upkeep, the nats of loss that keeping the whole founding network alive may cost. "
+        "strength of selection: a number, a schedule over the run, or a `Budget`, which adjusts "
+        "it. With soft upkeep, a population keeps its mass only if its fitness exceeds `pressure` "
+        "times the mean fitness of the other founders of its niche; at most about 1 / pressure "
+        "survive. With other upkeep, the nats of loss that keeping the whole founding network "
+        "alive may cost. "
         "None: 1.5, or 0.15",
     ),
     Row(
         "dynamics",
         "law",
         None,
-        "how masses follow fitness: a law (`Malthusian(ceiling=2)`), its name, or a Python "
+        "how masses change with fitness: a law (`Malthusian(ceiling=2)`), its name, or a Python "
         "function, see `evoprune.dynamics`",
     ),
     Row(
         "fitness",
         "law",
         None,
-        f"what a population is worth: a law, its name ({', '.join(catalogue('fitness'))}), or a "
-        "Python function, see `evoprune.fitness`. None: taylor where upkeep is soft, else marginal",
+        f"how fitness is measured: a law, its name ({', '.join(catalogue('fitness'))}), or a "
+        "Python function, see `evoprune.fitness`. None: taylor if upkeep is soft, else marginal",
     ),
     Row(
         "births",
@@ -80,8 +82,8 @@ _OWN = (
         "clock",
         "choice",
         "rate",
-        "what the dynamics counts time in: steps weighted by the learning rate over its highest, "
-        "so that masses move only as fast as weights can follow (rate), or plain steps",
+        "unit of time of the dynamics: steps weighted by learning rate / highest learning rate, so "
+        "that masses change only as fast as weights can follow (rate), or plain steps (steps)",
         choices=("rate", "steps"),
     ),
 )
@@ -108,6 +110,7 @@ def _default(name: str) -> Any:
     return SETTINGS[name].default
 
 
+@spelled
 @dataclass(frozen=True, repr=False)
 class Selection:
     """How populations are selected while a network learns."""  # settings are appended below
@@ -177,8 +180,8 @@ class Selection:
         counted = isinstance(pressure, Budget) and pressure.alive is None
         if counted and self.removal == "never":
             raise ValueError(
-                "Selection: removal: never leaves the arrays as they are, and a Budget of macs or "
-                "params counts them; give one of alive"
+                "Selection: expected removal auto or always, since a Budget of macs or params "
+                "counts the arrays, got never; or give one of alive"
             )
 
     def _check_births(self) -> None:
@@ -192,8 +195,8 @@ class Selection:
             )
         if self.removal == "never":
             raise ValueError(
-                "Selection: births: removal: never leaves the arrays as they are, and births "
-                "change them; expected auto or always"
+                "Selection: births: expected removal auto or always, since births change the "
+                "arrays, got never"
             )
 
     def replace(self, **changes: Any) -> Selection:
@@ -224,7 +227,7 @@ class Selection:
                 `every`. None: unknown.
             rate: highest learning rate of an adaptive optimizer, times `every`; None for any other
                 optimizer.
-            lifespan: the lifespan itself, in generations, instead of the two.
+            lifespan: the lifespan itself, in generations, instead of these two.
         """
         span = timing.lifespan(generations, rate) if lifespan is None else lifespan
         law = self.dynamics.timed(span) if isinstance(self.dynamics, Dynamics) else self.dynamics
@@ -344,7 +347,7 @@ class Selection:
             )
         conserves = isinstance(law, Dynamics) and law.facts["conserves"]
         if isinstance(law, Dynamics) and not conserves and not pressed:
-            return "its pressure is 0, so that nothing costs upkeep; give a pressure above 0"
+            return "its pressure is 0, and so is upkeep; give a pressure above 0"
         return ""
 
     def __repr__(self) -> str:

@@ -6,7 +6,6 @@ code of the core as training and `Community`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias, overload
 
@@ -15,7 +14,9 @@ from numpy.typing import ArrayLike
 
 from evoprune import core
 from evoprune.common.checks import number, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
+from evoprune.common.warn import warn
 from evoprune.core.spec import resolve
 from evoprune.selection.births import BirthSettings
 from evoprune.selection.groups import Dynamics
@@ -62,6 +63,7 @@ def simulate(
 ) -> tuple[Array, Array]: ...
 
 
+@spelled
 def simulate(
     dynamics: DynamicsLike,
     mass: ArrayLike,
@@ -163,10 +165,9 @@ def simulate(
         masses.append(now["mass"])
         capped = capped or cut > 0
     if capped:
-        warnings.warn(
-            f"masses have reached {MOST:g}, the most that a mass can be; they were cut there",
+        warn(
+            f"masses have reached {MOST:g}, the largest allowed value, and were capped",
             RuntimeWarning,
-            stacklevel=2,
         )
     trajectories = np.zeros((generations + 1, len(masses[-1])))
     for row, values in zip(trajectories, masses, strict=True):

@@ -1,4 +1,4 @@
-"""The lifespan of a run: how many generations selection takes to decide, if the user does not say.
+"""The lifespan of a run in generations, if the user sets none.
 
 It is a share of the run, and at least the time in which weights can learn something. The numbers
 were chosen on validation images by experiments/run_length.py; docs/run_length.md has the tables.
@@ -37,7 +37,7 @@ MOST = 1e12
 def lifespan(generations: float | None, rate: float | None = None) -> float:
     """Return the lifespan of a run in generations, a whole number.
 
-    In a run in which no population can go extinct it is so long that masses hardly change.
+    If no population can go extinct in the run, the lifespan is so long that masses hardly change.
 
     Args:
         generations: generations at full pace of the whole run; None if unknown.
@@ -51,10 +51,10 @@ def lifespan(generations: float | None, rate: float | None = None) -> float:
 
 
 def shortest(rate: float | None = None) -> float:
-    """Return the generations at full pace of the shortest run in which a population can die."""
+    """Return the generations at full pace of the shortest run in which extinction is possible."""
     return min(MOST, _learning(rate) * LIVES / (LIVES - 1))
 
 
 def _learning(rate: float | None) -> float:
-    """Return the generations in which weights learn something."""
+    """Return the number of generations that weights need to learn something."""
     return LEAST + (TRAVEL / max(rate, TRAVEL / MOST) if rate else PLAIN)

@@ -34,7 +34,7 @@ from evoprune.shell.screen import (
     Stopped,
     complain,
     stopped_by,
-    width,
+    tabulated,
 )
 from evoprune.training.callbacks import Checkpoint, Row
 from evoprune.training.trainer import Trainer
@@ -183,11 +183,11 @@ def _through(
     _write(network, history, metrics, folder, saver)
     if cut:
         screen.say(
-            f"interrupted after {history.steps_done:,} steps; what there is, is written\n"
+            f"interrupted after {history.steps_done:,} steps; all results so far are written\n"
             f"continue with: evoprune resume {folder}"
         )
     title, head, rows, total, note = overview(network)
-    screen.say(f"\n{title}\n{table.as_text(head, rows, total, width())}\n{note}\n")
+    screen.say(f"\n{title}\n{tabulated(head, rows, total)}\n{note}\n")
     screen.say(f"{_summary(metrics)}\n")
     if vocabulary_of(network) is not None:
         screen.say(f"{ep.generate(network, length=200).strip()}\n")

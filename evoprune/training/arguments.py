@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from evoprune.common.checks import known_keys, number, whole
+from evoprune.common.warn import warn
 from evoprune.data.dataset import Dataset, split_rows
 from evoprune.data.table import Table, Understood, table_of, warn_of_scale
 from evoprune.nets.network import Network
@@ -32,10 +32,9 @@ def former_places(
             f"Trainer.fit: expected fit(data) or fit(x, y) and the rest by name, got "
             f"{2 + len(former)} arguments without one"
         )
-    warnings.warn(
+    warn(
         "Trainer.fit: give epochs and batch_size by name; the second argument is y",
         DeprecationWarning,
-        stacklevel=4,
     )
     return None, int(y), former[0] if former else batch_size
 
@@ -132,7 +131,7 @@ def checked_data(
     feed.check(network)
     taken = feed.data
     if taken is not None and not loss.facts["judges"] and taken.target_scaling is None:
-        warn_of_scale(taken.table, stacklevel=5)
+        warn_of_scale(taken.table)
     if validation is not None:
         form = network.form(loss)
         if taken is not None:
@@ -175,7 +174,7 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
 def take_over(network: Network, data: Understood) -> None:
     """Copy input scaling, class names and target scaling of training data to a network."""
     before = network.input_scaling
-    if not all(map(np.array_equal, before, data.scaling)):  # the core checks data anew after it
+    if not all(map(np.array_equal, before, data.scaling)):  # the core checks data again after it
         network.scale_input(*data.scaling)
     outputs = network.form().output[-1]
     several = data.classes is not None and outputs > 1
@@ -184,7 +183,7 @@ def take_over(network: Network, data: Understood) -> None:
 
 
 def _check_masses(network: Network) -> None:
-    """Check that living populations have a mass: a law multiplies it and could not move 0.
+    """Check that living populations have a mass: a law multiplies it and could not change 0.
 
     Raises:
         ValueError: one has none, or a negative one; it is named.

@@ -13,7 +13,6 @@ a resumed run ends like one that was not stopped.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -22,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evoprune.common.checks import number, whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
+from evoprune.common.warn import warn
 from evoprune.training.metrics import rises
 from evoprune.training.naming import Template
 
@@ -143,6 +144,7 @@ class _Monitor(Callback):
         self.best_epoch = float(known.get("best_epoch", 0.0))
 
 
+@spelled
 class EarlyStopping(_Monitor):
     """Stop when a column of the history has not improved for some epochs.
 
@@ -175,7 +177,7 @@ class EarlyStopping(_Monitor):
     ) -> None:
         if least is not None:
             text = "EarlyStopping: least is now called min_delta"
-            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            warn(text, DeprecationWarning)
             min_delta = least
         super().__init__(monitor, min_delta)
         self.patience = whole("EarlyStopping: patience", patience, 1)
@@ -210,11 +212,10 @@ class EarlyStopping(_Monitor):
             self._stopped = True
             trainer.stop()
             if np.isnan(self.best):
-                warnings.warn(
+                warn(
                     f"EarlyStopping: {self.monitor} was never a finite number in {self.patience} "
                     "epochs; monitor another column",
                     UserWarning,
-                    stacklevel=2,
                 )
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
@@ -223,6 +224,7 @@ class EarlyStopping(_Monitor):
             trainer.keep(self.best_network)
 
 
+@spelled
 class Checkpoint(_Monitor):
     """Write the whole state of training to a file every few epochs; `Trainer.restore` reads it.
 
@@ -277,6 +279,7 @@ class Checkpoint(_Monitor):
             trainer.save(self._template.filled(row))
 
 
+@spelled
 class JSONLLogger(Callback):
     """Append a line of JSON to a file for every epoch, and for every extinction.
 

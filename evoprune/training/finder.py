@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evoprune.common.checks import instance, number, whole
 from evoprune.common.errors import Diverged
+from evoprune.common.renames import spelled
 from evoprune.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class RateSearch:
         )
 
 
+@spelled
 def find_learning_rate(
     trainer: Trainer,
     data: Any,

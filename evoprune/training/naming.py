@@ -50,7 +50,7 @@ class Template:
             raise ValueError(f"{name}: {error} in {text!r}; write {{{{ for a brace") from None
         self.fields = []
         for _, given, *_ in parts:
-            field = current_name(name, COLUMNS, given, 4) if given in COLUMNS else str(given)
+            field = current_name(name, COLUMNS, given) if given in COLUMNS else str(given)
             self.fields.append(field)
             if field not in FIELDS and not field.startswith(METRICS):
                 raise ValueError(

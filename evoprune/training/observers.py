@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.training.callbacks import Callback, Row
 
@@ -64,6 +65,7 @@ def _cell(value: float) -> str:
     return "" if math.isnan(value) else repr(float(value))
 
 
+@spelled
 class LambdaCallback(Callback):
     """Call plain functions: LambdaCallback(on_epoch_end=lambda trainer, row: print(row["loss"])).
 

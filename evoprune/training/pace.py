@@ -6,7 +6,6 @@ schedules themselves are defined by selection and optimizers.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoprune.common.errors import NothingCanDie
+from evoprune.common.warn import warn
 from evoprune.selection import timing
 from evoprune.selection.budget import Budget
 from evoprune.selection.schedules import Schedule, constant, cosine, values
@@ -126,7 +126,7 @@ class Pace:
     def strength(self) -> float:
         """Return the sum of the strengths of all steps: the steps of the run at full pace.
 
-        Of a run of more than `SAMPLED` blocks, as many are taken at equal distances.
+        In a run of more than `SAMPLED` blocks, `SAMPLED` blocks at equal distances stand for all.
         """
         rest = 0.0 if self._given is None else self._given.rest
         moving = self._run.total - round(rest * self._run.total)
@@ -158,6 +158,4 @@ def warn_of_standstill(pace: Pace, run: Run, born: dict[str, int]) -> None:
     """Warn if no population can die in a run; called by a method that the user calls."""
     why = pace.stands_still(born) if run.total else ""
     if why:
-        warnings.warn(
-            f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
-        )
+        warn(f"no population can go extinct in this run: {why}", NothingCanDie)

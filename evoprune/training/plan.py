@@ -125,8 +125,8 @@ def plan_of(trainer: Trainer, feed: Feed, run: Run, pace: Pace) -> Plan:
 def first_death(network: Network, selection: Selection, run: Run, pace: Pace) -> int | None:
     """Return the earliest step after which a population can be extinct.
 
-    A population without fitness, beside one with all of it, lives the run's schedules by the code
-    of the core that trains. Laws whose masses can fall at once are bounded by `min_age` alone.
+    Runs a community of two populations, one with all of the fitness, through the schedules of the
+    run. For laws whose masses can fall at once, only `min_age` gives a bound.
     """
     law, every, age = selection.dynamics, selection.every, int(selection.min_age or 0)
     bounded = isinstance(law, Malthusian) and law.growth == "bounded"
@@ -167,8 +167,8 @@ def _table() -> Mapping[str, Any]:
 def expected(selection: Selection, generations: float) -> tuple[float, float, float] | None:
     """Return the share of founders expected to be alive, with its range; None if not measured.
 
-    It is interpolated in the logarithms of pressure and of lifespans a run, from the runs of
-    experiments/run_length.py: a perceptron on images. Harder tasks keep more.
+    It is interpolated in the logarithms of pressure and of the number of lifespans in a run, from
+    the runs of experiments/run_length.py: a perceptron on images. Harder tasks keep more.
     """
     table, pressure, lifespan = _table(), selection.pressure, selection.lifespan()
     law = selection.fitness

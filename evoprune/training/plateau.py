@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evoprune.common.checks import number, whole
+from evoprune.common.renames import spelled
 from evoprune.training.callbacks import Callback, Row
 from evoprune.training.metrics import rises
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ReduceOnPlateau"]
 
 
+@spelled
 class ReduceOnPlateau(Callback):
     """Multiply the remaining learning rates of a run when a column no longer improves.
 

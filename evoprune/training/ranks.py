@@ -94,7 +94,7 @@ class Ranks:
         self._inside = False  # in a stretch of steps: other ranks may be waiting in a reduction
         self._calls = 0  # reductions of the current stretch
         self._broken = False  # the last reduction has failed
-        self._known: BaseException | None = None  # an error that all ranks know
+        self._known: BaseException | None = None  # an error known to all ranks
 
     @property
     def first(self) -> bool:
@@ -209,7 +209,7 @@ class Ranks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Tell the other ranks of an error, where they wait for this one."""
+        """Tell the other ranks of an error if they wait for this one."""
         known, self._known = self._known, None
         if error is None or self.size == 1 or error is known:
             return
@@ -234,7 +234,7 @@ def predictions(network: Network, table: Table) -> Array:
     return np.concatenate([network.predict(table.x[table.rows[i : i + AT_ONCE]]) for i in starts])
 
 
-# ---- what the ranks compare ----------------------------------------------------------------------
+# ---- values that the ranks compare ---------------------------------------------------------------
 
 
 def digest(network: Network) -> int:
@@ -288,6 +288,8 @@ def together(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(method)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not args:  # called by the class, without a trainer
+                return method(*args, **kwargs)
             ranks: Ranks = args[0]._ranks  # type: ignore[attr-defined]
             with ranks:
                 check(kwargs)

@@ -16,6 +16,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from evoprune.common.checks import whole
+from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
 from evoprune.data.dataset import Dataset
@@ -35,6 +36,7 @@ from evoprune.training.arguments import (
 )
 from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import Data, Feed, feed_of
+from evoprune.training.given import given, kept
 from evoprune.training.live import Live, view_of
 from evoprune.training.loop import Loop
 from evoprune.training.metrics import Measures, Metrics, measures
@@ -49,6 +51,7 @@ from evoprune.training.weights import ClassWeights, weigh
 __all__ = ["Trainer"]
 
 
+@spelled
 class Trainer:
     """Trains a network under selection.
 
@@ -119,6 +122,7 @@ class Trainer:
 
     # ---- runs --------------------------------------------------------------------------------
 
+    @spelled
     def plan(
         self,
         data: Data | ArrayLike,
@@ -187,7 +191,7 @@ class Trainer:
             progress: show a progress bar.
             live: instead of the bar, show loss, accuracy, the living populations and their masses
                 during training in a notebook, or a table in a terminal.
-            shuffle: shuffle the samples anew every epoch, with the network's seed.
+            shuffle: shuffle the samples again every epoch, with the network's seed.
             augment: {"shift": pixels, "flip": bool} for images.
             until: stop after this number of epochs (may be fractional); `resume` continues.
             steps: steps an epoch, if an epoch is not one pass through the data, or if an iterable
@@ -204,9 +208,8 @@ class Trainer:
             metrics: further columns, computed on the validation data after every epoch: names
                 (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse), functions of targets
                 and outputs, or a dict of them by name. Columns are named "validation_" + name.
-            training_metrics: also compute them on the training data, as it is after the epoch,
-                without augmentation and weights: columns "training_" + name. It takes a pass
-                through the data an epoch.
+            training_metrics: also compute them on the training data after every epoch, which takes
+                a pass through it, without augmentation or weights: columns "training_" + name.
             seconds: stop after this time, even within an epoch; `resume` continues.
 
         Returns:
@@ -239,6 +242,7 @@ class Trainer:
             steps=steps,
             samples=feed.samples,
             validation_split=validation_split,
+            **given(sample_weight, class_weights, self._measures),
         )
         pace, end = self._pace(run), run.end(until)
         self._configure(run)
@@ -277,30 +281,31 @@ class Trainer:
         sample_weight: ArrayLike | None = None,
         class_weights: ClassWeights | None = None,
         metrics: Metrics = (),
-        training_metrics: bool = False,
+        training_metrics: bool | None = None,
         seconds: float | None = None,
     ) -> History:
         """Continue a run that has stopped before its end, on the same data.
 
         Args:
-            data, y: the data of the call to `fit`; it is not part of a trainer's state. With
-                `validation_split`, the same samples are used for validation again.
-            validation_data, callbacks, progress, live, until, sample_weight, class_weights,
-                metrics, training_metrics: as for `fit`.
+            data, y: those of `fit`; with `validation_split` the same samples validate.
+            validation_data, callbacks, progress, live, until, sample_weight: as for `fit`.
+            class_weights, metrics, training_metrics: those of `fit` if not given.
             seconds: as for `fit`; limits the whole run, including the time before the stop.
 
         Returns:
             The history of the whole run.
 
         Raises:
-            ValueError: there is no run to continue, or the data has another length.
+            ValueError: there is no run to continue, the data has another length, or the run began
+                with sample weights or a function as a metric that is not given.
         """
         self._idle("resume")
         run, _ = self._running()
         listeners, end = listed(callbacks), run.end(until)
-        self._measures, limit = measures(metrics, training_metrics), limit_of(seconds)
+        weights, self._measures = kept(run, sample_weight, class_weights, metrics, training_metrics)
+        limit = limit_of(seconds)
         feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
-        weigh(feed, sample_weight, class_weights, self.network.dtype)
+        weigh(feed, sample_weight, weights, self.network.dtype)
         feed, held_out = parted(
             self.network, feed, validation_data, run.validation_split, run.batch, run.steps
         )
@@ -425,6 +430,7 @@ class Trainer:
 
     # ---- results -----------------------------------------------------------------------------
 
+    @spelled
     def evaluate(
         self, data: Data | ArrayLike, y: Any = None, *, sample_weight: ArrayLike | None = None
     ) -> Score:
@@ -446,10 +452,7 @@ class Trainer:
         return self._state().as_dict()
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the state to one file: the network as `Network.save` writes it, plus the rest.
-
-        Laws are not saved: they belong to the trainer and may be Python functions.
-        """
+        """Write the state, but not the laws, to a file that `evoprune.load` reads as a network."""
         write(self._state(), path)
 
     def _state(self) -> State:

@@ -1,5 +1,5 @@
-/* The ground floor without Python: errors, settings, random numbers and laws at their edges, run
- * under the sanitizers. Every CHECK that fails is counted and named; the exit status says so. */
+/* Tests of base, settings, random numbers and laws at their limits, without Python, under the
+ * sanitizers. Every CHECK that fails is counted and printed; the exit status is nonzero then. */
 #include "catalogue.h"
 #include "random.h"
 
@@ -73,7 +73,7 @@ static void test_errors(void) {
     ep_error error = {EP_OK, ""};
     CHECK(!ep_fail(&error, EP_BAD_VALUE, "%s has %d", "it", 3));
     CHECK(error.code == EP_BAD_VALUE && strcmp(error.text, "it has 3") == 0);
-    CHECK(!ep_fail(&error, EP_BAD_TYPE, "%01000d", 7)); /* longer than there is room for */
+    CHECK(!ep_fail(&error, EP_BAD_TYPE, "%01000d", 7)); /* longer than the buffer */
     CHECK(strlen(error.text) == EP_TEXT - 1);
     char name[8];
     ep_format(name, sizeof name, "%s.%s", "hidden", "weights");
@@ -124,7 +124,7 @@ static void test_vectors(void) {
     CHECK(c.weights.n == 3 && c.weights.at != good && c.weights.at[1] == -1e300);
     CHECK(!ep_field_set_vector(weights, &c, bad, 2, "Thing", &error) && c.weights.n == 3);
     CHECK(strcmp(error.text, "Thing: weights[1] must be at most 10, got 11") == 0);
-    CHECK(!ep_field_set_vector(weights, &c, endless, 1, "Thing", &error)); /* no bound, no value */
+    CHECK(!ep_field_set_vector(weights, &c, endless, 1, "Thing", &error)); /* not a value */
     CHECK(!ep_field_set_vector(ep_field_find(fields, "size"), &c, good, 3, "Thing", &error));
 
     CHECK(ep_fields_copy(fields, &copy, &c, sizeof c));
@@ -134,7 +134,7 @@ static void test_vectors(void) {
     CHECK(ep_field_set_vector(weights, &c, NULL, 0, "Thing", &error));
     CHECK(c.weights.n == 0 && c.weights.at == NULL);
     ep_fields_free(fields, &copy);
-    ep_fields_free(fields, &copy); /* twice is once */
+    ep_fields_free(fields, &copy); /* freeing twice is harmless */
     CHECK(ep_fields_copy(fields, &copy, &c, sizeof c) && copy.weights.n == 0);
     ep_fields_free(fields, &copy);
     ep_fields_free(fields, &c);
@@ -179,7 +179,7 @@ static void test_random_edges(void) {
 }
 
 /* ---- laws ------------------------------------------------------------------------------------ */
-/* Exactly as much memory as a law may touch, so that the address sanitizer sees one number more. */
+/* Return exactly as many elements as a law may access, so that the sanitizer detects one more. */
 static ep_real *filled(int64_t n, ep_real value) {
     ep_real *x = malloc((size_t)n * sizeof *x + (n == 0));
     for (int64_t i = 0; i < n; i++) {

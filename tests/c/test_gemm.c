@@ -1,6 +1,6 @@
-/* Matrix products at every small size and about the edges of panels, in every layout, against a
- * plain loop: the same bits, since each element is one chain over k; whatever the split; and not a
- * number read or written where none may be. */
+/* Matrix products of all small sizes, and of sizes around the edges of panels, in every layout,
+ * against a plain loop. Results are bit-identical, since each element is one chain over k, however
+ * the work is split; and no memory outside the operands is accessed. */
 #include "gemm.h"
 
 #include "check.h"
@@ -36,12 +36,14 @@ static void plain(const ep_product *p) {
     }
 }
 
-/* One size in one layout (bit 0: a turned, 1: b turned, 2: added to c, 3: rows with gaps). */
+/* Test one size in one layout (bit 0: a transposed, 1: b transposed, 2: added to c, 3: rows with
+ * gaps). */
 static void product(int64_t m, int64_t n, int64_t k, int how) {
     const int64_t gap = how & 8 ? 3 : 0;
     int64_t size_a = m * k, rows_b = how & 2 ? n : k, row_b = (how & 2 ? k : n) + gap;
     int64_t size_b = rows_b ? rows_b * row_b - gap : 0;
-    /* Where b's rows are contiguous a line may be read behind them: NaN there must not be felt. */
+    /* If b's rows are contiguous, up to a cache line after their end may be read: NaN there must
+     * have no effect. */
     int64_t spare = (how & 2 ? row_b : 1) == 1 ? LINE - 1 : 0;
     int64_t size_c = m ? m * (n + gap) - gap : 0;
     ep_real *a = numbers(size_a, 1), *b = numbers(size_b + spare, 2);
@@ -100,14 +102,15 @@ static void test_the_edges_of_panels(void) {
             product(15, 33, about[i], how);
             product(3, 70, about[i], how);
             product(64, 1, about[i], how);
-            product(130, 70, about[i], how); /* of a turned: packed, more than a group of rows */
+            product(130, 70, about[i], how); /* a transposed is packed: more than one group of
+                                                rows */
         }
     }
     product(17, 300, 40, 4);
     product(300, 17, 40, 7);
 }
 
-/* However rows, columns and the chain are cut, the bits are those of the whole. */
+/* However rows, columns and the chain over k are split, results are bit-identical. */
 static void test_splits(void) {
     enum { M = 61, N = 75, K = 530 };
     ep_real *a = numbers(M * K, 4), *b = numbers(K * N + LINE, 5);
@@ -152,7 +155,7 @@ static void test_splits(void) {
     free(a), free(b), free(whole), free(parts);
 }
 
-/* Rows of zeros in b taken out with their columns of a: the bits stay. */
+/* Removing rows of zeros from b, with the columns of a, leaves results bit-identical. */
 static void test_removed_zeros(void) {
     enum { M = 23, N = 37, K = 200 };
     ep_real *a = numbers(M * K, 8), *b = numbers(K * N + LINE, 9);
@@ -195,7 +198,7 @@ static void test_removed_zeros(void) {
     free(a), free(b), free(fewer_a), free(fewer_b), free(all), free(fewer);
 }
 
-/* A number that is not finite goes through, also times zero. */
+/* NaN and infinity are propagated, also when multiplied by zero. */
 static void test_bad_numbers_are_seen(void) {
     ep_real *a = numbers(20 * 20, 1), *b = numbers(20 * 20 + LINE, 2), *c = numbers(20 * 20, 3);
     a[3 * 20 + 4] = (ep_real)INFINITY;

@@ -1,5 +1,6 @@
-/* One generation on plain vectors, against the page of the method computed here in double: memory of
- * fitness, upkeep by cost and soft, the law, extinction, the floor, birth ids, and failure. */
+/* One generation on plain vectors, compared with the equations of docs/method.md computed here in
+ * double: memory of fitness, upkeep by cost and soft upkeep, the law, extinction, the floor, birth
+ * ids, and failure. */
 #include "laws/generation.h"
 
 #include "check.h"
@@ -65,14 +66,15 @@ static ep_generation *generation_of(const ep_selection *s, const ep_dynamics *la
 
 static bool near(double a, double b) { return fabs(a - b) <= 1e-5 * (1 + fabs(b)); }
 
-/* Bounded Malthusian growth over a lifespan of 700 generations, capped at 5. */
+/* Return the mass after bounded Malthusian growth over a lifespan of 700 generations, capped at
+ * 5. */
 static double grown(double mass, double fitness, double upkeep, double threshold) {
     double turnover = fabs(fitness) + upkeep;
     double gain = turnover > 0 ? (fitness - upkeep) / turnover : 0;
     return fmin(5, mass * exp(-log(threshold) / 700 * gain));
 }
 
-/* The upkeep of population i of a niche first .. last with `founded` founders. */
+/* Return the upkeep of population i of a niche first .. last with `founded` founders. */
 static double upkeep_of(const world *w, const double *fitness, bool soft, double pressure, int i,
                         int first, int last, int founded) {
     double others = 0, cost = 0, living = 0;
@@ -126,11 +128,11 @@ static void test_equations(ep_upkeep upkeep, ep_niche_scope niche) {
     ep_generation_free(g);
 }
 
-/* Populations under the threshold go extinct, lightest first, once min_age has come; the floor keeps
- * the heaviest of them at the threshold. Extinct populations take no part. */
+/* Populations below the threshold become extinct, lightest first, after min_age; the floor keeps
+ * the heaviest of them at the threshold. Extinct populations do not take part. */
 static void test_extinction(void) {
-    static const double masses[ALL] = {0.2, 0.1, 0.24, 3,   0.15, 1, /* of group 1: all but two */
-                                       0.2, 0.1, 0.05, 0.2, 0.22, 0.24}; /* all */
+    static const double masses[ALL] = {0.2, 0.1, 0.24, 3,   0.15, 1, /* group 1: all but two die */
+                                       0.2, 0.1, 0.05, 0.2, 0.22, 0.24}; /* all die */
     ep_selection s = settings_of(EP_UPKEEP_MACS, EP_NICHE_LAYER);
     ep_generation *g = generation_of(&s, &ep_dynamics_none);
     world w;
@@ -157,7 +159,7 @@ static void test_extinction(void) {
     CHECK(w.mass[N + 4] == (ep_real)0.25 && w.mass[N + 5] == (ep_real)0.25);
     occasion.number = 4;
     CHECK(ep_generation_step(g, &occasion, &outcome, &error));
-    CHECK(outcome.n_extinct == 0 && g->n == 4); /* a mass at the threshold stays */
+    CHECK(outcome.n_extinct == 0 && g->n == 4); /* a mass equal to the threshold survives */
     ep_generation_free(g);
 }
 

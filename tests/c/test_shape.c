@@ -1,5 +1,5 @@
-/* Shapes and what is gathered along them: layouts that cannot be counted, arrays of every rank
- * against a plain loop, batches of every number type, and a network from which populations go. */
+/* Shapes and gathering: layouts that overflow, arrays of every rank against a plain loop, batches
+ * of every number type, and a network that loses populations. */
 #include "catalogue.h"
 #include "compact.h"
 #include "gather.h"
@@ -34,14 +34,14 @@ static void test_layout(void) {
     CHECK(ep_layout(axes, &large, 1, begin) == -1);
     ep_tensor many[] = {large, large};
     many[0].rank = many[1].rank = 2;
-    axes[2].n = INT64_C(1) << 28; /* 2^56 numbers each: one can be counted, both cannot */
+    axes[2].n = INT64_C(1) << 28; /* 2^56 elements each: one fits, two do not */
     CHECK(ep_layout(axes, many, 1, begin) == INT64_C(1) << 56);
     CHECK(ep_layout(axes, many, 2, begin) == -1);
     axes[0].n = 0;
     CHECK(ep_layout(axes, tensors, 4, begin) >= 0 && tensors[1].n == 0);
 }
 
-/* Ascending indices below n: about `share` tenths of them. */
+/* Return ascending indices below n: about `share` tenths of them. */
 static int32_t *some(int64_t n, uint64_t seed, int share, int64_t *kept) {
     int32_t *index = malloc((size_t)(n + 1) * sizeof *index);
     *kept = 0;
@@ -117,7 +117,7 @@ static void test_every_row_once_an_epoch(void) {
 
 enum { ROWS = 5, H = 4, W = 3, C = 2, WIDTH = H * W * C };
 
-/* value(row, j) of the data below, as every type can hold it */
+/* Return value(row, j) of the data below, which every number type can represent. */
 static int64_t datum(int64_t row, int64_t j) { return (row * 29 + j * 3) % 120; }
 
 #define FILL(tag, type)                                                             \
@@ -188,7 +188,7 @@ static void test_rows_of_every_type(void) {
                 }
             }
             int64_t found = 0, classes[2 * WIDTH];
-            int64_t most = 0; /* of the rows that count */
+            int64_t most = 0; /* over the gathered rows */
             for (int64_t j = 0; j < ROWS * WIDTH; j++) {
                 most = ep_max(most, datum(row[j / WIDTH], j % WIDTH));
             }
@@ -226,7 +226,7 @@ static void test_moved_images(void) {
     for (int64_t number = 0; number < 60; number++) {
         ep_real to[ROWS * WIDTH], again[2 * WIDTH];
         ep_gather_inputs(&table, &intake, NULL, 0, ROWS, number, to);
-        ep_gather_inputs(&table, &intake, NULL, 2, 4, number, again); /* whoever gathers it */
+        ep_gather_inputs(&table, &intake, NULL, 2, 4, number, again); /* in any call */
         CHECK(memcmp(to + 2 * WIDTH, again, sizeof again) == 0);
         for (int64_t row = 0; row < ROWS; row++) {
             int matches = 0;
@@ -291,7 +291,7 @@ static void test_survivors_keep_their_numbers(void) {
             copies[s] = malloc((size_t)slabs[s]->n * sizeof(ep_real));
             memcpy(copies[s], slabs[s]->at, (size_t)slabs[s]->n * sizeof(ep_real));
         }
-        ep_slab *seen = ep_slab_keep(net->numbers); /* somebody holds a view */
+        ep_slab *seen = ep_slab_keep(net->numbers); /* a view holds a reference */
         const int hidden = net->populations[1].axis, first = ep_net_tensor(net, "first.weight");
         ep_axis *axes = malloc((size_t)net->n_axes * sizeof *axes);
         memcpy(axes, net->axes, (size_t)net->n_axes * sizeof *axes);

@@ -1,10 +1,11 @@
-/* Vectors and elementary functions, of the compiler's processor, in memory that ends where they do. */
+/* Vectors and elementary functions at the instruction set of this build, on arrays that end
+ * exactly at the last element. */
 #include "check.h"
 #include "elementary.h"
 
 #include <stdlib.h>
 
-/* The first n numbers of a vector and no others, whose memory ends there; and what goes by lanes. */
+/* Partial loads and stores access the first n elements and no others. */
 static void test_lanes(void) {
     for (int64_t n = 1; n <= EP_LANES; n++) {
         ep_real *exact = malloc((size_t)n * sizeof *exact), sum = 0;
@@ -38,8 +39,8 @@ static void test_lanes(void) {
           ep_vec_where_less(one, nan, one, nan)[0] != 1);
 }
 
-/* Every float there is, in strides, in vectors side by side and in their remainders: no sanitizer may
- * object, NaN stays NaN. */
+/* Apply each function to floats of all magnitudes, in interleaved vectors and in their remainders:
+ * no sanitizer reports an error, and NaN stays NaN. */
 static void test_elementary_everywhere(void) {
     enum { MANY = 67 };
     ep_real x[MANY], e[MANY], t[MANY], s[MANY];

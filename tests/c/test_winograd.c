@@ -1,7 +1,7 @@
-/* Convolutions by tiles against plain loops in double: forward, turned round, gradients; at sizes
- * about the edges of tiles, vectors and blocks. The same bits however images and filters are split
- * and whether channels of zeros are there or not; and not a number read or written where none may
- * be. */
+/* Winograd convolutions against plain loops in double: forward, transposed and gradients, at sizes
+ * around the edges of tiles, vectors and blocks. Results are bit-identical however images and
+ * filters are split, and whether or not channels of zeros have been removed; no memory outside the
+ * operands is accessed. */
 #include "winograd.h"
 
 #include "check.h"
@@ -14,11 +14,11 @@ enum { LINE = (int)EP_LINE, IMAGES = 3 };
 static ep_real *fresh_scratch(const ep_winograd *s) { /* exactly as much as a call may use */
     int64_t n = ep_winograd_scratch(s->taps, s->c, s->filters);
     ep_real *at = aligned_alloc(EP_ALIGN, (size_t)(n + LINE - 1) / LINE * EP_ALIGN);
-    memset(at, 0xff, (size_t)n * sizeof *at); /* NaN: nothing may count on what was there */
+    memset(at, 0xff, (size_t)n * sizeof *at); /* NaN: no result may depend on old contents */
     return at;
 }
 
-/* NaN in the line behind n numbers, which may be read and must not be felt. */
+/* Return n elements followed by a cache line of NaN, which may be read but must have no effect. */
 static ep_real *spared(int64_t n, uint64_t seed) {
     ep_real *at = numbers(n + LINE, seed);
     for (int64_t i = n; i < n + LINE; i++) {
@@ -27,8 +27,8 @@ static ep_real *spared(int64_t n, uint64_t seed) {
     return at;
 }
 
-/* Within some roundings of the largest: these sums of up to 1,700 terms were seen to be 27 (3 x 3)
- * and 460 (5 x 5) of them away. */
+/* True if errors are within some roundings of the largest value: sums of up to 1,700 terms were
+ * measured to be up to 27 (3 x 3) and 460 (5 x 5) roundings off. */
 static bool near(int taps, const ep_real *got, const double *expected, int64_t n) {
     double largest = 0, furthest = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -39,7 +39,8 @@ static bool near(int taps, const ep_real *got, const double *expected, int64_t n
     return furthest <= (taps == 3 ? 50 : 1000) * pow(2, sizeof(ep_real) == 4 ? -24 : -53) * largest;
 }
 
-/* For every output and tap inside: y(at), x(from), w(tap) begin a line of channels each. */
+/* Run the body for every output and tap inside: y(at), x(from), w(tap) are the first of a row of
+ * channels. */
 #define EACH_TAP(s, image, at, from, tap, ...)                              \
     for (int64_t oy = 0; oy < (s)->out_h; oy++) {                           \
         for (int64_t ox = 0; ox < (s)->out_w; ox++) {                       \
@@ -84,7 +85,7 @@ static void one(int taps, int64_t h, int64_t w, int64_t c, int64_t f, int64_t pa
     double *right_dx = calloc((size_t)n_x, sizeof *right_dx);
     double *right_dw = calloc((size_t)n_w, sizeof *right_dw);
     for (int64_t i = 0; i < n_x; i++) {
-        right_dx[i] = (double)dx[i]; /* is added to */
+        right_dx[i] = (double)dx[i]; /* dx is added to */
     }
     for (int64_t image = 0; image < IMAGES; image++) {
         EACH_TAP(&s, image, at, from, tap, {
@@ -115,7 +116,7 @@ static void one(int taps, int64_t h, int64_t w, int64_t c, int64_t f, int64_t pa
         CHECK(!"a convolution by tiles is not the plain loop's");
     }
 
-    /* Image by image: the same bits. */
+    /* Image by image: bit-identical. */
     ep_real *alone = numbers(n_y, 7);
     for (int64_t image = 0; image < IMAGES; image++) {
         ep_winograd_convolve(&s, 1, x + image * (n_x / IMAGES), weights, false,
@@ -123,7 +124,7 @@ static void one(int taps, int64_t h, int64_t w, int64_t c, int64_t f, int64_t pa
     }
     CHECK(memcmp(alone, y, (size_t)n_y * sizeof *y) == 0);
 
-    /* Gradients of one filter at a time: the same bits. */
+    /* Gradients of one filter at a time: bit-identical. */
     ep_real *single = numbers(n_w, 8);
     for (int64_t j = 0; j < ep_min(f, 5) && c <= EP_WINOGRAD_CHANNELS; j++) {
         ep_winograd_gradient(&s, IMAGES, x, dy, 0, c, j, j + 1, single, scratch);
@@ -142,14 +143,14 @@ static void test_against_plain_loops(void) {
             one(taps, 6, h, 17, 1, taps / 2, 0);
             one(taps, h, h, LINE, LINE + 1, taps - 1, 1);
         }
-        one(taps, 1, 9, 4, 3, taps / 2, taps / 2);  /* lower than a window */
-        one(taps, 9, 8, 5, 130, 1, 1);              /* blocks of filters, */
-        one(taps, 6, 6, 150, 40, taps / 2, 1);      /* of channels, */
-        one(taps, 24, 23, 35, 36, 0, taps / 2);     /* of tiles */
+        one(taps, 1, 9, 4, 3, taps / 2, taps / 2);  /* less high than a window */
+        one(taps, 9, 8, 5, 130, 1, 1);              /* several blocks of filters */
+        one(taps, 6, 6, 150, 40, taps / 2, 1);      /* several blocks of channels */
+        one(taps, 24, 23, 35, 36, 0, taps / 2);     /* several blocks of tiles */
     }
 }
 
-/* Channels of zeros taken out with their weights: the bits stay. */
+/* Removing channels of zeros with their weights leaves results bit-identical. */
 static void test_removed_zeros(void) {
     enum { C = 40, F = 20, SIDE = 8, OUT = IMAGES * SIDE * SIDE * F };
     ep_winograd s = {.taps = 3,
@@ -189,7 +190,7 @@ static void test_removed_zeros(void) {
     free(x), free(w), free(fewer_x), free(fewer_w), free(y), free(z), free(scratch);
 }
 
-/* No images: gradients of zero, and nothing else is touched. */
+/* Without images, gradients are zero and nothing else is written. */
 static void test_no_images(void) {
     ep_winograd s = {.taps = 5, .h = 6, .w = 6, .c = 3, .out_h = 2, .out_w = 2, .filters = 4};
     ep_real *scratch = fresh_scratch(&s), *dw = spared(25 * 3 * 4, 1), *x = spared(0, 2);

@@ -1,5 +1,5 @@
-/* The workers of a call: all run, none passes a barrier early, every task is claimed once, calls can
- * run beside and within each other, and no thread outlives its call. */
+/* The workers of a call: all run, none passes a barrier early, every task is claimed once, calls
+ * can run in parallel and nested, and no thread outlives its call. */
 #define _GNU_SOURCE
 #include "workers.h"
 
@@ -95,7 +95,8 @@ static void leave(ep_workers *workers, int part, int parts, void *context) {
     atomic_fetch_add((_Atomic int64_t *)context, parts > 0);
 }
 
-/* More than there may be, again and again: threads that stayed would run out. */
+/* Request more workers than the maximum, many times: threads that were not joined would run
+ * out. */
 static void test_many(void) {
     _Atomic int64_t runs = 0;
     for (int i = 0; i < 200; i++) {

@@ -1,4 +1,4 @@
 """Fuzzers of the public boundary and of the file readers: `python -m fuzz --help`.
 
-A case is a number: `python -m fuzz boundary --seed N --cases 1` runs the same calls again.
+A case is determined by its number: `python -m fuzz boundary --seed N --cases 1` repeats its calls.
 """

@@ -1,4 +1,4 @@
-"""`python -m fuzz`: cases in child processes, for as long or as many as asked; a summary of faults.
+"""`python -m fuzz`: run cases in child processes up to a time or a number; print the faults.
 
 python -m fuzz boundary --calls 100000          # calls on the core
 python -m fuzz api files --hours 2              # the package, and mutated files
@@ -15,7 +15,7 @@ from fuzz.drive import FUZZERS, drive
 
 
 def main() -> int:
-    """Run; 1 if there were faults."""
+    """Run the fuzzers; return 1 if there were faults."""
     parser = argparse.ArgumentParser(
         prog="python -m fuzz",
         description=__doc__,

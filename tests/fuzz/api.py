@@ -1,4 +1,4 @@
-"""Random calls on the package: every public function and class, every method of its objects."""
+"""Random calls of the package: every public function and class, every method of its objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fuzz.play import INNER, Watch, call, impatient
 from fuzz.report import Fault
 from fuzz.scene import FOLDER, Scene
 
-CALLS = 12  # of a case
+CALLS = 12  # calls per case
 SPECIAL = (
     "__getitem__",
     "__setitem__",
@@ -120,7 +120,7 @@ class Player(Scene):
         }
 
     def pair(self) -> Any:
-        """Inputs and targets, or a data set of them."""
+        """Return inputs and targets, or a data set of them."""
         x, y = self._plain_x(self.samples), self.y()
         if self.random.random() < 0.5:
             return x, y
@@ -129,25 +129,25 @@ class Player(Scene):
         return x, y
 
     def callbacks(self) -> Any:
-        """Callbacks of every kind."""
+        """Return callbacks of every kind."""
         made = [ep.EarlyStopping("loss", 1), ep.Checkpoint(FOLDER / "k.safetensors"), ep.Callback()]
         return self.random.sample(made, self.random.randrange(3))
 
     def state(self) -> Any:
-        """A state of a trainer, or the path of one."""
+        """Return a state of a trainer, or the path of one."""
         if self.random.random() < 0.5:
             return self.trainer.state()
         self.trainer.save(FOLDER / "a.safetensors")
         return FOLDER / "a.safetensors"
 
     def nodes(self) -> Any:
-        """Layers for a network."""
+        """Return layers for a network."""
         made = [ep.Dense(4), ep.neurons(3), ep.Dropout(0.1), ep.LayerNorm(), ep.Flatten(), ep.Sum()]
         made += [ep.filters(2, 3), ep.MaxPool(2), ep.Residual(ep.Dense(4)), ep.Populations("relu")]
         return self.random.choices(made, k=self.random.randrange(1, 4))
 
     def fits(self, parameter: str) -> Any:
-        """An argument for a parameter of the package."""
+        """Return an argument for a parameter of the package."""
         if parameter in PLAIN:
             return self.random.choice(PLAIN[parameter])
         if parameter in MADE:
@@ -179,20 +179,20 @@ MADE: dict[str, Any] = {
 
 
 def public() -> dict[str, Any]:
-    """Functions and classes of the package and of its data sets, by name."""
+    """Return functions and classes of the package and of its data sets, by name."""
     made = {f"ep.{name}": getattr(ep, name) for name in ep.__all__}
     made |= {f"datasets.{name}": getattr(ep.datasets, name) for name in ep.datasets.__all__}
     return {name: value for name, value in made.items() if callable(value)}
 
 
 def drawn() -> dict[str, Any]:
-    """Functions that draw, which take long."""
+    """Return the functions that draw, which are slow."""
     found = {name: getattr(ep.plot, name) for name in ep.plot.__all__}
     return {f"plot.{name}": value for name, value in found.items() if callable(value)}
 
 
 def case(seed: int, watch: Watch) -> Iterator[Fault | None]:
-    """Play one case: None for each call that went well, then perhaps a fault."""
+    """Run one case: yield None for each successful call, then a fault if there is one."""
     random = Random(seed)
     watch(seed, "a network and a trainer are made")
     player = Player(random)

@@ -1,4 +1,4 @@
-"""Random calls on the compiled core: every method of Network, every function of the module."""
+"""Random calls of the compiled core: every method of Network, every function of the module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fuzz.play import Watch, call
 from fuzz.report import Fault
 from fuzz.scene import CATALOGUE, Scene
 
-CALLS = 20  # of a case
+CALLS = 20  # calls per case
 NAMES = {
     "dynamics_step": [*CATALOGUE["dynamics"]],
     "fitness_measure": [*CATALOGUE["fitness"]],
@@ -20,11 +20,11 @@ NAMES = {
     "optimizer_step": [*CATALOGUE["optimizers"]],
     "elementary": ["exp", "tanh", "sigmoid", "log", "gelu", "silu"],
 }
-HEAVY = ("train", "forward", "configure", "kill", "compact")  # what changes most, tried more often
+HEAVY = ("train", "forward", "configure", "kill", "compact")  # called more often
 
 
 def methods(owner: Any) -> list[str]:
-    """Names of what can be called or read."""
+    """Return the names of methods and properties."""
     return [name for name in dir(owner) if not name.startswith("_")]
 
 
@@ -49,7 +49,7 @@ def _argument(scene: Scene, method: str, parameter: str) -> Any:
 
 
 def _target(scene: Scene, others: list[Any]) -> tuple[Any, str, str]:
-    """What a method is called on, its name, and how the call is shown."""
+    """Return the object whose method is called, its name, and a text for the call."""
     random = scene.random
     if others and random.random() < 0.3:
         owner = random.choice(others)
@@ -66,7 +66,7 @@ def _target(scene: Scene, others: list[Any]) -> tuple[Any, str, str]:
 
 
 def case(seed: int, watch: Watch) -> Iterator[Fault | None]:
-    """Play one case: None for each call that went well, then perhaps a fault."""
+    """Run one case: yield None for each successful call, then a fault if there is one."""
     random = Random(seed)
     watch(seed, "a network is made")
     scene = Scene(random)

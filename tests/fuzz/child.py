@@ -1,8 +1,8 @@
-"""The process that cases run in: it may die, and leaves behind what it was doing.
+"""The process that cases run in: if it crashes, its log holds the last call.
 
     python -m fuzz.child FUZZER FIRST CASES LOG [MEGABYTES]
 
-Prints a line of JSON for every fault and one with counts; LOG holds the last call at any moment.
+Prints one line of JSON for every fault and one with counts; LOG always holds the last call.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from fuzz.play import Watch
 from fuzz.report import Fault
 
 ROOM = 4096
-SLOW = 60.0  # seconds a call may take, with Ctrl-C pressed, until the process ends itself
+SLOW = 60.0  # seconds a call may take after Ctrl-C before the process ends itself
 
 
 class Log:
-    """A file that always holds the last call, written without a system call."""
+    """A file that always holds the last call, written without system calls."""
 
     def __init__(self, path: str) -> None:
         with Path(path).open("wb+") as file:
@@ -49,7 +49,7 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (int(more[0]) << 20,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     case, watch = import_module(f"fuzz.{fuzzer}").case, Log(path)
-    # What foreign text a warning or a bar prints shall not mix with the report.
+    # Text that warnings or progress bars print must not mix with the report.
     report = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     for seed in range(int(first), int(first) + int(cases)):
@@ -71,7 +71,7 @@ def _play(case: object, seed: int, watch: Watch) -> tuple[int, Fault | None]:
             if fault is not None:
                 return done, fault
     except MemoryError:
-        pass  # the limit was met outside a call
+        pass  # the limit was reached outside a call
     return done, None
 
 

@@ -1,4 +1,4 @@
-"""The parent: starts children, reads their reports, says what ended them, sums up."""
+"""The parent process: start children, read their reports, find out what ended them, summarize."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from fuzz.report import Fault
 FUZZERS = ("boundary", "api", "files")
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
-MEGABYTES = 6000  # of address space for a child; a sanitizer needs more than any limit
-ROUND = 500  # cases of a child
+MEGABYTES = 6000  # address space of a child; none with a sanitizer
+ROUND = 500  # cases per child
 
 
 class Runner:
@@ -33,7 +33,7 @@ class Runner:
         self._lock = threading.Lock()
 
     def child(self, first: int, cases: int) -> int:
-        """Run cases from `first` on in one process; how many it came through, or died in."""
+        """Run cases from `first` on in one process; return how many ran, including a fatal one."""
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
             log = Path(folder, "log")
             limit = "0" if "LD_PRELOAD" in self.environment else str(MEGABYTES)
@@ -54,7 +54,7 @@ class Runner:
             self._take(lines)
             if ended:
                 return cases
-            last = log.read_bytes() if log.exists() else b""  # it may not even have begun
+            last = log.read_bytes() if log.exists() else b""  # perhaps no call was made
             seed, _, call = last.rstrip(b"\0").decode(errors="replace").partition("\n")
             tail = errors.read_text(errors="replace")
         self._add(_death(seed, call, tail, done.returncode))
@@ -103,7 +103,7 @@ class Runner:
 
 
 def _death(seed: str, call: str, tail: str, status: int) -> Fault:
-    """What ended a child: a signal, a sanitizer, the watchdog."""
+    """Return the fault that ended a child: a signal, a sanitizer, or the watchdog."""
     marks = [line for line in tail.splitlines() if "ERROR: " in line or "runtime error" in line]
     frames = [line.strip() for line in tail.splitlines() if line.strip().startswith("#")]
     own = [f.partition(" in ")[2].split(" (")[0] for f in frames if "csrc/" in f][:3]
@@ -120,7 +120,7 @@ def _death(seed: str, call: str, tail: str, status: int) -> Fault:
 
 
 def sanitized(folder: Path) -> dict[str, str]:
-    """Build the core with ASan and UBSan into a folder; the environment to run it in."""
+    """Build the core with ASan and UBSan in a folder; return the environment to run it in."""
     build = {"EVOPRUNE_SANITIZE": "address,undefined", "EVOPRUNE_VARIANTS": "32_base,64_base"}
     places = ["--build-lib", str(folder / "lib"), "--build-temp", str(folder / "objects")]
     command = [sys.executable, "setup.py", "-q", "build_ext", *places]
@@ -132,7 +132,8 @@ def sanitized(folder: Path) -> dict[str, str]:
             target.mkdir(exist_ok=True)
         elif path.suffix != ".so" and not target.exists():
             target.symlink_to(path)
-    # Without the C++ library the sanitizer ends a process at the first C++ exception (PyTorch's).
+    # Without the C++ library the sanitizer ends the process at the first C++ exception
+    # (PyTorch's).
     libraries = [_library(name) for name in ("libasan.so", "libstdc++.so.6")]
     return {
         "LD_PRELOAD": " ".join(libraries),
@@ -151,12 +152,12 @@ def _library(name: str) -> str:
 
 
 def plain() -> dict[str, str]:
-    """The environment to run the package as it is."""
+    """Return the environment to run the package unchanged."""
     return {"PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}"}
 
 
 def drive(args: argparse.Namespace) -> int:
-    """Run the fuzzers that a command line names; 1 if there were faults."""
+    """Run the fuzzers that a command line names; return 1 if there were faults."""
     end = time.time() + (args.hours * 3600 if args.hours else 1e9)
     names = args.fuzzers or list(FUZZERS)
     found = 0

@@ -1,7 +1,7 @@
-"""Objects whose special methods run code while a call reads them: they change what is being read.
+"""Objects whose special methods run code while a call reads them and change what is being read.
 
-`evil(random, value, room)` wraps a value that would be accepted, so that a call gets past its
-checks and meets the change in the middle of its work.
+`evil(random, value, room)` wraps a valid value, so that a call passes its checks and the value
+changes in the middle of the call.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 
 
 class Marked(Exception):
-    """Raised by evil objects only: a call may let it through."""
+    """Raised by evil objects only: a call may propagate it."""
 
 
 class Room:
-    """What an evil object can reach: the containers of the call, and the network it is made on."""
+    """What an evil object can change: the containers of a call, and the network it is on."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
@@ -34,7 +34,7 @@ class Room:
                 self.collect(item, depth + 1)
 
     def act(self) -> None:
-        """Change something, once in a while fail."""
+        """Change something; sometimes raise."""
         if self.budget <= 0:
             return
         self.budget -= 1
@@ -49,7 +49,7 @@ class Room:
             raise Marked
 
     def _change(self, container: Any) -> None:
-        junk = [bytearray(64) for _ in range(4)]  # takes the memory that was just freed
+        junk = [bytearray(64) for _ in range(4)]  # reuses the memory that was just freed
         if not container:
             return
         if type(container) is dict:
@@ -96,7 +96,7 @@ class Room:
 
 
 class Evil:
-    """Gives a value by every way there is to ask for it, and acts each time."""
+    """An object that gives its value through every protocol, and acts each time."""
 
     def __init__(self, value: Any, room: Room) -> None:
         self.value, self.room = value, room
@@ -139,14 +139,14 @@ class Evil:
 
 
 class EvilArray(Evil):
-    """An array by protocol."""
+    """An array through the array protocol."""
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return np.array(self._give(), dtype)
 
 
 class EvilPath(Evil):
-    """A path by protocol."""
+    """A path through the path protocol."""
 
     def __fspath__(self) -> str:
         return self._give()
@@ -174,7 +174,7 @@ class EvilText(str):
 
 
 class EvilDict(dict[Any, Any]):
-    """A dict that acts when it is read by its methods."""
+    """A dict that acts when its methods read it."""
 
     room: Room
 
@@ -197,7 +197,7 @@ class EvilDict(dict[Any, Any]):
 
 
 def evil(random: Random, value: Any, room: Room) -> Any:
-    """Wrap a value that would be accepted."""
+    """Wrap a valid value."""
     if isinstance(value, str):
         text = EvilText(value)
         text.room = room

@@ -1,4 +1,4 @@
-"""Arguments that no one should give: huge, negative, empty, of wrong types, oddly laid out."""
+"""Invalid arguments: huge, negative, empty, of wrong types, with unusual layouts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEMORY = Path(tempfile.gettempdir())
 
 
 def nested(depth: int) -> list[Any]:
-    """A list in a list in a list."""
+    """Return a list nested this deeply."""
     made: list[Any] = []
     for _ in range(depth):
         made = [made]
@@ -28,14 +28,14 @@ def nested(depth: int) -> list[Any]:
 
 
 def circle() -> list[Any]:
-    """A list that holds itself."""
+    """Return a list that contains itself."""
     made: list[Any] = []
     made.append(made)
     return made
 
 
 def scalar(random: Random) -> Any:
-    """A number, or what might pass for one."""
+    """Return a number, or an object similar to one."""
     match random.randrange(9):
         case 0 | 1:
             return random.choice(INTS)
@@ -55,7 +55,7 @@ def scalar(random: Random) -> Any:
 
 
 def array(random: Random, shape: tuple[int, ...] | None = None) -> Any:
-    """An array of a shape, of any type and layout."""
+    """Return an array of a shape, with any type and layout."""
     if shape is None:
         shape = tuple(random.choice([0, 1, 2, 3, 6, 24]) for _ in range(random.randrange(4)))
     dtype = random.choice(DTYPES if random.random() < 0.8 else WRONG_DTYPES)
@@ -69,7 +69,7 @@ def array(random: Random, shape: tuple[int, ...] | None = None) -> Any:
 
 
 def spoiled(random: Random, values: np.ndarray) -> np.ndarray:
-    """Put something odd into an array."""
+    """Put an invalid value into an array."""
     values = np.array(values)
     if values.size and values.dtype.kind in "fiu":
         odd = random.choice([np.nan, np.inf, -np.inf, 1e30, -1.0, 0.5])
@@ -81,7 +81,7 @@ def spoiled(random: Random, values: np.ndarray) -> np.ndarray:
 
 
 def laid_out(random: Random, values: np.ndarray) -> Any:
-    """The same values in another layout: strided, reversed, Fortran, read-only, unaligned, ..."""
+    """Return the same values in another layout: strided, reversed, Fortran, read-only, ..."""
     match random.randrange(11):
         case 0 if values.ndim:
             return np.repeat(values, 2, axis=-1)[..., ::2]
@@ -113,7 +113,7 @@ def laid_out(random: Random, values: np.ndarray) -> Any:
 
 
 def anything(random: Random) -> Any:
-    """An argument of any kind."""
+    """Return an argument of any kind."""
     match random.randrange(12):
         case 0 | 1 | 2 | 3:
             return scalar(random)
@@ -134,7 +134,7 @@ def anything(random: Random) -> Any:
 
 
 def show(value: Any, depth: int = 0) -> str:
-    """A short text that says what an argument was; never runs code of the argument's."""
+    """Return a short description of an argument; never runs code of the argument."""
     kind = type(value)
     if depth > 3:
         return "..."

@@ -1,4 +1,4 @@
-"""What holds of a network after every call, whatever the call was given."""
+"""Invariants of a network that hold after every call, whatever its arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Broken(AssertionError):
-    """A network that a call has left, or a file has made, is not consistent."""
+    """A network is inconsistent after a call or after loading a file."""
 
 
 def need(condition: Any, text: str) -> None:
@@ -20,13 +20,13 @@ def need(condition: Any, text: str) -> None:
 def check(net: Any, predict: bool = True, moments: bool = True) -> None:
     """Raise Broken if a network of the core is inconsistent; `net` is not changed.
 
-    Weights and moments may be infinite: a rate of 1e20 makes them so, and a file may hold them. The
-    next step says Diverged. Masses never are.
+    Weights and moments may be infinite, after a rate of 1e20 or from a file; the next step then
+    raises Diverged. Masses are always finite.
 
     Args:
         net: the network.
-        predict: try a prediction.
-        moments: look at the optimizer's arrays too.
+        predict: also run a prediction.
+        moments: also check the optimizer's arrays.
     """
     facts = net.describe()
     axes = {axis["name"]: axis for axis in facts["axes"]}
@@ -56,7 +56,7 @@ def check(net: Any, predict: bool = True, moments: bool = True) -> None:
     for name, value in zip(("shift", "scale"), net.input_scaling, strict=True):
         need(np.isfinite(value).all(), f"input {name} is not finite")
     embedded = any(layer["kind"] == "embedding" for layer in facts["layers"])
-    if predict and not embedded:  # which takes codes, and input may be scaled
+    if predict and not embedded:  # embeddings take codes, which a scaled input does not give
         x = np.zeros((2, *net.spec["input"]), np.float32)
         need(len(net.predict(x)) == 2, "predict gives another number of rows")
 

@@ -1,4 +1,4 @@
-"""Broken files made of whole ones: by bytes, and by what the format means."""
+"""Broken files made from valid ones: by changing bytes, or values of the format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-NEST = "@nest@"  # replaced by 50,000 brackets, which json.dumps could not write
+NEST = "@nest@"  # replaced by 50,000 brackets, which json.dumps cannot write
 WORDS: list[Any] = [None, True, -1, 0, 1, 2, 1.5, 0.1, -0.5, 1e308, float("nan"), float("inf")]
 WORDS += [2**31 - 1, 2**31, 2**63, 10**30, "", "x", "a" * 3000, "\0", [], {}, [[]], [1, 2, 3]]
 WORDS += [{"a": 1}, NEST, "F64", "BOOL", "dense", "input", 10**4, 10**5, 10**9]
@@ -58,7 +58,7 @@ def by_bytes(random: Random, content: bytes) -> tuple[bytes, str]:
 
 
 def by_json(random: Random, value: Any, depth: int = 0) -> Any:
-    """Change one place of plain values, somewhere in the tree."""
+    """Change one place in a tree of plain values."""
     if isinstance(value, dict) and value and (depth == 0 or random.random() < 0.85):
         key = random.choice(list(value))
         match random.randrange(8):
@@ -86,7 +86,7 @@ def by_json(random: Random, value: Any, depth: int = 0) -> Any:
 
 
 def written(value: Any) -> str:
-    """As JSON, NaN and all."""
+    """Return a value as JSON, including NaN."""
     return json.dumps(value).replace(f'"{NEST}"', "[" * 50_000 + "]" * 50_000)
 
 
@@ -110,13 +110,13 @@ def by_header(random: Random, content: bytes) -> tuple[bytes, str]:
 
 
 def by_tensor(random: Random, content: bytes) -> tuple[bytes, str]:
-    """Change numbers of one array of a safetensors file."""
+    """Change values of one array of a safetensors file."""
     from safetensors.numpy import load, save
 
     (size,) = struct.unpack("<Q", content[:8])
     texts = json.loads(content[8 : 8 + size])["__metadata__"]
     arrays = load(content)
-    # Masses and flags are few among many arrays, and matter most.
+    # Masses and flags are few among many arrays, and have the largest effect.
     telling = ("mass", "alive", "variance", "state", "fitness", "history", "shift", "scale")
     names = [n for n in sorted(arrays) for _ in range(5 if n.endswith(telling) else 1)]
     name = random.choice(names)
@@ -129,7 +129,7 @@ def by_tensor(random: Random, content: bytes) -> tuple[bytes, str]:
 
 
 def by_values(random: Random, array: np.ndarray) -> tuple[np.ndarray, str]:
-    """Change numbers, type or shape of an array."""
+    """Change values, type or shape of an array."""
     array = np.array(array)
     odd = random.choice([np.nan, np.inf, -np.inf, -1.0, 0.5, 0.0, 1e30, 3e38, 2.0, 1e9, -(2.0**31)])
     match random.randrange(7):
@@ -256,7 +256,7 @@ def by_dimensions(random: Random, content: bytes) -> tuple[bytes, str]:
 
 
 def packed(change: Callable[[Random, bytes], tuple[bytes, str]]) -> Any:
-    """The same change inside of a gzip file."""
+    """Return the same change inside a gzip file."""
 
     def inside(random: Random, content: bytes) -> tuple[bytes, str]:
         new, told = change(random, gzip.decompress(content))
@@ -267,7 +267,7 @@ def packed(change: Callable[[Random, bytes], tuple[bytes, str]]) -> Any:
 
 
 def gzip_bomb(random: Random, content: bytes) -> tuple[bytes, str]:
-    """Many more bytes than the header of the idx file inside says."""
+    """Return a gzip file with many more bytes than the idx header inside states."""
     if random.random() < 0.9:
         return by_bytes(random, content)
     return _bomb(gzip.decompress(content)), "400 MB of zeros at the end"
@@ -279,7 +279,7 @@ def _bomb(head: bytes) -> bytes:
 
 
 def by_text(random: Random, content: bytes) -> tuple[bytes, str]:
-    """Odd characters in a text."""
+    """Change a text to unusual characters."""
     odd = [b"\xff", b"\xed\xa0\x80", b"\0", "\u202e\u0301".encode(), b"\xef\xbb\xbf", b"\r\n", b""]
     odd += ["".join(map(chr, range(32, 1000))).encode(), "\U0010ffff".encode(), b"a" * 3]
     part = random.choice(odd)

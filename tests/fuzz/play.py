@@ -1,4 +1,4 @@
-"""One call with arguments made for it, and what may come of it."""
+"""One call with generated arguments, and which results and errors are allowed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from fuzz.evil import Marked, evil
 from fuzz.report import Fault, of_error
 from fuzz.scene import Scene
 
-PATIENCE = 2.0  # seconds of computing until a call gets Ctrl-C
+PATIENCE = 2.0  # seconds of processor time after which a call gets Ctrl-C
 ALLOWED = (ValueError, TypeError, KeyError, MemoryError, Marked, KeyboardInterrupt, ep.Diverged)
 DOCUMENTED = re.compile(
-    "another call is at work|no batch has been through|is configured yet|written over|"
+    "another call is using it|no batch has been run through|is configured yet|written over|"
     "can't start new thread|gradient was not kept"
 )
-FILES = ("PathLike", "path", "root", "state")  # parameters that name files: OSError may come out
-# What a trainer calls with objects of its own, and does not check again.
+FILES = ("PathLike", "path", "root", "state")  # parameters that name files: OSError is allowed
+# Called by a trainer with its own objects, which are not checked again.
 INNER = {
     f"{owner}.{name}"
     for owner, names in {
@@ -46,12 +46,12 @@ INNER = {
     }.items()
     for name in names
 }
-Watch = Callable[[int, str], None]  # told seed and text of every call before it is made
+Watch = Callable[[int, str], None]  # called with seed and text of every call before the call
 
 
 @cache
 def parameters(function: Any) -> tuple[inspect.Parameter, ...]:
-    """Parameters of a function, without self; none if it does not say."""
+    """Return the parameters of a function, without self; none if it has no signature."""
     try:
         found = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):
@@ -60,7 +60,7 @@ def parameters(function: Any) -> tuple[inspect.Parameter, ...]:
 
 
 def perturbed(scene: Scene, value: Any) -> Any:
-    """A value that fits, but for one part of it."""
+    """Return a valid value with one part changed."""
     random = scene.random
     if isinstance(value, dict) and value:
         key = random.choice(list(value))
@@ -84,7 +84,7 @@ def perturbed(scene: Scene, value: Any) -> Any:
 
 
 def argument(scene: Scene, make: Callable[[str], Any], name: str) -> Any:
-    """An argument for a parameter: mostly one that fits."""
+    """Return an argument for a parameter: mostly a valid one."""
     random = scene.random
     chance = random.random()
     if chance < 0.12:
@@ -100,7 +100,7 @@ def argument(scene: Scene, make: Callable[[str], Any], name: str) -> Any:
 def arguments(
     scene: Scene, function: Any, make: Callable[[str], Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Positional arguments and keywords for a call."""
+    """Return positional and keyword arguments for a call."""
     random = scene.random
     args: list[Any] = []
     named: dict[str, Any] = {}
@@ -124,9 +124,9 @@ def arguments(
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """Press Ctrl-C when a call computes for long, and again every second.
+    """Press Ctrl-C if a call computes for long, and again every second.
 
-    It is the processor's time: on a busy machine a short call may wait for seconds.
+    It measures processor time, since on a busy machine a short call may wait for seconds.
     """
 
     def press(number: int, frame: Any) -> None:
@@ -143,7 +143,7 @@ def impatient() -> Iterator[None]:
 
 @contextlib.contextmanager
 def company(scene: Scene, values: list[Any]) -> Iterator[None]:
-    """A second thread beside a call: it reads the network, or writes into the call's arrays."""
+    """Run a second thread during a call: it reads the network, or writes into the call's arrays."""
     end = threading.Event()
     reads = scene.random.random() < 0.6
     arrays = [v for v in values if isinstance(v, np.ndarray) and v.flags.writeable and v.size]
@@ -176,7 +176,7 @@ def company(scene: Scene, values: list[Any]) -> Iterator[None]:
 
 
 def may(error: BaseException, where: str, opens_files: bool) -> bool:
-    """True if an error of this type may come out of a call."""
+    """True if a call may raise this error."""
     if isinstance(error, ALLOWED) or type(error).__name__ == "Diverged":
         return True
     method = where.rpartition(".")[2]
@@ -185,7 +185,7 @@ def may(error: BaseException, where: str, opens_files: bool) -> bool:
     if isinstance(error, IndexError) and where.endswith("__getitem__"):
         return True
     if isinstance(error, NotImplementedError):
-        return "sub-views" in str(error)  # by a memoryview, of itself
+        return "sub-views" in str(error)  # raised by a memoryview
     if isinstance(error, RuntimeError):
         return bool(DOCUMENTED.search(str(error)))
     if isinstance(error, ImportError):
@@ -196,7 +196,7 @@ def may(error: BaseException, where: str, opens_files: bool) -> bool:
 def call(
     scene: Scene, function: Any, where: str, make: Callable[[str], Any], seed: int, watch: Watch
 ) -> tuple[Any, Fault | None]:
-    """Call a function with made arguments: its result, and a fault if one shows at once."""
+    """Call a function with generated arguments; return its result, and a fault if there is one."""
     random = scene.random
     args, named = arguments(scene, function, make)
     scene.room.containers.clear()

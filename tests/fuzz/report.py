@@ -1,4 +1,4 @@
-"""What a fuzzer has found: one entry a kind, with the command that shows it again."""
+"""The faults that a fuzzer has found: one entry per kind, with the command that repeats it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Fault:
-    """A fault, and how to see it again."""
+    """A fault, and how to repeat it."""
 
     kind: str  # "error", "inconsistent", "death", "hang", "memory"
     where: str  # the call or the file format
@@ -21,17 +21,17 @@ class Fault:
 
     @property
     def key(self) -> str:
-        """Equal for faults of one cause: without numbers and quoted text."""
+        """Return a key that is equal for faults of one cause: without numbers and quoted text."""
         plain = re.sub(r"'[^']*'|\"[^\"]*\"", "_", self.what)
         return f"{self.kind} {self.where} {re.sub(r'-?[0-9][0-9.e+-]*', '#', plain)[:120]}"
 
     def line(self) -> str:
-        """One line of JSON."""
+        """Return the fault as one line of JSON."""
         return json.dumps(asdict(self))
 
 
 def of_error(error: BaseException, where: str, seed: int, detail: str) -> Fault:
-    """A fault of an error that should not have come out."""
+    """Return the fault of an error that is not allowed."""
     frames = traceback.extract_tb(error.__traceback__)
     inner = [f for f in frames if "evoprune" in f.filename and "/fuzz/" not in f.filename]
     at = f" at {inner[-1].filename.rpartition('evoprune/')[2]}:{inner[-1].name}" if inner else ""
@@ -39,7 +39,7 @@ def of_error(error: BaseException, where: str, seed: int, detail: str) -> Fault:
 
 
 def summary(faults: list[Fault], command: str, limit: int = 100) -> str:
-    """A text with an entry for every kind of fault."""
+    """Return a text with an entry for every kind of fault."""
     kinds: dict[str, list[Fault]] = {}
     for fault in faults:
         kinds.setdefault(fault.key, []).append(fault)

@@ -1,7 +1,7 @@
-"""What a case plays on: a small network of any kind, and arguments that calls on it accept.
+"""The objects of a case: a small network of any kind, and valid arguments for calls of it.
 
 Arguments are found by the parameter's name, so that a new method of the core or of the package is
-covered as soon as it exists; a name that is not known here gets hostile values only.
+covered at once; an unknown name gets only hostile values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FOLDER = Path(tempfile.gettempdir())
 
 
 def settings(random: Random, group: str, kind: str) -> dict[str, Any]:
-    """Random settings of a kind of the catalogue, within their bounds."""
+    """Return random settings of a kind of the catalogue, within their bounds."""
     made = {}
     for field in CATALOGUE[group][kind]["fields"]:
         if random.random() < 0.4 or field["required"]:
@@ -37,7 +37,7 @@ def settings(random: Random, group: str, kind: str) -> dict[str, Any]:
 
 
 def setting(random: Random, field: dict[str, Any]) -> Any:
-    """One random setting, mostly near the middle of its bounds."""
+    """Return one random setting, mostly near the middle of its bounds."""
     low, high = field["low"], field["high"]
     match field["type"]:
         case "bool":
@@ -53,7 +53,7 @@ def setting(random: Random, field: dict[str, Any]) -> Any:
 
 
 class Scene:
-    """A network, what fits it, and the room that evil objects act in."""
+    """A network, arguments that fit it, and the objects that evil ones may change."""
 
     def __init__(self, random: Random, core: ModuleType | None = None) -> None:
         self.random, self.room = random, Room(random)
@@ -78,14 +78,14 @@ class Scene:
         if random.random() < 0.5:
             hidden = tuple(random.choice([1, 2, 5, 24]) for _ in range(random.randrange(3)))
             spec = runs.spec(hidden, random.choice([1, 6]), random.choice([1, 3, 9]))
-            if random.random() < 0.3:  # classes that can die
+            if random.random() < 0.3:  # classes that can become extinct
                 spec["layers"][-1]["config"] = {}
             return spec
         kind, i = random.choice(cases.CASES)
         spec = cases.spec(self.core, kind, cases.layers.CASES[kind][i], random.random() < 0.8)
         return deepcopy(spec)  # evil objects may change it
 
-    # ---- arguments that fit --------------------------------------------------------------------
+    # ---- valid arguments -----------------------------------------------------------------------
 
     def _plain_x(self, n: int) -> Any:
         shape = (n, *self.spec["input"])
@@ -105,7 +105,7 @@ class Scene:
         return x
 
     def _changed(self, name: str) -> Any:
-        """An array of an earlier call, perhaps with other numbers in it."""
+        """Return an array of an earlier call, sometimes with changed values."""
         array = self.kept[name]
         writable = isinstance(array, np.ndarray) and array.flags.writeable and array.size
         if writable and array.dtype.kind in "fiu" and self.random.random() < 0.5:
@@ -176,7 +176,7 @@ class Scene:
         return made
 
     def _law(self, told: dict[str, Any]) -> Any:
-        """Dynamics in Python, which give what they should, or something else."""
+        """Dynamics in Python that return a valid or an invalid result."""
         chance = self.random.random()
         if chance < 0.1:
             self.room.act()
@@ -205,7 +205,7 @@ class Scene:
         return str(FOLDER / name)
 
     def valid(self, parameter: str) -> Any:
-        """An argument for a parameter, if anything is known of its name."""
+        """Return an argument for a parameter, if its name is known."""
         if parameter in PLAIN:
             return self.random.choice(PLAIN[parameter])
         make = MADE.get(parameter)

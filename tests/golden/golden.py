@@ -1,9 +1,9 @@
-"""Training runs whose results are pinned to the bit: `python tests/golden/golden.py --write`.
+"""Training runs whose results are pinned bit for bit: `python tests/golden/golden.py --write`.
 
-Every setting of every run is given here, so that no change of a default can touch them. A hash is
-one of every parameter, mass, fitness and moment at the end of a run, and of every loss and death on
-the way. Results depend on the instructions a core was compiled to, on the compiler and on the C
-library's exp and log, so hashes are stored for each of these; `--write` adds those of this machine.
+Every setting of every run is given here, so that changes of defaults do not affect them. A hash
+covers every parameter, mass, fitness and moment at the end of a run, and every loss and death
+during it. Results depend on the instruction set and the compiler of a core and on the C library's
+exp and log, so hashes are stored for each combination; `--write` adds those of this machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DYNAMICS: dict[str, dict[str, Any]] = {
 
 
 def identity(level: str) -> str:
-    """What the bits of a core depend on: its level, its compiler, the C library and the machine.
+    """Return what the results of a core depend on: level, compiler, C library and machine.
 
     Raises:
         LookupError: the core of that level is not built, or names no compiler.
@@ -63,7 +63,7 @@ def identity(level: str) -> str:
 
 
 def uniform(seed: int, *shape: int) -> Any:
-    """Numbers from -1 to 1 by integer arithmetic alone: float32 of a shape."""
+    """Return float32 numbers from -1 to 1 of a shape, made by integer arithmetic only."""
     bits = np.arange(1, 1 + np.prod(shape), dtype=np.uint64) + np.uint64(seed * 1_000_003)
     for shift in (np.uint64(33), np.uint64(29)):
         bits = (bits ^ (bits >> shift)) * np.uint64(0xFF51AFD7ED558CCD)
@@ -72,14 +72,14 @@ def uniform(seed: int, *shape: int) -> Any:
 
 
 def samples(n: int, classes: int, *shape: int) -> tuple[Any, Any]:
-    """Samples of a shape in classes that a linear map tells apart."""
+    """Return samples of a shape, in classes that are linearly separable."""
     x = uniform(1, n, *shape)
     plane = uniform(2, int(np.prod(shape)), classes)
     return x, (x.reshape(n, -1).astype(np.float64) @ plane.astype(np.float64)).argmax(1)
 
 
 def selection(pressure: Any = 1.5, law: str = "malthusian", **changes: Any) -> Any:
-    """A selection with every setting given."""
+    """Return a selection with every setting given."""
     from evoprune.core.spec import known
     from evoprune.selection.groups import Dynamics
     from evoprune.selection.settings import Selection
@@ -103,7 +103,7 @@ def selection(pressure: Any = 1.5, law: str = "malthusian", **changes: Any) -> A
 
 
 def mlp(dtype: str = "float32") -> Any:
-    """A small perceptron."""
+    """Return a small perceptron."""
     from evoprune.nets import zoo
 
     return zoo.mlp(12, 24, 16, 3, activation="relu", inputs=False, seed=3, dtype=dtype)
@@ -121,7 +121,7 @@ def trained(
     loss: str = "cross_entropy",
     stop: float | None = None,
 ) -> str:
-    """Train, and hash what came of it; with a stop, in two parts, the second by another trainer."""
+    """Train and hash the result; with `stop`, in two parts, the second by another trainer."""
     import evoprune as ep
     from evoprune.core.spec import known
     from evoprune.selection.groups import Loss
@@ -156,7 +156,7 @@ def trained(
 
 
 def digest(network: Any, history: Any) -> str:
-    """One number for a network and the way it has come."""
+    """Return a hash of a network and its history."""
     hashed = hashlib.sha256(f"{network.step} {network.generation}".encode())
     deaths = history.extinctions
     for array in (history.batch_losses, *(deaths[n] for n in ("step", "birth", "mass", "fitness"))):
@@ -164,7 +164,7 @@ def digest(network: Any, history: Any) -> str:
     hashed.update(" ".join(map(str, deaths["layer"])).encode())
     first, second = network.moments
     for name in sorted(network):
-        if not name.endswith(".state"):  # what a law remembers is not a result
+        if not name.endswith(".state"):  # the state of a law is not a result
             hashed.update(name.encode())
             for of in (network, first, second):
                 hashed.update(np.ascontiguousarray(of[name]).tobytes())
@@ -172,7 +172,7 @@ def digest(network: Any, history: Any) -> str:
 
 
 def runs() -> Iterator[tuple[str, Callable[[], str]]]:
-    """Every run by name."""
+    """Return every run by name."""
     from evoprune.nets import zoo
     from evoprune.selection.budget import Budget
 
@@ -268,7 +268,7 @@ def runs() -> Iterator[tuple[str, Callable[[], str]]]:
 
 
 def computed() -> dict[str, str]:
-    """The hash of every run, in this process."""
+    """Return the hash of every run, computed in this process."""
     import warnings
 
     import evoprune as ep
@@ -279,7 +279,7 @@ def computed() -> dict[str, str]:
 
 
 def at_level(level: str) -> dict[str, str]:
-    """The hash of every run, by the core of a level, in a process of its own.
+    """Return the hash of every run on the core of a level, computed in a new process.
 
     Raises:
         LookupError: this machine has no such core, or cannot run it.
@@ -299,7 +299,7 @@ def at_level(level: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Print the hashes by the core in use, or write those of every level that can be run."""
+    """Print the hashes of the core in use, or write those of every level that can run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="store the hashes of this machine")
     if not parser.parse_args().write:

@@ -1,1 +1,1 @@
-"""The laws and kinds of the core as plain NumPy in float64: what the C code is tested against."""
+"""Laws and kinds of layers as plain NumPy in float64, the reference for the C code."""

@@ -1,6 +1,6 @@
 """Births as plain NumPy in float64: which populations divide, how many arrive, what a half is.
 
-Written from the page of the method, one population at a time.
+Written from docs/method.md, one population at a time.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The dynamics as plain NumPy in float64: the oracle that the C laws are tested against.
+"""The dynamics as plain NumPy in float64: the reference for the C laws.
 
-A deterministic law is a function `(config, cohort) -> mass`. A law with chance in it cannot be
-compared draw by draw, so its twin gives what can be known exactly of one generation: the mean and
-the covariance of the masses after it. Nothing here guards against overflow or counts cycles: these
-are the equations, to be read beside the page of the method.
+A deterministic law is a function `(config, cohort) -> mass`. A stochastic law cannot be compared
+draw by draw, so its twin returns exact mean and covariance of the masses after one generation.
+There are no guards against overflow and no optimizations: these are the equations of
+docs/method.md.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass
 class Cohort:
-    """One niche at one generation; shapes (n,) unless said, masses and upkeep >= 0."""
+    """One niche at one generation; shapes are (n,) unless stated, masses and upkeep >= 0."""
 
     mass: np.ndarray
     fitness: np.ndarray
@@ -26,7 +26,7 @@ class Cohort:
     strength: float = 1.0  # multiplies every step size
 
     def growth(self, config: dict, relative: bool = False) -> np.ndarray:
-        """h (F - c), or what of it is above the mean by mass, bounded by clip: log-growth."""
+        """Return the log-growth h (F - c), or its excess over the mean by mass, bounded by clip."""
         gain = self.fitness - self.upkeep
         if relative:
             gain = gain - self.mass @ gain / self.mass.sum()
@@ -34,7 +34,7 @@ class Cohort:
         return self.strength * np.clip(config["strength"] * gain, -clip, clip)
 
     def among(self, matrix: np.ndarray) -> np.ndarray:
-        """The rows and columns of the living in a (born, born) matrix given flat."""
+        """Return the rows and columns of living populations in a (born, born) matrix given flat."""
         return np.reshape(matrix, (self.born, self.born))[np.ix_(self.birth, self.birth)]
 
 
@@ -62,7 +62,7 @@ def replicator_mutator(config: dict, c: Cohort) -> np.ndarray:
     living = c.mass > 0
     if len(config["kernel"]):
         q = c.among(config["kernel"]) * np.outer(living, living)
-        q[np.diag_indices_from(q)] += 1 - q.sum(axis=1)  # no mutant of a dead kind: it stays
+        q[np.diag_indices_from(q)] += 1 - q.sum(axis=1)  # none mutate into an extinct kind
     else:
         q = np.eye(len(living)) * (1 - config["mutation"])
         q = q + config["mutation"] * np.outer(living, living) / max(living.sum(), 1)
@@ -101,7 +101,7 @@ def best_response(config: dict, c: Cohort) -> np.ndarray:
     return np.clip(c.mass + span * slope, 0, 1)
 
 
-# --- laws of chance: (mean, covariance) of the masses after one generation --------------------
+# --- stochastic laws: (mean, covariance) of the masses after one generation -------------------
 
 
 def noisy_growth(config: dict, c: Cohort) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """One generation of selection as plain NumPy in float64: the oracle for csrc/laws/generation.c.
 
-Written from the page of the method: fitness is remembered, upkeep is charged, the law moves the
-masses, and populations under the threshold go extinct, lightest first, except the floor's.
+Written from docs/method.md: fitness is smoothed, upkeep is subtracted, the law changes the masses,
+and populations below the threshold go extinct, lightest first, down to the floor.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""dense and populations as plain NumPy in float64, and the twins of every kind in one place.
+"""dense and populations as plain NumPy in float64, and the tables of all twins.
 
-`TWINS` holds a function `(inputs, weights, config, training, **extra) -> y` for each kind of layer,
-`CASES` small networks that reach every corner of it; layers_attention.py says how a case reads.
+`TWINS` holds a function `(inputs, weights, config, training, **extra) -> y` for each kind of
+layer, `CASES` small networks that cover it; layers_attention.py documents their format.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from reference import layers_attention, layers_conv
 
 
 def dense(inputs, weights, config, training=False, **extra):
-    """The last `contract` axes of x (0: all of them) summed against as many of the weight."""
+    """Contract the last `contract` axes of x (0: all of them) with the first axes of the weight."""
     x, w = inputs[0], weights["weight"]
     return np.tensordot(x, w, config.get("contract", 1) or x.ndim - 1)
 
@@ -33,7 +33,7 @@ PHI = {
 
 
 def populations(inputs, weights, config, training=False, **extra):
-    """m phi(x + b), with one m and one b to an entry of the axis."""
+    """Return m phi(x + b), with one m and one b for each entry of the axis."""
     (x,) = inputs
     axis = config.get("axis", -1)
     along = [1] * x.ndim

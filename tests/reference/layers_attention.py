@@ -1,17 +1,17 @@
-"""Attention, tables, dropout, sums and patches as plain NumPy in float64: what C is tested against.
+"""Attention, tables, dropout, sums and patches as plain NumPy in float64: the reference for C.
 
 Every function is `(inputs, weights, config, training, **extra) -> y`: inputs are arrays of shape
-(batch, axes ...), weights a dict by tensor name (without the layer's), config the settings by name.
-`extra` is what chance needs: seed, layer (its index in the network), step, places (of a sample's
-numbers at birth, if some have died); and what was at birth: born, dims_at_birth. A second input
-that only lends its axes is never looked at.
+(batch, axes ...), weights a dict by tensor name (without the layer's), config the settings by
+name. `extra` has the arguments of random numbers: seed, layer (its index in the network), step,
+places (indices at birth of a sample's elements, if some populations are extinct); and founding
+sizes: born, dims_at_birth. A second input that only gives its axes is not read.
 """
 
 import numpy as np
 
 
 def attention(inputs, weights, config, training=False, **extra):
-    """q, k, v and y are (batch, positions, heads, dims)."""
+    """Attend; q, k, v and y are (batch, positions, heads, dims)."""
     q, k, v = inputs
     scale = config.get("scale") or 1 / np.sqrt(extra.get("dims_at_birth", q.shape[-1]))
     scores = scale * np.einsum("bihd,bjhd->bhij", q, k)
@@ -24,19 +24,19 @@ def attention(inputs, weights, config, training=False, **extra):
 
 
 def embedding(inputs, weights, config, training=False, **extra):
-    """ids (batch, ...) -> (batch, ..., dims); NaN where the table has no such row."""
+    """Look up ids (batch, ...) -> (batch, ..., dims); NaN if the table has no such row."""
     ids, table = inputs[0], weights["table"]
     known = (ids >= 0) & (ids < len(table)) & (ids == np.floor(ids))
     return np.where(known[..., None], table[np.where(known, ids, 0).astype(int)], np.nan)
 
 
 def positions(inputs, weights, config, training=False, **extra):
-    """(batch, ..., positions, dims) plus a table (positions, dims)."""
+    """Add a table (positions, dims) to x (batch, ..., positions, dims)."""
     return inputs[0] + weights["table"]
 
 
 def dropout(inputs, weights, config, training=False, **extra):
-    """Each number is 0 with probability `rate`, else scaled by 1 / (1 - rate); x itself at rest."""
+    """Set each element to 0 with probability `rate`, scale the others; only in training."""
     (x,) = inputs
     rate = config.get("rate", 0.1)
     if not training or rate == 0:
@@ -46,7 +46,7 @@ def dropout(inputs, weights, config, training=False, **extra):
 
 
 def _bits(rows, width, seed, layer, step, places=None, **extra):
-    """32 random bits per number of a batch: two keys per row, mixed with its place at birth."""
+    """Return 32 random bits per element: two keys per row, mixed with the index at birth."""
     seed, stream = _fork(*_fork(seed, 0, layer), step)
     keys = np.array([_philox(seed, stream, row)[:2] for row in range(rows)], np.uint32)
     places = np.arange(width) if places is None else places
@@ -59,7 +59,7 @@ def _bits(rows, width, seed, layer, step, places=None, **extra):
 
 
 def _philox(seed, stream, index):
-    """The four words of Philox4x32-10 with key `seed` and counter (index, stream)."""
+    """Return the four words of Philox4x32-10 with key `seed` and counter (index, stream)."""
     low = 0xFFFFFFFF
     c = [index & low, index >> 32, stream & low, stream >> 32]
     k0, k1 = seed & low, seed >> 32
@@ -71,7 +71,7 @@ def _philox(seed, stream, index):
 
 
 def _fork(seed, stream, branch):
-    """A noise apart from the parent's: (seed, stream) of the child."""
+    """Return an independent noise: (seed, stream) of the branch."""
     words = _philox(seed ^ 0x6A09E667F3BCC908, stream, branch)
     return words[1] << 32 | words[0], words[3] << 32 | words[2]
 
@@ -81,20 +81,20 @@ def sum_(inputs, weights, config, training=False, **extra):
 
 
 def token(inputs, weights, config, training=False, **extra):
-    """(batch, positions, dims) -> (batch, positions + 1, dims), the learned token first."""
+    """Put the learned token first: (batch, positions, dims) -> (batch, positions + 1, dims)."""
     (x,) = inputs
     first = np.broadcast_to(weights["value"], (len(x), 1, x.shape[-1]))
     return np.concatenate([first, x], axis=1)
 
 
 def take(inputs, weights, config, training=False, **extra):
-    """(batch, positions, ...) -> (batch, ...): one position, or the mean of all."""
+    """Return one position, or the mean of all: (batch, positions, ...) -> (batch, ...)."""
     (x,) = inputs
     return x.mean(axis=1) if config.get("mean") else x[:, config.get("position", 0)]
 
 
 def patches(inputs, weights, config, training=False, **extra):
-    """(batch, height, width, channels) -> (batch, patches, rows, columns, channels)."""
+    """Cut images (batch, height, width, channels) to (batch, patches, rows, columns, channels)."""
     (x,) = inputs
     n, h, w, c = x.shape
     rows, columns = (int(s) for s in (list(config["size"]) * 2)[:2])
@@ -113,15 +113,15 @@ FORWARD = {
     "patches": patches,
 }
 
-# Small networks of one layer. `input` is the shape without the batch. `inputs` says what the layer
-# reads, each an index into `values`: 0 is the input, i + 1 the output of before[i], a layer of its
-# own (kind, config, inputs). `ids` says that the input is whole numbers below it.
+# Small networks around one layer. `input` is the shape without the batch. `inputs` lists what the
+# layer reads, as indices into `values`: 0 is the input, i + 1 the output of before[i], a preceding
+# layer (kind, config, inputs). `ids`: the input holds integers below this number.
 _QKV = [
     ("dense", {"units": [3, 5]}, [0]),
     ("dense", {}, [0, 1]),
     ("dense", {}, [0, 1]),
 ]
-_ONE = [("populations", {"mass": False}, [0])]  # learns, so that what follows wants a gradient
+_ONE = [("populations", {"mass": False}, [0])]  # learns, so that later layers pass a gradient back
 _TWO = [("dense", {"units": [6]}, [0]), ("dense", {}, [0, 1])]
 
 CASES = {

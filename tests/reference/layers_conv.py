@@ -1,9 +1,8 @@
 """NumPy float64 twins of conv2d, max_pool, mean_pool, layer_norm, rms_norm and batch_norm.
 
-Forward only, plain and short: what the C kinds are compared with. Values have the batch first and
-the features last. `CASES` holds small configurations that reach every corner of a kind, `FORWARD`
-the twin of each: `(inputs, weights, config, training, **extra) -> y`. A vector setting left out is
-an empty list.
+Forward passes only, as the reference for the C kinds. Values have the batch first and the features
+last. `CASES` holds small configurations that cover a kind, `FORWARD` the twin of each: `(inputs,
+weights, config, training, **extra) -> y`. An omitted vector setting is an empty list.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ BLOCK = 32  # rows that share statistics in a training pass of batch_norm
 
 
 def _per_axis(config: Config, name: str, spatial: int, missing: int) -> list[int]:
-    """One number per spatial axis: none given, one for all, or one each."""
+    """Return one number per spatial axis: given as none, one for all, or one each."""
     given = [int(v) for v in config.get(name, [])] or [missing]
     return given * spatial if len(given) == 1 else given
 
 
 def _windows(x: Array, size: list[int], stride: list[int], pad: list[int], step: list[int],
              same: bool, fill: float) -> Array:  # fmt: skip
-    """(batch, spatial..., channels) -> (batch, out..., channels, size...), `fill` beyond edges."""
+    """Return windows (batch, out..., channels, size...) of the input, padded by `fill`."""
     spatial, widths = len(size), [(0, 0)]
     for d in range(spatial):
         n, reach = x.shape[1 + d], (size[d] - 1) * step[d] + 1
@@ -46,7 +45,7 @@ def _windows(x: Array, size: list[int], stride: list[int], pad: list[int], step:
 
 def conv2d(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
            training: bool = False, **extra: Any) -> Array:  # fmt: skip
-    """y = sum over the window of x w; weight (size..., in, out), or (size..., in) if depthwise."""
+    """Sum x w over the window; weight (size..., in, out), or (size..., in) if depthwise."""
     x, w = inputs[0], weights["weight"]
     spatial = x.ndim - 2
     size = list(w.shape[:spatial])
@@ -74,22 +73,22 @@ def _pool(x: Array, config: Config, fill: float, reduce: Callable[..., Array]) -
 
 def max_pool(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
              training: bool = False, **extra: Any) -> Array:  # fmt: skip
-    """The largest number of every window, beyond the edges nothing."""
+    """Return the largest element of every window; positions beyond the edges do not count."""
     return _pool(inputs[0], config, -np.inf, np.max)
 
 
 def mean_pool(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
               training: bool = False, **extra: Any) -> Array:  # fmt: skip
-    """The mean of the numbers of every window that lie inside the input."""
+    """Return the mean of the elements of every window that are inside the input."""
     return _pool(inputs[0], config, np.nan, np.nanmean)
 
 
 def shortcut(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
              training: bool = False, births: Any = None, born_in: int = 0, **extra: Any
              ) -> Array:  # fmt: skip
-    """Every stride-th position; zeros around the channels until there are as many as wanted.
+    """Return every stride-th position, with zeros before and after the channels.
 
-    `births` are the birth ids of the input's and the output's channels, of which some have died.
+    `births`: birth ids of the input's and the output's channels, if some are extinct.
     """
     x = inputs[0]
     stride = _per_axis(config, "stride", x.ndim - 2, 1)
@@ -103,7 +102,7 @@ def shortcut(inputs: Sequence[Array], weights: Mapping[str, Array], config: Conf
 
 def layer_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
                training: bool = False, born: int | None = None, **extra: Any) -> Array:  # fmt: skip
-    """Mean 0 and variance 1 over the last axis; the extinct of its `born` count as zeros."""
+    """Normalize to mean 0, variance 1 over the last axis; extinct ones of `born` count as 0."""
     x = inputs[0]
     n = born or x.shape[-1]
     mean = x.sum(-1, keepdims=True) / n
@@ -115,7 +114,7 @@ def layer_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Co
 
 def rms_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
              training: bool = False, born: int | None = None, **extra: Any) -> Array:  # fmt: skip
-    """Mean square 1 over the last axis; the extinct of its `born` count as zeros."""
+    """Normalize to mean square 1 over the last axis; extinct ones of `born` count as zeros."""
     x = inputs[0]
     square = (x**2).sum(-1, keepdims=True) / (born or x.shape[-1])
     return x / np.sqrt(square + config.get("epsilon", 1e-5)) * weights.get("gain", 1.0)
@@ -123,7 +122,7 @@ def rms_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Conf
 
 def batch_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
                training: bool = False, **extra: Any) -> Array:  # fmt: skip
-    """Each channel to mean 0, variance 1: of its block of rows in training, else as tracked."""
+    """Normalize each channel by its block of rows in training, else by tracked statistics."""
     x = inputs[0]
     gain, bias = weights.get("gain", 1.0), weights.get("bias", 0.0)
     epsilon = config.get("epsilon", 1e-5)
@@ -140,13 +139,13 @@ def batch_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Co
 
 
 def blocks(rows: int) -> list[slice]:
-    """The blocks of batch_norm: BLOCK rows each, what is left over joins the last."""
+    """Return the blocks of batch_norm: BLOCK rows each; the last block takes the remaining rows."""
     n = max(1, rows // BLOCK)
     return [slice(i * BLOCK, rows if i == n - 1 else (i + 1) * BLOCK) for i in range(n)]
 
 
 def batch_norm_track(x: Array, weights: Mapping[str, Array], config: Config) -> dict[str, Array]:
-    """The tracked mean and (unbiased) variance after one training pass on x."""
+    """Return the tracked mean and (unbiased) variance after one training pass on x."""
     over = tuple(range(x.ndim - 1))
     mean, variance = np.zeros(x.shape[-1]), np.zeros(x.shape[-1])
     for rows in blocks(len(x)):

@@ -390,7 +390,7 @@ class Evolution(Readings):
         self._handles = []
         return self.model
 
-    # ---- the story
+    # ---- history
 
     @property
     def history(self) -> History:
@@ -418,7 +418,7 @@ class Evolution(Readings):
         }
         self._chronicle.row(self.steps, row, self._laws)
 
-    # ---- stop and go on
+    # ---- save and load
 
     def save(self, path: str | PathLike[str]) -> None:
         """Remove extinct populations and write the model to one safetensors file; see `load`.

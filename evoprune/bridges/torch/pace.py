@@ -7,7 +7,6 @@ the strength.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from evoprune import Budget, NothingCanDie, Selection
 from evoprune.bridges.torch.errors import Unsupported
 from evoprune.common.types import Array, Sized
+from evoprune.common.warn import warn
 
 __all__ = ["LivingSize", "Pace"]
 
@@ -70,9 +70,7 @@ class Pace:
         pressed = self.budget is not None or bool(self._pressures.any())
         why = selection.why_nobody_dies(self.steps, strength, rate, pressed, {})
         if why:
-            warnings.warn(
-                f"no population can go extinct in this run: {why}", NothingCanDie, stacklevel=4
-            )
+            warn(f"no population can go extinct in this run: {why}", NothingCanDie)
         every = selection.every
         return selection.timed(strength / every, None if rate is None else rate * every)
 

@@ -226,7 +226,7 @@ def rebuild_ddp(
 
     Args:
         ddp: its `reducer` has been deleted, so that its hooks on parameters are gone.
-        wrap: wraps the module anew, for unusual settings; by default the usual settings are
+        wrap: wraps the module again, for unusual settings; by default the usual settings are
             copied.
     """
     names = (

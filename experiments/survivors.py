@@ -1,0 +1,65 @@
+"""How many populations survive, by task and by founders, with the same settings.
+
+Selection is not given a size. 784-512-256-10 with the defaults of lab.py, 20 epochs, five seeds,
+and one change at a time:
+
+- task: one digit against the rest (a digit a seed), MNIST and Fashion-MNIST, and MNIST with
+  permuted training labels.
+- founders: layers of 64 and 32 to 1,024 and 512 neurons.
+
+EVOPRUNE_DATA names the folder that has fashion-mnist/. survivors_page.py draws the results,
+and share against pressure from those of laws.py, fashion.py and run_length.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import lab
+from lab import Group, Job, Lab, Row
+
+SEEDS = 5
+TASKS = {
+    "one digit against the rest": "mnist is {seed}",
+    "MNIST": "mnist",
+    "Fashion-MNIST": "fashion-mnist",
+    "MNIST, 20 % of labels permuted": "mnist noisy 20",
+    "MNIST, 50 % of labels permuted": "mnist noisy 50",
+    "MNIST, all labels permuted": "mnist noisy 100",
+}
+FOUNDERS = ((64, 32), (128, 64), (256, 128), (512, 256), (1024, 512))
+
+
+def group_of(lab_: Lab, job: Job) -> Group:
+    """Return the job with every seed, which the name of the data may contain."""
+    jobs = [replace(job, seed=s, data=job.data.format(seed=s)) for s in lab_.seeds(SEEDS)]
+    jobs = [replace(j, net="mlp 784-512-256-2") if " is " in j.data else j for j in jobs]
+    return list(zip(jobs, lab_.run(jobs), strict=True))
+
+
+def told(group: Group) -> Row:
+    """Return the summary of a group, with the deviation of every layer."""
+    layers = zip(*(row["alive"] for _, row in group), strict=True)
+    rows = [row for _, row in group]
+    return lab.summary(rows) | {
+        "born": rows[0]["born"],
+        "layer_deviations": [lab.deviation(layer) for layer in layers],
+    }
+
+
+def script(lab_: Lab) -> None:
+    found: dict[str, Any] = {}
+    try:
+        found["tasks"] = [
+            {"task": name, **told(group_of(lab_, Job(data=data)))} for name, data in TASKS.items()
+        ]
+        found["founders"] = [
+            told(group_of(lab_, Job(net=f"mlp 784-{a}-{b}-10"))) for a, b in FOUNDERS
+        ]
+    finally:
+        lab_.write(**found)
+
+
+if __name__ == "__main__":
+    lab.main("survivors", __doc__, script)
