@@ -12,12 +12,13 @@ import threading
 import time
 import warnings
 from collections import deque
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evoprune.common.checks import number, whole
 from evoprune.common.threads import MOST, get_threads
+from evoprune.training.given import check_given
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
@@ -51,6 +52,10 @@ class Run:
     slowed: float = 1.0  # factor on the remaining planned learning rates
     resting: bool = False  # the budget's size is reached: masses no longer change
     lifespan: float | None = None  # generations, for time constants that are None; None: unknown
+    weighted: bool = False  # sample_weight was given
+    class_weights: str | list[Any] | None = None  # "balanced", or pairs of class and weight
+    metrics: dict[str, str | None] = field(default_factory=dict)  # names by column; None: others
+    training_metrics: bool = False
 
     @classmethod
     def of(cls, facts: Any) -> Run:
@@ -61,8 +66,12 @@ class Run:
         """
         if not isinstance(facts, dict):
             raise TypeError(f"run: expected a dict, got {facts!r}")
-        known = {field.name: field for field in fields(cls)}
-        missing = [n for n, f in known.items() if f.default is MISSING and n not in facts]
+        known = {each.name: each for each in fields(cls)}
+        missing = [
+            name
+            for name, each in known.items()
+            if each.default is MISSING and each.default_factory is MISSING and name not in facts
+        ]
         unknown = [n for n in facts if n not in known]
         if missing or unknown:
             raise ValueError(
@@ -87,6 +96,7 @@ class Run:
                 raise TypeError(f"run: {name}: expected true or false, got {getattr(run, name)!r}")
         if run.augment is not None and not isinstance(run.augment, dict):
             raise TypeError(f"run: augment: expected a dict, got {run.augment!r}")
+        check_given(run)
         return run
 
     @property
