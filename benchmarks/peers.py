@@ -58,10 +58,7 @@ def weights(widths: list[int], seed: int = 0) -> list[tuple[np.ndarray, np.ndarr
     """(in, out) weights and biases of an MLP, float32."""
     rng = np.random.default_rng(seed)
     return [
-        (
-            (rng.standard_normal((i, o)) * (2 / i) ** 0.5).astype(np.float32),
-            np.zeros(o, np.float32),
-        )
+        ((rng.standard_normal((i, o)) * (2 / i) ** 0.5).astype(np.float32), np.zeros(o, np.float32))
         for i, o in pairwise(widths)
     ]
 
