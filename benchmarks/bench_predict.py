@@ -16,11 +16,11 @@ from ours import row_of
 from rounds import Contestant, Local, Peers, contest
 
 WIDTHS = [(784, 512, 256, 10), (784, 74, 16, 10)]
-CASES = [(1, 1), (32, 1), (256, 1), (256, 2), (4096, 2)]  # batch, threads
+CASES = [(1, 1), (32, 1), (256, 1), (256, 2), (4096, 2)]  # batch size, threads
 
 
 def ours(widths: tuple[int, ...], batch: int, threads: int) -> Contestant:
-    """A contestant: calls of our predict."""
+    """Return a contestant: calls of our predict."""
     import evoprune as ep
 
     net = ep.mlp(*widths)

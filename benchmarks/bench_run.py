@@ -27,7 +27,7 @@ BATCH, RATE, DECAY = 128, 2e-3, 0.5
 
 
 def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[str, Any]:
-    """Run ours once; return seconds, accuracy by epoch and the remaining size."""
+    """Run our training once; return seconds, accuracy by epoch and the remaining size."""
     import evoprune as ep
 
     net = ep.mlp(*WIDTHS, seed=seed)

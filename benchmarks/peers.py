@@ -1,10 +1,10 @@
 """The peers' side: PyTorch, JAX, scikit-learn, ONNX Runtime and NumPy by hand, each at its best.
 
-Run by rounds.py in the peers' own interpreter, one process a library and thread count:
-`python peers.py LIBRARY THREADS`. It reads requests, a line of JSON each, and answers with one;
-between requests it is blocked. It never imports evoprune. A peer is a function that makes run(n):
-n steps or calls, over when it returns. Each is written as its users would, and where there are two
-ways the faster one is taken.
+Run by rounds.py in the peers' own interpreter, one process a library and thread count: `python
+peers.py LIBRARY THREADS`. It reads requests, a line of JSON each, and answers with one; between
+requests it is blocked. It never imports evoprune. A peer is a function that returns run(n), which
+runs n steps or calls to their end. Each is written as its users would; if there are two ways, the
+faster one counts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 
 
 def peer(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function known by its name, which begins with its library's."""
+    """Register a function by its name, which begins with that of its library."""
     PEERS[function.__name__] = function
     return function
 
@@ -47,7 +47,7 @@ def load(data: Facts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batches(n: int, batch: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Shuffled indices, batch by batch, epoch after epoch, for ever; whole batches only."""
+    """Yield shuffled indices, batch by batch, epoch by epoch, without end; whole batches only."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(n)
@@ -56,7 +56,7 @@ def batches(n: int, batch: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 def weights(widths: list[int], seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(in, out) weights and biases of an MLP, float32."""
+    """Return (in, out) weights and biases of an MLP, float32."""
     rng = np.random.default_rng(seed)
     return [
         ((rng.standard_normal((i, o)) * (2 / i) ** 0.5).astype(np.float32), np.zeros(o, np.float32))
@@ -87,7 +87,7 @@ def torch_step(
     gather: bool = True,
     compiled: bool = False,
 ) -> Run:
-    """Training steps, eager or compiled: batch by index, fused AdamW."""
+    """Return training steps, eager or compiled: batch by index, fused AdamW."""
     import torch
 
     torch.manual_seed(0)
@@ -105,7 +105,7 @@ def torch_step(
 
 @peer
 def torch_predict(widths: list[int], batch: int, *, scripted: bool = False) -> Run:
-    """Forward passes of an MLP without gradients."""
+    """Return forward passes of an MLP without gradients."""
     import torch
 
     torch.manual_seed(0)
@@ -133,7 +133,7 @@ def torch_fit(
     rate: float,
     seed: int,
 ) -> Facts:
-    """A whole dense training with a cosine, evaluated after every epoch; seconds and accuracy."""
+    """Train a dense MLP with a cosine; return seconds, and accuracy after every epoch."""
     import torch
 
     x, y = (torch.from_numpy(array) for array in load(data))
@@ -168,7 +168,7 @@ def torch_fit(
 def jax_step(
     widths: list[int], batch: int, data: Facts, decay: float, rate: float, *, scanned: bool = False
 ) -> Run:
-    """Training steps: one jitted step at a time, or 50 in one lax.scan; buffers are donated."""
+    """Return training steps: jitted one by one, or 50 in one lax.scan; buffers are donated."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -219,7 +219,7 @@ def jax_step(
 
 @peer
 def jax_predict(widths: list[int], batch: int) -> Run:
-    """Jitted forward passes; the result is waited for."""
+    """Return jitted forward passes, which wait for the result."""
     import jax
     import jax.numpy as jnp
 
@@ -246,7 +246,7 @@ def jax_predict(widths: list[int], batch: int) -> Run:
 
 @peer
 def sklearn_step(widths: list[int], batch: int, data: Facts, decay: float, rate: float) -> Run:
-    """Training steps of MLPClassifier, in float32: epochs of 50 steps by partial_fit."""
+    """Return steps of MLPClassifier in float32: epochs of 50 steps by partial_fit."""
     from sklearn.neural_network import MLPClassifier
 
     x, y = load(data)
@@ -274,7 +274,7 @@ def sklearn_step(widths: list[int], batch: int, data: Facts, decay: float, rate:
 
 @peer
 def numpy_predict(widths: list[int], batch: int) -> Run:
-    """What one writes by hand: x @ w + b, np.maximum, layer by layer."""
+    """Return forward passes in plain NumPy: x @ w + b, np.maximum, layer by layer."""
     params = weights(widths)
     x = np.random.default_rng(0).standard_normal((batch, widths[0])).astype(np.float32)
 
@@ -291,7 +291,7 @@ def numpy_predict(widths: list[int], batch: int) -> Run:
 
 @peer
 def onnxruntime_predict(widths: list[int], batch: int) -> Run:
-    """Gemm and Relu nodes in a session."""
+    """Return a session with Gemm and Relu nodes."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
@@ -329,9 +329,9 @@ def onnxruntime_predict(widths: list[int], batch: int) -> Run:
 
 
 def prepare(library: str) -> str:
-    """Load the library, at THREADS threads; its version."""
+    """Load the library with THREADS threads; return its version."""
     if library == "jax" and hasattr(os, "sched_setaffinity"):
-        # Its pools have a thread for every processor that the process may use.
+        # Thread pools of the library have one thread per processor that the process may use.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     module = __import__(library)
     if library == "torch":
@@ -349,7 +349,7 @@ def timed(run: Run, seconds: float) -> dict[str, float]:
 def serve(library: str) -> None:
     """Answer requests until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
     made: dict[int, Run] = {}
     for number, line in enumerate(sys.stdin):
         request = json.loads(line)

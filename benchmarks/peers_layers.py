@@ -1,8 +1,8 @@
 """PyTorch's side of bench_layers.py and bench_memory.py: convolutions and attention, eager.
 
-The networks are those of evoprune's `lenet5`, `cnn`, `charlm` and `vit`, layer by layer, with as
-many filters, heads and neurons as told, so that survivors' shapes are the same too. peers.py serves
-what is here; PyTorch is imported when something is made.
+The networks are those of evoprune's `lenet5`, `cnn`, `charlm` and `vit`, layer by layer, with
+given numbers of filters, heads and neurons, so that living shapes are the same too. peers.py calls
+these functions; PyTorch is imported when one is called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Facts = dict[str, Any]
 
 
 def network(kind: str, shape: dict[str, Any]) -> Any:
-    """A torch module; `shape` is what bench_layers.py says of one of ours.
+    """Return a torch module; `shape` is made by `shape_of` of bench_layers.py.
 
     lenet5, cnn: input, filters, neurons; charlm: vocabulary, context, dim, heads, dims, hidden;
     vit: input, patch, dim, heads, dims, hidden.
@@ -30,7 +30,7 @@ def network(kind: str, shape: dict[str, Any]) -> Any:
     functional = nn.functional
 
     class Block(nn.Module):
-        """Attention and feed-forward part, norms first."""
+        """Attention and feed-forward part, each after a norm."""
 
         def __init__(self, dim: int, heads: int, dims: int, hidden: int, causal: bool) -> None:
             super().__init__()
@@ -111,7 +111,7 @@ def network(kind: str, shape: dict[str, Any]) -> Any:
 
 
 def load(kind: str, shape: dict[str, Any], data: dict[str, Any], channels_last: bool) -> Any:
-    """Inputs and targets as tensors: float32 (n, channels, height, width) or int64 codes."""
+    """Return inputs and targets as tensors: float32 (n, channels, height, width) or int64 codes."""
     import torch
 
     x, y = np.load(data["x"]), torch.from_numpy(np.load(data["y"]).astype(np.int64))
@@ -132,7 +132,7 @@ def batches(x: Any, y: Any, batch: int, channels_last: bool = False) -> Iterator
         order = torch.randperm(len(x))
         for at in range(0, len(x) - batch + 1, batch):
             rows = order[at : at + batch]
-            if channels_last:  # a row is one run of numbers: height, width, channels
+            if channels_last:  # a row is contiguous: height, width, channels
                 xs = torch.index_select(x.permute(0, 2, 3, 1), 0, rows).permute(0, 3, 1, 2)
             else:
                 xs = torch.index_select(x, 0, rows)
@@ -186,7 +186,7 @@ def torch_layers(
     *,
     channels_last: bool = False,
 ) -> Run:
-    """Training steps, to be timed."""
+    """Return training steps to be timed."""
     tensors = load(kind, shape, data, channels_last)
     return training(kind, shape, batch, tensors, decay, rate, channels_last)
 

@@ -121,7 +121,7 @@ def test_inputs_are_scaled_as_set(net, x):
     assert np.array_equal(net.copy().input_scaling[0], shift)
 
 
-# ---- others made of it -----------------------------------------------------------------------
+# ---- derived networks ------------------------------------------------------------------------
 
 
 def test_a_copy_is_equal_and_apart(net, x):
@@ -345,7 +345,7 @@ def test_files_that_are_not_there_or_cannot_be_written(net, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# ---- how it is shown -------------------------------------------------------------------------
+# ---- display ---------------------------------------------------------------------------------
 
 
 def test_the_table_adds_up(net):

@@ -74,7 +74,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_any_optimizer_goes_on_as_if_nothing_was_removed(name):
+def test_any_optimizer_continues_as_if_nothing_was_removed(name):
     """Losses and deaths of a run with removals equal those of one that only zeroes."""
     losses, deaths = [], []
     for removal in ("always", "never"):
@@ -151,7 +151,7 @@ def test_the_step_after_one_that_failed_makes_the_module_whole():
     model = torch_models.mlp().double()
     optimizer = Fails(model.parameters(), 1e-2)
     x, y = task()
-    selection = QUICK.replace(rest=0.5)  # masses stand still from step 15 on
+    selection = QUICK.replace(rest=0.5)  # masses do not change from step 15 on
     with pytest.warns(ep.NothingCanDie, match="lifespan"):
         evolution = ept.Evolution(model, optimizer, x[:2], selection, steps=30)
     plain(model, optimizer, 15)

@@ -28,7 +28,7 @@ from evoprune.nets.overview import overview
 from evoprune.nets.sampling import vocabulary_of
 from evoprune.records.history import History
 from evoprune.shell import tasks
-from evoprune.shell.screen import width
+from evoprune.shell.screen import tabulated
 
 __all__ = ["COMMANDS", "completion"]
 
@@ -79,7 +79,7 @@ def _show_network(network: Network, options: argparse.Namespace) -> None:
         }
         print(json.dumps(facts))
     else:
-        print("\n".join(filter(None, [title, table.as_text(head, rows, total, width()), note])))
+        print("\n".join(filter(None, [title, tabulated(head, rows, total), note])))
 
 
 def _show_history(history: History, options: argparse.Namespace) -> None:
@@ -101,7 +101,7 @@ def _show_history(history: History, options: argparse.Namespace) -> None:
     text = [[f"{v:,.4g}" if v % 1 else f"{v:,.0f}" for v in (columns[n][i] for n in shown)]
             for i in range(history.epochs_done)]  # fmt: skip
     if text:
-        print("\n" + table.as_text([n.replace("_", " ") for n in shown], text, None, width()))
+        print("\n" + tabulated([n.replace("_", " ") for n in shown], text, texts=0))
     print(f"\n{len(history.extinctions):,} extinctions")
 
 
@@ -168,7 +168,7 @@ def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array
     if options.name == "text":
         letters = vocabulary_of(network)
         if not letters or options.data is None:
-            raise ValueError("text: expected a language model, and --data, the folder of the text")
+            raise ValueError("text: expected a language model, and --data, a text file")
         context = int(math.prod(network.spec["input"]))
         held = ep.datasets.text(options.data, context=context)
         if held.vocabulary != letters:
@@ -228,13 +228,14 @@ def bench(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(facts))
         return 0
-    head = ["network", "", "multiply-adds", f"ms for {batch:,} samples"]
+    head = ["network", "multiply-adds", f"ms for {batch:,} samples"]
     rows = [
-        ["as it was born", "", table.number(born.macs), f"{times['born']:.3g}"],
-        ["as it is now", "", table.number(network.macs), f"{times['now']:.3g}"],
+        ["as it was born", table.number(born.macs), f"{times['born']:.3g}"],
+        ["as it is now", table.number(network.macs), f"{times['now']:.3g}"],
     ]
-    print(table.as_text(head, rows, None, width()))
-    print(f"\n{facts['speed_up']:.3g} times as fast, {facts['threads']} threads at most")
+    print(tabulated(head, rows, texts=1))
+    threads = f"{facts['threads']} thread{'s at most' * (facts['threads'] > 1)}"
+    print(f"\n{facts['speed_up']:.3g} times as fast, {threads}")
     return 0
 
 
@@ -254,7 +255,7 @@ def data(options: argparse.Namespace) -> int:
     """Print a summary of a data set."""
     if options.name == "text":
         if options.data is None:
-            raise ValueError("--data: must be given: the folder of the text")
+            raise ValueError("--data: must be given: a text file")
         parts: Any = tuple(ep.datasets.text(options.data))
     else:
         parts = tasks.data_of(options)
@@ -300,9 +301,34 @@ def export(options: argparse.Namespace) -> int:
 
 
 def sweep(options: argparse.Namespace) -> int:
-    """Train many networks as described by a file."""
-    print(sweep_file(existing(options.file), verbose=1))
+    """Train many networks as described by a file, and print a row for each."""
+    made = sweep_file(existing(options.file), n_jobs=options.jobs, verbose=1)
+    rows = made if isinstance(made, list) else made.to_dict("records")
+    names = list(rows[0])
+    if options.csv:
+        cells = [[row[name] for name in names] for row in rows]
+        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *cells])
+        return 0
+    settings = names[: names.index("seed")]
+    varied = [n for n in settings if any(str(row[n]) != str(rows[0][n]) for row in rows)]
+    shown = [*varied, "seed", "alive", "macs"]
+    judged = any(row["validation_accuracy"] == row["validation_accuracy"] for row in rows)
+    shown.append("validation_accuracy" if judged else "validation_loss")
+    shown += ["seconds", *(["error"] if any(row["error"] for row in rows) else [])]
+    text = [[_cell(row[name]) for name in shown] for row in rows]
+    print(tabulated([name.replace("_", " ") for name in shown], text, texts=0))
     return 0
+
+
+def _cell(value: Any) -> str:
+    """Return a value of a sweep's table as a short text; "" for None and NaN."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:,.4g}" if value % 1 else f"{value:,.0f}"
+    return str(value)
 
 
 def completion(parser: argparse.ArgumentParser, shell: str) -> int:

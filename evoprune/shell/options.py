@@ -20,24 +20,27 @@ from evoprune.shell import tasks
 __all__ = ["parser_of", "with_config"]
 
 ABOUT = """\
-Trains neural networks whose neurons, filters and attention heads are populations
-under selection: the unfit go extinct, and the network gets smaller and faster while
-it learns."""
+Trains neural networks whose neurons, filters and attention heads are
+populations under selection: the unfit go extinct, and the network gets smaller
+and faster while it learns."""
 
 EXAMPLES = """\
 examples:
-  evoprune train mnist --out run/           the paper's network; results in run/
-  evoprune resume run/                      continue a run that was stopped
-  evoprune train mnist --budget 0.1         down to a tenth of its multiply-adds
+  evoprune train mnist --out run/        the paper's network; results in run/
+  evoprune resume run/                   continue a run that was stopped
+  evoprune train mnist --budget 0.1      down to a tenth of its multiply-adds
   evoprune train cifar10 --data FOLDER --net cnn --widths 32,64,128
-  evoprune train text --data FILE           a language model of characters
-  evoprune show run/model.safetensors       the layers, and how many populations live
-  evoprune show run/history.npz --csv       the epochs as a table
+  evoprune train text --data FILE        a language model of characters
+  evoprune show run/                     epochs, layers and living populations
+  evoprune show run/history.npz --csv    the epochs as a table
   evoprune evaluate run/model.safetensors mnist
+  evoprune export run/model.safetensors net.onnx
+  evoprune sweep pressures.toml          many runs, and a table of them
   evoprune generate run/model.safetensors --prompt "Once"
 
-exit status: 0 done; 1 the run failed; 2 the request cannot be met; 130, 143, 129, 141 stopped by
-Ctrl-C, SIGTERM, SIGHUP or a closed pipe (the results so far are written)
+exit status: 0 done; 1 the run failed; 2 the request cannot be met; 130, 143,
+129, 141 stopped by Ctrl-C, SIGTERM, SIGHUP or a closed pipe (the results so far
+are written)
 """
 
 EXCLUSIVE = ({"pressure", "budget"},)  # at most one of each set may be given
@@ -154,7 +157,12 @@ def _train(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help=f"{', '.join(tasks.DATA)}, or a folder with files like MNIST's",
     )
-    add("--data", type=Path, metavar="PATH", help="folder of the data; not needed for mnist")
+    add(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder of the data, or the text; not needed for mnist",
+    )
     add("--out", type=Path, metavar="FOLDER", help="for the results (run/)")
     add("--config", type=Path, metavar="FILE", help="options in TOML; `dataset` is DATA")
     either = parser.add_mutually_exclusive_group()
@@ -300,7 +308,12 @@ def _model_and_data(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(tasks.DATA)} (their test set), a folder with files like MNIST's, or a "
         ".npy or .csv file of inputs (for evaluate, the target is its last column)",
     )
-    add("--data", type=Path, metavar="PATH", help="folder of the data; not needed for mnist")
+    add(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder of the data, or the text; not needed for mnist",
+    )
     _threads(parser)
 
 
@@ -329,6 +342,8 @@ def _export(parser: argparse.ArgumentParser) -> None:
 def _sweep(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="the sweep, in TOML")
+    add("--jobs", type=int, metavar="N", help="runs at a time (as in the file, or 1)")
+    add("--csv", action="store_true", help="all columns, as CSV")
 
 
 def _bench(parser: argparse.ArgumentParser) -> None:
@@ -343,7 +358,12 @@ def _bench(parser: argparse.ArgumentParser) -> None:
 def _data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="DATA", help=f"{', '.join(tasks.DATA)}, or a folder like MNIST's")
-    add("--data", type=Path, metavar="PATH", help="folder of the data; not needed for mnist")
+    add(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder of the data, or the text; not needed for mnist",
+    )
     add("--json", action="store_true", help="as JSON")
 
 

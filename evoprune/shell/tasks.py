@@ -198,7 +198,8 @@ def _network(kind: str, options: argparse.Namespace, train: Dataset) -> Network:
 
 def _place(options: argparse.Namespace) -> Path:
     if options.data is None:
-        raise ValueError(f"--data: must be given: the folder of {options.name}")
+        what = "a text file" if options.name == "text" else f"the folder of {options.name}"
+        raise ValueError(f"--data: must be given: {what}")
     place: Path = options.data
     return place
 

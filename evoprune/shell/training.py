@@ -34,7 +34,7 @@ from evoprune.shell.screen import (
     Stopped,
     complain,
     stopped_by,
-    width,
+    tabulated,
 )
 from evoprune.training.callbacks import Checkpoint, Row
 from evoprune.training.trainer import Trainer
@@ -187,7 +187,7 @@ def _through(
             f"continue with: evoprune resume {folder}"
         )
     title, head, rows, total, note = overview(network)
-    screen.say(f"\n{title}\n{table.as_text(head, rows, total, width())}\n{note}\n")
+    screen.say(f"\n{title}\n{tabulated(head, rows, total)}\n{note}\n")
     screen.say(f"{_summary(metrics)}\n")
     if vocabulary_of(network) is not None:
         screen.say(f"{ep.generate(network, length=200).strip()}\n")

@@ -59,6 +59,8 @@ def module_sizes(module: nn.Module) -> dict[str, int]:
         return {"num_embeddings": shape[0], "embedding_dim": shape[1]}
     if isinstance(module, nn.PReLU):
         return {"num_parameters": shape[0]}
+    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):  # a linear map of transformers
+        return {"nx": shape[0], "nf": shape[1]}
     return {}
 
 
@@ -196,7 +198,7 @@ def rebuild_ddp(
 
     Args:
         ddp: its `reducer` has been deleted, so that its hooks on parameters are gone.
-        wrap: wraps the module anew, for unusual settings; by default the usual settings are
+        wrap: wraps the module again, for unusual settings; by default the usual settings are
             copied.
     """
     names = (
