@@ -183,7 +183,7 @@ def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array
 
 
 def _csv(place: Path, network: Network, target: str | int) -> tuple[Array, Array | None]:
-    """Read rows of features, and targets if there is a column more than the network has inputs."""
+    """Read rows of features, and targets if there is one column more than the network's inputs."""
     first, header, rows = read_cells(existing(place))
     features, width = math.prod(network.spec["input"]), len(rows[0])
     if width not in (features, features + 1):

@@ -74,10 +74,10 @@ def kept(
 
 
 def check_same(run: Run, feed: Feed, network: Network) -> None:
-    """Check that a run goes on with the data it began with, as far as can be told.
+    """Check that a run continues with data of the same size and columns as at its start.
 
     Raises:
-        ValueError: the number of batches or samples, or a column of a data frame, is another.
+        ValueError: the number of batches or samples, or a column of a data frame, differs.
     """
     if feed.per_epoch != run.per_epoch:
         raise ValueError(

@@ -184,7 +184,7 @@ def no_capture(device: torch.device) -> None:
     """Check that a step is not captured in a CUDA graph.
 
     Raises:
-        Unsupported: it is.
+        Unsupported: the step is captured.
     """
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         raise Unsupported(
