@@ -181,7 +181,7 @@ class Networks(Arena):
 
 
 def verdict(case: Case, row: dict[str, Any]) -> dict[str, Any]:
-    """Return targets and whether they are met, by name of the contestant compared with."""
+    """Return the targets, and whether they are met, by name of the other contestant."""
     against = row["times_ours"]
     ways = [name for name in against if name.split(",")[0] == "PyTorch"]
     found: dict[str, Any] = {}

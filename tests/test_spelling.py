@@ -19,13 +19,13 @@ METHODS += [ep.History.trajectories, ep.History.to_frame]
 
 
 def options(thing):
-    """The parameters that have a default value."""
+    """Return the parameters that have a default."""
     of = [p for p in inspect.signature(thing).parameters.values() if p.default is not p.empty]
     return [p.name for p in of if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def everything():
-    """Public functions and classes that have options."""
+    """Return the public functions and classes that have options."""
     for module in (ep, ep.plot, ep.datasets, ep.schedules, ep.export):
         for name in module.__all__:
             thing = getattr(module, name)

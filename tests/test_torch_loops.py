@@ -329,7 +329,7 @@ def test_between_steps_the_module_is_an_ordinary_one():
 
 
 def test_gradients_after_a_step_are_those_of_before():
-    """So that a loop may go on adding to them."""
+    """A loop may add to them afterwards."""
     model = torch_models.mlp().double()
     x, y = task()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)

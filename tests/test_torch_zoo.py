@@ -77,7 +77,7 @@ def steps(model, optimizer, example, count):
     """Train; return losses."""
     losses = []
     for _ in range(count):
-        drop_caches(model)  # of attention biases, in evaluation mode
+        drop_caches(model)  # those of attention biases in evaluation mode
         optimizer.zero_grad()
         loss = sum(t.square().mean() for t in _real(run(model, example)))
         loss.backward()

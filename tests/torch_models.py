@@ -63,7 +63,7 @@ class ResNet(nn.Module):
 
 
 class Dense(nn.Module):
-    """Concatenation, as in DenseNet, and a split."""
+    """Layers joined by concatenation, as in DenseNet, and a split."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,7 +274,7 @@ class Recurrent(nn.Module):
 
 
 class Attended(nn.Module):
-    """torch's own attention, as a module and in an encoder layer."""
+    """PyTorch's own attention, as a module and in an encoder layer."""
 
     def __init__(self, batch_first: bool = True) -> None:
         super().__init__()

@@ -202,7 +202,7 @@ class Placement:
 
 
 def _multiply_gradients(weights: Sequence[torch.Tensor], factors: Sequence[torch.Tensor]) -> None:
-    """Multiply the gradients of weights in place; a weight without one is left out."""
+    """Multiply the gradients of weights in place; skip weights without gradients."""
     known = [(w.grad, f) for w, f in zip(weights, factors, strict=True) if w.grad is not None]
     if known:
         torch._foreach_mul_([gradient for gradient, _ in known], [f for _, f in known])
