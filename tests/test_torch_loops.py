@@ -75,7 +75,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_any_optimizer_continues_as_if_nothing_was_removed(name):
-    """Losses and deaths of a run with removals equal those of a run that only zeroes."""
+    """Removing extinct populations, or only setting them to 0, gives equal losses and deaths."""
     losses, deaths = [], []
     for removal in ("always", "never"):
         torch.manual_seed(0)
@@ -313,7 +313,7 @@ def test_a_step_that_a_scaler_leaves_out_is_no_generation():
 
 
 def test_between_steps_the_module_is_an_ordinary_one():
-    """Outputs equal those of weights without masses, with masses applied to layers' outputs."""
+    """Outputs equal those of W with every layer's outputs multiplied by its masses."""
     model = torch_models.mlp().double()
     x, _ = task()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
@@ -466,7 +466,7 @@ def test_a_compiled_model_is_compiled_anew_at_removals_only(backend):
         model = torch_models.mlp().double()
         forward = torch.compile(model, backend=counter) if compiled else model
         optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
-        patience = 20.0 if backend == "inductor" else 3.0  # some 20 seconds a compilation
+        patience = 20.0 if backend == "inductor" else 3.0  # a compilation takes some 20 seconds
         evolution = ept.Evolution(forward, optimizer, task()[0][:2], QUICK, patience=patience)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
