@@ -82,7 +82,7 @@ def best(row: Facts, library: str) -> str:
 
 
 def pair(row: Facts, library: str) -> list[str]:
-    """Return milliseconds of a library's fastest way, and its time in units of our time."""
+    """Return milliseconds of a library's fastest way, and its time in units of ours."""
     name = best(row, library)
     return [milliseconds(row, name), against(row, name)]
 

@@ -74,7 +74,7 @@ def kept(
 
 
 def check_same(run: Run, feed: Feed, network: Network) -> None:
-    """Check that a run continues with the data it began with, as far as can be told.
+    """Check that a run goes on with the data it began with, as far as can be told.
 
     Raises:
         ValueError: the number of batches or samples, or a column of a data frame, is another.
