@@ -1,8 +1,8 @@
-# One place for what people and machines run. Everything happens in .venv, made on first use; a step
-# is done again only when what it came from has changed.
+# The commands of development. Everything happens in .venv, which is made on first use; a step is
+# repeated only if its sources have changed.
 #
 #   PYTHON=python3.12 make test     another interpreter for a new .venv
-#   make test ARGS="-k gemm -x"     arguments for pytest; likewise for run, bench
+#   make test ARGS="-k gemm -x"     arguments for pytest, also for run and bench
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,7 +29,7 @@ build: $(STAMPS)/build  ## compile the core, install the package into .venv, edi
 test: $(STAMPS)/build $(STAMPS)/test  ## the whole suite
 	@$(BIN)/python -m pytest $(ARGS)
 
-fuzz: $(STAMPS)/build $(STAMPS)/test  ## attack the core under sanitizers; ARGS="--hours 8", "--calls 1000000 --seed 7"
+fuzz: $(STAMPS)/build $(STAMPS)/test  ## random calls and mutated files under sanitizers; ARGS="--hours 8", "--calls 1000000 --seed 7"
 	PYTHONPATH=.:tests $(BIN)/python -m fuzz --sanitize $(ARGS)
 
 check: $(STAMPS)/dev  ## format, lint, types, and a build in which warnings are errors

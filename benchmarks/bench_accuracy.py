@@ -1,4 +1,4 @@
-"""How accurate and how small: MNIST by the defaults, several seeds, the last epoch.
+"""Accuracy and size on MNIST with the defaults, after the last epoch, for several seeds.
 
 The settings are those of `evoprune train mnist`: 784-512-256-10, 20 epochs of batch 128, AdamW at
 2e-3 with a cosine schedule, decay 0.5, and the default selection. Controls are the same without
@@ -17,11 +17,11 @@ from common import Result
 
 WIDTHS = (784, 512, 256, 10)
 BATCH, RATE, DECAY = 128, 2e-3, 0.5
-ASKED = {"accuracy": 0.983, "extinct": 0.75}  # means over the seeds
+ASKED = {"accuracy": 0.983, "extinct": 0.75}  # targets for the means over the seeds
 
 
 def trained(train: Any, epochs: int, seed: int, pressure: float | None) -> tuple[Any, float]:
-    """Return a trained network and the seconds it took; pressure None: dense."""
+    """Return a trained network and its training time in seconds; pressure None: dense."""
     import evoprune as ep
 
     net = ep.mlp(*WIDTHS, seed=seed)
@@ -43,7 +43,7 @@ def facts(net: Any, test: Any) -> dict[str, Any]:
 
 
 def controls(net: Any, alive: list[int], test: Any) -> dict[str, dict[str, Any]]:
-    """Return facts of the dense network, and of it pruned to the survivors' number in each way."""
+    """Return facts of the dense network, and of it pruned to the same number in each way."""
     found = {"dense": facts(net, test)}
     for by in ("norm", "random"):
         cut = net.copy()
@@ -53,25 +53,20 @@ def controls(net: Any, alive: list[int], test: Any) -> dict[str, dict[str, Any]]
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    parser.add_argument("--seeds", type=int, help="5, or 1 with --quick")
-    parser.add_argument("--epochs", type=int, help="20, or 3 with --quick")
-    parser.add_argument("--pressure", type=float, default=None, help="the default selection's")
-    parser.add_argument("--no-controls", action="store_true", help="ours alone")
-    options = parser.parse_args()
-
     import evoprune as ep
 
-    seeds = options.seeds or (1 if options.quick else 5)
-    epochs = options.epochs or (3 if options.quick else 20)
-    pressure = ep.Selection().pressure if options.pressure is None else options.pressure
+    usual = ep.Selection().pressure
+    options = common.options(
+        __doc__, seeds=(5, 1), epochs=(20, 3), pressure=(usual, usual), controls=(1, 1)
+    )
+    epochs, pressure = options.epochs, options.pressure
     train, test = ep.datasets.mnist()
     born = sum(WIDTHS[1:-1])
     result = Result("accuracy", options, epochs=epochs, selection=repr(ep.Selection(pressure)))
-    for seed in range(seeds):
+    for seed in range(options.seeds):
         net, seconds = trained(train, epochs, seed, pressure)
         row: dict[str, Any] = {"ours": {**facts(net, test), "seconds": seconds}}
-        if not options.no_controls:
+        if options.controls:
             dense, seconds = trained(train, epochs, seed, None)
             row |= controls(dense, row["ours"]["alive"], test)
             row["dense"]["seconds"] = seconds

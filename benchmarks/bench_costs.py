@@ -160,7 +160,7 @@ def runs(result: Result, options: argparse.Namespace) -> None:
     library = floor.library()
     for threads, epochs in itertools.product(options.threads, options.epochs):
         ep.set_threads(threads)
-        trip = library.floor_trip if library is not None and threads > 1 else None
+        trip = floor.trip_of(library, threads)
         work = Runs(train, epochs)
         contestants: list[Contestant] = [
             work.contestant("records"),
@@ -242,36 +242,46 @@ def imports(result: Result, options: argparse.Namespace) -> None:
 # ---- drawing ------------------------------------------------------------------------------------
 
 
-def pictures(quick: bool) -> dict[str, Callable[[], Any]]:
-    """Every function of evoprune.plot, on a run of 768 populations."""
-    import evoprune as ep
+class Shown:
+    """A run of 768 populations, and other networks to look into.
 
-    train, test = ep.datasets.mnist()
-    epochs = 2 if quick else 20
-    selection = ep.Selection(dynamics=ep.Malthusian(lifespan=300 if quick else 700))
-    net = ep.mlp(*WIDTHS)
-    trainer = ep.Trainer(net, optimizer=ep.AdamW(RATE, weight_decay=DECAY), selection=selection)
-    history = trainer.fit(
-        train, epochs=epochs, batch_size=BATCH, validation_data=test, progress=False
-    )
-    seeing = ep.mlp(784, 300, 100, 10, inputs=True)  # these two look into networks of other kinds
-    looking = ep.vit((28, 28, 1), 10)
-    images = test.x[:1].reshape(1, 28, 28, 1)
-    plot = ep.plot
-    return {
-        "features": lambda: plot.features(seeing),
-        "filters": lambda: plot.filters(net),
-        "fitness": lambda: plot.fitness(net),
-        "heads": lambda: plot.heads(looking, images),
-        "history": lambda: plot.history(history),
-        "muller": lambda: plot.muller(history),
-        "pareto": lambda: plot.pareto({"a run": [history]}),
-        "phase": lambda: plot.phase(history),
-        "price": lambda: plot.price(history),
-        "structure": lambda: plot.structure(net),
-        "survival": lambda: plot.survival(history),
-        "trajectories": lambda: plot.trajectories(history),
-    }
+    Attributes:
+        net, history: the trained network and its run.
+        inputs, vit: networks of other kinds.
+        images: what the heads look at.
+        search: of a learning rate.
+    """
+
+    def __init__(self, quick: bool) -> None:
+        import evoprune as ep
+
+        train, test = ep.datasets.mnist()
+        selection = ep.Selection(dynamics=ep.Malthusian(lifespan=300 if quick else 700))
+        optimizer = ep.AdamW(RATE, weight_decay=DECAY)
+        self.net = ep.mlp(*WIDTHS)
+        trainer = ep.Trainer(self.net, optimizer=optimizer, selection=selection)
+        run = {"epochs": 2 if quick else 20, "validation_data": test}
+        self.history = trainer.fit(train, batch_size=BATCH, progress=False, **run)
+        self.inputs, self.vit = ep.mlp(784, 300, 100, 10, inputs=True), ep.vit((28, 28, 1), 10)
+        self.images = test.x[:1].reshape(1, 28, 28, 1)
+        self.search = ep.find_learning_rate(ep.Trainer(ep.mlp(*WIDTHS)), train, steps=50)
+
+
+PICTURES: dict[str, Callable[[Any, Shown], Any]] = {  # every function of evoprune.plot
+    "features": lambda plot, of: plot.features(of.inputs),
+    "filters": lambda plot, of: plot.filters(of.net),
+    "fitness": lambda plot, of: plot.fitness(of.net),
+    "heads": lambda plot, of: plot.heads(of.vit, of.images),
+    "history": lambda plot, of: plot.history(of.history),
+    "learning_rate": lambda plot, of: plot.learning_rate(of.search),
+    "muller": lambda plot, of: plot.muller(of.history),
+    "pareto": lambda plot, of: plot.pareto({"a run": [of.history]}),
+    "phase": lambda plot, of: plot.phase(of.history),
+    "price": lambda plot, of: plot.price(of.history),
+    "structure": lambda plot, of: plot.structure(of.net),
+    "survival": lambda plot, of: plot.survival(of.history),
+    "trajectories": lambda plot, of: plot.trajectories(of.history),
+}
 
 
 def drawing(result: Result, options: argparse.Namespace) -> None:
@@ -283,18 +293,17 @@ def drawing(result: Result, options: argparse.Namespace) -> None:
 
     import evoprune as ep
 
-    def drawn(draw: Callable[[], Any]) -> Callable[[], None]:
+    of = Shown(options.quick)
+
+    def drawn(name: str) -> Once:
         def call() -> None:
-            figure = np.ravel(draw())[0].figure
+            figure = np.ravel(PICTURES[name](ep.plot, of))[0].figure
             figure.canvas.draw()
             pyplot.close(figure)
 
-        return call
+        return Once(name, call)
 
-    draws = pictures(options.quick)
-    known = {name for name in ep.plot.__all__ if name[0].islower()} - {"style"}
-    assert set(draws) == known, f"not timed: {known - set(draws)}"
-    contestants: list[Contestant] = [Once(name, drawn(draw)) for name, draw in draws.items()]
+    contestants: list[Contestant] = [drawn(name) for name in PICTURES]
     times: Times = contest(contestants, 3 if options.quick else 5, 0)
     for name, ms in times.items():
         result.add(part="plot", function=name, ms=spread(ms), **times.facts())
@@ -306,15 +315,7 @@ PARTS = {"runs": runs, "import": imports, "plot": drawing}
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    parser.add_argument("--threads", type=common.threads_of, default=[2], metavar="N,N")
-    parser.add_argument(
-        "--epochs", type=common.threads_of, metavar="N,N", help="20,3, or 1 with --quick"
-    )
-    parser.add_argument("--rounds", type=int, help="of runs: 11, or 3 with --quick")
-    options = parser.parse_args()
-    options.epochs = options.epochs or ([1] if options.quick else [20, 3])
-    options.rounds = options.rounds or (3 if options.quick else 11)
+    options = common.options(__doc__, [2], epochs=([20, 3], [1]), rounds=(11, 3))
     result = Result(
         "costs", options, epochs=options.epochs, rounds=options.rounds, batch=BATCH, widths=WIDTHS
     )

@@ -19,17 +19,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import common
 import numpy as np
-from bench_step import row_of
 from common import Result, exported
-from floor import Floor, library, openblas
-from ours import DECAY, RATE, training
+from floor import Floor
+from ours import DECAY, RATE, Arena, row_of, training
 from products import stages
-from rounds import Contestant, Local, Peers, Times, contest
+from rounds import Contestant, Peers
 
 ASKED_THREADS = 2
 SHARES = (1.0, 0.5, 0.1)  # of the populations alive
@@ -132,16 +132,12 @@ def ours(
     return training(name, net, data, case.batch, threads, selected=selected)
 
 
-class Arena:
-    """What all cases share: the floor's library, the peers, data and the rates of processors."""
+class Networks(Arena):
+    """Networks of several kinds: their data, and the rates of processors."""
 
     def __init__(self, peers: Peers, folder: Path, options: Any) -> None:
-        self.peers, self.folder, self.options = peers, folder, options
-        self.library, self.blas = library(), openblas(peers.openblas())
-        if self.library is None:
-            print("no C compiler: without the floor")
-        elif self.blas is None:
-            print("no scipy-openblas32 among the peers: without its floor")
+        super().__init__(peers, options)
+        self.folder = folder
         self._data: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._rates: dict[int, float] = {}
 
@@ -161,18 +157,6 @@ class Arena:
             self._rates[threads] = Floor(self.library, self.blas, threads).square()
         return self._rates[threads]
 
-    def floors(self, net: Any, batch: int, threads: int, own: bool) -> list[Contestant]:
-        """The products alone, by OpenBLAS and by our own product."""
-        found: list[Contestant] = []
-        parts = stages(net, batch)
-        if self.library is not None and self.blas is not None:
-            floor = Floor(self.library, self.blas, threads).step(parts)
-            found.append(Local("floor", floor.run))
-        if self.library is not None and own:
-            floor = Floor(self.library, None, threads).step(parts)
-            found.append(Local("floor, own product", floor.run))
-        return found
-
     def others(self, case: Case, net: Any, threads: int) -> list[Contestant]:
         """PyTorch, in every way that might be its best, each in a process of its own.
 
@@ -191,19 +175,9 @@ class Arena:
         add = partial(self.peers.contestant, alone=True)
         found = add("PyTorch", "torch", threads, "torch_layers", **settings)
         if case.kind in ("lenet5", "cnn"):
-            found += add(
-                "PyTorch, channels last",
-                "torch",
-                threads,
-                "torch_layers",
-                channels_last=True,
-                **settings,
-            )
+            settings["channels_last"] = True
+            found += add("PyTorch, channels last", "torch", threads, "torch_layers", **settings)
         return found
-
-    def time(self, contestants: list[Contestant], threads: int) -> Times:
-        trip = self.library.floor_trip if self.library is not None and threads > 1 else None
-        return contest(contestants, self.options.rounds, self.options.seconds, trip)
 
 
 def verdict(case: Case, row: dict[str, Any]) -> dict[str, Any]:
@@ -235,19 +209,18 @@ def say(name: str, row: dict[str, Any]) -> None:
         print(f"    {other}: {bound} x asked, {of['is']:.2f}: {'met' if of['met'] else 'NOT met'}")
 
 
-def measure(arena: Arena, name: str, case: Case, share: float, threads: int) -> dict[str, Any]:
+def measure(arena: Networks, name: str, case: Case, share: float, threads: int) -> dict[str, Any]:
     """Time one network at one share and thread count."""
     net = living(case, share)
     data, _ = arena.data(case)
     contestants = [ours("ours", case, share, data, threads, True)]
     if share == 1:
         contestants.append(ours("ours, dense", case, share, data, threads, False))
-    contestants += arena.floors(net, case.batch, threads, own=share == 1)
+    parts = stages(net, case.batch)
+    contestants += arena.floors(lambda floor: floor.step(parts), threads, own=share == 1)
     contestants += arena.others(case, net, threads)
     times = arena.time(contestants, threads)
-    macs = sum(
-        work.macs for stage in stages(net, case.batch) for phase in stage for work in phase[0]
-    )
+    macs = sum(work.macs for stage in parts for phase in stage for work in phase[0])
     rate = arena.rate(threads)
     row = {
         "part": "cases" if share == 1 else "survivors",
@@ -268,24 +241,15 @@ def measure(arena: Arena, name: str, case: Case, share: float, threads: int) -> 
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    parser.add_argument("--threads", type=common.threads_of, default=[2, 1], metavar="N,N")
-    parser.add_argument("--rounds", type=int, help="11, or 3 with --quick")
-    parser.add_argument("--seconds", type=float, help="of a turn: 0.4, or 0.15 with --quick")
-    options = parser.parse_args()
-    options.rounds = options.rounds or (3 if options.quick else 11)
-    options.seconds = options.seconds or (0.15 if options.quick else 0.4)
+    options = common.options(__doc__, [2, 1], rounds=(11, 3), seconds=(0.4, 0.15))
     result = Result("layers", options, rounds=options.rounds, seconds=options.seconds)
     with Peers() as peers, tempfile.TemporaryDirectory() as folder:
-        arena = Arena(peers, Path(folder), options)
+        arena = Networks(peers, Path(folder), options)
         for threads in options.threads:
-            for name, case in cases().items():
-                for share in SHARES if threads == ASKED_THREADS else SHARES[:1]:
-                    title = (
-                        f"{name}, {100 * share:g} % alive, batch {case.batch}, {threads} threads"
-                    )
-                    if options.only not in title:
-                        continue
+            shares = SHARES if threads == ASKED_THREADS else SHARES[:1]
+            for (name, case), share in product(cases().items(), shares):
+                title = f"{name}, {100 * share:g} % alive, batch {case.batch}, {threads} threads"
+                if options.only in title:
                     row = measure(arena, name, case, share, threads)
                     say(title, row)
                     result.add(**row)

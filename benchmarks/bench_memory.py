@@ -1,12 +1,13 @@
-"""Memory of training: what a network's arrays take, what a process takes, and whether it grows.
+"""Memory of training: of a network's arrays and of the process, and whether it grows.
 
 Networks: bytes by kind of layer, at birth and with a tenth of the populations alive, the workspace
-of a worker, and the peak of a process that trains, above what it had with the package and the data
-loaded; PyTorch's likewise. Kinds: small networks of one kind each at several batches, whose peak
-may grow by the activations and by nothing else. Run: a whole training of the paper's network.
-Compactions: memory while a thousand populations die one by one during training, three times.
+of a worker, and the peak of a process that trains, above its memory with the package and the data
+loaded; the same for PyTorch. Kinds: small networks of one kind each at several batches, whose peak
+may grow only by the activations. Run: a whole training of the paper's network.
+Compactions: memory while a thousand populations become extinct one at a time during training,
+    three times.
 
-Every figure of a process is from a process that did nothing else. Sizes are for float32.
+Every process is measured alone, in a new process. Sizes are for float32.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def train(net: Any, data: Any, batch: int, steps: int, threads: int) -> None:
 
 
 def peak_of_network(name: str, share: float, steps: int) -> int:
-    """Bytes above package and data that making and training a network takes at most."""
+    """Return the peak bytes above package and data of making and training a network."""
     case = cases()[name]
     data = case.data()
     resident.forget()
@@ -75,7 +76,7 @@ def peak_of_network(name: str, share: float, steps: int) -> int:
 
 
 def by_kind(net: Any, batch: int) -> dict[str, dict[str, int]]:
-    """Bytes of each kind's layers together: what they learn and track, and what they put out."""
+    """Return bytes by kind of layer: of parameters and tracked values, and of outputs."""
     facts = net.describe()
     sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
     tensors = {t["name"]: prod(sizes[a] for a in t["axes"]) for t in facts["tensors"]}
@@ -131,7 +132,7 @@ def networks(peers: Peers, folder: Path, result: Result, options: Any) -> None:
 def peaks_of_peers(
     peers: Peers, case: Case, shape: dict[str, Any], data: dict[str, Any]
 ) -> dict[str, int]:
-    """PyTorch's peaks, each from a fresh process."""
+    """Return PyTorch's peaks, each from a new process."""
     found = {}
     layouts = (False, True) if case.kind in ("lenet5", "cnn") else (False,)
     for last in layouts:
@@ -153,9 +154,10 @@ def peaks_of_peers(
 
 
 def _kinds() -> dict[str, tuple[tuple[int, ...], Callable[[], list[Any]], int]]:
-    """By kind: shape of a sample, layers around it, and what a naive one would keep a sample.
+    """Return by kind: shape of a sample, layers around it, elements that a naive one stores.
 
-    That is numbers beyond input and output: the patches of a convolution, scores of attention.
+    These are elements per sample beyond input and output: the patches of a convolution, the scores
+    of attention.
     """
     import evoprune as ep
 
@@ -189,7 +191,7 @@ def _noise(shape: tuple[int, ...], n: int) -> Any:
 
 
 def peak_of_kind(kind: str, batch: int) -> int:
-    """Bytes above package and data that training a network of one kind takes at most."""
+    """Return the peak bytes above package and data of training a network of one kind."""
     data = _noise(_kinds()[kind][0], max(BATCHES))
     resident.forget()
     before = resident.resident()
@@ -237,7 +239,7 @@ def kinds(result: Result, options: Any) -> None:
 
 
 def whole_run(epochs: int) -> dict[str, Any]:
-    """The paper's network on MNIST by the defaults, as a user trains it."""
+    """Train the paper's network on MNIST with the defaults."""
     import evoprune as ep
 
     ep.set_threads(THREADS)
@@ -305,8 +307,7 @@ def say_compactions(row: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    options = parser.parse_args()
+    options = common.options(__doc__)
     result = Result("memory", options, steps=STEPS, threads=THREADS)
     with Peers() as peers, tempfile.TemporaryDirectory() as folder:
         networks(peers, Path(folder), result, options)

@@ -6,20 +6,21 @@ after training. One sample measures the cost of a call, many that of the product
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import product
 
 import common
 import numpy as np
-from common import Result, ratio, spread
-from floor import library
+from common import Result
+from floor import library, trip_of
+from ours import row_of
 from rounds import Contestant, Local, Peers, contest
 
 WIDTHS = [(784, 512, 256, 10), (784, 74, 16, 10)]
-CASES = [(1, 1), (32, 1), (256, 1), (256, 2), (4096, 2)]  # batch, threads
+CASES = [(1, 1), (32, 1), (256, 1), (256, 2), (4096, 2)]  # batch size, threads
 
 
 def ours(widths: tuple[int, ...], batch: int, threads: int) -> Contestant:
-    """A contestant: calls of our predict."""
+    """Return a contestant: calls of our predict."""
     import evoprune as ep
 
     net = ep.mlp(*widths)
@@ -37,50 +38,38 @@ def others(
     peers: Peers, widths: tuple[int, ...], batch: int, threads: int, quick: bool
 ) -> list[Contestant]:
     """Return the peers in every variant that may be their fastest."""
-    settings: dict[str, Any] = {"widths": widths, "batch": batch}
-    add = peers.contestant
-    found = add("NumPy", "numpy", threads, "numpy_predict", **settings)
-    found += add("ONNX Runtime", "onnxruntime", threads, "onnxruntime_predict", **settings)
-    found += add("PyTorch", "torch", threads, "torch_predict", **settings)
+    variants: list[tuple[str, str, dict[str, bool]]] = [
+        ("NumPy", "numpy", {}),
+        ("ONNX Runtime", "onnxruntime", {}),
+        ("PyTorch", "torch", {}),
+    ]
     if not quick:
-        found += add(
-            "PyTorch, frozen", "torch", threads, "torch_predict", scripted=True, **settings
+        variants += [("PyTorch, frozen", "torch", {"scripted": True}), ("JAX", "jax", {})]
+    return [
+        contestant
+        for name, library, more in variants
+        for contestant in peers.contestant(
+            name, library, threads, f"{library}_predict", widths=widths, batch=batch, **more
         )
-        found += add("JAX", "jax", threads, "jax_predict", **settings)
-    return found
+    ]
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    parser.add_argument("--rounds", type=int, help="31, or 7 with --quick")
-    parser.add_argument("--seconds", type=float, help="of a turn: 0.2, or 0.05 with --quick")
-    options = parser.parse_args()
-    rounds = options.rounds or (7 if options.quick else 31)
-    seconds = options.seconds or (0.05 if options.quick else 0.2)
-    result = Result("predict", options, rounds=rounds, seconds=seconds)
+    options = common.options(__doc__, rounds=(31, 7), seconds=(0.2, 0.05))
+    result = Result("predict", options, rounds=options.rounds, seconds=options.seconds)
     floors = library()
     with Peers() as peers:
-        for widths in WIDTHS:
-            for batch, threads in CASES:
-                name = f"{'-'.join(map(str, widths))}, batch {batch}, {threads} threads"
-                if options.only not in name:
-                    continue
-                contestants = [
-                    ours(widths, batch, threads),
-                    *others(peers, widths, batch, threads, options.quick),
-                ]
-                trip = floors.floor_trip if floors is not None and threads > 1 else None
-                times = contest(contestants, rounds, seconds, trip)
-                shown = ", ".join(f"{k} {1000 * np.median(ms):.1f}" for k, ms in times.items())
-                print(f"{name:40} us: {shown}", flush=True)
-                result.add(
-                    widths=widths,
-                    batch=batch,
-                    threads=threads,
-                    ms={k: spread(ms) for k, ms in times.items()},
-                    times_ours={k: ratio(times[k], times["ours"]) for k in times if k != "ours"},
-                    **times.facts(),
-                )
+        for widths, (batch, threads) in product(WIDTHS, CASES):
+            name = f"{'-'.join(map(str, widths))}, batch {batch}, {threads} threads"
+            if options.only not in name:
+                continue
+            contestants = [ours(widths, batch, threads)]
+            contestants += others(peers, widths, batch, threads, options.quick)
+            trip = trip_of(floors, threads)
+            times = contest(contestants, options.rounds, options.seconds, trip)
+            shown = ", ".join(f"{k} {1000 * np.median(ms):.1f}" for k, ms in times.items())
+            print(f"{name:40} us: {shown}", flush=True)
+            result.add(widths=widths, batch=batch, threads=threads, **row_of(times))
         result.write(peers=peers.versions)
     result.close()
 

@@ -1,4 +1,4 @@
-"""How much faster is a step when processes share the batch, and how many bytes do they send?
+"""Speed-up of a step and bytes sent when several processes share the batch.
 
 The MLP of the benchmarks and LeNet-5 on MNIST, trained by 1, 2, ... processes of `mpiexec` with
 one thread each (`pip install 'evoprune[mpi]' mpich`). Milliseconds a step and bytes a step are
@@ -20,9 +20,9 @@ from typing import Any
 import common
 from common import Result
 
-MPIEXEC = Path(sys.executable).parent / "mpiexec"  # of the wheel of mpich
-CASES = {"mlp": 512, "lenet5": 256}  # batch of each
-STEPS = 50  # of an epoch here
+MPIEXEC = Path(sys.executable).parent / "mpiexec"  # from the wheel of mpich
+CASES = {"mlp": 512, "lenet5": 256}  # batch size of each
+STEPS = 50  # steps per epoch here
 
 
 class Counted:
@@ -35,7 +35,7 @@ class Counted:
         return getattr(self.world, name)
 
     def Allreduce(self, sendbuf: Any, recvbuf: Any) -> None:
-        """Add up, and log."""
+        """Add up, and record bytes and seconds."""
         begin = time.perf_counter()
         self.world.Allreduce(sendbuf, recvbuf)
         self.log.append((recvbuf.nbytes, time.perf_counter() - begin))
@@ -96,8 +96,7 @@ def launch(case: str, ranks: int, epochs: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure the cases at 1, 2, ... ranks up to the number of processors."""
-    parser = common.arguments(__doc__)
-    options = parser.parse_args()
+    options = common.options(__doc__)
     result = Result("ranks", options, processes="mpiexec of mpich, a thread each")
     counts = [n for n in (1, 2, 4, 8) if n <= common.processors()]
     for case in CASES:

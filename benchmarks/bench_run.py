@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import tempfile
 import time
+import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
-from common import Result, exported, ratio, spread
+from common import Result, exported, spread
+from ours import against
 from rounds import PAUSE, Peers
 
 WIDTHS = (784, 512, 256, 10)
@@ -24,7 +27,7 @@ BATCH, RATE, DECAY = 128, 2e-3, 0.5
 
 
 def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[str, Any]:
-    """Run ours once; return seconds, accuracy by epoch and the remaining size."""
+    """Run our training once; return seconds, accuracy by epoch and the remaining size."""
     import evoprune as ep
 
     net = ep.mlp(*WIDTHS, seed=seed)
@@ -45,19 +48,11 @@ def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    parser.add_argument("--threads", type=common.threads_of, default=[2], metavar="N,N")
-    parser.add_argument("--epochs", type=int, help="20, or 2 with --quick")
-    parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
-    options = parser.parse_args()
-    epochs = options.epochs or (2 if options.quick else 20)
-    rounds = options.rounds or (1 if options.quick else 3)
-
     import evoprune as ep
 
+    options = common.options(__doc__, [2], epochs=(20, 2), rounds=(3, 1))
+    epochs, rounds = options.epochs, options.rounds
     if options.quick:
-        import warnings
-
         warnings.simplefilter("ignore", ep.NothingCanDie)
     train, test = ep.datasets.mnist()
     result = Result("run", options, epochs=epochs, rounds=rounds, batch=BATCH, widths=WIDTHS)
@@ -74,39 +69,32 @@ def main() -> None:
         for threads in options.threads:
             ep.set_threads(threads)
             runs: dict[str, list[dict[str, Any]]] = {}
-            for seed in range(rounds):
-                for name in ("ours", "ours, dense", "PyTorch, dense"):
-                    time.sleep(PAUSE)
-                    if name == "PyTorch, dense":
-                        run = peers.ask(
-                            "torch",
-                            threads,
-                            do="call",
-                            call="torch_fit",
-                            settings={**settings, "seed": seed},
-                        )
-                    else:
-                        run = ours(train, test, epochs, seed, name == "ours")
-                    if run is None:
-                        continue
-                    runs.setdefault(name, []).append(run)
-                    alive = sum(run["alive"].values()) if "alive" in run else 768
-                    print(
-                        f"{threads} threads, seed {seed}, {name:15} {run['seconds']:7.2f} s, "
-                        f"accuracy {100 * run['accuracy'][-1]:.2f} %, {alive} alive",
-                        flush=True,
-                    )
+            for seed, name in product(range(rounds), ("ours", "ours, dense", "PyTorch, dense")):
+                time.sleep(PAUSE)
+                run: dict[str, Any] | None
+                if name == "PyTorch, dense":
+                    of = {**settings, "seed": seed}
+                    run = peers.ask("torch", threads, do="call", call="torch_fit", settings=of)
+                else:
+                    run = ours(train, test, epochs, seed, name == "ours")
+                if run is None:
+                    continue
+                runs.setdefault(name, []).append(run)
+                alive = sum(run["alive"].values()) if "alive" in run else 768
+                print(
+                    f"{threads} threads, seed {seed}, {name:15} {run['seconds']:7.2f} s, "
+                    f"accuracy {100 * run['accuracy'][-1]:.2f} %, {alive} alive",
+                    flush=True,
+                )
             seconds = {name: [run["seconds"] for run in of] for name, of in runs.items()}
-            against = {n: ratio(s, seconds["ours"]) for n, s in seconds.items() if n != "ours"}
-            for name, times in against.items():
+            last = {name: [run["accuracy"][-1] for run in of] for name, of in runs.items()}
+            for name, times in against(seconds).items():
                 print(f"{threads} threads: {name} takes {times:.2f} x the time of ours")
             result.add(
                 threads=threads,
                 seconds={name: spread(s) for name, s in seconds.items()},
-                times_ours=against,
-                accuracy={
-                    n: float(np.mean([r["accuracy"][-1] for r in of])) for n, of in runs.items()
-                },
+                times_ours=against(seconds),
+                accuracy={name: float(np.mean(of)) for name, of in last.items()},
                 runs=runs,
             )
         result.write(peers=peers.versions)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,14 @@ Datasets = tuple[Any, Any]
 class Case:
     """A network, its data, its training, and targets for the mean over the seeds."""
 
-    net: Callable[[int], Any]
+    net: str
     data: Callable[[], Datasets]
     batch: int
     rate: float
     decay: float
     pressure: float
     epochs: int
-    asked: Callable[[dict[str, float]], dict[str, bool]]
+    asked: tuple[str, ...]
     steps: int | None = None  # of an epoch; None: once through the data
     clip: float = 0.0
     lifespan: float = 700
@@ -50,7 +51,7 @@ class Case:
 
         ep.set_threads(1)  # does not affect results; two runs at a time use two processors
         train, test = self.data()
-        net = self.net(seed)
+        net = networks()[self.net](seed=seed)
         law = ep.Malthusian(lifespan=self.lifespan)
         trainer = ep.Trainer(
             net,
@@ -105,81 +106,56 @@ def shakespeare() -> Datasets:
     return book.train, book.validation
 
 
-# ---- networks -----------------------------------------------------------------------------------
-
-
-def lenet(seed: int) -> Any:
+def networks() -> dict[str, Callable[..., Any]]:
+    """Return what makes a network, by the name of `Case.net`."""
     import evoprune as ep
 
-    return ep.lenet5(seed=seed)
+    def charlm(seed: int) -> Any:
+        book = ep.datasets.text(place("tiny-shakespeare") / "input.txt")
+        return ep.charlm(book.vocabulary, book.context, seed=seed)
 
-
-def cnn(seed: int) -> Any:
-    """Return a CNN without batch norm, which would cancel a common factor of preceding masses."""
-    import evoprune as ep
-
-    return ep.cnn((28, 28, 1), (32, 64, 128), 10, norm=False, seed=seed)
-
-
-def vit(seed: int) -> Any:
-    import evoprune as ep
-
-    return ep.vit((28, 28, 1), patch=7, seed=seed)
-
-
-def charlm(seed: int) -> Any:
-    import evoprune as ep
-
-    book = ep.datasets.text(place("tiny-shakespeare") / "input.txt")
-    return ep.charlm(book.vocabulary, book.context, seed=seed)
+    return {
+        "lenet": ep.lenet5,
+        # Without batch norm, which would cancel a common factor of preceding masses.
+        "cnn": partial(ep.cnn, (28, 28, 1), (32, 64, 128), 10, norm=False),
+        "vit": partial(ep.vit, (28, 28, 1), patch=7),
+        "charlm": charlm,
+    }
 
 
 # ---- targets ------------------------------------------------------------------------------------
 
-
-def lenet_asked(mean: dict[str, float]) -> dict[str, bool]:
-    return {
-        "accuracy at least 99.0 %": mean["accuracy"] >= 0.99,
-        "at most 300 k multiply-adds": mean["macs"] <= 300e3,
-    }
-
-
-def cnn_asked(mean: dict[str, float]) -> dict[str, bool]:
-    return {
-        "within 0.5 points of dense": mean["accuracy"] >= mean["dense_accuracy"] - 0.005,
-        "at least 70 % of the filters extinct": mean["extinct.filters"] >= 0.7,
-    }
-
-
-def vit_asked(mean: dict[str, float]) -> dict[str, bool]:
-    return {
-        "within 0.3 points of dense": mean["accuracy"] >= mean["dense_accuracy"] - 0.003,
-        **_halves(mean),
-    }
-
-
-def charlm_asked(mean: dict[str, float]) -> dict[str, bool]:
-    return {
-        "at most 1 % more loss than dense": mean["loss"] <= 1.01 * mean["dense_loss"],
-        **_halves(mean),
-    }
-
-
-def _halves(mean: dict[str, float]) -> dict[str, bool]:
-    return {
-        "at least half of the heads extinct": mean["extinct.heads"] >= 0.5,
-        "at least half of the neurons extinct": mean["extinct.neurons"] >= 0.5,
-    }
+Means = dict[str, float]
+ASKED: dict[str, Callable[[Means], bool]] = {
+    "accuracy at least 99.0 %": lambda mean: mean["accuracy"] >= 0.99,
+    "at most 300 k multiply-adds": lambda mean: mean["macs"] <= 300e3,
+    "within 0.5 points of dense": lambda mean: mean["accuracy"] >= mean["dense_accuracy"] - 0.005,
+    "at least 70 % of the filters extinct": lambda mean: mean["extinct.filters"] >= 0.7,
+    "within 0.3 points of dense": lambda mean: mean["accuracy"] >= mean["dense_accuracy"] - 0.003,
+    "at most 1 % more loss than dense": lambda mean: mean["loss"] <= 1.01 * mean["dense_loss"],
+    "at least half of the heads extinct": lambda mean: mean["extinct.heads"] >= 0.5,
+    "at least half of the neurons extinct": lambda mean: mean["extinct.neurons"] >= 0.5,
+}
+HALVES = ("at least half of the heads extinct", "at least half of the neurons extinct")
 
 
 CASES = {
-    "lenet5 mnist": Case(lenet, mnist, 128, 1e-3, 0.5, 1.5, 20, lenet_asked),
-    "cnn fashion-mnist": Case(cnn, fashion, 128, 2e-3, 0.5, 1.1, 20, cnn_asked),
-    "vit mnist": Case(vit, mnist, 64, 1e-3, 0.5, 1.5, 10, vit_asked, clip=1.0),
-    "charlm shakespeare": Case(
-        charlm, shakespeare, 16, 1e-3, 0.5, 1.5, 1, charlm_asked, 30000, clip=1.0, lifespan=3000
+    "lenet5 mnist": Case(
+        "lenet", mnist, 128, 1e-3, 0.5, 1.5, 20,
+        ("accuracy at least 99.0 %", "at most 300 k multiply-adds"),
     ),
-}
+    "cnn fashion-mnist": Case(
+        "cnn", fashion, 128, 2e-3, 0.5, 1.1, 20,
+        ("within 0.5 points of dense", "at least 70 % of the filters extinct"),
+    ),
+    "vit mnist": Case(
+        "vit", mnist, 64, 1e-3, 0.5, 1.5, 10, ("within 0.3 points of dense", *HALVES), clip=1.0
+    ),
+    "charlm shakespeare": Case(
+        "charlm", shakespeare, 16, 1e-3, 0.5, 1.5, 1,
+        ("at most 1 % more loss than dense", *HALVES), 30000, clip=1.0, lifespan=3000,
+    ),
+}  # fmt: skip
 
 
 # ---- runs ---------------------------------------------------------------------------------------
@@ -194,7 +170,7 @@ def settings(case: Case, selected: bool) -> dict[str, Any]:
     """Return what a run depends on, apart from the seed and the sources."""
     names = ["batch", "rate", "decay", "epochs", "steps", "clip"]
     names += ["pressure", "lifespan"] * selected
-    return {"net": case.net.__name__, **{name: getattr(case, name) for name in names}}
+    return {"net": case.net, **{name: getattr(case, name) for name in names}}
 
 
 def jobs(asked: list[tuple[str, int, bool]], workers: int) -> Iterator[Any]:
@@ -209,17 +185,15 @@ def means(rows: list[dict[str, Any]]) -> dict[str, float]:
     ours = [row for row in rows if row["selected"]]
     dense = [row for row in rows if not row["selected"]]
     found = {
-        "accuracy": np.mean([row["accuracy"] for row in ours]),
-        "accuracy_deviation": np.std([row["accuracy"] for row in ours]),
-        "loss": np.mean([row["loss"] for row in ours]),
-        "loss_deviation": np.std([row["loss"] for row in ours]),
         "macs": np.mean([row["macs"] for row in ours]),
         "macs_share": np.mean([row["macs"] / row["founding_macs"] for row in ours]),
         "seconds": np.mean([row["seconds"] for row in ours]),
-        "dense_accuracy": np.mean([row["accuracy"] for row in dense]),
-        "dense_loss": np.mean([row["loss"] for row in dense]),
         "dense_seconds": np.mean([row["seconds"] for row in dense]),
     }
+    for what in ("accuracy", "loss"):
+        found[what] = np.mean([row[what] for row in ours])
+        found[f"{what}_deviation"] = np.std([row[what] for row in ours])
+        found[f"dense_{what}"] = np.mean([row[what] for row in dense])
     for what in ("filters", "heads", "neurons"):
         born = [sum(n for k, n in row["born"].items() if k.startswith(what)) for row in ours]
         alive = [sum(n for k, n in row["alive"].items() if k.startswith(what)) for row in ours]
@@ -229,11 +203,9 @@ def means(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    parser.add_argument("--seeds", type=int, help="3, or 1 with --quick")
-    parser.add_argument("--workers", type=int, default=common.processors(), help="runs at a time")
-    options = parser.parse_args()
-    seeds = options.seeds or (1 if options.quick else 3)
+    at_once = common.processors()
+    options = common.options(__doc__, seeds=(3, 1), workers=(at_once, at_once))
+    seeds = options.seeds
     needs = {"cnn fashion-mnist": "fashion-mnist", "charlm shakespeare": "tiny-shakespeare"}
     names = [name for name in CASES if options.only in name]
     for name in [n for n in names if n in needs and not place(needs[n]).is_dir()]:
@@ -262,8 +234,8 @@ def main() -> None:
     for row in result.facts["rows"]:
         rows[row["case"]].append(row)
     summary = {name: means(of) for name, of in rows.items() if of}
+    met: dict[str, dict[str, bool]] = {}
     for name, mean in summary.items():
-        met = CASES[name].asked(mean)
         extinct = ", ".join(
             f"{100 * share:.0f} % of the {key[8:]} extinct"
             for key, share in mean.items()
@@ -274,11 +246,10 @@ def main() -> None:
             f"loss {mean['loss']:.4f} (dense {mean['dense_loss']:.4f}), "
             f"{mean['macs'] / 1000:.0f} k MAC, {extinct}"
         )
-        for what, holds in met.items():
+        met[name] = {what: ASKED[what](mean) for what in CASES[name].asked}
+        for what, holds in met[name].items():
             print(f"    {what}: {'met' if holds else 'NOT met'}")
-    result.write(
-        summary=summary, met={name: CASES[name].asked(mean) for name, mean in summary.items()}
-    )
+    result.write(summary=summary, met=met)
     result.close()
 
 

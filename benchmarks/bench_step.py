@@ -17,10 +17,9 @@ from typing import Any
 
 import common
 import numpy as np
-from common import Result, exported, ratio, spread
-from floor import Floor, library, openblas
-from ours import DECAY, RATE, training
-from rounds import Contestant, Local, Peers, Times, contest
+from common import Result, exported, ratio
+from ours import DECAY, RATE, Arena, row_of, training
+from rounds import Contestant, Local, Peers, Times
 
 CASES = [  # widths, batch
     ((784, 512, 256, 10), 128),
@@ -41,31 +40,26 @@ def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected:
     return training(name, ep.mlp(*widths), train, batch, threads, selected=selected)
 
 
-class Arena:
-    """Shared by all cases: the floor's library, the peers and the data in their format."""
+class Mlps(Arena):
+    """MLPs on MNIST.
+
+    Attributes:
+        data: MNIST in the peers' format.
+    """
 
     def __init__(self, peers: Peers, folder: Path, options: Any) -> None:
         import evoprune as ep
 
-        train, _ = ep.datasets.mnist()
-        self.peers, self.options = peers, options
-        self.library, self.blas = library(), openblas(peers.openblas())
-        if self.library is None:
-            print("no C compiler: without the floor")
-        elif self.blas is None:
-            print("no scipy-openblas32 among the peers: the floor by our own product only")
-        self.data = exported(train, folder, "train")
+        super().__init__(peers, options)
+        self.data = exported(ep.datasets.mnist()[0], folder, "train")
 
-    def floors(self, widths: tuple[int, ...], batch: int, threads: int) -> list[Contestant]:
-        """The products alone, by OpenBLAS and by our own product."""
-        found: list[Contestant] = []
-        if self.library is not None and self.blas is not None:
-            floor = Floor(self.library, self.blas, threads).mlp(widths, batch)
-            found.append(Local("floor", floor.run))
-        if self.library is not None:
-            floor = Floor(self.library, None, threads).mlp(widths, batch)
-            found.append(Local("floor, own product", floor.run))
-        return found
+    def ours(self, widths: tuple[int, ...], batch: int, threads: int) -> list[Contestant]:
+        """Return ours, with and without selection, and the floors."""
+        return [
+            ours("ours", widths, batch, threads, True),
+            ours("ours, dense", widths, batch, threads, False),
+            *self.floors(lambda floor: floor.mlp(widths, batch), threads),
+        ]
 
     def others(self, widths: tuple[int, ...], batch: int, threads: int) -> list[Contestant]:
         """Return PyTorch, JAX and scikit-learn in every variant that may be their fastest."""
@@ -76,33 +70,23 @@ class Arena:
             "decay": DECAY,
             "rate": RATE,
         }
-        add = self.peers.contestant
-        found = add("PyTorch", "torch", threads, "torch_step", **settings)
-        found += add("JAX", "jax", threads, "jax_step", **settings)
-        found += add("JAX, scan", "jax", threads, "jax_step", scanned=True, **settings)
+        variants: list[tuple[str, str, str, dict[str, bool]]] = [
+            ("PyTorch", "torch", "torch_step", {}),
+            ("JAX", "jax", "jax_step", {}),
+            ("JAX, scan", "jax", "jax_step", {"scanned": True}),
+        ]
         if not self.options.quick:
-            found += add(
-                "PyTorch, given batch", "torch", threads, "torch_step", gather=False, **settings
-            )
-            found += add(
-                "PyTorch, compiled", "torch", threads, "torch_step", compiled=True, **settings
-            )
-            found += add("scikit-learn", "sklearn", threads, "sklearn_step", **settings)
-        return found
-
-    def time(self, contestants: list[Contestant], threads: int) -> Times:
-        trip = self.library.floor_trip if self.library is not None and threads > 1 else None
-        return contest(contestants, self.options.rounds, self.options.seconds, trip)
-
-
-def row_of(times: Times) -> dict[str, Any]:
-    """Return statistics of a case, and ratios to our time, taken round by round."""
-    against = {name: ratio(times[name], times["ours"]) for name in times if name != "ours"}
-    return {
-        "ms": {name: spread(samples) for name, samples in times.items()},
-        "times_ours": against,  # above 1: ours is faster
-        **times.facts(),
-    }
+            variants += [
+                ("PyTorch, given batch", "torch", "torch_step", {"gather": False}),
+                ("PyTorch, compiled", "torch", "torch_step", {"compiled": True}),
+                ("scikit-learn", "sklearn", "sklearn_step", {}),
+            ]
+        add = self.peers.contestant
+        return [
+            contestant
+            for name, library, make, more in variants
+            for contestant in add(name, library, threads, make, **settings, **more)
+        ]
 
 
 def say(name: str, times: Times) -> None:
@@ -114,58 +98,35 @@ def say(name: str, times: Times) -> None:
 
 
 def main() -> None:
-    parser = common.arguments(__doc__)
-    parser.add_argument("--threads", type=common.threads_of, default=[2, 1], metavar="N,N")
-    parser.add_argument("--rounds", type=int, help="21, or 5 with --quick")
-    parser.add_argument("--seconds", type=float, help="of a turn: 0.4, or 0.15 with --quick")
-    options = parser.parse_args()
-    options.rounds = options.rounds or (5 if options.quick else 21)
-    options.seconds = options.seconds or (0.15 if options.quick else 0.4)
+    options = common.options(__doc__, [2, 1], rounds=(21, 5), seconds=(0.4, 0.15))
     result = Result("step", options, rounds=options.rounds, seconds=options.seconds)
     with Peers() as peers, tempfile.TemporaryDirectory() as folder:
-        arena = Arena(peers, Path(folder), options)
+        arena = Mlps(peers, Path(folder), options)
         for threads in options.threads:
             for widths, batch in CASES:
                 name = f"{'-'.join(map(str, widths))}, batch {batch}, {threads} threads"
-                if options.only not in name:
-                    continue
-                contestants: list[Contestant] = [
-                    ours("ours", widths, batch, threads, True),
-                    ours("ours, dense", widths, batch, threads, False),
-                    *arena.floors(widths, batch, threads),
-                    *arena.others(widths, batch, threads),
-                ]
-                times = arena.time(contestants, threads)
-                say(name, times)
-                result.add(
-                    part="cases", widths=widths, batch=batch, threads=threads, **row_of(times)
-                )
-            shrink(arena, result, threads)
+                if options.only in name:
+                    contestants = arena.ours(widths, batch, threads)
+                    contestants += arena.others(widths, batch, threads)
+                    times = arena.time(contestants, threads)
+                    say(name, times)
+                    row = {"part": "cases", "widths": widths, "batch": batch, "threads": threads}
+                    result.add(**row, **row_of(times))
+            if options.only in f"living, {threads} threads":
+                shrink(arena, result, threads)
         result.write(peers=peers.versions)
     result.close()
 
 
-def shrink(arena: Arena, result: Result, threads: int) -> None:
+def shrink(arena: Mlps, result: Result, threads: int) -> None:
     """Steps of 784-512-256-10 at batch 128 as its populations become fewer."""
-    if arena.options.only not in f"living, {threads} threads":
-        return
     for share in LIVING:
         widths = (784, max(1, round(512 * share)), max(1, round(256 * share)), 10)
-        contestants: list[Contestant] = [
-            ours("ours", widths, 128, threads, True),
-            ours("ours, dense", widths, 128, threads, False),
-            *arena.floors(widths, 128, threads),
-        ]
-        times = arena.time(contestants, threads)
-        say(f"living {sum(widths[1:-1])} of 768, {threads} threads", times)
-        result.add(
-            part="living",
-            widths=widths,
-            batch=128,
-            threads=threads,
-            living=sum(widths[1:-1]),
-            **row_of(times),
-        )
+        times = arena.time(arena.ours(widths, 128, threads), threads)
+        living = sum(widths[1:-1])
+        say(f"living {living} of 768, {threads} threads", times)
+        row = {"part": "living", "widths": widths, "batch": 128, "threads": threads}
+        result.add(**row, living=living, **row_of(times))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What every benchmark shares: a clean environment, facts of the machine, statistics, results.
 
 Timing is in rounds.py. A result is a JSON file that states machine, time, sources and method of
-the measurement; table.py converts it to tables. Import this before NumPy, see environment.py.
+the measurement; report.py converts it to tables. Import this before NumPy, see environment.py.
 """
 
 from __future__ import annotations
@@ -159,8 +159,36 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def threads_of(text: str) -> list[int]:
-    """Thread counts as in "2,1"."""
+def options(
+    about: str | None, threads: list[int] | None = None, **defaults: tuple[Any, Any]
+) -> argparse.Namespace:
+    """Parse the arguments that every benchmark takes, and some of its own.
+
+    Args:
+        about: the text of --help begins with its first line.
+        threads: default of --threads; None: there is no such argument.
+        defaults: by name, the values of a full and of a quick run: numbers, or lists of numbers.
+    """
+    parser = arguments(about)
+    if threads is not None:
+        parser.add_argument("--threads", type=numbers_of, default=threads, metavar="N,N")
+    for name, (full, quick) in defaults.items():
+        listed = isinstance(full, list)
+        shown = [",".join(map(str, value)) if listed else value for value in (full, quick)]
+        parser.add_argument(
+            f"--{name}",
+            type=numbers_of if listed else type(full),
+            help="{}, or {} with --quick".format(*shown),
+        )
+    chosen = parser.parse_args()
+    for name, (full, quick) in defaults.items():
+        if getattr(chosen, name) is None:
+            setattr(chosen, name, quick if chosen.quick else full)
+    return chosen
+
+
+def numbers_of(text: str) -> list[int]:
+    """Whole numbers as in "2,1"."""
     return [int(part) for part in text.split(",")]
 
 

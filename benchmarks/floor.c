@@ -1,9 +1,8 @@
-/* floor: the matrix products of a training step and nothing else, as fast as a step could be that
- * spent no time on anything but them. A list of products is run again and again by as many threads
- * as asked for, by a BLAS's single-threaded cblas_sgemm or by our own ep_gemm; threads meet at a
- * spinning barrier, and only where one reads what another wrote. It knows nothing of networks:
- * floor.py makes the list, and chooses how each product is split. Beside it, how long processors
- * take to tell each other something. */
+/* floor: only the matrix products of a training step, a lower limit for its time. A list of
+ * products is run repeatedly by a number of threads, by a BLAS's single-threaded cblas_sgemm or by
+ * ep_gemm; threads meet at a spinning barrier, and only if one reads what another wrote. Does not
+ * depend on networks: floor.py makes the list and chooses how each product is split. Also measures
+ * the latency between two processors. */
 #define _GNU_SOURCE
 #include "gemm.h"
 
@@ -18,17 +17,18 @@ typedef void (*sgemm)(int order, int turn_a, int turn_b, int m, int n, int k, fl
                       const float *a, int lda, const float *b, int ldb, float beta, float *c,
                       int ldc);
 
-/* c (m, n) = [c +] a (m, k) b (k, n), `times` times; a is stored (k, m) where it is turned, b
- * (n, k). Times stand for blocks of a large product, or for many small ones: a, b and c are the same
- * each time, so that they stay in cache. */
+/* c (m, n) = [c +] a (m, k) b (k, n), `times` times; a transposed is stored (k, m), b transposed
+ * (n, k). `times` stands for blocks of a large product, or for many small ones: a, b and c are the
+ * same each time, so that they stay in cache. */
 typedef struct {
     int32_t m, n, k, turn_a, turn_b;
-    int32_t split; /* BY_ROWS or BY_COLUMNS of c, BY_ONE thread, or BY_TIMES, each thread some */
+    int32_t split; /* BY_ROWS or BY_COLUMNS of c, BY_ONE thread, or BY_TIMES, some for each
+                      thread */
     int32_t wait;  /* a barrier before it */
     int32_t times;
     int32_t add;
     int32_t unused;
-    int64_t apart; /* numbers from one thread's c to the next one's, where split BY_TIMES */
+    int64_t apart; /* elements from one thread's c to the next one's, if split BY_TIMES */
     const float *a, *b;
     float *c;
 } product;
@@ -68,9 +68,9 @@ static void meet(crowd *crowd) {
     }
 }
 
-/* Where part `part` of n begins: at a full vector, if there are enough of them. */
+/* Return the first index of part `part` of n: a multiple of a vector, if there are enough. */
 static int cut(int n, int part, int parts) {
-    int at = (int)ep_share(n, part, parts);
+    int at = (int)ep_split(n, part, parts);
     return part == parts || n < 2 * EDGE * parts ? at : at / EDGE * EDGE;
 }
 
@@ -78,7 +78,7 @@ static void multiply(const crowd *crowd, const product *p, int part, float *scra
     int i0 = 0, i1 = p->m, j0 = 0, j1 = p->n;
     int64_t times = p->times, own = 0;
     if (p->split == BY_TIMES) {
-        times = ep_share(times, part + 1, crowd->threads) - ep_share(times, part, crowd->threads);
+        times = ep_split(times, part + 1, crowd->threads) - ep_split(times, part, crowd->threads);
         own = part * p->apart;
     } else if (p->split == BY_ROWS) {
         i0 = cut(p->m, part, crowd->threads);
@@ -141,7 +141,7 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Seconds that `steps` steps take; a negative number if the threads cannot be had. */
+/* Return the seconds that `steps` steps take; a negative number if threads cannot be created. */
 double floor_run(const product *products, int n, int threads, int64_t steps, sgemm blas);
 double floor_run(const product *products, int n, int threads, int64_t steps, sgemm blas) {
     if (threads < 1 || threads > MOST) {
@@ -156,7 +156,7 @@ double floor_run(const product *products, int n, int threads, int64_t steps, sge
     double begin = now();
     for (int part = 1; part < threads; part++) {
         if (pthread_create(&handles[part], NULL, work, &members[part]) != 0) {
-            return -1; /* those made wait for ever: the process is of no more use */
+            return -1; /* existing threads wait forever: the process must end */
         }
     }
     work(&members[0]);
@@ -181,9 +181,9 @@ static void *echo(void *argument) {
     return NULL;
 }
 
-/* Nanoseconds for a cache line to go to another thread and back. 50 or so where two processors
- * share a cache; several hundred where they do not, and that may change while one looks: a
- * virtual machine's processors are moved about by its host. */
+/* Return the nanoseconds for a cache line to go to another thread and back: about 50 if two
+ * processors share a cache, several hundred if not. The host of a virtual machine may move its
+ * processors, so this can change during a measurement. */
 double floor_trip(void);
 double floor_trip(void) {
     _Alignas(64) atomic_int flag;
@@ -198,7 +198,7 @@ double floor_trip(void) {
         while (atomic_load_explicit(&flag, memory_order_acquire) != 2 * i + 2) {
             relax();
         }
-        if (i == 0) { /* the other one is there now */
+        if (i == 0) { /* the other thread is ready */
             begin = now();
         }
     }

@@ -1,4 +1,4 @@
-"""The floor under a training step: its matrix products alone, by hand, each split at its best.
+"""The floor of a training step: the time of its matrix products alone, each split the fastest way.
 
 A step of an MLP has, for a layer of `inputs` x `outputs`, the products y = x w, dx = dy w' (not for
 the first layer, whose input needs no gradient) and dw = x' dy. The floor runs just these, on arrays
@@ -18,7 +18,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ from common import HERE, ROOT
 from products import BY_COLUMNS, BY_ONE, BY_ROWS, BY_TIMES, Product, Stage, Work, every_way
 
 FLAGS = ["-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread"]
+FLAGS += ["-Werror=implicit-function-declaration"]
 CPU = {
     "base": [],
     "avx2": ["-march=x86-64-v3"],
@@ -45,7 +46,7 @@ class _Product(ctypes.Structure):
 
 
 def layer(at: int, batch: int, inputs: int, outputs: int, *, out_in: bool) -> list[Product]:
-    """Forward, dx and dw of one layer, with weights (in, out) or (out, in)."""
+    """Return the products of one layer, forward, dx and dw, with weights (in, out) or (out, in)."""
     x, y, dx, dy, w, dw = f"x{at}", f"x{at + 1}", f"dx{at}", f"dx{at + 1}", f"w{at}", f"dw{at}"
     forward = Product(batch, outputs, inputs, x, w, y, turn_b=out_in, rows_are_samples=True)
     back = Product(batch, inputs, outputs, dy, w, dx, turn_b=not out_in, rows_are_samples=True)
@@ -57,7 +58,7 @@ def layer(at: int, batch: int, inputs: int, outputs: int, *, out_in: bool) -> li
 
 
 def library() -> ctypes.CDLL | None:
-    """floor.c and the product of csrc/ compiled together; None without a C compiler."""
+    """Compile floor.c with the product of csrc/; return the library, None without a C compiler."""
     from evoprune import core
 
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
@@ -87,8 +88,16 @@ def library() -> ctypes.CDLL | None:
     return loaded
 
 
+def trip_of(loaded: ctypes.CDLL | None, threads: int) -> Callable[[], float] | None:
+    """Return what measures how far processors are apart, for work of several threads."""
+    found: Callable[[], float] | None = None
+    if loaded is not None and threads > 1:
+        found = loaded.floor_trip
+    return found
+
+
 def openblas(path: Path | None) -> ctypes.c_void_p | None:
-    """Address of OpenBLAS's cblas_sgemm, the library set to one thread; None if it is not there."""
+    """Return the address of OpenBLAS's cblas_sgemm, set to one thread; None without OpenBLAS."""
     if path is None:
         return None
     blas = ctypes.CDLL(str(path))
@@ -102,7 +111,7 @@ class Floor:
     Args:
         loaded: from `library`.
         blas: from `openblas`; None: our own product.
-        threads: how many.
+        threads: number of threads.
     """
 
     def __init__(self, loaded: ctypes.CDLL, blas: ctypes.c_void_p | None, threads: int) -> None:
@@ -112,7 +121,7 @@ class Floor:
         self._table: ctypes.Array[_Product] = (_Product * 0)()
 
     def mlp(self, widths: Sequence[int], batch: int, seconds: float = 0.02) -> Floor:
-        """Plan an MLP's step: every choice is tried for about `seconds`, the fastest stays."""
+        """Plan an MLP's step: try every choice for about `seconds`, and keep the fastest."""
         rng = np.random.default_rng(0)
         layers = list(enumerate(pairwise(widths)))
         for at, (inputs, outputs) in layers:
@@ -148,7 +157,7 @@ class Floor:
             raise RuntimeError("floor: no threads")
 
     def step(self, stages: Sequence[Stage], seconds: float = 0.005) -> Floor:
-        """Plan the step of any network: every way of every product is tried for about `seconds`."""
+        """Plan the step of any network: try every way of every product for about `seconds`."""
         phases = [[stage[i] for stage in stages] for i in range(3)]
         works = {work for phase in phases for ways in phase for way in ways for work in way}
         tried = {work: list(every_way(work, self._threads)) for work in works}
@@ -170,7 +179,7 @@ class Floor:
         return self
 
     def square(self, n: int = 1024, seconds: float = 0.2) -> float:
-        """Multiply-adds a second of a large square product."""
+        """Return the multiply-adds per second of a large square product."""
         for name in "abc":
             self._arrays[name] = _aligned(np.random.default_rng(0), n * n)
         return n**3 / self._best(Product(n, n, n, "a", "b", "c"), seconds)[0]
@@ -190,7 +199,7 @@ class Floor:
         return min(((self._timed(p, seconds), p) for p in tried), key=lambda pair: pair[0])
 
     def _timed(self, product: Product, seconds: float) -> float:
-        """Seconds that a product takes, tried for about `seconds`."""
+        """Return the seconds of a product, tried for about `seconds`."""
         table = self._tabled([product], 1)
         steps, spent = 1, 0.0
         while spent < seconds:
@@ -201,7 +210,7 @@ class Floor:
         return spent / steps
 
     def _tabled(self, products: list[Product], chained: int) -> ctypes.Array[_Product]:
-        """The products as floor.c takes them; the first `chained` read each other's results."""
+        """Return products in the form of floor.c; the first `chained` read each other's results."""
         table = (_Product * len(products))()
         for at, (row, p) in enumerate(zip(table, products, strict=True)):
             row.m, row.n, row.k = p.m, p.n, p.k

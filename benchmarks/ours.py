@@ -1,12 +1,15 @@
-"""Our own training as a contestant: what bench_step and bench_layers time."""
+"""Our own training as a contestant, beside the floor: what bench_step and bench_layers share."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rounds import Local
+from common import ratio, spread
+from floor import Floor, library, openblas, trip_of
+from rounds import Contestant, Local, Peers, Times, contest
 
 RATE, DECAY = 1e-4, 0.5
 
@@ -27,7 +30,7 @@ def training(
     selection = ep.Selection()
     net.configure(
         optimizer="adamw",
-        optimizer_config={"decay": DECAY},
+        optimizer_config={"weight_decay": DECAY},
         selection=selection.config() if selected else None,
     )
     done, watch, tuner = 0, Watch(), ThreadTuner()
@@ -54,3 +57,50 @@ def training(
             steps -= n
 
     return Local(name, run)
+
+
+class Arena:
+    """What all cases share: the library of the floor, the peers and the options.
+
+    Attributes:
+        library, blas: see floor.py; None without a C compiler, or without OpenBLAS.
+    """
+
+    def __init__(self, peers: Peers, options: Any) -> None:
+        self.peers, self.options = peers, options
+        self.library, self.blas = library(), openblas(peers.openblas())
+        if self.library is None:
+            print("no C compiler: without the floor")
+        elif self.blas is None:
+            print("no scipy-openblas32 among the peers: the floor by our own product only")
+
+    def floors(
+        self, plan: Callable[[Floor], Floor], threads: int, own: bool = True
+    ) -> list[Contestant]:
+        """Return the products alone, by OpenBLAS and by our own product."""
+        found: list[Contestant] = []
+        if self.library is not None and self.blas is not None:
+            found.append(Local("floor", plan(Floor(self.library, self.blas, threads)).run))
+        if self.library is not None and own:
+            product = plan(Floor(self.library, None, threads))
+            found.append(Local("floor, own product", product.run))
+        return found
+
+    def time(self, contestants: list[Contestant], threads: int) -> Times:
+        """Time the contestants in turn."""
+        trip = trip_of(self.library, threads)
+        return contest(contestants, self.options.rounds, self.options.seconds, trip)
+
+
+def row_of(times: Times) -> dict[str, Any]:
+    """Return statistics of a case, and ratios to our time, taken round by round."""
+    return {
+        "ms": {name: spread(samples) for name, samples in times.items()},
+        "times_ours": against(times),  # above 1: ours is faster
+        **times.facts(),
+    }
+
+
+def against(times: dict[str, list[float]]) -> dict[str, float]:
+    """Return the times of all others in units of ours."""
+    return {name: ratio(of, times["ours"]) for name, of in times.items() if name != "ours"}

@@ -1,10 +1,10 @@
 """The peers' side: PyTorch, JAX, scikit-learn, ONNX Runtime and NumPy by hand, each at its best.
 
-Run by rounds.py in the peers' own interpreter, one process a library and thread count:
-`python peers.py LIBRARY THREADS`. It reads requests, a line of JSON each, and answers with one;
-between requests it is blocked. It never imports evoprune. A peer is a function that makes run(n):
-n steps or calls, over when it returns. Each is written as its users would, and where there are two
-ways the faster one is taken.
+Run by rounds.py in the peers' own interpreter, one process a library and thread count: `python
+peers.py LIBRARY THREADS`. It reads requests, a line of JSON each, and answers with one; between
+requests it is blocked. It never imports evoprune. A peer is a function that returns run(n), which
+runs n steps or calls to their end. Each is written as its users would; if there are two ways, the
+faster one counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,14 @@ import peers_layers
 from stopwatch import turn
 
 Run = Callable[[int], Any]
+Facts = dict[str, Any]
 
 PEERS: dict[str, Callable[..., Any]] = {**peers_layers.PEERS}
 THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 
 
 def peer(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function known by its name, which begins with its library's."""
+    """Register a function by its name, which begins with that of its library."""
     PEERS[function.__name__] = function
     return function
 
@@ -36,7 +37,7 @@ def peer(function: Callable[..., Any]) -> Callable[..., Any]:
 # ---- data -------------------------------------------------------------------------------------
 
 
-def load(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def load(data: Facts) -> tuple[np.ndarray, np.ndarray]:
     """Return x (n, features) float32, normalized, and y (n,) int64, from two .npy files."""
     x = np.load(data["x"])
     x = (x.reshape(len(x), -1).astype(np.float32) - np.float32(data["shift"])) * np.float32(
@@ -46,7 +47,7 @@ def load(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batches(n: int, batch: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Shuffled indices, batch by batch, epoch after epoch, for ever; whole batches only."""
+    """Yield shuffled indices, batch by batch, epoch by epoch, without end; whole batches only."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(n)
@@ -55,13 +56,10 @@ def batches(n: int, batch: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 def weights(widths: list[int], seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(in, out) weights and biases of an MLP, float32."""
+    """Return (in, out) weights and biases of an MLP, float32."""
     rng = np.random.default_rng(seed)
     return [
-        (
-            (rng.standard_normal((i, o)) * (2 / i) ** 0.5).astype(np.float32),
-            np.zeros(o, np.float32),
-        )
+        ((rng.standard_normal((i, o)) * (2 / i) ** 0.5).astype(np.float32), np.zeros(o, np.float32))
         for i, o in pairwise(widths)
     ]
 
@@ -82,50 +80,32 @@ def torch_mlp(widths: list[int]) -> Any:
 def torch_step(
     widths: list[int],
     batch: int,
-    data: dict[str, Any],
+    data: Facts,
     decay: float,
     rate: float,
     *,
     gather: bool = True,
     compiled: bool = False,
 ) -> Run:
-    """Training steps, eager or compiled: batch by index, fused AdamW."""
+    """Return training steps, eager or compiled: batch by index, fused AdamW."""
     import torch
 
     torch.manual_seed(0)
     x, y = (torch.from_numpy(array) for array in load(data))
     net = torch_mlp(widths)
-    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
-    loss_of = torch.nn.functional.cross_entropy
+    cross_entropy = torch.nn.functional.cross_entropy
 
     def loss(xs: Any, ys: Any) -> Any:
-        return loss_of(net(xs), ys)
+        return cross_entropy(net(xs), ys)
 
-    if compiled:
-        loss = torch.compile(loss)
-    fixed = x[:batch].clone(), y[:batch].clone()
-    n, state = len(x), {"at": len(x), "order": torch.arange(len(x))}
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            if gather:
-                if state["at"] + batch > n:
-                    state["at"], state["order"] = 0, torch.randperm(n)
-                rows = state["order"][state["at"] : state["at"] + batch]
-                state["at"] += batch
-                xs, ys = torch.index_select(x, 0, rows), torch.index_select(y, 0, rows)
-            else:
-                xs, ys = fixed
-            optimizer.zero_grad(set_to_none=True)
-            loss(xs, ys).backward()
-            optimizer.step()
-
-    return run
+    fixed = repeat((x[:batch].clone(), y[:batch].clone()))
+    drawn = peers_layers.batches(x, y, batch) if gather else fixed
+    return peers_layers.steps(net, torch.compile(loss) if compiled else loss, drawn, decay, rate)
 
 
 @peer
 def torch_predict(widths: list[int], batch: int, *, scripted: bool = False) -> Run:
-    """Forward passes of an MLP without gradients."""
+    """Return forward passes of an MLP without gradients."""
     import torch
 
     torch.manual_seed(0)
@@ -147,13 +127,13 @@ def torch_fit(
     widths: list[int],
     batch: int,
     epochs: int,
-    data: dict[str, Any],
-    test: dict[str, Any],
+    data: Facts,
+    test: Facts,
     decay: float,
     rate: float,
     seed: int,
-) -> dict[str, Any]:
-    """A whole dense training with a cosine, evaluated after every epoch; seconds and accuracy."""
+) -> Facts:
+    """Train a dense MLP with a cosine; return seconds, and accuracy after every epoch."""
     import torch
 
     x, y = (torch.from_numpy(array) for array in load(data))
@@ -186,15 +166,9 @@ def torch_fit(
 
 @peer
 def jax_step(
-    widths: list[int],
-    batch: int,
-    data: dict[str, Any],
-    decay: float,
-    rate: float,
-    *,
-    scanned: bool = False,
+    widths: list[int], batch: int, data: Facts, decay: float, rate: float, *, scanned: bool = False
 ) -> Run:
-    """Training steps: one jitted step at a time, or 50 in one lax.scan; buffers are donated."""
+    """Return training steps: jitted one by one, or 50 in one lax.scan; buffers are donated."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -245,7 +219,7 @@ def jax_step(
 
 @peer
 def jax_predict(widths: list[int], batch: int) -> Run:
-    """Jitted forward passes; the result is waited for."""
+    """Return jitted forward passes, which wait for the result."""
     import jax
     import jax.numpy as jnp
 
@@ -271,10 +245,8 @@ def jax_predict(widths: list[int], batch: int) -> Run:
 
 
 @peer
-def sklearn_step(
-    widths: list[int], batch: int, data: dict[str, Any], decay: float, rate: float
-) -> Run:
-    """Training steps of MLPClassifier, in float32: epochs of 50 steps by partial_fit."""
+def sklearn_step(widths: list[int], batch: int, data: Facts, decay: float, rate: float) -> Run:
+    """Return steps of MLPClassifier in float32: epochs of 50 steps by partial_fit."""
     from sklearn.neural_network import MLPClassifier
 
     x, y = load(data)
@@ -302,7 +274,7 @@ def sklearn_step(
 
 @peer
 def numpy_predict(widths: list[int], batch: int) -> Run:
-    """What one writes by hand: x @ w + b, np.maximum, layer by layer."""
+    """Return forward passes in plain NumPy: x @ w + b, np.maximum, layer by layer."""
     params = weights(widths)
     x = np.random.default_rng(0).standard_normal((batch, widths[0])).astype(np.float32)
 
@@ -319,7 +291,7 @@ def numpy_predict(widths: list[int], batch: int) -> Run:
 
 @peer
 def onnxruntime_predict(widths: list[int], batch: int) -> Run:
-    """Gemm and Relu nodes in a session."""
+    """Return a session with Gemm and Relu nodes."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
@@ -357,9 +329,9 @@ def onnxruntime_predict(widths: list[int], batch: int) -> Run:
 
 
 def prepare(library: str) -> str:
-    """Load the library, at THREADS threads; its version."""
+    """Load the library with THREADS threads; return its version."""
     if library == "jax" and hasattr(os, "sched_setaffinity"):
-        # Its pools have a thread for every processor that the process may use.
+        # Thread pools of the library have one thread per processor that the process may use.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     module = __import__(library)
     if library == "torch":
@@ -377,7 +349,7 @@ def timed(run: Run, seconds: float) -> dict[str, float]:
 def serve(library: str) -> None:
     """Answer requests until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
     made: dict[int, Run] = {}
     for number, line in enumerate(sys.stdin):
         request = json.loads(line)

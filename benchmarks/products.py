@@ -1,10 +1,10 @@
-"""Which matrix products a training step of a network is made of, and the ways to do each.
+"""The matrix products of a training step of a network, and the ways to compute each.
 
-They are read off the network as it lives: for a dense layer or a convolution forward, input
-gradient and weight gradient, a convolution as the product of its patches with its weights; for
-attention two products a head and sample forward and four backward, in full, causal or not. Dense
-layers that read the same value (queries, keys, values) may be one product as well, and the input
-gradient of a convolution one of patches of dy. floor.py runs whichever way is the fastest.
+They are those of the network at its living shape: for a dense layer or a convolution forward,
+input gradient and weight gradient, a convolution as the product of its patches with its weights;
+for attention two products a head and sample forward and four backward, in full, causal or not.
+Dense layers that read the same value (queries, keys, values) may be one product as well, and the
+input gradient of a convolution one of patches of dy. floor.py runs whichever way is the fastest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WHOLE = 1 << 21  # maximum elements of an undivided product: more would not fit 
 
 @dataclass(frozen=True)
 class Product:
-    """c (m, n) = a (m, k) b (k, n). a, b, c name arrays; one marked as turned is transposed.
+    """c (m, n) = a (m, k) b (k, n). a, b, c name arrays; a mark says that one is transposed.
 
     It is computed `times` times on the same arrays, accumulated if `add`. With BY_TIMES every
     thread computes some of them, into its own c.
@@ -43,7 +43,7 @@ class Product:
 
 
 class Work(NamedTuple):
-    """A product to compute in any way: c (m, n) = a (m, k) b (k, n), `times` times.
+    """A product to be computed in any way: c (m, n) = a (m, k) b (k, n), `times` times.
 
     cut: the dimension along which it may be split into blocks, "m" or "k"; "" for none.
     """
@@ -56,12 +56,12 @@ class Work(NamedTuple):
 
     @property
     def macs(self) -> int:
-        """Multiply-adds."""
+        """Return the multiply-adds."""
         return self.m * self.n * self.k * self.times
 
 
 class Stage(NamedTuple):
-    """A layer's part of a step: for each phase some ways, each a list of products."""
+    """The part of one layer in a step: for each phase some ways, each a list of products."""
 
     forward: list[list[Work]]
     back: list[list[Work]]
@@ -69,13 +69,13 @@ class Stage(NamedTuple):
 
 
 def stages(net: Any, batch: int) -> list[Stage]:
-    """Stages of a network at its living shape, in order."""
+    """Return the stages of a network at its living shape, in order."""
     facts = net.describe()
     sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
     axes = {tensor["name"]: tensor["axes"] for tensor in facts["tensors"]}
-    learned: dict[str, bool] = {"input": False}  # does some layer up to here learn?
+    learned: dict[str, bool] = {"input": False}  # whether a layer before the value has parameters
     outputs = {layer["name"]: layer["output"] for layer in facts["layers"]}
-    dense: dict[tuple[str, int, int, int], list[str]] = {}  # alike, of one input
+    dense: dict[tuple[str, int, int, int], list[str]] = {}  # equal ones that read one input
     found: list[Stage] = []
     for layer in facts["layers"]:
         name, source = layer["name"], layer["inputs"][0]
@@ -98,7 +98,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
             found.append(stage)
     places = [layer["name"] for layer in facts["layers"] if layer["macs"]]
     for (source, m, n, k), names in dense.items():
-        if len(names) > 1:  # the first stands for all, the others for nothing
+        if len(names) > 1:  # the first one stands for all, the others have no products
             at = [places.index(name) for name in names]
             found[at[0]] = _linear(m, n, k, len(names), learned[source])
             for other in at[1:]:
@@ -125,17 +125,17 @@ def _linear(m: int, n: int, k: int, layers: int, back: bool) -> Stage:
 
 
 def _attention(positions: int, dims: int, times: int) -> Stage:
-    """Scores q k' and output p v; then dp = dy v', dv = p' dy, dq = ds k, dk = ds' q."""
+    """Return scores q k' and output p v; then dp = dy v', dv = p' dy, dq = ds k, dk = ds' q."""
     outer = Work(positions, positions, dims, times)
     inner = Work(positions, dims, positions, times)
     return Stage([[outer, inner]], [[outer, inner, inner, inner]], [[]])
 
 
 def every_way(work: Work, threads: int) -> Iterator[Product]:
-    """Every way of doing it that floor.c knows and that may be the best."""
+    """Return every way of floor.c to compute it that may be the fastest."""
     m, n, k, times, cut = work
     turned = list(combinations((False, True), repeat=2)) if not cut else []
-    if cut:  # x is stored by sample; weights and sums may lie either way
+    if cut:  # x is stored by sample; weights and sums may be transposed
         turned = [(False, False), (False, True)] if cut == "m" else [(True, False)]
     shapes = [(m, n, k)] if cut != "k" else [(m, n, k), (n, m, k)]
     for (m, n, k), (turn_a, turn_b) in combinations(shapes, turned):
@@ -160,7 +160,7 @@ def _splits(threads: int) -> tuple[int, ...]:
 
 
 def _blocks(length: int, threads: int) -> list[int]:
-    """Lengths near BLOCKS that cut a length evenly, and into as many blocks for every thread."""
+    """Return lengths near BLOCKS that cut a length evenly, with equal numbers for every thread."""
     fit = [b for b in range(16, length + 1) if length % b == 0 and length // b % threads == 0]
     near = {min(fit, key=lambda b: abs(log(b / wish))) for wish in BLOCKS} if fit else set()
     return sorted(near)

@@ -2,8 +2,8 @@
 
     python benchmarks/ranks_page.py
 
-The first table is what was measured. The second is a model of more processes than were measured,
-whose times of computing come from the first.
+The first table is measured. The second is a model of more processes, with computing times of the
+first.
 """
 
 from __future__ import annotations

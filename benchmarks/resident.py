@@ -1,4 +1,4 @@
-"""Memory of this process: shared by ours and the peers', so it needs nothing but the system."""
+"""Memory of this process, for our process and those of the peers; needs only the system."""
 
 from __future__ import annotations
 

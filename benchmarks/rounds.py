@@ -1,4 +1,4 @@
-"""Timing in turn: A B C A B C ..., so that a machine that speeds up or slows down does so for all.
+"""Interleaved timing, A B C A B C ..., so that changes of the machine's speed affect all equally.
 
 One contestant runs at a time; the others are idle: those of this process are not called, and the
 peers' processes wait for a line on a pipe. Thread pools of libraries spin for a while after work
@@ -21,10 +21,10 @@ from common import HERE, ROOT
 from stopwatch import Turn, turn
 
 PAUSE = 0.06  # seconds before a turn
-QUIET = 0.1  # processors: a turn in which other work took more is tried again
+QUIET = 0.1  # processors; if other work took more in a turn, it is repeated
 TRIES = 6
 NEAR = 150  # ns there and back between processors that share a cache
-MORE = 3  # times as many rounds, while they do not
+MORE = 3  # limit of rounds, as a multiple, if processors are far apart
 
 
 class Contestant(Protocol):
@@ -40,7 +40,7 @@ class Contestant(Protocol):
 
 
 class Local:
-    """A contestant of this process: run(n) does n calls."""
+    """A contestant of this process: run(n) runs n calls."""
 
     def __init__(self, name: str, run: Callable[[int], Any]) -> None:
         self.name, self.run = name, run
@@ -55,15 +55,15 @@ class Local:
 class Peers:
     """The interpreter that has the peers, and one process of it for each library and thread count.
 
-    It is named by EVOPRUNE_PEERS, or is .peers/bin/python, which `make peers` makes. Without it
-    there are no peers, and benchmarks show what is ours alone.
+    It is that of EVOPRUNE_PEERS, or .peers/bin/python, which `make peers` makes. Without it there
+    are no peers, and benchmarks only time evoprune.
     """
 
     def __init__(self) -> None:
         named = os.environ.get("EVOPRUNE_PEERS", "")
         python = Path(named) if named else ROOT / ".peers" / "bin" / "python"
         self.python = python if python.exists() else None
-        self.absent: dict[str, str] = {}  # library -> why
+        self.absent: dict[str, str] = {}  # reasons by library
         self.versions: dict[str, str] = {}
         self._processes: dict[tuple[str, int, str], _Process] = {}
         if self.python is None:
@@ -84,11 +84,11 @@ class Peers:
     def ask(
         self, library: str, threads: int, whose: str = "", **request: Any
     ) -> dict[str, Any] | None:
-        """What the library's process answers; None if the library is not there or cannot.
+        """Return the answer of the library's process; None if the library is missing or fails.
 
         Args:
-            library, threads: which process, and
-            whose: one for this contestant only.
+            library, threads: the process.
+            whose: name of a contestant with a process of its own.
         """
         if self.python is None or library in self.absent:
             return None
@@ -119,9 +119,9 @@ class Peers:
         alone: bool = False,
         **settings: Any,
     ) -> list[Contestant]:
-        """A contestant made by peers.py and tried once, in a list; an empty list if it cannot.
+        """Return a contestant of peers.py, tried once, in a list; an empty list if it fails.
 
-        Alone: in a process that the library's other contestants do not use.
+        alone: use a process that the library's other contestants do not use.
         """
         key = (library, threads, name if alone else "")
         made = self.ask(*key, do="make", make=make, settings=settings)
@@ -130,7 +130,7 @@ class Peers:
         return [_Remote(name, self._processes[key], made["id"])]
 
     def openblas(self) -> Path | None:
-        """The shared library of scipy-openblas32, if the peers have it."""
+        """Return the shared library of scipy-openblas32, if the peers have it."""
         if self.python is None:
             return None
         code = "import scipy_openblas32 as s; print(s.get_lib_dir())"
@@ -142,7 +142,7 @@ class Peers:
 
 
 class _Process:
-    """A process of peers.py: a line of JSON in, a line of JSON out."""
+    """A process of peers.py: one line of JSON in, one line of JSON out."""
 
     def __init__(self, python: Path, library: str, threads: int) -> None:
         self.library = library
@@ -186,7 +186,7 @@ class _Process:
 
 
 class _Remote:
-    """A contestant in a process of peers."""
+    """A contestant in a process of the peers."""
 
     def __init__(self, name: str, process: _Process, number: int) -> None:
         self.name, self._process, self._number = name, process, number
@@ -202,14 +202,14 @@ class _Remote:
 
 
 class Times(dict[str, list[float]]):
-    """Milliseconds a call by contestant, one number a round.
+    """Milliseconds per call by contestant, one number per round.
 
     Attributes:
-        busy: processors that each kept busy, mean.
-        others: processors that other work took meanwhile, mean over all turns: these times are good
-            if it is next to nothing.
-        trip: nanoseconds from one processor to another and back, median; None if not looked at.
-        far: rounds that were left out because processors were far apart.
+        busy: mean number of processors that each kept busy.
+        others: mean number of processors that other work used; times are reliable if this is near
+            0.
+        trip: median of nanoseconds from one processor to another and back; None if not measured.
+        far: number of rounds that were dropped because processors were far apart.
     """
 
     busy: dict[str, float]
@@ -218,7 +218,7 @@ class Times(dict[str, list[float]]):
     far: int
 
     def facts(self) -> dict[str, Any]:
-        """How good these times are, for a result."""
+        """Return facts about the quality of these times, for a result."""
         return {"busy": self.busy, "others": self.others, "trip_ns": self.trip, "far": self.far}
 
 
@@ -230,15 +230,15 @@ def contest(
 ) -> Times:
     """Time the contestants in turn, `rounds` times, each for about `seconds`, then close them.
 
-    One more round comes first and is not counted: libraries compile, caches and pages fill. Every
-    other round goes backwards. A turn that other work disturbed is tried again; if none of some
-    tries is left alone, the least disturbed counts.
+    A first round is not counted: libraries compile, caches and pages fill. Every second round runs
+        in reverse order. A turn disturbed by other work is repeated; if all tries are disturbed,
+        the least disturbed one counts.
 
     Args:
-        trip: says how far processors are apart, in ns, for work of several threads. Some virtual
-            machines have processors that share a cache at one time and not at another, and a step
-            may take half as long again when they do not. Rounds in which they were apart are then
-            repeated, if there were others, and used only if those are hardly any.
+        trip: function that returns the latency between processors in ns, for work of several
+            threads. On some virtual machines two processors share a cache at times only, and a
+            step takes half as long again when they do not. Such rounds are repeated, and used only
+            if there are hardly any others.
     """
     near: list[dict[str, Turn]] = []
     far: list[dict[str, Turn]] = []

@@ -1,4 +1,4 @@
-"""One turn of timing: shared by our process and the peers', so it needs nothing but the clock."""
+"""One turn of timing, for our process and those of the peers; needs only the clock."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ WARM = 0.2  # share of a turn that is run before the clock starts
 
 
 class Turn(NamedTuple):
-    """What a turn has shown."""
+    """The measurements of a turn."""
 
-    ms: float  # a call
+    ms: float  # per call
     busy: float  # processors that this process kept busy
-    others: float  # processors that other work took meanwhile; 0 where that cannot be seen
+    others: float  # processors that other work used; 0 if unknown
 
 
 def turn(run: Callable[[int], Any], seconds: float) -> Turn:
     """Time run(n), n calls of something, for about `seconds`."""
     n, spent = 1, 0.0
-    while True:  # warm up, and find how many calls fit
+    while True:  # warm up, and find how many calls fit into the time
         begin = time.perf_counter()
         run(n)
         last = time.perf_counter() - begin
@@ -39,9 +39,9 @@ def turn(run: Callable[[int], Any], seconds: float) -> Turn:
 
 
 def working() -> float:
-    """Seconds that all processors together have worked since the machine started; Linux only.
+    """Return the seconds that all processors together have worked since the start of the system.
 
-    Counted by the system in steps of 10 ms.
+    Linux only; counted by the system in steps of 10 ms.
     """
     try:
         with Path("/proc/stat").open(encoding="ascii") as file:

@@ -15,7 +15,7 @@ enum { ROWS = 12 };
 enum { ROWS = 6 };
 #endif
 enum { WIDE = 2 * EP_LANES, FEW = 3, FEW_WIDE = 4 * EP_LANES };
-typedef enum { NEAR, PLAIN, PACKING } way; /* how a tile reads b */
+typedef enum { CACHED, PLAIN, PACKING } reading; /* how a tile reads b */
 
 enum { AHEAD = 32 }; /* prefetch distance in steps of k */
 enum { FIRST = 64 }; /* steps in the first panel of a long sum, which is not prefetched */
@@ -28,8 +28,8 @@ enum { SPREAD = 512 }; /* least stride of k, in elements, for which a is packed 
 /* Computes a tile of c, m rows by `vectors` vectors, the last one with `last` columns, over k steps
  * of b, packed in a panel or in place (b_step). PACKING also copies b into `panel` for later
  * tiles: the stores fit between the multiply-adds, whereas a separate pass would wait for memory.
- * Every step prefetches one cache line of `soon`. NEAR: all operands are in L1, no prefetching. */
-EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, int64_t a_row,
+ * Every step prefetches one cache line of `soon`. CACHED: all operands are in L1, no prefetching. */
+EP_INLINE void tile(int m, int vectors, reading how, int64_t k, const ep_real *a, int64_t a_row,
                     int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
                     int64_t last, bool add, ep_real *panel, const ep_real *soon) {
     ep_vec sum[ROWS][FEW_WIDE / EP_LANES];
@@ -39,7 +39,7 @@ EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, in
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++) {
             const ep_real *from = row_of_c + j * EP_LANES;
-            if (!add && how != NEAR) {
+            if (!add && how != CACHED) {
                 __builtin_prefetch(from, 1);
             }
             sum[i][j] = !add              ? (ep_vec){0}
@@ -58,7 +58,7 @@ EP_INLINE void tile(int m, int vectors, way how, int64_t k, const ep_real *a, in
     }
     for (int64_t step = 0; step < k; step++) {
         ep_vec row[FEW_WIDE / EP_LANES];
-        if (how != NEAR) {
+        if (how != CACHED) {
             __builtin_prefetch(soon + step * (int64_t)EP_LINE, 0, 2);
         }
 #pragma GCC unroll 4
@@ -99,8 +99,9 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
                         bool add, ep_real *panel, const ep_real *soon);
 
-/* One function for each way to read b, number of rows and number of vectors, so that all sums stay in
- * registers. C has no other way to make these 30 to 90 functions from tile(), and a table of them. */
+/* One function for each way to read b, number of rows and number of vectors, so that all sums stay
+ * in registers. C has no other way to make these 30 to 90 functions from tile(), and a table of
+ * them. */
 // clang-format off
 #define TILE(how, rows, vectors)                                                            \
     static void how##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \
@@ -110,13 +111,13 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
         tile(rows, vectors, how, k, a, a_row, a_step, b, b_step, c, c_row, last, add,       \
              panel, soon);                                                                  \
     }
-#define TILES(rows)                          \
-    TILE(NEAR, rows, 1) TILE(NEAR, rows, 2)  \
-    TILE(PLAIN, rows, 1) TILE(PLAIN, rows, 2)\
+#define TILES(rows)                             \
+    TILE(CACHED, rows, 1) TILE(CACHED, rows, 2) \
+    TILE(PLAIN, rows, 1) TILE(PLAIN, rows, 2)   \
     TILE(PACKING, rows, 1) TILE(PACKING, rows, 2)
-#define SIX(rows)                            \
-    {{NEAR_##rows##_1, NEAR_##rows##_2},     \
-     {PLAIN_##rows##_1, PLAIN_##rows##_2},   \
+#define SIX(rows)                               \
+    {{CACHED_##rows##_1, CACHED_##rows##_2},    \
+     {PLAIN_##rows##_1, PLAIN_##rows##_2},      \
      {PACKING_##rows##_1, PACKING_##rows##_2}}
 TILES(1) TILES(2) TILES(3) TILES(4) TILES(5) TILES(6)
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
@@ -125,10 +126,10 @@ TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #if defined(__AVX512F__)
 TILES(13) TILES(14)
 #endif
-TILE(NEAR, 1, 4) TILE(NEAR, 2, 4) TILE(NEAR, 3, 4)
+TILE(CACHED, 1, 4) TILE(CACHED, 2, 4) TILE(CACHED, 3, 4)
 
 /* Indexed by rows, by how b is read, and by vectors - 1. */
-static const tile_of tiles_of[ROWS + 1][3][2] = {
+static const tile_of tile_table[ROWS + 1][3][2] = {
     {{NULL}}, SIX(1), SIX(2), SIX(3), SIX(4), SIX(5), SIX(6),
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
     SIX(7), SIX(8), SIX(9), SIX(10), SIX(11), SIX(12),
@@ -137,7 +138,7 @@ static const tile_of tiles_of[ROWS + 1][3][2] = {
     SIX(13), SIX(14),
 #endif
 };
-static const tile_of few_rows[FEW + 1] = {NULL, NEAR_1_4, NEAR_2_4, NEAR_3_4};
+static const tile_of few_rows[FEW + 1] = {NULL, CACHED_1_4, CACHED_2_4, CACHED_3_4};
 
 // clang-format on
 
@@ -249,7 +250,7 @@ void ep_gemm_near(const ep_product *p) {
         copy_edge(p, j, width, edge, wide, copy);
         for (int64_t t = 0; t < tiles; t++) {
             int64_t i = ep_split(p->m, t, tiles), m = ep_split(p->m, t + 1, tiles) - i;
-            tile_of run = few ? few_rows[m] : tiles_of[m][NEAR][width > EP_LANES];
+            tile_of run = few ? few_rows[m] : tile_table[m][CACHED][width > EP_LANES];
             const ep_real *a = p->a + i * p->a_row;
             ep_real *c = p->c + i * p->c_row + j;
             if (most > 0) {
@@ -341,11 +342,11 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
                                           : p->a + i * p->a_row + k0 * p->a_step;
                 bool first = in_place && t == 0;
                 ep_real *c = p->c + i * p->c_row + j;
-                tiles_of[m][first && tiles > 1 ? PACKING : PLAIN]
-                        [wide == WIDE](k, a, p->a_row, packed ? PITCH : p->a_step,
-                                       first ? b : panel, first ? p->b_step : wide, c, p->c_row,
-                                       (width - 1) % EP_LANES + 1, add, panel,
-                                       ask(&next_a, &next_b, c, k));
+                tile_table[m][first && tiles > 1 ? PACKING : PLAIN]
+                          [wide == WIDE](k, a, p->a_row, packed ? PITCH : p->a_step,
+                                         first ? b : panel, first ? p->b_step : wide, c, p->c_row,
+                                         (width - 1) % EP_LANES + 1, add, panel,
+                                         ask(&next_a, &next_b, c, k));
             }
         }
     }

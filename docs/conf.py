@@ -23,7 +23,7 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"evoprune {release}"
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # docstrings say it shorter
+autodoc_typehints = "none"  # docstrings state types where needed
 autodoc_default_options = {"members": False}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -36,7 +36,7 @@ SECTION = re.compile(r"\w[\w ]*:$")
 def lines_of_docstring(
     app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
-    """Docstrings are plain text: their signs are no markup, and what is indented is code."""
+    """Protect docstrings, which are plain text: escape markup, and mark indented blocks as code."""
     out: list[str] = []
     section = code = False
     for line in lines:
@@ -79,7 +79,7 @@ class Kinds(SphinxDirective):
 class Picture(SphinxDirective):
     """`{picture} NAME` shows figures/NAME.svg, or NAME-light.png or -dark.png; see drawing.py.
 
-    The content is the text for readers who do not see it.
+    The content is the alternative text.
     """
 
     required_arguments = 1

@@ -1,7 +1,7 @@
 """Store a figure for light and dark pages: one SVG with a style sheet, or two PNGs.
 
-A figure of lines and text is drawn on both grounds, and its colors become CSS variables that follow
-the reader's color scheme. A figure of images, or of too many lines for text, is two PNGs.
+A figure of lines and text is drawn on both backgrounds, and its colors become CSS variables that
+follow the reader's color scheme. A figure of images, or of too many lines for text, is two PNGs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAINT = re.compile(r"(#[0-9a-f]{6}\b|opacity: [0-9.]+)")
 
 
 def save(path: Path, draw: Callable[[], Any], width: int = 1000) -> list[Path]:
-    """Draw a figure on both grounds and store it; return the files.
+    """Draw a figure on both backgrounds and store it; return the files.
 
     Args:
         path: without an extension; `-light` and `-dark` are added to the names of PNGs.
@@ -51,7 +51,7 @@ def save(path: Path, draw: Callable[[], Any], width: int = 1000) -> list[Path]:
 
 def _drawn(draw: Callable[[], Any], dark: bool, kind: str, width: int) -> bytes:
     settings: dict[str, Any] = {"svg.hashsalt": "evoprune"}
-    if not dark:  # matplotlib leaves the paint of what is black out
+    if not dark:  # matplotlib omits the color if it is black
         settings |= dict.fromkeys(INK, "#010101")
     with ep.plot.style(dark), matplotlib.rc_context(settings):
         figure = np.ravel(draw())[0].figure
@@ -64,10 +64,9 @@ def _drawn(draw: Callable[[], Any], dark: bool, kind: str, width: int) -> bytes:
 
 
 def merge(light: str, dark: str) -> str | None:
-    """Merge two SVGs that differ in paint only into one that follows the color scheme.
+    """Merge two SVGs that differ only in colors into one that follows the color scheme.
 
-    Returns:
-        The SVG; None if it has images, or if the two differ in anything but paint.
+    Returns: The SVG; None if it has images, or if they differ in more than colors.
     """
     one, other = PAINT.split(_unnamed(light)), PAINT.split(_unnamed(dark))
     if "<image" in light or one[::2] != other[::2]:
@@ -89,7 +88,7 @@ def merge(light: str, dark: str) -> str | None:
 
 
 def _unnamed(svg: str) -> str:
-    """Number the ids of markers and clips, which matplotlib makes from a hash of their paint."""
+    """Number the ids of markers and clips, which matplotlib makes from a hash of their colors."""
     names: dict[str, str] = {}
     return re.sub(r"\b[mp][0-9a-f]{10}\b", lambda m: names.setdefault(m[0], f"id{len(names)}"), svg)
 

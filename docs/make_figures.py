@@ -1,4 +1,4 @@
-"""Train what the documentation shows, and draw it into docs/figures, with facts.md.
+"""Train the networks of the documentation, and draw the figures of docs/figures, with facts.md.
 
     python docs/make_figures.py             # all, a few minutes on two processors
     python docs/make_figures.py vit lenet   # some of them
@@ -34,7 +34,7 @@ def save(name: str, draw: Callable[[], Any], width: int = 1000) -> None:
 def train(
     net: Any, data: Any, epochs: int, lifespan: float, pressure: Any, **optimizer: Any
 ) -> Any:
-    """A run under selection; the history."""
+    """Train under selection; return the history."""
     law = ep.Malthusian(lifespan=lifespan)
     selection = ep.Selection(pressure, dynamics=law, min_age=min(100, int(lifespan / 5)))
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(**optimizer))
@@ -42,7 +42,7 @@ def train(
 
 
 def paper(data: Any, short: bool) -> list[str]:
-    """The network of the paper."""
+    """Draw the plots of the paper's network."""
     net = ep.mlp(784, 512, 256, 10)
     life = 8 if short else 700  # a cosine over n steps has n / 2 generations; 6 lifespans or more
     history = train(net, data, 4 if short else 20, life, 1.5, learning_rate=2e-3, weight_decay=0.5)
@@ -60,7 +60,7 @@ def paper(data: Any, short: bool) -> list[str]:
 
 
 def features(data: Any, short: bool) -> list[str]:
-    """A network whose input features live and die."""
+    """Draw a network whose input features can become extinct."""
     net = ep.mlp(784, 300, 100, 10, inputs=True)
     life = 8 if short else 700
     history = train(net, data, 4 if short else 20, life, 1.5, learning_rate=1e-3, weight_decay=0.5)
@@ -69,7 +69,7 @@ def features(data: Any, short: bool) -> list[str]:
 
 
 def triangle(data: Any, short: bool) -> list[str]:
-    """A game of three strategies; without a network."""
+    """Draw a game of three strategies, without a network."""
     wins = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     game = ep.simulate(
         ep.Replicator(strength=1, clip=1),
@@ -83,7 +83,7 @@ def triangle(data: Any, short: bool) -> list[str]:
 
 
 def lenet(data: Any, short: bool) -> list[str]:
-    """LeNet-5 and its kernels."""
+    """Draw LeNet-5 and its kernels."""
     net = ep.lenet5()
     history = train(
         net,
@@ -100,7 +100,7 @@ def lenet(data: Any, short: bool) -> list[str]:
 
 
 def vit(data: Any, short: bool) -> list[str]:
-    """A vision transformer, and what its heads attend to in the first test image."""
+    """Draw a vision transformer, and its attention maps for the first test image."""
     net = ep.vit((28, 28, 1), patch=7, dim=64, layers=3, heads=4)
     history = train(
         net,
@@ -117,7 +117,7 @@ def vit(data: Any, short: bool) -> list[str]:
 
 
 def pareto(data: Any, short: bool) -> list[str]:
-    """Accuracy and size under four pressures."""
+    """Draw accuracy and size under four pressures."""
     runs = []
     for pressure in (0.75, 1.5, 3, 6):
         net = ep.mlp(784, 512, 256, 10)
@@ -137,7 +137,7 @@ PARTS = {part.__name__: part for part in (paper, features, triangle, lenet, vit,
 
 
 def main() -> None:
-    """Everything, in the order of the page, or some of it."""
+    """Make all figures in the order of the page, or some of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all")
     parser.add_argument("--quick", action="store_true")
@@ -161,7 +161,7 @@ def main() -> None:
 
 
 def write_facts(path: Path, made: list[str]) -> None:
-    """Write the table of the runs; rows of runs that were not made again stay."""
+    """Write the table of the runs; rows of runs that were not repeated stay."""
     head = "| network | test accuracy | alive | multiply-adds |\n|---|---|---|---|\n"
     kept = path.read_text().removeprefix(head).splitlines(True) if path.exists() else []
     rows = {line.split("|")[1]: line for line in kept}
@@ -170,7 +170,7 @@ def write_facts(path: Path, made: list[str]) -> None:
 
 
 def fact(what: str, net: Any, history: Any) -> str:
-    """A line of the table of the runs."""
+    """Return a line of the table of the runs."""
     alive = " + ".join(f"{n:,}" for n in net.alive.values())
     share = net.macs / net.founding_macs
     accuracy = history["validation_accuracy"][-1]

@@ -1,13 +1,13 @@
-"""Growth by births beside selection without them and controls told its shape: MNIST.
+"""Growth by births, against selection without births and controls given its shape: MNIST.
 
 Batch 128, AdamW as tuned for selection in controls.py, the same steps and data order for all; the
 test set is read once, after the last epoch.
 
-- grown: 784-32-16-10 with births by division, which finds its shape from below.
+- grown: 784-32-16-10 with births by division, which grows to its shape.
 - turnover: 784-512-256-10 with births, at a pressure that lets about a quarter live.
-- selection: 784-512-256-10 without births, which finds its shape from above.
-- gradual, from scratch: as in controls.py, told the shape that `grown` found.
-- gradual of selection's: the same, told the shape that `selection` found.
+- selection: 784-512-256-10 without births, which shrinks to its shape.
+- gradual, from scratch: as in controls.py, given the shape that `grown` found.
+- gradual of selection's: the same, given the shape that `selection` found.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ METHODS = {
 
 
 def trained(job: Job, selection: ep.Selection, train: Any) -> tuple[ep.Network, ep.History]:
-    """Train the job's network under a selection."""
+    """Train the network of a job under a selection."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=selection, optimizer=optimizer)
@@ -42,7 +42,7 @@ def trained(job: Job, selection: ep.Selection, train: Any) -> tuple[ep.Network, 
 
 
 def measured(job: Job, quick: bool) -> dict[str, Row]:
-    """Run every method with one seed; what each network is, and what its training cost."""
+    """Run every method with one seed; return facts of each network and the cost of its training."""
     train, test = lab.data_of("mnist", "test", quick)
     found: dict[str, Row] = {}
     for name, (net_name, selection) in METHODS.items():
@@ -55,10 +55,10 @@ def measured(job: Job, quick: bool) -> dict[str, Row]:
         }
     large = replace(job, net="mlp 784-512-256-10")
     for name, of in (("gradual", "grown"), ("gradual of selection's", "selection")):
-        shape = list(found[of]["alive"])
-        found[name] = lab.facts(controls.gradual(large, train, shape, None), test)
-    shape = list(found["grown"]["alive"])
-    found["from scratch"] = lab.facts(controls.from_scratch(large, train, shape, None), test)
+        told = controls.Found(found[of])
+        found[name] = lab.facts(controls.gradual(large, train, told).net, test)
+    told = controls.Found(found["grown"])
+    found["from scratch"] = lab.facts(controls.from_scratch(large, train, told).net, test)
     return found
 
 

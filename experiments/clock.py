@@ -1,4 +1,4 @@
-"""Time to an accuracy: ours under selection against dense, masks by hand, and train-prune-tune.
+"""Time to an accuracy: selection against dense training, hand-written masks, and train-prune-tune.
 
 784-512-256-10 on MNIST, 20 epochs, the same optimizer for all, two threads. Contestants take turns,
 a run of each a round (one seed); seconds are those of training, without the evaluation that follows
@@ -31,7 +31,7 @@ PEERS = {"PyTorch, dense": "dense", "PyTorch, masks": "masks", "train, prune, tu
 
 
 def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[str, Any]:
-    """A whole run of ours."""
+    """Run our training once."""
     import evoprune as ep
 
     net = ep.mlp(*WIDTHS, seed=seed)
@@ -55,7 +55,7 @@ def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[
 
 
 def theirs(python: Path, threads: int, **request: Any) -> dict[str, Any]:
-    """A whole run in the peers' interpreter."""
+    """Run a training in the peers' interpreter."""
     counts = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
     done = subprocess.run(
         [python, str(HERE / "clock_peer.py"), "torch", str(threads)],

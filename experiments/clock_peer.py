@@ -1,8 +1,8 @@
 """The peers' side of clock.py: PyTorch runs, each with its time and accuracy after every epoch.
 
-Run in the peers' interpreter: `python clock_peer.py torch THREADS`, with a line of JSON on standard
-input that names the function and its arguments; one line of JSON comes back. It never imports
-evoprune: what is written by hand here is what a user without it would write.
+Run in the peers' interpreter: `python clock_peer.py torch THREADS`, with a line of JSON on
+standard input that names the function and its arguments; one line of JSON comes back. It never
+imports evoprune: the code here is what a user without it would write.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Facts = dict[str, Any]
 
 
 class Story:
-    """Seconds of training so far, and accuracy on the test set, after every epoch."""
+    """Seconds of training and test accuracy, after every epoch."""
 
     def __init__(self, test: Facts) -> None:
         self.x, self.y = (torch.from_numpy(array) for array in peers.load(test))
@@ -51,7 +51,7 @@ def epochs(
     decay: float,
     after: Any,
 ) -> None:
-    """Train by fused AdamW with a cosine; `after(rate / peak rate)` follows every step."""
+    """Train by fused AdamW with a cosine; call `after(rate / peak rate)` after every step."""
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n * -(-len(x) // batch))
     for _ in range(n):
@@ -73,7 +73,7 @@ def told(story: Story, alive: list[int]) -> Facts:
 
 
 def begun(settings: Facts) -> tuple[Any, Any, Any, Story]:
-    """A network, the data and an empty story."""
+    """Return a network, the data and an empty story."""
     x, y = (torch.from_numpy(array) for array in peers.load(settings["data"]))
     torch.manual_seed(settings["seed"])
     net = peers.torch_mlp(settings["widths"])
@@ -81,7 +81,7 @@ def begun(settings: Facts) -> tuple[Any, Any, Any, Story]:
 
 
 def dense(settings: Facts) -> Facts:
-    """An ordinary network."""
+    """Train an ordinary network."""
     net, x, y, story = begun(settings)
     epochs(net, x, y, story, settings["epochs"], *_how(settings), None)
     return told(story, settings["widths"][1:-1])
@@ -108,9 +108,9 @@ class Masked(torch.nn.Module):
 
     @torch.no_grad()
     def select(self, share: float) -> None:
-        """ln m += pace (F - c) / (F + c), F = |m dL/dm| remembered, c by what others earn.
+        """Apply ln m += pace (F - c) / (F + c), with F = |m dL/dm| smoothed and c soft upkeep.
 
-        Masses are at most 5, and the extinct have fallen below 1e-3.
+        Masses are at most 5; a population with less than 1e-3 is extinct.
         """
         self.step += 1
         for mass, fitness in zip(self.mass, self.fitness, strict=True):
@@ -125,7 +125,7 @@ class Masked(torch.nn.Module):
 
 
 def masks(settings: Facts) -> Facts:
-    """The same law on hand-written masks: extinct neurons cost as much as living ones."""
+    """Train with hand-written masks: extinct neurons cost as much as living ones."""
     plain, x, y, story = begun(settings)
     net = Masked(plain, settings["pressure"], settings["lifespan"])
     epochs(net, x, y, story, settings["epochs"], *_how(settings), net.select)

@@ -1,4 +1,4 @@
-"""What decides who survives, and how well: one setting changed at a time.
+"""Ablations: the effect of single settings on survival and accuracy.
 
 784-512-256-10 on 55,000 images of MNIST, the defaults except for the named setting, five seeds,
 evaluated on 5,000 validation images. Soft upkeep compares populations within a layer, so that any

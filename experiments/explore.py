@@ -1,4 +1,4 @@
-"""How the settings of the long runs were chosen: on 5,000 images held out of the training set.
+"""The choice of settings of the long runs, on 5,000 validation images of the training set.
 
 784-512-256-10 on 55,000 images of MNIST, two seeds each; the test set is not read here. What the
 other scripts take over is said in their first lines.
@@ -17,7 +17,7 @@ ONE_NICHE = {"niche": "network"}
 
 
 def long(pressure: float, lifespan: float, epochs: int = 60, **changes: Any) -> Job:
-    """A long run under the default law; `law` says more of its settings."""
+    """Return a long run under the default law; `law` has further settings of it."""
     settings = {"lifespan": lifespan, **changes.pop("law", {})}
     selection = {"pressure": pressure, "dynamics": ["Malthusian", settings]}
     selection |= changes.pop("selection", {})
@@ -25,7 +25,7 @@ def long(pressure: float, lifespan: float, epochs: int = 60, **changes: Any) -> 
 
 
 def seeing(lifespan: float = 2000, pressure: float = 2, shift: int = 1, **changes: Any) -> Job:
-    """Pixels and neurons in one niche, images moved."""
+    """Return a run with pixels and neurons in one niche, and shifted images."""
     changes = {"selection": ONE_NICHE, "net": "seeing 784-300-100-10", "shift": shift, **changes}
     return long(pressure, lifespan, **changes)
 

@@ -1,4 +1,4 @@
-"""The same defaults on Fashion-MNIST: nothing is changed but pressure.
+"""The same defaults on Fashion-MNIST; only pressure is varied.
 
 784-512-256-10, 20 epochs, five seeds; beside each size the shape trained from scratch and a dense
 network cut by norm and at random. EVOPRUNE_DATA names the folder that has fashion-mnist/.

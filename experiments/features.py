@@ -1,4 +1,4 @@
-"""Finding the features that matter: recall, precision and scores, beside other ways to select.
+"""Feature selection: recall, precision and scores, against other methods.
 
 Of 100 features 5, 10, 20 or 50 decide the class (scikit-learn's make_classification), and of 20 or
 100 features 5 decide Friedman's function. Every way selects features on the training samples; the
@@ -37,7 +37,7 @@ LEARN, TEST, HIDDEN = 2000, 2000, (64, 32)
 
 
 def classes(relevant, seed):
-    """Make samples of two classes; the first features decide."""
+    """Return samples of two classes; the first features decide the class."""
     x, y = make_classification(
         LEARN + TEST,
         100,
@@ -52,7 +52,7 @@ def classes(relevant, seed):
 
 
 def friedman(features, seed):
-    """Make samples of Friedman's first function, with noise."""
+    """Return samples of Friedman's first function, with noise."""
     return make_friedman1(LEARN + TEST, features, noise=1.0, random_state=seed)
 
 
@@ -66,7 +66,7 @@ WAYS = ("all features", "the relevant ones", "EvoPruneSelector", *RUNS, "L1", "r
 
 
 def chosen(way, x, y, relevant, is_classifier, seed):
-    """Give the numbers of the selected features."""
+    """Return the indices of the selected features."""
     if way == "all features":
         return np.arange(x.shape[1])
     if way == "the relevant ones":
@@ -93,7 +93,7 @@ def chosen(way, x, y, relevant, is_classifier, seed):
 
 
 def measured(task, way, seed):
-    """Give score, number of features, recall, precision and seconds of one run."""
+    """Return score, number of features, recall, precision and seconds of one run."""
     make, argument, relevant, is_classifier = TASKS[task]
     x, y = make(argument, seed)
     begin = time.process_time()

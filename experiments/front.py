@@ -1,4 +1,4 @@
-"""The front of structured sparsity: 784-300-100-10 whose input pixels are populations too.
+"""The Pareto front of structured sparsity: 784-300-100-10 with input pixels as populations.
 
 MNIST, five seeds: runs of 20 epochs by the defaults under pressures from 0.5 to 3, and long ones
 with the settings chosen in explore.py. Error against multiply-adds and against hidden units, with

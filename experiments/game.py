@@ -19,7 +19,7 @@ SIGNS = ("marginal", "product")
 
 
 def player(sign: str, beta: float, gamma: float, **changes: float) -> Job:
-    """A run of the game."""
+    """Return a run of the game."""
     law = ["BestResponse", {"beta": beta, "gamma": gamma}]
     selection = {"pressure": 0.0, "dynamics": law, "fitness": sign, "threshold": 0.01}
     return replace(Job(selection=selection, rate=1e-3, decay=0.0), **changes)

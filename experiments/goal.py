@@ -1,4 +1,4 @@
-"""As small as it gets: longer runs of 784-512-256-10, with settings chosen by explore.py.
+"""Smaller networks: longer runs of 784-512-256-10, with settings chosen by explore.py.
 
 MNIST, five seeds; beside each the surviving shape trained from scratch, as long, and a dense
 network trained as long, cut to the same sizes by norm and at random. Some runs see every image

@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 HELD = 5000  # training images used for validation, for choices
 SPLIT = 0  # seed of that split
-GOES_ON = 75  # exit status: time was up, the next call goes on
+GOES_ON = 75  # exit status: the time was up; the next call continues
 
 
 # ---- jobs ---------------------------------------------------------------------------------------
@@ -49,8 +49,8 @@ class Job:
     """One run.
 
     Attributes:
-        net: "mlp 784-512-256-10", "seeing 784-300-100-10" (with input populations), or
-            "lenet5 20-50-500".
+        net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (of its inputs), "seeing
+            784-300-100-10" (with input populations), or "lenet5 20-50-500".
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test".
@@ -75,7 +75,7 @@ class Job:
     features: tuple[int, ...] | None = None
 
     def told(self) -> Row:
-        """What differs from an ordinary job, as JSON; `selection` as given."""
+        """Return what differs from an ordinary job, as JSON; `selection` unchanged."""
         usual = Job()
         return {
             f.name: getattr(self, f.name)
@@ -85,18 +85,18 @@ class Job:
 
     @property
     def key(self) -> str:
-        """One string for one job."""
+        """Return a string that identifies the job."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
 def dense(job: Job, **changes: Any) -> Job:
-    """The same run without selection."""
+    """Return the same job without selection."""
     return replace(job, selection=None, **changes)
 
 
 @cache
 def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
-    """What to train on, and what to read.
+    """Return the data to train on, and the data to evaluate on.
 
     Args:
         name: "mnist" or "fashion-mnist", alone or with other labels: "mnist is 3" has two classes,
@@ -121,13 +121,13 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
 
 
 def relabelled(data: Any, labels: Any) -> Any:
-    """The same samples with other labels."""
+    """Return the same samples with other labels."""
     given = {"shape": data.shape, "shift": data.shift, "scale": data.scale}
     return ep.datasets.Dataset(data.x, np.asarray(labels, np.int64), **given)
 
 
 def permuted(labels: Any, share: float) -> Any:
-    """Labels of which this share, drawn at random, are permuted."""
+    """Return labels of which this share, drawn at random, are permuted."""
     random = np.random.default_rng(SPLIT)
     rows = random.permutation(len(labels))[: round(share * len(labels))]
     labels = np.array(labels)
@@ -136,21 +136,23 @@ def permuted(labels: Any, share: float) -> Any:
 
 
 def network_of(job: Job) -> ep.Network:
-    """The network at birth."""
+    """Return the network at birth."""
     kind, _, text = job.net.partition(" ")
     sizes = [int(part) for part in text.split("-")]
     if kind == "lenet5":
         return ep.lenet5(filters=sizes[:2], neurons=sizes[2], seed=job.seed)
-    if job.shift and kind == "mlp":  # the input must be known to be an image
+    if job.shift and kind == "mlp":  # the network must know the shape of the image
         hidden = [ep.neurons(width) for width in sizes[1:-1]]
         last = [ep.Dense(sizes[-1], gain=1.0), ep.Populations("identity", mass=False)]
         return ep.Sequential([ep.Flatten(), *hidden, *last], input=(28, 28, 1), seed=job.seed)
+    if kind.startswith("dropout"):
+        return ep.mlp(*sizes, input_dropout=float(kind.removeprefix("dropout")), seed=job.seed)
     net = ep.mlp(*sizes, inputs=kind == "seeing", seed=job.seed)
     if job.features is not None:
         layer = next(iter(net.alive))
         net.kill(layer, np.setdiff1d(np.arange(sizes[0]), job.features).astype(np.int32))
         net.compact()
-        net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5  # as if born for these
+        net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5  # as at birth
     return net
 
 
@@ -192,7 +194,7 @@ def absolute(signals: Any) -> Any:
 
 @ep.fitness
 def product(signals: Any) -> Any:
-    """+<w, dL/dw>, the benefit of arXiv 2512.22106: `pull` with the other sign."""
+    """Return +<w, dL/dw>, the benefit of arXiv 2512.22106: `pull` with the opposite sign."""
     return signals["owned_product"]
 
 
@@ -200,7 +202,7 @@ FITNESS = {"against": against, "absolute": absolute, "product": product}
 
 
 def selection_of(settings: dict[str, Any] | None) -> ep.Selection | None:
-    """The selection that a job's settings describe."""
+    """Return the selection that a job's settings describe."""
     if settings is None:
         return None
     known = dict(settings)
@@ -225,7 +227,7 @@ def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[s
         selection=selection_of(job.selection),
     )
     augment = {"shift": job.shift} if job.shift else None
-    if job.shift and "seeing" in job.net:  # pixels are populations here, and no image
+    if job.shift and "seeing" in job.net:  # pixels are populations here, not an image
         train, augment = Moved(train, job), None
         net.scale_input(read.shift, read.scale)
     return trainer, {
@@ -237,7 +239,7 @@ def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[s
 
 
 def measure(trainer: ep.Trainer, *, seed: int, quick: bool, **settings: Any) -> dict[str, Row]:
-    """Return the row of a trained job: facts, features that are left, and what cuts leave."""
+    """Return the row of a trained job: facts, remaining features, and results after cuts."""
     job, net = Job(**settings, seed=seed), trainer.network
     train, read = data_of(job.data, job.read, quick)
     row = facts(net, read)
@@ -250,7 +252,7 @@ def measure(trainer: ep.Trainer, *, seed: int, quick: bool, **settings: Any) -> 
 
 
 def facts(net: ep.Network, read: Any) -> Row:
-    """What a trained network is."""
+    """Return facts of a trained network."""
     return {
         "accuracy": net.evaluate(read).accuracy,
         "alive": list(net.alive.values()),
@@ -302,7 +304,7 @@ class Lab:
         self.known: dict[str, Row] = {}
         if self.path.exists():
             self.facts = json.loads(self.path.read_text())
-            old = {"cpu": self.facts["machine"]["cpu"]}  # a row without its own is of that one
+            old = {"cpu": self.facts["machine"]["cpu"]}  # the machine of rows that name none
             self.known = {row["key"]: old | row for row in self.facts.pop("rows")}
         self.facts |= {
             "benchmark": name,
@@ -314,11 +316,11 @@ class Lab:
         self.source = common.commit()
 
     def seeds(self, usual: int) -> range:
-        """The seeds of a claim."""
+        """Return the seeds of a claim."""
         return range(self.options.seeds or (1 if self.options.quick else usual))
 
     def run(self, jobs: Iterable[Job]) -> list[Row]:
-        """Rows of jobs, in their order; those that are not known are run first."""
+        """Return the rows of jobs, in order; run those without a row first."""
         wanted = [self._fitted(job) for job in jobs]
         missing = list({job.key: job for job in wanted if job.key not in self.known}.values())
         if missing:
@@ -327,7 +329,7 @@ class Lab:
         return [self.known[job.key] for job in wanted]
 
     def _fitted(self, job: Job) -> Job:
-        """In a quick look every job is tiny."""
+        """Return a job as it is run; with --quick, a tiny one."""
         return replace(job, epochs=min(job.epochs, 2)) if self.options.quick else job
 
     def _work(self, jobs: Sequence[Job]) -> None:
@@ -369,19 +371,19 @@ class Lab:
         self.write()
 
     def write(self, **more: Any) -> None:
-        """Write what there is, with some more facts in its header."""
+        """Write all rows so far, with further facts in the header."""
         self.facts |= {**more, **self.source}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(common.as_json({**self.facts, "rows": list(self.known.values())}))
 
     def keep_only(self, rows: Iterable[Row]) -> None:
-        """Drop rows that no table uses any more."""
+        """Drop rows that no table uses."""
         keys = {row["key"] for row in rows}
         self.known = {key: row for key, row in self.known.items() if key in keys}
 
 
 def main(name: str, about: str | None, script: Callable[[Lab], None]) -> None:
-    """Run a script to its end, or till its minutes are over."""
+    """Run a script to its end, or until its minutes are over."""
     lab = Lab(name, about)
     try:
         script(lab)
@@ -396,18 +398,18 @@ def main(name: str, about: str | None, script: Callable[[Lab], None]) -> None:
 
 
 def mean(numbers: Iterable[float]) -> float:
-    """Arithmetic mean."""
+    """Return the arithmetic mean."""
     return statistics.fmean(numbers)
 
 
 def deviation(numbers: Iterable[float]) -> float:
-    """Standard deviation over the seeds (n - 1); 0 for one."""
+    """Return the standard deviation over the seeds (n - 1); 0 for one."""
     every = list(numbers)
     return statistics.stdev(every) if len(every) > 1 else 0.0
 
 
 def summary(rows: Sequence[Row]) -> Row:
-    """Mean and deviation over seeds of what tables show; runs that diverged are counted apart."""
+    """Return mean and deviation over seeds of table columns; diverged runs are counted apart."""
     good = [row for row in rows if "accuracy" in row]
     told: Row = {"seeds": len(rows), "diverged": len(rows) - len(good)}
     if good:
@@ -429,28 +431,27 @@ Group = Sequence[tuple[Job, Row]]  # the runs of one setting, one a seed
 
 
 def groups_of(lab: Lab, jobs: Iterable[Job], seeds: int) -> list[Group]:
-    """Every job with every seed."""
+    """Return every job with every seed."""
     seeded = [[replace(job, seed=seed) for seed in lab.seeds(seeds)] for job in jobs]
     return [list(zip(group, lab.run(group), strict=True)) for group in seeded]
 
 
 def scratch(lab: Lab, groups: Sequence[Group]) -> list[Row]:
-    """A control: the surviving shapes trained from scratch, as long, by the same optimizer.
+    """Train the surviving shapes from scratch, for as long, by the same optimizer: a control.
 
-    Returns:
-        A summary a group.
+    Returns: A summary per group.
     """
     return [summary(lab.run(from_scratch(job, row) for job, row in group)) for group in groups]
 
 
 def controls(lab: Lab, groups: Sequence[Group]) -> list[Row]:
-    """What the same sizes are worth without selection.
+    """Return the results of networks of the same sizes without selection.
 
     For every run: its shape from scratch, see `scratch`; and a dense network of the same seed, cut
     after training to as many in every layer, by norm and at random.
 
     Returns:
-        A row a group: name of the control -> summary.
+        A row per group: name of the control -> summary.
     """
     every = [pair for group in groups for pair in group]
     born_so = scratch(lab, groups)
@@ -480,7 +481,7 @@ def controls(lab: Lab, groups: Sequence[Group]) -> list[Row]:
 
 
 def from_scratch(job: Job, row: Row) -> Job:
-    """The surviving shape, born so."""
+    """Return a job for the surviving shape, trained from scratch."""
     kind, _, text = job.net.partition(" ")
     sizes, alive = text.split("-"), row["alive"]
     if kind == "lenet5":

@@ -1,4 +1,4 @@
-"""The paper's experiment: every dynamics hard pruned after training, and extinction by itself.
+"""The paper's experiment: every dynamics, hard pruned after training, and extinction in training.
 
 784-512-256-10 on MNIST, the defaults, five seeds. First every dynamics with its default fitness
 and upkeep, and the default one with upkeep in nats too:
@@ -28,7 +28,7 @@ LAWS: dict[str, dict[str, Any] | None] = {
     "BestResponse": {"dynamics": ["BestResponse", {}]},
     "NoDynamics": None,
 }
-KEPT = ("Malthusian", "Replicator")  # also as the paper does it
+KEPT = ("Malthusian", "Replicator")  # also run as in the paper
 BORN = 768
 FRACTIONS = [i / 100 for i in range(0, 100, 5)]
 KEEPS = tuple(BORN - round(fraction * BORN) for fraction in FRACTIONS)
@@ -38,13 +38,13 @@ NEVER = 10**9  # min_age: no population dies
 
 
 def curve(rows: list[lab.Row], by: str) -> dict[str, list[float]]:
-    """Mean and deviation of accuracy at every fraction."""
+    """Return mean and deviation of accuracy at every fraction."""
     at = [[row["cuts"][by][i]["accuracy"] for row in rows] for i in range(len(KEEPS))]
     return {"accuracy": [lab.mean(a) for a in at], "deviation": [lab.deviation(a) for a in at]}
 
 
 def laws(lab_: Lab) -> None:
-    """Every dynamics, hard pruned by mass; written law by law."""
+    """Run every dynamics, hard pruned by mass; write results law by law."""
     told: dict[str, Any] = {}
     for name, age in [(law, None) for law in LAWS] + [(law, NEVER) for law in KEPT]:
         selection = LAWS[name]
@@ -63,7 +63,7 @@ def laws(lab_: Lab) -> None:
 
 
 def pressures(lab_: Lab) -> list[dict[str, Any]]:
-    """Extinction by itself, against pressure; with controls."""
+    """Run extinction in training against pressure, with controls."""
     groups = lab.groups_of(lab_, (Job(selection={"pressure": p}) for p in PRESSURES), SEEDS)
     beside = lab.controls(lab_, groups)
     return [

@@ -1,4 +1,4 @@
-"""LeNet-5 as Caffe has it, 20-50-500: error against multiply-adds, filters and neurons selected.
+"""LeNet-5 as in Caffe, 20-50-500, with filters and neurons selected: error against multiply-adds.
 
 MNIST, five seeds, AdamW at 1e-3 with decay 0.5, the default selection under several pressures;
 beside each the surviving shape trained from scratch, as long, and a dense network trained as long,
@@ -18,7 +18,7 @@ NET = "lenet5 20-50-500"
 
 
 def under(pressure: float, epochs: int = 10, **changes: Any) -> Job:
-    """A run under the default selection with this pressure."""
+    """Return a run under the default selection with this pressure."""
     return Job(NET, selection={"pressure": pressure}, rate=1e-3, epochs=epochs, **changes)
 
 

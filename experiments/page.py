@@ -1,8 +1,8 @@
-"""The page docs/paper.md and its figures, of the JSON files that the scripts beside it wrote.
+"""Write docs/paper.md and its figures from the JSON files of the other scripts.
 
     python experiments/page.py             # from experiments/results into docs
 
-Every number on the page is read from a file; what a script has not run yet is left out. Published
+Every number on the page is read from a file; results that do not exist yet are omitted. Published
 numbers are those of PUBLISHED, with their sources.
 """
 
@@ -30,7 +30,7 @@ RESULTS = HERE / "results"
 
 
 def result(name: str) -> Facts | None:
-    """What a script wrote, if it has run."""
+    """Return the result of a script, if it exists."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
@@ -47,7 +47,7 @@ def percent(found: Facts, digits: int = 2) -> str:
 
 
 def shape(found: Facts) -> str:
-    """Means by layer: 151 + 28."""
+    """Return means by layer: 151 + 28."""
     return " + ".join(f"{n:.0f}" for n in found["layers"])
 
 
@@ -74,7 +74,7 @@ def verdict(asked: str, met: bool, got: str) -> str:
 
 
 def origin(name: str, facts: Facts) -> str:
-    """Where a section's numbers come from."""
+    """Return a line with the origin of a section's numbers."""
     machine = facts["machine"]
     commits = sorted({row["commit"][:10] for row in facts["rows"] if row.get("commit")})
     commits = commits or [str(facts.get("commit"))[:10]]
@@ -90,7 +90,7 @@ def origin(name: str, facts: Facts) -> str:
 
 
 def laws(facts: Facts) -> list[str]:
-    """The paper's experiment: every dynamics, cut after training."""
+    """Write the paper's experiment: every dynamics, cut after training."""
     told = {name: found for name, found in facts["laws"].items() if "accuracy" in found}
     place = {fraction: i for i, fraction in enumerate(facts["fractions"])}
     rows = []
@@ -128,7 +128,7 @@ def laws(facts: Facts) -> list[str]:
 
 
 def by_pressure(told: list[Facts]) -> list[str]:
-    """A table of runs under pressures, with their controls."""
+    """Write a table of runs under several pressures, with their controls."""
     rows = [
         [
             f"{row['pressure']:g}",
@@ -144,7 +144,7 @@ def by_pressure(told: list[Facts]) -> list[str]:
 
 
 def fashion(facts: Facts) -> list[str]:
-    """Another data set."""
+    """Write the section on Fashion-MNIST."""
     told = facts["pressures"]
     dense = told[0]["dense"]
     return [
@@ -158,7 +158,7 @@ def fashion(facts: Facts) -> list[str]:
 
 
 def pressures(facts: Facts) -> list[str]:
-    """Extinction by itself, against pressure."""
+    """Write the section on extinction in training against pressure."""
     told = facts["pressures"]
     by_itself = [row["ours"] for row in told if row["ours"]["extinct"] >= 0.85]
     by_itself = by_itself or [told[-1]["ours"]]
@@ -186,13 +186,13 @@ def pressures(facts: Facts) -> list[str]:
 
 
 def paper(facts: Facts) -> list[str]:
-    """Both tables of laws.py."""
+    """Write both tables of laws.py."""
     told = laws(facts) if "laws" in facts else []
     return [*told, *pressures(facts), origin("laws", facts)]
 
 
 def goal(facts: Facts) -> list[str]:
-    """Longer runs, for fewer."""
+    """Write the section on longer runs with fewer populations."""
     rows = [
         [
             row["settings"],
@@ -242,7 +242,7 @@ def goal(facts: Facts) -> list[str]:
 
 
 def explored(facts: Facts) -> list[str]:
-    """Settings tried on validation images."""
+    """Write the table of settings tried on validation images."""
     rows = [
         [row["settings"], percent(row), f"{row['alive']:.0f} ({shape(row)})", thousand(row["macs"])]
         for row in facts["held_out_accuracy"]
@@ -259,7 +259,7 @@ def explored(facts: Facts) -> list[str]:
 
 
 def front(facts: Facts) -> list[str]:
-    """Inputs, too."""
+    """Write the section on networks with selected inputs."""
     told = facts["front"]
     rows = [
         [
@@ -305,7 +305,7 @@ def front(facts: Facts) -> list[str]:
 
 
 def in_the_way(told: list[Facts]) -> list[str]:
-    """What the runs say of goals that are not met."""
+    """Write the reasons why some goals are not met."""
     gains = [
         100 * (row["ours"]["accuracy"] - row["scratch"]["accuracy"])
         for row in told
@@ -325,7 +325,7 @@ def in_the_way(told: list[Facts]) -> list[str]:
 
 
 def lenet(facts: Facts) -> list[str]:
-    """Filters."""
+    """Write the section on LeNet-5."""
     told = facts["front"]
     rows = [
         [
@@ -357,7 +357,7 @@ def lenet(facts: Facts) -> list[str]:
 
 
 def game(facts: Facts) -> list[str]:
-    """The sister paper's."""
+    """Write the section on the game of the other paper."""
     words = {
         "marginal": r"$-\partial L/\partial s$",
         "product": r"$+\langle w, \partial L/\partial w\rangle$, the paper's",
@@ -387,7 +387,7 @@ def game(facts: Facts) -> list[str]:
 
 
 def decides(facts: Facts) -> list[str]:
-    """Ablations."""
+    """Write the ablations."""
     lines = [
         "## What decides",
         "",
@@ -418,7 +418,7 @@ def decides(facts: Facts) -> list[str]:
 
 
 def clock(facts: Facts) -> list[str]:
-    """Time."""
+    """Write the section on time."""
     rows = [
         [
             row["name"],
@@ -442,7 +442,7 @@ def clock(facts: Facts) -> list[str]:
     ]
 
 
-# Script -> what its file must have before there is a section, and the section.
+# Script -> keys that its file must have, and the function that writes its section.
 SECTIONS: dict[str, tuple[str, Callable[[Facts], list[str]]]] = {
     "laws": ("pressures", paper),
     "fashion": ("pressures", fashion),

@@ -21,14 +21,14 @@ def save(name: str, draw: Callable[[], Any]) -> None:
 
 
 def plain(axis: Any, ticks: Iterable[float]) -> None:
-    """Ticks of a logarithmic axis as plain numbers."""
+    """Write the ticks of a logarithmic axis as plain numbers."""
     axis.set_ticks(list(ticks))
     axis.set_major_formatter(ScalarFormatter())
     axis.set_minor_formatter(lambda *_: "")
 
 
 def beside(ax: Any, points: dict[str, tuple[float, float]], gap: float = 0.105) -> None:
-    """Names of points to the right of the axes, with a line to each and none over another."""
+    """Write names of points to the right of the axes, with lines to the points and no overlap."""
     low, high = ax.get_ylim()
     order = sorted(points, key=lambda name: points[name][1])
     places = [(points[name][1] - low) / (high - low) for name in order]
@@ -51,7 +51,7 @@ def beside(ax: Any, points: dict[str, tuple[float, float]], gap: float = 0.105) 
 
 
 def curve(facts: Facts) -> None:
-    """Accuracy against the share that was cut, every dynamics and the dense network."""
+    """Draw accuracy against the share that was cut, for every dynamics and the dense network."""
     x = 100 * np.array(facts["fractions"])
     laws = {name: found for name, found in facts["laws"].items() if "cut" in found}
 
@@ -81,7 +81,7 @@ def curve(facts: Facts) -> None:
 
 
 def extinct(facts: Facts, goal: Facts | None, published: dict[str, Any]) -> None:
-    """Accuracy against the living: under pressure, longer runs, controls, published results."""
+    """Draw accuracy against living populations, with controls and published results."""
     told = facts["pressures"]
 
     def draw() -> Any:
@@ -135,7 +135,7 @@ def hidden(found: Facts) -> float:
 
 
 def front(facts: Facts, macs: dict[str, Any], units: dict[str, Any]) -> None:
-    """Error against multiply-adds and hidden units."""
+    """Draw error against multiply-adds and hidden units."""
     told = facts["front"]
 
     def draw() -> Any:
@@ -164,7 +164,7 @@ def front(facts: Facts, macs: dict[str, Any], units: dict[str, Any]) -> None:
 
 
 def lenet(facts: Facts, known: dict[str, Any]) -> None:
-    """Error against multiply-adds."""
+    """Draw error against multiply-adds."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]
@@ -180,7 +180,7 @@ def lenet(facts: Facts, known: dict[str, Any]) -> None:
 
 
 def game(facts: Facts, known: Any) -> None:
-    """Accuracy against the living, by sign."""
+    """Draw accuracy against living populations, by sign."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]
@@ -246,7 +246,7 @@ def decides(facts: Facts) -> None:
 
 
 def clock(facts: Facts) -> None:
-    """Accuracy against seconds, means over the rounds."""
+    """Draw accuracy against seconds, as means over the rounds."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]

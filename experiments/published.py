@@ -1,7 +1,7 @@
-"""Published numbers that the scripts' results are shown beside.
+"""Published numbers, for comparison with the results of the scripts.
 
-MNIST, structured sparsity, the test error at the end. Networks of 784-300-100-10 unless said, with
-input pixels removed too; LeNet-5 as Caffe has it (20-50-800-500).
+MNIST, structured sparsity, test error at the end. Networks are 784-300-100-10 unless stated, with
+input pixels removed too; LeNet-5 is that of Caffe (20-50-800-500).
 
     L0          Louizos, Welling, Kingma, Learning sparse neural networks through L0, ICLR 2018
     SSL         Wen et al., Learning structured sparsity in deep neural networks, NeurIPS 2016

@@ -47,7 +47,7 @@ SCHEDULES = {
 
 @cache
 def images():
-    """Give training and held-out images of 14 x 14 pixels."""
+    """Return training and validation images of 14 x 14 pixels."""
     train, _ = ep.datasets.mnist()
     x = train.x.reshape(-1, 14, 2, 14, 2).mean((2, 4)).reshape(len(train), -1)
     x = ((x - x.mean()) / x.std()).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Scores of the scikit-learn estimators with their defaults, beside scikit-learn's own networks.
+"""Scores of the scikit-learn estimators with defaults, and of scikit-learn's own networks.
 
-Beside them also stands the same network without selection ("dense", pressure 0). Five folds, the
-same for all, features scaled for all, one thread. The defaults were chosen on the
-sets of `tuning()`, with other seeds; those of `reported()` were looked at afterwards only.
+The same network without selection ("dense", pressure 0) is also shown. Five folds, the same for
+all, features scaled for all, one thread. The defaults were chosen on the sets of `tuning()`, with
+other seeds; those of `reported()` were only used afterwards.
 
     python experiments/sklearn_scores.py             # the reported sets, into results/
     python experiments/sklearn_scores.py --tuning    # the others, printed only

@@ -1,7 +1,7 @@
 """How many populations survive, by task and by founders, with the same settings.
 
-Selection is not told a size. 784-512-256-10 by the defaults of lab.py, 20 epochs, five seeds, and
-one thing changed at a time:
+Selection is not given a size. 784-512-256-10 with the defaults of lab.py, 20 epochs, five seeds,
+and one change at a time:
 
 - task: one digit against the rest (a digit a seed), MNIST and Fashion-MNIST, and MNIST with
   permuted training labels.
@@ -32,14 +32,14 @@ FOUNDERS = ((64, 32), (128, 64), (256, 128), (512, 256), (1024, 512))
 
 
 def group_of(lab_: Lab, job: Job) -> Group:
-    """The job with every seed, which the name of the data may use."""
+    """Return the job with every seed, which the name of the data may contain."""
     jobs = [replace(job, seed=s, data=job.data.format(seed=s)) for s in lab_.seeds(SEEDS)]
     jobs = [replace(j, net="mlp 784-512-256-2") if " is " in j.data else j for j in jobs]
     return list(zip(jobs, lab_.run(jobs), strict=True))
 
 
 def told(group: Group) -> Row:
-    """Summary of a group, with the deviation of every layer."""
+    """Return the summary of a group, with the deviation of every layer."""
     layers = zip(*(row["alive"] for _, row in group), strict=True)
     rows = [row for _, row in group]
     return lab.summary(rows) | {

@@ -30,7 +30,7 @@ Facts = dict[str, Any]
 
 
 def result(name: str) -> Facts:
-    """What a script wrote."""
+    """Return the result of a script."""
     facts: Facts = json.loads((HERE / "results" / f"{name}.json").read_text())
     return facts
 
@@ -41,18 +41,18 @@ def save(name: str, draw: Any) -> None:
 
 
 def plain(axis: Any, ticks: Any) -> None:
-    """Ticks of a logarithmic axis as plain numbers."""
+    """Write the ticks of a logarithmic axis as plain numbers."""
     axis.set_ticks(list(ticks), [f"{tick:g}" for tick in ticks])
     axis.set_minor_formatter(lambda *_: "")
 
 
 def percent(row: Facts) -> str:
-    """Mean and deviation of the accuracy: 98.51 ± 0.05."""
+    """Return mean and deviation of the accuracy: 98.51 ± 0.05."""
     return f"{100 * row['accuracy']:.2f} ± {100 * row['deviation']:.2f}"
 
 
 def spreads(row: Facts) -> list[str]:
-    """Mean and deviation of the living of every layer: 84.6 ± 2.8."""
+    """Return mean and deviation of the living neurons of every layer: 84.6 ± 2.8."""
     pairs = zip(row["layers"], row["layer_deviations"], strict=True)
     return [f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in pairs]
 

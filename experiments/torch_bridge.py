@@ -1,4 +1,4 @@
-"""The bridge to PyTorch beside the core: accuracy and living, and what selection costs a step.
+"""The PyTorch bridge against the core: accuracy, living populations, and the cost of a step.
 
     python experiments/torch_bridge.py accuracy   MLP and LeNet-5 on MNIST, both, by seed
     python experiments/torch_bridge.py cost       ms a step: plain, selected, and as the living fall
@@ -45,7 +45,7 @@ def mlp() -> nn.Sequential:
 
 
 def lenet() -> nn.Sequential:
-    """LeNet-5 with the sizes of `ep.lenet5`: filters and neurons as there."""
+    """Return LeNet-5 with the filters and neurons of `ep.lenet5`."""
     born = list(ep.lenet5().born.values())
     first, second, *hidden = born
     layers: list[nn.Module] = [
@@ -104,7 +104,7 @@ class Transformer(nn.Module):
 
 
 def born(model: nn.Module) -> nn.Module:
-    """Draw weights as the core does: He's rule, 1 / sqrt(inputs) for the last."""
+    """Draw weights as the core does: He's rule, and 1 / sqrt(inputs) for the last layer."""
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     for layer in layers:
         gain = 1.0 if layer is layers[-1] else 2.0
@@ -227,7 +227,7 @@ def cost(_seeds: int, quick: bool) -> None:
 
 
 def step_times(name: str, repeats: int) -> dict[str, Any]:
-    """CPU time of a step: the least of many, for other work disturbs; then as populations die."""
+    """Return the least CPU time of a step, without and with selection, then as populations die."""
     make, shape = MODELS[name]
     torch.manual_seed(0)
     x, y = torch.randn(shape), torch.randint(0, 10, shape[:1])

@@ -1,19 +1,23 @@
-"""Which parts of a model belong together: the bridge to PyTorch beside torch-pruning's grouping.
+"""Groups of a model that must be pruned together: the PyTorch bridge against torch-pruning.
 
     python experiments/torch_groups.py    needs torchvision, timm, transformers, torch-pruning
 
 The models are those of tests/test_torch_zoo.py, with random weights in float64. A group is right if
 removing some of its members gives the outputs that zeros in the weights which read them give. The
 bridge checks that itself, and fixes what fails; then half of all its populations are removed at
-once. torch-pruning chooses and prunes a third of every group, out of the box; a group that crashes
-or changes the outputs is counted, and left out after that. `--quick` takes three models, `--minutes
-N` stops then. Results: results/torch_groups.json; a model that is there is not run again.
+once. torch-pruning chooses and prunes a third of every group, out of the box; a wrong group is
+left out after that. It is counted by cause: "norm", a layer norm normalizes its members together,
+so that no removal equals zeros; "heads", it is cut across the heads of an attention, whose number
+torch-pruning expects to be given by hand; else it "changed" the outputs, or "crashed" the forward
+pass. `--quick` takes three models, `--minutes N` stops then, `--only NAME ...` takes some. Results:
+results/torch_groups.json; a model that is there is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 import time
@@ -34,8 +38,10 @@ import test_torch_zoo as zoo  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
 CHANGED = 1e-5  # of the largest output
-MOST_WRONG = 6  # groups of a model; each one makes torch-pruning begin anew
-SECONDS = 40  # of processor time, a model
+MOST_WRONG = 6  # per model; torch-pruning restarts after each
+SECONDS = 150  # processor time per model
+HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}  # of an attention
+CAUSES = ("changed", "crashed", "norm", "heads")
 MODELS = {
     **{f"transformers {name}": (zoo.transformers_model, name) for name in zoo.TRANSFORMERS},
     **{f"torchvision {name}": (zoo.torchvision_model, name) for name in zoo.TORCHVISION},
@@ -44,12 +50,14 @@ MODELS = {
 
 
 def build(name: str) -> tuple[nn.Module, Any]:
-    """Return a model in float64 whose weights all matter, and an example."""
+    """Return a model in float64 whose weights all have an effect, and an example."""
     torch.manual_seed(0)
     make, key = MODELS[name]
     model, example, *_ = make(key)
     model = model.double().eval()
-    for p in model.parameters():  # zeros at birth would hide errors
+    if hasattr(model, "config"):
+        model.config.use_cache = False  # torch-pruning cannot take a cache of keys and values
+    for p in model.parameters():  # initial zeros would hide errors
         if not p.detach().any() or p.ndim < 2:
             nn.init.uniform_(p, 0.1, 0.5)
     return model, zoo._double(example)
@@ -114,43 +122,79 @@ def pruner_of(model: nn.Module, example: Any) -> Any:
 
 @torch.no_grad()
 def zero(group: Any) -> None:
-    """Set the weights to 0 that read the members of a group."""
+    """Set the weights that read the members of a group to 0."""
     for dependency, indices in group:
         layer, pruned = dependency.target.module, dependency.handler.__name__
         if "in_channels" not in pruned:
             continue
-        if (
-            isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)
-            and getattr(layer, "groups", 1) == 1
-        ):
-            layer.weight[:, list(indices)] = 0
-        elif isinstance(layer, nn.MultiheadAttention):
-            layer.in_proj_weight[:, list(indices)] = 0
+        taken = list(indices)
+        if isinstance(layer, nn.MultiheadAttention):
+            layer.in_proj_weight[:, taken] = 0
+        elif getattr(layer, "transposed", False):
+            layer.weight[taken] = 0
+        elif getattr(layer, "groups", 1) > 1:
+            by_group = layer.weight.view(layer.groups, -1, *layer.weight.shape[1:])
+            for i in taken:
+                each = layer.weight.shape[1]
+                by_group[i // each, :, i % each] = 0
+        elif isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+            layer.weight[:, taken] = 0
+
+
+def cause(model: nn.Module, group: Any, crashed: bool) -> str:
+    """Return why removing a group does not equal zeros."""
+    targets = [dependency.target.module for dependency, _ in group]
+    if not crashed and any(re.search("(Layer|RMS|Group)Norm", type(m).__name__) for m in targets):
+        return "norm"
+    path = root_of(group)
+    for _ in range(2):
+        path = path.rpartition(".")[0]
+        if HEADS & set(vars(model.get_submodule(path))):
+            return "heads"
+    return "crashed" if crashed else "changed"
+
+
+def root_of(group: Any) -> str:
+    """Return the name of the layer whose outputs a group is about."""
+    return str(group[0].dep.target.name.partition(" ")[0])
 
 
 def by_torch_pruning(name: str) -> dict[str, Any]:
-    counts = {"groups": 0, "changed": 0, "crashed": 0, "whole": False, "error": ""}
+    counts = {"groups": 0, **dict.fromkeys(CAUSES, 0), "whole": False, "error": ""}
     skip: set[str] = set()
+    wrong: list[str] = []
     try:
-        while len(skip) < MOST_WRONG:
+        while len(wrong) < MOST_WRONG:
             torch.manual_seed(1)
             model, example = build(name)
             pruner = pruner_of(model, example)
-            counts["groups"] = counts["changed"] + counts["crashed"]
-            if prune_all(model, example, pruner, counts, skip):
+            right, found = prune_all(model, example, pruner, skip)
+            if found in CAUSES:
+                wrong.append(found)
+                counts[found] += 1
+            counts["groups"] = right + len(wrong)
+            if not found:
                 counts["whole"] = True
                 break
-    except Exception as error:  # of building the graph, or of time
+    except Exception as error:  # of the graph, or of the time limit
         counts["error"] = f"{type(error).__name__}: {str(error)[:80]}"
     return counts
 
 
-def prune_all(model: nn.Module, example: Any, pruner: Any, counts: Any, skip: set[str]) -> bool:
-    """Prune group after group; return False after a wrong one, whose name is added to `skip`."""
+def prune_all(model: nn.Module, example: Any, pruner: Any, skip: set[str]) -> tuple[int, str]:
+    """Prune group after group, until one is wrong.
+
+    Returns:
+        The number of right groups, and the cause of the wrong one, whose name is added to `skip`:
+        "" if there is none, "output" if it is an output of the model, which is no fault.
+    """
+    right = 0
     for group in pruner.step(interactive=True):
-        root = group[0].dep.target.name.partition(" ")[0]
+        root = root_of(group)
         if root in skip:
             continue
+        crashed = False
+        before = after = torch.empty(0)
         try:
             zero(group)
             before = outputs(model, example)
@@ -159,18 +203,15 @@ def prune_all(model: nn.Module, example: Any, pruner: Any, counts: Any, skip: se
         except TimeoutError:
             raise
         except Exception:  # a forward pass may raise anything
-            counts["crashed"] += 1
+            crashed = True
+        if not crashed and before.shape != after.shape:
             skip.add(root)
-            return False
-        if before.shape != after.shape:  # the group of an output
+            return right, "output"
+        if crashed or differ(before, after):
             skip.add(root)
-            return False
-        if differ(before, after):
-            counts["changed"] += 1
-            skip.add(root)
-            return False
-        counts["groups"] += 1
-    return True
+            return right, cause(model, group, crashed)
+        right += 1
+    return right, ""
 
 
 # ---- results -----------------------------------------------------------------------------------
@@ -193,29 +234,49 @@ def limited(run: Any, name: str) -> Any:
 
 
 def show(rows: dict[str, Any]) -> None:
-    print("| model | populations | refused by the check | groups | changed outputs | crashed |")
-    print("|---|---|---|---|---|---|")
+    """Print a table for docs/howto/pytorch_measured.md, and the sums."""
+    print("| model | populations | refused | groups | changed | crashed | norm | heads |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, row in rows.items():
         a, b = row["bridge"], row["torch-pruning"]
-        more = "" if b["whole"] else " or more"
-        groups = f"{b['groups']}{more}" if not b["error"] else b["error"].partition(":")[0]
-        print(
-            f"| {name} | {a['populations']}{' (wrong)' if a['wrong'] else ''} | {a['refused']} | "
-            f"{groups} | {b['changed'] or ''} | {b['crashed'] or ''} |"
-        )
+        groups = f"{b['groups']}{'' if b['whole'] else '+'}"
+        if b["error"]:
+            timed_out = b["error"].startswith("TimeoutError")
+            groups = f"no answer in {SECONDS} s" if timed_out else b["error"].partition(":")[0]
+        cells = [
+            f"{a['populations']}{' (wrong)' if a['wrong'] else ''}",
+            a["refused"] or "",
+            groups,
+        ]
+        cells += [b[each] or "" for each in CAUSES]
+        print(f"| {name} | {' | '.join(map(str, cells))} |")
+    ours = [row["bridge"] for row in rows.values()]
+    theirs = [row["torch-pruning"] for row in rows.values()]
+    sums = {each: sum(row[each] for row in theirs) for each in ("groups", *CAUSES)}
+    whole = sum(
+        row["whole"] and row["groups"] > 0 and not any(row[each] for each in CAUSES)
+        for row in theirs
+    )
+    errors = sum(bool(row["error"]) for row in theirs)
+    print(
+        f"{len(rows)} models; bridge: {sum(row['populations'] for row in ours)} populations, "
+        f"{sum(row['refused'] for row in ours)} refused, {sum(row['wrong'] for row in ours)} models"
+        f" changed; torch-pruning: {sums}, {errors} models without an answer, {whole} all right"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     end = time.time() + 60 * arguments.minutes
     rows = {} if arguments.quick else read()
     for name in list(MODELS)[:: 20 if arguments.quick else 1]:
-        if name in rows or time.time() > end:
+        if name in rows or time.time() > end or (arguments.only and name not in arguments.only):
             continue
         row = {"torch-pruning": limited(by_torch_pruning, name), "bridge": by_bridge(name)}
         print(name, row, flush=True)

@@ -1,4 +1,4 @@
-"""Pretrained models made smaller by the bridge to PyTorch, beside torch-pruning.
+"""Pretrained models made smaller by the PyTorch bridge, against torch-pruning.
 
     python experiments/torch_pretrained.py    needs torch-pruning, and EVOPRUNE_DATA with
                                               pretrained-resnet-cifar10 and fashion-mnist
@@ -60,7 +60,7 @@ class Block(nn.Module):
 
 
 class ResNet20(nn.Module):
-    """By the names of the published weights."""
+    """ResNet-20 with the names of the published weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def images(name: str, train: bool, count: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def published() -> nn.Module:
-    """ResNet-20 with the weights of CIFAR-10, and a new head."""
+    """Return ResNet-20 with the weights of CIFAR-10, and a new head."""
     model = ResNet20()
     with np.load(DATA / "pretrained-resnet-cifar10" / "resnet20.npz") as arrays:
         state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -102,7 +102,7 @@ def published() -> nn.Module:
 
 
 def pretrained_vit(quick: bool) -> nn.Module:
-    """Train a ViT on MNIST; the class of an image is learned anew afterwards."""
+    """Return a ViT trained on MNIST; its readout is trained again later."""
     model = Transformer()
     train(model, *images("mnist", True, 500 if quick else IMAGES), [], epochs=EPOCHS)
     model.head = nn.Linear(64, 10)
@@ -139,7 +139,7 @@ def train(
 
 
 class Selecting:
-    """Begin selection at the first step."""
+    """A hook that begins selection at the first step."""
 
     def __init__(self, model: nn.Module, x: torch.Tensor, share: float) -> None:
         self.model, self.x, self.share = model, x, share
@@ -156,7 +156,7 @@ class Selecting:
 
 
 class Cutting:
-    """Cut by torch-pruning to a share of the multiply-adds, in a number of equal cuts."""
+    """A hook that prunes by torch-pruning to a share of the multiply-adds, in equal cuts."""
 
     def __init__(self, model: nn.Module, x: torch.Tensor, share: float, cuts: int) -> None:
         import torch_pruning as tp
@@ -164,7 +164,7 @@ class Cutting:
         self.model, self.x, self.share, self.cuts = model, x, share, cuts
         self.founding = macs(model, x)
         kept: list[nn.Module] = [m for m in model.modules() if getattr(m, "out_features", 0) == 10]
-        if isinstance(model, Transformer):  # heads and streams are not cut: feed-forward is
+        if isinstance(model, Transformer):  # prune the feed-forward parts only
             kept += [model.patch]
             for m in model.modules():
                 if isinstance(m, nn.MultiheadAttention):
@@ -197,7 +197,7 @@ class Cutting:
 
 @torch.no_grad()
 def macs(model: nn.Module, x: torch.Tensor) -> float:
-    """Multiply-adds by weights of convolutions and linear maps, for a sample."""
+    """Return the multiply-adds of convolutions and linear maps for a sample."""
     total = [0.0]
 
     def add(module: nn.Module, _: Any, out: torch.Tensor) -> None:

@@ -17,7 +17,7 @@ import evoprune as ep
 RATES = ["upkeep", "vacancies", 0.05]
 
 
-# ---- the decision --------------------------------------------------------------------------------
+# ---- decisions -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("niche", ["layer", "network"])
@@ -144,7 +144,7 @@ def test_drift_with_divisions_is_the_wright_fisher_chain_by_descent():
     assert abs(np.mean(found) - expected) < 4 * np.std(found) / np.sqrt(len(found))
 
 
-# ---- what is preserved ---------------------------------------------------------------------------
+# ---- unchanged outputs ---------------------------------------------------------------------------
 
 NETS = {
     "dense": lambda dtype: ep.mlp(6, 12, 8, 3, activation="tanh", seed=1, dtype=dtype),
@@ -300,7 +300,7 @@ def test_gradients_are_right_after_a_birth():
             assert abs((up - down) / (2 * step) - gradient[i]) < 1e-6, (name, i)
 
 
-# ---- a community is the training -----------------------------------------------------------------
+# ---- communities against training ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
@@ -341,7 +341,7 @@ def test_a_community_with_the_signals_of_a_network_is_that_network(core, kind):
     assert net.ever_born == {n: len(community.mass[n]) for n in layers}
 
 
-# ---- what cannot be combined ---------------------------------------------------------------------
+# ---- settings that exclude births ----------------------------------------------------------------
 
 
 def test_settings_that_exclude_births_are_named():

@@ -150,7 +150,7 @@ def test_one_feature_needs_no_second_axis():
     assert np.array_equal(net.predict(column), net.predict(column[:, None]))
 
 
-# ---- what is refused -------------------------------------------------------------------------
+# ---- invalid arguments -----------------------------------------------------------------------
 
 BAD_INPUTS = [
     (x0[:, :5], ValueError, r"x: expected \(samples, ...\) with 6 numbers .* got shape \(40, 5\)"),

@@ -16,7 +16,7 @@ from trainers import fit, make, quiet, same
 
 import evoprune as ep
 
-# ---- networks that cannot be ---------------------------------------------------------------------
+# ---- invalid networks ----------------------------------------------------------------------------
 
 
 def rewritten(path, metadata=None, arrays=None):

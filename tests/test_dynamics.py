@@ -294,7 +294,7 @@ def test_a_nan_fitness_never_gives_a_valid_mass(name):
     assert np.isnan(mass).any() or np.array_equal(mass, [1, 1])
 
 
-# ---- the same laws everywhere, and their settings ----------------------------------------------
+# ---- all cores, and settings -------------------------------------------------------------------
 
 
 @every_law

@@ -88,7 +88,7 @@ def test_ignored_positions_are_not_counted():
     assert fit(trainer, (x, y), epochs=1)["accuracy"][-1] == 1
 
 
-# ---- batches that an iterable gives ------------------------------------------------------------
+# ---- iterables of batches ----------------------------------------------------------------------
 
 
 def test_an_iterable_of_batches_equals_arrays():

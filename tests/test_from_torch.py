@@ -155,7 +155,7 @@ class Tokens(nn.Module):
         return self.last(self.norm(y).mean(1))
 
 
-def test_a_branch_that_comes_back_to_the_input_gives_equal_outputs():
+def test_a_residual_branch_from_the_input_gives_equal_outputs():
     assert check(FromInput(), (3, 6, 5)).born == {"relu": 5}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import tokenize
 from pathlib import Path
@@ -51,6 +52,15 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=name_of)
+def test_the_text_of_a_notebook_is_in_plain_english(page):
+    cells = json.loads(page.read_text())["cells"]
+    text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    text = re.sub(r"`[^`]*`", "", text)
+    found = [m[0] for stop in SAID for m in re.finditer(stop, text, re.I | re.M)]
+    assert not found, f"{page.name}: {', '.join(sorted(set(found)))}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_is_in_plain_english(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)  # code is not prose
@@ -77,6 +87,21 @@ SAID = [
     r"\bstands? still\b",
     r"\b(?:knows|is told|lies) (?:of|no|where)\b",
     r"\boptimis[ei]",
+    r"\bgrey\b",
+    r"\bgo(?:es|ing)? on\b",
+    r"\bfor good\b",
+    r"\banew\b",
+    r"\blikewise\b",
+    r"\bof ours\b",
+    r"\bno one\b",
+    r"\bthe dead\b",
+    r"\bmany die\b",
+    r"\bturned\b",
+    r"\bheeds?\b",
+    r"\bcomes? of\b",
+    r"\bwritten over\b",
+    r"\bin mid run\b",
+    r"\b(?:to the|same) bits?\b",
 ]
 
 
@@ -127,9 +152,41 @@ def test_comments_and_the_core_are_in_plain_english(room):
     assert not found, "\n".join(found)
 
 
+SCRIPTS = sorted(
+    path
+    for folder in ("tests", "tools", "examples", "docs", "benchmarks", "experiments")
+    for path in (ROOT / folder).rglob("*.[chp]*")
+    if path.suffix in (".py", ".c", ".h") and "_build" not in path.parts
+)
+
+
+def docstrings_of(path: Path) -> list[tuple[int, str]]:
+    """Return the docstrings of a Python file, with their lines."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+    return [
+        (node.body[0].lineno, ast.get_docstring(node)) for node in nodes if ast.get_docstring(node)
+    ]
+
+
+@pytest.mark.parametrize("room", sorted({p.parent for p in SCRIPTS}), ids=name_of)
+def test_comments_of_tests_and_scripts_are_in_plain_english(room):
+    found = []
+    for path in [path for path in SCRIPTS if path.parent == room]:
+        said = comments_of(path) + docstrings_of(path) if path.suffix == ".py" else said_in_c(path)
+        found += [
+            f"{name_of(path)}:{line}: {m[0]}"
+            for line, text in said
+            for stop in SAID
+            for m in re.finditer(stop, re.sub(r"`[^`]*`", "", text), re.I)
+        ]
+    assert not found, "\n".join(found)
+
+
 NAMED = re.compile(
     r"_(?:nobody|somebody|everybody|everyone|anyone|whoever|who|the_dead|behind|asked_for|in_no_bit"
-    r"|so_many|of_late|is_told|side_by_side|in_the_place_of|lent)(?:_|$)"
+    r"|so_many|of_late|is_told|side_by_side|in_the_place_of|lent|goes_on|went_on|gone_on|as_it_was"
+    r"|as_they_were|comes_through|comes_back|says_so|there_is$|as_told|altogether)(?:_|$)"
 )
 
 

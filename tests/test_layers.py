@@ -364,7 +364,7 @@ def test_results_do_not_depend_on_threads(kind, clip, monkeypatch):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-# ---- what does not fit -----------------------------------------------------------------------
+# ---- misfits ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "shape", "config", "before", "reads", "text"), MISFITS)

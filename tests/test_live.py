@@ -91,7 +91,7 @@ def test_the_table_is_a_callback_too():
 
 
 @quiet
-def test_the_table_goes_on_with_a_run(capsys):
+def test_the_table_continues_when_a_run_is_resumed(capsys):
     trainer = make()
     fit(trainer, epochs=4, until=2.5, live=True)
     assert len(capsys.readouterr().out.splitlines()) == 3

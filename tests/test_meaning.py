@@ -28,7 +28,7 @@ def fit(net, *xy, loss="cross_entropy", **settings):
     return trainer
 
 
-# ---- one meaning of a batch of data --------------------------------------------------------------
+# ---- forms of data -------------------------------------------------------------------------------
 
 
 def test_a_network_scales_its_inputs_once():

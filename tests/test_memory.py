@@ -78,7 +78,7 @@ def test_outputs_with_masses_can_be_trained(tmp_path):
         assert np.allclose(made.predict(x), net.predict(x), atol=1e-5)
 
 
-# ---- gradients are shared out anew ---------------------------------------------------------------
+# ---- gradient tasks after removals ---------------------------------------------------------------
 
 SHARES = """
     import numpy as np
@@ -238,7 +238,7 @@ def test_a_community_needs_a_finite_threshold():
         CORE32.Community(np.array([3]), {}, threshold=10**400)
 
 
-# ---- how much, and how long ----------------------------------------------------------------------
+# ---- memory and time -----------------------------------------------------------------------------
 
 TOO_LARGE = """
     import os

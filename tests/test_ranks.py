@@ -68,12 +68,11 @@ def test_results_are_bit_identical_for_one_number_of_ranks(dtype):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_of_a_rank_do_not_affect_results(threads):
-    before = ep.get_threads()
     ep.set_threads(threads)
     try:
         network, _ = good(launch(2, lambda one: cases.run("clipped", one)))[0]
     finally:
-        ep.set_threads(before)
+        ep.set_threads(None)
     assert digest(network) == digest(good(launch(2, lambda one: cases.run("clipped", one)))[0][0])
 
 
@@ -95,7 +94,7 @@ def test_one_rank_is_one_process():
     assert digest(network) == digest(cases.run("plain")[0])
 
 
-# ---- what is sent --------------------------------------------------------------------------------
+# ---- communication -------------------------------------------------------------------------------
 
 
 def test_bytes_of_a_step_fall_with_extinctions():
@@ -167,7 +166,7 @@ def test_a_time_budget_stops_all_ranks_at_the_same_step():
     assert done[0] == done[1] < 10**6
 
 
-def test_a_stopped_run_goes_on():
+def test_a_stopped_run_is_resumed():
     def run(one):
         trainer = cases.trainer("plain", one)
         first = cases.arguments("plain") | {"until": 3.4}

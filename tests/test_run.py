@@ -232,7 +232,7 @@ def test_other_work_on_the_machine_does_not_mislead_the_tuning(monkeypatch, seed
     assert threads.count(2) > 0.95 * len(threads)
 
 
-# ---- bits ------------------------------------------------------------------------------------
+# ---- bit-identical results -------------------------------------------------------------------
 
 
 def test_the_number_of_threads_does_not_affect_results(monkeypatch):

@@ -55,7 +55,7 @@ def trained(core, selection, steps=20, **settings):
     return net
 
 
-# ---- laws in their place ---------------------------------------------------------------------
+# ---- inputs of the laws ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FITNESS)
@@ -177,7 +177,7 @@ def test_every_law_keeps_its_invariants(fitness, name):
         assert all(np.array_equal(other[key], records["auto"][key]) for key in other)
 
 
-# ---- laws written in Python see what the core sees -------------------------------------------
+# ---- laws in Python --------------------------------------------------------------------------
 
 
 class Watch:
@@ -328,7 +328,7 @@ def test_generations_come_every_n_steps():
     assert {float(seen["strength"]) for seen in watch.seen} == {1.0}
 
 
-# ---- death -----------------------------------------------------------------------------------
+# ---- extinction ------------------------------------------------------------------------------
 
 
 def doom(births, mass=0.0, at=1):
@@ -427,7 +427,7 @@ def test_views_keep_their_values_after_a_removal():
 def test_prices_equation_predicts_the_mean_of_a_trait():
     """Price's equation predicts the change of the mean of any trait in every generation.
 
-    Growth is raw malthusian, w = e^(h (F - c)), and w = 0 for extinct populations; many die.
+    Growth is raw malthusian, w = e^(h (F - c)), and w = 0 for extinct populations.
     """
     h = 5.0
     config = {"growth": "raw", "strength": h, "clip": 1e6}

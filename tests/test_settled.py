@@ -54,7 +54,7 @@ PROGRAM = """
 """
 
 
-def test_a_list_that_changes_is_read_as_it_was():
+def test_a_list_that_changes_is_read_once():
     assert scripts.run(PROGRAM) == "done\n"
 
 

@@ -329,7 +329,7 @@ def test_a_pickled_trainer_continues_in_another_process(tmp_path):
     same(whole, other)
 
 
-# ---- what is refused leaves all as it was --------------------------------------------------------
+# ---- errors change nothing -----------------------------------------------------------------------
 
 
 def test_restore_is_all_or_nothing():

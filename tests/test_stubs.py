@@ -186,3 +186,15 @@ def test_a_signature_names_what_its_parser_takes(name):
         assert (parameter.kind is parameter.KEYWORD_ONLY) == only_named, parameter
         if not only_named:  # the function checks required keyword arguments
             assert (parameter.default is not parameter.empty) == optional, parameter
+
+
+def test_network_train_names_what_the_core_takes():
+    def named(function) -> list[tuple]:
+        parameters = list(inspect.signature(function).parameters.values())
+        return [(p.name, p.kind, p.default) for p in parameters if p.name != "self"]
+
+    taken = {name: (kind, default) for name, kind, default in named(core32.Network.train)}
+    for name, kind, default in named(ep.Network.train):
+        assert kind == taken[name][0] or name in ("x", "y"), name
+        assert default == taken[name][1], name
+    assert [name for name, *_ in named(ep.Network.train)] == list(taken)

@@ -120,7 +120,7 @@ def test_ray_gives_the_same_rows(expected, monkeypatch):
         ray.shutdown()
 
 
-# ---- going on ----------------------------------------------------------------------------------
+# ---- continuing a sweep ------------------------------------------------------------------------
 
 
 def test_a_run_with_a_row_is_not_repeated(tmp_path, expected):
@@ -217,7 +217,7 @@ def test_wrong_sweeps_are_refused_before_any_run():
         ep.sweep(lambda seed: None, [{}])
 
 
-# ---- a file ------------------------------------------------------------------------------------
+# ---- sweeps from files -------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore::evoprune.NothingCanDie")

@@ -144,7 +144,7 @@ def test_a_run_of_an_older_version_keeps_its_lifespan():
     assert (lifespan(trainer), trainer.network.selection.min_age) == (700, 100)
 
 
-# ---- where the length is unknown, or not what it seems ------------------------------------------
+# ---- unknown and changed lengths ----------------------------------------------------------------
 
 
 def test_without_a_trainer_the_length_is_unknown():

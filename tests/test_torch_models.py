@@ -249,3 +249,81 @@ def test_attention_of_the_bridge_gives_what_that_of_torch_gives():
             assert (got is None) == (want is None)
             if want is not None:
                 torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
+
+
+class Cached(nn.Module):
+    """Caches a function of a weight between forward passes in evaluation mode, as LeViT does."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.c = nn.Linear(5, 8), nn.Linear(8, 2)
+        self.log_scale = nn.Parameter(torch.rand(8))
+        self.scale = None
+
+    def train(self, mode=True):
+        super().train(mode)
+        if mode:
+            self.scale = None
+        return self
+
+    def forward(self, x):
+        if self.training:
+            return self.c(F.relu(self.a(x)) * self.log_scale.exp())
+        if self.scale is None:
+            self.scale = self.log_scale.exp()
+        return self.c(F.relu(self.a(x)) * self.scale)
+
+
+def test_what_a_module_caches_in_evaluation_mode_is_dropped():
+    model, x = Cached().double().eval(), torch.randn(4, 5).double()
+    with torch.no_grad():
+        before = model(x)
+        assert ept.inspect(model, x).born == {"a": 8}
+        torch.testing.assert_close(model(x), before)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-2)
+    evolution = ept.Evolution(model, optimizer, x, QUICK.replace(removal="never"))
+    train(model.train(), optimizer, x, 60)
+    before = flat(model, x)
+    model.eval()
+    evolution.compact()
+    assert model.a.out_features < 8
+    assert not model.training
+    with torch.no_grad():
+        torch.testing.assert_close(model(x).reshape(-1), before)
+
+
+class Conv1D(nn.Module):
+    """The linear map of transformers: its weight is (in, out), and it stores both sizes."""
+
+    def __init__(self, out, size):
+        super().__init__()
+        self.nf, self.nx = out, size
+        self.weight, self.bias = nn.Parameter(torch.randn(size, out)), nn.Parameter(torch.ones(out))
+
+    def forward(self, x):
+        rows = torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight)
+        return rows.view((*x.shape[:-1], self.nf))
+
+
+class FusedHeads(nn.Module):
+    """Attention as in GPT-2: one Conv1D for queries, keys and values."""
+
+    def __init__(self, size=32, heads=4):
+        super().__init__()
+        self.embed_dim = self.split_size = size
+        self.num_heads, self.head_dim = heads, size // heads
+        self.c_attn, self.c_proj = Conv1D(3 * size, size), Conv1D(size, size)
+
+    def forward(self, x):
+        q, k, v = (
+            part.view(*part.shape[:-1], -1, self.head_dim).transpose(1, 2)
+            for part in self.c_attn(x).split(self.split_size, dim=2)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.c_proj(y.transpose(1, 2).flatten(2))
+
+
+def test_heads_of_a_fused_map_that_stores_its_sizes_evolve():
+    found = ept.inspect(FusedHeads(), torch.randn(2, 7, 32))
+    assert found.born == {"c_attn": 4}
+    assert found.kinds == {"c_attn": "heads"}

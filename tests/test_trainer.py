@@ -144,7 +144,7 @@ def test_the_time_of_a_run_continues_when_resumed():
     assert trainer.history["floor_reached"][4] >= before[1]
 
 
-# ---- what is refused ---------------------------------------------------------------------------
+# ---- invalid arguments -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

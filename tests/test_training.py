@@ -11,7 +11,7 @@ import runs
 from cores import BOTH, CORE32, CORE64, EVERY, name_of
 from reference import laws
 
-# ---- the numbers themselves ------------------------------------------------------------------
+# ---- golden values ---------------------------------------------------------------------------
 
 # Ten losses of the network below, float64. If they change, so has the method: state how.
 GOLDEN = [
@@ -303,7 +303,7 @@ def test_ignored_positions_have_no_gradient():
     assert record["loss"][0] == record["weight"][0] == 0
 
 
-# ---- inputs that live and die ----------------------------------------------------------------
+# ---- input features as populations -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
@@ -340,7 +340,7 @@ def test_extinct_features_are_read_as_zeros_until_removal():
 
 @pytest.mark.parametrize("every", [1, 3, 8])
 def test_removal_waits_for_half_a_step_of_wasted_work(every):
-    """Work for the dead is counted in steps, however many of them a generation has."""
+    """Work for extinct populations is counted in steps, not in generations."""
     selection = runs.QUICK | {"removal": "auto", "every": every, "min_age": 10**6}
     xy = runs.data()
     net = runs.network(selection=selection)

@@ -20,20 +20,23 @@ EP_INLINE void ep_phi(activation kind, int n, ep_real slope, const ep_vec *z, ep
     const ep_vec zero = {0}, one = ep_vec_all(1);
     ep_vec s[EP_SIDE], square[EP_SIDE];
     switch (kind) {
-    case IDENTITY: EP_EACH(n) { f[i] = z[i];
-        }
+    case IDENTITY: {
+        EP_EACH(n) { f[i] = z[i]; }
         EP_EACH(n) { d[i] = one; }
         break;
-    case RELU: EP_EACH(n) { f[i] = ep_vec_max(zero, z[i]);
-        } /* NaN is kept */
+    }
+    case RELU: {
+        EP_EACH(n) { f[i] = ep_vec_max(zero, z[i]); } /* NaN is kept */
         EP_EACH(n) { d[i] = ep_vec_where_less(zero, z[i], one, zero); }
         break;
-    case LEAKY_RELU: EP_EACH(n) { f[i] = ep_vec_where_less(zero, z[i], z[i], slope * z[i]);
-        }
+    }
+    case LEAKY_RELU: {
+        EP_EACH(n) { f[i] = ep_vec_where_less(zero, z[i], z[i], slope * z[i]); }
         EP_EACH(n) { d[i] = ep_vec_where_less(zero, z[i], one, ep_vec_all(slope)); }
         break;
-    case GELU: EP_EACH(n) { square[i] = z[i] * z[i];
-        }
+    }
+    case GELU: {
+        EP_EACH(n) { square[i] = z[i] * z[i]; }
         EP_EACH(n) { s[i] = GELU_A * GELU_B * square[i] + GELU_A; }
         EP_EACH(n) { s[i] = z[i] * s[i]; }
         ep_sigmoid(n, s);
@@ -42,22 +45,26 @@ EP_INLINE void ep_phi(activation kind, int n, ep_real slope, const ep_vec *z, ep
         EP_EACH(n) { d[i] = f[i] - f[i] * s[i]; }
         EP_EACH(n) { d[i] = s[i] + d[i] * square[i]; }
         break;
-    case SILU: EP_EACH(n) { s[i] = z[i];
-        }
+    }
+    case SILU: {
+        EP_EACH(n) { s[i] = z[i]; }
         ep_sigmoid(n, s);
         EP_EACH(n) { f[i] = z[i] * s[i]; }
         EP_EACH(n) { d[i] = s[i] + (f[i] - f[i] * s[i]); }
         break;
-    case TANH: EP_EACH(n) { f[i] = z[i];
-        }
+    }
+    case TANH: {
+        EP_EACH(n) { f[i] = z[i]; }
         ep_tanh(n, f);
         EP_EACH(n) { d[i] = 1 - f[i] * f[i]; }
         break;
-    case SIGMOID: EP_EACH(n) { f[i] = z[i];
-        }
+    }
+    case SIGMOID: {
+        EP_EACH(n) { f[i] = z[i]; }
         ep_sigmoid(n, f);
         EP_EACH(n) { d[i] = f[i] - f[i] * f[i]; }
         break;
+    }
     }
 }
 

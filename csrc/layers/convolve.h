@@ -2,8 +2,8 @@
  * Winograd tiles (winograd.h) if that is cheaper; others multiply the patches under the windows by
  * the weights. Patches are never stored for a whole batch: a few hundred at a time go through a
  * buffer that stays in L2. Weights are (height, width, in, out). Geometry is in window.h, settings
- * and interface in conv2d.c. A header, because it is a part of conv2d.c, the only file that includes it, split by
- * theme: its functions are static, and the compiler inlines them with what it knows there. */
+ * and interface in conv2d.c. A header, because it is a part of conv2d.c, the only file that includes
+ * it: its functions are static, and the compiler inlines them with the constants it finds there. */
 #ifndef EP_LAYERS_CONVOLVE_H
 #define EP_LAYERS_CONVOLVE_H
 

@@ -98,7 +98,8 @@ EP_INLINE ep_vec gain_at(const block *k, int64_t j, int64_t some) {
     return k->gain ? at(k->gain + j, some) : ep_vec_all(1);
 }
 
-/* Expand CALL(j, some) for each vector of n features; `some` is constant except for the last. */
+/* Expand CALL(j, some) for each vector of n features; `some` is constant except for the last. A
+ * macro, because the five calls take different arguments and must be inlined with that constant. */
 #define EACH_VECTOR(n, CALL)                         \
     do {                                             \
         int64_t j = 0;                               \

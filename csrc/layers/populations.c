@@ -208,7 +208,8 @@ EP_INLINE void backward_rows(activation kind, const piece *p, const ep_real *x, 
     }
 }
 
-/* Expand CALL(kind) with a compile-time constant. */
+/* Expand CALL(kind) with a compile-time constant. A macro, because a function would need a pointer
+ * to each of the three calls, which the compiler could not inline. */
 #define WITH_KIND(CALL, kind)                 \
     switch ((activation)(kind)) {             \
     case IDENTITY: CALL(IDENTITY); break;     \

@@ -1,5 +1,5 @@
 /* laws: the catalogue as a dict, and its losses and optimizers as Python functions over plain
- * arrays (selection.c has fitness and dynamics). Inputs are never modified; results are new arrays.
+ * arrays (plain_laws.c has fitness and dynamics). Inputs are never modified; results are new arrays.
  * Uses no networks: these functions are for tests and study. */
 #include "python/convert.h"
 

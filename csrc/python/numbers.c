@@ -172,7 +172,8 @@ static PyObject *random_fork(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 /* ---- elementary ------------------------------------------------------------------------------ */
-/* Each function has a loop of its own, into which it is inlined and vectorized as in a kernel. */
+/* Each function has a loop of its own, into which it is inlined and vectorized as in a kernel. A
+ * macro defines it, because a pointer to the function could not be inlined. */
 #define MAP(function)                                                                         \
     static void loop_##function(npy_intp n, const ep_real *restrict x, ep_real *restrict y) { \
         ep_map(ep_##function, n, x, y);                                                       \

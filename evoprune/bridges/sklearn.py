@@ -280,10 +280,10 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """Select features by selection during training, in rounds: extinct features are dropped.
 
     A round trains a network on four fifths of the samples; at a low pressure some features become
-    extinct, and the next round begins anew with the others. If none does, the pressure of the next
-    round is higher by a half, until it is about five times the first. The features of the round with the
-    lowest loss on the other samples, averaged with the rounds before and after it, are selected.
-    So the number of features need not be known.
+    extinct, and the next round starts again with the others. If none does, the next round has 1.5
+    times the pressure, up to about five times the first. The features of the round with the lowest
+    loss on the other samples, averaged with the rounds before and after it, are selected. So the
+    number of features need not be known.
 
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input

@@ -12,6 +12,8 @@ from evoprune.common.warn import warn
 
 __all__ = ["current_name", "current_names", "keywords", "renamed", "spelled"]
 
+KEYWORDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T", bound=Callable[..., Any])
@@ -77,8 +79,8 @@ def keywords(
     function: Callable[..., Any], names: dict[str, str]
 ) -> Callable[[MutableMapping[str, Any]], None]:
     """Return a function that checks keywords and replaces former names by the current ones."""
-    kinds = inspect.signature(function).parameters
-    known = [name for name in kinds if name != "self"]
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind in KEYWORDS and p.name != "self"]
     where = function.__qualname__.removesuffix(".__init__")
 
     def check(given: MutableMapping[str, Any]) -> None:

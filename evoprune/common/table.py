@@ -22,21 +22,15 @@ def as_text(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
     total: Sequence[str] | None = None,
-    width: int | None = None,
+    texts: int = 2,
 ) -> str:
-    """Return an aligned table: the first two columns to the left, the others to the right.
-
-    If it is wider than `width` characters, cut the first two columns, then omit the last ones.
-    """
+    """Return an aligned table: the first `texts` columns to the left, the others to the right."""
     lines = [list(head), *map(list, rows), *([list(total)] if total else [])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    if width is not None:
-        lines, widths = _narrowed(lines, widths, width)
-        head, rows, total = lines[0], lines[1 : 1 + len(rows)], lines[-1] if total else None
 
     def fit(line: Sequence[str]) -> str:
         cells = [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
+            cell.ljust(width) if i < texts else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         return "  ".join(cells).rstrip()
@@ -44,26 +38,6 @@ def as_text(
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     text = [fit(head), rule, *map(fit, rows)]
     return "\n".join([*text, rule, fit(total)] if total else text)
-
-
-def _narrowed(
-    lines: list[list[str]], widths: list[int], most: int
-) -> tuple[list[list[str]], list[int]]:
-    """Cut the second and then the first column, to at least 8 characters, then omit the last."""
-    for i in reversed(range(min(2, len(widths)))):
-        excess = sum(widths) + 2 * (len(widths) - 1) - most
-        if excess > 0:
-            widths[i] = max(min(8, widths[i]), widths[i] - excess)
-    while len(widths) > 2 and sum(widths) + 2 * (len(widths) - 1) > most:
-        widths.pop()
-    cut = [
-        [
-            cell if len(cell) <= size else cell[: size - 1] + "…"
-            for cell, size in zip(line, widths, strict=False)
-        ]
-        for line in lines
-    ]
-    return cut, widths
 
 
 def as_html(

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 
 from evoprune.common import table
 from evoprune.common.checks import whole
-from evoprune.common.errors import Diverged
 from evoprune.common.renames import spelled
 from evoprune.common.threads import MOST, get_threads
 from evoprune.common.types import Array
@@ -23,8 +22,9 @@ from evoprune.data.dataset import Dataset
 from evoprune.data.inputs import finite
 from evoprune.data.table import Form, Inputs, Scaling, Score, Table, inputs_of, table_of
 from evoprune.nets import file, surgery
-from evoprune.nets.described import Described, Dtype
+from evoprune.nets.described import Dtype
 from evoprune.nets.overview import outlook, overview
+from evoprune.nets.steps import Steps
 from evoprune.selection.groups import Loss
 from evoprune.selection.laws import CrossEntropy
 from evoprune.selection.python_laws import PythonLoss
@@ -37,7 +37,7 @@ __all__ = ["Network", "load"]
 READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # inputs that need no conversion
 
 
-class Network(Described):
+class Network(Steps):
     """A network whose neurons, filters and heads are populations.
 
     Create one with `Sequential`, `mlp`, `load`, or from a spec. A network is a mapping from names
@@ -128,6 +128,16 @@ class Network(Described):
         _note(self.notes, "classes", None if names is None else [str(name) for name in names])
 
     @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Columns of the data frame that it was trained on, else None. Stored in `notes`."""
+        names = self.notes.get("feature_names")
+        return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
+
+    @feature_names.setter
+    def feature_names(self, names: Sequence[str] | None) -> None:
+        _note(self.notes, "feature_names", None if names is None else [*map(str, names)])
+
+    @property
     def output_scaling(self) -> Scaling | None:
         """(shift, scale) of targets: it learns (y - shift) * scale, predicts y. Set in `notes`."""
         kept = self.notes.get("output_scaling")
@@ -151,7 +161,8 @@ class Network(Described):
 
     def _reading(self) -> Form:
         """Return the part of the form that concerns inputs, without inspecting every layer."""
-        return Form(self._shape, (), False, self.classes, self.input_scaling, self.output_scaling)
+        scalings = self.input_scaling, self.output_scaling
+        return Form(self._shape, (), False, self.classes, *scalings, self.feature_names)
 
     def _inputs(self, data: Any) -> Inputs:
         rows = type(data) is np.ndarray and data.ndim == 2 and data.shape[1] == self._features
@@ -322,45 +333,6 @@ class Network(Described):
             sample_weight: weights of the samples, or of their predictions, as for `evaluate`.
         """
         return float(self.core.backward(y, self._weights(sample_weight)))
-
-    def gradient(self) -> None:
-        """Fill `gradients` from the last `backward`."""
-        self.core.gradient()
-
-    def update(self, rate: float) -> None:
-        """Apply one optimizer step with learning rate `rate`."""
-        self.core.update(rate)
-
-    def evolve(self, pressure: float, strength: float = 1.0) -> Array:
-        """Apply one generation of selection; return the deaths."""
-        deaths: Array = self.core.evolve(pressure, strength)
-        return deaths
-
-    def compact(self) -> bool:
-        """Remove extinct populations from all arrays; return False if there were none."""
-        return bool(self.core.compact())
-
-    def kill(self, layer: str, births: ArrayLike) -> None:
-        """Mark populations of a layer extinct, by birth id; the next compaction removes them.
-
-        Raises:
-            KeyError: there is no such layer of populations; the message lists the existing ones.
-            ValueError: a birth id does not belong to a living population.
-        """
-        surgery.population(self.describe(), layer)
-        self.core.kill(layer, births)
-
-    def train(self, *args: Any, **settings: Any) -> dict[str, Any]:
-        """Run many steps by a direct call of the core; `Trainer` is the usual way to train.
-
-        Raises:
-            Diverged: the loss is not finite; the network is in its state before that step.
-        """
-        try:
-            record: dict[str, Any] = self.core.train(*args, **settings)
-        except self._module.Diverged as error:
-            raise Diverged(str(error), getattr(error, "step", None)) from None
-        return record
 
     # ---- derived networks --------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from evoprune.common.checks import instance
+from evoprune.common.colors import COLORS
 from evoprune.common.names import stem
 from evoprune.common.types import Array
 
@@ -34,7 +35,6 @@ __all__ = [
 
 Color: TypeAlias = tuple[float, float, float]
 
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 LIFTED = ("#3FA9F5", "#F0B429", "#1FC99A", "#E39AC6", "#9AD4F7", "#FF7F3F", "#A8A8A8")
 CURVES = "cividis"  # the color map if there are more layers than colors
 

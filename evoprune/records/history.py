@@ -487,7 +487,7 @@ class History(FormerNames, Mapping[str, Array]):
     def __copy__(self) -> History:
         return copy.deepcopy(self)
 
-    # ---- how it is shown ---------------------------------------------------------------------
+    # ---- display -----------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return display.facts(self)

@@ -23,12 +23,14 @@ from evoprune.common import table
 from evoprune.common.checks import number
 from evoprune.common.files import existing, write_whole
 from evoprune.common.types import Array
+from evoprune.data.csvfile import column_at, is_whole, number_in, read_cells
+from evoprune.data.inputs import same_columns
 from evoprune.nets.network import Network
 from evoprune.nets.overview import overview
 from evoprune.nets.sampling import vocabulary_of
 from evoprune.records.history import History
 from evoprune.shell import tasks
-from evoprune.shell.screen import width
+from evoprune.shell.screen import tabulated
 
 __all__ = ["COMMANDS", "completion"]
 
@@ -79,7 +81,7 @@ def _show_network(network: Network, options: argparse.Namespace) -> None:
         }
         print(json.dumps(facts))
     else:
-        print("\n".join(filter(None, [title, table.as_text(head, rows, total, width()), note])))
+        print("\n".join(filter(None, [title, tabulated(head, rows, total), note])))
 
 
 def _show_history(history: History, options: argparse.Namespace) -> None:
@@ -101,7 +103,7 @@ def _show_history(history: History, options: argparse.Namespace) -> None:
     text = [[f"{v:,.4g}" if v % 1 else f"{v:,.0f}" for v in (columns[n][i] for n in shown)]
             for i in range(history.epochs_done)]  # fmt: skip
     if text:
-        print("\n" + table.as_text([n.replace("_", " ") for n in shown], text, None, width()))
+        print("\n" + tabulated([n.replace("_", " ") for n in shown], text, texts=0))
     print(f"\n{len(history.extinctions):,} extinctions")
 
 
@@ -126,6 +128,8 @@ def predict(options: argparse.Namespace) -> int:
     if options.out is not None and options.out.suffix == ".npy":
         write_whole(options.out, lambda file: np.save(file, outputs))
         return 0
+    if classes and not options.outputs and network.classes is not None:
+        flat = np.asarray(network.classes)[flat]
     names = ["sample", *(["prediction"] if flat.shape[1] == 1 else map(str, range(flat.shape[1])))]
     rows = [names, *([i, *row] for i, row in enumerate(flat.tolist()))]
     if options.out is None:
@@ -164,11 +168,11 @@ def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array
     if place.suffix == ".npy":
         return np.load(existing(place), allow_pickle=False), None
     if place.suffix == ".csv":
-        return _csv(place, math.prod(network.spec["input"]))
+        return _csv(place, network, tasks.target_of(options))
     if options.name == "text":
         letters = vocabulary_of(network)
         if not letters or options.data is None:
-            raise ValueError("text: expected a language model, and --data, the folder of the text")
+            raise ValueError("text: expected a language model, and --data, a text file")
         context = int(math.prod(network.spec["input"]))
         held = ep.datasets.text(options.data, context=context)
         if held.vocabulary != letters:
@@ -178,31 +182,35 @@ def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array
     return test.x, test.y
 
 
-def _csv(place: Path, features: int) -> tuple[Array, Array | None]:
-    """Read rows of numbers; skips a header row."""
-    with existing(place).open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
-    try:
-        start = 0 if rows and all(_is_number(cell) for cell in rows[0]) else 1
-        cells = np.array(rows[start:], np.float64)
-    except ValueError as error:
-        raise ValueError(f"{place}: expected numbers in rows of one length ({error})") from None
-    if cells.ndim != 2 or cells.shape[1] not in (features, features + 1):
-        shape = f"{cells.shape[1]} columns" if cells.ndim == 2 else "no rows"
-        raise ValueError(f"{place}: expected {features} columns, and a target, got {shape}")
-    if cells.shape[1] == features:
-        return cells, None
-    target = cells[:, -1]
-    whole = bool((target % 1 == 0).all())
-    return cells[:, :-1], target.astype(np.int64) if whole else target[:, None]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _csv(place: Path, network: Network, target: str | int) -> tuple[Array, Array | None]:
+    """Read rows of features, and targets if there is a column more than the network has inputs."""
+    first, header, rows = read_cells(existing(place))
+    features, width = math.prod(network.spec["input"]), len(rows[0])
+    if width not in (features, features + 1):
+        raise ValueError(f"{place}: expected {features} columns, and a target, got {width} columns")
+    apart = width if width == features else column_at(place, target, header, width)
+    same_columns(
+        str(place),
+        tuple(c for j, c in enumerate(header) if j != apart) or None,
+        network.feature_names,
+    )
+    names = header or [str(i) for i in range(width)]
+    where = [f"{place}: line {first + i}, column" for i in range(len(rows))]
+    x = np.array(
+        [
+            [number_in(row[j], f"{at} {names[j]!r}") for j in range(width) if j != apart]
+            for row, at in zip(rows, where, strict=True)
+        ]
+    )
+    if width == features:
+        return x, None
+    words = [row[apart].strip() for row in rows]
+    if network.loss.facts["target"] == "class" and network.classes is not None:
+        return x, np.array([str(int(float(w))) if is_whole(w) else w for w in words])
+    y = np.array(
+        [number_in(w, f"{at} {names[apart]!r}") for w, at in zip(words, where, strict=True)]
+    )
+    return x, y.astype(np.int64) if network.loss.facts["target"] == "class" else y[:, None]
 
 
 # ---- bench, data -------------------------------------------------------------------------------
@@ -228,13 +236,14 @@ def bench(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(facts))
         return 0
-    head = ["network", "", "multiply-adds", f"ms for {batch:,} samples"]
+    head = ["network", "multiply-adds", f"ms for {batch:,} samples"]
     rows = [
-        ["as it was born", "", table.number(born.macs), f"{times['born']:.3g}"],
-        ["as it is now", "", table.number(network.macs), f"{times['now']:.3g}"],
+        ["as it was born", table.number(born.macs), f"{times['born']:.3g}"],
+        ["as it is now", table.number(network.macs), f"{times['now']:.3g}"],
     ]
-    print(table.as_text(head, rows, None, width()))
-    print(f"\n{facts['speed_up']:.3g} times as fast, {facts['threads']} threads at most")
+    print(tabulated(head, rows, texts=1))
+    threads = f"{facts['threads']} thread{'s at most' * (facts['threads'] > 1)}"
+    print(f"\n{facts['speed_up']:.3g} times as fast, {threads}")
     return 0
 
 
@@ -254,7 +263,7 @@ def data(options: argparse.Namespace) -> int:
     """Print a summary of a data set."""
     if options.name == "text":
         if options.data is None:
-            raise ValueError("--data: must be given: the folder of the text")
+            raise ValueError("--data: must be given: a text file")
         parts: Any = tuple(ep.datasets.text(options.data))
     else:
         parts = tasks.data_of(options)
@@ -300,9 +309,34 @@ def export(options: argparse.Namespace) -> int:
 
 
 def sweep(options: argparse.Namespace) -> int:
-    """Train many networks as described by a file."""
-    print(sweep_file(existing(options.file), verbose=1))
+    """Train many networks as described by a file, and print a row for each."""
+    made = sweep_file(existing(options.file), n_jobs=options.jobs, verbose=1)
+    rows = made if isinstance(made, list) else made.to_dict("records")
+    names = list(rows[0])
+    if options.csv:
+        cells = [[row[name] for name in names] for row in rows]
+        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *cells])
+        return 0
+    settings = names[: names.index("seed")]
+    varied = [n for n in settings if any(str(row[n]) != str(rows[0][n]) for row in rows)]
+    shown = [*varied, "seed", "alive", "macs"]
+    judged = any(row["validation_accuracy"] == row["validation_accuracy"] for row in rows)
+    shown.append("validation_accuracy" if judged else "validation_loss")
+    shown += ["seconds", *(["error"] if any(row["error"] for row in rows) else [])]
+    text = [[_cell(row[name]) for name in shown] for row in rows]
+    print(tabulated([name.replace("_", " ") for name in shown], text, texts=0))
     return 0
+
+
+def _cell(value: Any) -> str:
+    """Return a value of a sweep's table as a short text; "" for None and NaN."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:,.4g}" if value % 1 else f"{value:,.0f}"
+    return str(value)
 
 
 def completion(parser: argparse.ArgumentParser, shell: str) -> int:

@@ -20,24 +20,28 @@ from evoprune.shell import tasks
 __all__ = ["parser_of", "with_config"]
 
 ABOUT = """\
-Trains neural networks whose neurons, filters and attention heads are populations
-under selection: the unfit go extinct, and the network gets smaller and faster while
-it learns."""
+Trains neural networks whose neurons, filters and attention heads are
+populations under selection: the unfit go extinct, and the network gets smaller
+and faster while it learns."""
 
 EXAMPLES = """\
 examples:
-  evoprune train mnist --out run/           the paper's network; results in run/
-  evoprune resume run/                      continue a run that was stopped
-  evoprune train mnist --budget 0.1         down to a tenth of its multiply-adds
+  evoprune train mnist --out run/        the paper's network; results in run/
+  evoprune resume run/                   continue a run that was stopped
+  evoprune train mnist --budget 0.1      down to a tenth of its multiply-adds
   evoprune train cifar10 --data FOLDER --net cnn --widths 32,64,128
-  evoprune train text --data FILE           a language model of characters
-  evoprune show run/model.safetensors       the layers, and how many populations live
-  evoprune show run/history.npz --csv       the epochs as a table
+  evoprune train text --data FILE        a language model of characters
+  evoprune train flowers.csv --target species
+  evoprune show run/                     epochs, layers and living populations
+  evoprune show run/history.npz --csv    the epochs as a table
   evoprune evaluate run/model.safetensors mnist
+  evoprune export run/model.safetensors net.onnx
+  evoprune sweep pressures.toml          many runs, and a table of them
   evoprune generate run/model.safetensors --prompt "Once"
 
-exit status: 0 done; 1 the run failed; 2 the request cannot be met; 130, 143, 129, 141 stopped by
-Ctrl-C, SIGTERM, SIGHUP or a closed pipe (the results so far are written)
+exit status: 0 done; 1 the run failed; 2 the request cannot be met; 130, 143,
+129, 141 stopped by Ctrl-C, SIGTERM, SIGHUP or a closed pipe (the results so far
+are written)
 """
 
 EXCLUSIVE = ({"pressure", "budget"},)  # at most one of each set may be given
@@ -152,9 +156,17 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "name",
         metavar="DATA",
         nargs="?",
-        help=f"{', '.join(tasks.DATA)}, or a folder with files like MNIST's",
+        help=f"{', '.join(tasks.DATA)}, a folder with files like MNIST's, or a .csv file, a fifth "
+        "of whose rows are the test set",
     )
-    add("--data", type=Path, metavar="PATH", help="folder of the data; not needed for mnist")
+    add(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder of the data, or the text; not needed for mnist",
+    )
+    _target(parser)
+    _regression(parser)
     add("--out", type=Path, metavar="FOLDER", help="for the results (run/)")
     add("--config", type=Path, metavar="FILE", help="options in TOML; `dataset` is DATA")
     either = parser.add_mutually_exclusive_group()
@@ -171,7 +183,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "--widths",
         type=_widths,
         metavar="N,N",
-        help="neurons of an mlp's layers (512,256), filters of a cnn's (32,64,128)",
+        help="neurons of an mlp's layers (512,256; 128 for a .csv file), filters of a cnn's "
+        "(32,64,128)",
     )
     for option, meaning in tasks.SHAPE.items():
         group.add_argument(f"--{option}", type=int, metavar="N", help=meaning)
@@ -203,6 +216,22 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, metavar="N", help="equal seeds give bit-identical results (0)"
     )
     _threads(group)
+
+
+def _target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target", metavar="COLUMN", help="of a .csv file, by name or number (the last one)"
+    )
+
+
+def _regression(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--regression",
+        action="store_const",
+        const=True,
+        help="the target of a .csv file is a value, also if it is whole numbers (as by default if "
+        "they are many)",
+    )
 
 
 def _threads(group: Any) -> None:
@@ -298,9 +327,15 @@ def _model_and_data(parser: argparse.ArgumentParser) -> None:
         "name",
         metavar="DATA",
         help=f"{', '.join(tasks.DATA)} (their test set), a folder with files like MNIST's, or a "
-        ".npy or .csv file of inputs (for evaluate, the target is its last column)",
+        ".npy or .csv file of inputs, with or without a target column",
     )
-    add("--data", type=Path, metavar="PATH", help="folder of the data; not needed for mnist")
+    _target(parser)
+    add(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder of the data, or the text; not needed for mnist",
+    )
     _threads(parser)
 
 
@@ -329,6 +364,8 @@ def _export(parser: argparse.ArgumentParser) -> None:
 def _sweep(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="the sweep, in TOML")
+    add("--jobs", type=int, metavar="N", help="runs at a time (as in the file, or 1)")
+    add("--csv", action="store_true", help="all columns, as CSV")
 
 
 def _bench(parser: argparse.ArgumentParser) -> None:
@@ -342,8 +379,16 @@ def _bench(parser: argparse.ArgumentParser) -> None:
 
 def _data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("name", metavar="DATA", help=f"{', '.join(tasks.DATA)}, or a folder like MNIST's")
-    add("--data", type=Path, metavar="PATH", help="folder of the data; not needed for mnist")
+    names = f"{', '.join(tasks.DATA)}, a folder like MNIST's, or a .csv file"
+    add("name", metavar="DATA", help=names)
+    _target(parser)
+    _regression(parser)
+    add(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="folder of the data, or the text; not needed for mnist",
+    )
     add("--json", action="store_true", help="as JSON")
 
 

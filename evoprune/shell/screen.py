@@ -7,18 +7,20 @@ stops as by Ctrl-C, with all files written.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from evoprune.common import table
 from evoprune.training.live import Table
 
-__all__ = ["Failed", "Lines", "Screen", "Stopped", "complain", "silence", "stopped_by", "width"]
+__all__ = ["Failed", "Lines", "Screen", "Stopped", "complain", "silence", "stopped_by", "tabulated"]
 
 INTERRUPTED, PIPE = 130, 141
 
@@ -38,6 +40,56 @@ def width() -> int | None:
     if not sys.stdout.isatty():
         return None
     return shutil.get_terminal_size().columns
+
+
+def tabulated(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str] | None = None,
+    *,
+    texts: int = 2,
+) -> str:
+    """Return a table: drawn by rich to fit the terminal, or plain if output is not a terminal.
+
+    Words in the first `texts` columns are broken if the terminal is narrow; then the last columns
+    are left out.
+    """
+    columns = width()
+    if columns is None:
+        return table.as_text(head, rows, total, texts)
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    lines = [head, *rows, *([total] if total else [])]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    least = [min(8, size) if i < texts else size for i, size in enumerate(widths)]
+    while len(least) > 2 and sum(least) + len(least) > columns:
+        least.pop()
+    shown = len(least)
+    utf8 = "utf" in (sys.stdout.encoding or "").lower()
+    drawn = RichTable(
+        box=box.SIMPLE if utf8 else box.ASCII2,
+        show_edge=False,
+        show_footer=total is not None,
+        padding=(0, int(sum(widths[:shown]) + 2 * shown <= columns), 0, 0),
+        header_style="bold",
+        footer_style="bold",
+    )
+    for i, name in enumerate(head[:shown]):
+        drawn.add_column(
+            name,
+            footer=total[i] if total else "",
+            justify="left" if i < texts else "right",
+            style="cyan" if i == 0 else "",
+            no_wrap=i >= texts,
+            overflow="fold",
+        )
+    for row in rows:
+        drawn.add_row(*row[:shown])
+    text = io.StringIO()
+    Console(file=text, width=columns, force_terminal=True, highlight=False).print(drawn)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 class Screen:

@@ -34,7 +34,7 @@ from evoprune.shell.screen import (
     Stopped,
     complain,
     stopped_by,
-    width,
+    tabulated,
 )
 from evoprune.training.callbacks import Checkpoint, Row
 from evoprune.training.trainer import Trainer
@@ -129,7 +129,8 @@ def _made(options: argparse.Namespace) -> tuple[tasks.Task, Trainer]:
     task = tasks.task_of(options)
     usual = task.usual
     rate = ep.AdamW(usual.rate, weight_decay=usual.decay, clip=usual.clip)
-    return task, ep.Trainer(task.network, optimizer=rate, selection=tasks.selection_of(options))
+    selection = tasks.selection_of(options)
+    return task, ep.Trainer(task.network, loss=task.loss, optimizer=rate, selection=selection)
 
 
 class _Saver(Checkpoint):
@@ -187,7 +188,7 @@ def _through(
             f"continue with: evoprune resume {folder}"
         )
     title, head, rows, total, note = overview(network)
-    screen.say(f"\n{title}\n{table.as_text(head, rows, total, width())}\n{note}\n")
+    screen.say(f"\n{title}\n{tabulated(head, rows, total)}\n{note}\n")
     screen.say(f"{_summary(metrics)}\n")
     if vocabulary_of(network) is not None:
         screen.say(f"{ep.generate(network, length=200).strip()}\n")

@@ -119,7 +119,7 @@ class ArrayFeed:
 
 
 class BatchFeed:
-    """Batches (x, y) or (x, y, weights) of an iterable, in order; iterated anew every epoch."""
+    """Batches (x, y) or (x, y, weights) of an iterable, in order; iterated again every epoch."""
 
     shuffle = False
     data: Understood | None = None

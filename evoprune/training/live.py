@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import numpy as np
 
+from evoprune.common.colors import COLORS
 from evoprune.common.names import stem
 from evoprune.common.types import Array
 from evoprune.nets.sampling import vocabulary_of
@@ -36,7 +37,6 @@ LINES, POINTS = 120, 60  # of trajectories, at most
 
 WIDE, HIGH = 250, 130  # of a panel's inside, pixels
 LEFT, TOP, GAP = 44, 46, 58
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
 # The SVG has its own background, so that it is readable on any page; dark if the reader prefers it.
 LOOK = (
     "<style>.g{fill:#fff}.t{fill:#222;font:12px sans-serif}.s{fill:#666;font:10px sans-serif}"

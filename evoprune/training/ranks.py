@@ -234,7 +234,7 @@ def predictions(network: Network, table: Table) -> Array:
     return np.concatenate([network.predict(table.x[table.rows[i : i + AT_ONCE]]) for i in starts])
 
 
-# ---- what the ranks compare ----------------------------------------------------------------------
+# ---- values that the ranks compare ---------------------------------------------------------------
 
 
 def digest(network: Network) -> int:

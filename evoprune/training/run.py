@@ -12,12 +12,13 @@ import threading
 import time
 import warnings
 from collections import deque
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evoprune.common.checks import number, whole
 from evoprune.common.threads import MOST, get_threads
+from evoprune.training.given import check_given
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Interrupt", "Run", "ThreadTuner", "Watch", "spacing"]
 
 SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that the bar shows anyway
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
+LEAST = 37  # columns of the bar without its last part
 STRETCH = 0.05  # target duration of a stretch in seconds: the delay of Ctrl-C
 RECORDS = 150  # about this number of records a run by default
 APART, OF_EPOCH = 50, 8  # short runs: closer records, up to one every 50 steps or 1/8 epoch
@@ -49,6 +52,10 @@ class Run:
     slowed: float = 1.0  # factor on the remaining planned learning rates
     resting: bool = False  # the budget's size is reached: masses no longer change
     lifespan: float | None = None  # generations, for time constants that are None; None: unknown
+    weighted: bool = False  # sample_weight was given
+    class_weights: str | list[Any] | None = None  # "balanced", or pairs of class and weight
+    metrics: dict[str, str | None] = field(default_factory=dict)  # names by column; None: others
+    training_metrics: bool = False
 
     @classmethod
     def of(cls, facts: Any) -> Run:
@@ -59,8 +66,12 @@ class Run:
         """
         if not isinstance(facts, dict):
             raise TypeError(f"run: expected a dict, got {facts!r}")
-        known = {field.name: field for field in fields(cls)}
-        missing = [n for n, f in known.items() if f.default is MISSING and n not in facts]
+        known = {each.name: each for each in fields(cls)}
+        missing = [
+            name
+            for name, each in known.items()
+            if each.default is MISSING and each.default_factory is MISSING and name not in facts
+        ]
         unknown = [n for n in facts if n not in known]
         if missing or unknown:
             raise ValueError(
@@ -85,6 +96,7 @@ class Run:
                 raise TypeError(f"run: {name}: expected true or false, got {getattr(run, name)!r}")
         if run.augment is not None and not isinstance(run.augment, dict):
             raise TypeError(f"run: augment: expected a dict, got {run.augment!r}")
+        check_given(run)
         return run
 
     @property
@@ -265,7 +277,7 @@ class Bar:
                 warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a plain bar
                 from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=run.total, initial=run.done, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(total=run.total, initial=run.done, dynamic_ncols=True, bar_format=BAR)
 
     def __enter__(self) -> Self:
         return self
@@ -279,22 +291,26 @@ class Bar:
         if self._bar is None:
             return
         loss, accuracy = history.means(max(0, run.done - 100))
-        hits, text = network.loss.counts_hits(network.loss.kind), f"loss {loss:.3f}"
-        text += f", acc {accuracy:.1%}" if hits else ""
+        hits = network.loss.counts_hits(network.loss.kind)
+        parts = [f"loss {loss:.3f}", *([f"acc {accuracy:.1%}"] if hits else [])]
         if "validation_loss" in history:
-            text += (
-                f", val {history.last('validation_accuracy'):.2%}"
+            parts.append(
+                f"val {history.last('validation_accuracy'):.2%}"
                 if hits
-                else (f", val {history.last('validation_loss'):.3f}")
+                else f"val {history.last('validation_loss'):.3f}"
             )
         for name in history:
             if name.startswith("validation_") and name not in SHOWN:
-                text += f", {name.removeprefix('validation_')} {history.last(name):.3f}"
+                parts.append(f"{name.removeprefix('validation_')} {history.last(name):.3f}")
             elif name.startswith("training_"):
-                text += f", {name.replace('_', ' ', 1)} {history.last(name):.3f}"
+                parts.append(f"{name.replace('_', ' ', 1)} {history.last(name):.3f}")
         if history.layers:
-            text += f", alive {sum(network.alive.values())}"
-        self._bar.set_postfix_str(f"{text}, {1000 * watch.seconds_a_step:.2f} ms", refresh=False)
+            parts.append(f"alive {sum(network.alive.values())}")
+        parts.append(f"{1000 * watch.seconds_a_step:.2f} ms")
+        columns = self._bar.format_dict["ncols"]  # None: unlimited
+        while columns and len(parts) > 1 and LEAST + len(", ".join(parts)) > columns:
+            parts.pop()  # better than a cut through a number
+        self._bar.set_postfix_str(", ".join(parts), refresh=False)
         self._bar.update(run.done - self._bar.n)
 
     def say(self, text: str) -> None:

@@ -36,6 +36,7 @@ from evoprune.training.arguments import (
 )
 from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import Data, Feed, feed_of
+from evoprune.training.given import check_same, given, kept
 from evoprune.training.live import Live, view_of
 from evoprune.training.loop import Loop
 from evoprune.training.metrics import Measures, Metrics, measures
@@ -190,7 +191,7 @@ class Trainer:
             progress: show a progress bar.
             live: instead of the bar, show loss, accuracy, the living populations and their masses
                 during training in a notebook, or a table in a terminal.
-            shuffle: shuffle the samples anew every epoch, with the network's seed.
+            shuffle: shuffle the samples again every epoch, with the network's seed.
             augment: {"shift": pixels, "flip": bool} for images.
             until: stop after this number of epochs (may be fractional); `resume` continues.
             steps: steps an epoch, if an epoch is not one pass through the data, or if an iterable
@@ -207,9 +208,8 @@ class Trainer:
             metrics: further columns, computed on the validation data after every epoch: names
                 (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse), functions of targets
                 and outputs, or a dict of them by name. Columns are named "validation_" + name.
-            training_metrics: also compute them on the training data, as it is after the epoch,
-                without augmentation and weights: columns "training_" + name. It takes a pass
-                through the data an epoch.
+            training_metrics: also compute them on the training data after every epoch, which takes
+                a pass through it, without augmentation or weights: columns "training_" + name.
             seconds: stop after this time, even within an epoch; `resume` continues.
 
         Returns:
@@ -242,6 +242,7 @@ class Trainer:
             steps=steps,
             samples=feed.samples,
             validation_split=validation_split,
+            **given(sample_weight, class_weights, self._measures),
         )
         pace, end = self._pace(run), run.end(until)
         self._configure(run)
@@ -280,46 +281,38 @@ class Trainer:
         sample_weight: ArrayLike | None = None,
         class_weights: ClassWeights | None = None,
         metrics: Metrics = (),
-        training_metrics: bool = False,
+        training_metrics: bool | None = None,
         seconds: float | None = None,
     ) -> History:
         """Continue a run that has stopped before its end, on the same data.
 
         Args:
-            data, y: the data of the call to `fit`; it is not part of a trainer's state. With
-                `validation_split`, the same samples are used for validation again.
-            validation_data, callbacks, progress, live, until, sample_weight, class_weights,
-                metrics, training_metrics: as for `fit`.
+            data, y: those of `fit`; with `validation_split` the same samples validate.
+            validation_data, callbacks, progress, live, until, sample_weight: as for `fit`.
+            class_weights, metrics, training_metrics: those of `fit` if not given.
             seconds: as for `fit`; limits the whole run, including the time before the stop.
 
         Returns:
             The history of the whole run.
 
         Raises:
-            ValueError: there is no run to continue, or the data has another length.
+            ValueError: there is no run to continue, the data has another length or other columns,
+                or the run began with sample weights or a function as a metric that is not given.
         """
         self._idle("resume")
         run, _ = self._running()
         listeners, end = listed(callbacks), run.end(until)
-        self._measures, limit = measures(metrics, training_metrics), limit_of(seconds)
+        weights, self._measures = kept(run, sample_weight, class_weights, metrics, training_metrics)
+        limit = limit_of(seconds)
         feed = feed_of(data, y, run.batch, run.shuffle, run.steps, self._form())
-        weigh(feed, sample_weight, class_weights, self.network.dtype)
+        weigh(feed, sample_weight, weights, self.network.dtype)
         feed, held_out = parted(
             self.network, feed, validation_data, run.validation_split, run.batch, run.steps
         )
         held_out = checked_data(
             self.network, self.loss, feed, held_out, validation_data, self._measures
         )
-        if feed.per_epoch != run.per_epoch:
-            raise ValueError(
-                f"data: expected {run.per_epoch} batches an epoch, as the run began with, "
-                f"got {feed.per_epoch}"
-            )
-        if run.samples is not None and feed.samples not in (None, run.samples):
-            raise ValueError(
-                f"data: expected {run.samples} samples ({run.per_epoch} batches an epoch), as the "
-                f"run began with, got {feed.samples}"
-            )
+        check_same(run, feed, self.network)
         view = view_of(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, self._pace(run), held_out, listeners, view, end, limit)
 

@@ -85,7 +85,7 @@ class Scene:
         spec = cases.spec(self.core, kind, cases.layers.CASES[kind][i], random.random() < 0.8)
         return deepcopy(spec)  # evil objects may change it
 
-    # ---- arguments that fit --------------------------------------------------------------------
+    # ---- valid arguments -----------------------------------------------------------------------
 
     def _plain_x(self, n: int) -> Any:
         shape = (n, *self.spec["input"])

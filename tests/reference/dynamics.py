@@ -101,7 +101,7 @@ def best_response(config: dict, c: Cohort) -> np.ndarray:
     return np.clip(c.mass + span * slope, 0, 1)
 
 
-# --- laws of chance: (mean, covariance) of the masses after one generation --------------------
+# --- stochastic laws: (mean, covariance) of the masses after one generation -------------------
 
 
 def noisy_growth(config: dict, c: Cohort) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,7 @@ from evoprune.bridges.torch.surgery import (
     set_sizes,
     silence,
 )
+from evoprune.bridges.torch.trace import drop_caches
 from evoprune.common.checks import number, whole
 
 __all__ = ["Evolution"]
@@ -148,7 +149,8 @@ class Evolution(Readings):
         self._present = torch.ones(int(self._starts[-1]), dtype=torch.bool)
         self._waste = self._idle = 0.0
         self._followers: list[nn.Module] = []
-        self._pace.begin(self._size())
+        if self._pace.budget is not None:
+            self._pace.begin(self._size())
         self._changes: dict[int, torch.Tensor] = {}  # optimizer -> m dL/dm by its weights
         self._open: dict[int, FrameType] = {}  # optimizers whose step() is running, and its frame
         self._stepped: set[int] = set()  # since the last generation
@@ -178,18 +180,14 @@ class Evolution(Readings):
                 if _called_within(frame, self._open[k]):
                     return None  # step() called by a subclass's step()
                 self._multiply(self._readers[k])  # the last step raised an exception
+            checks.no_capture(self._laws.mass.device)
             changed = checks.call_closure(optimizer, args, kwargs, lambda: self._undo(k))
             with torch.no_grad():
                 if (self.steps + 1) % self.selection.every == 0:
                     change = self._placement.measure(self._readers[k], self._laws.mass.dtype)
                     scale = getattr(optimizer, "grad_scale", None)
                     self._changes[k] = change if scale is None else change / scale
-                scales = self._placement.scales(self._laws.mass, self._readers[k])
-                for i, scale in zip(self._readers[k], scales, strict=True):
-                    weight = self._placement.readers[i].tensor
-                    weight.div_(torch.where(scale > 0, scale, 1))
-                    if weight.grad is not None:
-                        weight.grad.mul_(scale)
+                self._placement.divide(self._laws.mass, self._readers[k])
             self._open[k] = frame
             return changed
 
@@ -231,7 +229,7 @@ class Evolution(Readings):
             self._generation(strength)
             if others:
                 ratio = torch.where(before > 0, self._laws.mass / before.clamp_min(1e-30), 0.0)
-                self._multiply(others, ratio)
+                self._placement.multiply(ratio, others, ratio=True)
         self._multiply(self._readers[k])
         self._chronicle.step(np.nan)
         if self.steps % self.check_every == 0:
@@ -245,12 +243,9 @@ class Evolution(Readings):
         self._open.pop(k, None)
 
     @torch.no_grad()
-    def _multiply(self, readers: Sequence[int], factors: torch.Tensor | None = None) -> None:
-        """Multiply columns by masses, or by other factors of founders."""
-        mass = self._laws.mass if factors is None else factors
-        scales = self._placement.scales(mass, readers)
-        for i, scale in zip(readers, scales, strict=True):
-            self._placement.readers[i].tensor.mul_(scale)
+    def _multiply(self, readers: Sequence[int]) -> None:
+        """Turn the weights of readers from W to W m."""
+        self._placement.multiply(self._laws.mass, readers)
 
     def _generation(self, strength: Number) -> None:
         """Measure fitness and apply the laws."""
@@ -348,6 +343,7 @@ class Evolution(Readings):
                 piece.places[dim] = [places[index] for places in piece.places[dim]]
         for model in (self.model, *self._followers):
             set_sizes(model)
+            drop_caches(model)
             for (path, name), (i, multiple) in self._attributes.items():
                 living = int(alive[self._starts[i] : self._starts[i + 1]].sum())
                 setattr(model.get_submodule(path), name, living * multiple)
@@ -394,7 +390,7 @@ class Evolution(Readings):
         self._handles = []
         return self.model
 
-    # ---- the story
+    # ---- history
 
     @property
     def history(self) -> History:
@@ -422,7 +418,7 @@ class Evolution(Readings):
         }
         self._chronicle.row(self.steps, row, self._laws)
 
-    # ---- stop and go on
+    # ---- save and load
 
     def save(self, path: str | PathLike[str]) -> None:
         """Remove extinct populations and write the model to one safetensors file; see `load`.

@@ -62,13 +62,13 @@ class DeviceLaws:
         self._died = torch.full((n,), -1, dtype=torch.int64, device=device)
         self._last_mass, self._last_fitness = vector(0.0), vector(0.0)
         self._reported = 0
-        index = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        index = torch.tensor([i for i, size in enumerate(sizes) for _ in range(size)])
         self._layer = index.to(device)
         whole = selection.niche == "network"
         self._niche = torch.zeros_like(self._layer) if whole else self._layer
         rivals = torch.tensor([n] * len(sizes) if whole else sizes, dtype=self._real) - 1
         self._rivals = rivals.clamp_min(1)[index].to(device)
-        self._first = torch.tensor(self._starts, device=device)[self._layer]
+        self._first = torch.tensor(self._starts)[index].to(device)
         self._places = torch.arange(n, device=device)
 
     def _sums(self, values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -7,13 +7,20 @@ Then sum(W m * dL/d(W m)) over the columns that read a population is m dL/dm, ex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
+from typing import TypeAlias
 
 import torch
 
 from evoprune.bridges.torch.populations import Piece
 
 __all__ = ["Placement"]
+
+Layout: TypeAlias = tuple[
+    torch.Tensor, list[torch.Size], list[int], list[tuple[torch.dtype, torch.device]]
+]
+"""Founders of all factors (k, factors), and the shape, size, type and device of each reader's."""
 
 
 class Placement:
@@ -33,31 +40,74 @@ class Placement:
         """Recompute indices from the current places of pieces."""
         self._reads = [self._founders_of(piece, piece.reads) for piece in self.readers]
         self._owns: dict[tuple[str, int], torch.Tensor] = {}
-        self._joined: dict[tuple[int, ...], torch.Tensor] = {}
+        self._joined: dict[tuple[tuple[int, ...], bool], torch.Tensor] = {}
         self._rooms: dict[torch.dtype, torch.Tensor] = {}
+        self._layouts: dict[tuple[int, ...], Layout] = {}
+        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # factors in weights
+        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # their inverses, in a step
 
-    def scales(self, mass: torch.Tensor, readers: Collection[int]) -> list[torch.Tensor]:
-        """Return the factor on the columns of readers, shaped to be multiplied with them.
+    # ---- from W m to W and back
+
+    def divide(self, mass: torch.Tensor, readers: Collection[int]) -> None:
+        """Turn W m into W, and the gradients of W m into those of W.
 
         Args:
-            mass: (founders + 1,), the last 1.
+            mass: (founders + 1,), the last 1: the masses that the weights hold.
             readers: indices of readers.
         """
         if not readers:
-            return []
-        index = self._index(readers)
-        factors = mass[index[0]] if len(index) == 1 else mass[index].prod(0)
-        parts = factors.split([self._reads[i].shape[1] for i in readers])
-        out = []
-        for i, part in zip(readers, parts, strict=True):
-            weight, dim = self.readers[i].tensor, self.readers[i].reads
-            assert dim is not None
-            # It broadcasts over leading dimensions. Written out over kernels, products run at the
-            # speed of memory.
-            shape = (-1,) + (1,) * (weight.ndim - 1 - dim)
-            part = part.to(device=weight.device, dtype=weight.dtype).view(shape)
-            out.append(part.expand(weight.shape[dim:]).contiguous())
-        return out
+            return
+        weights = [self.readers[i].tensor for i in readers]
+        key = tuple(readers)
+        if key not in self._held:
+            self._held[key] = self._factors(mass, readers)
+        scales = self._held[key]
+        # Products are several times faster than quotients.
+        inverse = torch.where(mass > 0, 1 / mass, 1)
+        inverses = self._factors(inverse, readers)
+        torch._foreach_mul_(weights, inverses)
+        _multiply_gradients(weights, scales)
+        self._owed[key] = inverses
+
+    def multiply(self, mass: torch.Tensor, readers: Collection[int], ratio: bool = False) -> None:
+        """Turn W into W m, and gradients back; or W m into W m', with ratios m' / m as `mass`."""
+        if not readers:
+            return
+        weights = [self.readers[i].tensor for i in readers]
+        scales = self._factors(mass, readers)
+        torch._foreach_mul_(weights, scales)
+        inverses = self._owed.pop(tuple(readers), None)
+        if inverses is not None:
+            _multiply_gradients(weights, inverses)
+        if ratio:
+            self._held.clear()
+        else:
+            self._held[tuple(readers)] = scales
+
+    def _factors(self, mass: torch.Tensor, readers: Collection[int]) -> list[torch.Tensor]:
+        """Return the factor on the columns of readers, shaped to be multiplied with them."""
+        key = tuple(readers)
+        if key not in self._layouts:
+            self._layouts[key] = self._layout(readers)
+        index, shapes, sizes, kinds = self._layouts[key]
+        factors = mass.index_select(0, index[0])
+        for more in index[1:]:
+            factors = factors * mass.index_select(0, more)
+        parts = {
+            (dtype, device): factors.to(dtype=dtype, device=device).split(sizes)
+            for dtype, device in set(kinds)
+        }
+        return [parts[kind][i].view(shapes[i]) for i, kind in enumerate(kinds)]
+
+    def _layout(self, readers: Collection[int]) -> Layout:
+        """Return how factors are laid out for the weights of readers."""
+        weights = [self.readers[i].tensor for i in readers]
+        shapes = [w.shape[self.readers[i].reads :] for i, w in zip(readers, weights, strict=True)]
+        kinds = [(w.dtype, w.device) for w in weights]
+        index = self._index(readers, spread=True)
+        return index, shapes, [math.prod(shape) for shape in shapes], kinds
+
+    # ---- sums
 
     def measure(self, readers: Collection[int], dtype: torch.dtype) -> torch.Tensor:
         """Return the contribution of these readers to m dL/dm of every founder: (founders,)."""
@@ -83,17 +133,31 @@ class Placement:
             room = self._rooms[weight.dtype] = torch.empty_like(weight).flatten()
         return room[: weight.numel()].view(weight.shape)
 
-    def _index(self, readers: Collection[int]) -> torch.Tensor:
+    def _index(self, readers: Collection[int], spread: bool = False) -> torch.Tensor:
         """Return the founders of the columns of readers, joined: int64 (k, columns).
 
-        Columns of fewer than k populations have one past the last founder in the other rows.
+        Columns of fewer than k populations have one past the last founder in the other rows. With
+        `spread`, a column has an entry for every position in a kernel: products with factors that
+        are written out over kernels run at the speed of memory.
         """
-        key = tuple(readers)
+        key = tuple(readers), spread
         if key not in self._joined:
-            parts = [self._reads[i] for i in key]
+            parts = [self._reads[i] for i in readers]
             deep = max(len(part) for part in parts)
-            self._joined[key] = torch.cat([self._padded(part, deep) for part in parts], dim=1)
+            padded = [self._padded(part, deep) for part in parts]
+            if spread:
+                padded = [
+                    part.repeat_interleave(self._positions(i), dim=1)
+                    for i, part in zip(readers, padded, strict=True)
+                ]
+            self._joined[key] = torch.cat(padded, dim=1)
         return self._joined[key]
+
+    def _positions(self, i: int) -> int:
+        """Return the number of elements of a reader that follow a column: positions in a kernel."""
+        dim = self.readers[i].reads
+        assert dim is not None
+        return math.prod(self.readers[i].tensor.shape[dim + 1 :])
 
     def owned(self, what: str, dtype: torch.dtype) -> torch.Tensor:
         """Return sums over the weights that a population owns: (founders,).
@@ -112,6 +176,7 @@ class Placement:
                 values = weight * weight
             else:
                 assert gradient is not None
+                gradient = gradient.to_dense() if gradient.is_sparse else gradient
                 values = gradient * (gradient if what == "gradient2" else weight)
             for dim in piece.places:
                 each = _sums_along(values, dim).to(total)
@@ -134,6 +199,13 @@ class Placement:
             return index
         more = index.new_full((rows - len(index), index.shape[1]), self.founders)
         return torch.cat([index, more])
+
+
+def _multiply_gradients(weights: Sequence[torch.Tensor], factors: Sequence[torch.Tensor]) -> None:
+    """Multiply the gradients of weights in place; a weight without one is left out."""
+    known = [(w.grad, f) for w, f in zip(weights, factors, strict=True) if w.grad is not None]
+    if known:
+        torch._foreach_mul_([gradient for gradient, _ in known], [f for _, f in known])
 
 
 def _sums_along(values: torch.Tensor, dim: int | None) -> torch.Tensor:

@@ -140,15 +140,18 @@ def find_populations(
         names[name] = names.get(name, 0) + 1
         if names[name] > 1:
             name = f"{name}#{names[name]}"
-        kind = _kind(first, (writers or owns)[0][1], axis)
+        kind = _kind(writers, axis)
         populations.append(Population(name, axis, axis.size, readers, owns, kind))
     return populations, reasons
 
 
 def _writers(owns: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
     """Return the weights that make an axis; grouped convolutions follow and make it at once."""
-    matrices = [(s, d) for s, d in owns if s.roles[d] & {"write", "follow"} and s.tensor.ndim > 1]
-    return matrices or [(s, d) for s, d in owns if "write" in s.roles[d]]
+    for roles in ({"write"}, {"write", "follow"}):
+        matrices = [(s, d) for s, d in owns if s.roles[d] & roles and s.tensor.ndim > 1]
+        if matrices:
+            return matrices
+    return [(s, d) for s, d in owns if "write" in s.roles[d]]
 
 
 def _missing(readers: Sequence[object], writers: Sequence[object], axis: Axis) -> str:
@@ -159,7 +162,9 @@ def _missing(readers: Sequence[object], writers: Sequence[object], axis: Axis) -
     return "" if writers else "no weight makes it"
 
 
-def _kind(slot: Slot, dim: int, axis: Axis) -> str:
+def _kind(writers: Sequence[tuple[Slot, int]], axis: Axis) -> str:
+    """Return what the members of an axis are, by the first weight that makes it."""
+    slot, dim = writers[0]
     if slot.tensor.ndim > 2:
         return "filters"
     return "neurons" if slot.dims[dim].size == axis.size else "heads"

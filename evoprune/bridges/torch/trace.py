@@ -19,7 +19,17 @@ from torch.utils._pytree import tree_leaves
 
 from evoprune.bridges.torch.axes import Axis, Dim, fix
 
-__all__ = ["Call", "Slot", "Tracer", "evaluating", "outputs", "run", "samples_of", "trace"]
+__all__ = [
+    "Call",
+    "Slot",
+    "Tracer",
+    "drop_caches",
+    "evaluating",
+    "outputs",
+    "run",
+    "samples_of",
+    "trace",
+]
 
 INPUT = "it is a dimension of an input or a constant"
 
@@ -228,6 +238,18 @@ def outputs(result: Any) -> list[torch.Tensor]:
     return [t for t in tree_leaves(found) if isinstance(t, torch.Tensor)]
 
 
+def drop_caches(model: nn.Module) -> None:
+    """Let modules drop what they cache between forward passes in evaluation mode; modes stay.
+
+    Such a cache, of attention biases for example, is computed from weights that have changed since.
+    Modules drop it when they are put into training mode.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.train()
+    for module, training in modes.items():
+        module.training = training
+
+
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode; restore modes and random state afterwards.
@@ -239,6 +261,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=sorted(d.index or 0 for d in devices)):
+        model.train()
         model.eval()
         for module in compiled:
             module._compiled_call_impl = None
@@ -249,6 +272,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             torch.backends.mha.set_fastpath_enabled(fast)
             for module, call in compiled.items():
                 module._compiled_call_impl = call
+            model.train()  # also drops caches, see drop_caches
             for module, training in modes.items():
                 module.training = training
 

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from evoprune.bridges.torch.errors import Unsupported
 from evoprune.bridges.torch.populations import Piece, Population
 from evoprune.bridges.torch.surgery import groups_left, module_sizes, set_sizes, take
-from evoprune.bridges.torch.trace import evaluating, outputs, run
+from evoprune.bridges.torch.trace import drop_caches, evaluating, outputs, run
 
 __all__ = ["Attribute", "verify"]
 
@@ -113,6 +113,7 @@ class _Trial:
         return alive
 
     def _outputs(self) -> torch.Tensor:
+        drop_caches(self.model)
         found = [
             t.detach().double().reshape(-1).cpu()
             for t in outputs(run(self.model, self.example))

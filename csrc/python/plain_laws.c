@@ -1,4 +1,4 @@
-/* selection: the catalogue's fitness and dynamics as Python functions over plain arrays, one
+/* plain_laws: the catalogue's fitness and dynamics as Python functions over plain arrays, one
  * generation at a time. Inputs are never modified; results are new arrays. Uses no networks,
  * niches, memory or extinction: these functions are for tests and study. */
 #include "python/convert.h"
