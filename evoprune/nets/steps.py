@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from evoprune.common.errors import Diverged
 from evoprune.common.types import Array
-from evoprune.nets import surgery
 from evoprune.nets.described import Described
+from evoprune.nets.populations import population
 
 __all__ = ["Steps"]
 
@@ -41,7 +41,7 @@ class Steps(Described):
             KeyError: there is no such layer of populations; the message lists the existing ones.
             ValueError: a birth id does not belong to a living population.
         """
-        surgery.population(self.describe(), layer)
+        population(self.describe(), layer)
         self.core.kill(layer, births)
 
     def train(

@@ -16,7 +16,7 @@ from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
 from evoprune.data.table import inputs_of
 from evoprune.nets.network import Network
-from evoprune.nets.overview import census
+from evoprune.nets.populations import census
 from evoprune.plot._ground import grey, is_dark, one
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 from evoprune.common.files import existing, write_whole
 from evoprune.common.renames import current_name, spelled
 from evoprune.common.types import Array
-from evoprune.nets.overview import census
+from evoprune.nets.populations import census
 from evoprune.records import demography, display, store
 from evoprune.records.demography import Fisher, Price
 from evoprune.records.former import COLUMNS, FormerNames
