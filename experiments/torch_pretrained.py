@@ -3,9 +3,9 @@
     python experiments/torch_pretrained.py    needs torch-pruning, and EVOPRUNE_DATA with
                                               pretrained-resnet-cifar10 and fashion-mnist
 
-ResNet-20 with its published CIFAR-10 weights, and a small ViT pretrained here on MNIST, are
-trained on Fashion-MNIST (5,000 images of 32 x 32, three channels) for 2 epochs at batch size 32, by
-AdamW with a cosine schedule. In the first half of the run each is reduced to half its multiply-adds:
+ResNet-20 with its published CIFAR-10 weights, and a small ViT pretrained here on MNIST, are trained
+on Fashion-MNIST (5,000 images of 32 x 32, three channels) for 2 epochs at batch size 32, by AdamW
+with a cosine schedule. In the first half of the run each is reduced to half of its multiply-adds:
 by selection with a Budget; by torch-pruning at once before the first step, or gradually, in ten
 equal cuts. All have the same number of steps. Accuracy is that after the last step, on 2,000 test
 images. `--share` (0.5), `--seeds N` (3), `--quick`; results: results/torch_pretrained.json; runs in
