@@ -148,3 +148,18 @@ def test_bad_requests_are_named_and_nothing_is_written(arguments, text, flowers,
     assert cli.main([*filled, "--out", str(out)]) == 2
     assert text in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_columns_in_another_order_are_refused(flowers, tmp_path, capsys):
+    file, rows = flowers
+    out = tmp_path / "run"
+    assert cli.main(["train", file, "--target", "kind", "--out", str(out), "--epochs", "1"]) == 0
+    model = str(out / "model.safetensors")
+    assert ep.load(model).feature_names == ("a", "b", "c", "d")
+    mixed = [[kind, b, a, c, d] for kind, a, b, c, d in rows]
+    other = write(tmp_path / "mixed.csv", ["kind", "b", "a", "c", "d"], mixed)
+    for command in ("predict", "evaluate"):
+        assert cli.main([command, model, other, "--target", "kind"]) == 2
+        assert "in their order, 'a' at 0, got 'b'" in capsys.readouterr().err
+    unknown = write(tmp_path / "new.csv", ["d", "c", "b", "a"], [row[:0:-1] for row in rows])
+    assert cli.main(["predict", model, unknown]) == 2

@@ -24,6 +24,7 @@ from evoprune.common.checks import number
 from evoprune.common.files import existing, write_whole
 from evoprune.common.types import Array
 from evoprune.data.csvfile import column_at, is_whole, number_in, read_cells
+from evoprune.data.inputs import same_columns
 from evoprune.nets.network import Network
 from evoprune.nets.overview import overview
 from evoprune.nets.sampling import vocabulary_of
@@ -188,6 +189,11 @@ def _csv(place: Path, network: Network, target: str | int) -> tuple[Array, Array
     if width not in (features, features + 1):
         raise ValueError(f"{place}: expected {features} columns, and a target, got {width} columns")
     apart = width if width == features else column_at(place, target, header, width)
+    same_columns(
+        str(place),
+        tuple(c for j, c in enumerate(header) if j != apart) or None,
+        network.feature_names,
+    )
     names = header or [str(i) for i in range(width)]
     where = [f"{place}: line {first + i}, column" for i in range(len(rows))]
     x = np.array(

@@ -238,6 +238,7 @@ def _table(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
         name=f"{data.name}/train",
     )
     test = ep.datasets.arrays(test_x, test_y, classes=data.classes, name=f"{data.name}/test")
+    train.feature_names = test.feature_names = data.feature_names
     return train, test
 
 
