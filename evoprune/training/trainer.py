@@ -24,7 +24,7 @@ from evoprune.data.table import Form, Pair, Score, Table, table_of
 from evoprune.nets.network import Network
 from evoprune.records.history import History
 from evoprune.selection.groups import Loss, Optimizer
-from evoprune.selection.laws import AdamW
+from evoprune.selection.laws import AdamW, LossName, OptimizerName
 from evoprune.selection.python_laws import PythonLoss
 from evoprune.selection.settings import Selection
 from evoprune.training.arguments import (
@@ -78,8 +78,8 @@ class Trainer:
         self,
         network: Network,
         *,
-        loss: str | Loss | PythonLoss = "cross_entropy",
-        optimizer: str | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
+        loss: LossName | Loss | PythonLoss = "cross_entropy",
+        optimizer: OptimizerName | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
         selection: Selection | None = Selection(),  # noqa: B008 - cannot be changed
         communicator: Communicator | None = None,
     ) -> None:
