@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,12 @@ def lbfgs():
     return {"model": model, "optimizer": torch.optim.LBFGS(model.parameters())}
 
 
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {"model": torch.jit.script(torch_models.mlp())}
+
+
 def two_optimizers():
     model = torch_models.mlp()
     optimizers = [torch.optim.SGD(m.parameters(), 0.1) for m in (model[0], model[2])]
@@ -50,6 +57,7 @@ def two_optimizers():
     [
         (lambda: {"model": torch_models.mlp().bfloat16()}, "0.weight: expected .*torch.bfloat16"),
         (lambda: {"model": torch_models.mlp().half()}, "0.weight: expected .*torch.float16"),
+        (scripted, "got a ScriptModule, whose"),
         (lambda: {"model": nn.Flatten(), "optimizer": 1}, "torch.optim.Optimizer, got int"),
         (lambda: {"model": nn.LazyLinear(3), "optimizer": []}, "expected at least one"),
         (lbfgs, "got LBFGS"),
@@ -222,6 +230,15 @@ def test_what_only_training_has_is_cut_too():
         optimizer.step()
     evolution.close()
     assert model.aux.in_features == model.b.in_features == evolution.alive["a"] < 16
+
+
+def test_a_step_in_the_capture_of_a_cuda_graph_is_refused(monkeypatch):
+    from evoprune.bridges.torch import checks
+
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    checks.no_capture(torch.device("cpu"))
+    with pytest.raises(ept.Unsupported, match="got the capture of a CUDA graph"):
+        checks.no_capture(torch.device("cuda"))
 
 
 def test_a_follower_of_another_shape_is_refused():

@@ -138,6 +138,43 @@ def test_a_step_that_calls_that_of_its_base_class_is_one_step():
     np.testing.assert_allclose(*losses, rtol=1e-12)
 
 
+class Looked(nn.Module):
+    """Means of looked-up rows; the gradient of the table may be sparse."""
+
+    def __init__(self, sparse):
+        super().__init__()
+        self.words = nn.Embedding(50, 16, sparse=sparse)
+        self.body, self.head = nn.Linear(16, 24), nn.Linear(24, 4)
+
+    def forward(self, x):
+        return self.head(F.relu(self.body(self.words(x).mean(1))))
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("fitness", ["taylor", "pull"])
+def test_sparse_gradients_of_embeddings_give_what_dense_ones_give(fitness, accumulate):
+    runs = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        model = Looked(sparse).double()
+        x, y = torch.randint(0, 50, (64, 5)), torch.randint(0, 4, (64,))
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        selection = QUICK.replace(fitness=fitness, removal="always")
+        evolution = ept.Evolution(model, optimizer, x[:2], selection)
+        losses = []
+        for step in range(60):
+            if not accumulate or step % 4 == 0:
+                optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        assert evolution.alive["words"] < 16
+        assert model.words.embedding_dim == evolution.alive["words"]
+        runs.append(losses)
+    np.testing.assert_allclose(*runs, rtol=1e-9)
+
+
 class Fails(torch.optim.SGD):
     fail = False
 
@@ -289,6 +326,22 @@ def test_between_steps_the_module_is_an_ordinary_one():
     torch.testing.assert_close(got, want)
     assert not model[0]._forward_hooks
     assert not model[0]._forward_pre_hooks
+
+
+def test_gradients_after_a_step_are_those_of_before():
+    """So that a loop may go on adding to them."""
+    model = torch_models.mlp().double()
+    x, y = task()
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    evolution = ept.Evolution(model, optimizer, x[:2], QUICK.replace(removal="never", min_age=99))
+    plain(model, optimizer, 30)
+    assert max(np.ptp(evolution.masses(name)) for name in evolution.born) > 1
+    optimizer.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    before = [p.grad.clone() for p in model.parameters()]
+    optimizer.step()
+    for p, gradient in zip(model.parameters(), before, strict=True):
+        torch.testing.assert_close(p.grad, gradient)
 
 
 def test_a_closure_is_evaluated_with_the_module_as_it_is():

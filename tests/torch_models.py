@@ -211,6 +211,19 @@ class Tied(nn.Module):
         return self.head(x + self.fc2(F.relu(self.fc1(x))))
 
 
+class Gated(nn.Module):
+    """Gated linear units of neurons and of channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 12, 3), nn.Conv2d(6, 5, 3)
+        self.c, self.d = nn.Linear(5, 16), nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = F.relu(self.b(F.glu(self.a(x), 1))).mean((2, 3))
+        return self.d(F.glu(self.c(x)))
+
+
 class TwoInputs(nn.Module):
     """Several inputs by name, several outputs in a dict, an embedding that is made smaller."""
 
@@ -325,6 +338,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], object], dict[str,
     "decoder": (Decoder, lambda: torch.randint(0, 30, (3, 7)), {"q": 2, "gate": 24}),
     "queries": (Queries, lambda: torch.randn(3, 5, 12), {"q": 3}),
     "tied": (Tied, lambda: torch.randint(0, 20, (3, 7)), {"fc1": 32}),
+    "gated": (Gated, images, {"a": 6, "b": 5, "c": 8}),
     "two inputs": (
         TwoInputs,
         lambda: {"words": torch.randint(0, 20, (6,)), "numbers": torch.randn(6, 5)},

@@ -15,6 +15,7 @@ from evoprune.bridges.torch.populations import Piece, Population
 __all__ = [
     "call_closure",
     "excluded",
+    "no_capture",
     "parameters",
     "plain_optimizers",
     "same_parameters",
@@ -42,10 +43,16 @@ def parameters(model: nn.Module) -> None:
     """Check the parameters of a model.
 
     Raises:
-        Unsupported: sharded parameters, half precision, several devices, or not yet initialized.
+        Unsupported: compiled by TorchScript; sharded parameters, half precision, several devices,
+            or not yet initialized.
     """
     if not isinstance(model, nn.Module):
         raise Unsupported(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise Unsupported(
+            "model: expected a module of Python, got a ScriptModule, whose sizes are compiled; "
+            "select before torch.jit.script"
+        )
     for module in model.modules():
         if type(module).__name__ == "FullyShardedDataParallel":
             raise Unsupported(
@@ -171,6 +178,19 @@ def call_closure(
         return args, {**kwargs, "closure": known}
     given[place] = known
     return tuple(given), kwargs
+
+
+def no_capture(device: torch.device) -> None:
+    """Check that a step is not captured in a CUDA graph.
+
+    Raises:
+        Unsupported: it is.
+    """
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        raise Unsupported(
+            "step: expected a step that runs every time, got the capture of a CUDA graph, whose "
+            "replays run no Python; capture forward and backward only, anew after every removal"
+        )
 
 
 def same_parameters(model: nn.Module, pieces: Sequence[Piece]) -> None:

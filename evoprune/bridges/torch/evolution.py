@@ -180,6 +180,7 @@ class Evolution(Readings):
                 if _called_within(frame, self._open[k]):
                     return None  # step() called by a subclass's step()
                 self._multiply(self._readers[k])  # the last step raised an exception
+            checks.no_capture(self._laws.mass.device)
             changed = checks.call_closure(optimizer, args, kwargs, lambda: self._undo(k))
             with torch.no_grad():
                 if (self.steps + 1) % self.selection.every == 0:

@@ -44,6 +44,7 @@ class Placement:
         self._rooms: dict[torch.dtype, torch.Tensor] = {}
         self._layouts: dict[tuple[int, ...], Layout] = {}
         self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # factors in weights
+        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # their inverses, in a step
 
     # ---- from W m to W and back
 
@@ -63,17 +64,21 @@ class Placement:
         scales = self._held[key]
         # Products are several times faster than quotients.
         inverse = torch.where(mass > 0, 1 / mass, 1)
-        torch._foreach_mul_(weights, self._factors(inverse, readers))
-        known = [(w.grad, s) for w, s in zip(weights, scales, strict=True) if w.grad is not None]
-        if known:
-            torch._foreach_mul_([g for g, _ in known], [s for _, s in known])
+        inverses = self._factors(inverse, readers)
+        torch._foreach_mul_(weights, inverses)
+        _multiply_gradients(weights, scales)
+        self._owed[key] = inverses
 
     def multiply(self, mass: torch.Tensor, readers: Collection[int], ratio: bool = False) -> None:
-        """Turn W into W m; or W m into W m', with the ratios m' / m as `mass`."""
+        """Turn W into W m, and gradients back; or W m into W m', with ratios m' / m as `mass`."""
         if not readers:
             return
+        weights = [self.readers[i].tensor for i in readers]
         scales = self._factors(mass, readers)
-        torch._foreach_mul_([self.readers[i].tensor for i in readers], scales)
+        torch._foreach_mul_(weights, scales)
+        inverses = self._owed.pop(tuple(readers), None)
+        if inverses is not None:
+            _multiply_gradients(weights, inverses)
         if ratio:
             self._held.clear()
         else:
@@ -171,6 +176,7 @@ class Placement:
                 values = weight * weight
             else:
                 assert gradient is not None
+                gradient = gradient.to_dense() if gradient.is_sparse else gradient
                 values = gradient * (gradient if what == "gradient2" else weight)
             for dim in piece.places:
                 each = _sums_along(values, dim).to(total)
@@ -193,6 +199,13 @@ class Placement:
             return index
         more = index.new_full((rows - len(index), index.shape[1]), self.founders)
         return torch.cat([index, more])
+
+
+def _multiply_gradients(weights: Sequence[torch.Tensor], factors: Sequence[torch.Tensor]) -> None:
+    """Multiply the gradients of weights in place; a weight without one is left out."""
+    known = [(w.grad, f) for w, f in zip(weights, factors, strict=True) if w.grad is not None]
+    if known:
+        torch._foreach_mul_([gradient for gradient, _ in known], [f for _, f in known])
 
 
 def _sums_along(values: torch.Tensor, dim: int | None) -> torch.Tensor:

@@ -115,7 +115,9 @@ def remove(
         other = torch.float32 if tensor.dtype == torch.float64 else torch.float64
         tensor.data = torch.empty(0, dtype=other, device=tensor.device)
     tensor.data = take(data, staying).contiguous(memory_format=_memory_format(data))
-    if gradient is not None:
+    if gradient is not None and gradient.is_sparse:
+        tensor.grad = _take_sparse(gradient, staying)
+    elif gradient is not None:
         tensor.grad = take(gradient, staying).contiguous(memory_format=_memory_format(data))
     for optimizer in optimizers:
         state = optimizer.state.get(tensor, {})
@@ -136,7 +138,11 @@ def silence(
     As in the core, so that sums over survivors' weights exclude connections to extinct populations.
     """
     tensor = piece.tensor
-    arrays = [tensor.data] + ([] if tensor.grad is None else [tensor.grad])
+    arrays = [tensor.data]
+    if tensor.grad is not None and tensor.grad.is_sparse:
+        tensor.grad = _take_sparse(tensor.grad, staying, zero=True)
+    elif tensor.grad is not None:
+        arrays.append(tensor.grad)
     for optimizer in optimizers:
         state = optimizer.state.get(tensor, {}).values()
         arrays += [v for v in state if isinstance(v, torch.Tensor) and v.shape == tensor.shape]
@@ -146,6 +152,28 @@ def silence(
         where = torch.nonzero(gone)[:, 0].to(tensor.device)
         for array in arrays:
             array.index_fill_(dim, where, 0)
+
+
+def _take_sparse(
+    gradient: torch.Tensor, staying: Mapping[int, torch.Tensor], zero: bool = False
+) -> torch.Tensor:
+    """Return the sparse gradient of an embedding with only the remaining features of its rows.
+
+    With `zero`, the other features stay and are 0. Rows are no population.
+    """
+    gradient = gradient.coalesce()
+    values, shape = gradient.values(), list(gradient.shape)
+    for dim, index in staying.items():
+        place = dim - gradient.sparse_dim() + 1
+        index = index.to(values.device)
+        kept = values.index_select(place, index)
+        if zero:
+            values = torch.zeros_like(values).index_copy_(place, index, kept)
+        else:
+            values, shape[dim] = kept, len(index)
+    return torch.sparse_coo_tensor(
+        gradient.indices(), values, shape, is_coalesced=True, check_invariants=True
+    )
 
 
 def _memory_format(tensor: torch.Tensor) -> torch.memory_format:

@@ -114,6 +114,16 @@ def split_rule(t: Tracer, call: Call) -> None:
         t.derive(x, y, list(range(x.ndim)))
 
 
+@rule("glu")
+def glu(t: Tracer, call: Call) -> None:
+    """Multiply the first half of a dimension by a gate, the second half."""
+    x, y = call.ins[0], call.outs[0]
+    d = call.argument(1, "dim", -1) % x.ndim
+    first, second = cut(product_axis(t.of(x)[d]), [y.shape[d]] * 2, call.why)
+    same([first], [second], call.why)
+    t.label(y, _with(t.of(x), d, [first]))
+
+
 @rule("slice", "narrow")
 def slice_rule(t: Tracer, call: Call) -> None:
     """Take a range of a dimension."""
