@@ -232,19 +232,6 @@ TASKS = {
             ),
         },
     ),
-    "controls_lenet": Task(
-        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
-        {
-            "ours": Method(selection, 6),
-            "longer": Method(selection, 12, tuned_as="ours"),
-            "one cut": Method(one_cut, 6, "ours"),
-            "gradual": Method(gradual, 6, "ours"),
-            "from scratch": Method(from_scratch, 6, "ours"),
-            "replay": Method(replay, 6, "ours", tuned_as="ours"),
-        },
-        settings=SETTINGS[:2],
-        seeds=3,
-    ),
     "controls_fashion": Task(
         replace(MLP, data="fashion-mnist"),
         {
@@ -257,6 +244,16 @@ TASKS = {
             "from scratch": Method(from_scratch, 10, "ours"),
         },
         settings=SETTINGS[2:4],
+        seeds=3,
+    ),
+    "controls_lenet": Task(
+        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
+        {
+            **PLAIN,
+            "longer": Method(selection, 60, tuned_as="ours"),
+            "replay": Method(replay, of="ours", tuned_as="ours"),
+        },
+        settings=SETTINGS[:4],
         seeds=3,
     ),
 }
