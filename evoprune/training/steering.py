@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evoprune.nets.network import Network
-from evoprune.nets.overview import census
+from evoprune.nets.populations import census
 from evoprune.selection.budget import Budget
 from evoprune.selection.settings import Selection
 from evoprune.training.run import Run
