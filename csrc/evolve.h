@@ -48,13 +48,13 @@ typedef struct {
     void *context;
     ep_census census;
     ep_group *group; /* (n_populations) */
-    bool *barren; /* (n_populations) none may be born */
+    bool *barren; /* (n_populations) true: no births in this layer */
     ep_slab *room; /* memory of the vectors below, and of overlap if a law needs it */
     ep_real *raw, *norm2, *owned_norm2, *owned_gradient2, *owned_product, *activity, *overlap;
-    int64_t founded; /* populations of the network at founding */
+    int64_t founded; /* number of founders in the network */
     int64_t most; /* populations that the vectors have room for */
-    ep_ranks *ranks; /* with which this network is trained, or NULL */
-    /* During a generation: */
+    ep_ranks *ranks; /* the ranks that train this network together, or NULL */
+    /* Set during a generation: */
     ep_net *net;
     ep_real *scratch; /* for ep_gemm */
     ep_chronicle *chronicle;

@@ -34,7 +34,7 @@ typedef struct {
 typedef struct {
     const double *shift, *scale;         /* one value, or one per founding feature */
     const ep_real *near_shift, *near_scale; /* the same, rounded */
-    bool each;                           /* one value per feature */
+    bool each;                           /* shift and scale have one value per feature */
     bool exact;                          /* no shift was changed by rounding */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
     int64_t width;                     /* number of living features */

@@ -394,8 +394,8 @@ static void release(run *r) {
     free(r->norms);
 }
 
-/* Tells the other ranks of an error of this one that they do not know of. After a lack of memory
- * this cannot be done: their buffers may have another size. */
+/* Tells the other ranks of an error that only this one has. Not possible after a lack of memory:
+ * their buffers may have another size. */
 static void leave_ranks(const ep_job *job, const ep_net *net, const ep_error *error) {
     ep_ranks *ranks = job->ranks;
     if (!ranks->told && !ranks->broken && error->code != EP_NO_MEMORY &&

@@ -89,8 +89,8 @@ def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, s
     )
     spread = np.sqrt(np.diag(covariance))
     assert np.all(np.abs(got.mean(axis=0) - mean) <= 5 * spread / np.sqrt(draws) + 1e-6)
-    # The standard deviation of a sample covariance of normal numbers; counts of hundreds are near
-    # enough.
+    # The standard deviation of a sample covariance of normal numbers; counts in the hundreds are
+    # close enough to normal.
     doubt = np.sqrt((np.outer(spread, spread) ** 2 + covariance**2) / draws)
     assert np.all(np.abs(np.cov(got.T) - covariance) <= 5 * doubt + 1e-9)
 

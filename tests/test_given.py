@@ -1,4 +1,4 @@
-"""What a run was given it keeps when it is resumed, or asks for again."""
+"""A resumed run keeps the arguments of `fit`, or requires them again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def trainer():
 
 
 def result(trainer):
-    """Every array, and every column that does not hold times."""
+    """Return all arrays, and all columns but those of times."""
     network, history = trainer.network, trainer.history
     return {name: network[name].tobytes() for name in network}, {
         name: history[name].tobytes() for name in history if name not in CLOCKED

@@ -1,4 +1,4 @@
-"""The bridge to PyTorch in loops as people write them: optimizers, precision, averages, compile."""
+"""The PyTorch bridge in usual training loops: optimizers, precision, averages, compile."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_any_optimizer_continues_as_if_nothing_was_removed(name):
-    """Losses and deaths of a run with removals equal those of one that only zeroes."""
+    """Losses and deaths of a run with removals equal those of a run that only zeroes."""
     losses, deaths = [], []
     for removal in ("always", "never"):
         torch.manual_seed(0)
@@ -205,7 +205,7 @@ def test_the_step_after_one_that_failed_makes_the_module_whole():
 
 
 def test_two_optimizers_do_what_one_does():
-    """Weights in one and biases in another: the same losses as all in one."""
+    """Weights in one optimizer and biases in another give the losses of a single one."""
     losses = []
     for split in (False, True):
         torch.manual_seed(0)
@@ -313,7 +313,7 @@ def test_a_step_that_a_scaler_leaves_out_is_no_generation():
 
 
 def test_between_steps_the_module_is_an_ordinary_one():
-    """Its outputs are those of W with masses on the outputs of every layer."""
+    """Outputs equal those of weights without masses, with masses applied to layers' outputs."""
     model = torch_models.mlp().double()
     x, _ = task()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
@@ -329,7 +329,7 @@ def test_between_steps_the_module_is_an_ordinary_one():
 
 
 def test_gradients_after_a_step_are_those_of_before():
-    """So that a loop may go on adding to them."""
+    """A loop may add to them afterwards."""
     model = torch_models.mlp().double()
     x, y = task()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
@@ -372,7 +372,7 @@ def by_closures(model, optimizer, steps=70):
 
 
 class Twice(torch.optim.SGD):
-    """Evaluates its closure twice within a step, as SAM does."""
+    """An optimizer that evaluates its closure twice in a step, like SAM."""
 
     @torch.no_grad()
     def step(self, closure=None):

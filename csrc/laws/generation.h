@@ -36,7 +36,7 @@ typedef struct {
     int64_t n; /* present */
     int64_t founded; /* at the founding of the network */
     int64_t born; /* so far, founders included: greater than all birth ids */
-    bool barren; /* none may be born */
+    bool barren; /* no births in this group */
     const int32_t *birth; /* (n) ids, ascending; NULL: 0 .. n - 1 */
     ep_real *mass; /* (n) */
     ep_real *fitness; /* (n) memory of fitness, before the correction of its start at zero */
@@ -79,7 +79,7 @@ typedef struct {
     void *context;
     int n_groups;
     int64_t founded; /* founders of all groups */
-    int64_t room; /* populations */
+    int64_t room; /* populations that fit */
     int64_t n; /* living populations */
     ep_real *mass, *fitness, *upkeep; /* (n) fitness is corrected */
     ep_real *state; /* a (states, living populations) block for each niche */
@@ -92,7 +92,7 @@ typedef struct {
     int32_t *order;
     ep_extinct *extinct; /* (n_extinct) by group, lightest first */
     ep_newborn *newborn; /* (n_born) by group, ids ascending */
-    int32_t *chosen; /* scratch of births */
+    int32_t *chosen; /* places that divide */
     bool *survives;
     void *block; /* all of the above */
 } ep_generation;

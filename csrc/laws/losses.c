@@ -132,7 +132,7 @@ static void exponentials(int64_t rows, int64_t n, int64_t k0, int64_t width, con
             e[r * width + k] = y[r * n + k0 + k] - most[r];
         }
     }
-    ep_map(ep_exp, rows * width, e, e); /* flat: long vectors even for few classes */
+    ep_map(ep_exp, rows * width, e, e); /* one flat range: long vectors even for few classes */
 }
 
 /* Let p = softmax(y), target class t, weights w and smoothing s. The target is spread over
@@ -316,7 +316,7 @@ static void binary_cross_entropy_measure(const void *config, int64_t rows, int64
     mean_over_outputs(rows, n, y, t, 0, scale, loss, hit, dy, logistic_terms);
     for (int64_t r = 0; r < rows && hit; r++) {
         int64_t wrong = 0;
-        for (int64_t i = r * n; i < (r + 1) * n; i++) { /* NaN is on neither side */
+        for (int64_t i = r * n; i < (r + 1) * n; i++) { /* NaN counts as wrong */
             wrong += t[i] > half ? !(y[i] > 0) : !(y[i] <= 0);
         }
         hit[r] = wrong == 0;

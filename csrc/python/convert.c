@@ -405,7 +405,7 @@ static bool overflows(PyArrayObject *from, PyArrayObject *to, int type) {
     return false;
 }
 
-enum { DEEPEST = 16 }; /* nested lists; no array here has as many axes */
+enum { DEEPEST = 16 }; /* limit of nested lists; arrays here have fewer axes */
 
 /* Return `object`, or a deep copy if it is a list or tuple; a new reference. */
 static PyObject *settled(PyObject *object, const char *name, int depth) {

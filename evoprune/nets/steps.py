@@ -1,4 +1,4 @@
-"""The parts of a training step, one at a time, and many steps by a direct call of the core."""
+"""Methods that run one part of a training step, or many steps by a direct call of the core."""
 
 from __future__ import annotations
 

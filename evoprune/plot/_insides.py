@@ -1,4 +1,4 @@
-"""Plots of surviving populations: kernels, receptive fields, attention maps, living pixels.
+"""Plots of surviving populations: kernels, receptive fields, attention maps, input features.
 
 They read arrays of a network by name and find layers by kind; nothing is trained or changed.
 """

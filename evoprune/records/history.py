@@ -86,7 +86,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
-        self._sizes: dict[int, tuple[int, ...]] = {}  # ever born by layer, by length of a record
+        self._sizes: dict[int, tuple[int, ...]] = {}  # ever born, by length of a record
         self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
         self.steps_done = 0
         self._extinctions: list[Array] = []
@@ -331,7 +331,7 @@ class History(FormerNames, Mapping[str, Array]):
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # a length identifies them: numbers only grow
+        self._sizes[rows.shape[1]] = self.ever_born  # lengths are unique: numbers only grow
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)

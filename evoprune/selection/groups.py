@@ -29,7 +29,7 @@ class Loss(Spec):
         return bool(facts["judges"])
 
     def in_file(self) -> Loss:
-        """Return the loss to name in a file: this one."""
+        """Return the loss to store in a file: this one."""
         return self
 
 

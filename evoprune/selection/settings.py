@@ -101,7 +101,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     for name, row in SETTINGS.items()
     if row.choices
 }
-"""The names that settings take which are one of a few; upkeep may be a vector, too."""
+"""Settings that take one of a few names, and these names; upkeep may also be a vector."""
 
 CORE = tuple(row.name for row in _TABLE if row.name in SETTINGS and row.name != "upkeep")
 

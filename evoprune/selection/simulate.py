@@ -178,7 +178,7 @@ def simulate(
 
 
 def _inherited(worth: Array, parents: Array, alive: Array) -> Array:
-    """Return fitness with that of the newborn appended: their parents', or the living's mean."""
+    """Return fitness with the newborn appended: that of their parents, or the living's mean."""
     mean = worth[alive[: len(worth)]].mean() if alive[: len(worth)].any() else 0.0
     return np.append(worth, np.where(parents >= 0, worth[np.maximum(parents, 0)], mean))
 

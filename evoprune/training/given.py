@@ -1,7 +1,7 @@
-"""Arguments of `fit` that `resume` keeps unless it is given others.
+"""Arguments of `fit` that `resume` keeps, unless it is given others.
 
-A run remembers them as plain values. Arrays and functions are not remembered, but that they were
-given is: `resume` then asks for them, since without them it would be another run.
+A run stores them as plain values. Of arrays and functions it stores only that they were given:
+`resume` needs them again, since without them it would be another run.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def kept(
     """Return class weights and metrics for the rest of a run: the given ones, else its own.
 
     Raises:
-        ValueError: the run began with weights of samples, or with a function as a metric, and none
-            is given; or it began without weights of samples.
+        ValueError: the run began with sample weights, or with a function as a metric, and none is
+            given now; or sample weights are given, and it began without them.
     """
     if run.weighted != (sample_weight is not None):
         began = "the weights of samples that" if run.weighted else "none, as"
@@ -74,10 +74,10 @@ def kept(
 
 
 def check_same(run: Run, feed: Feed, network: Network) -> None:
-    """Check that a run goes on with the data it began with, as far as can be told.
+    """Check that a run continues with data of the same size and columns as at its start.
 
     Raises:
-        ValueError: the number of batches or samples, or a column of a data frame, is another.
+        ValueError: the number of batches or samples, or a column of a data frame, differs.
     """
     if feed.per_epoch != run.per_epoch:
         raise ValueError(

@@ -95,7 +95,7 @@ class Trainer:
         self._ranks = Ranks(communicator)
         self.history: History | None = None
         self._run: Run | None = None
-        self._batches = 0  # of earlier runs
+        self._batches = 0  # batches trained by earlier runs
         self._measures = Measures({})
         self.validates, self.measured = False, list[str]()
         self._loop: Loop | None = None  # the current one; None between runs

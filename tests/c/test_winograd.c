@@ -85,7 +85,7 @@ static void one(int taps, int64_t h, int64_t w, int64_t c, int64_t f, int64_t pa
     double *right_dx = calloc((size_t)n_x, sizeof *right_dx);
     double *right_dw = calloc((size_t)n_w, sizeof *right_dw);
     for (int64_t i = 0; i < n_x; i++) {
-        right_dx[i] = (double)dx[i]; /* dx is added to */
+        right_dx[i] = (double)dx[i]; /* gradients are added to dx */
     }
     for (int64_t image = 0; image < IMAGES; image++) {
         EACH_TAP(&s, image, at, from, tap, {
