@@ -55,10 +55,10 @@ def measured(job: Job, quick: bool) -> dict[str, Row]:
         }
     large = replace(job, net="mlp 784-512-256-10")
     for name, of in (("gradual", "grown"), ("gradual of selection's", "selection")):
-        shape = list(found[of]["alive"])
-        found[name] = lab.facts(controls.gradual(large, train, shape, None), test)
-    shape = list(found["grown"]["alive"])
-    found["from scratch"] = lab.facts(controls.from_scratch(large, train, shape, None), test)
+        told = controls.Found(found[of])
+        found[name] = lab.facts(controls.gradual(large, train, told).net, test)
+    told = controls.Found(found["grown"])
+    found["from scratch"] = lab.facts(controls.from_scratch(large, train, told).net, test)
     return found
 
 

@@ -1,20 +1,29 @@
-"""Selection against controls that are given the final shape: same steps, same data order, MNIST.
+"""Selection against controls that are given the final shape: same data order, several networks.
 
-784-512-256-10, 20 epochs, batch 128, five seeds. Every control gets the shape that selection found
-with the same seed. Learning rate and weight decay of every method, ours included, are chosen on
-5,000 validation images from one grid; the test set is read once, after the last epoch.
+Batch 128. A control gets the shape that a run of selection found with the same seed. Learning rate
+and weight decay are chosen on 5,000 validation images from one list for all methods; the test set
+is read once, after the last epoch.
 
+- ours: selection, which finds the shape.
 - gradual: dense at first; by norm, pruned four times an epoch along a cubic schedule (Zhu & Gupta
   2017) to the shape, structured, moments kept.
 - one cut: dense for half of the epochs, cut by norm to the shape, tuned for the other half.
 - replay: as many populations removed at the same steps as in our run, chosen at random.
 - from scratch: the shape from the start.
+
+"dropout" after a name: a share of the inputs is dropped in training. Such runs, and "longer", are
+given more epochs, so that training costs about as many multiply-adds as one cut in 20 epochs. Costs
+are multiply-adds of forward passes, and seconds of processor time in one thread. A script that was
+stopped goes on with the next run.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import lab
@@ -23,62 +32,86 @@ from lab import Job, Lab, Row
 
 import evoprune as ep
 
-SEEDS = 5
-GRID = {"rate": (1e-3, 2e-3, 4e-3), "decay": (0.1, 0.5)}
-METHODS = ("gradual", "one cut", "replay", "from scratch")
 CUTS_PER_EPOCH = 4
 END = 0.75  # share of the run at which the gradual schedule has reached its shape
+CHOSEN_BY = 100  # the seed of the runs that choose settings
+SETTINGS = tuple({"rate": rate, "decay": d} for rate in (1e-3, 2e-3, 4e-3) for d in (0.1, 0.5))
 
 
-def dense_trainer(job: Job, net: ep.Network) -> ep.Trainer:
-    """Return a trainer without selection, by the job's optimizer."""
-    return ep.Trainer(net, selection=None, optimizer=ep.AdamW(job.rate, weight_decay=job.decay))
+@dataclass
+class Trained:
+    """A trained network and the multiply-adds of its training: a sample's, summed over epochs."""
+
+    net: ep.Network
+    macs: float = 0.0
+
+
+@dataclass
+class Found:
+    """What the controls are given of our run: its row, with the shape, and its deaths."""
+
+    row: Row
+    deaths: Any = None
+
+    @property
+    def shape(self) -> list[int]:
+        """Return how many are alive by layer."""
+        return list(self.row["alive"])
 
 
 def in_stretches(
-    job: Job, train: Any, at: list[float], act: Callable[[int, ep.Network], None]
-) -> Any:
-    """Train a dense network and call `act(i, net)` at each of the epochs `at`, ascending."""
+    job: Job, train: Any, at: Sequence[float], act: Callable[[int, ep.Network], None]
+) -> Trained:
+    """Train a network without selection and call `act(i, net)` at each of the epochs `at`."""
     net = lab.network_of(job)
-    trainer = dense_trainer(job, net)
-    first = at[0] if at else None
-    trainer.fit(train, epochs=job.epochs, batch_size=job.batch, until=first, progress=False)
-    for i in range(len(at)):
-        act(i, net)
-        trainer.resume(train, until=at[i + 1] if i + 1 < len(at) else None, progress=False)
-    return net
+    trained = Trained(net)
+    optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
+    trainer = ep.Trainer(net, selection=None, optimizer=optimizer)
+    ends = [0.0, *at, float(job.epochs)]
+    for i in range(len(at) + 1):
+        until = at[i] if i < len(at) else None
+        trained.macs += net.macs * (ends[i + 1] - ends[i])
+        if i == 0:
+            trainer.fit(train, epochs=job.epochs, batch_size=job.batch, until=until, progress=False)
+        else:
+            trainer.resume(train, until=until, progress=False)
+        if i < len(at):
+            act(i, net)
+    return trained
 
 
-def gradual(job: Job, train: Any, shape: list[int], _: Any) -> Any:
-    """Prune by norm along a cubic schedule to `shape`."""
-    cuts = int(END * job.epochs * CUTS_PER_EPOCH)
-    at = [(i + 1) / CUTS_PER_EPOCH for i in range(cuts)]
+def on_the_way(job: Job, train: Any, shape: list[int], left: dict[float, float]) -> Trained:
+    """Prune by norm to `shape`; `left` says by epoch how much of what has to go is still there."""
 
     def act(i: int, net: ep.Network) -> None:
-        left = (1 - (i + 1) / cuts) ** 3
+        there = list(left.values())[i]
         keep = {
-            layer: round(n + (born - n) * left)
+            layer: round(n + (born - n) * there)
             for (layer, born), n in zip(net.born.items(), shape, strict=True)
         }
         net.prune(keep=keep, by="norm")
 
-    return in_stretches(job, train, at, act)
+    return in_stretches(job, train, list(left), act)
 
 
-def one_cut(job: Job, train: Any, shape: list[int], _: Any) -> Any:
-    """Cut once by norm at half of the run, then tune."""
-
-    def act(_: int, net: ep.Network) -> None:
-        net.prune(keep=dict(zip(net.born, shape, strict=True)), by="norm")
-
-    return in_stretches(job, train, [job.epochs / 2], act)
+def gradual(job: Job, train: Any, found: Found) -> Trained:
+    """Prune along a cubic schedule."""
+    cuts = int(END * job.epochs * CUTS_PER_EPOCH)
+    left = {(i + 1) / CUTS_PER_EPOCH: (1 - (i + 1) / cuts) ** 3 for i in range(cuts)}
+    return on_the_way(job, train, found.shape, left)
 
 
-def replay(job: Job, train: Any, shape: list[int], deaths: Any) -> Any:
+def one_cut(job: Job, train: Any, found: Found) -> Trained:
+    """Cut once at half of the run, then tune."""
+    return on_the_way(job, train, found.shape, {job.epochs / 2: 0.0})
+
+
+def replay(job: Job, train: Any, found: Found) -> Trained:
     """Remove as many populations of each layer, at the same steps as ours, chosen at random."""
-    per_epoch = -(-len(train) // job.batch)
+    deaths, per_epoch = found.deaths, -(-len(train) // job.batch)
     steps = sorted({int(step) for step in deaths["step"]})
     chunks = np.array_split(np.array(steps), max(1, min(len(steps), 4 * job.epochs)))
+    chunks = [chunk for chunk in chunks if len(chunk)]
     chance = np.random.default_rng(job.seed)
 
     def act(i: int, net: ep.Network) -> None:
@@ -89,65 +122,252 @@ def replay(job: Job, train: Any, shape: list[int], deaths: Any) -> Any:
                 net.kill(layer, chance.choice(net.births(layer), n, replace=False))
         net.compact()
 
-    at = [max(1, int(chunk[-1])) / per_epoch for chunk in chunks if len(chunk)]
-    return in_stretches(job, train, at, act)
+    return in_stretches(job, train, [max(1, int(chunk[-1])) / per_epoch for chunk in chunks], act)
 
 
-def from_scratch(job: Job, train: Any, shape: list[int], _: Any) -> Any:
+def from_scratch(job: Job, train: Any, found: Found) -> Trained:
     """Train the final shape from the start."""
-    net = ep.mlp(784, *shape, 10, seed=job.seed)
-    dense_trainer(job, net).fit(train, epochs=job.epochs, batch_size=job.batch, progress=False)
-    return net
+    return in_stretches(lab.from_scratch(job, found.row), train, [], lambda i, net: None)
 
 
-CONTROLS = {"gradual": gradual, "one cut": one_cut, "replay": replay, "from scratch": from_scratch}
-
-
-def ours(job: Job, train: Any) -> tuple[ep.Network, Any]:
-    """Train under selection; the network and its deaths."""
+def selection(job: Job, train: Any, found: Found) -> Trained:
+    """Train under selection; `found` gets the deaths."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
-    trainer = ep.Trainer(net, selection=ep.Selection(1.5), optimizer=optimizer)
+    trainer = ep.Trainer(net, selection=lab.selection_of(job.selection), optimizer=optimizer)
     history = trainer.fit(train, epochs=job.epochs, batch_size=job.batch, progress=False)
-    return net, history.extinctions
+    found.deaths = history.extinctions
+    macs = np.append(net.founding_macs, history["macs"])
+    return Trained(net, float((macs[1:] + macs[:-1]).sum() / 2))
 
 
-def measured(jobs: dict[str, Job], read: str, quick: bool) -> dict[str, Row]:
-    """Run ours and every control with one seed; what each network is."""
-    train, test = lab.data_of("mnist", read, quick)
-    net, deaths = ours(jobs["ours"], train)
-    shape = list(net.alive.values())
-    found = {"ours": lab.facts(net, test)}
-    for name, control in CONTROLS.items():
-        found[name] = lab.facts(control(jobs[name], train, shape, deaths), test)
-    return found
+@dataclass(frozen=True)
+class Method:
+    """A row of a table.
+
+    Attributes:
+        run: the function that trains.
+        epochs: length of the run.
+        of: the run of selection that gives a control its shape.
+        dropout: share of the inputs that is dropped in training.
+        pressure: of selection; None: the task's.
+        tuned_as: the method whose learning rate and decay it takes; None: it has its own choice.
+        settings: what it chooses from; (): what the task says.
+    """
+
+    run: Callable[[Job, Any, Found], Trained]
+    epochs: int = 20
+    of: str = ""
+    dropout: float = 0.0
+    pressure: float | None = None
+    tuned_as: str | None = None
+    settings: Sequence[dict[str, float]] = ()
 
 
-def script(lab_: Lab) -> None:
+@dataclass(frozen=True)
+class Task:
+    """A table: a network on some data.
+
+    Attributes:
+        job: network, data and selection.
+        methods: by name; a run of selection stands before its controls.
+        settings: learning rates and decays to choose from.
+        seeds: number of seeds.
+    """
+
+    job: Job
+    methods: Mapping[str, Method]
+    settings: Sequence[dict[str, float]] = SETTINGS
+    seeds: int = 5
+
+    def job_of(self, name: str, setting: Mapping[str, float], quick: bool, **more: Any) -> Job:
+        """Return the job of a method."""
+        method, net = self.methods[name], self.job.net
+        if method.dropout:
+            net = net.replace("mlp", f"dropout{method.dropout:g}")
+        epochs = 2 if quick else method.epochs
+        if method.pressure is not None:
+            more["selection"] = {**(self.job.selection or {}), "pressure": method.pressure}
+        return replace(self.job, net=net, epochs=epochs, **setting, **more)
+
+
+def with_dropout(
+    rate: float, pressure: float, ours: int, gradually: int, once: int
+) -> dict[str, Method]:
+    """Return selection and its best controls with input dropout, for these numbers of epochs."""
+    of = "ours, dropout"
+    return {
+        of: Method(selection, ours, "", rate, pressure, tuned_as="ours"),
+        "one cut, dropout": Method(one_cut, once, of, rate, settings=SETTINGS[3:5]),
+        "gradual, dropout": Method(gradual, gradually, of, rate, settings=SETTINGS[2:4]),
+    }
+
+
+PLAIN = {
+    "ours": Method(selection),
+    "gradual": Method(gradual, of="ours"),
+    "one cut": Method(one_cut, of="ours"),
+    "from scratch": Method(from_scratch, of="ours"),
+}
+MLP = Job(selection={"pressure": 1.5})
+AS_CHOSEN = {"ours": SETTINGS[3:4], "one cut": SETTINGS[4:5], "gradual": SETTINGS[2:3]}
+TASKS = {
+    "controls": Task(
+        MLP,
+        PLAIN
+        | with_dropout(0.3, 2.0, 40, 32, 20)
+        | {"longer": Method(selection, 40, tuned_as="ours"), "replay": Method(replay, of="ours")},
+    ),
+    "controls_small": Task(
+        MLP,
+        {
+            "ours, dropout": Method(selection, 60, "", 0.2, 3.0, settings=AS_CHOSEN["ours"]),
+            "one cut": Method(one_cut, of="ours, dropout", settings=AS_CHOSEN["one cut"]),
+            "one cut, dropout": Method(
+                one_cut, 20, "ours, dropout", 0.2, settings=AS_CHOSEN["one cut"]
+            ),
+            "gradual": Method(gradual, 40, "ours, dropout", settings=AS_CHOSEN["gradual"]),
+            "gradual, dropout": Method(
+                gradual, 40, "ours, dropout", 0.2, settings=AS_CHOSEN["gradual"]
+            ),
+        },
+    ),
+    "controls_lenet": Task(
+        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
+        {
+            "ours": Method(selection, 6),
+            "longer": Method(selection, 12, tuned_as="ours"),
+            "one cut": Method(one_cut, 6, "ours"),
+            "gradual": Method(gradual, 6, "ours"),
+            "from scratch": Method(from_scratch, 6, "ours"),
+            "replay": Method(replay, 6, "ours", tuned_as="ours"),
+        },
+        settings=SETTINGS[:2],
+        seeds=3,
+    ),
+    "controls_fashion": Task(
+        replace(MLP, data="fashion-mnist"),
+        {
+            "ours": Method(selection, 10),
+            "one cut": Method(one_cut, 10, "ours"),
+            "gradual": Method(gradual, 10, "ours"),
+            "from scratch": Method(from_scratch, 10, "ours"),
+            "replay": Method(replay, 10, "ours", tuned_as="ours"),
+            "longer": Method(selection, 20, tuned_as="ours"),
+            "ours, dropout": Method(selection, 20, "", 0.1, 2.0, tuned_as="ours"),
+            "one cut, dropout": Method(one_cut, 10, "ours, dropout", 0.1, tuned_as="one cut"),
+        },
+        settings=(SETTINGS[0], *SETTINGS[2:4]),
+    ),
+}
+
+
+@dataclass
+class Runs:
+    """The runs of one task with one seed, each made when it is first wanted.
+
+    Attributes:
+        task, settings: as in the script; settings by method.
+        seed, read, quick: of all runs.
+        rows: what is known, by method.
+    """
+
+    task: Task
+    settings: Mapping[str, Mapping[str, float]]
+    seed: int
+    read: str
+    quick: bool
+    rows: dict[str, Row]
+    deaths: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, name: str) -> None:
+        """Run a method."""
+        method = self.task.methods[name]
+        if method.run is replay and method.of not in self.deaths:
+            self.make(method.of)
+        setting = self.settings[name]
+        job = self.task.job_of(name, setting, self.quick, seed=self.seed, read=self.read)
+        train, test = lab.data_of(job.data, job.read, self.quick)
+        found = Found(self.rows.get(method.of, {}), self.deaths.get(method.of))
+        begin = time.process_time()
+        trained = method.run(job, train, found)
+        cost = {"training_macs": trained.macs, "seconds": time.process_time() - begin}
+        self.rows[name] = lab.facts(trained.net, test) | cost
+        if method.run is selection:
+            self.deaths[name] = found.deaths
+        alive = "+".join(map(str, self.rows[name]["alive"]))
+        accuracy = 100 * self.rows[name]["accuracy"]
+        print(f"{self.seed}: {accuracy:.2f} % @ {alive}  {name}, {setting}", flush=True)
+
+
+def chosen(task: Task, lab_: Lab) -> dict[str, dict[str, float]]:
+    """Return the setting of every method, chosen on validation images."""
     quick = lab_.options.quick
-    epochs = 2 if quick else 20
-    grid = [dict(zip(GRID, at, strict=True)) for at in itertools.product(*GRID.values())]
-    names = ("ours", *METHODS)
-    tuned = []
-    for setting in grid[:1] if quick else grid:
-        job = Job(**setting, epochs=epochs, seed=100)
-        found = measured(dict.fromkeys(names, job), "held", quick)
-        tuned.append({**setting, **{name: row["accuracy"] for name, row in found.items()}})
-        lab_.write(held_out=tuned)
-    best = {name: max(tuned, key=lambda row: row[name]) for name in names}
-    chosen = {name: {key: best[name][key] for key in GRID} for name in names}
-    rows = []
-    for seed in lab_.seeds(SEEDS):
-        jobs = {name: Job(**chosen[name], epochs=epochs, seed=seed) for name in names}
-        rows.append({"seed": seed, **measured(jobs, "test", quick)})
-        lab_.write(held_out=tuned, chosen=chosen, runs=rows)
-    told = {name: lab.summary([row[name] for row in rows]) for name in names}
-    for name in METHODS:
-        gaps = [row["ours"]["accuracy"] - row[name]["accuracy"] for row in rows]
-        told[name]["ours_minus"] = lab.mean(gaps)
-        told[name]["standard_error"] = lab.deviation(gaps) / len(gaps) ** 0.5
-    lab_.write(held_out=tuned, chosen=chosen, runs=rows, summary=told)
+    tuned = list(lab_.facts.get("tuned", ()))
+    settings: dict[str, dict[str, float]] = {}
+    rows: dict[str, dict[str, Row]] = {}  # of selection, which tells shapes
+    for name, method in task.methods.items():
+        if method.tuned_as is not None:
+            settings[name] = settings[method.tuned_as]
+            continue
+        some = method.settings or task.settings
+        if len(some) == 1:
+            settings[name] = dict(some[0])
+            continue
+        for setting in some[:1] if quick else some:
+            told = {"method": name, **setting}
+            if any(told.items() <= row.items() for row in tuned):
+                continue
+            setting_of = {name: setting, method.of: settings.get(method.of, setting)}
+            known = rows.setdefault(json.dumps(setting_of[method.of]), {})
+            runs = Runs(task, setting_of, CHOSEN_BY, "held", quick, known)
+            if method.of and method.of not in known:
+                runs.make(method.of)
+            runs.make(name)
+            tuned.append({**told, "accuracy": known[name]["accuracy"]})
+            lab_.write(tuned=tuned)
+        best = max((row for row in tuned if row["method"] == name), key=lambda r: r["accuracy"])
+        settings[name] = {key: best[key] for key in some[0]}
+    return settings
+
+
+def script(task: Task, lab_: Lab) -> None:
+    settings = chosen(task, lab_)
+    seeds, quick = lab_.seeds(task.seeds), lab_.options.quick
+    known = {seed: {"seed": seed} for seed in seeds}
+    known |= {row["seed"]: row for row in lab_.facts.get("runs", ())}
+    every = {seed: Runs(task, settings, seed, "test", quick, known[seed]) for seed in seeds}
+    for name in task.methods:
+        for runs in every.values():
+            if name in runs.rows:
+                continue
+            if time.monotonic() > lab_.end:
+                raise lab.TimeIsUp
+            runs.make(name)
+            told = summary(task, list(known.values()))
+            lab_.write(chosen=settings, runs=list(known.values()), summary=told)
+
+
+def summary(task: Task, rows: list[Row]) -> dict[str, Row]:
+    """Return means over seeds, and how much more accurate than a control its selection is."""
+    told = {}
+    for name, method in task.methods.items():
+        some = [row for row in rows if name in row]
+        if not some:
+            continue
+        found = lab.summary([row[name] for row in some])
+        found["training_macs"] = lab.mean(row[name]["training_macs"] for row in some)
+        timed = [row[name]["seconds"] for row in some if "seconds" in row[name]]
+        found |= {"epochs": method.epochs, "seconds": lab.mean(timed or [0.0]), "minus": {}}
+        for ours in ("ours", "longer", "ours, dropout") if method.of else ():
+            gaps = [row[ours]["accuracy"] - row[name]["accuracy"] for row in some if ours in row]
+            if gaps:
+                error = lab.deviation(gaps) / len(gaps) ** 0.5
+                found["minus"][ours] = {"mean": lab.mean(gaps), "standard_error": error}
+        told[name] = found
+    return told
 
 
 if __name__ == "__main__":
-    lab.main("controls", __doc__, script)
+    for name, task in TASKS.items():
+        lab.main(name, __doc__, partial(script, task))

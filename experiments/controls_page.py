@@ -1,4 +1,4 @@
-"""Write the table of docs/controls.md from experiments/results/controls.json.
+"""Write the tables of docs/controls.md and docs/search.md from what the scripts measured.
 
 python experiments/controls_page.py
 """
@@ -7,60 +7,116 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from report import markdown  # noqa: E402
 
-PAGE = ROOT / "docs" / "controls.md"
-BEGIN, END = "<!-- table:", "<!-- end of table -->"
+PAGE, SEARCH = ROOT / "docs" / "controls.md", ROOT / "docs" / "search.md"
+BEGIN, END = "<!-- table: {name}", "<!-- end of table -->"
+HEADS = {
+    "controls": "MNIST, 784-512-256-10",
+    "controls_small": "MNIST, 784-512-256-10, made smaller",
+    "controls_fashion": "Fashion-MNIST, 784-512-256-10",
+    "controls_lenet": "MNIST, LeNet-5, 20-50-800-500",
+}
 SHOWN = {
     "ours": "selection, which finds the shape",
-    "gradual": "gradual pruning by norm, cubic schedule, told the shape",
-    "one cut": "one cut by norm at half of the run, then tuned, told the shape",
+    "longer": "selection, longer",
+    "gradual": "gradual pruning by norm, cubic schedule, given the shape",
+    "one cut": "one cut by norm at half of the run, then tuned, given the shape",
     "replay": "as many removed at the same steps, at random",
     "from scratch": "the shape trained from scratch",
+    "ours, dropout": "selection with input dropout",
+    "gradual, dropout": "gradual pruning with input dropout",
+    "one cut, dropout": "one cut with input dropout",
 }
+OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
+QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}  # t, 97.5 %
+
+
+def percent(mean: float, spread: float, sign: str = "") -> str:
+    """Return a mean and its spread in per cent."""
+    return f"{100 * mean:{sign}.2f} ± {100 * spread:.2f}"
+
+
+def table(name: str, facts: dict[str, Any]) -> list[str]:
+    """Return the table of one result and what is to be said of it."""
+    told, rows = facts["summary"], []
+    ours = [key for key in OURS if key in told]
+    for key, label in SHOWN.items():
+        if key not in told:
+            continue
+        found, setting = told[key], facts["chosen"][key]
+        seconds = f"{found['seconds']:.0f}" if found.get("seconds") else "-"
+        row = [label, f"{found['epochs']}", percent(found["accuracy"], found["deviation"])]
+        row += [f"{found['alive']:.0f}", f"{found['macs'] / 1000:.1f} k"]
+        row += [f"{found['training_macs'] / 1e6:.1f} M", seconds]
+        for of in ours:
+            gap = found["minus"].get(of)
+            half = QUANTILE[found["seeds"]] * gap["standard_error"] if gap else 0.0
+            row.append(percent(gap["mean"], half, "+") if gap else "-")
+        rows.append([*row, f"{setting['rate']:g}, {setting['decay']:g}"])
+    head = [HEADS[name], "epochs", "accuracy, %", "alive", "multiply-adds"]
+    head += ["to train", "seconds", *(f"{OURS[of]} minus this" for of in ours), "rate, decay"]
+    return [*markdown(head, rows), *notes(facts)]
+
+
+def notes(facts: dict[str, Any]) -> Sequence[str]:
+    """Return the lines below a table."""
+    seeds = sorted({row["seeds"] for row in facts["summary"].values()})
+    counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
+    return made(facts, "controls", counts)
+
+
+def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
+    """Return where a table is from."""
+    machine = facts["machine"]
+    return (
+        f"<small>{seeds} seeds; `python experiments/{script}.py`: {machine['cpu']}, "
+        f"{machine['system']}; core {facts['core']}, commit {facts['commit'][:10]}.</small>",
+        "",
+    )
+
+
+def search(facts: dict[str, Any]) -> list[str]:
+    """Return the table of what was tried."""
+    rows = [
+        [
+            row["idea"],
+            percent(row["accuracy"], row["deviation"]),
+            f"{row['alive']:.0f}",
+            f"{row['macs'] / 1000:.1f} k",
+            f"{row['mean_macs'] * row['job']['epochs'] / 1e6:.1f} M",
+            f"{row['seeds']}",
+        ]
+        for row in facts["summary"]
+    ]
+    head = ["what", "held out, %", "alive", "multiply-adds", "to train", "seeds"]
+    return [*markdown(head, rows), *made(facts, "search", "1 or 2")]
+
+
+def write(page: Path, name: str, lines: Sequence[str]) -> None:
+    """Replace a table of a page, if the page has it."""
+    text, begin = page.read_text(), BEGIN.format(name=name)
+    if f"{begin}," not in text:
+        return
+    start = text.index(f"{begin},")
+    source = f"{begin}, by experiments/controls_page.py from experiments/results/{name}.json -->"
+    page.write_text(text[:start] + "\n".join([source, "", *lines]) + text[text.index(END, start) :])
 
 
 def main() -> None:
-    facts = json.loads((ROOT / "experiments" / "results" / "controls.json").read_text())
-    rows = []
-    for name, label in SHOWN.items():
-        found, setting = facts["summary"][name], facts["chosen"][name]
-        gap = "-"
-        if name != "ours":
-            gap = f"{100 * found['ours_minus']:+.2f} ± {100 * found['standard_error']:.2f}"
-        rows.append(
-            [
-                label,
-                f"{100 * found['accuracy']:.2f} ± {100 * found['deviation']:.2f}",
-                f"{found['alive']:.0f}",
-                gap,
-                f"{setting['rate']:g}, {setting['decay']:g}",
-            ]
-        )
-    head = ["MNIST, 784-512-256-10, 20 epochs", "accuracy, %", "alive of 768"]
-    head += ["selection minus control", "learning rate, decay"]
-    seeds, machine = len(facts["runs"]), facts["machine"]
-    lines = [
-        f"{BEGIN} made by experiments/controls_page.py from experiments/results/controls.json -->",
-        "",
-        *markdown(head, rows),
-        f"Mean and standard deviation over {seeds} seeds, last epoch; differences are paired by "
-        "seed, with their standard error. Learning rate and weight decay of every row were chosen "
-        "from the same six settings by accuracy on 5,000 held-out training images, one seed. Every "
-        "control has the shape that selection found with the same seed.",
-        "",
-        f"<small>`python experiments/controls.py`: {machine['cpu']}, {machine['system']}; core "
-        f"{facts['core']}, commit {facts['commit'][:10]}.</small>",
-        "",
-    ]
-    text = PAGE.read_text()
-    start, end = text.index(BEGIN), text.index(END)
-    PAGE.write_text(text[:start] + "\n".join(lines) + text[end:])
+    for name in (*HEADS, "search"):
+        path = ROOT / "experiments" / "results" / f"{name}.json"
+        facts = json.loads(path.read_text()) if path.exists() else {}
+        if "summary" in facts:
+            found = search(facts) if name == "search" else table(name, facts)
+            write(SEARCH if name == "search" else PAGE, name, found)
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ class Job:
     """One run.
 
     Attributes:
-        net: "mlp 784-512-256-10", "seeing 784-300-100-10" (with input populations), or
-            "lenet5 20-50-500".
+        net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (of its inputs), "seeing
+            784-300-100-10" (with input populations), or "lenet5 20-50-500".
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test".
@@ -145,6 +145,8 @@ def network_of(job: Job) -> ep.Network:
         hidden = [ep.neurons(width) for width in sizes[1:-1]]
         last = [ep.Dense(sizes[-1], gain=1.0), ep.Populations("identity", mass=False)]
         return ep.Sequential([ep.Flatten(), *hidden, *last], input=(28, 28, 1), seed=job.seed)
+    if kind.startswith("dropout"):
+        return ep.mlp(*sizes, input_dropout=float(kind.removeprefix("dropout")), seed=job.seed)
     net = ep.mlp(*sizes, inputs=kind == "seeing", seed=job.seed)
     if job.features is not None:
         layer = next(iter(net.alive))

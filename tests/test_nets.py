@@ -170,6 +170,21 @@ def test_a_whole_residual_branch_can_go_extinct(name, tmp_path):
 # ---- layers and sizes ------------------------------------------------------------------------
 
 
+def test_input_dropout_drops_features_in_training_only():
+    net = ep.mlp(6, 6, input_dropout=0.25)
+    net["dense1.weight"][...] = np.eye(6)
+    net["populations1.bias"][...] = 0
+    x = np.random.default_rng(0).uniform(1, 2, (500, 6)).astype(np.float32)
+    y = net.forward(x)
+    kept = y != 0
+    np.testing.assert_allclose(y, kept * x / 0.75, rtol=1e-6)
+    assert abs(kept.mean() - 0.75) < 5 * (0.25 * 0.75 / x.size) ** 0.5
+    np.testing.assert_array_equal(net.predict(x), x)
+    assert list(ep.mlp(6, 4, 3, input_dropout=0.2)) == list(ep.mlp(6, 4, 3))
+    with pytest.raises(ValueError, match="rate"):
+        ep.mlp(6, 4, 3, input_dropout=1)
+
+
 def test_lenet5_is_caffe_s():
     net = ep.lenet5()
     assert net.born == {"filters1": 20, "filters2": 50, "neurons1": 500}

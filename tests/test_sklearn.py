@@ -238,15 +238,55 @@ def test_rounds_find_the_features_whatever_their_number(relevant):
     assert len(found) <= relevant + 4
     assert (selector.masses_ > 0).sum() == len(found)
     assert len(found) in [n for n, _ in selector.rounds_]
-    losses = dict(reversed(selector.rounds_))
-    assert losses[len(found)] == min(loss for _, loss in selector.rounds_)
+    losses = [loss for _, loss in selector.rounds_]
+    means = [
+        (losses[max(0, i - 1)] + 2 * loss + losses[min(i + 1, len(losses) - 1)]) / 4
+        for i, loss in enumerate(losses)
+    ]
+    assert len(found) == selector.rounds_[int(np.argmin(means))][0]
     assert selector.estimator_.n_features_in_ == len(found)
+
+
+def test_a_feature_that_is_learned_late_is_found():
+    """Friedman's function is symmetric in feature 2, so that it has no fitness at first."""
+    x, y = datasets.make_friedman1(1000, 60, noise=1.0, random_state=0)
+    estimator = ep.EvoPruneRegressor((32,), max_iter=60, random_state=0)
+    selector = ep.EvoPruneSelector(estimator).fit(x, y)
+    assert np.flatnonzero(selector.get_support()).tolist() == [0, 1, 2, 3, 4]
+    numbers = [n for n, _ in selector.rounds_]
+    assert numbers.count(5) > 1  # rounds without an extinction do not end it: the pressure rises
+    assert min(numbers) < 5
+
+
+@pytest.mark.parametrize("budget", [False, True])
+def test_rounds_end_if_no_feature_can_become_extinct(budget):
+    x, y = few_of_many()
+    pressure = ep.Budget(alive=1.0) if budget else 0.0
+    estimator = ep.EvoPruneClassifier((8,), max_iter=10, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ep.NothingCanDie)
+        selector = ep.EvoPruneSelector(estimator, pressure=pressure).fit(x, y)
+    assert selector.get_support().all()
+    assert len(selector.rounds_) == 1
+
+
+def test_a_lifespan_below_one_is_a_share_of_the_run():
+    x, y = datasets.load_iris(return_X_y=True)
+    model = ep.EvoPruneClassifier(lifespan=0.25, max_iter=40, batch_size=15).fit(x, y)
+    generations = (1 + np.cos(np.pi * np.arange(400) / 400)).sum() / 2
+    assert model.network_.selection.dynamics.lifespan == round(0.25 * generations)
+    model = ep.EvoPruneClassifier(lifespan=0.25).partial_fit(x, y, classes=[0, 1, 2])
+    assert model.network_.selection.dynamics.lifespan == 700
+    with pytest.raises(ValueError, match="lifespan"):
+        ep.EvoPruneClassifier(lifespan=0).fit(x, y)
 
 
 def test_one_round_selects_on_all_samples():
     x, y = few_of_many()
     selector = ep.EvoPruneSelector(random_state=0, rounds=1, pressure=0.8).fit(x, y)
-    alone = ep.EvoPruneClassifier(random_state=0, pressure=0.8, select_features=True).fit(x, y)
+    alone = ep.EvoPruneClassifier(
+        random_state=0, pressure=0.8, lifespan=0.5, select_features=True
+    ).fit(x, y)
     assert selector.rounds_ == []
     births = alone.network_.births("features").tolist()
     assert np.flatnonzero(selector.get_support()).tolist() == births

@@ -5,7 +5,7 @@ The module is imported when one of them is first used. sklearn_base.py implement
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -40,8 +40,8 @@ from sklearn.utils.validation import (  # noqa: E402
 from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, moments  # noqa: E402
 
 FEW = 20  # samples of a part below which a selector makes one round
-PATIENCE = 3  # rounds without a lower loss
 LEAST = 1e-9  # lower limit of a probability in a loss
+RISE, MOST = 1.5, 6.0  # factors on the pressure: of one rise, and of all at most
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
 
@@ -57,9 +57,10 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
         activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
         pressure: fitness that a neuron needs to survive, relative to the mean of its layer: a
             number, a schedule or a `Budget`. Higher values leave fewer neurons.
-        lifespan: generations from birth to extinction of a neuron with zero fitness; "auto": in
-            proportion to the run, see `Selection.timed`; 700 with `partial_fit`, for which the
-            length of the run is unknown. With early_stopping, the run is all max_iter epochs.
+        lifespan: generations from birth to extinction of a neuron with zero fitness; a value below
+            1: as a share of the run; "auto": in proportion to the run, see `Selection.timed`. With
+            `partial_fit`, for which the length of the run is unknown, the last two are 700
+            generations. With early_stopping, the run is all max_iter epochs.
         select_features: make input features populations too, which can become extinct.
         learning_rate_init: rate of AdamW, which falls to 0 along a cosine.
         weight_decay: of AdamW; "auto": 0.6, and less for more than 3,000 samples.
@@ -279,15 +280,19 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     """Select features by selection during training, in rounds: extinct features are dropped.
 
     A round trains a network on four fifths of the samples; at a low pressure some features become
-    extinct, and the next round starts again with the others. The features of the round with the
-    lowest loss on the other samples are selected. So the number of features need not be known.
+    extinct, and the next round starts again with the others. If none does, the next round has 1.5
+    times the pressure, up to about five times the first. The features of the round with the lowest
+    loss on the other samples, averaged with the rounds before and after it, are selected. So the
+    number of features need not be known.
 
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input
             features as populations; None: the one that suits y, with its defaults.
-        pressure: pressure of every round, in place of that of the estimator.
-        rounds: the most rounds; they end earlier if no feature becomes extinct, or if the loss does
-            not fall for three rounds. With 1, a network trains on all samples and no loss decides.
+        pressure: pressure of the first round, in place of that of the estimator. A `Budget` or a
+            schedule is that of every round.
+        lifespan: lifespan of every round, in place of that of the estimator: by default long, half
+            of the round, since a network learns to use some features late.
+        rounds: the most rounds. With 1, a network trains on all samples and no loss decides.
         random_state: random state of the default estimator.
 
     Attributes:
@@ -302,11 +307,13 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         estimator: Any = None,
         *,
         pressure: Any = 0.4,
-        rounds: int = 16,
+        lifespan: Any = 0.5,
+        rounds: int = 50,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
         self.pressure = pressure
+        self.lifespan = lifespan
         self.rounds = rounds
         self.random_state = random_state
 
@@ -341,7 +348,9 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         A sample belongs to a part by its content, so that the order of samples does not matter.
         """
         self.rounds_: list[tuple[int, float]] = []
-        seeker = clone(estimator).set_params(select_features=True, pressure=self.pressure)
+        seeker = clone(estimator).set_params(
+            select_features=True, pressure=self.pressure, lifespan=self.lifespan
+        )
         held = (hashes(X, _codes(y)) >> np.uint64(40)) % 5 == 0
         counted = np.ones(len(X)) if weights is None else weights
         learn, rounds = ~held, self.rounds
@@ -353,25 +362,29 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
             rounds = 1
         if rounds == 1:
             learn = np.ones(len(X), bool)
-        masses, best, since = np.ones(X.shape[1]), np.inf, 0
-        left = np.arange(X.shape[1])
+        found, left = [], np.arange(X.shape[1])
         for _ in range(rounds):
             part = None if weights is None else weights[learn]
             seeker.fit(X[learn][:, left], y[learn], sample_weight=part)
             network = seeker.network_
             staying = left[network.births("features")]
-            loss = -np.inf
+            masses = np.zeros(X.shape[1])
+            masses[staying] = network["features.mass"]
+            found.append(masses)
             if rounds > 1:
                 loss = _loss_of(seeker, X[held][:, left], y[held], counted[held])
                 self.rounds_.append((len(staying), loss))
-            since += 1
-            if loss < best:
-                masses, best, since = np.zeros(X.shape[1]), loss, 0
-                masses[staying] = network["features.mass"]
-            if len(staying) == len(left) or since == PATIENCE:
+            if len(staying) == len(left) and not self._raise(seeker):
                 break
             left = staying
-        return masses
+        return found[_lowest([loss for _, loss in self.rounds_])]
+
+    def _raise(self, seeker: Any) -> bool:
+        """Raise the pressure of the next round; False if it is high enough, or not a number."""
+        if not isinstance(self.pressure, Real):
+            return False
+        seeker.set_params(pressure=RISE * seeker.pressure)
+        return bool(0 < seeker.pressure <= MOST * self.pressure)
 
     def _get_support_mask(self) -> Any:
         check_is_fitted(self, "estimator_")
@@ -381,6 +394,15 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
+
+
+def _lowest(losses: list[float]) -> int:
+    """Return the round with the lowest loss; a loss counts twice, those beside it once.
+
+    One loss is too noisy: the lowest of many rounds is often that of a lucky network.
+    """
+    padded = np.pad(losses, 1, mode="edge") if losses else np.zeros(3)
+    return int((padded[:-2] + 2 * padded[1:-1] + padded[2:]).argmin())
 
 
 def _codes(y: Any) -> Any:

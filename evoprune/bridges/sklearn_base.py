@@ -177,11 +177,12 @@ class Estimator(BaseEstimator):
             decay = DECAY * min(1.0, DECAY_SAMPLES / len(data))
         schedule = ep.schedules.constant if one_epoch else ep.schedules.cosine
         rate = schedule(self.learning_rate_init)
+        steps = epochs * -(-len(data) // batch)
         trainer = ep.Trainer(
             self.network_,
             loss=loss,
             optimizer=ep.AdamW(rate, weight_decay=decay),
-            selection=self._selection(one_epoch),
+            selection=self._selection(one_epoch, rate(steps)),
         )
         callbacks = []
         if held_out is not None:
@@ -202,11 +203,14 @@ class Estimator(BaseEstimator):
         self.loss_curve_ = [*self.loss_curve_, *self.history_["loss"].tolist()]
         self.loss_ = self.loss_curve_[-1]
 
-    def _selection(self, one_epoch: bool) -> Any:
-        """Return laws whose lifespan is as given, or fits the run."""
+    def _selection(self, one_epoch: bool, rates: Any) -> Any:
+        """Return laws whose lifespan is as given, or fits the run; `rates`: one a step."""
         lifespan = None if self.lifespan == "auto" else self.lifespan
-        law = ep.Malthusian(lifespan=lifespan)
-        selection = ep.Selection(pressure=self.pressure, dynamics=law)
+        selection = ep.Selection(pressure=self.pressure)
+        if lifespan is not None and lifespan < 1:  # a share of the run
+            generations = selection.strengths(len(rates), rates).sum()
+            lifespan = None if one_epoch else max(1.0, float(round(lifespan * generations)))
+        selection = selection.replace(dynamics=ep.Malthusian(lifespan=lifespan))
         return selection.timed() if one_epoch else selection  # part of a run of unknown length
 
     def _split(self, y: Any, seed: int) -> Any:
@@ -235,9 +239,10 @@ class Estimator(BaseEstimator):
             check_scalar(getattr(self, name), name, Integral, min_val=1)
         if self.batch_size != "auto":
             check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        for name, low in (("weight_decay", 0), ("lifespan", 1)):
+        for name, ends in (("weight_decay", "left"), ("lifespan", "neither")):
             if getattr(self, name) != "auto":
-                check_scalar(getattr(self, name), name, Real, min_val=low)
+                value = getattr(self, name)
+                check_scalar(value, name, Real, min_val=0, include_boundaries=cast(Any, ends))
         check_scalar(self.learning_rate_init, "learning_rate_init", Real, min_val=0)
         check_scalar(
             self.validation_fraction,

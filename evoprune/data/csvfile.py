@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
+from evoprune.data.inputs import same_columns
 
 __all__ = ["csv"]
 
@@ -43,8 +44,8 @@ def csv(
         delimiter: separator of columns.
 
     Returns:
-        A data set of features (n, columns - 1) float32 and class codes (n,), with `classes` in
-        alphabetical or numerical order, or values (n, 1) float32.
+        A data set of features (n, columns - 1) float32, named by the header, and class codes (n,),
+        with `classes` in alphabetical or numerical order, or values (n, 1) float32.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -55,6 +56,7 @@ def csv(
     first, header, rows = _cells(file, delimiter)
     place = _place(file, target, header, len(rows[0]))
     names = header or [str(i) for i in range(len(rows[0]))]
+    features = tuple(header[:place] + header[place + 1 :]) or None
     x = np.empty((len(rows), len(names) - 1), np.float64)
     for i, row in enumerate(rows):
         for j, cell in enumerate(row[:place] + row[place + 1 :]):
@@ -74,6 +76,7 @@ def csv(
         shift, scale = np.asarray(like.shift), np.asarray(like.scale)
         if x.shape[1] != like.features:
             raise ValueError(f"{file}: expected {like.features} features, got {x.shape[1]}")
+        same_columns(str(file), features, like.feature_names)
     classes = None
     if regression:
         y: Array = np.array(
@@ -82,9 +85,11 @@ def csv(
     else:
         known = _classes(words, where) if like is None or like.classes is None else like.classes
         classes, y = known, _codes(words, known, where)
-    return Dataset(
+    data = Dataset(
         x.astype(np.float32), y, name=file.stem, classes=classes, shift=shift, scale=scale
     )
+    data.feature_names = features
+    return data
 
 
 def _cells(file: Path, delimiter: str) -> tuple[int, list[str], list[list[str]]]:

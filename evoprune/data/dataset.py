@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from evoprune.common.checks import instance, number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
-from evoprune.data.inputs import as_array, as_numbers
+from evoprune.data.inputs import as_array, as_numbers, column_names
 
 Normalizer: TypeAlias = float | NDArray[np.float64]
 
@@ -58,6 +58,7 @@ class Dataset:
         y: (n,) class codes or values, or (n, outputs), or (n, positions) for sequences.
         shape: the shape of one sample, features last: (28, 28, 1), (64,), ...
         classes: names of the classes, in the order of their codes; None for a regression.
+        feature_names: names of the columns of a data frame; None for other data.
         shift, scale: a network reads x as (x - shift) * scale; each a float, or (features,).
         target_shift, target_scale: a network learns (y - target_shift) * target_scale, and predicts
             in the units of y; None: it learns y itself.
@@ -119,6 +120,7 @@ class Dataset:
         self.table = Table(
             inputs, targets, None if rows is None else _row_numbers(rows, len(inputs))
         )
+        self.feature_names = column_names(x)
         self._numbered = False  # True: class names are just their codes
         self._spelled = False  # True for a text: samples are class codes too
 

@@ -17,7 +17,15 @@ from evoprune.common.types import Array
 
 DEEPEST = 16  # nesting depth of lists; no array here has as many axes
 
-__all__ = ["as_array", "as_numbers", "finite", "laid_out", "missing"]
+__all__ = [
+    "as_array",
+    "as_numbers",
+    "column_names",
+    "finite",
+    "laid_out",
+    "missing",
+    "same_columns",
+]
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -103,6 +111,39 @@ def _columns(value: Any) -> list[tuple[Any, Any]] | None:
     if hasattr(value, "iloc") and hasattr(value, "columns"):
         return [(label, value.iloc[:, i]) for i, label in enumerate(value.columns)]
     return None
+
+
+def column_names(value: Any) -> tuple[str, ...] | None:
+    """Return the columns' names of a data frame; None for other types, or if any is not text."""
+    labels = [label for label, _ in _columns(value) or ()]
+    named = bool(labels) and all(isinstance(label, str) for label in labels)
+    return tuple(labels) if named else None
+
+
+def same_columns(
+    name: str, found: tuple[str, ...] | None, expected: tuple[str, ...] | None
+) -> None:
+    """Check that data has the columns of the training data, in the same order.
+
+    Data without names, such as arrays, passes.
+
+    Raises:
+        ValueError: a column differs; the first one is named.
+    """
+    if found is None or expected is None or found == expected:
+        return
+    where = f"{name}: expected the columns of the training data"
+    lacking = [label for label in expected if label not in found]
+    others = [label for label in found if label not in expected]
+    if lacking or others:
+        without = f"none named {lacking[0]!r}" if lacking else ""
+        more = f"one named {others[0]!r}" if others else ""
+        raise ValueError(f"{where}, got {' and '.join(filter(None, (without, more)))}")
+    at = next(i for i in range(len(expected)) if i == len(found) or found[i] != expected[i])
+    raise ValueError(
+        f"{where} in their order, {expected[at]!r} at {at}, got {[*found, None][at]!r}; a network "
+        "has them as feature_names"
+    )
 
 
 def _real(name: str, array: Array) -> Array:

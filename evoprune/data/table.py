@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from evoprune.common.types import Array
 from evoprune.common.warn import warn
 from evoprune.data.dataset import Dataset, Table
-from evoprune.data.inputs import as_numbers, finite, laid_out
+from evoprune.data.inputs import as_numbers, column_names, finite, laid_out, same_columns
 from evoprune.data.labels import coded, is_bool, is_named, one_hot, recoded, whole_codes
 
 __all__ = [
@@ -66,6 +66,7 @@ class Form(NamedTuple):
     classes: tuple[str, ...] | None  # names of the classes, if set
     scaling: Scaling  # of inputs: (shift, scale)
     target_scaling: Scaling | None  # of targets
+    features: tuple[str, ...] | None = None  # names of the columns of x, if known
 
 
 class Inputs(NamedTuple):
@@ -82,6 +83,7 @@ class Understood(NamedTuple):
     classes: tuple[str, ...] | None
     scaling: Scaling
     target_scaling: Scaling | None
+    features: tuple[str, ...] | None
 
 
 def inputs_of(name: str, data: Any, form: Form) -> Inputs:
@@ -93,9 +95,11 @@ def inputs_of(name: str, data: Any, form: Form) -> Inputs:
     if isinstance(data, Dataset):
         _agree(name, data, form.scaling)
         _same_characters(name, data, form.classes)
+        same_columns(name, data.feature_names, form.features)
         laid_out(name, data.table.x, form.input, data.shape)
         x, single = data.x, False
     else:
+        same_columns(name, column_names(data), form.features)
         x = as_numbers(name, data)
         single = laid_out(name, x, form.input)
     x = x.reshape(1, -1) if single else x
@@ -124,6 +128,9 @@ def understood(name: str, data: Any, form: Form, *, training: bool = False) -> U
     inputs, targets = data
     if isinstance(targets, Dataset):
         raise TypeError(f"{name}: expected (x, y), got a data set for y")
+    features = column_names(inputs)
+    if not training:
+        same_columns("x", features, form.features)
     x = as_numbers("x", inputs)
     single = laid_out("x", x, form.input)
     if single:
@@ -146,7 +153,11 @@ def understood(name: str, data: Any, form: Form, *, training: bool = False) -> U
             y, classes = labels.codes, labels.classes if training else classes
     table = Table(x, _targets(y, None, form), None)
     return Understood(
-        _scaled(table, form.target_scaling), classes, form.scaling, form.target_scaling
+        _scaled(table, form.target_scaling),
+        classes,
+        form.scaling,
+        form.target_scaling,
+        features or form.features,
     )
 
 
@@ -162,6 +173,8 @@ def _of_dataset(name: str, data: Dataset, form: Form, training: bool) -> Underst
     else:
         _agree(name, data, scaling)
     _same_characters(name, data, classes)
+    if not training:
+        same_columns(name, data.feature_names, form.features)
     x, y, rows = data.table
     laid_out(name, x, form.input, data.shape)
     named = data.classes is not None and not data._numbered
@@ -179,6 +192,7 @@ def _of_dataset(name: str, data: Dataset, form: Form, training: bool) -> Underst
         classes,
         scaling,
         target_scaling,
+        data.feature_names or form.features,
     )
 
 

@@ -128,6 +128,16 @@ class Network(Steps):
         _note(self.notes, "classes", None if names is None else [str(name) for name in names])
 
     @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Columns of the data frame that it was trained on, else None. Stored in `notes`."""
+        names = self.notes.get("feature_names")
+        return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
+
+    @feature_names.setter
+    def feature_names(self, names: Sequence[str] | None) -> None:
+        _note(self.notes, "feature_names", None if names is None else [*map(str, names)])
+
+    @property
     def output_scaling(self) -> Scaling | None:
         """(shift, scale) of targets: it learns (y - shift) * scale, predicts y. Set in `notes`."""
         kept = self.notes.get("output_scaling")
@@ -151,7 +161,8 @@ class Network(Steps):
 
     def _reading(self) -> Form:
         """Return the part of the form that concerns inputs, without inspecting every layer."""
-        return Form(self._shape, (), False, self.classes, self.input_scaling, self.output_scaling)
+        scalings = self.input_scaling, self.output_scaling
+        return Form(self._shape, (), False, self.classes, *scalings, self.feature_names)
 
     def _inputs(self, data: Any) -> Inputs:
         rows = type(data) is np.ndarray and data.ndim == 2 and data.shape[1] == self._features

@@ -136,7 +136,10 @@ def checked_data(
         form = network.form(loss)
         if taken is not None:
             form = form._replace(
-                classes=taken.classes, scaling=taken.scaling, target_scaling=taken.target_scaling
+                classes=taken.classes,
+                scaling=taken.scaling,
+                target_scaling=taken.target_scaling,
+                features=taken.features,
             )
         held_out = table_of("validation_data", validation, form)
     if held_out is not None:
@@ -172,7 +175,7 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
 
 
 def take_over(network: Network, data: Understood) -> None:
-    """Copy input scaling, class names and target scaling of training data to a network."""
+    """Copy scalings and names of classes and features of training data to a network."""
     before = network.input_scaling
     if not all(map(np.array_equal, before, data.scaling)):  # the core checks data again after it
         network.scale_input(*data.scaling)
@@ -180,6 +183,7 @@ def take_over(network: Network, data: Understood) -> None:
     several = data.classes is not None and outputs > 1
     network.classes = data.classes[:outputs] if several and data.classes else data.classes
     network.output_scaling = data.target_scaling
+    network.feature_names = data.features
 
 
 def _check_masses(network: Network) -> None:

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune.common.checks import number, whole
+from evoprune.data.inputs import same_columns
+from evoprune.training.feed import Feed
 from evoprune.training.metrics import METRICS, Measures, Metrics, measures
 from evoprune.training.weights import ClassWeights
 
 if TYPE_CHECKING:
+    from evoprune.nets.network import Network
     from evoprune.training.run import Run
 
-__all__ = ["check_given", "given", "kept"]
+__all__ = ["check_given", "check_same", "given", "kept"]
 
 
 def given(
@@ -68,6 +71,26 @@ def kept(
         metrics = {column: name for column, name in run.metrics.items() if name is not None}
     training = run.training_metrics if training_metrics is None else training_metrics
     return class_weights, measures(metrics, training)
+
+
+def check_same(run: Run, feed: Feed, network: Network) -> None:
+    """Check that a run goes on with the data it began with, as far as can be told.
+
+    Raises:
+        ValueError: the number of batches or samples, or a column of a data frame, is another.
+    """
+    if feed.per_epoch != run.per_epoch:
+        raise ValueError(
+            f"data: expected {run.per_epoch} batches an epoch, as the run began with, got "
+            f"{feed.per_epoch}"
+        )
+    if run.samples is not None and feed.samples not in (None, run.samples):
+        raise ValueError(
+            f"data: expected {run.samples} samples ({run.per_epoch} batches an epoch), as the run "
+            f"began with, got {feed.samples}"
+        )
+    if feed.data is not None:
+        same_columns("data", feed.data.features, network.feature_names)
 
 
 def check_given(run: Run) -> None:

@@ -36,7 +36,7 @@ from evoprune.training.arguments import (
 )
 from evoprune.training.callbacks import Callback, listed
 from evoprune.training.feed import Data, Feed, feed_of
-from evoprune.training.given import given, kept
+from evoprune.training.given import check_same, given, kept
 from evoprune.training.live import Live, view_of
 from evoprune.training.loop import Loop
 from evoprune.training.metrics import Measures, Metrics, measures
@@ -296,8 +296,8 @@ class Trainer:
             The history of the whole run.
 
         Raises:
-            ValueError: there is no run to continue, the data has another length, or the run began
-                with sample weights or a function as a metric that is not given.
+            ValueError: there is no run to continue, the data has another length or other columns,
+                or the run began with sample weights or a function as a metric that is not given.
         """
         self._idle("resume")
         run, _ = self._running()
@@ -312,16 +312,7 @@ class Trainer:
         held_out = checked_data(
             self.network, self.loss, feed, held_out, validation_data, self._measures
         )
-        if feed.per_epoch != run.per_epoch:
-            raise ValueError(
-                f"data: expected {run.per_epoch} batches an epoch, as the run began with, "
-                f"got {feed.per_epoch}"
-            )
-        if run.samples is not None and feed.samples not in (None, run.samples):
-            raise ValueError(
-                f"data: expected {run.samples} samples ({run.per_epoch} batches an epoch), as the "
-                f"run began with, got {feed.samples}"
-            )
+        check_same(run, feed, self.network)
         view = view_of(run, progress and self._ranks.first, live and self._ranks.first)
         return self._go(feed, self._pace(run), held_out, listeners, view, end, limit)
 
