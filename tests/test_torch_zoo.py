@@ -208,6 +208,8 @@ GO_ON = [
 def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     """Ten optimizer steps after half have died: the same losses and weights to rounding."""
     first, example, *_ = make(name)
+    if name == "levit_128s":  # of each sample, its last batch norms take one position
+        example = torch.randn(8, 3, 64, 64)
     first, example = first.double().eval(), _double(example)  # dropout is drawn by size
     for module in first.modules():
         module.train(isinstance(module, nn.modules.batchnorm._NormBase))

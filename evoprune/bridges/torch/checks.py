@@ -189,7 +189,7 @@ def no_capture(device: torch.device) -> None:
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         raise Unsupported(
             "step: expected a step that runs every time, got the capture of a CUDA graph, whose "
-            "replays run no Python; capture forward and backward only, anew after every removal"
+            "replays run no Python; capture forward and backward only, again after every removal"
         )
 
 
