@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ import peers_layers
 from stopwatch import turn
 
 Run = Callable[[int], Any]
+Facts = dict[str, Any]
 
 PEERS: dict[str, Callable[..., Any]] = {**peers_layers.PEERS}
 THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else 1
@@ -36,7 +37,7 @@ def peer(function: Callable[..., Any]) -> Callable[..., Any]:
 # ---- data -------------------------------------------------------------------------------------
 
 
-def load(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def load(data: Facts) -> tuple[np.ndarray, np.ndarray]:
     """Return x (n, features) float32, normalized, and y (n,) int64, from two .npy files."""
     x = np.load(data["x"])
     x = (x.reshape(len(x), -1).astype(np.float32) - np.float32(data["shift"])) * np.float32(
@@ -58,10 +59,7 @@ def weights(widths: list[int], seed: int = 0) -> list[tuple[np.ndarray, np.ndarr
     """Return (in, out) weights and biases of an MLP, float32."""
     rng = np.random.default_rng(seed)
     return [
-        (
-            (rng.standard_normal((i, o)) * (2 / i) ** 0.5).astype(np.float32),
-            np.zeros(o, np.float32),
-        )
+        ((rng.standard_normal((i, o)) * (2 / i) ** 0.5).astype(np.float32), np.zeros(o, np.float32))
         for i, o in pairwise(widths)
     ]
 
@@ -82,7 +80,7 @@ def torch_mlp(widths: list[int]) -> Any:
 def torch_step(
     widths: list[int],
     batch: int,
-    data: dict[str, Any],
+    data: Facts,
     decay: float,
     rate: float,
     *,
@@ -95,32 +93,14 @@ def torch_step(
     torch.manual_seed(0)
     x, y = (torch.from_numpy(array) for array in load(data))
     net = torch_mlp(widths)
-    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
-    loss_of = torch.nn.functional.cross_entropy
+    cross_entropy = torch.nn.functional.cross_entropy
 
     def loss(xs: Any, ys: Any) -> Any:
-        return loss_of(net(xs), ys)
+        return cross_entropy(net(xs), ys)
 
-    if compiled:
-        loss = torch.compile(loss)
-    fixed = x[:batch].clone(), y[:batch].clone()
-    n, state = len(x), {"at": len(x), "order": torch.arange(len(x))}
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            if gather:
-                if state["at"] + batch > n:
-                    state["at"], state["order"] = 0, torch.randperm(n)
-                rows = state["order"][state["at"] : state["at"] + batch]
-                state["at"] += batch
-                xs, ys = torch.index_select(x, 0, rows), torch.index_select(y, 0, rows)
-            else:
-                xs, ys = fixed
-            optimizer.zero_grad(set_to_none=True)
-            loss(xs, ys).backward()
-            optimizer.step()
-
-    return run
+    fixed = repeat((x[:batch].clone(), y[:batch].clone()))
+    drawn = peers_layers.batches(x, y, batch) if gather else fixed
+    return peers_layers.steps(net, torch.compile(loss) if compiled else loss, drawn, decay, rate)
 
 
 @peer
@@ -147,12 +127,12 @@ def torch_fit(
     widths: list[int],
     batch: int,
     epochs: int,
-    data: dict[str, Any],
-    test: dict[str, Any],
+    data: Facts,
+    test: Facts,
     decay: float,
     rate: float,
     seed: int,
-) -> dict[str, Any]:
+) -> Facts:
     """Train a dense MLP with a cosine; return seconds, and accuracy after every epoch."""
     import torch
 
@@ -186,13 +166,7 @@ def torch_fit(
 
 @peer
 def jax_step(
-    widths: list[int],
-    batch: int,
-    data: dict[str, Any],
-    decay: float,
-    rate: float,
-    *,
-    scanned: bool = False,
+    widths: list[int], batch: int, data: Facts, decay: float, rate: float, *, scanned: bool = False
 ) -> Run:
     """Return training steps: jitted one by one, or 50 in one lax.scan; buffers are donated."""
     import jax
@@ -271,9 +245,7 @@ def jax_predict(widths: list[int], batch: int) -> Run:
 
 
 @peer
-def sklearn_step(
-    widths: list[int], batch: int, data: dict[str, Any], decay: float, rate: float
-) -> Run:
+def sklearn_step(widths: list[int], batch: int, data: Facts, decay: float, rate: float) -> Run:
     """Return steps of MLPClassifier in float32: epochs of 50 steps by partial_fit."""
     from sklearn.neural_network import MLPClassifier
 

@@ -7,7 +7,7 @@ these functions; PyTorch is imported when one is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import resident
 
 Run = Callable[[int], Any]
+Facts = dict[str, Any]
 
 
 def network(kind: str, shape: dict[str, Any]) -> Any:
@@ -123,49 +124,63 @@ def load(kind: str, shape: dict[str, Any], data: dict[str, Any], channels_last: 
     return images if channels_last else images.contiguous(), y
 
 
-def training(
-    kind: str,
-    shape: dict[str, Any],
-    batch: int,
-    data: tuple[Any, Any],
-    decay: float,
-    rate: float,
-    channels_last: bool,
-) -> Run:
-    """Return training steps on data of `load`: batch by index, fused AdamW."""
+def batches(x: Any, y: Any, batch: int, channels_last: bool = False) -> Iterator[tuple[Any, Any]]:
+    """Yield shuffled whole batches by index, epoch after epoch, for ever."""
     import torch
 
-    torch.manual_seed(0)
-    x, y = data
-    net = network(kind, shape)
-    if channels_last:
-        net = net.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
-    n, state = len(x), {"at": len(x), "order": torch.arange(len(x))}
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            if state["at"] + batch > n:
-                state["at"], state["order"] = 0, torch.randperm(n)
-            rows = state["order"][state["at"] : state["at"] + batch]
-            state["at"] += batch
+    while True:
+        order = torch.randperm(len(x))
+        for at in range(0, len(x) - batch + 1, batch):
+            rows = order[at : at + batch]
             if channels_last:  # a row is contiguous: height, width, channels
                 xs = torch.index_select(x.permute(0, 2, 3, 1), 0, rows).permute(0, 3, 1, 2)
             else:
                 xs = torch.index_select(x, 0, rows)
-            ys = torch.index_select(y, 0, rows).flatten()
+            yield xs, torch.index_select(y, 0, rows).flatten()
+
+
+def steps(net: Any, loss: Any, drawn: Iterator[tuple[Any, Any]], decay: float, rate: float) -> Run:
+    """Return training steps by fused AdamW; `loss` is a function of inputs and targets."""
+    import torch
+
+    optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
+
+    def run(many: int) -> None:
+        for _ in range(many):
+            xs, ys = next(drawn)
             optimizer.zero_grad(set_to_none=True)
-            torch.nn.functional.cross_entropy(net(xs), ys).backward()
+            loss(xs, ys).backward()
             optimizer.step()
 
     return run
 
 
+def training(
+    kind: str,
+    shape: Facts,
+    batch: int,
+    data: tuple[Any, Any],
+    decay: float,
+    rate: float,
+    last: bool,
+) -> Run:
+    """Return training steps on data that `load` gave; `last`: channels last."""
+    import torch
+
+    torch.manual_seed(0)
+    net = network(kind, shape)
+    if last:
+        net = net.to(memory_format=torch.channels_last)
+    cross_entropy = torch.nn.functional.cross_entropy
+    drawn = batches(*data, batch, last)
+    return steps(net, lambda xs, ys: cross_entropy(net(xs), ys), drawn, decay, rate)
+
+
 def torch_layers(
     kind: str,
-    shape: dict[str, Any],
+    shape: Facts,
     batch: int,
-    data: dict[str, Any],
+    data: Facts,
     decay: float,
     rate: float,
     *,
@@ -177,14 +192,8 @@ def torch_layers(
 
 
 def torch_memory(
-    kind: str,
-    shape: dict[str, Any],
-    batch: int,
-    data: dict[str, Any],
-    steps: int,
-    *,
-    channels_last: bool = False,
-) -> dict[str, Any]:
+    kind: str, shape: Facts, batch: int, data: Facts, steps: int, *, channels_last: bool = False
+) -> Facts:
     """Return the peak bytes of a network and its steps, above PyTorch and the loaded data.
 
     Call it in a new process. PyTorch loads parts of itself lazily, so a step of a tiny network runs

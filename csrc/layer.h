@@ -228,6 +228,14 @@ EP_INLINE ep_real *ep_dw(const ep_pass *pass, const ep_layer *layer, int i) {
 EP_INLINE int64_t ep_w_size(const ep_pass *pass, const ep_layer *layer, int i) {
     return pass->tensor[layer->tensor[i]].n;
 }
+/* Fills the layer's tensor 0 with normal noise. */
+EP_INLINE void ep_w_normal(const ep_pass *pass, const ep_layer *layer, double deviation,
+                           ep_noise noise) {
+    ep_real *w = ep_w(pass, layer, 0);
+    for (int64_t i = 0; i < ep_w_size(pass, layer, 0); i++) {
+        w[i] = (ep_real)(deviation * ep_random_normal(noise, (uint64_t)i));
+    }
+}
 /* Prefetches the destination EP_AHEAD elements ahead of these n. This roughly doubles write
  * throughput; prefetching an invalid address is harmless. */
 enum { EP_AHEAD = 1024 };

@@ -62,6 +62,25 @@ def test_our_training_is_timed_with_and_without_selection():
         assert not np.array_equal(net["dense1.weight"], before)
 
 
+def test_the_peers_of_pytorch_train(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="needs evoprune[torch]")
+    monkeypatch.setattr(sys, "argv", ["peers.py"])
+    import peers
+
+    random = np.random.default_rng(0)
+    data = {"x": str(tmp_path / "x.npy"), "y": str(tmp_path / "y.npy"), "shift": 0.5, "scale": 2.0}
+    np.save(data["x"], random.random((64, 12, 12, 1), np.float32))
+    np.save(data["y"], random.integers(0, 10, 64))
+    of = {"batch": 16, "data": data, "decay": 0.1, "rate": 1e-3}
+    for gather in (True, False):
+        peers.PEERS["torch_step"]([144, 8, 10], gather=gather, **of)(5)
+    shape = {"input": (12, 12, 1), "filters": [3], "neurons": 6}
+    for last in (True, False):
+        peers.PEERS["torch_layers"]("cnn", shape, channels_last=last, **of)(5)
+    fitted = peers.PEERS["torch_fit"]([144, 8, 10], epochs=2, test=data, seed=0, **of)
+    assert len(fitted["accuracy"]) == 2
+
+
 @pytest.mark.slow
 def test_the_floor_is_compiled_and_runs():
     if shutil.which("cc") is None and shutil.which("gcc") is None:

@@ -128,7 +128,7 @@ def test_show(trained, capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["train", "nowhere"], "data: expected mnist, .* or a folder"),
+        (["train", "nowhere"], "data: expected mnist, .*, a folder with idx files or a .csv file"),
         (["train", "text"], "--data: must be given: a text file"),
         (["train", "text", "--data", "FOLDER", "--net", "vit"], "vit does not read text"),
         (["train", "text", "--data", "none.txt"], "none.txt"),

@@ -37,6 +37,8 @@ def test_metrics_of_classes_equal_scikit_learn(classes):
     if classes > 5:
         top = sk.top_k_accuracy_score(y, outputs + 1e-9 * np.arange(classes)[::-1], k=5)
         assert METRICS["top5"](y, outputs) == pytest.approx(top, rel=1e-12)
+        top = sk.top_k_accuracy_score(y, outputs + 1e-9 * np.arange(classes)[::-1], k=3)
+        assert named("top3")["top3"](y, outputs) == pytest.approx(top, rel=1e-12)
 
 
 def test_metrics_of_values_equal_scikit_learn():
@@ -77,14 +79,21 @@ def test_metrics_have_names():
     assert list(named(["f1", mine, np.max])) == ["f1", "mine", "max"]
     assert list(named({"best": "auc", "mine": mine})) == ["best", "mine"]
     assert list(named("f1")) == ["f1"]
-    with pytest.raises(ValueError, match="expected one of accuracy, top5, .* got 'f2'"):
-        named(["f2"])
+    for bad in ("f2", "top0", "top"):
+        with pytest.raises(ValueError, match=f"expected one of accuracy, top5, .* got '{bad}'"):
+            named([bad])
     with pytest.raises(TypeError, match="names or functions, got 3"):
         named([3])
 
 
 def test_names_of_metrics_tell_which_values_are_better():
-    for column in ("validation_accuracy", "accuracy", "validation_r2", "validation_f1"):
+    for column in (
+        "validation_accuracy",
+        "accuracy",
+        "validation_r2",
+        "training_f1",
+        "validation_top3",
+    ):
         assert rises(column)
     for column in ("loss", "validation_loss", "validation_mae", "validation_mine"):
         assert not rises(column)

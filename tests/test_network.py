@@ -348,6 +348,17 @@ def test_files_that_are_not_there_or_cannot_be_written(net, tmp_path):
 # ---- display ---------------------------------------------------------------------------------
 
 
+def test_the_founding_costs_of_layers_are_those_of_the_network_at_birth():
+    net = ep.lenet5(filters=(6, 9), neurons=20)
+    before = [layer["macs"] for layer in net.describe()["layers"]]
+    for layer, n in net.alive.items():
+        net.kill(layer, range(n // 2))
+    net.compact()
+    layers = net.describe()["layers"]
+    assert [layer["founding_macs"] for layer in layers] == before
+    assert sum(before) == net.founding_macs > net.macs == sum(layer["macs"] for layer in layers)
+
+
 def test_the_table_adds_up(net):
     text = repr(net)
     assert text.splitlines()[0] == ("Network 12 -> 3, float32, seed 3, 0 steps, 0 generations")

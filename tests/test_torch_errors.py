@@ -258,3 +258,34 @@ def test_close_takes_the_hooks_away():
     optimizer.step()
     assert evolution.steps == 0
     assert np.array_equal(before, evolution.masses("0"))
+
+
+@pytest.mark.parametrize("argument", ["include", "fixed"])
+def test_names_of_modules_must_exist(argument):
+    model = nn.Sequential()
+    model.add_module("first", nn.Linear(4, 8))
+    model.add_module("second", nn.Sequential(nn.ReLU(), nn.Linear(8, 2)))
+    example = torch.zeros(2, 4)
+    with pytest.raises(ept.Unsupported, match=f"{argument}: .* got 'frist'; did you mean first"):
+        ept.inspect(model, example, **{argument: ["frist"]})
+    for one in ("first", ["first"], ["first", "second.1"]):  # a single name is no list of letters
+        found = ept.inspect(model, example, **{argument: one})
+        assert list(found.born) == (["first"] if argument == "include" else [])
+
+
+@pytest.mark.parametrize(
+    ("example", "error"),
+    [(None, TypeError), (torch.zeros(2, 5), ValueError), ("x", TypeError), (3, TypeError)],
+)
+def test_an_example_that_the_model_cannot_take_is_named(example, error):
+    with pytest.raises(error, match="example: expected inputs of one forward pass, got an error"):
+        ept.inspect(nn.Linear(4, 2), example)
+
+
+def test_misspelt_arguments_and_other_kinds_are_answered():
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(TypeError, match="no argument 'selecton'; .*did you mean selection"):
+        ept.Evolution(model, optimizer, torch.zeros(2, 4), selecton=None)
+    with pytest.raises(TypeError, match="selection: expected Selection, got float"):
+        ept.Evolution(model, optimizer, torch.zeros(2, 4), selection=1.5)

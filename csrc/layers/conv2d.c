@@ -135,10 +135,7 @@ static void init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
     ep_window g = measure(layer, pass->axes, pass->value, &filters);
     int64_t fan = g.h.size * g.w.size * (config->depthwise ? 1 : g.c);
     double deviation = config->gain / sqrt((double)ep_max(1, fan));
-    ep_real *w = ep_w(pass, layer, 0);
-    for (int64_t i = 0; i < ep_w_size(pass, layer, 0); i++) {
-        w[i] = (ep_real)(deviation * ep_random_normal(noise, (uint64_t)i));
-    }
+    ep_w_normal(pass, layer, deviation, noise);
 }
 
 static void forward(const ep_pass *pass, const ep_layer *layer) {

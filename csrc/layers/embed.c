@@ -6,15 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Fill tensor 0 with normal noise. */
-static void init_table(const ep_pass *pass, const ep_layer *layer, double deviation,
-                       ep_noise noise) {
-    ep_real *w = ep_w(pass, layer, 0);
-    for (int64_t i = 0; i < ep_w_size(pass, layer, 0); i++) {
-        w[i] = (ep_real)(deviation * ep_random_normal(noise, (uint64_t)i));
-    }
-}
-
 /* ---- embedding ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -64,7 +55,7 @@ static bool embedding_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 }
 
 static void embedding_init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
-    init_table(pass, layer, ((const embedding *)layer->config)->deviation, noise);
+    ep_w_normal(pass, layer, ((const embedding *)layer->config)->deviation, noise);
 }
 
 /* Return the row of an id, or -1. */
@@ -175,7 +166,7 @@ static bool positions_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 }
 
 static void positions_init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
-    init_table(pass, layer, ((const positions *)layer->config)->deviation, noise);
+    ep_w_normal(pass, layer, ((const positions *)layer->config)->deviation, noise);
 }
 
 /* Return how many times the table is added in one sample: the extent of the axes before the last

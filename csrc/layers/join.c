@@ -125,11 +125,7 @@ static bool token_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 }
 
 static void token_init(const ep_pass *pass, const ep_layer *layer, ep_noise noise) {
-    const token *config = layer->config;
-    ep_real *w = ep_w(pass, layer, 0);
-    for (int64_t i = 0; i < ep_w_size(pass, layer, 0); i++) {
-        w[i] = (ep_real)(config->deviation * ep_random_normal(noise, (uint64_t)i));
-    }
+    ep_w_normal(pass, layer, ((const token *)layer->config)->deviation, noise);
 }
 
 static void token_forward(const ep_pass *pass, const ep_layer *layer) {

@@ -171,7 +171,8 @@ static bool is_fixed(const ep_net *net, const ep_layer *layer) {
     return mass && mass->role == EP_EVOLVED && !net->axes[mass->axis[0]].mortal;
 }
 
-static PyObject *describe_layers(const ep_net *net, const ep_census *census) {
+/* `axes` and `founding`: the axes with the numbers of living populations now, and at founding. */
+static PyObject *describe_layers(const ep_net *net, const ep_axis *axes, const ep_axis *founding) {
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < net->n_layers; i++) {
         const ep_layer *layer = &net->layers[i];
@@ -181,7 +182,7 @@ static PyObject *describe_layers(const ep_net *net, const ep_census *census) {
         bool ok = tensors && inputs;
         for (int j = 0; ok && j < layer->n_tensors; j++) {
             const ep_tensor *t = &net->tensors[layer->tensor[j]];
-            parameters += t->role <= EP_EVOLVED ? ep_axes_size(census->axes, t->rank, t->axis) : 0;
+            parameters += t->role <= EP_EVOLVED ? ep_axes_size(axes, t->rank, t->axis) : 0;
             ok = append(tensors, PyUnicode_FromString(net->tensors[layer->tensor[j]].name));
         }
         for (int j = 0; ok && j < layer->n_inputs; j++) {
@@ -189,11 +190,12 @@ static PyObject *describe_layers(const ep_net *net, const ep_census *census) {
         }
         ok = ok &&
              append(list,
-                    Py_BuildValue("{s:s,s:s,s:O,s:i,s:N,s:d,s:L,s:O,s:N}", "name", layer->name,
+                    Py_BuildValue("{s:s,s:s,s:O,s:i,s:N,s:d,s:d,s:L,s:O,s:N}", "name", layer->name,
                                   "kind", layer->kind->name, "inputs", inputs, "reads",
                                   layer->reads, "output", axis_names(net, out->rank, out->axis),
-                                  "macs", ep_layer_macs(layer, census->axes, net->values),
-                                  "parameters", (long long)parameters, "tensors", tensors, "fixed",
+                                  "macs", ep_layer_macs(layer, axes, net->values), "founding_macs",
+                                  ep_layer_macs(layer, founding, net->values), "parameters",
+                                  (long long)parameters, "tensors", tensors, "fixed",
                                   PyBool_FromLong(is_fixed(net, layer))));
         Py_XDECREF(tensors);
         Py_XDECREF(inputs);
@@ -243,15 +245,20 @@ static PyObject *describe(PyObject *object, PyObject *ignored) {
         return NULL;
     }
     const ep_net *net = self->net;
-    ep_census census;
-    if (!ep_census_open(&census, net)) {
+    ep_census census, founding = {0};
+    if (!ep_census_open(&census, net) || !ep_census_open(&founding, net)) {
+        ep_census_close(&census);
         ep_network_leave(self);
         return PyErr_NoMemory();
     }
     ep_census_take(&census, net, EP_UPKEEP_MACS);
-    PyObject *parts[] = {describe_axes(net), describe_layers(net, &census),
+    for (int i = 0; i < net->n_axes; i++) {
+        founding.axes[i].n = founding.axes[i].founded;
+    }
+    PyObject *parts[] = {describe_axes(net), describe_layers(net, census.axes, founding.axes),
                          describe_populations(net, &census), describe_tensors(net)};
     ep_census_close(&census);
+    ep_census_close(&founding);
     PyObject *result = NULL;
     if (parts[0] && parts[1] && parts[2] && parts[3]) {
         result = Py_BuildValue("{s:O,s:O,s:O,s:O}", "axes", parts[0], "layers", parts[1],

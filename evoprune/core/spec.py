@@ -249,7 +249,8 @@ def resolve(base: type[S], given: Any, owner: str) -> S:
         return made[given]()
     if isinstance(given, type) and issubclass(given, base):
         raise TypeError(f"{owner}: expected {given.__name__}(...), got the class itself")
-    raise TypeError(f"{owner}: expected a name or a {what}, got {type(given).__name__}")
+    article = "an" if what[0] in "AEIOU" else "a"
+    raise TypeError(f"{owner}: expected a name or {article} {what}, got {type(given).__name__}")
 
 
 def _again(cls: type[Spec], settings: dict[str, Any]) -> Spec:

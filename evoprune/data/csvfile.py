@@ -18,7 +18,7 @@ from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
 from evoprune.data.inputs import same_columns
 
-__all__ = ["csv"]
+__all__ = ["column_at", "csv", "is_whole", "number_in", "read_cells"]
 
 
 @spelled
@@ -53,21 +53,25 @@ def csv(
             target column does not exist, or a label is not in `like`.
     """
     file = Path(path)
-    first, header, rows = _cells(file, delimiter)
-    place = _place(file, target, header, len(rows[0]))
+    first, header, rows = read_cells(file, delimiter)
+    if len(rows[0]) < 2:
+        raise ValueError(
+            f"{file}: expected a feature and a target, got 1 column; another delimiter?"
+        )
+    place = column_at(file, target, header, len(rows[0]))
     names = header or [str(i) for i in range(len(rows[0]))]
     features = tuple(header[:place] + header[place + 1 :]) or None
     x = np.empty((len(rows), len(names) - 1), np.float64)
     for i, row in enumerate(rows):
         for j, cell in enumerate(row[:place] + row[place + 1 :]):
             column = names[j if j < place else j + 1]
-            x[i, j] = _number(cell, f"{file}: line {first + i}, column {column!r}")
+            x[i, j] = number_in(cell, f"{file}: line {first + i}, column {column!r}")
     words = [row[place].strip() for row in rows]
     where = [f"{file}: line {first + i}, column {names[place]!r}" for i in range(len(rows))]
     if like is not None:
         regression = like.classes is None
     elif regression is None:
-        regression = all(map(_is_number, words)) and not all(map(_is_whole, words))
+        regression = all(map(_is_number, words)) and not all(map(is_whole, words))
     if like is None:
         mean, deviation = x.mean(axis=0), x.std(axis=0)
         varies = deviation > 1e-12 * np.abs(mean)
@@ -80,7 +84,7 @@ def csv(
     classes = None
     if regression:
         y: Array = np.array(
-            [[_number(w, at)] for w, at in zip(words, where, strict=True)], np.float32
+            [[number_in(w, at)] for w, at in zip(words, where, strict=True)], np.float32
         )
     else:
         known = _classes(words, where) if like is None or like.classes is None else like.classes
@@ -92,7 +96,7 @@ def csv(
     return data
 
 
-def _cells(file: Path, delimiter: str) -> tuple[int, list[str], list[list[str]]]:
+def read_cells(file: Path, delimiter: str = ",") -> tuple[int, list[str], list[list[str]]]:
     """Return the line number of the first row, the header (empty if none), and the rows."""
     with file.open(newline="", encoding="utf-8-sig") as opened:
         rows = [row for row in reader.reader(opened, delimiter=delimiter) if row]
@@ -106,17 +110,14 @@ def _cells(file: Path, delimiter: str) -> tuple[int, list[str], list[list[str]]]
         raise ValueError(f"{file}: expected at least one row, got none")
     first = 2 if header else 1
     width = len(header or rows[0])
-    if width < 2:
-        raise ValueError(
-            f"{file}: expected a feature and a target, got {width} column; another delimiter?"
-        )
     for i, row in enumerate(rows):
         if len(row) != width:
             raise ValueError(f"{file}: line {first + i}: expected {width} cells, got {len(row)}")
     return first, header, rows
 
 
-def _place(file: Path, target: str | int, header: list[str], width: int) -> int:
+def column_at(file: Path, target: str | int, header: list[str], width: int) -> int:
+    """Return the index of a column that is given by name or by index."""
     if isinstance(target, str):
         if target not in header:
             known = ", ".join(header) or "no header, give its place"
@@ -127,7 +128,8 @@ def _place(file: Path, target: str | int, header: list[str], width: int) -> int:
     return target % width
 
 
-def _number(cell: str, where: str) -> float:
+def number_in(cell: str, where: str) -> float:
+    """Return the finite number in a cell; `where` begins the error's text."""
     try:
         value = float(cell)
     except ValueError:
@@ -146,7 +148,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _is_whole(cell: str) -> bool:
+def is_whole(cell: str) -> bool:
+    """Return True if a cell holds a whole number."""
     return _is_number(cell) and float(cell).is_integer()
 
 
@@ -154,7 +157,7 @@ def _classes(words: list[str], where: list[str]) -> tuple[str, ...]:
     for word, at in zip(words, where, strict=True):
         if not word:
             raise ValueError(f"{at}: expected a label, got an empty cell")
-    if all(map(_is_whole, words)):
+    if all(map(is_whole, words)):
         return tuple(str(n) for n in sorted({int(float(word)) for word in words}))
     return tuple(sorted(set(words)))
 
@@ -163,7 +166,7 @@ def _codes(words: list[str], classes: tuple[str, ...], where: list[str]) -> NDAr
     places = {name: i for i, name in enumerate(classes)}
     codes = np.empty(len(words), np.int64)
     for i, word in enumerate(words):
-        name = word if word in places or not _is_whole(word) else str(int(float(word)))
+        name = word if word in places or not is_whole(word) else str(int(float(word)))
         if name not in places:
             raise ValueError(f"{where[i]}: expected one of {', '.join(classes)}, got {word!r}")
         codes[i] = places[name]

@@ -192,12 +192,11 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
 
 def _costs(network: Network) -> dict[str, tuple[float, float]]:
     """Return multiply-adds, now and at birth, of the layers up to each layer of populations."""
-    founding = network.from_spec(network.spec, network.dtype).describe()["layers"]
     found = {}
     now = once = 0.0
     born = network.born
-    for layer, first in zip(network.describe()["layers"], founding, strict=True):
-        now, once = now + layer["macs"], once + first["macs"]
+    for layer in network.describe()["layers"]:
+        now, once = now + layer["macs"], once + layer["founding_macs"]
         if layer["name"] in born:
             found[layer["name"]] = (now, once)
             now = once = 0.0

@@ -23,6 +23,8 @@ from evoprune.common import table
 from evoprune.common.checks import number
 from evoprune.common.files import existing, write_whole
 from evoprune.common.types import Array
+from evoprune.data.csvfile import column_at, is_whole, number_in, read_cells
+from evoprune.data.inputs import same_columns
 from evoprune.nets.network import Network
 from evoprune.nets.overview import overview
 from evoprune.nets.sampling import vocabulary_of
@@ -126,6 +128,8 @@ def predict(options: argparse.Namespace) -> int:
     if options.out is not None and options.out.suffix == ".npy":
         write_whole(options.out, lambda file: np.save(file, outputs))
         return 0
+    if classes and not options.outputs and network.classes is not None:
+        flat = np.asarray(network.classes)[flat]
     names = ["sample", *(["prediction"] if flat.shape[1] == 1 else map(str, range(flat.shape[1])))]
     rows = [names, *([i, *row] for i, row in enumerate(flat.tolist()))]
     if options.out is None:
@@ -164,7 +168,7 @@ def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array
     if place.suffix == ".npy":
         return np.load(existing(place), allow_pickle=False), None
     if place.suffix == ".csv":
-        return _csv(place, math.prod(network.spec["input"]))
+        return _csv(place, network, tasks.target_of(options))
     if options.name == "text":
         letters = vocabulary_of(network)
         if not letters or options.data is None:
@@ -178,31 +182,35 @@ def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array
     return test.x, test.y
 
 
-def _csv(place: Path, features: int) -> tuple[Array, Array | None]:
-    """Read rows of numbers; skips a header row."""
-    with existing(place).open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
-    try:
-        start = 0 if rows and all(_is_number(cell) for cell in rows[0]) else 1
-        cells = np.array(rows[start:], np.float64)
-    except ValueError as error:
-        raise ValueError(f"{place}: expected numbers in rows of one length ({error})") from None
-    if cells.ndim != 2 or cells.shape[1] not in (features, features + 1):
-        shape = f"{cells.shape[1]} columns" if cells.ndim == 2 else "no rows"
-        raise ValueError(f"{place}: expected {features} columns, and a target, got {shape}")
-    if cells.shape[1] == features:
-        return cells, None
-    target = cells[:, -1]
-    whole = bool((target % 1 == 0).all())
-    return cells[:, :-1], target.astype(np.int64) if whole else target[:, None]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _csv(place: Path, network: Network, target: str | int) -> tuple[Array, Array | None]:
+    """Read rows of features, and targets if there is a column more than the network has inputs."""
+    first, header, rows = read_cells(existing(place))
+    features, width = math.prod(network.spec["input"]), len(rows[0])
+    if width not in (features, features + 1):
+        raise ValueError(f"{place}: expected {features} columns, and a target, got {width} columns")
+    apart = width if width == features else column_at(place, target, header, width)
+    same_columns(
+        str(place),
+        tuple(c for j, c in enumerate(header) if j != apart) or None,
+        network.feature_names,
+    )
+    names = header or [str(i) for i in range(width)]
+    where = [f"{place}: line {first + i}, column" for i in range(len(rows))]
+    x = np.array(
+        [
+            [number_in(row[j], f"{at} {names[j]!r}") for j in range(width) if j != apart]
+            for row, at in zip(rows, where, strict=True)
+        ]
+    )
+    if width == features:
+        return x, None
+    words = [row[apart].strip() for row in rows]
+    if network.loss.facts["target"] == "class" and network.classes is not None:
+        return x, np.array([str(int(float(w))) if is_whole(w) else w for w in words])
+    y = np.array(
+        [number_in(w, f"{at} {names[apart]!r}") for w, at in zip(words, where, strict=True)]
+    )
+    return x, y.astype(np.int64) if network.loss.facts["target"] == "class" else y[:, None]
 
 
 # ---- bench, data -------------------------------------------------------------------------------

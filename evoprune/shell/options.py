@@ -31,6 +31,7 @@ examples:
   evoprune train mnist --budget 0.1      down to a tenth of its multiply-adds
   evoprune train cifar10 --data FOLDER --net cnn --widths 32,64,128
   evoprune train text --data FILE        a language model of characters
+  evoprune train flowers.csv --target species
   evoprune show run/                     epochs, layers and living populations
   evoprune show run/history.npz --csv    the epochs as a table
   evoprune evaluate run/model.safetensors mnist
@@ -155,7 +156,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "name",
         metavar="DATA",
         nargs="?",
-        help=f"{', '.join(tasks.DATA)}, or a folder with files like MNIST's",
+        help=f"{', '.join(tasks.DATA)}, a folder with files like MNIST's, or a .csv file, a fifth "
+        "of whose rows are the test set",
     )
     add(
         "--data",
@@ -163,6 +165,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folder of the data, or the text; not needed for mnist",
     )
+    _target(parser)
+    _regression(parser)
     add("--out", type=Path, metavar="FOLDER", help="for the results (run/)")
     add("--config", type=Path, metavar="FILE", help="options in TOML; `dataset` is DATA")
     either = parser.add_mutually_exclusive_group()
@@ -179,7 +183,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "--widths",
         type=_widths,
         metavar="N,N",
-        help="neurons of an mlp's layers (512,256), filters of a cnn's (32,64,128)",
+        help="neurons of an mlp's layers (512,256; 128 for a .csv file), filters of a cnn's "
+        "(32,64,128)",
     )
     for option, meaning in tasks.SHAPE.items():
         group.add_argument(f"--{option}", type=int, metavar="N", help=meaning)
@@ -211,6 +216,22 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, metavar="N", help="equal seeds give bit-identical results (0)"
     )
     _threads(group)
+
+
+def _target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target", metavar="COLUMN", help="of a .csv file, by name or number (the last one)"
+    )
+
+
+def _regression(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--regression",
+        action="store_const",
+        const=True,
+        help="the target of a .csv file is a value, also if it is whole numbers (as by default if "
+        "they are many)",
+    )
 
 
 def _threads(group: Any) -> None:
@@ -306,8 +327,9 @@ def _model_and_data(parser: argparse.ArgumentParser) -> None:
         "name",
         metavar="DATA",
         help=f"{', '.join(tasks.DATA)} (their test set), a folder with files like MNIST's, or a "
-        ".npy or .csv file of inputs (for evaluate, the target is its last column)",
+        ".npy or .csv file of inputs, with or without a target column",
     )
+    _target(parser)
     add(
         "--data",
         type=Path,
@@ -357,7 +379,10 @@ def _bench(parser: argparse.ArgumentParser) -> None:
 
 def _data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("name", metavar="DATA", help=f"{', '.join(tasks.DATA)}, or a folder like MNIST's")
+    names = f"{', '.join(tasks.DATA)}, a folder like MNIST's, or a .csv file"
+    add("name", metavar="DATA", help=names)
+    _target(parser)
+    _regression(parser)
     add(
         "--data",
         type=Path,

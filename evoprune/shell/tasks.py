@@ -11,8 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import evoprune as ep
 from evoprune.common.checks import number, whole
+from evoprune.common.files import existing
+from evoprune.data.csvfile import is_whole
 from evoprune.data.dataset import Dataset
 from evoprune.nets.network import Network
 
@@ -27,7 +31,9 @@ __all__ = [
     "check",
     "checked",
     "data_of",
+    "is_csv",
     "selection_of",
+    "target_of",
     "task_of",
 ]
 
@@ -60,6 +66,11 @@ USUAL = {
     "charlm": Usual(10, 16, 1e-3, 0.5, steps=500, clip=1.0),
 }
 NETS = tuple(USUAL)
+TESTED = 0.2  # share of the rows of a CSV file that are the test set
+MANY = (
+    20  # whole numbers in a CSV file that are more, and more than a tenth of the rows, are values
+)
+STEPS = 2000  # steps of a run on a CSV file, at least
 TRANSFORMER = ("dim", "layers", "heads")
 READS = {  # options that set a network's shape, by its kind
     "mlp": ("widths", "activation", "inputs"),
@@ -71,8 +82,8 @@ READS = {  # options that set a network's shape, by its kind
 COUNTS = {"epochs": 0, "steps": 1, "batch": 1, "seed": 0, **dict.fromkeys(SHAPE, 1)}
 NUMBERS = ("rate", "decay", "pressure", "budget", "lifespan", "rest")
 OPTIONS = (
-    "name", "data", "net", "widths", "activation", "inputs", "dynamics", "fitness", "upkeep",
-    *COUNTS, *NUMBERS,
+    "name", "data", "target", "regression", "net", "widths", "activation", "inputs", "dynamics",
+    "fitness", "upkeep", *COUNTS, *NUMBERS,
 )  # fmt: skip
 
 
@@ -84,6 +95,7 @@ class Task:
     test: Dataset
     network: Network
     usual: Usual
+    loss: str = "cross_entropy"
 
 
 def checked(option: str, value: Any, low: int, high: int) -> int:
@@ -125,7 +137,10 @@ def check(options: argparse.Namespace) -> None:
     if options.lifespan is not None and options.dynamics not in (None, "malthusian"):
         raise ValueError("--lifespan: only the malthusian dynamics has one")
     if options.data is not None and options.name not in DATA:
-        raise ValueError("--data: not with a folder as DATA, which says where the data is")
+        raise ValueError("--data: not with a folder or file as DATA, which says where the data is")
+    for option in ("target", "regression"):
+        if getattr(options, option) is not None and not is_csv(options.name):
+            raise ValueError(f"--{option}: only with a .csv file as DATA")
 
 
 def selection_of(options: argparse.Namespace) -> ep.Selection:
@@ -158,7 +173,14 @@ def task_of(options: argparse.Namespace) -> Task:
         )
         return Task(book.train, book.validation, network, usual)
     train, test = data_of(options)
-    return Task(train, test, _network(kind, options, train), usual)
+    if not is_csv(options.name):
+        return Task(train, test, _network(kind, options, train), usual)
+    batch = min(usual.batch, max(8, len(train) // 20))
+    epochs = max(usual.epochs, -(-STEPS * batch // len(train)))
+    usual = replace(usual, batch=batch, epochs=epochs)
+    usual = replace(usual, **_given(options, "epochs", "batch"))
+    loss = "mean_squared_error" if train.classes is None else "cross_entropy"
+    return Task(train, test, _network(kind, options, train), usual, loss)
 
 
 def data_of(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
@@ -172,21 +194,62 @@ def data_of(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
         return ep.datasets.mnist()
     if options.name in readers:
         return readers[options.name](_place(options))
+    if is_csv(options.name):
+        return _table(options)
     folder = Path(options.name)
     if not folder.is_dir():
         raise ValueError(
-            f"data: expected {', '.join(DATA)} or a folder with idx files, got {options.name!r}"
+            f"data: expected {', '.join(DATA)}, a folder with idx files or a .csv file, got "
+            f"{options.name!r}"
         )
     return ep.datasets.idx(folder)
 
 
+def is_csv(name: str) -> bool:
+    """Return True if DATA names a CSV file."""
+    return Path(name).suffix.lower() == ".csv"
+
+
+def target_of(options: argparse.Namespace) -> str | int:
+    """Return the target column of a CSV file: its name, or its index; the last one by default."""
+    given = "-1" if options.target is None else str(options.target)
+    return int(given) if given.removeprefix("-").isdigit() else given
+
+
+def _table(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
+    """Read a CSV file and split off a test set; features are scaled by the training set."""
+    file, target = existing(options.name), target_of(options)
+    data = ep.datasets.csv(file, target, regression=options.regression)
+    found = data.classes or ()
+    many = len(found) > max(MANY, len(data) / 10) and all(map(is_whole, found))
+    if many and options.regression is None:
+        data = ep.datasets.csv(file, target, regression=True)
+    labels = data.classes is not None
+    parts = data.split(TESTED, seed=getattr(options, "seed", None) or 0, stratify=labels)
+    (x, y), (test_x, test_y) = (
+        (p.x, np.array(data.classes)[p.y] if labels else p.y) for p in parts
+    )
+    train = ep.datasets.arrays(
+        x,
+        y,
+        classes=data.classes,
+        normalize="feature",
+        normalize_target=not labels,
+        name=f"{data.name}/train",
+    )
+    test = ep.datasets.arrays(test_x, test_y, classes=data.classes, name=f"{data.name}/test")
+    train.feature_names = test.feature_names = data.feature_names
+    return train, test
+
+
 def _network(kind: str, options: argparse.Namespace, train: Dataset) -> Network:
-    outputs = len(train.classes or ())
+    outputs = len(train.classes or ()) or 1
     more: dict[str, Any] = {"seed": options.seed or 0}
     if kind in ("mlp", "cnn"):
         more |= {"activation": options.activation or "relu", "inputs": bool(options.inputs)}
     if kind == "mlp":
-        return ep.mlp(train.features, *(options.widths or (512, 256)), outputs, **more)
+        usual = (128,) if is_csv(options.name) else (512, 256)
+        return ep.mlp(train.features, *(options.widths or usual), outputs, **more)
     if len(train.shape) != 3:
         raise ValueError(f"--net: {kind} reads images, and a sample has shape {train.shape}")
     if kind == "cnn":

@@ -129,7 +129,8 @@ def _made(options: argparse.Namespace) -> tuple[tasks.Task, Trainer]:
     task = tasks.task_of(options)
     usual = task.usual
     rate = ep.AdamW(usual.rate, weight_decay=usual.decay, clip=usual.clip)
-    return task, ep.Trainer(task.network, optimizer=rate, selection=tasks.selection_of(options))
+    selection = tasks.selection_of(options)
+    return task, ep.Trainer(task.network, loss=task.loss, optimizer=rate, selection=selection)
 
 
 class _Saver(Checkpoint):

@@ -6,6 +6,7 @@ of the network's outputs (logits for classes).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -42,12 +43,20 @@ def accuracy(targets: Array, outputs: Array) -> float:
     return float((right == found).mean())
 
 
-def top5(targets: Array, outputs: Array) -> float:
-    """Return the share of samples whose class is in the top 5 outputs; ties favor lower classes."""
-    right, _ = _classes(targets, outputs)
-    rows = outputs.reshape(-1, outputs.shape[-1])[targets.ravel() >= 0]
-    chosen = np.argsort(-rows, axis=1, kind="stable")[:, :5]
-    return float((chosen == right[:, None]).any(axis=1).mean())
+def top(k: int) -> Metric:
+    """Return a metric: the share of samples whose class is in the top k outputs.
+
+    Ties favor lower classes.
+    """
+
+    def metric(targets: Array, outputs: Array) -> float:
+        right, _ = _classes(targets, outputs)
+        rows = outputs.reshape(-1, outputs.shape[-1])[targets.ravel() >= 0]
+        chosen = np.argsort(-rows, axis=1, kind="stable")[:, :k]
+        return float((chosen == right[:, None]).any(axis=1).mean())
+
+    metric.__name__ = f"top{k}"
+    return metric
 
 
 def balanced_accuracy(targets: Array, outputs: Array) -> float:
@@ -129,9 +138,10 @@ def rmse(targets: Array, outputs: Array) -> float:
 
 
 METRICS: dict[str, Metric] = {
-    m.__name__: m for m in (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse)
+    m.__name__: m for m in (accuracy, top(5), balanced_accuracy, f1, auc, r2, mae, rmse)
 }
 FALLS = {"mae", "rmse"}
+TOP = re.compile(r"top([1-9]\d{0,8})")  # the names of `top`
 
 
 class Measures(NamedTuple):
@@ -178,12 +188,13 @@ def named(metrics: Metrics) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
     for name, metric in pairs:
         if isinstance(metric, str):
-            if metric not in METRICS:
+            other = TOP.fullmatch(metric)
+            if metric not in METRICS and other is None:
                 raise ValueError(
-                    f"metrics: expected one of {', '.join(METRICS)}, or a function of targets and "
-                    f"outputs, got {metric!r}"
+                    f"metrics: expected one of {', '.join(METRICS)} (or top2, top3, ...), or a "
+                    f"function of targets and outputs, got {metric!r}"
                 )
-            found[name or metric] = METRICS[metric]
+            found[name or metric] = top(int(other[1])) if other else METRICS[metric]
         elif callable(metric):
             found[name or getattr(metric, "__name__", type(metric).__name__)] = metric
         else:
@@ -194,4 +205,5 @@ def named(metrics: Metrics) -> dict[str, Metric]:
 def rises(column: str) -> bool:
     """True if a higher value is better in the history column of this name."""
     name = column.removeprefix("validation_").removeprefix("training_")
-    return "accuracy" in name or (name in METRICS and name not in FALLS)
+    known = name in METRICS or TOP.fullmatch(name) is not None
+    return "accuracy" in name or (known and name not in FALLS)

@@ -96,8 +96,8 @@ def plain_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
             raise Unsupported(f"optimizer: expected a torch.optim.Optimizer, got {got}")
         if isinstance(each, torch.optim.LBFGS):
             raise Unsupported(
-                "optimizer: expected one step of the weights a step, got LBFGS, which evaluates "
-                "the loss several times within"
+                "optimizer: expected one that updates the weights once per step, got LBFGS, which "
+                "evaluates the loss several times in a step"
             )
         found.append(each)
     if not found:

@@ -38,13 +38,15 @@ from evoprune.bridges.torch.surgery import (
     silence,
 )
 from evoprune.bridges.torch.trace import drop_caches
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import instance, number, whole
+from evoprune.common.renames import spelled
 
 __all__ = ["Evolution"]
 
 FORMAT = 1  # of state_dict
 
 
+@spelled
 class Evolution(Readings):
     """Selection on the neurons, channels and heads of a module while an optimizer trains it.
 
@@ -109,6 +111,8 @@ class Evolution(Readings):
             Unsupported: nothing in the model can evolve (reasons are listed), or the model, the
                 optimizer or the selection is of a kind that selection cannot work with.
         """
+        if selection is not None:
+            instance("selection", selection, Selection)
         self.selection = selection or Selection()
         self.model, self._ddp = checks.unwrap(model)
         self._optimizers = checks.plain_optimizers(optimizer)

@@ -305,7 +305,7 @@ def trace(model: nn.Module, example: Any) -> Tracer:
     try:
         with torch.no_grad(), evaluating(model):
             with tracer:
-                results.append(run(model, example))
+                results.append(_first(model, example))
             if any(modes.values()):
                 for module, training in modes.items():
                     norm = isinstance(module, nn.modules.batchnorm._NormBase)
@@ -323,3 +323,18 @@ def trace(model: nn.Module, example: Any) -> Tracer:
         for dim in tracer.of(tensor):
             fix(dim, "it is an output of the model")
     return tracer
+
+
+def _first(model: nn.Module, example: Any) -> Any:
+    """Run a model on an example for the first time.
+
+    Raises:
+        TypeError, ValueError: the model cannot take the example.
+    """
+    try:
+        return run(model, example)
+    except (TypeError, RuntimeError, AttributeError, IndexError) as error:
+        kind = TypeError if isinstance(error, TypeError | AttributeError) else ValueError
+        raise kind(
+            f"example: expected inputs of one forward pass, got an error: {error}"
+        ) from error
