@@ -53,6 +53,7 @@ OPTIMIZERS = {
     "AdamW": lambda p: torch.optim.AdamW(p, 2e-3),
     "AdamW foreach": lambda p: torch.optim.AdamW(p, 2e-3, foreach=True),
     "AdamW fused": lambda p: torch.optim.AdamW(p, 2e-3, fused=True),
+    "AdamW tensor rate": lambda p: torch.optim.AdamW(p, torch.tensor(2e-3), foreach=False),
     "AdamW amsgrad": lambda p: torch.optim.AdamW(p, 2e-3, amsgrad=True),
     "Adam": lambda p: torch.optim.Adam(p, 2e-3),
     "SGD": lambda p: torch.optim.SGD(p, 2e-2),
@@ -321,6 +322,25 @@ def test_between_steps_the_module_is_an_ordinary_one():
     torch.testing.assert_close(got, want)
     assert not model[0]._forward_hooks
     assert not model[0]._forward_pre_hooks
+
+
+def test_sparse_adam_goes_on():
+    model = Looked(True)
+    x, y = torch.randint(0, 50, (64, 5)), torch.randint(0, 4, (64,))
+    others = [p for name, p in model.named_parameters() if name != "words.weight"]
+    optimizers = [
+        torch.optim.SparseAdam([model.words.weight], 1e-2),
+        torch.optim.AdamW(others, 2e-3),
+    ]
+    evolution = ept.Evolution(model, optimizers, x[:2], QUICK)
+    for _ in range(60):
+        loss = F.cross_entropy(model(x), y)
+        model.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert evolution.close().words.embedding_dim == evolution.alive["words"] < 16
+    assert optimizers[0].state[model.words.weight]["exp_avg"].shape == model.words.weight.shape
 
 
 def test_gradients_after_a_step_are_those_of_before():
