@@ -120,7 +120,7 @@ const ep_field *ep_field_find(const ep_field *fields, const char *name) {
 /* ---- bounds -------------------------------------------------------------------------------- */
 enum { BOUNDS_TEXT = 96 };
 
-/* "from 0 to 1", "at least 0", "at most 1", "finite". */
+/* Write the bounds of a setting: "from 0 to 1", "at least 0", "at most 1" or "finite". */
 static void bounds_text(const ep_field *field, char text[BOUNDS_TEXT]) {
     bool low = isfinite(field->low), high = isfinite(field->high);
     if (low && high) {

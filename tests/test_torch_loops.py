@@ -71,7 +71,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_any_optimizer_continues_as_if_nothing_was_removed(name):
-    """Losses and deaths of a run with removals equal those of a run that only zeroes."""
+    """Removing extinct populations, or only setting them to 0, gives equal losses and deaths."""
     losses, deaths = [], []
     for removal in ("always", "never"):
         torch.manual_seed(0)
@@ -309,7 +309,7 @@ def test_a_step_that_a_scaler_leaves_out_is_no_generation():
 
 
 def test_between_steps_the_module_is_an_ordinary_one():
-    """Outputs equal those of weights without masses, with masses applied to layers' outputs."""
+    """Outputs equal those of W with every layer's outputs multiplied by its masses."""
     model = torch_models.mlp().double()
     x, _ = task()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)

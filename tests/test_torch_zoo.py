@@ -229,5 +229,5 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     # Norms over two samples enlarge rounding errors.
     np.testing.assert_allclose(*losses, rtol=1e-6)
     for (name, mine), masked in zip(first.named_parameters(), second.parameters(), strict=True):
-        size = 1e-6 * float(masked.abs().max()) + 0.05 * RATE  # a part of one step
+        size = 1e-6 * float(masked.abs().max()) + 0.05 * RATE  # a small part of one step
         assert float((mine - masked).abs().max()) <= size, name

@@ -98,7 +98,7 @@ class Trainer:
         self._batches = 0  # batches trained by earlier runs
         self._measures = Measures({})
         self.validates, self.measured = False, list[str]()
-        self._loop: Loop | None = None  # the current one; None between runs
+        self._loop: Loop | None = None  # the current loop; None between runs
         self._memories: list[Memory] = []  # states of the callbacks of the last run
         self._standing: Network | None = None  # the trained network if `keep` has replaced it
         self._configure()
@@ -106,7 +106,7 @@ class Trainer:
     def _configure(self, run: Run | None = None) -> None:
         """Configure the core for this trainer; another trainer may have changed its settings.
 
-        Time constants of the selection that are None fit `run`, by default the last one.
+        Time constants that are None are set to fit `run`, by default the last run.
         """
         self._core, selection, run = self.network.core, self.selection, run or self._run
         if selection is not None and run is not None:
@@ -133,7 +133,7 @@ class Trainer:
         steps: int | None = None,
         validation_split: float | None = None,
     ) -> Plan:
-        """Return what `fit` with these arguments would be; print it to see a table.
+        """Return the plan of the run that `fit` would make with these arguments; print it to see.
 
         It has the generations, the lifespan, the earliest possible extinction, the share of
         populations expected to be alive, and the memory. Network and trainer do not change.
