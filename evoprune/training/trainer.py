@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from math import inf
 from os import PathLike
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import whole
+from evoprune.common.checks import number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
@@ -141,6 +140,7 @@ class Trainer:
         self._idle("plan")
         feed = feed_of(data, y, batch_size, True, steps, self._form())
         feed, _ = parted(self.network, feed, None, validation_split, batch_size, steps)
+        feed.check(self.network)
         epochs = whole("epochs", epochs, 0)
         run = Run(epochs, feed.per_epoch, int(batch_size), 0, True, None, steps=steps)
         return plan_of(self, feed, run, self._pace(run))
@@ -344,9 +344,9 @@ class Trainer:
         Raises:
             ValueError: the factor is not a finite number above 0, or there is no run.
         """
-        if not 0 < factor < inf:
+        if not number("slow: factor", factor, 0, 1e300) > 0:
             raise ValueError(f"slow: factor: expected a number above 0, got {factor!r}")
-        self._running()[0].slowed *= factor
+        self._running()[0].slowed *= float(factor)
 
     def keep(self, network: Network) -> None:
         """Replace the trained network by `network` when the run ends; for callbacks.
