@@ -221,7 +221,7 @@ TASKS = {
     "controls_small": Task(
         MLP,
         {
-            "ours, dropout": Method(selection, 60, "", 0.2, 3.0, settings=AS_CHOSEN["ours"]),
+            "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=AS_CHOSEN["ours"]),
             "one cut": Method(one_cut, of="ours, dropout", settings=AS_CHOSEN["one cut"]),
             "one cut, dropout": Method(
                 one_cut, 20, "ours, dropout", 0.2, settings=AS_CHOSEN["one cut"]
@@ -232,32 +232,29 @@ TASKS = {
             ),
         },
     ),
-    "controls_lenet": Task(
-        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
-        {
-            "ours": Method(selection, 6),
-            "longer": Method(selection, 12, tuned_as="ours"),
-            "one cut": Method(one_cut, 6, "ours"),
-            "gradual": Method(gradual, 6, "ours"),
-            "from scratch": Method(from_scratch, 6, "ours"),
-            "replay": Method(replay, 6, "ours", tuned_as="ours"),
-        },
-        settings=SETTINGS[:2],
-        seeds=3,
-    ),
     "controls_fashion": Task(
         replace(MLP, data="fashion-mnist"),
         {
             "ours": Method(selection, 10),
             "one cut": Method(one_cut, 10, "ours"),
             "gradual": Method(gradual, 10, "ours"),
-            "from scratch": Method(from_scratch, 10, "ours"),
-            "replay": Method(replay, 10, "ours", tuned_as="ours"),
+            "ours, dropout": Method(selection, 20, "", 0.2, 2.0, tuned_as="ours"),
+            "one cut, dropout": Method(one_cut, 10, "ours, dropout", 0.2, tuned_as="one cut"),
             "longer": Method(selection, 20, tuned_as="ours"),
-            "ours, dropout": Method(selection, 20, "", 0.1, 2.0, tuned_as="ours"),
-            "one cut, dropout": Method(one_cut, 10, "ours, dropout", 0.1, tuned_as="one cut"),
+            "from scratch": Method(from_scratch, 10, "ours"),
         },
-        settings=(SETTINGS[0], *SETTINGS[2:4]),
+        settings=SETTINGS[2:4],
+        seeds=3,
+    ),
+    "controls_lenet": Task(
+        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
+        {
+            **PLAIN,
+            "longer": Method(selection, 60, tuned_as="ours"),
+            "replay": Method(replay, of="ours", tuned_as="ours"),
+        },
+        settings=SETTINGS[:4],
+        seeds=3,
     ),
 }
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from math import inf
 from os import PathLike
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import whole
+from evoprune.common.checks import number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
@@ -24,7 +23,7 @@ from evoprune.data.table import Form, Pair, Score, Table, table_of
 from evoprune.nets.network import Network
 from evoprune.records.history import History
 from evoprune.selection.groups import Loss, Optimizer
-from evoprune.selection.laws import AdamW
+from evoprune.selection.laws import AdamW, LossName, OptimizerName
 from evoprune.selection.python_laws import PythonLoss
 from evoprune.selection.settings import Selection
 from evoprune.training.arguments import (
@@ -78,8 +77,8 @@ class Trainer:
         self,
         network: Network,
         *,
-        loss: str | Loss | PythonLoss = "cross_entropy",
-        optimizer: str | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
+        loss: LossName | Loss | PythonLoss = "cross_entropy",
+        optimizer: OptimizerName | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
         selection: Selection | None = Selection(),  # noqa: B008 - cannot be changed
         communicator: Communicator | None = None,
     ) -> None:
@@ -141,6 +140,7 @@ class Trainer:
         self._idle("plan")
         feed = feed_of(data, y, batch_size, True, steps, self._form())
         feed, _ = parted(self.network, feed, None, validation_split, batch_size, steps)
+        feed.check(self.network)
         epochs = whole("epochs", epochs, 0)
         run = Run(epochs, feed.per_epoch, int(batch_size), 0, True, None, steps=steps)
         return plan_of(self, feed, run, self._pace(run))
@@ -344,9 +344,9 @@ class Trainer:
         Raises:
             ValueError: the factor is not a finite number above 0, or there is no run.
         """
-        if not 0 < factor < inf:
+        if not number("slow: factor", factor, 0, 1e300) > 0:
             raise ValueError(f"slow: factor: expected a number above 0, got {factor!r}")
-        self._running()[0].slowed *= factor
+        self._running()[0].slowed *= float(factor)
 
     def keep(self, network: Network) -> None:
         """Replace the trained network by `network` when the run ends; for callbacks.
