@@ -65,7 +65,7 @@ def ancestors(mass: Array, parents: Array) -> Array:
 
 
 def heirs(after: Array, origin: Array) -> Array:
-    """Return the sum over the descendants of each population, by record."""
+    """Return `after` summed over the descendants of each population, by record."""
     total = np.zeros_like(after)
     for sums, values, row in zip(total, after, origin, strict=True):
         np.add.at(sums, row[row >= 0], values[row >= 0])
