@@ -66,7 +66,7 @@ def california(samples, seed):
 
 
 def spoken_digits(folder, bands=16, frames=16):
-    """Read the Free Spoken Digit Dataset: log energies in 16 bands of 16 stretches of a take."""
+    """Read the Free Spoken Digit Dataset: log energies in 16 bands in 16 parts of a recording."""
     with np.load(folder / "fsdd" / "fsdd.npz") as file:
         samples, offsets, digits = file["samples"], file["offsets"], file["label"]
         hertz = np.fft.rfftfreq(256, 1 / file["rate"])
@@ -86,7 +86,7 @@ def spoken_digits(folder, bands=16, frames=16):
 
 
 def speeches(folder, speakers=8, words=500):
-    """Read speeches of 20 words or more: counts of the commonest words, and the speaker."""
+    """Read speeches of 20 words or more: counts of the commonest words, and the speakers."""
     text = (folder / "tiny-shakespeare" / "input.txt").read_text()
     parts = re.findall(r"^([A-Z][A-Za-z ]+):\n(.+?)(?:\n\n|\Z)", text, re.M | re.S)
     named = [name for name, _ in Counter(name for name, _ in parts).most_common(speakers)]
@@ -162,7 +162,7 @@ def estimators(is_classifier, seed):
 
 
 def measured(name, x, y, is_classifier, seeds):
-    """Mean score, seconds and living neurons over five folds and some seeds.
+    """Return mean score, seconds and living neurons over five folds and some seeds.
 
     `minus_dense` is the mean difference of the scores of the same fold and seed, and its standard
     error over the seeds.
@@ -204,13 +204,10 @@ def page(results):
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
-        ours, theirs, gap = r["evoprune"], r["scikit-learn"], r.get("minus_dense")
-        beside = "-"
-        if gap:
-            beside = f"{100 * gap['mean']:+.2f} ± {100 * gap['error']:.2f}"
+        ours, theirs, gap = r["evoprune"], r["scikit-learn"], r["minus_dense"]
         lines.append(
             f"| {r['data']} | {r['samples']:,} x {r['features']} | {ours['score']:.3f} | "
-            f"{r['dense']['score']:.3f} | {beside} | "
+            f"{r['dense']['score']:.3f} | {100 * gap['mean']:+.1f} ± {100 * gap['error']:.1f} | "
             f"{theirs['score']:.3f} | {ours['seconds']:.2f} | "
             f"{theirs['seconds']:.2f} | "
             f"{ours['alive']:.0f} of 100 |"
@@ -227,10 +224,12 @@ def main():
     args = parser.parse_args()
     ep.set_threads(1)
     first = 1000 if args.tuning else args.first
+    results = []
     for name, x, y, is_classifier in tuning() if args.tuning else reported():
         if args.only and args.only not in name:
             continue
         r = measured(name, x, y, is_classifier, range(first, first + args.seeds))
+        results.append(r)
         ours, theirs = r["evoprune"], r["scikit-learn"]
         print(
             f"{name:16} {ours['score']:.4f} against {theirs['score']:.4f} "
@@ -239,18 +238,11 @@ def main():
             f"{theirs['seconds']:.2f} s, {ours['alive']:.1f} of 100 alive",
             flush=True,
         )
-        if not args.tuning:
-            keep(r | {"seeds": args.seeds, "first": first})
-
-
-def keep(row):
-    """Write the row of a set in place of an older one, and the page."""
-    known = {old["data"]: old for old in json.loads(RESULTS.read_text())["results"]}
-    known[row["data"]] = row
-    results = list(known.values())
-    machine = {"python": platform.python_version(), "processor": platform.machine()}
-    RESULTS.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
-    PAGE.write_text(page(results))
+    if not args.tuning and not args.only:
+        machine = {"python": platform.python_version(), "processor": platform.machine()}
+        facts = {"machine": machine, "seeds": args.seeds, "first": first, "results": results}
+        RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
+        PAGE.write_text(page(results))
 
 
 if __name__ == "__main__":

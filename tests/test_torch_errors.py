@@ -1,4 +1,4 @@
-"""What the bridge to PyTorch cannot work with is refused, clearly and before anything changes."""
+"""Models, optimizers and settings that the bridge does not support: clear errors, no changes."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_parameter_that_was_replaced_is_named_before_a_removal():
 
 
 class Preconditioned(torch.optim.Optimizer):
-    """Keeps a square matrix for every parameter, as Shampoo does."""
+    """An optimizer with a square matrix for every parameter, like Shampoo."""
 
     def __init__(self, parameters):
         super().__init__(parameters, {"lr": 0.1})
@@ -188,7 +188,7 @@ def test_optimizer_state_that_cannot_follow_is_named_at_the_first_step():
 
 
 class ByData(nn.Module):
-    """The shape of what is computed depends on the values."""
+    """A module whose shapes depend on values."""
 
     def __init__(self):
         super().__init__()
@@ -207,7 +207,7 @@ def test_shapes_that_depend_on_data_are_fixed_with_the_reason():
 
 
 class Dropped(nn.Module):
-    """Dropout in training, and something that only training has."""
+    """A module with dropout and a part that is used only in training."""
 
     def __init__(self):
         super().__init__()
@@ -258,3 +258,34 @@ def test_close_takes_the_hooks_away():
     optimizer.step()
     assert evolution.steps == 0
     assert np.array_equal(before, evolution.masses("0"))
+
+
+@pytest.mark.parametrize("argument", ["include", "fixed"])
+def test_names_of_modules_must_exist(argument):
+    model = nn.Sequential()
+    model.add_module("first", nn.Linear(4, 8))
+    model.add_module("second", nn.Sequential(nn.ReLU(), nn.Linear(8, 2)))
+    example = torch.zeros(2, 4)
+    with pytest.raises(ept.Unsupported, match=f"{argument}: .* got 'frist'; did you mean first"):
+        ept.inspect(model, example, **{argument: ["frist"]})
+    for one in ("first", ["first"], ["first", "second.1"]):  # a single name is no list of letters
+        found = ept.inspect(model, example, **{argument: one})
+        assert list(found.born) == (["first"] if argument == "include" else [])
+
+
+@pytest.mark.parametrize(
+    ("example", "error"),
+    [(None, TypeError), (torch.zeros(2, 5), ValueError), ("x", TypeError), (3, TypeError)],
+)
+def test_an_example_that_the_model_cannot_take_is_named(example, error):
+    with pytest.raises(error, match="example: expected inputs of one forward pass, got an error"):
+        ept.inspect(nn.Linear(4, 2), example)
+
+
+def test_misspelt_arguments_and_other_kinds_are_answered():
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(TypeError, match="no argument 'selecton'; .*did you mean selection"):
+        ept.Evolution(model, optimizer, torch.zeros(2, 4), selecton=None)
+    with pytest.raises(TypeError, match="selection: expected Selection, got float"):
+        ept.Evolution(model, optimizer, torch.zeros(2, 4), selection=1.5)

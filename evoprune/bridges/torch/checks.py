@@ -96,8 +96,8 @@ def plain_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
             raise Unsupported(f"optimizer: expected a torch.optim.Optimizer, got {got}")
         if isinstance(each, torch.optim.LBFGS):
             raise Unsupported(
-                "optimizer: expected one step of the weights a step, got LBFGS, which evaluates "
-                "the loss several times within"
+                "optimizer: expected one that updates the weights once per step, got LBFGS, which "
+                "evaluates the loss several times in a step"
             )
         found.append(each)
     if not found:
@@ -184,12 +184,12 @@ def no_capture(device: torch.device) -> None:
     """Check that a step is not captured in a CUDA graph.
 
     Raises:
-        Unsupported: it is.
+        Unsupported: the step is captured.
     """
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         raise Unsupported(
             "step: expected a step that runs every time, got the capture of a CUDA graph, whose "
-            "replays run no Python; capture forward and backward only, anew after every removal"
+            "replays run no Python; capture only forward and backward, again after every removal"
         )
 
 

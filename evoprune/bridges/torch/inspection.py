@@ -10,10 +10,13 @@ from torch import nn
 
 from evoprune.bridges.torch.attention import free_heads
 from evoprune.bridges.torch.checks import excluded, unwrap
+from evoprune.bridges.torch.errors import Unsupported
 from evoprune.bridges.torch.populations import Piece, find_populations, pieces_of
 from evoprune.bridges.torch.trace import samples_of, trace
 from evoprune.bridges.torch.verify import Attribute, verify
 from evoprune.common import table
+from evoprune.common.checks import meant
+from evoprune.common.renames import spelled
 
 __all__ = ["Inspection", "inspect"]
 
@@ -46,6 +49,20 @@ class Inspection:
         return f"{table.as_text(['population', 'kind', 'born'], rows)}\nfixed:{self.reasons()}"
 
 
+def _modules(argument: str, names: str | Iterable[str], model: nn.Module) -> list[str]:
+    """Return the names as a list, after checking that the model has modules of these names."""
+    listed = [names] if isinstance(names, str) else list(names)
+    known = [name for name, _ in model.named_modules()]
+    for name in listed:
+        if name not in known:
+            raise Unsupported(
+                f"{argument}: expected names of modules of the model, got {name!r}"
+                f"{meant(name, known)}"
+            )
+    return listed
+
+
+@spelled
 def inspect(
     model: nn.Module,
     example: Any,
@@ -67,16 +84,19 @@ def inspect(
         fixed: names of modules whose populations may not.
         inner: let several factors of one dimension evolve.
         trained: ids of the parameters that an optimizer trains; all if not given.
+
+    Raises:
+        Unsupported: the model has no module of a name in `include` or `fixed`.
     """
     model = unwrap(model)[0]
     if trained is None:
         trained = {id(p) for p in model.parameters() if p.requires_grad}
+    include = None if include is None else _modules("include", include, model)
+    fixed = _modules("fixed", fixed, model)
     for module in model.modules():
         free_heads(module)
     tracer = trace(model, example)
     populations, why = find_populations(tracer, inner=inner)
-    include = None if include is None else list(include)
-    fixed = list(fixed)
     chosen = []
     for population in populations:
         reason = excluded(population, include, fixed, trained)

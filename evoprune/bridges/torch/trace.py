@@ -138,7 +138,7 @@ class Tracer(TorchDispatchMode):
         return id(tensor) in self._origins
 
     def role(self, tensor: torch.Tensor, dim: int, role: str, why: str) -> None:
-        """Record an operator's role along a dimension, if the tensor is or views a parameter."""
+        """Record an operator's role along a dimension, if the tensor is a parameter or a view."""
         if id(tensor) not in self._origins:
             return
         slot, places = self._origins[id(tensor)]
@@ -305,7 +305,7 @@ def trace(model: nn.Module, example: Any) -> Tracer:
     try:
         with torch.no_grad(), evaluating(model):
             with tracer:
-                results.append(run(model, example))
+                results.append(_first(model, example))
             if any(modes.values()):
                 for module, training in modes.items():
                     norm = isinstance(module, nn.modules.batchnorm._NormBase)
@@ -323,3 +323,18 @@ def trace(model: nn.Module, example: Any) -> Tracer:
         for dim in tracer.of(tensor):
             fix(dim, "it is an output of the model")
     return tracer
+
+
+def _first(model: nn.Module, example: Any) -> Any:
+    """Run a model on an example for the first time.
+
+    Raises:
+        TypeError, ValueError: the model cannot take the example.
+    """
+    try:
+        return run(model, example)
+    except (TypeError, RuntimeError, AttributeError, IndexError) as error:
+        kind = TypeError if isinstance(error, TypeError | AttributeError) else ValueError
+        raise kind(
+            f"example: expected inputs of one forward pass, got an error: {error}"
+        ) from error
