@@ -57,7 +57,7 @@ def lines_of(made: type[Spec]) -> list[str]:
         argument, attribute = types_of(made, field)
         default = "" if field.required else f" = {default_of(field)}"
         arguments.append(f"{name}: {argument}{default}")
-        if field not in made.extra:  # those are attributes of the group
+        if field not in made.extra:  # extra settings are attributes of the group
             attributes += ["    @property", f"    def {name}(self) -> {attribute}: ..."]
     doc = [
         wrapped

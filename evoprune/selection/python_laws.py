@@ -138,7 +138,7 @@ class PythonLoss(_PythonLaw):
         return Loss.counts_hits(kind)
 
     def in_file(self) -> Loss:
-        """Return the loss to name in a file instead of the function."""
+        """Return the loss to store in a file, which cannot hold the function."""
         return CrossEntropy() if self.target == "class" else MeanSquaredError()
 
 
