@@ -38,7 +38,7 @@ def aligned(
 
     Args:
         records: values of the populations born by then, layer by layer.
-        sizes: their number by layer, by the length of a record.
+        sizes: the number of populations by layer, for each length of a record.
         now: their number by layer in the rows to return.
     """
     rows = np.full((len(records), sum(now)), np.nan, np.float32)
