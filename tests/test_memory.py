@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs
 import scripts
-from cores import BOTH, CORE32, EVERY, name_of
+from cores import CORE32, EVERY, name_of
 
 import evoprune as ep
 
@@ -316,15 +316,3 @@ def test_a_shrink_keeps_the_listed_that_live():
     net.kill("h1", [3])
     net.shrink({})
     assert runs.births(net)["in1"] == [j for j in range(16) if j != 3]
-
-
-@pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_absurd_images_are_a_memory_error_at_the_first_pass(core):
-    """The network has no array of that size; its activations would be."""
-    net = core.Network(
-        {"input": [200_000, 200_000], "layers": [{"kind": "mean_pool", "name": "p"}]}
-    )
-    x = np.broadcast_to(np.zeros(1, np.float32), (1, 200_000**2))
-    for call in (net.predict, net.forward):
-        with pytest.raises(MemoryError):
-            call(x)
