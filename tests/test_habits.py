@@ -312,6 +312,8 @@ def test_odd_numbers_are_refused_or_become_plain():
         (lambda: fit(make(optimizer=ep.AdamW([1.0, huge])), *data()), ValueError, "expected"),
         (lambda: ep.History(["a"], odd), TypeError, "born: expected several items, got memoryview"),
         (lambda: ep.Sequential([ep.Dense(2)], input=odd), TypeError, "input: expected several"),
+        (lambda: ep.Selection().strengths(np.zeros(3)), TypeError, "steps: expected a whole"),
+        (lambda: fit(make(), *data(), class_weights=3), TypeError, "class_weights: expected Mapp"),
         (lambda: ep.CrossEntropy.counts_hits(odd), TypeError, "kind: expected the name of a loss"),
         (lambda: ep.CrossEntropy.counts_hits("x"), ValueError, "kind: expected one of"),
         (lambda: ep.EarlyStopping().restore(3), TypeError, "state: expected Mapping, got int"),
