@@ -41,7 +41,7 @@ void ep_chronicle_close(ep_chronicle *chronicle);
 
 /* All data for the generations of a network. A generation without births allocates nothing. */
 typedef struct {
-    ep_generation *generation; /* settings, dynamics, and its vectors */
+    ep_generation *generation; /* settings, law and vectors of a generation */
     const ep_fitness *fitness;
     void *fitness_config;
     ep_fitness_call call_fitness; /* called instead of fitness->measure, or NULL */

@@ -39,7 +39,7 @@ import test_torch_zoo as zoo  # noqa: E402
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
 CHANGED = 1e-5  # relative to the largest output
 MOST_WRONG = 6  # per model; torch-pruning restarts after each
-SECONDS = 150  # processor time per model
+SECONDS = 60  # processor time per model
 HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}  # of attention modules
 CAUSES = ("changed", "crashed", "norm", "heads")
 MODELS = {

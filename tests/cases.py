@@ -23,7 +23,7 @@ COUPLE = {"layer_norm"}
 # among them: they are axes of queries and keys too, where masses after the layer do not zero the
 # extinct entries.
 BEHIND = {"attention": (-2,)}
-LEARNING = [("populations", {"mass": False}, [0])]  # without masses; "front" also learns
+LEARNING = [("populations", {"mass": False}, [0])]  # has parameters, like "front"
 
 CASES = [(kind, i) for kind, cases in layers.CASES.items() for i in range(len(cases))]
 

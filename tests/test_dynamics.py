@@ -161,7 +161,7 @@ def test_a_law_that_conserves_keeps_the_total_mass(core, name, seed):
 @given(seed=SEEDS)
 def test_equal_upkeep_has_no_effect_if_the_total_is_conserved(core, name, seed):
     cohort, config = drawn(core, name, seed)
-    fitness = np.round(cohort.fitness * 2**20) / 2**20  # so that 1/8 less is exact
+    fitness = np.round(cohort.fitness * 2**20) / 2**20  # so that subtracting 1/8 is exact
     bare = {**keywords(cohort), "upkeep": None}
     taxed = {**keywords(cohort), "upkeep": np.full_like(fitness, 0.125)}
     fitness[np.abs(fitness) > 4] = 0

@@ -19,7 +19,7 @@ def spread(targets, outputs):
 
 def trainer():
     law = ep.Malthusian(lifespan=8)
-    return ep.Trainer(ep.mlp(4, 16, 2, seed=3), selection=ep.Selection(dynamics=law, min_age=3))
+    return ep.Trainer(ep.mlp(4, 16, 4, seed=3), selection=ep.Selection(dynamics=law, min_age=3))
 
 
 def result(trainer):
@@ -37,7 +37,7 @@ def fit(trainer, **more):
 SETTINGS = {
     "balanced": {"class_weights": "balanced"},
     "by class": {"class_weights": {np.int64(1): 4.0}},
-    "metrics": {"metrics": ["f1", "auc"]},
+    "metrics": {"metrics": ["f1", "auc", "top3"]},
     "a name of one's own": {"metrics": {"score": "f1"}, "training_metrics": True},
 }
 

@@ -263,7 +263,7 @@ def test_attention_is_what_the_core_computes():
     net.forward(x[1])  # one sample is a batch of one
     maps = _insides._maps(net, row, config)
     assert np.allclose(maps.sum(-1), 1)
-    assert np.allclose(np.triu(maps[0], 1), 0)  # it is causal
+    assert np.allclose(np.triu(maps[0], 1), 0)  # attention is causal
     values = net.activations[row["inputs"][2]][0]
     expected = np.einsum("hqk,khd->qhd", maps, values)
     assert np.allclose(expected, net.activations[row["name"]][0], atol=1e-5)
@@ -274,7 +274,7 @@ def test_filters_are_kernels():
     ax = plot.filters(net)
     assert "filters1" in ax.get_title("left")
     assert plot.filters(net, "filters2").images[0].get_array().shape[2] == 3
-    plot.filters(ep.cnn((8, 8, 3), (4, 6), 3))  # of colors
+    plot.filters(ep.cnn((8, 8, 3), (4, 6), 3))  # color images
     plot.structure(net)
 
 

@@ -183,7 +183,7 @@ def test_more_threads_are_taken_when_they_become_better(monkeypatch):
     machine = Machine(monkeypatch, lambda t, now: small(t, now) if now < 20 else large(t, now), 8)
     machine.run(20)
     assert machine.log[-1][1] == 1
-    machine.run(2 * ThreadTuner.PATIENCE * STRETCH)  # the longest time until it is noticed
+    machine.run(2 * ThreadTuner.PATIENCE * STRETCH)  # the longest time until a change is noticed
     assert machine.usual() == 8
 
 

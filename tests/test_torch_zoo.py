@@ -208,9 +208,14 @@ GO_ON = [
 def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     """Ten steps after half of the populations died: equal losses and weights to rounding."""
     first, example, *_ = make(name)
+    if name == "levit_128s":  # its last batch norms read one position of each sample
+        example = torch.randn(8, 3, 64, 64)
     first, example = first.double().eval(), _double(example)  # dropout draws depend on sizes
     for module in first.modules():
         module.train(isinstance(module, nn.modules.batchnorm._NormBase))
+    for p in first.parameters():
+        if not p.detach().any():  # initial zeros would hide errors
+            nn.init.normal_(p, std=0.05)
     second = copy.deepcopy(first)
     losses = []
     for model, removal in ((first, "always"), (second, "never")):
@@ -224,5 +229,5 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     # Norms over two samples enlarge rounding errors.
     np.testing.assert_allclose(*losses, rtol=1e-6)
     for (name, mine), masked in zip(first.named_parameters(), second.parameters(), strict=True):
-        size = 1e-6 * float(masked.abs().max()) + 0.05 * RATE  # a part of one step
+        size = 1e-6 * float(masked.abs().max()) + 0.05 * RATE  # a small part of one step
         assert float((mine - masked).abs().max()) <= size, name

@@ -29,7 +29,7 @@ typedef struct {
     const ep_real *norm2;    /* (n) or NULL */
     double threshold;        /* a population with less mass is extinct */
     double strength;         /* eta: multiplies the law's step size (a schedule), 1 by default */
-    ep_noise noise;          /* of this generation and niche */
+    ep_noise noise;          /* random stream of this generation and niche */
 } ep_cohort;
 
 typedef struct {

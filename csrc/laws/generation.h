@@ -33,9 +33,9 @@ typedef bool (*ep_dynamics_call)(void *context, const ep_cohort *cohort, ep_erro
 
 /* The populations of one layer: living ones, and extinct ones that are not removed yet. */
 typedef struct {
-    int64_t n; /* present */
-    int64_t founded; /* at the founding of the network */
-    int64_t born; /* so far, founders included: greater than all birth ids */
+    int64_t n; /* populations present */
+    int64_t founded; /* populations at the founding of the network */
+    int64_t born; /* populations born so far, founders included: greater than all birth ids */
     bool barren; /* no births in this group */
     const int32_t *birth; /* (n) ids, ascending; NULL: 0 .. n - 1 */
     ep_real *mass; /* (n) */
@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
     int group;
     int32_t birth;
-    int64_t place; /* in its group's vectors */
+    int64_t place; /* index in its group's vectors */
     ep_real mass, fitness; /* mass before it was set to 0; fitness after memory and correction */
 } ep_extinct;
 
@@ -84,7 +84,7 @@ typedef struct {
     ep_real *mass, *fitness, *upkeep; /* (n) fitness is corrected */
     ep_real *state; /* a (states, living populations) block for each niche */
     int32_t *birth; /* (n) unique within a niche: ids follow those of the niche's earlier groups */
-    int64_t *place; /* (n) in its group's vectors */
+    int64_t *place; /* (n) index in its group's vectors */
     int *group; /* (n) */
     ep_niche *niche; /* (n_groups) at most */
     ep_real *memory; /* (present) fitness memory after this generation */

@@ -94,7 +94,7 @@ enum { PIECE = 256, FURTHER = 2048 };
 
 typedef struct {
     int64_t rows, columns, stride; /* stride: elements from one row to the next */
-    const ep_real *b, *m;          /* per column */
+    const ep_real *b, *m;          /* one value per column */
     ep_real slope;
     ep_real spread_b[PIECE], spread_m[PIECE];
 } piece;

@@ -17,9 +17,9 @@ typedef struct {
 } ep_window;
 
 /* The window settings of a kind. Each holds one number for all spatial axes or one number per
- * axis; empty means `missing`. */
+ * axis; an empty one means `missing`. */
 typedef struct {
-    const char *name; /* of the setting of the size */
+    const char *name; /* name of the setting for the size */
     const ep_vector *size, *stride, *step, *pad;
     bool same;          /* empty pad: the output has in / stride positions, rounded up */
     bool size_is_stride; /* empty stride: the size of the window */

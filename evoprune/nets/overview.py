@@ -64,7 +64,9 @@ def _overview(network: Network) -> Overview:
         notes.append(f"{', '.join(fixed)}: outputs, which cannot go extinct; their masses stay 1")
     if network.timing is not None:
         ms, batch = network.timing
-        timing = f"{ms:.3g} ms a step of {batch} samples, {1000 * ms / batch:.3g} us a sample"
+        each = ms / batch
+        sample = f"{each:.3g} ms" if each >= 1 else f"{1000 * each:.3g} us"
+        timing = f"{ms:.3g} ms a step of {batch} samples, {sample} a sample"
         notes.append(timing)
     note = "\n".join(notes)
     head = ["layer", "kind", "alive / born", "multiply-adds", "parameters", "bytes"]

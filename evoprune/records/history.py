@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from evoprune.common.checks import items
 from evoprune.common.files import existing, write_whole
 from evoprune.common.renames import current_name, spelled
 from evoprune.common.types import Array
@@ -78,7 +79,8 @@ class History(FormerNames, Mapping[str, Array]):
         record_every: int = 1,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.layers, self.born = tuple(layers), tuple(int(n) for n in born)
+        self.layers = tuple(items("layers", layers))
+        self.born = tuple(int(n) for n in items("born", born))
         self.per_epoch, self.record_every = per_epoch, record_every
         self.settings: dict[str, Any] = dict(settings or {})
         self.interrupted = False

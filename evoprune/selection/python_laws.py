@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.selection.groups import Dynamics, Fitness, Loss
-from evoprune.selection.laws import CrossEntropy, MeanSquaredError
+from evoprune.selection.laws import CrossEntropy, DynamicsName, FitnessName, MeanSquaredError
 
 __all__ = [
     "DynamicsLike",
@@ -142,8 +142,8 @@ class PythonLoss(_PythonLaw):
         return CrossEntropy() if self.target == "class" else MeanSquaredError()
 
 
-FitnessLike: TypeAlias = str | Fitness | PythonFitness | Callable[[Any], ArrayLike]
-DynamicsLike: TypeAlias = str | Dynamics | PythonDynamics | Callable[..., ArrayLike]
+FitnessLike: TypeAlias = FitnessName | Fitness | PythonFitness | Callable[[Any], ArrayLike]
+DynamicsLike: TypeAlias = DynamicsName | Dynamics | PythonDynamics | Callable[..., ArrayLike]
 
 
 def fitness(function: Callable[[Any], ArrayLike]) -> PythonFitness:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evoprune.common.checks import number, one_of, whole
+from evoprune.common.checks import floats, number, one_of, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import Field as Row
@@ -372,7 +372,7 @@ class Selection:
 
 def _finite_upkeep(upkeep: ArrayLike) -> Array:
     """Return upkeep given as one number per founding population, checked: float64 (n,)."""
-    numbers = np.asarray(upkeep, np.float64)
+    numbers = floats("Selection: upkeep", upkeep)
     if numbers.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0)).all():
         raise ValueError(
             f"Selection: upkeep: expected {', '.join(CHOICES['upkeep'])}, or a vector of numbers "

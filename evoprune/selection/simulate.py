@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune import core
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import floats, number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.common.warn import warn
@@ -195,10 +195,7 @@ def _lineage(newborn: list[Array]) -> Array:
 
 def _vector(name: str, values: ArrayLike, n: int) -> Array:
     """Return one number, or n, as float64 (n,)."""
-    try:
-        given = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected {n} numbers, got {values!r}") from None
+    given = floats(name, values)
     if given.shape not in ((), (n,)):
         raise ValueError(f"{name}: expected one number or {n}, got a shape of {given.shape}")
     numbers = np.array(np.broadcast_to(given, n))

@@ -19,6 +19,7 @@ from evoprune.common.files import existing
 from evoprune.data.csvfile import is_whole
 from evoprune.data.dataset import Dataset
 from evoprune.nets.network import Network
+from evoprune.selection.laws import LossName
 
 __all__ = [
     "DATA",
@@ -93,7 +94,7 @@ class Task:
     test: Dataset
     network: Network
     usual: Usual
-    loss: str = "cross_entropy"
+    loss: LossName = "cross_entropy"
 
 
 def checked(option: str, value: Any, low: int, high: int) -> int:
@@ -177,7 +178,7 @@ def task_of(options: argparse.Namespace) -> Task:
     epochs = max(usual.epochs, -(-STEPS * batch // len(train)))
     usual = replace(usual, batch=batch, epochs=epochs)
     usual = replace(usual, **_given(options, "epochs", "batch"))
-    loss = "mean_squared_error" if train.classes is None else "cross_entropy"
+    loss: LossName = "mean_squared_error" if train.classes is None else "cross_entropy"
     return Task(train, test, _network(kind, options, train), usual, loss)
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import items, number, whole
 from evoprune.data.inputs import same_columns
 from evoprune.training.feed import Feed
-from evoprune.training.metrics import METRICS, Measures, Metrics, measures
+from evoprune.training.metrics import Measures, Metrics, is_name, measures, name_of
 from evoprune.training.weights import ClassWeights
 
 if TYPE_CHECKING:
@@ -31,11 +31,10 @@ def given(
     """Return the fields of a `Run` that hold these arguments."""
     if isinstance(class_weights, Mapping):
         pairs = [[_plain(key), float(weight)] for key, weight in class_weights.items()]
-    names = {metric: name for name, metric in METRICS.items()}
     return {
         "weighted": sample_weight is not None,
         "class_weights": pairs if isinstance(class_weights, Mapping) else class_weights,
-        "metrics": {column: names.get(metric) for column, metric in measured.metrics.items()},
+        "metrics": {column: name_of(metric) for column, metric in measured.metrics.items()},
         "training_metrics": measured.training,
     }
 
@@ -60,7 +59,7 @@ def kept(
     if class_weights is None and run.class_weights is not None:
         class_weights = _by_class(run.class_weights)
     if not isinstance(metrics, str | Mapping) and not callable(metrics):
-        metrics = list(metrics)
+        metrics = items("metrics", metrics)
     if not metrics and run.metrics:
         functions = [column for column, name in run.metrics.items() if name is None]
         if functions:
@@ -105,7 +104,7 @@ def check_given(run: Run) -> None:
     if not isinstance(run.metrics, dict):
         raise TypeError(f"run: metrics: expected a dict, got {run.metrics!r}")
     for column, metric in run.metrics.items():
-        if metric is not None and metric not in METRICS:
+        if metric is not None and not is_name(metric):
             raise ValueError(f"run: metrics: {column}: expected a metric or null, got {metric!r}")
     if run.training_metrics and not run.metrics:
         raise ValueError("run: training_metrics: expected false without metrics, got true")

@@ -112,7 +112,7 @@ class Ranks:
 
     @contextmanager
     def stretch(self) -> Iterator[None]:
-        """Surround a call of the core that runs steps."""
+        """Make the context in which the core runs steps."""
         self._inside, self._calls = True, 0
         yield
         self._inside = False

@@ -190,7 +190,7 @@ class ThreadTuner:
         self._usual = deque(usual, self.LATE)
         self._tried = 0  # threads of the current trial; 0: none
         self._wait = self._left = float(self.WAIT)
-        self._steps, self._seconds = 0, 0.0  # of the trial; none yet
+        self._steps, self._seconds = 0, 0.0  # of the trial so far
 
     def choose(self) -> int:
         """Return the number of threads for the next stretch."""
@@ -227,7 +227,7 @@ class ThreadTuner:
         """Keep the trial's number of threads, or revert."""
         usual = statistics.median(self._usual)
         if each < self.WON * usual:
-            self._settle(self._tried, [each])  # the next trial continues in this direction
+            self._settle(self._tried, [each])  # try still more, or fewer, next
             return
         if each > self.LOST * usual:
             self._wait = min(float(self.PATIENCE), 2 * self._wait)

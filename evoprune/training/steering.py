@@ -22,7 +22,7 @@ def move(budget: Budget, network: Network, selection: Selection, run: Run) -> No
     if run.pressure is None:
         raise ValueError("run: expected one that began with a budget's pressure")
     if selection.removal != "never":
-        network.compact()  # its size must count living populations only
+        network.compact()  # so that its size counts living populations only
     moving = max(1, round((1 - selection.rest) * run.total))
     run.resting = budget.reached(network)
     run.pressure = budget.steer(

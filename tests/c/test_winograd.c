@@ -143,7 +143,7 @@ static void test_against_plain_loops(void) {
             one(taps, 6, h, 17, 1, taps / 2, 0);
             one(taps, h, h, LINE, LINE + 1, taps - 1, 1);
         }
-        one(taps, 1, 9, 4, 3, taps / 2, taps / 2);  /* less high than a window */
+        one(taps, 1, 9, 4, 3, taps / 2, taps / 2);  /* image lower than a window */
         one(taps, 9, 8, 5, 130, 1, 1);              /* several blocks of filters */
         one(taps, 6, 6, 150, 40, taps / 2, 1);      /* several blocks of channels */
         one(taps, 24, 23, 35, 36, 0, taps / 2);     /* several blocks of tiles */

@@ -229,7 +229,7 @@ def by_member(random: Random, content: bytes) -> tuple[bytes, str]:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         for n, part in parts.items():
-            new.writestr(zipfile.ZipInfo(n), part, zipfile.ZIP_DEFLATED)  # not the time of day
+            new.writestr(zipfile.ZipInfo(n), part, zipfile.ZIP_DEFLATED)  # without the time of day
     return made.getvalue(), f"{name}: {told}"
 
 

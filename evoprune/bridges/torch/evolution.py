@@ -225,7 +225,7 @@ class Evolution(Readings):
         """
         self._stepped.clear()
         self._checked = True
-        strength = self._pace.strength_at(self.steps)  # at every step: it remembers the peak
+        strength = self._pace.strength_at(self.steps)  # at every step, because it stores the peak
         self.steps += 1
         if self.steps % self.selection.every == 0:
             others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]
