@@ -1,4 +1,4 @@
-"""What comfort costs: recording, the live view, importing, drawing.
+"""The cost of recording, of the live view, of importing and of drawing.
 
 Recording and the live view are measured as shares of a run of the paper's network on MNIST, from
 whole runs in turn: with the usual records, with none, and with records and the live view in
@@ -34,7 +34,7 @@ from stopwatch import Turn, working
 WIDTHS = (784, 512, 256, 10)
 BATCH, RATE, DECAY = 128, 2e-3, 0.5
 NEVER = 10**9
-ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # shares; milliseconds
+ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # targets: shares; ms
 
 
 class Once:
@@ -126,7 +126,7 @@ def clocked() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def notebook() -> Iterator[list[int] | None]:
-    """IPython as in a notebook: the sizes of the messages that are shown; None: no IPython."""
+    """Run IPython as in a notebook; yield the sizes of its messages, or None without IPython."""
     try:
         from IPython.core.displaypub import DisplayPublisher
         from IPython.core.interactiveshell import InteractiveShell
@@ -153,7 +153,7 @@ def notebook() -> Iterator[list[int] | None]:
 
 
 def runs(result: Result, options: argparse.Namespace) -> None:
-    """Recording and the live view, in whole runs."""
+    """Time recording and the live view in whole runs."""
     import evoprune as ep
 
     train, _ = ep.datasets.mnist()
@@ -219,7 +219,7 @@ def importing(module: str, python: Path) -> Once:
 
 
 def imports(result: Result, options: argparse.Namespace) -> None:
-    """The package beside NumPy, which it needs, and the peers."""
+    """Time importing the package, NumPy (which it imports) and the peers."""
     contestants: list[Contestant] = [
         importing(module, Path(sys.executable)) for module in ("evoprune", "numpy")
     ]
@@ -243,13 +243,13 @@ def imports(result: Result, options: argparse.Namespace) -> None:
 
 
 class Shown:
-    """A run of 768 populations, and other networks to look into.
+    """What the plots show: a run of 768 populations, and other networks.
 
     Attributes:
         net, history: the trained network and its run.
         inputs, vit: networks of other kinds.
-        images: what the heads look at.
-        search: of a learning rate.
+        images: inputs for maps of attention.
+        search: a search for a learning rate.
     """
 
     def __init__(self, quick: bool) -> None:

@@ -32,7 +32,7 @@ from products import stages
 from rounds import Contestant, Peers
 
 ASKED_THREADS = 2
-SHARES = (1.0, 0.5, 0.1)  # of the populations alive
+SHARES = (1.0, 0.5, 0.1)  # shares of the populations that are alive
 VOCABULARY, CONTEXT = 65, 64
 
 
@@ -64,7 +64,7 @@ def _mnist() -> Any:
 
 
 def _colours() -> Any:
-    """Return noise images, 32 x 32 x 3: time does not depend on their content."""
+    """Return images of noise, 32 x 32 x 3: time does not depend on their content."""
     import evoprune as ep
 
     rng = np.random.default_rng(0)
@@ -127,13 +127,13 @@ def shape_of(case: Case, net: Any) -> dict[str, Any]:
 def ours(
     name: str, case: Case, share: float, data: Any, threads: int, selected: bool
 ) -> Contestant:
-    """A contestant: our own training."""
+    """Return training by evoprune as a contestant."""
     net = living(case, share)
     return training(name, net, data, case.batch, threads, selected=selected)
 
 
 class Networks(Arena):
-    """Networks of several kinds: their data, and the rates of processors."""
+    """Data of the cases, and the speed of large products."""
 
     def __init__(self, peers: Peers, folder: Path, options: Any) -> None:
         super().__init__(peers, options)
@@ -142,7 +142,7 @@ class Networks(Arena):
         self._rates: dict[int, float] = {}
 
     def data(self, case: Case) -> tuple[Any, dict[str, Any]]:
-        """A case's training set, and where peers find it."""
+        """Return a case's training set, and the paths of the files that peers read."""
         name = case.data.__name__
         if name not in self._data:
             data = case.data()
@@ -150,7 +150,7 @@ class Networks(Arena):
         return self._data[name]
 
     def rate(self, threads: int) -> float | None:
-        """Multiply-adds a second of a large square product."""
+        """Return the multiply-adds per second of a large square product."""
         if self.library is None or self.blas is None:
             return None
         if threads not in self._rates:
@@ -158,7 +158,7 @@ class Networks(Arena):
         return self._rates[threads]
 
     def others(self, case: Case, net: Any, threads: int) -> list[Contestant]:
-        """PyTorch, in every way that might be its best, each in a process of its own.
+        """Return PyTorch in every variant that may be its fastest, each in a separate process.
 
         Earlier work of a process affects its times: if its allocator has adapted to smaller
         requests and returns to the system at every step, the step takes 50 % longer.
@@ -181,7 +181,7 @@ class Networks(Arena):
 
 
 def verdict(case: Case, row: dict[str, Any]) -> dict[str, Any]:
-    """Return targets and whether they are met, by name of the contestant compared with."""
+    """Return the targets, and whether they are met, by name of the other contestant."""
     against = row["times_ours"]
     ways = [name for name in against if name.split(",")[0] == "PyTorch"]
     found: dict[str, Any] = {}

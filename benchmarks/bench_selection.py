@@ -1,4 +1,4 @@
-"""How accurate and how small: filters and heads under selection, several seeds, the last epoch.
+"""Accuracy and size of networks of filters and heads under selection, for several seeds.
 
 LeNet-5 and a vision transformer on MNIST, a convolutional network on Fashion-MNIST, a language
 model of characters on tiny Shakespeare; with the defaults of selection, except for pressure and, in
@@ -41,7 +41,7 @@ class Case:
     pressure: float
     epochs: int
     asked: tuple[str, ...]
-    steps: int | None = None  # of an epoch; None: once through the data
+    steps: int | None = None  # steps per epoch; None: one pass through the data
     clip: float = 0.0
     lifespan: float = 700
 
@@ -85,14 +85,14 @@ def place(name: str) -> Path:
 
 
 def mnist() -> Datasets:
-    """The bundled one."""
+    """Return the bundled MNIST."""
     import evoprune as ep
 
     return ep.datasets.mnist()
 
 
 def fashion() -> Datasets:
-    """Fashion-MNIST."""
+    """Return Fashion-MNIST."""
     import evoprune as ep
 
     return ep.datasets.fashion_mnist(place("fashion-mnist"))
@@ -107,7 +107,7 @@ def shakespeare() -> Datasets:
 
 
 def networks() -> dict[str, Callable[..., Any]]:
-    """Return what makes a network, by the name of `Case.net`."""
+    """Return the functions that make networks, by the names in `Case.net`."""
     import evoprune as ep
 
     def charlm(seed: int) -> Any:
@@ -162,26 +162,26 @@ CASES = {
 
 
 def job(name: str, seed: int, selected: bool) -> tuple[str, int, bool, dict[str, Any]]:
-    """A run in a process of its own."""
+    """Run a case; return its name, seed, whether it was under selection, and its row."""
     return name, seed, selected, CASES[name].run(seed, selected)
 
 
 def settings(case: Case, selected: bool) -> dict[str, Any]:
-    """Return what a run depends on, apart from the seed and the sources."""
+    """Return all settings of a run but its seed."""
     names = ["batch", "rate", "decay", "epochs", "steps", "clip"]
     names += ["pressure", "lifespan"] * selected
     return {"net": case.net, **{name: getattr(case, name) for name in names}}
 
 
 def jobs(asked: list[tuple[str, int, bool]], workers: int) -> Iterator[Any]:
-    """All runs, in order."""
+    """Execute the runs in parallel processes; yield their results in order."""
     with ProcessPoolExecutor(workers) as pool:
         for one in [pool.submit(job, *run) for run in asked]:
             yield one.result()
 
 
 def means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over the seeds: of what is left, and of the dense runs."""
+    """Return means over the seeds, of selected and of dense runs."""
     ours = [row for row in rows if row["selected"]]
     dense = [row for row in rows if not row["selected"]]
     found = {

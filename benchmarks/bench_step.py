@@ -6,7 +6,7 @@ computes fitness and a generation of the dynamics at every step; masses hardly c
 1e-9), so that no population dies during timing. "ours, dense" is the same without selection.
 The floor is the step's matrix products alone, see floor.py.
 
-A second part times steps of the paper's network as it shrinks: step time against the living.
+A second part times steps of the paper's network with ever fewer living populations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from common import Result, exported, ratio
 from ours import DECAY, RATE, Arena, row_of, training
 from rounds import Contestant, Local, Peers, Times
 
-CASES = [  # widths, batch
+CASES = [  # widths, batch size
     ((784, 512, 256, 10), 128),
     ((784, 512, 256, 10), 32),
     ((784, 512, 256, 10), 512),
@@ -33,7 +33,7 @@ LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of 512 an
 
 
 def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected: bool) -> Local:
-    """A contestant: our own training of an MLP on MNIST."""
+    """Return training of an MLP on MNIST by evoprune as a contestant."""
     import evoprune as ep
 
     train, _ = ep.datasets.mnist()
@@ -41,7 +41,7 @@ def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected:
 
 
 class Mlps(Arena):
-    """MLPs on MNIST.
+    """Contestants that train MLPs on MNIST.
 
     Attributes:
         data: MNIST in the peers' format.
@@ -54,7 +54,7 @@ class Mlps(Arena):
         self.data = exported(ep.datasets.mnist()[0], folder, "train")
 
     def ours(self, widths: tuple[int, ...], batch: int, threads: int) -> list[Contestant]:
-        """Return ours, with and without selection, and the floors."""
+        """Return training by evoprune, with and without selection, and the floors."""
         return [
             ours("ours", widths, batch, threads, True),
             ours("ours, dense", widths, batch, threads, False),
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def shrink(arena: Mlps, result: Result, threads: int) -> None:
-    """Steps of 784-512-256-10 at batch 128 as its populations become fewer."""
+    """Time steps of 784-512-256-10 at batch 128 with ever fewer populations."""
     for share in LIVING:
         widths = (784, max(1, round(512 * share)), max(1, round(256 * share)), 10)
         times = arena.time(arena.ours(widths, 128, threads), threads)

@@ -1,4 +1,4 @@
-"""What every benchmark shares: a clean environment, facts of the machine, statistics, results.
+"""Shared by all benchmarks: a clean environment, facts of the machine, statistics, results.
 
 Timing is in rounds.py. A result is a JSON file that states machine, time, sources and method of
 the measurement; report.py converts it to tables. Import this before NumPy, see environment.py.
@@ -31,14 +31,14 @@ Facts = dict[str, Any]
 
 
 def processors() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def machine() -> Facts:
-    """Facts about the processor and the system that times depend on."""
+    """Return the facts of processor and system that times depend on."""
     return {
         "cpu": _cpu_name(),
         "processors": processors(),
@@ -82,7 +82,7 @@ def _memory_gb() -> float | None:
 
 
 def commit() -> Facts:
-    """The commit of the sources, and whether they differ from it; unknown outside of git."""
+    """Return the commit of the sources, and whether they differ from it; unknown without git."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
@@ -107,7 +107,7 @@ def commit() -> Facts:
 
 
 def package() -> Facts:
-    """Version of the package and which of its compiled cores runs."""
+    """Return the version of the package, and which of its compiled cores runs."""
     import evoprune as ep
     from evoprune import core
 
@@ -115,7 +115,7 @@ def package() -> Facts:
 
 
 def exported(data: Any, folder: Path, name: str) -> Facts:
-    """Write a data set as .npy files into a folder; what peers.load needs to read it."""
+    """Write a data set as .npy files into a folder; return the arguments of peers.load."""
     files = {part: str(folder / f"{name}_{part}.npy") for part in ("x", "y")}
     np.save(files["x"], data.x)
     np.save(files["y"], data.y)
@@ -126,7 +126,7 @@ def exported(data: Any, folder: Path, name: str) -> Facts:
 
 
 def spread(samples: Sequence[float]) -> Facts:
-    """Median, quartiles and least of some samples, and how many there were."""
+    """Return median, quartiles, minimum and number of samples."""
     q1, median, q3 = np.percentile(samples, [25, 50, 75])
     return {
         "median": float(median),
@@ -138,7 +138,7 @@ def spread(samples: Sequence[float]) -> Facts:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Median over the rounds of above / below, taken round by round: drift cancels."""
+    """Return the median over rounds of above / below within a round: drift cancels."""
     return float(np.median(np.asarray(above) / np.asarray(below)))
 
 
@@ -146,15 +146,15 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 def arguments(about: str | None) -> argparse.ArgumentParser:
-    """The arguments that every benchmark takes."""
+    """Return a parser with the arguments of all benchmarks."""
     parser = argparse.ArgumentParser(description=(about or "").split("\n", 1)[0])
-    parser.add_argument("--quick", action="store_true", help="short rounds: a look, not a result")
+    parser.add_argument("--quick", action="store_true", help="short rounds, to test the benchmark")
     parser.add_argument(
-        "--only", metavar="TEXT", default="", help="cases whose name has TEXT in it"
+        "--only", metavar="TEXT", default="", help="only cases whose name contains TEXT"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where the JSON goes")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file for the JSON")
     parser.add_argument(
-        "--keep", action="store_true", help="keep the rows there that are not measured again"
+        "--keep", action="store_true", help="keep the rows of the file that are not measured again"
     )
     return parser
 
@@ -162,10 +162,10 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
 def options(
     about: str | None, threads: list[int] | None = None, **defaults: tuple[Any, Any]
 ) -> argparse.Namespace:
-    """Parse the arguments that every benchmark takes, and some of its own.
+    """Parse the arguments of all benchmarks and those of this one.
 
     Args:
-        about: the text of --help begins with its first line.
+        about: its first line is the first line of --help.
         threads: default of --threads; None: there is no such argument.
         defaults: by name, the values of a full and of a quick run: numbers, or lists of numbers.
     """
@@ -188,7 +188,7 @@ def options(
 
 
 def numbers_of(text: str) -> list[int]:
-    """Whole numbers as in "2,1"."""
+    """Read whole numbers from a text like "2,1"."""
     return [int(part) for part in text.split(",")]
 
 
@@ -224,7 +224,7 @@ def as_json(facts: Facts) -> str:
 
 
 class Result:
-    """A benchmark's result in the making: header now, rows as they come, a file at every row.
+    """A benchmark's result, written to its file after every row.
 
     Full runs go to benchmarks/results/NAME.json, which is kept with the sources; quick ones to
     build/benchmarks/NAME.json.
@@ -245,7 +245,7 @@ class Result:
         }
 
     def _kept(self) -> list[Facts]:
-        """Rows of the result that is there."""
+        """Return the rows of the existing file."""
         if not self.path.exists():
             return []
         kept: list[Facts] = json.loads(self.path.read_text())["rows"]
@@ -262,7 +262,7 @@ class Result:
         self.write()
 
     def write(self, **facts: Any) -> None:
-        """Write the file, with some more facts in its header."""
+        """Write the file, with these facts added to its header."""
         self.facts |= facts
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(as_json(self.facts))

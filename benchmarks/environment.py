@@ -1,4 +1,4 @@
-"""Import this before NumPy: it takes settings for numerical libraries out of the environment.
+"""Import this before NumPy: it removes settings of numerical libraries from the environment.
 
 A user's shell may select slower kernels or other thread counts for a library, which reads these
 variables when it is loaded. Benchmarks set what they need themselves.

@@ -24,7 +24,7 @@ typedef struct {
     int32_t m, n, k, turn_a, turn_b;
     int32_t split; /* BY_ROWS or BY_COLUMNS of c, BY_ONE thread, or BY_TIMES, some for each
                       thread */
-    int32_t wait;  /* a barrier before it */
+    int32_t wait;  /* a barrier before the product */
     int32_t times;
     int32_t add;
     int32_t unused;

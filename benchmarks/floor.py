@@ -89,7 +89,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def trip_of(loaded: ctypes.CDLL | None, threads: int) -> Callable[[], float] | None:
-    """Return what measures how far processors are apart, for work of several threads."""
+    """Return a function that measures the latency between processors, for several threads."""
     found: Callable[[], float] | None = None
     if loaded is not None and threads > 1:
         found = loaded.floor_trip

@@ -1,4 +1,4 @@
-"""Our own training as a contestant, beside the floor: what bench_step and bench_layers share."""
+"""Training by evoprune as a contestant, and the floor: shared by bench_step and bench_layers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def training(
 
 
 class Arena:
-    """What all cases share: the library of the floor, the peers and the options.
+    """Shared by all cases: the library of the floor, the peers and the options.
 
     Attributes:
         library, blas: see floor.py; None without a C compiler, or without OpenBLAS.
@@ -77,7 +77,7 @@ class Arena:
     def floors(
         self, plan: Callable[[Floor], Floor], threads: int, own: bool = True
     ) -> list[Contestant]:
-        """Return the products alone, by OpenBLAS and by our own product."""
+        """Return the floors: by OpenBLAS, and by our own product."""
         found: list[Contestant] = []
         if self.library is not None and self.blas is not None:
             found.append(Local("floor", plan(Floor(self.library, self.blas, threads)).run))
@@ -93,7 +93,7 @@ class Arena:
 
 
 def row_of(times: Times) -> dict[str, Any]:
-    """Return statistics of a case, and ratios to our time, taken round by round."""
+    """Return statistics of a case, and medians of ratios to our time."""
     return {
         "ms": {name: spread(samples) for name, samples in times.items()},
         "times_ours": against(times),  # above 1: ours is faster
@@ -102,5 +102,5 @@ def row_of(times: Times) -> dict[str, Any]:
 
 
 def against(times: dict[str, list[float]]) -> dict[str, float]:
-    """Return the times of all others in units of ours."""
+    """Return the times of all others as multiples of our time."""
     return {name: ratio(of, times["ours"]) for name, of in times.items() if name != "ours"}

@@ -125,7 +125,7 @@ def load(kind: str, shape: dict[str, Any], data: dict[str, Any], channels_last: 
 
 
 def batches(x: Any, y: Any, batch: int, channels_last: bool = False) -> Iterator[tuple[Any, Any]]:
-    """Yield shuffled whole batches by index, epoch after epoch, for ever."""
+    """Yield shuffled whole batches by index, epoch after epoch, without end."""
     import torch
 
     while True:

@@ -61,7 +61,7 @@ class Work(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """The part of one layer in a step: for each phase some ways, each a list of products."""
+    """The part of one layer in a step: for each phase, alternative lists of products."""
 
     forward: list[list[Work]]
     back: list[list[Work]]

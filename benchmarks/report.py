@@ -1,10 +1,10 @@
-"""The one report writer: what benchmarks measured, as Markdown.
+"""Write the results of benchmarks as Markdown.
 
-    python benchmarks/report.py                 into README.md, in brief, and docs/benchmarks.md
-    python benchmarks/report.py FILE ...        tables of these results, printed
+    python benchmarks/report.py                 write README.md (a summary) and docs/benchmarks.md
+    python benchmarks/report.py FILE ...        print the tables of these results
 
 Every number comes from a result; the paper's are those of its abstract. Numbers are medians over
-rounds; "x" is a median of ratios taken round by round.
+rounds; "x" is a median of the ratios within rounds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAPER = [
 ]
 
 
-# ---- words --------------------------------------------------------------------------------------
+# ---- cells --------------------------------------------------------------------------------------
 
 
 def markdown(head: list[str], rows: Iterable[list[str]]) -> list[str]:
@@ -36,22 +36,22 @@ def markdown(head: list[str], rows: Iterable[list[str]]) -> list[str]:
 
 
 def table(head: str, rows: Iterable[list[str]]) -> list[str]:
-    """Return a table of a head with | between its columns; nothing without rows."""
+    """Return a table, or nothing without rows; `head` has | between its columns."""
     cells = list(rows)
     return markdown(head.split(" | "), cells) if cells else []
 
 
 def shape(widths: list[int]) -> str:
-    """784-512-256-10."""
+    """Return the widths as in 784-512-256-10."""
     return "-".join(map(str, widths))
 
 
 def origin(facts: Facts) -> str:
-    """Return where, when and by which sources a result was measured."""
+    """Return machine, core, commit and date of a result."""
     machine = facts["machine"]
     commit = (facts["commit"] or "unknown")[:10] + (" with changes" if facts["changed"] else "")
     peers = ", ".join(f"{name} {version}" for name, version in facts.get("peers", {}).items())
-    mode = "a quick look, no result; " if facts["quick"] else ""
+    mode = "a quick test, not a result; " if facts["quick"] else ""
     return (
         f"{mode}{machine['cpu']}, {machine['processors']} processors, {machine['system']}; "
         f"core {facts['core']}, commit {commit}, {facts['date'][:10]}"
@@ -68,7 +68,7 @@ def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
 
 
 def against(row: Facts, name: str, *, inverse: bool = False) -> str:
-    """Return how many times as long as ours a contestant takes; inverse: ours as it."""
+    """Return the ratio of a contestant's time to ours, or its inverse."""
     if name not in row["times_ours"]:
         return "-"
     value = row["times_ours"][name]
@@ -76,24 +76,24 @@ def against(row: Facts, name: str, *, inverse: bool = False) -> str:
 
 
 def best(row: Facts, library: str) -> str:
-    """Return the fastest way of a library among the contestants of a row."""
+    """Return the name of a library's fastest contestant in a row."""
     names = [n for n in row["ms"] if n.split(",")[0] == library and n != f"{library}, given batch"]
     return min(names, key=lambda n: row["ms"][n]["median"], default=library)
 
 
 def pair(row: Facts, library: str) -> list[str]:
-    """Return milliseconds of a library's fastest way, and its time in units of ours."""
+    """Return milliseconds of a library's fastest contestant, and their ratio to ours."""
     name = best(row, library)
     return [milliseconds(row, name), against(row, name)]
 
 
 def floors(row: Facts) -> list[str]:
-    """Return milliseconds of the floor, and ours in units of it."""
+    """Return milliseconds of the floor, and the ratio of our time to it."""
     return [milliseconds(row, "floor"), against(row, "floor", inverse=True)]
 
 
 def selecting(row: Facts) -> str:
-    """Return what selection adds to a dense step."""
+    """Return the time that selection adds to a dense step, in percent."""
     return f"{100 * (1 / row['times_ours']['ours, dense'] - 1):+.1f} %"
 
 
@@ -103,7 +103,7 @@ def megabytes(size: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share of 1."""
+    """Return a share of 1 in percent."""
     return f"{100 * share:.0f} %"
 
 
@@ -276,7 +276,7 @@ def memory_table(facts: Facts) -> list[str]:
     )
     lines += table(
         "kind | sample | a worker, MB | activations, kB a sample | peak grows, kB a sample "
-        "| laid out for a batch, kB a sample",
+        "| more if computed naively, kB a sample",
         (
             [row["kind"], " x ".join(map(str, row["shape"])), megabytes(row["worker"])]
             + [f"{row[n] / 1024:.0f}" for n in ("activations_a_sample", "peak_a_sample")]
@@ -286,17 +286,17 @@ def memory_table(facts: Facts) -> list[str]:
     )
     for row in of_part(facts, "run"):
         lines += [
-            f"784-512-256-10 on MNIST, {row['epochs']} epochs: the process takes "
-            f"{megabytes(row['peak'])} MB above package and data at most; the core's arrays "
+            f"784-512-256-10 on MNIST, {row['epochs']} epochs: the peak of the process is "
+            f"{megabytes(row['peak'])} MB above package and data; the core's arrays take "
             f"{megabytes(row['founding'])} MB at birth.",
             "",
         ]
     for row in of_part(facts, "compactions"):
         last = ", ".join(megabytes(life[-1]) for life in row["process"])
         lines += [
-            f"{row['compactions']} populations die one by one, three times over in one process, "
-            f"which ends with {last} MB: {row['bytes_a_compaction']:.0f} bytes a "
-            "compaction stay.",
+            f"{row['compactions']} populations die one by one, three times in one process, which "
+            f"then takes {last} MB: a change of {row['bytes_a_compaction']:+.0f} bytes per "
+            "compaction.",
             "",
         ]
     return lines
@@ -304,7 +304,7 @@ def memory_table(facts: Facts) -> list[str]:
 
 def costs_table(facts: Facts) -> list[str]:
     lines = table(
-        " | epochs | threads | of a run | inside of its calls",
+        " | epochs | threads | share of a run | inside the calls alone",
         (
             [row["part"], str(row["epochs"]), str(row["threads"])]
             + [f"{100 * row[name]:+.1f} %" for name in ("cost", "inside")]
@@ -318,27 +318,27 @@ def costs_table(facts: Facts) -> list[str]:
 
 
 TITLES: dict[str, tuple[str, Callable[[Facts], list[str]]]] = {  # in the order of the page
-    "accuracy": ("How accurate, how small", accuracy_table),
+    "accuracy": ("Accuracy and size", accuracy_table),
     "selection": ("Filters and heads", selection_table),
     "step": ("A training step", step_table),
     "layers": ("A training step of convolutional and attention networks", layers_table),
     "run": ("A whole run", run_table),
     "predict": ("A prediction, microseconds a call", predict_table),
     "memory": ("Memory", memory_table),
-    "costs": ("What looking on costs", costs_table),
+    "costs": ("Recording, live view, imports and plots", costs_table),
 }
 
 
-# ---- in brief, for the README -------------------------------------------------------------------
+# ---- summary for the README ---------------------------------------------------------------------
 
 
 def accuracy(facts: Facts) -> Iterator[str]:
-    """Beside what the paper had."""
+    """Return accuracy and size, next to the paper's."""
     names = {
-        "ours": "evoprune: extinct by themselves, while training",
+        "ours": "evoprune: extinct during training",
         "dense": "the same network, dense",
-        "dense, cut by norm": "that, cut to as many by norm after training",
-        "dense, cut by random": "that, cut to as many at random",
+        "dense, cut by norm": "the dense one, cut to the same number by norm",
+        "dense, cut by random": "the dense one, cut to the same number at random",
     }
     cells = []
     for name, label in names.items():
@@ -364,7 +364,7 @@ SHOWN = {
 
 
 def selection(facts: Facts) -> Iterator[str]:
-    """Filters and heads, in short."""
+    """Return the table of filters and heads."""
     cells = []
     for name, mean in facts["summary"].items():
         what, unit, form, sign = (
@@ -375,15 +375,15 @@ def selection(facts: Facts) -> Iterator[str]:
     seeds = max(sum(row["case"] == name and row["selected"] for row in facts["rows"])
                 for name in facts["summary"])  # fmt: skip
     yield (
-        f"Filters and heads under the same law, mean of {seeds} seeds beside dense runs as long "
-        "(`benchmarks/bench_selection.py`):"
+        f"Filters and heads under the same law, and dense runs of equal length, mean of {seeds} "
+        "seeds (`benchmarks/bench_selection.py`):"
     )
     yield ""
     yield from table(" | accuracy or loss | dense | extinct | multiply-adds left", cells)
 
 
 def step(facts: Facts) -> Iterator[str]:
-    """On two threads, selection on."""
+    """Return the times of a step on two threads, with selection."""
     cells = []
     for row in of_part(facts, "cases"):
         if row["threads"] == 2:
@@ -395,7 +395,7 @@ def step(facts: Facts) -> Iterator[str]:
 
 
 def run(facts: Facts) -> Iterator[str]:
-    """One sentence."""
+    """Return a sentence about the time of a whole run."""
     row = facts["rows"][0]
     if ratio := row["times_ours"].get("PyTorch, dense"):
         ours, torch = (row["seconds"][name]["median"] for name in ("ours", "PyTorch, dense"))
@@ -410,27 +410,27 @@ def run(facts: Facts) -> Iterator[str]:
 
 
 def brief(found: dict[str, Facts]) -> str:
-    """Return the README's part."""
+    """Return the tables of README.md."""
     parts = {"accuracy": accuracy, "selection": selection, "step": step, "run": run}
     lines = [line for name in parts if name in found for line in parts[name](found[name])]
     said = found.get("step") or next(iter(found.values()))
     lines.append(
-        f"Measured in turn on {origin(said)}. All of it: [benchmarks](docs/benchmarks.md)."
+        f"Measured in turns on {origin(said)}. All results: [benchmarks](docs/benchmarks.md)."
     )
     return "\n".join(lines)
 
 
 def whole(found: dict[str, Facts]) -> str:
-    """Return the page of the docs."""
+    """Return docs/benchmarks.md."""
     lines = [
         "# Benchmarks",
         "",
-        "Written by `benchmarks/report.py` from what `make bench` measured; `benchmarks/README.md` "
-        "says how times are taken. *Floor*: the step's matrix products alone, by OpenBLAS, at "
-        "their best, with the multiply-adds that a convolution is defined by (ours does with fewer "
-        'where it goes by tiles); *own floor*: by evoprune\'s own product. An "x" is a median of '
-        "ratios taken round by round. Peers are shown at their best: the faster of eager and "
-        "compiled, of memory layouts, of one step and a scan.",
+        "Written by `benchmarks/report.py` from the results of `make bench`; "
+        "`benchmarks/README.md` describes the method. *Floor*: only the step's matrix products, by "
+        "OpenBLAS in the fastest way found, with all multiply-adds of a convolution's definition "
+        "(evoprune needs fewer where it uses Winograd tiles); *own floor*: the same by evoprune's "
+        'own product. An "x" is a median of the ratios within rounds. For each peer the fastest '
+        "variant is shown: eager or compiled, either memory layout, single steps or a scan.",
         "",
     ]
     for name, facts in found.items():
@@ -454,7 +454,7 @@ def main() -> None:
     paths = {name: results / f"{name}.json" for name in TITLES}
     found = {name: json.loads(p.read_text()) for name, p in paths.items() if p.exists()}
     if not found:
-        raise SystemExit("nothing was measured yet: make bench")
+        raise SystemExit("there are no results; make them by: make bench")
     readme = ROOT / "README.md"
     text = readme.read_text()
     begin = text.index("\n", text.index(BEGIN)) + 1

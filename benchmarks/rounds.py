@@ -21,9 +21,9 @@ from common import HERE, ROOT
 from stopwatch import Turn, turn
 
 PAUSE = 0.06  # seconds before a turn
-QUIET = 0.1  # processors; if other work took more in a turn, it is repeated
+QUIET = 0.1  # processors; if other work took more during a turn, the turn is repeated
 TRIES = 6
-NEAR = 150  # ns there and back between processors that share a cache
+NEAR = 150  # maximum round trip in ns between processors that share a cache
 MORE = 3  # limit of rounds, as a multiple, if processors are far apart
 
 

@@ -30,7 +30,7 @@ static ep_vector *slot_vector(const ep_field *field, void *config) {
     return ep_field_slot(field, config);
 }
 
-static bool is_last(const ep_field *field) { return field == NULL || field->name == NULL; }
+static bool is_last(const ep_field *field) { return !field || !field->name; }
 
 const ep_field ep_no_fields[] = {EP_FIELDS_END};
 
@@ -63,7 +63,7 @@ static double *copied(const double *at, int64_t n) {
         return NULL;
     }
     double *copy = malloc((size_t)n * sizeof(double));
-    if (copy != NULL) {
+    if (copy) {
         memcpy(copy, at, (size_t)n * sizeof(double));
     }
     return copy;
@@ -82,7 +82,7 @@ bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t s
         if (field->type == EP_VECTOR) { /* `to` must never own a vector of `from` */
             ep_vector *vector = slot_vector(field, to);
             vector->at = copied(vector->at, vector->n);
-            whole = whole && (vector->at != NULL || vector->n == 0);
+            whole = whole && (vector->at || vector->n == 0);
         }
     }
     if (!whole) {
@@ -120,7 +120,7 @@ const ep_field *ep_field_find(const ep_field *fields, const char *name) {
 /* ---- bounds -------------------------------------------------------------------------------- */
 enum { BOUNDS_TEXT = 96 };
 
-/* "from 0 to 1", "at least 0", "at most 1", "finite". */
+/* Write the bounds of a setting: "from 0 to 1", "at least 0", "at most 1" or "finite". */
 static void bounds_text(const ep_field *field, char text[BOUNDS_TEXT]) {
     bool low = isfinite(field->low), high = isfinite(field->high);
     if (low && high) {
@@ -188,7 +188,7 @@ bool ep_field_set_choice(const ep_field *field, void *config, const char *value,
         return ep_fail(error, EP_BAD_TYPE, "%s: %s must be a number, got the name '%.64s'", owner,
                        field->name, value);
     }
-    for (int64_t i = 0; field->choices[i] != NULL; i++) {
+    for (int64_t i = 0; field->choices[i]; i++) {
         if (strcmp(field->choices[i], value) == 0) {
             *(int64_t *)ep_field_slot(field, config) = i;
             return true;
@@ -196,7 +196,7 @@ bool ep_field_set_choice(const ep_field *field, void *config, const char *value,
     }
     char known[EP_TEXT / 2] = "";
     size_t used = 0;
-    for (int64_t i = 0; field->choices[i] != NULL && used < sizeof known; i++) {
+    for (int64_t i = 0; field->choices[i] && used < sizeof known; i++) {
         int wrote = snprintf(known + used, sizeof known - used, "%s'%s'", i ? ", " : "",
                              field->choices[i]);
         used += wrote > 0 ? (size_t)wrote : 0;
@@ -220,7 +220,7 @@ bool ep_field_set_vector(const ep_field *field, void *config, const double *at, 
         }
     }
     double *copy = copied(at, n);
-    if (copy == NULL && n > 0) {
+    if (!copy && n > 0) {
         return ep_fail(error, EP_NO_MEMORY, "%s: %s: no memory for %lld numbers", owner,
                        field->name, (long long)n);
     }

@@ -25,7 +25,7 @@ typedef float ep_real;
 #ifdef EP_CHECK
 #define EP_ASSERT(condition) ((condition) ? (void)0 : __builtin_trap())
 #else
-#define EP_ASSERT(condition) ((void)sizeof((condition) ? 1 : 0)) /* not evaluated, but used */
+#define EP_ASSERT(condition) ((void)sizeof((condition) ? 1 : 0)) /* not evaluated */
 #endif
 
 #define EP_INLINE static inline __attribute__((always_inline))

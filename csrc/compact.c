@@ -154,7 +154,7 @@ bool ep_resize(ep_net *net, const ep_places *places, int64_t generation, ep_erro
             }
         }
     }
-    draft old = {.net = *net}; /* releases all that the draft replaces */
+    draft old = {.net = *net}; /* owns all that the draft replaced */
     *net = d.net;
     drop(&old);
     return true;

@@ -103,7 +103,7 @@ static bool check_births(const ep_net *net, const ep_evolution *e, ep_error *err
     if (!largest) {
         return ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
     }
-    int64_t n = largest->begin[EP_ROLES]; /* of values; of gradients and of each moment as many */
+    int64_t n = largest->begin[EP_ROLES]; /* values; gradients and moments need as much */
     ep_evolution_largest_free(largest);
     return ep_slab_fits(ep_times(4, n)) ||
            ep_fail(error, EP_NO_MEMORY,

@@ -41,20 +41,20 @@ void ep_chronicle_close(ep_chronicle *chronicle);
 
 /* All data for the generations of a network. A generation without births allocates nothing. */
 typedef struct {
-    ep_generation *generation; /* settings, dynamics, and its vectors */
+    ep_generation *generation; /* settings, law and vectors of a generation */
     const ep_fitness *fitness;
     void *fitness_config;
     ep_fitness_call call_fitness; /* called instead of fitness->measure, or NULL */
     void *context;
     ep_census census;
     ep_group *group; /* (n_populations) */
-    bool *barren; /* (n_populations) none may be born */
+    bool *barren; /* (n_populations) true: no births in this layer */
     ep_slab *room; /* memory of the vectors below, and of overlap if a law needs it */
     ep_real *raw, *norm2, *owned_norm2, *owned_gradient2, *owned_product, *activity, *overlap;
-    int64_t founded; /* populations of the network at founding */
+    int64_t founded; /* number of founders in the network */
     int64_t most; /* populations that the vectors have room for */
-    ep_ranks *ranks; /* with which this network is trained, or NULL */
-    /* During a generation: */
+    ep_ranks *ranks; /* the ranks that train this network together, or NULL */
+    /* Set during a generation: */
     ep_net *net;
     ep_real *scratch; /* for ep_gemm */
     ep_chronicle *chronicle;

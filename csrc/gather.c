@@ -185,7 +185,7 @@ bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0,
     for (int64_t i = i0; i < i1; i++) {
         const void *from = row_at(table, i);
         row(from, intake, room);
-        int bad = 0; /* written so that NaN counts as bad */
+        int bad = 0; /* NaN counts as bad */
         for (int64_t j = 0; j < intake->width; j++) {
             bad |= !(room[j] >= low) | !(room[j] <= high);
         }

@@ -33,8 +33,8 @@ typedef struct {
  * of the difference; 8-bit types use the rounded copies, which are faster. */
 typedef struct {
     const double *shift, *scale;         /* one value, or one per founding feature */
-    const ep_real *near_shift, *near_scale; /* the same, rounded */
-    bool each;                           /* one value per feature */
+    const ep_real *near_shift, *near_scale; /* shift and scale, rounded */
+    bool each;                           /* shift and scale have one value per feature */
     bool exact;                          /* no shift was changed by rounding */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
     int64_t width;                     /* number of living features */

@@ -49,7 +49,8 @@ EP_INLINE void tile(int m, int vectors, reading how, int64_t k, const ep_real *a
         row_of_c += c_row;
         OPAQUE(row_of_c);
     }
-    const ep_real *three[(ROWS + 2) / 3]; /* every third row: addressing modes reach the others */
+    const ep_real *three[(ROWS + 2) / 3]; /* every third row; addressing modes reach the next
+                                             two */
 #pragma GCC unroll 5
     for (int i = 0; i < (m + 2) / 3; i++) {
         three[i] = a;

@@ -85,7 +85,7 @@ typedef struct {
      * disjoint memory and pass each finished range to ep_ready. NULL: no parameters. */
     void (*gradient)(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts);
     const ep_coupling *coupling; /* NULL: the samples of a batch are independent */
-    /* Input 0 holds ids: integers from 0 to this minus 1. NULL: any numbers. */
+    /* Returns n if input 0 holds ids, integers from 0 to n - 1. NULL: any numbers. */
     int64_t (*ids)(const ep_layer *layer);
     /* Multiply-adds of the forward pass of one sample at the shape of `axes`. NULL: none. */
     double (*macs)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);

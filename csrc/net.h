@@ -11,7 +11,7 @@ enum {
     EP_INFER_LEAST = 16,
     EP_INFER_MOST = 256,
     EP_INFER_NUMBERS = 1 << 20,
-    EP_MOST = 1 << 16, /* most layers, axes or tensors */
+    EP_MOST = 1 << 16, /* maximum number of layers, axes or tensors */
 };
 
 /* The populations of one axis: the tensors of their masses and of the state of selection. */
@@ -26,7 +26,7 @@ typedef struct {
 struct ep_plan {
     uint64_t seed;
     int n_axes, n_values, n_layers, n_tensors;
-    int n_populations; /* under selection: once built, none on an axis of the output */
+    int n_populations; /* those under selection; once built, none is on an axis of the output */
     ep_axis *axes;
     ep_value *values; /* 0: the input; then outputs and saved values, in order of declaration */
     ep_layer *layers;

@@ -17,7 +17,7 @@
 enum { PART = 3 };
 enum { STATUS, EVENT, LIVING, LOSS = LIVING + PART, HITS = LOSS + PART, FIELDS = HITS + PART };
 enum { STEP = 1, REMOVAL };
-enum { FAILED = -1 }; /* STATUS; else 0, or 1 + the index of an unsound layer */
+enum { FAILED = -1 }; /* STATUS: FAILED, 0, or 1 + the index of an unsound layer */
 
 /* ---- the parts of the buffer ----------------------------------------------------------------- */
 

@@ -101,7 +101,7 @@ static void do_rows(run *r, ep_pass *pass) {
         return;
     }
     const ep_value *in = &net->values[0], *out = ep_net_output(net);
-    const int64_t row = d->first + pass->r0; /* in the batch of all ranks */
+    const int64_t row = d->first + pass->r0; /* index in the batch of all ranks */
     ep_gather_inputs(&r->job->x, &r->intake, d->order, row, row + n, r->job->first + r->s,
                      pass->x + in->at * pass->capacity + pass->r0 * in->width);
     ep_walk_forward(net, pass);
@@ -342,7 +342,7 @@ static bool plan_births(run *r) {
 static bool reserve(run *r) {
     ep_net *net = r->net;
     const ep_job *job = r->job;
-    int64_t batch = ep_min(job->batch, job->x.rows); /* of all ranks */
+    int64_t batch = ep_min(job->batch, job->x.rows); /* samples of all ranks */
     int64_t rows = job->ranks ? ep_ranks_rows_most(job->ranks, net, batch) : batch;
     if (!ep_net_reserve(net, rows, r->error) ||
         !ep_net_reserve_workers(net, r->workers, r->error)) {
@@ -394,8 +394,8 @@ static void release(run *r) {
     free(r->norms);
 }
 
-/* Tells the other ranks of an error of this one that they do not know of. After a lack of memory
- * this cannot be done: their buffers may have another size. */
+/* Tells the other ranks of an error that only this one has. Not possible after a lack of memory:
+ * their buffers may have another size. */
 static void leave_ranks(const ep_job *job, const ep_net *net, const ep_error *error) {
     ep_ranks *ranks = job->ranks;
     if (!ranks->told && !ranks->broken && error->code != EP_NO_MEMORY &&

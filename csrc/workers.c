@@ -91,7 +91,7 @@ void ep_workers_wait(ep_workers *workers) {
 #if defined(__SSE2__)
 static unsigned flush_subnormals(void) {
     unsigned before = __builtin_ia32_stmxcsr();
-    __builtin_ia32_ldmxcsr(before | 0x8040u); /* FTZ and DAZ */
+    __builtin_ia32_ldmxcsr(before | 0x8040u); /* FTZ and DAZ: flush results and inputs to zero */
     return before;
 }
 static void restore_subnormals(unsigned before) { __builtin_ia32_ldmxcsr(before); }

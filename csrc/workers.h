@@ -9,7 +9,7 @@
 
 #include <stdatomic.h>
 
-enum { EP_WORKERS_MOST = 1024 }; /* most workers */
+enum { EP_WORKERS_MOST = 1024 }; /* maximum number of workers */
 
 typedef struct ep_workers ep_workers;
 /* The function that every worker runs; part 0 is the calling thread. */

@@ -1,6 +1,6 @@
 """Download a data set once and train on it: fetch_data.py fashion_mnist, or a number of OpenML.
 
-Without a network, an error says which files to put where; then a generated set stands in.
+Without a network, an error names the files and their folder; then a generated set is used.
 """
 
 import sys

@@ -51,7 +51,7 @@ def epochs(
     decay: float,
     after: Any,
 ) -> None:
-    """Train by fused AdamW with a cosine; call `after(rate / peak rate)` after every step."""
+    """Train by fused AdamW with a cosine; call `after(rate / peak rate)` after each step."""
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n * -(-len(x) // batch))
     for _ in range(n):

@@ -1,8 +1,8 @@
-"""Selection against controls that are given the final shape: same data order, several networks.
+"""Compare selection with controls that are given the final shape, for several networks.
 
-Batch 128. A control gets the shape that a run of selection found with the same seed. Learning rate
-and weight decay are chosen on 5,000 validation images from one list for all methods; the test set
-is read once, after the last epoch.
+Batch 128, equal order of data. A control gets the shape that a run of selection found with the
+same seed. Learning rate and weight decay are chosen on 5,000 validation images from one list for
+all methods; the test set is read once, after the last epoch.
 
 - ours: selection, which finds the shape.
 - gradual: dense at first; by norm, pruned four times an epoch along a cubic schedule (Zhu & Gupta
@@ -12,9 +12,9 @@ is read once, after the last epoch.
 - from scratch: the shape from the start.
 
 "dropout" after a name: a share of the inputs is dropped in training. Such runs, and "longer", are
-given more epochs, so that training costs about as many multiply-adds as one cut in 20 epochs. Costs
-are multiply-adds of forward passes, and seconds of processor time in one thread. A script that was
-stopped goes on with the next run.
+given more epochs, so that training costs about as many multiply-adds as one cut in 20 epochs.
+Costs are multiply-adds of forward passes, and seconds of processor time in one thread. A script
+that was stopped continues when it is started again.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from lab import Job, Lab, Row
 import evoprune as ep
 
 CUTS_PER_EPOCH = 4
-END = 0.75  # share of the run at which the gradual schedule has reached its shape
+END = 0.75  # share of the run after which the gradual schedule has reached its shape
 CHOSEN_BY = 100  # the seed of the runs that choose settings
 SETTINGS = tuple({"rate": rate, "decay": d} for rate in (1e-3, 2e-3, 4e-3) for d in (0.1, 0.5))
 
 
 @dataclass
 class Trained:
-    """A trained network and the multiply-adds of its training: a sample's, summed over epochs."""
+    """A trained network, and the multiply-adds of its training per sample, summed over epochs."""
 
     net: ep.Network
     macs: float = 0.0
@@ -48,14 +48,14 @@ class Trained:
 
 @dataclass
 class Found:
-    """What the controls are given of our run: its row, with the shape, and its deaths."""
+    """The results of our run that controls use: its row, which has the shape, and its deaths."""
 
     row: Row
     deaths: Any = None
 
     @property
     def shape(self) -> list[int]:
-        """Return how many are alive by layer."""
+        """Return the number of living populations by layer."""
         return list(self.row["alive"])
 
 
@@ -81,7 +81,7 @@ def in_stretches(
 
 
 def on_the_way(job: Job, train: Any, shape: list[int], left: dict[float, float]) -> Trained:
-    """Prune by norm to `shape`; `left` says by epoch how much of what has to go is still there."""
+    """Prune by norm to `shape` in steps; `left`: by epoch, the share of removals still to come."""
 
     def act(i: int, net: ep.Network) -> None:
         there = list(left.values())[i]
@@ -102,12 +102,12 @@ def gradual(job: Job, train: Any, found: Found) -> Trained:
 
 
 def one_cut(job: Job, train: Any, found: Found) -> Trained:
-    """Cut once at half of the run, then tune."""
+    """Cut once at half of the run, then train on."""
     return on_the_way(job, train, found.shape, {job.epochs / 2: 0.0})
 
 
 def replay(job: Job, train: Any, found: Found) -> Trained:
-    """Remove as many populations of each layer, at the same steps as ours, chosen at random."""
+    """Remove random populations, as many as in our run, from the same layers at the same steps."""
     deaths, per_epoch = found.deaths, -(-len(train) // job.batch)
     steps = sorted({int(step) for step in deaths["step"]})
     chunks = np.array_split(np.array(steps), max(1, min(len(steps), 4 * job.epochs)))
@@ -221,7 +221,7 @@ TASKS = {
     "controls_small": Task(
         MLP,
         {
-            "ours, dropout": Method(selection, 60, "", 0.2, 3.0, settings=AS_CHOSEN["ours"]),
+            "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=AS_CHOSEN["ours"]),
             "one cut": Method(one_cut, of="ours, dropout", settings=AS_CHOSEN["one cut"]),
             "one cut, dropout": Method(
                 one_cut, 20, "ours, dropout", 0.2, settings=AS_CHOSEN["one cut"]
@@ -232,44 +232,39 @@ TASKS = {
             ),
         },
     ),
-    "controls_lenet": Task(
-        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
-        {
-            "ours": Method(selection, 6),
-            "longer": Method(selection, 12, tuned_as="ours"),
-            "one cut": Method(one_cut, 6, "ours"),
-            "gradual": Method(gradual, 6, "ours"),
-            "from scratch": Method(from_scratch, 6, "ours"),
-            "replay": Method(replay, 6, "ours", tuned_as="ours"),
-        },
-        settings=SETTINGS[:2],
-        seeds=3,
-    ),
     "controls_fashion": Task(
         replace(MLP, data="fashion-mnist"),
         {
             "ours": Method(selection, 10),
             "one cut": Method(one_cut, 10, "ours"),
             "gradual": Method(gradual, 10, "ours"),
-            "from scratch": Method(from_scratch, 10, "ours"),
-            "replay": Method(replay, 10, "ours", tuned_as="ours"),
+            "ours, dropout": Method(selection, 20, "", 0.2, 2.0, tuned_as="ours"),
+            "one cut, dropout": Method(one_cut, 10, "ours, dropout", 0.2, tuned_as="one cut"),
             "longer": Method(selection, 20, tuned_as="ours"),
-            "ours, dropout": Method(selection, 20, "", 0.1, 2.0, tuned_as="ours"),
-            "one cut, dropout": Method(one_cut, 10, "ours, dropout", 0.1, tuned_as="one cut"),
+            "from scratch": Method(from_scratch, 10, "ours"),
         },
-        settings=(SETTINGS[0], *SETTINGS[2:4]),
+        settings=SETTINGS[2:4],
+        seeds=3,
+    ),
+    "controls_lenet": Task(
+        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
+        {
+            **PLAIN,
+            "longer": Method(selection, 60, tuned_as="ours"),
+            "replay": Method(replay, of="ours", tuned_as="ours"),
+        },
+        settings=SETTINGS[:4],
+        seeds=3,
     ),
 }
 
 
 @dataclass
 class Runs:
-    """The runs of one task with one seed, each made when it is first wanted.
+    """The runs of one task with one seed, each executed when first needed.
 
-    Attributes:
-        task, settings: as in the script; settings by method.
-        seed, read, quick: of all runs.
-        rows: what is known, by method.
+    Attributes: task, settings: as in the script; settings by method. seed, read, quick: of all
+    runs. rows: known results, by method.
     """
 
     task: Task
@@ -305,7 +300,7 @@ def chosen(task: Task, lab_: Lab) -> dict[str, dict[str, float]]:
     quick = lab_.options.quick
     tuned = list(lab_.facts.get("tuned", ()))
     settings: dict[str, dict[str, float]] = {}
-    rows: dict[str, dict[str, Row]] = {}  # of selection, which tells shapes
+    rows: dict[str, dict[str, Row]] = {}  # of runs of selection, which give shapes
     for name, method in task.methods.items():
         if method.tuned_as is not None:
             settings[name] = settings[method.tuned_as]
@@ -349,7 +344,7 @@ def script(task: Task, lab_: Lab) -> None:
 
 
 def summary(task: Task, rows: list[Row]) -> dict[str, Row]:
-    """Return means over seeds, and how much more accurate than a control its selection is."""
+    """Return means over seeds, and differences of accuracy between selection and its controls."""
     told = {}
     for name, method in task.methods.items():
         some = [row for row in rows if name in row]

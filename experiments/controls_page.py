@@ -40,12 +40,12 @@ QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.36
 
 
 def percent(mean: float, spread: float, sign: str = "") -> str:
-    """Return a mean and its spread in per cent."""
+    """Return a mean and its spread in percent."""
     return f"{100 * mean:{sign}.2f} ± {100 * spread:.2f}"
 
 
 def table(name: str, facts: dict[str, Any]) -> list[str]:
-    """Return the table of one result and what is to be said of it."""
+    """Return the table of one result, with its notes."""
     told, rows = facts["summary"], []
     ours = [key for key in OURS if key in told]
     for key, label in SHOWN.items():
@@ -74,7 +74,7 @@ def notes(facts: dict[str, Any]) -> Sequence[str]:
 
 
 def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
-    """Return where a table is from."""
+    """Return a line with the script, machine and seeds of a table."""
     machine = facts["machine"]
     return (
         f"<small>{seeds} seeds; `python experiments/{script}.py`: {machine['cpu']}, "
@@ -84,7 +84,7 @@ def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
 
 
 def search(facts: dict[str, Any]) -> list[str]:
-    """Return the table of what was tried."""
+    """Return the table of ideas."""
     rows = [
         [
             row["idea"],
@@ -101,7 +101,7 @@ def search(facts: dict[str, Any]) -> list[str]:
 
 
 def write(page: Path, name: str, lines: Sequence[str]) -> None:
-    """Replace a table of a page, if the page has it."""
+    """Replace a table of a page, if the page has a place for it."""
     text, begin = page.read_text(), BEGIN.format(name=name)
     if f"{begin}," not in text:
         return

@@ -1,7 +1,7 @@
-"""The choice of settings of the long runs, on 5,000 validation images of the training set.
+"""Choose the settings of long runs on 5,000 validation images of the training set.
 
-784-512-256-10 on 55,000 images of MNIST, two seeds each; the test set is not read here. What the
-other scripts take over is said in their first lines.
+784-512-256-10 on 55,000 images of MNIST, two seeds each; the test set is not read here. The first
+lines of the other scripts state what they use of it.
 """
 
 from __future__ import annotations

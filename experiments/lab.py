@@ -285,7 +285,7 @@ class Lab:
     """Runs jobs, each once, and keeps their rows in NAME.json.
 
     Args:
-        name: of the result.
+        name: name of the result.
         about: the script's docstring; its first line is the help.
     """
 

@@ -63,7 +63,7 @@ def laws(lab_: Lab) -> None:
 
 
 def pressures(lab_: Lab) -> list[dict[str, Any]]:
-    """Run extinction in training against pressure, with controls."""
+    """Run selection at several pressures, with controls."""
     groups = lab.groups_of(lab_, (Job(selection={"pressure": p}) for p in PRESSURES), SEEDS)
     beside = lab.controls(lab_, groups)
     return [

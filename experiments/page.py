@@ -235,7 +235,8 @@ def goal(facts: Facts) -> list[str]:
     lines += [
         "",
         "Pressure, lifespan, ceiling, smoothed labels, decay and the batch move a run along one "
-        "line of accuracy against size on held-out images, or below it; moved images lie above.",
+        "line of accuracy against size on held-out images, or below it; moved images lie above, "
+        "and so does input dropout ([controls](controls.md)).",
         "",
     ]
     return [*lines, "", origin("goal", facts)]

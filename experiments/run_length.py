@@ -152,7 +152,7 @@ def table(rows, across, down, title):
 
 
 def factors(rows):
-    """Write the largest share alive over the smallest, over more and more settings."""
+    """Write a table of the smallest and largest share alive, by the settings that vary."""
     usual = [r for r in rows if r["table"] != "pressure" and r.get("rule", "default") == "default"]
     usual = [r for r in usual if r["alive"] < 1]
     adam = [r for r in usual if r.get("optimizer", "AdamW") == "AdamW"]

@@ -1,7 +1,7 @@
-"""What was tried to make small networks more accurate: accuracy on 5,000 held-out images.
+"""Try ideas that may make small networks more accurate; accuracy is on 5,000 held-out images.
 
 784-512-256-10 on 55,000 images of MNIST, AdamW at 2e-3 with decay 0.5, batch 128; the test set is
-not read here. controls.py has the comparison on the test set of what was found.
+not read here. controls.py compares the best ones on the test set.
 
 - late: no pressure for this share of the run.
 - average: evaluate an exponential average of the weights of the survivors, masses folded in, taken
@@ -24,7 +24,7 @@ from lab import Job, Lab, Row
 import evoprune as ep
 from evoprune import datasets
 
-PER_EPOCH = 4  # averages
+PER_EPOCH = 4  # averages taken per epoch
 SEEDS = (100, 101)
 
 
@@ -60,7 +60,7 @@ class Average:
         self.births: list[Any] = []
 
     def add(self, net: ep.Network) -> None:
-        """Take in a network; populations that are extinct are dropped from the average."""
+        """Add a network to the average, and remove extinct populations from it."""
         net = net.copy()
         net.compact()
         births = [np.array(net.births(layer)) for layer in net.alive]
@@ -109,7 +109,7 @@ def taught(train: Any, seed: int) -> ep.Network:
 
 
 def tried(idea: Idea, seed: int, quick: bool) -> Row:
-    """Train by an idea; what the network is."""
+    """Train according to an idea; return facts of the network."""
     job = idea.job
     train, read = lab.data_of("mnist", "held", quick)
     net = lab.network_of(Job(net=job.net, seed=seed))

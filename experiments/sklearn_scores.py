@@ -66,7 +66,7 @@ def california(samples, seed):
 
 
 def spoken_digits(folder, bands=16, frames=16):
-    """Read the Free Spoken Digit Dataset: log energies in 16 bands of 16 stretches of a take."""
+    """Read the Free Spoken Digit Dataset: log energies in 16 bands in 16 parts of a recording."""
     with np.load(folder / "fsdd" / "fsdd.npz") as file:
         samples, offsets, digits = file["samples"], file["offsets"], file["label"]
         hertz = np.fft.rfftfreq(256, 1 / file["rate"])
@@ -86,7 +86,7 @@ def spoken_digits(folder, bands=16, frames=16):
 
 
 def speeches(folder, speakers=8, words=500):
-    """Read speeches of 20 words or more: counts of the commonest words, and who speaks."""
+    """Read speeches of 20 words or more: counts of the commonest words, and the speakers."""
     text = (folder / "tiny-shakespeare" / "input.txt").read_text()
     parts = re.findall(r"^([A-Z][A-Za-z ]+):\n(.+?)(?:\n\n|\Z)", text, re.M | re.S)
     named = [name for name, _ in Counter(name for name, _ in parts).most_common(speakers)]
@@ -162,7 +162,7 @@ def estimators(is_classifier, seed):
 
 
 def measured(name, x, y, is_classifier, seeds):
-    """Mean score, seconds and living neurons over five folds and some seeds.
+    """Return mean score, seconds and living neurons over five folds and some seeds.
 
     `minus_dense` is the mean difference of the scores of the same fold and seed, and its standard
     error over the seeds.

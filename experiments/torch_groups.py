@@ -3,14 +3,14 @@
     python experiments/torch_groups.py    needs torchvision, timm, transformers, torch-pruning
 
 The models are those of tests/test_torch_zoo.py, with random weights in float64. A group is right if
-removing some of its members gives the outputs that zeros in the weights which read them give. The
-bridge checks that itself, and fixes what fails; then half of all its populations are removed at
-once. torch-pruning chooses and prunes a third of every group, out of the box; a wrong group is
-left out after that. It is counted by cause: "norm", a layer norm normalizes its members together,
-so that no removal equals zeros; "heads", it is cut across the heads of an attention, whose number
-torch-pruning expects to be given by hand; else it "changed" the outputs, or "crashed" the forward
-pass. `--quick` takes three models, `--minutes N` stops then, `--only NAME ...` takes some. Results:
-results/torch_groups.json; a model that is there is not run again.
+removing some of its members gives the same outputs as zeros in the weights that read them. The
+bridge checks this itself, and leaves groups that fail as they are; then half of all its populations
+are removed at once. torch-pruning, with its defaults, chooses and prunes a third of every group;
+groups found wrong are then skipped. They are counted by cause: "norm", a layer norm normalizes the
+members together, so that no removal equals zeros; "heads", the group is cut across the heads of an
+attention, whose number torch-pruning needs as an argument; otherwise, "changed" outputs or a
+"crashed" forward pass. `--quick` runs three models, `--minutes N` stops after that time, `--only
+NAME ...` runs some models. Results: results/torch_groups.json; models in it are not run again.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 import test_torch_zoo as zoo  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
-CHANGED = 1e-5  # of the largest output
+CHANGED = 1e-5  # relative to the largest output
 MOST_WRONG = 6  # per model; torch-pruning restarts after each
 SECONDS = 60  # processor time per model
-HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}  # of an attention
+HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}  # of attention modules
 CAUSES = ("changed", "crashed", "norm", "heads")
 MODELS = {
     **{f"transformers {name}": (zoo.transformers_model, name) for name in zoo.TRANSFORMERS},
@@ -56,7 +56,7 @@ def build(name: str) -> tuple[nn.Module, Any]:
     model, example, *_ = make(key)
     model = model.double().eval()
     if hasattr(model, "config"):
-        model.config.use_cache = False  # torch-pruning cannot take a cache of keys and values
+        model.config.use_cache = False  # torch-pruning does not support a cache of keys and values
     for p in model.parameters():  # initial zeros would hide errors
         if not p.detach().any() or p.ndim < 2:
             nn.init.uniform_(p, 0.1, 0.5)
@@ -241,7 +241,7 @@ def limited(run: Any, name: str) -> Any:
 
 
 def show(rows: dict[str, Any]) -> None:
-    """Print a table for docs/howto/pytorch_measured.md, and the sums."""
+    """Print a table for docs/howto/pytorch_measured.md, and totals."""
     print("| model | populations | refused | groups | changed | crashed | norm | heads |")
     print("|---|---|---|---|---|---|---|---|")
     for name, row in rows.items():

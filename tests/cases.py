@@ -23,7 +23,7 @@ COUPLE = {"layer_norm"}
 # among them: they are axes of queries and keys too, where masses after the layer do not zero the
 # extinct entries.
 BEHIND = {"attention": (-2,)}
-LEARNING = [("populations", {"mass": False}, [0])]  # "front" learns anyway
+LEARNING = [("populations", {"mass": False}, [0])]  # has parameters, like "front"
 
 CASES = [(kind, i) for kind, cases in layers.CASES.items() for i in range(len(cases))]
 
@@ -42,7 +42,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
         before, reads = [("dense", {"units": [case["input"][-1]]}, [0])], [1]
     names = ["input" if ids else "front"] + [f"before{i}" for i in range(len(before))]
     made = []
-    lent = kind == "dense" and len(reads) == 2  # its output is on the axis of the input
+    lent = kind == "dense" and len(reads) == 2  # its output has the axis of its first input
     if not ids:
         front = {"mass": kind not in MAKE_SOMETHING and not lent}
         made.append({"kind": "populations", "name": "front", "inputs": ["input"], "config": front})

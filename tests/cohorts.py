@@ -1,4 +1,4 @@
-"""Cohorts for the tests of the dynamics: one generation by name, and random ones of every kind."""
+"""Cohorts to test the dynamics: named ones of one generation, and random ones of every kind."""
 
 from __future__ import annotations
 

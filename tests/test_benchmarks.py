@@ -1,4 +1,4 @@
-"""Benchmarks: their report is that of the docs, and what they are made of still loads."""
+"""Benchmarks: the docs hold their report, and their scripts can be imported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_script_is_imported_and_has_help(name, monkeypatch, capsys):
     assert "--quick" in capsys.readouterr().out
 
 
-def test_the_report_of_the_results_stands_in_the_docs():
+def test_the_docs_hold_the_report_of_the_results():
     import report
 
     paths = {name: BENCHMARKS / "results" / f"{name}.json" for name in report.TITLES}
@@ -42,7 +42,7 @@ def test_the_report_of_the_results_stands_in_the_docs():
     assert f"\n{report.brief(found)}\n" in (ROOT / "README.md").read_text()
 
 
-def test_the_pictures_that_are_timed_are_all_of_them():
+def test_every_plot_is_timed():
     import bench_costs
 
     drawn = {name for name in ep.plot.__all__ if name[0].islower()} - {"style"}

@@ -413,6 +413,6 @@ def test_births_before_or_after_any_kind_of_layer_keep_outputs(kind, i, births):
     net.evolve(1.0)
     after = net.predict(x)
     rows = net.describe()["populations"]
-    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # none is fitter than itself
+    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # one a layer: none above the mean
     scale = np.abs(before).max() + 1e-30
     assert np.abs(after - before).max() <= 1e-10 * scale

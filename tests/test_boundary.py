@@ -421,18 +421,6 @@ def test_absurd_sizes_are_a_memory_error(core, spec):
         core.Network(spec)
 
 
-@pytest.mark.parametrize("core", BOTH, ids=name_of)
-def test_absurd_images_are_a_memory_error_at_the_first_pass(core):
-    """The network has no array of that size; its activations would be."""
-    net = core.Network(
-        {"input": [200_000, 200_000], "layers": [{"kind": "mean_pool", "name": "p"}]}
-    )
-    x = np.broadcast_to(np.zeros(1, np.float32), (1, 200_000**2))
-    for call in (net.predict, net.forward):
-        with pytest.raises(MemoryError):
-            call(x)
-
-
 def test_absurd_batches_are_a_memory_error(net):
     many = np.broadcast_to(np.zeros(6, np.float32), (10**11, 6))
     for call in (net.predict, net.forward):

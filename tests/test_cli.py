@@ -129,7 +129,7 @@ def test_show(trained, capsys):
     ("arguments", "text"),
     [
         (["train", "nowhere"], "data: expected mnist, .*, a folder with idx files or a .csv file"),
-        (["train", "text"], "--data: must be given: a text file"),
+        (["train", "text"], "--data: missing: expected a text file"),
         (["train", "text", "--data", "FOLDER", "--net", "vit"], "vit does not read text"),
         (["train", "text", "--data", "none.txt"], "none.txt"),
         (["train", "fashion-mnist", "--data", "none"], "none"),
@@ -238,7 +238,7 @@ def test_options_in_a_file(folder, tmp_path, capsys):
     arguments = ["train", "--config", str(config), "--epochs", "2", "--out", str(out)]
     assert cli.main(arguments) == 0
     history = ep.History.load(out / "history.npz")
-    assert history.epochs_done == 2  # the command line takes precedence
+    assert history.epochs_done == 2  # options take precedence
     assert history.layers == ("features", "populations1", "populations2")
     assert history.born == (36, 6, 5)
     assert history.per_epoch == 12

@@ -1,4 +1,4 @@
-"""The command line at a terminal of 80 columns and less: what is printed fits, and is complete."""
+"""Output of the command line fits a terminal of 80 columns or fewer, and is complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def trained(folder, tmp_path_factory):
 
 
 def at_terminal(*arguments, columns=80, **environment):
-    """What the command line writes to a terminal, without colors, and its exit status."""
+    """Return what a command writes to a terminal, without colors, and its exit status."""
     import fcntl
     import termios
 
@@ -81,11 +81,11 @@ def test_the_epochs_fit_the_terminal(trained):
 def test_a_run_at_a_terminal_has_a_bar_and_lines_that_fit(folder, tmp_path):
     text, status = at_terminal("train", folder, *TRAIN, "--out", tmp_path / "run")
     assert status == 0
-    assert "360/360" in text  # of the bar
+    assert "360/360" in text  # in the progress bar
     assert "loss " in text
     rows = [line for line in re.split(r"[\r\n]+", text) if re.match(r" +\d+ +\d\.\d{4} ", line)]
     assert [int(row.split()[0]) for row in rows] == list(range(1, 13))
-    # Results may have long names; all above them fits.
+    # The paths of results may be longer.
     assert longest(text.partition(str(tmp_path))[0]) <= 80
 
 
@@ -99,7 +99,7 @@ def test_colors_are_left_out_on_request(trained, monkeypatch):
     assert "\x1b[36m" not in screen.tabulated(head, rows)
 
 
-def test_tables_are_plain_where_output_is_no_terminal(trained, capsys):
+def test_tables_are_plain_if_output_is_not_a_terminal(trained, capsys):
     assert cli.main(["show", str(trained / "model.safetensors")]) == 0
     text = capsys.readouterr().out
     assert "\x1b" not in text

@@ -98,6 +98,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("sphinx")
     pytest.importorskip("myst_parser")
     pytest.importorskip("furo")
+    pytest.importorskip("sphinx_copybutton")
     import subprocess
     import sys
 

@@ -89,8 +89,8 @@ def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, s
     )
     spread = np.sqrt(np.diag(covariance))
     assert np.all(np.abs(got.mean(axis=0) - mean) <= 5 * spread / np.sqrt(draws) + 1e-6)
-    # The standard deviation of a sample covariance of normal numbers; counts of hundreds are near
-    # enough.
+    # The standard deviation of a sample covariance of normal numbers; counts in the hundreds are
+    # close enough to normal.
     doubt = np.sqrt((np.outer(spread, spread) ** 2 + covariance**2) / draws)
     assert np.all(np.abs(np.cov(got.T) - covariance) <= 5 * doubt + 1e-9)
 
@@ -161,7 +161,7 @@ def test_a_law_that_conserves_keeps_the_total_mass(core, name, seed):
 @given(seed=SEEDS)
 def test_equal_upkeep_has_no_effect_if_the_total_is_conserved(core, name, seed):
     cohort, config = drawn(core, name, seed)
-    fitness = np.round(cohort.fitness * 2**20) / 2**20  # so that 1/8 less is exact
+    fitness = np.round(cohort.fitness * 2**20) / 2**20  # so that subtracting 1/8 is exact
     bare = {**keywords(cohort), "upkeep": None}
     taxed = {**keywords(cohort), "upkeep": np.full_like(fitness, 0.125)}
     fitness[np.abs(fitness) > 4] = 0

@@ -131,7 +131,7 @@ def test_a_constant_added_to_every_fitness_changes_nothing(core, m0, seed, const
     fitness = np.round(fitnesses(core, len(m0), seed) * 2**10) / 2**10
     one = step(core, "replicator", m0, fitness)
     other = step(core, "replicator", m0, fitness + constant)
-    cost = 1 + 50 * abs(constant) * 2.0**-53 / np.finfo(core.dtype).eps  # of the mean, times h
+    cost = 1 + 50 * abs(constant) * 2.0**-53 / np.finfo(core.dtype).eps  # rounding of the mean
     np.testing.assert_allclose(one, other, rtol=eps(core, cost))
 
 

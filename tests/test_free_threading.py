@@ -1,4 +1,4 @@
-"""Many threads on the same objects. On a free-threaded interpreter the core leaves the GIL off."""
+"""Many threads use the same objects; free-threaded interpreters run the core without the GIL."""
 
 from __future__ import annotations
 

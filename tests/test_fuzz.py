@@ -27,7 +27,7 @@ SAME = """
 
 
 def test_a_seed_stands_for_one_file():
-    """In every process, at every time: a fault that is reported can be looked at again."""
+    """A seed gives the same file in every process and at any time: faults can be repeated."""
     assert run(SAME) == run(SAME)
 
 

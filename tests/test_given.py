@@ -1,4 +1,4 @@
-"""What a run was given it keeps when it is resumed, or asks for again."""
+"""A resumed run keeps the arguments of `fit`, or requires them again."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def spread(targets, outputs):
 
 def trainer():
     law = ep.Malthusian(lifespan=8)
-    return ep.Trainer(ep.mlp(4, 16, 2, seed=3), selection=ep.Selection(dynamics=law, min_age=3))
+    return ep.Trainer(ep.mlp(4, 16, 4, seed=3), selection=ep.Selection(dynamics=law, min_age=3))
 
 
 def result(trainer):
-    """Every array, and every column that does not hold times."""
+    """Return all arrays, and all columns but those of times."""
     network, history = trainer.network, trainer.history
     return {name: network[name].tobytes() for name in network}, {
         name: history[name].tobytes() for name in history if name not in CLOCKED
@@ -37,7 +37,7 @@ def fit(trainer, **more):
 SETTINGS = {
     "balanced": {"class_weights": "balanced"},
     "by class": {"class_weights": {np.int64(1): 4.0}},
-    "metrics": {"metrics": ["f1", "auc"]},
+    "metrics": {"metrics": ["f1", "auc", "top3"]},
     "a name of one's own": {"metrics": {"score": "f1"}, "training_metrics": True},
 }
 

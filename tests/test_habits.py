@@ -301,3 +301,29 @@ def test_a_text_of_other_codes_is_refused():
     fit(trainer, again.train, epochs=1)
     with pytest.raises(ValueError, match="character 'e'"):
         ep.datasets.Text("bcde " * 60, context=6, vocabulary=net.classes)
+
+
+def test_odd_numbers_are_refused_or_become_plain():
+    """Found by fuzzing: each raised another error, or made a state that no file can hold."""
+    huge, odd = 10**400, memoryview(np.zeros(3, ">f4"))
+    for call, error, text in (
+        (lambda: ep.Selection(upkeep=[1.0, huge]), ValueError, "upkeep: expected"),
+        (lambda: ep.simulate("malthusian", [1.0, 2.0], [huge, 1.0]), ValueError, "fitness"),
+        (lambda: fit(make(optimizer=ep.AdamW([1.0, huge])), *data()), ValueError, "expected"),
+        (lambda: ep.History(["a"], odd), TypeError, "born: expected several items, got memoryview"),
+        (lambda: ep.Sequential([ep.Dense(2)], input=odd), TypeError, "input: expected several"),
+        (lambda: ep.CrossEntropy.counts_hits(odd), TypeError, "kind: expected the name of a loss"),
+        (lambda: ep.CrossEntropy.counts_hits("x"), ValueError, "kind: expected one of"),
+        (lambda: ep.EarlyStopping().restore(3), TypeError, "state: expected Mapping, got int"),
+        (lambda: ep.ReduceOnPlateau().restore(3), TypeError, "state: expected Mapping, got int"),
+        (lambda: ep.Checkpoint("a.safetensors").restore(3), TypeError, "state: expected Mapping"),
+        (lambda: make().plan(np.zeros((2, 12)), 1e300), TypeError, "y: expected"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=text):
+            call()
+    assert ep.Budget.interval(np.int8(100)) == 1
+    x, y = data()
+    trainer = make()
+    fit(trainer, x, y, until=1)
+    trainer.slow(np.float32(0.5))
+    assert type(trainer.state()["run"]["slowed"]) is float

@@ -1,4 +1,4 @@
-"""Importing the package: quick, and no library comes with it but NumPy."""
+"""Importing the package is quick and imports no library but NumPy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_importing_is_quick_and_light():
     took, *modules = scripts.run(code).split()
     assert "numpy" in modules
     assert not LATER & set(modules)
-    assert float(took) < 1.0  # seconds of the processor; 0.25 on one with nothing else to do
+    assert float(took) < 1.0  # processor seconds; 0.25 on an idle machine
 
 
 def test_the_command_line_needs_no_library_to_parse_arguments():

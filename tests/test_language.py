@@ -39,7 +39,7 @@ STOP = [
     r"\bso many\b",
     r"\bof late\b",
     r"side by side",
-    r"^#.*\.\.\.",  # a title is a title
+    r"^#.*\.\.\.",  # no ellipsis in a title
     r"\bcolour",
     r"\bnormalis",
     r"\bneighbour",

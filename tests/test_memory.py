@@ -271,6 +271,18 @@ def test_few_survivors_of_more_features_than_can_be_numbered_are_refused():
     assert CORE32.Network(spec | {"input": [2**20, 2**10]}, {"input.1": [5]}).parameters == 3
 
 
+@pytest.mark.parametrize("core", EVERY, ids=name_of)
+def test_absurd_images_are_a_memory_error_at_the_first_pass(core):
+    """The network has no array of that size; its activations would be."""
+    net = core.Network(
+        {"input": [200_000, 200_000], "layers": [{"kind": "mean_pool", "name": "p"}]}
+    )
+    x = np.broadcast_to(np.zeros(1, np.float32), (1, 200_000**2))
+    for call in (net.predict, net.forward):
+        with pytest.raises(MemoryError):
+            call(x)
+
+
 def test_a_shrink_takes_linear_time():
     """Like building the network: comparing all pairs would take a thousand times as long."""
     n = 100_000

@@ -1,4 +1,4 @@
-"""The package as it is distributed: its description, and what a build says where it cannot work."""
+"""The package as it is distributed: its description, files, and errors of impossible builds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINK = r'\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)"|^\[[^\]]+\]:\s*(\S+)'
 
 
 def setup_py():
-    """The module setup.py, which sets nothing up when it is imported."""
+    """Import setup.py; importing it builds nothing."""
     pytest.importorskip("setuptools")
     spec = spec_from_file_location("setup_of_evoprune", ROOT / "setup.py")
     module = module_from_spec(spec)
@@ -33,7 +33,7 @@ def setup_py():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """Wheel and source archive of a copy of the sources; without the core, which takes long."""
+    """Build wheel and source archive from a copy of the sources, without the core to save time."""
     pytest.importorskip("setuptools")
     copy = tmp_path_factory.mktemp("sources") / "evoprune"
     shutil.copytree(ROOT, copy, ignore=NOT_SOURCES)
@@ -55,7 +55,7 @@ def built(tmp_path_factory):
 
 
 def metadata(path):
-    """The text of METADATA in a wheel, of PKG-INFO in a source archive."""
+    """Return the text of METADATA in a wheel or of PKG-INFO in a source archive."""
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as file:
             (name,) = [n for n in file.namelist() if n.endswith(".dist-info/METADATA")]

@@ -191,7 +191,7 @@ def test_bands_of_a_muller_plot_fill_it(run):
     ax = plot.muller(history, layer="populations1")
     bands = ax.collections[0].get_paths()
     assert len(bands) == 24
-    ends = np.array([path.vertices[[0, -2], 1] for path in bands])  # at birth: from, to
+    ends = np.array([path.vertices[[0, -2], 1] for path in bands])  # edges of each band at birth
     assert np.allclose(ends, [[i / 24, (i + 1) / 24] for i in range(24)], atol=1e-6)
     last = np.array([path.vertices[len(history.record_steps) - 1, 1] for path in bands])
     widths = np.diff(np.append(last, 1))
@@ -263,7 +263,7 @@ def test_attention_is_what_the_core_computes():
     net.forward(x[1])  # one sample is a batch of one
     maps = _insides._maps(net, row, config)
     assert np.allclose(maps.sum(-1), 1)
-    assert np.allclose(np.triu(maps[0], 1), 0)  # it is causal
+    assert np.allclose(np.triu(maps[0], 1), 0)  # attention is causal
     values = net.activations[row["inputs"][2]][0]
     expected = np.einsum("hqk,khd->qhd", maps, values)
     assert np.allclose(expected, net.activations[row["name"]][0], atol=1e-5)
@@ -274,7 +274,7 @@ def test_filters_are_kernels():
     ax = plot.filters(net)
     assert "filters1" in ax.get_title("left")
     assert plot.filters(net, "filters2").images[0].get_array().shape[2] == 3
-    plot.filters(ep.cnn((8, 8, 3), (4, 6), 3))  # of colors
+    plot.filters(ep.cnn((8, 8, 3), (4, 6), 3))  # color images
     plot.structure(net)
 
 

@@ -183,7 +183,7 @@ def test_binomial_has_its_distribution(trials, p):
     assert x.max() <= trials
     mean, variance = trials * p, trials * p * (1 - p)
     assert abs(x.mean() - mean) < 5 * math.sqrt(variance / n)
-    fourth = variance * (1 + 3 * variance * (1 - 2 / trials))  # of a binomial, central
+    fourth = variance * (1 + 3 * variance * (1 - 2 / trials))  # of the binomial, central
     assert abs(((x - mean) ** 2).mean() - variance) < 5 * math.sqrt((fourth - variance**2) / n)
     # compare the whole distribution, in cells of at least 20 expected draws
     spread = 8 * math.sqrt(variance) + 10

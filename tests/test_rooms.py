@@ -90,7 +90,7 @@ def test_a_file_imports_its_own_floor_or_lower_ones(path):
     for module, inside in imports_of(path):
         other = room_of(module)
         if mine in ("bridges", "shell", "torch", "export") and room_of(module) == "__init__":
-            continue  # they use the public module
+            continue  # bridges import the public module
         if inside and other in LATE:
             continue
         assert FLOORS[other] <= FLOORS[mine], f"{module_of(path)} looks up to {module}"
@@ -111,7 +111,7 @@ def test_imports_have_no_cycles():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_nothing_of_the_package_is_imported_inside_a_function(path):
     mine = room_of(module_of(path))
-    late = {*LATE, "bridges"} if mine == "bridges" else LATE  # they need an optional library
+    late = {*LATE, "bridges"} if mine == "bridges" else LATE  # bridges need an optional library
     inside = [name for name, inner in imports_of(path) if inner and room_of(name) not in late]
     assert not inside, f"{module_of(path)} imports {inside} when called"
 

@@ -72,7 +72,7 @@ def test_a_stretch_takes_a_twentieth_of_a_second():
         lengths.append(watch.steps)
         watch.add(watch.steps, 1e-4 * watch.steps)
     assert lengths == [1, 8, 64, 500, 500, 500, 500, 500]
-    watch.add(500, 500 * 1e-2)  # a hundred times slower, all at once
+    watch.add(500, 500 * 1e-2)  # suddenly a hundred times slower
     assert watch.steps == round(STRETCH / 1e-2)
     watch.add(5, 5 * 1.0)
     assert watch.steps == 1
@@ -165,7 +165,7 @@ def test_brief_stretches_are_judged_together(monkeypatch, cut):
     first = itertools.count()
 
     def cost(threads, now):
-        begun = 5e-5 * (next(first) % 3) / cut  # more and less in turn
+        begun = 5e-5 * (next(first) % 3) / cut  # start-up varies
         return begun + 1e-4 * threads
 
     machine = Machine(monkeypatch, cost, most=2, cut=cut)
@@ -183,7 +183,7 @@ def test_more_threads_are_taken_when_they_become_better(monkeypatch):
     machine = Machine(monkeypatch, lambda t, now: small(t, now) if now < 20 else large(t, now), 8)
     machine.run(20)
     assert machine.log[-1][1] == 1
-    machine.run(2 * ThreadTuner.PATIENCE * STRETCH)  # the longest time until it is noticed
+    machine.run(2 * ThreadTuner.PATIENCE * STRETCH)  # the longest time until a change is noticed
     assert machine.usual() == 8
 
 

@@ -242,7 +242,7 @@ def test_selection_refuses(settings, error, text):
 def test_selection_says_when_no_population_can_go_extinct():
     assert ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(1000) == ""
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(150)
-    falling = np.linspace(1, 0, 300)  # the sum is that of 150 steps
+    falling = np.linspace(1, 0, 300)  # sums to 150 full steps
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(
         300, falling
     )

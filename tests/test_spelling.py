@@ -10,7 +10,7 @@ import pytest
 
 import evoprune as ep
 
-HOOKS = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)  # made by other functions
+HOOKS = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)  # only functions make these
 NETWORK, DATA = ep.mlp(2, 3, 2), ep.datasets.arrays([[0.0, 1.0]], [0])
 TRAINER = ep.Trainer(NETWORK)
 METHODS = [NETWORK.predict_classes, NETWORK.evaluate, NETWORK.prune, NETWORK.save]
@@ -19,13 +19,13 @@ METHODS += [ep.History.trajectories, ep.History.to_frame]
 
 
 def options(thing):
-    """The parameters that have a default value."""
+    """Return the parameters that have a default."""
     of = [p for p in inspect.signature(thing).parameters.values() if p.default is not p.empty]
     return [p.name for p in of if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def everything():
-    """Public functions and classes that have options."""
+    """Return the public functions and classes that have options."""
     for module in (ep, ep.plot, ep.datasets, ep.schedules, ep.export):
         for name in module.__all__:
             thing = getattr(module, name)
@@ -37,7 +37,7 @@ def everything():
     "thing", [*everything(), *(pytest.param(m, id=m.__qualname__) for m in METHODS)]
 )
 def test_a_misspelt_option_is_answered_by_the_closest(thing):
-    """Each of the options with its last two letters changed over, and no other argument."""
+    """Pass each option alone, with its last two letters swapped."""
     for name in options(thing):
         wrong = f"{name[:-2]}{name[-1:]}{name[-2:-1]}"
         if wrong != name and len(name) > 3:
@@ -51,7 +51,7 @@ def test_a_method_called_by_its_class_needs_a_trainer():
 
 
 def test_warnings_name_the_line_of_the_user():
-    """However many functions of the package lie between."""
+    """Warnings name the user's line even if many functions of the package lie between."""
     x, y = np.zeros((8, 2)), np.arange(8) % 2
     calls = [
         (ep.NothingCanDie, lambda: TRAINER.fit(x, y, epochs=1, progress=False)),

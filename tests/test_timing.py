@@ -220,7 +220,7 @@ def test_a_run_that_is_too_short_is_an_ordinary_one():
     with pytest.warns(ep.NothingCanDie):
         fitted(trainer, 10)
     mass = trainer.network["populations1.mass"]
-    assert mass.min() > 1e-3 ** (1 / 10)  # at most a tenth of the way
+    assert mass.min() > 1e-3 ** (1 / 10)  # at most a tenth of the way to extinction, in logarithms
 
 
 def test_the_named_number_of_steps_is_enough():

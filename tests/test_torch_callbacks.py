@@ -22,7 +22,7 @@ def rows(n=256):
     return x, (x @ torch.randn(20, 4, generator=random)).argmax(1)
 
 
-@pytest.mark.filterwarnings("ignore")  # of Lightning, about workers and loggers
+@pytest.mark.filterwarnings("ignore")  # Lightning warns about workers and loggers
 def test_lightning_trains_and_selects(tmp_path):
     lightning = pytest.importorskip("lightning")
 

@@ -26,7 +26,7 @@ def _steady():
 
 
 def task():
-    """Return rows and classes that a small network can learn in part."""
+    """Return rows and classes that a small network can partly learn."""
     random = np.random.default_rng(0)
     x = random.standard_normal((ROWS, 20))
     y = (x @ random.standard_normal((20, 4)) + random.standard_normal((ROWS, 4))).argmax(1)
@@ -80,8 +80,8 @@ LIFE = ep.Malthusian(lifespan=60)
     ],
     ids=str,
 )
-def test_the_bridge_lives_the_life_of_the_core(settings):
-    """Same weights, batches and settings in float64: the same deaths, the same outputs."""
+def test_runs_of_the_bridge_and_of_the_core_are_equal(settings):
+    """Same weights, batches and settings in float64: equal deaths and outputs."""
     x, y = task()
     selection = ep.Selection(**{"pressure": 1.5, "dynamics": LIFE, "min_age": 20, **settings})
     net = ep.mlp(20, 32, 24, 4, dtype="float64")
@@ -143,7 +143,7 @@ class Massive(nn.Module):
 
 
 def test_masses_in_weights_are_masses_of_the_forward_pass():
-    """Explicit masses, their gradient by autograd, the law in NumPy: the same run to rounding."""
+    """Explicit masses, with autograd and the law in NumPy, give the same run to rounding."""
     x, y = (torch.from_numpy(a) for a in task())
     model = torch_models.mlp().double()
     explicit = Massive(torch_models.mlp().double())
@@ -196,7 +196,7 @@ def test_masses_in_weights_are_masses_of_the_forward_pass():
 @pytest.mark.parametrize("niche", ["layer", "network"])
 @pytest.mark.parametrize("fitness", ["taylor", "marginal", "relative", "worth"])
 def test_the_law_in_torch_operations_is_that_of_the_core(niche, fitness):
-    """400 generations of random signals: the same masses to rounding, the same deaths."""
+    """400 generations of random signals give equal masses to rounding, and equal deaths."""
     born = {"a": 30, "b": 12, "c": 5}
     life = ep.Malthusian(lifespan=40)
     selection = ep.Selection(1.5, dynamics=life, fitness=fitness, niche=niche, min_age=10, floor=8)

@@ -1,4 +1,4 @@
-"""What the bridge to PyTorch does between looks never waits for a device.
+"""The bridge to PyTorch waits for the device only in every `check_every`-th step.
 
 No GPU is needed: tensors are on the device "meta". They have a shape and a type but no values, so
 that reading a value, or copying one to the CPU, raises.
@@ -22,7 +22,7 @@ META = torch.device("meta")
 
 
 def on_device(make, x, monkeypatch, optimizer=torch.optim.SGD, **settings):
-    """Return a model on the device, its optimizer and its evolution, found on the CPU before."""
+    """Return a model on the device, its optimizer and its evolution, as inspected on the CPU."""
     model = make()
     found = ept.inspect(model, x)
     for owner in model.modules():
@@ -33,7 +33,7 @@ def on_device(make, x, monkeypatch, optimizer=torch.optim.SGD, **settings):
             if b is not None:
                 owner._buffers[name] = b.to(META)
     everyone = torch.ones(sum(found.born.values()), dtype=torch.bool)
-    monkeypatch.setattr(ept.Evolution, "_alive", lambda _: everyone)  # which __init__ reads
+    monkeypatch.setattr(ept.Evolution, "_alive", lambda _: everyone)  # __init__ would read values
     monkeypatch.setattr(module, "inspect", lambda *_, **__: found)
     made = optimizer(model.parameters(), 0.1)
     evolution = ept.Evolution(model, made, x, check_every=50, **settings)
@@ -57,7 +57,7 @@ def step(model, optimizer, shape):
     [{}, {"niche": "network"}, {"fitness": "pull"}, {"fitness": "magnitude", "every": 2}],
     ids=str,
 )
-def test_steps_between_looks_neither_read_nor_copy_from_the_device(
+def test_steps_between_checks_neither_read_nor_copy_from_the_device(
     make, shape, settings, monkeypatch
 ):
     selection = ep.Selection(1.5, **settings)
@@ -70,8 +70,8 @@ def test_steps_between_looks_neither_read_nor_copy_from_the_device(
     assert evolution.steps == 4
 
 
-def test_looks_and_laws_that_only_the_core_has_do_read(monkeypatch):
-    """So the test above can fail."""
+def test_checks_and_laws_of_the_core_read_from_the_device(monkeypatch):
+    """Reads raise here, so the test above would notice one."""
     shape = (4, 20)
     model, optimizer, evolution = on_device(torch_models.mlp, torch.randn(shape), monkeypatch)
     step(model, optimizer, shape)

@@ -1,4 +1,4 @@
-"""What the bridge to PyTorch cannot work with is refused, clearly and before anything changes."""
+"""Models, optimizers and settings that the bridge does not support: clear errors, no changes."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_parameter_that_was_replaced_is_named_before_a_removal():
 
 
 class Preconditioned(torch.optim.Optimizer):
-    """Keeps a square matrix for every parameter, as Shampoo does."""
+    """An optimizer with a square matrix for every parameter, like Shampoo."""
 
     def __init__(self, parameters):
         super().__init__(parameters, {"lr": 0.1})
@@ -188,7 +188,7 @@ def test_optimizer_state_that_cannot_follow_is_named_at_the_first_step():
 
 
 class ByData(nn.Module):
-    """The shape of what is computed depends on the values."""
+    """A module whose shapes depend on values."""
 
     def __init__(self):
         super().__init__()
@@ -207,7 +207,7 @@ def test_shapes_that_depend_on_data_are_fixed_with_the_reason():
 
 
 class Dropped(nn.Module):
-    """Dropout in training, and something that only training has."""
+    """A module with dropout and a part that is used only in training."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Save, load and resume of the bridge to PyTorch; what becomes of the small model."""
+"""Save, load and resume with the PyTorch bridge; further use of the small model."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_files_that_do_not_fit_are_refused_and_change_nothing(tmp_path):
     "settings", [{}, {"dynamics": ep.NoisyGrowth(), "upkeep": "macs"}], ids=str
 )
 def test_a_run_that_is_resumed_is_the_run_that_was_not_stopped(settings):
-    """Bit for bit: parameters, optimizer state, masses, deaths."""
+    """Parameters, optimizer state, masses and deaths are bit-identical."""
     selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=40), min_age=5).replace(
         **settings
     )

@@ -1,4 +1,4 @@
-"""What the bridge to PyTorch finds in a model, and that removal changes neither it nor training."""
+"""Populations found by the PyTorch bridge; removal changes neither outputs nor training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def flat(model, example):
 
 
 def loss_of(model, example):
-    """Return a loss that every output counts in."""
+    """Return a loss that depends on every output."""
     found = [t for t in outputs(run(model, example)) if t.is_floating_point() and t.ndim]
     return sum(
         (t - torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view(t.shape)).square().mean()
@@ -167,7 +167,7 @@ class Softmaxed(nn.Module):
 
 
 class Written(nn.Module):
-    """A split by sizes that are written in forward."""
+    """A split by sizes that are constants in forward."""
 
     def __init__(self):
         super().__init__()
@@ -209,7 +209,7 @@ def test_states_of_recurrent_layers_and_tied_weights_keep_their_size_with_the_re
 
 
 def test_a_wrong_rule_is_caught_by_removal(monkeypatch):
-    """A rule that takes softmax for a function of each entry must not pass the check."""
+    """A rule that treats softmax as elementwise must fail the check."""
     from evoprune.bridges.torch import operators
 
     monkeypatch.setitem(operators.RULES, "_softmax", operators.pointwise)
@@ -252,7 +252,7 @@ def test_attention_of_the_bridge_gives_what_that_of_torch_gives():
 
 
 class Cached(nn.Module):
-    """Caches a function of a weight between forward passes in evaluation mode, as LeViT does."""
+    """A module that caches a function of a weight in evaluation mode, as LeViT does."""
 
     def __init__(self):
         super().__init__()

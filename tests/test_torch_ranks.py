@@ -1,4 +1,4 @@
-"""Two processes that train one model by DistributedDataParallel: as one process would."""
+"""Two processes that train one model by DistributedDataParallel equal one process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Models of torchvision, timm and transformers: found, verified, removed without a change.
+"""Models of torchvision, timm and transformers: populations are found, verified and removed.
 
-For an environment that has these libraries (`pip install torchvision timm transformers`); the
-models are built with random weights, nothing is downloaded.
+The tests need these libraries (`pip install torchvision timm transformers`). Models are built with
+random weights; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evoprune.bridges.torch.trace import drop_caches, evaluating, outputs, run  
 
 pytestmark = [pytest.mark.slow, pytest.mark.zoo, pytest.mark.filterwarnings("ignore")]
 
-# library's name: populations that are found at least
+# name in the library: minimal number of populations that must be found
 TORCHVISION = {
     "resnet18": 12, "resnet50": 37, "vgg11": 10, "alexnet": 7, "densenet121": 120,
     "squeezenet1_0": 25, "mobilenet_v2": 25, "mobilenet_v3_small": 27, "efficientnet_b0": 40,
@@ -47,7 +47,7 @@ RATE = 1e-4
 
 @ep.fitness
 def half(signals):
-    """Every second population of a layer is worth nothing."""
+    """Return a fitness of 0 for every second population of a layer."""
     return (np.arange(len(signals["mass"])) % 2).astype(float)
 
 
@@ -55,7 +55,7 @@ SELECTION = ep.Selection(1.5, dynamics=LIFE, min_age=1, removal="never", fitness
 
 
 def removed_without_a_change(model, example, least):
-    """Select for some steps, remove the extinct, compare outputs in float64."""
+    """Select for some steps, remove extinct populations, compare outputs in float64."""
     found = ept.inspect(model, example)
     assert len(found.born) >= least, found
     model = model.double()
@@ -77,7 +77,7 @@ def steps(model, optimizer, example, count):
     """Train; return losses."""
     losses = []
     for _ in range(count):
-        drop_caches(model)  # of attention biases, in evaluation mode
+        drop_caches(model)  # those of attention biases in evaluation mode
         optimizer.zero_grad()
         loss = sum(t.square().mean() for t in _real(run(model, example)))
         loss.backward()
@@ -113,7 +113,7 @@ def timm_model(name):
     timm = pytest.importorskip("timm")
     try:
         model = timm.create_model(name, pretrained=False, img_size=64)
-    except TypeError:  # a model for images of any size
+    except TypeError:  # the model has no image size
         model = timm.create_model(name, pretrained=False)
     return model, torch.randn(2, 3, 64, 64)
 
@@ -206,16 +206,16 @@ GO_ON = [
 
 @pytest.mark.parametrize(("make", "name"), GO_ON, ids=[name for _, name in GO_ON])
 def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
-    """Ten optimizer steps after half have died: the same losses and weights to rounding."""
+    """Ten steps after half of the populations died: equal losses and weights to rounding."""
     first, example, *_ = make(name)
-    if name == "levit_128s":  # of each sample, its last batch norms take one position
+    if name == "levit_128s":  # its last batch norms read one position of each sample
         example = torch.randn(8, 3, 64, 64)
-    first, example = first.double().eval(), _double(example)  # dropout is drawn by size
+    first, example = first.double().eval(), _double(example)  # dropout draws depend on sizes
     for module in first.modules():
         module.train(isinstance(module, nn.modules.batchnorm._NormBase))
     rate = 1e-6 if name == "convmixer_768_32" else RATE  # rounding errors grow 100-fold a step
     for p in first.parameters():
-        if not p.detach().any():  # zeros at birth would hide errors
+        if not p.detach().any():  # initial zeros would hide errors
             nn.init.normal_(p, std=0.05)
     second = copy.deepcopy(first)
     losses = []
@@ -230,5 +230,5 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     # Norms over two samples enlarge rounding errors.
     np.testing.assert_allclose(*losses, rtol=1e-6)
     for (name, mine), masked in zip(first.named_parameters(), second.parameters(), strict=True):
-        size = 1e-6 * float(masked.abs().max()) + 0.05 * rate  # a part of one step
+        size = 1e-6 * float(masked.abs().max()) + 0.05 * rate  # a small part of one step
         assert float((mine - masked).abs().max()) <= size, name

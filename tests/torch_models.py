@@ -63,7 +63,7 @@ class ResNet(nn.Module):
 
 
 class Dense(nn.Module):
-    """Concatenation, as in DenseNet, and a split."""
+    """Layers joined by concatenation, as in DenseNet, and a split."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Dense(nn.Module):
 
 
 class Grouped(nn.Module):
-    """Depthwise and grouped convolutions, a transposed one, group norm a channel each, PReLU."""
+    """Depthwise, grouped and transposed convolutions, PReLU, group norm of one channel a group."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -225,7 +225,7 @@ class Gated(nn.Module):
 
 
 class TwoInputs(nn.Module):
-    """Several inputs by name, several outputs in a dict, an embedding that is made smaller."""
+    """Several inputs by name, several outputs in a dict, an embedding that can lose features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ class TwoInputs(nn.Module):
 
 
 class Pair(nn.Module):
-    """Two positional inputs, the second may be left out; a tuple of a tensor and a list."""
+    """Has an optional second positional input, and returns a tuple of a tensor and a list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -255,7 +255,7 @@ class Pair(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """Recurrent layers of three kinds: what they read is made smaller, their states are not."""
+    """Recurrent layers of three kinds: their inputs can lose features, their states cannot."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,7 +274,7 @@ class Recurrent(nn.Module):
 
 
 class Attended(nn.Module):
-    """torch's own attention, as a module and in an encoder layer."""
+    """PyTorch's own attention, as a module and in an encoder layer."""
 
     def __init__(self, batch_first: bool = True) -> None:
         super().__init__()

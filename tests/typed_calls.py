@@ -43,6 +43,8 @@ def usefulness(signals: dict[str, np.ndarray]) -> np.ndarray:
 
 
 ep.Selection(fitness=usefulness)
+ep.Selection(dynamics="replicator", fitness="worth")
+ep.Trainer(net, loss="hinge", optimizer="sgd")
 
 # ---- wrong -----------------------------------------------------------------------------------
 
@@ -61,6 +63,10 @@ ep.SGD(0.1, nesterov="yes")  # wrong
 ep.CrossEntropy(label_smooth=0.1)  # wrong
 ep.Selection(presure=1.5)  # wrong
 ep.Selection(niche="town")  # wrong
+ep.Selection(dynamics="malthusain")  # wrong
+ep.Selection(fitness="taylr")  # wrong
+ep.Trainer(net, loss="mse")  # wrong
+ep.Trainer(net, optimizer="adam")  # wrong
 print(ep.Selection(1.5).presure)  # wrong
 print(ep.Malthusian().lifespam)  # wrong
 ep.schedules.cosine("fast")  # wrong

@@ -10,7 +10,7 @@ import textwrap
 from types import ModuleType
 from typing import Any
 
-from evoprune.core.spec import Field, Spec
+from evoprune.core.spec import Field, Spec, known
 
 # Types of arguments and attributes by type of the setting; a vector has numbers, a layer's sizes.
 TYPES = {
@@ -57,7 +57,7 @@ def lines_of(made: type[Spec]) -> list[str]:
         argument, attribute = types_of(made, field)
         default = "" if field.required else f" = {default_of(field)}"
         arguments.append(f"{name}: {argument}{default}")
-        if field not in made.extra:  # those are attributes of the group
+        if field not in made.extra:  # extra settings are attributes of the group
             attributes += ["    @property", f"    def {name}(self) -> {attribute}: ..."]
     doc = [
         wrapped
@@ -92,7 +92,13 @@ def stub(module: ModuleType, groups: list[type[Spec]]) -> str:
     homes: dict[str, list[str]] = {}
     for group in groups:
         homes.setdefault(group.__module__, []).append(group.__name__)
-    body = [line for one in made for line in lines_of(one)]
+    names = {f"{group.__name__}Name": tuple(known(group)) for group in groups}
+    body = [
+        f"{name}: TypeAlias = Literal{list(kinds)!r}"
+        for name, kinds in names.items()
+        if hasattr(module, name)
+    ]
+    body += [line for one in made for line in lines_of(one)]
     text = "\n".join(body)
     name = module.__name__.rpartition(".")[2]
     return "\n".join(
@@ -100,7 +106,7 @@ def stub(module: ModuleType, groups: list[type[Spec]]) -> str:
             f'"""Classes of {name}.py. Made by tools/make_stubs.py from the core\'s catalogue."""',
             "",
             "from collections.abc import Sequence",
-            "from typing import Literal",
+            "from typing import Literal, TypeAlias",
             "",
             "from numpy.typing import ArrayLike",
             "",

@@ -49,7 +49,7 @@ static double fed(const ep_parents *p, int64_t living) {
     return spent > 0 ? earned / spent * (double)living : earned > 0 ? (double)INT32_MAX : 0;
 }
 
-/* The number of births that the rate allows, before candidates are counted. */
+/* Return the number of births that the rate allows, before candidates are counted. */
 static int64_t allowed(const ep_births *births, const ep_parents *p, int64_t living,
                        int64_t number) {
     double most = INT32_MAX;

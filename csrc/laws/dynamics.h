@@ -9,8 +9,8 @@
 #include "needs.h"
 #include "random.h"
 
-/* Values of scratch per population, of each type. Scratch is in the cohort, because that of thousands
- * of populations would overflow the stack. */
+/* Number of scratch vectors of each type (`work` and `order`) in a cohort. They are not on the
+ * stack, which thousands of populations would overflow. */
 enum { EP_WORK = 2 };
 
 /* The living populations of one niche at one generation. */
@@ -29,7 +29,7 @@ typedef struct {
     const ep_real *norm2;    /* (n) or NULL */
     double threshold;        /* a population with less mass is extinct */
     double strength;         /* eta: multiplies the law's step size (a schedule), 1 by default */
-    ep_noise noise;          /* of this generation and niche */
+    ep_noise noise;          /* random stream of this generation and niche */
 } ep_cohort;
 
 typedef struct {

@@ -400,7 +400,7 @@ static void finish(ep_generation *g, const ep_occasion *occasion, ep_niche here,
     }
 }
 
-/* Mean fitness of the living populations of a niche; fills g->survives. */
+/* Return the mean fitness of the living populations of a niche, and fill g->survives. */
 static double mean_of(const ep_generation *g, const ep_group *groups, ep_niche here) {
     double sum = 0, n = 0;
     for (int64_t k = here.first; k < here.last; k++) {

@@ -33,10 +33,10 @@ typedef bool (*ep_dynamics_call)(void *context, const ep_cohort *cohort, ep_erro
 
 /* The populations of one layer: living ones, and extinct ones that are not removed yet. */
 typedef struct {
-    int64_t n; /* present */
-    int64_t founded; /* at the founding of the network */
-    int64_t born; /* so far, founders included: greater than all birth ids */
-    bool barren; /* none may be born */
+    int64_t n; /* populations present */
+    int64_t founded; /* populations at the founding of the network */
+    int64_t born; /* populations born so far, founders included: greater than all birth ids */
+    bool barren; /* no births in this group */
     const int32_t *birth; /* (n) ids, ascending; NULL: 0 .. n - 1 */
     ep_real *mass; /* (n) */
     ep_real *fitness; /* (n) memory of fitness, before the correction of its start at zero */
@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
     int group;
     int32_t birth;
-    int64_t place; /* in its group's vectors */
+    int64_t place; /* index in its group's vectors */
     ep_real mass, fitness; /* mass before it was set to 0; fitness after memory and correction */
 } ep_extinct;
 
@@ -79,12 +79,12 @@ typedef struct {
     void *context;
     int n_groups;
     int64_t founded; /* founders of all groups */
-    int64_t room; /* populations */
+    int64_t room; /* populations that fit */
     int64_t n; /* living populations */
     ep_real *mass, *fitness, *upkeep; /* (n) fitness is corrected */
     ep_real *state; /* a (states, living populations) block for each niche */
     int32_t *birth; /* (n) unique within a niche: ids follow those of the niche's earlier groups */
-    int64_t *place; /* (n) in its group's vectors */
+    int64_t *place; /* (n) index in its group's vectors */
     int *group; /* (n) */
     ep_niche *niche; /* (n_groups) at most */
     ep_real *memory; /* (present) fitness memory after this generation */
@@ -92,7 +92,7 @@ typedef struct {
     int32_t *order;
     ep_extinct *extinct; /* (n_extinct) by group, lightest first */
     ep_newborn *newborn; /* (n_born) by group, ids ascending */
-    int32_t *chosen; /* scratch of births */
+    int32_t *chosen; /* places that divide */
     bool *survives;
     void *block; /* all of the above */
 } ep_generation;

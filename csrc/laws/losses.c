@@ -67,7 +67,7 @@ void ep_loss_weigh(int64_t rows, int64_t n, const ep_real *w, int64_t each, ep_r
         }
         loss[r] = weight > 0 ? weight * loss[r] : 0;
         hit[r] = weight > 0 ? hit[r] : 0;
-        for (int64_t k = r * n; k < (r + 1) * n && dy != NULL; k++) {
+        for (int64_t k = r * n; k < (r + 1) * n && dy; k++) {
             dy[k] = weight > 0 ? weight * dy[k] : 0;
         }
     }
@@ -132,7 +132,7 @@ static void exponentials(int64_t rows, int64_t n, int64_t k0, int64_t width, con
             e[r * width + k] = y[r * n + k0 + k] - most[r];
         }
     }
-    ep_map(ep_exp, rows * width, e, e); /* flat: long vectors even for few classes */
+    ep_map(ep_exp, rows * width, e, e); /* one flat range: long vectors even for few classes */
 }
 
 /* Let p = softmax(y), target class t, weights w and smoothing s. The target is spread over
@@ -179,12 +179,12 @@ static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, c
                 }
             }
             loss[r0 + r] = (ep_real)value;
-            if (hit != NULL) {
+            if (hit) {
                 hit[r0 + r] = t >= 0 && t < n && class_weight(c, t) > 0 &&
                               is_first_largest(row, t, most[r]);
             }
         }
-        if (dy == NULL) {
+        if (!dy) {
             continue;
         }
         for (int64_t k0 = 0; k0 < n; k0 += TILE) {
@@ -237,7 +237,7 @@ static void squares(int64_t n, const ep_real *restrict y, const ep_real *restric
         ep_real gap = y[k] - t[k];
         term[k] = gap * gap;
     }
-    for (int64_t k = 0; k < n && dy != NULL; k++) {
+    for (int64_t k = 0; k < n && dy; k++) {
         dy[k] = 2 * factor * (y[k] - t[k]);
     }
 }
@@ -256,10 +256,10 @@ static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *
         ep_real above = y[k] < 0 ? 0 : y[k];
         term[k] = above - y[k] * t[k] + ep_log1p_unit(term[k]);
     }
-    if (dy != NULL) {
+    if (dy) {
         ep_map(ep_sigmoid, n, y, dy);
     }
-    for (int64_t k = 0; k < n && dy != NULL; k++) {
+    for (int64_t k = 0; k < n && dy; k++) {
         dy[k] = factor * (dy[k] - t[k]);
     }
 }
@@ -280,11 +280,11 @@ EP_INLINE void mean_over_outputs(int64_t rows, int64_t n, const ep_real *y, cons
         double total = 0;
         for (int64_t k0 = 0; k0 < n; k0 += TILE) {
             const int64_t width = ep_min(TILE, n - k0), at = r * n + k0;
-            terms(width, y + at, target + at, p, factor, tile, dy == NULL ? NULL : dy + at);
+            terms(width, y + at, target + at, p, factor, tile, dy ? dy + at : NULL);
             total += (double)sum(width, tile);
         }
         loss[r] = (ep_real)(total / (double)n);
-        if (hit != NULL) {
+        if (hit) {
             hit[r] = 0;
         }
     }
@@ -314,9 +314,9 @@ static void binary_cross_entropy_measure(const void *config, int64_t rows, int64
     const ep_real *t = targets, half = (ep_real)0.5;
     (void)config;
     mean_over_outputs(rows, n, y, t, 0, scale, loss, hit, dy, logistic_terms);
-    for (int64_t r = 0; r < rows && hit != NULL; r++) {
+    for (int64_t r = 0; r < rows && hit; r++) {
         int64_t wrong = 0;
-        for (int64_t i = r * n; i < (r + 1) * n; i++) { /* NaN is on neither side */
+        for (int64_t i = r * n; i < (r + 1) * n; i++) { /* NaN counts as wrong */
             wrong += t[i] > half ? !(y[i] > 0) : !(y[i] <= 0);
         }
         hit[r] = wrong == 0;
@@ -343,7 +343,7 @@ static void distances(int64_t n, const ep_real *restrict y, const ep_real *restr
         ep_real gap = y[k] - t[k];
         term[k] = gap < 0 ? -gap : gap;
     }
-    for (int64_t k = 0; k < n && dy != NULL; k++) {
+    for (int64_t k = 0; k < n && dy; k++) {
         ep_real gap = y[k] - t[k];
         dy[k] = gap > 0 ? factor : gap < 0 ? -factor : 0 * gap; /* NaN stays NaN */
     }
@@ -385,7 +385,7 @@ static void huber_terms(int64_t n, const ep_real *restrict y, const ep_real *res
         ep_real gap = y[k] - t[k], size = gap < 0 ? -gap : gap;
         term[k] = size > delta ? delta * (size - delta / 2) : gap * gap / 2;
     }
-    for (int64_t k = 0; k < n && dy != NULL; k++) {
+    for (int64_t k = 0; k < n && dy; k++) {
         ep_real gap = y[k] - t[k];
         gap = gap > delta ? delta : gap;
         dy[k] = factor * (gap < -delta ? -delta : gap);
@@ -417,7 +417,7 @@ static void poisson_terms(int64_t n, const ep_real *restrict y, const ep_real *r
                           ep_real p, ep_real factor, ep_real *restrict term, ep_real *restrict dy) {
     (void)p;
     ep_map(ep_exp, n, y, term);
-    for (int64_t k = 0; k < n && dy != NULL; k++) {
+    for (int64_t k = 0; k < n && dy; k++) {
         dy[k] = factor * (term[k] - t[k]);
     }
     for (int64_t k = 0; k < n; k++) {

@@ -17,7 +17,7 @@ typedef struct {
     size_t config_size;
     ep_target target;
     bool judges; /* defines which predictions are correct: `hit` is meaningful */
-    bool interpreted; /* a user's function: on the calling thread only */
+    bool interpreted; /* a user's function, to be called on the calling thread only */
     double low, high; /* EP_TARGET_REAL: targets lie in [low, high] */
     /* Return the weight of a row in the batch's mean: a class weight, or 0 if ignored. NULL: 1. */
     double (*weight)(const void *config, const void *target);

@@ -31,7 +31,7 @@ static double exponentials(int64_t n, const ep_real *y, ep_real most, ep_real *e
         for (int64_t k = 0; k < width; k++) {
             sum += (double)tile[k];
         }
-        for (int64_t k = 0; k < width && e != NULL; k++) {
+        for (int64_t k = 0; k < width && e; k++) {
             e[k0 + k] = tile[k];
         }
     }
@@ -45,7 +45,7 @@ static void soft_cross_entropy_measure(const void *config, int64_t rows, int64_t
     (void)config;
     for (int64_t r = 0; r < rows; r++) {
         const ep_real *row = y + r * n, *t = (const ep_real *)targets + r * n;
-        ep_real *out = dy == NULL ? NULL : dy + r * n;
+        ep_real *out = dy ? dy + r * n : NULL;
         const int64_t top = first_largest(n, row);
         const double sum = exponentials(n, row, row[top], out);
         const double whole = (double)row[top] + log(sum);
@@ -55,11 +55,11 @@ static void soft_cross_entropy_measure(const void *config, int64_t rows, int64_t
             total += (double)t[k];
         }
         loss[r] = (ep_real)value;
-        if (hit != NULL) {
+        if (hit) {
             hit[r] = top == first_largest(n, t) && isfinite(whole);
         }
         const double factor = total / sum;
-        for (int64_t k = 0; k < n && out != NULL; k++) {
+        for (int64_t k = 0; k < n && out; k++) {
             out[k] = scale * (ep_real)(factor * (double)out[k] - (double)t[k]);
         }
     }
@@ -103,7 +103,7 @@ static void hinge_measure(const void *config, int64_t rows, int64_t n, const ep_
     const ep_real step = scale / (ep_real)n;
     for (int64_t r = 0; r < rows; r++) {
         const ep_real *row = y + r * n;
-        ep_real *out = dy == NULL ? NULL : dy + r * n;
+        ep_real *out = dy ? dy + r * n : NULL;
         const int64_t t = target[r];
         double value = t >= n ? (double)NAN : 0; /* no such class: give NaN */
         int64_t over = 0;
@@ -112,15 +112,15 @@ static void hinge_measure(const void *config, int64_t rows, int64_t n, const ep_
             const bool counts = k != t && !(gap <= 0); /* true for NaN, to propagate it */
             value += counts ? (double)gap : 0;
             over += counts;
-            if (out != NULL) {
+            if (out) {
                 out[k] = counts ? step : 0;
             }
         }
         loss[r] = (ep_real)(value / (double)n);
-        if (out != NULL && t >= 0 && t < n) {
+        if (out && t >= 0 && t < n) {
             out[t] = -step * (ep_real)over;
         }
-        if (hit != NULL) {
+        if (hit) {
             hit[r] = t >= 0 && t < n && isfinite(row[t]) && first_largest(n, row) == t;
         }
     }

@@ -58,7 +58,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
         return ep_fail(error, EP_BAD_VALUE, "%s: too many positions, got %lld", layer->name,
                        (long long)axes[q->axis[0]].n);
     }
-    int axis[3] = {q->axis[0], q->axis[1], q->axis[2]}; /* a copy: declaring may move it */
+    int axis[3] = {q->axis[0], q->axis[1], q->axis[2]}; /* a copy: the original may move */
     return ep_plan_output(plan, layer, 3, axis, error) &&
            ep_plan_saved(plan, layer, 2, axis, error);
 }

@@ -28,7 +28,7 @@ static const ep_field fields[] = {
 
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const batch_norm *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the original may move */
     int channels = x.axis[x.rank - 1];
     int of_saved[2] = {ep_plan_axis(plan, layer, "moments", KEPT, error), channels};
     layer->row_block = BLOCK;
@@ -199,7 +199,7 @@ static void join_moments(const shape *k, int64_t samples, double epsilon, ep_rea
 
 /* Sum dy and dy u over the block; these are also its terms of the gradients of bias and gain. */
 static void join_pulls(const shape *k, int64_t samples, ep_real *kept) {
-    ep_real *to = kept + PULL * k->n; /* PULL_X follows */
+    ep_real *to = kept + PULL * k->n; /* the sums PULL, then the sums PULL_X */
     for (int64_t of = 1; of < samples; of++) {
         const ep_real *from = to + of * KEPT * k->n;
         for (int64_t j = 0; j < 2 * k->n; j++) {

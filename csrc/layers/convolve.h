@@ -345,7 +345,7 @@ static inline void ep_conv_gradient_tiled(const ep_pass *pass, const ep_layer *l
     }
 }
 
-/* A part is some rows of w, a few vectors of them. Excess parts are empty. */
+/* Compute a part of dw: some rows of w, a few vectors of them. Excess parts are empty. */
 static inline void ep_conv_gradient(const ep_pass *pass, const ep_layer *layer, const ep_window *g,
                                     int64_t filters, int64_t part, int64_t parts) {
     ep_conv k = ep_conv_measure(g, filters);

@@ -19,7 +19,7 @@ static const ep_field fields[] = {
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
     int axis[EP_RANK];
-    memcpy(axis, x->axis, (size_t)x->rank * sizeof *axis); /* a copy: declaring may move it */
+    memcpy(axis, x->axis, (size_t)x->rank * sizeof *axis); /* a copy: the original may move */
     return ep_plan_output(plan, layer, x->rank, axis, error);
 }
 

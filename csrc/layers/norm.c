@@ -20,10 +20,11 @@ static const ep_field fields[] = {
     EP_FIELDS_END,
 };
 
-/* Declare. backward() needs, for every position, the mean (0 for rms) and 1 / deviation. */
+/* Declare the layer. backward() needs, for every position, the mean (0 for rms) and 1 /
+ * deviation. */
 static bool declare(ep_plan *plan, ep_layer *layer, bool center, ep_error *error) {
     const norm *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the original may move */
     int of_saved[EP_RANK], last = x.rank - 1;
     /* gradient() reads the sums that backward() stores, not dy. */
     layer->alias.can = EP_OVERWRITE_DY | EP_ADD_MORE;

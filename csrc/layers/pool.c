@@ -95,7 +95,7 @@ EP_INLINE ep_vec pick(ep_vec_mask m, ep_vec a, ep_vec b) {
     return (ep_vec)(((ep_vec_mask)a & m) | ((ep_vec_mask)b & ~m));
 }
 
-/* Max keeps a NaN anywhere. */
+/* Store the maximum of a window; NaN if the window has one. */
 EP_INLINE void max_of(const window *w, int64_t n) {
     ep_vec best = {0};
     bool first = true;
@@ -116,7 +116,7 @@ EP_INLINE void give(const window *w, int64_t from, ep_vec part, int64_t n) {
     ep_vec_put(dx, (w->add ? ep_vec_get(dx, n) : (ep_vec){0}) + part, n);
 }
 
-/* dy goes to the first element that equals y. */
+/* Pass dy to the first element that equals y. */
 EP_INLINE void max_back(const window *w, int64_t n) {
     ep_vec left = ep_vec_get(w->dy, n), best = ep_vec_get(w->y, n);
     const ep_vec none = {0};

@@ -32,10 +32,10 @@ static int axis_of(const populations *config, int rank) {
 }
 
 /* Declare the output. If a sample has several rows of populations, also reserve room for its sums
- * of dL/dm and dL/db, which backward() computes on the way. */
+ * of dL/dm and dL/db, which backward() also computes. */
 static bool keep_sums(ep_plan *plan, ep_layer *layer, int d, ep_error *error) {
     const populations *config = layer->config;
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the original may move */
     int sums = (config->mass ? 1 : 0) + (config->bias ? 1 : 0);
     if (sums && d > 0 && !ep_plan_sums(plan, layer, sums, x.axis[d], error)) {
         return false;
@@ -94,7 +94,7 @@ enum { PIECE = 256, FURTHER = 2048 };
 
 typedef struct {
     int64_t rows, columns, stride; /* stride: elements from one row to the next */
-    const ep_real *b, *m;          /* per column */
+    const ep_real *b, *m;          /* one value per column */
     ep_real slope;
     ep_real spread_b[PIECE], spread_m[PIECE];
 } piece;

@@ -171,7 +171,8 @@ static inline void ep_unfold_scatter(const ep_window *g, const ep_unfold *u, ep_
     for (int64_t j = u->j0, n; j < u->j1 && u->q0 < u->q1; j += n) {
         int64_t tap = j / g->c, at = j - tap * g->c;
         n = ep_min(g->c - at, u->j1 - j);
-        int64_t right = tap % g->w.size * g->w.step - g->w.pad; /* of the first window's tap */
+        /* The element of an image row that the tap reads in the first window. */
+        int64_t right = tap % g->w.size * g->w.step - g->w.pad;
         int64_t first = right < 0 ? (-right + g->w.stride - 1) / g->w.stride : 0;
         int64_t past = right < g->w.in ? (g->w.in - 1 - right) / g->w.stride + 1 : 0;
         int64_t row = y0 * g->h.stride - g->h.pad + tap / g->w.size * g->h.step;

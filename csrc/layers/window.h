@@ -17,12 +17,12 @@ typedef struct {
 } ep_window;
 
 /* The window settings of a kind. Each holds one number for all spatial axes or one number per
- * axis; empty means `missing`. */
+ * axis; an empty one means `missing`. */
 typedef struct {
-    const char *name; /* of the size */
+    const char *name; /* name of the setting for the size */
     const ep_vector *size, *stride, *step, *pad;
-    bool same;          /* an empty pad means: keep in / stride, rounded up */
-    bool size_is_stride; /* an empty stride means: the size */
+    bool same;          /* empty pad: the output has in / stride positions, rounded up */
+    bool size_is_stride; /* empty stride: the size of the window */
 } ep_windowing;
 
 EP_INLINE int64_t ep_window_setting(const ep_vector *v, int d, int64_t missing) {
@@ -67,7 +67,7 @@ static inline bool ep_window_check(const ep_layer *layer, const char *name, cons
  * if all positions are kept. Return their number, 1 or 2, or 0 (error filled). */
 static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_windowing *s,
                                     int axis[2], ep_error *error) {
-    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: declaring may move it */
+    const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the original may move */
     int spatial = x.rank - 1;
     if (spatial < 1 || spatial > 2) {
         ep_fail(

@@ -9,7 +9,7 @@ static bool is_bool(PyObject *object) {
  * exceptions from __index__ propagate. */
 static PyObject *whole_of(PyObject *object, const char *name) {
     PyObject *whole = is_bool(object) ? NULL : PyNumber_Index(object);
-    if (whole == NULL && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError))) {
+    if (!whole && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError))) {
         PyErr_Clear();
         ep_raise_got(PyExc_TypeError, object, "%s%sexpected a whole number", name ? name : "",
                      name ? ": " : "");
@@ -19,7 +19,7 @@ static PyObject *whole_of(PyObject *object, const char *name) {
 
 bool ep_whole(PyObject *object, const char *name, int64_t low, int64_t high, int64_t *to) {
     PyObject *whole = whole_of(object, name);
-    if (whole == NULL) {
+    if (!whole) {
         return false;
     }
     int overflow = 0;
@@ -35,7 +35,7 @@ bool ep_whole(PyObject *object, const char *name, int64_t low, int64_t high, int
 
 int ep_convert_u64(PyObject *object, void *to) {
     PyObject *whole = whole_of(object, NULL);
-    if (whole == NULL) {
+    if (!whole) {
         return 0;
     }
     *(uint64_t *)to = PyLong_AsUnsignedLongLong(whole);

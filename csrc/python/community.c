@@ -100,7 +100,7 @@ bool ep_community_grow(ep_community *self, const int64_t *more) {
     return true;
 }
 
-/* Found the layers: one generation of living populations of mass 1. */
+/* Create the founders of all layers: living populations of mass 1. */
 static bool found(ep_community *self, const ep_headcount *counts) {
     int64_t *n = PyMem_Calloc((size_t)ep_max(1, self->n_groups), sizeof *n);
     self->group = PyMem_Calloc((size_t)ep_max(1, self->n_groups), sizeof *self->group);

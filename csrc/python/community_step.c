@@ -186,7 +186,7 @@ static bool add_newborn(ep_community *self, int64_t n) {
     int64_t *more = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *more);
     double *cost = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *cost);
     const ep_newborn *newborn = self->generation->newborn;
-    ep_newborn *kept = PyMem_Calloc((size_t)n + 1, sizeof *kept); /* growth may move the vectors */
+    ep_newborn *kept = PyMem_Calloc((size_t)n + 1, sizeof *kept); /* vectors may move */
     bool ok = more && cost && kept;
     for (int64_t k = 0; ok && k < n; k++) {
         more[newborn[k].group]++;

@@ -10,7 +10,7 @@ PyObject *ep_raise(const ep_error *error, const ep_state *state) {
     case EP_BAD_TYPE: PyErr_SetString(PyExc_TypeError, error->text); return NULL;
     case EP_NO_MEMORY: PyErr_SetString(PyExc_MemoryError, error->text); return NULL;
     case EP_DIVERGED:
-        PyErr_SetString(state != NULL ? state->diverged : PyExc_ArithmeticError, error->text);
+        PyErr_SetString(state ? state->diverged : PyExc_ArithmeticError, error->text);
         return NULL;
     case EP_RAISED:
         if (PyErr_Occurred()) {
@@ -29,8 +29,7 @@ PyObject *ep_raise(const ep_error *error, const ep_state *state) {
 PyObject *ep_raise_diverged(const ep_state *state, int64_t step, const char *text) {
     PyObject *exception = PyObject_CallFunction(state->diverged, "s", text);
     PyObject *number = PyLong_FromLongLong(step);
-    if (exception != NULL && number != NULL &&
-        PyObject_SetAttrString(exception, "step", number) == 0) {
+    if (exception && number && PyObject_SetAttrString(exception, "step", number) == 0) {
         PyErr_SetObject(state->diverged, exception);
     }
     Py_XDECREF(number);
@@ -44,7 +43,7 @@ PyObject *ep_raise_got(PyObject *kind, PyObject *got, const char *format, ...) {
     PyObject *text = PyUnicode_FromFormatV(format, arguments);
     va_end(arguments);
     PyObject *name = PyType_GetName(Py_TYPE(got));
-    if (text != NULL && name != NULL) {
+    if (text && name) {
         PyErr_Format(kind, "%U, got %U", text, name);
     }
     Py_XDECREF(text);
@@ -53,7 +52,7 @@ PyObject *ep_raise_got(PyObject *kind, PyObject *got, const char *format, ...) {
 }
 
 /* ---- settings ------------------------------------------------------------------------------ */
-static bool is_last(const ep_field *field) { return field == NULL || field->name == NULL; }
+static bool is_last(const ep_field *field) { return !field || !field->name; }
 
 static const char *const type_names[] = {
     [EP_INT] = "int",       [EP_REAL] = "real",     [EP_BOOL] = "bool",
@@ -83,7 +82,7 @@ static int number_from(const ep_field *field, PyObject *object, const char *owne
             return -1;
         }
         PyObject *whole = PyNumber_Index(object);
-        if (whole == NULL) {
+        if (!whole) {
             return -1;
         }
         *value = PyLong_AsDouble(whole);
@@ -129,7 +128,7 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
             return -1;
         }
         const char *name = PyUnicode_AsUTF8AndSize(object, NULL);
-        if (name == NULL) {
+        if (!name) {
             return -1;
         }
         done = ep_field_set_choice(field, config, name, owner, &error);
@@ -152,7 +151,7 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
         PyOS_snprintf(name, sizeof name, "%s: %s", owner, field->name);
         const npy_intp any = -1;
         PyArrayObject *array = ep_array_in(object, name, NPY_FLOAT64, 1, &any);
-        if (array == NULL) {
+        if (!array) {
             return -1;
         }
         done = ep_field_set_vector(field, config, PyArray_DATA(array), PyArray_DIM(array, 0), owner,
@@ -174,13 +173,13 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
 /* TypeError: "<owner>: no setting 'foo'; it has: a, b". */
 static void raise_unknown(const ep_field *fields, PyObject *name, const char *owner) {
     PyObject *known = PyUnicode_FromString("");
-    for (const ep_field *field = fields; known != NULL && !is_last(field); field++) {
+    for (const ep_field *field = fields; known && !is_last(field); field++) {
         PyObject *longer = PyUnicode_FromFormat("%U%s%s", known, field == fields ? "" : ", ",
                                                 field->name);
         Py_DECREF(known);
         known = longer;
     }
-    if (known != NULL) {
+    if (known) {
         PyErr_Format(PyExc_TypeError, "%s: no setting %R; it has %s%U", owner, name,
                      is_last(fields) ? "none" : "", known);
         Py_DECREF(known);
@@ -193,11 +192,11 @@ static int set_items(const ep_field *fields, void *config, PyObject *dict, const
     Py_ssize_t at = 0;
     while (PyDict_Next(dict, &at, &key, &value)) {
         const char *name = PyUnicode_Check(key) ? PyUnicode_AsUTF8AndSize(key, NULL) : "";
-        if (name == NULL) {
+        if (!name) {
             return -1;
         }
         const ep_field *field = ep_field_find(fields, name);
-        if (field == NULL) {
+        if (!field) {
             raise_unknown(fields, key, owner);
             return -1;
         }
@@ -213,7 +212,7 @@ static int set_items(const ep_field *fields, void *config, PyObject *dict, const
             continue;
         }
         PyObject *name = PyUnicode_FromString(field->name);
-        int there = name == NULL ? -1 : PyDict_Contains(dict, name);
+        int there = !name ? -1 : PyDict_Contains(dict, name);
         Py_XDECREF(name);
         if (there == 0) {
             PyErr_Format(PyExc_TypeError, "%s: %s must be given (%s)", owner, field->name,
@@ -228,7 +227,7 @@ static int set_items(const ep_field *fields, void *config, PyObject *dict, const
 
 int ep_config_from_dict(const ep_field *fields, void *config, PyObject *dict, const char *owner) {
     PyObject *items;
-    if (dict == Py_None || dict == NULL) {
+    if (dict == Py_None || !dict) {
         items = PyDict_New();
     } else if (PyDict_Check(dict)) {
         items = PyDict_Copy(dict); /* a private copy: it cannot change while it is read */
@@ -236,7 +235,7 @@ int ep_config_from_dict(const ep_field *fields, void *config, PyObject *dict, co
         ep_raise_got(PyExc_TypeError, dict, "%s: settings must be a dict", owner);
         return -1;
     }
-    if (items == NULL) {
+    if (!items) {
         return -1;
     }
     ep_fields_init(fields, config);
@@ -254,9 +253,9 @@ static PyObject *list_of(const ep_vector *vector) {
         return Py_NewRef(Py_None);
     }
     PyObject *list = PyList_New(vector->n);
-    for (int64_t i = 0; list != NULL && i < vector->n; i++) {
+    for (int64_t i = 0; list && i < vector->n; i++) {
         PyObject *number = PyFloat_FromDouble(vector->at[i]);
-        if (number == NULL || PyList_SetItem(list, i, number) < 0) {
+        if (!number || PyList_SetItem(list, i, number) < 0) {
             Py_CLEAR(list);
         }
     }
@@ -265,23 +264,23 @@ static PyObject *list_of(const ep_vector *vector) {
 
 /* Return the value of a field: the one in `config`, or the default if config is NULL. */
 static PyObject *value_of(const ep_field *field, const void *config) {
-    const void *slot = config == NULL ? NULL : (const char *)config + field->offset;
-    int64_t whole = slot == NULL ? (int64_t)field->initial : *(const int64_t *)slot;
+    const void *slot = config ? (const char *)config + field->offset : NULL;
+    int64_t whole = slot ? *(const int64_t *)slot : (int64_t)field->initial;
     switch (field->type) {
     case EP_INT: return PyLong_FromLongLong(whole);
     case EP_BOOL: return PyBool_FromLong(whole != 0);
     case EP_CHOICE: return PyUnicode_FromString(field->choices[whole]);
-    case EP_REAL: return PyFloat_FromDouble(slot == NULL ? field->initial : *(const double *)slot);
+    case EP_REAL: return PyFloat_FromDouble(slot ? *(const double *)slot : field->initial);
     case EP_VECTOR: break;
     }
-    return slot == NULL ? Py_NewRef(Py_None) : list_of(slot);
+    return slot ? list_of(slot) : Py_NewRef(Py_None);
 }
 
 PyObject *ep_config_as_dict(const ep_field *fields, const void *config) {
     PyObject *dict = PyDict_New();
-    for (const ep_field *field = fields; dict != NULL && !is_last(field); field++) {
+    for (const ep_field *field = fields; dict && !is_last(field); field++) {
         PyObject *value = value_of(field, config);
-        if (value == NULL || PyDict_SetItemString(dict, field->name, value) < 0) {
+        if (!value || PyDict_SetItemString(dict, field->name, value) < 0) {
             Py_CLEAR(dict);
         }
         Py_XDECREF(value);
@@ -294,9 +293,9 @@ static PyObject *choices_of(const ep_field *field) {
         return Py_NewRef(Py_None);
     }
     PyObject *list = PyList_New(0);
-    for (int i = 0; list != NULL && field->choices[i] != NULL; i++) {
+    for (int i = 0; list && field->choices[i]; i++) {
         PyObject *name = PyUnicode_FromString(field->choices[i]);
-        if (name == NULL || PyList_Append(list, name) < 0) {
+        if (!name || PyList_Append(list, name) < 0) {
             Py_CLEAR(list);
         }
         Py_XDECREF(name);
@@ -306,17 +305,17 @@ static PyObject *choices_of(const ep_field *field) {
 
 PyObject *ep_fields_describe(const ep_field *fields) {
     PyObject *list = PyList_New(0);
-    for (const ep_field *field = fields; list != NULL && !is_last(field); field++) {
+    for (const ep_field *field = fields; list && !is_last(field); field++) {
         PyObject *initial = field->required ? Py_NewRef(Py_None) : value_of(field, NULL);
         PyObject *choices = choices_of(field), *row = NULL;
-        if (initial != NULL && choices != NULL) {
+        if (initial && choices) {
             row = Py_BuildValue("{s:s,s:s,s:O,s:d,s:d,s:O,s:s,s:N}", "name", field->name, "type",
                                 type_names[field->type], "default", initial, "low", field->low,
                                 "high", field->high, "choices", choices, "doc",
                                 field->doc ? field->doc : "", "required",
                                 PyBool_FromLong(field->required));
         }
-        if (row == NULL || PyList_Append(list, row) < 0) {
+        if (!row || PyList_Append(list, row) < 0) {
             Py_CLEAR(list);
         }
         Py_XDECREF(row);
@@ -330,7 +329,7 @@ bool ep_settings_open(ep_settings *settings, const ep_field *fields, size_t size
                       const char *owner) {
     settings->fields = fields;
     settings->at = PyMem_Calloc(1, size ? size : 1);
-    if (settings->at == NULL) {
+    if (!settings->at) {
         PyErr_NoMemory();
         return false;
     }
@@ -343,7 +342,7 @@ bool ep_settings_open(ep_settings *settings, const ep_field *fields, size_t size
 }
 
 void ep_settings_close(ep_settings *settings) {
-    if (settings->at != NULL) {
+    if (settings->at) {
         ep_fields_free(settings->fields, settings->at);
         PyMem_Free(settings->at);
         settings->at = NULL;
@@ -351,7 +350,7 @@ void ep_settings_close(ep_settings *settings) {
 }
 
 const void *ep_found(const void *row, const char *what, const char *name) {
-    if (row == NULL) {
+    if (!row) {
         PyErr_Format(PyExc_ValueError, "name: no %s is called '%s'", what, name);
     }
     return row;
@@ -361,7 +360,7 @@ const void *ep_found(const void *row, const char *what, const char *name) {
 /* "(?, 10)" */
 static PyObject *shape_text(int rank, const npy_intp *shape) {
     PyObject *text = PyUnicode_FromString("(");
-    for (int i = 0; text != NULL && i < rank; i++) {
+    for (int i = 0; text && i < rank; i++) {
         const char *before = i ? ", " : "", *after = rank == 1 ? "," : "";
         PyObject *longer = shape[i] < 0
                                ? PyUnicode_FromFormat("%U%s?%s", text, before, after)
@@ -369,7 +368,7 @@ static PyObject *shape_text(int rank, const npy_intp *shape) {
         Py_DECREF(text);
         text = longer;
     }
-    PyObject *whole = text == NULL ? NULL : PyUnicode_FromFormat("%U)", text);
+    PyObject *whole = text ? PyUnicode_FromFormat("%U)", text) : NULL;
     Py_XDECREF(text);
     return whole;
 }
@@ -385,7 +384,7 @@ static bool fits(PyArrayObject *array, int rank, const npy_intp *shape) {
 static void raise_shape(PyArrayObject *array, const char *name, int rank, const npy_intp *shape) {
     PyObject *wanted = shape_text(rank, shape);
     PyObject *got = shape_text(PyArray_NDIM(array), PyArray_DIMS(array));
-    if (wanted != NULL && got != NULL) {
+    if (wanted && got) {
         PyErr_Format(PyExc_ValueError, "%s: expected an array of shape %U, got %U", name, wanted,
                      got);
     }
@@ -406,7 +405,7 @@ static bool overflows(PyArrayObject *from, PyArrayObject *to, int type) {
     return false;
 }
 
-enum { DEEPEST = 16 }; /* nested lists; no array here has as many axes */
+enum { DEEPEST = 16 }; /* limit of nested lists; arrays here have fewer axes */
 
 /* Return `object`, or a deep copy if it is a list or tuple; a new reference. */
 static PyObject *settled(PyObject *object, const char *name, int depth) {
@@ -422,11 +421,11 @@ static PyObject *settled(PyObject *object, const char *name, int depth) {
         return NULL;
     }
     PyObject *copy = PySequence_List(object);
-    for (Py_ssize_t i = 0; copy != NULL && i < PyList_Size(copy); i++) {
+    for (Py_ssize_t i = 0; copy && i < PyList_Size(copy); i++) {
         PyObject *item = PyList_GetItem(copy, i);
         if (PyList_Check(item) || PyTuple_Check(item)) {
             item = settled(item, name, depth + 1);
-            if (item == NULL || PyList_SetItem(copy, i, item) < 0) {
+            if (!item || PyList_SetItem(copy, i, item) < 0) {
                 Py_CLEAR(copy);
             }
         }
@@ -437,7 +436,7 @@ static PyObject *settled(PyObject *object, const char *name, int depth) {
 
 PyArrayObject *ep_array_of(PyObject *object, const char *name) {
     PyObject *source = PyErr_Occurred() ? NULL : settled(object, name, 0);
-    PyArrayObject *array = source == NULL ? NULL : (PyArrayObject *)PyArray_FROM_O(source);
+    PyArrayObject *array = source ? (PyArrayObject *)PyArray_FROM_O(source) : NULL;
     Py_XDECREF(source);
     return array;
 }
@@ -445,7 +444,7 @@ PyArrayObject *ep_array_of(PyObject *object, const char *name) {
 static PyArrayObject *array_as(PyObject *object, const char *name, int type, int rank,
                                const npy_intp *shape, int flags) {
     PyArrayObject *array = ep_array_of(object, name);
-    if (array == NULL) {
+    if (!array) {
         return NULL;
     }
     int from = PyArray_TYPE(array);
@@ -468,7 +467,7 @@ static PyArrayObject *array_as(PyObject *object, const char *name, int type, int
     PyArrayObject *result = (PyArrayObject *)PyArray_FromArray(array, PyArray_DescrFromType(type),
                                                                flags | NPY_ARRAY_ENSUREARRAY |
                                                                    NPY_ARRAY_FORCECAST);
-    if (result != NULL && overflows(array, result, type)) {
+    if (result && overflows(array, result, type)) {
         PyErr_Format(PyExc_ValueError, "%s: a number is above 2^63 - 1", name);
         ep_array_drop(result);
         result = NULL;

@@ -26,12 +26,12 @@ static const flag needs_flags[] = {
 
 static PyObject *names_of(unsigned needs) {
     PyObject *list = PyList_New(0);
-    for (int i = 0; list != NULL && i < EP_COUNT(needs_flags); i++) {
+    for (int i = 0; list && i < EP_COUNT(needs_flags); i++) {
         if (!(needs & needs_flags[i].bit)) {
             continue;
         }
         PyObject *name = PyUnicode_FromString(needs_flags[i].name);
-        if (name == NULL || PyList_Append(list, name) < 0) {
+        if (!name || PyList_Append(list, name) < 0) {
             Py_CLEAR(list);
         }
         Py_XDECREF(name);
@@ -42,9 +42,9 @@ static PyObject *names_of(unsigned needs) {
 /* Add {name: {"doc", "fields", and the items of `more`}}. Steals `more`; NULL means it failed. */
 static bool add_entry(PyObject *group, const char *name, const char *doc, const ep_field *fields,
                       PyObject *more) {
-    PyObject *list = more == NULL ? NULL : ep_fields_describe(fields);
-    PyObject *text = list == NULL ? NULL : PyUnicode_FromString(doc ? doc : "");
-    bool done = text != NULL && PyDict_SetItemString(more, "doc", text) == 0 &&
+    PyObject *list = !more ? NULL : ep_fields_describe(fields);
+    PyObject *text = !list ? NULL : PyUnicode_FromString(doc ? doc : "");
+    bool done = text && PyDict_SetItemString(more, "doc", text) == 0 &&
                 PyDict_SetItemString(more, "fields", list) == 0 &&
                 PyDict_SetItemString(group, name, more) == 0;
     Py_XDECREF(text);
@@ -153,9 +153,9 @@ static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     PyObject *all = PyDict_New();
-    for (int i = 0; all != NULL && i < EP_COUNT(groups); i++) {
+    for (int i = 0; all && i < EP_COUNT(groups); i++) {
         PyObject *group = PyDict_New();
-        if (group == NULL || !groups[i].add(group) ||
+        if (!group || !groups[i].add(group) ||
             PyDict_SetItemString(all, groups[i].name, group) < 0) {
             Py_CLEAR(all);
         }
@@ -167,12 +167,12 @@ static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
 /* ---- settings -------------------------------------------------------------------------------- */
 /* Get the fields and config size of a catalogue's row; false if there is no such row. */
 static bool row_of(const char *group, const char *name, const ep_field **fields, size_t *size) {
-#define ROW(type, what, find)                       \
-    if (strcmp(group, what) == 0) {                 \
-        const type *row = find(name);               \
-        *fields = row == NULL ? NULL : row->fields; \
-        *size = row == NULL ? 0 : row->config_size; \
-        return row != NULL;                         \
+#define ROW(type, what, find)               \
+    if (strcmp(group, what) == 0) {         \
+        const type *row = find(name);       \
+        *fields = row ? row->fields : NULL; \
+        *size = row ? row->config_size : 0; \
+        return row != NULL;                 \
     }
     ROW(ep_kind, "layers", ep_catalogue_kind)
     ROW(ep_loss, "losses", ep_catalogue_loss)
@@ -263,7 +263,7 @@ static PyObject *loss_measure(PyObject *module, PyObject *args, PyObject *kwargs
         return NULL;
     }
     const ep_loss *law = ep_found(ep_catalogue_loss(name), "loss", name);
-    if (law == NULL || !ep_settings_open(&config, law->fields, law->config_size, dict, name)) {
+    if (!law || !ep_settings_open(&config, law->fields, law->config_size, dict, name)) {
         return NULL;
     }
     if ((y = ep_array_in(y_object, "y", EP_NPY_REAL, 2, any)) == NULL) {
@@ -273,7 +273,7 @@ static PyObject *loss_measure(PyObject *module, PyObject *args, PyObject *kwargs
     const npy_intp *shape = PyArray_DIMS(y), rows = shape[0], n = shape[1];
     targets = ep_array_in(target_object, "targets", by_class ? NPY_INT64 : EP_NPY_REAL,
                           by_class ? 1 : 2, shape);
-    if (targets == NULL || !targets_good(law, rows, n, PyArray_DATA(targets))) {
+    if (!targets || !targets_good(law, rows, n, PyArray_DATA(targets))) {
         goto done;
     }
     if (law->check && !law->check(config.at, n, &error)) {
@@ -297,7 +297,7 @@ static PyObject *loss_measure(PyObject *module, PyObject *args, PyObject *kwargs
     loss = ep_array_vector(rows, EP_NPY_REAL);
     hit = ep_array_vector(rows, EP_NPY_REAL);
     dy = (PyArrayObject *)PyArray_ZEROS(2, shape, EP_NPY_REAL, 0);
-    if (loss != NULL && hit != NULL && dy != NULL) {
+    if (loss && hit && dy) {
         Py_BEGIN_ALLOW_THREADS
         law->measure(config.at, rows, n, PyArray_DATA(y), target, (ep_real)scale,
                      PyArray_DATA(loss), PyArray_DATA(hit), PyArray_DATA(dy));
@@ -347,7 +347,7 @@ static PyObject *optimizer_step(PyObject *module, PyObject *args, PyObject *kwar
         return NULL;
     }
     const ep_optimizer *law = ep_found(ep_catalogue_optimizer(name), "optimizer", name);
-    if (law == NULL || !ep_settings_open(&config, law->fields, law->config_size, dict, name)) {
+    if (!law || !ep_settings_open(&config, law->fields, law->config_size, dict, name)) {
         return NULL;
     }
     if (step < 1) {
@@ -367,8 +367,8 @@ static PyObject *optimizer_step(PyObject *module, PyObject *args, PyObject *kwar
     const npy_intp n = PyArray_DIM(value, 0);
     gradient = ep_array_in(gradient_object, "gradient", EP_NPY_REAL, 1, &n);
     first = vector_or_zeros(first_object, "first", n);
-    second = first == NULL ? NULL : vector_or_zeros(second_object, "second", n);
-    if (gradient != NULL && first != NULL && second != NULL) {
+    second = !first ? NULL : vector_or_zeros(second_object, "second", n);
+    if (gradient && first && second) {
         Py_BEGIN_ALLOW_THREADS
         law->step(config.at, pace, (ep_block){1, n, n}, PyArray_DATA(value), PyArray_DATA(gradient),
                   law->moments > 0 ? PyArray_DATA(first) : NULL,

@@ -41,7 +41,7 @@ typedef struct {
     ep_calls calls; /* laws written in Python */
     PyObject *loss_call; /* a loss written in Python, or NULL */
     double *shift, *scale; /* input scaling, n_scaling numbers each */
-    ep_real *near_shift, *near_scale; /* the same, rounded */
+    ep_real *near_shift, *near_scale; /* shift and scale, rounded */
     bool exact_scaling; /* rounding changed no shift */
     int64_t n_scaling; /* 1, or the founding width of the input */
     int64_t input_width; /* founding */

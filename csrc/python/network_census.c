@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-/* births (int32), mass, fitness and upkeep (float64) of members first .. last of a generation. */
+/* Return births (int32), mass, fitness and upkeep (float64) of members first .. last of a
+ * generation. */
 static PyObject *rows_of(const ep_generation *g, const ep_group *group, int64_t first,
                          int64_t last) {
     npy_intp n = last - first;

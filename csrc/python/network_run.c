@@ -192,7 +192,7 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
     if (ok) {
         return Py_NewRef(record);
     }
-    if (PyErr_Occurred()) { /* of a law: other errors follow from it */
+    if (PyErr_Occurred()) { /* an exception of a law: other errors follow from it */
         return NULL;
     }
     if (error->code == EP_DIVERGED) {

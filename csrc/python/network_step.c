@@ -1,4 +1,4 @@
-/* network_step: every piece of a step as a call of its own, on the calling thread. */
+/* network_step: the phases of a training step as separate calls, on the calling thread. */
 #include "python/network.h"
 
 #include "compact.h"
@@ -332,7 +332,7 @@ static census census_of(const ep_net *net) {
     return c;
 }
 
-static const ep_real LEAVING = -1; /* removed like extinct ones, but told apart from them */
+static const ep_real LEAVING = -1; /* removed like extinct ones, but distinguishable */
 
 /* Change the mark of every population that does not stay from `from` to `to`. */
 static void mark(ep_net *net, const census *c, ep_real from, ep_real to) {

@@ -40,7 +40,7 @@ static PyObject *random_words(PyObject *module, PyObject *args, PyObject *kwargs
         return NULL;
     }
     PyArrayObject *array = (PyArrayObject *)PyArray_ZEROS(2, shape, NPY_UINT32, 0);
-    if (array == NULL) {
+    if (!array) {
         return NULL;
     }
     uint32_t *at = PyArray_DATA(array);
@@ -59,7 +59,7 @@ static PyObject *fill(PyObject *args, PyObject *kwargs, const char *format,
         return NULL;
     }
     PyArrayObject *array = ep_array_vector(r.n, NPY_FLOAT64);
-    if (array == NULL) {
+    if (!array) {
         return NULL;
     }
     double *at = PyArray_DATA(array);
@@ -106,7 +106,7 @@ static PyObject *random_permutation(PyObject *module, PyObject *args, PyObject *
         return NULL;
     }
     PyArrayObject *array = ep_array_vector(n, NPY_INT64);
-    if (array == NULL) {
+    if (!array) {
         return NULL;
     }
     int64_t *at = PyArray_DATA(array);
@@ -141,7 +141,7 @@ static PyObject *random_binomial(PyObject *module, PyObject *args, PyObject *kwa
         return NULL;
     }
     PyArrayObject *array = ep_array_vector(size, NPY_INT64);
-    if (array == NULL) {
+    if (!array) {
         return NULL;
     }
     int64_t *at = PyArray_DATA(array);
@@ -217,7 +217,7 @@ static PyObject *elementary(PyObject *module, PyObject *args, PyObject *kwargs) 
             continue;
         }
         PyArrayObject *x = ep_array_in(object, "x", EP_NPY_REAL, 1, &any), *y = NULL;
-        if (x != NULL && (y = ep_array_vector(PyArray_DIM(x, 0), EP_NPY_REAL)) != NULL) {
+        if (x && (y = ep_array_vector(PyArray_DIM(x, 0), EP_NPY_REAL)) != NULL) {
             functions[i].loop(PyArray_DIM(x, 0), PyArray_DATA(x), PyArray_DATA(y));
         }
         ep_array_drop(x);

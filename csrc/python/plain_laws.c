@@ -36,11 +36,11 @@ static PyObject *fitness_measure(PyObject *module, PyObject *args, PyObject *kwa
         return NULL;
     }
     const ep_fitness *law = ep_found(ep_catalogue_fitness(name), "fitness", name);
-    if (law == NULL || !ep_settings_open(&config, law->fields, law->config_size, dict, name)) {
+    if (!law || !ep_settings_open(&config, law->fields, law->config_size, dict, name)) {
         return NULL;
     }
     for (int i = 0; i < SIGNALS; i++) {
-        if (object[i] == NULL || object[i] == Py_None) {
+        if (!object[i] || object[i] == Py_None) {
             if (i < 2 || (law->needs & need[i])) { /* every law reads mass and its gradient */
                 PyErr_Format(PyExc_ValueError, "%s: %s must be given", name, names[i + 2]);
                 goto done;
@@ -48,7 +48,7 @@ static PyObject *fitness_measure(PyObject *module, PyObject *args, PyObject *kwa
             continue;
         }
         array[i] = ep_array_in(object[i], names[i + 2], EP_NPY_REAL, 1, &n);
-        if (array[i] == NULL) {
+        if (!array[i]) {
             goto done;
         }
         n = PyArray_DIM(array[i], 0);
@@ -83,7 +83,7 @@ static int32_t *births_from(PyObject *object, npy_intp n, int64_t *born) {
     if (object != Py_None && (given = ep_array_in(object, "birth", NPY_INT64, 1, &n)) == NULL) {
         return NULL;
     }
-    const int64_t *id = given == NULL ? NULL : PyArray_DATA(given);
+    const int64_t *id = !given ? NULL : PyArray_DATA(given);
     int64_t most = -1;
     for (npy_intp i = 0; i < n; i++) {
         most = ep_max(most, id ? id[i] : i);
@@ -103,7 +103,7 @@ static int32_t *births_from(PyObject *object, npy_intp n, int64_t *born) {
     }
     birth = PyMem_Calloc(n ? (size_t)n : 1, sizeof *birth);
     taken = PyMem_Calloc(*born ? (size_t)*born : 1, 1);
-    if (birth == NULL || taken == NULL) {
+    if (!birth || !taken) {
         PyErr_NoMemory();
         PyMem_Free(birth);
         birth = NULL;
@@ -137,7 +137,7 @@ static bool optional(PyObject *object, const char *owner, const char *name, bool
         return !needed;
     }
     *array = ep_array_in(object, name, EP_NPY_REAL, rank, shape);
-    *at = *array == NULL ? NULL : PyArray_DATA(*array);
+    *at = !*array ? NULL : PyArray_DATA(*array);
     return *array != NULL;
 }
 
@@ -190,11 +190,11 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
         return NULL;
     }
     const ep_dynamics *law = ep_found(ep_catalogue_dynamics(name), "dynamics", name);
-    if (law == NULL || !ep_settings_open(&config, law->fields, law->config_size, dict, name)) {
+    if (!law || !ep_settings_open(&config, law->fields, law->config_size, dict, name)) {
         return NULL;
     }
     mass = ep_array_copy(mass_object, "mass", EP_NPY_REAL, 1, &any);
-    if (mass == NULL || !all_positive(mass, "mass")) {
+    if (!mass || !all_positive(mass, "mass")) {
         goto done;
     }
     const npy_intp n = PyArray_DIM(mass, 0), square[2] = {n, n}, memory[2] = {law->states, n};
@@ -204,7 +204,7 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
     state = state_object == Py_None
                 ? (PyArrayObject *)PyArray_ZEROS(2, (npy_intp *)memory, EP_NPY_REAL, 0)
                 : ep_array_copy(state_object, "state", EP_NPY_REAL, 2, memory);
-    if (fitness == NULL || upkeep == NULL || state == NULL || !all_positive(upkeep, "upkeep")) {
+    if (!fitness || !upkeep || !state || !all_positive(upkeep, "upkeep")) {
         goto done;
     }
     if (born_object != Py_None && !ep_whole(born_object, "born", 0, INT64_MAX, &cohort.founded)) {
@@ -212,7 +212,7 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
     }
     cohort.work = PyMem_Calloc((size_t)n * EP_WORK + 1, sizeof *cohort.work);
     cohort.order = PyMem_Calloc((size_t)n * EP_WORK + 1, sizeof *cohort.order);
-    if (cohort.work == NULL || cohort.order == NULL) {
+    if (!cohort.work || !cohort.order) {
         PyErr_NoMemory();
         goto done;
     }
@@ -224,7 +224,7 @@ static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwarg
         !optional(norm2_object, name, "norm2", by_norm, 1, &n, &norm2, &cohort.norm2)) {
         goto done;
     }
-    if (law->check != NULL && !law->check(config.at, cohort.founded, &error)) {
+    if (law->check && !law->check(config.at, cohort.founded, &error)) {
         ep_raise(&error, ep_state_of(module));
         goto done;
     }

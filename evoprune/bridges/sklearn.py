@@ -41,7 +41,7 @@ from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, mo
 
 FEW = 20  # samples of a part below which a selector makes one round
 LEAST = 1e-9  # lower limit of a probability in a loss
-RISE, MOST = 1.5, 6.0  # factors on the pressure: of one rise, and of all at most
+RISE, MOST = 1.5, 6.0  # factor of one rise of the pressure, and maximum factor of all
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
 
@@ -380,7 +380,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         return found[_lowest([loss for _, loss in self.rounds_])]
 
     def _raise(self, seeker: Any) -> bool:
-        """Raise the pressure of the next round; False if it is high enough, or not a number."""
+        """Raise the pressure of the next round; return False if it is no number or at its limit."""
         if not isinstance(self.pressure, Real):
             return False
         seeker.set_params(pressure=RISE * seeker.pressure)
@@ -397,9 +397,9 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
 
 def _lowest(losses: list[float]) -> int:
-    """Return the round with the lowest loss; a loss counts twice, those beside it once.
+    """Return the round with the lowest mean of its loss, with weight 2, and its neighbors' losses.
 
-    One loss is too noisy: the lowest of many rounds is often that of a lucky network.
+    A single loss is too noisy: the lowest of many rounds is often that of a lucky network.
     """
     padded = np.pad(losses, 1, mode="edge") if losses else np.zeros(3)
     return int((padded[:-2] + 2 * padded[1:-1] + padded[2:]).argmin())

@@ -204,10 +204,10 @@ class Estimator(BaseEstimator):
         self.loss_ = self.loss_curve_[-1]
 
     def _selection(self, one_epoch: bool, rates: Any) -> Any:
-        """Return laws whose lifespan is as given, or fits the run; `rates`: one a step."""
+        """Return laws with the given lifespan, or one that fits the run; `rates`: one per step."""
         lifespan = None if self.lifespan == "auto" else self.lifespan
         selection = ep.Selection(pressure=self.pressure)
-        if lifespan is not None and lifespan < 1:  # a share of the run
+        if lifespan is not None and lifespan < 1:  # given as a share of the run
             generations = selection.strengths(len(rates), rates).sum()
             lifespan = None if one_epoch else max(1.0, float(round(lifespan * generations)))
         selection = selection.replace(dynamics=ep.Malthusian(lifespan=lifespan))

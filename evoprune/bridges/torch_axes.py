@@ -54,7 +54,7 @@ KEEP_ZERO_FUNCTIONS = (
     torch.flatten, torch.mean,
 )  # fmt: skip
 KEEP_ZERO_METHODS = ("flatten", "view", "reshape", "mean", "contiguous")
-# These take the second axis for the channels, and the others below the last one.
+# For these modules the second axis holds the channels, for those in LAST the last one.
 IMAGES = (
     *CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.BatchNorm1d,
@@ -73,7 +73,7 @@ class Axes:
 
     Args:
         traced: the module.
-        seen: what every node gives for one sample.
+        seen: the result of every node for one sample.
     """
 
     def __init__(self, traced: fx.GraphModule, seen: dict[fx.Node, Any]) -> None:

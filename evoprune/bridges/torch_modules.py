@@ -279,7 +279,7 @@ class Sum(nn.Module):
     """The sum of all inputs."""
 
     def forward(self, *values: Tensor) -> Tensor:
-        """Return it."""
+        """Return the sum."""
         total = values[0]
         for value in values[1:]:
             total = total + value

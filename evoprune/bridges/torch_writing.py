@@ -1,8 +1,8 @@
 """A network as a PyTorch module.
 
-`KINDS` maps each kind of layer to the function that writes it. Modules of torch use channels first,
-the network features last: every value stays in the form in which it was computed and is converted
-only if another is needed.
+`KINDS` maps each kind of layer to the function that writes it. Modules of torch put channels
+first, layers of a network put features last: every value stays in the form in which it was
+computed, and is converted only if another form is needed.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 
 import evoprune as ep
 from evoprune.bridges.extras import require
+from evoprune.common.checks import instance
 
 __all__ = ["MLflow", "TensorBoard", "WandB"]
 
@@ -128,6 +129,7 @@ class MLflow(ep.Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue the MLflow run of a state; with an empty state, keep the given one."""
+        instance("state", state, Mapping)
         self.run_id = state.get("run_id", self.run_id)
 
 
@@ -175,6 +177,7 @@ class WandB(ep.Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue the run stored in a state; if it is empty, keep the `id` of the settings."""
+        instance("state", state, Mapping)
         if state.get("id"):
             self.settings = {**self.settings, "id": state["id"]}
 

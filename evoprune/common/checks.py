@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 from operator import index
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["instance", "known_keys", "meant", "number", "one_of", "whole"]
+from evoprune.common.types import Array
+
+__all__ = ["floats", "instance", "items", "known_keys", "meant", "number", "one_of", "whole"]
 
 
 def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
@@ -46,6 +49,42 @@ def number(name: str, value: Any, low: float, high: float) -> float:
     if not low <= x <= high:
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
     return x
+
+
+def floats(name: str, values: Any) -> Array:
+    """Return `values` as float64; an integer too large for a float becomes infinite.
+
+    Raises:
+        TypeError: they are not numbers; ValueError: rows have different lengths.
+    """
+    try:
+        return np.asarray(values, np.float64)
+    except OverflowError:
+        return np.asarray(np.vectorize(_float)(np.asarray(values, object)), np.float64)
+    except (TypeError, ValueError) as error:
+        ragged = "inhomogeneous" in str(error)
+        raise (ValueError if ragged else TypeError)(
+            f"{name}: expected numbers, got {values!r}"
+        ) from None
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def items(name: str, values: Any) -> list[Any]:
+    """Return the items of an iterable.
+
+    Raises:
+        TypeError: it cannot be iterated over, such as a number or a memoryview of another format.
+    """
+    try:
+        return list(values)
+    except (TypeError, NotImplementedError):
+        raise TypeError(f"{name}: expected several items, got {type(values).__name__}") from None
 
 
 def instance(name: str, value: Any, *kinds: type) -> None:

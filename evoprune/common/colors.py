@@ -1,4 +1,4 @@
-"""Colors of plots and of the live view: distinct also with a color vision deficiency."""
+"""Colors of plots and of the live view: also distinct for people with a color vision deficiency."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Spec:
 
     @classmethod
     def _field(cls, field: Field) -> Field:
-        """Return a field of the catalogue as the kinds of this group have it."""
+        """Return a catalogue field, adapted to this group of kinds."""
         return field
 
     @classmethod

@@ -129,7 +129,7 @@ def column_at(file: Path, target: str | int, header: list[str], width: int) -> i
 
 
 def number_in(cell: str, where: str) -> float:
-    """Return the finite number in a cell; `where` begins the error's text."""
+    """Return the finite number in a cell; error messages begin with `where`."""
     try:
         value = float(cell)
     except ValueError:

@@ -8,10 +8,9 @@ shift and scale and applies them to its inputs. Nothing here reads files, shuffl
 from __future__ import annotations
 
 import html
-import struct
-import zlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from math import prod
 from typing import Any, NamedTuple, TypeAlias, overload
 
@@ -451,16 +450,12 @@ def _thumbnails(data: Dataset, count: int = 10) -> str:
         return ""
     strip = np.moveaxis(pixels, 0, 1).reshape(height, -1)
     levels = np.round((strip - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
-    # PNG: every row of pixels starts with the number of its filter, 0 for none.
-    lines = np.pad(levels, ((0, 0), (1, 0))).tobytes()
-    size = struct.pack(
-        ">IIBBBBB", len(pixels) * width, height, 8, 0 if channels == 1 else 2, 0, 0, 0
-    )
-    png = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", size), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
-        png += struct.pack(">I", len(body)) + kind + body
-        png += struct.pack(">I", zlib.crc32(kind + body))
-    image = b64encode(png).decode()
+    from PIL import Image  # comes with matplotlib
+
+    png = BytesIO()
+    shape = (height, -1) if channels == 1 else (height, -1, channels)
+    Image.fromarray(levels.reshape(shape)).save(png, "PNG")
+    image = b64encode(png.getvalue()).decode()
     return f'<img alt="the first {len(pixels)} samples" src="data:image/png;base64,{image}">'
 
 

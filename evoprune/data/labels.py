@@ -155,7 +155,7 @@ def recoded(
     if before == after:
         return codes
     place = {label: i for i, label in enumerate(after)}
-    table = np.array([*(place.get(label, -2) for label in before), -1], np.int64)  # [-1] is last
+    table = np.array([*(place.get(label, -2) for label in before), -1], np.int64)  # -1: no label
     _within(name, codes if rows is None else codes[rows], before, least=-1)
     made = table[np.clip(codes.astype(np.int64, copy=False), -1, len(before) - 1)]
     meant, there = (made, codes) if rows is None else (made[rows], codes[rows])

@@ -13,7 +13,7 @@ from evoprune import core
 from evoprune.common.renames import current_name
 from evoprune.common.types import Array
 from evoprune.nets.arrays import ArrayMapping, Arrays
-from evoprune.nets.surgery import living, population
+from evoprune.nets.populations import living, population
 
 __all__ = ["Described", "Dtype"]
 

@@ -61,7 +61,7 @@ class _Structure:
         if facts["linear"] in ("weight", "window"):
             axes = self.axes[f"{value}.weight"]
             places = [d for d, name in enumerate(axes) if name == axis]
-            return [(f"{value}.weight", places[-1])] if places else None  # the last axis is outputs
+            return [(f"{value}.weight", places[-1])] if places else None  # the last: outputs
         if facts["linear"] == "gain" and axis == self.outputs[value][-1]:
             arrays = [f"{value}.{part}" for part in ("gain", "bias")]
             return [(array, 0) for array in arrays if array in self.axes] or None
@@ -156,7 +156,7 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
             _scale(network[array], dimension, mass)
         mass[...] = 1
         if axis in fixed or axis not in founders or not sizes[axis]:
-            continue  # an axis cannot be founded without populations
+            continue  # an axis cannot have size 0
         founder, setting, which = founders[axis]
         given = founder["config"][setting]
         if isinstance(given, list):

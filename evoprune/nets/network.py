@@ -200,7 +200,7 @@ class Network(Steps):
     __call__ = predict
 
     def in_units(self, values: Array) -> Array:
-        """Return outputs of the core, or targets as it learns them, in the units of the targets."""
+        """Convert outputs of the core, or scaled targets, to the units of the targets."""
         scaling = self.output_scaling
         if scaling is None:
             return values

@@ -10,12 +10,13 @@ import numpy as np
 from evoprune import core
 from evoprune.common.table import as_text, number, share
 from evoprune.common.types import Array
+from evoprune.nets.populations import census
 from evoprune.selection.laws import Malthusian
 
 if TYPE_CHECKING:
     from evoprune.nets.network import Network
 
-__all__ = ["census", "outlook", "overview"]
+__all__ = ["outlook", "overview"]
 
 MANY = 20  # with more layers, the table groups them
 
@@ -63,7 +64,9 @@ def _overview(network: Network) -> Overview:
         notes.append(f"{', '.join(fixed)}: outputs, which cannot go extinct; their masses stay 1")
     if network.timing is not None:
         ms, batch = network.timing
-        timing = f"{ms:.3g} ms a step of {batch} samples, {1000 * ms / batch:.3g} us a sample"
+        each = ms / batch
+        sample = f"{each:.3g} ms" if each >= 1 else f"{1000 * each:.3g} us"
+        timing = f"{ms:.3g} ms a step of {batch} samples, {sample} a sample"
         notes.append(timing)
     note = "\n".join(notes)
     head = ["layer", "kind", "alive / born", "multiply-adds", "parameters", "bytes"]
@@ -120,19 +123,6 @@ def outlook(network: Network, pressure: float | None) -> str:
     head = ["populations", "", "mass", "fitness 10 %", "50 %", "90 %"]
     head += ["upkeep", "below upkeep", "next extinction"]
     return as_text(head, rows)
-
-
-def census(network: Network, pressure: float) -> dict[str, tuple[Array, ...]]:
-    """Return birth ids, mass, fitness and upkeep of living populations by layer, each (alive,).
-
-    The core computes them. Upkeep is that of the next generation at this pressure if fitness does
-    not change.
-    """
-    by = network.selection
-    found: dict[str, tuple[Array, ...]] = network.core.census(
-        pressure, None if by is None else by.settings()
-    )
-    return found
 
 
 def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from evoprune.common.checks import whole
+from evoprune.common.checks import items, whole
 from evoprune.common.renames import spelled
 from evoprune.nets.arrangements import Chain
 from evoprune.nets.described import Dtype
@@ -41,5 +39,6 @@ class Sequential(Network):
     ) -> None:
         plan = Plan()
         (layers if isinstance(layers, Chain) else Chain(layers)).build(plan, "input")
-        sizes = [whole("input", n, 1) for n in (input if np.ndim(input) else [input])]  # type: ignore[union-attr]
+        single = not hasattr(input, "__len__") or getattr(input, "shape", None) == ()
+        sizes = [whole("input", n, 1) for n in ([input] if single else items("input", input))]
         super().__init__({"seed": seed, "input": sizes, "layers": plan.layers}, dtype)

@@ -1,4 +1,4 @@
-"""The parts of a training step, one at a time, and many steps by a direct call of the core."""
+"""Methods that run one part of a training step, or many steps by a direct call of the core."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from evoprune.common.errors import Diverged
 from evoprune.common.types import Array
-from evoprune.nets import surgery
 from evoprune.nets.described import Described
+from evoprune.nets.populations import population
 
 __all__ = ["Steps"]
 
@@ -41,7 +41,7 @@ class Steps(Described):
             KeyError: there is no such layer of populations; the message lists the existing ones.
             ValueError: a birth id does not belong to a living population.
         """
-        surgery.population(self.describe(), layer)
+        population(self.describe(), layer)
         self.core.kill(layer, births)
 
     def train(

@@ -16,42 +16,14 @@ from evoprune.common.checks import number, whole
 from evoprune.common.types import Array
 from evoprune.data.table import table_of
 from evoprune.nets.folding import fold
+from evoprune.nets.populations import living
 
 if TYPE_CHECKING:
-    from evoprune.nets.described import Described
     from evoprune.nets.network import Network
 
-__all__ = ["copy", "expanded", "folded", "grown", "living", "population", "prune"]
+__all__ = ["copy", "expanded", "folded", "grown", "prune"]
 
 BATCH = 1000  # batch size for criteria that need data
-
-
-def population(facts: Mapping[str, Any], layer: str) -> dict[str, Any]:
-    """Return the description of a layer's populations.
-
-    Raises:
-        KeyError: the layer has none; the message lists the layers that have.
-        ValueError: the populations are the network's outputs, which cannot go extinct.
-    """
-    rows: list[dict[str, Any]] = facts["populations"]
-    for row in rows:
-        if row["layer"] == layer:
-            return row
-    names = ", ".join(row["layer"] for row in rows) or "none"
-    if any(row["name"] == layer and row["fixed"] for row in facts["layers"]):
-        raise ValueError(
-            f"{layer}: its populations are the network's outputs, which cannot go extinct"
-        )
-    raise KeyError(f"no populations in a layer {layer!r}; there are {names}")
-
-
-def living(
-    network: Described, facts: Mapping[str, Any], row: Mapping[str, Any]
-) -> tuple[Array, Array]:
-    """Return indices along the axis and birth ids of a layer's living populations, (alive,)."""
-    axis = next(axis for axis in facts["axes"] if axis["name"] == row["axis"])
-    places = np.flatnonzero(network.core.array(f"{row['layer']}.alive") > 0)
-    return places, np.asarray(axis["birth"], np.int32)[places]
 
 
 def copy(network: Network) -> Network:

@@ -1,4 +1,4 @@
-"""Plots of surviving populations: kernels, receptive fields, attention maps, living pixels.
+"""Plots of surviving populations: kernels, receptive fields, attention maps, input features.
 
 They read arrays of a network by name and find layers by kind; nothing is trained or changed.
 """
@@ -16,7 +16,7 @@ from evoprune.common.types import Array
 from evoprune.data.dataset import Dataset
 from evoprune.data.table import inputs_of
 from evoprune.nets.network import Network
-from evoprune.nets.overview import census
+from evoprune.nets.populations import census
 from evoprune.plot._ground import grey, is_dark, one
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from evoprune.common.renames import spelled
 from evoprune.common.table import number, share
 from evoprune.common.types import Array
 from evoprune.nets.network import Network
-from evoprune.nets.overview import census
+from evoprune.nets.populations import census
 from evoprune.plot._ground import colors, grey, label, legend, one, paint
 from evoprune.records.history import History
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from evoprune.common.checks import items
 from evoprune.common.files import existing, write_whole
 from evoprune.common.renames import current_name, spelled
 from evoprune.common.types import Array
-from evoprune.nets.overview import census
+from evoprune.nets.populations import census
 from evoprune.records import demography, display, store
 from evoprune.records.demography import Fisher, Price
 from evoprune.records.former import COLUMNS, FormerNames
@@ -78,7 +79,8 @@ class History(FormerNames, Mapping[str, Array]):
         record_every: int = 1,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.layers, self.born = tuple(layers), tuple(int(n) for n in born)
+        self.layers = tuple(items("layers", layers))
+        self.born = tuple(int(n) for n in items("born", born))
         self.per_epoch, self.record_every = per_epoch, record_every
         self.settings: dict[str, Any] = dict(settings or {})
         self.interrupted = False
@@ -86,7 +88,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
-        self._sizes: dict[int, tuple[int, ...]] = {}  # ever born by layer, by length of a record
+        self._sizes: dict[int, tuple[int, ...]] = {}  # ever born, by length of a record
         self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
         self.steps_done = 0
         self._extinctions: list[Array] = []
@@ -331,7 +333,7 @@ class History(FormerNames, Mapping[str, Array]):
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # a length identifies them: numbers only grow
+        self._sizes[rows.shape[1]] = self.ever_born  # lengths are unique: numbers only grow
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)

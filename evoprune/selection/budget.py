@@ -79,7 +79,7 @@ class Budget:
     @staticmethod
     def interval(steps: int) -> int:
         """Return the number of steps between adjustments of the pressure, in a run of `steps`."""
-        return max(1, steps // MARKS)
+        return max(1, int(steps) // MARKS)
 
     def size(self, network: Sized) -> tuple[float, float]:
         """Return the size of a network now and at birth, in the unit of the budget."""

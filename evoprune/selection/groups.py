@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from evoprune.common.checks import one_of
 from evoprune.core.spec import Field, Spec, catalogue
 from evoprune.selection.schedules import ScheduleLike, values
 from evoprune.selection.timing import UNKNOWN
@@ -25,11 +27,15 @@ class Loss(Spec):
     @staticmethod
     def counts_hits(kind: Any) -> bool:
         """Return True if a loss of this kind (a name, or a `PythonLoss`) defines an accuracy."""
-        facts = catalogue("losses")[kind] if isinstance(kind, str) else kind.facts
-        return bool(facts["judges"])
+        if isinstance(kind, str):
+            losses = catalogue("losses")
+            return bool(losses[one_of("kind", kind, tuple(losses))]["judges"])
+        if not isinstance(getattr(kind, "facts", None), Mapping):
+            raise TypeError(f"kind: expected the name of a loss, got {type(kind).__name__}")
+        return bool(kind.facts["judges"])
 
     def in_file(self) -> Loss:
-        """Return the loss to name in a file: this one."""
+        """Return the loss to store in a file: this one."""
         return self
 
 

@@ -1,6 +1,6 @@
 """Classes of laws.py. Made by tools/make_stubs.py from the core's catalogue."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from numpy.typing import ArrayLike
 
@@ -36,6 +36,33 @@ __all__ = [
     "Taylor",
     "Worth",
     "WrightFisher",
+]
+
+LossName: TypeAlias = Literal[
+    "cross_entropy",
+    "mean_squared_error",
+    "binary_cross_entropy",
+    "soft_cross_entropy",
+    "mean_absolute_error",
+    "huber",
+    "poisson",
+    "hinge",
+]
+OptimizerName: TypeAlias = Literal["adamw", "sgd"]
+FitnessName: TypeAlias = Literal[
+    "marginal", "taylor", "relative", "worth", "gradient", "magnitude", "activity", "pull"
+]
+DynamicsName: TypeAlias = Literal[
+    "malthusian",
+    "replicator",
+    "replicator_mutator",
+    "logistic",
+    "lotka_volterra",
+    "wright_fisher",
+    "moran",
+    "noisy_growth",
+    "best_response",
+    "none",
 ]
 
 class CrossEntropy(Loss):

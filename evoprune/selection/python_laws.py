@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.selection.groups import Dynamics, Fitness, Loss
-from evoprune.selection.laws import CrossEntropy, MeanSquaredError
+from evoprune.selection.laws import CrossEntropy, DynamicsName, FitnessName, MeanSquaredError
 
 __all__ = [
     "DynamicsLike",
@@ -138,12 +138,12 @@ class PythonLoss(_PythonLaw):
         return Loss.counts_hits(kind)
 
     def in_file(self) -> Loss:
-        """Return the loss to name in a file instead of the function."""
+        """Return the loss to store in a file, which cannot hold the function."""
         return CrossEntropy() if self.target == "class" else MeanSquaredError()
 
 
-FitnessLike: TypeAlias = str | Fitness | PythonFitness | Callable[[Any], ArrayLike]
-DynamicsLike: TypeAlias = str | Dynamics | PythonDynamics | Callable[..., ArrayLike]
+FitnessLike: TypeAlias = FitnessName | Fitness | PythonFitness | Callable[[Any], ArrayLike]
+DynamicsLike: TypeAlias = DynamicsName | Dynamics | PythonDynamics | Callable[..., ArrayLike]
 
 
 def fitness(function: Callable[[Any], ArrayLike]) -> PythonFitness:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evoprune.common.checks import number
+from evoprune.common.checks import floats, number
 from evoprune.common.renames import spelled
 
 __all__ = [
@@ -217,7 +217,7 @@ def values(
         if not (np.isfinite(single) and single >= 0):
             raise ValueError(f"{name}: expected a finite number of at least 0, got {given}")
         given = plain(single)
-    numbers = np.asarray(given(steps) if callable(given) else given, np.float64)
+    numbers = floats(name, given(steps) if callable(given) else given)
     if numbers.shape != (steps,):
         raise ValueError(
             f"{name}: expected {steps} numbers, one a step of the run, got shape {numbers.shape}"

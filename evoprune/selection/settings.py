@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evoprune.common.checks import number, one_of, whole
+from evoprune.common.checks import floats, number, one_of, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import Field as Row
@@ -101,7 +101,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     for name, row in SETTINGS.items()
     if row.choices
 }
-"""The names that settings take which are one of a few; upkeep may be a vector, too."""
+"""Settings that take one of a few names, and these names; upkeep may also be a vector."""
 
 CORE = tuple(row.name for row in _TABLE if row.name in SETTINGS and row.name != "upkeep")
 
@@ -372,7 +372,7 @@ class Selection:
 
 def _finite_upkeep(upkeep: ArrayLike) -> Array:
     """Return upkeep given as one number per founding population, checked: float64 (n,)."""
-    numbers = np.asarray(upkeep, np.float64)
+    numbers = floats("Selection: upkeep", upkeep)
     if numbers.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0)).all():
         raise ValueError(
             f"Selection: upkeep: expected {', '.join(CHOICES['upkeep'])}, or a vector of numbers "

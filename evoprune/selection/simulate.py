@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evoprune import core
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import floats, number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.common.warn import warn
@@ -178,7 +178,7 @@ def simulate(
 
 
 def _inherited(worth: Array, parents: Array, alive: Array) -> Array:
-    """Return fitness with that of the newborn appended: their parents', or the living's mean."""
+    """Return fitness with the newborn appended: that of their parents, or the living's mean."""
     mean = worth[alive[: len(worth)]].mean() if alive[: len(worth)].any() else 0.0
     return np.append(worth, np.where(parents >= 0, worth[np.maximum(parents, 0)], mean))
 
@@ -195,10 +195,7 @@ def _lineage(newborn: list[Array]) -> Array:
 
 def _vector(name: str, values: ArrayLike, n: int) -> Array:
     """Return one number, or n, as float64 (n,)."""
-    try:
-        given = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected {n} numbers, got {values!r}") from None
+    given = floats(name, values)
     if given.shape not in ((), (n,)):
         raise ValueError(f"{name}: expected one number or {n}, got a shape of {given.shape}")
     numbers = np.array(np.broadcast_to(given, n))

@@ -9,23 +9,23 @@ from __future__ import annotations
 __all__ = ["AGES", "UNKNOWN", "lifespan", "shortest"]
 
 UNKNOWN = 700.0
-"""Lifespan, in generations, where the length of a run is unknown; rates of laws are for it."""
+"""Lifespan, in generations, if the length of a run is unknown; default rates are for this one."""
 
 LIVES = 7.0
-"""A lifespan is the generations of the run over this, plus the time to learn."""
+"""A lifespan is the generations of a run divided by this, plus the time to learn."""
 
 AGES = 7.0
-"""No population goes extinct before the lifespan over this (`min_age`)."""
+"""`min_age` is the lifespan divided by this: younger populations cannot go extinct."""
 
 LEAST = 20.0
-"""Generations at least: twice what the memory of fitness covers."""
+"""Minimum time to learn, in generations: twice what the memory of fitness covers."""
 
 TRAVEL = 0.02
 """Time to learn with an adaptive optimizer: a weight moves by about the learning rate at each step,
 and has to move this far."""
 
 PLAIN = 20.0
-"""Generations to learn with another optimizer, whose steps follow the size of gradients."""
+"""Further generations to learn with other optimizers: their steps are proportional to gradients."""
 
 IDLE = 10.0
 """Factor on the lifespan of a run that is too short for an extinction."""

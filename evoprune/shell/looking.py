@@ -183,7 +183,7 @@ def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array
 
 
 def _csv(place: Path, network: Network, target: str | int) -> tuple[Array, Array | None]:
-    """Read rows of features, and targets if there is a column more than the network has inputs."""
+    """Read rows of features, and targets if there is one column more than the network's inputs."""
     first, header, rows = read_cells(existing(place))
     features, width = math.prod(network.spec["input"]), len(rows[0])
     if width not in (features, features + 1):
@@ -263,7 +263,7 @@ def data(options: argparse.Namespace) -> int:
     """Print a summary of a data set."""
     if options.name == "text":
         if options.data is None:
-            raise ValueError("--data: must be given: a text file")
+            raise ValueError("--data: missing: expected a text file")
         parts: Any = tuple(ep.datasets.text(options.data))
     else:
         parts = tasks.data_of(options)
@@ -329,7 +329,7 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def _cell(value: Any) -> str:
-    """Return a value of a sweep's table as a short text; "" for None and NaN."""
+    """Format a value of a sweep's table; "" for None and NaN."""
     if value is None or value != value:
         return ""
     if isinstance(value, list | tuple):

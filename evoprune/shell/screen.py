@@ -51,8 +51,8 @@ def tabulated(
 ) -> str:
     """Return a table: drawn by rich to fit the terminal, or plain if output is not a terminal.
 
-    Words in the first `texts` columns are broken if the terminal is narrow; then the last columns
-    are left out.
+    If the terminal is too narrow, words in the first `texts` columns are broken, and if that is not
+    enough, the last columns are omitted.
     """
     columns = width()
     if columns is None:

@@ -19,6 +19,7 @@ from evoprune.common.files import existing
 from evoprune.data.csvfile import is_whole
 from evoprune.data.dataset import Dataset
 from evoprune.nets.network import Network
+from evoprune.selection.laws import LossName
 
 __all__ = [
     "DATA",
@@ -67,10 +68,8 @@ USUAL = {
 }
 NETS = tuple(USUAL)
 TESTED = 0.2  # share of the rows of a CSV file that are the test set
-MANY = (
-    20  # whole numbers in a CSV file that are more, and more than a tenth of the rows, are values
-)
-STEPS = 2000  # steps of a run on a CSV file, at least
+MANY = 20  # a CSV file's whole numbers, if more and above a tenth of the rows, are not classes
+STEPS = 2000  # minimum steps of a run on a CSV file
 TRANSFORMER = ("dim", "layers", "heads")
 READS = {  # options that set a network's shape, by its kind
     "mlp": ("widths", "activation", "inputs"),
@@ -95,7 +94,7 @@ class Task:
     test: Dataset
     network: Network
     usual: Usual
-    loss: str = "cross_entropy"
+    loss: LossName = "cross_entropy"
 
 
 def checked(option: str, value: Any, low: int, high: int) -> int:
@@ -179,7 +178,7 @@ def task_of(options: argparse.Namespace) -> Task:
     epochs = max(usual.epochs, -(-STEPS * batch // len(train)))
     usual = replace(usual, batch=batch, epochs=epochs)
     usual = replace(usual, **_given(options, "epochs", "batch"))
-    loss = "mean_squared_error" if train.classes is None else "cross_entropy"
+    loss: LossName = "mean_squared_error" if train.classes is None else "cross_entropy"
     return Task(train, test, _network(kind, options, train), usual, loss)
 
 
@@ -262,7 +261,7 @@ def _network(kind: str, options: argparse.Namespace, train: Dataset) -> Network:
 def _place(options: argparse.Namespace) -> Path:
     if options.data is None:
         what = "a text file" if options.name == "text" else f"the folder of {options.name}"
-        raise ValueError(f"--data: must be given: {what}")
+        raise ValueError(f"--data: missing: expected {what}")
     place: Path = options.data
     return place
 

@@ -177,7 +177,7 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
 def take_over(network: Network, data: Understood) -> None:
     """Copy scalings and names of classes and features of training data to a network."""
     before = network.input_scaling
-    if not all(map(np.array_equal, before, data.scaling)):  # the core checks data again after it
+    if not all(map(np.array_equal, before, data.scaling)):  # the core then checks data again
         network.scale_input(*data.scaling)
     outputs = network.form().output[-1]
     several = data.classes is not None and outputs > 1

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import instance, number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.common.warn import warn
@@ -138,6 +138,7 @@ class _Monitor(Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Load the best value if the state is of the same column; reset otherwise."""
+        instance("state", state, Mapping)
         known = state if state.get("monitor") == self.monitor else {}
         best = known.get("best")
         self.best = np.nan if best is None else float(best)

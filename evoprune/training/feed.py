@@ -177,7 +177,7 @@ class BatchFeed:
         for i in range(len(pace.rate)):
             x, y, weights = self._next(first + i)
             self.batch = len(x)
-            self.ranks.same({"the shape of a batch": x.shape})  # all ranks have read theirs
+            self.ranks.same({"the shape of a batch": x.shape})  # all ranks have read a batch
             with self.ranks.stretch():
                 record = network.train(
                     x,

@@ -1,7 +1,7 @@
-"""Arguments of `fit` that `resume` keeps unless it is given others.
+"""Arguments of `fit` that `resume` keeps, unless it is given others.
 
-A run remembers them as plain values. Arrays and functions are not remembered, but that they were
-given is: `resume` then asks for them, since without them it would be another run.
+A run stores them as plain values. Of arrays and functions it stores only that they were given:
+`resume` needs them again, since without them it would be another run.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import items, number, whole
 from evoprune.data.inputs import same_columns
 from evoprune.training.feed import Feed
-from evoprune.training.metrics import METRICS, Measures, Metrics, measures
+from evoprune.training.metrics import Measures, Metrics, is_name, measures, name_of
 from evoprune.training.weights import ClassWeights
 
 if TYPE_CHECKING:
@@ -31,11 +31,10 @@ def given(
     """Return the fields of a `Run` that hold these arguments."""
     if isinstance(class_weights, Mapping):
         pairs = [[_plain(key), float(weight)] for key, weight in class_weights.items()]
-    names = {metric: name for name, metric in METRICS.items()}
     return {
         "weighted": sample_weight is not None,
         "class_weights": pairs if isinstance(class_weights, Mapping) else class_weights,
-        "metrics": {column: names.get(metric) for column, metric in measured.metrics.items()},
+        "metrics": {column: name_of(metric) for column, metric in measured.metrics.items()},
         "training_metrics": measured.training,
     }
 
@@ -50,8 +49,8 @@ def kept(
     """Return class weights and metrics for the rest of a run: the given ones, else its own.
 
     Raises:
-        ValueError: the run began with weights of samples, or with a function as a metric, and none
-            is given; or it began without weights of samples.
+        ValueError: the run began with sample weights, or with a function as a metric, and none is
+            given now; or sample weights are given, and it began without them.
     """
     if run.weighted != (sample_weight is not None):
         began = "the weights of samples that" if run.weighted else "none, as"
@@ -60,7 +59,7 @@ def kept(
     if class_weights is None and run.class_weights is not None:
         class_weights = _by_class(run.class_weights)
     if not isinstance(metrics, str | Mapping) and not callable(metrics):
-        metrics = list(metrics)
+        metrics = items("metrics", metrics)
     if not metrics and run.metrics:
         functions = [column for column, name in run.metrics.items() if name is None]
         if functions:
@@ -74,10 +73,10 @@ def kept(
 
 
 def check_same(run: Run, feed: Feed, network: Network) -> None:
-    """Check that a run goes on with the data it began with, as far as can be told.
+    """Check that a run continues with data of the same size and columns as at its start.
 
     Raises:
-        ValueError: the number of batches or samples, or a column of a data frame, is another.
+        ValueError: the number of batches or samples, or a column of a data frame, differs.
     """
     if feed.per_epoch != run.per_epoch:
         raise ValueError(
@@ -105,7 +104,7 @@ def check_given(run: Run) -> None:
     if not isinstance(run.metrics, dict):
         raise TypeError(f"run: metrics: expected a dict, got {run.metrics!r}")
     for column, metric in run.metrics.items():
-        if metric is not None and metric not in METRICS:
+        if metric is not None and not is_name(metric):
             raise ValueError(f"run: metrics: {column}: expected a metric or null, got {metric!r}")
     if run.training_metrics and not run.metrics:
         raise ValueError("run: training_metrics: expected false without metrics, got true")

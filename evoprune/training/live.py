@@ -33,9 +33,9 @@ __all__ = ["Live", "Table", "picture", "view_of"]
 SHARE = 100  # run time per drawing time, at least: limits the cost of drawing to 1 %
 LEAST = 0.2  # seconds between two drawings
 HELD = "validation_"
-LINES, POINTS = 120, 60  # of trajectories, at most
+LINES, POINTS = 120, 60  # maximum number of trajectories, and of points of each
 
-WIDE, HIGH = 250, 130  # of a panel's inside, pixels
+WIDE, HIGH = 250, 130  # size of a panel's inside in pixels
 LEFT, TOP, GAP = 44, 46, 58
 # The SVG has its own background, so that it is readable on any page; dark if the reader prefers it.
 LOOK = (

@@ -145,7 +145,7 @@ class Loop:
                 self._steer()
                 mark = min(self.end, self._next_stop())
                 before, stop = run.done, min(mark, run.done + plan.steps)
-                seen = stop == mark or bool(self.listeners)  # the last batch may be inspected
+                seen = stop == mark or bool(self.listeners)  # callbacks may inspect the last batch
                 deaths = self._stretch(stop, watch, threads, seen)
                 tuner.record(stop - before, watch.seconds_a_step)
                 if len(deaths):

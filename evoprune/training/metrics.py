@@ -189,7 +189,7 @@ def named(metrics: Metrics) -> dict[str, Metric]:
     for name, metric in pairs:
         if isinstance(metric, str):
             other = TOP.fullmatch(metric)
-            if metric not in METRICS and other is None:
+            if not is_name(metric):
                 raise ValueError(
                     f"metrics: expected one of {', '.join(METRICS)} (or top2, top3, ...), or a "
                     f"function of targets and outputs, got {metric!r}"
@@ -202,8 +202,19 @@ def named(metrics: Metrics) -> dict[str, Metric]:
     return found
 
 
+def is_name(name: Any) -> bool:
+    """True for a name of METRICS or top2, top3, ..."""
+    return isinstance(name, str) and (name in METRICS or TOP.fullmatch(name) is not None)
+
+
+def name_of(metric: Metric) -> str | None:
+    """Return the name of a metric of this module; None for other functions."""
+    name = getattr(metric, "__name__", None)
+    ours = getattr(metric, "__module__", None) == __name__ and is_name(name)
+    return str(name) if ours else None
+
+
 def rises(column: str) -> bool:
     """True if a higher value is better in the history column of this name."""
     name = column.removeprefix("validation_").removeprefix("training_")
-    known = name in METRICS or TOP.fullmatch(name) is not None
-    return "accuracy" in name or (known and name not in FALLS)
+    return "accuracy" in name or (is_name(name) and name not in FALLS)

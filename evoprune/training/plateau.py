@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from evoprune.common.checks import number, whole
+from evoprune.common.checks import instance, number, whole
 from evoprune.common.renames import spelled
 from evoprune.training.callbacks import Callback, Row
 from evoprune.training.metrics import rises
@@ -81,5 +81,6 @@ class ReduceOnPlateau(Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Load such a state; an empty one resets the callback."""
+        instance("state", state, Mapping)
         best = state.get("best")
         self.best, self._waited = math.nan if best is None else best, int(state.get("waited", 0))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Communicator", "Plan", "Ranks", "cut", "data_facts", "digest", "together"]
 
 SAMPLED = 512  # rows of the data that the ranks compare
-AT_ONCE = 8192  # rows that are copied at a time to predict for them
+AT_ONCE = 8192  # rows copied at a time for predictions
 REQUIRED = ("Get_rank", "Get_size", "Allreduce", "allgather", "Abort")
 
 
@@ -112,7 +112,7 @@ class Ranks:
 
     @contextmanager
     def stretch(self) -> Iterator[None]:
-        """Surround a call of the core that runs steps."""
+        """Make the context in which the core runs steps."""
         self._inside, self._calls = True, 0
         yield
         self._inside = False

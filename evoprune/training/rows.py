@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evoprune.nets.overview import census
+from evoprune.nets.populations import census
 from evoprune.records.demography import hill, variance
 from evoprune.records.former import NamedRow
 

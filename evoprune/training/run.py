@@ -28,7 +28,7 @@ __all__ = ["Bar", "Interrupt", "Run", "ThreadTuner", "Watch", "spacing"]
 
 SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that the bar shows anyway
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
-LEAST = 37  # columns of the bar without its last part
+LEAST = 37  # columns of the bar without loss and other values
 STRETCH = 0.05  # target duration of a stretch in seconds: the delay of Ctrl-C
 RECORDS = 150  # about this number of records a run by default
 APART, OF_EPOCH = 50, 8  # short runs: closer records, up to one every 50 steps or 1/8 epoch
@@ -190,7 +190,7 @@ class ThreadTuner:
         self._usual = deque(usual, self.LATE)
         self._tried = 0  # threads of the current trial; 0: none
         self._wait = self._left = float(self.WAIT)
-        self._steps, self._seconds = 0, 0.0  # not compared yet
+        self._steps, self._seconds = 0, 0.0  # of the trial so far
 
     def choose(self) -> int:
         """Return the number of threads for the next stretch."""
@@ -227,7 +227,7 @@ class ThreadTuner:
         """Keep the trial's number of threads, or revert."""
         usual = statistics.median(self._usual)
         if each < self.WON * usual:
-            self._settle(self._tried, [each])  # the next trial continues in this direction
+            self._settle(self._tried, [each])  # try still more, or fewer, next
             return
         if each > self.LOST * usual:
             self._wait = min(float(self.PATIENCE), 2 * self._wait)
@@ -309,7 +309,7 @@ class Bar:
         parts.append(f"{1000 * watch.seconds_a_step:.2f} ms")
         columns = self._bar.format_dict["ncols"]  # None: unlimited
         while columns and len(parts) > 1 and LEAST + len(", ".join(parts)) > columns:
-            parts.pop()  # better than a cut through a number
+            parts.pop()  # do not cut a number
         self._bar.set_postfix_str(", ".join(parts), refresh=False)
         self._bar.update(run.done - self._bar.n)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evoprune.nets.network import Network
-from evoprune.nets.overview import census
+from evoprune.nets.populations import census
 from evoprune.selection.budget import Budget
 from evoprune.selection.settings import Selection
 from evoprune.training.run import Run
@@ -22,7 +22,7 @@ def move(budget: Budget, network: Network, selection: Selection, run: Run) -> No
     if run.pressure is None:
         raise ValueError("run: expected one that began with a budget's pressure")
     if selection.removal != "never":
-        network.compact()  # its size must count living populations only
+        network.compact()  # so that its size counts living populations only
     moving = max(1, round((1 - selection.rest) * run.total))
     run.resting = budget.reached(network)
     run.pressure = budget.steer(

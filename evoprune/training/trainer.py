@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from math import inf
 from os import PathLike
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from evoprune.common.checks import whole
+from evoprune.common.checks import number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array
 from evoprune.core.spec import resolve
@@ -24,7 +23,7 @@ from evoprune.data.table import Form, Pair, Score, Table, table_of
 from evoprune.nets.network import Network
 from evoprune.records.history import History
 from evoprune.selection.groups import Loss, Optimizer
-from evoprune.selection.laws import AdamW
+from evoprune.selection.laws import AdamW, LossName, OptimizerName
 from evoprune.selection.python_laws import PythonLoss
 from evoprune.selection.settings import Selection
 from evoprune.training.arguments import (
@@ -78,8 +77,8 @@ class Trainer:
         self,
         network: Network,
         *,
-        loss: str | Loss | PythonLoss = "cross_entropy",
-        optimizer: str | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
+        loss: LossName | Loss | PythonLoss = "cross_entropy",
+        optimizer: OptimizerName | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
         selection: Selection | None = Selection(),  # noqa: B008 - cannot be changed
         communicator: Communicator | None = None,
     ) -> None:
@@ -95,10 +94,10 @@ class Trainer:
         self._ranks = Ranks(communicator)
         self.history: History | None = None
         self._run: Run | None = None
-        self._batches = 0  # of earlier runs
+        self._batches = 0  # batches trained by earlier runs
         self._measures = Measures({})
         self.validates, self.measured = False, list[str]()
-        self._loop: Loop | None = None  # the current one; None between runs
+        self._loop: Loop | None = None  # the current loop; None between runs
         self._memories: list[Memory] = []  # states of the callbacks of the last run
         self._standing: Network | None = None  # the trained network if `keep` has replaced it
         self._configure()
@@ -106,7 +105,7 @@ class Trainer:
     def _configure(self, run: Run | None = None) -> None:
         """Configure the core for this trainer; another trainer may have changed its settings.
 
-        Time constants of the selection that are None fit `run`, by default the last one.
+        Time constants that are None are set to fit `run`, by default the last run.
         """
         self._core, selection, run = self.network.core, self.selection, run or self._run
         if selection is not None and run is not None:
@@ -133,7 +132,7 @@ class Trainer:
         steps: int | None = None,
         validation_split: float | None = None,
     ) -> Plan:
-        """Return what `fit` with these arguments would be; print it to see a table.
+        """Return the plan of the run that `fit` would make with these arguments; print it to see.
 
         It has the generations, the lifespan, the earliest possible extinction, the share of
         populations expected to be alive, and the memory. Network and trainer do not change.
@@ -141,6 +140,7 @@ class Trainer:
         self._idle("plan")
         feed = feed_of(data, y, batch_size, True, steps, self._form())
         feed, _ = parted(self.network, feed, None, validation_split, batch_size, steps)
+        feed.check(self.network)
         epochs = whole("epochs", epochs, 0)
         run = Run(epochs, feed.per_epoch, int(batch_size), 0, True, None, steps=steps)
         return plan_of(self, feed, run, self._pace(run))
@@ -344,9 +344,9 @@ class Trainer:
         Raises:
             ValueError: the factor is not a finite number above 0, or there is no run.
         """
-        if not 0 < factor < inf:
+        if not number("slow: factor", factor, 0, 1e300) > 0:
             raise ValueError(f"slow: factor: expected a number above 0, got {factor!r}")
-        self._running()[0].slowed *= factor
+        self._running()[0].slowed *= float(factor)
 
     def keep(self, network: Network) -> None:
         """Replace the trained network by `network` when the run ends; for callbacks.

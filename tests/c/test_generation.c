@@ -144,7 +144,7 @@ static void test_extinction(void) {
     ep_outcome outcome;
     ep_error error;
     CHECK(ep_generation_step(g, &occasion, &outcome, &error));
-    CHECK(outcome.n_extinct == 0); /* too young */
+    CHECK(outcome.n_extinct == 0); /* all are too young to die */
     occasion.number = 3;
     CHECK(ep_generation_step(g, &occasion, &outcome, &error));
     static const int places[8] = {1, 4, 0, 2, 2, 1, 0, 3}; /* equal masses: by place */

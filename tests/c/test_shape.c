@@ -226,7 +226,7 @@ static void test_moved_images(void) {
     for (int64_t number = 0; number < 60; number++) {
         ep_real to[ROWS * WIDTH], again[2 * WIDTH];
         ep_gather_inputs(&table, &intake, NULL, 0, ROWS, number, to);
-        ep_gather_inputs(&table, &intake, NULL, 2, 4, number, again); /* in any call */
+        ep_gather_inputs(&table, &intake, NULL, 2, 4, number, again); /* two rows alone */
         CHECK(memcmp(to + 2 * WIDTH, again, sizeof again) == 0);
         for (int64_t row = 0; row < ROWS; row++) {
             int matches = 0;

@@ -85,7 +85,7 @@ static void one(int taps, int64_t h, int64_t w, int64_t c, int64_t f, int64_t pa
     double *right_dx = calloc((size_t)n_x, sizeof *right_dx);
     double *right_dw = calloc((size_t)n_w, sizeof *right_dw);
     for (int64_t i = 0; i < n_x; i++) {
-        right_dx[i] = (double)dx[i]; /* dx is added to */
+        right_dx[i] = (double)dx[i]; /* gradients are added to dx */
     }
     for (int64_t image = 0; image < IMAGES; image++) {
         EACH_TAP(&s, image, at, from, tap, {
@@ -143,7 +143,7 @@ static void test_against_plain_loops(void) {
             one(taps, 6, h, 17, 1, taps / 2, 0);
             one(taps, h, h, LINE, LINE + 1, taps - 1, 1);
         }
-        one(taps, 1, 9, 4, 3, taps / 2, taps / 2);  /* less high than a window */
+        one(taps, 1, 9, 4, 3, taps / 2, taps / 2);  /* image lower than a window */
         one(taps, 9, 8, 5, 130, 1, 1);              /* several blocks of filters */
         one(taps, 6, 6, 150, 40, taps / 2, 1);      /* several blocks of channels */
         one(taps, 24, 23, 35, 36, 0, taps / 2);     /* several blocks of tiles */

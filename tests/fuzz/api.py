@@ -223,12 +223,19 @@ def _method(player: Player, owner: str) -> tuple[str, Any]:
     kind = type(thing)
     names = [n for n in dir(kind) if not n.startswith("_")]
     names = [name for name in names if f"{kind.__name__}.{name}" not in INNER]
+    names = [name for name in names if not _of_torch(kind, name)]
     names += [n for n in SPECIAL if hasattr(kind, n)]
     name = player.random.choice(names)
     where = f"{kind.__name__}.{name}"
     if callable(getattr(kind, name, None)):
         return where, getattr(thing, name)
     return where, lambda: getattr(thing, name)
+
+
+def _of_torch(kind: type, name: str) -> bool:
+    """True for a method that a module only inherits from PyTorch."""
+    owner = next((each for each in kind.__mro__ if name in vars(each)), kind)
+    return owner.__module__.partition(".")[0] == "torch"
 
 
 def _consistent(player: Player, where: str, result: Any, seed: int) -> Fault | None:

@@ -64,7 +64,7 @@ def _networks() -> list[ep.Network]:
 def _trainer() -> ep.Trainer:
     selection = ep.Selection(1.5, dynamics=ep.Malthusian(lifespan=10), min_age=2)
     trainer = ep.Trainer(ep.mlp(6, 12, 3), selection=selection)
-    # Seconds are part of a history; a seed stands for one file, whatever the clock says.
+    # Histories hold times: use a simulated clock, so that a seed always gives the same file.
     with mock.patch("time.perf_counter", count(0, 0.001).__next__):
         trainer.fit(_data(), epochs=4, batch_size=10, progress=False, until=3.5)
     return trainer

@@ -122,7 +122,8 @@ def by_tensor(random: Random, content: bytes) -> tuple[bytes, str]:
     name = random.choice(names)
     arrays[name], told = by_values(random, arrays[name])
     content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, texts)
-    # The library writes the metadata in another order each time; a seed stands for one file.
+    # The library writes metadata in random order; sort it, so that a seed always gives the same
+    # file.
     (size,) = struct.unpack("<Q", content[:8])
     header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
     return struct.pack("<Q", len(header)) + header + content[8 + size :], f"{name}: {told}"
@@ -228,7 +229,7 @@ def by_member(random: Random, content: bytes) -> tuple[bytes, str]:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         for n, part in parts.items():
-            new.writestr(zipfile.ZipInfo(n), part, zipfile.ZIP_DEFLATED)  # not the time of day
+            new.writestr(zipfile.ZipInfo(n), part, zipfile.ZIP_DEFLATED)  # without the time of day
     return made.getvalue(), f"{name}: {told}"
 
 

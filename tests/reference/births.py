@@ -1,4 +1,4 @@
-"""Births as plain NumPy in float64: which populations divide, how many arrive, what a half is.
+"""Births as plain NumPy in float64: which populations divide, how many immigrate, what a half is.
 
 Written from docs/method.md, one population at a time.
 """

@@ -1,4 +1,4 @@
-"""Attention: nn.MultiheadAttention with any number of heads of the size they were born with."""
+"""Attention: nn.MultiheadAttention from which heads can be removed; their size stays."""
 
 from __future__ import annotations
 

@@ -184,12 +184,12 @@ def no_capture(device: torch.device) -> None:
     """Check that a step is not captured in a CUDA graph.
 
     Raises:
-        Unsupported: it is.
+        Unsupported: the step is captured.
     """
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         raise Unsupported(
             "step: expected a step that runs every time, got the capture of a CUDA graph, whose "
-            "replays run no Python; capture forward and backward only, again after every removal"
+            "replays run no Python; capture only forward and backward, again after every removal"
         )
 
 

@@ -43,7 +43,7 @@ from evoprune.common.renames import spelled
 
 __all__ = ["Evolution"]
 
-FORMAT = 1  # of state_dict
+FORMAT = 1  # version of the format of state_dict
 
 
 @spelled
@@ -157,7 +157,7 @@ class Evolution(Readings):
             self._pace.begin(self._size())
         self._changes: dict[int, torch.Tensor] = {}  # optimizer -> m dL/dm by its weights
         self._open: dict[int, FrameType] = {}  # optimizers whose step() is running, and its frame
-        self._stepped: set[int] = set()  # since the last generation
+        self._stepped: set[int] = set()  # optimizers that have stepped since the last generation
         self._checked = False
         self._handles = []
         trained = [{id(p) for g in o.param_groups for p in g["params"]} for o in self._optimizers]
@@ -174,7 +174,7 @@ class Evolution(Readings):
     # ---- a generation, around the optimizer's step
 
     def _before(self, k: int) -> Callable[..., Any]:
-        """Return the hook before the step of optimizer k: from W m to W."""
+        """Return the hook before the step of optimizer k, which converts W m to W."""
 
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -198,7 +198,7 @@ class Evolution(Readings):
         return hook
 
     def _after(self, k: int) -> Callable[..., None]:
-        """Return the hook after the step of optimizer k: a generation, and from W to W m."""
+        """Return the hook after the step of optimizer k: a generation, and W to W m."""
 
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -225,7 +225,7 @@ class Evolution(Readings):
         """
         self._stepped.clear()
         self._checked = True
-        strength = self._pace.strength_at(self.steps)  # at every step: it remembers the peak
+        strength = self._pace.strength_at(self.steps)  # at every step, because it stores the peak
         self.steps += 1
         if self.steps % self.selection.every == 0:
             others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]

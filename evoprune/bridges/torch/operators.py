@@ -85,7 +85,7 @@ COPIES = {"clone", "detach", "alias", "_to_copy", "contiguous", "lift_fresh"}
 
 
 def contract(t: Tracer, a: torch.Tensor, da: int, b: torch.Tensor, db: int, why: str) -> None:
-    """Sum over dimension da of a and db of b; fixes them unless a or b is a parameter."""
+    """Sum over dimension da of a and db of b, which become fixed unless a or b is a parameter."""
     same(t.of(a)[da], t.of(b)[db], why)
     weights = [t.is_parameter(x) for x in (a, b)]
     if sum(weights) == 1:

@@ -20,7 +20,7 @@ __all__ = ["Placement"]
 Layout: TypeAlias = tuple[
     torch.Tensor, list[torch.Size], list[int], list[tuple[torch.dtype, torch.device]]
 ]
-"""Founders of all factors (k, factors), and the shape, size, type and device of each reader's."""
+"""Founders of all factors (k, factors); and shape, size, type and device for each reader."""
 
 
 class Placement:
@@ -43,13 +43,13 @@ class Placement:
         self._joined: dict[tuple[tuple[int, ...], bool], torch.Tensor] = {}
         self._rooms: dict[torch.dtype, torch.Tensor] = {}
         self._layouts: dict[tuple[int, ...], Layout] = {}
-        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # factors in weights
+        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # factors that weights hold
         self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # their inverses, in a step
 
     # ---- from W m to W and back
 
     def divide(self, mass: torch.Tensor, readers: Collection[int]) -> None:
-        """Turn W m into W, and the gradients of W m into those of W.
+        """Convert W m to W, and gradients of W m to those of W.
 
         Args:
             mass: (founders + 1,), the last 1: the masses that the weights hold.
@@ -70,7 +70,7 @@ class Placement:
         self._owed[key] = inverses
 
     def multiply(self, mass: torch.Tensor, readers: Collection[int], ratio: bool = False) -> None:
-        """Turn W into W m, and gradients back; or W m into W m', with ratios m' / m as `mass`."""
+        """Convert W to W m, also gradients; or W m to W m', with the ratios m' / m as `mass`."""
         if not readers:
             return
         weights = [self.readers[i].tensor for i in readers]
@@ -100,7 +100,7 @@ class Placement:
         return [parts[kind][i].view(shapes[i]) for i, kind in enumerate(kinds)]
 
     def _layout(self, readers: Collection[int]) -> Layout:
-        """Return how factors are laid out for the weights of readers."""
+        """Return the layout of factors for the weights of readers."""
         weights = [self.readers[i].tensor for i in readers]
         shapes = [w.shape[self.readers[i].reads :] for i, w in zip(readers, weights, strict=True)]
         kinds = [(w.dtype, w.device) for w in weights]
@@ -202,7 +202,7 @@ class Placement:
 
 
 def _multiply_gradients(weights: Sequence[torch.Tensor], factors: Sequence[torch.Tensor]) -> None:
-    """Multiply the gradients of weights in place; a weight without one is left out."""
+    """Multiply the gradients of weights in place; skip weights without gradients."""
     known = [(w.grad, f) for w, f in zip(weights, factors, strict=True) if w.grad is not None]
     if known:
         torch._foreach_mul_([gradient for gradient, _ in known], [f for _, f in known])

@@ -146,7 +146,7 @@ def find_populations(
 
 
 def _writers(owns: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
-    """Return the weights that make an axis; grouped convolutions follow and make it at once."""
+    """Return the weights that make an axis; grouped convolutions both follow it and make it."""
     for roles in ({"write"}, {"write", "follow"}):
         matrices = [(s, d) for s, d in owns if s.roles[d] & roles and s.tensor.ndim > 1]
         if matrices:

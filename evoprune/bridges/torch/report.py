@@ -53,7 +53,7 @@ def _table(evolution: Readings) -> tuple[str, list[list[str]], list[str]]:
 
 
 def outlook(evolution: Readings) -> str:
-    """Return quantiles of mass and fitness, upkeep, and counts of those below it, by population."""
+    """Return quantiles of mass and fitness, upkeep, and the number with fitness below upkeep."""
     rows = []
     for name in evolution.born:
         births = evolution.births(name)

@@ -159,7 +159,7 @@ def _take_sparse(
 ) -> torch.Tensor:
     """Return the sparse gradient of an embedding with only the remaining features of its rows.
 
-    With `zero`, the other features stay and are 0. Rows are no population.
+    With `zero`, the other features stay and become 0. Rows are never removed.
     """
     gradient = gradient.coalesce()
     values, shape = gradient.values(), list(gradient.shape)

@@ -138,7 +138,7 @@ class Tracer(TorchDispatchMode):
         return id(tensor) in self._origins
 
     def role(self, tensor: torch.Tensor, dim: int, role: str, why: str) -> None:
-        """Record an operator's role along a dimension, if the tensor is or views a parameter."""
+        """Record an operator's role along a dimension, if the tensor is a parameter or a view."""
         if id(tensor) not in self._origins:
             return
         slot, places = self._origins[id(tensor)]
