@@ -84,7 +84,10 @@ def muller(
         np.cumsum(shares(mass), axis=1, out=edges[:, 1:])
         edges = base + width * edges
         survives = np.nan_to_num(mass[-1]) > 0 if len(mass) else np.zeros(0, bool)
-        few = len(groups) == 1 and mass.shape[1] <= 7
+        n = mass.shape[1]
+        few = len(groups) == 1 and n <= 7
+        if few and labels is not None and (isinstance(labels, str) or len(labels) != n):
+            raise ValueError(f"labels: expected {n} names, one a population, got {labels!r}")
         bands = (
             colors(mass.shape[1], ax)
             if few
