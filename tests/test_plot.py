@@ -368,3 +368,5 @@ def test_many_populations_are_drawn_quickly(draw):
 def test_a_muller_plot_needs_a_label_for_each_population(labels):
     with pytest.raises(ValueError, match="labels: expected 3 names, one a population"):
         plot.muller(SPIRAL, labels=labels)
+    with pytest.raises(ValueError, match="labels: expected 3 names, one a population"):
+        plot.phase(SPIRAL, labels=labels)
