@@ -120,7 +120,7 @@ def muller(
     return ax
 
 
-def _names(labels: list[str] | None, n: int) -> list[str]:
+def _names(labels: Any, n: int) -> list[str]:
     """Return the names of n populations, checked."""
     if labels is None:
         return [f"population {i}" for i in range(n)]
