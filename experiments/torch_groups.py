@@ -141,17 +141,20 @@ def zero(group: Any) -> None:
             layer.weight[:, taken] = 0
 
 
-def cause(model: nn.Module, group: Any, crashed: bool) -> str:
-    """Return why removing a group does not equal zeros."""
-    targets = [dependency.target.module for dependency, _ in group]
-    if not crashed and any(re.search("(Layer|RMS|Group)Norm", type(m).__name__) for m in targets):
-        return "norm"
-    path = root_of(group)
+def through_norm(model: nn.Module, group: Any) -> bool:
+    """Return whether a layer norm, RMS norm or group norm is in a group, or a parameter of one."""
+    norms = [m for m in model.modules() if re.search("(Layer|RMS|Group)Norm", type(m).__name__)]
+    known = {id(each) for norm in norms for each in (norm, *norm.parameters(recurse=False))}
+    return any(id(dependency.target.module) in known for dependency, _ in group)
+
+
+def in_attention(model: nn.Module, root: str) -> bool:
+    """Return whether the layer whose outputs a group is about is one of an attention."""
     for _ in range(2):
-        path = path.rpartition(".")[0]
-        if HEADS & set(vars(model.get_submodule(path))):
-            return "heads"
-    return "crashed" if crashed else "changed"
+        root = root.rpartition(".")[0]
+        if HEADS & set(vars(model.get_submodule(root))):
+            return True
+    return False
 
 
 def root_of(group: Any) -> str:
@@ -193,7 +196,7 @@ def prune_all(model: nn.Module, example: Any, pruner: Any, skip: set[str]) -> tu
         root = root_of(group)
         if root in skip:
             continue
-        crashed = False
+        crashed, normed = False, through_norm(model, group)
         before = after = torch.empty(0)
         try:
             zero(group)
@@ -209,7 +212,11 @@ def prune_all(model: nn.Module, example: Any, pruner: Any, skip: set[str]) -> tu
             return right, "output"
         if crashed or differ(before, after):
             skip.add(root)
-            return right, cause(model, group, crashed)
+            if normed and not crashed:
+                return right, "norm"
+            if in_attention(model, root):
+                return right, "heads"
+            return right, "crashed" if crashed else "changed"
         right += 1
     return right, ""
 

@@ -209,10 +209,13 @@ def macs(model: nn.Module, x: torch.Tensor) -> float:
         tokens = inputs[0].shape[1]
         total[0] += tokens * (module.in_proj_weight.numel() + module.out_proj.weight.numel())
 
-    handles = [
-        m.register_forward_hook(attend if isinstance(m, nn.MultiheadAttention) else add)
+    attentions = [m for m in model.modules() if isinstance(m, nn.MultiheadAttention)]
+    counted = [m.out_proj for m in attentions]  # of which only some classes call forward
+    handles = [m.register_forward_hook(attend) for m in attentions]
+    handles += [
+        m.register_forward_hook(add)
         for m in model.modules()
-        if isinstance(m, nn.Conv2d | nn.Linear | nn.MultiheadAttention)
+        if isinstance(m, nn.Conv2d | nn.Linear) and m not in counted
     ]
     training, fast = model.training, torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
