@@ -154,7 +154,7 @@ def peaks_of_peers(
 
 
 def _kinds() -> dict[str, tuple[tuple[int, ...], Callable[[], list[Any]], int]]:
-    """Return by kind: shape of a sample, layers around it, elements that a naive one stores.
+    """Return by kind: shape of a sample, layers around it, elements stored by naive code.
 
     These are elements per sample beyond input and output: the patches of a convolution, the scores
     of attention.

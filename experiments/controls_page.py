@@ -58,8 +58,8 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
         row += [f"{found['training_macs'] / 1e6:.1f} M", seconds]
         for of in ours:
             gap = found["minus"].get(of)
-            half = QUANTILE[found["seeds"]] * gap["standard_error"] if gap else 0.0
-            row.append(percent(gap["mean"], half, "+") if gap else "-")
+            half = QUANTILE.get(found["seeds"], 0.0) * gap["standard_error"] if gap else 0.0
+            row.append(percent(gap["mean"], half, "+") if half else "-")  # one seed has no interval
         rows.append([*row, f"{setting['rate']:g}, {setting['decay']:g}"])
     head = [HEADS[name], "epochs", "accuracy, %", "alive", "multiply-adds"]
     head += ["to train", "seconds", *(f"{OURS[of]} minus this" for of in ours), "rate, decay"]

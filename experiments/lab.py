@@ -36,7 +36,7 @@ import evoprune as ep  # noqa: E402
 
 Row = dict[str, Any]
 
-HELD = 5000  # training images used for validation, for choices
+HELD = 5000  # training images used to choose settings
 SPLIT = 0  # seed of that split
 GOES_ON = 75  # exit status: the time was up; the next call continues
 

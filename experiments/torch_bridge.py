@@ -277,7 +277,7 @@ def masses(_seeds: int, quick: bool) -> None:
 
 
 def optimizer_times(name: str, repeats: int) -> dict[str, float]:
-    """CPU time of AdamW's step alone, the least of many; other memory is written in between."""
+    """Return the least CPU time of AdamW's step alone; other memory is written between steps."""
     make, shape = MODELS[name]
     steps = []
     for selected in (None, ep.Selection(1.5, min_age=10**9)):

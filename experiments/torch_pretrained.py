@@ -1,14 +1,15 @@
-"""Pretrained models made smaller by the PyTorch bridge, against torch-pruning.
+"""Compare the PyTorch bridge with torch-pruning on pretrained models.
 
     python experiments/torch_pretrained.py    needs torch-pruning, and EVOPRUNE_DATA with
                                               pretrained-resnet-cifar10 and fashion-mnist
 
-ResNet-20 with its published CIFAR-10 weights, and a small ViT pretrained here on MNIST, move to
-Fashion-MNIST (5,000 training images of 32 x 32, three channels) in 2 epochs of 32 a batch, AdamW,
-cosine. In the first half each is made smaller to half its multiply-adds: by selection with a
-Budget; by torch-pruning at once before the first step, or gradually, in ten equal cuts. All have
-the same steps. Accuracy is of the last step, on 2,000 test images. `--share` (0.5), `--seeds N`
-(3), `--quick`; results: results/torch_pretrained.json; a run that is there is not run again.
+ResNet-20 with its published CIFAR-10 weights, and a small ViT pretrained here on MNIST, are trained
+on Fashion-MNIST (5,000 images of 32 x 32, three channels) for 2 epochs at batch size 32, by AdamW
+with a cosine schedule. In the first half of the run each is reduced to half of its multiply-adds:
+by selection with a Budget; by torch-pruning at once before the first step, or gradually, in ten
+equal cuts. All have the same number of steps. Accuracy is that after the last step, on 2,000 test
+images. `--share` (0.5), `--seeds N` (3), `--quick`; results: results/torch_pretrained.json; runs in
+it are not repeated.
 """
 
 from __future__ import annotations

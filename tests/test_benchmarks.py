@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="an archive with
 @pytest.fixture(autouse=True)
 def _found(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+    ep.set_threads(None)  # contestants set it
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

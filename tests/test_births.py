@@ -125,7 +125,7 @@ def test_division_conserves_mass_and_ids_are_never_reused():
 
 
 def test_drift_with_divisions_is_the_wright_fisher_chain_by_descent():
-    """Without fitness, the expected sum of x^2 by founders' descent is 1 - H0 (1 - 1/N)^t."""
+    """Without fitness, E sum x^2 = 1 - H0 (1 - 1/N)^t; x: shares of the descendants of founders."""
     births, size, t = ep.Births(0.05, capacity=4, every=2), 40, 12
     found = []
     for seed in range(400):

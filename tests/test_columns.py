@@ -1,4 +1,4 @@
-"""Columns of data frames and CSV files: a network reads them by the order of its training data."""
+"""Columns of data frames and CSV files: a network accepts those it was trained on."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import http.server
 import pickle
 import tarfile
 import threading
+import urllib.error
 import zipfile
 from functools import partial
 
@@ -166,6 +167,24 @@ def test_openml_uses_scikit_learn(monkeypatch):
     found.data = frame.assign(c=["red"] * 10)
     with pytest.raises(ValueError, match="columns of numbers, got c"):
         ep.datasets.fetch(61)
+
+
+def test_openml_is_kept_in_the_cache_and_its_errors_are_those_of_a_connection(
+    monkeypatch, tmp_path
+):
+    sklearn = pytest.importorskip("sklearn.datasets")
+    homes = []
+
+    def refused(*, data_home, **_):
+        homes.append(data_home)
+        raise urllib.error.URLError("Connection refused")
+
+    monkeypatch.setattr(sklearn, "fetch_openml", refused)
+    monkeypatch.setenv("EVOPRUNE_CACHE", str(tmp_path))
+    for cache in (None, tmp_path / "other"):
+        with pytest.raises(ConnectionError, match="61 of OpenML could not be .*refused"):
+            ep.datasets.fetch(61, cache=cache)
+    assert homes == [str(tmp_path), tmp_path / "other"]
 
 
 # ---- formats -------------------------------------------------------------------------------------

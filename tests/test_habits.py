@@ -304,7 +304,7 @@ def test_a_text_of_other_codes_is_refused():
 
 
 def test_odd_numbers_are_refused_or_become_plain():
-    """Found by fuzzing: each raised another error, or made a state that no file can hold."""
+    """Found by fuzzing: each call raised a wrong error or made a state that cannot be saved."""
     huge, odd = 10**400, memoryview(np.zeros(3, ">f4"))
     for call, error, text in (
         (lambda: ep.Selection(upkeep=[1.0, huge]), ValueError, "upkeep: expected"),
@@ -312,6 +312,8 @@ def test_odd_numbers_are_refused_or_become_plain():
         (lambda: fit(make(optimizer=ep.AdamW([1.0, huge])), *data()), ValueError, "expected"),
         (lambda: ep.History(["a"], odd), TypeError, "born: expected several items, got memoryview"),
         (lambda: ep.Sequential([ep.Dense(2)], input=odd), TypeError, "input: expected several"),
+        (lambda: ep.Selection().strengths(np.zeros(3)), TypeError, "steps: expected a whole"),
+        (lambda: fit(make(), *data(), class_weights=3), TypeError, "class_weights: expected Mapp"),
         (lambda: ep.CrossEntropy.counts_hits(odd), TypeError, "kind: expected the name of a loss"),
         (lambda: ep.CrossEntropy.counts_hits("x"), ValueError, "kind: expected one of"),
         (lambda: ep.EarlyStopping().restore(3), TypeError, "state: expected Mapping, got int"),

@@ -362,3 +362,11 @@ def test_many_populations_are_drawn_quickly(draw):
     begin = time.process_time()
     np.ravel(draw(history))[0].figure.canvas.draw()
     assert time.process_time() - begin < 3  # 0.2 to 0.6 s on an idle machine
+
+
+@pytest.mark.parametrize("labels", [["a"], ["a", "b", "c", "d"], "abc", [["a"]]])
+def test_a_muller_plot_needs_a_label_for_each_population(labels):
+    with pytest.raises(ValueError, match="labels: expected 3 names, one a population"):
+        plot.muller(SPIRAL, labels=labels)
+    with pytest.raises(ValueError, match="labels: expected 3 names, one a population"):
+        plot.phase(SPIRAL, labels=labels)

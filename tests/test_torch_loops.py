@@ -324,7 +324,7 @@ def test_between_steps_the_module_is_an_ordinary_one():
     assert not model[0]._forward_pre_hooks
 
 
-def test_sparse_adam_goes_on():
+def test_sparse_adam_continues():
     model = Looked(True)
     x, y = torch.randint(0, 50, (64, 5)), torch.randint(0, 4, (64,))
     others = [p for name, p in model.named_parameters() if name != "words.weight"]

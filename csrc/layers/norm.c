@@ -168,7 +168,7 @@ typedef struct {
     ep_vec mean[EP_SIDE], scale[EP_SIDE], of_g[EP_SIDE], of_gu[EP_SIDE];
 } moments;
 
-/* Add to the sums over features, and to the sums over rows of dy u and dy, for gain and bias. */
+/* Add the terms of n vectors: g and g u to the sums of a row, dy u and dy to those of a feature. */
 EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                          const ep_real *dy, moments *m, ep_real *of_gain, ep_real *of_bias) {
     ep_vec gain = gain_at(k, j, some), dgain = at(of_gain, some), dbias = at(of_bias, some);

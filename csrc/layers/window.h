@@ -17,7 +17,7 @@ typedef struct {
 } ep_window;
 
 /* The window settings of a kind. Each holds one number for all spatial axes or one number per
- * axis; an empty one means `missing`. */
+ * axis; an empty one means its default. */
 typedef struct {
     const char *name; /* name of the setting for the size */
     const ep_vector *size, *stride, *step, *pad;

@@ -1,4 +1,4 @@
-/* network: the one C type, `Network`: a net, its training setup, and the Python objects it keeps
+/* network: the C type `Network`: a net, its training setup, and the Python objects it keeps
  * alive. Shared by the files network*.c, each with a group of its methods. */
 #ifndef EP_PYTHON_NETWORK_H
 #define EP_PYTHON_NETWORK_H

@@ -5,6 +5,7 @@ evoprune.datasets reads the files; scikit-learn handles OpenML.
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -142,11 +143,16 @@ def _openml(
     library: Any = require("sklearn.datasets", "sklearn", "fetch")
     try:
         found = library.fetch_openml(
-            data_id=number, data_home=cache, as_frame=True, parser="auto", n_retries=1
+            data_id=number,
+            data_home=cache or os.environ.get("EVOPRUNE_CACHE"),
+            as_frame=True,
+            parser="auto",
+            n_retries=1,
         )
     except OSError as error:
         raise ConnectionError(
-            f"fetch: data set {number} of OpenML could not be downloaded ({error})"
+            f"fetch: data set {number} of OpenML could not be downloaded ({error}); what was "
+            "downloaded once is read from the cache"
         ) from error
     words = [name for name in found.data if found.data[name].dtype.kind not in "iufb"]
     if words:

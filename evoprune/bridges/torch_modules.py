@@ -196,7 +196,7 @@ class Attention(nn.Module):
         self.heads, self.dims, self.causal, self.scale = heads, dims, causal, scale
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return what every position reads."""
+        """Return the values that each position attends to, weighted."""
         q, k, v = (x.unflatten(-1, (self.heads, self.dims)).transpose(1, 2) for x in (q, k, v))
         y = functional.scaled_dot_product_attention(
             q, k, v, is_causal=self.causal, scale=self.scale

@@ -84,7 +84,9 @@ def muller(
         np.cumsum(shares(mass), axis=1, out=edges[:, 1:])
         edges = base + width * edges
         survives = np.nan_to_num(mass[-1]) > 0 if len(mass) else np.zeros(0, bool)
-        few = len(groups) == 1 and mass.shape[1] <= 7
+        n = mass.shape[1]
+        few = len(groups) == 1 and n <= 7
+        names = _names(labels, n) if few else []
         bands = (
             colors(mass.shape[1], ax)
             if few
@@ -96,8 +98,8 @@ def muller(
         corners[:, len(mass) :, 1] = edges[::-1, 1:].T
         ax.add_collection(PolyCollection(list(corners), facecolors=bands, linewidths=0))
         if few:
-            names = [(labels or [f"population {i}" for i in range(len(bands))])[i] for i in order]
-            handles += [Patch(color=b, label=n) for b, n in zip(bands, names, strict=True)][::-1]
+            patches = zip(bands, (names[i] for i in order), strict=True)
+            handles += [Patch(color=band, label=name) for band, name in patches][::-1]
         else:
             text = f"{name}: {int(survives.sum()):,} of {len(survives):,} survive"
             handles.append(Patch(color=color, label=text.removeprefix(": ")))
@@ -116,6 +118,15 @@ def muller(
             tick.set_verticalalignment("center")
     legend(ax, handles, below=True)
     return ax
+
+
+def _names(labels: Any, n: int) -> list[str]:
+    """Return the names of n populations, checked."""
+    if labels is None:
+        return [f"population {i}" for i in range(n)]
+    if isinstance(labels, str) or len(labels) != n:
+        raise ValueError(f"labels: expected {n} names, one a population, got {labels!r}")
+    return list(labels)
 
 
 def _parents(parents: ArrayLike | None, n: int) -> Array:
@@ -261,6 +272,7 @@ def _nowhere() -> Any:
 def _triangle(mass: Array, labels: list[str] | None, ax: Any) -> Any:
     from matplotlib.collections import LineCollection
 
+    names = _names(labels, 3)
     ax = one(ax, (5.5, 5))
     corners = np.array([[0, 0], [1, 0], [0.5, np.sqrt(0.75)]])
     path = shares(mass) @ corners
@@ -270,7 +282,6 @@ def _triangle(mass: Array, labels: list[str] | None, ax: Any) -> Any:
         for share in (0.25, 0.5, 0.75):
             ends = np.array([share * a + (1 - share) * b, share * a + (1 - share) * c])
             ax.plot(*ends.T, color=grey(ax, 0.15), linewidth=0.7, zorder=0)
-    names = labels or [f"population {i}" for i in range(3)]
     for corner, name, (dx, dy), (ha, va) in zip(
         corners, names, ((0, -6), (0, -6), (0, 6)),
         (("center", "top"), ("center", "top"), ("center", "bottom")), strict=True,

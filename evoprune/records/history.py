@@ -46,8 +46,9 @@ class History(FormerNames, Mapping[str, Array]):
     batch have names that say so: `record_steps`, `living()`, `batch_losses`. Counts end in _done:
     `epochs_done`, `steps_done`. The current state is in the network: `network.alive`.
 
-    Columns: epoch, step, loss and accuracy (of the training batches), validation_loss and
-    validation_accuracy (with validation data), alive (populations), alive.NAME (of a layer),
+    Columns: epoch, step, loss and accuracy (of the training batches; NaN for a regression),
+    validation_loss and validation_accuracy (with validation data), validation_NAME and
+    training_NAME (metrics), alive (populations), alive.NAME (of a layer),
     upkeep (nats, summed over all living populations, as the core computes it), macs and parameters
     (of the living network), diversity (Hill number of order 1: the effective number of
     populations), fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step,

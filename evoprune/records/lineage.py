@@ -38,7 +38,7 @@ def aligned(
 
     Args:
         records: values of the populations born by then, layer by layer.
-        sizes: their number by layer, by the length of a record.
+        sizes: the number of populations by layer, for each length of a record.
         now: their number by layer in the rows to return.
     """
     rows = np.full((len(records), sum(now)), np.nan, np.float32)
@@ -65,7 +65,7 @@ def ancestors(mass: Array, parents: Array) -> Array:
 
 
 def heirs(after: Array, origin: Array) -> Array:
-    """Return the sum over the descendants of each population, by record."""
+    """Return `after` summed over the descendants of each population, by record."""
     total = np.zeros_like(after)
     for sums, values, row in zip(total, after, origin, strict=True):
         np.add.at(sums, row[row >= 0], values[row >= 0])

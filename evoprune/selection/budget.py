@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evoprune.common.checks import number
+from evoprune.common.checks import number, whole
 from evoprune.common.renames import spelled
 from evoprune.common.types import Array, Sized
 
@@ -79,7 +79,7 @@ class Budget:
     @staticmethod
     def interval(steps: int) -> int:
         """Return the number of steps between adjustments of the pressure, in a run of `steps`."""
-        return max(1, int(steps) // MARKS)
+        return max(1, whole("steps", steps, 0, 2**62) // MARKS)
 
     def size(self, network: Sized) -> tuple[float, float]:
         """Return the size of a network now and at birth, in the unit of the budget."""

@@ -44,7 +44,7 @@ NoisyGrowth = define(Dynamics, "noisy_growth")
 BestResponse = define(Dynamics, "best_response")
 NoDynamics = define(Dynamics, "none", name="NoDynamics")
 
-LossName = OptimizerName = FitnessName = DynamicsName = str  # in the stub: the names that there are
+LossName = OptimizerName = FitnessName = DynamicsName = str  # the stub lists the names
 
 GROUPS = (Loss, Optimizer, Fitness, Dynamics)
 __all__ = [made.__name__ for group in GROUPS for made in known(group).values()]

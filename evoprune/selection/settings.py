@@ -275,7 +275,8 @@ class Selection:
             start: the first step of the result.
             highest: the highest rate of the run; by default the highest of `rate`.
         """
-        strength = np.ones(steps - start if rate is None else np.size(rate))
+        steps, start = whole("steps", steps, 0, 2**62), whole("start", start, 0, 2**62)
+        strength = np.ones(max(0, steps - start) if rate is None else np.size(rate))
         if self.clock == "rate" and rate is not None:
             rates = np.abs(np.asarray(rate, np.float64))
             most = rates.max(initial=0.0) if highest is None else highest

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from evoprune.common.checks import instance
 from evoprune.common.types import Array
 from evoprune.training.feed import BatchFeed, Feed
 
@@ -94,6 +95,7 @@ def _by_class(
         table = np.ones(len(counts))
         table[there] = counts.sum() / (there.sum() * counts[there])
     else:
+        instance("class_weights", class_weights, Mapping)
         names = {name: i for i, name in enumerate(classes or ())}
         numbers = {names.get(key, key): weight for key, weight in class_weights.items()}
         size = max(len(counts), len(names))

@@ -32,6 +32,7 @@ INNER = {
     for owner, names in {
         "History": (
             "add_record",
+            "add_births",
             "add_deaths",
             "add_epoch",
             "add_steps",
