@@ -233,10 +233,9 @@ static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t
     }
 }
 
-/* Append the living populations of the niche that begins with first_group to the vectors of g.
- * `before`: number of founders of earlier groups; `memory`: smoothed fitness of the populations
- * present, or NULL to read it from the groups. Both are advanced past the niche. `correction`:
- * factor on fitness, for bias correction. */
+/* Append the living populations of the niche that starts at first_group to the vectors of g.
+ * `before` counts the founders of earlier groups; `memory` points to smoothed fitness, or NULL to
+ * read that of the groups. Both advance past the niche. `correction` multiplies fitness. */
 static ep_niche enrol(ep_generation *g, const ep_group *groups, int first_group, int64_t *before,
                       const ep_real **memory, double pressure, double correction) {
     bool whole = g->settings.niche == EP_NICHE_NETWORK, soft = g->settings.upkeep == EP_UPKEEP_SOFT;
@@ -284,8 +283,7 @@ void ep_generation_price(ep_generation *g, const ep_group *groups, int64_t numbe
     }
 }
 
-/* Copy the memory of the dynamics from the groups to the (states, n) block of a niche; if `out`,
- * from the block to the groups. */
+/* Copy the dynamics' state from the groups to a niche's (states, n) block, or back if `out`. */
 static void exchange_state(ep_generation *g, const ep_group *groups, ep_niche here, bool out) {
     int64_t n = here.last - here.first;
     ep_real *block = g->state + g->dynamics->states * here.first;
@@ -340,9 +338,8 @@ static int lighter(const void *a, const void *b) {
     return p->place < q->place ? -1 : p->place > q->place;
 }
 
-/* Mark populations below the threshold extinct, lightest first, and append them to g->extinct. If
- * the floor is reached, the heaviest of them stay alive with mass = threshold, so that they can
- * recover. */
+/* Mark populations below the threshold extinct, lightest first, and append them to g->extinct. The
+ * floor keeps the heaviest of them alive with mass = threshold, so that they can recover. */
 static void mark_extinct(ep_generation *g, const ep_occasion *occasion, ep_niche here,
                          ep_outcome *outcome) {
     const ep_real threshold = (ep_real)g->settings.threshold;
@@ -426,8 +423,7 @@ static void divide(ep_generation *g, const ep_group *group, int64_t k, ep_newbor
     newborn->fitness = (ep_real)((double)g->fitness[k] * g->inherited);
 }
 
-/* Decide the births of group i, whose living populations are k0 .. k1 of the vectors of g. `mean`:
- * mean fitness of the niche. */
+/* Decide the births of group i, with members k0 .. k1, in a niche of mean fitness `mean`. */
 static void bear_group(ep_generation *g, const ep_occasion *occasion, int i, int64_t k0, int64_t k1,
                        double mean, ep_outcome *outcome) {
     const ep_group *group = &occasion->group[i];

@@ -108,7 +108,8 @@ static void turn(const extents *e, const group *g, const ep_real *from, ep_real 
     ep_transpose(to, e->dims, g->n, g->lanes, from + g->i0 * e->row, e->row);
 }
 
-/* Compute `to` (keys, lanes) = `keys_of` (keys, dims) `turned` (dims, lanes). */
+/* Compute `to` (keys, lanes) = `keys_of` (keys, dims) times the transposed queries (dims,
+ * lanes). */
 static void outer(const extents *e, const group *g, const ep_real *keys_of, const ep_real *turned,
                   ep_real *to) {
     int64_t width = stripe(e, g);
