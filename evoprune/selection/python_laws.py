@@ -53,8 +53,8 @@ class _PythonLaw:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as its function: by reference, or by value if the pickler can do that.
 
-        After decoration the function's own name refers to the law. To be found by name, the
-        function then needs the qualified name of the law's attribute `function`.
+        After decoration, the function's own name refers to the law. The function is therefore
+        renamed to "NAME.function", the law's attribute, by which pickle finds it.
         """
         function: Any = self.function
         name = getattr(function, "__qualname__", "")
@@ -125,7 +125,7 @@ class PythonLoss(_PythonLaw):
 
     @property
     def kind(self) -> PythonLoss:
-        """Return this object, with which the core is configured."""
+        """Return this object: the core takes it instead of the name of a loss."""
         return self
 
     def config(self) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _held_out(row: Row, speaks: bool) -> str:
 
 
 def _shortened(text: str, row: Row, most: int) -> str:
-    """Return `text` (living populations by layer), or their total if it has more than `most` chars."""
+    """Return `text` (living populations by layer), or only their total if `text` is too long."""
     return text if len(text) <= most else f"{row['alive']:.0f}"
 
 

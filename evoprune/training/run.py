@@ -46,7 +46,7 @@ class Run:
     shuffle: bool
     augment: dict[str, Any] | None
     done: int = 0
-    steps: int | None = None  # steps an epoch, if the user gave them
+    steps: int | None = None  # steps per epoch, if the user gave them
     pressure: float | None = None  # last value set by a budget
     samples: int | None = None  # samples of the training data, if known
     validation_split: float | None = None  # share of the data used for validation
