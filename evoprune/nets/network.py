@@ -110,7 +110,7 @@ class Network(Steps):
         return shift, scale
 
     def scale_input(self, shift: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> None:
-        """Read every input x as (x - shift) * scale from now on; both are scalars or (features,)."""
+        """Read every input x as (x - shift) * scale from now on. Both: a scalar, or (features,)."""
         self.core.scale_input(shift, scale)
 
     @property
@@ -377,7 +377,7 @@ class Network(Steps):
         return surgery.folded(self)
 
     def expanded(self) -> Network:
-        """Make a network of the founding shape, with zeros at the birth ids of the extinct."""
+        """Make a network of the founding shape, with zeros in place of extinct populations."""
         with self.core:
             return surgery.expanded(self)
 

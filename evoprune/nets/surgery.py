@@ -63,7 +63,7 @@ def _like(other: Network, network: Network) -> Network:
 
 
 def expanded(network: Network) -> Network:
-    """Make a network of the founding shape: living populations at their birth ids, else zeros.
+    """Make a network of the founding shape, with zeros in place of extinct populations.
 
     Raises:
         ValueError: populations were born after the founders.

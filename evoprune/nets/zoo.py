@@ -355,7 +355,7 @@ def _normed(name: str, living: bool) -> list[Nodes]:
 
 
 def _living(name: str, *, shared: bool = False) -> Layer:
-    """Return a layer that makes features populations; if shared, with masses the axis already has."""
+    """Return a layer that makes features populations; if shared, with masses of an earlier one."""
     return Populations("identity", bias=False, shared=shared, name=name)
 
 

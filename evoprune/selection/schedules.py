@@ -35,7 +35,8 @@ class Schedule:
 
     Attributes:
         shape: "constant" (stays at start), "linear" or "cosine" (half a period).
-        start, final: the values at the ends; the last step is one step short of `final`.
+        start: the value after the warmup.
+        final: the value that a step after the last one would have.
         warmup: share of the run for the warmup, 0 to 1.
     """
 
