@@ -256,7 +256,7 @@ def heads(
 
 
 def _gain(activation: Activation) -> float:
-    """Return gain, where initial weights have standard deviation gain / sqrt(fan in)."""
+    """Return the gain that suits an activation: initial deviation is gain / sqrt(fan in)."""
     return 1.0 if activation in ("identity", "tanh", "sigmoid") else 2**0.5
 
 

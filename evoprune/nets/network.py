@@ -129,7 +129,7 @@ class Network(Steps):
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
-        """Column names of the data frame that the network was trained on; stored in `notes`."""
+        """Column names of the data frame used in training, or None; stored in `notes`."""
         names = self.notes.get("feature_names")
         return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
 
@@ -467,5 +467,5 @@ def load(path: str | PathLike[str]) -> Network:
 
 
 def _from_bytes(content: bytes, kind: type[Network] = Network) -> Network:
-    """Return the network stored in pickled bytes, as one of this class."""
+    """Return the network in pickled bytes, as an instance of `kind`."""
     return file.from_bytes(content, "network", kind)

@@ -163,7 +163,8 @@ class Community:
         founding populations, layer after layer.
 
         Args:
-            mass_gradient: dL/dmass, from which the selection's law computes fitness.
+            mass_gradient: gradient of the loss with respect to each mass, from which the
+                selection's law computes fitness.
             fitness: the fitness itself, in nats, instead of `mass_gradient`.
             strength: strength of the dynamics, 0 (masses do not change) to 1.
             pressure: by default that of the previous step, and the selection's in the first step.

@@ -98,7 +98,7 @@ def simulate(
             population goes extinct.
         strength: strength of the dynamics in each generation.
         seed: seed of stochastic laws.
-        births: how populations are born; by default none are. Not possible with `overlap`.
+        births: how populations are born; by default, none are born. Not possible with `overlap`.
 
     Returns:
         Masses: float64 (generations + 1, n); the first row has the initial masses. With births,

@@ -188,7 +188,7 @@ def take_over(network: Network, data: Understood) -> None:
 
 
 def _check_masses(network: Network) -> None:
-    """Check that masses of living populations are above 0: laws that multiply cannot change 0.
+    """Check that living populations have masses above 0: laws multiply them and cannot change 0.
 
     Raises:
         ValueError: a mass is not above 0; the message gives layer and birth id.

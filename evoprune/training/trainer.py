@@ -133,7 +133,7 @@ class Trainer:
         steps: int | None = None,
         validation_split: float | None = None,
     ) -> Plan:
-        """Return the plan of the run that `fit` would make with these arguments; print it to see.
+        """Return the plan of the run that `fit` would make with these arguments; it can be printed.
 
         It has the generations, the lifespan, the earliest possible extinction, the share of
         populations expected to be alive, and the memory. Network and trainer do not change.
@@ -193,7 +193,8 @@ class Trainer:
             live: instead of the bar, show loss, accuracy, the living populations and their masses
                 during training in a notebook, or a table in a terminal.
             shuffle: shuffle the samples again every epoch, with the network's seed.
-            augment: {"shift": pixels, "flip": bool} for images.
+            augment: {"shift": pixels, "flip": bool}: shift images at random by up to this number of
+                pixels along each axis; mirror them left to right with probability 1/2.
             until: stop after this number of epochs (may be fractional); `resume` continues.
             steps: steps per epoch, if an epoch is not one pass through the data, or if an iterable
                 has no length. The order of samples continues across epochs, so that every sample
