@@ -1,4 +1,4 @@
-"""Values that are not finite: a run stops at the step that reads one, before it is applied."""
+"""Values that are not finite: a run stops at the step that reads one, without its update."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def normed(core, affine=True):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_variance_that_overflows_stops_the_run(threads):
-    """Outputs are finite, since anything divided by infinity is 0."""
+    """Outputs would stay finite, since anything divided by infinity is 0."""
     x, y = runs.data()
     net = normed(CORE32)
     before = runs.state(net)

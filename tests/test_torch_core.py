@@ -126,7 +126,7 @@ def test_runs_of_the_bridge_and_of_the_core_are_equal(settings):
 
 
 class Massive(nn.Module):
-    """A perceptron whose masses are parameters of the forward pass."""
+    """A perceptron that multiplies activations by masses, which are parameters."""
 
     def __init__(self, model):
         super().__init__()
