@@ -37,7 +37,7 @@ def test_rows_in_chunks_equal_single_rows():
 
 
 def test_batch_norm_joins_the_sums_of_chunks():
-    """Statistics of blocks of 32 and 38 rows, processed sample by sample, equal NumPy's."""
+    """Samples are processed one by one, but statistics of blocks of 32 and 38 rows are NumPy's."""
     net = ep.Sequential(
         [ep.Conv2d(24, 3), ep.BatchNorm(), ep.Populations("relu"), ep.MeanPool(), ep.Dense(4)],
         input=WIDE,

@@ -312,7 +312,7 @@ def test_inputs_are_not_modified(name):
 
 @every_law
 def test_every_core_of_a_precision_agrees(name):
-    """Equal up to fused multiply-adds, which depend on the compiler; random draws are identical."""
+    """Masses are equal up to fused multiply-adds; random draws are identical."""
     cohort, config = drawn(CORE32, name, 11)
     one, *others = [
         step_cohort(core, name, config, cohort, seed=1)

@@ -97,7 +97,7 @@ def test_growth_has_the_sign_of_fitness_less_upkeep(core, m0, seed):
     less = step(core, "malthusian", mass, upkeep - 0.5, free, upkeep=upkeep)
     assert np.all(more > mass)
     assert np.all(less < mass)
-    bound = np.log(1000) / 700 * (1 + eps(core, 100))  # |return| <= 1
+    bound = np.log(1000) / 700 * (1 + eps(core, 100))  # |F - c| <= |F| + c
     assert np.all(np.abs(np.log(np.float64(more) / mass)) <= bound + eps(core))
 
 
@@ -206,7 +206,7 @@ def test_the_limit_is_the_perron_vector(core, given_kernel):
 
 @pytest.mark.parametrize(("q", "a"), [(0.9, 2.0), (0.8, 1.5), (0.6, 1.5), (0.5, 1.9)])
 def test_the_quasispecies_has_an_error_threshold(q, a):
-    """A kind that is `a` times as fit and is copied exactly with probability q needs q > 1/a."""
+    """A kind, `a` times as fit and copied exactly with probability q, survives if q > 1/a."""
     kernel = [q, 1 - q, 0, 1]
     config = REPLICATOR | {"kernel": kernel}
     mass = run(CORE64, "replicator_mutator", [1, 1], [np.log(a), 0], config, 3000)

@@ -197,7 +197,7 @@ def test_no_file_is_too_long():
 
 
 def test_the_project_names_no_path_of_one_machine():
-    # Written so that this line does not match itself.
+    # The pattern is written so that its own line does not match.
     homes = re.compile(r"/(?:work|root)/|/tmp/v(?:env)|/home/\w+/")
     for path in tracked():
         if path.suffix in {".gz", ".npz", ".png", ".safetensors"}:

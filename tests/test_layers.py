@@ -264,7 +264,7 @@ def test_a_removal_leaves_survivors_unchanged(core, case):
     for layer, births in killed.items():
         smaller.kill(layer, births)
     smaller.configure(loss="mean_squared_error", selection=SELECTION)
-    assert smaller.compact() == any(map(len, killed.values()))  # some cases have one population
+    assert smaller.compact() == any(map(len, killed.values()))  # a single population is not killed
     assert not smaller.compact()
     outputs_are = kind in ROUNDED_OUTPUTS or case in TILED
     equal(core, outputs_are, smaller.predict(x), masked.predict(x), "outputs")

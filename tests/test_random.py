@@ -147,7 +147,7 @@ def test_each_item_comes_to_each_place_equally_often(n):
         counts[np.arange(n), places] += 1
         follows += np.count_nonzero(np.diff(places) == 1)
     assert abs(chi_square(counts, np.full((n, n), draws / n))) < 5
-    # The element to the right of another one is the same as before with probability 1 / n.
+    # An element keeps its right neighbor with probability 1 / n.
     mean = draws * (n - 1) / n
     assert abs(follows - mean) < 5 * math.sqrt(mean)
 

@@ -380,7 +380,7 @@ def test_the_floor_keeps_the_heaviest(floor, left):
 
     net = runs.network(CORE64, {"dynamics": law, "floor": floor, "min_age": 3}, hidden=(16,))
     record = runs.train(net, runs.data(CORE64), 5)
-    assert record["floor_reached"] == 3 * left  # those kept alive by the floor, in each generation
+    assert record["floor_reached"] == 3 * left  # `left` of them in each of 3 generations
     net.compact()
     assert runs.births(net)["in0"] == list(range(16 - left, 16))
     assert np.array_equal(net.array("h0.mass"), np.full(left, 1e-3))
