@@ -97,7 +97,7 @@ def search(facts: dict[str, Any]) -> list[str]:
         for row in facts["summary"]
     ]
     head = ["what", "held out, %", "alive", "multiply-adds", "to train", "seeds"]
-    return [*markdown(head, rows), *made(facts, "search", "1 or 2")]
+    return [*markdown(head, rows), *made(facts, "search", "2")]
 
 
 def write(page: Path, name: str, lines: Sequence[str]) -> None:
