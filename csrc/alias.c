@@ -18,8 +18,8 @@ static bool learns(const ep_net *net, const ep_layer *layer) {
     return false;
 }
 
-/* Aliases to dy the gradient of the first input that has no other reader, if the layer may
- * overwrite dy. Returns that input's value, or -1. */
+/* Aliases the gradient of one input to dy: the first input that no other layer reads, if the layer
+ * may overwrite dy. Returns the value of that input, or -1. */
 static int alias_to_dy(ep_net *net, const ep_layer *layer, const int *readers) {
     for (int j = 0; (layer->alias.can & EP_OVERWRITE_DY) && j < layer->reads; j++) {
         ep_value *x = &net->values[layer->input[j]];
@@ -31,8 +31,8 @@ static int alias_to_dy(ep_net *net, const ep_layer *layer, const int *readers) {
     return -1;
 }
 
-/* Returns the first layer before `end` that reads the value, if the value is its input 0 and it can
- * add a term stored elsewhere; else NULL. */
+/* Returns the first layer before `end` that reads the value, if it reads the value as input 0 and
+ * can add a term that is stored elsewhere; else NULL. */
 static ep_layer *adder(const ep_net *net, int value, int end) {
     for (int i = 0; i < end; i++) {
         ep_layer *layer = &net->layers[i];
@@ -45,7 +45,7 @@ static ep_layer *adder(const ep_net *net, int value, int end) {
     return NULL;
 }
 
-/* True if the layer that computes the value never overwrites its gradient. */
+/* True if the gradient of the value is never overwritten by the layer that computes the value. */
 static bool stays(const ep_net *net, int value, int end) {
     for (int i = 0; i < end; i++) {
         if (net->layers[i].out == value) {
@@ -56,8 +56,8 @@ static bool stays(const ep_net *net, int value, int end) {
 }
 
 /* For a layer whose backward() only copies dy to dx: skips the copy for an input that exactly one
- * other layer reads, if that layer can add dy in place of the copy and dy is not overwritten
- * before. `aliased`: input of `layer` whose gradient is stored in dy's buffer, or -1. */
+ * other layer reads, if that layer can add dy instead of the copy and dy is not overwritten before.
+ * `aliased`: the input of `layer` whose gradient is stored in the buffer of dy, or -1. */
 static void skip_copies(const ep_net *net, ep_layer *layer, const int *readers, int aliased) {
     for (int j = 0; (layer->alias.can & EP_COPY_DY) && j < layer->reads; j++) {
         int value = layer->input[j];

@@ -1,6 +1,6 @@
-/* base: errors as text, and settings read and written through their table of fields. All settings
+/* base: formats errors, and reads and writes settings through their table of fields. All settings
  * of kinds and laws are set here, so bounds are checked and errors worded in one place. <stdio.h>
- * is included for vsnprintf alone: the core prints nothing. */
+ * is included for vsnprintf and snprintf alone: the core prints nothing. */
 #include "base.h"
 
 #include <math.h>
@@ -70,7 +70,8 @@ static double *copied(const double *at, int64_t n) {
 }
 
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak" /* it does not track what `to` owns */
+/* the analyzer does not track what `to` owns */
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
 #endif
 bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t size) {
     bool whole = true;
@@ -134,7 +135,8 @@ static void bounds_text(const ep_field *field, char text[BOUNDS_TEXT]) {
     }
 }
 
-/* Also false for NaN and infinities: an infinite bound means no bound and is not a valid value. */
+/* True if a value is within the bounds. NaN and infinities never are: an infinite bound means no
+ * bound. */
 static bool within(const ep_field *field, double value) {
     return isfinite(value) && value >= field->low && value <= field->high;
 }

@@ -36,7 +36,7 @@ typedef enum {
     EP_BAD_VALUE, /* caller's error: names the argument, what was expected and what was given */
     EP_BAD_TYPE, /* caller's error: an object of the wrong type */
     EP_NO_MEMORY, /* at build or compaction; the state is unchanged */
-    EP_DIVERGED, /* a loss, gradient or fitness is not finite; it was not applied */
+    EP_DIVERGED, /* a loss, gradient or fitness is not finite; the step was not applied */
     EP_RAISED, /* a law written in Python raised; the boundary holds the exception */
     EP_APART, /* data-parallel training: another rank failed, or the ranks differ */
 } ep_code;
@@ -69,7 +69,7 @@ typedef struct {
     const char *name;
     ep_type type;
     size_t offset;
-    double initial, low, high; /* inclusive bounds; of a vector, bounds of each element */
+    double initial, low, high; /* inclusive bounds; for a vector, those of each element */
     const char *const *choices; /* EP_CHOICE: names, NULL-terminated */
     const char *doc;
     bool required; /* has no default */
@@ -100,7 +100,8 @@ typedef struct {
 /* The table of a kind or law without settings. */
 extern const ep_field ep_no_fields[];
 
-/* Sets every field to its default; vectors are empty. `config` may be NULL if there is no field. */
+/* Sets every field to its default, and vectors to empty. `config` may be NULL if there is no
+ * field. */
 void ep_fields_init(const ep_field *fields, void *config);
 /* Frees the vectors. */
 void ep_fields_free(const ep_field *fields, void *config);

@@ -1,4 +1,4 @@
-/* catalogue: maps names to descriptors of laws and kinds of layers. The only file that lists them
+/* catalogue: finds the descriptors of laws and kinds of layers by name. No other file lists them
  * all. To add one, add a line to a .def file. */
 #ifndef EP_CATALOGUE_H
 #define EP_CATALOGUE_H

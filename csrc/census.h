@@ -7,11 +7,13 @@
 #include "net.h"
 
 typedef struct {
-    ep_axis *axes; /* (n_axes) the network's axes, n = living populations; without birth ids */
+    /* (n_axes) the network's axes with n = living populations, and without birth ids */
+    ep_axis *axes;
     int64_t living; /* living populations in all */
     double macs, parameters; /* of the living network: multiply-adds per sample, parameters */
-    double *cost; /* (n_populations) cost of one population, as a share of the founding
-                     network's */
+    /* (n_populations) cost of one population of each layer, as a share of the cost of the founding
+     * network */
+    double *cost;
 } ep_census;
 
 /* False: out of memory. */

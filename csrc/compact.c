@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Gathers one array of `rank` axes from `from`, at the sizes in `net`, to `to`. */
+/* Gathers one array of `rank` axes from `from`, which has the sizes of `net`, to `to`. */
 static void move(const ep_net *net, ep_real *to, const ep_real *from, int rank, const int *axis,
                  const ep_places *places) {
     int64_t size[EP_RANK], left[EP_RANK];
@@ -17,7 +17,7 @@ static void move(const ep_net *net, ep_real *to, const ep_real *from, int rank, 
     ep_gather(to, from, rank, size, which, left);
 }
 
-/* The network after the change: owns copies of all that changes, shares the rest with `net`. */
+/* The network after the change. Owns copies of all that changes and shares the rest with `net`. */
 typedef struct {
     ep_net net;
     bool ok;
@@ -113,8 +113,8 @@ static bool has_new(const ep_net *net, const ep_layer *layer, const ep_places *p
     return found;
 }
 
-/* Fills the tensors of layers with new places with initial values; the gather then overwrites
- * what is inherited. */
+/* Initializes all tensors of layers that have new places; ep_gather then overwrites the elements
+ * that have a source. */
 static void fill_new(ep_net *net, const ep_places *places, int64_t generation) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
     for (int i = 0; i < net->n_layers; i++) {
@@ -154,7 +154,7 @@ bool ep_resize(ep_net *net, const ep_places *places, int64_t generation, ep_erro
             }
         }
     }
-    draft old = {.net = *net}; /* owns all that the draft replaced */
+    draft old = {.net = *net}; /* owns everything that the draft has replaced */
     *net = d.net;
     drop(&old);
     return true;

@@ -7,20 +7,20 @@
 
 #include "census.h"
 
-/* The new places of a mortal axis. Each has a source: a place of the old axis, or -1 if it is new,
- * where parameters get initial values and all other arrays zeros. The first n - born sources
- * ascend and keep their birth ids; the others get new ids. source NULL: the axis does not
- * change. */
+/* The places of a mortal axis after a change. source[j] is the old place that place j is copied
+ * from, or -1 if it is new: then parameters get initial values, and all other arrays 0. The sources
+ * of the first n - born places ascend, and these places keep their birth ids; the last `born`
+ * places get new ids. `source` NULL: the axis does not change. */
 typedef struct {
     int32_t *source;
     int64_t n, born;
 } ep_places;
 
-/* Resizes the axes: `places` (n_axes). Elements are copied bit for bit. `generation` selects the
+/* Resizes the axes to `places` (n_axes). Elements are copied bit for bit. `generation` selects the
  * random numbers of initial values. False: out of memory, the network is unchanged. */
 bool ep_resize(ep_net *net, const ep_places *places, int64_t generation, ep_error *error);
-/* Returns the places of living populations, with room for up to `most` newborn ones on each axis,
- * which the caller adds. Free with ep_places_free. NULL: out of memory. */
+/* Returns the places of living populations, with room on each axis for up to `most` newborn ones,
+ * which the caller appends. Free with ep_places_free. NULL: out of memory. */
 ep_places *ep_places_living(const ep_net *net, int64_t most);
 void ep_places_free(ep_places *places, int n_axes);
 /* Removes all populations marked extinct. False: out of memory, the network is unchanged. */

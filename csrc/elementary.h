@@ -31,14 +31,15 @@ EP_INLINE double ep_log1p_unit(double x) { return log1p(x); }
 #else
 typedef uint32_t bits_of __attribute__((vector_size(EP_VEC_BYTES)));
 
-/* 2^n * e^r with |r| <= ln2/2: n by rounding, e^r by a polynomial of degree 6 (minimax fit of the
- * terms after 1 + r, relative error 3e-9), within 2 ulp. 0 below -87.69, where the result would be
- * subnormal, so masked inputs (minus infinity) give 0. Infinity above 88.37 (libm: 88.72). */
+/* e^x = 2^k e^r with k = x / ln2, rounded, and |r| <= ln2/2; e^r is a polynomial of degree 6
+ * (minimax fit of the terms after 1 + r, relative error 3e-9). Within 2 ulp. 0 below -87.69, where
+ * the result would be subnormal, so masked inputs (minus infinity) give 0. Infinity above 88.37
+ * (libm: 88.72). */
 EP_INLINE void ep_exp(int n, ep_vec *x) {
-    /* Adding 1.5 * 2^23 rounds to an integer; 127 is the exponent bias. */
+    /* Adding 1.5 * 2^23 rounds to an integer; 127 is the bias of the exponent. */
     const float magic = 12582912.0f + 127.0f;
     ep_vec power[EP_SIDE], r[EP_SIDE], p[EP_SIDE];
-    EP_EACH(n) { x[i] = ep_vec_max(ep_vec_all(-88.0f), x[i]); } /* NaN is kept */
+    EP_EACH(n) { x[i] = ep_vec_max(ep_vec_all(-88.0f), x[i]); } /* NaN is propagated */
     EP_EACH(n) { x[i] = ep_vec_min(ep_vec_all(89.0f), x[i]); }
     EP_EACH(n) { power[i] = x[i] * 1.44269504088896341f + magic; }
     EP_EACH(n) { p[i] = power[i] - magic; }
@@ -50,7 +51,7 @@ EP_INLINE void ep_exp(int n, ep_vec *x) {
     EP_EACH(n) { p[i] = p[i] * r[i] + 4.999999403953552e-1f; }
     EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
     EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
-    /* Shift by 23 bits into the exponent: from the bits of 0 to those of infinity. */
+    /* Shift k + 127 into the exponent: 0 gives the bits of 0, and 255 those of infinity. */
     EP_EACH(n) { power[i] = (ep_vec)((bits_of)power[i] * 8388608u); }
     EP_EACH(n) { x[i] = p[i] * power[i]; }
 }
@@ -84,8 +85,8 @@ EP_INLINE float ep_select(bool condition, float a, float b) {
     return a;
 }
 
-/* log(m 2^e) = log m + e ln2 with m in [0.707, 1.414] (Cephes' scheme), within 2 ulp for normal
- * x > 0; minus infinity at 0 and subnormals, NaN below. */
+/* log x = log m + e ln2 with x = m 2^e and m in [0.707, 1.414] (Cephes' scheme). Within 2 ulp for
+ * normal x > 0; minus infinity at 0 and subnormals, NaN for x < 0. */
 EP_INLINE float ep_log(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);

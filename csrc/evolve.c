@@ -10,7 +10,7 @@
 
 /* ---- construction ---------------------------------------------------------------------------- */
 
-/* Allocates vectors for all populations, since a generation allocates nothing. */
+/* Allocates vectors for all populations in advance, since a generation allocates nothing. */
 static bool make_room(const ep_net *net, ep_evolution *e) {
     const unsigned overlaps = EP_NEEDS_ACTIVITY_OVERLAP | EP_NEEDS_WEIGHT_OVERLAP;
     int64_t n = e->most, line = (int64_t)EP_LINE, each = (n + line - 1) / line * line;
@@ -103,7 +103,8 @@ static bool check_births(const ep_net *net, const ep_evolution *e, ep_error *err
     if (!largest) {
         return ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
     }
-    int64_t n = largest->begin[EP_ROLES]; /* values; gradients and moments need as much */
+    /* elements of the values; gradients and both moments have as many each */
+    int64_t n = largest->begin[EP_ROLES];
     ep_evolution_largest_free(largest);
     return ep_slab_fits(ep_times(4, n)) ||
            ep_fail(error, EP_NO_MEMORY,
@@ -233,7 +234,7 @@ bool ep_evolution_needs_overlap(const ep_evolution *e) {
     return e->overlap && (e->generation->dynamics->needs & EP_NEEDS_ACTIVITY_OVERLAP);
 }
 
-/* Writes the cosines of the outputs of n populations over the batch. */
+/* Writes the cosines (n, n) of the outputs of n populations over the last batch. */
 static void measure_cosines(const ep_evolution *e, int population, int64_t n, ep_real *to) {
     EP_ASSERT(to);
     if (e->ranks) {
@@ -244,8 +245,8 @@ static void measure_cosines(const ep_evolution *e, int population, int64_t n, ep
     ep_signal_cosines(n, to);
 }
 
-/* Measures norms and overlaps of the living populations of a niche: see ep_occasion. Overlaps
- * between layers are 0. */
+/* Implements `measure` of ep_occasion: measures norms and overlaps of the living populations of a
+ * niche. Overlaps between layers are 0. */
 static void measure_overlap(void *context, const ep_generation *g, int64_t first,
                             ep_cohort *cohort) {
     ep_evolution *e = context;
@@ -284,8 +285,8 @@ static void measure_overlap(void *context, const ep_generation *g, int64_t first
     cohort->norm2 = needs & EP_NEEDS_WEIGHT_NORM ? e->norm2 : NULL;
 }
 
-/* Implements ep_occasion's `mark_extinct`: records and zeroes the extinct populations of a
- * niche. */
+/* Implements `mark_extinct` of ep_occasion: records the extinct populations of a niche and sets
+ * their masses and weights to 0. */
 static void mark_extinct(void *context, const ep_extinct *extinct, int64_t n) {
     ep_evolution *e = context;
     ep_chronicle *chronicle = e->chronicle;
@@ -341,7 +342,7 @@ void ep_chronicle_close(ep_chronicle *chronicle) {
     chronicle->births = NULL;
 }
 
-/* Makes room for n births, and for the deaths of all that live afterwards. */
+/* Makes room for the records of n births, and of the deaths of these n populations. */
 static bool extend(ep_chronicle *chronicle, int64_t n) {
     int64_t room = chronicle->room + n, births = chronicle->n_births + n;
     if (births > chronicle->births_room) {
@@ -362,7 +363,8 @@ static bool extend(ep_chronicle *chronicle, int64_t n) {
     return true;
 }
 
-/* Adds the newborn of a generation to the network and to the record; all or nothing. */
+/* Adds the newborn of a generation to the network and to the record. On failure, gives the parents
+ * their mass and fitness back. */
 static bool bear(ep_net *net, ep_evolution *e, int64_t n, ep_error *error) {
     const ep_generation *g = e->generation;
     ep_chronicle *chronicle = e->chronicle;
@@ -427,9 +429,9 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
 /* ---- removal --------------------------------------------------------------------------------- */
 
 bool ep_evolve_compact(ep_net *net, ep_evolution *e, ep_chronicle *chronicle, ep_error *error) {
-    /* A removal copies about as much as one step reads and writes. As in the ski rental problem,
-     * remove once the rent (work done for extinct populations, in steps) reaches half a step: at
-     * most twice the cost of the best moment in hindsight. */
+    /* A removal copies about as much memory as one step reads and writes. This is the ski rental
+     * problem: removing once the rent (work done for extinct populations, in steps) reaches half a
+     * step costs at most twice as much as the best moment in hindsight. */
     const double purchase = 0.5;
     const ep_selection *settings = &e->generation->settings;
     ep_census_take(&e->census, net, (ep_upkeep)settings->upkeep);

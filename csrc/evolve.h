@@ -27,19 +27,20 @@ typedef struct {
     double mass, fitness;
 } ep_birth_record;
 
-/* A record of generations: open with room for every population present; births make more. */
+/* A record of generations. ep_chronicle_open makes room for the deaths of all populations present;
+ * births enlarge it. */
 typedef struct {
     ep_death *deaths;
     ep_birth_record *births;
     int64_t n_deaths, n_births, room, births_room;
-    int64_t floor_reached; /* populations the floor kept alive */
+    int64_t floor_reached; /* number of times that the floor kept a population alive */
     int64_t compactions;
 } ep_chronicle;
 /* False: out of memory. Close in either case. */
 bool ep_chronicle_open(ep_chronicle *chronicle, const ep_net *net);
 void ep_chronicle_close(ep_chronicle *chronicle);
 
-/* All data for the generations of a network. A generation without births allocates nothing. */
+/* All data for the generations of a network. A generation allocates memory only for births. */
 typedef struct {
     ep_generation *generation; /* settings, law and vectors of a generation */
     const ep_fitness *fitness;
@@ -66,23 +67,24 @@ ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
                                const void *fitness_config, const ep_dynamics *dynamics,
                                const void *dynamics_config, ep_error *error);
 void ep_evolution_free(ep_evolution *evolution);
-/* Returns a copy of the network without arrays, with sizes measured at the most populations that
- * births can lead to. It shares what does not depend on sizes. NULL: out of memory. */
+/* Returns a description of the network, without arrays, at its largest: with the most populations
+ * that births can lead to. It shares with `net` what does not depend on sizes. NULL: out of
+ * memory. */
 ep_net *ep_evolution_largest(const ep_net *net, const ep_evolution *evolution);
 void ep_evolution_largest_free(ep_net *most);
 
-/* True if generations need the mean activities of populations; the cosines of their outputs. */
+/* True if generations need the mean activities of populations, or the cosines of their outputs. */
 bool ep_evolution_needs_activity(const ep_evolution *evolution);
 bool ep_evolution_needs_overlap(const ep_evolution *evolution);
-/* Runs one generation, births included, on the current gradients. All arrays may be new ones
- * afterwards; chronicle->compactions counts how often they are replaced. `scratch`:
- * EP_GEMM_SCRATCH elements. */
+/* Runs one generation, births included, on the current gradients. Births replace all arrays by new
+ * ones; chronicle->compactions counts this. `scratch`: EP_GEMM_SCRATCH elements. */
 bool ep_evolve(ep_net *net, ep_evolution *evolution, double pressure, double strength,
                ep_real *scratch, ep_chronicle *chronicle, ep_error *error);
 /* Removes extinct populations if the settings and the accumulated waste call for it. */
 bool ep_evolve_compact(ep_net *net, ep_evolution *evolution, ep_chronicle *chronicle,
                        ep_error *error);
-/* Fills the groups of a generation from the network's populations and the census's cost shares. */
+/* Fills the groups of a generation from the populations of the network, and their costs from
+ * `census`. */
 void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *groups);
 /* Counts the populations of each group. */
 void ep_evolve_count(const ep_net *net, ep_headcount *counts);

@@ -28,9 +28,9 @@ typedef struct {
     int64_t rows, width, stride;
 } ep_table;
 
-/* The transformation of an input row: x -> (x - shift) * scale, after augmenting an image.
- * The shift is subtracted in double if rounding x or the shift to ep_real first could lose digits
- * of the difference; 8-bit types use the rounded copies, which are faster. */
+/* The transformation of an input row: augment the image, then x -> (x - shift) * scale. The shift
+ * is subtracted in double if rounding x or the shift to ep_real first could lose digits of the
+ * difference; 8-bit types use the rounded copies, which are faster. */
 typedef struct {
     const double *shift, *scale;         /* one value, or one per founding feature */
     const ep_real *near_shift, *near_scale; /* shift and scale, rounded */
@@ -40,21 +40,22 @@ typedef struct {
     int64_t width;                     /* number of living features */
     int64_t move;                      /* largest shift of an image in pixels; 0: none */
     bool flip;                         /* mirror images left to right with probability 1/2 */
-    int64_t height, breadth, channels; /* image shape, used if it moves or flips */
+    int64_t height, breadth, channels; /* image shape, used only with move or flip */
     ep_noise noise;                    /* random stream of augmentation */
 } ep_intake;
 
-/* The intake that does not change elements. */
+/* Returns an intake that does not change elements. */
 ep_intake ep_intake_plain(int64_t width);
 
-/* Fills order[<= batch] with the row numbers of batch `number` and returns their count. Batches are
- * counted over all epochs; the last one of an epoch may be short. */
+/* Fills `order` (room for `batch`) with the row numbers of batch `number` and returns their count.
+ * Batches are counted over all epochs; the last one of an epoch may be short. */
 int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle, uint64_t seed,
                        int64_t *order);
 int64_t ep_batches(int64_t rows, int64_t batch);
 
-/* Copies rows order[i0] .. order[i1 - 1] of the table to `to` (i1 - i0, width), transformed. The
- * batch number `number` selects the random numbers of augmentation. */
+/* Copies rows order[i0] .. order[i1 - 1] of the table, or rows i0 .. i1 - 1 if `order` is NULL, to
+ * `to` (i1 - i0, width), transformed. The batch number `number` selects the random numbers of
+ * augmentation. */
 void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int64_t *order,
                       int64_t i0, int64_t i1, int64_t number, ep_real *to);
 /* Copy targets as the losses read them: int64 classes (-1: ignored) or ep_real. */

@@ -1,6 +1,7 @@
-/* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of c in registers; b is packed
- * into panels of that width (k-major, so that the tile streams it). a is read in place by
- * broadcasts: at these widths, packing it pays only for long sums over rows that are far apart. */
+/* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of the matrix `c` in registers.
+ * The matrix `b` is packed into panels of that width (k-major, so that the tile streams it). The
+ * matrix `a` is read in place by broadcasts: at these widths, packing it pays only for long sums
+ * over rows that are far apart. */
 #include "gemm.h"
 
 #include "vector.h"
@@ -14,21 +15,24 @@ enum { ROWS = 12 };
 #else
 enum { ROWS = 6 };
 #endif
+/* Columns of a tile; products of up to FEW rows use tiles of FEW_WIDE columns and read `b` in
+ * place. */
 enum { WIDE = 2 * EP_LANES, FEW = 3, FEW_WIDE = 4 * EP_LANES };
-typedef enum { CACHED, PLAIN, PACKING } reading; /* how a tile reads b */
+typedef enum { CACHED, PLAIN, PACKING } reading; /* how a tile reads `b`: see tile() */
 
 enum { AHEAD = 32 }; /* prefetch distance in steps of k */
 enum { FIRST = 64 }; /* steps in the first panel of a long sum, which is not prefetched */
-enum { SPREAD = 512 }; /* least stride of k, in elements, for which a is packed */
+enum { SPREAD = 512 }; /* least a_step for which `a` is packed */
 
-/* Hides p's value so that the compiler does not precompute every row pointer and spill registers;
- * incrementing one pointer is free between multiply-adds. */
+/* Hides the value of the pointer p, so that the compiler does not precompute every row pointer and
+ * spill registers; incrementing one pointer is free between multiply-adds. */
 #define OPAQUE(p) __asm__("" : "+r"(p))
 
-/* Computes a tile of c, m rows by `vectors` vectors, the last one with `last` columns, over k steps
- * of b, packed in a panel or in place (b_step). PACKING also copies b into `panel` for later
- * tiles: the stores fit between the multiply-adds, whereas a separate pass would wait for memory.
- * Every step prefetches one cache line of `soon`. CACHED: all operands are in L1, no prefetching. */
+/* Computes a tile of `c`, m rows by `vectors` vectors, of which the last has `last` columns, over k
+ * steps. `b` is a packed panel or the matrix in place, with b_step elements between steps. PACKING
+ * also copies `b` to `panel` for later tiles: the stores fit between the multiply-adds, whereas a
+ * separate pass would wait for memory. CACHED: all operands are in L1, so nothing is prefetched.
+ * Otherwise every step prefetches one cache line of `soon`. */
 EP_INLINE void tile(int m, int vectors, reading how, int64_t k, const ep_real *a, int64_t a_row,
                     int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
                     int64_t last, bool add, ep_real *panel, const ep_real *soon) {
@@ -49,8 +53,8 @@ EP_INLINE void tile(int m, int vectors, reading how, int64_t k, const ep_real *a
         row_of_c += c_row;
         OPAQUE(row_of_c);
     }
-    const ep_real *three[(ROWS + 2) / 3]; /* every third row; addressing modes reach the next
-                                             two */
+    /* Pointers to every third row of `a`; addressing modes reach the next two rows. */
+    const ep_real *three[(ROWS + 2) / 3];
 #pragma GCC unroll 5
     for (int i = 0; i < (m + 2) / 3; i++) {
         three[i] = a;
@@ -100,9 +104,8 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
                         bool add, ep_real *panel, const ep_real *soon);
 
-/* One function for each way to read b, number of rows and number of vectors, so that all sums stay
- * in registers. C has no other way to make these 30 to 90 functions from tile(), and a table of
- * them. */
+/* One function for each way to read `b`, number of rows and number of vectors, so that all sums
+ * stay in registers. Macros define these 30 to 90 functions from tile(), and a table of them. */
 // clang-format off
 #define TILE(how, rows, vectors)                                                            \
     static void how##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \
@@ -129,7 +132,7 @@ TILES(13) TILES(14)
 #endif
 TILE(CACHED, 1, 4) TILE(CACHED, 2, 4) TILE(CACHED, 3, 4)
 
-/* Indexed by rows, by how b is read, and by vectors - 1. */
+/* Indexed by number of rows, by how `b` is read, and by number of vectors - 1. */
 static const tile_of tile_table[ROWS + 1][3][2] = {
     {{NULL}}, SIX(1), SIX(2), SIX(3), SIX(4), SIX(5), SIX(6),
 #if defined(__AVX512F__) || (defined(__aarch64__) && !defined(__AVX__))
@@ -220,7 +223,8 @@ static void clear(const ep_product *p) {
     }
 }
 
-/* Copies columns j .. j + width of the last `steps` steps of b, padded with zeros to `wide`. */
+/* Copies columns j .. j + width - 1 of the last `steps` rows of `b`, padded with zeros to `wide`
+ * columns. */
 static void copy_edge(const ep_product *p, int64_t j, int64_t width, int64_t steps, int64_t wide,
                       ep_real *to) {
     const ep_real *from = p->b + (p->k - steps) * p->b_step + j;
@@ -230,8 +234,8 @@ static void copy_edge(const ep_product *p, int64_t j, int64_t width, int64_t ste
     }
 }
 
-/* Tiles read whole vectors of b. In the last steps of k these would cross the end of the last row,
- * where another worker may be writing, so these steps read a copy. */
+/* Tiles read whole vectors of `b`. In the last steps of k these would extend past the end of the
+ * last row, where another worker may be writing, so these steps read a copy. */
 void ep_gemm_near(const ep_product *p) {
     EP_ASSERT(p->b_col == 1);
     if (p->k <= 0 && !p->add) {
@@ -266,11 +270,12 @@ void ep_gemm_near(const ep_product *p) {
     }
 }
 
-/* Packed a: for each k a tile has PITCH contiguous elements; GROUP tiles are packed at a time. */
+/* Layout of the packed `a`: a tile has PITCH contiguous elements per step of k; GROUP tiles are
+ * packed at a time. */
 enum { PITCH = (ROWS + 7) / 8 * 8, GROUP = EP_GEMM_ROWS / PITCH };
 
-/* Packs steps k0 .. k0 + k of a (a_row is 1) into to[tile][step][PITCH]. Copies up to PITCH - 1
- * excess elements per step, but none past the end of the last step. */
+/* Packs k steps of p->a from step k0 on (a_row is 1) into to[tile][step][PITCH]. Copies fewer than
+ * PITCH excess elements per step, but none past the end of the last step. */
 static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles, ep_real *to) {
     for (int64_t step = 0; step < k; step++) {
         const ep_real *from = p->a + (k0 + step) * p->a_step;
@@ -288,14 +293,14 @@ static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles,
     }
 }
 
-/* True if a must be packed: its stride and k are so large that its cache lines map to few sets of
- * L1 and are evicted before the next panel of b reads them. */
+/* True if `a` must be packed: its stride and k are so large that its cache lines map to few sets of
+ * L1 and are evicted before the next panel of `b` needs them. */
 static bool scattered(const ep_product *p) {
     return p->a_row == 1 && p->a_step >= SPREAD && p->m > ROWS && p->n > WIDE && p->k > EP_GEMM_K;
 }
 
-/* A contiguous range to prefetch: steps k0 .. k1 of a matrix with stride `step`. Empty if columns
- * are not contiguous or the product reads less than half of each row. */
+/* A contiguous range to prefetch: steps k0 .. k1 - 1 of a matrix with stride `step`. Empty if
+ * columns are not contiguous or the product reads less than half of each row. */
 typedef struct {
     const ep_real *at, *end;
 } stretch;
@@ -306,7 +311,8 @@ static stretch stretch_of(const ep_real *matrix, int64_t step, int64_t column, i
     return (stretch){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
 }
 
-/* Returns the next cache lines to prefetch: of a, then of b; then c, which is cached already. */
+/* Returns the address of the next `lines` cache lines to prefetch: first those of range `a`, then
+ * of `b`, then `c`, which is cached already. */
 static const ep_real *ask(stretch *a, stretch *b, const ep_real *c, int64_t lines) {
     stretch *of = a->at < a->end ? a : b;
     const ep_real *at = of->at;
@@ -337,7 +343,7 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
             if (!in_place) {
                 ep_transpose(panel, k, width, wide, b, p->b_col);
             }
-            for (int64_t t = 0; t < tiles; t++) { /* the first tile packs b if b_col is 1 */
+            for (int64_t t = 0; t < tiles; t++) { /* the first tile packs `b` if b_col is 1 */
                 int64_t i = ep_split(p->m, t, tiles), m = ep_split(p->m, t + 1, tiles) - i;
                 const ep_real *a = packed ? rows + t * EP_GEMM_K * PITCH
                                           : p->a + i * p->a_row + k0 * p->a_step;
@@ -361,7 +367,7 @@ void ep_gemm(const ep_product *p, ep_real *scratch) {
     if (p->m <= 0 || p->n <= 0 || p->k <= 0) {
         return;
     }
-    if (p->m <= FEW && p->b_col == 1) { /* packing b would cost as much as the product */
+    if (p->m <= FEW && p->b_col == 1) { /* packing `b` would cost as much as the product */
         ep_gemm_near(p);
         return;
     }

@@ -24,8 +24,8 @@ typedef struct {
 
 enum {
     EP_GEMM_K = 256,      /* steps of k in one packed panel, which fits the L1 cache */
-    EP_GEMM_COLUMNS = 32, /* columns of b in it */
-    EP_GEMM_ROWS = 128,   /* elements of a packed per step of k */
+    EP_GEMM_COLUMNS = 32, /* columns of `b` in a panel */
+    EP_GEMM_ROWS = 128,   /* elements of the packed `a` per step of k */
     EP_GEMM_SCRATCH = EP_GEMM_K *
         (EP_GEMM_COLUMNS + EP_GEMM_ROWS) /* elements of scratch, EP_ALIGN aligned */
 };
@@ -34,8 +34,8 @@ enum {
  * read but not used, so b must lie in a slab. m, n or k may be 0. */
 void ep_gemm(const ep_product *product, ep_real *scratch);
 
-/* Bit-identical to ep_gemm, for b_col = 1 and operands in the L1 cache, or small m: b is read in
- * place and nothing is prefetched. Reads no memory past the end of b's last row. */
+/* Bit-identical to ep_gemm, for b_col = 1 and operands in the L1 cache, or small m. Reads `b` in
+ * place and prefetches nothing. Reads no memory past the end of the last row of `b`. */
 void ep_gemm_near(const ep_product *product);
 
 /* to(i, j) = from(j, i) for i < rows, j < columns, and 0 for columns <= j < to_row. to_row and

@@ -68,7 +68,8 @@ static void work(ep_workers *workers, int part, int parts, void *context) {
     }
 }
 
-/* The table's elements if they need no transformation and no layer reads past their end. */
+/* Returns the elements of the table if they need no transformation and no layer reads past their
+ * end; else NULL. */
 static const ep_real *readable(const ep_net *net, const ep_table *x, const ep_intake *in) {
     bool same = x->type == (sizeof(ep_real) == sizeof(double) ? EP_FLOAT64 : EP_FLOAT32);
     bool plain = !in->each && in->shift[0] == 0 && in->scale[0] == 1 && !in->living;
@@ -81,7 +82,8 @@ static const ep_real *readable(const ep_net *net, const ep_table *x, const ep_in
     return same && plain && dense ? x->at : NULL;
 }
 
-/* Number of workers for n rows: starting one takes about 30 us, so it needs more work than that. */
+/* Returns the number of workers for `rows` rows. Starting a worker takes about 30 us, so each must
+ * have more work than that. */
 static int workers_for(const ep_net *net, int64_t rows, int64_t block, int threads) {
     const double enough = 1e7; /* multiply-adds: about 80 us */
     double work = ep_net_macs(net, net->axes) * (double)rows;

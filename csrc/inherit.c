@@ -6,7 +6,8 @@
 
 /* ---- which axes ------------------------------------------------------------------------------ */
 
-/* How a value depends on a population of the axis: not at all, before its mass, or after it. */
+/* Which form of the populations' outputs a value contains: none, before or after multiplication by
+ * their masses. */
 typedef enum { WITHOUT, BEFORE, AFTER } stage;
 
 static int times_in(int axis, int rank, const int *axes) {
@@ -25,8 +26,8 @@ static bool uses(const ep_layer *layer, int tensor) {
     return found;
 }
 
-/* Returns the dimension of the layer's first tensor along which the layer sums over the axis, or
- * -1. */
+/* Returns the dimension of the layer's first tensor that is `axis`, if the layer sums over this
+ * axis of its input; else -1. */
 static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) {
     const ep_value *out = &net->values[layer->out];
     bool linear = layer->kind->linear == EP_LINEAR_WEIGHT ||
@@ -48,8 +49,8 @@ static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) 
     return sums ? at : -1;
 }
 
-/* Returns the axis on whose founding size, or on all of whose entries together, the kind depends;
- * -1: none. */
+/* Returns the axis that the layer uses as a whole: its output depends on the founding size of this
+ * axis or on all its entries together. -1: none. */
 static int founding_axis(const ep_net *net, const ep_layer *layer) {
     const ep_value *x = &net->values[layer->input[0]];
     int d = layer->kind->founding_axis;
@@ -64,8 +65,8 @@ static bool is_apart(const ep_net *net, const ep_layer *layer, int axis) {
            layer->kind->linear == EP_LINEAR_GAIN;
 }
 
-/* Derives the stage of a layer's output from that of its inputs; returns the reason if there is
- * none at which births leave outputs unchanged. */
+/* Derives the stage of a layer's output from the stages of its inputs. Returns NULL, or the reason
+ * why births would change the outputs of the network. */
 static const char *follow(const ep_net *net, const ep_population *p, const ep_layer *layer,
                           stage *of) {
     const ep_value *out = &net->values[layer->out];
@@ -154,7 +155,7 @@ static void scale_slice(const ep_slab *slab, const ep_tensor *t, runs r, int64_t
     }
 }
 
-/* Multiplies slice `one` by 1 + s z and slice `other` by 1 - s z, elementwise, with z normal. */
+/* Multiplies slice `one` by 1 + s z and slice `other` by 1 - s z, elementwise, z normal noise. */
 static void mutate(const ep_net *net, const ep_tensor *t, runs r, int64_t one, int64_t other,
                    double s, ep_noise noise) {
     ep_real *w = net->numbers->at + t->at;
@@ -169,8 +170,9 @@ static void mutate(const ep_net *net, const ep_tensor *t, runs r, int64_t one, i
     }
 }
 
-/* Half of the mass has half of the gradient, and so half the first and a quarter of the second
- * moment: training continues as if there had always been two halves. */
+/* Divides a parent between its place and the child's. Half of the mass has half of the gradient,
+ * and so half of the first and a quarter of the second moment: training continues as if there had
+ * always been two halves. */
 static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t child,
                    int32_t birth, double mutation) {
     for (int i = 0; i < net->n_tensors; i++) {
@@ -195,6 +197,7 @@ static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t 
     }
 }
 
+/* Sets the mass of an immigrant, and sets the weights that read it to 0. */
 static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real mass) {
     ep_net_numbers(net, p->mass)[place] = mass;
     ep_net_numbers(net, p->alive)[place] = 1;
@@ -208,7 +211,8 @@ static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real m
     }
 }
 
-/* Returns the place of source `from` among the ascending sources that stay. */
+/* Returns the new place of the old place `from`, by binary search in the ascending sources of the
+ * places that stay. */
 static int64_t place_of(const ep_places *p, int64_t from) {
     int64_t low = 0, high = p->n - p->born;
     while (low < high) {

@@ -10,11 +10,11 @@
  * returns the reason why not. */
 const char *ep_barren(const ep_net *net, const ep_population *population);
 
-/* Adds the n newborn of a generation, by group (index in net->populations), and removes extinct
- * populations. The two halves of a parent get its weights w as w (1 + mutation z) and w (1 -
- * mutation z), with z normal, and the moments of half its gradient. An immigrant gets initial
- * weights; the weights that read it are 0. False: out of memory; only what the generation wrote
- * has changed. */
+/* Adds the n newborn populations of a generation and removes the extinct ones. `newborn` is ordered
+ * by group (index in net->populations). A parent with weights w becomes two halves with weights w
+ * (1 + mutation z) and w (1 - mutation z), z normal; their optimizer moments are those of half the
+ * gradient. An immigrant gets initial weights; the weights that read it are 0. False: out of
+ * memory; only what the generation wrote has changed. */
 bool ep_bear(ep_net *net, const ep_newborn *newborn, int64_t n, double mutation, ep_error *error);
 
 #endif

@@ -25,14 +25,14 @@ typedef struct {
     int axis[EP_RANK];
     int64_t width; /* living elements per sample */
     int64_t at;    /* the value starts at x + at * capacity: see ep_x */
-    int dx_of;     /* value in whose buffer its gradient lies if the pass aliases: see ep_alias */
+    int dx_of;     /* value whose buffer holds the gradient of this one in a pass with aliasing */
     bool wants_dx; /* a trained tensor upstream needs its gradient */
 } ep_value;
 
 typedef enum { EP_FORWARD = 1, EP_BACKWARD = -1 } ep_way; /* direction through the layers */
 
-/* How a factor m >= 0 along one axis of an input affects the output. Folding uses this to move
- * masses into weights. */
+/* How a factor m >= 0 along one axis of an input x affects the output f(x). Folding uses this to
+ * move masses into weights. */
 typedef enum {
     EP_NOT_LINEAR,    /* the factor has no equivalent on the output */
     EP_LINEAR_PASS,   /* f(m x) = m f(x) along every axis */
@@ -45,8 +45,9 @@ typedef enum {
 enum { EP_APART_ALL = -1 };
 /* The part of a kind that couples the samples of a training batch, as batch norm does. */
 typedef struct {
-    /* Called before forward or backward: `sum` stores the terms of rows r0 .. r1, from x or from x
-     * and dy; `join` then stores the totals of whole row blocks (layer->row_block). */
+    /* Called before forward or backward to compute sums over samples. `sum` stores the terms of
+     * rows r0 .. r1, computed from x (forward) or from x and dy (backward); `join` then stores the
+     * totals of whole row blocks (layer->row_block). */
     void (*sum)(const ep_pass *pass, const ep_layer *layer, ep_way way);
     void (*join)(const ep_pass *pass, const ep_layer *layer, ep_way way);
     /* Updates TRACKED statistics after a training pass; called by one worker. */
@@ -72,9 +73,10 @@ typedef struct {
                              every entry of the output depends only on the same entry of the
                              inputs; 0: none; EP_APART_ALL: every axis */
     bool exact; /* never reads past the last element of its input, which may be the user's array */
-    /* Checks config and inputs; declares output axes, tensors, saved and scratch. May fail. */
+    /* Checks config and inputs; declares output axes, tensors, saved values and scratch. May
+     * fail. */
     bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);
-    /* Fills the values of its tensors from the noise alone. May be NULL. */
+    /* Initializes the layer's tensors; the values depend on `noise` only. May be NULL. */
     void (*init)(const ep_pass *pass, const ep_layer *layer, ep_noise noise);
     /* Computes rows r0 .. r1 of the output from inputs, values and counter-based noise alone. */
     void (*forward)(const ep_pass *pass, const ep_layer *layer);
@@ -102,7 +104,8 @@ enum {
 };
 typedef struct {
     int can; /* sum of the above */
-    bool add[EP_INPUTS]; /* add to dx: a later layer has written it, or skipped its copy */
+    /* add to dx, because a later layer has written it or skipped a copy to it */
+    bool add[EP_INPUTS];
     bool skip[EP_INPUTS]; /* do not copy dy to dx: the layer that adds to dx reads dy in place */
     int more; /* value whose gradient is the term added to dx of input 0 */
 } ep_alias;
@@ -113,7 +116,7 @@ struct ep_layer {
     void *config;
     int index;
     int n_inputs, input[EP_INPUTS]; /* input values */
-    int reads; /* number of inputs whose elements are read; of the rest only the axes are used */
+    int reads; /* number of inputs whose elements are read; only the axes of the others are used */
     ep_alias alias;
     int n_tensors, tensor[EP_TENSORS];
     bool shares_mass; /* uses the mass of an earlier layer and adds to its gradient */
@@ -122,7 +125,8 @@ struct ep_layer {
     int saved; /* value kept for backward, or -1 */
     int sums; /* value with the sums per sample that backward passes to gradient, or -1 */
     int64_t scratch; /* elements of scratch per worker */
-    int64_t row_block; /* for kinds that couple samples: workers' rows start at its multiples */
+    /* kinds that couple samples: the rows of a worker start at a multiple of it */
+    int64_t row_block;
     double work; /* macs, to balance the gradient tasks */
 };
 
@@ -135,7 +139,7 @@ struct ep_pass {
     const ep_real *input; /* the user's rows, read instead of value 0, or NULL */
     ep_real *x, *dx; /* activations and their gradients; dx is NULL outside training */
     int64_t capacity; /* rows allocated: value v starts at x + at * capacity */
-    int64_t rows; /* samples in the batch, of this rank */
+    int64_t rows; /* samples of the batch that belong to this rank */
     int64_t first; /* index of sample 0 in the whole batch, over all ranks */
     int64_t r0, r1; /* samples of this worker */
     bool training;
@@ -161,7 +165,7 @@ bool ep_plan_shared_mass(ep_plan *plan, ep_layer *layer, int axis, ep_error *err
 /* Set the axes of the layer's output, and of the value it saves for backward. */
 bool ep_plan_output(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
 bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
-/* Reserves n sums per sample for each index of an axis. */
+/* Reserves n sums per sample for each entry of an axis (layer->sums). */
 bool ep_plan_sums(ep_plan *plan, ep_layer *layer, int64_t n, int axis, ep_error *error);
 const ep_value *ep_plan_value(const ep_plan *plan, int value);
 const ep_axis *ep_plan_axes(const ep_plan *plan);
@@ -185,7 +189,7 @@ EP_INLINE const ep_real *ep_x(const ep_pass *pass, const ep_layer *layer, int i)
 EP_INLINE ep_real *ep_gradient_of(const ep_pass *pass, const ep_value *value) {
     return pass->dx + (pass->alias ? pass->value[value->dx_of].at : value->at) * pass->capacity;
 }
-/* Row 0 of the gradient of input i; NULL if it is not wanted or already in place. */
+/* Row 0 of the gradient of input i; NULL if no layer needs it or its copy is skipped (ep_alias). */
 EP_INLINE ep_real *ep_dx(const ep_pass *pass, const ep_layer *layer, int i) {
     const ep_value *value = ep_input(pass, layer, i);
     return value->wants_dx && !layer->alias.skip[i] ? ep_gradient_of(pass, value) : NULL;
@@ -236,8 +240,8 @@ EP_INLINE void ep_w_normal(const ep_pass *pass, const ep_layer *layer, double de
         w[i] = (ep_real)(deviation * ep_random_normal(noise, (uint64_t)i));
     }
 }
-/* Prefetches the destination EP_AHEAD elements ahead of these n. This roughly doubles write
- * throughput; prefetching an invalid address is harmless. */
+/* Prefetches the n elements that are EP_AHEAD elements after `at`, because they will be written
+ * next. This roughly doubles write throughput; prefetching an invalid address is harmless. */
 enum { EP_AHEAD = 1024 };
 EP_INLINE void ep_ask(const ep_real *at, int64_t n) {
     for (int64_t i = EP_AHEAD; i < EP_AHEAD + n; i += (int64_t)EP_LINE) {
@@ -252,14 +256,15 @@ EP_INLINE void ep_ready(const ep_pass *pass, const ep_layer *layer, int i, int64
         pass->ready(pass, layer->tensor[i], from, 1, n, n);
     }
 }
-/* The same for `rows` runs of n elements, `stride` apart: some columns of a matrix. */
+/* The same for `rows` runs of n elements whose starts are `stride` apart: some columns of a
+ * matrix. */
 EP_INLINE void ep_ready_block(const ep_pass *pass, const ep_layer *layer, int i, int64_t from,
                               int64_t rows, int64_t n, int64_t stride) {
     if (pass->ready && rows > 0 && n > 0) {
         pass->ready(pass, layer->tensor[i], from, rows, n, stride);
     }
 }
-/* Product of the living sizes of a value's axes first .. last - 1. */
+/* Product of the current sizes of a value's axes first .. last - 1. */
 EP_INLINE int64_t ep_extent(const ep_axis *axes, const ep_value *value, int first, int last) {
     int64_t n = 1;
     for (int d = first; d < last; d++) {
@@ -267,8 +272,8 @@ EP_INLINE int64_t ep_extent(const ep_axis *axes, const ep_value *value, int firs
     }
     return n;
 }
-/* First element of part `part` of n. Parts start at cache lines, so workers share no cache
- * line. */
+/* First element of part `part` when n elements are split into `parts`. Parts start at cache lines,
+ * so workers share no cache line. */
 EP_INLINE int64_t ep_cut(int64_t n, int64_t part, int64_t parts) {
     int64_t lines = (n + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE;
     return ep_min(n, ep_split(lines, part, parts) * (int64_t)EP_LINE);

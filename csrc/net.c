@@ -163,7 +163,7 @@ static bool is_output(const ep_net *net, int axis) {
     return found;
 }
 
-/* Excludes masses on the output's axes from selection: losses and targets refer to outputs by
+/* Excludes masses on axes of the output from selection: losses and targets refer to outputs by
  * index, so none may be removed. Such a mass keeps its initial value, 1. */
 static void keep_outputs(ep_net *net) {
     int left = 0;
@@ -326,7 +326,8 @@ static ep_real *workspace_of(const ep_net *net, int part) {
     return net->workspace->at + part * each;
 }
 
-/* First row of a worker. Whole row blocks are split evenly; the last one takes the remainder. */
+/* First row of a worker. Whole row blocks are split evenly; the last worker also takes the rows
+ * after the last whole block. */
 static int64_t first_row(const ep_net *net, int part, int parts) {
     int64_t blocks = ep_max(1, net->rows / net->row_block);
     return part == parts ? net->rows : ep_split(blocks, part, parts) * net->row_block;

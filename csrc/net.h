@@ -7,14 +7,15 @@
 #include "slab.h"
 
 enum {
-    /* Inference block size: as many rows as fit in EP_INFER_NUMBERS elements, within limits. */
+    /* Rows per block in inference: as many as fit in EP_INFER_NUMBERS elements, from EP_INFER_LEAST
+     * to EP_INFER_MOST. */
     EP_INFER_LEAST = 16,
     EP_INFER_MOST = 256,
     EP_INFER_NUMBERS = 1 << 20,
     EP_MOST = 1 << 16, /* maximum number of layers, axes or tensors */
 };
 
-/* The populations of one axis: the tensors of their masses and of the state of selection. */
+/* The populations of one axis: the tensors that hold their masses and the state of selection. */
 typedef struct {
     int axis, layer;
     int mass; /* EVOLVED */
@@ -26,7 +27,7 @@ typedef struct {
 struct ep_plan {
     uint64_t seed;
     int n_axes, n_values, n_layers, n_tensors;
-    int n_populations; /* those under selection; once built, none is on an axis of the output */
+    int n_populations; /* axes under selection; after ep_net_build, none is an axis of the output */
     ep_axis *axes;
     ep_value *values; /* 0: the input; then outputs and saved values, in order of declaration */
     ep_layer *layers;
@@ -44,7 +45,7 @@ struct ep_plan {
     int workers; /* workers that the workspace has room for */
     int64_t rows; /* samples in the last training batch */
     bool aliased; /* gradients of activations may be overwritten: see ep_alias */
-    double terms; /* terms in the mean loss of the last batch */
+    double terms; /* predictions with weight > 0 in the mean loss of the last batch */
     int64_t step, generation; /* updates and generations so far */
     /* Sum, over the generations since the last removal, of the share of the network's multiply-adds
      * that is spent on extinct populations. */
@@ -60,8 +61,8 @@ void ep_net_free(ep_net *net);
 /* Adds a layer that reads values `input`; copies `config`. Returns the value it writes, or -1. */
 int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs, const int *input,
                const void *config, ep_error *error);
-/* Sets the populations of a mortal axis to those with these n birth ids (ascending, copied), of
- * `born` so far. Call after adding the layers and before ep_net_build. */
+/* Sets the populations of a mortal axis to those with the n birth ids `id` (ascending; copied);
+ * `born` ids have been given so far. Call after adding the layers and before ep_net_build. */
 bool ep_net_populate(ep_net *net, int axis, int64_t born, int64_t n, const int64_t *id,
                      ep_error *error);
 /* Elements of all tensors at the living shape; -1 on overflow. */
@@ -73,7 +74,8 @@ bool ep_net_build(ep_net *net, ep_error *error);
 /* Allocates room for `rows` training samples, unless there is enough already. */
 bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error);
 bool ep_net_reserve_workers(ep_net *net, int workers, ep_error *error);
-/* Recomputes offsets of tensors, widths and offsets of values, and work of layers from the axes. */
+/* Recomputes, from the axes, offsets of tensors, widths and offsets of values, and work of layers.
+ * Returns the number of elements of all tensors, padding included, or -1 on overflow. */
 int64_t ep_net_measure(ep_net *net);
 
 EP_INLINE const ep_value *ep_net_output(const ep_net *net) {
@@ -86,7 +88,7 @@ EP_INLINE int64_t ep_net_parameters_of(const ep_net *net, int tensor) {
     return net->tensors[tensor].role <= EP_EVOLVED ? net->tensors[tensor].n : 0;
 }
 int64_t ep_net_parameters(const ep_net *net);
-/* If the input holds ids, their number (ids are 0 .. n - 1); 0 if it holds any numbers. */
+/* Returns n if the input holds ids 0 .. n - 1, or 0 if it holds any numbers. */
 int64_t ep_net_ids(const ep_net *net);
 /* Minimum number of samples in a training batch for every layer to have an effect. */
 int64_t ep_net_least_rows(const ep_net *net);
@@ -96,7 +98,8 @@ double ep_net_macs(const ep_net *net, const ep_axis *axes);
 /* Index of a tensor by name, or -1. */
 int ep_net_tensor(const ep_net *net, const char *name);
 
-/* The pass of worker `part`: to train (its rows of x and dx) or to infer (its own buffer). */
+/* Returns the pass of worker `part`: for training with its rows of x and dx, or for inference with
+ * a buffer of its own. */
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts);
 ep_pass ep_net_inference_pass(const ep_net *net, int part);
 int64_t ep_net_infer_rows(const ep_net *net);

@@ -1,5 +1,5 @@
-/* net_plan: a network while layers are added: its axes, tensors, values and layers, in arrays that
- * grow. Implements ep_plan_* of layer.h, and ep_net_new and ep_net_add. See net.h. */
+/* net_plan: a network to which layers are being added: its axes, tensors, values and layers, in
+ * arrays that grow. Implements ep_plan_* of layer.h, and ep_net_new and ep_net_add. See net.h. */
 #include "net.h"
 
 #include <stdlib.h>
@@ -7,7 +7,8 @@
 
 /* ---- arrays that grow while a network is built ---------------------------------------------- */
 
-/* Returns the address of a new item after n items of `size` bytes, or NULL. Doubles the array. */
+/* Returns the address of a new item after n items of `size` bytes, or NULL. Doubles the array if it
+ * is full. */
 static void *grow(void *items, int n, size_t size, ep_error *error) {
     void **at = items;
     if (n >= EP_MOST) {
@@ -66,7 +67,7 @@ static int new_tensor(ep_net *net, const char *layer, const char *what, ep_role 
     return net->n_tensors++;
 }
 
-/* Declares the tensors that selection keeps for a mass. */
+/* Declares the tensors in which selection stores the state of the populations with this mass. */
 static bool new_population(ep_net *net, const ep_layer *layer, int mass, int axis,
                            ep_error *error) {
     for (int i = 0; i < net->n_populations; i++) {
@@ -127,7 +128,7 @@ bool ep_plan_shared_mass(ep_plan *plan, ep_layer *layer, int axis, ep_error *err
 }
 
 static int new_value(ep_net *net, const char *name, int rank, const int *axis, ep_error *error) {
-    int own[EP_RANK]; /* a copy, because axis may point into the array that grows */
+    int own[EP_RANK]; /* a copy, because `axis` may point into the array that grows */
     memcpy(own, axis, (size_t)rank * sizeof *axis);
     ep_value *value = grow(&net->values, net->n_values, sizeof *net->values, error);
     if (!value) {

@@ -28,7 +28,7 @@ void ep_random_words(ep_noise noise, uint64_t index, uint32_t out[4]) {
 
 static uint64_t joined(uint32_t low, uint32_t high) { return (uint64_t)high << 32 | low; }
 
-/* The midpoint of one of 2^52 equal cells of (0, 1): never 0 or 1, and 1 - u is exact. */
+/* The midpoint of one of 2^52 equal cells of (0, 1): never 0 or 1, and 1 - the result is exact. */
 static double unit(uint64_t bits) { return ((double)(bits >> 12) + 0.5) * 0x1p-52; }
 
 uint64_t ep_random_bits(ep_noise noise, uint64_t index) {
@@ -38,7 +38,8 @@ uint64_t ep_random_bits(ep_noise noise, uint64_t index) {
 }
 
 ep_noise ep_random_fork(ep_noise noise, uint64_t branch) {
-    /* Uses another key than draws of `noise` itself, so that no fork equals a number drawn. */
+    /* Uses a different key from that of the draws of `noise`, so that no fork equals a drawn
+     * number. */
     uint32_t words[4];
     noise.seed ^= UINT64_C(0x6A09E667F3BCC908);
     ep_random_words(noise, branch, words);
@@ -59,7 +60,8 @@ double ep_random_normal(ep_noise noise, uint64_t index) {
 }
 
 /* ---- binomial ------------------------------------------------------------------------------ */
-/* Inversion: walks up the distribution from 0. For n p < 10, where the walk is short. */
+/* Inversion: adds up the probabilities of 0, 1, ... until they exceed u. For n p < 10, where few
+ * terms are needed. */
 static int64_t binomial_walk(ep_noise noise, uint64_t *index, int64_t n, double p) {
     double odds = p / (1 - p), first = exp((double)n * log1p(-p));
     for (;;) {
@@ -152,9 +154,9 @@ static uint32_t mixed(uint32_t x) {
     return x ^ (x >> 16);
 }
 
-/* A Feistel network on the smallest power of two >= n: each round changes one half by a function
- * of the other, which is a bijection for any function. Positions >= n are mapped again until they
- * fall below n (cycle walking), less than two iterations on average. */
+/* A Feistel network on the smallest power of two >= n: each round changes one half of the bits by a
+ * function of the other half, which is a bijection for any function. Positions >= n are mapped
+ * again until they are below n (cycle walking), less than two iterations on average. */
 int64_t ep_permutation_place(const ep_permutation *permutation, int64_t i) {
     const uint32_t *key = permutation->key;
     uint32_t low = (uint32_t)i & permutation->low;

@@ -29,12 +29,12 @@ double ep_random_uniform(ep_noise noise, uint64_t index);  /* open interval (0, 
 double ep_random_normal(ep_noise noise, uint64_t index);   /* mean 0, variance 1 */
 /* Returns a noise independent of `noise`: one per step, per layer, ... */
 ep_noise ep_random_fork(ep_noise noise, uint64_t branch);
-/* Draws exactly from Binomial(n, p), by inversion or rejection. Consumes indices from *index on and
- * advances it. p is clamped to [0, 1]; NaN counts as 0. */
+/* Draws exactly from Binomial(n, p), by inversion or rejection. Uses the numbers from *index on and
+ * advances *index. p is clamped to [0, 1]; NaN counts as 0. */
 int64_t ep_random_binomial(ep_noise noise, uint64_t *index, int64_t n, double p);
 
-/* A permutation of n items determined by the noise and computed item by item, without a table.
- * Reuse it for many items (about 20 ns each). */
+/* A permutation of n items that depends on the noise alone and is computed item by item, without a
+ * table. For many items, create it once (about 20 ns per item). */
 typedef struct {
     int64_t n;
     uint32_t key[8], low, high; /* round keys; masks of the two halves of an item's bits */

@@ -1,10 +1,10 @@
 /* ranks: see ranks.h.
  *
- * The buffer: a header of FIELDS elements for each rank, in which the other ranks add zeros, so that
- * every rank reads the exact values of all; the gradients; the tracked statistics of layers; mean
- * activities and Gram matrices where selection needs them. Its size changes only at removals;
- * before these, the ranks compare their populations by the header. Ranks that differ therefore get
- * an error instead of waiting for a message of another size. */
+ * The buffer consists of a header of FIELDS elements for each rank, in which the other ranks add
+ * zeros, so that every rank reads the exact values of all; the gradients; the tracked statistics of
+ * layers; and mean activities and Gram matrices if selection needs them. Its size changes only at
+ * removals, before which the ranks compare their populations by the header. Ranks that differ
+ * therefore get an error instead of waiting for a message of another size. */
 #include "ranks.h"
 
 #include "signals.h"
@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-/* PART elements hold the leading, middle and last digits of a double or of a hash. */
+/* PART elements hold the leading, middle and last digits of one double or one hash. */
 enum { PART = 3 };
 enum { STATUS, EVENT, LIVING, LOSS = LIVING + PART, HITS = LOSS + PART, FIELDS = HITS + PART };
 enum { STEP = 1, REMOVAL };
@@ -43,7 +43,8 @@ static int64_t size_of(const ep_net *net, int population) {
     return net->axes[net->populations[population].axis].n;
 }
 
-/* Offset of the first activity, or of the Gram matrix, of a population. */
+/* Offset in the buffer of the activities, or of the Gram matrix, of the populations of one
+ * layer. */
 static int64_t activity_at(const ep_ranks *k, const ep_net *net, int population) {
     int64_t at = header(k) + gradients(net) + tracked(net);
     for (int i = 0; i < population && k->activity; i++) {
@@ -120,7 +121,7 @@ static uint64_t hash_living(const ep_net *net) {
     return hash ^ hash >> 32;
 }
 
-/* Writes this rank's header; 20 bits of the hash are exact in every element. */
+/* Writes this rank's header. Each element holds 20 bits of the hash, which are exact in a float. */
 static void write_header(const ep_ranks *k, const ep_net *net, int status, int event) {
     memset(k->buffer, 0, (size_t)header(k) * sizeof *k->buffer);
     ep_real *mine = k->buffer + (int64_t)k->rank * FIELDS;
@@ -142,7 +143,7 @@ static bool same(const ep_real *a, const ep_real *b) {
     return equal;
 }
 
-/* Reads the headers of all ranks; all ranks find the same error. */
+/* Reads the headers of all ranks. All ranks get the same error. */
 static bool read_header(ep_ranks *k, const ep_net *net, ep_error *error) {
     for (int i = 0; i < k->ranks; i++) {
         const ep_real *of = k->buffer + (int64_t)i * FIELDS;
@@ -194,10 +195,11 @@ void ep_ranks_mark(ep_ranks *k) { k->buffer[(int64_t)k->rank * FIELDS + STATUS] 
 
 /* ---- the sums -------------------------------------------------------------------------------- */
 
-/* Writes this rank's share of the new tracked statistics, which are means over the batch; the
- * network keeps the old ones. */
+/* Writes the new tracked statistics, which are means over the batch, times this rank's share of the
+ * batch. The network keeps the old ones. */
 static void write_tracked(const ep_net *net, const ep_pass *pass, double share, ep_real *to) {
-    for (int turn = 0; turn < 2; turn++) { /* 0: copy the old statistics; 1: exchange */
+    /* 0: save the old statistics in the buffer; 1: exchange them with the new ones */
+    for (int turn = 0; turn < 2; turn++) {
         ep_real *at = to;
         for (int l = 0; l < net->n_layers; l++) {
             const ep_layer *layer = &net->layers[l];
@@ -231,7 +233,7 @@ void ep_ranks_track(const ep_ranks *k, const ep_net *net) {
     }
 }
 
-/* Writes what selection needs of the outputs of this rank's rows. */
+/* Writes the activities and Gram matrices that selection needs, over the rows of this rank. */
 static void write_outputs(const ep_ranks *k, const ep_net *net, const ep_pass *pass, double share) {
     for (int i = 0; i < net->n_populations; i++) {
         const ep_population *p = &net->populations[i];
@@ -269,7 +271,7 @@ bool ep_ranks_step(ep_ranks *k, const ep_net *net, const ep_pass *pass, int64_t 
     return true;
 }
 
-/* Adds up a buffer of zeros after the header. */
+/* Adds up a buffer over the ranks that has only the header; the other elements are zeros. */
 static bool send_header(ep_ranks *k, const ep_net *net, int status, int event, ep_error *error) {
     const int64_t n = ep_ranks_elements(k, net) - header(k);
     k->loss = k->hits = 0;

@@ -1,8 +1,7 @@
-/* ranks: data-parallel training. Every rank (a process with a copy of the network) takes its rows
- * of each batch; the sums over the whole batch (gradients, loss, statistics) are added up over the
- * ranks in one buffer a step. Updates and generations then depend on these sums alone, so the
- * networks of all ranks stay equal. The caller supplies the function that adds up the buffer (MPI,
- * shared memory). */
+/* ranks: data-parallel training. Every rank (a process with a copy of the network) computes its
+ * rows of each batch. Once per step, gradients, loss and statistics are added up over all ranks in
+ * one buffer. Updates and generations then depend on these sums alone, so the networks of all ranks
+ * stay equal. The caller supplies the function that adds up the buffer (MPI, shared memory). */
 #ifndef EP_RANKS_H
 #define EP_RANKS_H
 
@@ -17,38 +16,40 @@ typedef struct {
     void *context;
     ep_real *buffer; /* (room) */
     int64_t room;
-    bool activity, overlap; /* selection needs activities; cosines of outputs */
+    bool activity, overlap; /* selection needs mean activities; cosines of outputs */
     /* Set by the calls below: */
     double loss, hits; /* sums over the whole batch */
     int64_t steps;     /* steps whose sums have been added up */
-    bool told;         /* all ranks know of an error and stop */
+    bool told;         /* all ranks have received an error and stop */
     bool broken;       /* the last call failed: the other ranks may be waiting for this one */
 } ep_ranks;
 
 /* Elements of the buffer at the network's current shape. */
 int64_t ep_ranks_elements(const ep_ranks *ranks, const ep_net *net);
-/* The rows of a batch of `rows` that this rank takes: returns their number, sets *first. Blocks of
- * rows that a layer couples (net->row_block) are not split, so that every rank computes what one
- * process would. */
+/* Returns how many of the `rows` rows of a batch this rank takes, and sets *first to the first.
+ * Blocks of rows that a layer couples (net->row_block) are not split, so that the ranks together
+ * compute what one process would. */
 int64_t ep_ranks_rows(const ep_ranks *ranks, const ep_net *net, int64_t rows, int64_t *first);
 /* An upper limit of that number for batches of up to `batch` rows. */
 int64_t ep_ranks_rows_most(const ep_ranks *ranks, const ep_net *net, int64_t batch);
 
-/* Adds up one step: gradients, tracked statistics, activities and the sums loss and hits of this
- * rank's rows; `rows` counts those of the whole batch. Returns false and sets error if a rank has
- * failed, has other living populations, or has an unsound layer. Call after all gradients exist. */
+/* Adds up gradients, tracked statistics, activities, loss and hits of one step over all ranks;
+ * `rows` is the size of the whole batch. Returns false and sets error if a rank has failed, has
+ * other living populations, or has a layer with statistics that are not finite. Call after all
+ * gradients are computed. */
 bool ep_ranks_step(ep_ranks *ranks, const ep_net *net, const ep_pass *pass, int64_t rows,
                    ep_error *error);
 /* Updates the tracked statistics of layers with those of the last step. */
 void ep_ranks_track(const ep_ranks *ranks, const ep_net *net);
-/* Mean activity of a population over the whole batch (n), and the Gram matrix of its outputs
- * (n, n), as of the last step. */
+/* Mean activities (n) of the populations of one layer over the whole batch of the last step, and
+ * the Gram matrix (n, n) of their outputs. */
 const ep_real *ep_ranks_activity(const ep_ranks *ranks, const ep_net *net, int population);
 const ep_real *ep_ranks_gram(const ep_ranks *ranks, const ep_net *net, int population);
 /* Compares the living populations of all ranks before a removal, which changes the buffer's size.
  * Returns false and sets error if they differ. */
 bool ep_ranks_agree(ep_ranks *ranks, const ep_net *net, ep_error *error);
-/* For the caller's function: marks this rank as failed in the buffer that is about to be added up. */
+/* Marks this rank as failed in the buffer, for the caller's function to call before it adds up the
+ * buffer. */
 void ep_ranks_mark(ep_ranks *ranks);
 /* Joins the step for which the other ranks wait, to tell them that this one has failed. */
 void ep_ranks_fail(ep_ranks *ranks, const ep_net *net);

@@ -66,7 +66,7 @@ void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
         if (at < 0) {
             continue;
         }
-        if (whole) { /* neighbors that stay neighbors are copied together */
+        if (whole) { /* copy runs of consecutive indices at once */
             while (i + run < n && (!keep[0] || keep[0][i + run] == at + run)) {
                 run++;
             }

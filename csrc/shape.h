@@ -12,13 +12,13 @@ enum { EP_RANK = 4 };
 typedef struct {
     char name[EP_NAME];
     int64_t n;       /* current size: living populations and extinct ones not yet removed */
-    int64_t founded; /* size when the network was built; births can lead beyond it */
+    int64_t founded; /* size when the network was built; births can exceed it */
     int64_t next_birth; /* greater than all birth ids so far */
     bool mortal;     /* its populations may become extinct */
     int32_t *birth;  /* n birth ids, ascending; NULL (not mortal): 0 .. n - 1 */
 } ep_axis;
 
-/* How a tensor is updated. The tensors of one role are one range of the slab. */
+/* How a tensor is updated. The tensors of a role are contiguous in the slab. */
 typedef enum {
     EP_DECAYED, /* weights: by the optimizer, with weight decay */
     EP_FREE,    /* biases and gains: by the optimizer, without decay */
@@ -32,10 +32,10 @@ typedef struct {
     ep_role role;
     int rank;
     int axis[EP_RANK];
-    int64_t at, n; /* offset in the slab and living size, set by ep_layout */
+    int64_t at, n; /* offset in the slab and number of elements, set by ep_layout */
 } ep_tensor;
 
-/* Product of the living sizes of `rank` axes; -1 if it does not fit. */
+/* Product of the current sizes of `rank` axes; -1 on overflow. */
 int64_t ep_axes_size(const ep_axis *axes, int rank, const int *axis);
 EP_INLINE int64_t ep_birth(const ep_axis *axis, int64_t j) {
     return axis->birth ? axis->birth[j] : j;
@@ -49,9 +49,9 @@ bool ep_axis_found(ep_axis *axis);
  * overflow. */
 int64_t ep_layout(const ep_axis *axes, ep_tensor *tensors, int n, int64_t begin[EP_ROLES + 1]);
 
-/* to[i, j, ...] = from[keep0[i], keep1[j], ...]. `size` is the shape of `from`; keep[d] holds
- * kept[d] indices, or is NULL for all. An index may occur more than once; -1 leaves `to` as it is.
- * Both arrays are contiguous. */
+/* to[i, j, ...] = from[keep[0][i], keep[1][j], ...]. `size` is the shape of `from`; keep[d] holds
+ * kept[d] indices, or is NULL to keep all. An index may occur more than once; for an index of -1,
+ * the elements of `to` are not changed. Both arrays are contiguous. */
 void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
                const int32_t *const *keep, const int64_t *kept);
 

@@ -20,7 +20,8 @@ static view view_of(const ep_net *net, const ep_tensor *tensor, int d) {
     return v;
 }
 
-/* to[j] += sum of p q over slice j, in lanes along the contiguous axis so that it vectorizes. */
+/* to[j] += sum of p * q over slice j. Sums lane by lane along the contiguous axis, so that the loop
+ * is vectorized. */
 static void add_slices(view v, const ep_real *p, const ep_real *q, ep_real *to) {
     if (v.after == 1) {
         for (int64_t i = 0; i < v.before; i++, p += v.n, q += v.n) {
@@ -65,7 +66,8 @@ void ep_signal_owned(const ep_net *net, int axis, const ep_slab *p, const ep_sla
     }
 }
 
-/* The populations' output over the last batch, reshaped to (before, n, after). */
+/* Sets *h to the populations' outputs over the last batch, and returns their shape (before, n,
+ * after). */
 static view output_view(const ep_net *net, const ep_population *population, const ep_real **h) {
     const ep_value *value = &net->values[net->layers[population->layer].out];
     view v = {net->rows, net->axes[population->axis].n, 1};
@@ -98,7 +100,7 @@ void ep_signal_activity(const ep_net *net, const ep_population *population, ep_r
     }
 }
 
-/* to (n, n) += the Gram matrix of the n slices of v. */
+/* Adds the Gram matrix of the n slices of v to `to` (n, n). */
 static void add_gram(view v, const ep_real *at, ep_real *to, ep_real *scratch) {
     if (v.after == 1) { /* columns of a (before, n) matrix */
         ep_gemm(&(ep_product){.m = v.n,
@@ -158,8 +160,8 @@ void ep_signal_cosines(int64_t n, ep_real *gram) {
     }
 }
 
-/* Returns the dimension of a weight tensor along which the populations' incoming weights lie: the
- * last one that is the populations' axis, if the layer's output has this axis. Else returns -1. */
+/* Returns the dimension of a weight tensor that indexes the populations by their incoming weights:
+ * the last one that is their axis, if the layer's output also has this axis. Else returns -1. */
 static int into(const ep_net *net, const ep_layer *layer, int tensor, int axis) {
     const ep_tensor *t = &net->tensors[tensor];
     const ep_value *out = &net->values[layer->out];

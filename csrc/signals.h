@@ -1,13 +1,13 @@
-/* signals: measurements of the populations of an axis for fitness and dynamics laws: sums over the
- * weights each owns, activity, and similarity of pairs. Reads a network after its gradients are
- * computed and writes plain vectors. */
+/* signals: measurements for fitness and dynamics laws on the populations of an axis: sums over the
+ * weights that each population owns, activity, and similarity of pairs. Reads a network after its
+ * gradients are computed and writes plain vectors. */
 #ifndef EP_SIGNALS_H
 #define EP_SIGNALS_H
 
 #include "net.h"
 
-/* to[j] = sum of p * q over slice j, along the axis, of every tensor that has it and is trained by
- * the optimizer; p and q are slabs (values or gradients). */
+/* to[j] = sum of p * q over slice j along `axis` of all tensors that have this axis and are trained
+ * by the optimizer. p and q are slabs (values or gradients). */
 void ep_signal_owned(const ep_net *net, int axis, const ep_slab *p, const ep_slab *q, ep_real *to);
 /* to[j] = mean of |output j| of the populations' layer over the last batch. */
 void ep_signal_activity(const ep_net *net, const ep_population *population, ep_real *to);

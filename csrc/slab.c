@@ -13,7 +13,7 @@
 enum { EP_HUGE = 2 << 20 }; /* bytes of a huge page; larger slabs request huge pages */
 
 #ifdef EP_HOSTILE
-static atomic_int fail_after = -1; /* the only global state, in the hostile test build only */
+static atomic_int fail_after = -1; /* the only global state; only in the hostile test build */
 
 void ep_slab_fail_after(int n) { atomic_store(&fail_after, n); }
 
@@ -61,7 +61,8 @@ static int64_t least_limit(const char *root, char *group, const char *file, int6
     }
 }
 
-/* /proc/self/cgroup has a line "number:controllers:/path" for every hierarchy. */
+/* Returns the memory limit of this process's control groups, at most `least`. /proc/self/cgroup has
+ * a line "number:controllers:/path" for every hierarchy. */
 static int64_t group_limit(int64_t least) {
     char text[TEXT];
     if (read_text("/proc/self/cgroup", text) <= 0) {
@@ -88,7 +89,7 @@ static int64_t group_limit(int64_t least) {
 }
 #endif
 
-/* Refuses requests larger than memory, so that the caller gets an error instead of being killed by
+/* True if a request is larger than memory. The caller then gets an error instead of being killed by
  * an overcommitting kernel. Small requests skip reading the limits from files. */
 static bool exceeds_machine(int64_t bytes) {
     const int64_t small = 64 << 20;

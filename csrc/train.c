@@ -11,14 +11,15 @@
 
 /* The targets and row numbers of one batch, drawn while the previous batch is processed. */
 typedef struct {
-    int64_t all, rows, first; /* samples of the batch; those of this rank, from sample `first` on */
+    /* samples of the whole batch; samples of this rank, from sample `first` on */
+    int64_t all, rows, first;
     int64_t *order;
     void *targets;
-    ep_real *weights; /* of the samples, or of the predictions; NULL: 1 */
+    ep_real *weights; /* of the samples, or of the predictions; NULL: all 1 */
     double weight, counted; /* sum of the predictions' weights, and number of nonzero ones */
 } draw;
 
-/* The next of a worker's own tasks; on its own cache line. */
+/* The index of the next of a worker's own tasks, on a cache line of its own. */
 typedef struct {
     _Alignas(EP_ALIGN) atomic_llong next;
 } queue;
@@ -34,8 +35,9 @@ typedef struct {
     ep_targets targets;
     draw draws[2];
     ep_real *loss, *hit; /* per prediction of the batch */
-    ep_task *found,
-        *tasks; /* by layer, and by owner: tasks owned[w] to owned[w + 1] belong to worker w */
+    /* The gradient tasks, in `found` ordered by layer and in `tasks` by owner: tasks owned[w] to
+     * owned[w + 1] - 1 belong to worker w. */
+    ep_task *found, *tasks;
     int64_t *owned;
     int workers;
     int64_t assigned_rows; /* rows for which tasks were assigned; -1: the shape has changed */
@@ -50,7 +52,7 @@ typedef struct {
     bool stop;
 } run;
 
-/* ---- the gradient ----------------------------------------------------------------------------- */
+/* ---- the gradient ---------------------------------------------------------------------------- */
 
 /* Updates the parameters of a finished range of the gradient while it is cached. */
 static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t rows, int64_t n,
@@ -70,7 +72,7 @@ static double clip_scale(const run *r) {
     }
     double norm = sqrt(sum);
     return norm > r->regime->clip ? r->regime->clip / norm
-                                  : norm * 0 + 1; /* NaN and infinity propagate */
+                                  : norm * 0 + 1; /* NaN if the norm is not finite */
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -116,7 +118,8 @@ static void do_rows(run *r, ep_pass *pass) {
     ep_walk_backward(net, pass);
 }
 
-/* Every worker sums the same values in the same order and so takes the same decision. */
+/* Returns the mean loss. Every worker sums the same values in the same order and so makes the same
+ * decision. */
 static double mean_loss(const run *r) {
     const draw *d = &r->draws[r->s & 1];
     double sum = r->job->ranks ? r->job->ranks->loss
@@ -124,8 +127,8 @@ static double mean_loss(const run *r) {
     return d->weight > 0 ? sum / d->weight : 0;
 }
 
-/* Derives all that depends on the network's current shape: at the start of a call and after every
- * removal. Nothing else in this file may store a value that depends on the shape. */
+/* Computes everything that depends on the network's current shape: at the start of a call and after
+ * every removal or birth. Nothing else in this file may store a value that depends on the shape. */
 static void derive(run *r) {
     const ep_net *net = r->net;
     r->targets = ep_targets_of(net, r->regime->loss);
@@ -173,7 +176,7 @@ static void assign_tasks(run *r) {
 /* True if the optimizer needs the whole gradient: its norm, or its sum over the ranks. */
 static bool waits_for_all(const run *r) { return r->regime->clip > 0 || r->job->ranks; }
 
-/* Runs the worker's own tasks, then tasks that others have not started. */
+/* Runs the worker's own tasks, then tasks that other workers have not started. */
 static void do_gradients(run *r, ep_pass *pass, int part, int parts) {
     pass->ready = waits_for_all(r) ? NULL : ready;
     pass->ready_context = r;
@@ -230,7 +233,8 @@ static void finish_step(run *r, const ep_pass *pass) {
     atomic_store(&r->next_update, 0);
 }
 
-/* True if loss and statistics are finite; otherwise sets the error. Every worker finds the same. */
+/* True if loss and statistics are finite; otherwise sets the error. All workers get the same
+ * result. */
 static bool is_sound(const run *r, const ep_pass *pass, int part) {
     ep_error unused, *error = part == 0 ? r->error : &unused;
     if (!isfinite(mean_loss(r))) {
@@ -246,7 +250,7 @@ static bool is_sound(const run *r, const ep_pass *pass, int part) {
                    unsound->name, (long long)r->net->step);
 }
 
-/* Adds up the step over the ranks; runs on one worker while the others wait. */
+/* Adds up the sums of the step over all ranks; runs on one worker while the others wait. */
 static void add_up(run *r, const ep_pass *pass) {
     const draw *d = &r->draws[r->s & 1];
     ep_ranks *ranks = r->job->ranks;
@@ -278,7 +282,7 @@ static bool clip(run *r, ep_workers *workers, int part) {
     return true;
 }
 
-/* Updates the parameters when the whole gradient is known. False: an error stops the run. */
+/* Updates the parameters once the whole gradient is computed. False: an error stops the run. */
 static bool update_all(run *r, const ep_pass *pass, ep_workers *workers, int part) {
     ep_workers_wait(workers);
     if (r->job->ranks) {
@@ -327,7 +331,8 @@ static void work(ep_workers *workers, int part, int parts, void *context) {
 
 /* ---- many steps ------------------------------------------------------------------------------ */
 
-/* Computes the room for partial norms and tasks at the most populations that births lead to. */
+/* Computes the room for partial norms and tasks that the network needs with the most populations
+ * that births can lead to. */
 static bool plan_births(run *r) {
     ep_net *largest = ep_evolution_largest(r->net, r->regime->evolution);
     if (!largest) {
@@ -394,8 +399,8 @@ static void release(run *r) {
     free(r->norms);
 }
 
-/* Tells the other ranks of an error that only this one has. Not possible after a lack of memory:
- * their buffers may have another size. */
+/* Tells the other ranks about an error that only this rank has. Not possible if memory ran out: the
+ * buffers of the ranks may then differ in size. */
 static void leave_ranks(const ep_job *job, const ep_net *net, const ep_error *error) {
     ep_ranks *ranks = job->ranks;
     if (!ranks->told && !ranks->broken && error->code != EP_NO_MEMORY &&

@@ -1,8 +1,8 @@
-/* train: many steps: gather > forward > loss > backward > gradient + optimizer >
+/* train: runs many training steps: gather > forward > loss > backward > gradient + optimizer >
  * generation. Activations are split among workers by sample, gradients by task, and nothing is
  * reduced across threads, so results are bit-identical for any number of threads. A schedule is an
- * array with one element per step. Epochs, callbacks and progress bars are left to the caller,
- * which acts between calls. */
+ * array with one element per step. Epochs, callbacks and progress bars belong to the caller, which
+ * acts between calls. */
 #ifndef EP_TRAIN_H
 #define EP_TRAIN_H
 

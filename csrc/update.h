@@ -5,7 +5,8 @@
 
 #include "regime.h"
 
-/* Updates the parameters of `role` at `at` + block. `scale`: factor on the gradient. */
+/* Updates those parameters of a role that `block` selects, counted from element `at` of the slab.
+ * `scale`: factor on the gradient. */
 void ep_update(const ep_net *net, const ep_regime *regime, ep_role role, double rate, double scale,
                int64_t at, ep_block block);
 /* Number of blocks of the trained parameters. */

@@ -1,6 +1,6 @@
 /* vector: the vector types of the core: ep_vec, the widest that the compiler targets, with partial
- * loads and stores and loops over several interleaved vectors, and a few other widths. (ep_vector in
- * base.h is something else: a setting that is a list of numbers.) */
+ * loads and stores and loops over several interleaved vectors, and a few other widths. (ep_vector
+ * in base.h is something else: a setting that is a list of numbers.) */
 #ifndef EP_VECTOR_H
 #define EP_VECTOR_H
 
@@ -19,7 +19,7 @@ enum { EP_VEC_BYTES = 16 };
 enum { EP_LANES = EP_VEC_BYTES / sizeof(ep_real) };
 
 typedef ep_real ep_vec __attribute__((vector_size(EP_VEC_BYTES)));
-/* The same in memory that is aligned to elements only. */
+/* An ep_vec in memory that is aligned to single elements only. */
 typedef ep_real ep_vec_loose
     __attribute__((vector_size(EP_VEC_BYTES), aligned(sizeof(ep_real)), may_alias));
 
@@ -60,7 +60,8 @@ EP_INLINE ep_vec ep_vec_rounded(ep_vec v) {
     return v;
 }
 
-/* Elementwise maximum and minimum, b if either is NaN. where_less: x where a < b, else y. */
+/* Elementwise maximum and minimum of a and b; the result is b if either is NaN. ep_vec_where_less:
+ * x where a < b, else y. */
 #if defined(__AVX512F__) && !defined(EP_DOUBLE)
 EP_INLINE ep_vec ep_vec_max(ep_vec a, ep_vec b) {
     return (ep_vec)_mm512_max_ps((__m512)a, (__m512)b);
@@ -108,8 +109,8 @@ EP_INLINE ep_real ep_vec_sum(ep_vec v) {
 #endif
 }
 
-/* Load, store or keep the first n elements of a vector, 1 <= n <= LANES. get and put access no
- * other memory; get and first set the remaining elements to 0. */
+/* Load (get), store (put) or keep (first) the first n elements of a vector, 1 <= n <= EP_LANES. get
+ * and put access no other memory; get and first set the remaining elements to 0. */
 #if defined(__AVX512F__) && !defined(EP_DOUBLE)
 EP_INLINE ep_vec ep_vec_get(const ep_real *from, int64_t n) {
     return (ep_vec)_mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (EP_LANES - n)), from);

@@ -3,7 +3,9 @@
 
 enum {
     NEAR = 1 << 17, /* elements that stay in the L2 cache until they are read */
-    WORTH = 4,      /* weights that may be reread per activation element that stays in L2 */
+    /* A chunk has at least 1 / WORTH activation elements per weight, since it reads all weights
+     * once. */
+    WORTH = 4,
 };
 
 /* True if layer i couples the samples of `pass` in this direction. */
@@ -12,8 +14,8 @@ static bool couples(const ep_net *net, const ep_pass *pass, int i, ep_way way) {
            (way == EP_FORWARD || net->values[net->layers[i].out].wants_dx);
 }
 
-/* Sets *width to the elements that the layer reads and writes per sample, *least to the number of
- * samples over which one read of its weights should be amortized. */
+/* Sets *width to the number of elements that the layer reads and writes per sample, and *least to
+ * the number of samples that should share one read of its weights. */
 static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
     const ep_layer *layer = &net->layers[i];
     int64_t weights = 0;
@@ -28,9 +30,10 @@ static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
 }
 
 /* Returns the end of the run of layers starting at `first` that is processed *chunk rows at a time,
- * so that intermediate results stay in L2. A layer that couples samples starts a new run, and so
- * does one that needs more rows at a time; alone, it takes all rows. Results do not depend on
- * the chunk size. */
+ * so that intermediate results stay in L2. A layer that couples samples starts a new run. So does a
+ * layer with which the least number of rows would no longer fit into L2; if it does not fit by
+ * itself, it forms a run of its own that takes all rows. Results do not depend on the chunk
+ * size. */
 static int stretch(const ep_net *net, const ep_pass *pass, int first, ep_way way, int64_t *chunk) {
     int64_t widest, most;
     measure(net, first, &widest, &most);
@@ -88,8 +91,8 @@ void ep_walk_backward(const ep_net *net, const ep_pass *pass) {
     walk(net, pass, net->n_layers - 1, EP_BACKWARD);
 }
 
-/* The gradient has about TASKS parts per worker, each with at most about NUMBERS weights, so that
- * they stay in L2, and at most MOST parts per layer. */
+/* The gradient has about TASKS parts per worker, each of at most about NUMBERS weights, so that
+ * these stay in L2, and at most MOST parts per layer. */
 enum { TASKS = 8, NUMBERS = 32768, MOST = 4096 };
 
 static bool has_gradient(const ep_layer *layer) {
@@ -109,14 +112,15 @@ static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
 /* Number of parts of a layer's gradient. Each part rereads x and dy, so parts are large: 1 / TASKS
  * of a worker's share of all work, and at least about 20 us. */
 static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
-    const double least = 2e6;
+    const double least = 2e6; /* multiply-adds */
     double each = all * (double)net->rows / ((double)TASKS * workers);
     int64_t parts = (int64_t)(layer->work * (double)net->rows / (each > least ? each : least)) + 1;
     return ep_max(1, ep_min(ep_max(parts, parts_by_size(net, layer)), MOST));
 }
 
-/* A layer has at most 1 + floor(work / each) or parts_by_size() parts. The work of all layers sums
- * to at most TASKS * workers such parts, and sizes only shrink. */
+/* A layer has at most 1 + floor(work / each) or parts_by_size() parts; see parts_of(). The first
+ * term sums to at most TASKS * workers over all layers, plus one per layer, and sizes only
+ * shrink. */
 int64_t ep_walk_tasks_most(const ep_net *net, int workers) {
     int64_t n = (int64_t)TASKS * workers;
     for (int i = 0; i < net->n_layers; i++) {

@@ -1,4 +1,4 @@
-/* winograd: see winograd.h. A 1-D transform maps up to 6 vectors to up to 6 others. It is applied
+/* winograd: see winograd.h. A 1-D transform maps up to 6 vectors to up to 6 vectors. It is applied
  * to the columns of a tile and then to its rows; the lanes of a vector are channels. */
 #include "winograd.h"
 
@@ -21,7 +21,7 @@ enum {
 
 typedef void (*line)(ep_vec v[MOST_SIDE]);
 
-/* 3 x 3 windows: the points 0, 1, -1 and infinity. Transforms inputs to planes. */
+/* 3 x 3 windows, interpolated at 0, 1, -1 and infinity. Transforms inputs to planes. */
 EP_INLINE void of_input_3(ep_vec v[MOST_SIDE]) {
     ep_vec first = v[0] - v[2], sum = v[1] + v[2], difference = v[2] - v[1], last = v[1] - v[3];
     v[0] = first, v[1] = sum, v[2] = difference, v[3] = last;
@@ -47,7 +47,7 @@ EP_INLINE void to_weights_3(ep_vec v[MOST_SIDE]) {
     v[0] += sum, v[1] = difference, v[2] = sum + v[3];
 }
 
-/* 5 x 5 windows: the points 0, 1, -1, 2, -2 and infinity. */
+/* 5 x 5 windows, interpolated at 0, 1, -1, 2, -2 and infinity. The functions are as above. */
 EP_INLINE void of_input_5(ep_vec v[MOST_SIDE]) {
     const ep_real four = 4, five = 5, two = 2;
     ep_vec first = four * v[0] - five * v[2] + v[4], last = four * v[1] - five * v[3] + v[5];
@@ -109,14 +109,15 @@ EP_INLINE void both_ways(ep_vec t[MOST_SIDE][MOST_SIDE], int from, int to, line 
 
 /* ---- between a tile and the planes ---------------------------------------------------------- */
 
-/* A tile of an array: element (i, j) starts at offset at[i][j] and has n channels; the offset is
- * negative outside the image. Planes lie `apart` elements from each other. */
+/* The place of a tile in an array: element (i, j) of the tile is the n channels from offset
+ * at[i][j] on; the offset is negative outside the image. */
 typedef struct {
     int64_t at[MOST_SIDE][MOST_SIDE];
 } tile;
 
-/* Transforms a tile of `from` x `from` elements to `side` x `side` planes. Reads and writes whole
- * vectors of channels. */
+/* Transforms a tile of `from` x `from` elements with n channels to `side` x `side` planes, `apart`
+ * elements from one plane to the next. Elements outside the image are read from `zeros`. Reads and
+ * writes whole vectors of channels. */
 EP_INLINE void send(int from, int side, line transform, const ep_real *array, const tile *where,
                     int64_t n, const ep_real *zeros, ep_real *planes, int64_t apart) {
     const ep_real *of[MOST_SIDE][MOST_SIDE];
@@ -175,7 +176,8 @@ EP_INLINE void bring(int side, int to, line transform, ep_real *array, const til
     }
 }
 
-/* Sets *where to the side x side tile whose first element is (y, x) of the image at `image`. */
+/* Sets *where to the side x side tile whose first element is (y, x) of the image (h, w, n) that
+ * starts at offset `image`. */
 EP_INLINE void place(tile *where, int side, int64_t image, int64_t h, int64_t w, int64_t n,
                      int64_t y, int64_t x) {
     int64_t first = image + (y * w + x) * n;
@@ -194,13 +196,14 @@ EP_INLINE void place(tile *where, int side, int64_t image, int64_t h, int64_t w,
 
 /* ---- many tiles ----------------------------------------------------------------------------- */
 
-/* Elements from one rows x columns plane to the next, padded by one cache line: planes a power of
- * two apart would map to few sets of the cache. */
+/* apart: elements from one rows x columns plane to the next, with one cache line of padding, since
+ * planes a power of two apart would map to few sets of the cache. whole: n rounded up to whole
+ * vectors. */
 EP_INLINE int64_t apart(int64_t rows, int64_t columns) { return rows * columns + (int64_t)EP_LINE; }
 EP_INLINE int64_t whole(int64_t n) { return (n + EP_LANES - 1) / EP_LANES * EP_LANES; }
 
 typedef struct {
-    int64_t high, wide, all; /* tiles per column and row of an image, and of all images */
+    int64_t high, wide, all; /* tiles in a column and in a row of an image, and in all images */
 } tiles;
 
 static tiles tiles_of(const ep_winograd *s, int64_t images) {
@@ -228,7 +231,8 @@ EP_INLINE void move_on(spot *at, const tiles *t) {
     }
 }
 
-/* Transforms inputs of tiles q0 .. q1, channels c0 .. c1, to planes with rows of whole(c1 - c0). */
+/* Transforms channels c0 .. c1 - 1 of the inputs of tiles q0 .. q1 - 1 to planes, which have a row
+ * of whole(c1 - c0) elements for each tile and are `plane` elements apart. */
 EP_INLINE void inputs(int taps, line transform, const ep_winograd *s, const tiles *t, int64_t q0,
                       int64_t q1, const ep_real *x, int64_t c0, int64_t c1, const ep_real *zeros,
                       ep_real *planes, int64_t plane) {
@@ -241,7 +245,7 @@ EP_INLINE void inputs(int taps, line transform, const ep_winograd *s, const tile
     }
 }
 
-/* Returns the offsets of a tile's outputs in y, for filters from f0 on. */
+/* Returns the offsets in y of the outputs of the tile at `at`, from filter f0 on. */
 EP_INLINE tile outputs(const ep_winograd *s, spot at, int64_t f0) {
     tile where;
     place(&where, PART, at.image * s->out_h * s->out_w * s->filters + f0, s->out_h, s->out_w,
@@ -249,8 +253,8 @@ EP_INLINE tile outputs(const ep_winograd *s, spot at, int64_t f0) {
     return where;
 }
 
-/* The offsets of the weights of channel c and filters from f on, in an array (taps, taps, channels,
- * filters). */
+/* Returns the offsets of the weights of channel c, from filter f on, in an array (taps, taps,
+ * channels, filters). */
 EP_INLINE tile window(int taps, int64_t channels, int64_t filters, int64_t c, int64_t f) {
     tile where;
 #pragma GCC unroll 5
@@ -267,24 +271,25 @@ EP_INLINE tile window(int taps, int64_t channels, int64_t filters, int64_t c, in
 typedef struct {
     void (*inputs)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1, const ep_real *x,
                    int64_t c0, int64_t c1, const ep_real *zeros, ep_real *planes, int64_t plane);
-    /* Transforms filters f0 .. f1 of w (taps, taps, c, filters) to planes with rows of `row`. */
+    /* Transforms filters f0 .. f1 - 1 of w (taps, taps, c, filters) to planes with rows of `row`
+     * elements. */
     void (*weights)(int64_t c, int64_t filters, const ep_real *w, int64_t f0, int64_t f1,
                     ep_real *planes, int64_t row, int64_t plane);
-    /* y = [y +] the outputs of tiles q0 .. q1, filters f0 .. f1, from planes. */
+    /* y = [y +] the outputs of tiles q0 .. q1 - 1 and filters f0 .. f1 - 1, from planes. */
     void (*outputs)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1, ep_real *y,
                     int64_t f0, int64_t f1, const ep_real *planes, int64_t plane, bool add);
     /* Transforms the gradients of these outputs to planes. */
     void (*gradients)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1,
                       const ep_real *dy, int64_t f0, int64_t f1, const ep_real *zeros,
                       ep_real *planes, int64_t plane);
-    /* Transforms planes to dw of c channels from c0 on and f filters from f0 on. */
+    /* Transforms planes to dw of the c channels from c0 on and the f filters from f0 on. */
     void (*finish)(const ep_winograd *s, ep_real *dw, int64_t c0, int64_t c, int64_t f0, int64_t f,
                    const ep_real *planes, int64_t plane);
 } scheme;
 
-/* Define the functions of one window size. A macro, because each must be a function of its own: with
- * inline functions of a constant window size, called from one function for both sizes, a CNN's
- * training step is 2.5 % slower (AVX-512). */
+/* Defines the functions of one window size. It is a macro so that each function is compiled for one
+ * size: with inline functions that take a constant size, called from one function for both sizes, a
+ * training step of a CNN is 2.5 % slower (AVX-512). */
 #define SCHEME(TAPS)                                                                              \
     static void inputs_##TAPS(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1,       \
                               const ep_real *x, int64_t c0, int64_t c1, const ep_real *zeros,     \

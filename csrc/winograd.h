@@ -25,7 +25,7 @@ double ep_winograd_cost(const ep_winograd *s);
 /* Elements of scratch, EP_ALIGN aligned, that calls with up to c channels and `filters` need. */
 int64_t ep_winograd_scratch(int taps, int64_t c, int64_t filters);
 
-/* y = [y +] the convolution of n images, n = `images`. `transposed`: w (taps, taps, filters, c) are the
+/* y = [y +] the convolution of `images` images. `transposed`: w (taps, taps, filters, c) holds the
  * weights of a forward convolution, and y is the gradient of its input. May read up to one cache
  * line past the end of x and w. */
 void ep_winograd_convolve(const ep_winograd *s, int64_t images, const ep_real *x, const ep_real *w,

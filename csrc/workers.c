@@ -60,8 +60,8 @@ static void await_change(ep_workers *workers, atomic_int *word, int old) {
 }
 
 /* Stores a value and wakes the threads that wait for it to change. The store and the load must be
- * sequentially consistent: then a thread about to sleep sees the new value, or this thread sees
- * that there is a sleeper. */
+ * sequentially consistent: then either a thread about to sleep sees the new value, or this thread
+ * sees that there is a sleeper. */
 static void announce(ep_workers *workers, atomic_int *word, int value) {
     atomic_store(word, value);
     if (atomic_load(&workers->sleepers) > 0) {
@@ -85,9 +85,9 @@ void ep_workers_wait(ep_workers *workers) {
     }
 }
 
-/* Flush subnormal numbers to zero while a worker runs: they are up to 100 times slower on many
- * processors, and decaying masses and moments pass through them. The calling thread's setting is
- * restored afterwards. */
+/* Flush subnormal numbers to zero while a worker runs: on many processors they are up to 100 times
+ * slower, and decaying masses and moments become subnormal on the way to 0. The setting of the
+ * calling thread is restored afterwards. */
 #if defined(__SSE2__)
 static unsigned flush_subnormals(void) {
     unsigned before = __builtin_ia32_stmxcsr();

@@ -1,6 +1,6 @@
 /* callback: call a fitness or a dynamics written in Python, between two steps and with the GIL
- * held. Its arrays are copies, its result is checked for shape and finiteness, and an exception
- * stops the run and propagates to the caller. */
+ * held. The function gets copies of the arrays, its result is checked for shape and finiteness, and
+ * an exception stops the run and propagates to the caller. */
 #include "python/lawbook.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ static PyObject *vector(const void *at, npy_intp n, int type, size_t size) {
     return (PyObject *)array;
 }
 
-/* Store a copy of a vector under `key`; do nothing if `at` is NULL. Steals no reference. */
+/* Store a copy of a vector under `key`; do nothing if `at` is NULL. */
 static bool put(PyObject *dict, const char *key, const ep_real *at, npy_intp n) {
     if (!at) {
         return true;

@@ -1,4 +1,4 @@
-/* community: the type Community, populations without a network, which holds the vectors of a
+/* community: the type Community: populations without a network. It holds the vectors of a
  * generation. They are flat, one layer after the other, indexed by birth id, and grow when
  * populations are born; evoprune.Community adds names. */
 #include "python/community.h"
@@ -40,7 +40,8 @@ static bool vectors_new(vectors *v, int64_t size) {
     return true;
 }
 
-/* Copy one layer of n populations to its new place and number. */
+/* Copy the vectors of one layer from index `from` of the old vectors to index `at` of the new ones,
+ * where the layer has room for n populations. */
 static void move_group(const ep_community *self, const vectors *to, const ep_group *group,
                        int64_t from, int64_t at, int64_t n) {
     if (group->n == 0) {
@@ -278,7 +279,7 @@ static bool not_negative(PyArrayObject *array, const char *name) {
     return true;
 }
 
-/* Grow the layers to the numbers of populations in `object`, one a layer. */
+/* Grow each layer to the number of populations that `object` holds for it. */
 static bool grow_to(ep_community *self, PyObject *object) {
     npy_intp layers = self->n_groups;
     PyArrayObject *born = ep_array_in(object, "next_births", NPY_INT64, 1, &layers);
@@ -428,7 +429,8 @@ static PyType_Spec spec = {
 };
 
 int ep_community_add_type(PyObject *module) {
-    methods[0] = ep_community_step_methods[0]; /* always the same value, under the import lock */
+    /* every import writes the same value, under the import lock */
+    methods[0] = ep_community_step_methods[0];
     PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
     int failed = type ? PyModule_AddObjectRef(module, "Community", type) : -1;
     Py_XDECREF(type);

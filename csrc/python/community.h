@@ -1,5 +1,5 @@
-/* community: the type Community, populations without a network: its vectors, and what its two files
- * share. community.c creates it and exposes its vectors; community_step.c steps it. */
+/* community: the type Community: populations without a network. community.c creates it and exposes
+ * its vectors; community_step.c runs its generations. This header is shared by both. */
 #ifndef EP_PYTHON_COMMUNITY_H
 #define EP_PYTHON_COMMUNITY_H
 
@@ -20,19 +20,21 @@ typedef struct {
     int n_groups;
     int64_t size; /* populations of all layers, living and extinct */
     ep_real *column[EP_COLUMNS]; /* (size) each */
-    ep_real *memory; /* (EP_STATES, n) of each layer, one after the other */
+    /* state of the dynamics, (EP_STATES, n) for each layer, one layer after the other */
+    ep_real *memory;
     double *costs; /* (size) */
     uint64_t seed;
     int64_t number; /* generations so far */
     atomic_int busy;
 } ep_community;
 
-/* Raise RuntimeError if another call is running. True: locked until ep_community_leave(). */
+/* Return true and lock the community until ep_community_leave(). If another call is using it, raise
+ * RuntimeError and return false. */
 bool ep_community_enter(ep_community *self);
 EP_INLINE void ep_community_leave(ep_community *self) { atomic_store(&self->busy, 0); }
 
-/* Add n[i] extinct populations to the end of layer i, with all their values 0. False with an
- * exception; nothing changed. */
+/* Append n[i] extinct populations to layer i, with all their values 0. On failure, return false
+ * with an exception; nothing has changed. */
 bool ep_community_grow(ep_community *self, const int64_t *n);
 
 /* The methods of community_step.c, terminated by an empty row. */

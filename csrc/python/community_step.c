@@ -25,7 +25,7 @@ static const ep_real *from(PyArrayObject *array, int64_t at) {
     return array ? (const ep_real *)PyArray_DATA(array) + at : NULL;
 }
 
-/* Return the index in the flat vectors of birth id 0 of a niche's first group. */
+/* Return where a niche begins in the flat vectors: the index of birth id 0 of its first group. */
 static int64_t niche_at(const ep_community *self, int group) {
     if (self->generation->settings.niche == EP_NICHE_NETWORK) {
         return 0;
@@ -33,7 +33,8 @@ static int64_t niche_at(const ep_community *self, int group) {
     return self->group[group].mass - self->column[EP_MASS];
 }
 
-/* Implement ep_occasion's measure: copy the given overlaps and norms of the living populations. */
+/* Implement `measure` of ep_occasion: copy the given overlaps and norms of the living
+ * populations. */
 static void pick(void *context, const ep_generation *g, int64_t first, ep_cohort *cohort) {
     const signals *s = context;
     const ep_community *self = s->self;
@@ -50,7 +51,8 @@ static void pick(void *context, const ep_generation *g, int64_t first, ep_cohort
     cohort->norm2 = s->norm2 ? norm2 : NULL;
 }
 
-/* Write this generation's fitness to the column EP_RAW. False: an exception, or error is filled. */
+/* Write the fitness of this generation to the column EP_RAW. Return false with an exception, or
+ * with `error` filled. */
 static bool measure(ep_community *self, const signals *s, ep_error *error) {
     ep_real *raw = self->column[EP_RAW];
     if (s->raw) {
@@ -78,7 +80,7 @@ static bool measure(ep_community *self, const signals *s, ep_error *error) {
     return true;
 }
 
-/* Check that living populations have a finite fitness; extinct ones may have any. */
+/* Check that living populations have a finite fitness, and set the fitness of extinct ones to 0. */
 static bool check_fitness(ep_community *self) {
     for (int64_t j = 0; j < self->size; j++) {
         ep_real *raw = &self->column[EP_RAW][j];
@@ -171,7 +173,7 @@ static PyObject *births_of(const ep_community *self, int64_t n) {
     return array;
 }
 
-/* Mean cost of the living populations of a layer, which an immigrant gets. */
+/* Return the mean cost of the living populations of a layer, which is the cost of an immigrant. */
 static double mean_cost(const ep_group *group) {
     double sum = 0, n = 0;
     for (int64_t j = 0; j < group->n; j++) {
@@ -186,7 +188,8 @@ static bool add_newborn(ep_community *self, int64_t n) {
     int64_t *more = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *more);
     double *cost = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *cost);
     const ep_newborn *newborn = self->generation->newborn;
-    ep_newborn *kept = PyMem_Calloc((size_t)n + 1, sizeof *kept); /* vectors may move */
+    /* a copy, because growing may reallocate them */
+    ep_newborn *kept = PyMem_Calloc((size_t)n + 1, sizeof *kept);
     bool ok = more && cost && kept;
     for (int64_t k = 0; ok && k < n; k++) {
         more[newborn[k].group]++;

@@ -95,7 +95,7 @@ static int number_from(const ep_field *field, PyObject *object, const char *owne
         }
         *value = PyFloat_AsDouble(object);
         if (*value == -1 && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError)) {
-            PyErr_Clear(); /* complex, or another number that is not real */
+            PyErr_Clear(); /* complex, or a number of another type that is not real */
             ep_raise_got(PyExc_TypeError, object, "%s: %s must be a number", owner, field->name);
             return -1;
         }
@@ -137,7 +137,7 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
             return 0;
         }
         if (is_scalar(object)) {
-            double only; /* double only; a single number stands for a vector of one */
+            double only; /* a single number stands for a vector of one element */
             if (number_from(field, object, owner, &only) < 0) {
                 return -1;
             }
@@ -170,7 +170,7 @@ static int set_field(const ep_field *field, void *config, PyObject *object, cons
     return done ? 0 : -1;
 }
 
-/* TypeError: "<owner>: no setting 'foo'; it has: a, b". */
+/* Raise TypeError: "<owner>: no setting 'foo'; it has a, b". */
 static void raise_unknown(const ep_field *fields, PyObject *name, const char *owner) {
     PyObject *known = PyUnicode_FromString("");
     for (const ep_field *field = fields; known && !is_last(field); field++) {
@@ -357,7 +357,7 @@ const void *ep_found(const void *row, const char *what, const char *name) {
 }
 
 /* ---- arrays -------------------------------------------------------------------------------- */
-/* "(?, 10)" */
+/* Return a shape as text, such as "(?, 10)", where ? is any size. */
 static PyObject *shape_text(int rank, const npy_intp *shape) {
     PyObject *text = PyUnicode_FromString("(");
     for (int i = 0; text && i < rank; i++) {
@@ -392,7 +392,7 @@ static void raise_shape(PyArrayObject *array, const char *name, int rank, const 
     Py_XDECREF(got);
 }
 
-/* True if unsigned numbers exceed int64 and would turn negative. */
+/* True if unsigned numbers above the largest int64 have become negative in the conversion. */
 static bool overflows(PyArrayObject *from, PyArrayObject *to, int type) {
     bool risky = type == NPY_INT64 && PyTypeNum_ISUNSIGNED(PyArray_TYPE(from)) &&
                  PyArray_ITEMSIZE(from) >= (npy_intp)sizeof(int64_t);
@@ -451,7 +451,7 @@ static PyArrayObject *array_as(PyObject *object, const char *name, int type, int
     bool whole = PyTypeNum_ISINTEGER(type);
     bool good = PyTypeNum_ISINTEGER(from) ||
                 (!whole && (PyTypeNum_ISFLOAT(from) || PyTypeNum_ISBOOL(from)));
-    /* an empty list arrives as float64, and is also a valid empty list of whole numbers */
+    /* NumPy makes float64 of an empty list, which is also valid as a list of whole numbers */
     good = good || (whole && PyArray_SIZE(array) == 0 && PyTypeNum_ISFLOAT(from));
     if (!good) {
         PyErr_Format(PyExc_TypeError, "%s: expected an array of %s numbers, got dtype %S", name,

@@ -19,16 +19,17 @@ PyObject *ep_raise_got(PyObject *kind, PyObject *got, const char *format, ...);
 /* ---- settings ------------------------------------------------------------------------------ */
 /* Fill `config` (as large as the fields need; may be uninitialized) from a dict of settings, or
  * from None: defaults first, then each item. `owner` begins every error message. Returns 0, or -1
- * with an exception: TypeError for an unknown name (the known ones are listed), a missing required
- * one or a wrong type; ValueError if out of bounds (which are printed). After a failure, nothing
- * needs to be freed. */
+ * with an exception: TypeError for an unknown name, a missing required setting or a wrong type;
+ * ValueError for a value out of bounds. The messages list the known names or the bounds. After a
+ * failure, nothing needs to be freed. */
 int ep_config_from_dict(const ep_field *fields, void *config, PyObject *dict, const char *owner);
-/* Return all settings as Python objects: int, float, bool, str, list of floats (None if empty). */
+/* Return all settings as a dict of Python objects: int, float, bool, str, list of floats (None if
+ * empty). */
 PyObject *ep_config_as_dict(const ep_field *fields, const void *config);
 /* Return the fields as a list of dicts: name, type, default, low, high, choices, doc, required. */
 PyObject *ep_fields_describe(const ep_field *fields);
 
-/* The settings of one law during a call: `at` is a config, NULL while closed. */
+/* The settings of one law during a call: `at` is its config, or NULL while closed. */
 typedef struct {
     const ep_field *fields;
     void *at;
@@ -38,19 +39,21 @@ typedef struct {
 bool ep_settings_open(ep_settings *settings, const ep_field *fields, size_t size, PyObject *dict,
                       const char *owner);
 void ep_settings_close(ep_settings *settings);
-/* Return `row` of a catalogue. If it is NULL, raise ValueError: no `what` has this name. */
+/* Return `row`, the result of a search in the catalogue. If it is NULL, raise ValueError: no `what`
+ * has this name. */
 const void *ep_found(const void *row, const char *what, const char *name);
 
 /* ---- arrays -------------------------------------------------------------------------------- */
-/* Return `object` as the array NumPy makes of it; a new reference. Lists are copied first: NumPy
- * reads them twice and trusts their first length, while __index__ or __array__ of an element may
- * change them in between. Raises ValueError for lists nested too deeply; returns NULL if an error
- * is pending already, since the object's own code could clear it. */
+/* Convert `object` to an array as NumPy does; a new reference. Lists are copied first: NumPy reads
+ * them twice and relies on their first length, but __index__ or __array__ of an element may change
+ * them in between. Raises ValueError for lists nested too deeply; returns NULL if an exception is
+ * already set, since code of the object could clear it. */
 PyArrayObject *ep_array_of(PyObject *object, const char *name);
 /* Return `object` as a C-contiguous, aligned, native array of `type` (EP_NPY_REAL, NPY_INT64, ...):
  * the same array if possible, else a copy. A new reference, read-only. shape[rank] is the expected
- * shape, -1 for any size. Raises TypeError if it does not hold real numbers (whole ones, for an
- * integer type), ValueError for a wrong shape; `name` is the argument's. */
+ * shape, -1 for any size; `name` is the argument's name in messages. Raises TypeError if the
+ * elements are not real numbers (for an integer type, whole numbers), ValueError for a wrong
+ * shape. */
 PyArrayObject *ep_array_in(PyObject *object, const char *name, int type, int rank,
                            const npy_intp *shape);
 /* As above, but always a new, writable copy. */
@@ -67,12 +70,14 @@ PyArrayObject *ep_array_vector(npy_intp n, int type);
 int ep_convert_u64(PyObject *object, void *to);
 int ep_convert_count(PyObject *object, void *to);
 int ep_convert_real(PyObject *object, void *to);
-/* Convert a whole number from low to high; TypeError or ValueError names the argument. */
+/* Convert a whole number from low to high. Raises TypeError or ValueError with the name of the
+ * argument. */
 bool ep_whole(PyObject *object, const char *name, int64_t low, int64_t high, int64_t *to);
-/* Convert True or False, a bool of Python or NumPy. */
+/* Convert True or False of Python or NumPy to bool. */
 bool ep_truth(PyObject *object, const char *name, bool *to);
 /* Get item `key` of a dict into *value: a new reference, or NULL if missing. False with an
- * exception. A borrowed reference could be freed by the next call of foreign code. */
+ * exception. The reference is not borrowed, because Python code that runs later could free the
+ * item. */
 bool ep_item(PyObject *dict, const char *key, PyObject **value);
 
 #endif

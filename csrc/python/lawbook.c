@@ -24,7 +24,8 @@ static PyObject *take(PyObject *dict, const char *key) {
     return value;
 }
 
-/* Return the name of a law; for a callable, store it in *call and return `fallback`. */
+/* Return the name of a law: `value` if it is a str, `usual` if it is NULL. If it is a function,
+ * store it in *call and return `fallback`. */
 static const char *law_name(PyObject *value, const char *what, const char *usual,
                             const char *fallback, PyObject **call) {
     if (!value) {
@@ -86,7 +87,7 @@ bool ep_lawbook_open(ep_lawbook *book, PyObject *given) {
     return ok;
 }
 
-/* Return a structured array of n rows; takes over the reference to `fields`. */
+/* Return a structured array of n rows. Steals the reference to `fields`. */
 static PyObject *rows_array(PyObject *fields, const void *rows, size_t size, int64_t n) {
     PyArray_Descr *dtype = NULL;
     int made = fields ? PyArray_DescrConverter(fields, &dtype) : 0;

@@ -7,7 +7,7 @@
 
 #include "evolve.h"
 
-/* Laws written in Python, or NULL: the context of the two functions below. */
+/* Laws written in Python, or NULL. This is the context of the two functions below. */
 typedef struct {
     PyObject *fitness, *dynamics;
 } ep_calls;
@@ -20,17 +20,17 @@ typedef struct {
     ep_calls calls;
 } ep_lawbook;
 
-/* Open from a dict of settings with fitness and dynamics (names or functions) and their configs.
- * False with an exception; then there is nothing to close. */
+/* Open from a dict with the settings of selection, fitness and dynamics (names or functions) and
+ * their configs. False with an exception; then there is nothing to close. */
 bool ep_lawbook_open(ep_lawbook *book, PyObject *dict);
 void ep_lawbook_close(ep_lawbook *book);
 
-/* callback.c: an ep_fitness_call and an ep_dynamics_call; `calls` is an ep_calls. */
+/* Implement ep_fitness_call and ep_dynamics_call, in callback.c; `calls` is an ep_calls. */
 bool ep_call_fitness(void *calls, const ep_signals *signals, ep_real *fitness, ep_error *error);
 bool ep_call_dynamics(void *calls, const ep_cohort *cohort, ep_error *error);
 
-/* Return a structured array of deaths: step, population, birth, mass, fitness; or of births, with
- * parent after birth. */
+/* Return a structured array of deaths with the fields step, population, birth, mass and fitness; or
+ * of births, which also have parent after birth. */
 PyObject *ep_deaths_array(const ep_death *deaths, int64_t n);
 PyObject *ep_births_array(const ep_birth_record *births, int64_t n);
 

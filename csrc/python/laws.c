@@ -1,6 +1,6 @@
 /* laws: the catalogue as a dict, and its losses and optimizers as Python functions over plain
- * arrays (plain_laws.c has fitness and dynamics). Inputs are never modified; results are new arrays.
- * Uses no networks: these functions are for tests and study. */
+ * arrays (plain_laws.c has fitness and dynamics). Inputs are never modified; results are new
+ * arrays. No function uses a network: they are for tests and study. */
 #include "python/convert.h"
 
 #include "catalogue.h"
@@ -39,7 +39,8 @@ static PyObject *names_of(unsigned needs) {
     return list;
 }
 
-/* Add {name: {"doc", "fields", and the items of `more`}}. Steals `more`; NULL means it failed. */
+/* Add {name: {"doc", "fields", and the items of `more`}}. Steals `more`, which is NULL if creating
+ * it has failed. */
 static bool add_entry(PyObject *group, const char *name, const char *doc, const ep_field *fields,
                       PyObject *more) {
     PyObject *list = !more ? NULL : ep_fields_describe(fields);
@@ -165,7 +166,7 @@ static PyObject *catalogue(PyObject *module, PyObject *args, PyObject *kwargs) {
 }
 
 /* ---- settings -------------------------------------------------------------------------------- */
-/* Get the fields and config size of a catalogue's row; false if there is no such row. */
+/* Get the fields and the config size of a row of the catalogue; false if there is no such row. */
 static bool row_of(const char *group, const char *name, const ep_field **fields, size_t *size) {
 #define ROW(type, what, find)               \
     if (strcmp(group, what) == 0) {         \

@@ -1,13 +1,13 @@
-/* loss_law: a loss written in Python. The function is called with copies of outputs and targets of
- * some rows, with the GIL held, and returns the loss and the gradient of every row. It runs on the
- * calling thread (ep_loss.interpreted), so an exception stays pending there: unmeasured rows get
- * NaN, the run stops, and the caller sees the exception. */
+/* loss_law: a loss written in Python. The function is called with the GIL held, with copies of the
+ * outputs and targets of some rows, and returns the loss and the gradient of every row. It runs on
+ * the calling thread (ep_loss.interpreted), so an exception stays set there: the remaining rows get
+ * NaN, which stops the run, and the caller sees the exception. */
 #include "python/network.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The config of these losses. The network owns the reference. */
+/* The config of a loss written in Python. The network owns the reference. */
 typedef struct {
     PyObject *function;
 } python_config;
@@ -25,7 +25,7 @@ static PyObject *copied(const void *from, int nd, npy_intp rows, npy_intp n, int
     return array;
 }
 
-/* Call the function, and copy its result (value (rows,), gradient (rows, n)). */
+/* Call the function and copy its result: (values (rows,), gradient (rows, n)). */
 static bool call(PyObject *function, PyObject *y, PyObject *targets, npy_intp rows, npy_intp n,
                  ep_real scale, ep_real *loss, ep_real *dy) {
     PyObject *result = PyObject_CallFunctionObjArgs(function, y, targets, NULL);

@@ -1,6 +1,6 @@
-/* module: shared by the files of csrc/python: the Python and NumPy headers, included one way, the
- * module's state, and the tables that module.c assembles. Only this folder may include Python. All
- * code uses the limited API of Python 3.11 and the C API of NumPy 2. */
+/* module: declarations for all files of csrc/python: the headers of Python and NumPy, included in
+ * one way, the module's state, and the tables that module.c assembles. Only this folder may include
+ * Python. All code uses the limited API of Python 3.11 and the C API of NumPy 2. */
 #ifndef EP_MODULE_H
 #define EP_MODULE_H
 
@@ -22,7 +22,7 @@
 #define EP_NPY_REAL NPY_FLOAT32
 #endif
 
-/* One per module object; nothing else persists between calls. */
+/* The state of one module object; nothing else persists between calls. */
 typedef struct {
     PyObject *diverged;     /* class Diverged(ArithmeticError), attribute step */
     PyObject *network_type; /* class Network, once it exists */

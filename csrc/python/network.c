@@ -91,7 +91,8 @@ static int value_named(const ep_net *net, const char *name, const char *reader) 
     return -1;
 }
 
-/* Get the indices of the values a layer reads; -1 with an exception. */
+/* Get the indices of the values that a layer reads; return their number, or -1 with an
+ * exception. */
 static int inputs_of(const ep_net *net, PyObject *layer, const char *name, int *input) {
     PyObject *names;
     if (!ep_item(layer, "inputs", &names)) {
@@ -162,8 +163,8 @@ static bool add_layer(ep_net *net, PyObject *layer) {
     return value >= 0;
 }
 
-/* Set the populations of one axis: birth ids, and how many were born so far (`born`, a dict or
- * NULL; founders by default). */
+/* Set the birth ids of the populations of one axis, and the number of ids given so far: the axis's
+ * item of `born`, a dict or NULL; by default the number of founders. */
 static bool populate(ep_net *net, PyObject *name, PyObject *births, PyObject *born) {
     char text[NAME + 1];
     if (!text_of(name, "births", text)) {
@@ -193,7 +194,8 @@ static bool populate(ep_net *net, PyObject *name, PyObject *births, PyObject *bo
     return ok;
 }
 
-/* Set the living shape, and check that the tensors then have at most `most` elements. */
+/* Set the populations of all axes from `births`, and check that the tensors then have at most
+ * `most` elements. */
 static bool set_shape(ep_net *net, PyObject *births, PyObject *born, long long most) {
     PyObject *items = births ? PyMapping_Items(births) : PyList_New(0);
     bool ok = items != NULL;
@@ -352,7 +354,7 @@ PyDoc_STRVAR(
     "founders.");
 
 static PyMethodDef *joined(void) {
-    static PyMethodDef all[48]; /* written once, always the same, under the import lock */
+    static PyMethodDef all[48]; /* every import writes the same values, under the import lock */
     PyMethodDef *tables[] = {ep_network_regime_methods, ep_network_array_methods,
                              ep_network_run_methods,    ep_network_step_methods,
                              ep_network_lock_methods,   ep_network_census_methods};

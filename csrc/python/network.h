@@ -1,5 +1,5 @@
-/* network: the C type `Network`: a net, its training setup, and the Python objects it keeps
- * alive. Shared by the files network*.c, each with a group of its methods. */
+/* network: the C type `Network`: a net, its training setup, and the Python objects it keeps alive.
+ * Shared by the files network*.c, each of which has a group of its methods. */
 #ifndef EP_PYTHON_NETWORK_H
 #define EP_PYTHON_NETWORK_H
 
@@ -14,8 +14,8 @@ typedef struct {
     PyThread_type_lock turn, work;
     atomic_ulong owner;  /* thread that holds `work`; 0: none */
     atomic_long process; /* the owner's process */
-    bool at_work;        /* a core call is running: the owner must not re-enter */
-    int holds;           /* `with` blocks of the owner */
+    bool at_work;        /* a call of the core is running: the owner must not re-enter */
+    int holds;           /* number of `with` blocks that the owner is in */
 } ep_lock;
 bool ep_lock_init(ep_lock *lock); /* false with an exception */
 void ep_lock_free(ep_lock *lock);
@@ -25,7 +25,8 @@ void ep_lock_free(ep_lock *lock);
 /* Largest counter (step, generation, batch): exact as a double, and far below INT64_MAX. */
 #define EP_COUNT_MOST (INT64_C(1) << 53)
 
-enum { EP_CHECKED = 2 }; /* sets of arrays already checked: for training, for evaluation */
+/* number of checked sets of arrays remembered, such as training and validation data */
+enum { EP_CHECKED = 2 };
 
 /* Arrays in which every value was found valid. */
 typedef struct {
@@ -42,13 +43,13 @@ typedef struct {
     PyObject *loss_call; /* a loss written in Python, or NULL */
     double *shift, *scale; /* input scaling, n_scaling numbers each */
     ep_real *near_shift, *near_scale; /* shift and scale, rounded */
-    bool exact_scaling; /* rounding changed no shift */
+    bool exact_scaling; /* rounding to ep_real changed no shift */
     int64_t n_scaling; /* 1, or the founding width of the input */
     int64_t input_width; /* founding */
     int32_t *living; /* room for ep_living_inputs, if features can go extinct */
     ep_checked checked[EP_CHECKED]; /* most recent first */
     bool all_living; /* all input features are living */
-    PyObject *record; /* of the last call of train, even if it failed */
+    PyObject *record; /* record of the last call of train, even if it failed */
 } ep_network;
 
 /* Wait, without the GIL, until no other thread uses the network. True: locked until
@@ -56,8 +57,8 @@ typedef struct {
  * law that calls back), or what a signal handler raised. */
 bool ep_network_enter(ep_network *self);
 void ep_network_leave(ep_network *self);
-/* The same for reading plain numbers, which a law may do on its own network: then *entered is
- * false, and there is nothing to leave. */
+/* Like ep_network_enter(), for reading plain numbers, which a law may also do on the network that
+ * calls it. Then *entered is false, and ep_network_leave() must not be called. */
 bool ep_network_look(ep_network *self, bool *entered);
 
 extern PyType_Spec ep_network_spec;
@@ -71,12 +72,15 @@ extern PyMethodDef ep_network_regime_methods[], ep_network_array_methods[],
     ep_network_census_methods[];
 
 /* ---- network_table.c: the user's arrays as tables -------------------------------------------- */
-/* Read `object` as a table of rows; `keep` receives a reference that must be held while the table
- * is in use. Borrows any row-contiguous array of a known number type, else converts once. */
+/* Read `object` as a table of rows. `keep` receives a reference that must be held while the table
+ * is in use. An array of a known number type with contiguous rows is read in place; any other is
+ * converted once. */
 bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyObject **keep);
-/* Raise ValueError with row and column if the network takes ids and a value of x is not one. */
+/* Check the ids of a network that takes ids. Raises ValueError with row and column of the first
+ * element of x that is not a valid id. */
 bool ep_check_ids(ep_network *self, const ep_table *x);
-/* The same for targets that the configured loss does not accept. */
+/* Check that the configured loss accepts all targets. Raises ValueError with the row of the first
+ * that it does not accept. */
 bool ep_check_targets(ep_network *self, const ep_table *y);
 /* Read targets for the configured loss, of the right shape; does not check their values. */
 bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
@@ -85,17 +89,18 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
  * values of these rows are checked, once per set of arrays: x is finite, ids and labels are in
  * range, and the loss accepts the targets. */
 typedef struct {
-    ep_table x, y, w; /* w: a weight for each of `rows`; NULL data: all 1 */
+    ep_table x, y, w; /* a weight for each selected row; w.at NULL: all 1 */
     PyObject *keep[3], *keep_weights;
 } ep_feed;
 bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, PyObject *weights,
                   ep_feed *feed);
-/* Read weights of `rows` samples, (rows,) or, if a sample has several predictions, (rows,
- * positions): finite and at least 0. NULL or None leaves the table empty. */
+/* Read the weights of `rows` samples: (rows,) or, if a sample has several predictions, (rows,
+ * positions); finite and at least 0. NULL or None leaves the table empty. */
 bool ep_table_of_weights(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
                          PyObject **keep);
 void ep_feed_close(ep_feed *feed);
-/* Discard checks that may no longer hold: a loss or an input scaling was set. */
+/* Forget which arrays were checked, because setting a loss or an input scaling may make them
+ * invalid. */
 void ep_forget_checked(ep_network *self);
 ep_intake ep_network_intake(const ep_network *self);
 
@@ -105,13 +110,14 @@ typedef struct {
     PyObject *add_up; /* adds up an array over the ranks; NULL: one process */
     PyArrayObject *buffer;
 } ep_crowd;
-/* Open (rank, ranks, function), or None. False with an exception; then nothing is open. */
+/* Open from a Python tuple (rank, ranks, function), or None. False with an exception; then there is
+ * nothing to close. */
 bool ep_crowd_open(ep_network *self, PyObject *object, ep_crowd *crowd);
 void ep_crowd_close(ep_crowd *crowd);
 
 /* ---- loss_law.c: a loss written in Python ---------------------------------------------------- */
-/* Return the loss that calls a function, by its attribute `target`, "class" or "real"; or NULL with
- * an exception. */
+/* Return the ep_loss that calls a Python function. The function's attribute `target`, "class" or
+ * "real", selects the kind of targets. NULL with an exception. */
 const ep_loss *ep_python_loss(PyObject *function);
 void ep_python_loss_config(void *config, PyObject *function);
 

@@ -1,6 +1,6 @@
 /* network_array: every tensor and activation of a network as a zero-copy NumPy array, and a
- * description of the network in Python objects. A view holds a reference to its memory slab: after
- * a compaction it stays valid, with the values of that moment. */
+ * description of the network in Python objects. A view holds a reference to its memory slab: it
+ * stays valid after a compaction, with the values from before it. */
 #include "python/network.h"
 
 #include "alias.h"
@@ -119,7 +119,8 @@ static bool append(PyObject *list, PyObject *item) {
     return ok;
 }
 
-/* Returns an array, or a range where no population can die: an image may have millions of rows. */
+/* Return the birth ids of an axis: an array, or a range if its populations cannot become extinct,
+ * since such an axis may be very long (the rows of an image). */
 static PyObject *births_of(const ep_axis *axis) {
     if (!axis->birth) {
         return PyObject_CallFunction((PyObject *)&PyRange_Type, "L", (long long)axis->n);
@@ -171,7 +172,8 @@ static bool is_fixed(const ep_net *net, const ep_layer *layer) {
     return mass && mass->role == EP_EVOLVED && !net->axes[mass->axis[0]].mortal;
 }
 
-/* `axes` and `founding`: the axes with the numbers of living populations now, and at founding. */
+/* Describe the layers. `axes`: the axes with their current numbers of living populations;
+ * `founding`: the same at the founding of the network. */
 static PyObject *describe_layers(const ep_net *net, const ep_axis *axes, const ep_axis *founding) {
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < net->n_layers; i++) {

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* Return births (int32), mass, fitness and upkeep (float64) of members first .. last of a
- * generation. */
+/* Return the birth ids (int32), mass, fitness and upkeep (float64) of members first .. last - 1 of
+ * a generation. */
 static PyObject *rows_of(const ep_generation *g, const ep_group *group, int64_t first,
                          int64_t last) {
     npy_intp n = last - first;
@@ -31,7 +31,8 @@ static PyObject *rows_of(const ep_generation *g, const ep_group *group, int64_t 
     return rows;
 }
 
-/* Compute upkeep of the living populations by `settings`; returns a dict by layer, in order. */
+/* Compute the upkeep of the living populations with these settings. Returns a dict from layer names
+ * to the tuples of rows_of(). */
 static PyObject *census_of(const ep_net *net, const ep_selection *settings, double pressure) {
     ep_error error = {EP_OK, ""};
     ep_census census = {0};

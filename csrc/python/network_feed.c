@@ -1,5 +1,6 @@
-/* network_feed: inputs and targets of one call, with the selected rows. Every value of these rows
- * is checked before anything is computed; an invalid value is reported by row and column. */
+/* network_feed: the inputs and targets of one call, with the selected rows. Every value of these
+ * rows is checked before anything is computed; an error names the row and column of the first
+ * invalid value. */
 #include "python/network.h"
 
 #include <string.h>
@@ -12,7 +13,7 @@ static const double FINITE = (double)__FLT_MAX__;
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-enum { PIECE = 1 << 20 }; /* values between two checks for signals */
+enum { PIECE = 1 << 20 }; /* elements between two checks for signals */
 
 /* Return 1 if every value of the table is in range; 0 with the first misfit in *misfit; -1 if a
  * signal handler has raised or memory ran out. Works without the GIL. */
@@ -37,12 +38,13 @@ static int within(const ep_table *table, const ep_intake *intake, ep_range range
     return good;
 }
 
-/* "x: expected <what>, got 7 in row 3, column 2" */
+/* Raise ValueError: "x: expected <what>, got 7 in row 3, column 2". */
 static bool refuse(const char *name, const char *what, const ep_misfit *at) {
     PyObject *value = PyFloat_FromDouble(at->value);
     bool integral = at->value > -1e15 && at->value < 1e15 &&
                     at->value == __builtin_trunc(at->value);
-    if (value && integral) { /* print 5, not 5.0: a code */
+    /* print an integer code as 5, not as 5.0 */
+    if (value && integral) {
         Py_DECREF(value);
         value = PyLong_FromDouble(at->value);
     }
@@ -72,7 +74,7 @@ static bool check_inputs(ep_network *self, const ep_table *x) {
         return ep_check_ids(self, x);
     }
     if (x->type != EP_FLOAT32 && x->type != EP_FLOAT64) {
-        return true; /* scaling is finite, and so are scaled whole numbers */
+        return true; /* shift and scale are finite, and so are scaled whole numbers */
     }
     ep_intake intake = ep_network_intake(self);
     ep_misfit misfit;
@@ -148,7 +150,8 @@ static bool is_checked(const ep_network *self, const ep_feed *feed) {
     return false;
 }
 
-/* Keep weak references, so that a network does not hold its user's data. */
+/* Remember these arrays as checked, by weak references, so that the network does not keep the
+ * user's data alive. */
 static bool remember(ep_network *self, const ep_feed *feed) {
     ep_checked now = {{NULL, NULL, NULL}};
     bool ok = true;

@@ -1,9 +1,9 @@
 /* network_lock: only one thread at a time uses a network; others wait. A thread that re-enters its
- * own network, from a law written in Python, would deadlock, so it is refused.
+ * own network, from a law written in Python, would deadlock, so this raises an exception.
  *
- * There are two locks: a thread waits for `work` while it holds `turn`, so that a thread that takes
- * the network again and again (a run, a loop of predictions) cannot starve the next in line.
- * Waiting is done without the GIL, in slices, and ends when a signal handler raises. */
+ * There are two locks. A thread holds `turn` while it waits for `work`, so that a thread that takes
+ * the network again and again (a run, a loop of predictions) cannot starve the thread that waits.
+ * Waiting is done without the GIL, in slices of time, and ends when a signal handler raises. */
 #include "python/network.h"
 
 #include <unistd.h>
@@ -33,7 +33,8 @@ static bool is_mine(const ep_lock *lock) {
     return atomic_load(&lock->owner) == PyThread_get_thread_ident();
 }
 
-/* True if the thread that holds the lock does not exist in this process, because of a fork. */
+/* True if this process is a fork, made while another thread held the lock: that thread does not
+ * exist here. */
 static bool is_orphan(const ep_lock *lock) {
     return atomic_load(&lock->owner) != 0 && atomic_load(&lock->process) != (long)getpid();
 }

@@ -1,5 +1,5 @@
-/* network_ranks: the ranks of data-parallel training, given in Python as (rank, ranks, function):
- * function(buffer) adds up an array over all ranks, in place. */
+/* network_ranks: the ranks of data-parallel training, given in Python as a tuple (rank, ranks,
+ * function), where function(array) adds up an array over all ranks, in place. */
 #include "python/network.h"
 
 #include <string.h>

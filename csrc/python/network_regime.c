@@ -110,7 +110,7 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
         ok = false;
     }
     ok = ok && (!selection || selection == Py_None || draft_selection(self, &d, selection));
-    if (ok) { /* swap; the draft now holds the old one */
+    if (ok) { /* swap, so that discard() frees the old settings */
         ep_regime *r = &self->regime;
         const ep_field *old_loss = r->loss ? r->loss->fields : NULL;
         const ep_field *old_optimizer = r->optimizer ? r->optimizer->fields : NULL;

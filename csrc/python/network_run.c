@@ -175,7 +175,8 @@ static bool open_errand(ep_network *self, errand *e, PyObject *const *schedules)
     return ok;
 }
 
-/* Store the record on the network, so that a failed run loses nothing; return it or raise. */
+/* Store the record in the network, so that a failed run loses nothing, and return it; or raise the
+ * exception of the failed run. */
 static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_error *error) {
     PyObject *kind = NULL, *value = NULL, *trace = NULL;
     PyErr_Fetch(&kind, &value, &trace); /* raised by a law written in Python */
@@ -192,7 +193,7 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
     if (ok) {
         return Py_NewRef(record);
     }
-    if (PyErr_Occurred()) { /* an exception of a law: other errors follow from it */
+    if (PyErr_Occurred()) { /* a law has raised; other errors follow from this */
         return NULL;
     }
     if (error->code == EP_DIVERGED) {

@@ -243,7 +243,8 @@ static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
     const ep_population *p = populations_of(self->net, layer);
     const int64_t *id = PyArray_DATA(ids);
     bool ok = p != NULL;
-    for (int pass = 0; ok && pass < 2; pass++) { /* check first, then act */
+    /* check all ids in the first pass, act in the second */
+    for (int pass = 0; ok && pass < 2; pass++) {
         for (npy_intp i = 0; ok && i < PyArray_DIM(ids, 0); i++) {
             int64_t j = place_of(&self->net->axes[p->axis], id[i]);
             if (j < 0) {
@@ -306,7 +307,7 @@ static bool keep_listed(const ep_axis *axis, PyObject *ids, bool *stays) {
     return ok;
 }
 
-/* The entries of the axes that stay: places first[i] .. first[i + 1] belong to axis i. */
+/* Which entries of the axes stay: stays[first[i] + j] is true if entry j of mortal axis i does. */
 typedef struct {
     int64_t *first;
     bool *stays;
@@ -332,9 +333,10 @@ static census census_of(const ep_net *net) {
     return c;
 }
 
-static const ep_real LEAVING = -1; /* removed like extinct ones, but distinguishable */
+/* value of `alive` of living populations that will be removed: not > 0, as if extinct */
+static const ep_real LEAVING = -1;
 
-/* Change the mark of every population that does not stay from `from` to `to`. */
+/* Change `alive` from `from` to `to` for every population that does not stay. */
 static void mark(ep_net *net, const census *c, ep_real from, ep_real to) {
     for (int i = 0; i < net->n_populations; i++) {
         const ep_population *p = &net->populations[i];
@@ -355,7 +357,8 @@ static PyObject *shrink(PyObject *object, PyObject *args, PyObject *kwargs) {
         return NULL;
     }
     ep_net *net = self->net;
-    PyObject *items = PyDict_Copy(dict); /* private copy: foreign code cannot change it */
+    /* a private copy, which the user's code cannot change */
+    PyObject *items = PyDict_Copy(dict);
     census c = {NULL, NULL};
     bool ok = items != NULL && (c = census_of(net)).stays != NULL;
     for (Py_ssize_t at = 0; ok && PyDict_Next(items, &at, &key, &value);) {

@@ -1,6 +1,7 @@
-/* network_table: the user's arrays as tables of rows. Borrowed if their rows are contiguous numbers
- * of a known type (memory maps, overlapping windows, any row stride), else converted once. Shapes
- * and types that do not fit the network are reported here, before anything runs. */
+/* network_table: the user's arrays as tables of rows. An array is read in place if its rows are
+ * contiguous numbers of a known type (memory maps, overlapping windows, any row stride), else
+ * converted once. Shapes and types that do not fit the network are reported here, before anything
+ * runs. */
 #include "python/network.h"
 
 #include <string.h>
@@ -82,7 +83,8 @@ static bool as_table(PyObject *object, const char *name, int fallback, ep_table 
         const int64_t *at = PyArray_DATA(array);
         bool risky = classes && wanted == NPY_INT64 && PyTypeNum_ISUNSIGNED(type);
         for (npy_intp i = 0; risky && i < PyArray_SIZE(array); i++) {
-            if (at[i] < 0) { /* 2^64 - 1 would pass for "ignored" */
+            /* 2^64 - 1 would be read as -1, which means ignored */
+            if (at[i] < 0) {
                 PyErr_Format(PyExc_ValueError, "%s: a label is above 2^63 - 1", name);
                 return false;
             }

@@ -172,8 +172,8 @@ static PyObject *random_fork(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 /* ---- elementary ------------------------------------------------------------------------------ */
-/* Each function has a loop of its own, into which it is inlined and vectorized as in a kernel. A
- * macro defines it, because a pointer to the function could not be inlined. */
+/* Each function has a loop of its own, into which it is inlined and which is vectorized as in a
+ * kernel. A macro defines the loop, because a call through a pointer could not be inlined. */
 #define MAP(function)                                                                         \
     static void loop_##function(npy_intp n, const ep_real *restrict x, ep_real *restrict y) { \
         ep_map(ep_##function, n, x, y);                                                       \
@@ -232,8 +232,9 @@ PyDoc_STRVAR(cpu_level_doc,
              "What this processor can run: 0 the base variant, 1 avx2 (x86-64-v3) too, 2 avx512 "
              "(x86-64-v4) too.");
 
-/* Check the features that tell a level's processors from older ones; every processor with these has
- * the rest of the level. The builtin also checks that the system saves the registers. */
+/* Check the features that distinguish the processors of a level from older ones; every processor
+ * with these has the rest of the level. The builtin also checks that the operating system saves the
+ * registers. */
 static PyObject *cpu_level(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {NULL};
     int level = 0;

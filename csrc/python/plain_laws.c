@@ -1,6 +1,6 @@
-/* plain_laws: the catalogue's fitness and dynamics as Python functions over plain arrays, one
- * generation at a time. Inputs are never modified; results are new arrays. Uses no networks,
- * niches, memory or extinction: these functions are for tests and study. */
+/* plain_laws: the fitness and dynamics of the catalogue as Python functions over plain arrays, one
+ * generation at a time. Inputs are never modified; results are new arrays. No function uses
+ * networks, niches, memory or extinction: they are for tests and study. */
 #include "python/convert.h"
 
 #include "catalogue.h"
@@ -76,8 +76,8 @@ done:
 }
 
 /* ---- dynamics -------------------------------------------------------------------------------- */
-/* Return birth ids (n,) as int32: the given ones, checked, or 0 .. n - 1. If *born is negative it
- * becomes their number. NULL with an exception. */
+/* Return birth ids (n,) as int32: the given ones, checked, or 0 .. n - 1. If *born is negative, set
+ * it to the largest id plus 1. NULL with an exception. */
 static int32_t *births_from(PyObject *object, npy_intp n, int64_t *born) {
     PyArrayObject *given = NULL;
     if (object != Py_None && (given = ep_array_in(object, "birth", NPY_INT64, 1, &n)) == NULL) {
@@ -127,7 +127,8 @@ done:
     return birth;
 }
 
-/* Read `object` into *array and *at; None leaves both NULL if `needed` is false. */
+/* Read `object` into *array and *at. If it is None, leave both NULL, which is an error if
+ * `needed`. */
 static bool optional(PyObject *object, const char *owner, const char *name, bool needed, int rank,
                      const npy_intp *shape, PyArrayObject **array, const ep_real **at) {
     if (object == Py_None) {
@@ -141,7 +142,7 @@ static bool optional(PyObject *object, const char *owner, const char *name, bool
     return *array != NULL;
 }
 
-/* Raise ValueError if an element of x is negative or NaN. */
+/* Return true if no element of x is negative or NaN; else raise ValueError. */
 static bool all_positive(PyArrayObject *x, const char *name) {
     const ep_real *at = PyArray_DATA(x);
     for (npy_intp i = 0; i < PyArray_SIZE(x); i++) {
