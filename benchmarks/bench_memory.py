@@ -157,10 +157,10 @@ def peaks_of_peers(
 
 
 def _kinds() -> dict[str, tuple[tuple[int, ...], Callable[[], list[Any]], int]]:
-    """Return by kind of layer: shape of a sample, function that makes the layers, naive elements.
+    """Return by kind of layer: the shape of a sample, a function that makes layers, and a number.
 
-    The last number counts the elements per sample that naive code would store besides input and
-    output: the patches of a convolution, the scores of attention.
+    The number counts the elements per sample that naive code would store besides input and output:
+    the patches of a convolution, the scores of attention.
     """
     import evoprune as ep
 

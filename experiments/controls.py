@@ -50,7 +50,7 @@ class Trained:
 
 @dataclass
 class Found:
-    """What controls use of a run of selection: its row, which has the shape, and its deaths."""
+    """Results of a run of selection that its controls use: its row, with the shape; its deaths."""
 
     row: Row
     deaths: Any = None

@@ -45,7 +45,7 @@ def sweep(
     folder: str | PathLike[str] | None = None,
     verbose: int = 0,
 ) -> Any:
-    """Train once for every combination of settings and every seed; return a table, one row a run.
+    """Train once for every combination of settings and every seed; return a table of the runs.
 
     Runs go to joblib's engine: processes (loky) by default, or the one that is set around the call,
     `with joblib.parallel_config("dask"): ...`. Rows do not depend on the engine or on `n_jobs`,

@@ -1,8 +1,9 @@
 """Operators: how each kind of ATen operator relates the axes of its inputs and outputs.
 
 A rule labels the outputs of a call, merges axes that must agree, fixes those that must keep their
-size, and records the roles of parameters. It raises or returns False if it does not support the
-call; the tracer then fixes all axes that the call touches. Rules for views are in views.py.
+size, and records the roles of parameters (see trace.Slot). It raises or returns False if it does
+not support the call; the tracer then fixes all axes that the call touches. Rules for views are in
+views.py.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ __all__ = ["Readings"]
 class Readings:
     """Living populations, masses and fitness, sizes and tables.
 
+    Methods with an argument `name` take the name of an axis of populations, a key of `born`.
+
     Attributes:
         born: number of founding populations of each axis, by name, in order.
         kinds: what the populations of each axis are: neurons, filters or heads.
