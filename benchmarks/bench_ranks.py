@@ -21,7 +21,7 @@ import common
 from common import Result
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"  # from the wheel of mpich
-CASES = {"mlp": 512, "lenet5": 256}  # batch size of each
+CASES = {"mlp": 512, "lenet5": 256}  # network -> batch size
 STEPS = 50  # steps per epoch here
 
 

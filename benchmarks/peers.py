@@ -87,7 +87,10 @@ def torch_step(
     gather: bool = True,
     compiled: bool = False,
 ) -> Run:
-    """Return training steps, eager or compiled, with batches by index and fused AdamW."""
+    """Return training steps by fused AdamW, eager or compiled.
+
+    With `gather`, batches are drawn by index; else all steps have the same batch.
+    """
     import torch
 
     torch.manual_seed(0)

@@ -260,7 +260,7 @@ def sweep_file(path: str | PathLike[str], *, n_jobs: int | None = None, verbose:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no TOML, or a key is unknown or missing; the file is named.
+        ValueError: the file is not valid TOML, or a key is unknown or missing.
     """
     file = Path(path)
     try:
