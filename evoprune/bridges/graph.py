@@ -126,7 +126,8 @@ def graph(network: ep.Network, *, where: str, training: bool = False) -> Graph:
 
     Raises:
         TypeError: `network` is not a network.
-        ValueError: the network has no layers or no living outputs, or values are not finite in float32.
+        ValueError: the network has no layers or no living outputs, or its arrays are not finite in
+            float32.
     """
     if not isinstance(network, ep.Network):
         raise TypeError(f"{where}: expected a Network, got {type(network).__name__}")

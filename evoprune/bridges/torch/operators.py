@@ -202,7 +202,7 @@ def embedding(t: Tracer, call: Call) -> None:
 
 
 def attention(t: Tracer, call: Call) -> None:
-    """Apply scaled dot-product attention; fix the features of a head and the positions of keys."""
+    """Apply scaled dot-product attention; fix features of queries and keys, and key positions."""
     q, k, v = call.ins[:3]
     dims_q, dims_k, dims_v = t.of(q), t.of(k), t.of(v)
     for dims in (dims_q, dims_k):

@@ -106,7 +106,7 @@ class Readings:
         return report.as_html(self)
 
     def summary(self) -> str:
-        """Return a table of fitness and upkeep by axis, and of how many are near extinction."""
+        """Return a table of mass, fitness and upkeep by axis, with the number below upkeep."""
         return report.outlook(self)
 
     def upkeep(self, name: str) -> Array:
