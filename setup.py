@@ -5,7 +5,7 @@ same sources are compiled several times with different flags, so that the core n
 tables and no run-time dispatch. `evoprune/core` chooses a module at import.
 
 Environment:
-    EVOPRUNE_VARIANTS   names to build, as in "32_avx512,32_base"; "native": only those that this
+    EVOPRUNE_VARIANTS   modules to build, as in "32_avx512,32_base"; "native": only those that this
                         processor uses; "none". Default: all
     EVOPRUNE_WERROR     1: treat warnings as errors
     EVOPRUNE_DEBUG      1: -O1 -g and the core's internal checks (EP_CHECK)
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent
 REPOSITORY = "https://github.com/evoprune/evoprune"
 MACHINE = sysconfig.get_platform().rpartition("-")[2]
 
-# name -> (flags for the processor level, further macros), in ascending order of levels.
+# Name of a module -> (flags for its processor level, further macros); levels in ascending order.
 VARIANTS: dict[str, tuple[list[str], list[tuple[str, str]]]] = {
     "32_base": ([], []),
     "64_base": ([], [("EP_DOUBLE", "1")]),
@@ -167,7 +167,7 @@ def extension(name: str) -> Extension:
 
 
 class BuildCore(build_ext):
-    """build_ext with separate objects per set of flags, compiled in parallel, reused if fresh."""
+    """build_ext that compiles each variant to its own object files, in parallel, if out of date."""
 
     def build_extensions(self) -> None:
         compiler = self.compiler.compiler_so[0]
@@ -204,7 +204,7 @@ class BuildCore(build_ext):
         key = hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
         folder = Path(self.build_temp, f"{ext.name}-{key}")
         target = Path(self.get_ext_fullpath(ext.name))
-        # Stores the recipe with which the module on disk was linked.
+        # This file stores the recipe with which the module on disk was linked.
         linked = Path(self.build_temp, f"{ext.name}.linked")
 
         shared = [ROOT / "setup.py", *(ROOT / "csrc").rglob("*.h"), *(ROOT / "csrc").rglob("*.def")]

@@ -1,9 +1,10 @@
 """Accuracy and size on MNIST with the defaults, after the last epoch, for several seeds.
 
 The settings are those of `evoprune train mnist`: 784-512-256-10, 20 epochs of batch 128, AdamW at
-2e-3 with a cosine schedule, decay 0.5, and the default selection. Controls are the same without
-selection, and hard pruning of that dense network to the same number of populations, by L2 norm and
-at random. Test data is read after the last epoch and affects no choice.
+2e-3 with a cosine schedule, weight decay 0.5, and the default selection. The controls are the same
+training without selection ("dense"), and that dense network pruned after training to the same
+number of populations, by L2 norm and at random. Test data is read after the last epoch and affects
+no choice.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def facts(net: Any, test: Any) -> dict[str, Any]:
 
 
 def controls(net: Any, alive: list[int], test: Any) -> dict[str, dict[str, Any]]:
-    """Return facts of the dense network, and of it pruned to the same number in each way."""
+    """Return facts of the dense network, and of copies pruned to `alive` in each way."""
     found = {"dense": facts(net, test)}
     for by in ("norm", "random"):
         cut = net.copy()

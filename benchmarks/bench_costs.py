@@ -1,10 +1,10 @@
 """The cost of recording, of the live view, of importing and of drawing.
 
-Recording and the live view are measured as shares of a run of the paper's network on MNIST, from
-whole runs in turn: with the usual records, with none, and with records and the live view in
-IPython's display machinery, whose messages are converted to JSON as in a notebook's kernel. The
-time inside the calls that record and draw is also given. It is less noisy, but too low: records
-also shorten stretches of steps, and every stretch starts new threads. Importing is timed in new
+Recording and the live view are measured as shares of a run of the paper's network on MNIST. Three
+kinds of runs take turns: with the usual records, without records, and with records and the live
+view in IPython, whose display messages are converted to JSON as in a notebook's kernel. The time
+inside the calls that record and draw is also given. It is less noisy, but too low: a record ends
+a series of steps in the core, and every series starts new threads. Importing is timed in new
 processes with cached files. Plots are drawn and rendered from a run of that network.
 """
 
@@ -38,7 +38,7 @@ ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # ta
 
 
 class Once:
-    """A contestant whose turn is one call, which may return its own time in milliseconds."""
+    """A contestant whose turn is one call; if that returns a number, this is its time in ms."""
 
     def __init__(self, name: str, call: Callable[[], float | None]) -> None:
         self.name, self._call = name, call
@@ -62,8 +62,8 @@ class Runs:
     """Runs of the network, with measurements of each.
 
     Attributes:
-        inside: by contestant, seconds inside of recording and of drawing in every run.
-        records: of the last run that recorded.
+        inside: contestant -> for every run, the seconds inside recording and inside drawing.
+        records: number of records of the last run that recorded.
     """
 
     def __init__(self, train: Any, epochs: int) -> None:
@@ -246,10 +246,10 @@ class Shown:
     """What the plots show: a run of 768 populations, and other networks.
 
     Attributes:
-        net, history: the trained network and its run.
-        inputs, vit: networks of other kinds.
+        net, history: the trained network and the history of its run.
+        inputs, vit: a network with input populations, and a vision transformer.
         images: inputs for maps of attention.
-        search: a search for a learning rate.
+        search: result of a search for a learning rate.
     """
 
     def __init__(self, quick: bool) -> None:

@@ -1,14 +1,15 @@
-"""Time of a training step of convolutional and attention networks: ours under selection, PyTorch.
+"""Time of a training step of convolutional and attention networks: evoprune against PyTorch.
 
-Equal work for all: the same network, batch, AdamW, float32, batches drawn by shuffled index. Ours
-also computes fitness and a generation of the dynamics at every step; masses hardly change
-(strength 1e-9), so that no population dies during timing. "ours, dense" is the same without
-selection. PyTorch is eager; convolutions are timed with both of its memory layouts.
+All contestants do equal work: the same network, batch, AdamW, float32, batches drawn by shuffled
+index. "ours" is evoprune under selection: it also computes fitness and a generation of the dynamics
+at every step; masses hardly change (strength 1e-9), so that no population dies during timing.
+"ours, dense" is the same without selection. PyTorch is eager; convolutions are timed with both of
+its memory layouts.
 
-The floor is every matrix product of the step at its best rate and nothing else, see floor.py and
-products.py: patches of a convolution and blocks of a matrix come from cache, attention is counted
-in full. "ideal" is less than that: all multiply-adds of the step at the rate of a large square
-product.
+The floor is the time of the step's matrix products alone, each computed in its fastest way, see
+floor.py and products.py: patches of a convolution and blocks of a matrix are in cache, attention
+is counted in full even if causal. "ideal" is a lower limit: all multiply-adds of the step at the
+rate of a large square product.
 
 The second part has the same networks with a half and a tenth of their populations alive. CASES
 holds the targets of the first part, at two threads; the result states whether they are met.
@@ -41,11 +42,12 @@ class Case(NamedTuple):
 
     Attributes:
         make: makes the network at birth.
-        kind: its name in peers_layers.py,
-        shape: and its further arguments, apart from living populations.
+        kind: name of the network in peers_layers.py.
+        shape: further arguments of the network there, apart from its living populations.
         data: makes its training set.
-        floor: maximum of our time / floor;
-        torch: minimum of PyTorch's time / our time.
+        batch: batch size.
+        floor: target: maximum of our time / time of the floor.
+        torch: target: minimum of PyTorch's time / our time.
     """
 
     make: Callable[[], Any]
@@ -114,7 +116,7 @@ def living(case: Case, share: float) -> Any:
 
 
 def shape_of(case: Case, net: Any) -> dict[str, Any]:
-    """Return the arguments with which PyTorch's side makes the same network at the living shape."""
+    """Return the arguments of peers_layers.py for the same network with living populations only."""
     by_kind: dict[str, list[int]] = {"filters": [], "heads": [], "neurons": []}
     for layer, n in net.alive.items():
         by_kind[layer.rstrip("0123456789")].append(n)
@@ -161,7 +163,7 @@ class Networks(Arena):
         """Return PyTorch in every variant that may be its fastest, each in a separate process.
 
         Earlier work of a process affects its times: if its allocator has adapted to smaller
-        requests and returns to the system at every step, the step takes 50 % longer.
+        requests and returns memory to the system at every step, the step takes 50 % longer.
         """
         settings: dict[str, Any] = {
             "kind": case.kind,
@@ -181,7 +183,7 @@ class Networks(Arena):
 
 
 def verdict(case: Case, row: dict[str, Any]) -> dict[str, Any]:
-    """Return the targets, and whether they are met, by name of the other contestant."""
+    """Return for each contestant with a target (floor, PyTorch) the target, and if it is met."""
     against = row["times_ours"]
     ways = [name for name in against if name.split(",")[0] == "PyTorch"]
     found: dict[str, Any] = {}

@@ -1,11 +1,11 @@
 """Memory of training: of a network's arrays and of the process, and whether it grows.
 
-Networks: bytes by kind of layer, at birth and with a tenth of the populations alive, the workspace
-of a worker, and the peak of a process that trains, above its memory with the package and the data
-loaded; the same for PyTorch. Kinds: small networks of one kind each at several batches, whose peak
-may grow only by the activations. Run: a whole training of the paper's network.
-Compactions: memory while a thousand populations become extinct one at a time during training,
-    three times.
+Networks: bytes by kind of layer, at birth and with a tenth of the populations alive; the workspace
+of one thread; and the peak of a process that trains, minus its memory with the package and the data
+loaded, also for PyTorch. Kinds: small networks of one kind of layer, trained at several batch
+sizes; only the activations may make the peak grow with the batch. Run: a whole training of the
+paper's network. Compactions: memory while a thousand populations become extinct one at a time
+during training, three times.
 
 Every process is measured alone, in a new process. Sizes are for float32.
 """
@@ -32,7 +32,7 @@ BATCHES = (32, 128, 512)
 THREADS = 2
 REAL = 4  # bytes per element
 ARRAYS = 4  # values, gradients and two moments of every parameter
-SLACK = 1.1  # maximum growth of the peak, in multiples of the activations' bytes a sample
+SLACK = 1.1  # maximum growth of the peak per sample, in multiples of its activations' bytes
 LEAK = 1000  # maximum bytes leaked per compaction; a slab has a thousand times that
 
 
@@ -66,7 +66,7 @@ def train(net: Any, data: Any, batch: int, steps: int, threads: int) -> None:
 
 
 def peak_of_network(name: str, share: float, steps: int) -> int:
-    """Return the peak bytes above package and data of making and training a network."""
+    """Return the peak bytes of making and training a network, without package and data."""
     case = cases()[name]
     data = case.data()
     resident.forget()
@@ -76,7 +76,10 @@ def peak_of_network(name: str, share: float, steps: int) -> int:
 
 
 def by_kind(net: Any, batch: int) -> dict[str, dict[str, int]]:
-    """Return bytes by kind of layer: of parameters and tracked values, and of outputs."""
+    """Return by kind of layer the number of layers, and bytes of parameters and of activations.
+
+    Parameters include tracked values, activations are the layers' outputs.
+    """
     facts = net.describe()
     sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
     tensors = {t["name"]: prod(sizes[a] for a in t["axes"]) for t in facts["tensors"]}
@@ -90,7 +93,7 @@ def by_kind(net: Any, batch: int) -> dict[str, dict[str, int]]:
 
 
 def anatomy(net: Any, data: Any, batch: int) -> dict[str, int]:
-    """Bytes of the core's arrays: learned, activations and gradients, workspace of a worker."""
+    """Return bytes of the core's arrays, by purpose; "worker" is the workspace of one thread."""
     made = net.nbytes
     train(net, data, batch, 1, 1)
     one = net.nbytes
@@ -154,10 +157,10 @@ def peaks_of_peers(
 
 
 def _kinds() -> dict[str, tuple[tuple[int, ...], Callable[[], list[Any]], int]]:
-    """Return by kind: shape of a sample, layers around it, elements stored by naive code.
+    """Return by kind of layer: the shape of a sample, a function that makes layers, and a number.
 
-    These are elements per sample beyond input and output: the patches of a convolution, the scores
-    of attention.
+    The number counts the elements per sample that naive code would store besides input and output:
+    the patches of a convolution, the scores of attention.
     """
     import evoprune as ep
 
@@ -191,7 +194,7 @@ def _noise(shape: tuple[int, ...], n: int) -> Any:
 
 
 def peak_of_kind(kind: str, batch: int) -> int:
-    """Return the peak bytes above package and data of training a network of one kind."""
+    """Return the peak bytes of training a network of one kind of layer, as peak_of_network."""
     data = _noise(_kinds()[kind][0], max(BATCHES))
     resident.forget()
     before = resident.resident()

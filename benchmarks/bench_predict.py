@@ -1,7 +1,8 @@
 """Time of a prediction: one call of predict, against NumPy by hand, ONNX Runtime, PyTorch, JAX.
 
-The same MLP for all (ReLU, logits), float32 inputs, random weights; ours has masses, like a network
-after training. One sample measures the cost of a call, many that of the product.
+All compute the same MLP (ReLU, logits), with float32 inputs and random weights; ours has masses,
+like a network after training. With one sample the time is the cost of a call, with many samples
+that of the matrix products.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ CASES = [(1, 1), (32, 1), (256, 1), (256, 2), (4096, 2)]  # batch size, threads
 
 
 def ours(widths: tuple[int, ...], batch: int, threads: int) -> Contestant:
-    """Return a contestant: calls of our predict."""
+    """Return calls of our predict as a contestant."""
     import evoprune as ep
 
     net = ep.mlp(*widths)

@@ -1,9 +1,9 @@
 """Speed-up of a step and bytes sent when several processes share the batch.
 
-The MLP of the benchmarks and LeNet-5 on MNIST, trained by 1, 2, ... processes of `mpiexec` with
-one thread each (`pip install 'evoprune[mpi]' mpich`). Milliseconds a step and bytes a step are
-given for the network at birth and after selection; `adding` is the part of a step in which a rank
-adds up, or waits for the others to do so.
+The MLP of the benchmarks and LeNet-5 on MNIST are trained by 1, 2, ... processes of `mpiexec` with
+one thread each (`pip install 'evoprune[mpi]' mpich`). Milliseconds per step and bytes per step are
+given for the network at birth and after selection. `adding` is the time per step in reductions
+(allreduce), including waiting for other processes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import common
 from common import Result
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"  # from the wheel of mpich
-CASES = {"mlp": 512, "lenet5": 256}  # batch size of each
+CASES = {"mlp": 512, "lenet5": 256}  # network -> batch size
 STEPS = 50  # steps per epoch here
 
 
@@ -35,7 +35,7 @@ class Counted:
         return getattr(self.world, name)
 
     def Allreduce(self, sendbuf: Any, recvbuf: Any) -> None:
-        """Add up, and record bytes and seconds."""
+        """Sum the buffers of all processes, and record bytes and seconds."""
         begin = time.perf_counter()
         self.world.Allreduce(sendbuf, recvbuf)
         self.log.append((recvbuf.nbytes, time.perf_counter() - begin))
@@ -78,7 +78,7 @@ def rank(case: str, epochs: int) -> None:
 
 
 def launch(case: str, ranks: int, epochs: int) -> dict[str, Any]:
-    """Run the processes; return the row."""
+    """Run `ranks` processes; return the row that rank 0 prints."""
     mpiexec = str(MPIEXEC) if MPIEXEC.exists() else shutil.which("mpiexec")
     if mpiexec is None:
         raise FileNotFoundError("mpiexec: not found; pip install 'evoprune[mpi]' mpich")

@@ -1,14 +1,15 @@
 """Accuracy and size of networks of filters and heads under selection, for several seeds.
 
-LeNet-5 and a vision transformer on MNIST, a convolutional network on Fashion-MNIST, a language
-model of characters on tiny Shakespeare; with the defaults of selection, except for pressure and, in
-the long run of the language model, the lifespan. Each has a dense control: same steps, same rate,
-no selection. Test data is read after the last step and affects no choice.
+The cases are LeNet-5 and a vision transformer on MNIST, a convolutional network on Fashion-MNIST,
+and a language model of characters on tiny Shakespeare. Selection has its defaults, except for the
+pressure and, in the long run of the language model, the lifespan. Each case has a dense control:
+same steps, same learning rate, no selection. Test data is read after the last step and affects no
+choice.
 
 With --keep, runs that have a row with the same settings are not repeated.
 
-Fashion-MNIST (idx files) and tiny Shakespeare (input.txt) are looked for in the folders
-fashion-mnist and tiny-shakespeare of EVOPRUNE_DATA; cases without their data are left out.
+The folder EVOPRUNE_DATA holds fashion-mnist/ (idx files) and tiny-shakespeare/ (input.txt); cases
+without their data are left out.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Case:
         """Train a network and test it."""
         import evoprune as ep
 
-        ep.set_threads(1)  # does not affect results; two runs at a time use two processors
+        ep.set_threads(1)  # does not affect results; several runs share the processors
         train, test = self.data()
         net = networks()[self.net](seed=seed)
         law = ep.Malthusian(lifespan=self.lifespan)
@@ -167,7 +168,7 @@ def job(name: str, seed: int, selected: bool) -> tuple[str, int, bool, dict[str,
 
 
 def settings(case: Case, selected: bool) -> dict[str, Any]:
-    """Return all settings of a run but its seed."""
+    """Return all settings of a run except its seed."""
     names = ["batch", "rate", "decay", "epochs", "steps", "clip"]
     names += ["pressure", "lifespan"] * selected
     return {"net": case.net, **{name: getattr(case, name) for name in names}}
@@ -181,7 +182,7 @@ def jobs(asked: list[tuple[str, int, bool]], workers: int) -> Iterator[Any]:
 
 
 def means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return means over the seeds, of selected and of dense runs."""
+    """Return means over the seeds, for runs under selection and for dense runs."""
     ours = [row for row in rows if row["selected"]]
     dense = [row for row in rows if not row["selected"]]
     found = {

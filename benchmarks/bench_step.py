@@ -1,10 +1,11 @@
-"""Time of a training step: ours under selection, the floor, PyTorch, JAX and scikit-learn.
+"""Time of a training step: evoprune under selection, the floor, PyTorch, JAX and scikit-learn.
 
-Equal work for all: an MLP of the same widths with ReLU, softmax cross-entropy, AdamW, float32,
-batches drawn by shuffled index from MNIST's 60,000 images. Ours also converts them from uint8, and
-computes fitness and a generation of the dynamics at every step; masses hardly change (strength
-1e-9), so that no population dies during timing. "ours, dense" is the same without selection.
-The floor is the step's matrix products alone, see floor.py.
+All contestants do equal work: an MLP of the same widths with ReLU, softmax cross-entropy, AdamW,
+float32, batches drawn by shuffled index from MNIST's 60,000 images. "ours" is evoprune under
+selection: it also converts images from uint8, and computes fitness and a generation of the dynamics
+at every step; masses hardly change (strength 1e-9), so that no population dies during timing.
+"ours, dense" is the same without selection. The floor is the time of the step's matrix products
+alone, see floor.py.
 
 A second part times steps of the paper's network with ever fewer living populations.
 """
@@ -29,7 +30,7 @@ CASES = [  # widths, batch size
     ((784, 150, 40, 10), 128),
     ((784, 74, 16, 10), 128),
 ]
-LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of 512 and 256
+LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of 512 and 256 alive
 
 
 def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected: bool) -> Local:

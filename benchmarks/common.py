@@ -138,7 +138,7 @@ def spread(samples: Sequence[float]) -> Facts:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Return the median over rounds of above / below within a round: drift cancels."""
+    """Return the median over rounds of above / below; within a round, changes of speed cancel."""
     return float(np.median(np.asarray(above) / np.asarray(below)))
 
 
@@ -165,9 +165,9 @@ def options(
     """Parse the arguments of all benchmarks and those of this one.
 
     Args:
-        about: its first line is the first line of --help.
+        about: description of the benchmark; its first line is that of --help.
         threads: default of --threads; None: there is no such argument.
-        defaults: by name, the values of a full and of a quick run: numbers, or lists of numbers.
+        defaults: argument -> (value of a full run, value of a quick run), numbers or lists of them.
     """
     parser = arguments(about)
     if threads is not None:
@@ -193,14 +193,14 @@ def numbers_of(text: str) -> list[int]:
 
 
 def _case(row: Facts) -> str:
-    """Return the key of a row: its settings, without results."""
+    """Return the settings of a row as a key that identifies its case."""
     names = ("part", "case", "kind", "shape", "network", "share", "widths", "batch", "threads")
     names += ("seed", "selected", "epochs", "module", "function", "name")
     return json.dumps([row.get(name) for name in names])
 
 
 def rounded(value: Any) -> Any:
-    """Round every float of plain data to five significant digits: more is noise."""
+    """Round every float of plain data to five significant digits; further digits are noise."""
     if isinstance(value, dict):
         return {key: rounded(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

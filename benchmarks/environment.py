@@ -1,7 +1,7 @@
 """Import this before NumPy: it removes settings of numerical libraries from the environment.
 
-A user's shell may select slower kernels or other thread counts for a library, which reads these
-variables when it is loaded. Benchmarks set what they need themselves.
+Environment variables may select slower kernels or other thread counts; a library reads them when it
+is loaded. Benchmarks set the variables that they need themselves.
 """
 
 import os

@@ -1,8 +1,8 @@
-/* floor: only the matrix products of a training step, a lower limit for its time. A list of
- * products is run repeatedly by a number of threads, by a BLAS's single-threaded cblas_sgemm or by
- * ep_gemm; threads meet at a spinning barrier, and only if one reads what another wrote. Does not
- * depend on networks: floor.py makes the list and chooses how each product is split. Also measures
- * the latency between two processors. */
+/* floor: run only the matrix products of a training step, for a lower limit of its time. Several
+ * threads run a list of products repeatedly, by the single-threaded cblas_sgemm of a BLAS or by
+ * ep_gemm. They wait for each other at a spinning barrier, but only if one reads what another
+ * wrote. This file does not depend on networks: floor.py makes the list and chooses how each
+ * product is split. It also measures the latency between two processors. */
 #define _GNU_SOURCE
 #include "gemm.h"
 
@@ -17,18 +17,18 @@ typedef void (*sgemm)(int order, int turn_a, int turn_b, int m, int n, int k, fl
                       const float *a, int lda, const float *b, int ldb, float beta, float *c,
                       int ldc);
 
-/* c (m, n) = [c +] a (m, k) b (k, n), `times` times; a transposed is stored (k, m), b transposed
- * (n, k). `times` stands for blocks of a large product, or for many small ones: a, b and c are the
- * same each time, so that they stay in cache. */
+/* A product `c` (m, n) = `a` (m, k) `b` (k, n), added to `c` if `add`. If `turn_a` is set, `a` is
+ * stored transposed (k, m); if `turn_b` is set, `b` is stored (n, k). The product is repeated
+ * `times` times, for the blocks of a large product or for many small products; `a`, `b` and `c` are
+ * the same each time, so that they stay in cache. */
 typedef struct {
     int32_t m, n, k, turn_a, turn_b;
-    int32_t split; /* BY_ROWS or BY_COLUMNS of c, BY_ONE thread, or BY_TIMES, some for each
-                      thread */
-    int32_t wait;  /* a barrier before the product */
+    int32_t split; /* between threads: BY_ROWS or BY_COLUMNS of c, BY_TIMES; or BY_ONE thread */
+    int32_t wait; /* 1: wait at a barrier before the product */
     int32_t times;
     int32_t add;
     int32_t unused;
-    int64_t apart; /* elements from one thread's c to the next one's, if split BY_TIMES */
+    int64_t apart; /* distance in elements between the c of two threads, if split BY_TIMES */
     const float *a, *b;
     float *c;
 } product;
@@ -68,7 +68,7 @@ static void meet(crowd *crowd) {
     }
 }
 
-/* Return the first index of part `part` of n: a multiple of a vector, if there are enough. */
+/* Return the first of n indices that belongs to part `part`: a multiple of EDGE if n is large. */
 static int cut(int n, int part, int parts) {
     int at = (int)ep_split(n, part, parts);
     return part == parts || n < 2 * EDGE * parts ? at : at / EDGE * EDGE;
@@ -166,7 +166,7 @@ double floor_run(const product *products, int n, int threads, int64_t steps, sge
     return now() - begin;
 }
 
-/* ---- how far apart two processors are ------------------------------------------------------- */
+/* ---- latency between two processors ---------------------------------------------------------- */
 
 enum { TRIPS = 2000 };
 

@@ -1,14 +1,15 @@
 """The floor of a training step: the time of its matrix products alone, each split the fastest way.
 
-A step of an MLP has, for a layer of `inputs` x `outputs`, the products y = x w, dx = dy w' (not for
-the first layer, whose input needs no gradient) and dw = x' dy. The floor runs just these, on arrays
-that stay in cache, in as many threads as the step has: by OpenBLAS called single-threaded by every
-thread, or by our own product. Each product is split by rows or columns of its result or computed by
-one thread, and weights are stored (in, out) or (out, in); trials find the fastest. Threads
-synchronize only where one reads another's output. floor.c is compiled on first use.
+For a layer with weights w (inputs, outputs), a step of an MLP computes the products y = x w,
+dx = dy w' (not for the first layer, whose input needs no gradient) and dw = x' dy, where x are
+inputs, y outputs, d gradients, and ' transposes. The floor runs only these, on arrays that stay in
+cache, with as many threads as the step. Each thread calls single-threaded OpenBLAS, or our own
+product. A product is split between threads by rows or columns of its result, or computed by one
+thread, and weights are stored (in, out) or (out, in); trials find the fastest. Threads synchronize
+only where one reads another's output. floor.c is compiled on first use.
 
 Other networks have products that would not stay in cache, or very many small ones: products.py
-lists them and the ways to do each, block by block among others.
+lists them and the ways to compute each, for example in blocks.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def trip_of(loaded: ctypes.CDLL | None, threads: int) -> Callable[[], float] | None:
-    """Return a function that measures the latency between processors, for several threads."""
+    """Return a function that measures the latency between processors; None for one thread."""
     found: Callable[[], float] | None = None
     if loaded is not None and threads > 1:
         found = loaded.floor_trip
@@ -185,7 +186,7 @@ class Floor:
         return n**3 / self._best(Product(n, n, n, "a", "b", "c"), seconds)[0]
 
     def _sizes(self, products: Iterable[Product]) -> dict[str, int]:
-        """Return the elements that each array needs for any of these products."""
+        """Return for each array the number of elements that suffice for all of these products."""
         sizes: dict[str, int] = {}
         for p in products:
             own = self._threads if p.split == BY_TIMES else 1
@@ -210,7 +211,7 @@ class Floor:
         return spent / steps
 
     def _tabled(self, products: list[Product], chained: int) -> ctypes.Array[_Product]:
-        """Return products in the form of floor.c; the first `chained` read each other's results."""
+        """Return products as structs of floor.c; the first `chained` read each other's results."""
         table = (_Product * len(products))()
         for at, (row, p) in enumerate(zip(table, products, strict=True)):
             row.m, row.n, row.k = p.m, p.n, p.k
@@ -227,7 +228,7 @@ def _by_sample(p: Product) -> bool:
 
 
 def _apart(p: Product) -> int:
-    """Return the elements from one thread's result to the next one's: they share no cache line."""
+    """Return the distance in elements between two threads' results: they share no cache line."""
     return -(-p.m * p.n // 32) * 32 + 32
 
 

@@ -19,9 +19,9 @@ def training(
 ) -> Local:
     """Train a network on a data set, on the fastest number of threads up to the given one.
 
-    Stretches of steps and threads are chosen as in `Trainer.fit`; nothing is recorded. With
-    selection, fitness and a generation of the default dynamics run at every step; masses hardly
-    change (strength 1e-9), so that no population dies during timing.
+    The steps per call of the core and the threads are chosen as in `Trainer.fit`; nothing is
+    recorded. With selection, fitness and a generation of the default dynamics are computed at every
+    step; masses hardly change (strength 1e-9), so that no population dies during timing.
     """
     import evoprune as ep
     from evoprune.training.run import ThreadTuner, Watch
@@ -60,10 +60,11 @@ def training(
 
 
 class Arena:
-    """Shared by all cases: the library of the floor, the peers and the options.
+    """What all cases of a benchmark share: the library of the floor, the peers and the options.
 
     Attributes:
-        library, blas: see floor.py; None without a C compiler, or without OpenBLAS.
+        library: see `floor.library`; None without a C compiler.
+        blas: see `floor.openblas`; None without OpenBLAS.
     """
 
     def __init__(self, peers: Peers, options: Any) -> None:

@@ -1,10 +1,10 @@
 """The peers' side: PyTorch, JAX, scikit-learn, ONNX Runtime and NumPy by hand, each at its best.
 
-Run by rounds.py in the peers' own interpreter, one process a library and thread count: `python
-peers.py LIBRARY THREADS`. It reads requests, a line of JSON each, and answers with one; between
-requests it is blocked. It never imports evoprune. A peer is a function that returns run(n), which
-runs n steps or calls to their end. Each is written as its users would; if there are two ways, the
-faster one counts.
+rounds.py runs this file in the peers' own interpreter, `python peers.py LIBRARY THREADS`, in one
+process for each library and thread count. The process reads requests, one line of JSON each, and
+answers each with one line; between requests it is blocked. It never imports evoprune. A peer is a
+function that returns run(n), which completes n steps or calls. Each is written as users of the
+library would write it; if there are several ways, the fastest counts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 
 
 def peer(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Register a function by its name, which begins with that of its library."""
+    """Register a function by its name, which begins with the name of its library."""
     PEERS[function.__name__] = function
     return function
 
@@ -47,7 +47,7 @@ def load(data: Facts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def batches(n: int, batch: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Yield shuffled indices, batch by batch, epoch by epoch, without end; whole batches only."""
+    """Yield the shuffled indices of one full batch after another, over epochs without end."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(n)
@@ -87,7 +87,10 @@ def torch_step(
     gather: bool = True,
     compiled: bool = False,
 ) -> Run:
-    """Return training steps, eager or compiled: batch by index, fused AdamW."""
+    """Return training steps by fused AdamW, eager or compiled.
+
+    With `gather`, batches are drawn by index; else all steps have the same batch.
+    """
     import torch
 
     torch.manual_seed(0)
@@ -133,7 +136,10 @@ def torch_fit(
     rate: float,
     seed: int,
 ) -> Facts:
-    """Train a dense MLP with a cosine; return seconds, and accuracy after every epoch."""
+    """Train a dense MLP with a cosine learning-rate schedule.
+
+    Return seconds, and accuracy after every epoch.
+    """
     import torch
 
     x, y = (torch.from_numpy(array) for array in load(data))
@@ -246,7 +252,7 @@ def jax_predict(widths: list[int], batch: int) -> Run:
 
 @peer
 def sklearn_step(widths: list[int], batch: int, data: Facts, decay: float, rate: float) -> Run:
-    """Return steps of MLPClassifier in float32: epochs of 50 steps by partial_fit."""
+    """Return training steps of MLPClassifier in float32; a call of partial_fit runs 50 steps."""
     from sklearn.neural_network import MLPClassifier
 
     x, y = load(data)
@@ -291,7 +297,7 @@ def numpy_predict(widths: list[int], batch: int) -> Run:
 
 @peer
 def onnxruntime_predict(widths: list[int], batch: int) -> Run:
-    """Return a session with Gemm and Relu nodes."""
+    """Return forward passes of a model with Gemm and Relu nodes in one session."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
@@ -340,7 +346,10 @@ def prepare(library: str) -> str:
 
 
 def timed(run: Run, seconds: float) -> dict[str, float]:
-    """Return a turn as a dict; a run with `multiple` calls at a time gets multiples of it."""
+    """Time a run and return its turn as a dict.
+
+    If a run has the attribute `multiple`, it runs only multiples of this number of calls.
+    """
     multiple = getattr(run, "multiple", 1)
     shown = turn(lambda n: run(n * multiple), seconds)
     return {**shown._asdict(), "ms": shown.ms / multiple}

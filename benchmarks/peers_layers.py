@@ -1,8 +1,8 @@
 """PyTorch's side of bench_layers.py and bench_memory.py: convolutions and attention, eager.
 
-The networks are those of evoprune's `lenet5`, `cnn`, `charlm` and `vit`, layer by layer, with
-given numbers of filters, heads and neurons, so that living shapes are the same too. peers.py calls
-these functions; PyTorch is imported when one is called.
+The networks are those of evoprune's `lenet5`, `cnn`, `charlm` and `vit`, layer by layer. Numbers of
+filters, heads and neurons are arguments, so that networks can be compared after extinctions too.
+peers.py calls these functions; they import PyTorch when they are called.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Facts = dict[str, Any]
 def network(kind: str, shape: dict[str, Any]) -> Any:
     """Return a torch module; `shape` is made by `shape_of` of bench_layers.py.
 
-    lenet5, cnn: input, filters, neurons; charlm: vocabulary, context, dim, heads, dims, hidden;
-    vit: input, patch, dim, heads, dims, hidden.
+    Its keys are input, filters and neurons for lenet5 and cnn; vocabulary, context, dim, heads,
+    dims and hidden for charlm; input, patch, dim, heads, dims and hidden for vit.
     """
     import torch
     from torch import nn
@@ -30,7 +30,7 @@ def network(kind: str, shape: dict[str, Any]) -> Any:
     functional = nn.functional
 
     class Block(nn.Module):
-        """Attention and feed-forward part, each after a norm."""
+        """A transformer block: attention, then a feed-forward part, each after a norm."""
 
         def __init__(self, dim: int, heads: int, dims: int, hidden: int, causal: bool) -> None:
             super().__init__()
@@ -125,7 +125,7 @@ def load(kind: str, shape: dict[str, Any], data: dict[str, Any], channels_last: 
 
 
 def batches(x: Any, y: Any, batch: int, channels_last: bool = False) -> Iterator[tuple[Any, Any]]:
-    """Yield shuffled whole batches by index, epoch after epoch, without end."""
+    """Yield shuffled full batches by index, over epochs without end."""
     import torch
 
     while True:
@@ -164,7 +164,7 @@ def training(
     rate: float,
     last: bool,
 ) -> Run:
-    """Return training steps on data that `load` gave; `last`: channels last."""
+    """Return training steps on data returned by `load`, with channels last if `last` is True."""
     import torch
 
     torch.manual_seed(0)
@@ -194,10 +194,10 @@ def torch_layers(
 def torch_memory(
     kind: str, shape: Facts, batch: int, data: Facts, steps: int, *, channels_last: bool = False
 ) -> Facts:
-    """Return the peak bytes of a network and its steps, above PyTorch and the loaded data.
+    """Return the peak bytes of making and training a network, without PyTorch and the data.
 
-    Call it in a new process. PyTorch loads parts of itself lazily, so a step of a tiny network runs
-    first.
+    Call it in a new process. PyTorch loads parts of itself lazily, so a tiny network is trained
+    before the measurement.
     """
     import torch
 

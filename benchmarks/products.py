@@ -1,10 +1,10 @@
 """The matrix products of a training step of a network, and the ways to compute each.
 
-They are those of the network at its living shape: for a dense layer or a convolution forward,
-input gradient and weight gradient, a convolution as the product of its patches with its weights;
-for attention two products a head and sample forward and four backward, in full, causal or not.
-Dense layers that read the same value (queries, keys, values) may be one product as well, and the
-input gradient of a convolution one of patches of dy. floor.py runs whichever way is the fastest.
+The products are those of the living populations. A dense layer or a convolution has three: forward,
+input gradient and weight gradient; a convolution multiplies its patches by its weights. Attention
+has two products per head and sample forward and four backward, over all positions even if causal.
+Dense layers that read the same value (queries, keys, values) may be joined to one product, and the
+input gradient of a convolution may be a product of patches of dy. floor.py runs the fastest way.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from math import log, prod
 from typing import Any, NamedTuple
 
 BY_ROWS, BY_COLUMNS, BY_ONE, BY_TIMES = range(4)
-BLOCKS = (64, 128, 256, 512, 1024)  # approximate rows of a block, or terms of a partial sum
+BLOCKS = (64, 128, 256, 512, 1024)  # approximate lengths of blocks of rows or of summed terms
 WHOLE = 1 << 21  # maximum elements of an undivided product: more would not fit in the cache
 
 
 @dataclass(frozen=True)
 class Product:
-    """c (m, n) = a (m, k) b (k, n). a, b, c name arrays; a mark says that one is transposed.
+    """A matrix product `c` (m, n) = `a` (m, k) `b` (k, n); `a`, `b` and `c` are names of arrays.
 
-    It is computed `times` times on the same arrays, accumulated if `add`. With BY_TIMES every
-    thread computes some of them, into its own c.
+    `turn_a` and `turn_b` tell that an array is stored transposed. The product is computed `times`
+    times on the same arrays, and added to `c` if `add`. With BY_TIMES every thread computes some of
+    these repetitions, into its own `c`.
     """
 
     m: int
@@ -43,9 +44,9 @@ class Product:
 
 
 class Work(NamedTuple):
-    """A product to be computed in any way: c (m, n) = a (m, k) b (k, n), `times` times.
+    """A matrix product c (m, n) = a (m, k) b (k, n), `times` times, computed in any way.
 
-    cut: the dimension along which it may be split into blocks, "m" or "k"; "" for none.
+    `cut` is the dimension along which it may be split into blocks, "m" or "k"; "" for none.
     """
 
     m: int
@@ -61,7 +62,10 @@ class Work(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """The part of one layer in a step: for each phase, alternative lists of products."""
+    """The products of one layer in a step: for each phase, alternative lists of products.
+
+    The phases are forward, `back` (input gradient) and `gradient` (weight gradient).
+    """
 
     forward: list[list[Work]]
     back: list[list[Work]]
@@ -69,13 +73,13 @@ class Stage(NamedTuple):
 
 
 def stages(net: Any, batch: int) -> list[Stage]:
-    """Return the stages of a network at its living shape, in order."""
+    """Return the stages of a network with living populations only, in order."""
     facts = net.describe()
     sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
     axes = {tensor["name"]: tensor["axes"] for tensor in facts["tensors"]}
     learned: dict[str, bool] = {"input": False}  # whether a layer before the value has parameters
     outputs = {layer["name"]: layer["output"] for layer in facts["layers"]}
-    dense: dict[tuple[str, int, int, int], list[str]] = {}  # equal ones that read one input
+    dense: dict[tuple[str, int, int, int], list[str]] = {}  # (input, m, n, k) -> its layers
     found: list[Stage] = []
     for layer in facts["layers"]:
         name, source = layer["name"], layer["inputs"][0]
@@ -98,7 +102,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
             found.append(stage)
     places = [layer["name"] for layer in facts["layers"] if layer["macs"]]
     for (source, m, n, k), names in dense.items():
-        if len(names) > 1:  # the first one stands for all, the others have no products
+        if len(names) > 1:  # the first layer gets the products of all
             at = [places.index(name) for name in names]
             found[at[0]] = _linear(m, n, k, len(names), learned[source])
             for other in at[1:]:
@@ -109,13 +113,13 @@ def stages(net: Any, batch: int) -> list[Stage]:
 
 
 def _shared_end(of_w: list[str], of_y: list[str]) -> int:
-    """Return the number of common last axes, leaving at least one of w."""
+    """Return the number of last axes that w and y share; at least one axis of w is not counted."""
     most = min(len(of_w) - 1, len(of_y))
     return next((i for i in range(most) if of_w[-1 - i] != of_y[-1 - i]), most)
 
 
 def _linear(m: int, n: int, k: int, layers: int, back: bool) -> Stage:
-    """y (m, n) = x (m, k) w (k, n) of `layers` layers that read the same x."""
+    """Return the products of y (m, n) = x (m, k) w (k, n), for `layers` layers that read one x."""
     ways = [(layers, n), (1, layers * n)] if layers > 1 else [(1, n)]
     return Stage(
         forward=[[Work(m, n, k, cut="m")] * many for many, n in ways],
@@ -125,14 +129,18 @@ def _linear(m: int, n: int, k: int, layers: int, back: bool) -> Stage:
 
 
 def _attention(positions: int, dims: int, times: int) -> Stage:
-    """Return scores q k' and output p v; then dp = dy v', dv = p' dy, dq = ds k, dk = ds' q."""
+    """Return the products of attention: s = q k', y = p v with p = softmax(s), and backward.
+
+    Backward computes dp = dy v', dv = p' dy, dq = ds k and dk = ds' q. Here ' transposes; q, k, v
+    and y are (positions, dims), and s and p are (positions, positions).
+    """
     outer = Work(positions, positions, dims, times)
     inner = Work(positions, dims, positions, times)
     return Stage([[outer, inner]], [[outer, inner, inner, inner]], [[]])
 
 
 def every_way(work: Work, threads: int) -> Iterator[Product]:
-    """Return every way of floor.c to compute it that may be the fastest."""
+    """Yield every way in which floor.c can compute a product, if it may be the fastest."""
     m, n, k, times, cut = work
     turned = list(combinations((False, True), repeat=2)) if not cut else []
     if cut:  # x is stored by sample; weights and sums may be transposed
@@ -160,7 +168,7 @@ def _splits(threads: int) -> tuple[int, ...]:
 
 
 def _blocks(length: int, threads: int) -> list[int]:
-    """Return lengths near BLOCKS that cut a length evenly, with equal numbers for every thread."""
+    """Return block lengths near BLOCKS that divide `length` into equally many blocks per thread."""
     fit = [b for b in range(16, length + 1) if length % b == 0 and length // b % threads == 0]
     near = {min(fit, key=lambda b: abs(log(b / wish))) for wish in BLOCKS} if fit else set()
     return sorted(near)

@@ -2,8 +2,8 @@
 
     python benchmarks/ranks_page.py
 
-The first table is measured. The second is a model of more processes, with computing times of the
-first.
+The first table is measured. The second is a model for more processes, which uses the computing
+times of the first.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "figures" / "ranks.md"
 NAMES = {"mlp": "784-512-256-10", "lenet5": "LeNet-5"}
 WHEN = {"first": "first 50 steps", "last": "after selection"}
-MANY = 64  # processes of the model
-LINKS = {  # latency in ms, bytes a ms
+MANY = 64  # number of processes in the model
+LINKS = {  # latency in ms, bytes per ms
     "10 Gbit/s Ethernet": (0.03, 1.2e6),
     "100 Gbit/s InfiniBand": (0.002, 12e6),
 }
 
 
 def step_time(one: float, rest: float, size: float, link: tuple[float, float], ranks: int) -> float:
-    """Return the milliseconds of a step of `ranks` processes, by the formula of the page.
+    """Return the milliseconds of a step of `ranks` processes, by the formula in docs/howto/mpi.md.
 
     Args:
         one: milliseconds of a step of one process.
-        rest: milliseconds of the part that is not shared.
+        rest: milliseconds of the part of a step that every process repeats.
         size: bytes of a reduction.
-        link: latency in ms, and bytes a ms.
+        link: latency in ms, and bytes per ms.
         ranks: number of processes.
     """
     latency, bandwidth = link
@@ -71,7 +71,7 @@ def measured(facts: Facts) -> list[str]:
 
 
 def modeled(facts: Facts) -> list[str]:
-    """Return the table of the model: a batch `MANY / 4` times as large, on `MANY` processes."""
+    """Return the table of the model: a batch MANY / 4 times as large on MANY processes."""
     rows = []
     for name, by_ranks in cases(facts).items():
         one, two = by_ranks[1], by_ranks[2]

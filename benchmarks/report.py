@@ -3,8 +3,8 @@
     python benchmarks/report.py                 write README.md (a summary) and docs/benchmarks.md
     python benchmarks/report.py FILE ...        print the tables of these results
 
-Every number comes from a result; the paper's are those of its abstract. Numbers are medians over
-rounds; "x" is a median of the ratios within rounds.
+Every number comes from a result, except for those of the paper's abstract. Times are medians over
+rounds; a number with "x" is the median of the ratios of two times of the same round.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def origin(facts: Facts) -> str:
 
 
 def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
-    """Return the median of a contestant in units of 1 / unit ms, or a dash."""
+    """Return a contestant's median time in ms, multiplied by `unit`, or a dash."""
     if name not in row["ms"]:
         return "-"
     value = unit * row["ms"][name]["median"]
@@ -82,7 +82,7 @@ def best(row: Facts, library: str) -> str:
 
 
 def pair(row: Facts, library: str) -> list[str]:
-    """Return milliseconds of a library's fastest contestant, and their ratio to ours."""
+    """Return the milliseconds of a library's fastest contestant, and the ratio to our time."""
     name = best(row, library)
     return [milliseconds(row, name), against(row, name)]
 
@@ -108,7 +108,7 @@ def percent(share: float) -> str:
 
 
 def extinct(mean: Facts, of: str) -> str:
-    """Return the extinct shares of a summary: "76 % of the neurons" if `of` is "of the "."""
+    """Return the extinct shares of a summary, as in "76 % of the neurons" with `of` "of the "."""
     shares = {key[8:]: share for key, share in mean.items() if key.startswith("extinct.")}
     return ", ".join(f"{percent(share)} {of}{what}" for what, share in shares.items())
 

@@ -1,4 +1,4 @@
-"""Memory of this process, for our process and those of the peers; needs only the system."""
+"""Memory of this process; used by our process and those of the peers, so it imports neither."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def resident() -> int:
 
 
 def forget() -> None:
-    """Reset `peak`; if that is unsupported, it counts from the start of the process.
+    """Reset `peak`; if the system cannot, `peak` counts from the start of the process.
 
-    First returns free memory to the system, if the C library can, so that later use counts.
+    First return free memory to the system, if the C library can, so that its later use counts.
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

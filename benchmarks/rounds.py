@@ -3,7 +3,7 @@
 One contestant runs at a time; the others are idle: those of this process are not called, and the
 peers' processes wait for a line on a pipe. Thread pools of libraries spin for a while after work
 (OpenMP, OpenBLAS: up to about 30 ms) and would take processors from the next contestant, so every
-turn begins with a pause, and then with calls that are not counted.
+turn begins with a pause, followed by calls that are not counted.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from common import HERE, ROOT
 from stopwatch import Turn, turn
 
 PAUSE = 0.06  # seconds before a turn
-QUIET = 0.1  # processors; if other work took more during a turn, the turn is repeated
-TRIES = 6
+QUIET = 0.1  # a turn is repeated if other work used more than this number of processors
+TRIES = 6  # maximum number of tries of a turn
 NEAR = 150  # maximum round trip in ns between processors that share a cache
-MORE = 3  # limit of rounds, as a multiple, if processors are far apart
+MORE = 3  # at most this multiple of the rounds is run if processors are far apart
 
 
 class Contestant(Protocol):
@@ -53,10 +53,10 @@ class Local:
 
 
 class Peers:
-    """The interpreter that has the peers, and one process of it for each library and thread count.
+    """The Python interpreter of the peers, and its processes: one per library and thread count.
 
-    It is that of EVOPRUNE_PEERS, or .peers/bin/python, which `make peers` makes. Without it there
-    are no peers, and benchmarks only time evoprune.
+    The interpreter is given by EVOPRUNE_PEERS, or is .peers/bin/python, which `make peers`
+    installs. Without it there are no peers, and benchmarks only time evoprune.
     """
 
     def __init__(self) -> None:
@@ -87,8 +87,9 @@ class Peers:
         """Return the answer of the library's process; None if the library is missing or fails.
 
         Args:
-            library, threads: the process.
-            whose: name of a contestant with a process of its own.
+            library, threads: library and number of threads of the process.
+            whose: name of a contestant that has its own process; "" for the shared one.
+            request: the request, sent as JSON.
         """
         if self.python is None or library in self.absent:
             return None
@@ -119,9 +120,9 @@ class Peers:
         alone: bool = False,
         **settings: Any,
     ) -> list[Contestant]:
-        """Return a contestant of peers.py, tried once, in a list; an empty list if it fails.
+        """Return a list with a contestant of peers.py, after one trial; empty if that fails.
 
-        alone: use a process that the library's other contestants do not use.
+        With `alone`, the contestant has a process that no other contestant uses.
         """
         key = (library, threads, name if alone else "")
         made = self.ask(*key, do="make", make=make, settings=settings)
@@ -230,15 +231,18 @@ def contest(
 ) -> Times:
     """Time the contestants in turn, `rounds` times, each for about `seconds`, then close them.
 
-    A first round is not counted: libraries compile, caches and pages fill. Every second round runs
-        in reverse order. A turn disturbed by other work is repeated; if all tries are disturbed,
-        the least disturbed one counts.
+    The first round is not counted, because libraries compile and caches fill during it. Every
+    second round runs in reverse order. A turn disturbed by other work is repeated; if all tries are
+    disturbed, the least disturbed one counts.
 
     Args:
-        trip: function that returns the latency between processors in ns, for work of several
-            threads. On some virtual machines two processors share a cache at times only, and a
-            step takes half as long again when they do not. Such rounds are repeated, and used only
-            if there are hardly any others.
+        contestants: what to time.
+        rounds: number of rounds that count.
+        seconds: time of a turn.
+        trip: function that returns the latency between processors in ns; needed for several
+            threads. On some virtual machines two processors share a cache only at times, and a step
+            takes 1.5 times as long when they do not. Such rounds are repeated, and used only if
+            there are hardly any others.
     """
     near: list[dict[str, Turn]] = []
     far: list[dict[str, Turn]] = []

@@ -1,4 +1,4 @@
-"""One turn of timing, for our process and those of the peers; needs only the clock."""
+"""One turn of timing; used by our process and those of the peers, so it imports neither."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ WARM = 0.2  # share of a turn that is run before the clock starts
 class Turn(NamedTuple):
     """The measurements of a turn."""
 
-    ms: float  # per call
+    ms: float  # milliseconds per call
     busy: float  # processors that this process kept busy
     others: float  # processors that other work used; 0 if unknown
 
 
 def turn(run: Callable[[int], Any], seconds: float) -> Turn:
-    """Time run(n), n calls of something, for about `seconds`."""
+    """Time run(n), which makes n calls, for about `seconds`."""
     n, spent = 1, 0.0
     while True:  # warm up, and find how many calls fit into the time
         begin = time.perf_counter()
@@ -39,9 +39,9 @@ def turn(run: Callable[[int], Any], seconds: float) -> Turn:
 
 
 def working() -> float:
-    """Return the seconds that all processors together have worked since the start of the system.
+    """Return the busy seconds of all processors, summed, since the start of the system.
 
-    Linux only; counted by the system in steps of 10 ms.
+    Linux counts them in steps of 10 ms; other systems return 0.
     """
     try:
         with Path("/proc/stat").open(encoding="ascii") as file:

@@ -1,4 +1,4 @@
-"""The site: pages in Markdown, the API from docstrings. For `make docs`; warnings are errors."""
+"""Settings of Sphinx: pages in Markdown, the API from docstrings; warnings are errors."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def lines_of_docstring(
 
 
 class Kinds(SphinxDirective):
-    """`.. kinds:: Layer` documents the classes of the catalogue that derive from it."""
+    """`.. kinds:: Layer` documents the classes of the catalogue that derive from `Layer`."""
 
     required_arguments = 1
 
@@ -109,7 +109,7 @@ class Picture(SphinxDirective):
 
 
 def setup(app: Any) -> None:
-    """Add the directives; before napoleon sees a docstring, it is made safe."""
+    """Add the directives; protect docstrings before napoleon reads them."""
     app.add_directive("kinds", Kinds)
     app.add_directive("picture", Picture)
     app.connect("autodoc-process-docstring", lines_of_docstring, priority=400)

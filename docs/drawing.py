@@ -1,7 +1,8 @@
 """Store a figure for light and dark pages: one SVG with a style sheet, or two PNGs.
 
 A figure of lines and text is drawn on both backgrounds, and its colors become CSS variables that
-follow the reader's color scheme. A figure of images, or of too many lines for text, is two PNGs.
+follow the reader's color scheme. A figure that has images, or would be a large SVG, is stored as
+two PNGs.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def save(path: Path, draw: Callable[[], Any], width: int = 1000) -> list[Path]:
     """Draw a figure on both backgrounds and store it; return the files.
 
     Args:
-        path: without an extension; `-light` and `-dark` are added to the names of PNGs.
-        draw: returns the figure's Axes.
-        width: of a PNG, in pixels.
+        path: path without an extension; `-light` and `-dark` are added to the names of PNGs.
+        draw: draws the figure and returns its Axes.
+        width: width of a PNG in pixels.
     """
     light, dark = (_drawn(draw, ground, "svg", width) for ground in (False, True))
     merged = merge(light.decode(), dark.decode())
@@ -88,7 +89,7 @@ def merge(light: str, dark: str) -> str | None:
 
 
 def _unnamed(svg: str) -> str:
-    """Number the ids of markers and clips, which matplotlib makes from a hash of their colors."""
+    """Number the ids of markers and clips; matplotlib's ids are hashes that depend on colors."""
     names: dict[str, str] = {}
     return re.sub(r"\b[mp][0-9a-f]{10}\b", lambda m: names.setdefault(m[0], f"id{len(names)}"), svg)
 

@@ -1,4 +1,4 @@
-"""Train the networks of the documentation, and draw the figures of docs/figures, with facts.md.
+"""Train the networks of the documentation, and write docs/figures: their figures and facts.md.
 
     python docs/make_figures.py             # all, a few minutes on two processors
     python docs/make_figures.py vit lenet   # some of them
@@ -44,7 +44,7 @@ def train(
 def paper(data: Any, short: bool) -> list[str]:
     """Draw the plots of the paper's network."""
     net = ep.mlp(784, 512, 256, 10)
-    life = 8 if short else 700  # a cosine over n steps has n / 2 generations; 6 lifespans or more
+    life = 8 if short else 700  # n steps of a cosine are n / 2 generations: at least 6 lifespans
     history = train(net, data, 4 if short else 20, life, 1.5, learning_rate=2e-3, weight_decay=0.5)
     plot = ep.plot
     save("history", lambda: plot.history(history))
@@ -161,7 +161,7 @@ def main() -> None:
 
 
 def write_facts(path: Path, made: list[str]) -> None:
-    """Write the table of the runs; rows of runs that were not repeated stay."""
+    """Write the table of the runs; keep the rows of runs that were not repeated."""
     head = "| network | test accuracy | alive | multiply-adds |\n|---|---|---|---|\n"
     kept = path.read_text().removeprefix(head).splitlines(True) if path.exists() else []
     rows = {line.split("|")[1]: line for line in kept}

@@ -1,13 +1,13 @@
-"""Growth by births, against selection without births and controls given its shape: MNIST.
+"""Growth by births on MNIST, against selection without births and against controls.
 
-Batch 128, AdamW as tuned for selection in controls.py, the same steps and data order for all; the
-test set is read once, after the last epoch.
+All use batch 128, AdamW as tuned for selection in controls.py, and the same steps and data order;
+the test set is read once, after the last epoch.
 
-- grown: 784-32-16-10 with births by division, which grows to its shape.
-- turnover: 784-512-256-10 with births, at a pressure that lets about a quarter live.
-- selection: 784-512-256-10 without births, which shrinks to its shape.
-- gradual, from scratch: as in controls.py, given the shape that `grown` found.
-- gradual of selection's: the same, given the shape that `selection` found.
+- grown: 784-32-16-10 with births by division, which grows to its final shape.
+- turnover: 784-512-256-10 with births, at a pressure under which about a quarter survives.
+- selection: 784-512-256-10 without births, which shrinks to its final shape.
+- gradual, from scratch: controls of controls.py that are given the final shape of `grown`.
+- gradual of selection's: `gradual`, given the final shape of `selection`.
 """
 
 from __future__ import annotations

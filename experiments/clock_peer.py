@@ -1,8 +1,8 @@
 """The peers' side of clock.py: PyTorch runs, each with its time and accuracy after every epoch.
 
-Run in the peers' interpreter: `python clock_peer.py torch THREADS`, with a line of JSON on
-standard input that names the function and its arguments; one line of JSON comes back. It never
-imports evoprune: the code here is what a user without it would write.
+clock.py runs this file in the peers' interpreter, `python clock_peer.py torch THREADS`. It reads a
+line of JSON with the name and arguments of a function from standard input, and prints one line of
+JSON. It never imports evoprune: the code here is what a user without evoprune would write.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def epochs(
     decay: float,
     after: Any,
 ) -> None:
-    """Train by fused AdamW with a cosine; call `after(rate / peak rate)` after each step."""
+    """Train by fused AdamW with a cosine schedule; after a step call `after(rate / peak rate)`."""
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n * -(-len(x) // batch))
     for _ in range(n):
@@ -108,9 +108,11 @@ class Masked(torch.nn.Module):
 
     @torch.no_grad()
     def select(self, share: float) -> None:
-        """Apply ln m += pace (F - c) / (F + c), with F = |m dL/dm| smoothed and c soft upkeep.
+        """Apply one generation: ln m += pace (F - c) / (F + c).
 
-        Masses are at most 5; a population with less than 1e-3 is extinct.
+        m is a mass, F the smoothed fitness |m dL/dm|, c the soft upkeep; pace is `self.pace` times
+        `share`, the learning rate over its peak. Masses are at most 5; below 1e-3 a population is
+        extinct.
         """
         self.step += 1
         for mass, fitness in zip(self.mass, self.fitness, strict=True):
@@ -133,7 +135,10 @@ def masks(settings: Facts) -> Facts:
 
 
 def pruned(settings: Facts) -> Facts:
-    """Train, prune to `keep` neurons by norm over both layers with torch-pruning, fine-tune."""
+    """Train, prune by norm with torch-pruning, and train again.
+
+    `keep` neurons remain in both hidden layers together.
+    """
     import torch_pruning as tp
 
     net, x, y, story = begun(settings)

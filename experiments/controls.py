@@ -1,20 +1,22 @@
 """Compare selection with controls that are given the final shape, for several networks.
 
-Batch 128, equal order of data. A control gets the shape that a run of selection found with the
-same seed. Learning rate and weight decay are chosen on 5,000 validation images from one list for
-all methods; the test set is read once, after the last epoch.
+All methods use batch 128 and the same order of data. A control is given the final shape (the number
+of populations of each layer) of the run of selection with the same seed. Learning rate and weight
+decay are chosen on 5,000 validation images, from one list for all methods; the test set is read
+once, after the last epoch.
 
 - ours: selection, which finds the shape.
-- gradual: dense at first; by norm, pruned four times an epoch along a cubic schedule (Zhu & Gupta
-  2017) to the shape, structured, moments kept.
-- one cut: dense for half of the epochs, cut by norm to the shape, tuned for the other half.
-- replay: as many populations removed at the same steps as in our run, chosen at random.
+- gradual: dense at first; whole populations are pruned by norm four times per epoch, along a cubic
+  schedule (Zhu & Gupta 2017) to the shape; the optimizer's moments are kept.
+- one cut: dense for half of the epochs, then pruned by norm to the shape in one cut, and trained
+  for the other half.
+- replay: as many populations removed at the same steps as in our run, but chosen at random.
 - from scratch: the shape from the start.
 
-"dropout" after a name: a share of the inputs is dropped in training. Such runs, and "longer", are
-given more epochs, so that training costs about as many multiply-adds as one cut in 20 epochs.
-Costs are multiply-adds of forward passes, and seconds of processor time in one thread. A script
-that was stopped continues when it is started again.
+"dropout" after a name: a share of the inputs is dropped in training. These runs, and "longer", have
+more epochs, so that training costs about as many multiply-adds as "one cut" with 20 epochs. Costs
+are multiply-adds of forward passes, and seconds of processor time in one thread. A script that was
+stopped continues when it is started again.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ SETTINGS = tuple({"rate": rate, "decay": d} for rate in (1e-3, 2e-3, 4e-3) for d
 
 @dataclass
 class Trained:
-    """A trained network, and the multiply-adds of its training per sample, summed over epochs."""
+    """A trained network, and the sum over epochs of its multiply-adds per sample."""
 
     net: ep.Network
     macs: float = 0.0
@@ -48,7 +50,7 @@ class Trained:
 
 @dataclass
 class Found:
-    """The results of our run that controls use: its row, which has the shape, and its deaths."""
+    """Results of a run of selection that its controls use: its row, with the shape; its deaths."""
 
     row: Row
     deaths: Any = None
@@ -81,7 +83,10 @@ def in_stretches(
 
 
 def on_the_way(job: Job, train: Any, shape: list[int], left: dict[float, float]) -> Trained:
-    """Prune by norm to `shape` in steps; `left`: by epoch, the share of removals still to come."""
+    """Prune by norm to `shape` in several cuts.
+
+    `left` gives the epoch of every cut, and the share of all removals that come after it.
+    """
 
     def act(i: int, net: ep.Network) -> None:
         there = list(left.values())[i]
@@ -102,12 +107,15 @@ def gradual(job: Job, train: Any, found: Found) -> Trained:
 
 
 def one_cut(job: Job, train: Any, found: Found) -> Trained:
-    """Cut once at half of the run, then train on."""
+    """Prune in one cut at half of the run, then continue training."""
     return on_the_way(job, train, found.shape, {job.epochs / 2: 0.0})
 
 
 def replay(job: Job, train: Any, found: Found) -> Trained:
-    """Remove random populations, as many as in our run, from the same layers at the same steps."""
+    """Remove as many populations as in our run, at random, from the same layers at the same steps.
+
+    Steps of removals are grouped, at most about four groups per epoch.
+    """
     deaths, per_epoch = found.deaths, -(-len(train) // job.batch)
     steps = sorted({int(step) for step in deaths["step"]})
     chunks = np.array_split(np.array(steps), max(1, min(len(steps), 4 * job.epochs)))
@@ -143,16 +151,16 @@ def selection(job: Job, train: Any, found: Found) -> Trained:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of a table.
+    """A way of training, a row of a table.
 
     Attributes:
         run: the function that trains.
         epochs: length of the run.
-        of: the run of selection that gives a control its shape.
+        of: for a control, the name of the run of selection that gives it its shape.
         dropout: share of the inputs that is dropped in training.
-        pressure: of selection; None: the task's.
-        tuned_as: the method whose learning rate and decay it takes; None: it has its own choice.
-        settings: what it chooses from; (): what the task says.
+        pressure: pressure of selection; None: that of the task.
+        tuned_as: the method from which learning rate and decay are taken; None: they are chosen.
+        settings: learning rates and decays to choose from; (): those of the task.
     """
 
     run: Callable[[Job, Any, Found], Trained]
@@ -166,11 +174,11 @@ class Method:
 
 @dataclass(frozen=True)
 class Task:
-    """A table: a network on some data.
+    """A table: several methods for one network on one data set.
 
     Attributes:
         job: network, data and selection.
-        methods: by name; a run of selection stands before its controls.
+        methods: methods by name; a run of selection comes before its controls.
         settings: learning rates and decays to choose from.
         seeds: number of seeds.
     """
@@ -263,8 +271,13 @@ TASKS = {
 class Runs:
     """The runs of one task with one seed, each executed when first needed.
 
-    Attributes: task, settings: as in the script; settings by method. seed, read, quick: of all
-    runs. rows: known results, by method.
+    Attributes:
+        task: the task.
+        settings: method -> learning rate and decay.
+        seed: seed of all runs.
+        read: data to evaluate on, "held" or "test", see lab.py.
+        quick: True for tiny runs.
+        rows: method -> known results.
     """
 
     task: Task
@@ -300,7 +313,7 @@ def chosen(task: Task, lab_: Lab) -> dict[str, dict[str, float]]:
     quick = lab_.options.quick
     tuned = list(lab_.facts.get("tuned", ()))
     settings: dict[str, dict[str, float]] = {}
-    rows: dict[str, dict[str, Row]] = {}  # of runs of selection, which give shapes
+    rows: dict[str, dict[str, Row]] = {}  # rows of selection, which give shapes
     for name, method in task.methods.items():
         if method.tuned_as is not None:
             settings[name] = settings[method.tuned_as]

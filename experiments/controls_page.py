@@ -1,4 +1,4 @@
-"""Write the tables of docs/controls.md and docs/small_networks.md from what the scripts measured.
+"""Write the tables of docs/controls.md and docs/small_networks.md from results of the scripts.
 
 python experiments/controls_page.py
 """
@@ -101,7 +101,7 @@ def search(facts: dict[str, Any]) -> list[str]:
 
 
 def write(page: Path, name: str, lines: Sequence[str]) -> None:
-    """Replace a table of a page, if the page has a place for it."""
+    """Replace a table of a page, if the page has markers for it."""
     text, begin = page.read_text(), BEGIN.format(name=name)
     if f"{begin}," not in text:
         return

@@ -1,8 +1,8 @@
 """Ablations: the effect of single settings on survival and accuracy.
 
-784-512-256-10 on 55,000 images of MNIST, the defaults except for the named setting, five seeds,
-evaluated on 5,000 validation images. Soft upkeep compares populations within a layer, so that any
-fitness works under the same pressure, whatever its unit.
+Each run trains 784-512-256-10 on 55,000 images of MNIST, with the defaults except for the named
+setting, and is evaluated on 5,000 validation images; there are five seeds. Soft upkeep compares
+populations within a layer, so any fitness works under the same pressure, whatever its unit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Choose the settings of long runs on 5,000 validation images of the training set.
 
-784-512-256-10 on 55,000 images of MNIST, two seeds each; the test set is not read here. The first
-lines of the other scripts state what they use of it.
+Each run trains 784-512-256-10 on 55,000 images of MNIST, with two seeds; the test set is not read
+here. goal.py and front.py run the chosen settings and read the test set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ONE_NICHE = {"niche": "network"}
 
 
 def long(pressure: float, lifespan: float, epochs: int = 60, **changes: Any) -> Job:
-    """Return a long run under the default law; `law` has further settings of it."""
+    """Return a long run under the default dynamics; `law` has further settings of the dynamics."""
     settings = {"lifespan": lifespan, **changes.pop("law", {})}
     selection = {"pressure": pressure, "dynamics": ["Malthusian", settings]}
     selection |= changes.pop("selection", {})
@@ -25,7 +25,7 @@ def long(pressure: float, lifespan: float, epochs: int = 60, **changes: Any) -> 
 
 
 def seeing(lifespan: float = 2000, pressure: float = 2, shift: int = 1, **changes: Any) -> Job:
-    """Return a run with pixels and neurons in one niche, and shifted images."""
+    """Return a run in which pixels and neurons are in one niche, on randomly shifted images."""
     changes = {"selection": ONE_NICHE, "net": "seeing 784-300-100-10", "shift": shift, **changes}
     return long(pressure, lifespan, **changes)
 

@@ -1,7 +1,8 @@
 """The same defaults on Fashion-MNIST; only pressure is varied.
 
-784-512-256-10, 20 epochs, five seeds; beside each size the shape trained from scratch and a dense
-network cut by norm and at random. EVOPRUNE_DATA names the folder that has fashion-mnist/.
+Runs train 784-512-256-10 for 20 epochs with five seeds. For each final size the controls are the
+surviving shape trained from scratch, and a dense network pruned by norm and at random.
+EVOPRUNE_DATA names the folder that has fashion-mnist/.
 """
 
 from __future__ import annotations

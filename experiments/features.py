@@ -1,10 +1,10 @@
 """Feature selection: recall, precision and scores, against other methods.
 
-Of 100 features 5, 10, 20 or 50 decide the class (scikit-learn's make_classification), and of 20 or
-100 features 5 decide Friedman's function. Every way selects features on the training samples; the
-same estimator is then trained on those, by defaults, with layers of 64 and 32 neurons. "One run" is
-an estimator with select_features=True and a lifespan of 0.3 of the run. EvoPruneSelector was made
-with seeds from 100 on.
+In the tasks, 5, 10, 20 or 50 of 100 features decide the class (scikit-learn's make_classification),
+or 5 of 20 or 100 features decide the value of Friedman's function. Every method selects features on
+the training samples; the same estimator is then trained on these features, with default settings
+and layers of 64 and 32 neurons. "One run" is an estimator with select_features=True and a lifespan
+of 0.3 of the run. EvoPruneSelector was developed with other seeds, from 100 on.
 
     python experiments/features.py    # into results/ and docs/figures/features.md
 """

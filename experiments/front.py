@@ -1,9 +1,9 @@
 """The Pareto front of structured sparsity: 784-300-100-10 with input pixels as populations.
 
-MNIST, five seeds: runs of 20 epochs by the defaults under pressures from 0.5 to 3, and long ones
-with the settings chosen in explore.py. Error against multiply-adds and against hidden units, with
-controls of the same sizes: the shape (the surviving pixels and neurons) trained from scratch, and a
-dense network trained as long, cut by norm and at random.
+Data is MNIST, with five seeds: runs of 20 epochs with the defaults under pressures from 0.5 to 3,
+and long runs with the settings chosen in explore.py. Results are error against multiply-adds and
+against hidden units. Controls of the same sizes are the surviving pixels and neurons trained from
+scratch, and a dense network trained for as long and then pruned by norm and at random.
 """
 
 from __future__ import annotations

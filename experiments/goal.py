@@ -1,9 +1,9 @@
 """Smaller networks: longer runs of 784-512-256-10, with settings chosen by explore.py.
 
-MNIST, five seeds; beside each the surviving shape trained from scratch, as long, and a dense
-network trained as long, cut to the same sizes by norm and at random. Some runs see every image
-moved by up to a pixel each way at random (`augment={"shift": 1}`); published results mostly do
-without.
+Data is MNIST, with five seeds. The controls of each run are the surviving shape trained from
+scratch for as long, and a dense network trained for as long and then pruned to the same sizes by
+norm and at random. Some runs shift every image at random by up to one pixel in each direction
+(`augment={"shift": 1}`); most published results do not.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""The laboratory of the paper's scripts: jobs, the sweep that runs them, and their results.
+"""Shared by the paper's scripts: jobs, the sweep that runs them, and their results.
 
-A job determines a run: network, data, selection, optimizer, length, seed, and the evaluation at its
-end, whose results are its row. Rows are stored in a JSON file under the job's description, so that
-a script can be stopped and continued, and partial tables can be made. Each run has one thread,
-which does not affect results, so that several runs share a machine.
+A job determines a run: network, data, selection, optimizer, length, seed and evaluation. The
+results of the evaluation are the row of the job. Rows are stored in a JSON file under the job's
+description, so that a script can be stopped and continued, and partial tables can be made. Each run
+has one thread, so that several runs share a machine; this does not affect results.
 
-Two kinds of evaluation: "held" trains on 55,000 images and evaluates on 5,000 validation images
-(for choices); "test" trains on the whole training set and reads the test set once, at the end.
+There are two kinds of evaluation: "held" trains on 55,000 images and evaluates on 5,000 validation
+images (to choose settings); "test" trains on the whole training set and reads the test set once, at
+the end.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ import evoprune as ep  # noqa: E402
 
 Row = dict[str, Any]
 
-HELD = 5000  # training images used to choose settings
-SPLIT = 0  # seed of that split
-GOES_ON = 75  # exit status: the time was up; the next call continues
+HELD = 5000  # validation images, taken from the training set
+SPLIT = 0  # seed that draws them
+GOES_ON = 75  # exit status if the time limit was reached; the next call continues
 
 
 # ---- jobs ---------------------------------------------------------------------------------------
@@ -54,9 +55,9 @@ class Job:
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test".
-        cuts: ways ("mass", "norm", "taylor", "random") of cutting the trained network by rank.
-        keeps: sizes to cut to: how many of all populations, or how many by layer.
-        features: birth ids of the input populations that there are from the start; None: all.
+        cuts: ranks ("mass", "norm", "taylor", "random") by which the trained network is pruned.
+        keeps: sizes to prune to: a number of all populations, or a tuple of numbers by layer.
+        features: birth ids of the input populations that exist from the start; None: all.
     """
 
     net: str = "mlp 784-512-256-10"
@@ -75,7 +76,7 @@ class Job:
     features: tuple[int, ...] | None = None
 
     def told(self) -> Row:
-        """Return what differs from an ordinary job, as JSON; `selection` unchanged."""
+        """Return the attributes that differ from their defaults, by name."""
         usual = Job()
         return {
             f.name: getattr(self, f.name)
@@ -100,7 +101,10 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
 
     Args:
         name: "mnist" or "fashion-mnist", alone or with other labels: "mnist is 3" has two classes,
-            "mnist noisy 50" permutes the labels of half of the training samples among them.
+            3 and other digits; "mnist noisy 50" permutes the labels of 50 % of the training
+            samples.
+        read: "held" or "test", see above.
+        quick: return fewer samples.
     """
     pictures, _, labels = name.partition(" ")
     if pictures == "mnist":
@@ -127,7 +131,7 @@ def relabelled(data: Any, labels: Any) -> Any:
 
 
 def permuted(labels: Any, share: float) -> Any:
-    """Return labels of which this share, drawn at random, are permuted."""
+    """Return a copy of labels in which a share of them, drawn at random, is permuted."""
     random = np.random.default_rng(SPLIT)
     rows = random.permutation(len(labels))[: round(share * len(labels))]
     labels = np.array(labels)
@@ -157,7 +161,7 @@ def network_of(job: Job) -> ep.Network:
 
 
 class Moved:
-    """Shuffled batches of images of 28 x 28, each moved by up to `shift` pixels each way."""
+    """Shuffled batches of 28 x 28 images, each shifted by up to `shift` pixels along both axes."""
 
     def __init__(self, data: Any, job: Job) -> None:
         self.x, self.y = data.x.reshape(-1, 28, 28), data.y
@@ -188,13 +192,13 @@ def against(signals: Any) -> Any:
 
 @ep.fitness
 def absolute(signals: Any) -> Any:
-    """Return fitness without sign: any effect on the loss counts."""
+    """Return the absolute value of fitness: any effect on the loss counts."""
     return np.abs(signals["mass_gradient"])
 
 
 @ep.fitness
 def product(signals: Any) -> Any:
-    """Return +<w, dL/dw>, the benefit of arXiv 2512.22106: `pull` with the opposite sign."""
+    """Return +<w, dL/dw>, the benefit in arXiv 2512.22106: `pull` with the opposite sign."""
     return signals["owned_product"]
 
 
@@ -239,7 +243,7 @@ def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[s
 
 
 def measure(trainer: ep.Trainer, *, seed: int, quick: bool, **settings: Any) -> dict[str, Row]:
-    """Return the row of a trained job: facts, remaining features, and results after cuts."""
+    """Return the row of a trained job: facts, remaining features, and results after pruning."""
     job, net = Job(**settings, seed=seed), trainer.network
     train, read = data_of(job.data, job.read, quick)
     row = facts(net, read)
@@ -278,7 +282,7 @@ def cut(net: ep.Network, by: str, keep: Any, train: Any, read: Any, seed: int) -
 
 
 class TimeIsUp(Exception):
-    """The time of this call is used up; finished rows are written."""
+    """Raised if the time limit of this call is reached; finished rows are written."""
 
 
 class Lab:
@@ -304,7 +308,7 @@ class Lab:
         self.known: dict[str, Row] = {}
         if self.path.exists():
             self.facts = json.loads(self.path.read_text())
-            old = {"cpu": self.facts["machine"]["cpu"]}  # the machine of rows that name none
+            old = {"cpu": self.facts["machine"]["cpu"]}  # default for rows without a machine
             self.known = {row["key"]: old | row for row in self.facts.pop("rows")}
         self.facts |= {
             "benchmark": name,
@@ -316,7 +320,7 @@ class Lab:
         self.source = common.commit()
 
     def seeds(self, usual: int) -> range:
-        """Return the seeds of a claim."""
+        """Return the seeds of an experiment: `usual` seeds unless options say otherwise."""
         return range(self.options.seeds or (1 if self.options.quick else usual))
 
     def run(self, jobs: Iterable[Job]) -> list[Row]:
@@ -329,11 +333,11 @@ class Lab:
         return [self.known[job.key] for job in wanted]
 
     def _fitted(self, job: Job) -> Job:
-        """Return a job as it is run; with --quick, a tiny one."""
+        """Return a job with the epochs of this call: at most 2 with --quick."""
         return replace(job, epochs=min(job.epochs, 2)) if self.options.quick else job
 
     def _work(self, jobs: Sequence[Job]) -> None:
-        """Run jobs, one for each worker at a time, so that the time limit is kept."""
+        """Run jobs in parts of one job per worker; check the time limit before each part."""
         left = list(jobs)
         while left:
             if time.monotonic() > self.end:
@@ -354,7 +358,7 @@ class Lab:
                 self._keep(job, {"diverged": diverged} if diverged else seconds | row["row"])
 
     def _settings(self, job: Job) -> dict[str, Any]:
-        """Return a job as a setting of the sweep."""
+        """Return a job as settings of a sweep."""
         settings = {f.name: getattr(job, f.name) for f in fields(job) if f.name != "seed"}
         return {**settings, "quick": self.options.quick}
 
@@ -383,7 +387,7 @@ class Lab:
 
 
 def main(name: str, about: str | None, script: Callable[[Lab], None]) -> None:
-    """Run a script to its end, or until its minutes are over."""
+    """Run a script to its end, or until its time limit."""
     lab = Lab(name, about)
     try:
         script(lab)
@@ -409,7 +413,7 @@ def deviation(numbers: Iterable[float]) -> float:
 
 
 def summary(rows: Sequence[Row]) -> Row:
-    """Return mean and deviation over seeds of table columns; diverged runs are counted apart."""
+    """Return means and deviations of results over seeds; diverged runs are only counted."""
     good = [row for row in rows if "accuracy" in row]
     told: Row = {"seeds": len(rows), "diverged": len(rows) - len(good)}
     if good:
@@ -427,19 +431,20 @@ def summary(rows: Sequence[Row]) -> Row:
     return told
 
 
-Group = Sequence[tuple[Job, Row]]  # the runs of one setting, one a seed
+Group = Sequence[tuple[Job, Row]]  # the runs of one setting, one per seed
 
 
 def groups_of(lab: Lab, jobs: Iterable[Job], seeds: int) -> list[Group]:
-    """Return every job with every seed."""
+    """Run every job with every seed; return the runs of each job as a group."""
     seeded = [[replace(job, seed=seed) for seed in lab.seeds(seeds)] for job in jobs]
     return [list(zip(group, lab.run(group), strict=True)) for group in seeded]
 
 
 def scratch(lab: Lab, groups: Sequence[Group]) -> list[Row]:
-    """Train the surviving shapes from scratch, for as long, by the same optimizer: a control.
+    """Train the surviving shapes from scratch, for as long, by the same optimizer, as a control.
 
-    Returns: A summary per group.
+    Returns:
+        A summary per group.
     """
     return [summary(lab.run(from_scratch(job, row) for job, row in group)) for group in groups]
 
@@ -447,8 +452,8 @@ def scratch(lab: Lab, groups: Sequence[Group]) -> list[Row]:
 def controls(lab: Lab, groups: Sequence[Group]) -> list[Row]:
     """Return the results of networks of the same sizes without selection.
 
-    For every run: its shape from scratch, see `scratch`; and a dense network of the same seed, cut
-    after training to as many in every layer, by norm and at random.
+    The controls of a run are its surviving shape trained from scratch, see `scratch`, and a dense
+    network of the same seed, pruned after training to the same shape by norm and at random.
 
     Returns:
         A row per group: name of the control -> summary.

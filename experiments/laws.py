@@ -1,10 +1,11 @@
 """The paper's experiment: every dynamics, hard pruned after training, and extinction in training.
 
-784-512-256-10 on MNIST, the defaults, five seeds. First every dynamics with its default fitness
-and upkeep, and the default one with upkeep in nats too:
-accuracy, and accuracy after hard pruning of 0 to 95 % of the 768 populations by mass. Extinct
-populations are removed during training; two laws are also run as in the paper, where no population
-dies until training is over. Then pressure from 0.03 to 5, with controls at every size.
+Runs train 784-512-256-10 on MNIST with the defaults and five seeds. The first part runs every
+dynamics with its default fitness and upkeep, and the default dynamics also with hard upkeep. It
+measures accuracy, and accuracy after hard pruning of 0 to 95 % of the 768 populations by mass.
+Extinct populations are removed during training; two dynamics are also run as in the paper, where no
+population dies during training. The second part varies pressure from 0.03 to 5, with controls at
+every size.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ NEVER = 10**9  # min_age: no population dies
 
 
 def curve(rows: list[lab.Row], by: str) -> dict[str, list[float]]:
-    """Return mean and deviation of accuracy at every fraction."""
+    """Return mean and deviation of accuracy after pruning each of FRACTIONS."""
     at = [[row["cuts"][by][i]["accuracy"] for row in rows] for i in range(len(KEEPS))]
     return {"accuracy": [lab.mean(a) for a in at], "deviation": [lab.deviation(a) for a in at]}
 
 
 def laws(lab_: Lab) -> None:
-    """Run every dynamics, hard pruned by mass; write results law by law."""
+    """Run every dynamics, and prune by mass; write the results of each when they are complete."""
     told: dict[str, Any] = {}
     for name, age in [(law, None) for law in LAWS] + [(law, NEVER) for law in KEPT]:
         selection = LAWS[name]

@@ -1,9 +1,10 @@
 """LeNet-5 as in Caffe, 20-50-500, with filters and neurons selected: error against multiply-adds.
 
-MNIST, five seeds, AdamW at 1e-3 with decay 0.5, the default selection under several pressures;
-beside each the surviving shape trained from scratch, as long, and a dense network trained as long,
-cut to the same sizes by norm and at random. Some runs see every image moved by up to a pixel each
-way at random; published results mostly do without.
+Runs use MNIST, five seeds, AdamW at 1e-3 with weight decay 0.5, and the default selection under
+several pressures. The controls of each run are the surviving shape trained from scratch for as
+long, and a dense network trained for as long and then pruned to the same sizes by norm and at
+random. Some runs shift every image at random by up to one pixel in each direction; most published
+results do not.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python experiments/page.py             # from experiments/results into docs
 
 Every number on the page is read from a file; results that do not exist yet are omitted. Published
-numbers are those of PUBLISHED, with their sources.
+numbers and their sources are in published.py.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def result(name: str) -> Facts | None:
 
 
 def percent(found: Facts, digits: int = 2) -> str:
-    """Return mean and deviation over the seeds in percent: 98.43 ± 0.05."""
+    """Return mean and deviation of accuracy over the seeds in percent, as in 98.43 ± 0.05."""
     if "accuracy" not in found:
         return "diverged"
     spread = f" ± {100 * found['deviation']:.{digits}f}" if found.get("seeds", 1) > 1 else ""
@@ -47,7 +47,7 @@ def percent(found: Facts, digits: int = 2) -> str:
 
 
 def shape(found: Facts) -> str:
-    """Return means by layer: 151 + 28."""
+    """Return the mean numbers of populations by layer, as in 151 + 28."""
     return " + ".join(f"{n:.0f}" for n in found["layers"])
 
 
@@ -401,7 +401,7 @@ def decides(facts: Facts) -> list[str]:
         "",
         *figure("decides", "Held-out accuracy against the living, one panel a setting"),
     ]
-    rows = [  # seconds where they were taken one after the other on one machine
+    rows = [  # seconds only where runs were made one after the other on one machine
         [
             what,
             name,
@@ -443,7 +443,7 @@ def clock(facts: Facts) -> list[str]:
     ]
 
 
-# Script -> keys that its file must have, and the function that writes its section.
+# Script -> the key that its result must have, and the function that writes its section.
 SECTIONS: dict[str, tuple[str, Callable[[Facts], list[str]]]] = {
     "laws": ("pressures", paper),
     "fashion": ("pressures", fashion),

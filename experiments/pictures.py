@@ -51,7 +51,7 @@ def beside(ax: Any, points: dict[str, tuple[float, float]], gap: float = 0.105) 
 
 
 def curve(facts: Facts) -> None:
-    """Draw accuracy against the share that was cut, for every dynamics and the dense network."""
+    """Draw accuracy against the pruned share, for every dynamics and the dense network."""
     x = 100 * np.array(facts["fractions"])
     laws = {name: found for name, found in facts["laws"].items() if "cut" in found}
 
@@ -180,7 +180,7 @@ def lenet(facts: Facts, known: dict[str, Any]) -> None:
 
 
 def game(facts: Facts, known: Any) -> None:
-    """Draw accuracy against living populations, by sign."""
+    """Draw accuracy against living populations, for both signs of the benefit."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]

@@ -1,7 +1,8 @@
 """Published numbers, for comparison with the results of the scripts.
 
-MNIST, structured sparsity, test error at the end. Networks are 784-300-100-10 unless stated, with
-input pixels removed too; LeNet-5 is that of Caffe (20-50-800-500).
+All are for structured sparsity on MNIST, with the test error at the end of training. Networks are
+784-300-100-10 with input pixels removed too, unless stated; LeNet-5 is that of Caffe
+(20-50-800-500).
 
     L0          Louizos, Welling, Kingma, Learning sparse neural networks through L0, ICLR 2018
     SSL         Wen et al., Learning structured sparsity in deep neural networks, NeurIPS 2016
@@ -30,7 +31,7 @@ UNITS = {
 # Multiply-adds, and error in percent.
 MACS = {"L0": (69_300, 1.4), "SBP": (48_600, 1.55), "VIBNet": (9_560, 1.6)}
 
-# The same for LeNet-5, without the names of their methods in the source of these points.
+# The same for LeNet-5. The source of these points does not name the methods.
 LENET = {
     "published": (1_140_000, 0.75),
     "3-18-284-283": (213_000, 0.86),

@@ -1,12 +1,12 @@
 """How many populations remain after runs of different lengths, batches, rates and schedules.
 
-The rule for the lifespan (evoprune/selection/timing.py) was chosen with this script, on images held
-out of MNIST's training set: 14 x 14 pixels, a perceptron 196-128-64-10, one thread. It writes the
-tables of docs/run_length.md, and evoprune/selection/expected.json, from which `Trainer.plan` takes
-the expected share of living populations.
+The rule for the lifespan (evoprune/selection/timing.py) was chosen with this script, on validation
+images from MNIST's training set, with 14 x 14 pixels, a perceptron 196-128-64-10 and one thread.
+The script writes the tables of docs/run_length.md, and evoprune/selection/expected.json, from which
+`Trainer.plan` takes the expected share of living populations.
 
     python experiments/run_length.py            # everything, about 15 minutes of one core
-    python experiments/run_length.py --page     # only the tables, from the results that there are
+    python experiments/run_length.py --page     # only the tables, from existing results
     python experiments/run_length.py --quick    # few steps, printed only
 """
 
@@ -67,7 +67,11 @@ def make(
     pressure=1.5,
     rule="default",
 ):
-    """Make a run; `rule`: default, dense, "700", "/ k" (of the generations) or "lives n"."""
+    """Make a run; `rule` sets the lifespan.
+
+    It is "default", "700", "/ k" or "lives k" (both: generations of the run / k), or "dense" (no
+    selection).
+    """
     learn, held = images()
     rates = SCHEDULES[schedule](rate)
     generations = float(ep.Selection().strengths(length, rates(length)).sum())
@@ -92,7 +96,7 @@ def make(
 
 
 def runs():
-    """Give the settings of all runs, by table."""
+    """Yield the settings of all runs, by table."""
     yield "length", [{"length": n} for n in LENGTHS]
     yield "length", [{"length": n, "rule": "dense"} for n in LENGTHS]
     yield "length", [{"length": n, "rule": rule} for rule in ("700", "/ 6") for n in LENGTHS]
@@ -109,7 +113,7 @@ def runs():
 
 
 def measured(seeds, quick, folder):
-    """Make the runs; give rows with mean and deviation over the seeds."""
+    """Make the runs; return rows with means and deviations over the seeds."""
     rows = []
     for table, settings in runs():
         if quick:
@@ -133,12 +137,12 @@ def measured(seeds, quick, folder):
 
 
 def cell(row):
-    """Write the living as a share, and the accuracy."""
+    """Return a cell with the share of living populations and the accuracy, both in percent."""
     return f"{100 * row['alive']:.0f} % ({row['accuracy']:.1f})"
 
 
 def table(rows, across, down, title):
-    """Write rows as a table of cells: `across` and `down` name settings."""
+    """Return rows as a table; columns differ in the setting `across`, lines in `down`."""
     columns = sorted({row[across] for row in rows})
     lines = [f"| {title} | " + " | ".join(f"{c:,}" for c in columns) + " | largest / smallest |"]
     lines.append("|---" * (len(columns) + 2) + "|")
@@ -152,7 +156,7 @@ def table(rows, across, down, title):
 
 
 def factors(rows):
-    """Write a table of the smallest and largest share alive, by the settings that vary."""
+    """Return a table of the smallest and largest share alive, by the settings that vary."""
     usual = [r for r in rows if r["table"] != "pressure" and r.get("rule", "default") == "default"]
     usual = [r for r in usual if r["alive"] < 1]
     adam = [r for r in usual if r.get("optimizer", "AdamW") == "AdamW"]
@@ -209,7 +213,7 @@ def page(rows, facts):
 
 
 def expected(rows):
-    """Give the share of the living by pressure and lifespans of the run, with its range."""
+    """Return the share of living populations by pressure and by lifespans in a run, with ranges."""
     grid = {
         (r["pressure"], float(r["rule"].split()[1])): r for r in rows if r["table"] == "pressure"
     }

@@ -1,15 +1,15 @@
 """Try ideas that may make small networks more accurate; accuracy is on 5,000 held-out images.
 
-784-512-256-10 on 55,000 images of MNIST, AdamW at 2e-3 with decay 0.5, batch 128; the test set is
-not read here. controls.py compares the best ones on the test set.
+Runs train 784-512-256-10 on 55,000 images of MNIST, by AdamW at 2e-3 with weight decay 0.5 and
+batch 128; the test set is not read here. controls.py compares the best ideas on the test set.
 
-- late: no pressure for this share of the run.
-- average: evaluate an exponential average of the weights of the survivors, masses folded in, taken
-  four times an epoch from an epoch on; the learning rate ends at a share of its start.
-- distill: at an epoch, targets become a mixture of labels and the softened outputs of the network
-  of that time, or of an average of its weights.
-- teacher: the same mixture from the start, with outputs of a dense network trained for 8 epochs
-  with dropout (inputs 0.2, neurons 0.3).
+- late: no pressure for the first share of the run.
+- average: evaluate an exponential average of the survivors' weights times masses, sampled four
+  times per epoch from a given epoch on; the learning rate ends at a share of its start.
+- distill: from a given epoch on, targets are a mixture of the labels and the softened outputs of
+  the network at that epoch, or of an average of its weights.
+- teacher: the same mixture from the start, with the outputs of a dense network that was trained for
+  8 epochs with dropout (inputs 0.2, neurons 0.3).
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from lab import Job, Lab, Row
 import evoprune as ep
 from evoprune import datasets
 
-PER_EPOCH = 4  # averages taken per epoch
+PER_EPOCH = 4  # samples of an average per epoch
 SEEDS = (100, 101)
 
 
 @dataclass(frozen=True)
 class Idea:
-    """One variation.
+    """One variation of training.
 
     Attributes:
         job: network, pressure, epochs, smoothing.
-        late: share of the run without pressure.
-        average: (first epoch, decay) of an average of weights.
+        late: share of the run, from its start, without pressure.
+        average: (first epoch, decay) of the average of weights that is evaluated; None: none.
         final: learning rate at the end, as a share of the highest.
-        distill: (epoch, temperature, share of the outputs in the targets).
-        past: (first epoch, decay) of the average of weights that is distilled; None: the network.
-        teacher: (temperature, share) of a dense network's outputs.
+        distill: (epoch, temperature, share of the outputs in the targets); None: none.
+        past: (first epoch, decay) of the average whose outputs are distilled; None: the network.
+        teacher: (temperature, share of the outputs in the targets) of a dense teacher; None: none.
     """
 
     job: Job = field(default_factory=Job)
@@ -52,7 +52,7 @@ class Idea:
 
 
 class Average:
-    """An exponential average of the folded arrays of the survivors."""
+    """An exponential average of a network's folded arrays, without extinct populations."""
 
     def __init__(self, decay: float) -> None:
         self.decay, self.n = decay, 0
@@ -99,7 +99,7 @@ def softened(net: ep.Network, train: Any, temperature: float, share: float) -> A
 
 
 def taught(train: Any, seed: int) -> ep.Network:
-    """Return the dense teacher."""
+    """Train and return the dense teacher."""
     hidden = [node for n in (512, 256) for node in (ep.neurons(n), ep.Dropout(0.3))]
     last = [ep.Dense(10, gain=1.0), ep.Populations("identity", mass=False)]
     net = ep.Sequential([ep.Dropout(0.2), *hidden, *last], input=784, seed=seed)
@@ -155,7 +155,7 @@ def tried(idea: Idea, seed: int, quick: bool) -> Row:
             past = averages.pop("past").network() if "past" in averages else net
             data = softened(past, train, *idea.distill[1:])
     found = averages["average"].network() if "average" in averages else net
-    ep.Trainer(net, selection=None)  # labels again, for accuracy
+    ep.Trainer(net, selection=None)  # back to a loss on labels, for accuracy
     row = lab.facts(net, read)
     right = found.predict(read).argmax(1) == read.batch()[1]
     return row | {"accuracy": float(right.mean()), "mean_macs": float(history["macs"].mean())}

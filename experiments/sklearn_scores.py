@@ -1,11 +1,11 @@
 """Scores of the scikit-learn estimators with defaults, and of scikit-learn's own networks.
 
-The same network without selection ("dense", pressure 0) is also shown. Five folds, the same for
-all, features scaled for all, one thread. The defaults were chosen on the sets of `tuning()`, with
-other seeds; those of `reported()` were only used afterwards.
+The same network without selection ("dense", pressure 0) is also shown. All use the same five folds,
+scaled features and one thread. The defaults were chosen on the data sets of `tuning()`, with other
+seeds; the data sets of `reported()` were only used afterwards.
 
-    python experiments/sklearn_scores.py             # the reported sets, into results/
-    python experiments/sklearn_scores.py --tuning    # the others, printed only
+    python experiments/sklearn_scores.py             # the sets of reported(), into results/
+    python experiments/sklearn_scores.py --tuning    # the sets of tuning(), printed only
 
 EVOPRUNE_DATA names the folder that has fsdd/ and tiny-shakespeare/, for spoken digits and text.
 """
@@ -42,7 +42,7 @@ PAGE = HERE.parent / "docs" / "figures" / "sklearn_scores.md"
 
 
 def california(samples, seed):
-    """Make a synthetic set like the houses of California: 8 skewed features, a rough target."""
+    """Make a synthetic data set like California housing: 8 skewed features, a noisy target."""
     rng = np.random.default_rng(seed)
     income = rng.lognormal(1.2, 0.45, samples)
     age = rng.uniform(1, 52, samples)
@@ -66,7 +66,7 @@ def california(samples, seed):
 
 
 def spoken_digits(folder, bands=16, frames=16):
-    """Read the Free Spoken Digit Dataset: log energies in 16 bands in 16 parts of a recording."""
+    """Read the Free Spoken Digit Dataset: log energies of `bands` bands in `frames` time frames."""
     with np.load(folder / "fsdd" / "fsdd.npz") as file:
         samples, offsets, digits = file["samples"], file["offsets"], file["label"]
         hertz = np.fft.rfftfreq(256, 1 / file["rate"])
@@ -86,7 +86,7 @@ def spoken_digits(folder, bands=16, frames=16):
 
 
 def speeches(folder, speakers=8, words=500):
-    """Read speeches of 20 words or more: counts of the commonest words, and the speakers."""
+    """Return counts of the commonest words in speeches of at least 20 words, and the speakers."""
     text = (folder / "tiny-shakespeare" / "input.txt").read_text()
     parts = re.findall(r"^([A-Z][A-Za-z ]+):\n(.+?)(?:\n\n|\Z)", text, re.M | re.S)
     named = [name for name, _ in Counter(name for name, _ in parts).most_common(speakers)]
@@ -99,7 +99,7 @@ def speeches(folder, speakers=8, words=500):
 
 
 def reported():
-    """Give the sets whose scores the documentation shows."""
+    """Yield the data sets whose scores the documentation shows."""
     for name in ("iris", "wine", "breast_cancer", "digits"):
         yield name, *getattr(datasets, f"load_{name}")(return_X_y=True), True
     yield "diabetes", *datasets.load_diabetes(return_X_y=True), False
@@ -110,7 +110,7 @@ def reported():
 
 
 def tuning():
-    """Give the sets that the defaults were chosen on."""
+    """Yield the data sets on which the defaults were chosen."""
     for n, features, informative, classes, noise in (
         (150, 6, 4, 3, 0.02),
         (200, 20, 5, 2, 0.05),
@@ -146,7 +146,7 @@ def tuning():
 
 
 def estimators(is_classifier, seed):
-    """Give our estimator, without selection, and scikit-learn's, each with its defaults."""
+    """Return our estimator, the same without selection, and scikit-learn's, all with defaults."""
     if is_classifier:
         return (
             ep.EvoPruneClassifier(random_state=seed),
@@ -164,8 +164,8 @@ def estimators(is_classifier, seed):
 def measured(name, x, y, is_classifier, seeds):
     """Return mean score, seconds and living neurons over five folds and some seeds.
 
-    `minus_dense` is the mean difference of the scores of the same fold and seed, and its standard
-    error over the seeds.
+    `minus_dense` is the mean difference of our score and the dense one on the same fold and seed,
+    and its standard error over the seeds.
     """
     rows = {"evoprune": [], "dense": [], "scikit-learn": []}
     for seed in seeds:

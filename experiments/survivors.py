@@ -1,14 +1,15 @@
 """How many populations survive, by task and by founders, with the same settings.
 
-Selection is not given a size. 784-512-256-10 with the defaults of lab.py, 20 epochs, five seeds,
-and one change at a time:
+Selection is not given a target size. All runs train 784-512-256-10 with the defaults of lab.py for
+20 epochs with five seeds, with one change at a time:
 
-- task: one digit against the rest (a digit a seed), MNIST and Fashion-MNIST, and MNIST with
-  permuted training labels.
-- founders: layers of 64 and 32 to 1,024 and 512 neurons.
+- task: one digit against the rest (another digit for each seed), MNIST, Fashion-MNIST, and MNIST
+  with permuted training labels.
+- founders: hidden layers from 64 and 32 up to 1,024 and 512 neurons.
 
-EVOPRUNE_DATA names the folder that has fashion-mnist/. survivors_page.py draws the results,
-and share against pressure from those of laws.py, fashion.py and run_length.py.
+EVOPRUNE_DATA names the folder that has fashion-mnist/. survivors_page.py draws the results. It
+also draws the share alive against pressure, from the results of laws.py, fashion.py and
+run_length.py.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def group_of(lab_: Lab, job: Job) -> Group:
 
 
 def told(group: Group) -> Row:
-    """Return the summary of a group, with the deviation of every layer."""
+    """Return the summary of a group, with the deviation of living populations by layer."""
     layers = zip(*(row["alive"] for _, row in group), strict=True)
     rows = [row for _, row in group]
     return lab.summary(rows) | {

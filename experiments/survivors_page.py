@@ -2,7 +2,8 @@
 
     python experiments/survivors_page.py
 
-The scripts are survivors.py, and laws.py, fashion.py and run_length.py for share against pressure.
+The scripts are survivors.py and, for the share alive against pressure, laws.py, fashion.py and
+run_length.py.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ def plain(axis: Any, ticks: Any) -> None:
 
 
 def percent(row: Facts) -> str:
-    """Return mean and deviation of the accuracy: 98.51 ± 0.05."""
+    """Return mean and deviation of the accuracy in percent, as in 98.51 ± 0.05."""
     return f"{100 * row['accuracy']:.2f} ± {100 * row['deviation']:.2f}"
 
 
 def spreads(row: Facts) -> list[str]:
-    """Return mean and deviation of the living neurons of every layer: 84.6 ± 2.8."""
+    """Return mean and deviation of the living neurons of every layer, as in 84.6 ± 2.8."""
     pairs = zip(row["layers"], row["layer_deviations"], strict=True)
     return [f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in pairs]
 
@@ -136,9 +137,10 @@ def founders(rows: list[Facts]) -> None:
 
 
 def curves() -> dict[str, list[tuple[float, float, float, float]]]:
-    """Give (pressure, mean share alive, lowest, highest) by run, in percent.
+    """Return name of a curve -> (pressure, mean share alive, lowest, highest), shares in percent.
 
-    The range is one standard deviation each way, or that of the seeds where there are two.
+    Lowest and highest are one standard deviation from the mean, or the values of the seeds if there
+    are only two.
     """
     found: dict[str, list[tuple[float, float, float, float]]] = {}
     for name, title in (("laws", "MNIST"), ("fashion", "Fashion-MNIST")):

@@ -1,12 +1,13 @@
 """The PyTorch bridge against the core: accuracy, living populations, and the cost of a step.
 
-    python experiments/torch_bridge.py accuracy   MLP and LeNet-5 on MNIST, both, by seed
-    python experiments/torch_bridge.py cost       ms a step: plain, selected, and as the living fall
-    python experiments/torch_bridge.py masses     ms an optimizer's step: plain, and selected
+    python experiments/torch_bridge.py accuracy   MLP and LeNet-5 on MNIST, bridge and core, by seed
+    python experiments/torch_bridge.py cost       ms per step: plain, selected, fewer populations
+    python experiments/torch_bridge.py masses     ms per step of the optimizer: plain, selected
 
-`--quick` tries it out, `--seeds N` (5). One thread each. Results: results/torch_bridge.json; a run
-that is there is not run again. Both have the same sizes, batch (128), AdamW (decay 0.5 on weights
-only), cosine, selection and seeds; weights at birth and batches are drawn by each in its own way.
+Options: `--quick` for tiny runs, `--seeds N` (5). Each run has one thread. Results are stored in
+results/torch_bridge.json; runs in it are not repeated. Bridge and core have the same sizes, batch
+(128), AdamW (weight decay 0.5, not on biases), cosine schedule, selection and seeds, but each draws
+initial weights and batches by its own generator.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import evoprune.torch as ept
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_bridge.json"
 BATCH = 128
 
-# name: (epochs, learning rate, lifespan)
+# Network -> (epochs, learning rate, lifespan).
 RUNS = {"mlp 784-512-256-10": (20, 2e-3, 700.0), "lenet5": (6, 1e-3, 250.0)}
 
 
@@ -105,7 +106,7 @@ class Transformer(nn.Module):
 
 
 def born(model: nn.Module) -> nn.Module:
-    """Draw weights as the core does: He's rule, and 1 / sqrt(inputs) for the last layer."""
+    """Draw initial weights as the core does: He's rule; deviation 1 / sqrt(inputs) in the last."""
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     for layer in layers:
         gain = 1.0 if layer is layers[-1] else 2.0
@@ -228,7 +229,7 @@ def cost(_seeds: int, quick: bool) -> None:
 
 
 def step_times(name: str, repeats: int) -> dict[str, Any]:
-    """Return the least CPU time of a step, without and with selection, then as populations die."""
+    """Return the least CPU time of a step: without and with selection, then as populations die."""
     make, shape = MODELS[name]
     torch.manual_seed(0)
     x, y = torch.randn(shape), torch.randint(0, 10, shape[:1])
@@ -277,7 +278,7 @@ def masses(_seeds: int, quick: bool) -> None:
 
 
 def optimizer_times(name: str, repeats: int) -> dict[str, float]:
-    """Return the least CPU time of AdamW's step alone; other memory is written between steps."""
+    """Return the least CPU time of AdamW's step alone; between steps the caches are overwritten."""
     make, shape = MODELS[name]
     steps = []
     for selected in (None, ep.Selection(1.5, min_age=10**9)):

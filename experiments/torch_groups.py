@@ -4,13 +4,15 @@
 
 The models are those of tests/test_torch_zoo.py, with random weights in float64. A group is right if
 removing some of its members gives the same outputs as zeros in the weights that read them. The
-bridge checks this itself, and leaves groups that fail as they are; then half of all its populations
-are removed at once. torch-pruning, with its defaults, chooses and prunes a third of every group;
-groups found wrong are then skipped. They are counted by cause: "norm", a layer norm normalizes the
-members together, so that no removal equals zeros; "heads", the group is cut across the heads of an
-attention, whose number torch-pruning needs as an argument; otherwise, "changed" outputs or a
-"crashed" forward pass. `--quick` runs three models, `--minutes N` stops after that time, `--only
-NAME ...` runs some models. Results: results/torch_groups.json; models in it are not run again.
+bridge checks this itself, and does not prune groups that fail; then half of all its populations
+are removed at once. torch-pruning, with its defaults, chooses and prunes a third of every group.
+Its wrong groups are skipped and counted by cause: "norm", a layer norm normalizes the members
+together, so that removal cannot equal zeros; "heads", the group is cut across the heads of an
+attention, whose number torch-pruning needs as an argument; otherwise "changed" outputs or a
+"crashed" forward pass.
+
+Options: `--quick` runs three models, `--minutes N` stops after that time, `--only NAME ...` runs
+some models. Results are stored in results/torch_groups.json; models in it are not run again.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 import test_torch_zoo as zoo  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
-CHANGED = 1e-5  # relative to the largest output
-MOST_WRONG = 6  # per model; torch-pruning restarts after each
+CHANGED = 1e-5  # outputs have changed if they differ by more, relative to the largest output
+MOST_WRONG = 6  # maximum of wrong groups per model; torch-pruning restarts after each
 SECONDS = 60  # processor time per model
 HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}  # of attention modules
 CAUSES = ("changed", "crashed", "norm", "heads")
@@ -149,7 +151,7 @@ def through_norm(model: nn.Module, group: Any) -> bool:
 
 
 def in_attention(model: nn.Module, root: str) -> bool:
-    """Return whether the layer whose outputs a group is about is one of an attention."""
+    """Return whether the layer `root`, whose outputs a group prunes, is part of an attention."""
     for _ in range(2):
         root = root.rpartition(".")[0]
         if HEADS & set(vars(model.get_submodule(root))):
@@ -158,7 +160,7 @@ def in_attention(model: nn.Module, root: str) -> bool:
 
 
 def root_of(group: Any) -> str:
-    """Return the name of the layer whose outputs a group is about."""
+    """Return the name of the layer whose outputs a group prunes."""
     return str(group[0].dep.target.name.partition(" ")[0])
 
 
@@ -188,8 +190,8 @@ def prune_all(model: nn.Module, example: Any, pruner: Any, skip: set[str]) -> tu
     """Prune group after group, until one is wrong.
 
     Returns:
-        The number of right groups, and the cause of the wrong one, whose name is added to `skip`:
-        "" if there is none, "output" if it is an output of the model, which is no fault.
+        The number of right groups, and the cause of the wrong group: "" if there is none, "output"
+        if the group is an output of the model, which is no error. Its name is added to `skip`.
     """
     right = 0
     for group in pruner.step(interactive=True):

@@ -6,10 +6,10 @@
 ResNet-20 with its published CIFAR-10 weights, and a small ViT pretrained here on MNIST, are trained
 on Fashion-MNIST (5,000 images of 32 x 32, three channels) for 2 epochs at batch size 32, by AdamW
 with a cosine schedule. In the first half of the run each is reduced to half of its multiply-adds:
-by selection with a Budget; by torch-pruning at once before the first step, or gradually, in ten
-equal cuts. All have the same number of steps. Accuracy is that after the last step, on 2,000 test
-images. `--share` (0.5), `--seeds N` (3), `--quick`; results: results/torch_pretrained.json; runs in
-it are not repeated.
+by selection with a Budget; by torch-pruning in one cut before the first step; or by torch-pruning
+in ten equal cuts. All have the same number of steps. Accuracy is measured after the last step, on
+2,000 test images. Options: `--share` of multiply-adds (0.5), `--seeds N` (3), `--quick`. Results
+are stored in results/torch_pretrained.json; runs in it are not repeated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ WAYS = ("selection", "torch-pruning gradual", "torch-pruning one-shot", "dense")
 
 
 class Block(nn.Module):
-    """A block of the published ResNets: its shortcut takes every second pixel and adds zeros."""
+    """A block of the published ResNets; if it widens, its shortcut takes every second pixel.
+
+    The shortcut then adds channels of zeros.
+    """
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -103,7 +106,7 @@ def published() -> nn.Module:
 
 
 def pretrained_vit(quick: bool) -> nn.Module:
-    """Return a ViT trained on MNIST; its readout is trained again later."""
+    """Return a ViT trained on MNIST, with a new head that is trained later."""
     model = Transformer()
     train(model, *images("mnist", True, 500 if quick else IMAGES), [], epochs=EPOCHS)
     model.head = nn.Linear(64, 10)
@@ -116,9 +119,9 @@ def pretrained_vit(quick: bool) -> nn.Module:
 def train(
     model: nn.Module, x: torch.Tensor, y: torch.Tensor, hooks: list[Any], epochs: int = EPOCHS
 ) -> None:
-    """Train; hooks are called as hook(step, steps, optimizer) before a step and may cut the model.
+    """Train; before a step, every hook is called as hook(step, steps, optimizer).
 
-    A hook returns True if it has replaced parameters.
+    A hook may prune the model, and returns True if it has replaced parameters.
     """
     steps = epochs * math.ceil(len(x) / BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), RATE)
@@ -198,7 +201,7 @@ class Cutting:
 
 @torch.no_grad()
 def macs(model: nn.Module, x: torch.Tensor) -> float:
-    """Return the multiply-adds of convolutions and linear maps for a sample."""
+    """Return the multiply-adds of convolutions and linear maps, also in attention, per sample."""
     total = [0.0]
 
     def add(module: nn.Module, _: Any, out: torch.Tensor) -> None:
@@ -210,7 +213,7 @@ def macs(model: nn.Module, x: torch.Tensor) -> float:
         total[0] += tokens * (module.in_proj_weight.numel() + module.out_proj.weight.numel())
 
     attentions = [m for m in model.modules() if isinstance(m, nn.MultiheadAttention)]
-    counted = [m.out_proj for m in attentions]  # of which only some classes call forward
+    counted = [m.out_proj for m in attentions]  # counted by `attend`, not by their own hook
     handles = [m.register_forward_hook(attend) for m in attentions]
     handles += [
         m.register_forward_hook(add)

@@ -1,7 +1,7 @@
-"""The stubs of layers and laws: typed signatures and texts of the classes made from the catalogue.
+"""The stubs of layers and laws: typed signatures and docstrings of classes made from the catalogue.
 
-The settings of a class (name, type, default, choices, text) come from its fields, which are rows of
-the core's catalogue and the settings that Python adds.
+The settings of a class (name, type, default, choices, text) come from its fields. A field is a row
+of the core's catalogue, or a setting that Python adds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from evoprune.core.spec import Field, Spec, known
 
-# Types of arguments and attributes by type of the setting; a vector has numbers, a layer's sizes.
+# Type of a setting -> its types as an argument and as an attribute. A vector has real numbers, but
+# sizes if it belongs to a layer.
 TYPES = {
     "int": ("int", "int"),
     "real": ("float", "float"),
@@ -39,7 +40,7 @@ def types_of(made: type[Spec], field: Field) -> tuple[str, str]:
 
 
 def default_of(field: Field) -> str:
-    """Return the default of a setting as source text; a vector of one number is that number."""
+    """Return the default of a setting as source text; write a vector of one element as a number."""
     value: Any = field.default
     if field.type == "vector" and isinstance(value, tuple) and len(value) == 1:
         value = value[0]
@@ -74,7 +75,7 @@ def lines_of(made: type[Spec]) -> list[str]:
 
 
 def _wrapped(line: str) -> list[str]:
-    """Return a line of a docstring at its place in the class, in lines of at most 100."""
+    """Return a line of a docstring, indented for the class and wrapped at 100 characters."""
     indent = " " * (4 + len(line) - len(line.lstrip()))
     return textwrap.wrap(
         line.strip(),
@@ -87,7 +88,7 @@ def _wrapped(line: str) -> list[str]:
 
 
 def stub(module: ModuleType, groups: list[type[Spec]]) -> str:
-    """Return the stub of a module with the kinds of these groups, not yet formatted."""
+    """Return the unformatted stub of a module; `groups` are the base classes of its classes."""
     made = [getattr(module, name) for name in module.__all__]
     homes: dict[str, list[str]] = {}
     for group in groups:

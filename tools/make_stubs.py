@@ -1,11 +1,11 @@
-"""Write the stubs: of the compiled core, from its text signatures, and of layers and laws.
+"""Write the stubs of the compiled core, of layers and of laws.
 
     python tools/make_stubs.py           # write them
     python tools/make_stubs.py --check   # check that they are up to date; a test runs this
 
-Of the core, names, order and defaults come from the compiled module. Types of arguments and
-results, which text signatures lack, come from the tables below; help() shows its docstrings.
-class_stubs.py has the stubs of layers and laws.
+For the core, names, order and defaults of arguments come from the text signatures of the compiled
+module. These have no types, so types of arguments and results come from the tables below. Stubs of
+the core have no docstrings; help() shows them. class_stubs.py makes the stubs of layers and laws.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ ARGUMENTS = {
     "axes": "dict[str, ArrayLike]",
     "spec": "dict[str, Any]",
 }
-# Schedules are vectors; the same arguments of single steps are numbers.
+# (function, argument): schedules are vectors; the same arguments are numbers for a single step.
 VECTORS = {("train", "pressure"), ("train", "strength")}
 NUMBERS = {("update", "rate"), ("optimizer_step", "rate")}
 RESULTS = {
@@ -146,7 +146,7 @@ def function(thing: Any, indent: str, method: bool) -> str:
     """Return the stub of a function or method."""
     name = thing.__name__
     result = "None" if name in NOTHING else RESULTS.get(name, "Any")
-    if name == "step":  # of Community; Network's step is a number
+    if name == "step":  # Community.step(); Network.step is an int attribute
         result = "tuple[_Array, int, int, _Array]"
     return f"{indent}def {name}({parameters(thing, method)}) -> {result}: ..."
 

@@ -1,4 +1,4 @@
-"""Run notebooks from top to bottom in clean kernels and store them with what came out.
+"""Run notebooks from top to bottom in clean kernels and store them with their outputs.
 
     python tools/run_notebooks.py                    all of notebooks/
     python tools/run_notebooks.py notebooks/01*      some

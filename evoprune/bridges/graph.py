@@ -23,7 +23,7 @@ POOLS = ("max_pool", "mean_pool")
 
 @dataclass(frozen=True)
 class Window:
-    """Windows over the spatial axes: one value per axis, `before` and `after` are the padding."""
+    """Windows over the spatial axes, one value per axis; `before` and `after` are the padding."""
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -126,7 +126,8 @@ def graph(network: ep.Network, *, where: str, training: bool = False) -> Graph:
 
     Raises:
         TypeError: `network` is not a network.
-        ValueError: it has no output left, or weights that are not finite.
+        ValueError: the network has no layers or no living outputs, or its arrays are not finite in
+            float32.
     """
     if not isinstance(network, ep.Network):
         raise TypeError(f"{where}: expected a Network, got {type(network).__name__}")

@@ -45,7 +45,7 @@ def sweep(
     folder: str | PathLike[str] | None = None,
     verbose: int = 0,
 ) -> Any:
-    """Train once for every combination of settings and every seed; return a table, one row a run.
+    """Train once for every combination of settings and every seed; return a table of the runs.
 
     Runs go to joblib's engine: processes (loky) by default, or the one that is set around the call,
     `with joblib.parallel_config("dask"): ...`. Rows do not depend on the engine or on `n_jobs`,
@@ -260,7 +260,7 @@ def sweep_file(path: str | PathLike[str], *, n_jobs: int | None = None, verbose:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no TOML, or a key is unknown or missing; the file is named.
+        ValueError: the file is not valid TOML, or a key is unknown or missing.
     """
     file = Path(path)
     try:

@@ -147,7 +147,7 @@ def with_config(parser: Parser, arguments: list[str]) -> list[str]:
     return ["train", *positional, *options, *arguments[1:]]
 
 
-# ---- one function a command ----------------------------------------------------------------------
+# ---- one function per command --------------------------------------------------------------------
 
 
 def _train(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Output of the command line, and handling of signals that stop a run.
 
-A printing error never aborts a run: if standard output is a closed pipe or a full disk, the run
-stops as with Ctrl-C, with all files written.
+A printing error never aborts a run: if standard output goes to a closed pipe or a full disk, the
+run stops as with Ctrl-C, with all files written.
 """
 
 from __future__ import annotations

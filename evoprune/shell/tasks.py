@@ -55,7 +55,7 @@ class Usual:
     batch: int
     rate: float
     decay: float
-    steps: int | None = None  # steps an epoch; None: one pass through the data
+    steps: int | None = None  # steps per epoch; None: one pass through the data
     clip: float = 0.0
 
 

@@ -107,7 +107,7 @@ class Evolution(Readings):
                 removal equals the work of this number of steps.
             wrap: function that wraps the module in a DistributedDataParallel, called after every
                 removal. Needed if yours has settings other than the defaults.
-            seed: seed of random laws.
+            seed: seed of laws that draw random numbers.
 
         Raises:
             Unsupported: nothing in the model can evolve (reasons are listed), or the model, the
@@ -200,7 +200,7 @@ class Evolution(Readings):
         return hook
 
     def _after(self, k: int) -> Callable[..., None]:
-        """Return the hook after the step of optimizer k: a generation, and W to W m."""
+        """Return the hook after the step of optimizer k: run a generation, convert W to W m."""
 
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -250,7 +250,7 @@ class Evolution(Readings):
 
     @torch.no_grad()
     def _multiply(self, readers: Sequence[int]) -> None:
-        """Turn the weights of readers from W to W m."""
+        """Convert the weights of readers from W to W m (see placement.py)."""
         self._placement.multiply(self._laws.mass, readers)
 
     def _generation(self, strength: Number) -> None:

@@ -62,7 +62,7 @@ class Generation:
 class Laws(Protocol):
     """Masses and fitness of all founders, and the step that updates them.
 
-    Vectors have an entry for every founder, axis after axis. Names call an axis a layer.
+    Vectors have an entry for every founder, axis after axis. In names, `layer` means an axis.
 
     Attributes:
         mass: (founders + 1,): 1 at birth, 0 once extinct; the last entry is 1, for weights that

@@ -1,8 +1,9 @@
 """Operators: how each kind of ATen operator relates the axes of its inputs and outputs.
 
 A rule labels the outputs of a call, merges axes that must agree, fixes those that must keep their
-size, and records the roles of parameters. It raises or returns False if it does not support the
-call; the tracer then fixes all axes that the call touches. Rules for views are in views.py.
+size, and records the roles of parameters (see trace.Slot). It raises or returns False if it does
+not support the call; the tracer then fixes all axes that the call touches. Rules for views are in
+views.py.
 """
 
 from __future__ import annotations
@@ -201,7 +202,7 @@ def embedding(t: Tracer, call: Call) -> None:
 
 
 def attention(t: Tracer, call: Call) -> None:
-    """Apply scaled dot-product attention; fix the features of a head and the positions of keys."""
+    """Apply scaled dot-product attention; fix features of queries and keys, and key positions."""
     q, k, v = call.ins[:3]
     dims_q, dims_k, dims_v = t.of(q), t.of(k), t.of(v)
     for dims in (dims_q, dims_k):

@@ -169,7 +169,7 @@ class Placement:
         return self._joined[key]
 
     def _positions(self, i: int) -> int:
-        """Return the number of positions in a reader's kernel: dimensions after that of columns."""
+        """Return the number of positions in a reader's kernel: elements per row and column."""
         dim = self.readers[i].reads
         assert dim is not None
         return math.prod(self.readers[i].tensor.shape[dim + 1 :])

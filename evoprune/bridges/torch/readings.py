@@ -17,6 +17,8 @@ __all__ = ["Readings"]
 class Readings:
     """Living populations, masses and fitness, sizes and tables.
 
+    Methods with an argument `name` take the name of an axis of populations, a key of `born`.
+
     Attributes:
         born: number of founding populations of each axis, by name, in order.
         kinds: what the populations of each axis are: neurons, filters or heads.
@@ -104,7 +106,7 @@ class Readings:
         return report.as_html(self)
 
     def summary(self) -> str:
-        """Return a table of fitness and upkeep by axis, and of how many are near extinction."""
+        """Return a table of mass, fitness and upkeep by axis, with the number below upkeep."""
         return report.outlook(self)
 
     def upkeep(self, name: str) -> Array:

@@ -123,7 +123,7 @@ def remove(
         state = optimizer.state.get(tensor, {})
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.ndim == len(shape) and value.ndim:
-                # A dimension of size 1 is a statistic over the whole dimension.
+                # Size 1 means a statistic over the parameter's whole dimension: keep it.
                 kept = {d: index for d, index in staying.items() if value.shape[d] == shape[d]}
                 state[name] = take(value, kept)
 
@@ -227,7 +227,7 @@ def rebuild_ddp(
 
     Args:
         ddp: its `reducer` has been deleted, so that its hooks on parameters are gone.
-        wrap: wraps the module again, for unusual settings; by default the usual settings are
+        wrap: wraps the module again, if its settings are unusual; by default the usual settings are
             copied.
     """
     names = (

@@ -26,7 +26,7 @@ from evoprune.bridges.torch.trace import drop_caches, evaluating, outputs, run
 __all__ = ["Attribute", "verify"]
 
 Attribute: TypeAlias = tuple[str, str]
-"""Path of a module and the name of an integer that it keeps."""
+"""Path of a module, and the name of one of its integer attributes."""
 
 MOST_TRIED = 6  # maximum number of attributes of one axis tried in combination
 TOLERANCE = 1e-2  # largest difference of outputs, relative to the effect of zeroing
@@ -53,7 +53,7 @@ class _Trial:
     def differs(
         self, which: Sequence[int], extra: Mapping[Attribute, tuple[int, int]] | None = None
     ) -> str:
-        """Remove 20 to 50 % of the axes `which`; return how outputs differ, "" if they agree.
+        """Remove 20 to 50 % of each axis in `which`; return how outputs differ, "" if they agree.
 
         If the effect is too small, remove other populations: a ReLU may hide some.
         """
