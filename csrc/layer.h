@@ -24,8 +24,8 @@ typedef struct {
     int rank;
     int axis[EP_RANK];
     int64_t width; /* elements per sample at the current shape */
-    int64_t at;    /* the value starts at x + at * capacity: see ep_x */
-    int dx_of;     /* value whose buffer holds the gradient of this one in a pass with aliasing */
+    int64_t at; /* the value starts at x + at * capacity: see ep_x */
+    int dx_of; /* value whose buffer holds the gradient of this one in a pass with aliasing */
     bool wants_dx; /* a trained tensor upstream needs its gradient */
 } ep_value;
 
@@ -34,12 +34,11 @@ typedef enum { EP_FORWARD = 1, EP_BACKWARD = -1 } ep_way; /* direction through t
 /* How a factor m >= 0 along one axis of an input x affects the output f(x). Folding uses this to
  * move masses into weights. */
 typedef enum {
-    EP_NOT_LINEAR,    /* the factor has no equivalent on the output */
-    EP_LINEAR_PASS,   /* f(m x) = m f(x) along every axis */
-    /* the factor moves into "weight" if that has the axis; else as EP_LINEAR_PASS */
-    EP_LINEAR_WEIGHT,
-    EP_LINEAR_WINDOW, /* the factor moves into "weight" if that has the axis; else not linear */
-    EP_LINEAR_GAIN,   /* not linear in the input, but a factor on the last axis of the output can
+    EP_NOT_LINEAR, /* the factor has no equivalent on the output */
+    EP_LINEAR_PASS, /* f(m x) = m f(x) along every axis */
+    EP_LINEAR_WEIGHT, /* m moves into "weight" if that has the axis; else as EP_LINEAR_PASS */
+    EP_LINEAR_WINDOW, /* m moves into "weight" if that has the axis; else not linear */
+    EP_LINEAR_GAIN, /* not linear in the input, but a factor on the last axis of the output can
                          be folded into "gain" and "bias" */
 } ep_linearity;
 
@@ -67,11 +66,11 @@ typedef struct {
     size_t config_size;
     int least_inputs, most_inputs;
     ep_linearity linear;
-    int linear_input;     /* the input that `linear` refers to */
-    const char *sizes;    /* setting that holds the founding size of output axes, or NULL */
-    int founding_axis;    /* 1 + the axis of input 0 whose founding size affects the output;
+    int linear_input; /* the input that `linear` refers to */
+    const char *sizes; /* setting that holds the founding size of output axes, or NULL */
+    int founding_axis; /* 1 + the axis of input 0 whose founding size affects the output;
                              -1: the last axis; 0: none */
-    int apart;            /* of a kind that is not linear: 1 + the axis of input 0 along which
+    int apart; /* of a kind that is not linear: 1 + the axis of input 0 along which
                              every entry of the output depends only on the same entry of the
                              inputs; 0: none; EP_APART_ALL: every axis */
     /* never reads past the last element of its input, which may be an array of the user */
