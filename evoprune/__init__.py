@@ -24,7 +24,7 @@ from evoprune.common.threads import get_threads, set_threads
 from evoprune.common.warn import warn as _warn
 from evoprune.nets import layers as _layers
 from evoprune.nets.arrangements import Chain, Flatten, From, Residual, filters, heads, neurons
-from evoprune.nets.layers import *  # noqa: F403 - one class a kind of layer
+from evoprune.nets.layers import *  # noqa: F403 - one class per kind of layer
 from evoprune.nets.network import Network, load
 from evoprune.nets.plan import Layer
 from evoprune.nets.published import load_resnet
@@ -37,7 +37,7 @@ from evoprune.selection.births import Births
 from evoprune.selection.budget import Budget
 from evoprune.selection.community import Community
 from evoprune.selection.groups import Dynamics, Fitness, Loss, Optimizer
-from evoprune.selection.laws import *  # noqa: F403 - one class a law
+from evoprune.selection.laws import *  # noqa: F403 - one class per law
 from evoprune.selection.python_laws import dynamics, fitness, loss
 from evoprune.selection.settings import Selection
 from evoprune.selection.simulate import simulate
@@ -71,7 +71,7 @@ _BRIDGES = {
     "sweep": "evoprune.bridges.sweep",
 }
 
-# Former public names and their modules; they warn.
+# Former public names, with their modules; using one of them warns.
 _FORMER = dict.fromkeys(("constant", "cosine", "linear", "one_cycle", "warmup"), schedules)
 
 

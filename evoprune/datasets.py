@@ -1,7 +1,7 @@
 """Data sets: MNIST comes with the package, others are read from files or from arrays.
 
-Each function gives `Dataset` objects, mostly a pair (train, test), with the normalization of the
-training set for both.
+Most functions return a pair (train, test) of `Dataset` objects, both with the normalization of the
+training set.
 """
 
 from importlib import import_module as _import_module

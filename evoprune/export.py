@@ -1,4 +1,4 @@
-"""Networks for other programs: ONNX models, C files, programs of PyTorch."""
+"""Export networks for other programs: as ONNX models, C files or PyTorch programs."""
 
 from evoprune.bridges.export import c, onnx, torch
 

@@ -1,4 +1,4 @@
-"""Train on a CSV file whose last column is a label, and give labels to new rows."""
+"""Train on a CSV file whose last column is the label, and predict the labels of new rows."""
 
 import csv
 from pathlib import Path

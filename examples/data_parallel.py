@@ -1,8 +1,8 @@
-"""Train on several processes, each of which takes its rows of every batch.
+"""Train on several processes, each of which computes a share of every batch.
 
     mpiexec -n 2 python examples/data_parallel.py
 
-Without mpiexec it is one process, with the same result but for rounding.
+Without mpiexec, the script runs in one process and gives the same result up to rounding.
 """
 
 from mpi4py import MPI

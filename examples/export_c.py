@@ -16,7 +16,7 @@ command = ["cc", "-O2", "-shared", "-fPIC", "digits.c", "-o", "digits.so", "-lm"
 subprocess.run(command, check=True)
 
 predict = ctypes.CDLL("./digits.so").digits_predict
-x = np.ascontiguousarray(test.x[:1000], np.float32)  # raw pixels: the file scales them
+x = np.ascontiguousarray(test.x[:1000], np.float32)  # raw pixels: the C code scales them
 y = np.empty((1000, 10), np.float32)
 for image, logits in zip(x, y, strict=True):
     predict(image.ctypes.data_as(ctypes.c_void_p), logits.ctypes.data_as(ctypes.c_void_p))

@@ -1,4 +1,4 @@
-"""Train a small network, write it for ONNX and PyTorch, and compare with `predict`."""
+"""Train a small network, export it to ONNX and PyTorch, and compare outputs with `predict`."""
 
 import numpy as np
 import onnxruntime
@@ -11,7 +11,7 @@ net = ep.lenet5(seed=0)
 selection = ep.Selection(dynamics=ep.Malthusian(lifespan=20), min_age=5)
 trainer = ep.Trainer(net, selection=selection)
 trainer.fit(train.subset(slice(6000)), epochs=2, progress=False)
-x = np.asarray(test.x[:100], np.float32).reshape(-1, 28, 28, 1)  # raw pixels: models scale them
+x = np.asarray(test.x[:100], np.float32).reshape(-1, 28, 28, 1)  # raw pixels: the models scale them
 right = net.predict(x)
 
 ep.export.onnx(net, "lenet.onnx")

@@ -1,6 +1,7 @@
-"""Download a data set once and train on it: fetch_data.py fashion_mnist, or a number of OpenML.
+"""Download a data set once and train on it.
 
-Without a network, an error names the files and their folder; then a generated set is used.
+The argument is a name such as fashion_mnist, or the number of a data set of OpenML. Without an
+internet connection, the script prints which files are missing and trains on generated data.
 """
 
 import sys

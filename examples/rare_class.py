@@ -1,4 +1,4 @@
-"""Find a rare class: class weights, a loss in Python, metrics on both sets, a rate by search."""
+"""Learn a rare class with class weights, a loss in Python, and a search for a learning rate."""
 
 import numpy as np
 
@@ -13,7 +13,11 @@ print(f"{np.mean(train.y):.1%} and {np.mean(test.y):.1%} of the samples are rare
 
 @ep.loss(target="class")
 def focal(logits, classes):
-    """Return loss and gradient: cross-entropy times (1 - p)^2, little for what is known well."""
+    """Return focal losses and their gradient.
+
+    The loss is cross-entropy times (1 - q)^2, where q is the probability of the right class, so
+    that samples predicted well count little.
+    """
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     p = powers / powers.sum(axis=1, keepdims=True)
     right = np.eye(logits.shape[1])[classes]

@@ -1,4 +1,4 @@
-"""Choose a network by a grid search, in a pipeline with features that were selected."""
+"""Choose a network by grid search, in a pipeline that selects features first."""
 
 from sklearn.datasets import load_wine
 from sklearn.model_selection import GridSearchCV, train_test_split

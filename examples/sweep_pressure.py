@@ -1,4 +1,4 @@
-"""Train at three pressures and two seeds, two runs at a time; called again, nothing is redone."""
+"""Train at three pressures and two seeds, two runs at a time; a second call repeats no run."""
 
 import evoprune as ep
 

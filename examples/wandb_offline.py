@@ -1,4 +1,4 @@
-"""Log a run to Weights & Biases without a network; `wandb sync` sends it later."""
+"""Log a run to Weights & Biases without an internet connection; `wandb sync` sends it later."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
-"""Networks around one layer, for the tests that run every kind of layer through the same checks.
+"""Networks around one layer, for tests that apply the same checks to every kind of layer.
 
-A case of tests/reference becomes: "front" (a trained identity, with masses if a zero input gives a
-zero output of all layers up to them), the layers before, the layer under test, called "it", "back"
-(masses on its axes of features), and "head" (a dense layer). Facts about kinds are only in the
-tables below.
+A case of tests/reference becomes a network of these layers: "front", a trained identity, with
+masses if the layers after it map zeros to zeros; "before0", "before1", and so on, if the case
+lists layers before; "it", the layer under test; "back1" and so on, masses on the feature axes of
+"it"; and "head", a dense layer, on request. Facts about kinds are only in the tables below.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from cores import real
 from reference import layers
 
-# These give a nonzero output for a zero input, so masses come after them (or, if the layer couples
-# the features of a position, before a dense layer that feeds it).
+# Kinds that map zeros to nonzero outputs, so masses come only after them. COUPLE: kinds that mix
+# the features of a position, so masses come only before a dense layer that precedes them.
 MAKE_SOMETHING = {"batch_norm", "positions", "token", "populations", "embedding"}
 COUPLE = {"layer_norm"}
-# Axes that get masses after the layer; by default the last one. The dimensions of a head are not
-# among them: they are axes of queries and keys too, where masses after the layer do not zero the
-# extinct entries.
+# Axes that get masses after the layer, by default the last one. For attention, that is not the
+# dimension of a head: queries and keys also have this axis, and masses after the layer do not set
+# their extinct entries to zero.
 BEHIND = {"attention": (-2,)}
 LEARNING = [("populations", {"mass": False}, [0])]  # has parameters, like "front"
 
@@ -42,7 +42,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
         before, reads = [("dense", {"units": [case["input"][-1]]}, [0])], [1]
     names = ["input" if ids else "front"] + [f"before{i}" for i in range(len(before))]
     made = []
-    lent = kind == "dense" and len(reads) == 2  # its output has the axis of its first input
+    lent = kind == "dense" and len(reads) == 2  # the second input gives the output axes
     if not ids:
         front = {"mass": kind not in MAKE_SOMETHING and not lent}
         made.append({"kind": "populations", "name": "front", "inputs": ["input"], "config": front})
@@ -56,7 +56,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
     made.append({"kind": kind, "name": "it", "inputs": inputs, "config": case["config"]})
     whole = {"seed": 5, "input": list(case["input"]), "layers": made}
     facts = core.Network(whole).describe()
-    mortal = {t["axes"][0] for t in facts["tensors"] if t["role"] == "evolved"}  # after the head
+    mortal = {t["axes"][0] for t in facts["tensors"] if t["role"] == "evolved"}  # they have masses
     output = facts["layers"][-1]["output"]
     for d in [] if lent or kind in COUPLE else behind or BEHIND.get(kind, (-1,)):
         if output[d] not in mortal:
@@ -127,7 +127,7 @@ def kill_some(net: Any, share: float = 0.4, seed: int = 2) -> dict[str, np.ndarr
 
 
 def places(net: Any, other: Any, axes: list[str]) -> tuple[np.ndarray, ...]:
-    """Return where the entries of another network's axes are along the same axes of `net`."""
+    """Return an index that selects, along `axes` of `net`, the entries that `other` still has."""
     births = [{a["name"]: a["birth"] for a in n.describe()["axes"]} for n in (net, other)]
     return np.ix_(*(np.searchsorted(births[0][name], births[1][name]) for name in axes))
 

@@ -1,4 +1,8 @@
-"""Cohorts to test the dynamics: named ones of one generation, and random ones of every kind."""
+"""Cohorts to test the dynamics: single generations of given cohorts, and random cohorts.
+
+A cohort holds the arguments of a law in one generation: the masses, fitness, upkeep and birth ids
+of the populations of a niche, the number of founders, and the overlap of the populations.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ def keywords(c: Cohort) -> dict:
 def random_cohort(
     core: ModuleType, rng: np.random.Generator, n: int | None = None, dead: float = 0.2
 ) -> Cohort:
-    """Return a random cohort, exact in the core's type; a share `dead` of the masses is zero."""
+    """Return a random cohort, exact in the core's precision; a share `dead` of masses is zero."""
     n = int(rng.integers(1, 40)) if n is None else n
     born = n + int(rng.integers(0, 10))
     scale = 10 ** rng.uniform(-4, 0)

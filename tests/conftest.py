@@ -11,7 +11,7 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Background jobs of a shell ignore Ctrl-C, and processes started by tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-if hasattr(signal, "SIGHUP"):  # nohup ignores this one
+if hasattr(signal, "SIGHUP"):  # nohup sets SIGHUP to be ignored
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]

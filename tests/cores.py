@@ -33,9 +33,9 @@ def real(core: ModuleType) -> type[np.floating]:
 
 
 def close(core: ModuleType, got, expected, factor: float = 1.0, scale=None) -> None:
-    """True if `got` equals `expected` up to a few roundings in the core's type.
+    """Assert that `got` equals `expected` up to a few roundings in the core's type.
 
-    `scale` is the magnitude of the summed terms (default: of the largest expected value).
+    `scale` is the magnitude of the terms of a sum; by default, the largest expected value.
     """
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.dtype == real(core)

@@ -1,4 +1,4 @@
-"""Networks for the tests of exports: every net of the zoo, every kind of layer, some extinct."""
+"""Networks for tests of exports: the zoo and every kind of layer, with extinct populations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def of_rules(rules: Container[str]) -> list[str]:
 
 
 def refused(rules: Container[str], form: str, export: Callable[[ep.Network], object]) -> None:
-    """Check that an exporter names the layer of every kind for which it has no rule."""
+    """Check that exporting a kind without a rule raises an error that names layer and kind."""
     for kind in KINDS:
         if kind not in rules:
             _, net, _ = of_kind(kind, extinct=False)[0]
@@ -97,7 +97,7 @@ def dying() -> ep.Network:
 
 
 def oddly_named() -> ep.Network:
-    """Return a network whose layers have names that other programs use themselves."""
+    """Return a network whose layer names are keywords or attributes in the exported programs."""
     names = ["output", "append", "training", "forward", "a b", "a_b", "float", "input_scaling", "x"]
     layers = [ep.Dense(4, name=name) for name in names]
     made = ep.Sequential([*layers, ep.neurons(3, name="scratch")], input=4)

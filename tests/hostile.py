@@ -2,10 +2,10 @@
 
     python tests/hostile.py MODULE FIRST_SEED ROUNDS [threads] [births]
 
-MODULE is a compiled core of any build. A round draws, from its seed, a layer of the catalogue with
-others around it, a loss, an optimizer, a batch, a number of threads and the time of removal; a law
-in Python then kills populations at random in every step of one call of train. The same run on one
-thread must be bit-identical, and every shape must be that of the living populations. With
+MODULE is a compiled core of any build. The seed of a round determines a network around a layer of
+the catalogue, a loss, an optimizer, a batch size, a number of threads and the time of removal; then
+a law in Python kills populations at random in every step of one call of train. The same run on
+one thread must be bit-identical, and every shape must be that of the living populations. With
 `threads`, a second thread reads the network during the run; with `births`, populations are also
 born in every generation, by division or as immigrants, in networks that support births.
 """
@@ -32,7 +32,7 @@ def load(path: str) -> Any:
 
 
 def killer(seed: int) -> Any:
-    """Return a law that kills every population with its own probability in every generation."""
+    """Return a law that kills each population with a probability drawn for every generation."""
 
     def law(told: dict[str, Any]) -> Any:
         mass = np.ones(len(told["birth"]))
@@ -46,7 +46,7 @@ def killer(seed: int) -> Any:
 
 
 def mixed(random: Any) -> dict:
-    """Return dense layers of very different widths, whose shares of work change as they shrink."""
+    """Return a spec of dense layers of very different widths; removals change how work is split."""
     made = []
     for i in range(random.integers(1, 7)):
         units = int(random.choice([1, 3, 17, 64, 130, 200]))
@@ -110,7 +110,7 @@ def run(net: Any, regime: dict, job: dict, x: Any, y: Any, threads: int, reader:
         for first in (0, 5):
             try:
                 net.train(x, y, first=first, threads=threads, **job)
-            except ArithmeticError:  # Diverged: many populations die at once here
+            except ArithmeticError:  # Diverged, since many populations die at once
                 break
     finally:
         done.set()
@@ -176,7 +176,7 @@ def round_of(core: Any, seed: int, reader: bool, births: bool = False) -> str:
 if __name__ == "__main__":
     module, first, rounds = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     for seed in range(first, first + rounds):
-        print(seed, end=" ", flush=True)  # after a crash, the last one printed is its seed
+        print(seed, end=" ", flush=True)  # after a crash, the last number printed is its seed
         with np.errstate(all="ignore"):
             print(round_of(module, seed, "threads" in sys.argv, "births" in sys.argv), flush=True)
     print("done")

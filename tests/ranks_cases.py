@@ -1,4 +1,7 @@
-"""Small runs with the same result on ranks and in one process; used with threads and with MPI."""
+"""Small runs that give the same result on several ranks as in one process.
+
+The ranks are threads (tests/ranks.py) or processes of MPI (tests/mpi_rank.py).
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def cross_entropy(outputs, targets):
 
 @ep.fitness
 def worth(signals):
-    """Return fitness from a signal of weights and one of outputs."""
+    """Return a fitness made of a signal of the gradients and one of the outputs."""
     return -signals["mass_gradient"] + 1e-3 * signals["activity"]
 
 

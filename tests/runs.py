@@ -59,7 +59,7 @@ def births(net: Any) -> dict[str, list[int]]:
 
 
 def state(net: Any, gradients: bool = False) -> dict[str, Any]:
-    """Return a copy of all state that the next steps depend on, and with `gradients` also these."""
+    """Return a copy of all state that later steps depend on; with `gradients`, gradients too."""
     kinds = ("value", "first", "second") + ("gradient",) * gradients
     arrays = {(n, of): net.array(n, of).copy() for n in names(net) for of in kinds}
     return arrays | {"births": births(net), "counts": (net.step, net.generation)}

@@ -23,7 +23,7 @@ def run(code: str, *arguments: str, timeout: float = 120, **environment: str) ->
 
 
 def run_file(path: Path, *arguments: str, timeout: float = 120, **environment: str) -> str:
-    """Do the same for a file, which other processes can import."""
+    """Run a program file like `run`; child processes of the program can import the file."""
     return _run([str(path), *arguments], timeout, environment)
 
 

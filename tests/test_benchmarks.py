@@ -1,4 +1,4 @@
-"""Benchmarks: the docs hold their report, and their scripts can be imported."""
+"""Benchmarks: the docs contain their report, and their scripts can be imported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="an archive with
 def _found(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    ep.set_threads(None)  # contestants set it
+    ep.set_threads(None)  # a benchmark may have set it
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -1,4 +1,4 @@
-"""Births: which populations are born, and that outputs do not change, against a NumPy twin."""
+"""Births: which populations are born, compared with a NumPy twin; outputs do not change."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
 
 
 def watched(community, fitness):
-    """Return the living populations after the next generation, from a twin without births."""
+    """Return the living populations after the next generation of a copy without births."""
     other = pickle.loads(pickle.dumps(community))
     none = ep.Community(
         community.born, community.selection.replace(births=None), dtype=community.dtype
@@ -73,7 +73,7 @@ def watched(community, fitness):
     before = dict(none.births.items())
     upkeep_of = {}
     none.step(fitness=fitness)
-    raw = none._core.price(none._pressure)  # fitness after memory; upkeep is computed below
+    raw = none._core.price(none._pressure)  # smoothed fitness; upkeep is computed below
     fits = none._by_layer(raw[0])
     founded = sum(community.born.values())
     whole = community.selection.niche == "network"
@@ -94,7 +94,7 @@ def watched(community, fitness):
 
 
 def _memory(community, name):
-    """Return the corrected fitness of all populations, including the latest extinct ones."""
+    """Return the smoothed fitness, bias-corrected, of all populations, also if just extinct."""
     state = community._core.state()
     correction = 1 - 0.5 ** state["generation"]
     return community._by_layer(state["fitness"])[name] / correction
@@ -125,7 +125,10 @@ def test_division_conserves_mass_and_ids_are_never_reused():
 
 
 def test_drift_with_divisions_is_the_wright_fisher_chain_by_descent():
-    """Without fitness, E sum x^2 = 1 - H0 (1 - 1/N)^t; x: shares of the descendants of founders."""
+    """With equal fitness, E sum x^2 = 1 - H0 (1 - 1/N)^t after t generations of N individuals.
+
+    x are the shares of the founders' descendants, and H0 is 1 - sum x^2 at the start.
+    """
     births, size, t = ep.Births(0.05, capacity=4, every=2), 40, 12
     found = []
     for seed in range(400):
@@ -168,7 +171,7 @@ NETS = {
 
 
 def ready(name, births, dtype="float64"):
-    """Return a network with gradients and divisible masses, the rows it read, and its classes."""
+    """Return a network with gradients and masses that can divide, its inputs, and its classes."""
     net = NETS[name](dtype)
     random = np.random.default_rng(0)
     x = random.normal(size=(40, *net.spec["input"])).astype(dtype)
@@ -205,7 +208,7 @@ def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
     grown = {n: k for n, k in net.alive.items() if k > net.born[n]}
     assert grown, net.alive
     assert np.abs(after - before).max() <= 1e-12 * np.abs(before).max()
-    # Halves evolve as the whole would: outputs stay the same after further steps of Adam.
+    # Both halves train like the undivided population: outputs stay equal after steps of Adam.
     for one in (net, other):
         one.configure(selection=None)
         for _ in range(3):
@@ -364,7 +367,7 @@ def test_settings_that_exclude_births_are_named():
 
 
 def test_births_need_populations_that_can_divide():
-    """Norms and products combine populations, and input features are given by the data."""
+    """Populations read by a norm or a product, and input features, cannot divide."""
     stream = ep.Sequential([ep.neurons(8), ep.LayerNorm(), ep.Dense(3)], input=4)
     with pytest.raises(ValueError, match="not linear|other than by a sum"):
         stream.configure(selection=ep.Selection(births=ep.Births()).config())
@@ -413,6 +416,6 @@ def test_births_before_or_after_any_kind_of_layer_keep_outputs(kind, i, births):
     net.evolve(1.0)
     after = net.predict(x)
     rows = net.describe()["populations"]
-    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # one a layer: none above the mean
+    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # one per layer: none divides
     scale = np.abs(before).max() + 1e-30
     assert np.abs(after - before).max() <= 1e-10 * scale

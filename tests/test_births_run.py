@@ -153,7 +153,7 @@ def test_the_history_records_descent(tmp_path):
         assert living.tolist() == net.births(layer).tolist()
     whole = history.lineage()
     assert whole.shape == history.trajectories().shape[1:]
-    assert whole.max() >= net.ever_born["populations1"]  # columns of the second layer follow
+    assert whole.max() >= net.ever_born["populations1"]  # layer 2's columns follow layer 1's
     history.save(tmp_path / "history.npz")
     again = ep.History.load(tmp_path / "history.npz")
     assert np.array_equal(again.births, births)
@@ -186,7 +186,11 @@ def test_prices_equation_is_exact_with_births(kind, layer):
 
 
 def by_definition(mass, z, parents):
-    """Return Price's terms of one interval, population by population, from shares of descent."""
+    """Return selection, transmission and total change of the mean of z over one interval.
+
+    These are the terms of Price's equation, summed population by population; the mass of a
+    newborn population counts for its ancestor that was alive at the start.
+    """
     living = [j for j in range(len(parents)) if mass[0][j] > 0]
     after = [j for j in range(len(parents)) if mass[1][j] > 0]
     x = {j: mass[0][j] / sum(mass[0][k] for k in living) for j in living}
@@ -206,7 +210,7 @@ def by_definition(mass, z, parents):
 
 
 def test_muller_plots_show_descent():
-    """The band of a half is next to its parent's, whatever its birth id."""
+    """The band of a newborn population is next to its parent's, whatever its birth id."""
     from evoprune import plot
     from evoprune.plot._shares import _by_descent
 

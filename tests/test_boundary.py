@@ -1,4 +1,4 @@
-"""The boundary: arguments from Python in every form, and errors that change nothing.
+"""The core's interface to Python: arguments in every form, and errors that change nothing.
 
 Arrays of any type and layout train bit-identically to plain ones and are never written to; an
 invalid argument is named and changes nothing. Values that are not finite are in test_finite.py.

@@ -20,7 +20,7 @@ import evoprune as ep
 
 
 def rewritten(path, metadata=None, arrays=None):
-    """Rewrite the file of a network: entries of its metadata, given as JSON, and arrays."""
+    """Replace entries of the metadata (JSON texts) and arrays in the file of a network."""
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
@@ -127,7 +127,7 @@ def test_invalid_values_are_not_written_to_a_file(tmp_path):
 
 
 def test_a_living_population_without_mass_is_not_written(tmp_path):
-    """No law could change its mass, and `fit` would refuse the loaded network."""
+    """`fit` would refuse the loaded network, since most laws cannot change a mass of 0."""
     net = normed()
     net["populations1.mass"][1] = 0
     with pytest.raises(ValueError, match="above 0 for each living one"):
@@ -382,7 +382,7 @@ def test_a_small_packed_idx_file_unpacks_to_little(tmp_path):
             assert "gunzip images.gz" in str(error), error
         """
     assert path.stat().st_size < 1_000_000
-    assert peak(code, str(path)) < 100_000  # 16 MiB plus 64 times its size
+    assert peak(code, str(path)) < 100_000  # limit: 16 MiB plus 64 times the file size
 
 
 # ---- states --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The catalogue: every entry has a description, valid defaults and bounds, and a twin.
+"""The catalogue: every entry has a description, valid defaults and bounds, and a NumPy twin.
 
 No law is named here: a new entry is tested as soon as it is listed.
 """

@@ -11,7 +11,7 @@ WIDE = (40, 40, 3)  # 40 x 40 x 24 elements a sample: a chunk is three samples, 
 
 
 def test_rows_in_chunks_equal_single_rows():
-    """Bit-identical in both directions; 64 rows, so that their mean is exact."""
+    """Outputs and gradients are bit-identical; dividing by 64 rows is exact."""
     net = ep.Sequential(
         [ep.filters(24, 3, "gelu"), ep.MaxPool(2), ep.filters(7, 3), ep.Flatten(), ep.neurons(30),
          ep.Dense(4)],
@@ -37,7 +37,7 @@ def test_rows_in_chunks_equal_single_rows():
 
 
 def test_batch_norm_joins_the_sums_of_chunks():
-    """Blocks of 32 and 38 rows, whose samples are processed one by one, equal plain NumPy."""
+    """Samples are processed one by one, but statistics of blocks of 32 and 38 rows are NumPy's."""
     net = ep.Sequential(
         [ep.Conv2d(24, 3), ep.BatchNorm(), ep.Populations("relu"), ep.MeanPool(), ep.Dense(4)],
         input=WIDE,

@@ -1,4 +1,4 @@
-"""The command line as a user calls it: a folder of idx files in, a folder of results out."""
+"""The command line as a user calls it, from a folder of idx files to a folder of results."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_a_signal_ends_a_run_with_its_results_written(number, status, folder, tm
 
 
 def test_a_signal_that_is_ignored_stays_ignored(folder, tmp_path):
-    """A signal is ignored under nohup."""
+    """Under nohup, SIGHUP is ignored when the run starts."""
     ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
     with start(folder, tmp_path / "run", preexec_fn=ignore) as process:
         after_epochs(process, 2)

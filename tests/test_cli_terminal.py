@@ -85,7 +85,7 @@ def test_a_run_at_a_terminal_has_a_bar_and_lines_that_fit(folder, tmp_path):
     assert "loss " in text
     rows = [line for line in re.split(r"[\r\n]+", text) if re.match(r" +\d+ +\d\.\d{4} ", line)]
     assert [int(row.split()[0]) for row in rows] == list(range(1, 13))
-    # The paths of results may be longer.
+    # Paths of result files may be longer than the terminal is wide.
     assert longest(text.partition(str(tmp_path))[0]) <= 80
 
 

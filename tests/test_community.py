@@ -1,4 +1,4 @@
-"""Communities: the generations of a training run, without a network."""
+"""Communities have the same generations as a training run, without a network."""
 
 from __future__ import annotations
 

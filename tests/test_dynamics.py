@@ -1,4 +1,4 @@
-"""Properties of every dynamics: equality with its twin, invariants, extreme values.
+"""Properties of every dynamics: equality with its NumPy twin, invariants, extreme values.
 
 The laws are those of the catalogue, so a new one is tested here as soon as it is listed, and fails
 until it has a twin. Properties of single laws are in test_dynamics_laws.py, those of stochastic
@@ -31,10 +31,10 @@ def drawn(core, name, seed):
 
 
 def near(core, got, expected, growth=1.0, scale=0.0) -> None:
-    """Assert equality up to a few roundings of each element, times `growth`.
+    """Assert that elements are equal up to a few roundings.
 
-    exp(g) costs g roundings. `scale`: roundings are those of values of this size, for laws with
-    sums.
+    `growth` multiplies the allowed relative error, since exp(g) multiplies that of g by g. `scale`
+    is the size of terms whose roundings are allowed, too, for laws with sums.
     """
     eps = np.finfo(core.dtype).eps
     assert got.dtype == real(core)
@@ -59,7 +59,7 @@ def test_a_generation_is_that_of_the_twin(core, name, seed):
     cohort, config = drawn(core, name, seed)
     expected = twins.EXACT[name](config, cohort)
     growth = config.get("clip", 1) * cohort.strength
-    if name == "logistic":  # 1 + (Z - 1) M/K: a rounding error of Z is multiplied by M/K
+    if name == "logistic":  # errors grow by the ratio of total mass to capacity
         growth = max(growth, cohort.mass.sum() / (config["capacity"] * cohort.born))
     costs = (1 + np.abs(cohort.fitness).max()) * 100 if name == "best_response" else 0
     near(core, step_cohort(core, name, config, cohort), expected, growth, costs)
@@ -186,7 +186,7 @@ def test_the_fitter_of_two_equals_does_not_end_below(core, name, seed):
         {"fields": [f for f in entry["fields"] if f["type"] != "vector"]}, rng, 2
     )
     if "capacity" in config:
-        config["capacity"] = 2.0  # the unfit shrink fast if it is crowded
+        config["capacity"] = 2.0  # above it, the less fit shrink fast
     fixed = {"overlap": np.ones((2, 2)), "norm2": np.ones(2), "upkeep": np.full(2, 0.002)}
     times = 40 if name in twins.CHANCE else 1
     got = np.mean(
@@ -208,12 +208,15 @@ def test_the_fitter_of_two_equals_does_not_end_below(core, name, seed):
 @settings(max_examples=20)
 @given(seed=SEEDS)
 def test_price_equation_holds_in_every_generation(core, name, seed):
-    """d zbar = Cov(w/wbar, z) + E[w/wbar dz], means by mass; extinct populations have w = 0."""
+    """For any trait z, d zbar = Cov(w/wbar, z) + E[w/wbar dz], with means weighted by mass.
+
+    w is the ratio of new to old mass, 0 for extinct populations; bars denote means.
+    """
     rng = np.random.default_rng(seed)
     cohort = random_cohort(core, rng, n=30, dead=0)
     config = random_config(LAWS[name], rng, cohort.born)
     after = step_cohort(core, name, config, cohort, seed=seed).astype(float)
-    after[after < np.quantile(after, 0.3)] = 0  # an extinction, and a hard prune
+    after[after < np.quantile(after, 0.3)] = 0  # 30 % become extinct
     if after.sum() == 0:
         return
     z, dz = rng.normal(size=30), rng.normal(size=30)
@@ -309,7 +312,7 @@ def test_inputs_are_not_modified(name):
 
 @every_law
 def test_every_core_of_a_precision_agrees(name):
-    """Equal up to fused multiply-adds, which depend on the compiler; random draws are identical."""
+    """Masses are equal up to fused multiply-adds; random draws are identical."""
     cohort, config = drawn(CORE32, name, 11)
     one, *others = [
         step_cohort(core, name, config, cohort, seed=1)

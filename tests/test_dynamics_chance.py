@@ -88,7 +88,7 @@ def test_masses_are_whole_numbers_of_individuals(core):
 
 
 def test_drift_alone_loses_diversity_at_one_over_n():
-    """Neutral: the probability that two individuals differ is H(t) = H0 (1 - 1/N)^t."""
+    """With equal fitness, two of N individuals differ with probability H(t) = H0 (1 - 1/N)^t."""
     size, times = 40, 15
     left = []
     for seed in range(2000):
@@ -109,7 +109,7 @@ def test_a_neutral_population_is_fixed_with_the_probability_of_its_share():
 
 
 def test_half_a_generation_has_half_the_drift():
-    """With strength eta there are N / eta individuals: a step has eta times the variance."""
+    """With strength eta, N / eta individuals are drawn, so a step has eta times the variance."""
     n = 4000
     moved = [
         step(CORE64, "wright_fisher", [1, 1], [0, 0], {"size": 100}, seed=seed, strength=0.25)[0]
@@ -120,7 +120,10 @@ def test_half_a_generation_has_half_the_drift():
 
 @every_core
 def test_drift_at_defaults_keeps_most_populations_for_many_epochs(core):
-    """Neutral loss within T generations is e^(-2 size / T), 5 % at T = 6667; here after fewer."""
+    """With equal fitness, a population is lost within T generations with P = e^(-2 size / T).
+
+    With the default size of 10,000, P is 5 % at T = 6667; this test runs 1000 generations.
+    """
     mass = run(core, "wright_fisher", np.ones(64), np.zeros(64), None, 1000)
     assert np.all(mass > 1e-3)
     assert 0.1 < mass.std() < 0.6  # Var m = T / size = 0.1

@@ -97,7 +97,7 @@ def test_growth_has_the_sign_of_fitness_less_upkeep(core, m0, seed):
     less = step(core, "malthusian", mass, upkeep - 0.5, free, upkeep=upkeep)
     assert np.all(more > mass)
     assert np.all(less < mass)
-    bound = np.log(1000) / 700 * (1 + eps(core, 100))  # |return| <= 1
+    bound = np.log(1000) / 700 * (1 + eps(core, 100))  # |F - c| <= |F| + c
     assert np.all(np.abs(np.log(np.float64(more) / mass)) <= bound + eps(core))
 
 
@@ -150,7 +150,10 @@ def test_mean_fitness_never_falls_even_with_clip(core, m0, seed, clip):
 
 @given(m0=MASSES, seed=SEEDS)
 def test_fisher_mean_fitness_rises_at_the_variance(m0, seed):
-    """d Fbar = Var(F) + E[dF] and sum x'^2 / x = Var(F) (Baez 2021), as the step goes to zero."""
+    """d Fbar = Var(F) + E[dF] and sum x'^2 / x = Var(F) (Baez 2021), as the step goes to zero.
+
+    F is fitness, Fbar its mean weighted by mass, and x the shares of the total mass.
+    """
     fitness = fitnesses(CORE64, len(m0), seed)
     change = fitnesses(CORE64, len(m0), seed + 1)
     h = 1e-5
@@ -203,7 +206,7 @@ def test_the_limit_is_the_perron_vector(core, given_kernel):
 
 @pytest.mark.parametrize(("q", "a"), [(0.9, 2.0), (0.8, 1.5), (0.6, 1.5), (0.5, 1.9)])
 def test_the_quasispecies_has_an_error_threshold(q, a):
-    """A master kind, a times as fit and copied right with probability q, survives if q > 1/a."""
+    """A kind, `a` times as fit and copied exactly with probability q, survives if q > 1/a."""
     kernel = [q, 1 - q, 0, 1]
     config = REPLICATOR | {"kernel": kernel}
     mass = run(CORE64, "replicator_mutator", [1, 1], [np.log(a), 0], config, 3000)
@@ -261,7 +264,7 @@ def test_ten_small_steps_are_one_large(core, m0, seed):
 
 
 def test_unequal_populations_follow_the_differential_equation():
-    """Integrate m_i' = m_i (r_i - max(rbar, 0) M/K) in small steps; the total falls at first."""
+    """Integrate m_i' = m_i (r_i - max(rbar, 0) M/K) in small steps; the total M falls at first."""
     m0, r, k = np.array([2.0, 1.0, 0.5]), np.array([-0.5, 0.4, 0.9]), 6.0
     mass, dt = m0.copy(), 1e-4
 
@@ -312,7 +315,7 @@ def rivals(a12, a21, start, k1=1.0, k2=1.0, core=CORE64):
 @every_core
 def test_two_species_exclude_each_other_coexist_or_depend_on_the_start(core):
     k1, k2 = 1.0, 0.8
-    # a12 < K1/K2 = 1.25 lets the first invade, a21 < K2/K1 = 0.8 the second.
+    # The first species can invade if a12 < K1/K2 = 1.25, the second if a21 < K2/K1 = 0.8.
     assert rivals(0.5, 1.2, [0.1, 0.9], k1, k2, core) == pytest.approx([k1, 0], abs=1e-4)
     assert rivals(1.5, 0.5, [0.9, 0.1], k1, k2, core) == pytest.approx([0, k2], abs=1e-4)
     a12, a21 = 0.6, 0.4

@@ -26,7 +26,7 @@ BOUNDS = {
 
 
 def grid(low: float, high: float) -> np.ndarray:
-    """Return numbers of [low, high], dense everywhere and near 0."""
+    """Return float32 numbers in [low, high], evenly spaced ones and many near 0."""
     even = np.linspace(low, high, 200_001)
     small = np.geomspace(1.2e-38, max(abs(low), abs(high)), 100_001)
     x = np.concatenate([even, small, -small]).astype(np.float32)

@@ -24,7 +24,7 @@ NEEDS = {
     "trackers": ["tensorboardX"],
     "wandb_offline": ["wandb"],
 }
-# Nothing is downloaded: a proxy that does not exist refuses at once.
+# Prevent downloads: connections to a proxy that does not exist fail at once.
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
 
 

@@ -32,7 +32,7 @@ def test_data_sets_are_read_with_their_scaling():
     assert float(scale) == pytest.approx(train.scale)
     part, held_out = train.split(40)
     fit(trainer, part, validation_data=held_out)
-    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # raw, too
+    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # also raw samples
     with pytest.raises(ValueError, match=r"validation_data: data is to be read as \(x - 3\)"):
         fit(trainer, train, validation_data=ep.datasets.arrays(x, y, shift=3))
 

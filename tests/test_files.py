@@ -1,4 +1,4 @@
-"""Files: written completely or not at all; broken and inconsistent ones are refused."""
+"""Files are written completely or not at all; broken and inconsistent files are refused."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_process_killed_at_any_moment_leaves_a_complete_file(tmp_path):
         """,
         str(tmp_path),
     )
-    assert out.split() == ["1", "True"]  # drafts of killed processes are removed, too
+    assert out.split() == ["1", "True"]  # temporary files of killed processes are removed
 
 
 # ---- notes ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Values that are not finite: a run stops at the step that reads one, before it is applied."""
+"""Values that are not finite: a run stops at the step that reads one, without its update."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def normed(core, affine=True):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_variance_that_overflows_stops_the_run(threads):
-    """Outputs are finite, since anything divided by infinity is 0."""
+    """Outputs would stay finite, since anything divided by infinity is 0."""
     x, y = runs.data()
     net = normed(CORE32)
     before = runs.state(net)
@@ -187,7 +187,7 @@ def test_a_batch_of_one_value_is_not_tracked(core):
     for first in range(4):
         z = x @ net.array("a.weight").astype(np.float64)
         runs.train(net, (x, y), 1, rate=0.0, shuffle=False, batch=32, first=first)
-        if first % 2 == 0:  # the other batch is one sample
+        if first % 2 == 0:  # odd batches are one sample
             mean += 0.1 * (z[:32].mean(0) - mean)
             variance += 0.1 * (z[:32].var(0, ddof=1) - variance)
         assert np.allclose(net.array("norm.mean"), mean, rtol=1e-4)

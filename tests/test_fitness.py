@@ -51,7 +51,7 @@ def test_needs_are_the_required_signals(core, name):
 
 
 def test_growth_that_lowers_the_loss_is_fit():
-    # L = (m1 w1 x - 1)^2 / 2 at m w x = 1/2: more mass lowers the loss, and so does more weight
+    # L = (m w x - 1)^2 / 2 at m w x = 1/2: a larger mass m or weight w lowers the loss L
     s = {"mass": [0.5], "mass_gradient": [-0.5], "owned_product": [-0.25]}
     for name in ("marginal", "relative", "pull", "taylor"):
         assert CORE32.fitness_measure(name, {}, **s)[0] > 0

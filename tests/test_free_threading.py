@@ -15,7 +15,7 @@ THREADS = 6
 
 
 def at_once(work):
-    """Call work(i) in every thread, all starting together; return what they returned, in order."""
+    """Call work(i) in thread i, all starting together; return the results in order."""
     gate, found, errors = threading.Barrier(THREADS), [None] * THREADS, []
 
     def call(i):

@@ -40,7 +40,7 @@ def stirred(module: nn.Module) -> nn.Module:
 
 
 def check(module: nn.Module, shape: tuple[int, ...], **settings) -> ep.Network:
-    """Make a network; assert equal outputs for channels first and features last."""
+    """Convert a module, assert equal outputs for inputs with channels last, return the network."""
     net = ep.from_torch(stirred(module), shape, **settings)
     x = torch.randn(4, *shape)
     module.eval()
@@ -52,7 +52,7 @@ def check(module: nn.Module, shape: tuple[int, ...], **settings) -> ep.Network:
     return net
 
 
-# In these networks, extinct entries are still part of what some layer computes.
+# In these networks, some layer still computes with extinct entries, so they cannot be converted.
 KEEP_EXTINCT = {
     "mlp_inputs": "no layer for Entries",
     "cnn_inputs": "no layer for Entries",
@@ -202,7 +202,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The published ResNets for CIFAR-10, with their names of arrays."""
+    """The published ResNets for CIFAR-10, with the published names of arrays."""
 
     def __init__(self, blocks: int, width: int = 16, learned: bool = False) -> None:
         super().__init__()

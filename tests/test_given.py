@@ -23,7 +23,7 @@ def trainer():
 
 
 def result(trainer):
-    """Return all arrays, and all columns but those of times."""
+    """Return all arrays of the network, and all columns of the history except times."""
     network, history = trainer.network, trainer.history
     return {name: network[name].tobytes() for name in network}, {
         name: history[name].tobytes() for name in history if name not in CLOCKED

@@ -284,7 +284,7 @@ def test_a_resumed_run_has_the_metrics_of_one_that_was_not_stopped(data):
     seen = []
     stopping = ep.EarlyStopping("training_f1", patience=2)
     part = run(data, epochs=6, until=3.4, callbacks=[stopping], **more)
-    assert np.isnan(part.history["training_f1"][-1])  # an epoch that is not whole
+    assert np.isnan(part.history["training_f1"][-1])  # the epoch is incomplete
     del more["batch_size"]
     part.resume(data, progress=False, callbacks=[stopping], **more)
     seen = part.history["training_f1"]
@@ -408,7 +408,7 @@ def test_time_ends_a_run_within_an_epoch():
         (x, (x[:, 0] > 0).astype(int)), epochs=1000, batch_size=16, seconds=0.3, progress=False
     )
     assert 0 < history.steps_done < 1250 * 1000
-    assert time.perf_counter() - begin < 60  # of a run that would take an hour
+    assert time.perf_counter() - begin < 60  # without a limit it would take an hour
     steps = history.steps_done
     history = trainer.resume((x, (x[:, 0] > 0).astype(int)), seconds=0.0, progress=False)
     assert history.steps_done == steps

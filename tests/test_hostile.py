@@ -1,8 +1,8 @@
 """Failing allocations, and removals at every step.
 
-In a build where any slab can be made to fail, each one fails in turn: MemoryError, nothing
-changed, and bit-identical results afterwards. Populations die at random at every step of random
-networks, also under the sanitizers for memory and for threads.
+In a build where any allocation can be made to fail, each fails in turn: the call must raise
+MemoryError and change nothing, and later results must be bit-identical. Populations die at random
+at every step of random networks, also under the sanitizers for memory and for threads.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ SANITIZERS = {
 @pytest.mark.parametrize("reader", [False, True], ids=["alone", "read meanwhile"])
 @pytest.mark.parametrize("core", EVERY, ids=name_of)
 def test_populations_may_die_at_every_step(core, reader):
-    """Networks of every kind end bit-identical on any number of threads, at the living shape."""
+    """Results are bit-identical on any number of threads, in networks of every kind."""
     text = scripts.run_file(
         ROUNDS, core.__file__, "0" if reader else "700", "25", *["threads"] * reader
     )
@@ -227,11 +227,11 @@ def preload(sanitizer: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_removals_at_every_step_under_sanitizers(sanitizer, tmp_path):
-    """EVOPRUNE_ROUNDS sets the length, EVOPRUNE_SEED the first seed; a failure names its seed."""
+    """EVOPRUNE_ROUNDS is the number of rounds, EVOPRUNE_SEED the first seed; a failure names it."""
     if shutil.which("gcc") is None:
         pytest.skip("no gcc")
     settings = SANITIZERS[sanitizer] | {"LD_PRELOAD": preload(sanitizer)}
-    runner = ["setarch", "-R"] if sanitizer == "thread" else []  # gcc 12 needs a plain layout
+    runner = ["setarch", "-R"] if sanitizer == "thread" else []  # gcc 12 needs ASLR off
     module = built(tmp_path, EVOPRUNE_SANITIZE=sanitizer, CC="gcc")
     probe = [*runner, sys.executable, "-c", "import numpy"]
     if subprocess.run(probe, env=os.environ | settings, capture_output=True).returncode:

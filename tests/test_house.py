@@ -1,8 +1,9 @@
 """The structure of csrc/, checked: which files may include which, and what the core may not use.
 
-Also the length of files, and which files are under version control. docs/architecture.md gives the
-reasons. A new C file needs a floor here. A change that makes a rule wrong also changes the rule,
-in the same commit, with the reason in its message.
+The length of files and the list of files under version control are checked, too.
+docs/architecture.md gives the reasons. A new C file needs an entry in FLOORS, its level among the
+includes. A change that contradicts a rule also changes the rule, in the same commit, with the
+reason in the message.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 
-# The first match applies. A file includes files of its own floor or below.
+# The first match applies. A file includes only files with its own number or a lower one.
 FLOORS = [
     ("python/*", 8),
     ("laws/*", 2),
@@ -196,7 +197,7 @@ def test_no_file_is_too_long():
 
 
 def test_the_project_names_no_path_of_one_machine():
-    # Written so that this line does not match itself.
+    # The pattern is written so that its own line does not match.
     homes = re.compile(r"/(?:work|root)/|/tmp/v(?:env)|/home/\w+/")
     for path in tracked():
         if path.suffix in {".gz", ".npz", ".png", ".safetensors"}:

@@ -92,7 +92,7 @@ def test_gradients_are_slopes(case):
 
 @every_case
 def test_a_training_run_sees_the_same_gradients(case):
-    """Parts of the gradient, passed to the optimizer one by one, equal those of single steps."""
+    """A run computes and applies the gradient part by part; the result equals separate calls."""
     kind, i = case
     net = cases.network(CORE32, kind, i)
     x = cases.inputs(CORE32, kind, i, rows_of(kind))
@@ -219,9 +219,9 @@ SELECTION = {
     "dynamics_config": {"lifespan": 50},
 }
 # Kinds for which a removal changes roundings, because sums along a shrinking axis use several
-# chains or depend on its size. Outputs: the norms, and convolutions while they have enough
-# channels for Winograd tiles. Gradients: also these kinds, and populations that own several
-# consecutive elements.
+# accumulators or depend on the axis's size. Outputs change for the norms, and for convolutions
+# with enough channels for Winograd tiles. Gradients change for all of these kinds, and for
+# populations that own several consecutive elements.
 ROUNDED_OUTPUTS = {"rms_norm", "layer_norm"}
 ROUNDED = ROUNDED_OUTPUTS | {"attention", "conv2d"}
 TILED = [("conv2d", i) for i, case in enumerate(layers.CASES["conv2d"]) if case.get("tiled")]
@@ -251,7 +251,7 @@ def equal(core, rounded, got, expected, message) -> None:
 @pytest.mark.parametrize("core", [CORE32, CORE64], ids=name_of)
 @every_case
 def test_a_removal_leaves_survivors_unchanged(core, case):
-    """Outputs, the next ten steps and all moments equal those of a run that only masks."""
+    """Outputs, the next ten steps and all moments equal those of a run without the removal."""
     kind, i = case
     rounded = is_rounded(kind, i)
     masked = cases.network(core, kind, i, head=True)
@@ -264,7 +264,7 @@ def test_a_removal_leaves_survivors_unchanged(core, case):
     for layer, births in killed.items():
         smaller.kill(layer, births)
     smaller.configure(loss="mean_squared_error", selection=SELECTION)
-    assert smaller.compact() == any(map(len, killed.values()))  # some cases have one population
+    assert smaller.compact() == any(map(len, killed.values()))  # a single population is not killed
     assert not smaller.compact()
     outputs_are = kind in ROUNDED_OUTPUTS or case in TILED
     equal(core, outputs_are, smaller.predict(x), masked.predict(x), "outputs")

@@ -127,7 +127,7 @@ LOOPS = {
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", LOOPS)
 def test_nothing_grows(name):
-    """After 100 rounds, 1000 more use no more Python blocks and bytes of the process."""
+    """After 100 rounds, 1000 more increase neither Python's blocks nor the process's memory."""
     rounds = {"removals": 60, "cycles": 200}.get(name, 1000)  # 20 removals per round
     body = "\n".join("    " + line for line in LOOPS[name].splitlines())
     code = f"""{SET_UP}

@@ -97,7 +97,7 @@ def test_the_table_continues_when_a_run_is_resumed(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 3
     trainer.resume(data(), live=True)
     epochs = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert epochs == ["epoch", "1", "2", "3", "4"]  # a table of the whole run follows other output
+    assert epochs == ["epoch", "1", "2", "3", "4"]  # after other output, the whole table is printed
 
 
 def test_drawing_is_limited():

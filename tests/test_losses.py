@@ -33,12 +33,12 @@ def test_every_loss_of_the_catalogue_is_tested():
     assert {name for name, _ in CONFIGS} == set(CORE64.catalogue()["losses"])
 
 
-# a tile has 1024 elements: shorter rows, equal, longer, several tiles long
+# rows shorter than a tile of 1024 elements, as long, longer, and several tiles long
 SHAPES = [(1, 1), (3, 2), (128, 10), (9, 65), (5, 1023), (2, 1024), (3, 1025), (2, 3001)]
 
 
 def example(name: str, config: dict, rows: int, n: int, seed: int = 0):
-    """Return settings, outputs (rows, n) and targets; some rows are ignored if that is possible."""
+    """Return settings, outputs (rows, n) and targets; class losses ignore some rows (target -1)."""
     rng = np.random.default_rng((seed, rows, n))
     config = CORE64.settings("losses", name, {} if "class_weights" in config else config) | config
     if config.get("class_weights") == "some":

@@ -1,6 +1,6 @@
 """The meaning of inputs: raw samples, labels by name, layouts, numbers of any size.
 
-Right values are computed here by NumPy in float64.
+The expected values are computed by NumPy in float64.
 """
 
 from __future__ import annotations
@@ -454,12 +454,12 @@ def test_targets_of_a_large_scale_are_scaled_or_warned_about(tmp_path):
     net = trainer.network
     predicted = net.predict(x)
     error = ((predicted - y) ** 2).mean(0) / y.var(0)
-    assert (error < 0.02).all()  # in the units of y
+    assert (error < 0.02).all()  # predictions are in the units of y
     score = net.evaluate(made)
     assert score.loss == net.evaluate(x, y).loss == trainer.evaluate(made).loss
     wanted = (((predicted - y) / y.std(0)) ** 2).mean()
     ratio = score.loss / wanted
-    assert ratio == pytest.approx(round(ratio * 2) / 2, rel=1e-3)  # 1/2 or 1
+    assert ratio == pytest.approx(round(ratio * 2) / 2, rel=1e-3)  # the loss's factor: 1/2 or 1
     assert trainer.history["validation_loss"][-1] == pytest.approx(score.loss, rel=1e-5)
     net.save(tmp_path / "net.safetensors")
     for other in (ep.load(tmp_path / "net.safetensors"), net.copy(), net.folded(), net.expanded()):

@@ -262,7 +262,7 @@ def test_arrays_that_fit_alone_but_not_together_are_refused():
 
 
 def test_few_survivors_of_more_features_than_can_be_numbered_are_refused():
-    """2^20 rows by 2^12 features have more places than the living features' index can hold."""
+    """An input of 2^20 x 2^12 has more elements than the index of living features can number."""
     layers = [{"kind": "populations", "name": "features"}]
     layers += [{"kind": "dense", "name": "out", "config": {"units": [1]}}]
     spec = {"input": [2**20, 2**12], "layers": layers}
@@ -273,7 +273,7 @@ def test_few_survivors_of_more_features_than_can_be_numbered_are_refused():
 
 @pytest.mark.parametrize("core", EVERY, ids=name_of)
 def test_absurd_images_are_a_memory_error_at_the_first_pass(core):
-    """The network has no array of that size; its activations would be."""
+    """The network has no array of the image's size, but its activations would have that size."""
     net = core.Network(
         {"input": [200_000, 200_000], "layers": [{"kind": "mean_pool", "name": "p"}]}
     )
@@ -284,7 +284,7 @@ def test_absurd_images_are_a_memory_error_at_the_first_pass(core):
 
 
 def test_a_shrink_takes_linear_time():
-    """Like building the network: comparing all pairs would take a thousand times as long."""
+    """Shrinking takes about as long as building; comparing all pairs would take 1000 times that."""
     n = 100_000
     spec = {
         "seed": 1,

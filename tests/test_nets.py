@@ -41,7 +41,7 @@ NETS = {
 
 
 def data(net, n=48, seed=0):
-    """Return samples in classes by the position of bright pixels, or runs of letters."""
+    """Return images classified by the position of bright pixels, or sequences of letters."""
     random = np.random.default_rng(seed)
     if len(net.spec["input"]) == 1:
         codes = (random.integers(0, 8, (n, 1)) + np.arange(13)) % 8
@@ -162,7 +162,7 @@ def test_a_whole_residual_branch_can_go_extinct(name, tmp_path):
     net.save(tmp_path / "net.safetensors")
     assert np.array_equal(ep.load(tmp_path / "net.safetensors").predict(x), net.predict(x))
     assert f" 0 / {net.born[first]}" in repr(net)
-    if name != "resnet":  # there a batch norm after the filters leaves a constant
+    if name != "resnet":  # its batch norm after the filters leaves a constant
         assert not any(layer["name"].startswith(first) for layer in net.folded().spec["layers"])
     assert net.summary()
 
@@ -328,7 +328,7 @@ def test_wrong_prompts_are_named():
 
 
 def branches(norm, **settings):
-    """Return residual branches, with or without a norm, some of which overwrite gradients."""
+    """Return a network with residual branches, some of which can overwrite gradients."""
     nodes = [
         ep.Flatten(),
         ep.Dense(12),
@@ -365,7 +365,7 @@ LENDING = {
 
 @pytest.mark.parametrize("name", LENDING)
 def test_overwriting_gradients_leaves_results_bit_identical(name):
-    """Single steps keep every gradient of an activation; a run only those of its last step."""
+    """Single steps keep the gradients of all activations, a run only those of its last step."""
     whole, single = LENDING[name](seed=3), LENDING[name](seed=3)
     for net in (whole, single):
         net.configure(loss="cross_entropy", selection=SELECTION.config())

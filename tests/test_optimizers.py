@@ -1,4 +1,4 @@
-"""Optimizers: the NumPy twin, closed forms, and that ranges may be cut anywhere."""
+"""Optimizers equal the NumPy twin and closed forms, even if arrays are updated in two parts."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def data():
 
 @ep.fitness
 def doomed(signals):
-    """A law under which only the first population has no fitness."""
+    """Return a fitness of 0 for the first population, and of 1 for all others."""
     worth = np.ones_like(signals["mass"])
     worth[0] = 0.0
     return worth

@@ -31,7 +31,7 @@ def close():
 
 
 def made_up(born=(60, 30), records=60):
-    """Return a history as of a run: drifting masses, and two thirds of the populations die."""
+    """Return a network and an artificial history in which two thirds of the populations die."""
     random = np.random.default_rng(1)
     net = ep.mlp(9, *born, 3)
     history = ep.History(tuple(net.born), born, per_epoch=10, record_every=1)

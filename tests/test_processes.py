@@ -1,4 +1,4 @@
-"""Other processes, forked during or after training, spawned, or from joblib: equal results."""
+"""Processes that are forked during or after training, spawned, or from joblib: equal results."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def joined(low: int, high: int) -> int:
     return high << 32 | low
 
 
-# From kat_vectors of the authors of Philox: counter, key, words.
+# Counter, key and expected words, from the file kat_vectors of Philox's authors.
 KNOWN = [
     ("00000000 00000000 00000000 00000000", "00000000 00000000",
      "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
@@ -147,7 +147,7 @@ def test_each_item_comes_to_each_place_equally_often(n):
         counts[np.arange(n), places] += 1
         follows += np.count_nonzero(np.diff(places) == 1)
     assert abs(chi_square(counts, np.full((n, n), draws / n))) < 5
-    # a right neighbor stays the right neighbor with probability 1 / n
+    # An element keeps its right neighbor with probability 1 / n.
     mean = draws * (n - 1) / n
     assert abs(follows - mean) < 5 * math.sqrt(mean)
 
@@ -170,7 +170,7 @@ def log_choose(n: int, k: np.ndarray) -> np.ndarray:
     return math.lgamma(n + 1) - lgamma(k + 1.0) - lgamma(n - k + 1.0)
 
 
-# n p below 10 is drawn by inversion, from 10 on by rejection; p > 1/2 by symmetry
+# Binomial numbers are drawn by inversion if n p < 10, else by rejection; p > 1/2 by symmetry.
 @pytest.mark.parametrize(
     ("trials", "p"),
     [(1, 0.3), (10, 0.5), (50, 0.1), (33, 0.3), (34, 0.3), (100, 0.2), (1000, 0.5), (40, 0.9),
@@ -183,7 +183,7 @@ def test_binomial_has_its_distribution(trials, p):
     assert x.max() <= trials
     mean, variance = trials * p, trials * p * (1 - p)
     assert abs(x.mean() - mean) < 5 * math.sqrt(variance / n)
-    fourth = variance * (1 + 3 * variance * (1 - 2 / trials))  # of the binomial, central
+    fourth = variance * (1 + 3 * variance * (1 - 2 / trials))  # fourth central moment
     assert abs(((x - mean) ** 2).mean() - variance) < 5 * math.sqrt((fourth - variance**2) / n)
     # compare the whole distribution, in cells of at least 20 expected draws
     spread = 8 * math.sqrt(variance) + 10

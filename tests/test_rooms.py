@@ -1,8 +1,9 @@
 """The packages of evoprune: which may import which, and no cycles among files.
 
-A file imports files of its own floor or lower ones, also for types only. At run time there are no
-cycles among files; two files of one package may import each other's types. Imports inside
-functions are for optional libraries. docs/architecture.md gives the reasons.
+FLOORS gives every package a number. A file imports only files with its own number or a lower one,
+even for types only. At run time there are no cycles among files; two files of one package may
+import each other's types. Imports inside functions are for optional libraries.
+docs/architecture.md gives the reasons.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ FLOORS = {
     "__init__": 8,
     "__main__": 8,
 }
-# Packages that lower ones may import inside functions: imports at the top would be cycles.
+# Packages that lower ones may import inside functions; at the top, the import would be a cycle.
 LATE = {"plot"}
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 
@@ -121,7 +122,7 @@ BRIDGES = [path for path in FILES if room_of(module_of(path)) == "bridges"]
 
 @pytest.mark.parametrize("path", BRIDGES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_a_bridge_uses_the_public_module_only(path):
-    """Bridges may also use `common`, which does not depend on networks: writing files, checks."""
+    """Bridges to other libraries may also use `common`: writing files, and checks of arguments."""
     rooms = {name for name, _ in imports_of(path) if room_of(name) not in ("bridges", "common")}
     inner = sorted(name for name in rooms if name != "evoprune")
     reached = [

@@ -1,6 +1,7 @@
-"""The pace of a run: stretches, records, and the number of threads; on a simulated clock.
+"""The pace of a run: length of calls, records, and the number of threads, on a simulated clock.
 
-Time passes only in steps, so results do not depend on the machine.
+A stretch is a series of steps of about 0.05 s that a trainer runs in one call of the core. Only
+steps advance the simulated clock, so results do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Machine:
         self.log: list[tuple[float, int, int]] = []  # (begin, threads, steps) of every stretch
 
     def run(self, seconds):
-        """Train for this time; return the threads of these stretches."""
+        """Run for `seconds` of simulated time; return the number of threads of each stretch."""
         end, first = self.now + seconds, len(self.log)
         while self.now < end:
             threads = self.tuner.choose()
@@ -49,17 +50,17 @@ class Machine:
         return [threads for _, threads, _ in self.log[first:]]
 
     def usual(self, seconds=10.0):
-        """Return the number of threads that most stretches used during some more time."""
+        """Run for `seconds`; return the number of threads that most stretches used."""
         return Counter(self.run(seconds)).most_common(1)[0][0]
 
     def trials(self):
-        """Return the times of stretches with other numbers of threads: trials that failed."""
+        """Return the start times of failed trials: stretches with an unusual number of threads."""
         usual = Counter(threads for _, threads, _ in self.log).most_common(1)[0][0]
         return [begin for begin, threads, _ in self.log if threads != usual]
 
 
 def fastest_with(best, step=1e-3, slope=0.5):
-    """Return a cost that is lowest with `best` threads; each factor of two adds `slope` of it."""
+    """Return a cost function, lowest with `best` threads; it rises by `slope` per factor of 2."""
     return lambda threads, now: step * (1 + slope * abs(np.log2(threads / best)))
 
 
@@ -84,7 +85,7 @@ def test_a_lap_is_a_mean_over_steps():
     watch.add(10, 0.010)
     watch.add(30, 0.090)
     assert watch.lap() == pytest.approx(2.5)
-    assert watch.lap() == 0  # no steps since
+    assert watch.lap() == 0  # no steps since the last lap
     watch.add(1, 0.004)
     assert watch.lap() == pytest.approx(4)
     assert Watch(seconds=100).elapsed() >= 100
@@ -153,7 +154,7 @@ def test_a_trial_is_short(monkeypatch):
 @pytest.mark.parametrize("cost", [1e-5, 1e-4, 1e-3, 0.02, 0.3])
 @pytest.mark.parametrize("cut", [10**9, 47, 5, 1])
 def test_trials_cost_little(monkeypatch, cost, cut):
-    """This holds for any cost of a step, and however short stretches are cut."""
+    """Trials take under 2 % of the time, for any cost of a step and any length of stretches."""
     machine = Machine(monkeypatch, lambda threads, now: cost * 2 / threads, most=2, cut=cut)
     machine.run(max(2, 500 * cost))
     assert machine.now < 1.02 * cost * machine.done
@@ -161,7 +162,7 @@ def test_trials_cost_little(monkeypatch, cost, cut):
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_brief_stretches_are_judged_together(monkeypatch, cut):
-    """Short stretches, cut by records or epochs, are compared together; start-up is included."""
+    """Stretches that records or epochs cut short are timed together, start-up time included."""
     first = itertools.count()
 
     def cost(threads, now):

@@ -1,7 +1,7 @@
 """Selection in a network: every fitness and dynamics law, upkeep, niches, floors and deaths.
 
-Laws on vectors are tested elsewhere; here, that they get the right vectors, that the network
-applies their results, and that extinctions are final and leave the survivors unchanged.
+The laws themselves are tested elsewhere. These tests check that laws get the right vectors, that
+the network applies their results, and that extinctions are final and do not change survivors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from reference import dynamics, laws
 
 CATALOGUE = CORE32.catalogue()
 FITNESS, DYNAMICS = list(CATALOGUE["fitness"]), list(CATALOGUE["dynamics"])
-LAYERS = {"h0": ("in0", "in1"), "h1": ("in1", "out")}  # populations: the layers into and out of
+LAYERS = {"h0": ("in0", "in1"), "h1": ("in1", "out")}  # populations: layer before, layer after
 
 
 def piecewise(net, xy) -> None:
@@ -193,13 +193,13 @@ class Watch:
 
 UPKEEP = {
     "macs": ([(6 + 16) / 576], [(24 + 3) / 576]),
-    # incoming and outgoing weights, a bias and a mass each; 576 weights, 43 biases, 40 masses in
-    # all
+    # A population has incoming and outgoing weights, a bias and a mass; the network has 576
+    # weights, 43 biases and 40 masses.
     "params": ([(6 + 16 + 2) / 659], [(24 + 3 + 2) / 659]),
     "uniform": ([1 / 40], [1 / 40]),
     "given": (np.arange(24) / 100, np.arange(24, 40) / 100),
 }
-# After 4 of 24 and 2 of 16 are extinct: each survivor has fewer multiply-adds.
+# Costs after 4 of 24 and 2 of 16 populations are extinct: survivors have fewer weights.
 LATER = {
     "macs": ([(6 + 14) / 576], [(20 + 3) / 576]),
     "params": ([(6 + 14 + 2) / 659], [(20 + 3 + 2) / 659]),
@@ -228,7 +228,7 @@ def test_upkeep_is_the_share_of_costs(unit, removed):
 
 
 def soft(fitness, cost, born: int, pressure: float) -> np.ndarray:
-    """Return soft upkeep by founder, from the fitness of the others and relative cost."""
+    """Return soft upkeep: pressure times relative cost times the mean fitness of other founders."""
     earned = np.maximum(fitness, 0)
     return pressure * cost / np.mean(cost) * (earned.sum() - earned) / (born - 1)
 
@@ -262,7 +262,10 @@ def test_soft_upkeep_is_relative_to_the_others_of_the_niche(niche, pressure, rem
 
 
 def test_soft_selection_leaves_about_born_over_pressure():
-    """A population needs pressure (E - F) / (born - 1): 1 + (born - 1) / pressure survive."""
+    """About 1 + (born - 1) / pressure populations survive.
+
+    Upkeep is pressure (E - F) / (born - 1); F: the population's fitness, E: the sum of all.
+    """
 
     def fixed(signals):
         return 1.0 + np.arange(len(signals["mass"]))
@@ -377,7 +380,7 @@ def test_the_floor_keeps_the_heaviest(floor, left):
 
     net = runs.network(CORE64, {"dynamics": law, "floor": floor, "min_age": 3}, hidden=(16,))
     record = runs.train(net, runs.data(CORE64), 5)
-    assert record["floor_reached"] == 3 * left  # those kept alive by the floor, in each generation
+    assert record["floor_reached"] == 3 * left  # `left` of them in each of 3 generations
     net.compact()
     assert runs.births(net)["in0"] == list(range(16 - left, 16))
     assert np.array_equal(net.array("h0.mass"), np.full(left, 1e-3))
@@ -427,7 +430,7 @@ def test_views_keep_their_values_after_a_removal():
 def test_prices_equation_predicts_the_mean_of_a_trait():
     """Price's equation predicts the change of the mean of any trait in every generation.
 
-    Growth is raw malthusian, w = e^(h (F - c)), and w = 0 for extinct populations.
+    Masses grow by w = e^(h (F - c)), with strength h, fitness F and upkeep c; w = 0 if extinct.
     """
     h = 5.0
     config = {"growth": "raw", "strength": h, "clip": 1e6}

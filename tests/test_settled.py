@@ -1,4 +1,4 @@
-"""Lists whose elements change them while they are read, on which NumPy reads past the end."""
+"""Lists whose elements change the list while it is read: NumPy alone reads past its end."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_the_gradient_is_the_sum_over_all_that_share():
 
 @pytest.mark.parametrize("axis", [0, -1])
 def test_masses_can_be_shared_along_any_axis(axis):
-    """Two layers in a row with one mass equal one with its square; at m = 1 gradients double."""
+    """Two layers that share a mass m multiply by m^2, so at m = 1 the gradient doubles."""
     gradients = []
     for shared in (False, True):
         config = {"activation": "tanh", "axis": axis, "bias": False}

@@ -254,7 +254,7 @@ def test_a_feature_that_is_learned_late_is_found():
     selector = ep.EvoPruneSelector(estimator).fit(x, y)
     assert np.flatnonzero(selector.get_support()).tolist() == [0, 1, 2, 3, 4]
     numbers = [n for n, _ in selector.rounds_]
-    assert numbers.count(5) > 1  # rounds without an extinction do not end it: the pressure rises
+    assert numbers.count(5) > 1  # a round without extinctions is followed by more pressure
     assert min(numbers) < 5
 
 

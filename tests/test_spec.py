@@ -272,7 +272,7 @@ def test_python_laws_get_their_parameters():
 
 
 def test_python_laws_follow_the_clock():
-    """The factor is raised to the strength: two generations at half strength equal one at full."""
+    """The ratio new/old is raised to the strength, so two half-strength steps equal a full one."""
     law = ep.dynamics(lambda mass, fitness: mass * np.exp(fitness))
     cohort = {"mass": np.array([1.0, 2, 0, 4]), "fitness": np.array([1.0, -1, 1, 0])}
     cohort["upkeep"] = np.zeros(4)

@@ -1,4 +1,4 @@
-"""An unknown keyword of a public function or constructor is answered by the closest known one."""
+"""The error for an unknown keyword of a public function or class names the closest known one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import evoprune as ep
 
-HOOKS = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)  # only functions make these
+HOOKS = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)  # users construct none
 NETWORK, DATA = ep.mlp(2, 3, 2), ep.datasets.arrays([[0.0, 1.0]], [0])
 TRAINER = ep.Trainer(NETWORK)
 METHODS = [NETWORK.predict_classes, NETWORK.evaluate, NETWORK.prune, NETWORK.save]

@@ -89,7 +89,7 @@ def test_the_core_s_parser_agrees_with_the_class(made):
     })  # fmt: skip
     assert list(taken) == names
     for name, value in taken.items():
-        timed = made.group == "dynamics" and values[name] is None  # a run chooses it
+        timed = made.group == "dynamics" and values[name] is None  # a run chooses the value
         if name not in given and not (timed and value is not None):
             own = values[name]
             assert value == (list(own) if isinstance(own, tuple) else own)

@@ -21,7 +21,7 @@ GRID = {"pressure": [0.5, 2.0], "widths": [(8,), (16,)]}
 
 
 def make(*, seed, pressure, widths):
-    """Return a run of 40 steps on numbers whose class is the sign of the first."""
+    """Return trainer and arguments of a run of 40 steps; the class is the sign of feature 0."""
     x = np.random.default_rng(0).normal(size=(128, 6)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int64)
     selection = ep.Selection(

@@ -1,4 +1,4 @@
-"""Time constants that are None: chosen by the length of the run, recorded, kept after a stop.
+"""Time constants left at None are chosen by the length of the run, recorded, and kept on resume.
 
 Expected lifespans are computed here from the rule as docs/run_length.md states it.
 """
@@ -27,7 +27,12 @@ def make(optimizer=None, selection=None, **settings):
 
 
 def rule(rates, peak=None, every=1, rest=0.0):
-    """Return the expected lifespan: a seventh of the generations, and the time to learn."""
+    """Return the expected lifespan: a seventh of the generations, plus the time to learn.
+
+    `rates` are the learning rates of all steps, `peak` is the highest rate of AdamW (SGD: None),
+    `every` is the number of steps per generation, and `rest` the share of steps at the end of the
+    run in which masses do not change.
+    """
     moving = len(rates) - round(rest * len(rates))
     generations = np.sum(rates[:moving] / np.max(rates)) / every
     learning = 20 + (20 if peak is None else 0.02 / (peak * every))
@@ -189,7 +194,7 @@ def test_a_community_takes_the_number_of_generations():
     with pytest.raises(TypeError, match="generations: expected a number"):
         ep.Community(4, generations="long")
     deaths = [len(community.step(fitness=[0.0, 1.0, 1.0, 1.0])) for _ in range(61)]
-    assert np.flatnonzero(deaths).tolist() in ([59], [60])  # 1e-3 to rounding
+    assert np.flatnonzero(deaths).tolist() in ([59], [60])  # the mass is 1e-3 up to rounding
 
 
 def test_a_simulation_fits_its_generations():

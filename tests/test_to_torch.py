@@ -29,7 +29,7 @@ def _one_thread():
 
 
 def outputs(module, x: np.ndarray, first: bool) -> np.ndarray:
-    """Return the outputs of a module for inputs in the layout of `predict`, in that layout."""
+    """Return a module's outputs for inputs of `predict`, passed with channels first if `first`."""
     x = torch.tensor(x)
     with torch.no_grad():
         y = module(x.movedim(-1, 1) if first else x)

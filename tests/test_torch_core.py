@@ -81,7 +81,7 @@ LIFE = ep.Malthusian(lifespan=60)
     ids=str,
 )
 def test_runs_of_the_bridge_and_of_the_core_are_equal(settings):
-    """Same weights, batches and settings in float64: equal deaths and outputs."""
+    """The same weights, batches and settings in float64 give equal deaths and outputs."""
     x, y = task()
     selection = ep.Selection(**{"pressure": 1.5, "dynamics": LIFE, "min_age": 20, **settings})
     net = ep.mlp(20, 32, 24, 4, dtype="float64")
@@ -126,7 +126,7 @@ def test_runs_of_the_bridge_and_of_the_core_are_equal(settings):
 
 
 class Massive(nn.Module):
-    """A perceptron whose masses are parameters of the forward pass."""
+    """A perceptron that multiplies activations by masses, which are parameters."""
 
     def __init__(self, model):
         super().__init__()

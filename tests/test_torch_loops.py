@@ -309,7 +309,7 @@ def test_a_step_that_a_scaler_leaves_out_is_no_generation():
 
 
 def test_between_steps_the_module_is_an_ordinary_one():
-    """Outputs equal those of W with every layer's outputs multiplied by its masses."""
+    """Outputs equal those of unfolded weights with activations multiplied by masses."""
     model = torch_models.mlp().double()
     x, _ = task()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
@@ -344,7 +344,7 @@ def test_sparse_adam_continues():
 
 
 def test_gradients_after_a_step_are_those_of_before():
-    """A loop may add to them afterwards."""
+    """An optimizer step leaves gradients unchanged, so a loop may accumulate into them."""
     model = torch_models.mlp().double()
     x, y = task()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)

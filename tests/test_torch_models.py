@@ -37,7 +37,7 @@ def doubled(example):
 
 
 def flat(model, example):
-    """Return all real outputs of a model in evaluation, one vector."""
+    """Return all real outputs of a model in evaluation mode, as one vector."""
     model.eval()
     with torch.no_grad():
         found = [t.reshape(-1) for t in outputs(run(model, example)) if t.is_floating_point()]

@@ -22,7 +22,7 @@ from evoprune.bridges.torch.trace import drop_caches, evaluating, outputs, run  
 
 pytestmark = [pytest.mark.slow, pytest.mark.zoo, pytest.mark.filterwarnings("ignore")]
 
-# name in the library: minimal number of populations that must be found
+# name in the library: minimal number of layers of populations that must be found
 TORCHVISION = {
     "resnet18": 12, "resnet50": 37, "vgg11": 10, "alexnet": 7, "densenet121": 120,
     "squeezenet1_0": 25, "mobilenet_v2": 25, "mobilenet_v3_small": 27, "efficientnet_b0": 40,
@@ -41,7 +41,7 @@ TIMM = {
 
 # Without a ceiling of 1, masses that grow in dozens of layers at once overflow.
 LIFE = ep.Malthusian(lifespan=2, ceiling=1)
-HALF_DIE = 4  # steps
+HALF_DIE = 4  # steps until half of the populations have died
 RATE = 1e-4
 
 
@@ -77,7 +77,7 @@ def steps(model, optimizer, example, count):
     """Train; return losses."""
     losses = []
     for _ in range(count):
-        drop_caches(model)  # those of attention biases in evaluation mode
+        drop_caches(model)  # attention biases cached for evaluation
         optimizer.zero_grad()
         loss = sum(t.square().mean() for t in _real(run(model, example)))
         loss.backward()
@@ -105,7 +105,7 @@ def _steady():
 def torchvision_model(name):
     models = pytest.importorskip("torchvision.models")
     settings = {"image_size": 64} if name == "vit_b_32" else {}
-    size = 299 if name == "inception_v3" else 64  # its auxiliary head needs it
+    size = 299 if name == "inception_v3" else 64  # required by its auxiliary head
     return getattr(models, name)(**settings), torch.randn(2, 3, size, size)
 
 
@@ -207,7 +207,7 @@ GO_ON = [
 
 @pytest.mark.parametrize(("make", "name"), GO_ON, ids=[name for _, name in GO_ON])
 def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
-    """Ten steps after half of the populations died: equal losses and weights to rounding."""
+    """Ten steps after half of the populations died, losses and weights are equal to rounding."""
     first, example, *_ = make(name)
     if name in {"levit_128s", "rexnet_100"}:  # some batch norms read one position of each sample
         example = torch.randn(8, 3, 64, 64)

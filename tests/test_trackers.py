@@ -263,7 +263,7 @@ READ_WANDB = """
 
 @pytest.mark.slow
 def test_a_run_of_wandb_that_ends_by_an_exception_has_failed(tmp_path):
-    """The exit code is that in the file that `wandb sync` sends."""
+    """The test reads the exit code from the file that `wandb sync` sends."""
     pytest.importorskip("wandb")
     code = """
         import sys, warnings

@@ -276,7 +276,7 @@ def test_a_law_with_an_invalid_result_ends_the_run(law):
 
 
 def eager(network, clip=0.0, removal="auto"):
-    """Return a trainer under which many populations die, whose network sums along populations."""
+    """Return a trainer of a network, under which many populations die."""
     law = ep.Malthusian(lifespan=5)
     selection = ep.Selection(2.0, dynamics=law, min_age=5, removal=removal)
     optimizer = ep.AdamW(3e-3, weight_decay=0.3, clip=clip)

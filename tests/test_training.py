@@ -1,6 +1,6 @@
-"""Many steps: bit-identical for any chunks and threads, with every row once an epoch.
+"""Runs of many steps are bit-identical for any threads and chunks, with each row once an epoch.
 
-Also losses and updates by their equations, and inputs that become extinct.
+Losses and updates are compared with their equations, and inputs can become extinct.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from reference import laws
 
 # ---- golden values ---------------------------------------------------------------------------
 
-# Ten losses of the network below, float64. If they change, so has the method: state how.
+# Ten losses of the network below, in float64. If they change, say in the commit what changed.
 GOLDEN = [
     1.2729892329892138,
     1.2056974595210166,
@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others():
     assert not runs.same(runs.state(nets[0]), runs.state(nets[2]))
 
 
-# Wide enough that gradients are cut into parts.
+# Wide enough that threads compute a weight's gradient in several parts.
 WIDE = {"hidden": (300, 200), "features": 200, "classes": 10}
 
 
@@ -143,7 +143,7 @@ def test_single_steps_are_a_run():
 
 
 def batches(net, xy, steps, **settings):
-    """Return the row numbers of each batch, which x holds in column 0."""
+    """Return the row numbers of each batch; column 0 of x contains them."""
     found = []
     for _ in range(steps):
         runs.train(net, xy, 1, rate=0, pressure=0, strength=0, **settings)

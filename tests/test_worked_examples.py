@@ -37,7 +37,7 @@ COPIED = (
 ROWS = {"layer": "layer", "exporters": "exporting it", "dynamics": "dynamics"}
 COMPLETE = "every_kind or every_law or nothing_is_tested or fresh"  # tests of whole tables
 EXPORTS = ["export_c", "export_onnx", "to_torch"]
-SUITES = {  # by diff: the new entry, the suites, and how many tests of it they have at least
+SUITES = {  # per diff: the new entry, the suites that test it, and the minimal number of tests
     "layer": ("scale", ["layers", "catalogue", "spec", "stubs", *EXPORTS], 40),
     "exporters": ("scale", EXPORTS, 8),
     "dynamics": ("gompertz", ["dynamics", "catalogue", "spec", "stubs", "finite"], 40),

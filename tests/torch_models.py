@@ -144,7 +144,7 @@ class RMSNorm(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Grouped-query attention by separate q, k, v, a gated MLP, embeddings: as in Llama."""
+    """A decoder as in Llama: grouped-query attention with separate q, k, v, and a gated MLP."""
 
     def __init__(self, vocabulary: int = 30, width: int = 16, heads: int = 4, kv: int = 2) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Decoder(nn.Module):
 
 
 class Queries(nn.Module):
-    """Grouped-query attention by the argument of torch's operator."""
+    """Grouped-query attention by PyTorch's own operator, with enable_gqa=True."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class Queries(nn.Module):
 
 
 class Tied(nn.Module):
-    """The table of embeddings is the weight of the output, as in GPT-2."""
+    """A model whose embedding table is also the weight of its output layer, as in GPT-2."""
 
     def __init__(self) -> None:
         super().__init__()

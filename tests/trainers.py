@@ -15,7 +15,7 @@ import evoprune as ep
 
 quiet = pytest.mark.filterwarnings("ignore::evoprune.NothingCanDie")
 
-CLOCKS = ("ms_per_step", "seconds", "floor_reached")  # may differ in equal runs
+CLOCKS = ("ms_per_step", "seconds", "floor_reached")  # columns that may differ in equal runs
 
 
 def data(n=240, features=12, classes=3, seed=0):

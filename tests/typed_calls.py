@@ -1,4 +1,4 @@
-"""Right and wrong calls for type checkers; only lines with the mark must be errors."""
+"""Right and wrong calls for type checkers: errors are expected in the lines marked as wrong."""
 
 import numpy as np
 

@@ -40,6 +40,7 @@ int64_t ep_births_capacity(const ep_births *births, int64_t founded) {
     return most < (double)(INT32_MAX - 1) ? ep_max(founded, (int64_t)most) : INT32_MAX - 1;
 }
 
+/* Return the number of populations of mean upkeep that the positive fitness of the layer covers. */
 static double fed(const ep_parents *p, int64_t living) {
     double earned = 0, spent = 0;
     for (int64_t k = 0; k < p->n; k++) {
@@ -49,7 +50,8 @@ static double fed(const ep_parents *p, int64_t living) {
     return spent > 0 ? earned / spent * (double)living : earned > 0 ? (double)INT32_MAX : 0;
 }
 
-/* Return the number of births that the rate allows, before candidates are counted. */
+/* Return the largest number of births that the rate and the capacity of the layer allow in
+ * generation `number`, however many populations qualify as parents. */
 static int64_t allowed(const ep_births *births, const ep_parents *p, int64_t living,
                        int64_t number) {
     double most = INT32_MAX;
@@ -71,7 +73,8 @@ static bool divides(const ep_births *births, const ep_parents *p, int64_t k) {
                    ((double)p->mass[k] >= 2 * births->mass && p->fitness[k] > 2 * p->upkeep[k]));
 }
 
-/* Insert k into the n fittest so far, of at most `most`; returns their new number. */
+/* Insert population k into `chosen`, which lists the n fittest found so far, fittest first, and
+ * keeps at most `most`. Return the new n. */
 static int64_t insert(const ep_real *fitness, int64_t k, int32_t *chosen, int64_t n, int64_t most) {
     int64_t at = n;
     while (at > 0 && fitness[chosen[at - 1]] < fitness[k]) {

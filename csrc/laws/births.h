@@ -21,19 +21,20 @@ extern const char ep_births_doc[];
 typedef struct {
     int group;
     int32_t birth, parent; /* ids; parent is -1 for an immigrant */
-    int64_t place; /* of the parent in its group's vectors, or -1 */
-    ep_real mass, fitness; /* fitness after memory and correction */
+    int64_t place; /* index of the parent in its group's vectors, or -1 */
+    ep_real mass, fitness; /* fitness is smoothed and bias-corrected */
 } ep_newborn;
 
-/* The living populations of one layer, in the order of their places. */
+/* The populations of one layer that were alive when the generation began, in the order of the
+ * layer's vectors. */
 typedef struct {
     int64_t n, founded;
     const ep_real *mass, *fitness, *upkeep; /* (n) */
-    const bool *alive; /* (n) false: died in this generation */
-    double mean; /* fitness of the living populations of the niche */
+    const bool *alive; /* (n) false: became extinct in this generation */
+    double mean; /* mean fitness of the living populations of the niche */
 } ep_parents;
 
-/* The most populations a layer of `founded` founders may have. */
+/* Return the largest number of populations that a layer of `founded` founders may have. */
 int64_t ep_births_capacity(const ep_births *births, int64_t founded);
 /* Write the indices of the populations that divide, fittest first, to `chosen` (n), and return
  * their number; for immigration, only return the number of immigrants. `number` is the index of

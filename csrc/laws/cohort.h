@@ -1,7 +1,7 @@
-/* cohort: what all dynamics compute from a cohort: whether its masses may change, the growth rate
- * of each population alone, and the total mass. Arithmetic is in double in both builds: a few
- * hundred exponentials per generation take microseconds, and sums over a niche stay accurate. Does
- * not depend on any law. */
+/* cohort: functions shared by all dynamics. They compute, from an ep_cohort (the living populations
+ * of a niche), whether masses may change, the growth of each population without competition, and
+ * the total mass. Arithmetic is double in the float32 build too: a few hundred exponentials per
+ * generation take microseconds, and sums over a niche stay accurate. Symbols: see dynamics.h. */
 #ifndef EP_COHORT_H
 #define EP_COHORT_H
 
@@ -9,14 +9,15 @@
 
 #include <math.h>
 
-/* Masses are capped at this value, so that a loss can report a mass that grew without bound. */
+/* Masses are capped at this finite value. ep_outcome counts the capped ones, so that a caller can
+ * report growth without bound. */
 #ifdef EP_DOUBLE
 #define EP_MASS_MOST 1e300
 #else
 #define EP_MASS_MOST 1e30
 #endif
 
-/* Strength 0 puts the masses at rest: no law changes them. */
+/* True if no law may change the masses: the strength is 0, or the cohort is empty. */
 EP_INLINE bool ep_cohort_rests(const ep_cohort *cohort) {
     return cohort->n < 1 || cohort->strength == 0;
 }
@@ -29,18 +30,21 @@ EP_INLINE double ep_cohort_total(const ep_cohort *cohort) {
     return total;
 }
 
-/* Growth of populations on their own, per generation: h (F - c - centre), bounded to [-clip, clip].
+/* The log-growth of each population in one generation: h (F - c), or h (F - c - mean) relative to
+ * the mean by mass, bounded to [-clip, clip]. Fields: twice = 2 h; centre = half of the mean, or 0;
+ * best: the largest growth of a population with mass.
+ *
  * The bound keeps selection slower than learning. Growing mass makes gradients, and so fitness,
  * larger, and without the bound a strong law runs away: on MNIST, h = 50 left one population with
- * all the mass within 50 generations. At 0.01, a network has (ln 1000 / 0.01 = 690) generations to
- * adapt to an extinction. */
+ * all the mass within 50 generations. With clip = 0.01, a mass needs at least ln 1000 / 0.01 = 690
+ * generations to fall from 1 to 1e-3, in which the network adapts to its extinction. */
 typedef struct {
     const ep_cohort *cohort;
     double twice, clip, centre, best;
 } ep_growth;
 
-/* The settings of a law that grows populations this way. `of`: the quantity that clip bounds, in
- * words. */
+/* The settings of a law that uses ep_growth. `h`: the default strength; `of`: the quantity that
+ * clip bounds, in words. */
 #define EP_GROWTH_FIELDS(law, h, of)                                                   \
     EP_FIELD_REAL(law, strength, h, 0, 1e9,                                            \
                   "h, log-growth per generation for each nat of fitness less upkeep"), \
@@ -74,9 +78,8 @@ EP_INLINE double ep_growth_at(const ep_growth *growth, int64_t i) {
     return r < -growth->clip ? -growth->clip : r;
 }
 
-/* `relative`: growth relative to the mass-weighted mean, for laws that conserve total mass. `best`
- * is the largest growth among populations with mass; it is subtracted before exp to prevent
- * overflow. */
+/* Prepare the growth of a cohort. If `relative`, growth is relative to the mean weighted by mass,
+ * for laws that conserve total mass. `best` is subtracted before exp to prevent overflow. */
 EP_INLINE ep_growth ep_growth_of(const ep_cohort *cohort, double h, double clip, bool relative) {
     ep_growth growth = {.cohort = cohort, .twice = 2 * h, .clip = clip, .best = -INFINITY};
     double total = ep_cohort_total(cohort);

@@ -1,7 +1,12 @@
-/* dynamics: (mass, fitness) -> mass, one generation of a cohort. Each law is a stateless function
- * over plain vectors, an exact multiplicative step where one exists, and states its equation and
- * invariants next to its code. What a population is, and what happens when its mass falls below the
- * threshold, is decided elsewhere. Zero mass stays zero unless the law says "reborn". */
+/* dynamics: the laws that change masses by fitness in one generation. Each law is a stateless
+ * function over plain vectors, an exact multiplicative step where one exists, and states its
+ * equation and invariants next to its code. What a population is, and what happens when its mass
+ * falls below the threshold, is decided elsewhere. Zero mass stays zero unless the law says
+ * "reborn".
+ *
+ * Symbols in all laws: m mass, M = sum m, x = m / M share, F fitness, c upkeep, r = h (F - c)
+ * log-growth per generation with the law's strength h; Fbar and rbar are means weighted by mass,
+ * and m', x' in a differential equation are derivatives with respect to time. */
 #ifndef EP_DYNAMICS_H
 #define EP_DYNAMICS_H
 
@@ -26,7 +31,7 @@ typedef struct {
     ep_real *work;           /* (EP_WORK, n) scratch */
     int32_t *order;          /* (EP_WORK, n) scratch */
     const ep_real *overlap;  /* (n, n), or NULL: each population overlaps with itself only */
-    const ep_real *norm2;    /* (n) or NULL */
+    const ep_real *norm2;    /* (n) |w|^2 of the in-weights, or NULL */
     double threshold;        /* a population with less mass is extinct */
     double strength;         /* eta: multiplies the law's step size (a schedule), 1 by default */
     ep_noise noise;          /* random stream of this generation and niche */

@@ -1,12 +1,13 @@
-/* dynamics_drift: finite populations. A niche's mass is carried by individuals, `size` per unit of
- * mass, and offspring are drawn at random: selection with genetic drift at constant total mass.
- * Upkeep is subtracted from fitness, so only differences count. Random draws belong to a birth id
- * and populations are visited by birth id, so results depend neither on their order nor on the
- * removal of extinct populations (except for rounding of a probability). */
+/* dynamics_drift: finite populations. The mass of a niche consists of N individuals, `size` per
+ * unit of mass, and offspring are drawn at random: selection with genetic drift at constant total
+ * mass. Upkeep is subtracted from fitness, so only differences count. Each birth id has its own
+ * random numbers and populations are visited by birth id, so results depend neither on the order of
+ * the populations nor on the removal of extinct ones (except for the rounding of a probability).
+ * Symbols: see dynamics.h; here x' is the share after the generation. */
 #include "cohort.h"
 
-/* Sort populations by birth id, into order[n]. A niche keeps them sorted, so this is usually one
- * pass; other callers need not. */
+/* Write the indices of the populations to order (n), sorted by birth id. A niche is sorted already,
+ * so this insertion sort usually takes one pass; other callers may give any order. */
 static void by_birth(const ep_cohort *cohort, int32_t *order) {
     for (int64_t i = 0; i < cohort->n; i++) {
         int64_t at = i;
@@ -31,17 +32,18 @@ static double individuals(double size, double total, double most) {
 }
 
 /* ---- wright_fisher ------------------------------------------------------------------------- */
-/* All individuals die; N offspring choose parents: counts ~ Multinomial(N, p), p = x w / wbar, w =
- * e^{h (F-c)}. E x' = p, Cov = (p_i d_ij - p_i p_j) / N. A generation of length eta (cohort
- * strength) multiplies both selection and drift by eta: h eta and N / eta. */
+/* N offspring replace all N individuals and choose their parents at random: the new counts are
+ * Multinomial(N, p) with p = x w / wbar and w = e^{h (F - c)}. The new shares x' have mean p and
+ * covariance (p_i [i = j] - p_i p_j) / N. A generation of length eta (the strength of the cohort)
+ * multiplies both selection and drift by eta: h eta in place of h, N / eta in place of N. */
 typedef struct {
     double strength, clip, size;
 } wright_fisher;
 
 static const ep_field wright_fisher_fields[] = {
     EP_GROWTH_FIELDS(wright_fisher, 50, "|log-growth above the mean|"),
-    /* Without selection, a population of mass 1 is lost within T generations with probability e^(-2
-     * size / T): 12 % in 20 epochs of 470. Drift is visible, but selection dominates. */
+    /* Without selection, a population of mass 1 is lost within T generations with probability
+     * e^(-2 size / T): 12 % for T = 20 epochs of 470. Drift is visible, but selection dominates. */
     EP_FIELD_REAL(wright_fisher, size, 10000, 1e-6, 1e12,
                   "individuals to a unit of mass: N = size * total mass"),
     EP_FIELDS_END,
@@ -93,20 +95,22 @@ const ep_dynamics ep_dynamics_wright_fisher = {
 };
 
 /* ---- moran --------------------------------------------------------------------------------- */
-/* Each generation, E = turnover * N individuals die at random, and as many are born to parents
- * chosen by fitness from those at its start: E = 1 is Moran's chain, E = N Wright-Fisher. An
- * individual lives 1 / turnover generations, and selection acts once per life: w = e^{h (F - c) /
- * turnover}, so that h means growth per generation as in every law. Growth is bounded by E births.
- * Cohort strength multiplies E. Neutral: E x' = x; two kinds with E = 1, w1 / w2 = r: fixation of k
- * has probability (1 - r^-k) / (1 - r^-N). */
+/* In each generation, D = turnover * N individuals (`events`) die at random, and D are born to
+ * parents chosen by fitness among the N at its start. D = 1 is Moran's process, D = N is
+ * Wright-Fisher. An individual lives 1 / turnover generations on average, and selection acts once
+ * per life with w = e^{h (F - c) / turnover}, so that h is log-growth per generation as in every
+ * law. No population gains more than D individuals. The strength of the cohort multiplies D.
+ * Without selection, x' has mean x. For two populations, D = 1 and w1 / w2 = q, the first takes
+ * over from k individuals with probability (1 - q^-k) / (1 - q^-N). */
 typedef struct {
     double strength, clip, size, turnover;
 } moran;
 
 static const ep_field moran_fields[] = {
     EP_GROWTH_FIELDS(moran, 50, "|log-growth above the mean|"),
-    /* Neutral loss within T generations: e^(-size / (turnover T)), 12 % at T = 9400. An unfit
-     * population of 100 becomes extinct in about ln(100) / turnover = 920 generations. */
+    /* Without selection, a population of mass 1 is lost within T generations with probability
+     * e^(-size / (turnover T)): 12 % for T = 9400. An unfit population of 100 individuals becomes
+     * extinct in about ln(100) / turnover = 920 generations. */
     EP_FIELD_REAL(moran, size, 100, 1e-6, 1e7,
                   "individuals per unit of mass: N = size * total mass, at most 2^24"),
     EP_FIELD_REAL(moran, turnover, 0.005, 1e-9, 1,
@@ -128,7 +132,7 @@ static int64_t find_count(const int32_t *sums, int64_t last, double at) {
     return low;
 }
 
-/* The same for running sums of probabilities. */
+/* The same for running sums of the weights by which parents are chosen. */
 static int64_t find_chance(const ep_real *sums, int64_t last, double at) {
     int64_t low = 0;
     while (low < last) {
@@ -142,9 +146,9 @@ static int64_t find_chance(const ep_real *sums, int64_t last, double at) {
     return low;
 }
 
-/* Turn masses into whole numbers of individuals, `size` in total, stored in mass, and their running
- * sums by rank (exact: size <= 2^24). Rounding the running sum loses no individual and reproduces
- * exactly the counts that a mass was made from. */
+/* Replace masses by whole numbers of individuals, `size` in total, and write their running sums by
+ * rank to sums (n) (exact: size <= 2^24). Rounding the running sum loses no individual, and
+ * restores exactly the counts from which the masses were computed. */
 static void count(const ep_cohort *cohort, const int32_t *order, int32_t *sums, double size,
                   double total) {
     double sum = 0, counted = 0, per_mass = size / total;
@@ -159,8 +163,9 @@ static void count(const ep_cohort *cohort, const int32_t *order, int32_t *sums, 
     }
 }
 
-/* Remove `events` individuals from mass, without replacement: draw a kind by its initial count and
- * accept with probability left / initial. If more than half leave, draw those that stay instead. */
+/* Remove `events` individuals from the counts in mass, drawn without replacement: draw a population
+ * in proportion to its initial count, and accept it with probability remaining / initial count. If
+ * more than half of all individuals are removed, draw the survivors instead. */
 static void strike(const ep_cohort *cohort, const int32_t *order, const int32_t *sums,
                    int64_t events, ep_noise noise) {
     int64_t last = cohort->n - 1;

@@ -1,8 +1,9 @@
-/* dynamics_game: pruning as a game (arXiv 2512.22106). Every population is a player whose mass s in
- * [0, 1] is its participation and follows the gradient of its own utility
- *     U = alpha (F - c) s - beta |w|^2 s^2 - gamma s - eta s sum_j s_j <w_i, w_j>.
- * The fitness law defines the benefit F. With `marginal`, players descend the loss; the paper's
- * benefit is <w, dL/dw>, which is `pull` with the opposite sign. This is the only law under which
+/* dynamics_game: pruning as a game (arXiv 2512.22106). Every population i is a player with
+ * in-weights w_i. Its mass s_i in [0, 1] is its participation and follows the gradient of its own
+ * utility
+ *     U_i = s_i (alpha (F_i - c_i) - beta |w_i|^2 s_i - gamma - eta sum_{j != i} s_j <w_i, w_j>)
+ * with fitness F and upkeep c. With the fitness law `marginal`, players descend the loss; the
+ * paper's F is <w, dL/dw>, which is `pull` with the opposite sign. This is the only law under which
  * extinct populations can be reborn, until they are removed. */
 #include "cohort.h"
 
@@ -22,10 +23,10 @@ static const ep_field best_response_fields[] = {
     EP_FIELDS_END,
 };
 
-/* Along a player's own axis, dU/ds is a - d s (d = 2 beta |w|^2). Follow it exactly for the time h
- * with the others fixed: s += (1 - e^-dh) / d * dU/ds. This is the explicit step if d h is small,
- * and never passes the player's best response. For eta = 0 the fixed point is the soft threshold
- * clip((alpha (F - c) - gamma) / (2 beta |w|^2), 0, 1). */
+/* While the other masses are fixed, dU/ds = a - d s with a constant `a` and d = 2 beta |w|^2. Solve
+ * s' = dU/ds exactly over the time h: s += (1 - e^-dh) / d * dU/ds. For small d h this is Euler's
+ * step, and it never overshoots the player's best response. For eta = 0 the fixed point is the soft
+ * threshold clip((alpha (F - c) - gamma) / (2 beta |w|^2), 0, 1). */
 static void best_response_step(const void *config, const ep_cohort *cohort) {
     const best_response *law = config;
     if (ep_cohort_rests(cohort)) {

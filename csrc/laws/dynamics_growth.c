@@ -1,7 +1,8 @@
 /* dynamics_growth: laws that do not conserve mass. Populations grow by their fitness less upkeep,
- * alone (malthusian, noisy_growth) or against a carrying capacity (logistic, lotka_volterra). Every
- * step is multiplicative: mass stays positive and zero stays zero at any step size. Rates are
- * log-growth per generation; F and c are nats per unit of mass. */
+ * without competition (malthusian, noisy_growth) or up to a carrying capacity (logistic,
+ * lotka_volterra). Every step is multiplicative: mass stays positive and zero stays zero at any
+ * step size. Rates are log-growth per generation; F and c are nats per unit of mass. Symbols: see
+ * dynamics.h. */
 #include "cohort.h"
 
 /* Return the growth of each population without competition, over a generation of length `strength`
@@ -24,7 +25,7 @@ const ep_dynamics ep_dynamics_none = {
 };
 
 /* ---- malthusian ---------------------------------------------------------------------------- */
-/* Malthus 1798. Divided by the total mass, it gives the replicator.
+/* Malthus 1798. Under raw growth without limits, shares of the total mass follow the replicator.
  *
  * With raw growth, F - c determines not only which populations survive but also how fast the others
  * shrink: upkeep of a filter is 40 times that of a neuron, so filters would become extinct before
@@ -100,16 +101,18 @@ const ep_dynamics ep_dynamics_malthusian = {
 };
 
 /* ---- noisy_growth -------------------------------------------------------------------------- */
-/* Geometric Brownian motion, exact (Ito): ln m ~ Normal((F - c - s^2/2) t, s^2 t), E m = e^(F-c)t,
- * unless clip binds. Time is h per generation. */
+/* Geometric Brownian motion, solved exactly (Ito): after time t, the change of ln m is normal with
+ * mean (F - c - s^2/2) t and variance s^2 t, where s is the setting `noise`; the mean of m grows by
+ * the factor e^{(F - c) t}, unless clip binds. A generation takes time t = h. */
 typedef struct {
     double strength, clip, noise;
 } noisy_growth;
 
 static const ep_field noisy_growth_fields[] = {
     EP_GROWTH_FIELDS(noisy_growth, 20, "|log-growth apart from noise|"),
-    /* 20 epochs of 470 generations: deviation of ln m 0.003 * sqrt(20 * 9400) = 1.3. Noise matters,
-     * but is far from ln(1/threshold) = 6.9: alone it makes no population extinct. */
+    /* After 20 epochs of 470 generations with h = 20, the deviation of ln m is 0.003 * sqrt(20 *
+     * 9400) = 1.3. That is visible, but far below ln(1/threshold) = 6.9: noise alone makes no
+     * population extinct. */
     EP_FIELD_REAL(noisy_growth, noise, 0.003, 0, 100,
                   "s, deviation of ln m after one unit of time"),
     EP_FIELDS_END,
@@ -140,12 +143,12 @@ const ep_dynamics ep_dynamics_noisy_growth = {
 };
 
 /* ---- logistic ------------------------------------------------------------------------------ */
-/* m_i' = m_i (r_i - max(rbar, 0) M / K), r = h (F - c), rbar its mean by mass: the total obeys
- * Verhulst's M' = rbar M (1 - M/K) while shares compete as in the replicator. (r_i (1 - M/K) would
- * stop selection at M = K, where a network is founded, and favor the unfit beyond it.) The shares
- * do not depend on M, so with Z = sum m e^r / M the step is exact for constant F, at any size:
+/* m_i' = m_i (r_i - max(rbar, 0) M / K) with carrying capacity K: the total obeys Verhulst's
+ * M' = rbar M (1 - M/K) while shares compete as in the replicator. (m_i' = m_i r_i (1 - M/K) would
+ * stop selection at M = K, where a network is founded, and favor the unfit beyond K.) The shares do
+ * not depend on M, so with Z = sum m e^r / M this step of any size is exact for constant F:
  *     m <- m e^r / (1 + (M/K) (Z - 1)) if Z > 1, else m e^r.
- * Equal r: M(t) = K / (1 + (K/M0 - 1) e^-rt). From below, M never exceeds K. */
+ * If all r are equal, M(t) = K / (1 + (K/M(0) - 1) e^-rt). From below, M never exceeds K. */
 typedef struct {
     double strength, clip, capacity;
 } logistic;
@@ -192,13 +195,15 @@ const ep_dynamics ep_dynamics_logistic = {
 };
 
 /* ---- lotka_volterra ------------------------------------------------------------------------ */
-/* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, r_i m_i for r_i <= 0 (the textbook's sign would favor
- * the unfit where it is crowded). Step of Leslie & Gower 1958: m e^r / (1 + (e^r - 1) crowd). It
- * has the fixed points of the flow and the same outcome for two species (Cushing et al. 2004), is
- * exact if crowd is m_i / K (logistic), and does not oscillate at any step size. Given a: crowd_i
- * = sum_j a_ij m_j / capacity. From the overlap of activities: overlaps are far from 0 at
- * founding, so crowding is relative to them, (a m)_i / mean (a m) * M / (capacity * born), whose
- * mean by mass is that of `logistic`: populations similar to the others are crowded more. */
+/* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, and r_i m_i for r_i <= 0 (with the textbook's factor
+ * for r_i < 0 too, unfit populations would grow where crowd_i > 1). The step is that of Leslie &
+ * Gower 1958: m e^r / (1 + (e^r - 1) crowd). It has the fixed points of the differential equation
+ * and the same outcome for two species (Cushing et al. 2004), is exact if crowd_i = m_i / K
+ * (logistic), and does not oscillate at any step size. If the matrix `a` is given (interaction),
+ * crowd_i = sum_j a_ij m_j / capacity. Otherwise `a` is the overlap of activities. Overlaps are far
+ * from 0 at founding, so crowding is relative to their mean: crowd_i = (a m)_i / mean(a m) * M /
+ * (capacity * founded), with the mean weighted by mass. Its mean is that of `logistic`, and
+ * populations similar to the others are crowded more. */
 typedef struct {
     double strength, clip, capacity;
     ep_vector interaction;
@@ -226,7 +231,7 @@ static bool lotka_volterra_check(const void *config, int64_t founded, ep_error *
                    (long long)founded, (long long)founded, (long long)given);
 }
 
-/* Write sum_j a_ij m_j to work: from given interactions, from overlap, or from itself only. */
+/* Write sum_j a_ij m_j to work, with the given interaction, else the overlap, else the identity. */
 static void feel(const lotka_volterra *law, const ep_cohort *cohort) {
     int64_t n = cohort->n;
     for (int64_t i = 0; i < n; i++) {

@@ -1,9 +1,10 @@
 /* dynamics_simplex: laws on the shares x = m / M of a niche whose total mass M is constant: what
  * one population gains the others lose. Only differences of fitness count (adding a constant to
- * every F changes nothing). Upkeep is subtracted from fitness, so equal upkeep has no effect. */
+ * every F changes nothing). Upkeep is subtracted from fitness, so equal upkeep has no effect: in
+ * this file, F is fitness less upkeep. h: the law's strength; other symbols: see dynamics.h. */
 #include "cohort.h"
 
-/* Growth above the mean over a generation of length `strength` (from a schedule). */
+/* Return growth relative to the mean, over a generation of length `strength` (from a schedule). */
 static ep_growth against_mean(const ep_cohort *cohort, double h, double clip) {
     return ep_growth_of(cohort, h * cohort->strength, clip * cohort->strength, true);
 }
@@ -64,7 +65,7 @@ typedef struct {
 static const ep_field replicator_mutator_fields[] = {
     EP_GROWTH_FIELDS(replicator_mutator, 50, "|log-growth above the mean|"),
     /* If selection takes a fraction s of a population's share per generation, mutation from the
-     * others holds it at about mutation / s times the mean mass. For neurons s is about 1e-2: with
+     * others keeps its mass at about mutation / s times the mean. For neurons s is about 1e-2: with
      * mutation 1e-6 unfit populations fall to 1e-4, below the threshold; with 1e-5 none would
      * become extinct. */
     EP_FIELD_REAL(

@@ -1,6 +1,6 @@
 /* fitness: one number per population from its measured signals. Every law is one formula over
- * vectors; if the law has a sign, positive means "more mass lowers the loss". Does not depend on
- * the source of the signals or the use of the result. */
+ * vectors. In laws whose values have a sign, positive means that more mass lowers the loss. Does
+ * not depend on the source of the signals or the use of the result. */
 #include "fitness.h"
 
 EP_INLINE ep_real root(ep_real x) {
@@ -12,12 +12,13 @@ EP_INLINE ep_real root(ep_real x) {
 }
 EP_INLINE ep_real size_of(ep_real x) { return x < 0 ? -x : x; }
 
-/* -x + n x^2 / 2 for x = m dL/dm: the loss at m = 0 less the loss at m, to second order. */
+/* Return -x + terms x^2 / 2. For x = m dL/dm, this estimates to second order how much the loss
+ * rises if the mass m becomes 0. */
 EP_INLINE ep_real without(ep_real x, ep_real terms) { return x * (terms * x / 2 - 1); }
 
-/* Define one law: its function and its descriptor, which a macro keeps to one formula a law.
- * `expression` is the fitness of population j;
- * `per_mass`: see ep_fitness.extensive. */
+/* Define a law: its function and its descriptor. A macro, so that a law is only its formula.
+ * `expression`: the fitness of population j from the signals s; `per_mass`: see
+ * ep_fitness.extensive. */
 #define LAW(law, need, per_mass, text, expression)                                        \
     static void law(const void *config, const ep_signals *s, ep_real *restrict fitness) { \
         (void)config;                                                                     \

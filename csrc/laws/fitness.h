@@ -1,16 +1,18 @@
-/* fitness: local learning signals -> one number per population. Stateless functions over plain
- * vectors; they do not depend on how, or over which tensors, signals were measured. */
+/* fitness: laws that compute one number per population from local learning signals. Stateless
+ * functions over plain vectors; they do not depend on how, or over which tensors, the signals were
+ * measured. */
 #ifndef EP_FITNESS_H
 #define EP_FITNESS_H
 
 #include "base.h"
 #include "needs.h"
 
+/* Signals of n populations; all vectors are (n,). Those of needs.h are NULL if not needed. */
 typedef struct {
     int64_t n;
     const ep_real *mass;
     const ep_real *mass_gradient;   /* dL/dm, mean over the batch */
-    const ep_real *owned_norm2;     /* NULL if not needed */
+    const ep_real *owned_norm2;     /* this and the next three: see needs.h */
     const ep_real *owned_gradient2;
     const ep_real *owned_product;
     const ep_real *activity;
@@ -23,7 +25,7 @@ typedef struct {
     const ep_field *fields;
     size_t config_size;
     unsigned needs;
-    bool extensive; /* half of the mass has half of the fitness */
+    bool extensive; /* half of a population's mass has half of its fitness */
     void (*measure)(const void *config, const ep_signals *signals, ep_real *fitness);
 } ep_fitness;
 

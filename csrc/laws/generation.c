@@ -48,14 +48,14 @@ const ep_field ep_selection_fields[] = {
 
 /* ---- create and free ------------------------------------------------------------------------ */
 
-/* True if the law has settings for each founder, such as a matrix: it then accepts only one
- * size. */
+/* True if the law has a setting with a value for each founder, such as a matrix: the law then
+ * accepts only one number of founders. */
 static bool by_founder(const ep_generation *g, int64_t founded) {
     ep_error ignored;
     return g->dynamics->check && !g->dynamics->check(g->dynamics_config, founded + 1, &ignored);
 }
 
-/* Fails if populations are born later but the settings hold a value for each founder. */
+/* Fail if populations are born later but a setting holds a value for each founder. */
 static bool check_births(const ep_generation *g, const ep_headcount *counts, ep_error *error) {
     bool later = g->births != NULL;
     for (int i = 0; i < g->n_groups; i++) {
@@ -194,7 +194,7 @@ void ep_generation_free(ep_generation *g) {
 
 /* ---- one generation ------------------------------------------------------------------------- */
 
-/* F <- memory F + (1 - memory) raw, for all populations present. */
+/* Write memory * fitness + (1 - memory) * raw of all populations present to g->memory. */
 static void remember_fitness(ep_generation *g, const ep_group *groups) {
     const ep_real keep = (ep_real)g->settings.memory, take = 1 - keep;
     ep_real *memory = g->memory;
@@ -216,8 +216,8 @@ static double cost_of(const ep_generation *g, const ep_group *group, int64_t bef
 
 /* Soft selection (Wallace 1975): survival is decided within a niche, relative to the others. Upkeep
  * is pressure times the mean fitness of the other founders, extinct ones counting 0, so that about
- * founded / pressure survive and the last one always lives. It is scaled by the population's cost
- * over the mean cost of the living. */
+ * founded / pressure survive; the last population has upkeep 0 and always survives. Upkeep is
+ * scaled by the population's cost over the mean cost of the living populations. */
 static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t founded,
                           double pressure) {
     const ep_real *fitness = g->fitness;
@@ -233,8 +233,9 @@ static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t
     }
 }
 
-/* Append the living populations of a niche's groups to the vectors. `before` founders and `present`
- * populations precede them. */
+/* Append the living populations of the niche that starts at first_group to the vectors of g.
+ * `before` counts the founders of earlier groups; `memory` points to smoothed fitness, or NULL to
+ * read that of the groups. Both advance past the niche. `correction` multiplies fitness. */
 static ep_niche enrol(ep_generation *g, const ep_group *groups, int first_group, int64_t *before,
                       const ep_real **memory, double pressure, double correction) {
     bool whole = g->settings.niche == EP_NICHE_NETWORK, soft = g->settings.upkeep == EP_UPKEEP_SOFT;
@@ -282,7 +283,7 @@ void ep_generation_price(ep_generation *g, const ep_group *groups, int64_t numbe
     }
 }
 
-/* Copy the memory of the dynamics between the groups and the (states, n) block of a niche. */
+/* Copy the dynamics' state from the groups to a niche's (states, n) block, or back if `out`. */
 static void exchange_state(ep_generation *g, const ep_group *groups, ep_niche here, bool out) {
     int64_t n = here.last - here.first;
     ep_real *block = g->state + g->dynamics->states * here.first;
@@ -337,8 +338,8 @@ static int lighter(const void *a, const void *b) {
     return p->place < q->place ? -1 : p->place > q->place;
 }
 
-/* Mark populations below the threshold extinct, lightest first. The floor keeps the heaviest of
- * them at the threshold, so that they can recover. Appends to g->extinct. */
+/* Mark populations below the threshold extinct, lightest first, and append them to g->extinct. The
+ * floor keeps the heaviest of them alive with mass = threshold, so that they can recover. */
 static void mark_extinct(ep_generation *g, const ep_occasion *occasion, ep_niche here,
                          ep_outcome *outcome) {
     const ep_real threshold = (ep_real)g->settings.threshold;
@@ -411,7 +412,7 @@ static double mean_of(const ep_generation *g, const ep_group *groups, ep_niche h
     return n > 0 ? sum / n : 0;
 }
 
-/* Halve a parent in its group, and append its other half to g->newborn. */
+/* Halve the mass of parent k in its group, and write the other half to *newborn. */
 static void divide(ep_generation *g, const ep_group *group, int64_t k, ep_newborn *newborn) {
     int64_t j = g->place[k];
     group->mass[j] /= 2;
@@ -422,7 +423,7 @@ static void divide(ep_generation *g, const ep_group *group, int64_t k, ep_newbor
     newborn->fitness = (ep_real)((double)g->fitness[k] * g->inherited);
 }
 
-/* Decide the births of the members k0 .. k1 of one group. */
+/* Decide the births of group i, with members k0 .. k1, in a niche of mean fitness `mean`. */
 static void bear_group(ep_generation *g, const ep_occasion *occasion, int i, int64_t k0, int64_t k1,
                        double mean, ep_outcome *outcome) {
     const ep_group *group = &occasion->group[i];

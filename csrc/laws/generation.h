@@ -1,7 +1,7 @@
-/* generation: one generation of populations, as vectors. Remembers fitness, computes upkeep,
- * applies the dynamics, marks populations extinct and decides births. Does not depend on networks or layers: the
- * trainer, Python's communities and the history of a run all call this code. A group is the
- * populations of one layer; a niche is the groups that compete: one, or all. */
+/* generation: one generation of populations, as vectors. Smooths fitness, computes upkeep,
+ * applies the dynamics, marks populations extinct and decides births. Does not depend on networks
+ * or layers: the trainer, Python's communities and the history of a run all call this code. A group
+ * is the populations of one layer; a niche is the groups that compete: one, or all. */
 #ifndef EP_GENERATION_H
 #define EP_GENERATION_H
 
@@ -39,7 +39,7 @@ typedef struct {
     bool barren; /* no births in this group */
     const int32_t *birth; /* (n) ids, ascending; NULL: 0 .. n - 1 */
     ep_real *mass; /* (n) */
-    ep_real *fitness; /* (n) memory of fitness, before the correction of its start at zero */
+    ep_real *fitness; /* (n) smoothed fitness, before bias correction */
     ep_real *alive; /* (n) 1, or 0 if extinct */
     ep_real *state; /* (EP_STATES, n) memory of the dynamics */
     const ep_real *raw; /* (n) fitness as measured now */
@@ -51,7 +51,7 @@ typedef struct {
     int group;
     int32_t birth;
     int64_t place; /* index in its group's vectors */
-    ep_real mass, fitness; /* mass before it was set to 0; fitness after memory and correction */
+    ep_real mass, fitness; /* mass before it was set to 0; smoothed, bias-corrected fitness */
 } ep_extinct;
 
 /* The result of a generation. */
@@ -67,39 +67,39 @@ typedef struct {
     int64_t first, last, founded;
 } ep_niche;
 
-/* Settings, a law, and room for all populations; a generation allocates nothing. The vectors
- * describe the living populations of the last call, niche after niche. */
+/* Settings, a law, and vectors with room for all populations, so that a generation allocates
+ * nothing. The vectors describe the living populations of the last call, niche after niche. */
 typedef struct {
     ep_selection settings;
     const ep_births *births; /* NULL: none */
-    double inherited; /* share of the parent's fitness that half of its mass has: 0.5 or 1 */
+    double inherited; /* share of a parent's fitness that each half gets at division: 0.5 or 1 */
     const ep_dynamics *dynamics;
     void *dynamics_config;
     ep_dynamics_call call; /* in place of dynamics->step, or NULL */
     void *context;
     int n_groups;
     int64_t founded; /* founders of all groups */
-    int64_t room; /* populations that fit */
+    int64_t room; /* populations that the vectors can hold */
     int64_t n; /* living populations */
-    ep_real *mass, *fitness, *upkeep; /* (n) fitness is corrected */
+    ep_real *mass, *fitness, *upkeep; /* (n) fitness is smoothed and bias-corrected */
     ep_real *state; /* a (states, living populations) block for each niche */
     int32_t *birth; /* (n) unique within a niche: ids follow those of the niche's earlier groups */
     int64_t *place; /* (n) index in its group's vectors */
-    int *group; /* (n) */
+    int *group; /* (n) index of its group */
     ep_niche *niche; /* (n_groups) at most */
-    ep_real *memory; /* (present) fitness memory after this generation */
+    ep_real *memory; /* (present) smoothed fitness after this generation, before bias correction */
     ep_real *work; /* scratch of the dynamics: see ep_cohort */
     int32_t *order;
     ep_extinct *extinct; /* (n_extinct) by group, lightest first */
     ep_newborn *newborn; /* (n_born) by group, ids ascending */
-    int32_t *chosen; /* places that divide */
-    bool *survives;
+    int32_t *chosen; /* the parents in a group: see ep_births_choose */
+    bool *survives; /* (n) alive after this generation */
     void *block; /* all of the above */
 } ep_generation;
 
 /* The context of a generation. `measure` fills overlap and norm2 of a niche's cohort, members first
- * .. first + n of the generation's vectors; NULL if unknown. `mark_extinct` is called with the extinct
- * populations of a niche before the next niche is measured; NULL if not needed. */
+ * .. first + n of the generation's vectors; NULL if unknown. `mark_extinct` is called with the
+ * extinct populations of a niche before the next niche is measured; NULL if not needed. */
 typedef struct {
     const ep_group *group; /* n_groups */
     int64_t number; /* index of this generation, from 1 */
@@ -120,7 +120,7 @@ typedef struct {
 ep_generation *ep_generation_new(const ep_selection *settings, const ep_births *births,
                                  const ep_dynamics *dynamics, const void *dynamics_config,
                                  int n_groups, const ep_headcount *counts, ep_error *error);
-/* Make room for n populations present. False: out of memory; nothing changed. */
+/* Make room for n populations present. Return false, with nothing changed, if out of memory. */
 bool ep_generation_reserve(ep_generation *generation, int64_t n);
 void ep_generation_free(ep_generation *generation);
 /* Run one generation: write mass, fitness, alive and state of the groups, generation->extinct and

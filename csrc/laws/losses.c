@@ -1,13 +1,13 @@
 /* losses: the loss of a row of outputs and its gradient. Sums use a fixed number of lanes, so that
- * the compiler may vectorize and a row gives bit-identical results wherever it stands. Work goes
- * through a small tile on the stack; nothing is allocated. Does not depend on batches, means over
- * batches or the source of the outputs. */
+ * the compiler can vectorize them and a row gives bit-identical results at any position in a batch.
+ * Intermediate values are kept in a small tile on the stack; nothing is allocated. Does not depend
+ * on batches, means over batches or the source of the outputs. */
 #include "losses.h"
 
 #include "elementary.h"
 
 enum {
-    CHAINS = 8,
+    CHAINS = 8,  /* lanes of a sum */
     TILE = 1024, /* elements: 4 KiB of stack, in cache with the rows */
 };
 
@@ -264,9 +264,9 @@ static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *
     }
 }
 
-/* Terms of a loss that is a mean over outputs. Writes `terms` of outputs y and targets t (n), with
- * a parameter p of the loss, to term[n]; if dy is not NULL, also factor times their derivatives to
- * dy[n]. */
+/* Function for a loss that is a mean of one term per output. It writes the terms of outputs y (n)
+ * and targets t (n) to term (n) and, if dy is not NULL, `factor` times their derivatives to dy (n).
+ * `p` is the parameter of the loss, if it has one. */
 typedef void terms_of(int64_t n, const ep_real *y, const ep_real *t, ep_real p, ep_real factor,
                       ep_real *term, ep_real *dy);
 

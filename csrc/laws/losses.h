@@ -8,8 +8,8 @@
 
 typedef enum { EP_TARGET_CLASS, EP_TARGET_REAL } ep_target;
 
-/* One row's outputs y (n) against its target. EP_TARGET_CLASS: `target` is one int64_t, the class
- * 0..n-1 or -1 for "ignored"; EP_TARGET_REAL: n ep_real. */
+/* A loss compares the outputs y (n) of a row with its target. EP_TARGET_CLASS: the target is one
+ * int64_t, a class from 0 to n - 1, or -1 to ignore the row; EP_TARGET_REAL: n values ep_real. */
 typedef struct {
     const char *name;
     const char *doc;
@@ -35,9 +35,9 @@ EP_INLINE double ep_loss_weight(const ep_loss *loss, const void *config, const v
     return loss->weight ? loss->weight(config, target) : 1;
 }
 
-/* Apply sample weights after ep_loss.measure: prediction i of `rows` has weight w[i / each].
- * Multiplies losses and gradients dy (rows, n; or NULL). A prediction of weight 0 counts for
- * nothing, whatever its outputs and its loss. */
+/* Apply sample weights after ep_loss.measure: row r has weight w[r / each], where each sample has
+ * `each` rows. Multiplies losses and gradients dy (rows, n; or NULL). For weight 0, loss, hit and
+ * gradients become 0, even if they are NaN. */
 void ep_loss_weigh(int64_t rows, int64_t n, const ep_real *w, int64_t each, ep_real *loss,
                    ep_real *hit, ep_real *dy);
 

@@ -1,5 +1,5 @@
-/* losses_classes: class losses other than the cross entropy of losses.c: class probabilities as
- * targets, and margins. Rows are independent, and nothing is allocated. */
+/* losses_classes: class losses other than the cross entropy of losses.c: cross entropy with class
+ * probabilities as targets, and the hinge loss. Rows are independent, and nothing is allocated. */
 #include "losses.h"
 
 #include "elementary.h"

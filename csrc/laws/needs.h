@@ -4,12 +4,12 @@
 #define EP_NEEDS_H
 
 enum {
-    /* Of a fitness: sums over what a population owns, and over its output. */
+    /* Needs of a fitness law: sums over what a population owns, with dw = dL/dw, and its output. */
     EP_NEEDS_NORM = 1,     /* owned_norm2: sum w^2 */
     EP_NEEDS_GRADIENT = 2, /* owned_gradient2: sum dw^2 */
     EP_NEEDS_PRODUCT = 4,  /* owned_product: sum w * dw */
     EP_NEEDS_ACTIVITY = 8, /* activity: mean over the batch of |output| */
-    /* Of a dynamics, over the populations of a niche. */
+    /* Needs of a dynamics, over the populations of a niche. */
     EP_NEEDS_ACTIVITY_OVERLAP = 16, /* overlap: cosine of two outputs over the batch, in [0, 1] */
     EP_NEEDS_WEIGHT_OVERLAP = 32,   /* overlap: <w_i, w_j> of the in-weights */
     EP_NEEDS_WEIGHT_NORM = 64,      /* norm2: |w_i|^2 of the in-weights */

@@ -1,6 +1,7 @@
 /* optimizers: update parameters from gradients. Elementwise and stateless: tensors, learning rate
  * schedules and clipping are handled elsewhere. These loops touch every parameter at every step and
- * are memory-bound: one pass, no branches, hoisted constants, in double until the last cast. */
+ * are memory-bound: they take one pass without branches, with constants computed in double before
+ * the loop. */
 #include "optimizers.h"
 
 #ifdef EP_DOUBLE
@@ -40,7 +41,7 @@ static void sgd_step(const void *config, ep_pace pace, ep_block block, ep_real *
     (void)second;
     ep_real momentum = (ep_real)c->momentum, scale = (ep_real)pace.scale;
     ep_real keep = (ep_real)(1 - pace.rate * pace.decay);
-    /* step = rate * (a g + b m); (a, b) = (1, momentum) for Nesterov, else (0, 1) */
+    /* The step is rate * (g + momentum m) with nesterov, else rate * m. */
     ep_real from_gradient = (ep_real)(c->nesterov ? pace.rate : 0);
     ep_real from_moment = (ep_real)(c->nesterov ? pace.rate * c->momentum : pace.rate);
     for (int64_t row = 0; row < block.rows; row++) {

@@ -11,9 +11,11 @@ typedef struct {
     double rate; /* learning rate of this step */
     double decay; /* weight decay of this range: from the config, or 0 outside DECAYED tensors */
     double scale; /* the gradient is multiplied by this first (clipping); 1 otherwise */
-    int64_t step; /* 1 for the first update: bias correction */
+    int64_t step; /* index of the update, from 1, for bias correction */
 } ep_pace;
 
+/* `rows` runs of n elements whose starts are `stride` apart: some rows or some columns of a
+ * matrix. */
 typedef struct {
     int64_t rows, n, stride;
 } ep_block;
@@ -25,8 +27,8 @@ typedef struct {
     size_t config_size;
     int moments; /* values remembered per parameter: 0, 1 or 2 */
     double (*decay)(const void *config);
-    /* Update `rows` runs of n elements, `stride` apart: a part of a matrix is some of its rows or
-     * some of its columns. first and second are the moments (NULL if `moments` is smaller). */
+    /* Update a block of parameters. `first` and `second` are the moments, NULL if `moments` is less
+     * than 1 or 2. */
     void (*step)(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                  const ep_real *restrict gradient, ep_real *restrict first,
                  ep_real *restrict second);

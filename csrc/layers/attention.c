@@ -1,12 +1,13 @@
-/* attention: y = softmax(scale q k') v for every head. It has no parameters: three projections
- * before it and one after it make multi-head attention. Its heads axis is an ordinary axis, so
- * masses and extinction are not handled here.
+/* attention: y = softmax(scale q k') v for every head, where ' is the transpose. It has no
+ * parameters: with three projections before it and one after it, it is multi-head attention. Its
+ * heads axis is an ordinary axis, so masses and extinction are not handled here.
  *
  * Work is divided by (sample, head, group of queries). Queries are transposed once, and scores are
  * stored as (keys, queries), so that the maximum, sum and exp of a query run down a lane without a
- * reduction within a vector; k and v are read in place. A group fits in the L1 cache for about 80
- * positions, in L2 for about 1000. Only the log of the softmax denominator is saved for backward(),
- * one value per query and head; no (heads, positions, positions) block is ever stored. */
+ * reduction within a vector; k and v are read in place. The scores of a group fit in the L1 cache
+ * for up to about 80 positions, in L2 for up to about 1000. Only the log of the softmax denominator
+ * is saved for backward(), one value per query and head; no (heads, positions, positions) block is
+ * ever stored. */
 #include "elementary.h"
 #include "gemm.h"
 #include "layer.h"
@@ -91,7 +92,8 @@ static group group_at(const extents *e, int64_t i0) {
     return (group){i0, n, (n + LINE - 1) / LINE * LINE};
 }
 
-/* Width of a stripe, the queries that see the same keys: a group, or a cache line if causal. */
+/* Return the width of a stripe, the queries that are multiplied with the same keys: the whole
+ * group, or one cache line if causal. */
 static int64_t stripe(const extents *e, const group *g) { return e->causal ? LINE : g->lanes; }
 
 /* Return the number of keys that the queries of the stripe starting at lane l see. */
@@ -101,12 +103,13 @@ static int64_t seen(const extents *e, const group *g, int64_t l) {
 
 /* The products below work on one sample and head; their pointers address position 0. */
 
-/* to (dims, lanes) = from' */
+/* Write the group's rows of `from` (positions, dims), transposed, to `to` (dims, lanes). */
 static void turn(const extents *e, const group *g, const ep_real *from, ep_real *to) {
     ep_transpose(to, e->dims, g->n, g->lanes, from + g->i0 * e->row, e->row);
 }
 
-/* to (keys, lanes) = keys_of times the transposed queries */
+/* Compute `to` (keys, lanes) = `keys_of` (keys, dims) times the transposed queries (dims,
+ * lanes). */
 static void outer(const extents *e, const group *g, const ep_real *keys_of, const ep_real *turned,
                   ep_real *to) {
     int64_t width = stripe(e, g);
@@ -125,7 +128,8 @@ static void outer(const extents *e, const group *g, const ep_real *keys_of, cons
     }
 }
 
-/* to (queries, dims) [+]= p' (lanes, keys) from (keys, dims) */
+/* Compute `to` (queries, dims) = [`to` +] p' `from`, with p (keys, lanes) and `from` (keys,
+ * dims). */
 static void to_queries(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                        ep_real *to, bool add) {
     int64_t width = stripe(e, g);
@@ -145,7 +149,8 @@ static void to_queries(const extents *e, const group *g, const ep_real *p, const
     }
 }
 
-/* to [+]= p (keys, lanes) from (queries, dims), for keys j0 .. j1 and queries from lane l on. */
+/* Compute `to` (keys, dims) = [`to` +] p `from`, with p (keys, lanes) and `from` (queries, dims),
+ * for keys j0 .. j1 and the queries from lane l to the last. */
 static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j1, int64_t l,
                          const ep_real *p, const ep_real *from, ep_real *to, bool add) {
     ep_gemm_near(&(ep_product){.m = j1 - j0,
@@ -178,7 +183,7 @@ static void to_keys(const extents *e, const group *g, const ep_real *p, const ep
 
 /* ---- softmax down the lanes ----------------------------------------------------------------- */
 
-/* Mask later keys for a cache line of queries, the first of which sees keys up to j0. */
+/* Mask later keys for a cache line of queries, the first of which sees keys 0 to j0 inclusive. */
 static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
     for (int64_t j = j0 + 1; j < keys; j++) {
         for (int64_t l = 0; l < j - j0; l++) {
@@ -189,7 +194,8 @@ static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
 
 EP_INLINE ep_vec at(const ep_real *s) { return (ep_vec) * (const ep_vec_loose *)s; }
 
-/* Replace n scores of a lane by exponentials, 1 for the largest; add them to `sum` in order. */
+/* Replace n scores of each lane by e^{scale (score - most)}, where `most` is the lane's largest
+ * score; add them to `sum` in order. */
 EP_INLINE void exponentials(int n, ep_real scale, ep_vec most, int64_t lanes, ep_real *s,
                             ep_vec *sum) {
     ep_vec e[EP_SIDE];
@@ -201,7 +207,8 @@ EP_INLINE void exponentials(int n, ep_real scale, ep_vec most, int64_t lanes, ep
     }
 }
 
-/* s: scores -> probabilities; lse: log of the sum of the exponentials of the scaled scores. */
+/* Replace the scores s (keys, lanes) of a cache line of queries by probabilities, and write the log
+ * of the sum of the exponentials of the scaled scores to lse (LINE). */
 static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_real *lse) {
     for (int l = 0; l < LINE; l += EP_LANES, s += EP_LANES) {
         ep_real top[EP_LANES], of[EP_LANES];
@@ -233,7 +240,7 @@ static void softmax(int64_t keys, int64_t lanes, ep_real scale, ep_real *s, ep_r
     }
 }
 
-/* Replace n scores of a lane by probabilities p; add p dp to `mean`. */
+/* Replace n scores of each lane by probabilities p, and add p dp to `mean`, with dp = dL/dp. */
 EP_INLINE void probabilities(int n, ep_real scale, ep_vec lse, int64_t lanes, ep_real *s,
                              const ep_real *dp, ep_vec *mean) {
     ep_vec p[EP_SIDE];
@@ -245,7 +252,8 @@ EP_INLINE void probabilities(int n, ep_real scale, ep_vec lse, int64_t lanes, ep
     }
 }
 
-/* s: scores -> probabilities p; g: dp -> gradient of the raw scores, scale p (dp - sum_j p dp). */
+/* Replace the scores s (keys, lanes) by probabilities p, and g = dL/dp by the gradient of the raw
+ * scores, scale p (g - sum of p g over the keys). */
 static void softmax_back(int64_t keys, int64_t lanes, ep_real scale, const ep_real *lse, ep_real *s,
                          ep_real *g) {
     for (int l = 0; l < LINE; l += EP_LANES, s += EP_LANES, g += EP_LANES) {
@@ -292,13 +300,14 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* True if dx i is written, not added to. If two inputs are the same value, both add to its dx. */
+/* True if backward() overwrites the gradient of input i instead of adding to it. If two inputs are
+ * the same value, both add to its gradient. */
 static bool fresh(const ep_layer *layer, int i) {
     const int *in = layer->input;
     return !ep_adds(layer, i) && in[0] != in[1] && in[1] != in[2] && in[0] != in[2];
 }
 
-/* Zero the gradients to which several terms are added. */
+/* Zero the gradients of sample r (`width` elements each) to which several terms are added. */
 static void clear(const ep_pass *pass, const ep_layer *layer, int64_t r, int64_t width) {
     for (int i = 0; i < 3; i++) {
         ep_real *dx = ep_dx(pass, layer, i);
@@ -349,7 +358,7 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* Count all pairs, causal or not, as is usual. */
+/* Count all pairs of positions, causal or not, as is usual. */
 static double macs(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
     const ep_value *q = &values[layer->input[0]];
     double positions = (double)axes[q->axis[0]].n;

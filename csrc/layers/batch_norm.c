@@ -9,8 +9,10 @@
 #include <string.h>
 
 enum { BLOCK = 32 };
-/* Saved values: KEPT x channels for every sample; after joining, the first row of a block holds
- * those of the whole block. SCALE holds the sum of squared deviations until samples are joined. */
+/* Saved for every sample, each per channel: MEAN; SCALE = 1 / deviation, or the sum of squared
+ * deviations until samples are joined; and the sums PULL of dy and PULL_X of dy u, where u = (x -
+ * mean) scale is the normalized input. join() replaces the values of the first sample of a block by
+ * those of the whole block. */
 enum { MEAN, SCALE, PULL, PULL_X, KEPT };
 
 typedef struct {
@@ -69,7 +71,8 @@ static shape measure(const ep_pass *pass, const ep_layer *layer) {
                    affine ? ep_w(pass, layer, OF_BIAS) : NULL};
 }
 
-/* The last block takes the remaining rows, so that no block is small. */
+/* Return the number of blocks of a batch, and the end of a block. The last block takes the
+ * remaining rows, so that no block is small. */
 static int64_t blocks(int64_t rows) { return ep_max(1, rows / BLOCK); }
 static int64_t end_of(int64_t block, int64_t rows) {
     return block == blocks(rows) - 1 ? rows : (block + 1) * BLOCK;
@@ -148,7 +151,7 @@ static void moments(const shape *k, const ep_real *x, ep_real *kept) {
     }
 }
 
-/* Sum dy and dy u of a sample, where u = (x - mean) scale with the block's mean and scale. */
+/* Sum dy and dy u over a sample, where u is x normalized by the block's mean and scale. */
 static void pulls(const shape *k, const ep_real *block, const ep_real *x, const ep_real *dy,
                   ep_real *kept) {
     for (int64_t at = 0; at < k->n; at += (int64_t)EP_LINE) {
@@ -197,7 +200,7 @@ static void join_moments(const shape *k, int64_t samples, double epsilon, ep_rea
     }
 }
 
-/* Sum dy and dy u over the block; these are also its terms of the gradients of bias and gain. */
+/* Sum dy and dy u over the block. The sums are also its terms of the gradients of bias and gain. */
 static void join_pulls(const shape *k, int64_t samples, ep_real *kept) {
     ep_real *to = kept + PULL * k->n; /* the sums PULL, then the sums PULL_X */
     for (int64_t of = 1; of < samples; of++) {
@@ -245,8 +248,8 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* dx = scale gain (dy - mean of dy - u mean of dy u) for some positions of a block of `count`. dx
- * may alias dy: each element is read before it is written. */
+/* Compute dx = scale gain (dy - mean of dy - u mean of dy u) for `rows` positions of a block of
+ * `count` positions. dx may alias dy: each element is read before it is written. */
 static void back(const shape *k, int64_t rows, int64_t count, const ep_real *kept, ep_real *scratch,
                  const ep_real *restrict x, const ep_real *dy, ep_real *dx, bool add) {
     ep_real *factor = scratch, *slope = scratch + k->n, *level = scratch + 2 * k->n;
@@ -317,13 +320,15 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     }
 }
 
-/* One value has no variance: for a batch of one sample at one position, only the bias learns. */
+/* Require 2 rows if samples have one position: one value has no variance, and only the bias would
+ * learn. */
 static int64_t least_rows(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
     const ep_value *x = &values[layer->input[0]];
     return ep_extent(axes, x, 0, x->rank - 1) > 1 ? 1 : 2;
 }
 
-/* If the variance overflows, the scale is 0 and hides it: outputs and loss stay finite. */
+/* True if no variance overflowed. An overflow makes the scale 0, so that outputs and loss stay
+ * finite and do not show it. */
 static bool sound(const ep_pass *pass, const ep_layer *layer) {
     shape k = measure(pass, layer);
     bool good = true;

@@ -1,7 +1,8 @@
-/* columns: fast loops over a (rows, n) matrix with few or many columns. Sums columns one vector of
- * columns at a time in registers, and repeats per-column values for several short rows. Four chains
- * of additions hide latency; the chain of a row depends only on its index, so results do not depend
- * on the number of threads or on the removal of other columns. Does not depend on any layer. */
+/* columns: fast loops over a (rows, n) matrix with few or many columns. Sums over rows are computed
+ * in registers, one vector of columns at a time; other loops process several short rows at once,
+ * with per-column values repeated. Each sum has four chains of additions, to hide latency; the
+ * chain of a row depends only on its index, so results do not depend on the number of threads or on
+ * the removal of other columns. Does not depend on any layer. */
 #ifndef EP_LAYERS_COLUMNS_H
 #define EP_LAYERS_COLUMNS_H
 
@@ -31,8 +32,8 @@ typedef struct {
 /* Returns the terms of the n columns that start at offset i of the matrix. */
 typedef ep_terms (*ep_terms_of)(const void *context, int64_t i, int64_t n);
 
-/* Add the terms of rows r0 .. r1 to their chains; r0 is reduced to a multiple of 4. Terms are added
- * where they are computed, so that multiply and add are fused in every row. */
+/* Add the terms of rows r0 .. r1 to the sums: row i belongs to chain i % 4. Terms are added where
+ * they are computed, so that multiply and add are fused in every row. */
 EP_INLINE void ep_add_rows(ep_terms sum[4], int64_t r0, int64_t r1, int64_t n, int64_t at,
                            int64_t width, ep_terms_of term, const void *context) {
     for (int64_t row = r0 & ~(int64_t)3; row < r1; row += 4) {
@@ -47,9 +48,9 @@ EP_INLINE void ep_add_rows(ep_terms sum[4], int64_t r0, int64_t r1, int64_t n, i
     }
 }
 
-/* Sum two terms over `rows` rows of n columns, for up to EP_LINE columns starting at `at`. `term` is
- * inlined. The last rows, where a whole vector would reach past the end of the matrix, are read
- * exactly. */
+/* Sum two terms over `rows` rows of n columns, for up to EP_LINE columns starting at `at`. `term`
+ * is inlined. In the last rows, where a whole vector would reach past the end of the matrix, only
+ * the existing columns are read. */
 EP_INLINE ep_terms ep_sum_columns(int64_t rows, int64_t n, int64_t at, ep_terms_of term,
                                   const void *context) {
     const int64_t some = ep_min((int64_t)EP_LINE, n - at), beyond = at + (int64_t)EP_LINE - n;
@@ -70,11 +71,11 @@ EP_INLINE ep_terms ep_sum_columns(int64_t rows, int64_t n, int64_t at, ep_terms_
                       (sum[0].q + sum[1].q) + (sum[2].q + sum[3].q)};
 }
 
-/* If nothing is summed, process several short rows at a time, because loops over few elements are
- * slow: per-column values are repeated for as many rows as fit. */
+/* Loops that sum nothing process several short rows at a time, because loops over few elements are
+ * slow: per-column values are repeated for as many rows as fit in EP_TILE elements. */
 enum { EP_TILE = 128 };
 
-/* Number of rows of n processed at a time; 1 if a row is long enough. */
+/* Return the number of rows of n elements processed at a time: 1 if a row is long enough. */
 EP_INLINE int64_t ep_tile_rows(int64_t n) { return n > 0 ? ep_max(1, EP_TILE / n) : 1; }
 
 /* Repeat `from` (n) `rows` times in `to` (EP_TILE). Return `from` if it is NULL or rows is 1. */

@@ -2,8 +2,9 @@
  * Winograd tiles (winograd.h) if that is cheaper; others multiply the patches under the windows by
  * the weights. Patches are never stored for a whole batch: a few hundred at a time go through a
  * buffer that stays in L2. Weights are (height, width, in, out). Geometry is in window.h, settings
- * and interface in conv2d.c. A header, because it is a part of conv2d.c, the only file that includes
- * it: its functions are static, and the compiler inlines them with the constants it finds there. */
+ * and interface in conv2d.c. A header, because it is a part of conv2d.c, the only file that
+ * includes it: its functions are static, and the compiler inlines them with the constants it finds
+ * there. */
 #ifndef EP_LAYERS_CONVOLVE_H
 #define EP_LAYERS_CONVOLVE_H
 
@@ -16,7 +17,7 @@
 enum {
     EP_CONV_BUFFER = 65536, /* elements of the patch buffer */
     EP_CONV_LEAST = 14,     /* fewest patches at a time */
-    EP_CONV_MOST = 512,
+    EP_CONV_MOST = 512,     /* most patches at a time */
     EP_CONV_FLIPPED = 32768, /* most weights that backward() flips */
     EP_CONV_COLUMNS = 256,   /* patch columns per step of backward() */
     EP_CONV_SUMMED = 256,    /* patches per step of gradient() */
@@ -64,7 +65,7 @@ static inline int64_t ep_conv_scratch(const ep_window *g, int64_t filters) {
                : unfolded;
 }
 
-/* Return the window of the transposed convolution, over dy, that gives dx. */
+/* Return the window of the transposed convolution, which maps dy to dx. */
 static inline ep_window ep_conv_back(const ep_conv *k) {
     ep_window g = {.h = k->g.h, .w = k->g.w, .c = k->filters};
     ep_span *spans[] = {&g.h, &g.w};
@@ -123,6 +124,7 @@ static inline bool ep_conv_next(ep_conv_chunk *c, int64_t positions, int64_t mos
     return c->sample < end;
 }
 
+/* Return how many patches of `numbers` elements are processed at a time. */
 static inline int64_t ep_conv_at_a_time(int64_t numbers) {
     return ep_max(EP_CONV_LEAST, ep_min(EP_CONV_MOST, EP_CONV_BUFFER / ep_max(1, numbers)));
 }
@@ -187,7 +189,7 @@ static inline void ep_conv_forward(const ep_pass *pass, const ep_layer *layer, c
 
 /* ---- dx ------------------------------------------------------------------------------------- */
 
-/* Compute dx by windows over dy and the flipped weights. */
+/* Compute dx as the convolution of dy with the flipped weights. */
 static inline void ep_conv_turned(const ep_pass *pass, const ep_layer *layer, const ep_conv *k) {
     const ep_real *w = ep_w(pass, layer, 0);
     ep_real *flipped = pass->scratch + EP_GEMM_SCRATCH;
@@ -200,7 +202,7 @@ static inline void ep_conv_turned(const ep_pass *pass, const ep_layer *layer, co
                       ep_adds(layer, 0));
 }
 
-/* dx += the patches dy w', some columns at a time. */
+/* Compute dx by adding the patches dy w' to the image, some columns of the patches at a time. */
 static inline void ep_conv_scattered(const ep_pass *pass, const ep_layer *layer, const ep_conv *k) {
     ep_real *dx = ep_dx(pass, layer, 0);
     ep_real *patches = pass->scratch + EP_GEMM_SCRATCH + EP_CONV_FLIPPED;
@@ -276,9 +278,9 @@ static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, 
 
 /* ---- dw ------------------------------------------------------------------------------------- */
 
-/* Compute rows i0 .. i1 of dw = patches' dy, over all positions in order, EP_CONV_SUMMED at a
- * time. dw is computed transposed: few filters then waste no lanes, and dy is not packed for every
- * part. */
+/* Compute rows i0 .. i1 and columns f0 .. f1 of dw = P' dy, where the rows of P are the patches of
+ * all positions in order, EP_CONV_SUMMED at a time. The transpose of dw is computed, so that few
+ * filters waste no lanes and dy is not packed for every part. */
 static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *layer,
                                          const ep_conv *k, int64_t i0, int64_t i1, int64_t f0,
                                          int64_t f1) {
@@ -326,7 +328,7 @@ static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *la
     }
 }
 
-/* The same with Winograd tiles: a part is some blocks of channels and filters. */
+/* Compute a part of dw with Winograd tiles: some blocks of channels and filters. */
 static inline void ep_conv_gradient_tiled(const ep_pass *pass, const ep_layer *layer,
                                           const ep_winograd *tiles, int64_t part, int64_t parts) {
     int64_t c = tiles->c, f = tiles->filters;
@@ -345,7 +347,8 @@ static inline void ep_conv_gradient_tiled(const ep_pass *pass, const ep_layer *l
     }
 }
 
-/* Compute a part of dw: some rows of w, a few vectors of them. Excess parts are empty. */
+/* Compute a part of dw: a range of rows, cut at multiples of EP_CONV_WIDE. If there are too few
+ * rows for all parts, the last parts are empty. */
 static inline void ep_conv_gradient(const ep_pass *pass, const ep_layer *layer, const ep_window *g,
                                     int64_t filters, int64_t part, int64_t parts) {
     ep_conv k = ep_conv_measure(g, filters);

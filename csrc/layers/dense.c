@@ -1,7 +1,7 @@
 /* dense: y = x w over the last axes of x. A pure projection: bias, activation and mass are in
- * populations. Weights are stored (in ..., out ...): this measured 1-9 % faster than (out, in), and
- * a range of inputs is one contiguous block of the gradient. Results do not depend on the number of
- * threads. */
+ * populations. Weights are stored (in ..., out ...): this was measured to be 1-9 % faster than
+ * (out, in), and the gradient of a range of inputs is one contiguous block. Results do not depend
+ * on the number of threads. */
 #include "gemm.h"
 #include "layer.h"
 
@@ -150,8 +150,8 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* dw = x' dy. A part is a range of the longer side of w, so that parts read the least; columns are
- * cut at panels. Every element is one chain of additions over the batch. */
+/* Compute a part of dw = x' dy: a range of the longer side of w, so that each part reads the least.
+ * Ranges of columns are whole panels. Every element is one chain of additions over the batch. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     extents e = measure(layer, pass->axes, pass->value);
     int64_t panels = (e.out + PANEL - 1) / PANEL, i0 = 0, i1 = e.in, j0 = 0, j1 = e.out;

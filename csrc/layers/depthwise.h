@@ -25,8 +25,9 @@ EP_INLINE void ep_depthwise_weigh(int64_t n, ep_real *restrict z, const ep_real 
     }
 }
 
-/* Run the body for every output position of a sample and tap inside: y(at), x(from), w(tap). A
- * macro, because the body uses variables of its caller. */
+/* Run the body for every output position of a sample and every tap inside the input, with the
+ * offsets of their first channel: `at` in y, `from` in x and `tap` in w. A macro, because the body
+ * uses variables of its caller. */
 #define EP_EACH_TAP(g, at, from, tap, ...)                                           \
     for (int64_t oy = 0, at = 0; oy < (g)->h.out; oy++) {                            \
         int64_t h0, h1;                                                              \

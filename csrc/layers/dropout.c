@@ -23,8 +23,9 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return ep_plan_output(plan, layer, x->rank, axis, error);
 }
 
-/* Return 32 bits for index j of a row with these keys: two rounds of a 32-bit mixer (Wellons 2018,
- * "lowbias32"). Philox takes about 3 ns per value; this vectorizes, with keys from Philox. */
+/* Return 32 random bits for element j of the row with these keys, by two rounds of a 32-bit mixer
+ * (Wellons 2018, "lowbias32"). It is vectorized, while Philox takes about 3 ns per value; only the
+ * keys come from Philox. */
 EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     uint32_t x = j * 0x9E3779B9u + key0;
     x = (x ^ x >> 16) * 0x7FEB352Du;
@@ -34,13 +35,14 @@ EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     return x ^ x >> 16;
 }
 
-/* Return the factor between the indices at birth of neighbors along an axis: the founding size, or
- * more after births, so that no two elements have the same index. */
+/* Return the number of birth ids of an axis: its founding size, or more after births. With it as
+ * the extent of the axis, no two elements of a sample have the same index at birth. */
 static uint32_t stride_of(const ep_axis *axis) {
     return (uint32_t)ep_max(axis->founded, axis->next_birth);
 }
 
-/* Return the index at birth, in a sample, of the first element of run `run` of the last axis. */
+/* A run is the elements of a sample along the last axis. Return the index at birth, in the sample,
+ * of the entry with birth id 0 of run `run`. */
 static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run) {
     uint32_t place = 0, stride = stride_of(&axes[x->axis[x->rank - 1]]);
     for (int d = x->rank - 2; d >= 0; d--) {
@@ -52,8 +54,8 @@ static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run
     return place;
 }
 
-/* to [+]= mask * from over rows r0 .. r1. Elements are identified by their index at birth, so that
- * a removal elsewhere does not change their mask. */
+/* Compute `to` = [`to` +] mask * `from` for rows r0 .. r1. Elements are identified by their index
+ * at birth, so that the removal of others does not change their mask. */
 static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *from, ep_real *to,
                   bool add) {
     const dropout *config = layer->config;

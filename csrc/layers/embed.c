@@ -58,7 +58,7 @@ static void embedding_init(const ep_pass *pass, const ep_layer *layer, ep_noise 
     ep_w_normal(pass, layer, ((const embedding *)layer->config)->deviation, noise);
 }
 
-/* Return the row of an id, or -1. */
+/* Return the row of an id, or -1 if the table has none. */
 EP_INLINE int64_t row_of(ep_real id, int64_t vocabulary) {
     if (!(id >= 0 && id < (ep_real)vocabulary)) {
         return -1;
@@ -87,7 +87,7 @@ static void embedding_forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* An id has no gradient. */
+/* Write gradient 0 for the ids. */
 static void embedding_backward(const ep_pass *pass, const ep_layer *layer) {
     int64_t ids = ep_input(pass, layer, 0)->width;
     ep_real *dx = ep_dx(pass, layer, 0);
@@ -96,7 +96,8 @@ static void embedding_backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* A part owns whole rows of the table and adds the ids' gradients in batch order. */
+/* Compute the gradient of a part of the table, a range of rows. A row's terms are added in the
+ * order of the batch. */
 static void embedding_gradient(const ep_pass *pass, const ep_layer *layer, int64_t part,
                                int64_t parts) {
     const embedding *config = layer->config;

@@ -18,9 +18,9 @@ static void put(ep_real *restrict to, const ep_real *restrict from, int64_t n, b
 
 /* ---- sum ------------------------------------------------------------------------------------ */
 
-/* All branches must share the last axis, so that they lose the same populations. Other axes may
- * differ between branches if they have equal sizes and none is mortal, such as the heights of two
- * convolutions. */
+/* All branches must share the last axis, so that they lose the same populations. Other axes, such
+ * as the heights of two convolutions, may differ between branches if their sizes are equal and none
+ * is mortal (has populations under selection). */
 static bool sum_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     const ep_axis *axes = ep_plan_axes(plan);
     const ep_value *x = ep_plan_value(plan, layer->input[0]);
@@ -211,7 +211,7 @@ static bool take_declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return ep_plan_output(plan, layer, rank - 1, axis + 1, error);
 }
 
-/* Reads positions first .. last - 1 of `positions`, each of n elements. */
+/* The positions that are read, first .. last - 1; each of the `positions` of x has n elements. */
 typedef struct {
     int64_t positions, n, first, last;
 } range;

@@ -1,7 +1,7 @@
 /* norm: layer norm and RMS norm over the last axis, for each position (Ba, Kiros & Hinton 2016;
- * Zhang & Sennrich 2019). Means divide by the founding number of features: an extinct entry counts
- * as a zero that is not stored, so removing it does not change the other outputs (rms), or only
- * through its share of the mean (layer). Batch norm couples samples: see batch_norm.c. */
+ * Zhang & Sennrich 2019). Means divide by the founding number of features, and a removed entry
+ * counts as a zero, so that removing entries that are 0 does not change the mean and variance of
+ * the others. Batch norm couples samples: see batch_norm.c. */
 #include "layer.h"
 #include "vector.h"
 
@@ -196,7 +196,8 @@ EP_INLINE void write_dx(int n, int64_t some, const block *k, int64_t j, const ep
     }
 }
 
-/* Compute dx, which may be NULL or alias dy or `more`. `of` receives the sample's sums. */
+/* Compute dx, which may be NULL or alias dy or `more`. Add the terms of these rows to `of` (2, n),
+ * the sample's sums of dy u and of dy. */
 EP_INLINE void backward_rows(int n, bool center, const block *k, const ep_real *x,
                              const ep_real *dy, const ep_real *saved, const ep_real *more,
                              ep_real *dx, ep_real *of) {

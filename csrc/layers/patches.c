@@ -59,8 +59,9 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
                      columns * pass->axes[x->axis[2]].n};
 }
 
-/* For every row of every patch of samples r0 .. r1: its offsets in the image and in the output. A
- * macro, because the body uses variables of its caller. */
+/* Run the body for every row of every patch of samples r0 .. r1, where `image` and `patch` are the
+ * offsets of the row in the input and in the output. A macro, because the body uses variables of
+ * its caller. */
 #define FOR_RUNS(pass, e, image, patch)                                               \
     for (int64_t r_ = (pass)->r0 * (e).down; r_ < (pass)->r1 * (e).down; r_++)        \
         for (int64_t i_ = 0; i_ < (e).rows; i_++)                                     \

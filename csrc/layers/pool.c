@@ -1,6 +1,6 @@
 /* pool: the maximum or mean of every window, channel by channel; without a size, one window covers
- * everything. backward() finds the maximum again, the first of equals, so nothing is saved. It has
- * no parameters. */
+ * everything. backward() finds the maximum again, the first if several are equal, so nothing is
+ * saved. Pooling has no parameters. */
 #include "vector.h"
 #include "window.h"
 
@@ -86,7 +86,7 @@ typedef struct {
     bool add; /* add to dx; else write */
 } window;
 
-/* Works on the first n channels of a window, 1 <= n <= EP_LANES. */
+/* Function that processes the first n channels of a window, 1 <= n <= EP_LANES. */
 typedef void (*work)(const window *w, int64_t n);
 
 /* ---- max and mean of a vector of channels --------------------------------------------------- */
@@ -131,7 +131,7 @@ EP_INLINE void max_back(const window *w, int64_t n) {
     }
 }
 
-/* 1 / the number of elements of the window inside the input, or 0. */
+/* Return 1 / the number of elements of the window inside the input, or 0 if there are none. */
 EP_INLINE ep_real inverse_size(const window *w) {
     int64_t n = w->rows * w->cols;
     return w->rows > 0 && n > 0 ? (ep_real)(1.0 / (double)n) : 0;
@@ -184,8 +184,8 @@ EP_INLINE void move(window *w, int64_t in, int64_t out) {
     }
 }
 
-/* Do the work for all channels of the window at column ox of one row of windows. `w`: the row's
- * first elements of x, dx (at column 0), y and dy (at the first window). */
+/* Call `some` for all channels of the window at column ox of one row of windows. `w` points to the
+ * row's first elements: x and dx at column 0, y and dy at the first window. */
 EP_INLINE void one_window(const ep_window *g, window w, int64_t ox, bool two, work some) {
     int64_t x0 = ox * g->w.stride - g->w.pad, x1 = ep_min(g->w.in, x0 + g->w.size), c = 0;
     x0 = ep_max(0, x0);
@@ -202,7 +202,7 @@ EP_INLINE void one_window(const ep_window *g, window w, int64_t ox, bool two, wo
     }
 }
 
-/* Do the work for every window of this worker's rows. */
+/* Call `some` for all channels of every window of this worker's rows. */
 EP_INLINE void all_windows(const ep_pass *pass, const ep_layer *layer, bool backward, work some) {
     const ep_window g = measure(pass, layer);
     int64_t across = g.w.in * g.c, in = g.h.in * across, out = g.w.out * g.c;

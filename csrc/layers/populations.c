@@ -31,8 +31,8 @@ static int axis_of(const populations *config, int rank) {
     return (int)(config->axis < 0 ? config->axis + rank : config->axis);
 }
 
-/* Declare the output. If a sample has several rows of populations, also reserve room for its sums
- * of dL/dm and dL/db, which backward() also computes. */
+/* Declare the output. If a sample has several rows of populations (d > 0), also reserve room for
+ * each sample's sums of dL/dm and dL/db, which backward() then computes along with dx. */
 static bool keep_sums(ep_plan *plan, ep_layer *layer, int d, ep_error *error) {
     const populations *config = layer->config;
     const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the original may move */
@@ -67,7 +67,8 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
         !keep_sums(plan, layer, d, error)) {
         return false;
     }
-    /* gradient() reads dy only if there is something to sum that backward() has not stored. */
+    /* gradient() reads dy only if there are parameters whose gradients backward() has not
+     * summed. */
     layer->alias.can = layer->sums >= 0 || layer->n_tensors == 0 ? EP_OVERWRITE_DY : 0;
     return true;
 }
@@ -293,7 +294,7 @@ static void cut(const populations *config, const block *k, int64_t rows, int64_t
     p->m = spread(k, k->m, 1, c, p->columns, p->spread_m);
 }
 
-/* Process some rows: compute dx into `to` if dy is given, else y. */
+/* Process a piece: compute dx into `to` if dy is given, else y. */
 static void pass_piece(const populations *config, const piece *p, const ep_real *x,
                        const ep_real *dy, ep_real *to, bool add) {
     if (dy) {
@@ -341,7 +342,7 @@ static void gather(const block *k, int64_t c, int64_t n, const ep_real *column, 
     }
 }
 
-/* Add the column sums to every gradient that is wanted. */
+/* Add the sums of columns c .. c + n to dm and db (one value per population; may be NULL). */
 static void keep(const block *k, int64_t c, int64_t n, const sums *of, ep_real *dm, ep_real *db) {
     const ep_real *from[2] = {of->m, of->b};
     ep_real *to[2] = {dm, db};
@@ -356,8 +357,9 @@ static void keep(const block *k, int64_t c, int64_t n, const sums *of, ep_real *
     }
 }
 
-/* Compute dx (may be NULL) of columns c0 .. c1 for `samples` * `rows` rows. Add each sample's sums
- * per population to dm and db; successive samples are `apart` elements apart. */
+/* Compute dx (may be NULL) of columns c0 .. c1 for `samples` samples of `rows` rows. Add each
+ * sample's sums per population to dm and db, where the sums of successive samples are `apart`
+ * elements apart. */
 static void sum_rows(const populations *config, const block *k, int64_t samples, int64_t rows,
                      int64_t c0, int64_t c1, const ep_real *x, const ep_real *dy, ep_real *dx,
                      bool add, ep_real *dm, ep_real *db, int64_t apart) {

@@ -43,8 +43,8 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return axis[spatial] >= 0 && ep_plan_output(plan, layer, spatial + 1, axis, error);
 }
 
-/* Copies every output element from the input element that it stands for, or 0 if there is none;
- * backward adds its gradient to that element's. */
+/* Copy to every output element the input element with its position and birth id, or 0 if there is
+ * none. If `backward`, add the gradient of the output element to that of the input element. */
 EP_INLINE void copy(const ep_pass *pass, const ep_layer *layer, bool backward) {
     ep_windowing s = windowing(layer->config);
     const ep_value *in = ep_input(pass, layer, 0), *out = &pass->value[layer->out];

@@ -78,7 +78,8 @@ EP_INLINE void ep_unfold_clipped(const ep_window *g, const ep_piece *p, int64_t 
     }
 }
 
-/* Copy the pieces of a patch inside the image. `spill`: whole vectors, possibly past the end. */
+/* Copy the pieces of a patch inside the image. `spill`: copy whole vectors, which may reach past
+ * the end of a piece; `single`: no piece is longer than one vector. */
 EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *piece,
                               const int64_t *from, const ep_real *window, ep_real *patch) {
     for (int i = 0; i < n; i++) {
@@ -96,10 +97,10 @@ EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *pi
     }
 }
 
-/* patches(q, j) = the element of the image under it, 0 outside the image. If all the pieces of a
- * patch are copied at once, whole vectors are used: the next piece overwrites what spills past a
- * piece's end, and up to one vector is written after the patches. Never reads past the end of the
- * image, where another worker may be writing. */
+/* Write the patches: every element is the element of the image under it, or 0 outside the image. If
+ * all pieces of a patch are copied at once, whole vectors are used: the next piece overwrites what
+ * spills past the end of a piece, and up to one vector is written after the patches. Never reads
+ * past the end of the image, where another worker may be writing. */
 static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, const ep_real *image,
                                     ep_real *patches) {
     int64_t width = u->j1 - u->j0, limit = g->w.in * g->c, step = g->w.stride * g->c;
@@ -141,7 +142,8 @@ static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, cons
     }
 }
 
-/* to += from: n elements at `count` places, `step` apart in `to` and `width` apart in `from`. */
+/* Add n elements of `from` to `to` at each of `count` places, which are `step` apart in `to` and
+ * `width` apart in `from`. */
 EP_INLINE void ep_unfold_add(int64_t n, int64_t count, ep_real *to, int64_t step,
                              const ep_real *from, int64_t width) {
     int64_t i = 0;
@@ -171,7 +173,7 @@ static inline void ep_unfold_scatter(const ep_window *g, const ep_unfold *u, ep_
     for (int64_t j = u->j0, n; j < u->j1 && u->q0 < u->q1; j += n) {
         int64_t tap = j / g->c, at = j - tap * g->c;
         n = ep_min(g->c - at, u->j1 - j);
-        /* The element of an image row that the tap reads in the first window. */
+        /* The column of the image under the tap of the first window; negative in the padding. */
         int64_t right = tap % g->w.size * g->w.step - g->w.pad;
         int64_t first = right < 0 ? (-right + g->w.stride - 1) / g->w.stride : 0;
         int64_t past = right < g->w.in ? (g->w.in - 1 - right) / g->w.stride + 1 : 0;

@@ -6,7 +6,8 @@
 
 #include "layer.h"
 
-/* One spatial axis: output o covers the inputs o * stride - pad + t * step, t < size. */
+/* One spatial axis: output o covers the inputs o * stride - pad + t * step for t < size, where step
+ * is the dilation. */
 typedef struct {
     int64_t in, out, size, stride, step, pad;
 } ep_span;

@@ -10,7 +10,7 @@ __all__ = ["PARTS", "needed", "uses_math"]
 
 
 def _each_window(channels: str) -> str:
-    """Return the head of a loop over windows; `channels` is the member that y advances by."""
+    """Return the C head of a loop over windows; `channels` is the member of g that steps y."""
     return f"""\
     for (int oy = 0; oy < g->oh; oy++) {{
         for (int ox = 0; ox < g->ow; ox++, y += g->{channels}) {{

@@ -21,12 +21,12 @@ from evoprune.common.types import Array
 __all__ = ["KINDS", "Source", "c_source"]
 
 WHERE = "export.c"
-# These may overwrite any input that they read once.
+# Steps of these kinds may write their output over an input that they read only once.
 IN_PLACE = ("populations", "batch_norm", "layer_norm", "rms_norm", "positions", "sum")
 
 
 class Source(NamedTuple):
-    """A C file: its text, the bytes of its weights and of its scratch memory."""
+    """The text of a C file, and the sizes of its weights and its scratch memory in bytes."""
 
     text: str
     weight_bytes: int
@@ -78,16 +78,16 @@ class _Writer:
         return self.array(f"{self.name(step.name)}_{suffix}", step.arrays[suffix])
 
     def value(self, name: str) -> str:
-        """Return the memory of a value."""
+        """Return the C expression for a pointer to a value."""
         return self.places.pointer(name, self.prefix)
 
     def call(self, part: str, *arguments: Any) -> None:
-        """Call a function of c_parts."""
+        """Write a call of a function of c_parts."""
         self.used.add(part)
         self.lines.append(f"{self.prefix}{part}({', '.join(map(str, arguments))});")
 
     def copy(self, source: str, target: str, count: int) -> None:
-        """Copy `count` values, unless source and target are the same."""
+        """Write a copy of `count` elements, unless source and target are the same."""
         if source != target:
             self.lines.append(f"memcpy({target}, {source}, {count} * sizeof(float));")
 
@@ -104,7 +104,7 @@ class _Places:
         self.owner = {name: name for name in names}
         for i, step in enumerate(made.steps):
             for source in step.inputs if step.kind in IN_PLACE else ():
-                free = source in self.owner and last[source] == i  # x and later values are kept
+                free = source in self.owner and last[source] == i  # keep x, and values read later
                 if free and step.inputs.count(source) == 1:
                     self.owner[step.name] = self.owner[source]
                     break

@@ -25,8 +25,8 @@ __all__ = ["c", "from_torch", "onnx", "to_torch", "torch"]
 def onnx(network: ep.Network, path: str | PathLike[str]) -> None:
     """Write a network as an ONNX model: opset 17, float32, any number of samples at a time.
 
-    The model has one input, "input", shaped like a sample of `predict` after the batch, and one
-    output, "output". A network that reads codes gets an int64 input. The model is checked and its
+    The model has one input, "input", of the shape that `predict` takes, (batch, ...), and one
+    output, "output". The input is int64 if the network reads codes. The model is checked and its
     shapes are inferred before it is written.
 
     Args:
@@ -35,7 +35,7 @@ def onnx(network: ep.Network, path: str | PathLike[str]) -> None:
 
     Raises:
         ImportError: onnx is not installed; the message says how to get it.
-        ValueError: the network has no ONNX form; the layer is named.
+        ValueError: a layer cannot be expressed in ONNX; the message names it.
         OSError: the file cannot be written.
     """
     require("onnx", "onnx", "export.onnx")
@@ -59,7 +59,8 @@ def c(network: ep.Network, path: str | PathLike[str], *, prefix: str = "") -> No
             DIGITS_PREDICT_INPUTS.
 
     Raises:
-        ValueError: the prefix is no C name, or the network has no C form; the layer is named.
+        ValueError: the prefix is not a C name, or a layer cannot be written in C; the message
+            names it.
         OSError: the file cannot be written.
     """
     from evoprune.bridges.c_source import c_source
@@ -79,7 +80,8 @@ def torch(network: ep.Network, path: str | PathLike[str]) -> None:
 
     Raises:
         ImportError: torch is not installed; the message says how to get it.
-        ValueError: another ending, or the network has no PyTorch form; the layer is named.
+        ValueError: the path does not end in .pt2, or a layer has no PyTorch module; the message
+            names it.
         OSError: the file cannot be written.
     """
     if Path(path).suffix != ".pt2":
@@ -105,7 +107,7 @@ def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
 
     Raises:
         ImportError: torch is not installed; the message says how to get it.
-        ValueError: the network has no PyTorch form; the layer is named.
+        ValueError: a layer has no PyTorch module; the message names it.
     """
     require("torch", "torch", "to_torch")
     from evoprune.bridges.torch_writing import torch_module
@@ -132,15 +134,16 @@ def from_torch(
 
     Args:
         module: it is not changed, and converted as it computes in evaluation mode.
-        input: the shape of one sample as the module takes it, without the batch, (3, 32, 32);
-            may be left out if the module begins with a linear map of rows.
-        populations: make neurons, filters and heads populations if one layer writes them and all
-            operators after the activation map zeros to zeros. Otherwise no population can die.
-        seed: of the network.
+        input: the shape of one sample as the module takes it, without the batch, for example
+            (3, 32, 32); may be left out if the module begins with an nn.Linear.
+        populations: make populations of all neurons, filters and heads that one layer writes, if
+            all operators after the activation map zeros to zeros. If False, make none, so that
+            nothing can become extinct.
+        seed: seed of the network.
 
     Raises:
         ImportError: torch is not installed; the message says how to get it.
-        ValueError: an operator that has no layer; it is named.
+        ValueError: an operator has no corresponding layer; the message names it.
     """
     require("torch", "torch", "from_torch")
     from evoprune.bridges.torch_reading import network_of

@@ -14,7 +14,7 @@ def require(module: str, extra: str, user: str) -> Any:
     Args:
         module: its import name, "sklearn" or "optuna.trial".
         extra: the extra of this package that installs it.
-        user: what needs it, for the error text.
+        user: the function that needs it, for the error text.
 
     Raises:
         ImportError: it is not installed; the text says how to install it.

@@ -51,7 +51,7 @@ def fetch(
     Args:
         name: "fashion_mnist" (30 MB), "cifar10" (170 MB), "emnist" (560 MB), or the number of a
             data set of OpenML, which is split 4 to 1 at random.
-        split: of EMNIST: balanced, byclass, bymerge, digits, letters or mnist.
+        split: the split of EMNIST: balanced, byclass, bymerge, digits, letters or mnist.
         cache: the folder for downloads; None: EVOPRUNE_CACHE, or the user's cache folder.
 
     Returns:
@@ -59,7 +59,7 @@ def fetch(
 
     Raises:
         ModuleNotFoundError: pooch (for OpenML, scikit-learn) is not installed.
-        ConnectionError: no network; the text says where files can be put by hand.
+        ConnectionError: a download failed; the message names the folder for files copied by hand.
         ValueError: no such data set, or a file has the wrong checksum.
     """
     if isinstance(name, int) and not isinstance(name, bool):

@@ -34,7 +34,16 @@ class Window:
 
 @dataclass
 class Step:
-    """One layer: what it reads, its arrays by suffix ("weight"), its facts, its output shape."""
+    """One layer of a folded network.
+
+    Attributes:
+        kind: the kind of layer, such as "dense".
+        name: its name, which also names its output value.
+        inputs: names of the values that it reads.
+        shape: shape of its output, without the batch.
+        arrays: its arrays by suffix, such as "weight".
+        facts: settings by name, in the form that exporters need.
+    """
 
     kind: str
     name: str
@@ -49,14 +58,14 @@ class Graph:
     """A network to be exported.
 
     Attributes:
-        input_shape: a sample as `predict` takes it, (axes ...), features last.
-        codes: True if the input is whole numbers that only embeddings read.
-        picked: (axis, indices) of the input entries that are read, if some are extinct.
+        input_shape: shape of a sample as `predict` takes it, (axes ...), features last.
+        codes: True if the input is integers that only embeddings read.
+        picked: (axis, indices) of the input entries that are read; empty if all are.
         shift, scale: the picked input x is read as (x - shift) * scale; their shape broadcasts
             against it. None if the input is read unchanged.
-        steps: in order of computation.
+        steps: the layers, in order of computation.
         output: the name of the step whose value is the output.
-        dtype: of the network.
+        dtype: dtype of the network, "float32" or "float64".
     """
 
     input_shape: tuple[int, ...]
@@ -185,7 +194,10 @@ def _without_empty_axes(array: Array, name: str) -> Array:
 def _scaling(
     net: ep.Network, shape: tuple[int, ...], picked: list[tuple[int, Array]]
 ) -> tuple[Array | None, Array | None]:
-    """Return shift and scale of the picked input in the smallest shape; None, None if identity."""
+    """Return shift and scale of the picked input, in the smallest shape that broadcasts.
+
+    Return (None, None) if they leave the input unchanged.
+    """
     found = []
     for values in net.input_scaling:
         array = np.asarray(values, np.float64)
@@ -311,7 +323,7 @@ _RESOLVE: Mapping[str, Callable[[Step, dict[str, Any], Any, Any, Any], None]] = 
 
 
 def _drop(made: Graph, unwanted: Callable[[Step], bool]) -> None:
-    """Remove steps that return their input, unless one is the only step."""
+    """Remove the unwanted steps, except one between the input and the output of the network."""
     for step in [step for step in made.steps if unwanted(step)]:
         if not (step.inputs == ["input"] and step.name == made.output):
             made.remove(step)
@@ -322,7 +334,7 @@ def _does_nothing(step: Step) -> bool:
 
 
 def _merge_norm(made: Graph, step: Step) -> None:
-    """Turn a batch norm into a factor and a shift, and move them into a projection before it."""
+    """Convert a batch norm to a factor and a shift; move them into a projection before it."""
     arrays = step.arrays
     factor = arrays.get("gain", 1.0) / np.sqrt(arrays["variance"] + step.facts["epsilon"])
     step.arrays = {"factor": factor, "shift": arrays.get("bias", 0.0) - arrays["mean"] * factor}

@@ -22,7 +22,7 @@ from evoprune.common.types import Array
 __all__ = ["KINDS", "OPSET", "onnx_model"]
 
 WHERE = "export.onnx"
-OPSET, IR_VERSION = 17, 8  # lowest with LayerNormalization: onnx 1.12, onnxruntime 1.12
+OPSET, IR_VERSION = 17, 8  # lowest with LayerNormalization; onnx and onnxruntime since 1.12
 BATCH = "batch"
 PHI = {"relu": "Relu", "leaky_relu": "LeakyRelu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
@@ -34,7 +34,7 @@ class _Writer:
         self.graph = made
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
-        # Names in the model by value and layout: True for channels first.
+        # (value, True if channels come first) -> its name in the model.
         self.values: dict[tuple[str, bool], str] = {}
         self._taken: set[str] = set()
 
@@ -55,7 +55,7 @@ class _Writer:
         return name
 
     def integers(self, name: str, values: Sequence[int] | int) -> str:
-        """Add a constant of whole numbers."""
+        """Add a constant of integers; return its name in the model."""
         return self.constant(name, values, np.int64)
 
     def node(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
@@ -66,7 +66,7 @@ class _Writer:
         return name
 
     def read(self, value: str, first: bool = False) -> str:
-        """Return the name of a value, features last or channels first."""
+        """Return a value's name, features last or channels `first`; transpose it if needed."""
         if (value, first) not in self.values:
             source = self.values[value, not first]
             rank = len(self.graph.shape(value)) + 1
@@ -78,16 +78,16 @@ class _Writer:
         return self.values[value, first]
 
     def layout(self, value: str) -> bool:
-        """True if a value exists only with channels first, so that reading it so is free."""
+        """True if a value exists only with channels first: reading it with features last costs."""
         return (value, False) not in self.values
 
     def reshape(self, value: str, shape: Sequence[int], name: str) -> str:
-        """Reshape samples; the batch stays."""
+        """Reshape samples to `shape`, and keep the batch axis."""
         target = self.integers(f"{name}.shape", [0, *shape])
         return self.node("Reshape", [value, target], name)
 
 
-# ---- kinds: each returns the name of its value and True if channels come first -------------------
+# ---- kinds: each function returns the name of the value, and True if channels come first ---------
 
 Made = tuple[str, bool]
 
@@ -206,7 +206,7 @@ def _layer_norm(w: _Writer, step: Step) -> Made:
         weights = [w.constant(f"{name}.gain", gain), w.constant(f"{name}.bias", bias)]
         epsilon = step.facts["epsilon"]
         return w.node("LayerNormalization", [x, *weights], name, axis=-1, epsilon=epsilon), False
-    # Extinct features count as zeros: sum over living features, divide by the founding number.
+    # Extinct features count as zeros: sum over living features, divide by the number at birth.
     share = w.constant(f"{name}.share", 1 / born)
     total = w.node("ReduceSum", [x, w.integers(f"{name}.axis", [-1])], f"{name}.sum", keepdims=1)
     mean = w.node("Mul", [total, share], f"{name}.mean")
@@ -223,7 +223,10 @@ def _rms_norm(w: _Writer, step: Step) -> Made:
 
 
 def _scaled(w: _Writer, step: Step, x: str, more: str | None) -> str:
-    """Return x / sqrt((sum of squares + more) / born + epsilon) * gain + bias."""
+    """Return x / sqrt((sum of squares + more) / born + epsilon) * gain + bias.
+
+    `more` names the squares of extinct features, `born` is the number of features at birth.
+    """
     name, arrays = step.name, step.arrays
     square = w.node("Mul", [x, x], f"{name}.square")
     axis = w.integers(f"{name}.over", [-1])
@@ -265,8 +268,8 @@ def _embedding(w: _Writer, step: Step) -> Made:
     codes = w.read(step.inputs[0])
     if not (step.inputs[0] == "input" and w.graph.codes):
         codes = w.node("Cast", [codes], f"{step.name}.codes", to=TensorProto.INT64)
-    # Gather would read a negative code from the end of the table: make it one beyond the end, which
-    # is an error.
+    # Gather counts negative codes from the end of the table. Replace them by one past the end, so
+    # that they are an error.
     beyond = w.integers(f"{step.name}.size", len(step.arrays["table"]))
     negative = w.node("Less", [codes, w.integers(f"{step.name}.zero", 0)], f"{step.name}.negative")
     codes = w.node("Where", [negative, beyond, codes], f"{step.name}.checked")
@@ -362,7 +365,7 @@ KINDS: Mapping[str, Callable[[_Writer, Step], Made]] = {
 
 
 def onnx_model(network: ep.Network) -> Any:
-    """Make the checked ONNX model of a network, shapes inferred; see `evoprune.export.onnx`."""
+    """Return the checked ONNX model of a network with all shapes; see `evoprune.export.onnx`."""
     made = graph(network, where=WHERE)
     w = _Writer(made)
     of_x = TensorProto.INT64 if made.codes else TensorProto.FLOAT

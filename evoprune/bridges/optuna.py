@@ -14,12 +14,12 @@ __all__ = ["OptunaPruning"]
 class OptunaPruning(ep.Callback):
     """Report a column of the history to a trial after every epoch, and stop when it is pruned.
 
-    After the run `check()` raises `optuna.TrialPruned` if the trial was pruned; network and history
-    stay consistent.
+    Call `check()` after the run: it raises `optuna.TrialPruned` if the trial was pruned. Network
+    and history stay consistent.
 
     Args:
         trial: an `optuna.Trial`.
-        monitor: the column.
+        monitor: the column of the history to report.
 
     Attributes:
         pruned: True once Optuna has pruned the trial.

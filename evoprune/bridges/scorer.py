@@ -17,7 +17,7 @@ def scorer(score: Any) -> Callable[[Any, Any], float]:
 
     Args:
         score: its name ("balanced_accuracy", "neg_log_loss", "average_precision", ...) or a scorer,
-            as `sklearn.metrics.make_scorer` makes it. Higher is better.
+            made by `sklearn.metrics.make_scorer`. Higher is better.
 
     Returns:
         A function of targets and outputs, named "accuracy_" + the scorer's name, so that callbacks
@@ -41,7 +41,7 @@ def scorer(score: Any) -> Callable[[Any, Any], float]:
 
 
 def _estimators() -> tuple[Any, Any]:
-    """Return estimator classes whose X is the network's outputs, already computed."""
+    """Return a classifier and a regressor class that take a network's outputs as X."""
     base = require("sklearn.base", "sklearn", "scorer")
     special = require("scipy.special", "sklearn", "scorer")
 

@@ -1,6 +1,6 @@
 """Estimators for scikit-learn: networks under selection in pipelines, grids and cross-validation.
 
-The module is imported when one of them is first used. sklearn_base.py implements training.
+The module is imported when an estimator is first used. sklearn_base.py implements training.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from sklearn.utils.validation import (  # noqa: E402
 
 from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, moments  # noqa: E402
 
-FEW = 20  # samples of a part below which a selector makes one round
+FEW = 20  # with fewer training or other samples, a selector makes only one round
 LEAST = 1e-9  # lower limit of a probability in a loss
-RISE, MOST = 1.5, 6.0  # factor of one rise of the pressure, and maximum factor of all
+RISE, MOST = 1.5, 6.0  # factor of one rise of the pressure; limit of pressure / first pressure
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
 
@@ -50,23 +50,23 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
     """A multilayer perceptron whose neurons are under selection, as a scikit-learn classifier.
 
     Features are scaled inside. Targets may be class labels (n_samples,) of any type, or a matrix of
-    0 and 1 (n_samples, n_labels) for several labels a sample.
+    0 and 1 (n_samples, n_labels) for several labels per sample.
 
     Args:
         hidden_layer_sizes: neurons born in every hidden layer.
         activation: identity, relu, leaky_relu, gelu, silu, tanh or sigmoid.
         pressure: fitness that a neuron needs to survive, relative to the mean of its layer: a
             number, a schedule or a `Budget`. Higher values leave fewer neurons.
-        lifespan: generations from birth to extinction of a neuron with zero fitness; a value below
-            1: as a share of the run; "auto": in proportion to the run, see `Selection.timed`. With
-            `partial_fit`, for which the length of the run is unknown, the last two are 700
-            generations. With early_stopping, the run is all max_iter epochs.
+        lifespan: generations from birth to extinction of a neuron with zero fitness. A value below
+            1 is a share of the run; "auto" is in proportion to the run, see `Selection.timed`. With
+            `partial_fit` the length of the run is unknown, and both are 700 generations. With
+            early_stopping, the run is taken to be all max_iter epochs.
         select_features: make input features populations too, which can become extinct.
-        learning_rate_init: rate of AdamW, which falls to 0 along a cosine.
-        weight_decay: of AdamW; "auto": 0.6, and less for more than 3,000 samples.
-        batch_size: samples of a step; "auto": a tenth of the samples, at most 32, and more for
-            many samples.
-        max_iter: epochs.
+        learning_rate_init: initial learning rate of AdamW; a cosine schedule lowers it to 0.
+        weight_decay: weight decay of AdamW; "auto": 0.6, and less for more than 3,000 samples.
+        batch_size: samples per step; "auto": a tenth of the samples, at most 32; or a hundredth of
+            them, at most 256, if that is more.
+        max_iter: number of epochs.
         early_stopping: validate on some of the samples, stop when the loss on them no longer
             falls, and restore the network with the lowest loss.
         validation_fraction: share of the samples used for validation, with early_stopping.
@@ -125,7 +125,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
         self.class_weight = class_weight
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Go through X and y once, at a constant learning rate.
+        """Train for one epoch on X and y, at a constant learning rate.
 
         The first call decides how features are scaled.
 
@@ -228,7 +228,7 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
     """
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Go through X and y once, at a constant learning rate.
+        """Train for one epoch on X and y, at a constant learning rate.
 
         The first call decides how features and targets are scaled.
 
@@ -277,29 +277,30 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
 
 
 class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
-    """Select features by selection during training, in rounds: extinct features are dropped.
+    """Select features by rounds of training in which unneeded features become extinct.
 
-    A round trains a network on four fifths of the samples; at a low pressure some features become
-    extinct, and the next round starts again with the others. If none does, the next round has 1.5
-    times the pressure, up to about five times the first. The features of the round with the lowest
-    loss on the other samples, averaged with the rounds before and after it, are selected. So the
-    number of features need not be known.
+    Each round trains a new network on four fifths of the samples, with the features that survived
+    the round before. If no feature becomes extinct, the next round has 1.5 times the pressure, up
+    to about five times the first. The selected features are those of the round with the lowest loss
+    on the other fifth, averaged with the rounds before and after it. The number of features need
+    not be known.
 
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input
             features as populations; None: the one that suits y, with its defaults.
-        pressure: pressure of the first round, in place of that of the estimator. A `Budget` or a
-            schedule is that of every round.
-        lifespan: lifespan of every round, in place of that of the estimator: by default long, half
+        pressure: pressure of the first round; replaces that of the estimator. A `Budget` or a
+            schedule applies to every round.
+        lifespan: lifespan in every round; replaces that of the estimator. The default is long, half
             of the round, since a network learns to use some features late.
-        rounds: the most rounds. With 1, a network trains on all samples and no loss decides.
+        rounds: maximum number of rounds. With 1, one network is trained on all samples, and its
+            surviving features are selected.
         random_state: random state of the default estimator.
 
     Attributes:
         estimator_: the estimator trained on the selected features of all samples.
         masses_: mass of every feature (n_features,), 0 for one that is not selected.
-        rounds_: number of features and loss after each round; empty if there was no choice, as
-            with fewer than 20 samples in a part.
+        rounds_: number of features and loss after each round; empty if losses were not compared,
+            with rounds=1 or too few samples.
     """
 
     def __init__(
@@ -345,7 +346,8 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     def _select(self, estimator: Any, X: Any, y: Any, weights: Any) -> Any:
         """Return the masses of the selected features (n_features,), 0 for the others.
 
-        A sample belongs to a part by its content, so that the order of samples does not matter.
+        A hash of a sample decides whether it is in the training part or in the other one, so that
+        the order of samples does not matter.
         """
         self.rounds_: list[tuple[int, float]] = []
         seeker = clone(estimator).set_params(
@@ -397,7 +399,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
 
 def _lowest(losses: list[float]) -> int:
-    """Return the round with the lowest mean of its loss, with weight 2, and its neighbors' losses.
+    """Return the round with the lowest smoothed loss: (1, 2, 1) / 4 over neighboring rounds.
 
     A single loss is too noisy: the lowest of many rounds is often that of a lucky network.
     """
@@ -411,7 +413,7 @@ def _codes(y: Any) -> Any:
 
 
 def _loss_of(estimator: Any, X: Any, y: Any, weights: Any) -> float:
-    """Return the mean loss of samples: squared error, or minus the log of a probability."""
+    """Return the mean loss of samples: squared error, or -log of the target's probability."""
     if is_regressor(estimator):
         errors = (estimator.predict(X).reshape(len(X), -1) - y.reshape(len(X), -1)) ** 2
         losses = errors.mean(axis=1)

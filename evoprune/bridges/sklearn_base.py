@@ -25,8 +25,8 @@ import evoprune as ep
 
 __all__ = ["Estimator", "checked_weights", "hashes", "moments"]
 
-BATCH, SHARE = 32, 10  # maximum samples a step; minimum batches an epoch
-GROWS = 100  # batches an epoch; above it, the batch size grows with the data
+BATCH, SHARE = 32, 10  # maximum samples per step; minimum steps per epoch
+GROWS = 100  # steps per epoch; above it, the batch size grows with the data, up to 8 * BATCH
 DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; falls as 1/samples above this number
 MOST_REPEATS = 64  # maximum mean repeats of a row for integer weights
 
@@ -72,7 +72,7 @@ class Estimator(BaseEstimator):
     # ---- targets, by kind of estimator -------------------------------------------------------
 
     def _targets(self, y: Any, first: bool, classes: Any = None) -> Any:
-        """Return targets in the network's form; `first`: True if none were seen before."""
+        """Return targets in the network's form; `first` is False if training continues."""
         raise NotImplementedError
 
     def _outputs(self) -> int:
@@ -97,7 +97,7 @@ class Estimator(BaseEstimator):
         """Train a network on X and y.
 
         The order of the samples does not affect the result: they are sorted first, and then drawn
-        in an order of `random_state`.
+        in an order that depends only on `random_state`.
 
         Args:
             X: (n_samples, n_features).
@@ -256,7 +256,7 @@ class Estimator(BaseEstimator):
     # ---- prediction --------------------------------------------------------------------------
 
     def _raw(self, X: Any) -> Any:
-        """Outputs of the network (n_samples, n_outputs), float64."""
+        """Return the network's outputs: float64 (n_samples, n_outputs)."""
         check_is_fitted(self, "network_")
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         outputs = self.network_.predict(X.astype(np.float32), threads=ep.get_threads())
@@ -325,5 +325,5 @@ def moments(numbers: Any, weights: Any = None) -> tuple[Any, Any]:
 
 
 def _batch(samples: int) -> int:
-    """Return samples a step: few for small data, so that there are enough steps; more for large."""
+    """Return the batch size: small for few samples, so that there are enough steps."""
     return max(1, min(BATCH, samples // SHARE), min(8 * BATCH, samples // GROWS))

@@ -60,8 +60,8 @@ def sweep(
         measure: a function measure(trainer, seed=..., **settings), called after training, that
             returns further columns as a dict of plain values. They are None if the run diverged.
         n_jobs: runs at a time, as for `joblib.Parallel`; None: 1, or that of the engine.
-        folder: where rows (rows/*.json) and histories (histories/*.npz) are kept. A run whose row
-            is there is not made again. Engines on several machines must share it.
+        folder: where rows (rows/*.json) and histories (histories/*.npz) are stored. A run whose row
+            exists there is not repeated. If the engine uses several machines, they must share it.
         verbose: as for `joblib.Parallel`.
 
     Returns:
@@ -240,7 +240,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def sweep_file(path: str | PathLike[str], *, n_jobs: int | None = None, verbose: int = 0) -> Any:
-    """Run the sweep that a TOML file describes; the table, as `sweep` returns it.
+    """Run the sweep that a TOML file describes; return its table as `sweep` does.
 
         folder = "results"          # beside the file; rows and histories go there
         seeds = 3                   # or a list
@@ -320,9 +320,9 @@ def plain(
         seed: seed of the network and of shuffling.
         data: mnist, or a folder of files like MNIST's.
         samples: number of training samples, from the start of the set; None: all.
-        widths, activation: of the hidden layers.
-        rate, decay, epochs, batch: of training.
-        lifespan: of `Malthusian`.
+        widths, activation: widths and activation of the hidden layers.
+        rate, decay, epochs, batch: learning rate, weight decay, epochs and batch size of training.
+        lifespan: lifespan of the `Malthusian` dynamics; None: in proportion to the run.
         selection: further arguments of `Selection`.
     """
     train, test = ep.datasets.mnist() if data == "mnist" else ep.datasets.idx(data)

@@ -42,7 +42,7 @@ PHI_FUNCTIONS = {
 PHI_METHODS = {"relu": "relu", "relu_": "relu", "tanh": "tanh", "sigmoid": "sigmoid"}
 ACTIVATIONS = (PHI_MODULES, PHI_FUNCTIONS, PHI_METHODS)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
-# These map a feature of zeros to zeros.
+# Operators that map a feature of zeros to zeros.
 KEEP_ZERO = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten,
@@ -54,7 +54,7 @@ KEEP_ZERO_FUNCTIONS = (
     torch.flatten, torch.mean,
 )  # fmt: skip
 KEEP_ZERO_METHODS = ("flatten", "view", "reshape", "mean", "contiguous")
-# For these modules the second axis holds the channels, for those in LAST the last one.
+# Modules whose second axis holds the channels; for those in LAST it is the last axis.
 IMAGES = (
     *CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.BatchNorm1d,
@@ -118,7 +118,7 @@ class Axes:
         return isinstance(module, nn.Linear | nn.Embedding)
 
     def founds(self, node: fx.Node) -> bool:
-        """True if a node makes an axis."""
+        """True if a node can create an axis of features."""
         return self.projects(node) or self.shortcut(node)
 
     def shortcut(self, node: fx.Node) -> bool:
@@ -136,7 +136,7 @@ class Axes:
         return (other for other in self.nodes if self.axis(other) is axis)
 
     def founder(self, node: fx.Node) -> fx.Node | None:
-        """Return the node that makes the axis of a projection; None if the projection does."""
+        """Return the node that creates the axis of a projection; None if the projection does."""
         members = [n for n in self.members(node) if n.op == "placeholder" or self.founds(n)]
         members = [n for n in members if not self._feeds_pad(n)]
         shortcuts = [n for n in members if n.op == "placeholder" or self.shortcut(n)]
@@ -149,7 +149,7 @@ class Axes:
         )
 
     def units(self, node: fx.Node) -> tuple[int, ...]:
-        """Return the sizes of the axes that a linear map writes: heads and dimensions, or one."""
+        """Return the sizes of the axes that a linear map writes: (heads, dims) or (features,)."""
         for member in self.members(node):
             module = self.module(member)
             if isinstance(module, own.Attention):
@@ -202,7 +202,7 @@ class Axes:
         return True
 
     def _after(self, node: fx.Node, activation: fx.Node) -> bool:
-        """True if a node is the activation, or keeps its zeros."""
+        """True if all operators from the activation to a node map zeros to zeros."""
         while node is not activation:
             module, reads = self.module(node), self.reads(node)
             keeps = (

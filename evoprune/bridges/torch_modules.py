@@ -71,7 +71,7 @@ class Scaling(nn.Module):
 
 
 class Entries(nn.Module):
-    """Some entries along one axis: those of the input that are read."""
+    """Select the entries of the input along one axis that the network reads."""
 
     def __init__(self, axis: int, indices: Tensor) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Entries(nn.Module):
 
 
 class Shift(nn.Module):
-    """X + bias, of any shape that broadcasts."""
+    """Add a bias, of any shape that broadcasts."""
 
     def __init__(self, bias: Tensor) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Shift(nn.Module):
 
 
 class Scale(nn.Module):
-    """X * mass, of any shape that broadcasts."""
+    """Multiply by masses, of any shape that broadcasts."""
 
     def __init__(self, mass: Tensor) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Scale(nn.Module):
 
 
 class ChannelsFirst(nn.Module):
-    """(batch, positions ..., channels) to (batch, channels, positions ...)."""
+    """Convert (batch, positions ..., channels) to (batch, channels, positions ...)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the batch with its last axis second."""
@@ -116,7 +116,7 @@ class ChannelsFirst(nn.Module):
 
 
 class FeaturesLast(nn.Module):
-    """(batch, channels, positions ...) to (batch, positions ..., channels)."""
+    """Convert (batch, channels, positions ...) to (batch, positions ..., channels)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the batch with its second axis last."""
@@ -124,7 +124,7 @@ class FeaturesLast(nn.Module):
 
 
 class Codes(nn.Module):
-    """Numbers to whole numbers, for an embedding."""
+    """Convert numbers to integer codes, for an embedding."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the codes."""
@@ -152,14 +152,14 @@ class MeanPool(nn.Module):
 
 
 class FoundedNorm(nn.Module):
-    """Layer norm or RMS norm of features; extinct ones count as zeros.
+    """Layer norm or RMS norm of features; extinct features count as zeros.
 
     Args:
         features: number of living features.
-        born: number at birth; means divide by it.
-        center: subtract the mean: layer norm.
+        born: number of features at birth; means divide by it.
+        center: True for layer norm, which subtracts the mean; False for RMS norm.
         epsilon: added to the variance.
-        gain, bias: by feature, or None.
+        gain, bias: vectors (features,), or None.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class FoundedNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """softmax(scale q k') v by head: all of them (batch, positions, heads * dims)."""
+    """softmax(scale q k^T) v for each head; q, k, v, output: (batch, positions, heads * dims)."""
 
     def __init__(self, heads: int, dims: int, causal: bool, scale: float) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class Attention(nn.Module):
 
 
 class Positions(nn.Module):
-    """X + a learned table (positions, features)."""
+    """Add a learned table (positions, features)."""
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ class Positions(nn.Module):
 
 
 class Token(nn.Module):
-    """A learned position before the first: (batch, positions, features), one position more."""
+    """Put a learned position before the first: output (batch, positions + 1, features)."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ class Token(nn.Module):
 
 
 class Take(nn.Module):
-    """One position of (batch, positions, ...), or with position=None the mean of all."""
+    """Take one position of (batch, positions, ...), or the mean of all if position is None."""
 
     def __init__(self, position: int | None) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ class Take(nn.Module):
 
 
 class Patches(nn.Module):
-    """(batch, height, width, channels) to (batch, patches, rows, columns, channels)."""
+    """Cut (batch, height, width, channels) into (batch, patches, rows, columns, channels)."""
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
@@ -254,7 +254,7 @@ class Patches(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """Every stride-th position; channel j of the output is channel source[j], or 0 for -1."""
+    """Keep every stride-th position; output channel j is input channel source[j], 0 for -1."""
 
     def __init__(self, stride: Sequence[int], source: Sequence[int], channels: int) -> None:
         super().__init__()

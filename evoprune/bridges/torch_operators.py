@@ -1,4 +1,4 @@
-"""Translate operators of PyTorch to layers of a network: `TABLES` maps each to a function."""
+"""Translate operators of PyTorch to layers: `TABLES` maps each operator to a function."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def _pool(
 
 
 def _flattened(r: Reader, node: fx.Node) -> bool:
-    """True if all readers of a value remove its positions, of which there is only one."""
+    """True if a value has a single position, and all its readers remove the axes of positions."""
     users = [u for u in node.users if isinstance(r.seen[u], torch.Tensor)]
     return bool(users) and all(r.shape(user) == r.shape(node)[:1] for user in users)
 
@@ -78,7 +78,7 @@ def pool_function(kind: str) -> Callable[[Reader, fx.Node], Value]:
 
 
 def adaptive_pool(kind: str, size: Callable[[Reader, fx.Node], Any]) -> Callable[..., Value]:
-    """Return the translation of a pool whose module states the size of its output; it must be 1."""
+    """Return the translation of an adaptive pool; the size of its output must be 1."""
 
     def read(r: Reader, node: fx.Node) -> Value:
         x = r.pending(source(node))

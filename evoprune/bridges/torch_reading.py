@@ -1,7 +1,7 @@
 """A PyTorch module as a network.
 
 The module is traced (torch.fx) and run once on one sample; every operator becomes layers. Finally
-both run on random samples; different outputs are an error.
+the module and the network run on random samples; different outputs are an error.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _input(r: Reader, start: fx.Node) -> Value:
 
 
 def _codes(traced: fx.GraphModule) -> int:
-    """Return the vocabulary, if an embedding reads the input."""
+    """Return the size of the vocabulary if an embedding reads the input, else 0."""
     for node in traced.graph.nodes:
         if node.op == "call_module" and node.args and node.args[0].op == "placeholder":
             module = traced.get_submodule(node.target)

@@ -38,11 +38,11 @@ class Value:
     Attributes:
         name: name of the layer that computes it.
         shape: shape of a sample, (axes ...), features last.
-        first: True if the module has channels first.
-        merged: number of last axes of the network's value that the module has merged into one.
-        order: True if the module merged them with channels first.
+        first: True if the module's value has channels first.
+        merged: number of last axes of the network's value that are one axis in the module.
+        order: True if the module merged these axes while channels came first.
         bias: bias of the projection that computed it, not added yet.
-        whole: True if the module has positions of size 1 that the network's value lacks.
+        whole: number of axes of size 1 (positions) in the module that the network's value lacks.
     """
 
     name: str
@@ -87,11 +87,11 @@ class Reader:
         return self.traced.get_submodule(str(node.target))
 
     def shape(self, node: fx.Node) -> tuple[int, ...]:
-        """Return the shape of a sample as the module has it."""
+        """Return the shape of a node's output in the module, without the batch."""
         return tuple(self.seen[node].shape[1:])
 
     def name(self, node: fx.Node, suffix: str = "") -> str:
-        """Return a name for a layer: the module's path, or the operator's."""
+        """Return an unused name for a layer: the path of the module, or the operator's name."""
         wanted = str(node.target if node.op == "call_module" else node.name)
         wanted = wanted.removeprefix("layers.").replace(".", "_")
         wanted = found = f"layer{wanted}{suffix}" if wanted.isdigit() else f"{wanted}{suffix}"
@@ -158,7 +158,7 @@ def refused(node: fx.Node, why: str) -> ValueError:
 
 
 def _torch_shape(value: Value) -> tuple[int, ...]:
-    """Return the shape of a sample as the module has it."""
+    """Return the shape that a value has in the module, without the batch."""
     shape = value.shape
     if value.whole:
         return (*shape, *[1] * value.whole)
@@ -179,7 +179,7 @@ def source(node: fx.Node) -> fx.Node:
 
 
 def argument(r: Reader, node: fx.Node, at: int, name: str, default: Any = None) -> Any:
-    """Return an argument of a function, with nodes replaced by their values."""
+    """Return an argument of a function, with nodes replaced by their results."""
     value = node.args[at] if len(node.args) > at else node.kwargs.get(name, default)
     return fx.node.map_arg(value, lambda n: r.seen[n])
 

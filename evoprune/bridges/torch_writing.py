@@ -40,14 +40,14 @@ PHI: Mapping[str, Callable[[float], nn.Module]] = {
 
 @dataclass(frozen=True)
 class _Form:
-    """Layout of a value: channels first, or its last `merged` axes as one."""
+    """Layout of a value: channels `first`, or its last `merged` axes joined into one."""
 
     first: bool = False
     merged: int = 1
 
 
 class _Writer:
-    """Modules so far, and every value by the module that makes it and its form."""
+    """The modules so far, and for each value the modules that output it, by form."""
 
     def __init__(self, made: Graph, dtype: torch.dtype) -> None:
         self.graph, self.dtype = made, dtype
@@ -350,7 +350,7 @@ def torch_program(network: Network) -> bytes:
 
 
 def _read_input(w: _Writer, channels_first: bool) -> None:
-    """Add the choice of entries and the scaling of the input."""
+    """Add modules that select and scale the entries of the input."""
     made = w.graph
     first = channels_first and _is_image(made)
     x = "input"

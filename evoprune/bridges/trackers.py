@@ -69,14 +69,14 @@ class MLflow(ep.Callback):
     """Log a run to MLflow: settings as parameters, the columns of the history as metrics.
 
     Args:
-        experiment: the name of the experiment; made if there is none.
+        experiment: the name of the experiment; created if it does not exist.
         run_name: the name of the run.
         tracking_uri: a server or a folder ("file:./mlruns"); None: as MLflow is configured.
         run_id: an existing run to continue.
         tags: further tags.
 
     Attributes:
-        run_id: of the MLflow run; None before the first epoch of training.
+        run_id: id of the MLflow run; None before training, unless it was given.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class MLflow(ep.Callback):
         return {"run_id": self.run_id}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue the MLflow run of a state; with an empty state, keep the given one."""
+        """Continue the MLflow run stored in a state; if that is empty, keep `run_id`."""
         instance("state", state, Mapping)
         self.run_id = state.get("run_id", self.run_id)
 
@@ -176,7 +176,7 @@ class WandB(ep.Callback):
         return {"id": None if self.run is None else self.run.id}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue the run stored in a state; if it is empty, keep the `id` of the settings."""
+        """Continue the run stored in a state; if that is empty, keep the `id` of the settings."""
         instance("state", state, Mapping)
         if state.get("id"):
             self.settings = {**self.settings, "id": state["id"]}

@@ -174,7 +174,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _named(error: OSError, path: Path, absent: str = "") -> OSError:
-    """Return the error with the user's path instead of that of a draft, or none."""
+    """Return the error with the user's path, where it has the path of a draft or no path."""
     if isinstance(error, FileNotFoundError) and absent:
         return FileNotFoundError(errno.ENOENT, absent, str(path))
     text: Any = error.strerror or str(error)

@@ -13,7 +13,7 @@ Array: TypeAlias = NDArray[Any]
 
 
 class Sized(Protocol):
-    """The attributes of a network that a budget reads: sizes now and at birth."""
+    """The attributes of a network that a budget reads: its current and founding sizes."""
 
     @property
     def macs(self) -> float:
@@ -21,7 +21,7 @@ class Sized(Protocol):
 
     @property
     def founding_macs(self) -> float:
-        """The same, at birth."""
+        """Multiply-adds of one sample's forward pass at birth."""
 
     @property
     def parameters(self) -> int:
@@ -29,7 +29,7 @@ class Sized(Protocol):
 
     @property
     def founding_parameters(self) -> int:
-        """The same, at birth."""
+        """Number of parameters at birth."""
 
     @property
     def alive(self) -> Mapping[str, int]:

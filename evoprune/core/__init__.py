@@ -6,7 +6,7 @@ processors with these instructions. This module only chooses which one to import
 is imported on first use.
 
 Environment:
-    EVOPRUNE_CPU    base, avx2 or avx512: use nothing above this (for comparing, and for debugging)
+    EVOPRUNE_CPU    base, avx2 or avx512: the highest level to use, for comparisons and debugging
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ class Spec:
 
     def __repr__(self) -> str:
         parts = []
-        named = False  # after the first omitted setting, the others need their names
+        named = False  # True after the first omitted setting: later ones need their names
         for name in (*self.positional, *(n for n in self.fields if n not in self.positional)):
             value, field = self.settings[name], self.fields[name]
             if not field.required and value == field.default:

@@ -38,8 +38,8 @@ def csv(
     Args:
         path: the file, in UTF-8.
         target: the column to predict: its name, or its index, from the end if negative.
-        regression: True: the target is a value; False: a class label; None: a label if it is text
-            or all integers.
+        regression: True: the target is a value; False: it is a class label; None: it is a label if
+            the column has text or only integers.
         like: a data set, such as the training set, whose normalization and classes to use.
         delimiter: separator of columns.
 

@@ -27,7 +27,7 @@ Normalizer: TypeAlias = float | NDArray[np.float64]
 
 
 class Table(NamedTuple):
-    """Inputs and targets as the core takes them: sample i is row rows[i], or row i without rows."""
+    """Inputs and targets for the core: sample i is row rows[i], or row i if `rows` is None."""
 
     x: Array
     y: Array
@@ -39,7 +39,7 @@ class Table(NamedTuple):
         return self.y if self.rows is None else self.y[self.rows]
 
     def copied(self) -> tuple[Array, Array]:
-        """Return inputs and targets of the selected rows: copies, or the arrays without rows."""
+        """Return the selected rows of inputs and targets: copies, or the arrays if all are used."""
         return (self.x, self.y) if self.rows is None else (self.x[self.rows], self.y[self.rows])
 
 
@@ -60,7 +60,7 @@ class Dataset:
         feature_names: names of the columns of a data frame; None for other data.
         shift, scale: a network reads x as (x - shift) * scale; each a float, or (features,).
         target_shift, target_scale: a network learns (y - target_shift) * target_scale, and predicts
-            in the units of y; None: it learns y itself.
+            in the units of y; if None, it learns y itself.
         name: name for tables and titles.
         table: the whole arrays and the row indices of this data set.
 
@@ -121,7 +121,7 @@ class Dataset:
         )
         self.feature_names = column_names(x)
         self._numbered = False  # True: class names are just their codes
-        self._spelled = False  # True for a text: samples are class codes too
+        self._spelled = False  # True for a text: samples are character codes too
 
     @property
     def x(self) -> Array:
@@ -386,11 +386,11 @@ class Text:
 
 
 def stratified(y: Array, order: Array) -> Array:
-    """Reorder sample indices so that every contiguous part has nearly the class shares of all.
+    """Reorder sample indices so that class shares in every contiguous part are nearly those of all.
 
     Args:
         y: class codes (n,).
-        order: a permutation of 0 to n - 1, kept within each class.
+        order: a permutation of 0 to n - 1; within each class, this order is kept.
 
     Raises:
         ValueError: y does not hold one class code per sample.
@@ -410,7 +410,7 @@ def stratified(y: Array, order: Array) -> Array:
 
 
 def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np.int64]:
-    """Return indices 0 to n - 1, or a mask (n,), as int64; negative ones count from the end."""
+    """Return indices (negative ones count from the end) or a mask (n,) as int64 from 0 to n - 1."""
     array = as_array(name, values)
     if array.dtype == np.bool_:
         if array.shape != (n,):

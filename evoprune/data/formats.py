@@ -82,8 +82,8 @@ def idx_folder(folder: Path) -> list[tuple[Array, Array]]:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: as for `read_idx`; or the numbers of images and labels differ, or the sizes of
-            training and test images.
+        ValueError: as for `read_idx`; or the numbers of images and labels differ, or training and
+            test images have different sizes.
     """
     parts = []
     for part in ("train", "t10k"):

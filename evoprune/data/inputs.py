@@ -226,10 +226,10 @@ def laid_out(
         name: name of the argument, for error messages.
         x: samples, or one sample.
         shape: the network's input shape.
-        sample: the shape of samples that a data set states; by default that of the rows of x.
+        sample: shape of one sample, if x is from a data set; by default, that of the rows of x.
 
     Raises:
-        ValueError: x is neither; the message gives both shapes.
+        ValueError: x fits neither as samples nor as one sample; the message gives both shapes.
     """
     size = int(np.prod(shape))
     if sample is None and x.ndim == 1 and size == 1:

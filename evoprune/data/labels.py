@@ -18,7 +18,7 @@ from evoprune.data.inputs import as_array, missing
 
 __all__ = ["Labels", "coded", "is_bool", "is_named", "one_hot", "recoded", "whole_codes"]
 
-MOST = 100_000  # most classes that are named if targets are integers
+MOST = 100_000  # maximum number of classes that get names if targets are integers
 
 
 class Labels(NamedTuple):

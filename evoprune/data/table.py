@@ -1,4 +1,4 @@
-"""Convert a user's data to inputs and targets for the core; scores on such data.
+"""Convert a user's data to inputs and targets for the core; also the `Score` of an evaluation.
 
 The `Form` of a network determines how data is interpreted: the shape of samples, whether targets
 are class codes or values, and the names of classes.
@@ -47,7 +47,10 @@ class Score(NamedTuple):
 
     @classmethod
     def of(cls, sums: Iterable[float], judged: bool) -> Score:
-        """Return the score of sums: of losses, hits, weights, predictions of weight above 0."""
+        """Return the score from the sums of losses, hits and weights, and a number of predictions.
+
+        Only predictions of weight above 0 are counted. `judged`: True if the loss has an accuracy.
+        """
         loss, hits, weight, counted = sums
         mean = loss / weight if weight > 0 else math.nan
         return cls(mean, hits / counted if judged and counted > 0 else math.nan, float(weight))

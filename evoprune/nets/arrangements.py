@@ -46,12 +46,12 @@ class Chain:
 class Residual(Chain):
     """A residual branch: y = x + branch(x).
 
-    A `Dense` or `Conv2d` of the branch without a size has the output axes of x. The last layer of a
-    branch must have them: `Residual(LayerNorm(), neurons(512), Dense())`.
+    A `Dense` or `Conv2d` in the branch that is given no size has the same output axes as x. The
+    last layer of the branch must have these axes: `Residual(LayerNorm(), neurons(512), Dense())`.
 
     Args:
         nodes: the branch.
-        shortcut: replaces x in the sum where the branch changes its shape, as in
+        shortcut: layers applied to x before the sum, if the branch changes the shape, as in
             `shortcut=Conv2d(64, 1, stride=2)`. The branch must then have the shortcut's axes.
         name: name of the sum.
     """
@@ -84,8 +84,8 @@ class Residual(Chain):
 class Flatten:
     """Flatten a sample: the `Dense` or `neurons` after it reads all axes.
 
-    It copies nothing: it only sets the axes that the dense layer contracts. Populations that go
-    extinct before it are removed from the dense layer's weights too.
+    No data is copied: this only sets which axes the dense layer contracts. When populations of
+    earlier layers go extinct, they are removed from the dense layer's weights too.
     """
 
     def build(self, plan: Plan, value: str) -> str:
@@ -96,7 +96,7 @@ class Flatten:
 
 @dataclass(frozen=True)
 class From:
-    """Continue from an earlier layer, by name, instead of the previous one: for branches."""
+    """Continue from an earlier layer, given by name, instead of from the previous one."""
 
     name: str
 
@@ -234,16 +234,18 @@ def heads(
     living_dims: bool = False,
     name: str | None = None,
 ) -> Node:
-    """Make multi-head attention, each head a population, with the output axes of its input.
+    """Make a layer of multi-head attention in which each head is a population.
 
-    Inputs are (positions, features). A head owns its rows of the query, key and value maps and its
+    Inputs and outputs are (positions, features). In a `Residual`, outputs have the axes of its x,
+    elsewhere those of the input. A head owns its rows of the query, key and value maps and its
     columns of the output map; they are removed with it.
 
     Args:
         number: number of heads born.
         dims: dimensions of a query, key and value.
         causal: let each position attend only to itself and earlier ones.
-        gain: gain of the output map; its initial weights have deviation gain / sqrt(number * dims).
+        gain: gain of the output map: its initial weights have the standard deviation
+            gain / sqrt(number * dims).
         living_dims: make dimensions populations too, each with one mass for the queries, keys and
             values of all heads of the layer.
         name: name of the populations; heads1, ... by default. The other layers are called
@@ -254,7 +256,7 @@ def heads(
 
 
 def _gain(activation: Activation) -> float:
-    """Return the gain of initial weights (deviation gain / sqrt(fan in)): sqrt(2) suits relu."""
+    """Return the gain that suits an activation: initial deviation is gain / sqrt(fan in)."""
     return 1.0 if activation in ("identity", "tanh", "sigmoid") else 2**0.5
 
 

@@ -60,9 +60,10 @@ class _Items(ItemsView[str, Array]):
 class ArrayMapping(Mapping[str, Array]):
     """A mapping from names to arrays of a network: views of the core's memory.
 
-    Every access makes a new view, at the living shape. Compaction allocates new arrays: an older
-    view stays valid and keeps the values from before the compaction. Two mappings are equal only if
-    they are the same object, since arrays change during training.
+    Every access makes a new view, in which extinct populations that were removed are missing.
+    Compaction allocates new arrays: an older view stays valid and keeps the values from before the
+    compaction. Two mappings are equal only if they are the same object, since arrays change during
+    training.
     """
 
     @abstractmethod

@@ -21,7 +21,11 @@ Dtype: TypeAlias = Literal["float32", "float64"]
 
 
 class Described(ArrayMapping):
-    """The part of `Network` that describes it: structure, sizes, costs and arrays."""
+    """The part of `Network` that describes it: structure, sizes, costs and arrays.
+
+    The founding shape of a network or array has all founding populations, its living shape only
+    those that have not been removed.
+    """
 
     core: Any
     dtype: Dtype

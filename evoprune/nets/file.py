@@ -270,7 +270,7 @@ def _births(name: str, ids: Any) -> Array:
 
 
 def _next_births(text: Mapping[str, str]) -> dict[str, int]:
-    """Return how many populations were born so far on axes with more than their founders."""
+    """Return the number of populations born so far, by axis with births after the founders."""
     numbers = _dict(text, "next_births") if "next_births" in text else {}
     for name, n in numbers.items():
         if type(n) is not int or not 0 < n < 2**31 - 1:

@@ -1,8 +1,9 @@
 """Fold masses into weights, to make a network without masses that has the same outputs.
 
-Layers that are linear along the axis of a mass and have weights there can absorb it: the layers
-that write the populations' input, or else all layers that read their output. The catalogue says
-which layers these are ("linear", "sizes", "founding_axis"); arrays and axes are found by name.
+A mass can be folded into the weights of the layer that writes the populations' input or, if that is
+impossible, of all layers that read their output. These layers must have weights along the axis of
+the mass and be linear along it. The catalogue says which layers are ("linear", "sizes",
+"founding_axis"); arrays and axes are found by name.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["fold"]
 
-HOMOGENEOUS = ("identity", "relu", "leaky_relu")  # phi(m z) = m phi(z) for m >= 0
+HOMOGENEOUS = ("identity", "relu", "leaky_relu")  # activations with f(m z) = m f(z) for m >= 0
 
 Layer: TypeAlias = dict[str, Any]
-Places: TypeAlias = list[tuple[str, int]]  # arrays, and the dimension to scale by a mass
+Places: TypeAlias = list[tuple[str, int]]  # names of arrays, each with its dimension to scale
 
 
 class _Structure:
@@ -43,16 +44,19 @@ class _Structure:
         self.last = network.spec["layers"][-1]["name"]
 
     def readers(self, value: str) -> list[Layer]:
-        """Return the layers that read a value's elements; one that reads it twice appears twice."""
+        """Return the layers that read the elements of `value`, not only its shape.
+
+        A layer that reads it twice appears twice.
+        """
         found = []
         for name, layer in self.layers.items():
             found += [layer] * layer["inputs"][: self.reads[name]].count(value)
         return found
 
     def writers(self, value: str, axis: str) -> Places | None:
-        """Return arrays before `value` that can absorb a factor on it; None if there are none.
+        """Return arrays of the layers that compute `value` that can absorb a factor on its `axis`.
 
-        There are none if several layers read the value.
+        Return None if there are none, or if several layers read `value`.
         """
         if value == "input" or len(self.readers(value)) != 1 or value == self.last:
             return None
@@ -61,7 +65,7 @@ class _Structure:
         if facts["linear"] in ("weight", "window"):
             axes = self.axes[f"{value}.weight"]
             places = [d for d, name in enumerate(axes) if name == axis]
-            return [(f"{value}.weight", places[-1])] if places else None  # the last: outputs
+            return [(f"{value}.weight", places[-1])] if places else None  # the last axis: outputs
         if facts["linear"] == "gain" and axis == self.outputs[value][-1]:
             arrays = [f"{value}.{part}" for part in ("gain", "bias")]
             return [(array, 0) for array in arrays if array in self.axes] or None
@@ -70,7 +74,10 @@ class _Structure:
         return None
 
     def absorbers(self, value: str, axis: str) -> Places | None:
-        """Return arrays of all readers that can absorb a factor on `value`; None if one cannot."""
+        """Return arrays of all layers that read `value`, to absorb a factor on its `axis`.
+
+        Return None if one of these layers cannot absorb it.
+        """
         readers = self.readers(value)
         if value == self.last or not readers:
             return None
@@ -109,7 +116,7 @@ class _Structure:
         return found
 
     def founders(self) -> dict[str, tuple[Layer, str, int]]:
-        """Return axes whose size is a setting, with (layer, setting, index in the setting)."""
+        """Return (layer, setting, index in the setting) for every axis whose size is a setting."""
         found = {}
         for name, layer in self.layers.items():
             setting = _facts(layer)["sizes"]
@@ -172,7 +179,7 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
 
 
 def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
-    """Return arrays that absorb the mass of a layer of populations: before it, else after it."""
+    """Return arrays before a layer of populations that absorb its mass, else arrays after it."""
     config: Mapping[str, Any] = layer["config"]
     before = None
     if config["activation"] in HOMOGENEOUS:

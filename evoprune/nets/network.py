@@ -110,7 +110,7 @@ class Network(Steps):
         return shift, scale
 
     def scale_input(self, shift: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> None:
-        """Read every input x as (x - shift) * scale from now on. Scalars, or (features,)."""
+        """Read every input x as (x - shift) * scale from now on. Both: a scalar, or (features,)."""
         self.core.scale_input(shift, scale)
 
     @property
@@ -129,7 +129,7 @@ class Network(Steps):
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
-        """Columns of the data frame that it was trained on, else None. Stored in `notes`."""
+        """Column names of the data frame used in training, or None; stored in `notes`."""
         names = self.notes.get("feature_names")
         return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
 
@@ -139,7 +139,7 @@ class Network(Steps):
 
     @property
     def output_scaling(self) -> Scaling | None:
-        """(shift, scale) of targets: it learns (y - shift) * scale, predicts y. Set in `notes`."""
+        """(shift, scale) of targets y, for learning (y - shift) * scale; stored in `notes`."""
         kept = self.notes.get("output_scaling")
         if not kept:
             return None
@@ -274,7 +274,8 @@ class Network(Steps):
             x: a data set, a pair (x, y), raw inputs (samples, ...), or one sample.
             y: targets, if x is inputs: values, codes, or names of classes if `classes` is set.
             sample_weight: weights of the samples (samples,), or of the predictions of sequences;
-                the loss is a weighted mean, the accuracy that of predictions of weight above 0.
+                the loss is then a weighted mean, and the accuracy counts the predictions of weight
+                above 0.
 
         Returns:
             Score: loss, accuracy (NaN if the loss has none) and the total weight of the samples.
@@ -295,7 +296,7 @@ class Network(Steps):
         add_up: Callable[[Any], Any] | None = None,
         weights: ArrayLike | None = None,
     ) -> Score:
-        """Like `evaluate`, of data in the core's form; `add_up` adds sums of several processes."""
+        """Evaluate on data in the core's form; `add_up` adds up the sums of several processes."""
         if not self._configured:
             self.configure(loss=self.loss.kind, loss_config=self.loss.config())
         sums = self.core.evaluate(
@@ -376,7 +377,7 @@ class Network(Steps):
         return surgery.folded(self)
 
     def expanded(self) -> Network:
-        """Make a network of the founding shape: survivors at their birth ids, zeros elsewhere."""
+        """Make a network of the founding shape, with zeros in place of extinct populations."""
         with self.core:
             return surgery.expanded(self)
 
@@ -398,8 +399,8 @@ class Network(Steps):
                 those that already are.
             keep: instead of `fraction`, the number to keep: in total, or by layer ("populations1").
             by: the criterion: mass (ties are broken by remembered fitness, as a share of the
-                layer's), norm (of the weights a population owns), taylor (|m dL/dm|, mean over
-                `data`), or random.
+                layer's), norm (of the weights that a population owns), taylor (|m dL/dm| for mass m
+                and the mean loss L over `data`), or random.
             scope: rank over the whole network or within each layer. Each layer keeps at least one.
             data: for taylor, in any form that `evaluate` accepts.
             seed: for random.
@@ -466,5 +467,5 @@ def load(path: str | PathLike[str]) -> Network:
 
 
 def _from_bytes(content: bytes, kind: type[Network] = Network) -> Network:
-    """Return the network stored in pickled bytes, as one of this class."""
+    """Return the network in pickled bytes, as an instance of `kind`."""
     return file.from_bytes(content, "network", kind)

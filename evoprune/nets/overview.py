@@ -24,7 +24,7 @@ Overview = tuple[str, list[str], list[list[str]], list[str], str]
 
 
 def overview(network: Network) -> Overview:
-    """Return title, head, rows, total and note of the table of layers, of a consistent state."""
+    """Return title, head, rows, total and note of the table of layers, from a consistent state."""
     with network.core:
         return _overview(network)
 
@@ -74,9 +74,9 @@ def _overview(network: Network) -> Overview:
 
 
 def _rows(layers: list[Any], populations: Iterable[str]) -> list[tuple[str, list[Any]]]:
-    """Group layers into rows: one each, or, in a large network, one per layer of populations.
+    """Group layers into rows: a row per layer or, in a large network, per layer of populations.
 
-    Layers that belong to the populations "heads1" are called heads1_queries, heads1_out, ...
+    Layers belong to the populations "heads1" by their names: heads1_queries, heads1_out, ...
     """
     rows: dict[str, list[Any]] = {}
     for layer in layers:
@@ -88,7 +88,7 @@ def _rows(layers: list[Any], populations: Iterable[str]) -> list[tuple[str, list
 
 
 def _kind(layers: list[Any]) -> str:
-    """Return the kind of a row: that of its only layer, or of the populations of its layers."""
+    """Return what a row shows as kind: the kind of its only layer, or that of its populations."""
     kinds = [layer["kind"] for layer in layers]
     if len(kinds) == 1:
         return str(kinds[0])

@@ -23,8 +23,8 @@ class Plan:
 
     Attributes:
         layers: dicts with kind, name, inputs (names of earlier layers, or "input") and config.
-        streams: values that the open residual branches are added to, innermost last. A `Dense` or
-            `Conv2d` without a size takes its output axes from the last one.
+        streams: values that the residual branches under construction are added to, innermost last.
+            A `Dense` or `Conv2d` without a size takes its output axes from the last of them.
         flat: flattened values: the next `Dense` contracts all their axes.
     """
 
@@ -123,7 +123,7 @@ class Layer(Spec):
         """Add this layer, reading `value`; `name` is used if the layer has none."""
         config = self.config()
         inputs = [value, *self.settings["inputs"]]
-        sizes = self.facts["sizes"]  # without this setting, output axes are the stream's
+        sizes = self.facts["sizes"]  # if not set, output axes are those of the stream
         sized = not sizes or config.get(sizes) or config.get("depthwise")
         if not sized and len(inputs) == 1 and plan.streams:
             inputs.append(plan.streams[-1])

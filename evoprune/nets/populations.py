@@ -20,7 +20,7 @@ def population(facts: Mapping[str, Any], layer: str) -> dict[str, Any]:
     """Return the description of a layer's populations.
 
     Raises:
-        KeyError: the layer has none; the message lists the layers that have.
+        KeyError: the layer has none; the message lists the layers that have populations.
         ValueError: the populations are the network's outputs, which cannot go extinct.
     """
     rows: list[dict[str, Any]] = facts["populations"]

@@ -1,4 +1,4 @@
-"""Load published trained weights, by the names that PyTorch models use for their arrays."""
+"""Load published trained weights from arrays that are named as in PyTorch models."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["load_resnet"]
 WHERE = "load_resnet"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colors, 0 to 1
 _NORM = {"gain": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
-_COUNTER = "num_batches_tracked"  # of a batch norm, which does not use it in prediction
+_COUNTER = "num_batches_tracked"  # array of a batch norm that prediction does not use
 _BY_TORCH = (".pth", ".pt", ".th", ".ckpt", ".bin")
 
 
 def load_resnet(source: str | PathLike[str] | Mapping[str, Any]) -> Network:
-    """Make a `resnet` with trained weights, by the names that PyTorch models use.
+    """Make a `resnet` with trained weights from arrays that are named as in PyTorch models.
 
     The names are those of published ResNets for CIFAR-10: conv1.weight, bn1.weight,
     layer1.0.conv1.weight, ..., linear.bias. Also accepted are learned shortcuts (shortcut.0,
@@ -158,7 +158,7 @@ class _Loader:
         return values
 
     def check_size(self, width: int, outputs: int, last: str) -> None:
-        """Check the large arrays, so that a small file is not taken for a large network."""
+        """Check the shapes of large arrays, so that a small file cannot create a large network."""
         before = width
         self.check("conv1.weight", (width, 3, 3, 3))
         for stage in (1, 2, 3):
@@ -175,7 +175,7 @@ class _Loader:
             raise ValueError(f"{WHERE}: expected {shape} in {name}, got {self.get(name).shape}")
 
     def convolution(self, net: Network, here: str, norm: str, conv: str, bn: str) -> None:
-        """Copy a convolution and its batch norm; fold a bias of the convolution into the mean."""
+        """Copy a convolution and its batch norm; subtract a bias from the batch norm's mean."""
         self.put(net, f"{here}.weight", f"{conv}.weight")
         for mine, theirs in _NORM.items():
             self.put(net, f"{norm}.{mine}", f"{bn}.{theirs}")

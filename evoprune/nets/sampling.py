@@ -30,7 +30,7 @@ def generate(
             read. By default a newline if the vocabulary has one, else its first character.
         length: number of characters to generate.
         temperature: divisor of the logits; 0 always takes the most probable character.
-        top: draw among the n most probable characters only; 0: among all.
+        top: draw only among this number of most probable characters; 0: among all.
         seed: seed of the draws.
         vocabulary: characters in the order of their codes; by default the network's `classes`.
 
@@ -89,7 +89,7 @@ def _draw(
     top: int,
     random: np.random.Generator,
 ) -> int:
-    """Draw one code by its probability."""
+    """Draw one code with the probabilities softmax(logits / temperature); see `generate`."""
     if not np.isfinite(logits).all():
         raise ValueError("network: expected finite logits, got NaN or infinity; it has diverged")
     if temperature == 0:

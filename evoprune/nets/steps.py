@@ -66,17 +66,17 @@ class Steps(Described):
 
         Args:
             x, y: inputs and targets, as the core reads them.
-            batch: samples of a step.
+            batch: samples per step.
             first: number of the first batch, counted over all epochs.
-            rate, pressure, strength: learning rate, pressure and weight of the generation of every
-                step (steps,).
+            rate, pressure, strength: learning rate, pressure and strength of selection at every
+                step, (steps,) each.
             shuffle: draw the batches of an epoch in random order.
             threads: number of worker threads; it does not affect results.
             augment: random changes of images, see `Trainer.fit`.
             rows: the rows of x and y that are samples (n,); all by default.
             weights: weights of the samples (n,).
             keep: keep the gradients of all activations of the last step.
-            ranks: the processes that share the batch.
+            ranks: the processes that share every batch, see `training.ranks.Ranks.argument`.
 
         Returns:
             The record of the steps: loss, hits, weight and predictions of every batch, deaths and

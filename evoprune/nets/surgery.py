@@ -63,7 +63,7 @@ def _like(other: Network, network: Network) -> Network:
 
 
 def expanded(network: Network) -> Network:
-    """Make a network of the founding shape: survivors at their birth ids, zeros elsewhere.
+    """Make a network of the founding shape, with zeros in place of extinct populations.
 
     Raises:
         ValueError: populations were born after the founders.
@@ -204,7 +204,7 @@ def _mass(network: Network, layer: str) -> Array:
 
 
 def _owned_norm(network: Network, facts: Mapping[str, Any], axis: str) -> Array:
-    """Return the Euclidean norm of slice j of all weights and biases along the axis: (n,)."""
+    """Return for every index j along the axis the norm of slice j of weights and biases: (n,)."""
     total: Any = 0.0
     for tensor in facts["tensors"]:
         if tensor["role"] in ("decayed", "free") and axis in tensor["axes"]:

@@ -1,7 +1,8 @@
 """Ready-made network architectures.
 
-Each is a list of nodes of layers.py and an input shape; nothing here computes. Every free width is
-an axis of populations: neurons, filters, heads, the neurons of a transformer's feed-forward part.
+Each is a list of nodes of layers.py and an input shape; nothing here computes. Every width that can
+be chosen freely is an axis of populations: neurons, filters, heads, and the neurons of a
+transformer's feed-forward part.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def resnet(
         learned_shortcuts: use 1 x 1 convolutions with batch norm as shortcuts into stages 2 and 3,
             or only into the listed stages.
         living_stream: make channels of the residual stream populations too, each with one mass for
-            all layers of its stage that write it.
+            all layers of its stage that write to it.
         seed, dtype: as for `Sequential`.
 
     Raises:
@@ -240,7 +241,7 @@ def vit(
         dropout: dropout rate of each branch's contribution to the stream.
         living_dims: make dimensions inside the heads populations too.
         living_stream: make features of the residual stream populations too, each with one mass for
-            all layers that write or read it.
+            all layers that write to it or read it.
         seed, dtype: as for `Sequential`.
 
     Raises:
@@ -322,7 +323,8 @@ class _Block:
 def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes]:
     """Return the blocks of a pre-norm transformer (Xiong et al. 2020).
 
-    Initially, each of the 2 `layers` branches adds 1 / (2 layers) of the stream's variance.
+    There are 2 * layers branches. The gains of their output maps are such that initially all of
+    them together add a variance of about 1 to the stream.
     """
     number = block.heads
     if number < 1 or dim % number:
@@ -347,13 +349,13 @@ def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes
 def _normed(name: str, living: bool) -> list[Nodes]:
     """Return a norm of the stream, followed by a scaling by mass if features are populations.
 
-    The norm maps zeros to other values, so an extinct feature needs the second scaling to read 0.
+    The norm maps zeros to other values; the scaling by mass makes extinct features 0 again.
     """
     return [LayerNorm(name=name), *([_living(f"{name}_read", shared=True)] if living else [])]
 
 
 def _living(name: str, *, shared: bool = False) -> Layer:
-    """Return a layer that makes features populations; `shared`: with the axis's existing masses."""
+    """Return a layer that makes features populations; if shared, with masses of an earlier one."""
     return Populations("identity", bias=False, shared=shared, name=name)
 
 

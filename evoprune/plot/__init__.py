@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Return a name by its former spelling, and warn."""
+    """Return COLORS for its former spelling, and warn."""
     if name == "COLOURS":
         current_name("evoprune.plot", {"COLOURS": "COLORS"}, name)
         return COLORS

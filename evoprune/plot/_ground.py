@@ -87,7 +87,7 @@ def figure(rows: int, columns: int, size: tuple[float, float]) -> Array:
 
 
 def one(ax: Any, size: tuple[float, float]) -> Any:
-    """Return `ax`, or the Axes of a new figure of this size in inches if it is None."""
+    """Return `ax`; if it is None, the Axes of a new figure of this size in inches."""
     if ax is None:
         return figure(1, 1, size)[0]
     from matplotlib.axes import Axes
@@ -119,7 +119,7 @@ def colors(n: int, ax: Any) -> list[Color]:
 
 
 def paint(layers: Sequence[str], ax: Any) -> dict[str, Color]:
-    """Return a color for every layer; many layers of one kind get shades from first to last."""
+    """Return a color for every layer; with many layers, those of a kind get shades of one color."""
     kinds: dict[str, list[str]] = {}
     for name in layers:
         kinds.setdefault(stem(name), []).append(name)

@@ -36,16 +36,16 @@ def filters(
 ) -> Axes:
     """Draw the weights of surviving populations as images, largest mass first.
 
-    A filter is drawn as its kernel (averaged over channels, or in color for the three channels of
-    an image), a neuron that reads an image as its weights at the positions of their pixels. Red is
-    positive, blue negative, each image on its own scale; extinct inputs are left empty.
+    A filter is drawn as its kernel, averaged over channels, or in color for the three channels of
+    an image. A neuron that reads an image is drawn as an image of its weights. Red is positive,
+    blue negative, each image on its own scale; extinct inputs are left empty.
 
     Args:
         network: the network; it is only read.
         layer: a layer of populations; by default the first whose weights can be drawn.
-        shape: rows and columns of the image that neurons read, if it is not square; or a data set
-            of images, an array of images, or one image to take them from.
-        most: draw at most this many.
+        shape: (rows, columns) of the image that neurons read, if it is not square; or a data set
+            of images, an array of images, or one image, which gives the shape.
+        most: maximum number of populations to draw.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -76,7 +76,7 @@ def filters(
 
 
 def _rows_and_columns(network: Network, shape: Any) -> tuple[int, int] | None:
-    """Return rows and columns of images, taken from data unless given as numbers.
+    """Return (rows, columns) of images from `shape`, which holds them or is a data set or images.
 
     Raises:
         ValueError: the data does not hold images for this network.
@@ -92,7 +92,7 @@ def _rows_and_columns(network: Network, shape: Any) -> tuple[int, int] | None:
 
 
 def _colored(picture: Array, ax: Any) -> Array:
-    """Return the colors of an image (height, width) or (height, width, 3): (height, width, 3)."""
+    """Return an image (height, width) or (height, width, 3) as colors (height, width, 3)."""
     from matplotlib import colormaps
 
     if picture.ndim == 3:
@@ -184,7 +184,7 @@ def features(
     """Draw the masses of input features as an image; extinct features are left empty.
 
     Args:
-        network: one with populations directly after the input, as made by mlp(..., inputs=True).
+        network: a network with input populations, such as mlp(..., inputs=True).
         layer: the layer of those populations; by default the first of the network.
         shape: rows and columns of the image; square if not given.
         ax: where to draw; a new figure if not given.
@@ -193,7 +193,7 @@ def features(
         The Axes.
 
     Raises:
-        ValueError: no such populations, or they do not fill the shape.
+        ValueError: the network has no input populations, or they do not fill the shape.
     """
     from matplotlib import colormaps
 
@@ -239,7 +239,7 @@ def heads(
     Args:
         network: a network with attention; it runs one forward pass on the sample.
         x: raw samples as `Network.predict` takes them: a data set, an array, or one sample.
-        layer: one layer of heads ("heads2"); by default all layers, one a row.
+        layer: one layer of heads ("heads2"); by default all layers, one in each row.
         sample: index of the sample.
         ax: where to draw; a new figure if not given.
 
@@ -247,7 +247,7 @@ def heads(
         The Axes.
 
     Raises:
-        ValueError: there is no attention, or none of that name.
+        ValueError: the network has no attention layer, or none of that name.
     """
     from matplotlib import colormaps
 

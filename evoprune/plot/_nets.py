@@ -36,14 +36,14 @@ def fitness(
 ) -> Axes:
     """Draw fitness / upkeep against mass: which populations grow, shrink or are near extinction.
 
-    Above the line at 1 a population earns more than it costs. Those below are drawn hollow; the
-    closer to the threshold on the left, the sooner they become extinct. Fitness is smoothed over
-    recent generations, so a population may fall below the line only briefly.
+    Populations above the line at 1 have more fitness than upkeep and grow. Those below it shrink
+    and are drawn hollow; the closer to the threshold on the left, the sooner they become extinct.
+    Fitness is smoothed over recent generations, so a population may be below the line only briefly.
 
     Args:
         source: a network, or a History, whose last record is drawn.
-        pressure: selection pressure at which upkeep is computed; by default that of the last
-            training. A history stores its own.
+        pressure: selection pressure for the upkeep of a network; by default that of its last
+            training. A history has recorded its upkeep.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -191,7 +191,10 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
 
 
 def _costs(network: Network) -> dict[str, tuple[float, float]]:
-    """Return multiply-adds, now and at birth, of the layers up to each layer of populations."""
+    """Return for each layer of populations the multiply-adds of the layers that feed it.
+
+    The two numbers are the multiply-adds now and at birth.
+    """
     found = {}
     now = once = 0.0
     born = network.born
@@ -215,8 +218,8 @@ def pareto(
     """Draw error or accuracy against size for several runs or groups of runs.
 
     Args:
-        runs: by name: a History, a list of them, or two vectors (sizes, errors in percent). A line
-            joins the Pareto-optimal points of each group.
+        runs: name -> a History, a list of histories, or two vectors (sizes, errors in percent). A
+            line joins the Pareto-optimal points of each group.
         x: the column that measures size: "macs", "parameters" or "alive".
         y: "error" or "accuracy" (percent), on the validation data if there was any; at the last
             epoch, never the best one.

@@ -1,4 +1,4 @@
-"""Plots of a run over time: its columns, one line a population, the number of living ones."""
+"""Plots of a run over time: columns of the history, populations, numbers of living populations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["history", "survival", "trajectories"]
 
-# The line of a dying population fades with its mass: (lower bound of mass, opacity).
+# The line of a population that becomes extinct fades with its mass: (least mass, opacity).
 FADING = ((0.4, 0.5), (0.15, 0.38), (0.05, 0.28), (0.015, 0.2), (0.005, 0.15), (0.0, 0.12))
 NAMES = {
     "mass": ("Mass of every population", "mass (1 at birth)"),
@@ -84,7 +84,7 @@ def trajectories(
     layer: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a line for every population over time; those that die fade and end with a dot.
+    """Draw a line for every population over time; at an extinction it fades and ends with a dot.
 
     Args:
         history: the history of the run.
@@ -122,7 +122,7 @@ def trajectories(
         lines = [(values[survives], 0.8, 3)]
         above = np.inf
         for least, opacity in FADING:
-            # One more point at the fainter end, so that the segments of a line touch.
+            # Add the next point to each segment, so that segments of different opacity touch.
             inside = (mass >= least) & (mass < above)
             inside[:, 1:] |= inside[:, :-1] & ~np.isnan(mass[:, 1:])
             lines.append((np.where(inside, values, np.nan)[~survives], opacity, 2))

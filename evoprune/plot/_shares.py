@@ -48,10 +48,9 @@ def muller(
     """Draw a Muller plot: every population is a band as wide as its share of the layer's mass.
 
     Bands are stacked by birth id, layer above layer; the band of an extinct population closes. The
-    band of a population that was born opens out of its parent's, and descendants of one founder
-    have one shade.
-    Survivors have strong shades of their layer's color, populations that become extinct pale ones.
-    All layers have the same height.
+    band of a population born during the run opens inside its parent's band, and descendants of one
+    founder have one shade. Survivors have strong shades of their layer's color, populations that
+    become extinct pale shades. All layers have the same height.
 
     Args:
         history: the history of a run; or masses (times, populations) as an array.
@@ -142,8 +141,8 @@ def _parents(parents: ArrayLike | None, n: int) -> Array:
 def _by_descent(parents: Array) -> tuple[Array, Array]:
     """Return an order in which descendants follow their ancestor, the youngest child first.
 
-    A half is then the neighbor of the population it came from. Also returns the founder, or
-    immigrant, that each population descends from.
+    A population that split is then next to the half that split off. The second result is the
+    founder or immigrant that each population descends from.
     """
     n = len(parents)
     founder = np.arange(n)
@@ -210,7 +209,7 @@ def phase(
     Args:
         history: the history of a run; or masses (times, 3) as an array.
         layer: restrict to the populations of this layer.
-        labels: names of the three corners.
+        labels: names of the three populations, written at the corners of the triangle.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -312,14 +311,16 @@ def price(
 ) -> Axes:
     """Draw Price's equation: how selection and transmission change the mean of a trait.
 
-    Selection is the part due to mass moving between populations; transmission is the part due to
-    the trait of each population changing as the network learns. They add up to the change exactly.
+    The selection term is due to mass moving between populations; the transmission term is due to
+    changes of each population's trait as the network learns. Their sum is exactly the change of the
+    mean.
 
     Args:
         history: the history of the run.
         trait: "fitness", "mass" or "upkeep".
         layer: restrict to the populations of this layer; by default the whole network.
-        cumulative: sum from the beginning; otherwise draw each record's terms, which are noisy.
+        cumulative: sum the terms from the beginning; otherwise draw the terms between successive
+            records, which are noisy.
         ax: where to draw; a new figure if not given.
 
     Returns:

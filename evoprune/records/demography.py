@@ -1,7 +1,7 @@
 """Population statistics of plain arrays: diversity, variance of fitness, Price and Fisher.
 
-Rows are points in time, columns are populations; NaN marks an extinct population. Shares are shares
-of mass. The functions do not depend on a network or a run.
+Rows are points in time (records), columns are populations; NaN marks a population that is not alive
+then. Shares are shares of mass. The functions do not depend on a network or a run.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ __all__ = ["Fisher", "Price", "fisher", "hill", "mean", "price", "shares", "vari
 
 
 class Price(NamedTuple):
-    """Price's equation between records: change = selection + transmission, to rounding.
+    """Price's equation between records: change = selection + transmission, up to rounding.
+
+    Here z is the trait of a population and dz its change. The growth w of a population is the mass
+    of its descendants, itself included, at the next record, divided by its mass. Means, E and Cov
+    are weighted by mass.
 
     Attributes:
         steps: int64 (n,): the end of each interval, in steps of the run.
         change: change of the mass-weighted mean trait: float64 (n,), in units of the trait.
-        selection: Cov(w / mean w, z): the part due to mass moving between populations. The growth
-            w of a population counts the mass of all its descendants.
+        selection: Cov(w / mean w, z): the part due to mass moving between populations.
         transmission: E[(w / mean w) dz]: the part due to traits changing, from a population at one
             record to its descendants at the next, and from the mean to immigrants.
     """
@@ -35,11 +38,13 @@ class Price(NamedTuple):
 
 
 class Fisher(NamedTuple):
-    """Fisher's theorem between records: change = variance + environment, to rounding.
+    """Fisher's theorem between records: change = variance + environment, up to rounding.
+
+    Here w is the growth of a population (mass after / mass before), and dw the change of w.
 
     Attributes:
         steps: int64 (n,): the end of each interval, in steps of the run.
-        change: change of mean growth; growth w is mass after / mass before: float64 (n,).
+        change: change of mean growth: float64 (n,).
         variance: Var(w) / mean w: the part due to natural selection, never negative.
         environment: E[(w / mean w) dw]: the part due to growth itself changing, as the network
             learns and populations compete.
@@ -60,7 +65,7 @@ def shares(mass: Array) -> Array:
 
 
 def hill(mass: Array, order: float = 1.0) -> Array:
-    """Return the Hill number of every row: the number of equal-mass populations as diverse.
+    """Return the Hill number of every row: the number of equal masses that would be as diverse.
 
     Order 0 counts living populations; 1 is e to the entropy of shares; 2 is 1 / the probability
     that two draws are of one population; infinity is 1 / the largest share (Hill 1973).
@@ -94,7 +99,8 @@ def variance(mass: Array, trait: Array) -> Array:
 def price(steps: Array, mass: Array, trait: Array, parents: Array | None = None) -> Price:
     """Return Price's terms between records (Price 1970); extinct populations have w = 0.
 
-    `parents` are columns (populations,), -1 without a parent; None if no population was born.
+    `parents` has the column of every population's parent, or -1: (populations,); None if no
+    population was born after the first record.
     """
     x, after = shares(mass), shares(mass)[1:]
     here, z = x[:-1], _known(x, trait)
@@ -121,7 +127,7 @@ def _price_of_descent(steps: Array, x: Array, z: Array, origin: Array) -> Price:
 
 
 def fisher(steps: Array, mass: Array, parents: Array | None = None) -> Fisher:
-    """Return Fisher's terms: Price's for the trait w = mass after / mass before (Price 1972)."""
+    """Return Fisher's terms: those of Price for the trait w, see `Fisher` (Price 1972)."""
     known = np.nan_to_num(np.asarray(mass, np.float64))
     after = known[1:] if parents is None else heirs(known[1:], ancestors(mass, parents))
     growth = np.divide(after, known[:-1], np.zeros_like(after), where=known[:-1] > 0)

@@ -40,7 +40,7 @@ MOST_BYTES = 64 << 20  # limit for records; above it every second record is drop
 
 @spelled
 class History(FormerNames, Mapping[str, Array]):
-    """The record of a run. `history["loss"]` is a column with one value an epoch.
+    """The record of a run. `history["loss"]` is a column with one value per epoch.
 
     An item is a column by epoch: `history["loss"]`, `history["alive"]`. Values by record and by
     batch have names that say so: `record_steps`, `living()`, `batch_losses`. Counts end in _done:
@@ -55,14 +55,14 @@ class History(FormerNames, Mapping[str, Array]):
     seconds (total time of the run), floor_reached (how often so far a layer's floor kept a
     population alive).
 
-    In addition there are about 150 records a run of mass, fitness and upkeep of every living
-    population, see `trajectories`. `diversity`, `price` and `fisher` are computed from them.
+    In addition, mass, fitness and upkeep of every living population are recorded about 150 times
+    per run, see `trajectories`. `diversity`, `price` and `fisher` are computed from these records.
 
     Attributes:
         layers: names of the layers of populations.
         born: number of populations of each layer born before the run; see also `ever_born`.
         record_steps: int64 (records,): step of the run after which each record was made.
-        per_epoch: steps an epoch.
+        per_epoch: steps per epoch.
         record_every: steps from one record to the next.
         thinned: number of times that every second record was dropped and record_every doubled, to
             keep the records within 64 MiB.
@@ -139,10 +139,10 @@ class History(FormerNames, Mapping[str, Array]):
     def extinctions(self) -> Array:
         """Extinctions: step, epoch, layer, birth, mass, fitness, loss_before, loss_after.
 
-        A structured array with one row a population, in the order of death. The losses are those of
-        the batch after whose update the population died, and of the next batch. Batches differ by
-        more than one population contributes, so average over many deaths. To first order, the loss
-        should rise by mass * fitness.
+        A structured array with one row per population, in the order of death. The losses are those
+        of the batch after whose update the population died, and of the next batch. They differ by
+        more than one population contributes, so average over many deaths. To first order, a death
+        should raise the loss by mass * fitness.
         """
         if not self._extinctions:
             return np.empty(0, EXTINCTION)
@@ -334,7 +334,7 @@ class History(FormerNames, Mapping[str, Array]):
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # lengths are unique: numbers only grow
+        self._sizes[rows.shape[1]] = self.ever_born  # sizes only grow, so a length determines them
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)
@@ -357,9 +357,9 @@ class History(FormerNames, Mapping[str, Array]):
 
         Args:
             losses: mean loss of the batch.
-            hits: correct predictions.
-            weights: total weight in the mean, by class weights.
-            counted: predictions judged correct or wrong; `weights` if not given.
+            hits: number of correct predictions.
+            weights: sum of the weights of all samples, by which the mean loss is divided.
+            counted: number of correct and wrong predictions; `weights` if not given.
         """
         if len(losses) and self._extinctions:  # fill in the loss after the last deaths
             rows: Any = self._extinctions[-1]
@@ -459,7 +459,7 @@ class History(FormerNames, Mapping[str, Array]):
         Raises:
             FileNotFoundError: no such file.
             OSError: it cannot be read, or is a folder or a device.
-            FileFormatError: damaged, inconsistent, or another kind of file; the file is named.
+            FileFormatError: it is damaged, inconsistent, or of another kind; the message names it.
         """
         return cls.from_bytes(existing(path).read_bytes(), str(path))
 

@@ -12,7 +12,7 @@ __all__ = ["aligned", "ancestors", "ever_born", "heirs", "parents_of"]
 
 
 def ever_born(layers: Sequence[str], born: Sequence[int], births: Array) -> tuple[int, ...]:
-    """Return the number of populations born so far by layer; `born`: those before any births."""
+    """Return the number of populations born so far by layer; `born` has those before `births`."""
     if not len(births):
         return tuple(born)
     names, counts = np.unique(births["layer"], return_counts=True)
@@ -21,7 +21,7 @@ def ever_born(layers: Sequence[str], born: Sequence[int], births: Array) -> tupl
 
 
 def parents_of(layers: Sequence[str], sizes: Sequence[int], births: Array) -> Array:
-    """Return the column of the parent of every population, -1 without one: int64 (sum(sizes),)."""
+    """Return for every population the column of its parent, or -1: int64 (sum(sizes),)."""
     starts = np.cumsum([0, *sizes])
     parents = np.full(starts[-1], -1, np.int64)
     for layer, start in zip(layers, starts.tolist(), strict=False):
@@ -39,7 +39,7 @@ def aligned(
     Args:
         records: values of the populations born by then, layer by layer.
         sizes: the number of populations by layer, for each length of a record.
-        now: their number by layer in the rows to return.
+        now: the number of populations by layer in the returned rows.
     """
     rows = np.full((len(records), sum(now)), np.nan, np.float32)
     starts = np.cumsum([0, *now])
@@ -52,7 +52,10 @@ def aligned(
 
 
 def ancestors(mass: Array, parents: Array) -> Array:
-    """Return the column of each population's ancestor in the previous record, or -1, by record."""
+    """Return the column of the ancestor that was alive at the previous record, or -1.
+
+    The result is (records - 1, populations). A population that was alive is its own ancestor.
+    """
     there = ~np.isnan(mass)
     origin = np.tile(np.arange(mass.shape[1]), (max(0, len(mass) - 1), 1))
     for row, before, after in zip(origin, there, there[1:], strict=False):
@@ -65,7 +68,10 @@ def ancestors(mass: Array, parents: Array) -> Array:
 
 
 def heirs(after: Array, origin: Array) -> Array:
-    """Return `after` summed over the descendants of each population, by record."""
+    """Return the masses `after` summed over each population's descendants, by record.
+
+    `origin` has the column of every population's ancestor, see `ancestors`.
+    """
     total = np.zeros_like(after)
     for sums, values, row in zip(total, after, origin, strict=True):
         np.add.at(sums, row[row >= 0], values[row >= 0])

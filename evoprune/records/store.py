@@ -64,7 +64,7 @@ def to_bytes(history: History) -> bytes:
     """Return the content of the file that `History.save` writes.
 
     Raises:
-        TypeError, ValueError: the history was changed by hand to values that no file can hold.
+        TypeError, ValueError: the history has values, set by hand, that cannot be saved.
     """
     names = ("layers", "born", *COUNTS, "settings", "interrupted")
     meta = {name: getattr(history, name) for name in names}
@@ -89,7 +89,7 @@ def from_bytes(history: type[History], content: bytes, name: str) -> History:
     Args:
         history: the class to make.
         content: content of the file.
-        name: name of the file, for error texts.
+        name: name of the file, for error messages.
 
     Raises:
         FileFormatError: the file is damaged, of another kind, or inconsistent.
@@ -139,8 +139,8 @@ def check(arrays: Mapping[str, Array]) -> dict[str, Any]:
     """Check that the arrays of a history are consistent; return its `meta`.
 
     Raises:
-        ValueError: they are not; the text says which and how.
-        TypeError: `meta` holds a value of another type.
+        ValueError: they are not consistent; the message names the array and says what was expected.
+        TypeError: a value in `meta` has a wrong type.
     """
     missing = [name for name in PARTS if name not in arrays]
     known = (*PARTS, *OPTIONAL)

@@ -1,4 +1,4 @@
-"""`Births`: how populations are born while a network learns; off unless a Selection has one."""
+"""`Births`: how populations are born while a network learns, if its Selection has one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["BirthSettings", "Births"]
 
 
 class BirthSettings(Spec):
-    """Settings of births. A rate that is a number is stored as rate="number" and that number."""
+    """Settings of births. A number x as rate is stored as the settings rate="number", number=x."""
 
     group, home = "births", "evoprune.selection.births"
 

@@ -23,7 +23,7 @@ GAIN = 0.1  # change of log pressure per adjustment, per unit of log excess size
 MOST = 0.02  # limit of that change: deaths lag, and faster changes overshoot
 LOW, HIGH = 1e-6, 100.0
 LIGHT = 0.03  # populations of less mass count in part, since they may soon be extinct
-BEND = 8.0  # decay rate, in 1 / `by`, of the target path of the log size
+BEND = 8.0  # decay rate of the log size along its target path, in units of 1 / `by`
 
 
 @spelled
@@ -33,8 +33,8 @@ class Budget:
 
         ep.Selection(ep.Budget(macs=0.1))      # a tenth of the founding multiply-adds
 
-    Set one of macs, params and alive. Up to 1 it is a share of the founding network, above 1 a
-    number.
+    Set one of macs, params and alive. A value up to 1 is a share of the founding network, a larger
+    one an absolute number.
 
     The size decreases to the target, since extinction is final, and no population is removed by
     rank. Once the target is reached, masses stop changing and weights continue to learn. A run of
@@ -46,8 +46,8 @@ class Budget:
         params: number of parameters.
         alive: number of living populations.
         start: the initial pressure; by default estimated from the target.
-        by: the share of the run (without its rest) after which the target should be reached. The
-            remaining steps let the weights settle.
+        by: the share of the run (without the rest at its end) after which the target should be
+            reached. The remaining steps let the weights settle.
     """
 
     macs: float | None = None
@@ -154,7 +154,7 @@ class Budget:
 
 
 def _staying(masses: Iterable[Array], threshold: float) -> float:
-    """Estimate the share of the size that will remain; light populations count in part."""
+    """Estimate the share of the current size that will remain; low masses count only in part."""
     low = np.log(max(threshold, 1e-12))
     shares = [1.0]
     for mass in masses:

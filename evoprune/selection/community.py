@@ -53,7 +53,7 @@ BIRTH = np.dtype(
 )
 """One row of `Community.lineage`; the parent of an immigrant is -1."""
 
-ONE = "populations"  # the name of an only layer that was given as a plain number
+ONE = "populations"  # name of the only layer if `born` is a plain number
 SIGNALS = ("mass_gradient", "owned_norm2", "owned_gradient2", "owned_product", "activity", "norm2")
 
 
@@ -63,10 +63,9 @@ class Community:
 
     Args:
         born: number of populations; or numbers by layer name, in the order of the layers.
-        selection: its memory, upkeep, dynamics, threshold, floor, min_age, niche and births are
-            used.
-            `every`, `rest`, `clock` and `removal` only affect training. Its pressure is the default
-            of `step`; with a schedule or a Budget, `step` must be called with a pressure.
+        selection: settings of selection; `every`, `rest`, `clock` and `removal` have no effect
+            here. Its pressure is the default of `step`; with a schedule or a Budget, `step` must be
+            called with a pressure.
         seed: seed of stochastic dynamics.
         cost: relative costs of populations, for upkeep that is not a vector: a number by layer, or
             an array by birth id. By default all costs are equal and sum to 1. In a network, a cost
@@ -164,11 +163,12 @@ class Community:
         founding populations, layer after layer.
 
         Args:
-            mass_gradient: dL/dmass, from which the selection's law computes fitness.
+            mass_gradient: gradient of the loss with respect to each mass, from which the
+                selection's law computes fitness.
             fitness: the fitness itself, in nats, instead of `mass_gradient`.
             strength: strength of the dynamics, 0 (masses do not change) to 1.
-            pressure: the last one used by default, at first the selection's.
-            cost: new value of `cost`, set first.
+            pressure: by default that of the previous step, and the selection's in the first step.
+            cost: new value of the attribute `cost`, set before the generation.
             owned_norm2, owned_gradient2, owned_product, activity, terms: signals that other
                 fitness laws take, see `evoprune.fitness`.
             norm2: squared norms of the populations' weights, for `BestResponse`.
@@ -231,7 +231,7 @@ class Community:
         return deaths
 
     def _rows(self, told: Array, dtype: np.dtype[Any]) -> Array:
-        """Return deaths or births of the core with names of layers."""
+        """Return the core's deaths or births as rows of `dtype`, with names of layers."""
         rows = np.zeros(len(told), dtype)
         rows["layer"] = np.array(self.layers)[told["population"]]
         rows["generation"] = told["step"]
@@ -383,7 +383,7 @@ class Community:
 
         Args:
             name: name of the argument, for error messages.
-            values: by layer, or plain if the community has one layer without a name.
+            values: values by layer, or one array if `born` was a plain number.
             dtype: dtype of the result; by default the community's.
             living: also accept arrays of living populations only; extinct ones get NaN.
         """

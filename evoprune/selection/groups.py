@@ -92,9 +92,9 @@ class Dynamics(Spec):
     def timed(self, lifespan: float) -> Dynamics:
         """Return the law with a number for each time constant that is None.
 
-        `lifespan` becomes the argument. A rate per generation becomes the catalogue's default,
-        which is for a lifespan of 700 generations, times 700 / lifespan: over a run of any length
-        the law then does about the same.
+        The setting `lifespan` becomes the argument. A rate per generation becomes the catalogue's
+        default times 700 / lifespan, since that default is for a lifespan of 700 generations.
+        Masses then change by about as much in a run of any length.
 
         Args:
             lifespan: generations, see `evoprune.selection.timing`.

@@ -53,8 +53,8 @@ class _PythonLaw:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as its function: by reference, or by value if the pickler can do that.
 
-        After decoration the function's own name refers to the law. To be found by name, the
-        function then needs the qualified name of the law's attribute `function`.
+        After decoration, the function's own name refers to the law. The function is therefore
+        renamed to "NAME.function", the law's attribute, by which pickle finds it.
         """
         function: Any = self.function
         name = getattr(function, "__qualname__", "")
@@ -125,7 +125,7 @@ class PythonLoss(_PythonLaw):
 
     @property
     def kind(self) -> PythonLoss:
-        """Return this object, with which the core is configured."""
+        """Return this object: the core takes it instead of the name of a loss."""
         return self
 
     def config(self) -> dict[str, Any]:
@@ -150,11 +150,11 @@ def fitness(function: Callable[[Any], ArrayLike]) -> PythonFitness:
     """Make a fitness law from a Python function; use as a decorator.
 
     The function takes the signals of the n populations of a layer as a dict of copies (n,): mass,
-    mass_gradient (dL/dmass), owned_norm2, owned_gradient2 and owned_product (sums of w^2, dw^2 and
-    w dw over the weights a population owns) and activity (mean |output|). The dict also has terms,
-    the number of terms whose mean is the loss. The function returns finite fitness (n,), in nats if
-    it is compared with upkeep. It is called once per generation and layer; an exception in it stops
-    the run.
+    mass_gradient (dL/dmass for the loss L), owned_norm2, owned_gradient2 and owned_product (sums of
+    w^2, g^2 and w g over the weights w that a population owns and their gradients g) and activity
+    (mean |output|). The dict also has terms, the number of terms whose mean is L. The function
+    returns finite fitness (n,), in nats if it is compared with upkeep. It is called once per
+    generation and layer; an exception in it stops the run.
 
         @ep.fitness
         def usefulness(signals):

@@ -35,7 +35,8 @@ class Schedule:
 
     Attributes:
         shape: "constant" (stays at start), "linear" or "cosine" (half a period).
-        start, final: the values at the ends; the last step is one step short of `final`.
+        start: the value after the warmup.
+        final: the value that a step after the last one would have.
         warmup: share of the run for the warmup, 0 to 1.
     """
 
@@ -50,15 +51,15 @@ class Schedule:
         _check(self, ("start", "final"), "warmup")
 
     def __call__(self, steps: int) -> NDArray[np.float64]:
-        """Return the values of a run of n `steps`: float64 (steps,)."""
+        """Return the values of a run of `steps` steps: float64 (steps,)."""
         return self.part(0, steps, steps)
 
     def rise(self, steps: int) -> int:
-        """Return the number of warmup steps in a run of n `steps`."""
+        """Return the number of warmup steps in a run of `steps` steps."""
         return round(self.warmup * steps)
 
     def part(self, start: int, stop: int, steps: int) -> NDArray[np.float64]:
-        """Return values start to stop - 1 of a run of n `steps`: float64 (stop - start,)."""
+        """Return values start to stop - 1 of a run of `steps` steps: float64 (stop - start,)."""
         rise = self.rise(steps)
         at = np.arange(start, stop, dtype=np.float64)
         done = np.clip((at - rise) / max(1, steps - rise), 0, 1)  # share of the steps after warmup
@@ -126,7 +127,7 @@ def cosine(start: float, final: float = 0.0) -> Schedule:
 
 @spelled
 def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
-    """Make a schedule with a linear warmup from 0; a number means a cosine from it.
+    """Make a schedule with a linear warmup from 0; a number means a cosine that starts at it.
 
     Args:
         schedule: the schedule after the warmup, over the rest of the run.
@@ -153,7 +154,7 @@ class OneCycle:
         _check(self, ("peak", "start", "final"), "share")
 
     def __call__(self, steps: int) -> NDArray[np.float64]:
-        """Return the values of a run of n `steps`: float64 (steps,)."""
+        """Return the values of a run of `steps` steps: float64 (steps,)."""
         top = round(self.share * steps)
         ends = [(self.start, self.peak, top), (self.peak, self.final, steps - top)]
         parts = []

@@ -202,7 +202,7 @@ class Selection:
     def replace(self, **changes: Any) -> Selection:
         """Return a copy with some settings changed.
 
-        Pressure, fitness and upkeep that equal their defaults follow the new settings' defaults.
+        Pressure, fitness and upkeep that equal their defaults are set to those of the new settings.
         """
         for name in NATURAL:
             if getattr(self, name) == _natural(self, name):
@@ -216,15 +216,15 @@ class Selection:
         *,
         lifespan: float | None = None,
     ) -> Selection:
-        """Return a copy in which time constants that are None fit a run; they are numbers then.
+        """Return a copy in which time constants that are None are numbers that fit a run.
 
         A trainer does this when a run begins, and records the result in the history. Call it before
         a loop of your own that calls `Network.train`; otherwise the length of the run is unknown,
         and a lifespan is 700 generations.
 
         Args:
-            generations: generations at full pace of the whole run: the sum of `strengths` over
-                `every`. None: unknown.
+            generations: length of the whole run in generations of strength 1: the sum of
+                `strengths`, divided by `every`; None if unknown.
             rate: highest learning rate of an adaptive optimizer, times `every`; None for any other
                 optimizer.
             lifespan: the lifespan itself, in generations, instead of these two.
@@ -270,8 +270,8 @@ class Selection:
 
         Args:
             steps: number of steps of the run.
-            rate: learning rates from step `start` on (steps - start,), for the clock; constant by
-                default.
+            rate: learning rates from step `start` on (steps - start,), used if the clock is "rate";
+                constant by default.
             start: the first step of the result.
             highest: the highest rate of the run; by default the highest of `rate`.
         """
@@ -296,7 +296,7 @@ class Selection:
         return None
 
     def stands_still(self, steps: int, rate: ArrayLike | None = None) -> str:
-        """Return why no population can go extinct in a run of n `steps`; "" if one can.
+        """Return why no population can go extinct in a run of `steps` steps; "" if one can.
 
         `rate` is AdamW's learning rate at every step, see `strengths`.
         """

@@ -87,9 +87,9 @@ def simulate(
         mass: initial masses (n,), at least 0.
         fitness: fitness of each population in nats per unit of mass, (n,); or a function that
             returns it for the current masses (n,). Fitness of extinct populations is ignored. With
-            births, a function gets the masses of all populations born so far; fitness and upkeep
-            that are numbers are inherited, and immigrants have the mean of the living.
-        generations: number of generations; time constants of the law that are None fit it.
+            births, a function gets the masses of all populations born so far. Fitness and upkeep
+            given as numbers are inherited; immigrants get the mean of the living populations.
+        generations: number of generations; time constants of the law that are None are set to fit.
         upkeep: upkeep of each population in nats per unit of mass: (n,), or one number; 0 by
             default.
         overlap: similarity of populations, for laws in which similar ones compete: (n, n); the
@@ -98,7 +98,7 @@ def simulate(
             population goes extinct.
         strength: strength of the dynamics in each generation.
         seed: seed of stochastic laws.
-        births: how populations are born; none are by default. Not with `overlap`.
+        births: how populations are born; by default, none are born. Not possible with `overlap`.
 
     Returns:
         Masses: float64 (generations + 1, n); the first row has the initial masses. With births,
@@ -178,7 +178,7 @@ def simulate(
 
 
 def _inherited(worth: Array, parents: Array, alive: Array) -> Array:
-    """Return fitness with the newborn appended: that of their parents, or the living's mean."""
+    """Append the fitness of the newborn: that of the parent; for immigrants, the living's mean."""
     mean = worth[alive[: len(worth)]].mean() if alive[: len(worth)].any() else 0.0
     return np.append(worth, np.where(parents >= 0, worth[np.maximum(parents, 0)], mean))
 

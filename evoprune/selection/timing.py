@@ -40,7 +40,7 @@ def lifespan(generations: float | None, rate: float | None = None) -> float:
     If no population can go extinct in the run, the lifespan is so long that masses hardly change.
 
     Args:
-        generations: generations at full pace of the whole run; None if unknown.
+        generations: length of the whole run in generations of strength 1; None if unknown.
         rate: highest learning rate of an adaptive optimizer, times the steps of a generation; None
             for any other optimizer.
     """
@@ -51,7 +51,7 @@ def lifespan(generations: float | None, rate: float | None = None) -> float:
 
 
 def shortest(rate: float | None = None) -> float:
-    """Return the generations at full pace of the shortest run in which extinction is possible."""
+    """Return the fewest generations of strength 1 in a run in which extinction is possible."""
     return min(MOST, _learning(rate) * LIVES / (LIVES - 1))
 
 

@@ -23,7 +23,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status; `arguments` defaults to the process's."""
+    """Run the command line and return the exit status; `arguments` defaults to sys.argv[1:]."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # print any character

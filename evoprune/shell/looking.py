@@ -141,7 +141,7 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Print loss and accuracy."""
+    """Print a model's loss and accuracy on given data."""
     network = _loaded(options)
     x, y = _inputs(options, network)
     if y is None:
@@ -163,7 +163,7 @@ def _loaded(options: argparse.Namespace) -> Network:
 
 
 def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array | None]:
-    """Return raw inputs, and targets if there are any, of the given data."""
+    """Return the raw inputs of the given data, and its targets, or None if it has none."""
     place = Path(options.name)
     if place.suffix == ".npy":
         return np.load(existing(place), allow_pickle=False), None
@@ -183,7 +183,7 @@ def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array
 
 
 def _csv(place: Path, network: Network, target: str | int) -> tuple[Array, Array | None]:
-    """Read rows of features, and targets if there is one column more than the network's inputs."""
+    """Read rows of features, and targets if the file has one column more than the inputs."""
     first, header, rows = read_cells(existing(place))
     features, width = math.prod(network.spec["input"]), len(rows[0])
     if width not in (features, features + 1):

@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         return [name for parser in parsers for name in parser._option_string_actions]
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse the arguments and store them for error texts."""
+        """Parse the arguments; keep them for error messages."""
         import sys
 
         self._seen = list(sys.argv[1:] if args is None else args)

@@ -1,7 +1,7 @@
 """Output of the command line, and handling of signals that stop a run.
 
-A printing error never aborts a run: after a closed pipe, or a full disk on standard output, the run
-stops as by Ctrl-C, with all files written.
+A printing error never aborts a run: if standard output is a closed pipe or a full disk, the run
+stops as with Ctrl-C, with all files written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INTERRUPTED, PIPE = 130, 141
 
 
 class Failed(Exception):
-    """Raised if a run cannot continue; its results so far are written."""
+    """Raised if a run cannot continue, after its results so far are written."""
 
 
 def complain(text: str) -> None:
@@ -150,7 +150,7 @@ class Stopped:
 
     Attributes:
         status: exit status of the received signal; 0 if there was none.
-        stop: function that ends the run; None while no run is active: signals then raise.
+        stop: function that ends the run; None while no run is active, then signals raise `Ended`.
     """
 
     def __init__(self) -> None:
@@ -158,7 +158,7 @@ class Stopped:
         self.stop: Callable[[], None] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Record the signal; a second one has no effect, since the run is being written."""
+        """Record the signal and end the run; ignore a second signal while files are written."""
         if self.status:
             return
         self.status = 128 + number

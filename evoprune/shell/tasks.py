@@ -1,6 +1,6 @@
 """Tasks of `evoprune train`: data and networks by name, with default settings.
 
-It turns options into a data set and a network and fills in defaults; it trains nothing.
+This module converts options to a data set and a network and fills in defaults; it trains nothing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ USUAL = {
 }
 NETS = tuple(USUAL)
 TESTED = 0.2  # share of the rows of a CSV file that are the test set
-MANY = 20  # a CSV file's whole numbers, if more and above a tenth of the rows, are not classes
+MANY = 20  # integer targets are numbers, not classes, above this and a tenth of the rows
 STEPS = 2000  # minimum steps of a run on a CSV file
 TRANSFORMER = ("dim", "layers", "heads")
 READS = {  # options that set a network's shape, by its kind
@@ -101,7 +101,7 @@ def checked(option: str, value: Any, low: int, high: int) -> int:
     """Return the integer value of an option.
 
     Raises:
-        ValueError: the value is out of bounds; the option is named.
+        ValueError: the value is out of bounds; the message names the option.
     """
     return whole(f"--{option}", value, low, high)
 
@@ -115,7 +115,7 @@ def check(options: argparse.Namespace) -> None:
     """Check every value, and that every option applies, before reading or creating anything.
 
     Raises:
-        ValueError: an option does not apply or is invalid; it is named.
+        ValueError: an option does not apply or is invalid; the message names it.
     """
     for option, low in COUNTS.items():
         if getattr(options, option) is not None:

@@ -260,7 +260,7 @@ def _draw(history: History, folder: Path) -> list[Path]:
 
 
 def _metrics(network: Network, history: History) -> dict[str, Any]:
-    """Return the results of a run as plain values; None where there is none."""
+    """Return the results of a run as plain values; a missing value is None."""
 
     def last(name: str, at: int = -1) -> float | None:
         value = float(history[name][at]) if name in history and history.epochs_done else math.nan

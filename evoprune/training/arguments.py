@@ -23,7 +23,7 @@ __all__ = ["augment_of", "checked_data", "former_places", "limit_of", "parted", 
 def former_places(
     data: Any, y: Any, former: tuple[Any, ...], epochs: int, batch_size: int
 ) -> tuple[Any, int, int]:
-    """Read fit(data, epochs, batch_size), the call before the argument y existed."""
+    """Return (y, epochs, batch_size), also of the former call fit(data, epochs, batch_size)."""
     whole_data = isinstance(data, Dataset) or not hasattr(data, "shape")
     if not former and not (whole_data and isinstance(y, int | np.integer)):
         return y, epochs, batch_size
@@ -40,7 +40,7 @@ def former_places(
 
 
 def _split(feed: Feed, share: float, seed: int) -> tuple[Understood, Table]:
-    """Split a share of the samples off a feed's data; return the rest and that share.
+    """Split off a share of a feed's samples; return the remaining data and the split-off samples.
 
     The feed keeps the weights of the remaining samples.
 
@@ -70,17 +70,17 @@ def parted(
     batch_size: int,
     steps: int | None,
 ) -> tuple[Feed, Table | None]:
-    """Split the validation samples off the training data, if a share of them is to be validated on.
+    """Split validation samples off the training data if validation_split is given.
 
     Args:
-        network: its seed draws the samples.
+        network: its seed determines which samples are drawn.
         feed: the training data.
         validation, share: the arguments validation_data and validation_split.
-        batch_size, steps: as for the feed.
+        batch_size, steps: arguments of `fit`, for the feed of the remaining samples.
 
     Returns:
-        The feed of the other samples and the table of validation samples; without a share, the feed
-        and None.
+        The feed of the remaining samples and the table of validation samples; or, without a share,
+        `feed` and None.
     """
     if isinstance(validation, float | int) and not isinstance(validation, bool):
         raise TypeError(
@@ -113,7 +113,7 @@ def checked_data(
         network, loss: what is trained; the network is configured as for the run.
         feed, held_out: what `parted` returns.
         validation: the argument validation_data.
-        measures: further columns; they need validation data, or to be those of training data.
+        measures: the metrics; without validation data, they must be computed on training data.
 
     Raises:
         ValueError, TypeError: the data does not fit the network; nothing has changed.
@@ -156,7 +156,8 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
     """Check settings of augmentation: {"shift": pixels, "flip": bool, "shape": sizes}.
 
     Raises:
-        TypeError: an unknown key, or a value of a wrong type; ValueError: out of bounds.
+        TypeError: a key is unknown, or a value has a wrong type.
+        ValueError: a value is out of bounds.
     """
     if augment is None:
         return None
@@ -175,9 +176,9 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
 
 
 def take_over(network: Network, data: Understood) -> None:
-    """Copy scalings and names of classes and features of training data to a network."""
+    """Set a network's scalings, class names and feature names to those of its training data."""
     before = network.input_scaling
-    if not all(map(np.array_equal, before, data.scaling)):  # the core then checks data again
+    if not all(map(np.array_equal, before, data.scaling)):  # a new scaling repeats the data check
         network.scale_input(*data.scaling)
     outputs = network.form().output[-1]
     several = data.classes is not None and outputs > 1
@@ -187,10 +188,10 @@ def take_over(network: Network, data: Understood) -> None:
 
 
 def _check_masses(network: Network) -> None:
-    """Check that living populations have a mass: a law multiplies it and could not change 0.
+    """Check that living populations have masses above 0: laws multiply them and cannot change 0.
 
     Raises:
-        ValueError: one has none, or a negative one; it is named.
+        ValueError: a mass is not above 0; the message gives layer and birth id.
     """
     for layer in network.born:
         alive = network[f"{layer}.alive"] > 0

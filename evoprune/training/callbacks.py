@@ -44,7 +44,7 @@ class Callback:
         """Called before the first step of `fit` or `resume`."""
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """Called after an epoch; `row` holds its row of the history's columns."""
+        """Called after an epoch; `row` maps the columns of the history to the epoch's values."""
 
     def on_epoch_saved(self, trainer: Trainer, row: Row) -> None:
         """Called after on_epoch_end() of all callbacks; write the trainer's state here."""
@@ -70,7 +70,7 @@ def listed(callbacks: Any) -> list[Callback]:
     """Return one callback, or several, as a list.
 
     Raises:
-        TypeError: anything in it is not a callback.
+        TypeError: an item is not a callback.
     """
     if isinstance(callbacks, Callback):
         return [callbacks]
@@ -118,7 +118,7 @@ class _Monitor(Callback):
             )
 
     def improves(self, row: Row) -> bool:
-        """True if the epoch is the best so far; stores it then. NaN is never better."""
+        """Return True, and store value and epoch, if they are the best so far; NaN never is."""
         if self.monitor not in row:
             raise KeyError(
                 f"{type(self).__name__}: no column {self.monitor!r}; there are {', '.join(row)}"
@@ -153,13 +153,13 @@ class EarlyStopping(_Monitor):
     run ends like one that was not stopped.
 
     Args:
-        monitor: the column. Higher is better for an accuracy, r2, f1, auc or top5, lower for
-            others.
+        monitor: the column. Higher is better for an accuracy, r2, f1, auc or top5; for all others,
+            lower is better.
         patience: epochs without improvement before training stops. NaN and infinite values are no
             improvement.
         min_delta: smallest change that counts as an improvement.
         restore: after the run, replace the network by that of the best epoch; `resume` still
-            continues from the last one.
+            continues from the network of the last epoch.
         least: former name of `min_delta`.
 
     Attributes:
@@ -192,7 +192,7 @@ class EarlyStopping(_Monitor):
         return super().state() | more
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Load such a state."""
+        """Load a state that `state` returned."""
         super().restore(state)
         known = state if state.get("monitor") == self.monitor else {}
         network = known.get("network") if self.keeps else None

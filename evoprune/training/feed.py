@@ -1,7 +1,7 @@
 """Sources of batches: arrays from which the core draws batches, or an iterable of batches.
 
-A feed stores the number of steps an epoch and runs some of them. It does not depend on schedules,
-clocks or histories.
+A feed has a number of steps per epoch, and runs any number of them per call. It does not depend on
+schedules, clocks or histories.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayFeed", "BatchFeed", "Data", "Feed", "Schedules", "feed_of"]
 
-PER_STEP = ("loss", "hits", "weight", "counted")  # entries of a core record with a value a step
+PER_STEP = ("loss", "hits", "weight", "counted")  # entries of a core record, one value per step
 TOTALS = ("steps", "compactions", "floor_reached")
 
 Data: TypeAlias = Dataset | Pair | Iterable[Pair]
 
 
 class Schedules(NamedTuple):
-    """Values of the schedules for every step of a stretch: float64 (steps,) each."""
+    """Values of the schedules for consecutive steps: float64 (steps,) each."""
 
     rate: NDArray[np.float64]
     pressure: NDArray[np.float64]
     strength: NDArray[np.float64]
 
     def slowed(self, factor: float, masses: bool) -> Schedules:
-        """Return these with rates times `factor`; with `masses`, selection slows down as well."""
+        """Return a copy with learning rates times `factor`; with `masses`, strengths as well."""
         if factor == 1:
             return self
         strength = self.strength * factor if masses else self.strength
@@ -45,7 +45,7 @@ class Schedules(NamedTuple):
 
 
 class ArrayFeed:
-    """Batches that the core draws from whole arrays, shuffled every epoch with the seed.
+    """Batches that the core draws from arrays, shuffled every epoch with the network's seed.
 
     Attributes:
         data: the arrays, and the scaling and class names for the network.
@@ -72,7 +72,7 @@ class ArrayFeed:
         )
 
     def check(self, network: Network) -> None:
-        """Raise the errors of training before the first step; reads every value."""
+        """Check batch size and all values now, to raise before the first step."""
         if (least := network.core.least_rows) > self.batch:
             raise ValueError(
                 f"batch_size: expected at least {least}, for a batch norm of one value in each "
@@ -88,9 +88,10 @@ class ArrayFeed:
     def run(
         self, network: Network, first: int, pace: Schedules, threads: int, augment: Any, keep: bool
     ) -> dict[str, Any]:
-        """Run the steps of `pace` from batch `first` (over all epochs); return the core's record.
+        """Run the steps of `pace` from batch `first` on; return the core's record.
 
-        With `keep`, the last step keeps the gradients of all activations.
+        `first` is counted over all epochs. With `keep`, the core keeps the gradients of all
+        activations of the last step.
         """
         self._before = network.step
         with self.ranks.stretch():
@@ -206,7 +207,7 @@ class BatchFeed:
 
 
 def _cut(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without the steps that were not made."""
+    """Return a record cut to the steps that were completed."""
     steps = int(record["steps"])
     return {key: record[key][:steps] if key in PER_STEP else record[key] for key in record}
 

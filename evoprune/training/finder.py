@@ -22,7 +22,7 @@ __all__ = ["RateSearch", "find_learning_rate"]
 MEMORY = 0.9  # decay of the exponential mean that smooths the loss
 WORSE = 4.0  # the search ends when the smoothed loss exceeds this multiple of its minimum
 LEAST = 0.01  # smallest relative decrease of the loss that allows a suggestion
-SKIPPED = 5  # first steps, too few for a trend
+SKIPPED = 5  # first steps that are ignored, since they are too few for a trend
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,14 +74,14 @@ def find_learning_rate(
         data: as for `Trainer.fit`.
         lowest, highest: first and last rate; rates rise by a constant factor.
         steps: number of steps; the run ends early if the loss grows too large.
-        batch_size: samples a step.
+        batch_size: samples per step.
 
     Returns:
         Rates, losses and a suggestion, with `plot()`.
 
     Raises:
         ValueError: the rates do not rise, or the loss never falls.
-        ValueError, TypeError: as `Trainer.fit`.
+        ValueError, TypeError: as for `Trainer.fit`.
     """
     instance("trainer", trainer, Trainer)
     low = number("lowest", lowest, 1e-30, 1e30)

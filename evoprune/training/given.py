@@ -1,7 +1,7 @@
-"""Arguments of `fit` that `resume` keeps, unless it is given others.
+"""Arguments of `fit` that also apply to `resume`, unless `resume` is called with others.
 
-A run stores them as plain values. Of arrays and functions it stores only that they were given:
-`resume` needs them again, since without them it would be another run.
+A run stores them as plain values. For arrays and functions it stores only that they were given;
+they must be passed to `resume` again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def kept(
     metrics: Metrics,
     training_metrics: bool | None,
 ) -> tuple[ClassWeights | None, Measures]:
-    """Return class weights and metrics for the rest of a run: the given ones, else its own.
+    """Return class weights and metrics for the rest of a run: the given ones, else the stored ones.
 
     Raises:
         ValueError: the run began with sample weights, or with a function as a metric, and none is
@@ -96,7 +96,7 @@ def check_given(run: Run) -> None:
     """Check the fields of a run that was read from a file.
 
     Raises:
-        ValueError, TypeError: a value is impossible; it is named.
+        ValueError, TypeError: a value is invalid; the message names it.
     """
     for name in ("weighted", "training_metrics"):
         if not isinstance(getattr(run, name), bool):

@@ -1,8 +1,8 @@
 """Live view of a run: one display in a notebook, a table in a terminal.
 
-The display is an SVG generated directly in a few milliseconds. Updates are limited to about one
-hundredth of the run's time. It reads the history and does not need matplotlib. The table is also a
-callback: the command line prints it.
+The display is an SVG that is generated from the history in a few milliseconds, without matplotlib.
+Updates take at most about one hundredth of the run's time. The table is also a callback, which the
+command line uses.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LINES, POINTS = 120, 60  # maximum number of trajectories, and of points of each
 
 WIDE, HIGH = 250, 130  # size of a panel's inside in pixels
 LEFT, TOP, GAP = 44, 46, 58
-# The SVG has its own background, so that it is readable on any page; dark if the reader prefers it.
+# The SVG has its own background, so that it is readable on any page; dark if the browser asks so.
 LOOK = (
     "<style>.g{fill:#fff}.t{fill:#222;font:12px sans-serif}.s{fill:#666;font:10px sans-serif}"
     ".a{stroke:#bbb;fill:none}.l{fill:none;stroke-linejoin:round}"
@@ -86,7 +86,7 @@ class Live:
             self._draw(*self._last)
 
     def say(self, text: str) -> None:
-        """Write a line under the table; the display shows the state by itself."""
+        """Write a line after the table; a display needs no text, since it shows the final state."""
         if self._display is None:
             self._table.say(text)
 
@@ -112,8 +112,8 @@ class Live:
 class Table(Callback):
     """Write a line every epoch: loss, quality, living populations, upkeep; a callback.
 
-    Quality on validation data is accuracy; perplexity for a language model; and loss if
-    predictions cannot be right or wrong.
+    The quality is measured on validation data: perplexity for a language model; for other networks
+    accuracy, or the loss if it defines no accuracy.
 
     Args:
         out: output stream; standard output if not given.
@@ -184,12 +184,15 @@ def _held_out(row: Row, speaks: bool) -> str:
 
 
 def _shortened(text: str, row: Row, most: int) -> str:
-    """Return living populations by layer, or their total if that is too long for the column."""
+    """Return `text` (living populations by layer), or only their total if `text` is too long."""
     return text if len(text) <= most else f"{row['alive']:.0f}"
 
 
 def _living(layers: Sequence[str], row: Row) -> str:
-    """Return populations by layer, or by kind with many layers: "heads 13 + neurons 820"."""
+    """Return numbers of living populations by layer; of more than four layers, sums by kind.
+
+    Sums look like "heads 13 + neurons 820".
+    """
     if len(layers) <= 4:
         return " + ".join(f"{row[f'alive.{name}']:.0f}" for name in layers) or "-"
     sums: dict[str, float] = {}

@@ -1,4 +1,8 @@
-"""The training loop: stretches of steps in the core, with records and callbacks between them."""
+"""The training loop: stretches of steps in the core, with records and callbacks between them.
+
+A stretch is a series of steps that runs without returning to this loop. It is short enough that
+Ctrl-C takes effect soon, and ends at the latest where an epoch ends or a record is due.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +43,8 @@ class Loop:
         run, history: progress and record of the run; both are updated.
         feed: the training data.
         pace: the schedules of the run.
-        held_out: the validation data; None for none.
-        measures: further columns, computed after every epoch.
+        held_out: the validation data, or None.
+        measures: the metrics, computed after every epoch.
         listeners: the callbacks.
         view: the display.
         end: the step at which to stop.
@@ -77,7 +81,7 @@ class Loop:
         self._learned = data.table if data is not None and self.measures.training else None
 
     def _compare(self) -> None:
-        """Check that all ranks begin alike; keep this rank's part of the validation data."""
+        """Check that all ranks start equal; keep this rank's part of the data to evaluate on."""
         ranks, trainer, run, data = self.ranks, self.trainer, self.run, self.feed.data
         if ranks.size == 1:
             return
@@ -103,7 +107,7 @@ class Loop:
         self._learned = cut(self._learned, ranks.rank, ranks.size)
 
     def go(self) -> History:
-        """Make the steps; return the history."""
+        """Run the loop and return the history; on an error, call on_fit_error of the callbacks."""
         try:
             return self._go()
         except BaseException as error:
@@ -132,7 +136,7 @@ class Loop:
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
             if run.done % run.per_epoch == 0 and history.last("step") < run.done:
-                self._whole_epoch(watch)  # on_extinction saved the state before this row was made
+                self._whole_epoch(watch)  # a state saved in on_extinction lacks this row
             while run.done < self.end:
                 threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 late = watch.elapsed() >= self.limit
@@ -176,7 +180,7 @@ class Loop:
         return history
 
     def _next_stop(self) -> int:
-        """Return the next step at which to stop: an epoch's end, a record or a budget's mark."""
+        """Return the next step at which an epoch ends or a record or an adjustment is due."""
         run = self.run
         marks = [run.per_epoch, self.history.record_every]
         budget = budget_of(self.trainer.selection)
@@ -185,7 +189,7 @@ class Loop:
         return min((run.done // mark + 1) * mark for mark in marks)
 
     def _steer(self) -> None:
-        """Update the pressure from the budget, if there is one; only at fixed steps."""
+        """Let the budget, if there is one, adjust the pressure, at fixed intervals of steps."""
         run, selection = self.run, self.pace.selection
         budget = budget_of(selection)
         if budget is None or selection is None or run.pressure is None or run.resting:
@@ -194,7 +198,10 @@ class Loop:
             move(budget, self._network, selection, run)
 
     def _stretch(self, stop: int, watch: Watch, threads: int, seen: bool) -> Array:
-        """Run the steps up to `stop` and record them; return the deaths as rows of the history."""
+        """Run the steps up to `stop` and record them; return the deaths, as `_write_down` does.
+
+        With `seen`, the core keeps the gradients of all activations of the last step.
+        """
         network, run, selection = self._network, self.run, self.trainer.selection
         before = network.step
         plan = self.pace.cut(run.done, stop)
@@ -216,7 +223,7 @@ class Loop:
         return deaths
 
     def _write_down(self, record: dict[str, Any], before: int) -> Array:
-        """Add a record of the core to the history; return the deaths as rows of the history.
+        """Add the core's record to the history; return the deaths as rows of `extinctions`.
 
         Args:
             record: the core's record of the steps just made.
@@ -235,7 +242,7 @@ class Loop:
             self.history.record(self.run.done, self._network, self._network.pressure or 0.0)
 
     def _whole_epoch(self, watch: Watch) -> None:
-        """Append the row of an epoch made to its end and call the callbacks with it."""
+        """Append the row of a completed epoch and call the callbacks with it."""
         row = self._end_epoch(watch, whole=True)
         for listener in self.listeners:
             listener.on_epoch_end(self.trainer, row)
@@ -243,7 +250,7 @@ class Loop:
             listener.on_epoch_saved(self.trainer, row)
 
     def _end_epoch(self, watch: Watch, *, whole: bool) -> dict[str, float]:
-        """Append a row to the columns of the history, with evaluations if the epoch is whole."""
+        """Append the row of an epoch to the history and return it; evaluate only if it is whole."""
         network, run, history = self._network, self.run, self.history
         if self.ranks.size > 1:
             self.ranks.same({"the trained network": digest(network)})

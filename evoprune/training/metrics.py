@@ -24,14 +24,14 @@ Metrics: TypeAlias = str | Metric | Iterable[str | Metric] | Mapping[str, "str |
 
 
 def _classes(targets: Array, outputs: Array) -> tuple[Array, Array]:
-    """Return flat class numbers of targets and outputs, without targets of -1."""
+    """Return flat class codes of targets and predictions, without those whose target is -1."""
     if outputs.ndim < 2 or targets.shape != outputs.shape[:-1]:
         if targets.shape != outputs.shape or outputs.shape[-1] < 2:
             raise ValueError(
                 f"expected class numbers for outputs of shape {outputs.shape}, "
                 f"got targets of shape {targets.shape}"
             )
-        targets = targets.argmax(axis=-1)  # shares of classes
+        targets = targets.argmax(axis=-1)  # they are class probabilities or one-hot
     targets, found = targets.ravel(), outputs.argmax(axis=-1).ravel()
     known = targets >= 0
     return targets[known].astype(np.int64), found[known]
@@ -46,7 +46,7 @@ def accuracy(targets: Array, outputs: Array) -> float:
 def top(k: int) -> Metric:
     """Return a metric: the share of samples whose class is in the top k outputs.
 
-    Ties favor lower classes.
+    Of classes with equal outputs, those with lower codes come first.
     """
 
     def metric(targets: Array, outputs: Array) -> float:
@@ -116,7 +116,7 @@ def _values(targets: Array, outputs: Array) -> tuple[Array, Array]:
 
 
 def r2(targets: Array, outputs: Array) -> float:
-    """Return 1 - squared errors / squared deviations from the mean, averaged over outputs."""
+    """Return R^2 averaged over outputs: 1 - squared errors / squared deviations from the mean."""
     right, found = _values(targets, outputs)
     errors = ((right - found) ** 2).sum(axis=0)
     spread = ((right - right.mean(axis=0)) ** 2).sum(axis=0)
@@ -156,7 +156,7 @@ class Measures(NamedTuple):
     training: bool = False
 
     def columns(self, validates: bool) -> list[str]:
-        """Return the columns of the history that they fill; `validates`: on validation data too."""
+        """Return their columns of the history; `validates`: True if there is validation data."""
         prefixes = ["validation_"] * validates + ["training_"] * self.training
         return [prefix + name for prefix in prefixes for name in self.metrics]
 
@@ -165,8 +165,7 @@ def measures(metrics: Metrics, training: bool) -> Measures:
     """Return the metrics of a run, from the arguments `metrics` and `training_metrics` of `fit`.
 
     Raises:
-        ValueError, TypeError: as `named`; or the metrics of the training data are wanted, and there
-            are none.
+        ValueError, TypeError: as for `named`; or `training` is set, and there are no metrics.
     """
     by_name = named(metrics)
     if training and not by_name:

@@ -85,9 +85,9 @@ class Template:
         check_folder(self.filled({}))
 
     def filled(self, row: Mapping[str, float]) -> str:
-        """Return the path for an epoch; missing columns are 0.
+        """Return the path for an epoch with the columns in `row`; missing columns are 0.
 
-        An incomplete epoch counts as a whole one if the format takes integers.
+        The number of an incomplete epoch is rounded up if its format takes only integers.
         """
         values: dict[str, float | int] = {
             name: row.get(name, 0.0) for name in (*FIELDS, *self.fields)

@@ -77,7 +77,7 @@ class LambdaCallback(Callback):
         on_fit_error: called with (trainer, error) instead, if an exception ends the run.
 
     Raises:
-        TypeError: something that cannot be called.
+        TypeError: an argument cannot be called.
     """
 
     def __init__(
@@ -106,21 +106,21 @@ class LambdaCallback(Callback):
             function(*arguments)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Call its function."""
+        """Call the function given for this event, if any."""
         self._call("on_fit_begin", trainer)
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """Call its function."""
+        """Call the function given for this event, if any."""
         self._call("on_epoch_end", trainer, row)
 
     def on_extinction(self, trainer: Trainer, deaths: Array) -> None:
-        """Call its function."""
+        """Call the function given for this event, if any."""
         self._call("on_extinction", trainer, deaths)
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """Call its function."""
+        """Call the function given for this event, if any."""
         self._call("on_fit_end", trainer, history)
 
     def on_fit_error(self, trainer: Trainer, error: BaseException) -> None:
-        """Call its function."""
+        """Call the function given for this event, if any."""
         self._call("on_fit_error", trainer, error)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Numbers", "Pace", "warn_of_standstill"]
 
 BLOCK = 1 << 16  # steps computed together
-SAMPLED = 64  # blocks whose strengths stand for those of a longer run
+SAMPLED = 64  # in runs of more blocks, the sum of strengths is estimated from this number of blocks
 
 
 class Numbers:
@@ -74,7 +74,7 @@ class Numbers:
         if not self.steps:
             return 0.0
         rise = self._schedule.rise(self.steps)
-        # It rises until the end of its warm-up and then changes monotonically to its final value.
+        # A schedule rises until the end of its warmup, then changes monotonically to `final`.
         ends = {0, max(0, rise - 1), min(rise, self.steps - 1), self.steps - 1}
         parts = [self._schedule.part(at, at + 1, self.steps) for at in ends]
         return float(np.concatenate(parts).max())
@@ -83,7 +83,7 @@ class Numbers:
 class Pace:
     """Learning rate, pressure and strength of selection at every step of a run.
 
-    It also chooses the lifespan of a run that has not begun, and stores it there.
+    For a run that has not begun, it also chooses the lifespan and stores it in the run.
 
     Attributes:
         selection: the selection with the time constants of the run as numbers.
@@ -124,9 +124,9 @@ class Pace:
         return self._given.strengths(self._run.total, rate, start=start, highest=self._highest)
 
     def strength(self) -> float:
-        """Return the sum of the strengths of all steps: the steps of the run at full pace.
+        """Return the sum of the strengths of all steps: the run's length in steps of strength 1.
 
-        In a run of more than `SAMPLED` blocks, `SAMPLED` blocks at equal distances stand for all.
+        In a run of more than `SAMPLED` blocks, it is estimated from `SAMPLED` equally spaced ones.
         """
         rest = 0.0 if self._given is None else self._given.rest
         moving = self._run.total - round(rest * self._run.total)
@@ -144,7 +144,7 @@ class Pace:
         return float(self._strength(start, self._rate.cut(start, stop)).sum())
 
     def stands_still(self, born: dict[str, int]) -> str:
-        """Return the reason why no population can die in the run, and advice; "" if one can."""
+        """Return why no population can go extinct in the run, and what to do; "" if one can."""
         if self._given is None:
             return ""
         if not born:
@@ -155,7 +155,7 @@ class Pace:
 
 
 def warn_of_standstill(pace: Pace, run: Run, born: dict[str, int]) -> None:
-    """Warn if no population can die in a run; called by a method that the user calls."""
+    """Warn if no population can go extinct in a run."""
     why = pace.stands_still(born) if run.total else ""
     if why:
         warn(f"no population can go extinct in this run: {why}", NothingCanDie)

@@ -1,4 +1,4 @@
-"""What a run will be, before it begins: time constants, the first possible death, memory."""
+"""Predict a run before it begins: time constants, earliest possible extinction, memory."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ class Plan:
 
     Attributes:
         steps, epochs, per_epoch: length of the run.
-        generations: generations at full pace: the sum of strengths over the steps of a generation.
+        generations: length of the run in generations of strength 1: the sum of the strengths of all
+            steps, divided by the steps per generation.
         lifespan: generations from birth to extinction of a population without fitness; None if the
             law has no such bound.
         min_age: generations before which no population goes extinct.
         first_death: the earliest step after which a population can be extinct; None if none can.
-        expected: share of the founders expected to be alive at the end: the value, and the range
-            over other networks, batches and rates; None where it was not measured, as for a network
-            whose populations went extinct before.
+        expected: share of the founders expected to be alive at the end, as (value, low, high): the
+            range covers other networks, batch sizes and learning rates. None where it was not
+            measured, as for a network whose populations went extinct before.
         memory: bytes of the network while it trains; None if batches come from an iterable.
         why: why no population can go extinct, and what to do; "" if one can.
     """
@@ -125,8 +126,9 @@ def plan_of(trainer: Trainer, feed: Feed, run: Run, pace: Pace) -> Plan:
 def first_death(network: Network, selection: Selection, run: Run, pace: Pace) -> int | None:
     """Return the earliest step after which a population can be extinct.
 
-    Runs a community of two populations, one with all of the fitness, through the schedules of the
-    run. For laws whose masses can fall at once, only `min_age` gives a bound.
+    It is found by simulating a community of two populations, of which one has all the fitness, with
+    the schedules of the run. For laws other than bounded Malthusian growth, masses can fall at once
+    and only `min_age` gives a bound.
     """
     law, every, age = selection.dynamics, selection.every, int(selection.min_age or 0)
     bounded = isinstance(law, Malthusian) and law.growth == "bounded"
@@ -165,10 +167,11 @@ def _table() -> Mapping[str, Any]:
 
 
 def expected(selection: Selection, generations: float) -> tuple[float, float, float] | None:
-    """Return the share of founders expected to be alive, with its range; None if not measured.
+    """Return the share of founders expected to be alive: (value, low, high); None if not measured.
 
-    It is interpolated in the logarithms of pressure and of the number of lifespans in a run, from
-    the runs of experiments/run_length.py: a perceptron on images. Harder tasks keep more.
+    It is interpolated, in the logarithms of pressure and of the number of lifespans in a run, from
+    the runs of a perceptron on images in experiments/run_length.py. More populations survive on
+    harder tasks.
     """
     table, pressure, lifespan = _table(), selection.pressure, selection.lifespan()
     law = selection.fitness

@@ -19,9 +19,9 @@ __all__ = ["ReduceOnPlateau"]
 
 @spelled
 class ReduceOnPlateau(Callback):
-    """Multiply the remaining learning rates of a run when a column no longer improves.
+    """Multiply the remaining learning rates of a run by `factor` when a column stops improving.
 
-    Use it with a constant rate, `AdamW(constant(1e-3))`. If the selection's clock is the rate,
+    Use it with a constant rate, as in `AdamW(constant(1e-3))`. If the selection's clock is "rate",
     masses slow down with the weights.
 
     Args:
@@ -80,7 +80,7 @@ class ReduceOnPlateau(Callback):
         return {"best": best, "waited": self._waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Load such a state; an empty one resets the callback."""
+        """Load a state that `state` returned; {} resets the callback."""
         instance("state", state, Mapping)
         best = state.get("best")
         self.best, self._waited = math.nan if best is None else best, int(state.get("waited", 0))

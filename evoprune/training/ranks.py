@@ -1,9 +1,9 @@
 """Data-parallel training: several processes (ranks) train copies of one network.
 
-Every rank takes its rows of each batch; the core adds up gradients and statistics over the ranks
-in one buffer a step, so that all copies stay equal. Between stretches of steps the ranks exchange
-a few values: how long the next stretch is, and whether the run stops. An error on one rank ends
-the run on all of them.
+Every rank computes on its share of each batch. In every step the core sums gradients and statistics
+over the ranks, in one buffer, so that all copies stay equal. Before every stretch of steps (see
+loop.py) the ranks agree on its length and on whether the run stops. An error on one rank ends the
+run on all ranks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ REQUIRED = ("Get_rank", "Get_size", "Allreduce", "allgather", "Abort")
 
 
 class Communicator(Protocol):
-    """What training uses of an mpi4py communicator; other objects may have the same methods."""
+    """The methods of an mpi4py communicator that training uses; any object may have them."""
 
     def Get_rank(self) -> int:
         """Return the number of this rank, from 0."""
@@ -67,17 +67,18 @@ class Plan(NamedTuple):
 class Ranks:
     """The ranks of a communicator, or this process alone.
 
-    As a context manager it ends the run on all ranks if one of them raises.
+    Used as a context manager, it ends the run on all ranks if one of them raises.
 
     Args:
         communicator: mpi4py's, or an object with the same methods; None: this process alone.
 
     Attributes:
         rank, size: the number of this rank and of all ranks.
-        argument: the ranks as the core takes them.
+        argument: the ranks as the core takes them: (rank, size, function that sums an array over
+            the ranks); None for one process.
 
     Raises:
-        TypeError: a method is missing; it is named.
+        TypeError: a method is missing; the message names it.
     """
 
     def __init__(self, communicator: Communicator | None = None) -> None:
@@ -91,8 +92,8 @@ class Ranks:
         self.rank = 0 if communicator is None else int(communicator.Get_rank())
         self.size = 1 if communicator is None else int(communicator.Get_size())
         self.argument = None if self.size == 1 else (self.rank, self.size, self._add_up)
-        self._inside = False  # in a stretch of steps: other ranks may be waiting in a reduction
-        self._calls = 0  # reductions of the current stretch
+        self._inside = False  # in a call of the core: other ranks may be waiting in a reduction
+        self._calls = 0  # reductions in the current call of the core
         self._broken = False  # the last reduction has failed
         self._known: BaseException | None = None  # an error known to all ranks
 
@@ -112,7 +113,7 @@ class Ranks:
 
     @contextmanager
     def stretch(self) -> Iterator[None]:
-        """Make the context in which the core runs steps."""
+        """Return the context for a call of the core that runs steps."""
         self._inside, self._calls = True, 0
         yield
         self._inside = False
@@ -121,7 +122,7 @@ class Ranks:
         """Return the values of all ranks, in order.
 
         Raises:
-            RuntimeError: a rank has raised instead; the error is quoted.
+            RuntimeError: another rank has raised an error, which the message quotes.
         """
         if self.size == 1:
             return [value]
@@ -149,7 +150,7 @@ class Ranks:
                     raise self._known
 
     def plan(self, steps: int, slowed: float, stopping: bool, interrupted: bool) -> Plan:
-        """Agree on the next stretch: rank 0 decides, and any rank may stop the run."""
+        """Agree on the next stretch of steps: rank 0 decides, but any rank can stop the run."""
         if self.size == 1:
             return Plan(steps, slowed, stopping, interrupted)
         plans = [Plan(*plan) for plan in self.gather((steps, slowed, stopping, interrupted))]
@@ -160,7 +161,7 @@ class Ranks:
         )
 
     def of_first(self, network: Network | None) -> Network | None:
-        """Return the network of rank 0; copies on other ranks."""
+        """Return the network passed on rank 0; on the other ranks, return a copy of it."""
         if self.size == 1:
             return network
         found: Network | None = self.gather(network if self.first else None)[0]
@@ -175,7 +176,7 @@ class Ranks:
         )
 
     def outputs(self, network: Network, mine: Table) -> tuple[Array, Array]:
-        """Return targets, in their units, and outputs of the data of all ranks."""
+        """Return targets and outputs for the samples of all ranks, in the units of the targets."""
         parts = self.gather((network.in_units(mine.targets), predictions(network, mine)))
         if self.size == 1:
             return parts[0]  # type: ignore[no-any-return]
@@ -186,7 +187,7 @@ class Ranks:
     def threads(self) -> int:
         """Return the number of threads of this rank: by default, its share of the processors.
 
-        A number that was set (`set_threads`, EVOPRUNE_NUM_THREADS) is that of each rank.
+        A number set by the user (`set_threads`, EVOPRUNE_NUM_THREADS) applies to each rank.
         """
         most = get_threads()
         if self.size == 1:
@@ -209,7 +210,7 @@ class Ranks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Tell the other ranks of an error if they wait for this one."""
+        """End the run on all ranks if this one raises an error that the others do not know yet."""
         known, self._known = self._known, None
         if error is None or self.size == 1 or error is known:
             return
@@ -238,7 +239,7 @@ def predictions(network: Network, table: Table) -> Array:
 
 
 def digest(network: Network) -> int:
-    """Return a checksum of all numbers of a network and of its living populations."""
+    """Return a checksum of a network's arrays and of the birth ids of its living populations."""
     sum_of_all = 0
     for name in sorted(network.keys()):
         sum_of_all = zlib.crc32(np.ascontiguousarray(network[name]).tobytes(), sum_of_all)
@@ -248,7 +249,7 @@ def digest(network: Network) -> int:
 
 
 def data_facts(table: Table | None) -> Any:
-    """Return shapes and a checksum of some rows of the data."""
+    """Return number of samples, shapes and dtype of the data, and checksums of some rows."""
     if table is None:
         return None
     n = len(table.x if table.rows is None else table.rows)
@@ -260,7 +261,7 @@ def data_facts(table: Table | None) -> Any:
 
 
 def cut(table: Table | None, rank: int, size: int) -> Table | None:
-    """Return the samples of one rank, for validation."""
+    """Return the part of a table that rank `rank` of `size` ranks evaluates."""
     if table is None or size == 1:
         return table
     n = len(table.x if table.rows is None else table.rows)
@@ -288,7 +289,7 @@ def together(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(method)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not args:  # called by the class, without a trainer
+            if not args:  # called through the class, without a trainer
                 return method(*args, **kwargs)
             ranks: Ranks = args[0]._ranks  # type: ignore[attr-defined]
             with ranks:

@@ -42,7 +42,7 @@ def row_of(
         watch: clock of the run; starts a new lap.
         last: rate and pressure of the last step.
         score: score on validation data, if there is any.
-        metrics: further columns, see `measured`.
+        metrics: values of the metrics by column, see `measured`.
     """
     loss, accuracy = history.means((run.done - 1) // run.per_epoch * run.per_epoch)
     if not network.loss.counts_hits(network.loss.kind):
@@ -93,7 +93,7 @@ def measured(
 
     Args:
         network: the network; it is only read.
-        tables: this rank's samples by prefix of their columns; None for none.
+        tables: this rank's samples, or None, by prefix of the columns to compute on them.
         measures: the metrics.
         ranks: the processes, each with samples of its own.
     """

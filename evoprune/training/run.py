@@ -1,6 +1,7 @@
 """A training run: plan, clock, thread count, progress bar and handling of Ctrl-C.
 
-These parts of the trainer do not depend on laws or data.
+These parts of the trainer do not depend on laws or data. A stretch is a series of steps that runs
+without returning to the training loop, see loop.py.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Bar", "Interrupt", "Run", "ThreadTuner", "Watch", "spacing"]
 
-SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that the bar shows anyway
+SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that the bar always shows
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
-LEAST = 37  # columns of the bar without loss and other values
-STRETCH = 0.05  # target duration of a stretch in seconds: the delay of Ctrl-C
-RECORDS = 150  # about this number of records a run by default
-APART, OF_EPOCH = 50, 8  # short runs: closer records, up to one every 50 steps or 1/8 epoch
+LEAST = 37  # width in characters of the bar without loss and other values
+STRETCH = 0.05  # target duration of a stretch in seconds; Ctrl-C takes effect at its end
+RECORDS = 150  # approximate number of records per run, by default
+APART, OF_EPOCH = 50, 8  # records are at least 50 steps or 1/8 epoch apart, whichever is less
 
 
 @dataclass
@@ -45,16 +46,16 @@ class Run:
     shuffle: bool
     augment: dict[str, Any] | None
     done: int = 0
-    steps: int | None = None  # steps an epoch, if the user gave them
+    steps: int | None = None  # steps per epoch, if the user gave them
     pressure: float | None = None  # last value set by a budget
     samples: int | None = None  # samples of the training data, if known
     validation_split: float | None = None  # share of the data used for validation
     slowed: float = 1.0  # factor on the remaining planned learning rates
     resting: bool = False  # the budget's size is reached: masses no longer change
-    lifespan: float | None = None  # generations, for time constants that are None; None: unknown
+    lifespan: float | None = None  # in generations; sets time constants that are None
     weighted: bool = False  # sample_weight was given
     class_weights: str | list[Any] | None = None  # "balanced", or pairs of class and weight
-    metrics: dict[str, str | None] = field(default_factory=dict)  # names by column; None: others
+    metrics: dict[str, str | None] = field(default_factory=dict)  # column: name; None: a function
     training_metrics: bool = False
 
     @classmethod
@@ -62,7 +63,7 @@ class Run:
         """Make a run from a dict of its fields, after checking them.
 
         Raises:
-            ValueError, TypeError: a value is missing, unknown or impossible; it is named.
+            ValueError, TypeError: a value is missing, unknown or invalid; the message names it.
         """
         if not isinstance(facts, dict):
             raise TypeError(f"run: expected a dict, got {facts!r}")
@@ -114,13 +115,13 @@ class Run:
 def spacing(steps: int, per_epoch: int) -> int:
     """Return the default number of steps from one record to the next.
 
-    A record ends a core call, and the next call starts new threads, which can take 0.5 ms on
-    processors that idle quickly. If a nearby spacing allows it, records therefore fall on the ends
-    of epochs, where calls end anyway.
+    Each record ends a call of the core, and the next call has to start its threads, which can take
+    0.5 ms on processors that idle quickly. Calls also end with every epoch. A number of steps that
+    divides the epoch, or is a multiple of it, is therefore preferred if there is one nearby.
 
     Args:
         steps: steps of the run.
-        per_epoch: steps an epoch.
+        per_epoch: steps per epoch.
     """
     least = max(1, steps // RECORDS, min(APART, per_epoch // OF_EPOCH))
     for near in range(least, least + least // 2 + 1):
@@ -130,7 +131,7 @@ def spacing(steps: int, per_epoch: int) -> int:
 
 
 class Watch:
-    """Measure the time of steps and choose the length of stretches; hold totals of a run.
+    """Measure the time of steps, choose the length of stretches, and keep totals of a run.
 
     Args:
         seconds: total time of the run so far.
@@ -138,7 +139,7 @@ class Watch:
     """
 
     def __init__(self, seconds: float = 0.0, floor_reached: float = 0.0) -> None:
-        self.steps = 1  # of the next stretch
+        self.steps = 1  # length of the next stretch
         self.seconds_a_step = 0.0
         self.floor_reached = floor_reached
         self._began = time.perf_counter() - seconds
@@ -153,7 +154,7 @@ class Watch:
         self._lap_seconds += seconds
 
     def lap(self) -> float:
-        """Start a new lap; return ms a step of the last one, without validation and callbacks."""
+        """Return ms per step since the previous call, without validation and callbacks."""
         ms = 1000 * self._lap_seconds / max(1, self._lap_steps)
         self._lap_steps, self._lap_seconds = 0, 0.0
         return ms
@@ -164,19 +165,19 @@ class Watch:
 
 
 class ThreadTuner:
-    """Tune the number of threads of stretches by trial, up to `get_threads()` and `most`.
+    """Tune the number of threads during a run, by trials of up to `get_threads()` and `most`.
 
-    The number does not affect results, so it can be tuned during a run. Few threads are fastest for
-    a small network, or on processors that share no cache. A trial is a short stretch with half or
-    twice the number of threads, compared with recent stretches. While trials fail clearly, the
-    interval between them doubles.
+    The number does not affect results. Few threads are fastest for a small network, or on
+    processors that share no cache. A trial is a short stretch of steps with half or twice as many
+    threads; its time per step is compared with that of recent stretches. After every trial that was
+    clearly slower, the interval between trials doubles.
     """
 
     WAIT, PATIENCE = 8, 128  # stretches between trials: initial and maximum
-    BRIEF = 0.004  # seconds: shorter work is not compared
-    SHORT = 4  # a trial is shorter than a stretch by this factor
-    LATE = 5  # number of recent stretches; their median ignores an outlier
-    WON, LOST = 0.97, 1.2  # trial's time / usual time: below, it wins; above, it fails clearly
+    BRIEF = 0.004  # minimum duration in seconds that is compared
+    SHORT = 4  # a trial is shorter than other stretches by this factor
+    LATE = 5  # number of recent stretches whose median time is compared
+    WON, LOST = 0.97, 1.2  # trial time / usual time: below WON it wins, above LOST it clearly fails
 
     def __init__(self, most: int | None = None) -> None:
         self._limit = MOST if most is None else most
@@ -185,12 +186,12 @@ class ThreadTuner:
         self._settle(0, [])
 
     def _settle(self, threads: int, usual: list[float]) -> None:
-        """Use this number of threads; `usual`: seconds a step of recent stretches."""
+        """Use this number of threads; `usual`: seconds per step of recent stretches with it."""
         self._threads = threads
         self._usual = deque(usual, self.LATE)
         self._tried = 0  # threads of the current trial; 0: none
         self._wait = self._left = float(self.WAIT)
-        self._steps, self._seconds = 0, 0.0  # of the trial so far
+        self._steps, self._seconds = 0, 0.0  # recorded, but not compared yet
 
     def choose(self) -> int:
         """Return the number of threads for the next stretch."""
@@ -206,7 +207,7 @@ class ThreadTuner:
         return self.SHORT if self._tried else 1
 
     def record(self, steps: int, seconds_a_step: float) -> None:
-        """Record the time of the stretch; brief ones are compared together."""
+        """Record the time of a stretch; brief stretches are added up before they are compared."""
         self._steps += steps
         self._seconds += steps * seconds_a_step
         if self._seconds < self.BRIEF:
@@ -224,10 +225,10 @@ class ThreadTuner:
             self._tried = first if first != self._threads else second
 
     def _judge(self, each: float) -> None:
-        """Keep the trial's number of threads, or revert."""
+        """Keep the trial's number of threads, or return to the previous one."""
         usual = statistics.median(self._usual)
         if each < self.WON * usual:
-            self._settle(self._tried, [each])  # try still more, or fewer, next
+            self._settle(self._tried, [each])  # later trials continue in this direction
             return
         if each > self.LOST * usual:
             self._wait = min(float(self.PATIENCE), 2 * self._wait)
@@ -268,7 +269,7 @@ class Interrupt:
 
 
 class Bar:
-    """The progress bar, or nothing."""
+    """A progress bar; it does nothing if none is wanted."""
 
     def __init__(self, run: Run, wanted: bool) -> None:
         self._bar: Any = None
@@ -309,7 +310,7 @@ class Bar:
         parts.append(f"{1000 * watch.seconds_a_step:.2f} ms")
         columns = self._bar.format_dict["ncols"]  # None: unlimited
         while columns and len(parts) > 1 and LEAST + len(", ".join(parts)) > columns:
-            parts.pop()  # do not cut a number
+            parts.pop()  # omit a value instead of cutting a number
         self._bar.set_postfix_str(", ".join(parts), refresh=False)
         self._bar.update(run.done - self._bar.n)
 

@@ -1,4 +1,4 @@
-"""The state of a trainer: a copy of all that resuming depends on, also as one file.
+"""The state of a trainer: everything that a resumed run depends on, in memory or as one file.
 
 A state is fully read and checked before any of it is used. Laws are not part of it: they belong to
 the trainer and may be Python functions.
@@ -36,7 +36,7 @@ class State(NamedTuple):
         network: the network.
         run, history: those of the last run; None before the first.
         batches: number of batches drawn in earlier runs.
-        standing: the trained network, if a callback has replaced it by another.
+        standing: the trained network, if a callback has replaced it by another at the run's end.
         callbacks: states of callbacks.
     """
 
@@ -115,7 +115,7 @@ def read(path: str | PathLike[str]) -> State:
 
     Raises:
         FileNotFoundError: there is no such file.
-        FileFormatError: the file is damaged, inconsistent, or has no state; it is named.
+        FileFormatError: the file is damaged, inconsistent, or has no state; the message names it.
     """
     network, facts, extra = file.read(path, Network)
     if "run" not in facts or "history" not in extra:
@@ -146,7 +146,7 @@ def read(path: str | PathLike[str]) -> State:
 
 
 def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[Memory]:
-    """Return the states of these callbacks, and earlier states of callbacks not among them."""
+    """Return the states of `callbacks`, and the states in `before` that belong to others."""
     now = [(type(callback).__name__, callback.state()) for callback in callbacks]
     left = list(before)
     for kind, _ in now:

@@ -1,4 +1,4 @@
-"""Training: split a run into stretches of steps; records, callbacks and display run between them.
+"""The public class `Trainer`: plan, run, stop and resume training.
 
 `fit` plans the whole run: its schedules cover all of its steps. A run can stop anywhere (Ctrl-C, a
 callback, `until`) and be continued by `resume`, here or in another process; the result is then
@@ -61,16 +61,17 @@ class Trainer:
         optimizer: `AdamW(learning_rate, weight_decay=...)`, `SGD(...)`, or a name.
         selection: how populations live and die; None trains an ordinary network.
         communicator: `mpi4py.MPI.COMM_WORLD`, or an object with its methods: several processes
-            share every batch. All make the same calls; rank 0 shows progress and calls callbacks.
+            share every batch. All must make the same calls; rank 0 shows progress and calls
+            callbacks.
 
     Attributes:
         network, loss, optimizer, selection: as given.
-        history: of the last run; None before the first.
-        validates, measured: True if the current run evaluates on validation data; the columns of
-            the history that its metrics fill.
+        history: history of the last run; None before the first.
+        validates: True if the current run evaluates on validation data.
+        measured: columns of the history that the metrics of the current run fill.
 
     Raises:
-        ValueError, TypeError: a law or setting that does not exist or does not fit the network.
+        ValueError, TypeError: a law or setting does not exist, or does not fit the network.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Trainer:
         steps: int | None = None,
         validation_split: float | None = None,
     ) -> Plan:
-        """Return the plan of the run that `fit` would make with these arguments; print it to see.
+        """Return the plan of the run that `fit` would make with these arguments; it can be printed.
 
         It has the generations, the lifespan, the earliest possible extinction, the share of
         populations expected to be alive, and the memory. Network and trainer do not change.
@@ -176,29 +177,30 @@ class Trainer:
         KeyboardInterrupt.
 
         Args:
-            data: a data set; arrays (x, y), x (samples, ...) of any real type, y labels or values;
-                x alone, with y; or an iterable of batches (x, y), read once an epoch, in order. The
-                network takes over scaling and class names of a data set.
+            data: a data set; a pair of arrays (x, y), where x (samples, ...) has any real type and
+                y has labels or values; x alone, if y is given; or an iterable of batches (x, y),
+                read in order, once per epoch. The network adopts a data set's scaling and classes.
             y: targets, if data is x.
-            former: former positions of epochs and batch_size; pass these by name.
+            former: epochs and batch_size by position, as in earlier releases; pass them by name.
             epochs: length of the whole run; schedules span it.
-            batch_size: samples a step; the last batch of an epoch may be smaller.
-            validation_data: a data set or (x, y) to evaluate after every epoch; its labels are read
-                by the classes of the training data.
-            validation_split: alternative to `validation_data`: the fraction of the samples to
-                validate on instead of training on it, drawn with the network's seed.
+            batch_size: samples per step; the last batch of an epoch may be smaller.
+            validation_data: a data set or (x, y) to evaluate after every epoch; its labels are
+                matched to the classes of the training data.
+            validation_split: instead of `validation_data`, the share of the samples to validate on;
+                they are drawn with the network's seed and not trained on.
             callbacks: a `Callback`, or several.
             progress: show a progress bar.
             live: instead of the bar, show loss, accuracy, the living populations and their masses
                 during training in a notebook, or a table in a terminal.
             shuffle: shuffle the samples again every epoch, with the network's seed.
-            augment: {"shift": pixels, "flip": bool} for images.
+            augment: {"shift": pixels, "flip": bool}: shift images at random by up to this number of
+                pixels along each axis; mirror them left to right with probability 1/2.
             until: stop after this number of epochs (may be fractional); `resume` continues.
-            steps: steps an epoch, if an epoch is not one pass through the data, or if an iterable
+            steps: steps per epoch, if an epoch is not one pass through the data, or if an iterable
                 has no length. The order of samples continues across epochs, so that every sample
                 is seen once before any is seen again.
             record_every: steps from one record of masses and fitness to the next. By default about
-                150 records a run, fewer in a run of few epochs.
+                150 records per run, fewer in a run of few epochs.
             sample_weight: weights of the samples (samples,), or of the predictions of sequences
                 (samples, positions): finite, at least 0. A batch's loss is a weighted mean. An
                 iterable yields batches (x, y, weights) instead.
@@ -208,8 +210,8 @@ class Trainer:
             metrics: further columns, computed on the validation data after every epoch: names
                 (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse), functions of targets
                 and outputs, or a dict of them by name. Columns are named "validation_" + name.
-            training_metrics: also compute them on the training data after every epoch, which takes
-                a pass through it, without augmentation or weights: columns "training_" + name.
+            training_metrics: also compute the metrics on the training data after every epoch, in a
+                further pass without augmentation or weights: columns "training_" + name.
             seconds: stop after this time, even within an epoch; `resume` continues.
 
         Returns:
@@ -287,7 +289,7 @@ class Trainer:
         """Continue a run that has stopped before its end, on the same data.
 
         Args:
-            data, y: those of `fit`; with `validation_split` the same samples validate.
+            data, y: those of `fit`; with `validation_split`, the same samples are drawn again.
             validation_data, callbacks, progress, live, until, sample_weight: as for `fit`.
             class_weights, metrics, training_metrics: those of `fit` if not given.
             seconds: as for `fit`; limits the whole run, including the time before the stop.
@@ -458,7 +460,8 @@ class Trainer:
         The whole state is read and checked first; on an error nothing has changed.
 
         Raises:
-            FileNotFoundError, FileFormatError: there is no such file, or not of that kind.
+            FileNotFoundError: the file does not exist.
+            FileFormatError: the file is damaged, or does not hold a state.
             ValueError: the state belongs to a network of another structure.
         """
         self._idle("restore")

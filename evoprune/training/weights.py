@@ -21,7 +21,8 @@ def weigh(feed: Feed, sample_weight: Any, class_weights: ClassWeights | None, dt
     """Set the sample weights of a feed.
 
     Raises:
-        ValueError: the feed is an iterable of batches, which yield their own; or as `weights_of`.
+        ValueError: the feed is an iterable of batches, which must yield the weights themselves; or
+            as for `weights_of`.
     """
     if sample_weight is None and class_weights is None:
         return

@@ -1,5 +1,5 @@
-/* check: shared by the test programs: CHECK, which counts and prints failures, and exactly sized
- * arrays. */
+/* check: what the test programs share: CHECK, which counts and prints failures, and arrays of exact
+ * size. */
 #ifndef EP_TEST_CHECK_H
 #define EP_TEST_CHECK_H
 
@@ -17,13 +17,14 @@ static int failures;
         }                                                                   \
     } while (0)
 
-/* Return a small multiple of 1/64 that is not zero, so that both signs and rounding occur. */
+/* Return an odd multiple of 1/190 between -11 and 11: never zero, of either sign, and rounded. */
 static inline ep_real any_number(uint64_t *state) {
     *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (ep_real)((int64_t)(*state >> 40) % 2000 * 2 - 1999) / (ep_real)190;
 }
 
-/* Return exactly n elements, so that the address sanitizer detects an access past the end. */
+/* Return an array of exactly n random elements, so that the address sanitizer detects an access
+ * past the end. */
 static inline ep_real *numbers(int64_t n, uint64_t seed) {
     ep_real *at = malloc((size_t)n * sizeof *at + (n == 0));
     for (int64_t i = 0; i < n; i++) {

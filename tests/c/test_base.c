@@ -179,7 +179,7 @@ static void test_random_edges(void) {
 }
 
 /* ---- laws ------------------------------------------------------------------------------------ */
-/* Return exactly as many elements as a law may access, so that the sanitizer detects one more. */
+/* Return an array of exactly n elements, so that the sanitizer detects an access past the end. */
 static ep_real *filled(int64_t n, ep_real value) {
     ep_real *x = malloc((size_t)n * sizeof *x + (n == 0));
     for (int64_t i = 0; i < n; i++) {

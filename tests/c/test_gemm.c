@@ -11,7 +11,7 @@
 enum { MOST = 70, LINE = (int)EP_LINE };
 
 static const int64_t edges[] = {0, 1, 2, 3, 5, 6, 7, 13, 14, 15, 16, 17, 31, 32, 33, 64, 70};
-static ep_real *scratch; /* exactly as much as a call may use */
+static ep_real *scratch; /* of exactly the size that a call may use */
 
 static ep_real chain(ep_real sum, ep_real a, ep_real b) {
 #if !defined(__FMA__)
@@ -155,7 +155,7 @@ static void test_splits(void) {
     free(a), free(b), free(whole), free(parts);
 }
 
-/* Removing rows of zeros from b, with the columns of a, leaves results bit-identical. */
+/* Removing rows of zeros from b, and the same columns from `a`, leaves results bit-identical. */
 static void test_removed_zeros(void) {
     enum { M = 23, N = 37, K = 200 };
     ep_real *a = numbers(M * K, 8), *b = numbers(K * N + LINE, 9);

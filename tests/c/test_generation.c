@@ -1,6 +1,6 @@
 /* One generation on plain vectors, compared with the equations of docs/method.md computed here in
- * double: memory of fitness, upkeep by cost and soft upkeep, the law, extinction, the floor, birth
- * ids, and failure. */
+ * double: smoothed fitness, upkeep by cost and soft upkeep, the law, extinction, the floor, birth
+ * ids, and failure of a user's law. */
 #include "laws/generation.h"
 
 #include "check.h"
@@ -169,7 +169,7 @@ static bool fails(void *context, const ep_cohort *cohort, ep_error *error) {
     return ++*calls < 2 || ep_fail(error, EP_RAISED, "no");
 }
 
-/* If a user's law fails in the second niche, no group has changed. */
+/* If a user's law fails in the second niche, no group changes. */
 static void test_failure_changes_nothing(void) {
     ep_selection s = settings_of(EP_UPKEEP_SOFT, EP_NICHE_LAYER);
     ep_generation *g = generation_of(&s, &ep_dynamics_none);

@@ -41,7 +41,7 @@ static void test_layout(void) {
     CHECK(ep_layout(axes, tensors, 4, begin) >= 0 && tensors[1].n == 0);
 }
 
-/* Return ascending indices below n: about `share` tenths of them. */
+/* Return about `share` tenths of the indices below n, ascending, and set *kept to their number. */
 static int32_t *some(int64_t n, uint64_t seed, int share, int64_t *kept) {
     int32_t *index = malloc((size_t)(n + 1) * sizeof *index);
     *kept = 0;
@@ -167,7 +167,7 @@ static void test_rows_of_every_type(void) {
                               .rows = ROWS,
                               .width = WIDTH,
                               .stride = stride};
-            int first = each ? 0 : 5; /* the scaling of all features, or of the sixth for all */
+            int first = each ? 0 : 5; /* scale each feature on its own, or all like the sixth */
             ep_intake intake = {.shift = shift + first,
                                 .scale = scale + first,
                                 .near_shift = near_shift + first,

@@ -11,7 +11,7 @@
 
 enum { LINE = (int)EP_LINE, IMAGES = 3 };
 
-static ep_real *fresh_scratch(const ep_winograd *s) { /* exactly as much as a call may use */
+static ep_real *fresh_scratch(const ep_winograd *s) { /* of exactly the size a call may use */
     int64_t n = ep_winograd_scratch(s->taps, s->c, s->filters);
     ep_real *at = aligned_alloc(EP_ALIGN, (size_t)(n + LINE - 1) / LINE * EP_ALIGN);
     memset(at, 0xff, (size_t)n * sizeof *at); /* NaN: no result may depend on old contents */
@@ -39,8 +39,8 @@ static bool near(int taps, const ep_real *got, const double *expected, int64_t n
     return furthest <= (taps == 3 ? 50 : 1000) * pow(2, sizeof(ep_real) == 4 ? -24 : -53) * largest;
 }
 
-/* Run the body for every output and tap inside: y(at), x(from), w(tap) are the first of a row of
- * channels. */
+/* Run the body for every output position of an image and every tap inside the input. `at`, `from`
+ * and `tap` are the positions in y, x and w, each of which has all channels. */
 #define EACH_TAP(s, image, at, from, tap, ...)                              \
     for (int64_t oy = 0; oy < (s)->out_h; oy++) {                           \
         for (int64_t ox = 0; ox < (s)->out_w; ox++) {                       \

@@ -10,7 +10,7 @@
 enum { MOST = 16, PHASES = 150 };
 
 typedef struct {
-    int64_t count[MOST]; /* plain numbers: only the barrier keeps them in order */
+    int64_t count[MOST]; /* not atomic: only the barrier orders accesses */
     _Atomic int64_t early, runs;
     atomic_llong next;
     atomic_int claimed[1000];
@@ -95,8 +95,8 @@ static void leave(ep_workers *workers, int part, int parts, void *context) {
     atomic_fetch_add((_Atomic int64_t *)context, parts > 0);
 }
 
-/* Request more workers than the maximum, many times: threads that were not joined would run
- * out. */
+/* Run many calls, and one that requests more workers than the maximum. If threads were not joined,
+ * the system would run out of threads. */
 static void test_many(void) {
     _Atomic int64_t runs = 0;
     for (int i = 0; i < 200; i++) {

@@ -92,7 +92,7 @@ PLAIN: dict[str, list[Any]] = {
 
 
 class Player(Scene):
-    """A scene with the package's objects on top."""
+    """A scene that also has objects of the package: a trainer, a history, data sets."""
 
     def __init__(self, random: Random) -> None:
         super().__init__(random, ep.core.core64 if random.random() < 0.2 else ep.core.core32)
@@ -129,7 +129,7 @@ class Player(Scene):
         return x, y
 
     def callbacks(self) -> Any:
-        """Return callbacks of every kind."""
+        """Return up to two callbacks of different kinds."""
         made = [ep.EarlyStopping("loss", 1), ep.Checkpoint(FOLDER / "k.safetensors"), ep.Callback()]
         return self.random.sample(made, self.random.randrange(3))
 
@@ -147,7 +147,7 @@ class Player(Scene):
         return self.random.choices(made, k=self.random.randrange(1, 4))
 
     def fits(self, parameter: str) -> Any:
-        """Return an argument for a parameter of the package."""
+        """Return a valid argument for a parameter of this name."""
         if parameter in PLAIN:
             return self.random.choice(PLAIN[parameter])
         if parameter in MADE:
@@ -186,7 +186,7 @@ def public() -> dict[str, Any]:
 
 
 def drawn() -> dict[str, Any]:
-    """Return the functions that draw, which are slow."""
+    """Return the plotting functions, which are slow."""
     found = {name: getattr(ep.plot, name) for name in ep.plot.__all__}
     return {f"plot.{name}": value for name, value in found.items() if callable(value)}
 

@@ -2,7 +2,7 @@
 
     python -m fuzz.child FUZZER FIRST CASES LOG [MEGABYTES]
 
-Prints one line of JSON for every fault and one with counts; LOG always holds the last call.
+Prints a line of JSON for every fault, and one with the number of calls for every case.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from fuzz.play import Watch
 from fuzz.report import Fault
 
 ROOM = 4096
-SLOW = 60.0  # seconds a call may take after Ctrl-C before the process ends itself
+SLOW = 60.0  # seconds of a call after which the process prints a traceback and exits
 
 
 class Log:
-    """A file that always holds the last call, written without system calls."""
+    """A memory-mapped file that holds the last call, even if the process crashes in it."""
 
     def __init__(self, path: str) -> None:
         with Path(path).open("wb+") as file:
@@ -71,7 +71,7 @@ def _play(case: object, seed: int, watch: Watch) -> tuple[int, Fault | None]:
             if fault is not None:
                 return done, fault
     except MemoryError:
-        pass  # the limit was reached outside a call
+        pass  # the memory limit was reached outside a call
     return done, None
 
 

@@ -19,7 +19,7 @@ from fuzz.report import Fault
 FUZZERS = ("boundary", "api", "files")
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
-MEGABYTES = 6000  # address space of a child; none with a sanitizer
+MEGABYTES = 6000  # limit of a child's address space; no limit under a sanitizer
 ROUND = 500  # cases per child
 
 
@@ -78,7 +78,7 @@ class Runner:
             print(f"[{self.fuzzer}] {fault.kind}: {fault.where}: {fault.what[:200]}", flush=True)
 
     def run(self, first: int, cases: int | None, calls: int | None, end: float, jobs: int) -> None:
-        """Run until a number of cases or calls, or until a time."""
+        """Run cases from `first` on, up to a number of cases or calls, or until the time `end`."""
         at = first
 
         def work() -> None:
@@ -132,8 +132,8 @@ def sanitized(folder: Path) -> dict[str, str]:
             target.mkdir(exist_ok=True)
         elif path.suffix != ".so" and not target.exists():
             target.symlink_to(path)
-    # Without the C++ library the sanitizer ends the process at the first C++ exception
-    # (PyTorch's).
+    # If the C++ library is not preloaded, ASan ends the process at the first C++ exception, which
+    # PyTorch raises.
     libraries = [_library(name) for name in ("libasan.so", "libstdc++.so.6")]
     return {
         "LD_PRELOAD": " ".join(libraries),

@@ -18,13 +18,13 @@ class Marked(Exception):
 
 
 class Room:
-    """What an evil object can change: the containers of a call, and the network it is on."""
+    """What evil objects can change: dicts and lists in the arguments of a call, and the network."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.containers: list[Any] = []
         self.network: Any = None
-        self.budget = 0  # effects left in this call; bounds recursion
+        self.budget = 0  # number of changes left in this call; limits recursion
 
     def collect(self, value: Any, depth: int = 0) -> None:
         """Remember the dicts and lists in an argument."""
@@ -34,7 +34,7 @@ class Room:
                 self.collect(item, depth + 1)
 
     def act(self) -> None:
-        """Change something; sometimes raise."""
+        """Change a container, call the network or collect garbage; sometimes raise Marked."""
         if self.budget <= 0:
             return
         self.budget -= 1
@@ -96,7 +96,7 @@ class Room:
 
 
 class Evil:
-    """An object that gives its value through every protocol, and acts each time."""
+    """An object that returns its value by every conversion protocol, and calls act() first."""
 
     def __init__(self, value: Any, room: Room) -> None:
         self.value, self.room = value, room
@@ -139,21 +139,21 @@ class Evil:
 
 
 class EvilArray(Evil):
-    """An array through the array protocol."""
+    """An evil object that NumPy converts to an array."""
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return np.array(self._give(), dtype)
 
 
 class EvilPath(Evil):
-    """A path through the path protocol."""
+    """An evil object that is accepted as a path."""
 
     def __fspath__(self) -> str:
         return self._give()
 
 
 class EvilText(str):
-    """A str that acts when it is hashed or compared."""
+    """A str that calls act() when it is hashed or compared."""
 
     room: Room
 
@@ -174,7 +174,7 @@ class EvilText(str):
 
 
 class EvilDict(dict[Any, Any]):
-    """A dict that acts when its methods read it."""
+    """A dict that calls act() when its methods read it."""
 
     room: Room
 
@@ -197,7 +197,7 @@ class EvilDict(dict[Any, Any]):
 
 
 def evil(random: Random, value: Any, room: Room) -> Any:
-    """Wrap a valid value."""
+    """Return an evil object that holds a valid value."""
     if isinstance(value, str):
         text = EvilText(value)
         text.room = room

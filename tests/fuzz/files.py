@@ -31,7 +31,7 @@ from fuzz.scene import FOLDER
 
 REFUSED = (ValueError, ep.Diverged)  # FileFormatError is a ValueError
 ROOM = 400 << 20  # bytes of address space that reading these small files may take
-WIDE = 10_000  # most input features of a network that also runs
+WIDE = 10_000  # networks with more input features are checked but not run
 Change = Callable[[Random, bytes], tuple[bytes, str]]
 
 
@@ -141,7 +141,7 @@ def _judge_network(network: ep.Network) -> None:
         for third in (other, loaded):
             need(np.array_equal(network[name], third[name], equal_nan=True), f"{name} is not kept")
     if wide:
-        return  # a sample alone needs more memory than a reader may take
+        return  # a single sample needs more memory than the limit
     with suppress(ep.Diverged):
         trainer = ep.Trainer(loaded, loss=network.loss, selection=ep.Selection(1.0))
         trainer.fit(_pair(loaded), epochs=1, batch_size=2, progress=False)
@@ -199,7 +199,7 @@ def _judge_state(path: Path) -> None:
         if trainer.history is not None:
             _read_history(trainer.history)
         trainer.save(FOLDER / "again.safetensors")
-        with suppress(ValueError, ep.Diverged):  # there is no run, or it had other data
+        with suppress(ValueError, ep.Diverged):  # the state has no run, or a run on other data
             trainer.resume(_data(), progress=False, until=3.7)
         check(trainer.network.core)
 
@@ -233,7 +233,7 @@ def _judge_text(path: Path) -> None:
 
 
 class Accepted(Exception):
-    """An object loaded from a file failed later; the cause is the error."""
+    """Raised if a file was read without an error but its object failed in use; see the cause."""
 
 
 def _accepted(judge: Callable[[Any], None], thing: Any) -> None:
@@ -276,7 +276,7 @@ def _set_back() -> int:
 
 
 def mutated(seed: int) -> tuple[str, bytes, str]:
-    """Return the kind of a broken file, its content, and the change, as the seed determines."""
+    """Return kind, content and description of the broken file that a seed determines."""
     random = Random(seed)
     kind = random.choice(OFTEN)
     changes = KINDS[kind][1]

@@ -20,7 +20,7 @@ MEMORY = Path(tempfile.gettempdir())
 
 
 def nested(depth: int) -> list[Any]:
-    """Return a list nested this deeply."""
+    """Return a list of lists, `depth` levels deep."""
     made: list[Any] = []
     for _ in range(depth):
         made = [made]
@@ -69,7 +69,7 @@ def array(random: Random, shape: tuple[int, ...] | None = None) -> Any:
 
 
 def spoiled(random: Random, values: np.ndarray) -> np.ndarray:
-    """Put an invalid value into an array."""
+    """Return a copy of an array with an unusual or invalid value at one place."""
     values = np.array(values)
     if values.size and values.dtype.kind in "fiu":
         odd = random.choice([np.nan, np.inf, -np.inf, 1e30, -1.0, 0.5])

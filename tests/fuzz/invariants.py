@@ -56,7 +56,7 @@ def check(net: Any, predict: bool = True, moments: bool = True) -> None:
     for name, value in zip(("shift", "scale"), net.input_scaling, strict=True):
         need(np.isfinite(value).all(), f"input {name} is not finite")
     embedded = any(layer["kind"] == "embedding" for layer in facts["layers"])
-    if predict and not embedded:  # embeddings take codes, which a scaled input does not give
+    if predict and not embedded:  # embeddings take codes, and scaled inputs are not codes
         x = np.zeros((2, *net.spec["input"]), np.float32)
         need(len(net.predict(x)) == 2, "predict gives another number of rows")
 

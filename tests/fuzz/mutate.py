@@ -58,7 +58,7 @@ def by_bytes(random: Random, content: bytes) -> tuple[bytes, str]:
 
 
 def by_json(random: Random, value: Any, depth: int = 0) -> Any:
-    """Change one place in a tree of plain values."""
+    """Return a tree of JSON values with a change at one place."""
     if isinstance(value, dict) and value and (depth == 0 or random.random() < 0.85):
         key = random.choice(list(value))
         match random.randrange(8):
@@ -116,14 +116,14 @@ def by_tensor(random: Random, content: bytes) -> tuple[bytes, str]:
     (size,) = struct.unpack("<Q", content[:8])
     texts = json.loads(content[8 : 8 + size])["__metadata__"]
     arrays = load(content)
-    # Masses and flags are few among many arrays, and have the largest effect.
+    # Choose masses and flags more often: they have the largest effect, but few arrays hold them.
     telling = ("mass", "alive", "variance", "state", "fitness", "history", "shift", "scale")
     names = [n for n in sorted(arrays) for _ in range(5 if n.endswith(telling) else 1)]
     name = random.choice(names)
     arrays[name], told = by_values(random, arrays[name])
     content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, texts)
-    # The library writes metadata in random order; sort it, so that a seed always gives the same
-    # file.
+    # The safetensors library writes metadata in random order; sort them, so that a seed always
+    # gives the same file.
     (size,) = struct.unpack("<Q", content[:8])
     header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
     return struct.pack("<Q", len(header)) + header + content[8 + size :], f"{name}: {told}"
@@ -229,7 +229,7 @@ def by_member(random: Random, content: bytes) -> tuple[bytes, str]:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         for n, part in parts.items():
-            new.writestr(zipfile.ZipInfo(n), part, zipfile.ZIP_DEFLATED)  # without the time of day
+            new.writestr(zipfile.ZipInfo(n), part, zipfile.ZIP_DEFLATED)  # with a fixed date
     return made.getvalue(), f"{name}: {told}"
 
 
@@ -257,7 +257,7 @@ def by_dimensions(random: Random, content: bytes) -> tuple[bytes, str]:
 
 
 def packed(change: Callable[[Random, bytes], tuple[bytes, str]]) -> Any:
-    """Return the same change inside a gzip file."""
+    """Return a function that applies `change` to the content of a gzip file."""
 
     def inside(random: Random, content: bytes) -> tuple[bytes, str]:
         new, told = change(random, gzip.decompress(content))
@@ -268,7 +268,7 @@ def packed(change: Callable[[Random, bytes], tuple[bytes, str]]) -> Any:
 
 
 def gzip_bomb(random: Random, content: bytes) -> tuple[bytes, str]:
-    """Return a gzip file with many more bytes than the idx header inside states."""
+    """Mutate bytes of a gzip file, or add far more data than its idx header states."""
     if random.random() < 0.9:
         return by_bytes(random, content)
     return _bomb(gzip.decompress(content)), "400 MB of zeros at the end"
@@ -280,7 +280,7 @@ def _bomb(head: bytes) -> bytes:
 
 
 def by_text(random: Random, content: bytes) -> tuple[bytes, str]:
-    """Change a text to unusual characters."""
+    """Insert unusual characters into a text, or return only these."""
     odd = [b"\xff", b"\xed\xa0\x80", b"\0", "\u202e\u0301".encode(), b"\xef\xbb\xbf", b"\r\n", b""]
     odd += ["".join(map(chr, range(32, 1000))).encode(), "\U0010ffff".encode(), b"a" * 3]
     part = random.choice(odd)

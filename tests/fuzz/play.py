@@ -1,4 +1,4 @@
-"""One call with generated arguments, and which results and errors are allowed."""
+"""Make one call with generated arguments, and decide whether its result or error is allowed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCUMENTED = re.compile(
     "can't start new thread|gradient was not kept"
 )
 FILES = ("PathLike", "path", "root", "state")  # parameters that name files: OSError is allowed
-# Called by a trainer with its own objects, which are not checked again.
+# Methods that only a trainer calls, with its own objects, so they do not check their arguments.
 INNER = {
     f"{owner}.{name}"
     for owner, names in {
@@ -127,7 +127,7 @@ def arguments(
 def impatient() -> Iterator[None]:
     """Press Ctrl-C if a call computes for long, and again every second.
 
-    It measures processor time, since on a busy machine a short call may wait for seconds.
+    The timer measures processor time, since on a busy machine a short call may wait for seconds.
     """
 
     def press(number: int, frame: Any) -> None:

@@ -21,7 +21,7 @@ class Fault:
 
     @property
     def key(self) -> str:
-        """Return a key that is equal for faults of one cause: without numbers and quoted text."""
+        """Return a key shared by faults with one cause: the fault without numbers and quotes."""
         plain = re.sub(r"'[^']*'|\"[^\"]*\"", "_", self.what)
         return f"{self.kind} {self.where} {re.sub(r'-?[0-9][0-9.e+-]*', '#', plain)[:120]}"
 

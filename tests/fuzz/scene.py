@@ -1,7 +1,7 @@
-"""The objects of a case: a small network of any kind, and valid arguments for calls of it.
+"""The objects of a case: a small network of any kind, and valid arguments for its methods.
 
-Arguments are found by the parameter's name, so that a new method of the core or of the package is
-covered at once; an unknown name gets only hostile values.
+The name of a parameter determines its arguments, so that new methods of the core and of the
+package are covered at once; a parameter with an unknown name gets only hostile values.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def setting(random: Random, field: dict[str, Any]) -> Any:
 
 
 class Scene:
-    """A network, arguments that fit it, and the objects that evil ones may change."""
+    """A network, valid arguments for it, and a `room` of objects that evil arguments change."""
 
     def __init__(self, random: Random, core: ModuleType | None = None) -> None:
         self.random, self.room = random, Room(random)
@@ -205,7 +205,7 @@ class Scene:
         return str(FOLDER / name)
 
     def valid(self, parameter: str) -> Any:
-        """Return an argument for a parameter, if its name is known."""
+        """Return a valid argument for a parameter, or any object if its name is unknown."""
         if parameter in PLAIN:
             return self.random.choice(PLAIN[parameter])
         make = MADE.get(parameter)

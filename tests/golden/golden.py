@@ -63,7 +63,7 @@ def identity(level: str) -> str:
 
 
 def uniform(seed: int, *shape: int) -> Any:
-    """Return float32 numbers from -1 to 1 of a shape, made by integer arithmetic only."""
+    """Return an array of float32 numbers from -1 to 1, made by integer arithmetic only."""
     bits = np.arange(1, 1 + np.prod(shape), dtype=np.uint64) + np.uint64(seed * 1_000_003)
     for shift in (np.uint64(33), np.uint64(29)):
         bits = (bits ^ (bits >> shift)) * np.uint64(0xFF51AFD7ED558CCD)
@@ -121,7 +121,7 @@ def trained(
     loss: str = "cross_entropy",
     stop: float | None = None,
 ) -> str:
-    """Train and hash the result; with `stop`, in two parts, the second by another trainer."""
+    """Train and return a hash; with `stop`, a second trainer resumes the run at that epoch."""
     import evoprune as ep
     from evoprune.core.spec import known
     from evoprune.selection.groups import Loss

@@ -1,4 +1,4 @@
-"""Births as plain NumPy in float64: which populations divide, how many immigrate, what a half is.
+"""Births as plain NumPy in float64: which populations divide, into what, and how many immigrate.
 
 Written from docs/method.md, one population at a time.
 """
@@ -22,7 +22,7 @@ class Layer:
 
 
 def births(config: dict, layer: Layer, mean: float, generation: int) -> tuple[list[int], int]:
-    """Return the places that divide, fittest first, and the number of immigrants.
+    """Return indices of the populations that divide, fittest first, and the number of immigrants.
 
     `mean` is the mean fitness of the living populations of the niche.
     """
@@ -57,5 +57,5 @@ def births(config: dict, layer: Layer, mean: float, generation: int) -> tuple[li
 
 
 def halves(weight: np.ndarray, z: np.ndarray, mutation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of the two halves of a population, from normal numbers z like `weight`."""
+    """Return the weights of both halves of a population; z: normal numbers, shaped as `weight`."""
     return weight * (1 + mutation * z), weight * (1 - mutation * z)

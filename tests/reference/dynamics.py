@@ -1,7 +1,8 @@
 """The dynamics as plain NumPy in float64: the reference for the C laws.
 
 A deterministic law is a function `(config, cohort) -> mass`. A stochastic law cannot be compared
-draw by draw, so its twin returns exact mean and covariance of the masses after one generation.
+draw by draw, so its function returns the exact mean and covariance of the masses after one
+generation. Symbols: F fitness, c upkeep, h strength of the law.
 There are no guards against overflow and no optimizations: these are the equations of
 docs/method.md.
 """
@@ -13,7 +14,10 @@ import numpy as np
 
 @dataclass
 class Cohort:
-    """One niche at one generation; shapes are (n,) unless stated, masses and upkeep >= 0."""
+    """One niche at one generation; shapes are (n,) unless stated, masses and upkeep >= 0.
+
+    `born` is the number of populations at founding.
+    """
 
     mass: np.ndarray
     fitness: np.ndarray

@@ -1,7 +1,7 @@
 """One generation of selection as plain NumPy in float64: the oracle for csrc/laws/generation.c.
 
-Written from docs/method.md: fitness is smoothed, upkeep is subtracted, the law changes the masses,
-and populations below the threshold go extinct, lightest first, down to the floor.
+Written from docs/method.md: fitness is smoothed, upkeep is computed, the law changes the masses,
+and populations below the threshold become extinct, lightest first, until the floor is reached.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ Law = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # mass, fitnes
 
 
 def malthusian(lifespan: float, threshold: float, ceiling: float = 5.0) -> Law:
-    """Bounded growth: ln m += ln(1 / threshold) / lifespan * (F - c) / (|F| + c)."""
+    """Return bounded growth: ln m += ln(1 / threshold) / lifespan * (F - c) / (|F| + c).
+
+    m is mass, F fitness and c upkeep.
+    """
 
     def law(mass: np.ndarray, fitness: np.ndarray, upkeep: np.ndarray) -> np.ndarray:
         turnover = np.abs(fitness) + upkeep
@@ -44,7 +47,7 @@ class Generation:
     """The layers of a network, and the settings of selection.
 
     `soft`: upkeep is pressure times the mean fitness of the other founders of the niche, times the
-    cost relative to the niche's living populations; else pressure times cost.
+    cost over the mean cost of the living populations of the niche; else pressure times cost.
     """
 
     layers: list[Layer]
@@ -73,7 +76,7 @@ class Generation:
         ]
 
     def step(self, raw: list[np.ndarray]) -> list[list[int]]:
-        """Run one generation; return the birth ids of the extinct of each layer, in order."""
+        """Run one generation; return the birth ids of each layer's new extinctions, in order."""
         self.number += 1
         for layer, now in zip(self.layers, raw, strict=True):
             kept = self.memory * layer.remembered + (1 - self.memory) * now

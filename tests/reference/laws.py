@@ -111,7 +111,7 @@ def adamw(config: dict, value, gradient, first, second, rate, decay, scale, step
 
 # ---- fitness ------------------------------------------------------------------------------------
 # Signals of n populations, each (n,): mass, mass_gradient, owned_norm2, owned_gradient2,
-# owned_product, activity.
+# owned_product, activity; and terms, the number of predictions in the mean loss.
 
 
 def marginal(config: dict, s: dict) -> np.ndarray:

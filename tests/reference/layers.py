@@ -1,7 +1,7 @@
-"""dense and populations as plain NumPy in float64, and the tables of all twins.
+"""dense and populations as plain NumPy in float64, and the tables of all kinds of layers.
 
-`TWINS` holds a function `(inputs, weights, config, training, **extra) -> y` for each kind of
-layer, `CASES` small networks that cover it; layers_attention.py documents their format.
+`TWINS` holds, for each kind, a function `(inputs, weights, config, training, **extra) -> y`, and
+`CASES` small networks that cover it; layers_attention.py documents the format of both.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Every function is `(inputs, weights, config, training, **extra) -> y`: inputs are arrays of shape
 (batch, axes ...), weights a dict by tensor name (without the layer's), config the settings by
-name. `extra` has the arguments of random numbers: seed, layer (its index in the network), step,
+name. `extra` has what random numbers depend on: seed, layer (its index in the network), step,
 places (indices at birth of a sample's elements, if some populations are extinct); and founding
 sizes: born, dims_at_birth. A second input that only gives its axes is not read.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def attention(inputs, weights, config, training=False, **extra):
-    """Attend; q, k, v and y are (batch, positions, heads, dims)."""
+    """Return softmax(scale q k') v per head; q, k, v and y are (batch, positions, heads, dims)."""
     q, k, v = inputs
     scale = config.get("scale") or 1 / np.sqrt(extra.get("dims_at_birth", q.shape[-1]))
     scores = scale * np.einsum("bihd,bjhd->bhij", q, k)
@@ -71,7 +71,7 @@ def _philox(seed, stream, index):
 
 
 def _fork(seed, stream, branch):
-    """Return an independent noise: (seed, stream) of the branch."""
+    """Return (seed, stream) of an independent random stream for this branch."""
     words = _philox(seed ^ 0x6A09E667F3BCC908, stream, branch)
     return words[1] << 32 | words[0], words[3] << 32 | words[2]
 

@@ -1,8 +1,8 @@
-"""NumPy float64 twins of conv2d, max_pool, mean_pool, layer_norm, rms_norm and batch_norm.
+"""Convolution, pooling, shortcut and norms as plain NumPy in float64: the reference for C.
 
-Forward passes only, as the reference for the C kinds. Values have the batch first and the features
-last. `CASES` holds small configurations that cover a kind, `FORWARD` the twin of each: `(inputs,
-weights, config, training, **extra) -> y`. An omitted vector setting is an empty list.
+Forward passes only. Values have the batch first and the features last. `CASES` holds small
+configurations that cover each kind, `FORWARD` its function `(inputs, weights, config, training,
+**extra) -> y`. An omitted vector setting is an empty list.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BLOCK = 32  # rows that share statistics in a training pass of batch_norm
 
 
 def _per_axis(config: Config, name: str, spatial: int, missing: int) -> list[int]:
-    """Return one number per spatial axis: given as none, one for all, or one each."""
+    """Return one number per spatial axis; the setting has none, one for all, or one for each."""
     given = [int(v) for v in config.get(name, [])] or [missing]
     return given * spatial if len(given) == 1 else given
 
@@ -88,7 +88,8 @@ def shortcut(inputs: Sequence[Array], weights: Mapping[str, Array], config: Conf
              ) -> Array:  # fmt: skip
     """Return every stride-th position, with zeros before and after the channels.
 
-    `births`: birth ids of the input's and the output's channels, if some are extinct.
+    `births`: birth ids of the living channels of the input and of the output. `born_in`: founding
+    number of channels of the input.
     """
     x = inputs[0]
     stride = _per_axis(config, "stride", x.ndim - 2, 1)
@@ -102,7 +103,7 @@ def shortcut(inputs: Sequence[Array], weights: Mapping[str, Array], config: Conf
 
 def layer_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
                training: bool = False, born: int | None = None, **extra: Any) -> Array:  # fmt: skip
-    """Normalize to mean 0, variance 1 over the last axis; absent ones of `born` count as 0."""
+    """Normalize to mean 0, variance 1 over `born` features, of which those removed count as 0."""
     x = inputs[0]
     n = born or x.shape[-1]
     mean = x.sum(-1, keepdims=True) / n
@@ -114,7 +115,7 @@ def layer_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Co
 
 def rms_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
              training: bool = False, born: int | None = None, **extra: Any) -> Array:  # fmt: skip
-    """Normalize to mean square 1 over the last axis; absent ones of `born` count as 0."""
+    """Normalize to mean square 1 over `born` features, of which those removed count as 0."""
     x = inputs[0]
     square = (x**2).sum(-1, keepdims=True) / (born or x.shape[-1])
     return x / np.sqrt(square + config.get("epsilon", 1e-5)) * weights.get("gain", 1.0)
@@ -122,7 +123,7 @@ def rms_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Conf
 
 def batch_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
                training: bool = False, **extra: Any) -> Array:  # fmt: skip
-    """Normalize each channel by its block of rows in training, else by tracked statistics."""
+    """Normalize each channel over every block of rows in training, else by tracked statistics."""
     x = inputs[0]
     gain, bias = weights.get("gain", 1.0), weights.get("bias", 0.0)
     epsilon = config.get("epsilon", 1e-5)

@@ -1,9 +1,9 @@
 """Cases of every kind at its limits: large ones, and invalid ones.
 
-LARGE has inputs and settings by kind, as `cases.spec` takes them: large enough that the gradient of
-a layer with parameters is cut into several shares. MISFITS has rows (kind, shape of the input,
-config, layers before it, inputs, text of the error) for the checks of a kind's own; those of every
-kind, such as the number of inputs, are tested for all.
+LARGE has a case for each kind, in the format of `cases.spec`, large enough that the gradient of a
+layer with parameters is computed in several parts. MISFITS has rows (kind, shape of the input,
+config, layers before it, inputs, text of the error) for the checks that only this kind makes;
+other tests cover the checks common to all kinds, such as the number of inputs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ResNets for CIFAR-10 with PyTorch's names of arrays: the forward pass, in NumPy float64."""
+"""Forward pass of the ResNets for CIFAR-10 in NumPy float64, with arrays named as in PyTorch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 def logits(arrays: Mapping[str, Array], images: NDArray[np.uint8]) -> Array:
-    """Return logits (n, 10) of images (n, 32, 32, 3) with colors of 0 to 255."""
+    """Return the logits (n, 10) of images (n, 32, 32, 3) with pixel values from 0 to 255."""
     blocks = sum(n.startswith("layer1.") and n.endswith("conv1.weight") for n in arrays)
 
     def convolved(x: Array, conv: str, norm: str, stride: int = 1, pad: int = 1) -> Array:

@@ -1,4 +1,4 @@
-"""Attention: nn.MultiheadAttention from which heads can be removed; their size stays."""
+"""Attention: an nn.MultiheadAttention whose heads can be removed; the size of a head is fixed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ def _mask(
     batch: int,
     dtype: torch.dtype,
 ) -> torch.Tensor | None:
-    """Return both masks combined as one to add to scores: broadcasts to (batch, heads, L, S)."""
+    """Return one mask that is added to the scores and combines both; None if there is none.
+
+    It broadcasts to (batch, heads, L, S), for L queries and S keys.
+    """
 
     def added(mask: torch.Tensor) -> torch.Tensor:
         if mask.dtype != torch.bool:
@@ -86,7 +89,7 @@ def _mask(
 
 
 def free_heads(module: nn.Module) -> bool:
-    """Make the heads of a plain nn.MultiheadAttention removable; return True if it is one.
+    """Make a module's heads removable if it is a plain nn.MultiheadAttention; return whether it is.
 
     The module object, its parameters and their names stay; its class changes.
     """
@@ -96,6 +99,6 @@ def free_heads(module: nn.Module) -> bool:
     if module.add_zero_attn:
         return False
     module.__class__ = MultiheadAttention
-    # Keep encoder layers from their fused path, which trusts embed_dim.
+    # This disables the fused path of encoder layers, which relies on embed_dim.
     module._qkv_same_embed_dim = False
     return True

@@ -87,7 +87,7 @@ def root(axis: Axis) -> Axis:
 
 
 def factors(dim: Dim) -> list[Axis]:
-    """Return the factors of a dimension that are not products themselves; none of size 1."""
+    """Expand a dimension into factors that are not products; leave out factors of size 1."""
     out: list[Axis] = []
     for axis in map(root, dim):
         if axis.factors:
@@ -98,7 +98,7 @@ def factors(dim: Dim) -> list[Axis]:
 
 
 def terms(axis: Axis) -> list[Axis]:
-    """Return the terms of an axis that are not sums themselves; the axis itself if not a sum."""
+    """Expand an axis into terms that are not sums; return [axis] if it is not a sum."""
     axis = root(axis)
     return [part for term in axis.terms for part in terms(term)] if axis.terms else [axis]
 
@@ -114,7 +114,7 @@ def free_axes(dim: Dim) -> Iterator[Axis]:
 
 
 def fix(dim: Dim, why: str) -> None:
-    """Fix a dimension and all its parts; an existing reason is kept."""
+    """Fix the size of a dimension and of all its parts; an existing reason is kept."""
     for axis in factors(dim):
         for term in axis.terms:
             fix([term], why)
@@ -148,7 +148,10 @@ def merge(x: Axis, y: Axis, why: str) -> None:
 
 
 def split(axis: Axis, outer: int, inner: int, why: str) -> tuple[Axis, Axis]:
-    """Make an axis the product of two; a sum is split only if every term can be."""
+    """Split an axis into a product (outer, inner); return both.
+
+    A sum is fixed instead, unless every term of it can be split.
+    """
     axis = root(axis)
     first, second = Axis(outer, axis.fixed), Axis(inner, axis.fixed)
     if axis.factors:
@@ -171,7 +174,7 @@ def split(axis: Axis, outer: int, inner: int, why: str) -> tuple[Axis, Axis]:
 
 
 def cut(axis: Axis, sizes: Sequence[int], why: str) -> list[Axis]:
-    """Make an axis the sum of axes of the given sizes."""
+    """Split an axis into a sum of axes of the given sizes; return them."""
     axis = root(axis)
     if len(sizes) == 1:
         return [axis]
@@ -192,7 +195,7 @@ def cut(axis: Axis, sizes: Sequence[int], why: str) -> list[Axis]:
 
 
 def same(d: Dim, e: Dim, why: str) -> None:
-    """Merge two dimensions of the same size, factor by factor."""
+    """Merge two dimensions of the same size, factor by factor; fix them if factors do not match."""
     left, right = factors(d), factors(e)
     while left and right:
         x, y = left.pop(0), right.pop(0)
@@ -212,7 +215,7 @@ def same(d: Dim, e: Dim, why: str) -> None:
 
 
 def regroup(dims: Sequence[Dim], sizes: Sequence[int], why: str) -> list[Dim]:
-    """Return the dimensions after a view to other sizes."""
+    """Return the dimensions of a view: those of `dims` regrouped to the given sizes."""
     todo = factors([axis for dim in dims for axis in dim])
     out: list[Dim] = []
     for size in sizes:
@@ -237,7 +240,10 @@ def regroup(dims: Sequence[Dim], sizes: Sequence[int], why: str) -> list[Dim]:
 
 
 def coordinates(dim: Dim, axis: Axis) -> torch.Tensor:
-    """Return the position along `axis` of every entry of a dimension, or -1: int64 (size,)."""
+    """Return the position along `axis` of every entry of a dimension: int64 (size,).
+
+    An entry that belongs to another axis, as in a concatenation, has position -1.
+    """
     out: torch.Tensor | None = None
     for part in factors(dim):
         if part is root(axis):

@@ -51,8 +51,8 @@ def lightning_callback(example: Any, selection: Selection | None = None, **setti
 def transformers_callback(example: Any, selection: Selection | None = None, **settings: Any) -> Any:
     """Return a callback for `transformers.Trainer(callbacks=[...])`.
 
-    Selection begins and ends with the training. The mean loss becomes a column of the history at
-    every log. `callback.evolution` is the `Evolution`. Save the model with its `save`:
+    Selection begins and ends with the training. Every log appends the mean loss to the history.
+    `callback.evolution` is the `Evolution`. Save the model with `callback.evolution.save`:
     `save_pretrained` writes a configuration of founding sizes, which the smaller arrays do not fit.
 
     Args:

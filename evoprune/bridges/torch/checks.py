@@ -43,8 +43,8 @@ def parameters(model: nn.Module) -> None:
     """Check the parameters of a model.
 
     Raises:
-        Unsupported: compiled by TorchScript; sharded parameters, half precision, several devices,
-            or not yet initialized.
+        Unsupported: the model is compiled by TorchScript, or its parameters are sharded, in half
+            precision, on several devices or not yet initialized.
     """
     if not isinstance(model, nn.Module):
         raise Unsupported(f"model: expected a torch.nn.Module, got {type(model).__name__}")
@@ -85,7 +85,7 @@ def plain_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
     """Return the optimizers, without wrappers such as those of accelerate and Lightning.
 
     Raises:
-        Unsupported: something else, or LBFGS.
+        Unsupported: an object is not an optimizer, or it is an LBFGS.
     """
     found = []
     for each in optimizer if isinstance(optimizer, list | tuple) else [optimizer]:
@@ -122,7 +122,7 @@ def excluded(
     fixed: Iterable[str],
     trained: Collection[int],
 ) -> str:
-    """Return why a population may not evolve; "" if it may."""
+    """Return the reason why an axis of populations may not evolve; "" if it may."""
     name = population.name.partition("#")[0]
 
     def within(names: Iterable[str]) -> bool:
@@ -144,15 +144,15 @@ def call_closure(
     kwargs: dict[str, Any],
     undo: Callable[[], None],
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Evaluate an optimizer step's closure before the step, while the weights are still W m.
+    """Evaluate an optimizer step's closure before the step, while weights include the masses.
 
     Returns:
         The step's (args, kwargs) with the closure replaced by one that returns the loss computed
         here; None if the step has no closure.
 
     Raises:
-        Unsupported: not here but during the step, by the replacement, if the optimizer calls it a
-            second time. It calls `undo` first.
+        Unsupported: raised by the replacement, during the step, if the optimizer calls it a second
+            time; the replacement calls `undo` first.
     """
     given = list(args)
     place = next((i for i, arg in enumerate(given) if i and callable(arg)), None)
@@ -197,7 +197,7 @@ def same_parameters(model: nn.Module, pieces: Sequence[Piece]) -> None:
     """Check that a model still has the parameters it had at the start.
 
     Raises:
-        Unsupported: a module or parameter was replaced; it is named.
+        Unsupported: a module or parameter was replaced; the message names it.
     """
     now = dict(model.named_parameters())
     for piece in pieces:
@@ -212,7 +212,7 @@ def same_shapes(model: nn.Module, other: nn.Module) -> None:
     """Check that two models have parameters of the same names and shapes.
 
     Raises:
-        Unsupported: they do not; the first difference is named.
+        Unsupported: they do not; the message names the first difference.
     """
     theirs = dict(other.named_parameters())
     for name, parameter in model.named_parameters():

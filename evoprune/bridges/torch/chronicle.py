@@ -13,14 +13,14 @@ from evoprune.common.types import Array
 
 __all__ = ["Chronicle"]
 
-RECORDS = 150  # records of a run with a known number of steps
+RECORDS = 150  # number of records of masses in a run with a known number of steps
 DEATH = np.dtype(
     [("step", "i8"), ("population", "i4"), ("birth", "i4"), ("mass", "f8"), ("fitness", "f8")]
 )
 
 
 class Chronicle:
-    """Write deaths, masses and the user's columns into a History."""
+    """Writes deaths, masses and the user's columns into a History."""
 
     def __init__(self, born: Mapping[str, int], steps: int | None, settings: str) -> None:
         every = max(1, steps // RECORDS) if steps else 10
@@ -59,7 +59,7 @@ class Chronicle:
         self.history.add_record(step, counted)
 
     def row(self, step: int, columns: Mapping[str, float], laws: Laws) -> None:
-        """Append a row to the columns; the first one determines the steps an epoch."""
+        """Append a row to the columns; the first row's step is the number of steps per epoch."""
         history = self.history
         if not history.epochs_done:
             history.per_epoch = max(1, step)

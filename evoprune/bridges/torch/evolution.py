@@ -1,7 +1,7 @@
 """Evolution: selection on a module that the user trains in their own loop.
 
-A generation is part of `optimizer.step()`. The module's weights already include the masses, so it
-is an ordinary module between steps: nothing is added to forward or backward.
+A generation is part of `optimizer.step()`. Between steps the module holds W m, its weights W times
+the masses m, so it is an ordinary module: nothing is added to forward or backward.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Evolution(Readings):
 
     Attributes:
         model: the module, without wrappers.
-        born: founders by population, in order; names are those of the modules that make them.
+        born: number of founding populations of each axis (neurons of a layer, channels, heads), by
+            the name of the module whose weights write the axis, in order.
         why: every dimension that cannot evolve, with the reason.
         selection: the laws.
         history: an `evoprune.History` of deaths, masses, and the columns passed to `log`.
@@ -95,21 +96,22 @@ class Evolution(Readings):
             fixed: names of modules whose populations may not evolve.
             inner: let several factors of one dimension evolve, such as heads and the dimensions in
                 a head; otherwise only the outermost does.
-            steps: steps of the whole run; needed for schedules of pressure, a Budget, or rest. A
-                lifespan that is None fits it; without steps it is 700 generations. With a scheduler
-                of learning rates, half of the steps are counted, so attach it first.
+            steps: optimizer steps of the whole run; needed for schedules of pressure, a Budget, or
+                rest. A lifespan of None is in proportion to the run; without `steps` it is 700
+                generations. With a learning-rate scheduler only half of the steps count, so attach
+                the scheduler first.
             terms: samples in the loss of a step; needed for fitness "worth".
             check_every: steps between checks for extinct populations; a check waits for the device
                 and for other processes. By default 1 for one process on the CPU, else 20.
-            patience: populations are removed when the work done for extinct ones since the last
-                removal has come to that of this number of steps.
-            wrap: called with the module after a removal; returns the DistributedDataParallel around
-                it. Needed if yours has other settings than the defaults.
+            patience: extinct populations are removed when the work wasted on them since the last
+                removal equals the work of this number of steps.
+            wrap: function that wraps the module in a DistributedDataParallel, called after every
+                removal. Needed if yours has settings other than the defaults.
             seed: seed of random laws.
 
         Raises:
             Unsupported: nothing in the model can evolve (reasons are listed), or the model, the
-                optimizer or the selection is of a kind that selection cannot work with.
+                optimizer or the selection is not supported.
         """
         if selection is not None:
             instance("selection", selection, Selection)
@@ -155,7 +157,7 @@ class Evolution(Readings):
         self._followers: list[nn.Module] = []
         if self._pace.budget is not None:
             self._pace.begin(self._size())
-        self._changes: dict[int, torch.Tensor] = {}  # optimizer -> m dL/dm by its weights
+        self._changes: dict[int, torch.Tensor] = {}  # optimizer -> its part of m dL/dm
         self._open: dict[int, FrameType] = {}  # optimizers whose step() is running, and its frame
         self._stepped: set[int] = set()  # optimizers that have stepped since the last generation
         self._checked = False
@@ -221,7 +223,7 @@ class Evolution(Readings):
         """Run a generation, multiply the weights by the new masses, and check for extinctions.
 
         Args:
-            k: the optimizer that stepped last; the weights of the others are W m already.
+            k: index of the optimizer that stepped last; weights of the others are W m already.
         """
         self._stepped.clear()
         self._checked = True
@@ -290,7 +292,7 @@ class Evolution(Readings):
             self._remove(alive)
 
     def _price(self, alive: torch.Tensor) -> None:
-        """Set the share of upkeep of every founder, if the law uses it."""
+        """Set every founder's share of the cost, if the law of upkeep uses it."""
         s = self.selection
         total = int(self._starts[-1])
         if not isinstance(s.upkeep, str):
@@ -483,7 +485,7 @@ class Evolution(Readings):
 
 
 def _called_within(frame: FrameType | None, outer: FrameType) -> bool:
-    """True if a call was made, at any depth, by another one that has not returned."""
+    """True if the call of `frame` was made, at any depth, within the call of `outer`."""
     while frame is not None and frame is not outer:
         frame = frame.f_back
     return frame is not None

@@ -35,8 +35,8 @@ def save(
     Args:
         model: its parameters and buffers, as in `state_dict()`, are written.
         path: the file.
-        survivors: birth ids by population.
-        numbers: sizes stored as integers in modules, by "module.attribute"; those of torch's own
+        survivors: birth ids of the living populations of each axis, by name.
+        numbers: sizes that modules store as integers, by "module.attribute"; those of torch's own
             modules are found automatically.
     """
     from safetensors.torch import save as to_bytes
@@ -92,11 +92,11 @@ def _read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, torch.Te
 
 
 def survivors(path: str | PathLike[str]) -> dict[str, list[int]]:
-    """Return the birth ids of the survivors in a file, by population.
+    """Return the birth ids of the survivors of each axis in a file, by name.
 
     Raises:
         FileNotFoundError: no such file.
-        FileFormatError: broken, or not written by `save`.
+        FileFormatError: the file is broken, or was not written by `save`.
     """
     found: dict[str, list[int]] = _read(path)[0]["survivors"]
     return found
@@ -112,7 +112,7 @@ def load(model: Module, path: str | PathLike[str]) -> Module:
 
     Raises:
         FileNotFoundError: no such file.
-        FileFormatError: broken, or not written by `save`.
+        FileFormatError: the file is broken, or was not written by `save`.
         ValueError: the module does not have the parameters of the file, or has smaller ones.
     """
     recipe, arrays = _read(path)

@@ -26,12 +26,13 @@ class Inspection:
     """The populations of a model.
 
     Attributes:
-        born: founders by population, named by the module that makes it.
-        kinds: kind of each population: neurons, filters or heads.
+        born: number of founding populations of each axis (neurons of a layer, channels, heads), by
+            the name of the module whose weights write the axis.
+        kinds: what the populations of each axis are: neurons, filters or heads.
         why: every dimension that cannot evolve, with the reason.
-        pieces: every parameter and buffer with the populations on its dimensions.
-        attributes: sizes of populations stored in modules: (module, name) -> (index of the
-            population, multiple of its size).
+        pieces: every parameter and buffer with the axes on its dimensions.
+        attributes: sizes of axes that modules store: (module, attribute) -> (index of the axis,
+            multiple of its size).
     """
 
     born: dict[str, int] = field(default_factory=dict)
@@ -80,9 +81,11 @@ def inspect(
     Args:
         model: a module.
         example: inputs of one forward pass; two samples or more.
-        include: names of modules whose populations may evolve, with all below; all if not given.
-        fixed: names of modules whose populations may not.
-        inner: let several factors of one dimension evolve.
+        include: names of modules whose populations may evolve, including submodules; all if not
+            given.
+        fixed: names of modules whose populations may not evolve.
+        inner: let several factors of one dimension evolve, such as heads and the dimensions in a
+            head; otherwise only the outermost does.
         trained: ids of the parameters that an optimizer trains; all if not given.
 
     Raises:

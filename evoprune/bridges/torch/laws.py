@@ -1,7 +1,7 @@
-"""Laws: one interface to a generation, computed by the core or by torch.
+"""Laws: one interface to masses, fitness and generations, computed by the core or by torch.
 
-`make_laws` returns the core's laws (`evoprune.Community`) for a model on the CPU, or if only the
-core has the law. For a model on another device the default law runs in torch operations.
+`make_laws` returns the core's laws (`evoprune.Community`) for a model on the CPU. On another device
+the default law runs in torch operations; all other laws run in the core.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Death:
 
     Attributes:
         step: the step of the run after which it became extinct.
-        layer: index of its layer of populations.
-        birth: its index among the founders of the layer.
+        layer: index of its axis, in the order of `Evolution.born`.
+        birth: its index among the founders of the axis.
         mass, fitness: its last values.
     """
 
@@ -60,9 +60,9 @@ class Generation:
 
 
 class Laws(Protocol):
-    """Masses and fitness of all founders, and one generation of them.
+    """Masses and fitness of all founders, and the step that updates them.
 
-    Vectors have an entry for every founder, layer after layer.
+    Vectors have an entry for every founder, axis after axis. Names call an axis a layer.
 
     Attributes:
         mass: (founders + 1,): 1 at birth, 0 once extinct; the last entry is 1, for weights that
@@ -87,7 +87,7 @@ class Laws(Protocol):
         """Return the deaths since the last call."""
 
     def smoothed(self) -> torch.Tensor:
-        """Return smoothed fitness, corrected for the bias of its start: (founders,)."""
+        """Return smoothed fitness, corrected for starting at 0 as in Adam: (founders,)."""
 
     def upkeep(self) -> torch.Tensor:
         """Return the upkeep of every founder: (founders,)."""
@@ -136,7 +136,7 @@ class HostLaws:
         ]
 
     def _copy(self, changed: bool = True) -> None:
-        """Copy masses, and which populations are alive if that has changed."""
+        """Copy masses to the model's device; also `alive`, if it has `changed`."""
         mass = np.concatenate(list(self._community.mass.values()))
         self.mass[:-1] = torch.from_numpy(mass)
         if changed:

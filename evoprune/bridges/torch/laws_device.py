@@ -1,4 +1,4 @@
-"""The default law in torch operations, so that a generation on a GPU never waits for the device.
+"""The default law in torch operations, so that the host never waits for a GPU in a generation.
 
 Soft upkeep and bounded Malthusian growth for all populations at once: the same equations as
 csrc/laws, in the same order, in float64 if the device supports it. Extinctions are recorded on the
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceLaws"]
 
-USUAL_THRESHOLD = 1e-3  # sets the time scale of a life if the threshold is 0
+USUAL_THRESHOLD = 1e-3  # a lifespan lasts until this mass if the selection's threshold is 0
 
 
 class DeviceLaws:
-    """Masses and fitness of all founders on the model's device, and one generation of them.
+    """Masses and fitness of all founders on the model's device, and the step that updates them.
 
     Attributes:
         mass, alive: see `Laws`.
-        fitness: smoothed fitness, with the bias of its start (founders,).
+        fitness: smoothed fitness (founders,), not corrected for starting at 0.
         generations: number of generations so far, on the device.
         held: how often a layer's floor kept a population alive, on the device.
     """
@@ -72,7 +72,7 @@ class DeviceLaws:
         self._places = torch.arange(n, device=device)
 
     def _sums(self, values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Return the sum over the group of every founder: (founders,)."""
+        """Return for every founder the sum over its group, numbered by `index`: (founders,)."""
         sums = torch.zeros(len(self._starts), dtype=values.dtype, device=values.device)
         return sums.index_add_(0, index, values)[index]
 
@@ -129,7 +129,7 @@ class DeviceLaws:
         """Mark populations below the threshold extinct, lightest first, down to the floor."""
         s = self.selection
         low = self.alive & (mass < s.threshold) & ok & (self.generations >= s.min_age)
-        # Rank the low ones of every layer by mass: sort by mass, then stably by layer.
+        # Rank the `low` populations of every layer by mass: sort by mass, then stably by layer.
         order = torch.argsort(torch.where(low, mass, math.inf), stable=True)
         order = order[torch.argsort(self._layer[order], stable=True)]
         rank = torch.empty_like(self._places)
@@ -171,7 +171,7 @@ class DeviceLaws:
         return sorted(found, key=lambda death: (death.step, death.layer, death.mass))
 
     def smoothed(self) -> torch.Tensor:
-        """Return smoothed fitness, corrected for its start at zero: (founders,)."""
+        """See `Laws.smoothed`."""
         memory = self.selection.memory
         return self.fitness / (1 - memory ** self.generations.clamp_min(1))
 

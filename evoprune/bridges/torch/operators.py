@@ -85,7 +85,10 @@ COPIES = {"clone", "detach", "alias", "_to_copy", "contiguous", "lift_fresh"}
 
 
 def contract(t: Tracer, a: torch.Tensor, da: int, b: torch.Tensor, db: int, why: str) -> None:
-    """Sum over dimension da of a and db of b, which become fixed unless a or b is a parameter."""
+    """Record a sum over dimension `da` of `a` and `db` of `b`.
+
+    Both are fixed, unless exactly one of the tensors is a parameter, which then reads them.
+    """
     same(t.of(a)[da], t.of(b)[db], why)
     weights = [t.is_parameter(x) for x in (a, b)]
     if sum(weights) == 1:
@@ -98,7 +101,7 @@ def contract(t: Tracer, a: torch.Tensor, da: int, b: torch.Tensor, db: int, why:
 
 
 def broadcast(t: Tracer, x: torch.Tensor, y: torch.Tensor, why: str) -> None:
-    """Add x to y: the dimensions that are not of size 1 are the same."""
+    """Record that `x` is broadcast to `y`: merge all dimensions that have the same size."""
     for d in range(1, x.ndim + 1):
         if x.shape[-d] == y.shape[-d]:
             same(t.of(x)[-d], t.of(y)[-d], why)
@@ -107,7 +110,7 @@ def broadcast(t: Tracer, x: torch.Tensor, y: torch.Tensor, why: str) -> None:
 
 @rule("mm", "addmm", "bmm", "baddbmm")
 def matrix_product(t: Tracer, call: Call) -> None:
-    """(..., n, k) x (..., k, m) [+ bias] -> (..., n, m)."""
+    """Multiply matrices: (..., n, k) x (..., k, m) [+ bias] -> (..., n, m)."""
     bias, a, b = call.args[:3] if "add" in call.name else (None, *call.args[:2])
     y, why = call.outs[0], call.why
     contract(t, a, a.ndim - 1, b, b.ndim - 2, why)
@@ -121,7 +124,7 @@ def matrix_product(t: Tracer, call: Call) -> None:
 
 @rule("linear")
 def linear(t: Tracer, call: Call) -> None:
-    """(..., k) x (m, k) [+ (m,)] -> (..., m)."""
+    """Apply a linear map: (..., k) x (m, k) [+ (m,)] -> (..., m)."""
     a, b = call.args[:2]
     contract(t, a, a.ndim - 1, b, 1, call.why)
     t.label(call.outs[0], [*t.of(a)[:-1], t.of(b)[0]])
@@ -144,7 +147,10 @@ def _finish_product(
 
 @rule("convolution", "mkldnn_convolution", "cudnn_convolution", "_convolution")
 def convolution(t: Tracer, call: Call) -> bool | None:
-    """(n, in, ...) * (out, in / groups, ...) [+ (out,)] -> (n, out, ...); or transposed."""
+    """Convolve (n, in, ...) with (out, in / groups, ...) [+ (out,)] to (n, out, ...).
+
+    A transposed convolution has weights (in, out / groups, ...).
+    """
     x, w, bias = call.args[:3]
     transposed, groups = bool(call.args[6]), int(call.args[8])
     y, why = call.outs[0], call.why
@@ -176,7 +182,7 @@ def convolution(t: Tracer, call: Call) -> bool | None:
 
 @rule("mkldnn_rnn_layer")
 def recurrent(t: Tracer, call: Call) -> None:
-    """Features of the input (..., k) x (gates, k); the state, (gates, state), keeps its size."""
+    """Sum over the input's features, (..., k) x (gates, k); the state keeps its size."""
     x, weight = call.args[:2]
     contract(t, x, x.ndim - 1, weight, 1, call.why)
     t.role(weight, 0, "write", call.why)
@@ -186,7 +192,7 @@ def recurrent(t: Tracer, call: Call) -> None:
 
 @rule("embedding")
 def embedding(t: Tracer, call: Call) -> None:
-    """Rows of a table (rows, features), looked up by index."""
+    """Look up rows of a table (rows, features) by index."""
     table, index = call.args[:2]
     fix(t.of(table)[0], f"{call.why}: its rows are looked up")
     t.label(call.outs[0], [*t.of(index), t.of(table)[1]])
@@ -195,7 +201,7 @@ def embedding(t: Tracer, call: Call) -> None:
 
 
 def attention(t: Tracer, call: Call) -> None:
-    """Scaled dot products: softmax over keys, sums over the dimension shared with queries."""
+    """Apply scaled dot-product attention; fix the features of a head and the positions of keys."""
     q, k, v = call.ins[:3]
     dims_q, dims_k, dims_v = t.of(q), t.of(k), t.of(v)
     for dims in (dims_q, dims_k):

@@ -1,8 +1,8 @@
 """Pace: strength of the dynamics and selection pressure at every step.
 
-Reads learning rates and schedules, chooses a lifespan that fits the run, and lets a Budget adjust
-the pressure. It does not wait for the device in a step: if a learning rate is a tensor there, so is
-the strength.
+This module reads learning rates and schedules, chooses a lifespan that fits the run, and lets a
+Budget adjust the pressure. A step does not wait for the device: if a learning rate is a tensor on
+the device, so is the strength.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evoprune.common.warn import warn
 __all__ = ["LivingSize", "Pace"]
 
 
-SCHEDULED = 0.5  # mean rate over its highest for cosine, linear and one-cycle schedules
+SCHEDULED = 0.5  # mean / peak learning rate of cosine, linear and one-cycle schedules
 
 
 class Pace:
@@ -56,9 +56,9 @@ class Pace:
         self.selection = self._timed(selection)
 
     def _timed(self, selection: Selection) -> Selection:
-        """Return the selection with a lifespan that fits the run, and warn if it is too short.
+        """Return the selection with a lifespan that fits the run; warn if the run is too short.
 
-        The rates of later steps are unknown. With a scheduler, half of the steps count.
+        Learning rates of later steps are unknown: with a scheduler, half of the steps count.
         """
         if self.steps is None:
             return selection.timed()
@@ -75,7 +75,7 @@ class Pace:
         return selection.timed(strength / every, None if rate is None else rate * every)
 
     def _group(self) -> dict[str, Any]:
-        """Return the group of most parameters, whose learning rate is the clock."""
+        """Return the parameter group with the most tensors; its learning rate is the clock."""
         groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
         return max(groups, key=lambda group: len(group["params"]))
 
@@ -85,7 +85,7 @@ class Pace:
             self.pressure = self.budget.first(sized, self.selection.upkeep == "soft")
 
     def pressure_at(self, step: int) -> float:
-        """Return the pressure of a step, counted from 0; the last one after the end of the run."""
+        """Return the pressure at a step, counted from 0; after the run, that of the last step."""
         if self.pressure is not None:
             return self.pressure
         return float(self._pressures[min(step, len(self._pressures) - 1)])
@@ -137,7 +137,7 @@ class Pace:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the mutable state, and the time constants that it belongs to."""
+        """Return the mutable state, and the time constants for which it is valid."""
         return {
             "pressure": self.pressure,
             "resting": self.resting,
@@ -152,7 +152,7 @@ class Pace:
         """Load the mutable state.
 
         Raises:
-            ValueError: it is of a run with other time constants; nothing has changed.
+            ValueError: the state is of a run with other time constants; nothing has changed.
         """
         timing = state.get("timing", self._constants())
         if list(timing) != self._constants():
@@ -166,7 +166,7 @@ class Pace:
 
 
 def _rates(group: Mapping[str, Any]) -> list[Any]:
-    """Return the learning rate of a group of parameters, and the highest ones that it names."""
+    """Return the learning rate of a parameter group, and its maximum and initial rate if set."""
     return [group[name] for name in ("lr", "max_lr", "initial_lr") if name in group]
 
 

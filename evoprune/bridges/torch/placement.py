@@ -1,8 +1,10 @@
 """Placement: masses are stored in the weights that read a population.
 
-The module holds W m. Around an optimizer's step the columns are divided by m, and their gradients
-multiplied by it, so that the optimizer steps in W; afterwards columns are multiplied by the new m.
-Then sum(W m * dL/d(W m)) over the columns that read a population is m dL/dm, exactly.
+The module holds W m: weights W whose columns (slices that read one population) are multiplied by
+that population's mass m. Before an optimizer's step the columns are divided by m and their
+gradients multiplied by m, so that the optimizer steps in W; after it, columns are multiplied by the
+new m. With loss L, the sum of W m * dL/d(W m) over the columns that read a population is exactly
+m dL/dm.
 """
 
 from __future__ import annotations
@@ -20,11 +22,17 @@ __all__ = ["Placement"]
 Layout: TypeAlias = tuple[
     torch.Tensor, list[torch.Size], list[int], list[tuple[torch.dtype, torch.device]]
 ]
-"""Founders of all factors (k, factors); and shape, size, type and device for each reader."""
+"""How masses are spread over weights: for every factor the indices of its founders (k, factors),
+whose masses are multiplied; and for each reader the shape and number of its factors, and its
+(dtype, device)."""
 
 
 class Placement:
-    """The columns that masses scale, and sums measured over them.
+    """Multiplies columns of weights by masses, and measures sums over them.
+
+    A reader is a trained weight that reads populations. Methods take readers as indices into
+    `readers`. Entries of a reader's column dimension that read no population have the index
+    `founders`, and the mass 1.
 
     Call `rebuild` after every change of a parameter's shape to recompute the indices.
     """
@@ -43,8 +51,9 @@ class Placement:
         self._joined: dict[tuple[tuple[int, ...], bool], torch.Tensor] = {}
         self._rooms: dict[torch.dtype, torch.Tensor] = {}
         self._layouts: dict[tuple[int, ...], Layout] = {}
-        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # factors that weights hold
-        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # their inverses, in a step
+        # Keys of both are indices of readers; values have one tensor for each of these readers.
+        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # the masses m in W m
+        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # 1 / m, while weights are W
 
     # ---- from W m to W and back
 
@@ -52,7 +61,7 @@ class Placement:
         """Convert W m to W, and gradients of W m to those of W.
 
         Args:
-            mass: (founders + 1,), the last 1: the masses that the weights hold.
+            mass: the masses m in W m (founders + 1,); the last entry is 1.
             readers: indices of readers.
         """
         if not readers:
@@ -70,7 +79,10 @@ class Placement:
         self._owed[key] = inverses
 
     def multiply(self, mass: torch.Tensor, readers: Collection[int], ratio: bool = False) -> None:
-        """Convert W to W m, also gradients; or W m to W m', with the ratios m' / m as `mass`."""
+        """Convert W to W m, and gradients of W to those of W m.
+
+        With `ratio`, convert W m to W m' for new masses m'; `mass` then holds m' / m.
+        """
         if not readers:
             return
         weights = [self.readers[i].tensor for i in readers]
@@ -85,7 +97,7 @@ class Placement:
             self._held[tuple(readers)] = scales
 
     def _factors(self, mass: torch.Tensor, readers: Collection[int]) -> list[torch.Tensor]:
-        """Return the factor on the columns of readers, shaped to be multiplied with them."""
+        """Return the factors of each reader's columns, in a shape that broadcasts to the weight."""
         key = tuple(readers)
         if key not in self._layouts:
             self._layouts[key] = self._layout(readers)
@@ -125,7 +137,10 @@ class Placement:
         return total[:-1]
 
     def _scratch(self, weight: torch.Tensor) -> torch.Tensor | None:
-        """Return memory for a product with a weight on the CPU, where new memory is slow."""
+        """Return a reused buffer in the shape of a weight; None if it is not on the CPU.
+
+        On the CPU, newly allocated memory is slow.
+        """
         if weight.device.type != "cpu":
             return None
         room = self._rooms.get(weight.dtype)
@@ -134,11 +149,11 @@ class Placement:
         return room[: weight.numel()].view(weight.shape)
 
     def _index(self, readers: Collection[int], spread: bool = False) -> torch.Tensor:
-        """Return the founders of the columns of readers, joined: int64 (k, columns).
+        """Return the founders of all columns of readers, concatenated: int64 (k, columns).
 
-        Columns of fewer than k populations have one past the last founder in the other rows. With
-        `spread`, a column has an entry for every position in a kernel: products with factors that
-        are written out over kernels run at the speed of memory.
+        k is the largest number of populations on one column (a feature in a head has two); rows
+        that a column does not need hold `founders`. With `spread`, a column is repeated for every
+        position of its kernel, because multiplying by factors of full size is fastest.
         """
         key = tuple(readers), spread
         if key not in self._joined:
@@ -154,7 +169,7 @@ class Placement:
         return self._joined[key]
 
     def _positions(self, i: int) -> int:
-        """Return the number of elements of a reader that follow a column: positions in a kernel."""
+        """Return the number of positions in a reader's kernel: dimensions after that of columns."""
         dim = self.readers[i].reads
         assert dim is not None
         return math.prod(self.readers[i].tensor.shape[dim + 1 :])
@@ -188,13 +203,13 @@ class Placement:
         return total[:-1]
 
     def _founders_of(self, piece: Piece, dim: int | None) -> torch.Tensor:
-        """Return the founder of every entry, or one past the last for none: int64 (k, size)."""
+        """Return the founders of every entry along `dim`; `founders` if none: int64 (k, size)."""
         assert dim is not None
         index = torch.stack(piece.places[dim])
         return torch.where(index < 0, self.founders, index).to(self.device)
 
     def _padded(self, index: torch.Tensor, rows: int) -> torch.Tensor:
-        """Return an index matrix with rows for no population added: int64 (rows, size)."""
+        """Add rows of `founders`, meaning no population, to an index: int64 (rows, size)."""
         if len(index) == rows:
             return index
         more = index.new_full((rows - len(index), index.shape[1]), self.founders)
@@ -211,7 +226,8 @@ def _multiply_gradients(weights: Sequence[torch.Tensor], factors: Sequence[torch
 def _sums_along(values: torch.Tensor, dim: int | None) -> torch.Tensor:
     """Return the sums of a tensor over all dimensions but one: (size,).
 
-    Leading dimensions first: in one sum over all, PyTorch is some 30 times slower on the CPU.
+    Leading dimensions are summed first, since one sum over all of them is about 30 times slower in
+    PyTorch on the CPU.
     """
     assert dim is not None
     if dim > 0:

@@ -1,7 +1,7 @@
 """Populations: which axes of a traced model can evolve, and why the others cannot.
 
-A population axis is free, is written by a weight, and is read only by plain weights, whose columns
-a mass scales. A Piece holds the facts that surgery needs about one parameter or buffer.
+An axis of populations is not fixed, is written by a weight, and is read only by weights whose
+columns masses can scale. A Piece holds what surgery needs to know about one parameter or buffer.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ __all__ = ["Piece", "Population", "find_populations", "pieces_of"]
 
 @dataclass(eq=False)
 class Population:
-    """An axis of neurons, channels or heads.
+    """An axis of populations: the neurons, channels or heads that one module writes.
+
+    A slot is a parameter or buffer in a trace, see `trace.Slot`.
 
     Attributes:
         name: name of the module whose weight writes it.
         size: number of founders.
-        readers: (slot, dimension) of the weights whose columns a mass scales.
+        readers: (slot, dimension) of the weights whose columns masses scale.
         owns: (slot, dimension) of all parameters and buffers with the axis.
         kind: "neurons", "filters" or "heads", inferred from the writer.
     """
@@ -40,15 +42,15 @@ class Population:
 
 @dataclass(eq=False)
 class Piece:
-    """A parameter or buffer, and the populations on its dimensions.
+    """A parameter or buffer, and the axes of populations on its dimensions.
 
     Attributes:
         name: as in `model.named_parameters()`.
-        owner: the module that holds it, and the attribute there.
+        owner, attribute: the module that holds it, and the name of its attribute.
         trained: True for a parameter, False for a buffer.
         macs: multiply-adds of a sample per element.
-        places: dimension -> one vector a population: the founder's index among all founders that
-            every entry belongs to, or -1: int64 (size,) each.
+        places: dimension -> one vector for each axis on it, int64 (size,): for every entry the
+            index of its founder among all founders of the model, or -1 for none.
         reads: the dimension whose columns masses scale; None if it reads no population.
     """
 
@@ -67,7 +69,7 @@ class Piece:
         return tensor
 
     def staying(self, alive: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Return the remaining indices by dimension, for dimensions where some are removed.
+        """Return the indices of the remaining entries of every dimension that loses entries.
 
         Args:
             alive: bool (founders + 1,) on the CPU; the last is True, for entries of no population.
@@ -92,16 +94,15 @@ class Piece:
 def find_populations(
     tracer: Tracer, *, inner: bool = False
 ) -> tuple[list[Population], dict[str, str]]:
-    """Return the axes that may evolve, and the reason for every other one.
+    """Return the axes that may evolve, and the reason why each of the others may not.
 
     Args:
-        tracer: of a model; its axes are fixed further.
+        tracer: the trace of a model; this function fixes more of its axes.
         inner: let several factors of one dimension evolve, too, such as heads and the dimensions in
             a head; otherwise only the outermost does.
 
     Returns:
-        Populations, in the order of the parameters that make them; and reasons by
-        "parameter[dimension]".
+        The axes, in the order of the model's parameters; and reasons by "parameter[dimension]".
     """
     slots = list(tracer.slots.values())
     for slot in slots:
@@ -146,7 +147,7 @@ def find_populations(
 
 
 def _writers(owns: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
-    """Return the weights that make an axis; grouped convolutions both follow it and make it."""
+    """Return the weights that write an axis; those of grouped convolutions also follow it."""
     for roles in ({"write"}, {"write", "follow"}):
         matrices = [(s, d) for s, d in owns if s.roles[d] & roles and s.tensor.ndim > 1]
         if matrices:
@@ -163,7 +164,7 @@ def _missing(readers: Sequence[object], writers: Sequence[object], axis: Axis) -
 
 
 def _kind(writers: Sequence[tuple[Slot, int]], axis: Axis) -> str:
-    """Return what the members of an axis are, by the first weight that makes it."""
+    """Return what the populations of an axis are, by the first weight that writes it."""
     slot, dim = writers[0]
     if slot.tensor.ndim > 2:
         return "filters"
@@ -173,10 +174,10 @@ def _kind(writers: Sequence[tuple[Slot, int]], axis: Axis) -> str:
 def pieces_of(
     model: nn.Module, slots: Sequence[Slot], populations: Sequence[Population], samples: int = 1
 ) -> list[Piece]:
-    """Return every parameter and buffer of a model, with the populations on its dimensions.
+    """Return every parameter and buffer of a model, with the axes on its dimensions.
 
-    Founders are numbered through, population after population. Multiply-adds are divided by the
-    number of samples in the example.
+    Founders are numbered consecutively over all axes. Multiply-adds are divided by the number of
+    samples in the example.
     """
     owned: dict[Slot, dict[int, list[tuple[Population, int]]]] = {slot: {} for slot in slots}
     start = 0

@@ -18,8 +18,8 @@ class Readings:
     """Living populations, masses and fitness, sizes and tables.
 
     Attributes:
-        born: founders by population, in order.
-        kinds: what the members of every population are: neurons, filters or heads.
+        born: number of founding populations of each axis, by name, in order.
+        kinds: what the populations of each axis are: neurons, filters or heads.
         steps: optimizer steps so far.
     """
 
@@ -36,7 +36,7 @@ class Readings:
         return self._laws.alive.cpu()
 
     def _part(self, name: str, values: torch.Tensor) -> Array:
-        """Return the part of a vector over founders that belongs to a population."""
+        """Return the part of a vector over founders that belongs to the axis `name`."""
         if name not in self.born:
             raise KeyError(f"no population {name!r}; there are {', '.join(self.born)}")
         i = list(self.born).index(name)
@@ -44,15 +44,15 @@ class Readings:
         return part
 
     def births(self, name: str) -> Array:
-        """Return the birth ids of the living populations of a dimension: int64 (alive,)."""
+        """Return the birth ids of the living populations of an axis: int64 (alive,)."""
         return np.flatnonzero(self._part(name, self._laws.alive))
 
     def masses(self, name: str) -> Array:
-        """Return the masses of the founders of a dimension, 0 if extinct: (born,)."""
+        """Return the masses of the founders of an axis, 0 if extinct: (born,)."""
         return self._part(name, self._laws.mass[:-1])
 
     def fitness(self, name: str) -> Array:
-        """Return the smoothed fitness of every founder of a population: (born,)."""
+        """Return the smoothed fitness of every founder of an axis: (born,)."""
         return self._part(name, self._laws.smoothed())
 
     def _masses(self) -> list[Array]:
@@ -60,17 +60,17 @@ class Readings:
 
     @property
     def alive(self) -> dict[str, int]:
-        """Number of living founders by population."""
+        """Number of living populations of each axis, by name."""
         return {name: len(self.births(name)) for name in self.born}
 
     @property
     def macs(self) -> float:
-        """Multiply-adds by weights of a sample's forward pass of the living model."""
+        """Multiply-adds with weights in one sample's forward pass, for living populations."""
         return self._sizes.total("macs", self._alive())
 
     @property
     def founding_macs(self) -> float:
-        """The same, of the founding model."""
+        """Multiply-adds of the founding model, counted as in `macs`."""
         return self._sizes.founding_macs
 
     @property
@@ -90,7 +90,7 @@ class Readings:
 
     @property
     def founding_parameters(self) -> int:
-        """The same, of the founding model."""
+        """Number of parameters of the founding model."""
         return round(self._sizes.founding_parameters)
 
     def __repr__(self) -> str:
@@ -104,11 +104,11 @@ class Readings:
         return report.as_html(self)
 
     def summary(self) -> str:
-        """Return a table of fitness and upkeep by population, with those closest to extinction."""
+        """Return a table of fitness and upkeep by axis, and of how many are near extinction."""
         return report.outlook(self)
 
     def upkeep(self, name: str) -> Array:
-        """Return the upkeep of every founder of a population: (born,)."""
+        """Return the upkeep of every founder of an axis: (born,)."""
         return self._part(name, self._laws.upkeep())
 
     def _size(self) -> LivingSize:

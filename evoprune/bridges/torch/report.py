@@ -24,7 +24,7 @@ def as_text(evolution: Readings) -> str:
 
 
 def as_html(evolution: Readings) -> str:
-    """Return the same as HTML."""
+    """Return the table of modules with weights as HTML."""
     title, rows, total = _table(evolution)
     return table.as_html(title, HEAD, rows, total)
 
@@ -53,7 +53,10 @@ def _table(evolution: Readings) -> tuple[str, list[list[str]], list[str]]:
 
 
 def outlook(evolution: Readings) -> str:
-    """Return quantiles of mass and fitness, upkeep, and the number with fitness below upkeep."""
+    """Return a table with quantiles of mass and fitness, and with upkeep, for each axis.
+
+    It also has the number of populations whose fitness is below their upkeep.
+    """
     rows = []
     for name in evolution.born:
         births = evolution.births(name)

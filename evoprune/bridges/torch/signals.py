@@ -19,8 +19,8 @@ def check_laws(selection: Selection, terms: int | None, optimizers: int) -> None
     """Check that the signals of a selection's laws can be computed from weights and gradients.
 
     Raises:
-        Unsupported: births; fitness by activity; fitness by owned weights with several
-            optimizers; "worth" without `terms`; dynamics with competition by similarity.
+        Unsupported: the selection has births, fitness by activity, fitness by owned weights with
+            several optimizers, "worth" without `terms`, or dynamics with competition by similarity.
     """
     if selection.births is not None:
         raise Unsupported(
@@ -62,7 +62,7 @@ def measure(
 ) -> dict[str, torch.Tensor]:
     """Return the inputs of the fitness law of a selection, (founders,) each.
 
-    Call it after the optimizer's step, while weights and gradients are those of W.
+    Call it after the optimizer's step, while the module holds W and not W m (see placement.py).
 
     Args:
         selection: the laws.

@@ -22,8 +22,8 @@ class Sizes:
     """Sizes of a model's weights; vectors `alive` are bool (founders,) on the CPU.
 
     Attributes:
-        born: founders by population.
-        founding_macs, founding_parameters: with all founders alive.
+        born: number of founding populations of each axis, by name.
+        founding_macs, founding_parameters: sizes with all founders alive.
     """
 
     def __init__(self, pieces: Sequence[Piece], born: Mapping[str, int]) -> None:
@@ -63,8 +63,8 @@ class Sizes:
     def shares(self, unit: Unit, alive: torch.Tensor) -> torch.Tensor:
         """Return the cost of every founder as a share of the founding model: float64 (founders,).
 
-        It is the reduction of the current size if one living population of its layer were removed;
-        all founders of a layer have the same share.
+        The cost of a population is what removing one living population of its axis saves now; all
+        founders of an axis have the same share.
         """
         whole = self.founding_macs if unit == "macs" else self.founding_parameters
         shares = torch.zeros(len(alive), dtype=torch.float64)
@@ -81,7 +81,7 @@ class Sizes:
         return shares
 
     def _has(self, piece: Piece, start: int, size: int) -> bool:
-        """True if a parameter has a population with these founders."""
+        """True if a parameter has an axis with founders start ... start + size - 1."""
         return any(
             bool(((places >= start) & (places < start + size)).any())
             for vectors in self._places[piece.name].values()

@@ -59,13 +59,13 @@ def module_sizes(module: nn.Module) -> dict[str, int]:
         return {"num_embeddings": shape[0], "embedding_dim": shape[1]}
     if isinstance(module, nn.PReLU):
         return {"num_parameters": shape[0]}
-    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):  # a linear map of transformers
+    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):  # of Hugging Face transformers
         return {"nx": shape[0], "nf": shape[1]}
     return {}
 
 
 def set_sizes(model: nn.Module) -> list[tuple[nn.Module, str, int]]:
-    """Set size attributes of modules to those of their parameters; return the former values."""
+    """Set modules' size attributes from parameter shapes; return (module, name, former value)."""
     before = []
     for module in model.modules():
         for name, size in module_sizes(module).items():
@@ -77,9 +77,9 @@ def set_sizes(model: nn.Module) -> list[tuple[nn.Module, str, int]]:
 
 
 def groups_left(piece: Piece, staying: Mapping[int, torch.Tensor]) -> int | None:
-    """Return the remaining groups of a grouped convolution.
+    """Return the number of groups that remain in a grouped convolution.
 
-    None if the piece is of no grouped convolution, or if no group is removed.
+    Return None if the piece is not the weight of a grouped convolution, or no group is removed.
     """
     module = piece.owner
     if not isinstance(module, _ConvNd) or module.groups == 1 or piece.attribute != "weight":
@@ -110,8 +110,8 @@ def remove(
         piece.owner.groups = groups
     tensor.grad = None
     if tensor.requires_grad:
-        # A graph that is still referenced, by a loss for example, keeps the node that accumulates
-        # this parameter's gradient, with the old shape. Another dtype makes autograd drop it.
+        # If an autograd graph is still referenced, for example by a loss, it keeps the node that
+        # accumulates this parameter's gradient in the old shape. A change of dtype drops that node.
         other = torch.float32 if tensor.dtype == torch.float64 else torch.float64
         tensor.data = torch.empty(0, dtype=other, device=tensor.device)
     tensor.data = take(data, staying).contiguous(memory_format=_memory_format(data))
@@ -135,7 +135,8 @@ def silence(
 ) -> None:
     """Set removed entries to 0: values, gradient and optimizer state.
 
-    As in the core, so that sums over survivors' weights exclude connections to extinct populations.
+    The core does the same. Sums over survivors' weights then exclude connections to extinct
+    populations.
     """
     tensor = piece.tensor
     arrays = [tensor.data]
@@ -191,8 +192,8 @@ def check_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
     """Check that every tensor of an optimizer's state can be shrunk along with its parameter.
 
     Raises:
-        Unsupported: state of a shape that is neither the parameter's, with some dimensions 1, nor
-            one number; the optimizer and the state are named.
+        Unsupported: a tensor has more than one element, and its shape differs from the parameter's
+            in other ways than dimensions of size 1; the message names optimizer and tensor.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():

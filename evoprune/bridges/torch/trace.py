@@ -60,7 +60,7 @@ class Call:
     Attributes:
         op: the overload, such as aten.mm.default.
         name: the operator's name without overload, such as "mm".
-        why: the operator and the module that calls it, for reasons.
+        why: text that names the operator and the module that calls it, for messages.
         ins, outs: tensors among arguments and results.
     """
 
@@ -83,7 +83,7 @@ class Tracer(TorchDispatchMode):
     """Labels every tensor of a forward pass with its axes.
 
     Attributes:
-        slots: by id of the parameter or buffer.
+        slots: the Slot of each parameter and buffer, by id() of the tensor.
         modules: names of the modules whose forward is running, outermost first.
         unknown: operators that had no rule, with the error of a rule that failed.
         counting: True while multiply-adds are counted.
@@ -110,7 +110,7 @@ class Tracer(TorchDispatchMode):
                 self._fix_state(_title(name, module), module)
 
     def _fix_state(self, title: str, module: nn.Module) -> None:
-        """Fix the axes of a recurrent layer but that of its input."""
+        """Fix all axes of a recurrent layer except that of its input."""
         why = f"{title}: the state of a recurrent layer is also its input, so it keeps its size"
         self.recurrent[title] = why
         for name, parameter in module.named_parameters(recurse=False):
@@ -124,7 +124,7 @@ class Tracer(TorchDispatchMode):
         self._labels[id(tensor)] = (tensor, dims)
 
     def of(self, tensor: torch.Tensor) -> list[Dim]:
-        """Return the dimensions of a tensor; those of an unknown one are fixed."""
+        """Return the dimensions of a tensor; an unknown tensor gets new dimensions, all fixed."""
         if id(tensor) not in self._labels:
             self.label(tensor, [[Axis(n, INPUT)] for n in tensor.shape])
         return self._labels[id(tensor)][1]
@@ -138,7 +138,7 @@ class Tracer(TorchDispatchMode):
         return id(tensor) in self._origins
 
     def role(self, tensor: torch.Tensor, dim: int, role: str, why: str) -> None:
-        """Record an operator's role along a dimension, if the tensor is a parameter or a view."""
+        """Record an operator's role along a dimension of a parameter or of a view of one."""
         if id(tensor) not in self._origins:
             return
         slot, places = self._origins[id(tensor)]
@@ -210,7 +210,7 @@ class Tracer(TorchDispatchMode):
 
 
 def _title(name: str, module: nn.Module) -> str:
-    """Return the name and class of a module, for reasons."""
+    """Return the name and class of a module, for messages."""
     return f"{name or 'the model'} ({type(module).__name__})"
 
 
@@ -239,10 +239,10 @@ def outputs(result: Any) -> list[torch.Tensor]:
 
 
 def drop_caches(model: nn.Module) -> None:
-    """Let modules drop what they cache between forward passes in evaluation mode; modes stay.
+    """Make modules drop what they cache in evaluation mode; their modes stay the same.
 
-    Such a cache, of attention biases for example, is computed from weights that have changed since.
-    Modules drop it when they are put into training mode.
+    A cache, for example of attention biases, was computed from weights that have changed since.
+    Modules drop their caches when they are put into training mode.
     """
     modes = {module: module.training for module in model.modules()}
     model.train()

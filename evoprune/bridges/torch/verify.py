@@ -1,8 +1,9 @@
 """Verify that removal is equivalent to zeroing, by running the model both ways.
 
-Some members of every population are disabled by zeros in the weights that read them, and by
-removal; outputs must agree. Meanwhile weights are random, so that each one matters, and are
-restored afterwards. Sizes stored in modules, such as num_heads, are also found here.
+Some populations of every axis are disabled, once by zeros in the weights that read them and once by
+removal; the outputs must agree. For this, weights are set to random values, so that each one
+matters, and restored afterwards. Sizes stored in modules, such as num_heads, are also found here.
+In names here, a `population` is an axis of populations.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ __all__ = ["Attribute", "verify"]
 Attribute: TypeAlias = tuple[str, str]
 """Path of a module and the name of an integer that it keeps."""
 
-MOST_TRIED = 6  # maximum number of attributes of a population tried in combination
-TOLERANCE = 1e-2  # relative to the effect of zeroing
-FLOOR = 3e-6  # relative to the output: rounding errors
-ATTEMPTS = 4  # tries to find members that have an effect
+MOST_TRIED = 6  # maximum number of attributes of one axis tried in combination
+TOLERANCE = 1e-2  # largest difference of outputs, relative to the effect of zeroing
+FLOOR = 3e-6  # differences below this, relative to the output, are rounding errors
+ATTEMPTS = 4  # tries to find populations that have an effect
 LITTLE = "it has too little effect on the output to tell"
 LEAST_EFFECT = 1e-5  # relative to the output: smaller effects are inconclusive
 
@@ -44,7 +45,7 @@ class _Trial:
     populations: Sequence[Population]
     pieces: Sequence[Piece]
     generator: torch.Generator
-    rules: dict[Attribute, tuple[int, int]]  # attribute -> population, multiple of its size
+    rules: dict[Attribute, tuple[int, int]]  # attribute -> index of its axis, multiple of the size
 
     def __post_init__(self) -> None:
         self.starts = list(itertools.accumulate((p.size for p in self.populations), initial=0))
@@ -52,9 +53,9 @@ class _Trial:
     def differs(
         self, which: Sequence[int], extra: Mapping[Attribute, tuple[int, int]] | None = None
     ) -> str:
-        """Remove 20 to 50 % of some populations; return how outputs differ, "" if they agree.
+        """Remove 20 to 50 % of the axes `which`; return how outputs differ, "" if they agree.
 
-        If the effect is too small, try other members: a ReLU may hide some.
+        If the effect is too small, remove other populations: a ReLU may hide some.
         """
         why = LITTLE
         for _ in range(ATTEMPTS):
@@ -160,7 +161,7 @@ class _Trial:
     # ---- sizes stored in modules
 
     def candidates(self, i: int) -> dict[Attribute, tuple[int, int]]:
-        """Find integer attributes that may store the size of population i or a multiple of it.
+        """Find integer attributes that may store the size of axis i or a multiple of it.
 
         The search covers the modules that hold its parameters and all modules around them, but not
         the attributes of PyTorch's own modules that are known to be sizes.
@@ -196,14 +197,14 @@ def verify(
     populations: Sequence[Population],
     pieces: Sequence[Piece],
 ) -> tuple[list[int], dict[Attribute, tuple[int, int]], dict[str, str]]:
-    """Check by removal that the traced populations are correct.
+    """Check by removal that the traced axes of populations are correct.
 
-    All are tried at once, and halves of them only if that fails. Parameters, buffers, modes and
-    random state are restored.
+    All axes are tried at once, and halves of them only if that fails. Parameters, buffers, modes
+    and random state are restored.
 
     Returns:
-        Indices of the populations that can be removed; sizes stored in modules, as
-        attribute -> (index among those, multiple of the size); reasons by name for the others.
+        Indices of the axes that can shrink; sizes stored in modules, as attribute -> (position in
+        these indices, multiple of the size); reasons by name for the other axes.
     """
     named = [*model.named_parameters(), *model.named_buffers()]
     before = [(tensor, tensor.detach().clone()) for _, tensor in named]
@@ -226,7 +227,7 @@ def verify(
 
 
 def _sift(trial: _Trial) -> dict[int, str]:
-    """Find the populations whose removal changes the model, with the reason."""
+    """Find the axes for which removal differs from zeroing, with the reason."""
     failed: dict[int, str] = {}
     hopeless: set[frozenset[tuple[type, str, int]]] = set()
     helped: set[tuple[type, str, int]] = set()
@@ -237,7 +238,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
         sign = frozenset(kinds.values())
         known = [key for key in found if kinds[key] in helped]
         tries: list[Iterable[Attribute]] = [known] if known else []
-        if sign not in hopeless:  # a class that failed once is not searched again
+        if sign not in hopeless:  # search the same kinds of attributes only once
             keys = sorted(found, key=lambda key: ("head" not in key[1], found[key][1]))
             tries += [
                 some
@@ -274,7 +275,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
     everyone = list(range(len(trial.populations)))
     check(everyone)
     good = [i for i in everyone if i not in failed]
-    if good and trial.differs(good):  # the rest must also pass together
+    if good and trial.differs(good):  # axes that pass alone must also pass together
         together: list[int] = []
         for i in good:
             why = trial.differs([*together, i])

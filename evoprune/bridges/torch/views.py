@@ -116,7 +116,7 @@ def split_rule(t: Tracer, call: Call) -> None:
 
 @rule("glu")
 def glu(t: Tracer, call: Call) -> None:
-    """Multiply the first half of a dimension by a gate, the second half."""
+    """Multiply the first half of a dimension by the sigmoid of its second half."""
     x, y = call.ins[0], call.outs[0]
     d = call.argument(1, "dim", -1) % x.ndim
     first, second = cut(product_axis(t.of(x)[d]), [y.shape[d]] * 2, call.why)
@@ -217,7 +217,7 @@ def index(t: Tracer, call: Call) -> bool | None:
 
 @rule("pixel_shuffle")
 def pixel_shuffle(t: Tracer, call: Call) -> None:
-    """Move blocks of channels to positions."""
+    """Turn blocks of channels into blocks of positions."""
     x, y = call.ins[0], call.outs[0]
     channel, block = Axis(y.shape[-3]), Axis(call.args[1] ** 2, POSITION)
     dims = t.of(x)
