@@ -10,7 +10,8 @@
 
 /* ---- construction ---------------------------------------------------------------------------- */
 
-/* Allocates vectors for all populations in advance, since a generation allocates nothing. */
+/* Allocates vectors for all populations in advance, since a generation without births allocates
+ * nothing. */
 static bool make_room(const ep_net *net, ep_evolution *e) {
     const unsigned overlaps = EP_NEEDS_ACTIVITY_OVERLAP | EP_NEEDS_WEIGHT_OVERLAP;
     int64_t n = e->most, line = (int64_t)EP_LINE, each = (n + line - 1) / line * line;

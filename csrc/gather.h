@@ -73,8 +73,8 @@ typedef struct {
     int64_t row, column;
     double value;
 } ep_misfit;
-/* True if rows i0 .. i1 of the table lie in the range; else sets *misfit to the first element that
- * does not. Extinct features are not read. `room`: buffer (intake->width). */
+/* True if rows i0 .. i1 - 1 of the table lie in the range; else sets *misfit to the first element
+ * that does not. Extinct features are not read. `room`: buffer (intake->width). */
 bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0, int64_t i1,
                      ep_range range, ep_real *room, ep_misfit *misfit);
 /* Returns the stored row (ignoring the map) of the first element outside [low, high] and sets

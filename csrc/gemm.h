@@ -9,8 +9,8 @@
 
 #include "base.h"
 
-/* c(i, j) = [c(i, j) +] the sum of a(i, s) b(s, j) over steps s < k, for i < m and j < n. Row i of
- * c is contiguous. */
+/* The product c(i, j) = sum of a(i, s) b(s, j) over steps s < k, for i < m and j < n, which is
+ * added to c(i, j) if `add` is true. Row i of `c` starts at c + i * c_row and is contiguous. */
 typedef struct {
     int64_t m, n, k;
     const ep_real *a;

@@ -5,9 +5,9 @@
 
 #include "compact.h"
 
-/* Returns NULL if populations of this layer can be born without changing outputs: the layers on
+/* Returns NULL if populations of this layer can be born without changing outputs: if the layers on
  * their axis treat each population separately, and read it in proportion to its mass. Otherwise
- * returns the reason why not. */
+ * returns the reason. */
 const char *ep_barren(const ep_net *net, const ep_population *population);
 
 /* Adds the n newborn populations of a generation and removes the extinct ones. `newborn` is ordered

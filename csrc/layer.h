@@ -1,11 +1,11 @@
-/* layer: the interface of layers. A kind (ep_kind) is a table of functions, shared by all layers
- * of that kind; a layer (ep_layer) is one occurrence in a network; a pass (ep_pass) is the work
- * of one worker. A layer sees only its own inputs, tensors and rows. It does not depend on the
- * network, on threads, on laws or on extinction.
+/* layer: the interface of layers. A kind (ep_kind) is a table of functions, shared by all layers of
+ * that kind; a layer (ep_layer) is one occurrence in a network; a pass (ep_pass) is the work of one
+ * worker. A layer sees only its own inputs, tensors and rows. It does not depend on the network, on
+ * threads, on laws or on extinction.
  *
  * Names in kernels: x, y input and output, dx, dy their gradients; w, dw weights and their
  * gradients; rows, in, out. Activations are (batch, axes ...), features last, contiguous, at the
- * living shape. */
+ * current sizes of the axes. A range r0 .. r1 of rows does not include r1. */
 #ifndef EP_LAYER_H
 #define EP_LAYER_H
 
@@ -23,9 +23,9 @@ typedef struct {
     char name[EP_NAME];
     int rank;
     int axis[EP_RANK];
-    int64_t width; /* living elements per sample */
-    int64_t at;    /* the value starts at x + at * capacity: see ep_x */
-    int dx_of;     /* value whose buffer holds the gradient of this one in a pass with aliasing */
+    int64_t width; /* elements per sample at the current shape */
+    int64_t at; /* the value starts at x + at * capacity: see ep_x */
+    int dx_of; /* value whose buffer holds the gradient of this one in a pass with aliasing */
     bool wants_dx; /* a trained tensor upstream needs its gradient */
 } ep_value;
 
@@ -34,11 +34,11 @@ typedef enum { EP_FORWARD = 1, EP_BACKWARD = -1 } ep_way; /* direction through t
 /* How a factor m >= 0 along one axis of an input x affects the output f(x). Folding uses this to
  * move masses into weights. */
 typedef enum {
-    EP_NOT_LINEAR,    /* the factor has no equivalent on the output */
-    EP_LINEAR_PASS,   /* f(m x) = m f(x) along every axis */
-    EP_LINEAR_WEIGHT, /* moves into "weight", if that has the axis; else as EP_LINEAR_PASS */
-    EP_LINEAR_WINDOW, /* moves into "weight", if that has the axis; else not linear */
-    EP_LINEAR_GAIN,   /* not linear in the input, but a factor on the last axis of the output can
+    EP_NOT_LINEAR, /* the factor has no equivalent on the output */
+    EP_LINEAR_PASS, /* f(m x) = m f(x) along every axis */
+    EP_LINEAR_WEIGHT, /* m moves into "weight" if that has the axis; else as EP_LINEAR_PASS */
+    EP_LINEAR_WINDOW, /* m moves into "weight" if that has the axis; else not linear */
+    EP_LINEAR_GAIN, /* not linear in the input, but a factor on the last axis of the output can
                          be folded into "gain" and "bias" */
 } ep_linearity;
 
@@ -54,7 +54,8 @@ typedef struct {
     void (*track)(const ep_pass *pass, const ep_layer *layer);
     /* True if the statistics that `track` will store are finite. */
     bool (*sound)(const ep_pass *pass, const ep_layer *layer);
-    /* Minimum number of samples in a training batch for the layer to have an effect. */
+    /* Minimum number of samples in a training batch. With fewer, the output would not depend on the
+     * input, such as that of batch norm over a single value. */
     int64_t (*least_rows)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
 } ep_coupling;
 
@@ -65,14 +66,15 @@ typedef struct {
     size_t config_size;
     int least_inputs, most_inputs;
     ep_linearity linear;
-    int linear_input;     /* the input that `linear` refers to */
-    const char *sizes;    /* setting that holds the founding size of output axes, or NULL */
-    int founding_axis;    /* 1 + the axis of input 0 whose founding size affects the output;
+    int linear_input; /* the input that `linear` refers to */
+    const char *sizes; /* setting that holds the founding size of output axes, or NULL */
+    int founding_axis; /* 1 + the axis of input 0 whose founding size affects the output;
                              -1: the last axis; 0: none */
-    int apart;            /* of a kind that is not linear: 1 + the axis of input 0 along which
+    int apart; /* of a kind that is not linear: 1 + the axis of input 0 along which
                              every entry of the output depends only on the same entry of the
                              inputs; 0: none; EP_APART_ALL: every axis */
-    bool exact; /* never reads past the last element of its input, which may be the user's array */
+    /* never reads past the last element of its input, which may be an array of the user */
+    bool exact;
     /* Checks config and inputs; declares output axes, tensors, saved values and scratch. May
      * fail. */
     bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);
@@ -80,8 +82,8 @@ typedef struct {
     void (*init)(const ep_pass *pass, const ep_layer *layer, ep_noise noise);
     /* Computes rows r0 .. r1 of the output from inputs, values and counter-based noise alone. */
     void (*forward)(const ep_pass *pass, const ep_layer *layer);
-    /* Computes dx of the same rows from dy, for every input with ep_dx(): adds to dx if ep_adds(),
-     * else overwrites it. Never touches parameter gradients. */
+    /* Computes dx of the same rows from dy, for every input whose ep_dx() is not NULL: adds to dx
+     * if ep_adds(), else overwrites it. Never touches parameter gradients. */
     void (*backward)(const ep_pass *pass, const ep_layer *layer);
     /* Computes part `part` of `parts` of the parameter gradients over ALL rows. Parts write
      * disjoint memory and pass each finished range to ep_ready. NULL: no parameters. */
@@ -93,10 +95,10 @@ typedef struct {
     double (*macs)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
 } ep_kind;
 
-/* Aliasing of the gradients of activations: one that no later step needs is overwritten, and one
- * that equals another is not copied. This saves memory writes, which cost more than arithmetic.
- * declare() sets `can`; alias.c plans the rest when the network is built. Layers see only what
- * ep_dx(), ep_dy(), ep_adds() and ep_more() return. */
+/* Aliasing of the gradients of activations: a gradient that no later step needs is overwritten, and
+ * a gradient that equals another one is not copied. This saves memory writes, which cost more than
+ * arithmetic. declare() sets `can`; alias.c plans the rest when the network is built. Layers see
+ * only what ep_dx(), ep_dy(), ep_adds() and ep_more() return. */
 enum {
     EP_OVERWRITE_DY = 1, /* backward() may write dx over dy: gradient() does not read dy */
     EP_COPY_DY = 2, /* backward() only copies dy to dx */
@@ -248,8 +250,8 @@ EP_INLINE void ep_ask(const ep_real *at, int64_t n) {
         __builtin_prefetch(at + i);
     }
 }
-/* Reports that gradient elements from .. from + n of the layer's i-th tensor are final, so that the
- * optimizer can use them while they are cached. Each element is reported once per pass. */
+/* Reports that the n gradient elements of the layer's i-th tensor from `from` on are final, so that
+ * the optimizer can use them while they are cached. Each element is reported once per pass. */
 EP_INLINE void ep_ready(const ep_pass *pass, const ep_layer *layer, int i, int64_t from,
                         int64_t n) {
     if (pass->ready && n > 0) {

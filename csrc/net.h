@@ -90,7 +90,7 @@ EP_INLINE int64_t ep_net_parameters_of(const ep_net *net, int tensor) {
 int64_t ep_net_parameters(const ep_net *net);
 /* Returns n if the input holds ids 0 .. n - 1, or 0 if it holds any numbers. */
 int64_t ep_net_ids(const ep_net *net);
-/* Minimum number of samples in a training batch for every layer to have an effect. */
+/* Minimum number of samples in a training batch: the largest least_rows() of all layers. */
 int64_t ep_net_least_rows(const ep_net *net);
 /* Elements of all slabs of the network. */
 int64_t ep_net_allocated(const ep_net *net);

@@ -27,7 +27,8 @@ void ep_random_words(ep_noise noise, uint64_t index, uint32_t out[4]);
 uint64_t ep_random_bits(ep_noise noise, uint64_t index);
 double ep_random_uniform(ep_noise noise, uint64_t index);  /* open interval (0, 1), 52 bits */
 double ep_random_normal(ep_noise noise, uint64_t index);   /* mean 0, variance 1 */
-/* Returns a noise independent of `noise`: one per step, per layer, ... */
+/* Returns a noise that is independent of `noise` and of its other branches, for a step, a layer,
+ * ... */
 ep_noise ep_random_fork(ep_noise noise, uint64_t branch);
 /* Draws exactly from Binomial(n, p), by inversion or rejection. Uses the numbers from *index on and
  * advances *index. p is clamped to [0, 1]; NaN counts as 0. */

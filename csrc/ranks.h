@@ -30,7 +30,7 @@ int64_t ep_ranks_elements(const ep_ranks *ranks, const ep_net *net);
  * Blocks of rows that a layer couples (net->row_block) are not split, so that the ranks together
  * compute what one process would. */
 int64_t ep_ranks_rows(const ep_ranks *ranks, const ep_net *net, int64_t rows, int64_t *first);
-/* An upper limit of that number for batches of up to `batch` rows. */
+/* Returns an upper limit of the rows that this rank takes of batches of up to `batch` rows. */
 int64_t ep_ranks_rows_most(const ep_ranks *ranks, const ep_net *net, int64_t batch);
 
 /* Adds up gradients, tracked statistics, activities, loss and hits of one step over all ranks;

@@ -19,7 +19,7 @@ void ep_signal_cosines(int64_t n, ep_real *gram);
 /* to[i * n + j] = <w_i, w_j> of the incoming weights of populations i and j. */
 void ep_signal_weight_overlap(const ep_net *net, const ep_population *population, ep_real *to,
                               ep_real *scratch);
-/* to[i] = |w_i|^2 of the same weights. */
+/* to[i] = |w_i|^2 of the incoming weights of population i. */
 void ep_signal_weight_norm(const ep_net *net, const ep_population *population, ep_real *to);
 
 #endif

@@ -29,7 +29,7 @@ double ep_targets_weight(const ep_regime *regime, const ep_targets *of, int64_t 
 void ep_targets_loss(const ep_regime *regime, const ep_targets *of, int64_t rows, const ep_real *y,
                      const void *targets, const ep_real *weights, int64_t each, ep_real scale,
                      ep_real *loss, ep_real *hit, ep_real *dy);
-/* Returns the sum in double of n elements, in order. */
+/* Returns the sum of n elements, accumulated in double, in order. */
 double ep_targets_sum(const ep_real *at, int64_t n);
 
 #endif

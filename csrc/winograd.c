@@ -10,9 +10,9 @@
 enum {
     PART = 2, /* side of an output tile */
     MOST_SIDE = 6, /* largest side of an input tile */
-    WEIGHTS = 262144, /* transformed weights per block */
+    WEIGHTS = 262144, /* most transformed weights per block */
     LEAST = 32, /* least filters per block */
-    NUMBERS = 131072, /* transformed inputs and outputs per block */
+    NUMBERS = 131072, /* most transformed inputs and outputs per block */
     FEWEST = 16, /* least tiles per block */
     MOST = 256, /* most tiles per block */
 };

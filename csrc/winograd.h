@@ -22,7 +22,8 @@ typedef struct {
 
 /* Cost of one image, in multiply-adds of whole cache lines; fitted to measurements. */
 double ep_winograd_cost(const ep_winograd *s);
-/* Elements of scratch, EP_ALIGN aligned, that calls with up to c channels and `filters` need. */
+/* Elements of scratch, EP_ALIGN aligned, for calls with up to `c` channels and up to `filters`
+ * filters. */
 int64_t ep_winograd_scratch(int taps, int64_t c, int64_t filters);
 
 /* y = [y +] the convolution of `images` images. `transposed`: w (taps, taps, filters, c) holds the
@@ -32,8 +33,8 @@ void ep_winograd_convolve(const ep_winograd *s, int64_t images, const ep_real *x
                           bool transposed, ep_real *y, bool add, ep_real *scratch);
 
 enum { EP_WINOGRAD_CHANNELS = 32, EP_WINOGRAD_FILTERS = 64 };
-/* Computes dw of channels c0 .. c1 and filters f0 .. f1, at most EP_WINOGRAD_CHANNELS and
- * EP_WINOGRAD_FILTERS of them, from all images. */
+/* Computes dw of channels c0 .. c1 - 1 and filters f0 .. f1 - 1 from all images: at most
+ * EP_WINOGRAD_CHANNELS channels and EP_WINOGRAD_FILTERS filters. */
 void ep_winograd_gradient(const ep_winograd *s, int64_t images, const ep_real *x, const ep_real *dy,
                           int64_t c0, int64_t c1, int64_t f0, int64_t f1, ep_real *dw,
                           ep_real *scratch);

@@ -18,7 +18,8 @@ typedef void (*ep_work)(ep_workers *workers, int part, int parts, void *context)
 /* Runs `work` on up to `parts` workers (fewer if threads cannot be created: results must not depend
  * on their number) and returns when all have finished. */
 void ep_workers_run(int parts, ep_work work, void *context);
-/* Barrier: returns when all workers have called it. Earlier writes are visible to all after it. */
+/* Barrier: returns when all workers have called it. Writes before it are visible to all workers
+ * after it. */
 void ep_workers_wait(ep_workers *workers);
 /* Claims a task: returns *next and increments it atomically. Reset it between two barriers. */
 EP_INLINE int64_t ep_workers_claim(atomic_llong *next) {

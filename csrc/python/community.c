@@ -236,11 +236,11 @@ static PyObject *vector_of(const ep_real *from_, int64_t n) {
     return (PyObject *)array;
 }
 
-PyDoc_STRVAR(
-    state_doc,
-    "state()\n--\n\n"
-    "Copies of mass, remembered fitness, alive, the dynamics' state, costs, the number of "
-    "generations, and the number born so far by layer: all that the next step depends on.");
+PyDoc_STRVAR(state_doc,
+             "state()\n--\n\n"
+             "Return all that the next step depends on, as copies in a dict: mass, remembered "
+             "fitness, alive, the dynamics' state (memory), costs, number of populations born "
+             "so far by layer (next_births), and number of generations.");
 static PyObject *get_state(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_community *self = (ep_community *)object;
@@ -304,11 +304,11 @@ static bool grow_to(ep_community *self, PyObject *object) {
     return ok;
 }
 
-PyDoc_STRVAR(
-    restore_doc,
-    "restore(mass=None, fitness=None, alive=None, memory=None, costs=None, "
-    "generation=None, next_births=None)\n--\n\nSets what `state` gives; None leaves it. All or "
-    "nothing, except that layers which have grown stay so.");
+PyDoc_STRVAR(restore_doc,
+             "restore(mass=None, fitness=None, alive=None, memory=None, costs=None, "
+             "generation=None, next_births=None)\n--\n\n"
+             "Set what `state` returned; None keeps the current value. On an error nothing has "
+             "changed, except that layers may have grown.");
 static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"mass",  "fitness",    "alive",       "memory",
                             "costs", "generation", "next_births", NULL};
@@ -360,12 +360,11 @@ static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     return ok ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(
-    price_doc,
-    "price(pressure)\n--\n\n"
-    "Current fitness and upkeep (founded,) of populations, NaN if extinct: fitness is corrected "
-    "for its start at zero, upkeep is that of the next generation at this pressure if fitness "
-    "does not change.");
+PyDoc_STRVAR(price_doc,
+             "price(pressure)\n--\n\n"
+             "Return the current fitness and upkeep (born,) of populations, NaN if extinct. "
+             "Fitness is corrected for its start at zero; upkeep is that of the next "
+             "generation at this pressure if fitness does not change.");
 static PyObject *price(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure", NULL};
     ep_community *self = (ep_community *)object;
@@ -405,11 +404,10 @@ static PyMethodDef methods[] = {
     EP_METHODS_END,
 };
 
-PyDoc_STRVAR(
-    community_doc,
-    "Community(founded, selection, seed=0, threshold=-1.0)\n--\n\n"
-    "Populations without a network: founded gives the number of each layer, selection is a "
-    "dict as for Network.configure.");
+PyDoc_STRVAR(community_doc,
+             "Community(founded, selection, seed=0, threshold=-1.0)\n--\n\n"
+             "Populations without a network. founded: number of founders of each layer. "
+             "selection: a dict as for Network.configure.");
 
 static PyType_Slot slots[] = {
     {Py_tp_doc, (void *)community_doc},

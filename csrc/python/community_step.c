@@ -8,7 +8,7 @@
 typedef struct {
     PyArrayObject *raw, *gradient, *owned[3], *activity, *norm2, *overlap;
     double terms;
-    ep_real *alike; /* overlaps of a niche's living populations */
+    ep_real *alike; /* overlaps, then norms, of the living populations of a niche */
     ep_community *self;
 } signals;
 
@@ -220,15 +220,15 @@ static bool add_newborn(ep_community *self, int64_t n) {
     return ok;
 }
 
-PyDoc_STRVAR(
-    step_doc,
-    "step(pressure, strength, fitness=None, mass_gradient=None, owned_norm2=None, "
-    "owned_gradient2=None, owned_product=None, activity=None, norm2=None, overlap=None, terms=1.0)\n"
-    "--\n\n"
-    "One generation. All vectors (born,), layer after layer. Returns the extinct (a structured "
-    "array as in training; step is the generation), how many the floor kept alive, how many "
-    "masses were capped at the largest allowed value, and the newborn (a structured array). On an "
-    "error nothing has changed.");
+PyDoc_STRVAR(step_doc,
+             "step(pressure, strength, fitness=None, mass_gradient=None, owned_norm2=None, "
+             "owned_gradient2=None, owned_product=None, activity=None, norm2=None, "
+             "overlap=None, terms=1.0)\n--\n\n"
+             "Run one generation. All vectors are (born,), layer after layer. Returns the "
+             "extinct populations (a structured array as in training; step is the generation), "
+             "the number of populations that the floor kept alive, the number of masses capped "
+             "at the largest allowed value, and the newborn (a structured array). On an error "
+             "nothing has changed.");
 static PyObject *step(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure",    "strength",        "fitness",       "mass_gradient",
                             "owned_norm2", "owned_gradient2", "owned_product", "activity",

@@ -186,7 +186,8 @@ static void raise_unknown(const ep_field *fields, PyObject *name, const char *ow
     }
 }
 
-/* Set every item of `dict`; mark the fields present in `seen` (one per field). */
+/* Set every item of `dict`, and check that it has all required ones. Returns 0, or -1 with an
+ * exception. */
 static int set_items(const ep_field *fields, void *config, PyObject *dict, const char *owner) {
     PyObject *key, *value;
     Py_ssize_t at = 0;

@@ -193,10 +193,10 @@ static bool row_of(const char *group, const char *name, const ep_field **fields,
 
 PyDoc_STRVAR(settings_doc,
              "settings(group, name, config=None)\n--\n\n"
-             "The whole settings of a kind or law of the catalogue: those of the dict config, "
-             "checked, and defaults for the rest, as plain Python values.\n\n"
-             "TypeError for an unknown, missing or wrongly typed setting, ValueError for one out "
-             "of bounds.");
+             "Return all settings of a kind or law of the catalogue as plain Python values: "
+             "those of the dict config, checked, and defaults for the rest.\n\n"
+             "TypeError for an unknown, missing or wrongly typed setting, ValueError for one "
+             "out of bounds.");
 
 static PyObject *settings(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"group", "name", "config", NULL};
@@ -246,10 +246,10 @@ static bool targets_good(const ep_loss *law, int64_t rows, int64_t n, const void
 
 PyDoc_STRVAR(loss_measure_doc,
              "loss_measure(name, config, y, targets, scale=None)\n--\n\n"
-             "Loss (rows,), hit (rows,) and dy (rows, n) of outputs y (rows, n) against targets: "
-             "int (rows,), or real (rows, n).\n\n"
-             "dy is the gradient of the sum of the losses times scale; None: one over the total "
-             "weight of the rows, so that dy is the gradient of their mean.");
+             "Return loss (rows,), hit (rows,) and dy (rows, n) of outputs y (rows, n) against "
+             "targets: int (rows,), or real (rows, n).\n\n"
+             "dy is the gradient of the sum of the losses times scale; None: 1 / (total weight "
+             "of the rows), so that dy is the gradient of their mean.");
 
 static PyObject *loss_measure(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "config", "y", "targets", "scale", NULL};
@@ -323,11 +323,12 @@ static PyArrayObject *vector_or_zeros(PyObject *object, const char *name, npy_in
 }
 
 PyDoc_STRVAR(optimizer_step_doc,
-             "optimizer_step(name, config, value, gradient, first=None, second=None, rate=0.001, "
-             "decay=None, scale=1.0, step=1)\n--\n\n"
-             "One update of value (n,): (value, first, second), the moments zero where None.\n\n"
-             "decay None: the config's. The gradient is multiplied by scale first; step is 1 at "
-             "the first update.");
+             "optimizer_step(name, config, value, gradient, first=None, second=None, "
+             "rate=0.001, decay=None, scale=1.0, step=1)\n--\n\n"
+             "Run one update of value (n,) and return (value, first, second). Moments that are "
+             "None start at zero.\n\n"
+             "decay: weight decay; None: that of the config. The gradient is first multiplied "
+             "by scale; step is 1 at the first update.");
 
 static PyObject *optimizer_step(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "config", "value", "gradient", "first", "second",

@@ -60,7 +60,7 @@ static bool call(PyObject *function, PyObject *y, PyObject *targets, npy_intp ro
 static void measure(const void *config, ep_target kind, int64_t rows, int64_t n, const ep_real *y,
                     const void *targets, ep_real scale, ep_real *loss, ep_real *dy) {
     PyGILState_STATE gil = PyGILState_Ensure();
-    bool ok = !PyErr_Occurred(); /* no exception from earlier rows */
+    bool ok = !PyErr_Occurred(); /* false if the call for earlier rows has raised */
     PyObject *outputs = ok ? copied(y, 2, rows, n, EP_NPY_REAL, sizeof *y) : NULL;
     PyObject *right = NULL;
     if (outputs && kind == EP_TARGET_CLASS) {

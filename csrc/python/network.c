@@ -19,7 +19,7 @@ static PyObject *needed(PyObject *dict, const char *key, const char *owner) {
 
 enum { NAME = 40 }; /* bytes of a name */
 
-/* Copy a name: the object may be freed when foreign code runs. */
+/* Copy a name, since the object may be freed when the user's code runs. */
 static bool text_of(PyObject *object, const char *what, char to[NAME + 1]) {
     if (!PyUnicode_Check(object)) {
         ep_raise_got(PyExc_TypeError, object, "%s must be a str", what);

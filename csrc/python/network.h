@@ -41,11 +41,11 @@ typedef struct {
     ep_regime regime; /* configs and evolution are owned here */
     ep_calls calls; /* laws written in Python */
     PyObject *loss_call; /* a loss written in Python, or NULL */
-    double *shift, *scale; /* input scaling, n_scaling numbers each */
+    double *shift, *scale; /* input scaling, n_scaling values each */
     ep_real *near_shift, *near_scale; /* shift and scale, rounded */
     bool exact_scaling; /* rounding to ep_real changed no shift */
     int64_t n_scaling; /* 1, or the founding width of the input */
-    int64_t input_width; /* founding */
+    int64_t input_width; /* founding width of the input */
     int32_t *living; /* room for ep_living_inputs, if features can go extinct */
     ep_checked checked[EP_CHECKED]; /* most recent first */
     bool all_living; /* all input features are living */

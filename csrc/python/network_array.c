@@ -29,10 +29,9 @@ static PyObject *view(ep_slab *slab, int64_t at, int rank, const npy_intp *shape
     return array;
 }
 
-PyDoc_STRVAR(array_doc,
-             "array(name, of='value')\n--\n\n"
-             "A tensor as a zero-copy view at the living shape. of: 'value', 'gradient', "
-             "'first' or 'second' (moments). KeyError for an unknown name.");
+PyDoc_STRVAR(array_doc, "array(name, of='value')\n--\n\n"
+                        "Return a tensor as a zero-copy view at the living shape. of: 'value', "
+                        "'gradient', 'first' or 'second' (moments). KeyError for an unknown name.");
 static PyObject *array(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "of", NULL};
     static const char *const kinds[] = {"value", "gradient", "first", "second"};
@@ -70,8 +69,9 @@ static PyObject *array(PyObject *object, PyObject *args, PyObject *kwargs) {
 
 PyDoc_STRVAR(activation_doc,
              "activation(name, of='value')\n--\n\n"
-             "A layer's output ('input': the input) for the last training batch, (rows, "
-             "axes ...), zero-copy; of='gradient': the loss's gradient by it.");
+             "Return a layer's output ('input': the input) for the last training batch, (rows, "
+             "axes ...), zero-copy; with of='gradient' the gradient of the loss with respect "
+             "to it.");
 static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "of", NULL};
     ep_network *self = (ep_network *)object;
@@ -238,8 +238,8 @@ static PyObject *describe_tensors(const ep_net *net) {
 
 PyDoc_STRVAR(describe_doc,
              "describe()\n--\n\n"
-             "Axes, layers, populations and tensors as they are now. An axis' birth ids are an "
-             "array, or range(n) where nothing can die.");
+             "Return axes, layers, populations and tensors as they are now. The birth ids of "
+             "an axis are an array, or range(n) if its populations cannot become extinct.");
 static PyObject *describe(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;

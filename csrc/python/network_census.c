@@ -75,13 +75,12 @@ done:
     return all;
 }
 
-PyDoc_STRVAR(
-    census_doc,
-    "census(pressure, selection=None)\n--\n\n"
-    "The living populations by layer: {layer: (birth ids, mass, fitness, upkeep)}, (alive,) each. "
-    "Fitness is corrected for its start at zero, and upkeep is that of the next generation at "
-    "this pressure if fitness does not change. selection: a dict of settings; None: those "
-    "configured, or the defaults.");
+PyDoc_STRVAR(census_doc,
+             "census(pressure, selection=None)\n--\n\n"
+             "Return the living populations by layer: {layer: (birth ids, mass, fitness, "
+             "upkeep)}, each (alive,). Fitness is corrected for its start at zero, and upkeep "
+             "is that of the next generation at this pressure if fitness does not change. "
+             "selection: a dict of settings; None: those configured, or the defaults.");
 static PyObject *census(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure", "selection", NULL};
     ep_network *self = (ep_network *)object;

@@ -123,7 +123,8 @@ static PyObject *enter(PyObject *object, PyObject *ignored) {
     return Py_NewRef(object);
 }
 
-PyDoc_STRVAR(exit_doc, "__exit__(*error)\n--\n\nEnd what __enter__ began.");
+PyDoc_STRVAR(exit_doc, "__exit__(*error)\n--\n\n"
+                       "End the block that __enter__ began.");
 static PyObject *leave(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_lock *lock = &((ep_network *)object)->lock;

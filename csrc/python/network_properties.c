@@ -155,22 +155,24 @@ static PyObject *get_number(PyObject *object, void *closure) {
 #define NUMBER(name, which, doc) {name, get_number, NULL, doc, (void *)(intptr_t)(which)}
 PyGetSetDef ep_network_properties[] = {
     {"spec", get_spec, NULL, "The founding structure: a dict of plain Python objects.", NULL},
-    {"input_scaling", get_input_scaling, NULL, "(shift, scale) of scale_input.", NULL},
+    {"input_scaling", get_input_scaling, NULL, "The (shift, scale) that scale_input has set.",
+     NULL},
     {"record", get_record, NULL,
-     "What the last call of train did, also when it failed: its first `steps` rows count.", NULL},
+     "Record of the last call of train, even if it failed: its first `steps` rows are valid.",
+     NULL},
     NUMBER("step", STEP, "Updates so far."),
     NUMBER("generation", GENERATION, "Generations so far."),
     NUMBER("macs", MACS, "Multiply-adds of one sample's forward pass, at the living shape."),
-    NUMBER("founding_macs", FOUNDING_MACS, "The same at birth."),
+    NUMBER("founding_macs", FOUNDING_MACS, "Multiply-adds (macs) at the founding shape."),
     NUMBER("parameters", PARAMETERS, "Weights, biases and masses, at the living shape."),
-    NUMBER("founding_parameters", FOUNDING_PARAMETERS, "The same at birth."),
+    NUMBER("founding_parameters", FOUNDING_PARAMETERS, "Parameters at the founding shape."),
     NUMBER("waste", WASTE,
            "Work done for extinct populations since the last removal, in steps; see restore."),
     NUMBER("nbytes", NBYTES,
            "Bytes of all slabs: values, gradients, moments, activations, workspace."),
     NUMBER("rows", ROWS, "Samples of the last training batch."),
     NUMBER("least_rows", LEAST_ROWS,
-           "Samples that a training batch must have: two where a batch norm sees one value of a "
-           "channel in a sample, else one."),
+           "Minimum number of samples in a training batch: two if a batch norm gets one value per "
+           "channel from a sample, else one."),
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -7,14 +7,13 @@
 #include <math.h>
 #include <string.h>
 
-PyDoc_STRVAR(
-    configure_doc,
-    "configure(*, loss='cross_entropy', loss_config=None, optimizer='adamw', "
-    "optimizer_config=None, clip=0.0, selection=None)\n--\n\n"
-    "Sets how the network is trained from now on. loss: a name, or a function of outputs and "
-    "targets with the attribute target. selection: None, or a dict of settings with fitness and "
-    "dynamics (names or callables of one dict) and their configs. On an error the former settings "
-    "stay.");
+PyDoc_STRVAR(configure_doc,
+             "configure(*, loss='cross_entropy', loss_config=None, optimizer='adamw', "
+             "optimizer_config=None, clip=0.0, selection=None)\n--\n\n"
+             "Set how the network is trained from now on. loss: a name, or a function of "
+             "outputs and targets with the attribute target. selection: None, or a dict of "
+             "settings with fitness and dynamics (names, or functions of one dict) and their "
+             "configs. On an error the previous settings stay.");
 
 typedef struct {
     ep_settings loss, optimizer;
@@ -132,10 +131,10 @@ static PyObject *configure(PyObject *object, PyObject *args, PyObject *kwargs) {
     return ok ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(
-    scale_input_doc,
-    "scale_input(shift, scale)\n--\n\n"
-    "Inputs become (x - shift) * scale from now on: numbers, or vectors of the founding width.");
+PyDoc_STRVAR(scale_input_doc,
+             "scale_input(shift, scale)\n--\n\n"
+             "Transform inputs to (x - shift) * scale from now on. shift, scale: numbers, or "
+             "vectors of the founding width.");
 static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"shift", "scale", NULL};
     ep_network *self = (ep_network *)object;
@@ -218,7 +217,7 @@ static PyObject *scale_input(PyObject *object, PyObject *args, PyObject *kwargs)
 
 PyDoc_STRVAR(restore_doc,
              "restore(step, generation, waste=0.0)\n--\n\n"
-             "Sets the counters of updates and generations, and the work done for extinct "
+             "Set the counters of updates and generations, and the work done for extinct "
              "populations since the last removal, in steps.");
 static PyObject *restore(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"step", "generation", "waste", NULL};

@@ -202,17 +202,17 @@ static PyObject *conclude(ep_network *self, const errand *e, bool ok, const ep_e
     return ep_raise(error, self->state);
 }
 
-PyDoc_STRVAR(
-    train_doc,
-    "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
-    "augment=None, rows=None, weights=None, keep=True, ranks=None)\n--\n\n"
-    "len(rate) steps on batches first, first + 1, ... of the data. Returns a dict: steps, loss, "
-    "hits, weight (one number a step), compactions, floor_reached, deaths, births. Raises "
-    "Diverged (attribute step) with the network as it was before that step's update. keep: keep "
-    "every gradient of an activation of the last step; otherwise those that no later step needs "
-    "may be overwritten. weights: of the samples (n,), in the order of rows, or of their "
-    "predictions (n, positions). ranks: (rank, ranks, function): this process takes its rows of "
-    "each batch, and function(array) adds up an array over all ranks, in place.");
+PyDoc_STRVAR(train_doc,
+             "train(x, y, *, batch, first, rate, pressure, strength, shuffle=True, threads=1, "
+             "augment=None, rows=None, weights=None, keep=True, ranks=None)\n--\n\n"
+             "Run len(rate) steps on batches first, first + 1, ... of the data. Returns a "
+             "dict: steps, loss, hits, weight, counted (one number per step), compactions, "
+             "floor_reached, deaths, births. Raises Diverged (attribute step) with the network "
+             "as it was before that step's update. keep: keep every gradient of an activation "
+             "of the last step; otherwise those that no later step needs may be overwritten. "
+             "weights: of the samples (n,), in the order of rows, or of their predictions (n, "
+             "positions). ranks: (rank, ranks, function): this process computes its rows of "
+             "each batch, and function(array) adds up an array over all ranks, in place.");
 static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x",        "y",        "batch",   "first",   "rate",
                             "pressure", "strength", "shuffle", "threads", "augment",
@@ -268,9 +268,8 @@ static PyObject *train(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(
-    check_data_doc,
-    "check_data(x, y, rows=None, weights=None)\n--\n\nRaises what train would; reads every value.");
+PyDoc_STRVAR(check_data_doc, "check_data(x, y, rows=None, weights=None)\n--\n\n"
+                             "Raise what train would raise for these data; reads every value.");
 static PyObject *check_data(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "y", "rows", "weights", NULL};
     ep_network *self = (ep_network *)object;
@@ -291,8 +290,9 @@ static PyObject *check_data(PyObject *object, PyObject *args, PyObject *kwargs) 
 
 PyDoc_STRVAR(evaluate_doc,
              "evaluate(x, y, *, threads=1, rows=None, weights=None, sums=False)\n--\n\n"
-             "(mean loss, share of predictions right, total weight) over all rows; with sums the "
-             "sums of losses and right predictions, total weight, and predictions of weight > 0.");
+             "Return (mean loss, share of correct predictions, total weight) over all rows; "
+             "with sums=True (sum of losses, sum of correct predictions, total weight, number "
+             "of predictions with weight > 0).");
 static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "y", "threads", "rows", "weights", "sums", NULL};
     ep_network *self = (ep_network *)object;
@@ -336,9 +336,10 @@ static PyObject *evaluate(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(predict_doc, "predict(x, threads=1)\n--\n\n"
-                          "The outputs (samples, axes ...) for x of the founding input shape, any "
-                          "dtype.");
+PyDoc_STRVAR(predict_doc,
+             "predict(x, threads=1)\n--\n\n"
+             "Return the outputs (samples, axes ...) for x, which has the founding input shape "
+             "and any dtype.");
 static PyObject *predict(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "threads", NULL};
     ep_network *self = (ep_network *)object;

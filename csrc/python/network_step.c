@@ -13,9 +13,9 @@ static PyObject *finished(ep_network *self, bool ok, const ep_error *error) {
     return ok ? Py_NewRef(Py_None) : ep_raise(error, self->state);
 }
 
-PyDoc_STRVAR(forward_doc, "forward(x, training=False)\n--\n\n"
-                          "Runs x through the network as one batch and returns a copy of the "
-                          "outputs.");
+PyDoc_STRVAR(forward_doc,
+             "forward(x, training=False)\n--\n\n"
+             "Run x through the network as one batch and return a copy of the outputs.");
 static PyObject *forward(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"x", "training", NULL};
     ep_network *self = (ep_network *)object;
@@ -56,8 +56,8 @@ static PyObject *forward(PyObject *object, PyObject *args, PyObject *kwargs) {
 
 PyDoc_STRVAR(backward_doc,
              "backward(y, weights=None)\n--\n\n"
-             "Returns the loss of the last forward against y, and propagates its gradient back "
-             "through all layers.");
+             "Return the loss of the last forward pass against y, and propagate its gradient "
+             "back through all layers.");
 static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"y", "weights", NULL};
     ep_network *self = (ep_network *)object;
@@ -82,8 +82,9 @@ static PyObject *backward(PyObject *object, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-PyDoc_STRVAR(gradient_doc, "gradient()\n--\n\n"
-                           "Computes the parameter and mass gradients of the last backward.");
+PyDoc_STRVAR(gradient_doc,
+             "gradient()\n--\n\n"
+             "Compute the gradients of parameters and masses after the last backward pass.");
 static PyObject *gradient(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;
@@ -107,7 +108,7 @@ static bool level(const char *name, double x) {
 }
 
 PyDoc_STRVAR(update_doc, "update(rate)\n--\n\n"
-                         "Takes one step of the optimizer with the current gradients.");
+                         "Take one step of the optimizer with the current gradients.");
 static PyObject *update(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"rate", NULL};
     ep_network *self = (ep_network *)object;
@@ -126,12 +127,11 @@ static PyObject *update(PyObject *object, PyObject *args, PyObject *kwargs) {
     return ready ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(
-    evolve_doc,
-    "evolve(pressure, strength=1.0)\n--\n\n"
-    "Runs one generation on the current gradients and returns the deaths. Extinct populations are "
-    "only marked, unless populations are born: then all arrays are new, without extinct "
-    "populations.");
+PyDoc_STRVAR(evolve_doc,
+             "evolve(pressure, strength=1.0)\n--\n\n"
+             "Run one generation on the current gradients and return the deaths. Extinct "
+             "populations are only marked, unless populations are born: then all arrays are "
+             "new, without extinct populations.");
 static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"pressure", "strength", NULL};
     ep_network *self = (ep_network *)object;
@@ -169,7 +169,8 @@ static PyObject *evolve(PyObject *object, PyObject *args, PyObject *kwargs) {
 
 PyDoc_STRVAR(compact_doc,
              "compact()\n--\n\n"
-             "Removes populations marked extinct from every array; True if there were any.");
+             "Remove populations marked extinct from every array; return True if there were "
+             "any.");
 static PyObject *compact(PyObject *object, PyObject *ignored) {
     (void)ignored;
     ep_network *self = (ep_network *)object;
@@ -225,7 +226,8 @@ static int64_t place_of(const ep_axis *axis, int64_t birth) {
 
 PyDoc_STRVAR(kill_doc,
              "kill(layer, births)\n--\n\n"
-             "Marks populations extinct, by birth id: mass 0, weights 0; compact() removes them.");
+             "Mark the populations with these birth ids extinct: mass 0, weights 0. compact() "
+             "removes them.");
 static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"layer", "births", NULL};
     ep_network *self = (ep_network *)object;
@@ -261,9 +263,10 @@ static PyObject *kill(PyObject *object, PyObject *args, PyObject *kwargs) {
     return ok ? Py_NewRef(Py_None) : NULL;
 }
 
-PyDoc_STRVAR(shrink_doc, "shrink(axes)\n--\n\n"
-                         "Keeps, of each named axis, only the populations with these birth ids, "
-                         "and of every other axis the living ones.");
+PyDoc_STRVAR(shrink_doc,
+             "shrink(axes)\n--\n\n"
+             "Keep only the populations with these birth ids on each named axis, and the "
+             "living ones on every other axis.");
 
 /* Return the named axis, which must be mortal; -1 with an exception. */
 static int mortal_axis(const ep_net *net, PyObject *name) {

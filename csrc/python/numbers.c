@@ -26,7 +26,8 @@ static bool parse_range(PyObject *args, PyObject *kwargs, const char *format, ra
 
 PyDoc_STRVAR(random_words_doc,
              "random_words(seed, stream, start, n)\n--\n\n"
-             "Philox4x32-10 at counters start .. start + n - 1 of a stream: uint32 (n, 4).");
+             "Return the words of Philox4x32-10 at counters start .. start + n - 1 of a "
+             "stream: uint32 (n, 4).");
 
 static PyObject *random_words(PyObject *module, PyObject *args, PyObject *kwargs) {
     range r;
@@ -73,8 +74,8 @@ static PyObject *fill(PyObject *args, PyObject *kwargs, const char *format,
 
 PyDoc_STRVAR(random_uniform_doc,
              "random_uniform(seed, stream, start, n)\n--\n\n"
-             "Numbers start .. start + n - 1 of a stream, uniform on the open interval (0, 1): "
-             "float64 (n,).");
+             "Return numbers start .. start + n - 1 of a stream, uniform on the open interval "
+             "(0, 1): float64 (n,).");
 
 static PyObject *random_uniform(PyObject *module, PyObject *args, PyObject *kwargs) {
     (void)module;
@@ -83,7 +84,8 @@ static PyObject *random_uniform(PyObject *module, PyObject *args, PyObject *kwar
 
 PyDoc_STRVAR(random_normal_doc,
              "random_normal(seed, stream, start, n)\n--\n\n"
-             "Numbers start .. start + n - 1 of a stream, of mean 0 and variance 1: float64 (n,).");
+             "Return numbers start .. start + n - 1 of a stream, normal with mean 0 and "
+             "variance 1: float64 (n,).");
 
 static PyObject *random_normal(PyObject *module, PyObject *args, PyObject *kwargs) {
     (void)module;
@@ -92,8 +94,8 @@ static PyObject *random_normal(PyObject *module, PyObject *args, PyObject *kwarg
 
 PyDoc_STRVAR(random_permutation_doc,
              "random_permutation(seed, stream, n)\n--\n\n"
-             "The places of items 0 .. n - 1 in a permutation fixed by seed and stream: int64 "
-             "(n,).");
+             "Return the positions of items 0 .. n - 1 in the permutation of this seed and "
+             "stream: int64 (n,).");
 
 static PyObject *random_permutation(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"seed", "stream", "n", NULL};
@@ -121,7 +123,7 @@ static PyObject *random_permutation(PyObject *module, PyObject *args, PyObject *
 
 PyDoc_STRVAR(random_binomial_doc,
              "random_binomial(seed, stream, size, trials, p)\n--\n\n"
-             "Draws from Binomial(trials, p), one after another on a stream: int64 (size,).");
+             "Return successive draws from Binomial(trials, p) on a stream: int64 (size,).");
 
 static PyObject *random_binomial(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"seed", "stream", "size", "trials", "p", NULL};
@@ -155,7 +157,7 @@ static PyObject *random_binomial(PyObject *module, PyObject *args, PyObject *kwa
 }
 
 PyDoc_STRVAR(random_fork_doc, "random_fork(seed, stream, branch)\n--\n\n"
-                              "The (seed, stream) of a branch of a stream.");
+                              "Return the (seed, stream) of a branch of a stream.");
 
 static PyObject *random_fork(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"seed", "stream", "branch", NULL};
@@ -200,8 +202,8 @@ static const struct {
 
 PyDoc_STRVAR(elementary_doc,
              "elementary(name, x)\n--\n\n"
-             "An elementary function of the core over a vector x (n,): exp, log, log1p_unit, tanh "
-             "or sigmoid.");
+             "Apply an elementary function of the core to a vector x (n,): exp, log, "
+             "log1p_unit, tanh or sigmoid.");
 
 static PyObject *elementary(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "x", NULL};
@@ -227,10 +229,9 @@ static PyObject *elementary(PyObject *module, PyObject *args, PyObject *kwargs) 
 }
 
 /* ---- processor ------------------------------------------------------------------------------- */
-PyDoc_STRVAR(cpu_level_doc,
-             "cpu_level()\n--\n\n"
-             "What this processor can run: 0 the base variant, 1 avx2 (x86-64-v3) too, 2 avx512 "
-             "(x86-64-v4) too.");
+PyDoc_STRVAR(cpu_level_doc, "cpu_level()\n--\n\n"
+                            "Return the highest level that this processor supports: 0 base, 1 avx2 "
+                            "(x86-64-v3), 2 avx512 (x86-64-v4).");
 
 /* Check the features that distinguish the processors of a level from older ones; every processor
  * with these has the rest of the level. The builtin also checks that the operating system saves the
@@ -261,7 +262,8 @@ static PyObject *cpu_level(PyObject *module, PyObject *args, PyObject *kwargs) {
 #ifdef EP_HOSTILE
 PyDoc_STRVAR(fail_after_doc,
              "fail_after(n)\n--\n\n"
-             "Makes the n-th slab from now fail (0: the next one); negative: none does.");
+             "Make the n-th allocation of a slab from now fail (0: the next one); negative: "
+             "none fails.");
 
 static PyObject *fail_after(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"n", NULL};

@@ -9,9 +9,10 @@
 PyDoc_STRVAR(fitness_measure_doc,
              "fitness_measure(name, config, mass, mass_gradient, owned_norm2=None, "
              "owned_gradient2=None, owned_product=None, activity=None, terms=1.0)\n--\n\n"
-             "The fitness (n,) of n populations from their mass, the loss's gradient with respect "
-             "to it, and what else the fitness needs: the sums of w^2, dw^2 and w dw over what "
-             "each owns, and its mean |output|.");
+             "Return the fitness (n,) of n populations from their mass, the gradient of the "
+             "loss with respect to it, and the other signals that this fitness needs: the sums "
+             "of w^2, dw^2 and w dw over the weights w that each population owns, and its mean "
+             "|output|.");
 
 static PyObject *fitness_measure(PyObject *module, PyObject *args, PyObject *kwargs) {
     enum { SIGNALS = 6 };
@@ -154,17 +155,16 @@ static bool all_positive(PyArrayObject *x, const char *name) {
     return true;
 }
 
-PyDoc_STRVAR(
-    dynamics_step_doc,
-    "dynamics_step(name, config, mass, fitness, upkeep=None, state=None, birth=None, "
-    "born=None, overlap=None, norm2=None, threshold=0.001, strength=1.0, seed=0, "
-    "generation=0)\n--\n\n"
-    "One generation of n populations of one niche: the new mass (n,) and state "
-    "(states, n).\n\n"
-    "upkeep (n,) in units of fitness, None: 0. state: the law's memory, None: zeros. birth "
-    "(n,): unique ids below born; None: 0 .. n - 1, and born their number. overlap (n, n) "
-    "and norm2 (n,) where the dynamics needs them. The noise is that of (seed, "
-    "generation).");
+PyDoc_STRVAR(dynamics_step_doc,
+             "dynamics_step(name, config, mass, fitness, upkeep=None, state=None, birth=None, "
+             "born=None, overlap=None, norm2=None, threshold=0.001, strength=1.0, seed=0, "
+             "generation=0)\n--\n\n"
+             "Run one generation of n populations of one niche; return the new mass (n,) and "
+             "state (states, n).\n\n"
+             "upkeep (n,): in units of fitness; None: 0. state: the law's memory; None: zeros. "
+             "birth (n,): unique ids below born; None: 0 .. n - 1. born: number of ids; None: "
+             "the largest id plus 1. overlap (n, n) and norm2 (n,): required if the dynamics "
+             "needs them. (seed, generation) selects the random numbers.");
 
 static PyObject *dynamics_step(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name",      "config",   "mass", "fitness",    "upkeep",
