@@ -25,7 +25,7 @@ typedef struct {
     const ep_real *fitness;  /* (n) smoothed */
     const ep_real *upkeep;   /* (n) >= 0, in units of fitness */
     ep_real *state;          /* (states, n) memory of the law per population, zero at birth */
-    const int32_t *birth;    /* (n) birth ids, unique within the niche, < founded */
+    const int32_t *birth;    /* (n) unique birth ids, < founded unless any were born later */
     int64_t founded;         /* populations of the niche at the founding of the network */
     int64_t generation;      /* index, from 1 */
     ep_real *work;           /* (EP_WORK, n) scratch */

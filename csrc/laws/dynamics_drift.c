@@ -43,7 +43,7 @@ typedef struct {
 static const ep_field wright_fisher_fields[] = {
     EP_GROWTH_FIELDS(wright_fisher, 50, "|log-growth above the mean|"),
     /* Without selection, a population of mass 1 is lost within T generations with probability
-     * e^(-2 size / T): 12 % for T = 20 epochs of 470. Drift is visible, but selection dominates. */
+     * e^(-2 size / T): 12 % for T = 9400 (20 epochs). Drift is visible, but selection dominates. */
     EP_FIELD_REAL(wright_fisher, size, 10000, 1e-6, 1e12,
                   "individuals to a unit of mass: N = size * total mass"),
     EP_FIELDS_END,

@@ -199,11 +199,12 @@ const ep_dynamics ep_dynamics_logistic = {
  * for r_i < 0 too, unfit populations would grow where crowd_i > 1). The step is that of Leslie &
  * Gower 1958: m e^r / (1 + (e^r - 1) crowd). It has the fixed points of the differential equation
  * and the same outcome for two species (Cushing et al. 2004), is exact if crowd_i = m_i / K
- * (logistic), and does not oscillate at any step size. If the matrix `a` is given (interaction),
- * crowd_i = sum_j a_ij m_j / capacity. Otherwise `a` is the overlap of activities. Overlaps are far
- * from 0 at founding, so crowding is relative to their mean: crowd_i = (a m)_i / mean(a m) * M /
- * (capacity * founded), with the mean weighted by mass. Its mean is that of `logistic`, and
- * populations similar to the others are crowded more. */
+ * (logistic), and does not oscillate at any step size.
+ *
+ * If the matrix `a` is given (interaction), crowd_i = sum_j a_ij m_j / capacity. Otherwise `a` is
+ * the overlap of activities. Overlaps are far from 0 at founding, so crowding is relative to their
+ * mean by mass: crowd_i = (a m)_i / mean(a m) * M / (capacity * founded). The mean of crowd_i is
+ * M / K as in `logistic`, and populations similar to the others are crowded more. */
 typedef struct {
     double strength, clip, capacity;
     ep_vector interaction;

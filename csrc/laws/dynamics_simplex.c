@@ -52,11 +52,11 @@ const ep_dynamics ep_dynamics_replicator = {
 };
 
 /* ---- replicator_mutator -------------------------------------------------------------------- */
-/* Eigen & Schuster's quasispecies in discrete generations: offspring of j are of kind i with
- * probability Q_ji. x <- W x / sum, W_ij = Q_ji e^{h F_j}. The shares still sum to 1. For constant
- * F they converge to the Perron vector of W. Q = I gives the replicator. Offspring that would
- * mutate into an extinct kind stay of their parent's kind, so zero stays zero and removal has no
- * effect. */
+/* Eigen & Schuster's quasispecies in discrete generations: offspring of population j mutate into
+ * population i with probability Q_ji. x <- W x / sum, W_ij = Q_ji e^{h F_j}. The shares still sum
+ * to 1. For constant F they converge to the Perron vector of W. Q = I gives the replicator.
+ * Offspring that would mutate into an extinct population stay in their parent's, so zero stays zero
+ * and removal has no effect. */
 typedef struct {
     double strength, clip, mutation;
     ep_vector kernel;
@@ -121,7 +121,7 @@ static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *livi
     return sum;
 }
 
-/* Return the offspring of kind i after mutation by the kernel among living populations. */
+/* Return the offspring in population i after mutation by the kernel among living populations. */
 static double mutated(const ep_vector *kernel, const ep_cohort *cohort, int64_t i) {
     int64_t founded = cohort->founded, own = cohort->birth[i];
     double leave = 0, arrive = 0;

@@ -94,7 +94,7 @@ typedef struct {
     ep_newborn *newborn; /* (n_born) by group, ids ascending */
     int32_t *chosen; /* the parents in a group: see ep_births_choose */
     bool *survives; /* (n) alive after this generation */
-    void *block; /* all of the above */
+    void *block; /* the memory of all vectors above */
 } ep_generation;
 
 /* The context of a generation. `measure` fills overlap and norm2 of a niche's cohort, members first
@@ -111,12 +111,13 @@ typedef struct {
     void *context;
 } ep_occasion;
 
-/* The number of populations in a group: founders, all births so far, and those present. */
+/* Numbers of populations of a group: founders; all born so far, founders included; present now. */
 typedef struct {
     int64_t founded, born, present;
 } ep_headcount;
-/* Create a generation from copies of settings, births (NULL: none) and config, with room for those
- * present and for the capacity of births. Returns NULL with error filled. */
+/* Create a generation from copies of settings, births (NULL: none) and config, with room for the
+ * populations present and for as many as births allow. Returns NULL, with error filled, if it
+ * fails. */
 ep_generation *ep_generation_new(const ep_selection *settings, const ep_births *births,
                                  const ep_dynamics *dynamics, const void *dynamics_config,
                                  int n_groups, const ep_headcount *counts, ep_error *error);

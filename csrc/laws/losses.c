@@ -243,7 +243,7 @@ static void squares(int64_t n, const ep_real *restrict y, const ep_real *restric
 }
 
 /* term[k] = -t log s(y) - (1 - t) log(1 - s(y)) = max(y, 0) - y t + log(1 + e^-|y|), with s the
- * logistic function. Neither overflows nor cancels. */
+ * logistic function. The last form neither overflows nor loses digits by cancellation. */
 static void logistic_terms(int64_t n, const ep_real *restrict y, const ep_real *restrict t,
                            ep_real p, ep_real factor, ep_real *restrict term,
                            ep_real *restrict dy) {

@@ -10,7 +10,7 @@
 typedef struct {
     double rate; /* learning rate of this step */
     double decay; /* weight decay of this range: from the config, or 0 outside DECAYED tensors */
-    double scale; /* the gradient is multiplied by this first (clipping); 1 otherwise */
+    double scale; /* factor on the gradient, from clipping; else 1 */
     int64_t step; /* index of the update, from 1, for bias correction */
 } ep_pace;
 

@@ -117,7 +117,7 @@ static int64_t end_at(const ep_pass *pass, int64_t row) {
     return ep_min(pass->r1, end_of(ep_min(row / BLOCK, blocks(pass->rows) - 1), pass->rows));
 }
 
-/* A sample, and mean and scale of some of its channels. */
+/* A sample's x and dy, and the mean and scale of the channels being summed. */
 typedef struct {
     const ep_real *x, *dy;
     ep_line mean, scale;

@@ -36,8 +36,8 @@ static void plain(const ep_product *p) {
     }
 }
 
-/* Test one size in one layout (bit 0: a transposed, 1: b transposed, 2: added to c, 3: rows with
- * gaps). */
+/* Test one size in one layout; bits of `how`: 0 `a` transposed, 1 b transposed, 2 added to c, 3
+ * rows with gaps. */
 static void product(int64_t m, int64_t n, int64_t k, int how) {
     const int64_t gap = how & 8 ? 3 : 0;
     int64_t size_a = m * k, rows_b = how & 2 ? n : k, row_b = (how & 2 ? k : n) + gap;
@@ -102,7 +102,7 @@ static void test_the_edges_of_panels(void) {
             product(15, 33, about[i], how);
             product(3, 70, about[i], how);
             product(64, 1, about[i], how);
-            product(130, 70, about[i], how); /* a transposed is packed: more than one group of
+            product(130, 70, about[i], how); /* `a` transposed is packed, in several groups of
                                                 rows */
         }
     }

@@ -117,7 +117,7 @@ static void test_every_row_once_an_epoch(void) {
 
 enum { ROWS = 5, H = 4, W = 3, C = 2, WIDTH = H * W * C };
 
-/* Return value(row, j) of the data below, which every number type can represent. */
+/* Return element (row, j) of the test data: a value that every number type can represent. */
 static int64_t datum(int64_t row, int64_t j) { return (row * 29 + j * 3) % 120; }
 
 #define FILL(tag, type)                                                             \
@@ -188,7 +188,7 @@ static void test_rows_of_every_type(void) {
                 }
             }
             int64_t found = 0, classes[2 * WIDTH];
-            int64_t most = 0; /* over the gathered rows */
+            int64_t most = 0; /* the largest element of the rows that the table maps */
             for (int64_t j = 0; j < ROWS * WIDTH; j++) {
                 most = ep_max(most, datum(row[j / WIDTH], j % WIDTH));
             }
