@@ -108,7 +108,7 @@ def percent(share: float) -> str:
 
 
 def extinct(mean: Facts, of: str) -> str:
-    """Return the extinct shares of a summary, as in "76 % of the neurons" with `of` "of the "."""
+    """Return the extinct shares of a row of means: "76 % of the neurons" if `of` = "of the "."""
     shares = {key[8:]: share for key, share in mean.items() if key.startswith("extinct.")}
     return ", ".join(f"{percent(share)} {of}{what}" for what, share in shares.items())
 

@@ -204,7 +204,7 @@ SMALL_TEXT = ["--steps", "20", "--dim", "16", "--layers", "1", "--heads", "1", "
 
 @pytest.mark.parametrize("letters", ["abcdefgh ", "äöüß€ "])
 def test_a_text_without_new_lines_in_any_encoding(letters, tmp_path):
-    """A generated sample cannot begin with a newline and is not printable in ASCII."""
+    """No newline exists to start a sample with, and stdout can encode ASCII only."""
     file, out = tmp_path / "text.txt", tmp_path / "out"
     file.write_text(letters * 80, encoding="utf-8")
     command = [sys.executable, "-m", "evoprune", "train", "text", "--data", str(file)]

@@ -10,7 +10,7 @@ enum {
     EP_NEEDS_PRODUCT = 4,  /* owned_product: sum w * dw */
     EP_NEEDS_ACTIVITY = 8, /* activity: mean over the batch of |output| */
     /* Needs of a dynamics, over the populations of a niche. */
-    EP_NEEDS_ACTIVITY_OVERLAP = 16, /* overlap: cosine of two outputs over the batch, in [0, 1] */
+    EP_NEEDS_ACTIVITY_OVERLAP = 16, /* overlap: max(0, cosine) of two outputs over the batch */
     EP_NEEDS_WEIGHT_OVERLAP = 32,   /* overlap: <w_i, w_j> of the in-weights */
     EP_NEEDS_WEIGHT_NORM = 64,      /* norm2: |w_i|^2 of the in-weights */
 };

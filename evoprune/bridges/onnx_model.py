@@ -78,7 +78,7 @@ class _Writer:
         return self.values[value, first]
 
     def layout(self, value: str) -> bool:
-        """True if a value exists only with channels first; features last need a transpose."""
+        """True if a value exists only with channels first, not also with features last."""
         return (value, False) not in self.values
 
     def reshape(self, value: str, shape: Sequence[int], name: str) -> str:

@@ -82,7 +82,7 @@ class Estimator(BaseEstimator):
         raise NotImplementedError
 
     def _scale_targets(self, y: Any, weights: Any) -> None:
-        """Store mean and deviation of the first targets."""
+        """Store a first fit's target mean and deviation."""
 
     def _scaled(self, y: Any) -> Any:
         return y

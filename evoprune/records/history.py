@@ -42,21 +42,21 @@ MOST_BYTES = 64 << 20  # limit for records; above it every second record is drop
 class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value per epoch.
 
-    An item is a column by epoch: `history["loss"]`, `history["alive"]`. Values by record and by
-    batch have names that say so: `record_steps`, `living()`, `batch_losses`. Counts end in _done:
+    An item is a column by epoch: `history["loss"]`, `history["alive"]`. Values by record or by
+    batch are attributes and methods: `record_steps`, `living()`, `batch_losses`. Counts end in _done:
     `epochs_done`, `steps_done`. The current state is in the network: `network.alive`.
 
     Columns: epoch, step, loss and accuracy (of the training batches; NaN for a regression),
     validation_loss and validation_accuracy (with validation data), validation_NAME and
     training_NAME (metrics), alive (populations), alive.NAME (of a layer),
-    upkeep (nats, summed over all living populations, as the core computes it), macs and parameters
+    upkeep (nats, summed over all living populations, not weighted by mass), macs and parameters
     (of the living network), diversity (Hill number of order 1: the effective number of
     populations), fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step,
     seconds (total time of the run), floor_reached (how often so far a layer's floor kept a
     population alive).
 
     In addition, mass, fitness and upkeep of every living population are recorded about 150 times
-    per run, see `trajectories`. `diversity`, `price` and `fisher` are computed from these records.
+    per run, see `trajectories`. The methods `diversity`, `price`, `fisher` read these records.
 
     Attributes:
         layers: names of the layers of populations.
