@@ -43,8 +43,8 @@ class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value per epoch.
 
     An item is a column by epoch: `history["loss"]`, `history["alive"]`. Values by record or by
-    batch are attributes and methods: `record_steps`, `living()`, `batch_losses`. Counts end in _done:
-    `epochs_done`, `steps_done`. The current state is in the network: `network.alive`.
+    batch are attributes and methods: `record_steps`, `living()`, `batch_losses`. Counts end in
+    _done: `epochs_done`, `steps_done`. The current state is in the network: `network.alive`.
 
     Columns: epoch, step, loss and accuracy (of the training batches; NaN for a regression),
     validation_loss and validation_accuracy (with validation data), validation_NAME and
