@@ -1,4 +1,4 @@
-"""One turn of timing; used by our process and those of the peers, so it imports neither."""
+"""Time one turn, in our process or a peer's: imports neither evoprune nor the peers."""
 
 from __future__ import annotations
 

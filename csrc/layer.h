@@ -102,7 +102,7 @@ typedef struct {
 enum {
     EP_OVERWRITE_DY = 1, /* backward() may write dx over dy: gradient() does not read dy */
     EP_COPY_DY = 2, /* backward() only copies dy to dx */
-    EP_ADD_MORE = 4, /* backward() takes the term that it adds to dx of input 0 from ep_more() */
+    EP_ADD_MORE = 4, /* backward() adds the term of ep_more(), if any, to dx of input 0 */
 };
 typedef struct {
     int can; /* sum of the above */

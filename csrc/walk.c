@@ -30,10 +30,9 @@ static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
 }
 
 /* Returns the end of the run of layers starting at `first` that is processed *chunk rows at a time,
- * so that intermediate results stay in L2. A layer that couples samples starts a new run. So does a
- * layer with which the least number of rows would no longer fit into L2; if it does not fit by
- * itself, it forms a run of its own that takes all rows. Results do not depend on the chunk
- * size. */
+ * so that intermediate results stay in L2. A run ends before a layer that couples samples, or with
+ * which the greatest `least` of its layers (see measure) no longer fits into L2. A first layer that
+ * does not fit is a run by itself and takes all rows. Results do not depend on the chunk size. */
 static int stretch(const ep_net *net, const ep_pass *pass, int first, ep_way way, int64_t *chunk) {
     int64_t widest, most;
     measure(net, first, &widest, &most);

@@ -180,7 +180,7 @@ def lenet(facts: Facts, known: dict[str, Any]) -> None:
 
 
 def game(facts: Facts, known: Any) -> None:
-    """Draw accuracy against living populations, for both signs of the benefit."""
+    """Draw accuracy against living populations, for the game's two benefits."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]

@@ -35,7 +35,7 @@ def test_the_stubs_are_fresh():
 
 
 def class_of(made) -> ast.ClassDef:
-    """Return the class of a kind in its stub."""
+    """Return a class's definition in its stub."""
     tree = ast.parse(STUBS[made.__module__].read_text())
     return next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == made.__name__)
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 @contextmanager
 def steady() -> Iterator[None]:
-    """Use one thread and seed 0, so that runs can be compared to rounding."""
+    """Use one thread and seed 0, so that equal runs agree up to rounding."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)

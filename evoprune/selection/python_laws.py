@@ -169,9 +169,10 @@ def dynamics(function: Callable[..., ArrayLike]) -> PythonDynamics:
     The function takes copies of mass (n,) and fitness (n,) of the n living populations of a niche
     and, if it has a third parameter, their upkeep (n,). It returns the masses (n,) of the next
     generation, finite and at least 0. A population whose mass falls below the threshold is extinct.
-    With strength < 1 (learning-rate clock, or rest), the ratio new/old is raised to the power
-    strength. A function of one parameter takes a dict of these arrays and of birth (n,), born,
-    threshold, strength and generation; its result is used unchanged.
+    With strength < 1 (see Selection: clock, rest), the ratio new/old is raised to the power
+    strength. A function of one parameter takes a dict of these arrays and of birth (birth ids
+    (n,)), born (populations born so far), threshold, strength and generation; its result is used
+    unchanged.
 
         @ep.dynamics
         def growth(mass, fitness, upkeep):

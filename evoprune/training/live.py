@@ -104,7 +104,7 @@ class Live:
         cost = time.perf_counter() - begin
         self.drawings += 1
         self.seconds += cost
-        # Delay the next drawing until its cost stays within the limit, including the last drawing.
+        # Delay the next drawing until the cost, with it and the one on exit, is within the limit.
         due = self._begin + SHARE * (self.seconds + 2 * cost)
         self._next = max(time.perf_counter() + LEAST, due)
 

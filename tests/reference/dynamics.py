@@ -30,7 +30,7 @@ class Cohort:
     strength: float = 1.0  # multiplies every step size
 
     def growth(self, config: dict, relative: bool = False) -> np.ndarray:
-        """Return the log-growth h (F - c), or its excess over the mean by mass, bounded by clip."""
+        """Return log-growth h (F - c), or its excess over the mass-weighted mean, up to +-clip."""
         gain = self.fitness - self.upkeep
         if relative:
             gain = gain - self.mass @ gain / self.mass.sum()
