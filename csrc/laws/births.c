@@ -40,7 +40,8 @@ int64_t ep_births_capacity(const ep_births *births, int64_t founded) {
     return most < (double)(INT32_MAX - 1) ? ep_max(founded, (int64_t)most) : INT32_MAX - 1;
 }
 
-/* Return the number of populations of mean upkeep that the positive fitness of the layer covers. */
+/* Return the layer's total positive fitness divided by the mean upkeep: the number of populations
+ * that it can sustain. */
 static double fed(const ep_parents *p, int64_t living) {
     double earned = 0, spent = 0;
     for (int64_t k = 0; k < p->n; k++) {

@@ -31,13 +31,13 @@ EP_INLINE double ep_cohort_total(const ep_cohort *cohort) {
 }
 
 /* The log-growth of each population in one generation: h (F - c), or h (F - c - mean) relative to
- * the mean by mass, bounded to [-clip, clip]. Fields: twice = 2 h; centre = half of the mean, or 0;
- * best: the largest growth of a population with mass.
+ * the mean weighted by mass, bounded to [-clip, clip]. Fields: twice = 2 h; centre = half of the
+ * mean, or 0; best: the largest growth of a population with mass.
  *
  * The bound keeps selection slower than learning. Growing mass makes gradients, and so fitness,
  * larger, and without the bound a strong law runs away: on MNIST, h = 50 left one population with
  * all the mass within 50 generations. With clip = 0.01, a mass needs at least ln 1000 / 0.01 = 690
- * generations to fall from 1 to 1e-3, in which the network adapts to its extinction. */
+ * generations to fall from 1 to 1e-3; meanwhile the network adapts to the coming extinction. */
 typedef struct {
     const ep_cohort *cohort;
     double twice, clip, centre, best;

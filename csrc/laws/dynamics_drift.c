@@ -33,9 +33,10 @@ static double individuals(double size, double total, double most) {
 
 /* ---- wright_fisher ------------------------------------------------------------------------- */
 /* N offspring replace all N individuals and choose their parents at random: the new counts are
- * Multinomial(N, p) with p = x w / wbar and w = e^{h (F - c)}. The new shares x' have mean p and
- * covariance (p_i [i = j] - p_i p_j) / N. A generation of length eta (the strength of the cohort)
- * multiplies both selection and drift by eta: h eta in place of h, N / eta in place of N. */
+ * Multinomial(N, p) with p = x w / wbar, w = e^{h (F - c)} and wbar = sum x w. The new shares x'
+ * have mean p and covariance (p_i [i = j] - p_i p_j) / N. A generation of length eta (the strength
+ * of the cohort) multiplies both selection and drift by eta: h eta in place of h, N / eta in place
+ * of N. */
 typedef struct {
     double strength, clip, size;
 } wright_fisher;
@@ -96,12 +97,12 @@ const ep_dynamics ep_dynamics_wright_fisher = {
 
 /* ---- moran --------------------------------------------------------------------------------- */
 /* In each generation, D = turnover * N individuals (`events`) die at random, and D are born to
- * parents chosen by fitness among the N at its start. D = 1 is Moran's process, D = N is
- * Wright-Fisher. An individual lives 1 / turnover generations on average, and selection acts once
- * per life with w = e^{h (F - c) / turnover}, so that h is log-growth per generation as in every
- * law. No population gains more than D individuals. The strength of the cohort multiplies D.
- * Without selection, x' has mean x. For two populations, D = 1 and w1 / w2 = q, the first takes
- * over from k individuals with probability (1 - q^-k) / (1 - q^-N). */
+ * parents chosen by fitness among the N individuals before these deaths. D = 1 is Moran's process,
+ * D = N is Wright-Fisher. An individual lives 1 / turnover generations on average, and selection
+ * acts once per life with w = e^{h (F - c) / turnover}, so that h is log-growth per generation as
+ * in every law. No population gains more than D individuals. The strength of the cohort multiplies
+ * D. Without selection, x' has mean x. For two populations, D = 1 and w1 / w2 = q, the first one,
+ * starting with k individuals, takes over with probability (1 - q^-k) / (1 - q^-N). */
 typedef struct {
     double strength, clip, size, turnover;
 } moran;
@@ -208,7 +209,7 @@ static void moran_step(const void *config, const ep_cohort *cohort) {
     double size = individuals(law->size, total, 0x1p24);
     int64_t events = (int64_t)individuals(law->turnover * cohort->strength, size, size);
     count(cohort, order, sums, size, total);
-    /* Selection acts once per life, whatever the schedule does to the number of deaths. */
+    /* Selection acts once per life, even if the schedule changes the number of deaths. */
     double length = 1 / law->turnover;
     ep_growth life = ep_growth_of(cohort, law->strength * length, law->clip * length, true);
     double chance = 0;

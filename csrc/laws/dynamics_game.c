@@ -2,9 +2,10 @@
  * in-weights w_i. Its mass s_i in [0, 1] is its participation and follows the gradient of its own
  * utility
  *     U_i = s_i (alpha (F_i - c_i) - beta |w_i|^2 s_i - gamma - eta sum_{j != i} s_j <w_i, w_j>)
- * with fitness F and upkeep c. With the fitness law `marginal`, players descend the loss; the
- * paper's F is <w, dL/dw>, which is `pull` with the opposite sign. This is the only law under which
- * extinct populations can be reborn, until they are removed. */
+ * with fitness F, upkeep c and the settings alpha, beta, gamma and eta. With the fitness law
+ * `marginal`, players descend the loss; the paper's F is <w, dL/dw>, which is `pull` with the
+ * opposite sign. This is the only law under which extinct populations can be reborn, until they
+ * are removed. */
 #include "cohort.h"
 
 typedef struct {

@@ -201,10 +201,11 @@ const ep_dynamics ep_dynamics_logistic = {
  * and the same outcome for two species (Cushing et al. 2004), is exact if crowd_i = m_i / K
  * (logistic), and does not oscillate at any step size.
  *
- * If the matrix `a` is given (interaction), crowd_i = sum_j a_ij m_j / capacity. Otherwise `a` is
- * the overlap of activities. Overlaps are far from 0 at founding, so crowding is relative to their
- * mean by mass: crowd_i = (a m)_i / mean(a m) * M / (capacity * founded). The mean of crowd_i is
- * M / K as in `logistic`, and populations similar to the others are crowded more. */
+ * If the setting `interaction` gives the matrix `a`, crowd_i = sum_j a_ij m_j / capacity.
+ * Otherwise `a` is the overlap of activities. Overlaps are far from 0 at founding, so crowding is
+ * relative to their mean weighted by mass: crowd_i = (a m)_i / mean(a m) * M / (capacity *
+ * founded). The mean of crowd_i is M / K as in `logistic`, and populations similar to the others
+ * are crowded more. */
 typedef struct {
     double strength, clip, capacity;
     ep_vector interaction;

@@ -11,8 +11,8 @@ static ep_growth against_mean(const ep_cohort *cohort, double h, double clip) {
 
 /* ---- replicator ---------------------------------------------------------------------------- */
 /* Taylor & Jonker 1978, solved exactly for constant F: x_i(t) = x_i(0) e^{F_i t} / sum. The mean
- * fitness never falls; it rises at a rate equal to the variance of fitness (Fisher 1930); ln
- * x_i/x_j grows at F_i - F_j. If clip binds, the order of growth is kept, so mean fitness still
+ * fitness never falls: it rises at a rate equal to the variance of fitness (Fisher 1930). The rate
+ * of ln(x_i / x_j) is F_i - F_j. If clip binds, the order of growth is kept, so mean fitness still
  * never falls. */
 typedef struct {
     double strength, clip;
@@ -54,9 +54,9 @@ const ep_dynamics ep_dynamics_replicator = {
 /* ---- replicator_mutator -------------------------------------------------------------------- */
 /* Eigen & Schuster's quasispecies in discrete generations: offspring of population j mutate into
  * population i with probability Q_ji. x <- W x / sum, W_ij = Q_ji e^{h F_j}. The shares still sum
- * to 1. For constant F they converge to the Perron vector of W. Q = I gives the replicator.
- * Offspring that would mutate into an extinct population stay in their parent's, so zero stays zero
- * and removal has no effect. */
+ * to 1. For constant F they converge to the Perron eigenvector of W. Q = I gives the replicator.
+ * Offspring that would mutate into an extinct population stay in their parent's population, so
+ * zero stays zero and removal has no effect. */
 typedef struct {
     double strength, clip, mutation;
     ep_vector kernel;

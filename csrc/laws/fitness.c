@@ -12,8 +12,8 @@ EP_INLINE ep_real root(ep_real x) {
 }
 EP_INLINE ep_real size_of(ep_real x) { return x < 0 ? -x : x; }
 
-/* Return -x + terms x^2 / 2. For x = m dL/dm, this estimates to second order how much the loss
- * rises if the mass m becomes 0. */
+/* Return -x + terms x^2 / 2, with `terms` of ep_signals. For x = m dL/dm, this estimates to second
+ * order how much the loss rises if the mass m becomes 0. */
 EP_INLINE ep_real without(ep_real x, ep_real terms) { return x * (terms * x / 2 - 1); }
 
 /* Define a law: its function and its descriptor. A macro, so that a law is only its formula.

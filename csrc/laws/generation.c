@@ -214,10 +214,10 @@ static double cost_of(const ep_generation *g, const ep_group *group, int64_t bef
     return group->costs ? group->costs[birth] : group->cost;
 }
 
-/* Soft selection (Wallace 1975): survival is decided within a niche, relative to the others. Upkeep
+/* Soft selection (Wallace 1975): survival is decided relative to the others in the niche. Upkeep
  * is pressure times the mean fitness of the other founders, extinct ones counting 0, so that about
- * founded / pressure survive; the last population has upkeep 0 and always survives. Upkeep is
- * scaled by the population's cost over the mean cost of the living populations. */
+ * founded / pressure survive; the last living population has upkeep 0 and always survives. Upkeep
+ * is scaled by the population's cost over the mean cost of the living populations. */
 static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t founded,
                           double pressure) {
     const ep_real *fitness = g->fitness;
@@ -235,7 +235,8 @@ static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t
 
 /* Append the living populations of the niche that starts at first_group to the vectors of g.
  * `before` counts the founders of earlier groups; `memory` points to smoothed fitness, or NULL to
- * read that of the groups. Both advance past the niche. `correction` multiplies fitness. */
+ * read that of the groups. `before` and `memory` advance past the niche. `correction` is the bias
+ * correction, a factor on fitness. */
 static ep_niche enrol(ep_generation *g, const ep_group *groups, int first_group, int64_t *before,
                       const ep_real **memory, double pressure, double correction) {
     bool whole = g->settings.niche == EP_NICHE_NETWORK, soft = g->settings.upkeep == EP_UPKEEP_SOFT;

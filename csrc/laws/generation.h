@@ -44,7 +44,7 @@ typedef struct {
     ep_real *state; /* (EP_STATES, n) memory of the dynamics */
     const ep_real *raw; /* (n) fitness as measured now */
     double cost; /* multiply-adds or parameters of each population, as a share of the network's */
-    const double *costs; /* (born) by birth id in place of cost, or NULL */
+    const double *costs; /* (born) by birth id, replace `cost`; or NULL */
 } ep_group;
 
 typedef struct {
@@ -68,7 +68,7 @@ typedef struct {
 } ep_niche;
 
 /* Settings, a law, and vectors with room for all populations, so that a generation allocates
- * nothing. The vectors describe the living populations of the last call, niche after niche. */
+ * nothing. The vectors describe the living populations of the latest call. */
 typedef struct {
     ep_selection settings;
     const ep_births *births; /* NULL: none */

@@ -135,8 +135,8 @@ static void exponentials(int64_t rows, int64_t n, int64_t k0, int64_t width, con
     ep_map(ep_exp, rows * width, e, e); /* one flat range: long vectors even for few classes */
 }
 
-/* Let p = softmax(y), target class t, weights w and smoothing s. The target is spread over
- * classes as q_k = (1 - s) w_t [k = t] + s w_k / n, of total Q, and
+/* Let p = softmax(y), target class t, class weights w and label smoothing s. The target is spread
+ * over the classes k as q_k = (1 - s) w_t [k = t] + s w_k / n, with sum Q, and
  *     loss = -sum_k q_k log p_k,    d loss/dy_k = Q p_k - q_k.
  * A tile holds the exponentials of many short rows, or a piece of one long row. */
 static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, const ep_real *y,

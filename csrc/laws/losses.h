@@ -19,7 +19,8 @@ typedef struct {
     bool judges; /* defines which predictions are correct: `hit` is meaningful */
     bool interpreted; /* a user's function, to be called on the calling thread only */
     double low, high; /* EP_TARGET_REAL: targets lie in [low, high] */
-    /* Return the weight of a row in the batch's mean: a class weight, or 0 if ignored. NULL: 1. */
+    /* Return the weight of a row in the batch's mean: a class weight, or 0 if the row is ignored.
+     * NULL if every weight is 1. */
     double (*weight)(const void *config, const void *target);
     /* Write the losses of `rows` rows to loss[rows] (weighted; not yet divided by the total weight)
      * and hits to hit[rows] (1 if the prediction is right, else 0; 0 for rows of weight 0). If dy
@@ -27,7 +28,8 @@ typedef struct {
      * y and dy are (rows, n), contiguous. hit may be NULL. */
     void (*measure)(const void *config, int64_t rows, int64_t n, const ep_real *y,
                     const void *targets, ep_real scale, ep_real *loss, ep_real *hit, ep_real *dy);
-    /* Check a config against the number of outputs (one class weight per class). NULL: any. */
+    /* Check a config against the number of outputs (one class weight per class). NULL if every
+     * config is valid. */
     bool (*check)(const void *config, int64_t n, ep_error *error);
 } ep_loss;
 

@@ -38,7 +38,7 @@ static double exponentials(int64_t n, const ep_real *y, ep_real most, ep_real *e
     return sum;
 }
 
-/* Let p = softmax(y) and targets t of sum T: loss = -sum t log p, d loss/dy = T p - t. */
+/* Let p = softmax(y) and targets t with sum T: loss = -sum t log p, d loss/dy = T p - t. */
 static void soft_cross_entropy_measure(const void *config, int64_t rows, int64_t n,
                                        const ep_real *y, const void *targets, ep_real scale,
                                        ep_real *loss, ep_real *hit, ep_real *dy) {
@@ -94,7 +94,7 @@ static double hinge_weight(const void *config, const void *target) {
     return *(const int64_t *)target >= 0;
 }
 
-/* loss = sum over k != t of max(0, margin - y_t + y_k) / n. */
+/* For target class t: loss = sum over k != t of max(0, margin - y_t + y_k) / n. */
 static void hinge_measure(const void *config, int64_t rows, int64_t n, const ep_real *y,
                           const void *targets, ep_real scale, ep_real *loss, ep_real *hit,
                           ep_real *dy) {

@@ -14,8 +14,8 @@ typedef struct {
     int64_t step; /* index of the update, from 1, for bias correction */
 } ep_pace;
 
-/* `rows` runs of n elements whose starts are `stride` apart: some rows or some columns of a
- * matrix. */
+/* `rows` contiguous ranges of n elements, which start `stride` elements apart: some rows or some
+ * columns of a matrix. */
 typedef struct {
     int64_t rows, n, stride;
 } ep_block;
@@ -27,8 +27,8 @@ typedef struct {
     size_t config_size;
     int moments; /* values remembered per parameter: 0, 1 or 2 */
     double (*decay)(const void *config);
-    /* Update a block of parameters. `first` and `second` are the moments, NULL if `moments` is less
-     * than 1 or 2. */
+    /* Update a block of parameters. `first` and `second` are the moments; `first` is NULL if
+     * `moments` is 0, `second` if it is 0 or 1. */
     void (*step)(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                  const ep_real *restrict gradient, ep_real *restrict first,
                  ep_real *restrict second);

@@ -1,5 +1,6 @@
-/* activation: the activation functions phi and their derivatives, on several vectors at once. With
- * a constant kind, each compiles to straight-line code. Does not depend on masses or layers. */
+/* activation: the activation functions phi and their derivatives, on several vectors at once. If
+ * the argument `kind` is a compile-time constant, each function compiles to straight-line code.
+ * Does not depend on masses or layers. */
 #ifndef EP_LAYERS_ACTIVATION_H
 #define EP_LAYERS_ACTIVATION_H
 

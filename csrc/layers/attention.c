@@ -1,13 +1,14 @@
-/* attention: y = softmax(scale q k') v for every head, where ' is the transpose. It has no
- * parameters: with three projections before it and one after it, it is multi-head attention. Its
- * heads axis is an ordinary axis, so masses and extinction are not handled here.
+/* attention: y = softmax(scale q k') v for every sample and head, where ' is the transpose and q,
+ * k, v and y are (positions, dims). The layer has no parameters: with three projections before it
+ * and one after it, it is multi-head attention. Masses and extinction of heads are handled
+ * elsewhere, as for any other axis.
  *
  * Work is divided by (sample, head, group of queries). Queries are transposed once, and scores are
  * stored as (keys, queries), so that the maximum, sum and exp of a query run down a lane without a
  * reduction within a vector; k and v are read in place. The scores of a group fit in the L1 cache
- * for up to about 80 positions, in L2 for up to about 1000. Only the log of the softmax denominator
- * is saved for backward(), one value per query and head; no (heads, positions, positions) block is
- * ever stored. */
+ * for up to about 80 positions, in L2 for up to about 1000. Only the log of the softmax
+ * denominator is saved for backward(), one value per query and head; no (heads, positions,
+ * positions) block is ever stored. */
 #include "elementary.h"
 #include "gemm.h"
 #include "layer.h"
@@ -82,7 +83,8 @@ static extents measure(const ep_pass *pass, const ep_layer *layer) {
                      config->causal != 0, (ep_real)scale};
 }
 
-/* Queries i0 .. i0 + n. `lanes` is n rounded up to whole cache lines; the extra lanes are zero. */
+/* A group of n queries, the first at position i0. `lanes` is n rounded up to whole cache lines;
+ * the extra lanes are zero. */
 typedef struct {
     int64_t i0, n, lanes;
 } group;
@@ -96,12 +98,13 @@ static group group_at(const extents *e, int64_t i0) {
  * group, or one cache line if causal. */
 static int64_t stripe(const extents *e, const group *g) { return e->causal ? LINE : g->lanes; }
 
-/* Return the number of keys that the queries of the stripe starting at lane l see. */
+/* Return the number of keys that are visible to the stripe of queries starting at lane l. */
 static int64_t seen(const extents *e, const group *g, int64_t l) {
     return e->causal ? ep_min(e->positions, g->i0 + l + LINE) : e->positions;
 }
 
-/* The products below work on one sample and head; their pointers address position 0. */
+/* The products below work on one sample and head; their pointers address position 0. "[`to` +]" in
+ * a formula means that the result is added to `to` if `add` is true. */
 
 /* Write the group's rows of `from` (positions, dims), transposed, to `to` (dims, lanes). */
 static void turn(const extents *e, const group *g, const ep_real *from, ep_real *to) {
@@ -167,8 +170,8 @@ static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j
                                .add = add});
 }
 
-/* The same for all keys that the group sees. Overwrite rows of `to` that no earlier group has
- * written, unless `add`; add to the others. */
+/* Do the same for all keys that the group sees. Rows of `to` that no earlier group has written are
+ * overwritten, unless `add` is true; terms are added to all other rows. */
 static void to_keys(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                     ep_real *to, bool add) {
     if (!e->causal) {
@@ -307,7 +310,8 @@ static bool fresh(const ep_layer *layer, int i) {
     return !ep_adds(layer, i) && in[0] != in[1] && in[1] != in[2] && in[0] != in[2];
 }
 
-/* Zero the gradients of sample r (`width` elements each) to which several terms are added. */
+/* Zero sample r (`width` elements) of each gradient that several inputs share, so that all of them
+ * can add to it. */
 static void clear(const ep_pass *pass, const ep_layer *layer, int64_t r, int64_t width) {
     for (int i = 0; i < 3; i++) {
         ep_real *dx = ep_dx(pass, layer, i);

@@ -9,10 +9,10 @@
 #include <string.h>
 
 enum { BLOCK = 32 };
-/* Saved for every sample, each per channel: MEAN; SCALE = 1 / deviation, or the sum of squared
- * deviations until samples are joined; and the sums PULL of dy and PULL_X of dy u, where u = (x -
- * mean) scale is the normalized input. join() replaces the values of the first sample of a block by
- * those of the whole block. */
+/* KEPT vectors (channels,) are saved for every sample: MEAN; SCALE, which is the sum of squared
+ * deviations until join() and then 1 / deviation; PULL, the sum of dy; and PULL_X, the sum of u dy
+ * with the normalized input u = (x - mean) scale. join() replaces the vectors of a block's first
+ * sample by those of the whole block. */
 enum { MEAN, SCALE, PULL, PULL_X, KEPT };
 
 typedef struct {
@@ -103,7 +103,8 @@ static void normalise(const shape *k, int64_t rows, const ep_real *mean, const e
     }
 }
 
-/* Return the saved values of `row`, or those of the block that contains it. */
+/* kept_of() returns the saved values of the sample `row`, kept_of_block() those of the block that
+ * contains it. */
 static ep_real *kept_of(const ep_pass *pass, const ep_layer *layer, const shape *k, int64_t row) {
     return ep_saved(pass, layer) + row * KEPT * k->n;
 }
@@ -200,7 +201,8 @@ static void join_moments(const shape *k, int64_t samples, double epsilon, ep_rea
     }
 }
 
-/* Sum dy and dy u over the block. The sums are also its terms of the gradients of bias and gain. */
+/* Sum dy and dy u over the block. These sums are also the block's terms of the gradients of bias
+ * and gain. */
 static void join_pulls(const shape *k, int64_t samples, ep_real *kept) {
     ep_real *to = kept + PULL * k->n; /* the sums PULL, then the sums PULL_X */
     for (int64_t of = 1; of < samples; of++) {
@@ -328,7 +330,7 @@ static int64_t least_rows(const ep_layer *layer, const ep_axis *axes, const ep_v
 }
 
 /* True if no variance overflowed. An overflow makes the scale 0, so that outputs and loss stay
- * finite and do not show it. */
+ * finite and do not reveal it. */
 static bool sound(const ep_pass *pass, const ep_layer *layer) {
     shape k = measure(pass, layer);
     bool good = true;
@@ -342,8 +344,8 @@ static bool sound(const ep_pass *pass, const ep_layer *layer) {
 }
 
 /* Move the tracked mean and variance towards those of the batch: the block means and unbiased
- * variances, weighted by the rows of each block. Skip a batch with one value per channel: it has no
- * variance, and zero would spoil the tracked one. */
+ * variances, weighted by the rows of each block. Skip a batch with one value per channel: it has
+ * no variance, and averaging in a zero would falsify the tracked variance. */
 static void track(const ep_pass *pass, const ep_layer *layer) {
     const batch_norm *config = layer->config;
     shape k = measure(pass, layer);

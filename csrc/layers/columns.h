@@ -25,11 +25,11 @@ EP_INLINE void ep_line_put(ep_real *to, ep_line line, int64_t n) {
     memcpy(to, &line, (size_t)n * sizeof *to);
 }
 
-/* Two terms of a sum over rows, for up to EP_LINE columns. */
+/* The terms of two sums over rows, p and q, for up to EP_LINE columns. */
 typedef struct {
     ep_line p, q;
 } ep_terms;
-/* Returns the terms of the n columns that start at offset i of the matrix. */
+/* Function that returns the terms of the n columns that start at offset i of the matrix. */
 typedef ep_terms (*ep_terms_of)(const void *context, int64_t i, int64_t n);
 
 /* Add the terms of rows r0 .. r1 to the sums: row i belongs to chain i % 4. Terms are added where
@@ -48,9 +48,9 @@ EP_INLINE void ep_add_rows(ep_terms sum[4], int64_t r0, int64_t r1, int64_t n, i
     }
 }
 
-/* Sum two terms over `rows` rows of n columns, for up to EP_LINE columns starting at `at`. `term`
- * is inlined. In the last rows, where a whole vector would reach past the end of the matrix, only
- * the existing columns are read. */
+/* Compute both sums over `rows` rows of a matrix with n columns, for up to EP_LINE columns
+ * starting at `at`. `term` is inlined. In the last rows, where a whole vector would reach past the
+ * end of the matrix, only the existing columns are read. */
 EP_INLINE ep_terms ep_sum_columns(int64_t rows, int64_t n, int64_t at, ep_terms_of term,
                                   const void *context) {
     const int64_t some = ep_min((int64_t)EP_LINE, n - at), beyond = at + (int64_t)EP_LINE - n;

@@ -113,9 +113,10 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
            ep_plan_output(plan, layer, spatial + 1, of_y, error);
 }
 
-/* ---- the living shape ----------------------------------------------------------------------- */
+/* ---- present sizes -------------------------------------------------------------------------- */
 
-/* Return the window at the living shape; *filters = number of output channels. */
+/* Return the window with the present sizes of the axes; set *filters to the number of output
+ * channels. */
 static ep_window measure(const ep_layer *layer, const ep_axis *axes, const ep_value *values,
                          int64_t *filters) {
     const ep_value *x = &values[layer->input[0]], *y = &values[layer->out];

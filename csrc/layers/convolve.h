@@ -2,9 +2,8 @@
  * Winograd tiles (winograd.h) if that is cheaper; others multiply the patches under the windows by
  * the weights. Patches are never stored for a whole batch: a few hundred at a time go through a
  * buffer that stays in L2. Weights are (height, width, in, out). Geometry is in window.h, settings
- * and interface in conv2d.c. A header, because it is a part of conv2d.c, the only file that
- * includes it: its functions are static, and the compiler inlines them with the constants it finds
- * there. */
+ * and interface in conv2d.c. This is a header because only conv2d.c uses it: its static functions
+ * are inlined there, with constant arguments. */
 #ifndef EP_LAYERS_CONVOLVE_H
 #define EP_LAYERS_CONVOLVE_H
 
@@ -35,7 +34,7 @@ static inline bool ep_conv_stepwise(const ep_window *g) {
            g->w.stride == 1 && g->h.step == 1 && g->w.step == 1;
 }
 
-/* A layer at its living shape. */
+/* A layer with the present sizes of its axes. */
 typedef struct {
     ep_window g;
     int64_t taps, patch; /* elements under a window: per channel, in all */
@@ -55,7 +54,7 @@ static inline ep_conv ep_conv_measure(const ep_window *g, int64_t filters) {
     return k;
 }
 
-/* Return the elements of scratch needed; `g` and `filters` are at the founding shape. */
+/* Return the number of scratch elements needed; `g` and `filters` have the sizes at founding. */
 static inline int64_t ep_conv_scratch(const ep_window *g, int64_t filters) {
     int64_t patches = g->h.size * g->w.size * g->c * EP_CONV_LEAST;
     int64_t unfolded = EP_GEMM_SCRATCH + EP_CONV_FLIPPED + ep_max(EP_CONV_BUFFER, patches) +
@@ -103,14 +102,14 @@ static inline bool ep_conv_tiled(const ep_conv *k, ep_winograd *tiles) {
     return ep_conv_stepwise(&k->g) && ep_winograd_cost(tiles) < ep_conv_cost(&k->g, k->filters);
 }
 
-/* Output positions that are computed together: those of one or more whole samples, or a range of
- * the positions of one sample. */
+/* Output positions that are computed together: all positions of one or more samples, or a range of
+ * positions of one sample. */
 typedef struct {
     int64_t sample, samples; /* first, count */
     int64_t q0, q1; /* positions q0 .. q1 of each of these samples */
 } ep_conv_chunk;
 
-/* Moves c to the next chunk of at most `most` positions; returns false if no sample before `end` is
+/* Move c to the next chunk of at most `most` positions; return false if no sample before `end` is
  * left. A sample is cut at the same positions whichever sample a worker starts with. */
 static inline bool ep_conv_next(ep_conv_chunk *c, int64_t positions, int64_t most, int64_t end) {
     if (c->q1 < positions && c->samples) {
@@ -129,8 +128,8 @@ static inline int64_t ep_conv_at_a_time(int64_t numbers) {
     return ep_max(EP_CONV_LEAST, ep_min(EP_CONV_MOST, EP_CONV_BUFFER / ep_max(1, numbers)));
 }
 
-/* Compute y = [y +] the sum over windows of x w, for rows r0 .. r1 of the batch, with `filters`
- * outputs per position. */
+/* Compute the sum of x w over every window, for rows r0 .. r1 of the batch, with `filters` outputs
+ * per position. Write it to y, or add it to y if `add` is true. */
 static inline void ep_conv_correlate(const ep_pass *pass, const ep_window *g, int64_t filters,
                                      const ep_real *x, const ep_real *w, ep_real *y, bool add) {
     ep_real *patches = pass->scratch + EP_GEMM_SCRATCH + EP_CONV_FLIPPED;
@@ -202,7 +201,8 @@ static inline void ep_conv_turned(const ep_pass *pass, const ep_layer *layer, co
                       ep_adds(layer, 0));
 }
 
-/* Compute dx by adding the patches dy w' to the image, some columns of the patches at a time. */
+/* Compute dx: add the patches dy w', with w (patch, filters), to the image, a range of patch
+ * columns at a time. */
 static inline void ep_conv_scattered(const ep_pass *pass, const ep_layer *layer, const ep_conv *k) {
     ep_real *dx = ep_dx(pass, layer, 0);
     ep_real *patches = pass->scratch + EP_GEMM_SCRATCH + EP_CONV_FLIPPED;

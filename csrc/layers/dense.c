@@ -92,7 +92,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
            ep_plan_output(plan, layer, outer + out, of_y, error);
 }
 
-/* (rows per sample, in, out) at the living shape. */
+/* Present sizes: rows per sample, inputs and outputs. */
 typedef struct {
     int64_t outer, in, out;
 } extents;

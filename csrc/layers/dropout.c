@@ -1,7 +1,8 @@
 /* dropout: in training, every element is 0 with probability `rate`, else scaled by 1 / (1 - rate)
- * (Srivastava et al. 2014, inverted); outside training, the identity. The mask is a function of
- * (seed, layer, step, sample, index at birth in the sample): nothing is saved for backward(), and
- * results do not depend on how the batch is split. Does not affect masses. */
+ * (Srivastava et al. 2014, inverted); outside training, the identity. The mask of an element is a
+ * function of (seed, layer, step, sample, index at birth: the element's index in the sample without
+ * removals). So nothing is saved for backward(), and results do not depend on how the batch is
+ * split. Does not affect masses. */
 #include "layer.h"
 
 #include <string.h>
@@ -24,8 +25,8 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 }
 
 /* Return 32 random bits for element j of the row with these keys, by two rounds of a 32-bit mixer
- * (Wellons 2018, "lowbias32"). It is vectorized, while Philox takes about 3 ns per value; only the
- * keys come from Philox. */
+ * (Wellons 2018, "lowbias32"). The mixer is vectorized; Philox takes about 3 ns per value, so it
+ * only makes the keys. */
 EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     uint32_t x = j * 0x9E3779B9u + key0;
     x = (x ^ x >> 16) * 0x7FEB352Du;
@@ -35,14 +36,14 @@ EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     return x ^ x >> 16;
 }
 
-/* Return the number of birth ids of an axis: its founding size, or more after births. With it as
- * the extent of the axis, no two elements of a sample have the same index at birth. */
+/* Return the number of birth ids of an axis: its founding size, or more after births. If each axis
+ * has this extent, no two elements of a sample have the same index at birth. */
 static uint32_t stride_of(const ep_axis *axis) {
     return (uint32_t)ep_max(axis->founded, axis->next_birth);
 }
 
-/* A run is the elements of a sample along the last axis. Return the index at birth, in the sample,
- * of the entry with birth id 0 of run `run`. */
+/* A sample consists of rows along its last axis, numbered by `run`. Return the index at birth of
+ * the element of this row that has birth id 0 on the last axis, whether or not it is present. */
 static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run) {
     uint32_t place = 0, stride = stride_of(&axes[x->axis[x->rank - 1]]);
     for (int d = x->rank - 2; d >= 0; d--) {

@@ -67,8 +67,8 @@ EP_INLINE int64_t row_of(ep_real id, int64_t vocabulary) {
     return (ep_real)row == id && row < vocabulary ? row : -1;
 }
 
-/* An unknown id gives NaN. The network's own input is checked earlier; ids that another layer
- * computes are not. */
+/* Write NaN for an unknown id. The network's own input is checked earlier; ids computed by another
+ * layer are not. */
 static void embedding_forward(const ep_pass *pass, const ep_layer *layer) {
     const embedding *config = layer->config;
     int64_t ids = ep_input(pass, layer, 0)->width;
@@ -87,7 +87,7 @@ static void embedding_forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* Write gradient 0 for the ids. */
+/* Write 0 as the gradient of the ids: the output is not differentiable with respect to them. */
 static void embedding_backward(const ep_pass *pass, const ep_layer *layer) {
     int64_t ids = ep_input(pass, layer, 0)->width;
     ep_real *dx = ep_dx(pass, layer, 0);

@@ -168,7 +168,8 @@ typedef struct {
     ep_vec mean[EP_SIDE], scale[EP_SIDE], of_g[EP_SIDE], of_gu[EP_SIDE];
 } moments;
 
-/* Add the terms of n vectors: g and g u to the sums of a row, dy u and dy to those of a feature. */
+/* Add the terms of one vector of each of n rows: g and g u to the sums of the row, dy u and dy to
+ * the sums of each feature. */
 EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                          const ep_real *dy, moments *m, ep_real *of_gain, ep_real *of_bias) {
     ep_vec gain = gain_at(k, j, some), dgain = at(of_gain, some), dbias = at(of_bias, some);

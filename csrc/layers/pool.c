@@ -1,5 +1,5 @@
 /* pool: the maximum or mean of every window, channel by channel; without a size, one window covers
- * everything. backward() finds the maximum again, the first if several are equal, so nothing is
+ * all positions. backward() finds the maximum again, the first if several are equal, so nothing is
  * saved. Pooling has no parameters. */
 #include "vector.h"
 #include "window.h"
@@ -77,8 +77,9 @@ static ep_window measure(const ep_pass *pass, const ep_layer *layer) {
     return g;
 }
 
-/* Some channels of one window: x and dx at its first element, y and dy at its position. The part
- * inside the input has `rows` rows of `cols` elements, spaced by `across` and `c`. */
+/* Some channels of one window. x and dx point to the window's first element, y and dy to its
+ * output position. The part inside the input has `rows` rows, `across` elements apart, and `cols`
+ * columns, `c` elements apart. */
 typedef struct {
     int64_t rows, cols, across, c;
     const ep_real *x, *dy;
@@ -164,7 +165,8 @@ static bool tiles(const ep_window *g) {
            g->h.out * g->h.size == g->h.in && g->w.out * g->w.size == g->w.in;
 }
 
-/* True if every window is 2 x 2 and inside, the usual case: loops of known length are faster. */
+/* True if every window is 2 x 2 and inside the input, the usual case: loops of known length are
+ * faster. */
 static bool two_by_two(const ep_window *g) {
     const ep_span *spans[] = {&g->h, &g->w};
     bool two = true;

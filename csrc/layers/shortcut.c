@@ -1,7 +1,7 @@
-/* shortcut: replaces x in a residual sum if the branch has more channels and fewer positions.
- * Takes every stride-th position, with zeros for the missing channels, as many before as after (He
- * et al. 2015, section 4.1, option A). No parameters. Channels are matched by birth id, so an
- * extinction on either side leaves the other channels in place. */
+/* shortcut: takes the place of a residual sum's input x if the branch has more channels and fewer
+ * positions. Takes every stride-th position, with zeros for the missing channels, as many before
+ * as after (He et al. 2015, section 4.1, option A). No parameters. Channels are matched by birth
+ * id, so an extinction on either side leaves the other channels in place. */
 #include "window.h"
 
 #include <string.h>

@@ -12,15 +12,15 @@
 #include <string.h>
 
 /* Columns j0 .. j1 of the patches at positions q0 .. q1 (in output order) of one image. Rows of
- * patches are j1 - j0 apart. */
+ * patches start j1 - j0 elements apart. */
 typedef struct {
     int64_t q0, q1;
     int64_t j0, j1;
 } ep_unfold;
 
-/* A run of n elements that is contiguous both in an image row and in a patch: it starts in row kh
- * of the window, `at` elements after the window's first column, and goes to column `to` of the
- * patch. */
+/* A run of n elements that is contiguous both in an image row and in a patch. In the image it
+ * starts in row kh of the window, `at` elements after the window's first column; in the patch it
+ * starts at column `to`. */
 typedef struct {
     int64_t kh, at, n, to;
 } ep_piece;

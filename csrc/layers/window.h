@@ -17,8 +17,8 @@ typedef struct {
     int64_t c;
 } ep_window;
 
-/* The window settings of a kind. Each holds one number for all spatial axes or one number per
- * axis; an empty one means its default. */
+/* The window settings of a kind of layer. Each vector holds one number for all spatial axes or one
+ * number per axis; an empty vector stands for the default. */
 typedef struct {
     const char *name; /* name of the setting for the size */
     const ep_vector *size, *stride, *step, *pad;
@@ -105,7 +105,7 @@ static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_win
     return spatial;
 }
 
-/* Return the window at the living shape. */
+/* Return the window with the present sizes of the axes. */
 static inline ep_window ep_window_measure(const ep_windowing *s, const ep_axis *axes,
                                           const ep_value *x) {
     ep_window g = {.c = axes[x->axis[x->rank - 1]].n};
