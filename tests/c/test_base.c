@@ -1,5 +1,6 @@
 /* Tests of base, settings, random numbers and laws at their limits, without Python, under the
- * sanitizers. Every CHECK that fails is counted and printed; the exit status is nonzero then. */
+ * sanitizers. Every CHECK that fails is counted and printed; the exit status is nonzero if any
+ * failed. */
 #include "catalogue.h"
 #include "random.h"
 

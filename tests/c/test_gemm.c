@@ -1,6 +1,6 @@
 /* Matrix products of all small sizes, and of sizes around the edges of panels, in every layout,
- * against a plain loop. Results are bit-identical, since each element is one chain over k, however
- * the work is split; and no memory outside the operands is accessed. */
+ * against a plain loop. Each element is one chain of additions over k, so results are
+ * bit-identical however the work is split. No memory outside the operands is accessed. */
 #include "gemm.h"
 
 #include "check.h"
@@ -36,8 +36,8 @@ static void plain(const ep_product *p) {
     }
 }
 
-/* Test one size in one layout; bits of `how`: 0 `a` transposed, 1 b transposed, 2 added to c, 3
- * rows with gaps. */
+/* Test one size in one layout. The bits of `how` mean: 0, `a` is transposed; 1, `b` is transposed;
+ * 2, the product is added to `c`; 3, rows have gaps. */
 static void product(int64_t m, int64_t n, int64_t k, int how) {
     const int64_t gap = how & 8 ? 3 : 0;
     int64_t size_a = m * k, rows_b = how & 2 ? n : k, row_b = (how & 2 ? k : n) + gap;

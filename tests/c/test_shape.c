@@ -204,7 +204,8 @@ static void test_rows_of_every_type(void) {
     free(living);
 }
 
-/* Every moved image is one of the possible ones, and all possible ones occur. */
+/* Every augmented image is the original, shifted by up to one pixel along each axis and possibly
+ * mirrored, and all 18 variants occur. */
 static void test_moved_images(void) {
     void *at = filled(EP_UINT8, WIDTH);
     ep_table table = {.at = at, .type = EP_UINT8, .rows = ROWS, .width = WIDTH, .stride = WIDTH};

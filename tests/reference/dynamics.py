@@ -30,7 +30,7 @@ class Cohort:
     strength: float = 1.0  # multiplies every step size
 
     def growth(self, config: dict, relative: bool = False) -> np.ndarray:
-        """Return log-growth h (F - c), or its excess over the mass-weighted mean, up to +-clip."""
+        """Return log-growth h (F - c), or its excess over the mass-weighted mean, within +-clip."""
         gain = self.fitness - self.upkeep
         if relative:
             gain = gain - self.mass @ gain / self.mass.sum()
@@ -66,7 +66,7 @@ def replicator_mutator(config: dict, c: Cohort) -> np.ndarray:
     living = c.mass > 0
     if len(config["kernel"]):
         q = c.among(config["kernel"]) * np.outer(living, living)
-        q[np.diag_indices_from(q)] += 1 - q.sum(axis=1)  # none mutate into an extinct kind
+        q[np.diag_indices_from(q)] += 1 - q.sum(axis=1)  # none mutates into an extinct one
     else:
         q = np.eye(len(living)) * (1 - config["mutation"])
         q = q + config["mutation"] * np.outer(living, living) / max(living.sum(), 1)

@@ -1,9 +1,9 @@
 """Losses, optimizers and fitness as plain NumPy in float64: the reference for the C laws.
 
 There is one function per law, named as in the catalogue. Losses take outputs (rows, n) and return
-the loss of each row (rows,), its weight in the mean (rows,), the hits (rows,), and the gradient of
-the sum of the losses (rows, n). These are the plain equations, neither fast nor safe from
-overflow.
+the loss of each row (rows,), its weight in the mean (rows,), the hits (rows,), which are 1 if a
+prediction is right and else 0, and the gradient of the sum of the losses (rows, n). These are the
+plain equations, neither fast nor safe from overflow.
 """
 
 from __future__ import annotations

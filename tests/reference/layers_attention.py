@@ -2,9 +2,9 @@
 
 Every function is `(inputs, weights, config, training, **extra) -> y`: inputs are arrays of shape
 (batch, axes ...), weights a dict by tensor name (without the layer's), config the settings by
-name. `extra` has what random numbers depend on: seed, layer (its index in the network), step,
-places (indices at birth of a sample's elements, if some populations are extinct); and founding
-sizes: born, dims_at_birth. A second input that only gives its axes is not read.
+name. `extra` has the values on which random numbers depend: seed, layer (its index in the network),
+step, and places (indices at birth of a sample's elements, if some populations are extinct). It also
+has the founding sizes born and dims_at_birth. A second input is not read if only its axes matter.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Convolution, pooling, shortcut and norms as plain NumPy in float64: the reference for C.
 
-Forward passes only. Values have the batch first and the features last. `CASES` holds small
-configurations that cover each kind, `FORWARD` its function `(inputs, weights, config, training,
-**extra) -> y`. An omitted vector setting is an empty list.
+Forward passes only. Values have the batch first and the features last. For each kind of layer,
+`CASES` holds small configurations that cover it, and `FORWARD` its function `(inputs, weights,
+config, training, **extra) -> y`. An omitted vector setting is an empty list.
 """
 
 from __future__ import annotations
