@@ -38,7 +38,7 @@ ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # ta
 
 
 class Once:
-    """A contestant whose turn is one call; if that returns a number, this is its time in ms."""
+    """A contestant that makes one call per turn; a number that it returns is its time in ms."""
 
     def __init__(self, name: str, call: Callable[[], float | None]) -> None:
         self.name, self._call = name, call
@@ -203,7 +203,7 @@ def runs(result: Result, options: argparse.Namespace) -> None:
 
 
 def importing(module: str, python: Path) -> Once:
-    """Import a module in a fresh process, and time that statement alone."""
+    """Time the import statement of a module alone, in a fresh process."""
     code = (
         "import time; begin = time.perf_counter(); "
         f"import {module}; print(1000 * (time.perf_counter() - begin))"

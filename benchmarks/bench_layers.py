@@ -183,7 +183,7 @@ class Networks(Arena):
 
 
 def verdict(case: Case, row: dict[str, Any]) -> dict[str, Any]:
-    """Return for each contestant with a target (floor, PyTorch) the target, and if it is met."""
+    """Return by contestant (floor, PyTorch) its target, and whether the target is met."""
     against = row["times_ours"]
     ways = [name for name in against if name.split(",")[0] == "PyTorch"]
     found: dict[str, Any] = {}

@@ -3,8 +3,8 @@
 All runs train 784-512-256-10 at batch 128 by AdamW with a cosine schedule, and measure accuracy on
 the test set after every epoch. Ours is `Trainer.fit` as a user calls it, which records the history
 of every population. PyTorch is eager, with batches by index and the fused optimizer; its network
-stays dense. They take turns: a round is one run of each with one seed. Quick runs have 2 epochs,
-too few for any extinction: they test the script, not the speed.
+stays dense. Contestants take turns: a round is one run of each with the same seed. Quick runs have
+2 epochs, too few for any extinction: they test the script, not the speed.
 """
 
 from __future__ import annotations

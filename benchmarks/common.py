@@ -165,7 +165,7 @@ def options(
     """Parse the arguments of all benchmarks and those of this one.
 
     Args:
-        about: description of the benchmark; its first line is that of --help.
+        about: description of the benchmark; --help shows its first line.
         threads: default of --threads; None: there is no such argument.
         defaults: argument -> (value of a full run, value of a quick run), numbers or lists of them.
     """

@@ -1,12 +1,13 @@
 """The floor of a training step: the time of its matrix products alone, each split the fastest way.
 
 For a layer with weights w (inputs, outputs), a step of an MLP computes the products y = x w,
-dx = dy w' (not for the first layer, whose input needs no gradient) and dw = x' dy, where x are
-inputs, y outputs, d gradients, and ' transposes. The floor runs only these, on arrays that stay in
-cache, with as many threads as the step. Each thread calls single-threaded OpenBLAS, or our own
-product. A product is split between threads by rows or columns of its result, or computed by one
-thread, and weights are stored (in, out) or (out, in); trials find the fastest. Threads synchronize
-only where one reads another's output. floor.c is compiled on first use.
+dx = dy w' (not for the first layer, whose input needs no gradient) and dw = x' dy. Here x are
+inputs, y outputs, dx, dy and dw gradients of the loss, and ' is the transpose. The floor
+runs only these products, on arrays that stay in cache, with as many threads as the step. Each
+thread calls single-threaded OpenBLAS, or our own product. A product is split between threads by
+rows or columns of its result, or computed by one thread, and weights are stored (in, out) or (out,
+in); trials find the fastest way. Threads synchronize only where one reads another's output. floor.c
+is compiled on first use.
 
 Other networks have products that would not stay in cache, or very many small ones: products.py
 lists them and the ways to compute each, for example in blocks.
@@ -228,7 +229,7 @@ def _by_sample(p: Product) -> bool:
 
 
 def _apart(p: Product) -> int:
-    """Return the distance in elements between two threads' results: they share no cache line."""
+    """Return a distance in elements at which two threads' results share no cache line."""
     return -(-p.m * p.n // 32) * 32 + 32
 
 

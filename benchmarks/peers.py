@@ -348,7 +348,7 @@ def prepare(library: str) -> str:
 def timed(run: Run, seconds: float) -> dict[str, float]:
     """Time a run and return its turn as a dict.
 
-    If a run has the attribute `multiple`, it runs only multiples of this number of calls.
+    If a run has the attribute `multiple`, its number of calls is a multiple of this number.
     """
     multiple = getattr(run, "multiple", 1)
     shown = turn(lambda n: run(n * multiple), seconds)

@@ -24,9 +24,9 @@ WHOLE = 1 << 21  # maximum elements of an undivided product: more would not fit 
 class Product:
     """A matrix product `c` (m, n) = `a` (m, k) `b` (k, n); `a`, `b` and `c` are names of arrays.
 
-    `turn_a` and `turn_b` tell that an array is stored transposed. The product is computed `times`
-    times on the same arrays, and added to `c` if `add`. With BY_TIMES every thread computes some of
-    these repetitions, into its own `c`.
+    `turn_a` and `turn_b` are true if `a` and `b` are stored transposed. The product is computed
+    `times` times on the same arrays, and added to `c` if `add`. With BY_TIMES every thread computes
+    some of these repetitions, into its own `c`.
     """
 
     m: int
@@ -62,7 +62,7 @@ class Work(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """The products of one layer in a step: for each phase, alternative lists of products.
+    """The products of one layer in a step: each phase has lists of products to choose from.
 
     The phases are forward, `back` (input gradient) and `gradient` (weight gradient).
     """

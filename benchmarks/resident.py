@@ -1,4 +1,4 @@
-"""Memory of this process; used by our process and those of the peers, so it imports neither."""
+"""Memory of this process; our process and the peers' use it, so it imports no other library."""
 
 from __future__ import annotations
 

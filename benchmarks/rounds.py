@@ -120,7 +120,7 @@ class Peers:
         alone: bool = False,
         **settings: Any,
     ) -> list[Contestant]:
-        """Return a list with a contestant of peers.py, after one trial; empty if that fails.
+        """Return a list with a contestant of peers.py, after one trial; empty if the trial fails.
 
         With `alone`, the contestant has a process that no other contestant uses.
         """
@@ -206,7 +206,7 @@ class Times(dict[str, list[float]]):
     """Milliseconds per call by contestant, one number per round.
 
     Attributes:
-        busy: mean number of processors that each kept busy.
+        busy: mean number of processors that each contestant kept busy.
         others: mean number of processors that other work used; times are reliable if this is near
             0.
         trip: median of nanoseconds from one processor to another and back; None if not measured.

@@ -1,11 +1,11 @@
 """Time to an accuracy: selection against dense training, hand-written masks, and train-prune-tune.
 
-All train 784-512-256-10 on MNIST for 20 epochs with the same optimizer and two threads. They take
-turns: a round is one run of each with one seed. Seconds are those of training, without the
-evaluation that follows every epoch. PyTorch runs in the peers' interpreter (EVOPRUNE_PEERS or
-.peers/bin/python), where torch-pruning must be installed for train-prune-tune: this trains for half
-of the epochs, prunes by norm to as many neurons as survive in our run, and trains for the other
-half.
+All methods train 784-512-256-10 on MNIST for 20 epochs with the same optimizer and two threads.
+They take turns: a round is one run of each with the same seed. Seconds are those of training,
+without the evaluation that follows every epoch. PyTorch runs in the peers' interpreter
+(EVOPRUNE_PEERS or .peers/bin/python). Train-prune-tune needs torch-pruning there: it trains for
+half of the epochs, prunes by norm to as many neurons as survive in our run, and trains for the
+other half.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Trained:
 
 @dataclass
 class Found:
-    """Results of a run of selection that its controls use: its row, with the shape; its deaths."""
+    """What controls use of a run of selection: its row, with the final shape, and its deaths."""
 
     row: Row
     deaths: Any = None

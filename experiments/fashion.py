@@ -1,4 +1,4 @@
-"""The same defaults on Fashion-MNIST; only pressure is varied.
+"""Fashion-MNIST with the defaults of the runs on MNIST; only pressure is varied.
 
 Runs train 784-512-256-10 for 20 epochs with five seeds. For each final size the controls are the
 surviving shape trained from scratch, and a dense network pruned by norm and at random.

@@ -441,7 +441,7 @@ def groups_of(lab: Lab, jobs: Iterable[Job], seeds: int) -> list[Group]:
 
 
 def scratch(lab: Lab, groups: Sequence[Group]) -> list[Row]:
-    """Train the surviving shapes from scratch, for as long, by the same optimizer, as a control.
+    """Train the surviving shapes from scratch for as many epochs as the groups, as a control.
 
     Returns:
         A summary per group.

@@ -358,7 +358,7 @@ def lenet(facts: Facts) -> list[str]:
 
 
 def game(facts: Facts) -> list[str]:
-    """Write the section on the game of the other paper."""
+    """Write the section on the game of arXiv 2512.22106."""
     words = {
         "marginal": r"$-\partial L/\partial s$",
         "product": r"$+\langle w, \partial L/\partial w\rangle$, the paper's",

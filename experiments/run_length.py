@@ -69,8 +69,8 @@ def make(
 ):
     """Make a run; `rule` sets the lifespan.
 
-    It is "default", "700", "/ k" or "lives k" (both: generations of the run / k), or "dense" (no
-    selection).
+    It is "default", "700" (generations), "/ k" or "lives k" (both: a k-th of the run's
+    generations), or "dense" (no selection).
     """
     learn, held = images()
     rates = SCHEDULES[schedule](rate)

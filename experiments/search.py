@@ -132,7 +132,7 @@ def tried(idea: Idea, seed: int, quick: bool) -> Row:
         data = softened(taught(train, 7), train, *idea.teacher)
     elif soft:
         net.scale_input(train.shift, train.scale)
-        data = softened(net, train, 1.0, 0.0)  # labels as shares
+        data = softened(net, train, 1.0, 0.0)  # labels as class probabilities
     averages = {
         name: Average(span[1])
         for name, span in (("average", idea.average), ("past", idea.past))

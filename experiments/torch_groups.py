@@ -191,7 +191,8 @@ def prune_all(model: nn.Module, example: Any, pruner: Any, skip: set[str]) -> tu
 
     Returns:
         The number of right groups, and the cause of the wrong group: "" if there is none, "output"
-        if the group is an output of the model, which is no error. Its name is added to `skip`.
+        if the group is an output of the model, which is no error. The name of that group's root
+        layer is added to `skip`.
     """
     right = 0
     for group in pruner.step(interactive=True):

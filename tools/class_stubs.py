@@ -12,8 +12,8 @@ from typing import Any
 
 from evoprune.core.spec import Field, Spec, known
 
-# Type of a setting -> its types as an argument and as an attribute. A vector has real numbers, but
-# sizes if it belongs to a layer.
+# Type of a setting -> its types as an argument and as an attribute. A vector holds real numbers; a
+# vector of a layer holds sizes instead (SIZES).
 TYPES = {
     "int": ("int", "int"),
     "real": ("float", "float"),
@@ -58,7 +58,7 @@ def lines_of(made: type[Spec]) -> list[str]:
         argument, attribute = types_of(made, field)
         default = "" if field.required else f" = {default_of(field)}"
         arguments.append(f"{name}: {argument}{default}")
-        if field not in made.extra:  # extra settings are attributes of the group
+        if field not in made.extra:  # the base class has the extra settings
             attributes += ["    @property", f"    def {name}(self) -> {attribute}: ..."]
     doc = [
         wrapped
