@@ -55,7 +55,7 @@ class Residual(Chain):
         nodes: the branch.
         shortcut: layers applied to x before the sum, if the branch changes the shape, as in
             `shortcut=Conv2d(64, 1, stride=2)`. The branch must then end with the shortcut's axes.
-        name: name of the sum.
+        name: name of the layer that computes the sum.
     """
 
     def __init__(

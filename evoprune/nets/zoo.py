@@ -348,7 +348,7 @@ def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes
 
 
 def _normed(name: str, living: bool) -> list[Nodes]:
-    """Return a norm of the stream, followed by a scaling by mass if features are populations.
+    """Return a layer norm of the stream, followed by a scaling by mass if features are populations.
 
     The norm maps zeros to other values; the scaling by mass makes extinct features 0 again.
     """
