@@ -54,7 +54,7 @@ class _Structure:
         return found
 
     def writers(self, value: str, axis: str) -> Places | None:
-        """Return arrays of the layers that compute `value` and can absorb a factor along its `axis`.
+        """Return arrays of the layers that compute `value` and can absorb a factor along `axis`.
 
         Return None if there are no such arrays, or if several layers read `value`.
         """
