@@ -34,7 +34,7 @@ class Budget:
         ep.Selection(ep.Budget(macs=0.1))      # a tenth of the founding multiply-adds
 
     Set one of macs, params and alive. A value up to 1 is a share of the founding network, a larger
-    one an absolute number.
+    value an absolute number.
 
     The size decreases to the target, since extinction is final, and no population is removed by
     rank. Once the target is reached, masses stop changing and weights continue to learn. A run of

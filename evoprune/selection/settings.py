@@ -383,7 +383,7 @@ def _finite_upkeep(upkeep: ArrayLike) -> Array:
 
 
 def _above(steps: float) -> int:
-    """Return a number of steps as a whole number with two digits, rounded up."""
+    """Return a number of steps as a whole number, rounded up to two significant digits."""
     unit = 10.0 ** max(0, int(np.log10(steps)) - 1)
     return int(np.ceil(steps / unit) * unit)
 

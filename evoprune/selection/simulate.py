@@ -142,7 +142,7 @@ def simulate(
         np.array([n]),
         {
             **named,
-            "upkeep": "macs",  # the costs set below
+            "upkeep": "macs",  # upkeep follows the costs, which are set below
             "memory": 0.0,
             "floor": 0,
             "min_age": 0,

@@ -23,7 +23,7 @@ __all__ = ["augment_of", "checked_data", "former_places", "limit_of", "parted", 
 def former_places(
     data: Any, y: Any, former: tuple[Any, ...], epochs: int, batch_size: int
 ) -> tuple[Any, int, int]:
-    """Return (y, epochs, batch_size), also of the former call fit(data, epochs, batch_size)."""
+    """Return (y, epochs, batch_size), also for the former call fit(data, epochs, batch_size)."""
     whole_data = isinstance(data, Dataset) or not hasattr(data, "shape")
     if not former and not (whole_data and isinstance(y, int | np.integer)):
         return y, epochs, batch_size

@@ -118,7 +118,7 @@ class _Monitor(Callback):
             )
 
     def improves(self, row: Row) -> bool:
-        """Return True, and store value and epoch, if they are the best so far; NaN never is."""
+        """Return True if the row has the best value so far, and store it; NaN is never the best."""
         if self.monitor not in row:
             raise KeyError(
                 f"{type(self).__name__}: no column {self.monitor!r}; there are {', '.join(row)}"
@@ -234,8 +234,8 @@ class Checkpoint(_Monitor):
     Args:
         path: the file. Columns of the history in braces are replaced by their values, with an
             optional format: "run/{epoch:03d}-{validation_loss:.3f}.safetensors". The columns are
-            checked at once, the folder when the run begins.
-        every: epochs from one file to the next; the end of the run is also written.
+            checked when the callback is created, the folder when the run begins.
+        every: epochs from one file to the next. Without `best_only`, the end is also written.
         monitor: the column that `best_only` compares, as for `EarlyStopping`.
         best_only: write only when the column is better than at every earlier checkpoint.
     """

@@ -66,7 +66,7 @@ class ArrayFeed:
         self._before = 0  # steps of the network before the last call of `run`
         self.samples: int | None = len(x if rows is None else rows)
         self.batch = min(batch, self.samples)
-        # With `steps`, a pass of the core through the data continues across epochs.
+        # If `steps` is given, one pass of the core through the data can span several epochs.
         self.per_epoch = (
             -(-self.samples // self.batch) if steps is None else whole("steps", steps, 1)
         )
@@ -90,7 +90,7 @@ class ArrayFeed:
     ) -> dict[str, Any]:
         """Run the steps of `pace` from batch `first` on; return the core's record.
 
-        `first` is counted over all epochs. With `keep`, the core keeps the gradients of all
+        `first` counts the batches of all epochs. With `keep`, the core keeps the gradients of all
         activations of the last step.
         """
         self._before = network.step
@@ -141,7 +141,7 @@ class BatchFeed:
         self.batch = 0  # samples of the last batch
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
-        self._before = 0  # steps of the network before the last run
+        self._before = 0  # steps of the network before the last call of `run`
         self._at = -1  # number of the next batch of `_left`, counted over all epochs
 
     def check(self, network: Network) -> None:

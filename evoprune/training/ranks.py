@@ -92,7 +92,7 @@ class Ranks:
         self.rank = 0 if communicator is None else int(communicator.Get_rank())
         self.size = 1 if communicator is None else int(communicator.Get_size())
         self.argument = None if self.size == 1 else (self.rank, self.size, self._add_up)
-        self._inside = False  # in a call of the core: other ranks may be waiting in a reduction
+        self._inside = False  # True in a call of the core: others may wait in a reduction
         self._calls = 0  # reductions in the current call of the core
         self._broken = False  # the last reduction has failed
         self._known: BaseException | None = None  # an error known to all ranks

@@ -42,7 +42,7 @@ class Run:
     epochs: int
     per_epoch: int
     batch: int
-    first: int  # index of its first batch since training began; determines the shuffling
+    first: int  # batches drawn by earlier runs; determines the shuffling
     shuffle: bool
     augment: dict[str, Any] | None
     done: int = 0
@@ -55,7 +55,7 @@ class Run:
     lifespan: float | None = None  # in generations; sets time constants that are None
     weighted: bool = False  # sample_weight was given
     class_weights: str | list[Any] | None = None  # "balanced", or pairs of class and weight
-    metrics: dict[str, str | None] = field(default_factory=dict)  # column: name; None: a function
+    metrics: dict[str, str | None] = field(default_factory=dict)  # name by column; None: a function
     training_metrics: bool = False
 
     @classmethod
