@@ -68,10 +68,10 @@ USUAL = {
 }
 NETS = tuple(USUAL)
 TESTED = 0.2  # share of the rows of a CSV file that are the test set
-MANY = 20  # integer targets are numbers, not classes, above this and a tenth of the rows
+MANY = 20  # more integer targets than this, and than a tenth of the rows, are numbers, not classes
 STEPS = 2000  # minimum steps of a run on a CSV file
 TRANSFORMER = ("dim", "layers", "heads")
-READS = {  # options that set a network's shape, by its kind
+READS = {  # options that set a network's shape, by kind of network
     "mlp": ("widths", "activation", "inputs"),
     "cnn": ("widths", "activation", "inputs"),
     "lenet5": (),
