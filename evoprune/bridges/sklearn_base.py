@@ -82,7 +82,7 @@ class Estimator(BaseEstimator):
         raise NotImplementedError
 
     def _scale_targets(self, y: Any, weights: Any) -> None:
-        """Store a first fit's target mean and deviation."""
+        """Store mean and deviation of the targets of a first fit."""
 
     def _scaled(self, y: Any) -> Any:
         return y
@@ -204,7 +204,7 @@ class Estimator(BaseEstimator):
         self.loss_ = self.loss_curve_[-1]
 
     def _selection(self, one_epoch: bool, rates: Any) -> Any:
-        """Return laws with the given lifespan, or one that fits the run; `rates`: one per step."""
+        """Return laws with the given lifespan or one that fits the run; `rates`: (steps,)."""
         lifespan = None if self.lifespan == "auto" else self.lifespan
         selection = ep.Selection(pressure=self.pressure)
         if lifespan is not None and lifespan < 1:  # given as a share of the run

@@ -1,7 +1,7 @@
 """Experiment trackers as callbacks: TensorBoard, MLflow, Weights & Biases.
 
-Each logs the settings of a run once, and the columns of the history after every epoch with the
-step number. NaN is omitted.
+Each callback logs the settings of a run once, and after every epoch the columns of the history
+with the step number. NaN is omitted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Row = Mapping[str, float]
 class TensorBoard(ep.Callback):
     """Write the columns of the history, and histograms of masses, for TensorBoard.
 
-    Training and validation share a chart ("loss/training", "loss/validation"), and so do the layers
+    Training and validation share a chart ("loss/training", "loss/validation"); all layers share one
     (living populations: "alive/populations1").
 
     Args:

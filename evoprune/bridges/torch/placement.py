@@ -2,9 +2,9 @@
 
 The module holds W m: weights W whose columns (slices that read one population) are multiplied by
 that population's mass m. Before an optimizer's step the columns are divided by m and their
-gradients multiplied by m, so that the optimizer steps in W; after it, columns are multiplied by the
-new m. With loss L, the sum of W m * dL/d(W m) over the columns that read a population is exactly
-m dL/dm.
+gradients multiplied by m, so that the optimizer updates W; after the step, columns are multiplied
+by the new m. With loss L, the sum of W m * dL/d(W m) over the columns that read a population is
+exactly m dL/dm.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Placement:
         self._joined: dict[tuple[tuple[int, ...], bool], torch.Tensor] = {}
         self._rooms: dict[torch.dtype, torch.Tensor] = {}
         self._layouts: dict[tuple[int, ...], Layout] = {}
-        # Keys of both are indices of readers; values have one tensor for each of these readers.
+        # Keys of both dicts are indices of readers; values have a tensor for each of these readers.
         self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # the masses m in W m
         self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # 1 / m, while weights are W
 
@@ -203,7 +203,7 @@ class Placement:
         return total[:-1]
 
     def _founders_of(self, piece: Piece, dim: int | None) -> torch.Tensor:
-        """Return the founders of every entry along `dim`; `founders` if none: int64 (k, size)."""
+        """Return indices of the founders of entries along `dim`: int64 (k, size), see `_index`."""
         assert dim is not None
         index = torch.stack(piece.places[dim])
         return torch.where(index < 0, self.founders, index).to(self.device)

@@ -1,4 +1,4 @@
-"""Trace: run a model once and find which dimensions of its parameters are the same axis.
+"""Trace: run a model and find which dimensions of its parameters are the same axis.
 
 A dispatch mode intercepts every operator below autograd, where only few kinds remain; operators.py
 has a rule for each kind. An operator without a rule fixes every axis that it touches.
@@ -231,7 +231,7 @@ def samples_of(example: Any) -> int:
 
 
 def outputs(result: Any) -> list[torch.Tensor]:
-    """Return the tensors in what a model returned: a tensor, or nested tuples, lists and dicts."""
+    """Return all tensors in the result of a model: a tensor, or nested tuples, lists and dicts."""
     found = result.to_tuple() if hasattr(result, "to_tuple") else result
     if isinstance(found, Mapping):
         found = dict(found)
