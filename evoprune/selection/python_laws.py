@@ -171,7 +171,7 @@ def dynamics(function: Callable[..., ArrayLike]) -> PythonDynamics:
     generation, finite and at least 0. A population whose mass falls below the threshold is extinct.
     With strength < 1 (see Selection: clock, rest), the ratio new/old is raised to the power
     strength. A function of one parameter takes a dict of these arrays and of birth (birth ids
-    (n,)), born (populations born so far), threshold, strength and generation; its result is used
+    (n,)), born (number of founders), threshold, strength and generation; its result is used
     unchanged.
 
         @ep.dynamics
