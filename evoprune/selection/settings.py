@@ -227,7 +227,7 @@ class Selection:
                 `strengths`, divided by `every`; None if unknown.
             rate: highest learning rate of an adaptive optimizer, times `every`; None for any other
                 optimizer.
-            lifespan: the lifespan itself, in generations, instead of these two.
+            lifespan: the lifespan itself, in generations, instead of `generations` and `rate`.
         """
         span = timing.lifespan(generations, rate) if lifespan is None else lifespan
         law = self.dynamics.timed(span) if isinstance(self.dynamics, Dynamics) else self.dynamics

@@ -176,9 +176,9 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
 
 
 def take_over(network: Network, data: Understood) -> None:
-    """Set a network's scalings, class names and feature names to those of its training data."""
+    """Copy scalings, class names and feature names from the training data to a network."""
     before = network.input_scaling
-    if not all(map(np.array_equal, before, data.scaling)):  # a new scaling repeats the data check
+    if not all(map(np.array_equal, before, data.scaling)):  # setting it checks the data again
         network.scale_input(*data.scaling)
     outputs = network.form().output[-1]
     several = data.classes is not None and outputs > 1

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayFeed", "BatchFeed", "Data", "Feed", "Schedules", "feed_of"]
 
-PER_STEP = ("loss", "hits", "weight", "counted")  # entries of a core record, one value per step
+# Entries of the record that the core returns: one value per step, or one value per call.
+PER_STEP = ("loss", "hits", "weight", "counted")
 TOTALS = ("steps", "compactions", "floor_reached")
 
 Data: TypeAlias = Dataset | Pair | Iterable[Pair]

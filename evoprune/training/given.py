@@ -1,4 +1,4 @@
-"""Arguments of `fit` that also apply to `resume`, unless `resume` is called with others.
+"""Arguments of `fit` that also apply to `resume`, unless `resume` is called with other values.
 
 A run stores them as plain values. For arrays and functions it stores only that they were given;
 they must be passed to `resume` again.

@@ -189,7 +189,7 @@ def expected(selection: Selection, generations: float) -> tuple[float, float, fl
 
 
 def memory_of(trainer: Trainer, feed: Feed) -> int | None:
-    """Return the bytes of a network in training: those of a copy after one step."""
+    """Return the bytes of a network in training, measured on a copy after one step."""
     if not isinstance(feed, ArrayFeed):
         return None
     network = trainer.network.copy()
