@@ -97,7 +97,7 @@ def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
     """Make an ordinary PyTorch module of a network, with equal outputs, in evaluation mode.
 
     A chain of layers becomes an `nn.Sequential`, anything else a small module of named layers.
-    Layers are those of torch.nn where it has them, and all weights can be trained.
+    Layers are torch.nn modules where those exist, and all weights can be trained.
 
     Args:
         network: it is only read.

@@ -225,7 +225,8 @@ def _rms_norm(w: _Writer, step: Step) -> Made:
 def _scaled(w: _Writer, step: Step, x: str, more: str | None) -> str:
     """Return x / sqrt((sum of squares + more) / born + epsilon) * gain + bias.
 
-    `more` names the squares of extinct features, `born` is the number of features at birth.
+    `more` names the value that holds the sum of squares of extinct features, or is None; `born` is
+    the number of features at birth.
     """
     name, arrays = step.name, step.arrays
     square = w.node("Mul", [x, x], f"{name}.square")

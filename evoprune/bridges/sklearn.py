@@ -105,7 +105,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
         random_state: Any = None,
         verbose: bool = False,
         class_weight: Any = None,
-    ) -> None:  # scikit-learn reads the settings from this signature, so that all stand here
+    ) -> None:  # scikit-learn reads the settings from this signature, so it lists all
         super().__init__(
             hidden_layer_sizes,
             activation,
@@ -289,17 +289,17 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input
             features as populations; None: the class that suits y, with its defaults.
-        pressure: pressure of the first round; replaces that of the estimator. A `Budget` or a
+        pressure: pressure of the first round; replaces the estimator's pressure. A `Budget` or a
             schedule applies to every round.
-        lifespan: lifespan in every round; replaces that of the estimator. The default is long, half
-            of the round, since a network learns to use some features late.
+        lifespan: lifespan in every round; replaces the estimator's lifespan. The default is long,
+            half of the round, since a network learns to use some features late.
         rounds: maximum number of rounds. With 1, one network is trained on all samples, and its
             surviving features are selected.
         random_state: random state of the default estimator.
 
     Attributes:
         estimator_: the estimator trained on the selected features of all samples.
-        masses_: mass of every feature (n_features,), 0 for one that is not selected.
+        masses_: mass of every feature (n_features,), 0 for features that are not selected.
         rounds_: number of features and loss after each round; empty if losses were not compared,
             with rounds=1 or too few samples.
     """
@@ -402,7 +402,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 def _lowest(losses: list[float]) -> int:
     """Return the round with the lowest smoothed loss: (1, 2, 1) / 4 over neighboring rounds.
 
-    A single loss is too noisy: the lowest of many rounds is often that of a lucky network.
+    A single loss is too noisy: the lowest of many losses often belongs to a lucky network.
     """
     padded = np.pad(losses, 1, mode="edge") if losses else np.zeros(3)
     return int((padded[:-2] + 2 * padded[1:-1] + padded[2:]).argmin())

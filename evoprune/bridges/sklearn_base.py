@@ -26,9 +26,9 @@ import evoprune as ep
 __all__ = ["Estimator", "checked_weights", "hashes", "moments"]
 
 BATCH, SHARE = 32, 10  # maximum samples per step; minimum steps per epoch
-GROWS = 100  # steps per epoch; above it, the batch size grows with the data, up to 8 * BATCH
-DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; falls as 1/samples above this number
-MOST_REPEATS = 64  # maximum mean repeats of a row for integer weights
+GROWS = 100  # maximum steps per epoch, until the batch size reaches 8 * BATCH
+DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; above DECAY_SAMPLES, it falls as 1 / samples
+MOST_REPEATS = 64  # integer weights repeat rows if their mean is at most this
 
 
 class Estimator(BaseEstimator):
@@ -88,7 +88,7 @@ class Estimator(BaseEstimator):
         return y
 
     def _strata(self, y: Any) -> Any:
-        """Return the labels for a stratified validation split; None for a plain one."""
+        """Return the labels for a stratified validation split; None for a plain random split."""
         return None
 
     # ---- training ----------------------------------------------------------------------------

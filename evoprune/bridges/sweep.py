@@ -1,7 +1,7 @@
 """Sweeps: one run for every combination of settings and every seed, executed by joblib.
 
-Each run writes its row and history to one file each, so that a stopped sweep can continue. joblib
-chooses where runs execute (processes, threads, a cluster).
+Each run writes its row to one file and its history to another, so that a stopped sweep can
+continue. joblib chooses where runs execute (processes, threads, a cluster).
 """
 
 from __future__ import annotations

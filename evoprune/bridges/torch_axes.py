@@ -1,8 +1,8 @@
 """Which operators of a traced module share one axis of features, and which can have populations.
 
 Operators that work feature by feature keep the axis of their input, a projection makes a new one,
-and a sum merges the axes of its inputs. In the network all projections that write one axis must
-refer to it; the first of them, or a parameter-free shortcut, creates it.
+and a sum merges the axes of its inputs. In the network all projections that write the same
+axis must refer to it; the first projection, or a parameter-free shortcut, creates the axis.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Axes:
         return (int(self.module(node).out_features),)
 
     def channels_first(self, node: fx.Node) -> bool:
-        """True if the second axis of a value of several axes is that of the channels."""
+        """True if the channels are the second axis of a value with several axes, not the last."""
         found = self._channels_first(node)
         return bool(self.seen[node].dim() == 4 if found is None else found)
 

@@ -71,7 +71,7 @@ class Scaling(nn.Module):
 
 
 class Entries(nn.Module):
-    """Select the entries of the input along one axis that the network reads."""
+    """Select the entries that the network reads, along one axis of the input."""
 
     def __init__(self, axis: int, indices: Tensor) -> None:
         super().__init__()

@@ -163,7 +163,7 @@ class WandB(ep.Callback):
     def on_fit_end(self, trainer: ep.Trainer, history: ep.History) -> None:
         """End the run."""
         self.run.finish()
-        self.settings = {**self.settings, "id": self.run.id}  # a resumed run continues it
+        self.settings = {**self.settings, "id": self.run.id}  # resume() continues this wandb run
 
     def on_fit_error(self, trainer: ep.Trainer, error: BaseException) -> None:
         """End the run as failed; its summary holds the error."""

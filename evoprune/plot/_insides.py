@@ -1,6 +1,6 @@
 """Plots of surviving populations: kernels, receptive fields, attention maps, input features.
 
-They read arrays of a network by name and find layers by kind; nothing is trained or changed.
+The functions read arrays of a network by name; they do not train or change anything.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Plots of a network's current state: fitness against upkeep, structure, size against error.
 
-They read networks and finished runs; nothing is trained or changed.
+The functions read networks and finished runs; they do not train or change anything.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def fitness(
 
     Args:
         source: a network, or a History, whose last record is drawn.
-        pressure: selection pressure for the upkeep of a network; by default that of its last
-            training. A History has its own record of upkeep.
+        pressure: selection pressure for the upkeep of a network; by default the pressure of its
+            last training. A History has its own record of upkeep.
         ax: where to draw; a new figure if not given.
 
     Returns:

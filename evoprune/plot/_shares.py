@@ -1,6 +1,6 @@
 """Plots that compare populations: shares of mass, mass against fitness, Price's terms.
 
-They take a History, or plain arrays as `evoprune.simulate` returns them.
+The functions take a History, or plain arrays as `evoprune.simulate` returns them.
 """
 
 from __future__ import annotations

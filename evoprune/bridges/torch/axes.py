@@ -1,7 +1,7 @@
 """Axes: find which dimensions of a model's tensors are the same feature dimension.
 
-A shape is a list of axes. An axis may be a product of others (heads x head dimension, channels x
-positions after a flatten) or a sum of others (a concatenation). Axes found to be the same are
+A shape is a list of axes. An axis may be a product of axes (heads x head dimension, channels x
+positions after a flatten) or a sum of axes (a concatenation). Axes found to be the same are
 merged (union-find). An axis that must keep its size is fixed, with the reason. This module does not
 depend on operators or modules.
 """
@@ -55,7 +55,7 @@ class Axis:
 
     @property
     def composed(self) -> bool:
-        """True if it is a product or a sum of others."""
+        """True if the axis is a product or a sum of other axes."""
         return bool(self.factors or self.terms)
 
 

@@ -313,7 +313,7 @@ class Evolution(Readings):
 
     @torch.no_grad()
     def compact(self) -> None:
-        """Remove extinct populations from parameters, gradients, buffers, optimizers and followers.
+        """Remove extinct populations from model, optimizers and copies of the model (see `follow`).
 
         Raises:
             RanksDisagree: processes of a DistributedDataParallel found different populations alive;

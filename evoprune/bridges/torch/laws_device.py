@@ -37,7 +37,7 @@ class DeviceLaws:
 
     @staticmethod
     def serves(selection: Selection) -> bool:
-        """True if the law of a selection is the one implemented here."""
+        """True if this class implements the law of a selection."""
         law = selection.dynamics
         if not isinstance(law, Dynamics) or law.kind != "malthusian":
             return False

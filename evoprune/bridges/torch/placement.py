@@ -71,7 +71,7 @@ class Placement:
         if key not in self._held:
             self._held[key] = self._factors(mass, readers)
         scales = self._held[key]
-        # Products are several times faster than quotients.
+        # Multiplication is several times faster than division.
         inverse = torch.where(mass > 0, 1 / mass, 1)
         inverses = self._factors(inverse, readers)
         torch._foreach_mul_(weights, inverses)
@@ -226,8 +226,8 @@ def _multiply_gradients(weights: Sequence[torch.Tensor], factors: Sequence[torch
 def _sums_along(values: torch.Tensor, dim: int | None) -> torch.Tensor:
     """Return the sums of a tensor over all dimensions but one: (size,).
 
-    Leading dimensions are summed first, since one sum over all of them is about 30 times slower in
-    PyTorch on the CPU.
+    Leading dimensions are summed first, since one sum over all dimensions is about 30 times slower
+    in PyTorch on the CPU.
     """
     assert dim is not None
     if dim > 0:

@@ -238,7 +238,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
         sign = frozenset(kinds.values())
         known = [key for key in found if kinds[key] in helped]
         tries: list[Iterable[Attribute]] = [known] if known else []
-        if sign not in hopeless:  # search the same kinds of attributes only once
+        if sign not in hopeless:  # search each set of attributes, by `kind`, only once
             keys = sorted(found, key=lambda key: ("head" not in key[1], found[key][1]))
             tries += [
                 some
