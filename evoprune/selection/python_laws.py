@@ -51,10 +51,10 @@ class _PythonLaw:
         return hash((type(self), self.function))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as its function: by reference, or by value if the pickler can do that.
+        """Pickle the law as its function: by reference, or by value if the pickler can.
 
         After decoration, the function's own name refers to the law. The function is therefore
-        renamed to "NAME.function", the law's attribute, by which pickle finds it.
+        renamed to "NAME.function": pickle then finds it as an attribute of the law.
         """
         function: Any = self.function
         name = getattr(function, "__qualname__", "")
@@ -171,7 +171,7 @@ def dynamics(function: Callable[..., ArrayLike]) -> PythonDynamics:
     generation, finite and at least 0. A population whose mass falls below the threshold is extinct.
     With strength < 1 (see Selection: clock, rest), the ratio new/old is raised to the power
     strength. A function of one parameter takes a dict of these arrays and of birth (birth ids
-    (n,)), born (populations born so far), threshold, strength and generation; its result is used
+    (n,)), born (number of founders), threshold, strength and generation; its result is used
     unchanged.
 
         @ep.dynamics
