@@ -1,4 +1,4 @@
-"""Memory of this process; our process and the peers' use it, so it imports no other library."""
+"""Memory of this process. Imports only the standard library, because peers use it too."""
 
 from __future__ import annotations
 

@@ -42,9 +42,9 @@ WAYS = ("selection", "torch-pruning gradual", "torch-pruning one-shot", "dense")
 
 
 class Block(nn.Module):
-    """A block of the published ResNets; if it widens, its shortcut takes every second pixel.
+    """A block of the published ResNets.
 
-    The shortcut then adds channels of zeros.
+    If it adds channels, its shortcut takes every second pixel and pads the channels with zeros.
     """
 
     def __init__(self, channels: int, out: int) -> None:

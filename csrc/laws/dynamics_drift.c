@@ -60,7 +60,7 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     double total = total_in_order(cohort, order), chance = 0;
     double eta = cohort->strength;
     ep_growth own = ep_growth_of(cohort, law->strength * eta, law->clip * eta, true);
-    int64_t last = -1; /* last rank with a chance; it gets the remaining draws */
+    int64_t last = -1; /* last rank of positive weight: gets the remaining draws */
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         int64_t i = order[rank];
         double weight = (double)cohort->mass[i] * ep_growth_worth(&own, i);

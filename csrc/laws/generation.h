@@ -97,9 +97,10 @@ typedef struct {
     void *block; /* the memory of all vectors above */
 } ep_generation;
 
-/* The context of a generation. `measure` fills overlap and norm2 of a niche's cohort, members first
- * .. first + n of the generation's vectors; NULL if unknown. `mark_extinct` is called with the
- * extinct populations of a niche before the next niche is measured; NULL if not needed. */
+/* The context of a generation. `measure` writes overlap and norm2 of a niche's cohort, whose
+ * members are first .. first + n of the generation's vectors; NULL if they are not measured.
+ * `mark_extinct` is called with the extinct populations of a niche before the next niche is
+ * measured; NULL if not needed. */
 typedef struct {
     const ep_group *group; /* n_groups */
     int64_t number; /* index of this generation, from 1 */

@@ -31,8 +31,8 @@ static int axis_of(const populations *config, int rank) {
     return (int)(config->axis < 0 ? config->axis + rank : config->axis);
 }
 
-/* Declare the output. If a sample has several rows of populations (d > 0), also reserve room for
- * each sample's sums of dL/dm and dL/db, which backward() then computes along with dx. */
+/* Declare the output. If there are axes before the populations' axis (d > 0), also reserve room
+ * for each sample's sums of dL/dm and dL/db, which backward() then computes along with dx. */
 static bool keep_sums(ep_plan *plan, ep_layer *layer, int d, ep_error *error) {
     const populations *config = layer->config;
     const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the original may move */
@@ -281,7 +281,8 @@ static const ep_real *spread(const block *k, const ep_real *from, ep_real none, 
     return to;
 }
 
-/* Cut a piece that starts at column c and ends by `end`: whole populations if at least one fits. */
+/* Set *p to a piece that starts at column c and ends by `end`: whole populations if at least one
+ * fits. */
 static void cut(const populations *config, const block *k, int64_t rows, int64_t c, int64_t end,
                 piece *p) {
     int64_t most = k->inner <= PIECE ? PIECE / k->inner * k->inner

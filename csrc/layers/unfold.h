@@ -78,8 +78,8 @@ EP_INLINE void ep_unfold_clipped(const ep_window *g, const ep_piece *p, int64_t 
     }
 }
 
-/* Copy the pieces of a patch inside the image. `spill`: copy whole vectors, which may reach past
- * the end of a piece; `single`: no piece is longer than one vector. */
+/* Copy the pieces of a patch that lies inside the image. With `spill`, copy whole vectors, which
+ * may reach past the end of a piece; `single` states that no piece is longer than one vector. */
 EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *piece,
                               const int64_t *from, const ep_real *window, ep_real *patch) {
     for (int i = 0; i < n; i++) {

@@ -89,7 +89,7 @@ static double upkeep_of(const world *w, const double *fitness, bool soft, double
     return soft ? pressure * relative * others / (founded - 1) : pressure * costs[i / N];
 }
 
-/* Every generation equals the equations applied to the state before it. */
+/* The result of every generation equals that of the equations, applied to the state before it. */
 static void test_equations(ep_upkeep upkeep, ep_niche_scope niche) {
     const double pressure = 1.25;
     const bool soft = upkeep == EP_UPKEEP_SOFT, whole = niche == EP_NICHE_NETWORK;
