@@ -8,7 +8,7 @@
 
 #include <unistd.h>
 
-enum { SLICE = 50000 }; /* microseconds between two checks for signals */
+enum { SLICE = 50000 }; /* microseconds between two checks for signals (Ctrl-C) */
 
 bool ep_lock_init(ep_lock *lock) {
     lock->turn = PyThread_allocate_lock();
