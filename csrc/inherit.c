@@ -26,8 +26,8 @@ static bool uses(const ep_layer *layer, int tensor) {
     return found;
 }
 
-/* Returns the dimension of the layer's first tensor that is `axis`, if the layer sums over this
- * axis of its input; else -1. */
+/* If the layer sums over `axis` of its input, returns the dimension of its weights (its first
+ * tensor) that is this axis; else -1. */
 static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) {
     const ep_value *out = &net->values[layer->out];
     bool linear = layer->kind->linear == EP_LINEAR_WEIGHT ||
@@ -65,8 +65,8 @@ static bool is_apart(const ep_net *net, const ep_layer *layer, int axis) {
            layer->kind->linear == EP_LINEAR_GAIN;
 }
 
-/* Derives the stage of a layer's output from the stages of its inputs. Returns NULL, or the reason
- * why births would change the outputs of the network. */
+/* Derives the stage of a layer's output from the stages of its inputs; of[v] is the stage of value
+ * v. Returns NULL, or the reason why births would change the outputs of the network. */
 static const char *follow(const ep_net *net, const ep_population *p, const ep_layer *layer,
                           stage *of) {
     const ep_value *out = &net->values[layer->out];

@@ -196,8 +196,8 @@ void ep_ranks_mark(ep_ranks *k) { k->buffer[(int64_t)k->rank * FIELDS + STATUS] 
 
 /* ---- the sums -------------------------------------------------------------------------------- */
 
-/* Writes the new tracked statistics, which are means over the batch, times this rank's share of the
- * batch. The network keeps the old ones. */
+/* Computes the new tracked statistics, which are means over this rank's samples, and writes them,
+ * times this rank's share of the batch, to `to`. The network keeps the old statistics. */
 static void write_tracked(const ep_net *net, const ep_pass *pass, double share, ep_real *to) {
     /* 0: save the old statistics in the buffer; 1: exchange them with the new ones */
     for (int turn = 0; turn < 2; turn++) {

@@ -92,7 +92,7 @@ void ep_walk_backward(const ep_net *net, const ep_pass *pass) {
 }
 
 /* The gradient has about TASKS parts per worker, each of at most about NUMBERS weights, so that
- * these stay in L2, and at most MOST parts per layer. */
+ * the weights of a part stay in L2, and at most MOST parts per layer. */
 enum { TASKS = 8, NUMBERS = 32768, MOST = 4096 };
 
 static bool has_gradient(const ep_layer *layer) {
