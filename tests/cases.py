@@ -4,7 +4,7 @@ A case of tests/reference becomes a network of these layers, in this order:
     front: an identity with trained parameters, and with masses if later layers map zeros to zeros
     before0, before1, ...: the layers that the case lists before the layer under test
     it: the layer under test
-    back1, back2: masses on axis -1 or -2 of the output of `it`
+    back1, back2, ...: masses on axis -1, -2, ... of the output of `it`; by default, only back1
     head: a dense layer, if requested
 Whatever depends on the kind of layer is in the tables below.
 """
@@ -119,7 +119,7 @@ def clone(core: ModuleType, net: Any) -> Any:
 
 
 def kill_some(net: Any, share: float = 0.4, seed: int = 2) -> dict[str, np.ndarray]:
-    """Mark a random share of each layer's populations extinct: at least one, but never the last."""
+    """Mark a random share of each layer's populations extinct, but not all of them."""
     random, killed = np.random.default_rng(seed), {}
     axes = {axis["name"]: axis for axis in net.describe()["axes"]}
     for row in net.describe()["populations"]:

@@ -7,8 +7,7 @@ from reference import layers_conv
 
 import evoprune as ep
 
-# With 24 filters, a sample has 40 x 40 x 24 elements: a chunk is three samples in float32 and one
-# in float64.
+# 24 filters give 40 x 40 x 24 outputs per sample, so a chunk is only one to three samples.
 WIDE = (40, 40, 3)
 
 
@@ -39,7 +38,7 @@ def test_rows_in_chunks_equal_single_rows():
 
 
 def test_batch_norm_joins_the_sums_of_chunks():
-    """A chunk is one sample, but the statistics of the blocks of 32 and 38 rows equal NumPy's."""
+    """Statistics of blocks of 32 and 38 rows equal NumPy's, though chunks are smaller."""
     net = ep.Sequential(
         [ep.Conv2d(24, 3), ep.BatchNorm(), ep.Populations("relu"), ep.MeanPool(), ep.Dense(4)],
         input=WIDE,

@@ -179,7 +179,7 @@ def test_deaths_per_generation_equal_the_turnover(core, turnover):
 
 
 def test_counts_survive_being_stored_as_masses():
-    """Masses still stand for whole numbers of individuals, 100 per unit of mass."""
+    """Over generations, masses are still whole numbers of individuals, 100 per unit of mass."""
     mass = run(BOTH[0], "moran", np.ones(300), np.zeros(300), {"turnover": 0.2}, 3)
     counts = mass.astype(float) * 100
     assert np.abs(counts - np.round(counts)).max() < 1e-3

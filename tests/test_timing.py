@@ -220,7 +220,7 @@ def test_a_run_that_is_too_short_says_how_long_it_has_to_be():
 
 
 def test_a_run_that_is_too_short_is_an_ordinary_one():
-    """Lower masses without any extinctions would only do harm, so masses hardly fall."""
+    """If no population can go extinct, low masses would only do harm, so masses hardly fall."""
     trainer = make()
     with pytest.warns(ep.NothingCanDie):
         fitted(trainer, 10)
