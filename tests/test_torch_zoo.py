@@ -209,7 +209,8 @@ GO_ON = [
 def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     """Ten steps after half of the populations died, both runs agree in losses and weights."""
     first, example, *_ = make(name)
-    if name in {"levit_128s", "rexnet_100"}:  # some batch norms see one value a sample
+    if name in {"levit_128s", "rexnet_100", "selecsls42b"}:
+        # Some of their batch norms read one position of each sample.
         example = torch.randn(8, 3, 64, 64)
     first, example = first.double().eval(), _double(example)  # dropout draws depend on sizes
     for module in first.modules():

@@ -10,7 +10,7 @@ __all__ = ["PARTS", "needed", "uses_math"]
 
 
 def _each_window(channels: str) -> str:
-    """Return the C head of a loop over windows; y advances by the member `channels` of g."""
+    """Return C code that opens a loop over windows; y advances by g->`channels` each time."""
     return f"""\
     for (int oy = 0; oy < g->oh; oy++) {{
         for (int ox = 0; ox < g->ow; ox++, y += g->{channels}) {{

@@ -47,7 +47,7 @@ class _Writer:
         self.places = _Places(made)
 
     def name(self, layer: str) -> str:
-        """Return a unique C name for a layer: its own name if that is valid in C."""
+        """Return a unique C name for a layer: the name of the layer if it is valid in C."""
         if layer not in self._names:
             plain = re.sub(r"[^A-Za-z0-9_]", "_", layer)
             taken = set(self._names.values())
@@ -93,7 +93,7 @@ class _Writer:
 
 
 class _Places:
-    """The memory of every value: x, y, or an offset into the scratch array."""
+    """Where every value is stored: in x, in y, or at an offset in the scratch array."""
 
     def __init__(self, made: Graph) -> None:
         self.raw = made.shift is None and not made.picked  # x is read unchanged
@@ -104,7 +104,7 @@ class _Places:
         self.owner = {name: name for name in names}
         for i, step in enumerate(made.steps):
             for source in step.inputs if step.kind in IN_PLACE else ():
-                free = source in self.owner and last[source] == i  # keep x, and values read later
+                free = source in self.owner and last[source] == i  # never x, nor values read later
                 if free and step.inputs.count(source) == 1:
                     self.owner[step.name] = self.owner[source]
                     break
@@ -157,7 +157,7 @@ def _dense(w: _Writer, step: Step, x: str, y: str) -> None:
 def _windows(w: _Writer, step: Step) -> str:
     """Declare the windows of a step; return an expression that points to them."""
     shape, window = w.graph.shape(step.inputs[0]), step.facts["window"]
-    lift = [1] * (3 - len(shape))  # (length, channels) is an image of width 1
+    lift = [1] * (3 - len(shape))  # treat (length, channels) as an image of width 1
     out = [1, 1] if step.facts["whole"] else [*step.shape[:-1], *lift]
     pairs = [
         [*shape[:-1], *lift],

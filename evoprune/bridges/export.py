@@ -97,13 +97,13 @@ def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
     """Make an ordinary PyTorch module of a network, with equal outputs, in evaluation mode.
 
     A chain of layers becomes an `nn.Sequential`, anything else a small module of named layers.
-    Layers are those of torch.nn where it has them, and all weights can be trained.
+    Layers are torch.nn modules where those exist, and all weights can be trained.
 
     Args:
         network: it is only read.
         channels_first: use PyTorch's layout for inputs and outputs: images are (batch, channels,
-            height, width), sequences for convolutions (batch, channels, length). If False, use that
-            of `predict`: features last.
+            height, width), sequences for convolutions (batch, channels, length). If False, use the
+            layout of `predict`: features last.
 
     Raises:
         ImportError: torch is not installed; the message says how to get it.
@@ -129,13 +129,13 @@ def from_torch(
     both libraries have: linear maps, convolutions (also depthwise), batch, layer and RMS norm,
     pools, relu, leaky_relu, tanh-form gelu, silu, tanh, sigmoid, dropout, embeddings, sums,
     flattening, shortcuts without parameters, and all that `to_torch` makes. The network reads
-    images as (height, width, channels). Both run on random samples, and different outputs are an
-    error.
+    images as (height, width, channels). Module and network run on random samples; different
+    outputs are an error.
 
     Args:
-        module: it is not changed, and converted as it computes in evaluation mode.
+        module: it is not changed; its computation in evaluation mode is converted.
         input: the shape of one sample as the module takes it, without the batch, for example
-            (3, 32, 32); may be left out if the module begins with an nn.Linear.
+            (3, 32, 32); not needed if the module begins with an nn.Linear.
         populations: make populations of all neurons, filters and heads that one layer writes, if
             all operators after the activation map zeros to zeros. If False, make none, so that
             nothing can become extinct.

@@ -1,4 +1,4 @@
-"""Optional libraries: import one for a bridge, or raise an error naming the extra to install."""
+"""Import optional libraries; if one is missing, raise an error that names the extra to install."""
 
 from __future__ import annotations
 

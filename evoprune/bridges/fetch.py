@@ -116,7 +116,7 @@ def _emnist(files: list[Path], split: str) -> tuple[ep.datasets.Dataset, ep.data
         images = ep.datasets.read_idx(by_name[f"{stem}-images-idx3-ubyte.gz"], 0x803)
         labels = ep.datasets.read_idx(by_name[f"{stem}-labels-idx1-ubyte.gz"], 0x801)
         parts.append((np.ascontiguousarray(images.swapaxes(1, 2)), labels))
-    first = int(parts[0][1].min())  # letters are numbered from 1
+    first = int(parts[0][1].min())  # the split "letters" numbers its classes from 1
     lines = by_name[f"emnist-{split}-mapping.txt"].read_text().splitlines()
     classes = [chr(int(line.split()[1])) for line in lines if line.strip()]
     levels = np.bincount(parts[0][0].ravel(), minlength=256) / parts[0][0].size

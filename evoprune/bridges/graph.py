@@ -59,7 +59,7 @@ class Graph:
 
     Attributes:
         input_shape: shape of a sample as `predict` takes it, (axes ...), features last.
-        codes: True if the input is integers that only embeddings read.
+        codes: True if the input consists of integers that only embeddings read.
         picked: (axis, indices) of the input entries that are read; empty if all are.
         shift, scale: the picked input x is read as (x - shift) * scale; their shape broadcasts
             against it. None if the input is read unchanged.
@@ -103,11 +103,11 @@ class Graph:
         return self.shape(self.output)
 
     def only_reader(self, name: str) -> bool:
-        """True if one step reads the value and it is not the output."""
+        """True if exactly one step reads a value that is not the output of the network."""
         return len(self.readers(name)) == 1 and name != self.output
 
     def remove(self, step: Step) -> None:
-        """Remove a step: its readers read its input instead."""
+        """Remove a step: steps that read its output read its input instead."""
         source = step.inputs[0]
         for reader in self.readers(step.name):
             reader.inputs = [source if name == step.name else name for name in reader.inputs]
@@ -135,7 +135,7 @@ def graph(network: ep.Network, *, where: str, training: bool = False) -> Graph:
     facts = net.describe()
     axes = {axis["name"]: axis for axis in facts["axes"]}
     about = {layer["name"]: layer for layer in facts["layers"]}
-    # Arrays that selection tracks do not take part in inference.
+    # Arrays of a population layer with the role "tracked" serve selection, not inference.
     living_layers = {row["layer"] for row in facts["populations"]}
     roles = {tensor["name"]: tensor["role"] for tensor in facts["tensors"]}
     axes_of = {layer["name"]: layer["output"] for layer in facts["layers"]}
@@ -185,7 +185,7 @@ def graph(network: ep.Network, *, where: str, training: bool = False) -> Graph:
 
 
 def _without_empty_axes(array: Array, name: str) -> Array:
-    """Return the array with one zero entry along every axis without living populations."""
+    """Return the array; an axis without living populations gets one entry without effect."""
     if array.size or not array.ndim:
         return np.array(array, np.float64)
     fill = 1.0 if name.endswith(".variance") else 0.0
@@ -335,7 +335,7 @@ def _does_nothing(step: Step) -> bool:
 
 
 def _merge_norm(made: Graph, step: Step) -> None:
-    """Convert a batch norm to a factor and a shift; move them into a projection before it."""
+    """Convert a batch norm to factor and shift; merge both into a projection before the norm."""
     arrays = step.arrays
     factor = arrays.get("gain", 1.0) / np.sqrt(arrays["variance"] + step.facts["epsilon"])
     step.arrays = {"factor": factor, "shift": arrays.get("bias", 0.0) - arrays["mean"] * factor}

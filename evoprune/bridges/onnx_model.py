@@ -2,7 +2,7 @@
 
 `KINDS` maps each kind of layer to the function that writes it. ONNX convolutions and pools use
 channels first, the network features last: every value stays in the layout in which it was computed
-and is transposed only if another is needed.
+and is transposed only if another layout is needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evoprune.common.types import Array
 __all__ = ["KINDS", "OPSET", "onnx_model"]
 
 WHERE = "export.onnx"
-OPSET, IR_VERSION = 17, 8  # lowest with LayerNormalization; onnx and onnxruntime since 1.12
+OPSET, IR_VERSION = 17, 8  # lowest with LayerNormalization; needs onnx, onnxruntime >= 1.12
 BATCH = "batch"
 PHI = {"relu": "Relu", "leaky_relu": "LeakyRelu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
@@ -225,7 +225,8 @@ def _rms_norm(w: _Writer, step: Step) -> Made:
 def _scaled(w: _Writer, step: Step, x: str, more: str | None) -> str:
     """Return x / sqrt((sum of squares + more) / born + epsilon) * gain + bias.
 
-    `more` names the squares of extinct features, `born` is the number of features at birth.
+    `more` names the value that holds the sum of squares of extinct features, or is None; `born` is
+    the number of features at birth.
     """
     name, arrays = step.name, step.arrays
     square = w.node("Mul", [x, x], f"{name}.square")
@@ -268,8 +269,8 @@ def _embedding(w: _Writer, step: Step) -> Made:
     codes = w.read(step.inputs[0])
     if not (step.inputs[0] == "input" and w.graph.codes):
         codes = w.node("Cast", [codes], f"{step.name}.codes", to=TensorProto.INT64)
-    # Gather counts negative codes from the end of the table. Replace them by one past the end, so
-    # that they are an error.
+    # Gather counts negative codes from the end of the table. Replace them by the index one past the
+    # end, which is an error.
     beyond = w.integers(f"{step.name}.size", len(step.arrays["table"]))
     negative = w.node("Less", [codes, w.integers(f"{step.name}.zero", 0)], f"{step.name}.negative")
     codes = w.node("Where", [negative, beyond, codes], f"{step.name}.checked")

@@ -12,7 +12,7 @@ __all__ = ["OptunaPruning"]
 
 
 class OptunaPruning(ep.Callback):
-    """Report a column of the history to a trial after every epoch, and stop when it is pruned.
+    """Report a column of the history to a trial after every epoch; stop if the trial is pruned.
 
     Call `check()` after the run: it raises `optuna.TrialPruned` if the trial was pruned. Network
     and history stay consistent.

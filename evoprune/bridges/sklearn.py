@@ -39,9 +39,10 @@ from sklearn.utils.validation import (  # noqa: E402
 
 from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, moments  # noqa: E402
 
-FEW = 20  # with fewer training or other samples, a selector makes only one round
+FEW = 20  # with fewer samples in either part, a selector makes only one round
 LEAST = 1e-9  # lower limit of a probability in a loss
-RISE, MOST = 1.5, 6.0  # factor of one rise of the pressure; limit of pressure / first pressure
+# Factor of each rise of the pressure; upper limit of pressure / first pressure.
+RISE, MOST = 1.5, 6.0
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
 
@@ -59,8 +60,8 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
             number, a schedule or a `Budget`. Higher values leave fewer neurons.
         lifespan: generations from birth to extinction of a neuron with zero fitness. A value below
             1 is a share of the run; "auto" is in proportion to the run, see `Selection.timed`. With
-            `partial_fit` the length of the run is unknown, and both are 700 generations. With
-            early_stopping, the run is taken to be all max_iter epochs.
+            `partial_fit` the length of the run is unknown: shares and "auto" mean 700
+            generations. With early_stopping, the run is taken to be all max_iter epochs.
         select_features: make input features populations too, which can become extinct.
         learning_rate_init: initial learning rate of AdamW; a cosine schedule lowers it to 0.
         weight_decay: weight decay of AdamW; "auto": 0.6, and less for more than 3,000 samples.
@@ -104,7 +105,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
         random_state: Any = None,
         verbose: bool = False,
         class_weight: Any = None,
-    ) -> None:  # scikit-learn reads the settings from this signature, so that all stand here
+    ) -> None:  # scikit-learn reads the settings from this signature, so it lists all
         super().__init__(
             hidden_layer_sizes,
             activation,
@@ -287,18 +288,18 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input
-            features as populations; None: the one that suits y, with its defaults.
-        pressure: pressure of the first round; replaces that of the estimator. A `Budget` or a
+            features as populations; None: the class that suits y, with its defaults.
+        pressure: pressure of the first round; replaces the estimator's pressure. A `Budget` or a
             schedule applies to every round.
-        lifespan: lifespan in every round; replaces that of the estimator. The default is long, half
-            of the round, since a network learns to use some features late.
+        lifespan: lifespan in every round; replaces the estimator's lifespan. The default is long,
+            half of the round, since a network learns to use some features late.
         rounds: maximum number of rounds. With 1, one network is trained on all samples, and its
             surviving features are selected.
         random_state: random state of the default estimator.
 
     Attributes:
         estimator_: the estimator trained on the selected features of all samples.
-        masses_: mass of every feature (n_features,), 0 for one that is not selected.
+        masses_: mass of every feature (n_features,), 0 for features that are not selected.
         rounds_: number of features and loss after each round; empty if losses were not compared,
             with rounds=1 or too few samples.
     """
@@ -346,7 +347,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     def _select(self, estimator: Any, X: Any, y: Any, weights: Any) -> Any:
         """Return the masses of the selected features (n_features,), 0 for the others.
 
-        A hash of a sample decides whether it is in the training part or in the other one, so that
+        A hash of each sample decides whether it is in the training or the validation part, so that
         the order of samples does not matter.
         """
         self.rounds_: list[tuple[int, float]] = []
@@ -382,7 +383,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         return found[_lowest([loss for _, loss in self.rounds_])]
 
     def _raise(self, seeker: Any) -> bool:
-        """Raise the pressure of the next round; return False if it is no number or at its limit."""
+        """Raise the pressure of the next round; return False if it is not a number or too high."""
         if not isinstance(self.pressure, Real):
             return False
         seeker.set_params(pressure=RISE * seeker.pressure)
@@ -401,7 +402,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 def _lowest(losses: list[float]) -> int:
     """Return the round with the lowest smoothed loss: (1, 2, 1) / 4 over neighboring rounds.
 
-    A single loss is too noisy: the lowest of many rounds is often that of a lucky network.
+    A single loss is too noisy: the lowest of many losses often belongs to a lucky network.
     """
     padded = np.pad(losses, 1, mode="edge") if losses else np.zeros(3)
     return int((padded[:-2] + 2 * padded[1:-1] + padded[2:]).argmin())

@@ -26,9 +26,9 @@ import evoprune as ep
 __all__ = ["Estimator", "checked_weights", "hashes", "moments"]
 
 BATCH, SHARE = 32, 10  # maximum samples per step; minimum steps per epoch
-GROWS = 100  # steps per epoch; above it, the batch size grows with the data, up to 8 * BATCH
-DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; falls as 1/samples above this number
-MOST_REPEATS = 64  # maximum mean repeats of a row for integer weights
+GROWS = 100  # maximum steps per epoch, until the batch size reaches 8 * BATCH
+DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; above DECAY_SAMPLES, it falls as 1 / samples
+MOST_REPEATS = 64  # integer weights repeat rows if their mean is at most this
 
 
 class Estimator(BaseEstimator):
@@ -82,13 +82,13 @@ class Estimator(BaseEstimator):
         raise NotImplementedError
 
     def _scale_targets(self, y: Any, weights: Any) -> None:
-        """Store a first fit's target mean and deviation."""
+        """Store mean and deviation of the targets of a first fit."""
 
     def _scaled(self, y: Any) -> Any:
         return y
 
     def _strata(self, y: Any) -> Any:
-        """Return the labels for a stratified validation split; None for a plain one."""
+        """Return the labels for a stratified validation split; None for a plain random split."""
         return None
 
     # ---- training ----------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class Estimator(BaseEstimator):
         self.loss_ = self.loss_curve_[-1]
 
     def _selection(self, one_epoch: bool, rates: Any) -> Any:
-        """Return laws with the given lifespan, or one that fits the run; `rates`: one per step."""
+        """Return laws with the given lifespan or one that fits the run; `rates`: (steps,)."""
         lifespan = None if self.lifespan == "auto" else self.lifespan
         selection = ep.Selection(pressure=self.pressure)
         if lifespan is not None and lifespan < 1:  # given as a share of the run

@@ -1,7 +1,7 @@
-"""Sweeps: one run for every combination of settings and every seed, on joblib's engines.
+"""Sweeps: one run for every combination of settings and every seed, executed by joblib.
 
-Each run writes its row and history to one file each, so that a stopped sweep can continue. joblib
-chooses where runs execute (processes, threads, a cluster).
+Each run writes its row to one file and its history to another, so that a stopped sweep can
+continue. joblib chooses where runs execute (processes, threads, a cluster).
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def sweep(
 ) -> Any:
     """Train once for every combination of settings and every seed; return a table of the runs.
 
-    Runs go to joblib's engine: processes (loky) by default, or the one that is set around the call,
-    `with joblib.parallel_config("dask"): ...`. Rows do not depend on the engine or on `n_jobs`,
+    joblib's backend executes the runs: processes (loky) by default, or the backend chosen by
+    `with joblib.parallel_config("dask"): ...`. Rows do not depend on backend or `n_jobs`,
     except for `seconds`.
 
     Args:
@@ -59,9 +59,9 @@ def sweep(
         seeds: a number of seeds, counted from 0, or the seeds.
         measure: a function measure(trainer, seed=..., **settings), called after training, that
             returns further columns as a dict of plain values. They are None if the run diverged.
-        n_jobs: runs at a time, as for `joblib.Parallel`; None: 1, or that of the engine.
+        n_jobs: runs at a time, as for `joblib.Parallel`; None: 1, or that of the backend.
         folder: where rows (rows/*.json) and histories (histories/*.npz) are stored. A run whose row
-            exists there is not repeated. If the engine uses several machines, they must share it.
+            exists there is not repeated. Several machines of a backend must share the folder.
         verbose: as for `joblib.Parallel`.
 
     Returns:
@@ -147,7 +147,7 @@ def _name(settings: Mapping[str, Any], seed: int) -> str:
 
 
 def _opened(folder: Path, make: Make) -> Path:
-    """Make the folders; warn if the rows there are of another `make`."""
+    """Make the folders; warn if existing rows come from another function `make`."""
     for part in ("rows", "histories"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     try:
@@ -174,7 +174,7 @@ def _run(
     folder: Path | None,
     name: str,
 ) -> Row:
-    """Execute a run, or read its existing row; called by the engine's workers."""
+    """Execute a run, or read its existing row; called by joblib's workers."""
     kept = None if folder is None else folder / "rows" / f"{name}.json"
     if kept is not None and kept.exists():
         row: Row = json.loads(kept.read_text())

@@ -1,8 +1,8 @@
 """Which operators of a traced module share one axis of features, and which can have populations.
 
 Operators that work feature by feature keep the axis of their input, a projection makes a new one,
-and a sum merges the axes of its inputs. In the network all projections that write one axis must
-refer to it; the first of them, or a parameter-free shortcut, creates it.
+and a sum merges the axes of its inputs. In the network all projections that write the same
+axis must refer to it; the first projection, or a parameter-free shortcut, creates the axis.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ KEEP_ZERO_FUNCTIONS = (
     torch.flatten, torch.mean,
 )  # fmt: skip
 KEEP_ZERO_METHODS = ("flatten", "view", "reshape", "mean", "contiguous")
-# Modules whose second axis holds the channels; for those in LAST it is the last axis.
+# Modules whose second axis is the channels; in modules of LAST, the last axis is the channels.
 IMAGES = (
     *CONVOLUTIONS, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.BatchNorm1d,
@@ -136,7 +136,7 @@ class Axes:
         return (other for other in self.nodes if self.axis(other) is axis)
 
     def founder(self, node: fx.Node) -> fx.Node | None:
-        """Return the node that creates the axis of a projection; None if the projection does."""
+        """Return the node that creates the axis of a projection; None if it is the projection."""
         members = [n for n in self.members(node) if n.op == "placeholder" or self.founds(n)]
         members = [n for n in members if not self._feeds_pad(n)]
         shortcuts = [n for n in members if n.op == "placeholder" or self.shortcut(n)]
@@ -161,7 +161,7 @@ class Axes:
         return (int(self.module(node).out_features),)
 
     def channels_first(self, node: fx.Node) -> bool:
-        """True if the second axis of a value of several axes is that of the channels."""
+        """True if the channels are the second axis of a value with several axes, not the last."""
         found = self._channels_first(node)
         return bool(self.seen[node].dim() == 4 if found is None else found)
 
@@ -182,8 +182,8 @@ class Axes:
     def lives(self, node: fx.Node) -> bool:
         """True if the features of an activation, or the heads of attention, can be populations.
 
-        One projection must write them, and all readers must follow the activation, with only
-        operators between that map zeros to zeros.
+        One projection must write the features, and all nodes that read them must come after the
+        activation, with only operators between that map zeros to zeros.
         """
         members = list(self.members(node))
         writers = [n for n in members if n.op == "placeholder" or self.founds(n)]
@@ -217,7 +217,7 @@ class Axes:
 
 
 def strided(node: fx.Node) -> tuple[int, ...] | None:
-    """Return the steps of x[:, :, ::a, ::b]; None if a node is something else."""
+    """Return the steps (a, b) of a node x[:, :, ::a, ::b]; None for any other node."""
     index = node.args[1] if len(node.args) > 1 else None
     if not isinstance(index, tuple) or len(index) < 3:
         return None

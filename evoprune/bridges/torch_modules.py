@@ -71,7 +71,7 @@ class Scaling(nn.Module):
 
 
 class Entries(nn.Module):
-    """Select the entries of the input along one axis that the network reads."""
+    """Select the entries that the network reads, along one axis of the input."""
 
     def __init__(self, axis: int, indices: Tensor) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class Codes(nn.Module):
 
 
 class MeanPool(nn.Module):
-    """Mean pooling without padded values, for windows that extend far beyond the input.
+    """Mean pooling that ignores padded values, for windows that extend far beyond the input.
 
     AvgPool2d allows padding of at most half a window.
     """
@@ -196,7 +196,7 @@ class Attention(nn.Module):
         self.heads, self.dims, self.causal, self.scale = heads, dims, causal, scale
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return the values that each position attends to, weighted."""
+        """Return the weighted sum of values for each query position."""
         q, k, v = (x.unflatten(-1, (self.heads, self.dims)).transpose(1, 2) for x in (q, k, v))
         y = functional.scaled_dot_product_attention(
             q, k, v, is_causal=self.causal, scale=self.scale
@@ -217,7 +217,7 @@ class Positions(nn.Module):
 
 
 class Token(nn.Module):
-    """Put a learned position before the first: output (batch, positions + 1, features)."""
+    """Insert a learned token before the first position: (batch, positions + 1, features)."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()

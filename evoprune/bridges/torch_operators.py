@@ -35,7 +35,10 @@ __all__ = ["TABLES"]
 
 
 def _founded(r: Reader, node: fx.Node) -> tuple[list[str], bool]:
-    """Return the second input of a projection: the founder of its axis, if it is another node."""
+    """Return a projection's second inputs, and True if the projection creates its axis.
+
+    If another node creates the axis, the layer of that node is the second input.
+    """
     founder = r.axes.founder(node)
     if founder is None:
         return [], True

@@ -39,9 +39,9 @@ class Value:
         name: name of the layer that computes it.
         shape: shape of a sample, (axes ...), features last.
         first: True if the module's value has channels first.
-        merged: number of last axes of the network's value that are one axis in the module.
+        merged: number of trailing axes of the network's value that form one axis in the module.
         order: True if the module merged these axes while channels came first.
-        bias: bias of the projection that computed it, not added yet.
+        bias: bias of the projection that computed the value, not added yet; or None.
         whole: number of axes of size 1 (positions) in the module that the network's value lacks.
     """
 

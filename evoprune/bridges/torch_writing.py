@@ -47,7 +47,7 @@ class _Form:
 
 
 class _Writer:
-    """The modules so far, and for each value the modules that output it, by form."""
+    """The modules so far, and for each value the modules that output it, by layout."""
 
     def __init__(self, made: Graph, dtype: torch.dtype) -> None:
         self.graph, self.dtype = made, dtype

@@ -1,7 +1,7 @@
 """Experiment trackers as callbacks: TensorBoard, MLflow, Weights & Biases.
 
-Each logs the settings of a run once, and the columns of the history after every epoch with the
-step number. NaN is omitted.
+Each callback logs the settings of a run once, and after every epoch the columns of the history
+with the step number. NaN is omitted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Row = Mapping[str, float]
 class TensorBoard(ep.Callback):
     """Write the columns of the history, and histograms of masses, for TensorBoard.
 
-    Training and validation share a chart ("loss/training", "loss/validation"), and so do the layers
+    Training and validation share a chart ("loss/training", "loss/validation"); all layers share one
     (living populations: "alive/populations1").
 
     Args:
@@ -163,7 +163,7 @@ class WandB(ep.Callback):
     def on_fit_end(self, trainer: ep.Trainer, history: ep.History) -> None:
         """End the run."""
         self.run.finish()
-        self.settings = {**self.settings, "id": self.run.id}  # a resumed run continues it
+        self.settings = {**self.settings, "id": self.run.id}  # resume() continues this wandb run
 
     def on_fit_error(self, trainer: ep.Trainer, error: BaseException) -> None:
         """End the run as failed; its summary holds the error."""

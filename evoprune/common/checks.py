@@ -19,7 +19,7 @@ def whole(name: str, value: Any, low: int, high: int = 2**31 - 1) -> int:
     """Return `value` as an int from low to high.
 
     Raises:
-        TypeError: it is not an integer; ValueError: it is out of bounds.
+        TypeError: `value` is not an integer; ValueError: `value` is out of bounds.
     """
     try:
         n = index(value)
@@ -36,7 +36,7 @@ def number(name: str, value: Any, low: float, high: float) -> float:
     """Return `value` as a float from low to high.
 
     Raises:
-        TypeError: it is not a number; ValueError: it is out of bounds.
+        TypeError: `value` is not a number; ValueError: `value` is out of bounds.
     """
     if isinstance(value, bool | str | bytes):
         raise TypeError(f"{name}: expected a number, got {value!r}")
@@ -55,7 +55,7 @@ def floats(name: str, values: Any) -> Array:
     """Return `values` as float64; an integer too large for a float becomes infinite.
 
     Raises:
-        TypeError: they are not numbers; ValueError: rows have different lengths.
+        TypeError: `values` are not numbers; ValueError: rows have different lengths.
     """
     try:
         return np.asarray(values, np.float64)
@@ -79,7 +79,7 @@ def items(name: str, values: Any) -> list[Any]:
     """Return the items of an iterable.
 
     Raises:
-        TypeError: it cannot be iterated over, such as a number or a memoryview of another format.
+        TypeError: `values` is not iterable, or is a memoryview of an unsupported format.
     """
     try:
         return list(values)
@@ -91,7 +91,7 @@ def instance(name: str, value: Any, *kinds: type) -> None:
     """Check that `value` is an instance of one of `kinds`.
 
     Raises:
-        TypeError: it is not.
+        TypeError: `value` is of another type.
     """
     if not isinstance(value, kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
@@ -102,7 +102,7 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """Return `value` if it is one of `choices`.
 
     Raises:
-        ValueError: it is not; the message lists them.
+        ValueError: `value` is not one of them; the message lists all choices.
     """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(

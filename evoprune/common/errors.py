@@ -14,8 +14,8 @@ class Diverged(ArithmeticError):
     The step in question was not applied: the network is in its state before that step.
 
     Attributes:
-        step: number of the step that was not applied, since the network's creation; None if
-            unknown.
+        step: number of the step that was not applied, counted from the network's creation;
+            None if unknown.
     """
 
     def __init__(self, text: str = "the loss is not finite", step: int | None = None) -> None:
@@ -24,7 +24,7 @@ class Diverged(ArithmeticError):
 
 
 class FileFormatError(ValueError):
-    """A file is damaged, truncated, or of another kind; the message names the file."""
+    """A file is damaged, truncated, or has another format; the message names the file."""
 
 
 class NothingCanDie(UserWarning):

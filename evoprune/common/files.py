@@ -1,8 +1,8 @@
 """Write files atomically, and check files before they are read.
 
 A file is written as a draft in the target's folder, synced to disk, and then renamed to the target.
-After a crash or a power failure, and for concurrent readers, the file is the old or the new one.
-Nothing here depends on the content.
+After a crash or a power failure, and for concurrent readers, the target is either the complete old
+file or the complete new one. Nothing here depends on the content.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KINDS = {
 
 
 def existing(path: str | PathLike[str]) -> Path:
-    """Return `path` if it is a regular file; opening other kinds could block forever.
+    """Return `path` if it is a regular file; opening a FIFO or a device could block forever.
 
     Raises:
         FileNotFoundError: the file does not exist or is a folder.
@@ -54,7 +54,8 @@ def check_folder(path: str | PathLike[str]) -> None:
     """Check that a file can be written at `path`, without writing it.
 
     Raises:
-        OSError: its folder is missing or not writable, or `path` is not a regular file.
+        OSError: the folder of `path` is missing or not writable, or `path` exists and is not a
+            regular file.
     """
     final, _ = _target(Path(path))
     with _draft(final.parent, Path(path)):
@@ -120,7 +121,7 @@ def _refuse(path: Path, mode: int) -> None:
 
 @contextmanager
 def _draft(folder: Path, wanted: Path) -> Iterator[tuple[int, Path]]:
-    """Create a draft with a unique name; on exit, remove it if it still exists.
+    """Yield (file descriptor, path) of a new draft with a unique name; on exit, remove the draft.
 
     A lock marks the draft as in use until it is closed or its process ends.
     """
@@ -139,11 +140,11 @@ def _draft(folder: Path, wanted: Path) -> Iterator[tuple[int, Path]]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             break
-        os.close(handle)  # another process removed it as stale before it was locked
+        os.close(handle)  # another process removed the draft before the lock, as stale
     try:
         yield handle, draft
     finally:
-        # In this order: a draft without a lock may be removed by any other writer.
+        # First unlink, then close and unlock: other writers remove drafts without a lock.
         with suppress(OSError):
             draft.unlink()
         os.close(handle)
@@ -174,7 +175,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _named(error: OSError, path: Path, absent: str = "") -> OSError:
-    """Return the error with the user's path, where it has the path of a draft or no path."""
+    """Return the error with the user's path in place of the path of a draft, or of no path."""
     if isinstance(error, FileNotFoundError) and absent:
         return FileNotFoundError(errno.ENOENT, absent, str(path))
     text: Any = error.strerror or str(error)

@@ -24,8 +24,8 @@ def current_names(where: str, names: dict[str, str], given: MutableMapping[str, 
 
     Args:
         where: owner of the arguments, for messages: "Trainer.fit".
-        names: current names by former name.
-        given: keyword arguments.
+        names: maps former names to current ones.
+        given: keyword arguments by name.
 
     Raises:
         TypeError: an argument is given by both names.
@@ -65,7 +65,7 @@ def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def spelled(thing: T) -> T:
-    """Suggest the closest name when a keyword of a function, method or constructor is unknown.
+    """Wrap a function, method or class so that errors about unknown keywords suggest a name.
 
     Python does this itself from version 3.13 on.
     """

@@ -24,7 +24,7 @@ def as_text(
     total: Sequence[str] | None = None,
     texts: int = 2,
 ) -> str:
-    """Return an aligned table: the first `texts` columns to the left, the others to the right."""
+    """Return a table with the first `texts` columns left-aligned, the others right-aligned."""
     lines = [list(head), *map(list, rows), *([list(total)] if total else [])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
 

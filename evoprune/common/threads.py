@@ -1,7 +1,8 @@
-"""The number of threads. The core takes it as an argument of every call and stores no setting.
+"""The number of threads. The core takes it as an argument of every call and does not store it.
 
-It is determined by, in order: `set_threads`, the environment (EVOPRUNE_NUM_THREADS, then
-OMP_NUM_THREADS), the processors available to this process. It does not affect results.
+The first of these that is set determines the number: `set_threads`, the environment variables
+EVOPRUNE_NUM_THREADS and OMP_NUM_THREADS; by default, it is the number of processors available to
+this process. It does not affect results.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Warnings that refer to the user's own line, however deep in the package they are given."""
+"""Warnings that refer to the user's own line, however deep in the package they are raised."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Import the compiled core for this processor and precision.
 
 The C sources are compiled several times (see setup.py), each time to a separate module: `_core32_*`
-computes in float32, `_core64_*` in float64; `base` runs anywhere, `avx2` and `avx512` on x86-64
-processors with these instructions. This module only chooses which one to import. The float64 core
-is imported on first use.
+computes in float32, `_core64_*` in float64. The rest of the name is the instruction level: `base`
+runs anywhere, `avx2` and `avx512` on x86-64 processors with these instructions. This package only
+chooses which module to import. The float64 core is imported on first use.
 
 Environment:
     EVOPRUNE_CPU    base, avx2 or avx512: the highest level to use, for comparisons and debugging

@@ -1,8 +1,9 @@
 """Make the classes of layers and laws from the core's catalogue, each with one line of Python.
 
-A row of the catalogue (name, type, default, bounds, choices, text) becomes a keyword argument, an
-entry in the docstring and a part of the repr. The core checks the values. Nothing here depends on
-what a kind computes.
+The catalogue lists the kinds of each group, such as the layer "dense" or the law "malthusian", and
+their settings. A setting (name, type, default, bounds, choices, text) becomes a keyword argument of
+the kind's class, an entry in its docstring and a part of its repr. The core checks the values.
+Nothing here depends on what a kind computes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Field:
     """One setting of a kind, as the catalogue describes it."""
 
     name: str
-    type: str  # int, real, bool, choice or vector; other types are settings of Python only
+    type: str  # int, real, bool, choice or vector; other types: not a core setting
     default: Any
     doc: str
     low: float = 0.0
@@ -66,18 +67,18 @@ class Field:
 
 
 class Spec:
-    """A kind with its settings: immutable and comparable; its repr is the call that makes it.
+    """A kind with values for its settings: immutable, comparable; its repr is the call to make it.
 
     Settings are attributes: `Malthusian(lifespan=700).lifespan`.
     """
 
     group: ClassVar[str] = ""
-    home: ClassVar[str] = ""  # module of the group's kinds
+    home: ClassVar[str] = ""  # module with the classes of the group
     kind: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
     facts: ClassVar[dict[str, Any]] = {}  # the kind's other entries in the catalogue
-    former: ClassVar[dict[str, str]] = {}  # current names of settings by former ones
-    extra: ClassVar[tuple[Field, ...]] = ()  # settings of Python only, unknown to the core
+    former: ClassVar[dict[str, str]] = {}  # maps former names of settings to current ones
+    extra: ClassVar[tuple[Field, ...]] = ()  # settings that the core does not have
     positional: ClassVar[tuple[str, ...]] = ()
     settings: dict[str, Any]
 
@@ -113,7 +114,7 @@ class Spec:
 
     @classmethod
     def _is_open(cls, name: str) -> bool:
-        """True if a setting may be None, which leaves the choice of a number to a run."""
+        """True if a setting may be None: training then chooses a number."""
         field = cls.fields[name]
         return field.default is None and field.type in ("int", "real")
 
@@ -123,12 +124,12 @@ class Spec:
 
     @staticmethod
     def _checked(name: str, value: Any) -> Any:
-        """Check a setting of Python only, and return the value to store."""
+        """Check a setting of `extra`, and return the value to store."""
         del name
         return value
 
     def _vector(self, name: str, value: Any) -> Any:
-        """Return a setting as a vector: a number has length 1, a matrix is flattened by rows."""
+        """Return a setting as a vector: length 1 for a number; a matrix is flattened row by row."""
         del name
         return np.ravel(value)
 
@@ -187,7 +188,7 @@ def define(base: type[S], kind: str, *positional: str, name: str = "", **default
     """Make the class of a kind of the catalogue.
 
     Args:
-        base: Layer, Dynamics, Fitness, Loss or Optimizer; defines the group, module and extras.
+        base: Layer, Dynamics, Fitness, Loss or Optimizer; defines `group`, `home` and `extra`.
         kind: name of the kind in the catalogue.
         positional: settings that are also positional arguments, in this order.
         name: name of the class; by default that of the kind in camel case.

@@ -1,8 +1,9 @@
 """Data sets: raw samples, row indices into shared arrays, and the normalization for a network.
 
 Arrays are stored unchanged (uint8 stays uint8, a memory map stays on disk), so `split` and `subset`
-only store row indices. A data set always returns raw samples; a network trained on it adopts its
-shift and scale and applies them to its inputs. Nothing here reads files, shuffles or trains.
+only store row indices. A data set always returns raw samples; a network trained on it adopts the
+shift and scale of the data set and applies them to inputs. Nothing here reads files, shuffles
+or trains.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Dataset:
     is trained on the data set, and applies them itself.
 
     Attributes:
-        x: (n, features), any real type: the samples of this data set, also if it is a subset.
-        y: (n,) class codes or values, or (n, outputs), or (n, positions) for sequences.
+        x: raw samples, (n, features), any real type; a subset has only its own samples.
+        y: targets, class codes or values: (n,), (n, outputs), or (n, positions) for sequences.
         shape: the shape of one sample, features last: (28, 28, 1), (64,), ...
         classes: names of the classes, in the order of their codes; None for a regression.
         feature_names: names of the columns of a data frame; None for other data.
@@ -208,7 +209,7 @@ class Dataset:
         """Split at random into (the rest, `n` held-out samples); both keep the order of this set.
 
         Args:
-            n: the number of samples to hold out, an integer, or a share of all, below 1.
+            n: number of samples to hold out (an integer), or their share of all samples (below 1).
             seed: the same seed gives the same split.
             stratify: hold out the same share of every class, up to rounding.
 
@@ -252,9 +253,10 @@ class Dataset:
 def split_rows(
     name: str, n: Any, samples: int, seed: int, classes: Array | None = None
 ) -> tuple[Array, Array]:
-    """Split sample indices at random into (the rest, `n` or a share of them), each ascending.
+    """Split sample indices at random into (the rest, `n` held-out ones), each ascending.
 
-    With class codes, the shares of classes are nearly the same in both parts.
+    `n` is a number of samples or a share of them. With `classes`, the class codes of all samples,
+    class shares are nearly the same in both parts.
 
     Raises:
         ValueError, TypeError: either part would be empty, or n is not a number.
@@ -289,12 +291,13 @@ class Text:
     """A text as character codes, for predicting the next character.
 
     Attributes:
-        codes: indices in `vocabulary`: (characters,) uint8, int32 for more than 256 characters.
-        vocabulary: the characters by code: the argument, such as a network's `classes`, or the
-            distinct characters of the text in order of code point.
+        codes: indices in `vocabulary`, (characters,): uint8, or int32 if the vocabulary has more
+            than 256 characters.
+        vocabulary: the characters in the order of their codes: those given, such as a network's
+            `classes`, or else the distinct characters of the text in order of code point.
         context: number of characters in a sample.
-        train, validation: samples x (n, context) and targets y (n, context), which are x shifted by
-            one character; both are views of `codes` with overlapping rows.
+        train, validation: data sets of samples x (n, context) and targets y (n, context), the
+            characters one position later; x and y are views of `codes`.
         name: name for tables and titles.
     """
 
@@ -358,7 +361,7 @@ class Text:
         return iter((self.train, self.validation))
 
     def encode(self, content: str) -> Array:
-        """Return the codes of a string, (len(content),): int32 for more than 256, else uint8.
+        """Return the codes of a string, (len(content),), with the dtype of `codes`.
 
         Raises:
             ValueError: a character is not in the vocabulary.
@@ -410,7 +413,7 @@ def stratified(y: Array, order: Array) -> Array:
 
 
 def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np.int64]:
-    """Return indices (negative ones count from the end) or a mask (n,) as int64 from 0 to n - 1."""
+    """Convert indices (negative: from the end) or a mask (n,) to int64 indices from 0 to n - 1."""
     array = as_array(name, values)
     if array.dtype == np.bool_:
         if array.shape != (n,):

@@ -140,7 +140,7 @@ class _Arrays(pickle.Unpickler):
     _KNOWN = frozenset({"_reconstruct", "ndarray", "dtype", "encode"})
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look up a name, if it is needed for arrays."""
+        """Return the class or function of this name, if unpickling arrays needs it."""
         numpy = module.split(".")[0] == "numpy" or module == "_codecs"
         if not numpy or name not in self._KNOWN:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
@@ -176,7 +176,7 @@ def cifar_pickle(file: Path) -> tuple[Array, Array]:
 
 
 def _find(folder: Path, stem: str, *dimensions: int) -> Path:
-    """Return the file with any usual spelling of its name; prefer an uncompressed one."""
+    """Return the idx file with any usual spelling of its name; prefer an uncompressed file."""
     spellings = [f"{stem}{sep}idx{n}-ubyte" for n in dimensions for sep in "-."]
     names = [name + end for end in ("", ".gz") for name in spellings]
     for name in names:

@@ -15,7 +15,7 @@ import numpy as np
 
 from evoprune.common.types import Array
 
-DEEPEST = 16  # nesting depth of lists; no array here has as many axes
+DEEPEST = 16  # limit of the nesting depth of lists; no array here has that many axes
 
 __all__ = [
     "as_array",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def as_array(name: str, value: Any) -> Array:
-    """Return `value` as an array of any dtype, without a copy if it is one.
+    """Return `value` as an array of any dtype, without a copy if it is an array already.
 
     Raises:
         TypeError: `value` is a sparse matrix, or NumPy cannot convert it.
@@ -85,8 +85,8 @@ def _settled(name: str, value: Any, inside: tuple[int, ...] = ()) -> Any:
 def as_numbers(name: str, value: Any) -> Array:
     """Return `value` as an array of real numbers of a dtype that the core reads.
 
-    Such arrays are returned unchanged. bool becomes uint8; types that the core does not read
-    (float128, uint64, Python numbers, nullable columns) become float64.
+    Arrays of these dtypes are returned unchanged. bool becomes uint8; types that the core does not
+    read (float128, uint64, Python numbers, nullable columns) become float64.
 
     Raises:
         TypeError: a value is not a real number (text, dates, complex numbers); for Python objects,
@@ -125,10 +125,10 @@ def same_columns(
 ) -> None:
     """Check that data has the columns of the training data, in the same order.
 
-    Data without names, such as arrays, passes.
+    Data without column names, such as an array, passes.
 
     Raises:
-        ValueError: a column differs; the first one is named.
+        ValueError: a column differs; the message names the first such column.
     """
     if found is None or expected is None or found == expected:
         return
@@ -187,7 +187,7 @@ def finite(name: str, x: Array) -> None:
     """Check that samples have neither NaN nor infinity.
 
     Raises:
-        ValueError: one has; the message gives row and column.
+        ValueError: a sample has NaN or infinity; the message gives row and column.
     """
     if x.dtype.kind != "f" or not x.size:
         return
@@ -219,14 +219,14 @@ def laid_out(
 ) -> bool:
     """Check that samples of x fit the input shape of a network; return True if x is one sample.
 
-    Axes of length 1 are ignored and rows may be flat. A network that reads flat rows takes samples
-    of any shape with the same number of elements.
+    Axes of length 1 are ignored and samples may be flat, (features,). A network that reads
+    flat samples takes samples of any shape with the same number of elements.
 
     Args:
         name: name of the argument, for error messages.
         x: samples, or one sample.
         shape: the network's input shape.
-        sample: shape of one sample, if x is from a data set; by default, that of the rows of x.
+        sample: shape of one sample, if x is from a data set; by default, the shape of a row of x.
 
     Raises:
         ValueError: x fits neither as samples nor as one sample; the message gives both shapes.

@@ -55,7 +55,7 @@ def coded(y: Any, classes: Sequence[Any] | None = None, name: str = "y") -> Labe
 
     Args:
         y: labels: text, booleans, integers (also as floats), categories, or, with `classes`,
-            one-hot rows. Without `classes`, other numbers are values and returned unchanged.
+            one-hot rows. Without `classes`, other numbers are values, returned unchanged.
         classes: the classes in the order of their codes. By default: the categories of a
             categorical in their order; text in alphabetical order (in numerical order if all of it
             is integers); False and True; or 0 to the largest integer.
@@ -147,7 +147,7 @@ def recoded(
         name: name of the argument, for error messages.
         codes: indices in `before`; -1 (no label) stays.
         before, after: names of the classes.
-        rows: rows in use, which are checked; all if None.
+        rows: indices of the rows in use; only these are checked. None: all rows.
 
     Raises:
         ValueError: a label in use is not in `after`.

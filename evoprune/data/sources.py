@@ -1,7 +1,7 @@
 """Data sets: the bundled MNIST, and others read from files or made from arrays.
 
 Most functions return a pair (train, test) of `Dataset` objects, both with the normalization of the
-training set. Nothing here downloads or depends on a network. `Dataset` is in dataset.py, the
+training set. Nothing here downloads files or uses neural networks. `Dataset` is in dataset.py, the
 readers of file formats are in formats.py.
 """
 
@@ -165,7 +165,7 @@ def idx(
 def digits(seed: int = 0) -> tuple[Dataset, Dataset]:
     """Load scikit-learn's small handwritten digits: 1,437 + 360 samples, (8, 8, 1), 10 classes.
 
-    Pixels are 0 to 16, float32, scaled by 1/16. `seed` determines the split.
+    Pixels are 0 to 16, float32; networks read them with scale 1/16. `seed` determines the split.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -195,7 +195,8 @@ def cifar10(root: StrPath) -> tuple[Dataset, Dataset]:
 
     Args:
         root: the folder with data_batch_1.bin to data_batch_5.bin and test_batch.bin (the "binary
-            version"), or the same without .bin (the "Python version"), or its parent folder.
+            version"), or the same without .bin (the "Python version"), or the folder that has
+            cifar-10-batches-bin or cifar-10-batches-py.
 
     Raises:
         FileNotFoundError: a file is missing.

@@ -47,9 +47,10 @@ class Score(NamedTuple):
 
     @classmethod
     def of(cls, sums: Iterable[float], judged: bool) -> Score:
-        """Return the score from the sums of losses, hits and weights, and a number of predictions.
+        """Return the score from `sums`: sum of losses, hits, sum of weights, number of predictions.
 
-        Only predictions of weight above 0 are counted. `judged`: True if the loss has an accuracy.
+        Hits and predictions of weight 0 are not counted. If `judged` is False, the loss has no
+        accuracy.
         """
         loss, hits, weight, counted = sums
         mean = loss / weight if weight > 0 else math.nan
@@ -68,7 +69,7 @@ class Form(NamedTuple):
     labels: bool  # targets are class codes, not values
     classes: tuple[str, ...] | None  # names of the classes, if set
     scaling: Scaling  # of inputs: (shift, scale)
-    target_scaling: Scaling | None  # of targets
+    target_scaling: Scaling | None  # of targets: (shift, scale)
     features: tuple[str, ...] | None = None  # names of the columns of x, if known
 
 
@@ -111,7 +112,7 @@ def inputs_of(name: str, data: Any, form: Form) -> Inputs:
 
 
 def understood(name: str, data: Any, form: Form, *, training: bool = False) -> Understood:
-    """Return inputs and targets of a data set or a pair, as a network reads them.
+    """Return inputs and targets of a data set or a pair (x, y), as a network reads them.
 
     Args:
         name: name of the argument, for error messages.
@@ -121,7 +122,7 @@ def understood(name: str, data: Any, form: Form, *, training: bool = False) -> U
             data set, not the network's.
 
     Raises:
-        TypeError: data is neither of these, or labels have a wrong type.
+        TypeError: `data` is neither a Dataset nor a pair, or labels have a wrong type.
         ValueError: samples have another shape, labels are unknown, or the scaling differs.
     """
     if isinstance(data, Dataset):
@@ -165,7 +166,7 @@ def understood(name: str, data: Any, form: Form, *, training: bool = False) -> U
 
 
 def table_of(name: str, data: Any, form: Form) -> Table:
-    """Return inputs and targets of a data set or a pair, see `understood`."""
+    """Return inputs and targets of a data set or a pair (x, y), see `understood`."""
     return understood(name, data, form).table
 
 
@@ -263,7 +264,7 @@ def _same_characters(name: str, data: Dataset, classes: tuple[str, ...] | None) 
 
 
 def _same(a: Scaling, b: Scaling) -> bool:
-    """Return True if scalings are equal as float32, the dtype in files of earlier releases."""
+    """Return True if scalings are equal after rounding to float32, as older files store them."""
     return all(
         bool(np.all(np.asarray(p, np.float32) == np.asarray(q, np.float32)))
         for p, q in zip(a, b, strict=True)

@@ -15,7 +15,9 @@ __all__ = ["Chain", "Flatten", "From", "Residual", "filters", "heads", "neurons"
 
 
 class Chain:
-    """A sequence of nodes, each reading the output of the previous one. Nested lists are chains.
+    """A sequence of nodes (layers or arrangements), each reading the previous one's output.
+
+    A list among the nodes is a chain too.
 
     Raises:
         TypeError: an item is not a node; the message gives its index.
@@ -47,13 +49,13 @@ class Residual(Chain):
     """A residual branch: y = x + branch(x).
 
     A `Dense` or `Conv2d` in the branch that is given no size has the same output axes as x. The
-    last layer of the branch must have these axes: `Residual(LayerNorm(), neurons(512), Dense())`.
+    branch must end with these axes: `Residual(LayerNorm(), neurons(512), Dense())`.
 
     Args:
         nodes: the branch.
         shortcut: layers applied to x before the sum, if the branch changes the shape, as in
-            `shortcut=Conv2d(64, 1, stride=2)`. The branch must then have the shortcut's axes.
-        name: name of the sum.
+            `shortcut=Conv2d(64, 1, stride=2)`. The branch must then end with the shortcut's axes.
+        name: name of the layer that computes the sum.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class From:
     name: str
 
     def build(self, plan: Plan, value: str) -> str:
-        """Return the name of that layer."""
+        """Return the name of the layer to continue from."""
         del value
         known = ["input", *(layer["name"] for layer in plan.layers)]
         if self.name not in known:
@@ -236,9 +238,9 @@ def heads(
 ) -> Node:
     """Make a layer of multi-head attention in which each head is a population.
 
-    Inputs and outputs are (positions, features). In a `Residual`, outputs have the axes of its x,
-    elsewhere those of the input. A head owns its rows of the query, key and value maps and its
-    columns of the output map; they are removed with it.
+    Inputs and outputs are (positions, features). In a `Residual`, outputs have the axes of the
+    residual's x; elsewhere, those of the inputs. A head owns its rows of the query, key and value
+    maps and its columns of the output map; they are removed with the head.
 
     Args:
         number: number of heads born.
@@ -256,7 +258,7 @@ def heads(
 
 
 def _gain(activation: Activation) -> float:
-    """Return the gain that suits an activation: initial deviation is gain / sqrt(fan in)."""
+    """Return the gain for an activation; initial weights have deviation gain / sqrt(fan in)."""
     return 1.0 if activation in ("identity", "tanh", "sigmoid") else 2**0.5
 
 

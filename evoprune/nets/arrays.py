@@ -60,10 +60,10 @@ class _Items(ItemsView[str, Array]):
 class ArrayMapping(Mapping[str, Array]):
     """A mapping from names to arrays of a network: views of the core's memory.
 
-    Every access makes a new view, in which extinct populations that were removed are missing.
-    Compaction allocates new arrays: an older view stays valid and keeps the values from before the
-    compaction. Two mappings are equal only if they are the same object, since arrays change during
-    training.
+    Every access makes a new view, without the populations that have been removed. The removal of
+    extinct populations allocates new arrays: an older view stays valid and keeps the values from
+    before the removal. Two mappings are equal only if they are the same object, since arrays
+    change during training.
     """
 
     @abstractmethod
@@ -72,7 +72,7 @@ class ArrayMapping(Mapping[str, Array]):
 
     @abstractmethod
     def _array(self, name: str) -> Array:
-        """Return a view of an array that exists."""
+        """Return a view of the array `name`, which must exist."""
 
     @abstractmethod
     def _lock(self) -> AbstractContextManager[object]:

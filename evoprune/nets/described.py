@@ -156,7 +156,7 @@ class Described(ArrayMapping):
 
     @property
     def activations(self) -> Arrays:
-        """Outputs of the last training batch by layer, and its "input": each (samples, ...)."""
+        """Outputs of every layer, and "input", for the last training batch: each (samples, ...)."""
         return Arrays(self._layers, self.core.activation, self._lock)
 
     @property

@@ -1,8 +1,8 @@
 """Network files: safetensors with the arrays by name and the rest as JSON metadata.
 
 Any safetensors reader can read the arrays; the metadata has the spec and the birth ids. The same
-validator checks networks before writing and after reading. Reading builds the network at its living
-shape, and only if the file has its arrays, so memory is bounded by the size of the file.
+validator checks networks before writing and after reading. `read` builds a network at the living
+shape, and only if the file has all its arrays, so the size of the file bounds the memory.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = ["check", "from_bytes", "load", "parts_from_bytes", "read", "save", "t
 
 FORMAT, VERSION = "evoprune network", 1
 MOMENTS = ("first", "second")
-MOST_FITNESS = 1e30  # bias correction multiplies remembered fitness by up to 1e7
+MOST_FITNESS = 1e30  # fits float32 even after bias correction, a factor of up to 1e7
 EXTRA = "extra:"  # prefix of arrays that are not the network's
 MOST = 2**53  # limit of steps and generations
-SMALL = 1 << 20  # elements that any spec may have, even in a small file
+SMALL = 1 << 20  # elements that a network may have in total, however small its file
 MOST_HEADER = 100_000_000  # bytes; safetensors readers reject longer headers
 
 Parts = tuple["Network", dict[str, Any], dict[str, Array]]
@@ -146,8 +146,8 @@ def read(path: str | PathLike[str], kind: type[Network]) -> Parts:
     Raises:
         FileNotFoundError: the file does not exist.
         OSError: the file cannot be read, or is a device.
-        FileFormatError: the file is damaged, inconsistent, or of another kind; the message names
-            the file and the fault.
+        FileFormatError: the file is damaged, inconsistent, or has another format; the message
+            names the file and the fault.
     """
     return parts_from_bytes(existing(path).read_bytes(), str(path), kind)
 
@@ -165,7 +165,7 @@ def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
     try:
         arrays = arrays_of(content)
         size = struct.unpack("<Q", content[:8])[0]
-        text = json.loads(content[8 : 8 + size]).get("__metadata__") or {}  # null is valid
+        text = json.loads(content[8 : 8 + size]).get("__metadata__") or {}  # may be null
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise FileFormatError(f"{name}: not a complete safetensors file ({error})") from error
     try:
@@ -232,7 +232,7 @@ def check(network: Network) -> None:
         part, array = name.rpartition(".")[2], network[name]
         if not (np.isfinite(array).all() and np.isfinite(first[name]).all()):
             raise ValueError(f"{name}: expected finite numbers, also as first moments")
-        if not (second[name] >= 0).all():  # infinite ones are valid: gradients can reach 1e20
+        if not (second[name] >= 0).all():  # infinity is valid: large squares overflow
             raise ValueError(f"{name}: expected second moments of at least 0")
         if (role == "evolved" or (role == "tracked" and part == "variance")) and (array < 0).any():
             raise ValueError(f"{name}: expected numbers of at least 0")
@@ -270,7 +270,7 @@ def _births(name: str, ids: Any) -> Array:
 
 
 def _next_births(text: Mapping[str, str]) -> dict[str, int]:
-    """Return the number of populations born so far, by axis with births after the founders."""
+    """Return the number of populations born so far, for axes with more than the founders."""
     numbers = _dict(text, "next_births") if "next_births" in text else {}
     for name, n in numbers.items():
         if type(n) is not int or not 0 < n < 2**31 - 1:

@@ -2,8 +2,8 @@
 
 A mass can be folded into the weights of the layer that writes the populations' input or, if that is
 impossible, of all layers that read their output. These layers must have weights along the axis of
-the mass and be linear along it. The catalogue says which layers are ("linear", "sizes",
-"founding_axis"); arrays and axes are found by name.
+the mass and be linear along it, as the catalogue states for every kind of layer ("linear", "sizes",
+"founding_axis"). Arrays and axes are found by name.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class _Structure:
         return found
 
     def writers(self, value: str, axis: str) -> Places | None:
-        """Return arrays of the layers that compute `value` that can absorb a factor on its `axis`.
+        """Return arrays of the layers that compute `value` and can absorb a factor along `axis`.
 
-        Return None if there are none, or if several layers read `value`.
+        Return None if there are no such arrays, or if several layers read `value`.
         """
         if value == "input" or len(self.readers(value)) != 1 or value == self.last:
             return None
@@ -65,7 +65,7 @@ class _Structure:
         if facts["linear"] in ("weight", "window"):
             axes = self.axes[f"{value}.weight"]
             places = [d for d, name in enumerate(axes) if name == axis]
-            return [(f"{value}.weight", places[-1])] if places else None  # the last axis: outputs
+            return [(f"{value}.weight", places[-1])] if places else None  # last axis: outputs
         if facts["linear"] == "gain" and axis == self.outputs[value][-1]:
             arrays = [f"{value}.{part}" for part in ("gain", "bias")]
             return [(array, 0) for array in arrays if array in self.axes] or None
@@ -74,9 +74,9 @@ class _Structure:
         return None
 
     def absorbers(self, value: str, axis: str) -> Places | None:
-        """Return arrays of all layers that read `value`, to absorb a factor on its `axis`.
+        """Return arrays of all layers that read `value`, to absorb a factor along its `axis`.
 
-        Return None if one of these layers cannot absorb it.
+        Return None if one of these layers cannot absorb the factor.
         """
         readers = self.readers(value)
         if value == self.last or not readers:
@@ -179,7 +179,7 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
 
 
 def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
-    """Return arrays before a layer of populations that absorb its mass, else arrays after it."""
+    """Return arrays that can absorb the masses: before the layer if possible, else after it."""
     config: Mapping[str, Any] = layer["config"]
     before = None
     if config["activation"] in HOMOGENEOUS:

@@ -55,7 +55,8 @@ class Network(Steps):
 
     Attributes:
         core: the compiled network.
-        loss: the loss of the last training, also used by `evaluate`; cross-entropy by default.
+        loss: the loss function of the last training, also used by `evaluate`; cross-entropy by
+            default.
         selection, pressure: those of the last training; None before any training.
         timing: (milliseconds, samples) of the last measured training step, or None.
         notes: plain values by name, stored in the network's file; must be JSON-serializable.
@@ -139,7 +140,7 @@ class Network(Steps):
 
     @property
     def output_scaling(self) -> Scaling | None:
-        """(shift, scale) of targets y, for learning (y - shift) * scale; stored in `notes`."""
+        """(shift, scale) if the network learns (y - shift) * scale, else None; in `notes`."""
         kept = self.notes.get("output_scaling")
         if not kept:
             return None
@@ -152,7 +153,7 @@ class Network(Steps):
         _note(self.notes, "output_scaling", plain)
 
     def form(self, loss: Loss | PythonLoss | None = None) -> Form:
-        """Return the form of data that fits this network and `loss` (by default the last one)."""
+        """Return the form of data that fits this network and `loss` (by default `self.loss`)."""
         facts = self.describe()
         living = {axis["name"]: int(axis["n"]) for axis in facts["axes"]}
         output = tuple(living[axis] for axis in facts["layers"][-1]["output"])
@@ -353,7 +354,7 @@ class Network(Steps):
         return _from_bytes, (file.to_bytes(self, moments=True), type(self)), kept
 
     def become(self, other: Network) -> None:
-        """Replace the state of this network by a copy of another's with the same spec and dtype.
+        """Replace the state of this network by a copy of that of `other`, of equal spec and dtype.
 
         Raises:
             ValueError: spec or dtype differ; TypeError: `other` is not a Network.
@@ -399,8 +400,8 @@ class Network(Steps):
                 those that already are.
             keep: instead of `fraction`, the number to keep: in total, or by layer ("populations1").
             by: the criterion: mass (ties are broken by remembered fitness, as a share of the
-                layer's), norm (of the weights that a population owns), taylor (|m dL/dm| for mass m
-                and the mean loss L over `data`), or random.
+                layer's total), norm (of the weights that a population owns), taylor (|m dL/dm| for
+                mass m and the mean loss L over `data`), or random.
             scope: rank over the whole network or within each layer. Each layer keeps at least one.
             data: for taylor, in any form that `evaluate` accepts.
             seed: for random.
@@ -441,7 +442,7 @@ class Network(Steps):
         """Return the table of layers, then fitness, upkeep and generations to extinction by layer.
 
         Args:
-            pressure: the pressure that upkeep is computed at; by default that of the last training.
+            pressure: pressure for computing upkeep; by default the pressure of the last training.
         """
         with self.core:
             parts = [repr(self), outlook(self, pressure)]

@@ -88,7 +88,7 @@ def _rows(layers: list[Any], populations: Iterable[str]) -> list[tuple[str, list
 
 
 def _kind(layers: list[Any]) -> str:
-    """Return what a row shows as kind: the kind of its only layer, or that of its populations."""
+    """Return the cell "kind" of a row: the kind of its only layer, or that of its populations."""
     kinds = [layer["kind"] for layer in layers]
     if len(kinds) == 1:
         return str(kinds[0])
@@ -126,7 +126,10 @@ def outlook(network: Network, pressure: float | None) -> str:
 
 
 def _next_death(network: Network, mass: Array, fitness: Array, upkeep: Array) -> str:
-    """Return the time to the first extinction at constant fitness and upkeep; "" if unknown."""
+    """Return, as text, in how many generations the first population goes extinct; "" if unknown.
+
+    Assumes constant fitness and upkeep.
+    """
     selection = network.selection
     law = selection.dynamics if selection else None
     if selection is None or not isinstance(law, Malthusian):

@@ -24,7 +24,7 @@ class Plan:
     Attributes:
         layers: dicts with kind, name, inputs (names of earlier layers, or "input") and config.
         streams: values that the residual branches under construction are added to, innermost last.
-            A `Dense` or `Conv2d` without a size takes its output axes from the last of them.
+            A `Dense` or `Conv2d` without a size takes its output axes from the last value.
         flat: flattened values: the next `Dense` contracts all their axes.
     """
 
@@ -91,11 +91,11 @@ class Layer(Spec):
 
         @property
         def name(self) -> str | None:
-            """Name of the layer; None: kind and number."""
+            """Name of the layer; None if it is to be named by kind and number."""
 
         @property
         def inputs(self) -> tuple[str, ...]:
-            """Names of earlier layers that it also reads."""
+            """Names of earlier layers that this layer also reads."""
 
     @staticmethod
     def _checked(name: str, value: Any) -> Any:

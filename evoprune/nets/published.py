@@ -19,7 +19,7 @@ from evoprune.nets.zoo import resnet
 __all__ = ["load_resnet"]
 
 WHERE = "load_resnet"
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colors, 0 to 1
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colors, scaled to [0, 1]
 _NORM = {"gain": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
 _COUNTER = "num_batches_tracked"  # array of a batch norm that prediction does not use
 _BY_TORCH = (".pth", ".pt", ".th", ".ckpt", ".bin")
@@ -39,9 +39,9 @@ def load_resnet(source: str | PathLike[str] | Mapping[str, Any]) -> Network:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        FileFormatError: the file is damaged, of another kind, or has invalid arrays.
-        ValueError: in a mapping, an array is missing, has a shape that does not match the depth, or
-            does not belong to the network.
+        FileFormatError: the file is damaged, has another format, or has invalid arrays.
+        ValueError: `source` is a mapping, and an array is missing, has a shape that does not
+            match the depth, or does not belong to the network.
     """
     if not isinstance(source, Mapping):
         arrays = _read(Path(source))
@@ -175,7 +175,7 @@ class _Loader:
             raise ValueError(f"{WHERE}: expected {shape} in {name}, got {self.get(name).shape}")
 
     def convolution(self, net: Network, here: str, norm: str, conv: str, bn: str) -> None:
-        """Copy a convolution and its batch norm; subtract a bias from the batch norm's mean."""
+        """Copy a convolution and its batch norm; the norm's mean absorbs the convolution's bias."""
         self.put(net, f"{here}.weight", f"{conv}.weight")
         for mine, theirs in _NORM.items():
             self.put(net, f"{norm}.{mine}", f"{bn}.{theirs}")

@@ -25,7 +25,8 @@ def generate(
     """Continue a text with a language model; the same seed gives the same text.
 
     Args:
-        network: reads codes (context,) and returns logits (context, vocabulary), as `charlm`.
+        network: a language model, which reads codes (context,) and returns logits (context,
+            vocabulary), such as `charlm`.
         prompt: the text to continue, at least one character; its last `context` characters are
             read. By default a newline if the vocabulary has one, else its first character.
         length: number of characters to generate.
@@ -63,7 +64,7 @@ def generate(
     window = np.zeros((1, context), np.int64)
     for _ in range(length):
         seen = codes[-context:]
-        window[0, : len(seen)] = seen  # causal: values after the last position are not read
+        window[0, : len(seen)] = seen  # causal model: values after these do not matter
         logits = network.predict(window)
         if logits.shape != (1, context, len(letters)):
             raise ValueError(

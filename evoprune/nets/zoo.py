@@ -1,8 +1,8 @@
 """Ready-made network architectures.
 
-Each is a list of nodes of layers.py and an input shape; nothing here computes. Every width that can
-be chosen freely is an axis of populations: neurons, filters, heads, and the neurons of a
-transformer's feed-forward part.
+Each is an input shape and a list of layers (layers.py) and arrangements (arrangements.py); nothing
+here computes. Every width that can be chosen freely is an axis of populations: neurons, filters,
+heads, and the neurons of a transformer's feed-forward part.
 """
 
 from __future__ import annotations
@@ -79,10 +79,11 @@ def lenet5(
     seed: int = 0,
     dtype: Dtype = "float32",
 ) -> Network:
-    """Make LeNet-5 as in Caffe, a common benchmark of structured pruning: 20-50-800-500.
+    """Make LeNet-5 as in Caffe, a common benchmark of structured pruning.
 
     It has two layers of 5 x 5 filters without padding, each with 2 x 2 max pooling, and one layer
-    of neurons, all with relu. It needs 2.293 million multiply-adds at birth for (28, 28, 1).
+    of neurons, all with relu. By default, it has 20 and 50 filters and 500 neurons, and needs 2.293
+    million multiply-adds at birth.
 
     Args:
         input: height, width and channels of an image.
@@ -323,8 +324,8 @@ class _Block:
 def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes]:
     """Return the blocks of a pre-norm transformer (Xiong et al. 2020).
 
-    There are 2 * layers branches. The gains of their output maps are such that initially all of
-    them together add a variance of about 1 to the stream.
+    There are 2 * layers branches. The gains of their output maps are chosen so that, initially, all
+    branches together add a variance of about 1 to the stream.
     """
     number = block.heads
     if number < 1 or dim % number:
@@ -347,7 +348,7 @@ def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes
 
 
 def _normed(name: str, living: bool) -> list[Nodes]:
-    """Return a norm of the stream, followed by a scaling by mass if features are populations.
+    """Return a layer norm of the stream, followed by a scaling by mass if features are populations.
 
     The norm maps zeros to other values; the scaling by mass makes extinct features 0 again.
     """
@@ -355,10 +356,10 @@ def _normed(name: str, living: bool) -> list[Nodes]:
 
 
 def _living(name: str, *, shared: bool = False) -> Layer:
-    """Return a layer that makes features populations; if shared, with masses of an earlier one."""
+    """Return a layer that makes features populations; if shared, an earlier layer has the mass."""
     return Populations("identity", bias=False, shared=shared, name=name)
 
 
 def _readout(outputs: int) -> list[Nodes]:
-    """Return the last linear map and a bias for each output, without populations."""
+    """Return the last linear map and a layer that adds biases; outputs are not populations."""
     return [Dense(outputs, gain=1.0), Populations("identity", mass=False)]

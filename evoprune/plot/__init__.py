@@ -1,8 +1,8 @@
-"""Plots: data in, matplotlib Axes out.
+"""Plots of runs and networks: each function takes data and returns matplotlib Axes.
 
-The functions neither show nor save, and import matplotlib only when they draw. Each takes the Axes
-to draw on, or makes a figure, and follows matplotlib's style, light or dark; `style` sets
-evoprune's own.
+The functions neither show nor save plots, and import matplotlib only when they draw. Each draws on
+given Axes or on a new figure, in matplotlib's current style, light or dark; `style` switches to
+evoprune's own style.
 """
 
 from evoprune.common.renames import current_name

@@ -119,7 +119,7 @@ def colors(n: int, ax: Any) -> list[Color]:
 
 
 def paint(layers: Sequence[str], ax: Any) -> dict[str, Color]:
-    """Return a color for every layer; with many layers, those of a kind get shades of one color."""
+    """Return a color by layer; many layers get shades of one color for each kind of layer."""
     kinds: dict[str, list[str]] = {}
     for name in layers:
         kinds.setdefault(stem(name), []).append(name)
@@ -148,7 +148,7 @@ def limits(ax: Any, values: Array) -> None:
 
 
 def calm(values: Array, width: int) -> Array:
-    """Smooth by a trailing mean over up to `width` rows; NaN after a population's extinction."""
+    """Smooth each column by a trailing mean over up to `width` rows; NaN stays NaN."""
     known = np.isfinite(values)
     start = np.zeros((1, values.shape[1]))
     sums = np.cumsum(np.vstack([start, np.where(known, values, 0)]), axis=0)

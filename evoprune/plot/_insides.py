@@ -1,6 +1,6 @@
 """Plots of surviving populations: kernels, receptive fields, attention maps, input features.
 
-They read arrays of a network by name and find layers by kind; nothing is trained or changed.
+The functions read arrays of a network by name; they do not train or change anything.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def filters(
 
 
 def _rows_and_columns(network: Network, shape: Any) -> tuple[int, int] | None:
-    """Return (rows, columns) of images from `shape`, which holds them or is a data set or images.
+    """Return (rows, columns) of images; `shape` is that pair, a data set, or images.
 
     Raises:
         ValueError: the data does not hold images for this network.
@@ -185,7 +185,7 @@ def features(
 
     Args:
         network: a network with input populations, such as mlp(..., inputs=True).
-        layer: the layer of those populations; by default the first of the network.
+        layer: the layer of input populations; by default the first of the network.
         shape: rows and columns of the image; square if not given.
         ax: where to draw; a new figure if not given.
 
@@ -247,7 +247,7 @@ def heads(
         The Axes.
 
     Raises:
-        ValueError: the network has no attention layer, or none of that name.
+        ValueError: the network has no attention layer, or no layer of that name.
     """
     from matplotlib import colormaps
 

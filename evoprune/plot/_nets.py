@@ -1,6 +1,6 @@
 """Plots of a network's current state: fitness against upkeep, structure, size against error.
 
-They read networks and finished runs; nothing is trained or changed.
+The functions read networks and finished runs; they do not train or change anything.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def fitness(
 ) -> Axes:
     """Draw fitness / upkeep against mass: which populations grow, shrink or are near extinction.
 
-    Populations above the line at 1 have more fitness than upkeep and grow. Those below it shrink
+    Populations above the line at 1 have more fitness than upkeep and grow. Populations below shrink
     and are drawn hollow; the closer to the threshold on the left, the sooner they become extinct.
     Fitness is smoothed over recent generations, so a population may be below the line only briefly.
 
     Args:
         source: a network, or a History, whose last record is drawn.
-        pressure: selection pressure for the upkeep of a network; by default that of its last
-            training. A history has recorded its upkeep.
+        pressure: selection pressure for the upkeep of a network; by default the pressure of its
+            last training. A History has its own record of upkeep.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -191,9 +191,9 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
 
 
 def _costs(network: Network) -> dict[str, tuple[float, float]]:
-    """Return for each layer of populations the multiply-adds of the layers that feed it.
+    """Return the multiply-adds of the layers that feed each layer of populations.
 
-    The two numbers are the multiply-adds now and at birth.
+    Values are (multiply-adds now, multiply-adds at birth), by name of the layer.
     """
     found = {}
     now = once = 0.0

@@ -1,4 +1,4 @@
-"""Plots of a run over time: columns of the history, populations, numbers of living populations."""
+"""Plots of a run over time: columns of the history, every population, numbers of survivors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["history", "survival", "trajectories"]
 
-# The line of a population that becomes extinct fades with its mass: (least mass, opacity).
+# The line of a population that becomes extinct fades with its mass: (smallest mass, opacity).
 FADING = ((0.4, 0.5), (0.15, 0.38), (0.05, 0.28), (0.015, 0.2), (0.005, 0.15), (0.0, 0.12))
 NAMES = {
     "mass": ("Mass of every population", "mass (1 at birth)"),

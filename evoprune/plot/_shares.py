@@ -1,6 +1,6 @@
 """Plots that compare populations: shares of mass, mass against fitness, Price's terms.
 
-They take a History, or plain arrays as `evoprune.simulate` returns them.
+The functions take a History, or plain arrays as `evoprune.simulate` returns them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def muller(
         history: the history of a run; or masses (times, populations) as an array.
         layer: restrict to the populations of this layer.
         labels: names of the populations, for an array with few of them.
-        parents: for an array, the column of each population's parent, -1 without one.
+        parents: for an array, the column of each population's parent, -1 without a parent.
         ax: where to draw; a new figure if not given.
 
     Returns:
@@ -141,8 +141,8 @@ def _parents(parents: ArrayLike | None, n: int) -> Array:
 def _by_descent(parents: Array) -> tuple[Array, Array]:
     """Return an order in which descendants follow their ancestor, the youngest child first.
 
-    A population that split is then next to the half that split off. The second result is the
-    founder or immigrant that each population descends from.
+    A population that split is then next to the population that split off. The second result is
+    the founder or immigrant from which each population descends.
     """
     n = len(parents)
     founder = np.arange(n)
@@ -311,9 +311,9 @@ def price(
 ) -> Axes:
     """Draw Price's equation: how selection and transmission change the mean of a trait.
 
-    The selection term is due to mass moving between populations; the transmission term is due to
-    changes of each population's trait as the network learns. Their sum is exactly the change of the
-    mean.
+    The selection term comes from mass that moves between populations; the transmission term comes
+    from changes of each population's trait as the network learns. Their sum is exactly the change
+    of the mean.
 
     Args:
         history: the history of the run.

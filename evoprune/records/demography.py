@@ -20,15 +20,15 @@ class Price(NamedTuple):
     """Price's equation between records: change = selection + transmission, up to rounding.
 
     Here z is the trait of a population and dz its change. The growth w of a population is the mass
-    of its descendants, itself included, at the next record, divided by its mass. Means, E and Cov
-    are weighted by mass.
+    of its descendants, itself included, at the next record, divided by its mass. Means, also
+    written E, and the covariance Cov are over populations, weighted by mass.
 
     Attributes:
         steps: int64 (n,): the end of each interval, in steps of the run.
         change: change of the mass-weighted mean trait: float64 (n,), in units of the trait.
         selection: Cov(w / mean w, z): the part due to mass moving between populations.
-        transmission: E[(w / mean w) dz]: the part due to traits changing, from a population at one
-            record to its descendants at the next, and from the mean to immigrants.
+        transmission: E[(w / mean w) dz]: the part due to changes of traits between a population at
+            one record and its descendants at the next; for immigrants, from the mean trait.
     """
 
     steps: Array
@@ -40,14 +40,15 @@ class Price(NamedTuple):
 class Fisher(NamedTuple):
     """Fisher's theorem between records: change = variance + environment, up to rounding.
 
-    Here w is the growth of a population (mass after / mass before), and dw the change of w.
+    Here w is the growth of a population (mass after / mass before), and dw the change of w. Means,
+    also written E, and the variance Var are over populations, weighted by mass.
 
     Attributes:
         steps: int64 (n,): the end of each interval, in steps of the run.
         change: change of mean growth: float64 (n,).
         variance: Var(w) / mean w: the part due to natural selection, never negative.
-        environment: E[(w / mean w) dw]: the part due to growth itself changing, as the network
-            learns and populations compete.
+        environment: E[(w / mean w) dw]: the part due to changes of each population's growth, as
+            the network learns and populations compete.
     """
 
     steps: Array
@@ -57,7 +58,7 @@ class Fisher(NamedTuple):
 
 
 def shares(mass: Array) -> Array:
-    """Return shares of mass by row: float64 like `mass`; 0 if extinct or if the row has no mass."""
+    """Return shares of mass within each row, float64; 0 if extinct or if the row has no mass."""
     living = np.nan_to_num(np.asarray(mass, np.float64))
     total = living.sum(-1, keepdims=True)
     parts: Array = np.divide(living, total, np.zeros_like(living), where=total > 0)
@@ -68,7 +69,7 @@ def hill(mass: Array, order: float = 1.0) -> Array:
     """Return the Hill number of every row: the number of equal masses that would be as diverse.
 
     Order 0 counts living populations; 1 is e to the entropy of shares; 2 is 1 / the probability
-    that two draws are of one population; infinity is 1 / the largest share (Hill 1973).
+    that two random draws give the same population; infinity is 1 / the largest share (Hill 1973).
     """
     x = shares(mass)
     some = x.sum(-1) > 0
@@ -127,7 +128,7 @@ def _price_of_descent(steps: Array, x: Array, z: Array, origin: Array) -> Price:
 
 
 def fisher(steps: Array, mass: Array, parents: Array | None = None) -> Fisher:
-    """Return Fisher's terms: those of Price for the trait w, see `Fisher` (Price 1972)."""
+    """Return Fisher's terms, which are Price's terms for the trait w, see `Fisher` (Price 1972)."""
     known = np.nan_to_num(np.asarray(mass, np.float64))
     after = known[1:] if parents is None else heirs(known[1:], ancestors(mass, parents))
     growth = np.divide(after, known[:-1], np.zeros_like(after), where=known[:-1] > 0)

@@ -19,7 +19,7 @@ COLUMNS = {"held": "floor_reached"}
 
 
 class NamedRow(dict[str, float]):
-    """The values of an epoch by column; a former name of a column reads the current one."""
+    """The values of an epoch by column, which can also be read by former names of columns."""
 
     def __missing__(self, name: str) -> float:
         if COLUMNS.get(name) not in self:

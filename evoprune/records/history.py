@@ -51,9 +51,9 @@ class History(FormerNames, Mapping[str, Array]):
     training_NAME (metrics), alive (populations), alive.NAME (of a layer),
     upkeep (nats, summed over all living populations, not weighted by mass), macs and parameters
     (of the living network), diversity (Hill number of order 1: the effective number of
-    populations), fitness_variance (nats squared, weighted by mass), rate, pressure, ms_per_step,
-    seconds (total time of the run), floor_reached (how often so far a layer's floor kept a
-    population alive).
+    populations), fitness_variance (nats squared, weighted by mass), rate (learning rate), pressure,
+    ms_per_step, seconds (total time of the run), floor_reached (how often so far a layer's floor
+    kept a population alive).
 
     In addition, mass, fitness and upkeep of every living population are recorded about 150 times
     per run, see `trajectories`. The methods `diversity`, `price`, `fisher` read these records.
@@ -66,7 +66,7 @@ class History(FormerNames, Mapping[str, Array]):
         record_every: steps from one record to the next.
         thinned: number of times that every second record was dropped and record_every doubled, to
             keep the records within 64 MiB.
-        steps_done, epochs_done: steps of the run so far; epochs with a row.
+        steps_done, epochs_done: numbers of steps so far, and of epochs with a row.
         interrupted: True if the run was stopped by Ctrl-C.
         settings: the settings of the run, as plain values for the file.
     """
@@ -89,7 +89,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
-        self._sizes: dict[int, tuple[int, ...]] = {}  # ever born, by length of a record
+        self._sizes: dict[int, tuple[int, ...]] = {}  # `ever_born` by length of a record
         self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
         self.steps_done = 0
         self._extinctions: list[Array] = []
@@ -139,9 +139,9 @@ class History(FormerNames, Mapping[str, Array]):
     def extinctions(self) -> Array:
         """Extinctions: step, epoch, layer, birth, mass, fitness, loss_before, loss_after.
 
-        A structured array with one row per population, in the order of death. The losses are those
-        of the batch after whose update the population died, and of the next batch. They differ by
-        more than one population contributes, so average over many deaths. To first order, a death
+        A structured array with one row per population, in the order of death. loss_before is of the
+        batch whose update preceded the death, loss_after of the next batch. Batches differ by more
+        than one population contributes, so average over many deaths. To first order, a death
         should raise the loss by mass * fitness.
         """
         if not self._extinctions:
@@ -150,7 +150,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     @property
     def births(self) -> Array:
-        """Births: step, epoch, layer, birth, parent (-1: an immigrant), mass, fitness, in order."""
+        """Births, in order: step, epoch, layer, birth, parent (-1: immigrant), mass, fitness."""
         return np.concatenate(self._births) if self._births else np.empty(0, BIRTH)
 
     @property
@@ -159,10 +159,10 @@ class History(FormerNames, Mapping[str, Array]):
         return ever_born(self.layers, self.born, self.births)
 
     def lineage(self, layer: str | None = None) -> Array:
-        """Return the parent of every population, as a column of `trajectories`: int64 (n,).
+        """Return the index of every population's parent in `trajectories`: int64 (populations,).
 
-        -1 for populations without one: those born before the run, and immigrants. Within one layer,
-        columns are birth ids.
+        It is -1 for populations without a parent: those born before the run, and immigrants. Within
+        one layer, indices are birth ids.
 
         Raises:
             KeyError: no such layer.
@@ -184,7 +184,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     @spelled
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
-        """Return a quantity over time: float32 (records, populations), NaN outside their lives.
+        """Return a quantity over time: float32 (records, populations), NaN where not alive.
 
         Populations are those ever born, by layer and birth id: founders first.
 
@@ -223,8 +223,8 @@ class History(FormerNames, Mapping[str, Array]):
         """Return the terms of Price's equation between records, for the mean of a trait.
 
         Shares of mass are taken within a layer, or within the whole network. An extinct population
-        counts as one without descendants, so the two terms add up to the change exactly under any
-        dynamics (Price 1970).
+        counts as one without descendants, so selection and transmission add up to the change under
+        any dynamics (Price 1970).
 
         Returns:
             Price: steps, change, selection, transmission, each (records - 1,).
@@ -311,7 +311,7 @@ class History(FormerNames, Mapping[str, Array]):
     def record(self, step: int, network: Network, pressure: float = 0.0) -> None:
         """Record mass, fitness and upkeep of living populations after `step` steps of the run.
 
-        Upkeep is what the core charges in the next generation at `pressure` if fitness stays equal.
+        Upkeep is what the core charges in the next generation at `pressure` if fitness is constant.
         """
         self.add_record(step, census(network, pressure))
 
@@ -327,7 +327,7 @@ class History(FormerNames, Mapping[str, Array]):
         """
         if self._steps and step <= self._steps[-1]:
             return
-        if self._steps and self._steps[-1] % self.record_every:  # made where the run was stopped
+        if self._steps and self._steps[-1] % self.record_every:  # a record made at a stop
             self._steps.pop()
             for records in self._records.values():
                 records.pop()
@@ -369,7 +369,7 @@ class History(FormerNames, Mapping[str, Array]):
         self.steps_done += len(losses)
 
     def means(self, first: int) -> tuple[float, float]:
-        """Return mean loss and accuracy of the batches from step `first` on; NaN without any."""
+        """Return mean loss and accuracy of batches from step `first` on; NaN if there are none."""
         kept, at = [], self.steps_done
         for batch in reversed(self._batches):
             at -= batch.shape[1]
@@ -388,7 +388,7 @@ class History(FormerNames, Mapping[str, Array]):
         """Append deaths as reported by the core; call after `add_steps` of the same steps.
 
         Args:
-            deaths: step, population, birth, mass, fitness.
+            deaths: array with fields step, population (index in `layers`), birth, mass, fitness.
             layers: names of the layers of populations, in the core's order.
             start: steps of the network before the run began.
 
@@ -422,7 +422,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._births.append(rows)
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
-        """Append a row to the columns; replaces the row of an epoch that a stop interrupted."""
+        """Append a row to the columns; replace the last row if it is of the same, stopped epoch."""
         epochs = self._columns.get("epoch", [])
         if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
             for column in self._columns.values():
@@ -457,9 +457,9 @@ class History(FormerNames, Mapping[str, Array]):
         """Read a history that `save` has written.
 
         Raises:
-            FileNotFoundError: no such file.
-            OSError: it cannot be read, or is a folder or a device.
-            FileFormatError: it is damaged, inconsistent, or of another kind; the message names it.
+            FileNotFoundError: the file does not exist.
+            OSError: the file cannot be read, or is a device.
+            FileFormatError: the file is damaged, inconsistent, or has another format.
         """
         return cls.from_bytes(existing(path).read_bytes(), str(path))
 

@@ -12,7 +12,7 @@ __all__ = ["aligned", "ancestors", "ever_born", "heirs", "parents_of"]
 
 
 def ever_born(layers: Sequence[str], born: Sequence[int], births: Array) -> tuple[int, ...]:
-    """Return the number of populations born so far by layer; `born` has those before `births`."""
+    """Return the number of populations born so far by layer: `born`, plus the rows of `births`."""
     if not len(births):
         return tuple(born)
     names, counts = np.unique(births["layer"], return_counts=True)
@@ -21,7 +21,7 @@ def ever_born(layers: Sequence[str], born: Sequence[int], births: Array) -> tupl
 
 
 def parents_of(layers: Sequence[str], sizes: Sequence[int], births: Array) -> Array:
-    """Return for every population the column of its parent, or -1: int64 (sum(sizes),)."""
+    """Return the index of every population's parent, or -1: int64 (sum(sizes),), layer by layer."""
     starts = np.cumsum([0, *sizes])
     parents = np.full(starts[-1], -1, np.int64)
     for layer, start in zip(layers, starts.tolist(), strict=False):
@@ -37,7 +37,7 @@ def aligned(
     """Return records as rows of one length, NaN for populations born after a record.
 
     Args:
-        records: values of the populations born by then, layer by layer.
+        records: one array each, with values of the populations born by then, layer by layer.
         sizes: the number of populations by layer, for each length of a record.
         now: the number of populations by layer in the returned rows.
     """
@@ -52,9 +52,10 @@ def aligned(
 
 
 def ancestors(mass: Array, parents: Array) -> Array:
-    """Return the column of the ancestor that was alive at the previous record, or -1.
+    """Return each population's closest ancestor alive at the previous record, or -1.
 
-    The result is (records - 1, populations). A population that was alive is its own ancestor.
+    The result has indices of populations, (records - 1, populations). A population that was alive
+    itself at the previous record is its own ancestor.
     """
     there = ~np.isnan(mass)
     origin = np.tile(np.arange(mass.shape[1]), (max(0, len(mass) - 1), 1))
@@ -70,7 +71,7 @@ def ancestors(mass: Array, parents: Array) -> Array:
 def heirs(after: Array, origin: Array) -> Array:
     """Return the masses `after` summed over each population's descendants, by record.
 
-    `origin` has the column of every population's ancestor, see `ancestors`.
+    `origin` has the index of every population's ancestor, see `ancestors`.
     """
     total = np.zeros_like(after)
     for sums, values, row in zip(total, after, origin, strict=True):

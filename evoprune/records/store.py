@@ -92,7 +92,7 @@ def from_bytes(history: type[History], content: bytes, name: str) -> History:
         name: name of the file, for error messages.
 
     Raises:
-        FileFormatError: the file is damaged, of another kind, or inconsistent.
+        FileFormatError: the file is damaged, inconsistent, or has another format.
     """
     try:
         arrays = unpack(content)
@@ -118,7 +118,7 @@ def _filled(kind: type[History], meta: dict[str, Any], arrays: Mapping[str, Arra
         if key.startswith(COLUMN)
     }
     batches = arrays["batches"]
-    if len(batches) == 3:  # older files have no count of predictions: weight equaled count
+    if len(batches) == 3:  # older files: the weight is the number of predictions
         batches = batches[[0, 1, 2, 2]]
     made.fill(
         columns=columns,
@@ -216,7 +216,7 @@ def _records(arrays: Mapping[str, Array], people: int) -> None:
 
 
 def _births(rows: Array, born: dict[str, int]) -> None:
-    """Check births, and add their numbers to those born by layer."""
+    """Check births, and add the number of births in each layer to `born`, in place."""
     _expect("births", rows.ndim == 1 and rows.dtype == BIRTH, f"rows of {BIRTH}")
     step = rows["step"]
     _expect("births", bool(((step >= 0) & (step < MOST)).all()), "step counts")

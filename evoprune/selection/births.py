@@ -1,4 +1,4 @@
-"""`Births`: how populations are born while a network learns, if its Selection has one."""
+"""`Births`: settings of births of populations during training, for `Selection(births=...)`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["BirthSettings", "Births"]
 
 
 class BirthSettings(Spec):
-    """Settings of births. A number x as rate is stored as the settings rate="number", number=x."""
+    """Settings of births. If rate is a number x, it is stored as rate="number", number=x."""
 
     group, home = "births", "evoprune.selection.births"
 

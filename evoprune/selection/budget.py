@@ -20,9 +20,9 @@ __all__ = ["Budget"]
 
 MARKS = 200  # number of adjustments of the pressure per run
 GAIN = 0.1  # change of log pressure per adjustment, per unit of log excess size
-MOST = 0.02  # limit of that change: deaths lag, and faster changes overshoot
+MOST = 0.02  # limit of the change by GAIN: deaths lag, and faster changes overshoot
 LOW, HIGH = 1e-6, 100.0
-LIGHT = 0.03  # populations of less mass count in part, since they may soon be extinct
+LIGHT = 0.03  # populations of smaller mass count in part, since they may soon be extinct
 BEND = 8.0  # decay rate of the log size along its target path, in units of 1 / `by`
 
 
@@ -34,7 +34,7 @@ class Budget:
         ep.Selection(ep.Budget(macs=0.1))      # a tenth of the founding multiply-adds
 
     Set one of macs, params and alive. A value up to 1 is a share of the founding network, a larger
-    one an absolute number.
+    value an absolute number.
 
     The size decreases to the target, since extinction is final, and no population is removed by
     rank. Once the target is reached, masses stop changing and weights continue to learn. A run of
@@ -90,7 +90,7 @@ class Budget:
         return float(sum(network.alive.values())), float(sum(network.born.values()))
 
     def target(self, network: Sized) -> float:
-        """Return the target size as a share of the founding one, at most 1."""
+        """Return the target size as a share of the founding size, at most 1."""
         wish = float(self.macs or self.params or self.alive or 1.0)
         return min(1.0, wish / max(1.0, self.size(network)[1]) if wish > 1 else wish)
 

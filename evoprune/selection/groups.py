@@ -92,8 +92,8 @@ class Dynamics(Spec):
     def timed(self, lifespan: float) -> Dynamics:
         """Return the law with a number for each time constant that is None.
 
-        The setting `lifespan` becomes the argument. A rate per generation becomes the catalogue's
-        default times 700 / lifespan, since that default is for a lifespan of 700 generations.
+        The setting `lifespan` becomes the argument. A rate per generation becomes its default in
+        the catalogue times 700 / lifespan: defaults are for a lifespan of 700 generations.
         Masses then change by about as much in a run of any length.
 
         Args:

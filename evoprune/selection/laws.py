@@ -19,8 +19,8 @@ Huber = define(Loss, "huber")
 Poisson = define(Loss, "poisson")
 Hinge = define(Loss, "hinge")
 
-# 0.5 instead of the usual 0.01: it helps small networks generalize, and with upkeep in nats,
-# weight decay times upkeep determines which populations survive.
+# Weight decay is 0.5 instead of the usual 0.01: it helps small networks generalize, and with upkeep
+# in nats, weight decay times upkeep determines which populations survive.
 AdamW = define(Optimizer, "adamw", "learning_rate", name="AdamW", weight_decay=0.5)
 SGD = define(Optimizer, "sgd", "learning_rate", name="SGD", learning_rate=0.1)
 

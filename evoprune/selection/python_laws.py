@@ -51,10 +51,10 @@ class _PythonLaw:
         return hash((type(self), self.function))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as its function: by reference, or by value if the pickler can do that.
+        """Pickle the law as its function: by reference, or by value if the pickler can.
 
         After decoration, the function's own name refers to the law. The function is therefore
-        renamed to "NAME.function", the law's attribute, by which pickle finds it.
+        renamed to "NAME.function": pickle then finds it as an attribute of the law.
         """
         function: Any = self.function
         name = getattr(function, "__qualname__", "")

@@ -127,7 +127,7 @@ def cosine(start: float, final: float = 0.0) -> Schedule:
 
 @spelled
 def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
-    """Make a schedule with a linear warmup from 0; a number means a cosine that starts at it.
+    """Make a schedule with a linear warmup from 0; a number x means cosine(x).
 
     Args:
         schedule: the schedule after the warmup, over the rest of the run.
@@ -142,7 +142,7 @@ def warmup(schedule: float | Schedule, share: float = 0.05) -> Schedule:
 class OneCycle:
     """A rise from `start` to `peak` over the first `share` of a run, then a fall to `final`.
 
-    Each follows half a cosine period (Smith and Topin, 2018).
+    Rise and fall each follow half a cosine period (Smith and Topin, 2018).
     """
 
     peak: float

@@ -227,7 +227,7 @@ class Selection:
                 `strengths`, divided by `every`; None if unknown.
             rate: highest learning rate of an adaptive optimizer, times `every`; None for any other
                 optimizer.
-            lifespan: the lifespan itself, in generations, instead of these two.
+            lifespan: the lifespan itself, in generations, instead of `generations` and `rate`.
         """
         span = timing.lifespan(generations, rate) if lifespan is None else lifespan
         law = self.dynamics.timed(span) if isinstance(self.dynamics, Dynamics) else self.dynamics
@@ -383,7 +383,7 @@ def _finite_upkeep(upkeep: ArrayLike) -> Array:
 
 
 def _above(steps: float) -> int:
-    """Return a number of steps as a whole number with two digits, rounded up."""
+    """Return a number of steps as a whole number, rounded up to two significant digits."""
     unit = 10.0 ** max(0, int(np.log10(steps)) - 1)
     return int(np.ceil(steps / unit) * unit)
 

@@ -142,7 +142,7 @@ def simulate(
         np.array([n]),
         {
             **named,
-            "upkeep": "macs",  # the costs set below
+            "upkeep": "macs",  # upkeep follows the costs, which are set below
             "memory": 0.0,
             "floor": 0,
             "min_age": 0,
@@ -178,7 +178,7 @@ def simulate(
 
 
 def _inherited(worth: Array, parents: Array, alive: Array) -> Array:
-    """Append the fitness of the newborn: that of the parent; for immigrants, the living's mean."""
+    """Append the fitness of newborns: the parent's; for immigrants, the mean of the living."""
     mean = worth[alive[: len(worth)]].mean() if alive[: len(worth)].any() else 0.0
     return np.append(worth, np.where(parents >= 0, worth[np.maximum(parents, 0)], mean))
 
@@ -194,7 +194,7 @@ def _lineage(newborn: list[Array]) -> Array:
 
 
 def _vector(name: str, values: ArrayLike, n: int) -> Array:
-    """Return one number, or n, as float64 (n,)."""
+    """Return one number, repeated n times, or n numbers, as float64 (n,)."""
     given = floats(name, values)
     if given.shape not in ((), (n,)):
         raise ValueError(f"{name}: expected one number or {n}, got a shape of {given.shape}")

@@ -1,6 +1,6 @@
 """Commands that read the files of a run: show, generate, predict, evaluate, export and more.
 
-A closed pipe may cut their output short. They write no files except those the user requests.
+If standard output is a closed pipe, the commands stop printing. They write only requested files.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _loaded(options: argparse.Namespace) -> Network:
 
 
 def _inputs(options: argparse.Namespace, network: Network) -> tuple[Array, Array | None]:
-    """Return the raw inputs of the given data, and its targets, or None if it has none."""
+    """Return the raw inputs of the given data, and its targets; None if there are no targets."""
     place = Path(options.name)
     if place.suffix == ".npy":
         return np.load(existing(place), allow_pickle=False), None

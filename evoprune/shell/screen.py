@@ -119,7 +119,7 @@ class Screen:
 
     @property
     def status(self) -> int:
-        """Return the exit status for the printing error; 0 if there was none."""
+        """Return the exit status for the printing error; 0 without an error."""
         if self.broken is None:
             return 0
         return PIPE if self.broken.errno == errno.EPIPE else 1

@@ -67,11 +67,11 @@ USUAL = {
     "charlm": Usual(10, 16, 1e-3, 0.5, steps=500, clip=1.0),
 }
 NETS = tuple(USUAL)
-TESTED = 0.2  # share of the rows of a CSV file that are the test set
-MANY = 20  # integer targets are numbers, not classes, above this and a tenth of the rows
+TESTED = 0.2  # share of the rows of a CSV file in the test set
+MANY = 20  # more integer targets than this, and than a tenth of the rows, are numbers, not classes
 STEPS = 2000  # minimum steps of a run on a CSV file
 TRANSFORMER = ("dim", "layers", "heads")
-READS = {  # options that set a network's shape, by its kind
+READS = {  # options that set a network's shape, by kind of network
     "mlp": ("widths", "activation", "inputs"),
     "cnn": ("widths", "activation", "inputs"),
     "lenet5": (),
@@ -267,5 +267,5 @@ def _place(options: argparse.Namespace) -> Path:
 
 
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Return those of the named options that were given."""
+    """Return the values of the options in `names` that were given, by name."""
     return {name: value for name in names if (value := getattr(options, name)) is not None}

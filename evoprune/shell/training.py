@@ -202,7 +202,7 @@ def _through(
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Print a `NothingCanDie` warning as a single line that ends with advice."""
+    """Print each `NothingCanDie` warning as a single line that ends with advice."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", NothingCanDie)
         usual = warnings.showwarning

@@ -23,7 +23,7 @@ __all__ = ["augment_of", "checked_data", "former_places", "limit_of", "parted", 
 def former_places(
     data: Any, y: Any, former: tuple[Any, ...], epochs: int, batch_size: int
 ) -> tuple[Any, int, int]:
-    """Return (y, epochs, batch_size), also of the former call fit(data, epochs, batch_size)."""
+    """Return (y, epochs, batch_size), also for the former call fit(data, epochs, batch_size)."""
     whole_data = isinstance(data, Dataset) or not hasattr(data, "shape")
     if not former and not (whole_data and isinstance(y, int | np.integer)):
         return y, epochs, batch_size
@@ -176,9 +176,9 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
 
 
 def take_over(network: Network, data: Understood) -> None:
-    """Set a network's scalings, class names and feature names to those of its training data."""
+    """Copy scalings, class names and feature names from the training data to a network."""
     before = network.input_scaling
-    if not all(map(np.array_equal, before, data.scaling)):  # a new scaling repeats the data check
+    if not all(map(np.array_equal, before, data.scaling)):  # setting it checks the data again
         network.scale_input(*data.scaling)
     outputs = network.form().output[-1]
     several = data.classes is not None and outputs > 1

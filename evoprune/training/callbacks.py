@@ -3,11 +3,11 @@
 A callback reads trainer, network and history, and ends the run with `trainer.stop()`. An exception
 in a callback ends the run and propagates to the caller; network and history stay consistent.
 
-Callbacks are called in the order in which they are given. The order does not affect results: at
-the end of an epoch every callback sees the epoch (`on_epoch_end`) before any of them writes files
-(`on_epoch_saved`), and a network passed to `trainer.keep` replaces the trained one after the last
-`on_fit_end`. The state of a callback is part of the trainer's state (`state`, `restore`), so that
-a resumed run ends like one that was not stopped.
+Callbacks are called in the order in which they are given. The order does not affect results: at the
+end of an epoch every callback sees the epoch (`on_epoch_end`) before any of them writes files
+(`on_epoch_saved`), and a network passed to `trainer.keep` replaces the trained network after the
+last `on_fit_end`. The state of a callback is part of the trainer's state (`state`, `restore`), so
+that a resumed run ends like one that was not stopped.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class _Monitor(Callback):
             )
 
     def improves(self, row: Row) -> bool:
-        """Return True, and store value and epoch, if they are the best so far; NaN never is."""
+        """Return True if the row has the best value so far, and store it; NaN is never the best."""
         if self.monitor not in row:
             raise KeyError(
                 f"{type(self).__name__}: no column {self.monitor!r}; there are {', '.join(row)}"
@@ -158,7 +158,7 @@ class EarlyStopping(_Monitor):
         patience: epochs without improvement before training stops. NaN and infinite values are no
             improvement.
         min_delta: smallest change that counts as an improvement.
-        restore: after the run, replace the network by that of the best epoch; `resume` still
+        restore: after the run, replace the network by the best epoch's network; `resume` still
             continues from the network of the last epoch.
         least: former name of `min_delta`.
 
@@ -234,8 +234,8 @@ class Checkpoint(_Monitor):
     Args:
         path: the file. Columns of the history in braces are replaced by their values, with an
             optional format: "run/{epoch:03d}-{validation_loss:.3f}.safetensors". The columns are
-            checked at once, the folder when the run begins.
-        every: epochs from one file to the next; the end of the run is also written.
+            checked when the callback is created, the folder when the run begins.
+        every: epochs from one file to the next. Without `best_only`, the end is also written.
         monitor: the column that `best_only` compares, as for `EarlyStopping`.
         best_only: write only when the column is better than at every earlier checkpoint.
     """

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayFeed", "BatchFeed", "Data", "Feed", "Schedules", "feed_of"]
 
-PER_STEP = ("loss", "hits", "weight", "counted")  # entries of a core record, one value per step
+# Entries of the record that the core returns: one value per step, or one value per call.
+PER_STEP = ("loss", "hits", "weight", "counted")
 TOTALS = ("steps", "compactions", "floor_reached")
 
 Data: TypeAlias = Dataset | Pair | Iterable[Pair]
@@ -66,7 +67,7 @@ class ArrayFeed:
         self._before = 0  # steps of the network before the last call of `run`
         self.samples: int | None = len(x if rows is None else rows)
         self.batch = min(batch, self.samples)
-        # With `steps`, a pass of the core through the data continues across epochs.
+        # If `steps` is given, one pass of the core through the data can span several epochs.
         self.per_epoch = (
             -(-self.samples // self.batch) if steps is None else whole("steps", steps, 1)
         )
@@ -90,7 +91,7 @@ class ArrayFeed:
     ) -> dict[str, Any]:
         """Run the steps of `pace` from batch `first` on; return the core's record.
 
-        `first` is counted over all epochs. With `keep`, the core keeps the gradients of all
+        `first` counts the batches of all epochs. With `keep`, the core keeps the gradients of all
         activations of the last step.
         """
         self._before = network.step
@@ -141,7 +142,7 @@ class BatchFeed:
         self.batch = 0  # samples of the last batch
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
-        self._before = 0  # steps of the network before the last run
+        self._before = 0  # steps of the network before the last call of `run`
         self._at = -1  # number of the next batch of `_left`, counted over all epochs
 
     def check(self, network: Network) -> None:

@@ -22,7 +22,7 @@ __all__ = ["RateSearch", "find_learning_rate"]
 MEMORY = 0.9  # decay of the exponential mean that smooths the loss
 WORSE = 4.0  # the search ends when the smoothed loss exceeds this multiple of its minimum
 LEAST = 0.01  # smallest relative decrease of the loss that allows a suggestion
-SKIPPED = 5  # first steps that are ignored, since they are too few for a trend
+SKIPPED = 5  # number of first steps that are ignored: too few to show a trend
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,7 +112,7 @@ def find_learning_rate(
 
 
 def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return exponential means, corrected for the bias of starting at 0."""
+    """Return the exponential means of losses, corrected for the bias of starting at 0."""
     means, mean = np.empty(len(losses)), 0.0
     for i, loss in enumerate(losses):
         mean = MEMORY * mean + (1 - MEMORY) * loss

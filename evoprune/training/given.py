@@ -1,4 +1,4 @@
-"""Arguments of `fit` that also apply to `resume`, unless `resume` is called with others.
+"""Arguments of `fit` that also apply to `resume`, unless `resume` is called with other values.
 
 A run stores them as plain values. For arrays and functions it stores only that they were given;
 they must be passed to `resume` again.
@@ -49,8 +49,8 @@ def kept(
     """Return class weights and metrics for the rest of a run: the given ones, else the stored ones.
 
     Raises:
-        ValueError: the run began with sample weights, or with a function as a metric, and none is
-            given now; or sample weights are given, and it began without them.
+        ValueError: sample weights, or a metric that is a function, were given when the run began,
+            but not now; or sample weights are given only now.
     """
     if run.weighted != (sample_weight is not None):
         began = "the weights of samples that" if run.weighted else "none, as"

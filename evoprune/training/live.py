@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Live", "Table", "picture", "view_of"]
 
-SHARE = 100  # run time per drawing time, at least: limits the cost of drawing to 1 %
+SHARE = 100  # minimum ratio of run time to drawing time: drawing takes at most 1 %
 LEAST = 0.2  # seconds between two drawings
 HELD = "validation_"
-LINES, POINTS = 120, 60  # maximum number of trajectories, and of points of each
+LINES, POINTS = 120, 60  # maximum number of mass trajectories, and of points in each
 
 WIDE, HIGH = 250, 130  # size of a panel's inside in pixels
 LEFT, TOP, GAP = 44, 46, 58
-# The SVG has its own background, so that it is readable on any page; dark if the browser asks so.
+# The SVG has its own background, so that it is readable on any page: dark for a dark theme.
 LOOK = (
     "<style>.g{fill:#fff}.t{fill:#222;font:12px sans-serif}.s{fill:#666;font:10px sans-serif}"
     ".a{stroke:#bbb;fill:none}.l{fill:none;stroke-linejoin:round}"
@@ -104,7 +104,8 @@ class Live:
         cost = time.perf_counter() - begin
         self.drawings += 1
         self.seconds += cost
-        # Delay the next drawing until the cost, with it and the one on exit, is within the limit.
+        # Delay the next drawing: the cost, including that drawing and the one on exit, must be
+        # within the limit.
         due = self._begin + SHARE * (self.seconds + 2 * cost)
         self._next = max(time.perf_counter() + LEAST, due)
 
@@ -189,9 +190,9 @@ def _shortened(text: str, row: Row, most: int) -> str:
 
 
 def _living(layers: Sequence[str], row: Row) -> str:
-    """Return numbers of living populations by layer; of more than four layers, sums by kind.
+    """Return numbers of living populations by layer; with more than four layers, by kind.
 
-    Sums look like "heads 13 + neurons 820".
+    An example by kind of population is "heads 13 + neurons 820".
     """
     if len(layers) <= 4:
         return " + ".join(f"{row[f'alive.{name}']:.0f}" for name in layers) or "-"
@@ -261,7 +262,7 @@ Line = tuple[Array, Array, str]
 
 
 def _masses(history: History, times: Array, paint: Sequence[str]) -> list[Line]:
-    """Return a subset of the trajectories, at a subset of their points."""
+    """Return the mass trajectories of some populations, at some of the recorded times."""
     step = max(1, -(-sum(history.born) // LINES))
     skip = max(1, len(times) // POINTS)
     keep = np.unique(np.append(np.arange(0, len(times), skip), len(times) - 1))

@@ -136,7 +136,7 @@ class Loop:
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
             if run.done % run.per_epoch == 0 and history.last("step") < run.done:
-                self._whole_epoch(watch)  # a state saved in on_extinction lacks this row
+                self._whole_epoch(watch)  # a run resumed from on_extinction lacks this row
             while run.done < self.end:
                 threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 late = watch.elapsed() >= self.limit

@@ -31,7 +31,7 @@ def _classes(targets: Array, outputs: Array) -> tuple[Array, Array]:
                 f"expected class numbers for outputs of shape {outputs.shape}, "
                 f"got targets of shape {targets.shape}"
             )
-        targets = targets.argmax(axis=-1)  # they are class probabilities or one-hot
+        targets = targets.argmax(axis=-1)  # targets are class probabilities or one-hot
     targets, found = targets.ravel(), outputs.argmax(axis=-1).ravel()
     known = targets >= 0
     return targets[known].astype(np.int64), found[known]
@@ -77,7 +77,7 @@ def f1(targets: Array, outputs: Array) -> float:
 
 
 def auc(targets: Array, outputs: Array) -> float:
-    """Return the area under the ROC curve; with more than 2 classes, averaged one against the rest.
+    """Return the area under the ROC curve; with more than 2 classes, the one-vs-rest mean.
 
     NaN if a class does not occur.
     """
@@ -141,7 +141,7 @@ METRICS: dict[str, Metric] = {
     m.__name__: m for m in (accuracy, top(5), balanced_accuracy, f1, auc, r2, mae, rmse)
 }
 FALLS = {"mae", "rmse"}
-TOP = re.compile(r"top([1-9]\d{0,8})")  # the names of `top`
+TOP = re.compile(r"top([1-9]\d{0,8})")  # names of the metrics that `top` returns
 
 
 class Measures(NamedTuple):
@@ -156,7 +156,7 @@ class Measures(NamedTuple):
     training: bool = False
 
     def columns(self, validates: bool) -> list[str]:
-        """Return their columns of the history; `validates`: True if there is validation data."""
+        """Return the history columns of the metrics; `validates`: there is validation data."""
         prefixes = ["validation_"] * validates + ["training_"] * self.training
         return [prefix + name for prefix in prefixes for name in self.metrics]
 

@@ -63,15 +63,15 @@ class Template:
             raise ValueError(f"{name}: a format of {text!r} does not fit ({error})") from None
 
     def check(self, validates: bool, metrics: Collection[str]) -> None:
-        """Check before a run that its columns will exist and the file can be written.
+        """Check before a run that the columns in the path will exist and the file is writable.
 
         Args:
             validates: True if the run evaluates on validation data.
-            metrics: the columns of its metrics.
+            metrics: the columns of the metrics of the run.
 
         Raises:
-            ValueError: a column of validation data in a run without any, or of a metric that is not
-                computed.
+            ValueError: the path has a column of validation data in a run without such data, or of
+                a metric that is not computed.
             OSError: the folder is missing or not writable.
         """
         for field in self.fields:

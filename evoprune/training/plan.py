@@ -46,7 +46,7 @@ class Plan:
         first_death: the earliest step after which a population can be extinct; None if none can.
         expected: share of the founders expected to be alive at the end, as (value, low, high): the
             range covers other networks, batch sizes and learning rates. None where it was not
-            measured, as for a network whose populations went extinct before.
+            measured, as for a network with extinct populations at the start.
         memory: bytes of the network while it trains; None if batches come from an iterable.
         why: why no population can go extinct, and what to do; "" if one can.
     """
@@ -189,7 +189,7 @@ def expected(selection: Selection, generations: float) -> tuple[float, float, fl
 
 
 def memory_of(trainer: Trainer, feed: Feed) -> int | None:
-    """Return the bytes of a network in training: those of a copy after one step."""
+    """Return the bytes of a network in training, measured on a copy after one step."""
     if not isinstance(feed, ArrayFeed):
         return None
     network = trainer.network.copy()

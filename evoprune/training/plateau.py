@@ -29,7 +29,7 @@ class ReduceOnPlateau(Callback):
         factor: factor on the rates, above 0 and below 1.
         patience: epochs without improvement before the rates are lowered.
         min_delta: smallest change that counts as an improvement.
-        lowest: lower limit of the rates, as a share of the planned ones.
+        lowest: lower limit of the rates, as a share of the planned rates.
 
     Attributes:
         best: the best value so far; NaN if there is none.

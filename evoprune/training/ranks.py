@@ -67,7 +67,7 @@ class Plan(NamedTuple):
 class Ranks:
     """The ranks of a communicator, or this process alone.
 
-    Used as a context manager, it ends the run on all ranks if one of them raises.
+    As a context manager, it ends the run on all ranks if one of them raises an error.
 
     Args:
         communicator: mpi4py's, or an object with the same methods; None: this process alone.
@@ -92,7 +92,7 @@ class Ranks:
         self.rank = 0 if communicator is None else int(communicator.Get_rank())
         self.size = 1 if communicator is None else int(communicator.Get_size())
         self.argument = None if self.size == 1 else (self.rank, self.size, self._add_up)
-        self._inside = False  # in a call of the core: other ranks may be waiting in a reduction
+        self._inside = False  # True in a call of the core: others may wait in a reduction
         self._calls = 0  # reductions in the current call of the core
         self._broken = False  # the last reduction has failed
         self._known: BaseException | None = None  # an error known to all ranks
@@ -170,7 +170,7 @@ class Ranks:
     # ---- validation --------------------------------------------------------------------------
 
     def score(self, network: Network, mine: Table) -> Score:
-        """Return the score on the data of all ranks; `mine`: the samples of this one."""
+        """Return the score on the data of all ranks; `mine`: the samples of this rank."""
         return network.score(
             mine, lambda sums: [sum(part) for part in zip(*self.gather(tuple(sums)), strict=True)]
         )
@@ -210,7 +210,7 @@ class Ranks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the run on all ranks if this one raises an error that the others do not know yet."""
+        """End the run on all ranks if this rank raises an error that no other rank knows yet."""
         known, self._known = self._known, None
         if error is None or self.size == 1 or error is known:
             return

@@ -39,8 +39,8 @@ def row_of(
         network: the network; it is only read.
         history: holds the losses of the epoch's batches.
         run: progress of the run.
-        watch: clock of the run; starts a new lap.
-        last: rate and pressure of the last step.
+        watch: measures the time of the run; its lap ends here.
+        last: learning rate and pressure of the last step.
         score: score on validation data, if there is any.
         metrics: values of the metrics by column, see `measured`.
     """

@@ -42,7 +42,7 @@ class Run:
     epochs: int
     per_epoch: int
     batch: int
-    first: int  # index of its first batch since training began; determines the shuffling
+    first: int  # batches drawn by earlier runs; determines the shuffling
     shuffle: bool
     augment: dict[str, Any] | None
     done: int = 0
@@ -55,7 +55,7 @@ class Run:
     lifespan: float | None = None  # in generations; sets time constants that are None
     weighted: bool = False  # sample_weight was given
     class_weights: str | list[Any] | None = None  # "balanced", or pairs of class and weight
-    metrics: dict[str, str | None] = field(default_factory=dict)  # column: name; None: a function
+    metrics: dict[str, str | None] = field(default_factory=dict)  # name by column; None: a function
     training_metrics: bool = False
 
     @classmethod
@@ -165,7 +165,7 @@ class Watch:
 
 
 class ThreadTuner:
-    """Tune the number of threads during a run, by trials of up to `get_threads()` and `most`.
+    """Tune the number of threads by trials during a run; `get_threads()` and `most` are limits.
 
     The number does not affect results. Few threads are fastest for a small network, or on
     processors that share no cache. A trial is a short stretch of steps with half or twice as many
@@ -203,7 +203,7 @@ class ThreadTuner:
 
     @property
     def divisor(self) -> int:
-        """Factor by which the next stretch is shortened: that of a trial, or 1."""
+        """Factor by which the next stretch is shortened: SHORT for a trial, otherwise 1."""
         return self.SHORT if self._tried else 1
 
     def record(self, steps: int, seconds_a_step: float) -> None:
@@ -239,7 +239,7 @@ class ThreadTuner:
 class Interrupt:
     """Record the first Ctrl-C; the second one raises KeyboardInterrupt.
 
-    Does nothing if another handler is installed for the signal, or outside the main thread.
+    It does nothing if the signal has another handler already, or outside the main thread.
     """
 
     def __init__(self) -> None:

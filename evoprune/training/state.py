@@ -34,7 +34,7 @@ class State(NamedTuple):
 
     Attributes:
         network: the network.
-        run, history: those of the last run; None before the first.
+        run, history: those of the last run; None before the first run.
         batches: number of batches drawn in earlier runs.
         standing: the trained network, if a callback has replaced it by another at the run's end.
         callbacks: states of callbacks.
@@ -146,7 +146,7 @@ def read(path: str | PathLike[str]) -> State:
 
 
 def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[Memory]:
-    """Return the states of `callbacks`, and the states in `before` that belong to others."""
+    """Return the states of `callbacks`, and the states in `before` of other callbacks."""
     now = [(type(callback).__name__, callback.state()) for callback in callbacks]
     left = list(before)
     for kind, _ in now:

@@ -135,8 +135,8 @@ class Trainer:
     ) -> Plan:
         """Return the plan of the run that `fit` would make with these arguments; it can be printed.
 
-        It has the generations, the lifespan, the earliest possible extinction, the share of
-        populations expected to be alive, and the memory. Network and trainer do not change.
+        The plan has the number of generations, the lifespan, the earliest possible extinction, the
+        share of populations expected to be alive, and the memory. Nothing is changed.
         """
         self._idle("plan")
         feed = feed_of(data, y, batch_size, True, steps, self._form())

@@ -5,8 +5,8 @@
     small = evolution.close()
     evolution.save("small.safetensors")
 
-One forward pass finds the module's populations (neurons, channels, heads). Their masses are stored
-in the weights that read them. Extinct populations are removed from the module during training.
+One forward pass finds the module's populations (neurons, channels, heads). The mass of a population
+is stored in the weights that read its output. Extinct populations are removed during training.
 """
 
 try:

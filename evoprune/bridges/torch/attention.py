@@ -69,7 +69,7 @@ def _mask(
     batch: int,
     dtype: torch.dtype,
 ) -> torch.Tensor | None:
-    """Return one mask that is added to the scores and combines both; None if there is none.
+    """Return the sum of both masks, to be added to the scores; None if both are None.
 
     It broadcasts to (batch, heads, L, S), for L queries and S keys.
     """
@@ -89,7 +89,7 @@ def _mask(
 
 
 def free_heads(module: nn.Module) -> bool:
-    """Make a module's heads removable if it is a plain nn.MultiheadAttention; return whether it is.
+    """Make the heads of a plain nn.MultiheadAttention removable; return True if that was possible.
 
     The module object, its parameters and their names stay; its class changes.
     """

@@ -1,7 +1,7 @@
-"""Axes: which dimensions of a model's tensors are the same feature dimension.
+"""Axes: find which dimensions of a model's tensors are the same feature dimension.
 
-A shape is a list of axes. An axis may be a product of others (heads x head dimension, channels x
-positions after a flatten) or a sum of others (a concatenation). Axes found to be the same are
+A shape is a list of axes. An axis may be a product of axes (heads x head dimension, channels x
+positions after a flatten) or a sum of axes (a concatenation). Axes found to be the same are
 merged (union-find). An axis that must keep its size is fixed, with the reason. This module does not
 depend on operators or modules.
 """
@@ -39,7 +39,7 @@ class Axis:
     Attributes:
         size: number of entries.
         parent: the axis it was merged into; None for a root.
-        factors: its factors, outermost first; empty if it is not a product.
+        factors: the axes whose product it is, outermost first; empty if it is not a product.
         terms: the axes it concatenates, in order; empty if it is not a sum.
         fixed: why it must keep its size; "" if it may shrink.
     """
@@ -55,7 +55,7 @@ class Axis:
 
     @property
     def composed(self) -> bool:
-        """True if it is a product or a sum of others."""
+        """True if the axis is a product or a sum of other axes."""
         return bool(self.factors or self.terms)
 
 
@@ -64,7 +64,7 @@ Dim: TypeAlias = list[Axis]
 
 
 def product_axis(parts: Sequence[Axis]) -> Axis:
-    """Return one axis for a dimension; a new one if it has several factors or none."""
+    """Return one axis for the product of `parts`; a new axis unless there is exactly one part."""
     if len(parts) == 1:
         return parts[0]
     whole = Axis(math.prod(a.size for a in parts))
@@ -122,7 +122,7 @@ def fix(dim: Dim, why: str) -> None:
 
 
 def merge(x: Axis, y: Axis, why: str) -> None:
-    """Merge two axes of the same size. Two sums are split at the boundaries of both."""
+    """Merge two axes of the same size. Two sums are split at all boundaries of their terms."""
     x, y = root(x), root(y)
     if x is y:
         return
@@ -150,7 +150,7 @@ def merge(x: Axis, y: Axis, why: str) -> None:
 def split(axis: Axis, outer: int, inner: int, why: str) -> tuple[Axis, Axis]:
     """Split an axis into a product (outer, inner); return both.
 
-    A sum is fixed instead, unless every term of it can be split.
+    If the axis is a sum and a term of it cannot be split, the axis is fixed instead.
     """
     axis = root(axis)
     first, second = Axis(outer, axis.fixed), Axis(inner, axis.fixed)
@@ -215,7 +215,7 @@ def same(d: Dim, e: Dim, why: str) -> None:
 
 
 def regroup(dims: Sequence[Dim], sizes: Sequence[int], why: str) -> list[Dim]:
-    """Return the dimensions of a view: those of `dims` regrouped to the given sizes."""
+    """Return the dimensions of a view: the factors of `dims`, regrouped to the given sizes."""
     todo = factors([axis for dim in dims for axis in dim])
     out: list[Dim] = []
     for size in sizes:

@@ -51,7 +51,7 @@ def lightning_callback(example: Any, selection: Selection | None = None, **setti
 def transformers_callback(example: Any, selection: Selection | None = None, **settings: Any) -> Any:
     """Return a callback for `transformers.Trainer(callbacks=[...])`.
 
-    Selection begins and ends with the training. Every log appends the mean loss to the history.
+    Selection begins and ends with the training. Every log event appends the mean loss to history.
     `callback.evolution` is the `Evolution`. Save the model with `callback.evolution.save`:
     `save_pretrained` writes a configuration of founding sizes, which the smaller arrays do not fit.
 

@@ -1,4 +1,4 @@
-"""Checks: which models and optimizers selection supports, with clear errors for the others."""
+"""Check that selection supports a model and its optimizers; raise clear errors if not."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def same_shapes(model: nn.Module, other: nn.Module) -> None:
     """Check that two models have parameters of the same names and shapes.
 
     Raises:
-        Unsupported: they do not; the message names the first difference.
+        Unsupported: names or shapes differ; the message names the first difference.
     """
     theirs = dict(other.named_parameters())
     for name, parameter in model.named_parameters():

@@ -82,6 +82,6 @@ class Chronicle:
         return torch.frombuffer(bytearray(self.history.to_bytes()), dtype=torch.uint8)
 
     def load_state_dict(self, state: torch.Tensor) -> None:
-        """Set the history to that of a saved state."""
+        """Load the history from a saved state."""
         self.history = History.from_bytes(state.cpu().numpy().tobytes())
         self._losses.clear()

@@ -10,4 +10,4 @@ class Unsupported(ValueError):
 
 
 class RanksDisagree(RuntimeError):
-    """Processes that train one model found different populations alive."""
+    """Raised if processes that train the same model found different populations alive."""

@@ -106,7 +106,7 @@ class Evolution(Readings):
             patience: extinct populations are removed when the work wasted on them since the last
                 removal equals the work of this number of steps.
             wrap: function that wraps the module in a DistributedDataParallel, called after every
-                removal. Needed if yours has settings other than the defaults.
+                removal. Needed if the DistributedDataParallel has settings other than defaults.
             seed: seed of laws that draw random numbers.
 
         Raises:
@@ -157,8 +157,8 @@ class Evolution(Readings):
         self._followers: list[nn.Module] = []
         if self._pace.budget is not None:
             self._pace.begin(self._size())
-        self._changes: dict[int, torch.Tensor] = {}  # optimizer -> its part of m dL/dm
-        self._open: dict[int, FrameType] = {}  # optimizers whose step() is running, and its frame
+        self._changes: dict[int, torch.Tensor] = {}  # optimizer index -> its part of m dL/dm
+        self._open: dict[int, FrameType] = {}  # optimizer index -> frame of its running step()
         self._stepped: set[int] = set()  # optimizers that have stepped since the last generation
         self._checked = False
         self._handles = []
@@ -223,7 +223,7 @@ class Evolution(Readings):
         """Run a generation, multiply the weights by the new masses, and check for extinctions.
 
         Args:
-            k: index of the optimizer that stepped last; weights of the others are W m already.
+            k: index of the optimizer that stepped last; other optimizers' weights are W m already.
         """
         self._stepped.clear()
         self._checked = True
@@ -269,7 +269,7 @@ class Evolution(Readings):
         self._laws.step(signals, now)
 
     def _look(self) -> None:
-        """Record extinctions, and remove extinct populations once that saves work."""
+        """Record extinctions, and remove extinct populations once removal saves work."""
         deaths = self._laws.deaths()
         self._chronicle.flush(deaths, self._laws, self.steps)
         if not deaths and self._ddp is None and not self._idle:
@@ -313,7 +313,7 @@ class Evolution(Readings):
 
     @torch.no_grad()
     def compact(self) -> None:
-        """Remove extinct populations from parameters, gradients, buffers, optimizers and followers.
+        """Remove extinct populations from model, optimizers and copies of the model (see `follow`).
 
         Raises:
             RanksDisagree: processes of a DistributedDataParallel found different populations alive;

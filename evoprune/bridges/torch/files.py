@@ -1,4 +1,4 @@
-"""Files: a smaller model in one safetensors file, loaded into a freshly built module. No pickle."""
+"""Files: write a smaller model to one safetensors file, and load it into a newly built module."""
 
 from __future__ import annotations
 

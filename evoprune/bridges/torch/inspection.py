@@ -1,4 +1,4 @@
-"""Inspection: which parts of a model can evolve, and why the others cannot, before training."""
+"""Inspection: before training, find which parts of a model can evolve, and why others cannot."""
 
 from __future__ import annotations
 

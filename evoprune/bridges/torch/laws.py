@@ -29,7 +29,7 @@ class Death:
     Attributes:
         step: the step of the run after which it became extinct.
         layer: index of its axis, in the order of `Evolution.born`.
-        birth: its index among the founders of the axis.
+        birth: its birth id, the index among the founders of the axis.
         mass, fitness: its last values.
     """
 
@@ -136,7 +136,7 @@ class HostLaws:
         ]
 
     def _copy(self, changed: bool = True) -> None:
-        """Copy masses to the model's device; also `alive`, if it has `changed`."""
+        """Copy masses to the model's device, and also `alive` if `changed`."""
         mass = np.concatenate(list(self._community.mass.values()))
         self.mass[:-1] = torch.from_numpy(mass)
         if changed:

@@ -37,7 +37,7 @@ class DeviceLaws:
 
     @staticmethod
     def serves(selection: Selection) -> bool:
-        """True if the law of a selection is the one implemented here."""
+        """True if this class implements the law of a selection."""
         law = selection.dynamics
         if not isinstance(law, Dynamics) or law.kind != "malthusian":
             return False
@@ -126,7 +126,7 @@ class DeviceLaws:
         return torch.where(self.alive, upkeep, 0.0)
 
     def _settle(self, ok: torch.Tensor, mass: torch.Tensor, fitness: torch.Tensor, at: int) -> None:
-        """Mark populations below the threshold extinct, lightest first, down to the floor."""
+        """Mark populations below the threshold extinct, lightest first, until `floor` are left."""
         s = self.selection
         low = self.alive & (mass < s.threshold) & ok & (self.generations >= s.min_age)
         # Rank the `low` populations of every layer by mass: sort by mass, then stably by layer.

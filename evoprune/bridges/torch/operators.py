@@ -1,9 +1,9 @@
 """Operators: how each kind of ATen operator relates the axes of its inputs and outputs.
 
 A rule labels the outputs of a call, merges axes that must agree, fixes those that must keep their
-size, and records the roles of parameters (see trace.Slot). It raises or returns False if it does
-not support the call; the tracer then fixes all axes that the call touches. Rules for views are in
-views.py.
+size, and records the roles of parameters (see trace.Slot). A rule raises an error or returns
+False if it does not support the call; the tracer then fixes all axes that the call touches. Rules
+for views are in views.py.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ COPIES = {"clone", "detach", "alias", "_to_copy", "contiguous", "lift_fresh"}
 def contract(t: Tracer, a: torch.Tensor, da: int, b: torch.Tensor, db: int, why: str) -> None:
     """Record a sum over dimension `da` of `a` and `db` of `b`.
 
-    Both are fixed, unless exactly one of the tensors is a parameter, which then reads them.
+    Both dimensions are fixed, unless exactly one tensor is a parameter, which gets role "read".
     """
     same(t.of(a)[da], t.of(b)[db], why)
     weights = [t.is_parameter(x) for x in (a, b)]
@@ -183,7 +183,7 @@ def convolution(t: Tracer, call: Call) -> bool | None:
 
 @rule("mkldnn_rnn_layer")
 def recurrent(t: Tracer, call: Call) -> None:
-    """Sum over the input's features, (..., k) x (gates, k); the state keeps its size."""
+    """Record a recurrent layer: (..., k) x (gates, k) sums over k features; the state is fixed."""
     x, weight = call.args[:2]
     contract(t, x, x.ndim - 1, weight, 1, call.why)
     t.role(weight, 0, "write", call.why)

@@ -85,7 +85,7 @@ class Pace:
             self.pressure = self.budget.first(sized, self.selection.upkeep == "soft")
 
     def pressure_at(self, step: int) -> float:
-        """Return the pressure at a step, counted from 0; after the run, that of the last step."""
+        """Return the pressure at a step, from 0; after the run, the pressure of its last step."""
         if self.pressure is not None:
             return self.pressure
         return float(self._pressures[min(step, len(self._pressures) - 1)])

@@ -2,9 +2,9 @@
 
 The module holds W m: weights W whose columns (slices that read one population) are multiplied by
 that population's mass m. Before an optimizer's step the columns are divided by m and their
-gradients multiplied by m, so that the optimizer steps in W; after it, columns are multiplied by the
-new m. With loss L, the sum of W m * dL/d(W m) over the columns that read a population is exactly
-m dL/dm.
+gradients multiplied by m, so that the optimizer updates W; after the step, columns are multiplied
+by the new m. With loss L, the sum of W m * dL/d(W m) over the columns that read a population is
+exactly m dL/dm.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Placement:
         self._joined: dict[tuple[tuple[int, ...], bool], torch.Tensor] = {}
         self._rooms: dict[torch.dtype, torch.Tensor] = {}
         self._layouts: dict[tuple[int, ...], Layout] = {}
-        # Keys of both are indices of readers; values have one tensor for each of these readers.
+        # Keys of both dicts are indices of readers; values have a tensor for each of these readers.
         self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # the masses m in W m
         self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # 1 / m, while weights are W
 
@@ -71,7 +71,7 @@ class Placement:
         if key not in self._held:
             self._held[key] = self._factors(mass, readers)
         scales = self._held[key]
-        # Products are several times faster than quotients.
+        # Multiplication is several times faster than division.
         inverse = torch.where(mass > 0, 1 / mass, 1)
         inverses = self._factors(inverse, readers)
         torch._foreach_mul_(weights, inverses)
@@ -203,7 +203,7 @@ class Placement:
         return total[:-1]
 
     def _founders_of(self, piece: Piece, dim: int | None) -> torch.Tensor:
-        """Return the founders of every entry along `dim`; `founders` if none: int64 (k, size)."""
+        """Return indices of the founders of entries along `dim`: int64 (k, size), see `_index`."""
         assert dim is not None
         index = torch.stack(piece.places[dim])
         return torch.where(index < 0, self.founders, index).to(self.device)
@@ -226,8 +226,8 @@ def _multiply_gradients(weights: Sequence[torch.Tensor], factors: Sequence[torch
 def _sums_along(values: torch.Tensor, dim: int | None) -> torch.Tensor:
     """Return the sums of a tensor over all dimensions but one: (size,).
 
-    Leading dimensions are summed first, since one sum over all of them is about 30 times slower in
-    PyTorch on the CPU.
+    Leading dimensions are summed first, since one sum over all dimensions is about 30 times slower
+    in PyTorch on the CPU.
     """
     assert dim is not None
     if dim > 0:

@@ -1,7 +1,8 @@
-"""Populations: which axes of a traced model can evolve, and why the others cannot.
+"""Populations: find which axes of a traced model can evolve, and why others cannot.
 
 An axis of populations is not fixed, is written by a weight, and is read only by weights whose
-columns masses can scale. A Piece holds what surgery needs to know about one parameter or buffer.
+columns can be multiplied by masses. A Piece holds what surgery.py needs to know about a
+parameter or buffer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Report: tables of an evolution, in the format of those of a network."""
+"""Report: tables of an evolution, in the same format as the tables of a network."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _table(evolution: Readings) -> tuple[str, list[list[str]], list[str]]:
 def outlook(evolution: Readings) -> str:
     """Return a table with quantiles of mass and fitness, and with upkeep, for each axis.
 
-    It also has the number of populations whose fitness is below their upkeep.
+    The table also has the number of populations whose fitness is below their upkeep.
     """
     rows = []
     for name in evolution.born:

@@ -52,7 +52,7 @@ def check_laws(selection: Selection, terms: int | None, optimizers: int) -> None
 
 
 def needs_of(selection: Selection) -> set[str]:
-    """Return the inputs of a fitness law in addition to dL/dm; a Python law takes all."""
+    """Return the inputs of a fitness law in addition to dL/dm; a Python law gets all inputs."""
     law = selection.fitness
     return set(law.facts["needs"]) if isinstance(law, Fitness) else {*OWNED, "activity"}
 

@@ -30,7 +30,7 @@ class Sizes:
         self.born = dict(born)
         self._pieces = pieces
         self._shapes = {piece.name: tuple(piece.tensor.shape) for piece in pieces}
-        self._places = {piece.name: dict(piece.places) for piece in pieces}  # founding places
+        self._places = {piece.name: dict(piece.places) for piece in pieces}  # before any removal
         everyone = torch.ones(sum(self.born.values()), dtype=torch.bool)
         self.founding_macs = self.total("macs", everyone)
         self.founding_parameters = self.total("params", everyone)

@@ -133,7 +133,7 @@ def silence(
     staying: Mapping[int, torch.Tensor],
     optimizers: Iterable[torch.optim.Optimizer] = (),
 ) -> None:
-    """Set removed entries to 0: values, gradient and optimizer state.
+    """Set the entries of extinct populations to 0: values, gradient and optimizer state.
 
     The core does the same. Sums over survivors' weights then exclude connections to extinct
     populations.
@@ -227,8 +227,7 @@ def rebuild_ddp(
 
     Args:
         ddp: its `reducer` has been deleted, so that its hooks on parameters are gone.
-        wrap: wraps the module again, if its settings are unusual; by default the usual settings are
-            copied.
+        wrap: function that wraps the module again; None: copy the usual settings of `ddp`.
     """
     names = (
         "device_ids",

@@ -1,4 +1,4 @@
-"""Trace: run a model once and find which dimensions of its parameters are the same axis.
+"""Trace: run a model and find which dimensions of its parameters are the same axis.
 
 A dispatch mode intercepts every operator below autograd, where only few kinds remain; operators.py
 has a rule for each kind. An operator without a rule fixes every axis that it touches.
@@ -152,7 +152,7 @@ class Tracer(TorchDispatchMode):
     def derive(
         self, source: torch.Tensor, view: torch.Tensor, places: Sequence[int | None] | None
     ) -> None:
-        """Record `view` as a view of `source`: its dimension d is places[d] of the source."""
+        """Record that dimension d of `view` is dimension places[d] of `source`, or new if None."""
         if id(source) not in self._origins:
             return
         slot, before = self._origins[id(source)]
@@ -162,7 +162,7 @@ class Tracer(TorchDispatchMode):
         self._origins[id(view)] = (slot, after)
 
     def count(self, weight: torch.Tensor, macs: float) -> None:
-        """Add multiply-adds to the parameter that a tensor is, or is a view of."""
+        """Add multiply-adds to a parameter; `weight` is the parameter or a view of it."""
         if self.counting and id(weight) in self._origins:
             slot = self._origins[id(weight)][0]
             slot.macs += macs / max(1, slot.tensor.numel())
@@ -231,7 +231,7 @@ def samples_of(example: Any) -> int:
 
 
 def outputs(result: Any) -> list[torch.Tensor]:
-    """Return the tensors in what a model returned: a tensor, or nested tuples, lists and dicts."""
+    """Return all tensors in the result of a model: a tensor, or nested tuples, lists and dicts."""
     found = result.to_tuple() if hasattr(result, "to_tuple") else result
     if isinstance(found, Mapping):
         found = dict(found)

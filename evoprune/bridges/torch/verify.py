@@ -3,7 +3,7 @@
 Some populations of every axis are disabled, once by zeros in the weights that read them and once by
 removal; the outputs must agree. For this, weights are set to random values, so that each one
 matters, and restored afterwards. Sizes stored in modules, such as num_heads, are also found here.
-In names here, a `population` is an axis of populations.
+In the names of this module, `population` means an axis of populations.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Trial:
     populations: Sequence[Population]
     pieces: Sequence[Piece]
     generator: torch.Generator
-    rules: dict[Attribute, tuple[int, int]]  # attribute -> index of its axis, multiple of the size
+    rules: dict[Attribute, tuple[int, int]]  # attribute -> (index of axis, multiple of its size)
 
     def __post_init__(self) -> None:
         self.starts = list(itertools.accumulate((p.size for p in self.populations), initial=0))
@@ -163,8 +163,8 @@ class _Trial:
     def candidates(self, i: int) -> dict[Attribute, tuple[int, int]]:
         """Find integer attributes that may store the size of axis i or a multiple of it.
 
-        The search covers the modules that hold its parameters and all modules around them, but not
-        the attributes of PyTorch's own modules that are known to be sizes.
+        The search covers the modules that hold parameters of the axis and all modules around them,
+        but not the attributes of PyTorch's own modules that are known to be sizes.
 
         Returns:
             attribute -> (i, multiple of the size).
@@ -199,8 +199,8 @@ def verify(
 ) -> tuple[list[int], dict[Attribute, tuple[int, int]], dict[str, str]]:
     """Check by removal that the traced axes of populations are correct.
 
-    All axes are tried at once, and halves of them only if that fails. Parameters, buffers, modes
-    and random state are restored.
+    All axes are tried at once; only if that fails, halves of the axes are tried. Parameters,
+    buffers, modes and random state are restored.
 
     Returns:
         Indices of the axes that can shrink; sizes stored in modules, as attribute -> (position in
@@ -227,7 +227,7 @@ def verify(
 
 
 def _sift(trial: _Trial) -> dict[int, str]:
-    """Find the axes for which removal differs from zeroing, with the reason."""
+    """Return the axes for which removal differs from zeroing: index -> reason."""
     failed: dict[int, str] = {}
     hopeless: set[frozenset[tuple[type, str, int]]] = set()
     helped: set[tuple[type, str, int]] = set()
@@ -238,7 +238,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
         sign = frozenset(kinds.values())
         known = [key for key in found if kinds[key] in helped]
         tries: list[Iterable[Attribute]] = [known] if known else []
-        if sign not in hopeless:  # search the same kinds of attributes only once
+        if sign not in hopeless:  # search each set of attributes, by `kind`, only once
             keys = sorted(found, key=lambda key: ("head" not in key[1], found[key][1]))
             tries += [
                 some
@@ -290,7 +290,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
 def _randomize(model: nn.Module, example: Any, generator: torch.Generator) -> None:
     """Set weights to random values so that each one matters: initial zeros would hide errors.
 
-    Matrices use He initialization; running statistics are those of the example.
+    Matrices get He initialization; running statistics are computed from the example.
     """
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if not tensor.is_floating_point():

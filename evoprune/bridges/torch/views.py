@@ -16,7 +16,7 @@ def view(t: Tracer, call: Call) -> None:
     """Regroup dimensions."""
     x, y = call.ins[0], call.outs[0]
     t.label(y, regroup(t.of(x), y.shape, call.why))
-    # A view of a parameter keeps its roles where it only adds or removes dimensions of size 1.
+    # A view that only adds or removes dimensions of size 1 keeps the roles of the parameter.
     places: list[int | None] = []
     rest = [d for d in range(x.ndim) if x.shape[d] != 1]
     for size in y.shape:
@@ -28,7 +28,7 @@ def view(t: Tracer, call: Call) -> None:
 
 @rule("expand")
 def expand(t: Tracer, call: Call) -> None:
-    """Repeat dimensions of size 1, or add leading ones."""
+    """Repeat dimensions of size 1, or add leading dimensions."""
     x, y = call.ins[0], call.outs[0]
     more = y.ndim - x.ndim
     places: list[int | None] = [
@@ -65,7 +65,7 @@ def permute(t: Tracer, call: Call) -> bool | None:
 
 @rule("unsqueeze", "squeeze", "select")
 def squeeze(t: Tracer, call: Call) -> None:
-    """Add a dimension of size 1, remove those of size 1, or take one entry of a dimension."""
+    """Add a dimension of size 1, remove dimensions of size 1, or take one entry of a dimension."""
     x, y = call.ins[0], call.outs[0]
     places: list[int | None] = list(range(x.ndim))
     if call.name == "unsqueeze":
@@ -87,7 +87,7 @@ def squeeze(t: Tracer, call: Call) -> None:
 
 
 def _with(dims: list[Dim], d: int, *new: Dim) -> list[Dim]:
-    """Return dimensions with the d-th replaced."""
+    """Return `dims` with dimension d replaced by the dimensions `new`."""
     return [*dims[:d], *new, *dims[d + 1 :]]
 
 
@@ -148,7 +148,7 @@ def slice_rule(t: Tracer, call: Call) -> None:
 
 @rule("cat", "concat", "stack")
 def cat(t: Tracer, call: Call) -> None:
-    """Join tensors along a dimension, or along a new one."""
+    """Join tensors along an existing dimension (cat) or a new one (stack)."""
     y = call.outs[0]
     tensors = [x for x in call.args[0] if x.numel()]
     d = call.argument(1, "dim", 0) % y.ndim
@@ -170,7 +170,7 @@ def cat(t: Tracer, call: Call) -> None:
 
 @rule("constant_pad_nd")
 def pad(t: Tracer, call: Call) -> None:
-    """Add constant entries before and after; negative numbers remove some."""
+    """Add constant entries at both ends of dimensions; negative numbers remove entries."""
     x, y = call.ins[0], call.outs[0]
     dims = list(t.of(x))
     for i in range(len(call.args[1]) // 2):
