@@ -1,4 +1,4 @@
-"""Histories: the records of a run, files that need no package, and plots."""
+"""Histories: the records of a run, files that can be read without the package, and plots."""
 
 from __future__ import annotations
 

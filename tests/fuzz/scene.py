@@ -176,7 +176,7 @@ class Scene:
         return made
 
     def _law(self, told: dict[str, Any]) -> Any:
-        """Dynamics in Python that return a valid or an invalid result."""
+        """Return a valid or an invalid result, as dynamics written in Python."""
         chance = self.random.random()
         if chance < 0.1:
             self.room.act()
