@@ -31,8 +31,8 @@ static int alias_to_dy(ep_net *net, const ep_layer *layer, const int *readers) {
     return -1;
 }
 
-/* Returns the first layer before `end` that reads the value, if it reads the value as input 0 and
- * can add a term that is stored elsewhere; else NULL. */
+/* Returns the first layer that reads the value, if its index is below `end`, if it reads the value
+ * as input 0, and if it can add a term that is stored elsewhere (EP_ADD_MORE); else NULL. */
 static ep_layer *adder(const ep_net *net, int value, int end) {
     for (int i = 0; i < end; i++) {
         ep_layer *layer = &net->layers[i];
@@ -45,7 +45,8 @@ static ep_layer *adder(const ep_net *net, int value, int end) {
     return NULL;
 }
 
-/* True if the gradient of the value is never overwritten by the layer that computes the value. */
+/* True if the layer that computes the value may not overwrite the gradient of this value. `end`:
+ * number of layers to search. */
 static bool stays(const ep_net *net, int value, int end) {
     for (int i = 0; i < end; i++) {
         if (net->layers[i].out == value) {
@@ -55,9 +56,10 @@ static bool stays(const ep_net *net, int value, int end) {
     return true;
 }
 
-/* For a layer whose backward() only copies dy to dx: skips the copy for an input that exactly one
- * other layer reads, if that layer can add dy instead of the copy and dy is not overwritten before.
- * `aliased`: the input of `layer` whose gradient is stored in the buffer of dy, or -1. */
+/* If backward() of `layer` only copies dy to dx, skips this copy for every input that exactly one
+ * other layer reads, an earlier one that can add dy itself to its dx. Until then dy must not be
+ * overwritten. `aliased`: the input of `layer` whose gradient is stored in the buffer of dy, or
+ * -1. */
 static void skip_copies(const ep_net *net, ep_layer *layer, const int *readers, int aliased) {
     for (int j = 0; (layer->alias.can & EP_COPY_DY) && j < layer->reads; j++) {
         int value = layer->input[j];

@@ -54,10 +54,10 @@ void ep_format(char *to, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* ---- settings -----------------------------------------------------------------------------
- * A kind or a law describes its settings once, as a table of fields, one row for each setting.
- * Keyword, bounds check, error text, docstring, repr, stub and saved file are derived from the
- * row. Every setting is one member of a config struct: int64_t (EP_INT, EP_BOOL, EP_CHOICE: the
- * index), double (EP_REAL) or ep_vector (EP_VECTOR, owned by the config). */
+ * Each kind of layer and each law describes its settings in one table, with one row (ep_field) for
+ * each setting. Keyword, bounds check, error text, docstring, repr, stub and saved file are derived
+ * from this row. Every setting is one member of a config struct: int64_t (EP_INT, EP_BOOL,
+ * EP_CHOICE: the index), double (EP_REAL) or ep_vector (EP_VECTOR, owned by the config). */
 typedef enum { EP_INT, EP_REAL, EP_BOOL, EP_CHOICE, EP_VECTOR } ep_type;
 
 typedef struct {
@@ -97,21 +97,23 @@ typedef struct {
 #define EP_FIELD_REQUIRED(type, config, member, low, high, text) \
     EP_FIELD(config, member, type, 0, low, high, .required = true, .doc = text)
 #define EP_FIELDS_END {.name = NULL}
-/* The table of a kind or law without settings. */
+/* The table of a kind of layer, or of a law, that has no settings. */
 extern const ep_field ep_no_fields[];
 
-/* Sets every field to its default, and vectors to empty. `config` may be NULL if there is no
- * field. */
+/* Sets every setting to its default, and vectors to empty. `config` may be NULL if the table has no
+ * row. */
 void ep_fields_init(const ep_field *fields, void *config);
-/* Frees the vectors. */
+/* Frees the vectors of a config, but not the config itself. */
 void ep_fields_free(const ep_field *fields, void *config);
-/* Makes `to` (uninitialized) a deep copy of `from`. False: out of memory, `to` holds defaults. */
+/* Makes `to` (uninitialized) a deep copy of the config `from` of `size` bytes. False: out of
+ * memory; `to` holds the defaults. */
 bool ep_fields_copy(const ep_field *fields, void *to, const void *from, size_t size);
 /* Allocates a deep copy of a config; free it with ep_config_free. False: out of memory. */
 bool ep_config_copy(const ep_field *fields, size_t size, const void *from, void **to);
 void ep_config_free(const ep_field *fields, void *config);
 const ep_field *ep_field_find(const ep_field *fields, const char *name);
-/* Set one field; `owner` names the layer or law in the error text. The vector is copied. */
+/* Set one setting of a config; `owner` names the layer or law in the error text. Vectors are
+ * copied. */
 bool ep_field_set_number(const ep_field *field, void *config, double value, const char *owner,
                          ep_error *error);
 bool ep_field_set_choice(const ep_field *field, void *config, const char *value, const char *owner,

@@ -52,8 +52,8 @@ static double parameters_of(const ep_net *net, const ep_axis *axes) {
     return n;
 }
 
-/* Returns the cost of one population of a layer at the living shape, as a share of the founding
- * network's cost. */
+/* Returns the cost of one population of layer i, given the living populations of all layers, as a
+ * share of the founding network's cost. */
 static double cost_of(ep_census *census, const ep_net *net, int i, ep_upkeep unit) {
     bool macs = unit == EP_UPKEEP_MACS;
     double founding = macs ? net->founding_macs : (double)net->founding_parameters;

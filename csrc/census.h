@@ -1,5 +1,5 @@
-/* census: counts living populations of each layer and their costs. It does not modify the network:
- * costs at the living shape are computed on a copy of the axes. */
+/* census: counts the living populations of each layer and computes their costs. It does not modify
+ * the network: costs are computed on a copy of the axes that has only living populations. */
 #ifndef EP_CENSUS_H
 #define EP_CENSUS_H
 
@@ -10,7 +10,7 @@ typedef struct {
     /* (n_axes) the network's axes with n = living populations, and without birth ids */
     ep_axis *axes;
     int64_t living; /* living populations in all */
-    double macs, parameters; /* of the living network: multiply-adds per sample, parameters */
+    double macs, parameters; /* multiply-adds per sample and parameters, of living populations */
     /* (n_populations) cost of one population of each layer, as a share of the cost of the founding
      * network */
     double *cost;

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Gathers one array of `rank` axes from `from`, which has the sizes of `net`, to `to`. */
+/* Gathers an array of `rank` axes: `from` has the old sizes, those of `net`; `to` has the new
+ * sizes, those of `places`. */
 static void move(const ep_net *net, ep_real *to, const ep_real *from, int rank, const int *axis,
                  const ep_places *places) {
     int64_t size[EP_RANK], left[EP_RANK];
@@ -113,8 +114,8 @@ static bool has_new(const ep_net *net, const ep_layer *layer, const ep_places *p
     return found;
 }
 
-/* Initializes all tensors of layers that have new places; ep_gather then overwrites the elements
- * that have a source. */
+/* Initializes all tensors of layers that have new places. ep_gather then overwrites all elements
+ * except those of the new places. */
 static void fill_new(ep_net *net, const ep_places *places, int64_t generation) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
     for (int i = 0; i < net->n_layers; i++) {

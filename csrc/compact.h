@@ -7,10 +7,11 @@
 
 #include "census.h"
 
-/* The places of a mortal axis after a change. source[j] is the old place that place j is copied
- * from, or -1 if it is new: then parameters get initial values, and all other arrays 0. The sources
- * of the first n - born places ascend, and these places keep their birth ids; the last `born`
- * places get new ids. `source` NULL: the axis does not change. */
+/* The places (positions along the axis) of a mortal axis after a change. Place j is copied from the
+ * old place source[j]. If source[j] is -1, place j is new: its parameters get initial values, and
+ * its elements in all other arrays are 0. The sources of the first n - born places ascend, and
+ * these places keep their birth ids; the last `born` places get new ids. `source` NULL: the axis
+ * does not change. */
 typedef struct {
     int32_t *source;
     int64_t n, born;

@@ -51,7 +51,7 @@ EP_INLINE void ep_exp(int n, ep_vec *x) {
     EP_EACH(n) { p[i] = p[i] * r[i] + 4.999999403953552e-1f; }
     EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
     EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
-    /* Shift k + 127 into the exponent: 0 gives the bits of 0, and 255 those of infinity. */
+    /* Shift k + 127 into the exponent field: 0 there encodes 0, and 255 encodes infinity. */
     EP_EACH(n) { power[i] = (ep_vec)((bits_of)power[i] * 8388608u); }
     EP_EACH(n) { x[i] = p[i] * power[i]; }
 }
@@ -117,7 +117,7 @@ EP_INLINE float ep_log1p_unit(float x) {
 }
 #endif
 
-/* Within 3 ulp; saturates at 0 and 1. */
+/* x[i] = 1 / (1 + e^-x[i]). Within 3 ulp; saturates at 0 and 1. */
 EP_INLINE void ep_sigmoid(int n, ep_vec *x) {
     EP_EACH(n) { x[i] = -x[i]; }
     ep_exp(n, x);

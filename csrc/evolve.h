@@ -1,6 +1,6 @@
 /* evolve: selection on a network: measures signals, runs one generation (laws/generation.h), writes
  * the result back, and removes extinct populations when that pays. Finds populations by the roles
- * of tensors, not by kind. Runs on one worker between two steps. */
+ * of tensors, not by the kind of layer. Runs on one worker between two steps. */
 #ifndef EP_EVOLVE_H
 #define EP_EVOLVE_H
 
@@ -32,7 +32,7 @@ typedef struct {
 typedef struct {
     ep_death *deaths;
     ep_birth_record *births;
-    int64_t n_deaths, n_births, room, births_room;
+    int64_t n_deaths, n_births, room, births_room; /* counts, then capacities, of both arrays */
     int64_t floor_reached; /* number of times that the floor kept a population alive */
     int64_t compactions;
 } ep_chronicle;
@@ -50,7 +50,9 @@ typedef struct {
     ep_census census;
     ep_group *group; /* (n_populations) */
     bool *barren; /* (n_populations) true: no births in this layer */
-    ep_slab *room; /* memory of the vectors below, and of overlap if a law needs it */
+    ep_slab *room; /* memory of the vectors below (most), and of overlap if a law needs it */
+    /* raw: fitness before smoothing. norm2, overlap: `norm2` and `overlap` of ep_cohort. The
+     * others: the signals of the same name (ep_signals). */
     ep_real *raw, *norm2, *owned_norm2, *owned_gradient2, *owned_product, *activity, *overlap;
     int64_t founded; /* number of founders in the network */
     int64_t most; /* populations that the vectors have room for */
@@ -88,8 +90,8 @@ bool ep_evolve_compact(ep_net *net, ep_evolution *evolution, ep_chronicle *chron
 void ep_evolve_groups(const ep_net *net, const ep_census *census, ep_group *groups);
 /* Counts the populations of each group. */
 void ep_evolve_count(const ep_net *net, ep_headcount *counts);
-/* Marks a population extinct and sets its mass and all weights it owns to 0, so that signals of
- * other populations do not include them. Compaction removes it. */
+/* Marks population j of a layer extinct and sets its mass and all weights it owns to 0, so that
+ * signals of other populations do not include them. Compaction removes it. */
 void ep_kill(ep_net *net, const ep_population *population, int64_t j);
 
 #endif

@@ -31,7 +31,8 @@ int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle
 /* ---- one row, by type ------------------------------------------------------------------------ */
 
 /* Defines the function for rows of one type: to[j] = (x[f] - shift) * scale in the arithmetic of
- * `real`. It is a macro because these loops differ only in their types. */
+ * `real`, where f is the founding index of living feature j. It is a macro because these loops
+ * differ only in their types. */
 #define DEFINE_ROW(name, type, real, shifts, scales)                                \
     static void name(const void *from, const ep_intake *in, ep_real *restrict to) { \
         const type *restrict x = from;                                              \
@@ -230,7 +231,7 @@ bool ep_living_inputs(const ep_net *net, int32_t *living) {
     }
     int64_t n = 1;
     living[0] = 0;
-    /* combine the indices over the axes so far with the next axis */
+    /* extend the flat indices over the axes so far by the living entries of the next axis */
     for (int d = 0; d < in->rank; d++) {
         const ep_axis *axis = &net->axes[in->axis[d]];
         for (int64_t i = n - 1; i >= 0; i--) {

@@ -38,7 +38,7 @@ typedef struct {
     bool exact;                          /* no shift was changed by rounding */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
     int64_t width;                     /* number of living features */
-    int64_t move;                      /* largest shift of an image in pixels; 0: none */
+    int64_t move;                      /* largest move of an image in pixels; 0: none */
     bool flip;                         /* mirror images left to right with probability 1/2 */
     int64_t height, breadth, channels; /* image shape, used only with move or flip */
     ep_noise noise;                    /* random stream of augmentation */

@@ -34,8 +34,9 @@ enum {
  * read but not used, so b must lie in a slab. m, n or k may be 0. */
 void ep_gemm(const ep_product *product, ep_real *scratch);
 
-/* Bit-identical to ep_gemm, for b_col = 1 and operands in the L1 cache, or small m. Reads `b` in
- * place and prefetches nothing. Reads no memory past the end of the last row of `b`. */
+/* Computes a product bit-identical to that of ep_gemm. Requires b_col = 1; meant for operands in
+ * the L1 cache or for small m. Reads `b` in place, prefetches nothing, and reads no memory past the
+ * end of the last row of `b`. */
 void ep_gemm_near(const ep_product *product);
 
 /* to(i, j) = from(j, i) for i < rows, j < columns, and 0 for columns <= j < to_row. to_row and

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- which axes ------------------------------------------------------------------------------ */
+/* ---- axes that allow births ------------------------------------------------------------------ */
 
 /* Which form of the populations' outputs a value contains: none, before or after multiplication by
  * their masses. */
@@ -26,8 +26,8 @@ static bool uses(const ep_layer *layer, int tensor) {
     return found;
 }
 
-/* Returns the dimension of the layer's first tensor that is `axis`, if the layer sums over this
- * axis of its input; else -1. */
+/* If the layer sums over `axis` of its input, returns the dimension of its weights (its first
+ * tensor) that is this axis; else -1. */
 static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) {
     const ep_value *out = &net->values[layer->out];
     bool linear = layer->kind->linear == EP_LINEAR_WEIGHT ||
@@ -65,8 +65,8 @@ static bool is_apart(const ep_net *net, const ep_layer *layer, int axis) {
            layer->kind->linear == EP_LINEAR_GAIN;
 }
 
-/* Derives the stage of a layer's output from the stages of its inputs. Returns NULL, or the reason
- * why births would change the outputs of the network. */
+/* Derives the stage of a layer's output from the stages of its inputs; of[v] is the stage of value
+ * v. Returns NULL, or the reason why births would change the outputs of the network. */
 static const char *follow(const ep_net *net, const ep_population *p, const ep_layer *layer,
                           stage *of) {
     const ep_value *out = &net->values[layer->out];
@@ -129,9 +129,10 @@ const char *ep_barren(const ep_net *net, const ep_population *population) {
     return why;
 }
 
-/* ---- what a newborn is made of --------------------------------------------------------------- */
+/* ---- initial values of newborn populations --------------------------------------------------- */
 
-/* Slice j along dimension d of a tensor: `before` runs of `after` elements, `step` apart. */
+/* Slice j along dimension d of a tensor: `before` ranges of `after` elements whose starts are
+ * `step` elements apart. */
 typedef struct {
     int64_t before, after, step;
 } runs;
@@ -170,9 +171,9 @@ static void mutate(const ep_net *net, const ep_tensor *t, runs r, int64_t one, i
     }
 }
 
-/* Divides a parent between its place and the child's. Half of the mass has half of the gradient,
- * and so half of the first and a quarter of the second moment: training continues as if there had
- * always been two halves. */
+/* Divides a parent into two halves: one keeps the parent's place, the other gets the child's. A
+ * half with half of the mass has half of the gradient, so half of the first moment and a quarter of
+ * the second: training continues as if there had always been two halves. */
 static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t child,
                    int32_t birth, double mutation) {
     for (int i = 0; i < net->n_tensors; i++) {
@@ -197,7 +198,7 @@ static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t 
     }
 }
 
-/* Sets the mass of an immigrant, and sets the weights that read it to 0. */
+/* Sets the mass of an immigrant, and sets the weights of layers that read it to 0. */
 static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real mass) {
     ep_net_numbers(net, p->mass)[place] = mass;
     ep_net_numbers(net, p->alive)[place] = 1;

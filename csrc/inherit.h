@@ -1,5 +1,7 @@
-/* inherit: births in a network: which axes allow them, the initial values of a half or an
- * immigrant, and adding these to every array. Uses layers only through their interface. */
+/* inherit: births in a network. A newborn population is one half of a divided parent, or an
+ * immigrant, which has no parent. This file finds the axes that allow births, computes the initial
+ * values of newborn populations and adds them to every array. Uses layers only through their
+ * interface. */
 #ifndef EP_INHERIT_H
 #define EP_INHERIT_H
 
@@ -13,8 +15,8 @@ const char *ep_barren(const ep_net *net, const ep_population *population);
 /* Adds the n newborn populations of a generation and removes the extinct ones. `newborn` is ordered
  * by group (index in net->populations). A parent with weights w becomes two halves with weights w
  * (1 + mutation z) and w (1 - mutation z), z normal; their optimizer moments are those of half the
- * gradient. An immigrant gets initial weights; the weights that read it are 0. False: out of
- * memory; only what the generation wrote has changed. */
+ * gradient. An immigrant gets initial weights; the weights of later layers that read it are 0.
+ * False: out of memory; nothing has changed but what the generation had already written. */
 bool ep_bear(ep_net *net, const ep_newborn *newborn, int64_t n, double mutation, ep_error *error);
 
 #endif

@@ -25,8 +25,8 @@ typedef struct {
     int axis[EP_RANK];
     int64_t width; /* elements per sample at the current shape */
     int64_t at; /* the value starts at x + at * capacity: see ep_x */
-    int dx_of; /* value whose buffer holds the gradient of this one in a pass with aliasing */
-    bool wants_dx; /* a trained tensor upstream needs its gradient */
+    int dx_of; /* value whose buffer holds the gradient of this value in a pass with aliasing */
+    bool wants_dx; /* its gradient is needed, to train a tensor of an earlier layer */
 } ep_value;
 
 typedef enum { EP_FORWARD = 1, EP_BACKWARD = -1 } ep_way; /* direction through the layers */
@@ -55,7 +55,7 @@ typedef struct {
     /* True if the statistics that `track` will store are finite. */
     bool (*sound)(const ep_pass *pass, const ep_layer *layer);
     /* Minimum number of samples in a training batch. With fewer, the output would not depend on the
-     * input, such as that of batch norm over a single value. */
+     * input: batch norm of a single value is an example. */
     int64_t (*least_rows)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
 } ep_coupling;
 
@@ -70,10 +70,11 @@ typedef struct {
     const char *sizes; /* setting that holds the founding size of output axes, or NULL */
     int founding_axis; /* 1 + the axis of input 0 whose founding size affects the output;
                              -1: the last axis; 0: none */
-    int apart; /* of a kind that is not linear: 1 + the axis of input 0 along which
-                             every entry of the output depends only on the same entry of the
-                             inputs; 0: none; EP_APART_ALL: every axis */
-    /* never reads past the last element of its input, which may be an array of the user */
+    int apart; /* for a kind that is not linear: 1 + the axis of input 0 along which
+                             entry j of the output depends only on entry j of the inputs; 0: no
+                             axis; EP_APART_ALL: every axis */
+    /* the kind never reads past the last element of its inputs, so an input may be an array of the
+     * user (ep_pass.input) */
     bool exact;
     /* Checks config and inputs; declares output axes, tensors, saved values and scratch. May
      * fail. */
@@ -105,10 +106,13 @@ enum {
     EP_ADD_MORE = 4, /* backward() adds the term of ep_more(), if any, to dx of input 0 */
 };
 typedef struct {
-    int can; /* sum of the above */
-    /* add to dx, because a later layer has written it or skipped a copy to it */
+    int can; /* sum of the constants above that hold for the layer */
+    /* add to the dx of this input, because a later layer has already written that dx, or has
+     * skipped its copy of dy (see `skip`) */
     bool add[EP_INPUTS];
-    bool skip[EP_INPUTS]; /* do not copy dy to dx: the layer that adds to dx reads dy in place */
+    /* do not copy dy to the dx of this input: the earlier layer that adds to this dx reads dy in
+     * place */
+    bool skip[EP_INPUTS];
     int more; /* value whose gradient is the term added to dx of input 0 */
 } ep_alias;
 
@@ -127,7 +131,7 @@ struct ep_layer {
     int saved; /* value kept for backward, or -1 */
     int sums; /* value with the sums per sample that backward passes to gradient, or -1 */
     int64_t scratch; /* elements of scratch per worker */
-    /* kinds that couple samples: the rows of a worker start at a multiple of it */
+    /* for kinds that couple samples: the first row of each worker is a multiple of row_block */
     int64_t row_block;
     double work; /* macs, to balance the gradient tasks */
 };
@@ -141,7 +145,7 @@ struct ep_pass {
     const ep_real *input; /* the user's rows, read instead of value 0, or NULL */
     ep_real *x, *dx; /* activations and their gradients; dx is NULL outside training */
     int64_t capacity; /* rows allocated: value v starts at x + at * capacity */
-    int64_t rows; /* samples of the batch that belong to this rank */
+    int64_t rows; /* samples of the batch that belong to this rank (see ranks.h) */
     int64_t first; /* index of sample 0 in the whole batch, over all ranks */
     int64_t r0, r1; /* samples of this worker */
     bool training;
@@ -167,11 +171,12 @@ bool ep_plan_shared_mass(ep_plan *plan, ep_layer *layer, int axis, ep_error *err
 /* Set the axes of the layer's output, and of the value it saves for backward. */
 bool ep_plan_output(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
 bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
-/* Reserves n sums per sample for each entry of an axis (layer->sums). */
+/* Reserves, per sample, n sums for each entry of an axis, which backward passes to gradient
+ * (layer->sums). */
 bool ep_plan_sums(ep_plan *plan, ep_layer *layer, int64_t n, int axis, ep_error *error);
 const ep_value *ep_plan_value(const ep_plan *plan, int value);
 const ep_axis *ep_plan_axes(const ep_plan *plan);
-/* Marks an axis as subject to extinction, unless it is an axis of the output. */
+/* Marks an axis as subject to extinction, unless it is an axis of the network's output. */
 void ep_plan_mortal(ep_plan *plan, int axis);
 
 EP_INLINE double ep_layer_macs(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
@@ -213,7 +218,8 @@ EP_INLINE ep_real *ep_saved(const ep_pass *pass, const ep_layer *layer) {
 EP_INLINE ep_real *ep_sums(const ep_pass *pass, const ep_layer *layer) {
     return pass->x + pass->value[layer->sums].at * pass->capacity;
 }
-/* Adds sum number `from` + j of every sample, in order, to to[j], for j0 <= j < j1. */
+/* Adds the sums of all samples, in order: to[j] += element `from` + j of the sums of each sample,
+ * for j0 <= j < j1. */
 EP_INLINE void ep_add_sums(const ep_pass *pass, const ep_layer *layer, int64_t from, int64_t j0,
                            int64_t j1, ep_real *to) {
     int64_t width = pass->value[layer->sums].width;
@@ -250,16 +256,17 @@ EP_INLINE void ep_ask(const ep_real *at, int64_t n) {
         __builtin_prefetch(at + i);
     }
 }
-/* Reports that the n gradient elements of the layer's i-th tensor from `from` on are final, so that
- * the optimizer can use them while they are cached. Each element is reported once per pass. */
+/* Reports that n elements of the gradient of the layer's i-th tensor, from element `from` on, are
+ * final, so that the optimizer can use them while they are cached. Each element is reported once
+ * per pass. */
 EP_INLINE void ep_ready(const ep_pass *pass, const ep_layer *layer, int i, int64_t from,
                         int64_t n) {
     if (pass->ready && n > 0) {
         pass->ready(pass, layer->tensor[i], from, 1, n, n);
     }
 }
-/* The same for `rows` runs of n elements whose starts are `stride` apart: some columns of a
- * matrix. */
+/* The same for `rows` ranges of n elements each whose starts are `stride` elements apart, such as
+ * n columns of a matrix. */
 EP_INLINE void ep_ready_block(const ep_pass *pass, const ep_layer *layer, int i, int64_t from,
                               int64_t rows, int64_t n, int64_t stride) {
     if (pass->ready && rows > 0 && n > 0) {

@@ -106,7 +106,7 @@ int64_t ep_net_founding_width(const ep_net *net) {
     return n;
 }
 
-/* Computes multiply-adds and parameters at the founding shape. */
+/* Computes the multiply-adds and parameters of the network with the founded sizes of all axes. */
 static bool measure_founding(ep_net *net, ep_error *error) {
     ep_axis *axes = malloc((size_t)net->n_axes * sizeof *axes);
     if (!axes) {

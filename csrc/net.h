@@ -35,14 +35,15 @@ struct ep_plan {
     ep_population *populations;
     int state_axis; /* axis of size EP_STATES */
     int64_t begin[EP_ROLES + 1]; /* first element of each role in the slabs below */
-    ep_slab *numbers, *gradients, *first, *second; /* same layout: values, gradients, moments */
+    /* same layout: values of the tensors, their gradients, optimizer moments */
+    ep_slab *numbers, *gradients, *first, *second;
     int64_t width; /* elements per sample of all values together */
     int64_t scratch; /* elements of scratch per worker */
-    int64_t row_block; /* workers' rows start at multiples of it */
-    int64_t capacity; /* samples that x and dx have room for; 0: not reserved yet */
+    int64_t row_block; /* the first row of each worker is a multiple of row_block */
+    int64_t capacity; /* largest number of samples that x and dx can hold; 0: not reserved yet */
     ep_slab *x, *dx;
     ep_slab *workspace; /* scratch and inference rows of all workers; NULL before the first pass */
-    int workers; /* workers that the workspace has room for */
+    int workers; /* number of workers that the workspace has room for */
     int64_t rows; /* samples in the last training batch */
     bool aliased; /* gradients of activations may be overwritten: see ep_alias */
     double terms; /* predictions with weight > 0 in the mean loss of the last batch */
@@ -50,7 +51,7 @@ struct ep_plan {
     /* Sum, over the generations since the last removal, of the share of the network's multiply-adds
      * that is spent on extinct populations. */
     double waste;
-    double founding_macs; /* multiply-adds per sample at the founding shape */
+    double founding_macs; /* multiply-adds per sample with the founded sizes of all axes */
     int64_t founding_parameters;
     bool built;
 };
@@ -65,9 +66,9 @@ int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs,
  * `born` ids have been given so far. Call after adding the layers and before ep_net_build. */
 bool ep_net_populate(ep_net *net, int axis, int64_t born, int64_t n, const int64_t *id,
                      ep_error *error);
-/* Elements of all tensors at the living shape; -1 on overflow. */
+/* Elements of all tensors at the current sizes of the axes; -1 on overflow. */
 int64_t ep_net_elements(const ep_net *net);
-/* Elements of the input of one sample at the founding shape. */
+/* Elements of the input of one sample when the network was founded, before any removal. */
 int64_t ep_net_founding_width(const ep_net *net);
 /* Lays out, allocates and fills the tensors. The last layer's output is the network's output. */
 bool ep_net_build(ep_net *net, ep_error *error);
@@ -88,7 +89,7 @@ EP_INLINE int64_t ep_net_parameters_of(const ep_net *net, int tensor) {
     return net->tensors[tensor].role <= EP_EVOLVED ? net->tensors[tensor].n : 0;
 }
 int64_t ep_net_parameters(const ep_net *net);
-/* Returns n if the input holds ids 0 .. n - 1, or 0 if it holds any numbers. */
+/* Returns n if the input holds ids 0 .. n - 1, or 0 if it holds arbitrary numbers. */
 int64_t ep_net_ids(const ep_net *net);
 /* Minimum number of samples in a training batch: the largest least_rows() of all layers. */
 int64_t ep_net_least_rows(const ep_net *net);

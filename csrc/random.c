@@ -51,7 +51,7 @@ double ep_random_uniform(ep_noise noise, uint64_t index) {
     return unit(ep_random_bits(noise, index));
 }
 
-/* Box & Muller 1958: both uniforms from one index; |value| < 8.6. */
+/* Box-Muller transform (1958) of two uniform numbers from one index; |result| < 8.6. */
 double ep_random_normal(ep_noise noise, uint64_t index) {
     uint32_t words[4];
     ep_random_words(noise, index, words);
@@ -60,8 +60,8 @@ double ep_random_normal(ep_noise noise, uint64_t index) {
 }
 
 /* ---- binomial ------------------------------------------------------------------------------ */
-/* Inversion: adds up the probabilities of 0, 1, ... until they exceed u. For n p < 10, where few
- * terms are needed. */
+/* Draws by inversion: adds up the probabilities of 0, 1, ... until the sum exceeds a uniform number
+ * u. Used for n p < 10, where few terms are needed. */
 static int64_t binomial_walk(ep_noise noise, uint64_t *index, int64_t n, double p) {
     double odds = p / (1 - p), first = exp((double)n * log1p(-p));
     for (;;) {
@@ -89,7 +89,7 @@ static double stirling_tail(double k) {
     return (1.0 / 12 - (1.0 / 360 - s / 1260) * s) / (k + 1);
 }
 
-/* Transformed rejection with squeeze (Hoermann 1993, BTRS): for n p >= 10, p <= 1/2. */
+/* Draws by transformed rejection with squeeze (Hoermann 1993, BTRS). For n p >= 10 and p <= 1/2. */
 static int64_t binomial_reject(ep_noise noise, uint64_t *index, int64_t count, double p) {
     double n = (double)count, q = 1 - p, spread = sqrt(n * p * q);
     double b = 1.15 + 2.53 * spread, a = -0.0873 + 0.0248 * b + 0.01 * p;

@@ -6,7 +6,7 @@
 
 #include "base.h"
 
-/* Identifies a stream of random numbers: number i of the stream is a function of this and i. */
+/* Identifies a stream of random numbers: its i-th number is a function of seed, stream and i. */
 typedef struct {
     uint64_t seed;
     uint64_t stream;
@@ -27,11 +27,11 @@ void ep_random_words(ep_noise noise, uint64_t index, uint32_t out[4]);
 uint64_t ep_random_bits(ep_noise noise, uint64_t index);
 double ep_random_uniform(ep_noise noise, uint64_t index);  /* open interval (0, 1), 52 bits */
 double ep_random_normal(ep_noise noise, uint64_t index);   /* mean 0, variance 1 */
-/* Returns a noise that is independent of `noise` and of its other branches, for a step, a layer,
- * ... */
+/* Returns the noise of one branch (a step, a layer), which is independent of `noise` and of the
+ * noises of all other branches. */
 ep_noise ep_random_fork(ep_noise noise, uint64_t branch);
-/* Draws exactly from Binomial(n, p), by inversion or rejection. Uses the numbers from *index on and
- * advances *index. p is clamped to [0, 1]; NaN counts as 0. */
+/* Draws exactly from Binomial(n, p), by inversion or rejection. Uses the numbers of the stream from
+ * *index on and advances *index. p is clamped to [0, 1]; NaN counts as 0. */
 int64_t ep_random_binomial(ep_noise noise, uint64_t *index, int64_t n, double p);
 
 /* A permutation of n items that depends on the noise alone and is computed item by item, without a

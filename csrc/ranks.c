@@ -1,10 +1,10 @@
 /* ranks: see ranks.h.
  *
- * The buffer consists of a header of FIELDS elements for each rank, in which the other ranks add
- * zeros, so that every rank reads the exact values of all; the gradients; the tracked statistics of
- * layers; and mean activities and Gram matrices if selection needs them. Its size changes only at
- * removals, before which the ranks compare their populations by the header. Ranks that differ
- * therefore get an error instead of waiting for a message of another size. */
+ * The buffer consists of a header of FIELDS elements for each rank; the gradients; the tracked
+ * statistics of layers; and mean activities and Gram matrices if selection needs them. Each rank
+ * writes zeros to the headers of the others, so every rank reads exact headers of all. The size
+ * changes only at removals, before which the ranks compare their populations by the header. Ranks
+ * that differ therefore get an error instead of waiting for a message of another size. */
 #include "ranks.h"
 
 #include "signals.h"
@@ -17,7 +17,8 @@
 enum { PART = 3 };
 enum { STATUS, EVENT, LIVING, LOSS = LIVING + PART, HITS = LOSS + PART, FIELDS = HITS + PART };
 enum { STEP = 1, REMOVAL };
-enum { FAILED = -1 }; /* STATUS: FAILED, 0, or 1 + the index of an unsound layer */
+/* STATUS: FAILED, 0, or 1 + the index of a layer with statistics that are not finite */
+enum { FAILED = -1 };
 
 /* ---- the parts of the buffer ----------------------------------------------------------------- */
 
@@ -195,8 +196,8 @@ void ep_ranks_mark(ep_ranks *k) { k->buffer[(int64_t)k->rank * FIELDS + STATUS] 
 
 /* ---- the sums -------------------------------------------------------------------------------- */
 
-/* Writes the new tracked statistics, which are means over the batch, times this rank's share of the
- * batch. The network keeps the old ones. */
+/* Computes the new tracked statistics, which are means over this rank's samples, and writes them,
+ * times this rank's share of the batch, to `to`. The network keeps the old statistics. */
 static void write_tracked(const ep_net *net, const ep_pass *pass, double share, ep_real *to) {
     /* 0: save the old statistics in the buffer; 1: exchange them with the new ones */
     for (int turn = 0; turn < 2; turn++) {
@@ -271,7 +272,7 @@ bool ep_ranks_step(ep_ranks *k, const ep_net *net, const ep_pass *pass, int64_t 
     return true;
 }
 
-/* Adds up a buffer over the ranks that has only the header; the other elements are zeros. */
+/* Adds up the buffer over the ranks with only the header filled; all other elements are 0. */
 static bool send_header(ep_ranks *k, const ep_net *net, int status, int event, ep_error *error) {
     const int64_t n = ep_ranks_elements(k, net) - header(k);
     k->loss = k->hits = 0;

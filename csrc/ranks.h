@@ -16,7 +16,7 @@ typedef struct {
     void *context;
     ep_real *buffer; /* (room) */
     int64_t room;
-    bool activity, overlap; /* selection needs mean activities; cosines of outputs */
+    bool activity, overlap; /* selection needs mean activities, or cosines of outputs */
     /* Set by the calls below: */
     double loss, hits; /* sums over the whole batch */
     int64_t steps;     /* steps whose sums have been added up */
@@ -26,17 +26,17 @@ typedef struct {
 
 /* Elements of the buffer at the network's current shape. */
 int64_t ep_ranks_elements(const ep_ranks *ranks, const ep_net *net);
-/* Returns how many of the `rows` rows of a batch this rank takes, and sets *first to the first.
- * Blocks of rows that a layer couples (net->row_block) are not split, so that the ranks together
- * compute what one process would. */
+/* Returns how many of the `rows` rows of a batch this rank takes, and sets *first to the index of
+ * its first row. Blocks of net->row_block rows, which some layer couples, are not split, so that
+ * the ranks together compute the same as one process. */
 int64_t ep_ranks_rows(const ep_ranks *ranks, const ep_net *net, int64_t rows, int64_t *first);
 /* Returns an upper limit of the rows that this rank takes of batches of up to `batch` rows. */
 int64_t ep_ranks_rows_most(const ep_ranks *ranks, const ep_net *net, int64_t batch);
 
 /* Adds up gradients, tracked statistics, activities, loss and hits of one step over all ranks;
- * `rows` is the size of the whole batch. Returns false and sets error if a rank has failed, has
- * other living populations, or has a layer with statistics that are not finite. Call after all
- * gradients are computed. */
+ * `rows` is the size of the whole batch. Returns false and sets error if a rank has failed, if the
+ * ranks have different living populations, or if a layer has statistics that are not finite. Call
+ * after all gradients are computed. */
 bool ep_ranks_step(ep_ranks *ranks, const ep_net *net, const ep_pass *pass, int64_t rows,
                    ep_error *error);
 /* Updates the tracked statistics of layers with those of the last step. */
@@ -48,10 +48,10 @@ const ep_real *ep_ranks_gram(const ep_ranks *ranks, const ep_net *net, int popul
 /* Compares the living populations of all ranks before a removal, which changes the buffer's size.
  * Returns false and sets error if they differ. */
 bool ep_ranks_agree(ep_ranks *ranks, const ep_net *net, ep_error *error);
-/* Marks this rank as failed in the buffer, for the caller's function to call before it adds up the
- * buffer. */
+/* Marks this rank as failed in the buffer. The caller's ep_ranks_call may call this before it adds
+ * up the buffer. */
 void ep_ranks_mark(ep_ranks *ranks);
-/* Joins the step for which the other ranks wait, to tell them that this one has failed. */
+/* Takes part in the sum for which the other ranks wait, to tell them that this rank has failed. */
 void ep_ranks_fail(ep_ranks *ranks, const ep_net *net);
 
 #endif

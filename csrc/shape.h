@@ -12,7 +12,7 @@ enum { EP_RANK = 4 };
 typedef struct {
     char name[EP_NAME];
     int64_t n;       /* current size: living populations and extinct ones not yet removed */
-    int64_t founded; /* size when the network was built; births can exceed it */
+    int64_t founded; /* size when the network was founded; after births, n can be larger */
     int64_t next_birth; /* greater than all birth ids so far */
     bool mortal;     /* its populations may become extinct */
     int32_t *birth;  /* n birth ids, ascending; NULL (not mortal): 0 .. n - 1 */

@@ -160,8 +160,9 @@ void ep_signal_cosines(int64_t n, ep_real *gram) {
     }
 }
 
-/* Returns the dimension of a weight tensor that indexes the populations by their incoming weights:
- * the last one that is their axis, if the layer's output also has this axis. Else returns -1. */
+/* Returns the dimension d of a weight tensor whose slices along d are the incoming weights of the
+ * populations on `axis`: the last dimension that is `axis`, if the layer's output also has this
+ * axis; else -1. */
 static int into(const ep_net *net, const ep_layer *layer, int tensor, int axis) {
     const ep_tensor *t = &net->tensors[tensor];
     const ep_value *out = &net->values[layer->out];

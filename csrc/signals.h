@@ -11,15 +11,15 @@
 void ep_signal_owned(const ep_net *net, int axis, const ep_slab *p, const ep_slab *q, ep_real *to);
 /* to[j] = mean of |output j| of the populations' layer over the last batch. */
 void ep_signal_activity(const ep_net *net, const ep_population *population, ep_real *to);
-/* to[i * n + j] = <h_i, h_j> of the outputs of populations i and j over the last batch. */
+/* to[i * n + j] = inner product of the outputs of populations i and j over the last batch. */
 void ep_signal_activity_gram(const ep_net *net, const ep_population *population, ep_real *to,
                              ep_real *scratch);
 /* Replaces a Gram matrix (n, n) by cosines, clamped to [0, 1]; 0 for a zero output. */
 void ep_signal_cosines(int64_t n, ep_real *gram);
-/* to[i * n + j] = <w_i, w_j> of the incoming weights of populations i and j. */
+/* to[i * n + j] = inner product of the incoming weights of populations i and j. */
 void ep_signal_weight_overlap(const ep_net *net, const ep_population *population, ep_real *to,
                               ep_real *scratch);
-/* to[i] = |w_i|^2 of the incoming weights of population i. */
+/* to[i] = sum of squares of the incoming weights of population i. */
 void ep_signal_weight_norm(const ep_net *net, const ep_population *population, ep_real *to);
 
 #endif

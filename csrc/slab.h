@@ -13,8 +13,8 @@ typedef struct {
     atomic_int references;
 } ep_slab;
 
-/* True if n elements, counting existing and new slabs, fit into the memory that this process may
- * use: the machine's, or less if a control group limits it. False for n < 0. */
+/* True if n elements, the total of all existing and planned slabs, fit into the memory that this
+ * process may use: that of the machine, or less if a control group limits it. False for n < 0. */
 bool ep_slab_fits(int64_t n);
 /* Returns a slab of n zeros with one reference; NULL if memory is insufficient. */
 ep_slab *ep_slab_new(int64_t n);

@@ -19,7 +19,7 @@ typedef struct {
     double weight, counted; /* sum of the predictions' weights, and number of nonzero ones */
 } draw;
 
-/* The index of the next of a worker's own tasks, on a cache line of its own. */
+/* The index of the next task in the queue of a worker, on a separate cache line. */
 typedef struct {
     _Alignas(EP_ALIGN) atomic_llong next;
 } queue;
@@ -42,7 +42,7 @@ typedef struct {
     int workers;
     int64_t assigned_rows; /* rows for which tasks were assigned; -1: the shape has changed */
     queue *queues; /* (workers) */
-    double *norms; /* partial sums of the gradient's norm */
+    double *norms; /* sum of squares of each block of the gradient */
     struct {
         int64_t batch, predictions, tasks, norms; /* elements allocated above */
     } room;
@@ -191,7 +191,8 @@ static void do_gradients(run *r, ep_pass *pass, int part, int parts) {
     }
 }
 
-/* Runs on one worker while the others wait: record, generation, removal, next batch. */
+/* Finishes a step, on one worker while the others wait: records losses, runs a generation, removes
+ * extinct populations and prepares the tasks of the next batch. */
 static void finish_step(run *r, const ep_pass *pass) {
     ep_net *net = r->net;
     const ep_job *job = r->job;

@@ -5,8 +5,8 @@
 
 #include "regime.h"
 
-/* Updates those parameters of a role that `block` selects, counted from element `at` of the slab.
- * `scale`: factor on the gradient. */
+/* Updates a block of parameters of one role. The block (ep_block in laws/optimizers.h) starts at
+ * element `at` of the slab. `scale`: factor on the gradient. */
 void ep_update(const ep_net *net, const ep_regime *regime, ep_role role, double rate, double scale,
                int64_t at, ep_block block);
 /* Number of blocks of the trained parameters. */

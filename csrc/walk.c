@@ -29,10 +29,11 @@ static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
     *least = ep_max(1, weights / *width / WORTH);
 }
 
-/* Returns the end of the run of layers starting at `first` that is processed *chunk rows at a time,
- * so that intermediate results stay in L2. A run ends before a layer that couples samples, or with
- * which the greatest `least` of its layers (see measure) no longer fits into L2. A first layer that
- * does not fit is a run by itself and takes all rows. Results do not depend on the chunk size. */
+/* Returns the end of the group of layers, starting at `first`, that processes *chunk rows at a
+ * time, so that intermediate results stay in L2. The group ends before the next layer that couples
+ * samples, and before a layer with which the greatest `least` times the greatest `width` of the
+ * group (see measure) would exceed NEAR. If layer `first` alone exceeds NEAR, it is a group of its
+ * own and takes all rows at once. Results do not depend on *chunk. */
 static int stretch(const ep_net *net, const ep_pass *pass, int first, ep_way way, int64_t *chunk) {
     int64_t widest, most;
     measure(net, first, &widest, &most);
@@ -91,7 +92,7 @@ void ep_walk_backward(const ep_net *net, const ep_pass *pass) {
 }
 
 /* The gradient has about TASKS parts per worker, each of at most about NUMBERS weights, so that
- * these stay in L2, and at most MOST parts per layer. */
+ * the weights of a part stay in L2, and at most MOST parts per layer. */
 enum { TASKS = 8, NUMBERS = 32768, MOST = 4096 };
 
 static bool has_gradient(const ep_layer *layer) {
@@ -117,9 +118,9 @@ static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, d
     return ep_max(1, ep_min(ep_max(parts, parts_by_size(net, layer)), MOST));
 }
 
-/* A layer has at most 1 + floor(work / each) or parts_by_size() parts; see parts_of(). The first
- * term sums to at most TASKS * workers over all layers, plus one per layer, and sizes only
- * shrink. */
+/* By parts_of(), a layer has at most 1 + floor(work / each) parts or parts_by_size() parts. The sum
+ * of floor(work / each) over all layers is at most TASKS * workers, and removals only reduce
+ * parts_by_size(). */
 int64_t ep_walk_tasks_most(const ep_net *net, int workers) {
     int64_t n = (int64_t)TASKS * workers;
     for (int i = 0; i < net->n_layers; i++) {

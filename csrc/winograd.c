@@ -21,7 +21,8 @@ enum {
 
 typedef void (*line)(ep_vec v[MOST_SIDE]);
 
-/* 3 x 3 windows, interpolated at 0, 1, -1 and infinity. Transforms inputs to planes. */
+/* 3 x 3 windows; the polynomials are interpolated at 0, 1, -1 and infinity. Transforms inputs to
+ * planes. */
 EP_INLINE void of_input_3(ep_vec v[MOST_SIDE]) {
     ep_vec first = v[0] - v[2], sum = v[1] + v[2], difference = v[2] - v[1], last = v[1] - v[3];
     v[0] = first, v[1] = sum, v[2] = difference, v[3] = last;
@@ -47,7 +48,7 @@ EP_INLINE void to_weights_3(ep_vec v[MOST_SIDE]) {
     v[0] += sum, v[1] = difference, v[2] = sum + v[3];
 }
 
-/* 5 x 5 windows, interpolated at 0, 1, -1, 2, -2 and infinity. The functions are as above. */
+/* 5 x 5 windows, interpolated at 0, 1, -1, 2, -2 and infinity. The same five functions as above. */
 EP_INLINE void of_input_5(ep_vec v[MOST_SIDE]) {
     const ep_real four = 4, five = 5, two = 2;
     ep_vec first = four * v[0] - five * v[2] + v[4], last = four * v[1] - five * v[3] + v[5];
@@ -115,8 +116,8 @@ typedef struct {
     int64_t at[MOST_SIDE][MOST_SIDE];
 } tile;
 
-/* Transforms a tile of `from` x `from` elements with n channels to `side` x `side` planes, `apart`
- * elements from one plane to the next. Elements outside the image are read from `zeros`. Reads and
+/* Transforms a tile of `from` x `from` elements with n channels to `side` x `side` planes, whose
+ * starts are `apart` elements apart. Elements outside the image are read from `zeros`. Reads and
  * writes whole vectors of channels. */
 EP_INLINE void send(int from, int side, line transform, const ep_real *array, const tile *where,
                     int64_t n, const ep_real *zeros, ep_real *planes, int64_t apart) {

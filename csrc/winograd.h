@@ -20,7 +20,7 @@ typedef struct {
     int64_t pad_h, pad_w;
 } ep_winograd;
 
-/* Cost of one image, in multiply-adds of whole cache lines; fitted to measurements. */
+/* Estimated cost of one image, fitted to measurements. Unit: a multiply-add of one cache line. */
 double ep_winograd_cost(const ep_winograd *s);
 /* Elements of scratch, EP_ALIGN aligned, for calls with up to `c` channels and up to `filters`
  * filters. */

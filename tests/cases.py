@@ -1,9 +1,12 @@
 """Networks around one layer, for tests that apply the same checks to every kind of layer.
 
-A case of tests/reference becomes a network of these layers: "front", a trained identity, with
-masses if the layers after it map zeros to zeros; "before0", "before1", and so on, if the case
-lists layers before; "it", the layer under test; "back1" and so on, masses on the feature axes of
-"it"; and "head", a dense layer, on request. Facts about kinds are only in the tables below.
+A case of tests/reference becomes a network of these layers, in this order:
+    front: an identity with trained parameters, and with masses if later layers map zeros to zeros
+    before0, before1, ...: the layers that the case lists before the layer under test
+    it: the layer under test
+    back1, back2, ...: masses on axis -1, -2, ... of the output of `it`; by default, only back1
+    head: a dense layer, if requested
+Whatever depends on the kind of layer is in the tables below.
 """
 
 from __future__ import annotations
@@ -15,15 +18,16 @@ import numpy as np
 from cores import real
 from reference import layers
 
-# Kinds that map zeros to nonzero outputs, so masses come only after them. COUPLE: kinds that mix
-# the features of a position, so masses come only before a dense layer that precedes them.
+# MAKE_SOMETHING: kinds that map zeros to nonzero outputs, so that masses come only after them.
+# COUPLE: kinds that mix the features of a position. A dense layer is put before such a layer, and
+# masses only before that dense layer.
 MAKE_SOMETHING = {"batch_norm", "positions", "token", "populations", "embedding"}
 COUPLE = {"layer_norm"}
-# Axes that get masses after the layer, by default the last one. For attention, that is not the
-# dimension of a head: queries and keys also have this axis, and masses after the layer do not set
-# their extinct entries to zero.
+# Output axes that get masses after the layer; by default, the last axis. For attention, it is the
+# axis of heads: queries and keys also have the last axis (dimensions of a head), and masses after
+# the layer would not set extinct entries of queries and keys to zero.
 BEHIND = {"attention": (-2,)}
-LEARNING = [("populations", {"mass": False}, [0])]  # has parameters, like "front"
+LEARNING = [("populations", {"mass": False}, [0])]  # "front" replaces it in spec()
 
 CASES = [(kind, i) for kind, cases in layers.CASES.items() for i in range(len(cases))]
 
@@ -42,7 +46,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
         before, reads = [("dense", {"units": [case["input"][-1]]}, [0])], [1]
     names = ["input" if ids else "front"] + [f"before{i}" for i in range(len(before))]
     made = []
-    lent = kind == "dense" and len(reads) == 2  # the second input gives the output axes
+    lent = kind == "dense" and len(reads) == 2  # the output has the axes of input 1
     if not ids:
         front = {"mass": kind not in MAKE_SOMETHING and not lent}
         made.append({"kind": "populations", "name": "front", "inputs": ["input"], "config": front})
@@ -56,7 +60,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
     made.append({"kind": kind, "name": "it", "inputs": inputs, "config": case["config"]})
     whole = {"seed": 5, "input": list(case["input"]), "layers": made}
     facts = core.Network(whole).describe()
-    mortal = {t["axes"][0] for t in facts["tensors"] if t["role"] == "evolved"}  # they have masses
+    mortal = {t["axes"][0] for t in facts["tensors"] if t["role"] == "evolved"}  # axes with masses
     output = facts["layers"][-1]["output"]
     for d in [] if lent or kind in COUPLE else behind or BEHIND.get(kind, (-1,)):
         if output[d] not in mortal:
@@ -115,7 +119,7 @@ def clone(core: ModuleType, net: Any) -> Any:
 
 
 def kill_some(net: Any, share: float = 0.4, seed: int = 2) -> dict[str, np.ndarray]:
-    """Mark a random share of every layer's populations extinct, at least one, never all."""
+    """Mark a random share of each layer's populations extinct, but not all of them."""
     random, killed = np.random.default_rng(seed), {}
     axes = {axis["name"]: axis for axis in net.describe()["axes"]}
     for row in net.describe()["populations"]:

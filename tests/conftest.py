@@ -1,4 +1,4 @@
-"""Shared by all test files: optional data, matplotlib without windows, repeatable examples."""
+"""Set up all tests: optional data sets, matplotlib without windows, repeatable examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 try:
     from hypothesis import settings
-except ImportError:  # files that need it skip themselves
+except ImportError:  # hypothesis is optional: test files that need it skip themselves
     pass
 else:
     # Use the same examples on every run, and no deadlines, since the machine may be busy.

@@ -238,7 +238,7 @@ def cell(text: str) -> str:
 
 
 def table(head: tuple[str, ...], cases: list[Case], tried: Callable[[Case], list[str]]) -> str:
-    """Return a Markdown table; equal errors of a row appear once."""
+    """Return a Markdown table; an error that is the same in a whole row appears once."""
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for case in cases:
         results = tried(case)

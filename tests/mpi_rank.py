@@ -48,7 +48,7 @@ class Dies(ep.Callback):
 
 
 def write(path, network, history):
-    """Write what the test compares."""
+    """Write the arrays, columns and counts that the test compares."""
     columns = {f"column {name}": history[name] for name in cases.COLUMNS if name in history}
     counts = {"epochs": history.epochs_done, "interrupted": history.interrupted}
     arrays = {f"array {name}": network[name] for name in network}
@@ -56,7 +56,7 @@ def write(path, network, history):
 
 
 def main(case, folder):
-    """Train a case."""
+    """Train a case on this rank, and write its result or its error."""
     warnings.simplefilter("ignore", ep.NothingCanDie)
     world = MPI.COMM_WORLD
     place = Path(folder) / str(world.Get_rank())

@@ -32,7 +32,7 @@ class Shared:
 
 
 class Threads:
-    """One rank. `sizes`: bytes of every reduction; `calls`: the names of all calls."""
+    """A rank's communicator. `sizes`: bytes of every reduction; `calls`: the names of all calls."""
 
     def __init__(self, rank: int, shared: Shared) -> None:
         self.rank, self.shared = rank, shared

@@ -13,7 +13,7 @@ import evoprune as ep
 
 EPOCHS, SAMPLES, BATCH = 7, 300, 70  # the last batch of an epoch has 20 samples
 STEPS = EPOCHS * 5
-COLUMNS = ("loss", "accuracy", "validation_loss", "validation_accuracy")  # must be equal
+COLUMNS = ("loss", "accuracy", "validation_loss", "validation_accuracy")  # compared
 
 CASES = [
     "plain",
@@ -47,12 +47,12 @@ def cross_entropy(outputs, targets):
 
 @ep.fitness
 def worth(signals):
-    """Return a fitness made of a signal of the gradients and one of the outputs."""
+    """Return a fitness that needs both gradients and outputs."""
     return -signals["mass_gradient"] + 1e-3 * signals["activity"]
 
 
 def data(name, shift=0):
-    """Return x and y."""
+    """Return inputs and targets of a case."""
     random = np.random.default_rng(1)
     if name == "images":
         x = random.integers(0, 255, (SAMPLES, 8, 8, 1)).astype(np.uint8)

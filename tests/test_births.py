@@ -64,7 +64,7 @@ def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
 
 
 def watched(community, fitness):
-    """Return the living populations after the next generation of a copy without births."""
+    """Return, by layer, the survivors of the next generation in a copy without births, with ids."""
     other = pickle.loads(pickle.dumps(community))
     none = ep.Community(
         community.born, community.selection.replace(births=None), dtype=community.dtype
@@ -94,7 +94,7 @@ def watched(community, fitness):
 
 
 def _memory(community, name):
-    """Return the smoothed fitness, bias-corrected, of all populations, also if just extinct."""
+    """Return the bias-corrected smoothed fitness, including that of newly extinct populations."""
     state = community._core.state()
     correction = 1 - 0.5 ** state["generation"]
     return community._by_layer(state["fitness"])[name] / correction
@@ -125,9 +125,10 @@ def test_division_conserves_mass_and_ids_are_never_reused():
 
 
 def test_drift_with_divisions_is_the_wright_fisher_chain_by_descent():
-    """With equal fitness, E sum x^2 = 1 - H0 (1 - 1/N)^t after t generations of N individuals.
+    """With equal fitness, the mean of 1 - sum x^2 is H0 (1 - 1/N)^t after t generations.
 
-    x are the shares of the founders' descendants, and H0 is 1 - sum x^2 at the start.
+    x are the shares of the founders' descendants among N individuals, and H0 is the value of
+    1 - sum x^2 at the start.
     """
     births, size, t = ep.Births(0.05, capacity=4, every=2), 40, 12
     found = []
@@ -221,7 +222,7 @@ def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
 
 @pytest.mark.parametrize("name", [n for n in NETS if n not in ("lenet", "resnet")])
 def test_a_mutation_changes_outputs_to_second_order(name):
-    """Half the mutation gives a quarter of the change; relu is excluded, as it is not smooth."""
+    """Half the mutation gives a quarter of the change; relu is not smooth, so it is left out."""
     changes = []
     for mutation in (2e-3, 1e-3):
         net, x, y = ready(name, ep.Births(0.5, every=1, capacity=2, mutation=mutation))
@@ -243,7 +244,7 @@ def test_an_immigrant_changes_no_output(name):
         weights = net[f"{layer}.mass"][masses[layer] :]
         assert (weights == 1).all()
     first = net["dense1.weight"] if name == "dense" else None
-    if first is not None:  # its incoming weights are new and random; no layer reads it yet
+    if first is not None:  # incoming weights are random, outgoing ones 0
         new = first[:, masses["populations1"] :]
         assert new.shape[1]
         assert 0.2 < new.std() < 1.5
@@ -416,6 +417,6 @@ def test_births_before_or_after_any_kind_of_layer_keep_outputs(kind, i, births):
     net.evolve(1.0)
     after = net.predict(x)
     rows = net.describe()["populations"]
-    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # one per layer: none divides
+    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # or each layer has one
     scale = np.abs(before).max() + 1e-30
     assert np.abs(after - before).max() <= 1e-10 * scale

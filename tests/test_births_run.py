@@ -107,7 +107,7 @@ def test_a_network_that_has_grown_trains_without_births():
 
 
 def test_newborn_populations_have_dropout_masks_of_their_own():
-    """Newborn populations have indices above those of the founders, so no two share a mask."""
+    """Birth ids of newborn populations follow the founders', so no two populations share a mask."""
     spec = {
         "seed": 1, "input": [2, 4],
         "layers": [
@@ -146,7 +146,7 @@ def test_the_history_records_descent(tmp_path):
         assert (parents < np.arange(len(parents))).all()
         mass = history.trajectories("mass", layer)
         assert mass.shape == (len(history.record_steps), len(parents))
-        for row in rows:  # no mass before birth, its own mass after it
+        for row in rows:  # no mass is recorded before birth
             seen = ~np.isnan(mass[:, row["birth"]])
             assert not seen[history.record_steps < row["step"]].any()
         living = np.flatnonzero(~np.isnan(mass[-1]))
@@ -186,7 +186,7 @@ def test_prices_equation_is_exact_with_births(kind, layer):
 
 
 def by_definition(mass, z, parents):
-    """Return selection, transmission and total change of the mean of z over one interval.
+    """Return selection, transmission and total change of the mean of a trait z in an interval.
 
     These are the terms of Price's equation, summed population by population; the mass of a
     newborn population counts for its ancestor that was alive at the start.

@@ -223,7 +223,7 @@ def test_labels_that_do_not_fit_are_refused(net, y, error, text):
 
 
 def test_labels_that_change_during_a_run_stop_it(net):
-    """Labels that were checked are then overwritten: the run stops at the step that reads them."""
+    """Labels are overwritten after the check: the run stops at the step that reads them."""
     y = y0.copy()
     runs.train(net, (x0, y), 1)
     y[:] = 10**9

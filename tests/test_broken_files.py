@@ -148,7 +148,7 @@ def peak(code, *arguments):
 
 
 def test_a_small_file_needs_little_memory(tmp_path):
-    """A small file states a spec of 10,000 x 10,000, which would allocate 1.5 GiB."""
+    """A small file states a layer of 10,000 x 10,000 weights, which would take 1.5 GiB."""
     path = tmp_path / "net.safetensors"
     net = ep.mlp(4, 3, 2)
     net.save(path)
@@ -189,7 +189,7 @@ def test_a_network_with_few_survivors_needs_little_memory(tmp_path):
 
 
 def test_the_image_size_in_a_file_takes_no_memory(tmp_path):
-    """A convolution's arrays do not depend on the image's size; its activations take 4 GiB."""
+    """Arrays of convolutions do not depend on image size; activations would take 4 GiB."""
     path = tmp_path / "net.safetensors"
     net = ep.cnn((6, 6, 2), [3, 4], 3)
     net.save(path)
@@ -336,7 +336,7 @@ def test_histories_of_objects_are_not_unpickled(tmp_path, history):
 
 
 def test_a_small_history_unpacks_to_little(tmp_path, history):
-    """A file of under 1 MB would unpack to 800 MB."""
+    """A file of under 1 MB would unpack to 800 MB, and is refused before that."""
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in parts(history).items():

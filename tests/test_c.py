@@ -96,7 +96,7 @@ def test_program(core, program):
     ("name", "sources"), [("vector", []), ("gemm", ["gemm"]), ("winograd", ["winograd", "gemm"])]
 )
 def test_wider_vectors(core, name, sources, level, tmp_path):
-    """Repeat the tests of vectors and products for each level of processor."""
+    """Repeat the tests of vectors and matrix products with the instructions of newer processors."""
     if core32.cpu_level() < level:
         pytest.skip("this processor has no vectors as wide")
     build, _, _ = core

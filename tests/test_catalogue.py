@@ -185,7 +185,7 @@ def test_unknown_names_are_named():
 
 
 class Sly:
-    """A number that changes the dict that contains it while it is read."""
+    """A number that, when it is read, changes the dict that contains it."""
 
     def __init__(self, items: dict) -> None:
         self.items = items
@@ -294,5 +294,5 @@ def test_valid_and_invalid_calls_leak_no_memory():
     done = subprocess.run([sys.executable, "-P", "-c", LEAKS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     blocks, resident = map(int, done.stdout.split())
-    assert blocks < 500  # a leak in every third of 1500 rounds would be 500; caches take some
+    assert blocks < 500  # a leak in every third round would be 500 blocks; caches take some
     assert resident < 2**20

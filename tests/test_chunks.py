@@ -1,4 +1,4 @@
-"""Rows pass through a run of layers in chunks: results are bit-identical to single rows."""
+"""Consecutive layers process rows in chunks: results are bit-identical to those of single rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from reference import layers_conv
 
 import evoprune as ep
 
-WIDE = (40, 40, 3)  # 40 x 40 x 24 elements a sample: a chunk is three samples, or one
+# 24 filters give 40 x 40 x 24 outputs per sample, so a chunk is only one to three samples.
+WIDE = (40, 40, 3)
 
 
 def test_rows_in_chunks_equal_single_rows():
-    """Outputs and gradients are bit-identical; dividing by 64 rows is exact."""
+    """Outputs and gradients are bit-identical; the mean over 64 rows divides by 64 exactly."""
     net = ep.Sequential(
         [ep.filters(24, 3, "gelu"), ep.MaxPool(2), ep.filters(7, 3), ep.Flatten(), ep.neurons(30),
          ep.Dense(4)],
@@ -37,7 +38,7 @@ def test_rows_in_chunks_equal_single_rows():
 
 
 def test_batch_norm_joins_the_sums_of_chunks():
-    """Samples are processed one by one, but statistics of blocks of 32 and 38 rows are NumPy's."""
+    """Statistics of blocks of 32 and 38 rows equal NumPy's, though chunks are smaller."""
     net = ep.Sequential(
         [ep.Conv2d(24, 3), ep.BatchNorm(), ep.Populations("relu"), ep.MeanPool(), ep.Dense(4)],
         input=WIDE,

@@ -89,7 +89,7 @@ def test_filters_and_heads_are_trained(net, options, living, folder, tmp_path, c
 
 
 def write_larger(folder, to):
-    """Write the same images with a margin, 8 x 8 pixels."""
+    """Write the same images with a margin, as 8 x 8 pixels."""
     for part in ("train", "t10k"):
         labels = f"{part}-labels-idx1-ubyte"
         (to / labels).write_bytes((folder / labels).read_bytes())
@@ -204,7 +204,7 @@ SMALL_TEXT = ["--steps", "20", "--dim", "16", "--layers", "1", "--heads", "1", "
 
 @pytest.mark.parametrize("letters", ["abcdefgh ", "äöüß€ "])
 def test_a_text_without_new_lines_in_any_encoding(letters, tmp_path):
-    """No newline exists to start a sample with, and stdout can encode ASCII only."""
+    """The text has no newline to start a sample with, and stdout can encode only ASCII."""
     file, out = tmp_path / "text.txt", tmp_path / "out"
     file.write_text(letters * 80, encoding="utf-8")
     command = [sys.executable, "-m", "evoprune", "train", "text", "--data", str(file)]

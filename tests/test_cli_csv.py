@@ -20,7 +20,7 @@ def write(path, head, rows):
 
 @pytest.fixture
 def flowers(tmp_path):
-    """Write a file of 300 flowers of three kinds, with the kind in the first column."""
+    """Write a file of 300 flowers of three species, with the species in the first column."""
     rng = np.random.default_rng(0)
     kinds = rng.integers(0, 3, 300)
     x = rng.normal(size=(300, 4)) + 1000 + 3 * np.eye(4)[kinds]

@@ -1,4 +1,4 @@
-"""Communities have the same generations as a training run, without a network."""
+"""Communities compute the generations of a training run, but without a network."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reference import dynamics as twins
 
 LAWS = CORE32.catalogue()["dynamics"]
-MULTIPLICATIVE = sorted(set(LAWS) - {"best_response"})  # where zero stays zero
+MULTIPLICATIVE = sorted(set(LAWS) - {"best_response"})  # a mass of 0 stays 0
 CONSERVING = [name for name, entry in LAWS.items() if entry["conserves"]]
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -33,8 +33,8 @@ def drawn(core, name, seed):
 def near(core, got, expected, growth=1.0, scale=0.0) -> None:
     """Assert that elements are equal up to a few roundings.
 
-    `growth` multiplies the allowed relative error, since exp(g) multiplies that of g by g. `scale`
-    is the size of terms whose roundings are allowed, too, for laws with sums.
+    `growth` multiplies the allowed relative error: a relative error e of g becomes g * e in exp(g).
+    `scale` is the magnitude of the terms of a law's sums, whose roundings are allowed, too.
     """
     eps = np.finfo(core.dtype).eps
     assert got.dtype == real(core)
@@ -69,7 +69,7 @@ def test_a_generation_is_that_of_the_twin(core, name, seed):
 @pytest.mark.parametrize("name", twins.CHANCE)
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, strength):
-    """Averages over 4000 generations are within 5 of their standard deviations."""
+    """Averages over 4000 draws are within five standard deviations of the twin's."""
     draws = 4000
     config = {"clip": 1.0, "noise": 0.03, "size": 200.0, "turnover": 0.3, "strength": 1.0}
     fields = {field["name"] for field in LAWS[name]["fields"]}
@@ -186,7 +186,7 @@ def test_the_fitter_of_two_equals_does_not_end_below(core, name, seed):
         {"fields": [f for f in entry["fields"] if f["type"] != "vector"]}, rng, 2
     )
     if "capacity" in config:
-        config["capacity"] = 2.0  # above it, the less fit shrink fast
+        config["capacity"] = 2.0  # above the capacity, the less fit population shrinks fast
     fixed = {"overlap": np.ones((2, 2)), "norm2": np.ones(2), "upkeep": np.full(2, 0.002)}
     times = 40 if name in twins.CHANCE else 1
     got = np.mean(
@@ -210,7 +210,8 @@ def test_the_fitter_of_two_equals_does_not_end_below(core, name, seed):
 def test_price_equation_holds_in_every_generation(core, name, seed):
     """For any trait z, d zbar = Cov(w/wbar, z) + E[w/wbar dz], with means weighted by mass.
 
-    w is the ratio of new to old mass, 0 for extinct populations; bars denote means.
+    w is the ratio of new to old mass, 0 for extinct populations. d is the change in a generation;
+    E and bars denote means.
     """
     rng = np.random.default_rng(seed)
     cohort = random_cohort(core, rng, n=30, dead=0)
@@ -292,7 +293,7 @@ def test_zero_fitness_and_zero_upkeep_give_finite_masses(name):
 
 @pytest.mark.parametrize("name", MULTIPLICATIVE)
 def test_a_nan_fitness_never_gives_a_valid_mass(name):
-    """NaN never becomes a valid mass: it propagates, or (stochastic laws) masses do not change."""
+    """A NaN fitness gives a NaN mass or, with stochastic laws, leaves all masses unchanged."""
     mass = step(CORE32, name, [1, 1], [np.nan, 1], overlap=np.ones((2, 2)))
     assert np.isnan(mass).any() or np.array_equal(mass, [1, 1])
 

@@ -22,7 +22,7 @@ def within(values, expected) -> None:
 
 
 def fates(name, mass, fitness, config, times, most=100_000):
-    """Return the share of runs in which the first population ends with all of the mass."""
+    """Return for each run whether the first of two populations ends with all of the mass."""
     won = []
     for seed in range(times):
         m = np.array(mass, float)
@@ -88,7 +88,7 @@ def test_masses_are_whole_numbers_of_individuals(core):
 
 
 def test_drift_alone_loses_diversity_at_one_over_n():
-    """With equal fitness, two of N individuals differ with probability H(t) = H0 (1 - 1/N)^t."""
+    """With equal fitness, two of N individuals differ with probability H(t) = H(0) (1 - 1/N)^t."""
     size, times = 40, 15
     left = []
     for seed in range(2000):
@@ -133,7 +133,10 @@ def test_drift_at_defaults_keeps_most_populations_for_many_epochs(core):
 
 
 def chain(r, size):
-    """Run the textbook Moran chain: one death and birth per generation, fitness ratio r."""
+    """Return settings and fitness of a textbook Moran chain: one death and birth per generation.
+
+    r is the ratio of the two fitnesses, and `size` the number of individuals.
+    """
     config = {"strength": 1.0, "size": float(size), "turnover": 1 / size, **FREE}
     return config, [np.log(r) / size, 0.0]
 
@@ -176,7 +179,7 @@ def test_deaths_per_generation_equal_the_turnover(core, turnover):
 
 
 def test_counts_survive_being_stored_as_masses():
-    """A generation without deaths or births leaves every mass unchanged."""
+    """Over generations, masses are still whole numbers of individuals, 100 per unit of mass."""
     mass = run(BOTH[0], "moran", np.ones(300), np.zeros(300), {"turnover": 0.2}, 3)
     counts = mass.astype(float) * 100
     assert np.abs(counts - np.round(counts)).max() < 1e-3

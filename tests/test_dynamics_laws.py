@@ -97,7 +97,7 @@ def test_growth_has_the_sign_of_fitness_less_upkeep(core, m0, seed):
     less = step(core, "malthusian", mass, upkeep - 0.5, free, upkeep=upkeep)
     assert np.all(more > mass)
     assert np.all(less < mass)
-    bound = np.log(1000) / 700 * (1 + eps(core, 100))  # |F - c| <= |F| + c
+    bound = np.log(1000) / 700 * (1 + eps(core, 100))  # |fitness - upkeep| <= |fitness| + upkeep
     assert np.all(np.abs(np.log(np.float64(more) / mass)) <= bound + eps(core))
 
 
@@ -152,7 +152,8 @@ def test_mean_fitness_never_falls_even_with_clip(core, m0, seed, clip):
 def test_fisher_mean_fitness_rises_at_the_variance(m0, seed):
     """d Fbar = Var(F) + E[dF] and sum x'^2 / x = Var(F) (Baez 2021), as the step goes to zero.
 
-    F is fitness, Fbar its mean weighted by mass, and x the shares of the total mass.
+    F is fitness, x the shares of the total mass, Fbar the mean of F weighted by x, and x' the rate
+    of change of x.
     """
     fitness = fitnesses(CORE64, len(m0), seed)
     change = fitnesses(CORE64, len(m0), seed + 1)
@@ -199,14 +200,14 @@ def test_the_limit_is_the_perron_vector(core, given_kernel):
         q /= q.sum(axis=1, keepdims=True)
         config = REPLICATOR | {"kernel": q.ravel()}
     mass = run(core, "replicator_mutator", np.ones(n), fitness, config, 400)
-    values, vectors = np.linalg.eig(q.T * np.exp(fitness))  # W_ij = Q_ji e^F_j
+    values, vectors = np.linalg.eig(q.T * np.exp(fitness))  # one generation: W_ij = Q_ji e^F_j
     perron = np.abs(np.real(vectors[:, np.argmax(np.real(values))]))
     np.testing.assert_allclose(shares(mass), shares(perron), rtol=eps(core, 20))
 
 
 @pytest.mark.parametrize(("q", "a"), [(0.9, 2.0), (0.8, 1.5), (0.6, 1.5), (0.5, 1.9)])
 def test_the_quasispecies_has_an_error_threshold(q, a):
-    """A kind, `a` times as fit and copied exactly with probability q, survives if q > 1/a."""
+    """A type, `a` times as fit as its mutant and copied with probability q, survives if q > 1/a."""
     kernel = [q, 1 - q, 0, 1]
     config = REPLICATOR | {"kernel": kernel}
     mass = run(CORE64, "replicator_mutator", [1, 1], [np.log(a), 0], config, 3000)
@@ -219,7 +220,7 @@ def test_mutants_are_spread_over_living_populations_only():
     assert mass == pytest.approx([2, 0, 2])
     kernel = [0.5, 0.25, 0.25, 0, 1, 0, 0, 0, 1]
     mass = step(CORE64, "replicator_mutator", [2, 0, 1], [0, 9, 0], {"kernel": kernel})
-    assert mass == pytest.approx([1.5, 0, 1.5])  # mutants of an extinct kind are not born
+    assert mass == pytest.approx([1.5, 0, 1.5])  # no mutants enter an extinct population
 
 
 def test_the_kernel_is_by_birth_id():
@@ -256,7 +257,7 @@ def test_equal_populations_grow_as_verhulst_says(core, start, h):
 @every_core
 @given(m0=MASSES, seed=SEEDS)
 def test_ten_small_steps_are_one_large(core, m0, seed):
-    """Steps are exact for constant fitness, even unequal, as long as the total grows."""
+    """If the total mass grows, steps are exact for constant fitness, equal or unequal."""
     fitness = np.abs(fitnesses(core, len(m0), seed)) + 0.01
     small = run(core, "logistic", m0, fitness, LOGISTIC, 10)
     large = step(core, "logistic", m0, fitness, LOGISTIC | {"strength": 10.0})
@@ -264,7 +265,11 @@ def test_ten_small_steps_are_one_large(core, m0, seed):
 
 
 def test_unequal_populations_follow_the_differential_equation():
-    """Integrate m_i' = m_i (r_i - max(rbar, 0) M/K) in small steps; the total M falls at first."""
+    """Integrate m_i' = m_i (r_i - max(rbar, 0) M/K) in small steps; the total M falls at first.
+
+    m are masses, r fitness, rbar the mean fitness weighted by mass, M the total mass, K the
+    capacity.
+    """
     m0, r, k = np.array([2.0, 1.0, 0.5]), np.array([-0.5, 0.4, 0.9]), 6.0
     mass, dt = m0.copy(), 1e-4
 
@@ -296,7 +301,7 @@ def test_the_total_never_crosses_the_capacity(core, m0, seed, h):
 
 def test_at_the_capacity_selection_continues():
     mass = run(CORE64, "logistic", [1, 1], [0.1, 0.3], LOGISTIC, 10)
-    assert mass.sum() == pytest.approx(2)  # M = K from the start
+    assert mass.sum() == pytest.approx(2)  # the total equals the capacity from the start
     assert mass[1] / mass[0] == pytest.approx(np.exp(2))
     beyond = step(CORE64, "logistic", [5, 5], [-0.1, -0.3], LOGISTIC)
     assert beyond == pytest.approx(5 * np.exp([-0.1, -0.3]))
@@ -306,7 +311,7 @@ def test_at_the_capacity_selection_continues():
 
 
 def rivals(a12, a21, start, k1=1.0, k2=1.0, core=CORE64):
-    """Run two species with textbook coefficients for 4000 generations at r = 0.1."""
+    """Run two species with textbook coefficients for 4000 generations at growth rate 0.1."""
     interaction = [1 / k1, a12 / k1, a21 / k2, 1 / k2]
     config = {"strength": 1.0, **FREE, "interaction": interaction}
     return run(core, "lotka_volterra", start, [0.1, 0.1], config, 4000, overlap=np.eye(2))

@@ -19,7 +19,7 @@ def test_a_last_batch_may_be_smaller():
     assert history["loss"][0] == pytest.approx(
         np.average(history.batch_losses[:3], weights=[48, 48, 4]), rel=1e-6
     )
-    fit(trainer, data(20), epochs=1, batch=48)  # fewer than a batch
+    fit(trainer, data(20), epochs=1, batch=48)  # fewer samples than a batch
 
 
 def test_data_sets_are_read_with_their_scaling():
@@ -32,7 +32,7 @@ def test_data_sets_are_read_with_their_scaling():
     assert float(scale) == pytest.approx(train.scale)
     part, held_out = train.split(40)
     fit(trainer, part, validation_data=held_out)
-    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # also raw samples
+    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # raw samples
     with pytest.raises(ValueError, match=r"validation_data: data is to be read as \(x - 3\)"):
         fit(trainer, train, validation_data=ep.datasets.arrays(x, y, shift=3))
 

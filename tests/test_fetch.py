@@ -30,7 +30,7 @@ def idx(array):
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """Serve a folder; `publish(name)` registers its files as those of a data set."""
+    """Serve a folder; `publish(name)` registers the folder's files as those of a data set."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(pooch.get_logger(), "disabled", True)
     folder = tmp_path / "site"

@@ -90,7 +90,7 @@ def test_attention_is_finite_for_scores_of_any_size(core):
             "before": [("dense", {"units": [3, 5]}, [0])]}  # fmt: skip
     net = cases.filled(core.Network(cases.spec(core, "attention", case, True)))
     x = np.random.default_rng(0).standard_normal((3, 70, 4))
-    x = (3e7 * x / np.abs(x)).astype(core.dtype)  # products of 1e15, many equal to the largest
+    x = (3e7 * x / np.abs(x)).astype(core.dtype)  # scores around 1e15, many equal to the largest
     assert np.isfinite(net.predict(x)).all()
 
 
@@ -165,7 +165,7 @@ def normed(core, affine=True):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_variance_that_overflows_stops_the_run(threads):
-    """Outputs would stay finite, since anything divided by infinity is 0."""
+    """Without a check, outputs would stay finite: a number divided by infinity is 0."""
     x, y = runs.data()
     net = normed(CORE32)
     before = runs.state(net)
@@ -180,14 +180,14 @@ def test_a_variance_that_overflows_stops_the_run(threads):
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 def test_a_batch_of_one_value_is_not_tracked(core):
-    """Tracked mean and variance equal NumPy's over the batches that have a variance."""
+    """Tracked mean and variance equal NumPy's over the batches of more than one value."""
     x, y = runs.data(core, rows=33)
     net = normed(core, affine=False)
     mean, variance = np.zeros(4), np.ones(4)
     for first in range(4):
         z = x @ net.array("a.weight").astype(np.float64)
         runs.train(net, (x, y), 1, rate=0.0, shuffle=False, batch=32, first=first)
-        if first % 2 == 0:  # odd batches are one sample
+        if first % 2 == 0:  # odd batches have one sample
             mean += 0.1 * (z[:32].mean(0) - mean)
             variance += 0.1 * (z[:32].var(0, ddof=1) - variance)
         assert np.allclose(net.array("norm.mean"), mean, rtol=1e-4)

@@ -16,7 +16,7 @@ Axis = tuple[str, int]  # name, number of founders
 
 
 class File:
-    """A network as its file describes it, without any code of the package."""
+    """A network read from its file without any code of the package."""
 
     def __init__(self, path: Path) -> None:
         with safe_open(path, "numpy") as file:

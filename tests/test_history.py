@@ -1,4 +1,4 @@
-"""Histories: the records of a run, files that need no package, and plots."""
+"""Histories: the records of a run, files that can be read without the package, and plots."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_diversity_is_a_number_of_populations(run):
     assert history.diversity(2, "populations1")[-1] == pytest.approx(1 / (x**2).sum())
     assert history.diversity(np.inf, "populations1")[-1] == pytest.approx(1 / x.max())
     orders = np.array([history.diversity(q) for q in (0, 0.5, 1, 2, np.inf)])
-    assert (np.diff(orders, axis=0) <= 1e-9).all()  # diversity falls with its order
+    assert (np.diff(orders, axis=0) <= 1e-9).all()  # diversity falls with its order q
     assert history["diversity"][-1] == pytest.approx(history.diversity()[-1])
     assert history["fitness_variance"][-1] == pytest.approx(history.fitness_variance()[-1])
 

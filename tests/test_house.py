@@ -18,7 +18,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 
-# The first match applies. A file includes only files with its own number or a lower one.
+# Levels of files among the includes: a file includes only files of its own level or a lower one.
+# The first matching pattern applies.
 FLOORS = [
     ("python/*", 8),
     ("laws/*", 2),
@@ -52,7 +53,7 @@ FLOORS = [
     ("gather*", 7),
 ]
 LINES = 500  # of C and Python files; stubs are generated
-STDIO = {"base.c"}  # for vsnprintf, into the buffer of an error
+STDIO = {"base.c"}  # may include stdio.h, for vsnprintf in error messages
 THREADS = {"workers.c"}
 SUFFIXES = {".c", ".h", ".def"}
 

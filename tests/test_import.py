@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import scripts
 
-# What dependencies and extras install, except numpy.
+# Packages that dependencies and extras install, except NumPy.
 LATER = {
     "matplotlib", "tqdm", "safetensors", "rich",
     "sklearn", "scipy", "torch", "onnx", "onnxruntime", "onnxscript", "joblib", "dask",

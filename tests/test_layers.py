@@ -1,8 +1,8 @@
 """The same checks for every kind of layer of the catalogue; a kind without a twin or a case fails.
 
-Gradients equal differences in float64, outputs equal the NumPy twin before and after a removal,
-survivors equal those of a masked run, results are bit-identical for any number of threads, and
-errors name the layer.
+Gradients equal finite differences in float64, outputs equal the NumPy twin before and after a
+removal, survivors equal those of a run in which extinct populations are only masked, results are
+bit-identical for any number of threads, and errors name the layer.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test_nothing_is_tested_that_is_not_there():
 
 
 def slope(net, x, y, change, h=1e-6) -> float:
-    """Return d loss / dt at 0 for a change of the arrays by t, by central difference."""
+    """Return d loss / dt at t = 0 by central difference; change(t) adds t times a direction."""
     loss = []
     for t in (h, -h):
         change(t)

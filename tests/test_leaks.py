@@ -127,7 +127,7 @@ LOOPS = {
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", LOOPS)
 def test_nothing_grows(name):
-    """After 100 rounds, 1000 more increase neither Python's blocks nor the process's memory."""
+    """After a warm-up, more rounds increase neither Python's memory blocks nor resident memory."""
     rounds = {"removals": 60, "cycles": 200}.get(name, 1000)  # 20 removals per round
     body = "\n".join("    " + line for line in LOOPS[name].splitlines())
     code = f"""{SET_UP}

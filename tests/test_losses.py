@@ -33,7 +33,7 @@ def test_every_loss_of_the_catalogue_is_tested():
     assert {name for name, _ in CONFIGS} == set(CORE64.catalogue()["losses"])
 
 
-# rows shorter than a tile of 1024 elements, as long, longer, and several tiles long
+# (rows, n): n is below, at and above 1024, the length of a tile, and the length of several tiles.
 SHAPES = [(1, 1), (3, 2), (128, 10), (9, 65), (5, 1023), (2, 1024), (3, 1025), (2, 3001)]
 
 

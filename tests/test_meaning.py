@@ -265,7 +265,7 @@ def test_a_subset_of_the_classes_trains_with_fewer_outputs():
     assert trainer.network.evaluate(part) == trainer.evaluate(part)
     with pytest.raises(ValueError, match="row"):
         trainer.evaluate(whole)
-    floats = np.where(y < 2, y.astype(float), np.nan)  # other rows may hold any value
+    floats = np.where(y < 2, y.astype(float), np.nan)  # unchosen rows may have any value
     odd = ep.datasets.Dataset(x, floats, rows=np.flatnonzero(y < 2))
     assert np.isfinite(fit(ep.mlp(5, 8, 2), odd).history["loss"]).all()
 

@@ -220,7 +220,7 @@ def test_a_law_alone_needs_a_count_of_founders(founded):
 
 
 def test_the_first_error_of_several_arrays_is_raised():
-    """Code of a later array runs while the error of an earlier one is pending, and clears it."""
+    """An error in one array is raised even if reading a later array raises and handles another."""
 
     def stumble():
         with pytest.raises(ValueError, match="invalid literal"):

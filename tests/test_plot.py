@@ -2,7 +2,7 @@
 
 A plot is compared with a thumbnail of 48 by 32 gray levels in tests/pictures. Fonts and
 rasterizers move edges by a pixel, not whole areas: the mean difference may be 6 of 255 levels.
-`EVOPRUNE_NEW_PICTURES=1 pytest tests/test_plot.py` writes new thumbnails; look at them first.
+`EVOPRUNE_NEW_PICTURES=1 pytest tests/test_plot.py` writes new thumbnails; first check the plots.
 """
 
 from __future__ import annotations

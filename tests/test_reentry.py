@@ -45,7 +45,7 @@ def test_every_method_is_tried():
 
 @pytest.fixture
 def busy():
-    """Return a network whose training waits in its law until it is released."""
+    """Return a network whose training waits inside its law until a test releases it."""
     entered, release = threading.Event(), threading.Event()
 
     def law(cohort):
@@ -122,7 +122,7 @@ def test_other_networks_can_be_used_meanwhile(busy):
 
 
 def test_a_waiting_thread_gets_its_turn():
-    """One thread trains in many calls; another one predicts between them, and both end."""
+    """One thread trains in many calls; three others predict between these calls, and all end."""
     net = runs.network(hidden=(64, 64), features=20, selection=None)
     xy = runs.data(rows=500, features=20)
     done, calls = threading.Event(), [0]

@@ -1,8 +1,8 @@
 """The packages of evoprune: which may import which, and no cycles among files.
 
 FLOORS gives every package a number. A file imports only files with its own number or a lower one,
-even for types only. At run time there are no cycles among files; two files of one package may
-import each other's types. Imports inside functions are for optional libraries.
+including imports for types only. Imports at run time form no cycles, but two files of one package
+may import each other's types. Imports inside functions are for optional libraries.
 docs/architecture.md gives the reasons.
 """
 
@@ -36,7 +36,7 @@ FLOORS = {
     "__init__": 8,
     "__main__": 8,
 }
-# Packages that lower ones may import inside functions; at the top, the import would be a cycle.
+# Packages that lower packages may import inside functions; imports at the top would be a cycle.
 LATE = {"plot"}
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 
@@ -59,7 +59,7 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def imports_of(path: Path, types: bool = True) -> list[tuple[str, bool]]:
-    """Return the modules of the package that a file imports, and whether inside a function.
+    """Return (module, inside a function or not) for each import of the package in a file.
 
     Without `types`, imports for type checkers only are omitted.
     """

@@ -101,7 +101,7 @@ def test_a_clock_without_progress_is_handled():
 
 
 def test_records_are_many_but_far_enough_apart():
-    """A run has about 150 records, fewer with few epochs, at ends of epochs if those are near."""
+    """A long run has about 150 records; their spacing divides an epoch if a divisor is near."""
     assert _run.spacing(20 * 468, 468) == 78
     assert _run.spacing(20 * 467, 467) == 62
     assert _run.spacing(3 * 467, 467) == 50

@@ -335,7 +335,7 @@ def test_generations_come_every_n_steps():
 
 
 def doom(births, mass=0.0, at=1):
-    """Return a dynamics that sets populations with these birth ids to a mass from `at` on."""
+    """Return dynamics that set populations of these birth ids to `mass` from generation `at` on."""
 
     def law(cohort):
         doomed = np.isin(cohort["birth"], births) & (cohort["generation"] >= at)
@@ -380,7 +380,7 @@ def test_the_floor_keeps_the_heaviest(floor, left):
 
     net = runs.network(CORE64, {"dynamics": law, "floor": floor, "min_age": 3}, hidden=(16,))
     record = runs.train(net, runs.data(CORE64), 5)
-    assert record["floor_reached"] == 3 * left  # `left` of them in each of 3 generations
+    assert record["floor_reached"] == 3 * left  # `left` populations in each of 3 generations
     net.compact()
     assert runs.births(net)["in0"] == list(range(16 - left, 16))
     assert np.array_equal(net.array("h0.mass"), np.full(left, 1e-3))

@@ -1,4 +1,4 @@
-"""Lists whose elements change the list while it is read: NumPy alone reads past its end."""
+"""Lists whose elements change the list while it is read; NumPy alone would read past its end."""
 
 from __future__ import annotations
 

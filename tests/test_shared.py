@@ -22,7 +22,7 @@ def layer(kind, name, inputs=None, **config):
 
 
 def stream(core):
-    """Return a network whose stream has random masses; one layer that writes it has a bias."""
+    """Return a network whose stream has random masses; one layer that adds to it has a bias."""
     shared = {"bias": False, "shared": True}
     net = core.Network(
         {

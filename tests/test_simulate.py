@@ -26,7 +26,7 @@ def test_two_species_exclude_each_other_or_coexist():
 
     assert np.allclose(end(0.5, 0.5), 2 / 3, atol=1e-3)
     assert end(0.5, 1.5)[1] < 1e-6 < 0.99 < end(0.5, 1.5)[0]
-    assert end(1.5, 1.5)[1] < 1e-6  # the more numerous kind wins
+    assert end(1.5, 1.5)[1] < 1e-6  # the species that starts with more mass wins
 
 
 def test_fitness_may_depend_on_the_others():

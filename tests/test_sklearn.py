@@ -248,7 +248,7 @@ def test_rounds_find_the_features_whatever_their_number(relevant):
 
 
 def test_a_feature_that_is_learned_late_is_found():
-    """Friedman's function is symmetric in feature 2, so that it has no fitness at first."""
+    """Friedman's function is symmetric in feature 2, which therefore has no fitness at first."""
     x, y = datasets.make_friedman1(1000, 60, noise=1.0, random_state=0)
     estimator = ep.EvoPruneRegressor((32,), max_iter=60, random_state=0)
     selector = ep.EvoPruneSelector(estimator).fit(x, y)

@@ -52,7 +52,7 @@ def test_early_stopping_survives_a_stop(how, cut, tmp_path):
     path = tmp_path / "state.safetensors" if how == "file" else None
     parts, after = stopping_run(cut, how != "same", path)
     losses = whole.history["validation_loss"]
-    best = int(np.argmin(losses))  # by NumPy: the first lowest value, then three more epochs
+    best = int(np.argmin(losses))  # the first lowest value; three more epochs follow (patience)
     assert len(losses) == best + 4
     assert best > 0
     assert (before.best, before.best_epoch) == (losses[best], best + 1)

@@ -140,7 +140,7 @@ def test_a_resumed_run_keeps_its_lifespan(by, tmp_path):
 
 
 def test_a_run_of_an_older_version_keeps_its_lifespan():
-    """Without a recorded lifespan it is 700 generations, the former default."""
+    """If no lifespan is recorded, it is 700 generations, the former default."""
     trainer = fitted(make(), 2000, until=1)
     state = trainer.state()
     state["run"].pop("lifespan")
@@ -220,7 +220,7 @@ def test_a_run_that_is_too_short_says_how_long_it_has_to_be():
 
 
 def test_a_run_that_is_too_short_is_an_ordinary_one():
-    """Masses that can fall, but not far enough for an extinction, would only do harm."""
+    """If no population can go extinct, low masses would only do harm, so masses hardly fall."""
     trainer = make()
     with pytest.warns(ep.NothingCanDie):
         fitted(trainer, 10)

@@ -1,4 +1,4 @@
-"""The bridge to PyTorch computes what the core computes, and what explicit masses give."""
+"""The PyTorch bridge gives the results of the core, and those of masses in the forward pass."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def test_a_step_that_calls_that_of_its_base_class_is_one_step():
 
 
 class Looked(nn.Module):
-    """Means of looked-up rows; the gradient of the table may be sparse."""
+    """A classifier of the mean of embedding rows; the table's gradient may be sparse."""
 
     def __init__(self, sparse):
         super().__init__()

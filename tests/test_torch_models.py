@@ -156,7 +156,7 @@ def test_macs_equal_those_of_a_network_built_at_the_living_shape():
 
 
 class Softmaxed(nn.Module):
-    """A softmax over neurons: removing one changes the others."""
+    """A softmax over neurons: removing one neuron changes the outputs of the others."""
 
     def __init__(self):
         super().__init__()

@@ -207,7 +207,7 @@ GO_ON = [
 
 @pytest.mark.parametrize(("make", "name"), GO_ON, ids=[name for _, name in GO_ON])
 def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
-    """Ten steps after half of the populations died, losses and weights are equal to rounding."""
+    """Ten steps after half of the populations died, both runs agree in losses and weights."""
     first, example, *_ = make(name)
     if name in {"levit_128s", "rexnet_100", "selecsls42b"}:
         # Some of their batch norms read one position of each sample.

@@ -1,4 +1,4 @@
-"""Runs of many steps are bit-identical for any threads and chunks, with each row once an epoch.
+"""Runs are bit-identical for any number of threads and any chunks, and use each row once an epoch.
 
 Losses and updates are compared with their equations, and inputs can become extinct.
 """
@@ -95,7 +95,7 @@ def test_chunks_of_any_length_make_one_run(core, clip, dynamics):
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_step_is_its_equations(optimizer, clip):
-    """Decay applies to weights only, the optimizer to all but masses, clipping to its updates."""
+    """Decay applies to weights only; the optimizer and gradient clipping to all but masses."""
     more = {"momentum": 0.8, "nesterov": True} if optimizer == "sgd" else {}
     config = {"weight_decay": 0.3} | more
     net = runs.network(CORE64, None, optimizer=optimizer, optimizer_config=config, clip=clip)

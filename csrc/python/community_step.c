@@ -183,7 +183,8 @@ static double mean_cost(const ep_group *group) {
     return n > 0 ? sum / n : 1;
 }
 
-/* Add the newborn of a generation; a half gets its parent's cost and state. */
+/* Add the newborn populations of a generation. One that is half of a divided parent gets the cost
+ * and the state of this parent. */
 static bool add_newborn(ep_community *self, int64_t n) {
     int64_t *more = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *more);
     double *cost = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *cost);

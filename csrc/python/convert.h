@@ -13,7 +13,7 @@
 PyObject *ep_raise(const ep_error *error, const ep_state *state);
 /* Raise Diverged with its attribute step, and return NULL. */
 PyObject *ep_raise_diverged(const ep_state *state, int64_t step, const char *text);
-/* Raise `kind` with "<format>, got <type of object>"; return NULL. */
+/* Raise the exception class `kind` with "<format>, got <type of `got`>"; return NULL. */
 PyObject *ep_raise_got(PyObject *kind, PyObject *got, const char *format, ...);
 
 /* ---- settings ------------------------------------------------------------------------------ */
@@ -35,7 +35,8 @@ typedef struct {
     void *at;
 } ep_settings;
 
-/* Returns false with an exception; then there is nothing to close. */
+/* Fill the settings from a dict or None. Returns false with an exception; then there is nothing to
+ * close. */
 bool ep_settings_open(ep_settings *settings, const ep_field *fields, size_t size, PyObject *dict,
                       const char *owner);
 void ep_settings_close(ep_settings *settings);
@@ -65,8 +66,9 @@ EP_INLINE void ep_array_drop(PyArrayObject *array) { Py_XDECREF((PyObject *)arra
 PyArrayObject *ep_array_vector(npy_intp n, int type);
 
 /* ---- arguments ----------------------------------------------------------------------------- */
-/* Converters for PyArg_Parse's "O&": a whole number from 0 to 2^64 - 1 to uint64_t, one of at least
- * 0 to Py_ssize_t, a real number to double. Raise ValueError if it does not fit. */
+/* Converters for PyArg_Parse's "O&": ep_convert_u64 stores a whole number from 0 to 2^64 - 1 in a
+ * uint64_t, ep_convert_count a whole number of at least 0 in a Py_ssize_t, and ep_convert_real a
+ * real number in a double. They raise ValueError if the number does not fit. */
 int ep_convert_u64(PyObject *object, void *to);
 int ep_convert_count(PyObject *object, void *to);
 int ep_convert_real(PyObject *object, void *to);
@@ -75,9 +77,9 @@ int ep_convert_real(PyObject *object, void *to);
 bool ep_whole(PyObject *object, const char *name, int64_t low, int64_t high, int64_t *to);
 /* Convert True or False of Python or NumPy to bool. */
 bool ep_truth(PyObject *object, const char *name, bool *to);
-/* Get item `key` of a dict into *value: a new reference, or NULL if missing. False with an
- * exception. The reference is not borrowed, because Python code that runs later could free the
- * item. */
+/* Get item `key` of a dict into *value: a new reference, or NULL if missing. Return false with an
+ * exception on failure. The reference is not borrowed, because Python code that runs later could
+ * free the item. */
 bool ep_item(PyObject *dict, const char *key, PyObject **value);
 
 #endif

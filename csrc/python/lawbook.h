@@ -7,7 +7,7 @@
 
 #include "evolve.h"
 
-/* Laws written in Python, or NULL. This is the context of the two functions below. */
+/* Laws written in Python, or NULL. The `calls` of ep_call_fitness() and ep_call_dynamics(). */
 typedef struct {
     PyObject *fitness, *dynamics;
 } ep_calls;
@@ -29,8 +29,8 @@ void ep_lawbook_close(ep_lawbook *book);
 bool ep_call_fitness(void *calls, const ep_signals *signals, ep_real *fitness, ep_error *error);
 bool ep_call_dynamics(void *calls, const ep_cohort *cohort, ep_error *error);
 
-/* Return a structured array of deaths with the fields step, population, birth, mass and fitness; or
- * of births, which also have parent after birth. */
+/* Return a structured array of n deaths, with the fields step, population, birth, mass and fitness,
+ * or of n births, with the fields step, population, birth, parent, mass and fitness. */
 PyObject *ep_deaths_array(const ep_death *deaths, int64_t n);
 PyObject *ep_births_array(const ep_birth_record *births, int64_t n);
 

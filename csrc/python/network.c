@@ -163,8 +163,8 @@ static bool add_layer(ep_net *net, PyObject *layer) {
     return value >= 0;
 }
 
-/* Set the birth ids of the populations of one axis, and the number of ids given so far: the axis's
- * item of `born`, a dict or NULL; by default the number of founders. */
+/* Set the birth ids of the populations of axis `name` to `births`. The number of ids given so far
+ * is born[name]; if `born` is NULL or lacks the axis, it is the number of founders. */
 static bool populate(ep_net *net, PyObject *name, PyObject *births, PyObject *born) {
     char text[NAME + 1];
     if (!text_of(name, "births", text)) {

@@ -1,5 +1,5 @@
-/* network: the C type `Network`: a net, its training setup, and the Python objects it keeps alive.
- * Shared by the files network*.c, each of which has a group of its methods. */
+/* network: the C type `Network`: an ep_net, its training setup, and the Python objects it keeps
+ * alive. Shared by the files network*.c, each of which has a group of its methods. */
 #ifndef EP_PYTHON_NETWORK_H
 #define EP_PYTHON_NETWORK_H
 
@@ -25,7 +25,7 @@ void ep_lock_free(ep_lock *lock);
 /* Largest counter (step, generation, batch): exact as a double, and far below INT64_MAX. */
 #define EP_COUNT_MOST (INT64_C(1) << 53)
 
-/* number of checked sets of arrays remembered, such as training and validation data */
+/* number of sets of arrays that are remembered as checked, such as training and validation data */
 enum { EP_CHECKED = 2 };
 
 /* Arrays in which every value was found valid. */
@@ -57,8 +57,9 @@ typedef struct {
  * law that calls back), or what a signal handler raised. */
 bool ep_network_enter(ep_network *self);
 void ep_network_leave(ep_network *self);
-/* Like ep_network_enter(), for reading plain numbers, which a law may also do on the network that
- * calls it. Then *entered is false, and ep_network_leave() must not be called. */
+/* Like ep_network_enter(), but only for reading plain numbers. A law written in Python may also
+ * read them from the network that is calling the law: then *entered is false, and
+ * ep_network_leave() must not be called. */
 bool ep_network_look(ep_network *self, bool *entered);
 
 extern PyType_Spec ep_network_spec;
@@ -80,9 +81,9 @@ bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyO
  * element of x that is not a valid id. */
 bool ep_check_ids(ep_network *self, const ep_table *x);
 /* Check that the configured loss accepts all targets. Raises ValueError with the row of the first
- * that it does not accept. */
+ * target that it does not accept. */
 bool ep_check_targets(ep_network *self, const ep_table *y);
-/* Read targets for the configured loss, of the right shape; does not check their values. */
+/* Read targets and check that their shape fits the configured loss. Does not check their values. */
 bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_table *table,
                          PyObject **keep);
 /* x and y together, with the selected rows (None: all, in order): sample i is row rows[i]. The

@@ -173,7 +173,7 @@ static bool is_fixed(const ep_net *net, const ep_layer *layer) {
 }
 
 /* Describe the layers. `axes`: the axes with their current numbers of living populations;
- * `founding`: the same at the founding of the network. */
+ * `founding`: the axes with their founded numbers of populations. */
 static PyObject *describe_layers(const ep_net *net, const ep_axis *axes, const ep_axis *founding) {
     PyObject *list = PyList_New(0);
     for (int i = 0; list && i < net->n_layers; i++) {

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* Return the birth ids (int32), mass, fitness and upkeep (float64) of members first .. last - 1 of
- * a generation. */
+/* Return the birth ids (int32), mass, fitness and upkeep (float64) of the populations first ..
+ * last - 1 of a generation, which belong to one layer. */
 static PyObject *rows_of(const ep_generation *g, const ep_group *group, int64_t first,
                          int64_t last) {
     npy_intp n = last - first;

@@ -13,10 +13,11 @@ static const double FINITE = (double)__FLT_MAX__;
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-enum { PIECE = 1 << 20 }; /* elements between two checks for signals */
+enum { PIECE = 1 << 20 }; /* elements between two checks for signals such as Ctrl-C */
 
-/* Return 1 if every element of the table is in range; 0 with the first that is not in *misfit; -1
- * if a signal handler has raised or memory ran out. Releases the GIL. */
+/* Return 1 if every element of the table is in range. If not, store the first that is out of range
+ * in *misfit and return 0. Return -1 if a signal handler has raised or memory ran out. Releases the
+ * GIL. */
 static int within(const ep_table *table, const ep_intake *intake, ep_range range,
                   ep_misfit *misfit) {
     ep_real *room = PyMem_Calloc((size_t)intake->width + 1, sizeof *room);

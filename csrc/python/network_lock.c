@@ -1,5 +1,6 @@
-/* network_lock: only one thread at a time uses a network; others wait. A thread that re-enters its
- * own network, from a law written in Python, would deadlock, so this raises an exception.
+/* network_lock: only one thread at a time uses a network; the other threads wait. A thread that
+ * re-enters its own network, from a law written in Python, would deadlock, so this raises an
+ * exception.
  *
  * There are two locks. A thread holds `turn` while it waits for `work`, so that a thread that takes
  * the network again and again (a run, a loop of predictions) cannot starve the thread that waits.
@@ -8,7 +9,7 @@
 
 #include <unistd.h>
 
-enum { SLICE = 50000 }; /* microseconds between two checks for signals */
+enum { SLICE = 50000 }; /* microseconds between two checks for signals (Ctrl-C) */
 
 bool ep_lock_init(ep_lock *lock) {
     lock->turn = PyThread_allocate_lock();

@@ -310,7 +310,7 @@ static bool keep_listed(const ep_axis *axis, PyObject *ids, bool *stays) {
     return ok;
 }
 
-/* Which entries of the axes stay: stays[first[i] + j] is true if entry j of mortal axis i does. */
+/* The entries of mortal axes that stay: stays[first[i] + j] is true if entry j of axis i stays. */
 typedef struct {
     int64_t *first;
     bool *stays;

@@ -1,5 +1,5 @@
 /* numbers: random numbers and elementary functions as Python functions over arrays, for tests and
- * for initial values made in a notebook; and the processor's level. */
+ * for initial values made in a notebook; and the instruction set level of the processor. */
 #include "python/convert.h"
 
 #include "elementary.h"

@@ -167,7 +167,7 @@ class Community:
                 selection's law computes fitness.
             fitness: the fitness itself, in nats, instead of `mass_gradient`.
             strength: strength of the dynamics, 0 (masses do not change) to 1.
-            pressure: by default the pressure of the last step, at first that of the selection.
+            pressure: by default the pressure of the previous step, at first the selection's.
             cost: new value of the attribute `cost`, set before the generation.
             owned_norm2, owned_gradient2, owned_product, activity, terms: signals that other
                 fitness laws take, see `evoprune.fitness`.

@@ -49,7 +49,7 @@ def _argument(scene: Scene, method: str, parameter: str) -> Any:
 
 
 def _target(scene: Scene, others: list[Any]) -> tuple[Any, str, str]:
-    """Return the object whose method is called, its name, and a text for the call."""
+    """Return the object whose method is called, the method's name, and a text for the call."""
     random = scene.random
     if others and random.random() < 0.3:
         owner = random.choice(others)

@@ -1,4 +1,4 @@
-"""Objects whose special methods run code while a call reads them and change what is being read.
+"""Objects that a call reads, and whose special methods then change what the call is reading.
 
 `evil(random, value, room)` wraps a valid value, so that a call passes its checks and the value
 changes in the middle of the call.
@@ -96,7 +96,7 @@ class Room:
 
 
 class Evil:
-    """An object that returns its value by every conversion protocol, and calls act() first."""
+    """An object that calls act() before it returns its value, in every conversion protocol."""
 
     def __init__(self, value: Any, room: Room) -> None:
         self.value, self.room = value, room

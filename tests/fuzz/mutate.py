@@ -210,7 +210,7 @@ HEADS = [
 
 
 def by_member(random: Random, content: bytes) -> tuple[bytes, str]:
-    """Replace one member of a zip: another .npy header, junk, or a bomb."""
+    """Replace one member of a zip: another .npy header, junk, or a zip bomb."""
     old = zipfile.ZipFile(io.BytesIO(content))
     names = old.namelist()
     name, told = random.choice(names), "junk"

@@ -1,7 +1,7 @@
 """The objects of a case: a small network of any kind, and valid arguments for its methods.
 
-The name of a parameter determines its arguments, so that new methods of the core and of the
-package are covered at once; a parameter with an unknown name gets only hostile values.
+The name of a parameter determines the values that it gets, so that new methods of the core and of
+the package are covered at once; a parameter with an unknown name gets only hostile values.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class Scene:
         return made
 
     def _law(self, told: dict[str, Any]) -> Any:
-        """Dynamics in Python that return a valid or an invalid result."""
+        """Return a valid or an invalid result, as dynamics written in Python."""
         chance = self.random.random()
         if chance < 0.1:
             self.room.act()
