@@ -4,7 +4,7 @@ In the tasks, 5, 10, 20 or 50 of 100 features decide the class (scikit-learn's m
 or 5 of 20 or 100 features decide the value of Friedman's function. Every method selects features on
 the training samples; the same estimator is then trained on these features, with default settings
 and layers of 64 and 32 neurons. "One run" is an estimator with select_features=True and a lifespan
-of 0.3 of the run. EvoPruneSelector was developed with other seeds, from 100 on.
+of 0.3 of the run. EvoPruneSelector was developed with other seeds (100 and up).
 
     python experiments/features.py    # into results/ and docs/figures/features.md
 """

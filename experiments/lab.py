@@ -219,7 +219,7 @@ def selection_of(settings: dict[str, Any] | None) -> ep.Selection | None:
 
 
 def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[str, Any]]:
-    """Return the trainer of a job and the arguments of its fit, for `ep.sweep`."""
+    """Return the trainer of a job and the arguments of `Trainer.fit`, for `ep.sweep`."""
     warnings.simplefilter("ignore", ep.NothingCanDie)  # dense runs, quick ones, pressure 0
     job = Job(**settings, seed=seed)
     train, read = data_of(job.data, job.read, quick)

@@ -74,8 +74,8 @@ static bool divides(const ep_births *births, const ep_parents *p, int64_t k) {
                    ((double)p->mass[k] >= 2 * births->mass && p->fitness[k] > 2 * p->upkeep[k]));
 }
 
-/* Insert population k into `chosen`, which lists the n fittest found so far, fittest first, and
- * keeps at most `most`. Return the new n. */
+/* Insert population k into `chosen`, the n fittest populations found so far, fittest first. Keep
+ * at most `most` of them, and return the new n. */
 static int64_t insert(const ep_real *fitness, int64_t k, int32_t *chosen, int64_t n, int64_t most) {
     int64_t at = n;
     while (at > 0 && fitness[chosen[at - 1]] < fitness[k]) {

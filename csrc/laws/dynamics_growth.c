@@ -73,8 +73,8 @@ static void malthusian_step(const void *config, const ep_cohort *cohort) {
     if (ep_cohort_rests(cohort)) {
         return;
     }
-    /* If the threshold is 0, compute the pace from the usual one. The threshold must be below the
-     * birth mass 1, because the pace would be negative otherwise. */
+    /* If the threshold is 0, compute the pace from USUAL_THRESHOLD. The threshold must be below
+     * the birth mass 1, because the pace would be negative otherwise. */
     double threshold = cohort->threshold > 0 ? cohort->threshold : USUAL_THRESHOLD;
     threshold = fmin(fmax(threshold, 1e-30), 0.5);
     double pace = cohort->strength * -log(threshold) / law->lifespan;
