@@ -187,7 +187,7 @@ def test_counts_survive_being_stored_as_masses():
 
 
 def test_an_unfit_population_dies_in_the_expected_time():
-    """A population without births takes ln(100) / turnover = 920 generations at the defaults."""
+    """100 individuals without offspring last about ln(100) / turnover = 920 generations."""
     fitness = np.r_[np.zeros(63), -1.0]
     mass = np.ones(64)
     for generation in range(3000):

@@ -116,7 +116,7 @@ def test_selection_agrees_with_the_catalogue_and_its_own_table():
 
 
 def test_selection_is_declared_to_type_checkers_as_it_is():
-    """Types of the arguments are declared separately, since some may be None."""
+    """`__init__` is typed apart from the fields, as arguments may be None."""
     tree = ast.parse((ROOT / "evoprune" / "selection" / "settings.py").read_text())
     init = next(
         node for node in ast.walk(tree)

@@ -1,4 +1,4 @@
-"""The PyTorch bridge gives the results of the core, and those of masses in the forward pass."""
+"""The PyTorch bridge equals the core, and a model that multiplies by masses in forward."""
 
 from __future__ import annotations
 
