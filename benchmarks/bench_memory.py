@@ -7,7 +7,7 @@ sizes; only the activations may make the peak grow with the batch. Run: a whole 
 paper's network. Compactions: memory while a thousand populations become extinct one at a time
 during training, three times.
 
-Every peak, Run and Compactions: in a new process. Sizes are for float32.
+Every peak, Run and Compactions are measured in new processes. Sizes are for float32.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 
 enum {
     CHAINS = 8,  /* lanes of a sum */
-    TILE = 1024, /* elements: 4 KiB of stack, in cache with the rows */
+    TILE = 1024, /* elements: at most 8 KiB, in cache with its rows */
 };
 
 /* Largest magnitude of a real target. The square of a larger error can overflow in the second
