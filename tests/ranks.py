@@ -6,7 +6,6 @@ the ranks, so that results are reproducible.
 
 from __future__ import annotations
 
-import copy
 import pickle
 import threading
 from collections.abc import Callable
@@ -94,8 +93,3 @@ def launch(size: int, function: Callable[[Threads], Any]) -> list[Any]:
         thread.join(2 * WAIT)
         assert not thread.is_alive(), "a rank hangs"
     return results
-
-
-def equal_copies(size: int, value: Any) -> list[Any]:
-    """Return a copy for every rank."""
-    return [copy.deepcopy(value) for _ in range(size)]
