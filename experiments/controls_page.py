@@ -22,8 +22,10 @@ HEADS = {
     "controls": "MNIST, 784-512-256-10",
     "controls_small": "MNIST, 784-512-256-10, made smaller",
     "controls_fashion": "Fashion-MNIST, 784-512-256-10",
-    "controls_lenet": "MNIST, LeNet-5, 20-50-800-500",
+    "controls_lenet": "MNIST, LeNet-5, 20-50-500",
+    "controls_cnn": "Fashion-MNIST, filters 32-64-128",
 }
+CONV = ("controls_lenet", "controls_cnn")  # by experiments/controls_conv.py
 SHOWN = {
     "ours": "selection, which finds the shape",
     "longer": "selection, longer",
@@ -36,6 +38,7 @@ SHOWN = {
     "one cut, dropout": "one cut with input dropout",
 }
 OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
+CHOSEN = ("rate", "decay", "inputs", "dense")  # settings in the last column
 QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}  # t, 97.5 %
 
 
@@ -52,6 +55,7 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
         if key not in told:
             continue
         found, setting = told[key], facts["chosen"][key]
+        label = label.replace("input dropout", "dropout") if name in CONV else label
         seconds = f"{found['seconds']:.0f}" if found.get("seconds") else "-"
         row = [label, f"{found['epochs']}", percent(found["accuracy"], found["deviation"])]
         row += [f"{found['alive']:.0f}", f"{found['macs'] / 1000:.1f} k"]
@@ -60,17 +64,22 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
             gap = found["minus"].get(of)
             half = QUANTILE.get(found["seeds"], 0.0) * gap["standard_error"] if gap else 0.0
             row.append(percent(gap["mean"], half, "+") if half else "-")  # one seed has no interval
-        rows.append([*row, f"{setting['rate']:g}, {setting['decay']:g}"])
+        rows.append([*row, ", ".join(f"{setting[key]:g}" for key in CHOSEN if key in setting)])
     head = [HEADS[name], "epochs", "accuracy, %", "alive", "multiply-adds"]
-    head += ["to train", "seconds", *(f"{OURS[of]} minus this" for of in ours), "rate, decay"]
-    return [*markdown(head, rows), *notes(facts)]
+    ahead = [f"{OURS[of]} minus this" for of in ours]
+    last = "rate, decay"
+    if name in CONV:
+        ahead = [text.replace("input dropout", "dropout") for text in ahead]
+        last += ", dropout of inputs and before the dense layer"
+    head += ["to train", "seconds", *ahead, last]
+    return [*markdown(head, rows), *notes(facts, "controls_conv" if name in CONV else "controls")]
 
 
-def notes(facts: dict[str, Any]) -> Sequence[str]:
+def notes(facts: dict[str, Any], script: str) -> Sequence[str]:
     """Return the lines below a table."""
     seeds = sorted({row["seeds"] for row in facts["summary"].values()})
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-    return made(facts, "controls", counts)
+    return made(facts, script, counts)
 
 
 def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:

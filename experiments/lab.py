@@ -32,6 +32,7 @@ sys.path.insert(0, str(HERE.parent / "benchmarks"))
 
 import common  # noqa: E402 - cleans the environment, finds the package
 import numpy as np  # noqa: E402
+from nets import ROLES, network_of  # noqa: E402
 
 import evoprune as ep  # noqa: E402
 
@@ -51,7 +52,8 @@ class Job:
 
     Attributes:
         net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (of its inputs), "seeing
-            784-300-100-10" (with input populations), or "lenet5 20-50-500".
+            784-300-100-10" (with input populations), "lenet5 20-50-500", "cnn 32-64-128", or
+            "lenet5:0.1:0.3 20-50-500" (with dropout of inputs and before the first dense layer).
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test".
@@ -137,27 +139,6 @@ def permuted(labels: Any, share: float) -> Any:
     labels = np.array(labels)
     labels[rows] = labels[random.permutation(rows)]
     return labels
-
-
-def network_of(job: Job) -> ep.Network:
-    """Return the network at birth."""
-    kind, _, text = job.net.partition(" ")
-    sizes = [int(part) for part in text.split("-")]
-    if kind == "lenet5":
-        return ep.lenet5(filters=sizes[:2], neurons=sizes[2], seed=job.seed)
-    if job.shift and kind == "mlp":  # the network must know the shape of the image
-        hidden = [ep.neurons(width) for width in sizes[1:-1]]
-        last = [ep.Dense(sizes[-1], gain=1.0), ep.Populations("identity", mass=False)]
-        return ep.Sequential([ep.Flatten(), *hidden, *last], input=(28, 28, 1), seed=job.seed)
-    if kind.startswith("dropout"):
-        return ep.mlp(*sizes, input_dropout=float(kind.removeprefix("dropout")), seed=job.seed)
-    net = ep.mlp(*sizes, inputs=kind == "seeing", seed=job.seed)
-    if job.features is not None:
-        layer = next(iter(net.alive))
-        net.kill(layer, np.setdiff1d(np.arange(sizes[0]), job.features).astype(np.int32))
-        net.compact()
-        net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5  # as at birth
-    return net
 
 
 class Moved:
@@ -489,8 +470,8 @@ def from_scratch(job: Job, row: Row) -> Job:
     """Return a job for the surviving shape, trained from scratch."""
     kind, _, text = job.net.partition(" ")
     sizes, alive = text.split("-"), row["alive"]
-    if kind == "lenet5":
-        return dense(job, net=f"lenet5 {'-'.join(map(str, alive))}", cuts=(), keeps=())
+    if kind.partition(":")[0] in ROLES:
+        return dense(job, net=f"{kind} {'-'.join(map(str, alive))}", cuts=(), keeps=())
     hidden = alive[1:] if kind == "seeing" else alive
     shape = "-".join(map(str, [sizes[0], *hidden, sizes[-1]]))
     born = tuple(row["features"]) if kind == "seeing" else None
