@@ -1,0 +1,185 @@
+"""Ways of training that controls.py compares: selection, and controls that are given its shape.
+
+Each takes the job, the data to train on, and what was found by the run of selection with the same
+seed; keyword arguments are settings of the schedule. It returns the trained network and its cost:
+multiply-adds of forward passes for one sample, summed over epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lab
+import numpy as np
+from lab import Job, Row
+
+import evoprune as ep
+
+CUTS_PER_EPOCH = 4
+END = 0.75  # share of the run after which gradual and iterative pruning have reached the shape
+CUTS = 5  # of iterative pruning
+
+
+@dataclass
+class Trained:
+    """A trained network, and the sum over epochs of its multiply-adds per sample."""
+
+    net: ep.Network
+    macs: float = 0.0
+
+
+@dataclass
+class Found:
+    """What controls use of a run of selection: its row, with the final shape, and its deaths."""
+
+    row: Row
+    deaths: Any = None
+
+    @property
+    def shape(self) -> list[int]:
+        """Return the number of living populations by layer."""
+        return list(self.row["alive"])
+
+
+def run_of(job: Job) -> dict[str, Any]:
+    """Return the arguments of `Trainer.fit` that all ways of training share."""
+    augment = {"shift": job.shift} if job.shift else None
+    return {
+        "epochs": job.epochs,
+        "batch_size": job.batch,
+        "augment": augment,
+        "progress": False,
+    }
+
+
+def selection(job: Job, train: Any, found: Found) -> Trained:
+    """Train under selection; `found` gets the deaths."""
+    net = lab.network_of(job)
+    optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
+    trainer = ep.Trainer(net, selection=lab.selection_of(job.selection), optimizer=optimizer)
+    history = trainer.fit(train, **run_of(job))
+    found.deaths = history.extinctions
+    macs = np.append(net.founding_macs, history["macs"])
+    return Trained(net, float((macs[1:] + macs[:-1]).sum() / 2))
+
+
+def in_stretches(
+    job: Job,
+    train: Any,
+    at: Sequence[float],
+    act: Callable[[int, ep.Network], None],
+    mass: float = 1.0,
+) -> Trained:
+    """Train a network without selection and call `act(i, net)` at each of the epochs `at`.
+
+    `mass` is the mass of every population, a factor on its output.
+    """
+    net = lab.network_of(job)
+    if mass != 1.0:
+        for name in net:
+            if name.endswith(".mass"):
+                net[name] = np.full(net[name].shape, mass)
+    trained = Trained(net)
+    optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
+    trainer = ep.Trainer(net, selection=None, optimizer=optimizer)
+    ends = [0.0, *at, float(job.epochs)]
+    for i in range(len(at) + 1):
+        until = at[i] if i < len(at) else None
+        trained.macs += net.macs * (ends[i + 1] - ends[i])
+        if i == 0:
+            trainer.fit(train, **run_of(job), until=until)
+        else:
+            trainer.resume(train, until=until, progress=False)
+        if i < len(at):
+            act(i, net)
+    return trained
+
+
+def on_the_way(job: Job, train: Any, sizes: Mapping[float, Sequence[int]]) -> Trained:
+    """Prune by norm in several cuts; `sizes` has the epoch of every cut, and its sizes by layer."""
+
+    def act(i: int, net: ep.Network) -> None:
+        net.prune(keep=dict(zip(net.born, list(sizes.values())[i], strict=True)), by="norm")
+
+    return in_stretches(job, train, list(sizes), act)
+
+
+def born(job: Job) -> list[int]:
+    """Return the number of populations by layer at birth."""
+    return list(lab.network_of(job).born.values())
+
+
+def cubic(job: Job, train: Any, shape: Sequence[int], end: float) -> Trained:
+    """Prune to a shape along a cubic schedule, reached after the share `end` of the run."""
+    cuts, founders = int(end * job.epochs * CUTS_PER_EPOCH), born(job)
+    sizes = {}
+    for i in range(1, cuts + 1):
+        left = (1 - i / cuts) ** 3  # share of all removals that come after this cut
+        kept = [round(n + (most - n) * left) for most, n in zip(founders, shape, strict=True)]
+        sizes[i / CUTS_PER_EPOCH] = kept
+    return on_the_way(job, train, sizes)
+
+
+def gradual(job: Job, train: Any, found: Found, end: float = END) -> Trained:
+    """Prune along a cubic schedule."""
+    return cubic(job, train, found.shape, end)
+
+
+def uniform(job: Job, train: Any, found: Found, end: float = END) -> Trained:
+    """Prune along a cubic schedule to the same share of every layer, at equal multiply-adds."""
+
+    def shape(share: float) -> list[int]:
+        return [max(1, round(share * n)) for n in founders]
+
+    def distance(share: float) -> float:
+        small = lab.from_scratch(job, {"alive": shape(share)})
+        return abs(float(lab.network_of(small).macs - found.row["macs"]))
+
+    founders = born(job)
+    shares = np.arange(1, max(founders) + 1) / max(founders)
+    return cubic(job, train, shape(min(shares, key=distance)), end)
+
+
+def one_cut(job: Job, train: Any, found: Found, end: float = 0.5) -> Trained:
+    """Prune in one cut after the share `end` of the run, then continue training."""
+    return on_the_way(job, train, {job.epochs * end: found.shape})
+
+
+def iterative(job: Job, train: Any, found: Found, end: float = END) -> Trained:
+    """Prune in five cuts, each to the same share of what is there, with training in between."""
+    pairs = list(zip(born(job), found.shape, strict=True))
+    sizes = {}
+    for i in range(1, CUTS + 1):
+        kept = [round(most * (n / most) ** (i / CUTS)) for most, n in pairs]
+        sizes[round(job.epochs * end * i / CUTS, 2)] = kept
+    return on_the_way(job, train, sizes)
+
+
+def replay(job: Job, train: Any, found: Found) -> Trained:
+    """Remove as many populations as in our run, at random, from the same layers at the same steps.
+
+    Steps of removals are grouped, at most about four groups per epoch.
+    """
+    deaths, per_epoch = found.deaths, -(-len(train) // job.batch)
+    steps = sorted({int(step) for step in deaths["step"]})
+    chunks = np.array_split(np.array(steps), max(1, min(len(steps), 4 * job.epochs)))
+    chunks = [chunk for chunk in chunks if len(chunk)]
+    chance = np.random.default_rng(job.seed)
+
+    def act(i: int, net: ep.Network) -> None:
+        those = deaths[np.isin(deaths["step"], chunks[i])]
+        for layer in net.born:
+            n = int((those["layer"] == layer).sum())
+            if n:
+                net.kill(layer, chance.choice(net.births(layer), n, replace=False))
+        net.compact()
+
+    return in_stretches(job, train, [max(1, int(chunk[-1])) / per_epoch for chunk in chunks], act)
+
+
+def from_scratch(job: Job, train: Any, found: Found, mass: float = 1.0) -> Trained:
+    """Train the final shape from the start."""
+    small = lab.from_scratch(job, found.row)
+    return in_stretches(small, train, [], lambda i, net: None, mass)
