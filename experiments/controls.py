@@ -333,7 +333,7 @@ def keep(task: Task, lab_: Lab, settings: Mapping[str, Setting], rows: list[Row]
 
 def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dict[str, Row]:
     """Return means over seeds, and differences of accuracy between selection and its controls."""
-    told = {}
+    told, selections = {}, [name for name, m in task.methods.items() if m.run is selection]
     for name, method in task.methods.items():
         some = [row for row in rows if name in row]
         if not some:
@@ -343,7 +343,7 @@ def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dic
         timed = [row[name]["seconds"] for row in some if "seconds" in row[name]]
         epochs = settings.get(name, {}).get("epochs", method.epochs)
         found |= {"epochs": epochs, "seconds": lab.mean(timed or [0.0]), "minus": {}}
-        for ours in ("ours", "longer", "ours, dropout") if method.of else ():
+        for ours in selections if method.of else ():
             gaps = [row[ours]["accuracy"] - row[name]["accuracy"] for row in some if ours in row]
             if gaps:
                 error = lab.deviation(gaps) / len(gaps) ** 0.5

@@ -7,6 +7,7 @@ fashion-mnist/. A script that was stopped continues when it is started again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -31,17 +32,30 @@ class FilterTask(Task):
 
 
 RATES = [{"rate": rate, "decay": d} for rate, d in ((2e-3, 0.5), (2e-3, 0.1), (4e-3, 0.5))]
+
+
+def moved(run: Any, epochs: int, settings: Sequence[Setting], pressure: float | None) -> Method:
+    """Return a method whose images are moved by up to a pixel in training."""
+    some = [{**setting, "shift": 1} for setting in settings]
+    of = "" if run is selection else "ours, moved"
+    return Method(run, epochs, of, pressure=pressure, settings=some)
+
+
 TASKS = {
     "controls_lenet": FilterTask(
         Job("lenet5 20-50-500", selection={"pressure": 2.0}),
         {
             "ours": Method(selection, 10),
             "gradual": Method(gradual, 10, "ours"),
-            "one cut": Method(one_cut, 10, "ours"),
+            "ours, moved": moved(selection, 32, RATES[:1], 2.6),
+            "gradual, moved": moved(gradual, 25, RATES[:2], None),
+            "one cut, moved": moved(one_cut, 10, RATES[:2], None),
+            "one cut": Method(one_cut, 10, "ours", settings=RATES[:2]),
             "from scratch": Method(from_scratch, 10, "ours", tuned_as="gradual"),
             "replay": Method(replay, 10, "ours", tuned_as="ours", seeds=3),
         },
         settings=RATES,
+        seeds=4,
     ),
 }
 

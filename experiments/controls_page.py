@@ -36,13 +36,21 @@ SHOWN = {
     "replay": "as many removed at the same steps, at random",
     "from scratch": "the shape trained from scratch",
     "from scratch, longer": "the shape trained from scratch, as many multiply-adds to train",
+    "ours, moved": "selection with moved images",
+    "gradual, moved": "gradual pruning with moved images",
+    "one cut, moved": "one cut with moved images",
+    "from scratch, moved": "the shape from scratch with moved images",
     "ours, dropout": "selection with input dropout",
     "gradual, dropout": "gradual pruning with input dropout",
     "one cut, dropout": "one cut with input dropout",
     "iterative, dropout": "five cuts with input dropout",
     "from scratch, dropout": "the shape from scratch with input dropout, as many multiply-adds",
 }
-OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
+OURS = {
+    "ours": "selection",
+    "ours, dropout": "selection with input dropout",
+    "ours, moved": "selection with moved images",
+}
 QUANTILE = {  # Student's t at 97.5 %, by the number of seeds
     2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262
 }  # fmt: skip
