@@ -15,7 +15,7 @@ from typing import Any
 import lab
 from controls import Method, Setting, Task, script
 from lab import Job
-from schedules import from_scratch, gradual, one_cut, replay, selection
+from schedules import from_scratch, gradual, one_cut, replay, selection, uniform
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,14 @@ TASKS = {
         Job("lenet5 20-50-500", selection={"pressure": 2.0}),
         {
             "ours": Method(selection, 10),
-            "gradual": Method(gradual, 10, "ours", settings=[*RATES, SLOW]),
+            "gradual": Method(gradual, 10, "ours", stages=([*RATES, SLOW], [{}, {"end": 0.5}])),
             "ours, moved": Method(selection, 32, pressure=2.6, tuned_as="ours"),
-            "one cut": Method(one_cut, 10, "ours", settings=[RATES[1], SLOW, FAST]),
             "gradual, moved": Method(gradual, 25, "ours, moved", tuned_as="gradual"),
+            "from scratch": Method(from_scratch, 10, "ours", settings=RATES[:2]),
+            "one cut": Method(one_cut, 10, "ours", settings=[RATES[1], SLOW, FAST]),
             "one cut, moved": Method(one_cut, 10, "ours, moved", tuned_as="one cut"),
-            "from scratch": Method(from_scratch, 10, "ours", tuned_as="gradual"),
             "replay": Method(replay, 10, "ours", tuned_as="ours", seeds=3),
+            "uniform": Method(uniform, 10, "ours", tuned_as="gradual"),
         },
         settings=RATES,
         seeds=4,
