@@ -31,7 +31,10 @@ const ep_field ep_births_fields[] = {
     EP_FIELD_REAL(ep_births, mass, 1, 0, 1e9, "mass of an immigrant; a division doubles it first"),
     EP_FIELD_INT(ep_births, every, 100, 1, 1e15,
                  "generations between births; a generation in which any population is born costs "
-                 "about two extra training steps"),
+                 "less than half of a training step"),
+    EP_FIELD_REAL(ep_births, least_strength, 0, 0, 1,
+                  "populations are born only while the strength of selection, which falls with the "
+                  "learning rate, is at least this: late ones would have no time to learn"),
     EP_FIELDS_END,
 };
 

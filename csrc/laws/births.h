@@ -11,7 +11,7 @@ typedef enum { EP_BIRTHS_UPKEEP, EP_BIRTHS_VACANCIES, EP_BIRTHS_NUMBER } ep_birt
 /* The settings of births; ep_births_fields is their only declaration. */
 typedef struct {
     int64_t kind, rate; /* the enums above */
-    double number, mutation, capacity, mass;
+    double number, mutation, capacity, mass, least_strength;
     int64_t every;
 } ep_births;
 extern const ep_field ep_births_fields[];
