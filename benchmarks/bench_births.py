@@ -51,7 +51,7 @@ class Seasons:
     y: Any
 
     def stretch(self, net: Any, every: int) -> float:
-        """Train STEPS steps with births once in `every` generations; return the seconds of processor time."""
+        """Train STEPS steps with births once in `every` generations; return processor seconds."""
         ep = networks()
         births = ep.Births(self.share / EVERY, kind=self.kind, capacity=2, every=every)
         selection = ep.Selection(1.0, births=births, min_age=10**6)
@@ -92,7 +92,7 @@ def main() -> None:
         for name, make in CASES.items()
         if options.only in name
         for kind in KINDS
-        for share in (0.002, 0.02)
+        for share in (0.002, 0.01)
     }
     turns: dict[tuple[str, str, float], list[dict[str, float]]] = {key: [] for key in timed}
     for i in range(options.rounds):
