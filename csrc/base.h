@@ -37,7 +37,7 @@ typedef enum {
     EP_BAD_TYPE, /* caller's error: an object of the wrong type */
     EP_NO_MEMORY, /* at build or compaction; the state is unchanged */
     EP_DIVERGED, /* a loss, gradient or fitness is not finite; the step was not applied */
-    EP_RAISED, /* a law written in Python raised; the boundary holds the exception */
+    EP_RAISED, /* a law written in Python raised an exception, which is still set */
     EP_APART, /* data-parallel training: another rank failed, or the ranks differ */
 } ep_code;
 
@@ -134,7 +134,7 @@ EP_INLINE int64_t ep_times(int64_t a, int64_t b) {
     }
     return product;
 }
-/* First index of part `part` when n items are split into `parts` as evenly as possible. */
+/* Index of the first item of part `part`, if n items are split into `parts` almost equal parts. */
 EP_INLINE int64_t ep_split(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
 
 #endif

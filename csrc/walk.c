@@ -3,8 +3,8 @@
 
 enum {
     NEAR = 1 << 17, /* elements that stay in the L2 cache until they are read */
-    /* A chunk has at least 1 / WORTH activation elements per weight, since it reads all weights
-     * once. */
+    /* A chunk of rows has at least 1 / WORTH activation elements per weight of the layer, because
+     * all weights are read once per chunk. */
     WORTH = 4,
 };
 
@@ -109,8 +109,8 @@ static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
     return n / NUMBERS;
 }
 
-/* Number of parts of a layer's gradient. Each part rereads x and dy, so parts are large: 1 / TASKS
- * of a worker's share of all work, and at least about 20 us. */
+/* Returns the number of parts of a layer's gradient. Every part reads x and dy, so parts are large:
+ * 1 / TASKS of a worker's share of `all` multiply-adds, but at least `least`, about 20 us. */
 static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
     const double least = 2e6; /* multiply-adds */
     double each = all * (double)net->rows / ((double)TASKS * workers);

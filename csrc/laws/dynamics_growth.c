@@ -25,7 +25,8 @@ const ep_dynamics ep_dynamics_none = {
 };
 
 /* ---- malthusian ---------------------------------------------------------------------------- */
-/* Malthus 1798. Under raw growth without limits, shares of the total mass follow the replicator.
+/* Malthus 1798. Under raw growth without limits, the shares of the total mass follow the replicator
+ * equation.
  *
  * With raw growth, F - c determines not only which populations survive but also how fast the others
  * shrink: upkeep of a filter is 40 times that of a neuron, so filters would become extinct before

@@ -31,9 +31,9 @@ const ep_field ep_selection_fields[] = {
         "when extinct populations are removed from every array: once the work spent on them "
         "exceeds the cost of copying (auto), at once (always), or never (they stay as zeros)"),
     EP_FIELD_VECTOR(ep_selection, given, 0, 1e30,
-                    "share of upkeep per founding population, layer by layer"),
+                    "upkeep of each founding population at pressure 1, layer by layer"),
     EP_FIELD_REAL(ep_selection, memory, 0.9, 0, 0.9999999,
-                  "share of fitness remembered from one generation to the next, bias-corrected"),
+                  "decay rate of the running mean of fitness, corrected for its start at zero"),
     EP_FIELD_REAL(ep_selection, threshold, 1e-3, 0, 1,
                   "mass below which a population is extinct (1 at birth)"),
     EP_FIELD_INT(

@@ -44,7 +44,7 @@ typedef struct {
     ep_real *state; /* (EP_STATES, n) memory of the dynamics */
     const ep_real *raw; /* (n) fitness as measured now */
     double cost; /* multiply-adds or parameters of each population, as a share of the network's */
-    const double *costs; /* (born) by birth id, replace `cost`; or NULL */
+    const double *costs; /* (born) cost by birth id, used instead of `cost`; or NULL */
 } ep_group;
 
 typedef struct {
@@ -68,7 +68,7 @@ typedef struct {
 } ep_niche;
 
 /* Settings, a law, and vectors with room for all populations, so that a generation allocates
- * nothing. The vectors describe the living populations of the latest call. */
+ * nothing. The vectors describe the populations that were alive at the start of the last call. */
 typedef struct {
     ep_selection settings;
     const ep_births *births; /* NULL: none */
@@ -83,7 +83,7 @@ typedef struct {
     int64_t n; /* living populations */
     ep_real *mass, *fitness, *upkeep; /* (n) fitness is smoothed and bias-corrected */
     ep_real *state; /* a (states, living populations) block for each niche */
-    int32_t *birth; /* (n) unique within a niche: ids follow those of the niche's earlier groups */
+    int32_t *birth; /* (n) ids, made unique in a niche by shifting those of its later groups */
     int64_t *place; /* (n) index in its group's vectors */
     int *group; /* (n) index of its group */
     ep_niche *niche; /* (n_groups) at most */
@@ -102,7 +102,7 @@ typedef struct {
  * `mark_extinct` is called with the extinct populations of a niche before the next niche is
  * measured; NULL if not needed. */
 typedef struct {
-    const ep_group *group; /* n_groups */
+    const ep_group *group; /* (n_groups) */
     int64_t number; /* index of this generation, from 1 */
     uint64_t seed;
     double pressure, strength;

@@ -20,8 +20,8 @@ typedef struct {
     ep_calls calls;
 } ep_lawbook;
 
-/* Open from a dict with the settings of selection, fitness and dynamics (names or functions) and
- * their configs. False with an exception; then there is nothing to close. */
+/* Open a lawbook from a dict with the settings of selection, fitness and dynamics (names or
+ * functions) and their configs. False with an exception; then there is nothing to close. */
 bool ep_lawbook_open(ep_lawbook *book, PyObject *dict);
 void ep_lawbook_close(ep_lawbook *book);
 

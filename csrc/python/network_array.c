@@ -30,7 +30,7 @@ static PyObject *view(ep_slab *slab, int64_t at, int rank, const npy_intp *shape
 }
 
 PyDoc_STRVAR(array_doc, "array(name, of='value')\n--\n\n"
-                        "Return a tensor as a zero-copy view at the living shape. of: 'value', "
+                        "Return a tensor as a zero-copy view at its current sizes. of: 'value', "
                         "'gradient', 'first' or 'second' (moments). KeyError for an unknown name.");
 static PyObject *array(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "of", NULL};
