@@ -33,7 +33,7 @@ THREADS = 2
 REAL = 4  # bytes per element
 ARRAYS = 4  # values, gradients and two moments of every parameter
 SLACK = 1.1  # maximum growth of the peak per sample, in multiples of its activations' bytes
-LEAK = 1000  # maximum bytes leaked per compaction; a slab has a thousand times that
+LEAK = 1000  # maximum bytes leaked per compaction; a slab would be a thousand times as much
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -194,7 +194,7 @@ def _noise(shape: tuple[int, ...], n: int) -> Any:
 
 
 def peak_of_kind(kind: str, batch: int) -> int:
-    """Return the peak bytes of training a network of one kind of layer, as peak_of_network."""
+    """Return the peak bytes of making and training a network of one kind of layer."""
     data = _noise(_kinds()[kind][0], max(BATCHES))
     resident.forget()
     before = resident.resident()
@@ -264,7 +264,7 @@ def whole_run(epochs: int) -> dict[str, Any]:
 
 
 def life(n: int) -> list[tuple[int, int, int]]:
-    """Kill n populations one by one; return deaths, bytes of the process and bytes of the core."""
+    """Kill n populations one by one; return rows (deaths so far, bytes of process and of core)."""
     import evoprune as ep
 
     net = ep.mlp(784, 2 * n, 10)

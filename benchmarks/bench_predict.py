@@ -1,8 +1,8 @@
 """Time of a prediction: one call of predict, against NumPy by hand, ONNX Runtime, PyTorch, JAX.
 
-All compute the same MLP (ReLU, logits), with float32 inputs and random weights; ours has masses,
-like a network after training. With one sample the time is the cost of a call, with many samples
-that of the matrix products.
+All contestants compute the same MLP (ReLU, logits), with float32 inputs and random weights; ours
+has masses, like a network after training. With one sample, the time is mostly the cost of a call;
+with many samples, that of the matrix products.
 """
 
 from __future__ import annotations

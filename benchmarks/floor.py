@@ -111,8 +111,8 @@ class Floor:
     """Products of a step, run by `threads` threads.
 
     Args:
-        loaded: from `library`.
-        blas: from `openblas`; None: our own product.
+        loaded: the library that `library` returns.
+        blas: the address that `openblas` returns; None: our own product.
         threads: number of threads.
     """
 
@@ -212,7 +212,11 @@ class Floor:
         return spent / steps
 
     def _tabled(self, products: list[Product], chained: int) -> ctypes.Array[_Product]:
-        """Return products as structs of floor.c; the first `chained` read each other's results."""
+        """Return products as structs of floor.c.
+
+        Threads synchronize before each of the products 1 to `chained`, which read results of
+        previous products, unless every thread reads its own results only.
+        """
         table = (_Product * len(products))()
         for at, (row, p) in enumerate(zip(table, products, strict=True)):
             row.m, row.n, row.k = p.m, p.n, p.k

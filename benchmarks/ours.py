@@ -17,7 +17,7 @@ RATE, DECAY = 1e-4, 0.5
 def training(
     name: str, net: Any, data: Any, batch: int, threads: int, *, selected: bool = True
 ) -> Local:
-    """Train a network on a data set, on the fastest number of threads up to the given one.
+    """Return a contestant that trains a network, on the fastest number of threads up to `threads`.
 
     The steps per call of the core and the threads are chosen as in `Trainer.fit`; nothing is
     recorded. With selection, fitness and a generation of the default dynamics are computed at every

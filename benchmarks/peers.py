@@ -2,8 +2,8 @@
 
 rounds.py runs this file in the peers' own interpreter, `python peers.py LIBRARY THREADS`, in one
 process for each library and thread count. The process reads requests, one line of JSON each, and
-answers each with one line; between requests it is blocked. It never imports evoprune. A peer is a
-function that returns run(n), which completes n steps or calls. Each is written as users of the
+answers each with one line; between requests it waits for input. It never imports evoprune. A peer
+is a function that returns run(n), which completes n steps or calls. Each is written as users of the
 library would write it; if there are several ways, the fastest counts.
 """
 
