@@ -49,7 +49,7 @@ typedef struct {
 /* Sets `error` (printf format) and returns false, so that a function can `return ep_fail(...)`. */
 bool ep_fail(ep_error *error, ep_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* snprintf for names. The core includes <stdio.h> in base.c only. */
+/* Calls snprintf. Only base.c includes <stdio.h>. */
 void ep_format(char *to, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -15,8 +15,8 @@ enum { ROWS = 12 };
 #else
 enum { ROWS = 6 };
 #endif
-/* Columns of a tile; products of up to FEW rows use tiles of FEW_WIDE columns and read `b` in
- * place. */
+/* A tile has WIDE columns. Products with up to FEW rows use tiles of FEW_WIDE columns, and read `b`
+ * in place. */
 enum { WIDE = 2 * EP_LANES, FEW = 3, FEW_WIDE = 4 * EP_LANES };
 typedef enum { CACHED, PLAIN, PACKING } reading; /* how a tile reads `b`: see tile() */
 

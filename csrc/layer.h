@@ -127,7 +127,7 @@ struct ep_layer {
     ep_alias alias;
     int n_tensors, tensor[EP_TENSORS];
     bool shares_mass; /* uses the mass of an earlier layer and adds to its gradient */
-    int partner; /* next layer that uses the same mass, or -1 */
+    int partner; /* index of the next layer that uses the same mass, or -1 */
     int out; /* index of its output value */
     int saved; /* index of the value that forward() saves for backward(), or -1 */
     int sums; /* index of the value with sums per sample from backward() to gradient(), or -1 */
@@ -143,7 +143,7 @@ struct ep_pass {
     const ep_tensor *tensor;
     ep_real *numbers; /* values of all tensors */
     ep_real *gradients; /* gradients of all tensors, same layout */
-    const ep_real *input; /* the user's rows, read instead of value 0, or NULL */
+    const ep_real *input; /* rows of the user's array, read instead of value 0; or NULL */
     ep_real *x, *dx; /* activations and their gradients; dx is NULL outside training */
     int64_t capacity; /* rows allocated: value v starts at x + at * capacity */
     int64_t rows; /* samples of the batch that belong to this rank (see ranks.h) */
@@ -166,8 +166,8 @@ int ep_plan_axis(ep_plan *plan, const ep_layer *layer, const char *what, int64_t
 /* Declares the layer's next tensor. Tensors are numbered in the order of the calls. */
 bool ep_plan_tensor(ep_plan *plan, ep_layer *layer, const char *what, ep_role role, int rank,
                     const int *axis, ep_error *error);
-/* Declares the existing mass of `axis` as the layer's next tensor. The layer adds to its gradient
- * (layer->shares_mass). */
+/* Declares the existing mass of `axis` as the layer's next tensor. The layer adds its terms to the
+ * gradient of this mass (layer->shares_mass). */
 bool ep_plan_shared_mass(ep_plan *plan, ep_layer *layer, int axis, ep_error *error);
 /* Set the axes of the layer's output, and of the value it saves for backward. */
 bool ep_plan_output(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);

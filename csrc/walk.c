@@ -31,9 +31,9 @@ static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
 
 /* Returns the end of the group of layers, starting at `first`, that processes *chunk rows at a
  * time, so that intermediate results stay in L2. The group ends before the next layer that couples
- * samples, and before a layer with which the greatest `least` times the greatest `width` of the
- * group (see measure) would exceed NEAR. If layer `first` alone exceeds NEAR, it is a group of its
- * own and takes all rows at once. Results do not depend on *chunk. */
+ * samples, and before a layer that would make the largest `least` times the largest `width` of the
+ * group (see measure) exceed NEAR. If layer `first` alone exceeds NEAR, it is a group of its own
+ * and takes all rows at once. Results do not depend on *chunk. */
 static int stretch(const ep_net *net, const ep_pass *pass, int first, ep_way way, int64_t *chunk) {
     int64_t widest, most;
     measure(net, first, &widest, &most);

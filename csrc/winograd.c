@@ -21,8 +21,8 @@ enum {
 
 typedef void (*line)(ep_vec v[MOST_SIDE]);
 
-/* 3 x 3 windows; the polynomials are interpolated at 0, 1, -1 and infinity. Transforms inputs to
- * planes. */
+/* The five transforms for 3 x 3 windows, interpolated at 0, 1, -1 and infinity. This first one
+ * transforms inputs to planes. */
 EP_INLINE void of_input_3(ep_vec v[MOST_SIDE]) {
     ep_vec first = v[0] - v[2], sum = v[1] + v[2], difference = v[2] - v[1], last = v[1] - v[3];
     v[0] = first, v[1] = sum, v[2] = difference, v[3] = last;
@@ -246,7 +246,7 @@ EP_INLINE void inputs(int taps, line transform, const ep_winograd *s, const tile
     }
 }
 
-/* Returns the offsets in y of the outputs of the tile at `at`, from filter f0 on. */
+/* Returns where the outputs of a tile lie in y, from filter f0 on. `at`: position of the tile. */
 EP_INLINE tile outputs(const ep_winograd *s, spot at, int64_t f0) {
     tile where;
     place(&where, PART, at.image * s->out_h * s->out_w * s->filters + f0, s->out_h, s->out_w,
@@ -276,7 +276,7 @@ typedef struct {
      * elements. */
     void (*weights)(int64_t c, int64_t filters, const ep_real *w, int64_t f0, int64_t f1,
                     ep_real *planes, int64_t row, int64_t plane);
-    /* y = [y +] the outputs of tiles q0 .. q1 - 1 and filters f0 .. f1 - 1, from planes. */
+    /* Transforms planes to the outputs y of tiles q0 .. q1 - 1 and filters f0 .. f1 - 1. */
     void (*outputs)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1, ep_real *y,
                     int64_t f0, int64_t f1, const ep_real *planes, int64_t plane, bool add);
     /* Transforms dy of tiles q0 .. q1 - 1 and filters f0 .. f1 - 1 to planes. */

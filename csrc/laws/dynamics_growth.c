@@ -234,7 +234,7 @@ static bool lotka_volterra_check(const void *config, int64_t founded, ep_error *
                    (long long)founded, (long long)founded, (long long)given);
 }
 
-/* Write sum_j a_ij m_j to work, with the given interaction, else the overlap, else the identity. */
+/* Write sum_j a_ij m_j to work, where `a` is the given interaction, the overlap or the identity. */
 static void feel(const lotka_volterra *law, const ep_cohort *cohort) {
     int64_t n = cohort->n;
     for (int64_t i = 0; i < n; i++) {

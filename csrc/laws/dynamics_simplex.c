@@ -103,8 +103,8 @@ static bool replicator_mutator_check(const void *config, int64_t founded, ep_err
     return true;
 }
 
-/* Write offspring before mutation to cohort->work, -1 for extinct populations. Return their sum and
- * set *living to the number of living populations. */
+/* Write the offspring of each population before mutation to cohort->work, or -1 if its mass is 0.
+ * Return the sum of the offspring, and set *living to the number of the other populations. */
 static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *living) {
     double sum = 0;
     *living = 0;

@@ -217,7 +217,7 @@ static double cost_of(const ep_generation *g, const ep_group *group, int64_t bef
 /* Soft selection (Wallace 1975): survival is decided relative to the others in the niche. Upkeep
  * is pressure times the mean fitness of the other founders, extinct ones counting 0, so that about
  * founded / pressure survive; the last living population has upkeep 0 and always survives. Upkeep
- * is scaled by the population's cost over the mean cost of the living populations. */
+ * is also multiplied by the population's cost divided by the mean cost of living populations. */
 static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t founded,
                           double pressure) {
     const ep_real *fitness = g->fitness;

@@ -75,7 +75,7 @@ typedef struct {
     double inherited; /* share of a parent's fitness that each half gets at division: 0.5 or 1 */
     const ep_dynamics *dynamics;
     void *dynamics_config;
-    ep_dynamics_call call; /* in place of dynamics->step, or NULL */
+    ep_dynamics_call call; /* called instead of dynamics->step, or NULL */
     void *context;
     int n_groups;
     int64_t founded; /* founders of all groups */
@@ -126,8 +126,8 @@ ep_generation *ep_generation_new(const ep_selection *settings, const ep_births *
 bool ep_generation_reserve(ep_generation *generation, int64_t n);
 void ep_generation_free(ep_generation *generation);
 /* Run one generation: write mass, fitness, alive and state of the groups, generation->extinct and
- * generation->newborn. The mass and fitness of parents are already halved; the caller adds the
- * newborn as living populations. A half copies its parent's state; an immigrant's state is zero.
+ * generation->newborn. Parents have their reduced mass and fitness; the caller adds the newborn as
+ * living populations. The new half of a parent copies its state; an immigrant's state is zero.
  * Returns false, with nothing changed, if a user's law failed. */
 bool ep_generation_step(ep_generation *generation, const ep_occasion *occasion, ep_outcome *outcome,
                         ep_error *error);

@@ -104,8 +104,8 @@ static void normalise(const shape *k, int64_t rows, const ep_real *mean, const e
     }
 }
 
-/* kept_of() returns the saved values of the sample `row`, kept_of_block() those of the block that
- * contains it. */
+/* kept_of() returns the saved values of sample `row`; kept_of_block() returns those of the block
+ * that contains this sample. */
 static ep_real *kept_of(const ep_pass *pass, const ep_layer *layer, const shape *k, int64_t row) {
     return ep_saved(pass, layer) + row * KEPT * k->n;
 }

@@ -19,7 +19,7 @@ static const ep_field embedding_fields[] = {
     EP_FIELD_INT(embedding, units, 0, 0, 1e9,
                  "elements per row; left out when a second input gives the axis"),
     EP_FIELD_REAL(embedding, deviation, 0.02, 0, 100,
-                  "standard deviation of the initial values (normal)"),
+                  "standard deviation of the normally distributed initial values"),
     EP_FIELDS_END,
 };
 
@@ -151,7 +151,7 @@ typedef struct {
 
 static const ep_field positions_fields[] = {
     EP_FIELD_REAL(positions, deviation, 0.02, 0, 100,
-                  "standard deviation of the initial values (normal)"),
+                  "standard deviation of the normally distributed initial values"),
     EP_FIELDS_END,
 };
 

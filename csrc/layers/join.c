@@ -102,7 +102,7 @@ typedef struct {
 
 static const ep_field token_fields[] = {
     EP_FIELD_REAL(token, deviation, 0.02, 0, 100,
-                  "standard deviation of the initial values (normal)"),
+                  "standard deviation of the normally distributed initial values"),
     EP_FIELDS_END,
 };
 

@@ -7,7 +7,7 @@
 
 #include "evolve.h"
 
-/* Laws written in Python, or NULL. The `calls` of ep_call_fitness() and ep_call_dynamics(). */
+/* The fitness and the dynamics if they are Python functions, else NULL. */
 typedef struct {
     PyObject *fitness, *dynamics;
 } ep_calls;
@@ -15,8 +15,8 @@ typedef struct {
 typedef struct {
     const ep_fitness *fitness;
     const ep_dynamics *dynamics;
-    ep_settings fitness_config, dynamics_config, settings; /* settings: an ep_selection */
-    ep_settings births; /* an ep_births; its `at` is NULL if there are none */
+    ep_settings fitness_config, dynamics_config, settings; /* settings.at: an ep_selection */
+    ep_settings births; /* births.at: an ep_births, or NULL without births */
     ep_calls calls;
 } ep_lawbook;
 

@@ -42,8 +42,8 @@ typedef struct {
     ep_calls calls; /* laws written in Python */
     PyObject *loss_call; /* a loss written in Python, or NULL */
     double *shift, *scale; /* input scaling, n_scaling values each */
-    ep_real *near_shift, *near_scale; /* shift and scale, rounded */
-    bool exact_scaling; /* rounding to ep_real changed no shift */
+    ep_real *near_shift, *near_scale; /* shift and scale as ep_real */
+    bool exact_scaling; /* near_shift equals shift */
     int64_t n_scaling; /* 1, or the founding width of the input */
     int64_t input_width; /* founding width of the input */
     int32_t *living; /* room for ep_living_inputs, if features can go extinct */

@@ -1,6 +1,6 @@
 /* network_array: every tensor and activation of a network as a zero-copy NumPy array, and a
- * description of the network in Python objects. A view holds a reference to its memory slab: it
- * stays valid after a compaction, with the values from before it. */
+ * description of the network in Python objects. A view holds a reference to its memory slab, so it
+ * stays valid after a compaction, with the old values. */
 #include "python/network.h"
 
 #include "alias.h"
@@ -166,7 +166,7 @@ static PyObject *describe_axes(const ep_net *net) {
     return list;
 }
 
-/* True if the layer's masses belong to the network's outputs, which selection does not change. */
+/* True if the layer's masses are on an axis of the output. Selection does not change these. */
 static bool is_fixed(const ep_net *net, const ep_layer *layer) {
     const ep_tensor *mass = layer->n_tensors ? &net->tensors[layer->tensor[0]] : NULL;
     return mass && mass->role == EP_EVOLVED && !net->axes[mass->axis[0]].mortal;

@@ -326,7 +326,8 @@ class Embedding(Layer):
             0).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        deviation: standard deviation of the initial values (normal) (in [0, 100]; default 0.02).
+        deviation: standard deviation of the normally distributed initial values (in [0, 100];
+            default 0.02).
     """
     def __init__(
         self,
@@ -350,7 +351,8 @@ class Positions(Layer):
     Args:
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        deviation: standard deviation of the initial values (normal) (in [0, 100]; default 0.02).
+        deviation: standard deviation of the normally distributed initial values (in [0, 100];
+            default 0.02).
     """
     def __init__(
         self, *, name: str | None = None, inputs: str | Sequence[str] = (), deviation: float = 0.02
@@ -415,7 +417,8 @@ class Token(Layer):
     Args:
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        deviation: standard deviation of the initial values (normal) (in [0, 100]; default 0.02).
+        deviation: standard deviation of the normally distributed initial values (in [0, 100];
+            default 0.02).
     """
     def __init__(
         self, *, name: str | None = None, inputs: str | Sequence[str] = (), deviation: float = 0.02
