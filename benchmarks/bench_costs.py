@@ -145,7 +145,7 @@ def notebook() -> Iterator[list[int] | None]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["IPYTHONDIR"] = folder
         shell = InteractiveShell.instance(config=config, display_pub_class=Publisher)
-        shell.kernel = None  # identifies a notebook's shell
+        shell.kernel = None  # only the shell of a notebook has this attribute
         try:
             yield sizes
         finally:

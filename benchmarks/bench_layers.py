@@ -75,7 +75,7 @@ def _colours() -> Any:
 
 
 def _codes() -> Any:
-    """Return windows of a text of random characters, and the character after each."""
+    """Return windows of random characters; each target is the window one character later."""
     import evoprune as ep
 
     text = np.random.default_rng(0).integers(0, VOCABULARY, 16384 + CONTEXT, dtype=np.uint8)
@@ -129,7 +129,7 @@ def shape_of(case: Case, net: Any) -> dict[str, Any]:
 def ours(
     name: str, case: Case, share: float, data: Any, threads: int, selected: bool
 ) -> Contestant:
-    """Return training by evoprune as a contestant."""
+    """Return a contestant that trains the network by evoprune."""
     net = living(case, share)
     return training(name, net, data, case.batch, threads, selected=selected)
 

@@ -44,7 +44,7 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def train(net: Any, data: Any, batch: int, steps: int, threads: int) -> None:
-    """Train some steps under selection with masses that hardly change."""
+    """Run `steps` training steps under selection; masses hardly change."""
     import evoprune as ep
 
     selection = ep.Selection()
@@ -157,10 +157,10 @@ def peaks_of_peers(
 
 
 def _kinds() -> dict[str, tuple[tuple[int, ...], Callable[[], list[Any]], int]]:
-    """Return by kind of layer: the shape of a sample, a function that makes layers, and a number.
+    """Return by kind of layer: the shape of a sample, a function that makes layers, and a count.
 
-    The number counts the elements per sample that naive code would store besides input and output:
-    the patches of a convolution, the scores of attention.
+    The count is that of the elements per sample that naive code would store besides input and
+    output: the patches of a convolution, the scores of attention.
     """
     import evoprune as ep
 
@@ -283,7 +283,7 @@ def life(n: int) -> list[tuple[int, int, int]]:
 def compactions(n: int) -> dict[str, Any]:
     """Run life() three times in one process; the first run warms up the allocator.
 
-    The growth from the second run to the third, at the same point, is memory leaked.
+    Memory that grows from the second run to the third, at the same number of deaths, has leaked.
     """
     deaths, process, core = np.moveaxis(np.array([life(n) for _ in range(3)]), -1, 0)
     return {

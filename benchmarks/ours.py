@@ -60,11 +60,11 @@ def training(
 
 
 class Arena:
-    """What all cases of a benchmark share: the library of the floor, the peers and the options.
+    """Objects that all cases of a benchmark use: the library of the floor, peers and options.
 
     Attributes:
-        library: see `floor.library`; None without a C compiler.
-        blas: see `floor.openblas`; None without OpenBLAS.
+        library: the library that `floor.library` returns; None without a C compiler.
+        blas: the address that `floor.openblas` returns; None without OpenBLAS.
     """
 
     def __init__(self, peers: Peers, options: Any) -> None:
@@ -94,7 +94,7 @@ class Arena:
 
 
 def row_of(times: Times) -> dict[str, Any]:
-    """Return statistics of a case, and medians of ratios to our time."""
+    """Return statistics of each contestant's times, and median ratios to our time."""
     return {
         "ms": {name: spread(samples) for name, samples in times.items()},
         "times_ours": against(times),  # above 1: ours is faster
