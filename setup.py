@@ -149,7 +149,7 @@ def extension(name: str) -> Extension:
     if sys.platform == "darwin":
         flags += ["-Wno-unknown-warning-option"]
 
-    # -isystem takes precedence over -I and suppresses warnings from these headers.
+    # System headers (-isystem) give no warnings, even if -I names their folders too.
     import numpy
 
     python = map(sysconfig.get_path, ("include", "platinclude"))

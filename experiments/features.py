@@ -66,7 +66,7 @@ WAYS = ("all features", "the relevant ones", "EvoPruneSelector", *RUNS, "L1", "r
 
 
 def chosen(way, x, y, relevant, is_classifier, seed):
-    """Return the indices of the selected features."""
+    """Return the indices of the features that the method `way` selects."""
     if way == "all features":
         return np.arange(x.shape[1])
     if way == "the relevant ones":

@@ -1,4 +1,4 @@
-"""Shared by the paper's scripts: jobs, the sweep that runs them, and their results.
+"""Shared by the scripts of docs/paper.md: jobs, the sweep that runs them, and their results.
 
 A job determines a run: network, data, selection, optimizer, length, seed and evaluation. The
 results of the evaluation are the row of the job. Rows are stored in a JSON file under the job's
@@ -50,13 +50,13 @@ class Job:
     """One run.
 
     Attributes:
-        net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (of its inputs), "seeing
-            784-300-100-10" (with input populations), or "lenet5 20-50-500".
+        net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (dropout of its inputs), "seeing
+            784-300-100-10" (inputs are populations too), or "lenet5 20-50-500".
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test".
         cuts: ranks ("mass", "norm", "taylor", "random") by which the trained network is pruned.
-        keeps: sizes to prune to: a number of all populations, or a tuple of numbers by layer.
+        keeps: sizes to prune to: the number of all populations, or a tuple of numbers by layer.
         features: birth ids of the input populations that exist from the start; None: all.
     """
 
@@ -140,7 +140,7 @@ def permuted(labels: Any, share: float) -> Any:
 
 
 def network_of(job: Job) -> ep.Network:
-    """Return the network at birth."""
+    """Return the untrained network of a job."""
     kind, _, text = job.net.partition(" ")
     sizes = [int(part) for part in text.split("-")]
     if kind == "lenet5":
@@ -156,7 +156,8 @@ def network_of(job: Job) -> ep.Network:
         layer = next(iter(net.alive))
         net.kill(layer, np.setdiff1d(np.arange(sizes[0]), job.features).astype(np.int32))
         net.compact()
-        net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5  # as at birth
+        # Scale initial weights to the smaller number of inputs.
+        net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5
     return net
 
 
@@ -198,7 +199,7 @@ def absolute(signals: Any) -> Any:
 
 @ep.fitness
 def product(signals: Any) -> Any:
-    """Return +<w, dL/dw>, the benefit in arXiv 2512.22106: `pull` with the opposite sign."""
+    """Return +<w, dL/dw> with a population's weights w, the benefit in arXiv 2512.22106."""
     return signals["owned_product"]
 
 
@@ -220,7 +221,7 @@ def selection_of(settings: dict[str, Any] | None) -> ep.Selection | None:
 
 def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[str, Any]]:
     """Return the trainer of a job and the arguments of `Trainer.fit`, for `ep.sweep`."""
-    warnings.simplefilter("ignore", ep.NothingCanDie)  # dense runs, quick ones, pressure 0
+    warnings.simplefilter("ignore", ep.NothingCanDie)  # expected at pressure 0 and with --quick
     job = Job(**settings, seed=seed)
     train, read = data_of(job.data, job.read, quick)
     net = network_of(job)
@@ -381,7 +382,7 @@ class Lab:
         self.path.write_text(common.as_json({**self.facts, "rows": list(self.known.values())}))
 
     def keep_only(self, rows: Iterable[Row]) -> None:
-        """Drop rows that no table uses."""
+        """Drop all other rows."""
         keys = {row["key"] for row in rows}
         self.known = {key: row for key, row in self.known.items() if key in keys}
 
@@ -402,12 +403,11 @@ def main(name: str, about: str | None, script: Callable[[Lab], None]) -> None:
 
 
 def mean(numbers: Iterable[float]) -> float:
-    """Return the arithmetic mean."""
     return statistics.fmean(numbers)
 
 
 def deviation(numbers: Iterable[float]) -> float:
-    """Return the standard deviation over the seeds (n - 1); 0 for one."""
+    """Return the sample standard deviation (n - 1); 0 for a single number."""
     every = list(numbers)
     return statistics.stdev(every) if len(every) > 1 else 0.0
 

@@ -64,7 +64,7 @@ def thousand(number: float) -> str:
 
 
 def figure(name: str, alt: str) -> list[str]:
-    """Return the lines that show a figure; the directive is docs/conf.py's."""
+    """Return the lines that show a figure; docs/conf.py defines the directive."""
     return [f"```{{picture}} paper-{name}", alt, "```", ""]
 
 
@@ -90,7 +90,7 @@ def origin(name: str, facts: Facts) -> str:
 
 
 def laws(facts: Facts) -> list[str]:
-    """Write the paper's experiment: every dynamics, cut after training."""
+    """Return the section on the experiment of arXiv 2601.10765: pruning after training."""
     told = {name: found for name, found in facts["laws"].items() if "accuracy" in found}
     place = {fraction: i for i, fraction in enumerate(facts["fractions"])}
     rows = []

@@ -16,7 +16,7 @@ All are for structured sparsity on MNIST, with the test error at the end of trai
 
 from __future__ import annotations
 
-# Share of the 768 populations that is hard pruned -> accuracy; for 0.5 given as 88.3 to 88.6 %.
+# Share of the 768 populations that is pruned -> accuracy. For 0.5 the source says 88.3 to 88.6 %.
 PAPER = {0.35: 0.955, 0.5: 0.8845}
 
 # Living hidden units, and error in percent.

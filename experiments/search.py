@@ -33,12 +33,12 @@ class Idea:
     """One variation of training.
 
     Attributes:
-        job: network, pressure, epochs, smoothing.
+        job: gives network, pressure, epochs and label smoothing.
         late: share of the run, from its start, without pressure.
         average: (first epoch, decay) of the average of weights that is evaluated; None: none.
         final: learning rate at the end, as a share of the highest.
         distill: (epoch, temperature, share of the outputs in the targets); None: none.
-        past: (first epoch, decay) of the average whose outputs are distilled; None: the network.
+        past: (first epoch, decay) of the average that is distilled; None: distill the network.
         teacher: (temperature, share of the outputs in the targets) of a dense teacher; None: none.
     """
 
@@ -60,7 +60,7 @@ class Average:
         self.births: list[Any] = []
 
     def add(self, net: ep.Network) -> None:
-        """Add a network to the average, and remove extinct populations from it."""
+        """Add a network to the average, and remove extinct populations from the average."""
         net = net.copy()
         net.compact()
         births = [np.array(net.births(layer)) for layer in net.alive]
@@ -69,7 +69,7 @@ class Average:
         for name, array in self.net.items():
             at = int("".join(c for c in name.split(".")[0] if c.isdigit())) - 1
             before = self.arrays.get(name, np.zeros(array.shape))
-            if self.births:  # the axis of the layer, and that of the previous layer
+            if self.births:  # outputs are on the last axis, inputs (the previous layer) on axis 0
                 for axis, layer in ((-1, at), (0, at - 1)):
                     if 0 <= layer < len(births) and not (axis == 0 and array.ndim == 1):
                         alive = np.isin(self.births[layer], births[layer])
@@ -78,7 +78,7 @@ class Average:
         self.births, self.n = births, self.n + 1
 
     def network(self) -> ep.Network:
-        """Return a network with the average."""
+        """Return a network whose arrays are the average."""
         net = self.net.copy()
         for name, array in self.arrays.items():
             net[name][...] = array

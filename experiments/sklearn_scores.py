@@ -1,6 +1,6 @@
-"""Scores of the scikit-learn estimators with defaults, and of scikit-learn's own networks.
+"""Scores of evoprune's scikit-learn estimators with defaults, and of scikit-learn's own networks.
 
-The same network without selection ("dense", pressure 0) is also shown. All use the same five folds,
+The estimators without selection ("dense", pressure 0) are also shown. All use the same five folds,
 scaled features and one thread. The defaults were chosen on the data sets of `tuning()`, with other
 seeds; the data sets of `reported()` were only used afterwards.
 

@@ -110,7 +110,7 @@ def pruner_of(model: nn.Module, example: Any) -> Any:
     for handle in handles:
         handle.remove()
     last = [m for m, out in seen if any(out is t for t in results)]
-    last.append(seen[-1][0])  # a pool may follow it
+    last.append(seen[-1][0])  # the last layer, even if a pool follows it
     return tp.pruner.BasePruner(
         model,
         example,
@@ -144,7 +144,7 @@ def zero(group: Any) -> None:
 
 
 def through_norm(model: nn.Module, group: Any) -> bool:
-    """Return whether a layer norm, RMS norm or group norm is in a group, or a parameter of one."""
+    """Return whether a group contains a layer, RMS or group norm, or a parameter of such a norm."""
     norms = [m for m in model.modules() if re.search("(Layer|RMS|Group)Norm", type(m).__name__)]
     known = {id(each) for norm in norms for each in (norm, *norm.parameters(recurse=False))}
     return any(id(dependency.target.module) in known for dependency, _ in group)
@@ -181,7 +181,7 @@ def by_torch_pruning(name: str) -> dict[str, Any]:
             if not found:
                 counts["whole"] = True
                 break
-    except Exception as error:  # of the graph, or of the time limit
+    except Exception as error:  # torch-pruning cannot trace the model, or the time limit is reached
         counts["error"] = f"{type(error).__name__}: {str(error)[:80]}"
     return counts
 

@@ -1,4 +1,4 @@
-"""Networks for tests of exports: the zoo and every kind of layer, with extinct populations."""
+"""Networks for tests of exports: NETS, and every kind of layer, with extinct populations."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def mixed(random: Any) -> dict:
 
 
 def fertile(net: Any, regime: dict, random: Any) -> dict:
-    """Return the regime with births, or unchanged if the network or the regime allows none."""
+    """Return the settings `regime` with births, or unchanged if births are not possible."""
     births = {
         "rate": str(random.choice(["number", "vacancies", "upkeep"])),
         "kind": str(random.choice(["division", "immigration"])),
@@ -84,7 +84,7 @@ def targets(core: Any, loss: str, shape: tuple[int, ...], random: Any) -> Any:
 
 
 def read(net: Any, x: Any, done: threading.Event, errors: list[BaseException]) -> None:
-    """Read everything that can be read, repeatedly."""
+    """Read all facts and arrays of the network repeatedly, until `done` is set."""
     try:
         while not done.is_set():
             with net:
@@ -162,7 +162,7 @@ def round_of(core: Any, seed: int, reader: bool, births: bool = False) -> str:
         for of in ("value", "gradient", "first", "second"):
             a, b = (net.array(tensor["name"], of) for net in (one, other))
             assert np.array_equal(a, b, equal_nan=True), (tensor["name"], of)
-    assert one.predict(x).shape == shape  # outputs are not populations
+    assert one.predict(x).shape == shape  # outputs are never removed
     one.compact()
     assert one.predict(x).shape == shape
     assert all(p["alive"] >= 0 for p in one.describe()["populations"])

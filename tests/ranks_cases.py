@@ -67,7 +67,6 @@ def data(name, shift=0):
 
 
 def network(name, seed=3, dtype="float64"):
-    """Return the network of a case."""
     if name == "images":
         layers = [
             ep.Conv2d(8, kernel=3),
@@ -97,7 +96,6 @@ def network(name, seed=3, dtype="float64"):
 
 
 def selection(name, fitness=None):
-    """Return the selection of a case."""
     if name == "dense":
         return None
     if name == "overlap":
@@ -130,7 +128,7 @@ def trainer(name, communicator=None, *, dtype="float64", seed=3, rate=2e-3, **la
 
 
 class Batches:
-    """Batches in order, as an iterable."""
+    """An iterable of batches, in the order of the data."""
 
     def __init__(self, x, y):
         self.x, self.y = x, y

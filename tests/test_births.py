@@ -64,7 +64,7 @@ def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
 
 
 def watched(community, fitness):
-    """Return, by layer, the survivors of the next generation in a copy without births, with ids."""
+    """Step a copy without births; return, by layer, the survivors (a twin Layer) and their ids."""
     other = pickle.loads(pickle.dumps(community))
     none = ep.Community(
         community.born, community.selection.replace(births=None), dtype=community.dtype
@@ -172,7 +172,7 @@ NETS = {
 
 
 def ready(name, births, dtype="float64"):
-    """Return a network with gradients and masses that can divide, its inputs, and its classes."""
+    """Return a network that has gradients and can divide, its inputs, and the classes."""
     net = NETS[name](dtype)
     random = np.random.default_rng(0)
     x = random.normal(size=(40, *net.spec["input"])).astype(dtype)
@@ -244,7 +244,7 @@ def test_an_immigrant_changes_no_output(name):
         weights = net[f"{layer}.mass"][masses[layer] :]
         assert (weights == 1).all()
     first = net["dense1.weight"] if name == "dense" else None
-    if first is not None:  # incoming weights are random, outgoing ones 0
+    if first is not None:  # newborn: random incoming weights, zero outgoing weights
         new = first[:, masses["populations1"] :]
         assert new.shape[1]
         assert 0.2 < new.std() < 1.5
@@ -417,6 +417,6 @@ def test_births_before_or_after_any_kind_of_layer_keep_outputs(kind, i, births):
     net.evolve(1.0)
     after = net.predict(x)
     rows = net.describe()["populations"]
-    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # or each layer has one
+    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # or each layer has one population
     scale = np.abs(before).max() + 1e-30
     assert np.abs(after - before).max() <= 1e-10 * scale

@@ -151,7 +151,7 @@ def test_removing_extinct_populations_leaves_the_others_bit_identical(core, name
 def test_a_law_that_conserves_keeps_the_total_mass(core, name, seed):
     cohort, config = drawn(core, name, seed)
     mass = step_cohort(core, name, config, cohort, seed=seed).astype(float)
-    eps = np.finfo(core.dtype).eps  # each mass is rounded, and once more as offspring
+    eps = np.finfo(core.dtype).eps  # allow for the rounding of each mass
     assert abs(mass.sum() - cohort.mass.sum()) <= 4 * eps * cohort.mass.sum()
 
 

@@ -1,4 +1,4 @@
-"""Values that are not finite: a run stops at the step that reads one, without its update."""
+"""A run stops at the step that reads a value that is not finite, without that step's update."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def test_a_stopped_run_is_resumed():
 
 
 def errors(results, cause):
-    """Check that every rank raises, rank 1 a `cause`; return the messages of the other ranks."""
+    """Check that every rank raises, and rank 1 a `cause`; return messages of the other ranks."""
     kinds = [type(result) for result in results]
     assert all(issubclass(kind, Exception) for kind in kinds), results
     assert isinstance(results[1], cause)

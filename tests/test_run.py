@@ -1,7 +1,7 @@
 """The pace of a run: length of calls, records, and the number of threads, on a simulated clock.
 
-A stretch is a series of steps of about 0.05 s that a trainer runs in one call of the core. Only
-steps advance the simulated clock, so results do not depend on the machine.
+The trainer runs steps in stretches of about 0.05 s, each of them one call of the core. Only steps
+advance the simulated clock, so results do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from evoprune.training.run import STRETCH, ThreadTuner, Watch
 
 
 class Machine:
-    """Runs stretches of steps as the trainer does, at a cost that a test sets.
+    """Runs series of steps as the trainer does, at a cost that a test sets.
 
     Args:
         cost: function of (threads, now) that returns the seconds of a step.
-        cut: maximum number of steps in a stretch.
+        cut: maximum number of steps in a series.
         most: the result of `get_threads`.
     """
 
@@ -33,10 +33,10 @@ class Machine:
         monkeypatch.setattr(_run, "get_threads", lambda: self.most)
         self.watch, self.tuner = Watch(), ThreadTuner()
         self.now, self.done = 0.0, 0
-        self.log: list[tuple[float, int, int]] = []  # (begin, threads, steps) of every stretch
+        self.log: list[tuple[float, int, int]] = []  # (begin, threads, steps) of each series
 
     def run(self, seconds):
-        """Run for `seconds` of simulated time; return the number of threads of each stretch."""
+        """Run for `seconds` of simulated time; return the number of threads of each call."""
         end, first = self.now + seconds, len(self.log)
         while self.now < end:
             threads = self.tuner.choose()
@@ -50,11 +50,11 @@ class Machine:
         return [threads for _, threads, _ in self.log[first:]]
 
     def usual(self, seconds=10.0):
-        """Run for `seconds`; return the number of threads that most stretches used."""
+        """Run for `seconds`; return the number of threads that most calls used."""
         return Counter(self.run(seconds)).most_common(1)[0][0]
 
     def trials(self):
-        """Return the start times of failed trials: stretches with an unusual number of threads."""
+        """Return the start times of failed trials: calls with an unusual number of threads."""
         usual = Counter(threads for _, threads, _ in self.log).most_common(1)[0][0]
         return [begin for begin, threads, _ in self.log if threads != usual]
 
@@ -154,7 +154,7 @@ def test_a_trial_is_short(monkeypatch):
 @pytest.mark.parametrize("cost", [1e-5, 1e-4, 1e-3, 0.02, 0.3])
 @pytest.mark.parametrize("cut", [10**9, 47, 5, 1])
 def test_trials_cost_little(monkeypatch, cost, cut):
-    """Trials take under 2 % of the time, for any cost of a step and any length of stretches."""
+    """Trials take under 2 % of the time, for any cost of a step and any length of calls."""
     machine = Machine(monkeypatch, lambda threads, now: cost * 2 / threads, most=2, cut=cut)
     machine.run(max(2, 500 * cost))
     assert machine.now < 1.02 * cost * machine.done
@@ -162,7 +162,7 @@ def test_trials_cost_little(monkeypatch, cost, cut):
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_brief_stretches_are_judged_together(monkeypatch, cut):
-    """Stretches that records or epochs cut short are timed together, start-up time included."""
+    """Short calls (cut by records or epochs) are timed together, with their start-up time."""
     first = itertools.count()
 
     def cost(threads, now):
@@ -221,7 +221,7 @@ def test_the_limit_may_change_during_a_trial(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_other_work_on_the_machine_does_not_mislead_the_tuning(monkeypatch, seed):
-    """Times scatter by a few percent, and sometimes a stretch takes three times as long."""
+    """Times vary by a few percent, and one call in ten takes three times as long."""
     random = np.random.default_rng(seed)
 
     def cost(threads, now):
@@ -240,7 +240,7 @@ def test_the_number_of_threads_does_not_affect_results(monkeypatch):
     chosen = []
 
     class Whimsical(ThreadTuner):
-        """Returns a random number of threads and a random length for every stretch."""
+        """Returns a random number of threads and a random length for every series of steps."""
 
         random = np.random.default_rng(0)
 

@@ -120,7 +120,6 @@ def test_extinct_populations_of_a_stream_are_removed_from_all_layers(core):
 
 
 def test_removal_leaves_survivors_bit_identical():
-    """Survivors are bit-identical with and without removal of extinct populations."""
     nets = []
     for removal in ("always", "never"):
         net = stream(CORE64)

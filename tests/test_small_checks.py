@@ -1,4 +1,4 @@
-"""Checks of single arguments, and edge cases of runs; each of them once raised a wrong error."""
+"""Checks of single arguments, and edge cases of runs."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def class_of(made) -> ast.ClassDef:
 
 
 def arguments_of(made) -> dict[str, tuple[bool, object]]:
-    """Return, by name, if an argument may be positional, and its default, according to the stub."""
+    """Return the arguments in a class's stub: name -> (may be positional, default)."""
     init = next(n for n in class_of(made).body if getattr(n, "name", "") == "__init__")
     a, found = init.args, {}
     first = len(a.args) - len(a.defaults)

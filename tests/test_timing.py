@@ -121,7 +121,7 @@ def test_the_numbers_are_in_the_history_and_in_the_network():
     expected = rule(ep.schedules.cosine(2e-3)(500), 2e-3)
     assert trainer.history.settings["run"]["lifespan"] == expected
     assert f"Malthusian(lifespan={expected:g})" in trainer.history.settings["selection"]
-    assert trainer.selection.dynamics.lifespan is None  # the trainer's own is unchanged
+    assert trainer.selection.dynamics.lifespan is None  # the selection itself is unchanged
 
 
 @pytest.mark.parametrize("by", ["memory", "file"])

@@ -74,7 +74,6 @@ def removed_without_a_change(model, example, least):
 
 
 def steps(model, optimizer, example, count):
-    """Train; return losses."""
     losses = []
     for _ in range(count):
         drop_caches(model)  # attention biases cached for evaluation
@@ -197,7 +196,7 @@ def test_transformers(name):
     removed_without_a_change(*transformers_model(name))
 
 
-CHAOTIC = {"convmixer_768_32"}  # rounding errors grow a thousandfold in some steps
+CHAOTIC = {"convmixer_768_32"}  # rounding errors grow a thousandfold within a few steps
 GO_ON = [
     *[(torchvision_model, name) for name in TORCHVISION],
     *[(timm_model, name) for name in TIMM if name not in CHAOTIC],
@@ -210,9 +209,9 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     """Ten steps after half of the populations died, both runs agree in losses and weights."""
     first, example, *_ = make(name)
     if name in {"levit_128s", "rexnet_100", "selecsls42b"}:
-        # Some of their batch norms read one position of each sample.
+        # Some batch norms of these models read one position per sample: use more samples.
         example = torch.randn(8, 3, 64, 64)
-    first, example = first.double().eval(), _double(example)  # dropout draws depend on sizes
+    first, example = first.double().eval(), _double(example)  # eval: no dropout, which sees sizes
     for module in first.modules():
         module.train(isinstance(module, nn.modules.batchnorm._NormBase))
     for p in first.parameters():

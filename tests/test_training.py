@@ -210,7 +210,7 @@ def test_inputs_are_scaled_when_gathered():
 
 
 def image(inputs=False, seed=1):
-    """Return a network of 5 x 4 x 2 images, flattened."""
+    """Return a network for flattened 5 x 4 x 2 images."""
     return runs.network(features=40, inputs=inputs, seed=seed)
 
 

@@ -85,7 +85,7 @@ def perturbed(scene: Scene, value: Any) -> Any:
 
 
 def argument(scene: Scene, make: Callable[[str], Any], name: str) -> Any:
-    """Return an argument for a parameter: mostly a valid one."""
+    """Return an argument for the parameter `name`, in most cases a valid one."""
     random = scene.random
     chance = random.random()
     if chance < 0.12:

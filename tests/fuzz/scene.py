@@ -176,7 +176,7 @@ class Scene:
         return made
 
     def _law(self, told: dict[str, Any]) -> Any:
-        """Return a valid or an invalid result, as dynamics written in Python."""
+        """Act as dynamics written in Python; return valid or invalid masses."""
         chance = self.random.random()
         if chance < 0.1:
             self.room.act()
