@@ -81,7 +81,7 @@ def begun(settings: Facts) -> tuple[Any, Any, Any, Story]:
 
 
 def dense(settings: Facts) -> Facts:
-    """Train an ordinary network."""
+    """Train without selection."""
     net, x, y, story = begun(settings)
     epochs(net, x, y, story, settings["epochs"], *_how(settings), None)
     return told(story, settings["widths"][1:-1])

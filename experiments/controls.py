@@ -292,7 +292,7 @@ class Runs:
     deaths: dict[str, Any] = field(default_factory=dict)
 
     def make(self, name: str) -> None:
-        """Run a method."""
+        """Run the method `name` and store its row."""
         method = self.task.methods[name]
         if method.run is replay and method.of not in self.deaths:
             self.make(method.of)
@@ -312,11 +312,11 @@ class Runs:
 
 
 def chosen(task: Task, lab_: Lab) -> dict[str, dict[str, float]]:
-    """Return the setting of every method, chosen on validation images."""
+    """Return learning rate and decay of every method, chosen on validation images."""
     quick = lab_.options.quick
     tuned = list(lab_.facts.get("tuned", ()))
     settings: dict[str, dict[str, float]] = {}
-    rows: dict[str, dict[str, Row]] = {}  # rows of selection, which give shapes
+    rows: dict[str, dict[str, Row]] = {}  # results of selection, whose shapes the controls get
     for name, method in task.methods.items():
         if method.tuned_as is not None:
             settings[name] = settings[method.tuned_as]

@@ -145,7 +145,7 @@ def network_of(job: Job) -> ep.Network:
     sizes = [int(part) for part in text.split("-")]
     if kind == "lenet5":
         return ep.lenet5(filters=sizes[:2], neurons=sizes[2], seed=job.seed)
-    if job.shift and kind == "mlp":  # the network must know the shape of the image
+    if job.shift and kind == "mlp":  # shifting needs the shape of the image
         hidden = [ep.neurons(width) for width in sizes[1:-1]]
         last = [ep.Dense(sizes[-1], gain=1.0), ep.Populations("identity", mass=False)]
         return ep.Sequential([ep.Flatten(), *hidden, *last], input=(28, 28, 1), seed=job.seed)
@@ -232,7 +232,7 @@ def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[s
         selection=selection_of(job.selection),
     )
     augment = {"shift": job.shift} if job.shift else None
-    if job.shift and "seeing" in job.net:  # pixels are populations here, not an image
+    if job.shift and "seeing" in job.net:  # inputs are populations, not an image: shift the data
         train, augment = Moved(train, job), None
         net.scale_input(read.shift, read.scale)
     return trainer, {
@@ -257,7 +257,7 @@ def measure(trainer: ep.Trainer, *, seed: int, quick: bool, **settings: Any) -> 
 
 
 def facts(net: ep.Network, read: Any) -> Row:
-    """Return facts of a trained network."""
+    """Return accuracy, sizes and costs of a trained network."""
     return {
         "accuracy": net.evaluate(read).accuracy,
         "alive": list(net.alive.values()),
@@ -309,7 +309,7 @@ class Lab:
         self.known: dict[str, Row] = {}
         if self.path.exists():
             self.facts = json.loads(self.path.read_text())
-            old = {"cpu": self.facts["machine"]["cpu"]}  # default for rows without a machine
+            old = {"cpu": self.facts["machine"]["cpu"]}  # for rows that do not name a processor
             self.known = {row["key"]: old | row for row in self.facts.pop("rows")}
         self.facts |= {
             "benchmark": name,
@@ -338,7 +338,7 @@ class Lab:
         return replace(job, epochs=min(job.epochs, 2)) if self.options.quick else job
 
     def _work(self, jobs: Sequence[Job]) -> None:
-        """Run jobs in parts of one job per worker; check the time limit before each part."""
+        """Run jobs in groups of one job per worker; check the time limit before each group."""
         left = list(jobs)
         while left:
             if time.monotonic() > self.end:

@@ -30,7 +30,7 @@ RESULTS = HERE / "results"
 
 
 def result(name: str) -> Facts | None:
-    """Return the result of a script, if it exists."""
+    """Load the result of a script; return None if there is none."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
@@ -144,7 +144,6 @@ def by_pressure(told: list[Facts]) -> list[str]:
 
 
 def fashion(facts: Facts) -> list[str]:
-    """Write the section on Fashion-MNIST."""
     told = facts["pressures"]
     dense = told[0]["dense"]
     return [
@@ -326,7 +325,6 @@ def in_the_way(told: list[Facts]) -> list[str]:
 
 
 def lenet(facts: Facts) -> list[str]:
-    """Write the section on LeNet-5."""
     told = facts["front"]
     rows = [
         [
@@ -388,7 +386,6 @@ def game(facts: Facts) -> list[str]:
 
 
 def decides(facts: Facts) -> list[str]:
-    """Write the ablations."""
     lines = [
         "## What decides",
         "",
@@ -419,7 +416,6 @@ def decides(facts: Facts) -> list[str]:
 
 
 def clock(facts: Facts) -> list[str]:
-    """Write the section on time."""
     rows = [
         [
             row["name"],

@@ -24,7 +24,7 @@ from lab import Job, Lab, Row
 import evoprune as ep
 from evoprune import datasets
 
-PER_EPOCH = 4  # samples of an average per epoch
+PER_EPOCH = 4  # times per epoch that weights are added to an average
 SEEDS = (100, 101)
 
 
@@ -155,7 +155,7 @@ def tried(idea: Idea, seed: int, quick: bool) -> Row:
             past = averages.pop("past").network() if "past" in averages else net
             data = softened(past, train, *idea.distill[1:])
     found = averages["average"].network() if "average" in averages else net
-    ep.Trainer(net, selection=None)  # back to a loss on labels, for accuracy
+    ep.Trainer(net, selection=None)  # sets the loss to one on labels, to measure accuracy
     row = lab.facts(net, read)
     right = found.predict(read).argmax(1) == read.batch()[1]
     return row | {"accuracy": float(right.mean()), "mean_macs": float(history["macs"].mean())}

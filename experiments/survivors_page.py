@@ -31,7 +31,7 @@ Facts = dict[str, Any]
 
 
 def result(name: str) -> Facts:
-    """Return the result of a script."""
+    """Load the result of the script `name`."""
     facts: Facts = json.loads((HERE / "results" / f"{name}.json").read_text())
     return facts
 

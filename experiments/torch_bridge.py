@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore", ep.NothingCanDie)  # quick runs
+    warnings.simplefilter("ignore", ep.NothingCanDie)  # expected in quick runs
     torch.set_num_threads(1)
     ep.set_threads(1)
     {"accuracy": accuracy, "cost": cost, "masses": masses}[arguments.what](

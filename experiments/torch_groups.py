@@ -42,7 +42,8 @@ RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
 CHANGED = 1e-5  # outputs have changed if they differ by more, relative to the largest output
 MOST_WRONG = 6  # maximum of wrong groups per model; torch-pruning restarts after each
 SECONDS = 60  # processor time per model
-HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}  # of attention modules
+# Attributes of attention modules.
+HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}
 CAUSES = ("changed", "crashed", "norm", "heads")
 MODELS = {
     **{f"transformers {name}": (zoo.transformers_model, name) for name in zoo.TRANSFORMERS},
@@ -52,7 +53,7 @@ MODELS = {
 
 
 def build(name: str) -> tuple[nn.Module, Any]:
-    """Return a model in float64 whose weights all have an effect, and an example."""
+    """Return a model in float64 whose weights all have an effect, and an example input."""
     torch.manual_seed(0)
     make, key = MODELS[name]
     model, example, *_ = make(key)

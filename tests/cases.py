@@ -79,7 +79,7 @@ def network(core: ModuleType, kind: str, i: int, head: bool = False, behind: Any
 
 
 def filled(net: Any, seed: int = 3) -> Any:
-    """Return the network with random values in place of initial zeros and ones."""
+    """Fill initial zeros and ones with random values; return the network."""
     random = np.random.default_rng(seed)
     for tensor in net.describe()["tensors"]:
         array = net.array(tensor["name"])

@@ -46,7 +46,7 @@ def killer(seed: int) -> Any:
 
 
 def mixed(random: Any) -> dict:
-    """Return a spec of dense layers of very different widths; removals change how work is split."""
+    """Return dense layers of very different widths; removals change how threads share the work."""
     made = []
     for i in range(random.integers(1, 7)):
         units = int(random.choice([1, 3, 17, 64, 130, 200]))

@@ -222,7 +222,7 @@ def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
 
 @pytest.mark.parametrize("name", [n for n in NETS if n not in ("lenet", "resnet")])
 def test_a_mutation_changes_outputs_to_second_order(name):
-    """Half the mutation gives a quarter of the change; relu is not smooth, so it is left out."""
+    """Half the mutation changes outputs a quarter as much. Not with relu, which is not smooth."""
     changes = []
     for mutation in (2e-3, 1e-3):
         net, x, y = ready(name, ep.Births(0.5, every=1, capacity=2, mutation=mutation))
@@ -258,7 +258,7 @@ def test_halves_are_those_of_the_twin():
     moments = [{n: m[n].copy() for n in net} for m in net.moments]
     bear(net, x, y)
     n = net.born["populations2"]
-    w = net["dense3.weight"]  # (populations2, outputs): only axis 0 can divide
+    w = net["dense3.weight"]  # axis 0: populations2, which can divide; axis 1: outputs
     parent = [j for j in range(n) if net["populations2.mass"][j] == 0.5]
     assert parent
     assert len(w) == n + len(parent)

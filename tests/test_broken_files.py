@@ -136,7 +136,7 @@ def test_a_living_population_without_mass_is_not_written(tmp_path):
 
 
 def peak(code, *arguments):
-    """Return the KiB that a program uses at its peak, beyond those used after its imports."""
+    """Return the peak memory of a program in KiB, less its memory after imports."""
     text = """
         import sys
         import numpy as np, evoprune as ep

@@ -122,7 +122,7 @@ def test_other_networks_can_be_used_meanwhile(busy):
 
 
 def test_a_waiting_thread_gets_its_turn():
-    """One thread trains in many calls; three others predict between these calls, and all end."""
+    """One thread trains in many calls; three others get to predict between these calls."""
     net = runs.network(hidden=(64, 64), features=20, selection=None)
     xy = runs.data(rows=500, features=20)
     done, calls = threading.Event(), [0]

@@ -60,7 +60,7 @@ class Machine:
 
 
 def fastest_with(best, step=1e-3, slope=0.5):
-    """Return a cost function, lowest with `best` threads; it rises by `slope` per factor of 2."""
+    """Return a cost function: lowest with `best` threads, higher by `slope` per factor of 2."""
     return lambda threads, now: step * (1 + slope * abs(np.log2(threads / best)))
 
 
@@ -101,7 +101,7 @@ def test_a_clock_without_progress_is_handled():
 
 
 def test_records_are_many_but_far_enough_apart():
-    """A long run has about 150 records; their spacing divides an epoch if a divisor is near."""
+    """A long run has about 150 records; their spacing divides the epoch if a divisor is near."""
     assert _run.spacing(20 * 468, 468) == 78
     assert _run.spacing(20 * 467, 467) == 62
     assert _run.spacing(3 * 467, 467) == 50
@@ -189,7 +189,7 @@ def test_more_threads_are_taken_when_they_become_better(monkeypatch):
 
 
 def test_a_network_that_becomes_small_gets_fewer(monkeypatch):
-    def cost(threads, now):  # the cost of work falls, that of threads does not
+    def cost(threads, now):  # the work gets cheaper, the threads do not
         return 1e-3 * 2.0 ** -min(now, 8) / threads + 2e-5 * threads
 
     machine = Machine(monkeypatch, cost, most=2)
@@ -203,7 +203,7 @@ def test_a_new_limit_of_threads_restarts_the_tuning(monkeypatch):
     machine = Machine(monkeypatch, fastest_with(1), most=2)
     machine.run(5)
     assert machine.log[-1][1] == 1
-    for machine.most in (8, 1, 4):  # set_threads, called in a callback
+    for machine.most in (8, 1, 4):  # as if a callback called set_threads
         assert machine.run(0.1)[0] == machine.most
         assert set(machine.run(0.9 * ThreadTuner.WAIT * STRETCH - 0.1)) == {machine.most}
         machine.run(3)

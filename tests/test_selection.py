@@ -135,7 +135,7 @@ def test_a_dynamics_gets_the_right_cohort(name, niche):
 @pytest.mark.parametrize("fitness", FITNESS)
 @pytest.mark.parametrize("name", DYNAMICS)
 def test_every_law_keeps_its_invariants(fitness, name):
-    """Masses stay finite, extinctions are final, floors hold, conserved mass is conserved.
+    """Masses stay finite, extinctions are final, floors hold, and conserving laws conserve mass.
 
     Results do not depend on when arrays are compacted.
     """

@@ -92,7 +92,7 @@ def test_given_numbers_stay():
 
 @pytest.mark.parametrize("kind", [k for k in catalogue("dynamics") if k != "none"])
 def test_the_effect_of_a_law_does_not_depend_on_run_length(kind):
-    """Rates are the catalogue's for a lifespan of 700 generations, times 700 / lifespan."""
+    """Rates are the catalogue's (for a lifespan of 700 generations) times 700 / lifespan."""
     law = known(Dynamics)[kind]()
     rows = {row["name"]: row["default"] for row in catalogue("dynamics")[kind]["fields"]}
     timed = law.timed(70.0)
@@ -230,7 +230,7 @@ def test_a_run_that_is_too_short_is_an_ordinary_one():
 
 def test_the_named_number_of_steps_is_enough():
     fitted(make(), 14, until=0)  # 70 steps; a warning would fail
-    selection = ep.Selection(dynamics=ep.Malthusian(lifespan=15))  # "at most 15"
+    selection = ep.Selection(dynamics=ep.Malthusian(lifespan=15))  # as the warning suggests
     fitted(make(selection=selection), 6, until=0)
 
 

@@ -22,7 +22,7 @@ from evoprune.bridges.torch.trace import drop_caches, evaluating, outputs, run  
 
 pytestmark = [pytest.mark.slow, pytest.mark.zoo, pytest.mark.filterwarnings("ignore")]
 
-# name in the library: minimal number of layers of populations that must be found
+# Name in the library -> least number of layers of populations that must be found.
 TORCHVISION = {
     "resnet18": 12, "resnet50": 37, "vgg11": 10, "alexnet": 7, "densenet121": 120,
     "squeezenet1_0": 25, "mobilenet_v2": 25, "mobilenet_v3_small": 27, "efficientnet_b0": 40,
@@ -76,7 +76,7 @@ def removed_without_a_change(model, example, least):
 def steps(model, optimizer, example, count):
     losses = []
     for _ in range(count):
-        drop_caches(model)  # attention biases cached for evaluation
+        drop_caches(model)  # such as attention biases that are cached in evaluation
         optimizer.zero_grad()
         loss = sum(t.square().mean() for t in _real(run(model, example)))
         loss.backward()

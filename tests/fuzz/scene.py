@@ -78,7 +78,7 @@ class Scene:
         if random.random() < 0.5:
             hidden = tuple(random.choice([1, 2, 5, 24]) for _ in range(random.randrange(3)))
             spec = runs.spec(hidden, random.choice([1, 6]), random.choice([1, 3, 9]))
-            if random.random() < 0.3:  # classes that can become extinct
+            if random.random() < 0.3:  # outputs with masses
                 spec["layers"][-1]["config"] = {}
             return spec
         kind, i = random.choice(cases.CASES)

@@ -111,7 +111,7 @@ def best_response(config: dict, c: Cohort) -> np.ndarray:
 
 def noisy_growth(config: dict, c: Cohort) -> tuple[np.ndarray, np.ndarray]:
     h, s = config["strength"] * c.strength, config["noise"]
-    mean = c.mass * np.exp(c.growth(config))  # E exp(s sqrt(h) z - s^2 h / 2) = 1
+    mean = c.mass * np.exp(c.growth(config))  # E exp(s sqrt(h) z - s^2 h / 2) = 1 for normal z
     return mean, np.diag(mean**2 * np.expm1(s * s * h))
 
 
