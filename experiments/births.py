@@ -34,7 +34,7 @@ METHODS = {
 
 
 def trained(job: Job, selection: ep.Selection, train: Any) -> tuple[ep.Network, ep.History]:
-    """Train the network of a job under a selection."""
+    """Train the network of a job under a selection; return network and history."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=selection, optimizer=optimizer)

@@ -189,7 +189,7 @@ class Task:
     seeds: int = 5
 
     def job_of(self, name: str, setting: Mapping[str, float], quick: bool, **more: Any) -> Job:
-        """Return the job of a method."""
+        """Return the job that runs a method with a setting (learning rate and decay)."""
         method, net = self.methods[name], self.job.net
         if method.dropout:
             net = net.replace("mlp", f"dropout{method.dropout:g}")

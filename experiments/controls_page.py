@@ -41,12 +41,12 @@ QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.36
 
 
 def percent(mean: float, spread: float, sign: str = "") -> str:
-    """Return a mean and its spread in percent."""
+    """Return a mean and its spread, given as fractions, as text in percent."""
     return f"{100 * mean:{sign}.2f} ± {100 * spread:.2f}"
 
 
 def table(name: str, facts: dict[str, Any]) -> list[str]:
-    """Return the table of one result, with its notes."""
+    """Return the lines of the table for one result, with notes below."""
     told, rows = facts["summary"], []
     ours = [key for key in OURS if key in told]
     for key, label in SHOWN.items():

@@ -21,7 +21,7 @@ SIGNS = ("marginal", "product")
 
 
 def player(sign: str, beta: float, gamma: float, **changes: float) -> Job:
-    """Return a run of the game."""
+    """Return a job that runs the game with the benefit `sign` and these costs."""
     law = ["BestResponse", {"beta": beta, "gamma": gamma}]
     selection = {"pressure": 0.0, "dynamics": law, "fitness": sign, "threshold": 0.01}
     return replace(Job(selection=selection, rate=1e-3, decay=0.0), **changes)

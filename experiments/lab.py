@@ -38,7 +38,7 @@ import evoprune as ep  # noqa: E402
 Row = dict[str, Any]
 
 HELD = 5000  # validation images, taken from the training set
-SPLIT = 0  # seed that draws them
+SPLIT = 0  # seed that chooses the validation images
 GOES_ON = 75  # exit status if the time limit was reached; the next call continues
 
 
@@ -103,7 +103,7 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
         name: "mnist" or "fashion-mnist", alone or with other labels: "mnist is 3" has two classes,
             3 and other digits; "mnist noisy 50" permutes the labels of 50 % of the training
             samples.
-        read: "held" or "test", see above.
+        read: "held" or "test", see the top of this file.
         quick: return fewer samples.
     """
     pictures, _, labels = name.partition(" ")
@@ -441,7 +441,7 @@ def groups_of(lab: Lab, jobs: Iterable[Job], seeds: int) -> list[Group]:
 
 
 def scratch(lab: Lab, groups: Sequence[Group]) -> list[Row]:
-    """Train the surviving shapes from scratch for as many epochs as the groups, as a control.
+    """Train the surviving shapes from scratch, for as many epochs as the original runs.
 
     Returns:
         A summary per group.

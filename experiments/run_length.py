@@ -178,7 +178,7 @@ def factors(rows):
 
 
 def page(rows, facts):
-    """Write the tables of the documentation."""
+    """Write the tables of docs/run_length.md."""
     full = [{"rule": "default", "batch": 128, "rate": 1e-3, "schedule": "cosine"} | r for r in rows]
     usual = [r for r in full if r["table"] == "length" and r["rule"] == "default"]
     short = [r for r in usual if r["length"] in SHORT]

@@ -3,9 +3,9 @@
 Runs train 784-512-256-10 on 55,000 images of MNIST, by AdamW at 2e-3 with weight decay 0.5 and
 batch 128; the test set is not read here. controls.py compares the best ideas on the test set.
 
-- late: no pressure for the first share of the run.
+- late: no pressure in a first part of the run.
 - average: evaluate an exponential average of the survivors' weights times masses, sampled four
-  times per epoch from a given epoch on; the learning rate ends at a share of its start.
+  times per epoch from a given epoch on; the learning rate ends at a share of its peak.
 - distill: from a given epoch on, targets are a mixture of the labels and the softened outputs of
   the network at that epoch, or of an average of its weights.
 - teacher: the same mixture from the start, with the outputs of a dense network that was trained for

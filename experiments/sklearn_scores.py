@@ -197,7 +197,7 @@ def measured(name, x, y, is_classifier, seeds):
 
 
 def page(results):
-    """Write the table of the documentation."""
+    """Return the text of docs/figures/sklearn_scores.md, a table."""
     lines = [
         "| data | samples x features | score | dense | minus dense, points | scikit-learn's | "
         "seconds | scikit-learn's | alive |",

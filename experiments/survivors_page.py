@@ -192,7 +192,7 @@ def pressures() -> None:
 
 
 def page(facts: Facts) -> str:
-    """Write the tables of the documentation."""
+    """Return the tables of docs/survivors.md."""
     head = ["first layer alive", "second layer alive", "accuracy, %"]
     lines = markdown(
         ["task, 512 + 256 born", *head],

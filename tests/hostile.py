@@ -176,7 +176,7 @@ def round_of(core: Any, seed: int, reader: bool, births: bool = False) -> str:
 if __name__ == "__main__":
     module, first, rounds = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     for seed in range(first, first + rounds):
-        print(seed, end=" ", flush=True)  # after a crash, the last number printed is its seed
+        print(seed, end=" ", flush=True)  # after a crash, the last number printed is the seed
         with np.errstate(all="ignore"):
             print(round_of(module, seed, "threads" in sys.argv, "births" in sys.argv), flush=True)
     print("done")

@@ -13,7 +13,7 @@ import evoprune as ep
 
 EPOCHS, SAMPLES, BATCH = 7, 300, 70  # the last batch of an epoch has 20 samples
 STEPS = EPOCHS * 5
-COLUMNS = ("loss", "accuracy", "validation_loss", "validation_accuracy")  # compared
+COLUMNS = ("loss", "accuracy", "validation_loss", "validation_accuracy")  # compared between runs
 
 CASES = [
     "plain",

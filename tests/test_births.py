@@ -276,7 +276,7 @@ def test_halves_are_those_of_the_twin():
 
 
 def test_gradients_are_right_after_a_birth():
-    """Compare gradients with differences of the loss, on weights of newborn populations."""
+    """Compare gradients with finite differences of the loss, on weights of newborn populations."""
     net, x, y = ready("conv", ep.Births(0.5, every=1, capacity=2, mutation=0.2))
     bear(net, x, y)
 

@@ -44,7 +44,7 @@ def test_outputs_do_not_die(core, threads, loss):
         x, y, batch=64, first=0, rate=level, pressure=level, strength=level, threads=threads
     )
     assert record["steps"] == 12
-    assert record["deaths"]["population"].tolist() == [0] * 8  # only hidden populations
+    assert record["deaths"]["population"].tolist() == [0] * 8  # only hidden populations died
     assert net.predict(x).shape == (640, 64)
     assert (net.array("populations2.mass") == 1).all()
     assert [p["layer"] for p in net.describe()["populations"]] == ["populations1"]

@@ -358,7 +358,7 @@ def test_colors_differ():
 @pytest.mark.parametrize("draw", [plot.trajectories, plot.muller, plot.phase, plot.history])
 def test_many_populations_are_drawn_quickly(draw):
     _, history = made_up((512, 256), 200)
-    np.ravel(draw(history))[0].figure.canvas.draw()  # the first one also loads fonts
+    np.ravel(draw(history))[0].figure.canvas.draw()  # the first drawing also loads fonts
     begin = time.process_time()
     np.ravel(draw(history))[0].figure.canvas.draw()
     assert time.process_time() - begin < 3  # 0.2 to 0.6 s on an idle machine

@@ -376,4 +376,4 @@ def test_ctrl_c_stops_within_a_tenth_of_a_second():
     """The run stops within 0.1 s of Ctrl-C, can be continued, and ends with the same result."""
     strikes, wait = scripts.run(STRIKES).split()
     assert int(strikes) >= 1
-    assert float(wait) < 0.1  # the shortest of several: other processes may delay it
+    assert float(wait) < 0.1  # the shortest of several waits: other processes may cause delays

@@ -1,4 +1,4 @@
-"""The state of a trainer: callbacks, copies, pickle, files; resumed equals uninterrupted."""
+"""The state of a trainer: callbacks, copies, pickle, files; resumed runs equal whole runs."""
 
 from __future__ import annotations
 

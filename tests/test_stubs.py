@@ -105,7 +105,7 @@ def test_selection_agrees_with_the_catalogue_and_its_own_table():
     core = [name for name in rows if name != "given"]  # a vector of upkeep is passed as upkeep=
     assert set(core) < set(real) == set(settings.SETTINGS)
     for name in core:
-        if name not in ("upkeep", "min_age"):  # None in Python: they depend on dynamics and run
+        if name not in ("upkeep", "min_age"):  # None in Python: chosen by dynamics and run
             assert real[name].default == rows[name]["default"]
     assert [field.name for field in fields(ep.Selection)] == list(real)
     documented = re.findall(r"^    (\w+): ", inspect.cleandoc(ep.Selection.__doc__), re.M)

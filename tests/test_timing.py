@@ -216,7 +216,7 @@ def test_a_run_that_is_too_short_says_how_long_it_has_to_be():
     assert "at least 68 steps" in text  # 35 generations * 30 steps / 15.5
     with pytest.warns(ep.NothingCanDie):
         fitted(make(), 13, until=0)
-    fitted(make(), 15, until=0)  # a warning would fail
+    fitted(make(), 15, until=0)  # a warning would fail the test
 
 
 def test_a_run_that_is_too_short_is_an_ordinary_one():
@@ -229,7 +229,7 @@ def test_a_run_that_is_too_short_is_an_ordinary_one():
 
 
 def test_the_named_number_of_steps_is_enough():
-    fitted(make(), 14, until=0)  # 70 steps; a warning would fail
+    fitted(make(), 14, until=0)  # 70 steps; a warning would fail the test
     selection = ep.Selection(dynamics=ep.Malthusian(lifespan=15))  # as the warning suggests
     fitted(make(selection=selection), 6, until=0)
 

@@ -1,4 +1,4 @@
-"""The PyTorch bridge equals the core, and a model that multiplies by masses in forward."""
+"""Runs with the PyTorch bridge equal runs of the core, and of a model with explicit masses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def task():
 
 
 class Batches:
-    """The rows in order, so that both libraries see the same batches."""
+    """Batches of the rows in order, so that both libraries see the same batches."""
 
     def __init__(self, x, y):
         self.x, self.y = x, y

@@ -217,7 +217,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
     class Spoil(ep.Callback):
         def on_fit_begin(self, trainer):
-            x[200:] = np.nan  # overwritten after the check
+            x[200:] = np.nan  # after the data was checked
 
     with pytest.raises(ep.Diverged, match="not finite") as caught:
         fit(trainer, (x, y), shuffle=False, callbacks=[Spoil()])

@@ -54,7 +54,7 @@ class Runner:
             self._take(lines)
             if ended:
                 return cases
-            last = log.read_bytes() if log.exists() else b""  # perhaps no call was made
+            last = log.read_bytes() if log.exists() else b""  # no log: no call was made
             seed, _, call = last.rstrip(b"\0").decode(errors="replace").partition("\n")
             tail = errors.read_text(errors="replace")
         self._add(_death(seed, call, tail, done.returncode))

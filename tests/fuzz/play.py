@@ -125,7 +125,7 @@ def arguments(
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """Press Ctrl-C if a call computes for long, and again every second.
+    """Raise SIGINT if a call computes for more than PATIENCE seconds, and again every second.
 
     The timer measures processor time, since on a busy machine a short call may wait for seconds.
     """

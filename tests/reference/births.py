@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass
 class Layer:
-    """The living populations of a layer: mass, fitness and upkeep (n,), and its founders."""
+    """Mass, fitness and upkeep of a layer's living populations (n,), and its number of founders."""
 
     mass: np.ndarray
     fitness: np.ndarray
