@@ -39,5 +39,5 @@ LENET = {
     "published  ": (111_000, 1.1),
 }
 
-# (living populations, accuracy) of the two benefits.
+# Results of the article on the game: (living populations, accuracy).
 GAME = ((37, 0.9115), (15, 0.9154))

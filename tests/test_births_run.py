@@ -107,7 +107,7 @@ def test_a_network_that_has_grown_trains_without_births():
 
 
 def test_newborn_populations_have_dropout_masks_of_their_own():
-    """Newborn populations have birth ids after the founders', so no two populations share a mask."""
+    """Newborn populations get new birth ids, so they share no mask with other populations."""
     spec = {
         "seed": 1, "input": [2, 4],
         "layers": [

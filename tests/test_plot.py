@@ -191,7 +191,7 @@ def test_bands_of_a_muller_plot_fill_it(run):
     ax = plot.muller(history, layer="populations1")
     bands = ax.collections[0].get_paths()
     assert len(bands) == 24
-    ends = np.array([path.vertices[[0, -2], 1] for path in bands])  # edges of each band at birth
+    ends = np.array([path.vertices[[0, -2], 1] for path in bands])  # edges of bands at the start
     assert np.allclose(ends, [[i / 24, (i + 1) / 24] for i in range(24)], atol=1e-6)
     last = np.array([path.vertices[len(history.record_steps) - 1, 1] for path in bands])
     widths = np.diff(np.append(last, 1))

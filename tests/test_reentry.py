@@ -267,7 +267,7 @@ def test_exceptions_of_a_law_propagate(kind, threads, error):
     with pytest.raises(type(error)) as caught:
         runs.train(net, (X, Y), 50, threads=threads)
     assert caught.value is error
-    assert net.step == 6  # a step calls the law twice; its eleventh call failed
+    assert net.step == 6  # a step calls the law twice, and the law's eleventh call failed
     assert all(np.isfinite(net.array(name)).all() for name in runs.names(net))
     assert runs.train(net, (X, Y), 5, threads=threads)["steps"] == 5
     assert net.step == 11
