@@ -1,4 +1,4 @@
-"""The experiment of arXiv 2601.10765: every dynamics, pruned after training, and extinction.
+"""The experiment of arXiv 2601.10765: pruning after training, and extinction in training.
 
 Runs train 784-512-256-10 on MNIST with the defaults and five seeds. The first part runs every
 dynamics with its default fitness and upkeep, and the default dynamics also with hard upkeep. It

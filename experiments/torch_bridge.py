@@ -106,7 +106,7 @@ class Transformer(nn.Module):
 
 
 def born(model: nn.Module) -> nn.Module:
-    """Draw initial weights as the core does: He's rule; 1 / sqrt(inputs) at the end."""
+    """Draw weights like the core: He's rule, with deviation 1 / sqrt(inputs) in the last layer."""
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     for layer in layers:
         gain = 1.0 if layer is layers[-1] else 2.0

@@ -1,6 +1,6 @@
 """The pace of a run: length of calls, records, and the number of threads, on a simulated clock.
 
-The trainer runs steps in stretches of about 0.05 s, each of them one call of the core. Only steps
+The trainer runs steps in series of about 0.05 s (STRETCH), each in one call of the core. Only steps
 advance the simulated clock, so results do not depend on the machine.
 """
 

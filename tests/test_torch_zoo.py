@@ -211,7 +211,8 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     if name in {"levit_128s", "rexnet_100", "selecsls42b"}:
         # Some batch norms of these models read one position per sample: use more samples.
         example = torch.randn(8, 3, 64, 64)
-    first, example = first.double().eval(), _double(example)  # eval: no dropout, which sees sizes
+    # In eval mode there is no dropout, whose random draws depend on the sizes of arrays.
+    first, example = first.double().eval(), _double(example)
     for module in first.modules():
         module.train(isinstance(module, nn.modules.batchnorm._NormBase))
     for p in first.parameters():
