@@ -365,7 +365,7 @@ LENDING = {
 
 @pytest.mark.parametrize("name", LENDING)
 def test_overwriting_gradients_leaves_results_bit_identical(name):
-    """Single steps keep the gradients of all activations; a run keeps only those of its last step."""
+    """Single steps keep the gradients of all activations; a run keeps those of its last step."""
     whole, single = LENDING[name](seed=3), LENDING[name](seed=3)
     for net in (whole, single):
         net.configure(loss="cross_entropy", selection=SELECTION.config())
