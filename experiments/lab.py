@@ -125,7 +125,7 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
 
 
 def relabelled(data: Any, labels: Any) -> Any:
-    """Return the same samples with other labels."""
+    """Return the samples of a data set with other labels."""
     given = {"shape": data.shape, "shift": data.shift, "scale": data.scale}
     return ep.datasets.Dataset(data.x, np.asarray(labels, np.int64), **given)
 
@@ -382,7 +382,7 @@ class Lab:
         self.path.write_text(common.as_json({**self.facts, "rows": list(self.known.values())}))
 
     def keep_only(self, rows: Iterable[Row]) -> None:
-        """Drop all other rows."""
+        """Drop all rows except `rows`."""
         keys = {row["key"] for row in rows}
         self.known = {key: row for key, row in self.known.items() if key in keys}
 

@@ -86,7 +86,7 @@ def spoken_digits(folder, bands=16, frames=16):
 
 
 def speeches(folder, speakers=8, words=500):
-    """Return counts of the commonest words in speeches of at least 20 words, and the speakers."""
+    """Return word counts (inputs) of speeches of at least 20 words, and the speakers (labels)."""
     text = (folder / "tiny-shakespeare" / "input.txt").read_text()
     parts = re.findall(r"^([A-Z][A-Za-z ]+):\n(.+?)(?:\n\n|\Z)", text, re.M | re.S)
     named = [name for name, _ in Counter(name for name, _ in parts).most_common(speakers)]

@@ -118,7 +118,7 @@ def test_a_network_is_described(net):
 
 @pytest.mark.parametrize("name", NETS)
 def test_gradients_are_those_of_the_loss(name):
-    """Compare with finite differences of the loss in float64, along a random direction."""
+    """Compare gradients with finite differences in float64, along a random direction."""
     net = NETS[name](dtype="float64", seed=3)
     x, y = data(net, 6)
     net.configure(loss="cross_entropy", loss_config={})

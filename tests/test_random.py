@@ -123,7 +123,7 @@ def test_a_permutation_is_a_bijection_for_every_seed(seed, stream, n):
 
 
 def chi_square(counts, expected) -> float:
-    """Return (chi^2 - its mean) in standard deviations; the mean is the number of cells less 1."""
+    """Return chi^2 minus its mean (the number of cells less 1), in standard deviations."""
     counts, expected = np.asarray(counts, float), np.asarray(expected, float)
     freedom = counts.size - 1
     return (((counts - expected) ** 2 / expected).sum() - freedom) / math.sqrt(2 * freedom)

@@ -428,7 +428,7 @@ def test_views_keep_their_values_after_a_removal():
 
 
 def test_prices_equation_predicts_the_mean_of_a_trait():
-    """Masses grow by w = e^(h (F - c)), with strength h, fitness F, upkeep c; w = 0 if extinct."""
+    """A mass grows by w = e^(h (F - c)): strength h, fitness F and upkeep c; w is 0 if extinct."""
     h = 5.0
     config = {"growth": "raw", "strength": h, "clip": 1e6}
     watch = {"dynamics": "malthusian", "dynamics_config": config, "min_age": 0, "threshold": 0.5}

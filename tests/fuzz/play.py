@@ -19,7 +19,7 @@ from fuzz.evil import Marked, evil
 from fuzz.report import Fault, of_error
 from fuzz.scene import Scene
 
-PATIENCE = 2.0  # seconds of processor time after which a call gets Ctrl-C
+PATIENCE = 2.0  # seconds of processor time after which a call gets SIGINT
 ALLOWED = (ValueError, TypeError, KeyError, MemoryError, Marked, KeyboardInterrupt, ep.Diverged)
 DOCUMENTED = re.compile(
     "another call is using it|no batch has been run through|is configured yet|written over|"
