@@ -96,7 +96,7 @@ class _Places:
     """Where every value is stored: in x, in y, or at an offset in the scratch array."""
 
     def __init__(self, made: Graph) -> None:
-        self.raw = made.shift is None and not made.picked  # x is read unchanged
+        self.raw = made.shift is None and not made.picked  # the steps read x itself
         names = ([] if self.raw else ["input"]) + [step.name for step in made.steps]
         last = {name: i for i, step in enumerate(made.steps) for name in step.inputs}
         last[made.output] = len(made.steps)
@@ -104,7 +104,7 @@ class _Places:
         self.owner = {name: name for name in names}
         for i, step in enumerate(made.steps):
             for source in step.inputs if step.kind in IN_PLACE else ():
-                free = source in self.owner and last[source] == i  # never x, nor values read later
+                free = source in self.owner and last[source] == i  # not x, not read later
                 if free and step.inputs.count(source) == 1:
                     self.owner[step.name] = self.owner[source]
                     break
@@ -238,7 +238,7 @@ def _positions(w: _Writer, step: Step, x: str, y: str) -> None:
 
 def _sum(w: _Writer, step: Step, x: str, y: str) -> None:
     values = [w.value(name) for name in step.inputs]
-    if y in values:  # read the value stored there first
+    if y in values:  # y holds one of the inputs: read it before y is overwritten
         values.remove(y)
         values.insert(0, y)
     for value in values[1:]:

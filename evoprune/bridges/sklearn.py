@@ -283,8 +283,8 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     Each round trains a new network on four fifths of the samples, with the features that survived
     the round before. If no feature becomes extinct, the next round has 1.5 times the pressure, up
     to about five times the first. The selected features are those of the round with the lowest loss
-    on the other fifth, averaged with the rounds before and after it. The number of features need
-    not be known.
+    on the other fifth; each loss is first averaged with those of the rounds before and after. The
+    number of features need not be known.
 
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input

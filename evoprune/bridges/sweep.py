@@ -152,7 +152,7 @@ def _opened(folder: Path, make: Make) -> Path:
         (folder / part).mkdir(parents=True, exist_ok=True)
     try:
         source = inspect.getsource(make)
-    except (OSError, TypeError):  # typed into an interpreter, or not a function
+    except (OSError, TypeError):  # `make` was typed into an interpreter or is no function
         source = repr(make).partition(" at 0x")[0]
     mark = hashlib.sha256(source.encode()).hexdigest()
     kept = folder / "make.sha256"

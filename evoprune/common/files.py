@@ -175,7 +175,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _named(error: OSError, path: Path, absent: str = "") -> OSError:
-    """Return the error with the user's path in place of the path of a draft, or of no path."""
+    """Return the error with the path that the user gave, instead of the path of a draft."""
     if isinstance(error, FileNotFoundError) and absent:
         return FileNotFoundError(errno.ENOENT, absent, str(path))
     text: Any = error.strerror or str(error)

@@ -389,7 +389,7 @@ class Text:
 
 
 def stratified(y: Array, order: Array) -> Array:
-    """Reorder sample indices so that class shares in every contiguous part are nearly those of all.
+    """Reorder sample indices so that every contiguous part has nearly the class shares of all.
 
     Args:
         y: class codes (n,).

@@ -327,14 +327,14 @@ class History(FormerNames, Mapping[str, Array]):
         """
         if self._steps and step <= self._steps[-1]:
             return
-        if self._steps and self._steps[-1] % self.record_every:  # a record made at a stop
+        if self._steps and self._steps[-1] % self.record_every:  # made where the run was stopped
             self._steps.pop()
             for records in self._records.values():
                 records.pop()
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # sizes only grow, so a length determines them
+        self._sizes[rows.shape[1]] = self.ever_born  # only grows, so the sum identifies it
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)

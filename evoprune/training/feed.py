@@ -1,7 +1,6 @@
 """Sources of batches: arrays from which the core draws batches, or an iterable of batches.
 
-A feed has a number of steps per epoch, and runs any number of them per call. It does not depend on
-schedules, clocks or histories.
+A feed has a number of steps per epoch, and runs any number of steps per call.
 """
 
 from __future__ import annotations
@@ -151,7 +150,7 @@ class BatchFeed:
     def _next(self, at: int) -> tuple[Array, Array, Any]:
         if self._left is None or at != self._at or at % self.per_epoch == 0:
             self._left = iter(self.batches)
-            for _ in range(at % self.per_epoch):  # resume within an epoch
+            for _ in range(at % self.per_epoch):  # resumed within an epoch: skip batches
                 next(self._left, None)
         self._at = at + 1
         batch = next(self._left, None)
@@ -179,7 +178,7 @@ class BatchFeed:
         for i in range(len(pace.rate)):
             x, y, weights = self._next(first + i)
             self.batch = len(x)
-            self.ranks.same({"the shape of a batch": x.shape})  # all ranks have read a batch
+            self.ranks.same({"the shape of a batch": x.shape})  # fails if a rank has no batch
             with self.ranks.stretch():
                 record = network.train(
                     x,
@@ -202,7 +201,7 @@ class BatchFeed:
     def made(self, network: Network) -> dict[str, Any]:
         """Return the record of the steps made by the last call of `run`, even if it failed."""
         records = list(self._records)
-        if network.step > self._before + len(records):  # the failed call did complete its step
+        if network.step > self._before + len(records):  # a call failed after its step was complete
             records.append(_cut(network.core.record))
         return _joined(records)
 

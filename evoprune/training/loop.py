@@ -1,6 +1,6 @@
 """The training loop: stretches of steps in the core, with records and callbacks between them.
 
-A stretch is a series of steps that runs without returning to this loop. It is short enough that
+A stretch is a series of steps that run without returning to this loop. It is short enough that
 Ctrl-C takes effect soon, and ends at the latest where an epoch ends or a record is due.
 """
 
@@ -136,7 +136,7 @@ class Loop:
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
             if run.done % run.per_epoch == 0 and history.last("step") < run.done:
-                self._whole_epoch(watch)  # a run resumed from on_extinction lacks this row
+                self._whole_epoch(watch)  # the run was saved at an epoch's last step, before this
             while run.done < self.end:
                 threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 late = watch.elapsed() >= self.limit
@@ -250,7 +250,7 @@ class Loop:
             listener.on_epoch_saved(self.trainer, row)
 
     def _end_epoch(self, watch: Watch, *, whole: bool) -> dict[str, float]:
-        """Append the row of an epoch to the history and return it; evaluate only if it is whole."""
+        """Append the row of an epoch to the history; return it. Evaluate only a `whole` epoch."""
         network, run, history = self._network, self.run, self.history
         if self.ranks.size > 1:
             self.ranks.same({"the trained network": digest(network)})

@@ -1,7 +1,7 @@
 """The schedules of a run, computed block by block so that a long run needs little memory.
 
-Blocks lie on a fixed grid, so that a step has the same values wherever a run was stopped. The
-schedules themselves are defined by selection and optimizers.
+Blocks begin at multiples of BLOCK steps, so that a step has the same values wherever a run was
+stopped. The schedules themselves are settings of the selection and the optimizer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SAMPLED = 64  # in runs of more blocks, the sum of strengths is estimated from t
 
 
 class Numbers:
-    """One schedule of a run of `steps` steps, checked as `schedules.values` checks it.
+    """The values of one schedule in a run of `steps` steps, checked as by `schedules.values`.
 
     A number or a `Schedule` is computed block by block; anything else is converted to an array.
     """
@@ -74,7 +74,8 @@ class Numbers:
         if not self.steps:
             return 0.0
         rise = self._schedule.rise(self.steps)
-        # A schedule rises until the end of its warmup, then changes monotonically to `final`.
+        # A schedule rises until the end of its warmup, then changes monotonically to `final`:
+        # its maximum is at one of these steps.
         ends = {0, max(0, rise - 1), min(rise, self.steps - 1), self.steps - 1}
         parts = [self._schedule.part(at, at + 1, self.steps) for at in ends]
         return float(np.concatenate(parts).max())

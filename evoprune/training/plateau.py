@@ -52,7 +52,7 @@ class ReduceOnPlateau(Callback):
         self.best, self._waited = math.nan, 0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Reset after an earlier run; a resumed run continues."""
+        """Forget the values of an earlier run, unless this run is resumed."""
         if trainer.history is None or not trainer.history.epochs_done:
             self.best, self._waited = math.nan, 0
 

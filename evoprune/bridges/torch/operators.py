@@ -230,7 +230,7 @@ def attention(t: Tracer, call: Call) -> None:
 
 
 def _follow_channels(t: Tracer, call: Call, channels: Dim) -> None:
-    """Make the vectors of a norm follow the channels; the result has the input's axes."""
+    """Give the vectors of a norm the axis of the channels, and the result the input's axes."""
     for vector in call.ins[1:]:
         same(t.of(vector)[0], channels, call.why)
         t.role(vector, 0, "follow", call.why)

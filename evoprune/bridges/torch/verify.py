@@ -53,9 +53,10 @@ class _Trial:
     def differs(
         self, which: Sequence[int], extra: Mapping[Attribute, tuple[int, int]] | None = None
     ) -> str:
-        """Remove 20 to 50 % of each axis in `which`; return how outputs differ, "" if they agree.
+        """Remove 20 to 50 % of each axis in `which`; compare outputs with those after zeroing.
 
-        If the effect is too small, remove other populations: a ReLU may hide some.
+        Return how the outputs differ, "" if they agree. If zeroing has too small an effect, try
+        other populations: a ReLU may hide some.
         """
         why = LITTLE
         for _ in range(ATTEMPTS):
@@ -238,7 +239,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
         sign = frozenset(kinds.values())
         known = [key for key in found if kinds[key] in helped]
         tries: list[Iterable[Attribute]] = [known] if known else []
-        if sign not in hopeless:  # search each set of attributes, by `kind`, only once
+        if sign not in hopeless:  # try each set of attributes only once; see `kind`
             keys = sorted(found, key=lambda key: ("head" not in key[1], found[key][1]))
             tries += [
                 some
@@ -275,7 +276,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
     everyone = list(range(len(trial.populations)))
     check(everyone)
     good = [i for i in everyone if i not in failed]
-    if good and trial.differs(good):  # axes that pass alone must also pass together
+    if good and trial.differs(good):  # axes that can each shrink must also shrink together
         together: list[int] = []
         for i in good:
             why = trial.differs([*together, i])
