@@ -21,7 +21,7 @@ from evoprune.common.types import Array
 __all__ = ["KINDS", "Source", "c_source"]
 
 WHERE = "export.c"
-# Steps of these kinds may write their output over an input that they read only once.
+# Steps of these kinds may overwrite an input with their output.
 IN_PLACE = ("populations", "batch_norm", "layer_norm", "rms_norm", "positions", "sum")
 
 
@@ -72,7 +72,7 @@ class _Writer:
         return name
 
     def weight(self, step: Step, suffix: str) -> str:
-        """Return the name of an array of a step; NULL if it has none."""
+        """Declare an array of a step and return its name; return NULL if the step lacks it."""
         if suffix not in step.arrays:
             return "NULL"
         return self.array(f"{self.name(step.name)}_{suffix}", step.arrays[suffix])
@@ -318,7 +318,7 @@ def c_source(network: ep.Network, prefix: str) -> Source:
 
 
 def _read_input(w: _Writer) -> None:
-    """Write the input's scaling and the selection of entries that are read."""
+    """Write the code that selects the input entries that are read, and scales them."""
     made = w.graph
     shape = made.picked_shape
     pick = "NULL"
@@ -347,7 +347,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _whole(w: _Writer) -> Source:
-    """Assemble the file."""
+    """Return the assembled C file."""
     made, p = w.graph, w.prefix
     parts = c_parts.needed(w.used).replace("EP_code", "int" if made.codes else "float")
     parts = parts.replace("EP_", p)

@@ -22,7 +22,7 @@ from evoprune.common.types import Array
 __all__ = ["KINDS", "OPSET", "onnx_model"]
 
 WHERE = "export.onnx"
-OPSET, IR_VERSION = 17, 8  # lowest with LayerNormalization; needs onnx, onnxruntime >= 1.12
+OPSET, IR_VERSION = 17, 8  # the lowest with LayerNormalization: onnx, onnxruntime >= 1.12
 BATCH = "batch"
 PHI = {"relu": "Relu", "leaky_relu": "LeakyRelu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 

@@ -39,9 +39,9 @@ from sklearn.utils.validation import (  # noqa: E402
 
 from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, moments  # noqa: E402
 
-FEW = 20  # with fewer samples in either part, a selector makes only one round
+FEW = 20  # with fewer samples for training or validation, a selector makes one round
 LEAST = 1e-9  # lower limit of a probability in a loss
-# Factor of each rise of the pressure; upper limit of pressure / first pressure.
+# Each rise multiplies the pressure by RISE, up to MOST times the first pressure.
 RISE, MOST = 1.5, 6.0
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]

@@ -140,11 +140,11 @@ def _draft(folder: Path, wanted: Path) -> Iterator[tuple[int, Path]]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             break
-        os.close(handle)  # another process removed the draft before the lock, as stale
+        os.close(handle)  # another process removed the draft before it was locked: repeat
     try:
         yield handle, draft
     finally:
-        # First unlink, then close and unlock: other writers remove drafts without a lock.
+        # Unlink before closing, which unlocks: other writers remove drafts that are not locked.
         with suppress(OSError):
             draft.unlink()
         os.close(handle)

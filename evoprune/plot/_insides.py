@@ -268,7 +268,7 @@ def heads(
     most = max(len(maps) for maps in rows)
     ax = one(ax, (min(12, 1.2 + 1.6 * most), min(10, 0.8 + 1.8 * len(rows))))
     cmap = colormaps["cividis"]
-    pitch = 1.14  # leaves space for a title above each map
+    pitch = 1.14  # distance of two rows of maps of height 1, with space for titles
     for at, (row, maps) in enumerate(zip(wanted, rows, strict=True)):
         r = pitch * at
         births = np.asarray(ids[row["output"][-2]]["birth"])

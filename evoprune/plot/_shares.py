@@ -235,7 +235,7 @@ def phase(
     for name, mass in groups:
         if not mass.size or len(times) < 2:
             continue
-        fitness = history.trajectories("fitness", name)[1:]  # unknown at birth
+        fitness = history.trajectories("fitness", name)[1:]  # fitness is unknown at birth
         fitness = calm(fitness, max(5, len(fitness) // 6))
         path = np.stack([mass[1:], fitness], axis=-1).transpose(1, 0, 2)
         survives = ~np.isnan(mass[-1])

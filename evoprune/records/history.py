@@ -89,7 +89,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
-        self._sizes: dict[int, tuple[int, ...]] = {}  # `ever_born` by length of a record
+        self._sizes: dict[int, tuple[int, ...]] = {}  # record length -> `ever_born` then
         self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
         self.steps_done = 0
         self._extinctions: list[Array] = []
@@ -327,14 +327,14 @@ class History(FormerNames, Mapping[str, Array]):
         """
         if self._steps and step <= self._steps[-1]:
             return
-        if self._steps and self._steps[-1] % self.record_every:  # made where the run was stopped
+        if self._steps and self._steps[-1] % self.record_every:  # was made at a stop: replace it
             self._steps.pop()
             for records in self._records.values():
                 records.pop()
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # only grows, so the sum identifies it
+        self._sizes[rows.shape[1]] = self.ever_born  # sizes only grow, so their sum identifies them
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)

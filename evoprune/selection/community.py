@@ -292,7 +292,7 @@ class Community:
     @cost.setter
     def cost(self, cost: ByLayer) -> None:
         costs = self._flat("cost", cost, dtype=np.float64)
-        if np.isnan(costs).any():  # the array covers living populations only
+        if np.isnan(costs).any():  # costs of living populations only were given
             costs = np.where(np.isnan(costs) & ~self._living(), 0.0, costs)
         self._core.restore(costs=costs)
 

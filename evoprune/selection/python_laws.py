@@ -94,7 +94,7 @@ class PythonDynamics(_PythonLaw):
         vectors = (cohort["mass"], cohort["fitness"], cohort["upkeep"])
         after = self.function(*vectors[: self.takes])
         if strength == 1 or np.shape(after) != before.shape or not np.all(np.asarray(after) >= 0):
-            return after  # unchanged; the core rejects invalid masses
+            return after  # as it is: if masses are invalid, the core rejects them
         with np.errstate(all="ignore"):
             grown = before * np.power(np.divide(after, before), strength)
         return before if strength == 0 else np.where(before > 0, grown, after)

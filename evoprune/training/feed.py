@@ -63,7 +63,7 @@ class ArrayFeed:
         self.data, self.table, self.shuffle = data, data.table, shuffle
         self.ranks = Ranks()
         self.weights: Array | None = None
-        self._before = 0  # steps of the network before the last call of `run`
+        self._before = 0  # network.step before the last call of `run`
         self.samples: int | None = len(x if rows is None else rows)
         self.batch = min(batch, self.samples)
         # If `steps` is given, one pass of the core through the data can span several epochs.
@@ -141,7 +141,7 @@ class BatchFeed:
         self.batch = 0  # samples of the last batch
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
-        self._before = 0  # steps of the network before the last call of `run`
+        self._before = 0  # network.step before the last call of `run`
         self._at = -1  # number of the next batch of `_left`, counted over all epochs
 
     def check(self, network: Network) -> None:

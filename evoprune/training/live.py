@@ -111,7 +111,7 @@ class Live:
 
 
 class Table(Callback):
-    """Write a line every epoch: loss, quality, living populations, upkeep; a callback.
+    """A callback that writes a line every epoch: loss, quality, living populations, upkeep.
 
     The quality is measured on validation data: perplexity for a language model; for other networks
     accuracy, or the loss if it defines no accuracy.

@@ -114,7 +114,7 @@ class Loop:
             for listener in self._begun:
                 try:
                     listener.on_fit_error(self.trainer, error)
-                except Exception as other:  # the first error is the one to raise
+                except Exception as other:  # raise the first error, noting this one
                     error.add_note(f"{type(listener).__name__}.on_fit_error: {other!r}")
             raise
 
@@ -136,7 +136,7 @@ class Loop:
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
             if run.done % run.per_epoch == 0 and history.last("step") < run.done:
-                self._whole_epoch(watch)  # the run was saved at an epoch's last step, before this
+                self._whole_epoch(watch)  # on_extinction saved the run before this row was written
             while run.done < self.end:
                 threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 late = watch.elapsed() >= self.limit

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Numbers", "Pace", "warn_of_standstill"]
 
 BLOCK = 1 << 16  # steps computed together
-SAMPLED = 64  # in runs of more blocks, the sum of strengths is estimated from this number of blocks
+SAMPLED = 64  # number of blocks from which the sum of strengths is estimated in long runs
 
 
 class Numbers:
@@ -98,7 +98,7 @@ class Pace:
         self._pressure: Numbers | None = None
         if selection is not None and not isinstance(selection.pressure, Budget):
             self._pressure = Numbers("Selection: pressure", selection.pressure, run.total)
-        adaptive = optimizer.facts["moments"] > 1  # second moments scale the steps
+        adaptive = optimizer.facts["moments"] > 1  # second moments normalize its steps
         self.highest = self._highest if adaptive else None
         self.selection: Selection | None = selection
         if selection is not None:
@@ -127,7 +127,7 @@ class Pace:
     def strength(self) -> float:
         """Return the sum of the strengths of all steps: the run's length in steps of strength 1.
 
-        In a run of more than `SAMPLED` blocks, it is estimated from `SAMPLED` equally spaced ones.
+        In a run of more than `SAMPLED` blocks, it is estimated from `SAMPLED` equally spaced blocks.
         """
         rest = 0.0 if self._given is None else self._given.rest
         moving = self._run.total - round(rest * self._run.total)

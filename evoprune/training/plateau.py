@@ -21,8 +21,8 @@ __all__ = ["ReduceOnPlateau"]
 class ReduceOnPlateau(Callback):
     """Multiply the remaining learning rates of a run by `factor` when a column stops improving.
 
-    Use it with a constant rate, as in `AdamW(constant(1e-3))`. If the selection's clock is "rate",
-    masses slow down with the weights.
+    Use it with a constant rate, as in `AdamW(constant(1e-3))`. By default, masses then change more
+    slowly too; see the setting `clock` of `Selection`.
 
     Args:
         monitor: the column. Higher is better for an accuracy or similar, lower for others.

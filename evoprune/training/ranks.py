@@ -93,8 +93,8 @@ class Ranks:
         self.size = 1 if communicator is None else int(communicator.Get_size())
         self.argument = None if self.size == 1 else (self.rank, self.size, self._add_up)
         self._inside = False  # True in a call of the core, where ranks wait for each other
-        self._calls = 0  # reductions in the current call of the core
-        self._broken = False  # the last reduction has failed
+        self._calls = 0  # sums over ranks in the current call of the core
+        self._broken = False  # the last sum over ranks has failed
         self._known: BaseException | None = None  # an error known to all ranks
 
     @property

@@ -1,4 +1,4 @@
-"""A training run: plan, clock, thread count, progress bar and handling of Ctrl-C.
+"""A training run: plan, timing, number of threads, progress bar and handling of Ctrl-C.
 
 These parts of the trainer do not depend on laws or data. A stretch is a series of steps that run
 without returning to the training loop, see loop.py.
@@ -47,7 +47,7 @@ class Run:
     augment: dict[str, Any] | None
     done: int = 0
     steps: int | None = None  # steps per epoch, if the user gave them
-    pressure: float | None = None  # last value set by a budget
+    pressure: float | None = None  # the last pressure that a budget has set
     samples: int | None = None  # samples of the training data, if known
     validation_split: float | None = None  # share of the data used for validation
     slowed: float = 1.0  # factor on the remaining planned learning rates
@@ -228,7 +228,7 @@ class ThreadTuner:
         """Keep the trial's number of threads, or return to the previous one."""
         usual = statistics.median(self._usual)
         if each < self.WON * usual:
-            self._settle(self._tried, [each])  # later trials continue in this direction
+            self._settle(self._tried, [each])  # the next trial continues up or down
             return
         if each > self.LOST * usual:
             self._wait = min(float(self.PATIENCE), 2 * self._wait)
@@ -275,7 +275,7 @@ class Bar:
         self._bar: Any = None
         if wanted and run.total:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a plain bar
+                warnings.simplefilter("ignore")  # without ipywidgets, a notebook gets a plain bar
                 from tqdm.auto import tqdm
 
             self._bar = tqdm(total=run.total, initial=run.done, dynamic_ncols=True, bar_format=BAR)
@@ -308,7 +308,7 @@ class Bar:
         if history.layers:
             parts.append(f"alive {sum(network.alive.values())}")
         parts.append(f"{1000 * watch.seconds_a_step:.2f} ms")
-        columns = self._bar.format_dict["ncols"]  # None: unlimited
+        columns = self._bar.format_dict["ncols"]  # width of the terminal; None: unlimited
         while columns and len(parts) > 1 and LEAST + len(", ".join(parts)) > columns:
             parts.pop()  # omit a value instead of cutting a number
         self._bar.set_postfix_str(", ".join(parts), refresh=False)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "matched", "read", "remembered", "settings_of", "write"]
 
-Memory = tuple[str, dict[str, Any]]  # a callback's class and its state
+Memory = tuple[str, dict[str, Any]]  # name of a callback's class, and its state
 
 
 class State(NamedTuple):

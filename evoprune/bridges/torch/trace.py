@@ -1,6 +1,6 @@
 """Trace: run a model and find which dimensions of its parameters are the same axis.
 
-A dispatch mode intercepts every operator below autograd, where only few kinds of operators remain;
+A dispatch mode intercepts every operator below autograd, where only a few kinds remain;
 operators.py has a rule for each kind. An operator without a rule fixes every axis that it touches.
 """
 
