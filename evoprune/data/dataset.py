@@ -389,7 +389,7 @@ class Text:
 
 
 def stratified(y: Array, order: Array) -> Array:
-    """Reorder sample indices so that every contiguous part has nearly the class shares of all.
+    """Reorder sample indices so that class shares are nearly equal in all contiguous parts.
 
     Args:
         y: class codes (n,).

@@ -400,7 +400,7 @@ class Network(Steps):
 
         Args:
             fraction: share of the founding populations, 0 to 1, to be extinct afterwards, including
-                those that already are.
+                populations that are extinct already.
             keep: instead of `fraction`, the number of populations to keep: in total, or by layer
                 ("populations1").
             by: the criterion: mass (ties are broken by remembered fitness, as a share of the

@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Array]:
 
 
 class _Loader:
-    """The arrays of a file, and the set of those read so far."""
+    """The arrays of a file, and the names of the arrays read so far."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         stems = [n for n in arrays if n.endswith("conv1.weight") and "layer" not in n]
@@ -107,7 +107,7 @@ class _Loader:
         """Make the network.
 
         Raises:
-            ValueError: an array is missing, has another shape, or was not read.
+            ValueError: an array is missing, has another shape, or is not used.
         """
         skips = {
             stage: name

@@ -1,4 +1,4 @@
-"""Make networks from networks: copies, folding, expansion and pruning by rank.
+"""Make networks from other networks: copies, folding, expansion and pruning by rank.
 
 All operations work on named arrays along named axes, as the core describes them, and do not depend
 on what a layer computes. folding.py determines where masses can be folded.

@@ -297,7 +297,7 @@ def _sample(network: Network, x: Any, sample: int) -> Array:
 
 
 def _maps(network: Network, row: dict[str, Any], config: dict[str, Any]) -> Array:
-    """Return attention weights of the last sample: (heads, queries, keys)."""
+    """Return attention weights for the sample of the last forward pass: (heads, queries, keys)."""
     q, k = (np.asarray(network.activations[name][0], np.float64) for name in row["inputs"][:2])
     scale = config.get("scale") or 1 / np.sqrt(q.shape[-1])
     scores = np.einsum("qhd,khd->hqk", q, k) * scale

@@ -42,8 +42,8 @@ MOST_BYTES = 64 << 20  # limit for records; above it every second record is drop
 class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value per epoch.
 
-    An item is a column by epoch: `history["loss"]`, `history["alive"]`. Values by record or by
-    batch are attributes and methods: `record_steps`, `living()`, `batch_losses`. Counts end in
+    Values by record or by batch are attributes and methods: `record_steps`, `living()`,
+    `batch_losses`. Counts end in
     _done: `epochs_done`, `steps_done`. The current state is in the network: `network.alive`.
 
     Columns: epoch, step, loss and accuracy (of the training batches; NaN for a regression),
@@ -139,9 +139,9 @@ class History(FormerNames, Mapping[str, Array]):
     def extinctions(self) -> Array:
         """Extinctions: step, epoch, layer, birth, mass, fitness, loss_before, loss_after.
 
-        A structured array with one row per population, in the order of death. loss_before is of the
-        batch whose update preceded the death, loss_after of the next batch. Batches differ by more
-        than one population contributes, so average over many deaths. To first order, a death
+        A structured array with one row per population, in the order of death. loss_before is the loss
+        of the batch whose update preceded the death, loss_after that of the next batch. The losses
+        of batches differ by more than one population contributes, so average over many deaths. To first order, a death
         should raise the loss by mass * fitness.
         """
         if not self._extinctions:
@@ -155,7 +155,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     @property
     def ever_born(self) -> tuple[int, ...]:
-        """Number of populations born so far, by layer: those before the run and those in it."""
+        """Number of populations born before the run and in it so far, by layer."""
         return ever_born(self.layers, self.born, self.births)
 
     def lineage(self, layer: str | None = None) -> Array:

@@ -120,7 +120,7 @@ class PythonLoss(_PythonLaw):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return the same facts as the catalogue has for losses of the core."""
+        """Return the type of targets and if there is an accuracy, named as in the catalogue."""
         return {"target": self.target, "judges": self.target == "class"}
 
     @property

@@ -127,7 +127,8 @@ class Pace:
     def strength(self) -> float:
         """Return the sum of the strengths of all steps: the run's length in steps of strength 1.
 
-        In a run of more than `SAMPLED` blocks, it is estimated from `SAMPLED` equally spaced blocks.
+        In a run of more blocks than `SAMPLED`, it is estimated from that number of blocks, equally
+        spaced.
         """
         rest = 0.0 if self._given is None else self._given.rest
         moving = self._run.total - round(rest * self._run.total)

@@ -154,7 +154,7 @@ class Watch:
         self._lap_seconds += seconds
 
     def lap(self) -> float:
-        """Return ms per step since the previous call, without validation and callbacks."""
+        """Return milliseconds per step since the previous call, without validation and callbacks."""
         ms = 1000 * self._lap_seconds / max(1, self._lap_steps)
         self._lap_steps, self._lap_seconds = 0, 0.0
         return ms
@@ -269,7 +269,7 @@ class Interrupt:
 
 
 class Bar:
-    """A progress bar; it does nothing if none is wanted."""
+    """A progress bar; unless `wanted`, it does nothing."""
 
     def __init__(self, run: Run, wanted: bool) -> None:
         self._bar: Any = None
