@@ -371,7 +371,7 @@ def test_the_table_adds_up(net):
     counted = sum(net[name].size for name in net if name.endswith(("weight", "bias", "mass")))
     assert net.parameters == counted
     net.timing = (1.5, 100)
-    assert "1.5 ms a step of 100 samples, 15 us a sample" in repr(net)
+    assert "1.5 ms per step of 100 samples, 15 us per sample" in repr(net)
 
 
 def test_html_is_escaped():

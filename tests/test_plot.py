@@ -366,7 +366,7 @@ def test_many_populations_are_drawn_quickly(draw):
 
 @pytest.mark.parametrize("labels", [["a"], ["a", "b", "c", "d"], "abc", [["a"]]])
 def test_a_muller_plot_needs_a_label_for_each_population(labels):
-    with pytest.raises(ValueError, match="labels: expected 3 names, one a population"):
+    with pytest.raises(ValueError, match="labels: expected 3 names, one per population"):
         plot.muller(SPIRAL, labels=labels)
-    with pytest.raises(ValueError, match="labels: expected 3 names, one a population"):
+    with pytest.raises(ValueError, match="labels: expected 3 names, one per population"):
         plot.phase(SPIRAL, labels=labels)

@@ -187,7 +187,7 @@ def test_bad_trainers_are_refused():
         ep.Trainer(net).resume(data())
     trainer = make()
     fit(trainer, until=1)
-    with pytest.raises(ValueError, match="expected 5 batches an epoch"):
+    with pytest.raises(ValueError, match="expected 5 batches per epoch"):
         trainer.resume(data(100))
 
 

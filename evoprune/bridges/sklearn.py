@@ -193,7 +193,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
     def _loss(self, y: Any, weights: Any) -> Any:
         if self._multilabel:
             if self.class_weight is not None:
-                raise ValueError("class_weight: expected None for several labels a sample")
+                raise ValueError("class_weight: expected None for several labels per sample")
             return ep.BinaryCrossEntropy()
         if self.class_weight is None:
             return ep.CrossEntropy()

@@ -92,7 +92,7 @@ class Dataset:
             raise ValueError(f"x: expected (samples, features...), got shape {inputs.shape}")
         if targets.ndim < 1 or len(targets) != len(inputs):
             raise ValueError(
-                f"y: expected {len(inputs)} targets, one a sample of x, got shape {targets.shape}"
+                f"y: expected {len(inputs)} targets, one per sample of x, got shape {targets.shape}"
             )
         if inputs.size == 0:
             raise ValueError(f"x: expected at least one number, got shape {inputs.shape}")
@@ -400,7 +400,7 @@ def stratified(y: Array, order: Array) -> Array:
     """
     if y.ndim != 1 or y.dtype.kind not in "iub":
         raise ValueError(
-            f"stratify: expected class numbers, one a sample, got {y.dtype} of shape {y.shape}"
+            f"stratify: expected class numbers, one per sample, got {y.dtype} of shape {y.shape}"
         )
     place = np.empty(len(y))  # position of each sample within its class, 0 to 1
     shuffled = y[order]

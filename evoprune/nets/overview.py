@@ -66,7 +66,7 @@ def _overview(network: Network) -> Overview:
         ms, batch = network.timing
         each = ms / batch
         sample = f"{each:.3g} ms" if each >= 1 else f"{1000 * each:.3g} us"
-        timing = f"{ms:.3g} ms a step of {batch} samples, {sample} a sample"
+        timing = f"{ms:.3g} ms per step of {batch} samples, {sample} per sample"
         notes.append(timing)
     note = "\n".join(notes)
     head = ["layer", "kind", "alive / born", "multiply-adds", "parameters", "bytes"]

@@ -124,7 +124,7 @@ def _names(labels: Any, n: int) -> list[str]:
     if labels is None:
         return [f"population {i}" for i in range(n)]
     if isinstance(labels, str) or len(labels) != n:
-        raise ValueError(f"labels: expected {n} names, one a population, got {labels!r}")
+        raise ValueError(f"labels: expected {n} names, one per population, got {labels!r}")
     return list(labels)
 
 

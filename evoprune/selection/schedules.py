@@ -221,7 +221,7 @@ def values(
     numbers = floats(name, given(steps) if callable(given) else given)
     if numbers.shape != (steps,):
         raise ValueError(
-            f"{name}: expected {steps} numbers, one a step of the run, got shape {numbers.shape}"
+            f"{name}: expected {steps} numbers, one per step of the run, got shape {numbers.shape}"
         )
     bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
     if len(bad):

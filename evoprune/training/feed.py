@@ -156,7 +156,7 @@ class BatchFeed:
         batch = next(self._left, None)
         if batch is None:
             raise ValueError(
-                f"data: expected {self.per_epoch} batches an epoch, got {at % self.per_epoch}"
+                f"data: expected {self.per_epoch} batches per epoch, got {at % self.per_epoch}"
             )
         where = f"data: batch {at % self.per_epoch}"
         given: Any = batch

@@ -99,7 +99,7 @@ class Live:
         elif left > 0:
             title += f", about {left:.0f} s left"
         assert self._display is not None
-        svg = picture(history, f"{title}, {1000 * watch.seconds_a_step:.2f} ms a step")
+        svg = picture(history, f"{title}, {1000 * watch.seconds_a_step:.2f} ms per step")
         self._display({"image/svg+xml": svg, "text/plain": repr(history)})
         cost = time.perf_counter() - begin
         self.drawings += 1
