@@ -43,8 +43,8 @@ class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value per epoch.
 
     Values by record or by batch are attributes and methods: `record_steps`, `living()`,
-    `batch_losses`. Counts end in
-    _done: `epochs_done`, `steps_done`. The current state is in the network: `network.alive`.
+    `batch_losses`. Names of counts end in _done: `epochs_done`, `steps_done`. The current state is
+    in the network: `network.alive`.
 
     Columns: epoch, step, loss and accuracy (of the training batches; NaN for a regression),
     validation_loss and validation_accuracy (with validation data), validation_NAME and
@@ -139,10 +139,10 @@ class History(FormerNames, Mapping[str, Array]):
     def extinctions(self) -> Array:
         """Extinctions: step, epoch, layer, birth, mass, fitness, loss_before, loss_after.
 
-        A structured array with one row per population, in the order of death. loss_before is the loss
-        of the batch whose update preceded the death, loss_after that of the next batch. The losses
-        of batches differ by more than one population contributes, so average over many deaths. To first order, a death
-        should raise the loss by mass * fitness.
+        A structured array with one row per population, in the order of death. loss_before is the
+        loss of the batch whose update preceded the death, loss_after that of the next batch. These
+        losses differ by more than one population contributes, so average over many deaths. To
+        first order, a death should raise the loss by mass * fitness.
         """
         if not self._extinctions:
             return np.empty(0, EXTINCTION)
