@@ -154,7 +154,7 @@ class Watch:
         self._lap_seconds += seconds
 
     def lap(self) -> float:
-        """Return ms per step since the previous call, without the time of evaluation or callbacks."""
+        """Return ms per step since the previous call, without time for evaluation or callbacks."""
         ms = 1000 * self._lap_seconds / max(1, self._lap_steps)
         self._lap_steps, self._lap_seconds = 0, 0.0
         return ms
