@@ -335,7 +335,7 @@ def _does_nothing(step: Step) -> bool:
 
 
 def _merge_norm(made: Graph, step: Step) -> None:
-    """Replace a batch norm by x * factor + shift; merge both into the projection before it."""
+    """Replace a batch norm by x * factor + shift; merge it into a projection before it."""
     arrays = step.arrays
     factor = arrays.get("gain", 1.0) / np.sqrt(arrays["variance"] + step.facts["epsilon"])
     step.arrays = {"factor": factor, "shift": arrays.get("bias", 0.0) - arrays["mean"] * factor}

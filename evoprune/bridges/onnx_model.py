@@ -22,7 +22,8 @@ from evoprune.common.types import Array
 __all__ = ["KINDS", "OPSET", "onnx_model"]
 
 WHERE = "export.onnx"
-OPSET, IR_VERSION = 17, 8  # the lowest with LayerNormalization: onnx, onnxruntime >= 1.12
+# The lowest opset with LayerNormalization; it needs onnx and onnxruntime 1.12 or later.
+OPSET, IR_VERSION = 17, 8
 BATCH = "batch"
 PHI = {"relu": "Relu", "leaky_relu": "LeakyRelu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 

@@ -204,7 +204,7 @@ class Estimator(BaseEstimator):
         self.loss_ = self.loss_curve_[-1]
 
     def _selection(self, one_epoch: bool, rates: Any) -> Any:
-        """Return the selection, its lifespan in generations; `rates`: learning rates (steps,)."""
+        """Return the selection with a lifespan for the run; `rates`: learning rates (steps,)."""
         lifespan = None if self.lifespan == "auto" else self.lifespan
         selection = ep.Selection(pressure=self.pressure)
         if lifespan is not None and lifespan < 1:  # given as a share of the run

@@ -389,7 +389,7 @@ class Text:
 
 
 def stratified(y: Array, order: Array) -> Array:
-    """Reorder sample indices so that class shares are nearly equal in all contiguous parts.
+    """Reorder sample indices so that each contiguous part has about the same class shares.
 
     Args:
         y: class codes (n,).

@@ -82,7 +82,7 @@ class Network(Steps):
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
         self.notes: dict[str, Any] = {}
-        self._shape = tuple(int(n) for n in self.core.spec["input"])  # of one sample
+        self._shape = tuple(int(n) for n in self.core.spec["input"])  # shape of one sample
         self._features = int(np.prod(self._shape))
         self._configured = False
         self._counts_hits = True  # True if the configured loss defines an accuracy

@@ -91,7 +91,7 @@ class Layer(Spec):
 
         @property
         def name(self) -> str | None:
-            """Name of the layer; None if it is to be named by kind and number."""
+            """Name of the layer; None to name it by kind and number, such as "dense2"."""
 
         @property
         def inputs(self) -> tuple[str, ...]:

@@ -281,8 +281,7 @@ def charlm(
     """Make a character-level language model: a causal transformer.
 
     It reads codes (context,) and returns, for every position, logits of the next character:
-    (context, vocabulary).
-    Populations are the heads and the neurons of the feed-forward parts.
+    (context, vocabulary). Populations are the heads and the neurons of the feed-forward parts.
 
     Args:
         vocabulary: the characters, as in `datasets.text(path).vocabulary`, which become the

@@ -132,7 +132,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     @property
     def batches(self) -> Array:
-        """Loss, correct predictions, weight and predictions of every batch: float64 (4, steps)."""
+        """Loss, hits, weight and number of predictions of every batch: float64 (4, steps)."""
         return np.concatenate(self._batches, axis=1) if self._batches else np.empty((4, 0))
 
     @property
@@ -422,7 +422,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._births.append(rows)
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
-        """Append a row to the columns; replace the last row if it is of the same, stopped epoch."""
+        """Append a row to the columns; it replaces a row that a stop within its epoch has left."""
         epochs = self._columns.get("epoch", [])
         if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
             for column in self._columns.values():

@@ -138,7 +138,7 @@ class BatchFeed:
             raise ValueError("data: expected at least one batch, got none")
         self.batches, self.per_epoch, self.form = batches, per_epoch, form
         self.ranks = Ranks()
-        self.batch = 0  # samples of the last batch
+        self.batch = 0  # number of samples in the last batch
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
         self._before = 0  # network.step before the last call of `run`

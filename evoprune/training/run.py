@@ -175,8 +175,8 @@ class ThreadTuner:
 
     WAIT, PATIENCE = 8, 128  # stretches of steps between trials: initially, at most
     BRIEF = 0.004  # seconds; shorter times are added up before they are compared
-    SHORT = 4  # a trial has this factor fewer steps than other stretches
-    LATE = 5  # the usual time is the median of this number of recent stretches
+    SHORT = 4  # a trial has 1 / SHORT of the usual number of steps
+    LATE = 5  # number of recent times per step whose median is the usual time
     WON, LOST = 0.97, 1.2  # trial time / usual time: below WON it wins, above LOST it clearly fails
 
     def __init__(self, most: int | None = None) -> None:

@@ -72,7 +72,7 @@ class DeviceLaws:
         self._places = torch.arange(n, device=device)
 
     def _sums(self, values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Return for every founder the sum over all founders with its `index`: (founders,)."""
+        """Return for every founder the sum over all founders of the same index: (founders,)."""
         sums = torch.zeros(len(self._starts), dtype=values.dtype, device=values.device)
         return sums.index_add_(0, index, values)[index]
 

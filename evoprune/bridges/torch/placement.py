@@ -151,9 +151,9 @@ class Placement:
     def _index(self, readers: Collection[int], spread: bool = False) -> torch.Tensor:
         """Return the founders of all columns of readers, concatenated: int64 (k, columns).
 
-        k is the largest number of populations on one column (a feature in a head has two); rows
-        that a column does not need hold `founders`. With `spread`, a column is repeated for every
-        position of its kernel, because multiplying by factors of full size is fastest.
+        k is the largest number of populations that one column belongs to, such as 2 for a feature
+        in a head; the unused rows of a column hold `founders`. With `spread`, a column is repeated
+        for every position of its kernel, because multiplying by factors of full size is fastest.
         """
         key = tuple(readers), spread
         if key not in self._joined:

@@ -85,7 +85,7 @@ class Tracer(TorchDispatchMode):
     Attributes:
         slots: the Slot of each parameter and buffer, by id() of the tensor.
         modules: names of the modules whose forward is running, outermost first.
-        unknown: names of operators without a rule, with "", or whose rule failed, with the error.
+        unknown: name of an operator -> "" if it has no rule, or the error of its rule.
         counting: True while multiply-adds are counted.
         recurrent: recurrent layers, with the reason why they keep their size.
     """

@@ -31,7 +31,7 @@ Attribute: TypeAlias = tuple[str, str]
 MOST_TRIED = 6  # maximum number of attributes of one axis tried in combination
 TOLERANCE = 1e-2  # largest difference of outputs, relative to the effect of zeroing
 FLOOR = 3e-6  # differences below this, relative to the output, are rounding errors
-ATTEMPTS = 4  # tries to find populations that have an effect
+ATTEMPTS = 4  # number of attempts to find populations with an effect
 LITTLE = "it has too little effect on the output to tell"
 LEAST_EFFECT = 1e-5  # relative to the output: smaller effects are inconclusive
 
