@@ -389,7 +389,7 @@ class Text:
 
 
 def stratified(y: Array, order: Array) -> Array:
-    """Reorder sample indices so that class shares in every contiguous part are nearly those of all.
+    """Reorder sample indices so that each contiguous part has about the same class shares.
 
     Args:
         y: class codes (n,).

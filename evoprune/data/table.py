@@ -220,7 +220,7 @@ def _targets(y: Array, rows: Array | None, form: Form) -> Array:
 
 
 def _scaled(table: Table, scaling: Scaling | None) -> Table:
-    """Return the table with targets as the network learns them."""
+    """Return the table with scaled targets, (y - shift) * scale, which the network learns."""
     if scaling is None:
         return table
     y = table.y.reshape(len(table.y), -1).astype(np.float64)

@@ -86,7 +86,7 @@ class Schedule:
 ScheduleLike: TypeAlias = (
     float | Schedule | Callable[[int], ArrayLike] | Sequence[float] | NDArray[Any]
 )
-"""A number, a schedule, a function of the number of steps, or the numbers themselves."""
+"""A number, a schedule, a function of the number of steps, or one number per step."""
 
 
 def _check(schedule: Any, levels: Sequence[str], share: str) -> None:
