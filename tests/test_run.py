@@ -1,6 +1,6 @@
 """The pace of a run: length of calls, records, and the number of threads, on a simulated clock.
 
-The trainer runs steps in series of about 0.05 s (STRETCH), each in one call of the core. Only steps
+The trainer runs steps in series of about 0.05 s (SEGMENT), each in one call of the core. Only steps
 advance the simulated clock, so results do not depend on the machine.
 """
 
@@ -16,7 +16,7 @@ from trainers import data, fit, make, same
 import evoprune as ep
 from evoprune.training import loop
 from evoprune.training import run as _run
-from evoprune.training.run import STRETCH, ThreadTuner, Watch
+from evoprune.training.run import SEGMENT, ThreadTuner, Watch
 
 
 class Machine:
@@ -64,17 +64,17 @@ def fastest_with(best, step=1e-3, slope=0.5):
     return lambda threads, now: step * (1 + slope * abs(np.log2(threads / best)))
 
 
-# ---- stretches -------------------------------------------------------------------------------
+# ---- segments -------------------------------------------------------------------------------
 
 
-def test_a_stretch_takes_a_twentieth_of_a_second():
+def test_a_segment_takes_a_twentieth_of_a_second():
     watch, lengths = Watch(), []
     for _ in range(8):
         lengths.append(watch.steps)
         watch.add(watch.steps, 1e-4 * watch.steps)
     assert lengths == [1, 8, 64, 500, 500, 500, 500, 500]
     watch.add(500, 500 * 1e-2)  # suddenly a hundred times slower
-    assert watch.steps == round(STRETCH / 1e-2)
+    assert watch.steps == round(SEGMENT / 1e-2)
     watch.add(5, 5 * 1.0)
     assert watch.steps == 1
     assert watch.seconds_a_step == 1.0
@@ -129,7 +129,7 @@ def test_all_threads_stay_where_they_are_faster(monkeypatch, most):
     machine.run(60)
     trials = machine.trials()
     assert set(machine.run(1)) <= {most, most // 2}
-    gaps = np.diff([0, *trials]) / STRETCH
+    gaps = np.diff([0, *trials]) / SEGMENT
     expected = [ThreadTuner.WAIT]
     while len(expected) < len(gaps):  # trials become rarer, up to a limit
         expected.append(min(ThreadTuner.PATIENCE, 2 * expected[-1]))
@@ -161,7 +161,7 @@ def test_trials_cost_little(monkeypatch, cost, cut):
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
-def test_brief_stretches_are_judged_together(monkeypatch, cut):
+def test_brief_segments_are_judged_together(monkeypatch, cut):
     """Short calls (cut by records or epochs) are timed together, with their start-up time."""
     first = itertools.count()
 
@@ -184,7 +184,7 @@ def test_more_threads_are_taken_when_they_become_better(monkeypatch):
     machine = Machine(monkeypatch, lambda t, now: small(t, now) if now < 20 else large(t, now), 8)
     machine.run(20)
     assert machine.log[-1][1] == 1
-    machine.run(2 * ThreadTuner.PATIENCE * STRETCH)  # the longest time until a change is noticed
+    machine.run(2 * ThreadTuner.PATIENCE * SEGMENT)  # the longest time until a change is noticed
     assert machine.usual() == 8
 
 
@@ -205,7 +205,7 @@ def test_a_new_limit_of_threads_restarts_the_tuning(monkeypatch):
     assert machine.log[-1][1] == 1
     for machine.most in (8, 1, 4):  # as if a callback called set_threads
         assert machine.run(0.1)[0] == machine.most
-        assert set(machine.run(0.9 * ThreadTuner.WAIT * STRETCH - 0.1)) == {machine.most}
+        assert set(machine.run(0.9 * ThreadTuner.WAIT * SEGMENT - 0.1)) == {machine.most}
         machine.run(3)
         assert machine.usual() == 1
 

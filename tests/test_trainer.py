@@ -94,7 +94,7 @@ def test_chunks_do_not_affect_results(monkeypatch):
 
     one, other = make(), make()
     fit(one)
-    monkeypatch.setattr(_run, "STRETCH", 1e-9)  # one step per call of the core
+    monkeypatch.setattr(_run, "SEGMENT", 1e-9)  # one step per call of the core
     fit(other)
     same(one, other)
 

@@ -127,14 +127,14 @@ class Dataset:
     @property
     def x(self) -> Array:
         """Raw samples, (n, features); a copy if their rows in the table are not contiguous."""
-        return self.table.x if self.table.rows is None else self.table.x[self._stretch()]
+        return self.table.x if self.table.rows is None else self.table.x[self._slice_or_rows()]
 
     @property
     def y(self) -> Array:
         """Targets, (n, ...); a copy if their rows in the table are not contiguous."""
-        return self.table.y if self.table.rows is None else self.table.y[self._stretch()]
+        return self.table.y if self.table.rows is None else self.table.y[self._slice_or_rows()]
 
-    def _stretch(self) -> Any:
+    def _slice_or_rows(self) -> Any:
         """Return the rows, as a slice if they are contiguous, which avoids a copy."""
         rows = self.table.rows
         if rows is not None and len(rows) and bool((np.diff(rows) == 1).all()):

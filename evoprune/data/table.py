@@ -186,9 +186,9 @@ def _of_dataset(name: str, data: Dataset, form: Form, training: bool) -> Underst
         classes = data.classes
     if training and data.target_shift is not None and data.target_scale is not None:
         target_scaling = (data.target_shift, data.target_scale)
-    stretch = data._stretch()
-    if isinstance(stretch, slice):
-        x, y, rows = x[stretch], y[stretch], None
+    chosen = data._slice_or_rows()
+    if isinstance(chosen, slice):
+        x, y, rows = x[chosen], y[chosen], None
     if named and classes is not None and data.classes is not None and y.dtype.kind in "iu":
         y = recoded(name, y, data.classes, classes, rows)
     return Understood(

@@ -94,7 +94,7 @@ class ArrayFeed:
         activations of the last step.
         """
         self._before = network.step
-        with self.ranks.stretch():
+        with self.ranks.in_core():
             return network.train(
                 self.table.x,
                 self.table.y,
@@ -179,7 +179,7 @@ class BatchFeed:
             x, y, weights = self._next(first + i)
             self.batch = len(x)
             self.ranks.same({"the shape of a batch": x.shape})  # fails if a rank has no batch
-            with self.ranks.stretch():
+            with self.ranks.in_core():
                 record = network.train(
                     x,
                     y,

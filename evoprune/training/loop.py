@@ -1,6 +1,6 @@
-"""The training loop: stretches of steps in the core, with records and callbacks between them.
+"""The training loop: segments of steps in the core, with records and callbacks between them.
 
-A stretch is a series of steps that run without returning to this loop. It is short enough that
+A segment is a series of steps that run without returning to this loop. It is short enough that
 Ctrl-C takes effect soon, and ends at the latest where an epoch ends or a record is due.
 """
 
@@ -150,7 +150,7 @@ class Loop:
                 mark = min(self.end, self._next_stop())
                 before, stop = run.done, min(mark, run.done + plan.steps)
                 seen = stop == mark or bool(self.listeners)  # callbacks may inspect the last batch
-                deaths = self._stretch(stop, watch, threads, seen)
+                deaths = self._segment(stop, watch, threads, seen)
                 tuner.record(stop - before, watch.seconds_a_step)
                 if len(deaths):
                     for listener in self.listeners:
@@ -197,7 +197,7 @@ class Loop:
         if run.done and run.done % budget.interval(run.total) == 0:
             move(budget, self._network, selection, run)
 
-    def _stretch(self, stop: int, watch: Watch, threads: int, seen: bool) -> Array:
+    def _segment(self, stop: int, watch: Watch, threads: int, seen: bool) -> Array:
         """Run the steps up to `stop` and record them; return the deaths, as `_write_down` does.
 
         With `seen`, the core keeps the gradients of all activations of the last step.

@@ -1,7 +1,7 @@
 """Data-parallel training: several processes (ranks) train copies of one network.
 
 Every rank computes on its share of each batch. In every step the core sums gradients and statistics
-over the ranks, in one buffer, so that all copies stay equal. Before every stretch of steps (see
+over the ranks, in one buffer, so that all copies stay equal. Before every segment of steps (see
 loop.py) the ranks agree on its length and on whether the run stops. An error on one rank ends the
 run on all ranks.
 """
@@ -112,7 +112,7 @@ class Ranks:
         self._calls += 1
 
     @contextmanager
-    def stretch(self) -> Iterator[None]:
+    def in_core(self) -> Iterator[None]:
         """Return the context for a call of the core that runs steps."""
         self._inside, self._calls = True, 0
         yield

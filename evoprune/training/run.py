@@ -1,6 +1,6 @@
 """A training run: plan, timing, number of threads, progress bar and handling of Ctrl-C.
 
-These parts of the trainer do not depend on laws or data. A stretch is a series of steps that run
+These parts of the trainer do not depend on laws or data. A segment is a series of steps that run
 without returning to the training loop, see loop.py.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["Bar", "Interrupt", "Run", "ThreadTuner", "Watch", "spacing"]
 SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that the bar always shows
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
 LEAST = 37  # width in characters of the bar without loss and other values
-STRETCH = 0.05  # target seconds between two returns to the loop, where Ctrl-C takes effect
+SEGMENT = 0.05  # target seconds between two returns to the loop, where Ctrl-C takes effect
 RECORDS = 150  # approximate number of records per run, by default
 APART, OF_EPOCH = 50, 8  # records are at least 50 steps or 1/8 epoch apart, whichever is less
 
@@ -148,7 +148,7 @@ class Watch:
     def add(self, steps: int, seconds: float) -> None:
         """Record the seconds that these steps took, and choose the number of the next steps."""
         self.seconds_a_step = seconds / steps
-        fitting = int(STRETCH / max(self.seconds_a_step, 1e-9))
+        fitting = int(SEGMENT / max(self.seconds_a_step, 1e-9))
         self.steps = max(1, min(8 * self.steps, fitting))  # grow gradually
         self._lap_steps += steps
         self._lap_seconds += seconds
@@ -168,12 +168,12 @@ class ThreadTuner:
     """Tune the number of threads by trials during a run, up to `get_threads()` and `most`.
 
     The number does not affect results. Few threads are fastest for a small network, or on
-    processors that share no cache. A trial is a short stretch of steps with half or twice as many
-    threads; its time per step is compared with that of recent stretches. After every trial that was
+    processors that share no cache. A trial is a short segment of steps with half or twice as many
+    threads; its time per step is compared with that of recent segments. After every trial that was
     clearly slower, the interval between trials doubles.
     """
 
-    WAIT, PATIENCE = 8, 128  # stretches of steps between trials: initially, at most
+    WAIT, PATIENCE = 8, 128  # segments of steps between trials: initially, at most
     BRIEF = 0.004  # seconds; shorter times are added up before they are compared
     SHORT = 4  # a trial has 1 / SHORT of the usual number of steps
     LATE = 5  # number of recent times per step whose median is the usual time
@@ -194,7 +194,7 @@ class ThreadTuner:
         self._steps, self._seconds = 0, 0.0  # recorded since the last comparison
 
     def choose(self) -> int:
-        """Return the number of threads for the next stretch of steps."""
+        """Return the number of threads for the next segment of steps."""
         most = min(self._limit, get_threads())
         if most != self._most:
             self._most = most
@@ -212,13 +212,13 @@ class ThreadTuner:
         self._seconds += steps * seconds_a_step
         if self._seconds < self.BRIEF:
             return
-        each, stretches = self._seconds / self._steps, min(1.0, self._seconds / STRETCH)
+        each, segments = self._seconds / self._steps, min(1.0, self._seconds / SEGMENT)
         self._steps, self._seconds = 0, 0.0
         if self._tried:
             self._judge(each)
             return
         self._usual.append(each)
-        self._left -= stretches
+        self._left -= segments
         if self._left <= 0 and self._most > 1:
             half, twice = max(1, self._threads // 2), min(self._most, 2 * self._threads)
             first, second = (twice, half) if self._up else (half, twice)
