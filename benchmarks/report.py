@@ -275,8 +275,8 @@ def memory_table(facts: Facts) -> list[str]:
         ),
     )
     lines += table(
-        "kind | sample | a worker, MB | activations, kB a sample | peak grows, kB a sample "
-        "| more if computed naively, kB a sample",
+        "kind | sample | per worker, MB | activations, kB per sample | peak grows, kB per sample "
+        "| more if computed naively, kB per sample",
         (
             [row["kind"], " x ".join(map(str, row["shape"])), megabytes(row["worker"])]
             + [f"{row[n] / 1024:.0f}" for n in ("activations_a_sample", "peak_a_sample")]

@@ -1,4 +1,4 @@
-"""Add selection to a PyTorch training loop by the three numbered lines. Runs for minutes."""
+"""Add selection to a PyTorch training loop with three lines, numbered below; runs for minutes."""
 
 import numpy as np
 import torch

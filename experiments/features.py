@@ -37,7 +37,7 @@ LEARN, TEST, HIDDEN = 2000, 2000, (64, 32)
 
 
 def classes(relevant, seed):
-    """Return samples of two classes; the first features decide the class."""
+    """Return samples of two classes; the first `relevant` features decide the class."""
     x, y = make_classification(
         LEARN + TEST,
         100,
@@ -66,7 +66,7 @@ WAYS = ("all features", "the relevant ones", "EvoPruneSelector", *RUNS, "L1", "r
 
 
 def chosen(way, x, y, relevant, is_classifier, seed):
-    """Return the indices of the selected features."""
+    """Return the indices of the features that the method `way` selects."""
     if way == "all features":
         return np.arange(x.shape[1])
     if way == "the relevant ones":
@@ -93,7 +93,7 @@ def chosen(way, x, y, relevant, is_classifier, seed):
 
 
 def measured(task, way, seed):
-    """Return score, number of features, recall, precision and seconds of one run."""
+    """Return score, number of features, recall, precision and seconds of one method on a task."""
     make, argument, relevant, is_classifier = TASKS[task]
     x, y = make(argument, seed)
     begin = time.process_time()
@@ -112,7 +112,7 @@ def measured(task, way, seed):
 
 
 def page(rows, seeds):
-    """Write the table of the documentation."""
+    """Return the text of docs/figures/features.md, a table."""
     lines = [
         f"Means and deviations of {seeds} seeds, {LEARN:,} samples to learn from and {TEST:,} to "
         f"test on; score: accuracy in percent, or 100 R2. {platform.machine()}, one thread, "

@@ -1,6 +1,6 @@
-"""Scores of the scikit-learn estimators with defaults, and of scikit-learn's own networks.
+"""Scores of evoprune's scikit-learn estimators with defaults, and of scikit-learn's own networks.
 
-The same network without selection ("dense", pressure 0) is also shown. All use the same five folds,
+The estimators without selection ("dense", pressure 0) are also shown. All use the same five folds,
 scaled features and one thread. The defaults were chosen on the data sets of `tuning()`, with other
 seeds; the data sets of `reported()` were only used afterwards.
 
@@ -86,7 +86,7 @@ def spoken_digits(folder, bands=16, frames=16):
 
 
 def speeches(folder, speakers=8, words=500):
-    """Return counts of the commonest words in speeches of at least 20 words, and the speakers."""
+    """Return word counts (inputs) of speeches of at least 20 words, and the speakers (labels)."""
     text = (folder / "tiny-shakespeare" / "input.txt").read_text()
     parts = re.findall(r"^([A-Z][A-Za-z ]+):\n(.+?)(?:\n\n|\Z)", text, re.M | re.S)
     named = [name for name, _ in Counter(name for name, _ in parts).most_common(speakers)]
@@ -197,7 +197,7 @@ def measured(name, x, y, is_classifier, seeds):
 
 
 def page(results):
-    """Write the table of the documentation."""
+    """Return the text of docs/figures/sklearn_scores.md, a table."""
     lines = [
         "| data | samples x features | score | dense | minus dense, points | scikit-learn's | "
         "seconds | scikit-learn's | alive |",

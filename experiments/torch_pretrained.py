@@ -95,7 +95,7 @@ def images(name: str, train: bool, count: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def published() -> nn.Module:
-    """Return ResNet-20 with the weights of CIFAR-10, and a new head."""
+    """Return ResNet-20 with weights trained on CIFAR-10, and a new head."""
     model = ResNet20()
     with np.load(DATA / "pretrained-resnet-cifar10" / "resnet20.npz") as arrays:
         state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}

@@ -72,7 +72,7 @@ def outcome(net, x, y):
 
 @pytest.fixture(scope="module", params=BOTH, ids=name_of)
 def expected(request):
-    """Return the core, and the results for plain arrays of its own type."""
+    """Return a core, and its results for plain arrays of its own type."""
     core = request.param
     return core, outcome(runs.network(core), x0.astype(core.dtype), y0)
 

@@ -1,6 +1,6 @@
 """Properties of every dynamics: equality with its NumPy twin, invariants, extreme values.
 
-The laws are those of the catalogue, so a new one is tested here as soon as it is listed, and fails
+The laws are those of the catalogue: a new law is tested here as soon as it is listed, and fails
 until it has a twin. Properties of single laws are in test_dynamics_laws.py, those of stochastic
 laws in test_dynamics_chance.py.
 """
@@ -69,7 +69,7 @@ def test_a_generation_is_that_of_the_twin(core, name, seed):
 @pytest.mark.parametrize("name", twins.CHANCE)
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, strength):
-    """Averages over 4000 draws are within five standard deviations of the twin's."""
+    """Averages over 4000 draws are within five standard deviations of the twin's values."""
     draws = 4000
     config = {"clip": 1.0, "noise": 0.03, "size": 200.0, "turnover": 0.3, "strength": 1.0}
     fields = {field["name"] for field in LAWS[name]["fields"]}
@@ -151,7 +151,7 @@ def test_removing_extinct_populations_leaves_the_others_bit_identical(core, name
 def test_a_law_that_conserves_keeps_the_total_mass(core, name, seed):
     cohort, config = drawn(core, name, seed)
     mass = step_cohort(core, name, config, cohort, seed=seed).astype(float)
-    eps = np.finfo(core.dtype).eps  # each mass is rounded, and once more as offspring
+    eps = np.finfo(core.dtype).eps  # allow for the rounding of each mass
     assert abs(mass.sum() - cohort.mass.sum()) <= 4 * eps * cohort.mass.sum()
 
 

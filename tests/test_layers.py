@@ -118,7 +118,7 @@ def settings_of(net) -> dict:
 
 
 def twin(net, kind, i, training) -> np.ndarray:
-    """Return what "it" should have computed from its inputs in the last forward pass."""
+    """Return what the layer "it" should have computed from its inputs in the last forward pass."""
     row = next(row for row in net.describe()["layers"] if row["name"] == "it")
     config = {name: value for name, value in settings_of(net).items() if value is not None}
     weights = {n.partition(".")[2]: np.float64(net.array(n)) for n in row["tensors"]}

@@ -135,7 +135,7 @@ def test_a_dynamics_gets_the_right_cohort(name, niche):
 @pytest.mark.parametrize("fitness", FITNESS)
 @pytest.mark.parametrize("name", DYNAMICS)
 def test_every_law_keeps_its_invariants(fitness, name):
-    """Masses stay finite, extinctions are final, floors hold, conserved mass is conserved.
+    """Masses stay finite, extinctions are final, floors hold, and conserving laws conserve mass.
 
     Results do not depend on when arrays are compacted.
     """
@@ -428,10 +428,7 @@ def test_views_keep_their_values_after_a_removal():
 
 
 def test_prices_equation_predicts_the_mean_of_a_trait():
-    """Price's equation predicts the change of the mean of any trait in every generation.
-
-    Masses grow by w = e^(h (F - c)), with strength h, fitness F and upkeep c; w = 0 if extinct.
-    """
+    """A mass grows by w = e^(h (F - c)): strength h, fitness F and upkeep c; w is 0 if extinct."""
     h = 5.0
     config = {"growth": "raw", "strength": h, "clip": 1e6}
     watch = {"dynamics": "malthusian", "dynamics_config": config, "min_age": 0, "threshold": 0.5}

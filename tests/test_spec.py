@@ -144,7 +144,7 @@ def test_schedules_may_be_numbers_functions_and_arrays():
     )
     assert np.array_equal(schedules.values("x", np.arange, 3), [0, 1, 2])
     assert np.array_equal(schedules.values("x", [3, 2, 1], 3), [3, 2, 1])
-    with pytest.raises(ValueError, match="expected 4 numbers, one a step"):
+    with pytest.raises(ValueError, match="expected 4 numbers, one per step"):
         schedules.values("x", [3, 2, 1], 4)
     with pytest.raises(ValueError, match="got nan at step 1"):
         schedules.values("x", [3, np.nan], 2)

@@ -1,4 +1,4 @@
-"""The state of a trainer: callbacks, copies, pickle, files; resumed equals uninterrupted."""
+"""The state of a trainer: callbacks, copies, pickle, files; resumed runs equal whole runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def noise():
 
 
 def stopping_run(cut, reload=False, by_file=None):
-    """Return trainer and early stopping of a run, stopped after `cut` epochs and resumed."""
+    """Return the trainer and early stopping of a run that stops after `cut` epochs and resumes."""
     xy, held = noise()
     stop = ep.EarlyStopping(patience=3, restore=True)
     make_trainer = lambda: ep.Trainer(  # noqa: E731

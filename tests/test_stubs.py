@@ -41,7 +41,7 @@ def class_of(made) -> ast.ClassDef:
 
 
 def arguments_of(made) -> dict[str, tuple[bool, object]]:
-    """Return, by name, if an argument may be positional, and its default, according to the stub."""
+    """Return the arguments in a class's stub: name -> (may be positional, default)."""
     init = next(n for n in class_of(made).body if getattr(n, "name", "") == "__init__")
     a, found = init.args, {}
     first = len(a.args) - len(a.defaults)
@@ -105,7 +105,7 @@ def test_selection_agrees_with_the_catalogue_and_its_own_table():
     core = [name for name in rows if name != "given"]  # a vector of upkeep is passed as upkeep=
     assert set(core) < set(real) == set(settings.SETTINGS)
     for name in core:
-        if name not in ("upkeep", "min_age"):  # None in Python: they depend on dynamics and run
+        if name not in ("upkeep", "min_age"):  # None in Python: chosen by dynamics and run
             assert real[name].default == rows[name]["default"]
     assert [field.name for field in fields(ep.Selection)] == list(real)
     documented = re.findall(r"^    (\w+): ", inspect.cleandoc(ep.Selection.__doc__), re.M)

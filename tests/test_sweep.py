@@ -142,7 +142,7 @@ def test_a_run_with_a_row_is_not_repeated(tmp_path, expected):
     assert_rows(first, expected)
     assert list(first["seconds"]) == list(again["seconds"])
     ep.sweep(counting, GRID, seeds=3, folder=tmp_path)
-    assert len(made) == 3 + len(expected) - 2 + 4  # only the runs of the third seed
+    assert len(made) == 3 + len(expected) - 2 + 4  # four more: the runs of the third seed
 
 
 def test_histories_are_written_with_the_rows(tmp_path):

@@ -25,7 +25,6 @@ def trainer_of(seed=0):
 
 
 def run(data, callback, epochs=6, **more):
-    """Train with a callback or several."""
     trainer = trainer_of()
     trainer.fit(
         data,
@@ -159,8 +158,6 @@ def test_mlflow_has_parameters_and_metrics(tmp_path, data, monkeypatch):
 
 
 class Fails(ep.Callback):
-    """A callback that raises in the second epoch."""
-
     def on_epoch_end(self, trainer, row):
         if row["epoch"] == 2:
             raise OSError("the disk is full")

@@ -128,7 +128,7 @@ def test_the_bar_shows_progress(capsys):
 
 
 class Strike(ep.Callback):
-    """Presses Ctrl-C at the end of an epoch."""
+    """A callback that raises SIGINT at the end of an epoch."""
 
     def __init__(self, epoch):
         self.epoch = epoch

@@ -101,7 +101,7 @@ def test_a_diff_applies(name, tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """Return a copy of the sources with the layer and the law, built."""
+    """Build a copy of the sources with the layer and the law of the diffs; return its folder."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     pytest.importorskip("ruff")  # needed to format the stubs

@@ -117,10 +117,10 @@ def _seeds(seeds: int | Iterable[int]) -> list[int]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value in JSON form: itself, or its repr.
+    """Return a value unchanged if JSON can represent it, otherwise its repr.
 
     Raises:
-        TypeError: the repr contains an address, so that a later call could not recognize it.
+        TypeError: the repr contains an address, which is different in a later call.
     """
     if isinstance(value, bool | str | None):
         return value
@@ -141,7 +141,7 @@ def _plain(value: Any) -> Any:
 
 
 def _name(settings: Mapping[str, Any], seed: int) -> str:
-    """Name the files of a run by its settings and its seed."""
+    """Return the name of a run's files: a hash of its settings and its seed."""
     text = json.dumps([_plain(settings), seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -152,7 +152,7 @@ def _opened(folder: Path, make: Make) -> Path:
         (folder / part).mkdir(parents=True, exist_ok=True)
     try:
         source = inspect.getsource(make)
-    except (OSError, TypeError):  # typed into an interpreter, or not a function
+    except (OSError, TypeError):  # `make` was typed into an interpreter or is no function
         source = repr(make).partition(" at 0x")[0]
     mark = hashlib.sha256(source.encode()).hexdigest()
     kept = folder / "make.sha256"

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Wired(nn.Module):
-    """Modules that each read the input or the outputs of earlier ones.
+    """Modules that each read the input or the outputs of earlier modules.
 
     Args:
         modules: by name, in order of computation.
@@ -254,7 +254,7 @@ class Patches(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """Keep every stride-th position; output channel j is input channel source[j], 0 for -1."""
+    """Keep every stride-th position; output channel j is input channel source[j], or 0 if -1."""
 
     def __init__(self, stride: Sequence[int], source: Sequence[int], channels: int) -> None:
         super().__init__()

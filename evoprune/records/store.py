@@ -179,7 +179,7 @@ def _meta(text: Array) -> dict[str, Any]:
     _expect("layers", isinstance(layers, list | tuple), "a list")
     _expect("layers", all(isinstance(n, str) and 0 < len(n) <= 40 for n in layers), "names")
     _expect("layers", len(set(layers)) == len(layers), "different names")
-    _expect("born", isinstance(born, list | tuple) and len(born) == len(layers), "one a layer")
+    _expect("born", isinstance(born, list | tuple) and len(born) == len(layers), "one per layer")
     _expect("born", all(type(n) is int and 1 <= n < 2**31 for n in born), "counts")
     _expect("settings", isinstance(meta["settings"], dict), "a dict")
     _expect("interrupted", isinstance(meta["interrupted"], bool), "true or false")

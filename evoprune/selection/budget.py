@@ -19,8 +19,8 @@ from evoprune.common.types import Array, Sized
 __all__ = ["Budget"]
 
 MARKS = 200  # number of adjustments of the pressure per run
-GAIN = 0.1  # change of log pressure per adjustment, per unit of log excess size
-MOST = 0.02  # limit of the change by GAIN: deaths lag, and faster changes overshoot
+GAIN = 0.1  # change of log pressure per adjustment, as a factor on log (size / target path)
+MOST = 0.02  # limit of that change; faster ones overshoot, because deaths follow late
 LOW, HIGH = 1e-6, 100.0
 LIGHT = 0.03  # populations of smaller mass count in part, since they may soon be extinct
 BEND = 8.0  # decay rate of the log size along its target path, in units of 1 / `by`
@@ -36,10 +36,10 @@ class Budget:
     Set one of macs, params and alive. A value up to 1 is a share of the founding network, a larger
     value an absolute number.
 
-    The size decreases to the target, since extinction is final, and no population is removed by
-    rank. Once the target is reached, masses stop changing and weights continue to learn. A run of
-    many lifespans ends within a few percent of the target. A short run, or one with a target that
-    selection cannot reach, ends larger.
+    Since extinction is final, the size only decreases. No population is removed by rank. Once the
+    target is reached, masses stop changing and weights continue to learn. A run of many lifespans
+    ends within a few percent of the target. A short run, or one with a target that selection cannot
+    reach, ends larger.
 
     Attributes:
         macs: multiply-adds of one sample's forward pass.

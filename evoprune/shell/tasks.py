@@ -68,7 +68,7 @@ USUAL = {
 }
 NETS = tuple(USUAL)
 TESTED = 0.2  # share of the rows of a CSV file in the test set
-MANY = 20  # more integer targets than this, and than a tenth of the rows, are numbers, not classes
+MANY = 20  # more distinct integer targets than this, and than a tenth of the rows: a regression
 STEPS = 2000  # minimum steps of a run on a CSV file
 TRANSFORMER = ("dim", "layers", "heads")
 READS = {  # options that set a network's shape, by kind of network

@@ -134,7 +134,7 @@ class Player(Scene):
         return self.random.sample(made, self.random.randrange(3))
 
     def state(self) -> Any:
-        """Return a state of a trainer, or the path of one."""
+        """Return a state of a trainer, or the path of a saved state."""
         if self.random.random() < 0.5:
             return self.trainer.state()
         self.trainer.save(FOLDER / "a.safetensors")

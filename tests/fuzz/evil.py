@@ -1,7 +1,7 @@
-"""Objects that a call reads, and whose special methods then change what the call is reading.
+"""Arguments whose special methods change the call's arguments or use its network.
 
-`evil(random, value, room)` wraps a valid value, so that a call passes its checks and the value
-changes in the middle of the call.
+`evil(random, value, room)` wraps a valid value, so that a call passes its checks and the change
+comes while the call reads the value.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ def need(condition: Any, text: str) -> None:
 def check(net: Any, predict: bool = True, moments: bool = True) -> None:
     """Raise Broken if a network of the core is inconsistent; `net` is not changed.
 
-    Weights and moments may be infinite, after a rate of 1e20 or from a file; the next step then
-    raises Diverged. Masses are always finite.
+    Weights and moments may be infinite, after a learning rate of 1e20 or from a file; the next step
+    then raises Diverged. Masses are always finite.
 
     Args:
         net: the network.

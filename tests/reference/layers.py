@@ -33,7 +33,7 @@ PHI = {
 
 
 def populations(inputs, weights, config, training=False, **extra):
-    """Return m phi(x + b), with one m and one b for each entry of the axis."""
+    """Return m phi(x + b): phi is the activation, mass m and bias b have one value per entry."""
     (x,) = inputs
     axis = config.get("axis", -1)
     along = [1] * x.ndim

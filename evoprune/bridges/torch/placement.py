@@ -22,9 +22,9 @@ __all__ = ["Placement"]
 Layout: TypeAlias = tuple[
     torch.Tensor, list[torch.Size], list[int], list[tuple[torch.dtype, torch.device]]
 ]
-"""How masses are spread over weights: for every factor the indices of its founders (k, factors),
-whose masses are multiplied; and for each reader the shape and number of its factors, and its
-(dtype, device)."""
+"""The factors of weights that read populations. Each factor is the product of the masses of up to k
+founders, whose indices are (k, factors). For each weight: the shape and the number of its factors,
+and its (dtype, device)."""
 
 
 class Placement:
@@ -151,9 +151,9 @@ class Placement:
     def _index(self, readers: Collection[int], spread: bool = False) -> torch.Tensor:
         """Return the founders of all columns of readers, concatenated: int64 (k, columns).
 
-        k is the largest number of populations on one column (a feature in a head has two); rows
-        that a column does not need hold `founders`. With `spread`, a column is repeated for every
-        position of its kernel, because multiplying by factors of full size is fastest.
+        k is the largest number of populations that one column belongs to, such as 2 for a feature
+        in a head; the unused rows of a column hold `founders`. With `spread`, a column is repeated
+        for every position of its kernel, because multiplying by factors of full size is fastest.
         """
         key = tuple(readers), spread
         if key not in self._joined:
@@ -175,10 +175,11 @@ class Placement:
         return math.prod(self.readers[i].tensor.shape[dim + 1 :])
 
     def owned(self, what: str, dtype: torch.dtype) -> torch.Tensor:
-        """Return sums over the weights that a population owns: (founders,).
+        """Return a sum over the weights that each population owns: (founders,).
 
         Args:
-            what: "norm2" (of w^2), "gradient2" (of dw^2) or "product" (of w dw).
+            what: "norm2" (of w^2), "gradient2" (of g^2) or "product" (of w g), for weights w with
+                gradients g.
             dtype: type of the sums.
         """
         total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)

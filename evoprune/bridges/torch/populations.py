@@ -148,7 +148,7 @@ def find_populations(
 
 
 def _writers(owns: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
-    """Return the weights that write an axis; those of grouped convolutions also follow it."""
+    """Return the weights that write an axis; a grouped convolution may also follow it."""
     for roles in ({"write"}, {"write", "follow"}):
         matrices = [(s, d) for s, d in owns if s.roles[d] & roles and s.tensor.ndim > 1]
         if matrices:

@@ -31,7 +31,7 @@ Attribute: TypeAlias = tuple[str, str]
 MOST_TRIED = 6  # maximum number of attributes of one axis tried in combination
 TOLERANCE = 1e-2  # largest difference of outputs, relative to the effect of zeroing
 FLOOR = 3e-6  # differences below this, relative to the output, are rounding errors
-ATTEMPTS = 4  # tries to find populations that have an effect
+ATTEMPTS = 4  # number of attempts to find populations with an effect
 LITTLE = "it has too little effect on the output to tell"
 LEAST_EFFECT = 1e-5  # relative to the output: smaller effects are inconclusive
 
@@ -53,9 +53,10 @@ class _Trial:
     def differs(
         self, which: Sequence[int], extra: Mapping[Attribute, tuple[int, int]] | None = None
     ) -> str:
-        """Remove 20 to 50 % of each axis in `which`; return how outputs differ, "" if they agree.
+        """Remove 20 to 50 % of each axis in `which`; compare outputs with those after zeroing.
 
-        If the effect is too small, remove other populations: a ReLU may hide some.
+        Return how the outputs differ, "" if they agree. If zeroing has too small an effect, try
+        other populations: a ReLU may hide some.
         """
         why = LITTLE
         for _ in range(ATTEMPTS):
@@ -238,7 +239,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
         sign = frozenset(kinds.values())
         known = [key for key in found if kinds[key] in helped]
         tries: list[Iterable[Attribute]] = [known] if known else []
-        if sign not in hopeless:  # search each set of attributes, by `kind`, only once
+        if sign not in hopeless:  # try each set of attributes only once; see `kind`
             keys = sorted(found, key=lambda key: ("head" not in key[1], found[key][1]))
             tries += [
                 some
@@ -275,7 +276,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
     everyone = list(range(len(trial.populations)))
     check(everyone)
     good = [i for i in everyone if i not in failed]
-    if good and trial.differs(good):  # axes that pass alone must also pass together
+    if good and trial.differs(good):  # axes that can each shrink must also shrink together
         together: list[int] = []
         for i in good:
             why = trial.differs([*together, i])
