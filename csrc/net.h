@@ -64,7 +64,7 @@ void ep_net_free(ep_net *net);
  * the value that the layer writes, or -1. */
 int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs, const int *input,
                const void *config, ep_error *error);
-/* Sets the populations of a mortal axis to those with the n birth ids `id` (ascending; copied).
+/* Sets the populations of an axis under selection to those with the n birth ids `id`, ascending.
  * `born`: next birth id. Call after adding the layers and before ep_net_build. */
 bool ep_net_populate(ep_net *net, int axis, int64_t born, int64_t n, const int64_t *id,
                      ep_error *error);

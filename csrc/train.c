@@ -138,7 +138,7 @@ static void derive(run *r) {
 }
 
 /* True if what derive() computed fits into the memory allocated at the start of the call. Removals
- * and births never change the targets: the output's axes are not mortal (ep_net_build). */
+ * and births never change the targets: no axis of the output is under selection (ep_net_build). */
 static bool fits(const run *r, const ep_targets *before) {
     const ep_net *net = r->net;
     return r->targets.positions == before->positions && r->targets.outputs == before->outputs &&

@@ -126,8 +126,8 @@ ep_generation *ep_generation_new(const ep_selection *settings, const ep_births *
 bool ep_generation_reserve(ep_generation *generation, int64_t n);
 void ep_generation_free(ep_generation *generation);
 /* Run one generation: write mass, fitness, alive and state of the groups, generation->extinct and
- * generation->newborn. Parents have their reduced mass and fitness; the caller adds the newborn as
- * living populations. The new half of a parent copies its state; an immigrant's state is zero.
+ * generation->newborn. Parents already have the mass and fitness of a half; the caller adds the
+ * newborn as living populations. A newborn half copies its parent's state; an immigrant's is zero.
  * Returns false, with nothing changed, if a user's law failed. */
 bool ep_generation_step(ep_generation *generation, const ep_occasion *occasion, ep_outcome *outcome,
                         ep_error *error);
