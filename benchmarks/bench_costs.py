@@ -34,7 +34,8 @@ from stopwatch import Turn, working
 WIDTHS = (784, 512, 256, 10)
 BATCH, RATE, DECAY = 128, 2e-3, 0.5
 NEVER = 10**9
-ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # targets: shares; ms
+# Targets: the share of a run's time that recording and the live view take; ms of an import, a plot.
+ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}
 
 
 class Once:

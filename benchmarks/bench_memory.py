@@ -32,7 +32,7 @@ BATCHES = (32, 128, 512)
 THREADS = 2
 REAL = 4  # bytes per element
 ARRAYS = 4  # values, gradients and two moments of every parameter
-SLACK = 1.1  # maximum growth of the peak per sample, in multiples of its activations' bytes
+SLACK = 1.1  # maximum growth of the peak per sample, as a multiple of a sample's activations
 LEAK = 1000  # maximum bytes leaked per compaction; a slab would be a thousand times as much
 
 
@@ -135,7 +135,7 @@ def networks(peers: Peers, folder: Path, result: Result, options: Any) -> None:
 def peaks_of_peers(
     peers: Peers, case: Case, shape: dict[str, Any], data: dict[str, Any]
 ) -> dict[str, int]:
-    """Return PyTorch's peaks, each from a new process."""
+    """Return PyTorch's peak bytes by memory layout, each measured in a new process."""
     found = {}
     layouts = (False, True) if case.kind in ("lenet5", "cnn") else (False,)
     for last in layouts:
@@ -159,7 +159,7 @@ def peaks_of_peers(
 def _kinds() -> dict[str, tuple[tuple[int, ...], Callable[[], list[Any]], int]]:
     """Return by kind of layer: the shape of a sample, a function that makes layers, and a count.
 
-    The count is that of the elements per sample that naive code would store besides input and
+    The count is the number of elements per sample that naive code would store besides input and
     output: the patches of a convolution, the scores of attention.
     """
     import evoprune as ep

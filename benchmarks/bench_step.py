@@ -30,7 +30,7 @@ CASES = [  # widths, batch size
     ((784, 150, 40, 10), 128),
     ((784, 74, 16, 10), 128),
 ]
-LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of 512 and 256 alive
+LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of hidden neurons alive
 
 
 def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected: bool) -> Local:

@@ -91,7 +91,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def trip_of(loaded: ctypes.CDLL | None, threads: int) -> Callable[[], float] | None:
-    """Return a function that measures the latency between processors; None if threads is 1."""
+    """Return a function that measures the latency between processors; None for 1 thread."""
     found: Callable[[], float] | None = None
     if loaded is not None and threads > 1:
         found = loaded.floor_trip

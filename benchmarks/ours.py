@@ -103,5 +103,5 @@ def row_of(times: Times) -> dict[str, Any]:
 
 
 def against(times: dict[str, list[float]]) -> dict[str, float]:
-    """Return the times of all others as multiples of our time."""
+    """Return the times of all other contestants as multiples of our time."""
     return {name: ratio(of, times["ours"]) for name, of in times.items() if name != "ours"}

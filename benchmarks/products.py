@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 BY_ROWS, BY_COLUMNS, BY_ONE, BY_TIMES = range(4)
 BLOCKS = (64, 128, 256, 512, 1024)  # approximate lengths of blocks of rows or of summed terms
-WHOLE = 1 << 21  # maximum elements of an undivided product: more would not fit in the cache
+WHOLE = 1 << 21  # maximum elements of the matrices of a product without blocks (cache size)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
             found.append(stage)
     places = [layer["name"] for layer in facts["layers"] if layer["macs"]]
     for (source, m, n, k), names in dense.items():
-        if len(names) > 1:  # one stage for all of them, at the place of the first
+        if len(names) > 1:  # one stage for all these layers, at the place of the first layer
             at = [places.index(name) for name in names]
             found[at[0]] = _linear(m, n, k, len(names), learned[source])
             for other in at[1:]:

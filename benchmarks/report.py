@@ -333,7 +333,7 @@ TITLES: dict[str, tuple[str, Callable[[Facts], list[str]]]] = {  # in the order 
 
 
 def accuracy(facts: Facts) -> Iterator[str]:
-    """Return accuracy and size, next to the paper's."""
+    """Yield a table of accuracy and size, with the values of the paper."""
     names = {
         "ours": "evoprune: extinct during training",
         "dense": "the same network, dense",
@@ -364,7 +364,7 @@ SHOWN = {
 
 
 def selection(facts: Facts) -> Iterator[str]:
-    """Return the table of filters and heads."""
+    """Yield a table of the results with filters and heads under selection."""
     cells = []
     for name, mean in facts["summary"].items():
         what, unit, form, sign = (
@@ -383,7 +383,7 @@ def selection(facts: Facts) -> Iterator[str]:
 
 
 def step(facts: Facts) -> Iterator[str]:
-    """Return the times of a step on two threads, with selection."""
+    """Yield a table of the times of a step on two threads, with selection."""
     cells = []
     for row in of_part(facts, "cases"):
         if row["threads"] == 2:
@@ -395,7 +395,7 @@ def step(facts: Facts) -> Iterator[str]:
 
 
 def run(facts: Facts) -> Iterator[str]:
-    """Return a sentence about the time of a whole run."""
+    """Yield a sentence about the time of a whole run."""
     row = facts["rows"][0]
     if ratio := row["times_ours"].get("PyTorch, dense"):
         ours, torch = (row["seconds"][name]["median"] for name in ("ours", "PyTorch, dense"))

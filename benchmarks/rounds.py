@@ -147,7 +147,7 @@ class _Process:
 
     def __init__(self, python: Path, library: str, threads: int) -> None:
         self.library = library
-        # OMP_WAIT_POLICY stays unset: passive would slow the peers down.
+        # OMP_WAIT_POLICY stays unset, because the value PASSIVE would slow the peers down.
         count = str(threads)
         environment = os.environ | {
             "OMP_NUM_THREADS": count,

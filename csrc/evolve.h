@@ -23,7 +23,7 @@ typedef struct {
     int64_t step;
     int32_t population; /* index in net->populations */
     int32_t birth;
-    int64_t parent; /* -1 for an immigrant */
+    int64_t parent; /* birth id of the parent; -1 for an immigrant */
     double mass, fitness;
 } ep_birth_record;
 
@@ -50,7 +50,7 @@ typedef struct {
     ep_census census;
     ep_group *group; /* (n_populations) */
     bool *barren; /* (n_populations) true: no births in this layer */
-    ep_slab *room; /* memory of the vectors below, (most) each, and of overlap if needed */
+    ep_slab *room; /* memory of the vectors below: `overlap` (most, most), the others (most) */
     /* raw: fitness before smoothing. norm2, overlap: `norm2` and `overlap` of ep_cohort. The
      * others: the signals of the same name (ep_signals). */
     ep_real *raw, *norm2, *owned_norm2, *owned_gradient2, *owned_product, *activity, *overlap;

@@ -19,8 +19,8 @@ typedef enum {
     EP_NUMBER_TYPES
 } ep_number;
 
-/* A table with rows of `width` contiguous elements and a row stride of `stride` bytes. If map is
- * not NULL, row i of the table is stored row map[i]. */
+/* A table with rows of `width` contiguous elements and a row stride of `stride` bytes. If `map`
+ * is not NULL, row i of the table is stored row map[i]. */
 typedef struct {
     const void *at;
     const int64_t *map;
@@ -48,7 +48,7 @@ typedef struct {
 ep_intake ep_intake_plain(int64_t width);
 
 /* Fills `order` (room for `batch`) with the row numbers of batch `number` and returns their count.
- * Batches are counted over all epochs; the last one of an epoch may be short. */
+ * Batches are counted over all epochs; the last batch of an epoch may be short. */
 int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle, uint64_t seed,
                        int64_t *order);
 int64_t ep_batches(int64_t rows, int64_t batch);

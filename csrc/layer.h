@@ -27,7 +27,7 @@ typedef struct {
     int64_t width; /* elements per sample at the current shape */
     int64_t at; /* the value starts at x + at * capacity: see ep_x */
     int dx_of; /* value whose buffer holds the gradient of this value in a pass with aliasing */
-    bool wants_dx; /* its gradient is needed, to train a tensor of an earlier layer */
+    bool wants_dx; /* the value's gradient is needed, to train a tensor of an earlier layer */
 } ep_value;
 
 typedef enum { EP_FORWARD = 1, EP_BACKWARD = -1 } ep_way; /* direction through the layers */
@@ -111,10 +111,10 @@ typedef struct {
     /* add to the dx of this input, because a later layer has already written that dx, or has
      * skipped its copy of dy (see `skip`) */
     bool add[EP_INPUTS];
-    /* do not copy dy to the dx of this input: the earlier layer that adds to this dx reads dy in
-     * place */
+    /* do not copy dy to the dx of this input, because the earlier layer that adds to this dx reads
+     * dy itself */
     bool skip[EP_INPUTS];
-    int more; /* value whose gradient is the term added to dx of input 0 */
+    int more; /* EP_ADD_MORE: index of the value whose gradient is added to dx of input 0 */
 } ep_alias;
 
 struct ep_layer {
@@ -122,15 +122,15 @@ struct ep_layer {
     char name[EP_NAME];
     void *config;
     int index;
-    int n_inputs, input[EP_INPUTS]; /* indices of its input values */
+    int n_inputs, input[EP_INPUTS]; /* indices of the values that the layer reads */
     int reads; /* number of inputs whose elements are read; only the axes of the others are used */
     ep_alias alias;
     int n_tensors, tensor[EP_TENSORS];
     bool shares_mass; /* uses the mass of an earlier layer and adds to its gradient */
     int partner; /* index of the next layer that uses the same mass, or -1 */
-    int out; /* index of its output value */
+    int out; /* index of the value that the layer writes */
     int saved; /* index of the value that forward() saves for backward(), or -1 */
-    int sums; /* index of the value with sums per sample from backward() to gradient(), or -1 */
+    int sums; /* index of the value where backward() stores sums per sample for gradient(), or -1 */
     int64_t scratch; /* elements of scratch per worker */
     /* for kinds that couple samples: the first row of each worker is a multiple of row_block */
     int64_t row_block;

@@ -19,7 +19,7 @@ enum {
  * masses and the state of selection. */
 typedef struct {
     int axis, layer;
-    int mass; /* EVOLVED */
+    int mass; /* EVOLVED: mass of each population */
     int fitness; /* TRACKED: smoothed fitness (before bias correction) */
     int alive; /* TRACKED: 1, or 0 from death until compaction */
     int state; /* TRACKED (EP_STATES, n): memory of the dynamics */
@@ -36,7 +36,7 @@ struct ep_plan {
     ep_population *populations;
     int state_axis; /* axis of size EP_STATES */
     int64_t begin[EP_ROLES + 1]; /* first element of each role in the slabs below */
-    /* same layout: values of the tensors, their gradients, optimizer moments */
+    /* four slabs of the same layout: values, gradients, first and second moments of the tensors */
     ep_slab *numbers, *gradients, *first, *second;
     int64_t width; /* elements per sample of all values together */
     int64_t scratch; /* elements of scratch per worker */

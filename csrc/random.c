@@ -39,7 +39,7 @@ uint64_t ep_random_bits(ep_noise noise, uint64_t index) {
 }
 
 ep_noise ep_random_fork(ep_noise noise, uint64_t branch) {
-    /* a different key from that of the numbers drawn from `noise`, so that no fork equals one */
+    /* use another key: else the fork would consist of the bits that `noise` gives for this index */
     uint32_t words[4];
     noise.seed ^= UINT64_C(0x6A09E667F3BCC908);
     ep_random_words(noise, branch, words);

@@ -11,7 +11,7 @@
 
 /* The targets and row numbers of one batch, drawn while the previous batch is processed. */
 typedef struct {
-    /* number of samples in the whole batch; number and first index of those of this rank */
+    /* number of samples in the whole batch; number and first index of this rank's samples */
     int64_t all, rows, first;
     int64_t *order;
     void *targets;

@@ -31,8 +31,8 @@ typedef ep_real ep_eight
 typedef ep_real ep_quad
     __attribute__((vector_size(4 * sizeof(ep_real)), aligned(sizeof(ep_real)), may_alias));
 
-/* EP_EACH repeats a step for each of n <= EP_SIDE vectors. So the dependency chains of several
- * vectors are interleaved: the out-of-order window is too short to overlap long chains. */
+/* EP_EACH repeats a step for each of n <= EP_SIDE vectors. This interleaves the dependency chains
+ * of the vectors; the processor's out-of-order window is too short to overlap long chains. */
 enum { EP_SIDE = 4 };
 #define EP_EACH(n) _Pragma("GCC unroll 4") for (int i = 0; i < (n); i++)
 

@@ -119,9 +119,9 @@ static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, d
     return ep_max(1, ep_min(ep_max(parts, parts_by_size(net, layer)), MOST));
 }
 
-/* By parts_of(), a layer has at most 1 + floor(work / each) parts or parts_by_size() parts. The sum
- * of floor(work / each) over all layers is at most TASKS * workers, and removals only reduce
- * parts_by_size(). */
+/* By parts_of(), a layer has at most 1 + floor(work / each) parts or parts_by_size() parts, where
+ * `each` is at least 1 / (TASKS * workers) of the work of all layers. So the sum of floor(work /
+ * each) over all layers is at most TASKS * workers. Removals only reduce parts_by_size(). */
 int64_t ep_walk_tasks_most(const ep_net *net, int workers) {
     int64_t n = (int64_t)TASKS * workers;
     for (int i = 0; i < net->n_layers; i++) {
@@ -132,7 +132,7 @@ int64_t ep_walk_tasks_most(const ep_net *net, int workers) {
 
 int64_t ep_walk_tasks(const ep_net *net, int workers, ep_task *tasks) {
     int64_t n = 0;
-    double all = 0; /* work per sample */
+    double all = 0; /* multiply-adds of all layers per sample */
     for (int i = 0; i < net->n_layers; i++) {
         all += net->layers[i].kind->gradient ? net->layers[i].work : 0;
     }

@@ -21,7 +21,8 @@ void ep_workers_run(int parts, ep_work work, void *context);
 /* Barrier: returns when all workers have called it. Writes before it are visible to all workers
  * after it. */
 void ep_workers_wait(ep_workers *workers);
-/* Claims a task: returns *next and increments it atomically. Reset it between two barriers. */
+/* Claims a task: returns *next and increments it atomically. The caller resets *next between two
+ * barriers. */
 EP_INLINE int64_t ep_workers_claim(atomic_llong *next) {
     return atomic_fetch_add_explicit(next, 1, memory_order_relaxed);
 }

@@ -45,7 +45,8 @@ typedef struct {
     int states;            /* values per population remembered between generations */
     unsigned needs;
     bool conserves;        /* total mass is constant, so only differences of upkeep matter */
-    bool (*check)(const void *config, int64_t founded, ep_error *error);  /* may be NULL */
+    /* True if a niche of `founded` founders can use the config. NULL: every niche can. */
+    bool (*check)(const void *config, int64_t founded, ep_error *error);
     void (*step)(const void *config, const ep_cohort *cohort);
 } ep_dynamics;
 

@@ -60,7 +60,9 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     double total = total_in_order(cohort, order), chance = 0;
     double eta = cohort->strength;
     ep_growth own = ep_growth_of(cohort, law->strength * eta, law->clip * eta, true);
-    int64_t last = -1; /* last rank (position in `order`) of positive weight: gets what is left */
+    /* the last rank (position in `order`) of positive weight: its population gets the offspring
+     * that are left */
+    int64_t last = -1;
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         int64_t i = order[rank];
         double weight = (double)cohort->mass[i] * ep_growth_worth(&own, i);
@@ -209,7 +211,8 @@ static void moran_step(const void *config, const ep_cohort *cohort) {
     double size = individuals(law->size, total, 0x1p24);
     int64_t events = (int64_t)individuals(law->turnover * cohort->strength, size, size);
     count(cohort, order, sums, size, total);
-    /* Selection acts once per life, even if the schedule changes the number of deaths. */
+    /* Growth over one life, 1 / turnover generations. cohort->strength (a schedule) changes only
+     * the number of deaths. */
     double length = 1 / law->turnover;
     ep_growth life = ep_growth_of(cohort, law->strength * length, law->clip * length, true);
     double chance = 0;

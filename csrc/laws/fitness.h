@@ -12,7 +12,7 @@ typedef struct {
     int64_t n;
     const ep_real *mass;
     const ep_real *mass_gradient;   /* dL/dm, mean over the batch */
-    const ep_real *owned_norm2;     /* this and the next three: see needs.h */
+    const ep_real *owned_norm2;     /* this and the next three vectors: see needs.h */
     const ep_real *owned_gradient2;
     const ep_real *owned_product;
     const ep_real *activity;

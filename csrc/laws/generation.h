@@ -78,12 +78,12 @@ typedef struct {
     ep_dynamics_call call; /* called instead of dynamics->step, or NULL */
     void *context;
     int n_groups;
-    int64_t founded; /* founders of all groups */
+    int64_t founded; /* number of founders of all groups together */
     int64_t room; /* populations that the vectors can hold */
     int64_t n; /* living populations */
     ep_real *mass, *fitness, *upkeep; /* (n) fitness is smoothed and bias-corrected */
     ep_real *state; /* a (states, living populations) block for each niche */
-    int32_t *birth; /* (n) ids, made unique in a niche by shifting those of its later groups */
+    int32_t *birth; /* (n) birth ids, shifted by group so that they are unique in a niche */
     int64_t *place; /* (n) index in its group's vectors */
     int *group; /* (n) index of its group */
     ep_niche *niche; /* (n_groups) at most */

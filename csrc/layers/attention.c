@@ -103,8 +103,7 @@ static int64_t seen(const extents *e, const group *g, int64_t l) {
     return e->causal ? ep_min(e->positions, g->i0 + l + LINE) : e->positions;
 }
 
-/* The products below work on one sample and head; their pointers address position 0. "[`to` +]" in
- * a formula means that the result is added to `to` if `add` is true. */
+/* The products below work on one sample and head; their pointers address position 0. */
 
 /* Write the group's rows of `from` (positions, dims), transposed, to `to` (dims, lanes). */
 static void turn(const extents *e, const group *g, const ep_real *from, ep_real *to) {
@@ -131,8 +130,8 @@ static void outer(const extents *e, const group *g, const ep_real *keys_of, cons
     }
 }
 
-/* Compute `to` (queries, dims) = [`to` +] p' `from`, with p (keys, lanes) and `from` (keys,
- * dims). */
+/* Write p' `from` to `to` (queries, dims), or add it if `add`. p is (keys, lanes), `from` is (keys,
+ * dims), and ' is the transpose. */
 static void to_queries(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                        ep_real *to, bool add) {
     int64_t width = stripe(e, g);
@@ -152,8 +151,8 @@ static void to_queries(const extents *e, const group *g, const ep_real *p, const
     }
 }
 
-/* Compute `to` (keys, dims) = [`to` +] p `from`, with p (keys, lanes) and `from` (queries, dims),
- * for keys j0 .. j1 and the queries from lane l to the last. */
+/* Write p `from` to rows j0 .. j1 of `to` (keys, dims), or add it if `add`. p is (keys, lanes) and
+ * `from` (queries, dims); queries before lane l are left out. */
 static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j1, int64_t l,
                          const ep_real *p, const ep_real *from, ep_real *to, bool add) {
     ep_gemm_near(&(ep_product){.m = j1 - j0,

@@ -202,8 +202,8 @@ static void join_moments(const shape *k, int64_t samples, double epsilon, ep_rea
     }
 }
 
-/* Sum dy and dy u over the block. These sums are also the block's terms of the gradients of bias
- * and gain. */
+/* Sum dy and dy u over the block, where u is the normalized input. These sums are also the block's
+ * terms of the gradients of bias and gain. */
 static void join_pulls(const shape *k, int64_t samples, ep_real *kept) {
     ep_real *to = kept + PULL * k->n; /* the sums PULL, then the sums PULL_X */
     for (int64_t of = 1; of < samples; of++) {

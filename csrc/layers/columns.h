@@ -48,9 +48,9 @@ EP_INLINE void ep_add_rows(ep_terms sum[4], int64_t r0, int64_t r1, int64_t n, i
     }
 }
 
-/* Compute both sums over `rows` rows of a matrix with n columns, for up to EP_LINE columns
- * starting at `at`. `term` is inlined. In the last rows, where a whole vector would reach past the
- * end of the matrix, only the existing columns are read. */
+/* Compute the sums p and q of ep_terms over `rows` rows of a matrix with n columns, for up to
+ * EP_LINE columns starting at `at`. `term` is inlined. In the last rows, where a whole vector would
+ * reach past the end of the matrix, only the existing columns are read. */
 EP_INLINE ep_terms ep_sum_columns(int64_t rows, int64_t n, int64_t at, ep_terms_of term,
                                   const void *context) {
     const int64_t some = ep_min((int64_t)EP_LINE, n - at), beyond = at + (int64_t)EP_LINE - n;

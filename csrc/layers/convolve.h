@@ -37,7 +37,7 @@ static inline bool ep_conv_stepwise(const ep_window *g) {
 /* The sizes of a convolution, for the current sizes of its axes. */
 typedef struct {
     ep_window g;
-    int64_t taps, patch; /* elements under a window: per channel, in all */
+    int64_t taps, patch; /* elements under a window: of one channel, of all channels */
     int64_t filters, positions; /* output positions per sample */
     int64_t image; /* elements of one input sample */
     bool plain; /* the patches are x itself */
@@ -54,7 +54,8 @@ static inline ep_conv ep_conv_measure(const ep_window *g, int64_t filters) {
     return k;
 }
 
-/* Return the number of scratch elements of a layer. `g` and `filters`: its sizes at the start. */
+/* Return the number of scratch elements that a layer needs. `g` and `filters` have the sizes of the
+ * layer when the network is built. */
 static inline int64_t ep_conv_scratch(const ep_window *g, int64_t filters) {
     int64_t patches = g->h.size * g->w.size * g->c * EP_CONV_LEAST;
     int64_t unfolded = EP_GEMM_SCRATCH + EP_CONV_FLIPPED + ep_max(EP_CONV_BUFFER, patches) +
@@ -106,8 +107,8 @@ static inline bool ep_conv_tiled(const ep_conv *k, ep_winograd *tiles) {
 /* Output positions that are computed together: all positions of one or more samples, or a range of
  * positions of one sample. */
 typedef struct {
-    int64_t sample, samples; /* first, count */
-    int64_t q0, q1; /* positions q0 .. q1 of each of these samples */
+    int64_t sample, samples; /* index of the first sample, number of samples */
+    int64_t q0, q1; /* output positions q0 .. q1 of each of these samples */
 } ep_conv_chunk;
 
 /* Move c to the next chunk of at most `most` positions; return false if no sample before `end` is
@@ -235,7 +236,8 @@ static inline void ep_conv_scattered(const ep_pass *pass, const ep_layer *layer,
     }
 }
 
-/* Compute dx in the cheapest of three ways. Winograd and flipped weights need stride 1. */
+/* Compute dx in the cheapest of three ways: with Winograd tiles or with flipped weights, which both
+ * need stride 1, or by adding up patches. */
 static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, const ep_window *g,
                                     int64_t filters) {
     ep_conv k = ep_conv_measure(g, filters);
@@ -330,7 +332,8 @@ static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *la
     }
 }
 
-/* Compute a part of dw with Winograd tiles: some blocks of channels and filters. */
+/* Compute part `part` of `parts` of dw with Winograd tiles. A part is a range of blocks of channels
+ * and filters. */
 static inline void ep_conv_gradient_tiled(const ep_pass *pass, const ep_layer *layer,
                                           const ep_winograd *tiles, int64_t part, int64_t parts) {
     int64_t c = tiles->c, f = tiles->filters;

@@ -55,8 +55,8 @@ static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run
     return place;
 }
 
-/* Compute `to` = [`to` +] mask * `from` for rows r0 .. r1. Elements are identified by their index
- * at birth, so that the removal of others does not change their mask. */
+/* Write mask * `from` to `to`, or add it if `add`, for rows r0 .. r1. Elements are identified by
+ * their index at birth, so that the removal of other elements does not change their mask. */
 static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *from, ep_real *to,
                   bool add) {
     const dropout *config = layer->config;

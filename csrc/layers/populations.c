@@ -1,7 +1,7 @@
 /* populations: h = m * phi(z + b) along one axis, with mass m and bias b of each population,
- * activation phi and input z. Makes neurons, filters or heads of the outputs of a projection. Bias,
- * activation and mass are applied in one pass over an (outer, n, inner) block. The gradient with
- * respect to the masses (dL/dm) is computed like any other; extinction is not handled here. */
+ * activation phi and input z. Converts the outputs of a projection to neurons, filters or heads.
+ * Bias, activation and mass are applied in one pass over an (outer, n, inner) block. The gradient
+ * with respect to the masses (dL/dm) is computed like any other; extinction is not handled here. */
 #include "activation.h"
 #include "layer.h"
 

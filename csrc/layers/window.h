@@ -22,8 +22,8 @@ typedef struct {
 typedef struct {
     const char *name; /* name of the setting for the size */
     const ep_vector *size, *stride, *step, *pad;
-    bool same;          /* if pad is empty: pad so that out = in / stride, rounded up */
-    bool size_is_stride; /* if stride is empty: use the size of the window, not 1 */
+    bool same;          /* if `pad` is empty, pad so that out = in / stride, rounded up */
+    bool size_is_stride; /* if `stride` is empty, it is the size of the window, not 1 */
 } ep_windowing;
 
 EP_INLINE int64_t ep_window_setting(const ep_vector *v, int d, int64_t missing) {

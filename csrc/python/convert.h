@@ -8,8 +8,8 @@
 
 /* ---- errors -------------------------------------------------------------------------------- */
 /* Raise the exception of `error` (ValueError, TypeError, MemoryError, Diverged) and return NULL.
- * EP_RAISED means that a Python exception is already set. state may be NULL if the error cannot be
- * EP_DIVERGED. */
+ * EP_RAISED means that a Python exception is already set. `state` may be NULL if the error cannot
+ * be EP_DIVERGED. */
 PyObject *ep_raise(const ep_error *error, const ep_state *state);
 /* Raise Diverged with its attribute step, and return NULL. */
 PyObject *ep_raise_diverged(const ep_state *state, int64_t step, const char *text);

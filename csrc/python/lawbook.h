@@ -25,7 +25,8 @@ typedef struct {
 bool ep_lawbook_open(ep_lawbook *book, PyObject *dict);
 void ep_lawbook_close(ep_lawbook *book);
 
-/* Implement ep_fitness_call and ep_dynamics_call, in callback.c; `calls` is an ep_calls. */
+/* Call the Python functions in `calls`, an ep_calls. These are the ep_fitness_call and the
+ * ep_dynamics_call of the core; see callback.c. */
 bool ep_call_fitness(void *calls, const ep_signals *signals, ep_real *fitness, ep_error *error);
 bool ep_call_dynamics(void *calls, const ep_cohort *cohort, ep_error *error);
 
