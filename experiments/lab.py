@@ -125,7 +125,7 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
 
 
 def relabelled(data: Any, labels: Any) -> Any:
-    """Return the samples of a data set with other labels."""
+    """Return a data set with the same samples and the given labels."""
     given = {"shape": data.shape, "shift": data.shift, "scale": data.scale}
     return ep.datasets.Dataset(data.x, np.asarray(labels, np.int64), **given)
 
@@ -283,7 +283,7 @@ def cut(net: ep.Network, by: str, keep: Any, train: Any, read: Any, seed: int) -
 
 
 class TimeIsUp(Exception):
-    """Raised if the time limit of this call is reached; finished rows are written."""
+    """Raised when a script reaches its time limit; rows of finished jobs are already written."""
 
 
 class Lab:

@@ -1,8 +1,8 @@
 """Scores of evoprune's scikit-learn estimators with defaults, and of scikit-learn's own networks.
 
-The estimators without selection ("dense", pressure 0) are also shown. All use the same five folds,
-scaled features and one thread. The defaults were chosen on the data sets of `tuning()`, with other
-seeds; the data sets of `reported()` were only used afterwards.
+The estimators without selection ("dense", pressure 0) are also shown. All estimators use the same
+five folds, scaled features and one thread. The defaults were chosen on the data sets of `tuning()`,
+with other seeds; the data sets of `reported()` were only used afterwards.
 
     python experiments/sklearn_scores.py             # the sets of reported(), into results/
     python experiments/sklearn_scores.py --tuning    # the sets of tuning(), printed only

@@ -188,7 +188,7 @@ def by_torch_pruning(name: str) -> dict[str, Any]:
 
 
 def prune_all(model: nn.Module, example: Any, pruner: Any, skip: set[str]) -> tuple[int, str]:
-    """Prune group after group, until one is wrong.
+    """Prune one group after another, until a group is wrong (defined at the top of this file).
 
     Returns:
         The number of right groups, and the cause of the wrong group: "" if there is none, "output"

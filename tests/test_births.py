@@ -1,4 +1,4 @@
-"""Births: which populations are born, compared with a NumPy twin; outputs do not change."""
+"""Births equal those of tests/reference/births.py and do not change outputs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
 
 
 def watched(community, fitness):
-    """Step a copy without births; return, by layer, the survivors (a twin Layer) and their ids."""
+    """Step a copy without births; return, by layer, the survivors (as `Layer`) and their ids."""
     other = pickle.loads(pickle.dumps(community))
     none = ep.Community(
         community.born, community.selection.replace(births=None), dtype=community.dtype
@@ -222,7 +222,7 @@ def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
 
 @pytest.mark.parametrize("name", [n for n in NETS if n not in ("lenet", "resnet")])
 def test_a_mutation_changes_outputs_to_second_order(name):
-    """Half the mutation changes outputs a quarter as much. Not with relu, which is not smooth."""
+    """Half the mutation changes outputs a quarter as much, if the activation is smooth."""
     changes = []
     for mutation in (2e-3, 1e-3):
         net, x, y = ready(name, ep.Births(0.5, every=1, capacity=2, mutation=mutation))

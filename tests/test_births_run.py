@@ -153,7 +153,7 @@ def test_the_history_records_descent(tmp_path):
         assert living.tolist() == net.births(layer).tolist()
     whole = history.lineage()
     assert whole.shape == history.trajectories().shape[1:]
-    assert whole.max() >= net.ever_born["populations1"]  # columns of layer 2 come after layer 1
+    assert whole.max() >= net.ever_born["populations1"]  # layer 2's columns come after layer 1's
     history.save(tmp_path / "history.npz")
     again = ep.History.load(tmp_path / "history.npz")
     assert np.array_equal(again.births, births)

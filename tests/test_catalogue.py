@@ -1,6 +1,7 @@
-"""The catalogue: every entry has a description, valid defaults and bounds, and a NumPy twin.
+"""The catalogue: every entry has a description, valid defaults and bounds, and a twin.
 
-No law is named here: a new entry is tested as soon as it is listed.
+A twin is a NumPy function in tests/reference. No law is named here: a new entry is tested as soon
+as it is listed.
 """
 
 from __future__ import annotations

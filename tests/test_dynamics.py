@@ -1,8 +1,8 @@
-"""Properties of every dynamics: equality with its NumPy twin, invariants, extreme values.
+"""Properties of every dynamics: equality with NumPy, invariants, extreme values.
 
 The laws are those of the catalogue: a new law is tested here as soon as it is listed, and fails
-until it has a twin. Properties of single laws are in test_dynamics_laws.py, those of stochastic
-laws in test_dynamics_chance.py.
+until it has a twin, a NumPy function in tests/reference/dynamics.py. Properties of single laws are
+in test_dynamics_laws.py, those of stochastic laws in test_dynamics_chance.py.
 """
 
 from __future__ import annotations

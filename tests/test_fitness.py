@@ -1,4 +1,4 @@
-"""Fitness: the NumPy twin of every law, its sign, and the signals that it needs."""
+"""Fitness: every law equals tests/reference/laws.py; its sign, and the signals that it needs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The same checks for every kind of layer of the catalogue; a kind without a twin or a case fails.
+"""The same checks for every kind of layer of the catalogue.
 
-Gradients equal finite differences in float64, outputs equal the NumPy twin before and after a
-removal, survivors equal those of a run in which extinct populations are only masked, results are
-bit-identical for any number of threads, and errors name the layer.
+Each kind needs cases and a twin, a NumPy function, in tests/reference. Gradients equal finite
+differences in float64, outputs equal those of the twin before and after a removal, survivors equal
+those of a run in which extinct populations are only masked, results are bit-identical for any
+number of threads, and errors name the layer.
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ def test_soft_upkeep_is_relative_to_the_others_of_the_niche(niche, pressure, rem
 def test_soft_selection_leaves_about_born_over_pressure():
     """About 1 + (born - 1) / pressure populations survive.
 
-    Upkeep is pressure (E - F) / (born - 1); F: the population's fitness, E: the sum of all.
+    Upkeep is pressure (E - F) / (born - 1); F is the population's fitness, E the sum over all.
     """
 
     def fixed(signals):
@@ -428,7 +428,7 @@ def test_views_keep_their_values_after_a_removal():
 
 
 def test_prices_equation_predicts_the_mean_of_a_trait():
-    """A mass grows by w = e^(h (F - c)): strength h, fitness F and upkeep c; w is 0 if extinct."""
+    """A mass is multiplied by w = e^(h (F - c)): strength h, fitness F, upkeep c; 0 if extinct."""
     h = 5.0
     config = {"growth": "raw", "strength": h, "clip": 1e6}
     watch = {"dynamics": "malthusian", "dynamics_config": config, "min_age": 0, "threshold": 0.5}

@@ -166,7 +166,7 @@ def test_the_parsers_are_found():
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
 def test_a_signature_names_what_its_parser_takes(name):
-    """Compares names, order, optional arguments, and keyword-only ones."""
+    """Compare names, order, and which arguments are optional or keyword-only."""
     owners = [owner for owner in OWNERS if callable(getattr(owner, name, None))]
     if not owners:
         pytest.skip("this build of the core has no such function")

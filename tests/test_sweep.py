@@ -187,7 +187,7 @@ def test_measure_gives_rows_further_columns(tmp_path):
         mass = trainer.network["populations1.mass"]
         return {"layers": list(trainer.network.alive.values()), "heaviest": mass.max(), "is": seed}
 
-    for _ in range(2):  # made, then read from the folder
+    for _ in range(2):  # the runs are made, then their rows are read from the folder
         table = ep.sweep(make, GRID, seeds=[3], measure=measure, folder=tmp_path)
         for row in records(table):
             trainer, arguments = make(seed=3, pressure=row["pressure"], widths=row["widths"])

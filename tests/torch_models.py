@@ -83,7 +83,7 @@ class Dense(nn.Module):
 
 
 class Grouped(nn.Module):
-    """Depthwise, grouped and transposed convolutions, PReLU, group norm of one channel a group."""
+    """Depthwise, grouped, transposed convolutions; PReLU; group norm with one channel per group."""
 
     def __init__(self) -> None:
         super().__init__()

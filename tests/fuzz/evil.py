@@ -1,4 +1,4 @@
-"""Arguments whose special methods change the call's arguments or use its network.
+"""Arguments whose special methods change the other arguments of a call, or use its network.
 
 `evil(random, value, room)` wraps a valid value, so that a call passes its checks and the change
 comes while the call reads the value.
