@@ -208,10 +208,10 @@ def jax_step(
 
         return run
 
-    def stretch(carry: Any, order: Any, x: Any, y: Any) -> Any:
+    def segment(carry: Any, order: Any, x: Any, y: Any) -> Any:
         return jax.lax.scan(lambda c, rows: (step(c, rows, x, y), None), carry, order)[0]
 
-    many = jax.jit(stretch, donate_argnums=0)
+    many = jax.jit(segment, donate_argnums=0)
 
     def run_many(steps: int) -> None:
         nonlocal carry

@@ -304,18 +304,18 @@ static bool scattered(const ep_product *p) {
  * columns are not contiguous or the product reads less than half of each row. */
 typedef struct {
     const ep_real *at, *end;
-} stretch;
+} prefetch_range;
 
-static stretch stretch_of(const ep_real *matrix, int64_t step, int64_t column, int64_t width,
-                          int64_t k0, int64_t k1) {
+static prefetch_range range_of(const ep_real *matrix, int64_t step, int64_t column, int64_t width,
+                               int64_t k0, int64_t k1) {
     const ep_real *from = matrix + k0 * step;
-    return (stretch){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
+    return (prefetch_range){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
 }
 
 /* Returns the address of the next `lines` cache lines to prefetch, and advances past them: first
  * those of range `a`, then of `b`. When both ranges are done, returns `c`, which is cached. */
-static const ep_real *ask(stretch *a, stretch *b, const ep_real *c, int64_t lines) {
-    stretch *of = a->at < a->end ? a : b;
+static const ep_real *ask(prefetch_range *a, prefetch_range *b, const ep_real *c, int64_t lines) {
+    prefetch_range *of = a->at < a->end ? a : b;
     const ep_real *at = of->at;
     if (at >= of->end) {
         return c;
@@ -332,8 +332,8 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
         k = ep_min(k, p->k - k0);
         bool add = p->add || k0 > 0;
         int64_t k1 = k0 + k, k2 = ep_min(p->k, k1 + EP_GEMM_K);
-        stretch next_a = stretch_of(p->a, p->a_step, p->a_row, p->m, k1, k2);
-        stretch next_b = stretch_of(p->b, p->b_step, p->b_col, p->n, k1, k2);
+        prefetch_range next_a = range_of(p->a, p->a_step, p->a_row, p->m, k1, k2);
+        prefetch_range next_b = range_of(p->b, p->b_step, p->b_col, p->n, k1, k2);
         if (packed) {
             pack_rows(p, k0, k, tiles, rows);
         }

@@ -34,7 +34,8 @@ static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
  * samples, and before a layer that would make the largest `least` times the largest `width` of the
  * group (see measure) exceed NEAR. If layer `first` alone exceeds NEAR, it is a group of its own
  * and takes all rows at once. Results do not depend on *chunk. */
-static int stretch(const ep_net *net, const ep_pass *pass, int first, ep_way way, int64_t *chunk) {
+static int group_end(const ep_net *net, const ep_pass *pass, int first, ep_way way,
+                     int64_t *chunk) {
     int64_t widest, most;
     measure(net, first, &widest, &most);
     *chunk = pass->r1 - pass->r0;
@@ -67,7 +68,7 @@ static void walk(const ep_net *net, const ep_pass *pass, int first, ep_way way) 
     }
     for (int after; pass->r0 < pass->r1 && first >= 0 && first < net->n_layers; first = after) {
         int64_t chunk;
-        after = stretch(net, pass, first, way, &chunk);
+        after = group_end(net, pass, first, way, &chunk);
         if (couples(net, pass, first, way)) {
             net->layers[first].kind->coupling->join(pass, &net->layers[first], way);
         }
