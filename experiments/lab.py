@@ -1,4 +1,4 @@
-"""Shared by the scripts of docs/paper.md: jobs, the sweep that runs them, and their results.
+"""Code of all scripts of docs/paper.md: jobs, the sweep that runs them, and their results.
 
 A job determines a run: network, data, selection, optimizer, length, seed and evaluation. The
 results of the evaluation are the row of the job. Rows are stored in a JSON file under the job's
@@ -55,7 +55,7 @@ class Job:
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test".
-        cuts: ranks ("mass", "norm", "taylor", "random") by which the trained network is pruned.
+        cuts: criteria ("mass", "norm", "taylor", "random") by which the trained network is pruned.
         keeps: sizes to prune to: the number of all populations, or a tuple of numbers by layer.
         features: birth ids of the input populations that exist from the start; None: all.
     """

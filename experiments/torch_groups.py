@@ -145,7 +145,7 @@ def zero(group: Any) -> None:
 
 
 def through_norm(model: nn.Module, group: Any) -> bool:
-    """Return whether a group contains a layer, RMS or group norm, or a parameter of such a norm."""
+    """Return whether a group contains a LayerNorm, RMSNorm or GroupNorm, or their parameters."""
     norms = [m for m in model.modules() if re.search("(Layer|RMS|Group)Norm", type(m).__name__)]
     known = {id(each) for norm in norms for each in (norm, *norm.parameters(recurse=False))}
     return any(id(dependency.target.module) in known for dependency, _ in group)

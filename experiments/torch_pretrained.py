@@ -5,11 +5,11 @@
 
 ResNet-20 with its published CIFAR-10 weights, and a small ViT pretrained here on MNIST, are trained
 on Fashion-MNIST (5,000 images of 32 x 32, three channels) for 2 epochs at batch size 32, by AdamW
-with a cosine schedule. In the first half of the run each is reduced to half of its multiply-adds:
-by selection with a Budget; by torch-pruning in one cut before the first step; or by torch-pruning
-in ten equal cuts. All have the same number of steps. Accuracy is measured after the last step, on
-2,000 test images. Options: `--share` of multiply-adds (0.5), `--seeds N` (3), `--quick`. Results
-are stored in results/torch_pretrained.json; runs in it are not repeated.
+with a cosine schedule. In the first half of the run, each model is reduced to half of its
+multiply-adds: by selection with a Budget; by torch-pruning in one cut before the first step; or by
+torch-pruning in ten equal cuts. All runs have the same number of steps. Accuracy is measured after
+the last step, on 2,000 test images. Options: `--share` of multiply-adds (0.5), `--seeds N` (3),
+`--quick`. Results are stored in results/torch_pretrained.json; runs in it are not repeated.
 """
 
 from __future__ import annotations

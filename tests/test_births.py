@@ -172,7 +172,7 @@ NETS = {
 
 
 def ready(name, births, dtype="float64"):
-    """Return a network that has gradients and can divide, its inputs, and the classes."""
+    """Return a network whose populations can divide, with gradients; its inputs and classes."""
     net = NETS[name](dtype)
     random = np.random.default_rng(0)
     x = random.normal(size=(40, *net.spec["input"])).astype(dtype)

@@ -179,7 +179,7 @@ def test_a_run_that_diverges_has_a_row_with_the_error():
     (row,) = records(ep.sweep(bad, {"rate": [1e30]}))
     assert "not finite" in row["error"]
     assert row["steps"] == 1
-    assert row["loss"] == pytest.approx(1e30)  # of the last completed step
+    assert row["loss"] == pytest.approx(1e30)  # loss of the last completed step
 
 
 def test_measure_gives_rows_further_columns(tmp_path):

@@ -35,7 +35,8 @@ COPIED = (
     "LICENSE",
 )
 ROWS = {"layer": "layer", "exporters": "exporting it", "dynamics": "dynamics"}
-COMPLETE = "every_kind or every_law or nothing_is_tested or fresh"  # tests of whole tables, for -k
+# For pytest -k: names of tests that check whole tables of the catalogue.
+COMPLETE = "every_kind or every_law or nothing_is_tested or fresh"
 EXPORTS = ["export_c", "export_onnx", "to_torch"]
 SUITES = {  # per diff: the new entry, the suites that test it, and the minimal number of tests
     "layer": ("scale", ["layers", "catalogue", "spec", "stubs", *EXPORTS], 40),
