@@ -279,7 +279,7 @@ def cut(net: ep.Network, by: str, keep: Any, train: Any, read: Any, seed: int) -
     return facts(less, read) if by_layer else {"accuracy": less.evaluate(read).accuracy}
 
 
-# ---- the laboratory -----------------------------------------------------------------------------
+# ---- running jobs -------------------------------------------------------------------------------
 
 
 class TimeIsUp(Exception):

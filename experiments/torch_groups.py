@@ -76,7 +76,7 @@ def differ(before: torch.Tensor, after: torch.Tensor) -> bool:
     return bool((after - before).abs().max() > CHANGED * before.abs().max())
 
 
-# ---- the bridge --------------------------------------------------------------------------------
+# ---- groups of the bridge ----------------------------------------------------------------------
 
 
 def by_bridge(name: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def by_bridge(name: str) -> dict[str, Any]:
     }
 
 
-# ---- torch-pruning -----------------------------------------------------------------------------
+# ---- groups of torch-pruning -------------------------------------------------------------------
 
 
 def pruner_of(model: nn.Module, example: Any) -> Any:

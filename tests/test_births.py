@@ -17,7 +17,7 @@ import evoprune as ep
 RATES = ["upkeep", "vacancies", 0.05]
 
 
-# ---- decisions -----------------------------------------------------------------------------------
+# ---- which populations are born ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("niche", ["layer", "network"])
@@ -304,7 +304,7 @@ def test_gradients_are_right_after_a_birth():
             assert abs((up - down) / (2 * step) - gradient[i]) < 1e-6, (name, i)
 
 
-# ---- communities against training ----------------------------------------------------------------
+# ---- communities compared with training ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)

@@ -127,7 +127,7 @@ def test_newborn_populations_have_dropout_masks_of_their_own():
     assert np.unique(masks, axis=1).shape == (64, 24)
 
 
-# ---- the record ----------------------------------------------------------------------------------
+# ---- the record of descent -----------------------------------------------------------------------
 
 
 def test_the_history_records_descent(tmp_path):

@@ -218,7 +218,7 @@ def test_every_law_has_its_twin(group, name):
     assert callable(getattr(twins, name, None)), f"write {name} in {twins.__name__}"
 
 
-# ---- the module ---------------------------------------------------------------------------------
+# ---- the compiled module -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", EVERY, ids=name_of)

@@ -44,7 +44,7 @@ def near(core, got, expected, growth=1.0, scale=0.0) -> None:
     )
 
 
-# ---- the twins ---------------------------------------------------------------------------------
+# ---- equality with NumPy -----------------------------------------------------------------------
 
 
 def test_every_law_has_a_twin_and_no_twin_is_left_over():
@@ -229,7 +229,7 @@ def test_price_equation_holds_in_every_generation(core, name, seed):
     assert change == pytest.approx(selection + transmission, abs=1e-12 * w.max())
 
 
-# ---- extremes ----------------------------------------------------------------------------------
+# ---- extreme values ----------------------------------------------------------------------------
 
 HUGE = st.sampled_from([0.0, 1e-45, 1e-30, 1e-3, 1.0, 1e10, 1e30, 3e38])
 MASS = st.sampled_from([0.0, 1e-38, 1e-20, 1e-3, 1.0, 7.5, 1e10, 1e30])

@@ -111,7 +111,7 @@ def test_a_training_run_sees_the_same_gradients(case):
         assert np.array_equal(net.array(name), other.array(name)), name
 
 
-# ---- the twin --------------------------------------------------------------------------------
+# ---- equality with NumPy ---------------------------------------------------------------------
 
 
 def settings_of(net) -> dict:
@@ -365,7 +365,7 @@ def test_results_do_not_depend_on_threads(kind, clip, monkeypatch):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-# ---- misfits ---------------------------------------------------------------------------------
+# ---- invalid layers --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "shape", "config", "before", "reads", "text"), MISFITS)

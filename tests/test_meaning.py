@@ -280,7 +280,7 @@ def test_categories_keep_their_order():
     assert other.y.tolist() == [1, 0, 1]
 
 
-# ---- axes ----------------------------------------------------------------------------------------
+# ---- layouts of images ---------------------------------------------------------------------------
 
 
 def test_images_of_another_layout_are_refused():

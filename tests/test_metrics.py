@@ -149,7 +149,7 @@ def test_one_cycle_refuses_wrong_arguments(peak, share):
         ep.schedules.one_cycle(peak, share)
 
 
-# ---- the search ----------------------------------------------------------------------------------
+# ---- search for a learning rate ------------------------------------------------------------------
 
 
 @pytest.fixture
