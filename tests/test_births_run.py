@@ -226,7 +226,7 @@ def test_muller_plots_show_descent():
     mass = history.trajectories("mass", "populations1")
     share = np.nan_to_num(mass[-1])[order] / np.nansum(mass[-1])
     n = len(mass)
-    heights = [e[n] - e[n - 1] for e in edges]  # at the last record
+    heights = [e[n] - e[n - 1] for e in edges]  # of the bands, at the last record
     assert np.allclose(np.abs(heights), share, atol=1e-6)
     with pytest.raises(ValueError, match="parents"):
         plot.muller(np.ones((4, 2)), parents=[0, -1])

@@ -295,5 +295,5 @@ def test_valid_and_invalid_calls_leak_no_memory():
     done = subprocess.run([sys.executable, "-P", "-c", LEAKS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     blocks, resident = map(int, done.stdout.split())
-    assert blocks < 500  # a leak in every third round would take 500; Python's caches take some
+    assert blocks < 500  # a leak in every third round takes 500; Python's caches take a few
     assert resident < 2**20

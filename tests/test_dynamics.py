@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reference import dynamics as twins
 
 LAWS = CORE32.catalogue()["dynamics"]
-MULTIPLICATIVE = sorted(set(LAWS) - {"best_response"})  # a mass of 0 stays 0
+MULTIPLICATIVE = sorted(set(LAWS) - {"best_response"})  # laws that keep a mass of 0
 CONSERVING = [name for name, entry in LAWS.items() if entry["conserves"]]
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -421,7 +421,7 @@ def test_views_keep_their_values_after_a_removal():
     assert ("in0.weight", "value") in changed  # includes the last update before the removal
     name = ("in0.weight", "value")
     assert net.array(*name).shape != views[name].shape
-    views[name][:] = 7  # only views are written
+    views[name][:] = 7  # changes the view, not the array
     assert not (net.array(*name) == 7).any()
     del net
     assert (views[name] == 7).all()
