@@ -17,7 +17,7 @@ WAIT = 60  # seconds until a test that hangs fails
 
 
 class Aborted(Exception):
-    """Raised in a rank if another rank has called Abort."""
+    """Raised in a rank if another rank has called `Abort`."""
 
 
 class Shared:

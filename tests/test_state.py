@@ -25,7 +25,7 @@ def noise():
 
 
 def stopping_run(cut, reload=False, by_file=None):
-    """Return the trainer and early stopping of a run that stops after `cut` epochs and resumes."""
+    """Return trainer and `EarlyStopping` of a run that stops after `cut` epochs and resumes."""
     xy, held = noise()
     stop = ep.EarlyStopping(patience=3, restore=True)
     make_trainer = lambda: ep.Trainer(  # noqa: E731

@@ -34,7 +34,7 @@ class Room:
                 self.collect(item, depth + 1)
 
     def act(self) -> None:
-        """Change a container, call the network or collect garbage; sometimes raise Marked."""
+        """Change a container, call the network or collect garbage; sometimes raise `Marked`."""
         if self.budget <= 0:
             return
         self.budget -= 1
