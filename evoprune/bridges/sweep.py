@@ -245,7 +245,7 @@ def sweep_file(path: str | PathLike[str], *, n_jobs: int | None = None, verbose:
         folder = "results"          # beside the file; rows and histories go there
         seeds = 3                   # or a list
         n_jobs = 2
-        make = "experiment:make"    # a function of experiment.py beside the file; none: `plain`
+        make = "experiment:make"    # a function of experiment.py beside the file; default: `plain`
 
         [fixed]                     # the same for every run
         data = "mnist"

@@ -156,7 +156,7 @@ class FoundedNorm(nn.Module):
 
     Args:
         features: number of living features.
-        born: number of features at birth; means divide by it.
+        born: number of features at birth, by which sums are divided.
         center: True for layer norm, which subtracts the mean; False for RMS norm.
         epsilon: added to the variance.
         gain, bias: vectors (features,), or None.

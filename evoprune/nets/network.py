@@ -140,7 +140,7 @@ class Network(Steps):
 
     @property
     def output_scaling(self) -> Scaling | None:
-        """(shift, scale) if the network learns (y - shift) * scale, else None; in `notes`."""
+        """(shift, scale) if the network learns (y - shift) * scale, else None; kept in `notes`."""
         kept = self.notes.get("output_scaling")
         if not kept:
             return None

@@ -123,7 +123,7 @@ class Layer(Spec):
         """Add this layer, reading `value`; `name` is used if the layer has none."""
         config = self.config()
         inputs = [value, *self.settings["inputs"]]
-        sizes = self.facts["sizes"]  # unless set, the output has the axes of the stream
+        sizes = self.facts["sizes"]  # setting of the output axes; if unset, those of a stream
         sized = not sizes or config.get(sizes) or config.get("depthwise")
         if not sized and len(inputs) == 1 and plan.streams:
             inputs.append(plan.streams[-1])

@@ -89,7 +89,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
-        self._sizes: dict[int, tuple[int, ...]] = {}  # record length -> `ever_born` then
+        self._sizes: dict[int, tuple[int, ...]] = {}  # length of a record -> its `ever_born`
         self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
         self.steps_done = 0
         self._extinctions: list[Array] = []
@@ -327,7 +327,7 @@ class History(FormerNames, Mapping[str, Array]):
         """
         if self._steps and step <= self._steps[-1]:
             return
-        if self._steps and self._steps[-1] % self.record_every:  # was made at a stop: replace it
+        if self._steps and self._steps[-1] % self.record_every:  # replace a record made at a stop
             self._steps.pop()
             for records in self._records.values():
                 records.pop()
@@ -422,7 +422,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._births.append(rows)
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
-        """Append a row to the columns; it replaces a row that a stop within its epoch has left."""
+        """Append a row to the columns; if the run was stopped in this epoch, replace its row."""
         epochs = self._columns.get("epoch", [])
         if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
             for column in self._columns.values():

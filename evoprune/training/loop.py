@@ -135,8 +135,9 @@ class Loop:
             self._begun.append(listener)
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
+            # A state saved by on_extinction in the last step of an epoch lacks the epoch's row.
             if run.done % run.per_epoch == 0 and history.last("step") < run.done:
-                self._whole_epoch(watch)  # on_extinction saved the run before this row was written
+                self._whole_epoch(watch)
             while run.done < self.end:
                 threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 late = watch.elapsed() >= self.limit
