@@ -116,7 +116,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     @property
     def epochs_done(self) -> int:
-        """Number of epochs with a row; includes a last one that was not completed."""
+        """Number of epochs with a row, including an incomplete last epoch."""
         return len(self._columns.get("epoch", ()))
 
     @property

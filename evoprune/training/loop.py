@@ -251,7 +251,7 @@ class Loop:
             listener.on_epoch_saved(self.trainer, row)
 
     def _end_epoch(self, watch: Watch, *, whole: bool) -> dict[str, float]:
-        """Append the row of an epoch to the history; return it. Evaluate only a `whole` epoch."""
+        """Append the row of an epoch to the history and return it; evaluate only if `whole`."""
         network, run, history = self._network, self.run, self.history
         if self.ranks.size > 1:
             self.ranks.same({"the trained network": digest(network)})

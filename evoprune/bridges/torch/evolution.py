@@ -228,7 +228,7 @@ class Evolution(Readings):
         """
         self._stepped.clear()
         self._checked = True
-        strength = self._pace.strength_at(self.steps)  # it also stores the peak rate
+        strength = self._pace.strength_at(self.steps)  # also stores the peak learning rate
         self.steps += 1
         if self.steps % self.selection.every == 0:
             others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]

@@ -168,7 +168,7 @@ def _missing(readers: Sequence[object], writers: Sequence[object], axis: Axis) -
 
 
 def _kind(writers: Sequence[tuple[Slot, int]], axis: Axis) -> str:
-    """Return what the populations of an axis are, by the first weight that writes it."""
+    """Return what the populations of an axis are, by the first weight that writes the axis."""
     slot, dim = writers[0]
     if slot.tensor.ndim > 2:
         return "filters"
