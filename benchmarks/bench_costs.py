@@ -38,7 +38,7 @@ ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # ta
 
 
 class Once:
-    """A contestant that makes one call per turn; a number that it returns is its time in ms."""
+    """A contestant that makes one call per turn; if the call returns a number, it is the ms."""
 
     def __init__(self, name: str, call: Callable[[], float | None]) -> None:
         self.name, self._call = name, call
@@ -81,7 +81,7 @@ class Runs:
         return Once(name, call)
 
     def fit(self, **settings: Any) -> Any:
-        """Run with the defaults; return the history."""
+        """Train a new network with the defaults; return the history."""
         import evoprune as ep
 
         net = ep.mlp(*WIDTHS, seed=0)
@@ -145,7 +145,7 @@ def notebook() -> Iterator[list[int] | None]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["IPYTHONDIR"] = folder
         shell = InteractiveShell.instance(config=config, display_pub_class=Publisher)
-        shell.kernel = None  # identifies a notebook's shell
+        shell.kernel = None  # only the shell of a notebook has this attribute
         try:
             yield sizes
         finally:

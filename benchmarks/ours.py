@@ -17,7 +17,7 @@ RATE, DECAY = 1e-4, 0.5
 def training(
     name: str, net: Any, data: Any, batch: int, threads: int, *, selected: bool = True
 ) -> Local:
-    """Train a network on a data set, on the fastest number of threads up to the given one.
+    """Return a contestant that trains a network, on the fastest number of threads up to `threads`.
 
     The steps per call of the core and the threads are chosen as in `Trainer.fit`; nothing is
     recorded. With selection, fitness and a generation of the default dynamics are computed at every
@@ -60,11 +60,11 @@ def training(
 
 
 class Arena:
-    """What all cases of a benchmark share: the library of the floor, the peers and the options.
+    """Objects that all cases of a benchmark use: the library of the floor, peers and options.
 
     Attributes:
-        library: see `floor.library`; None without a C compiler.
-        blas: see `floor.openblas`; None without OpenBLAS.
+        library: the library that `floor.library` returns; None without a C compiler.
+        blas: the address that `floor.openblas` returns; None without OpenBLAS.
     """
 
     def __init__(self, peers: Peers, options: Any) -> None:
@@ -94,7 +94,7 @@ class Arena:
 
 
 def row_of(times: Times) -> dict[str, Any]:
-    """Return statistics of a case, and medians of ratios to our time."""
+    """Return statistics of each contestant's times, and median ratios to our time."""
     return {
         "ms": {name: spread(samples) for name, samples in times.items()},
         "times_ours": against(times),  # above 1: ours is faster

@@ -36,13 +36,13 @@ def markdown(head: list[str], rows: Iterable[list[str]]) -> list[str]:
 
 
 def table(head: str, rows: Iterable[list[str]]) -> list[str]:
-    """Return a table, or nothing without rows; `head` has | between its columns."""
+    """Return a table, or an empty list if there are no rows; `head` has | between its columns."""
     cells = list(rows)
     return markdown(head.split(" | "), cells) if cells else []
 
 
 def shape(widths: list[int]) -> str:
-    """Return the widths as in 784-512-256-10."""
+    """Return the widths as text, such as 784-512-256-10."""
     return "-".join(map(str, widths))
 
 
@@ -98,12 +98,12 @@ def selecting(row: Facts) -> str:
 
 
 def megabytes(size: float) -> str:
-    """Return bytes in units of 2^20."""
+    """Return a number of bytes as text, in units of 2^20."""
     return f"{size / 2**20:.3g}" if size < 100 * 2**20 else f"{size / 2**20:.0f}"
 
 
 def percent(share: float) -> str:
-    """Return a share of 1 in percent."""
+    """Return a share, 0 to 1, as text in percent."""
     return f"{100 * share:.0f} %"
 
 

@@ -21,10 +21,10 @@ from common import HERE, ROOT
 from stopwatch import Turn, turn
 
 PAUSE = 0.06  # seconds before a turn
-QUIET = 0.1  # a turn is repeated if other work used more than this number of processors
+QUIET = 0.1  # a turn is repeated if other work kept more processors busy than this
 TRIES = 6  # maximum number of tries of a turn
 NEAR = 150  # maximum round trip in ns between processors that share a cache
-MORE = 3  # at most this multiple of the rounds is run if processors are far apart
+MORE = 3  # maximum of near and far rounds together, as a multiple of the rounds that count
 
 
 class Contestant(Protocol):
@@ -33,7 +33,7 @@ class Contestant(Protocol):
     name: str
 
     def time(self, seconds: float) -> Turn:
-        """Work for about `seconds`."""
+        """Run for about `seconds`, and return the measurements."""
 
     def close(self) -> None:
         """Release its resources."""

@@ -57,9 +57,9 @@ static bool stays(const ep_net *net, int value, int end) {
 }
 
 /* If backward() of `layer` only copies dy to dx, skips this copy for every input that exactly one
- * other layer reads, an earlier one that can add dy itself to its dx. Until then dy must not be
- * overwritten. `aliased`: the input of `layer` whose gradient is stored in the buffer of dy, or
- * -1. */
+ * other layer reads, if that layer comes earlier and can add dy to its dx (EP_ADD_MORE). No layer
+ * between the two may overwrite dy. `aliased`: the input value of `layer` whose gradient is stored
+ * in the buffer of dy, or -1. */
 static void skip_copies(const ep_net *net, ep_layer *layer, const int *readers, int aliased) {
     for (int j = 0; (layer->alias.can & EP_COPY_DY) && j < layer->reads; j++) {
         int value = layer->input[j];

@@ -11,7 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-/* x[i] = f(x[i]) for n vectors; n is a constant and at most EP_SIDE. */
+/* ep_exp, ep_tanh and ep_sigmoid replace x[i] by f(x[i]) for n vectors; n is a compile-time
+ * constant, at most EP_SIDE. */
 #ifdef EP_DOUBLE
 #define EP_BY_LANES(f)                           \
     do {                                         \

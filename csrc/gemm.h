@@ -9,14 +9,14 @@
 
 #include "base.h"
 
-/* The product c(i, j) = sum of a(i, s) b(s, j) over steps s < k, for i < m and j < n, which is
- * added to c(i, j) if `add` is true. Row i of `c` starts at c + i * c_row and is contiguous. */
+/* The product c(i, j) = sum of a(i, s) b(s, j) over steps s < k, for i < m and j < n. If `add` is
+ * true, the sums are added to `c`. Row i of `c` starts at c + i * c_row and is contiguous. */
 typedef struct {
     int64_t m, n, k;
     const ep_real *a;
     int64_t a_row, a_step; /* a(i, s) = a[i * a_row + s * a_step] */
     const ep_real *b;
-    int64_t b_step, b_col; /* b(s, j) = b[s * b_step + j * b_col]; one of them is 1 */
+    int64_t b_step, b_col; /* b(s, j) = b[s * b_step + j * b_col]; b_step or b_col is 1 */
     ep_real *c;
     int64_t c_row;
     bool add;

@@ -6,8 +6,8 @@
 
 /* ---- axes that allow births ------------------------------------------------------------------ */
 
-/* Which form of the populations' outputs a value contains: none, before or after multiplication by
- * their masses. */
+/* What a value holds of the outputs of the populations: nothing (WITHOUT), or the outputs before or
+ * after their multiplication by the masses. */
 typedef enum { WITHOUT, BEFORE, AFTER } stage;
 
 static int times_in(int axis, int rank, const int *axes) {

@@ -15,7 +15,8 @@ enum {
     EP_MOST = 1 << 16, /* maximum number of layers, axes or tensors */
 };
 
-/* The populations of one axis: the tensors that hold their masses and the state of selection. */
+/* The populations of one axis, as indices: their axis and layer, and the tensors that hold their
+ * masses and the state of selection. */
 typedef struct {
     int axis, layer;
     int mass; /* EVOLVED */
@@ -46,7 +47,7 @@ struct ep_plan {
     int workers; /* number of workers that the workspace has room for */
     int64_t rows; /* samples in the last training batch */
     bool aliased; /* gradients of activations may be overwritten: see ep_alias */
-    double terms; /* predictions with weight > 0 in the mean loss of the last batch */
+    double terms; /* number of predictions with weight > 0 in the last training batch */
     int64_t step, generation; /* updates and generations so far */
     /* Sum, over the generations since the last removal, of the share of the network's multiply-adds
      * that is spent on extinct populations. */
@@ -59,11 +60,12 @@ typedef struct ep_plan ep_net;
 
 ep_net *ep_net_new(uint64_t seed, int rank, const int64_t *size, ep_error *error);
 void ep_net_free(ep_net *net);
-/* Adds a layer that reads values `input`; copies `config`. Returns the value it writes, or -1. */
+/* Adds a layer that reads the values with indices `input`; copies `config`. Returns the index of
+ * the value that the layer writes, or -1. */
 int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs, const int *input,
                const void *config, ep_error *error);
-/* Sets the populations of a mortal axis to those with the n birth ids `id` (ascending; copied);
- * `born` ids have been given so far. Call after adding the layers and before ep_net_build. */
+/* Sets the populations of an axis under selection to those with the n birth ids `id`, ascending.
+ * `born`: next birth id. Call after adding the layers and before ep_net_build. */
 bool ep_net_populate(ep_net *net, int axis, int64_t born, int64_t n, const int64_t *id,
                      ep_error *error);
 /* Elements of all tensors at the current sizes of the axes; -1 on overflow. */
@@ -99,8 +101,8 @@ double ep_net_macs(const ep_net *net, const ep_axis *axes);
 /* Index of a tensor by name, or -1. */
 int ep_net_tensor(const ep_net *net, const char *name);
 
-/* Returns the pass of worker `part`: for training with its rows of x and dx, or for inference with
- * a buffer of its own. */
+/* Return the pass of worker `part`. A training pass has the worker's rows of net->x and net->dx, an
+ * inference pass has a private buffer. */
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts);
 ep_pass ep_net_inference_pass(const ep_net *net, int part);
 int64_t ep_net_infer_rows(const ep_net *net);

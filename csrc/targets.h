@@ -20,7 +20,8 @@ void ep_targets_gather(const ep_regime *regime, const ep_table *y, const int64_t
 /* Returns the number of predictions per weight of the table w. */
 int64_t ep_targets_per_weight(const ep_targets *of, const ep_table *w);
 /* Returns the total weight of the predictions of `rows` samples, and sets *counted to the number of
- * nonzero ones. `weights` has one element for every `each` predictions; NULL: all weights are 1. */
+ * predictions with weight > 0. `weights` has one element for every `each` predictions; NULL: all
+ * sample weights are 1. */
 double ep_targets_weight(const ep_regime *regime, const ep_targets *of, int64_t rows,
                          const void *targets, const ep_real *weights, int64_t each,
                          double *counted);

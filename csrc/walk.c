@@ -3,8 +3,8 @@
 
 enum {
     NEAR = 1 << 17, /* elements that stay in the L2 cache until they are read */
-    /* A chunk has at least 1 / WORTH activation elements per weight, since it reads all weights
-     * once. */
+    /* A chunk of rows has at least 1 / WORTH activation elements per weight of the layer, because
+     * all weights are read once per chunk. */
     WORTH = 4,
 };
 
@@ -31,10 +31,11 @@ static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
 
 /* Returns the end of the group of layers, starting at `first`, that processes *chunk rows at a
  * time, so that intermediate results stay in L2. The group ends before the next layer that couples
- * samples, and before a layer with which the greatest `least` times the greatest `width` of the
- * group (see measure) would exceed NEAR. If layer `first` alone exceeds NEAR, it is a group of its
- * own and takes all rows at once. Results do not depend on *chunk. */
-static int stretch(const ep_net *net, const ep_pass *pass, int first, ep_way way, int64_t *chunk) {
+ * samples, and before a layer that would make the largest `least` times the largest `width` of the
+ * group (see measure) exceed NEAR. If layer `first` alone exceeds NEAR, it is a group of its own
+ * and takes all rows at once. Results do not depend on *chunk. */
+static int group_end(const ep_net *net, const ep_pass *pass, int first, ep_way way,
+                     int64_t *chunk) {
     int64_t widest, most;
     measure(net, first, &widest, &most);
     *chunk = pass->r1 - pass->r0;
@@ -67,7 +68,7 @@ static void walk(const ep_net *net, const ep_pass *pass, int first, ep_way way) 
     }
     for (int after; pass->r0 < pass->r1 && first >= 0 && first < net->n_layers; first = after) {
         int64_t chunk;
-        after = stretch(net, pass, first, way, &chunk);
+        after = group_end(net, pass, first, way, &chunk);
         if (couples(net, pass, first, way)) {
             net->layers[first].kind->coupling->join(pass, &net->layers[first], way);
         }
@@ -109,8 +110,8 @@ static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
     return n / NUMBERS;
 }
 
-/* Number of parts of a layer's gradient. Each part rereads x and dy, so parts are large: 1 / TASKS
- * of a worker's share of all work, and at least about 20 us. */
+/* Returns the number of parts of a layer's gradient. Every part reads x and dy, so parts are large:
+ * 1 / TASKS of a worker's share of `all` multiply-adds, but at least `least`, about 20 us. */
 static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
     const double least = 2e6; /* multiply-adds */
     double each = all * (double)net->rows / ((double)TASKS * workers);

@@ -1,7 +1,7 @@
 /* dynamics: the laws that change masses by fitness in one generation. Each law is a stateless
- * function over plain vectors, an exact multiplicative step where one exists, and states its
- * equation and invariants next to its code. What a population is, and what happens when its mass
- * falls below the threshold, is decided elsewhere. Zero mass stays zero unless the law says
+ * function over plain vectors, with its equation and invariants next to its code. Its step solves
+ * the equation exactly where a solution is known. What a population is, and what happens when its
+ * mass falls below the threshold, is decided elsewhere. Zero mass stays zero unless the law says
  * "reborn".
  *
  * Symbols in all laws: m mass, M = sum m, x = m / M share, F fitness, c upkeep, r = h (F - c)

@@ -49,7 +49,7 @@ static void best_response_step(const void *config, const ep_cohort *cohort) {
         double time = stiff * h > 1e-12 ? -expm1(-stiff * h) / stiff : h;
         double next = mass + time * slope;
         next = next > 1 ? 1 : next;
-        cohort->work[i] = (ep_real)(next < 0 ? 0 : next); /* all move simultaneously */
+        cohort->work[i] = (ep_real)(next < 0 ? 0 : next); /* all masses change at once */
     }
     for (int64_t i = 0; i < n; i++) {
         cohort->mass[i] = cohort->work[i];

@@ -25,7 +25,8 @@ const ep_dynamics ep_dynamics_none = {
 };
 
 /* ---- malthusian ---------------------------------------------------------------------------- */
-/* Malthus 1798. Under raw growth without limits, shares of the total mass follow the replicator.
+/* Malthus 1798. Under raw growth without limits, the shares of the total mass follow the replicator
+ * equation.
  *
  * With raw growth, F - c determines not only which populations survive but also how fast the others
  * shrink: upkeep of a filter is 40 times that of a neuron, so filters would become extinct before
@@ -233,7 +234,7 @@ static bool lotka_volterra_check(const void *config, int64_t founded, ep_error *
                    (long long)founded, (long long)founded, (long long)given);
 }
 
-/* Write sum_j a_ij m_j to work, with the given interaction, else the overlap, else the identity. */
+/* Write sum_j a_ij m_j to work, where `a` is the given interaction, the overlap or the identity. */
 static void feel(const lotka_volterra *law, const ep_cohort *cohort) {
     int64_t n = cohort->n;
     for (int64_t i = 0; i < n; i++) {

@@ -34,7 +34,7 @@ static void replicator_step(const void *config, const ep_cohort *cohort) {
     for (int64_t i = 0; i < cohort->n; i++) {
         sum = ep_add_product(sum, (double)cohort->mass[i], ep_growth_worth(&own, i));
     }
-    double scale = total / sum; /* the best has w = 1: sum > 0 */
+    double scale = total / sum; /* > 0: the fittest population has w = 1 */
     for (int64_t i = 0; i < cohort->n; i++) {
         double worth = ep_growth_worth(&own, i);
         cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * worth * scale);
@@ -103,8 +103,8 @@ static bool replicator_mutator_check(const void *config, int64_t founded, ep_err
     return true;
 }
 
-/* Write offspring before mutation to cohort->work, -1 for extinct populations. Return their sum and
- * set *living to the number of living populations. */
+/* Write the offspring of each population before mutation to cohort->work, or -1 if its mass is 0.
+ * Return the sum of the offspring, and set *living to the number of the other populations. */
 static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *living) {
     double sum = 0;
     *living = 0;
@@ -145,7 +145,7 @@ static void replicator_mutator_step(const void *config, const ep_cohort *cohort)
     int64_t living;
     double sum = breed(cohort, &own, &living);
     double arrive = law->mutation * sum / (double)living;
-    double scale = total / sum; /* the best has w = 1: sum > 0 */
+    double scale = total / sum; /* > 0: the fittest population has w = 1 */
     for (int64_t i = 0; i < cohort->n; i++) {
         if (cohort->work[i] < 0) {
             continue;

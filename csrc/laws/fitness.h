@@ -25,7 +25,7 @@ typedef struct {
     const ep_field *fields;
     size_t config_size;
     unsigned needs;
-    bool extensive; /* half of a population's mass has half of its fitness */
+    bool extensive; /* fitness is proportional to mass: each half of a population has half of it */
     void (*measure)(const void *config, const ep_signals *signals, ep_real *fitness);
 } ep_fitness;
 

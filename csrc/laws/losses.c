@@ -115,7 +115,7 @@ static bool cross_entropy_check(const void *config, int64_t n, ep_error *error) 
     return true;
 }
 
-/* True if class t is the largest of y (n), the first if several are equal. */
+/* True if y[t] equals `most`, the largest element of y, and no element before it does. */
 static bool is_first_largest(const ep_real *y, int64_t t, ep_real most) {
     bool right = y[t] == most;
     for (int64_t k = 0; k < t && right; k++) {

@@ -17,7 +17,7 @@ typedef struct {
     size_t config_size;
     ep_target target;
     bool judges; /* defines which predictions are correct: `hit` is meaningful */
-    bool interpreted; /* a user's function, to be called on the calling thread only */
+    bool interpreted; /* written in Python by the user: measure() runs on the calling thread only */
     double low, high; /* EP_TARGET_REAL: targets lie in [low, high] */
     /* Return the weight of a row in the batch's mean: a class weight, or 0 if the row is ignored.
      * NULL if every weight is 1. */

@@ -170,8 +170,8 @@ static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j
                                .add = add});
 }
 
-/* Do the same for all keys that the group sees. Rows of `to` that no earlier group has written are
- * overwritten, unless `add` is true; terms are added to all other rows. */
+/* Call to_some_keys() for all keys that the group sees. Rows of `to` that no earlier group of
+ * queries has written are overwritten, unless `add` is true; all other rows are added to. */
 static void to_keys(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                     ep_real *to, bool add) {
     if (!e->causal) {
@@ -186,7 +186,7 @@ static void to_keys(const extents *e, const group *g, const ep_real *p, const ep
 
 /* ---- softmax down the lanes ----------------------------------------------------------------- */
 
-/* Mask later keys for a cache line of queries, the first of which sees keys 0 to j0 inclusive. */
+/* Mask the later keys for a cache line of queries: query l of the line sees keys 0 .. j0 + l. */
 static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
     for (int64_t j = j0 + 1; j < keys; j++) {
         for (int64_t l = 0; l < j - j0; l++) {

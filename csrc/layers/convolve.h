@@ -34,7 +34,7 @@ static inline bool ep_conv_stepwise(const ep_window *g) {
            g->w.stride == 1 && g->h.step == 1 && g->w.step == 1;
 }
 
-/* A layer with the present sizes of its axes. */
+/* The sizes of a convolution, for the current sizes of its axes. */
 typedef struct {
     ep_window g;
     int64_t taps, patch; /* elements under a window: per channel, in all */
@@ -54,7 +54,7 @@ static inline ep_conv ep_conv_measure(const ep_window *g, int64_t filters) {
     return k;
 }
 
-/* Return the number of scratch elements needed; `g` and `filters` have the sizes at founding. */
+/* Return the number of scratch elements of a layer. `g` and `filters`: its sizes at the start. */
 static inline int64_t ep_conv_scratch(const ep_window *g, int64_t filters) {
     int64_t patches = g->h.size * g->w.size * g->c * EP_CONV_LEAST;
     int64_t unfolded = EP_GEMM_SCRATCH + EP_CONV_FLIPPED + ep_max(EP_CONV_BUFFER, patches) +
@@ -90,7 +90,8 @@ static inline ep_winograd ep_conv_tiles(const ep_window *g, int64_t filters) {
                          .pad_w = g->w.pad};
 }
 
-/* Return the cost of one image by patches, in vector multiply-adds. Constants are measured. */
+/* Return the estimated cost of one image by patches, in multiply-adds of one cache line. The
+ * constants are fitted to measured times. */
 static inline double ep_conv_cost(const ep_window *g, int64_t filters) {
     double lines = (double)((filters + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE);
     double patch = (double)(g->h.size * g->w.size) * (double)g->c;
@@ -201,8 +202,8 @@ static inline void ep_conv_turned(const ep_pass *pass, const ep_layer *layer, co
                       ep_adds(layer, 0));
 }
 
-/* Compute dx: add the patches dy w', with w (patch, filters), to the image, a range of patch
- * columns at a time. */
+/* Compute dx: add the patches dy w' to the image, a range of patch columns at a time. w' is the
+ * transpose of the weights w (patch, filters). */
 static inline void ep_conv_scattered(const ep_pass *pass, const ep_layer *layer, const ep_conv *k) {
     ep_real *dx = ep_dx(pass, layer, 0);
     ep_real *patches = pass->scratch + EP_GEMM_SCRATCH + EP_CONV_FLIPPED;
@@ -279,8 +280,9 @@ static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, 
 /* ---- dw ------------------------------------------------------------------------------------- */
 
 /* Compute rows i0 .. i1 and columns f0 .. f1 of dw = P' dy, where the rows of P are the patches of
- * all positions in order, EP_CONV_SUMMED at a time. The transpose of dw is computed, so that few
- * filters waste no lanes and dy is not packed for every part. */
+ * all positions in order, EP_CONV_SUMMED at a time, and P' is the transpose of P. Compute dy' P
+ * instead and transpose it, so that few filters waste no lanes and dy is not packed for every
+ * part. */
 static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *layer,
                                          const ep_conv *k, int64_t i0, int64_t i1, int64_t f0,
                                          int64_t f1) {

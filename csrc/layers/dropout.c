@@ -24,9 +24,9 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return ep_plan_output(plan, layer, x->rank, axis, error);
 }
 
-/* Return 32 random bits for element j of the row with these keys, by two rounds of a 32-bit mixer
- * (Wellons 2018, "lowbias32"). The mixer is vectorized; Philox takes about 3 ns per value, so it
- * only makes the keys. */
+/* Return 32 random bits for the element with index j at birth of the sample with these keys, by two
+ * rounds of a 32-bit mixer (Wellons 2018, "lowbias32"). The compiler vectorizes the mixer. Philox,
+ * which takes about 3 ns per value, only makes the two keys of each sample. */
 EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     uint32_t x = j * 0x9E3779B9u + key0;
     x = (x ^ x >> 16) * 0x7FEB352Du;

@@ -18,7 +18,8 @@ static const ep_field embedding_fields[] = {
                       "rows of the table; ids are 0 to vocabulary - 1"),
     EP_FIELD_INT(embedding, units, 0, 0, 1e9,
                  "elements per row; left out when a second input gives the axis"),
-    EP_FIELD_REAL(embedding, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
+    EP_FIELD_REAL(embedding, deviation, 0.02, 0, 100,
+                  "standard deviation of the normally distributed initial values"),
     EP_FIELDS_END,
 };
 
@@ -149,7 +150,8 @@ typedef struct {
 } positions;
 
 static const ep_field positions_fields[] = {
-    EP_FIELD_REAL(positions, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
+    EP_FIELD_REAL(positions, deviation, 0.02, 0, 100,
+                  "standard deviation of the normally distributed initial values"),
     EP_FIELDS_END,
 };
 

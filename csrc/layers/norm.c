@@ -15,7 +15,7 @@ typedef struct {
 
 static const ep_field fields[] = {
     EP_FIELD_BOOL(norm, affine, true,
-                  "scale by a gain (layer norm: and add a bias) per feature, learned"),
+                  "scale by a learned gain (layer norm: and add a learned bias) per feature"),
     EP_FIELD_REAL(norm, epsilon, 1e-5, 0, 1, "added to the variance under the root"),
     EP_FIELDS_END,
 };

@@ -15,7 +15,7 @@ static const ep_field fields[] = {
         pool, size, 1, 1e6,
         "size of the window: one number, or height and width; left out: one window over\n"
         "everything, and the output has no spatial axes"),
-    EP_FIELD_VECTOR(pool, stride, 1, 1e6, "steps between windows; left out: as the size"),
+    EP_FIELD_VECTOR(pool, stride, 1, 1e6, "steps between windows; left out: the size of a window"),
     EP_FIELD_VECTOR(
         pool, padding, 0, 1e6,
         "how far windows may extend beyond each edge, where no elements count; left out: 0"),

@@ -97,10 +97,10 @@ EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *pi
     }
 }
 
-/* Write the patches: every element is the element of the image under it, or 0 outside the image. If
- * all pieces of a patch are copied at once, whole vectors are used: the next piece overwrites what
- * spills past the end of a piece, and up to one vector is written after the patches. Never reads
- * past the end of the image, where another worker may be writing. */
+/* Write the patches: copy the elements under each window, with 0 outside the image. If all pieces
+ * of a patch are copied at once, copy whole vectors: the next piece overwrites what spills past the
+ * end of a piece, and up to one vector is written after the patches. Never read past the end of the
+ * image, where another worker may be writing. */
 static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, const ep_real *image,
                                     ep_real *patches) {
     int64_t width = u->j1 - u->j0, limit = g->w.in * g->c, step = g->w.stride * g->c;

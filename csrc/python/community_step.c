@@ -8,7 +8,7 @@
 typedef struct {
     PyArrayObject *raw, *gradient, *owned[3], *activity, *norm2, *overlap;
     double terms;
-    ep_real *alike; /* overlaps, then norms, of the living populations of a niche */
+    ep_real *alike; /* buffer for overlaps, then norms, of the living populations of a niche */
     ep_community *self;
 } signals;
 

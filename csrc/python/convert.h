@@ -57,7 +57,7 @@ PyArrayObject *ep_array_of(PyObject *object, const char *name);
  * shape. */
 PyArrayObject *ep_array_in(PyObject *object, const char *name, int type, int rank,
                            const npy_intp *shape);
-/* As above, but always a new, writable copy. */
+/* Like ep_array_in(), but always return a new, writable copy. */
 PyArrayObject *ep_array_copy(PyObject *object, const char *name, int type, int rank,
                              const npy_intp *shape);
 /* Release a reference; array may be NULL. */

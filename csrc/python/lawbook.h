@@ -7,7 +7,7 @@
 
 #include "evolve.h"
 
-/* Laws written in Python, or NULL. The `calls` of ep_call_fitness() and ep_call_dynamics(). */
+/* The fitness and the dynamics if they are Python functions, else NULL. */
 typedef struct {
     PyObject *fitness, *dynamics;
 } ep_calls;
@@ -15,13 +15,13 @@ typedef struct {
 typedef struct {
     const ep_fitness *fitness;
     const ep_dynamics *dynamics;
-    ep_settings fitness_config, dynamics_config, settings; /* settings: an ep_selection */
-    ep_settings births; /* an ep_births; its `at` is NULL if there are none */
+    ep_settings fitness_config, dynamics_config, settings; /* settings.at: an ep_selection */
+    ep_settings births; /* births.at: an ep_births, or NULL without births */
     ep_calls calls;
 } ep_lawbook;
 
-/* Open from a dict with the settings of selection, fitness and dynamics (names or functions) and
- * their configs. False with an exception; then there is nothing to close. */
+/* Open a lawbook from a dict with the settings of selection, fitness and dynamics (names or
+ * functions) and their configs. False with an exception; then there is nothing to close. */
 bool ep_lawbook_open(ep_lawbook *book, PyObject *dict);
 void ep_lawbook_close(ep_lawbook *book);
 

@@ -13,7 +13,7 @@
 typedef struct {
     PyThread_type_lock turn, work;
     atomic_ulong owner;  /* thread that holds `work`; 0: none */
-    atomic_long process; /* the owner's process */
+    atomic_long process; /* process id of the owner */
     bool at_work;        /* a call of the core is running: the owner must not re-enter */
     int holds;           /* number of `with` blocks that the owner is in */
 } ep_lock;
@@ -42,8 +42,8 @@ typedef struct {
     ep_calls calls; /* laws written in Python */
     PyObject *loss_call; /* a loss written in Python, or NULL */
     double *shift, *scale; /* input scaling, n_scaling values each */
-    ep_real *near_shift, *near_scale; /* shift and scale, rounded */
-    bool exact_scaling; /* rounding to ep_real changed no shift */
+    ep_real *near_shift, *near_scale; /* shift and scale as ep_real */
+    bool exact_scaling; /* near_shift equals shift */
     int64_t n_scaling; /* 1, or the founding width of the input */
     int64_t input_width; /* founding width of the input */
     int32_t *living; /* room for ep_living_inputs, if features can go extinct */
@@ -111,8 +111,8 @@ typedef struct {
     PyObject *add_up; /* adds up an array over the ranks; NULL: one process */
     PyArrayObject *buffer;
 } ep_crowd;
-/* Open from a Python tuple (rank, ranks, function), or None. False with an exception; then there is
- * nothing to close. */
+/* Open *crowd from a Python tuple (rank, ranks, function), or None. False with an exception; then
+ * there is nothing to close. */
 bool ep_crowd_open(ep_network *self, PyObject *object, ep_crowd *crowd);
 void ep_crowd_close(ep_crowd *crowd);
 
