@@ -67,7 +67,7 @@ def sweep(
     Returns:
         A table: pandas' DataFrame where pandas is installed, else a list of dicts. Columns are the
         settings, seed, the last epoch's loss, accuracy, validation_loss, validation_accuracy,
-        alive, macs, parameters; steps, seconds, and error, the text of a run that diverged.
+        alive, macs, parameters; steps, seconds, and error, the message of a run that diverged.
 
     Raises:
         ModuleNotFoundError: joblib is not installed.

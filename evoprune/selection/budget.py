@@ -46,8 +46,8 @@ class Budget:
         params: number of parameters.
         alive: number of living populations.
         start: the initial pressure; by default estimated from the target.
-        by: the share of the run (without the rest at its end) after which the target should be
-            reached. The remaining steps let the weights settle.
+        by: the share of the run, not counting the steps at rest at its end, after which the target
+            should be reached. The remaining steps let the weights settle.
     """
 
     macs: float | None = None

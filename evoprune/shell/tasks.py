@@ -68,7 +68,7 @@ USUAL = {
 }
 NETS = tuple(USUAL)
 TESTED = 0.2  # share of the rows of a CSV file in the test set
-MANY = 20  # integer targets are values if more than this, and than a tenth of the rows, differ
+MANY = 20  # integer targets with more distinct values, and more than rows / 10, make a regression
 STEPS = 2000  # minimum steps of a run on a CSV file
 TRANSFORMER = ("dim", "layers", "heads")
 READS = {  # options that set a network's shape, by kind of network
