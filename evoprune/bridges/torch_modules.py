@@ -37,7 +37,7 @@ class Wired(nn.Module):
 
     Args:
         modules: by name, in order of computation.
-        inputs: for every module the names of what it reads; "input" is the input of the whole.
+        inputs: for every module the names of what it reads; "input" is this module's input.
         output: the name of the module whose output is returned.
     """
 

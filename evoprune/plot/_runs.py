@@ -84,7 +84,7 @@ def trajectories(
     layer: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a line for every population over time; lines of extinct ones fade and end with a dot.
+    """Draw a line for every population over time; at extinction the line fades and ends in a dot.
 
     Args:
         history: the history of the run.

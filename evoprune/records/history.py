@@ -422,7 +422,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._births.append(rows)
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
-        """Append a row to the columns; if the run was stopped in this epoch, replace its row."""
+        """Append a row to the columns; if a stop left a row of the same epoch, replace it."""
         epochs = self._columns.get("epoch", [])
         if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
             for column in self._columns.values():

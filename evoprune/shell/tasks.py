@@ -210,7 +210,7 @@ def is_csv(name: str) -> bool:
 
 
 def target_of(options: argparse.Namespace) -> str | int:
-    """Return the target column of a CSV file: its name, or its index; by default the last."""
+    """Return the target column of a CSV file: its name or index; by default the last column."""
     given = "-1" if options.target is None else str(options.target)
     return int(given) if given.removeprefix("-").isdigit() else given
 

@@ -185,7 +185,7 @@ class Evolution(Readings):
             if k in self._open:
                 if _called_within(frame, self._open[k]):
                     return None  # step() called by a subclass's step()
-                self._multiply(self._readers[k])  # a step raised: undo its division
+                self._multiply(self._readers[k])  # the last step failed: undo divide()
             checks.no_capture(self._laws.mass.device)
             changed = checks.call_closure(optimizer, args, kwargs, lambda: self._undo(k))
             with torch.no_grad():

@@ -226,7 +226,7 @@ def rebuild_ddp(
     """Rebuild the buckets of a DistributedDataParallel for new parameter shapes, in place.
 
     Args:
-        ddp: the wrapper, without `reducer`: its hooks on parameters have been deleted with it.
+        ddp: the wrapper, whose `reducer` and hooks on parameters have been deleted.
         wrap: function that wraps the module again; None: copy the usual settings of `ddp`.
     """
     names = (

@@ -45,7 +45,7 @@ class _Trial:
     populations: Sequence[Population]
     pieces: Sequence[Piece]
     generator: torch.Generator
-    rules: dict[Attribute, tuple[int, int]]  # attribute -> (index of axis, its value / size)
+    rules: dict[Attribute, tuple[int, int]]  # attribute -> (axis, attribute's value / axis size)
 
     def __post_init__(self) -> None:
         self.starts = list(itertools.accumulate((p.size for p in self.populations), initial=0))
@@ -205,7 +205,7 @@ def verify(
 
     Returns:
         Indices of the axes that can shrink; sizes stored in modules, as attribute -> (position in
-        these indices, its value / size of the axis); reasons by name for the other axes.
+        these indices, attribute's value / axis size); reasons by name for the other axes.
     """
     named = [*model.named_parameters(), *model.named_buffers()]
     before = [(tensor, tensor.detach().clone()) for _, tensor in named]
