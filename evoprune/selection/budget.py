@@ -20,9 +20,7 @@ __all__ = ["Budget"]
 
 MARKS = 200  # number of adjustments of the pressure per run
 GAIN = 0.1  # change of log pressure per adjustment, as a factor on log (size / target path)
-MOST = (
-    0.02  # limit of that change; above it, pressure overshoots, since populations die with a delay
-)
+MOST = 0.02  # limit of that change; above it, pressure overshoots: populations die with a delay
 LOW, HIGH = 1e-6, 100.0
 LIGHT = 0.03  # populations of smaller mass count in part, since they may soon be extinct
 BEND = 8.0  # log of the target path is proportional to 1 - exp(-BEND t), from t = 0 to 1 at `by`
