@@ -34,8 +34,9 @@ from torch import nn
 import evoprune.torch as ept
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
+import common  # noqa: E402
 import test_torch_zoo as zoo  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
@@ -293,10 +294,7 @@ def main() -> None:
         print(name, row, flush=True)
         rows[name] = row
         if not arguments.quick:
-            lines = ",\n".join(
-                f"{json.dumps(k)}: {json.dumps(rows[k])}" for k in MODELS if k in rows
-            )
-            RESULTS.write_text("{\n" + lines + "\n}\n")
+            RESULTS.write_text(common.as_json({k: rows[k] for k in MODELS if k in rows}))
     show(rows)
 
 

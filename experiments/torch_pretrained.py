@@ -20,6 +20,7 @@ import json
 import math
 import os
 import statistics
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -33,6 +34,10 @@ from torch_bridge import Transformer
 
 import evoprune as ep
 import evoprune.torch as ept
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import common
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_pretrained.json"
 DATA = Path(os.environ.get("EVOPRUNE_DATA", "data"))
@@ -290,10 +295,7 @@ def main() -> None:
                     rows[key] = run(name, way, seed, arguments.share, arguments.quick)
                     print(key, rows[key], flush=True)
                 if not arguments.quick:
-                    lines = ",\n".join(
-                        f"{json.dumps(k)}: {json.dumps(rows[k])}" for k in sorted(rows)
-                    )
-                    RESULTS.write_text("{\n" + lines + "\n}\n")
+                    RESULTS.write_text(common.as_json(dict(sorted(rows.items()))))
     for name in ("ResNet-20", "ViT 64 x 4"):
         for way in WAYS:
             found = [
