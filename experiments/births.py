@@ -1,7 +1,7 @@
 """Growth by births on MNIST, against selection without births and against controls.
 
-All use batch 128, AdamW as tuned for selection in controls.py, and the same steps and data order;
-the test set is read once, after the last epoch.
+All methods use batch 128, AdamW as tuned for selection in controls.py, and the same steps and data
+order; the test set is read once, after the last epoch.
 
 - grown: 784-32-16-10 with births by division, which grows to its final shape.
 - turnover: 784-512-256-10 with births, at a pressure under which about a quarter survives.

@@ -1,8 +1,8 @@
 """Time to an accuracy: selection against dense training, hand-written masks, and train-prune-tune.
 
 All methods train 784-512-256-10 on MNIST for 20 epochs with the same optimizer and two threads.
-They take turns: a round is one run of each with the same seed. Seconds are those of training,
-without the evaluation that follows every epoch. PyTorch runs in an interpreter of its own
+They take turns: a round is one run of every method with the same seed. Seconds are those of
+training, without the evaluation that follows every epoch. PyTorch runs in an interpreter of its own
 (EVOPRUNE_PEERS or .peers/bin/python). Train-prune-tune needs torch-pruning there: it trains for
 half of the epochs, prunes by norm to as many neurons as survive in our run, and trains for the
 other half.

@@ -36,7 +36,7 @@ SHOWN = {
     "one cut, dropout": "one cut with input dropout",
 }
 OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
-# Number of seeds -> 97.5 % quantile of Student's t with one degree of freedom less.
+# Number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom.
 QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
 
 

@@ -12,10 +12,10 @@ of 0.3 of the run. EvoPruneSelector was developed with other seeds (100 and up).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +29,10 @@ from sklearn.linear_model import LassoCV, LogisticRegressionCV
 from sklearn.preprocessing import StandardScaler
 
 import evoprune as ep
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import common
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "features.json"
@@ -150,7 +154,7 @@ def main():
             rows.append(row)
             print(row, flush=True)
     if not args.only:
-        RESULTS.write_text(json.dumps({"seeds": list(seeds), "rows": rows}, indent=1) + "\n")
+        RESULTS.write_text(common.as_json({"seeds": list(seeds), "rows": rows}))
         PAGE.write_text(page(rows, args.seeds))
 
 

@@ -1,4 +1,4 @@
-"""Shared by the scripts of docs/paper.md: jobs, the sweep that runs them, and their results.
+"""Code of all scripts of docs/paper.md: jobs, the sweep that runs them, and their results.
 
 A job determines a run: network, data, selection, optimizer, length, seed and evaluation. The
 results of the evaluation are the row of the job. Rows are stored in a JSON file under the job's
@@ -55,7 +55,7 @@ class Job:
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test".
-        cuts: ranks ("mass", "norm", "taylor", "random") by which the trained network is pruned.
+        cuts: criteria ("mass", "norm", "taylor", "random") by which the trained network is pruned.
         keeps: sizes to prune to: the number of all populations, or a tuple of numbers by layer.
         features: birth ids of the input populations that exist from the start; None: all.
     """
@@ -125,7 +125,7 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
 
 
 def relabelled(data: Any, labels: Any) -> Any:
-    """Return the samples of a data set with other labels."""
+    """Return a data set with the same samples and the given labels."""
     given = {"shape": data.shape, "shift": data.shift, "scale": data.scale}
     return ep.datasets.Dataset(data.x, np.asarray(labels, np.int64), **given)
 
@@ -279,11 +279,11 @@ def cut(net: ep.Network, by: str, keep: Any, train: Any, read: Any, seed: int) -
     return facts(less, read) if by_layer else {"accuracy": less.evaluate(read).accuracy}
 
 
-# ---- the laboratory -----------------------------------------------------------------------------
+# ---- running jobs -------------------------------------------------------------------------------
 
 
 class TimeIsUp(Exception):
-    """Raised if the time limit of this call is reached; finished rows are written."""
+    """Raised when a script reaches its time limit; rows of finished jobs are already written."""
 
 
 class Lab:

@@ -35,7 +35,7 @@ def result(name: str) -> Facts | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-# ---- words --------------------------------------------------------------------------------------
+# ---- text of table cells and lines --------------------------------------------------------------
 
 
 def percent(found: Facts, digits: int = 2) -> str:

@@ -1,7 +1,7 @@
 """Published numbers, for comparison with the results of the scripts.
 
-All are for structured sparsity on MNIST, with the test error at the end of training. Networks are
-784-300-100-10 with input pixels removed too, unless stated; LeNet-5 is that of Caffe
+All numbers are for structured sparsity on MNIST, with the test error at the end of training.
+Networks are 784-300-100-10 with input pixels removed too, unless stated; LeNet-5 is that of Caffe
 (20-50-800-500).
 
     L0          Louizos, Welling, Kingma, Learning sparse neural networks through L0, ICLR 2018

@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,10 @@ import numpy as np
 
 import evoprune as ep
 from evoprune import schedules
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import common
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "run_length.json"
@@ -253,7 +258,7 @@ def main():
         "spread": f"Between seeds the living differ by a factor of {wide:.2f} at most, and the "
         f"accuracy has a deviation of {deviation:.2f} (median)",
     }
-    RESULTS.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n")
+    RESULTS.write_text(common.as_json({"facts": facts, "rows": rows}))
     PAGE.write_text(page(rows, facts))
     EXPECTED.write_text(json.dumps(expected(rows), indent=1) + "\n")
 

@@ -155,7 +155,7 @@ def tried(idea: Idea, seed: int, quick: bool) -> Row:
             past = averages.pop("past").network() if "past" in averages else net
             data = softened(past, train, *idea.distill[1:])
     found = averages["average"].network() if "average" in averages else net
-    ep.Trainer(net, selection=None)  # sets the loss to one on labels, to measure accuracy
+    ep.Trainer(net, selection=None)  # sets a loss with labels as targets, to measure accuracy
     row = lab.facts(net, read)
     right = found.predict(read).argmax(1) == read.batch()[1]
     return row | {"accuracy": float(right.mean()), "mean_macs": float(history["macs"].mean())}

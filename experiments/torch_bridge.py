@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import time
 import warnings
 from functools import partial
@@ -29,6 +30,10 @@ from torch.nn import functional as F
 
 import evoprune as ep
 import evoprune.torch as ept
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import common
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_bridge.json"
 BATCH = 128
@@ -315,8 +320,7 @@ def keep(key: str, make: Any, quick: bool) -> Any:
     if key not in rows:
         row = make()
         rows = {**read(), key: row}
-        lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(rows[k])}" for k in sorted(rows))
-        RESULTS.write_text("{\n" + lines + "\n}\n")
+        RESULTS.write_text(common.as_json(dict(sorted(rows.items()))))
     return rows[key]
 
 

@@ -34,8 +34,9 @@ from torch import nn
 import evoprune.torch as ept
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
+import common  # noqa: E402
 import test_torch_zoo as zoo  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
@@ -76,7 +77,7 @@ def differ(before: torch.Tensor, after: torch.Tensor) -> bool:
     return bool((after - before).abs().max() > CHANGED * before.abs().max())
 
 
-# ---- the bridge --------------------------------------------------------------------------------
+# ---- groups of the bridge ----------------------------------------------------------------------
 
 
 def by_bridge(name: str) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def by_bridge(name: str) -> dict[str, Any]:
     }
 
 
-# ---- torch-pruning -----------------------------------------------------------------------------
+# ---- groups of torch-pruning -------------------------------------------------------------------
 
 
 def pruner_of(model: nn.Module, example: Any) -> Any:
@@ -145,7 +146,7 @@ def zero(group: Any) -> None:
 
 
 def through_norm(model: nn.Module, group: Any) -> bool:
-    """Return whether a group contains a layer, RMS or group norm, or a parameter of such a norm."""
+    """Return whether a group contains a LayerNorm, RMSNorm or GroupNorm, or their parameters."""
     norms = [m for m in model.modules() if re.search("(Layer|RMS|Group)Norm", type(m).__name__)]
     known = {id(each) for norm in norms for each in (norm, *norm.parameters(recurse=False))}
     return any(id(dependency.target.module) in known for dependency, _ in group)
@@ -188,7 +189,7 @@ def by_torch_pruning(name: str) -> dict[str, Any]:
 
 
 def prune_all(model: nn.Module, example: Any, pruner: Any, skip: set[str]) -> tuple[int, str]:
-    """Prune group after group, until one is wrong.
+    """Prune one group after another, until a group is wrong (defined at the top of this file).
 
     Returns:
         The number of right groups, and the cause of the wrong group: "" if there is none, "output"
@@ -293,10 +294,7 @@ def main() -> None:
         print(name, row, flush=True)
         rows[name] = row
         if not arguments.quick:
-            lines = ",\n".join(
-                f"{json.dumps(k)}: {json.dumps(rows[k])}" for k in MODELS if k in rows
-            )
-            RESULTS.write_text("{\n" + lines + "\n}\n")
+            RESULTS.write_text(common.as_json({k: rows[k] for k in MODELS if k in rows}))
     show(rows)
 
 

@@ -27,7 +27,7 @@ COUPLE = {"layer_norm"}
 # its axis of heads: masses on the last axis (dimensions of a head), which queries and keys share,
 # would not set extinct entries of queries and keys to zero.
 BEHIND = {"attention": (-2,)}
-LEARNING = [("populations", {"mass": False}, [0])]  # spec() puts its own "front" in place of this
+LEARNING = [("populations", {"mass": False}, [0])]  # spec() replaces this layer by `front`
 
 CASES = [(kind, i) for kind, cases in layers.CASES.items() for i in range(len(cases))]
 
@@ -46,7 +46,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
         before, reads = [("dense", {"units": [case["input"][-1]]}, [0])], [1]
     names = ["input" if ids else "front"] + [f"before{i}" for i in range(len(before))]
     made = []
-    lent = kind == "dense" and len(reads) == 2  # its output takes the axes of input 1
+    lent = kind == "dense" and len(reads) == 2  # a dense layer whose output has the axes of input 1
     if not ids:
         front = {"mass": kind not in MAKE_SOMETHING and not lent}
         made.append({"kind": "populations", "name": "front", "inputs": ["input"], "config": front})

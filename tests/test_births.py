@@ -1,4 +1,4 @@
-"""Births: which populations are born, compared with a NumPy twin; outputs do not change."""
+"""Births equal those of tests/reference/births.py and do not change outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import evoprune as ep
 RATES = ["upkeep", "vacancies", 0.05]
 
 
-# ---- decisions -----------------------------------------------------------------------------------
+# ---- which populations are born ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("niche", ["layer", "network"])
@@ -64,7 +64,7 @@ def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
 
 
 def watched(community, fitness):
-    """Step a copy without births; return, by layer, the survivors (a twin Layer) and their ids."""
+    """Step a copy without births; return, by layer, the survivors (as `Layer`) and their ids."""
     other = pickle.loads(pickle.dumps(community))
     none = ep.Community(
         community.born, community.selection.replace(births=None), dtype=community.dtype
@@ -172,7 +172,7 @@ NETS = {
 
 
 def ready(name, births, dtype="float64"):
-    """Return a network that has gradients and can divide, its inputs, and the classes."""
+    """Return a network whose populations can divide, with gradients; its inputs and classes."""
     net = NETS[name](dtype)
     random = np.random.default_rng(0)
     x = random.normal(size=(40, *net.spec["input"])).astype(dtype)
@@ -222,7 +222,7 @@ def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
 
 @pytest.mark.parametrize("name", [n for n in NETS if n not in ("lenet", "resnet")])
 def test_a_mutation_changes_outputs_to_second_order(name):
-    """Half the mutation changes outputs a quarter as much. Not with relu, which is not smooth."""
+    """Half the mutation changes outputs a quarter as much, if the activation is smooth."""
     changes = []
     for mutation in (2e-3, 1e-3):
         net, x, y = ready(name, ep.Births(0.5, every=1, capacity=2, mutation=mutation))
@@ -304,7 +304,7 @@ def test_gradients_are_right_after_a_birth():
             assert abs((up - down) / (2 * step) - gradient[i]) < 1e-6, (name, i)
 
 
-# ---- communities against training ----------------------------------------------------------------
+# ---- communities compared with training ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)

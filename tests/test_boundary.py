@@ -1,7 +1,7 @@
 """The core's interface to Python: arguments in every form, and errors that change nothing.
 
-Arrays of any type and layout train bit-identically to plain ones and are never written to; an
-invalid argument is named and changes nothing. Values that are not finite are in test_finite.py.
+Training on arrays of any type and layout is bit-identical to training on plain arrays, and never
+writes to them. Errors name the invalid argument. Values that are not finite are in test_finite.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Properties of every dynamics: equality with its NumPy twin, invariants, extreme values.
+"""Properties of every dynamics: equality with NumPy, invariants, extreme values.
 
 The laws are those of the catalogue: a new law is tested here as soon as it is listed, and fails
-until it has a twin. Properties of single laws are in test_dynamics_laws.py, those of stochastic
-laws in test_dynamics_chance.py.
+until it has a twin, a NumPy function in tests/reference/dynamics.py. Properties of single laws are
+in test_dynamics_laws.py, those of stochastic laws in test_dynamics_chance.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reference import dynamics as twins
 
 LAWS = CORE32.catalogue()["dynamics"]
-MULTIPLICATIVE = sorted(set(LAWS) - {"best_response"})  # a mass of 0 stays 0
+MULTIPLICATIVE = sorted(set(LAWS) - {"best_response"})  # laws that keep a mass of 0
 CONSERVING = [name for name, entry in LAWS.items() if entry["conserves"]]
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -44,7 +44,7 @@ def near(core, got, expected, growth=1.0, scale=0.0) -> None:
     )
 
 
-# ---- the twins ---------------------------------------------------------------------------------
+# ---- equality with NumPy -----------------------------------------------------------------------
 
 
 def test_every_law_has_a_twin_and_no_twin_is_left_over():
@@ -229,7 +229,7 @@ def test_price_equation_holds_in_every_generation(core, name, seed):
     assert change == pytest.approx(selection + transmission, abs=1e-12 * w.max())
 
 
-# ---- extremes ----------------------------------------------------------------------------------
+# ---- extreme values ----------------------------------------------------------------------------
 
 HUGE = st.sampled_from([0.0, 1e-45, 1e-30, 1e-3, 1.0, 1e10, 1e30, 3e38])
 MASS = st.sampled_from([0.0, 1e-38, 1e-20, 1e-3, 1.0, 7.5, 1e10, 1e30])

@@ -109,7 +109,7 @@ def test_a_neutral_population_is_fixed_with_the_probability_of_its_share():
 
 
 def test_half_a_generation_has_half_the_drift():
-    """With strength eta, N / eta individuals are drawn, so a step has eta times the variance."""
+    """With strength eta, N / eta instead of N individuals are drawn: eta times the variance."""
     n = 4000
     moved = [
         step(CORE64, "wright_fisher", [1, 1], [0, 0], {"size": 100}, seed=seed, strength=0.25)[0]

@@ -257,7 +257,7 @@ def test_equal_populations_grow_as_verhulst_says(core, start, h):
 @every_core
 @given(m0=MASSES, seed=SEEDS)
 def test_ten_small_steps_are_one_large(core, m0, seed):
-    """For constant fitness, equal or not, steps are exact while the total mass grows."""
+    """With constant fitness, equal for all or not, steps are exact while the total mass grows."""
     fitness = np.abs(fitnesses(core, len(m0), seed)) + 0.01
     small = run(core, "logistic", m0, fitness, LOGISTIC, 10)
     large = step(core, "logistic", m0, fitness, LOGISTIC | {"strength": 10.0})

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 
-# Levels of files among the includes: a file includes only files of its own level or a lower one.
+# Level of each file in the include hierarchy: a file includes only its own level and lower ones.
 # The first matching pattern applies.
 FLOORS = [
     ("python/*", 8),

@@ -1,4 +1,4 @@
-"""Losses: the NumPy twin, gradients by directional derivative, and invariance."""
+"""Losses: equality with tests/reference/laws.py, directional derivatives, and invariance."""
 
 from __future__ import annotations
 

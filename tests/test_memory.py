@@ -220,7 +220,7 @@ def test_a_law_alone_needs_a_count_of_founders(founded):
 
 
 def test_the_first_error_of_several_arrays_is_raised():
-    """An error in one array is raised, even if reading a later one raises and catches another."""
+    """An array's error is raised even if reading a later array raises and catches another error."""
 
     def stumble():
         with pytest.raises(ValueError, match="invalid literal"):

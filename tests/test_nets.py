@@ -162,7 +162,7 @@ def test_a_whole_residual_branch_can_go_extinct(name, tmp_path):
     net.save(tmp_path / "net.safetensors")
     assert np.array_equal(ep.load(tmp_path / "net.safetensors").predict(x), net.predict(x))
     assert f" 0 / {net.born[first]}" in repr(net)
-    if name != "resnet":  # its batch norms turn an empty branch into a constant, which is kept
+    if name != "resnet":  # batch norms turn an empty branch into a constant, which is kept
         assert not any(layer["name"].startswith(first) for layer in net.folded().spec["layers"])
     assert net.summary()
 

@@ -288,7 +288,7 @@ def test_many_layers_are_colored_by_kind():
     hues = _ground.paint(layers, ax)
     assert list(hues) == layers
     assert len(set(hues.values())) == 10
-    assert max(hues["heads3"]) == hues["heads3"][2] > 0.5  # blue
+    assert max(hues["heads3"]) == hues["heads3"][2] > 0.5  # heads are blue
     assert len(set(_ground.paint([f"filters{i}" for i in range(20)], ax).values())) == 20
 
 

@@ -34,7 +34,7 @@ def assert_equal(a, b, tolerance):
         np.testing.assert_allclose(a[name], b[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-# ---- equal to one process -----------------------------------------------------------------------
+# ---- results equal those of one process ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", cases.CASES)

@@ -180,7 +180,7 @@ def test_readers_get_a_consistent_state_and_do_not_stop_a_run():
 def test_a_held_network_excludes_other_threads():
     net, order = runs.network(), []
     with net:
-        with net:  # nested
+        with net:
             net.predict(X)
         thread = threading.Thread(target=lambda: (net.predict(X), order.append("other")))
         thread.start()

@@ -172,7 +172,7 @@ LIVING = [
 
 @pytest.mark.parametrize(("make", "living"), LIVING, ids=["charlm", "vit", "resnet"])
 def test_networks_with_a_living_stream(make, living, tmp_path):
-    """Outputs at birth equal those without a living stream; extinct features are removed."""
+    """Outputs at birth equal those without masses on the stream; extinct features are removed."""
     plain, (x, y) = small(make)
     net, _ = small(make, **living)
     shared = {name for name in net if name in plain}

@@ -272,7 +272,7 @@ def test_python_laws_get_their_parameters():
 
 
 def test_python_laws_follow_the_clock():
-    """The ratio new/old is raised to the strength, so two half-strength steps equal a full one."""
+    """The ratio of new to old mass is raised to the strength: two half steps equal a full step."""
     law = ep.dynamics(lambda mass, fitness: mass * np.exp(fitness))
     cohort = {"mass": np.array([1.0, 2, 0, 4]), "fitness": np.array([1.0, -1, 1, 0])}
     cohort["upkeep"] = np.zeros(4)

@@ -10,7 +10,7 @@ import pytest
 
 import evoprune as ep
 
-HOOKS = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)  # not made by users
+HOOKS = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)  # users do not call these
 NETWORK, DATA = ep.mlp(2, 3, 2), ep.datasets.arrays([[0.0, 1.0]], [0])
 TRAINER = ep.Trainer(NETWORK)
 METHODS = [NETWORK.predict_classes, NETWORK.evaluate, NETWORK.prune, NETWORK.save]

@@ -105,7 +105,7 @@ def test_selection_agrees_with_the_catalogue_and_its_own_table():
     core = [name for name in rows if name != "given"]  # a vector of upkeep is passed as upkeep=
     assert set(core) < set(real) == set(settings.SETTINGS)
     for name in core:
-        if name not in ("upkeep", "min_age"):  # None in Python: chosen by dynamics and run
+        if name not in ("upkeep", "min_age"):  # None in Python: they depend on dynamics and run
             assert real[name].default == rows[name]["default"]
     assert [field.name for field in fields(ep.Selection)] == list(real)
     documented = re.findall(r"^    (\w+): ", inspect.cleandoc(ep.Selection.__doc__), re.M)
@@ -116,7 +116,7 @@ def test_selection_agrees_with_the_catalogue_and_its_own_table():
 
 
 def test_selection_is_declared_to_type_checkers_as_it_is():
-    """`__init__` is typed apart from the fields, as arguments may be None."""
+    """`__init__` has types of its own, since its arguments may also be None."""
     tree = ast.parse((ROOT / "evoprune" / "selection" / "settings.py").read_text())
     init = next(
         node for node in ast.walk(tree)
@@ -166,7 +166,7 @@ def test_the_parsers_are_found():
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
 def test_a_signature_names_what_its_parser_takes(name):
-    """Compares names, order, optional arguments, and keyword-only ones."""
+    """Compare names, order, and which arguments are optional or keyword-only."""
     owners = [owner for owner in OWNERS if callable(getattr(owner, name, None))]
     if not owners:
         pytest.skip("this build of the core has no such function")

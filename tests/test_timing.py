@@ -49,7 +49,7 @@ def lifespan(trainer):
     return trainer.network.selection.dynamics.lifespan
 
 
-# ---- the rule ----------------------------------------------------------------------------------
+# ---- the rule for the lifespan -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate", [1e-3, 1e-2])
@@ -149,7 +149,7 @@ def test_a_run_of_an_older_version_keeps_its_lifespan():
     assert (lifespan(trainer), trainer.network.selection.min_age) == (700, 100)
 
 
-# ---- unknown and changed lengths ----------------------------------------------------------------
+# ---- runs of unknown or changed length ----------------------------------------------------------
 
 
 def test_without_a_trainer_the_length_is_unknown():

@@ -143,7 +143,7 @@ class Massive(nn.Module):
 
 
 def test_masses_in_weights_are_masses_of_the_forward_pass():
-    """Explicit masses, with autograd and the law in NumPy, give the same run to rounding."""
+    """Explicit masses, with autograd and the law in NumPy, give the same run up to rounding."""
     x, y = (torch.from_numpy(a) for a in task())
     model = torch_models.mlp().double()
     explicit = Massive(torch_models.mlp().double())
@@ -196,7 +196,7 @@ def test_masses_in_weights_are_masses_of_the_forward_pass():
 @pytest.mark.parametrize("niche", ["layer", "network"])
 @pytest.mark.parametrize("fitness", ["taylor", "marginal", "relative", "worth"])
 def test_the_law_in_torch_operations_is_that_of_the_core(niche, fitness):
-    """With random signals for 400 generations, masses are equal to rounding, and deaths equal."""
+    """With random signals for 400 generations, deaths are equal, and masses up to rounding."""
     born = {"a": 30, "b": 12, "c": 5}
     life = ep.Malthusian(lifespan=40)
     selection = ep.Selection(1.5, dynamics=life, fitness=fitness, niche=niche, min_age=10, floor=8)

@@ -22,7 +22,7 @@ META = torch.device("meta")
 
 
 def on_device(make, x, monkeypatch, optimizer=torch.optim.SGD, **settings):
-    """Inspect a model on the CPU; return it on the device, its optimizer and its evolution."""
+    """Inspect a model on the CPU; return it on the device, its optimizer and `Evolution`."""
     model = make()
     found = ept.inspect(model, x)
     for owner in model.modules():

@@ -83,7 +83,7 @@ def test_nan_is_an_empty_cell(tmp_path, data):
     assert float(row["loss"]) == trainer.history["loss"][0]
 
 
-# ---- functions -----------------------------------------------------------------------------------
+# ---- callbacks made of functions -----------------------------------------------------------------
 
 
 def test_functions_are_called_with_what_a_callback_gets(data):

@@ -12,7 +12,7 @@ from trainers import data, fit, make, quiet, same
 
 import evoprune as ep
 
-# ---- callbacks and the bar ---------------------------------------------------------------------
+# ---- callbacks and the progress bar ------------------------------------------------------------
 
 
 class Log(ep.Callback):

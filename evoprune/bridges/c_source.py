@@ -34,7 +34,7 @@ class Source(NamedTuple):
 
 
 class _Writer:
-    """The file being written: declarations of arrays, calls, and the parts that they use."""
+    """The C file being written: arrays, calls of functions, and the functions that are called."""
 
     def __init__(self, made: Graph, prefix: str) -> None:
         self.graph = made
@@ -93,7 +93,7 @@ class _Writer:
 
 
 class _Places:
-    """Where every value is stored: in x, in y, or at an offset in the scratch array."""
+    """Where every value is stored: in the input x, the output y, or the scratch array."""
 
     def __init__(self, made: Graph) -> None:
         self.raw = made.shift is None and not made.picked  # the steps read x itself
@@ -104,7 +104,7 @@ class _Places:
         self.owner = {name: name for name in names}
         for i, step in enumerate(made.steps):
             for source in step.inputs if step.kind in IN_PLACE else ():
-                free = source in self.owner and last[source] == i  # not x, not read later
+                free = source in self.owner and last[source] == i  # source is not x, nor read later
                 if free and step.inputs.count(source) == 1:
                     self.owner[step.name] = self.owner[source]
                     break

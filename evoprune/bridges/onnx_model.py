@@ -88,7 +88,7 @@ class _Writer:
         return self.node("Reshape", [value, target], name)
 
 
-# ---- kinds: each function returns the name of the value, and True if channels come first ---------
+# ---- kinds of layers: functions return the output's name, and True if channels come first --------
 
 Made = tuple[str, bool]
 

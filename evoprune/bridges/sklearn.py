@@ -244,7 +244,7 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
         return self._fit(X, y, sample_weight, first=not self._is_fitted(), one_epoch=True)
 
     def predict(self, X: Any) -> Any:
-        """Predict targets: (n_samples,) or (n_samples, n_outputs), as y was."""
+        """Predict targets: (n_samples,) or (n_samples, n_outputs), like y in `fit`."""
         outputs = self._raw(X) * self.target_scale_ + self.target_mean_
         return outputs[:, 0] if self._flat else outputs
 

@@ -67,7 +67,7 @@ def sweep(
     Returns:
         A table: pandas' DataFrame where pandas is installed, else a list of dicts. Columns are the
         settings, seed, the last epoch's loss, accuracy, validation_loss, validation_accuracy,
-        alive, macs, parameters; steps, seconds, and error, the text of a run that diverged.
+        alive, macs, parameters; steps, seconds, and error, the message of a run that diverged.
 
     Raises:
         ModuleNotFoundError: joblib is not installed.
@@ -245,7 +245,7 @@ def sweep_file(path: str | PathLike[str], *, n_jobs: int | None = None, verbose:
         folder = "results"          # beside the file; rows and histories go there
         seeds = 3                   # or a list
         n_jobs = 2
-        make = "experiment:make"    # a function of experiment.py beside the file; none: `plain`
+        make = "experiment:make"    # a function of experiment.py beside the file; default: `plain`
 
         [fixed]                     # the same for every run
         data = "mnist"

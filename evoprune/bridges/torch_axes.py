@@ -182,8 +182,8 @@ class Axes:
     def lives(self, node: fx.Node) -> bool:
         """True if the features of an activation, or the heads of attention, can be populations.
 
-        One projection must write the features, and all nodes that read them must come after the
-        activation, with only operators between that map zeros to zeros.
+        One projection must write the features. All nodes that read them must come after the
+        activation, and the operators in between must map zeros to zeros.
         """
         members = list(self.members(node))
         writers = [n for n in members if n.op == "placeholder" or self.founds(n)]

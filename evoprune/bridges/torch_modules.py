@@ -37,7 +37,7 @@ class Wired(nn.Module):
 
     Args:
         modules: by name, in order of computation.
-        inputs: for every module the names of what it reads; "input" is the input.
+        inputs: for every module the names of what it reads; "input" is this module's input.
         output: the name of the module whose output is returned.
     """
 
@@ -156,7 +156,7 @@ class FoundedNorm(nn.Module):
 
     Args:
         features: number of living features.
-        born: number of features at birth; means divide by it.
+        born: number of features at birth, by which sums are divided.
         center: True for layer norm, which subtracts the mean; False for RMS norm.
         epsilon: added to the variance.
         gain, bias: vectors (features,), or None.

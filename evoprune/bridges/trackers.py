@@ -28,7 +28,7 @@ class TensorBoard(ep.Callback):
     living populations of all layers ("alive/populations1").
 
     Args:
-        folder: where event files go; one folder a run.
+        folder: where event files go; one folder per run.
         masses: write a histogram of the masses of every layer.
     """
 

@@ -20,7 +20,7 @@ from typing import Any
 
 __all__ = ["check_folder", "existing", "write_whole"]
 
-DRAFT, END = ".evoprune-", ".draft"  # short, so that every legal file name has a legal draft
+DRAFT, END = ".evoprune-", ".draft"  # a draft's name is DRAFT, 16 hexadecimal digits and END
 
 KINDS = {
     stat.S_IFDIR: "a folder",

@@ -432,7 +432,7 @@ def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np
 
 
 def normalizer(name: str, value: ArrayLike, features: int) -> Normalizer:
-    """Return a finite number as float, or one per feature as float64 (features,)."""
+    """Return `value`, checked to be finite: a float, or float64 (features,)."""
     array = np.asarray(value, np.float64)
     if array.shape not in ((), (features,)):
         raise ValueError(f"{name}: expected a number or shape ({features},), got {array.shape}")

@@ -1,8 +1,8 @@
 """Network files: safetensors with the arrays by name and the rest as JSON metadata.
 
 Any safetensors reader can read the arrays; the metadata has the spec and the birth ids. The same
-validator checks networks before writing and after reading. `read` allocates
-only arrays that the file has, without removed populations, so its size bounds the memory.
+validator checks networks before writing and after reading. `read` allocates only the arrays in the
+file, without removed populations, so the size of the file bounds the memory.
 """
 
 from __future__ import annotations

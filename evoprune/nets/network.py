@@ -140,7 +140,7 @@ class Network(Steps):
 
     @property
     def output_scaling(self) -> Scaling | None:
-        """(shift, scale) if the network learns (y - shift) * scale, else None; in `notes`."""
+        """(shift, scale) if the network learns (y - shift) * scale, else None; kept in `notes`."""
         kept = self.notes.get("output_scaling")
         if not kept:
             return None
@@ -374,9 +374,9 @@ class Network(Steps):
     def folded(self) -> Network:
         """Make an ordinary network with equal outputs by folding masses into weights.
 
-        The new network consists of the populations that are living now; folded ones have no mass
-        and cannot go extinct. Masses that no neighboring layer can absorb stay. Masses of
-        input features are folded into the layers that read them and set to 1.
+        The new network consists of the living populations. Populations whose mass has been folded
+        have no mass and cannot go extinct. Masses that no neighboring layer can absorb stay. Masses
+        of input features are folded into the layers that read them and set to 1.
         """
         return surgery.folded(self)
 

@@ -178,7 +178,7 @@ def _wanted(
 def _scores(
     network: Network, facts: Mapping[str, Any], by: str, data: Any, seed: int
 ) -> dict[str, Array]:
-    """Return scores by layer, (n,) or, with keys for ties, (n, keys); the lowest go first."""
+    """Return scores by layer, (n,) or, with keys for ties, (n, keys); the lowest are pruned."""
     rows = facts["populations"]
     if by == "mass":
         return {row["layer"]: _mass(network, row["layer"]) for row in rows}

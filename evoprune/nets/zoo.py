@@ -126,7 +126,7 @@ def cnn(
         widths: number of filters born in each layer.
         outputs: number of classes.
         kernel: size of the window.
-        activation: a monotonic one: relu, leaky_relu, identity, tanh or sigmoid.
+        activation: a monotonic activation: relu, leaky_relu, identity, tanh or sigmoid.
         norm: use batch norm in every layer.
         inputs: make input channels populations too.
         seed, dtype: as for `Sequential`.

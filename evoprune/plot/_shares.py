@@ -141,8 +141,8 @@ def _parents(parents: ArrayLike | None, n: int) -> Array:
 def _by_descent(parents: Array) -> tuple[Array, Array]:
     """Return an order in which descendants follow their ancestor, the youngest child first.
 
-    A population is then next to the one from which it split. The second result is the founder or
-    immigrant from which each population descends.
+    A population is then next to the population from which it split. The second result is the
+    founder or immigrant from which each population descends.
     """
     n = len(parents)
     founder = np.arange(n)

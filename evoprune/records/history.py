@@ -89,7 +89,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
-        self._sizes: dict[int, tuple[int, ...]] = {}  # record length -> `ever_born` then
+        self._sizes: dict[int, tuple[int, ...]] = {}  # length of a record -> its `ever_born`
         self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
         self.steps_done = 0
         self._extinctions: list[Array] = []
@@ -116,7 +116,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     @property
     def epochs_done(self) -> int:
-        """Number of epochs with a row; includes a last one that was not completed."""
+        """Number of epochs with a row, including an incomplete last epoch."""
         return len(self._columns.get("epoch", ()))
 
     @property
@@ -327,7 +327,7 @@ class History(FormerNames, Mapping[str, Array]):
         """
         if self._steps and step <= self._steps[-1]:
             return
-        if self._steps and self._steps[-1] % self.record_every:  # was made at a stop: replace it
+        if self._steps and self._steps[-1] % self.record_every:  # replace a record made at a stop
             self._steps.pop()
             for records in self._records.values():
                 records.pop()
@@ -422,7 +422,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._births.append(rows)
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
-        """Append a row to the columns; it replaces a row that a stop within its epoch has left."""
+        """Append a row to the columns; if a stop left a row of the same epoch, replace it."""
         epochs = self._columns.get("epoch", [])
         if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
             for column in self._columns.values():

@@ -20,10 +20,10 @@ __all__ = ["Budget"]
 
 MARKS = 200  # number of adjustments of the pressure per run
 GAIN = 0.1  # change of log pressure per adjustment, as a factor on log (size / target path)
-MOST = 0.02  # limit of that change; faster ones overshoot, because deaths follow late
+MOST = 0.02  # limit of that change; above it, pressure overshoots: populations die with a delay
 LOW, HIGH = 1e-6, 100.0
 LIGHT = 0.03  # populations of smaller mass count in part, since they may soon be extinct
-BEND = 8.0  # decay rate of the log size along its target path, in units of 1 / `by`
+BEND = 8.0  # log of the target path is proportional to 1 - exp(-BEND t), from t = 0 to 1 at `by`
 
 
 @spelled
@@ -46,8 +46,8 @@ class Budget:
         params: number of parameters.
         alive: number of living populations.
         start: the initial pressure; by default estimated from the target.
-        by: the share of the run (without the rest at its end) after which the target should be
-            reached. The remaining steps let the weights settle.
+        by: the share of the run, not counting the steps at rest at its end, after which the target
+            should be reached. The remaining steps let the weights settle.
     """
 
     macs: float | None = None

@@ -35,7 +35,7 @@ class Loss(Spec):
         return bool(kind.facts["judges"])
 
     def in_file(self) -> Loss:
-        """Return the loss to store in a file: this one."""
+        """Return the loss to store in a file: this loss."""
         return self
 
 

@@ -153,7 +153,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dynamics", _law(Dynamics, PythonDynamics, self.dynamics))
-        for name in NATURAL:  # in this order: each depends on the previous ones
+        for name in NATURAL:  # a default depends on those before it
             if getattr(self, name) is None:
                 object.__setattr__(self, name, NATURAL[name](self))
         object.__setattr__(self, "fitness", _law(Fitness, PythonFitness, self.fitness))

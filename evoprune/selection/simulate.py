@@ -195,7 +195,7 @@ def _lineage(newborn: list[Array]) -> Array:
 
 
 def _vector(name: str, values: ArrayLike, n: int) -> Array:
-    """Return one number, repeated n times, or n numbers, as float64 (n,)."""
+    """Return `values` as float64 (n,); a single number is repeated n times."""
     given = floats(name, values)
     if given.shape not in ((), (n,)):
         raise ValueError(f"{name}: expected one number or {n}, got a shape of {given.shape}")

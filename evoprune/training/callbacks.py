@@ -38,7 +38,7 @@ Row = Mapping[str, float]
 
 
 class Callback:
-    """Base class whose events do nothing; a callback overrides the ones it needs."""
+    """Base class whose events do nothing; a callback overrides the events that it needs."""
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Called before the first step of `fit` or `resume`."""

@@ -142,7 +142,7 @@ class BatchFeed:
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
         self._before = 0  # network.step before the last call of `run`
-        self._at = -1  # number of the next batch of `_left`, counted over all epochs
+        self._at = -1  # index of the next batch of `_left`, counted over all epochs
 
     def check(self, network: Network) -> None:
         """Do nothing: each batch is checked when it is read."""

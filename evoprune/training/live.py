@@ -104,8 +104,8 @@ class Live:
         cost = time.perf_counter() - begin
         self.drawings += 1
         self.seconds += cost
-        # Delay the next drawing until all drawings so far, the next one and the one on exit fit
-        # into 1 / SHARE of the run's time.
+        # Delay the next drawing until all drawings so far, that drawing and the last drawing on
+        # exit together take at most 1 / SHARE of the run's time.
         due = self._begin + SHARE * (self.seconds + 2 * cost)
         self._next = max(time.perf_counter() + LEAST, due)
 

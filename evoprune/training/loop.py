@@ -135,8 +135,9 @@ class Loop:
             self._begun.append(listener)
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
+            # A state saved by on_extinction in the last step of an epoch lacks the epoch's row.
             if run.done % run.per_epoch == 0 and history.last("step") < run.done:
-                self._whole_epoch(watch)  # on_extinction saved the run before this row was written
+                self._whole_epoch(watch)
             while run.done < self.end:
                 threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 late = watch.elapsed() >= self.limit
@@ -250,7 +251,7 @@ class Loop:
             listener.on_epoch_saved(self.trainer, row)
 
     def _end_epoch(self, watch: Watch, *, whole: bool) -> dict[str, float]:
-        """Append the row of an epoch to the history; return it. Evaluate only a `whole` epoch."""
+        """Append the row of an epoch to the history and return it; evaluate only if `whole`."""
         network, run, history = self._network, self.run, self.history
         if self.ranks.size > 1:
             self.ranks.same({"the trained network": digest(network)})

@@ -177,7 +177,7 @@ def named(metrics: Metrics) -> dict[str, Metric]:
     """Return metrics by name, from names of METRICS, functions or a dict.
 
     Raises:
-        ValueError: there is no metric of that name; the text lists all.
+        ValueError: there is no metric of that name; the message lists all names.
         TypeError: a metric is neither a name nor a function.
     """
     if isinstance(metrics, str) or callable(metrics):

@@ -37,7 +37,7 @@ REQUIRED = ("Get_rank", "Get_size", "Allreduce", "allgather", "Abort")
 
 
 class Communicator(Protocol):
-    """The methods of an mpi4py communicator that training uses; any object may have them."""
+    """A communicator: any object with the methods of mpi4py's communicators listed here."""
 
     def Get_rank(self) -> int:
         """Return the number of this rank, from 0."""

@@ -55,7 +55,7 @@ class Run:
     lifespan: float | None = None  # in generations; determines time constants that are None
     weighted: bool = False  # sample_weight was given
     class_weights: str | list[Any] | None = None  # "balanced", or pairs of class and weight
-    metrics: dict[str, str | None] = field(default_factory=dict)  # by column: a known name, or None
+    metrics: dict[str, str | None] = field(default_factory=dict)  # column -> name; None: a function
     training_metrics: bool = False
 
     @classmethod
@@ -228,7 +228,7 @@ class ThreadTuner:
         """Keep the trial's number of threads, or return to the previous one."""
         usual = statistics.median(self._usual)
         if each < self.WON * usual:
-            self._settle(self._tried, [each])  # the next trial continues up or down
+            self._settle(self._tried, [each])  # `_up` stays: try further in this direction
             return
         if each > self.LOST * usual:
             self._wait = min(float(self.PATIENCE), 2 * self._wait)

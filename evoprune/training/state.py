@@ -146,7 +146,7 @@ def read(path: str | PathLike[str]) -> State:
 
 
 def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[Memory]:
-    """Return the states of `callbacks`, then the states in `before` that are of none of them."""
+    """Return the states of `callbacks`, then the states in `before` of other callbacks."""
     now = [(type(callback).__name__, callback.state()) for callback in callbacks]
     left = list(before)
     for kind, _ in now:
@@ -157,7 +157,7 @@ def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[
 
 
 def matched(callbacks: Sequence[Callback], memories: Sequence[Memory]) -> list[dict[str, Any]]:
-    """Return a state for each callback: the first unused one of its class, or an empty one."""
+    """Return a state for each callback: the first unused state of its class, or {}."""
     left, found = list(memories), []
     for callback in callbacks:
         kind = type(callback).__name__

@@ -33,7 +33,7 @@ class Runner:
         self._lock = threading.Lock()
 
     def child(self, first: int, cases: int) -> int:
-        """Run cases from `first` on in one process; return how many ran, with one that crashed."""
+        """Run cases from `first` on in one process; return how many ran, also if one crashed."""
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
             log = Path(folder, "log")
             limit = "0" if "LD_PRELOAD" in self.environment else str(MEGABYTES)

@@ -1,4 +1,4 @@
-"""Arguments whose special methods change the call's arguments or use its network.
+"""Arguments whose special methods change the other arguments of a call, or use its network.
 
 `evil(random, value, room)` wraps a valid value, so that a call passes its checks and the change
 comes while the call reads the value.
@@ -34,7 +34,7 @@ class Room:
                 self.collect(item, depth + 1)
 
     def act(self) -> None:
-        """Change a container, call the network or collect garbage; sometimes raise Marked."""
+        """Change a container, call the network or collect garbage; sometimes raise `Marked`."""
         if self.budget <= 0:
             return
         self.budget -= 1

@@ -70,7 +70,7 @@ class Scene:
         self.outputs = self.net.predict(self._plain_x(1)).shape[1:]
         if random.random() < 0.8:
             config = {} if random.random() < 0.6 else self.selection()
-            with contextlib.suppress(ValueError, TypeError):  # a law that does not fit the network
+            with contextlib.suppress(ValueError, TypeError):  # the law may not fit the network
                 self.net.configure(loss=self.loss, selection=config)
 
     def _spec(self) -> dict[str, Any]:

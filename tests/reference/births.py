@@ -57,5 +57,5 @@ def births(config: dict, layer: Layer, mean: float, generation: int) -> tuple[li
 
 
 def halves(weight: np.ndarray, z: np.ndarray, mutation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return both halves of the weights of a population; z are normal numbers (as `weight`)."""
+    """Return both halves of the weights of a population; `z` has a normal number per weight."""
     return weight * (1 + mutation * z), weight * (1 - mutation * z)

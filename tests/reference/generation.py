@@ -76,7 +76,7 @@ class Generation:
         ]
 
     def step(self, raw: list[np.ndarray]) -> list[list[int]]:
-        """Run one generation; return the birth ids of each layer's extinctions, in their order."""
+        """Run one generation; return, by layer, the birth ids of extinctions, lightest first."""
         self.number += 1
         for layer, now in zip(self.layers, raw, strict=True):
             kept = self.memory * layer.remembered + (1 - self.memory) * now

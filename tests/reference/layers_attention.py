@@ -122,7 +122,7 @@ _QKV = [
     ("dense", {}, [0, 1]),
     ("dense", {}, [0, 1]),
 ]
-_ONE = [("populations", {"mass": False}, [0])]  # has parameters, so needs a gradient from the layer
+_ONE = [("populations", {"mass": False}, [0])]  # its bias needs a gradient from the layer
 _TWO = [("dense", {"units": [6]}, [0]), ("dense", {}, [0, 1])]
 
 CASES = {

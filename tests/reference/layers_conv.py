@@ -146,7 +146,7 @@ def blocks(rows: int) -> list[slice]:
 
 
 def batch_norm_track(x: Array, weights: Mapping[str, Array], config: Config) -> dict[str, Array]:
-    """Return the tracked mean and (unbiased) variance after one training pass on x."""
+    """Return the tracked mean and (unbiased) variance after one training pass on `x`."""
     over = tuple(range(x.ndim - 1))
     mean, variance = np.zeros(x.shape[-1]), np.zeros(x.shape[-1])
     for rows in blocks(len(x)):

@@ -185,7 +185,7 @@ class Evolution(Readings):
             if k in self._open:
                 if _called_within(frame, self._open[k]):
                     return None  # step() called by a subclass's step()
-                self._multiply(self._readers[k])  # undo a step that raised
+                self._multiply(self._readers[k])  # the last step failed: undo divide()
             checks.no_capture(self._laws.mass.device)
             changed = checks.call_closure(optimizer, args, kwargs, lambda: self._undo(k))
             with torch.no_grad():
@@ -228,7 +228,7 @@ class Evolution(Readings):
         """
         self._stepped.clear()
         self._checked = True
-        strength = self._pace.strength_at(self.steps)  # it also stores the peak rate
+        strength = self._pace.strength_at(self.steps)  # also stores the peak learning rate
         self.steps += 1
         if self.steps % self.selection.every == 0:
             others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]

@@ -183,7 +183,7 @@ def convolution(t: Tracer, call: Call) -> bool | None:
 
 @rule("mkldnn_rnn_layer")
 def recurrent(t: Tracer, call: Call) -> None:
-    """Record a recurrent layer: (..., k) x (gates, k) is summed over k; its state is fixed."""
+    """Record a recurrent layer: it sums (..., k) x (gates, k) over k, and its state is fixed."""
     x, weight = call.args[:2]
     contract(t, x, x.ndim - 1, weight, 1, call.why)
     t.role(weight, 0, "write", call.why)

@@ -1,7 +1,8 @@
 """Trace: run a model and find which dimensions of its parameters are the same axis.
 
-A dispatch mode intercepts every operator below autograd, where only a few kinds remain;
-operators.py has a rule for each kind. An operator without a rule fixes every axis that it touches.
+A dispatch mode intercepts every operator below autograd, where only a few kinds of operators
+remain; operators.py has a rule for each kind. An operator without a rule fixes every axis that it
+touches.
 """
 
 from __future__ import annotations

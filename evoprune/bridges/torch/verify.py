@@ -45,7 +45,7 @@ class _Trial:
     populations: Sequence[Population]
     pieces: Sequence[Piece]
     generator: torch.Generator
-    rules: dict[Attribute, tuple[int, int]]  # attribute -> (index of axis, multiple of its size)
+    rules: dict[Attribute, tuple[int, int]]  # attribute -> (axis, attribute's value / axis size)
 
     def __post_init__(self) -> None:
         self.starts = list(itertools.accumulate((p.size for p in self.populations), initial=0))
@@ -168,7 +168,7 @@ class _Trial:
         but not the attributes of PyTorch's own modules that are known to be sizes.
 
         Returns:
-            attribute -> (i, multiple of the size).
+            attribute -> (i, value of the attribute / size of the axis).
         """
         population = self.populations[i]
         totals = {population.size * k for k in (1, 2, 3)}
@@ -205,7 +205,7 @@ def verify(
 
     Returns:
         Indices of the axes that can shrink; sizes stored in modules, as attribute -> (position in
-        these indices, multiple of the size); reasons by name for the other axes.
+        these indices, attribute's value / axis size); reasons by name for the other axes.
     """
     named = [*model.named_parameters(), *model.named_buffers()]
     before = [(tensor, tensor.detach().clone()) for _, tensor in named]
