@@ -39,7 +39,7 @@ ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}
 
 
 class Once:
-    """A contestant that makes one call per turn; if the call returns a number, it is the ms."""
+    """A contestant that makes one call per turn; a number that the call returns is the ms."""
 
     def __init__(self, name: str, call: Callable[[], float | None]) -> None:
         self.name, self._call = name, call

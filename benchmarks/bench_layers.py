@@ -129,7 +129,7 @@ def shape_of(case: Case, net: Any) -> dict[str, Any]:
 def ours(
     name: str, case: Case, share: float, data: Any, threads: int, selected: bool
 ) -> Contestant:
-    """Return a contestant that trains the network by evoprune."""
+    """Return a contestant that trains the network with evoprune."""
     net = living(case, share)
     return training(name, net, data, case.batch, threads, selected=selected)
 

@@ -78,7 +78,7 @@ def peak_of_network(name: str, share: float, steps: int) -> int:
 def by_kind(net: Any, batch: int) -> dict[str, dict[str, int]]:
     """Return by kind of layer the number of layers, and bytes of parameters and of activations.
 
-    Parameters include tracked values, activations are the layers' outputs.
+    Parameters include tracked values; activations are the outputs of layers.
     """
     facts = net.describe()
     sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}

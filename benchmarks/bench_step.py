@@ -34,7 +34,7 @@ LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of hidden
 
 
 def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected: bool) -> Local:
-    """Return a contestant that trains an MLP on MNIST by evoprune."""
+    """Return a contestant that trains an MLP on MNIST with evoprune."""
     import evoprune as ep
 
     train, _ = ep.datasets.mnist()

@@ -1,4 +1,4 @@
-"""Training by evoprune as a contestant, and the floor: shared by bench_step and bench_layers."""
+"""Contestants that train with evoprune, and the floor; used by bench_step and bench_layers."""
 
 from __future__ import annotations
 

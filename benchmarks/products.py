@@ -113,7 +113,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
 
 
 def _shared_end(of_w: list[str], of_y: list[str]) -> int:
-    """Return the number of last axes that w and y share; at least one axis of w is not counted."""
+    """Return how many last axes w and y share, but less than the number of axes of w."""
     most = min(len(of_w) - 1, len(of_y))
     return next((i for i in range(most) if of_w[-1 - i] != of_y[-1 - i]), most)
 

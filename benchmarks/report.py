@@ -60,7 +60,7 @@ def origin(facts: Facts) -> str:
 
 
 def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
-    """Return a contestant's median time in ms, multiplied by `unit`, or a dash."""
+    """Return a contestant's median time in ms times `unit`, or a dash if it was not timed."""
     if name not in row["ms"]:
         return "-"
     value = unit * row["ms"][name]["median"]
@@ -68,7 +68,7 @@ def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
 
 
 def against(row: Facts, name: str, *, inverse: bool = False) -> str:
-    """Return the ratio of a contestant's time to ours, or its inverse."""
+    """Return the ratio of a contestant's time to ours, or the inverse ratio."""
     if name not in row["times_ours"]:
         return "-"
     value = row["times_ours"][name]

@@ -40,7 +40,7 @@ class Contestant(Protocol):
 
 
 class Local:
-    """A contestant of this process: run(n) runs n calls."""
+    """A contestant that runs in this process; run(n) makes n calls."""
 
     def __init__(self, name: str, run: Callable[[int], Any]) -> None:
         self.name, self.run = name, run
@@ -187,7 +187,7 @@ class _Process:
 
 
 class _Remote:
-    """A contestant in a process of the peers."""
+    """A contestant that runs in a process of the peers."""
 
     def __init__(self, name: str, process: _Process, number: int) -> None:
         self.name, self._process, self._number = name, process, number

@@ -69,7 +69,7 @@ typedef struct {
     const char *name;
     ep_type type;
     size_t offset;
-    double initial, low, high; /* inclusive bounds; for a vector, those of each element */
+    double initial, low, high; /* default; inclusive bounds, for a vector those of each element */
     const char *const *choices; /* EP_CHOICE: names, NULL-terminated */
     const char *doc;
     bool required; /* has no default */

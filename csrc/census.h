@@ -16,7 +16,7 @@ typedef struct {
     double *cost;
 } ep_census;
 
-/* False: out of memory. */
+/* Opens a census of `net`. Returns false if out of memory. */
 bool ep_census_open(ep_census *census, const ep_net *net);
 void ep_census_close(ep_census *census);
 /* Counts living populations; true if any count has changed since the last call. */

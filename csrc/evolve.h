@@ -36,7 +36,7 @@ typedef struct {
     int64_t floor_reached; /* number of times that the floor kept a population alive */
     int64_t compactions;
 } ep_chronicle;
-/* False: out of memory. Close in either case. */
+/* Returns false if out of memory. ep_chronicle_close must be called in either case. */
 bool ep_chronicle_open(ep_chronicle *chronicle, const ep_net *net);
 void ep_chronicle_close(ep_chronicle *chronicle);
 
@@ -51,8 +51,8 @@ typedef struct {
     ep_group *group; /* (n_populations) */
     bool *barren; /* (n_populations) true: no births in this layer */
     ep_slab *room; /* memory of the vectors below: `overlap` (most, most), the others (most) */
-    /* raw: fitness before smoothing. norm2, overlap: `norm2` and `overlap` of ep_cohort. The
-     * others: the signals of the same name (ep_signals). */
+    /* raw: fitness before smoothing. norm2, overlap: `norm2` and `overlap` of ep_cohort. The other
+     * vectors: the signals of the same name (ep_signals). */
     ep_real *raw, *norm2, *owned_norm2, *owned_gradient2, *owned_product, *activity, *overlap;
     int64_t founded; /* number of founders in the network */
     int64_t most; /* populations that the vectors have room for */

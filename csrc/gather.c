@@ -82,7 +82,7 @@ static const void *row_at(const ep_table *table, int64_t row) {
 }
 
 /* True if (x - shift) * scale must be computed in double, because x or the shift may have more
- * digits than an ep_real. */
+ * digits than fit in an ep_real. */
 static bool needs_double(ep_number type, const ep_intake *in) {
     bool small = type == EP_UINT8 || type == EP_INT8;
     bool fits = small || type == EP_UINT16 || type == EP_INT16 || type == EP_FLOAT32;

@@ -19,8 +19,8 @@ typedef enum {
     EP_NUMBER_TYPES
 } ep_number;
 
-/* A table with rows of `width` contiguous elements and a row stride of `stride` bytes. If `map`
- * is not NULL, row i of the table is stored row map[i]. */
+/* A table with rows of `width` contiguous elements and a row stride of `stride` bytes. If `map` is
+ * not NULL, row i of the table is stored row map[i]. */
 typedef struct {
     const void *at;
     const int64_t *map;
@@ -40,7 +40,7 @@ typedef struct {
     int64_t width;                     /* number of living features */
     int64_t move;                      /* largest move of an image in pixels; 0: none */
     bool flip;                         /* mirror images left to right with probability 1/2 */
-    int64_t height, breadth, channels; /* image shape, used only with move or flip */
+    int64_t height, breadth, channels; /* image shape, used only with `move` or `flip` */
     ep_noise noise;                    /* random stream of augmentation */
 } ep_intake;
 

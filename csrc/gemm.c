@@ -1,6 +1,6 @@
 /* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of the matrix `c` in registers.
  * The matrix `b` is packed into panels of that width (k-major, so that the tile streams it). The
- * matrix `a` is read in place by broadcasts: at these widths, packing it pays only for long sums
+ * matrix `a` is read in place by broadcasts: at these widths, packing `a` pays only for long sums
  * over rows that are far apart. */
 #include "gemm.h"
 
@@ -22,7 +22,7 @@ typedef enum { CACHED, PLAIN, PACKING } reading; /* how a tile reads `b`: see ti
 
 enum { AHEAD = 32 }; /* prefetch distance in steps of k */
 enum { FIRST = 64 }; /* steps of k in the first panel of a long sum; this panel is not prefetched */
-enum { SPREAD = 512 }; /* least a_step for which `a` is packed */
+enum { SPREAD = 512 }; /* minimum a_step for which `a` is packed */
 
 /* Hides the value of the pointer p, so that the compiler does not precompute every row pointer and
  * spill registers; incrementing one pointer is free between multiply-adds. */

@@ -31,7 +31,7 @@ enum {
 };
 
 /* Computes the product. If b_col is 1, up to EP_LINE - 1 elements after the end of a row may be
- * read but not used, so b must lie in a slab. m, n or k may be 0. */
+ * read but not used, so `b` must lie in a slab. m, n or k may be 0. */
 void ep_gemm(const ep_product *product, ep_real *scratch);
 
 /* Computes a product bit-identical to that of ep_gemm. Requires b_col = 1; meant for operands in

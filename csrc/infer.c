@@ -95,7 +95,7 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
               const ep_table *w, const ep_intake *intake, int threads, ep_real *out,
               ep_tally *tally, ep_error *error) {
     sweep s = {.net = net, .regime = regime, .x = x, .y = y, .w = w, .intake = *intake, .out = out};
-    /* with targets, this size is kept: sums per block must not depend on the number of workers */
+    /* With targets, keep this size: sums per block must not depend on the number of workers. */
     s.rows = ep_net_infer_rows(net);
     int workers = workers_for(net, x->rows, y ? s.rows : EP_INFER_LEAST, threads);
     if (!y) {

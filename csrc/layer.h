@@ -91,7 +91,7 @@ typedef struct {
      * disjoint memory and pass each finished range to ep_ready. NULL: no parameters. */
     void (*gradient)(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts);
     const ep_coupling *coupling; /* NULL: the samples of a batch are independent */
-    /* Returns n if input 0 holds ids, integers from 0 to n - 1. NULL: any numbers. */
+    /* Returns n: input 0 holds ids, integers from 0 to n - 1. NULL: it holds any numbers. */
     int64_t (*ids)(const ep_layer *layer);
     /* Multiply-adds of the forward pass of one sample at the shape of `axes`. NULL: none. */
     double (*macs)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
@@ -123,7 +123,7 @@ struct ep_layer {
     void *config;
     int index;
     int n_inputs, input[EP_INPUTS]; /* indices of the values that the layer reads */
-    int reads; /* number of inputs whose elements are read; only the axes of the others are used */
+    int reads; /* number of inputs whose elements are read; of further inputs, only axes are used */
     ep_alias alias;
     int n_tensors, tensor[EP_TENSORS];
     bool shares_mass; /* uses the mass of an earlier layer and adds to its gradient */
@@ -132,7 +132,7 @@ struct ep_layer {
     int saved; /* index of the value that forward() saves for backward(), or -1 */
     int sums; /* index of the value where backward() stores sums per sample for gradient(), or -1 */
     int64_t scratch; /* elements of scratch per worker */
-    /* for kinds that couple samples: the first row of each worker is a multiple of row_block */
+    /* for kinds that couple samples: the index of a worker's first row is a multiple of this */
     int64_t row_block;
     double work; /* multiply-adds per sample, to balance the gradient tasks */
 };
@@ -197,7 +197,8 @@ EP_INLINE const ep_real *ep_x(const ep_pass *pass, const ep_layer *layer, int i)
 EP_INLINE ep_real *ep_gradient_of(const ep_pass *pass, const ep_value *value) {
     return pass->dx + (pass->alias ? pass->value[value->dx_of].at : value->at) * pass->capacity;
 }
-/* Row 0 of the gradient of input i; NULL if no layer needs it or its copy is skipped (ep_alias). */
+/* Row 0 of the gradient of input i. NULL if no layer needs this gradient, or if the layer need not
+ * copy dy to it (ep_alias.skip). */
 EP_INLINE ep_real *ep_dx(const ep_pass *pass, const ep_layer *layer, int i) {
     const ep_value *value = ep_input(pass, layer, i);
     return value->wants_dx && !layer->alias.skip[i] ? ep_gradient_of(pass, value) : NULL;

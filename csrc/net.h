@@ -28,7 +28,7 @@ typedef struct {
 struct ep_plan {
     uint64_t seed;
     int n_axes, n_values, n_layers, n_tensors;
-    int n_populations; /* axes under selection; after ep_net_build, none is an axis of the output */
+    int n_populations; /* number of axes under selection; ep_net_build excludes output axes */
     ep_axis *axes;
     ep_value *values; /* 0: the input; then outputs and saved values, in order of declaration */
     ep_layer *layers;
@@ -40,7 +40,7 @@ struct ep_plan {
     ep_slab *numbers, *gradients, *first, *second;
     int64_t width; /* elements per sample of all values together */
     int64_t scratch; /* elements of scratch per worker */
-    int64_t row_block; /* the first row of each worker is a multiple of row_block */
+    int64_t row_block; /* the index of a worker's first row is a multiple of this */
     int64_t capacity; /* largest number of samples that x and dx can hold; 0: not reserved yet */
     ep_slab *x, *dx;
     ep_slab *workspace; /* scratch and inference rows of all workers; NULL before the first pass */
@@ -101,7 +101,7 @@ double ep_net_macs(const ep_net *net, const ep_axis *axes);
 /* Index of a tensor by name, or -1. */
 int ep_net_tensor(const ep_net *net, const char *name);
 
-/* Return the pass of worker `part`. A training pass has the worker's rows of net->x and net->dx, an
+/* Return the pass of worker `part`. A training pass has the worker's rows of net->x and net->dx; an
  * inference pass has a private buffer. */
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts);
 ep_pass ep_net_inference_pass(const ep_net *net, int part);

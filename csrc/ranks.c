@@ -45,8 +45,8 @@ static int64_t size_of(const ep_net *net, int population) {
     return net->axes[net->populations[population].axis].n;
 }
 
-/* Offset in the buffer of the activities, or of the Gram matrix, of the populations of one
- * layer. */
+/* activity_at() returns where the activities of a layer's populations start in the buffer,
+ * gram_at() where the Gram matrix of their outputs starts. */
 static int64_t activity_at(const ep_ranks *k, const ep_net *net, int population) {
     int64_t at = header(k) + gradients(net) + tracked(net);
     for (int i = 0; i < population && k->activity; i++) {
@@ -91,8 +91,8 @@ int64_t ep_ranks_rows_most(const ep_ranks *k, const ep_net *net, int64_t batch) 
 
 /* ---- the header ------------------------------------------------------------------------------ */
 
-/* Splits a double into PART elements that sum to it. If it is not finite, the first element holds
- * it and the others are 0. */
+/* Splits a double into PART elements that sum to it. If the double is not finite, the first element
+ * holds it and the other elements are 0. */
 static void split_digits(double x, ep_real part[PART]) {
     for (int i = 0; i < PART; i++) {
         part[i] = (ep_real)x;

@@ -15,7 +15,7 @@ typedef struct {
     int64_t founded; /* size when the network was founded; after births, n can be larger */
     int64_t next_birth; /* greater than all birth ids so far */
     bool mortal;     /* its populations may become extinct */
-    int32_t *birth;  /* n birth ids, ascending; NULL (not mortal): 0 .. n - 1 */
+    int32_t *birth;  /* n birth ids, ascending; NULL if not mortal: the ids are 0 .. n - 1 */
 } ep_axis;
 
 /* How a tensor is updated. The tensors of a role are contiguous in the slab. */

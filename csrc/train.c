@@ -118,8 +118,8 @@ static void do_rows(run *r, ep_pass *pass) {
     ep_walk_backward(net, pass);
 }
 
-/* Returns the mean loss. Every worker sums the same values in the same order and so makes the same
- * decision. */
+/* Returns the mean loss. Every worker sums the same values in the same order, so all agree whether
+ * the loss is finite. */
 static double mean_loss(const run *r) {
     const draw *d = &r->draws[r->s & 1];
     double sum = r->job->ranks ? r->job->ranks->loss

@@ -10,11 +10,11 @@
 enum {
     PART = 2, /* side of an output tile */
     MOST_SIDE = 6, /* largest side of an input tile */
-    WEIGHTS = 262144, /* most transformed weights per block */
-    LEAST = 32, /* least filters per block */
-    NUMBERS = 131072, /* most transformed inputs and outputs per block */
-    FEWEST = 16, /* least tiles per block */
-    MOST = 256, /* most tiles per block */
+    WEIGHTS = 262144, /* maximum number of transformed weights per block */
+    LEAST = 32, /* minimum number of filters per block */
+    NUMBERS = 131072, /* maximum number of transformed inputs and outputs per block */
+    FEWEST = 16, /* minimum number of tiles per block */
+    MOST = 256, /* maximum number of tiles per block */
 };
 
 /* ---- 1-D transforms, in place --------------------------------------------------------------- */

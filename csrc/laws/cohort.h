@@ -44,7 +44,7 @@ typedef struct {
 } ep_growth;
 
 /* The settings of a law that uses ep_growth. `h`: the default strength; `of`: the quantity that
- * clip bounds, in words. */
+ * `clip` bounds, in words. */
 #define EP_GROWTH_FIELDS(law, h, of)                                                   \
     EP_FIELD_REAL(law, strength, h, 0, 1e9,                                            \
                   "h, log-growth per generation for each nat of fitness less upkeep"), \

@@ -60,8 +60,8 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     double total = total_in_order(cohort, order), chance = 0;
     double eta = cohort->strength;
     ep_growth own = ep_growth_of(cohort, law->strength * eta, law->clip * eta, true);
-    /* the last rank (position in `order`) of positive weight: its population gets the offspring
-     * that are left */
+    /* last rank (position in `order`) of positive weight: its population gets the remaining
+     * offspring */
     int64_t last = -1;
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         int64_t i = order[rank];

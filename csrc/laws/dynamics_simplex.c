@@ -105,8 +105,8 @@ static bool replicator_mutator_check(const void *config, int64_t founded, ep_err
 }
 
 /* Write the offspring of each population, before mutation, to cohort->work; -1 for a population of
- * mass 0. Return the sum of the offspring, and set *living to the number of populations with mass
- * > 0. */
+ * mass 0. Return the sum of the offspring, and set *living to the number of populations of nonzero
+ * mass. */
 static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *living) {
     double sum = 0;
     *living = 0;

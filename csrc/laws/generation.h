@@ -84,16 +84,16 @@ typedef struct {
     ep_real *mass, *fitness, *upkeep; /* (n) fitness is smoothed and bias-corrected */
     ep_real *state; /* a (states, living populations) block for each niche */
     int32_t *birth; /* (n) birth ids, shifted by group so that they are unique in a niche */
-    int64_t *place; /* (n) index in its group's vectors */
-    int *group; /* (n) index of its group */
-    ep_niche *niche; /* (n_groups) at most */
+    int64_t *place; /* (n) index of the population in its group's vectors */
+    int *group; /* (n) index of the population's group */
+    ep_niche *niche; /* at most n_groups niches */
     ep_real *memory; /* (present) smoothed fitness after this generation, before bias correction */
     ep_real *work; /* scratch of the dynamics: see ep_cohort */
     int32_t *order;
     ep_extinct *extinct; /* (n_extinct) by group, lightest first */
     ep_newborn *newborn; /* (n_born) by group, ids ascending */
     int32_t *chosen; /* the parents in a group: see ep_births_choose */
-    bool *survives; /* (n) alive after this generation */
+    bool *survives; /* (n) true: alive after this generation */
     void *block; /* the memory of all vectors above */
 } ep_generation;
 

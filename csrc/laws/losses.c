@@ -132,8 +132,8 @@ static void exponentials(int64_t rows, int64_t n, int64_t k0, int64_t width, con
             e[r * width + k] = y[r * n + k0 + k] - most[r];
         }
     }
-    ep_map(ep_exp, rows * width, e,
-           e); /* one flat range, so that vectors are full even for few classes */
+    /* one flat range, so that vectors are full even for few classes */
+    ep_map(ep_exp, rows * width, e, e);
 }
 
 /* Let p = softmax(y), target class t, class weights w and label smoothing s. The target is spread

@@ -22,7 +22,7 @@ typedef struct {
     double scale;
 } attention;
 
-enum { LINE = (int)EP_LINE, GROUP = 4 * LINE }; /* queries per cache line, per group */
+enum { LINE = (int)EP_LINE, GROUP = 4 * LINE }; /* queries per cache line and per group */
 
 static const ep_field fields[] = {
     EP_FIELD_BOOL(attention, causal, false,

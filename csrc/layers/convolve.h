@@ -1,9 +1,9 @@
 /* convolve: convolution over all channels, by matrix products. Windows of 3 x 3 and 5 x 5 use
- * Winograd tiles (winograd.h) if that is cheaper; others multiply the patches under the windows by
- * the weights. Patches are never stored for a whole batch: a few hundred at a time go through a
- * buffer that stays in L2. Weights are (height, width, in, out). Geometry is in window.h, settings
- * and interface in conv2d.c. This is a header because only conv2d.c uses it: its static functions
- * are inlined there, with constant arguments. */
+ * Winograd tiles (winograd.h) if that is cheaper; otherwise the patches under the windows are
+ * multiplied by the weights. Patches are never stored for a whole batch: a few hundred at a time go
+ * through a buffer that stays in L2. Weights are (height, width, in, out). Geometry is in window.h,
+ * settings and interface in conv2d.c. This is a header because only conv2d.c uses it: its static
+ * functions are inlined there, with constant arguments. */
 #ifndef EP_LAYERS_CONVOLVE_H
 #define EP_LAYERS_CONVOLVE_H
 
@@ -15,9 +15,9 @@
 
 enum {
     EP_CONV_BUFFER = 65536, /* elements of the patch buffer */
-    EP_CONV_LEAST = 14,     /* fewest patches at a time */
-    EP_CONV_MOST = 512,     /* most patches at a time */
-    EP_CONV_FLIPPED = 32768, /* most weights that backward() flips */
+    EP_CONV_LEAST = 14,     /* minimum number of patches at a time */
+    EP_CONV_MOST = 512,     /* maximum number of patches at a time */
+    EP_CONV_FLIPPED = 32768, /* maximum number of weights that backward() flips */
     EP_CONV_COLUMNS = 256,   /* patch columns per step of backward() */
     EP_CONV_SUMMED = 256,    /* patches per step of gradient() */
     EP_CONV_ROWS = 128,      /* rows of w per part */
@@ -38,7 +38,7 @@ static inline bool ep_conv_stepwise(const ep_window *g) {
 typedef struct {
     ep_window g;
     int64_t taps, patch; /* elements under a window: of one channel, of all channels */
-    int64_t filters, positions; /* output positions per sample */
+    int64_t filters, positions; /* positions: output positions per sample */
     int64_t image; /* elements of one input sample */
     bool plain; /* the patches are x itself */
 } ep_conv;

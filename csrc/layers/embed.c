@@ -1,6 +1,6 @@
 /* embed: two tables of learned vectors. `embedding` looks up rows by id; `positions` adds row t at
- * position t. Both tables are FREE, not DECAYED: a row of the first learns only when its id occurs,
- * while decay at every step would shrink rare rows; the second is a bias per position. */
+ * position t. Both tables are FREE, not DECAYED: a row of `embedding` learns only when its id
+ * occurs, while decay at every step would shrink rare rows; a row of `positions` is a bias. */
 #include "layer.h"
 
 #include <math.h>

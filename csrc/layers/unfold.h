@@ -1,8 +1,8 @@
 /* unfold: copy between an image and the patches under its windows, for convolution. A patch is a
  * row of elements in the order (height, width, channels) of the window; any range of its columns
  * can be copied. Whole vectors are copied if that is safe, because pieces are short: 5 elements in
- * the first layer of LeNet. Does not depend on weights. A header, because its short copies must be
- * inlined where they are used. */
+ * the first layer of LeNet. Does not depend on weights. This is a header because its short copies
+ * must be inlined where they are used. */
 #ifndef EP_LAYERS_UNFOLD_H
 #define EP_LAYERS_UNFOLD_H
 

@@ -17,7 +17,7 @@ bool ep_community_enter(ep_community *self) {
 
 /* ---- create and free ------------------------------------------------------------------------- */
 
-/* The vectors of a community, at one size. */
+/* The vectors of a community, allocated for one number of populations. */
 typedef struct {
     ep_real *column[EP_COLUMNS], *memory;
     double *costs;

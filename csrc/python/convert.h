@@ -60,7 +60,7 @@ PyArrayObject *ep_array_in(PyObject *object, const char *name, int type, int ran
 /* Like ep_array_in(), but always return a new, writable copy. */
 PyArrayObject *ep_array_copy(PyObject *object, const char *name, int type, int rank,
                              const npy_intp *shape);
-/* Release a reference; array may be NULL. */
+/* Release a reference; `array` may be NULL. */
 EP_INLINE void ep_array_drop(PyArrayObject *array) { Py_XDECREF((PyObject *)array); }
 /* Return a new vector of n zeros. n < 0 raises ValueError. */
 PyArrayObject *ep_array_vector(npy_intp n, int type);

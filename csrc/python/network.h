@@ -74,8 +74,8 @@ extern PyMethodDef ep_network_regime_methods[], ep_network_array_methods[],
 
 /* ---- network_table.c: the user's arrays as tables -------------------------------------------- */
 /* Read `object` as a table of rows. `keep` receives a reference that must be held while the table
- * is in use. An array of a known number type with contiguous rows is read in place; any other
- * array is converted once. */
+ * is in use. An array of a known number type with contiguous rows is read in place; any other array
+ * is converted once. */
 bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyObject **keep);
 /* Check the ids of a network that takes ids. Raises ValueError with row and column of the first
  * element of x that is not a valid id. */
