@@ -63,7 +63,7 @@ class Peers:
         named = os.environ.get("EVOPRUNE_PEERS", "")
         python = Path(named) if named else ROOT / ".peers" / "bin" / "python"
         self.python = python if python.exists() else None
-        self.absent: dict[str, str] = {}  # reasons by library
+        self.absent: dict[str, str] = {}  # library -> why it is absent
         self.versions: dict[str, str] = {}
         self._processes: dict[tuple[str, int, str], _Process] = {}
         if self.python is None:

@@ -9,7 +9,7 @@
 typedef struct {
     /* (n_axes) copies of the network's axes, without birth ids; n counts living populations only */
     ep_axis *axes;
-    int64_t living; /* living populations in all */
+    int64_t living; /* number of living populations of all layers */
     double macs, parameters; /* multiply-adds per sample and parameters, of living populations */
     /* (n_populations) cost of one population of each layer, as a share of the cost of the founding
      * network */

@@ -48,7 +48,7 @@ typedef struct {
     ep_fitness_call call_fitness; /* called instead of fitness->measure, or NULL */
     void *context;
     ep_census census;
-    ep_group *group; /* (n_populations) */
+    ep_group *group; /* (n_populations) the populations of each layer under selection */
     bool *barren; /* (n_populations) true: no births in this layer */
     ep_slab *room; /* memory of the vectors below: `overlap` (most, most), the others (most) */
     /* raw: fitness before smoothing. norm2, overlap: `norm2` and `overlap` of ep_cohort. The other

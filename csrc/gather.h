@@ -33,9 +33,9 @@ typedef struct {
  * difference; 8-bit types use the rounded copies, which are faster. */
 typedef struct {
     const double *shift, *scale;         /* one value, or one per founding feature */
-    const ep_real *near_shift, *near_scale; /* shift and scale as ep_real */
+    const ep_real *near_shift, *near_scale; /* shift and scale, rounded to ep_real */
     bool each;                           /* shift and scale have one value per feature */
-    bool exact;                          /* near_shift equals shift */
+    bool exact;                          /* near_shift equals shift: rounding changed no shift */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
     int64_t width;                     /* number of living features */
     int64_t move;                      /* largest move of an image in pixels; 0: none */

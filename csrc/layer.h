@@ -142,7 +142,7 @@ struct ep_pass {
     const ep_value *value;
     const ep_tensor *tensor;
     ep_real *numbers; /* values of all tensors */
-    ep_real *gradients; /* gradients of all tensors, same layout */
+    ep_real *gradients; /* gradients of all tensors, in the layout of `numbers` */
     const ep_real *input; /* rows of the user's array, read instead of value 0; or NULL */
     ep_real *x, *dx; /* activations and their gradients; dx is NULL outside training */
     int64_t capacity; /* rows allocated: value v starts at x + at * capacity */

@@ -19,7 +19,7 @@ enum {
     EP_STREAM_PRUNE,
     EP_STREAM_EVOLVE = 1000,
     EP_STREAM_LAYERS = 1000000,
-    EP_STREAM_BIRTHS = 2000000, /* + index of the tensor */
+    EP_STREAM_BIRTHS = 2000000, /* births in tensor i: EP_STREAM_BIRTHS + i */
 };
 
 /* 128 random bits: the four words of counter `index`. */

@@ -14,7 +14,7 @@ typedef struct {
     int rank, ranks;
     ep_ranks_call call;
     void *context;
-    ep_real *buffer; /* (room) */
+    ep_real *buffer; /* (room) added up over the ranks; its parts: see ranks.c */
     int64_t room;
     bool activity, overlap; /* selection needs mean activities, or cosines of outputs */
     /* Set by the calls below: */

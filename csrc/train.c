@@ -41,7 +41,7 @@ typedef struct {
     int64_t *owned;
     int workers;
     int64_t assigned_rows; /* rows for which tasks were assigned; -1: the shape has changed */
-    queue *queues; /* (workers) */
+    queue *queues; /* (workers) one queue for each worker */
     double *norms; /* sum of squares of each block of the gradient */
     struct {
         int64_t batch, predictions, tasks, norms; /* capacities of the arrays above */

@@ -2,7 +2,7 @@
 #include "walk.h"
 
 enum {
-    NEAR = 1 << 17, /* elements that stay in the L2 cache until they are read */
+    NEAR = 1 << 17, /* number of elements that stay in the L2 cache until they are read */
     /* A chunk of rows has at least 1 / WORTH activation elements per weight of the layer, because
      * all weights are read once per chunk. */
     WORTH = 4,

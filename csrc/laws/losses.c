@@ -7,7 +7,7 @@
 #include "elementary.h"
 
 enum {
-    CHAINS = 8,  /* lanes of a sum */
+    CHAINS = 8,  /* number of partial sums, so that a sum is vectorized */
     TILE = 1024, /* elements processed at a time: at most 8 KiB, which stay in the L1 cache */
 };
 

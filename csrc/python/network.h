@@ -42,9 +42,9 @@ typedef struct {
     ep_calls calls; /* laws written in Python */
     PyObject *loss_call; /* a loss written in Python, or NULL */
     double *shift, *scale; /* input scaling, n_scaling values each */
-    ep_real *near_shift, *near_scale; /* shift and scale as ep_real */
-    bool exact_scaling; /* near_shift equals shift */
-    int64_t n_scaling; /* 1, or the founding width of the input */
+    ep_real *near_shift, *near_scale; /* shift and scale, rounded to ep_real */
+    bool exact_scaling; /* near_shift equals shift: rounding changed no shift */
+    int64_t n_scaling; /* number of shifts and of scales: 1, or the input's founding width */
     int64_t input_width; /* founding width of the input */
     int32_t *living; /* buffer for ep_living_inputs(), used if input features can go extinct */
     ep_checked checked[EP_CHECKED]; /* most recent first */
