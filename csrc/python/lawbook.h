@@ -15,8 +15,8 @@ typedef struct {
 typedef struct {
     const ep_fitness *fitness;
     const ep_dynamics *dynamics;
-    ep_settings fitness_config, dynamics_config,
-        settings; /* settings.at points to an ep_selection */
+    /* settings.at points to an ep_selection */
+    ep_settings fitness_config, dynamics_config, settings;
     ep_settings births; /* births.at points to an ep_births; NULL: no births */
     ep_calls calls;
 } ep_lawbook;
