@@ -184,7 +184,7 @@ static draft prepare(ep_net *net, const ep_places *places) {
 
 /* ---- the change ------------------------------------------------------------------------------ */
 
-/* True if a tensor of the layer has new places. */
+/* True if a tensor of the layer has new places, those without a source. */
 static bool has_new(const ep_net *net, const ep_layer *layer, const change *c) {
     bool found = false;
     for (int i = 0; i < layer->n_tensors; i++) {
