@@ -44,6 +44,10 @@ int64_t ep_births_capacity(const ep_births *births, int64_t founded) {
     return most < (double)(INT32_MAX - 1) ? ep_max(founded, (int64_t)most) : INT32_MAX - 1;
 }
 
+bool ep_births_due(const ep_births *births, int64_t number, double strength) {
+    return number % births->every == 0 && strength > 0 && strength >= births->least_strength;
+}
+
 /* Return the layer's total positive fitness divided by the mean upkeep: the number of populations
  * that it can sustain. */
 static double fed(const ep_parents *p, int64_t living) {

@@ -36,6 +36,8 @@ typedef struct {
 
 /* Return the largest number of populations that a layer of `founded` founders may have. */
 int64_t ep_births_capacity(const ep_births *births, int64_t founded);
+/* Return true if populations may be born in generation `number`, at this strength of selection. */
+bool ep_births_due(const ep_births *births, int64_t number, double strength);
 /* Write the indices of the populations that divide, fittest first, to `chosen` (n), and return
  * their number; for immigration, only return the number of immigrants. `number` is the index of
  * the generation, from 1. */
