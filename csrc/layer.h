@@ -108,8 +108,8 @@ enum {
 };
 typedef struct {
     int can; /* sum of the constants above that hold for the layer */
-    /* add to the dx of this input, because a later layer has already written that dx, or has
-     * skipped its copy of dy (see `skip`) */
+    /* add to the dx of this input instead of overwriting it: a later layer has already written its
+     * term there, or has left the term in its own dy, where this layer reads it (see `skip`) */
     bool add[EP_INPUTS];
     /* do not copy dy to the dx of this input, because the earlier layer that adds to this dx reads
      * dy itself */

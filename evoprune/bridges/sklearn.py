@@ -383,7 +383,11 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         return found[_lowest([loss for _, loss in self.rounds_])]
 
     def _raise(self, seeker: Any) -> bool:
-        """Raise the pressure of the next round; return False if it is not a number or too high."""
+        """Raise the pressure for the next round, and return True if that is possible.
+
+        It is not if the setting `pressure` is a schedule or 0, or if the raised pressure is more
+        than MOST times the setting.
+        """
         if not isinstance(self.pressure, Real):
             return False
         seeker.set_params(pressure=RISE * seeker.pressure)
