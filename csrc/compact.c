@@ -101,7 +101,7 @@ static draft prepare(const ep_net *net, const ep_places *places) {
     return d;
 }
 
-/* True if a tensor of the layer has new places, those without a source. */
+/* True if an axis of one of the layer's tensors gets places without a source (see ep_places). */
 static bool has_new(const ep_net *net, const ep_layer *layer, const ep_places *places) {
     bool found = false;
     for (int i = 0; i < layer->n_tensors; i++) {
@@ -114,8 +114,8 @@ static bool has_new(const ep_net *net, const ep_layer *layer, const ep_places *p
     return found;
 }
 
-/* Initializes all tensors of layers that have new places. ep_gather then overwrites all elements
- * except those of the new places. */
+/* Initializes all tensors of each layer for which has_new() is true. ep_resize() then overwrites
+ * all elements except those of the new places. */
 static void fill_new(ep_net *net, const ep_places *places, int64_t generation) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
     for (int i = 0; i < net->n_layers; i++) {
@@ -155,7 +155,7 @@ bool ep_resize(ep_net *net, const ep_places *places, int64_t generation, ep_erro
             }
         }
     }
-    draft old = {.net = *net}; /* owns everything that the draft has replaced */
+    draft old = {.net = *net}; /* refers to the replaced arrays, which drop() frees */
     *net = d.net;
     drop(&old);
     return true;
