@@ -185,7 +185,9 @@ static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t 
             runs r = runs_of(net, t, d);
             const int64_t both[] = {parent, child};
             for (int h = 0; h < EP_COUNT(both); h++) {
-                scale_slice(net->gradients, t, r, both[h], (ep_real)0.5);
+                if (!net->continues) {
+                    scale_slice(net->gradients, t, r, both[h], (ep_real)0.5);
+                }
                 scale_slice(net->first, t, r, both[h], (ep_real)0.5);
                 scale_slice(net->second, t, r, both[h], (ep_real)0.25);
             }
