@@ -47,7 +47,6 @@ Setting = Mapping[str, float]
 CHOSEN_BY = 100  # the seed of the runs that choose settings
 SETTINGS = tuple({"rate": rate, "decay": d} for rate in (1e-3, 2e-3, 4e-3) for d in (0.1, 0.5))
 DROPOUTS = tuple({"dropout": share} for share in (0.1, 0.2, 0.3, 0.4))
-ENDS = ({"end": 0.75}, {"end": 0.5})
 MASSES = ({"mass": 1.0}, {"mass": 2.5})
 OF_SCHEDULE = ("end", "mass")  # the settings that a method takes as keyword arguments
 
@@ -62,14 +61,14 @@ class Method:
     Attributes:
         run: the function that trains.
         epochs: length of the run.
-        of: for a control, the name of the run of selection that gives it its shape.
+        of: for a control, the name of the run of selection whose final shape it is given.
         dropout: share of the inputs that is dropped in training.
-        pressure: pressure of selection; None: that of the task.
-        tuned_as: the method from which settings are taken; None: they are chosen.
-        settings: learning rates and decays to choose from; (): those of the task.
+        pressure: pressure of selection; None: the task's.
+        tuned_as: the method whose settings are used; None: choose them.
+        settings: learning rates and decays to choose from; (): the task's.
         start: settings that hold until a stage changes them.
         stages: lists of settings, one chosen from each, in order; (): `settings` is the only one.
-        seeds: number of seeds; None: that of the task.
+        seeds: number of seeds; None: the task's.
     """
 
     run: Callable[..., Trained]
@@ -104,7 +103,7 @@ class Task:
     chosen_by: Sequence[int] = (CHOSEN_BY,)
 
     def job_of(self, name: str, setting: Setting, quick: bool, **more: Any) -> Job:
-        """Return the job of a method."""
+        """Return the job that runs a method with a setting."""
         method, net = self.methods[name], self.job.net
         told = {key: value for key, value in setting.items() if key not in OF_SCHEDULE}
         if dropout := told.pop("dropout", method.dropout):
@@ -149,28 +148,28 @@ def on_mnist() -> dict[str, Method]:
         "ours": Method(selection, seeds=10),
         "ours, dropout": Method(selection, 40, "", 0.3, 2.0, tuned_as="ours", seeds=10),
         "gradual, dropout": dropped(gradual, GRADUAL, gradually, SETTINGS),
-        "one cut, dropout": dropped(one_cut, ONE_CUT, once, SETTINGS),
-        "gradual": Method(gradual, of="ours", stages=(SETTINGS, ENDS), seeds=10),
-        "one cut": Method(one_cut, of="ours", seeds=10),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, once, dropouts=DROPOUTS[:3]),
+        "gradual": Method(gradual, of="ours"),
+        "one cut": Method(one_cut, of="ours"),
         "uniform": Method(uniform, of="ours", tuned_as="gradual"),
-        "iterative": Method(iterative, of="ours", stages=(SETTINGS[2:], ENDS)),
+        "iterative": Method(iterative, of="ours", tuned_as="gradual"),
         "replay": Method(replay, of="ours", tuned_as="ours"),
         "from scratch": Method(from_scratch, of="ours"),
-        "from scratch, longer": Method(from_scratch, 36, "ours", stages=(SETTINGS, MASSES)),
+        "from scratch, longer": Method(from_scratch, 36, "ours", stages=(SETTINGS[:2], MASSES)),
         "from scratch, dropout": Method(
-            from_scratch, 68, DROPPED, 0.1, stages=(SETTINGS[:4], MASSES, DROPOUTS[:3])
+            from_scratch, 68, DROPPED, start=SETTINGS[1], stages=(DROPOUTS[:2], MASSES)
         ),
-        "iterative, dropout": dropped(iterative, GRADUAL, in_steps, SETTINGS[2:], seeds=5),
+        "iterative, dropout": dropped(iterative, ONE_CUT, in_steps, seeds=5),
     }
 
 
 def on_mnist_smaller() -> dict[str, Method]:
-    """Return the methods at about 78 populations alive; rates and decays are those chosen above."""
-    gradually, once = lengths((0.75, 42), (0.5, 54)), lengths((0.5, 20), (0.25, 34))
+    """Return the methods at about 78 populations alive; dropout is chosen, the rest is as above."""
+    some = DROPOUTS[:3]
     return {
         "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=[OURS], seeds=10),
-        "gradual, dropout": dropped(gradual, GRADUAL, gradually),
-        "one cut, dropout": dropped(one_cut, ONE_CUT, once),
+        "gradual, dropout": dropped(gradual, ONE_CUT, lengths((0.5, 54)), dropouts=some[:2]),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, lengths((0.5, 20)), dropouts=some[1:]),
         "gradual": Method(gradual, 42, DROPPED, settings=[GRADUAL]),
         "one cut": Method(one_cut, 20, DROPPED, settings=[ONE_CUT]),
     }
@@ -184,18 +183,34 @@ def on_fashion() -> dict[str, Method]:
         "ours": Method(selection, 10),
         "ours, dropout": Method(selection, 20, "", 0.2, 2.0, start=OURS, stages=(some,), seeds=10),
         "gradual, dropout": dropped(gradual, GRADUAL, gradually, dropouts=some),
-        "one cut, dropout": dropped(one_cut, GRADUAL, once, dropouts=some),
+        "one cut, dropout": dropped(one_cut, GRADUAL, once, dropouts=some[1:]),
         "gradual": Method(gradual, 10, "ours"),
         "one cut": Method(one_cut, 10, "ours"),
         "from scratch": Method(from_scratch, 10, "ours"),
     }
 
 
+PLAIN = {
+    "ours": Method(selection),
+    "gradual": Method(gradual, of="ours"),
+    "one cut": Method(one_cut, of="ours"),
+    "from scratch": Method(from_scratch, of="ours"),
+}
 TASKS = {
     "controls": Task(MLP, on_mnist(), chosen_by=TWO),
     "controls_small": Task(MLP, on_mnist_smaller(), chosen_by=TWO),
     "controls_fashion": Task(
         replace(MLP, data="fashion-mnist"), on_fashion(), settings=SETTINGS[2:4], chosen_by=TWO
+    ),
+    "controls_lenet": Task(
+        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
+        {
+            **PLAIN,
+            "longer": Method(selection, 60, tuned_as="ours"),
+            "replay": Method(replay, of="ours", tuned_as="ours"),
+        },
+        settings=SETTINGS[:4],
+        seeds=3,
     ),
 }
 
@@ -225,7 +240,7 @@ class Runs:
     deaths: dict[str, Any] = field(default_factory=dict)
 
     def make(self, name: str) -> None:
-        """Run a method."""
+        """Run the method `name` and store its row."""
         method = self.task.methods[name]
         if method.run is replay and method.of not in self.deaths:
             self.make(method.of)
@@ -333,7 +348,7 @@ def keep(task: Task, lab_: Lab, settings: Mapping[str, Setting], rows: list[Row]
 
 def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dict[str, Row]:
     """Return means over seeds, and differences of accuracy between selection and its controls."""
-    told, selections = {}, [name for name, m in task.methods.items() if m.run is selection]
+    told = {}
     for name, method in task.methods.items():
         some = [row for row in rows if name in row]
         if not some:
@@ -343,7 +358,7 @@ def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dic
         timed = [row[name]["seconds"] for row in some if "seconds" in row[name]]
         epochs = settings.get(name, {}).get("epochs", method.epochs)
         found |= {"epochs": epochs, "seconds": lab.mean(timed or [0.0]), "minus": {}}
-        for ours in selections if method.of else ():
+        for ours in ("ours", "longer", "ours, dropout") if method.of else ():
             gaps = [row[ours]["accuracy"] - row[name]["accuracy"] for row in some if ours in row]
             if gaps:
                 error = lab.deviation(gaps) / len(gaps) ** 0.5

@@ -1,4 +1,4 @@
-"""Write the tables of docs/controls.md and docs/small_networks.md from results of the scripts.
+"""Write the tables of docs/controls.md and docs/small_networks.md from experiments/results.
 
 python experiments/controls_page.py
 """
@@ -22,10 +22,8 @@ HEADS = {
     "controls": "MNIST, 784-512-256-10",
     "controls_small": "MNIST, 784-512-256-10, made smaller",
     "controls_fashion": "Fashion-MNIST, 784-512-256-10",
-    "controls_lenet": "MNIST, LeNet-5, 20-50-500",
-    "controls_cnn": "Fashion-MNIST, filters 32-64-128",
+    "controls_lenet": "MNIST, LeNet-5, 20-50-800-500",
 }
-CONV = ("controls_lenet", "controls_cnn")  # by experiments/controls_conv.py
 SHOWN = {
     "ours": "selection, which finds the shape",
     "longer": "selection, longer",
@@ -36,33 +34,25 @@ SHOWN = {
     "replay": "as many removed at the same steps, at random",
     "from scratch": "the shape trained from scratch",
     "from scratch, longer": "the shape trained from scratch, as many multiply-adds to train",
-    "ours, moved": "selection with moved images",
-    "gradual, moved": "gradual pruning with moved images",
-    "one cut, moved": "one cut with moved images",
-    "from scratch, moved": "the shape from scratch with moved images",
     "ours, dropout": "selection with input dropout",
     "gradual, dropout": "gradual pruning with input dropout",
     "one cut, dropout": "one cut with input dropout",
     "iterative, dropout": "five cuts with input dropout",
     "from scratch, dropout": "the shape from scratch with input dropout, as many multiply-adds",
 }
-OURS = {
-    "ours": "selection",
-    "ours, dropout": "selection with input dropout",
-    "ours, moved": "selection with moved images",
-}
-QUANTILE = {  # Student's t at 97.5 %, by the number of seeds
+OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
+QUANTILE = {  # number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom
     2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262
 }  # fmt: skip
 
 
 def percent(mean: float, spread: float, sign: str = "") -> str:
-    """Return a mean and its spread in percent."""
+    """Return a mean and its spread, given as fractions, as text in percent."""
     return f"{100 * mean:{sign}.2f} ± {100 * spread:.2f}"
 
 
 def table(name: str, facts: dict[str, Any]) -> list[str]:
-    """Return the table of one result, with its notes."""
+    """Return the lines of the table for one result, with notes below."""
     told, rows = facts["summary"], []
     ours = [key for key in OURS if key in told]
     for key, label in SHOWN.items():
@@ -81,27 +71,22 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
         rows.append([*row, f"{found['seeds']}", chosen(setting)])
     head = [HEADS[name], "epochs", "accuracy, %", "alive", "multiply-adds", "to train", "seconds"]
     head += [*(f"{OURS[of]} minus this" for of in ours), "seeds", "rate, decay and more"]
-    return [*markdown(head, rows), *notes(facts, "controls_conv" if name in CONV else "controls")]
+    return [*markdown(head, rows), *notes(facts)]
 
 
 def chosen(setting: dict[str, float]) -> str:
     """Return the chosen settings of a method in words."""
-    words = {
-        "dropout": "dropout {:g}",
-        "inputs": "dropout {:g}",
-        "dense": "dropout {:g} before dense",
-    }
-    words |= {"shift": "shift {:g}", "end": "pruned until {:.0%}", "mass": "mass {:g}"}
+    words = {"dropout": "dropout {:g}", "end": "pruned until {:.0%}", "mass": "mass {:g}"}
     told = [f"{setting['rate']:g}", f"{setting['decay']:g}"]
     told += [words[key].format(setting[key]) for key in words if key in setting]
     return ", ".join(told)
 
 
-def notes(facts: dict[str, Any], script: str) -> Sequence[str]:
-    """Return the lines below a table."""
+def notes(facts: dict[str, Any]) -> Sequence[str]:
+    """Return the lines below a table, with its origin and seeds."""
     seeds = sorted({row["seeds"] for row in facts["summary"].values()})
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-    return made(facts, script, counts)
+    return made(facts, "controls", counts)
 
 
 def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
@@ -115,7 +100,7 @@ def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
 
 
 def search(facts: dict[str, Any]) -> list[str]:
-    """Return the table of ideas."""
+    """Return the table of search.py, with a row for each idea."""
     rows = [
         [
             row["idea"],

@@ -7,6 +7,7 @@ multiply-adds of forward passes for one sample, summed over epochs.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Trained:
 
 @dataclass
 class Found:
-    """What controls use of a run of selection: its row, with the final shape, and its deaths."""
+    """Results of a run of selection that controls use: its row (final shape) and extinctions."""
 
     row: Row
     deaths: Any = None
@@ -43,23 +44,12 @@ class Found:
         return list(self.row["alive"])
 
 
-def run_of(job: Job) -> dict[str, Any]:
-    """Return the arguments of `Trainer.fit` that all ways of training share."""
-    augment = {"shift": job.shift} if job.shift else None
-    return {
-        "epochs": job.epochs,
-        "batch_size": job.batch,
-        "augment": augment,
-        "progress": False,
-    }
-
-
 def selection(job: Job, train: Any, found: Found) -> Trained:
-    """Train under selection; `found` gets the deaths."""
+    """Train under selection; set `found.deaths` to the extinctions."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=lab.selection_of(job.selection), optimizer=optimizer)
-    history = trainer.fit(train, **run_of(job))
+    history = trainer.fit(train, epochs=job.epochs, batch_size=job.batch, progress=False)
     found.deaths = history.extinctions
     macs = np.append(net.founding_macs, history["macs"])
     return Trained(net, float((macs[1:] + macs[:-1]).sum() / 2))
@@ -72,7 +62,7 @@ def in_stretches(
     act: Callable[[int, ep.Network], None],
     mass: float = 1.0,
 ) -> Trained:
-    """Train a network without selection and call `act(i, net)` at each of the epochs `at`.
+    """Train without selection; call `act(i, net)` at epoch `at[i]`, which may be a fraction.
 
     `mass` is the mass of every population, a factor on its output.
     """
@@ -89,7 +79,7 @@ def in_stretches(
         until = at[i] if i < len(at) else None
         trained.macs += net.macs * (ends[i + 1] - ends[i])
         if i == 0:
-            trainer.fit(train, **run_of(job), until=until)
+            trainer.fit(train, epochs=job.epochs, batch_size=job.batch, until=until, progress=False)
         else:
             trainer.resume(train, until=until, progress=False)
         if i < len(at):
@@ -130,16 +120,16 @@ def gradual(job: Job, train: Any, found: Found, end: float = END) -> Trained:
 def uniform(job: Job, train: Any, found: Found, end: float = END) -> Trained:
     """Prune along a cubic schedule to the same share of every layer, at equal multiply-adds."""
 
-    def shape(share: float) -> list[int]:
-        return [max(1, round(share * n)) for n in founders]
+    def shape(i: int) -> list[int]:
+        return [max(1, round(n * i / max(founders))) for n in founders]
 
-    def distance(share: float) -> float:
-        small = lab.from_scratch(job, {"alive": shape(share)})
-        return abs(float(lab.network_of(small).macs - found.row["macs"]))
+    def more(i: int) -> float:
+        small = lab.from_scratch(job, {"alive": shape(i)})
+        return float(lab.network_of(small).macs - found.row["macs"])
 
     founders = born(job)
-    shares = np.arange(1, max(founders) + 1) / max(founders)
-    return cubic(job, train, shape(min(shares, key=distance)), end)
+    i = bisect_left(range(max(founders)), 0.0, lo=1, key=more)
+    return cubic(job, train, shape(min(i - 1, i, key=lambda i: abs(more(i)))), end)
 
 
 def one_cut(job: Job, train: Any, found: Found, end: float = 0.5) -> Trained:

@@ -92,7 +92,7 @@ class Dataset:
             raise ValueError(f"x: expected (samples, features...), got shape {inputs.shape}")
         if targets.ndim < 1 or len(targets) != len(inputs):
             raise ValueError(
-                f"y: expected {len(inputs)} targets, one a sample of x, got shape {targets.shape}"
+                f"y: expected {len(inputs)} targets, one per sample of x, got shape {targets.shape}"
             )
         if inputs.size == 0:
             raise ValueError(f"x: expected at least one number, got shape {inputs.shape}")
@@ -122,19 +122,19 @@ class Dataset:
         )
         self.feature_names = column_names(x)
         self._numbered = False  # True: class names are just their codes
-        self._spelled = False  # True for a text: samples are character codes too
+        self._spelled = False  # True for a text: samples and targets are character codes
 
     @property
     def x(self) -> Array:
         """Raw samples, (n, features); a copy if their rows in the table are not contiguous."""
-        return self.table.x if self.table.rows is None else self.table.x[self._stretch()]
+        return self.table.x if self.table.rows is None else self.table.x[self._slice_or_rows()]
 
     @property
     def y(self) -> Array:
         """Targets, (n, ...); a copy if their rows in the table are not contiguous."""
-        return self.table.y if self.table.rows is None else self.table.y[self._stretch()]
+        return self.table.y if self.table.rows is None else self.table.y[self._slice_or_rows()]
 
-    def _stretch(self) -> Any:
+    def _slice_or_rows(self) -> Any:
         """Return the rows, as a slice if they are contiguous, which avoids a copy."""
         rows = self.table.rows
         if rows is not None and len(rows) and bool((np.diff(rows) == 1).all()):
@@ -192,7 +192,7 @@ class Dataset:
 
     @spelled
     def subset(self, indices: ArrayLike | slice, name: str | None = None) -> Dataset:
-        """Return a data set of some samples, by index in this one: a slice, integers or a mask.
+        """Return a data set of the samples at `indices`: a slice, integers or a mask.
 
         Only row indices are stored (8 bytes per sample); the table is shared.
 
@@ -331,7 +331,8 @@ class Text:
                 f"of {len(codes)} whose shorter part has {shortest}"
             )
         self.train = self._windows(self.codes[:cut], stride, "train")
-        # The stride is the context, so that every character is predicted once.
+        # The stride equals the context length, so that windows do not overlap: every character is
+        # predicted once.
         self.validation = self._windows(self.codes[cut:], context, "validation")
 
     def _windows(self, codes: Array, stride: int, part: str) -> Dataset:
@@ -357,7 +358,7 @@ class Text:
         return f"<div>{html.escape(repr(self))}<pre>{start}…</pre></div>"
 
     def __iter__(self) -> Iterator[Dataset]:
-        """Unpack as train, validation = text."""
+        """Iterate over the two parts, so that `train, validation = text` works."""
         return iter((self.train, self.validation))
 
     def encode(self, content: str) -> Array:
@@ -389,7 +390,7 @@ class Text:
 
 
 def stratified(y: Array, order: Array) -> Array:
-    """Reorder sample indices so that class shares in every contiguous part are nearly those of all.
+    """Reorder sample indices so that each contiguous part has about the same class shares.
 
     Args:
         y: class codes (n,).
@@ -400,7 +401,7 @@ def stratified(y: Array, order: Array) -> Array:
     """
     if y.ndim != 1 or y.dtype.kind not in "iub":
         raise ValueError(
-            f"stratify: expected class numbers, one a sample, got {y.dtype} of shape {y.shape}"
+            f"stratify: expected class numbers, one per sample, got {y.dtype} of shape {y.shape}"
         )
     place = np.empty(len(y))  # position of each sample within its class, 0 to 1
     shuffled = y[order]
@@ -432,7 +433,7 @@ def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np
 
 
 def normalizer(name: str, value: ArrayLike, features: int) -> Normalizer:
-    """Return a finite number as float, or one per feature as float64 (features,)."""
+    """Return `value`, checked to be finite: a float, or float64 (features,)."""
     array = np.asarray(value, np.float64)
     if array.shape not in ((), (features,)):
         raise ValueError(f"{name}: expected a number or shape ({features},), got {array.shape}")

@@ -47,10 +47,11 @@ class Score(NamedTuple):
 
     @classmethod
     def of(cls, sums: Iterable[float], judged: bool) -> Score:
-        """Return the score from `sums`: sum of losses, hits, sum of weights, number of predictions.
+        """Return the score from `sums`, which has four numbers.
 
-        Hits and predictions of weight 0 are not counted. If `judged` is False, the loss has no
-        accuracy.
+        They are the sum of losses, the number of correct predictions, the sum of weights, and the
+        number of predictions; predictions of weight 0 are not counted. If `judged` is False, the
+        loss does not define which predictions are correct, and the accuracy is NaN.
         """
         loss, hits, weight, counted = sums
         mean = loss / weight if weight > 0 else math.nan
@@ -186,9 +187,9 @@ def _of_dataset(name: str, data: Dataset, form: Form, training: bool) -> Underst
         classes = data.classes
     if training and data.target_shift is not None and data.target_scale is not None:
         target_scaling = (data.target_shift, data.target_scale)
-    stretch = data._stretch()
-    if isinstance(stretch, slice):
-        x, y, rows = x[stretch], y[stretch], None
+    chosen = data._slice_or_rows()
+    if isinstance(chosen, slice):
+        x, y, rows = x[chosen], y[chosen], None
     if named and classes is not None and data.classes is not None and y.dtype.kind in "iu":
         y = recoded(name, y, data.classes, classes, rows)
     return Understood(
@@ -220,7 +221,7 @@ def _targets(y: Array, rows: Array | None, form: Form) -> Array:
 
 
 def _scaled(table: Table, scaling: Scaling | None) -> Table:
-    """Return the table with targets as the network learns them."""
+    """Return the table with scaled targets, (y - shift) * scale, which the network learns."""
     if scaling is None:
         return table
     y = table.y.reshape(len(table.y), -1).astype(np.float64)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "load"]
 
-READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # inputs that need no conversion
+READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # dtypes of inputs that the core reads
 
 
 class Network(Steps):
@@ -82,10 +82,11 @@ class Network(Steps):
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
         self.notes: dict[str, Any] = {}
-        self._shape = tuple(int(n) for n in self.core.spec["input"])  # of one sample
+        self._shape = tuple(int(n) for n in self.core.spec["input"])  # shape of one sample
         self._features = int(np.prod(self._shape))
         self._configured = False
-        self._counts_hits = True  # True if the configured loss defines an accuracy
+        # True if the configured loss has an accuracy. By default, the loss is cross-entropy.
+        self._counts_hits = True
 
     @classmethod
     def from_spec(
@@ -97,7 +98,7 @@ class Network(Steps):
         most: int = -1,
         next_births: Mapping[str, int] | None = None,
     ) -> Self:
-        """Make a network of this class from a spec; `Network` has the arguments."""
+        """Make a network of this class from a spec; the arguments are those of `Network`."""
         made = cls.__new__(cls)
         Network.__init__(made, spec, dtype, births=births, most=most, next_births=next_births)
         return made
@@ -116,7 +117,10 @@ class Network(Steps):
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, or characters, by output; None if unset. Stored in `notes`."""
+        """Names of the classes or characters that the outputs stand for, in order; None if unset.
+
+        They are stored in `notes`.
+        """
         names = self.notes.get("classes") or self.notes.get("vocabulary")
         return tuple(map(str, names)) if isinstance(names, list | tuple | str) and names else None
 
@@ -140,7 +144,7 @@ class Network(Steps):
 
     @property
     def output_scaling(self) -> Scaling | None:
-        """(shift, scale) if the network learns (y - shift) * scale, else None; in `notes`."""
+        """(shift, scale) if the network learns (y - shift) * scale, else None; kept in `notes`."""
         kept = self.notes.get("output_scaling")
         if not kept:
             return None
@@ -161,7 +165,10 @@ class Network(Steps):
         return self._reading()._replace(output=output, labels=labels)
 
     def _reading(self) -> Form:
-        """Return the part of the form that concerns inputs, without inspecting every layer."""
+        """Return a `Form` for reading inputs, without the facts `output` and `labels`.
+
+        These two would need `describe()`, which inspects every layer.
+        """
         scalings = self.input_scaling, self.output_scaling
         return Form(self._shape, (), False, self.classes, *scalings, self.feature_names)
 
@@ -210,7 +217,10 @@ class Network(Steps):
         return made
 
     def predict_proba(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
-        """Return class probabilities: softmax of the outputs, or sigmoid of each output.
+        """Return class probabilities.
+
+        They are the softmax of the outputs if the targets of the loss are class codes. If each
+        output has its own target in [0, 1] (`binary_cross_entropy`), they are the sigmoids.
 
         Args:
             x, threads: as for `predict`.
@@ -269,7 +279,7 @@ class Network(Steps):
         *,
         sample_weight: ArrayLike | None = None,
     ) -> Score:
-        """Return mean loss and accuracy over data, by the attribute `loss`.
+        """Return the mean of the loss function `self.loss` and the accuracy over data.
 
         Args:
             x: a data set, a pair (x, y), raw inputs (samples, ...), or one sample.
@@ -288,7 +298,7 @@ class Network(Steps):
         return self.score(table, weights=sample_weight)
 
     def _weights(self, weights: ArrayLike | None) -> Array | None:
-        """Return weights of samples as the core takes them."""
+        """Return sample weights in the dtype of the network; None stays None."""
         return None if weights is None else np.asarray(weights, self.dtype)
 
     def score(
@@ -311,7 +321,10 @@ class Network(Steps):
         return Score.of(sums if add_up is None else add_up(sums), self._counts_hits)
 
     def configure(self, **settings: Any) -> None:
-        """Set loss, optimizer and selection for the single steps below; use `Trainer` for runs."""
+        """Set loss, optimizer and selection for single calls such as `backward` and `update`.
+
+        `Trainer` does this for its runs.
+        """
         self.core.configure(**settings)
         self._configured = True
         self._counts_hits = Loss.counts_hits(settings.get("loss", "cross_entropy"))
@@ -349,12 +362,12 @@ class Network(Steps):
         return surgery.copy(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the bytes of a file with moments, plus the attributes that files omit."""
+        """Pickle as a network file with the optimizer's moments, and attributes that files omit."""
         kept = {name: getattr(self, name) for name in ("selection", "pressure")}
         return _from_bytes, (file.to_bytes(self, moments=True), type(self)), kept
 
     def become(self, other: Network) -> None:
-        """Replace the state of this network by a copy of that of `other`, of equal spec and dtype.
+        """Copy the state of `other`, a network of equal spec and dtype, into this network.
 
         Raises:
             ValueError: spec or dtype differ; TypeError: `other` is not a Network.
@@ -371,9 +384,9 @@ class Network(Steps):
     def folded(self) -> Network:
         """Make an ordinary network with equal outputs by folding masses into weights.
 
-        Folded populations have no mass and cannot go extinct; the living shape becomes the founding
-        shape. Masses that no neighboring layer can absorb stay. Masses of input features are folded
-        into the layers that read them and set to 1.
+        The new network consists of the living populations. Populations whose mass has been folded
+        have no mass and cannot go extinct. Masses that no neighboring layer can absorb stay. Masses
+        of input features are folded into the layers that read them and set to 1.
         """
         return surgery.folded(self)
 
@@ -397,8 +410,9 @@ class Network(Steps):
 
         Args:
             fraction: share of the founding populations, 0 to 1, to be extinct afterwards, including
-                those that already are.
-            keep: instead of `fraction`, the number to keep: in total, or by layer ("populations1").
+                populations that are extinct already.
+            keep: instead of `fraction`, the number of populations to keep: in total, or by layer
+                ("populations1").
             by: the criterion: mass (ties are broken by remembered fitness, as a share of the
                 layer's total), norm (of the weights that a population owns), taylor (|m dL/dm| for
                 mass m and the mean loss L over `data`), or random.
@@ -450,7 +464,7 @@ class Network(Steps):
 
 
 def _note(notes: dict[str, Any], name: str, value: Any) -> None:
-    """Set a value in the notes; None removes it."""
+    """Set notes[name] to `value`, or remove the name if `value` is None."""
     if value is None:
         notes.pop(name, None)
     else:

@@ -91,7 +91,7 @@ class Layer(Spec):
 
         @property
         def name(self) -> str | None:
-            """Name of the layer; None if it is to be named by kind and number."""
+            """Name of the layer; None to name it by kind and number, such as "dense2"."""
 
         @property
         def inputs(self) -> tuple[str, ...]:
@@ -123,7 +123,9 @@ class Layer(Spec):
         """Add this layer, reading `value`; `name` is used if the layer has none."""
         config = self.config()
         inputs = [value, *self.settings["inputs"]]
-        sizes = self.facts["sizes"]  # if not set, output axes are those of the stream
+        # `sizes` is the name of the setting for the output size. If that is not given, the layer
+        # takes its output axes from the innermost residual branch, plan.streams[-1].
+        sizes = self.facts["sizes"]
         sized = not sizes or config.get(sizes) or config.get("depthwise")
         if not sized and len(inputs) == 1 and plan.streams:
             inputs.append(plan.streams[-1])
