@@ -149,28 +149,28 @@ def on_mnist() -> dict[str, Method]:
         "ours": Method(selection, seeds=10),
         "ours, dropout": Method(selection, 40, "", 0.3, 2.0, tuned_as="ours", seeds=10),
         "gradual, dropout": dropped(gradual, GRADUAL, gradually, SETTINGS),
-        "one cut, dropout": dropped(one_cut, ONE_CUT, once, SETTINGS),
-        "gradual": Method(gradual, of="ours", stages=(SETTINGS, ENDS), seeds=10),
-        "one cut": Method(one_cut, of="ours", seeds=10),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, once, SETTINGS[2:]),
+        "gradual": Method(gradual, of="ours", stages=(SETTINGS, ENDS)),
+        "one cut": Method(one_cut, of="ours"),
         "uniform": Method(uniform, of="ours", tuned_as="gradual"),
         "iterative": Method(iterative, of="ours", stages=(SETTINGS[2:], ENDS)),
         "replay": Method(replay, of="ours", tuned_as="ours"),
         "from scratch": Method(from_scratch, of="ours"),
-        "from scratch, longer": Method(from_scratch, 36, "ours", stages=(SETTINGS, MASSES)),
+        "from scratch, longer": Method(from_scratch, 36, "ours", stages=(SETTINGS[:4], MASSES)),
         "from scratch, dropout": Method(
-            from_scratch, 68, DROPPED, 0.1, stages=(SETTINGS[:4], MASSES, DROPOUTS[:3])
+            from_scratch, 68, DROPPED, start=SETTINGS[1], stages=(DROPOUTS[:2], MASSES)
         ),
-        "iterative, dropout": dropped(iterative, GRADUAL, in_steps, SETTINGS[2:], seeds=5),
+        "iterative, dropout": dropped(iterative, ONE_CUT, in_steps, seeds=5),
     }
 
 
 def on_mnist_smaller() -> dict[str, Method]:
-    """Return the methods at about 78 populations alive; rates and decays are those chosen above."""
-    gradually, once = lengths((0.75, 42), (0.5, 54)), lengths((0.5, 20), (0.25, 34))
+    """Return the methods at about 78 populations alive; dropout is chosen, the rest is as above."""
+    some = DROPOUTS[:3]
     return {
         "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=[OURS], seeds=10),
-        "gradual, dropout": dropped(gradual, GRADUAL, gradually),
-        "one cut, dropout": dropped(one_cut, ONE_CUT, once),
+        "gradual, dropout": dropped(gradual, ONE_CUT, lengths((0.5, 54)), dropouts=some),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, lengths((0.5, 20)), dropouts=some),
         "gradual": Method(gradual, 42, DROPPED, settings=[GRADUAL]),
         "one cut": Method(one_cut, 20, DROPPED, settings=[ONE_CUT]),
     }

@@ -7,6 +7,7 @@ multiply-adds of forward passes for one sample, summed over epochs.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,16 +120,16 @@ def gradual(job: Job, train: Any, found: Found, end: float = END) -> Trained:
 def uniform(job: Job, train: Any, found: Found, end: float = END) -> Trained:
     """Prune along a cubic schedule to the same share of every layer, at equal multiply-adds."""
 
-    def shape(share: float) -> list[int]:
-        return [max(1, round(share * n)) for n in founders]
+    def shape(i: int) -> list[int]:
+        return [max(1, round(n * i / max(founders))) for n in founders]
 
-    def distance(share: float) -> float:
-        small = lab.from_scratch(job, {"alive": shape(share)})
-        return abs(float(lab.network_of(small).macs - found.row["macs"]))
+    def more(i: int) -> float:
+        small = lab.from_scratch(job, {"alive": shape(i)})
+        return float(lab.network_of(small).macs - found.row["macs"])
 
     founders = born(job)
-    shares = np.arange(1, max(founders) + 1) / max(founders)
-    return cubic(job, train, shape(min(shares, key=distance)), end)
+    i = bisect_left(range(max(founders)), 0.0, lo=1, key=more)
+    return cubic(job, train, shape(min(i - 1, i, key=lambda i: abs(more(i)))), end)
 
 
 def one_cut(job: Job, train: Any, found: Found, end: float = 0.5) -> Trained:
