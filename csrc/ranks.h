@@ -14,7 +14,7 @@ typedef struct {
     int rank, ranks;
     ep_ranks_call call;
     void *context;
-    ep_real *buffer; /* (room) */
+    ep_real *buffer; /* (room) added up over the ranks; its parts: see ranks.c */
     int64_t room;
     bool activity, overlap; /* selection needs mean activities, or cosines of outputs */
     /* Set by the calls below: */
@@ -41,8 +41,8 @@ bool ep_ranks_step(ep_ranks *ranks, const ep_net *net, const ep_pass *pass, int6
                    ep_error *error);
 /* Updates the tracked statistics of layers with those of the last step. */
 void ep_ranks_track(const ep_ranks *ranks, const ep_net *net);
-/* Mean activities (n) of the populations of one layer over the whole batch of the last step, and
- * the Gram matrix (n, n) of their outputs. */
+/* Return, for the n populations of one layer and the whole batch of the last step, the mean
+ * activities (n), and the Gram matrix (n, n) of the outputs. */
 const ep_real *ep_ranks_activity(const ep_ranks *ranks, const ep_net *net, int population);
 const ep_real *ep_ranks_gram(const ep_ranks *ranks, const ep_net *net, int population);
 /* Compares the living populations of all ranks before a removal, which changes the buffer's size.

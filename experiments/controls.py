@@ -62,14 +62,14 @@ class Method:
     Attributes:
         run: the function that trains.
         epochs: length of the run.
-        of: for a control, the name of the run of selection that gives it its shape.
+        of: for a control, the name of the run of selection whose final shape it is given.
         dropout: share of the inputs that is dropped in training.
-        pressure: pressure of selection; None: that of the task.
-        tuned_as: the method from which settings are taken; None: they are chosen.
-        settings: learning rates and decays to choose from; (): those of the task.
+        pressure: pressure of selection; None: the task's.
+        tuned_as: the method whose settings are used; None: choose them.
+        settings: learning rates and decays to choose from; (): the task's.
         start: settings that hold until a stage changes them.
         stages: lists of settings, one chosen from each, in order; (): `settings` is the only one.
-        seeds: number of seeds; None: that of the task.
+        seeds: number of seeds; None: the task's.
     """
 
     run: Callable[..., Trained]
@@ -104,7 +104,7 @@ class Task:
     chosen_by: Sequence[int] = (CHOSEN_BY,)
 
     def job_of(self, name: str, setting: Setting, quick: bool, **more: Any) -> Job:
-        """Return the job of a method."""
+        """Return the job that runs a method with a setting."""
         method, net = self.methods[name], self.job.net
         told = {key: value for key, value in setting.items() if key not in OF_SCHEDULE}
         if dropout := told.pop("dropout", method.dropout):
@@ -241,7 +241,7 @@ class Runs:
     deaths: dict[str, Any] = field(default_factory=dict)
 
     def make(self, name: str) -> None:
-        """Run a method."""
+        """Run the method `name` and store its row."""
         method = self.task.methods[name]
         if method.run is replay and method.of not in self.deaths:
             self.make(method.of)

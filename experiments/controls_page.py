@@ -1,4 +1,4 @@
-"""Write the tables of docs/controls.md and docs/small_networks.md from results of the scripts.
+"""Write the tables of docs/controls.md and docs/small_networks.md from experiments/results.
 
 python experiments/controls_page.py
 """
@@ -41,18 +41,18 @@ SHOWN = {
     "from scratch, dropout": "the shape from scratch with input dropout, as many multiply-adds",
 }
 OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
-QUANTILE = {  # Student's t at 97.5 %, by the number of seeds
+QUANTILE = {  # number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom
     2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262
 }  # fmt: skip
 
 
 def percent(mean: float, spread: float, sign: str = "") -> str:
-    """Return a mean and its spread in percent."""
+    """Return a mean and its spread, given as fractions, as text in percent."""
     return f"{100 * mean:{sign}.2f} ± {100 * spread:.2f}"
 
 
 def table(name: str, facts: dict[str, Any]) -> list[str]:
-    """Return the table of one result, with its notes."""
+    """Return the lines of the table for one result, with notes below."""
     told, rows = facts["summary"], []
     ours = [key for key in OURS if key in told]
     for key, label in SHOWN.items():
@@ -83,7 +83,7 @@ def chosen(setting: dict[str, float]) -> str:
 
 
 def notes(facts: dict[str, Any]) -> Sequence[str]:
-    """Return the lines below a table."""
+    """Return the lines below a table, with its origin and seeds."""
     seeds = sorted({row["seeds"] for row in facts["summary"].values()})
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
     return made(facts, "controls", counts)
@@ -100,7 +100,7 @@ def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
 
 
 def search(facts: dict[str, Any]) -> list[str]:
-    """Return the table of ideas."""
+    """Return the table of search.py, with a row for each idea."""
     rows = [
         [
             row["idea"],

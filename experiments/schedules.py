@@ -33,7 +33,7 @@ class Trained:
 
 @dataclass
 class Found:
-    """What controls use of a run of selection: its row, with the final shape, and its deaths."""
+    """Results of a run of selection that controls use: its row (final shape) and extinctions."""
 
     row: Row
     deaths: Any = None
@@ -45,7 +45,7 @@ class Found:
 
 
 def selection(job: Job, train: Any, found: Found) -> Trained:
-    """Train under selection; `found` gets the deaths."""
+    """Train under selection; set `found.deaths` to the extinctions."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=lab.selection_of(job.selection), optimizer=optimizer)
@@ -62,7 +62,7 @@ def in_stretches(
     act: Callable[[int, ep.Network], None],
     mass: float = 1.0,
 ) -> Trained:
-    """Train a network without selection and call `act(i, net)` at each of the epochs `at`.
+    """Train without selection; call `act(i, net)` at epoch `at[i]`, which may be a fraction.
 
     `mass` is the mass of every population, a factor on its output.
     """

@@ -193,7 +193,7 @@ def same(one: ep.Network, other: ep.Network) -> bool:
 
 
 def outcome(call: Callable[[], bool]) -> str:
-    """Return "read" if values are right, "wrong" if not, or the text of the error."""
+    """Return "read" if the call returns True, "wrong" if False, or the text of its error."""
     try:
         return "read" if call() else "wrong"
     except (TypeError, ValueError) as error:

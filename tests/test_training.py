@@ -143,7 +143,7 @@ def test_single_steps_are_a_run():
 
 
 def batches(net, xy, steps, **settings):
-    """Return the row numbers of each batch; column 0 of x contains them."""
+    """Return the row numbers of each batch, which column 0 of x contains."""
     found = []
     for _ in range(steps):
         runs.train(net, xy, 1, rate=0, pressure=0, strength=0, **settings)
@@ -210,7 +210,7 @@ def test_inputs_are_scaled_when_gathered():
 
 
 def image(inputs=False, seed=1):
-    """Return a network of 5 x 4 x 2 images, flattened."""
+    """Return a network for flattened 5 x 4 x 2 images."""
     return runs.network(features=40, inputs=inputs, seed=seed)
 
 

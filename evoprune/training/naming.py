@@ -35,7 +35,7 @@ class Template:
     """A path with columns of the history in braces.
 
     Args:
-        name: name of the argument, for error texts.
+        name: name of the argument, for error messages.
         text: the path.
 
     Raises:

@@ -58,7 +58,7 @@ class Generation:
     floor: int
     min_age: int
     soft: bool = False
-    whole: bool = False  # the niche is the network
+    whole: bool = False  # one niche for the whole network, not one per layer
     number: int = 0
     floor_reached: int = 0
 
@@ -76,7 +76,7 @@ class Generation:
         ]
 
     def step(self, raw: list[np.ndarray]) -> list[list[int]]:
-        """Run one generation; return the birth ids of each layer's new extinctions, in order."""
+        """Run one generation; return, by layer, the birth ids of extinctions, lightest first."""
         self.number += 1
         for layer, now in zip(self.layers, raw, strict=True):
             kept = self.memory * layer.remembered + (1 - self.memory) * now
