@@ -144,7 +144,7 @@ class Networks(Arena):
         self._rates: dict[int, float] = {}
 
     def data(self, case: Case) -> tuple[Any, dict[str, Any]]:
-        """Return a case's training set, and the paths of the files that peers read."""
+        """Return a case's training set, and the paths of its files for the other libraries."""
         name = case.data.__name__
         if name not in self._data:
             data = case.data()

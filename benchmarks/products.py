@@ -2,7 +2,8 @@
 
 The products are those of the living populations. A dense layer or a convolution has three: forward,
 input gradient and weight gradient; a convolution multiplies its patches by its weights. Attention
-has two products per head and sample forward and four backward, over all positions even if causal.
+has, for every head and sample, two products in the forward pass and four in the backward pass. They
+cover all positions, even if attention is causal.
 Dense layers that read the same value (queries, keys, values) may be joined to one product, and the
 input gradient of a convolution may be a product of patches of dy. floor.py runs the fastest way.
 """

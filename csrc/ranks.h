@@ -48,8 +48,8 @@ const ep_real *ep_ranks_gram(const ep_ranks *ranks, const ep_net *net, int popul
 /* Compares the living populations of all ranks before a removal, which changes the buffer's size.
  * Returns false and sets error if they differ. */
 bool ep_ranks_agree(ep_ranks *ranks, const ep_net *net, ep_error *error);
-/* Marks this rank as failed in the buffer. The caller's ep_ranks_call may call this before it adds
- * up the buffer. */
+/* Writes into the buffer that this rank has failed. The callback that adds up the buffer over the
+ * ranks (ep_ranks_call) may call this first. */
 void ep_ranks_mark(ep_ranks *ranks);
 /* Takes part in the sum for which the other ranks wait, to tell them that this rank has failed. */
 void ep_ranks_fail(ep_ranks *ranks, const ep_net *net);

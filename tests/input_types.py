@@ -252,7 +252,7 @@ def table(head: tuple[str, ...], cases: list[Case], tried: Callable[[Case], list
 
 
 def tables() -> dict[str, str]:
-    """Return the tables of the page by name."""
+    """Return the tables of docs/howto/data.md, by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {

@@ -340,7 +340,7 @@ def test_extinct_features_are_read_as_zeros_until_removal():
 
 @pytest.mark.parametrize("every", [1, 3, 8])
 def test_removal_waits_for_half_a_step_of_wasted_work(every):
-    """Work for extinct populations is counted in steps, not in generations."""
+    """Work wasted on extinct populations adds up at every step, not only at generations."""
     selection = runs.QUICK | {"removal": "auto", "every": every, "min_age": 10**6}
     xy = runs.data()
     net = runs.network(selection=selection)

@@ -493,7 +493,7 @@ bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcom
         finish(g, occasion, g->niche[i], outcome);
     }
     write_memory(g, groups);
-    if (g->births && occasion->number % g->births->every == 0 && occasion->strength > 0) {
+    if (g->births && ep_births_due(g->births, occasion->number, occasion->strength)) {
         bear(g, occasion, niches_done, outcome);
     }
     return true;

@@ -267,7 +267,10 @@ class Shortcut(nn.Module):
         self.register_buffer("index", torch.tensor(index), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, channels, positions ...)."""
+        """Return x with every stride-th position and channels of zeros added.
+
+        Its shape is (batch, channels, positions ...).
+        """
         x = x[(slice(None), slice(None), *(slice(None, None, step) for step in self.stride))]
         spatial = [0, 0] * len(self.stride)
         if self.pads:

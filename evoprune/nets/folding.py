@@ -179,7 +179,11 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
 
 
 def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
-    """Return arrays that can absorb the masses: before the layer if possible, else after it."""
+    """Return the arrays into which the masses of `layer` can be multiplied, or None.
+
+    With a homogeneous activation these are the arrays that write the layer's input, and its bias.
+    If there are none, or with another activation, they are the arrays that read its output.
+    """
     config: Mapping[str, Any] = layer["config"]
     before = None
     if config["activation"] in HOMOGENEOUS:

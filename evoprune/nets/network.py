@@ -85,7 +85,7 @@ class Network(Steps):
         self._shape = tuple(int(n) for n in self.core.spec["input"])  # shape of one sample
         self._features = int(np.prod(self._shape))
         self._configured = False
-        self._counts_hits = True  # True if the configured loss defines an accuracy
+        self._counts_hits = True  # whether the loss (until configured, CrossEntropy) counts hits
 
     @classmethod
     def from_spec(

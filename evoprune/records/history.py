@@ -159,10 +159,10 @@ class History(FormerNames, Mapping[str, Array]):
         return ever_born(self.layers, self.born, self.births)
 
     def lineage(self, layer: str | None = None) -> Array:
-        """Return the index of every population's parent in `trajectories`: int64 (populations,).
+        """Return, for every population, the column of its parent in `trajectories`: int64 (n,).
 
-        It is -1 for populations without a parent: those born before the run, and immigrants. Within
-        one layer, indices are birth ids.
+        -1 for populations without a parent: those born before the run, and immigrants. If `layer`
+        is given, only for its populations, and with birth ids instead of columns.
 
         Raises:
             KeyError: no such layer.

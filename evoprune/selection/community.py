@@ -273,7 +273,10 @@ class Community:
 
     @property
     def fitness(self) -> Any:
-        """Remembered fitness by birth id, in nats, NaN if extinct: (born,), by layer."""
+        """Smoothed fitness in nats, NaN if extinct.
+
+        One array (born,) for each layer, indexed by birth id.
+        """
         return self._split(self._core.price(self._pressure or 0.0)[0])
 
     @property

@@ -106,7 +106,7 @@ class _Monitor(Callback):
         self.best, self.best_epoch = np.nan, 0.0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Check that the run will have the column, if that can be known in advance."""
+        """Check that the history will have the column `monitor`, as far as is known in advance."""
         if self.monitor.startswith("validation_") and not trainer.validates:
             raise KeyError(
                 f"{type(self).__name__}: no column {self.monitor!r} (no validation data was given)"

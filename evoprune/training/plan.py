@@ -134,9 +134,8 @@ def first_death(network: Network, selection: Selection, run: Run, pace: Pace) ->
     bounded = isinstance(law, Malthusian) and law.growth == "bounded"
     masses = [network[f"{layer}.mass"] for layer in network.born]
     lightest = min((float(m[m > 0].min()) for m in masses if (m > 0).any()), default=1.0)
-    probe = Community(
-        2, selection.replace(floor=0, fitness="taylor"), mass=[lightest, 1.0], dtype=network.dtype
-    )
+    alone = selection.replace(floor=0, fitness="taylor", births=None)
+    probe = Community(2, alone, mass=[lightest, 1.0], dtype=network.dtype)
     made = network.generation
     probe.load_state_dict(probe.state_dict() | {"generation": made})
     for start in range(0, run.total, BLOCK):

@@ -46,8 +46,9 @@ class Layer:
 class Generation:
     """The layers of a network, and the settings of selection.
 
-    `soft`: upkeep is pressure times the mean fitness of the other founders of the niche, times the
-    cost over the mean cost of the living populations of the niche; else pressure times cost.
+    If `soft` is true, a population's upkeep is pressure * f * cost / c: f is the mean fitness of
+    the other founders of its niche, and c the mean cost of the niche's living populations. If
+    `soft` is false, upkeep is pressure * cost.
     """
 
     layers: list[Layer]
