@@ -69,9 +69,14 @@ def ancestors(mass: Array, parents: Array) -> Array:
 
 
 def heirs(after: Array, origin: Array) -> Array:
-    """Return the masses `after` summed over each population's descendants, by record.
+    """Return, for every record and population, the mass of its descendants at the next record.
 
-    `origin` has the index of every population's ancestor, see `ancestors`.
+    Args:
+        after: masses at the next record, (records - 1, populations).
+        origin: index of every population's ancestor, from `ancestors`.
+
+    Returns:
+        Sums of `after` over the populations with the same ancestor, in the shape of `after`.
     """
     total = np.zeros_like(after)
     for sums, values, row in zip(total, after, origin, strict=True):
