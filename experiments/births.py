@@ -61,12 +61,25 @@ class Trial:
     told: str = ""
 
 
+def early_births(rate: str | float = "upkeep", least: float = 0.75, **settings: Any) -> ep.Births:
+    """Return births while the learning rate is at least a share of its start."""
+    return ep.Births(rate, least_strength=least, **settings)
+
+
+GROWING = early_births(least=0.5, capacity=4, every=50)
 TRIALS = {
     "no births": Trial(),
-    "vacancies": Trial(births=ep.Births("vacancies", least_strength=0.75)),
-    "upkeep": Trial(births=ep.Births("upkeep", least_strength=0.75)),
-    "immigrants": Trial(births=ep.Births("vacancies", kind="immigration", least_strength=0.75)),
-    "grown": Trial(SMALL, 0.3, ep.Births(capacity=4, every=50, least_strength=0.5)),
+    "no births, pressure 2.3": Trial(pressure=2.3),
+    "no births, pressure 2": Trial(pressure=2.0),
+    "vacancies": Trial(births=early_births("vacancies")),
+    "upkeep": Trial(births=early_births()),
+    "upkeep, pressure 5": Trial(pressure=5.0, births=early_births()),
+    "upkeep, pressure 2.5": Trial(pressure=2.5, births=early_births()),
+    "upkeep, mutation 0.3": Trial(births=early_births(mutation=0.3)),
+    "upkeep, all of the run": Trial(births=early_births(least=0.0)),
+    "immigrants": Trial(births=early_births("vacancies", kind="immigration")),
+    "few immigrants": Trial(births=early_births(2e-4, kind="immigration")),
+    "grown": Trial(SMALL, 0.3, GROWING),
     "gradual of grown": Trial(told="grown"),
 }
 
