@@ -22,6 +22,7 @@ from typing import Any
 
 import controls
 import lab
+import numpy as np
 from lab import Job, Lab, Row
 
 import evoprune as ep
@@ -52,6 +53,8 @@ class Trial:
         births: settings of births; None: there are none.
         dropout: share of the inputs that is dropped in training.
         told: the trial whose final shape gradual pruning is given; "": selection finds its shape.
+        zeroed: set the optimizer's moments of both halves to 0 at every division; by default they
+            inherit those of their parent.
     """
 
     sizes: str = LARGE
@@ -59,6 +62,7 @@ class Trial:
     births: ep.Births | None = None
     dropout: float = 0.3
     told: str = ""
+    zeroed: bool = False
 
 
 def early_births(rate: str | float = "upkeep", least: float = 0.75, **settings: Any) -> ep.Births:
@@ -76,20 +80,49 @@ TRIALS = {
     "upkeep, pressure 5": Trial(pressure=5.0, births=early_births()),
     "upkeep, pressure 2.5": Trial(pressure=2.5, births=early_births()),
     "upkeep, mutation 0.3": Trial(births=early_births(mutation=0.3)),
+    "upkeep, moments zeroed": Trial(births=early_births(), zeroed=True),
     "upkeep, all of the run": Trial(births=early_births(least=0.0)),
     "immigrants": Trial(births=early_births("vacancies", kind="immigration")),
     "few immigrants": Trial(births=early_births(2e-4, kind="immigration")),
     "grown": Trial(SMALL, 0.3, GROWING),
+    "grown, moments zeroed": Trial(SMALL, 0.3, GROWING, zeroed=True),
     "gradual of grown": Trial(told="grown"),
 }
 
 
-def trained(job: Job, selection: ep.Selection, train: Any) -> tuple[ep.Network, ep.History]:
+def trained(
+    job: Job, selection: ep.Selection, train: Any, zeroed: bool = False
+) -> tuple[ep.Network, ep.History]:
     """Train the network of a job under a selection; return network and history."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=selection, optimizer=optimizer)
-    return net, trainer.fit(train, epochs=job.epochs, batch_size=job.batch, progress=False)
+    run: dict[str, Any] = {"epochs": job.epochs, "batch_size": job.batch, "progress": False}
+    if not zeroed or selection.births is None:
+        return net, trainer.fit(train, **run)
+    per_epoch, every = -(-len(train) // job.batch), selection.births.every
+    stops = [step / per_epoch for step in range(every, job.epochs * per_epoch, every)]
+    history = trainer.fit(train, until=stops[0], **run)
+    for stop in [*stops[1:], None]:
+        born = history.births
+        zero_moments(net, born[born["step"] == net.step])
+        history = trainer.resume(train, until=stop, progress=False)
+    return net, history
+
+
+def zero_moments(net: ep.Network, born: Any) -> None:
+    """Set the moments of the populations that have just been born, and of their parents, to 0."""
+    told = net.core.describe()
+    axis_of = {p["layer"]: p["axis"] for p in told["populations"]}
+    for layer in np.unique(born["layer"]):
+        rows = born[born["layer"] == layer]
+        ids = np.concatenate([rows["birth"], rows["parent"]])
+        places = np.searchsorted(net.births(str(layer)), ids[ids >= 0])
+        for tensor in told["tensors"]:
+            for d, axis in enumerate(tensor["axes"]):
+                if axis == axis_of[layer] and tensor["role"] in ("decayed", "free"):
+                    for moments in net.moments:
+                        np.moveaxis(moments[tensor["name"]], d, 0)[places] = 0
 
 
 def measured(job: Job, quick: bool) -> dict[str, Row]:
@@ -141,7 +174,9 @@ def tried(trial: Trial, job: Job, told: Row, quick: bool) -> Row:
         done = controls.gradual(job, train, controls.Found(told))
         net, born, macs = done.net, 0, done.macs / job.epochs
     else:
-        net, history = trained(job, ep.Selection(trial.pressure, births=trial.births), train)
+        net, history = trained(
+            job, ep.Selection(trial.pressure, births=trial.births), train, trial.zeroed
+        )
         born, macs = len(history.births), float(history["macs"].mean())
     cost = {"births": born, "mean_macs": macs, "seconds": time.process_time() - begin}
     return lab.facts(net, read) | cost
