@@ -188,7 +188,7 @@ static draft prepare(ep_net *net, const ep_places *places) {
 
 /* ---- the change ------------------------------------------------------------------------------ */
 
-/* True if a tensor of the layer has new places, those without a source. */
+/* True if an axis of one of the layer's tensors gets places without a source (see ep_places). */
 static bool has_new(const ep_net *net, const ep_layer *layer, const change *c) {
     bool found = false;
     for (int i = 0; i < layer->n_tensors; i++) {
@@ -200,8 +200,8 @@ static bool has_new(const ep_net *net, const ep_layer *layer, const change *c) {
     return found;
 }
 
-/* Initializes the tensors of layers that have new places: weights only there. move_tensors() then
- * overwrites all elements except those of new places. */
+/* Initializes the tensors of each layer for which has_new() is true; of weights, only the elements
+ * of the new places. move_tensors() then overwrites all elements except those. */
 static void fill_new(ep_net *net, const change *c, int64_t generation) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
     pass.newborn = c->newborn;
@@ -266,7 +266,7 @@ bool ep_resize(ep_net *net, const ep_places *places, int64_t generation, ep_erro
     } else if (net->x) {
         move_activations(net, &d.net, &c);
     }
-    draft old = {.net = *net}; /* owns everything that the draft has replaced */
+    draft old = {.net = *net}; /* refers to the replaced arrays, which drop() frees */
     *net = d.net;
     drop(&old);
     forget(&c);

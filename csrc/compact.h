@@ -1,7 +1,7 @@
 /* compact: removes extinct populations from memory, and adds newborn ones. Every array along a
- * resized axis is gathered into NEW slabs and the old slabs are released, so earlier views stay
- * valid and keep their old contents. Independent of layers and laws, because shapes are lists of
- * axes. */
+ * resized axis is gathered into a NEW slab. The old slab is freed once no NumPy view refers to it,
+ * so earlier views stay valid and keep their old contents. Independent of layers and laws, because
+ * shapes are lists of axes. */
 #ifndef EP_COMPACT_H
 #define EP_COMPACT_H
 

@@ -446,9 +446,10 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
 /* ---- removal --------------------------------------------------------------------------------- */
 
 bool ep_evolve_compact(ep_net *net, ep_evolution *e, ep_chronicle *chronicle, ep_error *error) {
-    /* A removal copies about as much memory as one step reads and writes. This is the ski rental
-     * problem: removing once the rent (work done for extinct populations, in steps) reaches half a
-     * step costs at most twice as much as the best moment in hindsight. */
+    /* `purchase` estimates the cost of a removal in steps. A removal copies about as much memory as
+     * one step reads and writes, but computes nothing. This is the ski rental problem: if extinct
+     * populations are removed once the work done for them (net->waste, in steps) reaches this cost,
+     * the total cost is at most twice that of the best moment in hindsight. */
     const double purchase = 0.5;
     const ep_selection *settings = &e->generation->settings;
     ep_census_take(&e->census, net, (ep_upkeep)settings->upkeep);

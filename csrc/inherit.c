@@ -60,8 +60,8 @@ static bool is_summed(const ep_net *net, int tensor, int axis) {
     return found;
 }
 
-/* Returns the axis that the layer uses as a whole: its output depends on the founding size of this
- * axis or on all its entries together. -1: none. */
+/* Returns the axis of the layer's input 0 whose founding size affects the output of the layer, or
+ * -1 if there is none. */
 static int founding_axis(const ep_net *net, const ep_layer *layer) {
     const ep_value *x = &net->values[layer->input[0]];
     int d = layer->kind->founding_axis;
@@ -110,7 +110,7 @@ static const char *follow(const ep_net *net, const ep_population *p, const ep_la
     const ep_tensor *weight = layer->n_tensors ? &net->tensors[layer->tensor[0]] : NULL;
     bool owned = weight && times_in(p->axis, weight->rank, weight->axis) > 0;
     ep_linearity linear = layer->kind->linear;
-    bool alone = true; /* no other input has the axis */
+    bool alone = true; /* linear_input is the only input that holds outputs of the populations */
     for (int i = 0; i < layer->reads; i++) {
         alone = alone && (i == layer->kind->linear_input || of[layer->input[i]] == WITHOUT);
     }
@@ -250,8 +250,8 @@ static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real m
     }
 }
 
-/* Returns the new place of the old place `from`, by binary search in the ascending sources of the
- * places that stay. */
+/* Returns the new place of the surviving population that was at place `from` before the resize. The
+ * search is binary, because the sources of the surviving populations ascend. */
 static int64_t place_of(const ep_places *p, int64_t from) {
     int64_t low = 0, high = p->n - p->born;
     while (low < high) {

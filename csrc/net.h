@@ -21,7 +21,7 @@ typedef struct {
     int axis, layer;
     int mass; /* EVOLVED: mass of each population */
     int fitness; /* TRACKED: smoothed fitness (before bias correction) */
-    int alive; /* TRACKED: 1, or 0 from death until compaction */
+    int alive; /* TRACKED: 1, or 0 from extinction until removal */
     int state; /* TRACKED (EP_STATES, n): memory of the dynamics */
 } ep_population;
 
@@ -30,7 +30,8 @@ struct ep_plan {
     int n_axes, n_values, n_layers, n_tensors;
     int n_populations; /* number of axes under selection; ep_net_build excludes output axes */
     ep_axis *axes;
-    ep_value *values; /* 0: the input; then outputs and saved values, in order of declaration */
+    /* values[0] is the input; outputs and saved values follow, in order of declaration */
+    ep_value *values;
     ep_layer *layers;
     ep_tensor *tensors;
     ep_population *populations;
@@ -42,7 +43,7 @@ struct ep_plan {
     /* elements of each slab above, and width of the activations, that births can lead to; 0: the
      * slabs have the size of the network */
     int64_t room, room_width;
-    int64_t width; /* elements per sample of all values together */
+    int64_t width; /* elements per sample of all `values` together */
     int64_t scratch; /* elements of scratch per worker */
     int64_t row_block; /* the index of a worker's first row is a multiple of this */
     int64_t capacity; /* largest number of samples that x and dx can hold; 0: not reserved yet */

@@ -10,7 +10,7 @@ typedef enum { EP_BIRTHS_UPKEEP, EP_BIRTHS_VACANCIES, EP_BIRTHS_NUMBER } ep_birt
 
 /* The settings of births; ep_births_fields is their only declaration. */
 typedef struct {
-    int64_t kind, rate; /* the enums above */
+    int64_t kind, rate; /* values of ep_birth_kind and of ep_birth_rate */
     double number, mutation, capacity, mass, least_strength, returns;
     int64_t every;
 } ep_births;

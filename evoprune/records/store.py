@@ -83,7 +83,7 @@ def to_bytes(history: History) -> bytes:
 
 
 def birth_rows(births: Array, layers: Sequence[str], start: int, per_epoch: float) -> Array:
-    """Return births as reported by the core as rows of `History.births`; start: see `add_deaths`."""
+    """Return births as reported by the core as rows of `History.births`; see `add_deaths`."""
     rows = np.zeros(len(births), BIRTH)
     rows["step"] = births["step"] - start
     rows["epoch"] = rows["step"] / per_epoch
