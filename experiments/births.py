@@ -55,6 +55,7 @@ class Trial:
         told: the trial whose final shape gradual pruning is given; "": selection finds its shape.
         zeroed: set the optimizer's moments of both halves to 0 at every division; by default they
             inherit those of their parent.
+        decay: weight decay.
     """
 
     sizes: str = LARGE
@@ -63,6 +64,7 @@ class Trial:
     dropout: float = 0.3
     told: str = ""
     zeroed: bool = False
+    decay: float = DECAY
 
 
 def early_births(rate: str | float = "upkeep", least: float = 0.75, **settings: Any) -> ep.Births:
@@ -70,7 +72,11 @@ def early_births(rate: str | float = "upkeep", least: float = 0.75, **settings: 
     return ep.Births(rate, least_strength=least, **settings)
 
 
-GROWING = early_births(least=0.5, capacity=4, every=50)
+def growing(**settings: Any) -> ep.Births:
+    """Return births with which a small network grows in the first half of a run."""
+    return early_births(least=0.5, capacity=4, every=50, **settings)
+
+
 TRIALS = {
     "no births": Trial(),
     "no births, pressure 2.3": Trial(pressure=2.3),
@@ -84,9 +90,12 @@ TRIALS = {
     "upkeep, all of the run": Trial(births=early_births(least=0.0)),
     "immigrants": Trial(births=early_births("vacancies", kind="immigration")),
     "few immigrants": Trial(births=early_births(2e-4, kind="immigration")),
-    "grown": Trial(SMALL, 0.3, GROWING),
-    "grown, moments zeroed": Trial(SMALL, 0.3, GROWING, zeroed=True),
+    "grown": Trial(SMALL, 0.3, growing()),
+    "grown, moments zeroed": Trial(SMALL, 0.3, growing(), zeroed=True),
+    "grown, mutation 0.3": Trial(SMALL, 0.3, growing(mutation=0.3)),
+    "grown by immigrants": Trial(SMALL, 0.3, growing(kind="immigration")),
     "gradual of grown": Trial(told="grown"),
+    "gradual of grown, decay 0.1": Trial(told="grown", decay=0.1),
 }
 
 
@@ -193,7 +202,7 @@ def early(lab_: Lab) -> None:
             if time.monotonic() > lab_.end:
                 raise lab.TimeIsUp
             net = f"dropout{trial.dropout:g} {trial.sizes}"
-            job = Job(net, rate=RATE, decay=DECAY, epochs=2 if quick else LONG, seed=seed)
+            job = Job(net, rate=RATE, decay=trial.decay, epochs=2 if quick else LONG, seed=seed)
             row = tried(trial, job, runs.get((trial.told, seed), {}), quick)
             runs[name, seed] = {"trial": name, "seed": seed, **row}
             print(f"{seed}: {100 * row['accuracy']:.2f} % @ {row['alive']}  {name}", flush=True)
