@@ -107,12 +107,11 @@ def trained(
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=selection, optimizer=optimizer)
     run: dict[str, Any] = {"epochs": job.epochs, "batch_size": job.batch, "progress": False}
-    if not zeroed or selection.births is None:
-        return net, trainer.fit(train, **run)
-    per_epoch, every = -(-len(train) // job.batch), selection.births.every
+    per_epoch = -(-len(train) // job.batch)
+    every = selection.births.every if zeroed and selection.births else job.epochs * per_epoch
     stops = [step / per_epoch for step in range(every, job.epochs * per_epoch, every)]
-    history = trainer.fit(train, until=stops[0], **run)
-    for stop in [*stops[1:], None]:
+    history = trainer.fit(train, until=stops[0] if stops else None, **run)
+    for stop in [*stops[1:], None] if stops else ():
         born = history.births
         zero_moments(net, born[born["step"] == net.step])
         history = trainer.resume(train, until=stop, progress=False)
