@@ -67,14 +67,17 @@ def fertile(net: Any, regime: dict, random: Any) -> dict:
         "every": 1,
         "mass": float(random.choice([0.4, 1])),
     }
-    selection = regime["selection"] | {"births": births, "removal": "auto"}
-    try:
-        net.configure(**regime | {"selection": selection})
-    except ValueError as error:
-        if "births" not in str(error):
-            raise
-        return regime
-    return regime | {"selection": selection}
+    for returns in (0.3, 0.0):  # input features return where they can
+        settings = {"births": births | {"returns": returns}, "removal": "auto"}
+        fertile_regime = regime | {"selection": regime["selection"] | settings}
+        try:
+            net.configure(**fertile_regime)
+        except ValueError as error:
+            if "births" not in str(error):
+                raise
+        else:
+            return fertile_regime
+    return regime
 
 
 def targets(core: Any, loss: str, shape: tuple[int, ...], random: Any) -> Any:

@@ -92,7 +92,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._batches: list[Array] = []  # (4, steps) each, see `batches`
         self.steps_done = 0
         self._extinctions: list[Array] = []
-        self._births: list[Array] = []
+        self._births, self._returns = list[Array](), list[Array]()
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -143,14 +143,17 @@ class History(FormerNames, Mapping[str, Array]):
         losses differ by more than one population contributes, so average over many deaths. To
         first order, a death should raise the loss by mass * fitness.
         """
-        if not self._extinctions:
-            return np.empty(0, EXTINCTION)
-        return np.concatenate(self._extinctions)
+        return np.concatenate(self._extinctions) if self._extinctions else np.empty(0, EXTINCTION)
 
     @property
     def births(self) -> Array:
         """Rows of births by time: step, epoch, layer, birth, parent (-1: none), mass, fitness."""
         return np.concatenate(self._births) if self._births else np.empty(0, BIRTH)
+
+    @property
+    def returns(self) -> Array:
+        """Returns of extinct input features, under their former birth ids: columns of `births`."""
+        return np.concatenate(self._returns) if self._returns else np.empty(0, BIRTH)
 
     @property
     def ever_born(self) -> tuple[int, ...]:
@@ -414,13 +417,10 @@ class History(FormerNames, Mapping[str, Array]):
         """Append births as reported by the core; arguments as for `add_deaths`."""
         if not len(births):
             return
-        rows = np.zeros(len(births), BIRTH)
-        rows["step"] = births["step"] - start
-        rows["epoch"] = rows["step"] / self.per_epoch
-        rows["layer"] = np.array(layers)[births["population"]]
-        for name in ("birth", "parent", "mass", "fitness"):
-            rows[name] = births[name]
-        self._births.append(rows)
+        rows = store.birth_rows(births, layers, start, self.per_epoch)
+        again = rows["birth"] < np.array(self.born)[births["population"]]  # features of the data
+        for kept, those in ((self._births, rows[~again]), (self._returns, rows[again])):
+            kept += [those] if len(those) else []
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
         """Append a row to the columns; if a stop left a row of the same epoch, replace it."""
@@ -478,6 +478,7 @@ class History(FormerNames, Mapping[str, Array]):
         batches: Array,
         extinctions: Array,
         births: Array,
+        returns: Array,
     ) -> None:
         """Take over the content of a file, which `store.check` has checked."""
         self._columns, self._steps = columns, steps
@@ -485,7 +486,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._batches = [batches]
         self.steps_done = batches.shape[1]
         self._extinctions = [extinctions] if len(extinctions) else []
-        self._births = [births] if len(births) else []
+        self._births, self._returns = ([of] if len(of) else [] for of in (births, returns))
         self._sizes = {sum(self.ever_born): self.ever_born}
 
     def __copy__(self) -> History:
