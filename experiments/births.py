@@ -12,6 +12,9 @@ order; the test set is read once, after the last epoch.
 births_early.json has longer runs with input dropout, whose accuracy is on 5,000 held-out images:
 births only while the learning rate is high, so that newborn populations have time to learn, beside
 selection without births, and growth from 32-16 beside gradual pruning to the same shape.
+
+births_returns.json has networks with masses of inputs on the tasks of features.py, whose extinct
+input features return or do not.
 """
 
 from __future__ import annotations
@@ -212,6 +215,52 @@ def early(lab_: Lab) -> None:
         lab_.write(runs=list(runs.values()), summary=told)
 
 
+RETURNS = ep.Births(0.0, kind="immigration", returns=5e-4, every=50, least_strength=0.6)
+RETURN_SEEDS = range(10, 15)
+
+
+def selected(task: str, pressure: float, births: ep.Births | None, seed: int, epochs: int) -> Row:
+    """Train a network with masses of inputs; return its accuracy and facts of living features."""
+    import features  # needs scikit-learn
+
+    make, argument, relevant, _ = features.TASKS[task]
+    x, y = make(argument, seed)
+    train = ep.datasets.arrays(x[: features.LEARN], y[: features.LEARN], normalize="feature")
+    net = ep.mlp(x.shape[1], *features.HIDDEN, 2, inputs=True, seed=seed)
+    lifespan = 0.1 * epochs * -(-features.LEARN // 32)
+    law = ep.Malthusian(lifespan=lifespan)
+    trainer = ep.Trainer(
+        net,
+        selection=ep.Selection(pressure, dynamics=law, births=births),
+        optimizer=ep.AdamW(1e-3),
+    )
+    history = trainer.fit(train, epochs=epochs, batch_size=32, progress=False)
+    living = net.births("features")
+    hits = int((living < relevant).sum())
+    return {
+        "accuracy": net.evaluate((x[features.LEARN :], y[features.LEARN :])).accuracy,
+        "features": len(living),
+        "recall": hits / relevant,
+        "precision": hits / max(1, len(living)),
+        "returns": len(history.returns),
+    }
+
+
+def returned(lab_: Lab) -> None:
+    quick, told = lab_.options.quick, []
+    for task in ("5 of 100", "10 of 100", "20 of 100", "50 of 100"):
+        for pressure in (0.8, 1.5):
+            for births in (None, RETURNS):
+                seeds = RETURN_SEEDS[:1] if quick else RETURN_SEEDS
+                rows = [selected(task, pressure, births, s, 4 if quick else 100) for s in seeds]
+                found = {what: lab.mean(row[what] for row in rows) for what in rows[0]}
+                found |= {"deviation": lab.deviation(row["accuracy"] for row in rows)}
+                told.append({"task": task, "pressure": pressure, "seeds": len(rows), **found})
+                print(f"{task}, {pressure}: {found}", flush=True)
+    lab_.write(summary=told)
+
+
 if __name__ == "__main__":
     lab.main("births", __doc__, script)
     lab.main("births_early", __doc__, early)
+    lab.main("births_returns", __doc__, returned)

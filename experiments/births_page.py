@@ -65,6 +65,18 @@ def early(facts: dict[str, Any]) -> list[str]:
     return [*markdown(head, rows), *made(facts, "births", f"{seeds}")]
 
 
+def returned(facts: dict[str, Any]) -> list[str]:
+    """Return the table of input features that return."""
+    rows = []
+    for found in facts["summary"]:
+        row = [found["task"], f"{found['pressure']:g}", f"{found['returns']:.0f}"]
+        row += [percent(found["accuracy"], found["deviation"]), f"{found['features']:.0f}"]
+        rows.append([*row, *(f"{100 * found[of]:.0f} %" for of in ("recall", "precision"))])
+    head = ["features that decide", "pressure", "returns", "test accuracy, %", "living features"]
+    seeds = max(found["seeds"] for found in facts["summary"])
+    return [*markdown([*head, "recall", "precision"], rows), *made(facts, "births", f"{seeds}")]
+
+
 def layers(alive: list[float]) -> str:
     """Return the mean numbers of living populations by layer."""
     return " + ".join(f"{n:.0f}" for n in alive)
@@ -83,6 +95,7 @@ def main() -> None:
         (ROOT / "benchmarks" / "results" / "births.json", "cost", cost),
         (RESULTS / "births.json", "births", results),
         (RESULTS / "births_early.json", "births_early", early),
+        (RESULTS / "births_returns.json", "births_returns", returned),
     )
     for path, name, table in tables:
         if path.exists():
