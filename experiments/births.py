@@ -59,6 +59,8 @@ class Trial:
         zeroed: set the optimizer's moments of both halves to 0 at every division; by default they
             inherit those of their parent.
         decay: weight decay.
+        lifespan: generations without fitness until extinction, as a share of the run; None: the
+            default.
     """
 
     sizes: str = LARGE
@@ -68,6 +70,7 @@ class Trial:
     told: str = ""
     zeroed: bool = False
     decay: float = DECAY
+    lifespan: float | None = None
 
 
 def early_births(rate: str | float = "upkeep", least: float = 0.75, **settings: Any) -> ep.Births:
@@ -88,6 +91,9 @@ TRIALS = {
     "upkeep": Trial(births=early_births()),
     "upkeep, pressure 5": Trial(pressure=5.0, births=early_births()),
     "upkeep, pressure 2.5": Trial(pressure=2.5, births=early_births()),
+    "short lifespan": Trial(pressure=2.3, lifespan=0.04),
+    "short lifespan, upkeep": Trial(births=early_births(every=50), lifespan=0.04),
+    "short lifespan, upkeep to half": Trial(births=early_births(least=0.5), lifespan=0.04),
     "upkeep, mutation 0.3": Trial(births=early_births(mutation=0.3)),
     "upkeep, moments zeroed": Trial(births=early_births(), zeroed=True),
     "upkeep, all of the run": Trial(births=early_births(least=0.0)),
@@ -185,9 +191,11 @@ def tried(trial: Trial, job: Job, told: Row, quick: bool) -> Row:
         done = controls.gradual(job, train, controls.Found(told))
         net, born, macs = done.net, 0, done.macs / job.epochs
     else:
-        net, history = trained(
-            job, ep.Selection(trial.pressure, births=trial.births), train, trial.zeroed
-        )
+        generations = job.epochs * -(-len(train) // job.batch)
+        life = None if trial.lifespan is None else trial.lifespan * generations
+        law = ep.Malthusian(lifespan=life)
+        selection = ep.Selection(trial.pressure, dynamics=law, births=trial.births)
+        net, history = trained(job, selection, train, trial.zeroed)
         born, macs = len(history.births), float(history["macs"].mean())
     cost = {"births": born, "mean_macs": macs, "seconds": time.process_time() - begin}
     return lab.facts(net, read) | cost
