@@ -55,7 +55,8 @@ def early(facts: dict[str, Any]) -> list[str]:
     """Return the table of runs with input dropout, on held-out images."""
     rows = []
     for found in facts["summary"]:
-        row = [found["trial"], f"{found['pressure']:g}"]
+        pressure = "-" if found["trial"].startswith("gradual") else f"{found['pressure']:g}"
+        row = [found["trial"], pressure]
         row += [percent(found["accuracy"], found["deviation"]), layers(found["layers"])]
         row += [f"{found['macs'] / 1000:.1f} k", f"{found['mean_macs'] / 1000:.0f} k"]
         rows.append([*row, f"{found['births']:.0f}"])
