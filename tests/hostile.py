@@ -4,7 +4,7 @@
 
 MODULE is a compiled core of any build. The seed of a round determines a network around a layer of
 the catalogue, a loss, an optimizer, a batch size, a number of threads and the time of removal; then
-a law in Python kills populations at random in every step of one call of train. The same run on
+a law in Python kills populations at random in every step of two calls of train. The same run on
 one thread must be bit-identical, and the shapes of arrays must fit the living populations. With
 `threads`, a second thread reads the network during the run; with `births`, populations are also
 born in every generation, by division or as immigrants, in networks that support births.

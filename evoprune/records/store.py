@@ -57,7 +57,7 @@ PARTS = ("meta", "steps", "batches", "extinctions", *QUANTITIES)
 OPTIONAL = ("births", "returns")  # arrays that are written unless empty
 COUNTS = ("per_epoch", "record_every", "thinned")
 MOST = 2**62  # limit for counts: the sum of two fits in int64
-PEOPLE = 1 << 24  # limit for populations in a file without records
+PEOPLE = 1 << 24  # limit for populations in a file without records: its size does not limit them
 
 
 def to_bytes(history: History) -> bytes:
@@ -97,7 +97,7 @@ def from_bytes(history: type[History], content: bytes, name: str) -> History:
     """Return the history in the content of a file.
 
     Args:
-        history: the class to make.
+        history: the class of the history to return.
         content: content of the file.
         name: name of the file, for error messages.
 
