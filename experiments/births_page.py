@@ -16,10 +16,10 @@ PAGE = ROOT / "docs" / "howto" / "births.md"
 RESULTS = Path(__file__).parent / "results"
 TRAINED = {
     "grown": "grown from 32 + 16 by births",
-    "gradual": "gradual magnitude from 512 + 256, told that shape",
+    "gradual": "gradual magnitude from 512 + 256, given that shape",
     "from scratch": "that shape from scratch",
     "selection": "selection from 512 + 256, no births",
-    "gradual of selection's": "gradual magnitude, told that shape",
+    "gradual of selection's": "gradual magnitude, given that shape",
     "turnover": "selection from 512 + 256 with births, pressure 4",
 }
 
