@@ -21,7 +21,7 @@ from evoprune.nets.populations import census
 from evoprune.records import demography, display, store
 from evoprune.records.demography import Fisher, Price
 from evoprune.records.former import COLUMNS, FormerNames
-from evoprune.records.lineage import aligned, ever_born, parents_of
+from evoprune.records.lineage import aligned, ever_born, labels_of, parents_of
 from evoprune.records.store import BIRTH, EXTINCTION
 
 if TYPE_CHECKING:
@@ -178,11 +178,7 @@ class History(FormerNames, Mapping[str, Array]):
     @property
     def labels(self) -> list[tuple[str, int]]:
         """Layer and birth id of every population ever born, as ordered in `trajectories`."""
-        return [
-            (layer, birth)
-            for layer, born in zip(self.layers, self.ever_born, strict=True)
-            for birth in range(born)
-        ]
+        return labels_of(self.layers, self.ever_born)
 
     @spelled
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
