@@ -43,11 +43,7 @@ SHOWN = {
     "iterative, dropout": "five cuts with input dropout",
     "from scratch, dropout": "the shape from scratch with input dropout, as many multiply-adds",
 }
-OURS = {
-    "ours": "selection",
-    "ours, dropout": "selection with input dropout",
-    "ours, moved": "selection with moved images",
-}
+OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
 QUANTILE = {  # number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom
     2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262
 }  # fmt: skip
