@@ -1,5 +1,5 @@
-/* alias: see alias.h. Backward runs from the last layer to the first, so the last reader of a value
- * writes its gradient, and earlier readers add to it. */
+/* alias: see alias.h. Backward runs from the last layer to the first, so the last layer that reads
+ * a value writes the value's gradient, and earlier layers that read it add to this gradient. */
 #include "alias.h"
 
 #include <stdlib.h>
@@ -56,10 +56,10 @@ static bool stays(const ep_net *net, int value, int end) {
     return true;
 }
 
-/* If backward() of `layer` only copies dy to dx, skips this copy for every input that exactly one
- * other layer reads, an earlier one that can add dy itself to its dx. Until then dy must not be
- * overwritten. `aliased`: the input of `layer` whose gradient is stored in the buffer of dy, or
- * -1. */
+/* Skips copies of dy to dx by a `layer` whose backward() does nothing else (EP_COPY_DY). The copy
+ * to an input is skipped if exactly one other layer reads this input, and if that layer comes
+ * earlier and can add dy to its dx (EP_ADD_MORE). No layer between the two may overwrite dy.
+ * `aliased`: the input value of `layer` whose gradient is stored in the buffer of dy, or -1. */
 static void skip_copies(const ep_net *net, ep_layer *layer, const int *readers, int aliased) {
     for (int j = 0; (layer->alias.can & EP_COPY_DY) && j < layer->reads; j++) {
         int value = layer->input[j];

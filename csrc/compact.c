@@ -101,7 +101,7 @@ static draft prepare(const ep_net *net, const ep_places *places) {
     return d;
 }
 
-/* True if a tensor of the layer has places without a source. */
+/* True if a tensor of the layer has new places, those without a source. */
 static bool has_new(const ep_net *net, const ep_layer *layer, const ep_places *places) {
     bool found = false;
     for (int i = 0; i < layer->n_tensors; i++) {

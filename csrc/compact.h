@@ -7,7 +7,7 @@
 
 #include "census.h"
 
-/* The places (positions along the axis) of a mortal axis after a change. Place j is copied from the
+/* The n places (positions) along an axis of populations after a change. Place j is copied from the
  * old place source[j]. If source[j] is -1, place j is new: its parameters get initial values, and
  * its elements in all other arrays are 0. The sources of the first n - born places ascend, and
  * these places keep their birth ids; the last `born` places get new ids. `source` NULL: the axis

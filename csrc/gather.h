@@ -19,7 +19,7 @@ typedef enum {
     EP_NUMBER_TYPES
 } ep_number;
 
-/* A table with rows of `width` contiguous elements and a row stride of `stride` bytes. If map is
+/* A table with rows of `width` contiguous elements and a row stride of `stride` bytes. If `map` is
  * not NULL, row i of the table is stored row map[i]. */
 typedef struct {
     const void *at;
@@ -33,14 +33,14 @@ typedef struct {
  * difference; 8-bit types use the rounded copies, which are faster. */
 typedef struct {
     const double *shift, *scale;         /* one value, or one per founding feature */
-    const ep_real *near_shift, *near_scale; /* shift and scale, rounded */
+    const ep_real *near_shift, *near_scale; /* shift and scale, rounded to ep_real */
     bool each;                           /* shift and scale have one value per feature */
-    bool exact;                          /* no shift was changed by rounding */
+    bool exact;                          /* near_shift equals shift: rounding changed no shift */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
     int64_t width;                     /* number of living features */
     int64_t move;                      /* largest move of an image in pixels; 0: none */
     bool flip;                         /* mirror images left to right with probability 1/2 */
-    int64_t height, breadth, channels; /* image shape, used only with move or flip */
+    int64_t height, breadth, channels; /* image shape, used only with `move` or `flip` */
     ep_noise noise;                    /* random stream of augmentation */
 } ep_intake;
 
@@ -48,7 +48,7 @@ typedef struct {
 ep_intake ep_intake_plain(int64_t width);
 
 /* Fills `order` (room for `batch`) with the row numbers of batch `number` and returns their count.
- * Batches are counted over all epochs; the last one of an epoch may be short. */
+ * Batches are counted over all epochs; the last batch of an epoch may be short. */
 int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle, uint64_t seed,
                        int64_t *order);
 int64_t ep_batches(int64_t rows, int64_t batch);

@@ -1,6 +1,6 @@
 /* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of the matrix `c` in registers.
  * The matrix `b` is packed into panels of that width (k-major, so that the tile streams it). The
- * matrix `a` is read in place by broadcasts: at these widths, packing it pays only for long sums
+ * matrix `a` is read in place by broadcasts: at these widths, packing `a` pays only for long sums
  * over rows that are far apart. */
 #include "gemm.h"
 
@@ -15,14 +15,14 @@ enum { ROWS = 12 };
 #else
 enum { ROWS = 6 };
 #endif
-/* Columns of a tile; products of up to FEW rows use tiles of FEW_WIDE columns and read `b` in
- * place. */
+/* A tile has WIDE columns. Products with up to FEW rows use tiles of FEW_WIDE columns, and read `b`
+ * in place. */
 enum { WIDE = 2 * EP_LANES, FEW = 3, FEW_WIDE = 4 * EP_LANES };
 typedef enum { CACHED, PLAIN, PACKING } reading; /* how a tile reads `b`: see tile() */
 
 enum { AHEAD = 32 }; /* prefetch distance in steps of k */
-enum { FIRST = 64 }; /* steps in the first panel of a long sum, which is not prefetched */
-enum { SPREAD = 512 }; /* least a_step for which `a` is packed */
+enum { FIRST = 64 }; /* steps of k in the first panel of a long sum; this panel is not prefetched */
+enum { SPREAD = 512 }; /* minimum a_step for which `a` is packed */
 
 /* Hides the value of the pointer p, so that the compiler does not precompute every row pointer and
  * spill registers; incrementing one pointer is free between multiply-adds. */
@@ -53,7 +53,8 @@ EP_INLINE void tile(int m, int vectors, reading how, int64_t k, const ep_real *a
         row_of_c += c_row;
         OPAQUE(row_of_c);
     }
-    /* Pointers to every third row of `a`; addressing modes reach the next two rows. */
+    /* Pointers to every third row of `a`; the next two rows are at offsets that one instruction can
+     * add (a_row and 2 a_row). */
     const ep_real *three[(ROWS + 2) / 3];
 #pragma GCC unroll 5
     for (int i = 0; i < (m + 2) / 3; i++) {
@@ -274,8 +275,8 @@ void ep_gemm_near(const ep_product *p) {
  * packed at a time. */
 enum { PITCH = (ROWS + 7) / 8 * 8, GROUP = EP_GEMM_ROWS / PITCH };
 
-/* Packs k steps of p->a from step k0 on (a_row is 1) into to[tile][step][PITCH]. Copies fewer than
- * PITCH excess elements per step, but none past the end of the last step. */
+/* Packs k steps of p->a from step k0 on (a_row is 1) into to[tile][step][PITCH]. Copies PITCH
+ * elements even if a tile has fewer rows, but nothing past the end of the last step of `a`. */
 static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles, ep_real *to) {
     for (int64_t step = 0; step < k; step++) {
         const ep_real *from = p->a + (k0 + step) * p->a_step;
@@ -303,18 +304,18 @@ static bool scattered(const ep_product *p) {
  * columns are not contiguous or the product reads less than half of each row. */
 typedef struct {
     const ep_real *at, *end;
-} stretch;
+} prefetch_range;
 
-static stretch stretch_of(const ep_real *matrix, int64_t step, int64_t column, int64_t width,
-                          int64_t k0, int64_t k1) {
+static prefetch_range range_of(const ep_real *matrix, int64_t step, int64_t column, int64_t width,
+                               int64_t k0, int64_t k1) {
     const ep_real *from = matrix + k0 * step;
-    return (stretch){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
+    return (prefetch_range){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
 }
 
-/* Returns the address of the next `lines` cache lines to prefetch: first those of range `a`, then
- * of `b`, then `c`, which is cached already. */
-static const ep_real *ask(stretch *a, stretch *b, const ep_real *c, int64_t lines) {
-    stretch *of = a->at < a->end ? a : b;
+/* Returns the address of the next `lines` cache lines to prefetch, and advances past them: first
+ * those of range `a`, then of `b`. When both ranges are done, returns `c`, which is cached. */
+static const ep_real *ask(prefetch_range *a, prefetch_range *b, const ep_real *c, int64_t lines) {
+    prefetch_range *of = a->at < a->end ? a : b;
     const ep_real *at = of->at;
     if (at >= of->end) {
         return c;
@@ -331,8 +332,8 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
         k = ep_min(k, p->k - k0);
         bool add = p->add || k0 > 0;
         int64_t k1 = k0 + k, k2 = ep_min(p->k, k1 + EP_GEMM_K);
-        stretch next_a = stretch_of(p->a, p->a_step, p->a_row, p->m, k1, k2);
-        stretch next_b = stretch_of(p->b, p->b_step, p->b_col, p->n, k1, k2);
+        prefetch_range next_a = range_of(p->a, p->a_step, p->a_row, p->m, k1, k2);
+        prefetch_range next_b = range_of(p->b, p->b_step, p->b_col, p->n, k1, k2);
         if (packed) {
             pack_rows(p, k0, k, tiles, rows);
         }

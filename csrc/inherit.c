@@ -6,8 +6,8 @@
 
 /* ---- axes that allow births ------------------------------------------------------------------ */
 
-/* Which form of the populations' outputs a value contains: none, before or after multiplication by
- * their masses. */
+/* What a value holds of the outputs of the populations: nothing (WITHOUT), or the outputs before or
+ * after their multiplication by the masses. */
 typedef enum { WITHOUT, BEFORE, AFTER } stage;
 
 static int times_in(int axis, int rank, const int *axes) {
@@ -198,7 +198,7 @@ static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t 
     }
 }
 
-/* Sets the mass of an immigrant, and sets the weights of layers that read it to 0. */
+/* Sets the mass of an immigrant, and sets to 0 the weights with which later layers read it. */
 static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real mass) {
     ep_net_numbers(net, p->mass)[place] = mass;
     ep_net_numbers(net, p->alive)[place] = 1;

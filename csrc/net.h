@@ -15,10 +15,11 @@ enum {
     EP_MOST = 1 << 16, /* maximum number of layers, axes or tensors */
 };
 
-/* The populations of one axis: the tensors that hold their masses and the state of selection. */
+/* The populations of one axis, as indices: their axis and layer, and the tensors that hold their
+ * masses and the state of selection. */
 typedef struct {
     int axis, layer;
-    int mass; /* EVOLVED */
+    int mass; /* EVOLVED: mass of each population */
     int fitness; /* TRACKED: smoothed fitness (before bias correction) */
     int alive; /* TRACKED: 1, or 0 from death until compaction */
     int state; /* TRACKED (EP_STATES, n): memory of the dynamics */
@@ -27,7 +28,7 @@ typedef struct {
 struct ep_plan {
     uint64_t seed;
     int n_axes, n_values, n_layers, n_tensors;
-    int n_populations; /* axes under selection; after ep_net_build, none is an axis of the output */
+    int n_populations; /* number of axes under selection; ep_net_build excludes output axes */
     ep_axis *axes;
     ep_value *values; /* 0: the input; then outputs and saved values, in order of declaration */
     ep_layer *layers;
@@ -35,18 +36,18 @@ struct ep_plan {
     ep_population *populations;
     int state_axis; /* axis of size EP_STATES */
     int64_t begin[EP_ROLES + 1]; /* first element of each role in the slabs below */
-    /* same layout: values of the tensors, their gradients, optimizer moments */
+    /* four slabs of the same layout: values, gradients, first and second moments of the tensors */
     ep_slab *numbers, *gradients, *first, *second;
     int64_t width; /* elements per sample of all values together */
     int64_t scratch; /* elements of scratch per worker */
-    int64_t row_block; /* the first row of each worker is a multiple of row_block */
+    int64_t row_block; /* the index of a worker's first row is a multiple of this */
     int64_t capacity; /* largest number of samples that x and dx can hold; 0: not reserved yet */
     ep_slab *x, *dx;
     ep_slab *workspace; /* scratch and inference rows of all workers; NULL before the first pass */
     int workers; /* number of workers that the workspace has room for */
     int64_t rows; /* samples in the last training batch */
     bool aliased; /* gradients of activations may be overwritten: see ep_alias */
-    double terms; /* predictions with weight > 0 in the mean loss of the last batch */
+    double terms; /* number of predictions with weight > 0 in the last training batch */
     int64_t step, generation; /* updates and generations so far */
     /* Sum, over the generations since the last removal, of the share of the network's multiply-adds
      * that is spent on extinct populations. */
@@ -59,11 +60,12 @@ typedef struct ep_plan ep_net;
 
 ep_net *ep_net_new(uint64_t seed, int rank, const int64_t *size, ep_error *error);
 void ep_net_free(ep_net *net);
-/* Adds a layer that reads values `input`; copies `config`. Returns the value it writes, or -1. */
+/* Adds a layer that reads the values with indices `input`; copies `config`. Returns the index of
+ * the value that the layer writes, or -1. */
 int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs, const int *input,
                const void *config, ep_error *error);
-/* Sets the populations of a mortal axis to those with the n birth ids `id` (ascending; copied);
- * `born` ids have been given so far. Call after adding the layers and before ep_net_build. */
+/* Sets the populations of an axis under selection to those with the n birth ids `id`, ascending.
+ * `born`: next birth id. Call after adding the layers and before ep_net_build. */
 bool ep_net_populate(ep_net *net, int axis, int64_t born, int64_t n, const int64_t *id,
                      ep_error *error);
 /* Elements of all tensors at the current sizes of the axes; -1 on overflow. */
@@ -99,8 +101,8 @@ double ep_net_macs(const ep_net *net, const ep_axis *axes);
 /* Index of a tensor by name, or -1. */
 int ep_net_tensor(const ep_net *net, const char *name);
 
-/* Returns the pass of worker `part`: for training with its rows of x and dx, or for inference with
- * a buffer of its own. */
+/* Return the pass of worker `part`. A training pass has the worker's rows of net->x and net->dx; an
+ * inference pass has a private buffer. */
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts);
 ep_pass ep_net_inference_pass(const ep_net *net, int part);
 int64_t ep_net_infer_rows(const ep_net *net);

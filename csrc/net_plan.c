@@ -67,7 +67,8 @@ static int new_tensor(ep_net *net, const char *layer, const char *what, ep_role 
     return net->n_tensors++;
 }
 
-/* Declares the tensors in which selection stores the state of the populations with this mass. */
+/* Declares the tensors in which selection stores the state of the populations of `axis`, whose
+ * masses are the tensor with index `mass`. */
 static bool new_population(ep_net *net, const ep_layer *layer, int mass, int axis,
                            ep_error *error) {
     for (int i = 0; i < net->n_populations; i++) {

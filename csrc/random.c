@@ -28,7 +28,8 @@ void ep_random_words(ep_noise noise, uint64_t index, uint32_t out[4]) {
 
 static uint64_t joined(uint32_t low, uint32_t high) { return (uint64_t)high << 32 | low; }
 
-/* The midpoint of one of 2^52 equal cells of (0, 1): never 0 or 1, and 1 - the result is exact. */
+/* Returns the midpoint of one of 2^52 equal cells of (0, 1): never 0 or 1, and 1 minus the midpoint
+ * is exact. */
 static double unit(uint64_t bits) { return ((double)(bits >> 12) + 0.5) * 0x1p-52; }
 
 uint64_t ep_random_bits(ep_noise noise, uint64_t index) {
@@ -38,8 +39,7 @@ uint64_t ep_random_bits(ep_noise noise, uint64_t index) {
 }
 
 ep_noise ep_random_fork(ep_noise noise, uint64_t branch) {
-    /* Uses a different key from that of the draws of `noise`, so that no fork equals a drawn
-     * number. */
+    /* use another key: else the fork would be the bits that `noise` gives at index `branch` */
     uint32_t words[4];
     noise.seed ^= UINT64_C(0x6A09E667F3BCC908);
     ep_random_words(noise, branch, words);

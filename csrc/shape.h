@@ -15,20 +15,20 @@ typedef struct {
     int64_t founded; /* size when the network was founded; after births, n can be larger */
     int64_t next_birth; /* greater than all birth ids so far */
     bool mortal;     /* its populations may become extinct */
-    int32_t *birth;  /* n birth ids, ascending; NULL (not mortal): 0 .. n - 1 */
+    int32_t *birth;  /* n birth ids, ascending; NULL if not mortal: the ids are 0 .. n - 1 */
 } ep_axis;
 
 /* How a tensor is updated. The tensors of a role are contiguous in the slab. */
 typedef enum {
-    EP_DECAYED, /* weights: by the optimizer, with weight decay */
-    EP_FREE,    /* biases and gains: by the optimizer, without decay */
-    EP_EVOLVED, /* masses: by the dynamics */
-    EP_TRACKED, /* statistics: by their layer or by selection */
+    EP_DECAYED, /* weights: updated by the optimizer, with weight decay */
+    EP_FREE,    /* biases and gains: updated by the optimizer, without weight decay */
+    EP_EVOLVED, /* masses: updated by the dynamics */
+    EP_TRACKED, /* statistics: updated by their layer or by selection */
 } ep_role;
 enum { EP_ROLES = 4 };
 
 typedef struct {
-    char name[EP_NAME]; /* "layer.what" */
+    char name[EP_NAME]; /* "layer.what", such as "dense1.weight" */
     ep_role role;
     int rank;
     int axis[EP_RANK];

@@ -11,12 +11,12 @@
 
 /* The targets and row numbers of one batch, drawn while the previous batch is processed. */
 typedef struct {
-    /* samples of the whole batch; samples of this rank, from sample `first` on */
+    /* number of samples in the whole batch; number and first index of this rank's samples */
     int64_t all, rows, first;
     int64_t *order;
     void *targets;
     ep_real *weights; /* of the samples, or of the predictions; NULL: all 1 */
-    double weight, counted; /* sum of the predictions' weights, and number of nonzero ones */
+    double weight, counted; /* sum of the weights of the predictions, and number of weights > 0 */
 } draw;
 
 /* The index of the next task in the queue of a worker, on a separate cache line. */
@@ -41,10 +41,10 @@ typedef struct {
     int64_t *owned;
     int workers;
     int64_t assigned_rows; /* rows for which tasks were assigned; -1: the shape has changed */
-    queue *queues; /* (workers) */
+    queue *queues; /* (workers) one queue for each worker */
     double *norms; /* sum of squares of each block of the gradient */
     struct {
-        int64_t batch, predictions, tasks, norms; /* elements allocated above */
+        int64_t batch, predictions, tasks, norms; /* capacities of the arrays above */
     } room;
     atomic_llong next_norm, next_update;
     int64_t s; /* current step of this job */
@@ -54,7 +54,7 @@ typedef struct {
 
 /* ---- the gradient ---------------------------------------------------------------------------- */
 
-/* Updates the parameters of a finished range of the gradient while it is cached. */
+/* Updates the parameters whose gradients have just been finished and are still cached. */
 static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t rows, int64_t n,
                   int64_t stride) {
     const run *r = pass->ready_context;
@@ -118,8 +118,8 @@ static void do_rows(run *r, ep_pass *pass) {
     ep_walk_backward(net, pass);
 }
 
-/* Returns the mean loss. Every worker sums the same values in the same order and so makes the same
- * decision. */
+/* Returns the mean loss. Every worker sums the same values in the same order, so all agree whether
+ * the loss is finite. */
 static double mean_loss(const run *r) {
     const draw *d = &r->draws[r->s & 1];
     double sum = r->job->ranks ? r->job->ranks->loss
@@ -138,7 +138,7 @@ static void derive(run *r) {
 }
 
 /* True if what derive() computed fits into the memory allocated at the start of the call. Removals
- * and births never change the targets: the output's axes are not mortal (ep_net_build). */
+ * and births never change the targets: no axis of the output is under selection (ep_net_build). */
 static bool fits(const run *r, const ep_targets *before) {
     const ep_net *net = r->net;
     return r->targets.positions == before->positions && r->targets.outputs == before->outputs &&
@@ -332,8 +332,8 @@ static void work(ep_workers *workers, int part, int parts, void *context) {
 
 /* ---- many steps ------------------------------------------------------------------------------ */
 
-/* Computes the room for partial norms and tasks that the network needs with the most populations
- * that births can lead to. */
+/* Sets the capacities for partial norms and tasks to what the network needs after births have made
+ * it as large as they can. */
 static bool plan_births(run *r) {
     ep_net *largest = ep_evolution_largest(r->net, r->regime->evolution);
     if (!largest) {

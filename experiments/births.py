@@ -1,13 +1,13 @@
 """Growth by births on MNIST, against selection without births and against controls.
 
-All use batch 128, AdamW as tuned for selection in controls.py, and the same steps and data order;
-the test set is read once, after the last epoch.
+All methods use batch 128, AdamW as tuned for selection in controls.py, and the same steps and data
+order; the test set is read once, after the last epoch.
 
 - grown: 784-32-16-10 with births by division, which grows to its final shape.
 - turnover: 784-512-256-10 with births, at a pressure under which about a quarter survives.
 - selection: 784-512-256-10 without births, which shrinks to its final shape.
-- gradual, from scratch: controls of controls.py that are given the final shape of `grown`.
-- gradual of selection's: `gradual`, given the final shape of `selection`.
+- gradual, from scratch: methods of controls.py that get the final shape of `grown`.
+- gradual of selection's: the method `gradual` with the final shape of `selection`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ METHODS = {
 
 
 def trained(job: Job, selection: ep.Selection, train: Any) -> tuple[ep.Network, ep.History]:
-    """Train the network of a job under a selection."""
+    """Train the network of a job under a selection; return network and history."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=selection, optimizer=optimizer)
@@ -42,7 +42,7 @@ def trained(job: Job, selection: ep.Selection, train: Any) -> tuple[ep.Network, 
 
 
 def measured(job: Job, quick: bool) -> dict[str, Row]:
-    """Run every method with one seed; return facts of each network and the cost of its training."""
+    """Run every method with one seed; return accuracy, size and training cost of each network."""
     train, test = lab.data_of("mnist", "test", quick)
     found: dict[str, Row] = {}
     for name, (net_name, selection) in METHODS.items():

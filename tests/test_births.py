@@ -1,4 +1,4 @@
-"""Births: which populations are born, compared with a NumPy twin; outputs do not change."""
+"""Births equal those of tests/reference/births.py and do not change outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import evoprune as ep
 RATES = ["upkeep", "vacancies", 0.05]
 
 
-# ---- decisions -----------------------------------------------------------------------------------
+# ---- which populations are born ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("niche", ["layer", "network"])
@@ -64,7 +64,7 @@ def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
 
 
 def watched(community, fitness):
-    """Return, by layer, the survivors of the next generation in a copy without births, with ids."""
+    """Step a copy without births; return, by layer, the survivors (as `Layer`) and their ids."""
     other = pickle.loads(pickle.dumps(community))
     none = ep.Community(
         community.born, community.selection.replace(births=None), dtype=community.dtype
@@ -172,7 +172,7 @@ NETS = {
 
 
 def ready(name, births, dtype="float64"):
-    """Return a network with gradients and masses that can divide, its inputs, and its classes."""
+    """Return a network whose populations can divide, with gradients; its inputs and classes."""
     net = NETS[name](dtype)
     random = np.random.default_rng(0)
     x = random.normal(size=(40, *net.spec["input"])).astype(dtype)
@@ -222,7 +222,7 @@ def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
 
 @pytest.mark.parametrize("name", [n for n in NETS if n not in ("lenet", "resnet")])
 def test_a_mutation_changes_outputs_to_second_order(name):
-    """Half the mutation gives a quarter of the change; relu is not smooth, so it is left out."""
+    """Half the mutation changes outputs a quarter as much, if the activation is smooth."""
     changes = []
     for mutation in (2e-3, 1e-3):
         net, x, y = ready(name, ep.Births(0.5, every=1, capacity=2, mutation=mutation))
@@ -244,7 +244,7 @@ def test_an_immigrant_changes_no_output(name):
         weights = net[f"{layer}.mass"][masses[layer] :]
         assert (weights == 1).all()
     first = net["dense1.weight"] if name == "dense" else None
-    if first is not None:  # incoming weights are random, outgoing ones 0
+    if first is not None:  # newborn: random incoming weights, zero outgoing weights
         new = first[:, masses["populations1"] :]
         assert new.shape[1]
         assert 0.2 < new.std() < 1.5
@@ -258,7 +258,7 @@ def test_halves_are_those_of_the_twin():
     moments = [{n: m[n].copy() for n in net} for m in net.moments]
     bear(net, x, y)
     n = net.born["populations2"]
-    w = net["dense3.weight"]  # (populations2, outputs): only axis 0 can divide
+    w = net["dense3.weight"]  # axis 0: populations2, which can divide; axis 1: outputs
     parent = [j for j in range(n) if net["populations2.mass"][j] == 0.5]
     assert parent
     assert len(w) == n + len(parent)
@@ -276,7 +276,7 @@ def test_halves_are_those_of_the_twin():
 
 
 def test_gradients_are_right_after_a_birth():
-    """Compare gradients with differences of the loss, on weights of newborn populations."""
+    """Compare gradients with finite differences of the loss, on weights of newborn populations."""
     net, x, y = ready("conv", ep.Births(0.5, every=1, capacity=2, mutation=0.2))
     bear(net, x, y)
 
@@ -304,7 +304,7 @@ def test_gradients_are_right_after_a_birth():
             assert abs((up - down) / (2 * step) - gradient[i]) < 1e-6, (name, i)
 
 
-# ---- communities against training ----------------------------------------------------------------
+# ---- communities compared with training ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
@@ -417,6 +417,6 @@ def test_births_before_or_after_any_kind_of_layer_keep_outputs(kind, i, births):
     net.evolve(1.0)
     after = net.predict(x)
     rows = net.describe()["populations"]
-    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # or each layer has one
+    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # or each layer has one population
     scale = np.abs(before).max() + 1e-30
     assert np.abs(after - before).max() <= 1e-10 * scale

@@ -107,7 +107,7 @@ def test_a_network_that_has_grown_trains_without_births():
 
 
 def test_newborn_populations_have_dropout_masks_of_their_own():
-    """Birth ids of newborn populations follow the founders', so no two populations share a mask."""
+    """Newborn populations get new birth ids, so they share no mask with other populations."""
     spec = {
         "seed": 1, "input": [2, 4],
         "layers": [
@@ -127,7 +127,7 @@ def test_newborn_populations_have_dropout_masks_of_their_own():
     assert np.unique(masks, axis=1).shape == (64, 24)
 
 
-# ---- the record ----------------------------------------------------------------------------------
+# ---- the record of descent -----------------------------------------------------------------------
 
 
 def test_the_history_records_descent(tmp_path):
@@ -153,7 +153,7 @@ def test_the_history_records_descent(tmp_path):
         assert living.tolist() == net.births(layer).tolist()
     whole = history.lineage()
     assert whole.shape == history.trajectories().shape[1:]
-    assert whole.max() >= net.ever_born["populations1"]  # layer 2's columns follow layer 1's
+    assert whole.max() >= net.ever_born["populations1"]  # layer 2's columns come after layer 1's
     history.save(tmp_path / "history.npz")
     again = ep.History.load(tmp_path / "history.npz")
     assert np.array_equal(again.births, births)
@@ -210,7 +210,7 @@ def by_definition(mass, z, parents):
 
 
 def test_muller_plots_show_descent():
-    """The band of a newborn population is next to its parent's, whatever its birth id."""
+    """The band of a newborn population is next to the parent's band, whatever its birth id."""
     from evoprune import plot
     from evoprune.plot._shares import _by_descent
 
@@ -226,7 +226,7 @@ def test_muller_plots_show_descent():
     mass = history.trajectories("mass", "populations1")
     share = np.nan_to_num(mass[-1])[order] / np.nansum(mass[-1])
     n = len(mass)
-    heights = [e[n] - e[n - 1] for e in edges]  # at the last record
+    heights = [e[n] - e[n - 1] for e in edges]  # of the bands, at the last record
     assert np.allclose(np.abs(heights), share, atol=1e-6)
     with pytest.raises(ValueError, match="parents"):
         plot.muller(np.ones((4, 2)), parents=[0, -1])

@@ -227,11 +227,11 @@ def preload(sanitizer: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_removals_at_every_step_under_sanitizers(sanitizer, tmp_path):
-    """EVOPRUNE_ROUNDS is the number of rounds, EVOPRUNE_SEED the first seed; a failure names it."""
+    """EVOPRUNE_ROUNDS sets the number of rounds, EVOPRUNE_SEED the first seed; failures name it."""
     if shutil.which("gcc") is None:
         pytest.skip("no gcc")
     settings = SANITIZERS[sanitizer] | {"LD_PRELOAD": preload(sanitizer)}
-    runner = ["setarch", "-R"] if sanitizer == "thread" else []  # gcc 12 needs ASLR off
+    runner = ["setarch", "-R"] if sanitizer == "thread" else []  # with gcc 12, TSan needs ASLR off
     module = built(tmp_path, EVOPRUNE_SANITIZE=sanitizer, CC="gcc")
     probe = [*runner, sys.executable, "-c", "import numpy"]
     if subprocess.run(probe, env=os.environ | settings, capture_output=True).returncode:

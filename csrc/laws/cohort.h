@@ -9,8 +9,8 @@
 
 #include <math.h>
 
-/* Masses are capped at this finite value. ep_outcome counts the capped ones, so that a caller can
- * report growth without bound. */
+/* Masses are capped at this finite value. ep_outcome counts capped masses, so that a caller can
+ * report unbounded growth. */
 #ifdef EP_DOUBLE
 #define EP_MASS_MOST 1e300
 #else
@@ -32,7 +32,7 @@ EP_INLINE double ep_cohort_total(const ep_cohort *cohort) {
 
 /* The log-growth of each population in one generation: h (F - c), or h (F - c - mean) relative to
  * the mean weighted by mass, bounded to [-clip, clip]. Fields: twice = 2 h; centre = half of the
- * mean, or 0; best: the largest growth of a population with mass.
+ * mean, or 0; best: the largest growth of a population of nonzero mass.
  *
  * The bound keeps selection slower than learning. Growing mass makes gradients, and so fitness,
  * larger, and without the bound a strong law runs away: on MNIST, h = 50 left one population with
@@ -44,16 +44,16 @@ typedef struct {
 } ep_growth;
 
 /* The settings of a law that uses ep_growth. `h`: the default strength; `of`: the quantity that
- * clip bounds, in words. */
+ * `clip` bounds, in words. */
 #define EP_GROWTH_FIELDS(law, h, of)                                                   \
     EP_FIELD_REAL(law, strength, h, 0, 1e9,                                            \
                   "h, log-growth per generation for each nat of fitness less upkeep"), \
         EP_FIELD_REAL(law, clip, 0.01, 0, 1e6, "bound on " of " of one generation")
 
-/* Return sum + a b; in float64 the product is rounded before it is added. Without the barrier the
- * last bit of a sum would depend on how many extinct populations are among its terms: the compiler
- * fuses product and addition in the remainder of a vectorized loop only. In float32 these sums are
- * still in double, and their last bit is far below that of a mass. */
+/* Return sum + a b. In the float64 build, an empty asm makes the compiler round the product before
+ * the addition. Otherwise it would fuse the two in the remainder of a vectorized loop only, and the
+ * last bit of a sum would depend on how many of its terms are extinct populations. The float32
+ * build does not need this: the last bit of a double is far below that of a mass. */
 EP_INLINE double ep_add_product(double sum, double a, double b) {
     double product = a * b;
 #if !defined(EP_DOUBLE)

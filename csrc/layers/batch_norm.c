@@ -21,7 +21,8 @@ typedef struct {
 } batch_norm;
 
 static const ep_field fields[] = {
-    EP_FIELD_BOOL(batch_norm, affine, true, "scale by a gain and add a bias per channel, learned"),
+    EP_FIELD_BOOL(batch_norm, affine, true,
+                  "scale by a learned gain and add a learned bias, per channel"),
     EP_FIELD_REAL(batch_norm, epsilon, 1e-5, 0, 1, "added to the variance under the root"),
     EP_FIELD_REAL(batch_norm, momentum, 0.1, 0, 1,
                   "weight of the newest batch in the tracked mean and variance"),
@@ -103,8 +104,8 @@ static void normalise(const shape *k, int64_t rows, const ep_real *mean, const e
     }
 }
 
-/* kept_of() returns the saved values of the sample `row`, kept_of_block() those of the block that
- * contains it. */
+/* kept_of() returns the saved values of sample `row`; kept_of_block() returns those of the block
+ * that contains this sample. */
 static ep_real *kept_of(const ep_pass *pass, const ep_layer *layer, const shape *k, int64_t row) {
     return ep_saved(pass, layer) + row * KEPT * k->n;
 }
@@ -201,8 +202,8 @@ static void join_moments(const shape *k, int64_t samples, double epsilon, ep_rea
     }
 }
 
-/* Sum dy and dy u over the block. These sums are also the block's terms of the gradients of bias
- * and gain. */
+/* Sum dy and dy u over the block, where u is the normalized input. These sums are also the block's
+ * terms of the gradients of bias and gain. */
 static void join_pulls(const shape *k, int64_t samples, ep_real *kept) {
     ep_real *to = kept + PULL * k->n; /* the sums PULL, then the sums PULL_X */
     for (int64_t of = 1; of < samples; of++) {
@@ -250,8 +251,9 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* Compute dx = scale gain (dy - mean of dy - u mean of dy u) for `rows` positions of a block of
- * `count` positions. dx may alias dy: each element is read before it is written. */
+/* Compute dx = scale gain (dy - mean of dy - u mean of dy u), u = (x - mean) scale, for `rows`
+ * positions of a block of `count` positions. dx may alias dy: each element is read before it is
+ * written. */
 static void back(const shape *k, int64_t rows, int64_t count, const ep_real *kept, ep_real *scratch,
                  const ep_real *restrict x, const ep_real *dy, ep_real *dx, bool add) {
     ep_real *factor = scratch, *slope = scratch + k->n, *level = scratch + 2 * k->n;

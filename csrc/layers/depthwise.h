@@ -1,6 +1,7 @@
 /* depthwise: convolution with one filter per channel. Uses no matrix product, but multiplies and
  * adds vectors of channels tap by tap. Weights are (height, width, channels). Geometry is in
- * window.h, settings and interface in conv2d.c. A header for the same reason as convolve.h. */
+ * window.h, settings and interface in conv2d.c. This is a header so that conv2d.c can inline its
+ * functions with constant arguments. */
 #ifndef EP_LAYERS_DEPTHWISE_H
 #define EP_LAYERS_DEPTHWISE_H
 

@@ -24,9 +24,9 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return ep_plan_output(plan, layer, x->rank, axis, error);
 }
 
-/* Return 32 random bits for element j of the row with these keys, by two rounds of a 32-bit mixer
- * (Wellons 2018, "lowbias32"). The mixer is vectorized; Philox takes about 3 ns per value, so it
- * only makes the keys. */
+/* Return 32 random bits for the element with index j at birth of the sample with these keys, by two
+ * rounds of a 32-bit mixer (Wellons 2018, "lowbias32"). The compiler vectorizes the mixer. Philox,
+ * which takes about 3 ns per value, only makes the two keys of each sample. */
 EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     uint32_t x = j * 0x9E3779B9u + key0;
     x = (x ^ x >> 16) * 0x7FEB352Du;
@@ -55,8 +55,8 @@ static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run
     return place;
 }
 
-/* Compute `to` = [`to` +] mask * `from` for rows r0 .. r1. Elements are identified by their index
- * at birth, so that the removal of others does not change their mask. */
+/* Write mask * `from` to `to`, or add it if `add`, for rows r0 .. r1. Elements are identified by
+ * their index at birth, so that the removal of other elements does not change their mask. */
 static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *from, ep_real *to,
                   bool add) {
     const dropout *config = layer->config;

@@ -101,7 +101,8 @@ typedef struct {
 } token;
 
 static const ep_field token_fields[] = {
-    EP_FIELD_REAL(token, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
+    EP_FIELD_REAL(token, deviation, 0.02, 0, 100,
+                  "standard deviation of the normally distributed initial values"),
     EP_FIELDS_END,
 };
 
@@ -184,7 +185,7 @@ typedef struct {
 static const ep_field take_fields[] = {
     EP_FIELD_INT(take, position, 0, -1e9, 1e9,
                  "index of the position; a negative one counts from the end"),
-    EP_FIELD_BOOL(take, mean, false, "the mean of all positions instead of one"),
+    EP_FIELD_BOOL(take, mean, false, "take the mean of all positions instead of one position"),
     EP_FIELDS_END,
 };
 

@@ -15,7 +15,7 @@ typedef struct {
 
 static const ep_field fields[] = {
     EP_FIELD_BOOL(norm, affine, true,
-                  "scale by a gain (layer norm: and add a bias) per feature, learned"),
+                  "scale by a learned gain (layer norm: and add a learned bias) per feature"),
     EP_FIELD_REAL(norm, epsilon, 1e-5, 0, 1, "added to the variance under the root"),
     EP_FIELDS_END,
 };
@@ -168,8 +168,8 @@ typedef struct {
     ep_vec mean[EP_SIDE], scale[EP_SIDE], of_g[EP_SIDE], of_gu[EP_SIDE];
 } moments;
 
-/* Add the terms of one vector of each of n rows: g and g u to the sums of the row, dy u and dy to
- * the sums of each feature. */
+/* Add the terms of one vector of each of n rows: g and g u (see `moments`) to the sums of the row,
+ * dy u and dy to the sums of each feature. */
 EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                          const ep_real *dy, moments *m, ep_real *of_gain, ep_real *of_bias) {
     ep_vec gain = gain_at(k, j, some), dgain = at(of_gain, some), dbias = at(of_bias, some);
@@ -185,7 +185,8 @@ EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const e
     to(of_bias, dbias, some);
 }
 
-/* dx = scale (g - mean of g - u mean of g u) + more; `more` may be NULL. */
+/* dx = scale (g - mean of g - u mean of g u) + more, with g and u as in `moments`; `more` may be
+ * NULL. */
 EP_INLINE void write_dx(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                         const ep_real *dy, const moments *m, const ep_real *more, ep_real *dx) {
     ep_vec gain = gain_at(k, j, some);
@@ -198,7 +199,7 @@ EP_INLINE void write_dx(int n, int64_t some, const block *k, int64_t j, const ep
 }
 
 /* Compute dx, which may be NULL or alias dy or `more`. Add the terms of these rows to `of` (2, n),
- * the sample's sums of dy u and of dy. */
+ * the sample's sums of dy u and of dy, where u is x normalized. */
 EP_INLINE void backward_rows(int n, bool center, const block *k, const ep_real *x,
                              const ep_real *dy, const ep_real *saved, const ep_real *more,
                              ep_real *dx, ep_real *of) {

@@ -1,7 +1,7 @@
-/* populations: h = m * phi(z + b) along one axis. Turns the values of a projection into neurons,
- * filters or heads. Bias, activation and mass are applied in one pass over an (outer, n, inner)
- * block. The gradient with respect to the masses (dL/dm) is computed like any other; extinction is
- * not handled here. */
+/* populations: h = m * phi(z + b) along one axis, with mass m and bias b of each population,
+ * activation phi and input z. Converts the outputs of a projection to neurons, filters or heads.
+ * Bias, activation and mass are applied in one pass over an (outer, n, inner) block. The gradient
+ * with respect to the masses (dL/dm) is computed like any other; extinction is not handled here. */
 #include "activation.h"
 #include "layer.h"
 
@@ -281,8 +281,8 @@ static const ep_real *spread(const block *k, const ep_real *from, ep_real none, 
     return to;
 }
 
-/* Set *p to a piece that starts at column c and ends by `end`: whole populations if at least one
- * fits. */
+/* Set *p to a piece that starts at column c and ends at column `end` or before. It consists of
+ * whole populations if at least one fits. */
 static void cut(const populations *config, const block *k, int64_t rows, int64_t c, int64_t end,
                 piece *p) {
     int64_t most = k->inner <= PIECE ? PIECE / k->inner * k->inner

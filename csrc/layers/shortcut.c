@@ -1,7 +1,8 @@
-/* shortcut: takes the place of a residual sum's input x if the branch has more channels and fewer
- * positions. Takes every stride-th position, with zeros for the missing channels, as many before
- * as after (He et al. 2015, section 4.1, option A). No parameters. Channels are matched by birth
- * id, so an extinction on either side leaves the other channels in place. */
+/* shortcut: the identity branch of a residual sum whose other branch has more channels and fewer
+ * positions than the input. Copies every stride-th position, and adds channels of zeros, half of
+ * them before those of the input and half after (He et al. 2015, section 4.1, option A). No
+ * parameters. Channels are matched by birth id, so an extinction in the input or the output moves
+ * no other channel. */
 #include "window.h"
 
 #include <string.h>

@@ -17,7 +17,7 @@ bool ep_community_enter(ep_community *self) {
 
 /* ---- create and free ------------------------------------------------------------------------- */
 
-/* The vectors of a community, at one size. */
+/* The vectors of a community, allocated for one number of populations. */
 typedef struct {
     ep_real *column[EP_COLUMNS], *memory;
     double *costs;
@@ -279,7 +279,7 @@ static bool not_negative(PyArrayObject *array, const char *name) {
     return true;
 }
 
-/* Grow each layer to the number of populations that `object` holds for it. */
+/* Grow the layers to the numbers of populations in `object`, one number per layer. */
 static bool grow_to(ep_community *self, PyObject *object) {
     npy_intp layers = self->n_groups;
     PyArrayObject *born = ep_array_in(object, "next_births", NPY_INT64, 1, &layers);

@@ -8,7 +8,7 @@
 typedef struct {
     PyArrayObject *raw, *gradient, *owned[3], *activity, *norm2, *overlap;
     double terms;
-    ep_real *alike; /* overlaps, then norms, of the living populations of a niche */
+    ep_real *alike; /* buffer for overlaps, then norms, of the living populations of a niche */
     ep_community *self;
 } signals;
 
@@ -183,13 +183,13 @@ static double mean_cost(const ep_group *group) {
     return n > 0 ? sum / n : 1;
 }
 
-/* Add the newborn populations of a generation. One that is half of a divided parent gets the cost
- * and the state of this parent. */
+/* Add the newborn populations of a generation. A half of a divided parent gets the cost and the
+ * state of this parent. */
 static bool add_newborn(ep_community *self, int64_t n) {
     int64_t *more = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *more);
     double *cost = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *cost);
     const ep_newborn *newborn = self->generation->newborn;
-    /* a copy, because growing may reallocate them */
+    /* a copy of `newborn`, because ep_community_grow() may reallocate that array */
     ep_newborn *kept = PyMem_Calloc((size_t)n + 1, sizeof *kept);
     bool ok = more && cost && kept;
     for (int64_t k = 0; ok && k < n; k++) {

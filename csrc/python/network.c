@@ -1,5 +1,5 @@
-/* network: the type `Network`: created from a spec, and freed. See network.h. Properties, arrays,
- * runs and single steps are in the other network_*.c files. */
+/* network: the type `Network`: builds a network from a spec, and frees it. See network.h.
+ * Properties, arrays, runs and single steps are in the other network_*.c files. */
 #include "python/network.h"
 
 #include "catalogue.h"

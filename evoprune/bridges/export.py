@@ -118,7 +118,7 @@ def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
 @spelled
 def from_torch(
     module: nn.Module,
-    input: Sequence[int] | int | None = None,  # noqa: A002 - the word for it
+    input: Sequence[int] | int | None = None,  # noqa: A002 - the common name
     *,
     populations: bool = True,
     seed: int = 0,

@@ -324,7 +324,7 @@ _RESOLVE: Mapping[str, Callable[[Step, dict[str, Any], Any, Any, Any], None]] = 
 
 
 def _drop(made: Graph, unwanted: Callable[[Step], bool]) -> None:
-    """Remove the unwanted steps, except one between the input and the output of the network."""
+    """Remove the unwanted steps; keep one that reads the input and computes the output."""
     for step in [step for step in made.steps if unwanted(step)]:
         if not (step.inputs == ["input"] and step.name == made.output):
             made.remove(step)
@@ -335,7 +335,7 @@ def _does_nothing(step: Step) -> bool:
 
 
 def _merge_norm(made: Graph, step: Step) -> None:
-    """Convert a batch norm to factor and shift; merge both into a projection before the norm."""
+    """Replace a batch norm by x * factor + shift; merge it into a projection before it."""
     arrays = step.arrays
     factor = arrays.get("gain", 1.0) / np.sqrt(arrays["variance"] + step.facts["epsilon"])
     step.arrays = {"factor": factor, "shift": arrays.get("bias", 0.0) - arrays["mean"] * factor}
@@ -351,7 +351,7 @@ def _merge_norm(made: Graph, step: Step) -> None:
 
 
 def _merge_bias(made: Graph, step: Step) -> None:
-    """Move a bias on the last axis into the projection before it, also across a pool."""
+    """Move a step's bias on the last axis into the projection before it, also across a pool."""
     if "bias" not in step.arrays or step.facts["axis"] != -1:
         return
     source = step.inputs[0]

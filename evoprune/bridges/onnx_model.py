@@ -22,7 +22,8 @@ from evoprune.common.types import Array
 __all__ = ["KINDS", "OPSET", "onnx_model"]
 
 WHERE = "export.onnx"
-OPSET, IR_VERSION = 17, 8  # lowest with LayerNormalization; needs onnx, onnxruntime >= 1.12
+# The lowest opset with LayerNormalization; it needs onnx and onnxruntime 1.12 or later.
+OPSET, IR_VERSION = 17, 8
 BATCH = "batch"
 PHI = {"relu": "Relu", "leaky_relu": "LeakyRelu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
@@ -66,7 +67,7 @@ class _Writer:
         return name
 
     def read(self, value: str, first: bool = False) -> str:
-        """Return a value's name, features last or channels `first`; transpose it if needed."""
+        """Return the name of a value with channels `first`, else last; transpose it if needed."""
         if (value, first) not in self.values:
             source = self.values[value, not first]
             rank = len(self.graph.shape(value)) + 1
@@ -87,13 +88,13 @@ class _Writer:
         return self.node("Reshape", [value, target], name)
 
 
-# ---- kinds: each function returns the name of the value, and True if channels come first ---------
+# ---- kinds of layers: functions return the output's name, and True if channels come first --------
 
 Made = tuple[str, bool]
 
 
 def _along(values: Array, rank: int, axis: int, first: bool) -> Array:
-    """Return a vector along an axis (negative, features last), shaped so that it broadcasts."""
+    """Reshape a vector to broadcast along axis `axis` < 0 of values (features last) of `rank`."""
     at = rank + axis
     if first:
         at = 0 if at == rank - 1 else at + 1
@@ -305,7 +306,7 @@ def _shortcut(w: _Writer, step: Step) -> Made:
     if np.array_equal(source, whole):
         pads = [0, before, *[0] * spatial, 0, after, *[0] * spatial]
         return w.node("Pad", [x, w.integers(f"{name}.pads", pads)], name), True
-    pads = [0, 0, *[0] * spatial, 0, 1, *[0] * spatial]  # a channel of zeros, last
+    pads = [0, 0, *[0] * spatial, 0, 1, *[0] * spatial]  # append a channel of zeros
     x = w.node("Pad", [x, w.integers(f"{name}.pads", pads)], f"{name}.padded")
     index = w.integers(f"{name}.source", np.where(source < 0, channels, source).tolist())
     return w.node("Gather", [x, index], name, axis=1), True

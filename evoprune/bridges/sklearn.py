@@ -39,9 +39,9 @@ from sklearn.utils.validation import (  # noqa: E402
 
 from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, moments  # noqa: E402
 
-FEW = 20  # with fewer samples in either part, a selector makes only one round
+FEW = 20  # with fewer samples for training or validation, a selector makes one round
 LEAST = 1e-9  # lower limit of a probability in a loss
-# Factor of each rise of the pressure; upper limit of pressure / first pressure.
+# Each rise multiplies the pressure by RISE, up to MOST times the first pressure.
 RISE, MOST = 1.5, 6.0
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
@@ -193,7 +193,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
     def _loss(self, y: Any, weights: Any) -> Any:
         if self._multilabel:
             if self.class_weight is not None:
-                raise ValueError("class_weight: expected None for several labels a sample")
+                raise ValueError("class_weight: expected None for several labels per sample")
             return ep.BinaryCrossEntropy()
         if self.class_weight is None:
             return ep.CrossEntropy()
@@ -244,7 +244,7 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
         return self._fit(X, y, sample_weight, first=not self._is_fitted(), one_epoch=True)
 
     def predict(self, X: Any) -> Any:
-        """Predict targets: (n_samples,) or (n_samples, n_outputs), as y was."""
+        """Predict targets: (n_samples,) or (n_samples, n_outputs), like y in `fit`."""
         outputs = self._raw(X) * self.target_scale_ + self.target_mean_
         return outputs[:, 0] if self._flat else outputs
 
@@ -283,8 +283,8 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     Each round trains a new network on four fifths of the samples, with the features that survived
     the round before. If no feature becomes extinct, the next round has 1.5 times the pressure, up
     to about five times the first. The selected features are those of the round with the lowest loss
-    on the other fifth, averaged with the rounds before and after it. The number of features need
-    not be known.
+    on the other fifth; each loss is first averaged with those of the rounds before and after. The
+    number of features need not be known.
 
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input
@@ -383,7 +383,11 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         return found[_lowest([loss for _, loss in self.rounds_])]
 
     def _raise(self, seeker: Any) -> bool:
-        """Raise the pressure of the next round; return False if it is not a number or too high."""
+        """Raise the pressure for the next round, and return True if that is possible.
+
+        It is not if the setting `pressure` is a schedule or 0, or if the raised pressure is more
+        than MOST times the setting.
+        """
         if not isinstance(self.pressure, Real):
             return False
         seeker.set_params(pressure=RISE * seeker.pressure)

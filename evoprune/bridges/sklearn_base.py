@@ -204,7 +204,7 @@ class Estimator(BaseEstimator):
         self.loss_ = self.loss_curve_[-1]
 
     def _selection(self, one_epoch: bool, rates: Any) -> Any:
-        """Return laws with the given lifespan or one that fits the run; `rates`: (steps,)."""
+        """Return the selection with a lifespan for the run; `rates`: learning rates (steps,)."""
         lifespan = None if self.lifespan == "auto" else self.lifespan
         selection = ep.Selection(pressure=self.pressure)
         if lifespan is not None and lifespan < 1:  # given as a share of the run
@@ -296,7 +296,7 @@ def checked_weights(sample_weight: Any, X: Any) -> Any:
 
 
 def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
-    """Return row numbers to draw batches from, and their weights; None if all are 1.
+    """Return row numbers to draw batches from, and their weights, None if all are 1.
 
     With integer weights each row is repeated according to its weight, so that a fit is
     bit-identical to one with repeated samples. Other weights are applied in the loss.
@@ -317,7 +317,7 @@ def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
 
 
 def moments(numbers: Any, weights: Any = None) -> tuple[Any, Any]:
-    """Return weighted mean and 1 / deviation of every column; 1 for a constant column."""
+    """Return the weighted mean and 1 / standard deviation (1 if constant) of every column."""
     mean = np.average(numbers, axis=0, weights=weights)
     deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=weights))
     tiny = 10 * np.finfo(np.float64).eps * np.abs(mean)

@@ -136,7 +136,7 @@ class Axes:
         return (other for other in self.nodes if self.axis(other) is axis)
 
     def founder(self, node: fx.Node) -> fx.Node | None:
-        """Return the node that creates the axis of a projection; None if it is the projection."""
+        """Return the node that creates a projection's axis; None if the projection creates it."""
         members = [n for n in self.members(node) if n.op == "placeholder" or self.founds(n)]
         members = [n for n in members if not self._feeds_pad(n)]
         shortcuts = [n for n in members if n.op == "placeholder" or self.shortcut(n)]
@@ -182,8 +182,8 @@ class Axes:
     def lives(self, node: fx.Node) -> bool:
         """True if the features of an activation, or the heads of attention, can be populations.
 
-        One projection must write the features, and all nodes that read them must come after the
-        activation, with only operators between that map zeros to zeros.
+        One projection must write the features. All nodes that read them must come after the
+        activation, and the operators in between must map zeros to zeros.
         """
         members = list(self.members(node))
         writers = [n for n in members if n.op == "placeholder" or self.founds(n)]

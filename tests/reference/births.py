@@ -1,4 +1,4 @@
-"""Births as plain NumPy in float64: which populations divide, into what, and how many immigrate.
+"""Births as plain NumPy in float64: which populations divide, their halves, and immigrants.
 
 Written from docs/method.md, one population at a time.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass
 class Layer:
-    """The living populations of a layer: mass, fitness and upkeep (n,), and its founders."""
+    """Mass, fitness and upkeep of a layer's living populations (n,), and its number of founders."""
 
     mass: np.ndarray
     fitness: np.ndarray
@@ -57,5 +57,5 @@ def births(config: dict, layer: Layer, mean: float, generation: int) -> tuple[li
 
 
 def halves(weight: np.ndarray, z: np.ndarray, mutation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of both halves of a population; z: normal numbers, shaped as `weight`."""
+    """Return both halves of the weights of a population; `z` has a normal number per weight."""
     return weight * (1 + mutation * z), weight * (1 - mutation * z)

@@ -59,7 +59,7 @@ class Chronicle:
         self.history.add_record(step, counted)
 
     def row(self, step: int, columns: Mapping[str, float], laws: Laws) -> None:
-        """Append a row to the columns; the first row's step is the number of steps per epoch."""
+        """Append a row to the columns. The `step` of the first row sets the steps per epoch."""
         history = self.history
         if not history.epochs_done:
             history.per_epoch = max(1, step)

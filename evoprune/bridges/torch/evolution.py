@@ -176,7 +176,7 @@ class Evolution(Readings):
     # ---- a generation, around the optimizer's step
 
     def _before(self, k: int) -> Callable[..., Any]:
-        """Return the hook before the step of optimizer k, which converts W m to W."""
+        """Return the hook before the step of optimizer k, which divides weights by masses."""
 
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -185,7 +185,7 @@ class Evolution(Readings):
             if k in self._open:
                 if _called_within(frame, self._open[k]):
                     return None  # step() called by a subclass's step()
-                self._multiply(self._readers[k])  # the last step raised an exception
+                self._multiply(self._readers[k])  # the last step failed: undo divide()
             checks.no_capture(self._laws.mass.device)
             changed = checks.call_closure(optimizer, args, kwargs, lambda: self._undo(k))
             with torch.no_grad():
@@ -200,7 +200,7 @@ class Evolution(Readings):
         return hook
 
     def _after(self, k: int) -> Callable[..., None]:
-        """Return the hook after the step of optimizer k: run a generation, convert W to W m."""
+        """Return the hook after the step of optimizer k: run a generation, multiply by masses."""
 
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -223,11 +223,12 @@ class Evolution(Readings):
         """Run a generation, multiply the weights by the new masses, and check for extinctions.
 
         Args:
-            k: index of the optimizer that stepped last; other optimizers' weights are W m already.
+            k: index of the optimizer that stepped last; the weights of the other
+                optimizers have been multiplied already.
         """
         self._stepped.clear()
         self._checked = True
-        strength = self._pace.strength_at(self.steps)  # at every step, because it stores the peak
+        strength = self._pace.strength_at(self.steps)  # also stores the peak learning rate
         self.steps += 1
         if self.steps % self.selection.every == 0:
             others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]
@@ -244,13 +245,13 @@ class Evolution(Readings):
             self._pace.steer(self.steps, self._size(), self._masses)
 
     def _undo(self, k: int) -> None:
-        """Restore the weights of optimizer k to W m after a failed step."""
+        """Multiply the weights of optimizer k by the masses again, after a failed step."""
         self._multiply(self._readers[k])
         self._open.pop(k, None)
 
     @torch.no_grad()
     def _multiply(self, readers: Sequence[int]) -> None:
-        """Convert the weights of readers from W to W m (see placement.py)."""
+        """Multiply weights that read populations by the masses; `readers`: see placement.py."""
         self._placement.multiply(self._laws.mass, readers)
 
     def _generation(self, strength: Number) -> None:
@@ -292,7 +293,7 @@ class Evolution(Readings):
             self._remove(alive)
 
     def _price(self, alive: torch.Tensor) -> None:
-        """Set every founder's share of the cost, if the law of upkeep uses it."""
+        """Set every founder's share of the cost, if upkeep depends on costs."""
         s = self.selection
         total = int(self._starts[-1])
         if not isinstance(s.upkeep, str):

@@ -32,7 +32,7 @@ class Inspection:
         why: every dimension that cannot evolve, with the reason.
         pieces: every parameter and buffer with the axes on its dimensions.
         attributes: sizes of axes that modules store: (module, attribute) -> (index of the axis,
-            multiple of its size).
+            value of the attribute / size of the axis).
     """
 
     born: dict[str, int] = field(default_factory=dict)

@@ -183,7 +183,7 @@ def convolution(t: Tracer, call: Call) -> bool | None:
 
 @rule("mkldnn_rnn_layer")
 def recurrent(t: Tracer, call: Call) -> None:
-    """Record a recurrent layer: (..., k) x (gates, k) sums over k features; the state is fixed."""
+    """Record a recurrent layer: it sums (..., k) x (gates, k) over k, and its state is fixed."""
     x, weight = call.args[:2]
     contract(t, x, x.ndim - 1, weight, 1, call.why)
     t.role(weight, 0, "write", call.why)
@@ -230,7 +230,7 @@ def attention(t: Tracer, call: Call) -> None:
 
 
 def _follow_channels(t: Tracer, call: Call, channels: Dim) -> None:
-    """Make the vectors of a norm follow the channels; the result has the input's axes."""
+    """Give the vectors of a norm the axis of the channels, and the result the input's axes."""
     for vector in call.ins[1:]:
         same(t.of(vector)[0], channels, call.why)
         t.role(vector, 0, "follow", call.why)

@@ -22,13 +22,13 @@ __all__ = ["Placement"]
 Layout: TypeAlias = tuple[
     torch.Tensor, list[torch.Size], list[int], list[tuple[torch.dtype, torch.device]]
 ]
-"""How masses are spread over weights: for every factor the indices of its founders (k, factors),
-whose masses are multiplied; and for each reader the shape and number of its factors, and its
-(dtype, device)."""
+"""The factors of weights that read populations. Each factor is the product of the masses of up to k
+founders, whose indices are (k, factors). For each weight: the shape and the number of its factors,
+and its (dtype, device)."""
 
 
 class Placement:
-    """Multiplies columns of weights by masses, and measures sums over them.
+    """Multiplies columns of weights by masses, and sums weights and gradients by population.
 
     A reader is a trained weight that reads populations. Methods take readers as indices into
     `readers`. Entries of a reader's column dimension that read no population have the index
@@ -45,23 +45,23 @@ class Placement:
         self.rebuild()
 
     def rebuild(self) -> None:
-        """Recompute indices from the current places of pieces."""
+        """Recompute indices from the current `places` of the pieces."""
         self._reads = [self._founders_of(piece, piece.reads) for piece in self.readers]
         self._owns: dict[tuple[str, int], torch.Tensor] = {}
         self._joined: dict[tuple[tuple[int, ...], bool], torch.Tensor] = {}
         self._rooms: dict[torch.dtype, torch.Tensor] = {}
         self._layouts: dict[tuple[int, ...], Layout] = {}
         # Keys of both dicts are indices of readers; values have a tensor for each of these readers.
-        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # the masses m in W m
-        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # 1 / m, while weights are W
+        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # masses in the weights
+        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # 1 / masses, after divide
 
-    # ---- from W m to W and back
+    # ---- multiplication of weights by masses, and division
 
     def divide(self, mass: torch.Tensor, readers: Collection[int]) -> None:
-        """Convert W m to W, and gradients of W m to those of W.
+        """Divide weights by masses m: convert W m to W, and gradients of W m to those of W.
 
         Args:
-            mass: the masses m in W m (founders + 1,); the last entry is 1.
+            mass: the masses m (founders + 1,); the last entry is 1.
             readers: indices of readers.
         """
         if not readers:
@@ -79,7 +79,7 @@ class Placement:
         self._owed[key] = inverses
 
     def multiply(self, mass: torch.Tensor, readers: Collection[int], ratio: bool = False) -> None:
-        """Convert W to W m, and gradients of W to those of W m.
+        """Multiply weights by masses m: convert W to W m, and gradients of W to those of W m.
 
         With `ratio`, convert W m to W m' for new masses m'; `mass` then holds m' / m.
         """
@@ -122,7 +122,7 @@ class Placement:
     # ---- sums
 
     def measure(self, readers: Collection[int], dtype: torch.dtype) -> torch.Tensor:
-        """Return the contribution of these readers to m dL/dm of every founder: (founders,)."""
+        """Return these readers' part of m dL/dm by founder, for mass m and loss L: (founders,)."""
         total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)
         used = [i for i in readers if self.readers[i].tensor.grad is not None]
         sums = []
@@ -151,9 +151,9 @@ class Placement:
     def _index(self, readers: Collection[int], spread: bool = False) -> torch.Tensor:
         """Return the founders of all columns of readers, concatenated: int64 (k, columns).
 
-        k is the largest number of populations on one column (a feature in a head has two); rows
-        that a column does not need hold `founders`. With `spread`, a column is repeated for every
-        position of its kernel, because multiplying by factors of full size is fastest.
+        k is the largest number of populations that one column belongs to, such as 2 for a feature
+        in a head; the unused rows of a column hold `founders`. With `spread`, a column is repeated
+        for every position of its kernel, because multiplying by factors of full size is fastest.
         """
         key = tuple(readers), spread
         if key not in self._joined:
@@ -175,10 +175,11 @@ class Placement:
         return math.prod(self.readers[i].tensor.shape[dim + 1 :])
 
     def owned(self, what: str, dtype: torch.dtype) -> torch.Tensor:
-        """Return sums over the weights that a population owns: (founders,).
+        """Return a sum over the weights that each population owns: (founders,).
 
         Args:
-            what: "norm2" (of w^2), "gradient2" (of dw^2) or "product" (of w dw).
+            what: "norm2" (of w^2), "gradient2" (of g^2) or "product" (of w g), for weights w with
+                gradients g.
             dtype: type of the sums.
         """
         total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)
@@ -203,7 +204,7 @@ class Placement:
         return total[:-1]
 
     def _founders_of(self, piece: Piece, dim: int | None) -> torch.Tensor:
-        """Return indices of the founders of entries along `dim`: int64 (k, size), see `_index`."""
+        """Return the founders of the entries along `dim`: int64 (len(piece.places[dim]), size)."""
         assert dim is not None
         index = torch.stack(piece.places[dim])
         return torch.where(index < 0, self.founders, index).to(self.device)

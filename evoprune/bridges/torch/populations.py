@@ -26,7 +26,7 @@ class Population:
     A slot is a parameter or buffer in a trace, see `trace.Slot`.
 
     Attributes:
-        name: name of the module whose weight writes it.
+        name: name of the module whose weight writes the axis.
         size: number of founders.
         readers: (slot, dimension) of the weights whose columns masses scale.
         owns: (slot, dimension) of all parameters and buffers with the axis.
@@ -148,7 +148,10 @@ def find_populations(
 
 
 def _writers(owns: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
-    """Return the weights that write an axis; those of grouped convolutions also follow it."""
+    """Return the weights that write an axis; if no matrix has role "write", those that "follow".
+
+    A grouped convolution has the role "follow" for the axis that it writes.
+    """
     for roles in ({"write"}, {"write", "follow"}):
         matrices = [(s, d) for s, d in owns if s.roles[d] & roles and s.tensor.ndim > 1]
         if matrices:
@@ -165,7 +168,7 @@ def _missing(readers: Sequence[object], writers: Sequence[object], axis: Axis) -
 
 
 def _kind(writers: Sequence[tuple[Slot, int]], axis: Axis) -> str:
-    """Return what the populations of an axis are, by the first weight that writes it."""
+    """Return what the populations of an axis are, by the first weight that writes the axis."""
     slot, dim = writers[0]
     if slot.tensor.ndim > 2:
         return "filters"

@@ -67,7 +67,7 @@ class Readings:
 
     @property
     def macs(self) -> float:
-        """Multiply-adds with weights in one sample's forward pass, for living populations."""
+        """Multiply-adds with weights in a sample's forward pass, without extinct populations."""
         return self._sizes.total("macs", self._alive())
 
     @property
@@ -106,7 +106,7 @@ class Readings:
         return report.as_html(self)
 
     def summary(self) -> str:
-        """Return a table of mass, fitness and upkeep by axis, with the number below upkeep."""
+        """Return a table of mass, fitness and upkeep by axis; see `report.outlook`."""
         return report.outlook(self)
 
     def upkeep(self, name: str) -> Array:

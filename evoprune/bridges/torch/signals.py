@@ -62,13 +62,13 @@ def measure(
 ) -> dict[str, torch.Tensor]:
     """Return the inputs of the fitness law of a selection, (founders,) each.
 
-    Call it after the optimizer's step, while the module holds W and not W m (see placement.py).
+    Call it after the optimizer's step, before weights are multiplied by masses (placement.py).
 
     Args:
         selection: the laws.
         placement: placement of the masses.
-        change: m dL/dm (founders,).
-        mass: (founders + 1,).
+        change: m dL/dm (founders,), for masses m and the loss L.
+        mass: the masses (founders + 1,).
     """
     gradient = torch.where(mass[:-1] > 0, change / mass[:-1], 0.0)
     signals = {"mass_gradient": gradient}

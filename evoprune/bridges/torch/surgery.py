@@ -226,7 +226,7 @@ def rebuild_ddp(
     """Rebuild the buckets of a DistributedDataParallel for new parameter shapes, in place.
 
     Args:
-        ddp: its `reducer` has been deleted, so that its hooks on parameters are gone.
+        ddp: the wrapper, whose `reducer` and hooks on parameters have been deleted.
         wrap: function that wraps the module again; None: copy the usual settings of `ddp`.
     """
     names = (
