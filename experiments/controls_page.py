@@ -101,6 +101,27 @@ def search(facts: dict[str, Any]) -> list[str]:
     return [*markdown(head, rows), *made(facts, "search", "2")]
 
 
+def smallest(facts: dict[str, Any]) -> list[str]:
+    """Return the tables of smallest.py: both goals, on held-out images and on the test set."""
+    lines = []
+    for goal, title in (("macs", "few multiply-adds"), ("alive", "few populations")):
+        for read, head in (("test", "test, %"), ("held", "held out, %")):
+            rows = [
+                [
+                    row["settings"],
+                    percent(row["accuracy"], row["deviation"]),
+                    f"{100 * row['before']:.2f}" if "before" in row else "-",
+                    f"{row['alive']:.1f} ({' + '.join(f'{n:.0f}' for n in row['layers'])})",
+                    f"{row['macs'] / 1000:.1f} k",
+                    f"{row['seeds']}",
+                ]
+                for row in facts[goal][read]
+            ]
+            columns = [title, head, "before alone", "alive", "multiply-adds", "seeds"]
+            lines += markdown(columns, rows) if rows else []
+    return [*lines, *made(facts, "smallest", "1 to 5")]
+
+
 def write(page: Path, name: str, lines: Sequence[str]) -> None:
     """Replace a table of a page, if the page has markers for it."""
     text, begin = page.read_text(), BEGIN.format(name=name)
@@ -118,6 +139,8 @@ def main() -> None:
         if "summary" in facts:
             found = search(facts) if name == "search" else table(name, facts)
             write(SEARCH if name == "search" else PAGE, name, found)
+    facts = json.loads((ROOT / "experiments" / "results" / "smallest.json").read_text())
+    write(SEARCH, "smallest", smallest(facts))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ training images, with five seeds, and read the test set once, after the last epo
 
 - budget: `ep.Budget` adjusts pressure until the network has this number of multiply-adds.
 - teacher: targets are a mixture of the labels and the softened outputs of a dense LeNet-5 for the
-  same moved image; it was trained for 10 epochs on moved images of the same training set.
+  same moved image; it was trained for 10 epochs on the 55,000 images, moved.
 - alone: the network that selection leaves is trained further without selection, with its masses
   folded into its weights and a fresh optimizer.
 """
@@ -19,11 +19,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
-import common
 import lab
 import numpy as np
 from lab import Lab, Row, TimeIsUp
@@ -31,7 +31,7 @@ from lab import Lab, Row, TimeIsUp
 import evoprune as ep
 
 SIDE = 28  # pixels of an image along one axis
-CACHE = common.ROOT / "build" / "smallest"  # networks that further runs begin with
+CACHE = lab.common.ROOT / "build" / "smallest"  # networks that further runs begin with
 TEACHER_EPOCHS = 10
 HELD_SEEDS, TEST_SEEDS = (100, 101, 102), (0, 1, 2, 3, 4)
 Teacher = tuple[float, float]
@@ -124,15 +124,25 @@ def logits(read: str, quick: bool) -> Any:
     if path.exists():
         return np.load(path)
     train, scaling = plain(read, quick)
+    net, parts = taught(quick), in_positions(train.x)
+    z = np.stack([net.predict(ep.datasets.Dataset(x, train.y, **scaling)) for x in parts])
+    np.save(path, z)
+    return z
+
+
+def taught(quick: bool) -> ep.Network:
+    """Train the teacher, or read it from CACHE if it is there."""
+    path = CACHE / f"teacher{'_quick' if quick else ''}.safetensors"
+    if path.exists():
+        return ep.load(path)
+    train, _ = plain("held", quick)
     net = ep.lenet5(seed=7)
     trainer = ep.Trainer(net, selection=None, optimizer=ep.AdamW(1e-3, weight_decay=0.5))
     epochs = 1 if quick else TEACHER_EPOCHS
     trainer.fit(train, epochs=epochs, augment={"shift": 1}, progress=False)
-    parts = in_positions(train.x)
-    z = np.stack([net.predict(ep.datasets.Dataset(x, train.y, **scaling)) for x in parts])
     CACHE.mkdir(parents=True, exist_ok=True)
-    np.save(path, z)
-    return z
+    net.save(path)
+    return net
 
 
 # ---- a run ---------------------------------------------------------------------------------------
@@ -208,23 +218,128 @@ def facts(net: ep.Network, read: Any) -> Row:
 # ---- ideas ---------------------------------------------------------------------------------------
 
 
-def few(pressure: float = 3.3, epochs: int = 80, **more: Any) -> Way:
+def few(pressure: float, epochs: int = 80, dropout: float = 0.2, **more: Any) -> Way:
     """Return a way to few populations, on images as they are."""
     net = {"sizes": (784, 512, 256, 10), "pixels": False, "moved": False, "niche": "layer"}
-    return Way(**{**net, "pressure": pressure, "epochs": epochs, "lifespan": None, **more})
+    time = {"epochs": epochs, "lifespan": None}
+    return Way(pressure=pressure, dropout=dropout, **net, **time, **more)
 
 
-IDEAS: dict[str, dict[str, Way]] = {"macs": {}, "alive": {}}
-CHOSEN: dict[str, dict[str, Way]] = {"macs": {}, "alive": {}}
+def cheap(pressure: float = 2.25, epochs: int = 240, **more: Any) -> Way:
+    """Return a way to few multiply-adds, with gelu; a lifespan is a sixth of the run."""
+    lifespan = 2000 * epochs // 60
+    settings = {"activation": "gelu", "lifespan": lifespan, **more}
+    return Way(pressure=pressure, epochs=epochs, **settings)
+
+
+def alone(way: Way, epochs: int = 60, teacher: Teacher | None = None, **more: Any) -> Way:
+    """Return a way with further epochs of the network that is left, by default in small steps."""
+    steps = {"rate": 2e-3, "decay": 0.02, "batch": 64, **more}
+    settings = {f"alone_{name}": value for name, value in steps.items()}
+    return replace(way, alone=epochs, alone_teacher=teacher, **settings)
+
+
+SOFT = (2.0, 0.7)
+TAUGHT = Way(teacher=SOFT)
+TAUGHT_GELU = Way(activation="gelu", teacher=SOFT)
+BUDGET = Way(activation="gelu", budget=9450, pressure=2.4)
+WIDE = {"batch": 128, "decay": 0.0}
+# Ways by name, and the number of held-out seeds.
+IDEAS: dict[str, dict[str, tuple[Way, int]]] = {
+    "macs": {
+        "60 epochs, pressure 2": (Way(), 1),
+        "with a teacher": (TAUGHT, 1),
+        "with a teacher, 60 alone": (alone(TAUGHT, 60, SOFT, **WIDE), 1),
+        "with a teacher, 60 alone at rate 4e-3": (
+            alone(TAUGHT, 60, SOFT, batch=128, decay=0.05, rate=4e-3),
+            1,
+        ),
+        "with a teacher, 240 alone": (alone(TAUGHT, 240, SOFT, batch=128, decay=0.05), 1),
+        "with a teacher, ceiling 10, lifespan 4000": (
+            replace(TAUGHT, ceiling=10, lifespan=4000),
+            1,
+        ),
+        "gelu, with a teacher": (TAUGHT_GELU, 1),
+        "gelu, with a teacher, 60 alone": (alone(TAUGHT_GELU, 60, SOFT, **WIDE), 1),
+        "gelu, pressure 2.1, then 240 alone with a teacher": (
+            alone(cheap(2.1, 60), 240, SOFT),
+            1,
+        ),
+        "gelu, Budget": (BUDGET, 1),
+        "silu, Budget": (replace(BUDGET, activation="silu"), 1),
+        "gelu, Budget, batch 64": (replace(BUDGET, batch=64, lifespan=4000), 1),
+        "gelu, Budget, rate 4e-3, decay 0.25": (replace(BUDGET, rate=4e-3, decay=0.25), 1),
+        "gelu, Budget, 120 epochs": (replace(BUDGET, epochs=120, lifespan=4000), 1),
+        "gelu, Budget, 60 alone, batch 128, rate 4e-3": (
+            alone(BUDGET, rate=4e-3, batch=128, decay=0.0),
+            1,
+        ),
+        "gelu, Budget, 60 alone, batch 64": (alone(BUDGET), 1),
+        "240 epochs, pressure 2.25, then 60 alone": (alone(cheap(activation="relu")), 1),
+        "240 epochs, gelu, then 60 alone": (alone(cheap()), 1),
+        "the same, rate 4e-3": (alone(cheap(), rate=4e-3), 1),
+        "the same, decay 0.1": (alone(cheap(), decay=0.1), 1),
+        "the same, batch 32": (alone(cheap(), batch=32), 1),
+        "the same for 240 epochs": (alone(cheap(), 240), 1),
+        "240 epochs, gelu, then 60 alone with a teacher": (alone(cheap(), 60, SOFT), 2),
+        "the same, temperature 4, share 0.9": (alone(cheap(), 60, (4, 0.9)), 1),
+        "the same, temperature 2, share 1": (alone(cheap(), 60, (2, 1.0)), 1),
+        "the same, temperature 1, share 0.7": (alone(cheap(), 60, (1, 0.7)), 1),
+        "240 epochs, gelu, then 240 alone with a teacher": (alone(cheap(), 240, SOFT), 2),
+        "480 epochs, gelu": (cheap(epochs=480), 1),
+    },
+    "alive": {
+        "60 epochs, pressure 3.5": (few(3.5, 60), 1),
+        "80 epochs, pressure 3.4": (few(3.4), 1),
+        "pressure 3.4, input dropout 0.3": (few(3.4, dropout=0.3), 1),
+        "pressure 3.3": (few(3.3), 1),
+        "pressure 3.2": (few(3.2), 1),
+        "gelu, pressure 3.6": (few(3.6, activation="gelu"), 1),
+        "gelu, pressure 3.4": (few(3.4, activation="gelu"), 1),
+        "gelu, pressure 3.2": (few(3.2, activation="gelu"), 1),
+    },
+}
+CHOSEN: dict[str, dict[str, Way]] = {
+    "macs": {
+        "240 epochs, pressure 2.25, one niche, gelu, shift 1, then 240 alone with a teacher": alone(
+            cheap(), 240, SOFT
+        )
+    },
+    "alive": {
+        "80 epochs, pressure 3.4, input dropout 0.2, gelu": few(3.4, activation="gelu"),
+    },
+}
+
+
+def summed(lab_: Lab, name: str, way: Way, read: str, seeds: Sequence[int]) -> Row:
+    """Run a way with every seed, unless its row exists; return the summary."""
+    runs = lab_.facts.setdefault("runs", [])
+    rows = []
+    for seed in seeds:
+        key = {"way": json.loads(json.dumps(way.told())), "read": read, "seed": seed}
+        known = [row for row in runs if key.items() <= row.items()]
+        if not known:
+            if time.monotonic() > lab_.end:
+                raise TimeIsUp
+            known = [key | tried(way, seed, read, lab_.options.quick)]
+            runs += known
+            print(f"{100 * known[0]['accuracy']:.2f} % {known[0]['macs']:.0f} {name}", flush=True)
+            lab_.write(runs=runs)
+        rows += known
+    before = {"before": lab.mean(row["before"] for row in rows)} if way.alone else {}
+    return {"settings": name, "way": way.told(), **lab.summary(rows), **before}
 
 
 def script(lab_: Lab) -> None:
     quick = lab_.options.quick
-    runs = {(row["name"], row["read"], row["seed"]): row for row in lab_.facts.get("runs", ())}
-    told: dict[str, Any] = {}
-    for read, lists, seeds in (("held", IDEAS, HELD_SEEDS), ("test", CHOSEN, TEST_SEEDS)):
-        told[read] = {goal: [] for goal in lists}
-        for goal, ways in lists.items():
-            for name, way in ways.items():
-                told[read][goal].append(summed(lab_, runs, name, way, read, seeds))
-        lab_.write(runs=list(runs.values()), **told)
+    for goal, ideas in IDEAS.items():
+        told = {"held": [], "test": []}
+        for name, (way, n) in ideas.items():
+            told["held"].append(summed(lab_, name, way, "held", HELD_SEEDS[: 1 if quick else n]))
+        for name, way in CHOSEN[goal].items():
+            told["test"].append(summed(lab_, name, way, "test", TEST_SEEDS[: 1 if quick else 5]))
+        lab_.write(**{goal: told})
+
+
+if __name__ == "__main__":
+    lab.main("smallest", __doc__, script)
