@@ -31,8 +31,9 @@ static int alias_to_dy(ep_net *net, const ep_layer *layer, const int *readers) {
     return -1;
 }
 
-/* Returns the first layer that reads the value, if its index is below `end`, if it reads the value
- * as input 0, and if it can add a term that is stored elsewhere (EP_ADD_MORE); else NULL. */
+/* Returns the first of layers 0 .. end - 1 that reads the value. Returns NULL if none of them does,
+ * if the value is not input 0 of the first one that does, or if that layer cannot add a term that
+ * is stored elsewhere (EP_ADD_MORE). */
 static ep_layer *adder(const ep_net *net, int value, int end) {
     for (int i = 0; i < end; i++) {
         ep_layer *layer = &net->layers[i];
@@ -56,10 +57,12 @@ static bool stays(const ep_net *net, int value, int end) {
     return true;
 }
 
-/* Skips copies of dy to dx by a `layer` whose backward() does nothing else (EP_COPY_DY). The copy
- * to an input is skipped if exactly one other layer reads this input, and if that layer comes
- * earlier and can add dy to its dx (EP_ADD_MORE). No layer between the two may overwrite dy.
- * `aliased`: the input value of `layer` whose gradient is stored in the buffer of dy, or -1. */
+/* Skips copies of dy to the dx of inputs of `layer`, if its backward() only makes such copies
+ * (EP_COPY_DY). `aliased` is the input value of `layer` whose gradient is stored in the buffer of
+ * dy, or -1. The copy to an input is skipped if three conditions hold: exactly one other layer
+ * reads this input; that layer comes earlier and can read the term dy in place (EP_ADD_MORE); no
+ * layer overwrites dy before then: `aliased` is -1, or the layer that computes the value `aliased`
+ * may not overwrite the gradient of this value. */
 static void skip_copies(const ep_net *net, ep_layer *layer, const int *readers, int aliased) {
     for (int j = 0; (layer->alias.can & EP_COPY_DY) && j < layer->reads; j++) {
         int value = layer->input[j];

@@ -38,7 +38,7 @@ typedef enum {
     EP_NO_MEMORY, /* at build or compaction; the state is unchanged */
     EP_DIVERGED, /* a loss, gradient or fitness is not finite; the step was not applied */
     EP_RAISED, /* a law written in Python raised an exception, which is still set */
-    EP_APART, /* data-parallel training: another rank failed, or the ranks differ */
+    EP_APART, /* data-parallel training: another process failed, or its network differs */
 } ep_code;
 
 typedef struct {
@@ -69,7 +69,7 @@ typedef struct {
     const char *name;
     ep_type type;
     size_t offset;
-    double initial, low, high; /* default; inclusive bounds, for a vector those of each element */
+    double initial, low, high; /* default value; inclusive bounds, also of each vector element */
     const char *const *choices; /* EP_CHOICE: names, NULL-terminated */
     const char *doc;
     bool required; /* has no default */

@@ -10,7 +10,7 @@ typedef struct {
     /* (n_axes) copies of the network's axes, without birth ids; n counts living populations only */
     ep_axis *axes;
     int64_t living; /* number of living populations of all layers */
-    double macs, parameters; /* multiply-adds per sample and parameters, of living populations */
+    double macs, parameters; /* without extinct populations: multiply-adds per sample, parameters */
     /* (n_populations) cost of one population of each layer, as a share of the cost of the founding
      * network */
     double *cost;

@@ -52,7 +52,8 @@ EP_INLINE void ep_exp(int n, ep_vec *x) {
     EP_EACH(n) { p[i] = p[i] * r[i] + 4.999999403953552e-1f; }
     EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
     EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
-    /* Shift k + 127 into the exponent field: 0 there encodes 0, and 255 encodes infinity. */
+    /* Shift the low bits of `power`, which are k + 127, into the exponent field. This gives 2^k, or
+     * 0 if the field is 0, or infinity if it is 255. */
     EP_EACH(n) { power[i] = (ep_vec)((bits_of)power[i] * 8388608u); }
     EP_EACH(n) { x[i] = p[i] * power[i]; }
 }
@@ -91,7 +92,7 @@ EP_INLINE float ep_select(bool condition, float a, float b) {
 EP_INLINE float ep_log(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    int32_t e = (int32_t)(bits - 0x3F3504F3u) >> 23; /* 0x3F3504F3: sqrt(1/2) */
+    int32_t e = (int32_t)(bits - 0x3F3504F3u) >> 23; /* 0x3F3504F3: the bits of sqrt(1/2) */
     bits -= (uint32_t)e << 23;
     float m;
     memcpy(&m, &bits, sizeof m);

@@ -50,9 +50,10 @@ typedef struct {
     ep_census census;
     ep_group *group; /* (n_populations) the populations of each layer under selection */
     bool *barren; /* (n_populations) true: no births in this layer */
+    bool *returns; /* (n_populations) true: extinct populations of this layer can return */
     ep_slab *room; /* memory of the vectors below: `overlap` (most, most), the others (most) */
-    /* raw: fitness before smoothing. norm2, overlap: `norm2` and `overlap` of ep_cohort. The other
-     * vectors: the signals of the same name (ep_signals). */
+    /* `raw` is the fitness before smoothing. `norm2` and `overlap` are those of ep_cohort, and the
+     * other vectors are the signals with the same names in ep_signals. */
     ep_real *raw, *norm2, *owned_norm2, *owned_gradient2, *owned_product, *activity, *overlap;
     int64_t founded; /* number of founders in the network */
     int64_t most; /* populations that the vectors have room for */
@@ -63,7 +64,8 @@ typedef struct {
     ep_chronicle *chronicle;
 } ep_evolution;
 
-/* Copies the settings and configs; births NULL: none. Returns NULL and sets error on failure. */
+/* Copies the settings and configs. If `births` is NULL, there are no births. Returns NULL and sets
+ * error on failure. */
 ep_evolution *ep_evolution_new(const ep_net *net, const ep_selection *selection,
                                const ep_births *births, const ep_fitness *fitness,
                                const void *fitness_config, const ep_dynamics *dynamics,
@@ -75,14 +77,16 @@ void ep_evolution_free(ep_evolution *evolution);
 ep_net *ep_evolution_largest(const ep_net *net, const ep_evolution *evolution);
 void ep_evolution_largest_free(ep_net *most);
 
-/* True if generations need the mean activities of populations, or the cosines of their outputs. */
+/* Return true if generations need the mean activities of populations (needs_activity), or the
+ * cosines of the populations' outputs (needs_overlap). */
 bool ep_evolution_needs_activity(const ep_evolution *evolution);
 bool ep_evolution_needs_overlap(const ep_evolution *evolution);
 /* Runs one generation, births included, on the current gradients. Births replace all arrays by new
  * ones; chronicle->compactions counts this. `scratch`: EP_GEMM_SCRATCH elements. */
 bool ep_evolve(ep_net *net, ep_evolution *evolution, double pressure, double strength,
                ep_real *scratch, ep_chronicle *chronicle, ep_error *error);
-/* Removes extinct populations if the settings and the accumulated waste call for it. */
+/* Removes the extinct populations if the setting `removal` requires it. EP_REMOVE_AUTO requires it
+ * once the work done for them (net->waste, in steps) has reached the cost of a removal. */
 bool ep_evolve_compact(ep_net *net, ep_evolution *evolution, ep_chronicle *chronicle,
                        ep_error *error);
 /* Fills the groups of a generation from the populations of the network, and their costs from

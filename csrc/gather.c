@@ -16,7 +16,7 @@ int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle
     return n;
 }
 
-/* CASE(enum, C type) for every number type. */
+/* Expands CASE(enumerator, C type) for every number type. */
 #define EACH_TYPE(CASE)       \
     CASE(EP_FLOAT32, float)   \
     CASE(EP_FLOAT64, double)  \

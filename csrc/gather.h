@@ -1,6 +1,6 @@
-/* gather: copies rows of the user's arrays into a batch: any number type, any row stride
- * (memory-mapped files, overlapping windows), shuffled, normalized, augmented. Never copies the
- * whole data set; reads only living input features. */
+/* gather: copies rows of the user's arrays into a batch, shuffled, normalized and augmented. The
+ * arrays may have any number type and any row stride (memory-mapped files, overlapping windows).
+ * Never copies the whole data set; reads only living input features. */
 #ifndef EP_GATHER_H
 #define EP_GATHER_H
 
@@ -54,8 +54,8 @@ int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle
 int64_t ep_batches(int64_t rows, int64_t batch);
 
 /* Copies rows order[i0] .. order[i1 - 1] of the table, or rows i0 .. i1 - 1 if `order` is NULL, to
- * `to` (i1 - i0, width), transformed. The batch number `number` selects the random numbers of
- * augmentation. */
+ * `to` (i1 - i0, intake->width), and applies the transformation of `intake` to them. The batch
+ * number `number` selects the random numbers of augmentation. */
 void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int64_t *order,
                       int64_t i0, int64_t i1, int64_t number, ep_real *to);
 /* Copy targets as the losses read them: int64 classes (-1: ignored) or ep_real. */
@@ -81,7 +81,8 @@ bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0,
  * *found to its value; -1 if there is none. */
 int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found);
 
-/* Fills `living` with the founding index of every living input feature; false if all are living. */
+/* Writes the founding indices of the living input features to `living`, in order, and returns true.
+ * Returns false and writes nothing if all input features are living. */
 bool ep_living_inputs(const ep_net *net, int32_t *living);
 
 #endif

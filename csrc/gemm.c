@@ -1,7 +1,8 @@
 /* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of the matrix `c` in registers.
- * The matrix `b` is packed into panels of that width (k-major, so that the tile streams it). The
- * matrix `a` is read in place by broadcasts: at these widths, packing `a` pays only for long sums
- * over rows that are far apart. */
+ * The matrix `b` is packed into panels of 2 vectors per step of k, in the order of the steps, so
+ * that a tile reads a panel sequentially. The matrix `a` is read in place by broadcasts: for tiles
+ * this narrow, packing `a` pays only if the sum has many steps of k that are far apart in memory
+ * (see scattered()). */
 #include "gemm.h"
 
 #include "vector.h"
@@ -32,7 +33,7 @@ enum { SPREAD = 512 }; /* minimum a_step for which `a` is packed */
  * steps. `b` is a packed panel or the matrix in place, with b_step elements between steps. PACKING
  * also copies `b` to `panel` for later tiles: the stores fit between the multiply-adds, whereas a
  * separate pass would wait for memory. CACHED: all operands are in L1, so nothing is prefetched.
- * Otherwise every step prefetches one cache line of `soon`. */
+ * PLAIN and PACKING: every step prefetches one cache line of `soon`. */
 EP_INLINE void tile(int m, int vectors, reading how, int64_t k, const ep_real *a, int64_t a_row,
                     int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
                     int64_t last, bool add, ep_real *panel, const ep_real *soon) {
@@ -105,8 +106,9 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
                         bool add, ep_real *panel, const ep_real *soon);
 
-/* One function for each way to read `b`, number of rows and number of vectors, so that all sums
- * stay in registers. Macros define these 30 to 90 functions from tile(), and a table of them. */
+/* TILE defines one function from tile() for each combination of a way to read `b`, a number of rows
+ * and a number of vectors. These are constants in the function, so that all sums stay in registers.
+ * The macros below define the 30 to 90 functions and the tables of them. */
 // clang-format off
 #define TILE(how, rows, vectors)                                                            \
     static void how##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \
@@ -300,12 +302,13 @@ static bool scattered(const ep_product *p) {
     return p->a_row == 1 && p->a_step >= SPREAD && p->m > ROWS && p->n > WIDE && p->k > EP_GEMM_K;
 }
 
-/* A contiguous range to prefetch: steps k0 .. k1 - 1 of a matrix with stride `step`. Empty if
- * columns are not contiguous or the product reads less than half of each row. */
 typedef struct {
     const ep_real *at, *end;
 } prefetch_range;
 
+/* Returns the range of memory to prefetch for steps k0 .. k1 - 1 of a matrix. A step has `width`
+ * elements with stride `column`; steps have stride `step`. The range is empty if the elements of a
+ * step are not contiguous, or if less than half of the range would be used (width < step / 2). */
 static prefetch_range range_of(const ep_real *matrix, int64_t step, int64_t column, int64_t width,
                                int64_t k0, int64_t k1) {
     const ep_real *from = matrix + k0 * step;

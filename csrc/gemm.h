@@ -27,11 +27,12 @@ enum {
     EP_GEMM_COLUMNS = 32, /* columns of `b` in a panel */
     EP_GEMM_ROWS = 128,   /* elements of the packed `a` per step of k */
     EP_GEMM_SCRATCH = EP_GEMM_K *
-        (EP_GEMM_COLUMNS + EP_GEMM_ROWS) /* elements of scratch, EP_ALIGN aligned */
+        (EP_GEMM_COLUMNS + EP_GEMM_ROWS) /* elements of the `scratch` of ep_gemm() */
 };
 
 /* Computes the product. If b_col is 1, up to EP_LINE - 1 elements after the end of a row may be
- * read but not used, so `b` must lie in a slab. m, n or k may be 0. */
+ * read but not used, so `b` must lie in a slab. m, n or k may be 0. `scratch` has EP_GEMM_SCRATCH
+ * elements and is aligned to EP_ALIGN bytes. */
 void ep_gemm(const ep_product *product, ep_real *scratch);
 
 /* Computes a product bit-identical to that of ep_gemm. Requires b_col = 1; meant for operands in

@@ -19,8 +19,10 @@ typedef struct {
     int64_t blocks, rows; /* number of blocks, rows per block */
     ep_targets of;
     ep_tally *tallies; /* (blocks); NULL without targets */
-    char *targets; /* one block per worker */
-    ep_real *losses, *weights; /* weights: NULL if all are 1 */
+    /* buffers for one block per worker; `losses` holds losses, then hits; `weights` is NULL if all
+     * weights are 1 */
+    char *targets;
+    ep_real *losses, *weights;
     atomic_llong next;
 } sweep;
 
@@ -95,7 +97,8 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
               const ep_table *w, const ep_intake *intake, int threads, ep_real *out,
               ep_tally *tally, ep_error *error) {
     sweep s = {.net = net, .regime = regime, .x = x, .y = y, .w = w, .intake = *intake, .out = out};
-    /* With targets, keep this size: sums per block must not depend on the number of workers. */
+    /* With targets, the number of rows per block stays as it is, so that the sums of the losses do
+     * not depend on the number of workers. */
     s.rows = ep_net_infer_rows(net);
     int workers = workers_for(net, x->rows, y ? s.rows : EP_INFER_LEAST, threads);
     if (!y) {

@@ -154,6 +154,9 @@ struct ep_pass {
     int64_t step;
     ep_noise noise;
     ep_real *scratch; /* private to this worker, EP_ALIGN aligned */
+    /* (n_axes) number of newborn entries at the end of each axis, whose weights init() draws; NULL:
+     * all */
+    const int64_t *newborn;
     void (*ready)(const ep_pass *pass, int tensor, int64_t from, int64_t rows, int64_t n,
                   int64_t stride);
     void *ready_context;
@@ -242,12 +245,31 @@ EP_INLINE ep_real *ep_dw(const ep_pass *pass, const ep_layer *layer, int i) {
 EP_INLINE int64_t ep_w_size(const ep_pass *pass, const ep_layer *layer, int i) {
     return pass->tensor[layer->tensor[i]].n;
 }
-/* Fills the layer's tensor 0 with normal noise. */
+/* Draws elements `at` .. at + n - 1 of the layer's tensor 0 from normal noise. */
+EP_INLINE void ep_w_draw(const ep_pass *pass, const ep_layer *layer, int64_t at, int64_t n,
+                         double deviation, ep_noise noise) {
+    ep_real *w = ep_w(pass, layer, 0);
+    for (int64_t i = at; i < at + n; i++) {
+        w[i] = (ep_real)(deviation * ep_random_normal(noise, (uint64_t)i));
+    }
+}
+/* Fills the layer's tensor 0 with normal noise: all elements, or those of newborn entries of its
+ * axes (pass->newborn). An element has the same value in either case. */
 EP_INLINE void ep_w_normal(const ep_pass *pass, const ep_layer *layer, double deviation,
                            ep_noise noise) {
-    ep_real *w = ep_w(pass, layer, 0);
-    for (int64_t i = 0; i < ep_w_size(pass, layer, 0); i++) {
-        w[i] = (ep_real)(deviation * ep_random_normal(noise, (uint64_t)i));
+    const ep_tensor *t = &pass->tensor[layer->tensor[0]];
+    if (!pass->newborn) {
+        ep_w_draw(pass, layer, 0, t->n, deviation, noise);
+    }
+    int64_t before = 1, inner = t->n;
+    for (int d = 0; pass->newborn && d < t->rank; d++) {
+        int64_t n = pass->axes[t->axis[d]].n, newborn = pass->newborn[t->axis[d]];
+        inner = n ? inner / n : 0;
+        for (int64_t i = 0; newborn && i < before; i++) {
+            int64_t end = (i + 1) * n * inner;
+            ep_w_draw(pass, layer, end - newborn * inner, newborn * inner, deviation, noise);
+        }
+        before *= n;
     }
 }
 /* Prefetches the n elements that are EP_AHEAD elements after `at`, because they will be written

@@ -21,7 +21,7 @@ typedef struct {
     int axis, layer;
     int mass; /* EVOLVED: mass of each population */
     int fitness; /* TRACKED: smoothed fitness (before bias correction) */
-    int alive; /* TRACKED: 1, or 0 from death until compaction */
+    int alive; /* TRACKED: 1, or 0 from extinction until removal */
     int state; /* TRACKED (EP_STATES, n): memory of the dynamics */
 } ep_population;
 
@@ -30,7 +30,8 @@ struct ep_plan {
     int n_axes, n_values, n_layers, n_tensors;
     int n_populations; /* number of axes under selection; ep_net_build excludes output axes */
     ep_axis *axes;
-    ep_value *values; /* 0: the input; then outputs and saved values, in order of declaration */
+    /* values[0] is the input; outputs and saved values follow, in order of declaration */
+    ep_value *values;
     ep_layer *layers;
     ep_tensor *tensors;
     ep_population *populations;
@@ -38,7 +39,11 @@ struct ep_plan {
     int64_t begin[EP_ROLES + 1]; /* first element of each role in the slabs below */
     /* four slabs of the same layout: values, gradients, first and second moments of the tensors */
     ep_slab *numbers, *gradients, *first, *second;
-    int64_t width; /* elements per sample of all values together */
+    ep_slab *spare; /* the slab that births write to next, or NULL: see ep_net_make_room */
+    /* elements of each slab above, and width of the activations, that births can lead to; 0: the
+     * slabs have the size of the network */
+    int64_t room, room_width;
+    int64_t width; /* elements per sample of all `values` together */
     int64_t scratch; /* elements of scratch per worker */
     int64_t row_block; /* the index of a worker's first row is a multiple of this */
     int64_t capacity; /* largest number of samples that x and dx can hold; 0: not reserved yet */
@@ -47,6 +52,7 @@ struct ep_plan {
     int workers; /* number of workers that the workspace has room for */
     int64_t rows; /* samples in the last training batch */
     bool aliased; /* gradients of activations may be overwritten: see ep_alias */
+    bool continues; /* the next step overwrites activations and gradients before they are read */
     double terms; /* number of predictions with weight > 0 in the last training batch */
     int64_t step, generation; /* updates and generations so far */
     /* Sum, over the generations since the last removal, of the share of the network's multiply-adds
@@ -77,6 +83,14 @@ bool ep_net_build(ep_net *net, ep_error *error);
 /* Allocates room for `rows` training samples, unless there is enough already. */
 bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error);
 bool ep_net_reserve_workers(ep_net *net, int workers, ep_error *error);
+/* Elements of the workspace of `workers` workers; -1 on overflow. */
+int64_t ep_net_workspace(const ep_net *net, int workers);
+/* Allocates all slabs for a network of up to `room` elements and activations of up to `width`
+ * elements per sample, so that births within these sizes allocate no slabs. 0, 0: makes later
+ * slabs as large as the network is. False: out of memory, nothing has changed. */
+bool ep_net_make_room(ep_net *net, int64_t room, int64_t width, ep_error *error);
+/* True if births can write n elements to the slab: it has room, and no view reads it. */
+bool ep_net_reusable(const ep_net *net, const ep_slab *slab, int64_t n);
 /* Recomputes, from the axes, offsets of tensors, widths and offsets of values, and work of layers.
  * Returns the number of elements of all tensors, padding included, or -1 on overflow. */
 int64_t ep_net_measure(ep_net *net);

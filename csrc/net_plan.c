@@ -16,7 +16,7 @@ static void *grow(void *items, int n, size_t size, ep_error *error) {
                 EP_MOST);
         return NULL;
     }
-    if (!*at || !(n & (n - 1))) { /* the capacity is the next power of two */
+    if (!*at || !(n & (n - 1))) { /* full, as capacities are powers of two */
         void *more = realloc(*at, (size_t)(n ? 2 * n : 1) * size);
         if (!more) {
             ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");

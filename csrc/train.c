@@ -214,6 +214,7 @@ static void finish_step(run *r, const ep_pass *pass) {
     if (e && net->n_populations && net->step % e->generation->settings.every == 0) {
         ep_chronicle *chronicle = &r->record->chronicle;
         int64_t before = chronicle->compactions;
+        net->continues = r->s + 1 < job->steps;
         if (!ep_evolve(net, e, job->pressure[r->s], job->strength[r->s], pass->scratch, chronicle,
                        r->error) ||
             !ep_evolve_compact(net, e, chronicle, r->error)) {
@@ -223,6 +224,7 @@ static void finish_step(run *r, const ep_pass *pass) {
             derive(r);
             EP_ASSERT(fits(r, &targets));
         }
+        net->continues = false;
     }
     if (++r->s >= job->steps || r->stop) {
         r->stop = true;
@@ -332,8 +334,8 @@ static void work(ep_workers *workers, int part, int parts, void *context) {
 
 /* ---- many steps ------------------------------------------------------------------------------ */
 
-/* Sets the capacities for partial norms and tasks to what the network needs after births have made
- * it as large as they can. */
+/* Makes room in the network, and sets the capacities for partial norms and tasks, for what the
+ * network needs after births have made it as large as they can. */
 static bool plan_births(run *r) {
     ep_net *largest = ep_evolution_largest(r->net, r->regime->evolution);
     if (!largest) {
@@ -341,8 +343,9 @@ static bool plan_births(run *r) {
     }
     r->room.norms = ep_update_blocks(largest) + 1;
     r->room.tasks = ep_walk_tasks_most(largest, r->workers) + 1;
+    bool ok = ep_net_make_room(r->net, largest->begin[EP_ROLES], largest->width, r->error);
     ep_evolution_largest_free(largest);
-    return true;
+    return ok;
 }
 
 static bool reserve(run *r) {
@@ -350,19 +353,17 @@ static bool reserve(run *r) {
     const ep_job *job = r->job;
     int64_t batch = ep_min(job->batch, job->x.rows); /* samples of all ranks */
     int64_t rows = job->ranks ? ep_ranks_rows_most(job->ranks, net, batch) : batch;
-    if (!ep_net_reserve(net, rows, r->error) ||
+    r->room.norms = ep_update_blocks(net) + 1;
+    r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
+    bool births = r->regime->evolution && r->regime->evolution->generation->births;
+    if (!(births ? plan_births(r) : ep_net_make_room(net, 0, 0, r->error)) ||
+        !ep_net_reserve(net, rows, r->error) ||
         !ep_net_reserve_workers(net, r->workers, r->error)) {
         return false;
     }
     net->rows = rows;
     r->room.batch = rows;
     r->room.predictions = ep_max(1, rows * r->targets.positions);
-    r->room.norms = ep_update_blocks(net) + 1;
-    r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
-    bool births = r->regime->evolution && r->regime->evolution->generation->births;
-    if (births && !plan_births(r)) {
-        return false;
-    }
     bool ok = true;
     for (int i = 0; i < 2; i++) {
         r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 import evoprune as ep
 
 
-def settings(kind="division", every=4, capacity=2.0, rate="upkeep", **more):
-    births = ep.Births(rate, kind=kind, capacity=capacity, every=every, mutation=0.2)
+def settings(kind="division", every=4, capacity=2.0, rate="upkeep", returns=0.0, **more):
+    births = ep.Births(
+        rate, kind=kind, capacity=capacity, every=every, mutation=0.2, returns=returns
+    )
     return ep.Selection(
         0.7, dynamics=ep.Malthusian(lifespan=25), births=births, min_age=5, threshold=0.2, **more
     )
@@ -80,6 +83,151 @@ def test_a_resumed_trainer_equals_an_uninterrupted_one(tmp_path, kind):
         for column in one.dtype.names:
             assert np.array_equal(one[column], two[column], equal_nan=one[column].dtype.kind == "f")
     assert np.array_equal(history.trajectories("mass"), other.trajectories("mass"), equal_nan=True)
+
+
+def without_features():
+    """Return a network with masses of inputs, three of which are extinct."""
+    net = ep.mlp(8, 12, 10, 4, inputs=True, seed=2)
+    net.kill("features", [1, 4, 6])
+    return net
+
+
+NETS = {
+    "dense": lambda: ep.mlp(8, 12, 10, 4, seed=2),
+    "filters": lambda: ep.Sequential(
+        [ep.filters(4, 3, "gelu", norm=True), ep.Flatten(), ep.neurons(6), ep.Dense(4)],
+        input=(4, 2, 1), seed=2,
+    ),
+    "features": without_features,
+    "heads": lambda: ep.vit((4, 2, 1), 4, patch=2, dim=8, layers=1, heads=4, seed=1),
+}  # fmt: skip
+
+
+def trained(net, kind, steps, calls, removal="auto"):
+    """Train with births and deaths; return all arrays, and the records of births."""
+    x, y = data()
+    returns = 0.1 if "features" in net.born else 0.0
+    selection = settings(kind, rate=0.3, capacity=3.0, every=2, removal=removal, returns=returns)
+    net.configure(selection=selection.config())
+    rows = []
+    x = x.reshape(len(x), *net.spec["input"])
+    for call in range(calls):
+        n = steps // calls
+        level = np.full(n, 1e-2)
+        record = net.core.train(
+            x, y, batch=16, first=call * n, rate=level, pressure=np.full(n, 0.7),
+            strength=np.ones(n), threads=2, keep=True,
+        )  # fmt: skip
+        rows += record["births"].tolist()
+    arrays, *ids = state(net)
+    arrays |= {f"gradient:{n}": net.gradients[n].copy() for n in net}
+    arrays |= {f"activation:{n}": a.copy() for n, a in net.activations.items()}
+    return (arrays, *ids), rows
+
+
+@pytest.mark.parametrize("kind", ["division", "immigration"])
+@pytest.mark.parametrize("name", NETS)
+def test_births_within_a_call_equal_births_at_its_end(name, kind):
+    """In the last step of a call, activations and gradients are moved as well, to new arrays."""
+    one, born = trained(NETS[name](), kind, 40, 1)
+    other, too = trained(NETS[name](), kind, 40, 40)
+    assert len(born) > 5
+    assert born == too
+    assert name != "features" or any(row[1] == 0 for row in born)  # features have returned
+    same(one, other)
+
+
+@pytest.mark.parametrize("kind", ["division", "immigration"])
+def test_a_view_keeps_its_values_through_births(kind):
+    """Births reuse memory only if no view reads it; results do not depend on views.
+
+    The learning rate and the pressure are 0, so that only births change weights.
+    """
+    x, y = data()
+    selection = settings(kind, rate=0.1, capacity=9.0, every=2)
+    nets, kept = [NETS["dense"]() for _ in range(2)], []
+    for call in range(12):
+        for net in nets:
+            net.configure(selection=selection.config())
+            net.core.train(
+                x, y, batch=16, first=5 * call, rate=np.zeros(5), pressure=np.zeros(5),
+                strength=np.ones(5), threads=1,
+            )  # fmt: skip
+        if call % 2:
+            kept += [(nets[1][n], nets[1][n].copy()) for n in ("dense1.weight", "dense2.weight")]
+    assert nets[0].ever_born["populations1"] > 20
+    same(state(nets[0]), state(nets[1]))
+    assert len({view.shape for view, _ in kept}) > 5
+    for view, values in kept:
+        assert np.array_equal(view, values)
+
+
+class Sizes(ep.Callback):
+    """Lists the bytes of the network at the end of every epoch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, trainer, row):
+        self.seen.append(trainer.network.nbytes)
+
+
+def test_memory_is_planned_and_stays_the_same_while_populations_are_born():
+    """Values, gradients, two moments and a spare array, each as large as births can make them."""
+    sizes, net = Sizes(), ep.mlp(8, 12, 10, 4, seed=2)
+    selection = settings(rate=0.2, capacity=3.0, every=2)
+    trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3))
+    plan = trainer.plan(data(), epochs=8, batch_size=16)
+    trainer.fit(*data(), epochs=8, batch_size=16, progress=False, callbacks=[sizes])
+    assert len(trainer.history.births) > 20
+    assert sizes.seen == [plan.memory] * 8
+    largest = ep.mlp(8, 36, 30, 4)
+    arrays = largest.nbytes
+    ep.Trainer(largest, selection=None).fit(*data(), epochs=1, batch_size=16, progress=False)
+    assert plan.memory == largest.nbytes + arrays // 4
+    # Without births, the memory beyond the network's size is released at the next removal.
+    trainer = ep.Trainer(net, selection=None)
+    trainer.fit(*data(), epochs=1, batch_size=16, progress=False)
+    net.kill("populations1", [net.births("populations1")[0]])
+    net.compact()
+    other = net.copy()
+    ep.Trainer(other, selection=None).fit(*data(), epochs=1, batch_size=16, progress=False)
+    assert net.nbytes == other.nbytes
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_where_features_return(tmp_path):
+    selection = settings(rate=0.1, returns=0.05)
+    whole = fitted(selection, net=without_features())
+    half = fitted(selection, until=5, net=without_features())
+    half.save(tmp_path / "state")
+    again = ep.Trainer(without_features(), selection=selection, optimizer=ep.AdamW(3e-3))
+    again.restore(tmp_path / "state")
+    again.resume(*data(), progress=False)
+    same(state(whole.network), state(again.network))
+    history, other = whole.history, again.history
+    assert history.returns["layer"].tolist() == ["features"] * len(history.returns)
+    assert len(history.returns) > 3
+    assert np.array_equal(history.returns, other.returns)
+    assert np.array_equal(history.births, other.births)
+    history.save(tmp_path / "history.npz")
+    loaded = ep.History.load(tmp_path / "history.npz")
+    assert np.array_equal(loaded.returns, history.returns)
+    assert history.ever_born[0] == 8
+    for name, value in (("birth", 8), ("step", -1), ("layer", "nowhere")):
+        bad = copy.copy(loaded)
+        bad._returns[0][name][0] = value
+        with pytest.raises(ValueError, match="returns: expected"):
+            bad.save(tmp_path / "bad.npz")
+    mass = history.trajectories("mass", "features")
+    for row in history.returns:  # extinct before, alive afterwards
+        at = np.searchsorted(history.record_steps, row["step"])
+        assert np.isfinite(mass[at : at + 2, row["birth"]]).any()
+    net = whole.network
+    net.save(tmp_path / "net.safetensors", moments=True)
+    further = [
+        fitted(selection, epochs=6, net=n) for n in (ep.load(tmp_path / "net.safetensors"), net)
+    ]
+    same(state(further[0].network), state(further[1].network))
 
 
 def test_copies_files_and_pickles_keep_ids_and_the_next_id(tmp_path):

@@ -32,13 +32,30 @@ const ep_field ep_births_fields[] = {
                   "mass of an immigrant; with rate upkeep, half of the mass needed to divide"),
     EP_FIELD_INT(ep_births, every, 100, 1, 1e15,
                  "generations between births; a generation in which any population is born costs "
-                 "about two extra training steps"),
+                 "less than half of a training step"),
+    EP_FIELD_REAL(ep_births, least_strength, 0, 0, 1,
+                  "populations are born only while the strength of selection, which falls with the "
+                  "learning rate, is at least this: late ones would have no time to learn"),
+    EP_FIELD_REAL(
+        ep_births, returns, 0, 0, 1,
+        "extinct input features that return per feature of the data and generation, drawn "
+        "at random; layers that read them start with weights of 0"),
     EP_FIELDS_END,
 };
+
+/* Return the number of births in generation `number` if `each` populations are born in a
+ * generation, and those of `every` generations at once. */
+static double number_of(const ep_births *births, double each, int64_t number) {
+    return floor(each * (double)number) - floor(each * (double)(number - births->every));
+}
 
 int64_t ep_births_capacity(const ep_births *births, int64_t founded) {
     double most = births->capacity * (double)founded;
     return most < (double)(INT32_MAX - 1) ? ep_max(founded, (int64_t)most) : INT32_MAX - 1;
+}
+
+bool ep_births_due(const ep_births *births, int64_t number, double strength) {
+    return number % births->every == 0 && strength > 0 && strength >= births->least_strength;
 }
 
 /* Return the layer's total positive fitness divided by the mean upkeep: the number of populations
@@ -60,8 +77,7 @@ static int64_t allowed(const ep_births *births, const ep_parents *p, int64_t liv
     if (births->rate == EP_BIRTHS_VACANCIES) {
         most = (double)(p->founded - living);
     } else if (births->rate == EP_BIRTHS_NUMBER) {
-        double each = births->number * (double)p->founded;
-        most = floor(each * (double)number) - floor(each * (double)(number - births->every));
+        most = number_of(births, births->number * (double)p->founded, number);
     } else if (births->kind == EP_IMMIGRATION) {
         most = floor(fed(p, living)) - (double)living;
     }
@@ -108,4 +124,39 @@ int64_t ep_births_choose(const ep_births *births, const ep_parents *p, int64_t n
         }
     }
     return n;
+}
+
+/* Return true if the founder with this id is living. */
+static bool lives(int64_t id, int64_t n, const int32_t *birth, const ep_real *alive) {
+    int64_t low = 0, high = n;
+    while (birth && low < high) {
+        int64_t middle = (low + high) / 2;
+        if (birth[middle] < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    int64_t at = birth ? low : id;
+    return at < n && (!birth || birth[at] == id) && alive[at] > 0;
+}
+
+int64_t ep_births_returning(const ep_births *births, int64_t founded, int64_t n,
+                            const int32_t *birth, const ep_real *alive, int64_t number,
+                            ep_noise noise, int32_t *chosen) {
+    double most = number_of(births, births->returns * (double)founded, number);
+    ep_permutation order = ep_random_permutation(ep_random_fork(noise, (uint64_t)number), founded);
+    int64_t found = 0;
+    for (int64_t i = 0; i < founded && (double)found < most; i++) {
+        int64_t id = ep_permutation_place(&order, i);
+        if (lives(id, n, birth, alive)) {
+            continue;
+        }
+        int64_t at = found++;
+        for (; at > 0 && chosen[at - 1] > id; at--) {
+            chosen[at] = chosen[at - 1];
+        }
+        chosen[at] = (int32_t)id;
+    }
+    return found;
 }

@@ -130,8 +130,8 @@ static void outer(const extents *e, const group *g, const ep_real *keys_of, cons
     }
 }
 
-/* Write p' `from` to `to` (queries, dims), or add it if `add`. p is (keys, lanes), `from` is (keys,
- * dims), and ' is the transpose. */
+/* Write the product p' F to `to` (queries, dims), or add it if `add`, where p is (keys, lanes), p'
+ * is its transpose, and F is `from` (keys, dims). */
 static void to_queries(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                        ep_real *to, bool add) {
     int64_t width = stripe(e, g);
@@ -151,8 +151,8 @@ static void to_queries(const extents *e, const group *g, const ep_real *p, const
     }
 }
 
-/* Write p `from` to rows j0 .. j1 of `to` (keys, dims), or add it if `add`. p is (keys, lanes) and
- * `from` (queries, dims); queries before lane l are left out. */
+/* Write rows j0 .. j1 of the product p F to `to` (keys, dims), or add them if `add`, where p is
+ * (keys, lanes) and F is `from` (queries, dims). The product skips queries before lane l. */
 static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j1, int64_t l,
                          const ep_real *p, const ep_real *from, ep_real *to, bool add) {
     ep_gemm_near(&(ep_product){.m = j1 - j0,
@@ -197,7 +197,7 @@ static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
 EP_INLINE ep_vec at(const ep_real *s) { return (ep_vec) * (const ep_vec_loose *)s; }
 
 /* Replace n scores of each lane by e^{scale (score - most)}, where `most` is the lane's largest
- * score; add them to `sum` in order. */
+ * score, and add the exponentials to `sum` in order. */
 EP_INLINE void exponentials(int n, ep_real scale, ep_vec most, int64_t lanes, ep_real *s,
                             ep_vec *sum) {
     ep_vec e[EP_SIDE];

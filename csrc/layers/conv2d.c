@@ -123,7 +123,8 @@ static ep_window measure(const ep_layer *layer, const ep_axis *axes, const ep_va
     const ep_value *x = &values[layer->input[0]], *y = &values[layer->out];
     ep_windowing s = windowing(layer->config);
     ep_window g = ep_window_measure(&s, axes, x);
-    if (x->rank == 3) { /* y may share axes with a second input: take the sizes from y */
+    /* Take the output sizes from y, because its axes may be those of a second input. */
+    if (x->rank == 3) {
         g.h.out = axes[y->axis[0]].n;
     }
     g.w.out = axes[y->axis[y->rank - 2]].n;

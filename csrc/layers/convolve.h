@@ -18,11 +18,11 @@ enum {
     EP_CONV_LEAST = 14,     /* minimum number of patches at a time */
     EP_CONV_MOST = 512,     /* maximum number of patches at a time */
     EP_CONV_FLIPPED = 32768, /* maximum number of weights that backward() flips */
-    EP_CONV_COLUMNS = 256,   /* patch columns per step of backward() */
+    EP_CONV_COLUMNS = 256,   /* elements of each patch per step of backward() */
     EP_CONV_SUMMED = 256,    /* patches per step of gradient() */
-    EP_CONV_ROWS = 128,      /* rows of w per part */
-    EP_CONV_FILTERS = 256,   /* filters per part: SUMMED * ROWS + ROWS * FILTERS = BUFFER */
-    EP_CONV_WIDE = 32,       /* columns of a tile of the product */
+    EP_CONV_ROWS = 128,      /* rows of dw that gradient() computes at a time */
+    EP_CONV_FILTERS = 256,   /* filters at a time; SUMMED * ROWS + ROWS * FILTERS = BUFFER */
+    EP_CONV_WIDE = 32,       /* columns of a panel of the matrix product (gemm.h) */
 };
 
 /* Largest number of elements under a window, so that the size of scratch does not overflow. */
@@ -282,9 +282,9 @@ static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, 
 /* ---- dw ------------------------------------------------------------------------------------- */
 
 /* Compute rows i0 .. i1 and columns f0 .. f1 of dw = P' dy, where the rows of P are the patches of
- * all positions in order, EP_CONV_SUMMED at a time, and P' is the transpose of P. Compute dy' P
- * instead and transpose it, so that few filters waste no lanes and dy is not packed for every
- * part. */
+ * all positions in order, EP_CONV_SUMMED at a time, and ' is the transpose. Compute dy' P and
+ * transpose the result: vectors then run along a patch, so that all lanes are used even if there
+ * are few filters, and dy is not packed for every part. */
 static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *layer,
                                          const ep_conv *k, int64_t i0, int64_t i1, int64_t f0,
                                          int64_t f1) {

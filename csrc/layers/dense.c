@@ -128,7 +128,7 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
             pass->scratch);
 }
 
-/* dx = dy w', with w' the transpose of w. */
+/* Compute dx = dy w', where w' is the transpose of w. */
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     extents e = measure(layer, pass->axes, pass->value);
     ep_real *dx = ep_dx(pass, layer, 0);
@@ -150,9 +150,10 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* Compute a part of dw = x' dy (x' is the transpose of x): a range of the longer side of w, so that
- * each part reads the least. Ranges of columns are whole panels. Every element is one chain of
- * additions over the batch. */
+/* Compute a part of dw = x' dy, where x' is the transpose of x. A part is a range of the columns of
+ * dw, in whole panels, if dw is at least as wide as high and has enough panels; otherwise a range
+ * of its rows. Parts of the longer side read less. Every element of dw is one chain of additions
+ * over the batch. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     extents e = measure(layer, pass->axes, pass->value);
     int64_t panels = (e.out + PANEL - 1) / PANEL, i0 = 0, i1 = e.in, j0 = 0, j1 = e.out;

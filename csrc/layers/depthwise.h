@@ -14,7 +14,7 @@ EP_INLINE void ep_depthwise_inside(const ep_span *a, int64_t o, int64_t *t0, int
     *t1 = from >= a->in ? 0 : ep_min(a->size, (a->in - 1 - from) / a->step + 1);
 }
 
-/* z += u v over n channels. */
+/* Add u[i] * v[i] to z[i] for n channels. */
 EP_INLINE void ep_depthwise_weigh(int64_t n, ep_real *restrict z, const ep_real *restrict u,
                                   const ep_real *restrict v) {
     int64_t i = 0;

@@ -172,8 +172,8 @@ static void positions_init(const ep_pass *pass, const ep_layer *layer, ep_noise 
     ep_w_normal(pass, layer, ((const positions *)layer->config)->deviation, noise);
 }
 
-/* Return how many times the table is added in one sample: the extent of the axes before the last
- * two. */
+/* Return how many times the table is added in one sample: the product of the sizes of all axes
+ * before the last two. */
 static int64_t copies(const ep_pass *pass, const ep_layer *layer) {
     const ep_value *x = ep_input(pass, layer, 0);
     return ep_extent(pass->axes, x, 0, x->rank - 2);

@@ -1,11 +1,10 @@
-/* join: `sum` adds branches, for residual networks; `token` puts a learned position before the
- * first; `take` picks one position or the mean of all. Only additions and copies; the meaning of
- * positions and branches does not matter here. */
+/* join: `sum` adds branches, for residual networks; `token` adds a learned position before the
+ * first; `take` returns one position or the mean of all. These layers only copy and add. */
 #include "layer.h"
 
 #include <string.h>
 
-/* to[i] = from[i] or to[i] += from[i], i < n. */
+/* Copy n elements, or add them to `to` if `add`. */
 static void put(ep_real *restrict to, const ep_real *restrict from, int64_t n, bool add) {
     if (!add) {
         memcpy(to, from, (size_t)n * sizeof *to);

@@ -50,7 +50,8 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 }
 
 typedef struct {
-    int64_t down, across, rows, run; /* patches down and across, rows per patch, elements per row */
+    /* patches from top to bottom and from left to right, rows per patch, elements per patch row */
+    int64_t down, across, rows, run;
 } extents;
 
 static extents measure(const ep_pass *pass, const ep_layer *layer) {

@@ -110,7 +110,7 @@ EP_INLINE void max_of(const window *w, int64_t n) {
     ep_vec_put(w->y, best, n);
 }
 
-/* Set n channels of dx, or add to them. */
+/* Write `part` to n channels of dx, or add it if w->add. */
 EP_INLINE void give(const window *w, int64_t from, ep_vec part, int64_t n) {
     ep_real *dx = w->dx + from;
     __builtin_prefetch(dx + EP_AHEAD);

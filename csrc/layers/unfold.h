@@ -19,8 +19,8 @@ typedef struct {
 } ep_unfold;
 
 /* A run of n elements that is contiguous both in an image row and in a patch. In the image it
- * starts in row kh of the window, `at` elements after the window's first column; in the patch it
- * starts at column `to`. */
+ * starts in row kh of the window, `at` elements after the window's first column. In the patch it
+ * starts `to` elements after column j0, the first column that is copied. */
 typedef struct {
     int64_t kh, at, n, to;
 } ep_piece;
@@ -173,7 +173,8 @@ static inline void ep_unfold_scatter(const ep_window *g, const ep_unfold *u, ep_
     for (int64_t j = u->j0, n; j < u->j1 && u->q0 < u->q1; j += n) {
         int64_t tap = j / g->c, at = j - tap * g->c;
         n = ep_min(g->c - at, u->j1 - j);
-        /* The image column under this tap of the row's first window; negative in the padding. */
+        /* Image column under this tap if the window is the first of its row; negative in the
+         * padding. */
         int64_t right = tap % g->w.size * g->w.step - g->w.pad;
         int64_t first = right < 0 ? (-right + g->w.stride - 1) / g->w.stride : 0;
         int64_t past = right < g->w.in ? (g->w.in - 1 - right) / g->w.stride + 1 : 0;

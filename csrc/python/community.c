@@ -1,6 +1,6 @@
-/* community: the type Community: populations without a network. It holds the vectors of a
- * generation. They are flat, one layer after the other, indexed by birth id, and grow when
- * populations are born; evoprune.Community adds names. */
+/* community: the type Community: populations without a network. It holds their masses,
+ * fitness, costs and state as vectors that grow when populations are born. A vector contains one
+ * layer after the other, each indexed by birth id. evoprune.Community adds names. */
 #include "python/community.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ bool ep_community_enter(ep_community *self) {
 
 /* ---- create and free ------------------------------------------------------------------------- */
 
-/* The vectors of a community, allocated for one number of populations. */
+/* The vectors of a community with a given number of populations. */
 typedef struct {
     ep_real *column[EP_COLUMNS], *memory;
     double *costs;
@@ -160,6 +160,12 @@ static PyObject *community_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         } else {
             counts[i] = (ep_headcount){n[i], n[i], n[i]};
         }
+    }
+    const ep_births *births = book.births.at;
+    if (ok && births && births->returns > 0) {
+        PyErr_SetString(PyExc_ValueError, "births: returns: expected 0, since only features of a "
+                                          "network's data can return");
+        ok = false;
     }
     if (ok) {
         self->generation = ep_generation_new(book.settings.at, book.births.at, book.dynamics,
@@ -397,7 +403,7 @@ static PyObject *price(PyObject *object, PyObject *args, PyObject *kwargs) {
 }
 
 static PyMethodDef methods[] = {
-    {NULL, NULL, 0, NULL}, /* step, from community_step.c */
+    {NULL, NULL, 0, NULL}, /* set below to step() of community_step.c */
     {"state", get_state, METH_NOARGS, state_doc},
     EP_METHOD(restore, restore_doc),
     EP_METHOD(price, price_doc),

@@ -33,8 +33,8 @@ static int64_t niche_at(const ep_community *self, int group) {
     return self->group[group].mass - self->column[EP_MASS];
 }
 
-/* Implement `measure` of ep_occasion: copy the given overlaps and norms of the living
- * populations. */
+/* Implement `measure` of ep_occasion: copy the overlaps and squared norms of the cohort's living
+ * populations from the arguments of the step to the cohort. */
 static void pick(void *context, const ep_generation *g, int64_t first, ep_cohort *cohort) {
     const signals *s = context;
     const ep_community *self = s->self;
@@ -97,7 +97,8 @@ static bool check_fitness(ep_community *self) {
     return true;
 }
 
-/* Open the given signals, and check those that the law needs. False with an exception. */
+/* Convert the given signals to arrays, and check that no signal that the law needs is missing.
+ * False with an exception. */
 static bool open_signals(ep_community *self, signals *s, PyObject *const *objects) {
     static const char *const names[] = {
         "fitness",       "mass_gradient", "owned_norm2", "owned_gradient2",

@@ -38,7 +38,7 @@ typedef struct {
     ep_lock lock;
     ep_net *net;
     ep_state *state;
-    ep_regime regime; /* the network owns its configs and evolution */
+    ep_regime regime; /* the network owns the configs and the evolution in it */
     ep_calls calls; /* laws written in Python */
     PyObject *loss_call; /* a loss written in Python, or NULL */
     double *shift, *scale; /* input scaling, n_scaling values each */
@@ -47,7 +47,7 @@ typedef struct {
     int64_t n_scaling; /* number of shifts and of scales: 1, or the input's founding width */
     int64_t input_width; /* founding width of the input */
     int32_t *living; /* buffer for ep_living_inputs(), used if input features can go extinct */
-    ep_checked checked[EP_CHECKED]; /* most recent first */
+    ep_checked checked[EP_CHECKED]; /* arrays that were checked before, most recent first */
     bool all_living; /* all input features are living */
     PyObject *record; /* record of the last call of train, even if it failed */
 } ep_network;

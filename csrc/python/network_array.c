@@ -1,6 +1,6 @@
 /* network_array: every tensor and activation of a network as a zero-copy NumPy array, and a
  * description of the network in Python objects. A view holds a reference to its memory slab, so it
- * stays valid after a compaction, with the old values. */
+ * stays valid after a removal, with the old values. */
 #include "python/network.h"
 
 #include "alias.h"

@@ -336,7 +336,7 @@ static census census_of(const ep_net *net) {
     return c;
 }
 
-/* value of `alive` of living populations that will be removed: not > 0, as if extinct */
+/* `alive` of a living population that is about to be removed; not > 0, so it counts as extinct */
 static const ep_real LEAVING = -1;
 
 /* Change `alive` from `from` to `to` for every population that does not stay. */

@@ -67,7 +67,10 @@ class _Writer:
         return name
 
     def read(self, value: str, first: bool = False) -> str:
-        """Return the name of a value with channels `first`, else last; transpose it if needed."""
+        """Return the name of a value with channels first if `first` is True, otherwise last.
+
+        Add a Transpose node if the model does not have the value in this layout yet.
+        """
         if (value, first) not in self.values:
             source = self.values[value, not first]
             rank = len(self.graph.shape(value)) + 1
@@ -79,7 +82,7 @@ class _Writer:
         return self.values[value, first]
 
     def layout(self, value: str) -> bool:
-        """True if a value exists only with channels first, not also with features last."""
+        """True if the model has a value only in the layout with channels first."""
         return (value, False) not in self.values
 
     def reshape(self, value: str, shape: Sequence[int], name: str) -> str:
@@ -94,7 +97,11 @@ Made = tuple[str, bool]
 
 
 def _along(values: Array, rank: int, axis: int, first: bool) -> Array:
-    """Reshape a vector to broadcast along axis `axis` < 0 of values (features last) of `rank`."""
+    """Reshape a vector so that it broadcasts along one axis of a value with `rank` axes.
+
+    `rank` does not count the batch. `axis` < 0 is the index of the axis with features last, also if
+    `first` is True and the value has channels first.
+    """
     at = rank + axis
     if first:
         at = 0 if at == rank - 1 else at + 1
@@ -270,8 +277,8 @@ def _embedding(w: _Writer, step: Step) -> Made:
     codes = w.read(step.inputs[0])
     if not (step.inputs[0] == "input" and w.graph.codes):
         codes = w.node("Cast", [codes], f"{step.name}.codes", to=TensorProto.INT64)
-    # Gather counts negative codes from the end of the table. Replace them by the index one past the
-    # end, which is an error.
+    # Gather would accept negative codes, and count them from the end of the table. Replace them by
+    # the number of rows, an index that Gather rejects.
     beyond = w.integers(f"{step.name}.size", len(step.arrays["table"]))
     negative = w.node("Less", [codes, w.integers(f"{step.name}.zero", 0)], f"{step.name}.negative")
     codes = w.node("Where", [negative, beyond, codes], f"{step.name}.checked")
@@ -367,7 +374,10 @@ KINDS: Mapping[str, Callable[[_Writer, Step], Made]] = {
 
 
 def onnx_model(network: ep.Network) -> Any:
-    """Return the checked ONNX model of a network with all shapes; see `evoprune.export.onnx`."""
+    """Return the ONNX model of a network, checked and with inferred shapes of all values.
+
+    See `evoprune.export.onnx`.
+    """
     made = graph(network, where=WHERE)
     w = _Writer(made)
     of_x = TensorProto.INT64 if made.codes else TensorProto.FLOAT

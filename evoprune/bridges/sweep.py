@@ -59,7 +59,8 @@ def sweep(
         seeds: a number of seeds, counted from 0, or the seeds.
         measure: a function measure(trainer, seed=..., **settings), called after training, that
             returns further columns as a dict of plain values. They are None if the run diverged.
-        n_jobs: runs at a time, as for `joblib.Parallel`; None: 1, or that of the backend.
+        n_jobs: number of runs at a time, as for `joblib.Parallel`. If None, joblib chooses: 1, or
+            the number set by `joblib.parallel_config`.
         folder: where rows (rows/*.json) and histories (histories/*.npz) are stored. A run whose row
             exists there is not repeated. Several machines of a backend must share the folder.
         verbose: as for `joblib.Parallel`.

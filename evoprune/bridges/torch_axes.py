@@ -1,8 +1,9 @@
 """Which operators of a traced module share one axis of features, and which can have populations.
 
 Operators that work feature by feature keep the axis of their input, a projection makes a new one,
-and a sum merges the axes of its inputs. In the network all projections that write the same
-axis must refer to it; the first projection, or a parameter-free shortcut, creates the axis.
+and a sum merges the axes of its inputs. In an evoprune network, the first projection that
+writes an axis, or a parameter-free shortcut, creates it; other projections that write the same axis
+must refer to it.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class Axes:
         return self.projects(node) or self.shortcut(node)
 
     def shortcut(self, node: fx.Node) -> bool:
-        """True if a node picks positions of its input and adds channels of zeros."""
+        """True if a node does what a shortcut does: pick positions, or add channels of zeros."""
         if isinstance(self.module(node), own.Shortcut):
             return True
         if node.op != "call_function":

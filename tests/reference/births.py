@@ -21,15 +21,18 @@ class Layer:
     founded: int
 
 
-def births(config: dict, layer: Layer, mean: float, generation: int) -> tuple[list[int], int]:
+def births(
+    config: dict, layer: Layer, mean: float, generation: int, strength: float = 1
+) -> tuple[list[int], int]:
     """Return indices of the populations that divide, fittest first, and the number of immigrants.
 
-    `mean` is the mean fitness of the living populations of the niche.
+    `mean` is the mean fitness of the living populations of the niche, `strength` the strength of
+    selection in this generation.
     """
     living = len(layer.mass)
     capacity = max(layer.founded, int(config["capacity"] * layer.founded))
     most = capacity - living
-    if generation % config["every"]:
+    if generation % config["every"] or strength == 0 or strength < config["least_strength"]:
         return [], 0
     if config["rate"] == "vacancies":
         most = min(most, layer.founded - living)
@@ -56,6 +59,29 @@ def births(config: dict, layer: Layer, mean: float, generation: int) -> tuple[li
     return fit[:most], 0
 
 
+def returning(config: dict, extinct: list[int], founded: int, order: np.ndarray, generation: int):
+    """Return the ids of the extinct features that return, ascending.
+
+    `order` are the features in random order; the first extinct ones return.
+    """
+    each = config["returns"] * founded
+    most = math.floor(each * generation) - math.floor(each * (generation - config["every"]))
+    if generation % config["every"]:
+        return []
+    return sorted([j for j in order.tolist() if j in extinct][:most])
+
+
 def halves(weight: np.ndarray, z: np.ndarray, mutation: float) -> tuple[np.ndarray, np.ndarray]:
     """Return both halves of the weights of a population; `z` has a normal number per weight."""
     return weight * (1 + mutation * z), weight * (1 - mutation * z)
+
+
+def with_newborn(old: np.ndarray, z: np.ndarray, deviation: float) -> np.ndarray:
+    """Return an array at its new shape: old values, and initial ones at newborn places.
+
+    Newborn places are the last of each axis that has become longer; z: normal numbers, one for
+    each element of the new array.
+    """
+    new = deviation * z
+    new[tuple(slice(n) for n in old.shape)] = old
+    return new

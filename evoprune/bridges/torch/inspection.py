@@ -73,7 +73,7 @@ def inspect(
     inner: bool = False,
     trained: Collection[int] | None = None,
 ) -> Inspection:
-    """Find the populations of a model and verify them by removal; the model does not change.
+    """Find the populations of a model and verify them by removal; restore all parameters.
 
     Plain nn.MultiheadAttention modules change their class to one whose heads can be removed, with
     the same parameters and results.

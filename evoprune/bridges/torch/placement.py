@@ -22,17 +22,19 @@ __all__ = ["Placement"]
 Layout: TypeAlias = tuple[
     torch.Tensor, list[torch.Size], list[int], list[tuple[torch.dtype, torch.device]]
 ]
-"""The factors of weights that read populations. Each factor is the product of the masses of up to k
-founders, whose indices are (k, factors). For each weight: the shape and the number of its factors,
-and its (dtype, device)."""
+"""(index, shapes, sizes, kinds): how to compute the factors that multiply several weights.
+
+Factor j is the product of the masses of the founders index[:, j]; index is int64 (k, factors). For
+each weight, `shapes` has the shape of its factors, `sizes` their number, and `kinds` the weight's
+(dtype, device)."""
 
 
 class Placement:
     """Multiplies columns of weights by masses, and sums weights and gradients by population.
 
     A reader is a trained weight that reads populations. Methods take readers as indices into
-    `readers`. Entries of a reader's column dimension that read no population have the index
-    `founders`, and the mass 1.
+    `self.readers`. Columns that read no population have the index `self.founders`, one past the
+    last founder, where the mass is 1.
 
     Call `rebuild` after every change of a parameter's shape to recompute the indices.
     """
@@ -51,9 +53,11 @@ class Placement:
         self._joined: dict[tuple[tuple[int, ...], bool], torch.Tensor] = {}
         self._rooms: dict[torch.dtype, torch.Tensor] = {}
         self._layouts: dict[tuple[int, ...], Layout] = {}
-        # Keys of both dicts are indices of readers; values have a tensor for each of these readers.
-        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # masses in the weights
-        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # 1 / masses, after divide
+        # Keys are indices of readers; values have a tensor for each of these readers: in _held the
+        # factors by which the weights are multiplied now, in _owed the inverses of these factors
+        # from divide() to multiply().
+        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}
+        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}
 
     # ---- multiplication of weights by masses, and division
 
@@ -149,11 +153,12 @@ class Placement:
         return room[: weight.numel()].view(weight.shape)
 
     def _index(self, readers: Collection[int], spread: bool = False) -> torch.Tensor:
-        """Return the founders of all columns of readers, concatenated: int64 (k, columns).
+        """Return the founders that the columns of readers read, concatenated: int64 (k, columns).
 
-        k is the largest number of populations that one column belongs to, such as 2 for a feature
-        in a head; the unused rows of a column hold `founders`. With `spread`, a column is repeated
-        for every position of its kernel, because multiplying by factors of full size is fastest.
+        k is the largest number of populations to which one column belongs, such as 2 for a feature
+        in a head. If a column belongs to fewer, its other rows hold `self.founders`. With `spread`,
+        each column of reader i is repeated `_positions(i)` times, because multiplying by factors of
+        full size is fastest.
         """
         key = tuple(readers), spread
         if key not in self._joined:
@@ -169,13 +174,16 @@ class Placement:
         return self._joined[key]
 
     def _positions(self, i: int) -> int:
-        """Return the number of positions in a reader's kernel: elements per row and column."""
+        """Return the product of the sizes after reader i's column dimension.
+
+        For a convolution this is the number of positions in a kernel, for nn.Linear it is 1.
+        """
         dim = self.readers[i].reads
         assert dim is not None
         return math.prod(self.readers[i].tensor.shape[dim + 1 :])
 
     def owned(self, what: str, dtype: torch.dtype) -> torch.Tensor:
-        """Return a sum over the weights that each population owns: (founders,).
+        """Return for each population a sum over the weights that are removed with it: (founders,).
 
         Args:
             what: "norm2" (of w^2), "gradient2" (of g^2) or "product" (of w g), for weights w with
@@ -204,13 +212,17 @@ class Placement:
         return total[:-1]
 
     def _founders_of(self, piece: Piece, dim: int | None) -> torch.Tensor:
-        """Return the founders of the entries along `dim`: int64 (len(piece.places[dim]), size)."""
+        """Return the founders of the entries along dimension `dim` of a piece.
+
+        Returns:
+            int64 (axes on the dimension, size of the dimension); `self.founders` for no population.
+        """
         assert dim is not None
         index = torch.stack(piece.places[dim])
         return torch.where(index < 0, self.founders, index).to(self.device)
 
     def _padded(self, index: torch.Tensor, rows: int) -> torch.Tensor:
-        """Add rows of `founders`, meaning no population, to an index: int64 (rows, size)."""
+        """Append rows of `self.founders` (no population), so that `index` is (rows, size)."""
         if len(index) == rows:
             return index
         more = index.new_full((rows - len(index), index.shape[1]), self.founders)

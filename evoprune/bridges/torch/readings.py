@@ -20,7 +20,8 @@ class Readings:
     Methods with an argument `name` take the name of an axis of populations, a key of `born`.
 
     Attributes:
-        born: number of founding populations of each axis, by name, in order.
+        born: number of founding populations by the name of the axis, in the order in which vectors
+            over founders hold the axes.
         kinds: what the populations of each axis are: neurons, filters or heads.
         steps: optimizer steps so far.
     """

@@ -52,7 +52,10 @@ def check_laws(selection: Selection, terms: int | None, optimizers: int) -> None
 
 
 def needs_of(selection: Selection) -> set[str]:
-    """Return the inputs of a fitness law in addition to dL/dm; a Python law gets all inputs."""
+    """Return the names of the inputs that the fitness law needs besides dL/dm.
+
+    A law written in Python gets all inputs.
+    """
     law = selection.fitness
     return set(law.facts["needs"]) if isinstance(law, Fitness) else {*OWNED, "activity"}
 
@@ -65,7 +68,7 @@ def measure(
     Call it after the optimizer's step, before weights are multiplied by masses (placement.py).
 
     Args:
-        selection: the laws.
+        selection: settings with the fitness law.
         placement: placement of the masses.
         change: m dL/dm (founders,), for masses m and the loss L.
         mass: the masses (founders + 1,).

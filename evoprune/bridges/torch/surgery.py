@@ -178,7 +178,7 @@ def _take_sparse(
 
 
 def _memory_format(tensor: torch.Tensor) -> torch.memory_format:
-    """Return channels_last if the tensor has that layout and is not also contiguous."""
+    """Return channels_last if the tensor has only that layout, otherwise contiguous_format."""
     if tensor.is_contiguous():
         return torch.contiguous_format
     if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):

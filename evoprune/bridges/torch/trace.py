@@ -44,7 +44,7 @@ class Slot:
         dims: one axis per dimension.
         roles: one set per dimension: "read" (summed over in a product), "write" (kept by the
             product), "follow" (elementwise), "kernel" (a position in a kernel).
-        macs: multiply-adds of a forward pass of the example, per element.
+        macs: multiply-adds per element of the tensor, in a forward pass of the example.
     """
 
     name: str
@@ -139,7 +139,14 @@ class Tracer(TorchDispatchMode):
         return id(tensor) in self._origins
 
     def role(self, tensor: torch.Tensor, dim: int, role: str, why: str) -> None:
-        """Record an operator's role along a dimension of a parameter or of a view of one."""
+        """Add `role` to the roles of a parameter's dimension; see `Slot.roles`.
+
+        Args:
+            tensor: the parameter or a view of it; any other tensor is ignored.
+            dim: the dimension of `tensor`.
+            role: the role.
+            why: reason to fix all axes of the parameter if it has no such dimension.
+        """
         if id(tensor) not in self._origins:
             return
         slot, places = self._origins[id(tensor)]
@@ -163,7 +170,7 @@ class Tracer(TorchDispatchMode):
         self._origins[id(view)] = (slot, after)
 
     def count(self, weight: torch.Tensor, macs: float) -> None:
-        """Add multiply-adds to a parameter; `weight` is the parameter or a view of it."""
+        """Add `macs` multiply-adds to those of a parameter; `weight` is it or a view of it."""
         if self.counting and id(weight) in self._origins:
             slot = self._origins[id(weight)][0]
             slot.macs += macs / max(1, slot.tensor.numel())
@@ -279,7 +286,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def trace(model: nn.Module, example: Any) -> Tracer:
-    """Run a model on an example and return the labels of every parameter and buffer.
+    """Run a model on an example; return the axes and roles of parameters as `slots` of a Tracer.
 
     A model in training mode runs twice: in evaluation mode; then in training mode, except for its
     norms, to reach parts that are used only in training (auxiliary heads). Modes, buffers and
