@@ -243,7 +243,8 @@ def goal(facts: Facts) -> list[str]:
         "",
         "Pressure, lifespan, ceiling, smoothed labels, decay and the batch move a run along one "
         "line of accuracy against size on held-out images, or below it; moved images lie above, "
-        "and so does input dropout ([controls](controls.md)).",
+        "and so does input dropout ([controls](controls.md)). `experiments/smallest.py` made the "
+        "row with gelu ([what it tried](small_networks.md)).",
         "",
     ]
     return [*lines, "", origin("goal", facts)]
@@ -322,12 +323,17 @@ def in_the_way(told: list[Facts]) -> list[str]:
     if not gains:
         return []
     return [
-        "What stands in the way: the last rows of the table of what was tried, all on held-out "
-        "images. Moves of two pixels, rate, decay, batch, smoothed labels and ceiling shift a run "
-        "along one line: who is more accurate has more multiply-adds. Moved images and four times "
-        "as many epochs lift that line, and are used. It is not the shape: the same pixels and "
-        f"neurons trained from scratch for as long are {min(gains):.1f} to {max(gains):.1f} points "
-        "less accurate.",
+        "On held-out images, moves of two pixels, rate, decay, batch, smoothed labels and ceiling "
+        "shift a run along one line: the more accurate network has more multiply-adds. Moved "
+        "images and four times as many epochs lift that line"
+        + (
+            "; so do gelu and a teacher ([what was tried](small_networks.md)), in the row that "
+            "`experiments/smallest.py` made. "
+            if smallest("macs")
+            else ". "
+        )
+        + "It is not the shape: the same pixels and neurons trained from scratch for as long are "
+        f"{min(gains):.1f} to {max(gains):.1f} points less accurate.",
         "",
     ]
 
