@@ -89,7 +89,7 @@ METHODS: Mapping[str, Method] = {
     "Torch-Pruning, by magnitude": Method(methods.magnitude_pruner, (0.25, 0.5), plain=TUNED),
     "L0 gates": Method(methods.l0_gates, (5e-3, 1e-2), plain=TUNED),
     "fasterai": Method(methods.fasterai, (1 - KEPT,)),
-    "Torch-Pruning, group norm": Method(methods.group_norm_pruner, (1e-3, 1e-2), plain=TUNED),
+    "Torch-Pruning, group norm": Method(methods.group_norm_pruner, (1e-4, 1e-3), plain=TUNED),
     "HESSO": Method(methods.hesso, (0.83, 0.85), plain=TUNED),
 }
 
