@@ -36,8 +36,8 @@ import io
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise, product
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import controls_torch_methods as methods
@@ -61,37 +61,34 @@ class Method:
 
     Attributes:
         run: the function that trains.
-        strengths: values of the method's own setting to choose from.
+        settings: learning rate, decay and strength, to choose from.
         epochs: length of the run.
         dropout: share of the inputs that is dropped in training.
-        plain: pairs of learning rate and decay to choose from.
-        settings: all combinations.
     """
 
     run: Callable[[Run], nn.Module]
-    strengths: Sequence[float]
+    settings: Sequence[tuple[float, float, float]]
     epochs: int = 20
     dropout: float = 0.0
-    plain: Sequence[tuple[float, float]] = ((2e-3, 0.1), (2e-3, 0.5), (4e-3, 0.1))
-    settings: Sequence[dict[str, float]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        every = [
-            {"rate": rate, "decay": decay, "strength": strength}
-            for (rate, decay), strength in product(self.plain, self.strengths)
-        ]
-        object.__setattr__(self, "settings", every)
 
 
-TUNED = ((2e-3, 0.1), (4e-3, 0.1))
+def grid(*strengths: float) -> list[tuple[float, float, float]]:
+    """Return the rates and decays that controls.py chose for pruning, with each strength."""
+    return [(*pair, strength) for pair in ((2e-3, 0.1), (4e-3, 0.1)) for strength in strengths]
+
+
 METHODS: Mapping[str, Method] = {
-    "group penalty": Method(methods.group_penalty, (0.03, 0.04)),
-    "Torch-Pruning, by magnitude": Method(methods.magnitude_pruner, (0.25, 0.5), plain=TUNED),
-    "L0 gates": Method(methods.l0_gates, (5e-3, 1e-2), plain=TUNED),
-    "fasterai": Method(methods.fasterai, (1 - KEPT,)),
-    "Torch-Pruning, group norm": Method(methods.group_norm_pruner, (1e-4, 1e-3), plain=TUNED),
-    "HESSO": Method(methods.hesso, (0.83, 0.85), plain=TUNED),
+    "L0 gates": Method(methods.l0_gates, grid(5e-3, 1e-2)),
+    "group penalty": Method(
+        methods.group_penalty,
+        [*grid(0.02, 0.03, 0.04)[1:], (2e-3, 0.5, 0.03), (2e-3, 0.5, 0.04)],
+    ),
+    "Torch-Pruning, by magnitude": Method(methods.magnitude_pruner, grid(0.25, 0.5)),
+    "Torch-Pruning, group norm": Method(methods.group_norm_pruner, grid(1e-4)),
+    "HESSO": Method(methods.hesso, [(2e-3, 0.1, 0.83), (4e-3, 0.1, 0.83), (2e-3, 0.1, 0.85)]),
+    "fasterai": Method(methods.fasterai, grid(1 - KEPT)),
 }
+NAMES = ("rate", "decay", "strength")
 
 
 def begun(method: Method, setting: Mapping[str, float], seed: int, data: Any, quick: bool) -> Run:
@@ -167,14 +164,15 @@ def best(rows: Sequence[Row]) -> Row:
 def chosen(name: str, lab_: Lab, tuned: list[Row]) -> dict[str, float]:
     """Return the setting of a method, chosen on validation images."""
     quick, method = lab_.options.quick, METHODS[name]
-    for setting in method.settings[:1] if quick else method.settings:
+    for values in method.settings[:1] if quick else method.settings:
+        setting = dict(zip(NAMES, values, strict=True))
         told = {"method": name, **setting}
         if not any(told.items() <= row.items() for row in tuned):
             in_time(lab_)
             tuned.append({**told, **trained(name, setting, CHOSEN_BY, "held", quick)})
             lab_.write(tuned=tuned)
     found = best([row for row in tuned if row["method"] == name])
-    return {key: found[key] for key in ("rate", "decay", "strength")}
+    return {key: found[key] for key in NAMES}
 
 
 def in_time(lab_: Lab) -> None:
