@@ -149,7 +149,7 @@ def extension(name: str) -> Extension:
     if sys.platform == "darwin":
         flags += ["-Wno-unknown-warning-option"]
 
-    # -isystem takes precedence over -I and suppresses warnings from these headers.
+    # System headers (-isystem) give no warnings, even if -I names their folders too.
     import numpy
 
     python = map(sysconfig.get_path, ("include", "platinclude"))
@@ -167,7 +167,7 @@ def extension(name: str) -> Extension:
 
 
 class BuildCore(build_ext):
-    """build_ext that compiles each variant to its own object files, in parallel, if out of date."""
+    """Compile each variant to its own object files, in parallel; skip files that are up to date."""
 
     def build_extensions(self) -> None:
         compiler = self.compiler.compiler_so[0]
@@ -181,7 +181,7 @@ class BuildCore(build_ext):
         super().build_extensions()
 
     def compiler_accepts(self, ext: Extension) -> bool:
-        """Return True if the compiler supports the flags; with an old one, skip the variant."""
+        """Return True if the compiler supports the flags; else the variant is skipped."""
         cpu, _ = VARIANTS[ext.name.rpartition("_core")[2]]
         if not cpu:
             return True

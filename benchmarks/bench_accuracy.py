@@ -44,7 +44,7 @@ def facts(net: Any, test: Any) -> dict[str, Any]:
 
 
 def controls(net: Any, alive: list[int], test: Any) -> dict[str, dict[str, Any]]:
-    """Return facts of the dense network, and of copies pruned to `alive` in each way."""
+    """Return facts of the dense network, and of copies pruned to `alive` by norm and at random."""
     found = {"dense": facts(net, test)}
     for by in ("norm", "random"):
         cut = net.copy()

@@ -34,11 +34,12 @@ from stopwatch import Turn, working
 WIDTHS = (784, 512, 256, 10)
 BATCH, RATE, DECAY = 128, 2e-3, 0.5
 NEVER = 10**9
-ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}  # targets: shares; ms
+# Targets: the share of a run's time that recording and the live view take; ms of an import, a plot.
+ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}
 
 
 class Once:
-    """A contestant that makes one call per turn; a number that it returns is its time in ms."""
+    """A contestant that makes one call per turn; a number that the call returns is the ms."""
 
     def __init__(self, name: str, call: Callable[[], float | None]) -> None:
         self.name, self._call = name, call
@@ -81,7 +82,7 @@ class Runs:
         return Once(name, call)
 
     def fit(self, **settings: Any) -> Any:
-        """Run with the defaults; return the history."""
+        """Train a new network with the defaults; return the history."""
         import evoprune as ep
 
         net = ep.mlp(*WIDTHS, seed=0)
@@ -145,7 +146,7 @@ def notebook() -> Iterator[list[int] | None]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["IPYTHONDIR"] = folder
         shell = InteractiveShell.instance(config=config, display_pub_class=Publisher)
-        shell.kernel = None  # identifies a notebook's shell
+        shell.kernel = None  # only the shell of a notebook has this attribute
         try:
             yield sizes
         finally:

@@ -11,7 +11,7 @@ floor.py and products.py: patches of a convolution and blocks of a matrix are in
 is counted in full even if causal. "ideal" is a lower limit: all multiply-adds of the step at the
 rate of a large square product.
 
-The second part has the same networks with a half and a tenth of their populations alive. CASES
+The second part times the same networks with a half and a tenth of their populations alive. CASES
 holds the targets of the first part, at two threads; the result states whether they are met.
 """
 
@@ -43,11 +43,11 @@ class Case(NamedTuple):
     Attributes:
         make: makes the network at birth.
         kind: name of the network in peers_layers.py.
-        shape: further arguments of the network there, apart from its living populations.
+        shape: sizes of the PyTorch network (see `shape_of`), except its living populations.
         data: makes its training set.
         batch: batch size.
-        floor: target: maximum of our time / time of the floor.
-        torch: target: minimum of PyTorch's time / our time.
+        floor: target, the maximum of our time divided by the time of the floor.
+        torch: target, the minimum of PyTorch's time divided by our time.
     """
 
     make: Callable[[], Any]
@@ -75,7 +75,7 @@ def _colours() -> Any:
 
 
 def _codes() -> Any:
-    """Return windows of a text of random characters, and the character after each."""
+    """Return windows of random characters; each target is the window one character later."""
     import evoprune as ep
 
     text = np.random.default_rng(0).integers(0, VOCABULARY, 16384 + CONTEXT, dtype=np.uint8)
@@ -129,7 +129,7 @@ def shape_of(case: Case, net: Any) -> dict[str, Any]:
 def ours(
     name: str, case: Case, share: float, data: Any, threads: int, selected: bool
 ) -> Contestant:
-    """Return training by evoprune as a contestant."""
+    """Return a contestant that trains the network with evoprune."""
     net = living(case, share)
     return training(name, net, data, case.batch, threads, selected=selected)
 
@@ -144,7 +144,7 @@ class Networks(Arena):
         self._rates: dict[int, float] = {}
 
     def data(self, case: Case) -> tuple[Any, dict[str, Any]]:
-        """Return a case's training set, and the paths of the files that peers read."""
+        """Return a case's training set, and the paths of its files for the other libraries."""
         name = case.data.__name__
         if name not in self._data:
             data = case.data()
@@ -183,7 +183,7 @@ class Networks(Arena):
 
 
 def verdict(case: Case, row: dict[str, Any]) -> dict[str, Any]:
-    """Return by contestant (floor, PyTorch) its target, and whether the target is met."""
+    """Return, for the floor and for PyTorch, the target and whether it is met."""
     against = row["times_ours"]
     ways = [name for name in against if name.split(",")[0] == "PyTorch"]
     found: dict[str, Any] = {}

@@ -32,8 +32,8 @@ BATCHES = (32, 128, 512)
 THREADS = 2
 REAL = 4  # bytes per element
 ARRAYS = 4  # values, gradients and two moments of every parameter
-SLACK = 1.1  # maximum growth of the peak per sample, in multiples of its activations' bytes
-LEAK = 1000  # maximum bytes leaked per compaction; a slab has a thousand times that
+SLACK = 1.1  # maximum growth of the peak per sample, as a multiple of a sample's activations
+LEAK = 1000  # maximum bytes leaked per compaction; a slab would be a thousand times as much
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -44,7 +44,7 @@ def alone(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def train(net: Any, data: Any, batch: int, steps: int, threads: int) -> None:
-    """Train some steps under selection with masses that hardly change."""
+    """Run `steps` training steps under selection; masses hardly change."""
     import evoprune as ep
 
     selection = ep.Selection()
@@ -78,7 +78,7 @@ def peak_of_network(name: str, share: float, steps: int) -> int:
 def by_kind(net: Any, batch: int) -> dict[str, dict[str, int]]:
     """Return by kind of layer the number of layers, and bytes of parameters and of activations.
 
-    Parameters include tracked values, activations are the layers' outputs.
+    Parameters include tracked values; activations are the outputs of layers.
     """
     facts = net.describe()
     sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
@@ -135,7 +135,7 @@ def networks(peers: Peers, folder: Path, result: Result, options: Any) -> None:
 def peaks_of_peers(
     peers: Peers, case: Case, shape: dict[str, Any], data: dict[str, Any]
 ) -> dict[str, int]:
-    """Return PyTorch's peaks, each from a new process."""
+    """Return PyTorch's peak bytes by memory layout, each measured in a new process."""
     found = {}
     layouts = (False, True) if case.kind in ("lenet5", "cnn") else (False,)
     for last in layouts:
@@ -157,10 +157,10 @@ def peaks_of_peers(
 
 
 def _kinds() -> dict[str, tuple[tuple[int, ...], Callable[[], list[Any]], int]]:
-    """Return by kind of layer: the shape of a sample, a function that makes layers, and a number.
+    """Return by kind of layer: the shape of a sample, a function that makes layers, and a count.
 
-    The number counts the elements per sample that naive code would store besides input and output:
-    the patches of a convolution, the scores of attention.
+    The count is the number of elements per sample that naive code would store besides input and
+    output: the patches of a convolution, the scores of attention.
     """
     import evoprune as ep
 
@@ -194,7 +194,7 @@ def _noise(shape: tuple[int, ...], n: int) -> Any:
 
 
 def peak_of_kind(kind: str, batch: int) -> int:
-    """Return the peak bytes of training a network of one kind of layer, as peak_of_network."""
+    """Return the peak bytes of making and training a network of one kind of layer."""
     data = _noise(_kinds()[kind][0], max(BATCHES))
     resident.forget()
     before = resident.resident()
@@ -264,7 +264,7 @@ def whole_run(epochs: int) -> dict[str, Any]:
 
 
 def life(n: int) -> list[tuple[int, int, int]]:
-    """Kill n populations one by one; return deaths, bytes of the process and bytes of the core."""
+    """Kill n populations one by one; return rows (deaths so far, bytes of process and of core)."""
     import evoprune as ep
 
     net = ep.mlp(784, 2 * n, 10)
@@ -283,7 +283,7 @@ def life(n: int) -> list[tuple[int, int, int]]:
 def compactions(n: int) -> dict[str, Any]:
     """Run life() three times in one process; the first run warms up the allocator.
 
-    The growth from the second run to the third, at the same point, is memory leaked.
+    Memory that grows from the second run to the third, at the same number of deaths, has leaked.
     """
     deaths, process, core = np.moveaxis(np.array([life(n) for _ in range(3)]), -1, 0)
     return {

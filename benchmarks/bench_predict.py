@@ -1,8 +1,8 @@
 """Time of a prediction: one call of predict, against NumPy by hand, ONNX Runtime, PyTorch, JAX.
 
-All compute the same MLP (ReLU, logits), with float32 inputs and random weights; ours has masses,
-like a network after training. With one sample the time is the cost of a call, with many samples
-that of the matrix products.
+All contestants compute the same MLP (ReLU, logits), with float32 inputs and random weights; ours
+has masses, like a network after training. With one sample, the time is mostly the cost of a call;
+with many samples, that of the matrix products.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CASES = [(1, 1), (32, 1), (256, 1), (256, 2), (4096, 2)]  # batch size, threads
 
 
 def ours(widths: tuple[int, ...], batch: int, threads: int) -> Contestant:
-    """Return calls of our predict as a contestant."""
+    """Return a contestant that calls evoprune's predict."""
     import evoprune as ep
 
     net = ep.mlp(*widths)
@@ -38,7 +38,7 @@ def ours(widths: tuple[int, ...], batch: int, threads: int) -> Contestant:
 def others(
     peers: Peers, widths: tuple[int, ...], batch: int, threads: int, quick: bool
 ) -> list[Contestant]:
-    """Return the peers in every variant that may be their fastest."""
+    """Return contestants: each peer in every variant that may be its fastest."""
     variants: list[tuple[str, str, dict[str, bool]]] = [
         ("NumPy", "numpy", {}),
         ("ONNX Runtime", "onnxruntime", {}),

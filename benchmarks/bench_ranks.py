@@ -22,7 +22,7 @@ from common import Result
 
 MPIEXEC = Path(sys.executable).parent / "mpiexec"  # from the wheel of mpich
 CASES = {"mlp": 512, "lenet5": 256}  # network -> batch size
-STEPS = 50  # steps per epoch here
+STEPS = 50  # steps per epoch
 
 
 class Counted:

@@ -30,11 +30,11 @@ CASES = [  # widths, batch size
     ((784, 150, 40, 10), 128),
     ((784, 74, 16, 10), 128),
 ]
-LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of 512 and 256 alive
+LIVING = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.02)  # shares of hidden neurons alive
 
 
 def ours(name: str, widths: tuple[int, ...], batch: int, threads: int, selected: bool) -> Local:
-    """Return training of an MLP on MNIST by evoprune as a contestant."""
+    """Return a contestant that trains an MLP on MNIST with evoprune."""
     import evoprune as ep
 
     train, _ = ep.datasets.mnist()
@@ -55,7 +55,7 @@ class Mlps(Arena):
         self.data = exported(ep.datasets.mnist()[0], folder, "train")
 
     def ours(self, widths: tuple[int, ...], batch: int, threads: int) -> list[Contestant]:
-        """Return training by evoprune, with and without selection, and the floors."""
+        """Return contestants: evoprune with and without selection, and the floors."""
         return [
             ours("ours", widths, batch, threads, True),
             ours("ours, dense", widths, batch, threads, False),

@@ -91,7 +91,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def trip_of(loaded: ctypes.CDLL | None, threads: int) -> Callable[[], float] | None:
-    """Return a function that measures the latency between processors; None for one thread."""
+    """Return a function that measures the latency between processors; None for 1 thread."""
     found: Callable[[], float] | None = None
     if loaded is not None and threads > 1:
         found = loaded.floor_trip
@@ -111,8 +111,8 @@ class Floor:
     """Products of a step, run by `threads` threads.
 
     Args:
-        loaded: from `library`.
-        blas: from `openblas`; None: our own product.
+        loaded: the library that `library` returns.
+        blas: the address that `openblas` returns; None: our own product.
         threads: number of threads.
     """
 
@@ -123,7 +123,7 @@ class Floor:
         self._table: ctypes.Array[_Product] = (_Product * 0)()
 
     def mlp(self, widths: Sequence[int], batch: int, seconds: float = 0.02) -> Floor:
-        """Plan an MLP's step: try every choice for about `seconds`, and keep the fastest."""
+        """Plan an MLP's step: time every choice for about `seconds`, and keep the fastest."""
         rng = np.random.default_rng(0)
         layers = list(enumerate(pairwise(widths)))
         for at, (inputs, outputs) in layers:
@@ -159,7 +159,7 @@ class Floor:
             raise RuntimeError("floor: no threads")
 
     def step(self, stages: Sequence[Stage], seconds: float = 0.005) -> Floor:
-        """Plan the step of any network: try every way of every product for about `seconds`."""
+        """Plan the step of any network: time every way of a product for about `seconds`."""
         phases = [[stage[i] for stage in stages] for i in range(3)]
         works = {work for phase in phases for ways in phase for way in ways for work in way}
         tried = {work: list(every_way(work, self._threads)) for work in works}
@@ -212,7 +212,11 @@ class Floor:
         return spent / steps
 
     def _tabled(self, products: list[Product], chained: int) -> ctypes.Array[_Product]:
-        """Return products as structs of floor.c; the first `chained` read each other's results."""
+        """Return products as structs of floor.c.
+
+        Threads synchronize before each of the products 1 to `chained`, which read results of
+        previous products, unless every thread reads its own results only.
+        """
         table = (_Product * len(products))()
         for at, (row, p) in enumerate(zip(table, products, strict=True)):
             row.m, row.n, row.k = p.m, p.n, p.k

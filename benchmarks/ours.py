@@ -1,4 +1,4 @@
-"""Training by evoprune as a contestant, and the floor: shared by bench_step and bench_layers."""
+"""Contestants that train with evoprune, and the floor; used by bench_step and bench_layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATE, DECAY = 1e-4, 0.5
 def training(
     name: str, net: Any, data: Any, batch: int, threads: int, *, selected: bool = True
 ) -> Local:
-    """Train a network on a data set, on the fastest number of threads up to the given one.
+    """Return a contestant that trains a network, on the fastest number of threads up to `threads`.
 
     The steps per call of the core and the threads are chosen as in `Trainer.fit`; nothing is
     recorded. With selection, fitness and a generation of the default dynamics are computed at every
@@ -60,11 +60,11 @@ def training(
 
 
 class Arena:
-    """What all cases of a benchmark share: the library of the floor, the peers and the options.
+    """Objects that all cases of a benchmark use: the library of the floor, peers and options.
 
     Attributes:
-        library: see `floor.library`; None without a C compiler.
-        blas: see `floor.openblas`; None without OpenBLAS.
+        library: the library that `floor.library` returns; None without a C compiler.
+        blas: the address that `floor.openblas` returns; None without OpenBLAS.
     """
 
     def __init__(self, peers: Peers, options: Any) -> None:
@@ -94,7 +94,7 @@ class Arena:
 
 
 def row_of(times: Times) -> dict[str, Any]:
-    """Return statistics of a case, and medians of ratios to our time."""
+    """Return statistics of each contestant's times, and median ratios to our time."""
     return {
         "ms": {name: spread(samples) for name, samples in times.items()},
         "times_ours": against(times),  # above 1: ours is faster
@@ -103,5 +103,5 @@ def row_of(times: Times) -> dict[str, Any]:
 
 
 def against(times: dict[str, list[float]]) -> dict[str, float]:
-    """Return the times of all others as multiples of our time."""
+    """Return the times of all other contestants as multiples of our time."""
     return {name: ratio(of, times["ours"]) for name, of in times.items() if name != "ours"}

@@ -2,8 +2,8 @@
 
 rounds.py runs this file in the peers' own interpreter, `python peers.py LIBRARY THREADS`, in one
 process for each library and thread count. The process reads requests, one line of JSON each, and
-answers each with one line; between requests it is blocked. It never imports evoprune. A peer is a
-function that returns run(n), which completes n steps or calls. Each is written as users of the
+answers each with one line; between requests it waits for input. It never imports evoprune. A peer
+is a function that returns run(n), which completes n steps or calls. Each is written as users of the
 library would write it; if there are several ways, the fastest counts.
 """
 
@@ -56,7 +56,7 @@ def batches(n: int, batch: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 def weights(widths: list[int], seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (in, out) weights and biases of an MLP, float32."""
+    """Return the weights (in, out) and biases (out,) of each layer of an MLP, float32."""
     rng = np.random.default_rng(seed)
     return [
         ((rng.standard_normal((i, o)) * (2 / i) ** 0.5).astype(np.float32), np.zeros(o, np.float32))
@@ -87,7 +87,7 @@ def torch_step(
     gather: bool = True,
     compiled: bool = False,
 ) -> Run:
-    """Return training steps by fused AdamW, eager or compiled.
+    """Return run(n), which runs n training steps with fused AdamW, eager or compiled.
 
     With `gather`, batches are drawn by index; else all steps have the same batch.
     """
@@ -108,7 +108,7 @@ def torch_step(
 
 @peer
 def torch_predict(widths: list[int], batch: int, *, scripted: bool = False) -> Run:
-    """Return forward passes of an MLP without gradients."""
+    """Return run(n), which runs n forward passes of an MLP without gradients."""
     import torch
 
     torch.manual_seed(0)
@@ -174,7 +174,7 @@ def torch_fit(
 def jax_step(
     widths: list[int], batch: int, data: Facts, decay: float, rate: float, *, scanned: bool = False
 ) -> Run:
-    """Return training steps: jitted one by one, or 50 in one lax.scan; buffers are donated."""
+    """Return run(n) for jitted training steps, single or 50 in a lax.scan, with donated buffers."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -208,10 +208,10 @@ def jax_step(
 
         return run
 
-    def stretch(carry: Any, order: Any, x: Any, y: Any) -> Any:
+    def segment(carry: Any, order: Any, x: Any, y: Any) -> Any:
         return jax.lax.scan(lambda c, rows: (step(c, rows, x, y), None), carry, order)[0]
 
-    many = jax.jit(stretch, donate_argnums=0)
+    many = jax.jit(segment, donate_argnums=0)
 
     def run_many(steps: int) -> None:
         nonlocal carry
@@ -225,7 +225,7 @@ def jax_step(
 
 @peer
 def jax_predict(widths: list[int], batch: int) -> Run:
-    """Return jitted forward passes, which wait for the result."""
+    """Return run(n), which runs n jitted forward passes and waits for each result."""
     import jax
     import jax.numpy as jnp
 
@@ -252,7 +252,7 @@ def jax_predict(widths: list[int], batch: int) -> Run:
 
 @peer
 def sklearn_step(widths: list[int], batch: int, data: Facts, decay: float, rate: float) -> Run:
-    """Return training steps of MLPClassifier in float32; a call of partial_fit runs 50 steps."""
+    """Return run(n) for steps of MLPClassifier in float32; a call of partial_fit runs 50 steps."""
     from sklearn.neural_network import MLPClassifier
 
     x, y = load(data)
@@ -280,7 +280,7 @@ def sklearn_step(widths: list[int], batch: int, data: Facts, decay: float, rate:
 
 @peer
 def numpy_predict(widths: list[int], batch: int) -> Run:
-    """Return forward passes in plain NumPy: x @ w + b, np.maximum, layer by layer."""
+    """Return run(n), which runs n forward passes in plain NumPy: x @ w + b, then np.maximum."""
     params = weights(widths)
     x = np.random.default_rng(0).standard_normal((batch, widths[0])).astype(np.float32)
 
@@ -297,7 +297,7 @@ def numpy_predict(widths: list[int], batch: int) -> Run:
 
 @peer
 def onnxruntime_predict(widths: list[int], batch: int) -> Run:
-    """Return forward passes of a model with Gemm and Relu nodes in one session."""
+    """Return run(n), which runs n forward passes of a model of Gemm and Relu nodes."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 

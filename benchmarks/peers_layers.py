@@ -140,7 +140,7 @@ def batches(x: Any, y: Any, batch: int, channels_last: bool = False) -> Iterator
 
 
 def steps(net: Any, loss: Any, drawn: Iterator[tuple[Any, Any]], decay: float, rate: float) -> Run:
-    """Return training steps by fused AdamW; `loss` is a function of inputs and targets."""
+    """Return run(n), which runs n training steps; `loss` is a function of inputs and targets."""
     import torch
 
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
@@ -164,7 +164,7 @@ def training(
     rate: float,
     last: bool,
 ) -> Run:
-    """Return training steps on data returned by `load`, with channels last if `last` is True."""
+    """Return run(n) for training steps on data from `load`; `last`: channels are last."""
     import torch
 
     torch.manual_seed(0)
@@ -186,7 +186,7 @@ def torch_layers(
     *,
     channels_last: bool = False,
 ) -> Run:
-    """Return training steps to be timed."""
+    """Load the data and return run(n), which runs n training steps."""
     tensors = load(kind, shape, data, channels_last)
     return training(kind, shape, batch, tensors, decay, rate, channels_last)
 

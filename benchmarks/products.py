@@ -2,7 +2,8 @@
 
 The products are those of the living populations. A dense layer or a convolution has three: forward,
 input gradient and weight gradient; a convolution multiplies its patches by its weights. Attention
-has two products per head and sample forward and four backward, over all positions even if causal.
+has, for every head and sample, two products in the forward pass and four in the backward pass. They
+cover all positions, even if attention is causal.
 Dense layers that read the same value (queries, keys, values) may be joined to one product, and the
 input gradient of a convolution may be a product of patches of dy. floor.py runs the fastest way.
 """
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 
 BY_ROWS, BY_COLUMNS, BY_ONE, BY_TIMES = range(4)
 BLOCKS = (64, 128, 256, 512, 1024)  # approximate lengths of blocks of rows or of summed terms
-WHOLE = 1 << 21  # maximum elements of an undivided product: more would not fit in the cache
+WHOLE = 1 << 21  # maximum elements of the matrices of a product without blocks (cache size)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
     axes = {tensor["name"]: tensor["axes"] for tensor in facts["tensors"]}
     learned: dict[str, bool] = {"input": False}  # whether a layer before the value has parameters
     outputs = {layer["name"]: layer["output"] for layer in facts["layers"]}
-    dense: dict[tuple[str, int, int, int], list[str]] = {}  # (input, m, n, k) -> its layers
+    dense: dict[tuple[str, int, int, int], list[str]] = {}  # (input, m, n, k) -> names of layers
     found: list[Stage] = []
     for layer in facts["layers"]:
         name, source = layer["name"], layer["inputs"][0]
@@ -102,7 +103,7 @@ def stages(net: Any, batch: int) -> list[Stage]:
             found.append(stage)
     places = [layer["name"] for layer in facts["layers"] if layer["macs"]]
     for (source, m, n, k), names in dense.items():
-        if len(names) > 1:  # the first layer gets the products of all
+        if len(names) > 1:  # one stage for all these layers, at the place of the first layer
             at = [places.index(name) for name in names]
             found[at[0]] = _linear(m, n, k, len(names), learned[source])
             for other in at[1:]:
@@ -113,13 +114,13 @@ def stages(net: Any, batch: int) -> list[Stage]:
 
 
 def _shared_end(of_w: list[str], of_y: list[str]) -> int:
-    """Return the number of last axes that w and y share; at least one axis of w is not counted."""
+    """Return how many last axes w and y share, but less than the number of axes of w."""
     most = min(len(of_w) - 1, len(of_y))
     return next((i for i in range(most) if of_w[-1 - i] != of_y[-1 - i]), most)
 
 
 def _linear(m: int, n: int, k: int, layers: int, back: bool) -> Stage:
-    """Return the products of y (m, n) = x (m, k) w (k, n), for `layers` layers that read one x."""
+    """Return the products of y (m, n) = x (m, k) w (k, n) for `layers` layers with the same x."""
     ways = [(layers, n), (1, layers * n)] if layers > 1 else [(1, n)]
     return Stage(
         forward=[[Work(m, n, k, cut="m")] * many for many, n in ways],

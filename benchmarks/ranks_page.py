@@ -67,7 +67,7 @@ def measured(facts: Facts) -> list[str]:
                 ]
             )
     head = ["network", "batch", "1 process, ms", f"{most} processes, ms", "speed-up"]
-    return markdown([*head, "of it adding up, ms", "kB a step"], rows)
+    return markdown([*head, "of it adding up, ms", "kB per step"], rows)
 
 
 def modeled(facts: Facts) -> list[str]:

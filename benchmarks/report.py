@@ -36,13 +36,13 @@ def markdown(head: list[str], rows: Iterable[list[str]]) -> list[str]:
 
 
 def table(head: str, rows: Iterable[list[str]]) -> list[str]:
-    """Return a table, or nothing without rows; `head` has | between its columns."""
+    """Return a table, or an empty list if there are no rows; `head` has | between its columns."""
     cells = list(rows)
     return markdown(head.split(" | "), cells) if cells else []
 
 
 def shape(widths: list[int]) -> str:
-    """Return the widths as in 784-512-256-10."""
+    """Return the widths as text, such as 784-512-256-10."""
     return "-".join(map(str, widths))
 
 
@@ -60,7 +60,7 @@ def origin(facts: Facts) -> str:
 
 
 def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
-    """Return a contestant's median time in ms, multiplied by `unit`, or a dash."""
+    """Return a contestant's median time in ms times `unit`, or a dash if it was not timed."""
     if name not in row["ms"]:
         return "-"
     value = unit * row["ms"][name]["median"]
@@ -68,7 +68,7 @@ def milliseconds(row: Facts, name: str, unit: float = 1.0) -> str:
 
 
 def against(row: Facts, name: str, *, inverse: bool = False) -> str:
-    """Return the ratio of a contestant's time to ours, or its inverse."""
+    """Return the ratio of a contestant's time to ours, or the inverse ratio."""
     if name not in row["times_ours"]:
         return "-"
     value = row["times_ours"][name]
@@ -98,12 +98,12 @@ def selecting(row: Facts) -> str:
 
 
 def megabytes(size: float) -> str:
-    """Return bytes in units of 2^20."""
+    """Return a number of bytes as text, in units of 2^20."""
     return f"{size / 2**20:.3g}" if size < 100 * 2**20 else f"{size / 2**20:.0f}"
 
 
 def percent(share: float) -> str:
-    """Return a share of 1 in percent."""
+    """Return a share, 0 to 1, as text in percent."""
     return f"{100 * share:.0f} %"
 
 
@@ -275,8 +275,8 @@ def memory_table(facts: Facts) -> list[str]:
         ),
     )
     lines += table(
-        "kind | sample | a worker, MB | activations, kB a sample | peak grows, kB a sample "
-        "| more if computed naively, kB a sample",
+        "kind | sample | per worker, MB | activations, kB per sample | peak grows, kB per sample "
+        "| more if computed naively, kB per sample",
         (
             [row["kind"], " x ".join(map(str, row["shape"])), megabytes(row["worker"])]
             + [f"{row[n] / 1024:.0f}" for n in ("activations_a_sample", "peak_a_sample")]
@@ -333,7 +333,7 @@ TITLES: dict[str, tuple[str, Callable[[Facts], list[str]]]] = {  # in the order 
 
 
 def accuracy(facts: Facts) -> Iterator[str]:
-    """Return accuracy and size, next to the paper's."""
+    """Yield a table of accuracy and size, with the values of the paper."""
     names = {
         "ours": "evoprune: extinct during training",
         "dense": "the same network, dense",
@@ -364,7 +364,7 @@ SHOWN = {
 
 
 def selection(facts: Facts) -> Iterator[str]:
-    """Return the table of filters and heads."""
+    """Yield a table of the results with filters and heads under selection."""
     cells = []
     for name, mean in facts["summary"].items():
         what, unit, form, sign = (
@@ -383,7 +383,7 @@ def selection(facts: Facts) -> Iterator[str]:
 
 
 def step(facts: Facts) -> Iterator[str]:
-    """Return the times of a step on two threads, with selection."""
+    """Yield a table of the times of a step on two threads, with selection."""
     cells = []
     for row in of_part(facts, "cases"):
         if row["threads"] == 2:
@@ -395,7 +395,7 @@ def step(facts: Facts) -> Iterator[str]:
 
 
 def run(facts: Facts) -> Iterator[str]:
-    """Return a sentence about the time of a whole run."""
+    """Yield a sentence about the time of a whole run."""
     row = facts["rows"][0]
     if ratio := row["times_ours"].get("PyTorch, dense"):
         ours, torch = (row["seconds"][name]["median"] for name in ("ours", "PyTorch, dense"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def resident() -> int:
-    """Return the resident bytes; 0 if unavailable (not Linux)."""
+    """Return the resident memory of this process in bytes; 0 if unknown (not Linux)."""
     return _field("VmRSS")
 
 
@@ -29,7 +29,7 @@ def forget() -> None:
 
 
 def peak() -> int:
-    """Return the maximum resident bytes since `forget`."""
+    """Return the maximum resident memory in bytes since the last call of `forget`."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return _field("VmHWM") or most * (1 if sys.platform == "darwin" else 1024)
 

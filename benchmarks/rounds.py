@@ -21,10 +21,10 @@ from common import HERE, ROOT
 from stopwatch import Turn, turn
 
 PAUSE = 0.06  # seconds before a turn
-QUIET = 0.1  # a turn is repeated if other work used more than this number of processors
+QUIET = 0.1  # a turn is repeated if other work kept more processors busy than this
 TRIES = 6  # maximum number of tries of a turn
 NEAR = 150  # maximum round trip in ns between processors that share a cache
-MORE = 3  # at most this multiple of the rounds is run if processors are far apart
+MORE = 3  # maximum of near and far rounds together, as a multiple of the rounds that count
 
 
 class Contestant(Protocol):
@@ -33,14 +33,14 @@ class Contestant(Protocol):
     name: str
 
     def time(self, seconds: float) -> Turn:
-        """Work for about `seconds`."""
+        """Run for about `seconds`, and return the measurements."""
 
     def close(self) -> None:
         """Release its resources."""
 
 
 class Local:
-    """A contestant of this process: run(n) runs n calls."""
+    """A contestant that runs in this process; run(n) makes n calls."""
 
     def __init__(self, name: str, run: Callable[[int], Any]) -> None:
         self.name, self.run = name, run
@@ -63,7 +63,7 @@ class Peers:
         named = os.environ.get("EVOPRUNE_PEERS", "")
         python = Path(named) if named else ROOT / ".peers" / "bin" / "python"
         self.python = python if python.exists() else None
-        self.absent: dict[str, str] = {}  # reasons by library
+        self.absent: dict[str, str] = {}  # library -> why it is absent
         self.versions: dict[str, str] = {}
         self._processes: dict[tuple[str, int, str], _Process] = {}
         if self.python is None:
@@ -147,7 +147,7 @@ class _Process:
 
     def __init__(self, python: Path, library: str, threads: int) -> None:
         self.library = library
-        # OMP_WAIT_POLICY stays unset: passive would slow the peers down.
+        # OMP_WAIT_POLICY stays unset, because the value PASSIVE would slow the peers down.
         count = str(threads)
         environment = os.environ | {
             "OMP_NUM_THREADS": count,
@@ -187,7 +187,7 @@ class _Process:
 
 
 class _Remote:
-    """A contestant in a process of the peers."""
+    """A contestant that runs in a process of the peers."""
 
     def __init__(self, name: str, process: _Process, number: int) -> None:
         self.name, self._process, self._number = name, process, number

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-WARM = 0.2  # share of a turn that is run before the clock starts
+WARM = 0.2  # warm-up before the timing, as a share of the turn
 
 
 class Turn(NamedTuple):

@@ -1,5 +1,5 @@
-/* alias: see alias.h. Backward runs from the last layer to the first, so the last reader of a value
- * writes its gradient, and earlier readers add to it. */
+/* alias: see alias.h. Backward runs from the last layer to the first, so the last layer that reads
+ * a value writes the value's gradient, and earlier layers that read it add to this gradient. */
 #include "alias.h"
 
 #include <stdlib.h>
@@ -31,8 +31,9 @@ static int alias_to_dy(ep_net *net, const ep_layer *layer, const int *readers) {
     return -1;
 }
 
-/* Returns the first layer that reads the value, if its index is below `end`, if it reads the value
- * as input 0, and if it can add a term that is stored elsewhere (EP_ADD_MORE); else NULL. */
+/* Returns the first of layers 0 .. end - 1 that reads the value. Returns NULL if none of them does,
+ * if the value is not input 0 of the first one that does, or if that layer cannot add a term that
+ * is stored elsewhere (EP_ADD_MORE). */
 static ep_layer *adder(const ep_net *net, int value, int end) {
     for (int i = 0; i < end; i++) {
         ep_layer *layer = &net->layers[i];
@@ -56,10 +57,12 @@ static bool stays(const ep_net *net, int value, int end) {
     return true;
 }
 
-/* If backward() of `layer` only copies dy to dx, skips this copy for every input that exactly one
- * other layer reads, an earlier one that can add dy itself to its dx. Until then dy must not be
- * overwritten. `aliased`: the input of `layer` whose gradient is stored in the buffer of dy, or
- * -1. */
+/* Skips copies of dy to the dx of inputs of `layer`, if its backward() only makes such copies
+ * (EP_COPY_DY). `aliased` is the input value of `layer` whose gradient is stored in the buffer of
+ * dy, or -1. The copy to an input is skipped if three conditions hold: exactly one other layer
+ * reads this input; that layer comes earlier and can read the term dy in place (EP_ADD_MORE); no
+ * layer overwrites dy before then: `aliased` is -1, or the layer that computes the value `aliased`
+ * may not overwrite the gradient of this value. */
 static void skip_copies(const ep_net *net, ep_layer *layer, const int *readers, int aliased) {
     for (int j = 0; (layer->alias.can & EP_COPY_DY) && j < layer->reads; j++) {
         int value = layer->input[j];

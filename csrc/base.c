@@ -1,5 +1,5 @@
 /* base: formats errors, and reads and writes settings through their table of fields. All settings
- * of kinds and laws are set here, so bounds are checked and errors worded in one place. <stdio.h>
+ * of layers and laws are set here, so bounds are checked and errors worded in one place. <stdio.h>
  * is included for vsnprintf and snprintf alone: the core prints nothing. */
 #include "base.h"
 

@@ -37,8 +37,8 @@ typedef enum {
     EP_BAD_TYPE, /* caller's error: an object of the wrong type */
     EP_NO_MEMORY, /* at build or compaction; the state is unchanged */
     EP_DIVERGED, /* a loss, gradient or fitness is not finite; the step was not applied */
-    EP_RAISED, /* a law written in Python raised; the boundary holds the exception */
-    EP_APART, /* data-parallel training: another rank failed, or the ranks differ */
+    EP_RAISED, /* a law written in Python raised an exception, which is still set */
+    EP_APART, /* data-parallel training: another process failed, or its network differs */
 } ep_code;
 
 typedef struct {
@@ -49,7 +49,7 @@ typedef struct {
 /* Sets `error` (printf format) and returns false, so that a function can `return ep_fail(...)`. */
 bool ep_fail(ep_error *error, ep_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* snprintf for names. The core includes <stdio.h> in base.c only. */
+/* Calls snprintf. Only base.c includes <stdio.h>. */
 void ep_format(char *to, size_t size, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -69,7 +69,7 @@ typedef struct {
     const char *name;
     ep_type type;
     size_t offset;
-    double initial, low, high; /* inclusive bounds; for a vector, those of each element */
+    double initial, low, high; /* default value; inclusive bounds, also of each vector element */
     const char *const *choices; /* EP_CHOICE: names, NULL-terminated */
     const char *doc;
     bool required; /* has no default */
@@ -134,7 +134,7 @@ EP_INLINE int64_t ep_times(int64_t a, int64_t b) {
     }
     return product;
 }
-/* First index of part `part` when n items are split into `parts` as evenly as possible. */
+/* Index of the first item of part `part`, if n items are split into `parts` almost equal parts. */
 EP_INLINE int64_t ep_split(int64_t n, int64_t part, int64_t parts) { return n * part / parts; }
 
 #endif

@@ -4,21 +4,59 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Gathers an array of `rank` axes: `from` has the old sizes, those of `net`; `to` has the new
- * sizes, those of `places`. */
-static void move(const ep_net *net, ep_real *to, const ep_real *from, int rank, const int *axis,
-                 const ep_places *places) {
-    int64_t size[EP_RANK], left[EP_RANK];
-    const int32_t *which[EP_RANK];
-    for (int d = 0; d < rank; d++) {
-        size[d] = net->axes[axis[d]].n;
-        which[d] = places[axis[d]].source;
-        left[d] = places[axis[d]].n;
-    }
-    ep_gather(to, from, rank, size, which, left);
+/* What a change does to every axis. */
+typedef struct {
+    ep_choice *choice; /* (n_axes) */
+    int64_t *newborn; /* (n_axes) number of new places, which have no source */
+    ep_run *runs; /* memory of all choices */
+} change;
+
+static void forget(change *c) {
+    free(c->choice);
+    free(c->newborn);
+    free(c->runs);
 }
 
-/* The network after the change. Owns copies of all that changes and shares the rest with `net`. */
+/* Finds what `places` changes. False: out of memory; free with forget() in either case. */
+static bool find_change(const ep_net *net, const ep_places *places, change *c) {
+    int64_t n = 1;
+    for (int i = 0; i < net->n_axes; i++) {
+        n += places[i].source ? places[i].n : 0;
+    }
+    c->choice = calloc((size_t)ep_max(1, net->n_axes), sizeof *c->choice);
+    c->newborn = calloc((size_t)ep_max(1, net->n_axes), sizeof *c->newborn);
+    c->runs = malloc((size_t)n * sizeof *c->runs);
+    if (!c->choice || !c->newborn || !c->runs) {
+        return false;
+    }
+    ep_run *at = c->runs;
+    for (int i = 0; i < net->n_axes; i++) {
+        const ep_places *p = &places[i];
+        if (!p->source || (p->n == net->axes[i].n && p->born == 0)) {
+            continue; /* all places stay */
+        }
+        c->choice[i] = (ep_choice){p->n, ep_runs_of(p->source, p->n, at), at};
+        at += p->n;
+        while (c->newborn[i] < p->n && p->source[p->n - 1 - c->newborn[i]] < 0) {
+            c->newborn[i]++;
+        }
+    }
+    return true;
+}
+
+/* Copies an array of `rank` axes that has the sizes of `net` to one that has the new sizes. */
+static void move(const ep_net *net, ep_real *to, const ep_real *from, int rank, const int *axis,
+                 const change *c) {
+    int64_t size[EP_RANK];
+    ep_choice choice[EP_RANK];
+    for (int d = 0; d < rank; d++) {
+        size[d] = net->axes[axis[d]].n;
+        choice[d] = c->choice[axis[d]];
+    }
+    ep_gather(to, from, rank, size, choice);
+}
+
+/* The network after the change. Owns what changes and shares the rest with `net`. */
 typedef struct {
     ep_net net;
     bool ok;
@@ -33,8 +71,8 @@ static void *copied(const void *from, size_t bytes) {
 }
 
 static void drop(draft *d) {
-    ep_slab *slabs[] = {d->net.numbers, d->net.gradients, d->net.first,    d->net.second,
-                        d->net.x,       d->net.dx,        d->net.workspace};
+    ep_slab *slabs[] = {d->net.numbers, d->net.gradients, d->net.first, d->net.second,
+                        d->net.spare,   d->net.x,         d->net.dx,    d->net.workspace};
     for (int i = 0; i < EP_COUNT(slabs); i++) {
         ep_slab_drop(slabs[i]);
     }
@@ -71,9 +109,59 @@ static bool resize_axes(draft *d, const ep_net *net, const ep_places *places) {
     return true;
 }
 
-static draft prepare(const ep_net *net, const ep_places *places) {
+/* ---- slabs ----------------------------------------------------------------------------------- */
+
+/* Sets *to to a slab for n elements: `slab` itself if it can be reused, else a new one. */
+static bool take(const ep_net *net, ep_slab *slab, int64_t n, int64_t room, ep_slab **to) {
+    *to = ep_net_reusable(net, slab, n) ? ep_slab_keep(slab) : ep_slab_new(ep_max(n, room));
+    return *to != NULL;
+}
+
+/* The slabs of tensors, in the order in which they move. */
+typedef struct {
+    ep_slab **slab[4];
+    int n;
+} slabs;
+
+/* Returns those whose values are needed after the change: all but the gradients of a step that
+ * another one follows. */
+static slabs moving(ep_net *net) {
+    return (slabs){{&net->numbers, &net->first, &net->second, &net->gradients},
+                   net->continues ? 3 : 4};
+}
+
+/* Sets the slabs of the draft. Each slab moves to the one that the previous one has left; the first
+ * moves to the spare slab, and the last becomes spare. Slabs that a view reads stay as they are,
+ * and new ones replace them. */
+static bool take_slabs(draft *d, ep_net *net, int64_t size) {
+    slabs from = moving(net), to = moving(&d->net);
+    ep_slab *left = net->spare;
+    bool ok = true;
+    for (int i = 0; ok && i < from.n; i++) {
+        ok = take(net, left, size, net->room, to.slab[i]);
+        left = *from.slab[i];
+    }
+    if (ok && net->continues) {
+        ok = take(net, net->gradients, size, net->room, &d->net.gradients);
+    }
+    if (ok && ep_net_reusable(net, left, net->room)) {
+        d->net.spare = ep_slab_keep(left);
+    }
+    int64_t rows = net->capacity, n = d->net.width * rows, room = net->room_width * rows;
+    if (ok && net->x) {
+        ok = take(net, net->continues ? net->x : NULL, n, room, &d->net.x) &&
+             take(net, net->continues ? net->dx : NULL, n, room, &d->net.dx);
+    }
+    if (ok && net->workspace) {
+        n = ep_net_workspace(&d->net, net->workers);
+        ok = take(net, net->workspace, n, n, &d->net.workspace);
+    }
+    return ok;
+}
+
+static draft prepare(ep_net *net, const ep_places *places) {
     draft d = {.net = *net};
-    d.net.numbers = d.net.gradients = d.net.first = d.net.second = NULL;
+    d.net.numbers = d.net.gradients = d.net.first = d.net.second = d.net.spare = NULL;
     d.net.x = d.net.dx = d.net.workspace = NULL;
     d.net.axes = copied(net->axes, (size_t)net->n_axes * sizeof *net->axes);
     d.net.values = copied(net->values, (size_t)net->n_values * sizeof *net->values);
@@ -89,75 +177,95 @@ static draft prepare(const ep_net *net, const ep_places *places) {
         return d;
     }
     int64_t size = ep_net_measure(&d.net);
-    bool active = net->x != NULL;
-    int64_t more = 4 * size + (active ? 2 * d.net.width * net->capacity : 0);
-    ep_error ignored;
-    d.ok = ep_slab_fits(ep_net_allocated(net) + more) && (d.net.numbers = ep_slab_new(size)) &&
-           (d.net.gradients = ep_slab_new(size)) && (d.net.first = ep_slab_new(size)) &&
-           (d.net.second = ep_slab_new(size)) &&
-           (!active || ((d.net.x = ep_slab_new(d.net.width * net->capacity)) &&
-                        (d.net.dx = ep_slab_new(d.net.width * net->capacity)))) &&
-           (!net->workspace || ep_net_reserve_workers(&d.net, net->workers, &ignored));
+    int64_t more = 4 * size + (net->x ? 2 * d.net.width * net->capacity : 0);
+    d.ok = (net->room || ep_slab_fits(ep_net_allocated(net) + more)) && take_slabs(&d, net, size);
     return d;
 }
 
-/* True if a tensor of the layer has places without a source. */
-static bool has_new(const ep_net *net, const ep_layer *layer, const ep_places *places) {
+/* ---- the change ------------------------------------------------------------------------------ */
+
+/* True if an axis of one of the layer's tensors gets places without a source (see ep_places). */
+static bool has_new(const ep_net *net, const ep_layer *layer, const change *c) {
     bool found = false;
     for (int i = 0; i < layer->n_tensors; i++) {
         const ep_tensor *tensor = &net->tensors[layer->tensor[i]];
         for (int d = 0; d < tensor->rank; d++) {
-            const ep_places *p = &places[tensor->axis[d]];
-            found = found || (p->born && p->source[p->n - 1] < 0);
+            found = found || c->newborn[tensor->axis[d]] > 0;
         }
     }
     return found;
 }
 
-/* Initializes all tensors of layers that have new places. ep_gather then overwrites all elements
- * except those of the new places. */
-static void fill_new(ep_net *net, const ep_places *places, int64_t generation) {
+/* Initializes the tensors of each layer for which has_new() is true; of weights, only the elements
+ * of the new places. move_tensors() then overwrites all elements except those. */
+static void fill_new(ep_net *net, const change *c, int64_t generation) {
     ep_pass pass = ep_net_training_pass(net, 0, 1);
+    pass.newborn = c->newborn;
     for (int i = 0; i < net->n_layers; i++) {
         const ep_layer *layer = &net->layers[i];
         ep_noise noise = {net->seed, EP_STREAM_LAYERS + (uint64_t)layer->index};
-        if (layer->kind->init && has_new(net, layer, places)) {
+        if (layer->kind->init && has_new(net, layer, c)) {
             layer->kind->init(&pass, layer, ep_random_fork(noise, (uint64_t)generation));
         }
     }
 }
 
+static void clear(const ep_net *net, ep_slab *slab) {
+    memset(slab->at, 0, (size_t)net->begin[EP_ROLES] * sizeof *slab->at);
+}
+
+static void move_tensors(const ep_net *net, ep_net *to, const ep_slab *from, const ep_slab *slab,
+                         const change *c) {
+    for (int i = 0; i < net->n_tensors; i++) {
+        const ep_tensor *old = &net->tensors[i];
+        move(net, slab->at + to->tensors[i].at, from->at + old->at, old->rank, old->axis, c);
+    }
+}
+
+static void move_activations(const ep_net *net, ep_net *to, const change *c) {
+    ep_slab *from[] = {net->x, net->dx}, *slab[] = {to->x, to->dx};
+    for (int i = 0; i < net->n_values; i++) {
+        const ep_value *old = &net->values[i], *now = &to->values[i];
+        for (int s = 0; s < EP_COUNT(from); s++) {
+            for (int64_t row = 0; row < net->rows; row++) {
+                move(net, slab[s]->at + now->at * net->capacity + row * now->width,
+                     from[s]->at + old->at * net->capacity + row * old->width, old->rank, old->axis,
+                     c);
+            }
+        }
+    }
+}
+
 bool ep_resize(ep_net *net, const ep_places *places, int64_t generation, ep_error *error) {
-    draft d = prepare(net, places);
+    change c = {0};
+    draft d = {0};
+    if (find_change(net, places, &c)) {
+        d = prepare(net, places);
+    }
     if (!d.ok) {
         drop(&d);
+        forget(&c);
         return ep_fail(error, EP_NO_MEMORY,
                        "network: no memory to remove the extinct and to add the newborn; nothing "
                        "changed");
     }
-    fill_new(&d.net, places, generation);
-    for (int i = 0; i < net->n_tensors; i++) {
-        const ep_tensor *old = &net->tensors[i], *now = &d.net.tensors[i];
-        ep_slab *from[] = {net->numbers, net->gradients, net->first, net->second};
-        ep_slab *to[] = {d.net.numbers, d.net.gradients, d.net.first, d.net.second};
-        for (int s = 0; s < EP_COUNT(from); s++) {
-            move(net, to[s]->at + now->at, from[s]->at + old->at, old->rank, old->axis, places);
+    slabs from = moving(net), to = moving(&d.net);
+    for (int i = 0; i < from.n; i++) {
+        clear(&d.net, *to.slab[i]);
+        if (i == 0) {
+            fill_new(&d.net, &c, generation);
         }
+        move_tensors(net, &d.net, *from.slab[i], *to.slab[i], &c);
     }
-    for (int i = 0; net->x && i < net->n_values; i++) {
-        const ep_value *old = &net->values[i], *now = &d.net.values[i];
-        ep_slab *from[] = {net->x, net->dx}, *to[] = {d.net.x, d.net.dx};
-        for (int s = 0; s < EP_COUNT(from); s++) {
-            for (int64_t row = 0; row < net->rows; row++) {
-                move(net, to[s]->at + now->at * net->capacity + row * now->width,
-                     from[s]->at + old->at * net->capacity + row * old->width, old->rank, old->axis,
-                     places);
-            }
-        }
+    if (net->continues) {
+        clear(&d.net, d.net.gradients);
+    } else if (net->x) {
+        move_activations(net, &d.net, &c);
     }
-    draft old = {.net = *net}; /* owns everything that the draft has replaced */
+    draft old = {.net = *net}; /* refers to the replaced arrays, which drop() frees */
     *net = d.net;
     drop(&old);
+    forget(&c);
     return true;
 }
 

@@ -1,13 +1,13 @@
 /* compact: removes extinct populations from memory, and adds newborn ones. Every array along a
- * resized axis is gathered into NEW slabs and the old slabs are released, so earlier views stay
- * valid and keep their old contents. Independent of layers and laws, because shapes are lists of
- * axes. */
+ * resized axis is gathered into a NEW slab. The old slab is freed once no NumPy view refers to it,
+ * so earlier views stay valid and keep their old contents. Independent of layers and laws, because
+ * shapes are lists of axes. */
 #ifndef EP_COMPACT_H
 #define EP_COMPACT_H
 
 #include "census.h"
 
-/* The places (positions along the axis) of a mortal axis after a change. Place j is copied from the
+/* The n places (positions) along an axis of populations after a change. Place j is copied from the
  * old place source[j]. If source[j] is -1, place j is new: its parameters get initial values, and
  * its elements in all other arrays are 0. The sources of the first n - born places ascend, and
  * these places keep their birth ids; the last `born` places get new ids. `source` NULL: the axis

@@ -1,8 +1,8 @@
 /* elementary: exp, tanh, log and sigmoid as straight-line code. The functions that dominate run
  * time take several interleaved vectors. The logarithms, computed once per row, take a scalar; the
- * compiler vectorizes them (libm calls would keep loops scalar). Float build: error bounds in ulp
- * are stated at each function and tested. Double build: libm, since it serves to check gradients.
- * NaN is propagated. */
+ * compiler vectorizes them (libm calls would keep loops scalar). The error bounds of the float
+ * build, in ulp, are stated at each function and tested. The double build calls libm, because it
+ * only serves to check gradients. NaN is propagated. */
 #ifndef EP_ELEMENTARY_H
 #define EP_ELEMENTARY_H
 
@@ -11,7 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-/* x[i] = f(x[i]) for n vectors; n is a constant and at most EP_SIDE. */
+/* ep_exp, ep_tanh and ep_sigmoid replace x[i] by f(x[i]) for n vectors; n is a compile-time
+ * constant, at most EP_SIDE. */
 #ifdef EP_DOUBLE
 #define EP_BY_LANES(f)                           \
     do {                                         \
@@ -32,9 +33,9 @@ EP_INLINE double ep_log1p_unit(double x) { return log1p(x); }
 typedef uint32_t bits_of __attribute__((vector_size(EP_VEC_BYTES)));
 
 /* e^x = 2^k e^r with k = x / ln2, rounded, and |r| <= ln2/2; e^r is a polynomial of degree 6
- * (minimax fit of the terms after 1 + r, relative error 3e-9). Within 2 ulp. 0 below -87.69, where
- * the result would be subnormal, so masked inputs (minus infinity) give 0. Infinity above 88.37
- * (libm: 88.72). */
+ * (minimax fit of the terms after 1 + r, relative error 3e-9). Within 2 ulp. Below -87.69, the
+ * result would be subnormal and is 0, so masked inputs (minus infinity) give 0. Above 88.37, it is
+ * infinity (libm: above 88.72). */
 EP_INLINE void ep_exp(int n, ep_vec *x) {
     /* Adding 1.5 * 2^23 rounds to an integer; 127 is the bias of the exponent. */
     const float magic = 12582912.0f + 127.0f;
@@ -51,12 +52,13 @@ EP_INLINE void ep_exp(int n, ep_vec *x) {
     EP_EACH(n) { p[i] = p[i] * r[i] + 4.999999403953552e-1f; }
     EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
     EP_EACH(n) { p[i] = p[i] * r[i] + 1.0f; }
-    /* Shift k + 127 into the exponent field: 0 there encodes 0, and 255 encodes infinity. */
+    /* Shift the low bits of `power`, which are k + 127, into the exponent field. This gives 2^k, or
+     * 0 if the field is 0, or infinity if it is 255. */
     EP_EACH(n) { power[i] = (ep_vec)((bits_of)power[i] * 8388608u); }
     EP_EACH(n) { x[i] = p[i] * power[i]; }
 }
 
-/* An odd polynomial for small |x| (no cancellation), exp otherwise; within 2 ulp. */
+/* Uses an odd polynomial for small |x|, to avoid cancellation, and exp otherwise. Within 2 ulp. */
 EP_INLINE void ep_tanh(int n, ep_vec *x) {
     const ep_vec_mask sign = (ep_vec_mask)ep_vec_all(-0.0f);
     ep_vec size[EP_SIDE], e[EP_SIDE], s[EP_SIDE], p[EP_SIDE];
@@ -90,7 +92,7 @@ EP_INLINE float ep_select(bool condition, float a, float b) {
 EP_INLINE float ep_log(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    int32_t e = (int32_t)(bits - 0x3F3504F3u) >> 23; /* 0x3F3504F3: sqrt(1/2) */
+    int32_t e = (int32_t)(bits - 0x3F3504F3u) >> 23; /* 0x3F3504F3: the bits of sqrt(1/2) */
     bits -= (uint32_t)e << 23;
     float m;
     memcpy(&m, &bits, sizeof m);

@@ -10,7 +10,7 @@
 
 /* ---- construction ---------------------------------------------------------------------------- */
 
-/* Allocates vectors for all populations in advance, since a generation without births allocates
+/* Allocates the vectors for all populations, so that a generation without births allocates
  * nothing. */
 static bool make_room(const ep_net *net, ep_evolution *e) {
     const unsigned overlaps = EP_NEEDS_ACTIVITY_OVERLAP | EP_NEEDS_WEIGHT_OVERLAP;
@@ -68,7 +68,7 @@ ep_net *ep_evolution_largest(const ep_net *net, const ep_evolution *e) {
             axis->n = ep_max(axis->n, ep_births_capacity(e->generation->births, axis->founded));
         }
     }
-    most->begin[EP_ROLES] = ep_net_measure(most); /* -1 if it is too large */
+    most->begin[EP_ROLES] = ep_net_measure(most); /* number of elements; -1 on overflow */
     return most;
 }
 
@@ -104,7 +104,7 @@ static bool check_births(const ep_net *net, const ep_evolution *e, ep_error *err
     if (!largest) {
         return ep_fail(error, EP_NO_MEMORY, "selection: out of memory");
     }
-    /* elements of the values; gradients and both moments have as many each */
+    /* elements of each of four slabs: values, gradients, first and second moments */
     int64_t n = largest->begin[EP_ROLES];
     ep_evolution_largest_free(largest);
     return ep_slab_fits(ep_times(4, n)) ||
@@ -343,7 +343,7 @@ void ep_chronicle_close(ep_chronicle *chronicle) {
     chronicle->births = NULL;
 }
 
-/* Makes room for the records of n births, and of the deaths of these n populations. */
+/* Makes room for the records of n births, and of the later deaths of the n newborn populations. */
 static bool extend(ep_chronicle *chronicle, int64_t n) {
     int64_t room = chronicle->room + n, births = chronicle->n_births + n;
     if (births > chronicle->births_room) {
@@ -430,9 +430,10 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
 /* ---- removal --------------------------------------------------------------------------------- */
 
 bool ep_evolve_compact(ep_net *net, ep_evolution *e, ep_chronicle *chronicle, ep_error *error) {
-    /* A removal copies about as much memory as one step reads and writes. This is the ski rental
-     * problem: removing once the rent (work done for extinct populations, in steps) reaches half a
-     * step costs at most twice as much as the best moment in hindsight. */
+    /* `purchase` estimates the cost of a removal in steps. A removal copies about as much memory as
+     * one step reads and writes, but computes nothing. This is the ski rental problem: if extinct
+     * populations are removed once the work done for them (net->waste, in steps) reaches this cost,
+     * the total cost is at most twice that of the best moment in hindsight. */
     const double purchase = 0.5;
     const ep_selection *settings = &e->generation->settings;
     ep_census_take(&e->census, net, (ep_upkeep)settings->upkeep);

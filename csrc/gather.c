@@ -16,7 +16,7 @@ int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle
     return n;
 }
 
-/* CASE(enum, C type) for every number type. */
+/* Expands CASE(enumerator, C type) for every number type. */
 #define EACH_TYPE(CASE)       \
     CASE(EP_FLOAT32, float)   \
     CASE(EP_FLOAT64, double)  \
@@ -82,7 +82,7 @@ static const void *row_at(const ep_table *table, int64_t row) {
 }
 
 /* True if (x - shift) * scale must be computed in double, because x or the shift may have more
- * digits than an ep_real. */
+ * digits than fit in an ep_real. */
 static bool needs_double(ep_number type, const ep_intake *in) {
     bool small = type == EP_UINT8 || type == EP_INT8;
     bool fits = small || type == EP_UINT16 || type == EP_INT16 || type == EP_FLOAT32;
@@ -231,7 +231,7 @@ bool ep_living_inputs(const ep_net *net, int32_t *living) {
     }
     int64_t n = 1;
     living[0] = 0;
-    /* extend the flat indices over the axes so far by the living entries of the next axis */
+    /* `living` holds n flat indices over the axes before d; extend each by all entries of axis d */
     for (int d = 0; d < in->rank; d++) {
         const ep_axis *axis = &net->axes[in->axis[d]];
         for (int64_t i = n - 1; i >= 0; i--) {

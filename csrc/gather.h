@@ -1,6 +1,6 @@
-/* gather: copies rows of the user's arrays into a batch: any number type, any row stride
- * (memory-mapped files, overlapping windows), shuffled, normalized, augmented. Never copies the
- * whole data set; reads only living input features. */
+/* gather: copies rows of the user's arrays into a batch, shuffled, normalized and augmented. The
+ * arrays may have any number type and any row stride (memory-mapped files, overlapping windows).
+ * Never copies the whole data set; reads only living input features. */
 #ifndef EP_GATHER_H
 #define EP_GATHER_H
 
@@ -19,7 +19,7 @@ typedef enum {
     EP_NUMBER_TYPES
 } ep_number;
 
-/* A table with rows of `width` contiguous elements and a row stride of `stride` bytes. If map is
+/* A table with rows of `width` contiguous elements and a row stride of `stride` bytes. If `map` is
  * not NULL, row i of the table is stored row map[i]. */
 typedef struct {
     const void *at;
@@ -33,14 +33,14 @@ typedef struct {
  * difference; 8-bit types use the rounded copies, which are faster. */
 typedef struct {
     const double *shift, *scale;         /* one value, or one per founding feature */
-    const ep_real *near_shift, *near_scale; /* shift and scale, rounded */
+    const ep_real *near_shift, *near_scale; /* shift and scale, rounded to ep_real */
     bool each;                           /* shift and scale have one value per feature */
-    bool exact;                          /* no shift was changed by rounding */
+    bool exact;                          /* near_shift equals shift: rounding changed no shift */
     const int32_t *living;             /* founding index of every living feature; NULL: all */
     int64_t width;                     /* number of living features */
     int64_t move;                      /* largest move of an image in pixels; 0: none */
     bool flip;                         /* mirror images left to right with probability 1/2 */
-    int64_t height, breadth, channels; /* image shape, used only with move or flip */
+    int64_t height, breadth, channels; /* image shape, used only with `move` or `flip` */
     ep_noise noise;                    /* random stream of augmentation */
 } ep_intake;
 
@@ -48,14 +48,14 @@ typedef struct {
 ep_intake ep_intake_plain(int64_t width);
 
 /* Fills `order` (room for `batch`) with the row numbers of batch `number` and returns their count.
- * Batches are counted over all epochs; the last one of an epoch may be short. */
+ * Batches are counted over all epochs; the last batch of an epoch may be short. */
 int64_t ep_batch_order(int64_t rows, int64_t batch, int64_t number, bool shuffle, uint64_t seed,
                        int64_t *order);
 int64_t ep_batches(int64_t rows, int64_t batch);
 
 /* Copies rows order[i0] .. order[i1 - 1] of the table, or rows i0 .. i1 - 1 if `order` is NULL, to
- * `to` (i1 - i0, width), transformed. The batch number `number` selects the random numbers of
- * augmentation. */
+ * `to` (i1 - i0, intake->width), and applies the transformation of `intake` to them. The batch
+ * number `number` selects the random numbers of augmentation. */
 void ep_gather_inputs(const ep_table *table, const ep_intake *intake, const int64_t *order,
                       int64_t i0, int64_t i1, int64_t number, ep_real *to);
 /* Copy targets as the losses read them: int64 classes (-1: ignored) or ep_real. */
@@ -81,7 +81,8 @@ bool ep_table_within(const ep_table *table, const ep_intake *intake, int64_t i0,
  * *found to its value; -1 if there is none. */
 int64_t ep_table_outside(const ep_table *table, int64_t low, int64_t high, int64_t *found);
 
-/* Fills `living` with the founding index of every living input feature; false if all are living. */
+/* Writes the founding indices of the living input features to `living`, in order, and returns true.
+ * Returns false and writes nothing if all input features are living. */
 bool ep_living_inputs(const ep_net *net, int32_t *living);
 
 #endif

@@ -1,7 +1,8 @@
 /* gemm: see gemm.h. The innermost tile holds up to ROWS x 2 vectors of the matrix `c` in registers.
- * The matrix `b` is packed into panels of that width (k-major, so that the tile streams it). The
- * matrix `a` is read in place by broadcasts: at these widths, packing it pays only for long sums
- * over rows that are far apart. */
+ * The matrix `b` is packed into panels of 2 vectors per step of k, in the order of the steps, so
+ * that a tile reads a panel sequentially. The matrix `a` is read in place by broadcasts: for tiles
+ * this narrow, packing `a` pays only if the sum has many steps of k that are far apart in memory
+ * (see scattered()). */
 #include "gemm.h"
 
 #include "vector.h"
@@ -15,14 +16,14 @@ enum { ROWS = 12 };
 #else
 enum { ROWS = 6 };
 #endif
-/* Columns of a tile; products of up to FEW rows use tiles of FEW_WIDE columns and read `b` in
- * place. */
+/* A tile has WIDE columns. Products with up to FEW rows use tiles of FEW_WIDE columns, and read `b`
+ * in place. */
 enum { WIDE = 2 * EP_LANES, FEW = 3, FEW_WIDE = 4 * EP_LANES };
 typedef enum { CACHED, PLAIN, PACKING } reading; /* how a tile reads `b`: see tile() */
 
 enum { AHEAD = 32 }; /* prefetch distance in steps of k */
-enum { FIRST = 64 }; /* steps in the first panel of a long sum, which is not prefetched */
-enum { SPREAD = 512 }; /* least a_step for which `a` is packed */
+enum { FIRST = 64 }; /* steps of k in the first panel of a long sum; this panel is not prefetched */
+enum { SPREAD = 512 }; /* minimum a_step for which `a` is packed */
 
 /* Hides the value of the pointer p, so that the compiler does not precompute every row pointer and
  * spill registers; incrementing one pointer is free between multiply-adds. */
@@ -32,7 +33,7 @@ enum { SPREAD = 512 }; /* least a_step for which `a` is packed */
  * steps. `b` is a packed panel or the matrix in place, with b_step elements between steps. PACKING
  * also copies `b` to `panel` for later tiles: the stores fit between the multiply-adds, whereas a
  * separate pass would wait for memory. CACHED: all operands are in L1, so nothing is prefetched.
- * Otherwise every step prefetches one cache line of `soon`. */
+ * PLAIN and PACKING: every step prefetches one cache line of `soon`. */
 EP_INLINE void tile(int m, int vectors, reading how, int64_t k, const ep_real *a, int64_t a_row,
                     int64_t a_step, const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row,
                     int64_t last, bool add, ep_real *panel, const ep_real *soon) {
@@ -53,7 +54,8 @@ EP_INLINE void tile(int m, int vectors, reading how, int64_t k, const ep_real *a
         row_of_c += c_row;
         OPAQUE(row_of_c);
     }
-    /* Pointers to every third row of `a`; addressing modes reach the next two rows. */
+    /* Pointers to every third row of `a`; the next two rows are at offsets that one instruction can
+     * add (a_row and 2 a_row). */
     const ep_real *three[(ROWS + 2) / 3];
 #pragma GCC unroll 5
     for (int i = 0; i < (m + 2) / 3; i++) {
@@ -104,8 +106,9 @@ typedef void (*tile_of)(int64_t k, const ep_real *a, int64_t a_row, int64_t a_st
                         const ep_real *b, int64_t b_step, ep_real *c, int64_t c_row, int64_t last,
                         bool add, ep_real *panel, const ep_real *soon);
 
-/* One function for each way to read `b`, number of rows and number of vectors, so that all sums
- * stay in registers. Macros define these 30 to 90 functions from tile(), and a table of them. */
+/* TILE defines one function from tile() for each combination of a way to read `b`, a number of rows
+ * and a number of vectors. These are constants in the function, so that all sums stay in registers.
+ * The macros below define the 30 to 90 functions and the tables of them. */
 // clang-format off
 #define TILE(how, rows, vectors)                                                            \
     static void how##_##rows##_##vectors(int64_t k, const ep_real *a, int64_t a_row,        \
@@ -274,8 +277,8 @@ void ep_gemm_near(const ep_product *p) {
  * packed at a time. */
 enum { PITCH = (ROWS + 7) / 8 * 8, GROUP = EP_GEMM_ROWS / PITCH };
 
-/* Packs k steps of p->a from step k0 on (a_row is 1) into to[tile][step][PITCH]. Copies fewer than
- * PITCH excess elements per step, but none past the end of the last step. */
+/* Packs k steps of p->a from step k0 on (a_row is 1) into to[tile][step][PITCH]. Copies PITCH
+ * elements even if a tile has fewer rows, but nothing past the end of the last step of `a`. */
 static void pack_rows(const ep_product *p, int64_t k0, int64_t k, int64_t tiles, ep_real *to) {
     for (int64_t step = 0; step < k; step++) {
         const ep_real *from = p->a + (k0 + step) * p->a_step;
@@ -299,22 +302,23 @@ static bool scattered(const ep_product *p) {
     return p->a_row == 1 && p->a_step >= SPREAD && p->m > ROWS && p->n > WIDE && p->k > EP_GEMM_K;
 }
 
-/* A contiguous range to prefetch: steps k0 .. k1 - 1 of a matrix with stride `step`. Empty if
- * columns are not contiguous or the product reads less than half of each row. */
 typedef struct {
     const ep_real *at, *end;
-} stretch;
+} prefetch_range;
 
-static stretch stretch_of(const ep_real *matrix, int64_t step, int64_t column, int64_t width,
-                          int64_t k0, int64_t k1) {
+/* Returns the range of memory to prefetch for steps k0 .. k1 - 1 of a matrix. A step has `width`
+ * elements with stride `column`; steps have stride `step`. The range is empty if the elements of a
+ * step are not contiguous, or if less than half of the range would be used (width < step / 2). */
+static prefetch_range range_of(const ep_real *matrix, int64_t step, int64_t column, int64_t width,
+                               int64_t k0, int64_t k1) {
     const ep_real *from = matrix + k0 * step;
-    return (stretch){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
+    return (prefetch_range){from, column == 1 && 2 * width >= step ? matrix + k1 * step : from};
 }
 
-/* Returns the address of the next `lines` cache lines to prefetch: first those of range `a`, then
- * of `b`, then `c`, which is cached already. */
-static const ep_real *ask(stretch *a, stretch *b, const ep_real *c, int64_t lines) {
-    stretch *of = a->at < a->end ? a : b;
+/* Returns the address of the next `lines` cache lines to prefetch, and advances past them: first
+ * those of range `a`, then of `b`. When both ranges are done, returns `c`, which is cached. */
+static const ep_real *ask(prefetch_range *a, prefetch_range *b, const ep_real *c, int64_t lines) {
+    prefetch_range *of = a->at < a->end ? a : b;
     const ep_real *at = of->at;
     if (at >= of->end) {
         return c;
@@ -331,8 +335,8 @@ static void multiply(const ep_product *p, bool packed, ep_real *scratch) {
         k = ep_min(k, p->k - k0);
         bool add = p->add || k0 > 0;
         int64_t k1 = k0 + k, k2 = ep_min(p->k, k1 + EP_GEMM_K);
-        stretch next_a = stretch_of(p->a, p->a_step, p->a_row, p->m, k1, k2);
-        stretch next_b = stretch_of(p->b, p->b_step, p->b_col, p->n, k1, k2);
+        prefetch_range next_a = range_of(p->a, p->a_step, p->a_row, p->m, k1, k2);
+        prefetch_range next_b = range_of(p->b, p->b_step, p->b_col, p->n, k1, k2);
         if (packed) {
             pack_rows(p, k0, k, tiles, rows);
         }

@@ -9,14 +9,14 @@
 
 #include "base.h"
 
-/* The product c(i, j) = sum of a(i, s) b(s, j) over steps s < k, for i < m and j < n, which is
- * added to c(i, j) if `add` is true. Row i of `c` starts at c + i * c_row and is contiguous. */
+/* The product c(i, j) = sum of a(i, s) b(s, j) over steps s < k, for i < m and j < n. If `add` is
+ * true, the sums are added to `c`. Row i of `c` starts at c + i * c_row and is contiguous. */
 typedef struct {
     int64_t m, n, k;
     const ep_real *a;
     int64_t a_row, a_step; /* a(i, s) = a[i * a_row + s * a_step] */
     const ep_real *b;
-    int64_t b_step, b_col; /* b(s, j) = b[s * b_step + j * b_col]; one of them is 1 */
+    int64_t b_step, b_col; /* b(s, j) = b[s * b_step + j * b_col]; b_step or b_col is 1 */
     ep_real *c;
     int64_t c_row;
     bool add;
@@ -27,11 +27,12 @@ enum {
     EP_GEMM_COLUMNS = 32, /* columns of `b` in a panel */
     EP_GEMM_ROWS = 128,   /* elements of the packed `a` per step of k */
     EP_GEMM_SCRATCH = EP_GEMM_K *
-        (EP_GEMM_COLUMNS + EP_GEMM_ROWS) /* elements of scratch, EP_ALIGN aligned */
+        (EP_GEMM_COLUMNS + EP_GEMM_ROWS) /* elements of the `scratch` of ep_gemm() */
 };
 
 /* Computes the product. If b_col is 1, up to EP_LINE - 1 elements after the end of a row may be
- * read but not used, so b must lie in a slab. m, n or k may be 0. */
+ * read but not used, so `b` must lie in a slab. m, n or k may be 0. `scratch` has EP_GEMM_SCRATCH
+ * elements and is aligned to EP_ALIGN bytes. */
 void ep_gemm(const ep_product *product, ep_real *scratch);
 
 /* Computes a product bit-identical to that of ep_gemm. Requires b_col = 1; meant for operands in

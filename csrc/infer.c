@@ -19,8 +19,10 @@ typedef struct {
     int64_t blocks, rows; /* number of blocks, rows per block */
     ep_targets of;
     ep_tally *tallies; /* (blocks); NULL without targets */
-    char *targets; /* one block per worker */
-    ep_real *losses, *weights; /* weights: NULL if all are 1 */
+    /* buffers for one block per worker; `losses` holds losses, then hits; `weights` is NULL if all
+     * weights are 1 */
+    char *targets;
+    ep_real *losses, *weights;
     atomic_llong next;
 } sweep;
 
@@ -82,8 +84,8 @@ static const ep_real *readable(const ep_net *net, const ep_table *x, const ep_in
     return same && plain && dense ? x->at : NULL;
 }
 
-/* Returns the number of workers for `rows` rows. Starting a worker takes about 30 us, so each must
- * have more work than that. */
+/* Returns the number of workers for `rows` rows. Creating and joining a thread takes about 20 us,
+ * so each worker must have several times as much work. */
 static int workers_for(const ep_net *net, int64_t rows, int64_t block, int threads) {
     const double enough = 1e7; /* multiply-adds: about 80 us */
     double work = ep_net_macs(net, net->axes) * (double)rows;
@@ -95,7 +97,8 @@ bool ep_infer(ep_net *net, const ep_regime *regime, const ep_table *x, const ep_
               const ep_table *w, const ep_intake *intake, int threads, ep_real *out,
               ep_tally *tally, ep_error *error) {
     sweep s = {.net = net, .regime = regime, .x = x, .y = y, .w = w, .intake = *intake, .out = out};
-    /* constant, since sums by block must not depend on the number of workers */
+    /* With targets, the number of rows per block stays as it is, so that the sums of the losses do
+     * not depend on the number of workers. */
     s.rows = ep_net_infer_rows(net);
     int workers = workers_for(net, x->rows, y ? s.rows : EP_INFER_LEAST, threads);
     if (!y) {

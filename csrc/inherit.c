@@ -6,8 +6,8 @@
 
 /* ---- axes that allow births ------------------------------------------------------------------ */
 
-/* Which form of the populations' outputs a value contains: none, before or after multiplication by
- * their masses. */
+/* What a value holds of the outputs of the populations: nothing (WITHOUT), or the outputs before or
+ * after their multiplication by the masses. */
 typedef enum { WITHOUT, BEFORE, AFTER } stage;
 
 static int times_in(int axis, int rank, const int *axes) {
@@ -49,8 +49,8 @@ static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) 
     return sums ? at : -1;
 }
 
-/* Returns the axis that the layer uses as a whole: its output depends on the founding size of this
- * axis or on all its entries together. -1: none. */
+/* Returns the axis of the layer's input 0 whose founding size affects the output of the layer, or
+ * -1 if there is none. */
 static int founding_axis(const ep_net *net, const ep_layer *layer) {
     const ep_value *x = &net->values[layer->input[0]];
     int d = layer->kind->founding_axis;
@@ -99,7 +99,7 @@ static const char *follow(const ep_net *net, const ep_population *p, const ep_la
     const ep_tensor *weight = layer->n_tensors ? &net->tensors[layer->tensor[0]] : NULL;
     bool owned = weight && times_in(p->axis, weight->rank, weight->axis) > 0;
     ep_linearity linear = layer->kind->linear;
-    bool alone = true; /* no other input has the axis */
+    bool alone = true; /* linear_input is the only input that holds outputs of the populations */
     for (int i = 0; i < layer->reads; i++) {
         alone = alone && (i == layer->kind->linear_input || of[layer->input[i]] == WITHOUT);
     }
@@ -185,7 +185,9 @@ static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t 
             runs r = runs_of(net, t, d);
             const int64_t both[] = {parent, child};
             for (int h = 0; h < EP_COUNT(both); h++) {
-                scale_slice(net->gradients, t, r, both[h], (ep_real)0.5);
+                if (!net->continues) {
+                    scale_slice(net->gradients, t, r, both[h], (ep_real)0.5);
+                }
                 scale_slice(net->first, t, r, both[h], (ep_real)0.5);
                 scale_slice(net->second, t, r, both[h], (ep_real)0.25);
             }
@@ -198,7 +200,7 @@ static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t 
     }
 }
 
-/* Sets the mass of an immigrant, and sets the weights of layers that read it to 0. */
+/* Sets the mass of an immigrant, and sets to 0 the weights with which later layers read it. */
 static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real mass) {
     ep_net_numbers(net, p->mass)[place] = mass;
     ep_net_numbers(net, p->alive)[place] = 1;
@@ -212,8 +214,8 @@ static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real m
     }
 }
 
-/* Returns the new place of the old place `from`, by binary search in the ascending sources of the
- * places that stay. */
+/* Returns the new place of the surviving population that was at place `from` before the resize. The
+ * search is binary, because the sources of the surviving populations ascend. */
 static int64_t place_of(const ep_places *p, int64_t from) {
     int64_t low = 0, high = p->n - p->born;
     while (low < high) {

@@ -7,16 +7,17 @@
 
 #include "compact.h"
 
-/* Returns NULL if populations of this layer can be born without changing outputs: if the layers on
- * their axis treat each population separately, and read it in proportion to its mass. Otherwise
- * returns the reason. */
+/* Returns NULL if populations of this layer can be born without changing the network's outputs.
+ * This requires that the layers before the multiplication by the masses treat each population
+ * separately, and that the layers after it are linear in the populations. Otherwise returns the
+ * reason why births would change the outputs. */
 const char *ep_barren(const ep_net *net, const ep_population *population);
 
 /* Adds the n newborn populations of a generation and removes the extinct ones. `newborn` is ordered
  * by group (index in net->populations). A parent with weights w becomes two halves with weights w
  * (1 + mutation z) and w (1 - mutation z), z normal; their optimizer moments are those of half the
  * gradient. An immigrant gets initial weights; the weights of later layers that read it are 0.
- * False: out of memory; nothing has changed but what the generation had already written. */
+ * Returns false if out of memory; the network is then as it was before this call. */
 bool ep_bear(ep_net *net, const ep_newborn *newborn, int64_t n, double mutation, ep_error *error);
 
 #endif

@@ -4,8 +4,9 @@
  * threads, on laws or on extinction.
  *
  * Names in kernels: x, y input and output, dx, dy their gradients; w, dw weights and their
- * gradients; rows, in, out. Activations are (batch, axes ...), features last, contiguous, at the
- * current sizes of the axes. A range r0 .. r1 of rows does not include r1. */
+ * gradients; rows, in, out numbers of rows, inputs and outputs. Activations are (batch, axes ...),
+ * features last, contiguous, at the current sizes of the axes. A range r0 .. r1 of rows does not
+ * include r1. */
 #ifndef EP_LAYER_H
 #define EP_LAYER_H
 
@@ -26,7 +27,7 @@ typedef struct {
     int64_t width; /* elements per sample at the current shape */
     int64_t at; /* the value starts at x + at * capacity: see ep_x */
     int dx_of; /* value whose buffer holds the gradient of this value in a pass with aliasing */
-    bool wants_dx; /* its gradient is needed, to train a tensor of an earlier layer */
+    bool wants_dx; /* the value's gradient is needed, to train a tensor of an earlier layer */
 } ep_value;
 
 typedef enum { EP_FORWARD = 1, EP_BACKWARD = -1 } ep_way; /* direction through the layers */
@@ -67,7 +68,7 @@ typedef struct {
     int least_inputs, most_inputs;
     ep_linearity linear;
     int linear_input; /* the input that `linear` refers to */
-    const char *sizes; /* setting that holds the founding size of output axes, or NULL */
+    const char *sizes; /* name of the setting with the founding sizes of output axes, or NULL */
     int founding_axis; /* 1 + the axis of input 0 whose founding size affects the output;
                              -1: the last axis; 0: none */
     int apart; /* for a kind that is not linear: 1 + the axis of input 0 along which
@@ -81,16 +82,16 @@ typedef struct {
     bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);
     /* Initializes the layer's tensors; the values depend on `noise` only. May be NULL. */
     void (*init)(const ep_pass *pass, const ep_layer *layer, ep_noise noise);
-    /* Computes rows r0 .. r1 of the output from inputs, values and counter-based noise alone. */
+    /* Computes rows r0 .. r1 of the output from inputs, tensors and counter-based noise alone. */
     void (*forward)(const ep_pass *pass, const ep_layer *layer);
-    /* Computes dx of the same rows from dy, for every input whose ep_dx() is not NULL: adds to dx
+    /* Computes rows r0 .. r1 of dx from dy, for every input whose ep_dx() is not NULL: adds to dx
      * if ep_adds(), else overwrites it. Never touches parameter gradients. */
     void (*backward)(const ep_pass *pass, const ep_layer *layer);
     /* Computes part `part` of `parts` of the parameter gradients over ALL rows. Parts write
      * disjoint memory and pass each finished range to ep_ready. NULL: no parameters. */
     void (*gradient)(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts);
     const ep_coupling *coupling; /* NULL: the samples of a batch are independent */
-    /* Returns n if input 0 holds ids, integers from 0 to n - 1. NULL: any numbers. */
+    /* Returns n: input 0 holds ids, integers from 0 to n - 1. NULL: it holds any numbers. */
     int64_t (*ids)(const ep_layer *layer);
     /* Multiply-adds of the forward pass of one sample at the shape of `axes`. NULL: none. */
     double (*macs)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
@@ -107,13 +108,13 @@ enum {
 };
 typedef struct {
     int can; /* sum of the constants above that hold for the layer */
-    /* add to the dx of this input, because a later layer has already written that dx, or has
-     * skipped its copy of dy (see `skip`) */
+    /* add to the dx of this input instead of overwriting it: a later layer has already written its
+     * term there, or has left the term in its own dy, where this layer reads it (see `skip`) */
     bool add[EP_INPUTS];
-    /* do not copy dy to the dx of this input: the earlier layer that adds to this dx reads dy in
-     * place */
+    /* do not copy dy to the dx of this input, because the earlier layer that adds to this dx reads
+     * dy itself */
     bool skip[EP_INPUTS];
-    int more; /* value whose gradient is the term added to dx of input 0 */
+    int more; /* EP_ADD_MORE: index of the value whose gradient is added to dx of input 0 */
 } ep_alias;
 
 struct ep_layer {
@@ -121,19 +122,19 @@ struct ep_layer {
     char name[EP_NAME];
     void *config;
     int index;
-    int n_inputs, input[EP_INPUTS]; /* input values */
-    int reads; /* number of inputs whose elements are read; only the axes of the others are used */
+    int n_inputs, input[EP_INPUTS]; /* indices of the values that the layer reads */
+    int reads; /* number of inputs whose elements are read; of further inputs, only axes are used */
     ep_alias alias;
     int n_tensors, tensor[EP_TENSORS];
     bool shares_mass; /* uses the mass of an earlier layer and adds to its gradient */
-    int partner; /* next layer that uses the same mass, or -1 */
-    int out; /* value written */
-    int saved; /* value kept for backward, or -1 */
-    int sums; /* value with the sums per sample that backward passes to gradient, or -1 */
+    int partner; /* index of the next layer that uses the same mass, or -1 */
+    int out; /* index of the value that the layer writes */
+    int saved; /* index of the value that forward() saves for backward(), or -1 */
+    int sums; /* index of the value where backward() stores sums per sample for gradient(), or -1 */
     int64_t scratch; /* elements of scratch per worker */
-    /* for kinds that couple samples: the first row of each worker is a multiple of row_block */
+    /* for kinds that couple samples: the index of a worker's first row is a multiple of this */
     int64_t row_block;
-    double work; /* macs, to balance the gradient tasks */
+    double work; /* multiply-adds per sample, to balance the gradient tasks */
 };
 
 struct ep_pass {
@@ -141,18 +142,21 @@ struct ep_pass {
     const ep_value *value;
     const ep_tensor *tensor;
     ep_real *numbers; /* values of all tensors */
-    ep_real *gradients; /* gradients of all tensors, same layout */
-    const ep_real *input; /* the user's rows, read instead of value 0, or NULL */
+    ep_real *gradients; /* gradients of all tensors, in the layout of `numbers` */
+    const ep_real *input; /* rows of the user's array, read instead of value 0; or NULL */
     ep_real *x, *dx; /* activations and their gradients; dx is NULL outside training */
     int64_t capacity; /* rows allocated: value v starts at x + at * capacity */
     int64_t rows; /* samples of the batch that belong to this rank (see ranks.h) */
-    int64_t first; /* index of sample 0 in the whole batch, over all ranks */
+    int64_t first; /* index of this rank's sample 0 in the batch of all ranks */
     int64_t r0, r1; /* samples of this worker */
     bool training;
     bool alias; /* gradients of activations may alias each other: see ep_alias */
     int64_t step;
     ep_noise noise;
     ep_real *scratch; /* private to this worker, EP_ALIGN aligned */
+    /* (n_axes) number of newborn entries at the end of each axis, whose weights init() draws; NULL:
+     * all */
+    const int64_t *newborn;
     void (*ready)(const ep_pass *pass, int tensor, int64_t from, int64_t rows, int64_t n,
                   int64_t stride);
     void *ready_context;
@@ -165,14 +169,14 @@ int ep_plan_axis(ep_plan *plan, const ep_layer *layer, const char *what, int64_t
 /* Declares the layer's next tensor. Tensors are numbered in the order of the calls. */
 bool ep_plan_tensor(ep_plan *plan, ep_layer *layer, const char *what, ep_role role, int rank,
                     const int *axis, ep_error *error);
-/* Declares the existing mass of `axis` as the layer's next tensor. The layer adds to its gradient
- * (layer->shares_mass). */
+/* Declares the existing mass of `axis` as the layer's next tensor. The layer adds its terms to the
+ * gradient of this mass (layer->shares_mass). */
 bool ep_plan_shared_mass(ep_plan *plan, ep_layer *layer, int axis, ep_error *error);
 /* Set the axes of the layer's output, and of the value it saves for backward. */
 bool ep_plan_output(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
 bool ep_plan_saved(ep_plan *plan, ep_layer *layer, int rank, const int *axis, ep_error *error);
-/* Reserves, per sample, n sums for each entry of an axis, which backward passes to gradient
- * (layer->sums). */
+/* Reserves n sums for each sample and each entry of an axis. backward() writes them, and gradient()
+ * reads them (layer->sums). */
 bool ep_plan_sums(ep_plan *plan, ep_layer *layer, int64_t n, int axis, ep_error *error);
 const ep_value *ep_plan_value(const ep_plan *plan, int value);
 const ep_axis *ep_plan_axes(const ep_plan *plan);
@@ -196,7 +200,8 @@ EP_INLINE const ep_real *ep_x(const ep_pass *pass, const ep_layer *layer, int i)
 EP_INLINE ep_real *ep_gradient_of(const ep_pass *pass, const ep_value *value) {
     return pass->dx + (pass->alias ? pass->value[value->dx_of].at : value->at) * pass->capacity;
 }
-/* Row 0 of the gradient of input i; NULL if no layer needs it or its copy is skipped (ep_alias). */
+/* Row 0 of the gradient of input i. NULL if no layer needs this gradient, or if the layer need not
+ * copy dy to it (ep_alias.skip). */
 EP_INLINE ep_real *ep_dx(const ep_pass *pass, const ep_layer *layer, int i) {
     const ep_value *value = ep_input(pass, layer, i);
     return value->wants_dx && !layer->alias.skip[i] ? ep_gradient_of(pass, value) : NULL;
@@ -218,8 +223,8 @@ EP_INLINE ep_real *ep_saved(const ep_pass *pass, const ep_layer *layer) {
 EP_INLINE ep_real *ep_sums(const ep_pass *pass, const ep_layer *layer) {
     return pass->x + pass->value[layer->sums].at * pass->capacity;
 }
-/* Adds the sums of all samples, in order: to[j] += element `from` + j of the sums of each sample,
- * for j0 <= j < j1. */
+/* Adds up the sums per sample (layer->sums) over all samples, in order: for j0 <= j < j1, adds
+ * element `from` + j of every sample to to[j]. */
 EP_INLINE void ep_add_sums(const ep_pass *pass, const ep_layer *layer, int64_t from, int64_t j0,
                            int64_t j1, ep_real *to) {
     int64_t width = pass->value[layer->sums].width;
@@ -240,12 +245,31 @@ EP_INLINE ep_real *ep_dw(const ep_pass *pass, const ep_layer *layer, int i) {
 EP_INLINE int64_t ep_w_size(const ep_pass *pass, const ep_layer *layer, int i) {
     return pass->tensor[layer->tensor[i]].n;
 }
-/* Fills the layer's tensor 0 with normal noise. */
+/* Draws elements `at` .. at + n - 1 of the layer's tensor 0 from normal noise. */
+EP_INLINE void ep_w_draw(const ep_pass *pass, const ep_layer *layer, int64_t at, int64_t n,
+                         double deviation, ep_noise noise) {
+    ep_real *w = ep_w(pass, layer, 0);
+    for (int64_t i = at; i < at + n; i++) {
+        w[i] = (ep_real)(deviation * ep_random_normal(noise, (uint64_t)i));
+    }
+}
+/* Fills the layer's tensor 0 with normal noise: all elements, or those of newborn entries of its
+ * axes (pass->newborn). An element has the same value in either case. */
 EP_INLINE void ep_w_normal(const ep_pass *pass, const ep_layer *layer, double deviation,
                            ep_noise noise) {
-    ep_real *w = ep_w(pass, layer, 0);
-    for (int64_t i = 0; i < ep_w_size(pass, layer, 0); i++) {
-        w[i] = (ep_real)(deviation * ep_random_normal(noise, (uint64_t)i));
+    const ep_tensor *t = &pass->tensor[layer->tensor[0]];
+    if (!pass->newborn) {
+        ep_w_draw(pass, layer, 0, t->n, deviation, noise);
+    }
+    int64_t before = 1, inner = t->n;
+    for (int d = 0; pass->newborn && d < t->rank; d++) {
+        int64_t n = pass->axes[t->axis[d]].n, newborn = pass->newborn[t->axis[d]];
+        inner = n ? inner / n : 0;
+        for (int64_t i = 0; newborn && i < before; i++) {
+            int64_t end = (i + 1) * n * inner;
+            ep_w_draw(pass, layer, end - newborn * inner, newborn * inner, deviation, noise);
+        }
+        before *= n;
     }
 }
 /* Prefetches the n elements that are EP_AHEAD elements after `at`, because they will be written
@@ -265,8 +289,8 @@ EP_INLINE void ep_ready(const ep_pass *pass, const ep_layer *layer, int i, int64
         pass->ready(pass, layer->tensor[i], from, 1, n, n);
     }
 }
-/* The same for `rows` ranges of n elements each whose starts are `stride` elements apart, such as
- * n columns of a matrix. */
+/* Like ep_ready(), for `rows` ranges of n elements each whose starts are `stride` elements apart,
+ * such as n columns of a matrix. */
 EP_INLINE void ep_ready_block(const ep_pass *pass, const ep_layer *layer, int i, int64_t from,
                               int64_t rows, int64_t n, int64_t stride) {
     if (pass->ready && rows > 0 && n > 0) {

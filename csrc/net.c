@@ -20,8 +20,8 @@ void ep_net_free(ep_net *net) {
     for (int i = 0; i < net->n_axes; i++) {
         free(net->axes[i].birth);
     }
-    ep_slab *slabs[] = {net->numbers, net->gradients, net->first,    net->second,
-                        net->x,       net->dx,        net->workspace};
+    ep_slab *slabs[] = {net->numbers, net->gradients, net->first, net->second,
+                        net->spare,   net->x,         net->dx,    net->workspace};
     for (int i = 0; i < EP_COUNT(slabs); i++) {
         ep_slab_drop(slabs[i]);
     }
@@ -214,10 +214,12 @@ bool ep_net_build(ep_net *net, ep_error *error) {
 bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
     int64_t line = (int64_t)EP_LINE,
             capacity = rows > INT32_MAX ? -1 : (rows + line - 1) / line * line;
-    if (rows <= net->capacity && net->x) {
+    int64_t width = ep_max(net->width, net->room_width);
+    capacity = capacity < 0 ? -1 : ep_max(capacity, net->capacity);
+    int64_t n = ep_times(capacity, width);
+    if (net->x && rows <= net->capacity && (!net->room || net->x->n >= n)) {
         return true;
     }
-    int64_t n = ep_times(capacity, net->width);
     int64_t both = n > INT64_MAX / 4 ? -1 : ep_times(2, n);
     bool fits = both >= 0 && ep_slab_fits(ep_net_allocated(net) + both);
     ep_slab *x = fits ? ep_slab_new(n) : NULL, *dx = x ? ep_slab_new(n) : NULL;
@@ -233,6 +235,51 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
     net->capacity = capacity;
     net->rows = 0;
     return true;
+}
+
+bool ep_net_make_room(ep_net *net, int64_t room, int64_t width, ep_error *error) {
+    ep_slab **slabs[] = {&net->numbers, &net->gradients, &net->first, &net->second, &net->spare};
+    ep_slab *larger[EP_COUNT(slabs)] = {NULL};
+    int64_t more = 0;
+    for (int i = 0; i < EP_COUNT(slabs); i++) {
+        more += *slabs[i] && (*slabs[i])->n >= room ? 0 : room;
+    }
+    bool ok = ep_slab_fits(ep_net_allocated(net) + more);
+    for (int i = 0; ok && room > 0 && i < EP_COUNT(slabs); i++) {
+        if (!*slabs[i] || (*slabs[i])->n < room) {
+            larger[i] = ep_slab_new(room);
+            ok = larger[i] != NULL;
+        }
+    }
+    for (int i = 0; i < EP_COUNT(slabs); i++) {
+        if (!ok) {
+            ep_slab_drop(larger[i]);
+        } else if (larger[i]) {
+            if (*slabs[i]) {
+                memcpy(larger[i]->at, (*slabs[i])->at, (size_t)(*slabs[i])->n * sizeof(ep_real));
+            }
+            ep_slab_drop(*slabs[i]);
+            *slabs[i] = larger[i];
+        }
+    }
+    if (!ok) {
+        return ep_fail(error, EP_NO_MEMORY,
+                       "births: no memory for a network at its capacity of births (%.3g elements); "
+                       "expected a lower capacity",
+                       (double)room);
+    }
+    if (room == 0) {
+        ep_slab_drop(net->spare);
+        net->spare = NULL;
+    }
+    net->room = room;
+    net->room_width = width;
+    return true;
+}
+
+bool ep_net_reusable(const ep_net *net, const ep_slab *slab, int64_t n) {
+    return net->room > 0 && slab && slab->n >= n &&
+           atomic_load_explicit(&slab->references, memory_order_acquire) == 1;
 }
 
 int64_t ep_net_ids(const ep_net *net) {
@@ -260,8 +307,8 @@ int64_t ep_net_least_rows(const ep_net *net) {
 }
 
 int64_t ep_net_allocated(const ep_net *net) {
-    const ep_slab *slabs[] = {net->numbers, net->gradients, net->first,    net->second,
-                              net->x,       net->dx,        net->workspace};
+    const ep_slab *slabs[] = {net->numbers, net->gradients, net->first, net->second,
+                              net->spare,   net->x,         net->dx,    net->workspace};
     int64_t n = 0;
     for (int i = 0; i < EP_COUNT(slabs); i++) {
         n += slabs[i] ? slabs[i]->n : 0;
@@ -274,12 +321,24 @@ int64_t ep_net_infer_rows(const ep_net *net) {
     return ep_max(EP_INFER_LEAST, ep_min(rows, EP_INFER_MOST));
 }
 
+int64_t ep_net_workspace(const ep_net *net, int workers) {
+    int64_t width = ep_max(net->width, net->room_width), rows = ep_net_infer_rows(net);
+    if (width > INT64_MAX / 4096) {
+        return -1;
+    }
+    int64_t inferred = net->width * rows;
+    if (net->room) { /* at least as much as any width up to room_width needs */
+        inferred = ep_max(EP_INFER_LEAST * width, ep_min(EP_INFER_MOST * width, EP_INFER_NUMBERS));
+    }
+    return ep_times(net->scratch + inferred + (int64_t)EP_LINE, workers);
+}
+
 bool ep_net_reserve_workers(ep_net *net, int workers, ep_error *error) {
-    if (net->workspace && workers <= net->workers) {
+    workers = ep_max(workers, net->workers);
+    int64_t n = ep_net_workspace(net, workers);
+    if (net->workspace && workers <= net->workers && (!net->room || net->workspace->n >= n)) {
         return true;
     }
-    int64_t each = net->scratch + ep_times(net->width, ep_net_infer_rows(net)) + (int64_t)EP_LINE;
-    int64_t n = net->width > INT64_MAX / 4096 ? -1 : ep_times(each, workers);
     ep_slab *workspace = n < 0 ? NULL : ep_slab_new(n);
     if (!workspace) {
         return ep_fail(error, EP_NO_MEMORY, "network: no memory for the workspace of %d workers",

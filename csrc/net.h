@@ -15,38 +15,45 @@ enum {
     EP_MOST = 1 << 16, /* maximum number of layers, axes or tensors */
 };
 
-/* The populations of one axis: the tensors that hold their masses and the state of selection. */
+/* The populations of one axis, as indices: their axis and layer, and the tensors that hold their
+ * masses and the state of selection. */
 typedef struct {
     int axis, layer;
-    int mass; /* EVOLVED */
+    int mass; /* EVOLVED: mass of each population */
     int fitness; /* TRACKED: smoothed fitness (before bias correction) */
-    int alive; /* TRACKED: 1, or 0 from death until compaction */
+    int alive; /* TRACKED: 1, or 0 from extinction until removal */
     int state; /* TRACKED (EP_STATES, n): memory of the dynamics */
 } ep_population;
 
 struct ep_plan {
     uint64_t seed;
     int n_axes, n_values, n_layers, n_tensors;
-    int n_populations; /* axes under selection; after ep_net_build, none is an axis of the output */
+    int n_populations; /* number of axes under selection; ep_net_build excludes output axes */
     ep_axis *axes;
-    ep_value *values; /* 0: the input; then outputs and saved values, in order of declaration */
+    /* values[0] is the input; outputs and saved values follow, in order of declaration */
+    ep_value *values;
     ep_layer *layers;
     ep_tensor *tensors;
     ep_population *populations;
     int state_axis; /* axis of size EP_STATES */
     int64_t begin[EP_ROLES + 1]; /* first element of each role in the slabs below */
-    /* same layout: values of the tensors, their gradients, optimizer moments */
+    /* four slabs of the same layout: values, gradients, first and second moments of the tensors */
     ep_slab *numbers, *gradients, *first, *second;
-    int64_t width; /* elements per sample of all values together */
+    ep_slab *spare; /* the slab that births write to next, or NULL: see ep_net_make_room */
+    /* elements of each slab above, and width of the activations, that births can lead to; 0: the
+     * slabs have the size of the network */
+    int64_t room, room_width;
+    int64_t width; /* elements per sample of all `values` together */
     int64_t scratch; /* elements of scratch per worker */
-    int64_t row_block; /* the first row of each worker is a multiple of row_block */
+    int64_t row_block; /* the index of a worker's first row is a multiple of this */
     int64_t capacity; /* largest number of samples that x and dx can hold; 0: not reserved yet */
     ep_slab *x, *dx;
     ep_slab *workspace; /* scratch and inference rows of all workers; NULL before the first pass */
     int workers; /* number of workers that the workspace has room for */
     int64_t rows; /* samples in the last training batch */
     bool aliased; /* gradients of activations may be overwritten: see ep_alias */
-    double terms; /* predictions with weight > 0 in the mean loss of the last batch */
+    bool continues; /* the next step overwrites activations and gradients before they are read */
+    double terms; /* number of predictions with weight > 0 in the last training batch */
     int64_t step, generation; /* updates and generations so far */
     /* Sum, over the generations since the last removal, of the share of the network's multiply-adds
      * that is spent on extinct populations. */
@@ -59,11 +66,12 @@ typedef struct ep_plan ep_net;
 
 ep_net *ep_net_new(uint64_t seed, int rank, const int64_t *size, ep_error *error);
 void ep_net_free(ep_net *net);
-/* Adds a layer that reads values `input`; copies `config`. Returns the value it writes, or -1. */
+/* Adds a layer that reads the values with indices `input`; copies `config`. Returns the index of
+ * the value that the layer writes, or -1. */
 int ep_net_add(ep_net *net, const ep_kind *kind, const char *name, int n_inputs, const int *input,
                const void *config, ep_error *error);
-/* Sets the populations of a mortal axis to those with the n birth ids `id` (ascending; copied);
- * `born` ids have been given so far. Call after adding the layers and before ep_net_build. */
+/* Sets the populations of an axis under selection to those with the n birth ids `id`, ascending.
+ * `born`: next birth id. Call after adding the layers and before ep_net_build. */
 bool ep_net_populate(ep_net *net, int axis, int64_t born, int64_t n, const int64_t *id,
                      ep_error *error);
 /* Elements of all tensors at the current sizes of the axes; -1 on overflow. */
@@ -75,6 +83,14 @@ bool ep_net_build(ep_net *net, ep_error *error);
 /* Allocates room for `rows` training samples, unless there is enough already. */
 bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error);
 bool ep_net_reserve_workers(ep_net *net, int workers, ep_error *error);
+/* Elements of the workspace of `workers` workers; -1 on overflow. */
+int64_t ep_net_workspace(const ep_net *net, int workers);
+/* Allocates all slabs for a network of up to `room` elements and activations of up to `width`
+ * elements per sample, so that births within these sizes allocate no slabs. 0, 0: makes later
+ * slabs as large as the network is. False: out of memory, nothing has changed. */
+bool ep_net_make_room(ep_net *net, int64_t room, int64_t width, ep_error *error);
+/* True if births can write n elements to the slab: it has room, and no view reads it. */
+bool ep_net_reusable(const ep_net *net, const ep_slab *slab, int64_t n);
 /* Recomputes, from the axes, offsets of tensors, widths and offsets of values, and work of layers.
  * Returns the number of elements of all tensors, padding included, or -1 on overflow. */
 int64_t ep_net_measure(ep_net *net);
@@ -99,8 +115,8 @@ double ep_net_macs(const ep_net *net, const ep_axis *axes);
 /* Index of a tensor by name, or -1. */
 int ep_net_tensor(const ep_net *net, const char *name);
 
-/* Returns the pass of worker `part`: for training with its rows of x and dx, or for inference with
- * a buffer of its own. */
+/* Return the pass of worker `part`. A training pass has the worker's rows of net->x and net->dx; an
+ * inference pass has a private buffer. */
 ep_pass ep_net_training_pass(const ep_net *net, int part, int parts);
 ep_pass ep_net_inference_pass(const ep_net *net, int part);
 int64_t ep_net_infer_rows(const ep_net *net);

@@ -16,7 +16,7 @@ static void *grow(void *items, int n, size_t size, ep_error *error) {
                 EP_MOST);
         return NULL;
     }
-    if (!*at || !(n & (n - 1))) { /* the capacity is the next power of two */
+    if (!*at || !(n & (n - 1))) { /* full, as capacities are powers of two */
         void *more = realloc(*at, (size_t)(n ? 2 * n : 1) * size);
         if (!more) {
             ep_fail(error, EP_NO_MEMORY, "network: out of memory while building");
@@ -67,7 +67,8 @@ static int new_tensor(ep_net *net, const char *layer, const char *what, ep_role 
     return net->n_tensors++;
 }
 
-/* Declares the tensors in which selection stores the state of the populations with this mass. */
+/* Declares the tensors in which selection stores the state of the populations of `axis`, whose
+ * masses are the tensor with index `mass`. */
 static bool new_population(ep_net *net, const ep_layer *layer, int mass, int axis,
                            ep_error *error) {
     for (int i = 0; i < net->n_populations; i++) {

@@ -28,7 +28,8 @@ void ep_random_words(ep_noise noise, uint64_t index, uint32_t out[4]) {
 
 static uint64_t joined(uint32_t low, uint32_t high) { return (uint64_t)high << 32 | low; }
 
-/* The midpoint of one of 2^52 equal cells of (0, 1): never 0 or 1, and 1 - the result is exact. */
+/* Returns the midpoint of one of 2^52 equal cells of (0, 1): never 0 or 1, and 1 minus the midpoint
+ * is exact. */
 static double unit(uint64_t bits) { return ((double)(bits >> 12) + 0.5) * 0x1p-52; }
 
 uint64_t ep_random_bits(ep_noise noise, uint64_t index) {
@@ -38,8 +39,7 @@ uint64_t ep_random_bits(ep_noise noise, uint64_t index) {
 }
 
 ep_noise ep_random_fork(ep_noise noise, uint64_t branch) {
-    /* Uses a different key from that of the draws of `noise`, so that no fork equals a drawn
-     * number. */
+    /* use another key: else the fork would be the bits that `noise` gives at index `branch` */
     uint32_t words[4];
     noise.seed ^= UINT64_C(0x6A09E667F3BCC908);
     ep_random_words(noise, branch, words);
@@ -51,7 +51,8 @@ double ep_random_uniform(ep_noise noise, uint64_t index) {
     return unit(ep_random_bits(noise, index));
 }
 
-/* Box-Muller transform (1958) of two uniform numbers from one index; |result| < 8.6. */
+/* Computes the Box-Muller transform (1958) of two uniform numbers, both from the bits at `index`.
+ * The absolute value of the result is below 8.6. */
 double ep_random_normal(ep_noise noise, uint64_t index) {
     uint32_t words[4];
     ep_random_words(noise, index, words);
@@ -76,7 +77,8 @@ static int64_t binomial_walk(ep_noise noise, uint64_t *index, int64_t n, double 
     } /* u exceeds the rounded sum of all probabilities: draw again */
 }
 
-/* log k! minus the leading terms of Stirling's formula. */
+/* Returns log k! - ((k + 1/2) log(k + 1) - (k + 1) + log(2 pi) / 2): the error of Stirling's
+ * formula. */
 static double stirling_tail(double k) {
     static const double small[] = {0.08106146679532726, 0.04134069595540929, 0.02767792568499834,
                                    0.02079067210376509, 0.01664469118982119, 0.01387612882307075,
@@ -89,7 +91,8 @@ static double stirling_tail(double k) {
     return (1.0 / 12 - (1.0 / 360 - s / 1260) * s) / (k + 1);
 }
 
-/* Draws by transformed rejection with squeeze (Hoermann 1993, BTRS). For n p >= 10 and p <= 1/2. */
+/* Draws by transformed rejection with squeeze (Hoermann 1993, BTRS). Used for n p >= 10;
+ * requires p <= 1/2. */
 static int64_t binomial_reject(ep_noise noise, uint64_t *index, int64_t count, double p) {
     double n = (double)count, q = 1 - p, spread = sqrt(n * p * q);
     double b = 1.15 + 2.53 * spread, a = -0.0873 + 0.0248 * b + 0.01 * p;

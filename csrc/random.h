@@ -19,7 +19,7 @@ enum {
     EP_STREAM_PRUNE,
     EP_STREAM_EVOLVE = 1000,
     EP_STREAM_LAYERS = 1000000,
-    EP_STREAM_BIRTHS = 2000000, /* + index of the tensor */
+    EP_STREAM_BIRTHS = 2000000, /* births in tensor i: EP_STREAM_BIRTHS + i */
 };
 
 /* 128 random bits: the four words of counter `index`. */
@@ -43,9 +43,9 @@ typedef struct {
 } ep_permutation;
 
 ep_permutation ep_random_permutation(ep_noise noise, int64_t n);
-/* The position of item i, 0 <= i < n. */
+/* Returns the position of item i, 0 <= i < n. */
 int64_t ep_permutation_place(const ep_permutation *permutation, int64_t i);
-/* The position of item i in a permutation of n items; for a single item. */
+/* Creates a permutation of n items and returns the position of item i. Meant for a single item. */
 int64_t ep_random_permute(ep_noise noise, int64_t i, int64_t n);
 
 #endif

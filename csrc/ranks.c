@@ -2,9 +2,10 @@
  *
  * The buffer consists of a header of FIELDS elements for each rank; the gradients; the tracked
  * statistics of layers; and mean activities and Gram matrices if selection needs them. Each rank
- * writes zeros to the headers of the others, so every rank reads exact headers of all. The size
- * changes only at removals, before which the ranks compare their populations by the header. Ranks
- * that differ therefore get an error instead of waiting for a message of another size. */
+ * writes zeros to the headers of the others, so the sum holds an exact header of every rank. The
+ * size of the buffer changes only at removals. Before a removal, the ranks compare their
+ * populations by the headers, so ranks that differ get an error instead of waiting for a message of
+ * another size. */
 #include "ranks.h"
 
 #include "signals.h"
@@ -44,8 +45,8 @@ static int64_t size_of(const ep_net *net, int population) {
     return net->axes[net->populations[population].axis].n;
 }
 
-/* Offset in the buffer of the activities, or of the Gram matrix, of the populations of one
- * layer. */
+/* activity_at() returns where the activities of a layer's populations start in the buffer,
+ * gram_at() where the Gram matrix of their outputs starts. */
 static int64_t activity_at(const ep_ranks *k, const ep_net *net, int population) {
     int64_t at = header(k) + gradients(net) + tracked(net);
     for (int i = 0; i < population && k->activity; i++) {
@@ -90,8 +91,8 @@ int64_t ep_ranks_rows_most(const ep_ranks *k, const ep_net *net, int64_t batch) 
 
 /* ---- the header ------------------------------------------------------------------------------ */
 
-/* Splits a double into PART elements that sum to it. If it is not finite, the first element holds
- * it and the others are 0. */
+/* Splits a double into PART elements that sum to it. If the double is not finite, the first element
+ * holds it and the other elements are 0. */
 static void split_digits(double x, ep_real part[PART]) {
     for (int i = 0; i < PART; i++) {
         part[i] = (ep_real)x;
@@ -144,7 +145,8 @@ static bool same(const ep_real *a, const ep_real *b) {
     return equal;
 }
 
-/* Reads the headers of all ranks. All ranks get the same error. */
+/* Checks the headers of all ranks: fails if a rank has failed or if ranks differ. All ranks get the
+ * same error. */
 static bool read_header(ep_ranks *k, const ep_net *net, ep_error *error) {
     for (int i = 0; i < k->ranks; i++) {
         const ep_real *of = k->buffer + (int64_t)i * FIELDS;
@@ -199,7 +201,7 @@ void ep_ranks_mark(ep_ranks *k) { k->buffer[(int64_t)k->rank * FIELDS + STATUS] 
 /* Computes the new tracked statistics, which are means over this rank's samples, and writes them,
  * times this rank's share of the batch, to `to`. The network keeps the old statistics. */
 static void write_tracked(const ep_net *net, const ep_pass *pass, double share, ep_real *to) {
-    /* 0: save the old statistics in the buffer; 1: exchange them with the new ones */
+    /* turn 0 saves the old statistics in `to` and then computes the new ones; turn 1 swaps them */
     for (int turn = 0; turn < 2; turn++) {
         ep_real *at = to;
         for (int l = 0; l < net->n_layers; l++) {

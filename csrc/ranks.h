@@ -14,7 +14,7 @@ typedef struct {
     int rank, ranks;
     ep_ranks_call call;
     void *context;
-    ep_real *buffer; /* (room) */
+    ep_real *buffer; /* (room) added up over the ranks; its parts: see ranks.c */
     int64_t room;
     bool activity, overlap; /* selection needs mean activities, or cosines of outputs */
     /* Set by the calls below: */
@@ -41,15 +41,15 @@ bool ep_ranks_step(ep_ranks *ranks, const ep_net *net, const ep_pass *pass, int6
                    ep_error *error);
 /* Updates the tracked statistics of layers with those of the last step. */
 void ep_ranks_track(const ep_ranks *ranks, const ep_net *net);
-/* Mean activities (n) of the populations of one layer over the whole batch of the last step, and
- * the Gram matrix (n, n) of their outputs. */
+/* Return, for the n populations of one layer and the whole batch of the last step, the mean
+ * activities (n), and the Gram matrix (n, n) of the outputs. */
 const ep_real *ep_ranks_activity(const ep_ranks *ranks, const ep_net *net, int population);
 const ep_real *ep_ranks_gram(const ep_ranks *ranks, const ep_net *net, int population);
 /* Compares the living populations of all ranks before a removal, which changes the buffer's size.
  * Returns false and sets error if they differ. */
 bool ep_ranks_agree(ep_ranks *ranks, const ep_net *net, ep_error *error);
-/* Marks this rank as failed in the buffer. The caller's ep_ranks_call may call this before it adds
- * up the buffer. */
+/* Writes into the buffer that this rank has failed. The callback that adds up the buffer over the
+ * ranks (ep_ranks_call) may call this first. */
 void ep_ranks_mark(ep_ranks *ranks);
 /* Takes part in the sum for which the other ranks wait, to tell them that this rank has failed. */
 void ep_ranks_fail(ep_ranks *ranks, const ep_net *net);

@@ -6,7 +6,7 @@
 #include "laws/losses.h"
 #include "laws/optimizers.h"
 
-/* The caller owns the configs and the evolution. */
+/* How a network is trained. The caller owns the configs and the evolution. */
 typedef struct {
     const ep_loss *loss;
     void *loss_config;

@@ -45,8 +45,24 @@ int64_t ep_layout(const ep_axis *axes, ep_tensor *tensors, int n, int64_t begin[
     return at;
 }
 
+int64_t ep_runs_of(const int32_t *source, int64_t n, ep_run *run) {
+    int64_t runs = 0;
+    for (int64_t j = 0; j < n; j++) {
+        ep_run *last = runs ? &run[runs - 1] : NULL;
+        if (source[j] < 0) {
+            continue;
+        }
+        if (last && last->to + last->n == j && last->from + last->n == source[j]) {
+            last->n++;
+        } else {
+            run[runs++] = (ep_run){(int32_t)j, source[j], 1};
+        }
+    }
+    return runs;
+}
+
 void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
-               const int32_t *const *keep, const int64_t *kept) {
+               const ep_choice *choice) {
     if (rank == 0) {
         *to = *from;
         return;
@@ -55,24 +71,20 @@ void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
     bool whole = true;
     for (int d = 1; d < rank; d++) {
         inner_from *= size[d];
-        inner_to *= keep[d] ? kept[d] : size[d];
-        whole = whole && !keep[d];
+        inner_to *= choice[d].run ? choice[d].n : size[d];
+        whole = whole && !choice[d].run;
     }
-    int64_t n = keep[0] ? kept[0] : size[0];
-    for (int64_t i = 0, run; i < n; i += run) {
-        int64_t at = keep[0] ? keep[0][i] : i;
-        const ep_real *source = from + at * inner_from;
-        run = 1;
-        if (at < 0) {
+    const ep_run all = {0, 0, (int32_t)size[0]}, *run = choice[0].run ? choice[0].run : &all;
+    int64_t n_runs = choice[0].run ? choice[0].n_runs : 1;
+    for (int64_t r = 0; r < n_runs; r++) {
+        ep_real *here = to + run[r].to * inner_to;
+        const ep_real *source = from + run[r].from * inner_from;
+        if (whole) {
+            memcpy(here, source, (size_t)(run[r].n * inner_to) * sizeof *to);
             continue;
         }
-        if (whole) { /* copy runs of consecutive indices at once */
-            while (i + run < n && (!keep[0] || keep[0][i + run] == at + run)) {
-                run++;
-            }
-            memcpy(to + i * inner_to, source, (size_t)(run * inner_to) * sizeof *to);
-        } else {
-            ep_gather(to + i * inner_to, source, rank - 1, size + 1, keep + 1, kept + 1);
+        for (int32_t k = 0; k < run[r].n; k++) {
+            ep_gather(here + k * inner_to, source + k * inner_from, rank - 1, size + 1, choice + 1);
         }
     }
 }

@@ -15,20 +15,20 @@ typedef struct {
     int64_t founded; /* size when the network was founded; after births, n can be larger */
     int64_t next_birth; /* greater than all birth ids so far */
     bool mortal;     /* its populations may become extinct */
-    int32_t *birth;  /* n birth ids, ascending; NULL (not mortal): 0 .. n - 1 */
+    int32_t *birth;  /* n birth ids, ascending; NULL if not mortal: the ids are 0 .. n - 1 */
 } ep_axis;
 
 /* How a tensor is updated. The tensors of a role are contiguous in the slab. */
 typedef enum {
-    EP_DECAYED, /* weights: by the optimizer, with weight decay */
-    EP_FREE,    /* biases and gains: by the optimizer, without decay */
-    EP_EVOLVED, /* masses: by the dynamics */
-    EP_TRACKED, /* statistics: by their layer or by selection */
+    EP_DECAYED, /* weights: updated by the optimizer, with weight decay */
+    EP_FREE,    /* biases and gains: updated by the optimizer, without weight decay */
+    EP_EVOLVED, /* masses: updated by the dynamics */
+    EP_TRACKED, /* statistics: updated by their layer or by selection */
 } ep_role;
 enum { EP_ROLES = 4 };
 
 typedef struct {
-    char name[EP_NAME]; /* "layer.what" */
+    char name[EP_NAME]; /* "layer.what", such as "dense1.weight" */
     ep_role role;
     int rank;
     int axis[EP_RANK];
@@ -49,10 +49,25 @@ bool ep_axis_found(ep_axis *axis);
  * overflow. */
 int64_t ep_layout(const ep_axis *axes, ep_tensor *tensors, int n, int64_t begin[EP_ROLES + 1]);
 
-/* to[i, j, ...] = from[keep[0][i], keep[1][j], ...]. `size` is the shape of `from`; keep[d] holds
- * kept[d] indices, or is NULL to keep all. An index may occur more than once; for an index of -1,
- * the elements of `to` are not changed. Both arrays are contiguous. */
+/* n consecutive entries of an axis: to .. to + n - 1 are copied from from .. from + n - 1. */
+typedef struct {
+    int32_t to, from, n;
+} ep_run;
+
+/* The entries of an axis after a change: n entries, copied in n_runs runs. Entries that are in no
+ * run keep their values. `run` NULL: the axis does not change. */
+typedef struct {
+    int64_t n, n_runs;
+    const ep_run *run;
+} ep_choice;
+
+/* Writes the runs in which the n entries of an axis are copied from the entries source[j] to `run`
+ * (n) and returns their number. A source of -1: the entry is not copied. */
+int64_t ep_runs_of(const int32_t *source, int64_t n, ep_run *run);
+
+/* Copies an array of shape `size` to one whose axes have the entries of `choice` (rank). Both
+ * arrays are contiguous. */
 void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
-               const int32_t *const *keep, const int64_t *kept);
+               const ep_choice *choice);
 
 #endif

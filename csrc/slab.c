@@ -13,7 +13,7 @@
 enum { EP_HUGE = 2 << 20 }; /* bytes of a huge page; larger slabs request huge pages */
 
 #ifdef EP_HOSTILE
-static atomic_int fail_after = -1; /* the only global state; only in the hostile test build */
+static atomic_int fail_after = -1; /* the only global state; only in the test build EP_HOSTILE */
 
 void ep_slab_fail_after(int n) { atomic_store(&fail_after, n); }
 

@@ -1,5 +1,6 @@
 /* slab: aligned, zeroed, reference-counted arrays. All large arrays are allocated here. A view
- * holds a reference to its slab, so it never dangles. Independent of the contents. */
+ * holds a reference to its slab, so it never dangles. This file does not depend on what the arrays
+ * contain. */
 #ifndef EP_SLAB_H
 #define EP_SLAB_H
 

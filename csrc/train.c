@@ -11,12 +11,12 @@
 
 /* The targets and row numbers of one batch, drawn while the previous batch is processed. */
 typedef struct {
-    /* samples of the whole batch; samples of this rank, from sample `first` on */
+    /* number of samples in the whole batch; number and first index of this rank's samples */
     int64_t all, rows, first;
     int64_t *order;
     void *targets;
     ep_real *weights; /* of the samples, or of the predictions; NULL: all 1 */
-    double weight, counted; /* sum of the predictions' weights, and number of nonzero ones */
+    double weight, counted; /* sum of the weights of the predictions, and number of weights > 0 */
 } draw;
 
 /* The index of the next task in the queue of a worker, on a separate cache line. */
@@ -41,10 +41,10 @@ typedef struct {
     int64_t *owned;
     int workers;
     int64_t assigned_rows; /* rows for which tasks were assigned; -1: the shape has changed */
-    queue *queues; /* (workers) */
+    queue *queues; /* (workers) one queue for each worker */
     double *norms; /* sum of squares of each block of the gradient */
     struct {
-        int64_t batch, predictions, tasks, norms; /* elements allocated above */
+        int64_t batch, predictions, tasks, norms; /* capacities of the arrays above */
     } room;
     atomic_llong next_norm, next_update;
     int64_t s; /* current step of this job */
@@ -54,7 +54,7 @@ typedef struct {
 
 /* ---- the gradient ---------------------------------------------------------------------------- */
 
-/* Updates the parameters of a finished range of the gradient while it is cached. */
+/* Updates the parameters whose gradients have just been finished and are still cached. */
 static void ready(const ep_pass *pass, int tensor, int64_t from, int64_t rows, int64_t n,
                   int64_t stride) {
     const run *r = pass->ready_context;
@@ -118,8 +118,8 @@ static void do_rows(run *r, ep_pass *pass) {
     ep_walk_backward(net, pass);
 }
 
-/* Returns the mean loss. Every worker sums the same values in the same order and so makes the same
- * decision. */
+/* Returns the mean loss. Every worker sums the same values in the same order, so all agree whether
+ * the loss is finite. */
 static double mean_loss(const run *r) {
     const draw *d = &r->draws[r->s & 1];
     double sum = r->job->ranks ? r->job->ranks->loss
@@ -138,7 +138,7 @@ static void derive(run *r) {
 }
 
 /* True if what derive() computed fits into the memory allocated at the start of the call. Removals
- * and births never change the targets: the output's axes are not mortal (ep_net_build). */
+ * and births never change the targets: no axis of the output is under selection (ep_net_build). */
 static bool fits(const run *r, const ep_targets *before) {
     const ep_net *net = r->net;
     return r->targets.positions == before->positions && r->targets.outputs == before->outputs &&
@@ -214,6 +214,7 @@ static void finish_step(run *r, const ep_pass *pass) {
     if (e && net->n_populations && net->step % e->generation->settings.every == 0) {
         ep_chronicle *chronicle = &r->record->chronicle;
         int64_t before = chronicle->compactions;
+        net->continues = r->s + 1 < job->steps;
         if (!ep_evolve(net, e, job->pressure[r->s], job->strength[r->s], pass->scratch, chronicle,
                        r->error) ||
             !ep_evolve_compact(net, e, chronicle, r->error)) {
@@ -223,6 +224,7 @@ static void finish_step(run *r, const ep_pass *pass) {
             derive(r);
             EP_ASSERT(fits(r, &targets));
         }
+        net->continues = false;
     }
     if (++r->s >= job->steps || r->stop) {
         r->stop = true;
@@ -332,8 +334,8 @@ static void work(ep_workers *workers, int part, int parts, void *context) {
 
 /* ---- many steps ------------------------------------------------------------------------------ */
 
-/* Computes the room for partial norms and tasks that the network needs with the most populations
- * that births can lead to. */
+/* Makes room in the network, and sets the capacities for partial norms and tasks, for what the
+ * network needs after births have made it as large as they can. */
 static bool plan_births(run *r) {
     ep_net *largest = ep_evolution_largest(r->net, r->regime->evolution);
     if (!largest) {
@@ -341,8 +343,9 @@ static bool plan_births(run *r) {
     }
     r->room.norms = ep_update_blocks(largest) + 1;
     r->room.tasks = ep_walk_tasks_most(largest, r->workers) + 1;
+    bool ok = ep_net_make_room(r->net, largest->begin[EP_ROLES], largest->width, r->error);
     ep_evolution_largest_free(largest);
-    return true;
+    return ok;
 }
 
 static bool reserve(run *r) {
@@ -350,19 +353,17 @@ static bool reserve(run *r) {
     const ep_job *job = r->job;
     int64_t batch = ep_min(job->batch, job->x.rows); /* samples of all ranks */
     int64_t rows = job->ranks ? ep_ranks_rows_most(job->ranks, net, batch) : batch;
-    if (!ep_net_reserve(net, rows, r->error) ||
+    r->room.norms = ep_update_blocks(net) + 1;
+    r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
+    bool births = r->regime->evolution && r->regime->evolution->generation->births;
+    if (!(births ? plan_births(r) : ep_net_make_room(net, 0, 0, r->error)) ||
+        !ep_net_reserve(net, rows, r->error) ||
         !ep_net_reserve_workers(net, r->workers, r->error)) {
         return false;
     }
     net->rows = rows;
     r->room.batch = rows;
     r->room.predictions = ep_max(1, rows * r->targets.positions);
-    r->room.norms = ep_update_blocks(net) + 1;
-    r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
-    bool births = r->regime->evolution && r->regime->evolution->generation->births;
-    if (births && !plan_births(r)) {
-        return false;
-    }
     bool ok = true;
     for (int i = 0; i < 2; i++) {
         r->draws[i].order = malloc((size_t)batch * sizeof(int64_t));

@@ -20,7 +20,7 @@ typedef struct {
     int64_t steps;
     const double *rate, *pressure, *strength; /* (steps) each */
     int threads;
-    ep_ranks *ranks; /* processes that share each batch; NULL: this one alone */
+    ep_ranks *ranks; /* the processes that share each batch; NULL: only this process */
     bool keep; /* keep all gradients of activations of the last step: see ep_alias */
 } ep_job;
 

@@ -1,5 +1,5 @@
-/* update: the optimizer on ranges of the parameters, and the norm of the gradient, over fixed
- * blocks of elements, so that results are bit-identical for any number of workers. */
+/* update: runs the optimizer on ranges of the parameters, and computes the norm of the gradient.
+ * The blocks of the norm are fixed, so results are bit-identical for any number of workers. */
 #ifndef EP_UPDATE_H
 #define EP_UPDATE_H
 

@@ -23,7 +23,7 @@ typedef ep_real ep_vec __attribute__((vector_size(EP_VEC_BYTES)));
 typedef ep_real ep_vec_loose
     __attribute__((vector_size(EP_VEC_BYTES), aligned(sizeof(ep_real)), may_alias));
 
-/* Wider and narrower vectors, for single loads, stores and shuffles: a cache line, eight and four
+/* Vectors of fixed size, for single loads, stores and shuffles: a cache line, eight elements, four
  * elements. */
 typedef ep_real ep_line __attribute__((vector_size(EP_ALIGN), aligned(sizeof(ep_real)), may_alias));
 typedef ep_real ep_eight
@@ -31,8 +31,8 @@ typedef ep_real ep_eight
 typedef ep_real ep_quad
     __attribute__((vector_size(4 * sizeof(ep_real)), aligned(sizeof(ep_real)), may_alias));
 
-/* Interleave the dependency chains of up to EP_SIDE vectors, one step of each in turn, because the
- * out-of-order window is too short to overlap long chains. */
+/* EP_EACH repeats a step for each of n <= EP_SIDE vectors. This interleaves the dependency chains
+ * of the vectors; the processor's out-of-order window is too short to overlap long chains. */
 enum { EP_SIDE = 4 };
 #define EP_EACH(n) _Pragma("GCC unroll 4") for (int i = 0; i < (n); i++)
 

@@ -2,9 +2,9 @@
 #include "walk.h"
 
 enum {
-    NEAR = 1 << 17, /* elements that stay in the L2 cache until they are read */
-    /* A chunk has at least 1 / WORTH activation elements per weight, since it reads all weights
-     * once. */
+    NEAR = 1 << 17, /* number of elements that stay in the L2 cache until they are read */
+    /* A chunk of rows has at least 1 / WORTH activation elements per weight of the layer, because
+     * all weights are read once per chunk. */
     WORTH = 4,
 };
 
@@ -31,10 +31,11 @@ static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
 
 /* Returns the end of the group of layers, starting at `first`, that processes *chunk rows at a
  * time, so that intermediate results stay in L2. The group ends before the next layer that couples
- * samples, and before a layer with which the greatest `least` times the greatest `width` of the
- * group (see measure) would exceed NEAR. If layer `first` alone exceeds NEAR, it is a group of its
- * own and takes all rows at once. Results do not depend on *chunk. */
-static int stretch(const ep_net *net, const ep_pass *pass, int first, ep_way way, int64_t *chunk) {
+ * samples, and before a layer that would make the largest `least` times the largest `width` of the
+ * group (see measure) exceed NEAR. If layer `first` alone exceeds NEAR, it is a group of its own
+ * and takes all rows at once. Results do not depend on *chunk. */
+static int group_end(const ep_net *net, const ep_pass *pass, int first, ep_way way,
+                     int64_t *chunk) {
     int64_t widest, most;
     measure(net, first, &widest, &most);
     *chunk = pass->r1 - pass->r0;
@@ -67,7 +68,7 @@ static void walk(const ep_net *net, const ep_pass *pass, int first, ep_way way) 
     }
     for (int after; pass->r0 < pass->r1 && first >= 0 && first < net->n_layers; first = after) {
         int64_t chunk;
-        after = stretch(net, pass, first, way, &chunk);
+        after = group_end(net, pass, first, way, &chunk);
         if (couples(net, pass, first, way)) {
             net->layers[first].kind->coupling->join(pass, &net->layers[first], way);
         }
@@ -109,8 +110,8 @@ static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
     return n / NUMBERS;
 }
 
-/* Number of parts of a layer's gradient. Each part rereads x and dy, so parts are large: 1 / TASKS
- * of a worker's share of all work, and at least about 20 us. */
+/* Returns the number of parts of a layer's gradient. Every part reads x and dy, so parts are large:
+ * 1 / TASKS of a worker's share of `all` multiply-adds, but at least `least`, about 20 us. */
 static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
     const double least = 2e6; /* multiply-adds */
     double each = all * (double)net->rows / ((double)TASKS * workers);
@@ -118,9 +119,9 @@ static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, d
     return ep_max(1, ep_min(ep_max(parts, parts_by_size(net, layer)), MOST));
 }
 
-/* By parts_of(), a layer has at most 1 + floor(work / each) parts or parts_by_size() parts. The sum
- * of floor(work / each) over all layers is at most TASKS * workers, and removals only reduce
- * parts_by_size(). */
+/* By parts_of(), a layer has at most 1 + floor(work / each) parts or parts_by_size() parts, where
+ * `each` is at least 1 / (TASKS * workers) of the work of all layers. So the sum of floor(work /
+ * each) over all layers is at most TASKS * workers. Removals only reduce parts_by_size(). */
 int64_t ep_walk_tasks_most(const ep_net *net, int workers) {
     int64_t n = (int64_t)TASKS * workers;
     for (int i = 0; i < net->n_layers; i++) {
@@ -131,7 +132,7 @@ int64_t ep_walk_tasks_most(const ep_net *net, int workers) {
 
 int64_t ep_walk_tasks(const ep_net *net, int workers, ep_task *tasks) {
     int64_t n = 0;
-    double all = 0; /* work per sample */
+    double all = 0; /* multiply-adds of all layers per sample */
     for (int i = 0; i < net->n_layers; i++) {
         all += net->layers[i].kind->gradient ? net->layers[i].work : 0;
     }

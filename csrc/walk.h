@@ -6,7 +6,7 @@
 #include "net.h"
 
 void ep_walk_forward(const ep_net *net, const ep_pass *pass);
-/* Starts from dy of the output, which the caller has written. */
+/* Runs the layers backward, starting from dy of the output, which the caller has written. */
 void ep_walk_backward(const ep_net *net, const ep_pass *pass);
 
 /* A gradient task: part `part` of `parts` of a layer's gradient. */
@@ -18,9 +18,10 @@ typedef struct {
 int64_t ep_walk_tasks(const ep_net *net, int workers, ep_task *tasks);
 /* Upper bound of ep_walk_tasks() for any number of rows, now or after any removal. */
 int64_t ep_walk_tasks_most(const ep_net *net, int workers);
-/* Runs a task for its layer, then for the layers that share its mass, which add to the gradient. */
+/* Runs a task for its layer, then for the other layers that use the mass of this layer, which add
+ * their terms to the gradient. */
 void ep_walk_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task);
-/* First layer whose batch statistics are not finite, or NULL. Call before the update. */
+/* Returns the first layer with non-finite batch statistics, or NULL. Call before the update. */
 const ep_layer *ep_walk_unsound(const ep_net *net, const ep_pass *pass);
 void ep_walk_track(const ep_net *net, const ep_pass *pass);
 

@@ -10,19 +10,19 @@
 enum {
     PART = 2, /* side of an output tile */
     MOST_SIDE = 6, /* largest side of an input tile */
-    WEIGHTS = 262144, /* most transformed weights per block */
-    LEAST = 32, /* least filters per block */
-    NUMBERS = 131072, /* most transformed inputs and outputs per block */
-    FEWEST = 16, /* least tiles per block */
-    MOST = 256, /* most tiles per block */
+    WEIGHTS = 262144, /* maximum number of transformed weights per block */
+    LEAST = 32, /* minimum number of filters per block */
+    NUMBERS = 131072, /* maximum number of transformed inputs and outputs per block */
+    FEWEST = 16, /* minimum number of tiles per block */
+    MOST = 256, /* maximum number of tiles per block */
 };
 
 /* ---- 1-D transforms, in place --------------------------------------------------------------- */
 
 typedef void (*line)(ep_vec v[MOST_SIDE]);
 
-/* 3 x 3 windows; the polynomials are interpolated at 0, 1, -1 and infinity. Transforms inputs to
- * planes. */
+/* The five transforms for 3 x 3 windows, interpolated at 0, 1, -1 and infinity. This first one
+ * transforms inputs to planes. */
 EP_INLINE void of_input_3(ep_vec v[MOST_SIDE]) {
     ep_vec first = v[0] - v[2], sum = v[1] + v[2], difference = v[2] - v[1], last = v[1] - v[3];
     v[0] = first, v[1] = sum, v[2] = difference, v[3] = last;
@@ -48,7 +48,7 @@ EP_INLINE void to_weights_3(ep_vec v[MOST_SIDE]) {
     v[0] += sum, v[1] = difference, v[2] = sum + v[3];
 }
 
-/* 5 x 5 windows, interpolated at 0, 1, -1, 2, -2 and infinity. The same five functions as above. */
+/* The five transforms for 5 x 5 windows, interpolated at 0, 1, -1, 2, -2 and infinity. */
 EP_INLINE void of_input_5(ep_vec v[MOST_SIDE]) {
     const ep_real four = 4, five = 5, two = 2;
     ep_vec first = four * v[0] - five * v[2] + v[4], last = four * v[1] - five * v[3] + v[5];
@@ -110,8 +110,8 @@ EP_INLINE void both_ways(ep_vec t[MOST_SIDE][MOST_SIDE], int from, int to, line 
 
 /* ---- between a tile and the planes ---------------------------------------------------------- */
 
-/* The place of a tile in an array: element (i, j) of the tile is the n channels from offset
- * at[i][j] on; the offset is negative outside the image. */
+/* Where a tile lies in an array: the channels of its element (i, j) start at offset at[i][j], which
+ * is negative outside the image. */
 typedef struct {
     int64_t at[MOST_SIDE][MOST_SIDE];
 } tile;
@@ -246,7 +246,7 @@ EP_INLINE void inputs(int taps, line transform, const ep_winograd *s, const tile
     }
 }
 
-/* Returns the offsets in y of the outputs of the tile at `at`, from filter f0 on. */
+/* Returns where the outputs of a tile lie in y, from filter f0 on. `at`: position of the tile. */
 EP_INLINE tile outputs(const ep_winograd *s, spot at, int64_t f0) {
     tile where;
     place(&where, PART, at.image * s->out_h * s->out_w * s->filters + f0, s->out_h, s->out_w,
@@ -276,10 +276,10 @@ typedef struct {
      * elements. */
     void (*weights)(int64_t c, int64_t filters, const ep_real *w, int64_t f0, int64_t f1,
                     ep_real *planes, int64_t row, int64_t plane);
-    /* y = [y +] the outputs of tiles q0 .. q1 - 1 and filters f0 .. f1 - 1, from planes. */
+    /* Transforms planes to the outputs y of tiles q0 .. q1 - 1 and filters f0 .. f1 - 1. */
     void (*outputs)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1, ep_real *y,
                     int64_t f0, int64_t f1, const ep_real *planes, int64_t plane, bool add);
-    /* Transforms the gradients of these outputs to planes. */
+    /* Transforms dy of tiles q0 .. q1 - 1 and filters f0 .. f1 - 1 to planes. */
     void (*gradients)(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1,
                       const ep_real *dy, int64_t f0, int64_t f1, const ep_real *zeros,
                       ep_real *planes, int64_t plane);
@@ -288,9 +288,9 @@ typedef struct {
                    const ep_real *planes, int64_t plane);
 } scheme;
 
-/* Defines the functions of one window size. It is a macro so that each function is compiled for one
- * size: with inline functions that take a constant size, called from one function for both sizes, a
- * training step of a CNN is 2.5 % slower (AVX-512). */
+/* Defines the functions of one window size. A macro, so that each function is compiled for one
+ * size: inline functions that take the size as an argument make a training step of a CNN 2.5 %
+ * slower (AVX-512). */
 #define SCHEME(TAPS)                                                                              \
     static void inputs_##TAPS(const ep_winograd *s, const tiles *t, int64_t q0, int64_t q1,       \
                               const ep_real *x, int64_t c0, int64_t c1, const ep_real *zeros,     \

@@ -1,5 +1,5 @@
-/* winograd: serial Winograd convolutions, 3 x 3 or 5 x 5 windows, stride 1, with 4/9 and 9/25
- * of the multiplications. A 2 x 2 tile of outputs depends on 4 x 4 or 6 x 6 inputs. Inputs and
+/* winograd: serial Winograd convolutions for 3 x 3 or 5 x 5 windows with stride 1. They need 4/9 or
+ * 9/25 of the multiplications. A 2 x 2 tile of outputs depends on 4 x 4 or 6 x 6 inputs. Inputs and
  * weights are transformed to 16 or 36 planes, where the convolution is a matrix product over
  * channels, and the result is transformed back (S. Winograd 1980; A. Lavin and S. Gray, arXiv
  * 1509.09308: F(2x2, 3x3) and F(2x2, 5x5)). Tiles are independent and sums have a fixed order, so
@@ -26,9 +26,9 @@ double ep_winograd_cost(const ep_winograd *s);
  * filters. */
 int64_t ep_winograd_scratch(int taps, int64_t c, int64_t filters);
 
-/* y = [y +] the convolution of `images` images. `transposed`: w (taps, taps, filters, c) holds the
- * weights of a forward convolution, and y is the gradient of its input. May read up to one cache
- * line past the end of x and w. */
+/* Writes the convolution of `images` images to y or, if `add`, adds it to y. `transposed`: w (taps,
+ * taps, filters, c) holds the weights of a forward convolution, and y is the gradient of its input.
+ * May read up to one cache line past the end of x and w. */
 void ep_winograd_convolve(const ep_winograd *s, int64_t images, const ep_real *x, const ep_real *w,
                           bool transposed, ep_real *y, bool add, ep_real *scratch);
 

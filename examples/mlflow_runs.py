@@ -2,7 +2,7 @@
 
 import os
 
-os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"  # a folder in place of a server or a database
+os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"  # log to a folder, not to a server or database
 
 import mlflow
 

@@ -1,4 +1,4 @@
-"""Add selection to a PyTorch training loop by the three numbered lines. Runs for minutes."""
+"""Add selection to a PyTorch training loop with three lines, numbered below; runs for minutes."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ model = nn.Sequential(
 )
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.5)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10 * len(x) // 128)
-evolution = ep.torch.Evolution(model, optimizer, x[:2], ep.Selection(1.5))  # 1
+evolution = ep.torch.Evolution(model, optimizer, x[:2], ep.Selection(1.5))  # 1: begin selection
 for epoch in range(10):
     for rows in torch.randperm(len(x)).split(128):
         optimizer.zero_grad()
@@ -26,5 +26,5 @@ for epoch in range(10):
     evolution.log(validation_accuracy=accuracy)
     print(f"epoch {epoch + 1}: accuracy {accuracy:.2%}, {evolution!r}")
 small = evolution.close()  # 2: an ordinary module, with smaller layers
-evolution.save("small.safetensors")  # 3
+evolution.save("small.safetensors")  # 3: save the small model
 print(evolution)

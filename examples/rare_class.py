@@ -13,7 +13,7 @@ print(f"{np.mean(train.y):.1%} and {np.mean(test.y):.1%} of the samples are rare
 
 @ep.loss(target="class")
 def focal(logits, classes):
-    """Return focal losses and their gradient.
+    """Return the focal losses (n,) and their gradient with respect to `logits` (n, classes).
 
     The loss is cross-entropy times (1 - q)^2, where q is the probability of the right class, so
     that samples predicted well count little.

@@ -1,8 +1,8 @@
 """Time to an accuracy: selection against dense training, hand-written masks, and train-prune-tune.
 
 All methods train 784-512-256-10 on MNIST for 20 epochs with the same optimizer and two threads.
-They take turns: a round is one run of each with the same seed. Seconds are those of training,
-without the evaluation that follows every epoch. PyTorch runs in the peers' interpreter
+They take turns: a round is one run of every method with the same seed. Seconds are those of
+training, without the evaluation that follows every epoch. PyTorch runs in an interpreter of its own
 (EVOPRUNE_PEERS or .peers/bin/python). Train-prune-tune needs torch-pruning there: it trains for
 half of the epochs, prunes by norm to as many neurons as survive in our run, and trains for the
 other half.
@@ -32,7 +32,7 @@ PEERS = {"PyTorch, dense": "dense", "PyTorch, masks": "masks", "train, prune, tu
 
 
 def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[str, Any]:
-    """Run our training once."""
+    """Train once with evoprune, under selection if `selected`."""
     import evoprune as ep
 
     net = ep.mlp(*WIDTHS, seed=seed)
@@ -56,7 +56,7 @@ def ours(train: Any, test: Any, epochs: int, seed: int, selected: bool) -> dict[
 
 
 def theirs(python: Path, threads: int, **request: Any) -> dict[str, Any]:
-    """Run a training in the peers' interpreter."""
+    """Train once with PyTorch: run clock_peer.py in the interpreter `python`."""
     counts = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
     done = subprocess.run(
         [python, str(HERE / "clock_peer.py"), "torch", str(threads)],

@@ -1,8 +1,8 @@
-"""The peers' side of clock.py: PyTorch runs, each with its time and accuracy after every epoch.
+"""The PyTorch runs of clock.py, with time and accuracy after every epoch.
 
-clock.py runs this file in the peers' interpreter, `python clock_peer.py torch THREADS`. It reads a
-line of JSON with the name and arguments of a function from standard input, and prints one line of
-JSON. It never imports evoprune: the code here is what a user without evoprune would write.
+clock.py runs this file in the interpreter that has PyTorch: `python clock_peer.py torch THREADS`.
+The script reads a line of JSON with the name and arguments of a function from standard input, and
+prints one line of JSON. It never imports evoprune: users without evoprune would write this code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Facts = dict[str, Any]
 
 
 class Story:
-    """Seconds of training and test accuracy, after every epoch."""
+    """Record the seconds of training so far and the test accuracy after every epoch."""
 
     def __init__(self, test: Facts) -> None:
         self.x, self.y = (torch.from_numpy(array) for array in peers.load(test))
@@ -51,7 +51,7 @@ def epochs(
     decay: float,
     after: Any,
 ) -> None:
-    """Train by fused AdamW with a cosine schedule; after a step call `after(rate / peak rate)`."""
+    """Train with fused AdamW and a cosine schedule; after each step, call `after(rate / peak)`."""
     optimizer = torch.optim.AdamW(net.parameters(), rate, weight_decay=decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n * -(-len(x) // batch))
     for _ in range(n):
@@ -73,7 +73,7 @@ def told(story: Story, alive: list[int]) -> Facts:
 
 
 def begun(settings: Facts) -> tuple[Any, Any, Any, Story]:
-    """Return a network, the data and an empty story."""
+    """Return the network, its training inputs and labels, and an empty Story."""
     x, y = (torch.from_numpy(array) for array in peers.load(settings["data"]))
     torch.manual_seed(settings["seed"])
     net = peers.torch_mlp(settings["widths"])
@@ -81,7 +81,7 @@ def begun(settings: Facts) -> tuple[Any, Any, Any, Story]:
 
 
 def dense(settings: Facts) -> Facts:
-    """Train an ordinary network."""
+    """Train without selection."""
     net, x, y, story = begun(settings)
     epochs(net, x, y, story, settings["epochs"], *_how(settings), None)
     return told(story, settings["widths"][1:-1])
@@ -137,7 +137,7 @@ def masks(settings: Facts) -> Facts:
 def pruned(settings: Facts) -> Facts:
     """Train, prune by norm with torch-pruning, and train again.
 
-    `keep` neurons remain in both hidden layers together.
+    `keep` is the number of neurons that remain in both hidden layers together.
     """
     import torch_pruning as tp
 

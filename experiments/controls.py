@@ -50,7 +50,7 @@ class Trained:
 
 @dataclass
 class Found:
-    """What controls use of a run of selection: its row, with the final shape, and its deaths."""
+    """Results of a run of selection that controls use: its row (final shape) and extinctions."""
 
     row: Row
     deaths: Any = None
@@ -64,7 +64,7 @@ class Found:
 def in_stretches(
     job: Job, train: Any, at: Sequence[float], act: Callable[[int, ep.Network], None]
 ) -> Trained:
-    """Train a network without selection and call `act(i, net)` at each of the epochs `at`."""
+    """Train without selection; call `act(i, net)` at epoch `at[i]`, which may be a fraction."""
     net = lab.network_of(job)
     trained = Trained(net)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
@@ -85,7 +85,7 @@ def in_stretches(
 def on_the_way(job: Job, train: Any, shape: list[int], left: dict[float, float]) -> Trained:
     """Prune by norm to `shape` in several cuts.
 
-    `left` gives the epoch of every cut, and the share of all removals that come after it.
+    `left` maps the epoch of every cut to the share of all removals that remains after that cut.
     """
 
     def act(i: int, net: ep.Network) -> None:
@@ -139,7 +139,7 @@ def from_scratch(job: Job, train: Any, found: Found) -> Trained:
 
 
 def selection(job: Job, train: Any, found: Found) -> Trained:
-    """Train under selection; `found` gets the deaths."""
+    """Train under selection; set `found.deaths` to the extinctions."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=lab.selection_of(job.selection), optimizer=optimizer)
@@ -156,11 +156,11 @@ class Method:
     Attributes:
         run: the function that trains.
         epochs: length of the run.
-        of: for a control, the name of the run of selection that gives it its shape.
+        of: for a control, the name of the run of selection whose final shape it is given.
         dropout: share of the inputs that is dropped in training.
-        pressure: pressure of selection; None: that of the task.
-        tuned_as: the method from which learning rate and decay are taken; None: they are chosen.
-        settings: learning rates and decays to choose from; (): those of the task.
+        pressure: pressure of selection; None: the task's.
+        tuned_as: the method whose learning rate and decay are used; None: choose them.
+        settings: learning rates and decays to choose from; (): the task's.
     """
 
     run: Callable[[Job, Any, Found], Trained]
@@ -189,7 +189,7 @@ class Task:
     seeds: int = 5
 
     def job_of(self, name: str, setting: Mapping[str, float], quick: bool, **more: Any) -> Job:
-        """Return the job of a method."""
+        """Return the job that runs a method with a setting (learning rate and decay)."""
         method, net = self.methods[name], self.job.net
         if method.dropout:
             net = net.replace("mlp", f"dropout{method.dropout:g}")
@@ -202,7 +202,10 @@ class Task:
 def with_dropout(
     rate: float, pressure: float, ours: int, gradually: int, once: int
 ) -> dict[str, Method]:
-    """Return selection and its best controls with input dropout, for these numbers of epochs."""
+    """Return selection and its best controls, with a share `rate` of the inputs dropped.
+
+    `ours`, `gradually` and `once` are the numbers of epochs of the three methods.
+    """
     of = "ours, dropout"
     return {
         of: Method(selection, ours, "", rate, pressure, tuned_as="ours"),
@@ -289,7 +292,7 @@ class Runs:
     deaths: dict[str, Any] = field(default_factory=dict)
 
     def make(self, name: str) -> None:
-        """Run a method."""
+        """Run the method `name` and store its row."""
         method = self.task.methods[name]
         if method.run is replay and method.of not in self.deaths:
             self.make(method.of)
@@ -309,11 +312,11 @@ class Runs:
 
 
 def chosen(task: Task, lab_: Lab) -> dict[str, dict[str, float]]:
-    """Return the setting of every method, chosen on validation images."""
+    """Return learning rate and decay of every method, chosen on validation images."""
     quick = lab_.options.quick
     tuned = list(lab_.facts.get("tuned", ()))
     settings: dict[str, dict[str, float]] = {}
-    rows: dict[str, dict[str, Row]] = {}  # rows of selection, which give shapes
+    rows: dict[str, dict[str, Row]] = {}  # results of selection, whose shapes the controls get
     for name, method in task.methods.items():
         if method.tuned_as is not None:
             settings[name] = settings[method.tuned_as]

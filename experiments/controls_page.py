@@ -1,4 +1,4 @@
-"""Write the tables of docs/controls.md and docs/small_networks.md from results of the scripts.
+"""Write the tables of docs/controls.md and docs/small_networks.md from experiments/results.
 
 python experiments/controls_page.py
 """
@@ -36,16 +36,17 @@ SHOWN = {
     "one cut, dropout": "one cut with input dropout",
 }
 OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
-QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}  # t, 97.5 %
+# Number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom.
+QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
 
 
 def percent(mean: float, spread: float, sign: str = "") -> str:
-    """Return a mean and its spread in percent."""
+    """Return a mean and its spread, given as fractions, as text in percent."""
     return f"{100 * mean:{sign}.2f} ± {100 * spread:.2f}"
 
 
 def table(name: str, facts: dict[str, Any]) -> list[str]:
-    """Return the table of one result, with its notes."""
+    """Return the lines of the table for one result, with notes below."""
     told, rows = facts["summary"], []
     ours = [key for key in OURS if key in told]
     for key, label in SHOWN.items():
@@ -67,7 +68,7 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
 
 
 def notes(facts: dict[str, Any]) -> Sequence[str]:
-    """Return the lines below a table."""
+    """Return the lines below a table, with its origin and seeds."""
     seeds = sorted({row["seeds"] for row in facts["summary"].values()})
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
     return made(facts, "controls", counts)
@@ -84,7 +85,7 @@ def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
 
 
 def search(facts: dict[str, Any]) -> list[str]:
-    """Return the table of ideas."""
+    """Return the table of search.py, with a row for each idea."""
     rows = [
         [
             row["idea"],

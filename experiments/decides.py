@@ -17,7 +17,7 @@ SEEDS = 5
 
 
 def under(**settings: Any) -> Job:
-    """Return a run on the validation split under the default selection with changed settings."""
+    """Return a job with validation images and the default selection, with changed settings."""
     return Job(selection=settings, read="held")
 
 

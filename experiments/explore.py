@@ -17,7 +17,7 @@ ONE_NICHE = {"niche": "network"}
 
 
 def long(pressure: float, lifespan: float, epochs: int = 60, **changes: Any) -> Job:
-    """Return a long run under the default dynamics; `law` has further settings of the dynamics."""
+    """Return a long run under the default dynamics; `law=` gives further settings of dynamics."""
     settings = {"lifespan": lifespan, **changes.pop("law", {})}
     selection = {"pressure": pressure, "dynamics": ["Malthusian", settings]}
     selection |= changes.pop("selection", {})

@@ -12,10 +12,10 @@ of 0.3 of the run. EvoPruneSelector was developed with other seeds (100 and up).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -30,6 +30,10 @@ from sklearn.preprocessing import StandardScaler
 
 import evoprune as ep
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import common
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "features.json"
 PAGE = HERE.parent / "docs" / "figures" / "features.md"
@@ -37,7 +41,7 @@ LEARN, TEST, HIDDEN = 2000, 2000, (64, 32)
 
 
 def classes(relevant, seed):
-    """Return samples of two classes; the first features decide the class."""
+    """Return samples of two classes; the first `relevant` features decide the class."""
     x, y = make_classification(
         LEARN + TEST,
         100,
@@ -66,7 +70,7 @@ WAYS = ("all features", "the relevant ones", "EvoPruneSelector", *RUNS, "L1", "r
 
 
 def chosen(way, x, y, relevant, is_classifier, seed):
-    """Return the indices of the selected features."""
+    """Return the indices of the features that the method `way` selects."""
     if way == "all features":
         return np.arange(x.shape[1])
     if way == "the relevant ones":
@@ -93,7 +97,7 @@ def chosen(way, x, y, relevant, is_classifier, seed):
 
 
 def measured(task, way, seed):
-    """Return score, number of features, recall, precision and seconds of one run."""
+    """Return score, number of features, recall, precision and seconds of one method on a task."""
     make, argument, relevant, is_classifier = TASKS[task]
     x, y = make(argument, seed)
     begin = time.process_time()
@@ -112,7 +116,7 @@ def measured(task, way, seed):
 
 
 def page(rows, seeds):
-    """Write the table of the documentation."""
+    """Return the text of docs/figures/features.md, a table."""
     lines = [
         f"Means and deviations of {seeds} seeds, {LEARN:,} samples to learn from and {TEST:,} to "
         f"test on; score: accuracy in percent, or 100 R2. {platform.machine()}, one thread, "
@@ -150,7 +154,7 @@ def main():
             rows.append(row)
             print(row, flush=True)
     if not args.only:
-        RESULTS.write_text(json.dumps({"seeds": list(seeds), "rows": rows}, indent=1) + "\n")
+        RESULTS.write_text(common.as_json({"seeds": list(seeds), "rows": rows}))
         PAGE.write_text(page(rows, args.seeds))
 
 

@@ -2,10 +2,10 @@
 
 Players are the neurons of 784-512-256-10, and a player's strategy s is its mass. Runs train on
 MNIST for 20 epochs of batch 128, by Adam at 1e-3 without weight decay, with five seeds. A player's
-benefit is either `marginal`, -dL/ds, by which its growth lowers the loss L, or `product`, the
-formula of that article, +<w, dL/dw> with the player's weights w. `product` has the opposite sign:
-it rewards players whose growth raises the loss. A player's costs are beta |w|^2 s^2 and gamma s;
-players with s below 0.01 are removed.
+benefit is either `marginal`, -dL/ds (how fast the loss L falls as s grows), or `product`,
++<w, dL/dw> with the player's weights w (the formula of that article). `product` has the opposite
+sign: it rewards players whose growth raises the loss. A player's costs are beta |w|^2 s^2 and
+gamma s; players with s below 0.01 are removed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIGNS = ("marginal", "product")
 
 
 def player(sign: str, beta: float, gamma: float, **changes: float) -> Job:
-    """Return a run of the game."""
+    """Return a job that runs the game with the benefit `sign` and these costs."""
     law = ["BestResponse", {"beta": beta, "gamma": gamma}]
     selection = {"pressure": 0.0, "dynamics": law, "fitness": sign, "threshold": 0.01}
     return replace(Job(selection=selection, rate=1e-3, decay=0.0), **changes)

@@ -1,4 +1,4 @@
-"""Shared by the paper's scripts: jobs, the sweep that runs them, and their results.
+"""Code of all scripts of docs/paper.md: jobs, the sweep that runs them, and their results.
 
 A job determines a run: network, data, selection, optimizer, length, seed and evaluation. The
 results of the evaluation are the row of the job. Rows are stored in a JSON file under the job's
@@ -38,7 +38,7 @@ import evoprune as ep  # noqa: E402
 Row = dict[str, Any]
 
 HELD = 5000  # validation images, taken from the training set
-SPLIT = 0  # seed that draws them
+SPLIT = 0  # seed that chooses the validation images
 GOES_ON = 75  # exit status if the time limit was reached; the next call continues
 
 
@@ -50,13 +50,13 @@ class Job:
     """One run.
 
     Attributes:
-        net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (of its inputs), "seeing
-            784-300-100-10" (with input populations), or "lenet5 20-50-500".
+        net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (dropout of its inputs), "seeing
+            784-300-100-10" (inputs are populations too), or "lenet5 20-50-500".
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test".
-        cuts: ranks ("mass", "norm", "taylor", "random") by which the trained network is pruned.
-        keeps: sizes to prune to: a number of all populations, or a tuple of numbers by layer.
+        cuts: criteria ("mass", "norm", "taylor", "random") by which the trained network is pruned.
+        keeps: sizes to prune to: the number of all populations, or a tuple of numbers by layer.
         features: birth ids of the input populations that exist from the start; None: all.
     """
 
@@ -103,7 +103,7 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
         name: "mnist" or "fashion-mnist", alone or with other labels: "mnist is 3" has two classes,
             3 and other digits; "mnist noisy 50" permutes the labels of 50 % of the training
             samples.
-        read: "held" or "test", see above.
+        read: "held" or "test", see the top of this file.
         quick: return fewer samples.
     """
     pictures, _, labels = name.partition(" ")
@@ -125,7 +125,7 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
 
 
 def relabelled(data: Any, labels: Any) -> Any:
-    """Return the same samples with other labels."""
+    """Return a data set with the same samples and the given labels."""
     given = {"shape": data.shape, "shift": data.shift, "scale": data.scale}
     return ep.datasets.Dataset(data.x, np.asarray(labels, np.int64), **given)
 
@@ -140,12 +140,12 @@ def permuted(labels: Any, share: float) -> Any:
 
 
 def network_of(job: Job) -> ep.Network:
-    """Return the network at birth."""
+    """Return the untrained network of a job."""
     kind, _, text = job.net.partition(" ")
     sizes = [int(part) for part in text.split("-")]
     if kind == "lenet5":
         return ep.lenet5(filters=sizes[:2], neurons=sizes[2], seed=job.seed)
-    if job.shift and kind == "mlp":  # the network must know the shape of the image
+    if job.shift and kind == "mlp":  # shifting needs the shape of the image
         hidden = [ep.neurons(width) for width in sizes[1:-1]]
         last = [ep.Dense(sizes[-1], gain=1.0), ep.Populations("identity", mass=False)]
         return ep.Sequential([ep.Flatten(), *hidden, *last], input=(28, 28, 1), seed=job.seed)
@@ -156,7 +156,8 @@ def network_of(job: Job) -> ep.Network:
         layer = next(iter(net.alive))
         net.kill(layer, np.setdiff1d(np.arange(sizes[0]), job.features).astype(np.int32))
         net.compact()
-        net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5  # as at birth
+        # Scale initial weights to the smaller number of inputs.
+        net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5
     return net
 
 
@@ -198,7 +199,7 @@ def absolute(signals: Any) -> Any:
 
 @ep.fitness
 def product(signals: Any) -> Any:
-    """Return +<w, dL/dw>, the benefit in arXiv 2512.22106: `pull` with the opposite sign."""
+    """Return +<w, dL/dw> with a population's weights w, the benefit in arXiv 2512.22106."""
     return signals["owned_product"]
 
 
@@ -220,7 +221,7 @@ def selection_of(settings: dict[str, Any] | None) -> ep.Selection | None:
 
 def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[str, Any]]:
     """Return the trainer of a job and the arguments of `Trainer.fit`, for `ep.sweep`."""
-    warnings.simplefilter("ignore", ep.NothingCanDie)  # dense runs, quick ones, pressure 0
+    warnings.simplefilter("ignore", ep.NothingCanDie)  # expected at pressure 0 and with --quick
     job = Job(**settings, seed=seed)
     train, read = data_of(job.data, job.read, quick)
     net = network_of(job)
@@ -231,7 +232,7 @@ def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[s
         selection=selection_of(job.selection),
     )
     augment = {"shift": job.shift} if job.shift else None
-    if job.shift and "seeing" in job.net:  # pixels are populations here, not an image
+    if job.shift and "seeing" in job.net:  # inputs are populations, not an image: shift the data
         train, augment = Moved(train, job), None
         net.scale_input(read.shift, read.scale)
     return trainer, {
@@ -256,7 +257,7 @@ def measure(trainer: ep.Trainer, *, seed: int, quick: bool, **settings: Any) -> 
 
 
 def facts(net: ep.Network, read: Any) -> Row:
-    """Return facts of a trained network."""
+    """Return accuracy, sizes and costs of a trained network."""
     return {
         "accuracy": net.evaluate(read).accuracy,
         "alive": list(net.alive.values()),
@@ -278,11 +279,11 @@ def cut(net: ep.Network, by: str, keep: Any, train: Any, read: Any, seed: int) -
     return facts(less, read) if by_layer else {"accuracy": less.evaluate(read).accuracy}
 
 
-# ---- the laboratory -----------------------------------------------------------------------------
+# ---- running jobs -------------------------------------------------------------------------------
 
 
 class TimeIsUp(Exception):
-    """Raised if the time limit of this call is reached; finished rows are written."""
+    """Raised when a script reaches its time limit; rows of finished jobs are already written."""
 
 
 class Lab:
@@ -308,7 +309,7 @@ class Lab:
         self.known: dict[str, Row] = {}
         if self.path.exists():
             self.facts = json.loads(self.path.read_text())
-            old = {"cpu": self.facts["machine"]["cpu"]}  # default for rows without a machine
+            old = {"cpu": self.facts["machine"]["cpu"]}  # for rows that do not name a processor
             self.known = {row["key"]: old | row for row in self.facts.pop("rows")}
         self.facts |= {
             "benchmark": name,
@@ -337,7 +338,7 @@ class Lab:
         return replace(job, epochs=min(job.epochs, 2)) if self.options.quick else job
 
     def _work(self, jobs: Sequence[Job]) -> None:
-        """Run jobs in parts of one job per worker; check the time limit before each part."""
+        """Run jobs in groups of one job per worker; check the time limit before each group."""
         left = list(jobs)
         while left:
             if time.monotonic() > self.end:
@@ -381,7 +382,7 @@ class Lab:
         self.path.write_text(common.as_json({**self.facts, "rows": list(self.known.values())}))
 
     def keep_only(self, rows: Iterable[Row]) -> None:
-        """Drop rows that no table uses."""
+        """Drop all rows except `rows`."""
         keys = {row["key"] for row in rows}
         self.known = {key: row for key, row in self.known.items() if key in keys}
 
@@ -402,12 +403,11 @@ def main(name: str, about: str | None, script: Callable[[Lab], None]) -> None:
 
 
 def mean(numbers: Iterable[float]) -> float:
-    """Return the arithmetic mean."""
     return statistics.fmean(numbers)
 
 
 def deviation(numbers: Iterable[float]) -> float:
-    """Return the standard deviation over the seeds (n - 1); 0 for one."""
+    """Return the sample standard deviation (n - 1); 0 for a single number."""
     every = list(numbers)
     return statistics.stdev(every) if len(every) > 1 else 0.0
 
@@ -441,7 +441,7 @@ def groups_of(lab: Lab, jobs: Iterable[Job], seeds: int) -> list[Group]:
 
 
 def scratch(lab: Lab, groups: Sequence[Group]) -> list[Row]:
-    """Train the surviving shapes from scratch for as many epochs as the groups, as a control.
+    """Train the surviving shapes from scratch, for as many epochs as the original runs.
 
     Returns:
         A summary per group.

@@ -1,10 +1,10 @@
-"""The paper's experiment: every dynamics, hard pruned after training, and extinction in training.
+"""The experiment of arXiv 2601.10765: pruning after training, and extinction in training.
 
 Runs train 784-512-256-10 on MNIST with the defaults and five seeds. The first part runs every
 dynamics with its default fitness and upkeep, and the default dynamics also with hard upkeep. It
 measures accuracy, and accuracy after hard pruning of 0 to 95 % of the 768 populations by mass.
-Extinct populations are removed during training; two dynamics are also run as in the paper, where no
-population dies during training. The second part varies pressure from 0.03 to 5, with controls at
+Extinct populations are removed during training; two dynamics are also run as in that article, where
+no population dies during training. The second part varies pressure from 0.03 to 5, with controls at
 every size.
 """
 
@@ -29,23 +29,23 @@ LAWS: dict[str, dict[str, Any] | None] = {
     "BestResponse": {"dynamics": ["BestResponse", {}]},
     "NoDynamics": None,
 }
-KEPT = ("Malthusian", "Replicator")  # also run as in the paper
+KEPT = ("Malthusian", "Replicator")  # also run without extinctions, as in the article
 BORN = 768
 FRACTIONS = [i / 100 for i in range(0, 100, 5)]
 KEEPS = tuple(BORN - round(fraction * BORN) for fraction in FRACTIONS)
 PRESSURES = (0.03, 0.3, 1.0, 1.5, 2.0, 3.0, 5.0)
 SEEDS = 5
-NEVER = 10**9  # min_age: no population dies
+NEVER = 10**9  # a min_age at which no population dies
 
 
 def curve(rows: list[lab.Row], by: str) -> dict[str, list[float]]:
-    """Return mean and deviation of accuracy after pruning each of FRACTIONS."""
+    """Return mean and deviation of accuracy after pruning each of FRACTIONS, ranked by `by`."""
     at = [[row["cuts"][by][i]["accuracy"] for row in rows] for i in range(len(KEEPS))]
     return {"accuracy": [lab.mean(a) for a in at], "deviation": [lab.deviation(a) for a in at]}
 
 
 def laws(lab_: Lab) -> None:
-    """Run every dynamics, and prune by mass; write the results of each when they are complete."""
+    """Run and prune every dynamics; write the results of each dynamics when its runs are done."""
     told: dict[str, Any] = {}
     for name, age in [(law, None) for law in LAWS] + [(law, NEVER) for law in KEPT]:
         selection = LAWS[name]

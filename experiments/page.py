@@ -30,12 +30,12 @@ RESULTS = HERE / "results"
 
 
 def result(name: str) -> Facts | None:
-    """Return the result of a script, if it exists."""
+    """Load the result of a script; return None if there is none."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
-# ---- words --------------------------------------------------------------------------------------
+# ---- text of table cells and lines --------------------------------------------------------------
 
 
 def percent(found: Facts, digits: int = 2) -> str:
@@ -64,7 +64,7 @@ def thousand(number: float) -> str:
 
 
 def figure(name: str, alt: str) -> list[str]:
-    """Return the lines that show a figure; the directive is docs/conf.py's."""
+    """Return the lines that show a figure; docs/conf.py defines the directive."""
     return [f"```{{picture}} paper-{name}", alt, "```", ""]
 
 
@@ -90,7 +90,7 @@ def origin(name: str, facts: Facts) -> str:
 
 
 def laws(facts: Facts) -> list[str]:
-    """Write the paper's experiment: every dynamics, cut after training."""
+    """Return the section on the experiment of arXiv 2601.10765: pruning after training."""
     told = {name: found for name, found in facts["laws"].items() if "accuracy" in found}
     place = {fraction: i for i, fraction in enumerate(facts["fractions"])}
     rows = []
@@ -144,7 +144,6 @@ def by_pressure(told: list[Facts]) -> list[str]:
 
 
 def fashion(facts: Facts) -> list[str]:
-    """Write the section on Fashion-MNIST."""
     told = facts["pressures"]
     dense = told[0]["dense"]
     return [
@@ -326,7 +325,6 @@ def in_the_way(told: list[Facts]) -> list[str]:
 
 
 def lenet(facts: Facts) -> list[str]:
-    """Write the section on LeNet-5."""
     told = facts["front"]
     rows = [
         [
@@ -388,7 +386,6 @@ def game(facts: Facts) -> list[str]:
 
 
 def decides(facts: Facts) -> list[str]:
-    """Write the ablations."""
     lines = [
         "## What decides",
         "",
@@ -419,7 +416,6 @@ def decides(facts: Facts) -> list[str]:
 
 
 def clock(facts: Facts) -> list[str]:
-    """Write the section on time."""
     rows = [
         [
             row["name"],

@@ -123,14 +123,14 @@ def extinct(facts: Facts, goal: Facts | None, published: dict[str, Any]) -> None
 
 
 def points(told: list[Facts], key: str, x: Callable[[Facts], float]) -> tuple[Any, Any]:
-    """Return sizes and errors (percent) of one contestant."""
+    """Return sizes, computed by `x`, and errors in percent, of the results under `key`."""
     found = [row[key] for row in told if key in row and "accuracy" in row[key]]
     sizes = [x(f) for f in found]
     return np.array(sizes), np.array([100 * (1 - f["accuracy"]) for f in found])
 
 
 def hidden(found: Facts) -> float:
-    """Return the number of living units after the input pixels."""
+    """Return the number of living hidden units; the first layer counts input pixels."""
     return float(sum(found["layers"][1:]))
 
 
@@ -164,7 +164,7 @@ def front(facts: Facts, macs: dict[str, Any], units: dict[str, Any]) -> None:
 
 
 def lenet(facts: Facts, known: dict[str, Any]) -> None:
-    """Draw error against multiply-adds."""
+    """Draw error against multiply-adds for LeNet-5."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]

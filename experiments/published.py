@@ -1,7 +1,7 @@
 """Published numbers, for comparison with the results of the scripts.
 
-All are for structured sparsity on MNIST, with the test error at the end of training. Networks are
-784-300-100-10 with input pixels removed too, unless stated; LeNet-5 is that of Caffe
+All numbers are for structured sparsity on MNIST, with the test error at the end of training.
+Networks are 784-300-100-10 with input pixels removed too, unless stated; LeNet-5 is that of Caffe
 (20-50-800-500).
 
     L0          Louizos, Welling, Kingma, Learning sparse neural networks through L0, ICLR 2018
@@ -16,10 +16,10 @@ All are for structured sparsity on MNIST, with the test error at the end of trai
 
 from __future__ import annotations
 
-# Share of the 768 populations that is hard pruned -> accuracy; for 0.5 given as 88.3 to 88.6 %.
+# Share of the 768 populations that is pruned -> accuracy. For 0.5 the source says 88.3 to 88.6 %.
 PAPER = {0.35: 0.955, 0.5: 0.8845}
 
-# Living hidden units, and error in percent.
+# Method -> (living hidden units, error in percent).
 UNITS = {
     "L0": (314, 1.4),
     "SSL": (252, 1.49),
@@ -28,10 +28,10 @@ UNITS = {
     "Group-HS": (56, 1.8),
 }
 
-# Multiply-adds, and error in percent.
+# Method -> (multiply-adds, error in percent).
 MACS = {"L0": (69_300, 1.4), "SBP": (48_600, 1.55), "VIBNet": (9_560, 1.6)}
 
-# Multiply-adds and error of LeNet-5. The source of these points does not name the methods.
+# LeNet-5: (multiply-adds, error in percent). The source of these points does not name the methods.
 LENET = {
     "published": (1_140_000, 0.75),
     "3-18-284-283": (213_000, 0.86),
@@ -39,5 +39,5 @@ LENET = {
     "published  ": (111_000, 1.1),
 }
 
-# Living populations, and accuracy.
+# Results of the article on the game: (living populations, accuracy).
 GAME = ((37, 0.9115), (15, 0.9154))

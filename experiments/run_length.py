@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import warnings
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,10 @@ import numpy as np
 
 import evoprune as ep
 from evoprune import schedules
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import common
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "run_length.json"
@@ -96,7 +101,7 @@ def make(
 
 
 def runs():
-    """Yield the settings of all runs, by table."""
+    """Yield the name of each table with the settings of its runs."""
     yield "length", [{"length": n} for n in LENGTHS]
     yield "length", [{"length": n, "rule": "dense"} for n in LENGTHS]
     yield "length", [{"length": n, "rule": rule} for rule in ("700", "/ 6") for n in LENGTHS]
@@ -156,7 +161,7 @@ def table(rows, across, down, title):
 
 
 def factors(rows):
-    """Return a table of the smallest and largest share alive, by the settings that vary."""
+    """Return a table of the smallest and largest share alive; in each row, some settings vary."""
     usual = [r for r in rows if r["table"] != "pressure" and r.get("rule", "default") == "default"]
     usual = [r for r in usual if r["alive"] < 1]
     adam = [r for r in usual if r.get("optimizer", "AdamW") == "AdamW"]
@@ -178,7 +183,7 @@ def factors(rows):
 
 
 def page(rows, facts):
-    """Write the tables of the documentation."""
+    """Write the tables of docs/run_length.md."""
     full = [{"rule": "default", "batch": 128, "rate": 1e-3, "schedule": "cosine"} | r for r in rows]
     usual = [r for r in full if r["table"] == "length" and r["rule"] == "default"]
     short = [r for r in usual if r["length"] in SHORT]
@@ -213,7 +218,7 @@ def page(rows, facts):
 
 
 def expected(rows):
-    """Return the share of living populations by pressure and by lifespans in a run, with ranges."""
+    """Return the share alive, with ranges, by pressure and by number of lifespans in a run."""
     grid = {
         (r["pressure"], float(r["rule"].split()[1])): r for r in rows if r["table"] == "pressure"
     }
@@ -253,7 +258,7 @@ def main():
         "spread": f"Between seeds the living differ by a factor of {wide:.2f} at most, and the "
         f"accuracy has a deviation of {deviation:.2f} (median)",
     }
-    RESULTS.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n")
+    RESULTS.write_text(common.as_json({"facts": facts, "rows": rows}))
     PAGE.write_text(page(rows, facts))
     EXPECTED.write_text(json.dumps(expected(rows), indent=1) + "\n")
 

@@ -3,9 +3,9 @@
 Runs train 784-512-256-10 on 55,000 images of MNIST, by AdamW at 2e-3 with weight decay 0.5 and
 batch 128; the test set is not read here. controls.py compares the best ideas on the test set.
 
-- late: no pressure for the first share of the run.
+- late: no pressure in a first part of the run.
 - average: evaluate an exponential average of the survivors' weights times masses, sampled four
-  times per epoch from a given epoch on; the learning rate ends at a share of its start.
+  times per epoch from a given epoch on; the learning rate ends at a share of its peak.
 - distill: from a given epoch on, targets are a mixture of the labels and the softened outputs of
   the network at that epoch, or of an average of its weights.
 - teacher: the same mixture from the start, with the outputs of a dense network that was trained for
@@ -24,7 +24,7 @@ from lab import Job, Lab, Row
 import evoprune as ep
 from evoprune import datasets
 
-PER_EPOCH = 4  # samples of an average per epoch
+PER_EPOCH = 4  # times per epoch that weights are added to an average
 SEEDS = (100, 101)
 
 
@@ -33,12 +33,12 @@ class Idea:
     """One variation of training.
 
     Attributes:
-        job: network, pressure, epochs, smoothing.
+        job: gives network, pressure, epochs and label smoothing.
         late: share of the run, from its start, without pressure.
         average: (first epoch, decay) of the average of weights that is evaluated; None: none.
         final: learning rate at the end, as a share of the highest.
         distill: (epoch, temperature, share of the outputs in the targets); None: none.
-        past: (first epoch, decay) of the average whose outputs are distilled; None: the network.
+        past: (first epoch, decay) of the average that is distilled; None: distill the network.
         teacher: (temperature, share of the outputs in the targets) of a dense teacher; None: none.
     """
 
@@ -60,7 +60,7 @@ class Average:
         self.births: list[Any] = []
 
     def add(self, net: ep.Network) -> None:
-        """Add a network to the average, and remove extinct populations from it."""
+        """Add a network to the average, and remove extinct populations from the average."""
         net = net.copy()
         net.compact()
         births = [np.array(net.births(layer)) for layer in net.alive]
@@ -69,7 +69,7 @@ class Average:
         for name, array in self.net.items():
             at = int("".join(c for c in name.split(".")[0] if c.isdigit())) - 1
             before = self.arrays.get(name, np.zeros(array.shape))
-            if self.births:  # the axis of the layer, and that of the previous layer
+            if self.births:  # outputs are on the last axis, inputs (the previous layer) on axis 0
                 for axis, layer in ((-1, at), (0, at - 1)):
                     if 0 <= layer < len(births) and not (axis == 0 and array.ndim == 1):
                         alive = np.isin(self.births[layer], births[layer])
@@ -78,7 +78,7 @@ class Average:
         self.births, self.n = births, self.n + 1
 
     def network(self) -> ep.Network:
-        """Return a network with the average."""
+        """Return a network whose arrays are the average."""
         net = self.net.copy()
         for name, array in self.arrays.items():
             net[name][...] = array
@@ -155,7 +155,7 @@ def tried(idea: Idea, seed: int, quick: bool) -> Row:
             past = averages.pop("past").network() if "past" in averages else net
             data = softened(past, train, *idea.distill[1:])
     found = averages["average"].network() if "average" in averages else net
-    ep.Trainer(net, selection=None)  # back to a loss on labels, for accuracy
+    ep.Trainer(net, selection=None)  # sets a loss with labels as targets, to measure accuracy
     row = lab.facts(net, read)
     right = found.predict(read).argmax(1) == read.batch()[1]
     return row | {"accuracy": float(right.mean()), "mean_macs": float(history["macs"].mean())}

@@ -1,8 +1,8 @@
-"""Scores of the scikit-learn estimators with defaults, and of scikit-learn's own networks.
+"""Scores of evoprune's scikit-learn estimators with defaults, and of scikit-learn's own networks.
 
-The same network without selection ("dense", pressure 0) is also shown. All use the same five folds,
-scaled features and one thread. The defaults were chosen on the data sets of `tuning()`, with other
-seeds; the data sets of `reported()` were only used afterwards.
+The estimators without selection ("dense", pressure 0) are also shown. All estimators use the same
+five folds, scaled features and one thread. The defaults were chosen on the data sets of `tuning()`,
+with other seeds; the data sets of `reported()` were only used afterwards.
 
     python experiments/sklearn_scores.py             # the sets of reported(), into results/
     python experiments/sklearn_scores.py --tuning    # the sets of tuning(), printed only
@@ -13,11 +13,11 @@ EVOPRUNE_DATA names the folder that has fsdd/ and tiny-shakespeare/, for spoken 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import re
 import statistics
+import sys
 import time
 import warnings
 from collections import Counter
@@ -35,6 +35,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import evoprune as ep
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import common
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "sklearn_scores.json"
@@ -86,7 +90,7 @@ def spoken_digits(folder, bands=16, frames=16):
 
 
 def speeches(folder, speakers=8, words=500):
-    """Return counts of the commonest words in speeches of at least 20 words, and the speakers."""
+    """Return word counts (inputs) of speeches of at least 20 words, and the speakers (labels)."""
     text = (folder / "tiny-shakespeare" / "input.txt").read_text()
     parts = re.findall(r"^([A-Z][A-Za-z ]+):\n(.+?)(?:\n\n|\Z)", text, re.M | re.S)
     named = [name for name, _ in Counter(name for name, _ in parts).most_common(speakers)]
@@ -197,7 +201,7 @@ def measured(name, x, y, is_classifier, seeds):
 
 
 def page(results):
-    """Write the table of the documentation."""
+    """Return the text of docs/figures/sklearn_scores.md, a table."""
     lines = [
         "| data | samples x features | score | dense | minus dense, points | scikit-learn's | "
         "seconds | scikit-learn's | alive |",
@@ -241,7 +245,7 @@ def main():
     if not args.tuning and not args.only:
         machine = {"python": platform.python_version(), "processor": platform.machine()}
         facts = {"machine": machine, "seeds": args.seeds, "first": first, "results": results}
-        RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
+        RESULTS.write_text(common.as_json(facts))
         PAGE.write_text(page(results))
 
 

@@ -31,7 +31,7 @@ Facts = dict[str, Any]
 
 
 def result(name: str) -> Facts:
-    """Return the result of a script."""
+    """Load the result of the script `name`."""
     facts: Facts = json.loads((HERE / "results" / f"{name}.json").read_text())
     return facts
 
@@ -62,7 +62,7 @@ def spreads(row: Facts) -> list[str]:
 
 
 def tasks(rows: list[Facts]) -> None:
-    """Draw the living neurons of each layer, task by task."""
+    """Draw the living neurons of each layer for every task."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (9, 4.8))[0]
@@ -98,7 +98,7 @@ def tasks(rows: list[Facts]) -> None:
 
 
 def founders(rows: list[Facts]) -> None:
-    """Draw the living neurons of each layer against its founders."""
+    """Draw the living neurons of each layer against the number of its founders."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]
@@ -192,7 +192,7 @@ def pressures() -> None:
 
 
 def page(facts: Facts) -> str:
-    """Write the tables of the documentation."""
+    """Return the tables of docs/survivors.md."""
     head = ["first layer alive", "second layer alive", "accuracy, %"]
     lines = markdown(
         ["task, 512 + 256 born", *head],

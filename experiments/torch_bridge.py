@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import time
 import warnings
 from functools import partial
@@ -29,6 +30,10 @@ from torch.nn import functional as F
 
 import evoprune as ep
 import evoprune.torch as ept
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import common
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_bridge.json"
 BATCH = 128
@@ -106,7 +111,7 @@ class Transformer(nn.Module):
 
 
 def born(model: nn.Module) -> nn.Module:
-    """Draw initial weights as the core does: He's rule; deviation 1 / sqrt(inputs) at the end."""
+    """Draw weights like the core: He's rule, with deviation 1 / sqrt(inputs) in the last layer."""
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     for layer in layers:
         gain = 1.0 if layer is layers[-1] else 2.0
@@ -229,7 +234,7 @@ def cost(_seeds: int, quick: bool) -> None:
 
 
 def step_times(name: str, repeats: int) -> dict[str, Any]:
-    """Return the least CPU time of a step: without and with selection, then as populations die."""
+    """Return the least CPU time of a step: without and with selection, and as populations die."""
     make, shape = MODELS[name]
     torch.manual_seed(0)
     x, y = torch.randn(shape), torch.randint(0, 10, shape[:1])
@@ -278,7 +283,7 @@ def masses(_seeds: int, quick: bool) -> None:
 
 
 def optimizer_times(name: str, repeats: int) -> dict[str, float]:
-    """Return the least CPU time of AdamW's step alone; between steps the caches are overwritten."""
+    """Return the least CPU time of AdamW's step alone; CPU caches are overwritten between steps."""
     make, shape = MODELS[name]
     steps = []
     for selected in (None, ep.Selection(1.5, min_age=10**9)):
@@ -315,8 +320,7 @@ def keep(key: str, make: Any, quick: bool) -> Any:
     if key not in rows:
         row = make()
         rows = {**read(), key: row}
-        lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(rows[k])}" for k in sorted(rows))
-        RESULTS.write_text("{\n" + lines + "\n}\n")
+        RESULTS.write_text(common.as_json(dict(sorted(rows.items()))))
     return rows[key]
 
 
@@ -326,7 +330,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore", ep.NothingCanDie)  # quick runs
+    warnings.simplefilter("ignore", ep.NothingCanDie)  # expected in quick runs
     torch.set_num_threads(1)
     ep.set_threads(1)
     {"accuracy": accuracy, "cost": cost, "masses": masses}[arguments.what](

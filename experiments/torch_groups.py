@@ -34,15 +34,17 @@ from torch import nn
 import evoprune.torch as ept
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
+import common  # noqa: E402
 import test_torch_zoo as zoo  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
 CHANGED = 1e-5  # outputs have changed if they differ by more, relative to the largest output
 MOST_WRONG = 6  # maximum of wrong groups per model; torch-pruning restarts after each
 SECONDS = 60  # processor time per model
-HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}  # of attention modules
+# Attributes of attention modules.
+HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}
 CAUSES = ("changed", "crashed", "norm", "heads")
 MODELS = {
     **{f"transformers {name}": (zoo.transformers_model, name) for name in zoo.TRANSFORMERS},
@@ -52,7 +54,7 @@ MODELS = {
 
 
 def build(name: str) -> tuple[nn.Module, Any]:
-    """Return a model in float64 whose weights all have an effect, and an example."""
+    """Return a model in float64 whose weights all have an effect, and an example input."""
     torch.manual_seed(0)
     make, key = MODELS[name]
     model, example, *_ = make(key)
@@ -75,7 +77,7 @@ def differ(before: torch.Tensor, after: torch.Tensor) -> bool:
     return bool((after - before).abs().max() > CHANGED * before.abs().max())
 
 
-# ---- the bridge --------------------------------------------------------------------------------
+# ---- groups of the bridge ----------------------------------------------------------------------
 
 
 def by_bridge(name: str) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def by_bridge(name: str) -> dict[str, Any]:
     }
 
 
-# ---- torch-pruning -----------------------------------------------------------------------------
+# ---- groups of torch-pruning -------------------------------------------------------------------
 
 
 def pruner_of(model: nn.Module, example: Any) -> Any:
@@ -110,7 +112,7 @@ def pruner_of(model: nn.Module, example: Any) -> Any:
     for handle in handles:
         handle.remove()
     last = [m for m, out in seen if any(out is t for t in results)]
-    last.append(seen[-1][0])  # a pool may follow it
+    last.append(seen[-1][0])  # the last layer, even if a pool follows it
     return tp.pruner.BasePruner(
         model,
         example,
@@ -144,7 +146,7 @@ def zero(group: Any) -> None:
 
 
 def through_norm(model: nn.Module, group: Any) -> bool:
-    """Return whether a layer norm, RMS norm or group norm is in a group, or a parameter of one."""
+    """Return whether a group contains a LayerNorm, RMSNorm or GroupNorm, or their parameters."""
     norms = [m for m in model.modules() if re.search("(Layer|RMS|Group)Norm", type(m).__name__)]
     known = {id(each) for norm in norms for each in (norm, *norm.parameters(recurse=False))}
     return any(id(dependency.target.module) in known for dependency, _ in group)
@@ -181,13 +183,13 @@ def by_torch_pruning(name: str) -> dict[str, Any]:
             if not found:
                 counts["whole"] = True
                 break
-    except Exception as error:  # of the graph, or of the time limit
+    except Exception as error:  # torch-pruning cannot trace the model, or the time limit is reached
         counts["error"] = f"{type(error).__name__}: {str(error)[:80]}"
     return counts
 
 
 def prune_all(model: nn.Module, example: Any, pruner: Any, skip: set[str]) -> tuple[int, str]:
-    """Prune group after group, until one is wrong.
+    """Prune one group after another, until a group is wrong (defined at the top of this file).
 
     Returns:
         The number of right groups, and the cause of the wrong group: "" if there is none, "output"
@@ -292,10 +294,7 @@ def main() -> None:
         print(name, row, flush=True)
         rows[name] = row
         if not arguments.quick:
-            lines = ",\n".join(
-                f"{json.dumps(k)}: {json.dumps(rows[k])}" for k in MODELS if k in rows
-            )
-            RESULTS.write_text("{\n" + lines + "\n}\n")
+            RESULTS.write_text(common.as_json({k: rows[k] for k in MODELS if k in rows}))
     show(rows)
 
 

@@ -5,11 +5,11 @@
 
 ResNet-20 with its published CIFAR-10 weights, and a small ViT pretrained here on MNIST, are trained
 on Fashion-MNIST (5,000 images of 32 x 32, three channels) for 2 epochs at batch size 32, by AdamW
-with a cosine schedule. In the first half of the run each is reduced to half of its multiply-adds:
-by selection with a Budget; by torch-pruning in one cut before the first step; or by torch-pruning
-in ten equal cuts. All have the same number of steps. Accuracy is measured after the last step, on
-2,000 test images. Options: `--share` of multiply-adds (0.5), `--seeds N` (3), `--quick`. Results
-are stored in results/torch_pretrained.json; runs in it are not repeated.
+with a cosine schedule. In the first half of the run, each model is reduced to half of its
+multiply-adds: by selection with a Budget; by torch-pruning in one cut before the first step; or by
+torch-pruning in ten equal cuts. All runs have the same number of steps. Accuracy is measured after
+the last step, on 2,000 test images. Options: `--share` of multiply-adds (0.5), `--seeds N` (3),
+`--quick`. Results are stored in results/torch_pretrained.json; runs in it are not repeated.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import json
 import math
 import os
 import statistics
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -33,6 +34,10 @@ from torch_bridge import Transformer
 
 import evoprune as ep
 import evoprune.torch as ept
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import common
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_pretrained.json"
 DATA = Path(os.environ.get("EVOPRUNE_DATA", "data"))
@@ -95,7 +100,7 @@ def images(name: str, train: bool, count: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def published() -> nn.Module:
-    """Return ResNet-20 with the weights of CIFAR-10, and a new head."""
+    """Return ResNet-20 with weights trained on CIFAR-10, and a new head."""
     model = ResNet20()
     with np.load(DATA / "pretrained-resnet-cifar10" / "resnet20.npz") as arrays:
         state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -290,10 +295,7 @@ def main() -> None:
                     rows[key] = run(name, way, seed, arguments.share, arguments.quick)
                     print(key, rows[key], flush=True)
                 if not arguments.quick:
-                    lines = ",\n".join(
-                        f"{json.dumps(k)}: {json.dumps(rows[k])}" for k in sorted(rows)
-                    )
-                    RESULTS.write_text("{\n" + lines + "\n}\n")
+                    RESULTS.write_text(common.as_json(dict(sorted(rows.items()))))
     for name in ("ResNet-20", "ViT 64 x 4"):
         for way in WAYS:
             found = [

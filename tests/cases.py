@@ -23,11 +23,11 @@ from reference import layers
 # masses only before that dense layer.
 MAKE_SOMETHING = {"batch_norm", "positions", "token", "populations", "embedding"}
 COUPLE = {"layer_norm"}
-# Output axes that get masses after the layer; by default, the last axis. For attention, it is the
-# axis of heads: queries and keys also have the last axis (dimensions of a head), and masses after
-# the layer would not set extinct entries of queries and keys to zero.
+# Output axes that get masses after the layer; by default, the last axis. Attention gets masses on
+# its axis of heads: masses on the last axis (dimensions of a head), which queries and keys share,
+# would not set extinct entries of queries and keys to zero.
 BEHIND = {"attention": (-2,)}
-LEARNING = [("populations", {"mass": False}, [0])]  # "front" replaces it in spec()
+LEARNING = [("populations", {"mass": False}, [0])]  # spec() replaces this layer by `front`
 
 CASES = [(kind, i) for kind, cases in layers.CASES.items() for i in range(len(cases))]
 
@@ -46,7 +46,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
         before, reads = [("dense", {"units": [case["input"][-1]]}, [0])], [1]
     names = ["input" if ids else "front"] + [f"before{i}" for i in range(len(before))]
     made = []
-    lent = kind == "dense" and len(reads) == 2  # the output has the axes of input 1
+    lent = kind == "dense" and len(reads) == 2  # a dense layer whose output has the axes of input 1
     if not ids:
         front = {"mass": kind not in MAKE_SOMETHING and not lent}
         made.append({"kind": "populations", "name": "front", "inputs": ["input"], "config": front})
@@ -79,7 +79,7 @@ def network(core: ModuleType, kind: str, i: int, head: bool = False, behind: Any
 
 
 def filled(net: Any, seed: int = 3) -> Any:
-    """Return the network with random values in place of initial zeros and ones."""
+    """Fill initial zeros and ones with random values; return the network."""
     random = np.random.default_rng(seed)
     for tensor in net.describe()["tensors"]:
         array = net.array(tensor["name"])

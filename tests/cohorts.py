@@ -40,7 +40,7 @@ def keywords(c: Cohort) -> dict:
 def random_cohort(
     core: ModuleType, rng: np.random.Generator, n: int | None = None, dead: float = 0.2
 ) -> Cohort:
-    """Return a random cohort of values exact in the core's type; a share `dead` of masses is 0."""
+    """Return a random cohort, with values exact in the core's type; a share `dead` has mass 0."""
     n = int(rng.integers(1, 40)) if n is None else n
     born = n + int(rng.integers(0, 10))
     scale = 10 ** rng.uniform(-4, 0)

@@ -1,4 +1,4 @@
-"""The compiled cores that the tests run on: the built ones that this processor can run."""
+"""The compiled cores to test: all that are built and that this processor can run."""
 
 from __future__ import annotations
 

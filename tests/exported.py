@@ -1,4 +1,4 @@
-"""Networks for tests of exports: the zoo and every kind of layer, with extinct populations."""
+"""Networks for tests of exports: NETS, and every kind of layer, with extinct populations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def of_rules(rules: Container[str]) -> list[str]:
 
 
 def refused(rules: Container[str], form: str, export: Callable[[ep.Network], object]) -> None:
-    """Check that exporting a kind without a rule raises an error that names layer and kind."""
+    """Check that a layer without a rule raises an error that names the layer and its kind."""
     for kind in KINDS:
         if kind not in rules:
             _, net, _ = of_kind(kind, extinct=False)[0]
@@ -59,7 +59,7 @@ def refused(rules: Container[str], form: str, export: Callable[[ep.Network], obj
 
 
 def of_kind(kind: str, extinct: bool) -> list[tuple[str, ep.Network, np.ndarray]]:
-    """Return a name, a network and inputs for every case of a kind."""
+    """Return a name, a network and inputs for every case of a kind of layer."""
     made = []
     for i, case in enumerate(layers.CASES[kind]):
         one = ep.Network(cases.spec(CORE32, kind, case, head=True))
@@ -114,7 +114,7 @@ def inputs(made: ep.Network) -> np.ndarray:
 
 
 def agree(got: np.ndarray, expected: np.ndarray, within: float = 1e-5) -> None:
-    """Assert equality to within `within` of the largest expected value."""
+    """Assert that values differ by at most `within` times the largest expected value."""
     assert got.shape == expected.shape
     gap, size = np.abs(got - expected).max(), np.abs(expected).max()
     assert size > 0

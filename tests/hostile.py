@@ -46,7 +46,7 @@ def killer(seed: int) -> Any:
 
 
 def mixed(random: Any) -> dict:
-    """Return a spec of dense layers of very different widths; removals change how work is split."""
+    """Return dense layers of very different widths; removals change how threads share the work."""
     made = []
     for i in range(random.integers(1, 7)):
         units = int(random.choice([1, 3, 17, 64, 130, 200]))
@@ -58,7 +58,7 @@ def mixed(random: Any) -> dict:
 
 
 def fertile(net: Any, regime: dict, random: Any) -> dict:
-    """Return the regime with births, or unchanged if the network or the regime allows none."""
+    """Return the settings `regime` with births, or unchanged if births are not possible."""
     births = {
         "rate": str(random.choice(["number", "vacancies", "upkeep"])),
         "kind": str(random.choice(["division", "immigration"])),
@@ -84,7 +84,7 @@ def targets(core: Any, loss: str, shape: tuple[int, ...], random: Any) -> Any:
 
 
 def read(net: Any, x: Any, done: threading.Event, errors: list[BaseException]) -> None:
-    """Read everything that can be read, repeatedly."""
+    """Read all facts and arrays of the network repeatedly, until `done` is set."""
     try:
         while not done.is_set():
             with net:
@@ -162,7 +162,7 @@ def round_of(core: Any, seed: int, reader: bool, births: bool = False) -> str:
         for of in ("value", "gradient", "first", "second"):
             a, b = (net.array(tensor["name"], of) for net in (one, other))
             assert np.array_equal(a, b, equal_nan=True), (tensor["name"], of)
-    assert one.predict(x).shape == shape  # outputs are not populations
+    assert one.predict(x).shape == shape  # outputs are never removed
     one.compact()
     assert one.predict(x).shape == shape
     assert all(p["alive"] >= 0 for p in one.describe()["populations"])
@@ -176,7 +176,7 @@ def round_of(core: Any, seed: int, reader: bool, births: bool = False) -> str:
 if __name__ == "__main__":
     module, first, rounds = load(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     for seed in range(first, first + rounds):
-        print(seed, end=" ", flush=True)  # after a crash, the last number printed is its seed
+        print(seed, end=" ", flush=True)  # after a crash, the last number printed is the seed
         with np.errstate(all="ignore"):
             print(round_of(module, seed, "threads" in sys.argv, "births" in sys.argv), flush=True)
     print("done")

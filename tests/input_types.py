@@ -193,7 +193,7 @@ def same(one: ep.Network, other: ep.Network) -> bool:
 
 
 def outcome(call: Callable[[], bool]) -> str:
-    """Return "read" if values are right, "wrong" if not, or the text of the error."""
+    """Return "read" if the call returns True, "wrong" if False, or the text of its error."""
     try:
         return "read" if call() else "wrong"
     except (TypeError, ValueError) as error:
@@ -252,7 +252,7 @@ def table(head: tuple[str, ...], cases: list[Case], tried: Callable[[Case], list
 
 
 def tables() -> dict[str, str]:
-    """Return the tables of the page by name."""
+    """Return the tables of docs/howto/data.md, by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {

@@ -19,7 +19,7 @@ import evoprune as ep
 
 
 class Interrupted(cases.Batches):
-    """Batches that press Ctrl-C on rank 1 at the start of the third epoch."""
+    """Batches that send SIGINT to rank 1 at the start of the third epoch."""
 
     epochs = 0
 
@@ -31,8 +31,6 @@ class Interrupted(cases.Batches):
 
 
 class Fails(ep.Callback):
-    """A callback that raises."""
-
     def on_epoch_end(self, trainer, row):
         raise OSError("the disk is full")
 

@@ -17,7 +17,7 @@ WAIT = 60  # seconds until a test that hangs fails
 
 
 class Aborted(Exception):
-    """Another rank has called Abort."""
+    """Raised in a rank if another rank has called `Abort`."""
 
 
 class Shared:
@@ -45,7 +45,7 @@ class Threads:
         return self.shared.size
 
     def _exchange(self, kind: str, value: Any) -> list[Any]:
-        """Return the values of all ranks; raise, not hang, if ranks call different operations."""
+        """Return the values of all ranks; raise if ranks call different operations."""
         self.calls.append(kind)
         shared = self.shared
         shared.slots[self.rank], shared.kinds[self.rank] = value, kind

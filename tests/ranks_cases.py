@@ -13,7 +13,7 @@ import evoprune as ep
 
 EPOCHS, SAMPLES, BATCH = 7, 300, 70  # the last batch of an epoch has 20 samples
 STEPS = EPOCHS * 5
-COLUMNS = ("loss", "accuracy", "validation_loss", "validation_accuracy")  # compared
+COLUMNS = ("loss", "accuracy", "validation_loss", "validation_accuracy")  # compared between runs
 
 CASES = [
     "plain",
@@ -67,7 +67,6 @@ def data(name, shift=0):
 
 
 def network(name, seed=3, dtype="float64"):
-    """Return the network of a case."""
     if name == "images":
         layers = [
             ep.Conv2d(8, kernel=3),
@@ -97,7 +96,6 @@ def network(name, seed=3, dtype="float64"):
 
 
 def selection(name, fitness=None):
-    """Return the selection of a case."""
     if name == "dense":
         return None
     if name == "overlap":
@@ -130,7 +128,7 @@ def trainer(name, communicator=None, *, dtype="float64", seed=3, rate=2e-3, **la
 
 
 class Batches:
-    """Batches in order, as an iterable."""
+    """An iterable of batches, in the order of the data."""
 
     def __init__(self, x, y):
         self.x, self.y = x, y

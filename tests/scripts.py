@@ -17,7 +17,7 @@ ROOT = TESTS.parent
 def run(code: str, *arguments: str, timeout: float = 120, **environment: str) -> str:
     """Run a program that can import the package and the tests; return its output, or fail.
 
-    Warnings are errors in it, as in all tests.
+    Warnings are errors in the program, as in all tests.
     """
     return _run(["-c", textwrap.dedent(code), *arguments], timeout, environment)
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="an archive with
 def _found(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    ep.set_threads(None)  # a benchmark may have set it
+    ep.set_threads(None)  # a benchmark may have set the number
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

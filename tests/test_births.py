@@ -1,4 +1,4 @@
-"""Births: which populations are born, compared with a NumPy twin; outputs do not change."""
+"""Births equal those of tests/reference/births.py and do not change outputs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import evoprune as ep
 RATES = ["upkeep", "vacancies", 0.05]
 
 
-# ---- decisions -----------------------------------------------------------------------------------
+# ---- which populations are born ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("niche", ["layer", "network"])
 @pytest.mark.parametrize("kind", ["division", "immigration"])
 @pytest.mark.parametrize("rate", RATES)
 def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
-    births = ep.Births(rate, kind=kind, capacity=1.5, every=2)
+    births = ep.Births(rate, kind=kind, capacity=1.5, every=2, least_strength=0.3)
     selection = ep.Selection(
         0.6, dynamics=ep.Malthusian(lifespan=12), births=births, niche=niche, memory=0.5,
         threshold=0.2, floor=1, min_age=3,
@@ -34,19 +34,21 @@ def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
     random = np.random.default_rng(1)
     worth = {name: random.exponential(size=n) for name, n in born.items()}
     total = 0
-    for generation in range(1, 60):
+    for generation in range(1, 90):
+        strength = float(random.choice([0, 0.2, 0.3, 1, 1, 1]))
         fitness = {n: w * random.uniform(0.5, 1.5, len(w)) for n, w in worth.items()}
         before = {n: (m.copy(), community.births[n]) for n, m in community.mass.items()}
         sizes = {n: len(m) for n, (m, _) in before.items()}
         so_far = len(community.lineage)
-        seen = watched(community, fitness)
-        community.step(fitness=fitness)
+        seen = watched(community, fitness, strength)
+        community.step(fitness=fitness, strength=strength)
         new = community.lineage[so_far:]
         mean = np.concatenate([layer.fitness for layer, _ in seen.values()]).mean()
         for name, (layer, ids) in seen.items():
             if niche == "layer":
                 mean = layer.fitness.mean()
-            places, immigrants = twin.births(births.config(), layer, mean, generation)
+            settings = births.config()
+            places, immigrants = twin.births(settings, layer, mean, generation, strength)
             rows = new[new["layer"] == name]
             wanted = ids[places].tolist() if kind == "division" else [-1] * immigrants
             assert rows["parent"].tolist() == wanted
@@ -63,8 +65,17 @@ def test_a_community_has_the_births_of_the_twin(rate, kind, niche):
     assert total > 5
 
 
-def watched(community, fitness):
-    """Return, by layer, the survivors of the next generation in a copy without births, with ids."""
+@pytest.mark.parametrize(("least", "expected"), [(0, [1, 1, 1, 0]), (0.3, [1, 0, 1, 0])])
+def test_no_population_is_born_while_selection_is_weak(least, expected):
+    births = ep.Births(0.25, kind="immigration", every=1, capacity=9, least_strength=least)
+    community = ep.Community(4, ep.Selection(0.5, births=births))
+    for strength in (1.0, 0.2, 0.3, 0.0):
+        community.step(fitness=np.ones(len(community.mass)), strength=strength)
+    assert np.bincount(community.lineage["generation"] - 1, minlength=4).tolist() == expected
+
+
+def watched(community, fitness, strength=1.0):
+    """Step a copy without births; return, by layer, the survivors (as `Layer`) and their ids."""
     other = pickle.loads(pickle.dumps(community))
     none = ep.Community(
         community.born, community.selection.replace(births=None), dtype=community.dtype
@@ -72,7 +83,7 @@ def watched(community, fitness):
     none.load_state_dict(other.state_dict())
     before = dict(none.births.items())
     upkeep_of = {}
-    none.step(fitness=fitness)
+    none.step(fitness=fitness, strength=strength)
     raw = none._core.price(none._pressure)  # smoothed fitness; upkeep is computed below
     fits = none._by_layer(raw[0])
     founded = sum(community.born.values())
@@ -172,7 +183,7 @@ NETS = {
 
 
 def ready(name, births, dtype="float64"):
-    """Return a network with gradients and masses that can divide, its inputs, and its classes."""
+    """Return a network whose populations can divide, with gradients; its inputs and classes."""
     net = NETS[name](dtype)
     random = np.random.default_rng(0)
     x = random.normal(size=(40, *net.spec["input"])).astype(dtype)
@@ -222,7 +233,7 @@ def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
 
 @pytest.mark.parametrize("name", [n for n in NETS if n not in ("lenet", "resnet")])
 def test_a_mutation_changes_outputs_to_second_order(name):
-    """Half the mutation gives a quarter of the change; relu is not smooth, so it is left out."""
+    """Half the mutation changes outputs a quarter as much, if the activation is smooth."""
     changes = []
     for mutation in (2e-3, 1e-3):
         net, x, y = ready(name, ep.Births(0.5, every=1, capacity=2, mutation=mutation))
@@ -244,11 +255,40 @@ def test_an_immigrant_changes_no_output(name):
         weights = net[f"{layer}.mass"][masses[layer] :]
         assert (weights == 1).all()
     first = net["dense1.weight"] if name == "dense" else None
-    if first is not None:  # incoming weights are random, outgoing ones 0
+    if first is not None:  # newborn: random incoming weights, zero outgoing weights
         new = first[:, masses["populations1"] :]
         assert new.shape[1]
         assert 0.2 < new.std() < 1.5
         assert not net["dense2.weight"][masses["populations1"] :, : masses["populations2"]].any()
+
+
+@pytest.mark.parametrize("name", ["dense", "conv"])
+def test_weights_of_immigrants_are_those_of_the_twin(name):
+    """An element has the initial value that it would have if the whole array were drawn."""
+    net, x, y = ready(name, ep.Births(0.5, kind="immigration", every=1, capacity=2))
+    old = {n: a.copy() for n, a in net.items()}
+    bear(net, x, y)
+    told = net.core.describe()
+    mortal = {a["name"] for a in told["axes"] if a["mortal"]}
+    axes = {t["name"]: t["axes"] for t in told["tensors"]}
+    seen = 0
+    for i, layer in enumerate(told["layers"]):
+        weight = f"{layer['name']}.weight"
+        if layer["kind"] not in ("dense", "conv2d") or net[weight].shape == old[weight].shape:
+            continue
+        config = net.spec["layers"][i].get("config", {})
+        shape = net[weight].shape
+        fan = net[weight].size // shape[-1]
+        noise = CORE64.random_fork(net.spec["seed"], 1_000_000 + i, net.core.generation)
+        z = CORE64.random_normal(*noise, 0, net[weight].size).reshape(shape)
+        gain = config.get("gain", 2**0.5)
+        expected = twin.with_newborn(old[weight], z, gain / fan**0.5)
+        for d, axis in enumerate(axes[weight][:-1]):
+            if axis in mortal:  # the next layer reads immigrants with weight 0
+                np.moveaxis(expected, d, 0)[old[weight].shape[d] :] = 0
+        assert np.array_equal(net[weight], expected), weight
+        seen += 1
+    assert seen >= 2
 
 
 def test_halves_are_those_of_the_twin():
@@ -258,7 +298,7 @@ def test_halves_are_those_of_the_twin():
     moments = [{n: m[n].copy() for n in net} for m in net.moments]
     bear(net, x, y)
     n = net.born["populations2"]
-    w = net["dense3.weight"]  # (populations2, outputs): only axis 0 can divide
+    w = net["dense3.weight"]  # axis 0: populations2, which can divide; axis 1: outputs
     parent = [j for j in range(n) if net["populations2.mass"][j] == 0.5]
     assert parent
     assert len(w) == n + len(parent)
@@ -276,7 +316,7 @@ def test_halves_are_those_of_the_twin():
 
 
 def test_gradients_are_right_after_a_birth():
-    """Compare gradients with differences of the loss, on weights of newborn populations."""
+    """Compare gradients with finite differences of the loss, on weights of newborn populations."""
     net, x, y = ready("conv", ep.Births(0.5, every=1, capacity=2, mutation=0.2))
     bear(net, x, y)
 
@@ -304,7 +344,7 @@ def test_gradients_are_right_after_a_birth():
             assert abs((up - down) / (2 * step) - gradient[i]) < 1e-6, (name, i)
 
 
-# ---- communities against training ----------------------------------------------------------------
+# ---- communities compared with training ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
@@ -417,6 +457,6 @@ def test_births_before_or_after_any_kind_of_layer_keep_outputs(kind, i, births):
     net.evolve(1.0)
     after = net.predict(x)
     rows = net.describe()["populations"]
-    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # or each layer has one
+    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # or each layer has one population
     scale = np.abs(before).max() + 1e-30
     assert np.abs(after - before).max() <= 1e-10 * scale

@@ -82,6 +82,106 @@ def test_a_resumed_trainer_equals_an_uninterrupted_one(tmp_path, kind):
     assert np.array_equal(history.trajectories("mass"), other.trajectories("mass"), equal_nan=True)
 
 
+NETS = {
+    "dense": lambda: ep.mlp(8, 12, 10, 4, seed=2),
+    "filters": lambda: ep.Sequential(
+        [ep.filters(4, 3, "gelu", norm=True), ep.Flatten(), ep.neurons(6), ep.Dense(4)],
+        input=(4, 2, 1), seed=2,
+    ),
+    "heads": lambda: ep.vit((4, 2, 1), 4, patch=2, dim=8, layers=1, heads=4, seed=1),
+}  # fmt: skip
+
+
+def trained(net, kind, steps, calls, removal="auto"):
+    """Train with births and deaths; return all arrays, and the records of births."""
+    x, y = data()
+    selection = settings(kind, rate=0.3, capacity=3.0, every=2, removal=removal)
+    net.configure(selection=selection.config())
+    rows = []
+    x = x.reshape(len(x), *net.spec["input"])
+    for call in range(calls):
+        n = steps // calls
+        level = np.full(n, 1e-2)
+        record = net.core.train(
+            x, y, batch=16, first=call * n, rate=level, pressure=np.full(n, 0.7),
+            strength=np.ones(n), threads=2, keep=True,
+        )  # fmt: skip
+        rows += record["births"].tolist()
+    arrays, *ids = state(net)
+    arrays |= {f"gradient:{n}": net.gradients[n].copy() for n in net}
+    arrays |= {f"activation:{n}": a.copy() for n, a in net.activations.items()}
+    return (arrays, *ids), rows
+
+
+@pytest.mark.parametrize("kind", ["division", "immigration"])
+@pytest.mark.parametrize("name", NETS)
+def test_births_within_a_call_equal_births_at_its_end(name, kind):
+    """In the last step of a call, activations and gradients are moved as well, to new arrays."""
+    one, born = trained(NETS[name](), kind, 40, 1)
+    other, too = trained(NETS[name](), kind, 40, 40)
+    assert len(born) > 5
+    assert born == too
+    same(one, other)
+
+
+@pytest.mark.parametrize("kind", ["division", "immigration"])
+def test_a_view_keeps_its_values_through_births(kind):
+    """Births reuse memory only if no view reads it; results do not depend on views.
+
+    The learning rate and the pressure are 0, so that only births change weights.
+    """
+    x, y = data()
+    selection = settings(kind, rate=0.1, capacity=9.0, every=2)
+    nets, kept = [NETS["dense"]() for _ in range(2)], []
+    for call in range(12):
+        for net in nets:
+            net.configure(selection=selection.config())
+            net.core.train(
+                x, y, batch=16, first=5 * call, rate=np.zeros(5), pressure=np.zeros(5),
+                strength=np.ones(5), threads=1,
+            )  # fmt: skip
+        if call % 2:
+            kept += [(nets[1][n], nets[1][n].copy()) for n in ("dense1.weight", "dense2.weight")]
+    assert nets[0].ever_born["populations1"] > 20
+    same(state(nets[0]), state(nets[1]))
+    assert len({view.shape for view, _ in kept}) > 5
+    for view, values in kept:
+        assert np.array_equal(view, values)
+
+
+class Sizes(ep.Callback):
+    """Lists the bytes of the network at the end of every epoch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, trainer, row):
+        self.seen.append(trainer.network.nbytes)
+
+
+def test_memory_is_planned_and_stays_the_same_while_populations_are_born():
+    """Values, gradients, two moments and a spare array, each as large as births can make them."""
+    sizes, net = Sizes(), ep.mlp(8, 12, 10, 4, seed=2)
+    selection = settings(rate=0.2, capacity=3.0, every=2)
+    trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3))
+    plan = trainer.plan(data(), epochs=8, batch_size=16)
+    trainer.fit(*data(), epochs=8, batch_size=16, progress=False, callbacks=[sizes])
+    assert len(trainer.history.births) > 20
+    assert sizes.seen == [plan.memory] * 8
+    largest = ep.mlp(8, 36, 30, 4)
+    arrays = largest.nbytes
+    ep.Trainer(largest, selection=None).fit(*data(), epochs=1, batch_size=16, progress=False)
+    assert plan.memory == largest.nbytes + arrays // 4
+    # Without births, the memory beyond the network's size is released at the next removal.
+    trainer = ep.Trainer(net, selection=None)
+    trainer.fit(*data(), epochs=1, batch_size=16, progress=False)
+    net.kill("populations1", [net.births("populations1")[0]])
+    net.compact()
+    other = net.copy()
+    ep.Trainer(other, selection=None).fit(*data(), epochs=1, batch_size=16, progress=False)
+    assert net.nbytes == other.nbytes
+
+
 def test_copies_files_and_pickles_keep_ids_and_the_next_id(tmp_path):
     net = fitted(settings()).network
     assert any(n > net.born[layer] for layer, n in net.ever_born.items())
@@ -107,7 +207,7 @@ def test_a_network_that_has_grown_trains_without_births():
 
 
 def test_newborn_populations_have_dropout_masks_of_their_own():
-    """Birth ids of newborn populations follow the founders', so no two populations share a mask."""
+    """Newborn populations get new birth ids, so they share no mask with other populations."""
     spec = {
         "seed": 1, "input": [2, 4],
         "layers": [
@@ -127,7 +227,7 @@ def test_newborn_populations_have_dropout_masks_of_their_own():
     assert np.unique(masks, axis=1).shape == (64, 24)
 
 
-# ---- the record ----------------------------------------------------------------------------------
+# ---- the record of descent -----------------------------------------------------------------------
 
 
 def test_the_history_records_descent(tmp_path):
@@ -153,7 +253,7 @@ def test_the_history_records_descent(tmp_path):
         assert living.tolist() == net.births(layer).tolist()
     whole = history.lineage()
     assert whole.shape == history.trajectories().shape[1:]
-    assert whole.max() >= net.ever_born["populations1"]  # layer 2's columns follow layer 1's
+    assert whole.max() >= net.ever_born["populations1"]  # layer 2's columns come after layer 1's
     history.save(tmp_path / "history.npz")
     again = ep.History.load(tmp_path / "history.npz")
     assert np.array_equal(again.births, births)
@@ -210,7 +310,7 @@ def by_definition(mass, z, parents):
 
 
 def test_muller_plots_show_descent():
-    """The band of a newborn population is next to its parent's, whatever its birth id."""
+    """The band of a newborn population is next to the parent's band, whatever its birth id."""
     from evoprune import plot
     from evoprune.plot._shares import _by_descent
 
@@ -226,7 +326,7 @@ def test_muller_plots_show_descent():
     mass = history.trajectories("mass", "populations1")
     share = np.nan_to_num(mass[-1])[order] / np.nansum(mass[-1])
     n = len(mass)
-    heights = [e[n] - e[n - 1] for e in edges]  # at the last record
+    heights = [e[n] - e[n - 1] for e in edges]  # of the bands, at the last record
     assert np.allclose(np.abs(heights), share, atol=1e-6)
     with pytest.raises(ValueError, match="parents"):
         plot.muller(np.ones((4, 2)), parents=[0, -1])

@@ -1,7 +1,7 @@
 """The core's interface to Python: arguments in every form, and errors that change nothing.
 
-Arrays of any type and layout train bit-identically to plain ones and are never written to; an
-invalid argument is named and changes nothing. Values that are not finite are in test_finite.py.
+Training on arrays of any type and layout is bit-identical to training on plain arrays, and never
+writes to them. Errors name the invalid argument. Values that are not finite are in test_finite.py.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def outcome(net, x, y):
 
 @pytest.fixture(scope="module", params=BOTH, ids=name_of)
 def expected(request):
-    """Return the core, and the results for plain arrays of its own type."""
+    """Return a core, and its results for plain arrays of its own type."""
     core = request.param
     return core, outcome(runs.network(core), x0.astype(core.dtype), y0)
 

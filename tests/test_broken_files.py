@@ -136,7 +136,7 @@ def test_a_living_population_without_mass_is_not_written(tmp_path):
 
 
 def peak(code, *arguments):
-    """Return the KiB that a program uses at its peak, beyond those used after its imports."""
+    """Return the peak memory of a program in KiB, less its memory after imports."""
     text = """
         import sys
         import numpy as np, evoprune as ep
@@ -278,7 +278,7 @@ def meta(**changes):
         (lambda a: {"new": a["steps"]}, "'new' is unknown"),
         (meta(born=[10**9, 16]), "mass: expected float32"),
         (meta(born=[24.5, 16]), "born: expected counts"),
-        (meta(born=3), "born: expected one a layer"),
+        (meta(born=3), "born: expected one per layer"),
         (meta(layers=["a", "a"]), "layers: expected different names"),
         (meta(layers=["populations1", "other"]), "extinctions: expected layers out of"),
         (meta(per_epoch=0), "per_epoch: expected a count"),

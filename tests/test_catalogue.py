@@ -1,6 +1,7 @@
-"""The catalogue: every entry has a description, valid defaults and bounds, and a NumPy twin.
+"""The catalogue: every entry has a description, valid defaults and bounds, and a twin.
 
-No law is named here: a new entry is tested as soon as it is listed.
+A twin is a NumPy function in tests/reference. No law is named here: a new entry is tested as soon
+as it is listed.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ def test_every_law_has_its_twin(group, name):
     assert callable(getattr(twins, name, None)), f"write {name} in {twins.__name__}"
 
 
-# ---- the module ---------------------------------------------------------------------------------
+# ---- the compiled module -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("core", EVERY, ids=name_of)
@@ -294,5 +295,5 @@ def test_valid_and_invalid_calls_leak_no_memory():
     done = subprocess.run([sys.executable, "-P", "-c", LEAKS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     blocks, resident = map(int, done.stdout.split())
-    assert blocks < 500  # a leak in every third round would be 500 blocks; caches take some
+    assert blocks < 500  # a leak in every third round takes 500; Python's caches take a few
     assert resident < 2**20

@@ -89,7 +89,7 @@ def test_filters_and_heads_are_trained(net, options, living, folder, tmp_path, c
 
 
 def write_larger(folder, to):
-    """Write the same images with a margin, as 8 x 8 pixels."""
+    """Write the images of `folder` into `to`, padded to 8 x 8 pixels."""
     for part in ("train", "t10k"):
         labels = f"{part}-labels-idx1-ubyte"
         (to / labels).write_bytes((folder / labels).read_bytes())
@@ -238,7 +238,7 @@ def test_options_in_a_file(folder, tmp_path, capsys):
     arguments = ["train", "--config", str(config), "--epochs", "2", "--out", str(out)]
     assert cli.main(arguments) == 0
     history = ep.History.load(out / "history.npz")
-    assert history.epochs_done == 2  # options take precedence
+    assert history.epochs_done == 2  # options take precedence over the configuration file
     assert history.layers == ("features", "populations1", "populations2")
     assert history.born == (36, 6, 5)
     assert history.per_epoch == 12

@@ -27,7 +27,7 @@ def trained(folder, tmp_path_factory):
 
 
 def start(folder, out, *more, **settings):
-    """Start a run of the command line that would never end, in a new process."""
+    """Start a practically endless run in a new process, from the command line."""
     command = [sys.executable, "-m", "evoprune", "train", str(folder), *map(str, TRAIN)]
     command += ["--epochs", "100000", "--out", str(out), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **settings)
@@ -122,7 +122,7 @@ def test_a_killed_run_resumes_bit_identically(trained, folder, tmp_path):
         after_epochs(process, 5)
         process.kill()
         process.stdout.read()
-    assert cli.main(["train", str(folder), "--out", str(out)]) == 2  # neither --resume nor --force
+    assert cli.main(["train", str(folder), "--out", str(out)]) == 2  # needs --resume or --force
     assert cli.main(["resume", str(out)]) == 0
     one, other = (ep.load(o / "model.safetensors") for o in (trained[1], out))
     assert all(np.array_equal(one[name], other[name]) for name in one)
@@ -180,7 +180,7 @@ def test_a_terminal_gets_a_bar_and_lines_that_fit(folder, tmp_path):
     assert process.wait(60) == 0
     os.close(main)
     pieces = text.decode().replace("\r", "\n").split("\n")
-    assert any("%|" in piece for piece in pieces)  # a bar
+    assert any("%|" in piece for piece in pieces)  # a progress bar
     rows = [piece for piece in pieces if piece.split()[:1] == ["12"]]
     assert len(rows) == 1
     assert max(len(piece) for piece in pieces if "populations1" in piece) <= 72

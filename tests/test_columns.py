@@ -1,4 +1,4 @@
-"""Columns of data frames and CSV files: a network accepts those it was trained on."""
+"""Columns of data frames and CSV files: a network accepts the columns that it was trained on."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from evoprune.selection.groups import Dynamics
 LAYERS = ("h0", "h1")
 SIZES = (16, 16)
 FAST = {"strength": 300.0, "clip": 0.3}
-# Laws, with settings under which only masses and fitness have an effect.
+# Law -> settings under which only masses and fitness have an effect.
 LAWS = {
     "malthusian": {"lifespan": 6},
     "replicator": FAST,
@@ -40,7 +40,7 @@ CASES = [
 
 
 def shares(net, upkeep):
-    """Return the cost of one population of each layer as a share of the founding network's."""
+    """Return, by layer, the cost of a population as a share of the founding network's cost."""
     facts = net.describe()
     if upkeep == "params":
         sizes = {axis["name"]: axis["alive"] for axis in facts["axes"]}

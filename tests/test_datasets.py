@@ -28,7 +28,7 @@ def idx_bytes(array, code=0x08, magic=None):
 
 
 def write_idx(folder, *, n=6, packed=True, **replace):
-    """Write a small folder like MNIST's; `replace` maps train_images and so on to other bytes."""
+    """Write a small folder like MNIST's; `train_images=` and so on replace the bytes of a file."""
     rng = np.random.default_rng(0)
     for part, count in (("train", n), ("t10k", 4)):
         images = rng.integers(0, 256, (count, 3, 2), np.uint8)

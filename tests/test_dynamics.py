@@ -1,8 +1,8 @@
-"""Properties of every dynamics: equality with its NumPy twin, invariants, extreme values.
+"""Properties of every dynamics: equality with NumPy, invariants, extreme values.
 
-The laws are those of the catalogue, so a new one is tested here as soon as it is listed, and fails
-until it has a twin. Properties of single laws are in test_dynamics_laws.py, those of stochastic
-laws in test_dynamics_chance.py.
+The laws are those of the catalogue: a new law is tested here as soon as it is listed, and fails
+until it has a twin, a NumPy function in tests/reference/dynamics.py. Properties of single laws are
+in test_dynamics_laws.py, those of stochastic laws in test_dynamics_chance.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reference import dynamics as twins
 
 LAWS = CORE32.catalogue()["dynamics"]
-MULTIPLICATIVE = sorted(set(LAWS) - {"best_response"})  # a mass of 0 stays 0
+MULTIPLICATIVE = sorted(set(LAWS) - {"best_response"})  # laws that keep a mass of 0
 CONSERVING = [name for name, entry in LAWS.items() if entry["conserves"]]
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -44,7 +44,7 @@ def near(core, got, expected, growth=1.0, scale=0.0) -> None:
     )
 
 
-# ---- the twins ---------------------------------------------------------------------------------
+# ---- equality with NumPy -----------------------------------------------------------------------
 
 
 def test_every_law_has_a_twin_and_no_twin_is_left_over():
@@ -69,7 +69,7 @@ def test_a_generation_is_that_of_the_twin(core, name, seed):
 @pytest.mark.parametrize("name", twins.CHANCE)
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, strength):
-    """Averages over 4000 draws are within five standard deviations of the twin's."""
+    """Averages over 4000 draws are within five standard deviations of the twin's values."""
     draws = 4000
     config = {"clip": 1.0, "noise": 0.03, "size": 200.0, "turnover": 0.3, "strength": 1.0}
     fields = {field["name"] for field in LAWS[name]["fields"]}
@@ -151,7 +151,7 @@ def test_removing_extinct_populations_leaves_the_others_bit_identical(core, name
 def test_a_law_that_conserves_keeps_the_total_mass(core, name, seed):
     cohort, config = drawn(core, name, seed)
     mass = step_cohort(core, name, config, cohort, seed=seed).astype(float)
-    eps = np.finfo(core.dtype).eps  # each mass is rounded, and once more as offspring
+    eps = np.finfo(core.dtype).eps  # allow for the rounding of each mass
     assert abs(mass.sum() - cohort.mass.sum()) <= 4 * eps * cohort.mass.sum()
 
 
@@ -229,7 +229,7 @@ def test_price_equation_holds_in_every_generation(core, name, seed):
     assert change == pytest.approx(selection + transmission, abs=1e-12 * w.max())
 
 
-# ---- extremes ----------------------------------------------------------------------------------
+# ---- extreme values ----------------------------------------------------------------------------
 
 HUGE = st.sampled_from([0.0, 1e-45, 1e-30, 1e-3, 1.0, 1e10, 1e30, 3e38])
 MASS = st.sampled_from([0.0, 1e-38, 1e-20, 1e-3, 1.0, 7.5, 1e10, 1e30])

@@ -15,7 +15,7 @@ every_core = pytest.mark.parametrize("core", BOTH, ids=name_of)
 
 
 def within(values, expected) -> None:
-    """Assert that the mean of `values` is `expected`, within five of its standard deviations."""
+    """Assert that the mean of `values` is `expected`, up to five standard errors."""
     values = np.asarray(values, float)
     doubt = 5 * values.std() / np.sqrt(len(values))
     assert abs(values.mean() - expected) <= doubt, f"{values.mean()} not {expected} +- {doubt}"
@@ -109,7 +109,7 @@ def test_a_neutral_population_is_fixed_with_the_probability_of_its_share():
 
 
 def test_half_a_generation_has_half_the_drift():
-    """With strength eta, N / eta individuals are drawn, so a step has eta times the variance."""
+    """With strength eta, N / eta instead of N individuals are drawn: eta times the variance."""
     n = 4000
     moved = [
         step(CORE64, "wright_fisher", [1, 1], [0, 0], {"size": 100}, seed=seed, strength=0.25)[0]
@@ -179,7 +179,7 @@ def test_deaths_per_generation_equal_the_turnover(core, turnover):
 
 
 def test_counts_survive_being_stored_as_masses():
-    """Over generations, masses are still whole numbers of individuals, 100 per unit of mass."""
+    """After three generations, masses are whole numbers of individuals, 100 per unit of mass."""
     mass = run(BOTH[0], "moran", np.ones(300), np.zeros(300), {"turnover": 0.2}, 3)
     counts = mass.astype(float) * 100
     assert np.abs(counts - np.round(counts)).max() < 1e-3

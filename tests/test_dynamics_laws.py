@@ -257,7 +257,7 @@ def test_equal_populations_grow_as_verhulst_says(core, start, h):
 @every_core
 @given(m0=MASSES, seed=SEEDS)
 def test_ten_small_steps_are_one_large(core, m0, seed):
-    """If the total mass grows, steps are exact for constant fitness, equal or unequal."""
+    """With constant fitness, equal for all or not, steps are exact while the total mass grows."""
     fitness = np.abs(fitnesses(core, len(m0), seed)) + 0.01
     small = run(core, "logistic", m0, fitness, LOGISTIC, 10)
     large = step(core, "logistic", m0, fitness, LOGISTIC | {"strength": 10.0})
@@ -373,7 +373,7 @@ def test_competition_at_a_large_step_does_not_oscillate():
     for _ in range(20):
         mass = step(CORE64, "lotka_volterra", mass, np.full(n, 5.0), LOGISTIC,
                     overlap=np.full((n, n), 0.9) + 0.1 * np.eye(n))  # fmt: skip
-        assert np.all(mass >= 1 - 1e-12)  # falls to the capacity and stays there
+        assert np.all(mass >= 1 - 1e-12)  # every mass falls to the capacity and stays there
     assert mass == pytest.approx(np.ones(n), rel=1e-9)
 
 

@@ -163,7 +163,7 @@ def test_the_file_states_its_size(tmp_path):
 def test_scratch_is_shared_by_values_that_are_never_needed_together(tmp_path):
     net = ep.mlp(10, *[64] * 8, 3)
     made = c_source.c_source(net, "")
-    assert made.scratch_bytes == 4 * 2 * 64  # of eight layers' outputs, two are needed at a time
+    assert made.scratch_bytes == 4 * 2 * 64  # eight layers; only two outputs are needed at a time
 
 
 def test_names_of_layers_that_are_no_c_names_are_replaced(tmp_path):

@@ -27,7 +27,7 @@ def check(path, net: ep.Network, x: np.ndarray) -> None:
     ep.export.onnx(net, path)
     expected = net.predict(x)
     exported.agree(outputs(path, x), expected)
-    exported.agree(outputs(path, x[:1]), expected[:1])  # the number of samples is free
+    exported.agree(outputs(path, x[:1]), expected[:1])  # models take any number of samples
 
 
 def test_every_kind_has_an_onnx_form_or_is_refused(tmp_path):

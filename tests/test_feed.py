@@ -115,7 +115,7 @@ def test_an_iterable_has_a_length_or_steps_are_given():
     fit(make(), endless, epochs=2, steps=7)
     with pytest.raises(ValueError, match="steps: must be given"):
         fit(make(), (batch for batch in ()))
-    with pytest.raises(ValueError, match="expected 6 batches an epoch, got 5"):
+    with pytest.raises(ValueError, match="expected 6 batches per epoch, got 5"):
         fit(make(), Batches(data(), 6))
     with pytest.raises(ValueError, match="at least one batch"):
         fit(make(), [])

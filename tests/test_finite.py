@@ -1,4 +1,4 @@
-"""Values that are not finite: a run stops at the step that reads one, without its update."""
+"""A run stops at the step that reads a value that is not finite, without that step's update."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_run_stops_before_an_invalid_value_is_applied(core, threads, clip, bad
     settings = {"shuffle": False, "batch": 32, "threads": threads}
     net, reference = (runs.network(core, clip=clip) for _ in range(2))
     net.check_data(broken, y)
-    broken[70, 2] = bad  # overwritten after the check
+    broken[70, 2] = bad  # after the data was checked
     with pytest.raises(core.Diverged, match="not finite at step 2; the update was not") as caught:
         runs.train(net, (broken, y), 10, **settings)
     assert caught.value.step == 2
@@ -64,7 +64,7 @@ def test_bad_targets_and_bad_weights_are_seen():
     assert runs.same(runs.state(net), before)
     t[3, 1] = 0
     net.check_data(x0, t)
-    t[3, 1] = np.nan  # overwritten after the check
+    t[3, 1] = np.nan  # after the data was checked
     with pytest.raises(CORE32.Diverged):
         runs.train(net, (x0, t), 2, batch=40)
     assert runs.same(runs.state(net), before)

@@ -1,4 +1,4 @@
-"""Fitness: the NumPy twin of every law, its sign, and the signals that it needs."""
+"""Fitness: equality of every law with tests/reference/laws.py, signs, and required signals."""
 
 from __future__ import annotations
 

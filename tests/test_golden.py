@@ -1,4 +1,4 @@
-"""Training is bit-identical to stored hashes of small runs in tests/golden."""
+"""Training is bit-identical: hashes of small runs equal those stored in tests/golden."""
 
 from __future__ import annotations
 

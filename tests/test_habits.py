@@ -304,7 +304,6 @@ def test_a_text_of_other_codes_is_refused():
 
 
 def test_odd_numbers_are_refused_or_become_plain():
-    """Found by fuzzing: each call raised a wrong error or made a state that cannot be saved."""
     huge, odd = 10**400, memoryview(np.zeros(3, ">f4"))
     for call, error, text in (
         (lambda: ep.Selection(upkeep=[1.0, huge]), ValueError, "upkeep: expected"),

@@ -224,5 +224,5 @@ def test_a_history_is_shown_as_text_and_html(run):
     assert text.startswith("History: 30 epochs, 180 steps, loss ")
     assert f"{sum(net.alive.values())} of 40 alive" in text
     html = history._repr_html_()
-    assert html.count("<tr>") == 1 + 20  # the middle is omitted
+    assert html.count("<tr>") == 1 + 20  # rows in the middle are omitted
     assert "validation accuracy" in html

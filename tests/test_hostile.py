@@ -148,7 +148,27 @@ def removal_in_mid_run():
         assert runs.same(runs.state(net), runs.state(reference)), n
 
 
-for name in ("build", "train", "step_and_predict", "configure", "compact", "removal_in_mid_run"):
+def births():
+    '''Memory for births is planned in the first call; later births allocate no slabs.'''
+    number = {"rate": "number", "number": 0.2, "every": 2, "capacity": 3}
+    for kind in ("division", "immigration"):
+        law = runs.QUICK | {"births": number | {"kind": kind}, "removal": "auto"}
+        net, reference = core.Network(runs.spec()), core.Network(runs.spec())
+        for n in (net, reference):
+            n.configure(selection=law)
+        failing(lambda: runs.train(net, (x, y), 1), state(net))
+        core.fail_after(8)  # values, gradients, two moments, a spare slab; activations, their
+        runs.train(reference, (x, y), 1)  # gradients, a workspace
+        core.fail_after(0)
+        record = runs.train(net, (x, y), 30, pressure=0.0)  # no births in generation 31
+        core.fail_after(-1)
+        assert len(record["births"]) > 10
+        runs.train(reference, (x, y), 30, pressure=0.0)
+        assert runs.same(state(net)(), state(reference)())
+
+
+for name in ("build", "train", "step_and_predict", "configure", "compact", "removal_in_mid_run",
+             "births"):
     globals()[name]()
 print("done")
 """
@@ -227,11 +247,11 @@ def preload(sanitizer: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_removals_at_every_step_under_sanitizers(sanitizer, tmp_path):
-    """EVOPRUNE_ROUNDS is the number of rounds, EVOPRUNE_SEED the first seed; a failure names it."""
+    """EVOPRUNE_ROUNDS sets the number of rounds, EVOPRUNE_SEED the first seed; failures name it."""
     if shutil.which("gcc") is None:
         pytest.skip("no gcc")
     settings = SANITIZERS[sanitizer] | {"LD_PRELOAD": preload(sanitizer)}
-    runner = ["setarch", "-R"] if sanitizer == "thread" else []  # gcc 12 needs ASLR off
+    runner = ["setarch", "-R"] if sanitizer == "thread" else []  # with gcc 12, TSan needs ASLR off
     module = built(tmp_path, EVOPRUNE_SANITIZE=sanitizer, CC="gcc")
     probe = [*runner, sys.executable, "-c", "import numpy"]
     if subprocess.run(probe, env=os.environ | settings, capture_output=True).returncode:

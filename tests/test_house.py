@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 
-# Levels of files among the includes: a file includes only files of its own level or a lower one.
+# Level of each file in the include hierarchy: a file includes only its own level and lower ones.
 # The first matching pattern applies.
 FLOORS = [
     ("python/*", 8),
@@ -52,7 +52,7 @@ FLOORS = [
     ("infer*", 7),
     ("gather*", 7),
 ]
-LINES = 500  # of C and Python files; stubs are generated
+LINES = 500  # maximum for C and Python files; generated stubs may be longer
 STDIO = {"base.c"}  # may include stdio.h, for vsnprintf in error messages
 THREADS = {"workers.c"}
 SUFFIXES = {".c", ".h", ".def"}

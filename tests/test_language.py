@@ -106,7 +106,7 @@ SAID = [
 
 
 def texts_of(path: Path) -> list[tuple[int, str]]:
-    """Return strings of a file that read as text, including docstrings, with their lines."""
+    """Return strings of a file that read as text, including docstrings, with their line numbers."""
     return [
         (node.lineno, node.value)
         for node in ast.walk(ast.parse(path.read_text()))
@@ -126,13 +126,13 @@ def test_messages_and_docstrings_are_in_plain_english(path):
 
 
 def comments_of(path: Path) -> list[tuple[int, str]]:
-    """Return comments of a Python file, with their lines."""
+    """Return comments of a Python file, with their line numbers."""
     tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
     return [(t.start[0], t.string) for t in tokens if t.type == tokenize.COMMENT]
 
 
 def said_in_c(path: Path) -> list[tuple[int, str]]:
-    """Return comments and strings of a C file, each on one line, with their lines."""
+    """Return comments and strings of a C file, each on one line, with their line numbers."""
     text = path.read_text()
     found = re.finditer(r'/\*.*?\*/|"(?:[^"\\]|\\.)*"', text, re.S)
     return [(text[: m.start()].count("\n") + 1, re.sub(r"\s*\n \* ?", " ", m[0])) for m in found]
@@ -161,7 +161,7 @@ SCRIPTS = sorted(
 
 
 def docstrings_of(path: Path) -> list[tuple[int, str]]:
-    """Return the docstrings of a Python file, with their lines."""
+    """Return the docstrings of a Python file, with their line numbers."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
     nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
     return [

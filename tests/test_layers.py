@@ -1,8 +1,9 @@
-"""The same checks for every kind of layer of the catalogue; a kind without a twin or a case fails.
+"""The same checks for every kind of layer of the catalogue.
 
-Gradients equal finite differences in float64, outputs equal the NumPy twin before and after a
-removal, survivors equal those of a run in which extinct populations are only masked, results are
-bit-identical for any number of threads, and errors name the layer.
+Each kind needs cases and a twin, a NumPy function, in tests/reference. Gradients equal finite
+differences in float64, outputs equal those of the twin before and after a removal, survivors equal
+those of a run in which extinct populations are only masked, results are bit-identical for any
+number of threads, and errors name the layer.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def test_a_training_run_sees_the_same_gradients(case):
         assert np.array_equal(net.array(name), other.array(name)), name
 
 
-# ---- the twin --------------------------------------------------------------------------------
+# ---- equality with NumPy ---------------------------------------------------------------------
 
 
 def settings_of(net) -> dict:
@@ -118,7 +119,7 @@ def settings_of(net) -> dict:
 
 
 def twin(net, kind, i, training) -> np.ndarray:
-    """Return what "it" should have computed from its inputs in the last forward pass."""
+    """Return what the layer "it" should have computed from its inputs in the last forward pass."""
     row = next(row for row in net.describe()["layers"] if row["name"] == "it")
     config = {name: value for name, value in settings_of(net).items() if value is not None}
     weights = {n.partition(".")[2]: np.float64(net.array(n)) for n in row["tensors"]}
@@ -364,7 +365,7 @@ def test_results_do_not_depend_on_threads(kind, clip, monkeypatch):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-# ---- misfits ---------------------------------------------------------------------------------
+# ---- invalid layers --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "shape", "config", "before", "reads", "text"), MISFITS)

@@ -128,7 +128,7 @@ LOOPS = {
 @pytest.mark.parametrize("name", LOOPS)
 def test_nothing_grows(name):
     """After a warm-up, more rounds increase neither Python's memory blocks nor resident memory."""
-    rounds = {"removals": 60, "cycles": 200}.get(name, 1000)  # 20 removals per round
+    rounds = {"removals": 60, "cycles": 200}.get(name, 1000)  # each "removals" compacts 20 times
     body = "\n".join("    " + line for line in LOOPS[name].splitlines())
     code = f"""{SET_UP}
     NET = runs.network()

@@ -1,4 +1,4 @@
-"""Losses: the NumPy twin, gradients by directional derivative, and invariance."""
+"""Losses: equality with tests/reference/laws.py, directional derivatives, and invariance."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_loss_of_the_catalogue_is_tested():
     assert {name for name, _ in CONFIGS} == set(CORE64.catalogue()["losses"])
 
 
-# (rows, n): n is below, at and above 1024, the length of a tile, and the length of several tiles.
+# Shapes (rows, n): a tile has 1024 columns, so n is below, at and above the length of a tile.
 SHAPES = [(1, 1), (3, 2), (128, 10), (9, 65), (5, 1023), (2, 1024), (3, 1025), (2, 3001)]
 
 

@@ -141,7 +141,7 @@ def test_predictions_have_probabilities_and_names(tmp_path):
     again = ep.load(tmp_path / "net.safetensors")
     assert again.classes == net.classes
     assert np.array_equal(again.predict(x), net.predict(x))
-    assert again.input_scaling[0] == pytest.approx(x.mean(0), rel=1e-15)  # float64 in the file
+    assert again.input_scaling[0] == pytest.approx(x.mean(0), rel=1e-15)  # the file stores float64
     nameless = fit(ep.mlp(5, 8, 3), x, y).network
     assert nameless.classes is None
     with pytest.raises(ValueError, match="names: expected a network with class names"):
@@ -280,7 +280,7 @@ def test_categories_keep_their_order():
     assert other.y.tolist() == [1, 0, 1]
 
 
-# ---- axes ----------------------------------------------------------------------------------------
+# ---- layouts of images ---------------------------------------------------------------------------
 
 
 def test_images_of_another_layout_are_refused():

@@ -44,7 +44,7 @@ def test_outputs_do_not_die(core, threads, loss):
         x, y, batch=64, first=0, rate=level, pressure=level, strength=level, threads=threads
     )
     assert record["steps"] == 12
-    assert record["deaths"]["population"].tolist() == [0] * 8  # only hidden populations
+    assert record["deaths"]["population"].tolist() == [0] * 8  # only hidden populations died
     assert net.predict(x).shape == (640, 64)
     assert (net.array("populations2.mass") == 1).all()
     assert [p["layer"] for p in net.describe()["populations"]] == ["populations1"]
@@ -220,7 +220,7 @@ def test_a_law_alone_needs_a_count_of_founders(founded):
 
 
 def test_the_first_error_of_several_arrays_is_raised():
-    """An error in one array is raised even if reading a later array raises and handles another."""
+    """An array's error is raised even if reading a later array raises and catches another error."""
 
     def stumble():
         with pytest.raises(ValueError, match="invalid literal"):

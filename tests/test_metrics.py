@@ -14,7 +14,7 @@ def example(classes, n=200, seed=0):
     y = rng.integers(0, classes, n)
     outputs = rng.normal(size=(n, classes))
     outputs[np.arange(n), y] += 0.7
-    return y, outputs.round(1)  # with ties
+    return y, outputs.round(1)  # rounded, so that some are equal
 
 
 @pytest.mark.parametrize("classes", [2, 3, 12])
@@ -149,7 +149,7 @@ def test_one_cycle_refuses_wrong_arguments(peak, share):
         ep.schedules.one_cycle(peak, share)
 
 
-# ---- the search ----------------------------------------------------------------------------------
+# ---- search for a learning rate ------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_a_network_is_described(net):
 
 @pytest.mark.parametrize("name", NETS)
 def test_gradients_are_those_of_the_loss(name):
-    """Compare with differences in float64, along a random direction of all parameters."""
+    """Compare gradients with finite differences in float64, along a random direction."""
     net = NETS[name](dtype="float64", seed=3)
     x, y = data(net, 6)
     net.configure(loss="cross_entropy", loss_config={})
@@ -162,7 +162,7 @@ def test_a_whole_residual_branch_can_go_extinct(name, tmp_path):
     net.save(tmp_path / "net.safetensors")
     assert np.array_equal(ep.load(tmp_path / "net.safetensors").predict(x), net.predict(x))
     assert f" 0 / {net.born[first]}" in repr(net)
-    if name != "resnet":  # a batch norm makes its empty branch a constant
+    if name != "resnet":  # batch norms turn an empty branch into a constant, which is kept
         assert not any(layer["name"].startswith(first) for layer in net.folded().spec["layers"])
     assert net.summary()
 
@@ -365,7 +365,7 @@ LENDING = {
 
 @pytest.mark.parametrize("name", LENDING)
 def test_overwriting_gradients_leaves_results_bit_identical(name):
-    """A single step keeps the gradients of all activations; a run keeps only its last step's."""
+    """Single steps keep the gradients of all activations; a run keeps those of its last step."""
     whole, single = LENDING[name](seed=3), LENDING[name](seed=3)
     for net in (whole, single):
         net.configure(loss="cross_entropy", selection=SELECTION.config())

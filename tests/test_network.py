@@ -215,7 +215,7 @@ def test_pruning_by_norm_and_taylor_follow_their_definitions(net, x):
 def test_equal_masses_are_cut_by_fitness():
     net = ep.mlp(4, 6, 5, 3, seed=0)
     net["populations1.fitness"][:] = [3, 1, 5, 2, 6, 4]
-    net["populations2.fitness"][:] = [100, 400, 300, 500, 200]  # prune compares shares of a layer
+    net["populations2.fitness"][:] = [100, 400, 300, 500, 200]  # prune compares shares of the sum
     net["populations1.mass"][4] = 0.5  # mass is compared first
     assert net.copy().prune(keep={"populations1": 3})["populations1"].tolist() == [1, 3, 4]
     cut = net.prune(keep=7)
@@ -371,7 +371,7 @@ def test_the_table_adds_up(net):
     counted = sum(net[name].size for name in net if name.endswith(("weight", "bias", "mass")))
     assert net.parameters == counted
     net.timing = (1.5, 100)
-    assert "1.5 ms a step of 100 samples, 15 us a sample" in repr(net)
+    assert "1.5 ms per step of 100 samples, 15 us per sample" in repr(net)
 
 
 def test_html_is_escaped():

@@ -1,4 +1,4 @@
-"""Optimizers equal the NumPy twin and closed forms, even if arrays are updated in two parts."""
+"""Optimizers equal tests/reference/laws.py and closed forms, also if updated in two parts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_twenty_steps_equal_the_twin(core, name, config, n):
 
 @pytest.mark.parametrize("core", BOTH, ids=name_of)
 def test_adamw_moves_by_its_rate_under_a_constant_gradient(core):
-    # m = (1 - beta1^t) g and v = (1 - beta2^t) g^2: after correction, a step is rate * sign(g).
+    # Moments are (1 - beta1^t) g and (1 - beta2^t) g^2, so a corrected step is rate * sign(g).
     g = np.array([1e-3, -0.5, 2, 1e3])
     value, first, second = np.zeros(4), None, None
     for step in range(1, 101):

@@ -100,7 +100,7 @@ def test_the_expected_share_is_interpolated_from_the_measured_table():
         plan = make(selection).plan(data(), epochs=40, batch_size=BATCH)
         assert plan.expected[0] == pytest.approx(table["alive"][p][n])
         assert plan.expected[1] <= plan.expected[0] <= plan.expected[2] <= 1
-    middle = np.sqrt(pressure[0] * pressure[1])  # between two pressures
+    middle = np.sqrt(pressure[0] * pressure[1])  # between two pressures of the table
     plan = make(ep.Selection(middle, clock="steps", dynamics=ep.Malthusian(lifespan=100))).plan(
         data(), epochs=40, batch_size=BATCH
     )

@@ -191,7 +191,7 @@ def test_bands_of_a_muller_plot_fill_it(run):
     ax = plot.muller(history, layer="populations1")
     bands = ax.collections[0].get_paths()
     assert len(bands) == 24
-    ends = np.array([path.vertices[[0, -2], 1] for path in bands])  # edges of each band at birth
+    ends = np.array([path.vertices[[0, -2], 1] for path in bands])  # edges of bands at the start
     assert np.allclose(ends, [[i / 24, (i + 1) / 24] for i in range(24)], atol=1e-6)
     last = np.array([path.vertices[len(history.record_steps) - 1, 1] for path in bands])
     widths = np.diff(np.append(last, 1))
@@ -288,7 +288,7 @@ def test_many_layers_are_colored_by_kind():
     hues = _ground.paint(layers, ax)
     assert list(hues) == layers
     assert len(set(hues.values())) == 10
-    assert max(hues["heads3"]) == hues["heads3"][2] > 0.5  # blue
+    assert max(hues["heads3"]) == hues["heads3"][2] > 0.5  # heads are blue
     assert len(set(_ground.paint([f"filters{i}" for i in range(20)], ax).values())) == 20
 
 
@@ -358,7 +358,7 @@ def test_colors_differ():
 @pytest.mark.parametrize("draw", [plot.trajectories, plot.muller, plot.phase, plot.history])
 def test_many_populations_are_drawn_quickly(draw):
     _, history = made_up((512, 256), 200)
-    np.ravel(draw(history))[0].figure.canvas.draw()  # the first one also loads fonts
+    np.ravel(draw(history))[0].figure.canvas.draw()  # the first drawing also loads fonts
     begin = time.process_time()
     np.ravel(draw(history))[0].figure.canvas.draw()
     assert time.process_time() - begin < 3  # 0.2 to 0.6 s on an idle machine
@@ -366,7 +366,7 @@ def test_many_populations_are_drawn_quickly(draw):
 
 @pytest.mark.parametrize("labels", [["a"], ["a", "b", "c", "d"], "abc", [["a"]]])
 def test_a_muller_plot_needs_a_label_for_each_population(labels):
-    with pytest.raises(ValueError, match="labels: expected 3 names, one a population"):
+    with pytest.raises(ValueError, match="labels: expected 3 names, one per population"):
         plot.muller(SPIRAL, labels=labels)
-    with pytest.raises(ValueError, match="labels: expected 3 names, one a population"):
+    with pytest.raises(ValueError, match="labels: expected 3 names, one per population"):
         plot.phase(SPIRAL, labels=labels)

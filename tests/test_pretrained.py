@@ -153,7 +153,7 @@ def test_files_of_other_kinds_are_read_or_refused(tmp_path, images):
     ],
 )
 def test_a_small_file_is_not_taken_for_a_large_network(monkeypatch, name, shape, text):
-    """A width of 5000 needs 16 GB of weights: it is refused before a network is made."""
+    """A width of 5000 needs 16 GB of weights: the arrays are refused before a network is made."""
     monkeypatch.setattr(published, "resnet", None)
     with pytest.raises(ValueError, match=text):
         ep.load_resnet(arrays(8, 4) | {name: np.zeros(shape, np.float32)})

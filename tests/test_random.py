@@ -52,7 +52,7 @@ def test_a_number_is_a_function_of_seed_stream_and_index(name):
     assert np.array_equal(whole[20:], draw(3, 5, 120, 30))
     assert not np.array_equal(whole, draw(4, 5, 100, 50))
     assert not np.array_equal(whole, draw(3, 6, 100, 50))
-    assert draw(2**64 - 1, 2**64 - 1, 2**64 - 1, 2).shape[0] == 2  # the index wraps
+    assert draw(2**64 - 1, 2**64 - 1, 2**64 - 1, 2).shape[0] == 2  # the index wraps to 0
 
 
 @pytest.mark.parametrize("core", EVERY, ids=name_of)
@@ -123,7 +123,7 @@ def test_a_permutation_is_a_bijection_for_every_seed(seed, stream, n):
 
 
 def chi_square(counts, expected) -> float:
-    """Return (chi^2 - its mean) in standard deviations; the mean is the number of cells less 1."""
+    """Return chi^2 minus its mean (the number of cells less 1), in standard deviations."""
     counts, expected = np.asarray(counts, float), np.asarray(expected, float)
     freedom = counts.size - 1
     return (((counts - expected) ** 2 / expected).sum() - freedom) / math.sqrt(2 * freedom)

@@ -34,7 +34,7 @@ def assert_equal(a, b, tolerance):
         np.testing.assert_allclose(a[name], b[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-# ---- equal to one process -----------------------------------------------------------------------
+# ---- results equal those of one process ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", cases.CASES)
@@ -105,7 +105,7 @@ def test_bytes_of_a_step_fall_with_extinctions():
     header = 2 * 11  # two ranks with 11 elements each
 
     def trained(alive):
-        """Return the parameter count of a 20-alive-3 network with arrays padded to cache lines."""
+        """Return the number of parameters of a 20-alive-3 network, padded to cache lines."""
         line = 8
         return sum(-(-n // line) * line for n in (20 * alive, alive * 3, alive, 3, alive))
 
@@ -188,7 +188,7 @@ def test_a_stopped_run_is_resumed():
 
 
 def errors(results, cause):
-    """Check that every rank raises, rank 1 a `cause`; return the messages of the other ranks."""
+    """Check that every rank raises, and rank 1 a `cause`; return messages of the other ranks."""
     kinds = [type(result) for result in results]
     assert all(issubclass(kind, Exception) for kind in kinds), results
     assert isinstance(results[1], cause)

@@ -122,7 +122,7 @@ def test_other_networks_can_be_used_meanwhile(busy):
 
 
 def test_a_waiting_thread_gets_its_turn():
-    """One thread trains in many calls; three others predict between these calls, and all end."""
+    """One thread trains in many calls; three others get to predict between these calls."""
     net = runs.network(hidden=(64, 64), features=20, selection=None)
     xy = runs.data(rows=500, features=20)
     done, calls = threading.Event(), [0]
@@ -180,7 +180,7 @@ def test_readers_get_a_consistent_state_and_do_not_stop_a_run():
 def test_a_held_network_excludes_other_threads():
     net, order = runs.network(), []
     with net:
-        with net:  # nested
+        with net:
             net.predict(X)
         thread = threading.Thread(target=lambda: (net.predict(X), order.append("other")))
         thread.start()
@@ -267,7 +267,7 @@ def test_exceptions_of_a_law_propagate(kind, threads, error):
     with pytest.raises(type(error)) as caught:
         runs.train(net, (X, Y), 50, threads=threads)
     assert caught.value is error
-    assert net.step == 6  # a step calls the law twice; its eleventh call failed
+    assert net.step == 6  # a step calls the law twice, and the law's eleventh call failed
     assert all(np.isfinite(net.array(name)).all() for name in runs.names(net))
     assert runs.train(net, (X, Y), 5, threads=threads)["steps"] == 5
     assert net.step == 11
@@ -376,4 +376,4 @@ def test_ctrl_c_stops_within_a_tenth_of_a_second():
     """The run stops within 0.1 s of Ctrl-C, can be continued, and ends with the same result."""
     strikes, wait = scripts.run(STRIKES).split()
     assert int(strikes) >= 1
-    assert float(wait) < 0.1  # the shortest of several: other processes may delay it
+    assert float(wait) < 0.1  # the shortest of several waits: other processes may cause delays

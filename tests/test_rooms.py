@@ -122,7 +122,7 @@ BRIDGES = [path for path in FILES if room_of(module_of(path)) == "bridges"]
 
 @pytest.mark.parametrize("path", BRIDGES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_a_bridge_uses_the_public_module_only(path):
-    """Bridges to other libraries may also use `common`: writing files, and checks of arguments."""
+    """Bridges to other libraries may also use `common` (file writing, checks of arguments)."""
     rooms = {name for name, _ in imports_of(path) if room_of(name) not in ("bridges", "common")}
     inner = sorted(name for name in rooms if name != "evoprune")
     reached = [

@@ -1,7 +1,7 @@
 """The pace of a run: length of calls, records, and the number of threads, on a simulated clock.
 
-A stretch is a series of steps of about 0.05 s that a trainer runs in one call of the core. Only
-steps advance the simulated clock, so results do not depend on the machine.
+The trainer runs steps in series of about 0.05 s (SEGMENT), each in one call of the core. Only steps
+advance the simulated clock, so results do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from trainers import data, fit, make, same
 import evoprune as ep
 from evoprune.training import loop
 from evoprune.training import run as _run
-from evoprune.training.run import STRETCH, ThreadTuner, Watch
+from evoprune.training.run import SEGMENT, ThreadTuner, Watch
 
 
 class Machine:
-    """Runs stretches of steps as the trainer does, at a cost that a test sets.
+    """Runs series of steps as the trainer does, at a cost that a test sets.
 
     Args:
         cost: function of (threads, now) that returns the seconds of a step.
-        cut: maximum number of steps in a stretch.
+        cut: maximum number of steps in a series.
         most: the result of `get_threads`.
     """
 
@@ -33,10 +33,10 @@ class Machine:
         monkeypatch.setattr(_run, "get_threads", lambda: self.most)
         self.watch, self.tuner = Watch(), ThreadTuner()
         self.now, self.done = 0.0, 0
-        self.log: list[tuple[float, int, int]] = []  # (begin, threads, steps) of every stretch
+        self.log: list[tuple[float, int, int]] = []  # (begin, threads, steps) of each series
 
     def run(self, seconds):
-        """Run for `seconds` of simulated time; return the number of threads of each stretch."""
+        """Run for `seconds` of simulated time; return the number of threads of each call."""
         end, first = self.now + seconds, len(self.log)
         while self.now < end:
             threads = self.tuner.choose()
@@ -50,31 +50,31 @@ class Machine:
         return [threads for _, threads, _ in self.log[first:]]
 
     def usual(self, seconds=10.0):
-        """Run for `seconds`; return the number of threads that most stretches used."""
+        """Run for `seconds`; return the number of threads that most calls used."""
         return Counter(self.run(seconds)).most_common(1)[0][0]
 
     def trials(self):
-        """Return the start times of failed trials: stretches with an unusual number of threads."""
+        """Return the start times of failed trials: calls with an unusual number of threads."""
         usual = Counter(threads for _, threads, _ in self.log).most_common(1)[0][0]
         return [begin for begin, threads, _ in self.log if threads != usual]
 
 
 def fastest_with(best, step=1e-3, slope=0.5):
-    """Return a cost function, lowest with `best` threads; it rises by `slope` per factor of 2."""
+    """Return a cost function: lowest with `best` threads, higher by `slope` per factor of 2."""
     return lambda threads, now: step * (1 + slope * abs(np.log2(threads / best)))
 
 
-# ---- stretches -------------------------------------------------------------------------------
+# ---- segments -------------------------------------------------------------------------------
 
 
-def test_a_stretch_takes_a_twentieth_of_a_second():
+def test_a_segment_takes_a_twentieth_of_a_second():
     watch, lengths = Watch(), []
     for _ in range(8):
         lengths.append(watch.steps)
         watch.add(watch.steps, 1e-4 * watch.steps)
     assert lengths == [1, 8, 64, 500, 500, 500, 500, 500]
     watch.add(500, 500 * 1e-2)  # suddenly a hundred times slower
-    assert watch.steps == round(STRETCH / 1e-2)
+    assert watch.steps == round(SEGMENT / 1e-2)
     watch.add(5, 5 * 1.0)
     assert watch.steps == 1
     assert watch.seconds_a_step == 1.0
@@ -101,7 +101,7 @@ def test_a_clock_without_progress_is_handled():
 
 
 def test_records_are_many_but_far_enough_apart():
-    """A long run has about 150 records; their spacing divides an epoch if a divisor is near."""
+    """A long run has about 150 records; their spacing divides the epoch if a divisor is near."""
     assert _run.spacing(20 * 468, 468) == 78
     assert _run.spacing(20 * 467, 467) == 62
     assert _run.spacing(3 * 467, 467) == 50
@@ -129,7 +129,7 @@ def test_all_threads_stay_where_they_are_faster(monkeypatch, most):
     machine.run(60)
     trials = machine.trials()
     assert set(machine.run(1)) <= {most, most // 2}
-    gaps = np.diff([0, *trials]) / STRETCH
+    gaps = np.diff([0, *trials]) / SEGMENT
     expected = [ThreadTuner.WAIT]
     while len(expected) < len(gaps):  # trials become rarer, up to a limit
         expected.append(min(ThreadTuner.PATIENCE, 2 * expected[-1]))
@@ -154,15 +154,15 @@ def test_a_trial_is_short(monkeypatch):
 @pytest.mark.parametrize("cost", [1e-5, 1e-4, 1e-3, 0.02, 0.3])
 @pytest.mark.parametrize("cut", [10**9, 47, 5, 1])
 def test_trials_cost_little(monkeypatch, cost, cut):
-    """Trials take under 2 % of the time, for any cost of a step and any length of stretches."""
+    """Trials take under 2 % of the time, for any cost of a step and any length of calls."""
     machine = Machine(monkeypatch, lambda threads, now: cost * 2 / threads, most=2, cut=cut)
     machine.run(max(2, 500 * cost))
     assert machine.now < 1.02 * cost * machine.done
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
-def test_brief_stretches_are_judged_together(monkeypatch, cut):
-    """Stretches that records or epochs cut short are timed together, start-up time included."""
+def test_brief_segments_are_judged_together(monkeypatch, cut):
+    """Short calls (cut by records or epochs) are timed together, with their start-up time."""
     first = itertools.count()
 
     def cost(threads, now):
@@ -184,12 +184,12 @@ def test_more_threads_are_taken_when_they_become_better(monkeypatch):
     machine = Machine(monkeypatch, lambda t, now: small(t, now) if now < 20 else large(t, now), 8)
     machine.run(20)
     assert machine.log[-1][1] == 1
-    machine.run(2 * ThreadTuner.PATIENCE * STRETCH)  # the longest time until a change is noticed
+    machine.run(2 * ThreadTuner.PATIENCE * SEGMENT)  # the longest time until a change is noticed
     assert machine.usual() == 8
 
 
 def test_a_network_that_becomes_small_gets_fewer(monkeypatch):
-    def cost(threads, now):  # the cost of work falls, that of threads does not
+    def cost(threads, now):  # the work gets cheaper, the threads do not
         return 1e-3 * 2.0 ** -min(now, 8) / threads + 2e-5 * threads
 
     machine = Machine(monkeypatch, cost, most=2)
@@ -203,9 +203,9 @@ def test_a_new_limit_of_threads_restarts_the_tuning(monkeypatch):
     machine = Machine(monkeypatch, fastest_with(1), most=2)
     machine.run(5)
     assert machine.log[-1][1] == 1
-    for machine.most in (8, 1, 4):  # set_threads, called in a callback
+    for machine.most in (8, 1, 4):  # as if a callback called set_threads
         assert machine.run(0.1)[0] == machine.most
-        assert set(machine.run(0.9 * ThreadTuner.WAIT * STRETCH - 0.1)) == {machine.most}
+        assert set(machine.run(0.9 * ThreadTuner.WAIT * SEGMENT - 0.1)) == {machine.most}
         machine.run(3)
         assert machine.usual() == 1
 
@@ -221,7 +221,7 @@ def test_the_limit_may_change_during_a_trial(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_other_work_on_the_machine_does_not_mislead_the_tuning(monkeypatch, seed):
-    """Times scatter by a few percent, and sometimes a stretch takes three times as long."""
+    """Times vary by a few percent, and one call in ten takes three times as long."""
     random = np.random.default_rng(seed)
 
     def cost(threads, now):
@@ -240,7 +240,7 @@ def test_the_number_of_threads_does_not_affect_results(monkeypatch):
     chosen = []
 
     class Whimsical(ThreadTuner):
-        """Returns a random number of threads and a random length for every stretch."""
+        """Returns a random number of threads and a random length for every series of steps."""
 
         random = np.random.default_rng(0)
 

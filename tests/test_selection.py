@@ -135,7 +135,7 @@ def test_a_dynamics_gets_the_right_cohort(name, niche):
 @pytest.mark.parametrize("fitness", FITNESS)
 @pytest.mark.parametrize("name", DYNAMICS)
 def test_every_law_keeps_its_invariants(fitness, name):
-    """Masses stay finite, extinctions are final, floors hold, conserved mass is conserved.
+    """Masses stay finite, extinctions are final, floors hold, and conserving laws conserve mass.
 
     Results do not depend on when arrays are compacted.
     """
@@ -264,7 +264,7 @@ def test_soft_upkeep_is_relative_to_the_others_of_the_niche(niche, pressure, rem
 def test_soft_selection_leaves_about_born_over_pressure():
     """About 1 + (born - 1) / pressure populations survive.
 
-    Upkeep is pressure (E - F) / (born - 1); F: the population's fitness, E: the sum of all.
+    Upkeep is pressure (E - F) / (born - 1); F is the population's fitness, E the sum over all.
     """
 
     def fixed(signals):
@@ -421,17 +421,14 @@ def test_views_keep_their_values_after_a_removal():
     assert ("in0.weight", "value") in changed  # includes the last update before the removal
     name = ("in0.weight", "value")
     assert net.array(*name).shape != views[name].shape
-    views[name][:] = 7  # only views are written
+    views[name][:] = 7  # changes the view, not the array
     assert not (net.array(*name) == 7).any()
     del net
     assert (views[name] == 7).all()
 
 
 def test_prices_equation_predicts_the_mean_of_a_trait():
-    """Price's equation predicts the change of the mean of any trait in every generation.
-
-    Masses grow by w = e^(h (F - c)), with strength h, fitness F and upkeep c; w = 0 if extinct.
-    """
+    """A mass is multiplied by w = e^(h (F - c)): strength h, fitness F, upkeep c; 0 if extinct."""
     h = 5.0
     config = {"growth": "raw", "strength": h, "clip": 1e6}
     watch = {"dynamics": "malthusian", "dynamics_config": config, "min_age": 0, "threshold": 0.5}

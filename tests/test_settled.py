@@ -1,4 +1,4 @@
-"""Lists whose elements change the list while it is read; NumPy alone would read past its end."""
+"""Lists that are changed by their elements during a read: NumPy alone would read past the end."""
 
 from __future__ import annotations
 

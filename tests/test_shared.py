@@ -1,8 +1,8 @@
 """One mass for several layers: the residual stream, and dimensions inside heads.
 
-A layer with shared=True uses the masses of an earlier layer on its axis, and adds a term to their
-gradient. The network built here has a stream that is written three times and read once through a
-norm.
+A layer with shared=True uses the masses of an earlier layer on its axis, and adds a term to the
+gradient of these masses. The network built here adds to a stream three times and reads it once,
+through a norm.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def layer(kind, name, inputs=None, **config):
 
 
 def stream(core):
-    """Return a network whose stream has random masses; one layer that adds to it has a bias."""
+    """Return a network whose stream has random masses; a layer that adds to it has a bias."""
     shared = {"bias": False, "shared": True}
     net = core.Network(
         {
@@ -120,7 +120,6 @@ def test_extinct_populations_of_a_stream_are_removed_from_all_layers(core):
 
 
 def test_removal_leaves_survivors_bit_identical():
-    """Survivors are bit-identical with and without removal of extinct populations."""
     nets = []
     for removal in ("always", "never"):
         net = stream(CORE64)
@@ -173,7 +172,7 @@ LIVING = [
 
 @pytest.mark.parametrize(("make", "living"), LIVING, ids=["charlm", "vit", "resnet"])
 def test_networks_with_a_living_stream(make, living, tmp_path):
-    """Outputs at birth equal those without a living stream; extinct features are removed."""
+    """Outputs at birth equal those without masses on the stream; extinct features are removed."""
     plain, (x, y) = small(make)
     net, _ = small(make, **living)
     shared = {name for name in net if name in plain}

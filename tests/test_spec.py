@@ -144,7 +144,7 @@ def test_schedules_may_be_numbers_functions_and_arrays():
     )
     assert np.array_equal(schedules.values("x", np.arange, 3), [0, 1, 2])
     assert np.array_equal(schedules.values("x", [3, 2, 1], 3), [3, 2, 1])
-    with pytest.raises(ValueError, match="expected 4 numbers, one a step"):
+    with pytest.raises(ValueError, match="expected 4 numbers, one per step"):
         schedules.values("x", [3, 2, 1], 4)
     with pytest.raises(ValueError, match="got nan at step 1"):
         schedules.values("x", [3, np.nan], 2)
@@ -272,7 +272,7 @@ def test_python_laws_get_their_parameters():
 
 
 def test_python_laws_follow_the_clock():
-    """The ratio new/old is raised to the strength, so two half-strength steps equal a full one."""
+    """The ratio of new to old mass is raised to the strength: two half steps equal a full step."""
     law = ep.dynamics(lambda mass, fitness: mass * np.exp(fitness))
     cohort = {"mass": np.array([1.0, 2, 0, 4]), "fitness": np.array([1.0, -1, 1, 0])}
     cohort["upkeep"] = np.zeros(4)

@@ -10,7 +10,7 @@ import pytest
 
 import evoprune as ep
 
-HOOKS = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)  # users construct none
+HOOKS = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)  # users do not call these
 NETWORK, DATA = ep.mlp(2, 3, 2), ep.datasets.arrays([[0.0, 1.0]], [0])
 TRAINER = ep.Trainer(NETWORK)
 METHODS = [NETWORK.predict_classes, NETWORK.evaluate, NETWORK.prune, NETWORK.save]
@@ -25,7 +25,7 @@ def options(thing):
 
 
 def everything():
-    """Return the public functions and classes that have options."""
+    """Yield the public functions and classes that have options."""
     for module in (ep, ep.plot, ep.datasets, ep.schedules, ep.export):
         for name in module.__all__:
             thing = getattr(module, name)

@@ -1,4 +1,4 @@
-"""The state of a trainer: callbacks, copies, pickle, files; resumed equals uninterrupted."""
+"""The state of a trainer: callbacks, copies, pickle, files; resumed runs equal whole runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def noise():
 
 
 def stopping_run(cut, reload=False, by_file=None):
-    """Return trainer and early stopping of a run, stopped after `cut` epochs and resumed."""
+    """Return trainer and `EarlyStopping` of a run that stops after `cut` epochs and resumes."""
     xy, held = noise()
     stop = ep.EarlyStopping(patience=3, restore=True)
     make_trainer = lambda: ep.Trainer(  # noqa: E731
@@ -373,7 +373,7 @@ class SavedAtExtinctions(ep.Callback):
 @quiet
 @pytest.mark.parametrize(("epochs", "batch"), [(12, 48), (60, 240)])
 def test_a_state_saved_at_an_extinction_ends_like_the_uninterrupted_run(tmp_path, epochs, batch):
-    """This also holds in the last step of an epoch, before its row of the history is made."""
+    """This also holds at the last step of an epoch, before the history gets the epoch's row."""
     whole, per_epoch = make(seed=4), 240 // batch
     settings = {"epochs": epochs, "batch": batch, "validation_data": VALIDATION}
     fit(whole, callbacks=[SavedAtExtinctions(tmp_path)], **settings)

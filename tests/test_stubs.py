@@ -41,7 +41,7 @@ def class_of(made) -> ast.ClassDef:
 
 
 def arguments_of(made) -> dict[str, tuple[bool, object]]:
-    """Return, by name, if an argument may be positional, and its default, according to the stub."""
+    """Return the arguments in a class's stub: name -> (may be positional, default)."""
     init = next(n for n in class_of(made).body if getattr(n, "name", "") == "__init__")
     a, found = init.args, {}
     first = len(a.args) - len(a.defaults)
@@ -116,7 +116,7 @@ def test_selection_agrees_with_the_catalogue_and_its_own_table():
 
 
 def test_selection_is_declared_to_type_checkers_as_it_is():
-    """`__init__` is typed apart from the fields, as arguments may be None."""
+    """`__init__` has types of its own, since its arguments may also be None."""
     tree = ast.parse((ROOT / "evoprune" / "selection" / "settings.py").read_text())
     init = next(
         node for node in ast.walk(tree)
@@ -166,7 +166,7 @@ def test_the_parsers_are_found():
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
 def test_a_signature_names_what_its_parser_takes(name):
-    """Compares names, order, optional arguments, and keyword-only ones."""
+    """Compare names, order, and which arguments are optional or keyword-only."""
     owners = [owner for owner in OWNERS if callable(getattr(owner, name, None))]
     if not owners:
         pytest.skip("this build of the core has no such function")

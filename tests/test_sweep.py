@@ -142,7 +142,7 @@ def test_a_run_with_a_row_is_not_repeated(tmp_path, expected):
     assert_rows(first, expected)
     assert list(first["seconds"]) == list(again["seconds"])
     ep.sweep(counting, GRID, seeds=3, folder=tmp_path)
-    assert len(made) == 3 + len(expected) - 2 + 4  # only the runs of the third seed
+    assert len(made) == 3 + len(expected) - 2 + 4  # four more: the runs of the third seed
 
 
 def test_histories_are_written_with_the_rows(tmp_path):
@@ -179,7 +179,7 @@ def test_a_run_that_diverges_has_a_row_with_the_error():
     (row,) = records(ep.sweep(bad, {"rate": [1e30]}))
     assert "not finite" in row["error"]
     assert row["steps"] == 1
-    assert row["loss"] == pytest.approx(1e30)  # of the last completed step
+    assert row["loss"] == pytest.approx(1e30)  # loss of the last completed step
 
 
 def test_measure_gives_rows_further_columns(tmp_path):
@@ -187,7 +187,7 @@ def test_measure_gives_rows_further_columns(tmp_path):
         mass = trainer.network["populations1.mass"]
         return {"layers": list(trainer.network.alive.values()), "heaviest": mass.max(), "is": seed}
 
-    for _ in range(2):  # made, then read from the folder
+    for _ in range(2):  # the runs are made, then their rows are read from the folder
         table = ep.sweep(make, GRID, seeds=[3], measure=measure, folder=tmp_path)
         for row in records(table):
             trainer, arguments = make(seed=3, pressure=row["pressure"], widths=row["widths"])

@@ -49,7 +49,7 @@ def lifespan(trainer):
     return trainer.network.selection.dynamics.lifespan
 
 
-# ---- the rule ----------------------------------------------------------------------------------
+# ---- the rule for the lifespan -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate", [1e-3, 1e-2])
@@ -92,7 +92,7 @@ def test_given_numbers_stay():
 
 @pytest.mark.parametrize("kind", [k for k in catalogue("dynamics") if k != "none"])
 def test_the_effect_of_a_law_does_not_depend_on_run_length(kind):
-    """Rates are the catalogue's for a lifespan of 700 generations, times 700 / lifespan."""
+    """Rates are the catalogue's (for a lifespan of 700 generations) times 700 / lifespan."""
     law = known(Dynamics)[kind]()
     rows = {row["name"]: row["default"] for row in catalogue("dynamics")[kind]["fields"]}
     timed = law.timed(70.0)
@@ -121,7 +121,7 @@ def test_the_numbers_are_in_the_history_and_in_the_network():
     expected = rule(ep.schedules.cosine(2e-3)(500), 2e-3)
     assert trainer.history.settings["run"]["lifespan"] == expected
     assert f"Malthusian(lifespan={expected:g})" in trainer.history.settings["selection"]
-    assert trainer.selection.dynamics.lifespan is None  # the trainer's own is unchanged
+    assert trainer.selection.dynamics.lifespan is None  # the selection itself is unchanged
 
 
 @pytest.mark.parametrize("by", ["memory", "file"])
@@ -149,7 +149,7 @@ def test_a_run_of_an_older_version_keeps_its_lifespan():
     assert (lifespan(trainer), trainer.network.selection.min_age) == (700, 100)
 
 
-# ---- unknown and changed lengths ----------------------------------------------------------------
+# ---- runs of unknown or changed length ----------------------------------------------------------
 
 
 def test_without_a_trainer_the_length_is_unknown():
@@ -216,7 +216,7 @@ def test_a_run_that_is_too_short_says_how_long_it_has_to_be():
     assert "at least 68 steps" in text  # 35 generations * 30 steps / 15.5
     with pytest.warns(ep.NothingCanDie):
         fitted(make(), 13, until=0)
-    fitted(make(), 15, until=0)  # a warning would fail
+    fitted(make(), 15, until=0)  # a warning would fail the test
 
 
 def test_a_run_that_is_too_short_is_an_ordinary_one():
@@ -229,8 +229,8 @@ def test_a_run_that_is_too_short_is_an_ordinary_one():
 
 
 def test_the_named_number_of_steps_is_enough():
-    fitted(make(), 14, until=0)  # 70 steps; a warning would fail
-    selection = ep.Selection(dynamics=ep.Malthusian(lifespan=15))  # "at most 15"
+    fitted(make(), 14, until=0)  # 70 steps; a warning would fail the test
+    selection = ep.Selection(dynamics=ep.Malthusian(lifespan=15))  # as the warning suggests
     fitted(make(selection=selection), 6, until=0)
 
 

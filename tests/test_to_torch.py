@@ -1,4 +1,4 @@
-"""Networks as PyTorch modules: outputs equal to `predict`, plain modules, and trainable."""
+"""Networks as plain PyTorch modules, which give the outputs of `predict` and can be trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The PyTorch bridge equals the core, and a model that multiplies by masses in forward."""
+"""Runs with the PyTorch bridge equal runs of the core, and of a model with explicit masses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def task():
 
 
 class Batches:
-    """The rows in order, so that both libraries see the same batches."""
+    """Batches of the rows in order, so that both libraries see the same batches."""
 
     def __init__(self, x, y):
         self.x, self.y = x, y
@@ -143,7 +143,7 @@ class Massive(nn.Module):
 
 
 def test_masses_in_weights_are_masses_of_the_forward_pass():
-    """Explicit masses, with autograd and the law in NumPy, give the same run to rounding."""
+    """Explicit masses, with autograd and the law in NumPy, give the same run up to rounding."""
     x, y = (torch.from_numpy(a) for a in task())
     model = torch_models.mlp().double()
     explicit = Massive(torch_models.mlp().double())
@@ -196,7 +196,7 @@ def test_masses_in_weights_are_masses_of_the_forward_pass():
 @pytest.mark.parametrize("niche", ["layer", "network"])
 @pytest.mark.parametrize("fitness", ["taylor", "marginal", "relative", "worth"])
 def test_the_law_in_torch_operations_is_that_of_the_core(niche, fitness):
-    """400 generations of random signals give equal masses to rounding, and equal deaths."""
+    """With random signals for 400 generations, deaths are equal, and masses up to rounding."""
     born = {"a": 30, "b": 12, "c": 5}
     life = ep.Malthusian(lifespan=40)
     selection = ep.Selection(1.5, dynamics=life, fitness=fitness, niche=niche, min_age=10, floor=8)

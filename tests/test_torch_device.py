@@ -22,7 +22,7 @@ META = torch.device("meta")
 
 
 def on_device(make, x, monkeypatch, optimizer=torch.optim.SGD, **settings):
-    """Inspect a model on the CPU; return it on the device, its optimizer and its evolution."""
+    """Inspect a model on the CPU; return it on the device, its optimizer and `Evolution`."""
     model = make()
     found = ept.inspect(model, x)
     for owner in model.modules():
@@ -71,7 +71,7 @@ def test_steps_between_checks_neither_read_nor_copy_from_the_device(
 
 
 def test_checks_and_laws_of_the_core_read_from_the_device(monkeypatch):
-    """Reading values raises on this device, so the test above would detect it."""
+    """Reading values raises on this device, so the test above detects any such read."""
     shape = (4, 20)
     model, optimizer, evolution = on_device(torch_models.mlp, torch.randn(shape), monkeypatch)
     step(model, optimizer, shape)

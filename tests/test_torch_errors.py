@@ -268,7 +268,7 @@ def test_names_of_modules_must_exist(argument):
     example = torch.zeros(2, 4)
     with pytest.raises(ept.Unsupported, match=f"{argument}: .* got 'frist'; did you mean first"):
         ept.inspect(model, example, **{argument: ["frist"]})
-    for one in ("first", ["first"], ["first", "second.1"]):  # a name is no list of letters
+    for one in ("first", ["first"], ["first", "second.1"]):  # a string is one name, not letters
         found = ept.inspect(model, example, **{argument: one})
         assert list(found.born) == (["first"] if argument == "include" else [])
 

@@ -30,7 +30,7 @@ def _steady():
 
 
 def trained(name, steps=60, selection=QUICK):
-    """Return a small model, its example input, and its evolution."""
+    """Return a small model, its example input, and its `Evolution`."""
     make, example, _ = torch_models.MODELS[name]
     model, x = make(), example()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)

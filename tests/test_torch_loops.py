@@ -91,7 +91,7 @@ def test_optimizers_with_statistics_of_a_matrix_go_on(name):
     if not hasattr(torch.optim, name):
         pytest.skip(f"this torch has no {name}")
     model = torch_models.mlp().double()
-    if name == "Muon":  # for matrices, with AdamW for the rest: two optimizers
+    if name == "Muon":  # takes matrices only: AdamW updates the other parameters
         optimizers = [
             torch.optim.Muon([p for p in model.parameters() if p.ndim == 2], 1e-3),
             torch.optim.AdamW([p for p in model.parameters() if p.ndim != 2], 1e-3),

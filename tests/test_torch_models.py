@@ -167,7 +167,7 @@ class Softmaxed(nn.Module):
 
 
 class Written(nn.Module):
-    """A split by sizes that are constants in forward."""
+    """A model that splits a tensor by sizes that are constants in `forward`."""
 
     def __init__(self):
         super().__init__()
@@ -293,7 +293,7 @@ def test_what_a_module_caches_in_evaluation_mode_is_dropped():
 
 
 class Conv1D(nn.Module):
-    """The linear map of transformers: its weight is (in, out), and it stores both sizes."""
+    """Like `Conv1D` of transformers: a linear map with weight (in, out) that stores its sizes."""
 
     def __init__(self, out, size):
         super().__init__()

@@ -91,7 +91,7 @@ def test_a_compiled_model_is_compiled_anew_at_removals_only(backend):
         model = torch_models.mlp().double()
         forward = torch.compile(model, backend=counter) if compiled else model
         optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
-        patience = 20.0 if backend == "inductor" else 3.0  # some 20 seconds a compilation
+        patience = 20.0 if backend == "inductor" else 3.0  # a compilation takes some 20 seconds
         evolution = ept.Evolution(forward, optimizer, task()[0][:2], QUICK, patience=patience)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

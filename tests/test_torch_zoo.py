@@ -22,7 +22,7 @@ from evoprune.bridges.torch.trace import drop_caches, evaluating, outputs, run  
 
 pytestmark = [pytest.mark.slow, pytest.mark.zoo, pytest.mark.filterwarnings("ignore")]
 
-# name in the library: minimal number of layers of populations that must be found
+# Name in the library -> least number of layers of populations that must be found.
 TORCHVISION = {
     "resnet18": 12, "resnet50": 37, "vgg11": 10, "alexnet": 7, "densenet121": 120,
     "squeezenet1_0": 25, "mobilenet_v2": 25, "mobilenet_v3_small": 27, "efficientnet_b0": 40,
@@ -74,10 +74,9 @@ def removed_without_a_change(model, example, least):
 
 
 def steps(model, optimizer, example, count):
-    """Train; return losses."""
     losses = []
     for _ in range(count):
-        drop_caches(model)  # attention biases cached for evaluation
+        drop_caches(model)  # such as attention biases that are cached in evaluation
         optimizer.zero_grad()
         loss = sum(t.square().mean() for t in _real(run(model, example)))
         loss.backward()
@@ -197,7 +196,7 @@ def test_transformers(name):
     removed_without_a_change(*transformers_model(name))
 
 
-CHAOTIC = {"convmixer_768_32"}  # rounding errors grow a thousandfold in some steps
+CHAOTIC = {"convmixer_768_32"}  # rounding errors grow a thousandfold within a few steps
 GO_ON = [
     *[(torchvision_model, name) for name in TORCHVISION],
     *[(timm_model, name) for name in TIMM if name not in CHAOTIC],
@@ -210,9 +209,10 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     """Ten steps after half of the populations died, both runs agree in losses and weights."""
     first, example, *_ = make(name)
     if name in {"levit_128s", "rexnet_100", "selecsls42b"}:
-        # Some of their batch norms read one position of each sample.
+        # Some batch norms of these models read one position per sample: use more samples.
         example = torch.randn(8, 3, 64, 64)
-    first, example = first.double().eval(), _double(example)  # dropout draws depend on sizes
+    # In eval mode there is no dropout, whose random draws depend on the sizes of arrays.
+    first, example = first.double().eval(), _double(example)
     for module in first.modules():
         module.train(isinstance(module, nn.modules.batchnorm._NormBase))
     for p in first.parameters():

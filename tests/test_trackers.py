@@ -25,7 +25,6 @@ def trainer_of(seed=0):
 
 
 def run(data, callback, epochs=6, **more):
-    """Train with a callback or several."""
     trainer = trainer_of()
     trainer.fit(
         data,
@@ -84,7 +83,7 @@ def test_nan_is_an_empty_cell(tmp_path, data):
     assert float(row["loss"]) == trainer.history["loss"][0]
 
 
-# ---- functions -----------------------------------------------------------------------------------
+# ---- callbacks made of functions -----------------------------------------------------------------
 
 
 def test_functions_are_called_with_what_a_callback_gets(data):
@@ -159,8 +158,6 @@ def test_mlflow_has_parameters_and_metrics(tmp_path, data, monkeypatch):
 
 
 class Fails(ep.Callback):
-    """A callback that raises in the second epoch."""
-
     def on_epoch_end(self, trainer, row):
         if row["epoch"] == 2:
             raise OSError("the disk is full")

@@ -94,7 +94,7 @@ def test_chunks_do_not_affect_results(monkeypatch):
 
     one, other = make(), make()
     fit(one)
-    monkeypatch.setattr(_run, "STRETCH", 1e-9)  # one step per stretch
+    monkeypatch.setattr(_run, "SEGMENT", 1e-9)  # one step per call of the core
     fit(other)
     same(one, other)
 
@@ -187,7 +187,7 @@ def test_bad_trainers_are_refused():
         ep.Trainer(net).resume(data())
     trainer = make()
     fit(trainer, until=1)
-    with pytest.raises(ValueError, match="expected 5 batches an epoch"):
+    with pytest.raises(ValueError, match="expected 5 batches per epoch"):
         trainer.resume(data(100))
 
 
@@ -217,7 +217,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 
     class Spoil(ep.Callback):
         def on_fit_begin(self, trainer):
-            x[200:] = np.nan  # overwritten after the check
+            x[200:] = np.nan  # after the data was checked
 
     with pytest.raises(ep.Diverged, match="not finite") as caught:
         fit(trainer, (x, y), shuffle=False, callbacks=[Spoil()])
@@ -296,7 +296,7 @@ def narrow(seed=2):
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 @pytest.mark.parametrize("net", [stream, narrow])
 def test_a_run_in_parts_equals_a_whole_one_if_sums_depend_on_layout(net, clip, tmp_path):
-    """Norms along a living stream and the gradient's norm are summed in the order of the arrays."""
+    """Norms over a residual stream and the gradient's norm are summed in the order of arrays."""
     x, y = data()
     if net is stream:
         x = x.reshape(-1, 12, 1, 1)

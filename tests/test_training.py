@@ -143,7 +143,7 @@ def test_single_steps_are_a_run():
 
 
 def batches(net, xy, steps, **settings):
-    """Return the row numbers of each batch; column 0 of x contains them."""
+    """Return the row numbers of each batch, which column 0 of x contains."""
     found = []
     for _ in range(steps):
         runs.train(net, xy, 1, rate=0, pressure=0, strength=0, **settings)
@@ -210,7 +210,7 @@ def test_inputs_are_scaled_when_gathered():
 
 
 def image(inputs=False, seed=1):
-    """Return a network of 5 x 4 x 2 images, flattened."""
+    """Return a network for flattened 5 x 4 x 2 images."""
     return runs.network(features=40, inputs=inputs, seed=seed)
 
 
@@ -340,7 +340,7 @@ def test_extinct_features_are_read_as_zeros_until_removal():
 
 @pytest.mark.parametrize("every", [1, 3, 8])
 def test_removal_waits_for_half_a_step_of_wasted_work(every):
-    """Work for extinct populations is counted in steps, not in generations."""
+    """Work wasted on extinct populations adds up at every step, not only at generations."""
     selection = runs.QUICK | {"removal": "auto", "every": every, "min_age": 10**6}
     xy = runs.data()
     net = runs.network(selection=selection)

@@ -12,7 +12,7 @@ from trainers import data, fit, make, quiet, same
 
 import evoprune as ep
 
-# ---- callbacks and the bar ---------------------------------------------------------------------
+# ---- callbacks and the progress bar ------------------------------------------------------------
 
 
 class Log(ep.Callback):
@@ -128,7 +128,7 @@ def test_the_bar_shows_progress(capsys):
 
 
 class Strike(ep.Callback):
-    """Presses Ctrl-C at the end of an epoch."""
+    """A callback that raises SIGINT at the end of an epoch."""
 
     def __init__(self, epoch):
         self.epoch = epoch

@@ -1,8 +1,8 @@
 """The diffs in CONTRIBUTING.md are applied to a copy of the sources, built, and run.
 
-Layer and law are applied to one copy, which is built for the base processor in both precisions. The
-catalogue-driven suites then run on the new entries: first while no exporter has a rule for the
-layer, then with the rules of the third diff.
+The diffs that add a layer and a law are applied to one copy, which is built for the base processor
+in both precisions. The tests of all catalogue entries then run on the new entries: first while no
+exporter has a rule for the layer, then with the rules of the third diff.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ COPIED = (
     "LICENSE",
 )
 ROWS = {"layer": "layer", "exporters": "exporting it", "dynamics": "dynamics"}
-COMPLETE = "every_kind or every_law or nothing_is_tested or fresh"  # tests of whole tables
+# For pytest -k: names of tests that check whole tables of the catalogue.
+COMPLETE = "every_kind or every_law or nothing_is_tested or fresh"
 EXPORTS = ["export_c", "export_onnx", "to_torch"]
 SUITES = {  # per diff: the new entry, the suites that test it, and the minimal number of tests
     "layer": ("scale", ["layers", "catalogue", "spec", "stubs", *EXPORTS], 40),
@@ -101,7 +102,7 @@ def test_a_diff_applies(name, tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """Return a copy of the sources with the layer and the law, built."""
+    """Build a copy of the sources with the new layer and law of the diffs; return the folder."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     pytest.importorskip("ruff")  # needed to format the stubs

@@ -83,7 +83,7 @@ class Dense(nn.Module):
 
 
 class Grouped(nn.Module):
-    """Depthwise, grouped and transposed convolutions, PReLU, group norm of one channel a group."""
+    """Depthwise, grouped, transposed convolutions; PReLU; group norm with one channel per group."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ class TwoInputs(nn.Module):
 
 
 class Pair(nn.Module):
-    """Has an optional second positional input, and returns a tuple of a tensor and a list."""
+    """A model with an optional second input, which returns a tuple of a tensor and a list."""
 
     def __init__(self) -> None:
         super().__init__()

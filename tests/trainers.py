@@ -40,7 +40,7 @@ def fit(trainer, xy=None, epochs=10, batch=48, **settings):
 
 
 class Batches:
-    """Batches of 48, the same in every epoch; counts how often iteration began."""
+    """Batches of 48 samples, the same in every epoch; `begun` counts the passes through them."""
 
     def __init__(self, xy, length=5):
         self.xy, self.length, self.begun = xy, length, 0

@@ -12,8 +12,8 @@ from typing import Any
 
 from evoprune.core.spec import Field, Spec, known
 
-# Type of a setting -> its types as an argument and as an attribute. A vector holds real numbers; a
-# vector of a layer holds sizes instead (SIZES).
+# Type of a setting -> its Python types as an argument and as an attribute. A setting of type
+# "vector" holds real numbers, except in a layer, where it holds sizes (see SIZES).
 TYPES = {
     "int": ("int", "int"),
     "real": ("float", "float"),

@@ -79,7 +79,7 @@ ARGUMENTS = {
     "axes": "dict[str, ArrayLike]",
     "spec": "dict[str, Any]",
 }
-# (function, argument): schedules are vectors; the same arguments are numbers for a single step.
+# (function, argument): an argument is a vector if it is a schedule, and a number for a single step.
 VECTORS = {("train", "pressure"), ("train", "strength")}
 NUMBERS = {("update", "rate"), ("optimizer_step", "rate")}
 RESULTS = {

@@ -26,7 +26,7 @@ COLORS = 128
 
 
 def smaller(png: str) -> str:
-    """Return a base64 image with fewer colors."""
+    """Return a base64-encoded PNG with at most COLORS colors."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     to = io.BytesIO()
     few = picture.quantize(COLORS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)

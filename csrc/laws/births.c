@@ -25,19 +25,27 @@ const ep_field ep_births_fields[] = {
                   "deviation of the relative change of each weight at division; one half gets it "
                   "with a plus sign, the other with a minus sign"),
     EP_FIELD_REAL(ep_births, capacity, 1, 1, 1e6,
-                  "most populations of a layer, as a multiple of its founders"),
+                  "maximum number of populations of a layer, as a multiple of its founders"),
     EP_FIELD_REAL(ep_births, number, 1e-3, 0, 1e6,
                   "births per founder of a layer and generation, for the rate number"),
-    EP_FIELD_REAL(ep_births, mass, 1, 0, 1e9, "mass of an immigrant; a division doubles it first"),
+    EP_FIELD_REAL(ep_births, mass, 1, 0, 1e9,
+                  "mass of an immigrant; with rate upkeep, half of the mass needed to divide"),
     EP_FIELD_INT(ep_births, every, 100, 1, 1e15,
                  "generations between births; a generation in which any population is born costs "
-                 "about two extra training steps"),
+                 "less than half of a training step"),
+    EP_FIELD_REAL(ep_births, least_strength, 0, 0, 1,
+                  "populations are born only while the strength of selection, which falls with the "
+                  "learning rate, is at least this: late ones would have no time to learn"),
     EP_FIELDS_END,
 };
 
 int64_t ep_births_capacity(const ep_births *births, int64_t founded) {
     double most = births->capacity * (double)founded;
     return most < (double)(INT32_MAX - 1) ? ep_max(founded, (int64_t)most) : INT32_MAX - 1;
+}
+
+bool ep_births_due(const ep_births *births, int64_t number, double strength) {
+    return number % births->every == 0 && strength > 0 && strength >= births->least_strength;
 }
 
 /* Return the layer's total positive fitness divided by the mean upkeep: the number of populations

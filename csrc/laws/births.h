@@ -10,8 +10,8 @@ typedef enum { EP_BIRTHS_UPKEEP, EP_BIRTHS_VACANCIES, EP_BIRTHS_NUMBER } ep_birt
 
 /* The settings of births; ep_births_fields is their only declaration. */
 typedef struct {
-    int64_t kind, rate; /* the enums above */
-    double number, mutation, capacity, mass;
+    int64_t kind, rate; /* values of ep_birth_kind and of ep_birth_rate */
+    double number, mutation, capacity, mass, least_strength;
     int64_t every;
 } ep_births;
 extern const ep_field ep_births_fields[];
@@ -36,6 +36,8 @@ typedef struct {
 
 /* Return the largest number of populations that a layer of `founded` founders may have. */
 int64_t ep_births_capacity(const ep_births *births, int64_t founded);
+/* Return true if populations may be born in generation `number`, at this strength of selection. */
+bool ep_births_due(const ep_births *births, int64_t number, double strength);
 /* Write the indices of the populations that divide, fittest first, to `chosen` (n), and return
  * their number; for immigration, only return the number of immigrants. `number` is the index of
  * the generation, from 1. */

@@ -9,8 +9,8 @@
 
 #include <math.h>
 
-/* Masses are capped at this finite value. ep_outcome counts the capped ones, so that a caller can
- * report growth without bound. */
+/* Masses are capped at this finite value. ep_outcome counts capped masses, so that a caller can
+ * report unbounded growth. */
 #ifdef EP_DOUBLE
 #define EP_MASS_MOST 1e300
 #else
@@ -30,9 +30,9 @@ EP_INLINE double ep_cohort_total(const ep_cohort *cohort) {
     return total;
 }
 
-/* The log-growth of each population in one generation: h (F - c), or h (F - c - mean) relative to
- * the mean weighted by mass, bounded to [-clip, clip]. Fields: twice = 2 h; centre = half of the
- * mean, or 0; best: the largest growth of a population with mass.
+/* The log-growth of each population in one generation: h (F - c), or h (F - c - a) where `a` is the
+ * mean of F - c weighted by mass, bounded to [-clip, clip]. Fields: twice = 2 h; centre = a / 2, or
+ * 0 without `a`; best: the largest growth of a population of nonzero mass.
  *
  * The bound keeps selection slower than learning. Growing mass makes gradients, and so fitness,
  * larger, and without the bound a strong law runs away: on MNIST, h = 50 left one population with
@@ -44,16 +44,16 @@ typedef struct {
 } ep_growth;
 
 /* The settings of a law that uses ep_growth. `h`: the default strength; `of`: the quantity that
- * clip bounds, in words. */
+ * `clip` bounds, in words. */
 #define EP_GROWTH_FIELDS(law, h, of)                                                   \
     EP_FIELD_REAL(law, strength, h, 0, 1e9,                                            \
                   "h, log-growth per generation for each nat of fitness less upkeep"), \
         EP_FIELD_REAL(law, clip, 0.01, 0, 1e6, "bound on " of " of one generation")
 
-/* Return sum + a b; in float64 the product is rounded before it is added. Without the barrier the
- * last bit of a sum would depend on how many extinct populations are among its terms: the compiler
- * fuses product and addition in the remainder of a vectorized loop only. In float32 these sums are
- * still in double, and their last bit is far below that of a mass. */
+/* Return sum + a b. In the float64 build, an empty asm makes the compiler round the product before
+ * the addition. Otherwise it would fuse the two in the remainder of a vectorized loop only, and the
+ * last bit of a sum would depend on how many of its terms are extinct populations. The float32
+ * build does not need this: the last bit of a double is far below that of a mass. */
 EP_INLINE double ep_add_product(double sum, double a, double b) {
     double product = a * b;
 #if !defined(EP_DOUBLE)
@@ -67,7 +67,7 @@ EP_INLINE double ep_add_product(double sum, double a, double b) {
     return sum + product;
 }
 
-/* (F - c) / 2: halves, so that the difference of finite numbers is finite. */
+/* Return (F - c) / 2, computed as F / 2 - c / 2, which is finite for all finite F and c. */
 EP_INLINE double ep_growth_half(const ep_cohort *cohort, int64_t i) {
     return 0.5 * (double)cohort->fitness[i] - 0.5 * (double)cohort->upkeep[i];
 }
@@ -78,8 +78,8 @@ EP_INLINE double ep_growth_at(const ep_growth *growth, int64_t i) {
     return r < -growth->clip ? -growth->clip : r;
 }
 
-/* Prepare the growth of a cohort. If `relative`, growth is relative to the mean weighted by mass,
- * for laws that conserve total mass. `best` is subtracted before exp to prevent overflow. */
+/* Prepare the growth of a cohort. If `relative`, the mean of F - c weighted by mass is subtracted
+ * from F - c, as laws that conserve total mass need. */
 EP_INLINE ep_growth ep_growth_of(const ep_cohort *cohort, double h, double clip, bool relative) {
     ep_growth growth = {.cohort = cohort, .twice = 2 * h, .clip = clip, .best = -INFINITY};
     double total = ep_cohort_total(cohort);
@@ -95,8 +95,8 @@ EP_INLINE ep_growth ep_growth_of(const ep_cohort *cohort, double h, double clip,
     return growth;
 }
 
-/* Return w = e^(growth - best), capped at 1 because an extinct population may be fitter than the
- * best living one. NaN is propagated. */
+/* Return w = e^(growth - best). Subtracting `best` prevents overflow. w is capped at 1, because
+ * `best` ignores populations of zero mass, which may grow faster. NaN is propagated. */
 EP_INLINE double ep_growth_worth(const ep_growth *growth, int64_t i) {
     double behind = ep_growth_at(growth, i) - growth->best;
     return exp(behind > 0 ? 0 : behind);

@@ -1,7 +1,7 @@
 /* dynamics: the laws that change masses by fitness in one generation. Each law is a stateless
- * function over plain vectors, an exact multiplicative step where one exists, and states its
- * equation and invariants next to its code. What a population is, and what happens when its mass
- * falls below the threshold, is decided elsewhere. Zero mass stays zero unless the law says
+ * function over plain vectors, with its equation and invariants next to its code. Its step solves
+ * the equation exactly where a solution is known. What a population is, and what happens when its
+ * mass falls below the threshold, is decided elsewhere. Zero mass stays zero unless the law says
  * "reborn".
  *
  * Symbols in all laws: m mass, M = sum m, x = m / M share, F fitness, c upkeep, r = h (F - c)
@@ -45,7 +45,8 @@ typedef struct {
     int states;            /* values per population remembered between generations */
     unsigned needs;
     bool conserves;        /* total mass is constant, so only differences of upkeep matter */
-    bool (*check)(const void *config, int64_t founded, ep_error *error);  /* may be NULL */
+    /* True if a niche of `founded` founders can use the config. NULL: every niche can. */
+    bool (*check)(const void *config, int64_t founded, ep_error *error);
     void (*step)(const void *config, const ep_cohort *cohort);
 } ep_dynamics;
 

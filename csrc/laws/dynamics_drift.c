@@ -46,7 +46,7 @@ static const ep_field wright_fisher_fields[] = {
     /* Without selection, a population of mass 1 is lost within T generations with probability
      * e^(-2 size / T): 12 % for T = 9400 (20 epochs). Drift is visible, but selection dominates. */
     EP_FIELD_REAL(wright_fisher, size, 10000, 1e-6, 1e12,
-                  "individuals to a unit of mass: N = size * total mass"),
+                  "individuals per unit of mass: N = size * total mass"),
     EP_FIELDS_END,
 };
 
@@ -60,7 +60,9 @@ static void wright_fisher_step(const void *config, const ep_cohort *cohort) {
     double total = total_in_order(cohort, order), chance = 0;
     double eta = cohort->strength;
     ep_growth own = ep_growth_of(cohort, law->strength * eta, law->clip * eta, true);
-    int64_t last = -1; /* last rank of positive weight: gets the remaining draws */
+    /* last rank (position in `order`) of positive weight: its population gets the remaining
+     * offspring */
+    int64_t last = -1;
     for (int64_t rank = 0; rank < cohort->n; rank++) {
         int64_t i = order[rank];
         double weight = (double)cohort->mass[i] * ep_growth_worth(&own, i);
@@ -119,7 +121,7 @@ static const ep_field moran_fields[] = {
     EP_FIELDS_END,
 };
 
-/* Return the first rank whose running sum is above `at`, at most `last`. */
+/* Return the first index (at most `last`) at which the running sums exceed `at`. */
 static int64_t find_count(const int32_t *sums, int64_t last, double at) {
     int64_t low = 0;
     while (low < last) {
@@ -133,7 +135,7 @@ static int64_t find_count(const int32_t *sums, int64_t last, double at) {
     return low;
 }
 
-/* The same for running sums of the weights by which parents are chosen. */
+/* Like find_count(), for running sums of the weights by which parents are chosen. */
 static int64_t find_chance(const ep_real *sums, int64_t last, double at) {
     int64_t low = 0;
     while (low < last) {
@@ -209,7 +211,8 @@ static void moran_step(const void *config, const ep_cohort *cohort) {
     double size = individuals(law->size, total, 0x1p24);
     int64_t events = (int64_t)individuals(law->turnover * cohort->strength, size, size);
     count(cohort, order, sums, size, total);
-    /* Selection acts once per life, even if the schedule changes the number of deaths. */
+    /* Growth over one life, 1 / turnover generations. cohort->strength (a schedule) changes only
+     * the number of deaths. */
     double length = 1 / law->turnover;
     ep_growth life = ep_growth_of(cohort, law->strength * length, law->clip * length, true);
     double chance = 0;

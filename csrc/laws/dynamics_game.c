@@ -25,9 +25,9 @@ static const ep_field best_response_fields[] = {
 };
 
 /* While the other masses are fixed, dU/ds = a - d s with a constant `a` and d = 2 beta |w|^2. Solve
- * s' = dU/ds exactly over the time h: s += (1 - e^-dh) / d * dU/ds. For small d h this is Euler's
- * step, and it never overshoots the player's best response. For eta = 0 the fixed point is the soft
- * threshold clip((alpha (F - c) - gamma) / (2 beta |w|^2), 0, 1). */
+ * s' = dU/ds exactly over the time h: s += (1 - e^(-d h)) / d * dU/ds. For small d h, this is
+ * Euler's step, and it never overshoots the player's best response. For eta = 0, the fixed point is
+ * the soft threshold clip((alpha (F - c) - gamma) / (2 beta |w|^2), 0, 1). */
 static void best_response_step(const void *config, const ep_cohort *cohort) {
     const best_response *law = config;
     if (ep_cohort_rests(cohort)) {
@@ -49,7 +49,7 @@ static void best_response_step(const void *config, const ep_cohort *cohort) {
         double time = stiff * h > 1e-12 ? -expm1(-stiff * h) / stiff : h;
         double next = mass + time * slope;
         next = next > 1 ? 1 : next;
-        cohort->work[i] = (ep_real)(next < 0 ? 0 : next); /* all move simultaneously */
+        cohort->work[i] = (ep_real)(next < 0 ? 0 : next); /* all masses change at once */
     }
     for (int64_t i = 0; i < n; i++) {
         cohort->mass[i] = cohort->work[i];

@@ -5,8 +5,8 @@
  * dynamics.h. */
 #include "cohort.h"
 
-/* Return the growth of each population without competition, over a generation of length `strength`
- * (from a schedule). */
+/* Return the growth of each population without competition. A generation has the length
+ * cohort->strength, the value of a schedule. */
 static ep_growth alone(const ep_cohort *cohort, double h, double clip) {
     return ep_growth_of(cohort, h * cohort->strength, clip * cohort->strength, false);
 }
@@ -25,7 +25,8 @@ const ep_dynamics ep_dynamics_none = {
 };
 
 /* ---- malthusian ---------------------------------------------------------------------------- */
-/* Malthus 1798. Under raw growth without limits, shares of the total mass follow the replicator.
+/* Malthus 1798. Under raw growth without limits, the shares of the total mass follow the replicator
+ * equation.
  *
  * With raw growth, F - c determines not only which populations survive but also how fast the others
  * shrink: upkeep of a filter is 40 times that of a neuron, so filters would become extinct before
@@ -199,13 +200,13 @@ const ep_dynamics ep_dynamics_logistic = {
  * for r_i < 0 too, unfit populations would grow where crowd_i > 1). The step is that of Leslie &
  * Gower 1958: m e^r / (1 + (e^r - 1) crowd). It has the fixed points of the differential equation
  * and the same outcome for two species (Cushing et al. 2004), is exact if crowd_i = m_i / K
- * (logistic), and does not oscillate at any step size.
+ * for a constant K (logistic growth), and does not oscillate at any step size.
  *
  * If the setting `interaction` gives the matrix `a`, crowd_i = sum_j a_ij m_j / capacity.
  * Otherwise `a` is the overlap of activities. Overlaps are far from 0 at founding, so crowding is
  * relative to their mean weighted by mass: crowd_i = (a m)_i / mean(a m) * M / (capacity *
- * founded). The mean of crowd_i is M / K as in `logistic`, and populations similar to the others
- * are crowded more. */
+ * founded). The mean of crowd_i is M / K as in `logistic`, with K = capacity * founded, and
+ * populations similar to the others are crowded more. */
 typedef struct {
     double strength, clip, capacity;
     ep_vector interaction;
@@ -233,7 +234,7 @@ static bool lotka_volterra_check(const void *config, int64_t founded, ep_error *
                    (long long)founded, (long long)founded, (long long)given);
 }
 
-/* Write sum_j a_ij m_j to work, with the given interaction, else the overlap, else the identity. */
+/* Write sum_j a_ij m_j to work, where `a` is the given interaction, the overlap or the identity. */
 static void feel(const lotka_volterra *law, const ep_cohort *cohort) {
     int64_t n = cohort->n;
     for (int64_t i = 0; i < n; i++) {

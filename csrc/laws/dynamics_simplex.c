@@ -4,7 +4,8 @@
  * this file, F is fitness less upkeep. h: the law's strength; other symbols: see dynamics.h. */
 #include "cohort.h"
 
-/* Return growth relative to the mean, over a generation of length `strength` (from a schedule). */
+/* Return growth relative to the mean. A generation has the length cohort->strength, the value of a
+ * schedule. */
 static ep_growth against_mean(const ep_cohort *cohort, double h, double clip) {
     return ep_growth_of(cohort, h * cohort->strength, clip * cohort->strength, true);
 }
@@ -34,7 +35,7 @@ static void replicator_step(const void *config, const ep_cohort *cohort) {
     for (int64_t i = 0; i < cohort->n; i++) {
         sum = ep_add_product(sum, (double)cohort->mass[i], ep_growth_worth(&own, i));
     }
-    double scale = total / sum; /* the best has w = 1: sum > 0 */
+    double scale = total / sum; /* sum > 0, because the fittest population has w = 1 */
     for (int64_t i = 0; i < cohort->n; i++) {
         double worth = ep_growth_worth(&own, i);
         cohort->mass[i] = ep_cohort_settle((double)cohort->mass[i] * worth * scale);
@@ -103,8 +104,9 @@ static bool replicator_mutator_check(const void *config, int64_t founded, ep_err
     return true;
 }
 
-/* Write offspring before mutation to cohort->work, -1 for extinct populations. Return their sum and
- * set *living to the number of living populations. */
+/* Write the offspring of each population, before mutation, to cohort->work; -1 for a population of
+ * mass 0. Return the sum of the offspring, and set *living to the number of populations of nonzero
+ * mass. */
 static double breed(const ep_cohort *cohort, const ep_growth *own, int64_t *living) {
     double sum = 0;
     *living = 0;
@@ -145,7 +147,7 @@ static void replicator_mutator_step(const void *config, const ep_cohort *cohort)
     int64_t living;
     double sum = breed(cohort, &own, &living);
     double arrive = law->mutation * sum / (double)living;
-    double scale = total / sum; /* the best has w = 1: sum > 0 */
+    double scale = total / sum; /* sum > 0, because the fittest population has w = 1 */
     for (int64_t i = 0; i < cohort->n; i++) {
         if (cohort->work[i] < 0) {
             continue;

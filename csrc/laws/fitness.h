@@ -12,7 +12,7 @@ typedef struct {
     int64_t n;
     const ep_real *mass;
     const ep_real *mass_gradient;   /* dL/dm, mean over the batch */
-    const ep_real *owned_norm2;     /* this and the next three: see needs.h */
+    const ep_real *owned_norm2;     /* this and the next three vectors: see needs.h */
     const ep_real *owned_gradient2;
     const ep_real *owned_product;
     const ep_real *activity;
@@ -25,7 +25,7 @@ typedef struct {
     const ep_field *fields;
     size_t config_size;
     unsigned needs;
-    bool extensive; /* half of a population's mass has half of its fitness */
+    bool extensive; /* fitness is proportional to mass: each half of a population has half of it */
     void (*measure)(const void *config, const ep_signals *signals, ep_real *fitness);
 } ep_fitness;
 

@@ -31,9 +31,9 @@ const ep_field ep_selection_fields[] = {
         "when extinct populations are removed from every array: once the work spent on them "
         "exceeds the cost of copying (auto), at once (always), or never (they stay as zeros)"),
     EP_FIELD_VECTOR(ep_selection, given, 0, 1e30,
-                    "share of upkeep per founding population, layer by layer"),
+                    "upkeep of each founding population at pressure 1, layer by layer"),
     EP_FIELD_REAL(ep_selection, memory, 0.9, 0, 0.9999999,
-                  "share of fitness remembered from one generation to the next, bias-corrected"),
+                  "decay rate of the running mean of fitness, corrected for its start at zero"),
     EP_FIELD_REAL(ep_selection, threshold, 1e-3, 0, 1,
                   "mass below which a population is extinct (1 at birth)"),
     EP_FIELD_INT(
@@ -217,7 +217,7 @@ static double cost_of(const ep_generation *g, const ep_group *group, int64_t bef
 /* Soft selection (Wallace 1975): survival is decided relative to the others in the niche. Upkeep
  * is pressure times the mean fitness of the other founders, extinct ones counting 0, so that about
  * founded / pressure survive; the last living population has upkeep 0 and always survives. Upkeep
- * is scaled by the population's cost over the mean cost of the living populations. */
+ * is also multiplied by the population's cost divided by the mean cost of living populations. */
 static void soften_upkeep(ep_generation *g, int64_t first, int64_t last, int64_t founded,
                           double pressure) {
     const ep_real *fitness = g->fitness;
@@ -493,7 +493,7 @@ bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcom
         finish(g, occasion, g->niche[i], outcome);
     }
     write_memory(g, groups);
-    if (g->births && occasion->number % g->births->every == 0 && occasion->strength > 0) {
+    if (g->births && ep_births_due(g->births, occasion->number, occasion->strength)) {
         bear(g, occasion, niches_done, outcome);
     }
     return true;

@@ -44,7 +44,7 @@ typedef struct {
     ep_real *state; /* (EP_STATES, n) memory of the dynamics */
     const ep_real *raw; /* (n) fitness as measured now */
     double cost; /* multiply-adds or parameters of each population, as a share of the network's */
-    const double *costs; /* (born) by birth id, replace `cost`; or NULL */
+    const double *costs; /* (born) cost by birth id, used instead of `cost`; or NULL */
 } ep_group;
 
 typedef struct {
@@ -68,32 +68,32 @@ typedef struct {
 } ep_niche;
 
 /* Settings, a law, and vectors with room for all populations, so that a generation allocates
- * nothing. The vectors describe the living populations of the latest call. */
+ * nothing. The vectors describe the populations that were alive at the start of the last call. */
 typedef struct {
     ep_selection settings;
     const ep_births *births; /* NULL: none */
     double inherited; /* share of a parent's fitness that each half gets at division: 0.5 or 1 */
     const ep_dynamics *dynamics;
     void *dynamics_config;
-    ep_dynamics_call call; /* in place of dynamics->step, or NULL */
+    ep_dynamics_call call; /* called instead of dynamics->step, or NULL */
     void *context;
     int n_groups;
-    int64_t founded; /* founders of all groups */
+    int64_t founded; /* number of founders of all groups together */
     int64_t room; /* populations that the vectors can hold */
     int64_t n; /* living populations */
     ep_real *mass, *fitness, *upkeep; /* (n) fitness is smoothed and bias-corrected */
     ep_real *state; /* a (states, living populations) block for each niche */
-    int32_t *birth; /* (n) unique within a niche: ids follow those of the niche's earlier groups */
-    int64_t *place; /* (n) index in its group's vectors */
-    int *group; /* (n) index of its group */
-    ep_niche *niche; /* (n_groups) at most */
+    int32_t *birth; /* (n) birth ids, shifted by group so that they are unique in a niche */
+    int64_t *place; /* (n) index of the population in its group's vectors */
+    int *group; /* (n) index of the population's group */
+    ep_niche *niche; /* at most n_groups niches */
     ep_real *memory; /* (present) smoothed fitness after this generation, before bias correction */
     ep_real *work; /* scratch of the dynamics: see ep_cohort */
     int32_t *order;
     ep_extinct *extinct; /* (n_extinct) by group, lightest first */
     ep_newborn *newborn; /* (n_born) by group, ids ascending */
     int32_t *chosen; /* the parents in a group: see ep_births_choose */
-    bool *survives; /* (n) alive after this generation */
+    bool *survives; /* (n) true: alive after this generation */
     void *block; /* the memory of all vectors above */
 } ep_generation;
 
@@ -102,7 +102,7 @@ typedef struct {
  * `mark_extinct` is called with the extinct populations of a niche before the next niche is
  * measured; NULL if not needed. */
 typedef struct {
-    const ep_group *group; /* n_groups */
+    const ep_group *group; /* (n_groups) */
     int64_t number; /* index of this generation, from 1 */
     uint64_t seed;
     double pressure, strength;
@@ -126,8 +126,8 @@ ep_generation *ep_generation_new(const ep_selection *settings, const ep_births *
 bool ep_generation_reserve(ep_generation *generation, int64_t n);
 void ep_generation_free(ep_generation *generation);
 /* Run one generation: write mass, fitness, alive and state of the groups, generation->extinct and
- * generation->newborn. The mass and fitness of parents are already halved; the caller adds the
- * newborn as living populations. A half copies its parent's state; an immigrant's state is zero.
+ * generation->newborn. Parents already have the mass and fitness of a half; the caller adds the
+ * newborn as living populations. A newborn half copies its parent's state; an immigrant's is zero.
  * Returns false, with nothing changed, if a user's law failed. */
 bool ep_generation_step(ep_generation *generation, const ep_occasion *occasion, ep_outcome *outcome,
                         ep_error *error);

@@ -7,8 +7,8 @@
 #include "elementary.h"
 
 enum {
-    CHAINS = 8,  /* lanes of a sum */
-    TILE = 1024, /* elements: at most 8 KiB, in cache with its rows */
+    CHAINS = 8,  /* number of partial sums, so that a sum is vectorized */
+    TILE = 1024, /* elements processed at a time: at most 8 KiB, which stay in the L1 cache */
 };
 
 /* Largest magnitude of a real target. The square of a larger error can overflow in the second
@@ -115,7 +115,7 @@ static bool cross_entropy_check(const void *config, int64_t n, ep_error *error) 
     return true;
 }
 
-/* True if class t is the largest of y (n), the first if several are equal. */
+/* True if y[t] equals `most`, the largest element of y, and no element before it does. */
 static bool is_first_largest(const ep_real *y, int64_t t, ep_real most) {
     bool right = y[t] == most;
     for (int64_t k = 0; k < t && right; k++) {
@@ -132,7 +132,8 @@ static void exponentials(int64_t rows, int64_t n, int64_t k0, int64_t width, con
             e[r * width + k] = y[r * n + k0 + k] - most[r];
         }
     }
-    ep_map(ep_exp, rows * width, e, e); /* one flat range: long vectors even for few classes */
+    /* one flat range, so that vectors are full even for few classes */
+    ep_map(ep_exp, rows * width, e, e);
 }
 
 /* Let p = softmax(y), target class t, class weights w and label smoothing s. The target is spread
@@ -199,7 +200,7 @@ static void cross_entropy_measure(const void *config, int64_t rows, int64_t n, c
                 if (t >= 0) {
                     q = (1 - smoothing) * class_weight(c, t) + spread * weights;
                 }
-                /* ignored rows: 0 whatever the outputs, even NaN */
+                /* The gradient of an ignored row (t < 0) is 0, even if its outputs are NaN. */
                 const ep_real factor = (ep_real)(q * (double)scale) / total[r];
                 for (int64_t k = 0; k < width; k++) {
                     out[k] = t < 0 ? 0 : factor * e[r * width + k];

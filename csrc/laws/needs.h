@@ -4,7 +4,7 @@
 #define EP_NEEDS_H
 
 enum {
-    /* Needs of a fitness law: sums over what a population owns, with dw = dL/dw, and its output. */
+    /* Needs of a fitness law: sums over the weights w that a population owns (dw = dL/dw). */
     EP_NEEDS_NORM = 1,     /* owned_norm2: sum w^2 */
     EP_NEEDS_GRADIENT = 2, /* owned_gradient2: sum dw^2 */
     EP_NEEDS_PRODUCT = 4,  /* owned_product: sum w * dw */

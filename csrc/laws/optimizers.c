@@ -24,8 +24,7 @@ typedef struct {
 } sgd_config;
 
 static const ep_field sgd_fields[] = {
-    EP_FIELD_REAL(sgd_config, momentum, 0.9, 0, 0.9999,
-                  "share of the last step's direction that is kept"),
+    EP_FIELD_REAL(sgd_config, momentum, 0.9, 0, 0.9999, "factor on the previous step's direction"),
     EP_FIELD_BOOL(sgd_config, nesterov, false, "use Nesterov's momentum (1983)"),
     EP_FIELD_REAL(sgd_config, weight_decay, 0, 0, 1e6,
                   "decoupled weight decay: value -= rate * decay * value"),

@@ -10,7 +10,7 @@
 typedef struct {
     double rate; /* learning rate of this step */
     double decay; /* weight decay of this range: from the config, or 0 outside DECAYED tensors */
-    double scale; /* factor on the gradient, from clipping; else 1 */
+    double scale; /* factor on the gradient: below 1 if the gradient is clipped, else 1 */
     int64_t step; /* index of the update, from 1, for bias correction */
 } ep_pace;
 
@@ -27,8 +27,8 @@ typedef struct {
     size_t config_size;
     int moments; /* values remembered per parameter: 0, 1 or 2 */
     double (*decay)(const void *config);
-    /* Update a block of parameters. `first` and `second` are the moments; `first` is NULL if
-     * `moments` is 0, `second` if it is 0 or 1. */
+    /* Update a block of parameters. `first` and `second` are the moments. `first` is NULL if
+     * `moments` is 0, and `second` is NULL if `moments` is 0 or 1. */
     void (*step)(const void *config, ep_pace pace, ep_block block, ep_real *restrict value,
                  const ep_real *restrict gradient, ep_real *restrict first,
                  ep_real *restrict second);

@@ -22,7 +22,7 @@ typedef struct {
     double scale;
 } attention;
 
-enum { LINE = (int)EP_LINE, GROUP = 4 * LINE }; /* queries per cache line, per group */
+enum { LINE = (int)EP_LINE, GROUP = 4 * LINE }; /* queries per cache line and per group */
 
 static const ep_field fields[] = {
     EP_FIELD_BOOL(attention, causal, false,
@@ -103,8 +103,7 @@ static int64_t seen(const extents *e, const group *g, int64_t l) {
     return e->causal ? ep_min(e->positions, g->i0 + l + LINE) : e->positions;
 }
 
-/* The products below work on one sample and head; their pointers address position 0. "[`to` +]" in
- * a formula means that the result is added to `to` if `add` is true. */
+/* The products below work on one sample and head; their pointers address position 0. */
 
 /* Write the group's rows of `from` (positions, dims), transposed, to `to` (dims, lanes). */
 static void turn(const extents *e, const group *g, const ep_real *from, ep_real *to) {
@@ -131,8 +130,8 @@ static void outer(const extents *e, const group *g, const ep_real *keys_of, cons
     }
 }
 
-/* Compute `to` (queries, dims) = [`to` +] p' `from`, with p (keys, lanes) and `from` (keys,
- * dims). */
+/* Write the product p' F to `to` (queries, dims), or add it if `add`, where p is (keys, lanes), p'
+ * is its transpose, and F is `from` (keys, dims). */
 static void to_queries(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                        ep_real *to, bool add) {
     int64_t width = stripe(e, g);
@@ -152,8 +151,8 @@ static void to_queries(const extents *e, const group *g, const ep_real *p, const
     }
 }
 
-/* Compute `to` (keys, dims) = [`to` +] p `from`, with p (keys, lanes) and `from` (queries, dims),
- * for keys j0 .. j1 and the queries from lane l to the last. */
+/* Write rows j0 .. j1 of the product p F to `to` (keys, dims), or add them if `add`, where p is
+ * (keys, lanes) and F is `from` (queries, dims). The product skips queries before lane l. */
 static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j1, int64_t l,
                          const ep_real *p, const ep_real *from, ep_real *to, bool add) {
     ep_gemm_near(&(ep_product){.m = j1 - j0,
@@ -170,8 +169,8 @@ static void to_some_keys(const extents *e, const group *g, int64_t j0, int64_t j
                                .add = add});
 }
 
-/* Do the same for all keys that the group sees. Rows of `to` that no earlier group has written are
- * overwritten, unless `add` is true; terms are added to all other rows. */
+/* Call to_some_keys() for all keys that the group sees. Rows of `to` that no earlier group of
+ * queries has written are overwritten, unless `add` is true; all other rows are added to. */
 static void to_keys(const extents *e, const group *g, const ep_real *p, const ep_real *from,
                     ep_real *to, bool add) {
     if (!e->causal) {
@@ -186,7 +185,7 @@ static void to_keys(const extents *e, const group *g, const ep_real *p, const ep
 
 /* ---- softmax down the lanes ----------------------------------------------------------------- */
 
-/* Mask later keys for a cache line of queries, the first of which sees keys 0 to j0 inclusive. */
+/* Mask the later keys for a cache line of queries: query l of the line sees keys 0 .. j0 + l. */
 static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
     for (int64_t j = j0 + 1; j < keys; j++) {
         for (int64_t l = 0; l < j - j0; l++) {
@@ -198,7 +197,7 @@ static void mask(int64_t j0, int64_t keys, int64_t lanes, ep_real *s) {
 EP_INLINE ep_vec at(const ep_real *s) { return (ep_vec) * (const ep_vec_loose *)s; }
 
 /* Replace n scores of each lane by e^{scale (score - most)}, where `most` is the lane's largest
- * score; add them to `sum` in order. */
+ * score, and add the exponentials to `sum` in order. */
 EP_INLINE void exponentials(int n, ep_real scale, ep_vec most, int64_t lanes, ep_real *s,
                             ep_vec *sum) {
     ep_vec e[EP_SIDE];

@@ -21,7 +21,8 @@ typedef struct {
 } batch_norm;
 
 static const ep_field fields[] = {
-    EP_FIELD_BOOL(batch_norm, affine, true, "scale by a gain and add a bias per channel, learned"),
+    EP_FIELD_BOOL(batch_norm, affine, true,
+                  "scale by a learned gain and add a learned bias, per channel"),
     EP_FIELD_REAL(batch_norm, epsilon, 1e-5, 0, 1, "added to the variance under the root"),
     EP_FIELD_REAL(batch_norm, momentum, 0.1, 0, 1,
                   "weight of the newest batch in the tracked mean and variance"),
@@ -78,7 +79,7 @@ static int64_t end_of(int64_t block, int64_t rows) {
     return block == blocks(rows) - 1 ? rows : (block + 1) * BLOCK;
 }
 
-/* y = (x - mean) scale gain + bias, for `rows` positions. */
+/* Write y = (x - mean) * scale * gain + bias for `rows` positions. */
 static void normalise(const shape *k, int64_t rows, const ep_real *mean, const ep_real *scale,
                       const ep_real *restrict x, ep_real *restrict y) {
     ep_real means[EP_TILE], scales[EP_TILE], gains[EP_TILE], biases[EP_TILE];
@@ -103,8 +104,8 @@ static void normalise(const shape *k, int64_t rows, const ep_real *mean, const e
     }
 }
 
-/* kept_of() returns the saved values of the sample `row`, kept_of_block() those of the block that
- * contains it. */
+/* kept_of() returns the saved values of sample `row`; kept_of_block() returns those of the block
+ * that contains this sample. */
 static ep_real *kept_of(const ep_pass *pass, const ep_layer *layer, const shape *k, int64_t row) {
     return ep_saved(pass, layer) + row * KEPT * k->n;
 }
@@ -139,7 +140,8 @@ EP_INLINE ep_terms of_pulls(const void *context, int64_t i, int64_t n) {
     return (ep_terms){dy, dy * u};
 }
 
-/* Compute the mean and sum of squared deviations of a sample, in two passes. */
+/* Compute the mean and the sum of squared deviations of every channel over one sample, in two
+ * passes. */
 static void moments(const shape *k, const ep_real *x, ep_real *kept) {
     ep_real inverse = (ep_real)(1.0 / (double)ep_max(1, k->outer));
     sample s = {.x = x};
@@ -201,8 +203,8 @@ static void join_moments(const shape *k, int64_t samples, double epsilon, ep_rea
     }
 }
 
-/* Sum dy and dy u over the block. These sums are also the block's terms of the gradients of bias
- * and gain. */
+/* Sum dy and dy u over the block, where u is the normalized input. These sums are also the block's
+ * terms of the gradients of bias and gain. */
 static void join_pulls(const shape *k, int64_t samples, ep_real *kept) {
     ep_real *to = kept + PULL * k->n; /* the sums PULL, then the sums PULL_X */
     for (int64_t of = 1; of < samples; of++) {
@@ -250,8 +252,9 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* Compute dx = scale gain (dy - mean of dy - u mean of dy u) for `rows` positions of a block of
- * `count` positions. dx may alias dy: each element is read before it is written. */
+/* Compute dx = scale * gain * (dy - M(dy) - u * M(dy * u)) for `rows` positions of a block, where
+ * u = (x - mean) * scale, and M is the mean over all `count` positions of the block. dx may alias
+ * dy: each element is read before it is written. */
 static void back(const shape *k, int64_t rows, int64_t count, const ep_real *kept, ep_real *scratch,
                  const ep_real *restrict x, const ep_real *dy, ep_real *dx, bool add) {
     ep_real *factor = scratch, *slope = scratch + k->n, *level = scratch + 2 * k->n;
@@ -329,8 +332,8 @@ static int64_t least_rows(const ep_layer *layer, const ep_axis *axes, const ep_v
     return ep_extent(axes, x, 0, x->rank - 1) > 1 ? 1 : 2;
 }
 
-/* True if no variance overflowed. An overflow makes the scale 0, so that outputs and loss stay
- * finite and do not reveal it. */
+/* True if no variance overflowed. An overflow makes the scale (1 / deviation) 0, so that outputs
+ * and loss stay finite and do not reveal it. */
 static bool sound(const ep_pass *pass, const ep_layer *layer) {
     shape k = measure(pass, layer);
     bool good = true;

@@ -32,8 +32,8 @@ typedef struct {
 /* Function that returns the terms of the n columns that start at offset i of the matrix. */
 typedef ep_terms (*ep_terms_of)(const void *context, int64_t i, int64_t n);
 
-/* Add the terms of rows r0 .. r1 to the sums: row i belongs to chain i % 4. Terms are added where
- * they are computed, so that multiply and add are fused in every row. */
+/* Add the terms of rows r0 .. r1 to four partial sums: those of row i to sum[i % 4]. `term` is
+ * inlined into the addition, so that multiply and add are fused in every row. */
 EP_INLINE void ep_add_rows(ep_terms sum[4], int64_t r0, int64_t r1, int64_t n, int64_t at,
                            int64_t width, ep_terms_of term, const void *context) {
     for (int64_t row = r0 & ~(int64_t)3; row < r1; row += 4) {
@@ -48,9 +48,9 @@ EP_INLINE void ep_add_rows(ep_terms sum[4], int64_t r0, int64_t r1, int64_t n, i
     }
 }
 
-/* Compute both sums over `rows` rows of a matrix with n columns, for up to EP_LINE columns
- * starting at `at`. `term` is inlined. In the last rows, where a whole vector would reach past the
- * end of the matrix, only the existing columns are read. */
+/* Compute the sums p and q of ep_terms over `rows` rows of a matrix with n columns, for up to
+ * EP_LINE columns starting at `at`. `term` is inlined. In the last rows, where a whole vector would
+ * reach past the end of the matrix, only the existing columns are read. */
 EP_INLINE ep_terms ep_sum_columns(int64_t rows, int64_t n, int64_t at, ep_terms_of term,
                                   const void *context) {
     const int64_t some = ep_min((int64_t)EP_LINE, n - at), beyond = at + (int64_t)EP_LINE - n;
@@ -71,14 +71,15 @@ EP_INLINE ep_terms ep_sum_columns(int64_t rows, int64_t n, int64_t at, ep_terms_
                       (sum[0].q + sum[1].q) + (sum[2].q + sum[3].q)};
 }
 
-/* Loops that sum nothing process several short rows at a time, because loops over few elements are
- * slow: per-column values are repeated for as many rows as fit in EP_TILE elements. */
+/* Elementwise loops process several short rows at a time, because loops over few elements are slow:
+ * per-column values are repeated for as many rows as fit in EP_TILE elements. */
 enum { EP_TILE = 128 };
 
 /* Return the number of rows of n elements processed at a time: 1 if a row is long enough. */
 EP_INLINE int64_t ep_tile_rows(int64_t n) { return n > 0 ? ep_max(1, EP_TILE / n) : 1; }
 
-/* Repeat `from` (n) `rows` times in `to` (EP_TILE). Return `from` if it is NULL or rows is 1. */
+/* Write `rows` copies of `from` (n) to `to` (EP_TILE) and return `to`. If `from` is NULL or rows is
+ * 1, write nothing and return `from`. */
 EP_INLINE const ep_real *ep_tile(ep_real *to, const ep_real *from, int64_t n, int64_t rows) {
     for (int64_t row = 0; from && rows > 1 && row < rows; row++) {
         memcpy(to + row * n, from, (size_t)n * sizeof *to);

@@ -1,6 +1,6 @@
 /* conv2d: y = the sum over a window of x w, at every output position. Weights are stored (height,
- * width, in, out). This file has the settings and the interface; convolve.h and depthwise.h
- * compute. A pure projection: bias, activation and mass are in populations. */
+ * width, in, out). This file has the settings and the interface; convolve.h and depthwise.h have
+ * the computations. Bias, activation and mass belong to the kind `populations`. */
 #include "convolve.h"
 #include "depthwise.h"
 
@@ -24,7 +24,8 @@ static const ep_field fields[] = {
                     "stride, rounded up)"),
     EP_FIELD_VECTOR(conv2d, dilation, 1, 1e6,
                     "steps between the elements under a window; left out: 1"),
-    EP_FIELD_BOOL(conv2d, depthwise, false, "one filter per input channel, which keeps its axis"),
+    EP_FIELD_BOOL(conv2d, depthwise, false,
+                  "one filter per input channel; the output has the input's axis of channels"),
     EP_FIELD_REAL(
         conv2d, gain, 1.4142135623730951, 0, 100,
         "initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu"),
@@ -113,16 +114,17 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
            ep_plan_output(plan, layer, spatial + 1, of_y, error);
 }
 
-/* ---- present sizes -------------------------------------------------------------------------- */
+/* ---- current sizes -------------------------------------------------------------------------- */
 
-/* Return the window with the present sizes of the axes; set *filters to the number of output
- * channels. */
+/* Return the geometry of the windows, for the current sizes of the axes, and set *filters to the
+ * number of output channels. */
 static ep_window measure(const ep_layer *layer, const ep_axis *axes, const ep_value *values,
                          int64_t *filters) {
     const ep_value *x = &values[layer->input[0]], *y = &values[layer->out];
     ep_windowing s = windowing(layer->config);
     ep_window g = ep_window_measure(&s, axes, x);
-    if (x->rank == 3) { /* y may share axes with a second input: take the sizes from y */
+    /* Take the output sizes from y, because its axes may be those of a second input. */
+    if (x->rank == 3) {
         g.h.out = axes[y->axis[0]].n;
     }
     g.w.out = axes[y->axis[y->rank - 2]].n;

@@ -1,9 +1,9 @@
 /* convolve: convolution over all channels, by matrix products. Windows of 3 x 3 and 5 x 5 use
- * Winograd tiles (winograd.h) if that is cheaper; others multiply the patches under the windows by
- * the weights. Patches are never stored for a whole batch: a few hundred at a time go through a
- * buffer that stays in L2. Weights are (height, width, in, out). Geometry is in window.h, settings
- * and interface in conv2d.c. This is a header because only conv2d.c uses it: its static functions
- * are inlined there, with constant arguments. */
+ * Winograd tiles (winograd.h) if that is cheaper; otherwise the patches under the windows are
+ * multiplied by the weights. Patches are never stored for a whole batch: a few hundred at a time go
+ * through a buffer that stays in L2. Weights are (height, width, in, out). Geometry is in window.h,
+ * settings and interface in conv2d.c. This is a header because only conv2d.c uses it: its static
+ * functions are inlined there, with constant arguments. */
 #ifndef EP_LAYERS_CONVOLVE_H
 #define EP_LAYERS_CONVOLVE_H
 
@@ -15,14 +15,14 @@
 
 enum {
     EP_CONV_BUFFER = 65536, /* elements of the patch buffer */
-    EP_CONV_LEAST = 14,     /* fewest patches at a time */
-    EP_CONV_MOST = 512,     /* most patches at a time */
-    EP_CONV_FLIPPED = 32768, /* most weights that backward() flips */
-    EP_CONV_COLUMNS = 256,   /* patch columns per step of backward() */
+    EP_CONV_LEAST = 14,     /* minimum number of patches at a time */
+    EP_CONV_MOST = 512,     /* maximum number of patches at a time */
+    EP_CONV_FLIPPED = 32768, /* maximum number of weights that backward() flips */
+    EP_CONV_COLUMNS = 256,   /* elements of each patch per step of backward() */
     EP_CONV_SUMMED = 256,    /* patches per step of gradient() */
-    EP_CONV_ROWS = 128,      /* rows of w per part */
-    EP_CONV_FILTERS = 256,   /* filters per part: SUMMED * ROWS + ROWS * FILTERS = BUFFER */
-    EP_CONV_WIDE = 32,       /* columns of a tile of the product */
+    EP_CONV_ROWS = 128,      /* rows of dw that gradient() computes at a time */
+    EP_CONV_FILTERS = 256,   /* filters at a time; SUMMED * ROWS + ROWS * FILTERS = BUFFER */
+    EP_CONV_WIDE = 32,       /* columns of a panel of the matrix product (gemm.h) */
 };
 
 /* Largest number of elements under a window, so that the size of scratch does not overflow. */
@@ -34,11 +34,11 @@ static inline bool ep_conv_stepwise(const ep_window *g) {
            g->w.stride == 1 && g->h.step == 1 && g->w.step == 1;
 }
 
-/* A layer with the present sizes of its axes. */
+/* The sizes of a convolution, for the current sizes of its axes. */
 typedef struct {
     ep_window g;
-    int64_t taps, patch; /* elements under a window: per channel, in all */
-    int64_t filters, positions; /* output positions per sample */
+    int64_t taps, patch; /* elements under a window: of one channel, of all channels */
+    int64_t filters, positions; /* positions: output positions per sample */
     int64_t image; /* elements of one input sample */
     bool plain; /* the patches are x itself */
 } ep_conv;
@@ -54,7 +54,8 @@ static inline ep_conv ep_conv_measure(const ep_window *g, int64_t filters) {
     return k;
 }
 
-/* Return the number of scratch elements needed; `g` and `filters` have the sizes at founding. */
+/* Return the number of scratch elements that a layer needs. `g` and `filters` have the sizes of the
+ * layer when the network is built. */
 static inline int64_t ep_conv_scratch(const ep_window *g, int64_t filters) {
     int64_t patches = g->h.size * g->w.size * g->c * EP_CONV_LEAST;
     int64_t unfolded = EP_GEMM_SCRATCH + EP_CONV_FLIPPED + ep_max(EP_CONV_BUFFER, patches) +
@@ -90,7 +91,8 @@ static inline ep_winograd ep_conv_tiles(const ep_window *g, int64_t filters) {
                          .pad_w = g->w.pad};
 }
 
-/* Return the cost of one image by patches, in vector multiply-adds. Constants are measured. */
+/* Return the estimated cost of one image by patches, in multiply-adds of one cache line. The
+ * constants are fitted to measured times. */
 static inline double ep_conv_cost(const ep_window *g, int64_t filters) {
     double lines = (double)((filters + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE);
     double patch = (double)(g->h.size * g->w.size) * (double)g->c;
@@ -105,8 +107,8 @@ static inline bool ep_conv_tiled(const ep_conv *k, ep_winograd *tiles) {
 /* Output positions that are computed together: all positions of one or more samples, or a range of
  * positions of one sample. */
 typedef struct {
-    int64_t sample, samples; /* first, count */
-    int64_t q0, q1; /* positions q0 .. q1 of each of these samples */
+    int64_t sample, samples; /* index of the first sample, number of samples */
+    int64_t q0, q1; /* output positions q0 .. q1 of each of these samples */
 } ep_conv_chunk;
 
 /* Move c to the next chunk of at most `most` positions; return false if no sample before `end` is
@@ -201,8 +203,8 @@ static inline void ep_conv_turned(const ep_pass *pass, const ep_layer *layer, co
                       ep_adds(layer, 0));
 }
 
-/* Compute dx: add the patches dy w', with w (patch, filters), to the image, a range of patch
- * columns at a time. */
+/* Compute dx: add the patches dy w' to the image, a range of patch columns at a time. w' is the
+ * transpose of the weights w (patch, filters). */
 static inline void ep_conv_scattered(const ep_pass *pass, const ep_layer *layer, const ep_conv *k) {
     ep_real *dx = ep_dx(pass, layer, 0);
     ep_real *patches = pass->scratch + EP_GEMM_SCRATCH + EP_CONV_FLIPPED;
@@ -234,7 +236,8 @@ static inline void ep_conv_scattered(const ep_pass *pass, const ep_layer *layer,
     }
 }
 
-/* Compute dx in the cheapest of three ways. Winograd and flipped weights need stride 1. */
+/* Compute dx in the cheapest of three ways: with Winograd tiles or with flipped weights, which both
+ * need stride 1, or by adding up patches. */
 static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, const ep_window *g,
                                     int64_t filters) {
     ep_conv k = ep_conv_measure(g, filters);
@@ -279,8 +282,9 @@ static inline void ep_conv_backward(const ep_pass *pass, const ep_layer *layer, 
 /* ---- dw ------------------------------------------------------------------------------------- */
 
 /* Compute rows i0 .. i1 and columns f0 .. f1 of dw = P' dy, where the rows of P are the patches of
- * all positions in order, EP_CONV_SUMMED at a time. The transpose of dw is computed, so that few
- * filters waste no lanes and dy is not packed for every part. */
+ * all positions in order, EP_CONV_SUMMED at a time, and ' is the transpose. Compute dy' P and
+ * transpose the result: vectors then run along a patch, so that all lanes are used even if there
+ * are few filters, and dy is not packed for every part. */
 static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *layer,
                                          const ep_conv *k, int64_t i0, int64_t i1, int64_t f0,
                                          int64_t f1) {
@@ -328,7 +332,8 @@ static inline void ep_conv_gradient_rows(const ep_pass *pass, const ep_layer *la
     }
 }
 
-/* Compute a part of dw with Winograd tiles: some blocks of channels and filters. */
+/* Compute part `part` of `parts` of dw with Winograd tiles. A part is a range of blocks of channels
+ * and filters. */
 static inline void ep_conv_gradient_tiled(const ep_pass *pass, const ep_layer *layer,
                                           const ep_winograd *tiles, int64_t part, int64_t parts) {
     int64_t c = tiles->c, f = tiles->filters;

@@ -1,7 +1,7 @@
-/* dense: y = x w over the last axes of x. A pure projection: bias, activation and mass are in
- * populations. Weights are stored (in ..., out ...): this was measured to be 1-9 % faster than
- * (out, in), and the gradient of a range of inputs is one contiguous block. Results do not depend
- * on the number of threads. */
+/* dense: y = x w over the last axes of x. Bias, activation and mass belong to the kind
+ * `populations`. Weights are stored (in ..., out ...), which was measured to be 1-9 % faster than
+ * (out, in), and which makes the gradient of a range of inputs one contiguous block. Results do not
+ * depend on the number of threads. */
 #include "gemm.h"
 #include "layer.h"
 
@@ -92,7 +92,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
            ep_plan_output(plan, layer, outer + out, of_y, error);
 }
 
-/* Present sizes: rows per sample, inputs and outputs. */
+/* Current sizes: rows per sample, inputs and outputs per row. */
 typedef struct {
     int64_t outer, in, out;
 } extents;
@@ -128,7 +128,7 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
             pass->scratch);
 }
 
-/* dx = dy w' */
+/* Compute dx = dy w', where w' is the transpose of w. */
 static void backward(const ep_pass *pass, const ep_layer *layer) {
     extents e = measure(layer, pass->axes, pass->value);
     ep_real *dx = ep_dx(pass, layer, 0);
@@ -150,8 +150,10 @@ static void backward(const ep_pass *pass, const ep_layer *layer) {
     }
 }
 
-/* Compute a part of dw = x' dy: a range of the longer side of w, so that each part reads the least.
- * Ranges of columns are whole panels. Every element is one chain of additions over the batch. */
+/* Compute a part of dw = x' dy, where x' is the transpose of x. A part is a range of the columns of
+ * dw, in whole panels, if dw is at least as wide as high and has enough panels; otherwise a range
+ * of its rows. Parts of the longer side read less. Every element of dw is one chain of additions
+ * over the batch. */
 static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, int64_t parts) {
     extents e = measure(layer, pass->axes, pass->value);
     int64_t panels = (e.out + PANEL - 1) / PANEL, i0 = 0, i1 = e.in, j0 = 0, j1 = e.out;

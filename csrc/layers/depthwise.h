@@ -1,6 +1,7 @@
 /* depthwise: convolution with one filter per channel. Uses no matrix product, but multiplies and
  * adds vectors of channels tap by tap. Weights are (height, width, channels). Geometry is in
- * window.h, settings and interface in conv2d.c. A header for the same reason as convolve.h. */
+ * window.h, settings and interface in conv2d.c. This is a header so that conv2d.c can inline its
+ * functions with constant arguments. */
 #ifndef EP_LAYERS_DEPTHWISE_H
 #define EP_LAYERS_DEPTHWISE_H
 
@@ -13,7 +14,7 @@ EP_INLINE void ep_depthwise_inside(const ep_span *a, int64_t o, int64_t *t0, int
     *t1 = from >= a->in ? 0 : ep_min(a->size, (a->in - 1 - from) / a->step + 1);
 }
 
-/* z += u v over n channels. */
+/* Add u[i] * v[i] to z[i] for n channels. */
 EP_INLINE void ep_depthwise_weigh(int64_t n, ep_real *restrict z, const ep_real *restrict u,
                                   const ep_real *restrict v) {
     int64_t i = 0;

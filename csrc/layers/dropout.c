@@ -24,9 +24,9 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return ep_plan_output(plan, layer, x->rank, axis, error);
 }
 
-/* Return 32 random bits for element j of the row with these keys, by two rounds of a 32-bit mixer
- * (Wellons 2018, "lowbias32"). The mixer is vectorized; Philox takes about 3 ns per value, so it
- * only makes the keys. */
+/* Return 32 random bits for one element: j is its index at birth, key0 and key1 are the keys of its
+ * sample. Uses two rounds of a 32-bit mixer (Wellons 2018, "lowbias32"), which the compiler
+ * vectorizes. Philox takes about 3 ns per value, so it makes only the keys. */
 EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     uint32_t x = j * 0x9E3779B9u + key0;
     x = (x ^ x >> 16) * 0x7FEB352Du;
@@ -36,14 +36,15 @@ EP_INLINE uint32_t bits_at(uint32_t j, uint32_t key0, uint32_t key1) {
     return x ^ x >> 16;
 }
 
-/* Return the number of birth ids of an axis: its founding size, or more after births. If each axis
- * has this extent, no two elements of a sample have the same index at birth. */
+/* Return the number of birth ids of an axis: its founding size, or more after births. Indices at
+ * birth use this number as the size of the axis, so that no two elements of a sample have the same
+ * index. */
 static uint32_t stride_of(const ep_axis *axis) {
     return (uint32_t)ep_max(axis->founded, axis->next_birth);
 }
 
-/* A sample consists of rows along its last axis, numbered by `run`. Return the index at birth of
- * the element of this row that has birth id 0 on the last axis, whether or not it is present. */
+/* Return the index at birth of the element with birth id 0 on the last axis in row `run` of a
+ * sample, even if that element has been removed. The rows of a sample lie along its last axis. */
 static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run) {
     uint32_t place = 0, stride = stride_of(&axes[x->axis[x->rank - 1]]);
     for (int d = x->rank - 2; d >= 0; d--) {
@@ -55,8 +56,8 @@ static uint32_t run_at_birth(const ep_axis *axes, const ep_value *x, int64_t run
     return place;
 }
 
-/* Compute `to` = [`to` +] mask * `from` for rows r0 .. r1. Elements are identified by their index
- * at birth, so that the removal of others does not change their mask. */
+/* Write mask * `from` to `to`, or add it if `add`, for rows r0 .. r1. Elements are identified by
+ * their index at birth, so that the removal of other elements does not change their mask. */
 static void apply(const ep_pass *pass, const ep_layer *layer, const ep_real *from, ep_real *to,
                   bool add) {
     const dropout *config = layer->config;

@@ -1,6 +1,6 @@
 /* embed: two tables of learned vectors. `embedding` looks up rows by id; `positions` adds row t at
- * position t. Both tables are FREE, not DECAYED: a row of the first learns only when its id occurs,
- * while decay at every step would shrink rare rows; the second is a bias per position. */
+ * position t. Both tables are FREE, not DECAYED: a row of `embedding` learns only when its id
+ * occurs, while decay at every step would shrink rare rows; a row of `positions` is a bias. */
 #include "layer.h"
 
 #include <math.h>
@@ -18,7 +18,8 @@ static const ep_field embedding_fields[] = {
                       "rows of the table; ids are 0 to vocabulary - 1"),
     EP_FIELD_INT(embedding, units, 0, 0, 1e9,
                  "elements per row; left out when a second input gives the axis"),
-    EP_FIELD_REAL(embedding, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
+    EP_FIELD_REAL(embedding, deviation, 0.02, 0, 100,
+                  "standard deviation of the normally distributed initial values"),
     EP_FIELDS_END,
 };
 
@@ -149,7 +150,8 @@ typedef struct {
 } positions;
 
 static const ep_field positions_fields[] = {
-    EP_FIELD_REAL(positions, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
+    EP_FIELD_REAL(positions, deviation, 0.02, 0, 100,
+                  "standard deviation of the normally distributed initial values"),
     EP_FIELDS_END,
 };
 
@@ -170,8 +172,8 @@ static void positions_init(const ep_pass *pass, const ep_layer *layer, ep_noise 
     ep_w_normal(pass, layer, ((const positions *)layer->config)->deviation, noise);
 }
 
-/* Return how many times the table is added in one sample: the extent of the axes before the last
- * two. */
+/* Return how many times the table is added in one sample: the product of the sizes of all axes
+ * before the last two. */
 static int64_t copies(const ep_pass *pass, const ep_layer *layer) {
     const ep_value *x = ep_input(pass, layer, 0);
     return ep_extent(pass->axes, x, 0, x->rank - 2);

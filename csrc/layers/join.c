@@ -1,11 +1,10 @@
-/* join: `sum` adds branches, for residual networks; `token` puts a learned position before the
- * first; `take` picks one position or the mean of all. Only additions and copies; the meaning of
- * positions and branches does not matter here. */
+/* join: `sum` adds branches, for residual networks; `token` adds a learned position before the
+ * first; `take` returns one position or the mean of all. These layers only copy and add. */
 #include "layer.h"
 
 #include <string.h>
 
-/* to[i] = from[i] or to[i] += from[i], i < n. */
+/* Copy n elements, or add them to `to` if `add`. */
 static void put(ep_real *restrict to, const ep_real *restrict from, int64_t n, bool add) {
     if (!add) {
         memcpy(to, from, (size_t)n * sizeof *to);
@@ -101,7 +100,8 @@ typedef struct {
 } token;
 
 static const ep_field token_fields[] = {
-    EP_FIELD_REAL(token, deviation, 0.02, 0, 100, "deviation of the initial, normal values"),
+    EP_FIELD_REAL(token, deviation, 0.02, 0, 100,
+                  "standard deviation of the normally distributed initial values"),
     EP_FIELDS_END,
 };
 
@@ -184,7 +184,7 @@ typedef struct {
 static const ep_field take_fields[] = {
     EP_FIELD_INT(take, position, 0, -1e9, 1e9,
                  "index of the position; a negative one counts from the end"),
-    EP_FIELD_BOOL(take, mean, false, "the mean of all positions instead of one"),
+    EP_FIELD_BOOL(take, mean, false, "take the mean of all positions instead of one position"),
     EP_FIELDS_END,
 };
 

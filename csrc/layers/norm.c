@@ -1,7 +1,7 @@
 /* norm: layer norm and RMS norm over the last axis, for each position (Ba, Kiros & Hinton 2016;
- * Zhang & Sennrich 2019). Means divide by the founding number of features, and a removed entry
- * counts as a zero, so that removing entries that are 0 does not change the mean and variance of
- * the others. Batch norm couples samples: see batch_norm.c. */
+ * Zhang & Sennrich 2019). Means divide by the founding number of features, and a removed feature
+ * counts as a zero, so that removing features that are 0 does not change the mean and variance.
+ * Batch norm is in batch_norm.c, because its statistics are those of several samples. */
 #include "layer.h"
 #include "vector.h"
 
@@ -15,13 +15,13 @@ typedef struct {
 
 static const ep_field fields[] = {
     EP_FIELD_BOOL(norm, affine, true,
-                  "scale by a gain (layer norm: and add a bias) per feature, learned"),
+                  "scale by a learned gain (layer norm: and add a learned bias) per feature"),
     EP_FIELD_REAL(norm, epsilon, 1e-5, 0, 1, "added to the variance under the root"),
     EP_FIELDS_END,
 };
 
-/* Declare the layer. backward() needs, for every position, the mean (0 for rms) and 1 /
- * deviation. */
+/* Declare the layer. For every position, forward() saves the mean (0 for rms) and 1 / deviation,
+ * and backward() reads them. */
 static bool declare(ep_plan *plan, ep_layer *layer, bool center, ep_error *error) {
     const norm *config = layer->config;
     const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the original may move */
@@ -99,8 +99,9 @@ EP_INLINE ep_vec gain_at(const block *k, int64_t j, int64_t some) {
     return k->gain ? at(k->gain + j, some) : ep_vec_all(1);
 }
 
-/* Expand CALL(j, some) for each vector of n features; `some` is constant except for the last. A
- * macro, because the five calls take different arguments and must be inlined with that constant. */
+/* Expand CALL(j, some) for each vector of n features. j is the vector's first feature; `some` is
+ * the number of its features: the constant EP_LANES, or fewer in the last vector. A macro, because
+ * the calls take different arguments and must be inlined with the constant. */
 #define EACH_VECTOR(n, CALL)                         \
     do {                                             \
         int64_t j = 0;                               \
@@ -125,7 +126,7 @@ EP_INLINE void add_squares(int n, int64_t some, const block *k, const ep_real *x
     }
 }
 
-/* y = (x - mean) scale gain + bias */
+/* Write y = (x - mean) * scale * gain + bias for one vector of each of n rows. */
 EP_INLINE void write_y(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                        const ep_vec *mean, const ep_vec *scale, ep_real *y) {
     ep_vec gain = gain_at(k, j, some), bias = k->bias ? at(k->bias + j, some) : ep_vec_all(0);
@@ -168,8 +169,8 @@ typedef struct {
     ep_vec mean[EP_SIDE], scale[EP_SIDE], of_g[EP_SIDE], of_gu[EP_SIDE];
 } moments;
 
-/* Add the terms of one vector of each of n rows: g and g u to the sums of the row, dy u and dy to
- * the sums of each feature. */
+/* Process one vector of each of n rows. Add g and g u (see `moments`) to the sums of each row, dy u
+ * to of_gain and dy to of_bias, which have one sum per feature. */
 EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                          const ep_real *dy, moments *m, ep_real *of_gain, ep_real *of_bias) {
     ep_vec gain = gain_at(k, j, some), dgain = at(of_gain, some), dbias = at(of_bias, some);
@@ -185,7 +186,8 @@ EP_INLINE void add_pulls(int n, int64_t some, const block *k, int64_t j, const e
     to(of_bias, dbias, some);
 }
 
-/* dx = scale (g - mean of g - u mean of g u) + more; `more` may be NULL. */
+/* Write dx = scale * (g - of_g - u * of_gu) + more for one vector of each of n rows, where of_g and
+ * of_gu are the means of g and g u (see `moments`). `more` may be NULL. */
 EP_INLINE void write_dx(int n, int64_t some, const block *k, int64_t j, const ep_real *x,
                         const ep_real *dy, const moments *m, const ep_real *more, ep_real *dx) {
     ep_vec gain = gain_at(k, j, some);
@@ -197,8 +199,9 @@ EP_INLINE void write_dx(int n, int64_t some, const block *k, int64_t j, const ep
     }
 }
 
-/* Compute dx, which may be NULL or alias dy or `more`. Add the terms of these rows to `of` (2, n),
- * the sample's sums of dy u and of dy. */
+/* Compute dx of n rows, and add `more` to it unless NULL. dx may be NULL or alias dy or `more`. Add
+ * the terms of the rows to `of` (2, features), the sample's sums of dy u and of dy, where u is x
+ * normalized. */
 EP_INLINE void backward_rows(int n, bool center, const block *k, const ep_real *x,
                              const ep_real *dy, const ep_real *saved, const ep_real *more,
                              ep_real *dx, ep_real *of) {

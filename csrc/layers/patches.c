@@ -1,6 +1,7 @@
-/* patches: turn an image (height, width, channels) into a sequence of patches (patches, rows,
- * columns, channels), row by row, for a vision transformer: a dense layer that contracts 3 axes
- * embeds them. A pure copy. The channels axis is the input's own, so removals apply to both. */
+/* patches: cut an image (height, width, channels) into a sequence of patches (patches, rows,
+ * columns, channels), row by row. In a vision transformer, a dense layer that sums over the last 3
+ * axes then embeds every patch. The layer only copies. Input and output share the axis of channels,
+ * so removals apply to both. */
 #include "layer.h"
 
 #include <string.h>
@@ -49,7 +50,8 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
 }
 
 typedef struct {
-    int64_t down, across, rows, run; /* patches down and across, rows per patch, elements per row */
+    /* patches from top to bottom and from left to right, rows per patch, elements per patch row */
+    int64_t down, across, rows, run;
 } extents;
 
 static extents measure(const ep_pass *pass, const ep_layer *layer) {

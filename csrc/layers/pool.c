@@ -15,7 +15,7 @@ static const ep_field fields[] = {
         pool, size, 1, 1e6,
         "size of the window: one number, or height and width; left out: one window over\n"
         "everything, and the output has no spatial axes"),
-    EP_FIELD_VECTOR(pool, stride, 1, 1e6, "steps between windows; left out: as the size"),
+    EP_FIELD_VECTOR(pool, stride, 1, 1e6, "steps between windows; left out: the size of a window"),
     EP_FIELD_VECTOR(
         pool, padding, 0, 1e6,
         "how far windows may extend beyond each edge, where no elements count; left out: 0"),
@@ -110,14 +110,15 @@ EP_INLINE void max_of(const window *w, int64_t n) {
     ep_vec_put(w->y, best, n);
 }
 
-/* Set n channels of dx, or add to them. */
+/* Write `part` to n channels of dx, or add it if w->add. */
 EP_INLINE void give(const window *w, int64_t from, ep_vec part, int64_t n) {
     ep_real *dx = w->dx + from;
     __builtin_prefetch(dx + EP_AHEAD);
     ep_vec_put(dx, (w->add ? ep_vec_get(dx, n) : (ep_vec){0}) + part, n);
 }
 
-/* Pass dy to the first element that equals y. */
+/* Pass dy on to the gradient of the window's first element that equals y, and 0 to the gradients of
+ * the others. */
 EP_INLINE void max_back(const window *w, int64_t n) {
     ep_vec left = ep_vec_get(w->dy, n), best = ep_vec_get(w->y, n);
     const ep_vec none = {0};

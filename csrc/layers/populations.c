@@ -1,7 +1,7 @@
-/* populations: h = m * phi(z + b) along one axis. Turns the values of a projection into neurons,
- * filters or heads. Bias, activation and mass are applied in one pass over an (outer, n, inner)
- * block. The gradient with respect to the masses (dL/dm) is computed like any other; extinction is
- * not handled here. */
+/* populations: h = m * phi(z + b) along one axis, with mass m and bias b of each population,
+ * activation phi and input z. Converts the outputs of a projection to neurons, filters or heads.
+ * Bias, activation and mass are applied in one pass over an (outer, n, inner) block. The gradient
+ * with respect to the masses (dL/dm) is computed like any other; extinction is not handled here. */
 #include "activation.h"
 #include "layer.h"
 
@@ -95,7 +95,7 @@ enum { PIECE = 256, FURTHER = 2048 };
 
 typedef struct {
     int64_t rows, columns, stride; /* stride: elements from one row to the next */
-    const ep_real *b, *m;          /* one value per column */
+    const ep_real *b, *m;          /* bias and mass of each column */
     ep_real slope;
     ep_real spread_b[PIECE], spread_m[PIECE];
 } piece;
@@ -157,8 +157,8 @@ typedef struct {
     ep_real m[PIECE], b[PIECE];
 } sums;
 
-/* Compute dx from dy; dx may alias dy or be NULL. If `to` is not NULL, add the terms of this row to
- * it: dy phi for dL/dm, and dy m phi' for dL/db, which equals dx. */
+/* Compute dx = dy m phi', or add it to dx if `add`; dx may alias dy or be NULL. If `to` is not
+ * NULL, add the terms of this row: dy phi to the sums of dL/dm, dy m phi' to those of dL/db. */
 EP_INLINE void backward_some(activation kind, int n, int64_t some, const piece *p, int64_t j,
                              const ep_real *x, const ep_real *dy, ep_real *dx, bool add, sums *to) {
     ep_vec z[EP_SIDE], b[EP_SIDE], m[EP_SIDE], f[EP_SIDE], d[EP_SIDE], g[EP_SIDE], sum[EP_SIDE];
@@ -209,8 +209,8 @@ EP_INLINE void backward_rows(activation kind, const piece *p, const ep_real *x, 
     }
 }
 
-/* Expand CALL(kind) with a compile-time constant. A macro, because a function would need a pointer
- * to each of the three calls, which the compiler could not inline. */
+/* Expand CALL(kind) with `kind` as a compile-time constant. A macro, because a function would take
+ * CALL as a pointer, and the compiler could not inline it. */
 #define WITH_KIND(CALL, kind)                 \
     switch ((activation)(kind)) {             \
     case IDENTITY: CALL(IDENTITY); break;     \
@@ -245,8 +245,8 @@ static void summing_piece(const populations *config, const piece *p, const ep_re
 /* ---- the layer ------------------------------------------------------------------------------ */
 
 typedef struct {
-    int64_t outer, n, inner, width; /* width: n * inner */
-    const ep_real *b, *m;           /* NULL if the layer has none */
+    int64_t outer, n, inner, width; /* a sample is (outer, n, inner); width: n * inner */
+    const ep_real *b, *m; /* biases (n,) and masses (n,); NULL if the layer has none */
 } block;
 
 static block measure(const ep_pass *pass, const ep_layer *layer) {
@@ -281,8 +281,8 @@ static const ep_real *spread(const block *k, const ep_real *from, ep_real none, 
     return to;
 }
 
-/* Set *p to a piece that starts at column c and ends by `end`: whole populations if at least one
- * fits. */
+/* Set *p to a piece that starts at column c and ends at column `end` or before. It consists of
+ * whole populations if at least one fits. */
 static void cut(const populations *config, const block *k, int64_t rows, int64_t c, int64_t end,
                 piece *p) {
     int64_t most = k->inner <= PIECE ? PIECE / k->inner * k->inner
@@ -331,7 +331,8 @@ static void forward(const ep_pass *pass, const ep_layer *layer) {
               ep_y(pass, layer) + from, false);
 }
 
-/* to[j] += the sum of population j's columns among c .. c + n, in order. */
+/* Add the sums `column` of columns c .. c + n to their populations: those of the columns of
+ * population j are added to to[j], in order. */
 static void gather(const block *k, int64_t c, int64_t n, const ep_real *column, ep_real *to) {
     int64_t j = c / k->inner, left = (j + 1) * k->inner - c;
     for (; n > 0; column += left, n -= left, left = k->inner, j++) {

@@ -1,7 +1,8 @@
-/* shortcut: takes the place of a residual sum's input x if the branch has more channels and fewer
- * positions. Takes every stride-th position, with zeros for the missing channels, as many before
- * as after (He et al. 2015, section 4.1, option A). No parameters. Channels are matched by birth
- * id, so an extinction on either side leaves the other channels in place. */
+/* shortcut: the identity branch of a residual sum whose other branch has more channels and fewer
+ * positions than the input. Copies every stride-th position, and adds channels of zeros, half of
+ * them before those of the input and half after (He et al. 2015, section 4.1, option A). No
+ * parameters. Channels are matched by birth id, so an extinction in the input or the output moves
+ * no other channel. */
 #include "window.h"
 
 #include <string.h>
@@ -43,8 +44,10 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     return axis[spatial] >= 0 && ep_plan_output(plan, layer, spatial + 1, axis, error);
 }
 
-/* Copy to every output element the input element with its position and birth id, or 0 if there is
- * none. If `backward`, add the gradient of the output element to that of the input element. */
+/* Copy to every output element its input element, or 0 if it has none. The input element is at
+ * `stride` times the output position; its channel's birth id is that of the output channel, less
+ * the number of channels added before. If `backward`, instead add dy of every output element to dx
+ * of its input element. */
 EP_INLINE void copy(const ep_pass *pass, const ep_layer *layer, bool backward) {
     ep_windowing s = windowing(layer->config);
     const ep_value *in = ep_input(pass, layer, 0), *out = &pass->value[layer->out];

@@ -1,8 +1,8 @@
 /* unfold: copy between an image and the patches under its windows, for convolution. A patch is a
  * row of elements in the order (height, width, channels) of the window; any range of its columns
  * can be copied. Whole vectors are copied if that is safe, because pieces are short: 5 elements in
- * the first layer of LeNet. Does not depend on weights. A header, because its short copies must be
- * inlined where they are used. */
+ * the first layer of LeNet. Does not depend on weights. This is a header because its short copies
+ * must be inlined where they are used. */
 #ifndef EP_LAYERS_UNFOLD_H
 #define EP_LAYERS_UNFOLD_H
 
@@ -19,8 +19,8 @@ typedef struct {
 } ep_unfold;
 
 /* A run of n elements that is contiguous both in an image row and in a patch. In the image it
- * starts in row kh of the window, `at` elements after the window's first column; in the patch it
- * starts at column `to`. */
+ * starts in row kh of the window, `at` elements after the window's first column. In the patch it
+ * starts `to` elements after column j0, the first column that is copied. */
 typedef struct {
     int64_t kh, at, n, to;
 } ep_piece;
@@ -63,8 +63,8 @@ static inline int ep_unfold_pieces(const ep_window *g, int64_t j0, int64_t j1, i
     return n;
 }
 
-/* Copy a piece that may cross the edges of the image, with zeros outside. The window begins at row
- * y, element x of the row. */
+/* Copy a piece that may cross the edges of the image, with zeros outside. The window begins at
+ * element x of image row y. */
 EP_INLINE void ep_unfold_clipped(const ep_window *g, const ep_piece *p, int64_t y, int64_t x,
                                  const ep_real *image, ep_real *to) {
     int64_t limit = g->w.in * g->c, row = y + p->kh * g->h.step, from = x + p->at;
@@ -97,10 +97,10 @@ EP_INLINE void ep_unfold_copy(bool spill, bool single, int n, const ep_piece *pi
     }
 }
 
-/* Write the patches: every element is the element of the image under it, or 0 outside the image. If
- * all pieces of a patch are copied at once, whole vectors are used: the next piece overwrites what
- * spills past the end of a piece, and up to one vector is written after the patches. Never reads
- * past the end of the image, where another worker may be writing. */
+/* Write the patches: copy the elements under each window, with 0 outside the image. If all pieces
+ * of a patch are copied at once, copy whole vectors: the next piece overwrites what spills past the
+ * end of a piece, and up to one vector is written after the patches. Never read past the end of the
+ * image, where another worker may be writing. */
 static inline void ep_unfold_gather(const ep_window *g, const ep_unfold *u, const ep_real *image,
                                     ep_real *patches) {
     int64_t width = u->j1 - u->j0, limit = g->w.in * g->c, step = g->w.stride * g->c;
@@ -173,7 +173,8 @@ static inline void ep_unfold_scatter(const ep_window *g, const ep_unfold *u, ep_
     for (int64_t j = u->j0, n; j < u->j1 && u->q0 < u->q1; j += n) {
         int64_t tap = j / g->c, at = j - tap * g->c;
         n = ep_min(g->c - at, u->j1 - j);
-        /* The column of the image under the tap of the first window; negative in the padding. */
+        /* Image column under this tap if the window is the first of its row; negative in the
+         * padding. */
         int64_t right = tap % g->w.size * g->w.step - g->w.pad;
         int64_t first = right < 0 ? (-right + g->w.stride - 1) / g->w.stride : 0;
         int64_t past = right < g->w.in ? (g->w.in - 1 - right) / g->w.stride + 1 : 0;

@@ -22,8 +22,8 @@ typedef struct {
 typedef struct {
     const char *name; /* name of the setting for the size */
     const ep_vector *size, *stride, *step, *pad;
-    bool same;          /* empty pad: the output has in / stride positions, rounded up */
-    bool size_is_stride; /* empty stride: the size of the window */
+    bool same;          /* if `pad` is empty, pad so that out = in / stride, rounded up */
+    bool size_is_stride; /* if `stride` is empty, it is the size of the window, not 1 */
 } ep_windowing;
 
 EP_INLINE int64_t ep_window_setting(const ep_vector *v, int d, int64_t missing) {
@@ -64,8 +64,9 @@ static inline bool ep_window_check(const ep_layer *layer, const char *name, cons
     return true;
 }
 
-/* Check the input and settings of a layer and set the spatial axes of its output: the input's own
- * if all positions are kept. Return their number, 1 or 2, or 0 (error filled). */
+/* Check the input and settings of a layer and set the spatial axes of its output: those of the
+ * input if all positions are kept, else new ones. Return their number, 1 or 2, or 0 (error
+ * filled). */
 static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_windowing *s,
                                     int axis[2], ep_error *error) {
     const ep_value x = *ep_plan_value(plan, layer->input[0]); /* a copy: the original may move */
@@ -105,7 +106,7 @@ static inline int ep_window_declare(ep_plan *plan, ep_layer *layer, const ep_win
     return spatial;
 }
 
-/* Return the window with the present sizes of the axes. */
+/* Return the geometry of the windows, for the current sizes of the axes. */
 static inline ep_window ep_window_measure(const ep_windowing *s, const ep_axis *axes,
                                           const ep_value *x) {
     ep_window g = {.c = axes[x->axis[x->rank - 1]].n};

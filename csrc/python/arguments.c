@@ -5,8 +5,8 @@ static bool is_bool(PyObject *object) {
     return PyBool_Check(object) || PyArray_IsScalar(object, Bool);
 }
 
-/* Return `object` as a Python int, a new reference. Only a TypeError is replaced by an error with
- * our message; other exceptions from __index__ propagate. */
+/* Return `object` as a Python int, a new reference. A TypeError is replaced by one that names the
+ * argument; other exceptions from __index__ propagate. */
 static PyObject *whole_of(PyObject *object, const char *name) {
     PyObject *whole = is_bool(object) ? NULL : PyNumber_Index(object);
     if (!whole && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError))) {

@@ -32,7 +32,8 @@ static bool put_number(PyObject *dict, const char *key, double x) {
     return ok;
 }
 
-/* Call the law, check its result and copy it. */
+/* Call the law, check its result (n,) and copy it to `to`. `positive`: no number of the result may
+ * be negative. */
 static bool call(PyObject *law, PyObject *argument, const char *what, bool positive, npy_intp n,
                  ep_real *to) {
     PyObject *result = PyObject_CallFunctionObjArgs(law, argument, NULL);

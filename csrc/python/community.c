@@ -1,6 +1,6 @@
-/* community: the type Community: populations without a network. It holds the vectors of a
- * generation. They are flat, one layer after the other, indexed by birth id, and grow when
- * populations are born; evoprune.Community adds names. */
+/* community: the type Community: populations without a network. It holds their masses,
+ * fitness, costs and state as vectors that grow when populations are born. A vector contains one
+ * layer after the other, each indexed by birth id. evoprune.Community adds names. */
 #include "python/community.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ bool ep_community_enter(ep_community *self) {
 
 /* ---- create and free ------------------------------------------------------------------------- */
 
-/* The vectors of a community, at one size. */
+/* The vectors of a community with a given number of populations. */
 typedef struct {
     ep_real *column[EP_COLUMNS], *memory;
     double *costs;
@@ -279,7 +279,7 @@ static bool not_negative(PyArrayObject *array, const char *name) {
     return true;
 }
 
-/* Grow each layer to the number of populations that `object` holds for it. */
+/* Grow the layers to the numbers of populations in `object`, one number per layer. */
 static bool grow_to(ep_community *self, PyObject *object) {
     npy_intp layers = self->n_groups;
     PyArrayObject *born = ep_array_in(object, "next_births", NPY_INT64, 1, &layers);
@@ -397,7 +397,7 @@ static PyObject *price(PyObject *object, PyObject *args, PyObject *kwargs) {
 }
 
 static PyMethodDef methods[] = {
-    {NULL, NULL, 0, NULL}, /* step, from community_step.c */
+    {NULL, NULL, 0, NULL}, /* set below to step() of community_step.c */
     {"state", get_state, METH_NOARGS, state_doc},
     EP_METHOD(restore, restore_doc),
     EP_METHOD(price, price_doc),

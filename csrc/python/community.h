@@ -19,10 +19,10 @@ typedef struct {
     ep_group *group;
     int n_groups;
     int64_t size; /* populations of all layers, living and extinct */
-    ep_real *column[EP_COLUMNS]; /* (size) each */
+    ep_real *column[EP_COLUMNS]; /* (size) each: EP_MASS and the others above */
     /* state of the dynamics, (EP_STATES, n) for each layer, one layer after the other */
     ep_real *memory;
-    double *costs; /* (size) */
+    double *costs; /* (size) cost of each population */
     uint64_t seed;
     int64_t number; /* generations so far */
     atomic_int busy;

@@ -8,7 +8,7 @@
 typedef struct {
     PyArrayObject *raw, *gradient, *owned[3], *activity, *norm2, *overlap;
     double terms;
-    ep_real *alike; /* overlaps, then norms, of the living populations of a niche */
+    ep_real *alike; /* buffer for overlaps, then norms, of the living populations of a niche */
     ep_community *self;
 } signals;
 
@@ -33,8 +33,8 @@ static int64_t niche_at(const ep_community *self, int group) {
     return self->group[group].mass - self->column[EP_MASS];
 }
 
-/* Implement `measure` of ep_occasion: copy the given overlaps and norms of the living
- * populations. */
+/* Implement `measure` of ep_occasion: copy the overlaps and squared norms of the cohort's living
+ * populations from the arguments of the step to the cohort. */
 static void pick(void *context, const ep_generation *g, int64_t first, ep_cohort *cohort) {
     const signals *s = context;
     const ep_community *self = s->self;
@@ -97,7 +97,8 @@ static bool check_fitness(ep_community *self) {
     return true;
 }
 
-/* Open the given signals, and check those that the law needs. False with an exception. */
+/* Convert the given signals to arrays, and check that no signal that the law needs is missing.
+ * False with an exception. */
 static bool open_signals(ep_community *self, signals *s, PyObject *const *objects) {
     static const char *const names[] = {
         "fitness",       "mass_gradient", "owned_norm2", "owned_gradient2",
@@ -183,13 +184,13 @@ static double mean_cost(const ep_group *group) {
     return n > 0 ? sum / n : 1;
 }
 
-/* Add the newborn populations of a generation. One that is half of a divided parent gets the cost
- * and the state of this parent. */
+/* Add the newborn populations of a generation. A half of a divided parent gets the cost and the
+ * state of this parent. */
 static bool add_newborn(ep_community *self, int64_t n) {
     int64_t *more = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *more);
     double *cost = PyMem_Calloc((size_t)self->n_groups + 1, sizeof *cost);
     const ep_newborn *newborn = self->generation->newborn;
-    /* a copy, because growing may reallocate them */
+    /* a copy of `newborn`, because ep_community_grow() may reallocate that array */
     ep_newborn *kept = PyMem_Calloc((size_t)n + 1, sizeof *kept);
     bool ok = more && cost && kept;
     for (int64_t k = 0; ok && k < n; k++) {

@@ -263,7 +263,7 @@ static PyObject *list_of(const ep_vector *vector) {
     return list;
 }
 
-/* Return the value of a field: the one in `config`, or the default if config is NULL. */
+/* Return the value of a field: the one in `config`, or the default if `config` is NULL. */
 static PyObject *value_of(const ep_field *field, const void *config) {
     const void *slot = config ? (const char *)config + field->offset : NULL;
     int64_t whole = slot ? *(const int64_t *)slot : (int64_t)field->initial;

@@ -8,8 +8,8 @@
 
 /* ---- errors -------------------------------------------------------------------------------- */
 /* Raise the exception of `error` (ValueError, TypeError, MemoryError, Diverged) and return NULL.
- * EP_RAISED means that a Python exception is already set. state may be NULL if the error cannot be
- * EP_DIVERGED. */
+ * EP_RAISED means that a Python exception is already set. `state` may be NULL if the error cannot
+ * be EP_DIVERGED. */
 PyObject *ep_raise(const ep_error *error, const ep_state *state);
 /* Raise Diverged with its attribute step, and return NULL. */
 PyObject *ep_raise_diverged(const ep_state *state, int64_t step, const char *text);
@@ -57,10 +57,10 @@ PyArrayObject *ep_array_of(PyObject *object, const char *name);
  * shape. */
 PyArrayObject *ep_array_in(PyObject *object, const char *name, int type, int rank,
                            const npy_intp *shape);
-/* As above, but always a new, writable copy. */
+/* Like ep_array_in(), but always return a new, writable copy. */
 PyArrayObject *ep_array_copy(PyObject *object, const char *name, int type, int rank,
                              const npy_intp *shape);
-/* Release a reference; array may be NULL. */
+/* Release a reference; `array` may be NULL. */
 EP_INLINE void ep_array_drop(PyArrayObject *array) { Py_XDECREF((PyObject *)array); }
 /* Return a new vector of n zeros. n < 0 raises ValueError. */
 PyArrayObject *ep_array_vector(npy_intp n, int type);

@@ -7,7 +7,7 @@
 
 #include "evolve.h"
 
-/* Laws written in Python, or NULL. The `calls` of ep_call_fitness() and ep_call_dynamics(). */
+/* The fitness and the dynamics if they are Python functions, else NULL. */
 typedef struct {
     PyObject *fitness, *dynamics;
 } ep_calls;
@@ -15,17 +15,19 @@ typedef struct {
 typedef struct {
     const ep_fitness *fitness;
     const ep_dynamics *dynamics;
-    ep_settings fitness_config, dynamics_config, settings; /* settings: an ep_selection */
-    ep_settings births; /* an ep_births; its `at` is NULL if there are none */
+    /* settings.at points to an ep_selection */
+    ep_settings fitness_config, dynamics_config, settings;
+    ep_settings births; /* births.at points to an ep_births; NULL: no births */
     ep_calls calls;
 } ep_lawbook;
 
-/* Open from a dict with the settings of selection, fitness and dynamics (names or functions) and
- * their configs. False with an exception; then there is nothing to close. */
+/* Open a lawbook from a dict with the settings of selection, fitness and dynamics (names or
+ * functions) and their configs. False with an exception; then there is nothing to close. */
 bool ep_lawbook_open(ep_lawbook *book, PyObject *dict);
 void ep_lawbook_close(ep_lawbook *book);
 
-/* Implement ep_fitness_call and ep_dynamics_call, in callback.c; `calls` is an ep_calls. */
+/* Call the Python functions in `calls`, an ep_calls. These are the ep_fitness_call and the
+ * ep_dynamics_call of the core; see callback.c. */
 bool ep_call_fitness(void *calls, const ep_signals *signals, ep_real *fitness, ep_error *error);
 bool ep_call_dynamics(void *calls, const ep_cohort *cohort, ep_error *error);
 

@@ -39,8 +39,8 @@ static PyObject *names_of(unsigned needs) {
     return list;
 }
 
-/* Add {name: {"doc", "fields", and the items of `more`}}. Steals `more`, which is NULL if creating
- * it has failed. */
+/* Add "doc" and "fields" to the dict `more`, and set group[name] to it. Steals `more`; does nothing
+ * and returns false if it is NULL because its creation failed. */
 static bool add_entry(PyObject *group, const char *name, const char *doc, const ep_field *fields,
                       PyObject *more) {
     PyObject *list = !more ? NULL : ep_fields_describe(fields);

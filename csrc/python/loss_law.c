@@ -25,7 +25,8 @@ static PyObject *copied(const void *from, int nd, npy_intp rows, npy_intp n, int
     return array;
 }
 
-/* Call the function and copy its result: (values (rows,), gradient (rows, n)). */
+/* Call function(y, targets), which returns a tuple: losses (rows,) and their gradient (rows, n).
+ * Copy the losses to `loss`, and the gradient times `scale` to dy unless dy is NULL. */
 static bool call(PyObject *function, PyObject *y, PyObject *targets, npy_intp rows, npy_intp n,
                  ep_real scale, ep_real *loss, ep_real *dy) {
     PyObject *result = PyObject_CallFunctionObjArgs(function, y, targets, NULL);

@@ -85,8 +85,8 @@ static void module_free(void *module) { module_clear(module); }
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, module_exec},
 #ifdef Py_GIL_DISABLED
-    /* Networks have locks, communities refuse a second call, slabs count references atomically, and
-     * nothing else changes after the import. */
+    /* Safe without the GIL: networks have locks, communities refuse a second call, slabs count
+     * references atomically, and nothing else changes after the import. */
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
     {0, NULL},

@@ -32,7 +32,7 @@ EP_INLINE ep_state *ep_state_of(PyObject *module) { return PyModule_GetState(mod
 
 /* Create the type Network and add it to the module. Returns 0, or -1 with an exception. */
 int ep_network_add_type(PyObject *module, ep_state *state);
-/* The same for the type Community. */
+/* Create the type Community and add it to the module. Returns 0, or -1 with an exception. */
 int ep_community_add_type(PyObject *module);
 
 /* The functions of each file, terminated by an empty row. */

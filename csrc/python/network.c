@@ -1,5 +1,5 @@
-/* network: the type `Network`: created from a spec, and freed. See network.h. Properties, arrays,
- * runs and single steps are in the other network_*.c files. */
+/* network: the type `Network`: builds a network from a spec, and frees it. See network.h.
+ * Properties, arrays, runs and single steps are in the other network_*.c files. */
 #include "python/network.h"
 
 #include "catalogue.h"
@@ -17,7 +17,7 @@ static PyObject *needed(PyObject *dict, const char *key, const char *owner) {
     return value;
 }
 
-enum { NAME = 40 }; /* bytes of a name */
+enum { NAME = 40 }; /* maximum number of bytes of a name */
 
 /* Copy a name, since the object may be freed when the user's code runs. */
 static bool text_of(PyObject *object, const char *what, char to[NAME + 1]) {
@@ -37,7 +37,7 @@ static bool text_of(PyObject *object, const char *what, char to[NAME + 1]) {
     return text != NULL;
 }
 
-/* Copy the name in item `key` of a dict. */
+/* Copy the name (a str) in item `key` of a dict. Return false with an exception on failure. */
 static bool needed_text(PyObject *dict, const char *key, const char *owner, char to[NAME + 1]) {
     PyObject *object = needed(dict, key, owner);
     bool ok = object && text_of(object, key, to);
@@ -163,8 +163,8 @@ static bool add_layer(ep_net *net, PyObject *layer) {
     return value >= 0;
 }
 
-/* Set the birth ids of the populations of axis `name` to `births`. The number of ids given so far
- * is born[name]; if `born` is NULL or lacks the axis, it is the number of founders. */
+/* Set the birth ids of the populations of axis `name` to `births`. The next birth id, for a
+ * population born later, is born[name], or the founded number if `born` is NULL or lacks `name`. */
 static bool populate(ep_net *net, PyObject *name, PyObject *births, PyObject *born) {
     char text[NAME + 1];
     if (!text_of(name, "births", text)) {

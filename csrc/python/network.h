@@ -13,7 +13,7 @@
 typedef struct {
     PyThread_type_lock turn, work;
     atomic_ulong owner;  /* thread that holds `work`; 0: none */
-    atomic_long process; /* the owner's process */
+    atomic_long process; /* process id of the owner */
     bool at_work;        /* a call of the core is running: the owner must not re-enter */
     int holds;           /* number of `with` blocks that the owner is in */
 } ep_lock;
@@ -38,16 +38,16 @@ typedef struct {
     ep_lock lock;
     ep_net *net;
     ep_state *state;
-    ep_regime regime; /* configs and evolution are owned here */
+    ep_regime regime; /* the network owns the configs and the evolution in it */
     ep_calls calls; /* laws written in Python */
     PyObject *loss_call; /* a loss written in Python, or NULL */
     double *shift, *scale; /* input scaling, n_scaling values each */
-    ep_real *near_shift, *near_scale; /* shift and scale, rounded */
-    bool exact_scaling; /* rounding to ep_real changed no shift */
-    int64_t n_scaling; /* 1, or the founding width of the input */
+    ep_real *near_shift, *near_scale; /* shift and scale, rounded to ep_real */
+    bool exact_scaling; /* near_shift equals shift: rounding changed no shift */
+    int64_t n_scaling; /* number of shifts and of scales: 1, or the input's founding width */
     int64_t input_width; /* founding width of the input */
-    int32_t *living; /* room for ep_living_inputs, if features can go extinct */
-    ep_checked checked[EP_CHECKED]; /* most recent first */
+    int32_t *living; /* buffer for ep_living_inputs(), used if input features can go extinct */
+    ep_checked checked[EP_CHECKED]; /* arrays that were checked before, most recent first */
     bool all_living; /* all input features are living */
     PyObject *record; /* record of the last call of train, even if it failed */
 } ep_network;
@@ -74,8 +74,8 @@ extern PyMethodDef ep_network_regime_methods[], ep_network_array_methods[],
 
 /* ---- network_table.c: the user's arrays as tables -------------------------------------------- */
 /* Read `object` as a table of rows. `keep` receives a reference that must be held while the table
- * is in use. An array of a known number type with contiguous rows is read in place; any other is
- * converted once. */
+ * is in use. An array of a known number type with contiguous rows is read in place; any other array
+ * is converted once. */
 bool ep_table_of_inputs(ep_network *self, PyObject *object, ep_table *table, PyObject **keep);
 /* Check the ids of a network that takes ids. Raises ValueError with row and column of the first
  * element of x that is not a valid id. */
@@ -90,7 +90,7 @@ bool ep_table_of_targets(ep_network *self, PyObject *object, int64_t rows, ep_ta
  * values of these rows are checked, once per set of arrays: x is finite, ids and labels are in
  * range, and the loss accepts the targets. */
 typedef struct {
-    ep_table x, y, w; /* a weight for each selected row; w.at NULL: all 1 */
+    ep_table x, y, w; /* w: a weight for each selected row; w.at NULL: all weights are 1 */
     PyObject *keep[3], *keep_weights;
 } ep_feed;
 bool ep_feed_open(ep_network *self, PyObject *x, PyObject *y, PyObject *rows, PyObject *weights,
@@ -111,8 +111,8 @@ typedef struct {
     PyObject *add_up; /* adds up an array over the ranks; NULL: one process */
     PyArrayObject *buffer;
 } ep_crowd;
-/* Open from a Python tuple (rank, ranks, function), or None. False with an exception; then there is
- * nothing to close. */
+/* Open *crowd from a Python tuple (rank, ranks, function), or None. False with an exception; then
+ * there is nothing to close. */
 bool ep_crowd_open(ep_network *self, PyObject *object, ep_crowd *crowd);
 void ep_crowd_close(ep_crowd *crowd);
 

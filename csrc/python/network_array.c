@@ -1,6 +1,6 @@
 /* network_array: every tensor and activation of a network as a zero-copy NumPy array, and a
- * description of the network in Python objects. A view holds a reference to its memory slab: it
- * stays valid after a compaction, with the values from before it. */
+ * description of the network in Python objects. A view holds a reference to its memory slab, so it
+ * stays valid after a removal, with the old values. */
 #include "python/network.h"
 
 #include "alias.h"
@@ -30,7 +30,7 @@ static PyObject *view(ep_slab *slab, int64_t at, int rank, const npy_intp *shape
 }
 
 PyDoc_STRVAR(array_doc, "array(name, of='value')\n--\n\n"
-                        "Return a tensor as a zero-copy view at the living shape. of: 'value', "
+                        "Return a tensor as a zero-copy view at its current sizes. of: 'value', "
                         "'gradient', 'first' or 'second' (moments). KeyError for an unknown name.");
 static PyObject *array(PyObject *object, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"name", "of", NULL};
@@ -166,7 +166,7 @@ static PyObject *describe_axes(const ep_net *net) {
     return list;
 }
 
-/* True if the layer's masses belong to the network's outputs, which selection does not change. */
+/* True if the layer's masses are on an axis of the output. Selection does not change these. */
 static bool is_fixed(const ep_net *net, const ep_layer *layer) {
     const ep_tensor *mass = layer->n_tensors ? &net->tensors[layer->tensor[0]] : NULL;
     return mass && mass->role == EP_EVOLVED && !net->axes[mass->axis[0]].mortal;

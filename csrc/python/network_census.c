@@ -1,5 +1,4 @@
-/* network_census: the living populations of a network as selection sees them: mass, fitness,
- * upkeep. */
+/* network_census: returns mass, fitness and upkeep of the living populations of a network. */
 #include "python/network.h"
 
 #include <string.h>

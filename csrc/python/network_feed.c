@@ -44,7 +44,7 @@ static bool refuse(const char *name, const char *what, const ep_misfit *at) {
     PyObject *value = PyFloat_FromDouble(at->value);
     bool integral = at->value > -1e15 && at->value < 1e15 &&
                     at->value == __builtin_trunc(at->value);
-    /* print an integer code as 5, not as 5.0 */
+    /* print a whole number as 5, not as 5.0 */
     if (value && integral) {
         Py_DECREF(value);
         value = PyLong_FromDouble(at->value);
@@ -75,7 +75,7 @@ static bool check_inputs(ep_network *self, const ep_table *x) {
         return ep_check_ids(self, x);
     }
     if (x->type != EP_FLOAT32 && x->type != EP_FLOAT64) {
-        return true; /* shift and scale are finite, and so are scaled whole numbers */
+        return true; /* whole numbers are finite, also when scaled: shift and scale are finite */
     }
     ep_intake intake = ep_network_intake(self);
     ep_misfit misfit;
@@ -172,7 +172,7 @@ static bool remember(ep_network *self, const ep_feed *feed) {
 
 /* ---- feeds ----------------------------------------------------------------------------------- */
 
-/* Read row numbers, each within the table. */
+/* Read the row numbers, and check that each is a row of the table. */
 static bool map_rows(PyObject *rows, ep_feed *feed) {
     npy_intp any = -1;
     PyArrayObject *map = ep_array_in(rows, "rows", NPY_INT64, 1, &any);

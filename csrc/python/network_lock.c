@@ -1,6 +1,6 @@
 /* network_lock: only one thread at a time uses a network; the other threads wait. A thread that
- * re-enters its own network, from a law written in Python, would deadlock, so this raises an
- * exception.
+ * re-enters its own network, from a law written in Python, would deadlock, so ep_network_enter()
+ * raises an exception.
  *
  * There are two locks. A thread holds `turn` while it waits for `work`, so that a thread that takes
  * the network again and again (a run, a loop of predictions) cannot starve the thread that waits.

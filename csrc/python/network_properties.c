@@ -1,5 +1,5 @@
-/* network_properties: the properties of a network that are not arrays: its spec, scaling, record and
- * counts. */
+/* network_properties: the properties of a network that are not arrays: its spec, scaling, record
+ * and counts. */
 #include "python/network.h"
 
 #include <string.h>
@@ -154,7 +154,7 @@ static PyObject *get_number(PyObject *object, void *closure) {
 
 #define NUMBER(name, which, doc) {name, get_number, NULL, doc, (void *)(intptr_t)(which)}
 PyGetSetDef ep_network_properties[] = {
-    {"spec", get_spec, NULL, "The founding structure: a dict of plain Python objects.", NULL},
+    {"spec", get_spec, NULL, "The network's spec at the start, with all defaults: a dict.", NULL},
     {"input_scaling", get_input_scaling, NULL, "The (shift, scale) that scale_input has set.",
      NULL},
     {"record", get_record, NULL,
@@ -162,10 +162,10 @@ PyGetSetDef ep_network_properties[] = {
      NULL},
     NUMBER("step", STEP, "Updates so far."),
     NUMBER("generation", GENERATION, "Generations so far."),
-    NUMBER("macs", MACS, "Multiply-adds of one sample's forward pass, at the living shape."),
-    NUMBER("founding_macs", FOUNDING_MACS, "Multiply-adds (macs) at the founding shape."),
-    NUMBER("parameters", PARAMETERS, "Weights, biases and masses, at the living shape."),
-    NUMBER("founding_parameters", FOUNDING_PARAMETERS, "Parameters at the founding shape."),
+    NUMBER("macs", MACS, "Multiply-adds of one sample's forward pass, of living populations."),
+    NUMBER("founding_macs", FOUNDING_MACS, "Multiply-adds (macs) with the sizes at the start."),
+    NUMBER("parameters", PARAMETERS, "Weights, biases and masses of living populations."),
+    NUMBER("founding_parameters", FOUNDING_PARAMETERS, "Parameters with the sizes at the start."),
     NUMBER("waste", WASTE,
            "Work done for extinct populations since the last removal, in steps; see restore."),
     NUMBER("nbytes", NBYTES,

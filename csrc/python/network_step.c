@@ -268,7 +268,7 @@ PyDoc_STRVAR(shrink_doc,
              "Keep only the populations with these birth ids on each named axis, and the "
              "living ones on every other axis.");
 
-/* Return the named axis, which must be mortal; -1 with an exception. */
+/* Return the index of the named axis, or -1 with an exception if it is not under selection. */
 static int mortal_axis(const ep_net *net, PyObject *name) {
     const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
     for (int i = 0; text && i < net->n_axes; i++) {
@@ -310,7 +310,7 @@ static bool keep_listed(const ep_axis *axis, PyObject *ids, bool *stays) {
     return ok;
 }
 
-/* The entries of mortal axes that stay: stays[first[i] + j] is true if entry j of axis i stays. */
+/* The populations that stay: stays[first[i] + j] is true if entry j of axis i (mortal) stays. */
 typedef struct {
     int64_t *first;
     bool *stays;
@@ -336,7 +336,7 @@ static census census_of(const ep_net *net) {
     return c;
 }
 
-/* value of `alive` of living populations that will be removed: not > 0, as if extinct */
+/* `alive` of a living population that is about to be removed; not > 0, so it counts as extinct */
 static const ep_real LEAVING = -1;
 
 /* Change `alive` from `from` to `to` for every population that does not stay. */

@@ -83,7 +83,7 @@ static bool as_table(PyObject *object, const char *name, int fallback, ep_table 
         const int64_t *at = PyArray_DATA(array);
         bool risky = classes && wanted == NPY_INT64 && PyTypeNum_ISUNSIGNED(type);
         for (npy_intp i = 0; risky && i < PyArray_SIZE(array); i++) {
-            /* 2^64 - 1 would be read as -1, which means ignored */
+            /* The label was above 2^63 - 1 and became negative; -1 would mean an ignored target. */
             if (at[i] < 0) {
                 PyErr_Format(PyExc_ValueError, "%s: a label is above 2^63 - 1", name);
                 return false;

@@ -174,8 +174,8 @@ static PyObject *random_fork(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 /* ---- elementary ------------------------------------------------------------------------------ */
-/* Each function has a loop of its own, into which it is inlined and which is vectorized as in a
- * kernel. A macro defines the loop, because a call through a pointer could not be inlined. */
+/* Define one loop per function, so that the function is inlined and the loop vectorized, as in the
+ * layers. A macro, because a call through a function pointer could not be inlined. */
 #define MAP(function)                                                                         \
     static void loop_##function(npy_intp n, const ep_real *restrict x, ep_real *restrict y) { \
         ep_map(ep_##function, n, x, y);                                                       \

@@ -410,7 +410,7 @@ CALLS = {
 
 
 def needed(used: set[str]) -> str:
-    """Return the text of the used parts and of their dependencies."""
+    """Return the C source of the parts named in `used` and of the parts on which they depend."""
     whole = used | {called for part in used for called in CALLS.get(part, ())}
     return "\n".join(text for part, text in PARTS.items() if part in whole)
 

@@ -21,7 +21,7 @@ from evoprune.common.types import Array
 __all__ = ["KINDS", "Source", "c_source"]
 
 WHERE = "export.c"
-# Steps of these kinds may write their output over an input that they read only once.
+# Steps of these kinds may overwrite an input with their output.
 IN_PLACE = ("populations", "batch_norm", "layer_norm", "rms_norm", "positions", "sum")
 
 
@@ -34,7 +34,7 @@ class Source(NamedTuple):
 
 
 class _Writer:
-    """The file being written: declarations of arrays, calls, and the parts that they use."""
+    """The C file being written: arrays, calls of functions, and the functions that are called."""
 
     def __init__(self, made: Graph, prefix: str) -> None:
         self.graph = made
@@ -72,7 +72,7 @@ class _Writer:
         return name
 
     def weight(self, step: Step, suffix: str) -> str:
-        """Return the name of an array of a step; NULL if it has none."""
+        """Declare an array of a step and return its name; return NULL if the step lacks it."""
         if suffix not in step.arrays:
             return "NULL"
         return self.array(f"{self.name(step.name)}_{suffix}", step.arrays[suffix])
@@ -93,10 +93,10 @@ class _Writer:
 
 
 class _Places:
-    """Where every value is stored: in x, in y, or at an offset in the scratch array."""
+    """Where every value is stored: in the input x, the output y, or the scratch array."""
 
     def __init__(self, made: Graph) -> None:
-        self.raw = made.shift is None and not made.picked  # x is read unchanged
+        self.raw = made.shift is None and not made.picked  # the steps read x itself
         names = ([] if self.raw else ["input"]) + [step.name for step in made.steps]
         last = {name: i for i, step in enumerate(made.steps) for name in step.inputs}
         last[made.output] = len(made.steps)
@@ -104,7 +104,7 @@ class _Places:
         self.owner = {name: name for name in names}
         for i, step in enumerate(made.steps):
             for source in step.inputs if step.kind in IN_PLACE else ():
-                free = source in self.owner and last[source] == i  # never x, nor values read later
+                free = source in self.owner and last[source] == i  # source is not x, nor read later
                 if free and step.inputs.count(source) == 1:
                     self.owner[step.name] = self.owner[source]
                     break
@@ -238,7 +238,7 @@ def _positions(w: _Writer, step: Step, x: str, y: str) -> None:
 
 def _sum(w: _Writer, step: Step, x: str, y: str) -> None:
     values = [w.value(name) for name in step.inputs]
-    if y in values:  # read the value stored there first
+    if y in values:  # y holds one of the inputs: read it before y is overwritten
         values.remove(y)
         values.insert(0, y)
     for value in values[1:]:
@@ -318,7 +318,7 @@ def c_source(network: ep.Network, prefix: str) -> Source:
 
 
 def _read_input(w: _Writer) -> None:
-    """Write the input's scaling and the selection of entries that are read."""
+    """Write the code that selects the input entries that are read, and scales them."""
     made = w.graph
     shape = made.picked_shape
     pick = "NULL"
@@ -347,7 +347,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _whole(w: _Writer) -> Source:
-    """Assemble the file."""
+    """Return the assembled C file."""
     made, p = w.graph, w.prefix
     parts = c_parts.needed(w.used).replace("EP_code", "int" if made.codes else "float")
     parts = parts.replace("EP_", p)

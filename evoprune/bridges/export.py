@@ -26,7 +26,7 @@ def onnx(network: ep.Network, path: str | PathLike[str]) -> None:
     """Write a network as an ONNX model: opset 17, float32, any number of samples at a time.
 
     The model has one input, "input", of the shape that `predict` takes, (batch, ...), and one
-    output, "output". The input is int64 if the network reads codes. The model is checked and its
+    output, "output". The input is int64 if only embeddings read it. The model is checked and its
     shapes are inferred before it is written.
 
     Args:
@@ -49,8 +49,8 @@ def c(network: ep.Network, path: str | PathLike[str], *, prefix: str = "") -> No
     """Write a network as one C file: constant weights and `void predict(const float *x, float *y)`.
 
     The file needs a C99 compiler and nothing else. It allocates nothing: its static scratch memory
-    has a size known when it is compiled. It computes in float32. A network that reads codes gets
-    `const int *x`.
+    has a size known when it is compiled. It computes in float32. If only embeddings read the
+    input, x is `const int *`.
 
     Args:
         network: it is only read.
@@ -118,7 +118,7 @@ def to_torch(network: ep.Network, *, channels_first: bool = True) -> nn.Module:
 @spelled
 def from_torch(
     module: nn.Module,
-    input: Sequence[int] | int | None = None,  # noqa: A002 - the word for it
+    input: Sequence[int] | int | None = None,  # noqa: A002 - the common name
     *,
     populations: bool = True,
     seed: int = 0,

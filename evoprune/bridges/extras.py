@@ -12,12 +12,12 @@ def require(module: str, extra: str, user: str) -> Any:
     """Import a module of an optional library.
 
     Args:
-        module: its import name, "sklearn" or "optuna.trial".
+        module: import name of the module, "sklearn" or "optuna.trial".
         extra: the extra of this package that installs it.
-        user: the function that needs it, for the error text.
+        user: the function that needs the library, for error messages.
 
     Raises:
-        ImportError: it is not installed; the text says how to install it.
+        ImportError: the library is not installed; the message says how to install it.
     """
     try:
         return import_module(module)

@@ -52,7 +52,9 @@ def fetch(
         name: "fashion_mnist" (30 MB), "cifar10" (170 MB), "emnist" (560 MB), or the number of a
             data set of OpenML, which is split 4 to 1 at random.
         split: the split of EMNIST: balanced, byclass, bymerge, digits, letters or mnist.
-        cache: the folder for downloads; None: EVOPRUNE_CACHE, or the user's cache folder.
+        cache: the folder for downloads. If None, it is the value of the environment variable
+            EVOPRUNE_CACHE if that is set, otherwise `evoprune` in the user's cache folder (for
+            OpenML, scikit-learn's data folder).
 
     Returns:
         Training and test set.

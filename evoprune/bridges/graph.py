@@ -1,7 +1,8 @@
 """A folded network as a list of steps, the input of every exporter.
 
-The facts that exporters need are resolved here once: shapes, windows, founding sizes, weights
-without empty axes. This module does not depend on ONNX, C or PyTorch.
+What all exporters need is resolved here once: the shapes of values, the windows of convolutions and
+pools, and the sizes of axes at birth. Axes without living populations get one entry without
+effect. This module does not depend on ONNX, C or PyTorch.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Graph:
         return self.shape(self.output)
 
     def only_reader(self, name: str) -> bool:
-        """True if exactly one step reads a value that is not the output of the network."""
+        """True if exactly one step reads a value and the value is not the network's output."""
         return len(self.readers(name)) == 1 and name != self.output
 
     def remove(self, step: Step) -> None:
@@ -135,7 +136,7 @@ def graph(network: ep.Network, *, where: str, training: bool = False) -> Graph:
     facts = net.describe()
     axes = {axis["name"]: axis for axis in facts["axes"]}
     about = {layer["name"]: layer for layer in facts["layers"]}
-    # Arrays of a population layer with the role "tracked" serve selection, not inference.
+    # In population layers, arrays whose role is "tracked" serve selection, not inference.
     living_layers = {row["layer"] for row in facts["populations"]}
     roles = {tensor["name"]: tensor["role"] for tensor in facts["tensors"]}
     axes_of = {layer["name"]: layer["output"] for layer in facts["layers"]}
@@ -195,9 +196,10 @@ def _without_empty_axes(array: Array, name: str) -> Array:
 def _scaling(
     net: ep.Network, shape: tuple[int, ...], picked: list[tuple[int, Array]]
 ) -> tuple[Array | None, Array | None]:
-    """Return shift and scale of the picked input, in the smallest shape that broadcasts.
+    """Return the shift and the scale of the input entries that are read (`Graph.picked`).
 
-    Return (None, None) if they leave the input unchanged.
+    Axes along which all values are equal get size 1. Return (None, None) if scaling leaves the
+    input unchanged.
     """
     found = []
     for values in net.input_scaling:
@@ -324,7 +326,10 @@ _RESOLVE: Mapping[str, Callable[[Step, dict[str, Any], Any, Any, Any], None]] = 
 
 
 def _drop(made: Graph, unwanted: Callable[[Step], bool]) -> None:
-    """Remove the unwanted steps, except one between the input and the output of the network."""
+    """Remove the unwanted steps.
+
+    Keep a step that is the whole network: it reads only the input, and its value is the output.
+    """
     for step in [step for step in made.steps if unwanted(step)]:
         if not (step.inputs == ["input"] and step.name == made.output):
             made.remove(step)
@@ -335,7 +340,7 @@ def _does_nothing(step: Step) -> bool:
 
 
 def _merge_norm(made: Graph, step: Step) -> None:
-    """Convert a batch norm to factor and shift; merge both into a projection before the norm."""
+    """Replace a batch norm by x * factor + shift; merge it into a projection before it."""
     arrays = step.arrays
     factor = arrays.get("gain", 1.0) / np.sqrt(arrays["variance"] + step.facts["epsilon"])
     step.arrays = {"factor": factor, "shift": arrays.get("bias", 0.0) - arrays["mean"] * factor}
@@ -351,7 +356,10 @@ def _merge_norm(made: Graph, step: Step) -> None:
 
 
 def _merge_bias(made: Graph, step: Step) -> None:
-    """Move a bias on the last axis into the projection before it, also across a pool."""
+    """Move the bias of a step into the preceding projection (dense or conv2d) or batch norm.
+
+    The bias must lie along the last axis. Pools may lie between the two steps.
+    """
     if "bias" not in step.arrays or step.facts["axis"] != -1:
         return
     source = step.inputs[0]

@@ -22,7 +22,8 @@ from evoprune.common.types import Array
 __all__ = ["KINDS", "OPSET", "onnx_model"]
 
 WHERE = "export.onnx"
-OPSET, IR_VERSION = 17, 8  # lowest with LayerNormalization; needs onnx, onnxruntime >= 1.12
+# The lowest opset with LayerNormalization; it needs onnx and onnxruntime 1.12 or later.
+OPSET, IR_VERSION = 17, 8
 BATCH = "batch"
 PHI = {"relu": "Relu", "leaky_relu": "LeakyRelu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
@@ -66,7 +67,10 @@ class _Writer:
         return name
 
     def read(self, value: str, first: bool = False) -> str:
-        """Return a value's name, features last or channels `first`; transpose it if needed."""
+        """Return the name of a value with channels first if `first` is True, otherwise last.
+
+        Add a Transpose node if the model does not have the value in this layout yet.
+        """
         if (value, first) not in self.values:
             source = self.values[value, not first]
             rank = len(self.graph.shape(value)) + 1
@@ -78,7 +82,7 @@ class _Writer:
         return self.values[value, first]
 
     def layout(self, value: str) -> bool:
-        """True if a value exists only with channels first, not also with features last."""
+        """True if the model has a value only in the layout with channels first."""
         return (value, False) not in self.values
 
     def reshape(self, value: str, shape: Sequence[int], name: str) -> str:
@@ -87,13 +91,17 @@ class _Writer:
         return self.node("Reshape", [value, target], name)
 
 
-# ---- kinds: each function returns the name of the value, and True if channels come first ---------
+# ---- kinds of layers: functions return the output's name, and True if channels come first --------
 
 Made = tuple[str, bool]
 
 
 def _along(values: Array, rank: int, axis: int, first: bool) -> Array:
-    """Return a vector along an axis (negative, features last), shaped so that it broadcasts."""
+    """Reshape a vector so that it broadcasts along one axis of a value with `rank` axes.
+
+    `rank` does not count the batch. `axis` < 0 is the index of the axis with features last, also if
+    `first` is True and the value has channels first.
+    """
     at = rank + axis
     if first:
         at = 0 if at == rank - 1 else at + 1
@@ -269,8 +277,8 @@ def _embedding(w: _Writer, step: Step) -> Made:
     codes = w.read(step.inputs[0])
     if not (step.inputs[0] == "input" and w.graph.codes):
         codes = w.node("Cast", [codes], f"{step.name}.codes", to=TensorProto.INT64)
-    # Gather counts negative codes from the end of the table. Replace them by the index one past the
-    # end, which is an error.
+    # Gather would accept negative codes, and count them from the end of the table. Replace them by
+    # the number of rows, an index that Gather rejects.
     beyond = w.integers(f"{step.name}.size", len(step.arrays["table"]))
     negative = w.node("Less", [codes, w.integers(f"{step.name}.zero", 0)], f"{step.name}.negative")
     codes = w.node("Where", [negative, beyond, codes], f"{step.name}.checked")
@@ -305,7 +313,7 @@ def _shortcut(w: _Writer, step: Step) -> Made:
     if np.array_equal(source, whole):
         pads = [0, before, *[0] * spatial, 0, after, *[0] * spatial]
         return w.node("Pad", [x, w.integers(f"{name}.pads", pads)], name), True
-    pads = [0, 0, *[0] * spatial, 0, 1, *[0] * spatial]  # a channel of zeros, last
+    pads = [0, 0, *[0] * spatial, 0, 1, *[0] * spatial]  # append a channel of zeros
     x = w.node("Pad", [x, w.integers(f"{name}.pads", pads)], f"{name}.padded")
     index = w.integers(f"{name}.source", np.where(source < 0, channels, source).tolist())
     return w.node("Gather", [x, index], name, axis=1), True
@@ -366,7 +374,10 @@ KINDS: Mapping[str, Callable[[_Writer, Step], Made]] = {
 
 
 def onnx_model(network: ep.Network) -> Any:
-    """Return the checked ONNX model of a network with all shapes; see `evoprune.export.onnx`."""
+    """Return the ONNX model of a network, checked and with inferred shapes of all values.
+
+    See `evoprune.export.onnx`.
+    """
     made = graph(network, where=WHERE)
     w = _Writer(made)
     of_x = TensorProto.INT64 if made.codes else TensorProto.FLOAT

@@ -14,8 +14,8 @@ __all__ = ["OptunaPruning"]
 class OptunaPruning(ep.Callback):
     """Report a column of the history to a trial after every epoch; stop if the trial is pruned.
 
-    Call `check()` after the run: it raises `optuna.TrialPruned` if the trial was pruned. Network
-    and history stay consistent.
+    Call `check()` after the run: it raises `optuna.TrialPruned` if the trial was pruned. The run
+    stops at the end of an epoch, so the network and the history are complete up to it.
 
     Args:
         trial: an `optuna.Trial`.

@@ -16,8 +16,9 @@ def scorer(score: Any) -> Callable[[Any, Any], float]:
     """Return a metric that applies a scorer of scikit-learn.
 
     Args:
-        score: its name ("balanced_accuracy", "neg_log_loss", "average_precision", ...) or a scorer,
-            made by `sklearn.metrics.make_scorer`. Higher is better.
+        score: a scorer made by `sklearn.metrics.make_scorer`, or the name of one that
+            scikit-learn defines ("balanced_accuracy", "neg_log_loss", "average_precision", ...).
+            Higher scores are better.
 
     Returns:
         A function of targets and outputs, named "accuracy_" + the scorer's name, so that callbacks

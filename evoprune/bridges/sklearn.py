@@ -39,9 +39,9 @@ from sklearn.utils.validation import (  # noqa: E402
 
 from evoprune.bridges.sklearn_base import Estimator, checked_weights, hashes, moments  # noqa: E402
 
-FEW = 20  # with fewer samples in either part, a selector makes only one round
+FEW = 20  # minimum samples for training, and for validation, of a selector with several rounds
 LEAST = 1e-9  # lower limit of a probability in a loss
-# Factor of each rise of the pressure; upper limit of pressure / first pressure.
+# Each rise multiplies the pressure by RISE, up to MOST times the first pressure.
 RISE, MOST = 1.5, 6.0
 
 __all__ = ["EvoPruneClassifier", "EvoPruneRegressor", "EvoPruneSelector"]
@@ -80,7 +80,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
     Attributes:
         network_: the trained `Network`; it scales raw features itself.
         history_: the `History` of the last run.
-        classes_: class labels, or label numbers.
+        classes_: class labels; for a matrix of several labels, the indices of its columns.
         loss_curve_: mean training loss of every epoch.
         n_iter_: epochs of the last run.
         n_features_in_, feature_names_in_: features of X, and their names if X had names.
@@ -131,7 +131,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
         The first call decides how features are scaled.
 
         Args:
-            X: (n_samples, n_features).
+            X: features (n_samples, n_features).
             y: targets.
             classes: all labels that any call will see; needed in the first call.
             sample_weight: as for `fit`.
@@ -145,19 +145,23 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
         return self._fit(X, y, sample_weight, first=first, one_epoch=True, classes=classes)
 
     def predict(self, X: Any) -> Any:
-        """Predict labels: (n_samples,), or (n_samples, n_labels) of 0 and 1."""
+        """Predict labels (n_samples,), or (n_samples, n_labels) after a fit to such a matrix."""
         outputs = self._raw(X)
         if self._multilabel:
             return (outputs > 0).astype(int)
         return self.classes_[outputs.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> Any:
-        """Predict probabilities: (n_samples, n_classes), or independently for every label."""
+        """Predict the probability of each class (n_samples, n_classes).
+
+        After a fit to a matrix (n_samples, n_labels), predict the probability that each label is 1,
+        in the shape of this matrix.
+        """
         outputs = self._raw(X)
         return expit(outputs) if self._multilabel else softmax(outputs, axis=1)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """Predict logarithms of probabilities: (n_samples, n_classes)."""
+        """Predict the natural logarithm of each probability that `predict_proba` predicts."""
         outputs = self._raw(X)
         return -np.logaddexp(0, -outputs) if self._multilabel else log_softmax(outputs, axis=1)
 
@@ -193,7 +197,7 @@ class EvoPruneClassifier(ClassifierMixin, Estimator):
     def _loss(self, y: Any, weights: Any) -> Any:
         if self._multilabel:
             if self.class_weight is not None:
-                raise ValueError("class_weight: expected None for several labels a sample")
+                raise ValueError("class_weight: expected None for several labels per sample")
             return ep.BinaryCrossEntropy()
         if self.class_weight is None:
             return ep.CrossEntropy()
@@ -224,7 +228,8 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
 
     Attributes:
         network_: the trained `Network`; it scales raw features itself, and gives scaled targets.
-        target_mean_, target_scale_: a prediction is the network's output * scale + mean.
+        target_mean_, target_scale_: prediction = output * target_scale_ + target_mean_, for an
+            output of the network.
         history_, loss_curve_, n_iter_, n_features_in_, feature_names_in_: as for the classifier.
     """
 
@@ -234,7 +239,7 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
         The first call decides how features and targets are scaled.
 
         Args:
-            X: (n_samples, n_features).
+            X: features (n_samples, n_features).
             y: targets.
             sample_weight: as for `fit`.
 
@@ -244,7 +249,7 @@ class EvoPruneRegressor(RegressorMixin, Estimator):
         return self._fit(X, y, sample_weight, first=not self._is_fitted(), one_epoch=True)
 
     def predict(self, X: Any) -> Any:
-        """Predict targets: (n_samples,) or (n_samples, n_outputs), as y was."""
+        """Predict targets: (n_samples,) or (n_samples, n_outputs), like y in `fit`."""
         outputs = self._raw(X) * self.target_scale_ + self.target_mean_
         return outputs[:, 0] if self._flat else outputs
 
@@ -283,8 +288,8 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     Each round trains a new network on four fifths of the samples, with the features that survived
     the round before. If no feature becomes extinct, the next round has 1.5 times the pressure, up
     to about five times the first. The selected features are those of the round with the lowest loss
-    on the other fifth, averaged with the rounds before and after it. The number of features need
-    not be known.
+    on the other fifth; each loss is first averaged with those of the rounds before and after. The
+    number of features need not be known.
 
     Args:
         estimator: an `EvoPruneClassifier` or `EvoPruneRegressor`, cloned and trained with input
@@ -300,8 +305,8 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
     Attributes:
         estimator_: the estimator trained on the selected features of all samples.
         masses_: mass of every feature (n_features,), 0 for features that are not selected.
-        rounds_: number of features and loss after each round; empty if losses were not compared,
-            with rounds=1 or too few samples.
+        rounds_: number of features and loss after each round; empty if rounds=1, or if there were
+            too few samples to compare rounds.
     """
 
     def __init__(
@@ -323,7 +328,7 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         """Select features, and train the estimator on them.
 
         Args:
-            X: (n_samples, n_features).
+            X: features (n_samples, n_features).
             y: targets.
             sample_weight: as for the estimator.
 
@@ -383,7 +388,11 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
         return found[_lowest([loss for _, loss in self.rounds_])]
 
     def _raise(self, seeker: Any) -> bool:
-        """Raise the pressure of the next round; return False if it is not a number or too high."""
+        """Raise the seeker's pressure by the factor RISE; return True if the next round may use it.
+
+        Return False if `self.pressure` is 0 or not a number, or if the raised pressure is more than
+        MOST * `self.pressure`.
+        """
         if not isinstance(self.pressure, Real):
             return False
         seeker.set_params(pressure=RISE * seeker.pressure)
@@ -400,16 +409,18 @@ class EvoPruneSelector(SelectorMixin, MetaEstimatorMixin, BaseEstimator):
 
 
 def _lowest(losses: list[float]) -> int:
-    """Return the round with the lowest smoothed loss: (1, 2, 1) / 4 over neighboring rounds.
+    """Return the index i of the round with the lowest smoothed loss; 0 if there are no losses.
 
-    A single loss is too noisy: the lowest of many losses often belongs to a lucky network.
+    The smoothed loss is (l[i - 1] + 2 l[i] + l[i + 1]) / 4 for the losses l; at the ends, l[i]
+    replaces the missing one. A single loss is too noisy: the lowest of many losses often belongs to
+    a lucky network.
     """
     padded = np.pad(losses, 1, mode="edge") if losses else np.zeros(3)
     return int((padded[:-2] + 2 * padded[1:-1] + padded[2:]).argmin())
 
 
 def _codes(y: Any) -> Any:
-    """Return targets of any type as numbers."""
+    """Return for each target its index among the sorted distinct targets, in the shape of y."""
     return np.unique(y, return_inverse=True)[1].reshape(np.shape(y))
 
 

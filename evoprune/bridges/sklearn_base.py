@@ -28,7 +28,7 @@ __all__ = ["Estimator", "checked_weights", "hashes", "moments"]
 BATCH, SHARE = 32, 10  # maximum samples per step; minimum steps per epoch
 GROWS = 100  # maximum steps per epoch, until the batch size reaches 8 * BATCH
 DECAY, DECAY_SAMPLES = 0.6, 3000  # weight decay; above DECAY_SAMPLES, it falls as 1 / samples
-MOST_REPEATS = 64  # integer weights repeat rows if their mean is at most this
+MOST_REPEATS = 64  # maximum mean of integer sample weights that are implemented by repeating rows
 
 
 class Estimator(BaseEstimator):
@@ -100,7 +100,7 @@ class Estimator(BaseEstimator):
         in an order that depends only on `random_state`.
 
         Args:
-            X: (n_samples, n_features).
+            X: features (n_samples, n_features).
             y: targets (n_samples,) or (n_samples, n_outputs).
             sample_weight: (n_samples,), at least 0; a whole number n counts as n samples.
 
@@ -188,7 +188,7 @@ class Estimator(BaseEstimator):
         if held_out is not None:
             callbacks = [ep.EarlyStopping(patience=self.n_iter_no_change, restore=True)]
         with warnings.catch_warnings():
-            if one_epoch:  # part of a run of unknown length
+            if one_epoch:  # one epoch may be too short for extinctions; more can follow
                 warnings.simplefilter("ignore", ep.NothingCanDie)
             self.history_ = trainer.fit(
                 data,
@@ -204,14 +204,15 @@ class Estimator(BaseEstimator):
         self.loss_ = self.loss_curve_[-1]
 
     def _selection(self, one_epoch: bool, rates: Any) -> Any:
-        """Return laws with the given lifespan or one that fits the run; `rates`: (steps,)."""
+        """Return the selection with a lifespan for the run; `rates`: learning rates (steps,)."""
         lifespan = None if self.lifespan == "auto" else self.lifespan
         selection = ep.Selection(pressure=self.pressure)
         if lifespan is not None and lifespan < 1:  # given as a share of the run
             generations = selection.strengths(len(rates), rates).sum()
             lifespan = None if one_epoch else max(1.0, float(round(lifespan * generations)))
         selection = selection.replace(dynamics=ep.Malthusian(lifespan=lifespan))
-        return selection.timed() if one_epoch else selection  # part of a run of unknown length
+        # With partial_fit the length of the run is unknown; timed() sets a lifespan for that case.
+        return selection.timed() if one_epoch else selection
 
     def _split(self, y: Any, seed: int) -> Any:
         """Split row numbers into those to train on and those to validate on."""
@@ -296,10 +297,10 @@ def checked_weights(sample_weight: Any, X: Any) -> Any:
 
 
 def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
-    """Return row numbers to draw batches from, and their weights; None if all are 1.
+    """Return row numbers to draw batches from, and their weights, None if all are 1.
 
-    With integer weights each row is repeated according to its weight, so that a fit is
-    bit-identical to one with repeated samples. Other weights are applied in the loss.
+    Integer weights with a mean of at most MOST_REPEATS repeat each row according to its weight, so
+    that a fit is bit-identical to one with repeated samples. Other weights apply in the loss.
 
     Raises:
         ValueError: no weight is above 0.
@@ -317,7 +318,7 @@ def _drawn(rows: Any, weights: Any) -> tuple[Any, Any]:
 
 
 def moments(numbers: Any, weights: Any = None) -> tuple[Any, Any]:
-    """Return weighted mean and 1 / deviation of every column; 1 for a constant column."""
+    """Return the weighted mean and 1 / standard deviation (1 if constant) of every column."""
     mean = np.average(numbers, axis=0, weights=weights)
     deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=weights))
     tiny = 10 * np.finfo(np.float64).eps * np.abs(mean)

@@ -59,7 +59,8 @@ def sweep(
         seeds: a number of seeds, counted from 0, or the seeds.
         measure: a function measure(trainer, seed=..., **settings), called after training, that
             returns further columns as a dict of plain values. They are None if the run diverged.
-        n_jobs: runs at a time, as for `joblib.Parallel`; None: 1, or that of the backend.
+        n_jobs: number of runs at a time, as for `joblib.Parallel`. If None, joblib chooses: 1, or
+            the number set by `joblib.parallel_config`.
         folder: where rows (rows/*.json) and histories (histories/*.npz) are stored. A run whose row
             exists there is not repeated. Several machines of a backend must share the folder.
         verbose: as for `joblib.Parallel`.
@@ -67,7 +68,7 @@ def sweep(
     Returns:
         A table: pandas' DataFrame where pandas is installed, else a list of dicts. Columns are the
         settings, seed, the last epoch's loss, accuracy, validation_loss, validation_accuracy,
-        alive, macs, parameters; steps, seconds, and error, the text of a run that diverged.
+        alive, macs, parameters; steps, seconds, and error, the message of a run that diverged.
 
     Raises:
         ModuleNotFoundError: joblib is not installed.
@@ -117,10 +118,10 @@ def _seeds(seeds: int | Iterable[int]) -> list[int]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value in JSON form: itself, or its repr.
+    """Return a value unchanged if JSON can represent it, otherwise its repr.
 
     Raises:
-        TypeError: the repr contains an address, so that a later call could not recognize it.
+        TypeError: the repr contains an address, which is different in a later call.
     """
     if isinstance(value, bool | str | None):
         return value
@@ -141,7 +142,7 @@ def _plain(value: Any) -> Any:
 
 
 def _name(settings: Mapping[str, Any], seed: int) -> str:
-    """Name the files of a run by its settings and its seed."""
+    """Return the name of a run's files: a hash of its settings and its seed."""
     text = json.dumps([_plain(settings), seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -152,7 +153,7 @@ def _opened(folder: Path, make: Make) -> Path:
         (folder / part).mkdir(parents=True, exist_ok=True)
     try:
         source = inspect.getsource(make)
-    except (OSError, TypeError):  # typed into an interpreter, or not a function
+    except (OSError, TypeError):  # `make` was typed into an interpreter or is no function
         source = repr(make).partition(" at 0x")[0]
     mark = hashlib.sha256(source.encode()).hexdigest()
     kept = folder / "make.sha256"
@@ -245,7 +246,7 @@ def sweep_file(path: str | PathLike[str], *, n_jobs: int | None = None, verbose:
         folder = "results"          # beside the file; rows and histories go there
         seeds = 3                   # or a list
         n_jobs = 2
-        make = "experiment:make"    # a function of experiment.py beside the file; none: `plain`
+        make = "experiment:make"    # a function of experiment.py beside the file; default: `plain`
 
         [fixed]                     # the same for every run
         data = "mnist"

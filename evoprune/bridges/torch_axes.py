@@ -1,8 +1,9 @@
 """Which operators of a traced module share one axis of features, and which can have populations.
 
 Operators that work feature by feature keep the axis of their input, a projection makes a new one,
-and a sum merges the axes of its inputs. In the network all projections that write the same
-axis must refer to it; the first projection, or a parameter-free shortcut, creates the axis.
+and a sum merges the axes of its inputs. In an evoprune network, the first projection that
+writes an axis, or a parameter-free shortcut, creates it; other projections that write the same axis
+must refer to it.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class Axes:
         return self.projects(node) or self.shortcut(node)
 
     def shortcut(self, node: fx.Node) -> bool:
-        """True if a node picks positions of its input and adds channels of zeros."""
+        """True if a node does what a shortcut does: pick positions, or add channels of zeros."""
         if isinstance(self.module(node), own.Shortcut):
             return True
         if node.op != "call_function":
@@ -136,7 +137,7 @@ class Axes:
         return (other for other in self.nodes if self.axis(other) is axis)
 
     def founder(self, node: fx.Node) -> fx.Node | None:
-        """Return the node that creates the axis of a projection; None if it is the projection."""
+        """Return the node that creates a projection's axis; None if the projection creates it."""
         members = [n for n in self.members(node) if n.op == "placeholder" or self.founds(n)]
         members = [n for n in members if not self._feeds_pad(n)]
         shortcuts = [n for n in members if n.op == "placeholder" or self.shortcut(n)]
@@ -182,8 +183,8 @@ class Axes:
     def lives(self, node: fx.Node) -> bool:
         """True if the features of an activation, or the heads of attention, can be populations.
 
-        One projection must write the features, and all nodes that read them must come after the
-        activation, with only operators between that map zeros to zeros.
+        One projection must write the features. All nodes that read them must come after the
+        activation, and the operators in between must map zeros to zeros.
         """
         members = list(self.members(node))
         writers = [n for n in members if n.op == "placeholder" or self.founds(n)]

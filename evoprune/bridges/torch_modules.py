@@ -33,11 +33,11 @@ __all__ = [
 
 
 class Wired(nn.Module):
-    """Modules that each read the input or the outputs of earlier ones.
+    """Modules that each read the input or the outputs of earlier modules.
 
     Args:
         modules: by name, in order of computation.
-        inputs: for every module the names of what it reads; "input" is the input.
+        inputs: for every module the names of what it reads; "input" is this module's input.
         output: the name of the module whose output is returned.
     """
 
@@ -156,7 +156,7 @@ class FoundedNorm(nn.Module):
 
     Args:
         features: number of living features.
-        born: number of features at birth; means divide by it.
+        born: number of features at birth, by which sums are divided.
         center: True for layer norm, which subtracts the mean; False for RMS norm.
         epsilon: added to the variance.
         gain, bias: vectors (features,), or None.
@@ -254,7 +254,7 @@ class Patches(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """Keep every stride-th position; output channel j is input channel source[j], 0 for -1."""
+    """Keep every stride-th position; output channel j is input channel source[j], or 0 if -1."""
 
     def __init__(self, stride: Sequence[int], source: Sequence[int], channels: int) -> None:
         super().__init__()
@@ -267,7 +267,10 @@ class Shortcut(nn.Module):
         self.register_buffer("index", torch.tensor(index), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, channels, positions ...)."""
+        """Return x with every stride-th position and channels of zeros added.
+
+        Its shape is (batch, channels, positions ...).
+        """
         x = x[(slice(None), slice(None), *(slice(None, None, step) for step in self.stride))]
         spatial = [0, 0] * len(self.stride)
         if self.pads:

@@ -35,9 +35,9 @@ __all__ = ["TABLES"]
 
 
 def _founded(r: Reader, node: fx.Node) -> tuple[list[str], bool]:
-    """Return a projection's second inputs, and True if the projection creates its axis.
+    """Return a projection's inputs after the first, and True if it creates its output axis.
 
-    If another node creates the axis, the layer of that node is the second input.
+    If another node creates that axis, the layer of this node is the second input.
     """
     founder = r.axes.founder(node)
     if founder is None:

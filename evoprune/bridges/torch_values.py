@@ -185,5 +185,5 @@ def argument(r: Reader, node: fx.Node, at: int, name: str, default: Any = None) 
 
 
 def each(value: Any, count: int) -> list[int]:
-    """Return a value as a list; a single one is repeated for each of `count` axes."""
+    """Return sizes by axis as a list; a single number is repeated for each of `count` axes."""
     return [int(value)] * count if isinstance(value, int) else [int(v) for v in value]

@@ -1,8 +1,8 @@
 """A network as a PyTorch module.
 
 `KINDS` maps each kind of layer to the function that writes it. Modules of torch put channels
-first, layers of a network put features last: every value stays in the form in which it was
-computed, and is converted only if another form is needed.
+first, layers of a network put features last: every value stays in the layout in which it
+was computed, and is converted only if another layout is needed.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class _Writer:
         return found
 
     def form(self, value: str) -> _Form:
-        """Return the form in which a value was computed."""
+        """Return the layout in which a value was computed."""
         return next(iter(self.values[value]))
 
     def read(self, value: str, form: _Form) -> str:
-        """Return the module that outputs a value in a form; add one if needed."""
+        """Return the module that outputs a value in the layout `form`; add one if needed."""
         forms = self.values[value]
         if form not in forms:
             shape = self.graph.shape(value)

@@ -24,11 +24,11 @@ Row = Mapping[str, float]
 class TensorBoard(ep.Callback):
     """Write the columns of the history, and histograms of masses, for TensorBoard.
 
-    Training and validation share a chart ("loss/training", "loss/validation"); all layers share one
-    (living populations: "alive/populations1").
+    A chart shows training and validation together ("loss/training", "loss/validation"), and the
+    living populations of all layers ("alive/populations1").
 
     Args:
-        folder: where event files go; one folder a run.
+        folder: where event files go; one folder per run.
         masses: write a histogram of the masses of every layer.
     """
 

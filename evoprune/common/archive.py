@@ -1,6 +1,6 @@
 """Convert named plain arrays to .npz bytes and back, in memory bounded by the file's size.
 
-NumPy's reader trusts all sizes stated in a file and can unpickle objects. This one reads the zip
+NumPy's reader trusts all sizes stated in a file and can unpickle objects. This reader reads the zip
 directory first and rejects files that would unpack to more memory than their size allows.
 """
 

@@ -20,7 +20,7 @@ from typing import Any
 
 __all__ = ["check_folder", "existing", "write_whole"]
 
-DRAFT, END = ".evoprune-", ".draft"  # short, so that every legal file name has a legal draft
+DRAFT, END = ".evoprune-", ".draft"  # a draft's name is DRAFT, 16 hexadecimal digits and END
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -140,11 +140,11 @@ def _draft(folder: Path, wanted: Path) -> Iterator[tuple[int, Path]]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             break
-        os.close(handle)  # another process removed the draft before the lock, as stale
+        os.close(handle)  # another process removed the draft before it was locked: repeat
     try:
         yield handle, draft
     finally:
-        # First unlink, then close and unlock: other writers remove drafts without a lock.
+        # Unlink before closing, which unlocks: other writers remove drafts that are not locked.
         with suppress(OSError):
             draft.unlink()
         os.close(handle)
@@ -175,7 +175,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _named(error: OSError, path: Path, absent: str = "") -> OSError:
-    """Return the error with the user's path in place of the path of a draft, or of no path."""
+    """Return the error with the path that the user gave, instead of the path of a draft."""
     if isinstance(error, FileNotFoundError) and absent:
         return FileNotFoundError(errno.ENOENT, absent, str(path))
     text: Any = error.strerror or str(error)

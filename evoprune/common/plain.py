@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["plain"]
 
-DEPTH = 50  # limit of nesting
+DEPTH = 50  # limit of the nesting depth
 
 
 def plain(name: str, value: Any, depth: int = 0) -> Any:

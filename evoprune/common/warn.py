@@ -1,4 +1,4 @@
-"""Warnings that refer to the user's own line, however deep in the package they are raised."""
+"""Warnings that point to a line of the user's code, wherever the package raises them."""
 
 from __future__ import annotations
 

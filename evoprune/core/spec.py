@@ -67,7 +67,7 @@ class Field:
 
 
 class Spec:
-    """A kind with values for its settings: immutable, comparable; its repr is the call to make it.
+    """A kind with values for its settings: immutable, comparable; its repr is a call that makes it.
 
     Settings are attributes: `Malthusian(lifespan=700).lifespan`.
     """
@@ -230,7 +230,7 @@ def known(base: type[S]) -> dict[str, type[S]]:
 
 
 def resolve(base: type[S], given: Any, owner: str) -> S:
-    """Return an instance of `base`, from the name of a kind or unchanged.
+    """Return `given` if it is an instance of `base`, or make one if it is the name of a kind.
 
     Raises:
         ValueError: the name is unknown; the message lists the known ones.

@@ -92,7 +92,7 @@ class Dataset:
             raise ValueError(f"x: expected (samples, features...), got shape {inputs.shape}")
         if targets.ndim < 1 or len(targets) != len(inputs):
             raise ValueError(
-                f"y: expected {len(inputs)} targets, one a sample of x, got shape {targets.shape}"
+                f"y: expected {len(inputs)} targets, one per sample of x, got shape {targets.shape}"
             )
         if inputs.size == 0:
             raise ValueError(f"x: expected at least one number, got shape {inputs.shape}")
@@ -127,14 +127,14 @@ class Dataset:
     @property
     def x(self) -> Array:
         """Raw samples, (n, features); a copy if their rows in the table are not contiguous."""
-        return self.table.x if self.table.rows is None else self.table.x[self._stretch()]
+        return self.table.x if self.table.rows is None else self.table.x[self._slice_or_rows()]
 
     @property
     def y(self) -> Array:
         """Targets, (n, ...); a copy if their rows in the table are not contiguous."""
-        return self.table.y if self.table.rows is None else self.table.y[self._stretch()]
+        return self.table.y if self.table.rows is None else self.table.y[self._slice_or_rows()]
 
-    def _stretch(self) -> Any:
+    def _slice_or_rows(self) -> Any:
         """Return the rows, as a slice if they are contiguous, which avoids a copy."""
         rows = self.table.rows
         if rows is not None and len(rows) and bool((np.diff(rows) == 1).all()):
@@ -389,7 +389,7 @@ class Text:
 
 
 def stratified(y: Array, order: Array) -> Array:
-    """Reorder sample indices so that class shares in every contiguous part are nearly those of all.
+    """Reorder sample indices so that each contiguous part has about the same class shares.
 
     Args:
         y: class codes (n,).
@@ -400,7 +400,7 @@ def stratified(y: Array, order: Array) -> Array:
     """
     if y.ndim != 1 or y.dtype.kind not in "iub":
         raise ValueError(
-            f"stratify: expected class numbers, one a sample, got {y.dtype} of shape {y.shape}"
+            f"stratify: expected class numbers, one per sample, got {y.dtype} of shape {y.shape}"
         )
     place = np.empty(len(y))  # position of each sample within its class, 0 to 1
     shuffled = y[order]
@@ -432,7 +432,7 @@ def _row_numbers(values: ArrayLike, n: int, name: str = "indices") -> NDArray[np
 
 
 def normalizer(name: str, value: ArrayLike, features: int) -> Normalizer:
-    """Return a finite number as float, or one per feature as float64 (features,)."""
+    """Return `value`, checked to be finite: a float, or float64 (features,)."""
     array = np.asarray(value, np.float64)
     if array.shape not in ((), (features,)):
         raise ValueError(f"{name}: expected a number or shape ({features},), got {array.shape}")

@@ -40,7 +40,7 @@ __all__ = [
 StrPath: TypeAlias = str | PathLike[str]
 
 MNIST_MEAN, MNIST_STD = 33.318421449829934, 78.56748998339798
-"""Mean and standard deviation of MNIST's 47,040,000 training pixels, of 255."""
+"""Mean and standard deviation of MNIST's 47,040,000 training pixels, which are 0 to 255."""
 
 _FASHION = "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle_boot"
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"

@@ -186,9 +186,9 @@ def _of_dataset(name: str, data: Dataset, form: Form, training: bool) -> Underst
         classes = data.classes
     if training and data.target_shift is not None and data.target_scale is not None:
         target_scaling = (data.target_shift, data.target_scale)
-    stretch = data._stretch()
-    if isinstance(stretch, slice):
-        x, y, rows = x[stretch], y[stretch], None
+    chosen = data._slice_or_rows()
+    if isinstance(chosen, slice):
+        x, y, rows = x[chosen], y[chosen], None
     if named and classes is not None and data.classes is not None and y.dtype.kind in "iu":
         y = recoded(name, y, data.classes, classes, rows)
     return Understood(
@@ -220,7 +220,7 @@ def _targets(y: Array, rows: Array | None, form: Form) -> Array:
 
 
 def _scaled(table: Table, scaling: Scaling | None) -> Table:
-    """Return the table with targets as the network learns them."""
+    """Return the table with scaled targets, (y - shift) * scale, which the network learns."""
     if scaling is None:
         return table
     y = table.y.reshape(len(table.y), -1).astype(np.float64)

@@ -1,1 +1,1 @@
-"""Networks: layers, the zoo, saved files, surgery, folding, tables."""
+"""Networks: layers, ready-made architectures, files, folding, pruning, tables."""

@@ -54,7 +54,7 @@ class _Items(ItemsView[str, Array]):
         return iter(self._mapping.moment())
 
     def __contains__(self, item: object) -> bool:
-        return any(item is pair for pair in self)  # arrays have no single truth value
+        return any(item is pair for pair in self)  # `==` of arrays is elementwise
 
 
 class ArrayMapping(Mapping[str, Array]):

@@ -63,7 +63,7 @@ class Described(ArrayMapping):
 
     @property
     def macs(self) -> float:
-        """Multiply-adds of one sample's forward pass, at the living shape."""
+        """Multiply-adds of one sample's forward pass, without removed populations."""
         return float(self.core.macs)
 
     @property
@@ -85,12 +85,12 @@ class Described(ArrayMapping):
 
     @property
     def parameters(self) -> int:
-        """Weights, biases and masses, at the living shape."""
+        """Number of weights, biases and masses, without removed populations."""
         return int(self.core.parameters)
 
     @property
     def founding_parameters(self) -> int:
-        """Weights, biases and masses at birth."""
+        """Number of weights, biases and masses at birth."""
         return int(self.core.founding_parameters)
 
     @property
@@ -105,17 +105,17 @@ class Described(ArrayMapping):
 
     @property
     def alive(self) -> dict[str, int]:
-        """Number of living populations by layer of populations."""
+        """Number of living populations, by layer."""
         return {p["layer"]: int(p["alive"]) for p in self.describe()["populations"]}
 
     @property
     def born(self) -> dict[str, int]:
-        """Number of founding populations by layer of populations."""
+        """Number of founding populations, by layer."""
         return {p["layer"]: int(p["born"]) for p in self.describe()["populations"]}
 
     @property
     def ever_born(self) -> dict[str, int]:
-        """Number of populations born so far, founders included, by layer of populations."""
+        """Number of populations born so far, founders included, by layer."""
         return {p["layer"]: int(p["next_birth"]) for p in self.describe()["populations"]}
 
     def births(self, layer: str) -> Array:

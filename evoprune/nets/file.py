@@ -1,8 +1,8 @@
 """Network files: safetensors with the arrays by name and the rest as JSON metadata.
 
 Any safetensors reader can read the arrays; the metadata has the spec and the birth ids. The same
-validator checks networks before writing and after reading. `read` builds a network at the living
-shape, and only if the file has all its arrays, so the size of the file bounds the memory.
+validator checks networks before writing and after reading. `read` allocates only the arrays in the
+file, without removed populations, so the size of the file bounds the memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["check", "from_bytes", "load", "parts_from_bytes", "read", "save", "t
 
 FORMAT, VERSION = "evoprune network", 1
 MOMENTS = ("first", "second")
-MOST_FITNESS = 1e30  # fits float32 even after bias correction, a factor of up to 1e7
+MOST_FITNESS = 1e30  # largest fitness: times 1e7 (bias correction), it still fits in float32
 EXTRA = "extra:"  # prefix of arrays that are not the network's
 MOST = 2**53  # limit of steps and generations
 SMALL = 1 << 20  # elements that a network may have in total, however small its file

@@ -65,7 +65,7 @@ class _Structure:
         if facts["linear"] in ("weight", "window"):
             axes = self.axes[f"{value}.weight"]
             places = [d for d, name in enumerate(axes) if name == axis]
-            return [(f"{value}.weight", places[-1])] if places else None  # last axis: outputs
+            return [(f"{value}.weight", places[-1])] if places else None  # the output axis
         if facts["linear"] == "gain" and axis == self.outputs[value][-1]:
             arrays = [f"{value}.{part}" for part in ("gain", "bias")]
             return [(array, 0) for array in arrays if array in self.axes] or None
@@ -131,7 +131,7 @@ class _Structure:
         return found
 
     def fixed(self) -> set[str]:
-        """Return axes whose founding size affects what some layer computes."""
+        """Return the axes whose founding size a layer computes with, as a layer norm does."""
         found = set()
         for layer in self.layers.values():
             at = _facts(layer)["founding_axis"]
@@ -144,8 +144,8 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
     """Fold the masses of a compacted network into its weights, in place.
 
     Returns:
-        The spec of the network at the living shape, and the axes that keep their founding size:
-        axes of the input, and axes whose mass or founding size is still needed.
+        The spec of a network of the living populations only, and the axes that keep their founding
+        size: axes of the input, and axes whose mass or founding size is still needed.
     """
     facts = network.describe()
     structure = _Structure(network)
@@ -179,7 +179,11 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
 
 
 def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
-    """Return arrays that can absorb the masses: before the layer if possible, else after it."""
+    """Return the arrays into which the masses of `layer` can be multiplied, or None.
+
+    With a homogeneous activation these are the arrays that write the layer's input, and its bias.
+    If there are none, or with another activation, they are the arrays that read its output.
+    """
     config: Mapping[str, Any] = layer["config"]
     before = None
     if config["activation"] in HOMOGENEOUS:

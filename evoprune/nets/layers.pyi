@@ -72,7 +72,8 @@ class Conv2d(Layer):
         padding: zeros beyond each edge; left out: as many as keep the size (divided by
     stride, rounded up) (in [0, 1e+06]).
         dilation: steps between the elements under a window; left out: 1 (in [1, 1e+06]).
-        depthwise: one filter per input channel, which keeps its axis (default False).
+        depthwise: one filter per input channel; the output has the input's axis of channels
+            (default False).
         gain: initial weights are normal with deviation gain / sqrt(fan in); sqrt(2) suits relu (in
             [0, 100]; default 1.41421).
     """
@@ -185,7 +186,8 @@ class LayerNorm(Layer):
     Args:
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        affine: scale by a gain (layer norm: and add a bias) per feature, learned (default True).
+        affine: scale by a learned gain (layer norm: and add a learned bias) per feature (default
+            True).
         epsilon: added to the variance under the root (in [0, 1]; default 1e-05).
     """
     def __init__(
@@ -208,7 +210,8 @@ class RMSNorm(Layer):
     Args:
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        affine: scale by a gain (layer norm: and add a bias) per feature, learned (default True).
+        affine: scale by a learned gain (layer norm: and add a learned bias) per feature (default
+            True).
         epsilon: added to the variance under the root (in [0, 1]; default 1e-05).
     """
     def __init__(
@@ -233,7 +236,7 @@ class BatchNorm(Layer):
     Args:
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        affine: scale by a gain and add a bias per channel, learned (default True).
+        affine: scale by a learned gain and add a learned bias, per channel (default True).
         epsilon: added to the variance under the root (in [0, 1]; default 1e-05).
         momentum: weight of the newest batch in the tracked mean and variance (in [0, 1]; default
             0.1).
@@ -263,7 +266,7 @@ class MaxPool(Layer):
     everything, and the output has no spatial axes (in [1, 1e+06]).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        stride: steps between windows; left out: as the size (in [1, 1e+06]).
+        stride: steps between windows; left out: the size of a window (in [1, 1e+06]).
         padding: how far windows may extend beyond each edge, where no elements count; left out: 0
             (in [0, 1e+06]).
     """
@@ -292,7 +295,7 @@ class MeanPool(Layer):
     everything, and the output has no spatial axes (in [1, 1e+06]).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        stride: steps between windows; left out: as the size (in [1, 1e+06]).
+        stride: steps between windows; left out: the size of a window (in [1, 1e+06]).
         padding: how far windows may extend beyond each edge, where no elements count; left out: 0
             (in [0, 1e+06]).
     """
@@ -323,7 +326,8 @@ class Embedding(Layer):
             0).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        deviation: deviation of the initial, normal values (in [0, 100]; default 0.02).
+        deviation: standard deviation of the normally distributed initial values (in [0, 100];
+            default 0.02).
     """
     def __init__(
         self,
@@ -347,7 +351,8 @@ class Positions(Layer):
     Args:
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        deviation: deviation of the initial, normal values (in [0, 100]; default 0.02).
+        deviation: standard deviation of the normally distributed initial values (in [0, 100];
+            default 0.02).
     """
     def __init__(
         self, *, name: str | None = None, inputs: str | Sequence[str] = (), deviation: float = 0.02
@@ -412,7 +417,8 @@ class Token(Layer):
     Args:
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        deviation: deviation of the initial, normal values (in [0, 100]; default 0.02).
+        deviation: standard deviation of the normally distributed initial values (in [0, 100];
+            default 0.02).
     """
     def __init__(
         self, *, name: str | None = None, inputs: str | Sequence[str] = (), deviation: float = 0.02
@@ -428,7 +434,7 @@ class Take(Layer):
             default 0).
         name: name of the layer; kind and number if not given.
         inputs: names of earlier layers to read as well, after the previous one (default []).
-        mean: the mean of all positions instead of one (default False).
+        mean: take the mean of all positions instead of one position (default False).
     """
     def __init__(
         self,

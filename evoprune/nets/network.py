@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "load"]
 
-READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # inputs that need no conversion
+READ = frozenset(map(np.dtype, ("f4", "f8", "u1")))  # dtypes of inputs that the core reads
 
 
 class Network(Steps):
@@ -82,10 +82,10 @@ class Network(Steps):
         self.pressure: float | None = None
         self.timing: tuple[float, int] | None = None
         self.notes: dict[str, Any] = {}
-        self._shape = tuple(int(n) for n in self.core.spec["input"])  # of one sample
+        self._shape = tuple(int(n) for n in self.core.spec["input"])  # shape of one sample
         self._features = int(np.prod(self._shape))
         self._configured = False
-        self._counts_hits = True  # True if the configured loss defines an accuracy
+        self._counts_hits = True  # whether the loss (until configured, CrossEntropy) counts hits
 
     @classmethod
     def from_spec(
@@ -97,7 +97,7 @@ class Network(Steps):
         most: int = -1,
         next_births: Mapping[str, int] | None = None,
     ) -> Self:
-        """Make a network of this class from a spec; `Network` has the arguments."""
+        """Make a network of this class from a spec; the arguments are those of `Network`."""
         made = cls.__new__(cls)
         Network.__init__(made, spec, dtype, births=births, most=most, next_births=next_births)
         return made
@@ -140,7 +140,7 @@ class Network(Steps):
 
     @property
     def output_scaling(self) -> Scaling | None:
-        """(shift, scale) if the network learns (y - shift) * scale, else None; in `notes`."""
+        """(shift, scale) if the network learns (y - shift) * scale, else None; kept in `notes`."""
         kept = self.notes.get("output_scaling")
         if not kept:
             return None
@@ -311,7 +311,10 @@ class Network(Steps):
         return Score.of(sums if add_up is None else add_up(sums), self._counts_hits)
 
     def configure(self, **settings: Any) -> None:
-        """Set loss, optimizer and selection for the single steps below; use `Trainer` for runs."""
+        """Set loss, optimizer and selection for single calls such as `backward` and `update`.
+
+        `Trainer` does this for its runs.
+        """
         self.core.configure(**settings)
         self._configured = True
         self._counts_hits = Loss.counts_hits(settings.get("loss", "cross_entropy"))
@@ -349,12 +352,12 @@ class Network(Steps):
         return surgery.copy(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the bytes of a file with moments, plus the attributes that files omit."""
+        """Pickle as a network file with the optimizer's moments, and attributes that files omit."""
         kept = {name: getattr(self, name) for name in ("selection", "pressure")}
         return _from_bytes, (file.to_bytes(self, moments=True), type(self)), kept
 
     def become(self, other: Network) -> None:
-        """Replace the state of this network by a copy of that of `other`, of equal spec and dtype.
+        """Copy the state of `other`, a network of equal spec and dtype, into this network.
 
         Raises:
             ValueError: spec or dtype differ; TypeError: `other` is not a Network.
@@ -371,9 +374,9 @@ class Network(Steps):
     def folded(self) -> Network:
         """Make an ordinary network with equal outputs by folding masses into weights.
 
-        Folded populations have no mass and cannot go extinct; the living shape becomes the founding
-        shape. Masses that no neighboring layer can absorb stay. Masses of input features are folded
-        into the layers that read them and set to 1.
+        The new network consists of the living populations. Populations whose mass has been folded
+        have no mass and cannot go extinct. Masses that no neighboring layer can absorb stay. Masses
+        of input features are folded into the layers that read them and set to 1.
         """
         return surgery.folded(self)
 
@@ -397,8 +400,9 @@ class Network(Steps):
 
         Args:
             fraction: share of the founding populations, 0 to 1, to be extinct afterwards, including
-                those that already are.
-            keep: instead of `fraction`, the number to keep: in total, or by layer ("populations1").
+                populations that are extinct already.
+            keep: instead of `fraction`, the number of populations to keep: in total, or by layer
+                ("populations1").
             by: the criterion: mass (ties are broken by remembered fitness, as a share of the
                 layer's total), norm (of the weights that a population owns), taylor (|m dL/dm| for
                 mass m and the mean loss L over `data`), or random.

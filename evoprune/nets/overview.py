@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["outlook", "overview"]
 
-MANY = 20  # with more layers, the table groups them
+MANY = 20  # with more layers than this, the table has one row for each group of layers
 
 Overview = tuple[str, list[str], list[list[str]], list[str], str]
 
@@ -66,7 +66,7 @@ def _overview(network: Network) -> Overview:
         ms, batch = network.timing
         each = ms / batch
         sample = f"{each:.3g} ms" if each >= 1 else f"{1000 * each:.3g} us"
-        timing = f"{ms:.3g} ms a step of {batch} samples, {sample} a sample"
+        timing = f"{ms:.3g} ms per step of {batch} samples, {sample} per sample"
         notes.append(timing)
     note = "\n".join(notes)
     head = ["layer", "kind", "alive / born", "multiply-adds", "parameters", "bytes"]
@@ -88,7 +88,7 @@ def _rows(layers: list[Any], populations: Iterable[str]) -> list[tuple[str, list
 
 
 def _kind(layers: list[Any]) -> str:
-    """Return the cell "kind" of a row: the kind of its only layer, or that of its populations."""
+    """Return the text of the column "kind": the kind of the only layer, or of the populations."""
     kinds = [layer["kind"] for layer in layers]
     if len(kinds) == 1:
         return str(kinds[0])

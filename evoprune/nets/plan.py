@@ -91,7 +91,7 @@ class Layer(Spec):
 
         @property
         def name(self) -> str | None:
-            """Name of the layer; None if it is to be named by kind and number."""
+            """Name of the layer; None to name it by kind and number, such as "dense2"."""
 
         @property
         def inputs(self) -> tuple[str, ...]:
@@ -123,7 +123,8 @@ class Layer(Spec):
         """Add this layer, reading `value`; `name` is used if the layer has none."""
         config = self.config()
         inputs = [value, *self.settings["inputs"]]
-        sizes = self.facts["sizes"]  # if not set, output axes are those of the stream
+        # `sizes` names the setting of the output size. Without it, plan.streams[-1] gives the axes.
+        sizes = self.facts["sizes"]
         sized = not sizes or config.get(sizes) or config.get("depthwise")
         if not sized and len(inputs) == 1 and plan.streams:
             inputs.append(plan.streams[-1])

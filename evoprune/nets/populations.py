@@ -1,4 +1,4 @@
-"""Living populations of a network: where they are, their birth ids, and what they cost."""
+"""Living populations of a network: their indices, birth ids, fitness and upkeep."""
 
 from __future__ import annotations
 

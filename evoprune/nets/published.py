@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Array]:
 
 
 class _Loader:
-    """The arrays of a file, and the set of those read so far."""
+    """The arrays of a file, and the names of the arrays read so far."""
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         stems = [n for n in arrays if n.endswith("conv1.weight") and "layer" not in n]
@@ -107,7 +107,7 @@ class _Loader:
         """Make the network.
 
         Raises:
-            ValueError: an array is missing, has another shape, or was not read.
+            ValueError: an array is missing, has another shape, or is not used.
         """
         skips = {
             stage: name
@@ -151,7 +151,7 @@ class _Loader:
         return net
 
     def whole(self, name: str) -> Array:
-        """Return an array that has at least one dimension."""
+        """Return an array of the file; raise ValueError if it is a single number."""
         values = self.get(name)
         if not values.ndim:
             raise ValueError(f"{WHERE}: expected an array in {name}, got one number")
@@ -200,7 +200,7 @@ class _Loader:
 
 
 def _some(names: Iterable[str]) -> str:
-    """Return up to five names and the number of others."""
+    """Return a text with up to five names and the number of other names."""
     every = list(names)
     more = f" and {len(every) - 5} more" if len(every) > 5 else ""
     return ", ".join(every[:5]) + more

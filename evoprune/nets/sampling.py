@@ -64,7 +64,7 @@ def generate(
     window = np.zeros((1, context), np.int64)
     for _ in range(length):
         seen = codes[-context:]
-        window[0, : len(seen)] = seen  # causal model: values after these do not matter
+        window[0, : len(seen)] = seen  # the model is causal: later values do not matter
         logits = network.predict(window)
         if logits.shape != (1, context, len(letters)):
             raise ValueError(

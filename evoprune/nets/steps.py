@@ -67,7 +67,7 @@ class Steps(Described):
         Args:
             x, y: inputs and targets, as the core reads them.
             batch: samples per step.
-            first: number of the first batch, counted over all epochs.
+            first: index of the first batch, counted over all epochs.
             rate, pressure, strength: learning rate, pressure and strength of selection at every
                 step, (steps,) each.
             shuffle: draw the batches of an epoch in random order.

@@ -1,4 +1,4 @@
-"""Make networks from networks: copies, folding, expansion and pruning by rank.
+"""Make networks from other networks: copies, folding, expansion and pruning by rank.
 
 All operations work on named arrays along named axes, as the core describes them, and do not depend
 on what a layer computes. folding.py determines where masses can be folded.
@@ -154,7 +154,7 @@ def prune(
 def _wanted(
     rows: list[dict[str, Any]], fraction: float | None, keep: Any, scope: str
 ) -> list[tuple[list[str], int]]:
-    """Return groups of layers that are ranked together, and the number to keep in each."""
+    """Return groups of layers to rank together, with the number of populations to keep in each."""
     born = {row["layer"]: int(row["born"]) for row in rows}
     if isinstance(keep, Mapping):
         for layer in keep:
@@ -178,7 +178,7 @@ def _wanted(
 def _scores(
     network: Network, facts: Mapping[str, Any], by: str, data: Any, seed: int
 ) -> dict[str, Array]:
-    """Return scores by layer, (n,), or (n, keys) to compare key by key; prune the lowest first."""
+    """Return scores by layer, (n,) or, with keys for ties, (n, keys); the lowest are pruned."""
     rows = facts["populations"]
     if by == "mass":
         return {row["layer"]: _mass(network, row["layer"]) for row in rows}
@@ -197,14 +197,14 @@ def _scores(
 
 
 def _mass(network: Network, layer: str) -> Array:
-    """Return mass and, for ties, the share of the layer's remembered fitness: (n, 2)."""
+    """Return mass and, for ties, remembered fitness as a share of the layer's total: (n, 2)."""
     mass, fitness = (network[f"{layer}.{name}"].astype(np.float64) for name in ("mass", "fitness"))
     total = np.abs(fitness).sum()
     return np.stack([mass, fitness / total if total > 0 else fitness], axis=1)
 
 
 def _owned_norm(network: Network, facts: Mapping[str, Any], axis: str) -> Array:
-    """Return for every index j along the axis the norm of slice j of weights and biases: (n,)."""
+    """Return the norm of all weights and biases at each index of `axis`: (n,)."""
     total: Any = 0.0
     for tensor in facts["tensors"]:
         if tensor["role"] in ("decayed", "free") and axis in tensor["axes"]:

@@ -126,7 +126,7 @@ def cnn(
         widths: number of filters born in each layer.
         outputs: number of classes.
         kernel: size of the window.
-        activation: a monotonic one: relu, leaky_relu, identity, tanh or sigmoid.
+        activation: a monotonic activation: relu, leaky_relu, identity, tanh or sigmoid.
         norm: use batch norm in every layer.
         inputs: make input channels populations too.
         seed, dtype: as for `Sequential`.
@@ -280,8 +280,8 @@ def charlm(
 ) -> Network:
     """Make a character-level language model: a causal transformer.
 
-    It reads codes (context,) and returns logits (context, vocabulary) for the character after each.
-    Populations are the heads and the neurons of the feed-forward parts.
+    It reads codes (context,) and returns, for every position, logits of the next character:
+    (context, vocabulary). Populations are the heads and the neurons of the feed-forward parts.
 
     Args:
         vocabulary: the characters, as in `datasets.text(path).vocabulary`, which become the
@@ -356,10 +356,10 @@ def _normed(name: str, living: bool) -> list[Nodes]:
 
 
 def _living(name: str, *, shared: bool = False) -> Layer:
-    """Return a layer that makes features populations; if shared, an earlier layer has the mass."""
+    """Make features populations; if `shared`, they use the masses of an earlier layer."""
     return Populations("identity", bias=False, shared=shared, name=name)
 
 
 def _readout(outputs: int) -> list[Nodes]:
-    """Return the last linear map and a layer that adds biases; outputs are not populations."""
+    """Return the last linear map and a layer that adds its biases; outputs are not populations."""
     return [Dense(outputs, gain=1.0), Populations("identity", mass=False)]

@@ -268,7 +268,7 @@ def heads(
     most = max(len(maps) for maps in rows)
     ax = one(ax, (min(12, 1.2 + 1.6 * most), min(10, 0.8 + 1.8 * len(rows))))
     cmap = colormaps["cividis"]
-    pitch = 1.14  # leaves space for a title above each map
+    pitch = 1.14  # distance of two rows of maps of height 1, with space for titles
     for at, (row, maps) in enumerate(zip(wanted, rows, strict=True)):
         r = pitch * at
         births = np.asarray(ids[row["output"][-2]]["birth"])
@@ -297,7 +297,7 @@ def _sample(network: Network, x: Any, sample: int) -> Array:
 
 
 def _maps(network: Network, row: dict[str, Any], config: dict[str, Any]) -> Array:
-    """Return attention weights of the last sample: (heads, queries, keys)."""
+    """Return attention weights for the sample of the last forward pass: (heads, queries, keys)."""
     q, k = (np.asarray(network.activations[name][0], np.float64) for name in row["inputs"][:2])
     scale = config.get("scale") or 1 / np.sqrt(q.shape[-1])
     scores = np.einsum("qhd,khd->hqk", q, k) * scale

@@ -84,7 +84,7 @@ def trajectories(
     layer: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a line for every population over time; at an extinction it fades and ends with a dot.
+    """Draw a line for every population over time; at extinction the line fades and ends in a dot.
 
     Args:
         history: the history of the run.

@@ -124,7 +124,7 @@ def _names(labels: Any, n: int) -> list[str]:
     if labels is None:
         return [f"population {i}" for i in range(n)]
     if isinstance(labels, str) or len(labels) != n:
-        raise ValueError(f"labels: expected {n} names, one a population, got {labels!r}")
+        raise ValueError(f"labels: expected {n} names, one per population, got {labels!r}")
     return list(labels)
 
 
@@ -141,8 +141,8 @@ def _parents(parents: ArrayLike | None, n: int) -> Array:
 def _by_descent(parents: Array) -> tuple[Array, Array]:
     """Return an order in which descendants follow their ancestor, the youngest child first.
 
-    A population that split is then next to the population that split off. The second result is
-    the founder or immigrant from which each population descends.
+    A population is then next to the population from which it split. The second result is the
+    founder or immigrant from which each population descends.
     """
     n = len(parents)
     founder = np.arange(n)
@@ -235,7 +235,7 @@ def phase(
     for name, mass in groups:
         if not mass.size or len(times) < 2:
             continue
-        fitness = history.trajectories("fitness", name)[1:]  # unknown at birth
+        fitness = history.trajectories("fitness", name)[1:]  # fitness is unknown at birth
         fitness = calm(fitness, max(5, len(fitness) // 6))
         path = np.stack([mass[1:], fitness], axis=-1).transpose(1, 0, 2)
         survives = ~np.isnan(mass[-1])

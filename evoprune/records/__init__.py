@@ -1,1 +1,1 @@
-"""Records of a run: the history, and demography."""
+"""Records of a run: the history, and statistics of its populations."""

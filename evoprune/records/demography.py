@@ -98,7 +98,7 @@ def variance(mass: Array, trait: Array) -> Array:
 
 
 def price(steps: Array, mass: Array, trait: Array, parents: Array | None = None) -> Price:
-    """Return Price's terms between records (Price 1970); extinct populations have w = 0.
+    """Return the terms of Price's equation (Price 1970) between records; see the class `Price`.
 
     `parents` has the column of every population's parent, or -1: (populations,); None if no
     population was born after the first record.
@@ -128,7 +128,7 @@ def _price_of_descent(steps: Array, x: Array, z: Array, origin: Array) -> Price:
 
 
 def fisher(steps: Array, mass: Array, parents: Array | None = None) -> Fisher:
-    """Return Fisher's terms, which are Price's terms for the trait w, see `Fisher` (Price 1972)."""
+    """Return Fisher's terms: Price's terms for growth as the trait; see `Fisher` (Price 1972)."""
     known = np.nan_to_num(np.asarray(mass, np.float64))
     after = known[1:] if parents is None else heirs(known[1:], ancestors(mass, parents))
     growth = np.divide(after, known[:-1], np.zeros_like(after), where=known[:-1] > 0)

@@ -36,7 +36,7 @@ def facts(history: History) -> str:
 
 
 def as_html(history: History) -> str:
-    """Return the history as an HTML table of epochs; the middle of a long one is omitted."""
+    """Return the history as an HTML table of epochs; the middle of a long table is omitted."""
     names = ["epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "alive"]
     shown = [n for n in (*names, "upkeep", "ms_per_step") if n in history]
     rows = [

@@ -42,9 +42,9 @@ MOST_BYTES = 64 << 20  # limit for records; above it every second record is drop
 class History(FormerNames, Mapping[str, Array]):
     """The record of a run. `history["loss"]` is a column with one value per epoch.
 
-    An item is a column by epoch: `history["loss"]`, `history["alive"]`. Values by record or by
-    batch are attributes and methods: `record_steps`, `living()`, `batch_losses`. Counts end in
-    _done: `epochs_done`, `steps_done`. The current state is in the network: `network.alive`.
+    Values by record or by batch are attributes and methods: `record_steps`, `living()`,
+    `batch_losses`. Names of counts end in _done: `epochs_done`, `steps_done`. The current state is
+    in the network: `network.alive`.
 
     Columns: epoch, step, loss and accuracy (of the training batches; NaN for a regression),
     validation_loss and validation_accuracy (with validation data), validation_NAME and
@@ -89,7 +89,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._columns: dict[str, list[float]] = {}
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
-        self._sizes: dict[int, tuple[int, ...]] = {}  # `ever_born` by length of a record
+        self._sizes: dict[int, tuple[int, ...]] = {}  # length of a record -> its `ever_born`
         self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
         self.steps_done = 0
         self._extinctions: list[Array] = []
@@ -116,7 +116,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     @property
     def epochs_done(self) -> int:
-        """Number of epochs with a row; includes a last one that was not completed."""
+        """Number of epochs with a row, including an incomplete last epoch."""
         return len(self._columns.get("epoch", ()))
 
     @property
@@ -132,17 +132,17 @@ class History(FormerNames, Mapping[str, Array]):
 
     @property
     def batches(self) -> Array:
-        """Loss, correct predictions, weight and predictions of every batch: float64 (4, steps)."""
+        """Loss, hits, weight and number of predictions of every batch: float64 (4, steps)."""
         return np.concatenate(self._batches, axis=1) if self._batches else np.empty((4, 0))
 
     @property
     def extinctions(self) -> Array:
         """Extinctions: step, epoch, layer, birth, mass, fitness, loss_before, loss_after.
 
-        A structured array with one row per population, in the order of death. loss_before is of the
-        batch whose update preceded the death, loss_after of the next batch. Batches differ by more
-        than one population contributes, so average over many deaths. To first order, a death
-        should raise the loss by mass * fitness.
+        A structured array with one row per population, in the order of death. loss_before is the
+        loss of the batch whose update preceded the death, loss_after that of the next batch. These
+        losses differ by more than one population contributes, so average over many deaths. To
+        first order, a death should raise the loss by mass * fitness.
         """
         if not self._extinctions:
             return np.empty(0, EXTINCTION)
@@ -155,14 +155,14 @@ class History(FormerNames, Mapping[str, Array]):
 
     @property
     def ever_born(self) -> tuple[int, ...]:
-        """Number of populations born so far, by layer: those before the run and those in it."""
+        """Number of populations born before the run and in it so far, by layer."""
         return ever_born(self.layers, self.born, self.births)
 
     def lineage(self, layer: str | None = None) -> Array:
-        """Return the index of every population's parent in `trajectories`: int64 (populations,).
+        """Return, for every population, the column of its parent in `trajectories`: int64 (n,).
 
-        It is -1 for populations without a parent: those born before the run, and immigrants. Within
-        one layer, indices are birth ids.
+        -1 for populations without a parent: those born before the run, and immigrants. If `layer`
+        is given, only for its populations, and with birth ids instead of columns.
 
         Raises:
             KeyError: no such layer.
@@ -327,14 +327,14 @@ class History(FormerNames, Mapping[str, Array]):
         """
         if self._steps and step <= self._steps[-1]:
             return
-        if self._steps and self._steps[-1] % self.record_every:  # a record made at a stop
+        if self._steps and self._steps[-1] % self.record_every:  # replace a record made at a stop
             self._steps.pop()
             for records in self._records.values():
                 records.pop()
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # sizes only grow, so a length determines them
+        self._sizes[rows.shape[1]] = self.ever_born  # sizes only grow, so their sum identifies them
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)
@@ -422,7 +422,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._births.append(rows)
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
-        """Append a row to the columns; replace the last row if it is of the same, stopped epoch."""
+        """Append a row to the columns; if a stop left a row of the same epoch, replace it."""
         epochs = self._columns.get("epoch", [])
         if epochs and np.ceil(epochs[-1]) == np.ceil(row["epoch"]):
             for column in self._columns.values():

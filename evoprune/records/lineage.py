@@ -1,4 +1,4 @@
-"""Descent among populations: plain functions of births, as rows of `History.births`."""
+"""Descent among populations: functions of births, which are rows of `History.births`."""
 
 from __future__ import annotations
 

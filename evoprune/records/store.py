@@ -54,7 +54,7 @@ FORMAT, VERSION = "evoprune history", 1
 COLUMN = "epochs."
 QUANTITIES = ("mass", "fitness", "upkeep")
 PARTS = ("meta", "steps", "batches", "extinctions", *QUANTITIES)
-OPTIONAL = ("births",)  # written if there are any
+OPTIONAL = ("births",)  # arrays that are written unless empty
 COUNTS = ("per_epoch", "record_every", "thinned")
 MOST = 2**62  # limit for counts: the sum of two fits in int64
 PEOPLE = 1 << 24  # limit for populations in a file without records
@@ -179,7 +179,7 @@ def _meta(text: Array) -> dict[str, Any]:
     _expect("layers", isinstance(layers, list | tuple), "a list")
     _expect("layers", all(isinstance(n, str) and 0 < len(n) <= 40 for n in layers), "names")
     _expect("layers", len(set(layers)) == len(layers), "different names")
-    _expect("born", isinstance(born, list | tuple) and len(born) == len(layers), "one a layer")
+    _expect("born", isinstance(born, list | tuple) and len(born) == len(layers), "one per layer")
     _expect("born", all(type(n) is int and 1 <= n < 2**31 for n in born), "counts")
     _expect("settings", isinstance(meta["settings"], dict), "a dict")
     _expect("interrupted", isinstance(meta["interrupted"], bool), "true or false")

@@ -1,1 +1,1 @@
-"""Laws, the settings of selection, schedules, budgets, and laws by themselves."""
+"""Selection: laws, settings, schedules, budgets, and simulation of laws without a network."""

@@ -19,11 +19,11 @@ from evoprune.common.types import Array, Sized
 __all__ = ["Budget"]
 
 MARKS = 200  # number of adjustments of the pressure per run
-GAIN = 0.1  # change of log pressure per adjustment, per unit of log excess size
-MOST = 0.02  # limit of the change by GAIN: deaths lag, and faster changes overshoot
+GAIN = 0.1  # change of log pressure per adjustment, as a factor on log (size / target path)
+MOST = 0.02  # limit of that change; above it, pressure overshoots: populations die with a delay
 LOW, HIGH = 1e-6, 100.0
 LIGHT = 0.03  # populations of smaller mass count in part, since they may soon be extinct
-BEND = 8.0  # decay rate of the log size along its target path, in units of 1 / `by`
+BEND = 8.0  # log of the target path is proportional to 1 - exp(-BEND t), from t = 0 to 1 at `by`
 
 
 @spelled
@@ -36,18 +36,18 @@ class Budget:
     Set one of macs, params and alive. A value up to 1 is a share of the founding network, a larger
     value an absolute number.
 
-    The size decreases to the target, since extinction is final, and no population is removed by
-    rank. Once the target is reached, masses stop changing and weights continue to learn. A run of
-    many lifespans ends within a few percent of the target. A short run, or one with a target that
-    selection cannot reach, ends larger.
+    Since extinction is final, the size only decreases. No population is removed by rank. Once the
+    target is reached, masses stop changing and weights continue to learn. A run of many lifespans
+    ends within a few percent of the target. A short run, or one with a target that selection cannot
+    reach, ends larger.
 
     Attributes:
         macs: multiply-adds of one sample's forward pass.
         params: number of parameters.
         alive: number of living populations.
         start: the initial pressure; by default estimated from the target.
-        by: the share of the run (without the rest at its end) after which the target should be
-            reached. The remaining steps let the weights settle.
+        by: the share of the run, not counting the steps at rest at its end, after which the target
+            should be reached. The remaining steps let the weights settle.
     """
 
     macs: float | None = None

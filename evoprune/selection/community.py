@@ -33,8 +33,8 @@ from evoprune.selection.settings import Selection
 __all__ = ["BIRTH", "DEATH", "Community"]
 
 ByLayer: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
-"""An array where the community has one layer given as a number; else arrays by layer, or one NumPy
-array over all founding populations, layer after layer."""
+"""Arrays by layer name, or one NumPy array over all founding populations, layer after layer. If the
+community was created with a plain number, any array of its populations."""
 
 DEATH = np.dtype(
     [("generation", "i8"), ("layer", "U64"), ("birth", "i4"), ("mass", "f8"), ("fitness", "f8")]
@@ -273,7 +273,10 @@ class Community:
 
     @property
     def fitness(self) -> Any:
-        """Remembered fitness by birth id, in nats, NaN if extinct: (born,), by layer."""
+        """Smoothed fitness in nats, NaN if extinct.
+
+        One array (born,) for each layer, indexed by birth id.
+        """
         return self._split(self._core.price(self._pressure or 0.0)[0])
 
     @property
@@ -292,7 +295,7 @@ class Community:
     @cost.setter
     def cost(self, cost: ByLayer) -> None:
         costs = self._flat("cost", cost, dtype=np.float64)
-        if np.isnan(costs).any():  # the array covers living populations only
+        if np.isnan(costs).any():  # costs of living populations only were given
             costs = np.where(np.isnan(costs) & ~self._living(), 0.0, costs)
         self._core.restore(costs=costs)
 

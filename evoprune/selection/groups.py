@@ -1,4 +1,4 @@
-"""The groups of laws: losses, optimizers, fitness and dynamics. Their laws are in laws.py."""
+"""The groups of laws: losses, optimizers, fitness and dynamics. laws.py has their laws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evoprune.selection.timing import UNKNOWN
 __all__ = ["Dynamics", "Fitness", "Loss", "Optimizer"]
 
 HOME = "evoprune.selection.laws"
-RATES = ("strength", "clip", "turnover")  # settings of dynamics per generation
+RATES = ("strength", "clip", "turnover")  # settings of dynamics that are rates per generation
 
 
 class Loss(Spec):
@@ -35,7 +35,7 @@ class Loss(Spec):
         return bool(kind.facts["judges"])
 
     def in_file(self) -> Loss:
-        """Return the loss to store in a file: this one."""
+        """Return the loss to store in a file: this loss."""
         return self
 
 
@@ -92,8 +92,8 @@ class Dynamics(Spec):
     def timed(self, lifespan: float) -> Dynamics:
         """Return the law with a number for each time constant that is None.
 
-        The setting `lifespan` becomes the argument. A rate per generation becomes its default in
-        the catalogue times 700 / lifespan: defaults are for a lifespan of 700 generations.
+        The setting `lifespan` gets the value of the argument. A rate per generation becomes its
+        default in the catalogue, which is for a lifespan of 700 generations, times 700 / lifespan.
         Masses then change by about as much in a run of any length.
 
         Args:

@@ -44,7 +44,7 @@ NoisyGrowth = define(Dynamics, "noisy_growth")
 BestResponse = define(Dynamics, "best_response")
 NoDynamics = define(Dynamics, "none", name="NoDynamics")
 
-LossName = OptimizerName = FitnessName = DynamicsName = str  # the stub lists the names
+LossName = OptimizerName = FitnessName = DynamicsName = str  # laws.pyi lists the names
 
 GROUPS = (Loss, Optimizer, Fitness, Dynamics)
 __all__ = [made.__name__ for group in GROUPS for made in known(group).values()]

@@ -181,7 +181,7 @@ class SGD(Optimizer):
         learning_rate: learning rate: a number, which falls to 0 along a cosine, or a schedule, see
             evoprune.schedules (default 0.1).
         clip: upper limit of the norm of the whole gradient; 0: no limit (default 0).
-        momentum: share of the last step's direction that is kept (in [0, 0.9999]; default 0.9).
+        momentum: factor on the previous step's direction (in [0, 0.9999]; default 0.9).
         nesterov: use Nesterov's momentum (1983) (default False).
         weight_decay: decoupled weight decay: value -= rate * decay * value (in [0, 1e+06]; default
             0).
@@ -393,7 +393,7 @@ class WrightFisher(Dynamics):
             lifespan of 700, in proportion for others (in [0, 1e+09]).
         clip: bound on |log-growth above the mean| of one generation; None: 0.01 for a lifespan of
             700, in proportion for others (in [0, 1e+06]).
-        size: individuals to a unit of mass: N = size * total mass (in [1e-06, 1e+12]; default
+        size: individuals per unit of mass: N = size * total mass (in [1e-06, 1e+12]; default
             10000).
     """
     def __init__(

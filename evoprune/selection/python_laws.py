@@ -94,7 +94,7 @@ class PythonDynamics(_PythonLaw):
         vectors = (cohort["mass"], cohort["fitness"], cohort["upkeep"])
         after = self.function(*vectors[: self.takes])
         if strength == 1 or np.shape(after) != before.shape or not np.all(np.asarray(after) >= 0):
-            return after  # unchanged; the core rejects invalid masses
+            return after  # as it is: if masses are invalid, the core rejects them
         with np.errstate(all="ignore"):
             grown = before * np.power(np.divide(after, before), strength)
         return before if strength == 0 else np.where(before > 0, grown, after)
@@ -120,7 +120,7 @@ class PythonLoss(_PythonLaw):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return the same facts as the catalogue has for losses of the core."""
+        """Return the type of targets and if there is an accuracy, named as in the catalogue."""
         return {"target": self.target, "judges": self.target == "class"}
 
     @property

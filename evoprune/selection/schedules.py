@@ -86,7 +86,7 @@ class Schedule:
 ScheduleLike: TypeAlias = (
     float | Schedule | Callable[[int], ArrayLike] | Sequence[float] | NDArray[Any]
 )
-"""A number, a schedule, a function of the number of steps, or the numbers themselves."""
+"""A number, a schedule, a function of the number of steps, or one number per step."""
 
 
 def _check(schedule: Any, levels: Sequence[str], share: str) -> None:
@@ -221,7 +221,7 @@ def values(
     numbers = floats(name, given(steps) if callable(given) else given)
     if numbers.shape != (steps,):
         raise ValueError(
-            f"{name}: expected {steps} numbers, one a step of the run, got shape {numbers.shape}"
+            f"{name}: expected {steps} numbers, one per step of the run, got shape {numbers.shape}"
         )
     bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
     if len(bad):

@@ -101,7 +101,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     for name, row in SETTINGS.items()
     if row.choices
 }
-"""Settings that take one of a few names, and these names; upkeep may also be a vector."""
+"""The allowed names of each setting that takes a name; upkeep may also be a vector."""
 
 CORE = tuple(row.name for row in _TABLE if row.name in SETTINGS and row.name != "upkeep")
 
@@ -131,7 +131,7 @@ class Selection:
     removal: Literal["auto", "always", "never"] = _default("removal")
     births: BirthSettings | None = None
 
-    if TYPE_CHECKING:  # arguments may be None or any vector, attributes are not
+    if TYPE_CHECKING:  # arguments may be None or any array; attributes have narrower types
 
         def __init__(
             self,
@@ -153,7 +153,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dynamics", _law(Dynamics, PythonDynamics, self.dynamics))
-        for name in NATURAL:  # in this order: each depends on the previous ones
+        for name in NATURAL:  # a default depends on those before it
             if getattr(self, name) is None:
                 object.__setattr__(self, name, NATURAL[name](self))
         object.__setattr__(self, "fitness", _law(Fitness, PythonFitness, self.fitness))
@@ -202,7 +202,8 @@ class Selection:
     def replace(self, **changes: Any) -> Selection:
         """Return a copy with some settings changed.
 
-        Pressure, fitness and upkeep that equal their defaults are set to those of the new settings.
+        Pressure, fitness and upkeep that equal their defaults change to the defaults that the new
+        settings imply.
         """
         for name in NATURAL:
             if getattr(self, name) == _natural(self, name):
@@ -285,9 +286,9 @@ class Selection:
         return strength
 
     def lifespan(self) -> float | None:
-        """Return the fewest generations from birth to extinction; None if the law has no bound.
+        """Return the fewest generations from birth to extinction; None if the law sets no minimum.
 
-        Where time constants are None, this is for a run of unknown length; see `timed`.
+        Time constants that are None count as in a run of unknown length; see `timed`.
         """
         timed = self.timed()
         law = timed.dynamics

@@ -87,8 +87,9 @@ def simulate(
         mass: initial masses (n,), at least 0.
         fitness: fitness of each population in nats per unit of mass, (n,); or a function that
             returns it for the current masses (n,). Fitness of extinct populations is ignored. With
-            births, a function gets the masses of all populations born so far. Fitness and upkeep
-            given as numbers are inherited; immigrants get the mean of the living populations.
+            births, a function gets the masses of all populations born so far; an array's values
+            (also those of upkeep) are inherited, and immigrants get the mean of the living
+            populations.
         generations: number of generations; time constants of the law that are None are set to fit.
         upkeep: upkeep of each population in nats per unit of mass: (n,), or one number; 0 by
             default.
@@ -178,7 +179,7 @@ def simulate(
 
 
 def _inherited(worth: Array, parents: Array, alive: Array) -> Array:
-    """Append the fitness of newborns: the parent's; for immigrants, the mean of the living."""
+    """Append the fitness of newborns: the parent's, or for immigrants the mean of the living."""
     mean = worth[alive[: len(worth)]].mean() if alive[: len(worth)].any() else 0.0
     return np.append(worth, np.where(parents >= 0, worth[np.maximum(parents, 0)], mean))
 
@@ -194,7 +195,7 @@ def _lineage(newborn: list[Array]) -> Array:
 
 
 def _vector(name: str, values: ArrayLike, n: int) -> Array:
-    """Return one number, repeated n times, or n numbers, as float64 (n,)."""
+    """Return `values` as float64 (n,); a single number is repeated n times."""
     given = floats(name, values)
     if given.shape not in ((), (n,)):
         raise ValueError(f"{name}: expected one number or {n}, got a shape of {given.shape}")

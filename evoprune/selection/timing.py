@@ -1,7 +1,7 @@
 """The lifespan of a run in generations, if the user sets none.
 
-It is a share of the run, and at least the time in which weights can learn something. The numbers
-were chosen on validation images by experiments/run_length.py; docs/run_length.md has the tables.
+It is a share of the run plus the time that weights need to learn something. The numbers were
+chosen on validation images by experiments/run_length.py; docs/run_length.md has the tables.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 __all__ = ["AGES", "UNKNOWN", "lifespan", "shortest"]
 
 UNKNOWN = 700.0
-"""Lifespan, in generations, if the length of a run is unknown; default rates are for this one."""
+"""Lifespan, in generations, of a run of unknown length; default rates of laws are for it."""
 
 LIVES = 7.0
-"""A lifespan is the generations of a run divided by this, plus the time to learn."""
+"""The lifespan is the number of generations of the run divided by LIVES, plus a time to learn."""
 
 AGES = 7.0
-"""`min_age` is the lifespan divided by this: younger populations cannot go extinct."""
+"""`min_age` is the lifespan divided by AGES; younger populations cannot go extinct."""
 
 LEAST = 20.0
-"""Minimum time to learn, in generations: twice what the memory of fitness covers."""
+"""Minimum time to learn, in generations: twice the span over which fitness is averaged."""
 
 TRAVEL = 0.02
-"""Time to learn with an adaptive optimizer: a weight moves by about the learning rate at each step,
-and has to move this far."""
+"""Distance that a weight has to move to learn something. With an adaptive optimizer it moves by
+about the learning rate at each step, so that this takes TRAVEL / rate generations."""
 
 PLAIN = 20.0
 """Further generations to learn with other optimizers: their steps are proportional to gradients."""

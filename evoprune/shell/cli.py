@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; `arguments` defaults to sys.argv[1:]."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # print any character
+            stream.reconfigure(errors="backslashreplace")  # escape what the encoding lacks
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except BrokenPipeError:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         name = error.filename
-        if name is None:  # an error of standard output
+        if name is None:  # standard output failed, not a file
             silence()
         complain(f"{name}: {error.strerror}" if name and error.strerror else str(error))
         return 2

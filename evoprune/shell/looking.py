@@ -1,6 +1,7 @@
 """Commands that read the files of a run: show, generate, predict, evaluate, export and more.
 
-If standard output is a closed pipe, the commands stop printing. They write only requested files.
+The commands write no files but those that an option names. If standard output is a closed pipe,
+they stop printing without an error.
 """
 
 from __future__ import annotations

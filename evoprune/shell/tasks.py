@@ -68,7 +68,7 @@ USUAL = {
 }
 NETS = tuple(USUAL)
 TESTED = 0.2  # share of the rows of a CSV file in the test set
-MANY = 20  # more integer targets than this, and than a tenth of the rows, are numbers, not classes
+MANY = 20  # integer targets with more distinct values, and more than rows / 10, make a regression
 STEPS = 2000  # minimum steps of a run on a CSV file
 TRANSFORMER = ("dim", "layers", "heads")
 READS = {  # options that set a network's shape, by kind of network
@@ -210,7 +210,7 @@ def is_csv(name: str) -> bool:
 
 
 def target_of(options: argparse.Namespace) -> str | int:
-    """Return the target column of a CSV file: its name, or its index; the last one by default."""
+    """Return the target column of a CSV file: its name or index; by default the last column."""
     given = "-1" if options.target is None else str(options.target)
     return int(given) if given.removeprefix("-").isdigit() else given
 

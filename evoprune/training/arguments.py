@@ -153,7 +153,7 @@ def limit_of(seconds: float | None) -> float:
 
 
 def augment_of(augment: Any) -> dict[str, Any] | None:
-    """Check settings of augmentation: {"shift": pixels, "flip": bool, "shape": sizes}.
+    """Check settings of augmentation: {"shift": pixels, "flip": bool, "shape": sizes of an image}.
 
     Raises:
         TypeError: a key is unknown, or a value has a wrong type.
@@ -178,7 +178,8 @@ def augment_of(augment: Any) -> dict[str, Any] | None:
 def take_over(network: Network, data: Understood) -> None:
     """Copy scalings, class names and feature names from the training data to a network."""
     before = network.input_scaling
-    if not all(map(np.array_equal, before, data.scaling)):  # setting it checks the data again
+    # After scale_input(), the core checks all data again: call it only if the scaling differs.
+    if not all(map(np.array_equal, before, data.scaling)):
         network.scale_input(*data.scaling)
     outputs = network.form().output[-1]
     several = data.classes is not None and outputs > 1

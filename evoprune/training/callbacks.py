@@ -38,7 +38,7 @@ Row = Mapping[str, float]
 
 
 class Callback:
-    """Base class whose events do nothing; a callback overrides the ones it needs."""
+    """Base class whose events do nothing; a callback overrides the events that it needs."""
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Called before the first step of `fit` or `resume`."""
@@ -106,7 +106,7 @@ class _Monitor(Callback):
         self.best, self.best_epoch = np.nan, 0.0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Check that the run will have the column, if that can be known in advance."""
+        """Check that the history will have the column `monitor`, as far as is known in advance."""
         if self.monitor.startswith("validation_") and not trainer.validates:
             raise KeyError(
                 f"{type(self).__name__}: no column {self.monitor!r} (no validation data was given)"
@@ -164,7 +164,7 @@ class EarlyStopping(_Monitor):
 
     Attributes:
         best, best_epoch: the best value and its epoch.
-        best_network: with `restore`, the network of that epoch; None before the first one.
+        best_network: with `restore`, the network of the best epoch; None before the first epoch.
     """
 
     def __init__(
@@ -235,7 +235,8 @@ class Checkpoint(_Monitor):
         path: the file. Columns of the history in braces are replaced by their values, with an
             optional format: "run/{epoch:03d}-{validation_loss:.3f}.safetensors". The columns are
             checked when the callback is created, the folder when the run begins.
-        every: epochs from one file to the next. Without `best_only`, the end is also written.
+        every: epochs from one file to the next. Without `best_only`, the state at the end of
+            the run is also written.
         monitor: the column that `best_only` compares, as for `EarlyStopping`.
         best_only: write only when the column is better than at every earlier checkpoint.
     """

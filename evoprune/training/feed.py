@@ -1,7 +1,6 @@
 """Sources of batches: arrays from which the core draws batches, or an iterable of batches.
 
-A feed has a number of steps per epoch, and runs any number of them per call. It does not depend on
-schedules, clocks or histories.
+A feed has a number of steps per epoch, and runs any number of steps per call.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class ArrayFeed:
         self.data, self.table, self.shuffle = data, data.table, shuffle
         self.ranks = Ranks()
         self.weights: Array | None = None
-        self._before = 0  # steps of the network before the last call of `run`
+        self._before = 0  # network.step before the last call of `run`
         self.samples: int | None = len(x if rows is None else rows)
         self.batch = min(batch, self.samples)
         # If `steps` is given, one pass of the core through the data can span several epochs.
@@ -95,7 +94,7 @@ class ArrayFeed:
         activations of the last step.
         """
         self._before = network.step
-        with self.ranks.stretch():
+        with self.ranks.in_core():
             return network.train(
                 self.table.x,
                 self.table.y,
@@ -139,11 +138,11 @@ class BatchFeed:
             raise ValueError("data: expected at least one batch, got none")
         self.batches, self.per_epoch, self.form = batches, per_epoch, form
         self.ranks = Ranks()
-        self.batch = 0  # samples of the last batch
+        self.batch = 0  # number of samples in the last batch
         self._left: Iterator[Pair] | None = None
         self._records: list[dict[str, Any]] = []
-        self._before = 0  # steps of the network before the last call of `run`
-        self._at = -1  # number of the next batch of `_left`, counted over all epochs
+        self._before = 0  # network.step before the last call of `run`
+        self._at = -1  # index of the next batch of `_left`, counted over all epochs
 
     def check(self, network: Network) -> None:
         """Do nothing: each batch is checked when it is read."""
@@ -151,13 +150,13 @@ class BatchFeed:
     def _next(self, at: int) -> tuple[Array, Array, Any]:
         if self._left is None or at != self._at or at % self.per_epoch == 0:
             self._left = iter(self.batches)
-            for _ in range(at % self.per_epoch):  # resume within an epoch
+            for _ in range(at % self.per_epoch):  # resumed within an epoch: skip batches
                 next(self._left, None)
         self._at = at + 1
         batch = next(self._left, None)
         if batch is None:
             raise ValueError(
-                f"data: expected {self.per_epoch} batches an epoch, got {at % self.per_epoch}"
+                f"data: expected {self.per_epoch} batches per epoch, got {at % self.per_epoch}"
             )
         where = f"data: batch {at % self.per_epoch}"
         given: Any = batch
@@ -179,8 +178,8 @@ class BatchFeed:
         for i in range(len(pace.rate)):
             x, y, weights = self._next(first + i)
             self.batch = len(x)
-            self.ranks.same({"the shape of a batch": x.shape})  # all ranks have read a batch
-            with self.ranks.stretch():
+            self.ranks.same({"the shape of a batch": x.shape})  # fails if a rank has no batch
+            with self.ranks.in_core():
                 record = network.train(
                     x,
                     y,
@@ -202,7 +201,7 @@ class BatchFeed:
     def made(self, network: Network) -> dict[str, Any]:
         """Return the record of the steps made by the last call of `run`, even if it failed."""
         records = list(self._records)
-        if network.step > self._before + len(records):  # the failed call did complete its step
+        if network.step > self._before + len(records):  # a call failed after its step was complete
             records.append(_cut(network.core.record))
         return _joined(records)
 

@@ -92,7 +92,7 @@ def find_learning_rate(
     rates = np.geomspace(low, high, steps)
     optimizer = type(trainer.optimizer)(**(trainer.optimizer.settings | {"learning_rate": rates}))
     search = Trainer(trainer.network.copy(), loss=trainer.loss, optimizer=optimizer, selection=None)
-    with suppress(Diverged):  # the losses before divergence are enough
+    with suppress(Diverged):  # if the loss diverges, use the losses before that
         search.fit(data, epochs=1, batch_size=batch_size, steps=steps, progress=False)
     losses = np.empty(0) if search.history is None else search.history.batch_losses
     smoothed = _smoothed(losses)

@@ -80,12 +80,12 @@ def check_same(run: Run, feed: Feed, network: Network) -> None:
     """
     if feed.per_epoch != run.per_epoch:
         raise ValueError(
-            f"data: expected {run.per_epoch} batches an epoch, as the run began with, got "
+            f"data: expected {run.per_epoch} batches per epoch, as the run began with, got "
             f"{feed.per_epoch}"
         )
     if run.samples is not None and feed.samples not in (None, run.samples):
         raise ValueError(
-            f"data: expected {run.samples} samples ({run.per_epoch} batches an epoch), as the run "
+            f"data: expected {run.samples} samples ({run.per_epoch} batches per epoch), as the run "
             f"began with, got {feed.samples}"
         )
     if feed.data is not None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Live", "Table", "picture", "view_of"]
 
 SHARE = 100  # minimum ratio of run time to drawing time: drawing takes at most 1 %
-LEAST = 0.2  # seconds between two drawings
+LEAST = 0.2  # minimum seconds between two drawings
 HELD = "validation_"
 LINES, POINTS = 120, 60  # maximum number of mass trajectories, and of points in each
 
@@ -99,19 +99,19 @@ class Live:
         elif left > 0:
             title += f", about {left:.0f} s left"
         assert self._display is not None
-        svg = picture(history, f"{title}, {1000 * watch.seconds_a_step:.2f} ms a step")
+        svg = picture(history, f"{title}, {1000 * watch.seconds_a_step:.2f} ms per step")
         self._display({"image/svg+xml": svg, "text/plain": repr(history)})
         cost = time.perf_counter() - begin
         self.drawings += 1
         self.seconds += cost
-        # Delay the next drawing: the cost, including that drawing and the one on exit, must be
-        # within the limit.
+        # Delay the next drawing until all drawings so far, that drawing and the last drawing on
+        # exit together take at most 1 / SHARE of the run's time.
         due = self._begin + SHARE * (self.seconds + 2 * cost)
         self._next = max(time.perf_counter() + LEAST, due)
 
 
 class Table(Callback):
-    """Write a line every epoch: loss, quality, living populations, upkeep; a callback.
+    """A callback that writes a line every epoch: loss, quality, living populations, upkeep.
 
     The quality is measured on validation data: perplexity for a language model; for other networks
     accuracy, or the loss if it defines no accuracy.
@@ -147,7 +147,7 @@ class Table(Callback):
             held_out = "perplexity" if speaks else "validation"
             lines.append(["epoch", "loss", "accuracy", held_out, "living", "upkeep", "ms/step"])
         ended = history.epochs_done
-        if ended and history["epoch"][-1] % 1:  # an incomplete epoch will be continued
+        if ended and history["epoch"][-1] % 1:  # omit an incomplete epoch: its row will change
             ended -= 1
         for at in range(max(0, self._rows), ended):
             row = {name: float(history[name][at]) for name in history}
@@ -190,9 +190,9 @@ def _shortened(text: str, row: Row, most: int) -> str:
 
 
 def _living(layers: Sequence[str], row: Row) -> str:
-    """Return numbers of living populations by layer; with more than four layers, by kind.
+    """Return the numbers of living populations by layer, as text.
 
-    An example by kind of population is "heads 13 + neurons 820".
+    With more than four layers, add them up by kind of layer: "heads 13 + neurons 820".
     """
     if len(layers) <= 4:
         return " + ".join(f"{row[f'alive.{name}']:.0f}" for name in layers) or "-"

@@ -1,6 +1,6 @@
-"""The training loop: stretches of steps in the core, with records and callbacks between them.
+"""The training loop: segments of steps in the core, with records and callbacks between them.
 
-A stretch is a series of steps that runs without returning to this loop. It is short enough that
+A segment is a series of steps that run without returning to this loop. It is short enough that
 Ctrl-C takes effect soon, and ends at the latest where an epoch ends or a record is due.
 """
 
@@ -114,7 +114,7 @@ class Loop:
             for listener in self._begun:
                 try:
                     listener.on_fit_error(self.trainer, error)
-                except Exception as other:  # the first error is the one to raise
+                except Exception as other:  # raise the first error, noting this one
                     error.add_note(f"{type(listener).__name__}.on_fit_error: {other!r}")
             raise
 
@@ -135,8 +135,9 @@ class Loop:
             self._begun.append(listener)
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
+            # A state saved by on_extinction in the last step of an epoch lacks the epoch's row.
             if run.done % run.per_epoch == 0 and history.last("step") < run.done:
-                self._whole_epoch(watch)  # a run resumed from on_extinction lacks this row
+                self._whole_epoch(watch)
             while run.done < self.end:
                 threads, steps = tuner.choose(), max(1, watch.steps // tuner.divisor)
                 late = watch.elapsed() >= self.limit
@@ -150,7 +151,7 @@ class Loop:
                 mark = min(self.end, self._next_stop())
                 before, stop = run.done, min(mark, run.done + plan.steps)
                 seen = stop == mark or bool(self.listeners)  # callbacks may inspect the last batch
-                deaths = self._stretch(stop, watch, threads, seen)
+                deaths = self._segment(stop, watch, threads, seen)
                 tuner.record(stop - before, watch.seconds_a_step)
                 if len(deaths):
                     for listener in self.listeners:
@@ -197,7 +198,7 @@ class Loop:
         if run.done and run.done % budget.interval(run.total) == 0:
             move(budget, self._network, selection, run)
 
-    def _stretch(self, stop: int, watch: Watch, threads: int, seen: bool) -> Array:
+    def _segment(self, stop: int, watch: Watch, threads: int, seen: bool) -> Array:
         """Run the steps up to `stop` and record them; return the deaths, as `_write_down` does.
 
         With `seen`, the core keeps the gradients of all activations of the last step.
@@ -250,7 +251,7 @@ class Loop:
             listener.on_epoch_saved(self.trainer, row)
 
     def _end_epoch(self, watch: Watch, *, whole: bool) -> dict[str, float]:
-        """Append the row of an epoch to the history and return it; evaluate only if it is whole."""
+        """Append the row of an epoch to the history and return it; evaluate only if `whole`."""
         network, run, history = self._network, self.run, self.history
         if self.ranks.size > 1:
             self.ranks.same({"the trained network": digest(network)})

@@ -20,7 +20,7 @@ Metric: TypeAlias = Callable[[Array, Array], float]
 """A function of targets (n,) or (n, outputs) and outputs (n, outputs)."""
 
 Metrics: TypeAlias = str | Metric | Iterable[str | Metric] | Mapping[str, "str | Metric"]
-"""Names or functions, or both by name."""
+"""One metric (name or function), several, or a dict of them by column name."""
 
 
 def _classes(targets: Array, outputs: Array) -> tuple[Array, Array]:
@@ -60,7 +60,7 @@ def top(k: int) -> Metric:
 
 
 def balanced_accuracy(targets: Array, outputs: Array) -> float:
-    """Return the recall averaged over the classes that occur."""
+    """Return the recall averaged over the classes that occur in the targets."""
     right, found = _classes(targets, outputs)
     hits = np.bincount(right, right == found)
     counts = np.bincount(right)
@@ -79,7 +79,7 @@ def f1(targets: Array, outputs: Array) -> float:
 def auc(targets: Array, outputs: Array) -> float:
     """Return the area under the ROC curve; with more than 2 classes, the one-vs-rest mean.
 
-    NaN if a class does not occur.
+    NaN if a class does not occur in the targets.
     """
     if targets.shape == outputs.shape:
         columns = [(targets[:, k] > 0.5, outputs[:, k]) for k in range(outputs.shape[1])]
@@ -177,7 +177,7 @@ def named(metrics: Metrics) -> dict[str, Metric]:
     """Return metrics by name, from names of METRICS, functions or a dict.
 
     Raises:
-        ValueError: there is no metric of that name; the text lists all.
+        ValueError: there is no metric of that name; the message lists all names.
         TypeError: a metric is neither a name nor a function.
     """
     if isinstance(metrics, str) or callable(metrics):
@@ -202,7 +202,7 @@ def named(metrics: Metrics) -> dict[str, Metric]:
 
 
 def is_name(name: Any) -> bool:
-    """True for a name of METRICS or top2, top3, ..."""
+    """True for a name in METRICS, and for "top2", "top3" and so on."""
     return isinstance(name, str) and (name in METRICS or TOP.fullmatch(name) is not None)
 
 

@@ -35,7 +35,7 @@ class Template:
     """A path with columns of the history in braces.
 
     Args:
-        name: name of the argument, for error texts.
+        name: name of the argument, for error messages.
         text: the path.
 
     Raises:
@@ -63,15 +63,17 @@ class Template:
             raise ValueError(f"{name}: a format of {text!r} does not fit ({error})") from None
 
     def check(self, validates: bool, metrics: Collection[str]) -> None:
-        """Check before a run that the columns in the path will exist and the file is writable.
+        """Check before a run that the file is writable and all columns in the path will exist.
+
+        The path names columns of the history in braces, such as {validation_loss}.
 
         Args:
             validates: True if the run evaluates on validation data.
-            metrics: the columns of the metrics of the run.
+            metrics: names of the metrics' columns in the history.
 
         Raises:
-            ValueError: the path has a column of validation data in a run without such data, or of
-                a metric that is not computed.
+            ValueError: the path names a column of validation data and there are none, or a metric
+                that is not computed.
             OSError: the folder is missing or not writable.
         """
         for field in self.fields:

@@ -74,7 +74,8 @@ class LambdaCallback(Callback):
         on_epoch_end: called with (trainer, row).
         on_extinction: called with (trainer, deaths).
         on_fit_end: called with (trainer, history).
-        on_fit_error: called with (trainer, error) instead, if an exception ends the run.
+        on_fit_error: called with (trainer, error) instead of on_fit_end if an exception ends the
+            run.
 
     Raises:
         TypeError: an argument cannot be called.

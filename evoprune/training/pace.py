@@ -1,7 +1,7 @@
 """The schedules of a run, computed block by block so that a long run needs little memory.
 
-Blocks lie on a fixed grid, so that a step has the same values wherever a run was stopped. The
-schedules themselves are defined by selection and optimizers.
+Blocks begin at multiples of BLOCK steps, so that a step has the same values wherever a run was
+stopped. The schedules themselves are settings of the selection and the optimizer.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["Numbers", "Pace", "warn_of_standstill"]
 
 BLOCK = 1 << 16  # steps computed together
-SAMPLED = 64  # in runs of more blocks, the sum of strengths is estimated from this number of blocks
+SAMPLED = 64  # number of blocks from which the sum of strengths is estimated in long runs
 
 
 class Numbers:
-    """One schedule of a run of `steps` steps, checked as `schedules.values` checks it.
+    """The values of one schedule in a run of `steps` steps, checked as by `schedules.values`.
 
     A number or a `Schedule` is computed block by block; anything else is converted to an array.
     """
@@ -74,7 +74,8 @@ class Numbers:
         if not self.steps:
             return 0.0
         rise = self._schedule.rise(self.steps)
-        # A schedule rises until the end of its warmup, then changes monotonically to `final`.
+        # A schedule rises until the end of its warmup, then changes monotonically to `final`:
+        # its maximum is at one of these steps.
         ends = {0, max(0, rise - 1), min(rise, self.steps - 1), self.steps - 1}
         parts = [self._schedule.part(at, at + 1, self.steps) for at in ends]
         return float(np.concatenate(parts).max())
@@ -97,7 +98,7 @@ class Pace:
         self._pressure: Numbers | None = None
         if selection is not None and not isinstance(selection.pressure, Budget):
             self._pressure = Numbers("Selection: pressure", selection.pressure, run.total)
-        adaptive = optimizer.facts["moments"] > 1  # second moments scale the steps
+        adaptive = optimizer.facts["moments"] > 1  # second moments normalize its steps
         self.highest = self._highest if adaptive else None
         self.selection: Selection | None = selection
         if selection is not None:
@@ -126,7 +127,8 @@ class Pace:
     def strength(self) -> float:
         """Return the sum of the strengths of all steps: the run's length in steps of strength 1.
 
-        In a run of more than `SAMPLED` blocks, it is estimated from `SAMPLED` equally spaced ones.
+        In a run of more blocks than `SAMPLED`, it is estimated from that number of blocks, equally
+        spaced.
         """
         rest = 0.0 if self._given is None else self._given.rest
         moving = self._run.total - round(rest * self._run.total)

@@ -34,19 +34,19 @@ TABLE = Path(settings.__file__).with_name("expected.json")
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """What `Trainer.fit` would do with these arguments. Printing it shows a table.
+    """What `Trainer.fit` would do with the arguments of `Trainer.plan`; print it for a table.
 
     Attributes:
         steps, epochs, per_epoch: length of the run.
         generations: length of the run in generations of strength 1: the sum of the strengths of all
             steps, divided by the steps per generation.
         lifespan: generations from birth to extinction of a population without fitness; None if the
-            law has no such bound.
+            dynamics sets no minimum.
         min_age: generations before which no population goes extinct.
         first_death: the earliest step after which a population can be extinct; None if none can.
         expected: share of the founders expected to be alive at the end, as (value, low, high): the
-            range covers other networks, batch sizes and learning rates. None where it was not
-            measured, as for a network with extinct populations at the start.
+            range covers other networks, batch sizes and learning rates. None if it was not measured
+            for such a run, for example of a network that already has extinct populations.
         memory: bytes of the network while it trains; None if batches come from an iterable.
         why: why no population can go extinct, and what to do; "" if one can.
     """
@@ -134,9 +134,8 @@ def first_death(network: Network, selection: Selection, run: Run, pace: Pace) ->
     bounded = isinstance(law, Malthusian) and law.growth == "bounded"
     masses = [network[f"{layer}.mass"] for layer in network.born]
     lightest = min((float(m[m > 0].min()) for m in masses if (m > 0).any()), default=1.0)
-    probe = Community(
-        2, selection.replace(floor=0, fitness="taylor"), mass=[lightest, 1.0], dtype=network.dtype
-    )
+    alone = selection.replace(floor=0, fitness="taylor", births=None)
+    probe = Community(2, alone, mass=[lightest, 1.0], dtype=network.dtype)
     made = network.generation
     probe.load_state_dict(probe.state_dict() | {"generation": made})
     for start in range(0, run.total, BLOCK):
@@ -167,11 +166,11 @@ def _table() -> Mapping[str, Any]:
 
 
 def expected(selection: Selection, generations: float) -> tuple[float, float, float] | None:
-    """Return the share of founders expected to be alive: (value, low, high); None if not measured.
+    """Return the share of founders expected to be alive at the end: (value, low, high).
 
     It is interpolated, in the logarithms of pressure and of the number of lifespans in a run, from
-    the runs of a perceptron on images in experiments/run_length.py. More populations survive on
-    harder tasks.
+    the runs of a perceptron on images in experiments/run_length.py; None for settings without such
+    runs. More populations survive on harder tasks.
     """
     table, pressure, lifespan = _table(), selection.pressure, selection.lifespan()
     law = selection.fitness

@@ -21,8 +21,8 @@ __all__ = ["ReduceOnPlateau"]
 class ReduceOnPlateau(Callback):
     """Multiply the remaining learning rates of a run by `factor` when a column stops improving.
 
-    Use it with a constant rate, as in `AdamW(constant(1e-3))`. If the selection's clock is "rate",
-    masses slow down with the weights.
+    Use it with a constant rate, as in `AdamW(constant(1e-3))`. By default, masses then change more
+    slowly too; see the setting `clock` of `Selection`.
 
     Args:
         monitor: the column. Higher is better for an accuracy or similar, lower for others.
@@ -52,7 +52,7 @@ class ReduceOnPlateau(Callback):
         self.best, self._waited = math.nan, 0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Reset after an earlier run; a resumed run continues."""
+        """Forget the values of an earlier run, unless this run is resumed."""
         if trainer.history is None or not trainer.history.epochs_done:
             self.best, self._waited = math.nan, 0
 

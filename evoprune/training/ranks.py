@@ -1,7 +1,7 @@
 """Data-parallel training: several processes (ranks) train copies of one network.
 
 Every rank computes on its share of each batch. In every step the core sums gradients and statistics
-over the ranks, in one buffer, so that all copies stay equal. Before every stretch of steps (see
+over the ranks, in one buffer, so that all copies stay equal. Before every segment of steps (see
 loop.py) the ranks agree on its length and on whether the run stops. An error on one rank ends the
 run on all ranks.
 """
@@ -37,7 +37,7 @@ REQUIRED = ("Get_rank", "Get_size", "Allreduce", "allgather", "Abort")
 
 
 class Communicator(Protocol):
-    """The methods of an mpi4py communicator that training uses; any object may have them."""
+    """A communicator: any object with the methods of mpi4py's communicators listed here."""
 
     def Get_rank(self) -> int:
         """Return the number of this rank, from 0."""
@@ -56,7 +56,7 @@ class Communicator(Protocol):
 
 
 class Plan(NamedTuple):
-    """What the ranks agree on before a stretch of steps."""
+    """What the ranks agree on before they run a number of steps (see loop.py)."""
 
     steps: int
     slowed: float
@@ -73,7 +73,7 @@ class Ranks:
         communicator: mpi4py's, or an object with the same methods; None: this process alone.
 
     Attributes:
-        rank, size: the number of this rank and of all ranks.
+        rank, size: the index of this rank, from 0, and the number of ranks.
         argument: the ranks as the core takes them: (rank, size, function that sums an array over
             the ranks); None for one process.
 
@@ -92,9 +92,9 @@ class Ranks:
         self.rank = 0 if communicator is None else int(communicator.Get_rank())
         self.size = 1 if communicator is None else int(communicator.Get_size())
         self.argument = None if self.size == 1 else (self.rank, self.size, self._add_up)
-        self._inside = False  # True in a call of the core: others may wait in a reduction
-        self._calls = 0  # reductions in the current call of the core
-        self._broken = False  # the last reduction has failed
+        self._inside = False  # True in a call of the core, where ranks wait for each other
+        self._calls = 0  # sums over ranks in the current call of the core
+        self._broken = False  # the last sum over ranks has failed
         self._known: BaseException | None = None  # an error known to all ranks
 
     @property
@@ -112,7 +112,7 @@ class Ranks:
         self._calls += 1
 
     @contextmanager
-    def stretch(self) -> Iterator[None]:
+    def in_core(self) -> Iterator[None]:
         """Return the context for a call of the core that runs steps."""
         self._inside, self._calls = True, 0
         yield
@@ -150,7 +150,7 @@ class Ranks:
                     raise self._known
 
     def plan(self, steps: int, slowed: float, stopping: bool, interrupted: bool) -> Plan:
-        """Agree on the next stretch of steps: rank 0 decides, but any rank can stop the run."""
+        """Agree on the next number of steps: rank 0 decides, but any rank can stop the run."""
         if self.size == 1:
             return Plan(steps, slowed, stopping, interrupted)
         plans = [Plan(*plan) for plan in self.gather((steps, slowed, stopping, interrupted))]
@@ -215,7 +215,7 @@ class Ranks:
         if error is None or self.size == 1 or error is known:
             return
         lost = self._inside and (self._broken or not self._calls or isinstance(error, MemoryError))
-        if lost:  # the others wait in a reduction that this rank cannot join
+        if lost:  # the other ranks wait for a sum that this rank cannot join
             traceback.print_exception(error)
             sys.stderr.write(f"evoprune: rank {self.rank} has failed; all ranks are ended\n")
             sys.stderr.flush()

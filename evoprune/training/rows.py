@@ -39,7 +39,7 @@ def row_of(
         network: the network; it is only read.
         history: holds the losses of the epoch's batches.
         run: progress of the run.
-        watch: measures the time of the run; its lap ends here.
+        watch: measures the time of the run; this calls its `lap()`.
         last: learning rate and pressure of the last step.
         score: score on validation data, if there is any.
         metrics: values of the metrics by column, see `measured`.

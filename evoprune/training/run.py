@@ -1,6 +1,6 @@
-"""A training run: plan, clock, thread count, progress bar and handling of Ctrl-C.
+"""A training run: plan, timing, number of threads, progress bar and handling of Ctrl-C.
 
-These parts of the trainer do not depend on laws or data. A stretch is a series of steps that runs
+These parts of the trainer do not depend on laws or data. A segment is a series of steps that run
 without returning to the training loop, see loop.py.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["Bar", "Interrupt", "Run", "ThreadTuner", "Watch", "spacing"]
 SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that the bar always shows
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
 LEAST = 37  # width in characters of the bar without loss and other values
-STRETCH = 0.05  # target duration of a stretch in seconds; Ctrl-C takes effect at its end
+SEGMENT = 0.05  # target seconds between two returns to the loop, where Ctrl-C takes effect
 RECORDS = 150  # approximate number of records per run, by default
 APART, OF_EPOCH = 50, 8  # records are at least 50 steps or 1/8 epoch apart, whichever is less
 
@@ -47,15 +47,15 @@ class Run:
     augment: dict[str, Any] | None
     done: int = 0
     steps: int | None = None  # steps per epoch, if the user gave them
-    pressure: float | None = None  # last value set by a budget
+    pressure: float | None = None  # the last pressure that a budget has set
     samples: int | None = None  # samples of the training data, if known
     validation_split: float | None = None  # share of the data used for validation
     slowed: float = 1.0  # factor on the remaining planned learning rates
-    resting: bool = False  # the budget's size is reached: masses no longer change
-    lifespan: float | None = None  # in generations; sets time constants that are None
+    resting: bool = False  # True once a budget's size is reached: masses no longer change
+    lifespan: float | None = None  # in generations; determines time constants that are None
     weighted: bool = False  # sample_weight was given
     class_weights: str | list[Any] | None = None  # "balanced", or pairs of class and weight
-    metrics: dict[str, str | None] = field(default_factory=dict)  # name by column; None: a function
+    metrics: dict[str, str | None] = field(default_factory=dict)  # column -> name; None: a function
     training_metrics: bool = False
 
     @classmethod
@@ -116,8 +116,8 @@ def spacing(steps: int, per_epoch: int) -> int:
     """Return the default number of steps from one record to the next.
 
     Each record ends a call of the core, and the next call has to start its threads, which can take
-    0.5 ms on processors that idle quickly. Calls also end with every epoch. A number of steps that
-    divides the epoch, or is a multiple of it, is therefore preferred if there is one nearby.
+    0.5 ms on processors that idle quickly. Calls also end with every epoch. The spacing therefore
+    divides the steps of an epoch, or is a multiple of them, if such a number is nearby.
 
     Args:
         steps: steps of the run.
@@ -131,7 +131,7 @@ def spacing(steps: int, per_epoch: int) -> int:
 
 
 class Watch:
-    """Measure the time of steps, choose the length of stretches, and keep totals of a run.
+    """Measure the time of steps, choose how many to run at a time, and keep totals of a run.
 
     Args:
         seconds: total time of the run so far.
@@ -139,22 +139,22 @@ class Watch:
     """
 
     def __init__(self, seconds: float = 0.0, floor_reached: float = 0.0) -> None:
-        self.steps = 1  # length of the next stretch
+        self.steps = 1  # number of steps to run before the next return to the loop
         self.seconds_a_step = 0.0
         self.floor_reached = floor_reached
         self._began = time.perf_counter() - seconds
         self._lap_steps, self._lap_seconds = 0, 0.0
 
     def add(self, steps: int, seconds: float) -> None:
-        """Record the duration of a stretch."""
+        """Record the seconds that these steps took, and choose the number of the next steps."""
         self.seconds_a_step = seconds / steps
-        fitting = int(STRETCH / max(self.seconds_a_step, 1e-9))
+        fitting = int(SEGMENT / max(self.seconds_a_step, 1e-9))
         self.steps = max(1, min(8 * self.steps, fitting))  # grow gradually
         self._lap_steps += steps
         self._lap_seconds += seconds
 
     def lap(self) -> float:
-        """Return ms per step since the previous call, without validation and callbacks."""
+        """Return ms per step since the previous call, without time for evaluation or callbacks."""
         ms = 1000 * self._lap_seconds / max(1, self._lap_steps)
         self._lap_steps, self._lap_seconds = 0, 0.0
         return ms
@@ -165,18 +165,18 @@ class Watch:
 
 
 class ThreadTuner:
-    """Tune the number of threads by trials during a run; `get_threads()` and `most` are limits.
+    """Tune the number of threads by trials during a run, up to `get_threads()` and `most`.
 
     The number does not affect results. Few threads are fastest for a small network, or on
-    processors that share no cache. A trial is a short stretch of steps with half or twice as many
-    threads; its time per step is compared with that of recent stretches. After every trial that was
+    processors that share no cache. A trial is a short segment of steps with half or twice as many
+    threads; its time per step is compared with that of recent segments. After every trial that was
     clearly slower, the interval between trials doubles.
     """
 
-    WAIT, PATIENCE = 8, 128  # stretches between trials: initial and maximum
-    BRIEF = 0.004  # minimum duration in seconds that is compared
-    SHORT = 4  # a trial is shorter than other stretches by this factor
-    LATE = 5  # number of recent stretches whose median time is compared
+    WAIT, PATIENCE = 8, 128  # segments of steps between trials: initially, at most
+    BRIEF = 0.004  # seconds; shorter times are added up before they are compared
+    SHORT = 4  # a trial has 1 / SHORT of the usual number of steps
+    LATE = 5  # number of recent times per step whose median is the usual time
     WON, LOST = 0.97, 1.2  # trial time / usual time: below WON it wins, above LOST it clearly fails
 
     def __init__(self, most: int | None = None) -> None:
@@ -186,15 +186,15 @@ class ThreadTuner:
         self._settle(0, [])
 
     def _settle(self, threads: int, usual: list[float]) -> None:
-        """Use this number of threads; `usual`: seconds per step of recent stretches with it."""
+        """Use this number of threads; `usual`: recent seconds per step with this number."""
         self._threads = threads
         self._usual = deque(usual, self.LATE)
         self._tried = 0  # threads of the current trial; 0: none
         self._wait = self._left = float(self.WAIT)
-        self._steps, self._seconds = 0, 0.0  # recorded, but not compared yet
+        self._steps, self._seconds = 0, 0.0  # recorded since the last comparison
 
     def choose(self) -> int:
-        """Return the number of threads for the next stretch."""
+        """Return the number of threads for the next segment of steps."""
         most = min(self._limit, get_threads())
         if most != self._most:
             self._most = most
@@ -203,22 +203,22 @@ class ThreadTuner:
 
     @property
     def divisor(self) -> int:
-        """Factor by which the next stretch is shortened: SHORT for a trial, otherwise 1."""
+        """Divisor of the next number of steps: SHORT for a trial, otherwise 1."""
         return self.SHORT if self._tried else 1
 
     def record(self, steps: int, seconds_a_step: float) -> None:
-        """Record the time of a stretch; brief stretches are added up before they are compared."""
+        """Record the time of steps; times below BRIEF are added up before they are compared."""
         self._steps += steps
         self._seconds += steps * seconds_a_step
         if self._seconds < self.BRIEF:
             return
-        each, stretches = self._seconds / self._steps, min(1.0, self._seconds / STRETCH)
+        each, segments = self._seconds / self._steps, min(1.0, self._seconds / SEGMENT)
         self._steps, self._seconds = 0, 0.0
         if self._tried:
             self._judge(each)
             return
         self._usual.append(each)
-        self._left -= stretches
+        self._left -= segments
         if self._left <= 0 and self._most > 1:
             half, twice = max(1, self._threads // 2), min(self._most, 2 * self._threads)
             first, second = (twice, half) if self._up else (half, twice)
@@ -228,7 +228,7 @@ class ThreadTuner:
         """Keep the trial's number of threads, or return to the previous one."""
         usual = statistics.median(self._usual)
         if each < self.WON * usual:
-            self._settle(self._tried, [each])  # later trials continue in this direction
+            self._settle(self._tried, [each])  # `_up` stays: try further in this direction
             return
         if each > self.LOST * usual:
             self._wait = min(float(self.PATIENCE), 2 * self._wait)
@@ -239,7 +239,7 @@ class ThreadTuner:
 class Interrupt:
     """Record the first Ctrl-C; the second one raises KeyboardInterrupt.
 
-    It does nothing if the signal has another handler already, or outside the main thread.
+    It does nothing outside the main thread, or if another handler of the signal is installed.
     """
 
     def __init__(self) -> None:
@@ -269,13 +269,13 @@ class Interrupt:
 
 
 class Bar:
-    """A progress bar; it does nothing if none is wanted."""
+    """A progress bar; unless `wanted`, it does nothing."""
 
     def __init__(self, run: Run, wanted: bool) -> None:
         self._bar: Any = None
         if wanted and run.total:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a notebook without ipywidgets gets a plain bar
+                warnings.simplefilter("ignore")  # without ipywidgets, a notebook gets a plain bar
                 from tqdm.auto import tqdm
 
             self._bar = tqdm(total=run.total, initial=run.done, dynamic_ncols=True, bar_format=BAR)
@@ -308,7 +308,7 @@ class Bar:
         if history.layers:
             parts.append(f"alive {sum(network.alive.values())}")
         parts.append(f"{1000 * watch.seconds_a_step:.2f} ms")
-        columns = self._bar.format_dict["ncols"]  # None: unlimited
+        columns = self._bar.format_dict["ncols"]  # width of the terminal; None: unlimited
         while columns and len(parts) > 1 and LEAST + len(", ".join(parts)) > columns:
             parts.pop()  # omit a value instead of cutting a number
         self._bar.set_postfix_str(", ".join(parts), refresh=False)

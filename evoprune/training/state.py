@@ -1,7 +1,7 @@
 """The state of a trainer: everything that a resumed run depends on, in memory or as one file.
 
-A state is fully read and checked before any of it is used. Laws are not part of it: they belong to
-the trainer and may be Python functions.
+A state is fully read and checked before any of it is used. Loss, optimizer and selection are not
+part of it: they belong to the trainer and may be Python functions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "matched", "read", "remembered", "settings_of", "write"]
 
-Memory = tuple[str, dict[str, Any]]  # a callback's class and its state
+Memory = tuple[str, dict[str, Any]]  # name of a callback's class, and its state
 
 
 class State(NamedTuple):
@@ -86,7 +86,7 @@ class State(NamedTuple):
 
 
 def write(state: State, path: str | PathLike[str]) -> None:
-    """Write a state as the file of its network, with the rest added."""
+    """Write a network file that also holds the rest of the state."""
     extra = {"history": b"" if state.history is None else state.history.to_bytes()}
     if state.standing is not None:
         extra["standing"] = file.to_bytes(state.standing, moments=True)
@@ -146,7 +146,7 @@ def read(path: str | PathLike[str]) -> State:
 
 
 def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[Memory]:
-    """Return the states of `callbacks`, and the states in `before` of other callbacks."""
+    """Return the states of `callbacks`, then the states in `before` of other callbacks."""
     now = [(type(callback).__name__, callback.state()) for callback in callbacks]
     left = list(before)
     for kind, _ in now:
@@ -157,7 +157,7 @@ def remembered(callbacks: Sequence[Callback], before: Sequence[Memory]) -> list[
 
 
 def matched(callbacks: Sequence[Callback], memories: Sequence[Memory]) -> list[dict[str, Any]]:
-    """Return a state for each callback: the first unused one of its class, or an empty one."""
+    """Return a state for each callback: the first unused state of its class, or {}."""
     left, found = list(memories), []
     for callback in callbacks:
         kind = type(callback).__name__

@@ -100,13 +100,14 @@ class Trainer:
         self.validates, self.measured = False, list[str]()
         self._loop: Loop | None = None  # the current loop; None between runs
         self._memories: list[Memory] = []  # states of the callbacks of the last run
-        self._standing: Network | None = None  # the trained network if `keep` has replaced it
+        self._standing: Network | None = None  # the network that `keep` replaced
         self._configure()
 
     def _configure(self, run: Run | None = None) -> None:
         """Configure the core for this trainer; another trainer may have changed its settings.
 
-        Time constants that are None are set to fit `run`, by default the last run.
+        Time constants of the selection that are None get values that fit `run`, by default the last
+        run.
         """
         self._core, selection, run = self.network.core, self.selection, run or self._run
         if selection is not None and run is not None:
@@ -136,7 +137,7 @@ class Trainer:
         """Return the plan of the run that `fit` would make with these arguments; it can be printed.
 
         The plan has the number of generations, the lifespan, the earliest possible extinction, the
-        share of populations expected to be alive, and the memory. Nothing is changed.
+        share of populations expected to be alive at the end, and the memory. Nothing is changed.
         """
         self._idle("plan")
         feed = feed_of(data, y, batch_size, True, steps, self._form())
@@ -289,7 +290,7 @@ class Trainer:
         """Continue a run that has stopped before its end, on the same data.
 
         Args:
-            data, y: those of `fit`; with `validation_split`, the same samples are drawn again.
+            data, y: those of `fit`; `validation_split` draws the same validation samples again.
             validation_data, callbacks, progress, live, until, sample_weight: as for `fit`.
             class_weights, metrics, training_metrics: those of `fit` if not given.
             seconds: as for `fit`; limits the whole run, including the time before the stop.
@@ -298,8 +299,8 @@ class Trainer:
             The history of the whole run.
 
         Raises:
-            ValueError: there is no run to continue, the data has another length or other columns,
-                or the run began with sample weights or a function as a metric that is not given.
+            ValueError: there is no run to continue; the data has another length or other columns;
+                or `fit` had sample weights or a metric function that are not given again.
         """
         self._idle("resume")
         run, _ = self._running()
@@ -440,12 +441,16 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Return a copy of all that `resume` depends on: network, run, history, callbacks.
 
-        Pass it to `restore` of this trainer or of another one with the same laws.
+        Pass it to `restore` of this trainer, or of another one with the same loss, optimizer and
+        selection.
         """
         return self._state().as_dict()
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the state, but not the laws, to a file that `evoprune.load` reads as a network."""
+        """Write the state to a file, without loss, optimizer and selection.
+
+        `evoprune.load` reads only the network from this file, `restore` the whole state.
+        """
         write(self._state(), path)
 
     def _state(self) -> State:
@@ -476,7 +481,7 @@ class Trainer:
         return copy.deepcopy(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle laws and state; a current run is pickled as a stopped one."""
+        """Pickle loss, optimizer, selection and state; a run in progress is pickled as stopped."""
         laws = {"loss": self.loss, "optimizer": self.optimizer, "selection": self.selection}
         return _again, (laws, self.state())
 
@@ -488,7 +493,7 @@ class Trainer:
 
 
 def _again(laws: dict[str, Any], saved: dict[str, Any]) -> Trainer:
-    """Return a trainer with these laws and this state; for pickle."""
+    """Return the trainer that `Trainer.__reduce__` has pickled."""
     trainer = Trainer(saved["network"], **laws)
     trainer.restore(saved)
     return trainer

@@ -63,7 +63,7 @@ def weights_of(
             raise TypeError(f"sample_weight: expected real numbers, got dtype {weights.dtype}")
         if weights.shape != y.shape[:1] and weights.shape != y.shape[:2]:
             raise ValueError(
-                f"sample_weight: expected shape {y.shape[:1]}, one a sample, got {weights.shape}"
+                f"sample_weight: expected shape {y.shape[:1]}, one per sample, got {weights.shape}"
             )
         bad = ~(np.isfinite(weights) & (weights >= 0))
         if bad.any():

@@ -1,5 +1,5 @@
-/* check: what the test programs share: CHECK, which counts and prints failures, and arrays of exact
- * size. */
+/* check: helpers that the test programs share. CHECK counts and prints failures; numbers()
+ * returns an array of exactly n elements, so that a sanitizer sees any access past their end. */
 #ifndef EP_TEST_CHECK_H
 #define EP_TEST_CHECK_H
 

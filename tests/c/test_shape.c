@@ -54,37 +54,72 @@ static int32_t *some(int64_t n, uint64_t seed, int share, int64_t *kept) {
     return index;
 }
 
+/* Sources in ascending order, some of them twice, and new places at random. Sets *n to their
+ * number. */
+static int32_t *sources(int64_t size, uint64_t seed, int64_t *n) {
+    int64_t stay, born;
+    int32_t *these = some(size, seed, 6, &stay), *again = some(size, seed + 1, 3, &born);
+    int32_t *source = malloc((size_t)(stay + born + 3) * sizeof *source);
+    *n = 0;
+    for (int64_t j = 0; j < stay + born; j++) {
+        source[(*n)++] = j < stay ? these[j] : again[j - stay];
+        if (j % 4 == 3) {
+            source[(*n)++] = -1;
+            j += 1;
+        }
+    }
+    free(these), free(again);
+    return source;
+}
+
 static void test_gather_of_every_rank(void) {
     for (int round = 0; round < 400; round++) {
         int rank = round % (EP_RANK + 1);
-        int64_t size[EP_RANK], kept[EP_RANK], place[EP_RANK] = {0}, from_n = 1, to_n = 1;
-        int32_t *keep[EP_RANK] = {NULL};
+        int64_t size[EP_RANK], left[EP_RANK], place[EP_RANK] = {0}, from_n = 1, to_n = 1;
+        int32_t *source[EP_RANK] = {NULL};
+        ep_choice choice[EP_RANK] = {{0}};
+        ep_run runs[EP_RANK][16];
         for (int d = 0; d < rank; d++) {
             size[d] = (round * 31 + d * 17) % 7;
-            kept[d] = size[d];
+            left[d] = size[d];
             if ((round >> d) & 4) {
-                keep[d] = some(size[d], (uint64_t)(round + d), 6, &kept[d]);
+                source[d] = sources(size[d], (uint64_t)(round + d), &left[d]);
+                choice[d] = (ep_choice){left[d], ep_runs_of(source[d], left[d], runs[d]), runs[d]};
+                CHECK(left[d] <= 16 && choice[d].n_runs <= left[d]);
             }
             from_n *= size[d];
-            to_n *= kept[d];
+            to_n *= left[d];
         }
-        ep_real *from = numbers(from_n, 1), *to = numbers(to_n, 2);
-        ep_gather(to, from, rank, size, (const int32_t *const *)keep, kept);
+        ep_real *from = numbers(from_n, 1), *to = numbers(to_n, 2), *before = numbers(to_n, 2);
+        ep_gather(to, from, rank, size, choice);
         for (int64_t i = 0; i < to_n; i++) {
             int64_t at = 0;
             for (int d = 0; d < rank; d++) {
-                at = at * size[d] + (keep[d] ? keep[d][place[d]] : place[d]);
+                int64_t j = source[d] ? source[d][place[d]] : place[d];
+                at = at < 0 || j < 0 ? -1 : at * size[d] + j;
             }
-            CHECK(to[i] == from[at]);
-            for (int d = rank - 1; d >= 0 && ++place[d] == kept[d]; d--) {
+            CHECK(to[i] == (at < 0 ? before[i] : from[at]));
+            for (int d = rank - 1; d >= 0 && ++place[d] == left[d]; d--) {
                 place[d] = 0;
             }
         }
         for (int d = 0; d < rank; d++) {
-            free(keep[d]);
+            free(source[d]);
         }
-        free(from), free(to);
+        free(from), free(to), free(before);
     }
+}
+
+static void test_runs_are_as_long_as_possible(void) {
+    const int32_t source[] = {0, 1, 4, 5, 6, -1, 7, 2, 3, 3};
+    const ep_run expected[] = {{0, 0, 2}, {2, 4, 3}, {6, 7, 1}, {7, 2, 2}, {9, 3, 1}};
+    ep_run run[EP_COUNT(source)];
+    CHECK(ep_runs_of(source, EP_COUNT(source), run) == EP_COUNT(expected));
+    for (int i = 0; i < EP_COUNT(expected); i++) {
+        CHECK(run[i].to == expected[i].to && run[i].from == expected[i].from);
+        CHECK(run[i].n == expected[i].n);
+    }
+    CHECK(ep_runs_of(source, 0, run) == 0);
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */
@@ -350,6 +385,7 @@ static void test_survivors_keep_their_numbers(void) {
 int main(void) {
     test_layout();
     test_gather_of_every_rank();
+    test_runs_are_as_long_as_possible();
     test_every_row_once_an_epoch();
     test_rows_of_every_type();
     test_moved_images();

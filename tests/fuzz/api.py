@@ -92,7 +92,7 @@ PLAIN: dict[str, list[Any]] = {
 
 
 class Player(Scene):
-    """A scene that also has objects of the package: a trainer, a history, data sets."""
+    """A `Scene` that also has objects of the package: a trainer, a history, data sets."""
 
     def __init__(self, random: Random) -> None:
         super().__init__(random, ep.core.core64 if random.random() < 0.2 else ep.core.core32)
@@ -134,7 +134,7 @@ class Player(Scene):
         return self.random.sample(made, self.random.randrange(3))
 
     def state(self) -> Any:
-        """Return a state of a trainer, or the path of one."""
+        """Return a state of a trainer, or the path of a saved state."""
         if self.random.random() < 0.5:
             return self.trainer.state()
         self.trainer.save(FOLDER / "a.safetensors")

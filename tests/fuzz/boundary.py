@@ -20,7 +20,7 @@ NAMES = {
     "optimizer_step": [*CATALOGUE["optimizers"]],
     "elementary": ["exp", "tanh", "sigmoid", "log", "gelu", "silu"],
 }
-HEAVY = ("train", "forward", "configure", "kill", "compact")  # called more often
+HEAVY = ("train", "forward", "configure", "kill", "compact")  # drawn more often than other methods
 
 
 def methods(owner: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The process that cases run in: if it crashes, its log holds the last call.
+"""Run fuzz cases in a process of its own; if the process crashes, its log holds the last call.
 
     python -m fuzz.child FUZZER FIRST CASES LOG [MEGABYTES]
 

@@ -33,7 +33,7 @@ class Runner:
         self._lock = threading.Lock()
 
     def child(self, first: int, cases: int) -> int:
-        """Run cases from `first` on in one process; return how many ran, including a fatal one."""
+        """Run cases from `first` on in one process; return how many ran, also if one crashed."""
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
             log = Path(folder, "log")
             limit = "0" if "LD_PRELOAD" in self.environment else str(MEGABYTES)
@@ -54,7 +54,7 @@ class Runner:
             self._take(lines)
             if ended:
                 return cases
-            last = log.read_bytes() if log.exists() else b""  # perhaps no call was made
+            last = log.read_bytes() if log.exists() else b""  # no log: no call was made
             seed, _, call = last.rstrip(b"\0").decode(errors="replace").partition("\n")
             tail = errors.read_text(errors="replace")
         self._add(_death(seed, call, tail, done.returncode))
@@ -103,7 +103,7 @@ class Runner:
 
 
 def _death(seed: str, call: str, tail: str, status: int) -> Fault:
-    """Return the fault that ended a child: a signal, a sanitizer, or the watchdog."""
+    """Return the fault of a child that was ended by a signal, a sanitizer or the watchdog."""
     marks = [line for line in tail.splitlines() if "ERROR: " in line or "runtime error" in line]
     frames = [line.strip() for line in tail.splitlines() if line.strip().startswith("#")]
     own = [f.partition(" in ")[2].split(" (")[0] for f in frames if "csrc/" in f][:3]
@@ -152,7 +152,7 @@ def _library(name: str) -> str:
 
 
 def plain() -> dict[str, str]:
-    """Return the environment to run the package unchanged."""
+    """Return the environment that runs the package without sanitizers."""
     return {"PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}"}
 
 

@@ -1,7 +1,7 @@
-"""Objects that a call reads, and whose special methods then change what the call is reading.
+"""Arguments whose special methods change the other arguments of a call, or use its network.
 
-`evil(random, value, room)` wraps a valid value, so that a call passes its checks and the value
-changes in the middle of the call.
+`evil(random, value, room)` wraps a valid value, so that a call passes its checks and the change
+comes while the call reads the value.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Room:
                 self.collect(item, depth + 1)
 
     def act(self) -> None:
-        """Change a container, call the network or collect garbage; sometimes raise Marked."""
+        """Change a container, call the network or collect garbage; sometimes raise `Marked`."""
         if self.budget <= 0:
             return
         self.budget -= 1

@@ -35,7 +35,7 @@ def circle() -> list[Any]:
 
 
 def scalar(random: Random) -> Any:
-    """Return a number, or an object similar to one."""
+    """Return a number, or an object similar to a number."""
     match random.randrange(9):
         case 0 | 1:
             return random.choice(INTS)

@@ -280,7 +280,7 @@ def _bomb(head: bytes) -> bytes:
 
 
 def by_text(random: Random, content: bytes) -> tuple[bytes, str]:
-    """Insert unusual characters into a text, or return only these."""
+    """Insert unusual characters into a text, or return only such characters."""
     odd = [b"\xff", b"\xed\xa0\x80", b"\0", "\u202e\u0301".encode(), b"\xef\xbb\xbf", b"\r\n", b""]
     odd += ["".join(map(chr, range(32, 1000))).encode(), "\U0010ffff".encode(), b"a" * 3]
     part = random.choice(odd)

@@ -19,7 +19,7 @@ from fuzz.evil import Marked, evil
 from fuzz.report import Fault, of_error
 from fuzz.scene import Scene
 
-PATIENCE = 2.0  # seconds of processor time after which a call gets Ctrl-C
+PATIENCE = 2.0  # seconds of processor time after which a call gets SIGINT
 ALLOWED = (ValueError, TypeError, KeyError, MemoryError, Marked, KeyboardInterrupt, ep.Diverged)
 DOCUMENTED = re.compile(
     "another call is using it|no batch has been run through|is configured yet|written over|"
@@ -85,7 +85,7 @@ def perturbed(scene: Scene, value: Any) -> Any:
 
 
 def argument(scene: Scene, make: Callable[[str], Any], name: str) -> Any:
-    """Return an argument for a parameter: mostly a valid one."""
+    """Return an argument for the parameter `name`, in most cases a valid one."""
     random = scene.random
     chance = random.random()
     if chance < 0.12:
@@ -125,7 +125,7 @@ def arguments(
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """Press Ctrl-C if a call computes for long, and again every second.
+    """Raise SIGINT if a call computes for more than PATIENCE seconds, and again every second.
 
     The timer measures processor time, since on a busy machine a short call may wait for seconds.
     """

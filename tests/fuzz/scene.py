@@ -70,7 +70,7 @@ class Scene:
         self.outputs = self.net.predict(self._plain_x(1)).shape[1:]
         if random.random() < 0.8:
             config = {} if random.random() < 0.6 else self.selection()
-            with contextlib.suppress(ValueError, TypeError):  # a law that does not fit the network
+            with contextlib.suppress(ValueError, TypeError):  # the law may not fit the network
                 self.net.configure(loss=self.loss, selection=config)
 
     def _spec(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Scene:
         if random.random() < 0.5:
             hidden = tuple(random.choice([1, 2, 5, 24]) for _ in range(random.randrange(3)))
             spec = runs.spec(hidden, random.choice([1, 6]), random.choice([1, 3, 9]))
-            if random.random() < 0.3:  # classes that can become extinct
+            if random.random() < 0.3:  # outputs with masses
                 spec["layers"][-1]["config"] = {}
             return spec
         kind, i = random.choice(cases.CASES)
@@ -176,7 +176,7 @@ class Scene:
         return made
 
     def _law(self, told: dict[str, Any]) -> Any:
-        """Return a valid or an invalid result, as dynamics written in Python."""
+        """Act as dynamics written in Python; return valid or invalid masses."""
         chance = self.random.random()
         if chance < 0.1:
             self.room.act()

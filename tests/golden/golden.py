@@ -103,7 +103,6 @@ def selection(pressure: Any = 1.5, law: str = "malthusian", **changes: Any) -> A
 
 
 def mlp(dtype: str = "float32") -> Any:
-    """Return a small perceptron."""
     from evoprune.nets import zoo
 
     return zoo.mlp(12, 24, 16, 3, activation="relu", inputs=False, seed=3, dtype=dtype)
@@ -172,7 +171,7 @@ def digest(network: Any, history: Any) -> str:
 
 
 def runs() -> Iterator[tuple[str, Callable[[], str]]]:
-    """Return every run by name."""
+    """Yield the name of every run, and a function that returns its hash."""
     from evoprune.nets import zoo
     from evoprune.selection.budget import Budget
 

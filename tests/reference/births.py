@@ -1,4 +1,4 @@
-"""Births as plain NumPy in float64: which populations divide, into what, and how many immigrate.
+"""Births as plain NumPy in float64: which populations divide, their halves, and immigrants.
 
 Written from docs/method.md, one population at a time.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass
 class Layer:
-    """The living populations of a layer: mass, fitness and upkeep (n,), and its founders."""
+    """Mass, fitness and upkeep of a layer's living populations (n,), and its number of founders."""
 
     mass: np.ndarray
     fitness: np.ndarray
@@ -21,15 +21,18 @@ class Layer:
     founded: int
 
 
-def births(config: dict, layer: Layer, mean: float, generation: int) -> tuple[list[int], int]:
+def births(
+    config: dict, layer: Layer, mean: float, generation: int, strength: float = 1
+) -> tuple[list[int], int]:
     """Return indices of the populations that divide, fittest first, and the number of immigrants.
 
-    `mean` is the mean fitness of the living populations of the niche.
+    `mean` is the mean fitness of the living populations of the niche, `strength` the strength of
+    selection in this generation.
     """
     living = len(layer.mass)
     capacity = max(layer.founded, int(config["capacity"] * layer.founded))
     most = capacity - living
-    if generation % config["every"]:
+    if generation % config["every"] or strength == 0 or strength < config["least_strength"]:
         return [], 0
     if config["rate"] == "vacancies":
         most = min(most, layer.founded - living)
@@ -57,5 +60,16 @@ def births(config: dict, layer: Layer, mean: float, generation: int) -> tuple[li
 
 
 def halves(weight: np.ndarray, z: np.ndarray, mutation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of both halves of a population; z: normal numbers, shaped as `weight`."""
+    """Return both halves of the weights of a population; `z` has a normal number per weight."""
     return weight * (1 + mutation * z), weight * (1 - mutation * z)
+
+
+def with_newborn(old: np.ndarray, z: np.ndarray, deviation: float) -> np.ndarray:
+    """Return an array at its new shape: old values, and initial ones at newborn places.
+
+    Newborn places are the last of each axis that has become longer; z: normal numbers, one for
+    each element of the new array.
+    """
+    new = deviation * z
+    new[tuple(slice(n) for n in old.shape)] = old
+    return new

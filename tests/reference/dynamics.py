@@ -66,7 +66,8 @@ def replicator_mutator(config: dict, c: Cohort) -> np.ndarray:
     living = c.mass > 0
     if len(config["kernel"]):
         q = c.among(config["kernel"]) * np.outer(living, living)
-        q[np.diag_indices_from(q)] += 1 - q.sum(axis=1)  # none mutates into an extinct one
+        # No population mutates into an extinct one; that probability stays with the parent.
+        q[np.diag_indices_from(q)] += 1 - q.sum(axis=1)
     else:
         q = np.eye(len(living)) * (1 - config["mutation"])
         q = q + config["mutation"] * np.outer(living, living) / max(living.sum(), 1)
@@ -110,7 +111,7 @@ def best_response(config: dict, c: Cohort) -> np.ndarray:
 
 def noisy_growth(config: dict, c: Cohort) -> tuple[np.ndarray, np.ndarray]:
     h, s = config["strength"] * c.strength, config["noise"]
-    mean = c.mass * np.exp(c.growth(config))  # E exp(s sqrt(h) z - s^2 h / 2) = 1
+    mean = c.mass * np.exp(c.growth(config))  # E exp(s sqrt(h) z - s^2 h / 2) = 1 for normal z
     return mean, np.diag(mean**2 * np.expm1(s * s * h))
 
 

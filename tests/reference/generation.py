@@ -46,8 +46,9 @@ class Layer:
 class Generation:
     """The layers of a network, and the settings of selection.
 
-    `soft`: upkeep is pressure times the mean fitness of the other founders of the niche, times the
-    cost over the mean cost of the living populations of the niche; else pressure times cost.
+    If `soft` is true, a population's upkeep is pressure * f * cost / c: f is the mean fitness of
+    the other founders of its niche, and c the mean cost of the niche's living populations. If
+    `soft` is false, upkeep is pressure * cost.
     """
 
     layers: list[Layer]
@@ -58,7 +59,7 @@ class Generation:
     floor: int
     min_age: int
     soft: bool = False
-    whole: bool = False  # the niche is the network
+    whole: bool = False  # one niche for the whole network, not one per layer
     number: int = 0
     floor_reached: int = 0
 
@@ -76,7 +77,7 @@ class Generation:
         ]
 
     def step(self, raw: list[np.ndarray]) -> list[list[int]]:
-        """Run one generation; return the birth ids of each layer's new extinctions, in order."""
+        """Run one generation; return, by layer, the birth ids of extinctions, lightest first."""
         self.number += 1
         for layer, now in zip(self.layers, raw, strict=True):
             kept = self.memory * layer.remembered + (1 - self.memory) * now

@@ -1,7 +1,7 @@
-"""dense and populations as plain NumPy in float64, and the tables of all kinds of layers.
+"""The layers `dense` and `populations` as plain NumPy in float64, and tables of all layer kinds.
 
-`TWINS` holds, for each kind, a function `(inputs, weights, config, training, **extra) -> y`, and
-`CASES` small networks that cover it; layers_attention.py documents the format of both.
+`TWINS` maps each kind to a function `(inputs, weights, config, training, **extra) -> y`, `CASES`
+maps it to small networks that cover it; layers_attention.py documents the format of both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PHI = {
 
 
 def populations(inputs, weights, config, training=False, **extra):
-    """Return m phi(x + b), with one m and one b for each entry of the axis."""
+    """Return m phi(x + b): phi is the activation, mass m and bias b have one value per entry."""
     (x,) = inputs
     axis = config.get("axis", -1)
     along = [1] * x.ndim

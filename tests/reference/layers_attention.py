@@ -1,10 +1,11 @@
 """Attention, tables, dropout, sums and patches as plain NumPy in float64: the reference for C.
 
 Every function is `(inputs, weights, config, training, **extra) -> y`: inputs are arrays of shape
-(batch, axes ...), weights a dict by tensor name (without the layer's), config the settings by
-name. `extra` has the values on which random numbers depend: seed, layer (its index in the network),
-step, and places (indices at birth of a sample's elements, if some populations are extinct). It also
-has the founding sizes born and dims_at_birth. A second input is not read if only its axes matter.
+(batch, axes ...), weights a dict by tensor name (without the layer's name), config the settings by
+name. `extra` has the values on which random numbers depend: `seed`, `layer` (its index in the
+network), `step`, and `places` (indices at birth of a sample's elements, if some populations are
+extinct). It also has sizes at birth: `born` (features) and `dims_at_birth` (of a head). Layers that
+need only the axes of their second input do not read its values.
 """
 
 import numpy as np
@@ -113,15 +114,15 @@ FORWARD = {
     "patches": patches,
 }
 
-# Small networks around one layer. `input` is the shape without the batch. `inputs` lists what the
-# layer reads, as indices into `values`: 0 is the input, i + 1 the output of before[i], a preceding
-# layer (kind, config, inputs). `ids`: the input holds integers below this number.
+# Small networks around one layer. `input` is the shape of a sample. `before` lists preceding layers
+# as (kind, config, inputs). `inputs` lists what a layer reads: 0 is the network's input, i + 1 is
+# the output of before[i]. `ids`: the input holds integers below this number.
 _QKV = [
     ("dense", {"units": [3, 5]}, [0]),
     ("dense", {}, [0, 1]),
     ("dense", {}, [0, 1]),
 ]
-_ONE = [("populations", {"mass": False}, [0])]  # learns, so that later layers pass a gradient back
+_ONE = [("populations", {"mass": False}, [0])]  # its bias needs a gradient from the layer
 _TWO = [("dense", {"units": [6]}, [0]), ("dense", {}, [0, 1])]
 
 CASES = {

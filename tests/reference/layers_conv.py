@@ -103,7 +103,7 @@ def shortcut(inputs: Sequence[Array], weights: Mapping[str, Array], config: Conf
 
 def layer_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
                training: bool = False, born: int | None = None, **extra: Any) -> Array:  # fmt: skip
-    """Normalize to mean 0, variance 1 over `born` features, of which those removed count as 0."""
+    """Normalize to mean 0 and variance 1 over `born` features; removed features count as 0."""
     x = inputs[0]
     n = born or x.shape[-1]
     mean = x.sum(-1, keepdims=True) / n
@@ -115,7 +115,7 @@ def layer_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Co
 
 def rms_norm(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
              training: bool = False, born: int | None = None, **extra: Any) -> Array:  # fmt: skip
-    """Normalize to mean square 1 over `born` features, of which those removed count as 0."""
+    """Normalize to mean square 1 over `born` features; removed features count as 0."""
     x = inputs[0]
     square = (x**2).sum(-1, keepdims=True) / (born or x.shape[-1])
     return x / np.sqrt(square + config.get("epsilon", 1e-5)) * weights.get("gain", 1.0)
@@ -146,7 +146,7 @@ def blocks(rows: int) -> list[slice]:
 
 
 def batch_norm_track(x: Array, weights: Mapping[str, Array], config: Config) -> dict[str, Array]:
-    """Return the tracked mean and (unbiased) variance after one training pass on x."""
+    """Return the tracked mean and (unbiased) variance after one training pass on `x`."""
     over = tuple(range(x.ndim - 1))
     mean, variance = np.zeros(x.shape[-1]), np.zeros(x.shape[-1])
     for rows in blocks(len(x)):

@@ -1,4 +1,4 @@
-"""Cases of every kind at its limits: large ones, and invalid ones.
+"""Cases of every kind of layer at its limits: large cases, and invalid ones.
 
 LARGE has a case for each kind, in the format of `cases.spec`, large enough that the gradient of a
 layer with parameters is computed in several parts. MISFITS has rows (kind, shape of the input,

@@ -69,9 +69,10 @@ def _mask(
     batch: int,
     dtype: torch.dtype,
 ) -> torch.Tensor | None:
-    """Return the sum of both masks, to be added to the scores; None if both are None.
+    """Return `attn_mask` + `padding`, to be added to the scores; None if both are None.
 
-    It broadcasts to (batch, heads, L, S), for L queries and S keys.
+    The result broadcasts to (batch, heads, L, S), for L queries and S keys. True in a mask means
+    -inf.
     """
 
     def added(mask: torch.Tensor) -> torch.Tensor:

@@ -122,7 +122,7 @@ def fix(dim: Dim, why: str) -> None:
 
 
 def merge(x: Axis, y: Axis, why: str) -> None:
-    """Merge two axes of the same size. Two sums are split at all boundaries of their terms."""
+    """Merge two axes of the same size; if both are sums, split both at the ends of all terms."""
     x, y = root(x), root(y)
     if x is y:
         return

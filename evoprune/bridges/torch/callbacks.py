@@ -24,7 +24,7 @@ def lightning_callback(example: Any, selection: Selection | None = None, **setti
 
     Args:
         example: inputs of the LightningModule's forward.
-        selection: the laws.
+        selection: the settings of selection; `Selection()` if not given.
         **settings: further arguments of `Evolution`.
     """
     lightning = require("lightning", "torch", "lightning_callback")
@@ -57,7 +57,7 @@ def transformers_callback(example: Any, selection: Selection | None = None, **se
 
     Args:
         example: inputs of the model's forward, such as a dict of tokens.
-        selection: the laws.
+        selection: the settings of selection; `Selection()` if not given.
         **settings: further arguments of `Evolution`.
     """
     transformers = require("transformers", "torch", "transformers_callback")

@@ -169,7 +169,7 @@ def call_closure(
         if calls > 1:
             undo()
             raise Unsupported(
-                f"{type(optimizer).__name__}: expected one evaluation of the closure a step, got "
+                f"{type(optimizer).__name__}: expected one evaluation of the closure per step, got "
                 "another one; an optimizer that moves weights between them cannot be used"
             )
         return loss

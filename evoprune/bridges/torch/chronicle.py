@@ -34,7 +34,10 @@ class Chronicle:
         self._losses.append(loss)
 
     def flush(self, deaths: Sequence[Death], laws: Laws, step: int) -> None:
-        """Write the steps and deaths since the last call."""
+        """Add the steps and deaths since the last call to the history.
+
+        Record the masses too if `step` is a multiple of `history.record_every`.
+        """
         if self._losses:
             losses = np.array(self._losses)
             known = np.isfinite(losses)
@@ -59,7 +62,7 @@ class Chronicle:
         self.history.add_record(step, counted)
 
     def row(self, step: int, columns: Mapping[str, float], laws: Laws) -> None:
-        """Append a row to the columns; the first row's step is the number of steps per epoch."""
+        """Append a row to the columns. The `step` of the first row sets the steps per epoch."""
         history = self.history
         if not history.epochs_done:
             history.per_epoch = max(1, step)
@@ -78,7 +81,7 @@ class Chronicle:
         )
 
     def state_dict(self) -> torch.Tensor:
-        """Return the history as the bytes of its file: uint8 (bytes,)."""
+        """Return the content of the history's file as a uint8 tensor (n_bytes,)."""
         return torch.frombuffer(bytearray(self.history.to_bytes()), dtype=torch.uint8)
 
     def load_state_dict(self, state: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Exceptions of the bridge that PyTorch and Python do not define."""
+"""Exceptions that the PyTorch bridge defines."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ class Unsupported(ValueError):
 
 
 class RanksDisagree(RuntimeError):
-    """Raised if processes that train the same model found different populations alive."""
+    """Raised if the processes that train one model disagree on which populations are alive."""

@@ -56,10 +56,10 @@ class Evolution(Readings):
 
     Attributes:
         model: the module, without wrappers.
-        born: number of founding populations of each axis (neurons of a layer, channels, heads), by
-            the name of the module whose weights write the axis, in order.
+        born: number of populations of each axis (neurons of a layer, channels, heads) at birth. Its
+            keys are names of axes: the name of the module whose weights write the axis.
         why: every dimension that cannot evolve, with the reason.
-        selection: the laws.
+        selection: the settings of selection, with numbers for time constants that were None.
         history: an `evoprune.History` of deaths, masses, and the columns passed to `log`.
         steps: optimizer steps so far.
         compactions: removals so far.
@@ -87,10 +87,10 @@ class Evolution(Readings):
         Args:
             model: a module with float32 or float64 parameters; it may be wrapped in
                 DistributedDataParallel or compiled.
-            optimizer: the optimizer, or several; a generation follows the step of the last one.
+            optimizer: one optimizer or several. A generation runs once all of them have stepped.
             example: inputs of one forward pass: a tensor, a tuple of arguments or a dict of keyword
                 arguments; two samples or more. It is only used here.
-            selection: the laws; `Selection()` if not given.
+            selection: the settings of selection; `Selection()` if not given.
             include: names of modules whose populations may evolve, including submodules; by
                 default all.
             fixed: names of modules whose populations may not evolve.
@@ -98,8 +98,8 @@ class Evolution(Readings):
                 a head; otherwise only the outermost does.
             steps: optimizer steps of the whole run; needed for schedules of pressure, a Budget, or
                 rest. A lifespan of None is in proportion to the run; without `steps` it is 700
-                generations. With a learning-rate scheduler only half of the steps count, so attach
-                the scheduler first.
+                generations. With a learning-rate scheduler, only half of the steps count for the
+                lifespan; create the scheduler first, so that it is found.
             terms: samples in the loss of a step; needed for fitness "worth".
             check_every: steps between checks for extinct populations; a check waits for the device
                 and for other processes. By default 1 for one process on the CPU, else 20.
@@ -176,7 +176,7 @@ class Evolution(Readings):
     # ---- a generation, around the optimizer's step
 
     def _before(self, k: int) -> Callable[..., Any]:
-        """Return the hook before the step of optimizer k, which converts W m to W."""
+        """Return a hook that runs before each step of optimizer k and divides weights by masses."""
 
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -185,7 +185,7 @@ class Evolution(Readings):
             if k in self._open:
                 if _called_within(frame, self._open[k]):
                     return None  # step() called by a subclass's step()
-                self._multiply(self._readers[k])  # the last step raised an exception
+                self._multiply(self._readers[k])  # undo divide(): the previous step failed
             checks.no_capture(self._laws.mass.device)
             changed = checks.call_closure(optimizer, args, kwargs, lambda: self._undo(k))
             with torch.no_grad():
@@ -200,7 +200,10 @@ class Evolution(Readings):
         return hook
 
     def _after(self, k: int) -> Callable[..., None]:
-        """Return the hook after the step of optimizer k: run a generation, convert W to W m."""
+        """Return a hook that runs after each step of optimizer k and multiplies weights by masses.
+
+        Once all optimizers have stepped, it runs a generation first.
+        """
 
         def hook(
             optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -223,11 +226,12 @@ class Evolution(Readings):
         """Run a generation, multiply the weights by the new masses, and check for extinctions.
 
         Args:
-            k: index of the optimizer that stepped last; other optimizers' weights are W m already.
+            k: index of the optimizer that stepped last; the weights of the other
+                optimizers have been multiplied already.
         """
         self._stepped.clear()
         self._checked = True
-        strength = self._pace.strength_at(self.steps)  # at every step, because it stores the peak
+        strength = self._pace.strength_at(self.steps)  # also stores the peak learning rate
         self.steps += 1
         if self.steps % self.selection.every == 0:
             others = [i for j, ids in enumerate(self._readers) if j != k for i in ids]
@@ -244,13 +248,13 @@ class Evolution(Readings):
             self._pace.steer(self.steps, self._size(), self._masses)
 
     def _undo(self, k: int) -> None:
-        """Restore the weights of optimizer k to W m after a failed step."""
+        """Multiply the weights of optimizer k by the masses again, after a failed step."""
         self._multiply(self._readers[k])
         self._open.pop(k, None)
 
     @torch.no_grad()
     def _multiply(self, readers: Sequence[int]) -> None:
-        """Convert the weights of readers from W to W m (see placement.py)."""
+        """Multiply weights that read populations by the masses; `readers`: see placement.py."""
         self._placement.multiply(self._laws.mass, readers)
 
     def _generation(self, strength: Number) -> None:
@@ -292,7 +296,7 @@ class Evolution(Readings):
             self._remove(alive)
 
     def _price(self, alive: torch.Tensor) -> None:
-        """Set every founder's share of the cost, if the law of upkeep uses it."""
+        """Set every founder's share of the cost, if upkeep depends on costs."""
         s = self.selection
         total = int(self._starts[-1])
         if not isinstance(s.upkeep, str):
@@ -325,7 +329,7 @@ class Evolution(Readings):
             self._remove(alive)
 
     def _remove(self, alive: torch.Tensor) -> None:
-        """Remove all founders that are not alive, also from DistributedDataParallel."""
+        """Remove the populations that are not alive, and rebuild a DistributedDataParallel."""
         checks.same_parameters(self.model, self._pieces)
         if self._ddp is not None:
             del self._ddp.reducer, self._ddp.logger
@@ -335,7 +339,11 @@ class Evolution(Readings):
         self.compactions += 1
 
     def _cut(self, alive: torch.Tensor) -> None:
-        """Remove all founders that are not alive from arrays."""
+        """Shrink the arrays of the model, its copies and the optimizers to living populations.
+
+        Args:
+            alive: bool (founders,); False for the populations to remove.
+        """
         extended = torch.cat([alive, torch.ones(1, dtype=torch.bool)])
         for piece in self._pieces:
             staying = piece.staying(extended)

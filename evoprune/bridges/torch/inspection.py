@@ -32,7 +32,7 @@ class Inspection:
         why: every dimension that cannot evolve, with the reason.
         pieces: every parameter and buffer with the axes on its dimensions.
         attributes: sizes of axes that modules store: (module, attribute) -> (index of the axis,
-            multiple of its size).
+            value of the attribute / size of the axis).
     """
 
     born: dict[str, int] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def inspect(
     inner: bool = False,
     trained: Collection[int] | None = None,
 ) -> Inspection:
-    """Find the populations of a model and verify them by removal; the model does not change.
+    """Find the populations of a model and verify them by removal; restore all parameters.
 
     Plain nn.MultiheadAttention modules change their class to one whose heads can be removed, with
     the same parameters and results.

@@ -19,7 +19,7 @@ __all__ = ["Death", "Generation", "HostLaws", "Laws", "Number", "Signals", "make
 
 Number: TypeAlias = float | torch.Tensor
 Signals: TypeAlias = Mapping[str, torch.Tensor]
-"""What is measured of every founder, (founders,) each; see signals.py."""
+"""Inputs of the fitness law by name, (founders,) each; see signals.py."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceLaws"]
 
-USUAL_THRESHOLD = 1e-3  # a lifespan lasts until this mass if the selection's threshold is 0
+USUAL_THRESHOLD = 1e-3  # mass at which a lifespan ends if the selection's threshold is 0
 
 
 class DeviceLaws:
@@ -72,7 +72,7 @@ class DeviceLaws:
         self._places = torch.arange(n, device=device)
 
     def _sums(self, values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """Return for every founder the sum over its group, numbered by `index`: (founders,)."""
+        """Return for every founder the sum over all founders of the same index: (founders,)."""
         sums = torch.zeros(len(self._starts), dtype=values.dtype, device=values.device)
         return sums.index_add_(0, index, values)[index]
 

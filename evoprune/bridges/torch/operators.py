@@ -111,7 +111,7 @@ def broadcast(t: Tracer, x: torch.Tensor, y: torch.Tensor, why: str) -> None:
 
 @rule("mm", "addmm", "bmm", "baddbmm")
 def matrix_product(t: Tracer, call: Call) -> None:
-    """Multiply matrices: (..., n, k) x (..., k, m) [+ bias] -> (..., n, m)."""
+    """Multiply matrices: y = a b + bias, for a (..., n, k), b (..., k, m) and a bias or None."""
     bias, a, b = call.args[:3] if "add" in call.name else (None, *call.args[:2])
     y, why = call.outs[0], call.why
     contract(t, a, a.ndim - 1, b, b.ndim - 2, why)
@@ -125,7 +125,7 @@ def matrix_product(t: Tracer, call: Call) -> None:
 
 @rule("linear")
 def linear(t: Tracer, call: Call) -> None:
-    """Apply a linear map: (..., k) x (m, k) [+ (m,)] -> (..., m)."""
+    """Apply the linear map y = a b^T + bias, for a (..., k), b (m, k) and bias (m,) or None."""
     a, b = call.args[:2]
     contract(t, a, a.ndim - 1, b, 1, call.why)
     t.label(call.outs[0], [*t.of(a)[:-1], t.of(b)[0]])
@@ -148,7 +148,7 @@ def _finish_product(
 
 @rule("convolution", "mkldnn_convolution", "cudnn_convolution", "_convolution")
 def convolution(t: Tracer, call: Call) -> bool | None:
-    """Convolve (n, in, ...) with (out, in / groups, ...) [+ (out,)] to (n, out, ...).
+    """Convolve x (n, in, ...) with weights (out, in / groups, ...); add a bias (out,) if given.
 
     A transposed convolution has weights (in, out / groups, ...).
     """
@@ -183,7 +183,10 @@ def convolution(t: Tracer, call: Call) -> bool | None:
 
 @rule("mkldnn_rnn_layer")
 def recurrent(t: Tracer, call: Call) -> None:
-    """Record a recurrent layer: (..., k) x (gates, k) sums over k features; the state is fixed."""
+    """Record the product x weight^T of a recurrent layer, for x (..., k) and weight (gates, k).
+
+    The axes of its outputs are fixed, because they are its state.
+    """
     x, weight = call.args[:2]
     contract(t, x, x.ndim - 1, weight, 1, call.why)
     t.role(weight, 0, "write", call.why)
@@ -230,7 +233,7 @@ def attention(t: Tracer, call: Call) -> None:
 
 
 def _follow_channels(t: Tracer, call: Call, channels: Dim) -> None:
-    """Make the vectors of a norm follow the channels; the result has the input's axes."""
+    """Give the vectors of a norm the axis of the channels, and the result the input's axes."""
     for vector in call.ins[1:]:
         same(t.of(vector)[0], channels, call.why)
         t.role(vector, 0, "follow", call.why)

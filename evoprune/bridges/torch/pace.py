@@ -58,7 +58,8 @@ class Pace:
     def _timed(self, selection: Selection) -> Selection:
         """Return the selection with a lifespan that fits the run; warn if the run is too short.
 
-        Learning rates of later steps are unknown: with a scheduler, half of the steps count.
+        Learning rates of later steps are unknown. If there is a scheduler, their mean is assumed to
+        be SCHEDULED times their maximum.
         """
         if self.steps is None:
             return selection.timed()
@@ -75,7 +76,7 @@ class Pace:
         return selection.timed(strength / every, None if rate is None else rate * every)
 
     def _group(self) -> dict[str, Any]:
-        """Return the parameter group with the most tensors; its learning rate is the clock."""
+        """Return the parameter group with the most tensors; its learning rate sets the strength."""
         groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
         return max(groups, key=lambda group: len(group["params"]))
 
@@ -85,7 +86,7 @@ class Pace:
             self.pressure = self.budget.first(sized, self.selection.upkeep == "soft")
 
     def pressure_at(self, step: int) -> float:
-        """Return the pressure at a step, from 0; after the run, the pressure of its last step."""
+        """Return the pressure at a step, counted from 0; after the run, that of the last step."""
         if self.pressure is not None:
             return self.pressure
         return float(self._pressures[min(step, len(self._pressures) - 1)])

@@ -22,17 +22,19 @@ __all__ = ["Placement"]
 Layout: TypeAlias = tuple[
     torch.Tensor, list[torch.Size], list[int], list[tuple[torch.dtype, torch.device]]
 ]
-"""How masses are spread over weights: for every factor the indices of its founders (k, factors),
-whose masses are multiplied; and for each reader the shape and number of its factors, and its
+"""(index, shapes, sizes, kinds): how to compute the factors that multiply several weights.
+
+Factor j is the product of the masses of the founders index[:, j]; index is int64 (k, factors). For
+each weight, `shapes` has the shape of its factors, `sizes` their number, and `kinds` the weight's
 (dtype, device)."""
 
 
 class Placement:
-    """Multiplies columns of weights by masses, and measures sums over them.
+    """Multiplies columns of weights by masses, and sums weights and gradients by population.
 
     A reader is a trained weight that reads populations. Methods take readers as indices into
-    `readers`. Entries of a reader's column dimension that read no population have the index
-    `founders`, and the mass 1.
+    `self.readers`. Columns that read no population have the index `self.founders`, one past the
+    last founder, where the mass is 1.
 
     Call `rebuild` after every change of a parameter's shape to recompute the indices.
     """
@@ -45,23 +47,25 @@ class Placement:
         self.rebuild()
 
     def rebuild(self) -> None:
-        """Recompute indices from the current places of pieces."""
+        """Recompute indices from the current `places` of the pieces."""
         self._reads = [self._founders_of(piece, piece.reads) for piece in self.readers]
         self._owns: dict[tuple[str, int], torch.Tensor] = {}
         self._joined: dict[tuple[tuple[int, ...], bool], torch.Tensor] = {}
         self._rooms: dict[torch.dtype, torch.Tensor] = {}
         self._layouts: dict[tuple[int, ...], Layout] = {}
-        # Keys of both dicts are indices of readers; values have a tensor for each of these readers.
-        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}  # the masses m in W m
-        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}  # 1 / m, while weights are W
+        # Keys are indices of readers; values have a tensor for each of these readers: in _held the
+        # factors by which the weights are multiplied now, in _owed the inverses of these factors
+        # from divide() to multiply().
+        self._held: dict[tuple[int, ...], list[torch.Tensor]] = {}
+        self._owed: dict[tuple[int, ...], list[torch.Tensor]] = {}
 
-    # ---- from W m to W and back
+    # ---- multiplication of weights by masses, and division
 
     def divide(self, mass: torch.Tensor, readers: Collection[int]) -> None:
-        """Convert W m to W, and gradients of W m to those of W.
+        """Divide weights by masses m: convert W m to W, and gradients of W m to those of W.
 
         Args:
-            mass: the masses m in W m (founders + 1,); the last entry is 1.
+            mass: the masses m (founders + 1,); the last entry is 1.
             readers: indices of readers.
         """
         if not readers:
@@ -79,7 +83,7 @@ class Placement:
         self._owed[key] = inverses
 
     def multiply(self, mass: torch.Tensor, readers: Collection[int], ratio: bool = False) -> None:
-        """Convert W to W m, and gradients of W to those of W m.
+        """Multiply weights by masses m: convert W to W m, and gradients of W to those of W m.
 
         With `ratio`, convert W m to W m' for new masses m'; `mass` then holds m' / m.
         """
@@ -122,7 +126,7 @@ class Placement:
     # ---- sums
 
     def measure(self, readers: Collection[int], dtype: torch.dtype) -> torch.Tensor:
-        """Return the contribution of these readers to m dL/dm of every founder: (founders,)."""
+        """Return these readers' part of m dL/dm by founder, for mass m and loss L: (founders,)."""
         total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)
         used = [i for i in readers if self.readers[i].tensor.grad is not None]
         sums = []
@@ -149,11 +153,12 @@ class Placement:
         return room[: weight.numel()].view(weight.shape)
 
     def _index(self, readers: Collection[int], spread: bool = False) -> torch.Tensor:
-        """Return the founders of all columns of readers, concatenated: int64 (k, columns).
+        """Return the founders that the columns of readers read, concatenated: int64 (k, columns).
 
-        k is the largest number of populations on one column (a feature in a head has two); rows
-        that a column does not need hold `founders`. With `spread`, a column is repeated for every
-        position of its kernel, because multiplying by factors of full size is fastest.
+        k is the largest number of populations to which one column belongs, such as 2 for a feature
+        in a head. If a column belongs to fewer, its other rows hold `self.founders`. With `spread`,
+        each column of reader i is repeated `_positions(i)` times, because multiplying by factors of
+        full size is fastest.
         """
         key = tuple(readers), spread
         if key not in self._joined:
@@ -169,16 +174,20 @@ class Placement:
         return self._joined[key]
 
     def _positions(self, i: int) -> int:
-        """Return the number of positions in a reader's kernel: elements per row and column."""
+        """Return the product of the sizes after reader i's column dimension.
+
+        For a convolution this is the number of positions in a kernel, for nn.Linear it is 1.
+        """
         dim = self.readers[i].reads
         assert dim is not None
         return math.prod(self.readers[i].tensor.shape[dim + 1 :])
 
     def owned(self, what: str, dtype: torch.dtype) -> torch.Tensor:
-        """Return sums over the weights that a population owns: (founders,).
+        """Return for each population a sum over the weights that are removed with it: (founders,).
 
         Args:
-            what: "norm2" (of w^2), "gradient2" (of dw^2) or "product" (of w dw).
+            what: "norm2" (of w^2), "gradient2" (of g^2) or "product" (of w g), for weights w with
+                gradients g.
             dtype: type of the sums.
         """
         total = torch.zeros(self.founders + 1, dtype=dtype, device=self.device)
@@ -203,13 +212,17 @@ class Placement:
         return total[:-1]
 
     def _founders_of(self, piece: Piece, dim: int | None) -> torch.Tensor:
-        """Return indices of the founders of entries along `dim`: int64 (k, size), see `_index`."""
+        """Return the founders of the entries along dimension `dim` of a piece.
+
+        Returns:
+            int64 (axes on the dimension, size of the dimension); `self.founders` for no population.
+        """
         assert dim is not None
         index = torch.stack(piece.places[dim])
         return torch.where(index < 0, self.founders, index).to(self.device)
 
     def _padded(self, index: torch.Tensor, rows: int) -> torch.Tensor:
-        """Add rows of `founders`, meaning no population, to an index: int64 (rows, size)."""
+        """Append rows of `self.founders` (no population), so that `index` is (rows, size)."""
         if len(index) == rows:
             return index
         more = index.new_full((rows - len(index), index.shape[1]), self.founders)

@@ -26,10 +26,10 @@ class Population:
     A slot is a parameter or buffer in a trace, see `trace.Slot`.
 
     Attributes:
-        name: name of the module whose weight writes it.
+        name: name of the module whose weight writes the axis.
         size: number of founders.
-        readers: (slot, dimension) of the weights whose columns masses scale.
-        owns: (slot, dimension) of all parameters and buffers with the axis.
+        readers: (slot, dimension) of the weights that read the axis; masses multiply their columns.
+        owns: (slot, dimension) of all parameters and buffers that have the axis.
         kind: "neurons", "filters" or "heads", inferred from the writer.
     """
 
@@ -49,10 +49,10 @@ class Piece:
         name: as in `model.named_parameters()`.
         owner, attribute: the module that holds it, and the name of its attribute.
         trained: True for a parameter, False for a buffer.
-        macs: multiply-adds of a sample per element.
+        macs: multiply-adds per element of the tensor, for one sample.
         places: dimension -> one vector for each axis on it, int64 (size,): for every entry the
             index of its founder among all founders of the model, or -1 for none.
-        reads: the dimension whose columns masses scale; None if it reads no population.
+        reads: the dimension along which masses multiply the tensor; None if it reads no population.
     """
 
     name: str
@@ -148,7 +148,11 @@ def find_populations(
 
 
 def _writers(owns: Sequence[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
-    """Return the weights that write an axis; those of grouped convolutions also follow it."""
+    """Return the matrices with role "write" along an axis.
+
+    If there are none, return those with role "follow", which a grouped convolution has for the axis
+    that it writes; if there are none either, return the vectors with role "write".
+    """
     for roles in ({"write"}, {"write", "follow"}):
         matrices = [(s, d) for s, d in owns if s.roles[d] & roles and s.tensor.ndim > 1]
         if matrices:
@@ -165,7 +169,7 @@ def _missing(readers: Sequence[object], writers: Sequence[object], axis: Axis) -
 
 
 def _kind(writers: Sequence[tuple[Slot, int]], axis: Axis) -> str:
-    """Return what the populations of an axis are, by the first weight that writes it."""
+    """Return what the populations of an axis are, by the first weight that writes the axis."""
     slot, dim = writers[0]
     if slot.tensor.ndim > 2:
         return "filters"

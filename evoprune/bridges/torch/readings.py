@@ -20,7 +20,8 @@ class Readings:
     Methods with an argument `name` take the name of an axis of populations, a key of `born`.
 
     Attributes:
-        born: number of founding populations of each axis, by name, in order.
+        born: number of founding populations by the name of the axis, in the order in which vectors
+            over founders hold the axes.
         kinds: what the populations of each axis are: neurons, filters or heads.
         steps: optimizer steps so far.
     """
@@ -67,7 +68,7 @@ class Readings:
 
     @property
     def macs(self) -> float:
-        """Multiply-adds with weights in one sample's forward pass, for living populations."""
+        """Multiply-adds with weights in a sample's forward pass, without extinct populations."""
         return self._sizes.total("macs", self._alive())
 
     @property
@@ -106,7 +107,7 @@ class Readings:
         return report.as_html(self)
 
     def summary(self) -> str:
-        """Return a table of mass, fitness and upkeep by axis, with the number below upkeep."""
+        """Return a table of mass, fitness and upkeep by axis; see `report.outlook`."""
         return report.outlook(self)
 
     def upkeep(self, name: str) -> Array:

@@ -18,13 +18,13 @@ HEAD = ["layer", "kind", "alive / born", "multiply-adds", "parameters"]
 
 
 def as_text(evolution: Readings) -> str:
-    """Return the table of modules with weights as text."""
+    """Return, as text, a table with a row for each module that has parameters."""
     title, rows, total = _table(evolution)
     return f"{title}\n{table.as_text(HEAD, rows, total)}"
 
 
 def as_html(evolution: Readings) -> str:
-    """Return the table of modules with weights as HTML."""
+    """Return, as HTML, a table with a row for each module that has parameters."""
     title, rows, total = _table(evolution)
     return table.as_html(title, HEAD, rows, total)
 

@@ -52,7 +52,10 @@ def check_laws(selection: Selection, terms: int | None, optimizers: int) -> None
 
 
 def needs_of(selection: Selection) -> set[str]:
-    """Return the inputs of a fitness law in addition to dL/dm; a Python law gets all inputs."""
+    """Return the names of the inputs that the fitness law needs besides dL/dm.
+
+    A law written in Python gets all inputs.
+    """
     law = selection.fitness
     return set(law.facts["needs"]) if isinstance(law, Fitness) else {*OWNED, "activity"}
 
@@ -62,13 +65,13 @@ def measure(
 ) -> dict[str, torch.Tensor]:
     """Return the inputs of the fitness law of a selection, (founders,) each.
 
-    Call it after the optimizer's step, while the module holds W and not W m (see placement.py).
+    Call it after the optimizer's step, before weights are multiplied by masses (placement.py).
 
     Args:
-        selection: the laws.
+        selection: settings with the fitness law.
         placement: placement of the masses.
-        change: m dL/dm (founders,).
-        mass: (founders + 1,).
+        change: m dL/dm (founders,), for masses m and the loss L.
+        mass: the masses (founders + 1,).
     """
     gradient = torch.where(mass[:-1] > 0, change / mass[:-1], 0.0)
     signals = {"mass_gradient": gradient}

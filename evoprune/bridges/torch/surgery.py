@@ -178,7 +178,7 @@ def _take_sparse(
 
 
 def _memory_format(tensor: torch.Tensor) -> torch.memory_format:
-    """Return channels_last if the tensor has that layout and is not also contiguous."""
+    """Return channels_last if the tensor has only that layout, otherwise contiguous_format."""
     if tensor.is_contiguous():
         return torch.contiguous_format
     if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
@@ -226,7 +226,7 @@ def rebuild_ddp(
     """Rebuild the buckets of a DistributedDataParallel for new parameter shapes, in place.
 
     Args:
-        ddp: its `reducer` has been deleted, so that its hooks on parameters are gone.
+        ddp: the wrapper, whose `reducer` and hooks on parameters have been deleted.
         wrap: function that wraps the module again; None: copy the usual settings of `ddp`.
     """
     names = (

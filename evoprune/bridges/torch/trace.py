@@ -1,7 +1,8 @@
 """Trace: run a model and find which dimensions of its parameters are the same axis.
 
-A dispatch mode intercepts every operator below autograd, where only few kinds remain; operators.py
-has a rule for each kind. An operator without a rule fixes every axis that it touches.
+A dispatch mode intercepts every operator below autograd, where only a few kinds of operators
+remain; operators.py has a rule for each kind. An operator without a rule fixes every axis that it
+touches.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ INPUT = "it is a dimension of an input or a constant"
 
 @dataclass(eq=False)
 class Slot:
-    """A parameter or buffer, and the roles of operators along each of its dimensions.
+    """A parameter or buffer, and how operators use each of its dimensions (its roles).
 
     Attributes:
         name: as in `model.named_parameters()`.
         dims: one axis per dimension.
         roles: one set per dimension: "read" (summed over in a product), "write" (kept by the
             product), "follow" (elementwise), "kernel" (a position in a kernel).
-        macs: multiply-adds of a forward pass of the example, per element.
+        macs: multiply-adds per element of the tensor, in a forward pass of the example.
     """
 
     name: str
@@ -85,7 +86,7 @@ class Tracer(TorchDispatchMode):
     Attributes:
         slots: the Slot of each parameter and buffer, by id() of the tensor.
         modules: names of the modules whose forward is running, outermost first.
-        unknown: operators that had no rule, with the error of a rule that failed.
+        unknown: name of an operator -> "" if it has no rule, or the error of its rule.
         counting: True while multiply-adds are counted.
         recurrent: recurrent layers, with the reason why they keep their size.
     """
@@ -138,7 +139,14 @@ class Tracer(TorchDispatchMode):
         return id(tensor) in self._origins
 
     def role(self, tensor: torch.Tensor, dim: int, role: str, why: str) -> None:
-        """Record an operator's role along a dimension of a parameter or of a view of one."""
+        """Add `role` to the roles of a parameter's dimension; see `Slot.roles`.
+
+        Args:
+            tensor: the parameter or a view of it; any other tensor is ignored.
+            dim: the dimension of `tensor`.
+            role: the role.
+            why: reason to fix all axes of the parameter if it has no such dimension.
+        """
         if id(tensor) not in self._origins:
             return
         slot, places = self._origins[id(tensor)]
@@ -152,7 +160,7 @@ class Tracer(TorchDispatchMode):
     def derive(
         self, source: torch.Tensor, view: torch.Tensor, places: Sequence[int | None] | None
     ) -> None:
-        """Record that dimension d of `view` is dimension places[d] of `source`, or new if None."""
+        """Record that dimension d of `view` is dimension places[d] of `source`; None: it is new."""
         if id(source) not in self._origins:
             return
         slot, before = self._origins[id(source)]
@@ -162,7 +170,7 @@ class Tracer(TorchDispatchMode):
         self._origins[id(view)] = (slot, after)
 
     def count(self, weight: torch.Tensor, macs: float) -> None:
-        """Add multiply-adds to a parameter; `weight` is the parameter or a view of it."""
+        """Add `macs` multiply-adds to those of a parameter; `weight` is it or a view of it."""
         if self.counting and id(weight) in self._origins:
             slot = self._origins[id(weight)][0]
             slot.macs += macs / max(1, slot.tensor.numel())
@@ -278,11 +286,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def trace(model: nn.Module, example: Any) -> Tracer:
-    """Run a model on an example and return the labels of every parameter and buffer.
+    """Run a model on an example; return the axes and roles of parameters as `slots` of a Tracer.
 
-    A model in training mode runs twice: in evaluation mode, and in training mode with norms in
-    evaluation mode, for parts used only in training (auxiliary heads). Modes, buffers and random
-    state are restored.
+    A model in training mode runs twice: in evaluation mode; then in training mode, except for its
+    norms, to reach parts that are used only in training (auxiliary heads). Modes, buffers and
+    random state are restored.
     """
     tracer = Tracer(model)
     modes = {module: module.training for module in model.modules()}

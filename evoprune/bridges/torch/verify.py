@@ -31,7 +31,7 @@ Attribute: TypeAlias = tuple[str, str]
 MOST_TRIED = 6  # maximum number of attributes of one axis tried in combination
 TOLERANCE = 1e-2  # largest difference of outputs, relative to the effect of zeroing
 FLOOR = 3e-6  # differences below this, relative to the output, are rounding errors
-ATTEMPTS = 4  # tries to find populations that have an effect
+ATTEMPTS = 4  # number of attempts to find populations with an effect
 LITTLE = "it has too little effect on the output to tell"
 LEAST_EFFECT = 1e-5  # relative to the output: smaller effects are inconclusive
 
@@ -45,7 +45,7 @@ class _Trial:
     populations: Sequence[Population]
     pieces: Sequence[Piece]
     generator: torch.Generator
-    rules: dict[Attribute, tuple[int, int]]  # attribute -> (index of axis, multiple of its size)
+    rules: dict[Attribute, tuple[int, int]]  # attribute -> (axis, attribute's value / axis size)
 
     def __post_init__(self) -> None:
         self.starts = list(itertools.accumulate((p.size for p in self.populations), initial=0))
@@ -53,9 +53,10 @@ class _Trial:
     def differs(
         self, which: Sequence[int], extra: Mapping[Attribute, tuple[int, int]] | None = None
     ) -> str:
-        """Remove 20 to 50 % of each axis in `which`; return how outputs differ, "" if they agree.
+        """Remove 20 to 50 % of each axis in `which`; compare outputs with those after zeroing.
 
-        If the effect is too small, remove other populations: a ReLU may hide some.
+        Return how the outputs differ, "" if they agree. If zeroing has too small an effect, try
+        other populations: a ReLU may hide some.
         """
         why = LITTLE
         for _ in range(ATTEMPTS):
@@ -167,7 +168,7 @@ class _Trial:
         but not the attributes of PyTorch's own modules that are known to be sizes.
 
         Returns:
-            attribute -> (i, multiple of the size).
+            attribute -> (i, value of the attribute / size of the axis).
         """
         population = self.populations[i]
         totals = {population.size * k for k in (1, 2, 3)}
@@ -204,7 +205,7 @@ def verify(
 
     Returns:
         Indices of the axes that can shrink; sizes stored in modules, as attribute -> (position in
-        these indices, multiple of the size); reasons by name for the other axes.
+        these indices, attribute's value / axis size); reasons by name for the other axes.
     """
     named = [*model.named_parameters(), *model.named_buffers()]
     before = [(tensor, tensor.detach().clone()) for _, tensor in named]
@@ -238,7 +239,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
         sign = frozenset(kinds.values())
         known = [key for key in found if kinds[key] in helped]
         tries: list[Iterable[Attribute]] = [known] if known else []
-        if sign not in hopeless:  # search each set of attributes, by `kind`, only once
+        if sign not in hopeless:  # the same attributes have not failed for another axis
             keys = sorted(found, key=lambda key: ("head" not in key[1], found[key][1]))
             tries += [
                 some
@@ -275,7 +276,7 @@ def _sift(trial: _Trial) -> dict[int, str]:
     everyone = list(range(len(trial.populations)))
     check(everyone)
     good = [i for i in everyone if i not in failed]
-    if good and trial.differs(good):  # axes that pass alone must also pass together
+    if good and trial.differs(good):  # axes that can each shrink must also shrink together
         together: list[int] = []
         for i in good:
             why = trial.differs([*together, i])
