@@ -71,7 +71,7 @@ class Method:
     settings: Sequence[tuple[float, float, float]]
     epochs: int = 20
     dropout: float = 0.0
-    seeds: int = 5
+    seeds: int = 3
 
 
 def grid(*strengths: float) -> list[tuple[float, float, float]]:
@@ -80,17 +80,16 @@ def grid(*strengths: float) -> list[tuple[float, float, float]]:
 
 
 METHODS: Mapping[str, Method] = {
-    "L0 gates": Method(methods.l0_gates, grid(1e-3, 3e-3)),
+    "L0 gates": Method(methods.l0_gates, grid(1e-3, 3e-3), seeds=5),
+    "L0 gates, dropout": Method(methods.l0_gates, [(4e-3, 0.1, 1e-3)], 28, 0.3, seeds=5),
     "group penalty": Method(
         methods.group_penalty,
         [*grid(0.03, 0.04), (4e-3, 0.1, 0.02), (2e-3, 0.5, 0.03), (2e-3, 0.5, 0.04)],
     ),
     "Torch-Pruning, by magnitude": Method(methods.magnitude_pruner, grid(0.25, 0.5)),
-    "Torch-Pruning, group norm": Method(methods.group_norm_pruner, grid(1e-4), seeds=3),
-    "HESSO": Method(
-        methods.hesso, [(2e-3, 0.1, 0.83), (4e-3, 0.1, 0.83), (2e-3, 0.1, 0.85)], seeds=3
-    ),
-    "fasterai": Method(methods.fasterai, grid(1 - KEPT), seeds=3),
+    "Torch-Pruning, group norm": Method(methods.group_norm_pruner, grid(1e-4)),
+    "HESSO": Method(methods.hesso, [(2e-3, 0.1, 0.83), (4e-3, 0.1, 0.83), (2e-3, 0.1, 0.85)]),
+    "fasterai": Method(methods.fasterai, grid(1 - KEPT)),
 }
 NAMES = ("rate", "decay", "strength")
 

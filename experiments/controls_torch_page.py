@@ -18,10 +18,9 @@ from scipy import stats
 NAME = "controls_torch"
 LABELS = {
     "L0 gates": "L0 gates (hard concrete)",
+    "L0 gates, dropout": "L0 gates with input dropout",
     "group penalty": "group penalty, proximal",
-    "group penalty, dropout": "group penalty with input dropout",
     "Torch-Pruning, by magnitude": "Torch-Pruning's MagnitudePruner, 5 steps",
-    "Torch-Pruning, dropout": "the same with input dropout",
     "Torch-Pruning, group norm": "Torch-Pruning's GroupNormPruner",
     "HESSO": "HESSO of only-train-once",
     "fasterai": "fasterai's PruneCallback",
