@@ -67,21 +67,21 @@ def compared(facts: Facts, selection: Facts) -> list[str]:
     for name in OURS:
         setting = selection["chosen"][name]
         cells = row_of(selection["summary"][name])
-        rows.append([SHOWN[name], *cells, "-", "-", f"{setting['rate']:g}, {setting['decay']:g}"])
+        told = f"{setting['rate']:g}, {setting['decay']:g}"
+        seeds = selection["summary"][name]["seeds"]
+        rows.append([SHOWN[name], *cells, "-", "-", f"{seeds}", told])
     for name, found in facts["summary"].items():
         setting = facts["chosen"][name]
         gaps = [gap(accuracies(selection, ours), accuracies(facts, name)) for ours in OURS]
         told = ", ".join(f"{setting[key]:g}" for key in ("rate", "decay", "strength"))
-        rows.append([LABELS[name], *row_of(found), *gaps, told])
+        rows.append([LABELS[name], *row_of(found), *gaps, f"{found['seeds']}", told])
     head = ["MNIST, 784-512-256-10", "epochs", "accuracy, %", "alive", "multiply-adds"]
     head += ["to train", "seconds", *(f"{ours} minus this" for ours in OURS.values())]
     machine = facts["machine"]
-    seeds = sorted({found["seeds"] for found in facts["summary"].values()})
-    counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
     return [
-        *markdown([*head, "rate, decay, strength"], rows),
-        f"<small>{counts} seeds; `python experiments/{NAME}.py`: {machine['cpu']}, "
+        *markdown([*head, "seeds", "rate, decay, strength"], rows),
+        f"<small>`python experiments/{NAME}.py`: {machine['cpu']}, "
         f"{machine['system']}; {libraries}; commit {facts['commit'][:10]}.</small>",
         "",
     ]
