@@ -1,27 +1,27 @@
 """Compare selection with controls that are given the final shape, for several networks.
 
 All methods use batch 128 and the same order of data. A control is given the final shape (the number
-of populations of each layer) of the run of selection with the same seed. Learning rate and weight
-decay are chosen on 5,000 validation images, from one list for all methods; the test set is read
-once, after the last epoch.
+of populations of each layer) of the run of selection with the same seed. Settings are chosen on
+5,000 validation images; the test set is read once, after the last epoch. schedules.py has the
+methods:
 
 - ours: selection, which finds the shape.
 - gradual: dense at first; whole populations are pruned by norm four times per epoch, along a cubic
   schedule (Zhu & Gupta 2017) to the shape; the optimizer's moments are kept.
-- one cut: dense for half of the epochs, then pruned by norm to the shape in one cut, and trained
-  for the other half.
+- uniform: the same, to the same share of every layer, with as many multiply-adds as the shape.
+- one cut: dense at first, then pruned by norm to the shape in one cut, and trained on.
+- iterative: the same in five cuts, with training in between.
 - replay: as many populations removed at the same steps as in our run, but chosen at random.
-- from scratch: the shape from the start.
+- from scratch: the shape from the start; longer: for as many multiply-adds as ours.
 
-"dropout" after a name: a share of the inputs is dropped in training. These runs, and "longer", have
-more epochs, so that training costs about as many multiply-adds as "one cut" with 20 epochs. Costs
+"dropout" after a name: a share of the inputs is dropped in training. These runs have as many epochs
+as make training cost about as many multiply-adds as selection with dropout, and never fewer. Costs
 are multiply-adds of forward passes, and seconds of processor time in one thread. A script that was
 stopped continues when it is started again.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,129 +29,34 @@ from functools import partial
 from typing import Any
 
 import lab
-import numpy as np
 from lab import Job, Lab, Row
+from schedules import (
+    Found,
+    Trained,
+    from_scratch,
+    gradual,
+    iterative,
+    one_cut,
+    replay,
+    selection,
+    uniform,
+)
 
-import evoprune as ep
+Setting = Mapping[str, float]
 
-CUTS_PER_EPOCH = 4
-END = 0.75  # share of the run after which the gradual schedule has reached its shape
 CHOSEN_BY = 100  # the seed of the runs that choose settings
 SETTINGS = tuple({"rate": rate, "decay": d} for rate in (1e-3, 2e-3, 4e-3) for d in (0.1, 0.5))
-
-
-@dataclass
-class Trained:
-    """A trained network, and the sum over epochs of its multiply-adds per sample."""
-
-    net: ep.Network
-    macs: float = 0.0
-
-
-@dataclass
-class Found:
-    """Results of a run of selection that controls use: its row (final shape) and extinctions."""
-
-    row: Row
-    deaths: Any = None
-
-    @property
-    def shape(self) -> list[int]:
-        """Return the number of living populations by layer."""
-        return list(self.row["alive"])
-
-
-def in_stretches(
-    job: Job, train: Any, at: Sequence[float], act: Callable[[int, ep.Network], None]
-) -> Trained:
-    """Train without selection; call `act(i, net)` at epoch `at[i]`, which may be a fraction."""
-    net = lab.network_of(job)
-    trained = Trained(net)
-    optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
-    trainer = ep.Trainer(net, selection=None, optimizer=optimizer)
-    ends = [0.0, *at, float(job.epochs)]
-    for i in range(len(at) + 1):
-        until = at[i] if i < len(at) else None
-        trained.macs += net.macs * (ends[i + 1] - ends[i])
-        if i == 0:
-            trainer.fit(train, epochs=job.epochs, batch_size=job.batch, until=until, progress=False)
-        else:
-            trainer.resume(train, until=until, progress=False)
-        if i < len(at):
-            act(i, net)
-    return trained
-
-
-def on_the_way(job: Job, train: Any, shape: list[int], left: dict[float, float]) -> Trained:
-    """Prune by norm to `shape` in several cuts.
-
-    `left` maps the epoch of every cut to the share of all removals that remains after that cut.
-    """
-
-    def act(i: int, net: ep.Network) -> None:
-        there = list(left.values())[i]
-        keep = {
-            layer: round(n + (born - n) * there)
-            for (layer, born), n in zip(net.born.items(), shape, strict=True)
-        }
-        net.prune(keep=keep, by="norm")
-
-    return in_stretches(job, train, list(left), act)
-
-
-def gradual(job: Job, train: Any, found: Found) -> Trained:
-    """Prune along a cubic schedule."""
-    cuts = int(END * job.epochs * CUTS_PER_EPOCH)
-    left = {(i + 1) / CUTS_PER_EPOCH: (1 - (i + 1) / cuts) ** 3 for i in range(cuts)}
-    return on_the_way(job, train, found.shape, left)
-
-
-def one_cut(job: Job, train: Any, found: Found) -> Trained:
-    """Prune in one cut at half of the run, then continue training."""
-    return on_the_way(job, train, found.shape, {job.epochs / 2: 0.0})
-
-
-def replay(job: Job, train: Any, found: Found) -> Trained:
-    """Remove as many populations as in our run, at random, from the same layers at the same steps.
-
-    Steps of removals are grouped, at most about four groups per epoch.
-    """
-    deaths, per_epoch = found.deaths, -(-len(train) // job.batch)
-    steps = sorted({int(step) for step in deaths["step"]})
-    chunks = np.array_split(np.array(steps), max(1, min(len(steps), 4 * job.epochs)))
-    chunks = [chunk for chunk in chunks if len(chunk)]
-    chance = np.random.default_rng(job.seed)
-
-    def act(i: int, net: ep.Network) -> None:
-        those = deaths[np.isin(deaths["step"], chunks[i])]
-        for layer in net.born:
-            n = int((those["layer"] == layer).sum())
-            if n:
-                net.kill(layer, chance.choice(net.births(layer), n, replace=False))
-        net.compact()
-
-    return in_stretches(job, train, [max(1, int(chunk[-1])) / per_epoch for chunk in chunks], act)
-
-
-def from_scratch(job: Job, train: Any, found: Found) -> Trained:
-    """Train the final shape from the start."""
-    return in_stretches(lab.from_scratch(job, found.row), train, [], lambda i, net: None)
-
-
-def selection(job: Job, train: Any, found: Found) -> Trained:
-    """Train under selection; set `found.deaths` to the extinctions."""
-    net = lab.network_of(job)
-    optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
-    trainer = ep.Trainer(net, selection=lab.selection_of(job.selection), optimizer=optimizer)
-    history = trainer.fit(train, epochs=job.epochs, batch_size=job.batch, progress=False)
-    found.deaths = history.extinctions
-    macs = np.append(net.founding_macs, history["macs"])
-    return Trained(net, float((macs[1:] + macs[:-1]).sum() / 2))
+DROPOUTS = tuple({"dropout": share} for share in (0.1, 0.2, 0.3, 0.4))
+MASSES = ({"mass": 1.0}, {"mass": 2.5})
+OF_SCHEDULE = ("end", "mass")  # the settings that a method takes as keyword arguments
 
 
 @dataclass(frozen=True)
 class Method:
     """A way of training, a row of a table.
+
+    Settings are "rate" and "decay", and optionally "dropout" and "epochs", which then count in
+    place of the attributes, and arguments of `run`.
 
     Attributes:
         run: the function that trains.
@@ -159,17 +64,23 @@ class Method:
         of: for a control, the name of the run of selection whose final shape it is given.
         dropout: share of the inputs that is dropped in training.
         pressure: pressure of selection; None: the task's.
-        tuned_as: the method whose learning rate and decay are used; None: choose them.
+        tuned_as: the method whose settings are used; None: choose them.
         settings: learning rates and decays to choose from; (): the task's.
+        start: settings that hold until a stage changes them.
+        stages: lists of settings, one chosen from each, in order; (): `settings` is the only one.
+        seeds: number of seeds; None: the task's.
     """
 
-    run: Callable[[Job, Any, Found], Trained]
+    run: Callable[..., Trained]
     epochs: int = 20
     of: str = ""
     dropout: float = 0.0
     pressure: float | None = None
     tuned_as: str | None = None
-    settings: Sequence[dict[str, float]] = ()
+    settings: Sequence[Setting] = ()
+    start: Setting = field(default_factory=dict)
+    stages: Sequence[Sequence[Setting]] = ()
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -181,36 +92,101 @@ class Task:
         methods: methods by name; a run of selection comes before its controls.
         settings: learning rates and decays to choose from.
         seeds: number of seeds.
+        chosen_by: seeds of the runs that choose settings. All settings of a stage are run with the
+            first one, the two best of them with the others; the best mean is taken.
     """
 
     job: Job
     methods: Mapping[str, Method]
-    settings: Sequence[dict[str, float]] = SETTINGS
+    settings: Sequence[Setting] = SETTINGS
     seeds: int = 5
+    chosen_by: Sequence[int] = (CHOSEN_BY,)
 
-    def job_of(self, name: str, setting: Mapping[str, float], quick: bool, **more: Any) -> Job:
-        """Return the job that runs a method with a setting (learning rate and decay)."""
+    def job_of(self, name: str, setting: Setting, quick: bool, **more: Any) -> Job:
+        """Return the job that runs a method with a setting."""
         method, net = self.methods[name], self.job.net
-        if method.dropout:
-            net = net.replace("mlp", f"dropout{method.dropout:g}")
-        epochs = 2 if quick else method.epochs
+        told = {key: value for key, value in setting.items() if key not in OF_SCHEDULE}
+        if dropout := told.pop("dropout", method.dropout):
+            net = net.replace("mlp", f"dropout{dropout:g}")
+        epochs = int(told.pop("epochs", method.epochs))
         if method.pressure is not None:
             more["selection"] = {**(self.job.selection or {}), "pressure": method.pressure}
-        return replace(self.job, net=net, epochs=epochs, **setting, **more)
+        return replace(self.job, net=net, epochs=2 if quick else epochs, **told, **more)
 
 
-def with_dropout(
-    rate: float, pressure: float, ours: int, gradually: int, once: int
-) -> dict[str, Method]:
-    """Return selection and its best controls, with a share `rate` of the inputs dropped.
+# ---- the tables ----------------------------------------------------------------------------------
 
-    `ours`, `gradually` and `once` are the numbers of epochs of the three methods.
-    """
-    of = "ours, dropout"
+MLP = Job(selection={"pressure": 1.5})
+OURS, GRADUAL, ONE_CUT = SETTINGS[3], SETTINGS[2], SETTINGS[4]  # as chosen for "controls"
+TWO = (CHOSEN_BY, CHOSEN_BY + 1)
+DROPPED = "ours, dropout"
+
+
+def lengths(*pairs: tuple[float, int]) -> list[Setting]:
+    """Return settings that cost about the same, of pairs of end and epochs."""
+    return [{"end": end, "epochs": epochs} for end, epochs in pairs]
+
+
+def dropped(
+    run: Callable[..., Trained],
+    start: Setting,
+    ends: Sequence[Setting],
+    *more: Sequence[Setting],
+    dropouts: Sequence[Setting] = DROPOUTS,
+    seeds: int = 10,
+) -> Method:
+    """Return a control with input dropout, which chooses dropout, `more`, and the end."""
+    start = {**start, **dropouts[-2], **ends[0]}
+    return Method(run, of=DROPPED, start=start, stages=(dropouts, *more, ends), seeds=seeds)
+
+
+def on_mnist() -> dict[str, Method]:
+    """Return the methods at about 124 populations alive."""
+    gradually, once = lengths((0.75, 32), (0.5, 39)), lengths((0.5, 20), (0.25, 32))
+    in_steps = lengths((0.75, 22), (0.5, 28))
     return {
-        of: Method(selection, ours, "", rate, pressure, tuned_as="ours"),
-        "one cut, dropout": Method(one_cut, once, of, rate, settings=SETTINGS[3:5]),
-        "gradual, dropout": Method(gradual, gradually, of, rate, settings=SETTINGS[2:4]),
+        "ours": Method(selection, seeds=10),
+        "ours, dropout": Method(selection, 40, "", 0.3, 2.0, tuned_as="ours", seeds=10),
+        "gradual, dropout": dropped(gradual, GRADUAL, gradually, SETTINGS),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, once, dropouts=DROPOUTS[:3]),
+        "gradual": Method(gradual, of="ours"),
+        "one cut": Method(one_cut, of="ours"),
+        "uniform": Method(uniform, of="ours", tuned_as="gradual"),
+        "iterative": Method(iterative, of="ours", tuned_as="gradual"),
+        "replay": Method(replay, of="ours", tuned_as="ours"),
+        "from scratch": Method(from_scratch, of="ours"),
+        "from scratch, longer": Method(from_scratch, 36, "ours", stages=(SETTINGS[:2], MASSES)),
+        "from scratch, dropout": Method(
+            from_scratch, 68, DROPPED, start=SETTINGS[1], stages=(DROPOUTS[:2], MASSES)
+        ),
+        "iterative, dropout": dropped(iterative, ONE_CUT, in_steps, seeds=5),
+    }
+
+
+def on_mnist_smaller() -> dict[str, Method]:
+    """Return the methods at about 78 populations alive; dropout is chosen, the rest is as above."""
+    some = DROPOUTS[:3]
+    return {
+        "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=[OURS], seeds=10),
+        "gradual, dropout": dropped(gradual, ONE_CUT, lengths((0.5, 54)), dropouts=some[:2]),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, lengths((0.5, 20)), dropouts=some[1:]),
+        "gradual": Method(gradual, 42, DROPPED, settings=[GRADUAL]),
+        "one cut": Method(one_cut, 20, DROPPED, settings=[ONE_CUT]),
+    }
+
+
+def on_fashion() -> dict[str, Method]:
+    """Return the methods on Fashion-MNIST; all choose dropout from the same list."""
+    gradually, once = lengths((0.75, 14), (0.5, 18)), lengths((0.5, 10), (0.25, 16))
+    some = DROPOUTS[:3]
+    return {
+        "ours": Method(selection, 10),
+        "ours, dropout": Method(selection, 20, "", 0.2, 2.0, start=OURS, stages=(some,), seeds=10),
+        "gradual, dropout": dropped(gradual, GRADUAL, gradually, dropouts=some),
+        "one cut, dropout": dropped(one_cut, GRADUAL, once, dropouts=some[1:]),
+        "gradual": Method(gradual, 10, "ours"),
+        "one cut": Method(one_cut, 10, "ours"),
+        "from scratch": Method(from_scratch, 10, "ours"),
     }
 
 
@@ -220,42 +196,11 @@ PLAIN = {
     "one cut": Method(one_cut, of="ours"),
     "from scratch": Method(from_scratch, of="ours"),
 }
-MLP = Job(selection={"pressure": 1.5})
-AS_CHOSEN = {"ours": SETTINGS[3:4], "one cut": SETTINGS[4:5], "gradual": SETTINGS[2:3]}
 TASKS = {
-    "controls": Task(
-        MLP,
-        PLAIN
-        | with_dropout(0.3, 2.0, 40, 32, 20)
-        | {"longer": Method(selection, 40, tuned_as="ours"), "replay": Method(replay, of="ours")},
-    ),
-    "controls_small": Task(
-        MLP,
-        {
-            "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=AS_CHOSEN["ours"]),
-            "one cut": Method(one_cut, of="ours, dropout", settings=AS_CHOSEN["one cut"]),
-            "one cut, dropout": Method(
-                one_cut, 20, "ours, dropout", 0.2, settings=AS_CHOSEN["one cut"]
-            ),
-            "gradual": Method(gradual, 40, "ours, dropout", settings=AS_CHOSEN["gradual"]),
-            "gradual, dropout": Method(
-                gradual, 40, "ours, dropout", 0.2, settings=AS_CHOSEN["gradual"]
-            ),
-        },
-    ),
+    "controls": Task(MLP, on_mnist(), chosen_by=TWO),
+    "controls_small": Task(MLP, on_mnist_smaller(), chosen_by=TWO),
     "controls_fashion": Task(
-        replace(MLP, data="fashion-mnist"),
-        {
-            "ours": Method(selection, 10),
-            "one cut": Method(one_cut, 10, "ours"),
-            "gradual": Method(gradual, 10, "ours"),
-            "ours, dropout": Method(selection, 20, "", 0.2, 2.0, tuned_as="ours"),
-            "one cut, dropout": Method(one_cut, 10, "ours, dropout", 0.2, tuned_as="one cut"),
-            "longer": Method(selection, 20, tuned_as="ours"),
-            "from scratch": Method(from_scratch, 10, "ours"),
-        },
-        settings=SETTINGS[2:4],
-        seeds=3,
+        replace(MLP, data="fashion-mnist"), on_fashion(), settings=SETTINGS[2:4], chosen_by=TWO
     ),
     "controls_lenet": Task(
         Job("lenet5 20-50-500", selection={"pressure": 2.0}),
@@ -270,13 +215,16 @@ TASKS = {
 }
 
 
+# ---- runs ----------------------------------------------------------------------------------------
+
+
 @dataclass
 class Runs:
     """The runs of one task with one seed, each executed when first needed.
 
     Attributes:
         task: the task.
-        settings: method -> learning rate and decay.
+        settings: method -> its setting.
         seed: seed of all runs.
         read: data to evaluate on, "held" or "test", see lab.py.
         quick: True for tiny runs.
@@ -284,7 +232,7 @@ class Runs:
     """
 
     task: Task
-    settings: Mapping[str, Mapping[str, float]]
+    settings: Mapping[str, Setting]
     seed: int
     read: str
     quick: bool
@@ -300,8 +248,9 @@ class Runs:
         job = self.task.job_of(name, setting, self.quick, seed=self.seed, read=self.read)
         train, test = lab.data_of(job.data, job.read, self.quick)
         found = Found(self.rows.get(method.of, {}), self.deaths.get(method.of))
+        of_schedule = {key: setting[key] for key in OF_SCHEDULE if key in setting}
         begin = time.process_time()
-        trained = method.run(job, train, found)
+        trained = method.run(job, train, found, **of_schedule)
         cost = {"training_macs": trained.macs, "seconds": time.process_time() - begin}
         self.rows[name] = lab.facts(trained.net, test) | cost
         if method.run is selection:
@@ -311,55 +260,93 @@ class Runs:
         print(f"{self.seed}: {accuracy:.2f} % @ {alive}  {name}, {setting}", flush=True)
 
 
-def chosen(task: Task, lab_: Lab) -> dict[str, dict[str, float]]:
-    """Return learning rate and decay of every method, chosen on validation images."""
-    quick = lab_.options.quick
-    tuned = list(lab_.facts.get("tuned", ()))
-    settings: dict[str, dict[str, float]] = {}
-    rows: dict[str, dict[str, Row]] = {}  # results of selection, whose shapes the controls get
-    for name, method in task.methods.items():
-        if method.tuned_as is not None:
-            settings[name] = settings[method.tuned_as]
-            continue
-        some = method.settings or task.settings
+RESULTS = ("accuracy", "alive", "macs", "training_macs")  # kept of the runs that choose settings
+
+
+@dataclass
+class Choice:
+    """Chooses settings on validation images, and keeps these runs in the results as "tuned"."""
+
+    task: Task
+    lab_: Lab
+    settings: dict[str, Setting] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tuned = [{"seed": CHOSEN_BY, **row} for row in self.lab_.facts.get("tuned", ())]
+
+    def row(self, name: str, setting: Setting, seed: int) -> Row:
+        """Return the result of a setting with a seed, of a run if it is not known."""
+        told = {"method": name, **setting, "seed": seed}
+        for row in self.tuned:
+            if told == {key: value for key, value in row.items() if key not in RESULTS}:
+                return row
+        if time.monotonic() > self.lab_.end:
+            raise lab.TimeIsUp
+        of, known = self.task.methods[name].of, {}
+        if of:
+            known[of] = self.row(of, self.settings[of], seed)
+            if "alive" not in known[of]:  # an earlier entry
+                self.tuned.remove(known[of])
+                known[of] = self.row(of, self.settings[of], seed)
+        settings = {**self.settings, name: setting}
+        Runs(self.task, settings, seed, "held", self.lab_.options.quick, known).make(name)
+        self.tuned.append({**told, **{key: known[name][key] for key in RESULTS}})
+        self.lab_.write(tuned=self.tuned)
+        return self.tuned[-1]
+
+    def best(self, name: str, some: Sequence[Setting]) -> Setting:
+        """Return the best setting: the two best with the first seed are run with the others."""
         if len(some) == 1:
-            settings[name] = dict(some[0])
-            continue
-        for setting in some[:1] if quick else some:
-            told = {"method": name, **setting}
-            if any(told.items() <= row.items() for row in tuned):
-                continue
-            setting_of = {name: setting, method.of: settings.get(method.of, setting)}
-            known = rows.setdefault(json.dumps(setting_of[method.of]), {})
-            runs = Runs(task, setting_of, CHOSEN_BY, "held", quick, known)
-            if method.of and method.of not in known:
-                runs.make(method.of)
-            runs.make(name)
-            tuned.append({**told, "accuracy": known[name]["accuracy"]})
-            lab_.write(tuned=tuned)
-        best = max((row for row in tuned if row["method"] == name), key=lambda r: r["accuracy"])
-        settings[name] = {key: best[key] for key in some[0]}
-    return settings
+            return some[0]
+        first, *others = self.task.chosen_by
+        rank = sorted(some, key=lambda s: -float(self.row(name, s, first)["accuracy"]))
+
+        def mean(setting: Setting) -> float:
+            return lab.mean(self.row(name, setting, s)["accuracy"] for s in (first, *others))
+
+        return max(rank[:2], key=mean) if others else rank[0]
+
+    def of(self, name: str) -> Setting:
+        """Return the setting of a method; those of the methods before it are known."""
+        method, quick = self.task.methods[name], self.lab_.options.quick
+        if method.tuned_as is not None:
+            return self.settings[method.tuned_as]
+        setting = dict(method.start)
+        for stage in method.stages or (method.settings or self.task.settings,):
+            some = [{**setting, **change} for change in (stage[:1] if quick else stage)]
+            setting = dict(self.best(name, some))
+        return setting
 
 
 def script(task: Task, lab_: Lab) -> None:
-    settings = chosen(task, lab_)
-    seeds, quick = lab_.seeds(task.seeds), lab_.options.quick
-    known = {seed: {"seed": seed} for seed in seeds}
-    known |= {row["seed"]: row for row in lab_.facts.get("runs", ())}
-    every = {seed: Runs(task, settings, seed, "test", quick, known[seed]) for seed in seeds}
-    for name in task.methods:
-        for runs in every.values():
-            if name in runs.rows:
+    """Choose the settings of every method, then run it with every seed."""
+    choice, quick = Choice(task, lab_), lab_.options.quick
+    old = lab_.facts.get("chosen", {})
+    known = {row["seed"]: row for row in lab_.facts.get("runs", ())}
+    for name, method in task.methods.items():
+        setting = choice.settings[name] = choice.of(name)
+        seeds = lab_.seeds(task.seeds if method.seeds is None else method.seeds)
+        if old.get(name, setting) != setting:  # rows of another setting
+            for row in known.values():
+                row.pop(name, None)
+        for seed in seeds:
+            rows = known.setdefault(seed, {"seed": seed})
+            if name in rows:
                 continue
             if time.monotonic() > lab_.end:
                 raise lab.TimeIsUp
-            runs.make(name)
-            told = summary(task, list(known.values()))
-            lab_.write(chosen=settings, runs=list(known.values()), summary=told)
+            Runs(task, choice.settings, seed, "test", quick, rows).make(name)
+            keep(task, lab_, old | choice.settings, list(known.values()))
+    keep(task, lab_, choice.settings, list(known.values()))
 
 
-def summary(task: Task, rows: list[Row]) -> dict[str, Row]:
+def keep(task: Task, lab_: Lab, settings: Mapping[str, Setting], rows: list[Row]) -> None:
+    """Write the runs of all seeds and their summary."""
+    rows = sorted(rows, key=lambda row: int(row["seed"]))
+    lab_.write(chosen=settings, runs=rows, summary=summary(task, settings, rows))
+
+
+def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dict[str, Row]:
     """Return means over seeds, and differences of accuracy between selection and its controls."""
     told = {}
     for name, method in task.methods.items():
@@ -369,12 +356,14 @@ def summary(task: Task, rows: list[Row]) -> dict[str, Row]:
         found = lab.summary([row[name] for row in some])
         found["training_macs"] = lab.mean(row[name]["training_macs"] for row in some)
         timed = [row[name]["seconds"] for row in some if "seconds" in row[name]]
-        found |= {"epochs": method.epochs, "seconds": lab.mean(timed or [0.0]), "minus": {}}
+        epochs = settings.get(name, {}).get("epochs", method.epochs)
+        found |= {"epochs": epochs, "seconds": lab.mean(timed or [0.0]), "minus": {}}
         for ours in ("ours", "longer", "ours, dropout") if method.of else ():
             gaps = [row[ours]["accuracy"] - row[name]["accuracy"] for row in some if ours in row]
             if gaps:
                 error = lab.deviation(gaps) / len(gaps) ** 0.5
-                found["minus"][ours] = {"mean": lab.mean(gaps), "standard_error": error}
+                gap = {"mean": lab.mean(gaps), "standard_error": error, "seeds": len(gaps)}
+                found["minus"][ours] = gap
         told[name] = found
     return told
 

@@ -28,16 +28,22 @@ SHOWN = {
     "ours": "selection, which finds the shape",
     "longer": "selection, longer",
     "gradual": "gradual pruning by norm, cubic schedule, given the shape",
+    "uniform": "gradual pruning to the same share of every layer, at as many multiply-adds",
     "one cut": "one cut by norm at half of the run, then tuned, given the shape",
+    "iterative": "five cuts by norm, tuned after each, given the shape",
     "replay": "as many removed at the same steps, at random",
     "from scratch": "the shape trained from scratch",
+    "from scratch, longer": "the shape trained from scratch, as many multiply-adds to train",
     "ours, dropout": "selection with input dropout",
     "gradual, dropout": "gradual pruning with input dropout",
     "one cut, dropout": "one cut with input dropout",
+    "iterative, dropout": "five cuts with input dropout",
+    "from scratch, dropout": "the shape from scratch with input dropout, as many multiply-adds",
 }
 OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
-# Number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom.
-QUANTILE = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
+QUANTILE = {  # number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom
+    2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262
+}  # fmt: skip
 
 
 def percent(mean: float, spread: float, sign: str = "") -> str:
@@ -59,12 +65,21 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
         row += [f"{found['training_macs'] / 1e6:.1f} M", seconds]
         for of in ours:
             gap = found["minus"].get(of)
-            half = QUANTILE.get(found["seeds"], 0.0) * gap["standard_error"] if gap else 0.0
+            seeds = gap.get("seeds", found["seeds"]) if gap else 1
+            half = QUANTILE.get(seeds, 0.0) * gap["standard_error"] if gap else 0.0
             row.append(percent(gap["mean"], half, "+") if half else "-")  # one seed has no interval
-        rows.append([*row, f"{setting['rate']:g}, {setting['decay']:g}"])
-    head = [HEADS[name], "epochs", "accuracy, %", "alive", "multiply-adds"]
-    head += ["to train", "seconds", *(f"{OURS[of]} minus this" for of in ours), "rate, decay"]
+        rows.append([*row, f"{found['seeds']}", chosen(setting)])
+    head = [HEADS[name], "epochs", "accuracy, %", "alive", "multiply-adds", "to train", "seconds"]
+    head += [*(f"{OURS[of]} minus this" for of in ours), "seeds", "rate, decay and more"]
     return [*markdown(head, rows), *notes(facts)]
+
+
+def chosen(setting: dict[str, float]) -> str:
+    """Return the chosen settings of a method in words."""
+    words = {"dropout": "dropout {:g}", "end": "pruned until {:.0%}", "mass": "mass {:g}"}
+    told = [f"{setting['rate']:g}", f"{setting['decay']:g}"]
+    told += [words[key].format(setting[key]) for key in words if key in setting]
+    return ", ".join(told)
 
 
 def notes(facts: dict[str, Any]) -> Sequence[str]:

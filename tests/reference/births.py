@@ -59,6 +59,18 @@ def births(
     return fit[:most], 0
 
 
+def returning(config: dict, extinct: list[int], founded: int, order: np.ndarray, generation: int):
+    """Return the ids of the extinct features that return, ascending.
+
+    `order` are the features in random order; the first extinct ones return.
+    """
+    each = config["returns"] * founded
+    most = math.floor(each * generation) - math.floor(each * (generation - config["every"]))
+    if generation % config["every"]:
+        return []
+    return sorted([j for j in order.tolist() if j in extinct][:most])
+
+
 def halves(weight: np.ndarray, z: np.ndarray, mutation: float) -> tuple[np.ndarray, np.ndarray]:
     """Return both halves of the weights of a population; `z` has a normal number per weight."""
     return weight * (1 + mutation * z), weight * (1 - mutation * z)

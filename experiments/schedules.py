@@ -1,0 +1,175 @@
+"""Ways of training that controls.py compares: selection, and controls that are given its shape.
+
+Each takes the job, the data to train on, and what was found by the run of selection with the same
+seed; keyword arguments are settings of the schedule. It returns the trained network and its cost:
+multiply-adds of forward passes for one sample, summed over epochs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lab
+import numpy as np
+from lab import Job, Row
+
+import evoprune as ep
+
+CUTS_PER_EPOCH = 4
+END = 0.75  # share of the run after which gradual and iterative pruning have reached the shape
+CUTS = 5  # of iterative pruning
+
+
+@dataclass
+class Trained:
+    """A trained network, and the sum over epochs of its multiply-adds per sample."""
+
+    net: ep.Network
+    macs: float = 0.0
+
+
+@dataclass
+class Found:
+    """Results of a run of selection that controls use: its row (final shape) and extinctions."""
+
+    row: Row
+    deaths: Any = None
+
+    @property
+    def shape(self) -> list[int]:
+        """Return the number of living populations by layer."""
+        return list(self.row["alive"])
+
+
+def selection(job: Job, train: Any, found: Found) -> Trained:
+    """Train under selection; set `found.deaths` to the extinctions."""
+    net = lab.network_of(job)
+    optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
+    trainer = ep.Trainer(net, selection=lab.selection_of(job.selection), optimizer=optimizer)
+    history = trainer.fit(train, epochs=job.epochs, batch_size=job.batch, progress=False)
+    found.deaths = history.extinctions
+    macs = np.append(net.founding_macs, history["macs"])
+    return Trained(net, float((macs[1:] + macs[:-1]).sum() / 2))
+
+
+def in_stretches(
+    job: Job,
+    train: Any,
+    at: Sequence[float],
+    act: Callable[[int, ep.Network], None],
+    mass: float = 1.0,
+) -> Trained:
+    """Train without selection; call `act(i, net)` at epoch `at[i]`, which may be a fraction.
+
+    `mass` is the mass of every population, a factor on its output.
+    """
+    net = lab.network_of(job)
+    if mass != 1.0:
+        for name in net:
+            if name.endswith(".mass"):
+                net[name] = np.full(net[name].shape, mass)
+    trained = Trained(net)
+    optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
+    trainer = ep.Trainer(net, selection=None, optimizer=optimizer)
+    ends = [0.0, *at, float(job.epochs)]
+    for i in range(len(at) + 1):
+        until = at[i] if i < len(at) else None
+        trained.macs += net.macs * (ends[i + 1] - ends[i])
+        if i == 0:
+            trainer.fit(train, epochs=job.epochs, batch_size=job.batch, until=until, progress=False)
+        else:
+            trainer.resume(train, until=until, progress=False)
+        if i < len(at):
+            act(i, net)
+    return trained
+
+
+def on_the_way(job: Job, train: Any, sizes: Mapping[float, Sequence[int]]) -> Trained:
+    """Prune by norm in several cuts; `sizes` has the epoch of every cut, and its sizes by layer."""
+
+    def act(i: int, net: ep.Network) -> None:
+        net.prune(keep=dict(zip(net.born, list(sizes.values())[i], strict=True)), by="norm")
+
+    return in_stretches(job, train, list(sizes), act)
+
+
+def born(job: Job) -> list[int]:
+    """Return the number of populations by layer at birth."""
+    return list(lab.network_of(job).born.values())
+
+
+def cubic(job: Job, train: Any, shape: Sequence[int], end: float) -> Trained:
+    """Prune to a shape along a cubic schedule, reached after the share `end` of the run."""
+    cuts, founders = int(end * job.epochs * CUTS_PER_EPOCH), born(job)
+    sizes = {}
+    for i in range(1, cuts + 1):
+        left = (1 - i / cuts) ** 3  # share of all removals that come after this cut
+        kept = [round(n + (most - n) * left) for most, n in zip(founders, shape, strict=True)]
+        sizes[i / CUTS_PER_EPOCH] = kept
+    return on_the_way(job, train, sizes)
+
+
+def gradual(job: Job, train: Any, found: Found, end: float = END) -> Trained:
+    """Prune along a cubic schedule."""
+    return cubic(job, train, found.shape, end)
+
+
+def uniform(job: Job, train: Any, found: Found, end: float = END) -> Trained:
+    """Prune along a cubic schedule to the same share of every layer, at equal multiply-adds."""
+
+    def shape(i: int) -> list[int]:
+        return [max(1, round(n * i / max(founders))) for n in founders]
+
+    def more(i: int) -> float:
+        small = lab.from_scratch(job, {"alive": shape(i)})
+        return float(lab.network_of(small).macs - found.row["macs"])
+
+    founders = born(job)
+    i = bisect_left(range(max(founders)), 0.0, lo=1, key=more)
+    return cubic(job, train, shape(min(i - 1, i, key=lambda i: abs(more(i)))), end)
+
+
+def one_cut(job: Job, train: Any, found: Found, end: float = 0.5) -> Trained:
+    """Prune in one cut after the share `end` of the run, then continue training."""
+    return on_the_way(job, train, {job.epochs * end: found.shape})
+
+
+def iterative(job: Job, train: Any, found: Found, end: float = END) -> Trained:
+    """Prune in five cuts, each to the same share of what is there, with training in between."""
+    pairs = list(zip(born(job), found.shape, strict=True))
+    sizes = {}
+    for i in range(1, CUTS + 1):
+        kept = [round(most * (n / most) ** (i / CUTS)) for most, n in pairs]
+        sizes[round(job.epochs * end * i / CUTS, 2)] = kept
+    return on_the_way(job, train, sizes)
+
+
+def replay(job: Job, train: Any, found: Found) -> Trained:
+    """Remove as many populations as in our run, at random, from the same layers at the same steps.
+
+    Steps of removals are grouped, at most about four groups per epoch.
+    """
+    deaths, per_epoch = found.deaths, -(-len(train) // job.batch)
+    steps = sorted({int(step) for step in deaths["step"]})
+    chunks = np.array_split(np.array(steps), max(1, min(len(steps), 4 * job.epochs)))
+    chunks = [chunk for chunk in chunks if len(chunk)]
+    chance = np.random.default_rng(job.seed)
+
+    def act(i: int, net: ep.Network) -> None:
+        those = deaths[np.isin(deaths["step"], chunks[i])]
+        for layer in net.born:
+            n = int((those["layer"] == layer).sum())
+            if n:
+                net.kill(layer, chance.choice(net.births(layer), n, replace=False))
+        net.compact()
+
+    return in_stretches(job, train, [max(1, int(chunk[-1])) / per_epoch for chunk in chunks], act)
+
+
+def from_scratch(job: Job, train: Any, found: Found, mass: float = 1.0) -> Trained:
+    """Train the final shape from the start."""
+    small = lab.from_scratch(job, found.row)
+    return in_stretches(small, train, [], lambda i, net: None, mass)
