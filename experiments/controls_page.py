@@ -143,13 +143,14 @@ def smallest(facts: dict[str, Any]) -> list[str]:
     return [*lines, *made(facts, "smallest", "1 to 5")]
 
 
-def write(page: Path, name: str, lines: Sequence[str]) -> None:
-    """Replace a table of a page, if the page has markers for it."""
+def write(page: Path, name: str, lines: Sequence[str], made_by: str = "controls_page") -> None:
+    """Replace a table of a page, if the page has markers for it; `made_by` names the script."""
     text, begin = page.read_text(), BEGIN.format(name=name)
     if f"{begin}," not in text:
         return
     start = text.index(f"{begin},")
-    source = f"{begin}, by experiments/controls_page.py from experiments/results/{name}.json -->"
+    result = f"experiments/results/{name.removesuffix('_front')}.json"
+    source = f"{begin}, by experiments/{made_by}.py from {result} -->"
     page.write_text(text[:start] + "\n".join([source, "", *lines]) + text[text.index(END, start) :])
 
 
