@@ -22,7 +22,7 @@ HEADS = {
     "controls": "MNIST, 784-512-256-10",
     "controls_small": "MNIST, 784-512-256-10, made smaller",
     "controls_fashion": "Fashion-MNIST, 784-512-256-10",
-    "controls_lenet": "MNIST, LeNet-5, 20-50-800-500",
+    "controls_lenet": "MNIST, LeNet-5, 20-50-500",
 }
 SHOWN = {
     "ours": "selection, which finds the shape",
@@ -34,6 +34,9 @@ SHOWN = {
     "replay": "as many removed at the same steps, at random",
     "from scratch": "the shape trained from scratch",
     "from scratch, longer": "the shape trained from scratch, as many multiply-adds to train",
+    "ours, moved": "selection with moved images",
+    "gradual, moved": "gradual pruning with moved images",
+    "one cut, moved": "one cut with moved images",
     "ours, dropout": "selection with input dropout",
     "gradual, dropout": "gradual pruning with input dropout",
     "one cut, dropout": "one cut with input dropout",
@@ -71,7 +74,10 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
         rows.append([*row, f"{found['seeds']}", chosen(setting)])
     head = [HEADS[name], "epochs", "accuracy, %", "alive", "multiply-adds", "to train", "seconds"]
     head += [*(f"{OURS[of]} minus this" for of in ours), "seeds", "rate, decay and more"]
-    return [*markdown(head, rows), *notes(facts)]
+    return [
+        *markdown(head, rows),
+        *notes(facts, "controls_conv" if name == "controls_lenet" else "controls"),
+    ]
 
 
 def chosen(setting: dict[str, float]) -> str:
@@ -82,11 +88,11 @@ def chosen(setting: dict[str, float]) -> str:
     return ", ".join(told)
 
 
-def notes(facts: dict[str, Any]) -> Sequence[str]:
+def notes(facts: dict[str, Any], script: str) -> Sequence[str]:
     """Return the lines below a table, with its origin and seeds."""
     seeds = sorted({row["seeds"] for row in facts["summary"].values()})
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-    return made(facts, "controls", counts)
+    return made(facts, script, counts)
 
 
 def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
