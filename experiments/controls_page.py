@@ -116,6 +116,27 @@ def search(facts: dict[str, Any]) -> list[str]:
     return [*markdown(head, rows), *made(facts, "search", "2")]
 
 
+def smallest(facts: dict[str, Any]) -> list[str]:
+    """Return the tables of smallest.py: both goals, on the test set and on held-out images."""
+    lines = []
+    for goal, title in (("macs", "few multiply-adds"), ("alive", "few populations")):
+        for read, head in (("test", "test, %"), ("held", "held out, %")):
+            rows = []
+            for row in facts.get(goal, {}).get(read, []):
+                accuracy = percent(row["accuracy"], row["deviation"])
+                accuracy = accuracy if row["seeds"] > 1 else accuracy.partition(" ")[0]
+                layers = " + ".join(f"{n:.0f}" for n in row["layers"])
+                cells = [row["settings"], accuracy]
+                if goal == "macs":
+                    cells.append(f"{100 * row['before']:.2f}" if "before" in row else "-")
+                cells += [f"{row['alive']:.0f} ({layers})", f"{row['macs'] / 1000:.2f} k"]
+                rows.append([*cells, f"{row['seeds']}"])
+            before = ["before epochs alone"] if goal == "macs" else []
+            columns = [title, head, *before, "alive", "multiply-adds", "seeds"]
+            lines += markdown(columns, rows) if rows else []
+    return [*lines, *made(facts, "smallest", "1 to 5")]
+
+
 def write(page: Path, name: str, lines: Sequence[str], made_by: str = "controls_page") -> None:
     """Replace a table of a page, if the page has markers for it; `made_by` names the script."""
     text, begin = page.read_text(), BEGIN.format(name=name)
@@ -134,6 +155,8 @@ def main() -> None:
         if "summary" in facts:
             found = search(facts) if name == "search" else table(name, facts)
             write(SEARCH if name == "search" else PAGE, name, found)
+    facts = json.loads((ROOT / "experiments" / "results" / "smallest.json").read_text())
+    write(SEARCH, "smallest", smallest(facts))
 
 
 if __name__ == "__main__":
