@@ -80,8 +80,8 @@ def grid(*strengths: float) -> list[tuple[float, float, float]]:
 
 
 METHODS: Mapping[str, Method] = {
-    "L0 gates": Method(methods.l0_gates, grid(1e-3, 3e-3), seeds=5),
-    "L0 gates, dropout": Method(methods.l0_gates, [(4e-3, 0.1, 1e-3)], 28, 0.3, seeds=5),
+    "L0 gates": Method(methods.l0_gates, grid(1e-3, 3e-3), seeds=4),
+    "L0 gates, dropout": Method(methods.l0_gates, [(4e-3, 0.1, 1e-3)], 28, 0.3, seeds=4),
     "group penalty": Method(
         methods.group_penalty,
         [*grid(0.03, 0.04), (4e-3, 0.1, 0.02), (2e-3, 0.5, 0.03), (2e-3, 0.5, 0.04)],
