@@ -128,7 +128,11 @@ def trained(net, kind, steps, calls, removal="auto"):
 @pytest.mark.parametrize("kind", ["division", "immigration"])
 @pytest.mark.parametrize("name", NETS)
 def test_births_within_a_call_equal_births_at_its_end(name, kind):
-    """In the last step of a call, activations and gradients are moved as well, to new arrays."""
+    """Train 40 steps in one call, and in 40 calls.
+
+    With `keep`, births in the last step of a call also move activations and gradients to new
+    arrays. `same` compares them, too.
+    """
     one, born = trained(NETS[name](), kind, 40, 1)
     other, too = trained(NETS[name](), kind, 40, 40)
     assert len(born) > 5
@@ -173,7 +177,10 @@ class Sizes(ep.Callback):
 
 
 def test_memory_is_planned_and_stays_the_same_while_populations_are_born():
-    """Values, gradients, two moments and a spare array, each as large as births can make them."""
+    """The plan counts five arrays of the largest size that births can lead to.
+
+    They are the values, the gradients, two moments and a spare array.
+    """
     sizes, net = Sizes(), ep.mlp(8, 12, 10, 4, seed=2)
     selection = settings(rate=0.2, capacity=3.0, every=2)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3))
@@ -301,7 +308,8 @@ def test_the_history_records_descent(tmp_path):
         assert living.tolist() == net.births(layer).tolist()
     whole = history.lineage()
     assert whole.shape == history.trajectories().shape[1:]
-    assert whole.max() >= net.ever_born["populations1"]  # layer 2's columns come after layer 1's
+    # A parent in layer 2 has a column after all columns of layer 1.
+    assert whole.max() >= net.ever_born["populations1"]
     history.save(tmp_path / "history.npz")
     again = ep.History.load(tmp_path / "history.npz")
     assert np.array_equal(again.births, births)
@@ -374,7 +382,7 @@ def test_muller_plots_show_descent():
     mass = history.trajectories("mass", "populations1")
     share = np.nan_to_num(mass[-1])[order] / np.nansum(mass[-1])
     n = len(mass)
-    heights = [e[n] - e[n - 1] for e in edges]  # of the bands, at the last record
+    heights = [e[n] - e[n - 1] for e in edges]  # heights of the bands at the last record
     assert np.allclose(np.abs(heights), share, atol=1e-6)
     with pytest.raises(ValueError, match="parents"):
         plot.muller(np.ones((4, 2)), parents=[0, -1])
