@@ -60,7 +60,7 @@ class Seasons:
         begin = time.process_time()
         net.core.train(
             self.x, self.y, batch=BATCH, first=0, rate=1e-3 * ones, pressure=ones, strength=ones,
-            threads=1,
+            threads=1, keep=False,
         )  # fmt: skip
         return time.process_time() - begin
 

@@ -134,6 +134,8 @@ static slabs moving(ep_net *net) {
                    net->continues ? 3 : 4};
 }
 
+static bool keeps_activations(const ep_net *net) { return !net->continues && !net->unseen; }
+
 /* Sets the slabs of the draft. Each slab moves to the one that the previous one has left; the first
  * moves to the spare slab, and the last becomes spare. Slabs that a view reads stay as they are,
  * and new ones replace them. */
@@ -153,8 +155,9 @@ static bool take_slabs(draft *d, ep_net *net, int64_t size) {
     }
     int64_t rows = net->capacity, n = d->net.width * rows, room = net->room_width * rows;
     if (ok && net->x) {
-        ok = take(net, net->continues ? net->x : NULL, n, room, &d->net.x) &&
-             take(net, net->continues ? net->dx : NULL, n, room, &d->net.dx);
+        bool reuse = !keeps_activations(net);
+        ok = take(net, reuse ? net->x : NULL, n, room, &d->net.x) &&
+             take(net, reuse ? net->dx : NULL, n, room, &d->net.dx);
     }
     if (ok && net->workspace) {
         n = ep_net_workspace(&d->net, net->workers);
@@ -263,8 +266,10 @@ bool ep_resize(ep_net *net, const ep_places *places, int64_t generation, ep_erro
     }
     if (net->continues) {
         clear(&d.net, d.net.gradients);
-    } else if (net->x) {
+    } else if (net->x && keeps_activations(net)) {
         move_activations(net, &d.net, &c);
+    } else {
+        d.net.rows = 0; /* there are no activations to read until the next pass */
     }
     draft old = {.net = *net}; /* refers to the replaced arrays, which drop() frees */
     *net = d.net;

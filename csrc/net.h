@@ -53,6 +53,7 @@ struct ep_plan {
     int64_t rows; /* samples in the last training batch */
     bool aliased; /* gradients of activations may be overwritten: see ep_alias */
     bool continues; /* the next step overwrites activations and gradients before they are read */
+    bool unseen; /* activations are not read after this step: births need not keep them */
     double terms; /* number of predictions with weight > 0 in the last training batch */
     int64_t step, generation; /* updates and generations so far */
     /* Sum, over the generations since the last removal, of the share of the network's multiply-adds

@@ -216,6 +216,7 @@ static void finish_step(run *r, const ep_pass *pass) {
         ep_chronicle *chronicle = &r->record->chronicle;
         int64_t before = chronicle->compactions;
         net->continues = r->s + 1 < job->steps;
+        net->unseen = !job->keep && net->room > 0;
         if (!ep_evolve(net, e, job->pressure[r->s], job->strength[r->s], pass->scratch, chronicle,
                        r->error) ||
             !ep_evolve_compact(net, e, chronicle, r->error)) {
@@ -225,7 +226,7 @@ static void finish_step(run *r, const ep_pass *pass) {
             derive(r);
             EP_ASSERT(fits(r, &targets));
         }
-        net->continues = false;
+        net->continues = net->unseen = false;
     }
     if (++r->s >= job->steps || r->stop) {
         r->stop = true;

@@ -141,6 +141,33 @@ def test_births_within_a_call_equal_births_at_its_end(name, kind):
     same(one, other)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_activations_that_are_not_kept_cannot_be_read_after_births(name):
+    """Births in the last step then move gradients only; all other results are equal."""
+    x, y = data()
+    nets = [NETS[name]() for _ in range(2)]
+    for net, keep in zip(nets, (True, False), strict=True):
+        net.configure(selection=settings(rate=0.3, capacity=3.0, every=2).config())
+        for call in range(6):
+            net.core.train(
+                x.reshape(len(x), *net.spec["input"]), y, batch=16, first=2 * call,
+                rate=np.full(2, 1e-2), pressure=np.full(2, 0.7), strength=np.ones(2), threads=1,
+                keep=keep,
+            )  # fmt: skip
+    kept, unseen = nets
+    assert any(n > kept.born[layer] for layer, n in kept.ever_born.items())
+    same(state(kept), state(unseen))
+    for tensor in kept:
+        assert np.array_equal(kept.gradients[tensor], unseen.gradients[tensor]), tensor
+    first = next(iter(kept.activations))
+    assert len(kept.activations[first]) == 16
+    with pytest.raises(RuntimeError, match="since its last births"):
+        unseen.activations[first]
+    for net in nets:
+        net.forward(x[:8].reshape(8, *net.spec["input"]))
+    assert np.array_equal(kept.activations[first], unseen.activations[first])
+
+
 @pytest.mark.parametrize("kind", ["division", "immigration"])
 def test_a_view_keeps_its_values_through_births(kind):
     """Births reuse memory only if no view reads it; results do not depend on views.

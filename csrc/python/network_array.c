@@ -91,8 +91,10 @@ static PyObject *activation(PyObject *object, PyObject *args, PyObject *kwargs) 
         PyErr_Format(PyExc_KeyError, "%s", name);
     } else if (!gradient && strcmp(of, "value") != 0) {
         PyErr_Format(PyExc_ValueError, "of: expected value or gradient, got '%s'", of);
-    } else if (!net->x) {
-        PyErr_SetString(PyExc_RuntimeError, "network: no batch has been run through it yet");
+    } else if (!net->x || (net->room > 0 && net->rows == 0)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        net->x ? "network: no batch has been run through it since its last births"
+                               : "network: no batch has been run through it yet");
     } else if (gradient && net->aliased && ep_alias_shared(net, found)) {
         PyErr_Format(PyExc_RuntimeError,
                      "%s: its gradient was not kept because the run ended early; forward and "
