@@ -155,7 +155,9 @@ def on_mnist() -> dict[str, Method]:
         "iterative": Method(iterative, of="ours", tuned_as="gradual"),
         "replay": Method(replay, of="ours", tuned_as="ours"),
         "from scratch": Method(from_scratch, of="ours"),
-        "from scratch, longer": Method(from_scratch, 36, "ours", stages=(SETTINGS[:2], MASSES)),
+        "from scratch, longer": Method(
+            from_scratch, 36, "ours", start=SETTINGS[1], stages=(MASSES,)
+        ),
         "from scratch, dropout": Method(
             from_scratch, 68, DROPPED, start=SETTINGS[1], stages=(DROPOUTS[:2], MASSES)
         ),
