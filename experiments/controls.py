@@ -185,7 +185,7 @@ def on_fashion() -> dict[str, Method]:
         "ours": Method(selection, 10),
         "ours, dropout": Method(selection, 20, "", 0.2, 2.0, start=OURS, stages=(some,), seeds=10),
         "gradual, dropout": dropped(gradual, GRADUAL, gradually, dropouts=some),
-        "one cut, dropout": dropped(one_cut, GRADUAL, once, dropouts=some[1:]),
+        "one cut, dropout": dropped(one_cut, GRADUAL, once, dropouts=some[:2]),
         "gradual": Method(gradual, 10, "ours"),
         "one cut": Method(one_cut, 10, "ours"),
         "from scratch": Method(from_scratch, 10, "ours"),
